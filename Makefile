@@ -1,0 +1,54 @@
+# Bare `make` lists the targets. Every target sets up what it needs in .venv from nothing but Python and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export OMP_WAIT_POLICY := passive
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test unit lint bench clean lock docs wheel
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+
+$(READY): requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=…")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(READY) ## from nothing to a signal on the simulated exchange, no network, no keys
+	@BIN=$(BIN) sh scripts/demo.sh
+
+test: $(READY) ## every test
+	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile
+
+unit: $(READY) ## the quick tests only
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: $(READY) ## ruff and mypy
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(READY) ## benchmarks, as ratios to references measured in the same run
+	$(BIN)/python -m benchmarks
+
+docs: $(READY) ## write the generated parts of README.md and docs/
+	$(BIN)/python -m docs.generate
+
+wheel: $(READY) ## build a wheel into dist/
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation -w dist .
+
+lock: ## renew the lock files (needs pip-tools beside $(PYTHON))
+	$(PYTHON) -m piptools compile -q --generate-hashes --allow-unsafe --strip-extras --no-annotate --no-header \
+	  --no-emit-index-url --no-emit-find-links -o requirements.lock pyproject.toml
+	$(PYTHON) -m piptools compile -q --generate-hashes --allow-unsafe --strip-extras --no-annotate --no-header \
+	  --no-emit-index-url --no-emit-find-links --extra dev -o requirements-dev.lock pyproject.toml
+
+clean: ## remove what can be made again; never a ledger
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .state/demo
+	find cache -mindepth 1 ! -name README.md -delete
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,213 @@
+"""One analysis: from bars, one row of features, a model and a market snapshot to a signal or a stated abstention."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trader_cli.analyst.decision import DOWN, FLAT, UP, Costs, acts, choose_side
+from trader_cli.analyst.health import market_health
+from trader_cli.analyst.labels import trailing_volatility
+from trader_cli.analyst.regimes import FILTER_BARS, NAMES
+from trader_cli.analyst.technical import candlestick_patterns, support_and_resistance, technical_summary
+from trader_cli.analyst.walk_forward import meta_features
+from trader_cli.core.errors import DataInvalid
+from trader_cli.core.liquidation import liquidation_price, touch_probability
+from trader_cli.core.types import Abstention, Analysis, Health, Probabilities, Side, Signal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from trader_cli.analyst.decision import Choice
+    from trader_cli.analyst.model import TrainedModel
+    from trader_cli.core.timeframes import Timeframe
+    from trader_cli.features.series import BarSeries
+    from trader_cli.settings import Settings
+
+    Floats = NDArray[np.float64]
+
+_LEVERAGES = (2, 3, 5, 10, 20, 50)
+_SIGMA_UNCERTAINTY = 0.6
+_TOP_FEATURES = 5
+
+
+@dataclass(frozen=True)
+class AnalysisInput:
+    """What an analysis sees: bars up to the decision, the features of the last one, the model, the market snapshot.
+
+    `bar_age_ms` and `book_age_ms` (`None`: no snapshot) are ages at the moment of asking. The bars need not reach
+    further back than what is wanted for levels and regimes.
+    """
+
+    symbol: str
+    timeframe: Timeframe
+    bars: BarSeries
+    features: Mapping[str, Any]
+    model: TrainedModel | None
+    snapshot: Mapping[str, Any] | None
+    bar_age_ms: int
+    book_age_ms: int | None
+    digests: dict[str, str]
+    include_indicators: bool = True
+    include_patterns: bool = True
+
+
+def analyse(given: AnalysisInput, settings: Settings) -> Analysis:
+    """The analysis of the last bar. Pure. Raises `DataInvalid` if the model wants features that are not there."""
+    options = settings.analyst
+    close = float(given.bars.close[-1])
+    view = Analysis(
+        symbol=given.symbol,
+        timeframe=given.timeframe.name,
+        decision_time_ms=int(given.bars.open_ms[-1]) + given.timeframe.ms,
+        price=close,
+        outcome=Abstention("undecided", ""),
+        claim=given.model.claim if given.model else None,
+        health=_health(given, settings) if options.enable_market_health_analysis else None,
+        regime=_regime(given) if options.enable_regime_classification else None,
+        technical=technical_summary(given.features) if given.include_indicators else {},
+        patterns=candlestick_patterns(given.bars) if given.include_patterns else {},
+        levels=support_and_resistance(given.bars),
+        digests=given.digests,
+    )
+    veto = _veto_on_inputs(given, settings, view.health)
+    if veto is not None:
+        return replace(view, outcome=veto, liquidation_probability=_liquidation(given, settings, "long"))
+    return _decide(given, settings, view)
+
+
+def _veto_on_inputs(given: AnalysisInput, settings: Settings, health: Health | None) -> Abstention | None:
+    """Reasons to abstain before any model is asked."""
+    options = settings.analyst
+    allowed_ms = options.max_bar_age * given.timeframe.ms
+    if given.bar_age_ms > allowed_ms:
+        return Abstention(
+            "bars_stale",
+            f"The last closed bar is {given.bar_age_ms / 60_000:.0f} min old; {allowed_ms / 60_000:.0f} are allowed."
+            f" Run `trader fetch {given.symbol} --timeframe {given.timeframe}`.",
+        )
+    if not options.enable_ml_predictions or given.model is None:
+        return Abstention("ml_predictions_off", "analyst.enable_ml_predictions is off: there is no opinion to act on.")
+    if options.enable_dual_model_system and given.model.meta is None:
+        return Abstention("meta_model_absent", "The dual model system is on, but the bundle has no meta-label model.")
+    missing = [name for name in given.model.features if given.features.get(name) is None]
+    if len(missing) > len(given.model.features) // 10:
+        return Abstention(
+            "features_incomplete", f"{len(missing)} of {len(given.model.features)} features are unknown at this bar."
+        )
+    if health is not None and health.score < options.min_market_health:
+        return Abstention(
+            "unhealthy_market",
+            f"Market health {health.score:.2f} is below {options.min_market_health:g}; the worst part is"
+            f" {health.binding} ({health.components[health.binding]:.2f}).",
+        )
+    return None
+
+
+def _decide(given: AnalysisInput, settings: Settings, view: Analysis) -> Analysis:
+    model = given.model
+    assert model is not None  # _veto_on_inputs
+    x = _row(given, model)
+    p = model.side.predict(x)
+    barrier = _barrier(given, model)
+    cost = Costs.of(settings.costs, given.timeframe).round_trip(model.horizon_bars)
+    choice = choose_side(p, barrier, cost)
+    p_act = (
+        model.meta.predict(meta_features(x, p, choice))[:, 1]
+        if settings.analyst.enable_dual_model_system and model.meta
+        else None
+    )
+    side: Side = "long" if choice.side[0] > 0 else "short"
+    return replace(
+        view,
+        outcome=_outcome(given, model, choice, p, p_act, barrier),
+        probabilities=Probabilities(up=float(p[0, UP]), down=float(p[0, DOWN]), flat=float(p[0, FLAT])),
+        liquidation_probability=_liquidation(given, settings, side),
+        explanation=_explanation(model, x, UP if side == "long" else DOWN),
+        dual_score=None if p_act is None else float(p[0, UP if side == "long" else DOWN] * p_act[0] ** 2),
+    )
+
+
+def _row(given: AnalysisInput, model: TrainedModel) -> Floats:
+    absent = [name for name in model.features if name not in given.features]
+    if absent:
+        raise DataInvalid(
+            f"The model wants the feature {absent[0]!r}, which the features do not have ({len(absent)} are absent).",
+            mend="The feature settings have changed since training: run `trader train` again.",
+        )
+    values = [given.features[name] for name in model.features]
+    return np.array([[np.nan if value is None else value for value in values]], dtype=np.float64)
+
+
+def _barrier(given: AnalysisInput, model: TrainedModel) -> Floats:
+    sigma = trailing_volatility(given.bars.close, model.volatility_span)[-1:]
+    return np.asarray(model.barrier_width * sigma * np.sqrt(model.horizon_bars))
+
+
+def _outcome(
+    given: AnalysisInput, model: TrainedModel, choice: Choice, p: Floats, p_act: Floats | None, barrier: Floats
+) -> Signal | Abstention:
+    value_bps, break_even = float(choice.expected_value[0]) * 1e4, float(choice.break_even[0])
+    if not model.claim.edge:
+        return Abstention("no_edge", f"The model claims no edge: {model.claim.reason}.")
+    if not value_bps > 0:
+        return Abstention("no_expected_value", f"The better side is worth {value_bps:.1f} bps after costs.")
+    if not acts(choice, p_act)[0]:
+        shown = 0.0 if p_act is None else float(p_act[0])
+        return Abstention(
+            "meta_veto", f"The meta-label model gives this trade {shown:.3f}; break-even is {break_even:.3f}."
+        )
+    long = bool(choice.side[0] > 0)
+    close, distance = float(given.bars.close[-1]), float(barrier[0])
+    above, below = close * float(np.exp(distance)), close * float(np.exp(-distance))
+    return Signal(
+        side="long" if long else "short",
+        probability_act=float(p[0, UP if long else DOWN] if p_act is None else p_act[0]),
+        break_even_probability=break_even,
+        expected_value_bps=value_bps,
+        take_profit_price=above if long else below,
+        stop_price=below if long else above,
+        horizon_bars=model.horizon_bars,
+    )
+
+
+def _health(given: AnalysisInput, settings: Settings) -> Health:
+    age_s = None if given.book_age_ms is None else given.book_age_ms / 1000
+    return market_health(given.bars, given.snapshot, age_s, settings.analyst.max_book_age)
+
+
+def _regime(given: AnalysisInput) -> dict[str, float] | None:
+    if given.model is None or given.model.regimes is None:
+        return None
+    recent = given.bars.cut(max(0, len(given.bars) - FILTER_BARS), len(given.bars))
+    filtered = given.model.regimes.filtered(recent)[-1]
+    return dict(zip(NAMES, map(float, filtered), strict=True)) if np.isfinite(filtered).all() else None
+
+
+def _liquidation(given: AnalysisInput, settings: Settings, side: Side) -> dict[str, float] | None:
+    """P(mark touches liquidation within the horizon) by leverage, for an isolated position taken now."""
+    options = settings.analyst
+    if not options.enable_liquidation_risk_analysis:
+        return None
+    sigma = float(trailing_volatility(given.bars.close, options.volatility_span)[-1]) * float(
+        np.sqrt(options.horizon_bars)
+    )
+    close = float(given.bars.close[-1])
+    if not np.isfinite(sigma):
+        return None
+    levels = {n: liquidation_price(close, n, side, options.maintenance_margin_rate) for n in _LEVERAGES}
+    return {f"{n}x": touch_probability(close, level, sigma, _SIGMA_UNCERTAINTY) for n, level in levels.items()}
+
+
+def _explanation(model: TrainedModel, x: Floats, kind: int) -> dict[str, float]:
+    """The features that moved the side's raw score most (TreeSHAP, log-odds units), largest first."""
+    width = len(model.features) + 1
+    contributions = np.asarray(model.side.booster.predict(x, pred_contrib=True, num_threads=1)).reshape(-1, width)[
+        kind, :-1
+    ]
+    order = np.argsort(-np.abs(contributions))[:_TOP_FEATURES]
+    return {model.features[i]: float(contributions[i]) for i in order}

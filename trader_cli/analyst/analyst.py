@@ -1,0 +1,227 @@
+"""`Analyst`: the guide's door to signals. Loads what the stages stored and turns it into an `Analysis`."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from trader_cli import __version__
+from trader_cli.analyst.analysis import AnalysisInput, analyse
+from trader_cli.analyst.feature_artifacts import build_feature_artifact
+from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
+from trader_cli.analyst.model import TrainedModel
+from trader_cli.core.artifacts import ArtifactKey, Manifest
+from trader_cli.core.digests import digest_value
+from trader_cli.core.errors import DataInvalid, DataMissing, DataStale, UsageError
+from trader_cli.core.schemas import FEATURE_KEYS
+from trader_cli.core.timeframes import Timeframe
+from trader_cli.core.types import Abstention, Analysis, Claim, Health, Probabilities, Signal
+from trader_cli.features.series import BarSeries
+from trader_cli.settings import as_settings
+from trader_cli.storage.artifacts import ArtifactStore, command_of
+from trader_cli.storage.bundles import BundleStore
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from trader_cli.core.ports import Clock
+    from trader_cli.settings import Settings
+
+LEVEL_BARS = 720
+
+
+class Analyst:
+    """Analyses symbols from stored artifacts. `config` is a `Settings` or a dict of the guide's keys.
+
+    `store`, `clock` and `source` are built from the configuration if not given; a `source` that is given must be the
+    one the artifacts were made from.
+    """
+
+    def __init__(
+        self,
+        config: Settings | Mapping[str, Any] | None = None,
+        *,
+        store: ArtifactStore | None = None,
+        clock: Clock | None = None,
+        source: str | None = None,
+    ) -> None:
+        self.settings = as_settings(config)
+        self.store = store or ArtifactStore(self.settings.cache_dir)
+        self.bundles = BundleStore(self.store.root / "models")
+        self._clock = clock
+        self._source = source
+        self._results: deque[Analysis] = deque(maxlen=self.settings.tactician.max_history)
+        self._ready = clock is not None
+        self.last_was_cached = False
+
+    async def initialize(self) -> bool:
+        """Get ready: a clock, if none was given."""
+        if self._clock is None:
+            from trader_cli.venue.clocks import WallClock
+
+            self._clock = WallClock()
+        self._ready = True
+        return True
+
+    async def execute_analysis(self, analysis_input: Mapping[str, Any]) -> dict[str, Any]:
+        """Analyse one symbol; returns `Analysis.as_dict()`, whose `signal` is null where the analyst abstains.
+
+        Keys: symbol, timeframe, limit (bars looked at for levels), include_indicators, include_patterns. Raises
+        `DataMissing`, `DataStale` or `DataInvalid` naming the command that mends the input.
+        """
+        if "symbol" not in analysis_input:
+            raise UsageError("An analysis needs a symbol.")
+        return self.analyse(
+            str(analysis_input["symbol"]),
+            Timeframe.parse(str(analysis_input.get("timeframe", "1h"))),
+            limit=int(analysis_input.get("limit", LEVEL_BARS)),
+            include_indicators=bool(analysis_input.get("include_indicators", True)),
+            include_patterns=bool(analysis_input.get("include_patterns", True)),
+        ).as_dict()
+
+    def analyse(
+        self, symbol: str, timeframe: Timeframe, *, limit: int = LEVEL_BARS, include_indicators: bool = True,
+        include_patterns: bool = True,
+    ) -> Analysis:  # fmt: skip
+        """The analysis of the last stored bar, from the store where the same one was made before."""
+        if not self._ready or self._clock is None:
+            raise UsageError("The analyst is not initialised.", mend="Call `await analyst.initialize()` first.")
+        bars = self._input(symbol, timeframe, "bars", "fetch")
+        features = self._features(symbol, timeframe, bars)
+        model = self._model(symbol, timeframe) if self.settings.analyst.enable_ml_predictions else None
+        snapshot_digest = self.store.pointed(self._key(symbol, timeframe, "market"))
+        snapshot = self.store.get_document(snapshot_digest) if snapshot_digest else None
+        now = self._clock.now_ms()
+        given = AnalysisInput(
+            symbol=symbol, timeframe=timeframe, bars=self._recent(bars, max(limit, LEVEL_BARS)),
+            features=self._last_row(features, bars), model=model, snapshot=snapshot,
+            bar_age_ms=now - (bars.last_ms or 0) - timeframe.ms,
+            book_age_ms=None if snapshot is None else now - int(snapshot["fetched_ms"]),
+            digests={"bars": bars.digest, "features": features.digest, "model": model.key if model else "none",
+                     "market": snapshot_digest or "none"},
+            include_indicators=include_indicators, include_patterns=include_patterns,
+        )  # fmt: skip
+        analysis = self._remembered(given)
+        self._results.append(analysis)
+        return analysis
+
+    def _remembered(self, given: AnalysisInput) -> Analysis:
+        """The stored analysis of just this input, or a new one, stored."""
+        key = self._key(given.symbol, given.timeframe, "analysis")
+        options = self.settings.analyst
+        name = digest_value(
+            [given.digests, len(given.bars), given.include_indicators, given.include_patterns, __version__,
+             options.model_dump(mode="json"), self.settings.costs.model_dump(mode="json"),
+             given.bar_age_ms > options.max_bar_age * given.timeframe.ms,
+             given.book_age_ms is not None and given.book_age_ms <= options.max_book_age * 1000]
+        )  # fmt: skip
+        given = replace(given, digests={**given.digests, "analysis_input": name})
+        pointed = self.store.pointed(key)
+        known = self.store.get_document(pointed) if pointed else None
+        self.last_was_cached = known is not None and known["digests"].get("analysis_input") == name
+        if known is not None and self.last_was_cached:
+            return analysis_from_dict(known)
+        analysis = analyse(given, self.settings)
+        self.store.point(key, self.store.put_document(analysis.as_dict()))
+        return analysis
+
+    def get_analysis_results(self) -> list[dict[str, Any]]:
+        """The signals found since `initialize`, oldest first."""
+        return [analysis.as_dict() for analysis in self._results if analysis.signal is not None]
+
+    def get_analysis_status(self) -> dict[str, Any]:
+        """Counts of what was analysed, and why the analyst abstained."""
+        abstained: dict[str, int] = {}
+        for analysis in self._results:
+            if isinstance(analysis.outcome, Abstention):
+                abstained[analysis.outcome.code] = abstained.get(analysis.outcome.code, 0) + 1
+        signals = sum(analysis.signal is not None for analysis in self._results)
+        return {
+            "initialized": self._ready,
+            "analyses": len(self._results),
+            "signals": signals,
+            "abstentions": abstained,
+        }
+
+    def _key(self, symbol: str, timeframe: Timeframe, stage: str) -> ArtifactKey:
+        return ArtifactKey(self.settings.mode, symbol, timeframe.name, stage)
+
+    def _input(self, symbol: str, timeframe: Timeframe, stage: str, command: str) -> Manifest:
+        manifest = self.store.require(
+            self._key(symbol, timeframe, stage), f"{command} {symbol} --timeframe {timeframe}"
+        )
+        require_source(manifest, self._source)
+        return manifest
+
+    def _features(self, symbol: str, timeframe: Timeframe, bars: Manifest) -> Manifest:
+        """The current features, made anew from the stored bars where that is allowed and needed."""
+        manifest = self.store.current(self._key(symbol, timeframe, "features"))
+        if manifest is not None and manifest.inputs.get("bars") == bars.digest:
+            return manifest
+        if self.settings.analyst.enable_feature_engineering:
+            orchestrator = FeatureEngineeringOrchestrator(self.settings)
+            try:
+                manifest = build_feature_artifact(
+                    self.store, bars, self.store.read(bars), timeframe, orchestrator
+                ).manifest
+            finally:
+                orchestrator.close()
+            self.store.publish(self._key(symbol, timeframe, "features"), manifest)
+            return manifest
+        command = f"Run `trader features {symbol} --timeframe {timeframe}`."
+        if manifest is None:
+            raise DataMissing(f"There are no features of {symbol} {timeframe}.", mend=command)
+        raise DataStale(f"The features of {symbol} {timeframe} are of older bars than the stored ones.", mend=command)
+
+    def _model(self, symbol: str, timeframe: Timeframe) -> TrainedModel:
+        digest = self.store.pointed(self._key(symbol, timeframe, "model"))
+        command = f"`trader train {symbol} --timeframe {timeframe}`"
+        if digest is None:
+            raise DataMissing(
+                f"There is no model of {symbol} {timeframe} in profile {self.settings.mode}.",
+                mend=f"Run {command} first.",
+            )
+        model = TrainedModel.from_bundle(*self.bundles.load(digest))
+        if self._source is not None and model.source != self._source:
+            raise DataStale(
+                f"The model was trained on {model.source}; this is {self._source}.", mend=f"Run {command} again."
+            )
+        return model
+
+    def _recent(self, bars: Manifest, count: int) -> BarSeries:
+        """The last `count` bars, and no fewer than the filters need."""
+        wanted, chunks = max(count, LEVEL_BARS), []
+        for chunk in reversed(bars.chunks):
+            chunks.append(chunk)
+            if sum(c.rows for c in chunks) >= wanted:
+                break
+        return BarSeries.of(self.store.read(replace(bars, chunks=tuple(reversed(chunks)))).tail(wanted))
+
+    def _last_row(self, features: Manifest, bars: Manifest) -> dict[str, Any]:
+        row = self.store.read(replace(features, chunks=features.chunks[-1:])).tail(1).row(0, named=True)
+        if features.last_ms != bars.last_ms:
+            raise DataInvalid(
+                "The features do not end with the last stored bar.", mend=f"Run `trader {command_of(features)}`."
+            )
+        return {name: value for name, value in row.items() if name not in FEATURE_KEYS}
+
+
+def require_source(manifest: Manifest, source: str | None) -> None:
+    """Refuse an artifact of another market. Raises `DataStale`."""
+    if source is not None and manifest.source != source:
+        raise DataStale(
+            f"The stored {manifest.stage} of {manifest.symbol} {manifest.timeframe} are from {manifest.source};"
+            f" the settings name {source}.",
+            mend=f"Give the --tape and profile they were fetched with, or run `trader {command_of(manifest)}`.",
+        )
+
+
+def analysis_from_dict(body: Mapping[str, Any]) -> Analysis:
+    """The inverse of `Analysis.as_dict`."""
+    fields = dict(body)
+    signal, abstention = fields.pop("signal"), fields.pop("abstention")
+    fields["outcome"] = Signal(**signal) if signal is not None else Abstention(**abstention)
+    for name, kind in (("probabilities", Probabilities), ("claim", Claim), ("health", Health)):
+        fields[name] = kind(**fields[name]) if fields[name] is not None else None
+    return Analysis(**fields)

@@ -1,0 +1,114 @@
+"""`FeatureEngineeringOrchestrator`: the guide's door to the feature families, and their block cache."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from trader_cli.core.bars import check_bars, with_close_time
+from trader_cli.core.digests import digest_bytes, digest_value
+from trader_cli.core.errors import DataInvalid, DataMissing
+from trader_cli.core.schemas import FUNDING, TIME, TRADES, check_schema
+from trader_cli.core.timeframes import Timeframe
+from trader_cli.features.build import FeatureSpec, build_features, evaluate
+from trader_cli.settings import as_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from trader_cli.features.family import Family
+    from trader_cli.features.series import BarSeries, Floats
+    from trader_cli.settings import Settings
+    from trader_cli.storage.block_cache import BlockCache
+
+
+class FeatureEngineeringOrchestrator:
+    """Builds features as configured. `config` is a `Settings` or a dict of the guide's keys."""
+
+    def __init__(self, config: Settings | Mapping[str, Any] | None = None) -> None:
+        self.settings = as_settings(config)
+        self._options = self.settings.feature_engineering_orchestrator
+        self._cache: BlockCache | None = None
+        self.evaluated_blocks = 0
+        self.cached_blocks = 0
+
+    def spec(self, timeframe: Timeframe) -> FeatureSpec:
+        """The families the settings switch on, for a base time frame."""
+        options = self._options
+        named = options.higher_timeframes
+        higher = timeframe.higher if named is None else tuple(map(Timeframe.parse, named))
+        advanced = options.enable_advanced_features
+        return FeatureSpec(
+            timeframe,
+            technical=options.enable_legacy_features,
+            wavelets=options.wavelets if advanced else (),
+            levels=options.wavelet_levels,
+            window=options.wavelet_window,
+            higher=higher if advanced else (),
+        )
+
+    async def generate_all_features(
+        self,
+        klines_df: pl.DataFrame,
+        agg_trades_df: pl.DataFrame | None = None,
+        futures_df: pl.DataFrame | None = None,
+        sr_levels: Any = None,  # noqa: ARG002
+    ) -> pl.DataFrame:
+        """FEATURES of klines.
+
+        `klines_df`: BARS, or at least open_time (UTC ms), open, high, low, close, volume, one row per closed bar.
+        `agg_trades_df`: TRADES; `futures_df`: FUNDING; `sr_levels`: levels as `(price, strength)` rows. These three
+        may be `None`; no family built so far reads them. Raises `DataInvalid` for bars that break their rules.
+        """
+        for given, schema in ((agg_trades_df, TRADES), (futures_df, FUNDING)):
+            if given is not None:
+                check_schema(given, schema)
+        timeframe = infer_timeframe(klines_df)
+        frame = with_close_time(klines_df.with_columns(pl.col("open_time").cast(TIME)), timeframe)
+        return self.build(check_bars(frame, timeframe, origin="klines_df"), timeframe)
+
+    def build(self, bars: pl.DataFrame, timeframe: Timeframe, since_ms: int | None = None) -> pl.DataFrame:
+        """FEATURES of checked BARS, for rows opening at or after `since_ms`; wavelet blocks come from the cache."""
+        run = self._evaluate if self._options.wavelet_cache.cache_enabled else evaluate
+        return build_features(bars, self.spec(timeframe), since_ms=since_ms, evaluate=run)
+
+    def _evaluate(self, family: Family, bars: BarSeries) -> dict[str, Floats]:
+        if not family.name.startswith("wavelet"):
+            return evaluate(family, bars)
+        cache = self._opened()
+        digest = digest_value([family.identity(), digest_bytes(bars.content())])
+        known = cache.get(digest)
+        if known is not None and set(known) == set(family.columns):
+            self.cached_blocks += 1
+            return known
+        self.evaluated_blocks += 1
+        fresh = evaluate(family, bars)
+        cache.put(digest, fresh)
+        return fresh
+
+    def _opened(self) -> BlockCache:
+        if self._cache is None:
+            from trader_cli.storage.block_cache import BlockCache
+
+            self._cache = BlockCache(self._options.wavelet_cache.cache_dir)
+        return self._cache
+
+    def close(self) -> None:
+        """Close the block cache."""
+        if self._cache is not None:
+            self._cache.close()
+            self._cache = None
+
+
+def infer_timeframe(klines: pl.DataFrame) -> Timeframe:
+    """The time frame of klines, by their smallest spacing. Raises `DataMissing` or `DataInvalid`."""
+    if "open_time" not in klines.columns:
+        raise DataInvalid(f"Klines need a column open_time; found {klines.columns}.")
+    if klines.height < 2:
+        raise DataMissing(f"At least 2 klines are needed to make features; found {klines.height}.")
+    step = klines["open_time"].cast(TIME).to_physical().diff().drop_nulls().min()
+    timeframe = Timeframe.of_ms(step) if isinstance(step, int) else None
+    if timeframe is None:
+        raise DataInvalid(f"Klines are {step!r} ms apart, which is no time frame the exchange offers.")
+    return timeframe

@@ -1,0 +1,97 @@
+"""Market health: components in [0, 1] (1 = healthy) combined so that one bad component vetoes.
+
+What is missing or stale counts as unhealthy, never as fine.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trader_cli.analyst.labels import trailing_volatility
+from trader_cli.core.types import Health
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from trader_cli.features.series import BarSeries
+
+    Floats = NDArray[np.float64]
+
+_BAND = 10e-4
+_DAY_BARS = 96
+
+
+def market_health(
+    bars: BarSeries, snapshot: Mapping[str, Any] | None, book_age_s: float | None, max_book_age_s: float
+) -> Health:
+    """Health at the last of `bars`, with the stored market snapshot (ticker, book, premium) if there is one.
+
+    The score is the geometric mean of the components, or 0 if any is 0; `binding` names the worst.
+    """
+    components = {**_from_bars(bars), **_from_snapshot(snapshot, _minute_quote_volume(snapshot))}
+    components["freshness"] = _freshness(book_age_s, max_book_age_s)
+    worst = min(components, key=lambda name: (components[name], name))
+    values = list(components.values())
+    score = 0.0 if min(values) <= 0 else math.exp(sum(map(math.log, values)) / len(values))
+    return Health(score=score, components=components, binding=worst)
+
+
+def _from_bars(bars: BarSeries) -> dict[str, float]:
+    """Volatility and illiquidity against their own trailing distribution: the share of past bars that were worse."""
+    volatility = trailing_volatility(bars.close, min(_DAY_BARS, max(2, len(bars) // 4)))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        amihud = np.abs(np.diff(np.log(bars.close), prepend=np.nan)) / (bars.close * bars.volume)
+    return {"volatility": _share_worse(volatility), "liquidity": _share_worse(_smoothed(amihud))}
+
+
+def _smoothed(x: Floats) -> Floats:
+    """Mean of the last eight values, so that one bar does not decide."""
+    padded = np.concatenate([np.full(7, np.nan), x])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 8)
+    return np.asarray(windows.mean(axis=1))
+
+
+def _share_worse(x: Floats) -> float:
+    """Mid-rank share of the trailing values that are above the last one, in [0, 1]; 0 where the last is unknown."""
+    known = x[np.isfinite(x)]
+    if not len(known) or not np.isfinite(x[-1]):
+        return 0.0
+    above, equal = np.count_nonzero(known > x[-1]), np.count_nonzero(known == x[-1])
+    return float((above + 0.5 * equal) / len(known))
+
+
+def _minute_quote_volume(snapshot: Mapping[str, Any] | None) -> float:
+    return float(snapshot["ticker"]["quote_volume"]) / 1440 if snapshot else 0.0
+
+
+def _from_snapshot(snapshot: Mapping[str, Any] | None, per_minute: float) -> dict[str, float]:
+    """Spread, depth within 10 bps against a minute's turnover, imbalance and funding; all 0 without a snapshot."""
+    if snapshot is None:
+        return dict.fromkeys(("spread", "depth", "imbalance", "funding"), 0.0)
+    bids, asks = snapshot["book"]["bids"], snapshot["book"]["asks"]
+    mid = (bids[0][0] + asks[0][0]) / 2
+    bid_notional = sum(p * q for p, q in bids if p >= mid * (1 - _BAND))
+    ask_notional = sum(p * q for p, q in asks if p <= mid * (1 + _BAND))
+    both = bid_notional + ask_notional
+    imbalance = abs(bid_notional - ask_notional) / both if both > 0 else 1.0
+    return {
+        "spread": _falling((asks[0][0] - bids[0][0]) / mid * 1e4, middle=8.0),
+        "depth": both / (both + per_minute) if both > 0 else 0.0,
+        "imbalance": max(0.0, 1.0 - imbalance**2),
+        "funding": _falling(abs(float(snapshot["premium"]["funding_rate"])) * 1e4, middle=10.0),
+    }
+
+
+def _falling(x: float, middle: float) -> float:
+    """A logistic fall in ln x from 1 at 0 to ½ at `middle` and on to 0."""
+    return 1.0 / (1.0 + (max(x, 0.0) / middle) ** 2)
+
+
+def _freshness(age_s: float | None, most_s: float) -> float:
+    """1 or 0: a verdict rather than a slope, so that an analysis repeated a little later is the same analysis."""
+    return 1.0 if age_s is not None and age_s <= most_s else 0.0

@@ -1,0 +1,98 @@
+"""A trained model as a value, and as the plain files of a bundle."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from trader_cli.analyst.boosting import Calibrated
+from trader_cli.analyst.regimes import RegimeModel
+from trader_cli.core.digests import canonical_json, digest_value
+from trader_cli.core.errors import DataInvalid
+from trader_cli.core.types import Claim
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+BUNDLE_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """Side model, meta-label model (if the dual system is on and could be fitted), regimes, and what they rest on.
+
+    `features` are the input columns in order; `horizon_bars`, `barrier_width` and `volatility_span` are those of the
+    labels, which an analysis must repeat. `key` is the digest of everything the training depended on.
+    """
+
+    key: str
+    source: str
+    symbol: str
+    timeframe: str
+    features: tuple[str, ...]
+    side: Calibrated
+    meta: Calibrated | None
+    regimes: RegimeModel | None
+    claim: Claim
+    horizon_bars: int
+    barrier_width: float
+    volatility_span: int
+    first_ms: int
+    last_ms: int
+    inputs: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    seed: int = 0
+
+    def files(self) -> dict[str, bytes]:
+        """The bundle's files: boosters as text, everything else as JSON."""
+        files = {
+            "side.txt": self.side.booster.model_to_string().encode(),
+            "calibration.json": canonical_json(self._maps()),
+        }
+        if self.meta is not None:
+            files["meta.txt"] = self.meta.booster.model_to_string().encode()
+        if self.regimes is not None:
+            files["regimes.json"] = canonical_json(self.regimes.as_dict())
+        return files
+
+    def _maps(self) -> dict[str, Any]:
+        return {"side": self.side.maps, "meta": self.meta.maps if self.meta else None}
+
+    def description(self, producer: str) -> dict[str, Any]:
+        """What `bundle.json` says besides the files' digests."""
+        names = ("key", "source", "symbol", "timeframe", "horizon_bars", "barrier_width", "volatility_span", "first_ms",
+                 "last_ms", "inputs", "metrics", "seed")  # fmt: skip
+        return {
+            "schema": BUNDLE_SCHEMA,
+            "producer": producer,
+            **{name: getattr(self, name) for name in names},
+            "features": list(self.features),
+            "features_digest": digest_value(list(self.features)),
+            "claim": asdict(self.claim),
+        }
+
+    @classmethod
+    def from_bundle(cls, files: Mapping[str, bytes], description: Mapping[str, Any]) -> TrainedModel:
+        """The inverse. Raises `DataInvalid` for a bundle of another schema or whose parts do not fit together."""
+        if description.get("schema") != BUNDLE_SCHEMA:
+            raise DataInvalid(
+                f"The model bundle has schema {description.get('schema')}; this version reads {BUNDLE_SCHEMA}.",
+                mend="Run `trader train` again.",
+            )
+        if digest_value(description["features"]) != description["features_digest"]:
+            raise DataInvalid(
+                "The model bundle's feature list does not match its digest.", mend="Run `trader train` again."
+            )
+        maps = json.loads(files["calibration.json"])
+        meta = _calibrated(files["meta.txt"], maps["meta"]) if "meta.txt" in files else None
+        regimes = RegimeModel.from_dict(json.loads(files["regimes.json"])) if "regimes.json" in files else None
+        known = {name: description[name] for name in cls.__dataclass_fields__ if name in description}
+        known |= {"features": tuple(description["features"]), "claim": Claim(**description["claim"])}
+        return cls(**known, side=_calibrated(files["side.txt"], maps["side"]), meta=meta, regimes=regimes)
+
+
+def _calibrated(text: bytes, maps: list[list[float]]) -> Calibrated:
+    import lightgbm
+
+    return Calibrated(lightgbm.Booster(model_str=text.decode()), [(a, b) for a, b in maps])

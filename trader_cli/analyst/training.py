@@ -1,0 +1,127 @@
+"""Training: labels, walk-forward, the claim, and the final models. Pure but for the models it fits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trader_cli.analyst.boosting import fit_calibrated
+from trader_cli.analyst.claim import make_claim
+from trader_cli.analyst.decision import Costs
+from trader_cli.analyst.labels import average_uniqueness, triple_barrier
+from trader_cli.analyst.model import TrainedModel
+from trader_cli.analyst.regimes import fit_regimes
+from trader_cli.analyst.statistics import sharpe
+from trader_cli.analyst.walk_forward import Dataset, OutOfSample, book_gains, fit_meta, walk_forward
+from trader_cli.core.errors import DataMissing
+from trader_cli.core.ports import silent
+from trader_cli.core.schemas import FEATURE_KEYS
+from trader_cli.features.series import BarSeries
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import polars as pl
+
+    from trader_cli.core.ports import Progress
+    from trader_cli.core.timeframes import Timeframe
+    from trader_cli.core.types import Claim
+    from trader_cli.settings import Settings
+
+MIN_ROWS = 500
+_KNOWN_SHARE = 0.9
+
+
+@dataclass(frozen=True)
+class TrainingInput:
+    """What a training run starts from. `key` names all of it; `source` says whose market it is."""
+
+    key: str
+    source: str
+    symbol: str
+    timeframe: Timeframe
+    bars: pl.DataFrame
+    features: pl.DataFrame
+    inputs: dict[str, str]
+
+
+def make_dataset(
+    bars: BarSeries, features: pl.DataFrame, settings: Settings, step_ms: int
+) -> tuple[Dataset, list[str]]:
+    """(labelled rows, feature names): rows whose label is known and of whose features nine in ten are.
+
+    `features` has one row per bar, in the same order. Raises `DataMissing` with fewer than 500 rows.
+    """
+    options = settings.analyst
+    labels = triple_barrier(bars, options.horizon_bars, options.barrier_width, options.volatility_span, step_ms)
+    names = [name for name in features.columns if name not in FEATURE_KEYS]
+    x = features.select(names).to_numpy().astype(np.float64, copy=False)
+    usable = labels.valid & (np.isfinite(x).mean(axis=1) >= _KNOWN_SHARE)
+    rows = np.flatnonzero(usable)
+    if len(rows) < MIN_ROWS:
+        lacking = MIN_ROWS - len(rows) + len(bars)
+        raise DataMissing(
+            f"Too few bars to train: {len(rows)} complete labelled rows of {len(bars)} bars; {MIN_ROWS} are needed.",
+            mend=f"Fetch more, for example with `--limit {lacking}`, then run `trader features` again.",
+        )
+    uniqueness = average_uniqueness(rows, labels.end[rows], len(bars))
+    cut = (labels.barrier[rows], labels.gain_long[rows], labels.gain_short[rows])
+    return Dataset(x[rows], labels.outcome[rows], rows, labels.end[rows], uniqueness, *cut), names
+
+
+def train(
+    given: TrainingInput, settings: Settings, count_trial: Callable[[float], list[float]], progress: Progress = silent
+) -> TrainedModel:
+    """Fit, judge and describe a model.
+
+    `count_trial` records this run's Sharpe ratio in the trial ledger and returns those of every trial on the same
+    lineage of data, this one included. Raises `DataMissing` where there is too little to learn from.
+    """
+    bars = BarSeries.of(given.bars)
+    data, names = make_dataset(bars, given.features, settings, given.timeframe.ms)
+    options, costs = settings.analyst, Costs.of(settings.costs, given.timeframe)
+    out = walk_forward(data, options, costs, settings.seed, progress)
+    claim, metrics = _judge(data, out, bars, settings, given.timeframe, count_trial)
+    side = fit_calibrated(data.side_rows(), 3, options, settings.seed)
+    if side is None:
+        raise DataMissing("The training rows hold too few ups, downs or flats to learn from.", mend="Fetch more bars.")
+    meta = None
+    if options.enable_dual_model_system:
+        everything = np.ones(len(data), dtype=bool)
+        meta = fit_meta(data, out, everything, options, costs.round_trip(options.horizon_bars), settings.seed)
+    progress("final models", 1, 1)
+    return TrainedModel(
+        key=given.key, source=given.source, symbol=given.symbol, timeframe=given.timeframe.name, features=tuple(names),
+        side=side, meta=meta, regimes=fit_regimes(bars), claim=claim, horizon_bars=options.horizon_bars,
+        barrier_width=options.barrier_width, volatility_span=options.volatility_span,
+        first_ms=int(bars.open_ms[data.start[0]]), last_ms=int(bars.open_ms[data.end[-1]]), inputs=given.inputs,
+        metrics=metrics, seed=settings.seed,
+    )  # fmt: skip
+
+
+def _judge(
+    data: Dataset, out: OutOfSample, bars: BarSeries, settings: Settings, timeframe: Timeframe,
+    count_trial: Callable[[float], list[float]],
+) -> tuple[Claim, dict[str, float]]:  # fmt: skip
+    horizon = settings.analyst.horizon_bars
+    returns = np.zeros(len(bars))
+    returns[1:] = bars.close[1:] / bars.close[:-1] - 1.0
+    book = book_gains(data, out, returns, horizon, Costs.of(settings.costs, timeframe))
+    doubled, _, _ = book_gains(data, out, returns, horizon, Costs.of(settings.costs, timeframe, 2.0))
+    trades = int(out.acted.sum())
+    claim = make_claim(book, doubled, trades, count_trial(sharpe(book[0])), settings.analyst.claim_probability)
+    return claim, _metrics(data, out)
+
+
+def _metrics(data: Dataset, out: OutOfSample) -> dict[str, float]:
+    """Out-of-sample quality: rows, effective rows, Brier score of the side model against that of the base rates."""
+    known = np.isfinite(out.probabilities[:, 0])
+    truth = np.stack([data.outcome > 0, data.outcome < 0, data.outcome == 0], axis=1).astype(np.float64)
+    metrics = {"rows": float(len(data)), "effective_rows": float(data.uniqueness.sum())}
+    if known.any():
+        metrics["brier"] = float(((out.probabilities[known] - truth[known]) ** 2).sum(axis=1).mean())
+        metrics["brier_base_rates"] = float(((truth[known].mean(axis=0) - truth[known]) ** 2).sum(axis=1).mean())
+        metrics["acted_share"] = float(out.acted.sum() / max(int(out.judged.sum()), 1))
+    return metrics

@@ -1,0 +1,162 @@
+"""Walk-forward: every prediction is made by models that had seen nothing later, purged by label end.
+
+The side model of segment k learns from everything before it. The meta-label model of segment k learns from the side
+model's out-of-sample predictions of the segments before it, never from in-sample sides.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trader_cli.analyst.boosting import Calibrated, Rows, fit_calibrated
+from trader_cli.analyst.decision import DOWN, FLAT, UP, Choice, Costs, acts, choose_side
+from trader_cli.core.ports import silent
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from trader_cli.core.ports import Progress
+    from trader_cli.settings.model import AnalystSettings
+
+    Floats = NDArray[np.float64]
+    Ints = NDArray[np.int64]
+
+FIRST_TRAINING_SHARE = 0.25
+_META_FROM = 2
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Labelled rows in time order.
+
+    x: features (n, f); outcome (+1, −1, 0), start and end rows of the labels, uniqueness, barrier, gains by side
+    (before costs), each (n,).
+    """
+
+    x: Floats
+    outcome: NDArray[np.int8]
+    start: Ints
+    end: Ints
+    uniqueness: Floats
+    barrier: Floats
+    gain_long: Floats
+    gain_short: Floats
+
+    def __len__(self) -> int:
+        return len(self.outcome)
+
+    def side_rows(self) -> Rows:
+        """Rows for the side model: classes up, down, flat."""
+        classes = np.where(self.outcome > 0, UP, np.where(self.outcome < 0, DOWN, FLAT)).astype(np.int64)
+        return Rows(self.x, classes, self.uniqueness, self.start, self.end)
+
+    def meta_rows(self, probabilities: Floats, choice: Choice, cost: float) -> Rows:
+        """Rows for the meta-label model: did the chosen side profit after costs."""
+        gain = np.where(choice.side > 0, self.gain_long, self.gain_short)
+        classes = (gain > cost).astype(np.int64)
+        return Rows(meta_features(self.x, probabilities, choice), classes, self.uniqueness, self.start, self.end)
+
+
+def meta_features(x: Floats, probabilities: Floats, choice: Choice) -> Floats:
+    """What the meta-label model sees: the features, the side model's output and the side. Shape (n, f + 4)."""
+    return np.column_stack([x, probabilities, choice.side.astype(np.float64)])
+
+
+@dataclass(frozen=True)
+class OutOfSample:
+    """Out-of-sample predictions, arrays over the dataset's rows, NaN (False) where none was made."""
+
+    probabilities: Floats
+    probability_act: Floats
+    side: NDArray[np.int8]
+    acted: NDArray[np.bool_]
+    judged: NDArray[np.bool_]
+
+
+def walk_forward(
+    data: Dataset, options: AnalystSettings, costs: Costs, seed: int, progress: Progress = silent
+) -> OutOfSample:
+    """Predict every segment from the ones before it. `judged` rows are those on which every configured model spoke."""
+    n, folds = len(data), options.walk_forward_folds
+    edges = np.linspace(n * FIRST_TRAINING_SHARE, n, folds + 1).astype(int)
+    cost = costs.round_trip(options.horizon_bars)
+    out = OutOfSample(
+        np.full((n, 3), np.nan), np.full(n, np.nan), np.zeros(n, np.int8), np.zeros(n, bool), np.zeros(n, bool)
+    )
+    rows = data.side_rows()
+    for fold, (first, stop) in enumerate(itertools.pairwise(edges)):
+        test = slice(int(first), int(stop))
+        before = rows.end < rows.start[first]
+        side_model = fit_calibrated(rows.cut(before), 3, options, seed)
+        if side_model is not None:
+            out.probabilities[test] = side_model.predict(data.x[test])
+            _judge(data, out, test, _meta_model(data, out, before, fold, options, cost, seed), options, cost)
+        progress("walk-forward", fold + 1, folds)
+    return out
+
+
+def _meta_model(
+    data: Dataset,
+    out: OutOfSample,
+    before: NDArray[np.bool_],
+    fold: int,
+    options: AnalystSettings,
+    cost: float,
+    seed: int,
+) -> Calibrated | None:
+    if not options.enable_dual_model_system or fold < _META_FROM:
+        return None
+    return fit_meta(data, out, before, options, cost, seed)
+
+
+def fit_meta(
+    data: Dataset, out: OutOfSample, before: NDArray[np.bool_], options: AnalystSettings, cost: float, seed: int
+) -> Calibrated | None:
+    """The meta-label model from out-of-sample side predictions among `before`."""
+    known = before & np.isfinite(out.probabilities[:, 0])
+    probabilities = np.where(known[:, None], out.probabilities, 1 / 3)
+    choice = choose_side(probabilities, data.barrier, cost)
+    return fit_calibrated(data.meta_rows(probabilities, choice, cost).cut(known), 2, options, seed + 1)
+
+
+def _judge(
+    data: Dataset, out: OutOfSample, test: slice, meta: Calibrated | None, options: AnalystSettings, cost: float
+) -> None:
+    choice = choose_side(out.probabilities[test], data.barrier[test], cost)
+    out.side[test] = choice.side
+    if meta is not None:
+        out.probability_act[test] = meta.predict(meta_features(data.x[test], out.probabilities[test], choice))[:, 1]
+        out.acted[test] = acts(choice, out.probability_act[test])
+        out.judged[test] = True
+    elif not options.enable_dual_model_system:
+        out.acted[test] = acts(choice, None)
+        out.judged[test] = True
+
+
+def book_gains(
+    data: Dataset, out: OutOfSample, bar_returns: Floats, horizon: int, costs: Costs
+) -> tuple[Floats, Floats, Floats]:
+    """(gains, exposure, market return) per bar of the out-of-sample span: the per-bar book.
+
+    The position over bar u is the sum of the sides of signals live then, over the horizon; it pays costs on what it
+    changes and funding on what it holds. Without an edge the gains are a martingale difference whatever the labels'
+    overlap. Source: shared method notes §1.19.
+    """
+    if not out.judged.any():
+        return np.empty(0), np.empty(0), np.empty(0)
+    n = len(bar_returns)
+    signals = np.flatnonzero(out.acted)
+    change = np.zeros(n + 2)
+    np.add.at(change, data.start[signals] + 1, out.side[signals].astype(np.float64))
+    np.add.at(change, data.end[signals] + 1, -out.side[signals].astype(np.float64))
+    exposure = np.round(np.cumsum(change)[:n]) / horizon
+    judged = np.flatnonzero(out.judged)
+    first, last = int(data.start[judged[0]]) + 1, int(data.end[judged[-1]])
+    turned = np.abs(np.diff(exposure, prepend=0.0))
+    gains = exposure * bar_returns - turned * costs.per_side - np.abs(exposure) * costs.per_bar
+    span = slice(first, last + 1)
+    return gains[span], exposure[span], bar_returns[span]

@@ -1,0 +1,1 @@
+"""Commands, one file each, named as they are called."""

@@ -1,0 +1,99 @@
+"""`trader analyze`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from trader_cli.cli import options as o
+from trader_cli.cli.show import print_facts, print_json, progress_bar, utc
+from trader_cli.core.errors import ExitCode
+
+if TYPE_CHECKING:
+    from trader_cli.core.types import Analysis
+    from trader_cli.pipelines.stages import Analysed
+
+app = typer.Typer()
+
+
+@app.command()
+def analyze(
+    symbol: o.MaybeSymbol = None,
+    timeframe: o.MaybeTimeframe = None,
+    wait: Annotated[
+        int,
+        typer.Option("--wait", min=0, help="Analyse newly closed bars too, at most so many, until there is a signal."),
+    ] = 0,
+    allow_gaps: o.AllowGaps = False,
+    profile: o.Profile = None,
+    config: o.Config = None,
+    tape: o.Tape = None,
+    json: o.Json = False,
+) -> None:
+    """Look for a signal at the last closed bar.
+
+    Exit code 0: there is a signal. 8: the analyst abstains, and says why. Both are stored.
+    """
+    from trader_cli.pipelines.stages import analyze_until_signal as run
+
+    settings = o.settings_from(profile, config, tape, o.gaps_allowed(allow_gaps))
+    name, parsed = o.series(settings, symbol, timeframe)
+    with progress_bar() as progress:
+        done = run(settings, name, parsed, wait, progress)
+    if json:
+        print_json({**done.analysis.as_dict(), "source": done.source, "cache_hit": done.cached})
+    else:
+        print_facts(_headline(done.analysis), _facts(done))
+    if done.analysis.signal is None:
+        raise typer.Exit(ExitCode.ABSTAINED)
+
+
+def _headline(analysis: Analysis) -> str:
+    what = f"{analysis.symbol} {analysis.timeframe} at {utc(analysis.decision_time_ms)}"
+    if analysis.signal is None:
+        return f"{what}: abstains"
+    return f"{what}: {analysis.signal.side}"
+
+
+def _facts(done: Analysed) -> dict[str, Any]:
+    a = done.analysis
+    return {
+        **_outcome(a),
+        "P(up, down, flat)": None if a.probabilities is None
+        else f"{a.probabilities.up:.3f}, {a.probabilities.down:.3f}, {a.probabilities.flat:.3f}",
+        "claim": None if a.claim is None else f"{'edge' if a.claim.edge else 'no edge'}: {a.claim.reason}",
+        "health": _health(a),
+        "regime": None if a.regime is None else ", ".join(f"{name} {p:.2f}" for name, p in a.regime.items()),
+        "P(liquidation)": None if a.liquidation_probability is None
+        else ", ".join(f"{name} {p:.4f}" for name, p in a.liquidation_probability.items()),
+        "trend": a.technical.get("trend"),
+        "momentum": a.technical.get("momentum"),
+        "patterns": ", ".join(f"{name} {value:+d}" for name, value in a.patterns.items()) or None,
+        "levels": ", ".join(f"{name} {price:.6g}" for name, price in a.levels.items() if price is not None) or None,
+        "moved by": ", ".join(f"{name} {value:+.3f}" for name, value in a.explanation.items()) or None,
+        "dual score": None if a.dual_score is None else f"{a.dual_score:.3f} (the lineage's A·T², no probability)",
+        "market": done.source,
+        "artifact": a.digests["analysis_input"] + (" (cache hit)" if done.cached else ""),
+    }  # fmt: skip
+
+
+def _health(a: Analysis) -> str | None:
+    if a.health is None:
+        return None
+    return f"{a.health.score:.2f}, worst: {a.health.binding} {a.health.components[a.health.binding]:.2f}"
+
+
+def _outcome(a: Analysis) -> dict[str, Any]:
+    from trader_cli.core.types import Abstention
+
+    if isinstance(a.outcome, Abstention):
+        return {"because": f"{a.outcome.sentence} ({a.outcome.code})", "price": f"{a.price:g}"}
+    signal = a.outcome
+    return {
+        "price": f"{a.price:g}",
+        "barriers": f"take profit {signal.take_profit_price:.6g}, stop {signal.stop_price:.6g},"
+        f" within {signal.horizon_bars} bars",
+        "P(profit)": f"{signal.probability_act:.3f}, break-even {signal.break_even_probability:.3f}",
+        "expected": f"{signal.expected_value_bps:.1f} bps after costs",
+    }

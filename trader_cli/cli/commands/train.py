@@ -1,0 +1,56 @@
+"""`trader train`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import typer
+
+from trader_cli.cli import options as o
+from trader_cli.cli.show import print_facts, print_json, progress_bar, utc
+
+app = typer.Typer()
+
+
+@app.command()
+def train(
+    symbol: o.MaybeSymbol = None,
+    timeframe: o.MaybeTimeframe = None,
+    allow_gaps: o.AllowGaps = False,
+    profile: o.Profile = None,
+    config: o.Config = None,
+    tape: o.Tape = None,
+    json: o.Json = False,
+) -> None:
+    """Train the models, and find out whether they have an edge.
+
+    Triple-barrier labels, walk-forward purged by label end, calibrated. The claim counts costs and every training ever
+    run on these data. A model without an edge is stored and says so; it gives no signals.
+    """
+    from trader_cli.pipelines.stages import train as run
+
+    settings = o.settings_from(profile, config, tape, o.gaps_allowed(allow_gaps))
+    name, parsed = o.series(settings, symbol, timeframe)
+    with progress_bar() as progress:
+        done = run(settings, name, parsed, progress)
+    if json:
+        print_json(asdict(done))
+        return
+    claim, metrics = done.claim, done.metrics
+    print_facts(
+        f"{done.symbol} {done.timeframe}: {'edge' if claim.edge else 'no edge'} claimed",
+        {
+            "because": claim.reason,
+            "Sharpe per bar": f"{claim.sharpe_per_bar:.4f} after costs,"
+            f" {claim.doubled_cost_sharpe_per_bar:.4f} at doubled costs",
+            "out of sample": f"{claim.bars} bars, {claim.trades} signals, trial {claim.trials} on these data",
+            "Brier score": f"{metrics['brier']:.4f}, base rates {metrics['brier_base_rates']:.4f}"
+            if "brier" in metrics
+            else None,
+            "rows": f"{metrics['rows']:.0f}, worth {metrics['effective_rows']:.0f} independent ones;"
+            f" {done.features} features",
+            "span": f"{utc(done.first_ms)} to {utc(done.last_ms)}",
+            "market": done.source,
+            "model": f"{done.digest}{' (cache hit)' if done.cached else ''}",
+        },
+    )

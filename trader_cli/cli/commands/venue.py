@@ -1,0 +1,68 @@
+"""`trader venue`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from trader_cli.cli import options as o
+from trader_cli.cli.show import print_facts, print_json, utc
+
+app = typer.Typer(no_args_is_help=True, help="Serve a simulated Binance, or wind its time back.")
+
+
+@app.command()
+def serve(
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="Port on 127.0.0.1; 0 picks a free one.")
+    ] = 8787,
+    clock: Annotated[
+        str,
+        typer.Option(
+            "--clock", help="wall: the tape is played now; xN: its own time, N times as fast; driven: by leases."
+        ),
+    ] = "wall",
+    profile: o.Profile = "sim",
+    config: o.Config = None,
+    tape: o.Tape = None,
+    json: o.Json = False,
+) -> None:
+    """Serve the market of the sim settings to other processes until interrupted. Loopback only."""
+    from trader_cli.pipelines.venue import serve as run
+
+    def announce(url: str, label: str, now_ms: int) -> None:
+        if json:
+            print_json({"url": url, "market": label, "now_ms": now_ms})
+        else:
+            print_facts(f"serving on {url}", {"market": label, "time": utc(now_ms), "end": "Ctrl-C"})
+
+    run(o.settings_from(profile, config, tape), port, clock, announce)
+
+
+@app.command()
+def status(profile: o.Profile = "sim", config: o.Config = None, tape: o.Tape = None, json: o.Json = False) -> None:
+    """Show where the tape of the sim settings stands."""
+    from trader_cli.pipelines.venue import tape_status
+
+    done = tape_status(o.settings_from(profile, config, tape))
+    if json:
+        print_json(done)
+        return
+    now = "not begun" if done["now_ms"] is None else utc(done["now_ms"])
+    print_facts(
+        str(done["label"]),
+        {"market": done["source"], "span": f"{utc(done['start_ms'])} to {utc(done['end_ms'])}", "time": now},
+    )
+
+
+@app.command()
+def reset(profile: o.Profile = "sim", config: o.Config = None, tape: o.Tape = None, json: o.Json = False) -> None:
+    """Wind the tape of the sim settings back to its start. Artifacts stay."""
+    from trader_cli.pipelines.venue import reset_tape
+
+    source, was_played = reset_tape(o.settings_from(profile, config, tape))
+    if json:
+        print_json({"source": source, "was_played": was_played})
+        return
+    print_facts("wound back" if was_played else "was not played yet", {"market": source})

@@ -1,0 +1,109 @@
+"""The root of the command line: commands by name, and every error's way to an exit code, in one place."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from trader_cli.core.errors import ExitCode, Terminated, TraderError
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+COMMANDS = {
+    "fetch": "Fetch closed bars and the state of the market.",
+    "features": "Build features from the fetched bars.",
+    "train": "Train the models, and find out whether they have an edge.",
+    "analyze": "Look for a signal at the last closed bar.",
+    "status": "Show what is there: bars, features, models, analyses.",
+    "config": "Show the settings in force, and where they can be changed.",
+    "venue": "Serve a simulated Binance, or wind its time back.",
+}
+
+
+class _LazyGroup(TyperGroup):
+    """Lists commands by name and summary; imports a command's module only when it is called."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = {name: TyperCommand(name, help=summary) for name, summary in COMMANDS.items()}
+        self._loaded: set[str] = set()
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name = args[0] if args else ""
+        if name in COMMANDS and name not in self._loaded:
+            module = import_module(f"trader_cli.cli.commands.{name}")
+            command = typer.main.get_command(module.app)
+            command.name = name
+            self.commands[name] = command
+            self._loaded.add(name)
+        return super().resolve_command(ctx, args)
+
+
+app = typer.Typer(
+    cls=_LazyGroup, no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)  # fmt: skip
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from trader_cli import __version__
+
+        print(f"trader {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """A toolkit for live crypto trading. Each command is one stage and leaves its result on disk for the next."""
+
+
+def main() -> NoReturn:
+    """Run the command line and leave the process with a documented exit code."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        app(prog_name="trader")
+    except SystemExit as leaving:
+        code = leaving.code if isinstance(leaving.code, int) else ExitCode.DONE
+        if code == ExitCode.INTERRUPTED:
+            _say("Interrupted. Everything on disk is whole; run the command again to go on.", code)
+        sys.exit(code)
+    except TraderError as error:
+        _say(str(error), error.exit_code)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        _say("Interrupted. Everything on disk is whole; run the command again to go on.", ExitCode.INTERRUPTED)
+        sys.exit(ExitCode.INTERRUPTED)
+    except Terminated:
+        _say("Terminated. Everything on disk is whole; run the command again to go on.", ExitCode.TERMINATED)
+        sys.exit(ExitCode.TERMINATED)
+    except Exception as bug:
+        import traceback
+
+        traceback.print_exc()
+        _say(f"This is a bug in trader: {type(bug).__name__}: {bug}. Please report the lines above.", ExitCode.BUG)
+        sys.exit(ExitCode.BUG)
+    sys.exit(ExitCode.DONE)
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    raise Terminated
+
+
+def _say(sentence: str, code: int) -> None:
+    """The sentence on stderr, and under --json as one object on stdout."""
+    print(sentence, file=sys.stderr)
+    if "--json" in sys.argv:
+        import json
+
+        print(json.dumps({"error": sentence, "exit_code": int(code)}))

@@ -1,0 +1,65 @@
+"""Options that several commands share, and how they become settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from trader_cli.core.timeframes import Timeframe
+    from trader_cli.settings import Settings
+
+Symbol = Annotated[str, typer.Argument(help="Symbol as the exchange writes it, such as ETHUSDT.")]
+MaybeSymbol = Annotated[str | None, typer.Argument(help="Symbol; default: the one fetched last.", show_default=False)]
+FetchTimeframe = Annotated[str, typer.Option("--timeframe", "-t", help="Bar length: 1m, 5m, 15m, 1h, 4h, 1d …")]
+MaybeTimeframe = Annotated[
+    str | None, typer.Option("--timeframe", "-t", help="Bar length; default: the one fetched last.", show_default=False)
+]
+Profile = Annotated[
+    str | None,
+    typer.Option("--profile", "-p", help="paper (default), sim, demo, live, or a YAML overlay.", show_default=False),
+]
+Config = Annotated[
+    Path | None, typer.Option("--config", "-c", help="Your own YAML file of settings.", show_default=False)
+]
+Tape = Annotated[
+    Path | None,
+    typer.Option("--tape", help="sim: Parquet bars to play; default: the synthetic market.", show_default=False),
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout; everything else on stderr.")]
+AllowGaps = Annotated[bool, typer.Option("--allow-gaps", help="Go on where bars are missing.")]
+
+
+def settings_from(
+    profile: str | None, config: Path | None, tape: Path | None = None, overrides: dict[str, Any] | None = None
+) -> Settings:
+    """The settings of a command called with these options."""
+    from trader_cli.settings import load_settings
+
+    tree = dict(overrides or {})
+    if tape is not None:
+        tree["sim"] = {"tape": str(tape)}
+    return load_settings(profile, config, tree)
+
+
+def gaps_allowed(allow: bool) -> dict[str, Any]:
+    """The override behind --allow-gaps."""
+    return {"fetch": {"allow_gaps": True}} if allow else {}
+
+
+def series(settings: Settings, symbol: str | None, timeframe: str | None) -> tuple[str, Timeframe]:
+    """The symbol and time frame meant: as given, else those fetched last. Raises `UsageError`."""
+    from trader_cli.core.errors import UsageError
+    from trader_cli.core.timeframes import Timeframe
+    from trader_cli.storage.artifacts import ArtifactStore
+
+    last = ArtifactStore(settings.cache_dir).last_series(settings.mode)
+    if (symbol is None or timeframe is None) and last is None:
+        raise UsageError(
+            f"Nothing was fetched yet in profile {settings.mode}, so name a symbol and --timeframe.",
+            mend="Or run `trader fetch` first.",
+        )
+    found_symbol, found_timeframe = last or ("", "")
+    return (symbol or found_symbol).upper(), Timeframe.parse(timeframe or found_timeframe)

@@ -1,0 +1,91 @@
+"""How results are shown: tables for people, one JSON object for programs, progress on stderr."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from rich.console import Console
+
+    from trader_cli.core.ports import Progress
+
+
+def stdout() -> Console:
+    """The console results go to."""
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=True)
+
+
+def print_json(body: Mapping[str, Any]) -> None:
+    """One object, keys as given."""
+    print(json.dumps(body, allow_nan=False, default=str))
+
+
+def print_facts(title: str, facts: Mapping[str, Any]) -> None:
+    """A title line and aligned name–value lines; a value of `None` is left out."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2))
+    for name, value in facts.items():
+        if value is not None:
+            table.add_row(Text(f"  {name}", style="dim"), Text(str(value)))
+    console = stdout()
+    console.print(Text(title, style="bold"))
+    console.print(table)
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table with a title."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(title, style="bold"), title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, style=None, header_style="dim")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    stdout().print(table)
+
+
+@contextmanager
+def progress_bar() -> Iterator[Progress]:
+    """A rich progress bar on stderr, one line per piece of work; nothing is drawn where stderr is not a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bars(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        tasks: dict[str, Any] = {}
+
+        def report(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total or None)
+                if total == 0 and not console.is_terminal:
+                    console.print(what)
+            bars.update(tasks[what], completed=done, total=total or None)
+
+        yield report
+
+
+def utc(time_ms: int) -> str:
+    """`2023-08-06 08:15 UTC`."""
+    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def age(milliseconds: float) -> str:
+    """A duration in the largest unit that keeps it readable: `42 s`, `13 min`, `5.2 h`, `3.1 d`."""
+    seconds = milliseconds / 1000
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.1f} d"

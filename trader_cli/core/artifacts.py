@@ -1,0 +1,74 @@
+"""What describes an artifact: its key, its chunks and its manifest. Values only; `storage.artifacts` keeps them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from trader_cli.core.digests import digest_value
+
+MANIFEST_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class ArtifactKey:
+    """Where a reference to the current artifact of a stage is found."""
+
+    profile: str
+    symbol: str
+    timeframe: str
+    stage: str
+
+    def __str__(self) -> str:
+        return f"{self.profile}/{self.symbol}/{self.timeframe}/{self.stage}"
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """One immutable Parquet file. `key` is what it was made from, `content` the digest of its bytes."""
+
+    key: str
+    content: str
+    rows: int
+    first_ms: int
+    last_ms: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The description of one artifact. Its digest is its name.
+
+    `source` says whose market it is (`binance-um`, or a tape's name and digest); `inputs` maps the names of the
+    artifacts it was made from to their digests; `notes` holds what a person wants to know (gaps, column counts).
+    """
+
+    stage: str
+    producer: str
+    source: str
+    symbol: str
+    timeframe: str
+    settings: str
+    inputs: dict[str, str] = field(default_factory=dict)
+    chunks: tuple[Chunk, ...] = ()
+    rows: int = 0
+    first_ms: int | None = None
+    last_ms: int | None = None
+    gaps: tuple[tuple[int, int, int], ...] = ()
+    notes: dict[str, Any] = field(default_factory=dict)
+    schema: int = MANIFEST_SCHEMA
+
+    @property
+    def digest(self) -> str:
+        """The manifest's name."""
+        return digest_value(self.as_dict())
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON shape."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, body: dict[str, Any]) -> Manifest:
+        """The inverse of `as_dict`. Raises `TypeError` or `KeyError` where fields do not fit."""
+        chunks = tuple(Chunk(**c) for c in body["chunks"])
+        gaps = tuple((int(a), int(b), int(n)) for a, b, n in body["gaps"])
+        return cls(**{**body, "chunks": chunks, "gaps": gaps})

@@ -1,0 +1,102 @@
+"""The one error tree, sorted by what the operator must do, and the exit codes it maps to.
+
+Refusals and abstentions are not here: they are values (`core.types`).
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What a `trader` process says on leaving. Documented in docs/exit-codes.md."""
+
+    DONE = 0
+    BUG = 1
+    USAGE = 2
+    CONFIGURATION = 3
+    DATA = 4
+    UNAVAILABLE = 5
+    REJECTED = 6
+    REFUSED = 7
+    ABSTAINED = 8
+    HALTED = 9
+    VERIFICATION_FAILED = 10
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+class TraderError(Exception):
+    """Something the operator can mend. `sentence` says what was expected and found, `mend` what to do."""
+
+    exit_code = ExitCode.BUG
+
+    def __init__(self, sentence: str, *, mend: str | None = None) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+        self.mend = mend
+
+    def __str__(self) -> str:
+        return self.sentence if self.mend is None else f"{self.sentence} {self.mend}"
+
+
+class UsageError(TraderError):
+    """The command was called wrongly: call it again, corrected."""
+
+    exit_code = ExitCode.USAGE
+
+
+class ConfigurationError(TraderError):
+    """A setting, the environment or the machine is set up wrongly: correct it."""
+
+    exit_code = ExitCode.CONFIGURATION
+
+
+class ClockSkewed(ConfigurationError):
+    """This machine's clock and the exchange's disagree by more than is allowed: set the clock."""
+
+
+class DataError(TraderError):
+    """Data is missing, stale or invalid: run the stage that makes it."""
+
+    exit_code = ExitCode.DATA
+
+
+class DataMissing(DataError):
+    """A stage's input is not there yet."""
+
+
+class DataInvalid(DataError):
+    """Data breaks its schema or its rules; the offending row is in the sentence."""
+
+
+class DataStale(DataError):
+    """Data is older than its type allows, or was made from something else than what is asked for."""
+
+
+class ExchangeUnavailable(TraderError):
+    """The exchange did not answer, or answered what cannot be read: try again later."""
+
+    exit_code = ExitCode.UNAVAILABLE
+
+
+class RateLimited(ExchangeUnavailable):
+    """The exchange told us to slow down. `retry_after_s` is how long it asked for."""
+
+    def __init__(self, sentence: str, *, retry_after_s: float, mend: str | None = None) -> None:
+        super().__init__(sentence, mend=mend)
+        self.retry_after_s = retry_after_s
+
+
+class ExchangeRejected(TraderError):
+    """The exchange understood the request and said no. `code` is its own number, where it gave one."""
+
+    exit_code = ExitCode.REJECTED
+
+    def __init__(self, sentence: str, *, code: int | None = None, mend: str | None = None) -> None:
+        super().__init__(sentence, mend=mend)
+        self.code = code
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived. Not an `Exception`, so that no handler on the way out swallows it."""

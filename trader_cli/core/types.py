@@ -1,0 +1,103 @@
+"""The frozen values that stages hand to one another. No behaviour beyond what follows from the fields."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Side = Literal["long", "short"]
+
+
+@dataclass(frozen=True)
+class Probabilities:
+    """Calibrated probabilities of the three triple-barrier outcomes; they sum to one."""
+
+    up: float
+    down: float
+    flat: float
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a model may say about itself: whether it has an edge after costs, and the statistics behind the answer.
+
+    Sharpe ratios are per bar of the out-of-sample book; `trials` counts every training run on this lineage of data.
+    """
+
+    edge: bool
+    reason: str
+    deflated_sharpe_probability: float
+    excess_sharpe_probability: float
+    sharpe_per_bar: float
+    doubled_cost_sharpe_per_bar: float
+    trials: int
+    bars: int
+    trades: int
+
+
+@dataclass(frozen=True)
+class Signal:
+    """A side worth taking now. Returns and costs are fractions of notional in basis points."""
+
+    side: Side
+    probability_act: float
+    break_even_probability: float
+    expected_value_bps: float
+    take_profit_price: float
+    stop_price: float
+    horizon_bars: int
+
+
+@dataclass(frozen=True)
+class Abstention:
+    """A stated reason for doing nothing: a stable code and a sentence."""
+
+    code: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Health:
+    """Market health: each component in [0, 1] (1 = healthy), their combination, and the worst one."""
+
+    score: float
+    components: dict[str, float]
+    binding: str
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """One look at one symbol at one closed bar. `outcome` is what was decided; everything else is why.
+
+    Sections switched off in the configuration are `None` or empty. `digests` name what it was made from.
+    """
+
+    symbol: str
+    timeframe: str
+    decision_time_ms: int
+    price: float
+    outcome: Signal | Abstention
+    probabilities: Probabilities | None = None
+    claim: Claim | None = None
+    health: Health | None = None
+    regime: dict[str, float] | None = None
+    liquidation_probability: dict[str, float] | None = None
+    technical: dict[str, Any] = field(default_factory=dict)
+    patterns: dict[str, int] = field(default_factory=dict)
+    levels: dict[str, float | None] = field(default_factory=dict)
+    explanation: dict[str, float] = field(default_factory=dict)
+    dual_score: float | None = None
+    digests: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def signal(self) -> Signal | None:
+        """The signal, or `None` if this analysis abstains."""
+        return self.outcome if isinstance(self.outcome, Signal) else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON shape: as the fields, with `outcome` split into `signal` and `abstention`, one of them null."""
+        body = asdict(self)
+        outcome = body.pop("outcome")
+        body["signal"] = outcome if self.signal else None
+        body["abstention"] = None if self.signal else outcome
+        return body

@@ -1,0 +1,1 @@
+"""The only room that knows ccxt: the exchange client, its errors, its request budget."""

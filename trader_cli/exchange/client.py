@@ -1,0 +1,66 @@
+"""The ccxt client as we use it: URLs pointed where the settings say, one pooled session, no retries of its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from trader_cli.core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from trader_cli.settings.model import BinanceExchangeSettings
+
+_VERSIONED = "/fapi/v1"
+
+
+def make_client(settings: BinanceExchangeSettings, session: aiohttp.ClientSession) -> Any:
+    """An unmodified `ccxt.async_support.binanceusdm`, configured."""
+    import ccxt.async_support as ccxt
+
+    client = ccxt.binanceusdm(
+        {
+            "apiKey": settings.api_key.get_secret_value(),
+            "secret": settings.api_secret.get_secret_value(),
+            "timeout": int(settings.timeout * 1000),
+            "enableRateLimit": False,  # our own budget keeps the clock of the mode; ccxt's would spin in virtual time
+            "session": session,
+            "options": {"fetchCurrencies": False, "fetchMargins": False, "maxRetriesOnFailure": 0},
+        }
+    )
+    if settings.use_testnet and settings.base_url is None:
+        client.enable_demo_trading(enable=True)
+    if settings.base_url is not None:
+        point_at(client, settings.base_url)
+    return client
+
+
+def point_at(client: Any, base_url: str) -> None:
+    """Rewrite every URL of the client to `base_url`, keeping paths. Raises `ConfigurationError` for a bad URL."""
+    base = urlsplit(base_url)
+    if base.scheme not in {"http", "https"} or not base.netloc:
+        raise ConfigurationError(f"binance_exchange.base_url must be http(s)://host[:port]; found {base_url!r}.")
+    client.urls["api"] = _moved(client.urls["api"], base.scheme, base.netloc)
+    exceptions = client.exceptions
+    if "linear" in exceptions:
+        exceptions["exact"].update(exceptions["linear"]["exact"])
+
+
+def _moved(value: Any, scheme: str, netloc: str) -> Any:
+    if isinstance(value, dict):
+        return {key: _moved(part, scheme, netloc) for key, part in value.items()}
+    url = urlsplit(value)
+    secure = "s" if scheme == "https" else ""
+    return url._replace(scheme=f"ws{secure}" if url.scheme.startswith("ws") else scheme, netloc=netloc).geturl()
+
+
+def make_session(pool: int = 16) -> aiohttp.ClientSession:
+    """One session with pooled, kept-alive connections."""
+    import ssl
+
+    import aiohttp
+    import certifi
+
+    trust = ssl.create_default_context(cafile=certifi.where())
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=pool, ssl=trust, enable_cleanup_closed=True))

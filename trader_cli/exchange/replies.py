@@ -1,0 +1,122 @@
+"""From the exchange's JSON to checked frames and values. An empty or garbled 200 is an error, never "nothing there"."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from trader_cli.core.errors import DataInvalid, ExchangeUnavailable
+from trader_cli.core.schemas import BARS, FUNDING, TRADES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_MEND = "Check binance_exchange.base_url and the network; try again later."
+
+
+def as_list(reply: Any, what: str) -> list[Any]:
+    """The reply, if it is a list."""
+    if not isinstance(reply, list):
+        raise ExchangeUnavailable(
+            f"Expected a list of {what} from the exchange; it answered {shown(reply)}.", mend=_MEND
+        )
+    return reply
+
+
+def as_mapping(reply: Any, what: str, *needed: str) -> dict[str, Any]:
+    """The reply, if it is an object that has the needed fields."""
+    if not isinstance(reply, dict) or any(reply.get(name) is None for name in needed):
+        raise ExchangeUnavailable(f"Expected {what} from the exchange; it answered {shown(reply)}.", mend=_MEND)
+    return reply
+
+
+def shown(reply: Any) -> str:
+    """A reply shortened for a message: HTML is called HTML."""
+    if reply is None or reply in ("", b"", {}, []):
+        return "nothing"
+    text = " ".join((reply.decode(errors="replace") if isinstance(reply, bytes) else str(reply)).split())
+    kind = "an HTML page" if text.lstrip().lower().startswith(("<!doctype", "<html")) else "what cannot be used"
+    return f"{kind}: {text[:80]!r}"
+
+
+def parsed(what: str, reply: Any, parse: Callable[[Any], Any]) -> Any:
+    """`parse(reply)`, with a shape it did not expect turned into `ExchangeUnavailable`."""
+    try:
+        return parse(reply)
+    except (ValueError, TypeError, IndexError, KeyError, OverflowError, pl.exceptions.PolarsError):
+        raise ExchangeUnavailable(
+            f"Expected {what} from the exchange; it answered {shown(reply)}.", mend=_MEND
+        ) from None
+
+
+def klines_frame(rows: list[list[Any]]) -> pl.DataFrame:
+    """A BARS frame (not yet checked) from rows of twelve: times and counts are integers, the rest decimal strings."""
+    if not rows:
+        return BARS.empty()
+    open_ms, o, h, l, c, volume, close_ms, quote, trades, taker, taker_quote, *_ = zip(*rows, strict=True)  # noqa: E741
+    floats = {"open": o, "high": h, "low": l, "close": c, "volume": volume, "quote_volume": quote,
+              "taker_buy_base": taker, "taker_buy_quote": taker_quote}  # fmt: skip
+    columns: dict[str, list[Any]] = {name: [float(value) for value in values] for name, values in floats.items()}
+    columns |= {
+        "open_time": list(map(int, open_ms)),
+        "close_time": list(map(int, close_ms)),
+        "trades": list(map(int, trades)),
+    }
+    return pl.DataFrame(columns).select(pl.col(name).cast(dtype) for name, dtype in BARS.columns.items())
+
+
+def trades_frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
+    """A TRADES frame from aggregate trades."""
+    columns = {
+        "time": [int(row["T"]) for row in rows],
+        "trade_id": [int(row["a"]) for row in rows],
+        "price": [float(row["p"]) for row in rows],
+        "quantity": [float(row["q"]) for row in rows],
+        "buyer_is_maker": [bool(row["m"]) for row in rows],
+    }
+    frame = pl.DataFrame(columns, schema_overrides={"time": pl.Int64, "trade_id": pl.Int64})
+    return frame.select(pl.col(name).cast(dtype) for name, dtype in TRADES.columns.items())
+
+
+def funding_frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
+    """A FUNDING frame, oldest first; the mark price is null where the exchange left it empty."""
+    columns = {
+        "time": [int(row["fundingTime"]) for row in rows],
+        "funding_rate": [float(row["fundingRate"]) for row in rows],
+        "mark_price": [float(row["markPrice"]) if row.get("markPrice") else None for row in rows],
+    }
+    frame = pl.DataFrame(columns, schema_overrides={"time": pl.Int64, "mark_price": pl.Float64})
+    return frame.select(pl.col(name).cast(dtype) for name, dtype in FUNDING.columns.items()).sort("time")
+
+
+def order_book(reply: dict[str, Any], symbol: str, depth: int) -> dict[str, Any]:
+    """`{symbol, timestamp, bids, asks}` with [price, quantity] floats, best first, at most `depth` a side.
+
+    Raises `DataInvalid` for an empty side, a crossed book or numbers that are not positive.
+    """
+    sides = {side: [[float(price), float(size)] for price, size in reply[side]] for side in ("bids", "asks")}
+    bids, asks = sides["bids"], sides["asks"]
+    if not bids or not asks:
+        raise DataInvalid(f"The order book of {symbol} has an empty side: {len(bids)} bids, {len(asks)} asks.")
+    if any(not price > 0 or not size >= 0 for price, size in bids + asks):
+        raise DataInvalid(f"The order book of {symbol} holds a price or size that is not positive.")
+    ordered = all(a[0] > b[0] for a, b in pairwise(bids)) and all(a[0] < b[0] for a, b in pairwise(asks))
+    if bids[0][0] >= asks[0][0] or not ordered:
+        raise DataInvalid(f"The order book of {symbol} is crossed or out of order: bid {bids[0][0]}, ask {asks[0][0]}.")
+    return {"symbol": symbol, "timestamp": int(reply["T"]), "bids": bids[:depth], "asks": asks[:depth]}
+
+
+_TICKER = {
+    "last": "lastPrice", "open": "openPrice", "high": "highPrice", "low": "lowPrice", "volume": "volume",
+    "quote_volume": "quoteVolume", "change_percent": "priceChangePercent",
+}  # fmt: skip
+
+
+def ticker(reply: dict[str, Any]) -> dict[str, Any]:
+    """`{symbol, timestamp, last, open, high, low, volume, quote_volume, change_percent}` of the last 24 hours."""
+    values = {ours: float(reply[theirs]) for ours, theirs in _TICKER.items()}
+    if not values["last"] > 0:
+        raise DataInvalid(f"The ticker of {reply['symbol']} has a last price of {values['last']}.")
+    return {"symbol": str(reply["symbol"]), "timestamp": int(reply["closeTime"]), **values}

@@ -1,0 +1,1 @@
+"""Stages in a row: what a subcommand does between parsing and showing."""

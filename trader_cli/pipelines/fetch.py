@@ -1,0 +1,183 @@
+"""The fetch stage: bars, funding and a market snapshot, from the exchange to artifacts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from trader_cli import __version__
+from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
+from trader_cli.core.anchors import blocks_between, storage_block
+from trader_cli.core.artifacts import ArtifactKey, Manifest
+from trader_cli.core.bars import Gap, check_bars, find_gaps
+from trader_cli.core.digests import digest_frame, digest_value
+from trader_cli.core.errors import DataInvalid, DataMissing
+from trader_cli.core.ports import silent
+from trader_cli.features.build import history_start
+from trader_cli.pipelines.market import Market, market_source, run_in_market
+from trader_cli.storage.artifacts import ArtifactStore, span_of
+from trader_cli.storage.files import exclusive
+
+if TYPE_CHECKING:
+    from trader_cli.core.ports import Progress
+    from trader_cli.core.timeframes import Timeframe
+    from trader_cli.settings import Settings
+
+_FUNDING_ROWS = 90
+_BOOK_LEVELS = 50
+_SETTLE_MS = 500
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What a fetch came to. `new_bars` 0 is a cache hit; `notes` are sentences for the person."""
+
+    symbol: str
+    timeframe: str
+    source: str
+    bars: int
+    new_bars: int
+    first_ms: int
+    last_ms: int
+    gaps: tuple[Gap, ...]
+    digest: str
+    notes: tuple[str, ...]
+
+
+def fetch(
+    settings: Settings, symbol: str, timeframe: Timeframe, limit: int | None = None, *, next_close: bool = False,
+    progress: Progress = silent,
+) -> Fetched:  # fmt: skip
+    """Fetch closed bars up to now, appending to what is stored, and the market as it is.
+
+    Without `limit`, the configured history; a `limit` too small for one row of features is raised to what that takes.
+    `next_close` waits for the next bar to close first.
+    One process at a time per series; a second one waits. Raises `DataInvalid` for bars that break the rules, and,
+    after storing them, for gaps unless `fetch.allow_gaps`.
+    """
+    store = ArtifactStore(settings.cache_dir)
+    source = market_source(settings)
+    lock = store.root / "locks" / f"{source}-{symbol}-{timeframe}.lock"
+    with exclusive(lock, partial(progress, "waiting for another fetch of this series", 0, 0)):
+        fetched = run_in_market(settings, _Fetch(settings, store, symbol, timeframe, limit, next_close, progress))
+    store.remember_series(settings.mode, symbol, timeframe.name)
+    if fetched.gaps and not settings.fetch.allow_gaps:
+        raise DataInvalid(
+            f"The {timeframe} bars of {symbol} have {len(fetched.gaps)} gap(s); the first: {fetched.gaps[0]}.",
+            mend="What came was stored. Fetch again, or pass --allow-gaps to go on; features around a gap stay null.",
+        )
+    return fetched
+
+
+@dataclass(frozen=True)
+class _Fetch:
+    settings: Settings
+    store: ArtifactStore
+    symbol: str
+    timeframe: Timeframe
+    limit: int | None
+    next_close: bool
+    progress: Progress
+
+    async def __call__(self, market: Market) -> Fetched:
+        notes: list[str] = []
+        if self.next_close:
+            now = market.exchange.server_now_ms()
+            await market.clock.sleep((self.timeframe.floor(now) + self.timeframe.ms + _SETTLE_MS - now) / 1000)
+        stored = self._stored(market.source, notes)
+        bars = await self._complete(market, stored, notes)
+        if bars.is_empty():
+            raise DataMissing(f"The exchange has no closed {self.timeframe} bars of {self.symbol}.")
+        manifest = self._manifest(market.source, bars)
+        await self._store_funding(market)
+        await self._store_snapshot(market)
+        self.store.publish(self._key("bars"), manifest)
+        gaps = find_gaps(bars, self.timeframe)
+        new = bars.height - (0 if stored is None else stored.join(bars, on="open_time", how="semi").height)
+        return Fetched(
+            self.symbol, self.timeframe.name, market.source, bars.height, new, manifest.first_ms or 0,
+            manifest.last_ms or 0, gaps, manifest.digest, tuple(notes),
+        )  # fmt: skip
+
+    def _key(self, stage: str) -> ArtifactKey:
+        return ArtifactKey(self.settings.mode, self.symbol, self.timeframe.name, stage)
+
+    def _stored(self, source: str, notes: list[str]) -> pl.DataFrame | None:
+        """The bars already stored from this source; damaged ones are fetched anew."""
+        try:
+            manifest = self.store.current(self._key("bars"))
+            if manifest is None or manifest.source != source:
+                return None
+            return self.store.read(manifest)
+        except DataInvalid as error:
+            notes.append(f"{error.sentence} Fetched again.")
+            return None
+
+    async def _complete(self, market: Market, stored: pl.DataFrame | None, notes: list[str]) -> pl.DataFrame:
+        """The stored bars with what lies before and after them up to now."""
+        now = market.exchange.server_now_ms()
+        latest = self.timeframe.floor(now) - self.timeframe.ms
+        start = self._start(latest, notes)
+        get = partial(market.exchange.get_klines, self.symbol, self.timeframe.name, progress=self.progress)
+        if stored is None:
+            return await get(self._count(start, latest), start_ms=start)
+        first, last = (int(stored["open_time"].to_physical()[i]) for i in (0, -1))
+        pieces = [stored]
+        if start < first:
+            pieces.insert(0, await get(self._count(start, first - self.timeframe.ms), start_ms=start))
+        if last < latest:
+            pieces.append(await get(self._count(last + self.timeframe.ms, latest), start_ms=last + self.timeframe.ms))
+        return check_bars(pl.concat(pieces), self.timeframe, origin=f"{self.symbol} {self.timeframe}")
+
+    def _count(self, first: int, last: int) -> int:
+        return max(1, (last - first) // self.timeframe.ms + 1)
+
+    def _start(self, latest: int, notes: list[str]) -> int:
+        """Where to begin: as far back as asked, and at least as far as the latest row of features reaches."""
+        wanted = self.limit if self.limit is not None else self.settings.fetch.history_bars
+        spec = FeatureEngineeringOrchestrator(self.settings).spec(self.timeframe)
+        needed = self._count(history_start(spec, latest), latest)
+        if needed > wanted:
+            notes.append(f"{wanted} bars are too few for the features, which reach back {needed}; fetching {needed}.")
+        return latest - (max(wanted, needed) - 1) * self.timeframe.ms
+
+    def _manifest(self, source: str, bars: pl.DataFrame) -> Manifest:
+        times = bars["open_time"].to_physical()
+        chunks = []
+        for start, end in blocks_between(int(times[0]), int(times[-1]), storage_block(self.timeframe)):
+            part = bars[times.search_sorted(start) : times.search_sorted(end)]
+            if not part.is_empty():
+                chunks.append(self.store.put_chunk(digest_value(["bars", digest_frame(part)]), part))
+        rows, first, last = span_of(chunks)
+        gaps = tuple((gap.first_ms, gap.last_ms, gap.bars) for gap in find_gaps(bars, self.timeframe))
+        return self._described("bars", source, chunks=tuple(chunks), rows=rows, first_ms=first, last_ms=last, gaps=gaps)
+
+    def _described(self, stage: str, source: str, **fields: Any) -> Manifest:
+        return Manifest(
+            stage=stage, producer=f"trader {__version__}", source=source, symbol=self.symbol,
+            timeframe=self.timeframe.name, settings=digest_value([]), **fields,
+        )  # fmt: skip
+
+    async def _store_funding(self, market: Market) -> None:
+        funding = await market.exchange.get_funding_rates(self.symbol, _FUNDING_ROWS)
+        if funding.is_empty():
+            return
+        chunk = self.store.put_chunk(digest_value(["funding", digest_frame(funding)]), funding)
+        rows, first, last = span_of([chunk])
+        manifest = self._described("funding", market.source, chunks=(chunk,), rows=rows, first_ms=first, last_ms=last)
+        self.store.publish(self._key("funding"), manifest)
+
+    async def _store_snapshot(self, market: Market) -> None:
+        """Ticker, book, premium and open interest, as one document with the time they were asked for."""
+        exchange = market.exchange
+        body = {
+            "fetched_ms": exchange.server_now_ms(),
+            "ticker": await exchange.get_ticker(self.symbol),
+            "book": await exchange.get_order_book(self.symbol, _BOOK_LEVELS),
+            "premium": await exchange.get_premium_index(self.symbol),
+            "open_interest": await exchange.get_open_interest(self.symbol),
+        }
+        self.store.point(self._key("market"), self.store.put_document(body))

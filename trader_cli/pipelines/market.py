@@ -1,0 +1,154 @@
+"""Which market the settings mean: its source name, its time, and a connected exchange. Sim runs its venue inside."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
+
+from trader_cli.core.errors import DataMissing, Terminated
+from trader_cli.storage.state import SimTime, state_root
+from trader_cli.venue.source import file_source, synthetic_source
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+
+    from trader_cli.core.ports import Clock
+    from trader_cli.exchange.binance import BinanceExchange
+    from trader_cli.settings import Settings
+    from trader_cli.venue.tape import Tape
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Market:
+    """A connected market: its exchange, its clock and its source name."""
+
+    exchange: BinanceExchange
+    clock: Clock
+    source: str
+
+
+def market_source(settings: Settings) -> str:
+    """The name under which this market's artifacts are kept apart from those of other markets."""
+    sim = settings.sim
+    if settings.mode == "sim":
+        if sim.tape is not None:
+            return file_source(Path(sim.tape), settings.seed)
+        return synthetic_source(sim.symbols, sim.days, sim.planted_lead, settings.seed)
+    if settings.binance_exchange.base_url is not None:
+        return urlsplit(settings.binance_exchange.base_url).netloc.replace(":", "-") or "unnamed-host"
+    return "binance-demo" if settings.binance_exchange.use_testnet else "binance-um"
+
+
+def sim_tape(settings: Settings) -> Tape:
+    """The tape of the `sim` settings."""
+    from trader_cli.venue.synthetic import synthetic_tape
+    from trader_cli.venue.tape import load_tape
+
+    sim = settings.sim
+    if sim.tape is not None:
+        return load_tape(Path(sim.tape), settings.seed)
+    return synthetic_tape(sim.symbols, sim.days, sim.planted_lead, settings.seed)
+
+
+def run_in_market(settings: Settings, work: Callable[[Market], Awaitable[T]]) -> T:
+    """Connect, run `work`, disconnect. In sim on virtual time, which is remembered for the next command."""
+    from trader_cli.venue.clocks import VirtualClock, VirtualLoop
+
+    if settings.mode != "sim":
+        return run_supervised(_with_exchange(settings, work), asyncio.new_event_loop)
+    tape = sim_tape(settings)
+    remembered = SimTime(state_root(settings))
+    now = remembered.load(tape.source)
+    clock = VirtualClock(tape.at(settings.sim.start) if now is None else now)
+    try:
+        return run_supervised(_with_venue(settings, tape, clock, work), lambda: VirtualLoop(clock))
+    finally:
+        remembered.save(tape.source, clock.now_ms())
+
+
+async def _with_exchange(settings: Settings, work: Callable[[Market], Awaitable[T]]) -> T:
+    async with connected(settings, None) as exchange:
+        return await work(Market(exchange, exchange.clock, market_source(settings)))
+
+
+async def _with_venue(settings: Settings, tape: Tape, clock: Clock, work: Callable[[Market], Awaitable[T]]) -> T:
+    from trader_cli.venue.server import VenueServer
+
+    async with VenueServer(tape, clock) as venue:  # type: ignore[arg-type]
+        options = settings.binance_exchange.model_copy(update={"base_url": venue.url})
+        inside = settings.model_copy(update={"binance_exchange": options})
+        async with connected(inside, clock) as exchange:
+            return await work(Market(exchange, clock, tape.source))
+
+
+@asynccontextmanager
+async def connected(settings: Settings, clock: Clock | None) -> AsyncIterator[BinanceExchange]:
+    """An initialised exchange that is closed at the end."""
+    from trader_cli.exchange.binance import BinanceExchange
+
+    exchange = BinanceExchange(settings, clock=clock)
+    await exchange.initialize()
+    try:
+        yield exchange
+    finally:
+        await exchange.close()
+
+
+def market_now_ms(settings: Settings) -> int:
+    """The market's time without connecting to it. Raises `DataMissing` if a sim has not begun."""
+    from trader_cli.exchange.venue_clock import attach
+    from trader_cli.venue.clocks import WallClock
+
+    if settings.mode == "sim":
+        now = SimTime(state_root(settings)).load(market_source(settings))
+        if now is None:
+            raise DataMissing("This tape has not been played yet.", mend="Run `trader fetch` first.")
+        return now
+    options = settings.binance_exchange
+    if options.clock == "venue" and options.base_url is not None:
+        return run_supervised(_venue_now(attach(options.base_url)), asyncio.new_event_loop)
+    return WallClock().now_ms()
+
+
+async def _venue_now(attaching: Awaitable[Clock]) -> int:
+    clock = await attaching
+    now = clock.now_ms()
+    leave: Callable[[], Awaitable[None]] | None = getattr(clock, "close", None)
+    if leave is not None:
+        await leave()
+    return now
+
+
+def run_supervised(work: Coroutine[object, object, T], loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> T:
+    """Run to the end; SIGINT and SIGTERM cancel, so that every `finally` runs before the process leaves."""
+    import signal
+
+    terminated = False
+
+    async def supervised() -> T:
+        nonlocal terminated
+        task = asyncio.current_task()
+        assert task is not None
+
+        def stop() -> None:
+            nonlocal terminated
+            terminated = True
+            task.cancel()
+
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, stop)
+        return await work
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        try:
+            return runner.run(supervised())
+        except asyncio.CancelledError:
+            if terminated:
+                raise Terminated from None
+            raise

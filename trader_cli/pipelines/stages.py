@@ -1,0 +1,207 @@
+"""The stages after fetch: features, train, analyze. Each loads what the one before stored, and stores its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from trader_cli import __version__
+from trader_cli.analyst.analyst import Analyst, require_source
+from trader_cli.analyst.feature_artifacts import build_feature_artifact
+from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
+from trader_cli.core.artifacts import ArtifactKey, Manifest
+from trader_cli.core.bars import Gap
+from trader_cli.core.digests import digest_value
+from trader_cli.core.errors import DataInvalid, DataStale
+from trader_cli.core.ports import silent
+from trader_cli.core.schemas import check_features
+from trader_cli.pipelines.fetch import fetch
+from trader_cli.pipelines.market import market_now_ms, market_source
+from trader_cli.storage.artifacts import ArtifactStore
+from trader_cli.storage.bundles import BundleStore
+from trader_cli.storage.state import Trial, TrialLedger, state_root
+from trader_cli.venue.clocks import FixedClock
+
+if TYPE_CHECKING:
+    from trader_cli.core.ports import Progress
+    from trader_cli.core.timeframes import Timeframe
+    from trader_cli.core.types import Analysis, Claim
+    from trader_cli.settings import Settings
+
+
+@dataclass(frozen=True)
+class FeaturesBuilt:
+    """What the features stage came to. `made` 0 is a cache hit."""
+
+    symbol: str
+    timeframe: str
+    source: str
+    rows: int
+    complete_rows: int
+    columns: int
+    wavelet_columns: int
+    found: int
+    made: int
+    first_ms: int
+    last_ms: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training came to. `cached` means that the very same training had been done before."""
+
+    symbol: str
+    timeframe: str
+    source: str
+    claim: Claim
+    metrics: dict[str, float]
+    features: int
+    first_ms: int
+    last_ms: int
+    digest: str
+    cached: bool
+
+
+@dataclass(frozen=True)
+class Analysed:
+    """An analysis, and whether the very same one was there already."""
+
+    analysis: Analysis
+    source: str
+    cached: bool
+
+
+def _key(settings: Settings, symbol: str, timeframe: Timeframe, stage: str) -> ArtifactKey:
+    return ArtifactKey(settings.mode, symbol, timeframe.name, stage)
+
+
+def stored_bars(settings: Settings, store: ArtifactStore, symbol: str, timeframe: Timeframe) -> Manifest:
+    """The current bars of this market. Raises `DataMissing`, `DataStale`, or `DataInvalid` for gaps not allowed."""
+    manifest = store.require(_key(settings, symbol, timeframe, "bars"), f"fetch {symbol} --timeframe {timeframe}")
+    require_source(manifest, market_source(settings))
+    if manifest.gaps and not settings.fetch.allow_gaps:
+        raise DataInvalid(
+            f"The {timeframe} bars of {symbol} have {len(manifest.gaps)} gap(s); the first: {Gap(*manifest.gaps[0])}.",
+            mend="Fetch again, or pass --allow-gaps to go on; features around a gap stay null.",
+        )
+    return manifest
+
+
+def features(settings: Settings, symbol: str, timeframe: Timeframe, progress: Progress = silent) -> FeaturesBuilt:
+    """Make the features of the stored bars and publish them."""
+    store = ArtifactStore(settings.cache_dir)
+    bars = stored_bars(settings, store, symbol, timeframe)
+    orchestrator = FeatureEngineeringOrchestrator(settings)
+    try:
+        built = build_feature_artifact(store, bars, store.read(bars), timeframe, orchestrator, progress)
+    finally:
+        orchestrator.close()
+    manifest = built.manifest
+    store.publish(_key(settings, symbol, timeframe, "features"), manifest)
+    complete = store.read(manifest).select(pl.sum_horizontal(pl.all().is_null()).eq(0).sum()).item()
+    return FeaturesBuilt(
+        symbol, timeframe.name, manifest.source, manifest.rows, int(complete), manifest.notes["columns"],
+        manifest.notes["wavelet_columns"], built.found, built.made, manifest.first_ms or 0, manifest.last_ms or 0,
+        manifest.digest,
+    )  # fmt: skip
+
+
+def train(settings: Settings, symbol: str, timeframe: Timeframe, progress: Progress = silent) -> Trained:
+    """Train on the stored features; the same inputs and settings find the model that is there."""
+    from trader_cli.analyst.model import TrainedModel
+    from trader_cli.analyst.training import TrainingInput
+    from trader_cli.analyst.training import train as fit
+
+    store = ArtifactStore(settings.cache_dir)
+    bundles = BundleStore(store.root / "models")
+    bars = stored_bars(settings, store, symbol, timeframe)
+    made = _current_features(settings, store, bars, symbol, timeframe)
+    key = _training_key(settings, bars, made)
+    digest = store.pointed(_key(settings, symbol, timeframe, "model"))
+    cached = digest is not None and _is_model(bundles, digest, key)
+    if digest is None or not cached:
+        ledger = TrialLedger(state_root(settings))
+
+        def count_trial(sharpe: float) -> list[float]:
+            first, last = bars.first_ms or 0, bars.last_ms or 0
+            ledger.record(Trial(key, bars.source, symbol, first, last, sharpe))
+            return [trial.sharpe for trial in ledger.overlapping(bars.source, symbol, first, last)]
+
+        frame = check_features(store.read(made))
+        given = TrainingInput(
+            key, bars.source, symbol, timeframe, store.read(bars), frame, {"bars": bars.digest, "features": made.digest}
+        )
+        model = fit(given, settings, count_trial, progress)
+        digest = bundles.save(model.files(), model.description(f"trader {__version__}"))
+        store.point(_key(settings, symbol, timeframe, "model"), digest)
+    model = TrainedModel.from_bundle(*bundles.load(digest))
+    return Trained(
+        symbol, timeframe.name, model.source, model.claim, model.metrics, len(model.features), model.first_ms,
+        model.last_ms, digest, cached,
+    )  # fmt: skip
+
+
+def _current_features(
+    settings: Settings, store: ArtifactStore, bars: Manifest, symbol: str, timeframe: Timeframe
+) -> Manifest:
+    command = f"features {symbol} --timeframe {timeframe}"
+    made = store.require(_key(settings, symbol, timeframe, "features"), command)
+    if made.inputs.get("bars") != bars.digest:
+        raise DataStale(
+            f"The features of {symbol} {timeframe} are of other bars than the stored ones.",
+            mend=f"Run `trader {command}`.",
+        )
+    wanted = digest_value(FeatureEngineeringOrchestrator(settings).spec(timeframe).identity())
+    if made.settings != wanted:
+        raise DataStale(
+            f"The features of {symbol} {timeframe} were made with other feature settings.",
+            mend=f"Run `trader {command}`.",
+        )
+    return made
+
+
+def _training_key(settings: Settings, bars: Manifest, made: Manifest) -> str:
+    matters = settings.analyst.model_dump(
+        mode="json",
+        include={"enable_dual_model_system", "horizon_bars", "barrier_width", "volatility_span", "walk_forward_folds",
+                 "trees", "leaves", "learning_rate", "claim_probability"},
+    )  # fmt: skip
+    return digest_value(
+        [__version__, bars.digest, made.digest, matters, settings.costs.model_dump(mode="json"), settings.seed]
+    )
+
+
+def _is_model(bundles: BundleStore, digest: str, key: str) -> bool:
+    """Whether this bundle is whole and of this training; a damaged one is trained again."""
+    try:
+        _, description = bundles.load(digest)
+    except DataInvalid:
+        return False
+    return bool(description["key"] == key)
+
+
+def analyze(settings: Settings, symbol: str, timeframe: Timeframe) -> Analysed:
+    """Analyse the last stored bar."""
+    now = market_now_ms(settings)
+    source = market_source(settings)
+    analyst = Analyst(settings, clock=FixedClock(now), source=source)
+    analysis = analyst.analyse(symbol, timeframe)
+    return Analysed(analysis, source, analyst.last_was_cached)
+
+
+def analyze_until_signal(
+    settings: Settings, symbol: str, timeframe: Timeframe, bars: int, progress: Progress = silent
+) -> Analysed:
+    """Analyse now, and after each newly closed bar, until there is a signal or `bars` more bars have closed."""
+    analysed = analyze(settings, symbol, timeframe)
+    for waited in range(1, bars + 1):
+        if analysed.analysis.signal is not None:
+            break
+        progress("waiting for a signal", waited, bars)
+        fetch(settings, symbol, timeframe, next_close=True)
+        features(settings, symbol, timeframe)
+        analysed = analyze(settings, symbol, timeframe)
+    return analysed

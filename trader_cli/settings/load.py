@@ -1,0 +1,185 @@
+"""From files, environment and overrides to `Settings`.
+
+Later wins: package defaults, profile overlay, the user's file, environment (`TRADER_SECTION__KEY`), the command line.
+A key nobody knows is refused with the nearest one that exists; so is a secret in a file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_settings import EnvSettingsSource, SettingsError
+
+from trader_cli.core.errors import ConfigurationError
+from trader_cli.settings.model import Settings
+
+PROFILES = ("paper", "sim", "demo", "live")
+_PREFIX = "TRADER_"
+_NOT_SETTINGS = frozenset({"TRADER_PROFILE", "TRADER_CONFIG"})
+_SECRETS = (("binance_exchange", "api_key"), ("binance_exchange", "api_secret"))
+
+Tree = dict[str, Any]
+
+
+def load_settings(
+    profile: str | None = None,
+    config: str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Settings:
+    """The settings of one command.
+
+    `profile` is a built-in name or a YAML file; `config` is the user's file (default: `TRADER_CONFIG`, else none);
+    `overrides` is a tree of keys from the command line. Raises `ConfigurationError`.
+    """
+    tree = _default_tree()
+    name = profile or os.environ.get("TRADER_PROFILE") or None
+    if name:
+        tree = _merged(tree, _profile_tree(name))
+    file = config or os.environ.get("TRADER_CONFIG") or None
+    if file:
+        tree = _merged(tree, _file_tree(Path(file)))
+    tree = _merged(tree, _environment_tree())
+    return _validated(_merged(tree, dict(overrides or {})))
+
+
+def as_settings(config: Settings | Mapping[str, Any] | None) -> Settings:
+    """Settings from what a library caller passes: `Settings`, a dict of (some) keys, or nothing for the defaults."""
+    if isinstance(config, Settings):
+        return config
+    tree = dict(config or {})
+    _refuse_unknown(tree, Settings, "the given dict")
+    return _validated(_merged(_merged(_default_tree(), _environment_tree()), tree))
+
+
+def package_yaml(name: str) -> str:
+    """Text of a default file shipped with the package, such as `default.yaml` or `profiles/sim.yaml`."""
+    return resources.files("trader_cli.settings").joinpath("defaults", *name.split("/")).read_text("utf-8")
+
+
+def key_paths(model: type[BaseModel] = Settings, prefix: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Every key as a path, in the order of the model."""
+    for name, field in model.model_fields.items():
+        section = _section(field.annotation)
+        if section is None:
+            yield (*prefix, name)
+        else:
+            yield from key_paths(section, (*prefix, name))
+
+
+def environment_name(path: tuple[str, ...]) -> str:
+    """The environment variable that sets a key: `TRADER_SIM__TAPE`."""
+    return _PREFIX + "__".join(path).upper()
+
+
+def _section(annotation: Any) -> type[BaseModel] | None:
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+
+
+def _default_tree() -> Tree:
+    return _parsed(package_yaml("default.yaml"), "configs/default.yaml")
+
+
+def _profile_tree(name: str) -> Tree:
+    if name in PROFILES:
+        return _parsed(package_yaml(f"profiles/{name}.yaml"), f"configs/profiles/{name}.yaml")
+    if name.endswith((".yaml", ".yml")):
+        return _file_tree(Path(name))
+    near = get_close_matches(name, PROFILES, n=1)
+    hint = f"Did you mean {near[0]}? " if near else ""
+    raise ConfigurationError(f"Unknown profile {name!r}.", mend=f"{hint}Known: {', '.join(PROFILES)}, or a YAML file.")
+
+
+def _file_tree(path: Path) -> Tree:
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"Cannot read the configuration file {path}: {error}.") from error
+    tree = _parsed(text, str(path))
+    for section, key in _SECRETS:
+        part = tree.get(section)
+        if isinstance(part, dict) and part.get(key):
+            variable = environment_name((section, key))
+            raise ConfigurationError(
+                f"{path} holds a secret in {section}.{key}.",
+                mend=f"Take it out and set the environment variable {variable}.",
+            )
+    return tree
+
+
+def _parsed(text: str, origin: str) -> Tree:
+    try:
+        tree = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{origin} is not valid YAML: {' '.join(str(error).split())}.") from error
+    if not isinstance(tree, dict):
+        raise ConfigurationError(f"{origin} must be a mapping of keys; found {type(tree).__name__}.")
+    _refuse_unknown(tree, Settings, origin)
+    return tree
+
+
+def _refuse_unknown(tree: Mapping[Any, Any], model: type[BaseModel], origin: str, prefix: str = "") -> None:
+    for key, value in tree.items():
+        field = model.model_fields.get(str(key))
+        if field is None:
+            near = get_close_matches(str(key), model.model_fields, n=1, cutoff=0) or [""]
+            raise ConfigurationError(
+                f"Unknown key {prefix + str(key)!r} in {origin}.",
+                mend=f"The nearest known key is {prefix + near[0]!r}.",
+            )
+        section = _section(field.annotation)
+        if section is None:
+            continue
+        if not isinstance(value, Mapping):
+            raise ConfigurationError(
+                f"Key {prefix + str(key)!r} in {origin} must hold keys of its own; found {value!r}."
+            )
+        _refuse_unknown(value, section, origin, f"{prefix}{key}.")
+
+
+def _environment_tree() -> Tree:
+    known = {environment_name(path) for path in key_paths()}
+    for variable in map(str.upper, os.environ):
+        if variable.startswith(_PREFIX) and variable not in known | _NOT_SETTINGS:
+            near = get_close_matches(variable, known, n=1, cutoff=0) or [""]
+            raise ConfigurationError(
+                f"Unknown setting {variable} in the environment.", mend=f"The nearest known one is {near[0]}."
+            )
+    try:
+        return EnvSettingsSource(Settings)()
+    except SettingsError as error:
+        raise ConfigurationError(f"Environment: {error}.", mend="Lists are written as JSON.") from None
+
+
+def _merged(low: Mapping[str, Any], high: Mapping[str, Any]) -> Tree:
+    merged = dict(low)
+    for key, value in high.items():
+        below = merged.get(key)
+        both = isinstance(below, Mapping) and isinstance(value, Mapping)
+        merged[key] = _merged(below, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def _validated(tree: Tree) -> Settings:
+    try:
+        settings = Settings(**tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        shown = "" if key.rsplit(".", 1)[-1] in {"api_key", "api_secret"} else f"; found {first['input']!r}"
+        raise ConfigurationError(f"Setting {key!r}: {first['msg']}{shown}.") from None
+    _refuse_unsafe(settings)
+    return settings
+
+
+def _refuse_unsafe(settings: Settings) -> None:
+    for section, key in (("tactician", "enable_risk_management"), ("analyst", "enable_market_health_analysis"),
+                         ("analyst", "enable_liquidation_risk_analysis")):  # fmt: skip
+        if settings.mode == "live" and not getattr(getattr(settings, section), key):
+            raise ConfigurationError(f"{section}.{key} cannot be off in live: it would switch risk management off.")

@@ -1,0 +1,156 @@
+"""Every configuration key, with its type, range and meaning. The defaults live in `defaults/default.yaml`.
+
+The guide's keys keep the guide's names and places. A key's `description` is what docs/configuration.md prints.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class BinanceExchangeSettings(_Section):
+    """Where the exchange is and how it is spoken to."""
+
+    api_key: SecretStr = Field(description="API key; from the environment only, never in a file")
+    api_secret: SecretStr = Field(description="API secret; from the environment only, never in a file")
+    use_testnet: bool = Field(description="speak to the exchange's demo trading instead of the real exchange")
+    timeout: Positive = Field(description="seconds until an unanswered request is given up")
+    max_retries: int = Field(ge=0, le=20, description="how often a failed read is tried again; orders never are")
+    base_url: str | None = Field(description="scheme://host:port of any Binance-compatible host; null: Binance")
+    clock: Literal["wall", "venue"] = Field(description="wall: this machine's; venue: that of `trader venue serve`")
+    max_clock_skew: Positive = Field(description="seconds this machine's clock may differ from the exchange's")
+    weight_fraction: Annotated[float, Field(gt=0, le=1)] = Field(
+        description="share of the exchange's request weight per minute that may be used"
+    )
+
+
+class WaveletCacheSettings(_Section):
+    """The block cache of wavelet features."""
+
+    cache_enabled: bool = Field(description="keep computed wavelet blocks")
+    cache_dir: str = Field(description="folder of the wavelet block cache")
+
+
+class FeatureSettings(_Section):
+    """Which features are built, and with what parameters."""
+
+    enable_advanced_features: bool = Field(description="wavelet and higher-frame families")
+    enable_autoencoder_features: bool = Field(description="bottleneck and reconstruction error, fitted in training")
+    enable_legacy_features: bool = Field(description="technical indicators")
+    wavelet_cache: WaveletCacheSettings
+    wavelets: tuple[str, ...] = Field(min_length=1, description="orthogonal wavelets by PyWavelets name")
+    wavelet_levels: int = Field(ge=1, le=8, description="decomposition levels")
+    wavelet_window: int = Field(ge=4, le=4096, description="bars over which an energy is averaged")
+    higher_timeframes: tuple[str, ...] | None = Field(description="higher frames; null: two chosen by time frame")
+
+
+class AnalystSettings(_Section):
+    """Labels, training, and what an analysis contains."""
+
+    enable_dual_model_system: bool = Field(description="ask the meta-label model whether to act on a side")
+    enable_market_health_analysis: bool = Field(description="compute market health and let it veto")
+    enable_liquidation_risk_analysis: bool = Field(description="probability of touching liquidation, by leverage")
+    enable_feature_engineering: bool = Field(description="build missing features from stored bars when analysing")
+    enable_ml_predictions: bool = Field(description="use the trained models; off: abstain")
+    enable_regime_classification: bool = Field(description="filtered market regime")
+    horizon_bars: int = Field(ge=2, le=1000, description="bars until a label's vertical barrier")
+    barrier_width: Positive = Field(description="distance of the price barriers, in σ·√horizon")
+    volatility_span: int = Field(ge=8, le=2000, description="span in bars of the EWMA volatility")
+    walk_forward_folds: int = Field(ge=3, le=50, description="out-of-sample segments of the walk-forward")
+    trees: int = Field(ge=5, le=2000, description="boosting rounds")
+    leaves: int = Field(ge=2, le=255, description="leaves per tree")
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = Field(description="boosting step")
+    threads: int = Field(ge=1, le=64, description="LightGBM threads")
+    claim_probability: Annotated[float, Field(gt=0.5, lt=1)] = Field(
+        description="deflated Sharpe probability a claim of an edge needs"
+    )
+    min_market_health: Fraction = Field(description="market health below which the analyst abstains")
+    max_book_age: Positive = Field(description="seconds after which a stored book or ticker is stale")
+    max_bar_age: Positive = Field(description="bars after which the last closed bar is stale")
+    maintenance_margin_rate: Annotated[float, Field(gt=0, lt=0.5)] = Field(
+        description="maintenance margin assumed for liquidation risk where no bracket is known"
+    )
+
+
+class CostSettings(_Section):
+    """What trading costs."""
+
+    taker_fee_bps: NotNegative = Field(description="taker fee, basis points of notional")
+    slippage_bps: NotNegative = Field(description="slippage of a market order, basis points of notional")
+    funding_bps: NotNegative = Field(description="funding assumed against us, basis points per 8 hours")
+
+
+class FetchSettings(_Section):
+    """How much is fetched, and what is accepted."""
+
+    history_bars: Count = Field(description="bars fetched where no limit is given")
+    allow_gaps: bool = Field(description="go on where bars are missing; features around a gap stay null")
+
+
+class TacticianSettings(_Section):
+    """The guide's tactician keys."""
+
+    tactics_interval: Positive = Field(description="seconds between two looks at the tactics")
+    max_history: Count = Field(description="tactics results kept in memory")
+    enable_position_sizing: bool = Field(description="size by edge and risk")
+    enable_leverage_optimization: bool = Field(description="leverage from liquidation probability")
+    enable_risk_management: bool = Field(description="stops, limits and refusals; cannot be off in live")
+
+
+class SimSettings(_Section):
+    """The embedded venue of the `sim` profile."""
+
+    tape: str | None = Field(description="Parquet file of bars, or a folder of them; null: the synthetic market")
+    symbols: tuple[str, ...] = Field(min_length=1, description="symbols of the synthetic market")
+    days: int = Field(ge=5, le=3000, description="days of synthetic market")
+    planted_lead: NotNegative = Field(description="strength of the lead planted in the synthetic market; 0: none")
+    start: Fraction = Field(description="where on the tape virtual time begins, as a share of its length")
+
+
+class Settings(BaseSettings):
+    """The whole configuration. Frozen; built by `load_settings` or `as_settings`."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, env_prefix="TRADER_", env_nested_delimiter="__", env_parse_none_str="null"
+    )
+
+    mode: Literal["paper", "sim", "demo", "live"] = Field(description="which market and whose fills")
+    seed: int = Field(ge=0, description="seed of everything random: tapes, training")
+    cache_dir: str = Field(description="root of the artifacts")
+    state_dir: str | None = Field(description="ledger, trials and virtual time; null: the user's state directory")
+    binance_exchange: BinanceExchangeSettings
+    feature_engineering_orchestrator: FeatureSettings
+    analyst: AnalystSettings
+    tactician: TacticianSettings
+    position_monitoring_interval: Positive = Field(description="seconds between two looks at a position")
+    max_assessment_history: Count = Field(description="assessments kept in memory per position")
+    high_risk_threshold: Fraction = Field(description="calibrated loss probability that counts as high risk")
+    medium_risk_threshold: Fraction = Field(description="calibrated loss probability that counts as medium risk")
+    low_risk_threshold: Fraction = Field(description="calibrated loss probability that counts as low risk")
+    costs: CostSettings
+    fetch: FetchSettings
+    sim: SimSettings
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what `load` passes in counts: it has merged files, environment and overrides already."""
+        return (init_settings,)

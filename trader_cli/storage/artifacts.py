@@ -1,0 +1,188 @@
+"""The artifact store: immutable content-addressed chunks, manifests that list them, references to the current ones.
+
+    root/chunks/<2>/<key>.parquet     what a chunk was made from names it, so unchanged work is found, not redone
+    root/manifests/<digest>.json      the digest of a manifest is its name
+    root/refs/<profile>/<symbol>/<timeframe>/<stage>.json
+
+Every write is atomic and every read is checked against a digest. Nothing here holds a time of day: the same inputs and
+seed give the same bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trader_cli.core.artifacts import ArtifactKey, Chunk, Manifest
+from trader_cli.core.digests import canonical_json, digest_bytes
+from trader_cli.core.errors import DataInvalid, DataMissing
+from trader_cli.storage.files import write_atomic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    import polars as pl
+
+
+class ArtifactStore:
+    """Artifacts under one root folder."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+
+    def chunk_path(self, key: str) -> Path:
+        """Where the chunk of this key lies, if it exists."""
+        return self.root / "chunks" / key[:2] / f"{key}.parquet"
+
+    def put_chunk(self, key: str, frame: pl.DataFrame) -> Chunk:
+        """Store a non-empty frame whose first column is a time; replaces a damaged chunk of the same key."""
+        buffer = io.BytesIO()
+        frame.write_parquet(buffer, compression="lz4", statistics=True)
+        content = buffer.getvalue()
+        path = self.chunk_path(key)
+        if not path.exists() or path.read_bytes() != content:
+            write_atomic(path, content, durable=False)
+        times = frame.to_series(0).to_physical()
+        return Chunk(key, digest_bytes(content), frame.height, int(times[0]), int(times[-1]))
+
+    def find_chunk(self, key: str) -> Chunk | None:
+        """The chunk of this key if it is there and readable."""
+        import polars as pl
+
+        path = self.chunk_path(key)
+        if not path.exists():
+            return None
+        content = path.read_bytes()
+        try:
+            times = pl.read_parquet(io.BytesIO(content), columns=[0]).to_series().to_physical()
+        except (pl.exceptions.PolarsError, OSError):
+            return None
+        return Chunk(key, digest_bytes(content), len(times), int(times[0]), int(times[-1]))
+
+    def read_chunk(self, chunk: Chunk) -> pl.DataFrame:
+        """The frame of a chunk. Raises `DataInvalid` if the file is missing or not what the manifest says."""
+        import polars as pl
+
+        path = self.chunk_path(chunk.key)
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise DataInvalid(f"The artifact file {path} cannot be read: {error.strerror}.") from error
+        if digest_bytes(content) != chunk.content:
+            raise DataInvalid(f"The artifact file {path} is corrupt: it is not what its manifest describes.")
+        return pl.read_parquet(io.BytesIO(content))
+
+    def read(self, manifest: Manifest) -> pl.DataFrame:
+        """All rows of an artifact. Raises `DataInvalid` naming the stage to run again."""
+        import polars as pl
+
+        try:
+            frames = [self.read_chunk(chunk) for chunk in manifest.chunks]
+        except DataInvalid as error:
+            raise DataInvalid(error.sentence, mend=f"Run `trader {command_of(manifest)}` again.") from error
+        return pl.concat(frames) if frames else pl.DataFrame()
+
+    def publish(self, key: ArtifactKey, manifest: Manifest) -> None:
+        """Store a manifest and make it the current one of its key."""
+        write_atomic(self.root / "manifests" / f"{manifest.digest}.json", canonical_json(manifest.as_dict()))
+        self.point(key, manifest.digest)
+
+    def point(self, key: ArtifactKey, digest: str) -> None:
+        """Make the thing of this digest the current one of a key."""
+        if self.pointed(key) != digest:
+            write_atomic(self._ref_path(key), canonical_json({"digest": digest}))
+
+    def pointed(self, key: ArtifactKey) -> str | None:
+        """The digest a key points to."""
+        try:
+            return str(json.loads(self._ref_path(key).read_bytes())["digest"])
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataInvalid(
+                f"The reference {self._ref_path(key)} is corrupt.", mend=f"Run `trader {key.stage}` again."
+            ) from error
+
+    def current(self, key: ArtifactKey) -> Manifest | None:
+        """The current manifest of a key, or `None` where there is none yet."""
+        digest = self.pointed(key)
+        return None if digest is None else self._manifest(digest, key.stage)
+
+    def require(self, key: ArtifactKey, command: str) -> Manifest:
+        """The current manifest of a key. Raises `DataMissing` naming the command that makes it."""
+        manifest = self.current(key)
+        if manifest is None:
+            raise DataMissing(
+                f"There are no {key.stage} of {key.symbol} {key.timeframe} in profile {key.profile}.",
+                mend=f"Run `trader {command}` first.",
+            )
+        return manifest
+
+    def _manifest(self, digest: str, stage: str) -> Manifest:
+        path = self.root / "manifests" / f"{digest}.json"
+        try:
+            manifest = Manifest.from_dict(json.loads(path.read_bytes()))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataInvalid(
+                f"The manifest {path} is missing or corrupt.", mend=f"Run `trader {stage}` again."
+            ) from error
+        if manifest.digest != digest:
+            raise DataInvalid(
+                f"The manifest {path} was changed after it was written.", mend=f"Run `trader {stage}` again."
+            )
+        return manifest
+
+    def put_document(self, body: dict[str, Any]) -> str:
+        """Store a JSON document, its keys in the order given; returns its digest."""
+        content = json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
+        digest = digest_bytes(content)
+        write_atomic(self.root / "documents" / f"{digest}.json", content)
+        return digest
+
+    def get_document(self, digest: str) -> dict[str, Any] | None:
+        """A stored document, or `None` if it is missing or damaged."""
+        try:
+            content = (self.root / "documents" / f"{digest}.json").read_bytes()
+        except OSError:
+            return None
+        return dict(json.loads(content)) if digest_bytes(content) == digest else None
+
+    def remember_series(self, profile: str, symbol: str, timeframe: str) -> None:
+        """Note which series a person worked on last, for commands that are not told one."""
+        write_atomic(self._last_path(profile), canonical_json({"symbol": symbol, "timeframe": timeframe}))
+
+    def last_series(self, profile: str) -> tuple[str, str] | None:
+        """(symbol, time frame) fetched last, or `None`."""
+        try:
+            body = json.loads(self._last_path(profile).read_bytes())
+            return str(body["symbol"]), str(body["timeframe"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def _last_path(self, profile: str) -> Path:
+        return self.root / "refs" / profile / "last.json"
+
+    def references(self) -> Iterator[ArtifactKey]:
+        """Every key that has a reference, in order."""
+        for path in sorted((self.root / "refs").glob("*/*/*/*.json")):
+            profile, symbol, timeframe, name = path.relative_to(self.root / "refs").parts
+            yield ArtifactKey(profile, symbol, timeframe, name.removesuffix(".json"))
+
+    def _ref_path(self, key: ArtifactKey) -> Path:
+        return self.root / "refs" / key.profile / key.symbol / key.timeframe / f"{key.stage}.json"
+
+
+def command_of(manifest: Manifest) -> str:
+    """The command line that makes this artifact."""
+    stage = {"bars": "fetch", "funding": "fetch"}.get(manifest.stage, manifest.stage)
+    return f"{stage} {manifest.symbol} --timeframe {manifest.timeframe}"
+
+
+def span_of(chunks: Iterable[Chunk]) -> tuple[int, int | None, int | None]:
+    """(rows, first, last) over chunks in time order."""
+    listed = list(chunks)
+    if not listed:
+        return 0, None, None
+    return sum(chunk.rows for chunk in listed), listed[0].first_ms, listed[-1].last_ms

@@ -1,0 +1,82 @@
+"""The block cache: diskcache that holds bytes and nothing else. Pickles are refused on the way in and on the way out.
+
+diskcache unpickles what it finds on disk (CVE-2025-69872); a `Disk` that never does makes the file harmless.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import diskcache
+import polars as pl
+
+from trader_cli.core.errors import DataInvalid
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_PLAIN = (bytes, str, int, float)
+
+
+class PlainDisk(diskcache.Disk):  # type: ignore[misc]
+    """Stores bytes, text and numbers. Raises `DataInvalid` for anything that would need a pickle."""
+
+    def put(self, key: Any) -> Any:
+        _refuse_objects(key)
+        return super().put(key)
+
+    def get(self, key: Any, raw: Any) -> Any:
+        if not raw and not isinstance(key, _PLAIN):
+            raise DataInvalid("The block cache holds a pickled key.", mend="Delete its folder; it will be made anew.")
+        return super().get(key, raw)
+
+    def store(self, value: Any, read: bool, key: Any = diskcache.UNKNOWN) -> Any:
+        if not read:
+            _refuse_objects(value)
+        return super().store(value, read, key=key)
+
+    def fetch(self, mode: Any, filename: Any, value: Any, read: bool) -> Any:
+        if mode == diskcache.core.MODE_PICKLE:
+            raise DataInvalid("The block cache holds a pickle.", mend="Delete its folder; it will be made anew.")
+        return super().fetch(mode, filename, value, read)
+
+
+def _refuse_objects(value: Any) -> None:
+    if not isinstance(value, _PLAIN):
+        raise DataInvalid(f"The block cache stores bytes, text and numbers; got {type(value).__name__}.")
+
+
+class BlockCache:
+    """Named float arrays by digest, kept in a diskcache folder of its own (mode 0700)."""
+
+    def __init__(self, folder: str | Path) -> None:
+        path = Path(folder)
+        path.mkdir(parents=True, exist_ok=True)
+        path.chmod(0o700)
+        self._cache = diskcache.Cache(
+            str(path), disk=PlainDisk, eviction_policy="least-recently-used", size_limit=2**30
+        )
+        self.hits = 0
+        self.misses = 0
+
+    def get(self, digest: str) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]] | None:
+        """The arrays stored under `digest`, or `None`."""
+        content = self._cache.get(digest)
+        if not isinstance(content, bytes):
+            self.misses += 1
+            return None
+        self.hits += 1
+        frame = pl.read_ipc(io.BytesIO(content))
+        return {column.name: column.to_numpy() for column in frame.iter_columns()}
+
+    def put(self, digest: str, arrays: dict[str, np.ndarray[Any, np.dtype[np.float64]]]) -> None:
+        """Store arrays of equal length; NaN stays NaN."""
+        buffer = io.BytesIO()
+        pl.DataFrame(arrays).write_ipc(buffer, compression="lz4")
+        self._cache.set(digest, buffer.getvalue())
+
+    def close(self) -> None:
+        """Close the cache's database."""
+        self._cache.close()

@@ -1,0 +1,98 @@
+"""Model bundles: folders of plain files named by the digest of their content. No pickles; nothing unchecked is read."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trader_cli.core.digests import canonical_json, digest_bytes
+from trader_cli.core.errors import DataError, DataInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_INDEX = "bundle.json"
+
+
+class BundleStore:
+    """Bundles under `root/<digest>/`."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+
+    def save(self, files: Mapping[str, bytes], description: Mapping[str, Any]) -> str:
+        """Store files beside `bundle.json` (the description and every file's digest); returns the bundle's digest."""
+        index = {**description, "files": {name: digest_bytes(content) for name, content in sorted(files.items())}}
+        content = canonical_json(index)
+        digest = digest_bytes(content)
+        target = self.root / digest
+        if target.exists() and self._intact(digest):
+            return digest
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            part = Path(tempfile.mkdtemp(prefix=".part-", dir=self.root))
+        except OSError as error:
+            raise DataError(f"Cannot write the model bundle: {error.strerror}.") from error
+        try:
+            for name, data in {**files, _INDEX: content}.items():
+                _write_durably(part / name, data)
+            if target.exists():
+                shutil.rmtree(target)
+            part.rename(target)
+        except OSError as error:
+            raise DataError(f"Cannot write the model bundle {target}: {error.strerror}.") from error
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+        return digest
+
+    def description(self, digest: str) -> dict[str, Any]:
+        """The checked `bundle.json` of a bundle. Raises `DataInvalid`."""
+        path = self.root / digest / _INDEX
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise DataInvalid(
+                f"The model bundle {path.parent} cannot be read: {error.strerror}.", mend=_MEND
+            ) from error
+        if digest_bytes(content) != digest:
+            raise DataInvalid(
+                f"The model bundle {path.parent} was changed: {_INDEX} is not what was written.", mend=_MEND
+            )
+        return dict(json.loads(content))
+
+    def load(self, digest: str) -> tuple[dict[str, bytes], dict[str, Any]]:
+        """(files, description), every byte checked. Raises `DataInvalid` naming the file that was changed."""
+        description = self.description(digest)
+        files: dict[str, bytes] = {}
+        for name, wanted in description["files"].items():
+            path = self.root / digest / name
+            try:
+                files[name] = path.read_bytes()
+            except OSError as error:
+                raise DataInvalid(f"The model bundle's {path} cannot be read: {error.strerror}.", mend=_MEND) from error
+            if digest_bytes(files[name]) != wanted:
+                raise DataInvalid(
+                    f"The model bundle {path.parent} was changed: {name} is not what was written.", mend=_MEND
+                )
+        return files, description
+
+    def _intact(self, digest: str) -> bool:
+        try:
+            self.load(digest)
+        except DataInvalid:
+            return False
+        return True
+
+
+_MEND = "Run `trader train` again."
+
+
+def _write_durably(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,51 @@
+"""Files that are whole or not there: atomic writes and locks between processes."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trader_cli.core.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+def write_atomic(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """Write `path` so that a reader sees the old file or the new one, never a part. Raises `DataError` on a full disk.
+
+    `durable` waits for the disk; what can be made again, and is checked when read, need not.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=".part-", dir=path.parent)
+    except OSError as error:
+        raise DataError(f"Cannot write {path}: {error.strerror}.", mend="Nothing was changed.") from error
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except OSError as error:
+        raise DataError(f"Cannot write {path}: {error.strerror}.", mend="Nothing was changed.") from error
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+@contextmanager
+def exclusive(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock file `path`; calls `waiting` once if another process holds it, then waits for that one to end."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield

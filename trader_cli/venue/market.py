@@ -1,0 +1,249 @@
+"""The market as it is known at a moment: everything the public routes show, from the tape up to `now_ms` and no later.
+
+Closed bars come from the tape exactly; the forming one and the trades come from the seeded intrabar path. The book is
+derived from past volume and range, the mark price is the last price, open interest and funding rates are derived too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trader_cli.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, Timeframe
+from trader_cli.venue.path import expand, points_per_bar, uniforms
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from trader_cli.venue.tape import SymbolTape
+
+    Floats = NDArray[np.float64]
+
+FUNDING_INTERVAL_MS = 8 * HOUR_MS
+_SUMS = ("volume", "quote_volume", "trades", "taker_buy_base", "taker_buy_quote")
+_COLUMNS = ("open", "high", "low", "close", *_SUMS)
+
+
+@dataclass(frozen=True)
+class Kline:
+    """One bar as the exchange shows it, finished or not."""
+
+    open_ms: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    quote_volume: float
+    trades: float
+    taker_buy_base: float
+    taker_buy_quote: float
+
+
+@dataclass(frozen=True)
+class Trade:
+    """One trade of the path."""
+
+    time_ms: int
+    trade_id: int
+    price: float
+    quantity: float
+    buyer_is_maker: bool
+
+
+@dataclass(frozen=True)
+class DayStatistics:
+    """The last 24 hours."""
+
+    open_ms: int
+    open: float
+    high: float
+    low: float
+    last: float
+    volume: float
+    quote_volume: float
+    trades: float
+
+
+class SymbolMarket:
+    """One symbol. Every method takes `now_ms` and shows nothing later."""
+
+    def __init__(self, tape: SymbolTape) -> None:
+        self.tape = tape
+        self._tables: dict[int, dict[str, Floats]] = {}
+
+    @cached_property
+    def _base(self) -> dict[str, Floats]:
+        tape = self.tape
+        opened = tape.open_ms.astype(np.float64)
+        prices = {name: getattr(tape, name) for name in ("open", "high", "low", "close", "volume")}
+        return {"open_ms": opened, **prices, **tape.sums()}
+
+    def _table(self, timeframe: Timeframe) -> dict[str, Floats]:
+        """All bars of a time frame on the whole tape; the callers show only what has closed."""
+        if timeframe.ms not in self._tables:
+            self._tables[timeframe.ms] = _grouped(self._base, timeframe.ms)
+        return self._tables[timeframe.ms]
+
+    def klines(
+        self, timeframe: Timeframe, now_ms: int, start_ms: int | None, end_ms: int | None, limit: int
+    ) -> list[Kline]:
+        """Bars oldest first, the forming one last: the first `limit` from `start_ms` on, or the last `limit`."""
+        table = self._table(timeframe)
+        closed = int(np.searchsorted(table["open_ms"], now_ms - timeframe.ms, side="right"))
+        rows = [Kline(int(table["open_ms"][i]), *(float(table[n][i]) for n in _COLUMNS))
+                for i in self._window(table["open_ms"][:closed], start_ms, end_ms, limit)]  # fmt: skip
+        forming = self._forming(timeframe, now_ms)
+        if forming is not None and (start_ms or 0) <= forming.open_ms <= (now_ms if end_ms is None else end_ms):
+            rows.append(forming)
+        return rows[:limit] if start_ms is not None else rows[-limit:]
+
+    @staticmethod
+    def _window(opened: Floats, start_ms: int | None, end_ms: int | None, limit: int) -> range:
+        stop = len(opened) if end_ms is None else int(np.searchsorted(opened, end_ms, side="right"))
+        if start_ms is None:
+            return range(max(0, stop - limit), stop)
+        first = int(np.searchsorted(opened, start_ms, side="left"))
+        return range(first, min(stop, first + limit))
+
+    def _forming(self, timeframe: Timeframe, now_ms: int) -> Kline | None:
+        """The unfinished bar: closed base bars inside it, and the path of the base bar under way."""
+        start = timeframe.floor(now_ms)
+        base, step = self._base, self.tape.timeframe.ms
+        first = int(np.searchsorted(base["open_ms"], start, side="left"))
+        stop = int(np.searchsorted(base["open_ms"], now_ms - step, side="right"))
+        parts = [{name: base[name][i : i + 1] for name in base} for i in range(first, stop)]
+        part = self._partial(stop, now_ms)
+        if part is not None:
+            parts.append(part)
+        if not parts:
+            return None
+        joined = {name: np.concatenate([p[name] for p in parts]) for name in base}
+        grouped = _grouped(joined, timeframe.ms)
+        return Kline(start, *(float(grouped[n][0]) for n in _COLUMNS))
+
+    def _partial(self, index: int, now_ms: int) -> dict[str, Floats] | None:
+        """The base bar under way at `now_ms`, as far as its path has come."""
+        seen = [t for t in self._path_trades(index, index + 1) if t.time_ms <= now_ms]
+        if not seen:
+            return None
+        prices, buys = [t.price for t in seen], [t for t in seen if not t.buyer_is_maker]
+        values = {
+            "open_ms": float(self.tape.open_ms[index]), "open": prices[0], "high": max(prices), "low": min(prices),
+            "close": prices[-1], "volume": sum(t.quantity for t in seen),
+            "quote_volume": sum(t.price * t.quantity for t in seen),
+            "trades": float(sum(t.quantity > 0 for t in seen)), "taker_buy_base": sum(t.quantity for t in buys),
+            "taker_buy_quote": sum(t.price * t.quantity for t in buys),
+        }  # fmt: skip
+        return {name: np.array([value]) for name, value in values.items()}
+
+    def _path_trades(self, first: int, stop: int) -> list[Trade]:
+        if first >= min(stop, len(self.tape.open_ms)):
+            return []
+        path = expand(self.tape, first, stop)
+        columns = (path.time_ms, path.trade_id, path.price, path.quantity, ~path.taker_buys)
+        return [Trade(*row) for row in zip(*(c.ravel().tolist() for c in columns), strict=True)]
+
+    def _bar_under_way(self, time_ms: int) -> int:
+        """Index of the base bar that holds `time_ms`, or of the first one after it."""
+        return int(np.searchsorted(self.tape.open_ms, time_ms - self.tape.timeframe.ms, side="right"))
+
+    def last_price(self, now_ms: int) -> float:
+        """The latest price shown by `now_ms`; before the first trade, the first open."""
+        under_way = self._bar_under_way(now_ms)
+        part = self._partial(under_way, now_ms)
+        if part is not None:
+            return float(part["close"][0])
+        return float(self.tape.close[under_way - 1] if under_way else self.tape.open[0])
+
+    def day(self, now_ms: int) -> DayStatistics:
+        """Statistics of the last 24 hours, the bar under way included."""
+        base = self._base
+        under_way = self._bar_under_way(now_ms)
+        first = int(np.searchsorted(base["open_ms"], now_ms - DAY_MS, side="left"))
+        rows = {name: base[name][first:under_way] for name in base}
+        part = self._partial(under_way, now_ms)
+        if part is not None:
+            rows = {name: np.concatenate([rows[name], part[name]]) for name in base}
+        if not len(rows["open"]):
+            last = self.last_price(now_ms)
+            return DayStatistics(now_ms, last, last, last, last, 0.0, 0.0, 0.0)
+        return DayStatistics(
+            int(rows["open_ms"][0]), float(rows["open"][0]), float(rows["high"].max()), float(rows["low"].min()),
+            float(rows["close"][-1]), float(rows["volume"].sum()), float(rows["quote_volume"].sum()),
+            float(rows["trades"].sum()),
+        )  # fmt: skip
+
+    def trades(
+        self, now_ms: int, start_ms: int | None, end_ms: int | None, from_id: int | None, limit: int
+    ) -> list[Trade]:
+        """Aggregate trades oldest first: from an id or a time on, or the latest `limit`."""
+        stop_ms = min(now_ms, end_ms if end_ms is not None else now_ms)
+        last = self._bar_under_way(stop_ms) + 1
+        if from_id is not None:
+            first = int(np.searchsorted(self.tape.open_ms, from_id // self._points * self.tape.timeframe.ms))
+        elif start_ms is not None:
+            first = self._bar_under_way(start_ms)
+        else:
+            first = max(0, last - 2 - limit // max(1, self._points // 2))
+        if from_id is not None or start_ms is not None:
+            last = min(last, first + 2 + 4 * limit // self._points)
+        seen = [t for t in self._path_trades(first, last) if t.quantity > 0 and t.time_ms <= stop_ms
+                and t.time_ms >= (start_ms or 0) and t.trade_id >= (from_id or 0)]  # fmt: skip
+        return seen[-limit:] if from_id is None and start_ms is None else seen[:limit]
+
+    @property
+    def _points(self) -> int:
+        return points_per_bar(self.tape.timeframe.ms)
+
+    def book(self, now_ms: int, levels: int) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
+        """(bids, asks), best first, derived from the last hour's volume and range; seeded, stable within a second."""
+        tape = self.tape
+        under_way = self._bar_under_way(now_ms)
+        recent = slice(max(0, under_way - max(1, HOUR_MS // tape.timeframe.ms)), max(1, under_way))
+        last, tick = self.last_price(now_ms), tape.tick
+        per_minute = float(tape.volume[recent].mean()) * MINUTE_MS / tape.timeframe.ms
+        spread = max(tick, 0.02 * float((tape.high[recent] - tape.low[recent]).mean()))
+        half = max(1, round(spread / (2 * tick)))
+        dice = uniforms(tape.seed, np.array([now_ms // 1000], dtype=np.int64), 2 * levels)[0]
+        gap = max(1, round(last * 0.5e-4 / tick))
+        sides = []
+        for sign, noise in ((-1, dice[:levels]), (1, dice[levels:])):
+            prices = last + sign * tick * (half + gap * np.arange(levels))
+            sizes = np.maximum(1.0, np.round(per_minute * (0.5 + noise) * 0.3 / tape.step)) * tape.step
+            sides.append([(p, q) for p, q in zip(prices.tolist(), sizes.tolist(), strict=True) if p > 0])
+        return sides[0], sides[1]
+
+    def funding_rate(self, time_ms: int) -> float:
+        """The derived funding rate of the interval that ends at `time_ms`: near the usual 0.01 %, seeded."""
+        noise = float(uniforms(self.tape.seed, np.array([time_ms // FUNDING_INTERVAL_MS], dtype=np.int64), 1)[0, 0])
+        return round(1e-4 + 1e-4 * (noise - 0.5), 8)
+
+    def funding_times(self, now_ms: int, start_ms: int | None, end_ms: int | None, limit: int) -> list[int]:
+        """Past funding times, oldest first."""
+        opened = int(self.tape.open_ms[0])
+        first = -(-max(opened, start_ms or 0) // FUNDING_INTERVAL_MS) * FUNDING_INTERVAL_MS
+        times = list(range(first, min(now_ms, end_ms if end_ms is not None else now_ms) + 1, FUNDING_INTERVAL_MS))
+        return times[:limit] if start_ms is not None else times[-limit:]
+
+    def open_interest(self, now_ms: int) -> float:
+        """Derived: half of the last day's volume, in whole steps."""
+        return round(0.5 * self.day(now_ms).volume / self.tape.step) * self.tape.step
+
+
+def _grouped(base: dict[str, Floats], interval_ms: int) -> dict[str, Floats]:
+    """Bars of an interval from finer ones; bars missing on the tape are missing from the sum, as on the exchange."""
+    group = base["open_ms"] // interval_ms
+    first = np.concatenate([[0], np.flatnonzero(np.diff(group)) + 1]).astype(np.int64)
+    last = np.concatenate([first[1:], [len(group)]]) - 1
+    return {
+        "open_ms": group[first] * interval_ms,
+        "open": base["open"][first],
+        "high": np.maximum.reduceat(base["high"], first),
+        "low": np.minimum.reduceat(base["low"], first),
+        "close": base["close"][last],
+        **{name: np.add.reduceat(base[name], first) for name in _SUMS},
+    }
