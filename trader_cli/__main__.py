@@ -1,5 +1,5 @@
 """`python -m trader_cli` is `trader`."""
 
-from trader_cli.cli.main import main
+from trader_cli.cli.entry import main
 
 main()

@@ -1,19 +1,12 @@
-"""The root of the command line: commands by name, and every error's way to an exit code, in one place."""
+"""The root of the command line: commands by name, loaded when they are called."""
 
 from __future__ import annotations
 
-import signal
-import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
-
-from trader_cli.core.errors import ExitCode, Terminated, TraderError
-
-if TYPE_CHECKING:
-    from types import FrameType
 
 COMMANDS = {
     "fetch": "Fetch closed bars and the state of the market.",
@@ -66,44 +59,3 @@ def root(
     ] = False,
 ) -> None:
     """A toolkit for live crypto trading. Each command is one stage and leaves its result on disk for the next."""
-
-
-def main() -> NoReturn:
-    """Run the command line and leave the process with a documented exit code."""
-    signal.signal(signal.SIGTERM, _terminate)
-    try:
-        app(prog_name="trader")
-    except SystemExit as leaving:
-        code = leaving.code if isinstance(leaving.code, int) else ExitCode.DONE
-        if code == ExitCode.INTERRUPTED:
-            _say("Interrupted. Everything on disk is whole; run the command again to go on.", code)
-        sys.exit(code)
-    except TraderError as error:
-        _say(str(error), error.exit_code)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        _say("Interrupted. Everything on disk is whole; run the command again to go on.", ExitCode.INTERRUPTED)
-        sys.exit(ExitCode.INTERRUPTED)
-    except Terminated:
-        _say("Terminated. Everything on disk is whole; run the command again to go on.", ExitCode.TERMINATED)
-        sys.exit(ExitCode.TERMINATED)
-    except Exception as bug:
-        import traceback
-
-        traceback.print_exc()
-        _say(f"This is a bug in trader: {type(bug).__name__}: {bug}. Please report the lines above.", ExitCode.BUG)
-        sys.exit(ExitCode.BUG)
-    sys.exit(ExitCode.DONE)
-
-
-def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    raise Terminated
-
-
-def _say(sentence: str, code: int) -> None:
-    """The sentence on stderr, and under --json as one object on stdout."""
-    print(sentence, file=sys.stderr)
-    if "--json" in sys.argv:
-        import json
-
-        print(json.dumps({"error": sentence, "exit_code": int(code)}))

@@ -117,12 +117,13 @@ class _Fetch:
             return None
 
     async def _complete(self, market: Market, stored: pl.DataFrame | None, notes: list[str]) -> pl.DataFrame:
-        """The stored bars with what lies before and after them up to now."""
+        """The stored bars with what lies before and after them up to now; bars after now (a tape wound back) go."""
         now = market.exchange.server_now_ms()
         latest = self.timeframe.floor(now) - self.timeframe.ms
         start = self._start(latest, notes)
         get = partial(market.exchange.get_klines, self.symbol, self.timeframe.name, progress=self.progress)
-        if stored is None:
+        stored = None if stored is None else stored.filter(pl.col("open_time").to_physical() <= latest)
+        if stored is None or stored.is_empty():
             return await get(self._count(start, latest), start_ms=start)
         first, last = (int(stored["open_time"].to_physical()[i]) for i in (0, -1))
         pieces = [stored]

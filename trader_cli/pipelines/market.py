@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
-from trader_cli.core.errors import DataMissing, Terminated
+from trader_cli.core.errors import DataMissing, ExchangeUnavailable, Terminated
 from trader_cli.storage.state import SimTime, state_root
 from trader_cli.venue.source import file_source, synthetic_source
 
@@ -66,15 +66,24 @@ def run_in_market(settings: Settings, work: Callable[[Market], Awaitable[T]]) ->
     remembered = SimTime(state_root(settings))
     now = remembered.load(tape.source)
     clock = VirtualClock(tape.at(settings.sim.start) if now is None else now)
-    try:
-        return run_supervised(_with_venue(settings, tape, clock, work), lambda: VirtualLoop(clock))
-    finally:
-        remembered.save(tape.source, clock.now_ms())
+
+    async def timed(market: Market) -> T:
+        try:
+            return await work(market)
+        finally:
+            remembered.save(tape.source, clock.now_ms())
+
+    return run_supervised(_with_venue(settings, tape, clock, timed), lambda: VirtualLoop(clock))
 
 
 async def _with_exchange(settings: Settings, work: Callable[[Market], Awaitable[T]]) -> T:
-    async with connected(settings, None) as exchange:
-        return await work(Market(exchange, exchange.clock, market_source(settings)))
+    try:
+        async with connected(settings, None) as exchange:
+            return await work(Market(exchange, exchange.clock, market_source(settings)))
+    except ExchangeUnavailable as error:
+        if settings.mode != "paper" or settings.binance_exchange.base_url is not None:
+            raise
+        raise ExchangeUnavailable(error.sentence, mend="Without a network, try `--profile sim`.") from error
 
 
 async def _with_venue(settings: Settings, tape: Tape, clock: Clock, work: Callable[[Market], Awaitable[T]]) -> T:

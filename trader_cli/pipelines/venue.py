@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from trader_cli.venue.clocks import ServedClock
     from trader_cli.venue.tape import Tape
 
-_WEEK_MS = 7 * 86_400_000
-
 
 def serve(settings: Settings, port: int, clock_name: str, announce: Callable[[str, str, int], None]) -> None:
     """Serve until cancelled. `clock_name` is wall, xN (N > 0) or driven."""
@@ -41,13 +39,12 @@ async def _serve(tape: Tape, clock: ServedClock, port: int, announce: Callable[[
 
 
 def _played(tape: Tape, start: float, clock_name: str) -> tuple[Tape, ServedClock]:
-    """The tape and its clock. By the wall clock the tape is moved by whole weeks and more, so that its start is now."""
+    """The tape and its clock. By the wall clock the tape is moved in time, so that its start is now."""
     if clock_name == "driven":
         return tape, DrivenClock(tape.at(start))
     if clock_name == "wall":
         wall = WallClock()
-        weeks = (wall.now_ms() - tape.at(start)) // _WEEK_MS
-        return tape.shifted(weeks * _WEEK_MS), wall
+        return tape.played_at(wall.now_ms(), start), wall
     scaled = re.fullmatch(r"x(\d+(?:\.\d+)?)", clock_name)
     if scaled is None or float(scaled.group(1)) <= 0:
         raise UsageError(f"--clock is wall, driven or xN such as x60; found {clock_name!r}.")

@@ -179,6 +179,13 @@ def _validated(tree: Tree) -> Settings:
 
 
 def _refuse_unsafe(settings: Settings) -> None:
+    if settings.state_dir is not None and Path(settings.state_dir).resolve().is_relative_to(
+        Path(settings.cache_dir).resolve()
+    ):
+        raise ConfigurationError(
+            f"state_dir {settings.state_dir} lies inside cache_dir {settings.cache_dir}, where everything may be deleted.",
+            mend="Put it elsewhere.",
+        )
     for section, key in (("tactician", "enable_risk_management"), ("analyst", "enable_market_health_analysis"),
                          ("analyst", "enable_liquidation_risk_analysis")):  # fmt: skip
         if settings.mode == "live" and not getattr(getattr(settings, section), key):

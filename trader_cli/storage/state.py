@@ -78,7 +78,8 @@ class TrialLedger:
             db.execute("PRAGMA journal_mode=WAL")
             db.execute(
                 "CREATE TABLE IF NOT EXISTS trials (digest TEXT PRIMARY KEY, source TEXT NOT NULL,"
-                " symbol TEXT NOT NULL, first_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL, sharpe REAL NOT NULL) STRICT"
+                " symbol TEXT NOT NULL, first_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL, sharpe REAL NOT NULL"
+                ") STRICT"
             )
 
     def _connected(self) -> sqlite3.Connection:

@@ -13,7 +13,7 @@ from trader_cli.core.bars import PRICES, check_bars, with_close_time
 from trader_cli.core.digests import digest_value
 from trader_cli.core.errors import DataInvalid
 from trader_cli.core.schemas import TIME
-from trader_cli.core.timeframes import Timeframe
+from trader_cli.core.timeframes import DAY_MS, HOUR_MS, Timeframe
 from trader_cli.venue.path import expand
 from trader_cli.venue.source import file_source, tape_files
 
@@ -88,8 +88,17 @@ class Tape:
         at = self.start_ms + int((self.end_ms - self.start_ms) * share)
         return max(self.start_ms, at - at % 3_600_000)
 
-    def shifted(self, by_ms: int) -> Tape:
-        """The same market at other times, as when a recorded tape is played now."""
+    def played_at(self, now_ms: int, share: float) -> Tape:
+        """The same market moved in time, so that `now_ms` lies at about this share of it.
+
+        Moved by whole weeks if enough of the tape is left after that, else by days, hours or bars: sessions and higher
+        frames stay where they were as far as can be.
+        """
+        start, bar_ms = self.at(share), max(tape.timeframe.ms for tape in self.symbols.values())
+        for unit in (7 * DAY_MS, DAY_MS, HOUR_MS, bar_ms):
+            if unit % bar_ms == 0 and start + 2 * unit <= self.end_ms:
+                break
+        by_ms = (now_ms - start) // unit * unit
         moved = {name: replace(tape, open_ms=tape.open_ms + by_ms) for name, tape in self.symbols.items()}
         return replace(self, symbols=moved)
 

@@ -1,0 +1,130 @@
+"""Fixtures shared by all tests: made-up bars, real market data where it is there, and a hermetic command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from trader_cli.core.bars import with_close_time
+from trader_cli.core.schemas import TIME
+from trader_cli.core.timeframes import Timeframe
+
+START_MS = 1_704_067_200_000
+
+
+def random_bars(
+    n: int, timeframe: str = "15m", seed: int = 0, start_ms: int = START_MS, sigma: float = 0.004
+) -> pl.DataFrame:
+    """A valid BARS frame: a random walk with ranges and volumes."""
+    rng = np.random.default_rng(seed)
+    step = Timeframe.parse(timeframe)
+    close = 2000 * np.exp(np.cumsum(rng.normal(0, sigma, n)))
+    opened = np.concatenate([[2000.0], close[:-1]])
+    reach = np.abs(rng.normal(0, sigma / 2, (2, n)))
+    frame = pl.DataFrame(
+        {
+            "open_time": pl.Series(start_ms + np.arange(n, dtype=np.int64) * step.ms).cast(TIME),
+            "open": opened,
+            "high": np.maximum(opened, close) * (1 + reach[0]),
+            "low": np.minimum(opened, close) * (1 - reach[1]),
+            "close": close,
+            "volume": rng.lognormal(5, 0.6, n),
+        }
+    )
+    return with_close_time(frame, step)
+
+
+@pytest.fixture(autouse=True)
+def _hermetic(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of the machine reaches a test."""
+    for name in [name for name in os.environ if name.upper().startswith("TRADER_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def market_data() -> Path:
+    """The folder of real market data; tests that need it are skipped where it is absent."""
+    named = os.environ.get("MARKET_DATA_DIR")
+    folder = Path(named) if named else Path(__file__).parents[2] / "shared" / "data"
+    if not (folder / "klines").is_dir():
+        pytest.skip(f"no market data at {folder}; set MARKET_DATA_DIR")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def eth_tape(market_data: Path) -> Path:
+    """45 days of real ETHUSDT perpetual minute bars."""
+    return market_data / "klines" / "um" / "ETHUSDT-1m-2023.parquet"
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A finished command."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """The one object on stdout."""
+        return dict(json.loads(self.out))
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """`trader` in a folder of its own, with its own state."""
+
+    folder: Path
+    base: tuple[str, ...] = ()
+
+    def environment(self, **extra: str) -> dict[str, str]:
+        """The process environment."""
+        return {
+            **os.environ, "TRADER_STATE_DIR": str(self.folder / "state"), "OMP_WAIT_POLICY": "passive",
+            "COLUMNS": "120", **extra,
+        }  # fmt: skip
+
+    def start(self, *arguments: str, **extra: str) -> subprocess.Popen[str]:
+        """The command, running."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "trader_cli", *arguments, *self.base], cwd=self.folder, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=self.environment(**extra),
+        )  # fmt: skip
+
+    def run(self, *arguments: str, **extra: str) -> Ran:
+        """The command, finished."""
+        process = self.start(*arguments, **extra)
+        out, err = process.communicate(timeout=240)
+        assert "Traceback" not in err, err
+        return Ran(process.returncode, out, err)
+
+    def leftovers(self) -> list[Path]:
+        """Half-written files."""
+        return list(self.folder.rglob(".part-*"))
+
+
+@pytest.fixture
+def trader(tmp_path: Path) -> CommandLine:
+    """The command line in an empty folder, default profile."""
+    return CommandLine(tmp_path)
+
+
+SMALL_SIM = {"TRADER_SIM__DAYS": "40", "TRADER_SIM__SYMBOLS": '["ETHUSDT"]'}
+
+
+@pytest.fixture
+def sim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
+    """The command line on a small synthetic market."""
+    for name, value in SMALL_SIM.items():
+        monkeypatch.setenv(name, value)
+    return CommandLine(tmp_path, ("--profile", "sim"))

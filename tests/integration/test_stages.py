@@ -1,0 +1,366 @@
+"""The stages as processes: by hand, chained, repeated, interrupted, and on input that is wrong."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from aiohttp import web
+from conftest import CommandLine, Ran
+from served import Bend, playing_now, serving
+
+from trader_cli.core.artifacts import ArtifactKey
+from trader_cli.core.bars import aggregate_bars, with_close_time
+from trader_cli.core.errors import ExitCode
+from trader_cli.core.timeframes import Timeframe
+from trader_cli.storage.artifacts import ArtifactStore
+from trader_cli.venue.synthetic import synthetic_tape
+
+pytestmark = pytest.mark.slow
+
+SERIES = ("ETHUSDT", "--timeframe", "15m")
+M1, M15 = Timeframe.parse("1m"), Timeframe.parse("15m")
+
+
+def chain(cli: CommandLine, *stages: str) -> list[Ran]:
+    return [cli.run(*(("fetch", *SERIES) if stage == "fetch" else (stage,)), "--json") for stage in stages]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every artifact by path; the block cache's database is not one."""
+    files = [p for p in folder.rglob("*") if p.is_file() and "wavelet" not in p.parts and "locks" not in p.parts]
+    return {str(p.relative_to(folder)): p.read_bytes() for p in files}
+
+
+def test_real_bars_from_the_exchange_to_an_outcome_in_four_processes(tmp_path: Path, eth_tape: Path) -> None:
+    cli = CommandLine(tmp_path, ("--profile", "sim", "--tape", str(eth_tape)))
+    fetched, made, trained, analysed = chain(cli, "fetch", "features", "train", "analyze")
+    assert [r.code for r in (fetched, made, trained)] == [0, 0, 0], fetched.err + made.err + trained.err
+    store = ArtifactStore(tmp_path / "cache")
+    manifest = store.current(ArtifactKey("sim", "ETHUSDT", "15m", "bars"))
+    assert manifest is not None
+    bars = store.read(manifest)
+    minutes = with_close_time(pl.read_parquet(eth_tape), M1)
+    wanted = aggregate_bars(minutes, M1, M15)
+    span = pl.col("open_time").is_between(wanted["open_time"][0], bars["open_time"][-1])
+    ours, theirs = bars.filter(span), wanted.filter(span)
+    columns = ["open_time", "close_time", "open", "high", "low", "close"]
+    assert ours.height > 3000
+    assert ours.select(columns).equals(theirs.select(columns))
+    assert (ours["volume"] - theirs["volume"].round(3)).abs().max() == 0
+    assert made.json["columns"] > 60
+    outcome = analysed.json
+    assert analysed.code == (0 if outcome["signal"] else 8)
+    assert outcome["price"] == bars["close"][-1]
+    assert outcome["digests"]["bars"] == fetched.json["digest"]
+    assert outcome["digests"]["features"] == made.json["digest"]
+    assert trained.json["claim"]["edge"] or outcome["abstention"]["code"] in {"no_edge", "unhealthy_market"}
+    again = chain(cli, "fetch", "features", "train", "analyze")
+    assert [r.json.get("cache_hit", r.json.get("cached")) for r in again] == [True] * 4
+    assert again[3].json == {**outcome, "cache_hit": True}
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
+    """A folder in which every stage has run on the built-in market."""
+    cli = CommandLine(tmp_path_factory.mktemp("planted"), ("--profile", "sim"))
+    assert [r.code for r in chain(cli, "fetch", "features", "train")] == [0, 0, 0]
+    return cli
+
+
+def test_the_built_in_market_ends_at_a_signal(planted: CommandLine) -> None:
+    found = planted.run("analyze", "--wait", "96", "--json")
+    assert found.code == ExitCode.DONE, found.err
+    assert found.json["signal"]["side"] in {"long", "short"}
+    assert found.json["claim"]["edge"]
+    assert "synthetic" in found.json["source"]
+    shown = planted.run("status")
+    assert "edge" in shown.out
+    assert "synthetic" in shown.out
+    assert planted.run("status", "--json").json["series"][0]["outcome"] == found.json["signal"]["side"]
+
+
+def test_the_same_inputs_and_seed_give_the_same_bytes(
+    sim: CommandLine, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    twin = CommandLine(tmp_path_factory.mktemp("twin"), sim.base)
+    for cli in (sim, twin):
+        chain(cli, "fetch", "features", "train", "analyze")
+    assert contents(sim.folder / "cache") == contents(twin.folder / "cache")
+
+
+def test_without_the_lead_no_edge_is_claimed(sim: CommandLine) -> None:
+    environment = {"TRADER_SIM__PLANTED_LEAD": "0"}
+    for stage in (("fetch", *SERIES), ("features",), ("train",)):
+        assert sim.run(*stage, **environment).code == 0
+    abstained = sim.run("analyze", "--json", **environment)
+    assert abstained.code == ExitCode.ABSTAINED
+    assert abstained.json["abstention"]["code"] in {"no_edge", "unhealthy_market"}
+    assert not abstained.json["claim"]["edge"]
+
+
+def test_a_small_limit_fetches_what_the_warm_up_needs_and_says_so(sim: CommandLine) -> None:
+    fetched = sim.run("fetch", "ETHUSDT", "--timeframe", "1h", "--limit", "100", "--json")
+    assert fetched.code == 0
+    assert "100 bars are too few for the features" in fetched.json["notes"][0]
+    assert fetched.json["bars"] > 100
+
+
+def test_stages_out_of_order_name_the_command_that_is_missing(sim: CommandLine) -> None:
+    nothing = sim.run("features")
+    assert (nothing.code, "trader fetch" in nothing.err) == (ExitCode.USAGE, True)
+    unfetched = sim.run("features", *SERIES)
+    assert (unfetched.code, "trader fetch ETHUSDT --timeframe 15m" in unfetched.err) == (ExitCode.DATA, True)
+    assert sim.run("fetch", *SERIES).code == 0
+    early = sim.run("train")
+    assert (early.code, "trader features ETHUSDT --timeframe 15m" in early.err) == (ExitCode.DATA, True)
+    assert sim.run("features").code == 0
+    modelless = sim.run("analyze", "--json")
+    assert modelless.code == ExitCode.DATA
+    assert "trader train ETHUSDT --timeframe 15m" in modelless.json["error"]
+    assert modelless.json["exit_code"] == 4
+
+
+def test_too_few_bars_to_train_say_so(sim: CommandLine) -> None:
+    for stage in (("fetch", *SERIES, "--limit", "1000"), ("features",)):
+        assert sim.run(*stage).code == 0
+    few = sim.run("train")
+    assert few.code == ExitCode.DATA
+    assert "Too few bars to train" in few.err
+
+
+BAD_WORDS: dict[str, tuple[tuple[str, ...], int, str]] = {
+    "unknown symbol": (("fetch", "ETHUSTD", "-t", "15m"), 2, "Did you mean ETHUSDT"),
+    "unknown time frame": (("fetch", "ETHUSDT", "-t", "14m"), 2, "Unknown time frame '14m'"),
+    "unknown command": (("fecth",), 2, "fetch"),
+    "unknown option": (("fetch", "ETHUSDT", "--frob"), 2, "--frob"),
+    "zero limit": (("fetch", "ETHUSDT", "--limit", "0"), 2, "limit"),
+    "missing tape": (("fetch", "ETHUSDT", "--tape", "absent.parquet"), 4, "does not exist"),
+    "unknown profile": (("fetch", "ETHUSDT", "--profile", "smi"), 3, "Did you mean sim"),
+    "missing configuration": (("fetch", "ETHUSDT", "--config", "absent.yaml"), 3, "Cannot read"),
+    "bad clock": (("venue", "serve", "--clock", "sundial"), 2, "wall, driven or xN"),
+}
+
+
+@pytest.mark.parametrize("what", BAD_WORDS)
+def test_a_bad_call_is_answered_with_a_sentence(tmp_path: Path, what: str) -> None:
+    words, code, message = BAD_WORDS[what]
+    base = () if "--profile" in words or words[0] in {"venue", "fecth"} else ("--profile", "sim")
+    ran = CommandLine(tmp_path, base).run(*words, TRADER_SIM__DAYS="10", TRADER_SIM__SYMBOLS='["ETHUSDT"]')
+    assert ran.code == code, ran.err
+    assert message in ran.err
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
+def write_tape(folder: Path, change: Callable[[pl.DataFrame], pl.DataFrame]) -> Path:
+    """Twenty days of made-up minute bars, changed."""
+    tape = synthetic_tape(("ETHUSDT",), 20, 0.0, 5).symbols["ETHUSDT"]
+    frame = pl.DataFrame(
+        {
+            "open_time": pl.Series(tape.open_ms).cast(pl.Datetime("ms", "UTC")),
+            **{n: getattr(tape, n) for n in ("open", "high", "low", "close", "volume")},
+        }
+    )
+    path = folder / "ETHUSDT-1m.parquet"
+    change(frame).write_parquet(path)
+    return path
+
+
+def at_row(row: int, column: str, value: float) -> Callable[[pl.DataFrame], pl.DataFrame]:
+    cell = pl.when(pl.int_range(pl.len()) == row).then(value).otherwise(pl.col(column)).alias(column)
+    return lambda frame: frame.with_columns(cell)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("close", float("nan")), ("low", -3.0), ("open", 0.0), ("volume", -1.0), ("high", 0.01)]
+)
+def test_a_tape_with_a_bad_number_is_refused_with_its_row(tmp_path: Path, column: str, value: float) -> None:
+    tape = write_tape(tmp_path, at_row(7123, column, value))
+    ran = CommandLine(tmp_path, ("--profile", "sim", "--tape", str(tape))).run("fetch", *SERIES)
+    assert ran.code == ExitCode.DATA
+    assert "row 7123" in ran.err
+    assert not (tmp_path / "cache" / "refs").exists()
+
+
+def test_a_corrupt_tape_is_refused(tmp_path: Path) -> None:
+    tape = write_tape(tmp_path, lambda frame: frame)
+    tape.write_bytes(tape.read_bytes()[:5000])
+    ran = CommandLine(tmp_path, ("--profile", "sim", "--tape", str(tape))).run("fetch", *SERIES)
+    assert (ran.code, "not a readable Parquet file" in ran.err) == (ExitCode.DATA, True)
+
+
+def test_a_gap_stops_the_chain_and_may_be_allowed(tmp_path: Path) -> None:
+    tape = write_tape(tmp_path, lambda f: pl.concat([f[:9000], f[9100:]]))
+    cli = CommandLine(tmp_path, ("--profile", "sim", "--tape", str(tape)))
+    stopped = cli.run("fetch", *SERIES)
+    assert stopped.code == ExitCode.DATA
+    assert "bars missing, 2024-01-07 06:00:00 UTC to 2024-01-07 07:15:00 UTC" in stopped.err
+    assert "--allow-gaps" in stopped.err
+    refused = cli.run("features", *SERIES)
+    assert (refused.code, "gap" in refused.err) == (ExitCode.DATA, True)
+    assert cli.run("fetch", *SERIES, "--allow-gaps").code == 0
+
+
+def test_a_corrupt_artifact_names_its_mend_and_the_mend_works(sim: CommandLine) -> None:
+    assert sim.run("fetch", *SERIES).code == 0
+    chunk = sorted((sim.folder / "cache" / "chunks").rglob("*.parquet"))[3]
+    whole = chunk.read_bytes()
+    chunk.write_bytes(whole[:-20] + b"x" * 20)
+    broken = sim.run("features")
+    assert (broken.code, "corrupt" in broken.err, "trader fetch ETHUSDT" in broken.err) == (ExitCode.DATA, True, True)
+    assert "problem" in sim.run("status", "--json").out
+    mended = sim.run("fetch", *SERIES, "--json")
+    assert "Fetched again" in mended.json["notes"][0]
+    assert chunk.read_bytes() == whole
+    assert sim.run("features").code == 0
+
+
+def test_a_bundle_with_a_changed_byte_is_refused_and_training_mends_it(sim: CommandLine) -> None:
+    chain(sim, "fetch", "features", "train")
+    booster = next((sim.folder / "cache" / "models").rglob("side.txt"))
+    whole = booster.read_bytes()
+    booster.write_bytes(whole.replace(b"tree", b"tref", 1))
+    refused = sim.run("analyze")
+    assert (refused.code, "side.txt is not what was written" in refused.err) == (ExitCode.DATA, True)
+    assert sim.run("train").code == 0
+    assert booster.read_bytes() == whole
+    assert sim.run("analyze").code in {0, 8}
+
+
+def test_artifacts_of_another_tape_are_refused(sim: CommandLine) -> None:
+    assert sim.run("fetch", *SERIES).code == 0
+    other = sim.run("features", TRADER_SEED="8")
+    assert other.code == ExitCode.DATA
+    assert "are from synthetic-lead" in other.err
+    assert "--tape and profile" in other.err
+
+
+def test_other_feature_settings_are_noticed(sim: CommandLine) -> None:
+    chain(sim, "fetch", "features")
+    stale = sim.run("train", TRADER_FEATURE_ENGINEERING_ORCHESTRATOR__WAVELET_WINDOW="32")
+    assert (stale.code, "other feature settings" in stale.err) == (ExitCode.DATA, True)
+
+
+def test_two_fetches_at_once_both_succeed_and_agree(sim: CommandLine) -> None:
+    running = [sim.start("fetch", *SERIES, "--json") for _ in range(3)]
+    outs = [process.communicate(timeout=120) for process in running]
+    assert [process.returncode for process in running] == [0, 0, 0], outs
+    digests = {Ran(0, out, err).json["digest"] for out, err in outs}
+    assert len(digests) == 1
+    assert sim.leftovers() == []
+    assert sim.run("features").code == 0
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("stage", ["fetch", "features", "train", "analyze"])
+def test_an_interrupted_stage_leaves_everything_whole(sim: CommandLine, stage: str, how: signal.Signals) -> None:
+    before = {
+        "fetch": (),
+        "features": ("fetch",),
+        "train": ("fetch", "features"),
+        "analyze": ("fetch", "features", "train"),
+    }
+    chain(sim, *before[stage])
+    words = ("fetch", *SERIES) if stage == "fetch" else (stage,)
+    rng = random.Random(f"{stage}{how}")
+    stopped = 128 + how
+    seen = set()
+    for _ in range(3):
+        process = sim.start(*words)
+        time.sleep(rng.uniform(0.5, 2.0 if stage in {"fetch", "train"} else 1.0))
+        process.send_signal(how)
+        _, err = process.communicate(timeout=60)
+        seen.add(process.returncode)
+        killed_before_it_began = process.returncode == -how and not err
+        assert process.returncode in {stopped, 0, 8} or killed_before_it_began, err
+        assert "Traceback" not in err, err
+        if process.returncode == stopped:
+            assert "Everything on disk is whole" in err
+        assert sim.leftovers() == []
+    assert sim.run(*words).code in {0, 8}
+
+
+def bend_path(path: str, bend: Bend) -> dict[str, Bend]:
+    return {path: bend}
+
+
+def html(_: Any) -> web.Response:
+    return web.Response(text="<html><body>Bad gateway</body></html>", content_type="text/html")
+
+
+def test_a_server_that_is_down_or_answers_html(trader: CommandLine) -> None:
+    environment = {"TRADER_BINANCE_EXCHANGE__MAX_RETRIES": "1"}
+    down = trader.run("fetch", *SERIES, TRADER_BINANCE_EXCHANGE__BASE_URL="http://127.0.0.1:9", **environment)
+    assert (down.code, "exchange" in down.err) == (ExitCode.UNAVAILABLE, True)
+    tape = playing_now(synthetic_tape(("ETHUSDT",), 20, 0.0, 5))
+    for path in ("/fapi/v1/time", "/fapi/v1/exchangeInfo", "/fapi/v1/klines"):
+        with serving(tape, {path: html}) as url:
+            ran = trader.run("fetch", *SERIES, TRADER_BINANCE_EXCHANGE__BASE_URL=url, **environment)
+        assert ran.code == ExitCode.UNAVAILABLE, ran.err
+        assert "HTML page" in ran.err
+    assert not list(trader.folder.rglob("*.parquet"))
+
+
+def test_a_skewed_clock_is_a_matter_of_configuration(trader: CommandLine) -> None:
+    with serving(playing_now(synthetic_tape(("ETHUSDT",), 20, 0.0, 5)), skew_ms=30_000) as url:
+        ran = trader.run("fetch", *SERIES, TRADER_BINANCE_EXCHANGE__BASE_URL=url)
+    assert ran.code == ExitCode.CONFIGURATION
+    assert "30.0 s behind" in ran.err or "29.9 s behind" in ran.err
+    assert "Set the clock" in ran.err
+
+
+def test_bad_numbers_from_a_server_store_nothing(trader: CommandLine) -> None:
+    def spoil(rows: list[Any]) -> list[Any]:
+        rows[5][4] = "NaN"
+        return rows
+
+    with serving(playing_now(synthetic_tape(("ETHUSDT",), 20, 0.0, 5)), {"/fapi/v1/klines": spoil}) as url:
+        ran = trader.run("fetch", *SERIES, TRADER_BINANCE_EXCHANGE__BASE_URL=url)
+    assert (ran.code, "close that is not a positive number" in ran.err) == (ExitCode.DATA, True)
+    assert not list(trader.folder.rglob("*.parquet"))
+
+
+def test_paper_reads_a_separately_served_venue(trader: CommandLine) -> None:
+    server = trader.start("venue", "serve", "--port", "0", "--json", TRADER_SIM__DAYS="40")
+    try:
+        assert server.stdout is not None
+        url = Ran(0, server.stdout.readline(), "").json["url"]
+        environment = {"TRADER_BINANCE_EXCHANGE__BASE_URL": url}
+        codes = [trader.run(*words, **environment).code for words in (("fetch", *SERIES), ("features",), ("train",))]
+        assert codes == [0, 0, 0]
+        assert trader.run("analyze", **environment).code in {0, 8}
+        age = trader.run("status", "--json", **environment).json["series"][0]["age_ms"]
+        assert 0 <= age < M15.ms + 60_000
+    finally:
+        server.send_signal(signal.SIGTERM)
+        _, err = server.communicate(timeout=30)
+    assert server.returncode == ExitCode.TERMINATED, err
+
+
+def test_venue_status_and_reset(sim: CommandLine) -> None:
+    assert sim.run("venue", "status", "--json").json["now_ms"] is None
+    sim.run("fetch", *SERIES)
+    assert sim.run("venue", "status", "--json").json["now_ms"] is not None
+    assert sim.run("venue", "reset", "--json").json["was_played"] is True
+    assert sim.run("venue", "status", "--json").json["now_ms"] is None
+
+
+def test_config_shows_what_is_in_force_and_no_secret(sim: CommandLine) -> None:
+    shown = sim.run("config", TRADER_BINANCE_EXCHANGE__API_SECRET="hunter2", TRADER_SEED="41")
+    assert shown.code == 0
+    assert "hunter2" not in shown.out + shown.err
+    assert "TRADER_SIM__TAPE" in shown.out
+    assert sim.run("config", "--json", TRADER_SEED="41").json["seed"] == 41
+
+
+def test_version_and_help() -> None:
+    here = CommandLine(Path.cwd())
+    assert here.run("--version").out.startswith("trader 0.")
+    for words in ((), ("fetch",), ("features",), ("train",), ("analyze",), ("status",), ("config",), ("venue",)):
+        assert "Usage: trader" in here.run(*words, "--help").out

@@ -1,0 +1,109 @@
+"""Imports only go right, core is pure, and help is cheap."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import trader_cli
+
+PACKAGE = Path(trader_cli.__file__).parent
+ORDER = [
+    "core",
+    "settings",
+    "features",
+    "venue",
+    "exchange storage",
+    "execution",
+    "analyst tactician",
+    "pipelines report",
+    "cli",
+]
+RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms.split()}
+IMPURE = {
+    "os",
+    "pathlib",
+    "io",
+    "socket",
+    "time",
+    "logging",
+    "random",
+    "asyncio",
+    "subprocess",
+    "tempfile",
+    "shutil",
+    "sqlite3",
+}
+
+
+def imports_of(source: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from [node.module or ""] + [f"{node.module}.{alias.name}" for alias in node.names]
+
+
+def backward(room: str, source: str) -> list[str]:
+    """Rooms that `room` imports although they are to its left or beside it."""
+    seen = {name.split(".")[1] for name in imports_of(source) if name.startswith("trader_cli.")} & RANK.keys()
+    return sorted(other for other in seen if other != room and RANK[other] >= RANK[room])
+
+
+@pytest.mark.parametrize("room", [path.name for path in sorted(PACKAGE.iterdir()) if (path / "__init__.py").exists()])
+def test_every_room_imports_only_rooms_to_its_right(room: str) -> None:
+    assert room in RANK, f"{room} is not a room of the design"
+    for file in (PACKAGE / room).rglob("*.py"):
+        assert backward(room, file.read_text()) == [], file
+
+
+def test_an_arrow_that_points_back_is_found() -> None:
+    assert backward("core", "from trader_cli.settings import Settings") == ["settings"]
+    assert backward("exchange", "def f():\n    import trader_cli.storage.files") == ["storage"]
+    assert backward("analyst", "from trader_cli.core import types") == []
+
+
+def test_core_touches_no_file_network_clock_or_randomness() -> None:
+    for file in (PACKAGE / "core").glob("*.py"):
+        source = file.read_text()
+        assert not IMPURE & {name.split(".")[0] for name in imports_of(source)}, file
+        tree = ast.parse(source)
+        assert not any(isinstance(n, (ast.AsyncFunctionDef, ast.Await)) for n in ast.walk(tree)), file
+        assert not [
+            n for n in ast.walk(tree) if isinstance(n, ast.Attribute) and n.attr in {"now", "utcnow", "today"}
+        ], file
+
+
+def test_only_the_exchange_room_knows_ccxt() -> None:
+    for file in PACKAGE.rglob("*.py"):
+        if file.relative_to(PACKAGE).parts[0] != "exchange":
+            assert "ccxt" not in {name.split(".")[0] for name in imports_of(file.read_text())}, file
+
+
+def test_help_loads_nothing_heavy() -> None:
+    heavy = ["ccxt", "aiohttp", "polars", "numpy", "lightgbm", "scipy", "sklearn", "pydantic", "talib"]
+    code = f"""
+import sys
+sys.argv = ["trader", "--help"]
+from trader_cli.cli.entry import main
+try:
+    main()
+except SystemExit as leaving:
+    assert leaving.code == 0
+print("loaded:", [name for name in {heavy} if name in sys.modules])
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "loaded: []" in ran.stdout
+    assert "analyze" in ran.stdout
+
+
+def test_no_module_keeps_state_or_grows_out_of_hand() -> None:
+    for file in PACKAGE.rglob("*.py"):
+        source = file.read_text()
+        assert not any(isinstance(node, ast.Global) for node in ast.walk(ast.parse(source))), file
+        assert source.count("\n") <= 400, file

@@ -1,0 +1,258 @@
+"""Features: causal in every column, the same bits in batch and stream, equal to their references."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import pywt
+import talib
+from conftest import START_MS, random_bars
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trader_cli.analyst.feature_artifacts import build_feature_artifact
+from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
+from trader_cli.core.artifacts import Manifest
+from trader_cli.core.bars import aggregate_bars
+from trader_cli.core.errors import ConfigurationError, DataInvalid, DataMissing
+from trader_cli.core.schemas import check_features
+from trader_cli.core.timeframes import Timeframe
+from trader_cli.features.build import FeatureSpec, build_features, history_start
+from trader_cli.features.series import BarSeries
+from trader_cli.features.wavelet import filter_taps, modwt, window_sum
+from trader_cli.storage.artifacts import ArtifactStore
+
+M15 = Timeframe.parse("15m")
+SPEC = FeatureSpec(M15, higher=M15.higher)
+BARS = random_bars(1400)
+
+
+def values(frame: pl.DataFrame) -> np.ndarray:
+    return frame.drop("open_time", "decision_time").to_numpy()
+
+
+FEATURES = build_features(BARS, SPEC)
+
+
+def test_there_are_as_many_columns_as_promised() -> None:
+    check_features(FEATURES)
+    names = FEATURES.columns[2:]
+    assert sum("wavelet" in name for name in names) >= 22
+    assert sum(not name.startswith(("wavelet", "htf")) for name in names) >= 30
+    assert {name.split("_")[0] for name in names if name.startswith("htf")} == {"htf1h", "htf4h"}
+    assert len(set(names)) == len(names)
+
+
+def test_warm_up_is_null_and_what_follows_is_known() -> None:
+    known = np.isfinite(values(FEATURES))
+    first = known.all(axis=1).argmax()
+    assert 700 < first < 1000
+    assert known[first:].all()
+    assert not known[:96].any()
+
+
+def altered(bars: pl.DataFrame, cut: int, how: str) -> pl.DataFrame:
+    """The same bars up to `cut`, another valid future after it."""
+    head, tail = bars[:cut], bars[cut:]
+    if how == "cut" or tail.is_empty():
+        return head
+    if how == "redraw":
+        return pl.concat([head, random_bars(bars.height, seed=99)[cut:]])
+    prices = [pl.col(name) * 0.3 for name in ("open", "high", "low", "close")]
+    return pl.concat([head, tail.with_columns(*prices, pl.col("volume") * 20)])
+
+
+CUTS = [3, 97, 150, 301, *(int(c) for c in np.linspace(700, 1391, 12))]
+
+
+@pytest.mark.parametrize("how", ["cut", "redraw", "crash"])
+@pytest.mark.parametrize("cut", CUTS)
+def test_no_column_sees_the_future(cut: int, how: str) -> None:
+    changed = build_features(altered(BARS, cut, how), SPEC)
+    assert values(changed)[:cut].tobytes() == values(FEATURES)[:cut].tobytes()
+
+
+def test_a_column_that_looks_ahead_would_be_caught() -> None:
+    """The three alterations catch a join on open time, the classic mistake."""
+
+    def leaky(bars: pl.DataFrame) -> np.ndarray:
+        hours = aggregate_bars(bars, M15, Timeframe.parse("1h")).select(
+            "open_time", pl.col("close").alias("hour_close")
+        )
+        return bars.join_asof(hours, on="open_time")["hour_close"].to_numpy()
+
+    moved = [cut for cut in CUTS if leaky(altered(BARS, cut, "crash"))[:cut].tobytes() != leaky(BARS)[:cut].tobytes()]
+    assert moved
+
+
+def test_one_bar_at_a_time_equals_the_batch_to_the_bit() -> None:
+    batch = values(FEATURES)
+    for i in [*range(1150, 1290), 5, 96, 400]:
+        seen = BARS[: i + 1]
+        row = build_features(seen, SPEC, since_ms=int(seen["open_time"].to_physical()[-1]))
+        assert row.height == 1
+        assert values(row).tobytes() == batch[i].tobytes(), i
+
+
+def test_a_restart_with_just_the_needed_history_equals_the_batch_to_the_bit() -> None:
+    batch = values(FEATURES)
+    for i in (1100, 1151, 1152, 1399):
+        at = int(BARS["open_time"].to_physical()[i])
+        opened = pl.col("open_time").to_physical()
+        enough = BARS.filter(opened.is_between(history_start(SPEC, at), at))
+        assert values(build_features(enough, SPEC, since_ms=at)).tobytes() == batch[i].tobytes()
+        short = BARS.filter(opened.is_between(history_start(SPEC, at) + 60 * M15.ms, at))
+        assert not np.isfinite(values(build_features(short, SPEC, since_ms=at))).all()
+
+
+@pytest.mark.parametrize("name", ["1m", "5m", "1h", "4h"])
+def test_other_frames_stream_to_the_bit_too(name: str) -> None:
+    frame = Timeframe.parse(name)
+    spec = FeatureSpec(frame, higher=frame.higher)
+    bars = random_bars(2600 if name == "1m" else 1300, name)
+    batch = values(build_features(bars, spec))
+    for i in range(bars.height - 9, bars.height):
+        row = build_features(bars[: i + 1], spec, since_ms=int(bars["open_time"].to_physical()[i]))
+        assert values(row).tobytes() == batch[i].tobytes()
+
+
+def test_scale_of_price_does_not_matter() -> None:
+    prices = [pl.col(name) * 1024.0 for name in ("open", "high", "low", "close")]
+    scaled = values(build_features(BARS.with_columns(prices), SPEC))
+    assert np.nanmax(np.abs(scaled - values(FEATURES)) / (1 + np.abs(values(FEATURES)))) < 1e-8
+
+
+def test_features_restart_after_a_gap_and_nothing_bridges_it() -> None:
+    holed = pl.concat([BARS[:1000], BARS[1003:]])
+    made = build_features(holed, SPEC)
+    assert values(made)[:1000].tobytes() == values(FEATURES)[:1000].tobytes()
+    names = made.columns[2:]
+    own = [i for i, name in enumerate(names) if not name.startswith("htf")]
+    assert not np.isfinite(values(made)[1000 : 1000 + 79, own]).any()
+
+
+@pytest.mark.parametrize("wavelet", ["haar", "db2", "db4"])
+def test_modwt_is_pywavelets_rolled_to_causal(wavelet: str) -> None:
+    x = np.random.default_rng(3).normal(size=1024)
+    details, smooth = modwt(x, wavelet, 4)
+    reference = pywt.swt(x, wavelet, 4, norm=True, trim_approx=True)
+    length = len(filter_taps(wavelet)[0])
+    for level in range(1, 5):
+        rolled = np.roll(reference[-level], (2**level - 1) * length // 2)
+        inside = slice((2**level - 1) * (length - 1) + 15 * length, None)
+        np.testing.assert_allclose(details[level - 1][inside], rolled[inside], atol=1e-12)
+        assert np.isnan(details[level - 1][: (2**level - 1) * (length - 1)]).all()
+    assert np.isfinite(smooth[15 * (length - 1) :]).all()
+
+
+@given(st.integers(1, 70), st.integers(70, 200))
+@settings(max_examples=40, deadline=None)
+def test_window_sums_are_sums(window: int, n: int) -> None:
+    x = np.random.default_rng(n).normal(size=n)
+    got = window_sum(x, window)
+    assert np.isnan(got[: window - 1]).all()
+    np.testing.assert_allclose(got[window - 1 :], np.convolve(x, np.ones(window), "valid"), atol=1e-12)
+
+
+def test_relative_energies_sum_to_one_and_entropy_lies_in_the_unit_interval() -> None:
+    known = FEATURES.drop_nulls()
+    shares = known.select(pl.sum_horizontal(pl.col("^wavelet_relative_.*_db4$"))).to_series()
+    np.testing.assert_allclose(shares.to_numpy(), 1.0, atol=1e-12)
+    entropy = known["wavelet_entropy_haar"]
+    assert entropy.is_between(0, 1).all()
+
+
+def test_indicators_equal_ta_lib_from_the_same_anchor() -> None:
+    day = BARS.filter(pl.col("open_time").to_physical() >= START_MS + 11 * 86_400_000 - 256 * M15.ms)
+    day = day.filter(pl.col("open_time").to_physical() < START_MS + 12 * 86_400_000)
+    series = BarSeries.of(day)
+    row = FEATURES.filter(pl.col("open_time") == day["open_time"][-1]).row(0, named=True)
+    assert row["rsi_14"] == talib.RSI(series.close, 14)[-1]
+    assert row["natr_14"] == talib.NATR(series.high, series.low, series.close, 14)[-1]
+    assert row["ema_20_gap"] == series.close[-1] / talib.EMA(series.close, 20)[-1] - 1
+
+
+def test_higher_columns_are_those_of_the_last_closed_bar() -> None:
+    hours = aggregate_bars(BARS, M15, Timeframe.parse("1h"))
+    made = FEATURES.select("decision_time", "htf1h_roc_1").drop_nulls()
+    closes = dict(zip(hours["close_time"].to_physical().to_list(), hours["close"].to_list(), strict=True))
+    for when, roc in made.with_columns(pl.col("decision_time").to_physical()).rows()[:50]:
+        last = when - when % 3_600_000 - 1
+        assert roc == pytest.approx(closes[last] / closes[last - 3_600_000] - 1, abs=1e-12)
+
+
+def test_bad_feature_settings_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="Unknown wavelet 'db4x'"):
+        FeatureSpec(M15, wavelets=("db4x",)).families()
+    with pytest.raises(ConfigurationError, match="not orthogonal"):
+        FeatureSpec(M15, wavelets=("bior2.2",)).families()
+    with pytest.raises(ConfigurationError, match="A higher frame of 15m is a multiple of it; 5m is not"):
+        FeatureSpec(M15, higher=(Timeframe.parse("5m"),))
+
+
+def orchestrator(tmp_path: Path, **keys: object) -> FeatureEngineeringOrchestrator:
+    cache = {"cache_enabled": True, "cache_dir": str(tmp_path / "wavelet")}
+    return FeatureEngineeringOrchestrator({"feature_engineering_orchestrator": {"wavelet_cache": cache, **keys}})
+
+
+def test_the_guides_call_takes_six_columns_and_three_nones(tmp_path: Path) -> None:
+    klines = BARS.select("open_time", "open", "high", "low", "close", "volume")
+    made = asyncio.run(orchestrator(tmp_path).generate_all_features(klines, None, None, None))
+    assert values(made).tobytes() == values(FEATURES).tobytes()
+    with pytest.raises(DataInvalid, match="A trades frame has the columns"):
+        asyncio.run(orchestrator(tmp_path).generate_all_features(klines, klines))
+    with pytest.raises(DataMissing, match="At least 2 klines"):
+        asyncio.run(orchestrator(tmp_path).generate_all_features(klines[:1]))
+
+
+def test_the_wavelet_cache_changes_nothing_but_the_work(tmp_path: Path) -> None:
+    first, again = orchestrator(tmp_path), orchestrator(tmp_path)
+    off = orchestrator(tmp_path, wavelet_cache={"cache_enabled": False, "cache_dir": str(tmp_path / "never")})
+    made = [one.build(BARS, M15) for one in (first, again, off)]
+    assert made[0].equals(made[1])
+    assert made[0].equals(made[2])
+    assert (first.evaluated_blocks > 0, first.cached_blocks) == (True, 0)
+    assert (again.evaluated_blocks, again.cached_blocks) == (0, first.evaluated_blocks)
+    assert not (tmp_path / "never").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "absent"), [("enable_advanced_features", ("wavelet", "htf")), ("enable_legacy_features", ("rsi",))]
+)
+def test_a_switch_takes_its_families_away(tmp_path: Path, key: str, absent: tuple[str, ...]) -> None:
+    made = orchestrator(tmp_path, **{key: False}).build(BARS, M15)
+    assert not [name for name in made.columns if name.startswith(absent)]
+    assert made.width < FEATURES.width
+
+
+def bars_manifest(bars: pl.DataFrame) -> Manifest:
+    return Manifest("bars", "t", "tape", "ETHUSDT", "15m", "0", inputs={"rows": str(bars.height)})
+
+
+def test_a_new_day_costs_a_day_and_nothing_old_changes(tmp_path: Path) -> None:
+    store, one = ArtifactStore(tmp_path / "cache"), orchestrator(tmp_path)
+    first = build_feature_artifact(store, bars_manifest(BARS[:1248]), BARS[:1248], M15, one)
+    assert (first.made, first.found) == (13, 0)
+    second = build_feature_artifact(store, bars_manifest(BARS[:1344]), BARS[:1344], M15, one)
+    assert (second.made, second.found) == (1, 13)
+    assert second.manifest.chunks[:13] == first.manifest.chunks
+    assert values(store.read(second.manifest)).tobytes() == values(FEATURES)[:1344].tobytes()
+
+
+def test_a_changed_bar_remakes_just_what_depends_on_it(tmp_path: Path) -> None:
+    store, one = ArtifactStore(tmp_path / "cache"), orchestrator(tmp_path)
+    build_feature_artifact(store, bars_manifest(BARS), BARS, M15, one)
+    row = BARS.with_row_index()
+    changed = row.with_columns(pl.when(pl.col("index") == 1390).then(1.5).otherwise(pl.col("volume")).alias("volume"))
+    again = build_feature_artifact(store, bars_manifest(BARS), changed.drop("index"), M15, one)
+    assert (again.made, again.found) == (1, 14)
+
+
+def test_too_few_bars_say_how_many_are_needed(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path / "cache")
+    with pytest.raises(DataMissing, match=r"reach back \d+ bars; there are 100.*--limit \d+"):
+        build_feature_artifact(store, bars_manifest(BARS), BARS[:100], M15, orchestrator(tmp_path))

@@ -1,0 +1,142 @@
+"""Settings: the guide's keys, overlays, environment, refusals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from trader_cli.core.errors import ConfigurationError
+from trader_cli.settings import Settings, as_settings, load_settings
+from trader_cli.settings.load import PROFILES, key_paths, package_yaml
+
+ROOT = Path(__file__).parents[2]
+
+GUIDE = """
+binance_exchange: {api_key: "your_api_key", api_secret: "your_api_secret", use_testnet: true, timeout: 30, max_retries: 3}
+feature_engineering_orchestrator:
+  enable_advanced_features: true
+  enable_autoencoder_features: true
+  enable_legacy_features: true
+  wavelet_cache: {cache_enabled: true, cache_dir: "data/wavelet_cache"}
+analyst:
+  enable_dual_model_system: true
+  enable_market_health_analysis: true
+  enable_liquidation_risk_analysis: true
+  enable_feature_engineering: true
+  enable_ml_predictions: true
+  enable_regime_classification: true
+tactician:
+  tactics_interval: 30
+  max_history: 100
+  enable_position_sizing: true
+  enable_leverage_optimization: true
+  enable_risk_management: true
+position_monitoring_interval: 10
+max_assessment_history: 1000
+high_risk_threshold: 0.8
+medium_risk_threshold: 0.6
+low_risk_threshold: 0.3
+"""
+
+
+def test_the_guides_configuration_is_accepted_as_a_dict() -> None:
+    settings = as_settings(yaml.safe_load(GUIDE))
+    assert settings.binance_exchange.use_testnet
+    assert settings.feature_engineering_orchestrator.wavelet_cache.cache_dir == "data/wavelet_cache"
+    assert settings.high_risk_threshold == 0.8
+
+
+def test_default_yaml_holds_every_key_and_no_other() -> None:
+    tree = yaml.safe_load(package_yaml("default.yaml"))
+
+    def paths(part: Any, prefix: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
+        return {p for k, v in part.items() for p in (paths(v, (*prefix, k)) if isinstance(v, dict) else {(*prefix, k)})}
+
+    assert paths(tree) == set(key_paths())
+
+
+@pytest.mark.parametrize("name", ["default.yaml", *(f"profiles/{name}.yaml" for name in PROFILES)])
+def test_the_files_for_people_equal_those_in_the_package(name: str) -> None:
+    assert (ROOT / "configs" / name).read_text() == package_yaml(name)
+
+
+def test_later_sources_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("binance_exchange:\n  timeout: 7\n  max_retries: 1\nseed: 11\n")
+    monkeypatch.setenv("TRADER_BINANCE_EXCHANGE__TIMEOUT", "5")
+    monkeypatch.setenv("TRADER_SIM__SYMBOLS", '["AAAUSDT"]')
+    settings = load_settings("sim", mine, {"seed": 12})
+    assert (settings.mode, settings.binance_exchange.timeout, settings.binance_exchange.max_retries) == ("sim", 5, 1)
+    assert (settings.seed, settings.sim.symbols) == (12, ("AAAUSDT",))
+
+
+def test_profile_and_file_may_come_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "c.yaml").write_text("seed: 3\n")
+    monkeypatch.setenv("TRADER_PROFILE", "sim")
+    monkeypatch.setenv("TRADER_CONFIG", str(tmp_path / "c.yaml"))
+    assert (load_settings().mode, load_settings().seed) == ("sim", 3)
+
+
+def test_an_unknown_key_names_itself_its_file_and_the_nearest(tmp_path: Path) -> None:
+    file = tmp_path / "typo.yaml"
+    file.write_text("binance_exchange:\n  timeuot: 3\n")
+    with pytest.raises(
+        ConfigurationError, match=r"'binance_exchange.timeuot' in .*typo.yaml.*'binance_exchange.timeout'"
+    ):
+        load_settings(config=file)
+    with pytest.raises(ConfigurationError, match=r"'analist' in the given dict.*'analyst'"):
+        as_settings({"analist": {}})
+
+
+def test_an_unknown_variable_names_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRADER_SIM__TAEP", "x")
+    with pytest.raises(ConfigurationError, match=r"TRADER_SIM__TAEP.*TRADER_SIM__TAPE"):
+        load_settings()
+
+
+def test_a_secret_in_a_file_is_refused_and_never_shown(tmp_path: Path) -> None:
+    file = tmp_path / "secret.yaml"
+    file.write_text("binance_exchange:\n  api_secret: hunter2\n")
+    with pytest.raises(ConfigurationError, match="TRADER_BINANCE_EXCHANGE__API_SECRET") as error:
+        load_settings(config=file)
+    assert "hunter2" not in str(error.value)
+    assert "hunter2" not in repr(as_settings({"binance_exchange": {"api_secret": "hunter2"}}))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("seed: [", "not valid YAML"), ("- 1\n", "must be a mapping"), ("sim: 3\n", "must hold keys of its own"),
+     ("seed: -1\n", "'seed'.*greater than or equal to 0.*-1"), ("mode: yolo\n", "'mode'.*'yolo'")],
+)  # fmt: skip
+def test_bad_files_are_explained(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigurationError, match=message):
+        load_settings(config=file)
+    with pytest.raises(ConfigurationError, match="Cannot read"):
+        load_settings(config=tmp_path / "absent.yaml")
+    with pytest.raises(ConfigurationError, match=r"Unknown profile 'siim'.*Did you mean sim"):
+        load_settings("siim")
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "tactician.enable_risk_management",
+        "analyst.enable_market_health_analysis",
+        "analyst.enable_liquidation_risk_analysis",
+    ],
+)
+def test_risk_management_cannot_be_off_in_live(key: str) -> None:
+    section, name = key.split(".")
+    with pytest.raises(ConfigurationError, match=key):
+        load_settings("live", overrides={section: {name: False}})
+    assert isinstance(load_settings("sim", overrides={section: {name: False}}), Settings)
+
+
+def test_state_may_not_lie_where_everything_may_be_deleted() -> None:
+    with pytest.raises(ConfigurationError, match="lies inside cache_dir"):
+        as_settings({"state_dir": "cache/state"})

@@ -1,0 +1,191 @@
+"""Artifacts, block cache, bundles, trials: whole or not there, and never a pickle."""
+
+from __future__ import annotations
+
+import pickle
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import random_bars
+
+from trader_cli.core.artifacts import ArtifactKey, Manifest
+from trader_cli.core.digests import digest_frame
+from trader_cli.core.errors import DataError, DataInvalid, DataMissing
+from trader_cli.storage.artifacts import ArtifactStore, span_of
+from trader_cli.storage.block_cache import BlockCache
+from trader_cli.storage.bundles import BundleStore
+from trader_cli.storage.files import write_atomic
+from trader_cli.storage.state import SimTime, Trial, TrialLedger
+
+KEY = ArtifactKey("sim", "ETHUSDT", "15m", "bars")
+
+
+def published(store: ArtifactStore, rows: int = 20) -> Manifest:
+    bars = random_bars(rows)
+    chunk = store.put_chunk(digest_frame(bars), bars)
+    count, first, last = span_of([chunk])
+    manifest = Manifest(
+        "bars", "test", "tape", "ETHUSDT", "15m", "0", chunks=(chunk,), rows=count, first_ms=first, last_ms=last
+    )
+    store.publish(KEY, manifest)
+    return manifest
+
+
+def test_what_is_published_comes_back(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path)
+    manifest = published(store)
+    assert store.current(KEY) == manifest
+    assert store.read(manifest).equals(random_bars(20))
+    assert list(store.references()) == [KEY]
+    assert not list(tmp_path.rglob(".part-*"))
+
+
+def test_the_same_content_gives_the_same_bytes(tmp_path: Path) -> None:
+    published(ArtifactStore(tmp_path / "a"))
+    published(ArtifactStore(tmp_path / "b"))
+    files = [
+        sorted(p.relative_to(root) for p in root.rglob("*") if p.is_file()) for root in (tmp_path / "a", tmp_path / "b")
+    ]
+    assert files[0] == files[1]
+    assert all((tmp_path / "a" / f).read_bytes() == (tmp_path / "b" / f).read_bytes() for f in files[0])
+
+
+def test_a_missing_artifact_names_the_command(tmp_path: Path) -> None:
+    with pytest.raises(DataMissing, match=r"no bars of ETHUSDT 15m.*trader fetch ETHUSDT"):
+        ArtifactStore(tmp_path).require(KEY, "fetch ETHUSDT --timeframe 15m")
+
+
+def _flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize(
+    "spoil", [_flip, Path.unlink, lambda p: p.write_bytes(b""), lambda p: p.write_bytes(p.read_bytes()[:-9])]
+)
+def test_a_damaged_chunk_is_noticed(tmp_path: Path, spoil: Callable[[Path], object]) -> None:
+    store = ArtifactStore(tmp_path)
+    manifest = published(store)
+    spoil(store.chunk_path(manifest.chunks[0].key))
+    with pytest.raises(DataInvalid, match=r"trader fetch ETHUSDT --timeframe 15m"):
+        store.read(manifest)
+
+
+@pytest.mark.parametrize("folder", ["manifests", "refs"])
+def test_a_damaged_manifest_or_reference_is_noticed(tmp_path: Path, folder: str) -> None:
+    store = ArtifactStore(tmp_path)
+    published(store)
+    file = next((tmp_path / folder).rglob("*.json"))
+    file.write_bytes(file.read_bytes().replace(b'"', b"'", 1))
+    with pytest.raises(DataInvalid, match="corrupt"):
+        store.current(KEY)
+
+
+def test_a_changed_but_readable_manifest_is_noticed(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path)
+    published(store)
+    file = next((tmp_path / "manifests").glob("*.json"))
+    file.write_bytes(file.read_bytes().replace(b'"rows":20', b'"rows":21'))
+    with pytest.raises(DataInvalid, match="changed after it was written"):
+        store.current(KEY)
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "f"
+    write_atomic(file, b"old")
+    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(DataError, match="No space left on device"):
+        write_atomic(file, b"new")
+    assert file.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["f"]
+
+
+def test_the_block_cache_keeps_arrays_bit_for_bit(tmp_path: Path) -> None:
+    cache = BlockCache(tmp_path / "c")
+    arrays = {"a": np.array([1.0, np.nan, -0.0, 1e-300]), "b": np.arange(4.0)}
+    assert cache.get("k") is None
+    cache.put("k", arrays)
+    back = cache.get("k")
+    assert back is not None
+    assert all(back[name].tobytes() == arrays[name].tobytes() for name in arrays)
+    assert (cache.hits, cache.misses) == (1, 1)
+    assert (tmp_path / "c").stat().st_mode & 0o777 == 0o700
+    cache.close()
+
+
+class Planted:
+    """An object whose unpickling would be seen."""
+
+    ran = False
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (exec, ("import test_storage; test_storage.Planted.ran = True",))
+
+
+def test_a_planted_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
+    cache = BlockCache(tmp_path)
+    cache.put("k", {"a": np.ones(3)})
+    cache.close()
+    with sqlite3.connect(tmp_path / "cache.db") as db:
+        db.execute("UPDATE Cache SET mode = 4, filename = NULL, value = ?", (pickle.dumps(Planted()),))
+    with pytest.raises(DataInvalid, match="pickle"):
+        BlockCache(tmp_path).get("k")
+    assert not Planted.ran
+    with pytest.raises(DataInvalid, match="stores bytes, text and numbers"):
+        BlockCache(tmp_path)._cache.set("k", {"not": "plain"})
+
+
+def test_a_bundle_with_a_changed_byte_is_refused(tmp_path: Path) -> None:
+    store = BundleStore(tmp_path)
+    digest = store.save({"side.txt": b"tree", "calibration.json": b"{}"}, {"schema": 1, "key": "k"})
+    files, description = store.load(digest)
+    assert files["side.txt"] == b"tree"
+    assert description["key"] == "k"
+    for name in ("side.txt", "calibration.json", "bundle.json"):
+        file = tmp_path / digest / name
+        whole = file.read_bytes()
+        _flip(file)
+        with pytest.raises(DataInvalid, match=rf"{name}.*trader train"):
+            store.load(digest)
+        file.write_bytes(whole)
+    store.load(digest)
+
+
+def test_saving_a_damaged_bundle_again_mends_it(tmp_path: Path) -> None:
+    store = BundleStore(tmp_path)
+    digest = store.save({"side.txt": b"tree"}, {"key": "k"})
+    _flip(tmp_path / digest / "side.txt")
+    assert store.save({"side.txt": b"tree"}, {"key": "k"}) == digest
+    assert store.load(digest)[0]["side.txt"] == b"tree"
+
+
+def test_trials_are_counted_once_each_and_by_overlap(tmp_path: Path) -> None:
+    ledger = TrialLedger(tmp_path)
+    for digest, symbol, first, last in (
+        ("a", "E", 0, 10),
+        ("a", "E", 0, 10),
+        ("b", "E", 8, 20),
+        ("c", "E", 21, 30),
+        ("d", "B", 0, 10),
+    ):
+        ledger.record(Trial(digest, "tape", symbol, first, last, 0.1))
+    assert [t.digest for t in ledger.overlapping("tape", "E", 5, 12)] == ["a", "b"]
+    assert [t.digest for t in TrialLedger(tmp_path).overlapping("tape", "E", 0, 40)] == ["a", "b", "c"]
+    assert ledger.overlapping("another", "E", 0, 40) == []
+
+
+def test_virtual_time_is_remembered_and_never_goes_back(tmp_path: Path) -> None:
+    time = SimTime(tmp_path)
+    assert time.load("t") is None
+    time.save("t", 100)
+    time.save("t", 50)
+    assert time.load("t") == 100
+    assert time.reset("t")
+    assert time.load("t") is None
+    (tmp_path / "venue" / "t.json").write_text("{")
+    with pytest.raises(DataInvalid, match="venue reset"):
+        time.load("t")
