@@ -179,9 +179,8 @@ def _validated(tree: Tree) -> Settings:
 
 
 def _refuse_unsafe(settings: Settings) -> None:
-    if settings.state_dir is not None and Path(settings.state_dir).resolve().is_relative_to(
-        Path(settings.cache_dir).resolve()
-    ):
+    state, cache = Path(settings.state_dir or "/"), Path(settings.cache_dir)
+    if settings.state_dir is not None and state.resolve().is_relative_to(cache.resolve()):
         raise ConfigurationError(
             f"state_dir {settings.state_dir} lies inside cache_dir {settings.cache_dir}, where everything may be deleted.",
             mend="Put it elsewhere.",
