@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from aiohttp import web
 from conftest import CommandLine, Ran
 from served import Bend, playing_now, serving
 
+from docs.generate import demo_output, readme_demo
 from trader_cli.core.artifacts import ArtifactKey
 from trader_cli.core.bars import aggregate_bars, with_close_time
 from trader_cli.core.errors import ExitCode
@@ -364,3 +366,10 @@ def test_version_and_help() -> None:
     assert here.run("--version").out.startswith("trader 0.")
     for words in ((), ("fetch",), ("features",), ("train",), ("analyze",), ("status",), ("config",), ("venue",)):
         assert "Usage: trader" in here.run(*words, "--help").out
+
+
+def test_the_readme_shows_what_the_demo_prints(tmp_path: Path) -> None:
+    """All but digests, which name the library versions and the processor's last bits."""
+    shown = readme_demo((Path(__file__).parents[2] / "README.md").read_text())
+    digits = re.compile(r"[0-9a-f]{8}…")
+    assert digits.sub("#", demo_output()).split() == digits.sub("#", shown).split()

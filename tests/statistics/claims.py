@@ -30,4 +30,4 @@ def claim_on(tape: Tape, *, cost_factor: float = 1.0, drift_per_year: float = 0.
     costs = {name: getattr(default, name) * cost_factor for name in type(default).model_fields}
     features = build_features(bars, FeatureSpec(M15, higher=M15.higher))
     given = TrainingInput("key", tape.source, symbol.symbol, M15, bars, features, {})
-    return train(given, as_settings({"costs": costs}), lambda sharpe: [sharpe]).claim
+    return train(given, as_settings({"costs": costs}), list).claim

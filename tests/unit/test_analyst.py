@@ -23,7 +23,12 @@ from trader_cli.analyst.health import market_health
 from trader_cli.analyst.labels import average_uniqueness, trailing_volatility, triple_barrier
 from trader_cli.analyst.model import TrainedModel
 from trader_cli.analyst.regimes import RegimeModel, fit_regimes
-from trader_cli.analyst.statistics import expected_best_sharpe, probabilistic_sharpe, sharpe
+from trader_cli.analyst.statistics import (
+    expected_best_sharpe,
+    probabilistic_sharpe,
+    probability_of_overfitting,
+    sharpe,
+)
 from trader_cli.analyst.technical import candlestick_patterns, support_and_resistance
 from trader_cli.analyst.walk_forward import Dataset, book_gains, walk_forward
 from trader_cli.core.timeframes import Timeframe
@@ -153,6 +158,16 @@ def test_sharpe_statistics_obey_their_identities() -> None:
         np.mean(best), rel=0.35
     )
     assert expected_best_sharpe([0.1] * 10, 1000) < expected_best_sharpe([0.1] * 100, 1000)
+
+
+def test_overfitting_is_a_coin_toss_on_noise_and_rare_with_one_skilled_choice() -> None:
+    rng = np.random.default_rng(8)
+    noise = [probability_of_overfitting(rng.normal(size=(800, 12))) for _ in range(30)]
+    assert 0.35 < np.mean(noise) < 0.65
+    skilled = rng.normal(size=(2000, 12))
+    skilled[:, 5] += 0.15
+    assert probability_of_overfitting(skilled) < 0.1
+    assert probability_of_overfitting(skilled[:, :1]) == 1.0
 
 
 def test_a_claim_needs_every_condition() -> None:
@@ -303,7 +318,7 @@ def fitted(edge: bool = True) -> TrainedModel:
     meta = fit_calibrated(Rows(wide, (x[:, 1] > -1).astype(np.int64), np.ones(2000), span, span), 2, OPTIONS, 7)
     assert side
     assert meta
-    claim = Claim(edge, "measured", 0.99, 0.99, 0.05, 0.04, 1, 1000, 100)
+    claim = Claim(edge, "measured", 0.99, 0.99, 0.05, 0.04, 3, 1000, 100, 0.1)
     return TrainedModel(
         "key", "tape", "ETHUSDT", "15m", ("a", "b", "c"), side, meta, fit_regimes(BARS), claim, 24, 1.0, 64, 0, 1
     )

@@ -28,8 +28,9 @@ def make_claim(
     trades: int,
     trial_sharpes: Sequence[float],
     level: float,
+    overfitting_probability: float = 1.0,
 ) -> Claim:
-    """The claim of a book (gains, exposure, market returns); `trial_sharpes` includes this trial's own."""
+    """The claim of a book (gains, exposure, market returns); `trial_sharpes` includes those of this training."""
     gains, exposure, market = book
     bar = expected_best_sharpe(trial_sharpes, len(gains))
     excess = gains - (exposure.mean() if len(exposure) else 0.0) * market
@@ -46,6 +47,7 @@ def make_claim(
         trials=len(trial_sharpes),
         bars=len(gains),
         trades=trades,
+        overfitting_probability=overfitting_probability,
     )
 
 

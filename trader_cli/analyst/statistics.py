@@ -6,6 +6,7 @@ Sources: Bailey & López de Prado (2012, 2014). All Sharpe ratios are per observ
 from __future__ import annotations
 
 import math
+from itertools import combinations
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
@@ -52,3 +53,36 @@ def expected_best_sharpe(trial_sharpes: Sequence[float], observations: int) -> f
     normal = NormalDist()
     high = (1 - _EULER) * normal.inv_cdf(1 - 1 / trials) + _EULER * normal.inv_cdf(1 - 1 / (trials * math.e))
     return math.sqrt(variance) * high
+
+
+def probability_of_overfitting(gains: Floats, blocks: int = 8) -> float:
+    """PBO by CSCV: how often the configuration that is best in one half of the bars is below the median in the other.
+
+    `gains` has shape (bars, configurations); halves are all choices of half of the `blocks` equal blocks. In [0, 1];
+    0.5 for configurations without skill. Source: Bailey, Borwein, López de Prado & Zhu (2017).
+    """
+    bars, configurations = gains.shape
+    if configurations < 2 or bars < 2 * blocks:
+        return 1.0
+    parts = np.array_split(gains, blocks)
+    sums = np.stack([part.sum(axis=0) for part in parts])
+    squares = np.stack([(part**2).sum(axis=0) for part in parts])
+    counts = np.array([len(part) for part in parts], dtype=np.float64)
+    below = []
+    for chosen in combinations(range(blocks), blocks // 2):
+        inside = np.isin(np.arange(blocks), chosen)
+        best = int(np.argmax(_ratios(sums[inside], squares[inside], counts[inside])))
+        outside = _ratios(sums[~inside], squares[~inside], counts[~inside])
+        rank = (
+            np.count_nonzero(outside < outside[best]) + 0.5 * np.count_nonzero(outside == outside[best])
+        ) / configurations
+        below.append(rank < 0.5)
+    return float(np.mean(below))
+
+
+def _ratios(sums: Floats, squares: Floats, counts: Floats) -> Floats:
+    """Sharpe ratios over the joined blocks, shape (configurations,); 0 where nothing varies."""
+    n = counts.sum()
+    mean = sums.sum(axis=0) / n
+    deviation = np.sqrt(np.maximum(squares.sum(axis=0) / n - mean**2, 0.0))
+    return np.asarray(np.where(deviation > 0, mean / np.where(deviation > 0, deviation, 1.0), 0.0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +14,7 @@ from trader_cli.analyst.decision import Costs
 from trader_cli.analyst.labels import average_uniqueness, triple_barrier
 from trader_cli.analyst.model import TrainedModel
 from trader_cli.analyst.regimes import fit_regimes
-from trader_cli.analyst.statistics import sharpe
+from trader_cli.analyst.statistics import probability_of_overfitting, sharpe
 from trader_cli.analyst.walk_forward import Dataset, OutOfSample, book_gains, fit_meta, walk_forward
 from trader_cli.core.errors import DataMissing
 from trader_cli.core.ports import silent
@@ -24,11 +25,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import polars as pl
+    from numpy.typing import NDArray
 
     from trader_cli.core.ports import Progress
     from trader_cli.core.timeframes import Timeframe
     from trader_cli.core.types import Claim
     from trader_cli.settings import Settings
+    from trader_cli.settings.model import AnalystSettings
 
 MIN_ROWS = 500
 _KNOWN_SHARE = 0.9
@@ -72,47 +75,87 @@ def make_dataset(
 
 
 def train(
-    given: TrainingInput, settings: Settings, count_trial: Callable[[float], list[float]], progress: Progress = silent
+    given: TrainingInput,
+    settings: Settings,
+    count_trials: Callable[[list[float]], list[float]],
+    progress: Progress = silent,
 ) -> TrainedModel:
     """Fit, judge and describe a model.
 
-    `count_trial` records this run's Sharpe ratio in the trial ledger and returns those of every trial on the same
-    lineage of data, this one included. Raises `DataMissing` where there is too little to learn from.
+    Several learners are tried; the one whose out-of-sample book has the best Sharpe ratio is kept, and all of them
+    count against it: `count_trials` records their Sharpe ratios in the trial ledger and returns those of every trial on
+    the same lineage of data, these included. Raises `DataMissing` where there is too little to learn from.
     """
     bars = BarSeries.of(given.bars)
     data, names = make_dataset(bars, given.features, settings, given.timeframe.ms)
-    options, costs = settings.analyst, Costs.of(settings.costs, given.timeframe)
-    out = walk_forward(data, options, costs, settings.seed, progress)
-    claim, metrics = _judge(data, out, bars, settings, given.timeframe, count_trial)
+    best, claim = _contest(data, bars, settings, given.timeframe, count_trials, progress)
+    options, costs = best.options, Costs.of(settings.costs, given.timeframe)
     side = fit_calibrated(data.side_rows(), 3, options, settings.seed)
     if side is None:
         raise DataMissing("The training rows hold too few ups, downs or flats to learn from.", mend="Fetch more bars.")
     meta = None
     if options.enable_dual_model_system:
         everything = np.ones(len(data), dtype=bool)
-        meta = fit_meta(data, out, everything, options, costs.round_trip(options.horizon_bars), settings.seed)
+        meta = fit_meta(data, best.out, everything, options, costs.round_trip(options.horizon_bars), settings.seed)
     progress("final models", 1, 1)
     return TrainedModel(
         key=given.key, source=given.source, symbol=given.symbol, timeframe=given.timeframe.name, features=tuple(names),
         side=side, meta=meta, regimes=fit_regimes(bars), claim=claim, horizon_bars=options.horizon_bars,
         barrier_width=options.barrier_width, volatility_span=options.volatility_span,
         first_ms=int(bars.open_ms[data.start[0]]), last_ms=int(bars.open_ms[data.end[-1]]), inputs=given.inputs,
-        metrics=metrics, seed=settings.seed,
+        metrics=_metrics(data, best.out), seed=settings.seed,
     )  # fmt: skip
 
 
-def _judge(
-    data: Dataset, out: OutOfSample, bars: BarSeries, settings: Settings, timeframe: Timeframe,
-    count_trial: Callable[[float], list[float]],
-) -> tuple[Claim, dict[str, float]]:  # fmt: skip
-    horizon = settings.analyst.horizon_bars
+@dataclass(frozen=True)
+class _Contestant:
+    """A learner's settings, its out-of-sample predictions and the per-bar gains of its book."""
+
+    options: AnalystSettings
+    out: OutOfSample
+    gains: NDArray[np.float64]
+
+
+def learners(options: AnalystSettings) -> list[AnalystSettings]:
+    """The shapes of trees that are tried: as configured, finer, coarser."""
+    finer = {"leaves": 2 * options.leaves, "trees": max(5, options.trees // 2)}
+    coarser = {
+        "leaves": max(2, options.leaves - 1),
+        "trees": options.trees * 3 // 2,
+        "learning_rate": options.learning_rate * 0.6,
+    }
+    return [options.model_copy(update=change) for change in ({}, finer, coarser)][: options.learners]
+
+
+def _contest(
+    data: Dataset, bars: BarSeries, settings: Settings, timeframe: Timeframe,
+    count_trials: Callable[[list[float]], list[float]], progress: Progress,
+) -> tuple[_Contestant, Claim]:  # fmt: skip
+    """The best learner, and what may be claimed for it with all of them counted."""
     returns = np.zeros(len(bars))
     returns[1:] = bars.close[1:] / bars.close[:-1] - 1.0
-    book = book_gains(data, out, returns, horizon, Costs.of(settings.costs, timeframe))
-    doubled, _, _ = book_gains(data, out, returns, horizon, Costs.of(settings.costs, timeframe, 2.0))
-    trades = int(out.acted.sum())
-    claim = make_claim(book, doubled, trades, count_trial(sharpe(book[0])), settings.analyst.claim_probability)
-    return claim, _metrics(data, out)
+    horizon, costs = settings.analyst.horizon_bars, Costs.of(settings.costs, timeframe)
+    tried = []
+    for number, options in enumerate(learners(settings.analyst), start=1):
+        report = partial(_named, progress, f"walk-forward, learner {number}")
+        out = walk_forward(data, options, costs, settings.seed, report)
+        tried.append(_Contestant(options, out, book_gains(data, out, returns, horizon, costs)[0]))
+    sharpes = [sharpe(one.gains) for one in tried]
+    best = tried[int(np.argmax(sharpes))]
+    book = book_gains(data, best.out, returns, horizon, costs)
+    doubled, _, _ = book_gains(data, best.out, returns, horizon, Costs.of(settings.costs, timeframe, 2.0))
+    level, overfitting = settings.analyst.claim_probability, _overfitting([one.gains for one in tried])
+    return best, make_claim(book, doubled, int(best.out.acted.sum()), count_trials(sharpes), level, overfitting)
+
+
+def _named(progress: Progress, name: str, _what: str, done: int, total: int) -> None:
+    progress(name, done, total)
+
+
+def _overfitting(gains: list[NDArray[np.float64]]) -> float:
+    """PBO among learners judged on the same bars; 1 where that cannot be told."""
+    same = len({len(one) for one in gains}) == 1
+    return probability_of_overfitting(np.column_stack(gains)) if same else 1.0
 
 
 def _metrics(data: Dataset, out: OutOfSample) -> dict[str, float]:

@@ -21,7 +21,8 @@ class Probabilities:
 class Claim:
     """What a model may say about itself: whether it has an edge after costs, and the statistics behind the answer.
 
-    Sharpe ratios are per bar of the out-of-sample book; `trials` counts every training run on this lineage of data.
+    Sharpe ratios are per bar of the out-of-sample book; `trials` counts every learner ever tried on these data.
+    `overfitting_probability` (PBO) among this training's learners is reported and decides nothing.
     """
 
     edge: bool
@@ -33,6 +34,7 @@ class Claim:
     trials: int
     bars: int
     trades: int
+    overfitting_probability: float
 
 
 @dataclass(frozen=True)

@@ -125,16 +125,17 @@ def train(settings: Settings, symbol: str, timeframe: Timeframe, progress: Progr
     if digest is None or not cached:
         ledger = TrialLedger(state_root(settings))
 
-        def count_trial(sharpe: float) -> list[float]:
+        def count_trials(sharpes: list[float]) -> list[float]:
             first, last = bars.first_ms or 0, bars.last_ms or 0
-            ledger.record(Trial(key, bars.source, symbol, first, last, sharpe))
+            for learner, sharpe in enumerate(sharpes):
+                ledger.record(Trial(f"{key}-{learner}", bars.source, symbol, first, last, sharpe))
             return [trial.sharpe for trial in ledger.overlapping(bars.source, symbol, first, last)]
 
         frame = check_features(store.read(made))
         given = TrainingInput(
             key, bars.source, symbol, timeframe, store.read(bars), frame, {"bars": bars.digest, "features": made.digest}
         )
-        model = fit(given, settings, count_trial, progress)
+        model = fit(given, settings, count_trials, progress)
         digest = bundles.save(model.files(), model.description(f"trader {__version__}"))
         store.point(_key(settings, symbol, timeframe, "model"), digest)
     model = TrainedModel.from_bundle(*bundles.load(digest))
@@ -167,7 +168,7 @@ def _training_key(settings: Settings, bars: Manifest, made: Manifest) -> str:
     matters = settings.analyst.model_dump(
         mode="json",
         include={"enable_dual_model_system", "horizon_bars", "barrier_width", "volatility_span", "walk_forward_folds",
-                 "trees", "leaves", "learning_rate", "claim_probability"},
+                 "trees", "leaves", "learning_rate", "learners", "claim_probability"},
     )  # fmt: skip
     return digest_value(
         [__version__, bars.digest, made.digest, matters, settings.costs.model_dump(mode="json"), settings.seed]

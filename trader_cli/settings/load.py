@@ -182,7 +182,7 @@ def _refuse_unsafe(settings: Settings) -> None:
     state, cache = Path(settings.state_dir or "/"), Path(settings.cache_dir)
     if settings.state_dir is not None and state.resolve().is_relative_to(cache.resolve()):
         raise ConfigurationError(
-            f"state_dir {settings.state_dir} lies inside cache_dir {settings.cache_dir}, where everything may be deleted.",
+            f"state_dir {settings.state_dir} lies inside cache_dir {settings.cache_dir}, which may be emptied.",
             mend="Put it elsewhere.",
         )
     for section, key in (("tactician", "enable_risk_management"), ("analyst", "enable_market_health_analysis"),

@@ -72,6 +72,7 @@ class AnalystSettings(_Section):
     trees: int = Field(ge=5, le=2000, description="boosting rounds")
     leaves: int = Field(ge=2, le=255, description="leaves per tree")
     learning_rate: Annotated[float, Field(gt=0, le=1)] = Field(description="boosting step")
+    learners: int = Field(ge=1, le=3, description="shapes of trees tried per training; each counts as a trial")
     threads: int = Field(ge=1, le=64, description="LightGBM threads")
     claim_probability: Annotated[float, Field(gt=0.5, lt=1)] = Field(
         description="deflated Sharpe probability a claim of an edge needs"

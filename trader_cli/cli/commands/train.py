@@ -43,7 +43,7 @@ def train(
             "because": claim.reason,
             "Sharpe per bar": f"{claim.sharpe_per_bar:.4f} after costs,"
             f" {claim.doubled_cost_sharpe_per_bar:.4f} at doubled costs",
-            "out of sample": f"{claim.bars} bars, {claim.trades} signals, trial {claim.trials} on these data",
+            "out of sample": f"{claim.bars} bars, {claim.trades} signals, {claim.trials} tries on these data counted",
             "Brier score": f"{metrics['brier']:.4f}, base rates {metrics['brier_base_rates']:.4f}"
             if "brier" in metrics
             else None,

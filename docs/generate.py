@@ -1,0 +1,130 @@
+"""Writes the pages that can be derived, such as docs/configuration.md. `make docs` runs it; a test compares."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+
+EXIT_MEANINGS = {
+    0: "done",
+    1: "a bug in trader",
+    2: "usage: call it again, corrected",
+    3: "configuration: a setting, the environment or this machine's clock",
+    4: "data missing, stale or invalid: run the stage that is named",
+    5: "the exchange is unreachable, or answered what cannot be used: try again",
+    6: "the exchange rejected the request",
+    7: "refused by risk",
+    8: "abstained: no signal, and the reason",
+    9: "halted",
+    10: "verification failed",
+    130: "Ctrl-C; everything on disk is whole",
+    143: "SIGTERM; everything on disk is whole",
+}
+
+
+def configuration() -> str:
+    """Every key: default, meaning, environment variable, effect and test."""
+    from trader_cli.settings import Settings
+    from trader_cli.settings.load import environment_name, key_paths, package_yaml
+
+    defaults = yaml.safe_load(package_yaml("default.yaml"))
+    effects = yaml.safe_load((ROOT / "docs" / "key_effects.yaml").read_text())
+    lines = [
+        "# Configuration",
+        "",
+        "Later wins: `configs/default.yaml`, the profile's overlay, your own file (`--config`), the environment, the",
+        "command line. An unknown key is refused with the nearest one that exists. Secrets come from the environment",
+        "only. Written by `make docs` from the settings model.",
+        "",
+        "| key | default | meaning | environment | effect | test |",
+        "|---|---|---|---|---|---|",
+    ]
+    for path in key_paths():
+        key = ".".join(path)
+        model: Any = Settings
+        value: Any = defaults
+        for part in path:
+            field = model.model_fields[part]
+            model, value = field.annotation, value[part]
+        effect, test = effects[key].split(" | ")
+        shown = "null" if value is None else str(value).replace("|", "\\|")
+        where = f"`{test.rpartition('::')[2]}`" if test else ""
+        lines.append(f"| `{key}` | `{shown}` | {field.description} | `{environment_name(path)}` | {effect} | {where} |")
+    return "\n".join(lines) + "\n"
+
+
+def exit_codes() -> str:
+    """The exit codes."""
+    from trader_cli.core.errors import ExitCode
+
+    rows = [f"| {code.value} | {EXIT_MEANINGS[code.value]} |" for code in ExitCode]
+    return "\n".join(["# Exit codes", "", "| code | meaning |", "|---|---|", *rows]) + "\n"
+
+
+def commands() -> str:
+    """Help of every command, as printed."""
+    from typer import rich_utils
+    from typer.testing import CliRunner
+
+    from trader_cli.cli.main import COMMANDS, app
+
+    rich_utils.MAX_WIDTH = 100
+    words = [[], *([name] for name in COMMANDS), ["venue", "serve"], ["venue", "status"], ["venue", "reset"]]
+    parts = ["# Commands\n\nWritten by `make docs`.\n"]
+    for word in words:
+        shown = CliRunner().invoke(app, [*word, "--help"], prog_name="trader", env={"COLUMNS": "100"}).output
+        body = "\n".join(line.rstrip() for line in shown.strip("\n").splitlines())
+        parts.append(f"## trader {' '.join(word)}".rstrip() + f"\n\n```\n{body}\n```\n")
+    return "\n".join(parts)
+
+
+GENERATED = {"docs/configuration.md": configuration, "docs/exit-codes.md": exit_codes, "docs/commands.md": commands}
+
+
+def demo_output() -> str:
+    """What scripts/demo.sh prints, in a folder of its own, with long digests shortened."""
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {
+            **os.environ,
+            "BIN": str(Path(sys.executable).parent),
+            "COLUMNS": "110",
+            "TRADER_CACHE_DIR": "cache",
+        }
+        ran = subprocess.run(
+            ["sh", str(ROOT / "scripts" / "demo.sh")], cwd=folder, env={**environment, "TRADER_STATE_DIR": "state"},
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+    lines = [
+        line.rstrip() for line in re.sub(r"\b([0-9a-f]{8})[0-9a-f]{24}\b", r"\1…", ran.stdout).strip().splitlines()
+    ]
+    return "\n".join(lines)
+
+
+def readme_demo(readme: str) -> str:
+    """The demo block of a README."""
+    return readme.split("<!-- demo:")[1].split("```\n")[1]
+
+
+def main() -> None:
+    """Write every generated page, and the demo block of README.md."""
+    page = ROOT / "README.md"
+    text = page.read_text()
+    page.write_text(
+        text.replace("```\n" + readme_demo(text) + "```\n<!-- /demo", f"```\n{demo_output()}\n```\n<!-- /demo")
+    )
+    for name, make in GENERATED.items():
+        (ROOT / name).write_text(make())
+        print(f"wrote {name}")
+
+
+if __name__ == "__main__":
+    main()
