@@ -22,11 +22,11 @@ demo: $(READY) ## from nothing to a signal on the simulated exchange, no network
 	@BIN=$(BIN) sh scripts/demo.sh
 
 test: $(READY) ## every test
-	$(BIN)/python -m pytest -m "not slow"
-	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal
+	$(BIN)/python -m pytest -m slow -n 2 --dist worksteal
 
 unit: $(READY) ## the quick tests only
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal
 
 lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff format --check .
