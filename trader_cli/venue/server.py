@@ -7,6 +7,7 @@ Besides the exchange's routes it offers its clock: `GET /venue/clock`, and for d
 from __future__ import annotations
 
 import logging
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -14,8 +15,11 @@ from aiohttp import web
 from trader_cli.core.weights import WEIGHT_LIMIT, request_weight
 from trader_cli.venue.clocks import DrivenClock, VirtualClock
 from trader_cli.venue.routes import PublicRoutes, VenueRejection
+from trader_cli.venue.trading import Request, TradingDesk, is_private
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from aiohttp.typedefs import Handler
 
     from trader_cli.venue.clocks import ServedClock
@@ -23,13 +27,29 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("trader.venue")
 _MINUTE_MS = 60_000
+OPENING_BALANCE = Decimal(10_000)
 
 
 class VenueServer:
-    """Serves a tape at a clock on 127.0.0.1. Use as an async context manager; `url` is known inside."""
+    """Serves a tape at a clock on 127.0.0.1. Use as an async context manager; `url` is known inside.
 
-    def __init__(self, tape: Tape, clock: ServedClock, *, port: int = 0) -> None:
+    Accounts open with `balance` USDT. `folder` keeps their journal; without one they are forgotten. The journal is
+    opened by the first private request: until then several venues may serve the same tape.
+    """
+
+    def __init__(
+        self,
+        tape: Tape,
+        clock: ServedClock,
+        *,
+        port: int = 0,
+        balance: Decimal = OPENING_BALANCE,
+        folder: Path | None = None,
+    ) -> None:
         self._routes = PublicRoutes(tape)
+        self._start_ms = tape.start_ms
+        self._balance, self._folder = balance, folder
+        self._desk: TradingDesk | None = None
         self._clock = clock
         self._port = port
         self._weights = _WeightCounter()
@@ -49,6 +69,8 @@ class VenueServer:
     async def __aexit__(self, *_exc: object) -> None:
         if self._runner is not None:
             await self._runner.cleanup()
+        if self._desk is not None:
+            self._desk.close()
 
     def _application(self) -> web.Application:
         app = web.Application(middlewares=[_as_exchange_errors])
@@ -59,7 +81,19 @@ class VenueServer:
         app.router.add_route("*", "/{path:.*}", self._answer)
         return app
 
+    def _trading(self) -> TradingDesk:
+        if self._desk is None:
+            self._desk = TradingDesk(self._routes.markets, self._start_ms, self._balance, self._folder)
+        return self._desk
+
     async def _answer(self, request: web.Request) -> web.Response:
+        if is_private(request.method, request.path):
+            asked = Request(
+                request.method, request.path, request.query_string, (await request.read()).decode(), request.headers
+            )
+            used = self._weights.add(self._clock.now_ms(), 1)
+            body = self._trading().answer(asked, self._clock.now_ms())
+            return web.json_response(body, headers={"X-MBX-USED-WEIGHT-1M": str(used)})
         handler = self._routes.table.get(request.path)
         if handler is None or request.method != "GET":
             LOG.error("no route for %s %s", request.method, request.path)

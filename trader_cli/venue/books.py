@@ -1,0 +1,166 @@
+"""What an exchange keeps for one account: orders, conditional orders, positions, fills, income. Values only.
+
+Money and quantities are `Decimal`. Long and short are the sign of a position's amount (one-way mode).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+ZERO = Decimal(0)
+OPEN = frozenset({"NEW", "PARTIALLY_FILLED"})
+
+
+@dataclass
+class Order:
+    """An order at the matching engine."""
+
+    order_id: int
+    client_id: str
+    symbol: str
+    side: str
+    type: str
+    quantity: Decimal
+    time_ms: int
+    price: Decimal = ZERO
+    time_in_force: str = "GTC"
+    reduce_only: bool = False
+    close_position: bool = False
+    original_type: str = ""
+    stop_price: Decimal = ZERO
+    status: str = "NEW"
+    filled: Decimal = ZERO
+    filled_quote: Decimal = ZERO
+    update_ms: int = 0
+    leverage: int = 1
+
+    @property
+    def sign(self) -> int:
+        """+1 buy, −1 sell."""
+        return 1 if self.side == "BUY" else -1
+
+    @property
+    def remaining(self) -> Decimal:
+        """Quantity not yet filled."""
+        return self.quantity - self.filled
+
+    @property
+    def is_open(self) -> bool:
+        """Resting at the engine."""
+        return self.status in OPEN
+
+
+@dataclass
+class AlgoOrder:
+    """A conditional order, held by the algo service until its trigger."""
+
+    algo_id: int
+    client_id: str
+    symbol: str
+    side: str
+    type: str
+    trigger_price: Decimal
+    time_ms: int
+    quantity: Decimal = ZERO
+    price: Decimal = ZERO
+    working_type: str = "CONTRACT_PRICE"
+    price_protect: bool = False
+    reduce_only: bool = False
+    close_position: bool = False
+    time_in_force: str = "GTC"
+    status: str = "NEW"
+    update_ms: int = 0
+    trigger_ms: int = 0
+    actual_order_id: int | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Waiting for its trigger."""
+        return self.status == "NEW"
+
+    @property
+    def triggers_below(self) -> bool:
+        """Whether it waits for the price to fall to the trigger: a sell stop or a buy take-profit."""
+        return (self.side == "SELL") == self.type.startswith("STOP")
+
+
+@dataclass
+class Position:
+    """A one-way position; `isolated` is its own margin under isolated margin."""
+
+    symbol: str
+    amount: Decimal = ZERO
+    entry: Decimal = ZERO
+    isolated: Decimal = ZERO
+    update_ms: int = 0
+
+
+@dataclass
+class SymbolOptions:
+    """What an account has chosen for a symbol."""
+
+    leverage: int = 20
+    isolated: bool = False
+
+
+@dataclass(frozen=True)
+class Fill:
+    """One execution."""
+
+    trade_id: int
+    order_id: int
+    symbol: str
+    side: str
+    price: Decimal
+    quantity: Decimal
+    commission: Decimal
+    realized: Decimal
+    maker: bool
+    time_ms: int
+
+
+@dataclass(frozen=True)
+class Income:
+    """A change of the wallet balance, by kind."""
+
+    kind: str
+    symbol: str
+    amount: Decimal
+    time_ms: int
+    trade_id: int | None = None
+
+
+@dataclass
+class Account:
+    """Everything of one account."""
+
+    wallet: Decimal
+    hedge_mode: bool = False
+    positions: dict[str, Position] = field(default_factory=dict)
+    options: dict[str, SymbolOptions] = field(default_factory=dict)
+    orders: dict[int, Order] = field(default_factory=dict)
+    algos: dict[int, AlgoOrder] = field(default_factory=dict)
+    fills: list[Fill] = field(default_factory=list)
+    income: list[Income] = field(default_factory=list)
+
+    def position(self, symbol: str) -> Position:
+        """The position of a symbol, flat if there is none."""
+        return self.positions.setdefault(symbol, Position(symbol))
+
+    def option(self, symbol: str) -> SymbolOptions:
+        """The leverage and margin type of a symbol."""
+        return self.options.setdefault(symbol, SymbolOptions())
+
+    def open_orders(self, symbol: str | None = None) -> list[Order]:
+        """Orders resting at the engine, oldest first."""
+        return [o for o in self.orders.values() if o.is_open and symbol in {None, o.symbol}]
+
+    def open_algos(self, symbol: str | None = None) -> list[AlgoOrder]:
+        """Conditional orders waiting, oldest first."""
+        return [a for a in self.algos.values() if a.is_open and symbol in {None, a.symbol}]
+
+    def earn(self, income: Income) -> None:
+        """Book an income."""
+        self.income.append(income)
+        self.wallet += income.amount

@@ -1,0 +1,322 @@
+"""The exchange engine: orders against the tape, fees, triggers by mark price, isolated margin, funding, liquidation.
+
+Deterministic: the state is a function of the tape and of the commands with their times, whichever way time was advanced
+in between. One account per engine; nothing here knows about sockets or keys.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trader_cli.venue.books import ZERO, Account, AlgoOrder, Fill, Income, Order, Position
+from trader_cli.venue.margin import (
+    LIQUIDATION_FEE,
+    MAKER_FEE,
+    TAKER_FEE,
+    available,
+    cents,
+    liquidation_price,
+    unrealized,
+)
+from trader_cli.venue.market import FUNDING_INTERVAL_MS, SymbolMarket
+from trader_cli.venue.path import expand
+from trader_cli.venue.routes import VenueRejection, decimals
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+_BOOK_LEVELS = 50
+_EVENT_BARS = 512
+
+
+class Engine:
+    """One account trading on markets. Times only go forward."""
+
+    def __init__(self, markets: Mapping[str, SymbolMarket], account: Account, start_ms: int) -> None:
+        self.markets = markets
+        self.account = account
+        self.now_ms = start_ms
+        self._next_id = 1
+        self._next_trade = 1
+
+    # --- time ---
+
+    def advance(self, now_ms: int) -> None:
+        """Let the market move to `now_ms`: fills, triggers, funding and liquidations happen at their own times."""
+        while self.now_ms < now_ms:
+            boundary = (self.now_ms // FUNDING_INTERVAL_MS + 1) * FUNDING_INTERVAL_MS
+            upto = min(now_ms, boundary)
+            moment = self._first_moment(upto)
+            if moment is not None:
+                self.now_ms, symbol, price, quantity = moment
+                self._at_price(symbol, price, quantity)
+                continue
+            self.now_ms = upto
+            if upto == boundary:
+                self._fund(boundary)
+
+    def _busy(self) -> set[str]:
+        """Symbols on which a price can change something."""
+        held = {p.symbol for p in self.account.positions.values() if p.amount != 0}
+        waiting: Iterable[Order | AlgoOrder] = [*self.account.open_orders(), *self.account.open_algos()]
+        return held | {order.symbol for order in waiting}
+
+    def _first_moment(self, upto_ms: int) -> tuple[int, str, Decimal, Decimal] | None:
+        """(time, symbol, price, traded quantity) of the earliest path point in (now, upto] that changes something."""
+        found = [m for symbol in sorted(self._busy()) if (m := self._first_on(symbol, upto_ms)) is not None]
+        return min(found, key=lambda m: (m[0], m[1]), default=None)
+
+    def _first_on(self, symbol: str, upto_ms: int) -> tuple[int, str, Decimal, Decimal] | None:
+        below, above = self._bounds(symbol)
+        tape = self.markets[symbol].tape
+        first = int(np.searchsorted(tape.open_ms, self.now_ms - tape.timeframe.ms, side="right"))
+        last = int(np.searchsorted(tape.open_ms, upto_ms, side="right"))
+        for start in range(first, last, _EVENT_BARS):
+            stop = min(start + _EVENT_BARS, last)
+            if not ((tape.low[start:stop] <= below).any() or (tape.high[start:stop] >= above).any()):
+                continue
+            path = expand(tape, start, stop)
+            times, prices = path.time_ms.ravel(), path.price.ravel()
+            hits = (times > self.now_ms) & (times <= upto_ms) & ((prices <= below) | (prices >= above))
+            at = int(np.argmax(hits))
+            if hits[at]:
+                quantity = self.quantity(symbol, float(path.quantity.ravel()[at]))
+                return int(times[at]), symbol, self.price(symbol, float(prices[at])), quantity
+        return None
+
+    def _bounds(self, symbol: str) -> tuple[float, float]:
+        """(highest price at or below which, lowest at or above which something happens on a symbol).
+
+        A resting limit order fills when price trades through it, one tick beyond.
+        """
+        tick = self._tick(symbol)
+        below, above = [ZERO], [Decimal("Infinity")]
+        for order in self.account.open_orders(symbol):
+            (below if order.sign > 0 else above).append(order.price - order.sign * tick)
+        for algo in self.account.open_algos(symbol):
+            (below if algo.triggers_below else above).append(algo.trigger_price)
+        position = self.account.position(symbol)
+        if position.amount != 0:
+            level = liquidation_price(self.account, position)
+            if level > 0:
+                (below if position.amount > 0 else above).append(level)
+        half = float(tick) / 2
+        return float(max(below)) + half, float(min(above)) - half
+
+    def _at_price(self, symbol: str, price: Decimal, traded: Decimal) -> None:
+        """What a mark and last price of `price` does: liquidation first, then triggers, then resting orders."""
+        position = self.account.position(symbol)
+        level = liquidation_price(self.account, position)
+        if level > 0 and ((position.amount > 0 and price <= level) or (position.amount < 0 and price >= level)):
+            self._liquidate(position)
+        for algo in self.account.open_algos(symbol):
+            if price <= algo.trigger_price if algo.triggers_below else price >= algo.trigger_price:
+                self._trigger(algo)
+        left = traded
+        for order in self.account.open_orders(symbol):
+            if (order.price - price) * order.sign > 0:
+                quantity = self._allowed(order, min(order.remaining, left)) if left > 0 else ZERO
+                if quantity > 0:
+                    left -= quantity
+                    self._fill(order, order.price, quantity, maker=True)
+
+    def _fund(self, time_ms: int) -> None:
+        """Funding at an eight-hour boundary: longs pay shorts where the rate is positive, from the isolated margin."""
+        for position in self.account.positions.values():
+            if position.amount == 0:
+                continue
+            rate = Decimal(str(self.markets[position.symbol].funding_rate(time_ms)))
+            paid = cents(-position.amount * self.mark(position.symbol) * rate)
+            self.account.earn(Income("FUNDING_FEE", position.symbol, paid, time_ms))
+            if self.account.option(position.symbol).isolated:
+                position.isolated += paid
+            position.update_ms = time_ms
+
+    def _liquidate(self, position: Position) -> None:
+        """Take the position over at its bankruptcy price: what stood behind it is lost."""
+        for order in self.account.open_orders(position.symbol):
+            self._end(order, "CANCELED")
+        side = "SELL" if position.amount > 0 else "BUY"
+        quantity, sign = abs(position.amount), 1 if position.amount > 0 else -1
+        stake = max(position.isolated if position.isolated > 0 else self.account.wallet, ZERO)
+        fee = min(cents(quantity * self.mark(position.symbol) * LIQUIDATION_FEE), stake)
+        price = position.entry - sign * (stake - fee) / quantity
+        order = self._new_order(position.symbol, side, "MARKET", quantity, f"autoclose-{self.now_ms}", reduce_only=True)
+        self._fill(order, max(price, ZERO), quantity, maker=False, commission=ZERO)
+        self.account.earn(Income("INSURANCE_CLEAR", position.symbol, -fee, self.now_ms))
+
+    # --- prices ---
+
+    def mark(self, symbol: str) -> Decimal:
+        """The mark price now: no mark was recorded, so it is the last price."""
+        return self.price(symbol, self.markets[symbol].last_price(self.now_ms))
+
+    def marks(self) -> dict[str, Decimal]:
+        """Mark prices of every symbol with a position or an open order."""
+        return {symbol: self.mark(symbol) for symbol in {*self._busy(), *self.account.positions}}
+
+    def price(self, symbol: str, value: float) -> Decimal:
+        """A float price of the market as the exchange writes it."""
+        return Decimal(f"{value:.{decimals(self.markets[symbol].tape.tick)}f}")
+
+    def quantity(self, symbol: str, value: float) -> Decimal:
+        """A float quantity of the market as the exchange writes it."""
+        return Decimal(f"{value:.{decimals(self.markets[symbol].tape.step)}f}")
+
+    def _tick(self, symbol: str) -> Decimal:
+        return Decimal(1).scaleb(-decimals(self.markets[symbol].tape.tick))
+
+    # --- orders ---
+
+    def place(self, order: Order) -> Order:
+        """Take a checked order with a fresh id: match what the book offers, let the rest do what its kind does."""
+        if not order.reduce_only:
+            self._require_margin(order)
+        elif self._allowed(order, order.quantity) <= 0:
+            raise VenueRejection(400, -2022, "ReduceOnly Order is rejected.")
+        self.account.orders[order.order_id] = order
+        levels = self._offers(order)
+        if order.time_in_force == "GTX" and levels:
+            self._end(order, "EXPIRED")
+            return order
+        if order.time_in_force == "FOK" and sum((q for _, q in levels), ZERO) < order.quantity:
+            self._end(order, "EXPIRED")
+            return order
+        self._take(order, levels)
+        if order.is_open and (order.type == "MARKET" or order.time_in_force in {"IOC", "FOK"}):
+            self._end(order, "EXPIRED")
+        return order
+
+    def _require_margin(self, order: Order) -> None:
+        """Refuse an order the free balance cannot carry. Only what enlarges the position counts."""
+        position = self.account.position(order.symbol)
+        reducing = min(abs(position.amount), order.quantity) if position.amount * order.sign < 0 else ZERO
+        price = order.price if order.type == "LIMIT" else self.mark(order.symbol)
+        notional = (order.quantity - reducing) * price
+        needed = notional / self.account.option(order.symbol).leverage + notional * TAKER_FEE
+        if needed > available(self.account, self.marks() | {order.symbol: self.mark(order.symbol)}):
+            raise VenueRejection(400, -2019, "Margin is insufficient.")
+
+    def _offers(self, order: Order) -> list[tuple[Decimal, Decimal]]:
+        """Levels of the other side that the order would take now."""
+        bids, asks = self.markets[order.symbol].book(self.now_ms, _BOOK_LEVELS)
+        raw = asks if order.sign > 0 else bids
+        levels = [(self.price(order.symbol, p), self.quantity(order.symbol, q)) for p, q in raw]
+        if order.type == "MARKET":
+            return levels
+        return [(p, q) for p, q in levels if (order.price - p) * order.sign >= 0]
+
+    def _take(self, order: Order, levels: list[tuple[Decimal, Decimal]]) -> None:
+        for price, offered in levels:
+            quantity = self._allowed(order, min(order.remaining, offered))
+            if quantity <= 0:
+                break
+            self._fill(order, price, quantity, maker=False)
+
+    def _allowed(self, order: Order, quantity: Decimal) -> Decimal:
+        """How much of `quantity` may execute: a reduce-only order no more than the position it reduces."""
+        if not order.reduce_only:
+            return quantity
+        amount = self.account.position(order.symbol).amount
+        return min(quantity, abs(amount)) if amount * order.sign < 0 else ZERO
+
+    def _fill(
+        self, order: Order, price: Decimal, quantity: Decimal, *, maker: bool, commission: Decimal | None = None
+    ) -> None:
+        """Execute part of an order: position, fee, realised profit, and the order's own state."""
+        rate = MAKER_FEE if maker else TAKER_FEE
+        fee = cents(price * quantity * rate) if commission is None else commission
+        realized = self._move(order, price, quantity)
+        trade = self._next_trade
+        self._next_trade += 1
+        self.account.fills.append(
+            Fill(trade, order.order_id, order.symbol, order.side, price, quantity, fee, realized, maker, self.now_ms)
+        )
+        if realized:
+            self.account.earn(Income("REALIZED_PNL", order.symbol, realized, self.now_ms, trade))
+        if fee:
+            self.account.earn(Income("COMMISSION", order.symbol, -fee, self.now_ms, trade))
+        order.filled += quantity
+        order.filled_quote += price * quantity
+        order.update_ms = self.now_ms
+        order.status = "FILLED" if order.remaining == 0 else "PARTIALLY_FILLED"
+        if self.account.position(order.symbol).amount == 0:
+            self._expire_reducing(order.symbol)
+
+    def _move(self, order: Order, price: Decimal, quantity: Decimal) -> Decimal:
+        """Change the position by a fill; returns the realised profit."""
+        position, option = self.account.position(order.symbol), self.account.option(order.symbol)
+        closing = min(abs(position.amount), quantity) if position.amount * order.sign < 0 else ZERO
+        realized = ZERO
+        if closing:
+            sign = 1 if position.amount > 0 else -1
+            realized = cents(sign * closing * (price - position.entry))
+            position.isolated -= cents(position.isolated * closing / abs(position.amount))
+            position.amount += order.sign * closing
+        opening = quantity - closing
+        if opening:
+            size = abs(position.amount)
+            position.entry = (position.entry * size + price * opening) / (size + opening)
+            position.amount += order.sign * opening
+            if option.isolated:
+                position.isolated += cents(opening * price / option.leverage)
+        if position.amount == 0:
+            position.entry = position.isolated = ZERO
+        position.update_ms = self.now_ms
+        return realized
+
+    def _expire_reducing(self, symbol: str) -> None:
+        """With the position gone, reduce-only orders have nothing to reduce."""
+        for order in self.account.open_orders(symbol):
+            if order.reduce_only:
+                self._end(order, "EXPIRED")
+
+    def _trigger(self, algo: AlgoOrder) -> None:
+        """The trigger was reached: an order goes to the engine, or the conditional order expires with nothing to do."""
+        amount = self.account.position(algo.symbol).amount
+        sign = 1 if algo.side == "BUY" else -1
+        quantity = abs(amount) if algo.close_position else algo.quantity
+        algo.trigger_ms = algo.update_ms = self.now_ms
+        if (algo.reduce_only or algo.close_position) and amount * sign >= 0:
+            algo.status = "EXPIRED"
+            return
+        kind = "LIMIT" if algo.type in {"STOP", "TAKE_PROFIT"} else "MARKET"
+        reducing = algo.reduce_only or algo.close_position
+        order = self._new_order(algo.symbol, algo.side, kind, quantity, algo.client_id, reduce_only=reducing)
+        order.price, order.original_type, order.stop_price = algo.price, algo.type, algo.trigger_price
+        order.close_position, order.time_in_force = algo.close_position, algo.time_in_force
+        algo.actual_order_id = order.order_id
+        try:
+            self.place(order)
+            algo.status = "FINISHED"
+        except VenueRejection:
+            self._end(order, "REJECTED")
+            algo.status = "REJECTED"
+
+    def _new_order(
+        self, symbol: str, side: str, kind: str, quantity: Decimal, client_id: str, *, reduce_only: bool
+    ) -> Order:
+        order = Order(self.next_id(), client_id, symbol, side, kind, quantity, self.now_ms, reduce_only=reduce_only)
+        order.update_ms = self.now_ms
+        self.account.orders[order.order_id] = order
+        return order
+
+    def _end(self, order: Order, status: str) -> None:
+        order.status, order.update_ms = status, self.now_ms
+
+    def next_id(self) -> int:
+        """A fresh order or algo id."""
+        self._next_id += 1
+        return self._next_id
+
+    def cancel(self, order: Order | AlgoOrder) -> None:
+        """Cancel what still waits."""
+        order.status, order.update_ms = "CANCELED", self.now_ms
+
+    def equity(self) -> Decimal:
+        """Wallet plus what open positions would bring at their marks."""
+        held = [p for p in self.account.positions.values() if p.amount != 0]
+        return self.account.wallet + sum((unrealized(p, self.mark(p.symbol)) for p in held), ZERO)

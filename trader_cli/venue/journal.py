@@ -1,0 +1,73 @@
+"""The venue's journal: every command, written before it is carried out. A restarted venue replays it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from trader_cli.core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Command:
+    """A signed request that changes something, as it was accepted at `time_ms`."""
+
+    time_ms: int
+    key: str
+    method: str
+    path: str
+    parameters: dict[str, str]
+
+
+class Journal:
+    """An append-only SQLite file with one owner. Without a folder it lives in memory."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._lock = None
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = (folder / "lock").open("a")
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self._lock.close()
+                raise ConfigurationError(
+                    f"Another process owns the venue's state in {folder}.",
+                    mend="Let it end, or reach it by binance_exchange.base_url.",
+                ) from None
+        self._db = sqlite3.connect(":memory:" if folder is None else folder / "journal.sqlite", isolation_level=None)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=FULL")
+        self._db.execute(
+            "CREATE TABLE IF NOT EXISTS commands (number INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL,"
+            " key TEXT NOT NULL, method TEXT NOT NULL, path TEXT NOT NULL, parameters TEXT NOT NULL) STRICT"
+        )
+
+    def append(self, command: Command) -> None:
+        """Write a command; it is on disk when this returns."""
+        self._db.execute(
+            "INSERT INTO commands (time_ms, key, method, path, parameters) VALUES (?, ?, ?, ?, ?)",
+            (command.time_ms, command.key, command.method, command.path, json.dumps(command.parameters)),
+        )
+
+    def commands(self) -> Iterator[Command]:
+        """Every command, in order."""
+        with closing(
+            self._db.execute("SELECT time_ms, key, method, path, parameters FROM commands ORDER BY number")
+        ) as rows:
+            for time_ms, key, method, path, parameters in rows:
+                yield Command(time_ms, key, method, path, json.loads(parameters))
+
+    def close(self) -> None:
+        """Close the file and give the lock back."""
+        self._db.close()
+        if self._lock is not None:
+            self._lock.close()

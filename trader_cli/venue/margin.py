@@ -1,0 +1,114 @@
+"""Margin at the simulated exchange: brackets, maintenance, liquidation price. Source: the exchange's formulas."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from trader_cli.venue.books import ZERO
+
+if TYPE_CHECKING:
+    from trader_cli.venue.books import Account, Position
+
+TAKER_FEE = Decimal("0.0004")
+MAKER_FEE = Decimal("0.0002")
+LIQUIDATION_FEE = Decimal("0.0125")
+_CENT = Decimal("0.00000001")
+
+
+@dataclass(frozen=True)
+class Bracket:
+    """A leverage bracket: notional in (floor, cap], the highest leverage, maintenance margin rate and its offset."""
+
+    number: int
+    leverage: int
+    floor: Decimal
+    cap: Decimal
+    rate: Decimal
+    offset: Decimal
+
+
+def _brackets(rows: list[tuple[int, int, str]]) -> tuple[Bracket, ...]:
+    made: list[Bracket] = []
+    floor, offset, before = ZERO, ZERO, ZERO
+    for number, (leverage, cap, rate_text) in enumerate(rows, start=1):
+        rate = Decimal(rate_text)
+        offset += floor * (rate - before)
+        made.append(Bracket(number, leverage, floor, Decimal(cap), rate, offset))
+        floor, before = Decimal(cap), rate
+    return tuple(made)
+
+
+BRACKETS = _brackets(
+    [(125, 50_000, "0.004"), (100, 600_000, "0.005"), (75, 3_000_000, "0.0065"), (50, 12_000_000, "0.01"),
+     (25, 70_000_000, "0.02"), (10, 200_000_000, "0.05"), (5, 400_000_000, "0.1"), (2, 1_000_000_000, "0.25")]
+)  # fmt: skip
+"""The simulated exchange's own table; a real exchange is asked for its."""
+
+
+def bracket_of(notional: Decimal) -> Bracket:
+    """The bracket that holds a notional; the last one beyond its cap."""
+    return next((b for b in BRACKETS if abs(notional) <= b.cap), BRACKETS[-1])
+
+
+def cents(value: Decimal) -> Decimal:
+    """Rounded to the eight decimals the exchange keeps."""
+    return value.quantize(_CENT)
+
+
+def maintenance_margin(notional: Decimal) -> Decimal:
+    """notional · rate − offset, by bracket."""
+    bracket = bracket_of(notional)
+    return abs(notional) * bracket.rate - bracket.offset
+
+
+def initial_margin(account: Account, position: Position, mark: Decimal) -> Decimal:
+    """Margin a position ties up: its isolated margin, or its notional over the leverage."""
+    option = account.option(position.symbol)
+    return position.isolated if option.isolated else abs(position.amount) * mark / option.leverage
+
+
+def backing(account: Account, position: Position) -> Decimal:
+    """What stands behind a position: its isolated margin, or the wallet that no isolated position holds."""
+    if account.option(position.symbol).isolated:
+        return position.isolated
+    return account.wallet - sum((p.isolated for p in account.positions.values()), ZERO)
+
+
+def available(account: Account, marks: dict[str, Decimal]) -> Decimal:
+    """Balance free for new positions: the wallet less isolated margins, cross margins, and losses not yet realised."""
+    free = account.wallet
+    for position in account.positions.values():
+        if position.amount == 0:
+            continue
+        mark = marks[position.symbol]
+        free -= initial_margin(account, position, mark)
+        if not account.option(position.symbol).isolated:
+            free += min(unrealized(position, mark), ZERO)
+    for order in account.open_orders():
+        if not order.reduce_only:
+            free -= order.remaining * order.price / account.option(order.symbol).leverage
+    return max(free, ZERO)
+
+
+def unrealized(position: Position, mark: Decimal) -> Decimal:
+    """Profit of a position at a mark price."""
+    return position.amount * (mark - position.entry)
+
+
+def liquidation_price(account: Account, position: Position) -> Decimal:
+    """LP = (WB + cum − s·Q·EP) / (Q·MMR − s·Q), the bracket taken at LP itself; 0 where there is none."""
+    if position.amount == 0:
+        return ZERO
+    quantity, sign = abs(position.amount), 1 if position.amount > 0 else -1
+    bracket = bracket_of(quantity * position.entry)
+    for _ in BRACKETS:
+        price = (backing(account, position) + bracket.offset - sign * quantity * position.entry) / (
+            quantity * bracket.rate - sign * quantity
+        )
+        found = bracket_of(quantity * max(price, ZERO))
+        if found is bracket:
+            break
+        bracket = found
+    return max(price, ZERO)

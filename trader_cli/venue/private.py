@@ -1,0 +1,382 @@
+"""The private routes of a Binance USDⓈ-M host: parameters in, the exchange's JSON out, one engine per account."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from trader_cli.venue.books import ZERO, Account, AlgoOrder, Fill, Order, Position
+from trader_cli.venue.margin import (
+    BRACKETS,
+    MAKER_FEE,
+    TAKER_FEE,
+    available,
+    backing,
+    initial_margin,
+    liquidation_price,
+    maintenance_margin,
+    unrealized,
+)
+from trader_cli.venue.orders import Parameters, flag, missing, new_algo, new_order, rejected, required, symbol_of
+
+if TYPE_CHECKING:
+    from trader_cli.venue.engine import Engine
+
+Body = dict[str, Any] | list[Any]
+Handler = Callable[["Engine", Parameters], Body]
+DONE = {"code": 200, "msg": "success"}
+CANCELLED_ALL = {"code": 200, "msg": "The operation of cancel all open order is done."}
+_PAGE = 500
+
+
+def text(value: Decimal) -> str:
+    """A decimal as the exchange writes it: plain, at most eight places."""
+    shown = f"{value.quantize(Decimal('0.00000001')):f}"
+    return shown.rstrip("0").rstrip(".") if "." in shown else shown
+
+
+# --- account ---
+
+
+def account(engine: Engine, _parameters: Parameters) -> Body:
+    """GET /fapi/v3/account."""
+    books, marks = engine.account, engine.marks()
+    held = [p for p in books.positions.values() if p.amount != 0]
+    profit = sum((unrealized(p, marks[p.symbol]) for p in held), ZERO)
+    initial = sum((initial_margin(books, p, marks[p.symbol]) for p in held), ZERO)
+    maintenance = sum((maintenance_margin(p.amount * marks[p.symbol]) for p in held), ZERO)
+    isolated = sum((p.isolated for p in held), ZERO)
+    free = available(books, marks)
+    asset = {
+        "asset": "USDT", "walletBalance": text(books.wallet), "unrealizedProfit": text(profit),
+        "marginBalance": text(books.wallet + profit), "maintMargin": text(maintenance), "initialMargin": text(initial),
+        "positionInitialMargin": text(initial), "openOrderInitialMargin": "0",
+        "crossWalletBalance": text(books.wallet - isolated), "crossUnPnl": text(profit),
+        "availableBalance": text(free), "maxWithdrawAmount": text(free), "updateTime": engine.now_ms,
+    }  # fmt: skip
+    return {
+        "totalInitialMargin": text(initial), "totalMaintMargin": text(maintenance),
+        "totalWalletBalance": text(books.wallet), "totalUnrealizedProfit": text(profit),
+        "totalMarginBalance": text(books.wallet + profit), "totalPositionInitialMargin": text(initial),
+        "totalOpenOrderInitialMargin": "0", "totalCrossWalletBalance": text(books.wallet - isolated),
+        "totalCrossUnPnl": text(profit), "availableBalance": text(free), "maxWithdrawAmount": text(free),
+        "assets": [asset], "positions": [_position(engine, p) for p in held],
+    }  # fmt: skip
+
+
+def position_risk(engine: Engine, parameters: Parameters) -> Body:
+    """GET /fapi/v3/positionRisk: positions that are not flat."""
+    wanted = parameters.get("symbol")
+    if wanted is not None:
+        symbol_of(engine, parameters)
+    held = [p for p in engine.account.positions.values() if p.amount != 0 and wanted in {None, p.symbol}]
+    return [_position(engine, p) for p in held]
+
+
+def _position(engine: Engine, p: Position) -> dict[str, Any]:
+    books, mark = engine.account, engine.mark(p.symbol)
+    notional, isolated = p.amount * mark, books.option(p.symbol).isolated
+    margin = initial_margin(books, p, mark)
+    return {
+        "symbol": p.symbol, "positionSide": "BOTH", "positionAmt": text(p.amount), "entryPrice": text(p.entry),
+        "breakEvenPrice": text(p.entry), "markPrice": text(mark), "unRealizedProfit": text(unrealized(p, mark)),
+        "liquidationPrice": text(liquidation_price(books, p)),
+        "isolatedMargin": text(p.isolated + unrealized(p, mark) if isolated else ZERO), "notional": text(notional),
+        "marginAsset": "USDT", "isolatedWallet": text(backing(books, p) if isolated else ZERO),
+        "initialMargin": text(margin), "maintMargin": text(maintenance_margin(notional)),
+        "positionInitialMargin": text(margin), "openOrderInitialMargin": "0", "adl": 1, "bidNotional": "0",
+        "askNotional": "0", "updateTime": p.update_ms,
+    }  # fmt: skip
+
+
+def leverage_bracket(engine: Engine, parameters: Parameters) -> Body:
+    """GET /fapi/v1/leverageBracket."""
+    symbols = [symbol_of(engine, parameters)] if "symbol" in parameters else list(engine.markets)
+    rows = [
+        {"bracket": b.number, "initialLeverage": b.leverage, "notionalCap": int(b.cap), "notionalFloor": int(b.floor),
+         "maintMarginRatio": float(b.rate), "cum": float(b.offset)}
+        for b in BRACKETS
+    ]  # fmt: skip
+    return [{"symbol": symbol, "notionalCoef": 1.0, "brackets": rows} for symbol in symbols]
+
+
+def symbol_config(engine: Engine, parameters: Parameters) -> Body:
+    """GET /fapi/v1/symbolConfig."""
+    symbols = [symbol_of(engine, parameters)] if "symbol" in parameters else list(engine.markets)
+    options = {symbol: engine.account.option(symbol) for symbol in symbols}
+    return [
+        {"symbol": symbol, "marginType": "ISOLATED" if o.isolated else "CROSSED", "isAutoAddMargin": False,
+         "leverage": o.leverage, "maxNotionalValue": text(_most_notional(o.leverage))}
+        for symbol, o in options.items()
+    ]  # fmt: skip
+
+
+def _most_notional(leverage: int) -> Decimal:
+    return max(b.cap for b in BRACKETS if b.leverage >= leverage)
+
+
+def set_leverage(engine: Engine, parameters: Parameters) -> Body:
+    """POST /fapi/v1/leverage."""
+    symbol, given = symbol_of(engine, parameters), required(parameters, "leverage")
+    if not given.isdigit() or not 1 <= int(given) <= BRACKETS[0].leverage:
+        raise rejected(-4028, f"Leverage {given} is not valid.")
+    leverage, position = int(given), engine.account.position(symbol)
+    option = engine.account.option(symbol)
+    if position.amount and option.isolated and leverage < option.leverage:
+        raise rejected(-4161, "Leverage reduction is not supported in Isolated Margin Mode with open positions.")
+    if abs(position.amount) * engine.mark(symbol) > _most_notional(leverage):
+        raise rejected(-2027, "Exceeded the maximum allowable position at current leverage.")
+    option.leverage = leverage
+    return {"leverage": leverage, "maxNotionalValue": text(_most_notional(leverage)), "symbol": symbol}
+
+
+def set_margin_type(engine: Engine, parameters: Parameters) -> Body:
+    """POST /fapi/v1/marginType."""
+    symbol, given = symbol_of(engine, parameters), required(parameters, "marginType")
+    if given not in {"ISOLATED", "CROSSED"}:
+        raise rejected(-4044, "Invalid marginType.")
+    option, isolated = engine.account.option(symbol), given == "ISOLATED"
+    if option.isolated == isolated:
+        raise rejected(-4046, "No need to change margin type.")
+    if engine.account.open_orders(symbol) or engine.account.open_algos(symbol):
+        raise rejected(-4047, "Margin type cannot be changed if there exists open orders.")
+    if engine.account.position(symbol).amount:
+        raise rejected(-4048, "Margin type cannot be changed if there exists position.")
+    option.isolated = isolated
+    return DONE
+
+
+def position_mode(engine: Engine, _parameters: Parameters) -> Body:
+    """GET /fapi/v1/positionSide/dual."""
+    return {"dualSidePosition": engine.account.hedge_mode}
+
+
+def set_position_mode(engine: Engine, parameters: Parameters) -> Body:
+    """POST /fapi/v1/positionSide/dual."""
+    wanted = flag(parameters, "dualSidePosition")
+    if wanted == engine.account.hedge_mode:
+        raise rejected(-4059, "No need to change position side.")
+    if engine.account.open_orders() or engine.account.open_algos():
+        raise rejected(-4067, "Position side cannot be changed if there exists open orders.")
+    if any(p.amount for p in engine.account.positions.values()):
+        raise rejected(-4068, "Position side cannot be changed if there exists position.")
+    engine.account.hedge_mode = wanted
+    return DONE
+
+
+def commission_rate(engine: Engine, parameters: Parameters) -> Body:
+    """GET /fapi/v1/commissionRate."""
+    symbol = symbol_of(engine, parameters)
+    return {"symbol": symbol, "makerCommissionRate": text(MAKER_FEE), "takerCommissionRate": text(TAKER_FEE)}
+
+
+def income(engine: Engine, parameters: Parameters) -> Body:
+    """GET /fapi/v1/income, oldest first."""
+    kind, symbol = parameters.get("incomeType"), parameters.get("symbol")
+    rows = [
+        {"symbol": i.symbol, "incomeType": i.kind, "income": text(i.amount), "asset": "USDT", "time": i.time_ms,
+         "tranId": number, "tradeId": "" if i.trade_id is None else str(i.trade_id), "info": i.kind}
+        for number, i in enumerate(engine.account.income, start=1)
+        if kind in {None, i.kind} and symbol in {None, i.symbol}
+    ]  # fmt: skip
+    return _window(rows, parameters)
+
+
+def user_trades(engine: Engine, parameters: Parameters) -> Body:
+    """GET /fapi/v1/userTrades, oldest first."""
+    symbol, order_id = symbol_of(engine, parameters), parameters.get("orderId")
+    rows = [
+        _trade(f) for f in engine.account.fills if f.symbol == symbol and order_id in {None, str(f.order_id)}
+        and f.trade_id >= int(parameters.get("fromId", "0"))
+    ]  # fmt: skip
+    return _window(rows, parameters)
+
+
+def _trade(f: Fill) -> dict[str, Any]:
+    return {
+        "id": f.trade_id, "orderId": f.order_id, "symbol": f.symbol, "side": f.side, "positionSide": "BOTH",
+        "price": text(f.price), "qty": text(f.quantity), "quoteQty": text(f.price * f.quantity),
+        "commission": text(f.commission), "commissionAsset": "USDT", "realizedPnl": text(f.realized),
+        "buyer": f.side == "BUY", "maker": f.maker, "time": f.time_ms,
+    }  # fmt: skip
+
+
+def _window(rows: list[dict[str, Any]], parameters: Parameters) -> list[Any]:
+    """Rows between startTime and endTime: the first `limit` with a start, else the last."""
+    start, end = int(parameters.get("startTime", "0")), int(parameters.get("endTime", str(1 << 62)))
+    limit = min(int(parameters.get("limit", str(_PAGE))), 1000)
+    inside = [row for row in rows if start <= row["time"] <= end]
+    return inside[:limit] if "startTime" in parameters or "fromId" in parameters else inside[-limit:]
+
+
+# --- orders ---
+
+
+def order_body(o: Order) -> dict[str, Any]:
+    """An order as every order route shows it."""
+    average = o.filled_quote / o.filled if o.filled else ZERO
+    return {
+        "orderId": o.order_id, "clientOrderId": o.client_id, "symbol": o.symbol, "status": o.status, "type": o.type,
+        "origType": o.original_type or o.type, "side": o.side, "positionSide": "BOTH", "price": text(o.price),
+        "avgPrice": text(average), "origQty": text(o.quantity), "executedQty": text(o.filled),
+        "cumQuote": text(o.filled_quote), "timeInForce": o.time_in_force, "reduceOnly": o.reduce_only,
+        "closePosition": o.close_position, "stopPrice": text(o.stop_price), "workingType": "CONTRACT_PRICE",
+        "priceProtect": False, "time": o.time_ms, "updateTime": o.update_ms,
+    }  # fmt: skip
+
+
+def place_order(engine: Engine, parameters: Parameters) -> Body:
+    """POST /fapi/v1/order."""
+    return order_body(engine.place(new_order(engine, parameters)))
+
+
+def _find_order(engine: Engine, parameters: Parameters) -> Order | None:
+    symbol = symbol_of(engine, parameters)
+    number, client_id = parameters.get("orderId"), parameters.get("origClientOrderId")
+    if not number and not client_id:
+        raise missing("orderId")
+    found = [
+        o for o in engine.account.orders.values()
+        if o.symbol == symbol and (str(o.order_id) == number if number else o.client_id == client_id)
+    ]  # fmt: skip
+    return found[-1] if found else None
+
+
+def show_order(engine: Engine, parameters: Parameters) -> Body:
+    """GET /fapi/v1/order."""
+    order = _find_order(engine, parameters)
+    if order is None:
+        raise rejected(-2013, "Order does not exist.")
+    return order_body(order)
+
+
+def cancel_order(engine: Engine, parameters: Parameters) -> Body:
+    """DELETE /fapi/v1/order."""
+    order = _find_order(engine, parameters)
+    if order is None or not order.is_open:
+        raise rejected(-2011, "Unknown order sent.")
+    engine.cancel(order)
+    return order_body(order)
+
+
+def open_orders(engine: Engine, parameters: Parameters) -> Body:
+    """GET /fapi/v1/openOrders."""
+    return [order_body(o) for o in engine.account.open_orders(parameters.get("symbol"))]
+
+
+def all_orders(engine: Engine, parameters: Parameters) -> Body:
+    """GET /fapi/v1/allOrders."""
+    symbol = symbol_of(engine, parameters)
+    return _window([order_body(o) for o in engine.account.orders.values() if o.symbol == symbol], parameters)
+
+
+def cancel_all_orders(engine: Engine, parameters: Parameters) -> Body:
+    """DELETE /fapi/v1/allOpenOrders."""
+    for order in engine.account.open_orders(symbol_of(engine, parameters)):
+        engine.cancel(order)
+    return CANCELLED_ALL
+
+
+def algo_body(a: AlgoOrder) -> dict[str, Any]:
+    """A conditional order as every algo route shows it."""
+    return {
+        "algoId": a.algo_id, "clientAlgoId": a.client_id, "algoType": "CONDITIONAL", "orderType": a.type,
+        "symbol": a.symbol, "side": a.side, "positionSide": "BOTH", "timeInForce": a.time_in_force,
+        "quantity": text(a.quantity), "algoStatus": a.status, "triggerPrice": text(a.trigger_price),
+        "price": text(a.price), "workingType": a.working_type, "closePosition": a.close_position,
+        "priceProtect": a.price_protect, "reduceOnly": a.reduce_only, "createTime": a.time_ms,
+        "updateTime": a.update_ms, "triggerTime": a.trigger_ms, "goodTillDate": 0,
+        "actualOrderId": "" if a.actual_order_id is None else str(a.actual_order_id),
+    }  # fmt: skip
+
+
+def place_algo(engine: Engine, parameters: Parameters) -> Body:
+    """POST /fapi/v1/algoOrder."""
+    algo = new_algo(engine, parameters)
+    engine.account.algos[algo.algo_id] = algo
+    return algo_body(algo)
+
+
+def _find_algo(engine: Engine, parameters: Parameters) -> AlgoOrder | None:
+    number, client_id = parameters.get("algoId"), parameters.get("clientAlgoId")
+    if not number and not client_id:
+        raise missing("algoId")
+    found = [
+        a for a in engine.account.algos.values()
+        if (str(a.algo_id) == number if number else a.client_id == client_id)
+    ]  # fmt: skip
+    return found[-1] if found else None
+
+
+def show_algo(engine: Engine, parameters: Parameters) -> Body:
+    """GET /fapi/v1/algoOrder."""
+    algo = _find_algo(engine, parameters)
+    if algo is None:
+        raise rejected(-2013, "Order does not exist.")
+    return algo_body(algo)
+
+
+def cancel_algo(engine: Engine, parameters: Parameters) -> Body:
+    """DELETE /fapi/v1/algoOrder."""
+    algo = _find_algo(engine, parameters)
+    if algo is None or not algo.is_open:
+        raise rejected(-2011, "Unknown order sent.")
+    engine.cancel(algo)
+    return {"algoId": algo.algo_id, "clientAlgoId": algo.client_id, "code": "200", "msg": "success"}
+
+
+def open_algos(engine: Engine, parameters: Parameters) -> Body:
+    """GET /fapi/v1/openAlgoOrders."""
+    return [algo_body(a) for a in engine.account.open_algos(parameters.get("symbol"))]
+
+
+def all_algos(engine: Engine, parameters: Parameters) -> Body:
+    """GET /fapi/v1/allAlgoOrders."""
+    symbol = symbol_of(engine, parameters)
+    return [algo_body(a) for a in engine.account.algos.values() if a.symbol == symbol][-_PAGE:]
+
+
+def cancel_all_algos(engine: Engine, parameters: Parameters) -> Body:
+    """DELETE /fapi/v1/algoOpenOrders."""
+    for algo in engine.account.open_algos(symbol_of(engine, parameters)):
+        engine.cancel(algo)
+    return CANCELLED_ALL
+
+
+READS: dict[str, Handler] = {
+    "/fapi/v3/account": account,
+    "/fapi/v3/positionRisk": position_risk,
+    "/fapi/v2/positionRisk": position_risk,
+    "/fapi/v1/leverageBracket": leverage_bracket,
+    "/fapi/v1/symbolConfig": symbol_config,
+    "/fapi/v1/positionSide/dual": position_mode,
+    "/fapi/v1/commissionRate": commission_rate,
+    "/fapi/v1/income": income,
+    "/fapi/v1/userTrades": user_trades,
+    "/fapi/v1/order": show_order,
+    "/fapi/v1/openOrders": open_orders,
+    "/fapi/v1/allOrders": all_orders,
+    "/fapi/v1/algoOrder": show_algo,
+    "/fapi/v1/openAlgoOrders": open_algos,
+    "/fapi/v1/allAlgoOrders": all_algos,
+}
+"""Signed GET routes."""
+
+COMMANDS: dict[tuple[str, str], Handler] = {
+    ("POST", "/fapi/v1/leverage"): set_leverage,
+    ("POST", "/fapi/v1/marginType"): set_margin_type,
+    ("POST", "/fapi/v1/positionSide/dual"): set_position_mode,
+    ("POST", "/fapi/v1/order"): place_order,
+    ("DELETE", "/fapi/v1/order"): cancel_order,
+    ("DELETE", "/fapi/v1/allOpenOrders"): cancel_all_orders,
+    ("POST", "/fapi/v1/algoOrder"): place_algo,
+    ("DELETE", "/fapi/v1/algoOrder"): cancel_algo,
+    ("DELETE", "/fapi/v1/algoOpenOrders"): cancel_all_algos,
+}
+"""Signed routes that change something: each is journalled before it is carried out."""
+
+
+def fresh_account(balance: Decimal, *, hedge_mode: bool) -> Account:
+    """An account as opened: a wallet and nothing else."""
+    return Account(wallet=balance, hedge_mode=hedge_mode)

@@ -1,0 +1,96 @@
+"""The trading side of the venue: signed requests to engines, journalled; state rebuilt from the journal on start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from trader_cli.venue.engine import Engine
+from trader_cli.venue.journal import Command, Journal
+from trader_cli.venue.private import COMMANDS, READS, fresh_account
+from trader_cli.venue.routes import VenueRejection
+from trader_cli.venue.signing import KEYS, ApiKey, key_of, signed_parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from decimal import Decimal
+    from pathlib import Path
+
+    from trader_cli.venue.market import SymbolMarket
+
+_LISTEN_KEY = "/fapi/v1/listenKey"
+_RESTRICTIONS = "/sapi/v1/account/apiRestrictions"
+
+
+def is_private(method: str, path: str) -> bool:
+    """Whether this is a private route."""
+    own = path in {_LISTEN_KEY, _RESTRICTIONS}
+    return own or (method == "GET" and path in READS) or (method, path) in COMMANDS
+
+
+@dataclass(frozen=True)
+class Request:
+    """A private request as it came in: raw query and body, because the signature covers just those bytes."""
+
+    method: str
+    path: str
+    query: str
+    body: str
+    headers: Mapping[str, str]
+
+
+class TradingDesk:
+    """Accounts of the simulated exchange. `folder` keeps the journal; `None` keeps nothing."""
+
+    def __init__(
+        self, markets: Mapping[str, SymbolMarket], start_ms: int, balance: Decimal, folder: Path | None = None
+    ) -> None:
+        self._journal = Journal(folder)
+        self._engines = {
+            key.account: Engine(markets, fresh_account(balance, hedge_mode=key.hedge_mode), start_ms)
+            for key in KEYS.values()
+        }
+        for command in self._journal.commands():
+            self._replay(command)
+
+    def _replay(self, command: Command) -> None:
+        engine = self.engine(KEYS[command.key])
+        engine.advance(command.time_ms)
+        try:
+            COMMANDS[command.method, command.path](engine, command.parameters)
+        except VenueRejection:
+            return  # it was refused then, too
+
+    def engine(self, key: ApiKey) -> Engine:
+        """The engine of a key's account."""
+        return self._engines[key.account]
+
+    def answer(self, request: Request, now_ms: int) -> Any:
+        """The JSON answer. Raises `VenueRejection`."""
+        key = key_of(request.headers)
+        if request.path == _LISTEN_KEY:
+            return {"listenKey": f"listen-{key.account}"} if request.method == "POST" else {}
+        parameters = signed_parameters(key, request.query, request.body, now_ms)
+        if request.path == _RESTRICTIONS:
+            return _restrictions(key)
+        engine = self.engine(key)
+        engine.advance(now_ms)
+        if request.method == "GET":
+            return READS[request.path](engine, parameters)
+        if not key.can_trade:
+            raise VenueRejection(401, -2015, "Invalid API-key, IP, or permissions for action.")
+        self._journal.append(Command(now_ms, key.key, request.method, request.path, parameters))
+        return COMMANDS[request.method, request.path](engine, parameters)
+
+    def close(self) -> None:
+        """Close the journal."""
+        self._journal.close()
+
+
+def _restrictions(key: ApiKey) -> dict[str, Any]:
+    """GET /sapi/v1/account/apiRestrictions."""
+    return {
+        "ipRestrict": True, "createTime": 0, "enableReading": True, "enableFutures": key.can_trade,
+        "enableWithdrawals": key.can_withdraw, "enableInternalTransfer": False, "permitsUniversalTransfer": False,
+        "enableMargin": False, "enableSpotAndMarginTrading": False, "enableVanillaOptions": False,
+    }  # fmt: skip
