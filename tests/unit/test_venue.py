@@ -126,6 +126,7 @@ def test_the_book_is_ordered_around_the_last_price(tape: SymbolTape) -> None:
         assert asks == sorted(asks)
         assert bids[0][0] < market.last_price(now) < asks[0][0]
         assert all(q > 0 for _, q in bids + asks)
+        assert market.book(now, 5) == (bids[:5], asks[:5])
 
 
 def answer(routes: PublicRoutes, path: str, now: int, **query: Any) -> Any:

@@ -200,7 +200,10 @@ class SymbolMarket:
         return points_per_bar(self.tape.timeframe.ms)
 
     def book(self, now_ms: int, levels: int) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
-        """(bids, asks), best first, derived from the last hour's volume and range; seeded, stable within a second."""
+        """(bids, asks), best first, derived from the last hour's volume and range; seeded, stable within a second.
+
+        A deeper look shows the same levels and more.
+        """
         tape = self.tape
         under_way = self._bar_under_way(now_ms)
         recent = slice(max(0, under_way - max(1, HOUR_MS // tape.timeframe.ms)), max(1, under_way))
@@ -211,7 +214,7 @@ class SymbolMarket:
         dice = uniforms(tape.seed, np.array([now_ms // 1000], dtype=np.int64), 2 * levels)[0]
         gap = max(1, round(last * 0.5e-4 / tick))
         sides = []
-        for sign, noise in ((-1, dice[:levels]), (1, dice[levels:])):
+        for sign, noise in ((-1, dice[0::2]), (1, dice[1::2])):
             prices = last + sign * tick * (half + gap * np.arange(levels))
             sizes = np.maximum(1.0, np.round(per_minute * (0.5 + noise) * 0.3 / tape.step)) * tape.step
             sides.append([(p, q) for p, q in zip(prices.tolist(), sizes.tolist(), strict=True) if p > 0])
