@@ -1,7 +1,4 @@
-"""`BinanceExchange`: the exchange's USDⓈ-M futures through ccxt. Public side: market data, checked on entry.
-
-Reads are retried; nothing here sends an order.
-"""
+"""`BinanceExchange`: the exchange's USDⓈ-M futures through ccxt. Market data here, the account behind `private`."""
 
 from __future__ import annotations
 
@@ -11,28 +8,20 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from trader_cli.core.bars import check_bars
-from trader_cli.core.errors import (
-    ClockSkewed,
-    ConfigurationError,
-    DataInvalid,
-    ExchangeRejected,
-    ExchangeUnavailable,
-    RateLimited,
-    UsageError,
-)
+from trader_cli.core.errors import DataInvalid, UsageError
 from trader_cli.core.ports import silent
 from trader_cli.core.schemas import BARS, TRADES, check_schema
 from trader_cli.core.timeframes import Timeframe
-from trader_cli.core.weights import request_weight
 from trader_cli.exchange import replies
-from trader_cli.exchange.budget import WeightBudget
-from trader_cli.exchange.client import make_client, make_session
-from trader_cli.exchange.errors import translate
+from trader_cli.exchange.account_replies import symbol_rules
+from trader_cli.exchange.connection import Connection
+from trader_cli.exchange.private import PrivateSide
 from trader_cli.settings import as_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Mapping
 
+    from trader_cli.core.orders import SymbolRules
     from trader_cli.core.ports import Clock, Progress
     from trader_cli.settings import Settings
 
@@ -60,21 +49,14 @@ class BinanceExchange:
 
     def __init__(self, config: Settings | Mapping[str, Any] | None = None, *, clock: Clock | None = None) -> None:
         self.settings = as_settings(config)
-        self._options = self.settings.binance_exchange
-        self._clock = clock
-        self._client: Any = None
-        self._budget: WeightBudget | None = None
+        self._connection = Connection(self.settings.binance_exchange, clock)
         self._symbols: dict[str, dict[str, Any]] = {}
-        self._offset_ms = 0
-        self._last_error: str | None = None
+        self.private = PrivateSide(self._connection)
 
     async def initialize(self) -> bool:
         """Connect: learn the exchange's time and symbols. Raises `ClockSkewed` if our clock is off by too much."""
-        self._clock = self._clock or await self._own_clock()
-        self._budget = WeightBudget(self._clock, self._options.weight_fraction)
-        self._client = make_client(self._options, make_session())
         try:
-            await self._synchronise()
+            await self._connection.open()
             reply = replies.as_mapping(await self._read("exchangeInfo", {}), "exchange information", "symbols")
             self._symbols = replies.parsed("symbols", reply, lambda r: {s["symbol"]: s for s in r["symbols"]})
         except BaseException:
@@ -82,40 +64,14 @@ class BinanceExchange:
             raise
         return True
 
-    async def _own_clock(self) -> Clock:
-        from trader_cli.exchange.venue_clock import attach
-        from trader_cli.venue.clocks import WallClock
-
-        if self._options.clock == "venue" and self._options.base_url is not None:
-            return await attach(self._options.base_url)
-        return WallClock()
-
-    async def _synchronise(self) -> None:
-        before = self.clock.now_ms()
-        reply = replies.as_mapping(await self._read("time", {}), "the server's time", "serverTime")
-        server = replies.parsed("the server's time", reply, lambda r: int(r["serverTime"]))
-        after = self.clock.now_ms()
-        self._offset_ms = server - (before + after) // 2
-        uncertain = (after - before) / 2
-        skew_s = (abs(self._offset_ms) - uncertain) / 1000
-        if skew_s > self._options.max_clock_skew:
-            side = "behind" if self._offset_ms > 0 else "ahead of"
-            raise ClockSkewed(
-                f"This machine's clock is {skew_s:.1f} s {side} the exchange's;"
-                f" {self._options.max_clock_skew:g} s are allowed.",
-                mend="Set the clock (for example by NTP) and try again.",
-            )
-
     @property
     def clock(self) -> Clock:
         """The clock in use. Raises `UsageError` before `initialize`."""
-        if self._clock is None:
-            raise UsageError("The exchange is not initialised.", mend="Call `await exchange.initialize()` first.")
-        return self._clock
+        return self._connection.clock
 
     def server_now_ms(self) -> int:
         """The exchange's time as we know it."""
-        return self.clock.now_ms() + self._offset_ms
+        return self.clock.now_ms() + self._connection.offset_ms
 
     async def get_klines(
         self, symbol: str, interval: str, limit: int = 500, *, start_ms: int | None = None, progress: Progress = silent
@@ -213,29 +169,30 @@ class BinanceExchange:
         )
         return float(replies.parsed("open interest", reply, lambda r: float(r["openInterest"])))
 
+    def symbol_rules(self, symbol: str) -> SymbolRules:
+        """The exchange's filters of a symbol."""
+        self._require(symbol)
+        rules: SymbolRules = replies.parsed("the symbol's filters", self._symbols[symbol], symbol_rules)
+        return rules
+
     def get_exchange_status(self) -> dict[str, Any]:
         """What this client knows of itself; asks the exchange nothing."""
+        connection, options = self._connection, self.settings.binance_exchange
         return {
             "initialized": bool(self._symbols),
-            "host": self._options.base_url or ("demo trading" if self._options.use_testnet else "binance"),
+            "host": options.base_url or ("demo trading" if options.use_testnet else "binance"),
             "symbols": len(self._symbols),
-            "clock_offset_ms": self._offset_ms,
-            "used_weight": self._budget.used if self._budget else 0,
-            "last_error": self._last_error,
+            "clock_offset_ms": connection.offset_ms,
+            "used_weight": connection.used_weight,
+            "last_error": connection.last_error,
         }
 
     async def close(self) -> None:
         """End the session. Safe to call twice."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.session.close()
-            await client.close()
-        leave: Callable[[], Awaitable[None]] | None = getattr(self._clock, "close", None)
-        if leave is not None:
-            await leave()
+        await self._connection.close()
 
     def _require(self, symbol: str) -> None:
-        if self._client is None:
+        if not self._connection.is_open:
             raise UsageError("The exchange is not initialised.", mend="Call `await exchange.initialize()` first.")
         if symbol not in self._symbols:
             near = get_close_matches(symbol.upper(), self._symbols, n=3, cutoff=0.5)
@@ -243,46 +200,5 @@ class BinanceExchange:
             raise UsageError(f"The exchange does not list the symbol {symbol!r}.", mend=hint)
 
     async def _read(self, route: str, query: dict[str, Any]) -> Any:
-        """One public read, retried while the exchange is unavailable."""
-        from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential
-
-        retrying = AsyncRetrying(
-            retry=retry_if_exception_type(ExchangeUnavailable),
-            stop=stop_after_attempt(self._options.max_retries + 1),
-            wait=wait_exponential(multiplier=0.5, max=8),
-            sleep=self.clock.sleep,
-            reraise=True,
-        )
-        return await retrying(self._attempt, route, query)
-
-    async def _attempt(self, route: str, query: dict[str, Any]) -> Any:
-        if self._client is None or self._budget is None:
-            raise ConfigurationError("The exchange is closed.")
-        method, path = _ROUTES[route]
-        await self._budget.spend(request_weight(path, query))
-        try:
-            with self.clock.held():
-                return await self._ask(method, query)
-        except (ExchangeUnavailable, ExchangeRejected) as error:
-            self._last_error = error.sentence
-            if isinstance(error, RateLimited):
-                self._budget.freeze(error.retry_after_s)
-            raise
-
-    async def _ask(self, method: str, query: dict[str, Any]) -> Any:
-        import aiohttp
-        import ccxt
-
-        try:
-            reply = await getattr(self._client, method)(query)
-        except (ccxt.BaseError, aiohttp.ClientError, TimeoutError, ValueError) as error:
-            raise translate(error, self._client.last_response_headers) from error
-        finally:
-            if self._budget is not None and self._client is not None:
-                self._budget.observe(self._client.last_response_headers)
-        if not isinstance(reply, (dict, list)) or reply == {}:
-            raise ExchangeUnavailable(
-                f"The exchange answered {replies.shown(reply)}.",
-                mend="Check binance_exchange.base_url and the network.",
-            )
-        return reply
+        """One public read."""
+        return await self._connection.read(*_ROUTES[route], query)

@@ -30,7 +30,8 @@ def translate(error: Exception, headers: Mapping[str, str] | None = None) -> Tra
         return ConfigurationError(
             f"The exchange does not accept the API key: {text}.", mend="Check the key and its rights."
         )
-    if code in _TEMPORARY_CODES or isinstance(error, (ccxt.OperationFailed, ccxt.BadResponse, ccxt.NullResponse)):
+    vague = code is None and isinstance(error, (ccxt.OperationFailed, ccxt.BadResponse, ccxt.NullResponse))
+    if code in _TEMPORARY_CODES or vague:
         return ExchangeUnavailable(
             f"The exchange did not answer properly: {text}.", mend="Check the network; try again later."
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import polars as pl
 
@@ -13,6 +13,7 @@ from trader_cli.core.schemas import BARS, FUNDING, TRADES
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+T = TypeVar("T")
 _MEND = "Check binance_exchange.base_url and the network; try again later."
 
 
@@ -41,7 +42,7 @@ def shown(reply: Any) -> str:
     return f"{kind}: {text[:80]!r}"
 
 
-def parsed(what: str, reply: Any, parse: Callable[[Any], Any]) -> Any:
+def parsed(what: str, reply: Any, parse: Callable[[Any], T]) -> T:
     """`parse(reply)`, with a shape it did not expect turned into `ExchangeUnavailable`."""
     try:
         return parse(reply)

@@ -89,7 +89,11 @@ class VenueServer:
     async def _answer(self, request: web.Request) -> web.Response:
         if is_private(request.method, request.path):
             asked = Request(
-                request.method, request.path, request.query_string, (await request.read()).decode(), request.headers
+                request.method,
+                request.path,
+                request.rel_url.raw_query_string,
+                (await request.read()).decode(),
+                request.headers,
             )
             used = self._weights.add(self._clock.now_ms(), 1)
             body = self._trading().answer(asked, self._clock.now_ms())

@@ -1,0 +1,132 @@
+"""From the exchange's private JSON to values. What does not parse is an error; "no positions" is never guessed."""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from trader_cli.core.orders import (
+    AccountState,
+    KeyRights,
+    LeverageBracket,
+    OrderState,
+    PositionState,
+    StopState,
+    SymbolOptions,
+    SymbolRules,
+    TradeState,
+)
+
+QUOTE = "USDT"
+
+
+def decimal(value: Any) -> Decimal:
+    """A finite decimal. Raises `ValueError`."""
+    try:
+        number = Decimal(str(value))
+    except InvalidOperation:
+        raise ValueError(f"not a number: {value!r}") from None
+    if not number.is_finite():
+        raise ValueError(f"not a finite number: {value!r}")
+    return number
+
+
+def order_state(body: dict[str, Any]) -> OrderState:
+    """A regular order."""
+    average = decimal(body.get("avgPrice") or 0)
+    return OrderState(
+        order_id=str(int(body["orderId"])), client_id=str(body["clientOrderId"]), symbol=str(body["symbol"]),
+        side=_side(body), status=str(body["status"]), quantity=decimal(body["origQty"]),
+        filled=decimal(body["executedQty"]), average_price=average if average > 0 else None,
+        reduce_only=truth(body["reduceOnly"]), update_ms=int(body["updateTime"]),
+    )  # fmt: skip
+
+
+def stop_state(body: dict[str, Any]) -> StopState:
+    """A conditional order."""
+    actual = str(body.get("actualOrderId") or "")
+    return StopState(
+        algo_id=str(int(body["algoId"])), client_id=str(body["clientAlgoId"]), symbol=str(body["symbol"]),
+        side=_side(body), kind="stop" if str(body["orderType"]).startswith("STOP") else "take_profit",
+        status=str(body["algoStatus"]), trigger_price=decimal(body["triggerPrice"]),
+        quantity=decimal(body.get("quantity") or 0), close_position=truth(body["closePosition"]),
+        reduce_only=truth(body["reduceOnly"]), by_mark_price=body["workingType"] == "MARK_PRICE",
+        actual_order_id=actual if actual not in {"", "0"} else None, update_ms=int(body["updateTime"]),
+    )  # fmt: skip
+
+
+def trade_state(body: dict[str, Any]) -> TradeState:
+    """A fill."""
+    return TradeState(
+        trade_id=int(body["id"]), order_id=str(int(body["orderId"])), symbol=str(body["symbol"]), side=_side(body),
+        price=decimal(body["price"]), quantity=decimal(body["qty"]), commission=decimal(body["commission"]),
+        commission_asset=str(body["commissionAsset"]), realized_profit=decimal(body["realizedPnl"]),
+        maker=truth(body["maker"]), time_ms=int(body["time"]),
+    )  # fmt: skip
+
+
+def position_state(body: dict[str, Any]) -> PositionState:
+    """A position."""
+    level = decimal(body["liquidationPrice"] or 0)
+    return PositionState(
+        symbol=str(body["symbol"]), amount=decimal(body["positionAmt"]), entry_price=decimal(body["entryPrice"]),
+        mark_price=decimal(body["markPrice"]), liquidation_price=level if level > 0 else None,
+        unrealized_profit=decimal(body["unRealizedProfit"]), isolated_wallet=decimal(body["isolatedWallet"]),
+        update_ms=int(body["updateTime"]),
+    )  # fmt: skip
+
+
+def account_state(body: dict[str, Any]) -> AccountState:
+    """The quote asset's balances."""
+    asset = next(a for a in body["assets"] if a["asset"] == QUOTE)
+    return AccountState(
+        decimal(asset["walletBalance"]), decimal(asset["availableBalance"]), decimal(asset["unrealizedProfit"])
+    )
+
+
+def symbol_options(body: dict[str, Any]) -> SymbolOptions:
+    """Leverage and margin mode."""
+    return SymbolOptions(int(body["leverage"]), str(body["marginType"]).upper() == "ISOLATED")
+
+
+def symbol_rules(body: dict[str, Any]) -> SymbolRules:
+    """Filters of an exchangeInfo symbol."""
+    filters = {f["filterType"]: f for f in body["filters"]}
+    lot, market = filters["LOT_SIZE"], filters["MARKET_LOT_SIZE"]
+    return SymbolRules(
+        symbol=str(body["symbol"]), tick=decimal(filters["PRICE_FILTER"]["tickSize"]), step=decimal(lot["stepSize"]),
+        min_quantity=max(decimal(lot["minQty"]), decimal(market["minQty"])),
+        max_market_quantity=decimal(market["maxQty"]), min_notional=decimal(filters["MIN_NOTIONAL"]["notional"]),
+    )  # fmt: skip
+
+
+def leverage_brackets(body: dict[str, Any]) -> tuple[LeverageBracket, ...]:
+    """Brackets of a symbol, lowest notional first, scaled by its coefficient."""
+    scale = decimal(body.get("notionalCoef") or 1)
+    made = [
+        LeverageBracket(decimal(b["notionalCap"]) * scale, int(b["initialLeverage"]), decimal(b["maintMarginRatio"]),
+                        decimal(b["cum"]) * scale)
+        for b in body["brackets"]
+    ]  # fmt: skip
+    return tuple(sorted(made, key=lambda bracket: bracket.notional_cap))
+
+
+def key_rights(body: dict[str, Any]) -> KeyRights:
+    """What the key may do."""
+    return KeyRights(truth(body["enableFutures"]), truth(body["enableWithdrawals"]), truth(body["ipRestrict"]))
+
+
+def _side(body: dict[str, Any]) -> Any:
+    side = body["side"]
+    if side not in {"BUY", "SELL"}:
+        raise ValueError(f"not a side: {side!r}")
+    return side
+
+
+def truth(value: Any) -> bool:
+    """A boolean, written as one or as text. Raises `ValueError`."""
+    if isinstance(value, bool):
+        return value
+    if str(value).lower() in {"true", "false"}:
+        return str(value).lower() == "true"
+    raise ValueError(f"not true or false: {value!r}")

@@ -1,0 +1,211 @@
+"""The private side of the exchange: account, positions, leverage, orders, stops. Sends once; reads are checked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from trader_cli.core.errors import ConfigurationError, DataInvalid, ExchangeRejected
+from trader_cli.core.orders import NotPlaced, OrderState, Placed, Sent, StopState, Unknown
+from trader_cli.exchange import account_replies as parse
+from trader_cli.exchange import replies
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trader_cli.core.orders import (
+        AccountState,
+        KeyRights,
+        LeverageBracket,
+        OrderRequest,
+        PositionState,
+        StopRequest,
+        SymbolOptions,
+        TradeState,
+    )
+    from trader_cli.exchange.connection import Connection
+
+T = TypeVar("T")
+NO_SUCH_ORDER = frozenset({-2011, -2013})
+_UNCERTAIN = frozenset({-1000, -1001, -1006, -1007, -1008, -4116})
+_NOTHING_TO_CHANGE = frozenset({-4046, -4059})
+_KINDS = {"stop": "STOP_MARKET", "take_profit": "TAKE_PROFIT_MARKET"}
+
+
+class PrivateSide:
+    """What an API key may see and do. Raises like the public side; sending returns `Sent` instead."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def _read(self, method: str, path: str, **query: Any) -> Any:
+        self._require_keys()
+        return await self._connection.read(method, path, query)
+
+    def _require_keys(self) -> None:
+        options = self._connection.options
+        if not options.api_key.get_secret_value() or not options.api_secret.get_secret_value():
+            raise ConfigurationError(
+                "This needs an API key and its secret.",
+                mend="Set TRADER_BINANCE_EXCHANGE__API_KEY and TRADER_BINANCE_EXCHANGE__API_SECRET.",
+            )
+
+    async def account(self) -> AccountState:
+        """Wallet, available balance and unrealised profit of the quote asset."""
+        reply = replies.as_mapping(
+            await self._read("fapiPrivateV3GetAccount", "/fapi/v3/account"), "an account", "assets"
+        )
+        return self._parsed("an account", reply, parse.account_state)
+
+    async def positions(self) -> list[PositionState]:
+        """Every position that is not flat."""
+        reply = replies.as_list(await self._read("fapiPrivateV3GetPositionRisk", "/fapi/v3/positionRisk"), "positions")
+        found = [self._parsed("a position", row, parse.position_state) for row in reply]
+        return [position for position in found if position.amount != 0]
+
+    async def brackets(self, symbol: str) -> tuple[LeverageBracket, ...]:
+        """Leverage brackets, lowest notional first."""
+        reply = replies.as_list(
+            await self._read("fapiPrivateGetLeverageBracket", "/fapi/v1/leverageBracket", symbol=symbol), "brackets"
+        )
+        row = next((r for r in reply if isinstance(r, dict) and r.get("symbol") == symbol), None)
+        return self._parsed("leverage brackets", row, parse.leverage_brackets)
+
+    async def symbol_options(self, symbol: str) -> SymbolOptions:
+        """Leverage and margin mode in force."""
+        reply = replies.as_list(
+            await self._read("fapiPrivateGetSymbolConfig", "/fapi/v1/symbolConfig", symbol=symbol), "symbol settings"
+        )
+        row = next((r for r in reply if isinstance(r, dict) and r.get("symbol") == symbol), None)
+        return self._parsed("symbol settings", row, parse.symbol_options)
+
+    async def set_symbol_options(self, symbol: str, wanted: SymbolOptions) -> SymbolOptions:
+        """Set margin mode and leverage where they differ, and read them back. Raises `ExchangeRejected`."""
+        now = await self.symbol_options(symbol)
+        if now.isolated != wanted.isolated:
+            kind = "ISOLATED" if wanted.isolated else "CROSSED"
+            await self._set("fapiPrivatePostMarginType", "/fapi/v1/marginType", symbol=symbol, marginType=kind)
+        if now.leverage != wanted.leverage:
+            await self._set("fapiPrivatePostLeverage", "/fapi/v1/leverage", symbol=symbol, leverage=wanted.leverage)
+        found = await self.symbol_options(symbol)
+        if found != wanted:
+            raise DataInvalid(f"{symbol}: asked for {wanted}, and the exchange has {found}.")
+        return found
+
+    async def _set(self, method: str, path: str, **parameters: Any) -> None:
+        """Change an option. What is unknown is settled by reading back."""
+        self._require_keys()
+        reply = await self._connection.send(method, path, parameters)
+        if isinstance(reply, NotPlaced) and reply.code not in _NOTHING_TO_CHANGE:
+            raise ExchangeRejected(reply.sentence, code=reply.code)
+
+    async def hedge_mode(self) -> bool:
+        """Whether the account keeps long and short positions side by side, which we refuse to trade."""
+        reply = replies.as_mapping(
+            await self._read("fapiPrivateGetPositionSideDual", "/fapi/v1/positionSide/dual"),
+            "the position mode",
+            "dualSidePosition",
+        )
+        return bool(self._parsed("the position mode", reply, lambda r: parse.truth(r["dualSidePosition"])))
+
+    async def key_rights(self) -> KeyRights:
+        """What the key may do."""
+        reply = replies.as_mapping(
+            await self._read("sapiGetAccountApiRestrictions", "/sapi/v1/account/apiRestrictions"), "the key's rights"
+        )
+        return self._parsed("the key's rights", reply, parse.key_rights)
+
+    async def trades(self, symbol: str, *, from_id: int | None = None, order_id: str | None = None) -> list[TradeState]:
+        """Our fills of a symbol, oldest first: the latest 500, or from an id on, or of one order."""
+        query: dict[str, Any] = {"symbol": symbol, "limit": 500}
+        query |= {} if from_id is None else {"fromId": from_id}
+        query |= {} if order_id is None else {"orderId": order_id}
+        reply = replies.as_list(await self._read("fapiPrivateGetUserTrades", "/fapi/v1/userTrades", **query), "trades")
+        return [self._parsed("a trade", row, parse.trade_state) for row in reply]
+
+    async def submit(self, order: OrderRequest) -> Sent:
+        """Send an order, once."""
+        body: dict[str, Any] = {
+            "symbol": order.symbol, "side": order.side, "type": "MARKET" if order.price is None else "LIMIT",
+            "quantity": f"{order.quantity:f}", "newClientOrderId": order.client_id, "newOrderRespType": "RESULT",
+        }  # fmt: skip
+        if order.price is not None:
+            body |= {"price": f"{order.price:f}", "timeInForce": order.time_in_force}
+        if order.reduce_only:
+            body["reduceOnly"] = "true"
+        return await self._send("fapiPrivatePostOrder", "/fapi/v1/order", body, parse.order_state, order.client_id)
+
+    async def submit_stop(self, stop: StopRequest) -> Sent:
+        """Let a stop or take-profit rest at the exchange, triggered by mark price. Sent once."""
+        body: dict[str, Any] = {
+            "symbol": stop.symbol, "side": stop.side, "type": _KINDS[stop.kind], "algoType": "CONDITIONAL",
+            "triggerPrice": f"{stop.trigger_price:f}", "workingType": "MARK_PRICE", "clientAlgoId": stop.client_id,
+        }  # fmt: skip
+        if stop.quantity is None:
+            body["closePosition"] = "true"
+        else:
+            body |= {"quantity": f"{stop.quantity:f}", "reduceOnly": "true"}
+        return await self._send(
+            "fapiPrivatePostAlgoOrder", "/fapi/v1/algoOrder", body, parse.stop_state, stop.client_id
+        )
+
+    async def _send(
+        self, method: str, path: str, body: dict[str, Any], shape: Callable[[dict[str, Any]], Any], client_id: str
+    ) -> Sent:
+        self._require_keys()
+        reply = await self._connection.send(method, path, body)
+        if isinstance(reply, NotPlaced):
+            return Unknown(reply.sentence) if reply.code in _UNCERTAIN else reply
+        if isinstance(reply, Unknown):
+            return reply
+        try:
+            state = shape(reply)
+        except (ValueError, KeyError, TypeError, StopIteration):
+            return Unknown(f"The exchange answered {replies.shown(reply)}.")
+        return Placed(state) if state.client_id == client_id else Unknown("The exchange answered about another order.")
+
+    async def find_order(self, symbol: str, client_id: str) -> OrderState | None:
+        """An order by its client id; `None` only if the exchange says that it has none."""
+        query = {"symbol": symbol, "origClientOrderId": client_id}
+        return await self._found("fapiPrivateGetOrder", "/fapi/v1/order", query, parse.order_state)
+
+    async def find_stop(self, symbol: str, client_id: str) -> StopState | None:
+        """A stop by its client id; `None` only if the exchange says that it has none."""
+        query = {"symbol": symbol, "clientAlgoId": client_id}
+        return await self._found("fapiPrivateGetAlgoOrder", "/fapi/v1/algoOrder", query, parse.stop_state)
+
+    async def _found(self, method: str, path: str, query: dict[str, Any], shape: Callable[[Any], T]) -> T | None:
+        try:
+            reply = replies.as_mapping(await self._read(method, path, **query), "an order")
+        except ExchangeRejected as error:
+            if error.code in NO_SUCH_ORDER:
+                return None
+            raise
+        return self._parsed("an order", reply, shape)
+
+    async def open_orders(self, symbol: str) -> list[OrderState]:
+        """Orders resting at the matching engine."""
+        reply = await self._read("fapiPrivateGetOpenOrders", "/fapi/v1/openOrders", symbol=symbol)
+        return [self._parsed("an order", row, parse.order_state) for row in replies.as_list(reply, "orders")]
+
+    async def open_stops(self, symbol: str) -> list[StopState]:
+        """Stops and take-profits waiting for their trigger."""
+        reply = await self._read("fapiPrivateGetOpenAlgoOrders", "/fapi/v1/openAlgoOrders", symbol=symbol)
+        return [self._parsed("a stop", row, parse.stop_state) for row in replies.as_list(reply, "stops")]
+
+    async def cancel_order(self, symbol: str, client_id: str) -> OrderState | None:
+        """Cancel an order; returns what the exchange has afterwards. A cancel that finds nothing proves nothing."""
+        self._require_keys()
+        query = {"symbol": symbol, "origClientOrderId": client_id}
+        await self._connection.send("fapiPrivateDeleteOrder", "/fapi/v1/order", query)
+        return await self.find_order(symbol, client_id)
+
+    async def cancel_stop(self, symbol: str, client_id: str) -> StopState | None:
+        """Cancel a stop; returns what the exchange has afterwards."""
+        self._require_keys()
+        query = {"symbol": symbol, "clientAlgoId": client_id}
+        await self._connection.send("fapiPrivateDeleteAlgoOrder", "/fapi/v1/algoOrder", query)
+        return await self.find_stop(symbol, client_id)
+
+    @staticmethod
+    def _parsed(what: str, reply: Any, shape: Callable[[Any], T]) -> T:
+        return replies.parsed(what, reply, shape)
