@@ -20,7 +20,7 @@ Bend = Callable[[Any], Any]
 
 def playing_now(tape: Tape, share: float = 0.75) -> Tape:
     """The tape moved in time so that the wall clock stands about there."""
-    return tape.played_at(WallClock().now_ms(), share)
+    return tape.shifted(tape.shift_to(WallClock().now_ms(), share))
 
 
 @contextmanager

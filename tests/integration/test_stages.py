@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import re
 import signal
 import time
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,9 @@ from docs.generate import demo_output, readme_demo
 from trader_cli.core.artifacts import ArtifactKey
 from trader_cli.core.bars import aggregate_bars, with_close_time
 from trader_cli.core.errors import ExitCode
+from trader_cli.core.orders import OrderRequest
 from trader_cli.core.timeframes import Timeframe
+from trader_cli.exchange.binance import BinanceExchange
 from trader_cli.storage.artifacts import ArtifactStore
 from trader_cli.venue.synthetic import synthetic_tape
 
@@ -343,6 +347,38 @@ def test_paper_reads_a_separately_served_venue(trader: CommandLine) -> None:
         server.send_signal(signal.SIGTERM)
         _, err = server.communicate(timeout=30)
     assert server.returncode == ExitCode.TERMINATED, err
+
+
+def test_a_served_account_goes_on_after_a_restart(trader: CommandLine) -> None:
+    """A wallet opened by the settings, an order, kill -9, and the position is still there."""
+
+    async def ask(url: str, work: Callable[[BinanceExchange], Any]) -> Any:
+        keys = {"api_key": "sim-key", "api_secret": "sim-secret", "base_url": url}
+        exchange = BinanceExchange({"binance_exchange": keys})
+        await exchange.initialize()
+        try:
+            return await work(exchange)
+        finally:
+            await exchange.close()
+
+    async def buy(exchange: BinanceExchange) -> Any:
+        wallet = (await exchange.private.account()).wallet
+        return wallet, await exchange.private.submit(OrderRequest("a", "ETHUSDT", "BUY", Decimal("0.1")))
+
+    async def look(exchange: BinanceExchange) -> Any:
+        return [position.amount for position in await exchange.private.positions()]
+
+    environment = {"TRADER_SIM__DAYS": "40", "TRADER_SIM__BALANCE": "777"}
+    for work, wanted in ((buy, Decimal(777)), (look, [Decimal("0.1")])):
+        server = trader.start("venue", "serve", "--port", "0", "--json", **environment)
+        assert server.stdout is not None
+        url = Ran(0, server.stdout.readline(), "").json["url"]
+        try:
+            found = asyncio.run(ask(url, work))
+        finally:
+            server.kill()
+            server.communicate(timeout=30)
+        assert (found[0] if work is buy else found) == wanted
 
 
 def test_venue_status_and_reset(sim: CommandLine) -> None:

@@ -18,7 +18,7 @@ from trader_cli.storage.artifacts import ArtifactStore, span_of
 from trader_cli.storage.block_cache import BlockCache
 from trader_cli.storage.bundles import BundleStore
 from trader_cli.storage.files import write_atomic
-from trader_cli.storage.state import SimTime, Trial, TrialLedger
+from trader_cli.storage.state import Trial, TrialLedger, VenueState
 
 KEY = ArtifactKey("sim", "ETHUSDT", "15m", "bars")
 
@@ -179,13 +179,16 @@ def test_trials_are_counted_once_each_and_by_overlap(tmp_path: Path) -> None:
 
 
 def test_virtual_time_is_remembered_and_never_goes_back(tmp_path: Path) -> None:
-    time = SimTime(tmp_path)
-    assert time.load("t") is None
-    time.save("t", 100)
-    time.save("t", 50)
-    assert time.load("t") == 100
-    assert time.reset("t")
-    assert time.load("t") is None
-    (tmp_path / "venue" / "t.json").write_text("{")
+    state = VenueState(tmp_path)
+    assert state.time("t") is None
+    assert not state.reset("t")
+    state.save_time("t", 100)
+    state.save_time("t", 50)
+    state.save_shift("t", 7)
+    assert (state.time("t"), state.shift("t")) == (100, 7)
+    assert state.reset("t")
+    assert (state.time("t"), state.shift("t")) == (None, None)
+    state.save_time("t", 1)
+    next(tmp_path.rglob("now_ms.json")).write_text("{")
     with pytest.raises(DataInvalid, match="venue reset"):
-        time.load("t")
+        state.time("t")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from trader_cli.core.errors import DataMissing, ExchangeUnavailable, Terminated
-from trader_cli.storage.state import SimTime, state_root
+from trader_cli.storage.state import VenueState, state_root
 from trader_cli.venue.source import file_source, synthetic_source
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from trader_cli.core.ports import Clock
     from trader_cli.exchange.binance import BinanceExchange
     from trader_cli.settings import Settings
+    from trader_cli.venue.clocks import VirtualClock
     from trader_cli.venue.tape import Tape
 
 T = TypeVar("T")
@@ -63,15 +65,15 @@ def run_in_market(settings: Settings, work: Callable[[Market], Awaitable[T]]) ->
     if settings.mode != "sim":
         return run_supervised(_with_exchange(settings, work), asyncio.new_event_loop)
     tape = sim_tape(settings)
-    remembered = SimTime(state_root(settings))
-    now = remembered.load(tape.source)
+    remembered = VenueState(state_root(settings))
+    now = remembered.time(tape.source)
     clock = VirtualClock(tape.at(settings.sim.start) if now is None else now)
 
     async def timed(market: Market) -> T:
         try:
             return await work(market)
         finally:
-            remembered.save(tape.source, clock.now_ms())
+            remembered.save_time(tape.source, clock.now_ms())
 
     return run_supervised(_with_venue(settings, tape, clock, timed), lambda: VirtualLoop(clock))
 
@@ -86,10 +88,12 @@ async def _with_exchange(settings: Settings, work: Callable[[Market], Awaitable[
         raise ExchangeUnavailable(error.sentence, mend="Without a network, try `--profile sim`.") from error
 
 
-async def _with_venue(settings: Settings, tape: Tape, clock: Clock, work: Callable[[Market], Awaitable[T]]) -> T:
+async def _with_venue(settings: Settings, tape: Tape, clock: VirtualClock, work: Callable[[Market], Awaitable[T]]) -> T:
     from trader_cli.venue.server import VenueServer
 
-    async with VenueServer(tape, clock) as venue:  # type: ignore[arg-type]
+    folder = VenueState(state_root(settings)).accounts(tape.source, "virtual")
+    balance = Decimal(str(settings.sim.balance))
+    async with VenueServer(tape, clock, balance=balance, folder=folder) as venue:
         options = settings.binance_exchange.model_copy(update={"base_url": venue.url})
         inside = settings.model_copy(update={"binance_exchange": options})
         async with connected(inside, clock) as exchange:
@@ -115,7 +119,7 @@ def market_now_ms(settings: Settings) -> int:
     from trader_cli.venue.clocks import WallClock
 
     if settings.mode == "sim":
-        now = SimTime(state_root(settings)).load(market_source(settings))
+        now = VenueState(state_root(settings)).time(market_source(settings))
         if now is None:
             raise DataMissing("This tape has not been played yet.", mend="Run `trader fetch` first.")
         return now

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import re
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from trader_cli.core.errors import ConfigurationError, UsageError
+from trader_cli.core.errors import ConfigurationError, DataStale, UsageError
 from trader_cli.pipelines.market import market_source, run_supervised, sim_tape
-from trader_cli.storage.state import SimTime, state_root
+from trader_cli.storage.state import VenueState, state_root
 from trader_cli.venue.clocks import DrivenClock, WallClock
+from trader_cli.venue.journal import last_command_ms
+from trader_cli.venue.server import VenueServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,17 +23,20 @@ if TYPE_CHECKING:
 
 
 def serve(settings: Settings, port: int, clock_name: str, announce: Callable[[str, str, int], None]) -> None:
-    """Serve until cancelled. `clock_name` is wall, xN (N > 0) or driven."""
-    tape, clock = _played(sim_tape(settings), settings.sim.start, clock_name)
-    run_supervised(_serve(tape, clock, port, announce), asyncio.new_event_loop)
+    """Serve until cancelled. `clock_name` is wall, xN (N > 0) or driven. Accounts are kept, by kind of clock."""
+    state = VenueState(state_root(settings))
+    tape, clock = _played(state, sim_tape(settings), settings.sim.start, clock_name)
+    folder = state.accounts(tape.source, clock_name)
+    server = VenueServer(tape, clock, port=port, balance=Decimal(str(settings.sim.balance)), folder=folder)
+    run_supervised(
+        _serve(server, port, lambda: announce(server.url, tape.label, clock.now_ms())), asyncio.new_event_loop
+    )
 
 
-async def _serve(tape: Tape, clock: ServedClock, port: int, announce: Callable[[str, str, int], None]) -> None:
-    from trader_cli.venue.server import VenueServer
-
+async def _serve(server: VenueServer, port: int, announce: Callable[[], None]) -> None:
     try:
-        async with VenueServer(tape, clock, port=port) as venue:
-            announce(venue.url, tape.label, clock.now_ms())
+        async with server:
+            announce()
             await asyncio.Event().wait()
     except OSError as error:
         raise ConfigurationError(
@@ -38,27 +44,39 @@ async def _serve(tape: Tape, clock: ServedClock, port: int, announce: Callable[[
         ) from error
 
 
-def _played(tape: Tape, start: float, clock_name: str) -> tuple[Tape, ServedClock]:
+def _played(state: VenueState, tape: Tape, start: float, clock_name: str) -> tuple[Tape, ServedClock]:
     """The tape and its clock. By the wall clock the tape is moved in time, so that its start is now."""
+    begin = max(tape.at(start), last_command_ms(state.accounts(tape.source, clock_name)))
     if clock_name == "driven":
-        return tape, DrivenClock(tape.at(start))
+        return tape, DrivenClock(begin)
     if clock_name == "wall":
-        wall = WallClock()
-        return tape.played_at(wall.now_ms(), start), wall
+        return _moved_to_now(state, tape, start), WallClock()
     scaled = re.fullmatch(r"x(\d+(?:\.\d+)?)", clock_name)
     if scaled is None or float(scaled.group(1)) <= 0:
         raise UsageError(f"--clock is wall, driven or xN such as x60; found {clock_name!r}.")
-    return tape, WallClock(float(scaled.group(1)), tape.at(start))
+    return tape, WallClock(float(scaled.group(1)), begin)
+
+
+def _moved_to_now(state: VenueState, tape: Tape, start: float) -> Tape:
+    """The tape where it was first played, so that the accounts on it go on. Raises `DataStale` once it has ended."""
+    now, shift = WallClock().now_ms(), state.shift(tape.source)
+    if shift is None:
+        shift = tape.shift_to(now, start)
+        state.save_shift(tape.source, shift)
+    moved = tape.shifted(shift)
+    if moved.end_ms <= now:
+        raise DataStale("This tape has been played to its end.", mend="Run `trader venue reset` to start over.")
+    return moved
 
 
 def tape_status(settings: Settings) -> dict[str, Any]:
     """Label, source, span and remembered time of the sim settings' tape."""
     tape = sim_tape(settings)
-    now = SimTime(state_root(settings)).load(tape.source)
+    now = VenueState(state_root(settings)).time(tape.source)
     return {"label": tape.label, "source": tape.source, "start_ms": tape.start_ms, "end_ms": tape.end_ms, "now_ms": now}
 
 
 def reset_tape(settings: Settings) -> tuple[str, bool]:
-    """Forget the tape's time; (its source, whether there was a time to forget)."""
+    """Forget the tape's time and accounts; (its source, whether there was anything to forget)."""
     source = market_source(settings)
-    return source, SimTime(state_root(settings)).reset(source)
+    return source, VenueState(state_root(settings)).reset(source)

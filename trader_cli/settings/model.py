@@ -116,6 +116,7 @@ class SimSettings(_Section):
     tape: str | None = Field(description="Parquet file of bars, or a folder of them; null: the synthetic market")
     symbols: tuple[str, ...] = Field(min_length=1, description="symbols of the synthetic market")
     days: int = Field(ge=5, le=3000, description="days of synthetic market")
+    balance: Positive = Field(description="USDT an account of the simulated exchange opens with")
     planted_lead: NotNegative = Field(description="strength of the lead planted in the synthetic market; 0: none")
     start: Fraction = Field(description="where on the tape virtual time begins, as a share of its length")
 

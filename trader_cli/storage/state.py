@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,34 +27,50 @@ def state_root(settings: Settings) -> Path:
     return Path(user_state_dir("trader"))
 
 
-class SimTime:
-    """Virtual time of each tape, as the last process that let it pass left it."""
+class VenueState:
+    """What is remembered of each simulated market: its virtual time, how it was moved to the present, its accounts."""
 
     def __init__(self, root: Path) -> None:
         self._folder = root / "venue"
 
-    def load(self, source: str) -> int | None:
-        """UTC ms, or `None` if this tape was never played."""
-        try:
-            return int(json.loads(self._path(source).read_bytes())["now_ms"])
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataInvalid(f"{self._path(source)} is corrupt.", mend="Run `trader venue reset`.") from error
+    def time(self, source: str) -> int | None:
+        """Virtual time (UTC ms) as the last process that let it pass left it, or `None` if it was never played."""
+        return self._load(source, "now_ms")
 
-    def save(self, source: str, now_ms: int) -> None:
-        """Remember the time; it never goes back."""
-        if now_ms > (self.load(source) or 0):
-            write_atomic(self._path(source), json.dumps({"now_ms": now_ms}).encode())
+    def save_time(self, source: str, now_ms: int) -> None:
+        """Remember virtual time; it never goes back."""
+        if now_ms > (self.time(source) or 0):
+            self._save(source, "now_ms", now_ms)
+
+    def shift(self, source: str) -> int | None:
+        """By how many ms the tape was moved when it was first served by the wall clock."""
+        return self._load(source, "shift_ms")
+
+    def save_shift(self, source: str, shift_ms: int) -> None:
+        """Remember the move: accounts only make sense on one and the same tape."""
+        self._save(source, "shift_ms", shift_ms)
+
+    def accounts(self, source: str, clock: str) -> Path:
+        """The folder of the accounts' journal, one for each kind of time the market is played in."""
+        return self._folder / source / clock
 
     def reset(self, source: str) -> bool:
-        """Forget the time, so that the tape starts over; False if there was none."""
-        existed = self._path(source).exists()
-        self._path(source).unlink(missing_ok=True)
+        """Forget everything of a market; False if there was nothing."""
+        existed = (self._folder / source).exists()
+        shutil.rmtree(self._folder / source, ignore_errors=True)
         return existed
 
-    def _path(self, source: str) -> Path:
-        return self._folder / f"{source}.json"
+    def _load(self, source: str, name: str) -> int | None:
+        path = self._folder / source / f"{name}.json"
+        try:
+            return int(json.loads(path.read_bytes()))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError) as error:
+            raise DataInvalid(f"{path} is corrupt.", mend="Run `trader venue reset`.") from error
+
+    def _save(self, source: str, name: str, value: int) -> None:
+        write_atomic(self._folder / source / f"{name}.json", json.dumps(value).encode())
 
 
 @dataclass(frozen=True)

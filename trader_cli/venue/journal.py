@@ -27,6 +27,15 @@ class Command:
     parameters: dict[str, str]
 
 
+def last_command_ms(folder: Path) -> int:
+    """When the last command of a journal was carried out, 0 if there is none: its account's time may not go back."""
+    path = folder / "journal.sqlite"
+    if not path.exists():
+        return 0
+    with closing(sqlite3.connect(path)) as db:
+        return int(db.execute("SELECT COALESCE(MAX(time_ms), 0) FROM commands").fetchone()[0])
+
+
 class Journal:
     """An append-only SQLite file with one owner. Without a folder it lives in memory."""
 

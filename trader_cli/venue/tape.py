@@ -88,17 +88,20 @@ class Tape:
         at = self.start_ms + int((self.end_ms - self.start_ms) * share)
         return max(self.start_ms, at - at % 3_600_000)
 
-    def played_at(self, now_ms: int, share: float) -> Tape:
-        """The same market moved in time, so that `now_ms` lies at about this share of it.
+    def shift_to(self, now_ms: int, share: float) -> int:
+        """By how many ms to move the tape so that `now_ms` lies at about this share of it.
 
-        Moved by whole weeks if enough of the tape is left after that, else by days, hours or bars: sessions and higher
-        frames stay where they were as far as can be.
+        Whole weeks if enough of the tape is left after that, else days, hours or bars: sessions and higher frames stay
+        where they were as far as can be.
         """
         start, bar_ms = self.at(share), max(tape.timeframe.ms for tape in self.symbols.values())
         for unit in (7 * DAY_MS, DAY_MS, HOUR_MS, bar_ms):
             if unit % bar_ms == 0 and start + 2 * unit <= self.end_ms:
                 break
-        by_ms = (now_ms - start) // unit * unit
+        return (now_ms - start) // unit * unit
+
+    def shifted(self, by_ms: int) -> Tape:
+        """The same market at other times."""
         moved = {name: replace(tape, open_ms=tape.open_ms + by_ms) for name, tape in self.symbols.items()}
         return replace(self, symbols=moved)
 
