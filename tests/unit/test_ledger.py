@@ -1,0 +1,150 @@
+"""The ledger: append-only, once each, on disk, and the fold of fills is the position."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trader_cli.core.errors import DataError, DataInvalid
+from trader_cli.core.orders import TradeState
+from trader_cli.storage.ledger import Intent, Ledger
+from trader_cli.venue.books import Account, Order
+from trader_cli.venue.engine import Engine
+
+
+def trade(number: int, side: Any, quantity: str, price: str = "100", realized: str = "0") -> TradeState:
+    return TradeState(
+        number,
+        "1",
+        "E",
+        side,
+        Decimal(price),
+        Decimal(quantity),
+        Decimal("0.04"),
+        "USDT",
+        Decimal(realized),
+        False,
+        number,
+    )
+
+
+def intent(client_id: str = "a", **extra: Any) -> Intent:
+    return Intent(client_id, "d", "E", "entry", "BUY", Decimal("1.50"), 1, **extra)
+
+
+def test_everything_is_recorded_once(tmp_path: Path) -> None:
+    with Ledger.opened(tmp_path / "l.sqlite") as ledger:
+        assert [ledger.intend(intent()) for _ in range(2)] == [True, False]
+        assert [ledger.decide("d", "E", 1, "approved", {"x": 1}, 2) for _ in range(2)] == [True, False]
+        assert [ledger.fill("a", trade(7, "BUY", "1")) for _ in range(2)] == [True, False]
+        assert [ledger.receive("f1", "FUNDING_FEE", "E", Decimal("-0.1"), 3) for _ in range(2)] == [True, False]
+        assert ledger.last_trade_id("E") == 7
+        assert ledger.net_income() == Decimal("-0.14")
+
+
+def test_what_was_written_is_there_after_a_restart(tmp_path: Path) -> None:
+    path = tmp_path / "l.sqlite"
+    wanted = intent(price=Decimal("10.10"), trigger_price=Decimal("9.90"), reduce_only=True)
+    with Ledger.opened(path) as ledger:
+        ledger.intend(wanted)
+        ledger.note("a", "sent", 1)
+        ledger.note("a", "unknown", 2, note="timed out")
+        ledger.halt("daily loss", 3)
+    with Ledger.opened(path) as ledger:
+        assert ledger.intents() == [wanted]
+        assert (ledger.status("a"), ledger.status("b")) == ("unknown", None)
+        assert ledger.halted() == "daily loss"
+        ledger.clear_halt("looked at it", 4)
+        assert ledger.halted() is None
+        assert ledger.symbols() == ["E"]
+
+
+@pytest.mark.parametrize("table", ["decisions", "intents", "orders", "fills", "income", "assessments", "halts"])
+def test_nothing_is_ever_changed_or_deleted(tmp_path: Path, table: str) -> None:
+    path = tmp_path / "l.sqlite"
+    with Ledger.opened(path) as ledger:
+        ledger.intend(intent())
+        ledger.decide("d", "E", 1, "approved", {}, 2)
+        ledger.note("a", "sent", 1)
+        ledger.fill("a", trade(1, "BUY", "1"))
+        ledger.receive("i", "FUNDING_FEE", "E", Decimal(1), 1)
+        ledger.assess("E", "stay", {}, 1)
+        ledger.halt("r", 1)
+        for statement in (f"DELETE FROM {table}", f"UPDATE {table} SET rowid = rowid"):
+            with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+                ledger._db.execute(statement)
+
+
+def test_a_fill_needs_an_intent(tmp_path: Path) -> None:
+    with Ledger.opened(tmp_path / "l.sqlite") as ledger, pytest.raises(sqlite3.IntegrityError):
+        ledger.fill("nobody", trade(1, "BUY", "1"))
+
+
+def test_one_writer_at_a_time(tmp_path: Path) -> None:
+    path = tmp_path / "l.sqlite"
+    code = f"""
+import pathlib
+from trader_cli.storage.ledger import Ledger
+try:
+    with Ledger.opened(pathlib.Path({str(path)!r})): print("opened")
+except Exception as error: print(error)
+"""
+
+    def other() -> str:
+        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+    with Ledger.opened(path):
+        assert "Another trader process writes the ledger" in other()
+    assert "opened" in other()
+
+
+def test_a_full_disk_stops_before_anything_is_sent(tmp_path: Path) -> None:
+    with Ledger.opened(tmp_path / "l.sqlite") as ledger:
+        pages = ledger._db.execute("PRAGMA page_count").fetchone()[0]
+        ledger._db.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(DataError, match="Nothing was sent"):
+            for number in range(10_000):
+                ledger.intend(intent(f"id-{number}"))
+
+
+def test_a_newer_ledger_is_refused_and_a_backup_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "l.sqlite"
+    with Ledger.opened(path) as ledger:
+        ledger.intend(intent())
+        ledger.backup(tmp_path / "copy.sqlite")
+    with Ledger.opened(tmp_path / "copy.sqlite") as copy:
+        assert [i.client_id for i in copy.intents()] == ["a"]
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 99")
+    with pytest.raises(DataInvalid, match="newer trader"), Ledger.opened(path):
+        pass
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["BUY", "SELL"]), st.integers(1, 500), st.integers(90, 110)), min_size=1, max_size=30
+    )
+)
+@settings(max_examples=60, deadline=None)
+def test_the_fold_of_fills_is_the_exchanges_position(fills: list[tuple[Any, int, int]]) -> None:
+    """The ledger's arithmetic against the exchange engine's, on the same fills."""
+    engine = Engine({}, Account(Decimal(10**6)), 0)
+    with sqlite3.connect(":memory:", isolation_level=None) as db:
+        ledger = Ledger(db)
+        ledger._prepare(Path("memory"))
+        ledger.intend(intent())
+        for number, (side, lots, price) in enumerate(fills, start=1):
+            quantity = Decimal(lots) / 1000
+            realized = engine._move(Order(number, "x", "E", side, "MARKET", quantity, number), Decimal(price), quantity)
+            ledger.fill("a", trade(number, side, str(quantity), str(price), str(realized)))
+        held, position = ledger.holding("E"), engine.account.position("E")
+    assert held.amount == position.amount
+    assert float(held.entry_price) == pytest.approx(float(position.entry), rel=1e-12)
