@@ -119,7 +119,7 @@ def trader(tmp_path: Path) -> CommandLine:
     return CommandLine(tmp_path)
 
 
-SMALL_SIM = {"TRADER_SIM__DAYS": "40", "TRADER_SIM__SYMBOLS": '["ETHUSDT"]'}
+SMALL_SIM = {"TRADER_ANALYST__LEARNERS": "1", "TRADER_SIM__DAYS": "40", "TRADER_SIM__SYMBOLS": '["ETHUSDT"]'}
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ def playing_now(tape: Tape, share: float = 0.75) -> Tape:
 
 
 @contextmanager
-def serving(tape: Tape, bends: dict[str, Bend] | None = None, *, skew_ms: int = 0) -> Iterator[str]:
+def serving(tape: Tape, bends: dict[str, Bend] | None = None, *, skew_ms: int = 0, port: int = 0) -> Iterator[str]:
     """Serve a tape at the wall clock plus `skew_ms`; yields the URL. `bends` maps paths to what is done to answers."""
     routes, clock, bent = PublicRoutes(tape), WallClock(), dict(bends or {})
 
@@ -44,7 +44,7 @@ def serving(tape: Tape, bends: dict[str, Bend] | None = None, *, skew_ms: int = 
         app.router.add_get("/{path:.*}", answer)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        await web.TCPSite(runner, "127.0.0.1", port, reuse_address=True).start()
         address.append(f"http://127.0.0.1:{runner.addresses[0][1]}")
         ready.set()
         await stop.wait()

@@ -102,7 +102,7 @@ def test_the_same_inputs_and_seed_give_the_same_bytes(
 
 
 def test_without_the_lead_no_edge_is_claimed(sim: CommandLine) -> None:
-    environment = {"TRADER_SIM__PLANTED_LEAD": "0"}
+    environment = {"TRADER_SIM__PLANTED_LEAD": "0", "TRADER_ANALYST__LEARNERS": "3"}
     for stage in (("fetch", *SERIES), ("features",), ("train",)):
         assert sim.run(*stage, **environment).code == 0
     abstained = sim.run("analyze", "--json", **environment)
@@ -277,7 +277,7 @@ def test_an_interrupted_stage_leaves_everything_whole(sim: CommandLine, stage: s
     rng = random.Random(f"{stage}{how}")
     stopped = 128 + how
     seen = set()
-    for _ in range(3):
+    for _ in range(2):
         process = sim.start(*words)
         time.sleep(rng.uniform(0.5, 2.0 if stage in {"fetch", "train"} else 1.0))
         process.send_signal(how)
@@ -409,3 +409,163 @@ def test_the_readme_shows_what_the_demo_prints(tmp_path: Path) -> None:
     shown = readme_demo((Path(__file__).parents[2] / "README.md").read_text())
     digits = re.compile(r"[0-9a-f]{8}…")
     assert digits.sub("#", demo_output()).split() == digits.sub("#", shown).split()
+
+
+def edit_chunk(folder: Path, row: int) -> None:
+    """Rewrite a features chunk as valid Parquet with another value in it."""
+    for path in sorted((folder / "cache" / "chunks").rglob("*.parquet")):
+        frame = pl.read_parquet(path)
+        if "rsi_14" in frame.columns and frame.height > row:
+            frame.with_columns(pl.lit(50.0).alias("rsi_14")).write_parquet(path)
+
+
+def test_an_edited_features_chunk_is_made_anew_and_never_used(sim: CommandLine) -> None:
+    first = [r.json for r in chain(sim, "fetch", "features")][1]
+    edit_chunk(sim.folder, 0)
+    refused = sim.run("train")
+    assert (refused.code, "corrupt" in refused.err) == (ExitCode.DATA, True)
+    again = sim.run("features", "--json").json
+    assert again["made"] == first["made"]
+    assert again["digest"] == first["digest"]
+
+
+def test_damaged_references_are_mended_by_their_commands(sim: CommandLine) -> None:
+    chain(sim, "fetch", "features", "train", "analyze")
+    refs = [
+        sim.folder / "cache" / "refs" / "sim" / "ETHUSDT" / "15m" / f"{stage}.json"
+        for stage in ("bars", "features", "model", "analysis", "market", "funding")
+    ]
+    whole = [ref.read_bytes() for ref in refs]
+    for ref in refs:
+        ref.write_bytes(b"")
+    early = sim.run("features")
+    assert (early.code, "Run `trader fetch --profile sim` again" in early.err) == (ExitCode.DATA, True), early.err
+    for words in (("fetch", *SERIES), ("features",), ("train",), ("analyze",)):
+        assert sim.run(*words).code in {0, 8}
+    assert [ref.read_bytes() for ref in refs] == whole
+
+
+def test_a_gap_that_the_exchange_fills_later_is_filled(trader: CommandLine) -> None:
+    tape, holes = playing_now(synthetic_tape(("ETHUSDT",), 40, 0.0, 5)), [5]
+
+    def without_some(rows: list[Any]) -> list[Any]:
+        if holes and len(rows) > 500:
+            del rows[300 : 300 + holes.pop()]
+        return rows
+
+    with serving(tape, {"/fapi/v1/klines": without_some}) as url:
+        first = trader.run("fetch", *SERIES, TRADER_BINANCE_EXCHANGE__BASE_URL=url)
+        again = trader.run("fetch", *SERIES, "--json", TRADER_BINANCE_EXCHANGE__BASE_URL=url)
+    assert (first.code, "5 bars missing" in first.err) == (ExitCode.DATA, True)
+    assert (again.code, again.json["gaps"]) == (0, [])
+
+
+def test_pages_that_stop_early_are_noticed(trader: CommandLine) -> None:
+    calls: list[int] = []
+
+    def second_page_empty(rows: list[Any]) -> list[Any]:
+        calls.append(1)
+        return [] if len(calls) > 1 else rows
+
+    with serving(playing_now(synthetic_tape(("ETHUSDT",), 40, 0.0, 5)), {"/fapi/v1/klines": second_page_empty}) as url:
+        ran = trader.run("fetch", *SERIES, TRADER_BINANCE_EXCHANGE__BASE_URL=url)
+    assert (ran.code, "has closed since" in ran.err) == (ExitCode.DATA, True)
+
+
+def test_another_market_behind_the_same_address_replaces_the_bars(trader: CommandLine) -> None:
+    tapes = [playing_now(synthetic_tape(("ETHUSDT",), 40, 0.0, seed)) for seed in (5, 6)]
+    with serving(tapes[0]) as url:
+        first = trader.run("fetch", *SERIES, "--json", TRADER_BINANCE_EXCHANGE__BASE_URL=url).json
+        port = url.rpartition(":")[2]
+    with serving(tapes[1], port=int(port)) as url:
+        second = trader.run("fetch", *SERIES, "--json", TRADER_BINANCE_EXCHANGE__BASE_URL=url).json
+    assert "stored bars were replaced" in second["notes"][0]
+    assert second["new_bars"] == second["bars"]
+    assert second["digest"] != first["digest"]
+
+
+@pytest.mark.parametrize(
+    ("path", "bend"),
+    [("/fapi/v1/ticker/24hr", lambda b: {**b, "highPrice": "inf"}), ("/fapi/v1/ticker/24hr", lambda b: {**b, "symbol": "BTCUSDT"}),
+     ("/fapi/v1/depth", lambda b: {**b, "bids": [["inf", "1"]]}), ("/fapi/v1/premiumIndex", lambda b: {**b, "markPrice": "NaN"}),
+     ("/fapi/v1/premiumIndex", lambda b: {**b, "markPrice": "-5"}), ("/fapi/v1/openInterest", lambda b: {**b, "openInterest": "-3"}),
+     ("/fapi/v1/fundingRate", lambda b: [{**b[0], "fundingRate": "NaN"}]), ("/fapi/v1/exchangeInfo", lambda b: {**b, "symbols": []})],
+)  # fmt: skip
+def test_numbers_that_cannot_be_true_are_refused_everywhere(trader: CommandLine, path: str, bend: Bend) -> None:
+    with serving(playing_now(synthetic_tape(("ETHUSDT",), 12, 0.0, 5)), {path: bend}) as url:
+        environment = {"TRADER_BINANCE_EXCHANGE__BASE_URL": url, "TRADER_BINANCE_EXCHANGE__MAX_RETRIES": "0"}
+        ran = trader.run("fetch", *SERIES, **environment)
+    assert ran.code in {ExitCode.UNAVAILABLE, ExitCode.DATA}, ran.err
+
+
+def test_a_long_ban_ends_the_command_and_names_the_wait(trader: CommandLine) -> None:
+    def ban(_: Any) -> web.Response:
+        body = {"code": -1003, "msg": "banned"}
+        return web.json_response(body, status=418, headers={"Retry-After": "1000"})
+
+    with serving(playing_now(synthetic_tape(("ETHUSDT",), 12, 0.0, 5)), {"/fapi/v1/klines": ban}) as url:
+        ran = trader.run("fetch", *SERIES, TRADER_BINANCE_EXCHANGE__BASE_URL=url)
+    assert ran.code == ExitCode.UNAVAILABLE
+    assert re.search(r"no request for (9\d\d|1000) s", ran.err), ran.err
+
+
+def test_folders_that_cannot_be_used_are_named(sim: CommandLine) -> None:
+    (sim.folder / "cache").write_text("a file")
+    blocked = sim.run("fetch", *SERIES)
+    assert (blocked.code, "cache" in blocked.err) == (ExitCode.DATA, True)
+    (sim.folder / "cache").unlink()
+    assert sim.run("fetch", *SERIES).code == 0
+    (sim.folder / "cache" / "wavelet").write_text("a file")
+    assert sim.run("features").code == ExitCode.DATA
+    (sim.folder / "cache" / "wavelet").unlink()
+    assert sim.run("features").code == 0
+    (sim.folder / "state" / "trials.sqlite").write_bytes(b"garbage" * 100)
+    garbage = sim.run("train")
+    assert (garbage.code, "trial ledger" in garbage.err) == (ExitCode.DATA, True)
+
+
+def test_a_model_of_other_settings_is_refused(sim: CommandLine) -> None:
+    chain(sim, "fetch", "features", "train")
+    for name, value in (("ANALYST__HORIZON_BARS", "12"), ("FEATURE_ENGINEERING_ORCHESTRATOR__WAVELET_WINDOW", "16")):
+        refused = sim.run("analyze", **{f"TRADER_{name}": value})
+        assert (refused.code, "other label or feature settings" in refused.err) == (ExitCode.DATA, True), refused.err
+
+
+def test_trials_count_whatever_the_tape_or_seed_is_called(tmp_path: Path, eth_tape: Path) -> None:
+    copy = tmp_path / "ETHUSDT-renamed.parquet"
+    copy.write_bytes(eth_tape.read_bytes())
+    counted = []
+    for tape, seed in ((eth_tape, "7"), (copy, "8")):
+        cli = CommandLine(tmp_path, ("--profile", "sim", "--tape", str(tape)))
+        trained = [
+            cli.run(*words, TRADER_SEED=seed) for words in (("fetch", *SERIES), ("features",), ("train", "--json"))
+        ][-1]
+        counted.append(trained.json["claim"]["trials"])
+    assert counted == [3, 6]
+
+
+def test_json_is_one_object_whatever_happens(sim: CommandLine) -> None:
+    for words in (
+        ("fetch", "ETHUSDT", "--limit", "0"),
+        ("fetch",),
+        ("fetch", "../../x"),
+        ("train", "ETHUSDT", "-t", "1H"),
+    ):
+        ran = sim.run(*words, "--json")
+        assert ran.json["exit_code"] == ran.code == 2
+    assert not list(sim.folder.rglob("*.lock"))
+
+
+def test_a_served_venue_says_how_to_reach_it_and_ends_quietly(sim: CommandLine) -> None:
+    server = CommandLine(sim.folder).start("venue", "serve", "--port", "0", "--clock", "x60", "--json")
+    assert server.stdout is not None
+    shown = Ran(0, server.stdout.readline(), "").json
+    assert shown["environment"].endswith("TRADER_BINANCE_EXCHANGE__CLOCK=venue")
+    server.send_signal(signal.SIGINT)
+    out, _ = server.communicate(timeout=30)
+    assert (server.returncode, out) == (130, "")
+
+
+def test_named_commands_carry_the_options_of_the_call(tmp_path: Path, eth_tape: Path) -> None:
+    ran = CommandLine(tmp_path, ("--profile", "sim", f"--tape={eth_tape}")).run("features", *SERIES)
+    assert f"`trader fetch ETHUSDT --timeframe 15m --profile sim --tape {eth_tape}`" in ran.err

@@ -140,3 +140,28 @@ def test_risk_management_cannot_be_off_in_live(key: str) -> None:
 def test_state_may_not_lie_where_everything_may_be_deleted() -> None:
     with pytest.raises(ConfigurationError, match="lies inside cache_dir"):
         as_settings({"state_dir": "cache/state"})
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("TRADER_COSTS__TAKER_FEE_BPS", "inf"), ("TRADER_BINANCE_EXCHANGE__TIMEOUT", "inf"), ("TRADER_ANALYST__MAX_BAR_AGE", "nan"),
+     ("TRADER_BINANCE_EXCHANGE__BASE_URL", "foo"), ("TRADER_BINANCE_EXCHANGE__BASE_URL", "http://u:pw@host"),
+     ("TRADER_SIM__SYMBOLS", "ETHUSDT")],
+)  # fmt: skip
+def test_values_that_make_no_sense_are_refused(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigurationError):
+        load_settings()
+
+
+def test_a_key_written_twice_is_refused_and_a_known_one_elsewhere_is_named(tmp_path: Path) -> None:
+    (tmp_path / "twice.yaml").write_text("seed: 1\nseed: 2\n")
+    with pytest.raises(ConfigurationError, match="'seed' is written twice"):
+        load_settings(config=tmp_path / "twice.yaml")
+    with pytest.raises(ConfigurationError, match=r"'binance_exchange\.api_key'"):
+        as_settings({"api_key": "x"})
+
+
+def test_an_empty_variable_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRADER_SIM__TAPE", "")
+    assert load_settings().sim.tape is None

@@ -70,7 +70,7 @@ def _flip(path: Path) -> None:
 def test_a_damaged_chunk_is_noticed(tmp_path: Path, spoil: Callable[[Path], object]) -> None:
     store = ArtifactStore(tmp_path)
     manifest = published(store)
-    spoil(store.chunk_path(manifest.chunks[0].key))
+    spoil(store.chunk_path(manifest.chunks[0].key, manifest.chunks[0].content))
     with pytest.raises(DataInvalid, match=r"trader fetch ETHUSDT --timeframe 15m"):
         store.read(manifest)
 
@@ -132,8 +132,10 @@ def test_a_planted_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
     cache.close()
     with sqlite3.connect(tmp_path / "cache.db") as db:
         db.execute("UPDATE Cache SET mode = 4, filename = NULL, value = ?", (pickle.dumps(Planted()),))
+    again = BlockCache(tmp_path)
     with pytest.raises(DataInvalid, match="pickle"):
-        BlockCache(tmp_path).get("k")
+        again._cache.get("k")
+    assert again.get("k") is None
     assert not Planted.ran
     with pytest.raises(DataInvalid, match="stores bytes, text and numbers"):
         BlockCache(tmp_path)._cache.set("k", {"not": "plain"})
@@ -163,15 +165,29 @@ def test_saving_a_damaged_bundle_again_mends_it(tmp_path: Path) -> None:
     assert store.load(digest)[0]["side.txt"] == b"tree"
 
 
+def test_a_planted_key_is_refused_too(tmp_path: Path) -> None:
+    cache = BlockCache(tmp_path)
+    cache.put("k", {"a": np.ones(3)})
+    with sqlite3.connect(tmp_path / "cache.db") as db:
+        db.execute("UPDATE Cache SET raw = 0, key = ?", (pickle.dumps(Planted()),))
+    with pytest.raises(DataInvalid, match="pickled key"):
+        list(cache._cache)
+    assert not Planted.ran
+
+
+def test_a_changed_value_is_a_miss(tmp_path: Path) -> None:
+    cache = BlockCache(tmp_path)
+    cache.put("k", {"a": np.ones(3)})
+    cache.put("l", {"a": np.zeros(3)})
+    cache._cache.set("k", cache._cache.get("l"))
+    assert cache.get("k") is None
+    assert cache.get("l") is not None
+
+
 def test_trials_are_counted_once_each_and_by_overlap(tmp_path: Path) -> None:
     ledger = TrialLedger(tmp_path)
-    for digest, symbol, first, last in (
-        ("a", "E", 0, 10),
-        ("a", "E", 0, 10),
-        ("b", "E", 8, 20),
-        ("c", "E", 21, 30),
-        ("d", "B", 0, 10),
-    ):
+    rows = (("a", "E", 0, 10), ("a", "E", 0, 10), ("b", "E", 8, 20), ("c", "E", 21, 30), ("d", "B", 0, 10))
+    for digest, symbol, first, last in rows:
         ledger.record(Trial(digest, "tape", symbol, first, last, 0.1))
     assert [t.digest for t in ledger.overlapping("tape", "E", 5, 12)] == ["a", "b"]
     assert [t.digest for t in TrialLedger(tmp_path).overlapping("tape", "E", 0, 40)] == ["a", "b", "c"]

@@ -133,6 +133,16 @@ def answer(routes: PublicRoutes, path: str, now: int, **query: Any) -> Any:
     return routes.table[path]({k: str(v) for k, v in query.items()}, now)
 
 
+def test_the_first_book_knows_nothing_of_the_first_bar() -> None:
+    bars = rounded(random_bars(10, "1m"))
+    other = bars.with_columns(
+        pl.when(pl.int_range(10) == 0).then(pl.col("volume") * 9).otherwise(pl.col("volume")).alias("volume")
+    )
+    start = int(bars["open_time"].to_physical()[0])
+    ours, theirs = (SymbolMarket(_tape_in_memory(b)).book(start, 5) for b in (bars, other))
+    assert ours == theirs
+
+
 @pytest.fixture
 def routes(tmp_path: Path) -> PublicRoutes:
     rounded(random_bars(3000, "1m", sigma=0.001)).write_parquet(tmp_path / "ETHUSDT-1m.parquet")

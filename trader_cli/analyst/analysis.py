@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _LEVERAGES = (2, 3, 5, 10, 20, 50)
 _SIGMA_UNCERTAINTY = 0.6
+"""Standard deviation of ln σ: how uncertain tomorrow's volatility is (method notes §1.11)."""
 _TOP_FEATURES = 5
 
 

@@ -89,16 +89,19 @@ class Analyst:
             raise UsageError("The analyst is not initialised.", mend="Call `await analyst.initialize()` first.")
         bars = self._input(symbol, timeframe, "bars", "fetch")
         features = self._features(symbol, timeframe, bars)
-        model = self._model(symbol, timeframe) if self.settings.analyst.enable_ml_predictions else None
+        model = self._model(symbol, timeframe, features) if self.settings.analyst.enable_ml_predictions else None
+        model_digest = self.store.found(self._key(symbol, timeframe, "model")) if model else None
         snapshot_digest = self.store.pointed(self._key(symbol, timeframe, "market"))
         snapshot = self.store.get_document(snapshot_digest) if snapshot_digest else None
+        if snapshot is not None and snapshot.get("source") != bars.source:
+            snapshot = None
         now = self._clock.now_ms()
         given = AnalysisInput(
             symbol=symbol, timeframe=timeframe, bars=self._recent(bars, max(limit, LEVEL_BARS)),
             features=self._last_row(features, bars), model=model, snapshot=snapshot,
             bar_age_ms=now - (bars.last_ms or 0) - timeframe.ms,
             book_age_ms=None if snapshot is None else now - int(snapshot["fetched_ms"]),
-            digests={"bars": bars.digest, "features": features.digest, "model": model.key if model else "none",
+            digests={"bars": bars.digest, "features": features.digest, "model": model_digest or "none",
                      "market": snapshot_digest or "none"},
             include_indicators=include_indicators, include_patterns=include_patterns,
         )  # fmt: skip
@@ -117,7 +120,7 @@ class Analyst:
              given.book_age_ms is not None and given.book_age_ms <= options.max_book_age * 1000]
         )  # fmt: skip
         given = replace(given, digests={**given.digests, "analysis_input": name})
-        pointed = self.store.pointed(key)
+        pointed = self.store.found(key)
         known = self.store.get_document(pointed) if pointed else None
         self.last_was_cached = known is not None and known["digests"].get("analysis_input") == name
         if known is not None and self.last_was_cached:
@@ -157,10 +160,11 @@ class Analyst:
     def _features(self, symbol: str, timeframe: Timeframe, bars: Manifest) -> Manifest:
         """The current features, made anew from the stored bars where that is allowed and needed."""
         manifest = self.store.current(self._key(symbol, timeframe, "features"))
-        if manifest is not None and manifest.inputs.get("bars") == bars.digest:
+        orchestrator = FeatureEngineeringOrchestrator(self.settings)
+        wanted = digest_value(orchestrator.spec(timeframe).identity())
+        if manifest is not None and manifest.inputs.get("bars") == bars.digest and manifest.settings == wanted:
             return manifest
         if self.settings.analyst.enable_feature_engineering:
-            orchestrator = FeatureEngineeringOrchestrator(self.settings)
             try:
                 manifest = build_feature_artifact(
                     self.store, bars, self.store.read(bars), timeframe, orchestrator
@@ -172,9 +176,9 @@ class Analyst:
         command = f"Run `trader features {symbol} --timeframe {timeframe}`."
         if manifest is None:
             raise DataMissing(f"There are no features of {symbol} {timeframe}.", mend=command)
-        raise DataStale(f"The features of {symbol} {timeframe} are of older bars than the stored ones.", mend=command)
+        raise DataStale(f"The features of {symbol} {timeframe} are of other bars or other settings.", mend=command)
 
-    def _model(self, symbol: str, timeframe: Timeframe) -> TrainedModel:
+    def _model(self, symbol: str, timeframe: Timeframe, features: Manifest) -> TrainedModel:
         digest = self.store.pointed(self._key(symbol, timeframe, "model"))
         command = f"`trader train {symbol} --timeframe {timeframe}`"
         if digest is None:
@@ -187,6 +191,11 @@ class Analyst:
             raise DataStale(
                 f"The model was trained on {model.source}; this is {self._source}.", mend=f"Run {command} again."
             )
+        options = self.settings.analyst
+        ours = (options.horizon_bars, options.barrier_width, options.volatility_span)
+        theirs = (model.horizon_bars, model.barrier_width, model.volatility_span)
+        if ours != theirs or model.inputs.get("feature_settings") != features.settings:
+            raise DataStale("The model was trained with other label or feature settings.", mend=f"Run {command} again.")
         return model
 
     def _recent(self, bars: Manifest, count: int) -> BarSeries:

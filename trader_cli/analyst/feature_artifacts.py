@@ -6,6 +6,7 @@ A new day of bars makes a new chunk for that day; everything before is found, no
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -75,7 +76,7 @@ def build_feature_artifact(
         progress("features", done, len(blocks))
     made = tuple(chunk for chunk in chunks.values() if chunk is not None)
     manifest = _manifest(bars_manifest, spec, made)
-    _require_complete_row(store, manifest, bars, spec, timeframe)
+    _require_complete_row(store, manifest, bars, spec)
     return BuiltFeatures(manifest, found, len(blocks) - found)
 
 
@@ -84,12 +85,12 @@ def _blocks(bars: pl.DataFrame, spec: FeatureSpec, timeframe: Timeframe) -> list
     times = bars["open_time"].to_physical()
     if times.is_empty():
         raise DataMissing("There are no bars to make features of.", mend="Run `trader fetch` first.")
-    families = spec.identity()
+    families, made_with = spec.identity(), {name: version(name) for name in ("numpy", "PyWavelets", "TA-Lib")}
     blocks = []
     for start, end in blocks_between(int(times[0]), int(times[-1]), storage_block(timeframe)):
         first, stop = times.search_sorted(history_start(spec, start)), times.search_sorted(end)
         if times.search_sorted(start) < stop:
-            key = digest_value([families, digest_frame(bars[first:stop]), start])
+            key = digest_value([families, made_with, digest_frame(bars[first:stop]), start])
             blocks.append(_Block(start, end, key))
     return blocks
 
@@ -140,15 +141,13 @@ def _manifest(bars: Manifest, spec: FeatureSpec, chunks: tuple[Chunk, ...]) -> M
     )
 
 
-def _require_complete_row(
-    store: ArtifactStore, manifest: Manifest, bars: pl.DataFrame, spec: FeatureSpec, timeframe: Timeframe
-) -> None:
+def _require_complete_row(store: ArtifactStore, manifest: Manifest, bars: pl.DataFrame, spec: FeatureSpec) -> None:
     """The last row must reach its anchors; otherwise say how many bars that takes."""
     last = store.read_chunk(manifest.chunks[-1]).tail(1)
     empty = [name for name in last.columns if name not in FEATURE_KEYS and last[name].null_count()]
     if len(empty) < max(1, (len(last.columns) - len(FEATURE_KEYS)) // 2):
         return
-    last_ms = int(bars["open_time"].to_physical()[-1])
+    timeframe, last_ms = spec.timeframe, int(bars["open_time"].to_physical()[-1])
     needed = (last_ms - history_start(spec, last_ms)) // timeframe.ms + 1
     if manifest.gaps:
         raise DataInvalid(
@@ -159,5 +158,6 @@ def _require_complete_row(
     raise DataMissing(
         f"Too few bars: the features of {manifest.symbol} {timeframe} reach back {needed} bars;"
         f" there are {bars.height}.",
-        mend=f"Run `trader fetch {manifest.symbol} --timeframe {timeframe} --limit {needed}`.",
+        mend=f"Run `trader fetch {manifest.symbol} --timeframe {timeframe} --limit {needed}`;"
+        " if the exchange has no earlier ones, use a shorter time frame.",
     )

@@ -8,7 +8,7 @@ import polars as pl
 
 from trader_cli.core.bars import check_bars, with_close_time
 from trader_cli.core.digests import digest_bytes, digest_value
-from trader_cli.core.errors import DataInvalid, DataMissing
+from trader_cli.core.errors import ConfigurationError, DataInvalid, DataMissing, UsageError
 from trader_cli.core.schemas import FUNDING, TIME, TRADES, check_schema
 from trader_cli.core.timeframes import Timeframe
 from trader_cli.features.build import FeatureSpec, build_features, evaluate
@@ -37,7 +37,10 @@ class FeatureEngineeringOrchestrator:
         """The families the settings switch on, for a base time frame."""
         options = self._options
         named = options.higher_timeframes
-        higher = timeframe.higher if named is None else tuple(map(Timeframe.parse, named))
+        try:
+            higher = timeframe.higher if named is None else tuple(map(Timeframe.parse, named))
+        except UsageError as error:
+            raise ConfigurationError(f"higher_timeframes: {error}") from error
         advanced = options.enable_advanced_features
         return FeatureSpec(
             timeframe,
@@ -79,7 +82,11 @@ class FeatureEngineeringOrchestrator:
         cache = self._opened()
         digest = digest_value([family.identity(), digest_bytes(bars.content())])
         known = cache.get(digest)
-        if known is not None and set(known) == set(family.columns):
+        if (
+            known is not None
+            and set(known) == set(family.columns)
+            and all(len(values) == len(bars) for values in known.values())
+        ):
             self.cached_blocks += 1
             return known
         self.evaluated_blocks += 1

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 _BAND = 10e-4
 _DAY_BARS = 96
+_SPREAD_BPS = 8.0
+"""A spread that costs as much as two taker fees is half healthy."""
+_FUNDING_BPS = 10.0
+"""So is funding of ten times the usual basis point per interval."""
 
 
 def market_health(
@@ -80,10 +84,10 @@ def _from_snapshot(snapshot: Mapping[str, Any] | None, per_minute: float) -> dic
     both = bid_notional + ask_notional
     imbalance = abs(bid_notional - ask_notional) / both if both > 0 else 1.0
     return {
-        "spread": _falling((asks[0][0] - bids[0][0]) / mid * 1e4, middle=8.0),
+        "spread": _falling((asks[0][0] - bids[0][0]) / mid * 1e4, middle=_SPREAD_BPS),
         "depth": both / (both + per_minute) if both > 0 else 0.0,
         "imbalance": max(0.0, 1.0 - imbalance**2),
-        "funding": _falling(abs(float(snapshot["premium"]["funding_rate"])) * 1e4, middle=10.0),
+        "funding": _falling(abs(float(snapshot["premium"]["funding_rate"])) * 1e4, middle=_FUNDING_BPS),
     }
 
 

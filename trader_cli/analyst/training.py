@@ -67,7 +67,8 @@ def make_dataset(
         lacking = MIN_ROWS - len(rows) + len(bars)
         raise DataMissing(
             f"Too few bars to train: {len(rows)} complete labelled rows of {len(bars)} bars; {MIN_ROWS} are needed.",
-            mend=f"Fetch more, for example with `--limit {lacking}`, then run `trader features` again.",
+            mend=f"Fetch more (`--limit {lacking}`) and make their features; if the exchange has no more, use a shorter"
+            " time frame.",
         )
     uniqueness = average_uniqueness(rows, labels.end[rows], len(bars))
     cut = (labels.barrier[rows], labels.gain_long[rows], labels.gain_short[rows])

@@ -157,6 +157,7 @@ def book_gains(
     judged = np.flatnonzero(out.judged)
     first, last = int(data.start[judged[0]]) + 1, int(data.end[judged[-1]])
     turned = np.abs(np.diff(exposure, prepend=0.0))
+    turned[last] += np.abs(exposure[last])  # the book is closed at its end
     gains = exposure * bar_returns - turned * costs.per_side - np.abs(exposure) * costs.per_bar
     span = slice(first, last + 1)
     return gains[span], exposure[span], bar_returns[span]

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import signal
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
-from trader_cli.core.errors import ExitCode, Terminated, TraderError
+from trader_cli.core.errors import ExitCode, Finished, Terminated, TraderError
 
 if TYPE_CHECKING:
     from types import FrameType
 
+_CARRIED = frozenset({"--profile", "-p", "--config", "-c", "--tape"})
 _WHOLE = "Everything on disk is whole; run the command again to go on."
 
 
@@ -33,15 +36,19 @@ def _run() -> int:
         from trader_cli.cli.main import app
 
         app(prog_name="trader")
+    except Finished as leaving:
+        return int(leaving.code or 0)
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else ExitCode.DONE
-        return _said(f"Interrupted. {_WHOLE}", code) if code == ExitCode.INTERRUPTED else code
+        return _left(code)
     except TraderError as error:
         return _said(str(error), error.exit_code)
     except KeyboardInterrupt:
         return _said(f"Interrupted. {_WHOLE}", ExitCode.INTERRUPTED)
     except Terminated:
         return _said(f"Terminated. {_WHOLE}", ExitCode.TERMINATED)
+    except OSError as error:
+        return _said(f"Cannot use {error.filename or 'a file'}: {error.strerror or error}.", ExitCode.DATA)
     except Exception as bug:
         import traceback
 
@@ -52,12 +59,34 @@ def _run() -> int:
     return ExitCode.DONE
 
 
+def _with_options(sentence: str) -> str:
+    """Commands named in a sentence get the profile, configuration and tape of this call, so that they can be copied."""
+    given: list[str] = []
+    for number, word in enumerate(sys.argv):
+        name, equals, value = word.partition("=")
+        if name in _CARRIED and (equals or number + 1 < len(sys.argv)):
+            given += [name, shlex.quote(value if equals else sys.argv[number + 1])]
+    carried = " ".join(["", *given])
+    return re.sub(r"`(trader (?:fetch|features|train|analyze|venue)\b[^`]*)`", rf"`\1{carried}`", sentence)
+
+
+def _left(code: int) -> int:
+    """What click left with; it has said on stderr what was wrong with the call."""
+    if code == ExitCode.INTERRUPTED:
+        return _said(f"Interrupted. {_WHOLE}", code)
+    if code == ExitCode.USAGE and "--json" in sys.argv:
+        return _said("The command was called wrongly: see above, or --help.", code)
+    return code
+
+
 def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise Terminated
 
 
 def _said(sentence: str, code: int) -> int:
     """The code, after saying the sentence on stderr, and under --json as one object on stdout."""
+    sentence = _with_options(sentence)
     print(sentence, file=sys.stderr)
     if "--json" in sys.argv:
         import json

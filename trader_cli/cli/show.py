@@ -22,6 +22,15 @@ def stdout() -> Console:
     return Console(highlight=False, soft_wrap=True)
 
 
+def _print(renderable: object) -> None:
+    """Print without the blanks rich pads lines with."""
+    console = stdout()
+    with console.capture() as captured:
+        console.print(renderable)
+    for line in captured.get().rstrip("\n").splitlines():
+        print(line.rstrip())
+
+
 def print_json(body: Mapping[str, Any]) -> None:
     """One object, keys as given."""
     print(json.dumps(body, allow_nan=False, default=str))
@@ -36,9 +45,9 @@ def print_facts(title: str, facts: Mapping[str, Any]) -> None:
     for name, value in facts.items():
         if value is not None:
             table.add_row(Text(f"  {name}", style="dim"), Text(str(value)))
-    console = stdout()
-    console.print(Text(title, style="bold"))
-    console.print(table)
+    _print(Text(title, style="bold"))
+    if table.row_count:
+        _print(table)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -51,7 +60,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         table.add_column(column, style=None, header_style="dim")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    stdout().print(table)
+    _print(table)
 
 
 @contextmanager

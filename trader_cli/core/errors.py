@@ -98,5 +98,9 @@ class ExchangeRejected(TraderError):
         self.code = code
 
 
+class Finished(SystemExit):
+    """A command that ends by a signal has ended as it should, has said so, and leaves with this code."""
+
+
 class Terminated(BaseException):
     """SIGTERM arrived. Not an `Exception`, so that no handler on the way out swallows it."""

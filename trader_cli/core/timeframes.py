@@ -35,7 +35,7 @@ class Timeframe:
     def parse(cls, name: str) -> Timeframe:
         """`"15m"` → a time frame. Raises `UsageError` naming the known ones."""
         if name not in _MINUTES:
-            near = get_close_matches(name, _MINUTES, n=1, cutoff=0.4)
+            near = get_close_matches(name.lower(), _MINUTES, n=1, cutoff=0.4)
             hint = f"Did you mean {near[0]}? " if near else ""
             raise UsageError(f"Unknown time frame {name!r}.", mend=f"{hint}Known: {', '.join(_MINUTES)}.")
         return cls(name, _MINUTES[name] * MINUTE_MS)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from trader_cli.core.bars import check_bars
-from trader_cli.core.errors import DataInvalid, UsageError
+from trader_cli.core.errors import DataInvalid, ExchangeRejected, ExchangeUnavailable, UsageError
 from trader_cli.core.ports import silent
 from trader_cli.core.schemas import BARS, TRADES, check_schema
 from trader_cli.core.timeframes import Timeframe
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from trader_cli.settings import Settings
 
 _PAGE = 1000
+_INVALID_INTERVAL = -1120
 _DEPTHS = (5, 10, 20, 50, 100, 500, 1000)
 _ROUTES = {
     "time": ("fapiPublicGetTime", "/fapi/v1/time"),
@@ -59,6 +60,8 @@ class BinanceExchange:
             await self._connection.open()
             reply = replies.as_mapping(await self._read("exchangeInfo", {}), "exchange information", "symbols")
             self._symbols = replies.parsed("symbols", reply, lambda r: {s["symbol"]: s for s in r["symbols"]})
+            if not self._symbols:
+                raise ExchangeUnavailable("The exchange lists no symbols.", mend="Check binance_exchange.base_url.")
         except BaseException:
             await self.close()
             raise
@@ -97,8 +100,7 @@ class BinanceExchange:
             pages.append(page)
             cursor = int(page["open_time"].to_physical()[-1]) + timeframe.ms
             progress(f"{symbol} {interval}", (cursor - first) // timeframe.ms, expected)
-        frame = pl.concat(pages) if pages else BARS.empty()
-        return check_bars(frame, timeframe, origin=f"{symbol} {interval} from the exchange")
+        return pl.concat(pages) if pages else BARS.empty()
 
     async def _kline_page(self, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int) -> pl.DataFrame:
         limit = min(_PAGE, (end_ms - start_ms) // timeframe.ms + 1)
@@ -106,8 +108,16 @@ class BinanceExchange:
             "symbol": symbol, "interval": timeframe.name, "startTime": start_ms, "endTime": end_ms + timeframe.ms - 1,
             "limit": limit,
         }  # fmt: skip
-        reply = replies.as_list(await self._read("klines", query), "klines")
-        frame: pl.DataFrame = replies.parsed("klines", reply, replies.klines_frame)
+        try:
+            reply = replies.as_list(await self._read("klines", query), "klines")
+        except ExchangeRejected as error:
+            if error.code != _INVALID_INTERVAL:
+                raise
+            raise UsageError(
+                f"The exchange has no {timeframe} bars of {symbol}.", mend="Ask for longer ones."
+            ) from error
+        frame = replies.parsed("klines", reply, replies.klines_frame)
+        check_bars(frame, timeframe, origin=f"{symbol} {timeframe} from the exchange")
         closed = frame.filter(pl.col("close_time").to_physical() < self.server_now_ms())
         if closed.height and int(closed["open_time"].to_physical()[0]) < start_ms:
             raise DataInvalid(f"{symbol} {timeframe} from the exchange begins before the time that was asked for.")
@@ -117,7 +127,7 @@ class BinanceExchange:
         """The last 24 hours: symbol, timestamp (ms), last, open, high, low, volume, quote_volume, change_percent."""
         self._require(symbol)
         reply = replies.as_mapping(await self._read("ticker", {"symbol": symbol}), "a ticker", "lastPrice")
-        return dict(replies.parsed("a ticker", reply, replies.ticker))
+        return dict(replies.parsed("a ticker", reply, lambda r: replies.ticker(r, symbol)))
 
     async def get_order_book(self, symbol: str, limit: int = 10) -> dict[str, Any]:
         """`{symbol, timestamp (ms), bids, asks}`: [price, quantity] levels, best first, `limit` (≤ 1000) a side."""
@@ -153,9 +163,9 @@ class BinanceExchange:
                 reply,
                 lambda r: {
                     "timestamp": int(r["time"]),
-                    "mark_price": float(r["markPrice"]),
-                    "index_price": float(r["indexPrice"]),
-                    "funding_rate": float(r["lastFundingRate"]),
+                    "mark_price": replies.number(r["markPrice"], above=0),
+                    "index_price": replies.number(r["indexPrice"], above=0),
+                    "funding_rate": replies.number(r["lastFundingRate"]),
                     "next_funding_ms": int(r["nextFundingTime"]),
                 },
             )
@@ -167,7 +177,7 @@ class BinanceExchange:
         reply = replies.as_mapping(
             await self._read("openInterest", {"symbol": symbol}), "open interest", "openInterest"
         )
-        return float(replies.parsed("open interest", reply, lambda r: float(r["openInterest"])))
+        return float(replies.parsed("open interest", reply, lambda r: replies.number(r["openInterest"], least=0)))
 
     def symbol_rules(self, symbol: str) -> SymbolRules:
         """The exchange's filters of a symbol."""
@@ -196,7 +206,12 @@ class BinanceExchange:
             raise UsageError("The exchange is not initialised.", mend="Call `await exchange.initialize()` first.")
         if symbol not in self._symbols:
             near = get_close_matches(symbol.upper(), self._symbols, n=3, cutoff=0.5)
-            hint = f"Did you mean {', '.join(near)}?" if near else f"It lists {len(self._symbols)} symbols."
+            some = ", ".join(list(self._symbols)[:5])
+            hint = (
+                f"Did you mean {', '.join(near)}?"
+                if near
+                else f"It lists {some}{' …' if len(self._symbols) > 5 else ''}."
+            )
             raise UsageError(f"The exchange does not list the symbol {symbol!r}.", mend=hint)
 
     async def _read(self, route: str, query: dict[str, Any]) -> Any:

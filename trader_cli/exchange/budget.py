@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from trader_cli.core.errors import RateLimited
 from trader_cli.core.weights import WEIGHT_LIMIT
 
 if TYPE_CHECKING:
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from trader_cli.core.ports import Clock
 
 _MINUTE_MS = 60_000
+_LONGEST_WAIT_MS = 90_000
 
 
 class WeightBudget:
@@ -25,8 +27,11 @@ class WeightBudget:
         self.used = 0
 
     async def spend(self, weight: int) -> None:
-        """Wait until this request fits into the budget, and count it."""
+        """Wait until this request fits into the budget, and count it. Raises `RateLimited` rather than wait long."""
         while (wait_ms := self._wait_ms(weight)) > 0:
+            if wait_ms > _LONGEST_WAIT_MS:
+                wait = wait_ms / 1000
+                raise RateLimited(f"The exchange wants no request for {wait:.0f} s.", retry_after_s=wait, mend="Wait.")
             await self._clock.sleep(wait_ms / 1000)
         self.used += weight
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from trader_cli.core.ports import Clock
     from trader_cli.settings.model import BinanceExchangeSettings
 
+_NO_CLOCK_IS_SO_WRONG_S = 86_400
 UNREADABLE = -1
 """The code of a refusal by HTTP alone: a firewall or a limit, before the matching engine."""
 
@@ -75,7 +76,9 @@ class Connection:
             raise ClockSkewed(
                 f"This machine's clock is {skew_s:.1f} s {side} the exchange's;"
                 f" {self.options.max_clock_skew:g} s are allowed.",
-                mend="Set the clock (for example by NTP) and try again.",
+                mend="Set the clock (for example by NTP) and try again."
+                if skew_s < _NO_CLOCK_IS_SO_WRONG_S
+                else "If this is a trader venue that keeps its own time, set TRADER_BINANCE_EXCHANGE__CLOCK=venue.",
             )
         self._client.options["timeDifference"] = -self.offset_ms
 

@@ -35,9 +35,9 @@ def translate(error: Exception, headers: Mapping[str, str] | None = None) -> Tra
         return ExchangeUnavailable(
             f"The exchange did not answer properly: {text}.", mend="Check the network; try again later."
         )
-    if code is not None or isinstance(error, ccxt.ExchangeError):
+    if code is not None:
         return ExchangeRejected(f"The exchange rejected the request: {text}.", code=code)
-    return ExchangeUnavailable(f"The exchange cannot be used: {text}.")
+    return ExchangeUnavailable(f"The exchange cannot be used: {text}.", mend="Try again later.")
 
 
 def retry_after_s(headers: Mapping[str, str] | None) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -52,6 +53,14 @@ def parsed(what: str, reply: Any, parse: Callable[[Any], T]) -> T:
         ) from None
 
 
+def number(value: Any, *, above: float | None = None, least: float | None = None) -> float:
+    """A finite float, above or at least a bound. Raises `ValueError`."""
+    found = float(value)
+    if not math.isfinite(found) or (above is not None and found <= above) or (least is not None and found < least):
+        raise ValueError(f"out of range: {value!r}")
+    return found
+
+
 def klines_frame(rows: list[list[Any]]) -> pl.DataFrame:
     """A BARS frame (not yet checked) from rows of twelve: times and counts are integers, the rest decimal strings."""
     if not rows:
@@ -73,8 +82,8 @@ def trades_frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
     columns = {
         "time": [int(row["T"]) for row in rows],
         "trade_id": [int(row["a"]) for row in rows],
-        "price": [float(row["p"]) for row in rows],
-        "quantity": [float(row["q"]) for row in rows],
+        "price": [number(row["p"], above=0) for row in rows],
+        "quantity": [number(row["q"], least=0) for row in rows],
         "buyer_is_maker": [bool(row["m"]) for row in rows],
     }
     frame = pl.DataFrame(columns, schema_overrides={"time": pl.Int64, "trade_id": pl.Int64})
@@ -85,8 +94,8 @@ def funding_frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
     """A FUNDING frame, oldest first; the mark price is null where the exchange left it empty."""
     columns = {
         "time": [int(row["fundingTime"]) for row in rows],
-        "funding_rate": [float(row["fundingRate"]) for row in rows],
-        "mark_price": [float(row["markPrice"]) if row.get("markPrice") else None for row in rows],
+        "funding_rate": [number(row["fundingRate"]) for row in rows],
+        "mark_price": [number(row["markPrice"], above=0) if row.get("markPrice") else None for row in rows],
     }
     frame = pl.DataFrame(columns, schema_overrides={"time": pl.Int64, "mark_price": pl.Float64})
     return frame.select(pl.col(name).cast(dtype) for name, dtype in FUNDING.columns.items()).sort("time")
@@ -97,7 +106,7 @@ def order_book(reply: dict[str, Any], symbol: str, depth: int) -> dict[str, Any]
 
     Raises `DataInvalid` for an empty side, a crossed book or numbers that are not positive.
     """
-    sides = {side: [[float(price), float(size)] for price, size in reply[side]] for side in ("bids", "asks")}
+    sides = {side: [[number(price), number(size)] for price, size in reply[side]] for side in ("bids", "asks")}
     bids, asks = sides["bids"], sides["asks"]
     if not bids or not asks:
         raise DataInvalid(f"The order book of {symbol} has an empty side: {len(bids)} bids, {len(asks)} asks.")
@@ -115,9 +124,11 @@ _TICKER = {
 }  # fmt: skip
 
 
-def ticker(reply: dict[str, Any]) -> dict[str, Any]:
+def ticker(reply: dict[str, Any], symbol: str) -> dict[str, Any]:
     """`{symbol, timestamp, last, open, high, low, volume, quote_volume, change_percent}` of the last 24 hours."""
-    values = {ours: float(reply[theirs]) for ours, theirs in _TICKER.items()}
+    if reply["symbol"] != symbol:
+        raise ValueError(f"a ticker of {reply['symbol']!r}")
+    values = {ours: number(reply[theirs]) for ours, theirs in _TICKER.items()}
     if not values["last"] > 0:
-        raise DataInvalid(f"The ticker of {reply['symbol']} has a last price of {values['last']}.")
-    return {"symbol": str(reply["symbol"]), "timestamp": int(reply["closeTime"]), **values}
+        raise DataInvalid(f"The ticker of {symbol} has a last price of {values['last']}.")
+    return {"symbol": symbol, "timestamp": int(reply["closeTime"]), **values}

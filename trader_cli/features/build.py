@@ -43,6 +43,9 @@ class FeatureSpec:
     higher: tuple[Timeframe, ...] = ()
 
     def __post_init__(self) -> None:
+        for names in (self.wavelets, tuple(frame.name for frame in self.higher)):
+            if len(set(names)) < len(names):
+                raise ConfigurationError(f"A feature family is named twice: {', '.join(names)}.")
         for frame in self.higher:
             if frame.ms <= self.timeframe.ms or frame.ms % self.timeframe.ms:
                 raise ConfigurationError(f"A higher frame of {self.timeframe} is a multiple of it; {frame} is not.")

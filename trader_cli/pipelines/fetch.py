@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
-
-import polars as pl
 
 from trader_cli import __version__
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
 from trader_cli.core.anchors import blocks_between, storage_block
 from trader_cli.core.artifacts import ArtifactKey, Manifest
-from trader_cli.core.bars import Gap, check_bars, find_gaps
+from trader_cli.core.bars import Gap, find_gaps, utc_text
 from trader_cli.core.digests import digest_frame, digest_value
-from trader_cli.core.errors import DataInvalid, DataMissing
+from trader_cli.core.errors import DataInvalid, DataMissing, DataStale, UsageError
 from trader_cli.core.ports import silent
 from trader_cli.features.build import history_start
 from trader_cli.pipelines.market import Market, market_source, run_in_market
+from trader_cli.pipelines.series import SeriesReader
 from trader_cli.storage.artifacts import ArtifactStore, span_of
 from trader_cli.storage.files import exclusive
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from trader_cli.core.ports import Progress
     from trader_cli.core.timeframes import Timeframe
     from trader_cli.settings import Settings
@@ -42,6 +44,7 @@ class Fetched:
     new_bars: int
     first_ms: int
     last_ms: int
+    expected_last_ms: int
     gaps: tuple[Gap, ...]
     digest: str
     notes: tuple[str, ...]
@@ -58,12 +61,20 @@ def fetch(
     One process at a time per series; a second one waits. Raises `DataInvalid` for bars that break the rules, and,
     after storing them, for gaps unless `fetch.allow_gaps`.
     """
+    if not re.fullmatch(r"\w{2,40}", symbol):
+        raise UsageError(f"{symbol!r} is not a symbol.", mend="Write it as the exchange does, such as ETHUSDT.")
     store = ArtifactStore(settings.cache_dir)
     source = market_source(settings)
     lock = store.root / "locks" / f"{source}-{symbol}-{timeframe}.lock"
     with exclusive(lock, partial(progress, "waiting for another fetch of this series", 0, 0)):
         fetched = run_in_market(settings, _Fetch(settings, store, symbol, timeframe, limit, next_close, progress))
     store.remember_series(settings.mode, symbol, timeframe.name)
+    if fetched.last_ms < fetched.expected_last_ms:
+        raise DataStale(
+            f"The exchange's last closed {timeframe} bar of {symbol} opened {utc_text(fetched.last_ms)};"
+            f" one that opened {utc_text(fetched.expected_last_ms)} has closed since.",
+            mend="What came was stored. Fetch again; if it stays so, trading has stopped or the tape has ended.",
+        )
     if fetched.gaps and not settings.fetch.allow_gaps:
         raise DataInvalid(
             f"The {timeframe} bars of {symbol} have {len(fetched.gaps)} gap(s); the first: {fetched.gaps[0]}.",
@@ -87,19 +98,20 @@ class _Fetch:
         if self.next_close:
             now = market.exchange.server_now_ms()
             await market.clock.sleep((self.timeframe.floor(now) + self.timeframe.ms + _SETTLE_MS - now) / 1000)
-        stored = self._stored(market.source, notes)
-        bars = await self._complete(market, stored, notes)
+        reader = SeriesReader(market.exchange, self.symbol, self.timeframe, self.progress)
+        latest = reader.latest_ms()
+        start = self._start(latest, notes)
+        update = await reader.update(self._stored(market.source, notes), start)
+        bars = update.bars
         if bars.is_empty():
             raise DataMissing(f"The exchange has no closed {self.timeframe} bars of {self.symbol}.")
         manifest = self._manifest(market.source, bars)
         await self._store_funding(market)
         await self._store_snapshot(market)
         self.store.publish(self._key("bars"), manifest)
-        gaps = find_gaps(bars, self.timeframe)
-        new = bars.height - (0 if stored is None else stored.join(bars, on="open_time", how="semi").height)
         return Fetched(
-            self.symbol, self.timeframe.name, market.source, bars.height, new, manifest.first_ms or 0,
-            manifest.last_ms or 0, gaps, manifest.digest, tuple(notes),
+            self.symbol, self.timeframe.name, market.source, bars.height, update.new_bars, manifest.first_ms or 0,
+            manifest.last_ms or 0, latest, find_gaps(bars, self.timeframe), manifest.digest, (*notes, *update.notes),
         )  # fmt: skip
 
     def _key(self, stage: str) -> ArtifactKey:
@@ -116,31 +128,11 @@ class _Fetch:
             notes.append(f"{error.sentence} Fetched again.")
             return None
 
-    async def _complete(self, market: Market, stored: pl.DataFrame | None, notes: list[str]) -> pl.DataFrame:
-        """The stored bars with what lies before and after them up to now; bars after now (a tape wound back) go."""
-        now = market.exchange.server_now_ms()
-        latest = self.timeframe.floor(now) - self.timeframe.ms
-        start = self._start(latest, notes)
-        get = partial(market.exchange.get_klines, self.symbol, self.timeframe.name, progress=self.progress)
-        stored = None if stored is None else stored.filter(pl.col("open_time").to_physical() <= latest)
-        if stored is None or stored.is_empty():
-            return await get(self._count(start, latest), start_ms=start)
-        first, last = (int(stored["open_time"].to_physical()[i]) for i in (0, -1))
-        pieces = [stored]
-        if start < first:
-            pieces.insert(0, await get(self._count(start, first - self.timeframe.ms), start_ms=start))
-        if last < latest:
-            pieces.append(await get(self._count(last + self.timeframe.ms, latest), start_ms=last + self.timeframe.ms))
-        return check_bars(pl.concat(pieces), self.timeframe, origin=f"{self.symbol} {self.timeframe}")
-
-    def _count(self, first: int, last: int) -> int:
-        return max(1, (last - first) // self.timeframe.ms + 1)
-
     def _start(self, latest: int, notes: list[str]) -> int:
         """Where to begin: as far back as asked, and at least as far as the latest row of features reaches."""
         wanted = self.limit if self.limit is not None else self.settings.fetch.history_bars
         spec = FeatureEngineeringOrchestrator(self.settings).spec(self.timeframe)
-        needed = self._count(history_start(spec, latest), latest)
+        needed = (latest - history_start(spec, latest)) // self.timeframe.ms + 1
         if needed > wanted:
             notes.append(f"{wanted} bars are too few for the features, which reach back {needed}; fetching {needed}.")
         return latest - (max(wanted, needed) - 1) * self.timeframe.ms
@@ -175,6 +167,7 @@ class _Fetch:
         """Ticker, book, premium and open interest, as one document with the time they were asked for."""
         exchange = market.exchange
         body = {
+            "source": market.source,
             "fetched_ms": exchange.server_now_ms(),
             "ticker": await exchange.get_ticker(self.symbol),
             "book": await exchange.get_order_book(self.symbol, _BOOK_LEVELS),

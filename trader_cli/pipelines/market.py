@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from trader_cli.core.errors import DataMissing, ExchangeUnavailable, Terminated
 from trader_cli.storage.state import VenueState, state_root
-from trader_cli.venue.source import file_source, synthetic_source
+from trader_cli.venue.source import file_content, file_source, synthetic_source
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -40,11 +40,22 @@ def market_source(settings: Settings) -> str:
     sim = settings.sim
     if settings.mode == "sim":
         if sim.tape is not None:
-            return file_source(Path(sim.tape), settings.seed)
+            return file_source(Path(sim.tape).expanduser(), settings.seed)
         return synthetic_source(sim.symbols, sim.days, sim.planted_lead, settings.seed)
     if settings.binance_exchange.base_url is not None:
-        return urlsplit(settings.binance_exchange.base_url).netloc.replace(":", "-") or "unnamed-host"
+        url = urlsplit(settings.binance_exchange.base_url)
+        return f"{url.hostname or 'unnamed-host'}-{url.port or url.scheme}"
     return "binance-demo" if settings.binance_exchange.use_testnet else "binance-um"
+
+
+def market_lineage(settings: Settings) -> str:
+    """Whose data trials are counted on: the market's source, but for a tape its content alone."""
+    tape = settings.sim.tape
+    return (
+        file_content(Path(tape).expanduser())
+        if settings.mode == "sim" and tape is not None
+        else market_source(settings)
+    )
 
 
 def sim_tape(settings: Settings) -> Tape:
@@ -54,7 +65,7 @@ def sim_tape(settings: Settings) -> Tape:
 
     sim = settings.sim
     if sim.tape is not None:
-        return load_tape(Path(sim.tape), settings.seed)
+        return load_tape(Path(sim.tape).expanduser(), settings.seed)
     return synthetic_tape(sim.symbols, sim.days, sim.planted_lead, settings.seed)
 
 
@@ -152,6 +163,9 @@ def run_supervised(work: Coroutine[object, object, T], loop_factory: Callable[[]
         def stop() -> None:
             nonlocal terminated
             terminated = True
+            signal.signal(
+                signal.SIGTERM, signal.SIG_IGN
+            )  # once is enough; a second one must not cut the clean-up short
             task.cancel()
 
         loop = asyncio.get_running_loop()

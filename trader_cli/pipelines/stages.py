@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,8 +18,9 @@ from trader_cli.core.digests import digest_value
 from trader_cli.core.errors import DataInvalid, DataStale
 from trader_cli.core.ports import silent
 from trader_cli.core.schemas import check_features
+from trader_cli.core.timeframes import DAY_MS
 from trader_cli.pipelines.fetch import fetch
-from trader_cli.pipelines.market import market_now_ms, market_source
+from trader_cli.pipelines.market import market_lineage, market_now_ms, market_source
 from trader_cli.storage.artifacts import ArtifactStore
 from trader_cli.storage.bundles import BundleStore
 from trader_cli.storage.state import Trial, TrialLedger, state_root
@@ -120,20 +122,27 @@ def train(settings: Settings, symbol: str, timeframe: Timeframe, progress: Progr
     bars = stored_bars(settings, store, symbol, timeframe)
     made = _current_features(settings, store, bars, symbol, timeframe)
     key = _training_key(settings, bars, made)
-    digest = store.pointed(_key(settings, symbol, timeframe, "model"))
+    digest = store.found(_key(settings, symbol, timeframe, "model"))
     cached = digest is not None and _is_model(bundles, digest, key)
     if digest is None or not cached:
         ledger = TrialLedger(state_root(settings))
 
         def count_trials(sharpes: list[float]) -> list[float]:
-            first, last = bars.first_ms or 0, bars.last_ms or 0
+            first, last, lineage = bars.first_ms or 0, bars.last_ms or 0, market_lineage(settings)
+            per_day = math.sqrt(DAY_MS / timeframe.ms)
             for learner, sharpe in enumerate(sharpes):
-                ledger.record(Trial(f"{key}-{learner}", bars.source, symbol, first, last, sharpe))
-            return [trial.sharpe for trial in ledger.overlapping(bars.source, symbol, first, last)]
+                ledger.record(Trial(f"{key}-{learner}", lineage, symbol, first, last, sharpe * per_day))
+            return [trial.daily_sharpe / per_day for trial in ledger.overlapping(lineage, symbol, first, last)]
 
         frame = check_features(store.read(made))
         given = TrainingInput(
-            key, bars.source, symbol, timeframe, store.read(bars), frame, {"bars": bars.digest, "features": made.digest}
+            key,
+            bars.source,
+            symbol,
+            timeframe,
+            store.read(bars),
+            frame,
+            {"bars": bars.digest, "features": made.digest, "feature_settings": made.settings},
         )
         model = fit(given, settings, count_trials, progress)
         digest = bundles.save(model.files(), model.description(f"trader {__version__}"))

@@ -115,7 +115,7 @@ def _file_tree(path: Path) -> Tree:
 
 def _parsed(text: str, origin: str) -> Tree:
     try:
-        tree = yaml.safe_load(text) or {}
+        tree = yaml.load(text, _UniqueKeys) or {}  # noqa: S506
     except yaml.YAMLError as error:
         raise ConfigurationError(f"{origin} is not valid YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(tree, dict):
@@ -124,14 +124,33 @@ def _parsed(text: str, origin: str) -> Tree:
     return tree
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """A safe loader that refuses a key written twice in one mapping."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key) for key, _ in node.value]
+        twice = [key for key in keys if keys.count(key) > 1]
+        if twice:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the key {twice[0]!r} is written twice", node.start_mark
+            )
+        return super().construct_mapping(node, deep)
+
+
+def _nearest(key: str, model: type[BaseModel], prefix: str) -> str:
+    """The known key most like `key`: the same name elsewhere, else the nearest in its section."""
+    elsewhere = [".".join(path) for path in key_paths() if path[-1] == key]
+    here = get_close_matches(key, model.model_fields, n=1, cutoff=0) or [""]
+    return elsewhere[0] if elsewhere else prefix + here[0]
+
+
 def _refuse_unknown(tree: Mapping[Any, Any], model: type[BaseModel], origin: str, prefix: str = "") -> None:
     for key, value in tree.items():
         field = model.model_fields.get(str(key))
         if field is None:
-            near = get_close_matches(str(key), model.model_fields, n=1, cutoff=0) or [""]
             raise ConfigurationError(
                 f"Unknown key {prefix + str(key)!r} in {origin}.",
-                mend=f"The nearest known key is {prefix + near[0]!r}.",
+                mend=f"The nearest known key is {_nearest(str(key), model, prefix)!r}.",
             )
         section = _section(field.annotation)
         if section is None:
@@ -154,7 +173,12 @@ def _environment_tree() -> Tree:
     try:
         return EnvSettingsSource(Settings)()
     except SettingsError as error:
-        raise ConfigurationError(f"Environment: {error}.", mend="Lists are written as JSON.") from None
+        section = str(error).split('"')[1]
+        named = [name for name in os.environ if name.upper().startswith(f"{_PREFIX}{section}".upper())]
+        raise ConfigurationError(
+            f"One of {', '.join(sorted(named))} in the environment cannot be read.",
+            mend="""Lists are written as JSON: TRADER_SIM__SYMBOLS='["ETHUSDT"]'.""",
+        ) from None
 
 
 def _merged(low: Mapping[str, Any], high: Mapping[str, Any]) -> Tree:
@@ -173,7 +197,8 @@ def _validated(tree: Tree) -> Settings:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         shown = "" if key.rsplit(".", 1)[-1] in {"api_key", "api_secret"} else f"; found {first['input']!r}"
-        raise ConfigurationError(f"Setting {key!r}: {first['msg']}{shown}.") from None
+        reason = first["msg"].removeprefix("Value error, ")
+        raise ConfigurationError(f"Setting {key!r}: {reason}{shown}.") from None
     _refuse_unsafe(settings)
     return settings
 

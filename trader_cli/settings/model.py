@@ -6,12 +6,13 @@ The guide's keys keep the guide's names and places. A key's `description` is wha
 from __future__ import annotations
 
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 
@@ -34,6 +35,14 @@ class BinanceExchangeSettings(_Section):
     weight_fraction: Annotated[float, Field(gt=0, le=1)] = Field(
         description="share of the exchange's request weight per minute that may be used"
     )
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_a_url(cls, value: str | None) -> str | None:
+        url = urlsplit(value or "http://unset")
+        if url.scheme not in {"http", "https"} or not url.hostname or url.username is not None:
+            raise ValueError("write it as http(s)://host[:port], without a user")
+        return value
 
 
 class WaveletCacheSettings(_Section):
@@ -125,7 +134,12 @@ class Settings(BaseSettings):
     """The whole configuration. Frozen; built by `load_settings` or `as_settings`."""
 
     model_config = SettingsConfigDict(
-        extra="forbid", frozen=True, env_prefix="TRADER_", env_nested_delimiter="__", env_parse_none_str="null"
+        extra="forbid",
+        frozen=True,
+        env_prefix="TRADER_",
+        env_nested_delimiter="__",
+        env_parse_none_str="null",
+        env_ignore_empty=True,
     )
 
     mode: Literal["paper", "sim", "demo", "live"] = Field(description="which market and whose fills")

@@ -1,6 +1,6 @@
 """The artifact store: immutable content-addressed chunks, manifests that list them, references to the current ones.
 
-    root/chunks/<2>/<key>.parquet     what a chunk was made from names it, so unchanged work is found, not redone
+    root/chunks/<2>/<key>.<content>.parquet   key: what it was made from, so unchanged work is found, not redone
     root/manifests/<digest>.json      the digest of a manifest is its name
     root/refs/<profile>/<symbol>/<timeframe>/<stage>.json
 
@@ -30,42 +30,42 @@ class ArtifactStore:
     """Artifacts under one root folder."""
 
     def __init__(self, root: str | Path) -> None:
-        self.root = Path(root)
+        self.root = Path(root).expanduser()
 
-    def chunk_path(self, key: str) -> Path:
-        """Where the chunk of this key lies, if it exists."""
-        return self.root / "chunks" / key[:2] / f"{key}.parquet"
+    def chunk_path(self, key: str, content: str) -> Path:
+        """Where the chunk of this key and content digest lies."""
+        return self.root / "chunks" / key[:2] / f"{key}.{content}.parquet"
 
     def put_chunk(self, key: str, frame: pl.DataFrame) -> Chunk:
-        """Store a non-empty frame whose first column is a time; replaces a damaged chunk of the same key."""
+        """Store a non-empty frame whose first column is a time; damaged files of the same key go."""
         buffer = io.BytesIO()
         frame.write_parquet(buffer, compression="lz4", statistics=True)
-        content = buffer.getvalue()
-        path = self.chunk_path(key)
-        if not path.exists() or path.read_bytes() != content:
-            write_atomic(path, content, durable=False)
+        written = buffer.getvalue()
+        path = self.chunk_path(key, digest_bytes(written))
+        if _content_of(path) != digest_bytes(written):
+            write_atomic(path, written, durable=False)
+        for other in path.parent.glob(f"{key}.*.parquet"):
+            if other != path:
+                other.unlink(missing_ok=True)
         times = frame.to_series(0).to_physical()
-        return Chunk(key, digest_bytes(content), frame.height, int(times[0]), int(times[-1]))
+        return Chunk(key, digest_bytes(written), frame.height, int(times[0]), int(times[-1]))
 
     def find_chunk(self, key: str) -> Chunk | None:
-        """The chunk of this key if it is there and readable."""
+        """The chunk of this key if there is one whose bytes are those that were written."""
         import polars as pl
 
-        path = self.chunk_path(key)
-        if not path.exists():
-            return None
-        content = path.read_bytes()
-        try:
-            times = pl.read_parquet(io.BytesIO(content), columns=[0]).to_series().to_physical()
-        except (pl.exceptions.PolarsError, OSError):
-            return None
-        return Chunk(key, digest_bytes(content), len(times), int(times[0]), int(times[-1]))
+        for path in sorted((self.root / "chunks" / key[:2]).glob(f"{key}.*.parquet")):
+            content = path.name.split(".")[1]
+            if _content_of(path) == content:
+                times = pl.read_parquet(path, columns=[0]).to_series().to_physical()
+                return Chunk(key, content, len(times), int(times[0]), int(times[-1]))
+        return None
 
     def read_chunk(self, chunk: Chunk) -> pl.DataFrame:
         """The frame of a chunk. Raises `DataInvalid` if the file is missing or not what the manifest says."""
         import polars as pl
 
-        path = self.chunk_path(chunk.key)
+        path = self.chunk_path(chunk.key, chunk.content)
         try:
             content = path.read_bytes()
         except OSError as error:
@@ -91,19 +91,24 @@ class ArtifactStore:
 
     def point(self, key: ArtifactKey, digest: str) -> None:
         """Make the thing of this digest the current one of a key."""
-        if self.pointed(key) != digest:
+        if self.found(key) != digest:
             write_atomic(self._ref_path(key), canonical_json({"digest": digest}))
 
+    def found(self, key: ArtifactKey) -> str | None:
+        """The digest a key points to, or `None` where there is none or it cannot be read."""
+        try:
+            return self.pointed(key)
+        except DataInvalid:
+            return None
+
     def pointed(self, key: ArtifactKey) -> str | None:
-        """The digest a key points to."""
+        """The digest a key points to. Raises `DataInvalid` for a damaged reference."""
         try:
             return str(json.loads(self._ref_path(key).read_bytes())["digest"])
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataInvalid(
-                f"The reference {self._ref_path(key)} is corrupt.", mend=f"Run `trader {key.stage}` again."
-            ) from error
+            raise DataInvalid(f"The reference {self._ref_path(key)} is corrupt.", mend=_again(key.stage)) from error
 
     def current(self, key: ArtifactKey) -> Manifest | None:
         """The current manifest of a key, or `None` where there is none yet."""
@@ -125,13 +130,9 @@ class ArtifactStore:
         try:
             manifest = Manifest.from_dict(json.loads(path.read_bytes()))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataInvalid(
-                f"The manifest {path} is missing or corrupt.", mend=f"Run `trader {stage}` again."
-            ) from error
+            raise DataInvalid(f"The manifest {path} is missing or corrupt.", mend=_again(stage)) from error
         if manifest.digest != digest:
-            raise DataInvalid(
-                f"The manifest {path} was changed after it was written.", mend=f"Run `trader {stage}` again."
-            )
+            raise DataInvalid(f"The manifest {path} was changed after it was written.", mend=_again(stage))
         return manifest
 
     def put_document(self, body: dict[str, Any]) -> str:
@@ -174,10 +175,24 @@ class ArtifactStore:
         return self.root / "refs" / key.profile / key.symbol / key.timeframe / f"{key.stage}.json"
 
 
+_COMMANDS = {"bars": "fetch", "funding": "fetch", "market": "fetch", "model": "train", "analysis": "analyze"}
+
+
+def _again(stage: str) -> str:
+    return f"Run `trader {_COMMANDS.get(stage, stage)}` again."
+
+
+def _content_of(path: Path) -> str | None:
+    """The digest of a file's bytes, or `None` if it cannot be read."""
+    try:
+        return digest_bytes(path.read_bytes())
+    except OSError:
+        return None
+
+
 def command_of(manifest: Manifest) -> str:
     """The command line that makes this artifact."""
-    stage = {"bars": "fetch", "funding": "fetch"}.get(manifest.stage, manifest.stage)
-    return f"{stage} {manifest.symbol} --timeframe {manifest.timeframe}"
+    return f"{_COMMANDS.get(manifest.stage, manifest.stage)} {manifest.symbol} --timeframe {manifest.timeframe}"
 
 
 def span_of(chunks: Iterable[Chunk]) -> tuple[int, int | None, int | None]:

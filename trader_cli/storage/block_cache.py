@@ -6,18 +6,22 @@ diskcache unpickles what it finds on disk (CVE-2025-69872); a `Disk` that never 
 from __future__ import annotations
 
 import io
+import sqlite3
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import diskcache
 import polars as pl
 
-from trader_cli.core.errors import DataInvalid
+from trader_cli.core.digests import digest_bytes
+from trader_cli.core.errors import DataError, DataInvalid
 
 if TYPE_CHECKING:
     import numpy as np
 
 _PLAIN = (bytes, str, int, float)
+_SEAL = 32
 
 
 class PlainDisk(diskcache.Disk):  # type: ignore[misc]
@@ -28,7 +32,7 @@ class PlainDisk(diskcache.Disk):  # type: ignore[misc]
         return super().put(key)
 
     def get(self, key: Any, raw: Any) -> Any:
-        if not raw and not isinstance(key, _PLAIN):
+        if not raw:
             raise DataInvalid("The block cache holds a pickled key.", mend="Delete its folder; it will be made anew.")
         return super().get(key, raw)
 
@@ -48,34 +52,56 @@ def _refuse_objects(value: Any) -> None:
         raise DataInvalid(f"The block cache stores bytes, text and numbers; got {type(value).__name__}.")
 
 
+def _sealed(digest: str, content: bytes) -> bytes:
+    """What a stored value begins with: a digest of its name and content."""
+    return digest_bytes(digest.encode(), content).encode()
+
+
 class BlockCache:
     """Named float arrays by digest, kept in a diskcache folder of its own (mode 0700)."""
 
     def __init__(self, folder: str | Path) -> None:
-        path = Path(folder)
-        path.mkdir(parents=True, exist_ok=True)
-        path.chmod(0o700)
-        self._cache = diskcache.Cache(
-            str(path), disk=PlainDisk, eviction_policy="least-recently-used", size_limit=2**30
-        )
+        path = Path(folder).expanduser()
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            path.chmod(0o700)
+            self._cache = diskcache.Cache(
+                str(path), disk=PlainDisk, eviction_policy="least-recently-used", size_limit=2**30
+            )
+        except (sqlite3.Error, OSError) as error:
+            raise DataError(
+                f"The block cache {path} cannot be used: {error}.", mend="Delete the folder; it will be made anew."
+            ) from error
         self.hits = 0
         self.misses = 0
 
     def get(self, digest: str) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]] | None:
-        """The arrays stored under `digest`, or `None`."""
-        content = self._cache.get(digest)
-        if not isinstance(content, bytes):
+        """The arrays stored under `digest`, or `None` where there are none or they are not what was stored."""
+        content = self._content(digest)
+        if content is None:
             self.misses += 1
             return None
         self.hits += 1
         frame = pl.read_ipc(io.BytesIO(content))
         return {column.name: column.to_numpy() for column in frame.iter_columns()}
 
+    def _content(self, digest: str) -> bytes | None:
+        try:
+            stored = self._cache.get(digest)
+        except (DataInvalid, sqlite3.Error, OSError):
+            return None
+        if not isinstance(stored, bytes) or len(stored) <= _SEAL:
+            return None
+        seal, content = stored[:_SEAL], stored[_SEAL:]
+        return content if seal == _sealed(digest, content) else None
+
     def put(self, digest: str, arrays: dict[str, np.ndarray[Any, np.dtype[np.float64]]]) -> None:
         """Store arrays of equal length; NaN stays NaN."""
         buffer = io.BytesIO()
         pl.DataFrame(arrays).write_ipc(buffer, compression="lz4")
-        self._cache.set(digest, buffer.getvalue())
+        content = buffer.getvalue()
+        with suppress(sqlite3.Error, OSError):  # a cache that cannot be written costs time, not truth
+            self._cache.set(digest, _sealed(digest, content) + content)
 
     def close(self) -> None:
         """Close the cache's database."""

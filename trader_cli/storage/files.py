@@ -41,8 +41,12 @@ def write_atomic(path: Path, content: bytes, *, durable: bool = True) -> None:
 @contextmanager
 def exclusive(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
     """Hold the lock file `path`; calls `waiting` once if another process holds it, then waits for that one to end."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        opened = path.open("a")
+    except OSError as error:
+        raise DataError(f"Cannot use {path}: {error.strerror}.", mend="Check cache_dir.") from error
+    with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

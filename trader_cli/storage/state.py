@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,15 +14,13 @@ from trader_cli.core.errors import DataInvalid
 from trader_cli.storage.files import write_atomic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from trader_cli.settings import Settings
 
 
 def state_root(settings: Settings) -> Path:
     """The configured state directory, else the user's."""
     if settings.state_dir is not None:
-        return Path(settings.state_dir)
+        return Path(settings.state_dir).expanduser()
     from platformdirs import user_state_dir
 
     return Path(user_state_dir("trader"))
@@ -75,54 +74,55 @@ class VenueState:
 
 @dataclass(frozen=True)
 class Trial:
-    """One training run: what it was (`digest`), on which data, and the Sharpe ratio per bar its book came to."""
+    """One learner tried: what it was (`digest`), on whose data, and the Sharpe ratio per day its book came to.
+
+    Per day, so that trials on bars of different length can be compared.
+    """
 
     digest: str
-    source: str
+    lineage: str
     symbol: str
     first_ms: int
     last_ms: int
-    sharpe: float
+    daily_sharpe: float
 
 
 class TrialLedger:
-    """Every trial ever run. A claim counts those on the same market and symbol whose span overlaps its own."""
+    """Every trial ever run. A claim counts those on the same data and symbol whose span overlaps its own."""
 
     def __init__(self, root: Path) -> None:
-        root.mkdir(parents=True, exist_ok=True)
         self._path = root / "trials.sqlite"
-        with self._connected() as db:
-            db.execute("PRAGMA journal_mode=WAL")
-            db.execute(
-                "CREATE TABLE IF NOT EXISTS trials (digest TEXT PRIMARY KEY, source TEXT NOT NULL,"
-                " symbol TEXT NOT NULL, first_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL, sharpe REAL NOT NULL"
-                ") STRICT"
-            )
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            with closing(self._connected()) as db:
+                db.execute("PRAGMA journal_mode=WAL")
+                db.execute(
+                    "CREATE TABLE IF NOT EXISTS trials (digest TEXT PRIMARY KEY, lineage TEXT NOT NULL,"
+                    " symbol TEXT NOT NULL, first_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL,"
+                    " daily_sharpe REAL NOT NULL) STRICT"
+                )
+        except (sqlite3.Error, OSError) as error:
+            raise DataInvalid(
+                f"The trial ledger {self._path} cannot be used: {error}.", mend="Restore it, or move it away."
+            ) from error
 
     def _connected(self) -> sqlite3.Connection:
-        try:
-            return sqlite3.connect(self._path, timeout=30.0, isolation_level=None)
-        except sqlite3.Error as error:
-            raise DataInvalid(f"The trial ledger {self._path} cannot be opened: {error}.") from error
+        return sqlite3.connect(self._path, timeout=30.0, isolation_level=None)
 
     def record(self, trial: Trial) -> None:
         """Add a trial; the same one again counts once."""
-        with self._connected() as db:
+        with closing(self._connected()) as db:
             db.execute(
                 "INSERT OR IGNORE INTO trials VALUES (?, ?, ?, ?, ?, ?)",
-                (trial.digest, trial.source, trial.symbol, trial.first_ms, trial.last_ms, trial.sharpe),
+                (trial.digest, trial.lineage, trial.symbol, trial.first_ms, trial.last_ms, trial.daily_sharpe),
             )
 
-    def overlapping(self, source: str, symbol: str, first_ms: int, last_ms: int) -> list[Trial]:
-        """Trials on this market and symbol whose span meets [first_ms, last_ms]."""
-        return list(self._rows(source, symbol, first_ms, last_ms))
-
-    def _rows(self, source: str, symbol: str, first_ms: int, last_ms: int) -> Iterator[Trial]:
-        with self._connected() as db:
+    def overlapping(self, lineage: str, symbol: str, first_ms: int, last_ms: int) -> list[Trial]:
+        """Trials on these data and this symbol whose span meets [first_ms, last_ms]."""
+        with closing(self._connected()) as db:
             found = db.execute(
-                "SELECT digest, source, symbol, first_ms, last_ms, sharpe FROM trials"
-                " WHERE source = ? AND symbol = ? AND first_ms <= ? AND last_ms >= ? ORDER BY digest",
-                (source, symbol, last_ms, first_ms),
+                "SELECT digest, lineage, symbol, first_ms, last_ms, daily_sharpe FROM trials"
+                " WHERE lineage = ? AND symbol = ? AND first_ms <= ? AND last_ms >= ? ORDER BY digest",
+                (lineage, symbol, last_ms, first_ms),
             )
-            for row in found:
-                yield Trial(*row)
+            return [Trial(*row) for row in found]

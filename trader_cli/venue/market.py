@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 FUNDING_INTERVAL_MS = 8 * HOUR_MS
+_THIN_BOOK = 1000
+"""Steps a minute assumed to trade before the first bar of a tape has closed."""
 _SUMS = ("volume", "quote_volume", "trades", "taker_buy_base", "taker_buy_quote")
 _COLUMNS = ("open", "high", "low", "close", *_SUMS)
 
@@ -206,10 +208,12 @@ class SymbolMarket:
         """
         tape = self.tape
         under_way = self._bar_under_way(now_ms)
-        recent = slice(max(0, under_way - max(1, HOUR_MS // tape.timeframe.ms)), max(1, under_way))
+        recent = slice(max(0, under_way - max(1, HOUR_MS // tape.timeframe.ms)), under_way)
         last, tick = self.last_price(now_ms), tape.tick
-        per_minute = float(tape.volume[recent].mean()) * MINUTE_MS / tape.timeframe.ms
-        spread = max(tick, 0.02 * float((tape.high[recent] - tape.low[recent]).mean()))
+        per_minute, spread = _THIN_BOOK * tape.step, tick
+        if under_way:
+            per_minute = float(tape.volume[recent].mean()) * MINUTE_MS / tape.timeframe.ms
+            spread = max(tick, 0.02 * float((tape.high[recent] - tape.low[recent]).mean()))
         half = max(1, round(spread / (2 * tick)))
         dice = uniforms(tape.seed, np.array([now_ms // 1000], dtype=np.int64), 2 * levels)[0]
         gap = max(1, round(last * 0.5e-4 / tick))

@@ -25,10 +25,14 @@ def tape_files(path: Path) -> list[Path]:
     return [path]
 
 
+def file_content(path: Path) -> str:
+    """A digest of the bytes of the tape at `path`, whatever its files are called."""
+    return digest_value(sorted(digest_bytes(file.read_bytes()) for file in tape_files(path)))
+
+
 def file_source(path: Path, seed: int) -> str:
     """The source name of the tape at `path`: readable, and different for other bytes or another path seed."""
-    contents = [digest_bytes(file.read_bytes()) for file in tape_files(path)]
-    return f"tape-{path.stem}-{digest_value([contents, seed])[:12]}"
+    return f"tape-{path.stem}-{digest_value([file_content(path), seed])[:12]}"
 
 
 def synthetic_source(symbols: tuple[str, ...], days: int, planted_lead: float, seed: int) -> str:

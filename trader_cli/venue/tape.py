@@ -117,7 +117,10 @@ def load_tape(path: Path, seed: int) -> Tape:
     for file in tape_files(path):
         for symbol, frame in _frames(file).items():
             if symbol in symbols:
-                raise DataInvalid(f"The tape {path} holds {symbol} twice, the second time in {file.name}.")
+                raise DataInvalid(
+                    f"The tape {path} holds {symbol} twice, the second time in {file.name}.",
+                    mend="Name one file per symbol.",
+                )
             symbols[symbol] = _symbol_tape(symbol, frame, file, seed)
     return Tape(file_source(path, seed), f"tape {path.name}", symbols)
 

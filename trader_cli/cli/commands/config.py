@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from trader_cli.cli import options as o
-from trader_cli.cli.show import print_json, print_table
+from trader_cli.cli.show import print_json
 
 app = typer.Typer()
 
@@ -19,10 +19,9 @@ def config(profile: o.Profile = None, config: o.Config = None, tape: o.Tape = No
     if json:
         print_json(tree)
         return
-    rows = []
+    print("# every setting in force, and the environment variable that changes it")
     for path in key_paths():
         value = tree
         for part in path:
             value = value[part]
-        rows.append((".".join(path), str(value), environment_name(path)))
-    print_table("settings in force", ("key", "value", "environment"), rows)
+        print(f"{'.'.join(path)}: {'null' if value is None else value}  # {environment_name(path)}")

@@ -34,7 +34,7 @@ def train(
     with progress_bar() as progress:
         done = run(settings, name, parsed, progress)
     if json:
-        print_json(asdict(done))
+        print_json({**asdict(done), "cache_hit": done.cached})
         return
     claim, metrics = done.claim, done.metrics
     print_facts(

@@ -8,6 +8,7 @@ import typer
 
 from trader_cli.cli import options as o
 from trader_cli.cli.show import print_facts, print_json, utc
+from trader_cli.core.errors import ExitCode, Finished, Terminated
 
 app = typer.Typer(no_args_is_help=True, help="Serve a simulated Binance, or wind its time back.")
 
@@ -32,12 +33,20 @@ def serve(
     from trader_cli.pipelines.venue import serve as run
 
     def announce(url: str, label: str, now_ms: int) -> None:
+        follow = "" if clock == "wall" else " TRADER_BINANCE_EXCHANGE__CLOCK=venue"
+        environment = f"TRADER_BINANCE_EXCHANGE__BASE_URL={url}{follow}"
         if json:
-            print_json({"url": url, "market": label, "now_ms": now_ms})
+            print_json({"url": url, "market": label, "now_ms": now_ms, "environment": environment})
         else:
-            print_facts(f"serving on {url}", {"market": label, "time": utc(now_ms), "end": "Ctrl-C"})
+            facts = {"market": label, "time": utc(now_ms), "clients": environment, "keys": "sim-key, sim-secret"}
+            print_facts(f"serving on {url} until Ctrl-C", facts)
 
-    run(o.settings_from(profile, config, tape), port, clock, announce)
+    try:
+        run(o.settings_from(profile, config, tape), port, clock, announce)
+    except KeyboardInterrupt:
+        raise Finished(ExitCode.INTERRUPTED) from None
+    except Terminated:
+        raise Finished(ExitCode.TERMINATED) from None
 
 
 @app.command()
