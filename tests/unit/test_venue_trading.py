@@ -393,3 +393,12 @@ def test_the_account_adds_up() -> None:
     assert [i["incomeType"] for i in do(one, "GET", "/fapi/v1/income", incomeType="COMMISSION")] == [
         "COMMISSION"
     ] * len(one.account.fills)
+
+
+def test_funding_falls_due_at_every_boundary_passed_in_one_step() -> None:
+    one = engine()
+    market(one, "BUY", "0.1")
+    one.advance(START + 25 * HOUR)
+    times = [i.time_ms for i in one.account.income if i.kind == "FUNDING_FEE"]
+    first = (START // (8 * HOUR) + 1) * 8 * HOUR
+    assert times == list(range(first, START + 25 * HOUR + 1, 8 * HOUR))
