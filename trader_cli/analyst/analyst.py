@@ -11,7 +11,6 @@ from trader_cli.analyst.analysis import AnalysisInput, analyse
 from trader_cli.analyst.feature_artifacts import build_feature_artifact
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
 from trader_cli.analyst.model import TrainedModel
-from trader_cli.core.artifacts import ArtifactKey, Manifest
 from trader_cli.core.digests import digest_value
 from trader_cli.core.errors import DataInvalid, DataMissing, DataStale, UsageError
 from trader_cli.core.schemas import FEATURE_KEYS
@@ -19,12 +18,13 @@ from trader_cli.core.timeframes import Timeframe
 from trader_cli.core.types import Abstention, Analysis, Claim, Health, Probabilities, Signal
 from trader_cli.features.series import BarSeries
 from trader_cli.settings import as_settings
-from trader_cli.storage.artifacts import ArtifactStore, command_of
+from trader_cli.storage.artifacts import ArtifactStore, command_of, stage_key
 from trader_cli.storage.bundles import BundleStore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from trader_cli.core.artifacts import ArtifactKey, Manifest
     from trader_cli.core.ports import Clock
     from trader_cli.settings import Settings
 
@@ -148,7 +148,7 @@ class Analyst:
         }
 
     def _key(self, symbol: str, timeframe: Timeframe, stage: str) -> ArtifactKey:
-        return ArtifactKey(self.settings.mode, symbol, timeframe.name, stage)
+        return stage_key(self.settings, symbol, timeframe, stage)
 
     def _input(self, symbol: str, timeframe: Timeframe, stage: str, command: str) -> Manifest:
         manifest = self.store.require(

@@ -18,7 +18,7 @@ from trader_cli.core.ports import silent
 from trader_cli.features.build import history_start
 from trader_cli.pipelines.market import Market, market_source, run_in_market
 from trader_cli.pipelines.series import SeriesReader
-from trader_cli.storage.artifacts import ArtifactStore, span_of
+from trader_cli.storage.artifacts import ArtifactStore, span_of, stage_key
 from trader_cli.storage.files import exclusive
 
 if TYPE_CHECKING:
@@ -75,12 +75,20 @@ def fetch(
             f" one that opened {utc_text(fetched.expected_last_ms)} has closed since.",
             mend="What came was stored. Fetch again; if it stays so, trading has stopped or the tape has ended.",
         )
-    if fetched.gaps and not settings.fetch.allow_gaps:
+    manifest = store.current(stage_key(settings, symbol, timeframe, "bars"))
+    if manifest is not None:
+        refuse_gaps(settings, manifest)
+    return fetched
+
+
+def refuse_gaps(settings: Settings, bars: Manifest) -> None:
+    """Raise `DataInvalid` for stored bars with a gap, unless gaps are allowed."""
+    if bars.gaps and not settings.fetch.allow_gaps:
         raise DataInvalid(
-            f"The {timeframe} bars of {symbol} have {len(fetched.gaps)} gap(s); the first: {fetched.gaps[0]}.",
+            f"The {bars.timeframe} bars of {bars.symbol} have {len(bars.gaps)} gap(s);"
+            f" the first: {Gap(*bars.gaps[0])}.",
             mend="What came was stored. Fetch again, or pass --allow-gaps to go on; features around a gap stay null.",
         )
-    return fetched
 
 
 @dataclass(frozen=True)
@@ -115,7 +123,7 @@ class _Fetch:
         )  # fmt: skip
 
     def _key(self, stage: str) -> ArtifactKey:
-        return ArtifactKey(self.settings.mode, self.symbol, self.timeframe.name, stage)
+        return stage_key(self.settings, self.symbol, self.timeframe, stage)
 
     def _stored(self, source: str, notes: list[str]) -> pl.DataFrame | None:
         """The bars already stored from this source; damaged ones are fetched anew."""

@@ -12,21 +12,20 @@ from trader_cli import __version__
 from trader_cli.analyst.analyst import Analyst, require_source
 from trader_cli.analyst.feature_artifacts import build_feature_artifact
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
-from trader_cli.core.artifacts import ArtifactKey, Manifest
-from trader_cli.core.bars import Gap
 from trader_cli.core.digests import digest_value
 from trader_cli.core.errors import DataInvalid, DataStale
 from trader_cli.core.ports import silent
 from trader_cli.core.schemas import check_features
 from trader_cli.core.timeframes import DAY_MS
-from trader_cli.pipelines.fetch import fetch
+from trader_cli.pipelines.fetch import fetch, refuse_gaps
 from trader_cli.pipelines.market import market_lineage, market_now_ms, market_source
-from trader_cli.storage.artifacts import ArtifactStore
+from trader_cli.storage.artifacts import ArtifactStore, stage_key
 from trader_cli.storage.bundles import BundleStore
 from trader_cli.storage.state import Trial, TrialLedger, state_root
 from trader_cli.venue.clocks import FixedClock
 
 if TYPE_CHECKING:
+    from trader_cli.core.artifacts import Manifest
     from trader_cli.core.ports import Progress
     from trader_cli.core.timeframes import Timeframe
     from trader_cli.core.types import Analysis, Claim
@@ -76,19 +75,11 @@ class Analysed:
     cached: bool
 
 
-def _key(settings: Settings, symbol: str, timeframe: Timeframe, stage: str) -> ArtifactKey:
-    return ArtifactKey(settings.mode, symbol, timeframe.name, stage)
-
-
 def stored_bars(settings: Settings, store: ArtifactStore, symbol: str, timeframe: Timeframe) -> Manifest:
     """The current bars of this market. Raises `DataMissing`, `DataStale`, or `DataInvalid` for gaps not allowed."""
-    manifest = store.require(_key(settings, symbol, timeframe, "bars"), f"fetch {symbol} --timeframe {timeframe}")
+    manifest = store.require(stage_key(settings, symbol, timeframe, "bars"), f"fetch {symbol} --timeframe {timeframe}")
     require_source(manifest, market_source(settings))
-    if manifest.gaps and not settings.fetch.allow_gaps:
-        raise DataInvalid(
-            f"The {timeframe} bars of {symbol} have {len(manifest.gaps)} gap(s); the first: {Gap(*manifest.gaps[0])}.",
-            mend="Fetch again, or pass --allow-gaps to go on; features around a gap stay null.",
-        )
+    refuse_gaps(settings, manifest)
     return manifest
 
 
@@ -102,7 +93,7 @@ def features(settings: Settings, symbol: str, timeframe: Timeframe, progress: Pr
     finally:
         orchestrator.close()
     manifest = built.manifest
-    store.publish(_key(settings, symbol, timeframe, "features"), manifest)
+    store.publish(stage_key(settings, symbol, timeframe, "features"), manifest)
     complete = store.read(manifest).select(pl.sum_horizontal(pl.all().is_null()).eq(0).sum()).item()
     return FeaturesBuilt(
         symbol, timeframe.name, manifest.source, manifest.rows, int(complete), manifest.notes["columns"],
@@ -122,7 +113,7 @@ def train(settings: Settings, symbol: str, timeframe: Timeframe, progress: Progr
     bars = stored_bars(settings, store, symbol, timeframe)
     made = _current_features(settings, store, bars, symbol, timeframe)
     key = _training_key(settings, bars, made)
-    digest = store.found(_key(settings, symbol, timeframe, "model"))
+    digest = store.found(stage_key(settings, symbol, timeframe, "model"))
     cached = digest is not None and _is_model(bundles, digest, key)
     if digest is None or not cached:
         ledger = TrialLedger(state_root(settings))
@@ -146,7 +137,7 @@ def train(settings: Settings, symbol: str, timeframe: Timeframe, progress: Progr
         )
         model = fit(given, settings, count_trials, progress)
         digest = bundles.save(model.files(), model.description(f"trader {__version__}"))
-        store.point(_key(settings, symbol, timeframe, "model"), digest)
+        store.point(stage_key(settings, symbol, timeframe, "model"), digest)
     model = TrainedModel.from_bundle(*bundles.load(digest))
     return Trained(
         symbol, timeframe.name, model.source, model.claim, model.metrics, len(model.features), model.first_ms,
@@ -158,7 +149,7 @@ def _current_features(
     settings: Settings, store: ArtifactStore, bars: Manifest, symbol: str, timeframe: Timeframe
 ) -> Manifest:
     command = f"features {symbol} --timeframe {timeframe}"
-    made = store.require(_key(settings, symbol, timeframe, "features"), command)
+    made = store.require(stage_key(settings, symbol, timeframe, "features"), command)
     if made.inputs.get("bars") != bars.digest:
         raise DataStale(
             f"The features of {symbol} {timeframe} are of other bars than the stored ones.",

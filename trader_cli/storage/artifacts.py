@@ -25,6 +25,14 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from trader_cli.core.timeframes import Timeframe
+    from trader_cli.settings import Settings
+
+
+def stage_key(settings: Settings, symbol: str, timeframe: Timeframe, stage: str) -> ArtifactKey:
+    """The key of a stage's current artifact under these settings."""
+    return ArtifactKey(settings.mode, symbol, timeframe.name, stage)
+
 
 class ArtifactStore:
     """Artifacts under one root folder."""
