@@ -142,10 +142,10 @@ def _manifest(bars: Manifest, spec: FeatureSpec, chunks: tuple[Chunk, ...]) -> M
 
 
 def _require_complete_row(store: ArtifactStore, manifest: Manifest, bars: pl.DataFrame, spec: FeatureSpec) -> None:
-    """The last row must reach its anchors; otherwise say how many bars that takes."""
+    """Nine in ten features of the last row must be known, as training and analysis want; say how many bars it takes."""
     last = store.read_chunk(manifest.chunks[-1]).tail(1)
     empty = [name for name in last.columns if name not in FEATURE_KEYS and last[name].null_count()]
-    if len(empty) < max(1, (len(last.columns) - len(FEATURE_KEYS)) // 2):
+    if len(empty) <= (len(last.columns) - len(FEATURE_KEYS)) // 10:
         return
     timeframe, last_ms = spec.timeframe, int(bars["open_time"].to_physical()[-1])
     needed = (last_ms - history_start(spec, last_ms)) // timeframe.ms + 1
