@@ -148,6 +148,7 @@ BAD_WORDS: dict[str, tuple[tuple[str, ...], int, str]] = {
     "unknown option": (("fetch", "ETHUSDT", "--frob"), 2, "--frob"),
     "zero limit": (("fetch", "ETHUSDT", "--limit", "0"), 2, "limit"),
     "missing tape": (("fetch", "ETHUSDT", "--tape", "absent.parquet"), 4, "does not exist"),
+    "a tape in paper": (("fetch", "ETHUSDT", "--tape", "x.parquet", "--profile", "paper"), 2, "Add --profile sim"),
     "unknown profile": (("fetch", "ETHUSDT", "--profile", "smi"), 3, "Did you mean sim"),
     "missing configuration": (("fetch", "ETHUSDT", "--config", "absent.yaml"), 3, "Cannot read"),
     "bad clock": (("venue", "serve", "--clock", "sundial"), 2, "wall, driven or xN"),

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from trader_cli.core.errors import UsageError
+
 if TYPE_CHECKING:
     from trader_cli.core.timeframes import Timeframe
     from trader_cli.settings import Settings
@@ -35,13 +37,16 @@ AllowGaps = Annotated[bool, typer.Option("--allow-gaps", help="Go on where bars 
 def settings_from(
     profile: str | None, config: Path | None, tape: Path | None = None, overrides: dict[str, Any] | None = None
 ) -> Settings:
-    """The settings of a command called with these options."""
+    """The settings of a command called with these options. Raises `UsageError` for a tape outside of sim."""
     from trader_cli.settings import load_settings
 
     tree = dict(overrides or {})
     if tape is not None:
         tree["sim"] = {"tape": str(tape)}
-    return load_settings(profile, config, tree)
+    settings = load_settings(profile, config, tree)
+    if tape is not None and settings.mode != "sim":
+        raise UsageError(f"--tape is played in the sim profile; this is {settings.mode}.", mend="Add --profile sim.")
+    return settings
 
 
 def gaps_allowed(allow: bool) -> dict[str, Any]:
@@ -51,7 +56,6 @@ def gaps_allowed(allow: bool) -> dict[str, Any]:
 
 def series(settings: Settings, symbol: str | None, timeframe: str | None) -> tuple[str, Timeframe]:
     """The symbol and time frame meant: as given, else those fetched last. Raises `UsageError`."""
-    from trader_cli.core.errors import UsageError
     from trader_cli.core.timeframes import Timeframe
     from trader_cli.storage.artifacts import ArtifactStore
 
