@@ -440,7 +440,10 @@ def test_damaged_references_are_mended_by_their_commands(sim: CommandLine) -> No
     for ref in refs:
         ref.write_bytes(b"")
     early = sim.run("features")
-    assert (early.code, "Run `trader fetch --profile sim` again" in early.err) == (ExitCode.DATA, True), early.err
+    assert (early.code, "Run `trader fetch ETHUSDT --timeframe 15m --profile sim` again" in early.err) == (
+        ExitCode.DATA,
+        True,
+    ), early.err
     for words in (("fetch", *SERIES), ("features",), ("train",), ("analyze",)):
         assert sim.run(*words).code in {0, 8}
     assert [ref.read_bytes() for ref in refs] == whole

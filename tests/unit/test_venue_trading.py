@@ -402,3 +402,91 @@ def test_funding_falls_due_at_every_boundary_passed_in_one_step() -> None:
     times = [i.time_ms for i in one.account.income if i.kind == "FUNDING_FEE"]
     first = (START // (8 * HOUR) + 1) * 8 * HOUR
     assert times == list(range(first, START + 25 * HOUR + 1, 8 * HOUR))
+
+
+@pytest.mark.parametrize(("path", "parameters"), [("order", {"side": "BUY", "type": "MARKET", "quantity": "1" + "0" * 31}),
+                         ("leverage", {"leverage": "²"}), ("order", {"side": "BUY", "type": "MARKET", "quantity": "1e400"})])  # fmt: skip
+def test_absurd_numbers_are_refused_and_a_restart_survives_them(
+    tmp_path: Path, path: str, parameters: dict[str, Any]
+) -> None:
+    one = desk(tmp_path)
+    with pytest.raises(VenueRejection):
+        one.answer(signed("POST", f"/fapi/v1/{path}", START, symbol="ETHUSDT", **parameters), START)
+    one.close()
+    desk(tmp_path).close()
+    with pytest.raises(VenueRejection) as refused:
+        do(engine(), "GET", "/fapi/v1/userTrades", symbol="ETHUSDT", limit="abc")
+    assert refused.value.code == -1100
+
+
+def test_cross_margin_leaves_other_isolated_margins_alone_and_holds_one_position() -> None:
+    one = Engine(MARKETS, Account(Decimal(10_000)), START)
+    do(one, "POST", "/fapi/v1/marginType", symbol="BTCUSDT", marginType="ISOLATED")
+    do(one, "POST", "/fapi/v1/leverage", symbol="BTCUSDT", leverage=2)
+    do(one, "POST", "/fapi/v1/order", symbol="BTCUSDT", side="BUY", type="MARKET", quantity="0.2")
+    isolated = one.account.position("BTCUSDT").isolated
+    market(one, "BUY", "20")
+    one._liquidate(one.account.position("ETHUSDT"))
+    assert one.account.wallet == pytest.approx(isolated, abs=Decimal("0.0000001"))
+    two = Engine(MARKETS, Account(Decimal(100_000)), START)
+    market(two, "BUY", "1")
+    with pytest.raises(VenueRejection, match="one cross-margin position"):
+        do(two, "POST", "/fapi/v1/order", symbol="BTCUSDT", side="BUY", type="MARKET", quantity="0.1")
+
+
+def test_a_triggered_limit_order_needs_its_margin_once() -> None:
+    one = engine()
+    mark = one.mark("ETHUSDT")
+    quantity = (Decimal(30_000) / mark).quantize(Decimal("0.001"))
+    stop(one, "BUY", at(mark, 1.0005), "STOP", quantity=quantity, price=at(mark, 1.02))
+    one.advance(START + 20 * HOUR)
+    (algo,) = one.account.algos.values()
+    assert algo.status == "FINISHED"
+    assert one.account.orders[algo.actual_order_id or 0].status == "FILLED"
+
+
+def test_brackets_bound_a_position_by_its_leverage() -> None:
+    one = engine(balance=10_000_000, leverage=125)
+    with pytest.raises(VenueRejection) as refused:
+        market(one, "BUY", "100")
+    assert refused.value.code == -2027
+    assert market(one, "BUY", "20")["status"] == "FILLED"
+    with pytest.raises(VenueRejection):
+        market(one, "BUY", "20")
+
+
+def test_close_position_stops_end_with_the_position() -> None:
+    one = engine()
+    entry = Decimal(market(one, "BUY", "1")["avgPrice"])
+    stop(one, "SELL", at(entry, 0.9), closePosition="true")
+    market(one, "SELL", "1", reduceOnly="true")
+    assert [a.status for a in one.account.algos.values()] == ["EXPIRED"]
+    market(one, "BUY", "1")
+    stop(one, "SELL", at(entry, 0.9), closePosition="true")
+
+
+def test_funding_falls_due_although_something_fills_in_that_very_millisecond(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = engine()
+    market(one, "BUY", "1")
+    boundary = (START // (8 * HOUR) + 1) * 8 * HOUR
+    seen: list[int] = []
+
+    def moment(upto: int) -> Any:
+        if upto < boundary or seen:
+            return None
+        seen.append(upto)
+        return boundary, "ETHUSDT", one.mark("ETHUSDT"), ZERO
+
+    monkeypatch.setattr(one, "_first_moment", moment)
+    one.advance(boundary)
+    assert [i.time_ms for i in one.account.income if i.kind == "FUNDING_FEE"] == [boundary]
+
+
+def test_margin_of_resting_orders_is_shown() -> None:
+    one = engine()
+    limit(one, "BUY", "1", at(one.mark("ETHUSDT"), 0.97))
+    shown = do(one, "GET", "/fapi/v3/account")
+    assert Decimal(shown["totalOpenOrderInitialMargin"]) > 400
+    assert Decimal(shown["availableBalance"]) + Decimal(shown["totalInitialMargin"]) == Decimal(
+        shown["totalMarginBalance"]
+    )

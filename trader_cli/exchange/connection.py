@@ -126,6 +126,8 @@ class Connection:
         """One command, sent once and never again. Only a refusal the exchange itself signed counts as not executed."""
         try:
             reply = await self._attempt(method, path, parameters)
+        except UsageError:
+            raise  # nothing was sent
         except ExchangeRejected as error:
             if error.code is None:
                 return Unknown(error.sentence)

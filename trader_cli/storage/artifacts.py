@@ -116,12 +116,12 @@ class ArtifactStore:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataInvalid(f"The reference {self._ref_path(key)} is corrupt.", mend=_again(key.stage)) from error
+            raise DataInvalid(f"The reference {self._ref_path(key)} is corrupt.", mend=_again(key)) from error
 
     def current(self, key: ArtifactKey) -> Manifest | None:
         """The current manifest of a key, or `None` where there is none yet."""
         digest = self.pointed(key)
-        return None if digest is None else self._manifest(digest, key.stage)
+        return None if digest is None else self._manifest(digest, key)
 
     def require(self, key: ArtifactKey, command: str) -> Manifest:
         """The current manifest of a key. Raises `DataMissing` naming the command that makes it."""
@@ -133,14 +133,14 @@ class ArtifactStore:
             )
         return manifest
 
-    def _manifest(self, digest: str, stage: str) -> Manifest:
+    def _manifest(self, digest: str, key: ArtifactKey) -> Manifest:
         path = self.root / "manifests" / f"{digest}.json"
         try:
             manifest = Manifest.from_dict(json.loads(path.read_bytes()))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataInvalid(f"The manifest {path} is missing or corrupt.", mend=_again(stage)) from error
+            raise DataInvalid(f"The manifest {path} is missing or corrupt.", mend=_again(key)) from error
         if manifest.digest != digest:
-            raise DataInvalid(f"The manifest {path} was changed after it was written.", mend=_again(stage))
+            raise DataInvalid(f"The manifest {path} was changed after it was written.", mend=_again(key))
         return manifest
 
     def put_document(self, body: dict[str, Any]) -> str:
@@ -186,8 +186,8 @@ class ArtifactStore:
 _COMMANDS = {"bars": "fetch", "funding": "fetch", "market": "fetch", "model": "train", "analysis": "analyze"}
 
 
-def _again(stage: str) -> str:
-    return f"Run `trader {_COMMANDS.get(stage, stage)}` again."
+def _again(key: ArtifactKey) -> str:
+    return f"Run `trader {_COMMANDS.get(key.stage, key.stage)} {key.symbol} --timeframe {key.timeframe}` again."
 
 
 def _content_of(path: Path) -> str | None:

@@ -17,8 +17,10 @@ from trader_cli.venue.margin import (
     MAKER_FEE,
     TAKER_FEE,
     available,
+    backing,
     cents,
     liquidation_price,
+    most_notional,
     unrealized,
 )
 from trader_cli.venue.market import FUNDING_INTERVAL_MS, SymbolMarket
@@ -39,6 +41,7 @@ class Engine:
         self.markets = markets
         self.account = account
         self.now_ms = start_ms
+        self._next_funding_ms = (start_ms // FUNDING_INTERVAL_MS + 1) * FUNDING_INTERVAL_MS
         self._next_id = 1
         self._next_trade = 1
 
@@ -46,17 +49,19 @@ class Engine:
 
     def advance(self, now_ms: int) -> None:
         """Let the market move to `now_ms`: fills, triggers, funding and liquidations happen at their own times."""
-        while self.now_ms < now_ms:
-            boundary = (self.now_ms // FUNDING_INTERVAL_MS + 1) * FUNDING_INTERVAL_MS
-            upto = min(now_ms, boundary)
-            moment = self._first_moment(upto)
+        while True:
+            upto = min(now_ms, self._next_funding_ms)
+            moment = self._first_moment(upto) if self.now_ms < upto else None
             if moment is not None:
                 self.now_ms, symbol, price, quantity = moment
                 self._at_price(symbol, price, quantity)
                 continue
-            self.now_ms = upto
-            if upto == boundary:
-                self._fund(boundary)
+            self.now_ms = max(self.now_ms, upto)
+            if self.now_ms == self._next_funding_ms:
+                self._fund(self.now_ms)
+                self._next_funding_ms += FUNDING_INTERVAL_MS
+            elif self.now_ms >= now_ms:
+                return
 
     def _busy(self) -> set[str]:
         """Symbols on which a price can change something."""
@@ -141,10 +146,11 @@ class Engine:
             self._end(order, "CANCELED")
         side = "SELL" if position.amount > 0 else "BUY"
         quantity, sign = abs(position.amount), 1 if position.amount > 0 else -1
-        stake = max(position.isolated if position.isolated > 0 else self.account.wallet, ZERO)
+        stake = max(backing(self.account, position), ZERO)
         fee = min(cents(quantity * self.mark(position.symbol) * LIQUIDATION_FEE), stake)
         price = position.entry - sign * (stake - fee) / quantity
         order = self._new_order(position.symbol, side, "MARKET", quantity, f"autoclose-{self.now_ms}", reduce_only=True)
+        self.account.orders[order.order_id] = order
         self._fill(order, max(price, ZERO), quantity, maker=False, commission=ZERO)
         self.account.earn(Income("INSURANCE_CLEAR", position.symbol, -fee, self.now_ms))
 
@@ -191,14 +197,25 @@ class Engine:
         return order
 
     def _require_margin(self, order: Order) -> None:
-        """Refuse an order the free balance cannot carry. Only what enlarges the position counts."""
+        """Refuse an order that balance or bracket cannot carry. Only what enlarges the position counts."""
         position = self.account.position(order.symbol)
         reducing = min(abs(position.amount), order.quantity) if position.amount * order.sign < 0 else ZERO
         price = order.price if order.type == "LIMIT" else self.mark(order.symbol)
         notional = (order.quantity - reducing) * price
-        needed = notional / self.account.option(order.symbol).leverage + notional * TAKER_FEE
+        option = self.account.option(order.symbol)
+        if notional > 0:
+            self._require_one_cross_position(order.symbol)
+        if (abs(position.amount) - reducing) * price + notional > most_notional(option.leverage):
+            raise VenueRejection(400, -2027, "Exceeded the maximum allowable position at current leverage.")
+        needed = notional / option.leverage + notional * TAKER_FEE
         if needed > available(self.account, self.marks() | {order.symbol: self.mark(order.symbol)}):
             raise VenueRejection(400, -2019, "Margin is insufficient.")
+
+    def _require_one_cross_position(self, symbol: str) -> None:
+        """Several positions on one cross margin are not simulated, and that is said rather than got wrong."""
+        held = [p.symbol for p in self.account.positions.values() if p.amount != 0 and p.symbol != symbol]
+        if not self.account.option(symbol).isolated and any(not self.account.option(s).isolated for s in held):
+            raise VenueRejection(400, -4000, "trader venue: one cross-margin position at a time; use isolated margin.")
 
     def _offers(self, order: Order) -> list[tuple[Decimal, Decimal]]:
         """Levels of the other side that the order would take now."""
@@ -269,10 +286,13 @@ class Engine:
         return realized
 
     def _expire_reducing(self, symbol: str) -> None:
-        """With the position gone, reduce-only orders have nothing to reduce."""
+        """With the position gone, reduce-only orders have nothing to reduce, nor close-position stops to close."""
         for order in self.account.open_orders(symbol):
             if order.reduce_only:
                 self._end(order, "EXPIRED")
+        for algo in self.account.open_algos(symbol):
+            if algo.close_position:
+                algo.status, algo.update_ms = "EXPIRED", self.now_ms
 
     def _trigger(self, algo: AlgoOrder) -> None:
         """The trigger was reached: an order goes to the engine, or the conditional order expires with nothing to do."""
@@ -293,6 +313,7 @@ class Engine:
             self.place(order)
             algo.status = "FINISHED"
         except VenueRejection:
+            self.account.orders[order.order_id] = order
             self._end(order, "REJECTED")
             algo.status = "REJECTED"
 
@@ -301,7 +322,6 @@ class Engine:
     ) -> Order:
         order = Order(self.next_id(), client_id, symbol, side, kind, quantity, self.now_ms, reduce_only=reduce_only)
         order.update_ms = self.now_ms
-        self.account.orders[order.order_id] = order
         return order
 
     def _end(self, order: Order, status: str) -> None:

@@ -86,10 +86,18 @@ def available(account: Account, marks: dict[str, Decimal]) -> Decimal:
         free -= initial_margin(account, position, mark)
         if not account.option(position.symbol).isolated:
             free += min(unrealized(position, mark), ZERO)
-    for order in account.open_orders():
-        if not order.reduce_only:
-            free -= order.remaining * order.price / account.option(order.symbol).leverage
-    return max(free, ZERO)
+    return max(free - open_order_margin(account), ZERO)
+
+
+def open_order_margin(account: Account) -> Decimal:
+    """Margin that resting orders tie up until they fill."""
+    opening = [order for order in account.open_orders() if not order.reduce_only]
+    return sum((o.remaining * o.price / account.option(o.symbol).leverage for o in opening), ZERO)
+
+
+def most_notional(leverage: int) -> Decimal:
+    """The largest position a leverage allows."""
+    return max(bracket.cap for bracket in BRACKETS if bracket.leverage >= leverage)
 
 
 def unrealized(position: Position, mark: Decimal) -> Decimal:

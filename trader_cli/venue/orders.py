@@ -20,6 +20,8 @@ MIN_NOTIONAL = Decimal(5)
 PRICE_BAND = Decimal("0.05")
 MOST_ALGOS = 100
 MOST_ORDERS = 200
+_HUGE = Decimal(10) ** 12
+_MOST_DIGITS = 24
 
 
 def rejected(code: int, message: str) -> VenueRejection:
@@ -48,7 +50,19 @@ def number(parameters: Parameters, name: str) -> Decimal:
         raise rejected(-1100, f"Illegal characters found in parameter '{name}'.") from None
     if not value.is_finite():
         raise rejected(-1100, f"Illegal characters found in parameter '{name}'.")
+    if abs(value) >= _HUGE or len(value.as_tuple().digits) > _MOST_DIGITS:
+        raise rejected(-1111, "Precision is over the maximum defined for this asset.")
     return value
+
+
+def whole(parameters: Parameters, name: str, default: int) -> int:
+    """A whole number that need not be there."""
+    text = parameters.get(name, "")
+    if not text:
+        return default
+    if not (text.isascii() and text.isdigit()):
+        raise rejected(-1100, f"Illegal characters found in parameter '{name}'.")
+    return int(text)
 
 
 def flag(parameters: Parameters, name: str) -> bool:

@@ -16,9 +16,11 @@ from trader_cli.venue.margin import (
     initial_margin,
     liquidation_price,
     maintenance_margin,
+    most_notional,
+    open_order_margin,
     unrealized,
 )
-from trader_cli.venue.orders import Parameters, flag, missing, new_algo, new_order, rejected, required, symbol_of
+from trader_cli.venue.orders import Parameters, flag, missing, new_algo, new_order, rejected, required, symbol_of, whole
 
 if TYPE_CHECKING:
     from trader_cli.venue.engine import Engine
@@ -47,20 +49,23 @@ def account(engine: Engine, _parameters: Parameters) -> Body:
     initial = sum((initial_margin(books, p, marks[p.symbol]) for p in held), ZERO)
     maintenance = sum((maintenance_margin(p.amount * marks[p.symbol]) for p in held), ZERO)
     isolated = sum((p.isolated for p in held), ZERO)
+    cross = sum((unrealized(p, marks[p.symbol]) for p in held if not books.option(p.symbol).isolated), ZERO)
+    waiting = open_order_margin(books)
     free = available(books, marks)
     asset = {
         "asset": "USDT", "walletBalance": text(books.wallet), "unrealizedProfit": text(profit),
-        "marginBalance": text(books.wallet + profit), "maintMargin": text(maintenance), "initialMargin": text(initial),
-        "positionInitialMargin": text(initial), "openOrderInitialMargin": "0",
-        "crossWalletBalance": text(books.wallet - isolated), "crossUnPnl": text(profit),
+        "marginBalance": text(books.wallet + profit), "maintMargin": text(maintenance),
+        "initialMargin": text(initial + waiting),
+        "positionInitialMargin": text(initial), "openOrderInitialMargin": text(waiting),
+        "crossWalletBalance": text(books.wallet - isolated), "crossUnPnl": text(cross),
         "availableBalance": text(free), "maxWithdrawAmount": text(free), "updateTime": engine.now_ms,
     }  # fmt: skip
     return {
-        "totalInitialMargin": text(initial), "totalMaintMargin": text(maintenance),
+        "totalInitialMargin": text(initial + waiting), "totalMaintMargin": text(maintenance),
         "totalWalletBalance": text(books.wallet), "totalUnrealizedProfit": text(profit),
         "totalMarginBalance": text(books.wallet + profit), "totalPositionInitialMargin": text(initial),
-        "totalOpenOrderInitialMargin": "0", "totalCrossWalletBalance": text(books.wallet - isolated),
-        "totalCrossUnPnl": text(profit), "availableBalance": text(free), "maxWithdrawAmount": text(free),
+        "totalOpenOrderInitialMargin": text(waiting), "totalCrossWalletBalance": text(books.wallet - isolated),
+        "totalCrossUnPnl": text(cross), "availableBalance": text(free), "maxWithdrawAmount": text(free),
         "assets": [asset], "positions": [_position(engine, p) for p in held],
     }  # fmt: skip
 
@@ -107,28 +112,24 @@ def symbol_config(engine: Engine, parameters: Parameters) -> Body:
     options = {symbol: engine.account.option(symbol) for symbol in symbols}
     return [
         {"symbol": symbol, "marginType": "ISOLATED" if o.isolated else "CROSSED", "isAutoAddMargin": False,
-         "leverage": o.leverage, "maxNotionalValue": text(_most_notional(o.leverage))}
+         "leverage": o.leverage, "maxNotionalValue": text(most_notional(o.leverage))}
         for symbol, o in options.items()
     ]  # fmt: skip
 
 
-def _most_notional(leverage: int) -> Decimal:
-    return max(b.cap for b in BRACKETS if b.leverage >= leverage)
-
-
 def set_leverage(engine: Engine, parameters: Parameters) -> Body:
     """POST /fapi/v1/leverage."""
-    symbol, given = symbol_of(engine, parameters), required(parameters, "leverage")
-    if not given.isdigit() or not 1 <= int(given) <= BRACKETS[0].leverage:
-        raise rejected(-4028, f"Leverage {given} is not valid.")
-    leverage, position = int(given), engine.account.position(symbol)
+    symbol, _ = symbol_of(engine, parameters), required(parameters, "leverage")
+    leverage, position = whole(parameters, "leverage", 0), engine.account.position(symbol)
+    if not 1 <= leverage <= BRACKETS[0].leverage:
+        raise rejected(-4028, f"Leverage {leverage} is not valid.")
     option = engine.account.option(symbol)
     if position.amount and option.isolated and leverage < option.leverage:
         raise rejected(-4161, "Leverage reduction is not supported in Isolated Margin Mode with open positions.")
-    if abs(position.amount) * engine.mark(symbol) > _most_notional(leverage):
+    if abs(position.amount) * engine.mark(symbol) > most_notional(leverage):
         raise rejected(-2027, "Exceeded the maximum allowable position at current leverage.")
     option.leverage = leverage
-    return {"leverage": leverage, "maxNotionalValue": text(_most_notional(leverage)), "symbol": symbol}
+    return {"leverage": leverage, "maxNotionalValue": text(most_notional(leverage)), "symbol": symbol}
 
 
 def set_margin_type(engine: Engine, parameters: Parameters) -> Body:
@@ -188,7 +189,7 @@ def user_trades(engine: Engine, parameters: Parameters) -> Body:
     symbol, order_id = symbol_of(engine, parameters), parameters.get("orderId")
     rows = [
         _trade(f) for f in engine.account.fills if f.symbol == symbol and order_id in {None, str(f.order_id)}
-        and f.trade_id >= int(parameters.get("fromId", "0"))
+        and f.trade_id >= whole(parameters, "fromId", 0)
     ]  # fmt: skip
     return _window(rows, parameters)
 
@@ -204,8 +205,8 @@ def _trade(f: Fill) -> dict[str, Any]:
 
 def _window(rows: list[dict[str, Any]], parameters: Parameters) -> list[Any]:
     """Rows between startTime and endTime: the first `limit` with a start, else the last."""
-    start, end = int(parameters.get("startTime", "0")), int(parameters.get("endTime", str(1 << 62)))
-    limit = min(int(parameters.get("limit", str(_PAGE))), 1000)
+    start, end = whole(parameters, "startTime", 0), whole(parameters, "endTime", 1 << 62)
+    limit = min(whole(parameters, "limit", _PAGE), 1000)
     inside = [row for row in rows if start <= row["time"] <= end]
     return inside[:limit] if "startTime" in parameters or "fromId" in parameters else inside[-limit:]
 

@@ -58,7 +58,7 @@ class TradingDesk:
         engine.advance(command.time_ms)
         try:
             COMMANDS[command.method, command.path](engine, command.parameters)
-        except VenueRejection:
+        except (VenueRejection, ArithmeticError, ValueError):
             return  # it was refused then, too
 
     def engine(self, key: ApiKey) -> Engine:
