@@ -19,6 +19,7 @@ from conftest import CommandLine, Ran
 from served import Bend, playing_now, serving
 
 from docs.generate import demo_output, readme_demo
+from trader_cli.analyst.analyst import Analyst
 from trader_cli.core.artifacts import ArtifactKey
 from trader_cli.core.bars import aggregate_bars, with_close_time
 from trader_cli.core.errors import ExitCode
@@ -26,6 +27,7 @@ from trader_cli.core.orders import OrderRequest
 from trader_cli.core.timeframes import Timeframe
 from trader_cli.exchange.binance import BinanceExchange
 from trader_cli.storage.artifacts import ArtifactStore
+from trader_cli.venue.clocks import FixedClock
 from trader_cli.venue.synthetic import synthetic_tape
 
 pytestmark = pytest.mark.slow
@@ -90,6 +92,28 @@ def test_the_built_in_market_ends_at_a_signal(planted: CommandLine) -> None:
     assert "edge" in shown.out
     assert "synthetic" in shown.out
     assert planted.run("status", "--json").json["series"][0]["outcome"] == found.json["signal"]["side"]
+
+
+def test_the_guides_analyst_gives_what_the_command_gave(planted: CommandLine) -> None:
+    """`Analyst(config)`, `initialize`, `execute_analysis`, results and status, with a dict as configuration."""
+    shown = planted.run("analyze", "--json").json
+    config = {"mode": "sim", "cache_dir": str(planted.folder / "cache"), "state_dir": str(planted.folder / "state")}
+    asked = {"symbol": "ETHUSDT", "timeframe": "15m", "limit": 100, "analysis_type": "technical",
+             "include_indicators": True, "include_patterns": True}  # fmt: skip
+
+    async def use(analyst: Analyst) -> dict[str, Any]:
+        assert await analyst.initialize()
+        return await analyst.execute_analysis(asked)
+
+    then = Analyst(config, clock=FixedClock(shown["decision_time_ms"]))
+    result = asyncio.run(use(then))
+    for name in ("signal", "abstention", "probabilities", "claim", "technical", "patterns", "levels"):
+        assert result[name] == shown[name], name
+    assert len(then.get_analysis_results()) == (1 if shown["signal"] else 0)
+    assert then.get_analysis_status()["analyses"] == 1
+    now = Analyst(config)
+    assert asyncio.run(use(now))["abstention"]["code"] == "bars_stale"
+    assert now.get_analysis_results() == []
 
 
 def test_the_same_inputs_and_seed_give_the_same_bytes(

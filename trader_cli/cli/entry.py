@@ -67,7 +67,8 @@ def _with_options(sentence: str) -> str:
         if name in _CARRIED and (equals or number + 1 < len(sys.argv)):
             given += [name, shlex.quote(value if equals else sys.argv[number + 1])]
     carried = " ".join(["", *given])
-    return re.sub(r"`(trader (?:fetch|features|train|analyze|venue)\b[^`]*)`", rf"`\1{carried}`", sentence)
+    named = r"`(trader (?:fetch|features|train|analyze|venue)\b[^`]*)`"
+    return re.sub(named, lambda found: f"`{found.group(1)}{carried}`", sentence)
 
 
 def _left(code: int) -> int:
