@@ -107,3 +107,23 @@ def test_no_module_keeps_state_or_grows_out_of_hand() -> None:
         source = file.read_text()
         assert not any(isinstance(node, ast.Global) for node in ast.walk(ast.parse(source))), file
         assert source.count("\n") <= 400, file
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGINT", 130)])
+def test_a_signal_that_strikes_inside_a_finaliser_is_not_lost(name: str, code: int) -> None:
+    script = f"""
+import os, signal, time
+import trader_cli.cli.main as root
+class Struck:
+    def __del__(self):
+        os.kill(os.getpid(), signal.{name})
+        time.sleep(0.01)
+def app(prog_name):
+    Struck()
+    time.sleep(20)
+root.app = app
+from trader_cli.cli.entry import main
+main()
+"""
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=15)
+    assert (ran.returncode, "Traceback" in ran.stderr) == (code, False), ran.stderr

@@ -21,6 +21,7 @@ _WHOLE = "Everything on disk is whole; run the command again to go on."
 def main() -> NoReturn:
     """Run the command line and leave the process with a documented exit code."""
     signal.signal(signal.SIGTERM, _terminate)
+    sys.unraisablehook = _deliver_again
     code = _run()
     if code == ExitCode.INTERRUPTED:
         # CPython remembers a Ctrl-C that struck inside `exec` (dataclasses use it while modules load) and would end the
@@ -83,6 +84,20 @@ def _left(code: int) -> int:
 def _terminate(_signal: int, _frame: FrameType | None) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise Terminated
+
+
+def _deliver_again(lost: sys.UnraisableHookArgs) -> None:
+    """A signal that struck inside a finaliser was swallowed there: let it strike again in a moment."""
+    kind = lost.exc_type
+    if kind not in {Terminated, KeyboardInterrupt}:
+        sys.__unraisablehook__(lost)
+        return
+
+    def strike(_signal: int, _frame: FrameType | None) -> None:
+        raise kind
+
+    signal.signal(signal.SIGALRM, strike)
+    signal.setitimer(signal.ITIMER_REAL, 0.02)
 
 
 def _said(sentence: str, code: int) -> int:
