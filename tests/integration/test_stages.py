@@ -304,7 +304,7 @@ def test_an_interrupted_stage_leaves_everything_whole(sim: CommandLine, stage: s
     seen = set()
     for _ in range(2):
         process = sim.start(*words)
-        time.sleep(rng.uniform(0.5, 2.0 if stage in {"fetch", "train"} else 1.0))
+        time.sleep(rng.uniform(0.9, 2.4 if stage in {"fetch", "train"} else 1.4))  # Python itself must have begun
         process.send_signal(how)
         _, err = process.communicate(timeout=60)
         seen.add(process.returncode)
