@@ -105,6 +105,14 @@ class Connection:
         """The earliest the exchange's time can be, as far as we know: a bar is closed only if it surely is."""
         return self.clock.now_ms() + self.offset_ms - self.uncertainty_ms
 
+    def require_keys(self) -> None:
+        """Raises `ConfigurationError` where there is no key to sign with."""
+        if not self.options.api_key.get_secret_value() or not self.options.api_secret.get_secret_value():
+            raise ConfigurationError(
+                "This needs an API key and its secret.",
+                mend="Set TRADER_BINANCE_EXCHANGE__API_KEY and TRADER_BINANCE_EXCHANGE__API_SECRET.",
+            )
+
     async def close(self) -> None:
         """End the session. Safe to call twice."""
         client, self._client = self._client, None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from trader_cli.core.errors import ConfigurationError, DataInvalid, ExchangeRejected
+from trader_cli.core.errors import DataInvalid, ExchangeRejected
 from trader_cli.core.orders import NotPlaced, OrderState, Placed, Sent, StopState, Unknown
 from trader_cli.exchange import account_replies as parse
 from trader_cli.exchange import replies
@@ -38,16 +38,8 @@ class PrivateSide:
         self._connection = connection
 
     async def _read(self, method: str, path: str, **query: Any) -> Any:
-        self._require_keys()
+        self._connection.require_keys()
         return await self._connection.read(method, path, query)
-
-    def _require_keys(self) -> None:
-        options = self._connection.options
-        if not options.api_key.get_secret_value() or not options.api_secret.get_secret_value():
-            raise ConfigurationError(
-                "This needs an API key and its secret.",
-                mend="Set TRADER_BINANCE_EXCHANGE__API_KEY and TRADER_BINANCE_EXCHANGE__API_SECRET.",
-            )
 
     async def account(self) -> AccountState:
         """Wallet, available balance and unrealised profit of the quote asset."""
@@ -93,7 +85,7 @@ class PrivateSide:
 
     async def _set(self, method: str, path: str, **parameters: Any) -> None:
         """Change an option. What is unknown is settled by reading back."""
-        self._require_keys()
+        self._connection.require_keys()
         reply = await self._connection.send(method, path, parameters)
         if isinstance(reply, NotPlaced) and reply.code not in _NOTHING_TO_CHANGE:
             raise ExchangeRejected(reply.sentence, code=reply.code)
@@ -151,7 +143,7 @@ class PrivateSide:
     async def _send(
         self, method: str, path: str, body: dict[str, Any], shape: Callable[[dict[str, Any]], Any], client_id: str
     ) -> Sent:
-        self._require_keys()
+        self._connection.require_keys()
         reply = await self._connection.send(method, path, body)
         if isinstance(reply, NotPlaced):
             return Unknown(reply.sentence) if reply.code in _UNCERTAIN else reply
@@ -194,14 +186,14 @@ class PrivateSide:
 
     async def cancel_order(self, symbol: str, client_id: str) -> OrderState | None:
         """Cancel an order; returns what the exchange has afterwards. A cancel that finds nothing proves nothing."""
-        self._require_keys()
+        self._connection.require_keys()
         query = {"symbol": symbol, "origClientOrderId": client_id}
         await self._connection.send("fapiPrivateDeleteOrder", "/fapi/v1/order", query)
         return await self.find_order(symbol, client_id)
 
     async def cancel_stop(self, symbol: str, client_id: str) -> StopState | None:
         """Cancel a stop; returns what the exchange has afterwards."""
-        self._require_keys()
+        self._connection.require_keys()
         query = {"symbol": symbol, "clientAlgoId": client_id}
         await self._connection.send("fapiPrivateDeleteAlgoOrder", "/fapi/v1/algoOrder", query)
         return await self.find_stop(symbol, client_id)

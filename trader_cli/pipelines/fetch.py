@@ -16,10 +16,11 @@ from trader_cli.core.digests import digest_frame, digest_value
 from trader_cli.core.errors import DataInvalid, DataMissing, DataStale, UsageError
 from trader_cli.core.ports import silent
 from trader_cli.features.build import history_start
-from trader_cli.pipelines.market import Market, market_source, run_in_market
+from trader_cli.pipelines.market import Market, run_in_market
 from trader_cli.pipelines.series import SeriesReader
 from trader_cli.storage.artifacts import ArtifactStore, span_of, stage_key
 from trader_cli.storage.files import exclusive
+from trader_cli.storage.markets import market_source
 
 if TYPE_CHECKING:
     import polars as pl

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import urlsplit
+
+from pydantic import SecretStr
 
 from trader_cli.core.errors import DataMissing, ExchangeUnavailable, Terminated
+from trader_cli.storage.markets import account_key, market_source
 from trader_cli.storage.state import VenueState, state_root
-from trader_cli.venue.source import file_content, file_source, synthetic_source
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -33,29 +34,6 @@ class Market:
     exchange: BinanceExchange
     clock: Clock
     source: str
-
-
-def market_source(settings: Settings) -> str:
-    """The name under which this market's artifacts are kept apart from those of other markets."""
-    sim = settings.sim
-    if settings.mode == "sim":
-        if sim.tape is not None:
-            return file_source(Path(sim.tape).expanduser(), settings.seed)
-        return synthetic_source(sim.symbols, sim.days, sim.planted_lead, settings.seed)
-    if settings.binance_exchange.base_url is not None:
-        url = urlsplit(settings.binance_exchange.base_url)
-        return f"{url.hostname or 'unnamed-host'}-{url.port or url.scheme}"
-    return "binance-demo" if settings.binance_exchange.use_testnet else "binance-um"
-
-
-def market_lineage(settings: Settings) -> str:
-    """Whose data trials are counted on: the market's source, but for a tape its content alone."""
-    tape = settings.sim.tape
-    return (
-        file_content(Path(tape).expanduser())
-        if settings.mode == "sim" and tape is not None
-        else market_source(settings)
-    )
 
 
 def sim_tape(settings: Settings) -> Tape:
@@ -101,11 +79,14 @@ async def _with_exchange(settings: Settings, work: Callable[[Market], Awaitable[
 
 async def _with_venue(settings: Settings, tape: Tape, clock: VirtualClock, work: Callable[[Market], Awaitable[T]]) -> T:
     from trader_cli.venue.server import VenueServer
+    from trader_cli.venue.signing import KEYS
 
     folder = VenueState(state_root(settings)).accounts(tape.source, "virtual")
     balance = Decimal(str(settings.sim.balance))
     async with VenueServer(tape, clock, balance=balance, folder=folder) as venue:
-        options = settings.binance_exchange.model_copy(update={"base_url": venue.url})
+        key = KEYS[account_key(settings)]
+        keys = {"api_key": SecretStr(key.key), "api_secret": SecretStr(key.secret)}
+        options = settings.binance_exchange.model_copy(update={"base_url": venue.url, **keys})
         inside = settings.model_copy(update={"binance_exchange": options})
         async with connected(inside, clock) as exchange:
             return await work(Market(exchange, clock, tape.source))

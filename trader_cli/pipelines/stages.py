@@ -18,9 +18,10 @@ from trader_cli.core.ports import silent
 from trader_cli.core.schemas import check_features
 from trader_cli.core.timeframes import DAY_MS
 from trader_cli.pipelines.fetch import fetch, refuse_gaps
-from trader_cli.pipelines.market import market_lineage, market_now_ms, market_source
+from trader_cli.pipelines.market import market_now_ms
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
 from trader_cli.storage.bundles import BundleStore
+from trader_cli.storage.markets import market_lineage, market_source
 from trader_cli.storage.state import Trial, TrialLedger, state_root
 from trader_cli.venue.clocks import FixedClock
 

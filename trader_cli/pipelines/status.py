@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.errors import DataError
 from trader_cli.core.timeframes import Timeframe
-from trader_cli.pipelines.market import market_now_ms, market_source
+from trader_cli.pipelines.market import market_now_ms
 from trader_cli.storage.artifacts import ArtifactStore
 from trader_cli.storage.bundles import BundleStore
+from trader_cli.storage.markets import market_source
 
 if TYPE_CHECKING:
     from trader_cli.core.artifacts import ArtifactKey

@@ -8,7 +8,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.errors import ConfigurationError, DataStale, UsageError
-from trader_cli.pipelines.market import market_source, run_supervised, sim_tape
+from trader_cli.pipelines.market import run_supervised, sim_tape
+from trader_cli.storage.markets import market_source
 from trader_cli.storage.state import VenueState, state_root
 from trader_cli.venue.clocks import DrivenClock, WallClock
 from trader_cli.venue.journal import last_command_ms

@@ -1,0 +1,59 @@
+"""Which market and which account the settings mean: the names under which artifacts and ledgers are kept apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from trader_cli.core.digests import digest_value
+from trader_cli.storage.state import state_root
+from trader_cli.venue.signing import KEYS
+from trader_cli.venue.source import file_content, file_source, synthetic_source
+
+if TYPE_CHECKING:
+    from trader_cli.settings import Settings
+
+_SIM_KEY = "sim-key"
+
+
+def market_source(settings: Settings) -> str:
+    """The name under which this market's artifacts are kept apart from those of other markets."""
+    sim = settings.sim
+    if settings.mode == "sim":
+        if sim.tape is not None:
+            return file_source(Path(sim.tape).expanduser(), settings.seed)
+        return synthetic_source(sim.symbols, sim.days, sim.planted_lead, settings.seed)
+    if settings.binance_exchange.base_url is not None:
+        url = urlsplit(settings.binance_exchange.base_url)
+        return f"{url.hostname or 'unnamed-host'}-{url.port or url.scheme}"
+    return "binance-demo" if settings.binance_exchange.use_testnet else "binance-um"
+
+
+def market_lineage(settings: Settings) -> str:
+    """Whose data trials are counted on: the market's source, but for a tape its content alone."""
+    tape = settings.sim.tape
+    return (
+        file_content(Path(tape).expanduser())
+        if settings.mode == "sim" and tape is not None
+        else market_source(settings)
+    )
+
+
+def account_key(settings: Settings) -> str:
+    """The API key that trades: in sim one of the simulated exchange's, whatever else is set; none in paper."""
+    if settings.mode == "paper":
+        return "paper"
+    given = settings.binance_exchange.api_key.get_secret_value()
+    return given if settings.mode != "sim" or given in KEYS else _SIM_KEY
+
+
+def account_fingerprint(settings: Settings) -> str:
+    """Names the account without giving its key away: a digest of the key and the market."""
+    return digest_value(["account", market_source(settings), account_key(settings)])[:12]
+
+
+def ledger_path(settings: Settings) -> Path:
+    """Where the ledger of this market, account and mode lies."""
+    name = f"{account_fingerprint(settings)}-{settings.mode}.sqlite"
+    return state_root(settings) / "ledgers" / market_source(settings) / name
