@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trader_cli.analyst.analysis import AnalysisInput, analyse
-from trader_cli.analyst.analyst import analysis_from_dict
 from trader_cli.analyst.boosting import Rows, fit_calibrated
 from trader_cli.analyst.calibration import apply_classes, apply_platt, fit_classes, fit_platt
 from trader_cli.analyst.claim import make_claim
@@ -32,7 +31,7 @@ from trader_cli.analyst.statistics import (
 from trader_cli.analyst.technical import candlestick_patterns, support_and_resistance
 from trader_cli.analyst.walk_forward import Dataset, book_gains, walk_forward
 from trader_cli.core.timeframes import Timeframe
-from trader_cli.core.types import Abstention, Claim, Signal
+from trader_cli.core.types import Abstention, Analysis, Claim, Signal
 from trader_cli.features.series import BarSeries
 from trader_cli.settings import as_settings
 
@@ -345,7 +344,7 @@ def test_a_clear_case_is_a_signal_and_its_mirror_the_other_side() -> None:
     assert long.probabilities
     assert long.probabilities.up + long.probabilities.down + long.probabilities.flat == pytest.approx(1)
     assert max(long.explanation, key=lambda name: abs(long.explanation[name])) == "a"
-    assert analysis_from_dict(long.as_dict()) == long
+    assert Analysis.from_dict(long.as_dict()) == long
 
 
 ABSTENTIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from trader_cli.core.errors import DataError, DataInvalid
 from trader_cli.core.orders import TradeState
-from trader_cli.storage.ledger import Intent, Ledger
+from trader_cli.storage.ledger import Ledger
+from trader_cli.storage.ledger_rows import Intent
 from trader_cli.venue.books import Account, Order
 from trader_cli.venue.engine import Engine
 
@@ -110,7 +111,7 @@ def test_a_full_disk_stops_before_anything_is_sent(tmp_path: Path) -> None:
     with Ledger.opened(tmp_path / "l.sqlite") as ledger:
         pages = ledger._db.execute("PRAGMA page_count").fetchone()[0]
         ledger._db.execute(f"PRAGMA max_page_count = {pages}")
-        with pytest.raises(DataError, match="Nothing was sent"):
+        with pytest.raises(DataError, match="cannot be written"):
             for number in range(10_000):
                 ledger.intend(intent(f"id-{number}"))
 

@@ -15,6 +15,7 @@ from trader_cli.analyst.technical import candlestick_patterns, support_and_resis
 from trader_cli.analyst.walk_forward import meta_features
 from trader_cli.core.errors import DataInvalid
 from trader_cli.core.liquidation import liquidation_price, touch_probability
+from trader_cli.core.sizing import SIGMA_UNCERTAINTY
 from trader_cli.core.types import Abstention, Analysis, Health, Probabilities, Side, Signal
 
 if TYPE_CHECKING:
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 _LEVERAGES = (2, 3, 5, 10, 20, 50)
-_SIGMA_UNCERTAINTY = 0.6
-"""Standard deviation of ln σ: how uncertain tomorrow's volatility is (method notes §1.11)."""
 _TOP_FEATURES = 5
 
 
@@ -125,7 +124,7 @@ def _decide(given: AnalysisInput, settings: Settings, view: Analysis) -> Analysi
     side: Side = "long" if choice.side[0] > 0 else "short"
     return replace(
         view,
-        outcome=_outcome(given, model, choice, p, p_act, barrier),
+        outcome=_outcome(given, model, choice, p, p_act, barrier, allow_unproven=settings.analyst.allow_unproven),
         probabilities=Probabilities(up=float(p[0, UP]), down=float(p[0, DOWN]), flat=float(p[0, FLAT])),
         liquidation_probability=_liquidation(given, settings, side),
         explanation=_explanation(model, x, UP if side == "long" else DOWN),
@@ -150,18 +149,14 @@ def _barrier(given: AnalysisInput, model: TrainedModel) -> Floats:
 
 
 def _outcome(
-    given: AnalysisInput, model: TrainedModel, choice: Choice, p: Floats, p_act: Floats | None, barrier: Floats
-) -> Signal | Abstention:
+    given: AnalysisInput, model: TrainedModel, choice: Choice, p: Floats, p_act: Floats | None, barrier: Floats,
+    *, allow_unproven: bool,
+) -> Signal | Abstention:  # fmt: skip
     value_bps, break_even = float(choice.expected_value[0]) * 1e4, float(choice.break_even[0])
-    if not model.claim.edge:
-        return Abstention("no_edge", f"The model claims no edge: {model.claim.reason}.")
-    if not value_bps > 0:
-        return Abstention("no_expected_value", f"The better side is worth {value_bps:.1f} bps after costs.")
-    if not acts(choice, p_act)[0]:
-        shown = 0.0 if p_act is None else float(p_act[0])
-        return Abstention(
-            "meta_veto", f"The meta-label model gives this trade {shown:.3f}; break-even is {break_even:.3f}."
-        )
+    unproven = allow_unproven and not model.claim.edge
+    veto = None if unproven else _veto_on_opinion(model, choice, p_act)
+    if veto is not None:
+        return veto
     long = bool(choice.side[0] > 0)
     close, distance = float(given.bars.close[-1]), float(barrier[0])
     above, below = close * float(np.exp(distance)), close * float(np.exp(-distance))
@@ -173,7 +168,23 @@ def _outcome(
         take_profit_price=above if long else below,
         stop_price=below if long else above,
         horizon_bars=model.horizon_bars,
+        unproven=unproven,
     )
+
+
+def _veto_on_opinion(model: TrainedModel, choice: Choice, p_act: Floats | None) -> Abstention | None:
+    """Reasons to abstain once the model has spoken."""
+    value_bps, break_even = float(choice.expected_value[0]) * 1e4, float(choice.break_even[0])
+    if not model.claim.edge:
+        return Abstention("no_edge", f"The model claims no edge: {model.claim.reason}.")
+    if not value_bps > 0:
+        return Abstention("no_expected_value", f"The better side is worth {value_bps:.1f} bps after costs.")
+    if not acts(choice, p_act)[0]:
+        shown = 0.0 if p_act is None else float(p_act[0])
+        return Abstention(
+            "meta_veto", f"The meta-label model gives this trade {shown:.3f}; break-even is {break_even:.3f}."
+        )
+    return None
 
 
 def _health(given: AnalysisInput, settings: Settings) -> Health:
@@ -201,7 +212,7 @@ def _liquidation(given: AnalysisInput, settings: Settings, side: Side) -> dict[s
     if not np.isfinite(sigma):
         return None
     levels = {n: liquidation_price(close, n, side, options.maintenance_margin_rate) for n in _LEVERAGES}
-    return {f"{n}x": touch_probability(close, level, sigma, _SIGMA_UNCERTAINTY) for n, level in levels.items()}
+    return {f"{n}x": touch_probability(close, level, sigma, SIGMA_UNCERTAINTY) for n, level in levels.items()}
 
 
 def _explanation(model: TrainedModel, x: Floats, kind: int) -> dict[str, float]:

@@ -15,7 +15,7 @@ from trader_cli.core.digests import digest_value
 from trader_cli.core.errors import DataInvalid, DataMissing, DataStale, UsageError
 from trader_cli.core.schemas import FEATURE_KEYS
 from trader_cli.core.timeframes import Timeframe
-from trader_cli.core.types import Abstention, Analysis, Claim, Health, Probabilities, Signal
+from trader_cli.core.types import Abstention, Analysis
 from trader_cli.features.series import BarSeries
 from trader_cli.settings import as_settings
 from trader_cli.storage.artifacts import ArtifactStore, command_of, stage_key
@@ -124,7 +124,7 @@ class Analyst:
         known = self.store.get_document(pointed) if pointed else None
         self.last_was_cached = known is not None and known["digests"].get("analysis_input") == name
         if known is not None and self.last_was_cached:
-            return analysis_from_dict(known)
+            return Analysis.from_dict(known)
         analysis = analyse(given, self.settings)
         self.store.point(key, self.store.put_document(analysis.as_dict()))
         return analysis
@@ -224,13 +224,3 @@ def require_source(manifest: Manifest, source: str | None) -> None:
             f" the settings name {source}.",
             mend=f"Give the --tape and profile they were fetched with, or run `trader {command_of(manifest)}`.",
         )
-
-
-def analysis_from_dict(body: Mapping[str, Any]) -> Analysis:
-    """The inverse of `Analysis.as_dict`."""
-    fields = dict(body)
-    signal, abstention = fields.pop("signal"), fields.pop("abstention")
-    fields["outcome"] = Signal(**signal) if signal is not None else Abstention(**abstention)
-    for name, kind in (("probabilities", Probabilities), ("claim", Claim), ("health", Health)):
-        fields[name] = kind(**fields[name]) if fields[name] is not None else None
-    return Analysis(**fields)

@@ -105,6 +105,18 @@ class TradeState:
 
 
 @dataclass(frozen=True)
+class IncomeState:
+    """A change of the wallet: funding, a fee, a realised profit, a transfer …"""
+
+    income_id: str
+    kind: str
+    symbol: str
+    amount: Decimal
+    asset: str
+    time_ms: int
+
+
+@dataclass(frozen=True)
 class PositionState:
     """A position: signed amount, entry, mark and liquidation price (None where there is none)."""
 

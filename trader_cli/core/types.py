@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Side = Literal["long", "short"]
 
@@ -39,7 +42,10 @@ class Claim:
 
 @dataclass(frozen=True)
 class Signal:
-    """A side worth taking now. Returns and costs are fractions of notional in basis points."""
+    """A side worth taking now. Returns and costs are fractions of notional in basis points.
+
+    `unproven` marks the better side of a model without an edge, asked for to watch the flow.
+    """
 
     side: Side
     probability_act: float
@@ -48,6 +54,7 @@ class Signal:
     take_profit_price: float
     stop_price: float
     horizon_bars: int
+    unproven: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,3 +110,13 @@ class Analysis:
         body["signal"] = outcome if self.signal else None
         body["abstention"] = None if self.signal else outcome
         return body
+
+    @classmethod
+    def from_dict(cls, body: Mapping[str, Any]) -> Analysis:
+        """The inverse of `as_dict`."""
+        given = dict(body)
+        signal, abstention = given.pop("signal"), given.pop("abstention")
+        given["outcome"] = Signal(**signal) if signal is not None else Abstention(**abstention)
+        for name, kind in (("probabilities", Probabilities), ("claim", Claim), ("health", Health)):
+            given[name] = kind(**given[name]) if given[name] is not None else None
+        return cls(**given)

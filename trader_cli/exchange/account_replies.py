@@ -7,6 +7,7 @@ from typing import Any
 
 from trader_cli.core.orders import (
     AccountState,
+    IncomeState,
     KeyRights,
     LeverageBracket,
     OrderState,
@@ -62,6 +63,15 @@ def trade_state(body: dict[str, Any]) -> TradeState:
         price=decimal(body["price"]), quantity=decimal(body["qty"]), commission=decimal(body["commission"]),
         commission_asset=str(body["commissionAsset"]), realized_profit=decimal(body["realizedPnl"]),
         maker=truth(body["maker"]), time_ms=int(body["time"]),
+    )  # fmt: skip
+
+
+def income_state(body: dict[str, Any]) -> IncomeState:
+    """A change of the wallet."""
+    return IncomeState(
+        income_id=f"{body['incomeType']}-{int(body['tranId'])}", kind=str(body["incomeType"]),
+        symbol=str(body.get("symbol") or ""), amount=decimal(body["income"]), asset=str(body["asset"]),
+        time_ms=int(body["time"]),
     )  # fmt: skip
 
 

@@ -26,22 +26,25 @@ class WeightBudget:
         self._frozen_until_ms = 0
         self.used = 0
 
-    async def spend(self, weight: int) -> None:
-        """Wait until this request fits into the budget, and count it. Raises `RateLimited` rather than wait long."""
-        while (wait_ms := self._wait_ms(weight)) > 0:
+    async def spend(self, weight: int, *, urgent: bool = False) -> None:
+        """Wait until this request fits into the budget, and count it. Raises `RateLimited` rather than wait long.
+
+        An urgent one (an order, a stop, a cancel) may use the part of the exchange's weight that is kept free.
+        """
+        while (wait_ms := self._wait_ms(weight, WEIGHT_LIMIT if urgent else self._allowed)) > 0:
             if wait_ms > _LONGEST_WAIT_MS:
                 wait = wait_ms / 1000
                 raise RateLimited(f"The exchange wants no request for {wait:.0f} s.", retry_after_s=wait, mend="Wait.")
             await self._clock.sleep(wait_ms / 1000)
         self.used += weight
 
-    def _wait_ms(self, weight: int) -> int:
+    def _wait_ms(self, weight: int, allowed: int) -> int:
         now = self._clock.now_ms()
         if now < self._frozen_until_ms:
             return self._frozen_until_ms - now
         if now // _MINUTE_MS != self._minute:
             self._minute, self.used = now // _MINUTE_MS, 0
-        if self.used == 0 or self.used + weight <= self._allowed:
+        if self.used == 0 or self.used + weight <= allowed:
             return 0
         return _MINUTE_MS - now % _MINUTE_MS
 

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
 
     from trader_cli.settings.model import BinanceExchangeSettings
 
-_VERSIONED = "/fapi/v1"
+RECEIVE_WINDOW_MS = 5000
+"""How late the exchange may still accept what was sent: the shorter, the sooner a lost order is known to be absent."""
 
 
 def make_client(settings: BinanceExchangeSettings, session: aiohttp.ClientSession) -> Any:
@@ -24,7 +25,12 @@ def make_client(settings: BinanceExchangeSettings, session: aiohttp.ClientSessio
             "timeout": int(settings.timeout * 1000),
             "enableRateLimit": False,  # our own budget keeps the clock of the mode; ccxt's would spin in virtual time
             "session": session,
-            "options": {"fetchCurrencies": False, "fetchMargins": False, "maxRetriesOnFailure": 0},
+            "options": {
+                "fetchCurrencies": False,
+                "fetchMargins": False,
+                "maxRetriesOnFailure": 0,
+                "recvWindow": RECEIVE_WINDOW_MS,
+            },
         }
     )
     if settings.use_testnet and settings.base_url is None:

@@ -139,7 +139,7 @@ class Connection:
     async def send(self, method: str, path: str, parameters: dict[str, Any]) -> dict[str, Any] | NotPlaced | Unknown:
         """One command, sent once and never again. Only a refusal the exchange itself signed counts as not executed."""
         try:
-            reply = await self._attempt(method, path, parameters)
+            reply = await self._attempt(method, path, parameters, urgent=True)
         except UsageError:
             raise  # nothing was sent
         except ExchangeRejected as error:
@@ -154,10 +154,10 @@ class Connection:
             return Unknown(error.sentence)
         return reply if isinstance(reply, dict) else Unknown(f"The exchange answered {replies.shown(reply)}.")
 
-    async def _attempt(self, method: str, path: str, query: dict[str, Any]) -> Any:
+    async def _attempt(self, method: str, path: str, query: dict[str, Any], *, urgent: bool = False) -> Any:
         if self._client is None or self._budget is None:
             raise UsageError("The exchange is closed.", mend="Call `await exchange.initialize()` first.")
-        await self._budget.spend(request_weight(path, query))
+        await self._budget.spend(1 if urgent else request_weight(path, query), urgent=urgent)
         try:
             with self.clock.held():
                 return await self._ask(method, query)

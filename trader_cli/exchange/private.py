@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from trader_cli.core.orders import (
         AccountState,
+        IncomeState,
         KeyRights,
         LeverageBracket,
         OrderRequest,
@@ -28,6 +29,7 @@ T = TypeVar("T")
 NO_SUCH_ORDER = frozenset({-2011, -2013})
 _UNCERTAIN = frozenset({-1000, -1001, -1006, -1007, -1008, -4116})
 _NOTHING_TO_CHANGE = frozenset({-4046, -4059})
+INCOME_PAGE = 1000
 _KINDS = {"stop": "STOP_MARKET", "take_profit": "TAKE_PROFIT_MARKET"}
 
 
@@ -106,36 +108,28 @@ class PrivateSide:
         )
         return self._parsed("the key's rights", reply, parse.key_rights)
 
-    async def trades(self, symbol: str, *, from_id: int | None = None, order_id: str | None = None) -> list[TradeState]:
-        """Our fills of a symbol, oldest first: the latest 500, or from an id on, or of one order."""
-        query: dict[str, Any] = {"symbol": symbol, "limit": 500}
-        query |= {} if from_id is None else {"fromId": from_id}
-        query |= {} if order_id is None else {"orderId": order_id}
+    async def trades(
+        self, symbol: str, *, from_id: int | None = None, start_ms: int | None = None, order_id: str | None = None
+    ) -> list[TradeState]:
+        """Our fills of a symbol, oldest first, at most 500: the latest, from an id or a time on, or of one order."""
+        given = {"fromId": from_id, "startTime": start_ms, "orderId": order_id}
+        query = {"symbol": symbol, "limit": 500, **{name: value for name, value in given.items() if value is not None}}
         reply = replies.as_list(await self._read("fapiPrivateGetUserTrades", "/fapi/v1/userTrades", **query), "trades")
         return [self._parsed("a trade", row, parse.trade_state) for row in reply]
 
+    async def income(self, start_ms: int) -> list[IncomeState]:
+        """Changes of the wallet since `start_ms`, oldest first, at most 1000; a full page means that there are more."""
+        reply = await self._read("fapiPrivateGetIncome", "/fapi/v1/income", startTime=start_ms, limit=INCOME_PAGE)
+        return [self._parsed("income", row, parse.income_state) for row in replies.as_list(reply, "income")]
+
     async def submit(self, order: OrderRequest) -> Sent:
         """Send an order, once."""
-        body: dict[str, Any] = {
-            "symbol": order.symbol, "side": order.side, "type": "MARKET" if order.price is None else "LIMIT",
-            "quantity": f"{order.quantity:f}", "newClientOrderId": order.client_id, "newOrderRespType": "RESULT",
-        }  # fmt: skip
-        if order.price is not None:
-            body |= {"price": f"{order.price:f}", "timeInForce": order.time_in_force}
-        if order.reduce_only:
-            body["reduceOnly"] = "true"
+        body = order_parameters(order)
         return await self._send("fapiPrivatePostOrder", "/fapi/v1/order", body, parse.order_state, order.client_id)
 
     async def submit_stop(self, stop: StopRequest) -> Sent:
         """Let a stop or take-profit rest at the exchange, triggered by mark price. Sent once."""
-        body: dict[str, Any] = {
-            "symbol": stop.symbol, "side": stop.side, "type": _KINDS[stop.kind], "algoType": "CONDITIONAL",
-            "triggerPrice": f"{stop.trigger_price:f}", "workingType": "MARK_PRICE", "clientAlgoId": stop.client_id,
-        }  # fmt: skip
-        if stop.quantity is None:
-            body["closePosition"] = "true"
-        else:
-            body |= {"quantity": f"{stop.quantity:f}", "reduceOnly": "true"}
+        body = stop_parameters(stop)
         return await self._send(
             "fapiPrivatePostAlgoOrder", "/fapi/v1/algoOrder", body, parse.stop_state, stop.client_id
         )
@@ -201,3 +195,27 @@ class PrivateSide:
     @staticmethod
     def _parsed(what: str, reply: Any, shape: Callable[[Any], T]) -> T:
         return replies.parsed(what, reply, shape)
+
+
+def order_parameters(order: OrderRequest) -> dict[str, str]:
+    """What is sent to place an order, apart from time and signature."""
+    body = {
+        "symbol": order.symbol, "side": order.side, "type": "MARKET" if order.price is None else "LIMIT",
+        "quantity": f"{order.quantity:f}", "newClientOrderId": order.client_id, "newOrderRespType": "RESULT",
+    }  # fmt: skip
+    if order.price is not None:
+        body |= {"price": f"{order.price:f}", "timeInForce": order.time_in_force}
+    if order.reduce_only:
+        body["reduceOnly"] = "true"
+    return body
+
+
+def stop_parameters(stop: StopRequest) -> dict[str, str]:
+    """What is sent to place a stop or take-profit, apart from time and signature."""
+    body = {
+        "symbol": stop.symbol, "side": stop.side, "type": _KINDS[stop.kind], "algoType": "CONDITIONAL",
+        "triggerPrice": f"{stop.trigger_price:f}", "workingType": "MARK_PRICE", "clientAlgoId": stop.client_id,
+    }  # fmt: skip
+    if stop.quantity is None:
+        return {**body, "closePosition": "true"}
+    return {**body, "quantity": f"{stop.quantity:f}", "reduceOnly": "true"}

@@ -214,3 +214,7 @@ def _refuse_unsafe(settings: Settings) -> None:
                          ("analyst", "enable_liquidation_risk_analysis")):  # fmt: skip
         if settings.mode == "live" and not getattr(getattr(settings, section), key):
             raise ConfigurationError(f"{section}.{key} cannot be off in live: it would switch risk management off.")
+    if settings.mode == "live" and settings.analyst.allow_unproven:
+        raise ConfigurationError("analyst.allow_unproven is refused in live: a model without an edge does not trade.")
+    if not settings.low_risk_threshold <= settings.medium_risk_threshold <= settings.high_risk_threshold:
+        raise ConfigurationError("The risk thresholds must not fall from low to medium to high.")

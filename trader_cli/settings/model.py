@@ -89,6 +89,9 @@ class AnalystSettings(_Section):
     min_market_health: Fraction = Field(description="market health below which the analyst abstains")
     max_book_age: Positive = Field(description="seconds after which a stored book or ticker is stale")
     max_bar_age: Positive = Field(description="bars after which the last closed bar is stale")
+    allow_unproven: bool = Field(
+        description="signal without a claimed edge, to watch the flow with the smallest order; refused in live"
+    )
     maintenance_margin_rate: Annotated[float, Field(gt=0, lt=0.5)] = Field(
         description="maintenance margin assumed for liquidation risk where no bracket is known"
     )
@@ -110,13 +113,53 @@ class FetchSettings(_Section):
 
 
 class TacticianSettings(_Section):
-    """The guide's tactician keys."""
+    """How large a position may be, and with what leverage. Shares are of the account's equity."""
 
-    tactics_interval: Positive = Field(description="seconds between two looks at the tactics")
+    tactics_interval: Positive = Field(description="seconds between two looks at the tactics of a pending signal")
     max_history: Count = Field(description="tactics results kept in memory")
-    enable_position_sizing: bool = Field(description="size by edge and risk")
-    enable_leverage_optimization: bool = Field(description="leverage from liquidation probability")
+    enable_position_sizing: bool = Field(description="size by edge, risk and every limit; off: the smallest order")
+    enable_leverage_optimization: bool = Field(description="leverage from liquidation probability; off: 1")
     enable_risk_management: bool = Field(description="stops, limits and refusals; cannot be off in live")
+    kelly_fraction: Annotated[float, Field(gt=0, le=0.5)] = Field(description="share of the Kelly bet that is taken")
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] = Field(
+        description="one-sided confidence of the lower bound of the win rate"
+    )
+    risk_per_trade: Annotated[float, Field(gt=0, le=0.1)] = Field(description="loss at the stop, share of equity")
+    target_volatility: Positive = Field(description="volatility a position may add, per year, share of equity")
+    max_exposure: Positive = Field(description="notional of all positions together, share of equity")
+    max_same_side: Positive = Field(description="notional of all positions on one side, share of equity")
+    max_book_share: Annotated[float, Field(gt=0, le=1)] = Field(description="share of the visible book to take")
+    max_volume_share: Annotated[float, Field(gt=0, le=1)] = Field(description="share of a mean bar's volume to take")
+    max_leverage: int = Field(ge=1, le=125, description="leverage never exceeded")
+    max_liquidation_probability: Fraction = Field(
+        description="probability that mark touches liquidation within the horizon, the stop left out of account"
+    )
+    margin_share: Annotated[float, Field(gt=0, le=1)] = Field(description="share of the available balance for margin")
+    capital_cap: Positive | None = Field(description="notional of all positions in quote currency; live needs one")
+    plan_validity: Positive = Field(description="bars until a plan expires")
+    max_price_drift: Positive = Field(description="how far price may have moved, as a share of the stop's distance")
+    backstop_distance: Annotated[float, Field(gt=1, le=5)] = Field(
+        description="distance of the backstop, in distances of the stop"
+    )
+    max_daily_loss: Annotated[float, Field(gt=0, le=1)] = Field(description="loss of a UTC day that halts, of equity")
+    max_drawdown: Annotated[float, Field(gt=0, le=1)] = Field(description="loss from the highest equity that halts")
+    close_on_halt: bool = Field(description="a halt by loss limits closes open positions")
+
+
+class ExecutionSettings(_Section):
+    """How orders are carried out."""
+
+    protection_deadline: Positive = Field(description="seconds after the first fill until a position must be covered")
+    persistence: Positive = Field(description="seconds `enter` keeps trying to protect while the exchange is away")
+
+
+class MonitorSettings(_Section):
+    """How an open position is cared for. R is the distance from entry to the first stop."""
+
+    trail_distance: Positive = Field(description="distance of the trailing stop from the best price, in R")
+    trail_step: Positive = Field(description="step in which the stop follows, in R")
+    confidence_half_life: Positive = Field(description="bars after which an opinion without news counts half")
+    min_dwell: NotNegative = Field(description="bars between two acts of opinion on one position")
 
 
 class SimSettings(_Section):
@@ -150,6 +193,8 @@ class Settings(BaseSettings):
     feature_engineering_orchestrator: FeatureSettings
     analyst: AnalystSettings
     tactician: TacticianSettings
+    execution: ExecutionSettings
+    monitor: MonitorSettings
     position_monitoring_interval: Positive = Field(description="seconds between two looks at a position")
     max_assessment_history: Count = Field(description="assessments kept in memory per position")
     high_risk_threshold: Fraction = Field(description="calibrated loss probability that counts as high risk")

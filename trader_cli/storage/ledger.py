@@ -10,19 +10,20 @@ import fcntl
 import json
 import sqlite3
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.errors import DataError, DataInvalid
+from trader_cli.storage.asked import asked_of, forget_asked
+from trader_cli.storage.ledger_reading import SETTLED, LedgerReading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from decimal import Decimal
     from pathlib import Path
 
     from trader_cli.core.orders import TradeState
+    from trader_cli.storage.ledger_rows import Intent
 
-Purpose = Literal["entry", "backstop", "stop", "take_profit", "exit"]
 _MIGRATIONS = (
     """
     CREATE TABLE decisions (id TEXT PRIMARY KEY, symbol TEXT NOT NULL, decision_ms INTEGER NOT NULL, kind TEXT NOT NULL,
@@ -43,42 +44,26 @@ _MIGRATIONS = (
     CREATE TABLE halts (number INTEGER PRIMARY KEY, halted INTEGER NOT NULL, reason TEXT NOT NULL,
         at_ms INTEGER NOT NULL) STRICT;
     """,
+    """
+    CREATE INDEX orders_of_an_intent ON orders (client_id, number);
+    CREATE INDEX orders_by_exchange_id ON orders (exchange_id);
+    CREATE INDEX fills_of_an_intent ON fills (client_id);
+    CREATE INDEX assessments_of_a_symbol ON assessments (symbol, action, at_ms);
+    """,
 )
 _TABLES = ("decisions", "intents", "orders", "fills", "income", "assessments", "halts")
 
 
-@dataclass(frozen=True)
-class Intent:
-    """What an order or stop is for, written down before it is sent. Its client id is the digest of what it means."""
-
-    client_id: str
-    decision_id: str
-    symbol: str
-    purpose: Purpose
-    side: Literal["BUY", "SELL"]
-    quantity: Decimal | None
-    at_ms: int
-    price: Decimal | None = None
-    trigger_price: Decimal | None = None
-    reduce_only: bool = False
+class LedgerUnwritable(DataError):
+    """The disk would not take a line of the ledger."""
 
 
-@dataclass(frozen=True)
-class Holding:
-    """The fold of our fills of a symbol: signed amount, average entry of what is held, profit and fees so far."""
-
-    symbol: str
-    amount: Decimal
-    entry_price: Decimal
-    realized: Decimal
-    commission: Decimal
+class LedgerLocked(DataError):
+    """Another process owns the ledger."""
 
 
-class Ledger:
+class Ledger(LedgerReading):
     """Open with `Ledger.opened(path)`. Raises `DataError` if another process writes, or the disk is full."""
-
-    def __init__(self, db: sqlite3.Connection) -> None:
-        self._db = db
 
     @classmethod
     @contextmanager
@@ -89,19 +74,22 @@ class Ledger:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise DataError(
+                raise LedgerLocked(
                     f"Another trader process writes the ledger {path}.", mend="Let it end, or stop it."
                 ) from None
             with closing(sqlite3.connect(path, isolation_level=None)) as db:
-                ledger = cls(db)
-                ledger._prepare(path)
-                yield ledger
+                try:
+                    cls._prepared(db, path)
+                except sqlite3.Error as error:
+                    raise DataError(f"The ledger {path} cannot be opened: {error}.", mend="Free some disk.") from error
+                yield cls(db, path)
 
-    def _prepare(self, path: Path) -> None:
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=FULL")
-        self._db.execute("PRAGMA foreign_keys=ON")
-        version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
+    @staticmethod
+    def _prepared(db: sqlite3.Connection, path: Path) -> None:
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=FULL")
+        db.execute("PRAGMA foreign_keys=ON")
+        version = int(db.execute("PRAGMA user_version").fetchone()[0])
         if version > len(_MIGRATIONS):
             raise DataInvalid(f"The ledger {path} was written by a newer trader (version {version}).", mend="Upgrade.")
         for number, script in enumerate(_MIGRATIONS[version:], start=version + 1):
@@ -111,14 +99,29 @@ class Ledger:
                 for table in _TABLES
                 for verb in ("update", "delete")
             )
-            self._db.executescript(f"BEGIN; {script} {guards} PRAGMA user_version={number}; COMMIT;")
+            db.executescript(f"BEGIN; {script} {guards} PRAGMA user_version={number}; COMMIT;")
 
     def _write(self, statement: str, values: tuple[Any, ...]) -> bool:
         """Whether a row was added; it is on disk when this returns."""
         try:
             return self._db.execute(statement, values).rowcount > 0
         except sqlite3.OperationalError as error:
-            raise DataError(f"The ledger cannot be written: {error}.", mend="Nothing was sent.") from error
+            raise LedgerUnwritable(f"The ledger cannot be written: {error}.", mend="Free some disk.") from error
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Everything written in the block is on disk at its end, or none of it."""
+        if self._db.in_transaction:
+            yield
+            return
+        self._write("BEGIN IMMEDIATE", ())
+        try:
+            yield
+            self._write("COMMIT", ())
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
 
     def decide(
         self, decision_id: str, symbol: str, decision_ms: int, kind: str, body: dict[str, Any], at_ms: int
@@ -141,6 +144,7 @@ class Ledger:
             "INSERT INTO orders (client_id, status, exchange_id, note, at_ms) VALUES (?, ?, ?, ?, ?)",
             (client_id, status, exchange_id, note, at_ms),
         )
+        (self._settled.add if status in SETTLED else self._settled.discard)(client_id)
 
     def fill(self, client_id: str, trade: TradeState) -> bool:
         """Record a fill once, by symbol and trade id; False if it is there already."""
@@ -148,6 +152,7 @@ class Ledger:
             trade.symbol, trade.trade_id, client_id, trade.side, str(trade.price), str(trade.quantity),
             str(trade.commission), trade.commission_asset, str(trade.realized_profit), int(trade.maker), trade.time_ms,
         )  # fmt: skip
+        self._folds.pop(trade.symbol, None)
         return self._write("INSERT OR IGNORE INTO fills VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
 
     def receive(self, income_id: str, kind: str, symbol: str, amount: Decimal, time_ms: int) -> bool:
@@ -170,62 +175,12 @@ class Ledger:
         """A person lifts the halt."""
         self._write("INSERT INTO halts (halted, reason, at_ms) VALUES (0, ?, ?)", (reason, at_ms))
 
-    def halted(self) -> str | None:
-        """The reason of the halt in force, if there is one."""
-        row = self._db.execute("SELECT halted, reason FROM halts ORDER BY number DESC LIMIT 1").fetchone()
-        return str(row[1]) if row and row[0] else None
-
-    def intents(self, symbol: str | None = None) -> list[Intent]:
-        """Every intent, oldest first."""
-        rows = self._db.execute(
-            "SELECT client_id, decision_id, symbol, purpose, side, quantity, at_ms, price, trigger_price, reduce_only"
-            " FROM intents WHERE ? IS NULL OR symbol = ? ORDER BY rowid",
-            (symbol, symbol),
-        )
-        return [
-            Intent(r[0], r[1], r[2], r[3], r[4], _number(r[5]), r[6], _number(r[7]), _number(r[8]), bool(r[9]))
-            for r in rows
-        ]
-
-    def status(self, client_id: str) -> str | None:
-        """The last thing known of an intent."""
-        row = self._db.execute(
-            "SELECT status FROM orders WHERE client_id = ? ORDER BY number DESC LIMIT 1", (client_id,)
-        ).fetchone()
-        return None if row is None else str(row[0])
-
-    def last_trade_id(self, symbol: str) -> int:
-        """The newest fill recorded of a symbol, 0 if there is none."""
-        return int(
-            self._db.execute("SELECT COALESCE(MAX(trade_id), 0) FROM fills WHERE symbol = ?", (symbol,)).fetchone()[0]
-        )
-
-    def symbols(self) -> list[str]:
-        """Every symbol we ever had an intent on."""
-        return [str(row[0]) for row in self._db.execute("SELECT DISTINCT symbol FROM intents ORDER BY symbol")]
-
-    def holding(self, symbol: str) -> Holding:
-        """The fold of our fills of a symbol, in order of time."""
-        amount = cost = realized = commission = Decimal(0)
-        rows = self._db.execute(
-            "SELECT side, price, quantity, realized, commission FROM fills WHERE symbol = ? ORDER BY time_ms, trade_id",
-            (symbol,),
-        )
-        for side, price, quantity, profit, fee in rows:
-            signed = Decimal(quantity) if side == "BUY" else -Decimal(quantity)
-            cost = _cost_after(amount, cost, signed, Decimal(price))
-            amount += signed
-            realized += Decimal(profit)
-            commission += Decimal(fee)
-        return Holding(symbol, amount, cost / amount if amount else Decimal(0), realized, commission)
-
-    def net_income(self) -> Decimal:
-        """What all our fills and other income have done to the wallet."""
-        fills = self._db.execute("SELECT realized, commission FROM fills")
-        other = self._db.execute("SELECT amount FROM income")
-        return sum((Decimal(r) - Decimal(c) for r, c in fills), Decimal(0)) + sum(
-            (Decimal(a) for (a,) in other), Decimal(0)
-        )
+    def take_halt(self, at_ms: int) -> None:
+        """Write down the halt another process asked for."""
+        asked = asked_of(self.path, "halt")
+        if asked is not None:
+            self.halt(asked, at_ms)
+            forget_asked(self.path, "halt")
 
     def backup(self, path: Path) -> None:
         """A consistent copy, taken while this ledger is in use."""
@@ -233,18 +188,5 @@ class Ledger:
             self._db.backup(copy)
 
 
-def _cost_after(amount: Decimal, cost: Decimal, signed: Decimal, price: Decimal) -> Decimal:
-    """Signed cost of what is held after a fill: adds the price paid, shrinks in proportion, starts anew on a turn."""
-    if amount * signed >= 0:
-        return cost + signed * price
-    if abs(signed) <= abs(amount):
-        return cost * (amount + signed) / amount
-    return (amount + signed) * price
-
-
 def _text(value: Decimal | None) -> str | None:
     return None if value is None else f"{value:f}"
-
-
-def _number(value: str | None) -> Decimal | None:
-    return None if value is None else Decimal(value)

@@ -1,0 +1,20 @@
+"""Client order ids: digests of what they identify, so that the same decision can never make a second order."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from trader_cli.core.digests import digest_value
+
+Purpose = Literal["entry", "backstop", "stop", "take_profit", "exit", "external"]
+_LETTERS = {"entry": "e", "backstop": "b", "stop": "s", "take_profit": "p", "exit": "x", "external": "o"}
+
+
+def plan_id(account: str, symbol: str, lineage: str, decision_ms: int, side: str, tranche: int) -> str:
+    """What identifies a decision to open."""
+    return digest_value(["plan", account, symbol, lineage, decision_ms, side, tranche])
+
+
+def client_id(plan: str, purpose: Purpose, generation: int = 0) -> str:
+    """The client id of one order of a plan: at most 36 of the characters the exchange takes."""
+    return f"td-{_LETTERS[purpose]}-{digest_value(['order', plan, purpose, generation])[:28]}"

@@ -1,0 +1,43 @@
+"""Loss limits: whether what was lost today, or since the highest equity, halts trading. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from trader_cli.core.timeframes import DAY_MS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+@dataclass(frozen=True)
+class LossLimits:
+    """Shares of equity: of a UTC day, and from the highest equity."""
+
+    daily: float
+    drawdown: float
+
+
+def breach(
+    flows: Iterable[tuple[int, Decimal]], wallet: Decimal, unrealized: Decimal, limits: LossLimits, now_ms: int
+) -> str | None:
+    """The sentence of the limit that is broken, if one is.
+
+    `flows` are our (time, amount) changes of the wallet, oldest first; `wallet` is the balance after all of them.
+    """
+    booked = list(flows)
+    start = wallet - sum((amount for _, amount in booked), Decimal(0))
+    level = peak = opened = start
+    for time_ms, amount in booked:
+        if time_ms < now_ms // DAY_MS * DAY_MS:
+            opened += amount
+        level += amount
+        peak = max(peak, level)
+    equity = wallet + unrealized
+    if opened > 0 and opened - equity >= opened * Decimal(str(limits.daily)):
+        return f"the loss of this UTC day, {opened - equity:.2f}, reached {limits.daily:.1%} of {opened:.2f}"
+    if peak > 0 and peak - equity >= peak * Decimal(str(limits.drawdown)):
+        return f"equity fell by {peak - equity:.2f} from its highest, {peak:.2f}: {limits.drawdown:.1%} are allowed"
+    return None

@@ -1,0 +1,95 @@
+"""How long positions were without full cover, and sentences about what is open and what protects it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trader_cli.core.plans import TradePlan
+    from trader_cli.execution.protection import Cover
+    from trader_cli.execution.reconcile import View
+    from trader_cli.storage.ledger import Ledger
+
+LOST, REGAINED = "uncovered", "covered"
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Read from the ledger; times are the exchange's where it told them."""
+
+    ledger: Ledger
+    now_ms: Callable[[], int]
+
+    def lost(self, plan: TradePlan) -> int:
+        """Since when the position has been without full cover; the loss of a stop that rested is written down."""
+        rested = self._first_stop_ms(plan)
+        if rested is None:
+            return self._first_fill_ms(plan) or self.now_ms()
+        lines = self._lines(plan)
+        if lines and lines[-1][0] == LOST:
+            return lines[-1][1]
+        now = self.now_ms()
+        self.ledger.assess(plan.symbol, LOST, {"plan_id": plan.plan_id}, now)
+        return now
+
+    def regained(self, plan: TradePlan) -> None:
+        """The position is covered again: written down if its loss was."""
+        lines = self._lines(plan)
+        if lines and lines[-1][0] == LOST:
+            self.ledger.assess(plan.symbol, REGAINED, {"plan_id": plan.plan_id}, self.now_ms())
+
+    def missing_ms(self, plan: TradePlan) -> int:
+        """Milliseconds without full cover since the first fill, the time until the first stop included."""
+        filled, rested = self._first_fill_ms(plan), self._first_stop_ms(plan)
+        if filled is None:
+            return 0
+        last = self.ledger.fills(decision_id=plan.plan_id)[-1]
+        ended = last.time_ms if self.ledger.holding(plan.symbol).amount == 0 else self.now_ms()
+        total = max(0, (ended if rested is None else rested) - filled)
+        since: int | None = None
+        for action, at in self._lines(plan):
+            if action == LOST:
+                since = at
+            elif since is not None:
+                total, since = total + at - since, None
+        return total + (max(0, ended - since) if since is not None else 0)
+
+    def _lines(self, plan: TradePlan) -> list[tuple[str, int]]:
+        found = self.ledger.assessments(plan.symbol, plan.created_ms, (LOST, REGAINED))
+        return [(action, at) for action, body, at in found if body["plan_id"] == plan.plan_id]
+
+    def _first_fill_ms(self, plan: TradePlan) -> int | None:
+        fills = self.ledger.fills(decision_id=plan.plan_id)
+        return next((f.time_ms for f in fills if f.purpose == "entry"), None)
+
+    def _first_stop_ms(self, plan: TradePlan) -> int | None:
+        """When the first stop rested. The backstop covers everything, and a quantity stop is made for everything."""
+        notes = [
+            self.ledger.first_note(intent.client_id, "open") for intent in self.ledger.intents(plan.symbol)
+            if intent.decision_id == plan.plan_id and intent.purpose in {"backstop", "stop"}
+        ]  # fmt: skip
+        return min((note.at_ms for note in notes if note is not None), default=None)
+
+
+def shown(view: View, cover: Cover) -> str:
+    """What the exchange shows of our position."""
+    held = f"{view.symbol}: {'long' if view.held > 0 else 'short'} {abs(view.held):f} is open"
+    if cover.stop_price is None:
+        return f"{held} and NOTHING protects it."
+    return f"{held}, protected by a stop at {cover.stop_price:f} resting at the exchange."
+
+
+def remembered(ledger: Ledger, symbol: str) -> str:
+    """What the ledger knows where the exchange cannot be asked."""
+    resting = [
+        i for i in ledger.unsettled(symbol)
+        if i.purpose in {"stop", "backstop"} and ledger.status(i.client_id) == "open"
+    ]  # fmt: skip
+    levels = ", ".join(f"{i.trigger_price:f}" for i in resting if i.trigger_price is not None)
+    stops = f"stops were last seen resting at {levels}" if levels else "NO stop of ours is known to rest"
+    amount = ledger.holding(symbol).amount
+    held = f"{amount:f} is booked" if amount else "an entry was sent whose fill is not confirmed"
+    return f"The exchange cannot be asked. {symbol}: {held}; {stops}."

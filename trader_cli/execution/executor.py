@@ -1,0 +1,327 @@
+"""The executor: carries out approved plans and the monitor's actions. The only way to the exchange that moves money.
+
+From the first fill to flat a stop rests at the exchange. Where that cannot be had within the deadline, the position is
+closed at market. Killed anywhere and started again, it finds out what became of what was sent before it sends anything.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from trader_cli.core import ids
+from trader_cli.core.errors import DataError, ExchangeRejected, ExchangeUnavailable
+from trader_cli.core.orders import NotPlaced, OrderRequest, OrderState, StopState
+from trader_cli.core.plans import Approved, Refused, TradePlan
+from trader_cli.exchange.private import order_parameters, stop_parameters
+from trader_cli.execution import preflight
+from trader_cli.execution.courier import ABSENT, Courier, stop_request
+from trader_cli.execution.coverage import Coverage, remembered, shown
+from trader_cli.execution.protection import Protector, cover_of
+from trader_cli.execution.reconcile import Reconciler
+from trader_cli.storage.ledger import LedgerUnwritable
+from trader_cli.storage.ledger_rows import Intent
+
+if TYPE_CHECKING:
+    from trader_cli.core.orders import OrderSide
+    from trader_cli.exchange.binance import BinanceExchange
+    from trader_cli.execution.protection import Cover
+    from trader_cli.execution.reconcile import View
+    from trader_cli.settings import Settings
+    from trader_cli.storage.ledger import Ledger
+
+_LOOK_S = 0.25
+_LOOKS_AT_AN_OPEN_ORDER = 20
+_MOST_EXITS = 50
+_GONE = frozenset({-2022, -4118, -2013})
+"""Refusals of a reducing order that mean: look at the position."""
+
+
+@dataclass(frozen=True)
+class Entered:
+    """What an entry came to. `fresh` is False where the same plan had been carried out before and nothing was sent."""
+
+    plan: TradePlan
+    order: OrderState | None
+    quantity: Decimal
+    average_price: Decimal
+    cover: Cover | None
+    uncovered_ms: int
+    fresh: bool
+    closed: str | None = None
+
+
+class Executor:
+    """One account's executor, over a connected exchange and an open ledger."""
+
+    def __init__(self, exchange: BinanceExchange, ledger: Ledger, settings: Settings) -> None:
+        self.settings = settings
+        self.exchange = exchange
+        self.ledger = ledger
+        self.courier = Courier(exchange.private, ledger, exchange.clock, exchange.server_now_ms, exchange.symbol_rules)
+        self.protector = Protector(self.courier)
+        self.reconciler = Reconciler(self.courier)
+        self.coverage = Coverage(ledger, exchange.server_now_ms)
+
+    async def view(self, symbol: str) -> View:
+        """One symbol, reconciled."""
+        return await self.reconciler.reconcile(symbol, (await self.reconciler.positions()).get(symbol))
+
+    def plan_of(self, symbol: str) -> TradePlan | None:
+        """The plan of the last entry that filled on a symbol."""
+        entries = self.ledger.entries(symbol)
+        body = self.ledger.decision(entries[-1]) if entries else None
+        return None if body is None else TradePlan.from_dict({k: v for k, v in body.items() if k != "plan_id"})
+
+    def exit_reason(self, symbol: str) -> str:
+        """Why our last position on a symbol ended, by what closed it."""
+        entries = self.ledger.entries(symbol)
+        last = [f for f in self.ledger.fills(decision_id=entries[-1]) if f.purpose != "entry"] if entries else []
+        if not last:
+            return "unknown"
+        if last[-1].purpose != "exit":
+            return last[-1].purpose
+        told = self.ledger.assessments(symbol, 0, ("exit",))
+        return next((str(b["reason"]) for _, b, _ in reversed(told) if b["client_id"] == last[-1].client_id), "exit")
+
+    # --- entering ---
+
+    async def check(self, plan: TradePlan, symbol: str, *, live: bool = False) -> Refused | None:
+        """Preflight: every reason not to enter this plan now. Sets leverage and margin mode last."""
+        refused = preflight.check_live(self.settings, plan, live=live) or preflight.check_plan(
+            self.settings, plan, self.ledger, symbol, self.exchange.server_now_ms()
+        )
+        if refused is not None:
+            return refused
+        await preflight.check_account(self.exchange, self.settings)
+        view = await self.view(symbol)
+        orders = await self.exchange.private.open_orders(symbol)
+        foreign = sum(self.ledger.intent(order.client_id) is None for order in orders)
+        refused = preflight.check_foreign(view, foreign)
+        if refused is not None:
+            return refused
+        premium = await self.exchange.get_premium_index(symbol)
+        account = await self.exchange.private.account()
+        room = preflight.Room(Decimal(str(premium["mark_price"])), account.available)
+        return preflight.check_room(plan, self.exchange, room)
+
+    async def enter(self, approved: Approved, *, live: bool = False) -> Entered | Refused:
+        """Carry out an approved plan, once: the second time finds what the first one did.
+
+        Raises `ExchangeRejected` if the exchange refuses the order, `ExchangeUnavailable` or `DataError` with a
+        sentence that says what is open and what protects it.
+        """
+        plan = approved.plan
+        entry = self._entry(plan)
+        if self.ledger.status(entry.client_id) is None:
+            refused = await self.check(plan, plan.symbol, live=live) or await preflight.set_leverage(
+                plan, self.exchange
+            )
+            if refused is not None:
+                return refused
+            self._write_down(plan, entry)
+        elif self.courier.is_settled(entry) and (await self.view(plan.symbol)).held == 0:
+            return await self._as_it_was(plan, entry)
+        return await self._carry_out(plan, entry)
+
+    def _entry(self, plan: TradePlan) -> Intent:
+        side: OrderSide = "BUY" if plan.side == "long" else "SELL"
+        client_id = plan.client_id("entry")
+        return self.ledger.intent(client_id) or Intent(
+            client_id, plan.plan_id, plan.symbol, "entry", side, plan.quantity, self.exchange.server_now_ms()
+        )
+
+    def _write_down(self, plan: TradePlan, entry: Intent) -> None:
+        """The decision, its entry and its stops, in one stroke: so that protecting needs no further line."""
+        try:
+            with self.ledger.together():
+                self.ledger.decide(
+                    plan.plan_id, plan.symbol, plan.decision_ms, "plan", plan.as_dict(), self.exchange.server_now_ms()
+                )
+                for intent in (entry, *self.protector.intents(plan, plan.quantity)):
+                    self.ledger.intend(intent)
+        except LedgerUnwritable as error:
+            raise DataError(f"{error.sentence} Nothing was sent.", mend=error.mend) from error
+
+    async def _carry_out(self, plan: TradePlan, entry: Intent) -> Entered | Refused:
+        try:
+            state = await self._filled(plan, entry)
+        except LedgerUnwritable as error:
+            raise DataError(f"{error.sentence} Nothing was sent.", mend=error.mend) from error
+        if state is ABSENT:
+            return Refused("plan_expired", "The entry never reached the exchange, and its plan has expired since.")
+        if isinstance(state, NotPlaced):
+            raise ExchangeRejected(
+                f"The exchange did not take the entry: {state.sentence}", code=state.code, mend="Nothing is open."
+            )
+        return await self._protected(plan, entry, state)
+
+    async def _filled(self, plan: TradePlan, entry: Intent) -> OrderState | NotPlaced:
+        """The entry at the exchange once nothing more can fill; what still rests after a while is cancelled."""
+        patience = self.settings.execution.persistence
+        resend = self.exchange.server_now_ms() < plan.expires_ms
+        state = await self.courier.deliver(entry, patience_s=patience, resend=resend)
+        for look in range(_LOOKS_AT_AN_OPEN_ORDER):
+            if not isinstance(state, OrderState) or not state.is_open or state.filled > 0:
+                break
+            if look == _LOOKS_AT_AN_OPEN_ORDER - 1:
+                await self.exchange.private.cancel_order(plan.symbol, entry.client_id)
+            await self.exchange.clock.sleep(_LOOK_S)
+            state = await self.courier.settle(entry, patience)
+        assert not isinstance(state, StopState)
+        return state
+
+    async def _protected(self, plan: TradePlan, entry: Intent, state: OrderState) -> Entered:
+        """From a filled order to a covered position, or to none."""
+        try:
+            if state.filled > 0 and self.ledger.last_note(plan.client_id("backstop")) is None:
+                await self._cover_at_once(plan, state.filled)
+            cover, closed = await self.cover(plan)
+        except ExchangeUnavailable as error:
+            raise ExchangeUnavailable(
+                f"{error.sentence} {await self.standing(plan.symbol)}",
+                mend="Run `trader monitor` as soon as the exchange answers: it protects first.",
+            ) from error
+        except LedgerUnwritable as error:
+            self.courier.unwritten = error
+            cover = closed = None
+        unwritten = self.courier.unwritten
+        if unwritten is not None:
+            raise DataError(f"{unwritten.sentence} {await self.standing(plan.symbol)}", mend=unwritten.mend)
+        return self._entered(plan, entry, state, cover, fresh=True, closed=closed)
+
+    async def _cover_at_once(self, plan: TradePlan, quantity: Decimal) -> None:
+        """The first, quickest try: nothing is asked before the backstop is sent."""
+        with suppress(ExchangeUnavailable):  # `cover` goes on from what the exchange shows
+            await self.protector.protect(plan, [], quantity)
+
+    async def cover(self, plan: TradePlan) -> tuple[Cover | None, str | None]:
+        """See that our position is covered, or closed; (what covers it, why it was closed).
+
+        Keeps trying while the exchange is away, as long as the settings say. Raises `ExchangeUnavailable` after that.
+        """
+        options, answered = self.settings.execution, self.exchange.server_now_ms()
+        while True:
+            try:
+                view = await self.view(plan.symbol)
+                answered = self.exchange.server_now_ms()
+                done = await self.keep_covered(plan, view)
+                if done is not None:
+                    return done
+            except ExchangeUnavailable:
+                if self.exchange.server_now_ms() - answered > options.persistence * 1000:
+                    raise
+            await self.exchange.clock.sleep(_LOOK_S)
+
+    async def keep_covered(self, plan: TradePlan, view: View) -> tuple[Cover | None, str | None] | None:
+        """One try to cover a position as just seen; (cover, why it was closed), or `None` if it needs another try."""
+        if view.held == 0 or view.position is None:
+            await self.sweep(plan.symbol)
+            return None, None
+        cover = cover_of(plan, view.stops, abs(view.held))
+        if not cover.full:
+            since = self.coverage.lost(plan)
+            late = self.exchange.server_now_ms() - since > self.settings.execution.protection_deadline * 1000
+            if late or (view.position.mark_price - plan.backstop_price) * plan.sign <= 0:
+                await self.close(plan.symbol, "unprotected")
+                return None, "unprotected"
+        cover = await self.protector.protect(plan, view.stops, abs(view.held))
+        if not cover.full:
+            return None
+        self.coverage.regained(plan)
+        return cover, None
+
+    async def _as_it_was(self, plan: TradePlan, entry: Intent) -> Entered | Refused:
+        """A plan that was carried out before, now flat: what came of it, and nothing is sent."""
+        note = self.ledger.last_note(entry.client_id)
+        if note is not None and note.status == "refused":
+            return Refused("entry_rejected", f"The exchange refused this entry before: {note.note}")
+        if note is not None and note.status == "absent":
+            return Refused("plan_expired", "This entry never reached the exchange, and its plan has expired.")
+        return self._entered(plan, entry, None, None, fresh=False, closed=None)
+
+    def _entered(
+        self, plan: TradePlan, entry: Intent, order: OrderState | None, cover: Cover | None, *, fresh: bool,
+        closed: str | None,
+    ) -> Entered:  # fmt: skip
+        fills = self.ledger.fills(client_id=entry.client_id)
+        quantity = sum((f.quantity for f in fills), Decimal(0))
+        cost = sum((f.quantity * f.price for f in fills), Decimal(0))
+        average = cost / quantity if quantity else Decimal(0)
+        return Entered(plan, order, quantity, average, cover, self.coverage.missing_ms(plan), fresh, closed)
+
+    # --- leaving ---
+
+    async def close(self, symbol: str, reason: str, share: Decimal | None = None) -> Decimal:
+        """Close our position, or a share of it, with reduce-only market orders; the quantity that was closed.
+
+        Raises `ExchangeRejected` if the exchange will not let it go; the stops stay where they are then.
+        """
+        goal: Decimal | None = None
+        closed = Decimal(0)
+        for _ in range(_MOST_EXITS):
+            view = await self.view(symbol)
+            left = abs(view.held)
+            if goal is None:
+                goal = left if share is None else self.exchange.symbol_rules(symbol).quantity_down(left * share)
+                target = left - goal
+            closed = goal - max(Decimal(0), left - target)
+            if left <= target:
+                break
+            refused = await self._reduce(symbol, view.held, left - target, reason)
+            if refused is not None and refused.code not in _GONE:
+                raise ExchangeRejected(
+                    f"The exchange refused to close {symbol}: {refused.sentence} {await self.standing(symbol)}",
+                    code=refused.code,
+                )
+        if share is None:
+            await self.sweep(symbol)
+        return closed
+
+    async def _reduce(self, symbol: str, held: Decimal, quantity: Decimal, reason: str) -> NotPlaced | None:
+        decision = self.ledger.entries(symbol)[-1]
+        exits = [i for i in self.ledger.intents(symbol) if i.decision_id == decision and i.purpose == "exit"]
+        most = self.exchange.symbol_rules(symbol).max_market_quantity
+        intent = Intent(
+            ids.client_id(decision, "exit", len(exits)), decision, symbol, "exit", "SELL" if held > 0 else "BUY",
+            min(quantity, most), self.exchange.server_now_ms(), reduce_only=True,
+        )  # fmt: skip
+        if exits and not self.courier.is_settled(exits[-1]):
+            intent = exits[-1]
+        self.ledger.assess(symbol, "exit", {"reason": reason, "client_id": intent.client_id}, intent.at_ms)
+        sent = await self.courier.deliver(intent, patience_s=self.settings.execution.persistence)
+        return sent if isinstance(sent, NotPlaced) else None
+
+    async def sweep(self, symbol: str) -> int:
+        """With our position flat, take every stop of ours away; how many there were."""
+        swept = 0
+        for stop in await self.courier.private.open_stops(symbol):
+            if self.ledger.intent(stop.client_id) is not None:
+                swept += await self.protector.remove(stop)
+        return swept
+
+    async def standing(self, symbol: str) -> str:
+        """A sentence: what is open and what protects it, from the exchange if it answers, else from the ledger."""
+        plan = self.plan_of(symbol)
+        try:
+            view = await self.view(symbol)
+        except (ExchangeUnavailable, ExchangeRejected, DataError):
+            return remembered(self.ledger, symbol)
+        if view.held == 0 or plan is None:
+            return f"{symbol}: no position of ours is open."
+        return shown(view, cover_of(plan, view.stops, abs(view.held)))
+
+    def requests(self, plan: TradePlan) -> list[dict[str, Any]]:
+        """The exact requests an entry sends, without time and signature."""
+        entry = self._entry(plan)
+        order = OrderRequest(entry.client_id, plan.symbol, entry.side, plan.quantity)
+        stops = [stop_request(intent) for intent in self.protector.intents(plan, plan.quantity)]
+        sent: list[tuple[str, dict[str, Any]]] = [
+            ("/fapi/v1/marginType", {"symbol": plan.symbol, "marginType": "ISOLATED"}),
+            ("/fapi/v1/leverage", {"symbol": plan.symbol, "leverage": plan.leverage}),
+            ("/fapi/v1/order", order_parameters(order)),
+            *(("/fapi/v1/algoOrder", stop_parameters(stop)) for stop in stops),
+        ]
+        return [{"method": "POST", "path": path, "parameters": parameters} for path, parameters in sent]

@@ -1,0 +1,133 @@
+"""What must be true before a position may be opened. Refusals are values; a wrong key or account is an error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from trader_cli.core.errors import ConfigurationError
+from trader_cli.core.orders import SymbolOptions
+from trader_cli.core.plans import Refused
+from trader_cli.core.sizing import bracket_of
+from trader_cli.storage.markets import account_fingerprint
+
+if TYPE_CHECKING:
+    from trader_cli.core.plans import TradePlan
+    from trader_cli.exchange.binance import BinanceExchange
+    from trader_cli.execution.reconcile import View
+    from trader_cli.settings import Settings
+    from trader_cli.storage.ledger import Ledger
+
+_TAKER_FEE = Decimal("0.0005")
+
+
+async def check_account(exchange: BinanceExchange, settings: Settings) -> None:
+    """Refuse a key that can withdraw or cannot trade, and an account in hedge mode. Raises `ConfigurationError`."""
+    if settings.mode in {"live", "demo"} and not _is_demo_trading(settings):
+        rights = await exchange.private.key_rights()
+        if rights.can_withdraw:
+            raise ConfigurationError(
+                "This API key can withdraw, and is refused.", mend="Make one that can only read and trade futures."
+            )
+        if not rights.can_trade_futures:
+            raise ConfigurationError("This API key cannot trade futures.", mend="Allow futures for it.")
+    if await exchange.private.hedge_mode():
+        raise ConfigurationError(
+            "The account is in hedge mode, which is refused: our stops would protect the wrong side.",
+            mend="Switch it to one-way mode.",
+        )
+
+
+def _is_demo_trading(settings: Settings) -> bool:
+    """The exchange's demo trading does not tell a key's rights."""
+    return settings.binance_exchange.use_testnet and settings.binance_exchange.base_url is None
+
+
+def check_live(settings: Settings, plan: TradePlan, *, live: bool) -> Refused | None:
+    """What opening in live needs on top: everything explicit."""
+    if settings.mode != "live":
+        return None
+    if not live:
+        return Refused("live_not_given", "Opening in live needs --live on the command.")
+    if settings.tactician.capital_cap is None:
+        return Refused("capital_cap_unset", "Live needs tactician.capital_cap: the most that may be at work.")
+    if plan.unproven:
+        return Refused("unproven_in_live", "A model without a claimed edge does not trade live.")
+    return None
+
+
+def check_plan(settings: Settings, plan: TradePlan, ledger: Ledger, symbol: str, now_ms: int) -> Refused | None:
+    """Whether this plan is one to be entered here and now, as far as ledger and clock know."""
+    halted = ledger.halted()
+    if halted is not None:
+        return Refused("halted", f"Trading is halted: {halted}. A person lifts this with `trader reset`.")
+    if plan.symbol != symbol:
+        return Refused("other_symbol", f"The plan is for {plan.symbol}; asked was {symbol}.")
+    if plan.account != account_fingerprint(settings) or plan.mode != settings.mode:
+        return Refused(
+            "other_account",
+            f"The plan was made for account {plan.account} ({plan.mode});"
+            f" this is {account_fingerprint(settings)} ({settings.mode}). Run `trader tactics` again.",
+        )
+    if now_ms >= plan.expires_ms:
+        return Refused("plan_expired", f"The plan expired {(now_ms - plan.expires_ms) / 1000:.0f} s ago.")
+    return None
+
+
+def check_foreign(view: View, open_orders: int) -> Refused | None:
+    """Whether the symbol holds anything, ours or not."""
+    if view.foreign != 0 or view.foreign_orders or open_orders:
+        what = f"a position of {view.foreign:f}" if view.foreign else f"{view.foreign_orders + open_orders} order(s)"
+        return Refused(
+            "foreign_position", f"{view.symbol} holds {what} that is not ours; it is left alone and nothing is opened."
+        )
+    if view.unknown_orders:
+        return Refused("order_unknown", f"{view.symbol}: it is not known yet what became of an order of ours.")
+    if view.ours != 0:
+        return Refused("position_open", f"{view.symbol} holds our position of {view.ours:f} already.")
+    return None
+
+
+@dataclass(frozen=True)
+class Room:
+    """What an entry needs of the market and the account, as seen now."""
+
+    mark: Decimal
+    available: Decimal
+
+
+def check_room(plan: TradePlan, exchange: BinanceExchange, room: Room) -> Refused | None:
+    """Whether price is still where the plan was made, and the balance carries it."""
+    moved = abs(room.mark - plan.price)
+    if moved > plan.max_drift:
+        return Refused(
+            "price_moved", f"Mark price {room.mark:f} is {moved:f} from the plan's {plan.price:f}; at most"
+            f" {plan.max_drift:f} is allowed. Run `trader tactics` again.",
+        )  # fmt: skip
+    if (room.mark - plan.stop_price) * plan.sign <= 0 or (plan.take_profit_price - room.mark) * plan.sign <= 0:
+        return Refused("price_moved", f"Mark price {room.mark:f} is beyond the plan's stop or target.")
+    rules, notional = exchange.symbol_rules(plan.symbol), plan.quantity * room.mark
+    if plan.quantity < rules.min_quantity or notional < rules.min_notional:
+        return Refused(
+            "below_minimum", f"{plan.quantity:f} {plan.symbol} is worth {notional:.2f}; the exchange takes no less than"
+            f" {rules.min_quantity:f} and {rules.min_notional:f}.",
+        )  # fmt: skip
+    needed = notional / plan.leverage + notional * _TAKER_FEE
+    if needed > room.available:
+        return Refused(
+            "insufficient_margin", f"The entry needs {needed:.2f} of margin; {room.available:.2f} is available."
+        )
+    return None
+
+
+async def set_leverage(plan: TradePlan, exchange: BinanceExchange) -> Refused | None:
+    """Isolated margin and the plan's leverage, set and read back."""
+    bracket = bracket_of(await exchange.private.brackets(plan.symbol), float(plan.quantity * plan.price))
+    if plan.leverage > bracket.max_leverage:
+        return Refused(
+            "leverage_above_bracket",
+            f"Leverage {plan.leverage} is above the bracket's {bracket.max_leverage} at this size.",
+        )
+    await exchange.private.set_symbol_options(plan.symbol, SymbolOptions(plan.leverage, isolated=True))
+    return None

@@ -1,0 +1,243 @@
+"""Reading the ledger: what was decided, sent, filled and said. What we hold is the fold of our fills."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing, contextmanager
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from trader_cli.storage.asked import asked_of
+from trader_cli.storage.ledger_rows import Booked, Holding, Intent, Note
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SETTLED = frozenset({"refused", "absent", "done"})
+"""Statuses of an intent about which nothing more can come."""
+_INTENTS = (
+    "SELECT client_id, decision_id, symbol, purpose, side, quantity, at_ms, price, trigger_price, reduce_only"
+    " FROM intents"
+)
+
+
+class LedgerReading:
+    """The ledger of one account as it can be read, also while another process writes it."""
+
+    def __init__(self, db: sqlite3.Connection, path: Path) -> None:
+        self._db = db
+        self.path = path
+        self._folds: dict[str, Holding] = {}
+        newest = "SELECT MAX(number) FROM orders GROUP BY client_id"
+        last = self._db.execute(f"SELECT client_id, status FROM orders WHERE number IN ({newest})")  # noqa: S608
+        self._settled = {client_id for client_id, status in last if status in SETTLED}
+
+    @classmethod
+    @contextmanager
+    def shown(cls, path: Path) -> Iterator[LedgerReading | None]:
+        """The ledger at `path` for reading only, whoever writes it; `None` if there is none."""
+        if not path.exists():
+            yield None
+            return
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)) as db:
+            yield cls(db, path)
+
+    def entries(self, symbol: str) -> list[str]:
+        """Ids of the decisions whose entry filled, oldest first."""
+        rows = self._db.execute(
+            "SELECT i.decision_id FROM intents i WHERE i.symbol = ? AND i.purpose = 'entry'"
+            " AND EXISTS (SELECT 1 FROM fills f WHERE f.client_id = i.client_id) ORDER BY i.rowid",
+            (symbol,),
+        )
+        return [str(row[0]) for row in rows]
+
+    def decision(self, decision_id: str) -> dict[str, Any] | None:
+        """What was recorded of a decision."""
+        row = self._db.execute("SELECT body FROM decisions WHERE id = ?", (decision_id,)).fetchone()
+        return None if row is None else dict(json.loads(row[0]))
+
+    def decisions(self) -> list[tuple[str, str, int, str, dict[str, Any]]]:
+        """(id, symbol, decision time, kind, body) of every decision, oldest first."""
+        rows = self._db.execute("SELECT id, symbol, decision_ms, kind, body FROM decisions ORDER BY rowid")
+        return [(r[0], r[1], r[2], r[3], json.loads(r[4])) for r in rows]
+
+    def halted(self) -> str | None:
+        """The reason of the halt in force, if there is one; one asked for by another process counts at once."""
+        asked = asked_of(self.path, "halt")
+        if asked is not None:
+            return asked
+        row = self._db.execute("SELECT halted, reason FROM halts ORDER BY number DESC LIMIT 1").fetchone()
+        return str(row[1]) if row and row[0] else None
+
+    def intents(self, symbol: str | None = None) -> list[Intent]:
+        """Every intent, oldest first."""
+        return [
+            _intent(row)
+            for row in self._db.execute(f"{_INTENTS} WHERE ?1 IS NULL OR symbol = ?1 ORDER BY rowid", (symbol,))
+        ]
+
+    def intent(self, client_id: str) -> Intent | None:
+        """One intent."""
+        row = self._db.execute(f"{_INTENTS} WHERE client_id = ?", (client_id,)).fetchone()
+        return None if row is None else _intent(row)
+
+    def unsettled(self, symbol: str | None = None) -> list[Intent]:
+        """Intents of which more can come: sent or unknown, resting, or written down and never sent."""
+        return [i for i in self.intents(symbol) if i.client_id not in self._settled]
+
+    def status(self, client_id: str) -> str | None:
+        """The last thing known of an intent; `None` if nothing was ever noted, so that nothing was sent."""
+        last = self.last_note(client_id)
+        return None if last is None else last.status
+
+    def last_note(self, client_id: str) -> Note | None:
+        """The last line written about an intent."""
+        return self._note("client_id = ? ORDER BY number DESC", (client_id,))
+
+    def latest_note(self, client_id: str, status: str) -> Note | None:
+        """The last line with this status."""
+        return self._note("client_id = ? AND status = ? ORDER BY number DESC", (client_id, status))
+
+    def first_note(self, client_id: str, status: str) -> Note | None:
+        """The first line with this status."""
+        return self._note("client_id = ? AND status = ? ORDER BY number", (client_id, status))
+
+    def _note(self, where: str, values: tuple[str, ...]) -> Note | None:
+        row = self._db.execute(
+            f"SELECT status, exchange_id, note, at_ms FROM orders WHERE {where} LIMIT 1",  # noqa: S608
+            values,
+        ).fetchone()
+        return None if row is None else Note(*row)
+
+    def owner(self, symbol: str, exchange_id: str) -> str | None:
+        """The client id of the intent that became this order at the exchange."""
+        row = self._db.execute(
+            "SELECT o.client_id FROM orders o JOIN intents i USING (client_id)"
+            " WHERE i.symbol = ? AND o.exchange_id = ? LIMIT 1",
+            (symbol, exchange_id),
+        ).fetchone()
+        return None if row is None else str(row[0])
+
+    def fills(self, client_id: str | None = None, decision_id: str | None = None) -> list[Booked]:
+        """Fills of an intent, of a decision, or all, in order of time."""
+        rows = self._db.execute(
+            "SELECT f.symbol, f.trade_id, f.client_id, i.purpose, f.side, f.price, f.quantity, f.commission,"
+            " f.realized, f.time_ms FROM fills f JOIN intents i USING (client_id)"
+            " WHERE (?1 IS NULL OR f.client_id = ?1) AND (?2 IS NULL OR i.decision_id = ?2)"
+            " ORDER BY f.time_ms, f.trade_id",
+            (client_id, decision_id),
+        )
+        return [_booked(row) for row in rows]
+
+    def incomes(self, symbol: str | None = None) -> list[tuple[str, str, Decimal, int]]:
+        """(kind, symbol, amount, time) of income other than fills, oldest first."""
+        rows = self._db.execute(
+            "SELECT kind, symbol, amount, time_ms FROM income WHERE ? IS NULL OR symbol = ? ORDER BY time_ms",
+            (symbol, symbol),
+        )
+        return [(r[0], r[1], Decimal(r[2]), r[3]) for r in rows]
+
+    def assessments(
+        self, symbol: str, since_ms: int = 0, actions: tuple[str, ...] = ()
+    ) -> list[tuple[str, dict[str, Any], int]]:
+        """(action, body, time) of the assessments of a symbol, oldest first; only of these `actions` if given."""
+        chosen = f" AND action IN ({', '.join('?' * len(actions))})" if actions else ""
+        rows = self._db.execute(
+            f"SELECT action, body, at_ms FROM assessments WHERE symbol = ? AND at_ms >= ?{chosen} ORDER BY number",  # noqa: S608
+            (symbol, since_ms, *actions),
+        )
+        return [(r[0], json.loads(r[1]), r[2]) for r in rows]
+
+    def last_assessment(self, symbol: str, actions: tuple[str, ...]) -> tuple[str, dict[str, Any], int] | None:
+        """(action, body, time) of the newest assessment of a symbol with one of these actions."""
+        rows = [
+            self._db.execute(
+                "SELECT action, body, at_ms, number FROM assessments WHERE symbol = ? AND action = ?"
+                " ORDER BY at_ms DESC, number DESC LIMIT 1",
+                (symbol, action),
+            ).fetchone()
+            for action in actions
+        ]
+        newest = max((row for row in rows if row is not None), key=lambda row: (row[2], row[3]), default=None)
+        return None if newest is None else (newest[0], json.loads(newest[1]), newest[2])
+
+    def counted_refusals(self) -> dict[str, int]:
+        """How often each reason was given for not trading."""
+        rows = self._db.execute(
+            "SELECT json_extract(body, '$.code'), COUNT(*) FROM decisions WHERE kind != 'plan' GROUP BY 1 ORDER BY 1"
+        )
+        return {str(code): int(count) for code, count in rows}
+
+    def last_trade_id(self, symbol: str) -> int:
+        """The newest fill recorded of a symbol, 0 if there is none."""
+        return int(
+            self._db.execute("SELECT COALESCE(MAX(trade_id), 0) FROM fills WHERE symbol = ?", (symbol,)).fetchone()[0]
+        )
+
+    def first_fill_ms(self) -> int | None:
+        """When our first fill was, on any symbol."""
+        found = self._db.execute("SELECT MIN(time_ms) FROM fills").fetchone()[0]
+        return None if found is None else int(found)
+
+    def last_income_ms(self) -> int:
+        """Time of the newest income recorded, 0 if there is none."""
+        return int(self._db.execute("SELECT COALESCE(MAX(time_ms), 0) FROM income").fetchone()[0])
+
+    def symbols(self) -> list[str]:
+        """Every symbol we ever had an intent on."""
+        return [str(row[0]) for row in self._db.execute("SELECT DISTINCT symbol FROM intents ORDER BY symbol")]
+
+    def holding(self, symbol: str) -> Holding:
+        """The fold of our fills of a symbol, in order of time."""
+        if symbol not in self._folds:
+            self._folds[symbol] = self._folded(symbol)
+        return self._folds[symbol]
+
+    def _folded(self, symbol: str) -> Holding:
+        amount = cost = realized = commission = Decimal(0)
+        rows = self._db.execute(
+            "SELECT side, price, quantity, realized, commission FROM fills WHERE symbol = ? ORDER BY time_ms, trade_id",
+            (symbol,),
+        )
+        for side, price, quantity, profit, fee in rows:
+            signed = Decimal(quantity) if side == "BUY" else -Decimal(quantity)
+            cost = _cost_after(amount, cost, signed, Decimal(price))
+            amount += signed
+            realized += Decimal(profit)
+            commission += Decimal(fee)
+        return Holding(symbol, amount, cost / amount if amount else Decimal(0), realized, commission)
+
+    def flows(self) -> list[tuple[int, Decimal]]:
+        """(time, amount) of everything our fills and other income did to the wallet, oldest first."""
+        fills = self._db.execute("SELECT time_ms, realized, commission FROM fills")
+        other = self._db.execute("SELECT time_ms, amount FROM income")
+        booked = [(int(t), Decimal(r) - Decimal(c)) for t, r, c in fills] + [(int(t), Decimal(a)) for t, a in other]
+        return sorted(booked, key=lambda flow: flow[0])
+
+    def net_income(self) -> Decimal:
+        """What all our fills and other income have done to the wallet."""
+        return sum((amount for _, amount in self.flows()), Decimal(0))
+
+
+def _cost_after(amount: Decimal, cost: Decimal, signed: Decimal, price: Decimal) -> Decimal:
+    """Signed cost of what is held after a fill: adds the price paid, shrinks in proportion, starts anew on a turn."""
+    if amount * signed >= 0:
+        return cost + signed * price
+    if abs(signed) <= abs(amount):
+        return cost * (amount + signed) / amount
+    return (amount + signed) * price
+
+
+def _intent(r: tuple[Any, ...]) -> Intent:
+    return Intent(r[0], r[1], r[2], r[3], r[4], _number(r[5]), r[6], _number(r[7]), _number(r[8]), bool(r[9]))
+
+
+def _booked(r: tuple[Any, ...]) -> Booked:
+    price, quantity, commission, realized = (Decimal(value) for value in r[5:9])
+    return Booked(r[0], r[1], r[2], r[3], r[4], price, quantity, commission, realized, r[9])
+
+
+def _number(value: str | None) -> Decimal | None:
+    return None if value is None else Decimal(value)

@@ -1,0 +1,64 @@
+"""The lines of the ledger as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from trader_cli.core.ids import Purpose
+
+
+@dataclass(frozen=True)
+class Intent:
+    """What an order or stop is for, written down before it is sent. Its client id is the digest of what it means."""
+
+    client_id: str
+    decision_id: str
+    symbol: str
+    purpose: Purpose
+    side: Literal["BUY", "SELL"]
+    quantity: Decimal | None
+    at_ms: int
+    price: Decimal | None = None
+    trigger_price: Decimal | None = None
+    reduce_only: bool = False
+
+
+@dataclass(frozen=True)
+class Note:
+    """A line about an intent: its status, the exchange's id and words, the time."""
+
+    status: str
+    exchange_id: str | None
+    note: str
+    at_ms: int
+
+
+@dataclass(frozen=True)
+class Booked:
+    """A fill as booked, and what its order was for."""
+
+    symbol: str
+    trade_id: int
+    client_id: str
+    purpose: Purpose
+    side: str
+    price: Decimal
+    quantity: Decimal
+    commission: Decimal
+    realized: Decimal
+    time_ms: int
+
+
+@dataclass(frozen=True)
+class Holding:
+    """The fold of our fills of a symbol: signed amount, average entry of what is held, profit and fees so far."""
+
+    symbol: str
+    amount: Decimal
+    entry_price: Decimal
+    realized: Decimal
+    commission: Decimal

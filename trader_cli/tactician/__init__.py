@@ -1,0 +1,1 @@
+"""From an analysis to a plan, and the care of open positions."""

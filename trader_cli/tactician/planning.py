@@ -1,0 +1,192 @@
+"""The plan for a signal: size, leverage, stops, target, validity. Pure: everything it needs comes in."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from decimal import ROUND_UP, Decimal
+from typing import TYPE_CHECKING
+
+from trader_cli.core import sizing
+from trader_cli.core.plans import Approved, Refused, Request, TradePlan
+from trader_cli.core.timeframes import DAY_MS, Timeframe
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from trader_cli.core.orders import LeverageBracket, SymbolRules
+    from trader_cli.core.types import Analysis, Signal
+    from trader_cli.settings import Settings
+
+_YEAR_MS = 365 * DAY_MS
+_RISK_LEVELS = {"low": 0.25, "medium": 0.5, "high": 1.0}
+_UNPROVEN_SHARE = 0.005
+"""Share of equity a model without an edge may move: the flow is to be watched, not money to be made."""
+_HEADROOM = Decimal("1.02")
+"""What is ordered above the exchange's smallest notional where the smallest order is wanted, against moving prices."""
+
+
+@dataclass(frozen=True)
+class Now:
+    """Account and market as the exchange shows them at the moment of planning. Money in quote currency.
+
+    `long_notional` and `short_notional` are of all positions of the account; `asks` and `bids` notionals of the visible
+    book; `day_volume` the quote volume of the last 24 hours.
+    """
+
+    now_ms: int
+    account: str
+    equity: Decimal
+    available: Decimal
+    long_notional: Decimal
+    short_notional: Decimal
+    mark: Decimal
+    asks: float
+    bids: float
+    day_volume: float
+    rules: SymbolRules
+    brackets: Sequence[LeverageBracket]
+
+
+def plan(analysis: Analysis, signal: Signal, now: Now, settings: Settings, request: Request) -> Approved | Refused:
+    """The plan of a signal, or why there is none. The request only ever lowers what the limits allow."""
+    refused = _refused_request(request)
+    if refused is not None:
+        return refused
+    timeframe = Timeframe.parse(analysis.timeframe)
+    setting, options = _setting(analysis, signal, now, settings, timeframe), settings.tactician
+    drift = Decimal(str(options.max_price_drift * setting.stop_distance)) * Decimal(str(analysis.price))
+    reference = request.price if request.price is not None else Decimal(str(analysis.price))
+    if abs(now.mark - reference) > drift or abs(now.mark - Decimal(str(analysis.price))) > drift:
+        return Refused(
+            "price_moved",
+            f"Mark price is {now.mark:f}, the signal's {analysis.price:g}, the given one {reference:f};"
+            f" at most {drift:.6g} may lie between them.",
+        )
+    limits = limits_of(settings, request)
+    sized = _sized(signal, setting, limits, now, settings, request)
+    if isinstance(sized, Refused):
+        return sized
+    quantity, binding, caps = sized
+    leverage = sizing.needed_leverage(setting, limits, float(quantity * now.mark))
+    up = 1 if signal.side == "long" else -1
+    stop = _on_tick(signal.stop_price, now.rules, up=signal.side == "long")
+    distance = abs(now.mark - stop)
+    furthest = float(now.mark - up * distance * Decimal(str(options.backstop_distance)))
+    backstop = _on_tick(furthest, now.rules, up=signal.side == "long")
+    liquidated = sizing.liquidation_level(setting, leverage.value, float(quantity * now.mark))
+    if (float(backstop) - liquidated) * up <= 0:
+        return Refused(
+            "liquidation_before_backstop",
+            f"At leverage {leverage.value} liquidation comes at {liquidated:.6g}, before the backstop {backstop:f}.",
+        )
+    decided = analysis.decision_time_ms
+    return Approved(
+        TradePlan(
+            account=now.account, mode=settings.mode, symbol=analysis.symbol, timeframe=analysis.timeframe,
+            side=signal.side, lineage=analysis.digests.get("model", "none"), decision_ms=decided,
+            created_ms=now.now_ms, expires_ms=decided + round(options.plan_validity * timeframe.ms),
+            exit_by_ms=decided + signal.horizon_bars * timeframe.ms, price=now.mark, quantity=quantity,
+            leverage=leverage.value, stop_price=stop, backstop_price=backstop,
+            take_profit_price=_on_tick(signal.take_profit_price, now.rules, up=signal.side == "short"),
+            max_drift=drift, risk_quote=round(quantity * (distance + now.mark * Decimal(str(setting.cost))), 8),
+            expected_value_bps=signal.expected_value_bps, liquidation_probability=leverage.probability,
+            binding=binding, caps=caps, unproven=signal.unproven, digests=dict(analysis.digests),
+        )
+    )  # fmt: skip
+
+
+def _refused_request(request: Request) -> Refused | None:
+    if request.risk_level is not None and request.risk_level not in _RISK_LEVELS:
+        return Refused("bad_request", f"risk_level is one of {', '.join(_RISK_LEVELS)}; found {request.risk_level!r}.")
+    for name, value in (("position_size", request.quantity), ("leverage", request.leverage), ("price", request.price)):
+        if value is not None and not value > 0:
+            return Refused("bad_request", f"{name} must be above 0; found {value}.")
+    return None
+
+
+def limits_of(settings: Settings, request: Request) -> sizing.Limits:
+    """The settings' limits, lowered by what was asked for."""
+    o = settings.tactician
+    scale = _RISK_LEVELS.get(request.risk_level or "high", 1.0)
+    most = o.max_leverage if o.enable_leverage_optimization else 1
+    limits = sizing.Limits(
+        o.kelly_fraction * scale, o.confidence, o.risk_per_trade * scale, o.target_volatility, o.max_exposure,
+        o.max_same_side, o.max_book_share, o.max_volume_share, min(most, request.leverage or most),
+        o.max_liquidation_probability, o.margin_share, o.capital_cap,
+    )  # fmt: skip
+    if o.enable_risk_management:
+        return limits
+    return replace(
+        limits, target_volatility=math.inf, max_exposure=math.inf, max_same_side=math.inf, max_liquidation_probability=1
+    )
+
+
+def _setting(analysis: Analysis, signal: Signal, now: Now, settings: Settings, timeframe: Timeframe) -> sizing.Setting:
+    """Distances from the signal's barriers, as they are from the mark price now."""
+    mark, up = float(now.mark), signal.side == "long"
+    stop, target = abs(mark - signal.stop_price) / mark, abs(signal.take_profit_price - mark) / mark
+    planned_stop = abs(analysis.price - signal.stop_price) / analysis.price
+    planned_target = abs(signal.take_profit_price - analysis.price) / analysis.price
+    cost = signal.break_even_probability * (planned_target + planned_stop) - planned_stop
+    sigma = abs(math.log(signal.take_profit_price / analysis.price)) / settings.analyst.barrier_width
+    years = signal.horizon_bars * timeframe.ms / _YEAR_MS
+    held = now.long_notional if up else now.short_notional
+    return sizing.Setting(
+        side=signal.side, price=mark, stop_distance=stop, target_distance=target, cost=cost,
+        probability=signal.probability_act, trades=analysis.claim.trades if analysis.claim else 0,
+        sigma_horizon=sigma, sigma_year=sigma / math.sqrt(years), equity=float(now.equity),
+        available=float(now.available), others=float(now.long_notional + now.short_notional), same_side=float(held),
+        book_notional=now.asks if up else now.bids, bar_notional=now.day_volume * timeframe.ms / DAY_MS,
+        max_market_notional=float(now.rules.max_market_quantity) * mark, brackets=now.brackets,
+    )  # fmt: skip
+
+
+def _sized(
+    signal: Signal, setting: sizing.Setting, limits: sizing.Limits, now: Now, settings: Settings, request: Request
+) -> tuple[Decimal, str, dict[str, float]] | Refused:
+    """Quantity, the cap that bound it, and every cap."""
+    caps = sizing.caps(setting, limits, limits.max_leverage, sized_by_edge=not signal.unproven)
+    smallest = _smallest(now)
+    if signal.unproven:
+        caps["unproven"] = max(setting.equity * _UNPROVEN_SHARE, float(smallest * now.mark))
+    if not settings.tactician.enable_position_sizing:
+        caps["sizing_off"] = float(smallest * now.mark)
+    if request.quantity is not None:
+        caps["request"] = float(request.quantity * now.mark)
+    binding = min(caps, key=lambda name: caps[name])
+    quantity = now.rules.quantity_down(Decimal(repr(caps[binding])) / now.mark)
+    if binding in {"unproven", "sizing_off"}:
+        quantity = max(quantity, smallest)
+    if caps[binding] <= 0:
+        return Refused(f"no_room_{binding}", _WHY.get(binding, f"The limit {binding} leaves no room."))
+    notional = quantity * now.mark
+    if quantity < now.rules.min_quantity or notional < now.rules.min_notional:
+        return Refused(
+            "below_minimum",
+            f"{binding} allows {caps[binding]:.2f}; the exchange takes no order below {now.rules.min_notional:f}"
+            f" or {now.rules.min_quantity:f} {now.rules.symbol}.",
+        )
+    return quantity, binding, caps
+
+
+_WHY = {
+    "kelly": "The lower bound of the win rate is not above break-even: no calibrated edge after costs, so no size.",
+    "liquidation_probability": "No leverage keeps the probability of touching liquidation low enough.",
+    "exposure": "The account's positions take up all exposure that is allowed.",
+    "correlation": "The account's positions take up all that may be held on this side.",
+    "capital_cap": "The capital cap is taken up.",
+}
+
+
+def _smallest(now: Now) -> Decimal:
+    """The smallest quantity the exchange takes, with a little headroom."""
+    steps = (now.rules.min_notional * _HEADROOM / now.mark / now.rules.step).to_integral_value(rounding=ROUND_UP)
+    return max(now.rules.min_quantity, steps * now.rules.step)
+
+
+def _on_tick(price: float, rules: SymbolRules, *, up: bool) -> Decimal:
+    """A price on a tick: the next one up or down."""
+    exact = Decimal(repr(price))
+    down = rules.price_down(exact)
+    return down + rules.tick if up and down != exact else down

@@ -1,0 +1,230 @@
+"""`Tactician`: the guide's door to plans. Asks the exchange how things stand and turns an analysis into a plan."""
+
+from __future__ import annotations
+
+from collections import deque
+from contextlib import contextmanager
+from dataclasses import asdict
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any
+
+from trader_cli.core.answers import Answer
+from trader_cli.core.digests import digest_value
+from trader_cli.core.errors import DataMissing, UsageError
+from trader_cli.core.limits import LossLimits, breach
+from trader_cli.core.plans import Approved, Refused, Request, TradePlan
+from trader_cli.core.timeframes import Timeframe
+from trader_cli.core.types import Abstention, Analysis
+from trader_cli.execution.accounts import connected_exchange
+from trader_cli.settings import as_settings
+from trader_cli.storage.artifacts import ArtifactStore, stage_key
+from trader_cli.storage.ledger import Ledger
+from trader_cli.storage.markets import account_fingerprint, ledger_path, market_source
+from trader_cli.tactician.planning import Now, plan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from trader_cli.exchange.binance import BinanceExchange
+    from trader_cli.settings import Settings
+
+_BOOK_LEVELS = 50
+Outcome = Approved | Refused | Abstention
+
+
+class Tactician:
+    """Decides what to do about an analysis. `config` is a `Settings` or a dict of the guide's keys.
+
+    `exchange`, `store` and `ledger` are built from the configuration if not given; an own ledger is open only while a
+    decision is written.
+    """
+
+    def __init__(
+        self,
+        config: Settings | Mapping[str, Any] | None = None,
+        *,
+        exchange: BinanceExchange | None = None,
+        store: ArtifactStore | None = None,
+        ledger: Ledger | None = None,
+    ) -> None:
+        self.settings = as_settings(config)
+        self.store = store or ArtifactStore(self.settings.cache_dir)
+        self._exchange = exchange
+        self._owns_exchange = exchange is None
+        self._ledger = ledger
+        self._results: deque[Outcome] = deque(maxlen=self.settings.tactician.max_history)
+
+    async def initialize(self) -> bool:
+        """Connect to the exchange, if none was given."""
+        if self._exchange is None:
+            self._exchange = await connected_exchange(self.settings)
+        return True
+
+    async def close(self) -> None:
+        """End what `initialize` began."""
+        if self._owns_exchange and self._exchange is not None:
+            await self._exchange.close()
+            self._exchange = None
+
+    async def execute_tactics(self, tactics_input: Mapping[str, Any]) -> Answer:
+        """The plan for a symbol's stored analysis as a mapping; false, with `code` and `sentence`, if there is none.
+
+        Keys: symbol, timeframe (default 1h), and the requests current_price, position_size, leverage, risk_level.
+        """
+        if "symbol" not in tactics_input:
+            raise UsageError("Tactics need a symbol.")
+        timeframe = Timeframe.parse(str(tactics_input.get("timeframe", "1h")))
+        outcome = await self.decide(str(tactics_input["symbol"]), timeframe, request_of(tactics_input))
+        return Answer(document_of(outcome), given=isinstance(outcome, Approved))
+
+    async def decide(self, symbol: str, timeframe: Timeframe, request: Request | None = None) -> Outcome:
+        """The decision about the stored analysis: a plan, a refusal, or the analysis' own abstention. Recorded.
+
+        The same decision again, while its plan is valid, is the plan that was made first. Raises `DataMissing` without
+        an analysis, and what the exchange raises.
+        """
+        analysis = self._analysis(symbol, timeframe)
+        with self._open_ledger() as ledger:
+            outcome = await self._outcome(analysis, request or Request(), ledger)
+            self._record(analysis, outcome, ledger)
+        self._results.append(outcome)
+        key = stage_key(self.settings, symbol, timeframe, "plan")
+        self.store.point(key, self.store.put_document(document_of(outcome)))
+        return outcome
+
+    def _analysis(self, symbol: str, timeframe: Timeframe) -> Analysis:
+        key = stage_key(self.settings, symbol, timeframe, "analysis")
+        digest = self.store.pointed(key)
+        body = self.store.get_document(digest) if digest else None
+        if body is None:
+            raise DataMissing(
+                f"There is no analysis of {symbol} {timeframe} in profile {self.settings.mode}.",
+                mend=f"Run `trader analyze {symbol} --timeframe {timeframe}` first.",
+            )
+        return Analysis.from_dict(body)
+
+    async def _outcome(self, analysis: Analysis, request: Request, ledger: Ledger) -> Outcome:
+        signal, exchange = analysis.signal, self._connected()
+        if signal is None:
+            assert isinstance(analysis.outcome, Abstention)
+            return analysis.outcome
+        now, step = exchange.server_now_ms(), Timeframe.parse(analysis.timeframe).ms
+        if now >= analysis.decision_time_ms + self.settings.tactician.plan_validity * step:
+            age = (now - analysis.decision_time_ms) / 60_000
+            return Abstention(
+                "analysis_stale",
+                f"The analysis is of a bar that closed {age:.0f} min ago. Run `trader fetch {analysis.symbol}"
+                f" --timeframe {analysis.timeframe}` and `trader analyze`.",
+            )
+        made = self._made_before(analysis, ledger)
+        if made is not None:
+            return made
+        halted = ledger.halted() or await self._breach(ledger)
+        if halted is not None:
+            return Refused("halted", f"Trading is halted: {halted}. A person lifts this with `trader reset`.")
+        if self.settings.mode == "live" and self.settings.tactician.capital_cap is None:
+            return Refused("capital_cap_unset", "Live needs tactician.capital_cap: the most that may be at work.")
+        seen = await self._now(analysis.symbol)
+        if isinstance(seen, Refused):
+            return seen
+        return plan(analysis, signal, seen, self.settings, request)
+
+    def _made_before(self, analysis: Analysis, ledger: Ledger) -> Approved | None:
+        """The plan this very analysis led to earlier."""
+        for _, symbol, decided, kind, body in reversed(ledger.decisions()):
+            if kind == "plan" and symbol == analysis.symbol and decided == analysis.decision_time_ms:
+                made = TradePlan.from_dict({k: v for k, v in body.items() if k != "plan_id"})
+                if made.lineage == analysis.digests.get("model", "none") and made.timeframe == analysis.timeframe:
+                    return Approved(made)
+        return None
+
+    async def _breach(self, ledger: Ledger) -> str | None:
+        """A loss limit that is broken: latched before anything else."""
+        if not self.settings.tactician.enable_risk_management:
+            return None
+        exchange, options = self._connected(), self.settings.tactician
+        account = await exchange.private.account()
+        limits = LossLimits(options.max_daily_loss, options.max_drawdown)
+        now = exchange.server_now_ms()
+        reason = breach(ledger.flows(), account.wallet, account.unrealized_profit, limits, now)
+        if reason is not None:
+            ledger.halt(reason, now)
+        return reason
+
+    async def _now(self, symbol: str) -> Now | Refused:
+        exchange = self._connected()
+        positions = await exchange.private.positions()
+        held = next((p for p in positions if p.symbol == symbol), None)
+        if held is not None:
+            return Refused("position_open", f"{symbol} holds a position of {held.amount:f} already.")
+        account, premium = await exchange.private.account(), await exchange.get_premium_index(symbol)
+        book, ticker = await exchange.get_order_book(symbol, _BOOK_LEVELS), await exchange.get_ticker(symbol)
+        long = sum((p.amount * p.mark_price for p in positions if p.amount > 0), Decimal(0))
+        short = sum((-p.amount * p.mark_price for p in positions if p.amount < 0), Decimal(0))
+        return Now(
+            now_ms=exchange.server_now_ms(), account=account_fingerprint(self.settings), equity=account.equity,
+            available=account.available, long_notional=long, short_notional=short,
+            mark=Decimal(str(premium["mark_price"])), asks=sum(p * q for p, q in book["asks"]),
+            bids=sum(p * q for p, q in book["bids"]), day_volume=float(ticker["quote_volume"]),
+            rules=exchange.symbol_rules(symbol), brackets=await exchange.private.brackets(symbol),
+        )  # fmt: skip
+
+    def _record(self, analysis: Analysis, outcome: Outcome, ledger: Ledger) -> None:
+        now = self._connected().server_now_ms()
+        if isinstance(outcome, Approved):
+            made = outcome.plan
+            ledger.decide(made.plan_id, made.symbol, made.decision_ms, "plan", made.as_dict(), now)
+            return
+        kind = "refusal" if isinstance(outcome, Refused) else "abstention"
+        what = [kind, account_fingerprint(self.settings), analysis.symbol, analysis.timeframe]
+        name = digest_value([*what, analysis.decision_time_ms, outcome.code])
+        ledger.decide(name, analysis.symbol, analysis.decision_time_ms, kind, asdict(outcome), now)
+
+    def get_status(self) -> dict[str, Any]:
+        """Counts of what was decided, and why not."""
+        refused: dict[str, int] = {}
+        for outcome in self._results:
+            if not isinstance(outcome, Approved):
+                refused[outcome.code] = refused.get(outcome.code, 0) + 1
+        approved = sum(isinstance(outcome, Approved) for outcome in self._results)
+        return {
+            "initialized": self._exchange is not None,
+            "market": market_source(self.settings),
+            "decisions": len(self._results),
+            "approved": approved,
+            "refused": refused,
+        }
+
+    def _connected(self) -> BinanceExchange:
+        if self._exchange is None:
+            raise UsageError("The tactician is not initialised.", mend="Call `await tactician.initialize()` first.")
+        return self._exchange
+
+    @contextmanager
+    def _open_ledger(self) -> Iterator[Ledger]:
+        if self._ledger is not None:
+            yield self._ledger
+            return
+        with Ledger.opened(ledger_path(self.settings)) as ledger:
+            yield ledger
+
+
+def document_of(outcome: Outcome) -> dict[str, Any]:
+    """What is stored of a decision: `plan` or `code` and `sentence`."""
+    if isinstance(outcome, Approved):
+        return {"kind": "plan", "plan": outcome.plan.as_dict()}
+    return {"kind": "refusal" if isinstance(outcome, Refused) else "abstention", **asdict(outcome)}
+
+
+def request_of(given: Mapping[str, Any]) -> Request:
+    """The guide's input as upper bounds. Raises `UsageError` for what is no number."""
+    try:
+        size, price, leverage = (given.get(name) for name in ("position_size", "current_price", "leverage"))
+        return Request(
+            quantity=None if size is None else Decimal(str(size)),
+            leverage=None if leverage is None else int(float(leverage)),
+            risk_level=given.get("risk_level"),
+            price=None if price is None else Decimal(str(price)),
+        )
+    except (InvalidOperation, ValueError) as error:
+        raise UsageError(f"The tactics input holds what is no number: {dict(given)}.") from error
