@@ -139,8 +139,8 @@ def test_the_fold_of_fills_is_the_exchanges_position(fills: list[tuple[Any, int,
     """The ledger's arithmetic against the exchange engine's, on the same fills."""
     engine = Engine({}, Account(Decimal(10**6)), 0)
     with sqlite3.connect(":memory:", isolation_level=None) as db:
-        ledger = Ledger(db)
-        ledger._prepare(Path("memory"))
+        Ledger._prepared(db, Path("memory"))
+        ledger = Ledger(db, Path("memory"))
         ledger.intend(intent())
         for number, (side, lots, price) in enumerate(fills, start=1):
             quantity = Decimal(lots) / 1000

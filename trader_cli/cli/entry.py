@@ -68,7 +68,7 @@ def _with_options(sentence: str) -> str:
         if name in _CARRIED and (equals or number + 1 < len(sys.argv)):
             given += [name, shlex.quote(value if equals else sys.argv[number + 1])]
     carried = " ".join(["", *given])
-    named = r"`(trader (?:fetch|features|train|analyze|venue)\b[^`]*)`"
+    named = r"`(trader (?:fetch|features|train|analyze|tactics|enter|monitor|flatten|reset|run|venue)\b[^`]*)`"
     return re.sub(named, lambda found: f"`{found.group(1)}{carried}`", sentence)
 
 

@@ -30,7 +30,19 @@ Tape = Annotated[
     Path | None,
     typer.Option("--tape", help="sim: Parquet bars to play; default: the synthetic market.", show_default=False),
 ]
+PlanFile = Annotated[
+    Path | None,
+    typer.Option("--plan", help="A plan as `tactics --json` printed it; default: the last.", show_default=False),
+]
+ForTime = Annotated[
+    str | None,
+    typer.Option("--for", help="At most so long: 90s, 15m, 4h, 1d; default: until flat.", show_default=False),
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout; everything else on stderr.")]
+AllowUnproven = Annotated[
+    bool,
+    typer.Option("--allow-unproven", help="A signal without a claimed edge, at the smallest size; never in live."),
+]
 AllowGaps = Annotated[bool, typer.Option("--allow-gaps", help="Go on where bars are missing.")]
 
 
@@ -52,6 +64,11 @@ def settings_from(
 def gaps_allowed(allow: bool) -> dict[str, Any]:
     """The override behind --allow-gaps."""
     return {"fetch": {"allow_gaps": True}} if allow else {}
+
+
+def unproven_allowed(allow: bool) -> dict[str, Any]:
+    """The override behind --allow-unproven."""
+    return {"analyst": {"allow_unproven": True}} if allow else {}
 
 
 def series(settings: Settings, symbol: str | None, timeframe: str | None) -> tuple[str, Timeframe]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -83,6 +84,12 @@ def progress_bar() -> Iterator[Progress]:
             bars.update(tasks[what], completed=done, total=total or None)
 
         yield report
+
+
+def say(line: str, *, quiet: bool = False) -> None:
+    """A line of progress on stderr; a quiet one only where stderr is a terminal."""
+    if not quiet or sys.stderr.isatty():
+        print(line, file=sys.stderr)
 
 
 def utc(time_ms: int) -> str:

@@ -20,7 +20,6 @@ from trader_cli.pipelines.market import Market, run_in_market
 from trader_cli.pipelines.series import SeriesReader
 from trader_cli.storage.artifacts import ArtifactStore, span_of, stage_key
 from trader_cli.storage.files import exclusive
-from trader_cli.storage.markets import market_source
 
 if TYPE_CHECKING:
     import polars as pl
@@ -62,13 +61,23 @@ def fetch(
     One process at a time per series; a second one waits. Raises `DataInvalid` for bars that break the rules, and,
     after storing them, for gaps unless `fetch.allow_gaps`.
     """
+    return run_in_market(
+        settings,
+        lambda market: fetch_in(market, settings, symbol, timeframe, limit, next_close=next_close, progress=progress),
+    )
+
+
+async def fetch_in(
+    market: Market, settings: Settings, symbol: str, timeframe: Timeframe, limit: int | None = None, *,
+    next_close: bool = False, progress: Progress = silent,
+) -> Fetched:  # fmt: skip
+    """`fetch` in a market that is connected already."""
     if not re.fullmatch(r"\w{2,40}", symbol):
         raise UsageError(f"{symbol!r} is not a symbol.", mend="Write it as the exchange does, such as ETHUSDT.")
     store = ArtifactStore(settings.cache_dir)
-    source = market_source(settings)
-    lock = store.root / "locks" / f"{source}-{symbol}-{timeframe}.lock"
+    lock = store.root / "locks" / f"{market.source}-{symbol}-{timeframe}.lock"
     with exclusive(lock, partial(progress, "waiting for another fetch of this series", 0, 0)):
-        fetched = run_in_market(settings, _Fetch(settings, store, symbol, timeframe, limit, next_close, progress))
+        fetched = await _Fetch(settings, store, symbol, timeframe, limit, next_close, progress)(market)
     store.remember_series(settings.mode, symbol, timeframe.name)
     if fetched.last_ms < fetched.expected_last_ms:
         raise DataStale(

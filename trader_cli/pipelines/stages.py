@@ -185,9 +185,9 @@ def _is_model(bundles: BundleStore, digest: str, key: str) -> bool:
     return bool(description["key"] == key)
 
 
-def analyze(settings: Settings, symbol: str, timeframe: Timeframe) -> Analysed:
-    """Analyse the last stored bar."""
-    now = market_now_ms(settings)
+def analyze(settings: Settings, symbol: str, timeframe: Timeframe, now_ms: int | None = None) -> Analysed:
+    """Analyse the last stored bar, at `now_ms` or the market's own time."""
+    now = market_now_ms(settings) if now_ms is None else now_ms
     source = market_source(settings)
     analyst = Analyst(settings, clock=FixedClock(now), source=source)
     analysis = analyst.analyse(symbol, timeframe)

@@ -26,6 +26,7 @@ def analyze(
         typer.Option("--wait", min=0, help="Analyse newly closed bars too, at most so many, until there is a signal."),
     ] = 0,
     allow_gaps: o.AllowGaps = False,
+    allow_unproven: o.AllowUnproven = False,
     profile: o.Profile = None,
     config: o.Config = None,
     tape: o.Tape = None,
@@ -37,7 +38,8 @@ def analyze(
     """
     from trader_cli.pipelines.stages import analyze_until_signal as run
 
-    settings = o.settings_from(profile, config, tape, o.gaps_allowed(allow_gaps))
+    overrides = {**o.gaps_allowed(allow_gaps), **o.unproven_allowed(allow_unproven)}
+    settings = o.settings_from(profile, config, tape, overrides)
     name, parsed = o.series(settings, symbol, timeframe)
     with progress_bar() as progress:
         done = run(settings, name, parsed, wait, progress)
@@ -95,5 +97,6 @@ def _outcome(a: Analysis) -> dict[str, Any]:
         "barriers": f"take profit {signal.take_profit_price:.6g}, stop {signal.stop_price:.6g},"
         f" within {signal.horizon_bars} bars",
         "P(profit)": f"{signal.probability_act:.3f}, break-even {signal.break_even_probability:.3f}",
-        "expected": f"{signal.expected_value_bps:.1f} bps after costs",
+        "expected": f"{signal.expected_value_bps:.1f} bps after costs"
+        + (" (UNPROVEN: the model claims no edge)" if signal.unproven else ""),
     }

@@ -1,0 +1,151 @@
+"""`trader enter`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from trader_cli.cli import options as o
+from trader_cli.cli.commands.tactics import plan_facts, plan_title, refusal_code
+from trader_cli.cli.show import print_facts, print_json
+from trader_cli.core.errors import DataInvalid, ExitCode
+from trader_cli.core.plans import Approved, Refused
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from trader_cli.core.timeframes import Timeframe
+    from trader_cli.execution.executor import Entered
+    from trader_cli.pipelines.trading import DryRun
+    from trader_cli.settings import Settings
+
+app = typer.Typer()
+
+
+@app.command()
+def enter(
+    symbol: o.MaybeSymbol = None,
+    timeframe: o.MaybeTimeframe = None,
+    plan: o.PlanFile = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the exact requests; send nothing.")] = False,
+    live: Annotated[bool, typer.Option("--live", help="live: yes, open a position with real money.")] = False,
+    profile: o.Profile = None,
+    config: o.Config = None,
+    tape: o.Tape = None,
+    json: o.Json = False,
+) -> None:
+    """Carry out the last plan: one order, its stops resting at the exchange.
+
+    Running it again for the same plan sends nothing. Exit code 6: the exchange said no. 7: refused by a check.
+    9: halted.
+    """
+    from trader_cli.pipelines.trading import enter as run
+    from trader_cli.pipelines.trading import rehearse
+
+    settings = o.settings_from(profile, config, tape)
+    name, parsed = o.series(settings, symbol, timeframe)
+    decided = _plan(settings, name, parsed, plan)
+    if isinstance(decided, Refused):
+        _refuse(name, decided, as_json=json)
+        return
+    if dry_run:
+        _show_rehearsal(rehearse(settings, decided.plan, name), as_json=json)
+        return
+    done = run(settings, decided.plan, name, live=live)
+    if isinstance(done, Refused):
+        _refuse(name, done, as_json=json)
+        return
+    if json:
+        print_json(entered_dict(done))
+    else:
+        print_facts(_headline(done), entered_facts(done))
+    if done.quantity == 0 or done.closed is not None:
+        raise typer.Exit(ExitCode.REJECTED)
+
+
+def _plan(settings: Settings, symbol: str, timeframe: Timeframe, file: Path | None) -> Approved | Refused:
+    from trader_cli.pipelines.trading import plan_from, stored_plan
+
+    if file is None:
+        return stored_plan(settings, symbol, timeframe)
+    import json
+
+    try:
+        body = json.loads(file.read_text("utf-8"))
+    except ValueError as error:
+        raise DataInvalid(f"{file} is no plan: {error}.", mend="Write one with `trader tactics --json`.") from error
+    if not isinstance(body, dict):
+        raise DataInvalid(f"{file} is no plan.", mend="Write one with `trader tactics --json`.")
+    return plan_from(body)
+
+
+def _refuse(symbol: str, refused: Refused, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"kind": "refusal", "code": refused.code, "sentence": refused.sentence})
+    else:
+        print_facts(f"{symbol}: not entered", {"because": f"{refused.sentence} ({refused.code})"})
+    raise typer.Exit(refusal_code(refused))
+
+
+def _show_rehearsal(done: DryRun, *, as_json: bool) -> None:
+    refused = done.refused and {"code": done.refused.code, "sentence": done.refused.sentence}
+    if as_json:
+        print_json({"plan": done.plan.as_dict(), "refused": refused, "requests": done.requests})
+    else:
+        print_facts(plan_title(done.plan), plan_facts(done.plan))
+        for request in done.requests:
+            fields = "&".join(f"{name}={value}" for name, value in request["parameters"].items())
+            print_facts(f"{request['method']} {request['path']}", {"": fields})
+        if done.refused is not None:
+            print_facts("would not be entered", {"because": f"{done.refused.sentence} ({done.refused.code})"})
+    if done.refused is not None:
+        raise typer.Exit(refusal_code(done.refused))
+
+
+def _headline(done: Entered) -> str:
+    plan = done.plan
+    if done.quantity == 0:
+        return f"{plan.symbol}: nothing filled, nothing is open"
+    if done.closed is not None:
+        return f"{plan.symbol}: filled, could not be protected in time, and was closed again ({done.closed})"
+    what = "entered" if done.fresh else "was entered before; nothing was sent"
+    return f"{plan.symbol}: {what}: {plan.side} {done.quantity:f} at {done.average_price:f}"
+
+
+def entered_facts(done: Entered) -> dict[str, Any]:
+    """An entry for people."""
+    cover = done.cover
+    return {
+        "plan": done.plan.plan_id,
+        "order": done.plan.client_id("entry") + (f", exchange id {done.order.order_id}" if done.order else ""),
+        "backstop": _stop(cover and cover.backstop),
+        "stop": ", ".join(filter(None, (_stop(s) for s in cover.stops))) if cover else None,
+        "take profit": ", ".join(filter(None, (_stop(s) for s in cover.take_profits))) if cover else None,
+        "without full cover": f"{done.uncovered_ms / 1000:.3f} s",
+    }
+
+
+def _stop(stop: Any) -> str | None:
+    if stop is None:
+        return None
+    what = "closes everything" if stop.close_position else f"{stop.quantity:f}"
+    return f"{what} at {stop.trigger_price:f} by mark price"
+
+
+def entered_dict(done: Entered) -> dict[str, Any]:
+    """An entry for programs."""
+    cover = done.cover
+    stops = [] if cover is None else [*([cover.backstop] if cover.backstop else []), *cover.stops, *cover.take_profits]
+    return {
+        "kind": "entered", "plan_id": done.plan.plan_id, "symbol": done.plan.symbol, "side": done.plan.side,
+        "fresh": done.fresh, "client_id": done.plan.client_id("entry"),
+        "order_id": done.order.order_id if done.order else None, "quantity": f"{done.quantity:f}",
+        "average_price": f"{done.average_price:f}", "closed": done.closed,
+        "seconds_uncovered": done.uncovered_ms / 1000,
+        "stops": [
+            {"client_id": s.client_id, "kind": s.kind, "trigger_price": f"{s.trigger_price:f}",
+             "quantity": None if s.close_position else f"{s.quantity:f}", "close_position": s.close_position}
+            for s in stops
+        ],
+    }  # fmt: skip

@@ -1,0 +1,97 @@
+"""`trader tactics`."""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from trader_cli.cli import options as o
+from trader_cli.cli.show import print_facts, print_json, utc
+from trader_cli.core.errors import ExitCode, UsageError
+from trader_cli.core.plans import Approved, Refused, Request
+
+if TYPE_CHECKING:
+    from trader_cli.core.plans import TradePlan
+
+app = typer.Typer()
+
+
+@app.command()
+def tactics(
+    symbol: o.MaybeSymbol = None,
+    timeframe: o.MaybeTimeframe = None,
+    position_size: Annotated[
+        str | None, typer.Option("--position-size", help="At most this quantity.", show_default=False)
+    ] = None,
+    leverage: Annotated[
+        int | None, typer.Option("--leverage", min=1, help="At most this leverage.", show_default=False)
+    ] = None,
+    risk_level: Annotated[
+        str | None, typer.Option("--risk-level", help="low, medium or high share of the limits.", show_default=False)
+    ] = None,
+    profile: o.Profile = None,
+    config: o.Config = None,
+    tape: o.Tape = None,
+    json: o.Json = False,
+) -> None:
+    """Turn the last analysis into a plan: size, leverage, stops, target, or a refusal with its reason.
+
+    Exit code 0: there is a plan for `trader enter`. 7: refused by risk. 8: there was no signal. 9: halted.
+    """
+    from trader_cli.pipelines.trading import tactics as run
+    from trader_cli.tactician.tactician import document_of
+
+    settings = o.settings_from(profile, config, tape)
+    name, parsed = o.series(settings, symbol, timeframe)
+    request = Request(_number(position_size), leverage, risk_level)
+    outcome = run(settings, name, parsed, request)
+    if json:
+        print_json(document_of(outcome))
+    elif isinstance(outcome, Approved):
+        print_facts(plan_title(outcome.plan), plan_facts(outcome.plan))
+    else:
+        print_facts(f"{name} {parsed}: no plan", {"because": f"{outcome.sentence} ({outcome.code})"})
+    if not isinstance(outcome, Approved):
+        raise typer.Exit(refusal_code(outcome) if isinstance(outcome, Refused) else ExitCode.ABSTAINED)
+
+
+def refusal_code(refused: Refused) -> ExitCode:
+    """The exit code of a refusal."""
+    return ExitCode.HALTED if refused.code == "halted" else ExitCode.REFUSED
+
+
+def plan_title(plan: TradePlan) -> str:
+    """One line about a plan."""
+    return f"{plan.symbol} {plan.timeframe}: plan to go {plan.side} {plan.quantity:f} at about {plan.price:f}"
+
+
+def plan_facts(plan: TradePlan) -> dict[str, Any]:
+    """A plan for people."""
+    caps = ", ".join(f"{name} {value:.0f}" for name, value in sorted(plan.caps.items(), key=lambda cap: cap[1]))
+    return {
+        "plan": plan.plan_id,
+        "size": f"{plan.quantity:f} ({plan.quantity * plan.price:.2f} quote), bound by {plan.binding}",
+        "limits": caps,
+        "leverage": f"{plan.leverage}, isolated; P(touching liquidation) {plan.liquidation_probability:.2g}",
+        "stop": f"{plan.stop_price:f}, backstop {plan.backstop_price:f}",
+        "take profit": f"{plan.take_profit_price:f}",
+        "risk": f"{plan.risk_quote:.2f} quote at the stop, costs included",
+        "expected": f"{plan.expected_value_bps:.1f} bps after costs"
+        + (" (UNPROVEN: the model claims no edge)" if plan.unproven else ""),
+        "valid until": f"{utc(plan.expires_ms)}; out by {utc(plan.exit_by_ms)}",
+        "model": plan.lineage,
+    }
+
+
+def _number(text: str | None) -> Decimal | None:
+    if text is None:
+        return None
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        raise UsageError(f"--position-size is a number; found {text!r}.") from None
+    if not value.is_finite() or value <= 0:
+        raise UsageError(f"--position-size must be above 0; found {text}.")
+    return value
