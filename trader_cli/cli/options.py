@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 Symbol = Annotated[str, typer.Argument(help="Symbol as the exchange writes it, such as ETHUSDT.")]
 MaybeSymbol = Annotated[str | None, typer.Argument(help="Symbol; default: the one fetched last.", show_default=False)]
+Symbols = Annotated[
+    list[str] | None, typer.Argument(help="Symbols; default: the one fetched last.", show_default=False)
+]
 FetchTimeframe = Annotated[str, typer.Option("--timeframe", "-t", help="Bar length: 1m, 5m, 15m, 1h, 4h, 1d …")]
 MaybeTimeframe = Annotated[
     str | None, typer.Option("--timeframe", "-t", help="Bar length; default: the one fetched last.", show_default=False)
@@ -84,3 +87,15 @@ def series(settings: Settings, symbol: str | None, timeframe: str | None) -> tup
         )
     found_symbol, found_timeframe = last or ("", "")
     return (symbol or found_symbol).upper(), Timeframe.parse(timeframe or found_timeframe)
+
+
+def several(
+    settings: Settings, symbols: list[str] | None, timeframe: str | None, *, forever: bool
+) -> tuple[list[str], Timeframe]:
+    """The symbols and time frame meant. Raises `UsageError` for several symbols in one pass."""
+    if not forever and len(symbols or []) > 1:
+        raise UsageError("One pass is over one symbol.", mend="Add --forever for several.")
+    named = (
+        [series(settings, symbol, timeframe) for symbol in symbols] if symbols else [series(settings, None, timeframe)]
+    )
+    return list(dict.fromkeys(name for name, _ in named)), named[0][1]

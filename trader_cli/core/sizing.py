@@ -146,7 +146,7 @@ def caps(setting: Setting, limits: Limits, most_leverage: int, *, sized_by_edge:
         found["capital_cap"] = limits.capital_cap - setting.others
     if not sized_by_edge:
         del found["kelly"]
-    return {name: max(0.0, value) for name, value in found.items()}
+    return {name: max(0.0, value) for name, value in found.items() if math.isfinite(value)}
 
 
 def _bracket_cap(brackets: Sequence[LeverageBracket], leverage: int) -> float:

@@ -22,10 +22,17 @@ class StageAssessor:
     settings: Settings
     market: Market
 
+    async def refresh(self, symbol: str, timeframe: Timeframe) -> None:
+        """Bars and features up to now. Raises what the stages raise."""
+        await fetch_in(self.market, self.settings, symbol, timeframe)
+        features(self.settings, symbol, timeframe)
+
+    def analysis(self, symbol: str, timeframe: Timeframe) -> Analysis:
+        """The analysis of the last stored bar."""
+        return analyze(self.settings, symbol, timeframe, self.market.exchange.server_now_ms()).analysis
+
     async def assess(self, symbol: str, timeframe: str) -> Analysis:
         """The analysis of the last closed bar. Raises what the stages raise."""
         parsed = Timeframe.parse(timeframe)
-        with self.market.clock.held():
-            await fetch_in(self.market, self.settings, symbol, parsed)
-            features(self.settings, symbol, parsed)
-            return analyze(self.settings, symbol, parsed, self.market.exchange.server_now_ms()).analysis
+        await self.refresh(symbol, parsed)
+        return self.analysis(symbol, parsed)

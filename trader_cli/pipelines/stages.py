@@ -185,6 +185,11 @@ def _is_model(bundles: BundleStore, digest: str, key: str) -> bool:
     return bool(description["key"] == key)
 
 
+def has_model(settings: Settings, symbol: str, timeframe: Timeframe) -> bool:
+    """Whether a model of this series was trained."""
+    return ArtifactStore(settings.cache_dir).pointed(stage_key(settings, symbol, timeframe, "model")) is not None
+
+
 def analyze(settings: Settings, symbol: str, timeframe: Timeframe, now_ms: int | None = None) -> Analysed:
     """Analyse the last stored bar, at `now_ms` or the market's own time."""
     now = market_now_ms(settings) if now_ms is None else now_ms

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.errors import ConfigurationError, DataStale, UsageError
 from trader_cli.pipelines.market import run_supervised, sim_tape
+from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.markets import market_source
 from trader_cli.storage.state import VenueState, state_root
 from trader_cli.venue.clocks import DrivenClock, WallClock
@@ -17,6 +18,7 @@ from trader_cli.venue.server import VenueServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from trader_cli.settings import Settings
     from trader_cli.venue.clocks import ServedClock
@@ -80,4 +82,14 @@ def tape_status(settings: Settings) -> dict[str, Any]:
 def reset_tape(settings: Settings) -> tuple[str, bool]:
     """Forget the tape's time and accounts; (its source, whether there was anything to forget)."""
     source = market_source(settings)
+    _set_ledgers_aside(state_root(settings) / "ledgers" / source)
     return source, VenueState(state_root(settings)).reset(source)
+
+
+def _set_ledgers_aside(folder: Path) -> None:
+    """Ledgers of accounts that are gone are kept, under another name."""
+    for ledger in sorted(folder.glob("*-sim.sqlite")):
+        with Ledger.opened(ledger):
+            pass  # nobody else may be using it
+        number = len(list(folder.glob(f"{ledger.name}.before-reset-*")))
+        ledger.rename(ledger.with_name(f"{ledger.name}.before-reset-{number + 1}"))

@@ -100,7 +100,7 @@ class ArtifactStore:
     def point(self, key: ArtifactKey, digest: str) -> None:
         """Make the thing of this digest the current one of a key."""
         if self.found(key) != digest:
-            write_atomic(self._ref_path(key), canonical_json({"digest": digest}))
+            write_atomic(self.reference_path(key), canonical_json({"digest": digest}))
 
     def found(self, key: ArtifactKey) -> str | None:
         """The digest a key points to, or `None` where there is none or it cannot be read."""
@@ -112,11 +112,11 @@ class ArtifactStore:
     def pointed(self, key: ArtifactKey) -> str | None:
         """The digest a key points to. Raises `DataInvalid` for a damaged reference."""
         try:
-            return str(json.loads(self._ref_path(key).read_bytes())["digest"])
+            return str(json.loads(self.reference_path(key).read_bytes())["digest"])
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataInvalid(f"The reference {self._ref_path(key)} is corrupt.", mend=_again(key)) from error
+            raise DataInvalid(f"The reference {self.reference_path(key)} is corrupt.", mend=_again(key)) from error
 
     def current(self, key: ArtifactKey) -> Manifest | None:
         """The current manifest of a key, or `None` where there is none yet."""
@@ -179,11 +179,14 @@ class ArtifactStore:
             profile, symbol, timeframe, name = path.relative_to(self.root / "refs").parts
             yield ArtifactKey(profile, symbol, timeframe, name.removesuffix(".json"))
 
-    def _ref_path(self, key: ArtifactKey) -> Path:
+    def reference_path(self, key: ArtifactKey) -> Path:
+        """Where the reference of a key lies."""
         return self.root / "refs" / key.profile / key.symbol / key.timeframe / f"{key.stage}.json"
 
 
-_COMMANDS = {"bars": "fetch", "funding": "fetch", "market": "fetch", "model": "train", "analysis": "analyze"}
+_COMMANDS = {
+    "bars": "fetch", "funding": "fetch", "market": "fetch", "plan": "tactics", "model": "train", "analysis": "analyze",
+}  # fmt: skip
 
 
 def _again(key: ArtifactKey) -> str:

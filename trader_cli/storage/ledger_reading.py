@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from trader_cli.core.digests import digest_value
 from trader_cli.storage.asked import asked_of
 from trader_cli.storage.ledger_rows import Booked, Holding, Intent, Note
 
@@ -162,6 +163,18 @@ class LedgerReading:
         ]
         newest = max((row for row in rows if row is not None), key=lambda row: (row[2], row[3]), default=None)
         return None if newest is None else (newest[0], json.loads(newest[1]), newest[2])
+
+    def journal_digest(self) -> str:
+        """A digest of every decision, intent and assessment: two sessions with the same one decided the same."""
+        tables = {
+            "decisions": "id, symbol, decision_ms, kind, body", "intents": "client_id, symbol, purpose, side, quantity,"
+            " price, trigger_price, reduce_only", "assessments": "symbol, action, body, at_ms",
+        }  # fmt: skip
+        rows = {
+            table: self._db.execute(f"SELECT {columns} FROM {table} ORDER BY symbol, rowid").fetchall()  # noqa: S608
+            for table, columns in tables.items()
+        }
+        return digest_value(rows)
 
     def counted_refusals(self) -> dict[str, int]:
         """How often each reason was given for not trading."""
