@@ -119,6 +119,12 @@ class TacticianSettings(_Section):
     enable_risk_management: bool = Field(description="stops, limits and refusals; cannot be off in live")
 
 
+class PaperSettings(_Section):
+    """The account of the `paper` profile."""
+
+    balance: Positive = Field(description="USDT a paper account opens with")
+
+
 class SimSettings(_Section):
     """The embedded venue of the `sim` profile."""
 
@@ -157,6 +163,7 @@ class Settings(BaseSettings):
     low_risk_threshold: Fraction = Field(description="calibrated loss probability that counts as low risk")
     costs: CostSettings
     fetch: FetchSettings
+    paper: PaperSettings
     sim: SimSettings
 
     @classmethod
