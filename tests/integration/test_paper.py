@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-
 from served import playing_now, serving
+
 from trader_cli.core.errors import ConfigurationError, ExchangeRejected, ExchangeUnavailable, UsageError
 from trader_cli.core.orders import NotPlaced, OrderRequest, Placed, StopRequest, SymbolOptions, Unknown
 from trader_cli.exchange.paper import PaperExchange

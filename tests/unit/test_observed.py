@@ -58,7 +58,7 @@ SHOWN = everything_shown(START + 9 * HOUR)
 
 
 def do(engine: Engine, path: str, **parameters: Any) -> Any:
-    return COMMANDS["POST", path](engine, {"symbol": ETH, **{name: str(value) for name, value in parameters.items()}})
+    return COMMANDS["POST", path](engine, {name: str(value) for name, value in ({"symbol": ETH} | parameters).items()})
 
 
 def off(price: Any, share: float) -> Decimal:
@@ -218,18 +218,32 @@ def test_an_older_book_is_moved_to_the_last_price() -> None:
     assert (round(bid[0], 2), bid[1], round(ask[0], 2), ask[1]) == (89.99, 2.0, 90.01, 1.0)
 
 
+def test_two_symbols_seen_to_move_in_the_same_millisecond_both_trigger() -> None:
+    markets = {name: ObservedMarket(rules) for name, rules in RULES.items()}
+    for market in markets.values():
+        market.show_points([(START, 100.0, 1.0), (START + 5, 98.0, 1.0)])
+        market.show_book(START, SeenBook(((99.9, 50.0),), ((100.1, 50.0),)))
+    one = Engine(markets, Account(Decimal(10_000)), START)
+    for symbol in markets:
+        do(one, "/fapi/v1/marginType", symbol=symbol, marginType="ISOLATED")
+        do(one, "/fapi/v1/order", symbol=symbol, side="BUY", type="MARKET", quantity=1)
+        do(one, "/fapi/v1/algoOrder", symbol=symbol, **stop("SELL", 99, closePosition="true"))
+    one.advance(START + 5)
+    assert [algo.status for algo in one.account.algos.values()] == ["FINISHED", "FINISHED"]
+
+
 # --- the account ---
 
 Step = tuple[int, Callable[[PaperDesk], tuple[str, str, dict[str, str]]] | None]
 
 
-def looked(desk: PaperDesk, moment: int, asked: set[str]) -> tuple[list[Sighting], int]:
+def looked(desk: PaperDesk, moment: int, asked: set[str], *, with_book: bool = False) -> tuple[list[Sighting], int]:
     """What `exchange.paper` tells the desk."""
     now = max(look_ms(moment), desk.now_ms)
     seen = []
     for symbol in sorted(desk.busy() | asked):
         sighting = look(symbol, desk.since(symbol, now), now)
-        if desk.stirs(sighting) or (symbol in asked and not desk.has_book_of(symbol, now)):
+        if desk.stirs(sighting) or (with_book and symbol in asked and not desk.has_book_of(symbol, now)):
             made = [getattr(sighting, name) for name in ("rules", "after_ms", "upto_ms", "before", "bars")]
             sighting = Sighting(*made, book=book_at(symbol, now), funding=sighting.funding)
         seen.append(sighting)
@@ -238,7 +252,7 @@ def looked(desk: PaperDesk, moment: int, asked: set[str]) -> tuple[list[Sighting
 
 def tell(desk: PaperDesk, moment: int, path: str, **parameters: Any) -> Any:
     text = {name: str(value) for name, value in parameters.items()}
-    return desk.command("POST", path, text, *looked(desk, moment, {text["symbol"]}))
+    return desk.command("POST", path, text, *looked(desk, moment, {text["symbol"]}, with_book=path.endswith("/order")))
 
 
 def watch(desk: PaperDesk, moment: int) -> Any:
@@ -252,6 +266,7 @@ def opened(folder: Path | None) -> PaperDesk:
 def traded(desk: PaperDesk) -> None:
     """Two positions with stops, a limit order and a refusal."""
     for symbol, quantity in ((ETH, "2"), ("BTCUSDT", "0.05")):
+        tell(desk, START + 500, "/fapi/v1/leverage", symbol=symbol, leverage=9)
         tell(desk, START + 700, "/fapi/v1/marginType", symbol=symbol, marginType="ISOLATED")
         bought = tell(
             desk, START + 20_000, "/fapi/v1/order", symbol=symbol, side="BUY", type="MARKET", quantity=quantity
@@ -322,9 +337,8 @@ def test_what_was_seen_and_the_command_it_was_seen_for_are_written_together_or_n
         yield look(ETH, None, look_ms(START + HOUR))
         raise Torn
 
-    for kept, latest in ((torn(), iter(())), (iter(()), torn())):
-        with pytest.raises(Torn):
-            journal.write(kept, latest, None)
+    with pytest.raises(Torn):
+        journal.write([look(ETH, None, look_ms(START + HOUR))], torn(), None)
     assert list(journal.entries()) == entries
     journal.close()
     again = opened(tmp_path)
@@ -358,9 +372,12 @@ def test_a_gap_of_a_day_pays_every_funding_and_triggers_in_its_minute(tmp_path: 
     fill = desk.engine.account.fills[-1]
     assert fill.time_ms == algo.trigger_ms
     assert float(fill.price) == pytest.approx(float(trigger), rel=0.002)
-    fees = [i.time_ms for i in desk.engine.account.income if i.kind == "FUNDING_FEE"]
+    fees = [i for i in desk.engine.account.income if i.kind == "FUNDING_FEE"]
     first = (START // FUNDING_INTERVAL_MS + 1) * FUNDING_INTERVAL_MS
-    assert fees == list(range(first, algo.trigger_ms, FUNDING_INTERVAL_MS))
+    assert [fee.time_ms for fee in fees] == list(range(first, algo.trigger_ms, FUNDING_INTERVAL_MS))
+    for fee in fees:
+        owed = -0.01 * MARKETS["BTCUSDT"].last_price(fee.time_ms) * MARKETS["BTCUSDT"].funding_rate(fee.time_ms)
+        assert float(fee.amount) == pytest.approx(owed, rel=1e-3)
     desk.close()
 
 
