@@ -11,6 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from aiohttp import web
 from served import playing_now, serving
@@ -112,7 +113,7 @@ def test_a_stop_passed_between_two_looks_has_triggered_in_its_minute_and_funding
     clock, hours = VirtualClock(TAPE.at(0.4)), 60
 
     async def work(exchange: PaperExchange, _venue: WatchedVenue, clock: VirtualClock) -> Decimal:
-        trigger = await bought(exchange)
+        trigger = await bought(exchange, "0.98")
         await clock.sleep(hours * HOUR_S)
         return trigger
 
@@ -121,7 +122,9 @@ def test_a_stop_passed_between_two_looks_has_triggered_in_its_minute_and_funding
         stop = await exchange.private.find_stop(SYMBOL, "s")
         fill = (await exchange.private.trades(SYMBOL))[-1]
         paid = await exchange.private._read("fapiPrivateGetIncome", "/fapi/v1/income", incomeType="FUNDING_FEE")
-        return bars, stop, fill, paid, await exchange.private.positions()
+        shown = await exchange.get_funding_rates(SYMBOL)
+        owed = dict(shown.select(pl.col("time").to_physical(), pl.col("funding_rate") * pl.col("mark_price")).rows())
+        return bars, stop, fill, [(row, -owed[row["time"]]) for row in paid], await exchange.private.positions()
 
     start_ms = clock.now_ms()
     trigger = trading(work, tmp_path, clock)
@@ -131,8 +134,11 @@ def test_a_stop_passed_between_two_looks_has_triggered_in_its_minute_and_funding
     assert (stop.status, positions) == ("FINISHED", [])
     assert minute <= fill.time_ms < minute + 60_000
     assert float(fill.price) == pytest.approx(float(trigger), rel=0.002)
+    for row, income in paid:
+        assert float(row["income"]) == pytest.approx(income, rel=1e-3)
     eight = 8 * 3_600_000
-    assert [row["time"] for row in paid] == list(range((start_ms // eight + 1) * eight, fill.time_ms, eight))
+    assert paid, "the stop rested over a boundary"
+    assert [row["time"] for row, _ in paid] == list(range((start_ms // eight + 1) * eight, fill.time_ms, eight))
 
 
 def test_an_account_goes_on_where_it_was_left(tmp_path: Path) -> None:

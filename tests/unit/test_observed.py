@@ -359,25 +359,23 @@ def test_looks_that_changed_nothing_leave_no_trace_but_the_latest(tmp_path: Path
 
 def test_a_gap_of_a_day_pays_every_funding_and_triggers_in_its_minute(tmp_path: Path) -> None:
     desk = opened(tmp_path)
-    tell(desk, START, "/fapi/v1/order", symbol="BTCUSDT", side="SELL", type="MARKET", quantity="0.01")
-    bought = tell(desk, START, "/fapi/v1/order", symbol="BTCUSDT", side="BUY", type="MARKET", quantity="0.02")
-    trigger = off(bought["avgPrice"], -0.006).quantize(Decimal("0.1"))
-    tell(desk, START, "/fapi/v1/algoOrder", symbol="BTCUSDT", **stop("SELL", trigger, closePosition="true"))
+    sold = tell(desk, START, "/fapi/v1/order", symbol=ETH, side="SELL", type="MARKET", quantity="1")
+    trigger = off(sold["avgPrice"], 0.015)
+    tell(desk, START, "/fapi/v1/algoOrder", symbol=ETH, **stop("BUY", trigger, closePosition="true"))
     watch(desk, START + 24 * HOUR)
     (algo,) = desk.engine.account.algos.values()
-    assert algo.status == "FINISHED", "this tape falls by 0.6 % within a day"
-    bars = bars_at("BTCUSDT", START, START + 24 * HOUR)
-    reached = next(bar for bar in bars if bar.low <= float(trigger))
+    assert algo.status == "FINISHED", "this tape rises by 1.5 % within a day"
+    reached = next(bar for bar in bars_at(ETH, START, START + 24 * HOUR) if bar.high >= float(trigger))
     assert MINUTE.floor(algo.trigger_ms) == reached.open_ms
     fill = desk.engine.account.fills[-1]
     assert fill.time_ms == algo.trigger_ms
     assert float(fill.price) == pytest.approx(float(trigger), rel=0.002)
     fees = [i for i in desk.engine.account.income if i.kind == "FUNDING_FEE"]
     first = (START // FUNDING_INTERVAL_MS + 1) * FUNDING_INTERVAL_MS
-    assert [fee.time_ms for fee in fees] == list(range(first, algo.trigger_ms, FUNDING_INTERVAL_MS))
+    assert [fee.time_ms for fee in fees] == [first, first + FUNDING_INTERVAL_MS]
     for fee in fees:
-        owed = -0.01 * MARKETS["BTCUSDT"].last_price(fee.time_ms) * MARKETS["BTCUSDT"].funding_rate(fee.time_ms)
-        assert float(fee.amount) == pytest.approx(owed, rel=1e-3)
+        received = MARKETS[ETH].last_price(fee.time_ms) * MARKETS[ETH].funding_rate(fee.time_ms)
+        assert float(fee.amount) == pytest.approx(received, rel=1e-3)
     desk.close()
 
 
