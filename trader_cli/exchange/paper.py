@@ -40,7 +40,8 @@ _PRICELESS = frozenset(
 """Reads whose answer no price can change."""
 _PRICED = frozenset({"/fapi/v1/order", "/fapi/v1/algoOrder", "/fapi/v1/leverage"})
 """Commands that need the price of the symbol they name."""
-_MOST_AHEAD_MS = 60_000
+_MOST_AHEAD_MS = 10_000
+"""By how much the exchange may seem to be behind the account: how exactly its time is known. Prices stand so long."""
 
 
 class PaperExchange(BinanceExchange):
