@@ -471,11 +471,11 @@ def test_funding_falls_due_although_something_fills_in_that_very_millisecond(mon
 
     def moment(upto: int) -> Any:
         if upto < boundary or seen:
-            return None
+            return []
         seen.append(upto)
-        return boundary, "ETHUSDT", one.mark("ETHUSDT"), ZERO
+        return [(boundary, "ETHUSDT", one.mark("ETHUSDT"), ZERO)]
 
-    monkeypatch.setattr(one, "_first_moment", moment)
+    monkeypatch.setattr(one, "_first_moments", moment)
     one.advance(boundary)
     assert [i.time_ms for i in one.account.income if i.kind == "FUNDING_FEE"] == [boundary]
 

@@ -145,10 +145,10 @@ class BinanceExchange:
         frame: pl.DataFrame = replies.parsed("trades", reply, replies.trades_frame)
         return check_schema(frame, TRADES)
 
-    async def get_funding_rates(self, symbol: str, limit: int = 100) -> pl.DataFrame:
-        """The latest funding payments as a FUNDING frame, oldest first, at most 1000."""
+    async def get_funding_rates(self, symbol: str, limit: int = 100, *, start_ms: int | None = None) -> pl.DataFrame:
+        """Funding payments as a FUNDING frame, oldest first, at most 1000: the latest, or the first from `start_ms`."""
         self._require(symbol)
-        query = {"symbol": symbol, "limit": min(limit, 1000)}
+        query = {"symbol": symbol, "limit": min(limit, 1000)} | ({} if start_ms is None else {"startTime": start_ms})
         reply = replies.as_list(await self._read("fundingRate", query), "funding rates")
         frame: pl.DataFrame = replies.parsed("funding rates", reply, replies.funding_frame)
         return frame

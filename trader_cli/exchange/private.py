@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from trader_cli.core.errors import DataInvalid, ExchangeRejected
 from trader_cli.core.orders import NotPlaced, OrderState, Placed, Sent, StopState, Unknown
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
         SymbolOptions,
         TradeState,
     )
-    from trader_cli.exchange.connection import Connection
 
 T = TypeVar("T")
 NO_SUCH_ORDER = frozenset({-2011, -2013})
@@ -33,10 +32,26 @@ INCOME_PAGE = 1000
 _KINDS = {"stop": "STOP_MARKET", "take_profit": "TAKE_PROFIT_MARKET"}
 
 
+class SignedConnection(Protocol):
+    """What carries signed requests: the exchange's connection, or a paper account."""
+
+    def require_keys(self) -> None:
+        """Raises `ConfigurationError` where there is nothing to sign with."""
+        ...
+
+    async def read(self, method: str, path: str, query: dict[str, Any]) -> Any:
+        """One read. Raises `TraderError`s."""
+        ...
+
+    async def send(self, method: str, path: str, parameters: dict[str, Any]) -> dict[str, Any] | NotPlaced | Unknown:
+        """One command, sent once."""
+        ...
+
+
 class PrivateSide:
     """What an API key may see and do. Raises like the public side; sending returns `Sent` instead."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: SignedConnection) -> None:
         self._connection = connection
 
     async def _read(self, method: str, path: str, **query: Any) -> Any:

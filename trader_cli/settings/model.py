@@ -162,6 +162,12 @@ class MonitorSettings(_Section):
     min_dwell: NotNegative = Field(description="bars between two acts of opinion on one position")
 
 
+class PaperSettings(_Section):
+    """The account of the `paper` profile."""
+
+    balance: Positive = Field(description="USDT a paper account opens with")
+
+
 class SimSettings(_Section):
     """The embedded venue of the `sim` profile."""
 
@@ -202,6 +208,7 @@ class Settings(BaseSettings):
     low_risk_threshold: Fraction = Field(description="calibrated loss probability that counts as low risk")
     costs: CostSettings
     fetch: FetchSettings
+    paper: PaperSettings
     sim: SimSettings
 
     @classmethod

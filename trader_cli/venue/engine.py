@@ -9,8 +9,6 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from trader_cli.venue.books import ZERO, Account, AlgoOrder, Fill, Income, Order, Position
 from trader_cli.venue.margin import (
     LIQUIDATION_FEE,
@@ -23,21 +21,22 @@ from trader_cli.venue.margin import (
     most_notional,
     unrealized,
 )
-from trader_cli.venue.market import FUNDING_INTERVAL_MS, SymbolMarket
-from trader_cli.venue.path import expand
-from trader_cli.venue.routes import VenueRejection, decimals
+from trader_cli.venue.market import FUNDING_INTERVAL_MS
+from trader_cli.venue.routes import VenueRejection
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-_BOOK_LEVELS = 50
-_EVENT_BARS = 512
+    from trader_cli.venue.ports import EngineMarket
+
+BOOK_LEVELS = 50
+"""How deep into a book orders reach."""
 
 
 class Engine:
     """One account trading on markets. Times only go forward."""
 
-    def __init__(self, markets: Mapping[str, SymbolMarket], account: Account, start_ms: int) -> None:
+    def __init__(self, markets: Mapping[str, EngineMarket], account: Account, start_ms: int) -> None:
         self.markets = markets
         self.account = account
         self.now_ms = start_ms
@@ -51,10 +50,10 @@ class Engine:
         """Let the market move to `now_ms`: fills, triggers, funding and liquidations happen at their own times."""
         while True:
             upto = min(now_ms, self._next_funding_ms)
-            moment = self._first_moment(upto) if self.now_ms < upto else None
-            if moment is not None:
-                self.now_ms, symbol, price, quantity = moment
+            moments = self._first_moments(upto) if self.now_ms < upto else []
+            for self.now_ms, symbol, price, quantity in moments:
                 self._at_price(symbol, price, quantity)
+            if moments:
                 continue
             self.now_ms = max(self.now_ms, upto)
             if self.now_ms == self._next_funding_ms:
@@ -63,41 +62,34 @@ class Engine:
             elif self.now_ms >= now_ms:
                 return
 
-    def _busy(self) -> set[str]:
+    def busy(self) -> set[str]:
         """Symbols on which a price can change something."""
         held = {p.symbol for p in self.account.positions.values() if p.amount != 0}
         waiting: Iterable[Order | AlgoOrder] = [*self.account.open_orders(), *self.account.open_algos()]
         return held | {order.symbol for order in waiting}
 
-    def _first_moment(self, upto_ms: int) -> tuple[int, str, Decimal, Decimal] | None:
-        """(time, symbol, price, traded quantity) of the earliest path point in (now, upto] that changes something."""
-        found = [m for symbol in sorted(self._busy()) if (m := self._first_on(symbol, upto_ms)) is not None]
-        return min(found, key=lambda m: (m[0], m[1]), default=None)
+    def _first_moments(self, upto_ms: int) -> list[tuple[int, str, Decimal, Decimal]]:
+        """(time, symbol, price, traded quantity) of the earliest points in (now, upto] that change something.
+
+        Several symbols may have one in the same millisecond: observed together, they often have.
+        """
+        found = [m for symbol in sorted(self.busy()) if (m := self._first_on(symbol, upto_ms)) is not None]
+        earliest = min((m[0] for m in found), default=0)
+        return [m for m in found if m[0] == earliest]
 
     def _first_on(self, symbol: str, upto_ms: int) -> tuple[int, str, Decimal, Decimal] | None:
-        below, above = self._bounds(symbol)
-        tape = self.markets[symbol].tape
-        first = int(np.searchsorted(tape.open_ms, self.now_ms - tape.timeframe.ms, side="right"))
-        last = int(np.searchsorted(tape.open_ms, upto_ms, side="right"))
-        for start in range(first, last, _EVENT_BARS):
-            stop = min(start + _EVENT_BARS, last)
-            if not ((tape.low[start:stop] <= below).any() or (tape.high[start:stop] >= above).any()):
-                continue
-            path = expand(tape, start, stop)
-            times, prices = path.time_ms.ravel(), path.price.ravel()
-            hits = (times > self.now_ms) & (times <= upto_ms) & ((prices <= below) | (prices >= above))
-            at = int(np.argmax(hits))
-            if hits[at]:
-                quantity = self.quantity(symbol, float(path.quantity.ravel()[at]))
-                return int(times[at]), symbol, self.price(symbol, float(prices[at])), quantity
-        return None
+        found = self.markets[symbol].first_beyond(self.now_ms, upto_ms, *self.bounds(symbol))
+        if found is None:
+            return None
+        time_ms, price, quantity = found
+        return time_ms, symbol, self.price(symbol, price), self.quantity(symbol, quantity)
 
-    def _bounds(self, symbol: str) -> tuple[float, float]:
+    def bounds(self, symbol: str) -> tuple[float, float]:
         """(highest price at or below which, lowest at or above which something happens on a symbol).
 
         A resting limit order fills when price trades through it, one tick beyond.
         """
-        tick = self._tick(symbol)
+        tick = self.markets[symbol].rules.tick
         below, above = [ZERO], [Decimal("Infinity")]
         for order in self.account.open_orders(symbol):
             (below if order.sign > 0 else above).append(order.price - order.sign * tick)
@@ -162,18 +154,15 @@ class Engine:
 
     def marks(self) -> dict[str, Decimal]:
         """Mark prices of every symbol with a position or an open order."""
-        return {symbol: self.mark(symbol) for symbol in {*self._busy(), *self.account.positions}}
+        return {symbol: self.mark(symbol) for symbol in self.busy()}
 
     def price(self, symbol: str, value: float) -> Decimal:
         """A float price of the market as the exchange writes it."""
-        return Decimal(f"{value:.{decimals(self.markets[symbol].tape.tick)}f}")
+        return Decimal(f"{value:.{places(self.markets[symbol].rules.tick)}f}")
 
     def quantity(self, symbol: str, value: float) -> Decimal:
         """A float quantity of the market as the exchange writes it."""
-        return Decimal(f"{value:.{decimals(self.markets[symbol].tape.step)}f}")
-
-    def _tick(self, symbol: str) -> Decimal:
-        return Decimal(1).scaleb(-decimals(self.markets[symbol].tape.tick))
+        return Decimal(f"{value:.{places(self.markets[symbol].rules.step)}f}")
 
     # --- orders ---
 
@@ -219,7 +208,7 @@ class Engine:
 
     def _offers(self, order: Order) -> list[tuple[Decimal, Decimal]]:
         """Levels of the other side that the order would take now."""
-        bids, asks = self.markets[order.symbol].book(self.now_ms, _BOOK_LEVELS)
+        bids, asks = self.markets[order.symbol].book(self.now_ms, BOOK_LEVELS)
         raw = asks if order.sign > 0 else bids
         levels = [(self.price(order.symbol, p), self.quantity(order.symbol, q)) for p, q in raw]
         if order.type == "MARKET":
@@ -340,3 +329,8 @@ class Engine:
         """Wallet plus what open positions would bring at their marks."""
         held = [p for p in self.account.positions.values() if p.amount != 0]
         return self.account.wallet + sum((unrealized(p, self.mark(p.symbol)) for p in held), ZERO)
+
+
+def places(step: Decimal) -> int:
+    """Decimals that write every multiple of a step: 0.001 → 3, 0.50 → 1, 10 → 0."""
+    return max(0, -int(step.normalize().as_tuple().exponent))

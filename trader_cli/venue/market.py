@@ -7,22 +7,28 @@ derived from past volume and range, the mark price is the last price, open inter
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trader_cli.core.orders import SymbolRules
 from trader_cli.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, Timeframe
 from trader_cli.venue.path import expand, points_per_bar, uniforms
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from trader_cli.venue.ports import Beyond
     from trader_cli.venue.tape import SymbolTape
 
     Floats = NDArray[np.float64]
 
 FUNDING_INTERVAL_MS = 8 * HOUR_MS
+MIN_NOTIONAL = Decimal(5)
+MAX_QUANTITY = Decimal(1_000_000)
+_EVENT_BARS = 512
 _THIN_BOOK = 1000
 """Steps a minute assumed to trade before the first bar of a tape has closed."""
 _SUMS = ("volume", "quote_volume", "trades", "taker_buy_base", "taker_buy_quote")
@@ -76,6 +82,29 @@ class SymbolMarket:
     def __init__(self, tape: SymbolTape) -> None:
         self.tape = tape
         self._tables: dict[int, dict[str, Floats]] = {}
+
+    @cached_property
+    def rules(self) -> SymbolRules:
+        """The symbol's filters."""
+        tick, step = (Decimal(f"{value:.8f}") for value in (self.tape.tick, self.tape.step))
+        return SymbolRules(self.tape.symbol, tick, step, step, MAX_QUANTITY, MIN_NOTIONAL)
+
+    def first_beyond(self, after_ms: int, upto_ms: int, below: float, above: float) -> Beyond | None:
+        """The first point of the path in (after, upto] whose price is ≤ `below` or ≥ `above`."""
+        tape = self.tape
+        first = int(np.searchsorted(tape.open_ms, after_ms - tape.timeframe.ms, side="right"))
+        last = int(np.searchsorted(tape.open_ms, upto_ms, side="right"))
+        for start in range(first, last, _EVENT_BARS):
+            stop = min(start + _EVENT_BARS, last)
+            if not ((tape.low[start:stop] <= below).any() or (tape.high[start:stop] >= above).any()):
+                continue
+            path = expand(tape, start, stop)
+            times, prices = path.time_ms.ravel(), path.price.ravel()
+            hits = (times > after_ms) & (times <= upto_ms) & ((prices <= below) | (prices >= above))
+            at = int(np.argmax(hits))
+            if hits[at]:
+                return int(times[at]), float(prices[at]), float(path.quantity.ravel()[at])
+        return None
 
     @cached_property
     def _base(self) -> dict[str, Floats]:

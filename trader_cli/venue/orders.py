@@ -8,7 +8,7 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
 from trader_cli.venue.books import ZERO, AlgoOrder, Order
-from trader_cli.venue.routes import VenueRejection, decimals
+from trader_cli.venue.routes import VenueRejection
 
 if TYPE_CHECKING:
     from trader_cli.venue.engine import Engine
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 Parameters = Mapping[str, str]
 CLIENT_ID = re.compile(r"^[.A-Z:/a-z0-9_-]{1,36}$")
 CONDITIONAL = frozenset({"STOP", "STOP_MARKET", "TAKE_PROFIT", "TAKE_PROFIT_MARKET"})
-MIN_NOTIONAL = Decimal(5)
 PRICE_BAND = Decimal("0.05")
 MOST_ALGOS = 100
 MOST_ORDERS = 200
@@ -99,8 +98,9 @@ def new_order(engine: Engine, parameters: Parameters) -> Order:
             raise rejected(-1115, "Invalid timeInForce.")
         _in_band(engine, symbol, side, price)
     reduce_only = flag(parameters, "reduceOnly")
-    if not reduce_only and quantity * (price or engine.mark(symbol)) < MIN_NOTIONAL:
-        raise rejected(-4164, "Order's notional must be no smaller than 5 (unless you choose reduce only).")
+    least = engine.markets[symbol].rules.min_notional
+    if not reduce_only and quantity * (price or engine.mark(symbol)) < least:
+        raise rejected(-4164, f"Order's notional must be no smaller than {least:f} (unless you choose reduce only).")
     if len(engine.account.open_orders(symbol)) >= MOST_ORDERS:
         raise rejected(-2025, "Reach max open order limit.")
     client_id = _client_id(parameters, "newClientOrderId", {o.client_id for o in engine.account.open_orders()})
@@ -183,22 +183,23 @@ def _client_id(parameters: Parameters, name: str, taken: set[str]) -> str:
 
 def _quantity(engine: Engine, symbol: str, parameters: Parameters) -> Decimal:
     quantity = number(parameters, "quantity")
-    step = Decimal(1).scaleb(-decimals(engine.markets[symbol].tape.step))
+    rules = engine.markets[symbol].rules
     if quantity <= 0:
         raise rejected(-4003, "Quantity less than or equal to zero.")
-    if quantity % step != 0:
+    if quantity % rules.step != 0:
         raise rejected(-1111, "Precision is over the maximum defined for this asset.")
-    if quantity > 1_000_000:
+    if quantity < rules.min_quantity:
+        raise rejected(-4004, "Quantity less than min quantity.")
+    if quantity > rules.max_market_quantity:
         raise rejected(-4005, "Quantity greater than max quantity.")
     return quantity
 
 
 def _price(engine: Engine, symbol: str, parameters: Parameters, name: str) -> Decimal:
     price = number(parameters, name)
-    tick = Decimal(1).scaleb(-decimals(engine.markets[symbol].tape.tick))
     if price <= 0:
         raise rejected(-4001, "Price less than or equal to 0.")
-    if price % tick != 0:
+    if price % engine.markets[symbol].rules.tick != 0:
         raise rejected(-4014, "Price not increased by tick size.")
     return price
 

@@ -72,7 +72,7 @@ class TradingDesk:
             return {"listenKey": f"listen-{key.account}"} if request.method == "POST" else {}
         parameters = signed_parameters(key, request.query, request.body, now_ms)
         if request.path == _RESTRICTIONS:
-            return _restrictions(key)
+            return restrictions(can_trade=key.can_trade, can_withdraw=key.can_withdraw)
         engine = self.engine(key)
         engine.advance(now_ms)
         if request.method == "GET":
@@ -87,10 +87,10 @@ class TradingDesk:
         self._journal.close()
 
 
-def _restrictions(key: ApiKey) -> dict[str, Any]:
+def restrictions(*, can_trade: bool, can_withdraw: bool) -> dict[str, Any]:
     """GET /sapi/v1/account/apiRestrictions."""
     return {
-        "ipRestrict": True, "createTime": 0, "enableReading": True, "enableFutures": key.can_trade,
-        "enableWithdrawals": key.can_withdraw, "enableInternalTransfer": False, "permitsUniversalTransfer": False,
+        "ipRestrict": True, "createTime": 0, "enableReading": True, "enableFutures": can_trade,
+        "enableWithdrawals": can_withdraw, "enableInternalTransfer": False, "permitsUniversalTransfer": False,
         "enableMargin": False, "enableSpotAndMarginTrading": False, "enableVanillaOptions": False,
     }  # fmt: skip

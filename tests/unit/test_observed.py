@@ -1,0 +1,397 @@
+"""A market known by looks alone: the engine trades on it as on the tape that was looked at, however the looks fall."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trader_cli.core.errors import ConfigurationError, DataInvalid
+from trader_cli.core.timeframes import MINUTE_MS
+from trader_cli.venue.books import Account
+from trader_cli.venue.engine import BOOK_LEVELS, Engine
+from trader_cli.venue.market import FUNDING_INTERVAL_MS, SymbolMarket
+from trader_cli.venue.observed import ObservedMarket
+from trader_cli.venue.paper import PaperDesk, PaperJournal
+from trader_cli.venue.path import expand
+from trader_cli.venue.private import COMMANDS
+from trader_cli.venue.routes import VenueRejection
+from trader_cli.venue.sightings import MINUTE, SeenBar, SeenBook, Sighting, look_ms, points
+from trader_cli.venue.synthetic import synthetic_tape
+
+TAPE = synthetic_tape(("ETHUSDT", "BTCUSDT"), 6, 0.5, 3)
+MARKETS = {name: SymbolMarket(symbol) for name, symbol in TAPE.symbols.items()}
+RULES = {name: market.rules for name, market in MARKETS.items()}
+START = TAPE.at(0.4)
+HOUR = 60 * MINUTE_MS
+ETH = "ETHUSDT"
+
+
+def book_at(symbol: str, time_ms: int) -> SeenBook:
+    bids, asks = MARKETS[symbol].book(time_ms, BOOK_LEVELS)
+    return SeenBook(tuple(bids), tuple(asks))
+
+
+def everything_shown(upto_ms: int) -> ObservedMarket:
+    """An observed market that was shown each point, book and rate of the tape since START."""
+    shown, market, tape = ObservedMarket(RULES[ETH]), MARKETS[ETH], TAPE.symbols[ETH]
+    path = expand(tape, *np.searchsorted(tape.open_ms, [START - HOUR, upto_ms]).tolist())
+    rows = list(
+        zip(path.time_ms.ravel().tolist(), path.price.ravel().tolist(), path.quantity.ravel().tolist(), strict=True)
+    )
+    shown.show_points(rows)
+    for time_ms in [START, *(t for t, _, _ in rows if t > START)]:
+        shown.show_book(time_ms, book_at(ETH, time_ms))
+    for boundary in range(START // FUNDING_INTERVAL_MS * FUNDING_INTERVAL_MS, upto_ms, FUNDING_INTERVAL_MS):
+        shown.show_rate(boundary, market.funding_rate(boundary))
+    return shown
+
+
+SHOWN = everything_shown(START + 9 * HOUR)
+
+
+def do(engine: Engine, path: str, **parameters: Any) -> Any:
+    return COMMANDS["POST", path](engine, {name: str(value) for name, value in ({"symbol": ETH} | parameters).items()})
+
+
+def off(price: Any, share: float) -> Decimal:
+    return (Decimal(str(price)) * Decimal(str(1 + share))).quantize(Decimal("0.01"))
+
+
+def stop(side: str, trigger: Any, kind: str = "STOP_MARKET", **extra: Any) -> dict[str, Any]:
+    return {"side": side, "type": kind, "triggerPrice": trigger, "algoType": "CONDITIONAL", "workingType": "MARK_PRICE",
+            **extra}  # fmt: skip
+
+
+def state(engine: Engine) -> tuple[Any, ...]:
+    books = engine.account
+    held = {name: p for name, p in books.positions.items() if p.amount}
+    return books.wallet, books.fills, books.income, held, books.orders, books.algos
+
+
+@pytest.mark.parametrize(("side", "other", "sign"), [("BUY", "SELL", 1), ("SELL", "BUY", -1)])
+def test_the_engine_on_what_was_seen_is_the_engine_on_the_tape(side: str, other: str, sign: int) -> None:
+    played = []
+    for market in (MARKETS[ETH], SHOWN):
+        one = Engine({ETH: market}, Account(Decimal(10_000)), START)
+        do(one, "/fapi/v1/marginType", marginType="ISOLATED")
+        do(one, "/fapi/v1/leverage", leverage=20)
+        entry = do(one, "/fapi/v1/order", side=side, type="MARKET", quantity=3)["avgPrice"]
+        do(one, "/fapi/v1/algoOrder", **stop(other, off(entry, -0.004 * sign), quantity=1, reduceOnly="true"))
+        do(
+            one,
+            "/fapi/v1/algoOrder",
+            **stop(other, off(entry, 0.003 * sign), "TAKE_PROFIT_MARKET", quantity=1, reduceOnly="true"),
+        )
+        do(
+            one,
+            "/fapi/v1/order",
+            side=side,
+            type="LIMIT",
+            quantity=1,
+            price=off(entry, -0.003 * sign),
+            timeInForce="GTC",
+        )
+        one.advance(START + 8 * HOUR + 17)
+        played.append(state(one))
+    tape, seen = played
+    assert len(tape[1]) > 2, "this tape fills something within eight hours"
+    assert any(income.kind == "FUNDING_FEE" for income in tape[2])
+    assert seen == tape
+
+
+def bars_at(symbol: str, start_ms: int, now_ms: int) -> list[SeenBar]:
+    """Minute bars as an exchange shows them at `now_ms`, the unfinished one last."""
+    rows = MARKETS[symbol].klines(MINUTE, now_ms, start_ms, None, 100_000)
+    return [SeenBar(k.open_ms, k.open, k.high, k.low, k.close, k.volume) for k in rows]
+
+
+def look(symbol: str, since: Sighting | None, upto_ms: int) -> Sighting:
+    """A look at the tape, as `exchange.observer` looks at an exchange."""
+    rules = RULES[symbol]
+    if since is None:
+        return Sighting(rules, upto_ms, upto_ms, bars_at(symbol, upto_ms - 3 * MINUTE_MS, upto_ms)[-1])
+    if since.upto_ms >= upto_ms:
+        return since
+    first = (since.upto_ms // FUNDING_INTERVAL_MS + 1) * FUNDING_INTERVAL_MS
+    rates = tuple((b, MARKETS[symbol].funding_rate(b)) for b in range(first, upto_ms + 1, FUNDING_INTERVAL_MS))
+    bars = tuple(bars_at(symbol, MINUTE.floor(since.upto_ms + 1), upto_ms))
+    return Sighting(rules, since.upto_ms, upto_ms, since.before, bars, funding=rates)
+
+
+def looks(moments: list[int]) -> Iterator[Sighting]:
+    """Looks at a busy symbol, one after the other."""
+    since = look(ETH, None, look_ms(START))
+    for moment in moments:
+        sighting = look(ETH, since, moment)
+        yield sighting
+        since = sighting.end()
+
+
+def joined(sightings: Iterator[Sighting]) -> list[np.ndarray[Any, Any]]:
+    return [np.concatenate(column) for column in zip(*map(points, sightings), strict=True)]
+
+
+@given(st.sets(st.integers(1, 90), min_size=1, max_size=12))
+@settings(max_examples=30, deadline=None)
+def test_of_closed_minutes_it_does_not_matter_when_one_looked(minutes: set[int]) -> None:
+    moments = sorted(look_ms(START + m * MINUTE_MS) for m in {*minutes, 91})
+    cut, whole = joined(looks(moments)), joined(looks([moments[-1]]))
+    assert all(np.array_equal(a, b) for a, b in zip(cut, whole, strict=True))
+
+
+@given(st.lists(st.integers(1, 5 * MINUTE_MS), min_size=1, max_size=15))
+@settings(max_examples=60, deadline=None)
+def test_whenever_one_looks_every_minute_shows_its_high_low_close_and_volume(steps: list[int]) -> None:
+    sums = [sum(steps[: i + 1]) for i in range(len(steps))]
+    last = START + (sums[-1] // MINUTE_MS + 1) * MINUTE_MS
+    moments = sorted({look_ms(START + s) for s in sums} | {look_ms(last)})
+    times, prices, quantities = joined(looks(moments))
+    assert (np.diff(times) > 0).all()
+    assert look_ms(START) < times[0] <= times[-1] <= moments[-1]
+    for bar in bars_at(ETH, START, last - 1):
+        inside = (times >= bar.open_ms) & (times < bar.open_ms + MINUTE_MS)
+        assert (prices[inside].max(), prices[inside].min(), prices[inside][-1]) == (bar.high, bar.low, bar.close)
+        assert quantities[inside].sum() == pytest.approx(bar.volume)
+
+
+@given(st.lists(st.integers(1, 5 * MINUTE_MS), min_size=1, max_size=15))
+@settings(max_examples=20, deadline=None)
+def test_no_price_is_shown_before_it_was_traded(steps: list[int]) -> None:
+    moments = sorted({look_ms(START + sum(steps[: i + 1])) for i in range(len(steps))} - {look_ms(START)})
+    for sighting in looks(moments):
+        seen = points(sighting)
+        if len(seen[0]):
+            assert seen[0][0] > sighting.after_ms
+            assert seen[0][-1] <= sighting.upto_ms
+            assert sighting.end().before.close == seen[1][-1]
+
+
+def test_a_look_never_stands_for_a_later_moment_nor_for_the_first_of_a_minute() -> None:
+    for now in [
+        START,
+        START + 1,
+        START + 9,
+        START + 10,
+        START + 59_999,
+        START + 60_000,
+        START + 60_004,
+        START + 60_010,
+    ]:
+        assert now - 10 <= look_ms(now) <= now
+        assert look_ms(now) % MINUTE_MS
+        assert look_ms(look_ms(now) + 1) >= look_ms(now)
+
+
+def test_a_bar_seen_by_another_server_takes_nothing_back() -> None:
+    first = SeenBar(0, 10.0, 12.0, 9.0, 11.0, 5.0)
+    stale = SeenBar(0, 10.0, 11.0, 9.5, 10.5, 4.0)
+    assert first.joined(stale) == SeenBar(0, 10.0, 12.0, 9.0, 10.5, 5.0)
+
+
+def test_what_was_not_seen_is_not_known() -> None:
+    market = ObservedMarket(RULES[ETH])
+    with pytest.raises(LookupError, match="no price was seen"):
+        market.last_price(START)
+    assert market.book(START, 5) == ([], [])
+    market.show_points([(START, 100.0, 1.0)])
+    with pytest.raises(ValueError, match="a price at"):
+        market.show_points([(START, 101.0, 1.0)])
+    assert market.first_beyond(START, START + HOUR, 100.0, 100.0) is None
+    assert market.first_beyond(START - 1, START, 100.0, 200.0) == (START, 100.0, 1.0)
+
+
+def test_an_older_book_is_moved_to_the_last_price() -> None:
+    market, book = ObservedMarket(RULES[ETH]), SeenBook(((99.99, 2.0), (99.98, 3.0)), ((100.01, 1.0), (100.02, 4.0)))
+    market.show_points([(START, 100.0, 1.0)])
+    market.show_book(START, book)
+    assert market.book(START, 1) == ([(99.99, 2.0)], [(100.01, 1.0)])
+    market.show_points([(START + 5, 90.0, 1.0)])
+    (bid, *_), (ask, *_) = market.book(START + 5, 2)
+    assert (round(bid[0], 2), bid[1], round(ask[0], 2), ask[1]) == (89.99, 2.0, 90.01, 1.0)
+
+
+def test_two_symbols_seen_to_move_in_the_same_millisecond_both_trigger() -> None:
+    markets = {name: ObservedMarket(rules) for name, rules in RULES.items()}
+    for market in markets.values():
+        market.show_points([(START, 100.0, 1.0), (START + 5, 98.0, 1.0)])
+        market.show_book(START, SeenBook(((99.9, 50.0),), ((100.1, 50.0),)))
+    one = Engine(markets, Account(Decimal(10_000)), START)
+    for symbol in markets:
+        do(one, "/fapi/v1/marginType", symbol=symbol, marginType="ISOLATED")
+        do(one, "/fapi/v1/order", symbol=symbol, side="BUY", type="MARKET", quantity=1)
+        do(one, "/fapi/v1/algoOrder", symbol=symbol, **stop("SELL", 99, closePosition="true"))
+    one.advance(START + 5)
+    assert [algo.status for algo in one.account.algos.values()] == ["FINISHED", "FINISHED"]
+
+
+# --- the account ---
+
+Step = tuple[int, Callable[[PaperDesk], tuple[str, str, dict[str, str]]] | None]
+
+
+def looked(desk: PaperDesk, moment: int, asked: set[str], *, with_book: bool = False) -> tuple[list[Sighting], int]:
+    """What `exchange.paper` tells the desk."""
+    now = max(look_ms(moment), desk.now_ms)
+    seen = []
+    for symbol in sorted(desk.busy() | asked):
+        sighting = look(symbol, desk.since(symbol, now), now)
+        if desk.stirs(sighting) or (with_book and symbol in asked and not desk.has_book_of(symbol, now)):
+            made = [getattr(sighting, name) for name in ("rules", "after_ms", "upto_ms", "before", "bars")]
+            sighting = Sighting(*made, book=book_at(symbol, now), funding=sighting.funding)
+        seen.append(sighting)
+    return seen, now
+
+
+def tell(desk: PaperDesk, moment: int, path: str, **parameters: Any) -> Any:
+    text = {name: str(value) for name, value in parameters.items()}
+    return desk.command("POST", path, text, *looked(desk, moment, {text["symbol"]}, with_book=path.endswith("/order")))
+
+
+def watch(desk: PaperDesk, moment: int) -> Any:
+    return desk.read("/fapi/v3/account", {}, *looked(desk, moment, set()))
+
+
+def opened(folder: Path | None) -> PaperDesk:
+    return PaperDesk(RULES, look_ms(START), Decimal(10_000), folder)
+
+
+def traded(desk: PaperDesk) -> None:
+    """Two positions with stops, a limit order and a refusal."""
+    for symbol, quantity in ((ETH, "2"), ("BTCUSDT", "0.05")):
+        tell(desk, START + 500, "/fapi/v1/leverage", symbol=symbol, leverage=9)
+        tell(desk, START + 700, "/fapi/v1/marginType", symbol=symbol, marginType="ISOLATED")
+        bought = tell(
+            desk, START + 20_000, "/fapi/v1/order", symbol=symbol, side="BUY", type="MARKET", quantity=quantity
+        )
+        trigger = off(bought["avgPrice"], -0.002).quantize(Decimal("0.1"))
+        tell(desk, START + 20_004, "/fapi/v1/algoOrder", symbol=symbol, **stop("SELL", trigger, closePosition="true"))
+    price = off(MARKETS[ETH].last_price(START + 20_004), -0.003)
+    tell(
+        desk,
+        START + 70_001,
+        "/fapi/v1/order",
+        symbol=ETH,
+        side="BUY",
+        type="LIMIT",
+        quantity="1",
+        price=price,
+        timeInForce="GTC",
+    )
+    with pytest.raises(VenueRejection):
+        tell(desk, START + 70_500, "/fapi/v1/order", symbol=ETH, side="BUY", type="MARKET", quantity="9000")
+
+
+WATCHED = [START + 100_000 + step * 137_770 for step in range(160)]
+
+
+def test_a_restarted_account_is_exactly_where_it_was_and_goes_on_alike(tmp_path: Path) -> None:
+    whole, cut = opened(None), opened(tmp_path)
+    traded(whole)
+    traded(cut)
+    for number, moment in enumerate(WATCHED):
+        if number % 7 == 3:
+            cut.close()
+            cut = opened(tmp_path)
+        assert (watch(cut, moment), cut.now_ms) == (watch(whole, moment), whole.now_ms)
+        assert state(cut.engine) == state(whole.engine)
+    ended = [algo.status for algo in cut.engine.account.algos.values()]
+    assert "FINISHED" in ended, "this tape reaches a stop within six hours"
+    cut.close()
+
+
+def test_an_account_killed_at_any_moment_is_found_as_it_was(tmp_path: Path) -> None:
+    """A copy of the files at a moment is what a kill at that moment leaves."""
+    desk = opened(tmp_path / "live")
+    traded(desk)
+    for number, moment in enumerate(WATCHED[::8]):
+        watch(desk, moment)
+        shutil.copytree(tmp_path / "live", tmp_path / str(number))
+        found = opened(tmp_path / str(number))
+        assert (state(found.engine), found.now_ms) == (state(desk.engine), desk.now_ms)
+        assert watch(found, WATCHED[-1] + HOUR)["totalWalletBalance"]
+        found.close()
+    desk.close()
+
+
+class Torn(Exception):
+    """The process dies here."""
+
+
+def test_what_was_seen_and_the_command_it_was_seen_for_are_written_together_or_not_at_all(tmp_path: Path) -> None:
+    desk = opened(tmp_path)
+    traded(desk)
+    before = state(desk.engine)
+    desk.close()
+    journal = PaperJournal(tmp_path)
+    entries = list(journal.entries())
+
+    def torn() -> Iterator[Sighting]:
+        yield look(ETH, None, look_ms(START + HOUR))
+        raise Torn
+
+    with pytest.raises(Torn):
+        journal.write([look(ETH, None, look_ms(START + HOUR))], torn(), None)
+    assert list(journal.entries()) == entries
+    journal.close()
+    again = opened(tmp_path)
+    assert state(again.engine) == before
+    again.close()
+
+
+def test_looks_that_changed_nothing_leave_no_trace_but_the_latest(tmp_path: Path) -> None:
+    desk = opened(tmp_path)
+    tell(desk, START, "/fapi/v1/order", symbol=ETH, side="BUY", type="MARKET", quantity="0.1")
+    for step in range(1, 400):
+        watch(desk, START + 10_000 * step)
+    desk.close()
+    journal = PaperJournal(tmp_path)
+    assert (len(list(journal.entries())), len(journal.latest())) == (2, 1)
+    journal.close()
+
+
+def test_a_gap_of_a_day_pays_every_funding_and_triggers_in_its_minute(tmp_path: Path) -> None:
+    desk = opened(tmp_path)
+    sold = tell(desk, START, "/fapi/v1/order", symbol=ETH, side="SELL", type="MARKET", quantity="1")
+    trigger = off(sold["avgPrice"], 0.015)
+    tell(desk, START, "/fapi/v1/algoOrder", symbol=ETH, **stop("BUY", trigger, closePosition="true"))
+    watch(desk, START + 24 * HOUR)
+    (algo,) = desk.engine.account.algos.values()
+    assert algo.status == "FINISHED", "this tape rises by 1.5 % within a day"
+    reached = next(bar for bar in bars_at(ETH, START, START + 24 * HOUR) if bar.high >= float(trigger))
+    assert MINUTE.floor(algo.trigger_ms) == reached.open_ms
+    fill = desk.engine.account.fills[-1]
+    assert fill.time_ms == algo.trigger_ms
+    assert float(fill.price) == pytest.approx(float(trigger), rel=0.002)
+    fees = [i for i in desk.engine.account.income if i.kind == "FUNDING_FEE"]
+    first = (START // FUNDING_INTERVAL_MS + 1) * FUNDING_INTERVAL_MS
+    assert [fee.time_ms for fee in fees] == [first, first + FUNDING_INTERVAL_MS]
+    for fee in fees:
+        received = MARKETS[ETH].last_price(fee.time_ms) * MARKETS[ETH].funding_rate(fee.time_ms)
+        assert float(fee.amount) == pytest.approx(received, rel=1e-3)
+    desk.close()
+
+
+def test_an_account_has_one_owner_and_says_when_it_cannot_write(tmp_path: Path) -> None:
+    desk = opened(tmp_path)
+    with pytest.raises(ConfigurationError, match="Another process"):
+        opened(tmp_path)
+    desk.close()
+    with pytest.raises(DataInvalid, match="cannot be written"):
+        watch(desk, START + HOUR)
+
+
+def test_a_symbol_that_is_listed_no_longer_keeps_its_account(tmp_path: Path) -> None:
+    desk = opened(tmp_path)
+    traded(desk)
+    desk.close()
+    again = PaperDesk({}, look_ms(START), Decimal(10_000), tmp_path)
+    assert state(again.engine) == state(desk.engine)
+    again.close()

@@ -1,0 +1,103 @@
+"""Looks at a symbol through the exchange's public API and says what was seen. Minute bars, books, funding rates."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from trader_cli.core.bars import check_bars, utc_text
+from trader_cli.core.errors import ExchangeUnavailable
+from trader_cli.core.timeframes import MINUTE_MS
+from trader_cli.exchange import replies
+from trader_cli.venue.engine import BOOK_LEVELS
+from trader_cli.venue.market import FUNDING_INTERVAL_MS
+from trader_cli.venue.sightings import MINUTE, SeenBar, SeenBook, Sighting
+
+if TYPE_CHECKING:
+    from trader_cli.core.orders import SymbolRules
+    from trader_cli.exchange.binance import BinanceExchange
+    from trader_cli.exchange.connection import Connection
+
+_PAGE = 1000
+_STALE_MS = 3 * MINUTE_MS
+_FIELDS = ("open", "high", "low", "close", "volume")
+
+
+class Observer:
+    """Raises like the public side; nothing seen is ever made up."""
+
+    def __init__(self, exchange: BinanceExchange, connection: Connection) -> None:
+        self._exchange = exchange
+        self._connection = connection
+
+    async def sight(self, rules: SymbolRules, since: Sighting | None, upto_ms: int) -> Sighting:
+        """What happened since a sighting, up to a moment of `look_ms`; without one, how things stand."""
+        if since is None:
+            bars = await self._bars(rules.symbol, upto_ms - _STALE_MS, upto_ms)
+            return Sighting(rules, upto_ms, upto_ms, _fresh(rules.symbol, bars, upto_ms))
+        if since.upto_ms >= upto_ms:
+            return since
+        start_ms = MINUTE.floor(since.upto_ms + 1)
+        bars = await self._bars(rules.symbol, start_ms, upto_ms)
+        _fresh(rules.symbol, [since.before, *bars], upto_ms)
+        if since.before.open_ms == start_ms and (not bars or bars[0].open_ms != start_ms):
+            raise ExchangeUnavailable(
+                f"The exchange no longer shows the bar of {rules.symbol} at {utc_text(start_ms)}."
+            )
+        funding = await self._funding(rules.symbol, since.upto_ms, upto_ms)
+        return Sighting(rules, since.upto_ms, upto_ms, since.before, tuple(bars), funding=funding)
+
+    async def book(self, symbol: str) -> SeenBook:
+        """The order book, as deep as the engine looks."""
+        shown = await self._exchange.get_order_book(symbol, BOOK_LEVELS)
+        bids, asks = (tuple((price, size) for price, size in shown[side]) for side in ("bids", "asks"))
+        return SeenBook(bids, asks)
+
+    async def _bars(self, symbol: str, start_ms: int, upto_ms: int) -> list[SeenBar]:
+        """Minute bars that open in [minute of start, upto), the unfinished one last."""
+        cursor, bars = MINUTE.floor(start_ms), list[SeenBar]()
+        while cursor < upto_ms:
+            page = await self._page(symbol, cursor, upto_ms)
+            if not page:
+                break
+            bars += page
+            cursor = page[-1].open_ms + MINUTE_MS
+        return bars
+
+    async def _page(self, symbol: str, start_ms: int, upto_ms: int) -> list[SeenBar]:
+        query: dict[str, Any] = {
+            "symbol": symbol, "interval": MINUTE.name, "startTime": start_ms, "endTime": upto_ms,
+            "limit": min(_PAGE, (upto_ms - start_ms) // MINUTE_MS + 1),
+        }  # fmt: skip
+        reply = await self._connection.read("fapiPublicGetKlines", "/fapi/v1/klines", query)
+        frame = replies.parsed("klines", replies.as_list(reply, "klines"), replies.klines_frame)
+        check_bars(frame, MINUTE, origin=f"{symbol} {MINUTE} from the exchange")
+        columns = [frame["open_time"].to_physical().to_list(), *(frame[name].to_list() for name in _FIELDS)]
+        bars = [SeenBar(*row) for row in zip(*columns, strict=True)]
+        return [bar for bar in bars if start_ms <= bar.open_ms < upto_ms]
+
+    async def _funding(self, symbol: str, after_ms: int, upto_ms: int) -> tuple[tuple[int, float], ...]:
+        """Rates for the eight-hour boundaries in (after, upto].
+
+        One that the exchange has not written down yet, seconds after the boundary, is taken from the premium index.
+        """
+        first = (after_ms // FUNDING_INTERVAL_MS + 1) * FUNDING_INTERVAL_MS
+        boundaries = range(first, upto_ms + 1, FUNDING_INTERVAL_MS)
+        if not boundaries:
+            return ()
+        start_ms = first - FUNDING_INTERVAL_MS + MINUTE_MS
+        frame = await self._exchange.get_funding_rates(symbol, _PAGE, start_ms=start_ms)
+        times, rates = frame["time"].to_physical().to_list(), frame["funding_rate"].to_list()
+        found = [(t, r) for t, r in zip(times, rates, strict=True) if t < boundaries[-1] + MINUTE_MS]
+        missing = [b for b in boundaries if not any(abs(t - b) < MINUTE_MS for t, _ in found)]
+        if missing:
+            rate = (await self._exchange.get_premium_index(symbol))["funding_rate"]
+            found += [(boundary, rate) for boundary in missing]
+        return tuple(sorted(found))
+
+
+def _fresh(symbol: str, bars: list[SeenBar], upto_ms: int) -> SeenBar:
+    """The last bar, if it is of these minutes: an account is never valued at a price that is old."""
+    if not bars or bars[-1].open_ms < upto_ms - _STALE_MS:
+        since = f" since {utc_text(bars[-1].open_ms)}" if bars else ""
+        raise ExchangeUnavailable(f"The exchange shows no price of {symbol}{since}.", mend="Try again later.")
+    return bars[-1]

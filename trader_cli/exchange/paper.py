@@ -1,0 +1,201 @@
+"""`PaperExchange`: the real exchange's market data, and an account that is filled here on what they show. No keys.
+
+What it does not do: it does not move the market, knows no queue at a price, and sees within an unfinished minute only
+new extremes and the last price. Leverage brackets and fees are the simulated venue's, the mark price is the last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import replace
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from trader_cli.core.bars import utc_text
+from trader_cli.core.errors import ConfigurationError, ExchangeRejected, TraderError, UsageError
+from trader_cli.core.orders import NotPlaced, Unknown
+from trader_cli.exchange.account_replies import QUOTE, symbol_rules
+from trader_cli.exchange.binance import BinanceExchange
+from trader_cli.exchange.connection import UNREADABLE
+from trader_cli.exchange.private import PrivateSide
+from trader_cli.venue.routes import VenueRejection
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from trader_cli.core.orders import SymbolRules
+    from trader_cli.core.ports import Clock
+    from trader_cli.exchange.connection import Connection
+    from trader_cli.settings import Settings
+    from trader_cli.settings.model import BinanceExchangeSettings
+    from trader_cli.venue.paper import PaperDesk
+    from trader_cli.venue.sightings import Sighting
+
+_RESTRICTIONS = "/sapi/v1/account/apiRestrictions"
+_PRICELESS = frozenset(
+    {"/fapi/v1/leverageBracket", "/fapi/v1/symbolConfig", "/fapi/v1/positionSide/dual", "/fapi/v1/commissionRate"}
+)
+"""Reads whose answer no price can change."""
+_PRICED = frozenset({"/fapi/v1/order", "/fapi/v1/algoOrder", "/fapi/v1/leverage"})
+"""Commands that need the price of the symbol they name."""
+_MOST_AHEAD_MS = 10_000
+"""By how much the exchange may seem to be behind the account: how exactly its time is known. Prices stand so long."""
+
+
+class PaperExchange(BinanceExchange):
+    """The exchange with a paper account behind `private`. `folder` keeps the account; None forgets it."""
+
+    def __init__(
+        self,
+        config: Settings | Mapping[str, Any] | None = None,
+        *,
+        clock: Clock | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        super().__init__(config, clock=clock)
+        self._paper = PaperConnection(self, self._connection, folder)
+        self.private = PrivateSide(self._paper)
+
+    def rules_of_all(self) -> dict[str, SymbolRules]:
+        """Filters of every symbol that settles in the paper account's currency."""
+        made = {}
+        for symbol, body in self._symbols.items():
+            if body.get("quoteAsset") == QUOTE:
+                try:
+                    made[symbol] = symbol_rules(body)
+                except (KeyError, ValueError):
+                    continue  # a symbol without these filters cannot be traded, and is unknown to the account
+        return made
+
+    async def close(self) -> None:
+        """End the session, and give the account back. Safe to call twice."""
+        self._paper.close()
+        await super().close()
+
+
+class PaperConnection:
+    """What `PrivateSide` asks of a connection, answered by a paper account. Opened by the first request."""
+
+    def __init__(self, exchange: PaperExchange, public: Connection, folder: Path | None) -> None:
+        from trader_cli.exchange.observer import Observer
+
+        self._exchange = exchange
+        self._public = public
+        self._folder = folder
+        self._observer = Observer(exchange, public)
+        self._desk: PaperDesk | None = None
+        self._rules: dict[str, SymbolRules] = {}
+        self._turn = asyncio.Lock()
+
+    @property
+    def options(self) -> BinanceExchangeSettings:
+        """How the exchange is spoken to."""
+        return self._public.options
+
+    @property
+    def clock(self) -> Clock:
+        """The clock in use."""
+        return self._public.clock
+
+    def require_keys(self) -> None:
+        """A paper account needs none."""
+
+    async def read(self, method: str, path: str, query: dict[str, Any]) -> Any:  # noqa: ARG002
+        """One signed read, after a look at what the account holds. Raises `ExchangeUnavailable` if that fails."""
+        from trader_cli.venue.trading import restrictions
+
+        if path == _RESTRICTIONS:
+            return restrictions(can_trade=True, can_withdraw=False)
+        async with self._turn:
+            desk = self._opened()
+            seen, now_ms = ([], desk.now_ms) if path in _PRICELESS else await self._look(desk, set(), with_book=False)
+            try:
+                return self._answered(desk.read, path, _text(query), seen, now_ms)
+            except VenueRejection as refused:
+                raise ExchangeRejected(_sentence(refused), code=refused.code) from refused
+
+    async def send(self, method: str, path: str, parameters: dict[str, Any]) -> dict[str, Any] | NotPlaced | Unknown:
+        """One command. Where the look before it fails, it was not carried out, and that is certain."""
+        verb, text = _verb(method), _text(parameters)
+        asked = {text["symbol"]} if verb == "POST" and path in _PRICED and "symbol" in text else set()
+        async with self._turn:
+            try:
+                desk = self._opened()
+                seen, now_ms = await self._look(desk, asked, with_book=path == "/fapi/v1/order")
+            except UsageError:
+                raise
+            except TraderError as error:
+                return NotPlaced(UNREADABLE, error.sentence)
+            try:
+                return dict(self._answered(desk.command, verb, path, text, seen, now_ms))
+            except VenueRejection as refused:
+                return NotPlaced(refused.code, _sentence(refused))
+            except (TraderError, ArithmeticError, ValueError) as error:
+                return Unknown(f"The paper account does not answer: {error}")
+
+    def _opened(self) -> PaperDesk:
+        from trader_cli.venue.paper import PaperDesk
+        from trader_cli.venue.sightings import look_ms
+
+        if not self._public.is_open:
+            raise UsageError("The exchange is closed.", mend="Call `await exchange.initialize()` first.")
+        if self._desk is None:
+            balance = Decimal(str(self._exchange.settings.paper.balance))
+            self._rules = self._exchange.rules_of_all()
+            self._desk = PaperDesk(self._rules, look_ms(self._public.server_now_ms()), balance, self._folder)
+        return self._desk
+
+    async def _look(self, desk: PaperDesk, asked: set[str], *, with_book: bool) -> tuple[list[Sighting], int]:
+        """(what was seen of every symbol that matters, the moment up to which)."""
+        from trader_cli.venue.sightings import look_ms
+
+        server_ms, rules = self._public.server_now_ms(), self._rules
+        if desk.now_ms > server_ms + _MOST_AHEAD_MS:
+            raise ConfigurationError(
+                f"The paper account has come to {utc_text(desk.now_ms)}; the exchange is at {utc_text(server_ms)}.",
+                mend="An account goes on with the exchange it was opened on; choose another state_dir.",
+            )
+        upto_ms = max(look_ms(server_ms), desk.now_ms)
+        seen = []
+        for symbol in sorted((desk.busy() | asked) & rules.keys()):
+            sighting = await self._observer.sight(rules[symbol], desk.since(symbol, upto_ms), upto_ms)
+            wanted = with_book and symbol in asked and not desk.has_book_of(symbol, upto_ms)
+            if wanted or desk.stirs(sighting):
+                sighting = replace(sighting, book=await self._observer.book(symbol))
+            seen.append(sighting)
+        return seen, upto_ms
+
+    def _answered(self, ask: Any, *arguments: Any) -> Any:
+        """The desk's answer. A desk that failed for another reason than a refusal is opened anew from its journal."""
+        try:
+            return ask(*arguments)
+        except VenueRejection:
+            raise
+        except BaseException:
+            if self._folder is not None:
+                self.close()
+            raise
+
+    def close(self) -> None:
+        """Give the account back. Safe to call twice."""
+        desk, self._desk = self._desk, None
+        if desk is not None:
+            desk.close()
+
+
+def _verb(method: str) -> str:
+    """The HTTP verb in the name of a client's method: `fapiPrivateDeleteOrder` → DELETE."""
+    found = re.search(r"(Get|Post|Put|Delete)[A-Z]", method)
+    if found is None:
+        raise UsageError(f"{method!r} names no request.")
+    return found.group(1).upper()
+
+
+def _text(parameters: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(value) for name, value in parameters.items()}
+
+
+def _sentence(refused: VenueRejection) -> str:
+    return f"The paper account refuses the request: {refused.message} ({refused.code})"

@@ -1,0 +1,148 @@
+"""What was seen of a symbol between two looks at an exchange, and the price points that this stands for.
+
+A look shows minute bars, the last one unfinished. A bar first seen when it had closed becomes the intrabar path of
+`venue.path`, whichever look showed it. What is left of a bar seen unfinished becomes its new extremes and its close.
+Where within a minute a price was touched is not known; which extreme came first is the path's own die.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trader_cli.core.digests import digest_value
+from trader_cli.core.timeframes import MINUTE_MS, Timeframe
+from trader_cli.venue.path import expand, points_per_bar, uniforms
+from trader_cli.venue.tape import SymbolTape
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from trader_cli.core.orders import SymbolRules
+    from trader_cli.venue.ports import Level
+
+    Floats = NDArray[np.float64]
+    Points = tuple[NDArray[np.int64], Floats, Floats]
+
+MINUTE = Timeframe("1m", MINUTE_MS)
+_GRAIN_MS = 10
+"""Looks are this far apart or more, so that what a bar still shows has milliseconds of its own."""
+
+
+@dataclass(frozen=True)
+class SeenBar:
+    """A minute bar as far as it had come."""
+
+    open_ms: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+
+    def joined(self, later: SeenBar) -> SeenBar:
+        """The same bar seen again. What was seen once stays seen, whichever of the exchange's servers answers."""
+        high, low, volume = max(self.high, later.high), min(self.low, later.low), max(self.volume, later.volume)
+        return SeenBar(self.open_ms, self.open, high, low, later.close, volume)
+
+
+@dataclass(frozen=True)
+class SeenBook:
+    """Levels of an order book, best first."""
+
+    bids: tuple[Level, ...]
+    asks: tuple[Level, ...]
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """What was seen of a symbol in (after_ms, upto_ms].
+
+    `before` is the latest bar as it stood at `after_ms`; `bars` are those since, oldest first, its continuation among
+    them, the last one perhaps unfinished. `book` was shown at `upto_ms`. `funding` holds (UTC ms, rate). Where both
+    times are equal it says only what stood at that moment: the last price is the close of `before`.
+    """
+
+    rules: SymbolRules
+    after_ms: int
+    upto_ms: int
+    before: SeenBar
+    bars: tuple[SeenBar, ...] = ()
+    book: SeenBook | None = None
+    funding: tuple[tuple[int, float], ...] = ()
+
+    @property
+    def symbol(self) -> str:
+        """Whose prices these are."""
+        return self.rules.symbol
+
+    def end(self) -> Sighting:
+        """What stood at `upto_ms`: where the next sighting begins."""
+        last = self.bars[-1] if self.bars else self.before
+        if last.open_ms == self.before.open_ms:
+            last = self.before.joined(last)
+        return Sighting(self.rules, self.upto_ms, self.upto_ms, last)
+
+
+def look_ms(now_ms: int) -> int:
+    """The moment a look at `now_ms` stands for: never later, on a grid, and never the first of a minute.
+
+    At the last millisecond of a minute that minute has closed.
+    """
+    at = now_ms - now_ms % _GRAIN_MS
+    return at - 1 if at % MINUTE_MS == 0 else at
+
+
+def points(sighting: Sighting) -> Points:
+    """Times (UTC ms, strictly ascending, in (after, upto]), prices and traded quantities: arrays of shape (n,)."""
+    tape = _tape(sighting.rules, sighting.bars)
+    closed = [i for i, bar in enumerate(sighting.bars) if bar.open_ms > sighting.after_ms and _is_closed(bar, sighting)]
+    first, stop = (closed[0], closed[-1] + 1) if closed else (len(sighting.bars), len(sighting.bars))
+    path = expand(tape, first, stop)
+    parts = [_increment(tape, sighting, bar) for bar in sighting.bars[:first]]
+    parts.append((path.time_ms.ravel(), path.price.ravel(), path.quantity.ravel()))
+    parts += [_increment(tape, sighting, bar) for bar in sighting.bars[stop:]]
+    times, prices, quantities = zip(*parts, strict=True)
+    return np.concatenate(times), np.concatenate(prices), np.concatenate(quantities)
+
+
+def _is_closed(bar: SeenBar, sighting: Sighting) -> bool:
+    return bar.open_ms + MINUTE_MS <= sighting.upto_ms + 1
+
+
+def _tape(rules: SymbolRules, bars: tuple[SeenBar, ...]) -> SymbolTape:
+    table = np.array([(b.open, b.high, b.low, b.close, b.volume) for b in bars], dtype=np.float64).reshape(-1, 5)
+    opened = np.array([bar.open_ms for bar in bars], dtype=np.int64)
+    seed = int(digest_value([rules.symbol, "observed"])[:15], 16)
+    return SymbolTape(rules.symbol, MINUTE, seed, float(rules.tick), float(rules.step), opened, *table.T)
+
+
+def _increment(tape: SymbolTape, sighting: Sighting, bar: SeenBar) -> Points:
+    """A bar that was or is unfinished: what it shows now and did not before, evenly over the time it had for it."""
+    before = sighting.before if sighting.before.open_ms == bar.open_ms else None
+    now = before.joined(bar) if before else bar
+    start = max(sighting.after_ms, bar.open_ms - 1)
+    end = min(sighting.upto_ms, bar.open_ms + MINUTE_MS - 1)
+    if end <= start:
+        return np.empty(0, np.int64), np.empty(0), np.empty(0)
+    prices = _news(before, now, high_first=_high_first(tape.seed, bar.open_ms))
+    n = len(prices)
+    lots = round((now.volume - (before.volume if before else 0.0)) / tape.step)
+    shares = np.diff([lots * i // n for i in range(n + 1)]) * tape.step
+    times = start + (end - start) * np.arange(1, n + 1, dtype=np.int64) // n
+    return times, np.array(prices), shares
+
+
+def _news(before: SeenBar | None, now: SeenBar, *, high_first: bool) -> list[float]:
+    top, bottom = (before.high, before.low) if before else (now.open, now.open)
+    extremes = ([now.high] if now.high > top else [], [now.low] if now.low < bottom else [])
+    ordered = extremes if high_first else extremes[::-1]
+    return [*([] if before else [now.open]), *ordered[0], *ordered[1], now.close]
+
+
+def _high_first(seed: int, open_ms: int) -> bool:
+    """The die by which the path of this very minute decides."""
+    count = 3 * points_per_bar(MINUTE_MS) + 3
+    return bool(uniforms(seed, np.array([open_ms], dtype=np.int64), count)[0, -1] < 0.5)
