@@ -14,7 +14,7 @@ import polars as pl
 from trader_cli import __version__
 from trader_cli.core.anchors import blocks_between, storage_block
 from trader_cli.core.artifacts import Chunk, Manifest
-from trader_cli.core.digests import digest_frame, digest_value
+from trader_cli.core.digests import FrameRows, digest_value
 from trader_cli.core.errors import DataInvalid, DataMissing
 from trader_cli.core.ports import silent
 from trader_cli.core.schemas import FEATURE_KEYS, check_features
@@ -86,11 +86,11 @@ def _blocks(bars: pl.DataFrame, spec: FeatureSpec, timeframe: Timeframe) -> list
     if times.is_empty():
         raise DataMissing("There are no bars to make features of.", mend="Run `trader fetch` first.")
     families, made_with = spec.identity(), {name: version(name) for name in ("numpy", "PyWavelets", "TA-Lib")}
-    blocks = []
+    rows, blocks = FrameRows(bars), []
     for start, end in blocks_between(int(times[0]), int(times[-1]), storage_block(timeframe)):
         first, stop = times.search_sorted(history_start(spec, start)), times.search_sorted(end)
         if times.search_sorted(start) < stop:
-            key = digest_value([families, made_with, digest_frame(bars[first:stop]), start])
+            key = digest_value([families, made_with, rows.digest(first, stop), start])
             blocks.append(_Block(start, end, key))
     return blocks
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 from trader_cli.core.digests import digest_value
@@ -57,7 +58,7 @@ class Manifest:
     notes: dict[str, Any] = field(default_factory=dict)
     schema: int = MANIFEST_SCHEMA
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """The manifest's name."""
         return digest_value(self.as_dict())

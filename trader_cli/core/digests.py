@@ -33,10 +33,24 @@ def canonical_json(value: Any) -> bytes:
 
 def digest_frame(frame: pl.DataFrame) -> str:
     """Hex digest of a frame of numbers and times: column names, types, values and nulls, in order."""
-    parts: list[bytes] = []
-    for column in frame.iter_columns():
-        parts.append(f"{column.name}:{column.dtype}".encode())
-        parts.append(column.is_null().to_numpy().tobytes() if column.null_count() else b"")
-        physical = column.to_physical()
-        parts.append((physical.fill_null(0) if column.null_count() else physical).to_numpy().tobytes())
-    return digest_bytes(*parts)
+    return FrameRows(frame).digest(0, frame.height)
+
+
+class FrameRows:
+    """A frame of numbers and times as rows of bytes, so that digests of many overlapping spans of it are cheap."""
+
+    def __init__(self, frame: pl.DataFrame) -> None:
+        import numpy as np
+
+        self._header = canonical_json([[column.name, str(column.dtype)] for column in frame.iter_columns()])
+        parts = []
+        for column in frame.iter_columns():
+            physical = column.to_physical()
+            values = (physical.fill_null(0) if physical.null_count() else physical).to_numpy()
+            parts.append(np.ascontiguousarray(values).view(np.uint8).reshape(frame.height, -1))
+            parts.append(column.is_null().to_numpy().astype(np.uint8).reshape(frame.height, 1))
+        self._rows = np.concatenate(parts, axis=1) if parts else np.empty((0, 0), dtype=np.uint8)
+
+    def digest(self, first: int, stop: int) -> str:
+        """The digest of rows first to stop, as that of a frame of just these."""
+        return digest_bytes(self._header, self._rows[first:stop].tobytes())

@@ -12,7 +12,7 @@ from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeri
 from trader_cli.core.anchors import blocks_between, storage_block
 from trader_cli.core.artifacts import ArtifactKey, Manifest
 from trader_cli.core.bars import Gap, find_gaps, utc_text
-from trader_cli.core.digests import digest_frame, digest_value
+from trader_cli.core.digests import FrameRows, digest_frame, digest_value
 from trader_cli.core.errors import DataInvalid, DataMissing, DataStale, UsageError
 from trader_cli.core.ports import silent
 from trader_cli.features.build import history_start
@@ -69,12 +69,12 @@ def fetch(
 
 async def fetch_in(
     market: Market, settings: Settings, symbol: str, timeframe: Timeframe, limit: int | None = None, *,
-    next_close: bool = False, progress: Progress = silent,
+    next_close: bool = False, progress: Progress = silent, store: ArtifactStore | None = None,
 ) -> Fetched:  # fmt: skip
     """`fetch` in a market that is connected already."""
     if not re.fullmatch(r"\w{2,40}", symbol):
         raise UsageError(f"{symbol!r} is not a symbol.", mend="Write it as the exchange does, such as ETHUSDT.")
-    store = ArtifactStore(settings.cache_dir)
+    store = store or ArtifactStore(settings.cache_dir)
     lock = store.root / "locks" / f"{market.source}-{symbol}-{timeframe}.lock"
     with exclusive(lock, partial(progress, "waiting for another fetch of this series", 0, 0)):
         fetched = await _Fetch(settings, store, symbol, timeframe, limit, next_close, progress)(market)
@@ -157,11 +157,12 @@ class _Fetch:
 
     def _manifest(self, source: str, bars: pl.DataFrame) -> Manifest:
         times = bars["open_time"].to_physical()
-        chunks = []
+        rows_of, chunks = FrameRows(bars), []
         for start, end in blocks_between(int(times[0]), int(times[-1]), storage_block(self.timeframe)):
-            part = bars[times.search_sorted(start) : times.search_sorted(end)]
-            if not part.is_empty():
-                chunks.append(self.store.put_chunk(digest_value(["bars", digest_frame(part)]), part))
+            begin, stop = times.search_sorted(start), times.search_sorted(end)
+            if begin < stop:
+                key = digest_value(["bars", rows_of.digest(begin, stop)])
+                chunks.append(self.store.find_chunk(key) or self.store.put_chunk(key, bars[begin:stop]))
         rows, first, last = span_of(chunks)
         gaps = tuple((gap.first_ms, gap.last_ms, gap.bars) for gap in find_gaps(bars, self.timeframe))
         return self._described("bars", source, chunks=tuple(chunks), rows=rows, first_ms=first, last_ms=last, gaps=gaps)

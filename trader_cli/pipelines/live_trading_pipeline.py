@@ -96,6 +96,7 @@ class LiveTradingPipeline:
         self._stack = ExitStack()
         self._owns_exchange = exchange is None
         self._stopped = False
+        self._stages: StageAssessor | None = None
         self._results: deque[dict[str, Any]] = deque(maxlen=self.settings.tactician.max_history)
 
     async def initialize(self) -> bool:
@@ -314,10 +315,11 @@ class LiveTradingPipeline:
         return Executor(self._connected(), ledger, self.settings)
 
     def _assessor(self) -> StageAssessor:
-        exchange = self._connected()
-        return StageAssessor(
-            self.settings, Market(exchange, exchange.clock, self._source or market_source(self.settings))
-        )
+        if self._stages is None:
+            exchange = self._connected()
+            source = self._source or market_source(self.settings)
+            self._stages = StageAssessor(self.settings, Market(exchange, exchange.clock, source))
+        return self._stages
 
     def _monitor(self, ledger: Ledger) -> PositionMonitor:
         return PositionMonitor(

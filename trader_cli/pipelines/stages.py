@@ -26,6 +26,7 @@ from trader_cli.storage.state import Trial, TrialLedger, state_root
 from trader_cli.venue.clocks import FixedClock
 
 if TYPE_CHECKING:
+    from trader_cli.analyst.feature_artifacts import BuiltFeatures
     from trader_cli.core.artifacts import Manifest
     from trader_cli.core.ports import Progress
     from trader_cli.core.timeframes import Timeframe
@@ -87,20 +88,28 @@ def stored_bars(settings: Settings, store: ArtifactStore, symbol: str, timeframe
 def features(settings: Settings, symbol: str, timeframe: Timeframe, progress: Progress = silent) -> FeaturesBuilt:
     """Make the features of the stored bars and publish them."""
     store = ArtifactStore(settings.cache_dir)
-    bars = stored_bars(settings, store, symbol, timeframe)
-    orchestrator = FeatureEngineeringOrchestrator(settings)
-    try:
-        built = build_feature_artifact(store, bars, store.read(bars), timeframe, orchestrator, progress)
-    finally:
-        orchestrator.close()
+    built = refresh_features(settings, store, symbol, timeframe, progress)
     manifest = built.manifest
-    store.publish(stage_key(settings, symbol, timeframe, "features"), manifest)
     complete = store.read(manifest).select(pl.sum_horizontal(pl.all().is_null()).eq(0).sum()).item()
     return FeaturesBuilt(
         symbol, timeframe.name, manifest.source, manifest.rows, int(complete), manifest.notes["columns"],
         manifest.notes["wavelet_columns"], built.found, built.made, manifest.first_ms or 0, manifest.last_ms or 0,
         manifest.digest,
     )  # fmt: skip
+
+
+def refresh_features(
+    settings: Settings, store: ArtifactStore, symbol: str, timeframe: Timeframe, progress: Progress = silent
+) -> BuiltFeatures:
+    """Make the features of the stored bars and publish them; what a person wants to know of them is not counted."""
+    bars = stored_bars(settings, store, symbol, timeframe)
+    orchestrator = FeatureEngineeringOrchestrator(settings)
+    try:
+        built = build_feature_artifact(store, bars, store.read(bars), timeframe, orchestrator, progress)
+    finally:
+        orchestrator.close()
+    store.publish(stage_key(settings, symbol, timeframe, "features"), built.manifest)
+    return built
 
 
 def train(settings: Settings, symbol: str, timeframe: Timeframe, progress: Progress = silent) -> Trained:
@@ -190,11 +199,13 @@ def has_model(settings: Settings, symbol: str, timeframe: Timeframe) -> bool:
     return ArtifactStore(settings.cache_dir).pointed(stage_key(settings, symbol, timeframe, "model")) is not None
 
 
-def analyze(settings: Settings, symbol: str, timeframe: Timeframe, now_ms: int | None = None) -> Analysed:
+def analyze(
+    settings: Settings, symbol: str, timeframe: Timeframe, now_ms: int | None = None, store: ArtifactStore | None = None
+) -> Analysed:
     """Analyse the last stored bar, at `now_ms` or the market's own time."""
     now = market_now_ms(settings) if now_ms is None else now_ms
     source = market_source(settings)
-    analyst = Analyst(settings, clock=FixedClock(now), source=source)
+    analyst = Analyst(settings, store=store, clock=FixedClock(now), source=source)
     analysis = analyst.analyse(symbol, timeframe)
     return Analysed(analysis, source, analyst.last_was_cached)
 

@@ -34,11 +34,16 @@ def stage_key(settings: Settings, symbol: str, timeframe: Timeframe, stage: str)
     return ArtifactKey(settings.mode, symbol, timeframe.name, stage)
 
 
+_MOST_FRAMES = 2048
+
+
 class ArtifactStore:
-    """Artifacts under one root folder."""
+    """Artifacts under one root folder. Chunks never change, so those read or found once are remembered."""
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root).expanduser()
+        self._found: dict[str, Chunk] = {}
+        self._frames: dict[str, pl.DataFrame] = {}
 
     def chunk_path(self, key: str, content: str) -> Path:
         """Where the chunk of this key and content digest lies."""
@@ -56,10 +61,19 @@ class ArtifactStore:
             if other != path:
                 other.unlink(missing_ok=True)
         times = frame.to_series(0).to_physical()
-        return Chunk(key, digest_bytes(written), frame.height, int(times[0]), int(times[-1]))
+        self._found[key] = Chunk(key, digest_bytes(written), frame.height, int(times[0]), int(times[-1]))
+        return self._found[key]
 
     def find_chunk(self, key: str) -> Chunk | None:
         """The chunk of this key if there is one whose bytes are those that were written."""
+        if key not in self._found:
+            found = self._searched(key)
+            if found is None:
+                return None
+            self._found[key] = found
+        return self._found[key]
+
+    def _searched(self, key: str) -> Chunk | None:
         import polars as pl
 
         for path in sorted((self.root / "chunks" / key[:2]).glob(f"{key}.*.parquet")):
@@ -71,6 +85,13 @@ class ArtifactStore:
 
     def read_chunk(self, chunk: Chunk) -> pl.DataFrame:
         """The frame of a chunk. Raises `DataInvalid` if the file is missing or not what the manifest says."""
+        if chunk.content not in self._frames:
+            while len(self._frames) >= _MOST_FRAMES:
+                del self._frames[next(iter(self._frames))]
+            self._frames[chunk.content] = self._frame(chunk)
+        return self._frames[chunk.content]
+
+    def _frame(self, chunk: Chunk) -> pl.DataFrame:
         import polars as pl
 
         path = self.chunk_path(chunk.key, chunk.content)
