@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+import numpy as np
 import polars as pl
 
 from trader_cli import __version__
@@ -82,14 +83,14 @@ def build_feature_artifact(
 
 def _blocks(bars: pl.DataFrame, spec: FeatureSpec, timeframe: Timeframe) -> list[_Block]:
     """The blocks of the bars, each keyed by its families and by every bar it depends on."""
-    times = bars["open_time"].to_physical()
-    if times.is_empty():
+    times = bars["open_time"].to_physical().to_numpy()
+    if not times.size:
         raise DataMissing("There are no bars to make features of.", mend="Run `trader fetch` first.")
     families, made_with = spec.identity(), {name: version(name) for name in ("numpy", "PyWavelets", "TA-Lib")}
     rows, blocks = FrameRows(bars), []
     for start, end in blocks_between(int(times[0]), int(times[-1]), storage_block(timeframe)):
-        first, stop = times.search_sorted(history_start(spec, start)), times.search_sorted(end)
-        if times.search_sorted(start) < stop:
+        begin, first, stop = np.searchsorted(times, (start, history_start(spec, start), end)).tolist()
+        if begin < stop:
             key = digest_value([families, made_with, rows.digest(first, stop), start])
             blocks.append(_Block(start, end, key))
     return blocks

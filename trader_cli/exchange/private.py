@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from trader_cli.core.errors import DataInvalid, ExchangeRejected
+from trader_cli.core.errors import DataInvalid, ExchangeRejected, ExchangeUnavailable
 from trader_cli.core.orders import NotPlaced, OrderState, Placed, Sent, StopState, Unknown
 from trader_cli.exchange import account_replies as parse
 from trader_cli.exchange import replies
+from trader_cli.exchange.connection import UNREADABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,6 +105,8 @@ class PrivateSide:
         """Change an option. What is unknown is settled by reading back."""
         self._connection.require_keys()
         reply = await self._connection.send(method, path, parameters)
+        if isinstance(reply, NotPlaced) and reply.code == UNREADABLE:
+            raise ExchangeUnavailable(reply.sentence)
         if isinstance(reply, NotPlaced) and reply.code not in _NOTHING_TO_CHANGE:
             raise ExchangeRejected(reply.sentence, code=reply.code)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from trader_cli.core.errors import ExchangeUnavailable
 from trader_cli.core.orders import NotPlaced, OrderRequest, OrderState, Placed, StopRequest, StopState
 from trader_cli.exchange.client import RECEIVE_WINDOW_MS
+from trader_cli.exchange.connection import UNREADABLE
 from trader_cli.storage.ledger import LedgerUnwritable
 from trader_cli.storage.ledger_reading import SETTLED
 
@@ -71,6 +72,9 @@ class Courier:
         sent = await self._submit(intent)
         if isinstance(sent, Placed):
             return self.seen(intent, sent.state)
+        if isinstance(sent, NotPlaced) and sent.code == UNREADABLE:
+            self.note(intent, "absent", note=sent.sentence)
+            raise ExchangeUnavailable(sent.sentence)
         if isinstance(sent, NotPlaced):
             self.note(intent, "refused", str(sent.code), sent.sentence)
             return sent

@@ -68,8 +68,8 @@ class Coverage:
     def _first_stop_ms(self, plan: TradePlan) -> int | None:
         """When the first stop rested. The backstop covers everything, and a quantity stop is made for everything."""
         notes = [
-            self.ledger.first_note(intent.client_id, "open") for intent in self.ledger.intents(plan.symbol)
-            if intent.decision_id == plan.plan_id and intent.purpose in {"backstop", "stop"}
+            self.ledger.first_note(intent.client_id, "open") for intent in self.ledger.intents_of(plan.plan_id)
+            if intent.purpose in {"backstop", "stop"}
         ]  # fmt: skip
         return min((note.at_ms for note in notes if note is not None), default=None)
 

@@ -282,7 +282,7 @@ class Executor:
 
     async def _reduce(self, symbol: str, held: Decimal, quantity: Decimal, reason: str) -> NotPlaced | None:
         decision = self.ledger.entries(symbol)[-1]
-        exits = [i for i in self.ledger.intents(symbol) if i.decision_id == decision and i.purpose == "exit"]
+        exits = [i for i in self.ledger.intents_of(decision) if i.purpose == "exit"]
         most = self.exchange.symbol_rules(symbol).max_market_quantity
         intent = Intent(
             ids.client_id(decision, "exit", len(exits)), decision, symbol, "exit", "SELL" if held > 0 else "BUY",

@@ -97,8 +97,8 @@ class Protector:
         """Where a missing quantity stop belongs: never looser than one that ever rested for this plan."""
         ledger = self.courier.ledger
         levels = [
-            i.trigger_price for i in ledger.intents(plan.symbol)
-            if i.decision_id == plan.plan_id and i.purpose == "stop" and i.trigger_price is not None
+            i.trigger_price for i in ledger.intents_of(plan.plan_id)
+            if i.purpose == "stop" and i.trigger_price is not None
             and ledger.first_note(i.client_id, "open") is not None
         ]  # fmt: skip
         levels += [s.trigger_price for s in cover.stops] + [plan.stop_price]

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from trader_cli import __version__
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
 from trader_cli.core.anchors import blocks_between, storage_block
@@ -156,10 +158,10 @@ class _Fetch:
         return latest - (max(wanted, needed) - 1) * self.timeframe.ms
 
     def _manifest(self, source: str, bars: pl.DataFrame) -> Manifest:
-        times = bars["open_time"].to_physical()
+        times = bars["open_time"].to_physical().to_numpy()
         rows_of, chunks = FrameRows(bars), []
         for start, end in blocks_between(int(times[0]), int(times[-1]), storage_block(self.timeframe)):
-            begin, stop = times.search_sorted(start), times.search_sorted(end)
+            begin, stop = np.searchsorted(times, (start, end)).tolist()
             if begin < stop:
                 key = digest_value(["bars", rows_of.digest(begin, stop)])
                 chunks.append(self.store.find_chunk(key) or self.store.put_chunk(key, bars[begin:stop]))

@@ -95,22 +95,14 @@ async def _with_venue(settings: Settings, tape: Tape, clock: VirtualClock, work:
 @asynccontextmanager
 async def connected(settings: Settings, clock: Clock | None) -> AsyncIterator[BinanceExchange]:
     """An initialised exchange that is closed at the end."""
-    exchange = _exchange(settings, clock)
+    from trader_cli.execution.accounts import exchange_of
+
+    exchange = exchange_of(settings, clock)
     await exchange.initialize()
     try:
         yield exchange
     finally:
         await exchange.close()
-
-
-def _exchange(settings: Settings, clock: Clock | None) -> BinanceExchange:
-    from trader_cli.exchange.binance import BinanceExchange
-    from trader_cli.exchange.paper import PaperExchange
-
-    if settings.mode != "paper":
-        return BinanceExchange(settings, clock=clock)
-    folder = VenueState(state_root(settings)).accounts(market_source(settings), "paper")
-    return PaperExchange(settings, clock=clock, folder=folder)
 
 
 def market_now_ms(settings: Settings) -> int:

@@ -75,8 +75,8 @@ def trade_of(executor: Executor, plan: TradePlan) -> dict[str, Any]:
     stops = [
         {"purpose": i.purpose, "trigger_price": f"{i.trigger_price:f}", "client_id": i.client_id,
          "status": (ledger.last_note(i.client_id) or note).note}  # type: ignore[union-attr]
-        for i in ledger.intents(plan.symbol)
-        if i.decision_id == plan.plan_id and i.trigger_price is not None and ledger.first_note(i.client_id, "open")
+        for i in ledger.intents_of(plan.plan_id)
+        if i.trigger_price is not None and ledger.first_note(i.client_id, "open")
     ]  # fmt: skip
     return {
         "order": plan.client_id("entry"),

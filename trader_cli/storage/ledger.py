@@ -47,6 +47,8 @@ _MIGRATIONS = (
     """
     CREATE INDEX orders_of_an_intent ON orders (client_id, number);
     CREATE INDEX orders_by_exchange_id ON orders (exchange_id);
+    CREATE INDEX intents_of_a_decision ON intents (decision_id);
+    CREATE INDEX intents_of_a_symbol ON intents (symbol);
     CREATE INDEX fills_of_an_intent ON fills (client_id);
     CREATE INDEX assessments_of_a_symbol ON assessments (symbol, action, at_ms);
     """,
@@ -136,6 +138,7 @@ class Ledger(LedgerReading):
             intent.client_id, intent.decision_id, intent.symbol, intent.purpose, intent.side, _text(intent.quantity),
             _text(intent.price), _text(intent.trigger_price), int(intent.reduce_only), intent.at_ms,
         )  # fmt: skip
+        self._unsettled = None
         return self._write("INSERT OR IGNORE INTO intents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
 
     def note(self, client_id: str, status: str, at_ms: int, *, exchange_id: str | None = None, note: str = "") -> None:
@@ -144,7 +147,12 @@ class Ledger(LedgerReading):
             "INSERT INTO orders (client_id, status, exchange_id, note, at_ms) VALUES (?, ?, ?, ?, ?)",
             (client_id, status, exchange_id, note, at_ms),
         )
-        (self._settled.add if status in SETTLED else self._settled.discard)(client_id)
+        if status not in SETTLED and client_id in self._settled:
+            self._settled.discard(client_id)
+            self._unsettled = None
+        elif status in SETTLED:
+            self._settled.add(client_id)
+            (self._unsettled or {}).pop(client_id, None)
 
     def fill(self, client_id: str, trade: TradeState) -> bool:
         """Record a fill once, by symbol and trade id; False if it is there already."""

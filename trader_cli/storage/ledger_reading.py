@@ -31,6 +31,7 @@ class LedgerReading:
         self._db = db
         self.path = path
         self._folds: dict[str, Holding] = {}
+        self._unsettled: dict[str, Intent] | None = None
         newest = "SELECT MAX(number) FROM orders GROUP BY client_id"
         last = self._db.execute(f"SELECT client_id, status FROM orders WHERE number IN ({newest})")  # noqa: S608
         self._settled = {client_id for client_id, status in last if status in SETTLED}
@@ -84,9 +85,16 @@ class LedgerReading:
         row = self._db.execute(f"{_INTENTS} WHERE client_id = ?", (client_id,)).fetchone()
         return None if row is None else _intent(row)
 
+    def intents_of(self, decision_id: str) -> list[Intent]:
+        """Every intent of a decision, oldest first."""
+        rows = self._db.execute(f"{_INTENTS} WHERE decision_id = ? ORDER BY rowid", (decision_id,))
+        return [_intent(row) for row in rows]
+
     def unsettled(self, symbol: str | None = None) -> list[Intent]:
         """Intents of which more can come: sent or unknown, resting, or written down and never sent."""
-        return [i for i in self.intents(symbol) if i.client_id not in self._settled]
+        if self._unsettled is None:
+            self._unsettled = {i.client_id: i for i in self.intents() if i.client_id not in self._settled}
+        return [intent for intent in self._unsettled.values() if symbol in {None, intent.symbol}]
 
     def status(self, client_id: str) -> str | None:
         """The last thing known of an intent; `None` if nothing was ever noted, so that nothing was sent."""
@@ -123,12 +131,14 @@ class LedgerReading:
 
     def fills(self, client_id: str | None = None, decision_id: str | None = None) -> list[Booked]:
         """Fills of an intent, of a decision, or all, in order of time."""
+        given = {"f.client_id": client_id, "i.decision_id": decision_id}
+        chosen = {column: value for column, value in given.items() if value is not None}
+        where = " AND ".join(f"{column} = ?" for column in chosen) or "1"
         rows = self._db.execute(
-            "SELECT f.symbol, f.trade_id, f.client_id, i.purpose, f.side, f.price, f.quantity, f.commission,"
-            " f.realized, f.time_ms FROM fills f JOIN intents i USING (client_id)"
-            " WHERE (?1 IS NULL OR f.client_id = ?1) AND (?2 IS NULL OR i.decision_id = ?2)"
+            "SELECT f.symbol, f.trade_id, f.client_id, i.purpose, f.side, f.price, f.quantity, f.commission,"  # noqa: S608
+            f" f.realized, f.time_ms FROM fills f JOIN intents i USING (client_id) WHERE {where}"
             " ORDER BY f.time_ms, f.trade_id",
-            (client_id, decision_id),
+            tuple(chosen.values()),
         )
         return [_booked(row) for row in rows]
 

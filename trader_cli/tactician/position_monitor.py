@@ -253,7 +253,7 @@ class PositionMonitor:
         look = last_look(ledger, plan)
         best = Decimal(look["best"]) if look else holding.entry_price
         act = ledger.last_assessment(plan.symbol, ("scale_down",))
-        exits = [i for i in ledger.intents(plan.symbol) if i.decision_id == plan.plan_id and i.purpose == "exit"]
+        exits = [i for i in ledger.intents_of(plan.plan_id) if i.purpose == "exit"]
         entered = next((f.time_ms for f in ledger.fills(decision_id=plan.plan_id)), plan.created_ms)
         return Held(
             side=plan.side, quantity=abs(view.held), entry_price=holding.entry_price, first_stop=plan.stop_price,

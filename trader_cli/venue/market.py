@@ -82,6 +82,7 @@ class SymbolMarket:
     def __init__(self, tape: SymbolTape) -> None:
         self.tape = tape
         self._tables: dict[int, dict[str, Floats]] = {}
+        self._seen: tuple[tuple[int, int], dict[str, Floats] | None] | None = None
 
     @cached_property
     def rules(self) -> SymbolRules:
@@ -158,6 +159,11 @@ class SymbolMarket:
 
     def _partial(self, index: int, now_ms: int) -> dict[str, Floats] | None:
         """The base bar under way at `now_ms`, as far as its path has come."""
+        if self._seen is None or self._seen[0] != (index, now_ms):
+            self._seen = (index, now_ms), self._seen_part(index, now_ms)
+        return self._seen[1]
+
+    def _seen_part(self, index: int, now_ms: int) -> dict[str, Floats] | None:
         seen = [t for t in self._path_trades(index, index + 1) if t.time_ms <= now_ms]
         if not seen:
             return None
