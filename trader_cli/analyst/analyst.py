@@ -58,9 +58,9 @@ class Analyst:
     async def initialize(self) -> bool:
         """Get ready: a clock, if none was given."""
         if self._clock is None:
-            from trader_cli.venue.clocks import WallClock
+            from trader_cli.exchange.venue_clock import clock_of
 
-            self._clock = WallClock()
+            self._clock = await clock_of(self.settings.binance_exchange)
         self._ready = True
         return True
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from trader_cli.core.answers import Answer
     from trader_cli.core.artifacts import ArtifactKey, Manifest
     from trader_cli.core.tape import TapeEvent
     from trader_cli.core.types import Analysis
@@ -55,6 +56,13 @@ class Assessor(Protocol):
     """Gives an opinion on a symbol from its latest closed bar."""
 
     def assess(self, symbol: str, timeframe: str) -> Awaitable[Analysis]: ...
+
+
+class ManualOrders(Protocol):
+    """Carries out what a person asks of the exchange by hand: journalled, reduce-only or protected. In the core there
+    is only its shape: the exchange finds the implementation by the entry point `trader.manual_orders`."""
+
+    def __call__(self, exchange: Any, symbol: str, side: str, order_type: str, quantity: Any) -> Awaitable[Answer]: ...
 
 
 class Recorder(Protocol):

@@ -49,19 +49,13 @@ class Connection:
 
     async def open(self) -> None:
         """Connect, and learn the exchange's time. Raises `ClockSkewed` if our clock is off by too much."""
-        self._clock = self._clock or await self._own_clock()
+        from trader_cli.exchange.venue_clock import clock_of
+
+        self._clock = self._clock or await clock_of(self.options)
         self._budget = WeightBudget(self._clock, self.options.weight_fraction)
         self._client = make_client(self.options, make_session())
         self._client.milliseconds = self._clock.now_ms
         await self._synchronise()
-
-    async def _own_clock(self) -> Clock:
-        from trader_cli.exchange.venue_clock import attach
-        from trader_cli.venue.clocks import WallClock
-
-        if self.options.clock == "venue" and self.options.base_url is not None:
-            return await attach(self.options.base_url)
-        return WallClock()
 
     async def _synchronise(self) -> None:
         before = self.clock.now_ms()

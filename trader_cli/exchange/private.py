@@ -172,6 +172,13 @@ class PrivateSide:
         query = {"symbol": symbol, "origClientOrderId": client_id}
         return await self._found("fapiPrivateGetOrder", "/fapi/v1/order", query, parse.order_state)
 
+    async def order_by(self, symbol: str, order_id: str) -> OrderState | None:
+        """An order by the exchange's own id (digits) or by its client id."""
+        if not str(order_id).isdigit():
+            return await self.find_order(symbol, order_id)
+        query = {"symbol": symbol, "orderId": str(order_id)}
+        return await self._found("fapiPrivateGetOrder", "/fapi/v1/order", query, parse.order_state)
+
     async def find_stop(self, symbol: str, client_id: str) -> StopState | None:
         """A stop by its client id; `None` only if the exchange says that it has none."""
         query = {"symbol": symbol, "clientAlgoId": client_id}

@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.errors import ExchangeUnavailable
-from trader_cli.venue.clocks import WallClock
+from trader_cli.venue.clocks import WallClock, loop_clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     import aiohttp
 
     from trader_cli.core.ports import Clock
+    from trader_cli.settings.model import BinanceExchangeSettings
+
+
+async def clock_of(options: BinanceExchangeSettings) -> Clock:
+    """The clock these settings follow: the venue's where they say so, else that of the running event loop."""
+    if options.clock == "venue" and options.base_url is not None:
+        return await attach(options.base_url)
+    return loop_clock()
 
 
 async def attach(base_url: str) -> Clock:

@@ -115,11 +115,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def __init__(self, clock: VirtualClock) -> None:
         super().__init__(_VirtualSelector(clock))
-        self._clock = clock
+        self.clock = clock
 
     def time(self) -> float:
         """Seconds of virtual time since the loop began."""
-        return self._clock.elapsed_s
+        return self.clock.elapsed_s
 
 
 @dataclass
@@ -211,6 +211,12 @@ class DrivenClock:
             if lease.until_ms is not None and lease.until_ms <= self._now_ms:
                 lease.until_ms = None
                 lease.woken.set()
+
+
+def loop_clock() -> WallClock | VirtualClock:
+    """The clock of the running event loop: virtual where the loop keeps its own time, else this machine's."""
+    loop = asyncio.get_running_loop()
+    return loop.clock if isinstance(loop, VirtualLoop) else WallClock()
 
 
 ServedClock = WallClock | VirtualClock | DrivenClock
