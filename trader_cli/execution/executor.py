@@ -254,20 +254,19 @@ class Executor:
 
     # --- leaving ---
 
-    async def close(self, symbol: str, reason: str, share: Decimal | None = None) -> Decimal:
-        """Close our position, or a share of it, with reduce-only market orders; the quantity that was closed.
+    async def close(
+        self, symbol: str, reason: str, share: Decimal | None = None, *, quantity: Decimal | None = None
+    ) -> Decimal:
+        """Close our position, a share of it or a quantity, with reduce-only market orders; the quantity closed.
 
         Raises `ExchangeRejected` if the exchange will not let it go; the stops stay where they are then.
         """
-        goal: Decimal | None = None
-        closed = Decimal(0)
+        view = await self.view(symbol)
+        began = left = abs(view.held)
+        if share is not None:
+            quantity = self.exchange.symbol_rules(symbol).quantity_down(began * share)
+        target = Decimal(0) if quantity is None else max(Decimal(0), began - quantity)
         for _ in range(_MOST_EXITS):
-            view = await self.view(symbol)
-            left = abs(view.held)
-            if goal is None:
-                goal = left if share is None else self.exchange.symbol_rules(symbol).quantity_down(left * share)
-                target = left - goal
-            closed = goal - max(Decimal(0), left - target)
             if left <= target:
                 break
             refused = await self._reduce(symbol, view.held, left - target, reason)
@@ -276,9 +275,11 @@ class Executor:
                     f"The exchange refused to close {symbol}: {refused.sentence} {await self.standing(symbol)}",
                     code=refused.code,
                 )
-        if share is None:
+            view = await self.view(symbol)
+            left = abs(view.held)
+        if target == 0:
             await self.sweep(symbol)
-        return closed
+        return began - left
 
     async def _reduce(self, symbol: str, held: Decimal, quantity: Decimal, reason: str) -> NotPlaced | None:
         decision = self.ledger.entries(symbol)[-1]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from decimal import ROUND_DOWN, Decimal, InvalidOperation
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.answers import Answer
+from trader_cli.core.digests import digest_value
 from trader_cli.core.plans import MANUAL, Approved, Refused, TradePlan
 from trader_cli.core.timeframes import DAY_MS
 from trader_cli.execution.executor import Entered, Executor
@@ -25,8 +28,8 @@ _SHARE = Decimal("0.9")
 async def place(exchange: BinanceExchange, symbol: str, side: str, order_type: str, quantity: Any) -> Answer:
     """Carry out an order by hand. False, with `code` and `sentence`, where it is refused or the exchange said no.
 
-    Opposite to our position it reduces. With none of ours open, a SELL, or a BUY after a short of ours, is taken for the
-    exit of what is gone, and reduce-only, unless tactics have approved that side; a BUY opens, and is protected.
+    Opposite to our position it reduces. With none of ours open, a SELL, or a BUY after a short of ours, is the exit of
+    what is gone: there is nothing to reduce, unless tactics have approved that side. A BUY opens, and is protected.
     """
     refused = _refused(exchange, side, order_type)
     amount = _amount(quantity)
@@ -43,11 +46,9 @@ async def place(exchange: BinanceExchange, symbol: str, side: str, order_type: s
             return await _reduce(executor, view, side, rounded)
         approved = _approved(ledger, symbol, side, exchange.server_now_ms())
         if view.held == 0 and approved is None and _is_exit_of_what_is_gone(executor, symbol, side):
-            return _no(
-                Refused("nothing_to_reduce", f"{symbol}: no position of ours is open that a {side} could reduce.")
-            )
-        plan = await _plan(executor, symbol, side, rounded, approved)
-        return await _open(executor, plan)
+            sentence = f"{symbol}: no position of ours is open that a {side} could reduce."
+            return _noted(ledger, symbol, exchange.server_now_ms(), Refused("nothing_to_reduce", sentence))
+        return await _open(executor, await _plan(executor, symbol, side, rounded, approved))
 
 
 def _refused(exchange: BinanceExchange, side: str, order_type: str) -> Refused | None:
@@ -76,6 +77,13 @@ def _no(refused: Refused) -> Answer:
     return Answer({"kind": "refusal", "code": refused.code, "sentence": refused.sentence}, given=False)
 
 
+def _noted(ledger: Ledger, symbol: str, now_ms: int, refused: Refused) -> Answer:
+    """A refusal by hand, written down."""
+    name = digest_value([MANUAL, symbol, now_ms, refused.code])
+    ledger.decide(name, symbol, now_ms, "refusal", asdict(refused), now_ms)
+    return _no(refused)
+
+
 def _approved(ledger: Ledger, symbol: str, side: str, now_ms: int) -> TradePlan | None:
     """A plan the tactics approved for this side that is still valid and was not entered."""
     for _, name, _, kind, body in reversed(ledger.decisions()):
@@ -92,8 +100,8 @@ def _is_exit_of_what_is_gone(executor: Executor, symbol: str, side: str) -> bool
 
 
 async def _reduce(executor: Executor, view: View, side: str, quantity: Decimal) -> Answer:
-    share = min(Decimal(1), quantity / abs(view.held))
-    closed = await executor.close(view.symbol, "by_hand", None if share == 1 else share)
+    part = quantity if quantity < abs(view.held) else None
+    closed = await executor.close(view.symbol, "by_hand", quantity=part)
     decision = executor.ledger.entries(view.symbol)[-1]
     last = [i for i in executor.ledger.intents_of(decision) if i.purpose == "exit"][-1:]
     if not last:
@@ -143,7 +151,7 @@ async def _plan(
 async def _deviation(exchange: BinanceExchange, symbol: str) -> float:
     """Standard deviation of the log return over a day, from recent hourly bars."""
     close = (await exchange.get_klines(symbol, _TIMEFRAME, _BARS))["close"].to_list()
-    steps = [math.log(b / a) for a, b in zip(close, close[1:], strict=False)]
+    steps = [math.log(b / a) for a, b in pairwise(close)]
     if len(steps) < _HORIZON:
         return 0.02
     return max(1e-3, math.sqrt(sum(step * step for step in steps) / len(steps) * _HORIZON))
