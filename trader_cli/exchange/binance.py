@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from trader_cli.core.bars import check_bars
-from trader_cli.core.errors import DataInvalid, ExchangeRejected, ExchangeUnavailable, UsageError
+from trader_cli.core.errors import ConfigurationError, DataInvalid, ExchangeRejected, ExchangeUnavailable, UsageError
 from trader_cli.core.ports import silent
 from trader_cli.core.schemas import BARS, TRADES, check_schema
 from trader_cli.core.timeframes import Timeframe
@@ -214,9 +214,7 @@ class BinanceExchange:
         Opposite to our position it is reduce-only. Opening, it is protected by stops at once, or closed. Live refuses.
         """
         self._require(symbol)
-        (found,) = entry_points(group="trader.manual_orders", name="default")
-        place: ManualOrders = found.load()
-        return await place(self, symbol, side, order_type, quantity)
+        return await _manual_orders()(self, symbol, side, order_type, quantity)
 
     async def cancel_order(self, symbol: str, order_id: str) -> dict[str, Any] | None:
         """Cancel an order by the exchange's id or our client id; what the exchange has of it afterwards."""
@@ -271,3 +269,14 @@ class BinanceExchange:
     async def _read(self, route: str, query: dict[str, Any]) -> Any:
         """One public read."""
         return await self._connection.read(*_ROUTES[route], query)
+
+
+def _manual_orders() -> ManualOrders:
+    """What carries out orders by hand: this room knows only its port, the installed package names who fills it."""
+    found = list(entry_points(group="trader.manual_orders", name="default"))
+    if not found:
+        raise ConfigurationError(
+            "Nothing is installed that carries out orders by hand.", mend="Install trader with pip."
+        )
+    place: ManualOrders = found[0].load()
+    return place
