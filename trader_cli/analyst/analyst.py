@@ -11,8 +11,9 @@ from trader_cli.analyst.analysis import AnalysisInput, analyse
 from trader_cli.analyst.feature_artifacts import build_feature_artifact
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
 from trader_cli.analyst.model import TrainedModel
+from trader_cli.core.answers import Answer
 from trader_cli.core.digests import digest_value
-from trader_cli.core.errors import DataInvalid, DataMissing, DataStale, UsageError
+from trader_cli.core.errors import DataError, DataInvalid, DataMissing, DataStale, UsageError
 from trader_cli.core.schemas import FEATURE_KEYS
 from trader_cli.core.timeframes import Timeframe
 from trader_cli.core.types import Abstention, Analysis
@@ -64,21 +65,25 @@ class Analyst:
         self._ready = True
         return True
 
-    async def execute_analysis(self, analysis_input: Mapping[str, Any]) -> dict[str, Any]:
-        """Analyse one symbol; returns `Analysis.as_dict()`, whose `signal` is null where the analyst abstains.
+    async def execute_analysis(self, analysis_input: Mapping[str, Any]) -> Answer:
+        """Analyse one symbol: `Analysis.as_dict()`, whose `signal` is null where the analyst abstains.
 
-        Keys: symbol, timeframe, limit (bars looked at for levels), include_indicators, include_patterns. Raises
-        `DataMissing`, `DataStale` or `DataInvalid` naming the command that mends the input.
+        Keys: symbol, timeframe, limit (bars looked at for levels), include_indicators, include_patterns. False, with a
+        `sentence` that names the command that mends it, where an input is missing, stale or invalid.
         """
         if "symbol" not in analysis_input:
             raise UsageError("An analysis needs a symbol.")
-        return self.analyse(
-            str(analysis_input["symbol"]),
-            Timeframe.parse(str(analysis_input.get("timeframe", "1h"))),
-            limit=int(analysis_input.get("limit", LEVEL_BARS)),
-            include_indicators=bool(analysis_input.get("include_indicators", True)),
-            include_patterns=bool(analysis_input.get("include_patterns", True)),
-        ).as_dict()
+        try:
+            analysis = self.analyse(
+                str(analysis_input["symbol"]),
+                Timeframe.parse(str(analysis_input.get("timeframe", "1h"))),
+                limit=int(analysis_input.get("limit", LEVEL_BARS)),
+                include_indicators=bool(analysis_input.get("include_indicators", True)),
+                include_patterns=bool(analysis_input.get("include_patterns", True)),
+            )
+        except DataError as error:
+            return Answer({"kind": "error", "code": type(error).__name__, "sentence": str(error)}, given=False)
+        return Answer(analysis.as_dict(), given=True)
 
     def analyse(
         self, symbol: str, timeframe: Timeframe, *, limit: int = LEVEL_BARS, include_indicators: bool = True,

@@ -20,7 +20,7 @@ COMMANDS = {
     "flatten": "Close every position of ours, now.",
     "halt": "Stop all entries until reset.",
     "reset": "Lift a halt.",
-    "status": "Show what is there: bars, features, models, analyses.",
+    "status": "What do we hold, what protects it, can I walk away?",
     "config": "Show the settings in force, and where they can be changed.",
     "venue": "Serve a simulated Binance, or wind its time back.",
 }

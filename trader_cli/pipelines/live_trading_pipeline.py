@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.answers import Answer
-from trader_cli.core.errors import DataError, DataStale, ExchangeUnavailable, UsageError
+from trader_cli.core.errors import DataError, DataMissing, DataStale, ExchangeUnavailable, UsageError
 from trader_cli.core.plans import Approved, Refused
 from trader_cli.core.ports import silent
 from trader_cli.core.timeframes import Timeframe
@@ -133,8 +133,12 @@ class LiveTradingPipeline:
             return self._answered(
                 {"kind": "abstention", "code": "market_data_stale", "sentence": sentence}, given=False
             )
-        with self._opened() as ledger:
-            done = await self._pass(str(market_data["symbol"]), timeframe, ledger, train_first=False)
+        try:
+            with self._opened() as ledger:
+                done = await self._pass(str(market_data["symbol"]), timeframe, ledger, train_first=False)
+        except DataMissing as error:
+            missing = {"kind": "error", "code": type(error).__name__, "sentence": str(error)}
+            return self._answered(missing, given=False)
         body = document_of(done.outcome) if done.outcome is not None else {}
         given = isinstance(done.entered, Entered)
         return self._answered({**body, "entered": given}, given=given)

@@ -74,7 +74,10 @@ class Tactician:
         if "symbol" not in tactics_input:
             raise UsageError("Tactics need a symbol.")
         timeframe = Timeframe.parse(str(tactics_input.get("timeframe", "1h")))
-        outcome = await self.decide(str(tactics_input["symbol"]), timeframe, request_of(tactics_input))
+        try:
+            outcome = await self.decide(str(tactics_input["symbol"]), timeframe, request_of(tactics_input))
+        except DataMissing as error:
+            return Answer({"kind": "error", "code": type(error).__name__, "sentence": str(error)}, given=False)
         return Answer(document_of(outcome), given=isinstance(outcome, Approved))
 
     async def decide(self, symbol: str, timeframe: Timeframe, request: Request | None = None) -> Outcome:

@@ -11,6 +11,7 @@ from trader_cli.cli import options as o
 from trader_cli.cli.show import age, print_facts, print_json, print_table, utc
 
 if TYPE_CHECKING:
+    from trader_cli.pipelines.account_status import AccountStatus, HeldStatus
     from trader_cli.pipelines.status import SeriesStatus
 
 app = typer.Typer()
@@ -20,13 +21,16 @@ _COLUMNS = ("series", "bars", "last close", "age", "features", "model", "last an
 
 @app.command()
 def status(profile: o.Profile = None, config: o.Config = None, tape: o.Tape = None, json: o.Json = False) -> None:
-    """Show what is there: bars, features, models, analyses."""
+    """Show what we hold, what protects it, what is wrong, whether one can walk away; and what the stages have left."""
+    from trader_cli.pipelines.account_status import account_status
     from trader_cli.pipelines.status import status as run
 
-    done = run(o.settings_from(profile, config, tape))
+    settings = o.settings_from(profile, config, tape)
+    done, account = run(settings), account_status(settings)
     if json:
-        print_json(asdict(done))
+        print_json({**asdict(done), "account": asdict(account)})
         return
+    print_facts(f"account {account.account}", _account_facts(account))
     now = "not begun" if done.now_ms is None else utc(done.now_ms)
     print_facts(f"profile {done.profile}", {"market": done.source, "time": now})
     if not done.series:
@@ -41,3 +45,22 @@ def status(profile: o.Profile = None, config: o.Config = None, tape: o.Tape = No
 def _row(s: SeriesStatus) -> tuple[str, ...]:
     shown = "?" if s.age_ms is None else age(s.age_ms)
     return f"{s.symbol} {s.timeframe}", str(s.bars), utc(s.last_close_ms), shown, s.features, s.model, s.outcome
+
+
+def _account_facts(account: AccountStatus) -> dict[str, str | None]:
+    return {
+        "walk away?": account.verdict,
+        **{p.symbol: _held_line(p) for p in account.held},
+        "halted": account.halted,
+        "process": "one is at work on this ledger" if account.cared_for else None,
+        "trades": f"{account.trades}, {account.profit} quote after costs",
+        "not traded": ", ".join(f"{code} {count}" for code, count in account.refusals.items()) or None,
+        "seen by": account.seen,
+    }
+
+
+def _held_line(p: HeldStatus) -> str:
+    now = f", mark {p.mark_price}, profit {p.profit}" if p.mark_price else ""
+    levels = {"stop": p.stop, "backstop": p.backstop, "take profit": p.take_profit}
+    stops = ", ".join(f"{name} {level}" for name, level in levels.items() if level) or "NO stop"
+    return f"{p.amount} at {p.entry_price}{now}; {stops}"
