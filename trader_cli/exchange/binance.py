@@ -14,19 +14,20 @@ from trader_cli.core.errors import ConfigurationError, DataInvalid, ExchangeReje
 from trader_cli.core.ports import silent
 from trader_cli.core.schemas import BARS, TRADES, check_schema
 from trader_cli.core.timeframes import Timeframe
-from trader_cli.exchange import replies
+from trader_cli.exchange import recording, replies
 from trader_cli.exchange.account_replies import QUOTE, symbol_rules
 from trader_cli.exchange.connection import Connection
 from trader_cli.exchange.private import PrivateSide
 from trader_cli.settings import as_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from decimal import Decimal
 
     from trader_cli.core.answers import Answer
     from trader_cli.core.orders import SymbolRules
-    from trader_cli.core.ports import Clock, ManualOrders, Progress
+    from trader_cli.core.ports import Clock, ManualOrders, Progress, Recorder
+    from trader_cli.core.tape import TapeEvent
     from trader_cli.settings import Settings
 
 _PAGE = 1000
@@ -57,6 +58,7 @@ class BinanceExchange:
         self._connection = Connection(self.settings.binance_exchange, clock)
         self._symbols: dict[str, dict[str, Any]] = {}
         self.private = PrivateSide(self._connection)
+        self.recorder: Recorder | None = None
 
     async def initialize(self) -> bool:
         """Connect: learn the exchange's time and symbols. Raises `ClockSkewed` if our clock is off by too much."""
@@ -104,7 +106,9 @@ class BinanceExchange:
             pages.append(page)
             cursor = int(page["open_time"].to_physical()[-1]) + timeframe.ms
             progress(f"{symbol} {interval}", (cursor - first) // timeframe.ms, expected)
-        return pl.concat(pages) if pages else BARS.empty()
+        bars = pl.concat(pages) if pages else BARS.empty()
+        self._record(lambda now_ms: recording.bars(symbol, timeframe, bars, now_ms))
+        return bars
 
     async def _kline_page(self, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int) -> pl.DataFrame:
         limit = min(_PAGE, (end_ms - start_ms) // timeframe.ms + 1)
@@ -140,7 +144,9 @@ class BinanceExchange:
         reply = replies.as_mapping(
             await self._read("depth", {"symbol": symbol, "limit": asked}), "an order book", "bids", "asks", "T"
         )
-        return dict(replies.parsed("an order book", reply, lambda r: replies.order_book(r, symbol, limit)))
+        book = dict(replies.parsed("an order book", reply, lambda r: replies.order_book(r, symbol, limit)))
+        self._record(lambda now_ms: recording.book(symbol, book, now_ms))
+        return book
 
     async def get_agg_trades(self, symbol: str, limit: int = 500) -> pl.DataFrame:
         """The latest aggregate trades as a TRADES frame, oldest first, at most 1000."""
@@ -161,7 +167,7 @@ class BinanceExchange:
         """`{timestamp (ms), mark_price, index_price, funding_rate, next_funding_ms}`."""
         self._require(symbol)
         reply = replies.as_mapping(await self._read("premiumIndex", {"symbol": symbol}), "a mark price", "markPrice")
-        return dict(
+        premium = dict(
             replies.parsed(
                 "a mark price",
                 reply,
@@ -174,6 +180,8 @@ class BinanceExchange:
                 },
             )
         )
+        self._record(lambda now_ms: recording.mark(symbol, premium, now_ms))
+        return premium
 
     async def get_open_interest(self, symbol: str) -> float:
         """Open contracts, in units of the base asset."""
@@ -252,6 +260,12 @@ class BinanceExchange:
     async def close(self) -> None:
         """End the session. Safe to call twice."""
         await self._connection.close()
+
+    def _record(self, events: Callable[[int], list[TapeEvent]]) -> None:
+        """Write down what the market has just shown, if somebody does."""
+        if self.recorder is not None:
+            for event in events(self.server_now_ms()):
+                self.recorder.record(event)
 
     def _require(self, symbol: str) -> None:
         if not self._connection.is_open:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import ConfigurationError
 from trader_cli.exchange.binance import BinanceExchange
 from trader_cli.exchange.paper import PaperExchange
+from trader_cli.exchange.recording import TapeRecorder
 from trader_cli.storage.markets import market_source
 from trader_cli.storage.state import VenueState, state_root
 
@@ -15,12 +17,20 @@ if TYPE_CHECKING:
     from trader_cli.settings import Settings
 
 
-def exchange_of(settings: Settings, clock: Clock | None = None) -> BinanceExchange:
-    """The exchange, not initialised: in paper with an account that lies in the state directory."""
-    if settings.mode != "paper":
-        return BinanceExchange(settings, clock=clock)
-    folder = VenueState(state_root(settings)).accounts(market_source(settings), "paper")
-    return PaperExchange(settings, clock=clock, folder=folder)
+def exchange_of(settings: Settings, clock: Clock | None = None, source: str | None = None) -> BinanceExchange:
+    """The exchange, not initialised: in paper with an account that lies in the state directory; recorded if so set.
+
+    `source` names the market where the settings' own name is not it.
+    """
+    source = source or market_source(settings)
+    if settings.mode == "paper":
+        folder = VenueState(state_root(settings)).accounts(source, "paper")
+        exchange: BinanceExchange = PaperExchange(settings, clock=clock, folder=folder)
+    else:
+        exchange = BinanceExchange(settings, clock=clock)
+    if settings.record:
+        exchange.recorder = TapeRecorder(Path(settings.cache_dir).expanduser() / "recordings" / source)
+    return exchange
 
 
 async def connected_exchange(settings: Settings) -> BinanceExchange:

@@ -88,16 +88,18 @@ async def _with_venue(settings: Settings, tape: Tape, clock: VirtualClock, work:
         keys = {"api_key": SecretStr(key.key), "api_secret": SecretStr(key.secret)}
         options = settings.binance_exchange.model_copy(update={"base_url": venue.url, **keys})
         inside = settings.model_copy(update={"binance_exchange": options})
-        async with connected(inside, clock) as exchange:
+        async with connected(inside, clock, tape.source) as exchange:
             return await work(Market(exchange, clock, tape.source))
 
 
 @asynccontextmanager
-async def connected(settings: Settings, clock: Clock | None) -> AsyncIterator[BinanceExchange]:
+async def connected(
+    settings: Settings, clock: Clock | None, source: str | None = None
+) -> AsyncIterator[BinanceExchange]:
     """An initialised exchange that is closed at the end."""
     from trader_cli.execution.accounts import exchange_of
 
-    exchange = exchange_of(settings, clock)
+    exchange = exchange_of(settings, clock, source)
     await exchange.initialize()
     try:
         yield exchange

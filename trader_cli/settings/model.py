@@ -194,6 +194,7 @@ class Settings(BaseSettings):
     mode: Literal["paper", "sim", "demo", "live"] = Field(description="which market and whose fills")
     seed: int = Field(ge=0, description="seed of everything random: tapes, training")
     cache_dir: str = Field(description="root of the artifacts")
+    record: bool = Field(description="write down what the exchange shows, as a tape under cache_dir/recordings")
     state_dir: str | None = Field(description="ledger, trials and virtual time; null: the user's state directory")
     binance_exchange: BinanceExchangeSettings
     feature_engineering_orchestrator: FeatureSettings

@@ -175,16 +175,26 @@ class LedgerReading:
         return None if newest is None else (newest[0], json.loads(newest[1]), newest[2])
 
     def journal_digest(self) -> str:
-        """A digest of every decision, intent and assessment: two sessions with the same one decided the same."""
-        tables = {
-            "decisions": "id, symbol, decision_ms, kind, body", "intents": "client_id, symbol, purpose, side, quantity,"
-            " price, trigger_price, reduce_only", "assessments": "symbol, action, body, at_ms",
-        }  # fmt: skip
-        rows = {
-            table: self._db.execute(f"SELECT {columns} FROM {table} ORDER BY symbol, rowid").fetchall()  # noqa: S608
-            for table, columns in tables.items()
-        }
-        return digest_value(rows)
+        """A digest of what was decided, intended and done: two sessions with the same one traded the same.
+
+        Names and versions of artifacts do not count, nor the last digits of probabilities; sides, codes, sizes, levels
+        and times do.
+        """
+        plan = ("side", "quantity", "leverage", "stop_price", "backstop_price", "take_profit_price", "binding", "code")
+        look = ("reason", "mark", "stop", "quantity")
+        decided = [
+            [symbol, decided_ms, kind, *(body.get(name) for name in plan)]
+            for _, symbol, decided_ms, kind, body in self.decisions()
+        ]
+        intended = [
+            [i.symbol, i.purpose, i.side, str(i.quantity), str(i.trigger_price), i.reduce_only] for i in self.intents()
+        ]
+        done = [
+            [symbol, action, at, *(body.get(name) for name in look)]
+            for symbol in self.symbols()
+            for action, body, at in self.assessments(symbol)
+        ]
+        return digest_value([decided, intended, done])
 
     def counted_refusals(self) -> dict[str, int]:
         """How often each reason was given for not trading."""
