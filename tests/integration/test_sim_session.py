@@ -1,0 +1,199 @@
+"""Sessions in virtual time: recording, unproven models, halts, deadlines, intervals, and the golden journal."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trading import SYMBOL, plan_now, trading
+from trader_cli.core.plans import Approved
+from trader_cli.core.timeframes import Timeframe
+from trader_cli.execution.executor import Entered, Executor
+from trader_cli.pipelines.live_trading_pipeline import LiveTradingPipeline
+from trader_cli.pipelines.market import Market, run_in_market
+from trader_cli.pipelines.running import run_forever, run_once
+from trader_cli.settings import Settings, as_settings
+from trader_cli.storage.ledger import Ledger
+from trader_cli.storage.markets import ledger_path
+from trader_cli.tactician.position_monitor import PositionMonitor, Report
+
+pytestmark = pytest.mark.slow
+
+QUARTER = Timeframe.parse("15m")
+
+
+def sim_settings(folder: Path, **changes: Any) -> Settings:
+    tree: dict[str, Any] = {
+        "mode": "sim", "cache_dir": str(folder / "cache"), "state_dir": str(folder / "state"),
+        "analyst": {"learners": 1}, "sim": {"days": 40, "symbols": ["ETHUSDT"]},
+        "feature_engineering_orchestrator": {"wavelet_cache": {"cache_dir": str(folder / "cache" / "wavelet")}},
+    }  # fmt: skip
+    for section, value in changes.items():
+        tree[section] = {**tree.get(section, {}), **value} if isinstance(value, dict) else value
+    return as_settings(tree)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with fetched bars, features and a model of the small market."""
+    from trader_cli.pipelines.fetch import fetch
+    from trader_cli.pipelines.stages import features, train
+
+    folder = tmp_path_factory.mktemp("trained")
+    settings = sim_settings(folder)
+    fetch(settings, SYMBOL, QUARTER)
+    features(settings, SYMBOL, QUARTER)
+    assert train(settings, SYMBOL, QUARTER).claim.edge
+    return folder
+
+
+@pytest.fixture
+def folder(trained: Path, tmp_path: Path) -> Iterator[Path]:
+    """A copy of the trained folder."""
+    shutil.copytree(trained, tmp_path / "work")
+    return tmp_path / "work"
+
+
+def ignore(_report: Report) -> None:
+    """Nobody listens."""
+
+
+GOLDEN = "c3d31e523b214adf3050cb7c5b764885"
+
+
+def test_the_golden_journal(folder: Path) -> None:
+    """Six hours of one symbol. A change of decisions must be a deliberate change of this digest."""
+    done = run_forever(
+        sim_settings(folder), [SYMBOL], QUARTER, for_s=6 * 3600, live=False, report=ignore, say=lambda _line: None
+    )
+    assert done["trades"] >= 2
+    assert done["profit"]["relative_difference"] < 1e-8
+    assert done["journal"] == GOLDEN
+
+
+def test_what_the_market_showed_is_recorded(folder: Path) -> None:
+    settings = sim_settings(folder)
+    for record in (False, True):
+        run_once(
+            settings.model_copy(update={"record": record}), SYMBOL, QUARTER, wait=1, for_s=60, live=False, report=ignore
+        )
+        files = list((folder / "cache" / "recordings").rglob("*.jsonl"))
+        events = [json.loads(line) for file in sorted(files) for line in file.read_text().splitlines()]
+        if not record:
+            before = len(events)
+    seen = events[before:]
+    assert {"BookEvent", "MarkEvent"} <= {event["kind"] for event in seen}
+    assert [event["time_ms"] for event in seen] == sorted(event["time_ms"] for event in seen)
+
+
+def test_an_unproven_model_trades_only_when_asked_to(tmp_path: Path) -> None:
+    null = sim_settings(tmp_path, sim={"planted_lead": 0.0})
+    asked = sim_settings(tmp_path, sim={"planted_lead": 0.0}, analyst={"allow_unproven": True})
+    abstained = run_once(null, SYMBOL, QUARTER, wait=0, for_s=None, live=False, report=ignore)
+    assert abstained["abstention"]["code"] == "no_edge"
+    assert "trade" not in abstained
+    traded = run_once(asked, SYMBOL, QUARTER, wait=0, for_s=None, live=False, report=ignore)
+    assert traded["plan"]["unproven"]
+    assert traded["plan"]["binding"] == "unproven"
+    assert Decimal(traded["trade"]["open"]) == 0
+    assert traded["profit"]["relative_difference"] < 1e-8
+
+
+def test_a_pending_signal_is_looked_at_again(folder: Path) -> None:
+    """Refused for now, a signal is looked at every `tactics_interval` while it is valid."""
+    told: dict[float, int] = {}
+    for interval in (60.0, 300.0):
+        settings = sim_settings(folder, tactician={"capital_cap": 1.0, "tactics_interval": interval})
+        lines: list[str] = []
+
+        async def work(market: Market, settings: Settings = settings, lines: list[str] = lines) -> None:
+            with Ledger.opened(ledger_path(settings)) as ledger:
+                pipeline = LiveTradingPipeline(
+                    settings, exchange=market.exchange, ledger=ledger, source=market.source, say=lines.append
+                )
+                await pipeline.run_forever([SYMBOL], QUARTER, for_s=3 * 3600)
+
+        run_in_market(settings, work)
+        told[interval] = sum("below_minimum" in line for line in lines)
+    assert told[60.0] > 3 * told[300.0] > 0
+
+
+@pytest.mark.parametrize("closes", [True, False])
+def test_a_loss_limit_halts_and_closes_if_so_set(tmp_path: Path, closes: bool) -> None:
+    async def work(exchange: Any, ledger: Ledger, _venue: Any) -> tuple[Decimal, str | None]:
+        executor = Executor(exchange, ledger, exchange.settings)
+        await executor.enter(Approved(await plan_now(exchange)))
+        await PositionMonitor(exchange.settings, exchange=exchange, ledger=ledger).step(executor)
+        return ledger.holding(SYMBOL).amount, ledger.halted()
+
+    limits = {"max_daily_loss": 1e-9, "close_on_halt": closes}
+    held, halted = trading(tmp_path, work, tactician=limits)
+    assert "UTC day" in str(halted)
+    assert (held == 0) == closes
+
+
+@pytest.mark.parametrize(("deadline", "closed"), [(5.0, "unprotected"), (60.0, None)])
+def test_the_protection_deadline_is_as_set(tmp_path: Path, deadline: float, closed: str | None) -> None:
+    """Stops cannot be placed for ten seconds: past the deadline the position is closed, else it is covered late."""
+
+    async def work(exchange: Any, ledger: Ledger, venue: Any) -> Entered:
+        venue.down["POST", "/fapi/v1/algoOrder"] = exchange.server_now_ms() + 10_000
+        done = await Executor(exchange, ledger, exchange.settings).enter(Approved(await plan_now(exchange)))
+        assert isinstance(done, Entered)
+        assert (ledger.holding(SYMBOL).amount == 0) == (closed is not None)
+        return done
+
+    done = trading(tmp_path, work, execution={"protection_deadline": deadline})
+    assert done.closed == closed
+    assert done.uncovered_ms > deadline * 1000 if closed else 10_000 <= done.uncovered_ms < 12_000
+
+
+def test_persistence_is_as_set(tmp_path: Path) -> None:
+    """With the exchange gone after the order, `enter` tries for so long, and then says what is open."""
+    from trader_cli.core.errors import ExchangeUnavailable
+
+    async def work(exchange: Any, ledger: Ledger, venue: Any) -> int:
+        plan = await plan_now(exchange)
+        executor = Executor(exchange, ledger, exchange.settings)
+        executor.courier.note = _then_down(executor.courier.note, venue, exchange)  # type: ignore[method-assign]
+        began = exchange.server_now_ms()
+        with pytest.raises(ExchangeUnavailable, match="cannot be asked"):
+            await executor.enter(Approved(plan))
+        return int(exchange.server_now_ms() - began)
+
+    waited = [trading(tmp_path / str(s), work, execution={"persistence": s}) for s in (5.0, 30.0)]
+    assert waited[0] < 15_000
+    assert waited[1] >= 30_000
+
+
+def _then_down(note: Any, venue: Any, exchange: Any) -> Any:
+    """`note`, after which everything is down once the entry is at the exchange."""
+
+    def noted(intent: Any, status: str, *arguments: Any, **options: Any) -> None:
+        note(intent, status, *arguments, **options)
+        if intent.purpose == "entry" and status == "done":
+            paths = ("/fapi/v1/algoOrder", "/fapi/v1/order", "/fapi/v3/positionRisk", "/fapi/v1/openAlgoOrders")
+            venue.down |= {(m, p): exchange.server_now_ms() + 10**9 for p in paths for m in ("GET", "POST")}
+
+    return noted
+
+
+def test_the_monitors_interval_and_history_are_as_set(tmp_path: Path) -> None:
+    async def work(exchange: Any, ledger: Ledger, _venue: Any) -> tuple[int, int]:
+        await Executor(exchange, ledger, exchange.settings).enter(Approved(await plan_now(exchange)))
+        monitor = PositionMonitor(exchange.settings, exchange=exchange, ledger=ledger)
+        monitor.add_position("p", {"symbol": SYMBOL})
+        await monitor.start_monitoring(120)
+        looks = len(ledger.assessments(SYMBOL, 0, ("stay", "tighten")))
+        return looks, len(monitor.get_position_status("p")["assessments"])
+
+    often = trading(tmp_path / "a", work, position_monitoring_interval=10)
+    seldom = trading(tmp_path / "b", work, position_monitoring_interval=40, max_assessment_history=2)
+    assert often == (13, 13)
+    assert seldom == (4, 2)
