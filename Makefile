@@ -18,7 +18,7 @@ $(READY): requirements-dev.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: $(READY) ## from nothing to a signal on the simulated exchange, no network, no keys
+demo: $(READY) ## from nothing to a closed position on the simulated exchange, no network, no keys
 	@BIN=$(BIN) sh scripts/demo.sh
 
 test: $(READY) ## every test
