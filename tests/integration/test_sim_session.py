@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from trading import SYMBOL, plan_now, trading
+
 from trader_cli.core.plans import Approved
 from trader_cli.core.timeframes import Timeframe
 from trader_cli.execution.executor import Entered, Executor
-from trader_cli.pipelines.live_trading_pipeline import LiveTradingPipeline
+from trader_cli.pipelines.live_trading_pipeline import Audience, LiveTradingPipeline
 from trader_cli.pipelines.market import Market, run_in_market
 from trader_cli.pipelines.running import run_forever, run_once
 from trader_cli.settings import Settings, as_settings
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.markets import ledger_path
-from trader_cli.tactician.position_monitor import PositionMonitor, Report
+from trader_cli.tactician.position_monitor import PositionMonitor
 
 pytestmark = pytest.mark.slow
 
@@ -60,18 +60,12 @@ def folder(trained: Path, tmp_path: Path) -> Iterator[Path]:
     return tmp_path / "work"
 
 
-def ignore(_report: Report) -> None:
-    """Nobody listens."""
-
-
 GOLDEN = "c3d31e523b214adf3050cb7c5b764885"
 
 
 def test_the_golden_journal(folder: Path) -> None:
     """Six hours of one symbol. A change of decisions must be a deliberate change of this digest."""
-    done = run_forever(
-        sim_settings(folder), [SYMBOL], QUARTER, for_s=6 * 3600, live=False, report=ignore, say=lambda _line: None
-    )
+    done = run_forever(sim_settings(folder), [SYMBOL], QUARTER, for_s=6 * 3600)
     assert done["trades"] >= 2
     assert done["profit"]["relative_difference"] < 1e-8
     assert done["journal"] == GOLDEN
@@ -80,9 +74,7 @@ def test_the_golden_journal(folder: Path) -> None:
 def test_what_the_market_showed_is_recorded(folder: Path) -> None:
     settings = sim_settings(folder)
     for record in (False, True):
-        run_once(
-            settings.model_copy(update={"record": record}), SYMBOL, QUARTER, wait=1, for_s=60, live=False, report=ignore
-        )
+        run_once(settings.model_copy(update={"record": record}), SYMBOL, QUARTER, wait=1, for_s=60)
         files = list((folder / "cache" / "recordings").rglob("*.jsonl"))
         events = [json.loads(line) for file in sorted(files) for line in file.read_text().splitlines()]
         if not record:
@@ -95,10 +87,10 @@ def test_what_the_market_showed_is_recorded(folder: Path) -> None:
 def test_an_unproven_model_trades_only_when_asked_to(tmp_path: Path) -> None:
     null = sim_settings(tmp_path, sim={"planted_lead": 0.0})
     asked = sim_settings(tmp_path, sim={"planted_lead": 0.0}, analyst={"allow_unproven": True})
-    abstained = run_once(null, SYMBOL, QUARTER, wait=0, for_s=None, live=False, report=ignore)
+    abstained = run_once(null, SYMBOL, QUARTER, wait=0, for_s=None)
     assert abstained["abstention"]["code"] == "no_edge"
     assert "trade" not in abstained
-    traded = run_once(asked, SYMBOL, QUARTER, wait=0, for_s=None, live=False, report=ignore)
+    traded = run_once(asked, SYMBOL, QUARTER, wait=0, for_s=None)
     assert traded["plan"]["unproven"]
     assert traded["plan"]["binding"] == "unproven"
     assert Decimal(traded["trade"]["open"]) == 0
@@ -115,7 +107,11 @@ def test_a_pending_signal_is_looked_at_again(folder: Path) -> None:
         async def work(market: Market, settings: Settings = settings, lines: list[str] = lines) -> None:
             with Ledger.opened(ledger_path(settings)) as ledger:
                 pipeline = LiveTradingPipeline(
-                    settings, exchange=market.exchange, ledger=ledger, source=market.source, say=lines.append
+                    settings,
+                    exchange=market.exchange,
+                    ledger=ledger,
+                    source=market.source,
+                    audience=Audience(say=lines.append),
                 )
                 await pipeline.run_forever([SYMBOL], QUARTER, for_s=3 * 3600)
 

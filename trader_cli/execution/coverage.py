@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from trader_cli.core.plans import TradePlan
     from trader_cli.execution.protection import Cover
     from trader_cli.execution.reconcile import View
     from trader_cli.storage.ledger import Ledger
+    from trader_cli.storage.ledger_reading import LedgerReading
 
 LOST, REGAINED = "uncovered", "covered"
 
@@ -82,8 +85,13 @@ def shown(view: View, cover: Cover) -> str:
     return f"{held}, protected by a stop at {cover.stop_price:f} resting at the exchange."
 
 
-def remembered(ledger: Ledger, symbol: str) -> str:
+def remembered(ledger: LedgerReading, symbol: str) -> str:
     """What the ledger knows where the exchange cannot be asked."""
+    return f"The exchange cannot be asked. {last_known(ledger, symbol)}"
+
+
+def last_known(ledger: LedgerReading, symbol: str) -> str:
+    """What the ledger last saw of a symbol: what is open, and which stops rest."""
     resting = [
         i for i in ledger.unsettled(symbol)
         if i.purpose in {"stop", "backstop"} and ledger.status(i.client_id) == "open"
@@ -92,4 +100,16 @@ def remembered(ledger: Ledger, symbol: str) -> str:
     stops = f"stops were last seen resting at {levels}" if levels else "NO stop of ours is known to rest"
     amount = ledger.holding(symbol).amount
     held = f"{amount:f} is booked" if amount else "an entry was sent whose fill is not confirmed"
-    return f"The exchange cannot be asked. {symbol}: {held}; {stops}."
+    return f"{symbol}: {held}; {stops}."
+
+
+@contextmanager
+def naming_what_is_left(ledger: LedgerReading, say: Callable[[str], None]) -> Iterator[None]:
+    """Whoever is interrupted inside says what stays open and which stops stay resting."""
+    try:
+        yield
+    except (CancelledError, KeyboardInterrupt):
+        waiting = {i.symbol for i in ledger.unsettled() if ledger.last_note(i.client_id) is not None}
+        for symbol in sorted(waiting | {s for s in ledger.symbols() if ledger.holding(s).amount != 0}):
+            say(f"Left as it is: {last_known(ledger, symbol)}")
+        raise

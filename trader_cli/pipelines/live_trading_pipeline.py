@@ -42,8 +42,17 @@ _RETRY_S = 10.0
 _MOST_RETRIES = 30
 
 
-def _unheard(_report: Report) -> None:
+def unheard(_what: Report | str) -> None:
     """Nobody listens."""
+
+
+@dataclass(frozen=True)
+class Audience:
+    """Who is told: every look at a position, sentences for a person, how far a long piece of work has come."""
+
+    report: Callable[[Report], None] = unheard
+    say: Callable[[str], None] = unheard
+    progress: Progress = silent
 
 
 @dataclass
@@ -81,18 +90,14 @@ class LiveTradingPipeline:
         ledger: Ledger | None = None,
         source: str | None = None,
         live: bool = False,
-        progress: Progress = silent,
-        report: Callable[[Report], None] = _unheard,
-        say: Callable[[str], None] | None = None,
+        audience: Audience | None = None,
     ) -> None:
         self.settings = as_settings(config)
         self._exchange = exchange
         self._ledger = ledger
         self._source = source
         self._live = live
-        self._progress = progress
-        self._report = report
-        self._say_line = say
+        self._audience = audience or Audience()
         self._stack = ExitStack()
         self._owns_exchange = exchange is None
         self._stopped = False
@@ -180,13 +185,13 @@ class LiveTradingPipeline:
         assessor = self._assessor()
         await assessor.refresh(symbol, timeframe)
         if train_first and not has_model(self.settings, symbol, timeframe):
-            train(self.settings, symbol, timeframe, self._progress)
+            train(self.settings, symbol, timeframe, self._audience.progress)
             done.trained = True
         done.analysis = assessor.analysis(symbol, timeframe)
         for waited in range(1, wait + 1):
             if done.analysis.signal is not None:
                 break
-            self._progress("waiting for a signal", waited, wait)
+            self._audience.progress("waiting for a signal", waited, wait)
             await self._sleep_to_close(timeframe)
             done.analysis = await assessor.assess(symbol, timeframe.name)
         await self._act(done, timeframe, ledger)
@@ -250,7 +255,7 @@ class LiveTradingPipeline:
                 if first:
                     await self._assessor().refresh(series.symbol, timeframe)
                     if not has_model(self.settings, series.symbol, timeframe):
-                        train(self.settings, series.symbol, timeframe, self._progress)
+                        train(self.settings, series.symbol, timeframe, self._audience.progress)
                 done.analysis = await self._assessor().assess(series.symbol, timeframe.name)
                 series.retries = 0
             except DataStale as error:
@@ -300,8 +305,8 @@ class LiveTradingPipeline:
             self._line(f"{done.symbol}: {outcome.sentence} ({outcome.code})", quiet=isinstance(outcome, Abstention))
 
     def _line(self, line: str, *, quiet: bool = False) -> None:
-        if self._say_line is not None and not quiet:
-            self._say_line(line)
+        if not quiet:
+            self._audience.say(line)
 
     # --- collaborators ---
 
@@ -327,8 +332,9 @@ class LiveTradingPipeline:
 
     def _monitor(self, ledger: Ledger) -> PositionMonitor:
         return PositionMonitor(
-            self.settings, exchange=self._connected(), ledger=ledger, assessor=self._assessor(), report=self._report
-        )
+            self.settings, exchange=self._connected(), ledger=ledger, assessor=self._assessor(),
+            report=self._audience.report,
+        )  # fmt: skip
 
 
 def _time_of(stamp: Any) -> int:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trader_cli.core.ports import silent
+from trader_cli.execution.coverage import naming_what_is_left
 from trader_cli.execution.executor import Executor
-from trader_cli.pipelines.live_trading_pipeline import LiveTradingPipeline
+from trader_cli.pipelines.live_trading_pipeline import Audience, LiveTradingPipeline
 from trader_cli.pipelines.market import Market, run_in_market
 from trader_cli.pipelines.summary import Money, summary
 from trader_cli.pipelines.trading import left
@@ -14,28 +14,26 @@ from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.markets import ledger_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from trader_cli.core.ports import Progress
     from trader_cli.core.timeframes import Timeframe
     from trader_cli.settings import Settings
-    from trader_cli.tactician.position_monitor import Report
 
 
 def run_once(
-    settings: Settings, symbol: str, timeframe: Timeframe, *, wait: int, for_s: float | None, live: bool,
-    report: Callable[[Report], None], progress: Progress = silent,
+    settings: Settings, symbol: str, timeframe: Timeframe, *, wait: int = 0, for_s: float | None = None,
+    live: bool = False, audience: Audience | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """One pass from bars to a closed position; its summary."""
     with Ledger.opened(ledger_path(settings)) as ledger:
 
         async def work(market: Market) -> dict[str, Any]:
             pipeline = LiveTradingPipeline(
-                settings, exchange=market.exchange, ledger=ledger, source=market.source, live=live, progress=progress,
-                report=report,
+                settings, exchange=market.exchange, ledger=ledger, source=market.source, live=live, audience=audience,
             )  # fmt: skip
             before, booked = (await market.exchange.private.account()).wallet, ledger.net_income()
-            done = await pipeline.run_once(symbol, timeframe, wait=wait, for_s=for_s)
+            with naming_what_is_left(ledger, (audience or Audience()).say):
+                done = await pipeline.run_once(symbol, timeframe, wait=wait, for_s=for_s)
             after = (await market.exchange.private.account()).wallet
             executor = Executor(market.exchange, ledger, settings)
             money = Money(ledger.net_income() - booked, after - before)
@@ -45,19 +43,19 @@ def run_once(
 
 
 def run_forever(
-    settings: Settings, symbols: Sequence[str], timeframe: Timeframe, *, for_s: float | None, live: bool,
-    report: Callable[[Report], None], say: Callable[[str], None], progress: Progress = silent,
+    settings: Settings, symbols: Sequence[str], timeframe: Timeframe, *, for_s: float | None = None,
+    live: bool = False, audience: Audience | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Trade symbols for so long, or until a signal; what is open at the end, and the money."""
     with Ledger.opened(ledger_path(settings)) as ledger:
 
         async def work(market: Market) -> dict[str, Any]:
             pipeline = LiveTradingPipeline(
-                settings, exchange=market.exchange, ledger=ledger, source=market.source, live=live, progress=progress,
-                report=report, say=say,
+                settings, exchange=market.exchange, ledger=ledger, source=market.source, live=live, audience=audience,
             )  # fmt: skip
             before, booked = (await market.exchange.private.account()).wallet, ledger.net_income()
-            await pipeline.run_forever(symbols, timeframe, for_s=for_s)
+            with naming_what_is_left(ledger, (audience or Audience()).say):
+                await pipeline.run_forever(symbols, timeframe, for_s=for_s)
             executor = Executor(market.exchange, ledger, settings)
             for symbol in ledger.symbols():
                 await executor.view(symbol)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.errors import DataError, DataInvalid, DataMissing, ExchangeUnavailable
 from trader_cli.core.plans import Approved, Refused, TradePlan
+from trader_cli.execution.coverage import naming_what_is_left
 from trader_cli.execution.executor import Executor
 from trader_cli.pipelines.assessor import StageAssessor
 from trader_cli.pipelines.market import run_in_market
@@ -76,14 +77,17 @@ class DryRun:
     requests: list[dict[str, Any]]
 
 
-def enter(settings: Settings, plan: TradePlan, symbol: str, *, live: bool = False) -> Entered | Refused:
-    """Carry out a plan; the second time finds what the first one did."""
+def enter(
+    settings: Settings, plan: TradePlan, symbol: str, *, live: bool = False, say: Callable[[str], None]
+) -> Entered | Refused:
+    """Carry out a plan; the second time finds what the first one did. Interrupted, it says what is left."""
     with Ledger.opened(ledger_path(settings)) as ledger:
 
         async def carry_out(market: Market) -> Entered | Refused:
             if plan.symbol != symbol:
                 return Refused("other_symbol", f"The plan is for {plan.symbol}; asked was {symbol}.")
-            return await Executor(market.exchange, ledger, settings).enter(Approved(plan), live=live)
+            with naming_what_is_left(ledger, say):
+                return await Executor(market.exchange, ledger, settings).enter(Approved(plan), live=live)
 
         return run_in_market(settings, carry_out)
 
@@ -100,7 +104,9 @@ def rehearse(settings: Settings, plan: TradePlan, symbol: str) -> DryRun:
         return run_in_market(settings, look)
 
 
-def monitor(settings: Settings, for_s: float | None, report: Callable[[Report], None]) -> dict[str, Any]:
+def monitor(
+    settings: Settings, for_s: float | None, report: Callable[[Report], None], say: Callable[[str], None]
+) -> dict[str, Any]:
     """Care for our positions until flat, for so long, or until a signal; what is left and what protects it."""
     with Ledger.opened(ledger_path(settings)) as ledger:
 
@@ -109,7 +115,8 @@ def monitor(settings: Settings, for_s: float | None, report: Callable[[Report], 
                 settings, exchange=market.exchange, ledger=ledger, assessor=StageAssessor(settings, market),
                 report=report,
             )  # fmt: skip
-            await watching.start_monitoring(for_s)
+            with naming_what_is_left(ledger, say):
+                await watching.start_monitoring(for_s)
             return await left(Executor(market.exchange, ledger, settings))
 
         return run_in_market(settings, care)

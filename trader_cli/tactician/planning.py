@@ -60,8 +60,8 @@ def plan(analysis: Analysis, signal: Signal, now: Now, settings: Settings, reque
     if abs(now.mark - reference) > drift or abs(now.mark - Decimal(str(analysis.price))) > drift:
         return Refused(
             "price_moved",
-            f"Mark price is {now.mark:f}, the signal's {analysis.price:g}, the given one {reference:f};"
-            f" at most {drift:.6g} may lie between them.",
+            f"Mark price is {now.mark:f}; the {'signal was' if request.price is None else 'given price is'} at"
+            f" {reference:f}; at most {drift:.6g} may lie between.",
         )
     limits = limits_of(settings, request)
     sized = _sized(signal, setting, limits, now, settings, request)

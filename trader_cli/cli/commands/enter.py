@@ -8,7 +8,7 @@ import typer
 
 from trader_cli.cli import options as o
 from trader_cli.cli.commands.tactics import plan_facts, plan_title, refusal_code
-from trader_cli.cli.show import print_facts, print_json
+from trader_cli.cli.show import print_facts, print_json, say
 from trader_cli.core.errors import DataInvalid, ExitCode
 from trader_cli.core.plans import Approved, Refused
 
@@ -52,7 +52,7 @@ def enter(
     if dry_run:
         _show_rehearsal(rehearse(settings, decided.plan, name), as_json=json)
         return
-    done = run(settings, decided.plan, name, live=live)
+    done = run(settings, decided.plan, name, live=live, say=say)
     if isinstance(done, Refused):
         _refuse(name, done, as_json=json)
         return
@@ -96,7 +96,7 @@ def _show_rehearsal(done: DryRun, *, as_json: bool) -> None:
         print_facts(plan_title(done.plan), plan_facts(done.plan))
         for request in done.requests:
             fields = "&".join(f"{name}={value}" for name, value in request["parameters"].items())
-            print_facts(f"{request['method']} {request['path']}", {"": fields})
+            print(f"{request['method']} {request['path']}\n    {fields}")
         if done.refused is not None:
             print_facts("would not be entered", {"because": f"{done.refused.sentence} ({done.refused.code})"})
     if done.refused is not None:

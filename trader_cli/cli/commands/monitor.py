@@ -44,7 +44,7 @@ def monitor(
             reports.append(report)
         say(line(report), quiet=report.action == "stay")
 
-    left = run(settings, duration(for_), heard)
+    left = run(settings, duration(for_), heard, say)
     if json:
         print_json({"reports": [asdict(report) for report in reports], "open": left})
         return

@@ -37,6 +37,7 @@ def run(
     Exit code 8: no signal. 7: refused by risk. 9: halted. With --forever it trades until a signal or --for; a restart
     goes on where it was.
     """
+    from trader_cli.pipelines.live_trading_pipeline import Audience
     from trader_cli.pipelines.running import run_forever, run_once
 
     overrides = {**o.gaps_allowed(allow_gaps), **o.unproven_allowed(allow_unproven)}
@@ -48,14 +49,11 @@ def run(
         say(line(report), quiet=report.action == "stay")
 
     with progress_bar() as progress:
+        audience = Audience(heard, say, progress)
         if forever:
-            done = run_forever(
-                settings, names, parsed, for_s=seconds, live=live, report=heard, say=say, progress=progress
-            )
+            done = run_forever(settings, names, parsed, for_s=seconds, live=live, audience=audience)
         else:
-            done = run_once(
-                settings, names[0], parsed, wait=wait, for_s=seconds, live=live, report=heard, progress=progress
-            )
+            done = run_once(settings, names[0], parsed, wait=wait, for_s=seconds, live=live, audience=audience)
     if json:
         print_json(done)
     elif forever:
