@@ -33,6 +33,7 @@ Tape = Annotated[
     Path | None,
     typer.Option("--tape", help="sim: Parquet bars to play; default: the synthetic market.", show_default=False),
 ]
+NewFile = Annotated[Path, typer.Argument(help="A file that is not there yet.")]
 PlanFile = Annotated[
     Path | None,
     typer.Option("--plan", help="A plan as `tactics --json` printed it; default: the last.", show_default=False),

@@ -7,7 +7,22 @@ from typing import Literal
 from trader_cli.core.digests import digest_value
 
 Purpose = Literal["entry", "backstop", "stop", "take_profit", "exit", "external"]
-_LETTERS = {"entry": "e", "backstop": "b", "stop": "s", "take_profit": "p", "exit": "x", "external": "o"}
+_LETTERS: dict[Purpose, str] = {
+    "entry": "e",
+    "backstop": "b",
+    "stop": "s",
+    "take_profit": "p",
+    "exit": "x",
+    "external": "o",
+}
+
+
+def purpose_of(name: str) -> Purpose | None:
+    """What an order of ours is for, from its client id; `None` for an id that is not ours."""
+    for purpose, letter in _LETTERS.items():
+        if name.startswith(f"td-{letter}-"):
+            return purpose
+    return None
 
 
 def plan_id(account: str, symbol: str, lineage: str, decision_ms: int, side: str, tranche: int) -> str:

@@ -80,6 +80,7 @@ class StopState:
     by_mark_price: bool
     actual_order_id: str | None
     update_ms: int
+    create_ms: int = 0
 
     @property
     def is_open(self) -> bool:

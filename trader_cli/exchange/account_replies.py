@@ -53,6 +53,7 @@ def stop_state(body: dict[str, Any]) -> StopState:
         quantity=decimal(body.get("quantity") or 0), close_position=truth(body["closePosition"]),
         reduce_only=truth(body["reduceOnly"]), by_mark_price=body["workingType"] == "MARK_PRICE",
         actual_order_id=actual if actual not in {"", "0"} else None, update_ms=int(body["updateTime"]),
+        create_ms=int(body.get("createTime") or 0),
     )  # fmt: skip
 
 

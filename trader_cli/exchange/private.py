@@ -203,6 +203,16 @@ class PrivateSide:
         reply = await self._read("fapiPrivateGetOpenAlgoOrders", "/fapi/v1/openAlgoOrders", symbol=symbol)
         return [self._parsed("a stop", row, parse.stop_state) for row in replies.as_list(reply, "stops")]
 
+    async def all_orders(self, symbol: str) -> list[OrderState]:
+        """The latest 1000 orders of a symbol that the exchange remembers, whatever became of them."""
+        reply = await self._read("fapiPrivateGetAllOrders", "/fapi/v1/allOrders", symbol=symbol, limit=1000)
+        return [self._parsed("an order", row, parse.order_state) for row in replies.as_list(reply, "orders")]
+
+    async def all_stops(self, symbol: str) -> list[StopState]:
+        """The latest 1000 conditional orders of a symbol that the exchange remembers."""
+        reply = await self._read("fapiPrivateGetAllAlgoOrders", "/fapi/v1/allAlgoOrders", symbol=symbol, limit=1000)
+        return [self._parsed("a stop", row, parse.stop_state) for row in replies.as_list(reply, "stops")]
+
     async def cancel_order(self, symbol: str, client_id: str) -> OrderState | None:
         """Cancel an order; returns what the exchange has afterwards. A cancel that finds nothing proves nothing."""
         self._connection.require_keys()

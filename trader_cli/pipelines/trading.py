@@ -151,6 +151,19 @@ def flatten(settings: Settings, reason: str) -> dict[str, str]:
         return run_in_market(settings, close)
 
 
+def rebuild_ledger(settings: Settings, symbols: list[str]) -> dict[str, int]:
+    """Make a lost ledger again from the exchange's history; fills booked by symbol. Default: what is held there now."""
+    from trader_cli.execution.rebuild import rebuild
+
+    with Ledger.opened(ledger_path(settings)) as ledger:
+
+        async def work(market: Market) -> dict[str, int]:
+            held = [position.symbol for position in await market.exchange.private.positions()]
+            return await rebuild(Executor(market.exchange, ledger, settings), symbols or held)
+
+        return run_in_market(settings, work)
+
+
 def halt(settings: Settings, reason: str) -> None:
     """Stop all entries from now on; needs neither exchange nor keys."""
     path = ledger_path(settings)

@@ -190,11 +190,6 @@ class Ledger(LedgerReading):
             self.halt(asked, at_ms)
             forget_asked(self.path, "halt")
 
-    def backup(self, path: Path) -> None:
-        """A consistent copy, taken while this ledger is in use."""
-        with closing(sqlite3.connect(path)) as copy:
-            self._db.backup(copy)
-
 
 def _text(value: Decimal | None) -> str | None:
     return None if value is None else f"{value:f}"

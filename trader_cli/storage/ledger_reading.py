@@ -196,6 +196,11 @@ class LedgerReading:
         ]
         return digest_value([decided, intended, done])
 
+    def backup(self, path: Path) -> None:
+        """A consistent copy, taken while this ledger is in use."""
+        with closing(sqlite3.connect(path)) as copy:
+            self._db.backup(copy)
+
     def counted_refusals(self) -> dict[str, int]:
         """How often each reason was given for not trading."""
         rows = self._db.execute(
