@@ -96,7 +96,9 @@ def failing_for(desk: Desk, seconds: float, fault: str, *, everything: bool = Fa
 
 @pytest.mark.parametrize("fault", ["down", "refused", "throttled"])
 @pytest.mark.parametrize(("seconds", "closed"), [(2.5, None), (9, "unprotected")])
-def test_without_stops_for_too_long_it_is_closed(fault: str, seconds: float, closed: str | None, tmp_path: Path) -> None:
+def test_without_stops_for_too_long_it_is_closed(
+    fault: str, seconds: float, closed: str | None, tmp_path: Path
+) -> None:
     async def work(desk: Desk) -> None:
         desk.venue.bend(failing_for(desk, seconds, fault))
         filled_ms = desk.clock.now_ms()

@@ -225,7 +225,7 @@ class Executor:
         if view.held == 0 or view.position is None:
             await self.sweep(plan.symbol)
             return None, None
-        cover, patience = cover_of(plan, view.stops, abs(view.held)), PATIENCE_S
+        cover, patience = cover_of(plan.side, view.stops, abs(view.held)), PATIENCE_S
         if not cover.full:
             since, limit = self.coverage.lost(plan), self.settings.execution.protection_deadline
             left_s = limit - (self.exchange.server_now_ms() - since) / 1000
@@ -313,14 +313,16 @@ class Executor:
 
     async def standing(self, symbol: str) -> str:
         """A sentence: what is open and what protects it, from the exchange if it answers, else from the ledger."""
-        plan = self.plan_of(symbol)
         try:
-            view = await self.view(symbol)
+            try:
+                view = await self.view(symbol)
+            except LedgerUnwritable:
+                view = await self.reconciler.glimpse(symbol)
         except (ExchangeUnavailable, ExchangeRejected, DataError):
             return remembered(self.ledger, symbol)
-        if view.held == 0 or plan is None:
+        if view.held == 0:
             return f"{symbol}: no position of ours is open."
-        return shown(view, cover_of(plan, view.stops, abs(view.held)))
+        return shown(view, cover_of("long" if view.held > 0 else "short", view.stops, abs(view.held)))
 
     def requests(self, plan: TradePlan) -> list[dict[str, Any]]:
         """The exact requests an entry sends, without time and signature."""

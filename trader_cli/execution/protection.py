@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from trader_cli.core.ids import Purpose
     from trader_cli.core.plans import TradePlan
+    from trader_cli.core.types import Side
     from trader_cli.execution.courier import Courier
 
 PATIENCE_S = 1.0
@@ -54,9 +55,9 @@ class Cover:
         return max(levels) if resting[0].side == "SELL" else min(levels)
 
 
-def cover_of(plan: TradePlan, stops: Sequence[StopState], quantity: Decimal) -> Cover:
+def cover_of(side: Side, stops: Sequence[StopState], quantity: Decimal) -> Cover:
     """Our resting stops by what they do for a position of this size. What points the wrong way protects nothing."""
-    closing = "SELL" if plan.side == "long" else "BUY"
+    closing = "SELL" if side == "long" else "BUY"
     right = [s for s in stops if s.side == closing and s.is_open and (s.close_position or s.reduce_only)]
     stopping = [s for s in right if s.kind == "stop" and s.by_mark_price]
     return Cover(
@@ -85,7 +86,7 @@ class Protector:
         A refusal for a level the market has passed (−2021) leaves that part out; the caller sees that in the cover.
         Raises `ExchangeUnavailable` if it is not known what rests.
         """
-        cover = cover_of(plan, stops, quantity)
+        cover = cover_of(plan.side, stops, quantity)
         found: list[StopState] = list(stops)
         if cover.backstop is None:
             found += await self._place(plan, "backstop", self._level(plan, "backstop"), quantity, patience_s)
@@ -93,9 +94,9 @@ class Protector:
             missing = quantity - cover.stopped
             found += await self._place(plan, "stop", self._tightest(plan, cover), missing, patience_s)
         missing = quantity - sum((s.quantity for s in cover.take_profits), Decimal(0))
-        if missing > 0 and cover_of(plan, found, quantity).full:
+        if missing > 0 and cover_of(plan.side, found, quantity).full:
             found += await self._place(plan, "take_profit", self._level(plan, "take_profit"), missing, patience_s)
-        return cover_of(plan, found, quantity)
+        return cover_of(plan.side, found, quantity)
 
     def _tightest(self, plan: TradePlan, cover: Cover) -> Decimal:
         """Where a missing quantity stop belongs: never looser than one that ever rested for this plan."""
