@@ -19,7 +19,7 @@ from trader_cli.exchange.private import order_parameters, stop_parameters
 from trader_cli.execution import preflight
 from trader_cli.execution.courier import ABSENT, Courier, stop_request
 from trader_cli.execution.coverage import Coverage, remembered, shown
-from trader_cli.execution.protection import Protector, cover_of
+from trader_cli.execution.protection import PATIENCE_S, Protector, cover_of
 from trader_cli.execution.reconcile import Reconciler
 from trader_cli.storage.ledger import LedgerUnwritable
 from trader_cli.storage.ledger_rows import Intent
@@ -90,8 +90,10 @@ class Executor:
 
     async def check(self, plan: TradePlan, symbol: str, *, live: bool = False) -> Refused | None:
         """Preflight: every reason not to enter this plan now. Sets leverage and margin mode last."""
-        refused = preflight.check_live(self.settings, plan, live=live) or preflight.check_plan(
-            self.settings, plan, self.ledger, symbol, self.exchange.server_now_ms()
+        refused = (
+            preflight.check_unchanged(plan, self.ledger)
+            or preflight.check_live(self.settings, plan, live=live)
+            or preflight.check_plan(self.settings, plan, self.ledger, symbol, self.exchange.server_now_ms())
         )
         if refused is not None:
             return refused
@@ -114,16 +116,19 @@ class Executor:
         sentence that says what is open and what protects it.
         """
         plan = approved.plan
+        changed = preflight.check_unchanged(plan, self.ledger)
+        if changed is not None:
+            return changed
         entry = self._entry(plan)
-        if self.ledger.status(entry.client_id) is None:
+        if self.ledger.status(entry.client_id) in {None, "absent"}:
             refused = await self.check(plan, plan.symbol, live=live) or await preflight.set_leverage(
                 plan, self.exchange
             )
             if refused is not None:
                 return refused
             self._write_down(plan, entry)
-        elif self.courier.is_settled(entry) and (await self.view(plan.symbol)).held == 0:
-            return await self._as_it_was(plan, entry)
+        elif self.courier.is_settled(entry):
+            return await self._again(plan, entry)
         return await self._carry_out(plan, entry)
 
     def _entry(self, plan: TradePlan) -> Intent:
@@ -173,10 +178,10 @@ class Executor:
         assert not isinstance(state, StopState)
         return state
 
-    async def _protected(self, plan: TradePlan, entry: Intent, state: OrderState) -> Entered:
-        """From a filled order to a covered position, or to none."""
+    async def _protected(self, plan: TradePlan, entry: Intent, state: OrderState | None) -> Entered:
+        """From a filled order to a covered position, or to none. `state` None: it was carried out before."""
         try:
-            if state.filled > 0 and self.ledger.last_note(plan.client_id("backstop")) is None:
+            if state is not None and state.filled > 0 and self.ledger.last_note(plan.client_id("backstop")) is None:
                 await self._cover_at_once(plan, state.filled)
             cover, closed = await self.cover(plan)
         except ExchangeUnavailable as error:
@@ -190,7 +195,7 @@ class Executor:
         unwritten = self.courier.unwritten
         if unwritten is not None:
             raise DataError(f"{unwritten.sentence} {await self.standing(plan.symbol)}", mend=unwritten.mend)
-        return self._entered(plan, entry, state, cover, fresh=True, closed=closed)
+        return self._entered(plan, entry, state, cover, fresh=state is not None, closed=closed)
 
     async def _cover_at_once(self, plan: TradePlan, quantity: Decimal) -> None:
         """The first, quickest try: nothing is asked before the backstop is sent."""
@@ -220,26 +225,30 @@ class Executor:
         if view.held == 0 or view.position is None:
             await self.sweep(plan.symbol)
             return None, None
-        cover = cover_of(plan, view.stops, abs(view.held))
+        cover, patience = cover_of(plan.side, view.stops, abs(view.held)), PATIENCE_S
         if not cover.full:
-            since = self.coverage.lost(plan)
-            late = self.exchange.server_now_ms() - since > self.settings.execution.protection_deadline * 1000
-            if late or (view.position.mark_price - plan.backstop_price) * plan.sign <= 0:
+            since, limit = self.coverage.lost(plan), self.settings.execution.protection_deadline
+            left_s = limit - (self.exchange.server_now_ms() - since) / 1000
+            if left_s < 0 or (view.position.mark_price - plan.backstop_price) * plan.sign <= 0:
                 await self.close(plan.symbol, "unprotected")
                 return None, "unprotected"
-        cover = await self.protector.protect(plan, view.stops, abs(view.held))
+            patience = min(patience, left_s / 2)  # a backstop and a stop are tried before it is too late
+        cover = await self.protector.protect(plan, view.stops, abs(view.held), patience_s=patience)
         if not cover.full:
             return None
         self.coverage.regained(plan)
         return cover, None
 
-    async def _as_it_was(self, plan: TradePlan, entry: Intent) -> Entered | Refused:
-        """A plan that was carried out before, now flat: what came of it, and nothing is sent."""
+    async def _again(self, plan: TradePlan, entry: Intent) -> Entered | Refused:
+        """A plan that was carried out before: nothing is opened; its position is covered still, or flat and swept."""
         note = self.ledger.last_note(entry.client_id)
         if note is not None and note.status == "refused":
             return Refused("entry_rejected", f"The exchange refused this entry before: {note.note}")
-        if note is not None and note.status == "absent":
-            return Refused("plan_expired", "This entry never reached the exchange, and its plan has expired.")
+        view = await self.view(plan.symbol)
+        if view.held != 0 and self.plan_of(plan.symbol) == plan:
+            return await self._protected(plan, entry, None)
+        if view.held == 0 and not view.unknown_orders:
+            await self.sweep(plan.symbol)
         return self._entered(plan, entry, None, None, fresh=False, closed=None)
 
     def _entered(
@@ -305,14 +314,16 @@ class Executor:
 
     async def standing(self, symbol: str) -> str:
         """A sentence: what is open and what protects it, from the exchange if it answers, else from the ledger."""
-        plan = self.plan_of(symbol)
         try:
-            view = await self.view(symbol)
+            try:
+                view = await self.view(symbol)
+            except LedgerUnwritable:
+                view = await self.reconciler.glimpse(symbol)
         except (ExchangeUnavailable, ExchangeRejected, DataError):
             return remembered(self.ledger, symbol)
-        if view.held == 0 or plan is None:
+        if view.held == 0:
             return f"{symbol}: no position of ours is open."
-        return shown(view, cover_of(plan, view.stops, abs(view.held)))
+        return shown(view, cover_of("long" if view.held > 0 else "short", view.stops, abs(view.held)))
 
     def requests(self, plan: TradePlan) -> list[dict[str, Any]]:
         """The exact requests an entry sends, without time and signature."""

@@ -57,6 +57,19 @@ def check_live(settings: Settings, plan: TradePlan, *, live: bool) -> Refused | 
     return None
 
 
+def check_unchanged(plan: TradePlan, ledger: Ledger) -> Refused | None:
+    """Whether the plan is the one that was recorded under its id, if one was."""
+    recorded = ledger.decision(plan.plan_id)
+    if recorded is None or recorded == plan.as_dict():
+        return None
+    differ = [name for name, value in plan.as_dict().items() if recorded.get(name) != value]
+    return Refused(
+        "plan_changed",
+        f"The plan {plan.plan_id} differs from the one tactics recorded: {', '.join(differ)}."
+        " Run `trader tactics` and enter its plan.",
+    )
+
+
 def check_plan(settings: Settings, plan: TradePlan, ledger: Ledger, symbol: str, now_ms: int) -> Refused | None:
     """Whether this plan is one to be entered here and now, as far as ledger and clock know."""
     halted = ledger.halted()

@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 
     from trader_cli.core.ids import Purpose
     from trader_cli.core.plans import TradePlan
+    from trader_cli.core.types import Side
     from trader_cli.execution.courier import Courier
 
-_PATIENCE_S = 1.0
+PATIENCE_S = 1.0
+"""How long the fate of one stop is looked for before the next is tried."""
 _MOST_GENERATIONS = 1000
 
 
@@ -53,9 +55,9 @@ class Cover:
         return max(levels) if resting[0].side == "SELL" else min(levels)
 
 
-def cover_of(plan: TradePlan, stops: Sequence[StopState], quantity: Decimal) -> Cover:
+def cover_of(side: Side, stops: Sequence[StopState], quantity: Decimal) -> Cover:
     """Our resting stops by what they do for a position of this size. What points the wrong way protects nothing."""
-    closing = "SELL" if plan.side == "long" else "BUY"
+    closing = "SELL" if side == "long" else "BUY"
     right = [s for s in stops if s.side == closing and s.is_open and (s.close_position or s.reduce_only)]
     stopping = [s for s in right if s.kind == "stop" and s.by_mark_price]
     return Cover(
@@ -76,22 +78,25 @@ class Protector:
         """The first backstop, stop and take-profit of a plan: written down together with its entry."""
         return [self._intent(plan, purpose, self._level(plan, purpose), quantity, 0) for purpose in _PURPOSES]
 
-    async def protect(self, plan: TradePlan, stops: Sequence[StopState], quantity: Decimal) -> Cover:
-        """Make what is missing of a position's cover: the backstop first, then the stop, then the take-profit.
+    async def protect(
+        self, plan: TradePlan, stops: Sequence[StopState], quantity: Decimal, *, patience_s: float = PATIENCE_S
+    ) -> Cover:
+        """Make what is missing of a position's cover: the backstop first, then the stop; covered, the take-profit.
 
         A refusal for a level the market has passed (−2021) leaves that part out; the caller sees that in the cover.
         Raises `ExchangeUnavailable` if it is not known what rests.
         """
-        cover = cover_of(plan, stops, quantity)
+        cover = cover_of(plan.side, stops, quantity)
         found: list[StopState] = list(stops)
         if cover.backstop is None:
-            found += await self._place(plan, "backstop", self._level(plan, "backstop"), quantity)
+            found += await self._place(plan, "backstop", self._level(plan, "backstop"), quantity, patience_s)
         if cover.stopped < quantity:
-            found += await self._place(plan, "stop", self._tightest(plan, cover), quantity - cover.stopped)
-        if sum((s.quantity for s in cover.take_profits), Decimal(0)) < quantity:
-            missing = quantity - sum((s.quantity for s in cover.take_profits), Decimal(0))
-            found += await self._place(plan, "take_profit", self._level(plan, "take_profit"), missing)
-        return cover_of(plan, found, quantity)
+            missing = quantity - cover.stopped
+            found += await self._place(plan, "stop", self._tightest(plan, cover), missing, patience_s)
+        missing = quantity - sum((s.quantity for s in cover.take_profits), Decimal(0))
+        if missing > 0 and cover_of(plan.side, found, quantity).full:
+            found += await self._place(plan, "take_profit", self._level(plan, "take_profit"), missing, patience_s)
+        return cover_of(plan.side, found, quantity)
 
     def _tightest(self, plan: TradePlan, cover: Cover) -> Decimal:
         """Where a missing quantity stop belongs: never looser than one that ever rested for this plan."""
@@ -128,11 +133,13 @@ class Protector:
             self.courier.seen(intent, after)
         return after is None or not after.is_open
 
-    async def _place(self, plan: TradePlan, purpose: Purpose, level: Decimal, quantity: Decimal) -> list[StopState]:
+    async def _place(
+        self, plan: TradePlan, purpose: Purpose, level: Decimal, quantity: Decimal, patience_s: float = PATIENCE_S
+    ) -> list[StopState]:
         """One stop of this purpose, as the next generation. Empty if the exchange certainly refused it."""
         intent = self._next(plan, purpose, level, quantity)
         try:
-            sent = await self.courier.deliver(intent, patience_s=_PATIENCE_S, resend=False)
+            sent = await self.courier.deliver(intent, patience_s=patience_s, resend=False)
         except ExchangeUnavailable:
             if not await self._is_reachable():
                 raise

@@ -91,6 +91,13 @@ class Reconciler:
             self._unknown(symbol),
         )
 
+    async def glimpse(self, symbol: str) -> View:
+        """What the exchange shows of one symbol, where the ledger takes no line: all of it is taken to be ours."""
+        position = (await self.positions()).get(symbol)
+        resting = await self.courier.private.open_stops(symbol)
+        ours = [stop for stop in resting if self.courier.ledger.intent(stop.client_id) is not None]
+        return View(symbol, position, _amount(position), Decimal(0), tuple(ours), len(resting) - len(ours), 0)
+
     def _unknown(self, symbol: str) -> int:
         """Entries and exits that were sent and of which nobody knows yet what became."""
         ledger = self.courier.ledger

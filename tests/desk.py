@@ -1,0 +1,272 @@
+"""A trading desk for tests: the real executor and monitor, through the real client, against a real venue that is bent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from trader_cli.core.exits import Opinion
+from trader_cli.core.plans import Approved, TradePlan
+from trader_cli.core.types import Abstention, Analysis, Probabilities
+from trader_cli.exchange.binance import BinanceExchange
+from trader_cli.execution.executor import Executor
+from trader_cli.settings import Settings, as_settings
+from trader_cli.storage.ledger import Ledger
+from trader_cli.storage.markets import account_fingerprint
+from trader_cli.tactician.position_monitor import PositionMonitor, Report
+from trader_cli.venue.books import AlgoOrder
+from trader_cli.venue.clocks import VirtualClock, run_virtual
+from trader_cli.venue.engine import Engine
+from trader_cli.venue.private import COMMANDS
+from trader_cli.venue.routes import VenueRejection
+from trader_cli.venue.server import VenueServer
+from trader_cli.venue.signing import KEYS
+from trader_cli.venue.synthetic import synthetic_tape
+
+TAPE = synthetic_tape(("ETHUSDT",), 12, 0.5, 3)
+SYMBOL = "ETHUSDT"
+BALANCE = Decimal(10_000)
+ORDER, STOP = ("POST", "/fapi/v1/order"), ("POST", "/fapi/v1/algoOrder")
+POSITIONS = ("GET", "/fapi/v3/positionRisk")
+LOST = ("dropped", "empty", "html", "truncated", "object", "other", "unknown")
+"""Ways in which the reply of a request that was carried out can be lost."""
+_SPOILED = {"empty": "", "html": "<html></html>", "truncated": '{"orderId": 1', "object": "{}", "other": '{"code":200}'}
+_REFUSALS = {
+    "refused": VenueRejection(400, -2021, "Order would immediately trigger."),
+    "missing": VenueRejection(400, -2013, "Order does not exist."),
+    "throttled": VenueRejection(503, -1008, "Request throttled by system-level protection."),
+}
+_LATE_S = 2.0
+
+Rule = Callable[[int, tuple[str, str]], str]
+"""From a request's number since the rule was set, and its method and path, to a fault; "" is honesty."""
+
+
+def honest(_number: int, _route: tuple[str, str]) -> str:
+    """No fault."""
+    return ""
+
+
+def first(route: tuple[str, str], *faults: str) -> Rule:
+    """These faults for the first requests of a route, honesty after that."""
+    waiting = list(faults)
+    return lambda _number, asked: waiting.pop(0) if asked == route and waiting else ""
+
+
+class BentVenue(VenueServer):
+    """A venue whose `rule` says what is done to each request: before it is carried out, or to its answer.
+
+    "kill before", "kill after" and "kill late" call `kill`: the request is not carried out, is carried out, or is
+    carried out a while later. `watch` is called after each request.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.seen: list[tuple[str, str]] = []
+        self.kill: Callable[[], object] = lambda: None
+        self.watch: Callable[[], object] = lambda: None
+        self._rule, self._before = honest, 0
+        self._late: set[asyncio.Task[Any]] = set()
+
+    def bend(self, rule: Rule) -> None:
+        """Bend from the next request on."""
+        self._rule, self._before = rule, len(self.seen)
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        route = (request.method, request.path)
+        await request.read()
+        self.seen.append(route)
+        fault = self._rule(len(self.seen) - self._before, route)
+        if fault in _REFUSALS:
+            raise _REFUSALS[fault]
+        if fault == "down":
+            return web.Response(text="Service Unavailable", status=503)
+        if fault == "kill late":
+            task = asyncio.ensure_future(self._answer_late(request))
+            self._late.add(task)
+        elif fault != "kill before":
+            answer = await super()._answer(request)
+            self.watch()
+        if fault.startswith("kill"):
+            self.kill()
+        if (fault.startswith("kill") or fault == "dropped") and request.transport is not None:
+            request.transport.close()
+            return web.Response()
+        if fault in _SPOILED:
+            return web.Response(text=_SPOILED[fault], content_type="application/json")
+        if fault == "unknown":
+            body = {"code": -1007, "msg": "Timeout waiting for response from backend server."}
+            return web.json_response(body, status=408)
+        return answer
+
+    async def _answer_late(self, request: web.Request) -> None:
+        await asyncio.sleep(_LATE_S)
+        try:
+            await super()._answer(request)
+        except VenueRejection:
+            return  # nobody is there to hear it
+
+
+@dataclass
+class Says:
+    """An assessor that says what it is told to, about each closed bar."""
+
+    loss: float | None = None
+
+    async def assess(self, symbol: str, timeframe: str) -> Analysis:
+        """P(down) = `loss`, decided now."""
+        given = None if self.loss is None else Probabilities(1 - self.loss, self.loss, 0.0)
+        return Analysis(symbol, timeframe, self.at_ms(), 1.0, Abstention("test", "test"), probabilities=given)
+
+    at_ms: Callable[[], int] = field(default=lambda: 0)
+
+
+@dataclass
+class Desk:
+    """What a test works with: the venue, a client, the clock, the settings and where the ledger lies."""
+
+    venue: BentVenue
+    exchange: BinanceExchange
+    clock: VirtualClock
+    settings: Settings
+    path: Path
+
+    @contextmanager
+    def open(self) -> Iterator[tuple[Ledger, Executor]]:
+        """As a process that has just started: the ledger from its file, a fresh executor."""
+        with Ledger.opened(self.path) as ledger:
+            yield ledger, Executor(self.exchange, ledger, self.settings)
+
+    def monitor(
+        self, ledger: Ledger, loss: float | None = None, heard: Callable[[Report], None] = lambda _: None
+    ) -> PositionMonitor:
+        """A monitor whose assessor gives this loss probability."""
+        says = Says(loss, self.exchange.server_now_ms)
+        return PositionMonitor(self.settings, exchange=self.exchange, ledger=ledger, assessor=says, report=heard)
+
+    @property
+    def engine(self) -> Engine:
+        """The exchange's books of our account, as of now."""
+        engine = self.venue._trading().engine(KEYS["sim-key"])
+        engine.advance(self.clock.now_ms())
+        return engine
+
+    @property
+    def amount(self) -> Decimal:
+        """The exchange's position."""
+        return self.engine.account.position(SYMBOL).amount
+
+    def stops(self) -> list[AlgoOrder]:
+        """Conditional orders waiting at the exchange."""
+        return self.engine.account.open_algos(SYMBOL)
+
+    def by_hand(self, method: str, path: str, **parameters: Any) -> Any:
+        """What a person does at the exchange."""
+        return COMMANDS[method, path](self.engine, {n: str(v) for n, v in {"symbol": SYMBOL, **parameters}.items()})
+
+    def trade_by_hand(self, side: str, quantity: str, **extra: Any) -> Any:
+        """A market order of a person."""
+        return self.by_hand(*ORDER, side=side, type="MARKET", quantity=quantity, **extra)
+
+    def plan(self, side: Any = "long", quantity: str = "1", stop: str = "0.01", **changes: Any) -> TradePlan:
+        """A plan at the mark price now; stop and target as far away as `stop` says, the backstop half as far again."""
+        now, mark, tick = self.clock.now_ms(), self.engine.mark(SYMBOL), Decimal("0.01")
+        away = mark * Decimal(stop) * (1 if side == "long" else -1)
+        levels = {
+            "stop_price": mark - away, "backstop_price": mark - away * Decimal("1.5"), "take_profit_price": mark + away
+        }  # fmt: skip
+        given: dict[str, Any] = {
+            "account": account_fingerprint(self.settings), "mode": self.settings.mode, "symbol": SYMBOL,
+            "timeframe": "15m", "side": side, "lineage": "test", "decision_ms": now, "created_ms": now,
+            "expires_ms": now + 900_000, "exit_by_ms": now + 6 * 3_600_000, "price": mark,
+            "quantity": Decimal(quantity), "leverage": 5, "max_drift": mark / 100, "risk_quote": Decimal(1),
+            "expected_value_bps": 1.0, "liquidation_probability": 0.0, "binding": "test",
+            **{name: level.quantize(tick) for name, level in levels.items()}, **changes,
+        }  # fmt: skip
+        return TradePlan(**given)
+
+    def approved(self, **changes: Any) -> Approved:
+        """An approved plan."""
+        return Approved(self.plan(**changes))
+
+    async def killed_within(self, rule: Rule, life: Awaitable[Any]) -> bool:
+        """Live under this rule; whether it was killed before its end."""
+        task = asyncio.ensure_future(life)
+        self.venue.kill = task.cancel
+        self.venue.bend(rule)
+        try:
+            await task
+        except asyncio.CancelledError:
+            return True
+        finally:
+            self.venue.kill = lambda: None
+            self.venue.bend(honest)
+        return False
+
+    def start_over(self, path: Path) -> None:
+        """A new account at the exchange and another ledger, at the time it is."""
+        self.venue._start_ms, self.venue._desk = self.clock.now_ms(), None
+        self.path = path
+
+
+def sound(desk: Desk, ledger: Ledger) -> None:
+    """The account is as intended: one order per intent, covered or flat and swept, the ledger equal to the exchange."""
+    books = desk.engine.account
+    ours = [o.client_id for o in [*books.orders.values(), *books.algos.values()] if o.client_id.startswith("td-")]
+    named = [o for o in ours if ours.count(o) > 1 and not _triggered(desk, o)]
+    assert not named, f"sent twice: {named}"
+    amount, stops = books.position(SYMBOL).amount, books.open_algos(SYMBOL)
+    assert ledger.holding(SYMBOL).amount == amount
+    assert ledger.net_income() == books.wallet - BALANCE
+    assert not books.open_orders(SYMBOL)
+    if amount == 0:
+        assert stops == []
+        return
+    assert covered(amount, stops), stops
+    for stop in stops:
+        assert stop.side == ("SELL" if amount > 0 else "BUY")
+        assert stop.working_type == "MARK_PRICE"
+        assert stop.close_position or (stop.reduce_only and stop.quantity <= books.fills[0].quantity * 100)
+
+
+def _triggered(desk: Desk, client_id: str) -> bool:
+    """A triggered stop and the order it became share a client id."""
+    algos = [a for a in desk.engine.account.algos.values() if a.client_id == client_id]
+    orders = [o for o in desk.engine.account.orders.values() if o.client_id == client_id]
+    return len(algos) == len(orders) == 1 and algos[0].actual_order_id == orders[0].order_id
+
+
+def covered(amount: Decimal, stops: list[AlgoOrder]) -> bool:
+    """Whether stops for the whole position rest."""
+    stopping = [s for s in stops if s.type == "STOP_MARKET" and (s.side == "SELL") == (amount > 0)]
+    return any(s.close_position for s in stopping) or sum(s.quantity for s in stopping) >= abs(amount)
+
+
+def at_desk(work: Callable[[Desk], Awaitable[Any]], path: Path, start: float = 0.2, **sections: Any) -> Any:
+    """Run `work` at a desk in virtual time."""
+    clock = VirtualClock(TAPE.at(start))
+
+    async def main() -> Any:
+        async with BentVenue(TAPE, clock, balance=BALANCE) as venue:
+            given = dict(sections)
+            keys = {"api_key": "sim-key", "api_secret": "sim-secret", "base_url": venue.url, "max_retries": 1,
+                    **given.pop("binance_exchange", {})}  # fmt: skip
+            settings = as_settings({"mode": "demo", "binance_exchange": keys, **given})
+            exchange = BinanceExchange(settings, clock=clock)
+            await exchange.initialize()
+            try:
+                return await work(Desk(venue, exchange, clock, settings, path / "ledger.sqlite"))
+            finally:
+                await exchange.close()
+
+    return run_virtual(main, clock)
+
+
+__all__ = ["LOST", "ORDER", "POSITIONS", "STOP", "SYMBOL", "Desk", "Opinion", "at_desk", "covered", "first", "sound"]

@@ -1,0 +1,136 @@
+"""The process dies at every request it makes, before, while or after the exchange carries it out; another goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from desk import SYMBOL, Desk, Rule, at_desk, covered, honest, sound
+
+from trader_cli.core.plans import Approved
+from trader_cli.execution.executor import Entered
+
+pytestmark = pytest.mark.slow
+
+Life = Callable[[Desk, Approved], Awaitable[Any]]
+
+
+async def enter(desk: Desk, approved: Approved) -> None:
+    """Enter, and a look around."""
+    with desk.open() as (ledger, executor):
+        assert isinstance(await executor.enter(approved), Entered)
+        await desk.monitor(ledger).start_monitoring(5)
+
+
+async def care(desk: Desk, approved: Approved) -> None:
+    """Tighten, halve on an opinion, look again, close."""
+    with desk.open() as (ledger, executor):
+        view = await executor.view(SYMBOL)
+        cover, _ = await executor.keep_covered(approved.plan, view) or (None, None)
+        assert cover is not None
+        nearer = (approved.plan.price + approved.plan.stop_price) / 2
+        await executor.protector.tighten(approved.plan, cover, nearer)
+        await executor.close(SYMBOL, "medium_risk", view.held / view.held / 2)
+        await desk.monitor(ledger).start_monitoring(5)
+        await executor.close(SYMBOL, "done")
+
+
+def dying(number: int, how: str) -> Rule:
+    return lambda seen, _route: how if seen == number else ""
+
+
+async def go_on(desk: Desk, approved: Approved, *, by_monitor: bool) -> None:
+    """What a person does after a crash: the monitor, or the command again and then the monitor."""
+    with desk.open() as (ledger, executor):
+        if not by_monitor:
+            await executor.enter(approved)
+            sound(desk, ledger)
+        await desk.monitor(ledger).start_monitoring(20)
+        sound(desk, ledger)
+        if desk.amount:
+            await executor.close(SYMBOL, "done")
+        sound(desk, ledger)
+        assert len([i for i in ledger.intents() if i.purpose == "entry"]) <= 1
+
+
+async def die_and_go_on(desk: Desk, path: Path, side: str, before: Life | None, life: Life, rule: Rule) -> list[Any]:
+    """One account from its start to flat, killed once; the requests of the life."""
+    desk.start_over(path)
+    approved = desk.approved(side=side)
+    if before is not None:
+        await before(desk, approved)
+    began = len(desk.venue.seen)
+    killed = await desk.killed_within(rule, life(desk, approved))
+    assert killed == (rule is not honest)
+    asked = desk.venue.seen[began:]
+    await go_on(desk, approved, by_monitor=path.name.startswith("watch"))
+    return asked
+
+
+def ways(route: tuple[str, str]) -> tuple[str, ...]:
+    """How to die at a request: a read has no effect that a crash could miss."""
+    return ("kill before",) if route[0] == "GET" else ("kill before", "kill after", "kill late")
+
+
+@pytest.mark.parametrize(("before", "life"), [(None, enter), (enter, care)])
+@pytest.mark.parametrize("side", ["long", "short"])
+def test_killed_at_every_request_it_ends_as_intended(
+    before: Life | None, life: Life, side: str, tmp_path: Path
+) -> None:
+    async def campaign(desk: Desk) -> None:
+        asked = await die_and_go_on(desk, tmp_path / "whole.sqlite", side, before, life, honest)
+        deaths = [(n, way) for n, route in enumerate(asked, start=1) for way in ways(route)]
+        chosen = deaths if side == "long" else deaths[1::4]
+        for number, way in chosen:
+            try:
+                path = tmp_path / f"{'again' if deaths.index((number, way)) % 2 else 'watch'}-{number}-{way}.sqlite"
+                await die_and_go_on(desk, path, side, before, life, dying(number, way))
+            except BaseException as error:
+                error.add_note(f"{way} at request {number}: {asked[number - 1]}")
+                raise
+
+    at_desk(campaign, tmp_path)
+
+
+def test_a_crash_after_the_fill_leaves_at_most_the_deadline_uncovered(tmp_path: Path) -> None:
+    """The restarted process protects before anything else, or closes."""
+
+    async def work(desk: Desk) -> None:
+        approved = desk.approved()
+        placed = [0]
+
+        def rule(_seen: int, route: tuple[str, str]) -> str:
+            placed[0] += route == ("POST", "/fapi/v1/algoOrder")
+            return "kill before" if placed[0] == 1 else ""
+
+        assert await desk.killed_within(rule, enter(desk, approved))
+        assert desk.amount and not desk.stops()
+        await desk.clock.sleep(3)
+        with desk.open() as (ledger, executor):
+            done = await executor.enter(approved)
+            assert isinstance(done, Entered)
+            assert done.cover is not None and done.cover.full
+            assert 3000 <= done.uncovered_ms <= 5000
+            assert covered(desk.amount, desk.stops())
+            sound(desk, ledger)
+
+    at_desk(work, tmp_path)
+
+
+def test_a_crash_longer_than_the_deadline_ends_flat(tmp_path: Path) -> None:
+    async def work(desk: Desk) -> None:
+        approved = desk.approved()
+        assert await desk.killed_within(
+            lambda _n, route: "kill before" if route == ("POST", "/fapi/v1/algoOrder") else "", enter(desk, approved)
+        )
+        await desk.clock.sleep(60)
+        with desk.open() as (ledger, executor):
+            done = await executor.enter(approved)
+            assert isinstance(done, Entered)
+            assert done.closed == "unprotected"
+            assert desk.amount == 0
+            sound(desk, ledger)
+
+    at_desk(work, tmp_path)

@@ -1,0 +1,399 @@
+"""The executor over the real client against a real venue with faults: one order, never unprotected, never a guess."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from desk import LOST, ORDER, POSITIONS, STOP, SYMBOL, Desk, Rule, at_desk, covered, first, sound
+
+from trader_cli.core.errors import ExchangeRejected, ExchangeUnavailable
+from trader_cli.core.plans import Approved, Refused, TradePlan
+from trader_cli.execution.executor import Entered
+
+pytestmark = pytest.mark.slow
+
+
+async def entered(desk: Desk, approved: Approved) -> Entered:
+    """Enter as a process of its own; everything is as intended at its end."""
+    with desk.open() as (ledger, executor):
+        done = await executor.enter(approved)
+        assert isinstance(done, Entered), done
+        sound(desk, ledger)
+        return done
+
+
+async def refused(desk: Desk, approved: Approved) -> str:
+    """The code of a refusal; nothing was sent for it."""
+    orders = desk.venue.seen.count(ORDER)
+    with desk.open() as (_, executor):
+        done = await executor.enter(approved)
+    assert isinstance(done, Refused), done
+    assert desk.venue.seen.count(ORDER) == orders
+    return done.code
+
+
+@pytest.mark.parametrize("side", ["long", "short"])
+def test_an_entry_is_one_order_with_its_stops_resting(side: str, tmp_path: Path) -> None:
+    async def work(desk: Desk) -> None:
+        approved = desk.approved(side=side, quantity="2.5")
+        done = await entered(desk, approved)
+        assert (done.quantity, done.fresh, done.closed) == (Decimal("2.5"), True, None)
+        assert done.uncovered_ms <= 5000
+        by_kind = {(s.type, s.close_position): s for s in desk.stops()}
+        assert set(by_kind) == {("STOP_MARKET", True), ("STOP_MARKET", False), ("TAKE_PROFIT_MARKET", False)}
+        plan = approved.plan
+        levels = [plan.backstop_price, plan.stop_price, plan.take_profit_price]
+        assert sorted(s.trigger_price for s in desk.stops()) == sorted(levels)
+        assert {s.quantity for s in desk.stops() if not s.close_position} == {Decimal("2.5")}
+        option = desk.engine.account.option(SYMBOL)
+        assert (option.leverage, option.isolated) == (plan.leverage, True)
+
+    at_desk(work, tmp_path)
+
+
+@pytest.mark.parametrize("route", [ORDER, STOP])
+@pytest.mark.parametrize("fault", LOST)
+def test_a_lost_reply_makes_no_second_order(route: tuple[str, str], fault: str, tmp_path: Path) -> None:
+    async def work(desk: Desk) -> None:
+        desk.venue.bend(first(route, *([fault] * (1 if route == ORDER else 3))))
+        done = await entered(desk, desk.approved())
+        assert done.quantity == 1
+        assert desk.venue.seen.count(ORDER) == 1
+        assert len(desk.stops()) == 3
+
+    at_desk(work, tmp_path)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2], ids=["backstop", "stop", "take-profit"])
+@pytest.mark.parametrize("fault", ["dropped", "unknown", "down", "throttled"])
+def test_one_stop_that_fails_once_is_made_good(place: int, fault: str, tmp_path: Path) -> None:
+    async def work(desk: Desk) -> None:
+        desk.venue.bend(first(STOP, *[""] * place, fault))
+        done = await entered(desk, desk.approved())
+        assert done.closed is None
+        assert done.uncovered_ms <= 5000
+        kinds = {(s.type, s.close_position) for s in desk.stops()}
+        assert kinds >= {("STOP_MARKET", True), ("STOP_MARKET", False)}
+
+    at_desk(work, tmp_path)
+
+
+def failing_for(desk: Desk, seconds: float, fault: str, *, everything: bool = False) -> Rule:
+    """The stop service, or everything from the fill on, fails for so long from the first stop on."""
+    began: list[int] = []
+
+    def rule(_number: int, route: tuple[str, str]) -> str:
+        if route == STOP and not began:
+            began.append(desk.clock.now_ms())
+        away = bool(began) and desk.clock.now_ms() - began[0] < seconds * 1000
+        return fault if away and (everything or route == STOP) else ""
+
+    return rule
+
+
+@pytest.mark.parametrize("fault", ["down", "refused", "throttled"])
+@pytest.mark.parametrize(("seconds", "closed"), [(2.5, None), (9, "unprotected")])
+def test_without_stops_for_too_long_it_is_closed(
+    fault: str, seconds: float, closed: str | None, tmp_path: Path
+) -> None:
+    async def work(desk: Desk) -> None:
+        desk.venue.bend(failing_for(desk, seconds, fault))
+        filled_ms = desk.clock.now_ms()
+        done = await entered(desk, desk.approved())
+        assert done.closed == closed
+        assert (desk.amount == 0) == (closed is not None)
+        if closed:
+            assert 5000 <= done.uncovered_ms <= 6000
+            assert desk.engine.account.fills[-1].time_ms - filled_ms <= 6000
+
+    at_desk(work, tmp_path)
+
+
+@pytest.mark.parametrize(("seconds", "closed"), [(3, None), (20, "unprotected")])
+def test_the_exchange_away_between_order_and_stop(seconds: float, closed: str | None, tmp_path: Path) -> None:
+    async def work(desk: Desk) -> None:
+        desk.venue.bend(failing_for(desk, seconds, "down", everything=True))
+        done = await entered(desk, desk.approved())
+        assert done.closed == closed
+
+    at_desk(work, tmp_path)
+
+
+def test_the_exchange_away_for_good_says_what_is_open_and_the_monitor_goes_on(tmp_path: Path) -> None:
+    async def work(desk: Desk) -> None:
+        desk.venue.bend(failing_for(desk, 300, "down", everything=True))
+        with desk.open() as (ledger, executor):
+            with pytest.raises(ExchangeUnavailable, match="NO stop of ours is known to rest"):
+                await executor.enter(desk.approved())
+        assert desk.amount == 1
+        with desk.open() as (ledger, _):
+            await desk.monitor(ledger).start_monitoring(400)
+            assert desk.amount == 0
+            sound(desk, ledger)
+
+    at_desk(work, tmp_path)
+
+
+@pytest.mark.parametrize("side", ["long", "short"])
+@pytest.mark.parametrize("kind", ["STOP_MARKET", "TAKE_PROFIT_MARKET"])
+def test_a_stop_cancelled_by_somebody_is_placed_again(side: str, kind: str, tmp_path: Path) -> None:
+    async def work(desk: Desk) -> None:
+        await entered(desk, desk.approved(side=side))
+        for gone in [s for s in desk.stops() if s.type == kind]:
+            desk.by_hand("DELETE", "/fapi/v1/algoOrder", algoId=gone.algo_id)
+        with desk.open() as (ledger, executor):
+            assert await desk.monitor(ledger).step(executor)
+            assert {s.type for s in desk.stops()} == {"STOP_MARKET", "TAKE_PROFIT_MARKET"}
+            assert len(desk.stops()) == 3
+            sound(desk, ledger)
+
+    at_desk(work, tmp_path)
+
+
+@pytest.mark.parametrize("part", ["1", "0.4"])
+def test_a_position_closed_by_hand_is_booked_as_external(part: str, tmp_path: Path) -> None:
+    async def work(desk: Desk) -> None:
+        await entered(desk, desk.approved())
+        desk.trade_by_hand("SELL", part, reduceOnly="true")
+        with desk.open() as (ledger, executor):
+            open_still = await desk.monitor(ledger).step(executor)
+            assert open_still == (part != "1")
+            assert [f.purpose for f in ledger.fills()] == ["entry", "external"]
+            assert ledger.fills()[-1].quantity == Decimal(part)
+            sound(desk, ledger)
+
+    at_desk(work, tmp_path)
+
+
+def test_a_hand_that_turns_the_position_is_booked_as_far_as_it_was_ours(tmp_path: Path) -> None:
+    async def work(desk: Desk) -> None:
+        await entered(desk, desk.approved())
+        desk.trade_by_hand("SELL", "3")
+        with desk.open() as (ledger, executor):
+            heard: list[Any] = []
+            await desk.monitor(ledger, heard=heard.append).step(executor)
+            assert ledger.holding(SYMBOL).amount == 0
+            assert desk.amount == -2, "what is foreign is left alone"
+            assert desk.stops() == []
+            assert "alarm" in {r.action for r in heard}
+
+    at_desk(work, tmp_path)
+
+
+def test_what_is_foreign_is_refused_and_never_touched(tmp_path: Path) -> None:
+    async def work(desk: Desk) -> None:
+        price = (desk.engine.mark(SYMBOL) * Decimal("0.98")).quantize(Decimal("0.01"))
+        desk.by_hand(*ORDER, side="BUY", type="LIMIT", quantity="1", price=price, timeInForce="GTC")
+        assert await refused(desk, desk.approved()) == "foreign_position"
+        desk.by_hand("DELETE", "/fapi/v1/allOpenOrders")
+        desk.trade_by_hand("SELL", "2")
+        assert await refused(desk, desk.approved()) == "foreign_position"
+        desk.by_hand(*STOP, side="BUY", type="STOP_MARKET", algoType="CONDITIONAL", workingType="MARK_PRICE",
+                     triggerPrice=(price / Decimal("0.9")).quantize(Decimal("0.01")), closePosition="true")  # fmt: skip
+        with desk.open() as (ledger, executor):
+            assert not await desk.monitor(ledger).step(executor)
+            with pytest.raises(IndexError):
+                ledger.entries(SYMBOL)[-1]
+            await executor.sweep(SYMBOL)
+        assert (desk.amount, len(desk.stops())) == (-2, 1)
+        desk.trade_by_hand("BUY", "2", reduceOnly="true")
+        assert desk.stops() == []
+        with desk.open() as (_, executor):
+            assert isinstance(await executor.enter(desk.approved()), Entered)
+
+    at_desk(work, tmp_path)
+
+
+def test_foreign_quantity_beside_ours_is_left_when_ours_closes(tmp_path: Path) -> None:
+    async def work(desk: Desk) -> None:
+        await entered(desk, desk.approved())
+        desk.trade_by_hand("BUY", "2")
+        with desk.open() as (ledger, executor):
+            heard: list[Any] = []
+            await desk.monitor(ledger, heard=heard.append).step(executor)
+            assert [r.action for r in heard][0] == "alarm"
+            assert await executor.close(SYMBOL, "test") == 1
+            assert (desk.amount, ledger.holding(SYMBOL).amount) == (2, 0)
+            assert desk.stops() == []
+
+    at_desk(work, tmp_path)
+
+
+def test_a_liquidation_is_booked_to_the_cent(tmp_path: Path) -> None:
+    async def work(desk: Desk) -> None:
+        await entered(desk, desk.approved(leverage=100, quantity="5", stop="0.002"))
+        desk.by_hand("DELETE", "/fapi/v1/algoOpenOrders")
+        for _ in range(400):
+            await desk.clock.sleep(600)
+            if desk.amount == 0:
+                break
+        assert desk.amount == 0, "this tape reaches the level"
+        with desk.open() as (ledger, _):
+            await desk.monitor(ledger).start_monitoring(20)
+            assert [f.purpose for f in ledger.fills()] == ["entry", "external"]
+            assert "INSURANCE_CLEAR" in {kind for kind, *_ in ledger.incomes()}
+            sound(desk, ledger)
+
+    at_desk(work, tmp_path, 0.2)
+
+
+def test_a_thin_book_fills_in_parts_and_stops_fit_what_filled(tmp_path: Path) -> None:
+    async def work(desk: Desk) -> None:
+        offered = desk.engine._offers
+        desk.engine._offers = lambda order: [(p, min(q, Decimal("0.01"))) for p, q in offered(order)]  # type: ignore[method-assign]
+        done = await entered(desk, desk.approved(quantity="3"))
+        assert done.quantity == desk.amount == Decimal("0.5")
+        assert {s.quantity for s in desk.stops() if not s.close_position} == {Decimal("0.5")}
+        desk.engine._offers = lambda order: [(p, min(q, Decimal("0.003"))) for p, q in offered(order)]  # type: ignore[method-assign]
+        with desk.open() as (ledger, executor):
+            assert await executor.close(SYMBOL, "test") == Decimal("0.5")
+            assert len([o for o in ledger.intents() if o.purpose == "exit"]) == 4
+            sound(desk, ledger)
+
+    at_desk(work, tmp_path)
+
+
+@pytest.mark.parametrize("side", ["long", "short"])
+@pytest.mark.parametrize("fault", ["", "dropped", "refused", "down"])
+def test_tightening_never_leaves_less_than_full_cover(side: str, fault: str, tmp_path: Path) -> None:
+    async def work(desk: Desk) -> None:
+        approved = desk.approved(side=side)
+        await entered(desk, approved)
+        plan, seen = approved.plan, []
+
+        def look() -> None:
+            resting = [s for s in desk.stops() if s.type == "STOP_MARKET" and not s.close_position]
+            seen.append((len(resting), covered(desk.amount, desk.stops())))
+
+        desk.venue.watch = look
+        with desk.open() as (ledger, executor):
+            desk.venue.bend(first(STOP, fault))
+            for share in ("0.2", "0.4", "0.3", "-1", "0.6"):
+                view = await executor.view(SYMBOL)
+                cover, _ = await executor.keep_covered(plan, view) or (None, None)
+                assert cover is not None
+                level = plan.stop_price + (plan.price - plan.stop_price) * Decimal(share)
+                await executor.protector.tighten(plan, cover, level)
+            (resting,) = [s for s in desk.stops() if s.type == "STOP_MARKET" and not s.close_position]
+            assert abs(resting.trigger_price - level) < Decimal("0.011")
+            sound(desk, ledger)
+        assert min(count for count, _ in seen) >= 1
+        assert all(full for _, full in seen)
+
+    at_desk(work, tmp_path)
+
+
+@pytest.mark.parametrize("fault", ["down", "empty", "html", "object", "dropped"])
+def test_a_failed_question_about_positions_is_never_read_as_flat(fault: str, tmp_path: Path) -> None:
+    async def work(desk: Desk) -> None:
+        await entered(desk, desk.approved())
+        with desk.open() as (ledger, executor):
+            desk.venue.bend(first(POSITIONS, *[fault] * 4))
+            monitor = desk.monitor(ledger)
+            with pytest.raises(ExchangeUnavailable):
+                await monitor.step(executor)
+            assert len(desk.stops()) == 3
+            assert ledger.holding(SYMBOL).amount == 1
+            await monitor.start_monitoring(20)
+            assert (len(desk.stops()), desk.amount) == (3, 1)
+            sound(desk, ledger)
+
+    at_desk(work, tmp_path)
+
+
+def test_entering_again_sends_nothing_while_open_and_after_the_close(tmp_path: Path) -> None:
+    async def work(desk: Desk) -> None:
+        approved = desk.approved()
+        assert (await entered(desk, approved)).fresh
+        again = await entered(desk, approved)
+        assert (again.fresh, again.quantity) == (False, 1)
+        with desk.open() as (_, executor):
+            await executor.close(SYMBOL, "test")
+        after = await entered(desk, approved)
+        assert (after.fresh, after.quantity) == (False, 1)
+        assert desk.venue.seen.count(ORDER) == 2, "the entry and the exit"
+
+    at_desk(work, tmp_path)
+
+
+def test_an_order_once_seen_is_never_sent_again_whatever_a_lookup_says(tmp_path: Path) -> None:
+    """A query may answer from a copy that lags (−2013) long after the fill."""
+
+    async def work(desk: Desk) -> None:
+        approved = desk.approved()
+        await entered(desk, approved)
+        await desk.clock.sleep(30)
+        desk.venue.bend(lambda _n, route: "missing" if route == ("GET", "/fapi/v1/order") else "")
+        assert (await entered(desk, approved)).quantity == 1
+        assert desk.venue.seen.count(ORDER) == 1
+
+    at_desk(work, tmp_path)
+
+
+def test_an_old_plan_entered_again_leaves_the_position_of_a_newer_one_alone(tmp_path: Path) -> None:
+    async def work(desk: Desk) -> None:
+        old = desk.approved()
+        await entered(desk, old)
+        with desk.open() as (_, executor):
+            await executor.close(SYMBOL, "test")
+        await desk.clock.sleep(60)
+        await entered(desk, desk.approved(side="short"))
+        resting = [(s.client_id, s.trigger_price) for s in desk.stops()]
+        assert not (await entered(desk, old)).fresh
+        assert [(s.client_id, s.trigger_price) for s in desk.stops()] == resting
+
+    at_desk(work, tmp_path)
+
+
+def changed(plan: TradePlan, **fields: Any) -> Approved:
+    return Approved(TradePlan(**{**{n: getattr(plan, n) for n in plan.__dataclass_fields__}, **fields}))
+
+
+def test_plans_that_are_not_to_be_entered(tmp_path: Path) -> None:
+    async def work(desk: Desk) -> None:
+        plan = desk.plan()
+        assert await refused(desk, changed(plan, expires_ms=plan.created_ms)) == "plan_expired"
+        assert await refused(desk, changed(plan, account="another")) == "other_account"
+        assert await refused(desk, changed(plan, mode="live")) == "other_account"
+        assert await refused(desk, changed(plan, price=plan.price * 2)) == "price_moved"
+        assert await refused(desk, changed(plan, stop_price=plan.price * 2)) == "price_moved"
+        assert await refused(desk, changed(plan, quantity=Decimal("0.001"))) == "below_minimum"
+        assert await refused(desk, changed(plan, quantity=Decimal(100))) == "insufficient_margin"
+        assert await refused(desk, changed(plan, quantity=Decimal(40), leverage=125)) == "leverage_above_bracket"
+        with desk.open() as (ledger, _):
+            ledger.halt("test", 1)
+        assert await refused(desk, Approved(plan)) == "halted"
+        with desk.open() as (ledger, _):
+            ledger.clear_halt("test", 2)
+            assert ledger.intents() == []
+        await entered(desk, Approved(plan))
+        assert await refused(desk, changed(plan, quantity=Decimal(2))) == "plan_changed"
+        assert await refused(desk, desk.approved(lineage="other")) == "position_open"
+
+    at_desk(work, tmp_path)
+
+
+def test_an_order_the_exchange_refuses_opens_nothing_and_is_not_tried_again(tmp_path: Path) -> None:
+    async def work(desk: Desk) -> None:
+        approved = desk.approved()
+        desk.venue.bend(first(ORDER, "refused"))
+        with desk.open() as (_, executor):
+            with pytest.raises(ExchangeRejected, match="Nothing is open"):
+                await executor.enter(approved)
+        assert await refused(desk, approved) == "entry_rejected"
+        assert desk.amount == 0
+
+    at_desk(work, tmp_path)
+
+
+def test_an_exchange_that_was_away_gets_the_order_once_while_the_plan_is_valid(tmp_path: Path) -> None:
+    async def work(desk: Desk) -> None:
+        approved = desk.approved()
+        desk.venue.bend(first(ORDER, "down"))
+        done = await entered(desk, approved)
+        assert (done.quantity, desk.venue.seen.count(ORDER)) == (1, 2)
+
+    at_desk(work, tmp_path)

@@ -1,0 +1,108 @@
+"""The disk is full while the ledger is written: nothing is sent that is not journalled, and what is open is protected."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from desk import ORDER, SYMBOL, Desk, at_desk, covered, sound
+
+from trader_cli.core.errors import DataError
+from trader_cli.core.orders import TradeState
+from trader_cli.execution.executor import Entered
+from trader_cli.storage.ledger import Ledger
+from trader_cli.storage.ledger_rows import Intent
+
+pytestmark = pytest.mark.slow
+
+
+def with_small_pages(path: Path) -> Path:
+    """An empty database that grows by 512 bytes, so that a limit on its pages is met at many different lines."""
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA page_size=512")
+        db.execute("CREATE TABLE sized (one)")
+        db.execute("DROP TABLE sized")
+    return path
+
+
+def leave_room(ledger: Ledger, pages: int, lines: int) -> None:
+    """Room for so many pages from now on, after some lines about another symbol have filled parts of pages."""
+    for number in range(lines):
+        ledger.intend(Intent(f"other-{number}", "other", "OTHERUSDT", "entry", "BUY", Decimal(1), 1))
+        ledger.note(f"other-{number}", "refused", 1, note="x" * 20)
+        for side in ("BUY", "SELL"):
+            trade_id = 2 * number + (side == "SELL")
+            ledger.fill(
+                f"other-{number}",
+                TradeState(trade_id, "1", "OTHERUSDT", side, *[Decimal(0)] * 3, "USDT", Decimal(0), False, 1),
+            )
+    now = ledger._db.execute("PRAGMA page_count").fetchone()[0]
+    ledger._db.execute(f"PRAGMA max_page_count={now + pages}")
+
+
+async def entered_with_room(desk: Desk, pages: int, lines: int) -> str:
+    """Enter with little room; what came of it. Afterwards there is room again and the monitor goes on."""
+    before = desk.venue.seen.count(ORDER)
+    said, approved = "entered", desk.approved()
+    with desk.open() as (ledger, executor):
+        leave_room(ledger, pages, lines)
+        try:
+            assert isinstance(await executor.enter(approved), Entered)
+        except DataError as error:
+            said = str(error)
+    sent = desk.venue.seen.count(ORDER) - before
+    if "Nothing was sent" in said:
+        assert (sent, desk.amount, desk.stops()) == (0, 0, [])
+    else:
+        assert (sent, desk.amount) == (1, 1)
+        assert covered(desk.amount, desk.stops()), said
+        if said != "entered":
+            assert f"{SYMBOL}: long 1 is open, protected by a stop at" in said
+            shown = Decimal(said.split("protected by a stop at ")[1].split()[0])
+            assert shown in {s.trigger_price for s in desk.stops()}
+    with desk.open() as (ledger, executor):
+        await desk.monitor(ledger).start_monitoring(10)
+        sound(desk, ledger)
+        if desk.amount:
+            await executor.close(SYMBOL, "test")
+        sound(desk, ledger)
+    return said
+
+
+def test_a_full_disk_at_any_line_of_an_entry(tmp_path: Path) -> None:
+    async def work(desk: Desk) -> None:
+        said = []
+        for pages, lines in [(pages, lines) for pages in range(8) for lines in (0, 4, 5, 7)]:
+            desk.start_over(with_small_pages(tmp_path / f"{pages}-{lines}.sqlite"))
+            said.append(await entered_with_room(desk, pages, lines))
+        assert "Nothing was sent" in said[0]
+        assert any("protected by a stop" in one for one in said)
+        assert "entered" in said
+
+    at_desk(work, tmp_path)
+
+
+def test_a_full_disk_does_not_stop_the_care_of_a_position(tmp_path: Path) -> None:
+    """What cannot be written is said; stops rest, and a stop that goes missing is placed again."""
+
+    async def work(desk: Desk) -> None:
+        with_small_pages(desk.path)
+        with desk.open() as (ledger, executor):
+            await executor.enter(desk.approved())
+            (backstop,) = [s for s in desk.stops() if s.close_position]
+            ledger._db.execute("PRAGMA max_page_count=1")
+            heard = []
+            monitor = desk.monitor(ledger, heard=heard.append)
+            for _ in range(30):
+                await monitor.step(executor)
+            assert "ledger_unwritable" in {r.reason for r in heard}
+            assert backstop in desk.stops()
+            assert covered(desk.amount, desk.stops())
+        with desk.open() as (ledger, _):
+            await desk.monitor(ledger).start_monitoring(10)
+            sound(desk, ledger)
+
+    at_desk(work, tmp_path)
