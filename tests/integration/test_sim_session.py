@@ -15,8 +15,9 @@ from trading import SYMBOL, plan_now, trading
 from trader_cli.core.plans import Approved
 from trader_cli.core.timeframes import Timeframe
 from trader_cli.execution.executor import Entered, Executor
-from trader_cli.pipelines.live_trading_pipeline import Audience, LiveTradingPipeline
+from trader_cli.pipelines.live_trading_pipeline import LiveTradingPipeline
 from trader_cli.pipelines.market import Market, run_in_market
+from trader_cli.pipelines.passes import Audience
 from trader_cli.pipelines.running import run_forever, run_once
 from trader_cli.settings import Settings, as_settings
 from trader_cli.storage.ledger import Ledger

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from trader_cli.execution.coverage import naming_what_is_left
 from trader_cli.execution.executor import Executor
-from trader_cli.pipelines.live_trading_pipeline import Audience, LiveTradingPipeline
+from trader_cli.pipelines.live_trading_pipeline import LiveTradingPipeline
 from trader_cli.pipelines.market import Market, run_in_market
+from trader_cli.pipelines.passes import Audience
 from trader_cli.pipelines.summary import Money, summary
 from trader_cli.pipelines.trading import left
 from trader_cli.storage.ledger import Ledger

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from trader_cli.core.plans import TradePlan
     from trader_cli.core.timeframes import Timeframe
     from trader_cli.execution.executor import Executor
-    from trader_cli.pipelines.live_trading_pipeline import Pass
+    from trader_cli.pipelines.passes import Pass
     from trader_cli.settings import Settings
 
 _STAGES = ("bars", "features", "model", "market", "analysis", "plan")

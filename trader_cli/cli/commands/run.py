@@ -37,7 +37,7 @@ def run(
     Exit code 8: no signal. 7: refused by risk. 9: halted. With --forever it trades until a signal or --for; a restart
     goes on where it was.
     """
-    from trader_cli.pipelines.live_trading_pipeline import Audience
+    from trader_cli.pipelines.passes import Audience
     from trader_cli.pipelines.running import run_forever, run_once
 
     overrides = {**o.gaps_allowed(allow_gaps), **o.unproven_allowed(allow_unproven)}

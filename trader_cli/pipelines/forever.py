@@ -1,0 +1,162 @@
+"""For weeks: every closed bar analysed, tactics while a signal is pending, the monitor beside them, several symbols.
+
+One loop does one thing after the other, so that the same market gives the same journal. What one symbol or one answer
+lacks does not stop the care of the others; silence of the exchange is waited out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from trader_cli.core.errors import DataStale, ExchangeUnavailable, TraderError
+from trader_cli.core.plans import Approved, Refused
+from trader_cli.core.types import Abstention
+from trader_cli.execution.executor import Entered
+from trader_cli.pipelines.passes import SETTLE_MS, Pass
+from trader_cli.storage.ledger import LedgerUnwritable
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Sequence
+
+    from trader_cli.core.timeframes import Timeframe
+    from trader_cli.pipelines.passes import Trader
+
+_RETRY_S = 10.0
+_SHORTEST_S = 0.05
+_MOST_RETRIES = 30
+
+
+@dataclass
+class _Series:
+    """One symbol under way: the last bar analysed, its pass, and when tactics are due again."""
+
+    symbol: str
+    analysed_ms: int = 0
+    last: Pass | None = None
+    tactics_ms: int | None = None
+    retries: int = 0
+
+
+class Forever:
+    """The loop over symbols of one time frame."""
+
+    def __init__(self, trader: Trader, symbols: Sequence[str], timeframe: Timeframe) -> None:
+        self._trader = trader
+        self._timeframe = timeframe
+        self._series = [_Series(symbol) for symbol in symbols]
+        self._interval_ms = round(trader.settings.position_monitoring_interval * 1000)
+        self._cared_ms: int | None = None
+        self._is_open = True
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Return after what is under way. Stops stay where they rest."""
+        self._stopped = True
+
+    async def run(self, for_s: float | None = None) -> None:
+        """Trade until `stop()`, or for `for_s` seconds.
+
+        Raises `LedgerUnwritable`, and in sim `DataStale` at the end of the tape; stops stay where they rest.
+        """
+        trader = self._trader
+        ends = None if for_s is None else trader.now_ms() + round(for_s * 1000)
+        while not self._stopped and (ends is None or trader.now_ms() < ends):
+            await self._care()
+            for series in self._series:
+                await self._supervised(series.symbol, self._tend(series))
+            self._is_open = self._is_open or self._holds_something()
+            until = self._next_wake() if ends is None else min(self._next_wake(), ends)
+            await trader.market.clock.sleep(max(_SHORTEST_S, (until - trader.now_ms()) / 1000))
+
+    def _holds_something(self) -> bool:
+        ledger = self._trader.ledger
+        return any(ledger.holding(symbol).amount != 0 for symbol in ledger.symbols())
+
+    async def _care(self) -> None:
+        """The monitor's look, if it is due."""
+        now, last = self._trader.now_ms(), self._cared_ms
+        if last is None or (self._is_open and now >= last + self._interval_ms):
+            step = self._trader.monitor.step(self._trader.executor)
+            self._is_open = await self._supervised("care", step) is not False
+            self._cared_ms = now
+
+    def _next_wake(self) -> int:
+        now = self._trader.now_ms()
+        due = [self._timeframe.floor(now) + self._timeframe.ms + SETTLE_MS]
+        due += [series.tactics_ms for series in self._series if series.tactics_ms is not None]
+        if self._is_open and self._cared_ms is not None:
+            due.append(self._cared_ms + self._interval_ms)
+        return max(min(due), now)
+
+    async def _tend(self, series: _Series) -> None:
+        """What is due on one symbol: a closed bar, or another look at a pending signal."""
+        now = self._trader.now_ms()
+        closed = self._timeframe.floor(now - SETTLE_MS)
+        if closed > series.analysed_ms:
+            await self._analyse(series, closed)
+        if series.tactics_ms is not None and now >= series.tactics_ms and series.last is not None:
+            series.tactics_ms = None
+            await self._try_tactics(series, series.last)
+
+    async def _analyse(self, series: _Series, closed_ms: int) -> None:
+        trader, first = self._trader, series.analysed_ms == 0
+        series.analysed_ms, series.tactics_ms = closed_ms, None
+        try:
+            if first:
+                await trader.assessor.refresh(series.symbol, self._timeframe)
+                trader.train_if_needed(series.symbol, self._timeframe)
+            analysis = await trader.assessor.assess(series.symbol, self._timeframe.name)
+        except DataStale as error:
+            self._put_off(series, error)
+            return
+        except ExchangeUnavailable:
+            series.analysed_ms = 0 if first else closed_ms - 1
+            raise
+        series.retries, series.tactics_ms = 0, trader.now_ms()
+        series.last = Pass(series.symbol, self._timeframe.name, analysis)
+
+    def _put_off(self, series: _Series, error: DataStale) -> None:
+        """A bar that is late is asked for again; one that does not come, as at the end of a tape, ends the run."""
+        series.retries += 1
+        if self._trader.settings.mode == "sim" or series.retries > _MOST_RETRIES:
+            raise error
+        series.analysed_ms -= 1
+        series.tactics_ms = None
+        self._trader.audience.say(f"{series.symbol}: {error.sentence}")
+
+    async def _try_tactics(self, series: _Series, done: Pass) -> None:
+        """Tactics and entry; what is refused now may be possible at the next interval, while the signal is valid."""
+        trader = self._trader
+        if trader.ledger.holding(series.symbol).amount != 0:
+            return
+        await trader.act(done, self._timeframe)
+        self._tell(done)
+        refused = next((x for x in (done.entered, done.outcome) if isinstance(x, Refused)), None)
+        if refused is not None and refused.code != "halted":
+            series.tactics_ms = trader.now_ms() + round(trader.settings.tactician.tactics_interval * 1000)
+
+    async def _supervised(self, what: str, work: Awaitable[Any]) -> Any:
+        """Only a ledger that takes no line, and the end of a tape, stop the run."""
+        try:
+            return await work
+        except LedgerUnwritable:
+            raise
+        except TraderError as error:
+            if isinstance(error, DataStale) and self._trader.settings.mode == "sim":
+                raise
+            self._trader.audience.say(f"{what}: {error}")
+            if isinstance(error, ExchangeUnavailable):
+                await self._trader.market.clock.sleep(_RETRY_S)
+        return None
+
+    def _tell(self, done: Pass) -> None:
+        if isinstance(done.entered, Entered):
+            line = f"entered {done.entered.plan.side} {done.entered.quantity:f}"
+        elif isinstance(done.entered, Refused):
+            line = f"not entered: {done.entered.sentence}"
+        elif done.outcome is None or isinstance(done.outcome, (Approved, Abstention)):
+            return
+        else:
+            line = f"{done.outcome.sentence} ({done.outcome.code})"
+        self._trader.audience.say(f"{done.symbol}: {line}")

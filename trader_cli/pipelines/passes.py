@@ -1,0 +1,104 @@
+"""One pass over one symbol: stages, tactics, entry. Both kinds of run are made of these."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from trader_cli.core.plans import Approved, Refused
+from trader_cli.core.ports import silent
+from trader_cli.execution.executor import Entered, Executor
+from trader_cli.pipelines.assessor import StageAssessor
+from trader_cli.pipelines.stages import has_model, train
+from trader_cli.tactician.position_monitor import PositionMonitor, Report
+from trader_cli.tactician.tactician import Tactician
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trader_cli.core.ports import Progress
+    from trader_cli.core.timeframes import Timeframe
+    from trader_cli.core.types import Analysis
+    from trader_cli.pipelines.market import Market
+    from trader_cli.settings import Settings
+    from trader_cli.storage.ledger import Ledger
+    from trader_cli.tactician.tactician import Outcome
+
+SETTLE_MS = 500
+"""How long after its close a bar is asked for."""
+
+
+def unheard(_what: Report | str) -> None:
+    """Nobody listens."""
+
+
+@dataclass(frozen=True)
+class Audience:
+    """Who is told: every look at a position, sentences for a person, how far a long piece of work has come."""
+
+    report: Callable[[Report], None] = unheard
+    say: Callable[[str], None] = unheard
+    progress: Progress = silent
+
+
+@dataclass
+class Pass:
+    """One pass over one symbol: what was thought, decided and done."""
+
+    symbol: str
+    timeframe: str
+    analysis: Analysis | None = None
+    outcome: Outcome | None = None
+    entered: Entered | Refused | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+class Trader:
+    """Everything one account needs for passes, in a connected market and over an open ledger."""
+
+    def __init__(
+        self, settings: Settings, market: Market, ledger: Ledger, audience: Audience, *, live: bool = False
+    ) -> None:
+        self.settings = settings
+        self.market = market
+        self.ledger = ledger
+        self.audience = audience
+        self.live = live
+        self.executor = Executor(market.exchange, ledger, settings)
+        self.assessor = StageAssessor(settings, market)
+        self.tactician = Tactician(settings, exchange=market.exchange, ledger=ledger)
+        self.monitor = PositionMonitor(
+            settings, exchange=market.exchange, ledger=ledger, assessor=self.assessor, report=audience.report
+        )
+
+    def now_ms(self) -> int:
+        """The exchange's time."""
+        return self.market.exchange.server_now_ms()
+
+    def train_if_needed(self, symbol: str, timeframe: Timeframe) -> None:
+        """Train on the stored features where there is no model."""
+        if not has_model(self.settings, symbol, timeframe):
+            train(self.settings, symbol, timeframe, self.audience.progress)
+
+    async def once(self, symbol: str, timeframe: Timeframe, *, wait: int = 0, may_train: bool = True) -> Pass:
+        """Bars, features, a model where there is none, an analysis (waiting for a signal), tactics, entry."""
+        done = Pass(symbol, timeframe.name)
+        await self.assessor.refresh(symbol, timeframe)
+        if may_train:
+            self.train_if_needed(symbol, timeframe)
+        done.analysis = self.assessor.analysis(symbol, timeframe)
+        for waited in range(1, wait + 1):
+            if done.analysis.signal is not None:
+                break
+            self.audience.progress("waiting for a signal", waited, wait)
+            now = self.now_ms()
+            await self.market.clock.sleep((timeframe.floor(now) + timeframe.ms + SETTLE_MS - now) / 1000)
+            done.analysis = await self.assessor.assess(symbol, timeframe.name)
+        await self.act(done, timeframe)
+        return done
+
+    async def act(self, done: Pass, timeframe: Timeframe) -> None:
+        """Tactics, and the entry where there is a plan."""
+        done.outcome = await self.tactician.decide(done.symbol, timeframe)
+        if isinstance(done.outcome, Approved):
+            done.entered = await self.executor.enter(done.outcome, live=self.live)
