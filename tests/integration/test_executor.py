@@ -214,7 +214,7 @@ def test_foreign_quantity_beside_ours_is_left_when_ours_closes(tmp_path: Path) -
         with desk.open() as (ledger, executor):
             heard: list[Any] = []
             await desk.monitor(ledger, heard=heard.append).step(executor)
-            assert [r.action for r in heard][0] == "alarm"
+            assert next(r.action for r in heard) == "alarm"
             assert await executor.close(SYMBOL, "test") == 1
             assert (desk.amount, ledger.holding(SYMBOL).amount) == (2, 0)
             assert desk.stops() == []
