@@ -139,19 +139,28 @@ def test_a_rehearsal_after_something_happened_by_hand_writes_nothing(place: Plac
         assert [f.purpose for f in read.fills()] == ["entry", "external"]
 
 
+def wait_for_a_look(ledger: Path) -> None:
+    """Until the monitor has written down its first look."""
+    for _ in range(200):
+        with LedgerReading.shown(ledger) as read:
+            if read is not None and read.assessments(SYMBOL):
+                return
+        time.sleep(0.1)
+    raise AssertionError("the monitor has not looked within 20 s")
+
+
 def test_flatten_and_halt_while_a_monitor_owns_the_ledger(place: Place, demo: CommandLine) -> None:
     outside = CommandLine(demo.folder, demo.base)
     watched = {**place.environment(), "TRADER_POSITION_MONITORING_INTERVAL": "0.5"}
     assert enter(demo, place, place.plan()).code == 0
     monitor = outside.start("monitor", "--json", **watched)
     try:
-        assert monitor.stderr is not None
-        monitor.stderr.readline()
+        wait_for_a_look(place.ledger(demo.folder / "state"))
         second = demo.run("monitor", **watched)
         assert (second.code, "Another trader process" in second.err) == (4, True)
         assert demo.run("halt", "--reason", "test", **watched).code == 0
         assert demo.run("flatten", **watched).code == 0
-        out, err = monitor.communicate(timeout=30)
+        out, err = monitor.communicate(timeout=60)
     finally:
         monitor.kill()
     assert monitor.returncode == 0, err
