@@ -128,6 +128,26 @@ class Says:
     at_ms: Callable[[], int] = field(default=lambda: 0)
 
 
+def plan_at(
+    settings: Settings, mark: Decimal, now: int, *, side: Any = "long", quantity: str = "1", stop: str = "0.01",
+    **changes: Any,
+) -> TradePlan:  # fmt: skip
+    """A plan at this mark price; stop and target as far away as `stop` says, the backstop half as far again."""
+    away, tick = mark * Decimal(stop) * (1 if side == "long" else -1), Decimal("0.01")
+    levels = {
+        "stop_price": mark - away, "backstop_price": mark - away * Decimal("1.5"), "take_profit_price": mark + away
+    }  # fmt: skip
+    given: dict[str, Any] = {
+        "account": account_fingerprint(settings), "mode": settings.mode, "symbol": SYMBOL, "timeframe": "15m",
+        "side": side, "lineage": "test", "decision_ms": now, "created_ms": now, "expires_ms": now + 900_000,
+        "exit_by_ms": now + 6 * 3_600_000, "price": mark, "quantity": Decimal(quantity), "leverage": 5,
+        "max_drift": mark / 100, "risk_quote": Decimal(1), "expected_value_bps": 1.0,
+        "liquidation_probability": 0.0, "binding": "test",
+        **{name: level.quantize(tick) for name, level in levels.items()}, **changes,
+    }  # fmt: skip
+    return TradePlan(**given)
+
+
 @dataclass
 class Desk:
     """What a test works with: the venue, a client, the clock, the settings and where the ledger lies."""
@@ -175,22 +195,9 @@ class Desk:
         """A market order of a person."""
         return self.by_hand(*ORDER, side=side, type="MARKET", quantity=quantity, **extra)
 
-    def plan(self, side: Any = "long", quantity: str = "1", stop: str = "0.01", **changes: Any) -> TradePlan:
-        """A plan at the mark price now; stop and target as far away as `stop` says, the backstop half as far again."""
-        now, mark, tick = self.clock.now_ms(), self.engine.mark(SYMBOL), Decimal("0.01")
-        away = mark * Decimal(stop) * (1 if side == "long" else -1)
-        levels = {
-            "stop_price": mark - away, "backstop_price": mark - away * Decimal("1.5"), "take_profit_price": mark + away
-        }  # fmt: skip
-        given: dict[str, Any] = {
-            "account": account_fingerprint(self.settings), "mode": self.settings.mode, "symbol": SYMBOL,
-            "timeframe": "15m", "side": side, "lineage": "test", "decision_ms": now, "created_ms": now,
-            "expires_ms": now + 900_000, "exit_by_ms": now + 6 * 3_600_000, "price": mark,
-            "quantity": Decimal(quantity), "leverage": 5, "max_drift": mark / 100, "risk_quote": Decimal(1),
-            "expected_value_bps": 1.0, "liquidation_probability": 0.0, "binding": "test",
-            **{name: level.quantize(tick) for name, level in levels.items()}, **changes,
-        }  # fmt: skip
-        return TradePlan(**given)
+    def plan(self, **changes: Any) -> TradePlan:
+        """A plan at the mark price now."""
+        return plan_at(self.settings, self.engine.mark(SYMBOL), self.clock.now_ms(), **changes)
 
     def approved(self, **changes: Any) -> Approved:
         """An approved plan."""

@@ -94,10 +94,10 @@ def enter(
 
 def rehearse(settings: Settings, plan: TradePlan, symbol: str) -> DryRun:
     """The exact requests of an entry and every check it would meet; nothing is sent and nothing written."""
-    with Ledger.shown(ledger_path(settings)) as ledger:
+    with Ledger.imagined(ledger_path(settings)) as ledger:
 
         async def look(market: Market) -> DryRun:
-            executor = Executor(market.exchange, ledger or _nothing(settings), settings)  # type: ignore[arg-type]
+            executor = Executor(market.exchange, ledger, settings)
             refused = await executor.check(plan, symbol, live=True)
             return DryRun(plan, refused, executor.requests(plan))
 
@@ -224,12 +224,3 @@ def _wait_for_owner(settings: Settings, what: str) -> None:
             )
         time.sleep(_LOOK_S)
 
-
-def _nothing(settings: Settings) -> Any:
-    """An empty ledger, for a rehearsal before there is one."""
-    import sqlite3
-
-    db = sqlite3.connect(":memory:", isolation_level=None)
-    path = ledger_path(settings)
-    Ledger._prepared(db, path)
-    return Ledger(db, path)

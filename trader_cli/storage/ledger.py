@@ -86,6 +86,16 @@ class Ledger(LedgerReading):
                     raise DataError(f"The ledger {path} cannot be opened: {error}.", mend="Free some disk.") from error
                 yield cls(db, path)
 
+    @classmethod
+    @contextmanager
+    def imagined(cls, path: Path) -> Iterator[Ledger]:
+        """A copy in memory of the ledger at `path`, empty if there is none; whatever is written to it is forgotten."""
+        with closing(sqlite3.connect(":memory:", isolation_level=None)) as db, cls.shown(path) as there:
+            if there is not None:
+                there._db.backup(db)
+            cls._prepared(db, path)
+            yield cls(db, path)
+
     @staticmethod
     def _prepared(db: sqlite3.Connection, path: Path) -> None:
         db.execute("PRAGMA journal_mode=WAL")

@@ -1,0 +1,233 @@
+"""The trading commands as processes: chained, repeated, halted; and bad input, each with its exit code and sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import sqlite3
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import SMALL_SIM, CommandLine, Ran
+from venues import Inside
+
+from trader_cli.storage.ledger import Ledger
+from trader_cli.storage.ledger_reading import LedgerReading
+
+pytestmark = pytest.mark.slow
+
+SERIES = ("ETHUSDT", "--timeframe", "15m")
+
+
+@pytest.fixture(scope="module")
+def small() -> Any:
+    """The small market for everything in this module."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in SMALL_SIM.items():
+            patch.setenv(name, value)
+        yield
+
+
+def of(folder: Path, *, inside: bool = True) -> CommandLine:
+    """The command line in a folder, on the small market."""
+    return (Inside if inside else CommandLine)(folder, ("--profile", "sim"))
+
+
+@pytest.fixture(scope="module")
+def analysed(small: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
+    """A folder in which the stages up to the signal have run, each in a process of its own; what they said."""
+    cli = of(tmp_path_factory.mktemp("analysed"), inside=False)
+    done = [cli.run(stage, *rest, "--json", **SMALL_SIM) for stage, *rest in
+            (("fetch", *SERIES), ("features",), ("train",), ("analyze", "--wait", "96"))]  # fmt: skip
+    assert [r.code for r in done] == [0] * 4, [r.err for r in done]
+    return cli.folder, [r.json for r in done]
+
+
+@pytest.fixture
+def fresh(analysed: tuple[Path, list[dict[str, Any]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
+    """A copy of that folder, just before tactics."""
+    for name, value in SMALL_SIM.items():
+        monkeypatch.setenv(name, value)
+    shutil.copytree(analysed[0], tmp_path / "copy")
+    return of(tmp_path / "copy")
+
+
+def ledger_of(folder: Path) -> Path:
+    """The one ledger."""
+    (found,) = folder.glob("state/ledgers/*/*.sqlite")
+    return found
+
+
+def sent(folder: Path) -> list[tuple[str, str]]:
+    """(method, path) of the commands the simulated exchange accepted for orders."""
+    (journal,) = folder.glob("state/**/journal.sqlite")
+    with contextlib.closing(sqlite3.connect(journal)) as db:
+        rows = db.execute("SELECT method, path FROM commands ORDER BY number").fetchall()
+    return [row for row in rows if row[1] in {"/fapi/v1/order", "/fapi/v1/algoOrder"}]
+
+
+def entries(folder: Path) -> int:
+    """How many orders that are no stops were sent."""
+    return sent(folder).count(("POST", "/fapi/v1/order"))
+
+
+def artifacts(folder: Path) -> dict[str, bytes]:
+    """What the references point to, by stage."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in (folder / "cache" / "refs").rglob("*.json")}
+
+
+def test_the_chain_and_the_pipeline_decide_and_do_the_same(
+    analysed: tuple[Path, list[dict[str, Any]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in SMALL_SIM.items():
+        monkeypatch.setenv(name, value)
+    shutil.copytree(analysed[0], tmp_path / "chain")
+    (tmp_path / "run").mkdir()
+    chain = of(tmp_path / "chain", inside=False)
+    planned, entered, cared = (chain.run(stage, "--json") for stage in ("tactics", "enter", "monitor"))
+    assert [r.code for r in (planned, entered, cared)] == [0, 0, 0], planned.err + entered.err + cared.err
+    assert cared.json["open"] == {}
+    whole = of(tmp_path / "run", inside=False).run("run", *SERIES, "--wait", "96", "--json")
+    assert whole.code == 0, whole.err
+    said = whole.json
+    assert said["plan"] == planned.json["plan"]
+    assert said["signal"] == analysed[1][3]["signal"]
+    assert said["trade"]["order"] == entered.json["client_id"]
+    assert said["profit"]["relative_difference"] == 0
+    with LedgerReading.shown(ledger_of(chain.folder)) as ledger:
+        assert ledger is not None
+        assert ledger.journal_digest() == said["journal"]
+        assert ledger.net_income() == Decimal(said["profit"]["ledger"]) == Decimal(said["profit"]["account"])
+    assert artifacts(tmp_path / "chain") == artifacts(tmp_path / "run")
+    assert sent(tmp_path / "chain") == sent(tmp_path / "run")
+
+
+def test_tactics_and_enter_repeated_send_no_second_order(fresh: CommandLine) -> None:
+    def both() -> tuple[Ran, Ran]:
+        return fresh.run("tactics", "--json"), fresh.run("enter", "--json")
+
+    first, done = both()
+    assert (first.code, done.code, done.json["fresh"]) == (0, 0, True)
+    open_commands = sent(fresh.folder)
+    again, repeated = both()
+    assert again.json == first.json
+    assert (repeated.code, repeated.json["fresh"]) == (0, False)
+    assert repeated.json["stops"] == done.json["stops"]
+    assert "was entered before; nothing was sent" in fresh.run("enter").out
+    assert sent(fresh.folder) == open_commands
+    assert fresh.run("flatten", "--json").json["closed"] == {"ETHUSDT": done.json["quantity"]}
+    count = entries(fresh.folder)
+    again, repeated = both()
+    assert (again.json, repeated.json["fresh"]) == (first.json, False)
+    assert repeated.json["quantity"] == done.json["quantity"]
+    assert entries(fresh.folder) == count == 2
+    assert fresh.run("flatten", "--json").json["closed"] == {}
+    assert fresh.run("monitor", "--json").json["open"] == {}
+    assert entries(fresh.folder) == 2
+
+
+def test_a_dry_run_prints_the_requests_and_changes_nothing(fresh: CommandLine) -> None:
+    assert fresh.run("tactics").code == 0
+    shown = fresh.run("enter", "--dry-run", "--json")
+    assert (shown.code, shown.json["refused"]) == (0, None)
+    assert [r["path"] for r in shown.json["requests"]].count("/fapi/v1/algoOrder") == 3
+    assert list(fresh.folder.glob("state/**/journal.sqlite")) == [] or sent(fresh.folder) == []
+    assert fresh.run("enter").code == 0
+    assert fresh.run("monitor", "--for", "10h", "--json").json["open"] == {}, "funding was paid on the way"
+    before = ledger_of(fresh.folder).read_bytes(), sent(fresh.folder)
+    rehearsed = fresh.run("enter", "--dry-run", "--json")
+    assert rehearsed.code == 7, rehearsed.err
+    assert (ledger_of(fresh.folder).read_bytes(), sent(fresh.folder)) == before
+
+
+def test_halted_nothing_is_opened_until_a_person_resets(fresh: CommandLine) -> None:
+    assert fresh.run("halt", "--reason", "test").code == 0
+    planned = fresh.run("tactics", "--json")
+    assert (planned.code, planned.json["code"]) == (9, "halted")
+    assert "test" in planned.json["sentence"]
+    assert fresh.run("enter", "--json").code == 9
+    assert fresh.run("reset", "--json").json["was_halted"] == "test"
+    assert fresh.run("tactics").code == 0
+    fresh.run("halt", "--reason", "again")
+    halted = fresh.run("enter", "--json")
+    assert (halted.code, halted.json["code"]) == (9, "halted")
+    assert sent(fresh.folder) == []
+    fresh.run("reset")
+    assert fresh.run("enter").code == 0
+    fresh.run("halt")
+    assert fresh.run("flatten").code == 0, "no halt stops what reduces risk"
+    assert fresh.run("monitor", "--json").json["open"] == {}
+
+
+def edited(cli: CommandLine, **changes: Any) -> str:
+    """The plan of the last tactics as a file, changed."""
+    body = cli.run("tactics", "--json").json
+    body["plan"].update(changes)
+    file = cli.folder / "plan.json"
+    file.write_text(json.dumps(body))
+    return str(file)
+
+
+def test_plans_that_are_not_entered(fresh: CommandLine) -> None:
+    good = edited(fresh)
+    ledger = ledger_of(fresh.folder)
+
+    def refused(code: int, *words: str, symbol: str = "ETHUSDT", file: str = good, **extra: str) -> None:
+        done = fresh.run("enter", symbol, "--timeframe", "15m", "--plan", file, **extra)
+        assert done.code == code, done.out + done.err
+        assert all(word in done.out + done.err for word in words), done.out + done.err
+
+    refused(7, "other_symbol", symbol="BTCUSDT")
+    refused(7, "other_account", TRADER_BINANCE_EXCHANGE__API_KEY="sim-read-key")
+    refused(7, "plan_changed", "quantity", file=edited(fresh, quantity="400"))
+    refused(7, "plan_changed", "stop_price", file=edited(fresh, stop_price="1"))
+    refused(4, "does not match its id", file=edited(fresh, side="long"))
+    refused(4, "cannot be read", file=edited(fresh, quantity="many"))
+    broken = fresh.folder / "broken.json"
+    broken.write_text("{")
+    refused(4, "is no plan", file=str(broken))
+    broken.write_text("[]")
+    refused(4, "is no plan", file=str(broken))
+    refused(4, "no_such.json", file="no_such.json")
+    assert sent(fresh.folder) == []
+    edited(fresh)
+    with Ledger.opened(ledger):
+        refused(4, "Another trader process writes the ledger")
+        assert fresh.run("monitor").code == 4
+    assert fresh.run("monitor", "--for", "1h").code == 0
+    assert fresh.run("fetch", *SERIES, TRADER_SIM__START="0.9").code == 0
+    refused(7, "plan_expired", "expired", file=good)
+    assert sent(fresh.folder) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("tactics", *SERIES, "--leverage", "0"), 2, "leverage"),
+        (("tactics", *SERIES, "--position-size", "nan"), 2, "must be above 0"),
+        (("tactics", *SERIES, "--risk-level", "huge"), 7, "bad_request"),
+        (("tactics", "BTCUSDT", "--timeframe", "15m"), 4, "trader analyze BTCUSDT"),
+        (("enter", "BTCUSDT", "--timeframe", "15m"), 4, "trader tactics BTCUSDT"),
+        (("monitor", "--for", "soon"), 2, "--for is a time"),
+    ],
+)
+def test_input_that_is_wrong(fresh: CommandLine, arguments: tuple[str, ...], code: int, words: str) -> None:
+    done = fresh.run(*arguments)
+    assert done.code == code, done.out + done.err
+    assert words in done.out + done.err
+
+
+def test_requests_only_lower_the_plan(fresh: CommandLine, tmp_path: Path) -> None:
+    def asked(*arguments: str) -> dict[str, Any]:
+        copy = tmp_path / f"asked{len(list(tmp_path.iterdir()))}"
+        shutil.copytree(fresh.folder, copy)
+        return dict(of(copy).run("tactics", "--json", *arguments).json["plan"])
+
+    plain = asked()
+    least = asked("--position-size", "0.01", "--leverage", "1", "--risk-level", "low")
+    most = asked("--position-size", "1000", "--leverage", "100", "--risk-level", "high")
+    assert (most["quantity"], most["leverage"]) == (plain["quantity"], plain["leverage"])
+    assert (Decimal(least["quantity"]), least["leverage"], least["binding"]) == (Decimal("0.01"), 1, "request")

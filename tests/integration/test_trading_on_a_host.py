@@ -1,0 +1,171 @@
+"""The trading commands on a host in another process: keys, accounts, what is foreign, and what is done by hand there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import CommandLine, Ran
+from desk import SYMBOL
+from venues import Inside, Place, plan_file, venue_process
+
+from trader_cli.core.orders import OrderRequest
+from trader_cli.core.plans import TradePlan
+from trader_cli.exchange.binance import BinanceExchange
+from trader_cli.storage.ledger_reading import LedgerReading
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A venue for this module; each test leaves its account flat."""
+    with venue_process(tmp_path_factory.mktemp("venue")) as served:
+        yield served
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> CommandLine:
+    """The command line in the demo profile."""
+    return Inside(tmp_path, ("--profile", "demo"))
+
+
+def enter(cli: CommandLine, place: Place, plan: TradePlan, *options: str, key: str = "sim-key", **extra: str) -> Ran:
+    """`trader enter` of a plan."""
+    file = plan_file(plan, cli.folder)
+    series = (plan.symbol, "--timeframe", plan.timeframe)
+    return cli.run("enter", *series, "--plan", file, "--json", *options, **{**place.environment(key), **extra})
+
+
+def open_at(place: Place) -> tuple[Decimal, list[Any]]:
+    """Position and resting stops as the exchange shows them."""
+
+    async def look(exchange: BinanceExchange) -> tuple[Decimal, list[Any]]:
+        held = sum((p.amount for p in await exchange.private.positions()), Decimal(0))
+        return held, await exchange.private.open_stops(SYMBOL)
+
+    amount, stops = place.by_hand(look)
+    return amount, stops
+
+
+def trade(place: Place, side: Any, quantity: str, *, reduce_only: bool = False) -> None:
+    """A market order by hand."""
+
+    async def work(exchange: BinanceExchange) -> None:
+        order = OrderRequest(f"hand-{time.time_ns()}", SYMBOL, side, Decimal(quantity), reduce_only=reduce_only)
+        await exchange.private.submit(order)
+
+    place.by_hand(work)
+
+
+@pytest.mark.parametrize(
+    ("key", "environment", "words"),
+    [
+        ("wrong-key", {}, "API key"),
+        ("sim-key", {"TRADER_BINANCE_EXCHANGE__API_SECRET": "wrong"}, "API key"),
+        ("", {}, "TRADER_BINANCE_EXCHANGE__API_KEY"),
+        ("sim-withdraw-key", {}, "can withdraw"),
+        ("sim-hedge-key", {}, "hedge mode"),
+        ("sim-read-key", {}, "cannot trade futures"),
+    ],
+)
+def test_a_key_or_account_that_will_not_do(
+    place: Place, demo: CommandLine, key: str, environment: dict[str, str], words: str
+) -> None:
+    done = enter(demo, place, place.plan(key), key=key, **environment)
+    assert done.code == 3, done.out + done.err
+    assert words in done.err
+    assert open_at(place) == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"quantity": "100"}, "insufficient_margin"),
+        ({"quantity": "0.001"}, "below_minimum"),
+        ({"quantity": "40", "leverage": 125}, "leverage_above_bracket"),
+        ({"expires_ms": 1}, "plan_expired"),
+    ],
+)
+def test_a_plan_that_does_not_fit(place: Place, demo: CommandLine, changes: dict[str, Any], code: str) -> None:
+    done = enter(demo, place, place.plan(**changes))
+    assert (done.code, done.json["code"]) == (7, code), done.out
+    assert open_at(place) == (0, [])
+
+
+def test_a_foreign_position_is_refused_and_left_alone(place: Place, demo: CommandLine) -> None:
+    trade(place, "BUY", "0.5")
+    done = enter(demo, place, place.plan())
+    assert (done.code, done.json["code"]) == (7, "foreign_position")
+    assert demo.run("flatten", "--json", **place.environment()).json == {"closed": {}}
+    assert open_at(place) == (Decimal("0.5"), [])
+    trade(place, "SELL", "0.5", reduce_only=True)
+
+
+def test_live_wants_everything_said(place: Place, demo: CommandLine) -> None:
+    live = Inside(demo.folder, ("--profile", "live"))
+    plan = place.plan(mode="live")
+    cap = {"TRADER_TACTICIAN__CAPITAL_CAP": "5000"}
+    refused = [enter(live, place, plan), enter(live, place, plan, "--live"),
+               enter(live, place, place.plan(mode="live", unproven=True, lineage="x"), "--live", **cap)]  # fmt: skip
+    assert [(r.code, r.json["code"]) for r in refused] == [
+        (7, "live_not_given"), (7, "capital_cap_unset"), (7, "unproven_in_live")]  # fmt: skip
+    for command in (("analyze", "--allow-unproven"), ("run", SYMBOL, "--timeframe", "15m", "--allow-unproven")):
+        done = live.run(*command, **place.environment(), **cap)
+        assert (done.code, "unproven" in done.err) == (3, True), done.err
+    assert open_at(place) == (0, [])
+    assert enter(live, place, place.plan(mode="live"), "--live", **cap).code == 0
+    assert live.run("flatten", **place.environment()).code == 0
+    assert open_at(place) == (0, [])
+
+
+def test_a_rehearsal_after_something_happened_by_hand_writes_nothing(place: Place, demo: CommandLine) -> None:
+    assert enter(demo, place, place.plan()).code == 0
+    trade(place, "SELL", "1", reduce_only=True)
+    ledger = place.ledger(demo.folder / "state")
+    before = ledger.read_bytes()
+    shown = enter(demo, place, place.plan(), "--dry-run")
+    assert shown.code == 0, shown.err
+    assert shown.json["refused"] is None
+    assert ledger.read_bytes() == before
+    assert demo.run("monitor", **place.environment()).code == 0
+    assert open_at(place) == (0, [])
+    with LedgerReading.shown(ledger) as read:
+        assert read is not None
+        assert [f.purpose for f in read.fills()] == ["entry", "external"]
+
+
+def wait_for_a_look(ledger: Path) -> None:
+    """Until the monitor has written down its first look."""
+    for _ in range(200):
+        with LedgerReading.shown(ledger) as read:
+            if read is not None and read.assessments(SYMBOL):
+                return
+        time.sleep(0.1)
+    raise AssertionError("the monitor has not looked within 20 s")
+
+
+def test_flatten_and_halt_while_a_monitor_owns_the_ledger(place: Place, demo: CommandLine) -> None:
+    outside = CommandLine(demo.folder, demo.base)
+    watched = {**place.environment(), "TRADER_POSITION_MONITORING_INTERVAL": "0.5"}
+    assert enter(demo, place, place.plan()).code == 0
+    monitor = outside.start("monitor", "--json", **watched)
+    try:
+        wait_for_a_look(place.ledger(demo.folder / "state"))
+        second = demo.run("monitor", **watched)
+        assert (second.code, "Another trader process" in second.err) == (4, True)
+        assert demo.run("halt", "--reason", "test", **watched).code == 0
+        assert demo.run("flatten", **watched).code == 0
+        out, err = monitor.communicate(timeout=60)
+    finally:
+        monitor.kill()
+    assert monitor.returncode == 0, err
+    assert Ran(0, out, err).json["open"] == {}
+    assert open_at(place) == (0, [])
+    halted = enter(demo, place, place.plan())
+    assert (halted.code, halted.json["code"]) == (9, "halted")
+    assert demo.run("reset", "--json", **watched).json["was_halted"] == "test"

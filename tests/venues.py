@@ -1,0 +1,113 @@
+"""A venue in a process of its own at the wall clock, what a person sees and does there, and commands that trade on it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import json
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from conftest import CommandLine, Ran
+from desk import SYMBOL, plan_at
+
+from trader_cli.cli import entry
+from trader_cli.core.plans import TradePlan
+from trader_cli.exchange.binance import BinanceExchange
+from trader_cli.settings import load_settings
+from trader_cli.storage.markets import ledger_path
+from trader_cli.venue.clocks import WallClock
+
+SECRET = "sim-secret"
+
+
+@dataclass(frozen=True)
+class Inside(CommandLine):
+    """The command line without the start of a process."""
+
+    def run(self, *arguments: str, **extra: str) -> Ran:
+        """The command, finished."""
+        out, err, argv, there, before = io.StringIO(), io.StringIO(), sys.argv, Path.cwd(), dict(os.environ)
+        os.chdir(self.folder)
+        os.environ.update(self.environment(**extra))
+        sys.argv = ["trader", *arguments, *self.base]
+        try:
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                code = entry._run()
+        finally:
+            sys.argv = argv
+            os.chdir(there)
+            os.environ.clear()
+            os.environ.update(before)
+        assert "Traceback" not in err.getvalue(), err.getvalue()
+        return Ran(int(code), out.getvalue(), err.getvalue())
+
+
+@contextmanager
+def venue_process(folder: Path) -> Iterator[Place]:
+    """`trader venue serve --clock wall` until the block ends."""
+    cli = CommandLine(folder)
+    market = {"TRADER_SIM__DAYS": "12", "TRADER_SIM__SYMBOLS": f'["{SYMBOL}"]'}
+    server = cli.start("venue", "serve", "--port", "0", "--clock", "wall", "--json", **market)
+    try:
+        assert server.stdout is not None
+        yield Place(Ran(0, server.stdout.readline(), "").json["url"])
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.communicate(timeout=30)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a venue is reached."""
+
+    url: str
+
+    def environment(self, key: str = "sim-key", secret: str = SECRET) -> dict[str, str]:
+        """What a command needs to trade there."""
+        named = {"BASE_URL": self.url, "API_KEY": key, "API_SECRET": secret}
+        return {f"TRADER_BINANCE_EXCHANGE__{name}": value for name, value in named.items()}
+
+    def by_hand(self, work: Callable[[BinanceExchange], Awaitable[Any]]) -> Any:
+        """What a person with the same account sees or does."""
+
+        async def done() -> Any:
+            keys = {"base_url": self.url, "api_key": "sim-key", "api_secret": SECRET}
+            exchange = BinanceExchange({"binance_exchange": keys})
+            await exchange.initialize()
+            try:
+                return await work(exchange)
+            finally:
+                await exchange.close()
+
+        return asyncio.run(done())
+
+    def plan(self, key: str = "sim-key", **changes: Any) -> TradePlan:
+        """A plan for an account, at the mark price now."""
+
+        async def mark(exchange: BinanceExchange) -> Decimal:
+            return Decimal(str((await exchange.get_premium_index(SYMBOL))["mark_price"]))
+
+        keys = {"base_url": self.url, "api_key": key, "api_secret": SECRET}
+        settings = load_settings("demo", None, {"binance_exchange": keys})
+        return plan_at(settings, self.by_hand(mark), WallClock().now_ms(), **changes)
+
+    def ledger(self, state: Path) -> Path:
+        """Where commands with this state directory keep their ledger."""
+        keys = {"base_url": self.url, "api_key": "sim-key", "api_secret": SECRET}
+        return ledger_path(load_settings("demo", None, {"binance_exchange": keys, "state_dir": str(state)}))
+
+
+def plan_file(plan: TradePlan, folder: Path) -> str:
+    """The plan as `tactics --json` prints it."""
+    file = folder / f"plan-{plan.plan_id}.json"
+    file.write_text(json.dumps({"kind": "plan", "plan": plan.as_dict()}))
+    return str(file)
