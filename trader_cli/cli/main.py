@@ -21,6 +21,7 @@ COMMANDS = {
     "halt": "Stop all entries until reset.",
     "reset": "Lift a halt.",
     "status": "Show what is there: bars, features, models, analyses.",
+    "verify": "Verify that everything works together, offline.",
     "config": "Show the settings in force, and where they can be changed.",
     "venue": "Serve a simulated Binance, or wind its time back.",
 }

@@ -65,7 +65,8 @@ class LiveTradingIntegrationVerifier:
         Raises `UsageError` for a tier that is not built and a name that is not known.
         """
         chosen = chosen_checks(only, tier)
-        began, results = perf_counter(), list[CheckResult]()
+        began = perf_counter()
+        results: list[CheckResult] = []
         with TemporaryDirectory(prefix="trader-verify-") as folder:
             lab = Lab(Path(folder), self.settings, progress)
             for number, check in enumerate(chosen):
@@ -86,5 +87,7 @@ def chosen_checks(only: Sequence[str] = (), tier: int = 0) -> tuple[Check, ...]:
     for name in only:
         if name not in known:
             near = get_close_matches(name, known, n=1, cutoff=0)
-            raise UsageError(f"There is no check {name!r}; the nearest is {near[0]}.", mend="See `trader verify --list`.")
+            raise UsageError(
+                f"There is no check {name!r}; the nearest is {near[0]}.", mend="See `trader verify --list`."
+            )
     return tuple(check for check in CHECKS if not only or check.name in only)

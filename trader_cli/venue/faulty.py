@@ -1,4 +1,4 @@
-"""A venue that spoils chosen answers: what was asked is carried out, or not, and the reply is lost, late or nonsense."""
+"""A venue that spoils chosen answers: what was asked is carried out, or not, and the reply is lost or nonsense."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Analyst ML model signal generation: numbers that add up, gates that hold, and silence where there is nothing to say."""
+"""Analyst ML model signal generation: numbers that add up, gates that hold, silence where there is nothing to say."""
 
 from __future__ import annotations
 
@@ -15,7 +15,17 @@ from trader_cli.core.schemas import FEATURE_KEYS
 from trader_cli.core.types import Abstention
 from trader_cli.features.series import BarSeries
 from trader_cli.pipelines.stages import analyze
-from trader_cli.pipelines.verification.checks import LINES, Check, Finding, at_least, at_most, equal, near
+from trader_cli.pipelines.verification.checks import (
+    LINES,
+    Check,
+    Finding,
+    Unexpected,
+    at_least,
+    at_most,
+    equal,
+    holds,
+    near,
+)
 from trader_cli.pipelines.verification.lab import SYMBOL, TIMEFRAME
 from trader_cli.storage.artifacts import stage_key
 from trader_cli.storage.bundles import BundleStore
@@ -61,7 +71,7 @@ def _signal(lab: Lab) -> Signal:
     signal = lab.study.analysis.signal
     if signal is None:
         outcome = lab.study.analysis.outcome
-        raise AssertionError(f"no signal on a market with a planted lead: {outcome}")
+        raise Unexpected(f"no signal on a market with a planted lead: {outcome}")
     return signal
 
 
@@ -146,7 +156,7 @@ def _code(outcome: Signal | Abstention) -> str:
 def null_market_is_silent(lab: Lab) -> Iterator[Finding]:
     """A market in which price is a martingale."""
     study = lab.null_study
-    yield equal("edge claimed on a market without one", False, study.trained.claim.edge)
+    yield holds("no edge claimed on a market without one", not study.trained.claim.edge)
     code = _code(study.analysis.outcome)
     yield equal("outcome", code if code == "unhealthy_market" else "no_edge", code)
 
@@ -175,7 +185,9 @@ def damaged_model_is_refused(lab: Lab) -> Iterator[Finding]:
     finally:
         path.write_bytes(whole)
     yield equal("a model with one wrong byte", "refused, and named", refused)
-    yield at_most("features of the model without a column", 0, len(set(_model(lab).features) - set(study.features.columns)))
+    yield at_most(
+        "features of the model without a column", 0, len(set(_model(lab).features) - set(study.features.columns))
+    )
 
 
 _TRAIN = "Run `trader train` again; see analyst and costs in the settings."

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from trader_cli.pipelines.verification.lab import Lab
 
 LINES = (
@@ -19,6 +20,10 @@ LINES = (
     "Complete end-to-end flow",
 )
 """The guide's list, in its order and words."""
+
+
+class Unexpected(Exception):
+    """A check cannot go on: what it looks at is not there."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,11 @@ class Finding:
 def equal(what: str, expected: object, found: object) -> Finding:
     """The very same value."""
     return Finding(what, _text(expected), _text(found), bool(expected == found))
+
+
+def holds(what: str, found: bool) -> Finding:
+    """What has to be true."""
+    return Finding(what, "yes", "yes" if found else "no", found)
 
 
 def near(what: str, expected: float, found: float, tolerance: float) -> Finding:

@@ -1,4 +1,4 @@
-"""Complete end-to-end flow: from fetch to flat in virtual time, booked to the last digit, twice the same, no secret told."""
+"""Complete end-to-end flow: from fetch to flat in virtual time, booked to the last digit, and twice the same."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import shutil
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
@@ -18,12 +17,13 @@ from trader_cli.core.plans import Approved
 from trader_cli.execution.executor import Entered
 from trader_cli.pipelines.live_trading_pipeline import LiveTradingPipeline
 from trader_cli.pipelines.summary import Money, summary
-from trader_cli.pipelines.verification.checks import LINES, Check, Finding, at_least, at_most, equal
+from trader_cli.pipelines.verification.checks import LINES, Check, Finding, Unexpected, at_least, at_most, equal, holds
 from trader_cli.pipelines.verification.lab import KEY, SECRET, SYMBOL, TIMEFRAME
 from trader_cli.pipelines.verification.worlds import BALANCE, in_world, scripted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from trader_cli.core.plans import TradePlan
     from trader_cli.pipelines.live_trading_pipeline import Pass
@@ -56,7 +56,7 @@ class Flow:
     def plan(self) -> TradePlan:
         """The plan that was carried out."""
         if not isinstance(self.done.outcome, Approved):
-            raise AssertionError(f"no plan: {self.done.outcome}")
+            raise Unexpected(f"no plan: {self.done.outcome}")
         return self.done.outcome.plan
 
 
@@ -71,11 +71,11 @@ def _flow(lab: Lab) -> Flow:
         async def work(world: World) -> Flow:
             pipeline = LiveTradingPipeline(
                 world.settings, exchange=world.exchange, ledger=world.ledger, source=lab.tape.source,
-                report=world.reports.append, say=print,
+                report=world.reports.append,
             )  # fmt: skip
             done = await pipeline.run_once(SYMBOL, TIMEFRAME, wait=_MOST_BARS_TO_A_SIGNAL)
             told = [pipeline.get_trading_status(), world.exchange.get_exchange_status(), world.reports, world.settings]
-            print(_summary(world, done), *told)
+            heard.write(f"{_summary(world, done)} {told}")
             return _flowed(world, done, lab.root / name)
 
         flow = in_world(lab, lab.tape, work, settings=settings, at_ms=lab.start_ms)
@@ -124,12 +124,16 @@ def one_pass_to_flat(lab: Lab) -> Iterator[Finding]:
     done = flow.done
     signal = done.analysis.signal if done.analysis else None
     yield equal("a signal, a plan of its side", signal.side if signal else "a signal", flow.plan.side)
-    yield equal("an entry", True, isinstance(done.entered, Entered))
-    yield equal("quantity entered", flow.plan.quantity, done.entered.quantity if isinstance(done.entered, Entered) else 0)
+    yield holds("an entry", isinstance(done.entered, Entered))
+    yield equal(
+        "quantity entered", flow.plan.quantity, done.entered.quantity if isinstance(done.entered, Entered) else 0
+    )
     yield equal("position at the exchange, in the end", Decimal(0), flow.held)
     yield equal("orders left at the exchange", 0, flow.resting)
     known = {"stop", "take_profit", "backstop", "time", "high_risk", "target_passed", "stop_passed"}
-    yield equal("a known reason for the exit", flow.exit_reason if flow.exit_reason in known else "one", flow.exit_reason)
+    yield equal(
+        "a known reason for the exit", flow.exit_reason if flow.exit_reason in known else "one", flow.exit_reason
+    )
     yield at_least("fills: in and out", 2, len(flow.exchange_fills))
 
 
@@ -165,7 +169,7 @@ def decisions_can_be_traced(lab: Lab) -> Iterator[Finding]:
     digests, cache = flow.plan.digests, flow.folder / "cache"
     for stage in ("bars", "features"):
         named = cache / "manifests" / f"{digests.get(stage, 'none')}.json"
-        yield equal(f"the {stage} the plan names", True, named.is_file())
+        yield holds(f"the {stage} the plan names", named.is_file())
     yield equal("the model the plan names: the one that was trained", lab.study.trained.digest, digests.get("model"))
     yield equal("lineage", flow.plan.lineage, digests.get("model"))
 
@@ -183,11 +187,11 @@ def secrets_stay_secret(lab: Lab) -> Iterator[Finding]:
     flow = _first(lab)
     files = [path for path in flow.folder.rglob("*") if path.is_file()]
     yield at_least("files looked through", 10, len(files))
-    yield equal("a ledger among them", True, any(path.suffix == ".sqlite" for path in files))
+    yield holds("a ledger among them", any(path.suffix == ".sqlite" for path in files))
     for name, word in (("key", KEY), ("secret", SECRET)):
         holding = [path.name for path in files if word.encode() in path.read_bytes()]
         yield equal(f"files that hold the {name}", [], holding)
-        yield equal(f"the {name} in what was printed and logged", False, word in flow.told)
+        yield holds(f"the {name} not in what was printed and logged", word not in flow.told)
     yield at_least("characters printed and logged", 1000, len(flow.told))
     plain = lab.settings(lab.folder())
     wrong = plain.binance_exchange.model_copy(update={"api_secret": SecretStr("not-the-one")})
@@ -200,7 +204,9 @@ def secrets_stay_secret(lab: Lab) -> Iterator[Finding]:
         return "accepted"
 
     said = in_world(lab, scripted(), refused, settings=plain.model_copy(update={"binance_exchange": wrong}))
-    yield equal("a wrong secret: refused without naming it", (False, False), (said == "accepted", "not-the-one" in said))
+    yield equal(
+        "a wrong secret: refused without naming it", (False, False), (said == "accepted", "not-the-one" in said)
+    )
 
 
 def old_market_data_abstain(lab: Lab) -> Iterator[Finding]:
@@ -213,7 +219,7 @@ def old_market_data_abstain(lab: Lab) -> Iterator[Finding]:
         return bool(answer), str(answer["code"]), len(world.account.orders)
 
     given, code, orders = in_world(lab, scripted(), work)
-    yield equal("whether it traded", False, given)
+    yield holds("it did not trade", not given)
     yield equal("why not", "market_data_stale", code)
     yield equal("orders at the exchange", 0, orders)
 

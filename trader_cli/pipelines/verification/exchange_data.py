@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 
 from trader_cli.core.errors import ExchangeUnavailable, UsageError
 from trader_cli.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, Timeframe
@@ -16,6 +15,8 @@ from trader_cli.pipelines.verification.worlds import in_world, scripted
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
+
+    import polars as pl
 
     from trader_cli.pipelines.market import Market
     from trader_cli.pipelines.verification.lab import Lab

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
 from trader_cli.core.schemas import FEATURE_KEYS
-from trader_cli.pipelines.verification.checks import LINES, Check, Finding, equal, near
+from trader_cli.pipelines.verification.checks import LINES, Check, Finding, equal, holds, near
 from trader_cli.pipelines.verification.lab import TIMEFRAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import polars as pl
     from numpy.typing import NDArray
 
     from trader_cli.pipelines.verification.lab import Lab
@@ -142,7 +142,7 @@ def cache_changes_nothing(lab: Lab) -> Iterator[Finding]:
     yield equal("columns of the artifact that differ", [], _differing(whole, lab.study.features))
     yield equal("columns from the cache that differ", [], _differing(whole, _built(lab, bars, cached=True)))
     folder = lab.study.settings.feature_engineering_orchestrator.wavelet_cache.cache_dir
-    yield equal("whether the cache lies in the lab", True, folder.startswith(str(lab.root)))
+    yield holds("whether the cache lies in the lab", folder.startswith(str(lab.root)))
 
 
 def every_column_has_a_value(lab: Lab) -> Iterator[Finding]:

@@ -7,7 +7,6 @@ always the lab's, and every component that can be switched off is on.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import SecretStr
@@ -24,6 +23,7 @@ from trader_cli.venue.synthetic import synthetic_tape
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
     import polars as pl
 
@@ -38,7 +38,8 @@ SYMBOL = "ETHUSDT"
 TIMEFRAME = Timeframe.parse("15m")
 _DAYS, _LEAD, _SEED, _START = 40, 0.5, 7, 0.75
 _MOST_BARS_TO_A_SIGNAL = 96
-KEY, SECRET = "sim-key", "sim-secret"  # noqa: S105 - the simulated exchange's own, they open nothing
+KEY, SECRET = "sim-key", "sim-secret"
+"""The simulated exchange's own. They open nothing."""
 
 
 @dataclass(frozen=True)

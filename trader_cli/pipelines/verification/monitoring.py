@@ -1,4 +1,4 @@
-"""Position monitoring and closing: stops that only tighten, exits that close, and silence that is never read as flat."""
+"""Position monitoring and closing: stops that only tighten, exits that close, silence that is never read as flat."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from trader_cli.core.orders import OrderRequest
 from trader_cli.core.plans import Approved, Refused
 from trader_cli.core.types import Abstention, Analysis, Probabilities
-from trader_cli.pipelines.verification.checks import LINES, Check, Finding, at_least, at_most, equal
+from trader_cli.pipelines.verification.checks import LINES, Check, Finding, at_least, at_most, equal, holds
 from trader_cli.pipelines.verification.lab import SYMBOL
 from trader_cli.pipelines.verification.worlds import BALANCE, POSITIONS, in_world, scripted
 
@@ -90,7 +90,7 @@ def stop_only_tightens(lab: Lab) -> Iterator[Finding]:
             if old.update_ms < new.time_ms
         ]  # fmt: skip
         yield equal(f"{side}: stops taken away before the next one rested", [], uncovered)
-        yield equal(f"{side}: whether it ended with a profit", True, ended.earned > 0)
+        yield holds(f"{side}: whether it ended with a profit", ended.earned > 0)
         yield from _flat(side, ended, "stop")
 
 
@@ -239,7 +239,7 @@ def loss_limit_halts(lab: Lab) -> Iterator[Finding]:
         return ended, halted, after, code, world.ledger.halted() or ""
 
     ended, halted, after, code, cleared = in_world(lab, scripted((20, 0.97)), work, settings=settings)
-    yield equal("the halt names the limit", True, "1.0% of" in halted)
+    yield holds("the halt names the limit", "1.0% of" in halted)
     yield equal("the halt, after a restart", halted, after)
     yield equal("an entry while halted", "halted", code)
     yield equal("the halt, once a person lifted it", "", cleared)

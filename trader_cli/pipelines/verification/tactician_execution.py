@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import ConfigurationError
 from trader_cli.core.plans import Approved
-from trader_cli.pipelines.verification.checks import LINES, Check, Finding, at_most, equal
+from trader_cli.pipelines.verification.checks import LINES, Check, Finding, at_most, equal, holds
 from trader_cli.pipelines.verification.lab import SYMBOL
 from trader_cli.pipelines.verification.worlds import ENTRY, STOP, in_world, scripted
 
@@ -97,7 +97,7 @@ def one_order_after_a_lost_reply(lab: Lab) -> Iterator[Finding]:
         seen = _seen(lab, faults={ENTRY: [fault]})  # type: ignore[list-item]
         yield equal(f"orders that open, after {what}", 1, seen.orders)
         yield equal(f"position, after {what}", seen.plan.quantity, seen.held)
-        yield equal(f"backstop rests, after {what}", True, seen.only("STOP_MARKET", close_position=True) is not None)
+        yield holds(f"backstop rests, after {what}", seen.only("STOP_MARKET", close_position=True) is not None)
 
 
 def a_kill_goes_on_where_it_was(lab: Lab) -> Iterator[Finding]:
@@ -121,7 +121,7 @@ def a_kill_goes_on_where_it_was(lab: Lab) -> Iterator[Finding]:
     yield equal("stops that rested when it was cut off", 0, before)
     yield equal("orders that open", 1, orders)
     yield equal("position", Decimal("0.5"), held)
-    yield equal("covered in the end", True, covered)
+    yield holds("covered in the end", covered)
 
 
 def stop_covers_the_position(lab: Lab) -> Iterator[Finding]:
@@ -129,12 +129,12 @@ def stop_covers_the_position(lab: Lab) -> Iterator[Finding]:
     for side in _SIDES:
         seen = _entered(lab, side)
         stop, plan = seen.only("STOP_MARKET", close_position=False), seen.plan
-        yield equal(f"{side}: one quantity stop rests", True, stop is not None)
+        yield holds(f"{side}: one quantity stop rests", stop is not None)
         if stop is not None:
             yield equal(f"{side}: side", "SELL" if side == "long" else "BUY", stop.side)
             yield equal(f"{side}: quantity", abs(seen.held), stop.quantity)
             yield equal(f"{side}: trigger price", plan.stop_price, stop.trigger_price)
-            yield equal(f"{side}: reduce-only", True, stop.reduce_only)
+            yield holds(f"{side}: reduce-only", stop.reduce_only)
 
 
 def stops_trigger_by_mark_price(lab: Lab) -> Iterator[Finding]:
@@ -149,7 +149,7 @@ def backstop_closes_everything(lab: Lab) -> Iterator[Finding]:
     for side in _SIDES:
         seen = _entered(lab, side)
         backstop = seen.only("STOP_MARKET", close_position=True)
-        yield equal(f"{side}: one backstop rests", True, backstop is not None)
+        yield holds(f"{side}: one backstop rests", backstop is not None)
         if backstop is not None:
             yield equal(f"{side}: trigger price", seen.plan.backstop_price, backstop.trigger_price)
             yield equal(f"{side}: side", "SELL" if side == "long" else "BUY", backstop.side)
@@ -161,7 +161,7 @@ def take_profit_rests(lab: Lab) -> Iterator[Finding]:
     for side in _SIDES:
         seen = _entered(lab, side)
         target = seen.only("TAKE_PROFIT_MARKET", close_position=False)
-        yield equal(f"{side}: one take-profit rests", True, target is not None)
+        yield holds(f"{side}: one take-profit rests", target is not None)
         if target is not None:
             wanted = (seen.plan.take_profit_price, abs(seen.held), True)
             yield equal(
@@ -219,7 +219,7 @@ def dangerous_accounts_are_refused(lab: Lab) -> Iterator[Finding]:
             return said, len(world.account.orders)
 
         said, orders = in_world(lab, scripted(), work, settings=settings, key=key)
-        yield equal(f"{key}: refused, and the reason named", True, word in said)
+        yield holds(f"{key}: refused, and the reason named", word in said)
         yield equal(f"{key}: orders at the exchange", 0, orders)
 
 

@@ -8,8 +8,8 @@ from decimal import ROUND_DOWN, Decimal
 from typing import TYPE_CHECKING
 
 from trader_cli.core.plans import Approved, Refused, Request, TradePlan
-from trader_cli.core.types import Analysis, Claim, Signal
-from trader_cli.pipelines.verification.checks import LINES, Check, Finding, at_least, at_most, equal
+from trader_cli.core.types import Abstention, Analysis, Claim, Signal
+from trader_cli.pipelines.verification.checks import LINES, Check, Finding, Unexpected, at_least, at_most, equal, holds
 from trader_cli.pipelines.verification.lab import SYMBOL, TIMEFRAME
 from trader_cli.pipelines.verification.worlds import in_world, scripted
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
@@ -26,6 +26,19 @@ if TYPE_CHECKING:
 
 _BARRIER, _HORIZON = 0.01, 24
 _WIN_RATE = 0.72
+_SIDES: tuple[Side, ...] = ("long", "short")
+
+
+@dataclass(frozen=True)
+class Case:
+    """What tactics find: the signal's side and win rate, a halt, a position, or an analysis that is old or abstains."""
+
+    side: Side = "long"
+    probability: float = _WIN_RATE
+    wait_s: float = 0.0
+    halted: bool = False
+    holding: bool = False
+    abstaining: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,7 +54,7 @@ class Decided:
     def plan(self) -> TradePlan:
         """The plan; a refusal is an error here."""
         if not isinstance(self.outcome, Approved):
-            raise AssertionError(f"no plan: {self.outcome.sentence} ({self.outcome.code})")
+            raise Unexpected(f"no plan: {self.outcome.sentence} ({self.outcome.code})")
         return self.outcome.plan
 
 
@@ -52,7 +65,11 @@ def _analysis(world: World, price: float, side: Side, probability: float) -> Ana
     gain, loss = abs(target / price - 1), abs(stop / price - 1)
     break_even = (loss + _cost(settings)) / (gain + loss)
     value = 1e4 * (probability * (gain + loss) - loss - _cost(settings))
-    claim = Claim(True, "made by the verification", 0.99, 0.99, 0.1, 0.1, 1, 1000, 600, 0.1)
+    claim = Claim(
+        edge=True, reason="made by the verification", deflated_sharpe_probability=0.99, excess_sharpe_probability=0.99,
+        sharpe_per_bar=0.1, doubled_cost_sharpe_per_bar=0.1, trials=1, bars=1000, trades=600,
+        overfitting_probability=0.1,
+    )  # fmt: skip
     return Analysis(
         symbol=SYMBOL, timeframe=TIMEFRAME.name, decision_time_ms=world.clock.now_ms(), price=price,
         outcome=Signal(side, probability, break_even, value, target, stop, _HORIZON), claim=claim,
@@ -77,28 +94,27 @@ async def _decide(world: World, analysis: Analysis, request: Request) -> Decided
     return Decided(outcome, equity, world.exchange.symbol_rules(SYMBOL).step, world.settings)
 
 
-def _decided(
-    lab: Lab, request: Request | None = None, *, side: Side = "long", probability: float = _WIN_RATE,
-    change: Callable[[Analysis], Analysis] = lambda analysis: analysis, wait_s: float = 0, halted: str | None = None,
-    enter_first: bool = False, settings: Settings | None = None,
-) -> Decided:  # fmt: skip
+def _decided(lab: Lab, request: Request | None = None, case: Case | None = None) -> Decided:
     """Tactics in a world of their own."""
+    case = case or Case()
 
     async def work(world: World) -> Decided:
         price = float((await world.exchange.get_premium_index(SYMBOL))["mark_price"])
-        analysis = change(_analysis(world, price, side, probability))
-        if halted is not None:
-            world.ledger.halt(halted, world.clock.now_ms())
-        if enter_first:
-            await world.enter(await world.plan(side))
-        await world.clock.sleep(wait_s)
+        analysis = _analysis(world, price, case.side, case.probability)
+        if case.abstaining:
+            analysis = replace(analysis, outcome=Abstention("no_edge", "The model claims no edge."))
+        if case.halted:
+            world.ledger.halt("by the verification", world.clock.now_ms())
+        if case.holding:
+            await world.enter(await world.plan(case.side))
+        await world.clock.sleep(case.wait_s)
         return await _decide(world, analysis, request or Request())
 
-    return in_world(lab, scripted(), work, settings=settings)
+    return in_world(lab, scripted(), work)
 
 
 def _both_sides(lab: Lab) -> list[Decided]:
-    return lab.once("plans", lambda: [_decided(lab, side="long"), _decided(lab, side="short")])
+    return lab.once("plans", lambda: [_decided(lab, case=Case(side)) for side in _SIDES])
 
 
 def size_is_the_smallest_cap(lab: Lab) -> Iterator[Finding]:
@@ -124,11 +140,13 @@ def risk_within_budget(lab: Lab) -> Iterator[Finding]:
         distance = (plan.price - plan.stop_price) * plan.sign
         lost = plan.quantity * (distance + plan.price * Decimal(str(_cost(decided.settings))))
         yield at_most(f"{plan.side}: loss at the stop", allowed * Decimal("1.000001"), lost)
-        yield at_most(f"{plan.side}: the risk the plan states is that loss", Decimal("0.01"), abs(plan.risk_quote - lost))
+        yield at_most(
+            f"{plan.side}: the risk the plan states is that loss", Decimal("0.01"), abs(plan.risk_quote - lost)
+        )
         target = (plan.take_profit_price - plan.price) * plan.sign
         yield equal(f"{plan.side}: stop and target on their sides", (True, True), (distance > 0, target > 0))
         beyond = (plan.stop_price - plan.backstop_price) * plan.sign
-        yield equal(f"{plan.side}: backstop beyond the stop", True, beyond > 0)
+        yield holds(f"{plan.side}: backstop beyond the stop", beyond > 0)
 
 
 def leverage_within_liquidation_limit(lab: Lab) -> Iterator[Finding]:
@@ -173,21 +191,15 @@ def refusals_have_codes(lab: Lab) -> Iterator[Finding]:
         ("a price that has moved", "price_moved", lambda: _decided(lab, Request(price=fresh * Decimal("1.1")))),
         ("a risk level nobody knows", "bad_request", lambda: _decided(lab, Request(risk_level="reckless"))),
         ("a size of nothing", "bad_request", lambda: _decided(lab, Request(quantity=Decimal(0)))),
-        ("a win rate below break-even", "no_room_kelly", lambda: _decided(lab, probability=0.5)),
-        ("a halt", "halted", lambda: _decided(lab, halted="by the verification")),
-        ("a position that is open", "position_open", lambda: _decided(lab, enter_first=True)),
-        ("an old analysis", "analysis_stale", lambda: _decided(lab, wait_s=late_s)),
-        ("an analysis that abstains", "no_edge", lambda: _decided(lab, change=_abstaining)),
+        ("a win rate below break-even", "no_room_kelly", lambda: _decided(lab, case=Case(probability=0.5))),
+        ("a halt", "halted", lambda: _decided(lab, case=Case(halted=True))),
+        ("a position that is open", "position_open", lambda: _decided(lab, case=Case(holding=True))),
+        ("an old analysis", "analysis_stale", lambda: _decided(lab, case=Case(wait_s=late_s))),
+        ("an analysis that abstains", "no_edge", lambda: _decided(lab, case=Case(abstaining=True))),
     ]
     for what, code, decide in cases:
         outcome = decide().outcome
         yield equal(what, code, "a plan" if isinstance(outcome, Approved) else outcome.code)
-
-
-def _abstaining(analysis: Analysis) -> Analysis:
-    from trader_cli.core.types import Abstention
-
-    return replace(analysis, outcome=Abstention("no_edge", "The model claims no edge."))
 
 
 def same_decision_same_plan(lab: Lab) -> Iterator[Finding]:
@@ -205,7 +217,7 @@ def same_decision_same_plan(lab: Lab) -> Iterator[Finding]:
     again = second.plan.plan_id if isinstance(second, Approved) else f"refused: {second.code}"
     yield equal("the plan's id", first.plan_id, again)
     yield equal("decisions in the ledger", 1, decisions)
-    yield equal("client id of its entry: at most 36 characters", True, len(first.client_id("entry")) <= 36)
+    yield holds("client id of its entry: at most 36 characters", len(first.client_id("entry")) <= 36)
 
 
 def halt_stops_entries(lab: Lab) -> Iterator[Finding]:
@@ -236,7 +248,7 @@ CHECKS = (
           _LIMITS, size_is_the_smallest_cap),
     Check("risk_within_budget", LINES[3], "the loss at the stop, costs included, is within risk_per_trade",
           "See tactician.risk_per_trade and costs.", risk_within_budget),
-    Check("leverage_within_liquidation_limit", LINES[3], "liquidation is improbable enough, and lies beyond the backstop",
+    Check("leverage_within_liquidation_limit", LINES[3], "liquidation is improbable, and beyond the backstop",
           "See tactician.max_liquidation_probability and tactician.max_leverage.", leverage_within_liquidation_limit),
     Check("requests_only_lower", LINES[3], "what a person asks for lowers limits and never raises them",
           _LIMITS, requests_only_lower),

@@ -17,6 +17,7 @@ from trader_cli.core.schemas import TIME
 from trader_cli.core.timeframes import MINUTE_MS, Timeframe
 from trader_cli.execution.executor import Entered, Executor
 from trader_cli.pipelines.market import connected
+from trader_cli.pipelines.verification.checks import Unexpected
 from trader_cli.pipelines.verification.lab import KEY, SYMBOL, at_venue
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.markets import account_fingerprint, ledger_path
@@ -65,7 +66,9 @@ def scripted(*legs: tuple[int, float]) -> Tape:
         }
     )  # fmt: skip
     minute = Timeframe.parse("1m")
-    return Tape("scripted", "scripted", {SYMBOL: make_symbol_tape(SYMBOL, minute, with_close_time(frame, minute), 1, {})})
+    return Tape(
+        "scripted", "scripted", {SYMBOL: make_symbol_tape(SYMBOL, minute, with_close_time(frame, minute), 1, {})}
+    )
 
 
 @dataclass
@@ -101,7 +104,7 @@ class World:
         """The plan carried out; a refusal is an error here."""
         entered = await self.executor.enter(Approved(plan))
         if not isinstance(entered, Entered):
-            raise AssertionError(f"the entry was refused: {entered.sentence} ({entered.code})")
+            raise Unexpected(f"the entry was refused: {entered.sentence} ({entered.code})")
         return entered
 
     async def plan(
@@ -172,7 +175,8 @@ def in_world(
 
     async def main() -> T:
         with ExitStack() as ledgers:
-            async with FaultyVenue(tape, clock, balance=BALANCE, faults=faults) as venue:
+            venue = FaultyVenue(tape, clock, balance=BALANCE, faults=faults)
+            async with venue:
                 inside = at_venue(options, venue.url)
                 async with connected(inside, clock) as exchange:
                     ledger = ledgers.enter_context(Ledger.opened(ledger_path(inside)))
