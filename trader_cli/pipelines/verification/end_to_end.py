@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from trader_cli.pipelines.verification.worlds import World
 
 _MOST_BARS_TO_A_SIGNAL = 96
+_MOST_S = 3 * 86_400.0
 _CENTS = Decimal("1e-8")
 
 
@@ -78,7 +79,7 @@ def _flow(lab: Lab) -> Flow:
             heard.write(f"{_summary(world, done)} {told}")
             return _flowed(world, done, lab.root / name)
 
-        flow = in_world(lab, lab.tape, work, settings=settings, at_ms=lab.start_ms)
+        flow = in_world(lab, lab.tape, work, settings=settings, at_ms=lab.start_ms, most_s=_MOST_S)
     return replace(flow, told=heard.getvalue())
 
 

@@ -74,7 +74,7 @@ def _trailed(lab: Lab, side: Side) -> Ended:
     """Our way, as far as it takes to move the stop four rungs, then back again."""
     up, options = 1 if side == "long" else -1, lab.config.monitor
     gain = 0.01 * (options.trail_distance + 4 * options.trail_step + 1)
-    tape = scripted((15, 1 + up * gain), (15, 1.0))
+    tape = scripted((8, 1 + up * gain), (8, 1.0))
     return _cared(lab, tape, side, target=2 * gain)
 
 
@@ -97,7 +97,7 @@ def stop_only_tightens(lab: Lab) -> Iterator[Finding]:
 def take_profit_closes(lab: Lab) -> Iterator[Finding]:
     """Price goes to the target and beyond."""
     for side, sign in (("long", 1), ("short", -1)):
-        ended = _cared(lab, scripted((20, 1 + sign * 0.03)), side, target=0.02)  # type: ignore[arg-type]
+        ended = _cared(lab, scripted((8, 1 + sign * 0.03)), side, target=0.02)  # type: ignore[arg-type]
         yield from _flat(side, ended, "take_profit", "target_passed")
         reached = sign * (ended.exit_price - Decimal(2000) * (1 + sign * Decimal("0.02")))
         yield at_least(f"{side}: exit price against the target", Decimal(-1), reached)

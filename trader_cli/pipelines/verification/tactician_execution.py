@@ -192,7 +192,12 @@ def unprotected_is_closed(lab: Lab) -> Iterator[Finding]:
         return entered, world.held, fills[-1].time_ms - fills[0].time_ms, world.open_count, world.last_exit()
 
     entered, held, took_ms, resting, reason = in_world(
-        lab, scripted(), work, settings=settings, faults={STOP: ["refused"] * _NEVER}
+        lab,
+        scripted(),
+        work,
+        settings=settings,
+        faults={STOP: ["refused"] * _NEVER},
+        most_s=settings.execution.protection_deadline + 60,
     )
     deadline_ms = round(settings.execution.protection_deadline * 1000)
     yield equal("why it was closed", ("unprotected", "unprotected"), (entered.closed, reason))

@@ -3,6 +3,7 @@ executor and a ledger of their own. What the exchange has is read from the venue
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import ExitStack
 from dataclasses import dataclass
 from decimal import Decimal
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 OPENS_MS = 1_704_067_200_000 + 450 * MINUTE_MS  # 2024-01-01 07:30 UTC: half an hour before a funding time
 PRICE, BALANCE = 2000.0, Decimal(10_000)
+_MOST_S = 2 * 3600.0
 _CALM_MINUTES, _AFTER_MINUTES = 20, 60
 ENTRY: Route = ("POST", "/fapi/v1/order")
 STOP: Route = ("POST", "/fapi/v1/algoOrder")
@@ -167,9 +169,12 @@ class World:
 
 def in_world(
     lab: Lab, tape: Tape, work: Callable[[World], Awaitable[T]], *, faults: dict[Route, list[Fault]] | None = None,
-    key: str = KEY, settings: Settings | None = None, at_ms: int | None = None,
+    key: str = KEY, settings: Settings | None = None, at_ms: int | None = None, most_s: float = _MOST_S,
 ) -> T:  # fmt: skip
-    """`work` in a fresh world, in virtual time, from `at_ms` on: ten minutes into the tape if not said."""
+    """`work` in a fresh world, in virtual time, from `at_ms` on: ten minutes into the tape if not said.
+
+    Raises `TimeoutError` once it has taken `most_s` seconds of that time: a product that waits for ever is broken.
+    """
     clock = VirtualClock(tape.start_ms + 10 * MINUTE_MS if at_ms is None else at_ms)
     options = settings or lab.settings(lab.folder())
 
@@ -180,6 +185,7 @@ def in_world(
                 inside = at_venue(options, venue.url)
                 async with connected(inside, clock) as exchange:
                     ledger = ledgers.enter_context(Ledger.opened(ledger_path(inside)))
-                    return await work(World(inside, venue, exchange, clock, key, ledgers, ledger, []))
+                    async with asyncio.timeout(most_s):
+                        return await work(World(inside, venue, exchange, clock, key, ledgers, ledger, []))
 
     return run_virtual(main, clock)  # type: ignore[no-any-return]
