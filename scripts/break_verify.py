@@ -20,6 +20,16 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "trader_cli"
 FAILED = 10
+CRASHES = (
+    "NameError",
+    "TypeError",
+    "AttributeError",
+    "ImportError",
+    "SyntaxError",
+    "IndentationError",
+    "ModuleNotFound",
+)
+"""What a check raises where the copy was broken too clumsily to run: that proves nothing."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +55,7 @@ BREAKS = (
         ("exchange/connection.py", "        if not isinstance(reply, (dict, list)) or reply == {}:\n", "        if not isinstance(reply, (dict, list)):\n            return []\n        if reply == {}:\n"),)),
     Break("claim gate ignored", ("claim_obeys_its_numbers",), (
         ("analyst/analysis.py", "    if not model.claim.edge:\n", "    if False:\n"),)),
-    Break("claim made without counting costs twice", ("claim_obeys_its_numbers", "null_market_is_silent"), (
+    Break("edge always claimed", ("claim_obeys_its_numbers", "null_market_is_silent"), (
         ("analyst/claim.py", "edge=reason is None", "edge=True"),)),
     Break("barriers half as wide", ("barriers_as_stated",), (
         ("analyst/analysis.py", "close * float(np.exp(distance)), close", "close * float(np.exp(distance / 2)), close"),)),
@@ -134,6 +144,9 @@ def verified(folder: Path, only: tuple[str, ...]) -> tuple[int, set[str]]:
         results = json.loads(ran.stdout)["results"]
     except (ValueError, KeyError):
         return ran.returncode, {f"no report: {ran.stderr.strip().splitlines()[-1:]}"}
+    crashed = [r["error"] for r in results if str(r["error"]).startswith(CRASHES)]
+    if crashed:
+        return ran.returncode, {f"a crash: {crashed[0]}"}
     return ran.returncode, {result["name"] for result in results if not result["passed"]}
 
 

@@ -62,7 +62,7 @@ def at_least(what: str, limit: Any, found: Any) -> Finding:
 
 
 def _text(value: object) -> str:
-    text = str(value)
+    text = str(value) or "(empty)"
     return text if len(text) <= 300 else f"{text[:297]}..."
 
 
