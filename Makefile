@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export OMP_WAIT_POLICY := passive
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit lint bench clean lock docs wheel
+.PHONY: help demo test unit verify breaks lint bench clean lock docs wheel
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -27,6 +27,12 @@ test: $(READY) ## every test
 
 unit: $(READY) ## the quick tests only
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal
+
+verify: $(READY) ## does everything work together, offline
+	$(BIN)/trader verify
+
+breaks: $(READY) ## does `trader verify` see what is broken: breaks a copy in every way known
+	$(BIN)/python scripts/break_verify.py
 
 lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff format --check .

@@ -38,6 +38,7 @@ PlanFile = Annotated[
     Path | None,
     typer.Option("--plan", help="A plan as `tactics --json` printed it; default: the last.", show_default=False),
 ]
+JunitFile = Annotated[Path | None, typer.Option("--junit", help="Write a JUnit XML file, too.", show_default=False)]
 ForTime = Annotated[
     str | None,
     typer.Option("--for", help="At most so long: 90s, 15m, 4h, 1d; default: until flat.", show_default=False),

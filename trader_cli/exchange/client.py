@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -33,11 +34,19 @@ def make_client(settings: BinanceExchangeSettings, session: aiohttp.ClientSessio
             },
         }
     )
+    client.logger = _without_requests()
     if settings.use_testnet and settings.base_url is None:
         client.enable_demo_trading(enable=True)
     if settings.base_url is not None:
         point_at(client, settings.base_url)
     return client
+
+
+def _without_requests() -> logging.Logger:
+    """A logger for ccxt that drops its debug lines: those hold the API key and signatures of every request."""
+    logger = logging.getLogger("trader.exchange.ccxt")
+    logger.setLevel(logging.INFO)
+    return logger
 
 
 def point_at(client: Any, base_url: str) -> None:

@@ -58,6 +58,11 @@ def as_settings(config: Settings | Mapping[str, Any] | None) -> Settings:
     return _validated(_merged(_merged(_default_tree(), _environment_tree()), tree))
 
 
+def shipped_settings() -> Settings:
+    """The settings as they are shipped, whatever environment and files say."""
+    return _validated(_default_tree())
+
+
 def package_yaml(name: str) -> str:
     """Text of a default file shipped with the package, such as `default.yaml` or `profiles/sim.yaml`."""
     return resources.files("trader_cli.settings").joinpath("defaults", *name.split("/")).read_text("utf-8")

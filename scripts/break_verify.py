@@ -1,0 +1,195 @@
+"""Does `trader verify` see what is broken? Breaks a copy of the product in one way at a time and asks it.
+
+`python scripts/break_verify.py [NAME…] [--sample N --seed S]`. A break survives where verify does not leave with exit
+code 10 and name the checks that were meant to see it; then this leaves with 1. `make breaks` runs all of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1] / "trader_cli"
+FAILED = 10
+CRASHES = (
+    "NameError",
+    "TypeError",
+    "AttributeError",
+    "ImportError",
+    "SyntaxError",
+    "IndentationError",
+    "ModuleNotFound",
+)
+"""What a check raises where the copy was broken too clumsily to run: that proves nothing."""
+
+
+@dataclass(frozen=True)
+class Break:
+    """Replacements (file, text, other text), each text once in its file, and the checks that must see them."""
+
+    name: str
+    seen_by: tuple[str, ...]
+    replacements: tuple[tuple[str, str, str], ...]
+
+
+BREAKS = (
+    Break("wavelet looks ahead", ("wavelets_recomputed", "no_look_ahead"), (
+        ("features/wavelet.py", "    out[reach:] = total\n", "    out[reach - step : len(x) - step] = total\n"),)),
+    Break("energy off by a factor", ("wavelets_recomputed",), (
+        ("features/wavelet.py", "window_sum(band * band, window) / window", "window_sum(band * band, window) / (window - 1)"),)),
+    Break("higher frame before its close", ("no_look_ahead",), (
+        ("features/build.py", "decided = rows_ms + base.ms\n", "decided = rows_ms + base.ms + family.timeframe.ms\n"),)),
+    Break("unfinished bar shown", ("only_closed_bars",), (
+        ("exchange/binance.py", "latest = timeframe.floor(self.server_now_ms()) - timeframe.ms", "latest = timeframe.floor(self.server_now_ms())"),
+        ("exchange/binance.py", 'frame.filter(pl.col("close_time").to_physical() < self.server_now_ms())', "frame"))),
+    Break("garbage read as no bars", ("a_bad_answer_is_never_data",), (
+        ("exchange/connection.py", "        if not isinstance(reply, (dict, list)) or reply == {}:\n", "        if not isinstance(reply, (dict, list)):\n            return []\n        if reply == {}:\n"),)),
+    Break("claim gate ignored", ("claim_obeys_its_numbers",), (
+        ("analyst/analysis.py", "    if not model.claim.edge:\n", "    if False:\n"),)),
+    Break("edge always claimed", ("claim_obeys_its_numbers", "null_market_is_silent"), (
+        ("analyst/claim.py", "edge=reason is None", "edge=True"),)),
+    Break("barriers half as wide", ("barriers_as_stated",), (
+        ("analyst/analysis.py", "close * float(np.exp(distance)), close", "close * float(np.exp(distance / 2)), close"),)),
+    Break("stale bars accepted", ("stale_bars_abstain",), (
+        ("analyst/analysis.py", "if given.bar_age_ms > allowed_ms:", "if given.bar_age_ms > 100 * allowed_ms:"),)),
+    Break("size rounded up", ("size_is_the_smallest_cap",), (
+        ("core/orders.py", "(quantity / self.step).to_integral_value(rounding=ROUND_DOWN) * self.step", '(quantity / self.step).to_integral_value(rounding="ROUND_UP") * self.step'),)),
+    Break("risk cap ignored", ("risk_within_budget",), (
+        ("core/sizing.py", "equity * limits.risk_per_trade / loss", "math.inf"),)),
+    Break("a request raises the leverage", ("requests_only_lower",), (
+        ("tactician/planning.py", "min(most, request.leverage or most)", "request.leverage or most"),
+        ("core/sizing.py", "    value = max(1, math.ceil(notional / margin)) if margin > 0 else 1\n", "    value = limits.max_leverage\n"))),
+    Break("same decision, another plan", ("same_decision_same_plan",), (
+        ("tactician/tactician.py", "        if made is not None:\n            return made\n", ""),
+        ("core/plans.py", "self.decision_ms, self.side, self.tranche)", "self.created_ms, self.side, self.tranche)"))),
+    Break("second order on a repeated enter", ("one_order_per_intent",), (
+        ("execution/courier.py", "        return await self.settle(intent, patience_s, resend=resend)\n\n    async def _send", "        return await self._send(intent, patience_s, resend=resend)\n\n    async def _send"),)),
+    Break("order sent again after a lost reply", ("one_order_after_a_lost_reply",), (
+        ("execution/courier.py", '        self.note(intent, "unknown", note=sent.sentence)\n        return await self.settle(', '        self.note(intent, "unknown", note=sent.sentence)\n        return await self._send('),)),
+    Break("backstop not placed", ("backstop_closes_everything",), (
+        ("execution/protection.py", "if cover.backstop is None:", "if False:"),)),
+    Break("stop not reduce-only", ("stop_covers_the_position",), (
+        ("exchange/private.py", 'f"{stop.quantity:f}", "reduceOnly": "true"}', 'f"{stop.quantity:f}"}'),)),
+    Break("stop by last price", ("stops_trigger_by_mark_price",), (
+        ("exchange/private.py", '"workingType": "MARK_PRICE"', '"workingType": "CONTRACT_PRICE"'),)),
+    Break("stop for half the position", ("stop_covers_the_position",), (
+        ("execution/protection.py", "self._tightest(plan, cover), quantity - cover.stopped)", "self._tightest(plan, cover), quantity / 2)"),)),
+    Break("unprotected position kept", ("unprotected_is_closed",), (
+        ("execution/executor.py", "if late or (view", "if (view"),)),
+    Break("key that can withdraw accepted", ("dangerous_accounts_are_refused",), (
+        ("execution/preflight.py", "if rights.can_withdraw:", "if False:"),)),
+    Break("stop loosened when trailing", ("stop_only_tightens",), (
+        ("tactician/position_monitor.py", "best_price=max(best, mark) if plan.sign > 0 else min(best, mark)", "best_price=mark"),
+        ("core/exits.py", "    return max(level, held.stop_price) if held.sign > 0 else min(level, held.stop_price)\n", "    return level\n"),
+        ("core/exits.py", "(trailed - held.stop_price) * held.sign > 0 and", "trailed != held.stop_price and"),
+        ("execution/protection.py", "[s for s in cover.stops if (level - s.trigger_price) * plan.sign > 0]", "list(cover.stops)"),
+        ("execution/protection.py", "(level - cover.stop_price) * plan.sign <= 0\n", "False\n"))),
+    Break("old stop cancelled before the new one rests", ("stop_only_tightens",), (
+        ("execution/protection.py", '        placed = await self._place(plan, "stop", level, cover.quantity)\n        if not placed:', '        for s in old:\n            await self.remove(s)\n        await self.courier.clock.sleep(1)\n        placed = await self._place(plan, "stop", level, cover.quantity)\n        if not placed:'),)),
+    Break("failed query read as flat", ("silence_is_not_flat",), (
+        ("execution/reconcile.py", "        return {position.symbol: position for position in await self.courier.private.positions()}\n", "        try:\n            return {position.symbol: position for position in await self.courier.private.positions()}\n        except Exception:\n            return {}\n"),)),
+    Break("the model's opinion ignored", ("high_risk_closes",), (
+        ("core/exits.py", "if loss >= rules.high_risk:", "if False:"),)),
+    Break("time exit forgotten", ("time_exit_closes",), (
+        ("core/exits.py", "if now_ms >= held.exit_by_ms:", "if False:"),)),
+    Break("orders left after flat", ("flat_leaves_no_order",), (
+        ("execution/executor.py", "        if share is None:\n            await self.sweep(symbol)\n", ""),)),
+    Break("closes outside not booked", ("closed_outside_is_booked",), (
+        ("execution/reconcile.py", "if held == 0 or signed * held > 0 or excess * held >= 0:", "if True:"),)),
+    Break("halt forgotten", ("halt_stops_entries", "loss_limit_halts"), (
+        ("storage/ledger_reading.py", "return str(row[1]) if row and row[0] else None", "return None"),)),
+    Break("fees left out of the ledger", ("ledger_equals_account",), (
+        ("storage/ledger_reading.py", "Decimal(r) - Decimal(c)) for t, r, c", "Decimal(r)) for t, r, c"),)),
+    Break("funding left out of the ledger", ("ledger_equals_account",), (
+        ("execution/reconcile.py", "if row.kind not in _IN_TRADES and row.symbol in traded:", "if False:"),)),
+    Break("wall time in the journal", ("same_market_same_journal",), (
+        ("tactician/position_monitor.py", '"plan": plan.plan_id, "reason": action.reason,', '"plan": plan.plan_id, "wall": __import__("time").time(), "reason": action.reason,'),)),
+    Break("secret written into the ledger", ("secrets_stay_secret",), (
+        ("tactician/tactician.py", '"plan", made.as_dict(), now)', '"plan", {**made.as_dict(), "account_of": self.settings.binance_exchange.api_secret.get_secret_value()}, now)'),)),
+    Break("key in the debug log", ("secrets_stay_secret",), (
+        ("exchange/client.py", "    client.logger = _without_requests()\n", ""),)),
+)  # fmt: skip
+
+
+def broken_copy(one: Break, folder: Path) -> None:
+    """The package in `folder`, broken. Raises `ValueError` for a text that is not there just once."""
+    shutil.copytree(PACKAGE, folder / PACKAGE.name)
+    for name, text, other in one.replacements:
+        path = folder / PACKAGE.name / name
+        source = path.read_text("utf-8")
+        if source.count(text) != 1:
+            raise ValueError(f"{one.name}: {source.count(text)} times in {name}, not once: {text!r}")
+        path.write_text(source.replace(text, other), "utf-8")
+
+
+def verified(folder: Path, only: tuple[str, ...]) -> tuple[int, set[str]]:
+    """(exit code, names of the checks that failed) of a verification with the package in `folder`."""
+    words = [word for name in only for word in ("--only", name)]
+    environment = {name: value for name, value in os.environ.items() if not name.upper().startswith("TRADER_")}
+    environment |= {"PYTHONPATH": str(folder), "TRADER_STATE_DIR": str(folder / "state")}
+    ran = subprocess.run(
+        [sys.executable, "-m", "trader_cli", "verify", "--json", *words], cwd=folder, env=environment,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    try:
+        results = json.loads(ran.stdout)["results"]
+    except (ValueError, KeyError):
+        return ran.returncode, {f"no report: {ran.stderr.strip().splitlines()[-1:]}"}
+    crashed = [r["error"] for r in results if str(r["error"]).startswith(CRASHES)]
+    if crashed:
+        return ran.returncode, {f"a crash: {crashed[0]}"}
+    return ran.returncode, {result["name"] for result in results if not result["passed"]}
+
+
+def survives(one: Break) -> bool:
+    """Break, verify, print a line; whether verify did not see it."""
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="trader-break-") as name:
+        broken_copy(one, Path(name))
+        code, failed = verified(Path(name), one.seen_by)
+    survived = code != FAILED or not set(one.seen_by) <= failed
+    seen = ", ".join(sorted(failed)) or "nothing"
+    print(
+        f"{'SURVIVED' if survived else 'seen':9} {one.name:46} {time.perf_counter() - began:5.1f} s  by {seen}",
+        flush=True,
+    )
+    return survived
+
+
+def chosen(arguments: argparse.Namespace) -> list[Break]:
+    """The breaks named, or a seeded sample, or all."""
+    known = {one.name: one for one in BREAKS}
+    picked = [known[name] for name in arguments.names] if arguments.names else list(BREAKS)
+    return random.Random(arguments.seed).sample(picked, arguments.sample) if arguments.sample else picked
+
+
+def main() -> int:
+    """1 if a break survives, or if verify fails where nothing is broken."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", choices=[*(one.name for one in BREAKS), []])
+    parser.add_argument("--sample", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0)
+    breaks = chosen(parser.parse_args())
+    whole = Break("nothing", tuple(dict.fromkeys(name for one in breaks for name in one.seen_by)), ())
+    with tempfile.TemporaryDirectory(prefix="trader-break-") as name:
+        broken_copy(whole, Path(name))
+        code, failed = verified(Path(name), whole.seen_by)
+    if code != 0:
+        print(f"verify fails where nothing is broken: exit code {code}, {sorted(failed)}")
+        return 1
+    survivors = [one.name for one in breaks if survives(one)]
+    print(f"{len(breaks) - len(survivors)} of {len(breaks)} breaks seen")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

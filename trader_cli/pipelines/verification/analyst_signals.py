@@ -1,0 +1,208 @@
+"""Analyst ML model signal generation: numbers that add up, gates that hold, silence where there is nothing to say."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trader_cli.analyst.analysis import AnalysisInput, analyse
+from trader_cli.analyst.model import TrainedModel
+from trader_cli.core.errors import DataInvalid
+from trader_cli.core.schemas import FEATURE_KEYS
+from trader_cli.core.types import Abstention
+from trader_cli.features.series import BarSeries
+from trader_cli.pipelines.stages import analyze
+from trader_cli.pipelines.verification.checks import (
+    LINES,
+    Check,
+    Finding,
+    Unexpected,
+    at_least,
+    at_most,
+    equal,
+    holds,
+    near,
+)
+from trader_cli.pipelines.verification.lab import SYMBOL, TIMEFRAME
+from trader_cli.storage.artifacts import stage_key
+from trader_cli.storage.bundles import BundleStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from trader_cli.core.types import Analysis, Claim, Signal
+    from trader_cli.pipelines.verification.lab import Lab, Study
+
+_LAST_ROWS = 200
+_MIN_TRADES = 30
+
+
+def _bundle(study: Study) -> tuple[dict[str, bytes], dict[str, Any]]:
+    return BundleStore(study.store.root / "models").load(study.trained.digest)
+
+
+def _model(lab: Lab) -> TrainedModel:
+    return lab.once("model", lambda: TrainedModel.from_bundle(*_bundle(lab.study)))
+
+
+def _given(lab: Lab, row: int, model: TrainedModel) -> AnalysisInput:
+    """What the analyst saw `row` bars from the end of the study, with another model if need be."""
+    study, store = lab.study, lab.study.store
+    digest = store.pointed(stage_key(study.settings, SYMBOL, TIMEFRAME, "market"))
+    features = study.features.row(-row, named=True)
+    bars = BarSeries.of(study.bars)
+    return AnalysisInput(
+        symbol=SYMBOL, timeframe=TIMEFRAME, bars=bars.cut(len(bars) - row - 720, len(bars) - row + 1),
+        features={name: value for name, value in features.items() if name not in FEATURE_KEYS}, model=model,
+        snapshot=store.get_document(digest) if digest else None, bar_age_ms=0, book_age_ms=0, digests={},
+    )  # fmt: skip
+
+
+def _recent(lab: Lab) -> list[Analysis]:
+    """What the analyst says of each of the last bars, with the study's model."""
+    model, settings = _model(lab), lab.study.settings
+    return lab.once("recent", lambda: [analyse(_given(lab, back, model), settings) for back in range(1, 41)])
+
+
+def _signal(lab: Lab) -> Signal:
+    signal = lab.study.analysis.signal
+    if signal is None:
+        outcome = lab.study.analysis.outcome
+        raise Unexpected(f"no signal on a market with a planted lead: {outcome}")
+    return signal
+
+
+def probabilities_sum_to_one(lab: Lab) -> Iterator[Finding]:
+    """Of the analysis, and of many rows."""
+    model, study = _model(lab), lab.study
+    x = study.features.tail(_LAST_ROWS).select(model.features).to_numpy().astype(np.float64)
+    p = model.side.predict(x)
+    yield equal("shape of the probabilities of the last rows", (_LAST_ROWS, 3), p.shape)
+    yield near("furthest sum from one", 1.0, float(p.sum(axis=1)[np.abs(p.sum(axis=1) - 1).argmax()]), 1e-12)
+    yield equal("probabilities inside [0, 1]", p.size, int(((p >= 0) & (p <= 1)).sum()))
+    said = study.analysis.probabilities
+    assert said is not None
+    yield near("sum in the analysis", 1.0, said.up + said.down + said.flat, 1e-12)
+    yield equal("probabilities of the analysis: those of the last row", tuple(p[-1]), (said.up, said.down, said.flat))
+
+
+def barriers_as_stated(lab: Lab) -> Iterator[Finding]:
+    """Stop and target at C·exp(±width·σ·√horizon), σ from the closes; break-even from them and the costs."""
+    study, signal = lab.study, _signal(lab)
+    options, costs = study.settings.analyst, study.settings.costs
+    close = study.bars["close"].to_numpy()
+    returns = np.diff(np.log(close))[-options.volatility_span :]
+    distance = options.barrier_width * math.sqrt(float(np.mean(returns**2))) * math.sqrt(options.horizon_bars)
+    up = 1 if signal.side == "long" else -1
+    yield equal("price", float(close[-1]), study.analysis.price)
+    yield near("target", close[-1] * math.exp(up * distance), signal.take_profit_price, 1e-6)
+    yield near("stop", close[-1] * math.exp(-up * distance), signal.stop_price, 1e-6)
+    yield equal("bars to the vertical barrier", options.horizon_bars, signal.horizon_bars)
+    hours = options.horizon_bars * TIMEFRAME.ms / 3_600_000
+    cost = 1e-4 * (2 * (costs.taker_fee_bps + costs.slippage_bps) + costs.funding_bps * hours / 8)
+    gain, loss = abs(math.expm1(up * distance)), abs(math.expm1(-up * distance))
+    yield near("win rate that returns nothing", (loss + cost) / (gain + loss), signal.break_even_probability, 1e-9)
+
+
+def gates_hold(lab: Lab) -> Iterator[Finding]:
+    """At each of the last bars: a signal is above every gate, an abstention names one it is below."""
+    wrong, signals = [], 0
+    for analysis in _recent(lab):
+        signal = analysis.signal
+        signals += signal is not None
+        if signal is not None and not (
+            signal.expected_value_bps > 0 and signal.probability_act > signal.break_even_probability
+        ):
+            wrong.append((analysis.decision_time_ms, signal))
+    yield equal("signals below a gate", [], wrong)
+    yield at_least("signals on a market with a planted lead", 1, signals)
+    signal = _signal(lab)
+    p = lab.study.analysis.probabilities
+    assert p is not None
+    likelier = "long" if p.up > p.down else "short"
+    yield equal("side of the signal: the likelier one", likelier, signal.side)
+
+
+def claim_obeys_its_numbers(lab: Lab) -> Iterator[Finding]:
+    """An edge is claimed just where every statistic says so, and without one there is no signal."""
+    level = lab.study.settings.analyst.claim_probability
+    for name, study in (("planted lead", lab.study), ("no lead", lab.null_study)):
+        claim = study.trained.claim
+        yield equal(f"edge claimed, {name}", _earned(claim, level), claim.edge)
+        yield at_least(f"tries counted, {name}", 1, claim.trials)
+    model = _model(lab)
+    without = replace(model, claim=replace(model.claim, edge=False, reason="taken away by the verification"))
+    for back in (1, 2, 3):
+        outcome = analyse(_given(lab, back, without), lab.study.settings).outcome
+        yield equal(f"outcome without a claim, {back} from the end", "no_edge", _code(outcome))
+
+
+def _earned(claim: Claim, level: float) -> bool:
+    return (
+        claim.trades >= _MIN_TRADES
+        and claim.deflated_sharpe_probability >= level
+        and claim.excess_sharpe_probability >= level
+        and claim.doubled_cost_sharpe_per_bar > 0
+    )
+
+
+def _code(outcome: Signal | Abstention) -> str:
+    return outcome.code if isinstance(outcome, Abstention) else f"a signal to go {outcome.side}"
+
+
+def null_market_is_silent(lab: Lab) -> Iterator[Finding]:
+    """A market in which price is a martingale."""
+    study = lab.null_study
+    yield holds("no edge claimed on a market without one", not study.trained.claim.edge)
+    code = _code(study.analysis.outcome)
+    yield equal("outcome", code if code == "unhealthy_market" else "no_edge", code)
+
+
+def stale_bars_abstain(lab: Lab) -> Iterator[Finding]:
+    """The same artifacts, asked for later."""
+    study = lab.study
+    last_close = int(study.bars["open_time"].to_physical()[-1]) + TIMEFRAME.ms
+    allowed = round(study.settings.analyst.max_bar_age * TIMEFRAME.ms)
+    for late, code in ((allowed, False), (allowed + 1, True), (10 * allowed, True)):
+        outcome = analyze(study.settings, SYMBOL, TIMEFRAME, last_close + late).analysis.outcome
+        yield equal(f"stale {late / 60_000:g} min after the close", code, _code(outcome) == "bars_stale")
+
+
+def damaged_model_is_refused(lab: Lab) -> Iterator[Finding]:
+    """One byte of the side model changed."""
+    study = lab.study
+    path = study.store.root / "models" / study.trained.digest / "side.txt"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-40] + bytes([whole[-40] ^ 1]) + whole[-39:])
+    try:
+        _bundle(study)
+        refused = "loaded as if nothing had happened"
+    except DataInvalid as error:
+        refused = "refused, and named" if "side.txt" in error.sentence else error.sentence
+    finally:
+        path.write_bytes(whole)
+    yield equal("a model with one wrong byte", "refused, and named", refused)
+    yield at_most(
+        "features of the model without a column", 0, len(set(_model(lab).features) - set(study.features.columns))
+    )
+
+
+_TRAIN = "Run `trader train` again; see analyst and costs in the settings."
+CHECKS = (
+    Check("probabilities_sum_to_one", LINES[2], "calibrated probabilities of up, down and flat sum to 1 within 1e-12",
+          _TRAIN, probabilities_sum_to_one),
+    Check("barriers_as_stated", LINES[2], "stop and target lie the stated width around the price",
+          "See analyst.barrier_width, analyst.volatility_span and costs.", barriers_as_stated),
+    Check("gates_hold", LINES[2], "a signal is worth something after costs and above break-even", _TRAIN, gates_hold),
+    Check("claim_obeys_its_numbers", LINES[2], "an edge is claimed only by its statistics; without a claim no signal",
+          "See analyst.claim_probability; run `trader train` again.", claim_obeys_its_numbers),
+    Check("null_market_is_silent", LINES[2], "on a market without an edge none is claimed and none traded",
+          "See costs and analyst.claim_probability: they may be too kind.", null_market_is_silent),
+    Check("stale_bars_abstain", LINES[2], "a bar that is too old gives no signal",
+          "See analyst.max_bar_age; run `trader fetch` before `trader analyze`.", stale_bars_abstain),
+    Check("damaged_model_is_refused", LINES[2], "a model bundle that was changed on disk is refused",
+          _TRAIN, damaged_model_is_refused),
+)  # fmt: skip
