@@ -71,7 +71,7 @@ def _show(report: Report) -> None:
             (f"  {r.name}", "passed" if r.passed else "FAILED", f"{r.seconds:.2f} s", r.found if r.passed else "")
             for r in report.results if r.line == line
         ]  # fmt: skip
-        print_table(line, ("", "", "", ""), rows)
+        print_table(line, ("  check", "result", "time", "found"), rows)
     for result in report.failed:
         facts = {"expected": result.expected, "found": result.found, "mend": result.mend}
         print_facts(f"{result.name} FAILED", facts)
