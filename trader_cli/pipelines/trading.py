@@ -203,4 +203,3 @@ def _wait_for_owner(settings: Settings, what: str) -> None:
                 mend=f"Stop it, and run `trader {what}` again.",
             )
         time.sleep(_LOOK_S)
-
