@@ -109,8 +109,10 @@ def liquidation_level(setting: Setting, leverage: int, notional: float) -> float
 
 
 def liquidation_risk(setting: Setting, leverage: int, notional: float) -> float:
-    """P(mark touches the liquidation price of an isolated position within the horizon)."""
+    """P(mark touches the liquidation price of an isolated position within the horizon); 1 if it is there already."""
     level = liquidation_level(setting, leverage, notional)
+    if level >= setting.price if setting.side == "long" else level <= setting.price:
+        return 1.0
     return touch_probability(setting.price, level, setting.sigma_horizon, SIGMA_UNCERTAINTY)
 
 

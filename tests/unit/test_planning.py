@@ -1,0 +1,176 @@
+"""The plan of a signal: rounded down, within every limit; requests only lower it; refusals have their codes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+from functools import cache
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trader_cli.core.orders import LeverageBracket, SymbolRules
+from trader_cli.core.plans import Approved, Refused, Request, TradePlan
+from trader_cli.core.types import Analysis, Claim, Signal
+from trader_cli.settings import Settings, as_settings
+from trader_cli.tactician.planning import Now, plan
+
+EXAMPLES = settings(max_examples=60, deadline=None)
+MARK = 2000.0
+RULES = SymbolRules("ETHUSDT", Decimal("0.01"), Decimal("0.001"), Decimal("0.001"), Decimal(10_000), Decimal(5))
+BRACKETS = (
+    LeverageBracket(Decimal(50_000), 125, Decimal("0.004"), Decimal(0)),
+    LeverageBracket(Decimal(10**7), 20, Decimal("0.02"), Decimal(800)),
+)
+CLAIM = Claim(True, "test", 0.99, 0.99, 0.1, 0.05, 1, 5000, 500, 0.1)
+NOW = Now(
+    now_ms=1_000_000, account="a", equity=Decimal(10_000), available=Decimal(10_000), long_notional=Decimal(0),
+    short_notional=Decimal(0), mark=Decimal(2000), asks=1e6, bids=1e6, day_volume=1e9, rules=RULES, brackets=BRACKETS,
+)  # fmt: skip
+
+
+@cache
+def defaults() -> Settings:
+    """The settings as shipped, read once."""
+    return as_settings({})
+
+
+def signal(side: Any = "long", probability: float = 0.65, width: float = 0.02, **changes: Any) -> Signal:
+    up = 1 if side == "long" else -1
+    cost = 0.001
+    levels = MARK * (1 + up * width), MARK * (1 - up * width)
+    return Signal(side, probability, (width + cost) / (2 * width), 10.0, *levels, 24, **changes)
+
+
+def analysis(made: Signal) -> Analysis:
+    return Analysis("ETHUSDT", "15m", 900_000, MARK, made, claim=CLAIM, digests={"model": "m"})
+
+
+def planned(
+    made: Signal, now: Now = NOW, settings: Settings | None = None, request: Request | None = None
+) -> Approved | Refused:
+    return plan(analysis(made), made, now, settings or defaults(), request or Request())
+
+
+def approved(*given: Any, **named: Any) -> TradePlan:
+    outcome = planned(*given, **named)
+    assert isinstance(outcome, Approved), outcome
+    return outcome.plan
+
+
+signals = st.builds(signal, st.sampled_from(["long", "short"]), st.floats(0.3, 0.95), st.floats(0.003, 0.08))
+nows = st.builds(
+    replace, st.just(NOW), equity=st.integers(50, 10**6).map(Decimal), available=st.integers(0, 10**6).map(Decimal),
+    long_notional=st.integers(0, 30_000).map(Decimal), asks=st.floats(0, 1e7), bids=st.floats(0, 1e7),
+    day_volume=st.floats(0, 1e10), mark=st.integers(1_999_000, 2_001_000).map(lambda m: Decimal(m) / 1000),
+)  # fmt: skip
+requests = st.builds(
+    Request, st.one_of(st.none(), st.integers(1, 10**6).map(lambda q: Decimal(q) / 1000)),
+    st.one_of(st.none(), st.integers(1, 200)), st.sampled_from([None, "low", "medium", "high"]),
+)  # fmt: skip
+
+
+@EXAMPLES
+@given(signals, nows, requests)
+def test_a_plan_keeps_every_limit_and_is_rounded_down(made: Signal, now: Now, request: Request) -> None:
+    outcome, options = planned(made, now, request=request), defaults().tactician
+    if isinstance(outcome, Refused):
+        assert outcome.code and outcome.sentence.endswith(".")
+        return
+    p = outcome.plan
+    notional = p.quantity * now.mark
+    assert p.quantity % RULES.step == 0
+    assert RULES.min_notional <= notional <= Decimal(repr(min(p.caps.values()))) * Decimal("1.000000001")
+    assert p.caps[p.binding] == min(p.caps.values())
+    assert p.leverage <= options.max_leverage
+    assert notional / p.leverage <= now.available * Decimal(str(options.margin_share)) * Decimal("1.000000001")
+    assert p.liquidation_probability <= options.max_liquidation_probability
+    levels = (p.backstop_price, p.stop_price, now.mark, p.take_profit_price)
+    assert list(levels) == sorted(levels, reverse=p.side == "short"), "backstop, stop, price, target"
+    assert len(set(levels)) == 4
+    assert all(level % RULES.tick == 0 for level in (p.backstop_price, p.stop_price, p.take_profit_price))
+    assert p.exit_by_ms > p.expires_ms > p.decision_ms
+    assert TradePlan.from_dict({k: v for k, v in p.as_dict().items() if k != "plan_id"}) == p
+
+
+@EXAMPLES
+@given(signals, nows, requests)
+def test_requests_only_ever_lower(made: Signal, now: Now, request: Request) -> None:
+    free, asked = planned(made, now), planned(made, now, request=request)
+    if isinstance(free, Refused):
+        assert isinstance(asked, Refused)
+    elif isinstance(asked, Approved):
+        assert asked.plan.quantity <= free.plan.quantity
+        assert request.quantity is None or asked.plan.quantity <= request.quantity
+        assert asked.plan.leverage <= min(request.leverage or 200, defaults().tactician.max_leverage)
+
+
+@EXAMPLES
+@given(st.floats(0.4, 0.9), st.floats(0.005, 0.05))
+def test_long_and_short_are_mirrors(probability: float, width: float) -> None:
+    long, short = (planned(signal(side, probability, width)) for side in ("long", "short"))
+    if isinstance(long, Refused) or isinstance(short, Refused):
+        assert isinstance(long, Refused) and isinstance(short, Refused) and long.code == short.code
+        return
+    assert long.plan.quantity == short.plan.quantity
+    for name in ("stop_price", "backstop_price", "take_profit_price"):
+        assert getattr(long.plan, name) + getattr(short.plan, name) == pytest.approx(Decimal(4000), abs=Decimal("0.03"))
+
+
+LIVE_LIKE = {"capital_cap": 1000.0}
+
+
+@pytest.mark.parametrize(
+    ("made", "now", "options", "request_", "code"),
+    [
+        (signal(probability=0.52), NOW, {}, None, "no_room_kelly"),
+        (signal(), replace(NOW, long_notional=Decimal(20_000)), {}, None, "no_room_exposure"),
+        (signal(), replace(NOW, long_notional=Decimal(15_000)), {}, None, "no_room_correlation"),
+        (signal(), replace(NOW, long_notional=Decimal(1000)), LIVE_LIKE, None, "no_room_capital_cap"),
+        (signal(), replace(NOW, asks=0.0), {}, None, "no_room_liquidity"),
+        (signal(), replace(NOW, available=Decimal(0)), {}, None, "no_room_liquidation_probability"),
+        (signal("short"), NOW, {"max_liquidation_probability": 0.0}, None, "no_room_liquidation_probability"),
+        (signal(), replace(NOW, equity=Decimal(10)), {}, None, "below_minimum"),
+        (signal(), NOW, {}, Request(quantity=Decimal("0.001")), "below_minimum"),
+        (signal(), replace(NOW, mark=Decimal(2015)), {}, None, "price_moved"),
+        (signal(), NOW, {}, Request(price=Decimal(1980)), "price_moved"),
+        (signal(), NOW, {}, Request(quantity=Decimal(0)), "bad_request"),
+        (signal(), NOW, {}, Request(leverage=-1), "bad_request"),
+        (signal(), NOW, {}, Request(risk_level="all"), "bad_request"),
+    ],
+)
+def test_refusals_have_their_codes(
+    made: Signal, now: Now, options: dict[str, Any], request_: Request | None, code: str
+) -> None:
+    outcome = planned(made, now, as_settings({"tactician": options}), request_)
+    assert isinstance(outcome, Refused), outcome
+    assert outcome.code == code
+
+
+def test_the_binding_limit_is_named() -> None:
+    assert approved(signal(), replace(NOW, asks=2000.0)).binding == "liquidity"
+    assert approved(signal(), NOW, as_settings({"tactician": LIVE_LIKE})).binding == "capital_cap"
+    assert approved(signal(), NOW, request=Request(quantity=Decimal("0.01"))).quantity == Decimal("0.01")
+
+
+def test_an_unproven_plan_is_the_smallest_and_says_so() -> None:
+    p = approved(signal(probability=0.4, unproven=True))
+    assert (p.unproven, p.binding) == (True, "unproven")
+    assert p.quantity * p.price <= Decimal(51)
+
+
+def test_switches_lower_the_size_or_the_leverage() -> None:
+    sizing_off = as_settings({"tactician": {"enable_position_sizing": False}})
+    assert approved(signal(), NOW, sizing_off).quantity * 2000 <= 6
+    leverage_off = as_settings({"tactician": {"enable_leverage_optimization": False}})
+    assert approved(signal(width=0.004), NOW, leverage_off).leverage == 1
+
+
+def test_the_same_decision_has_the_same_id_and_ids() -> None:
+    one, other = approved(signal()), approved(signal(), replace(NOW, now_ms=2_000_000, equity=Decimal(5000)))
+    assert one.plan_id == other.plan_id
+    assert one.client_id("entry") == other.client_id("entry")
+    assert len({one.client_id(p, g) for p in ("entry", "stop", "backstop") for g in range(3)}) == 9  # type: ignore[arg-type]
+    assert approved(signal("short")).plan_id != one.plan_id
