@@ -13,10 +13,10 @@ from typing import Any
 from aiohttp import web
 
 from trader_cli.core.exits import Opinion
-from trader_cli.core.plans import Approved, TradePlan
+from trader_cli.core.plans import Approved, Refused, TradePlan
 from trader_cli.core.types import Abstention, Analysis, Probabilities
 from trader_cli.exchange.binance import BinanceExchange
-from trader_cli.execution.executor import Executor
+from trader_cli.execution.executor import Entered, Executor
 from trader_cli.settings import Settings, as_settings
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.markets import account_fingerprint
@@ -41,6 +41,7 @@ _SPOILED = {"empty": "", "html": "<html></html>", "truncated": '{"orderId": 1', 
 _REFUSALS = {
     "refused": VenueRejection(400, -2021, "Order would immediately trigger."),
     "missing": VenueRejection(400, -2013, "Order does not exist."),
+    "limited": VenueRejection(429, -1003, "Too many requests."),
     "throttled": VenueRejection(503, -1008, "Request throttled by system-level protection."),
 }
 _LATE_S = 2.0
@@ -256,6 +257,25 @@ def covered(amount: Decimal, stops: list[AlgoOrder]) -> bool:
     return any(s.close_position for s in stopping) or sum(s.quantity for s in stopping) >= abs(amount)
 
 
+async def entered(desk: Desk, approved: Approved) -> Entered:
+    """Enter as a process of its own; everything is as intended at its end."""
+    with desk.open() as (ledger, executor):
+        done = await executor.enter(approved)
+        assert isinstance(done, Entered), done
+        sound(desk, ledger)
+        return done
+
+
+async def refused(desk: Desk, approved: Approved) -> str:
+    """The code of a refusal; nothing was sent for it."""
+    orders = desk.venue.seen.count(ORDER)
+    with desk.open() as (_, executor):
+        done = await executor.enter(approved)
+    assert isinstance(done, Refused), done
+    assert desk.venue.seen.count(ORDER) == orders
+    return done.code
+
+
 def at_desk(work: Callable[[Desk], Awaitable[Any]], path: Path, start: float = 0.2, **sections: Any) -> Any:
     """Run `work` at a desk in virtual time."""
     clock = VirtualClock(TAPE.at(start))
@@ -276,4 +296,18 @@ def at_desk(work: Callable[[Desk], Awaitable[Any]], path: Path, start: float = 0
     return run_virtual(main, clock)
 
 
-__all__ = ["LOST", "ORDER", "POSITIONS", "STOP", "SYMBOL", "Desk", "Opinion", "at_desk", "covered", "first", "sound"]
+__all__ = [
+    "LOST",
+    "ORDER",
+    "POSITIONS",
+    "STOP",
+    "SYMBOL",
+    "Desk",
+    "Opinion",
+    "at_desk",
+    "covered",
+    "entered",
+    "first",
+    "refused",
+    "sound",
+]

@@ -7,32 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from desk import LOST, ORDER, POSITIONS, STOP, SYMBOL, Desk, Rule, at_desk, covered, first, sound
+from desk import LOST, ORDER, POSITIONS, STOP, SYMBOL, Desk, Rule, at_desk, covered, entered, first, refused, sound
 
-from trader_cli.core.errors import ExchangeRejected, ExchangeUnavailable
-from trader_cli.core.plans import Approved, Refused, TradePlan
+from trader_cli.core.errors import ExchangeUnavailable
 from trader_cli.execution.executor import Entered
 
 pytestmark = pytest.mark.slow
-
-
-async def entered(desk: Desk, approved: Approved) -> Entered:
-    """Enter as a process of its own; everything is as intended at its end."""
-    with desk.open() as (ledger, executor):
-        done = await executor.enter(approved)
-        assert isinstance(done, Entered), done
-        sound(desk, ledger)
-        return done
-
-
-async def refused(desk: Desk, approved: Approved) -> str:
-    """The code of a refusal; nothing was sent for it."""
-    orders = desk.venue.seen.count(ORDER)
-    with desk.open() as (_, executor):
-        done = await executor.enter(approved)
-    assert isinstance(done, Refused), done
-    assert desk.venue.seen.count(ORDER) == orders
-    return done.code
 
 
 @pytest.mark.parametrize("side", ["long", "short"])
@@ -116,8 +96,7 @@ def test_without_stops_for_too_long_it_is_closed(
 def test_the_exchange_away_between_order_and_stop(seconds: float, closed: str | None, tmp_path: Path) -> None:
     async def work(desk: Desk) -> None:
         desk.venue.bend(failing_for(desk, seconds, "down", everything=True))
-        done = await entered(desk, desk.approved())
-        assert done.closed == closed
+        assert (await entered(desk, desk.approved())).closed == closed
 
     at_desk(work, tmp_path)
 
@@ -300,100 +279,5 @@ def test_a_failed_question_about_positions_is_never_read_as_flat(fault: str, tmp
             await monitor.start_monitoring(20)
             assert (len(desk.stops()), desk.amount) == (3, 1)
             sound(desk, ledger)
-
-    at_desk(work, tmp_path)
-
-
-def test_entering_again_sends_nothing_while_open_and_after_the_close(tmp_path: Path) -> None:
-    async def work(desk: Desk) -> None:
-        approved = desk.approved()
-        assert (await entered(desk, approved)).fresh
-        again = await entered(desk, approved)
-        assert (again.fresh, again.quantity) == (False, 1)
-        with desk.open() as (_, executor):
-            await executor.close(SYMBOL, "test")
-        after = await entered(desk, approved)
-        assert (after.fresh, after.quantity) == (False, 1)
-        assert desk.venue.seen.count(ORDER) == 2, "the entry and the exit"
-
-    at_desk(work, tmp_path)
-
-
-def test_an_order_once_seen_is_never_sent_again_whatever_a_lookup_says(tmp_path: Path) -> None:
-    """A query may answer from a copy that lags (−2013) long after the fill."""
-
-    async def work(desk: Desk) -> None:
-        approved = desk.approved()
-        await entered(desk, approved)
-        await desk.clock.sleep(30)
-        desk.venue.bend(lambda _n, route: "missing" if route == ("GET", "/fapi/v1/order") else "")
-        assert (await entered(desk, approved)).quantity == 1
-        assert desk.venue.seen.count(ORDER) == 1
-
-    at_desk(work, tmp_path)
-
-
-def test_an_old_plan_entered_again_leaves_the_position_of_a_newer_one_alone(tmp_path: Path) -> None:
-    async def work(desk: Desk) -> None:
-        old = desk.approved()
-        await entered(desk, old)
-        with desk.open() as (_, executor):
-            await executor.close(SYMBOL, "test")
-        await desk.clock.sleep(60)
-        await entered(desk, desk.approved(side="short"))
-        resting = [(s.client_id, s.trigger_price) for s in desk.stops()]
-        assert not (await entered(desk, old)).fresh
-        assert [(s.client_id, s.trigger_price) for s in desk.stops()] == resting
-
-    at_desk(work, tmp_path)
-
-
-def changed(plan: TradePlan, **fields: Any) -> Approved:
-    return Approved(TradePlan(**{**{n: getattr(plan, n) for n in plan.__dataclass_fields__}, **fields}))
-
-
-def test_plans_that_are_not_to_be_entered(tmp_path: Path) -> None:
-    async def work(desk: Desk) -> None:
-        plan = desk.plan()
-        assert await refused(desk, changed(plan, expires_ms=plan.created_ms)) == "plan_expired"
-        assert await refused(desk, changed(plan, account="another")) == "other_account"
-        assert await refused(desk, changed(plan, mode="live")) == "other_account"
-        assert await refused(desk, changed(plan, price=plan.price * 2)) == "price_moved"
-        assert await refused(desk, changed(plan, stop_price=plan.price * 2)) == "price_moved"
-        assert await refused(desk, changed(plan, quantity=Decimal("0.001"))) == "below_minimum"
-        assert await refused(desk, changed(plan, quantity=Decimal(100))) == "insufficient_margin"
-        assert await refused(desk, changed(plan, quantity=Decimal(40), leverage=125)) == "leverage_above_bracket"
-        with desk.open() as (ledger, _):
-            ledger.halt("test", 1)
-        assert await refused(desk, Approved(plan)) == "halted"
-        with desk.open() as (ledger, _):
-            ledger.clear_halt("test", 2)
-            assert ledger.intents() == []
-        await entered(desk, Approved(plan))
-        assert await refused(desk, changed(plan, quantity=Decimal(2))) == "plan_changed"
-        assert await refused(desk, desk.approved(lineage="other")) == "position_open"
-
-    at_desk(work, tmp_path)
-
-
-def test_an_order_the_exchange_refuses_opens_nothing_and_is_not_tried_again(tmp_path: Path) -> None:
-    async def work(desk: Desk) -> None:
-        approved = desk.approved()
-        desk.venue.bend(first(ORDER, "refused"))
-        with desk.open() as (_, executor):
-            with pytest.raises(ExchangeRejected, match="Nothing is open"):
-                await executor.enter(approved)
-        assert await refused(desk, approved) == "entry_rejected"
-        assert desk.amount == 0
-
-    at_desk(work, tmp_path)
-
-
-def test_an_exchange_that_was_away_gets_the_order_once_while_the_plan_is_valid(tmp_path: Path) -> None:
-    async def work(desk: Desk) -> None:
-        approved = desk.approved()
-        desk.venue.bend(first(ORDER, "down"))
-        done = await entered(desk, approved)
-        assert (done.quantity, desk.venue.seen.count(ORDER)) == (1, 2)
 
     at_desk(work, tmp_path)

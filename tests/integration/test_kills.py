@@ -110,7 +110,7 @@ def test_killed_anywhere_it_ends_as_intended(tmp_path: Path, kills: int) -> None
             cli = outside(tmp_path / str(number))
             wallet, plan = wallet_of(place), place.plan(side=rng.choice(["long", "short"]), lineage=str(number))
             entering = ("enter", SYMBOL, "--timeframe", "15m", "--plan", plan_file(plan, cli.folder))
-            struck["enter"] += kill_at(cli, rng.uniform(0.5, 1.05) * took["enter"], *entering, **environment)
+            struck["enter"] += kill_at(cli, rng.uniform(0.45, 0.95) * took["enter"], *entering, **environment)
             entered = cli.run(*entering, **environment)
             assert entered.code == 0 or "unprotected" in entered.out, entered.out + entered.err
             check(place, cli, plan, wallet)
