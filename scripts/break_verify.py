@@ -69,7 +69,7 @@ BREAKS = (
         ("tactician/planning.py", "min(most, request.leverage or most)", "request.leverage or most"),
         ("core/sizing.py", "    value = max(1, math.ceil(notional / margin)) if margin > 0 else 1\n", "    value = limits.max_leverage\n"))),
     Break("same decision, another plan", ("same_decision_same_plan",), (
-        ("tactician/tactician.py", "        if made is not None:\n            return made\n", ""),
+        ("tactician/tactician.py", "            return too_late(made.plan, request) or made\n", "            pass\n"),
         ("core/plans.py", "self.decision_ms, self.side, self.tranche)", "self.created_ms, self.side, self.tranche)"))),
     Break("second order on a repeated enter", ("one_order_per_intent",), (
         ("execution/courier.py", "        return await self.settle(intent, patience_s, resend=resend)\n\n    async def _send", "        return await self._send(intent, patience_s, resend=resend)\n\n    async def _send"),
@@ -103,7 +103,7 @@ BREAKS = (
     Break("time exit forgotten", ("time_exit_closes",), (
         ("core/exits.py", "if now_ms >= held.exit_by_ms:", "if False:"),)),
     Break("orders left after flat", ("flat_leaves_no_order",), (
-        ("execution/executor.py", "        if target == 0:\n            await self.sweep(symbol)\n", ""),)),
+        ("execution/closing.py", "        if view.is_flat:\n            await self.sweep(symbol)\n", ""),)),
     Break("closes outside not booked", ("closed_outside_is_booked",), (
         ("execution/reconcile.py", "if held == 0 or signed * held > 0 or excess * held >= 0:", "if True:"),)),
     Break("halt forgotten", ("halt_stops_entries", "loss_limit_halts"), (

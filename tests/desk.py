@@ -20,7 +20,8 @@ from trader_cli.execution.executor import Entered, Executor
 from trader_cli.settings import Settings, as_settings
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.markets import account_fingerprint
-from trader_cli.tactician.position_monitor import PositionMonitor, Report
+from trader_cli.tactician.position_monitor import PositionMonitor
+from trader_cli.tactician.reports import Report
 from trader_cli.venue.books import AlgoOrder
 from trader_cli.venue.clocks import VirtualClock, run_virtual
 from trader_cli.venue.engine import Engine

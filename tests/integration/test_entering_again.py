@@ -69,7 +69,7 @@ def test_plans_that_are_not_to_be_entered(tmp_path: Path) -> None:
         assert await refused(desk, changed(plan, expires_ms=plan.created_ms)) == "plan_expired"
         assert await refused(desk, changed(plan, account="another")) == "other_account"
         assert await refused(desk, changed(plan, mode="live")) == "other_account"
-        assert await refused(desk, changed(plan, price=plan.price * 2)) == "price_moved"
+        assert await refused(desk, changed(plan, price=plan.price * 2)) == "plan_senseless"
         assert await refused(desk, changed(plan, stop_price=plan.price * 2)) == "price_moved"
         assert await refused(desk, changed(plan, quantity=Decimal("0.001"))) == "below_minimum"
         assert await refused(desk, changed(plan, quantity=Decimal(100))) == "insufficient_margin"
@@ -130,6 +130,7 @@ def test_an_exchange_that_was_away_gets_the_order_once_while_the_plan_is_valid(t
     async def work(desk: Desk) -> None:
         approved = desk.approved()
         desk.venue.bend(first(ORDER, "down"))
+        assert await refused(desk, approved) == "entry_absent"
         done = await entered(desk, approved)
         assert (done.quantity, desk.venue.seen.count(ORDER)) == (1, 2)
 

@@ -229,7 +229,7 @@ def test_a_thin_book_fills_in_parts_and_stops_fit_what_filled(tmp_path: Path) ->
         desk.engine._offers = lambda order: [(p, min(q, Decimal("0.003"))) for p, q in offered(order)]  # type: ignore[method-assign]
         with desk.open() as (ledger, executor):
             assert await executor.close(SYMBOL, "test") == Decimal("0.5")
-            assert len([o for o in ledger.intents() if o.purpose == "exit"]) == 4
+            assert len(executor.exits(ledger.entries(SYMBOL)[-1])) == 4
             sound(desk, ledger)
 
     at_desk(work, tmp_path)

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from trader_cli.settings import Settings
 
 LEVEL_BARS = 720
+_AHEAD_MS = 5000
+"""How far clocks may differ."""
 
 
 class Analyst:
@@ -101,6 +103,7 @@ class Analyst:
         if snapshot is not None and snapshot.get("source") != bars.source:
             snapshot = None
         now = self._clock.now_ms()
+        self._refuse_the_future(bars, model, timeframe, now)
         given = AnalysisInput(
             symbol=symbol, timeframe=timeframe, bars=self._recent(bars, max(limit, LEVEL_BARS)),
             features=self._last_row(features, bars), model=model, snapshot=snapshot,
@@ -113,6 +116,20 @@ class Analyst:
         analysis = self._remembered(given)
         self._results.append(analysis)
         return analysis
+
+    @staticmethod
+    def _refuse_the_future(bars: Manifest, model: TrainedModel | None, timeframe: Timeframe, now_ms: int) -> None:
+        """Raises `DataStale` for what was made when the market had come further than it is: a tape wound back."""
+        if (bars.last_ms or 0) + timeframe.ms > now_ms + _AHEAD_MS:
+            raise DataStale(
+                f"The stored bars of {bars.symbol} reach beyond the market's time.",
+                mend=f"Run `trader fetch {bars.symbol} --timeframe {timeframe}`.",
+            )
+        if model is not None and model.last_ms > now_ms + _AHEAD_MS:
+            raise DataStale(
+                f"The model of {bars.symbol} was trained on bars beyond the market's time.",
+                mend=f"Run `trader train {bars.symbol} --timeframe {timeframe}`.",
+            )
 
     def _remembered(self, given: AnalysisInput) -> Analysis:
         """The stored analysis of just this input, or a new one, stored."""

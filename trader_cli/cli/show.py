@@ -43,6 +43,8 @@ def print_facts(title: str, facts: Mapping[str, Any]) -> None:
     from rich.text import Text
 
     table = Table.grid(padding=(0, 2))
+    table.add_column()
+    table.add_column(overflow="fold")
     for name, value in facts.items():
         if value is not None:
             table.add_row(Text(f"  {name}", style="dim"), Text(str(value)))
@@ -58,7 +60,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 
     table = Table(title=Text(title, style="bold"), title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
-        table.add_column(column, style=None, header_style="dim")
+        table.add_column(column, style=None, header_style="dim", overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     _print(table)

@@ -21,20 +21,22 @@ class LossLimits:
 
 
 def breach(
-    flows: Iterable[tuple[int, Decimal]], wallet: Decimal, unrealized: Decimal, limits: LossLimits, now_ms: int
-) -> str | None:
+    flows: Iterable[tuple[int, Decimal]], wallet: Decimal, unrealized: Decimal, limits: LossLimits, now_ms: int, *,
+    since_ms: int = 0,
+) -> str | None:  # fmt: skip
     """The sentence of the limit that is broken, if one is.
 
-    `flows` are our (time, amount) changes of the wallet, oldest first; `wallet` is the balance after all of them.
+    `flows` are our (time, amount) changes of the wallet, oldest first; `wallet` is the balance after all of them. What
+    was lost before `since_ms`, when a person last lifted a halt, has been looked at and does not count again.
     """
     booked = list(flows)
     start = wallet - sum((amount for _, amount in booked), Decimal(0))
     level = peak = opened = start
     for time_ms, amount in booked:
-        if time_ms < now_ms // DAY_MS * DAY_MS:
-            opened += amount
         level += amount
-        peak = max(peak, level)
+        if time_ms < max(now_ms // DAY_MS * DAY_MS, since_ms):
+            opened += amount
+        peak = max(peak, level) if time_ms >= since_ms else level
     equity = wallet + unrealized
     if opened > 0 and opened - equity >= opened * Decimal(str(limits.daily)):
         return f"the loss of this UTC day, {opened - equity:.2f}, reached {limits.daily:.1%} of {opened:.2f}"

@@ -36,6 +36,8 @@ def touch_probability(price: float, level: float, sigma: float, sigma_uncertaint
 
     `sigma` is the standard deviation of the log return over the whole horizon; `sigma_uncertainty` that of ln σ.
     """
+    if math.isnan(sigma) or math.isnan(level):
+        return 1.0
     if level <= 0:
         return 0.0
     distance = abs(math.log(level / price))

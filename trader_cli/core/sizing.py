@@ -79,11 +79,12 @@ class Leverage:
 
 
 def lower_probability(probability: float, trades: int, confidence: float) -> float:
-    """The one-sided lower confidence bound of a win rate seen in so many trades; 0 without any."""
+    """The one-sided lower confidence bound (Wilson 1927) of a win rate seen in so many trades; 0 without any."""
     if trades < 1:
         return 0.0
-    spread = math.sqrt(probability * (1 - probability) / trades)
-    return max(0.0, probability - NormalDist().inv_cdf(confidence) * spread)
+    z2 = NormalDist().inv_cdf(confidence) ** 2 / trades
+    spread = math.sqrt(z2 * (probability * (1 - probability) + z2 / 4))
+    return max(0.0, (probability + z2 / 2 - spread) / (1 + z2))
 
 
 def kelly_notional(setting: Setting, limits: Limits) -> float:
@@ -132,7 +133,7 @@ def caps(setting: Setting, limits: Limits, most_leverage: int, *, sized_by_edge:
     trial = min(margin * most_leverage, float(setting.brackets[-1].notional_cap))
     found = {
         "kelly": kelly_notional(setting, limits),
-        "volatility_target": equity * limits.target_volatility / setting.sigma_year,
+        "volatility_target": equity * limits.target_volatility / setting.sigma_year if setting.sigma_year > 0 else 0.0,
         "risk_per_trade": equity * limits.risk_per_trade / loss,
         "exposure": equity * limits.max_exposure - setting.others,
         "correlation": equity * limits.max_same_side - setting.same_side,
@@ -148,7 +149,8 @@ def caps(setting: Setting, limits: Limits, most_leverage: int, *, sized_by_edge:
         found["capital_cap"] = limits.capital_cap - setting.others
     if not sized_by_edge:
         del found["kelly"]
-    return {name: max(0.0, value) for name, value in found.items() if math.isfinite(value)}
+    known = {name: 0.0 if math.isnan(value) else value for name, value in found.items()}
+    return {name: max(0.0, value) for name, value in known.items() if value < math.inf}
 
 
 def _bracket_cap(brackets: Sequence[LeverageBracket], leverage: int) -> float:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from trader_cli.settings.model import BinanceExchangeSettings
 
 _NO_CLOCK_IS_SO_WRONG_S = 86_400
+_TIME = "/fapi/v1/time"
+_WRONG_TIME = -1021
 UNREADABLE = -1
 """The code of a refusal by HTTP alone: a firewall or a limit, before the matching engine."""
 
@@ -57,17 +59,16 @@ class Connection:
         self._client.milliseconds = self._clock.now_ms
         await self._synchronise()
 
-    async def _synchronise(self) -> None:
+    async def _synchronise(self, *, refuse_skew: bool = True) -> None:
+        """Learn the exchange's time. What is open must be cared for also where our clock has jumped."""
         before = self.clock.now_ms()
-        reply = replies.as_mapping(
-            await self.read("fapiPublicGetTime", "/fapi/v1/time", {}), "the server's time", "serverTime"
-        )
+        reply = replies.as_mapping(await self.read("fapiPublicGetTime", _TIME, {}), "the server's time", "serverTime")
         server = replies.parsed("the server's time", reply, lambda r: int(r["serverTime"]))
         after = self.clock.now_ms()
         self.offset_ms = server - (before + after) // 2
         self.uncertainty_ms = (after - before + 1) // 2
         skew_s = (abs(self.offset_ms) - (after - before) / 2) / 1000
-        if skew_s > self.options.max_clock_skew:
+        if skew_s > self.options.max_clock_skew and refuse_skew:
             side = "behind" if self.offset_ms > 0 else "ahead of"
             raise ClockSkewed(
                 f"This machine's clock is {skew_s:.1f} s {side} the exchange's;"
@@ -157,6 +158,10 @@ class Connection:
                 return await self._ask(method, query)
         except (ExchangeUnavailable, ExchangeRejected) as error:
             self.last_error = error.sentence
+            if isinstance(error, ExchangeRejected) and error.code == _WRONG_TIME and path != _TIME:
+                await self._synchronise(refuse_skew=False)
+                if not urgent:
+                    raise ExchangeUnavailable(f"{error.sentence} The clock was set again.") from error
             if isinstance(error, RateLimited):
                 self._budget.freeze(error.retry_after_s)
             raise

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -67,12 +66,11 @@ def _signed(options: BinanceExchangeSettings, url: str, server_ms: int) -> Reque
 
 
 def _json(request: Request) -> Any:
-    began = time.monotonic()
     try:
         with urlopen(request, timeout=_TIMEOUT_S) as reply:  # noqa: S310
             return json.load(reply)
     except HTTPError as error:
-        raise ExchangeUnavailable(f"The exchange answered {error.code}: {error.read(200)!r}.") from error
+        words = error.read(200).decode(errors="replace")
+        raise ExchangeUnavailable(f"The exchange answered {error.code}: {words}") from error
     except (URLError, OSError, ValueError) as error:
-        waited = time.monotonic() - began
-        raise ExchangeUnavailable(f"The exchange did not answer within {waited:.1f} s: {error}.") from error
+        raise ExchangeUnavailable(f"The exchange cannot be reached: {getattr(error, 'reason', error)}.") from error

@@ -7,6 +7,7 @@ exchange shows it, or until the exchange can no longer accept it and still knows
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import ExchangeUnavailable
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
     from trader_cli.storage.ledger_rows import Intent
 
 _LOOK_S = 0.25
+_EARLIER_MS = 2000
 _ABSENT_AFTER_MS = RECEIVE_WINDOW_MS + 1500
+_NEVER_ARRIVED = frozenset({UNREADABLE, -1021})
+"""Refused before it was looked at: by a limit, or for the time it was signed at. It may be tried again."""
 ABSENT = NotPlaced(0, "The exchange never had it.")
 
 State = OrderState | StopState
@@ -72,7 +76,7 @@ class Courier:
         sent = await self._submit(intent)
         if isinstance(sent, Placed):
             return self.seen(intent, sent.state)
-        if isinstance(sent, NotPlaced) and sent.code == UNREADABLE:
+        if isinstance(sent, NotPlaced) and sent.code in _NEVER_ARRIVED:
             self.note(intent, "absent", note=sent.sentence)
             raise ExchangeUnavailable(sent.sentence)
         if isinstance(sent, NotPlaced):
@@ -85,7 +89,7 @@ class Courier:
         if intent.purpose in {"entry", "exit"}:
             assert intent.quantity is not None
             order = OrderRequest(
-                intent.client_id, intent.symbol, intent.side, intent.quantity, price=intent.price,
+                intent.client_id, intent.symbol, intent.side, intent.quantity, price=intent.price, time_in_force="IOC",
                 reduce_only=intent.reduce_only,
             )  # fmt: skip
             return self.private.submit(order)
@@ -118,11 +122,26 @@ class Courier:
         """One look at an intent that was sent: what the exchange has, `ABSENT` once proved, `None` while unknown."""
         state = await self.look(intent)
         if state is not None:
-            return self.seen(intent, state)
-        if self.now_ms() <= self._last_sent_ms(intent) + _ABSENT_AFTER_MS:
+            return await self._seen(intent, state)
+        if self.now_ms() <= self._last_sent_ms(intent) + _ABSENT_AFTER_MS or await self._left_a_trace(intent):
             return None
         self.note(intent, "absent")
         return ABSENT
+
+    async def _left_a_trace(self, intent: Intent) -> bool:
+        """Whether an order that the exchange says it does not have rests there, or traded as an order of nobody's."""
+        if intent.purpose not in {"entry", "exit"}:
+            return False
+        resting = await self.private.open_orders(intent.symbol)
+        if any(order.client_id == intent.client_id for order in resting):
+            return True
+        trades = await self.private.trades(intent.symbol, start_ms=self._last_sent_ms(intent) - _EARLIER_MS)
+        nobodys = [t for t in trades if self.ledger.owner(t.symbol, t.order_id) is None]
+        for order_id in {t.order_id for t in nobodys if t.side == intent.side}:
+            order = await self.private.order_by(intent.symbol, order_id)
+            if order is None or order.client_id == intent.client_id:
+                return True
+        return False
 
     def _last_sent_ms(self, intent: Intent) -> int:
         note = self.ledger.latest_note(intent.client_id, "sending")
@@ -138,11 +157,27 @@ class Courier:
         """Write down what the exchange shows, if it is news."""
         status = "open" if state.is_open else "done"
         exchange_id = state.order_id if isinstance(state, OrderState) else (state.actual_order_id or state.algo_id)
-        if state.filled > 0 if isinstance(state, OrderState) else state.actual_order_id is not None:
+        filled = state.filled if isinstance(state, OrderState) else Decimal(0)
+        if filled > 0:
             self.filled.add(intent.symbol)
+        words = f"{state.status} {filled:f}" if filled else state.status
         last = self.ledger.last_note(intent.client_id)
-        if last is None or (last.status, last.exchange_id) != (status, exchange_id):
-            self.note(intent, status, exchange_id, state.status, at_ms=state.update_ms)
+        if last is None or (last.status, last.exchange_id, last.note) != (status, exchange_id, words):
+            self.note(intent, status, exchange_id, words, at_ms=state.update_ms)
+        return state
+
+    async def _seen(self, intent: Intent, state: State) -> State:
+        """`seen`, and for a stop that was triggered how much of it has filled."""
+        if not isinstance(state, StopState) or state.actual_order_id is None:
+            return self.seen(intent, state)
+        order = await self.private.order_by(intent.symbol, state.actual_order_id)
+        if order is None or order.filled == 0:
+            return self.seen(intent, state)
+        self.filled.add(intent.symbol)
+        words, last = f"{state.status} {order.filled:f}", self.ledger.last_note(intent.client_id)
+        if last is None or last.note != words:
+            status = "open" if order.is_open else "done"
+            self.note(intent, status, order.order_id, words, at_ms=order.update_ms)
         return state
 
     def note(

@@ -11,12 +11,18 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from trader_cli.core import ids
-from trader_cli.core.errors import DataError, ExchangeRejected, ExchangeUnavailable
+from trader_cli.core.errors import (
+    ConfigurationError,
+    DataError,
+    ExchangeRejected,
+    ExchangeUnavailable,
+    TraderError,
+)
 from trader_cli.core.orders import NotPlaced, OrderRequest, OrderState, StopState
 from trader_cli.core.plans import Approved, Refused, TradePlan
 from trader_cli.exchange.private import order_parameters, stop_parameters
 from trader_cli.execution import preflight
+from trader_cli.execution.closing import Closer
 from trader_cli.execution.courier import ABSENT, Courier, stop_request
 from trader_cli.execution.coverage import Coverage, remembered, shown
 from trader_cli.execution.protection import PATIENCE_S, Protector, cover_of
@@ -25,7 +31,7 @@ from trader_cli.storage.ledger import LedgerUnwritable
 from trader_cli.storage.ledger_rows import Intent
 
 if TYPE_CHECKING:
-    from trader_cli.core.orders import OrderSide
+    from trader_cli.core.orders import OrderSide, PositionState
     from trader_cli.exchange.binance import BinanceExchange
     from trader_cli.execution.protection import Cover
     from trader_cli.execution.reconcile import View
@@ -34,9 +40,6 @@ if TYPE_CHECKING:
 
 _LOOK_S = 0.25
 _LOOKS_AT_AN_OPEN_ORDER = 20
-_MOST_EXITS = 50
-_GONE = frozenset({-2022, -4118, -2013})
-"""Refusals of a reducing order that mean: look at the position."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,21 @@ class Executor:
         self.protector = Protector(self.courier)
         self.reconciler = Reconciler(self.courier)
         self.coverage = Coverage(ledger, exchange.server_now_ms)
+        self.closer = Closer(
+            exchange, self.courier, self.protector, settings.execution.persistence, self.view, self.standing
+        )
+
+    async def guard(self, plan: TradePlan, position: PositionState | None) -> None:
+        """Protect what is known to be ours and surely bare, before anything else is asked."""
+        ours = self.ledger.holding(plan.symbol).amount
+        shown = position.amount if position else Decimal(0)
+        held = min(ours, shown, key=abs) if ours * shown > 0 else Decimal(0)
+        if held == 0:
+            return
+        with suppress(ExchangeUnavailable, ExchangeRejected, ConfigurationError):  # what follows finds out and says so
+            stops = await self.exchange.private.open_stops(plan.symbol)
+            if not cover_of(plan.side, stops, abs(held)).full:
+                await self.protector.protect(plan, stops, abs(held))
 
     async def view(self, symbol: str) -> View:
         """One symbol, reconciled."""
@@ -92,6 +110,7 @@ class Executor:
         """Preflight: every reason not to enter this plan now. Sets leverage and margin mode last."""
         refused = (
             preflight.check_unchanged(plan, self.ledger)
+            or preflight.check_shape(plan, self.exchange.symbol_rules(plan.symbol))
             or preflight.check_live(self.settings, plan, live=live)
             or preflight.check_plan(self.settings, plan, self.ledger, symbol, self.exchange.server_now_ms())
         )
@@ -105,9 +124,13 @@ class Executor:
         if refused is not None:
             return refused
         premium = await self.exchange.get_premium_index(symbol)
-        account = await self.exchange.private.account()
-        room = preflight.Room(Decimal(str(premium["mark_price"])), account.available)
-        return preflight.check_room(plan, self.exchange, room)
+        age_ms = self.exchange.server_now_ms() - int(premium["timestamp"])
+        if age_ms > preflight.MARK_AGE_MS:
+            return Refused("stale_price", f"The mark price of {symbol} is {age_ms / 1000:.0f} s old.")
+        account, positions = await self.exchange.private.account(), await self.exchange.private.positions()
+        others = sum((abs(p.amount) * p.mark_price for p in positions if p.symbol != symbol), Decimal(0))
+        room = preflight.Room(Decimal(str(premium["mark_price"])), account.available, account.equity, others)
+        return preflight.check_room(plan, self.exchange, room) or preflight.check_caps(plan, self.settings, room)
 
     async def enter(self, approved: Approved, *, live: bool = False) -> Entered | Refused:
         """Carry out an approved plan, once: the second time finds what the first one did.
@@ -145,7 +168,7 @@ class Executor:
                 self.ledger.decide(
                     plan.plan_id, plan.symbol, plan.decision_ms, "plan", plan.as_dict(), self.exchange.server_now_ms()
                 )
-                for intent in (entry, *self.protector.intents(plan, plan.quantity)):
+                for intent in (entry, *self.protector.intents(plan, plan.quantity), self.closer.reserve(plan)):
                     self.ledger.intend(intent)
         except LedgerUnwritable as error:
             raise DataError(f"{error.sentence} Nothing was sent.", mend=error.mend) from error
@@ -156,7 +179,7 @@ class Executor:
         except LedgerUnwritable as error:
             raise DataError(f"{error.sentence} Nothing was sent.", mend=error.mend) from error
         if state is ABSENT:
-            return Refused("plan_expired", "The entry never reached the exchange, and its plan has expired since.")
+            return Refused("entry_absent", "The entry never reached the exchange; nothing was opened.")
         if isinstance(state, NotPlaced):
             raise ExchangeRejected(
                 f"The exchange did not take the entry: {state.sentence}", code=state.code, mend="Nothing is open."
@@ -166,8 +189,9 @@ class Executor:
     async def _filled(self, plan: TradePlan, entry: Intent) -> OrderState | NotPlaced:
         """The entry at the exchange once nothing more can fill; what still rests after a while is cancelled."""
         patience = self.settings.execution.persistence
-        resend = self.exchange.server_now_ms() < plan.expires_ms
-        state = await self.courier.deliver(entry, patience_s=patience, resend=resend)
+        last = self.ledger.last_note(entry.client_id)
+        tried = last is not None and last.status == "absent"
+        state = await self.courier.deliver(entry, patience_s=patience, resend=tried)
         for look in range(_LOOKS_AT_AN_OPEN_ORDER):
             if not isinstance(state, OrderState) or not state.is_open or state.filled > 0:
                 break
@@ -184,8 +208,8 @@ class Executor:
             if state is not None and state.filled > 0 and self.ledger.last_note(plan.client_id("backstop")) is None:
                 await self._cover_at_once(plan, state.filled)
             cover, closed = await self.cover(plan)
-        except ExchangeUnavailable as error:
-            raise ExchangeUnavailable(
+        except (ExchangeUnavailable, ExchangeRejected, ConfigurationError) as error:
+            raise type(error)(
                 f"{error.sentence} {await self.standing(plan.symbol)}",
                 mend="Run `trader monitor` as soon as the exchange answers: it protects first.",
             ) from error
@@ -199,7 +223,9 @@ class Executor:
 
     async def _cover_at_once(self, plan: TradePlan, quantity: Decimal) -> None:
         """The first, quickest try: nothing is asked before the backstop is sent."""
-        with suppress(ExchangeUnavailable):  # `cover` goes on from what the exchange shows
+        with suppress(
+            ExchangeUnavailable, ExchangeRejected, ConfigurationError
+        ):  # `cover` goes on from what the exchange shows
             await self.protector.protect(plan, [], quantity)
 
     async def cover(self, plan: TradePlan) -> tuple[Cover | None, str | None]:
@@ -207,24 +233,27 @@ class Executor:
 
         Keeps trying while the exchange is away, as long as the settings say. Raises `ExchangeUnavailable` after that.
         """
-        options, answered = self.settings.execution, self.exchange.server_now_ms()
-        while True:
+        began = self.exchange.server_now_ms()
+        failure: TraderError = ExchangeUnavailable(f"The exchange does not show the position of {plan.symbol} clearly.")
+        while self.exchange.server_now_ms() - began <= self.settings.execution.persistence * 1000:
             try:
-                view = await self.view(plan.symbol)
-                answered = self.exchange.server_now_ms()
-                done = await self.keep_covered(plan, view)
+                done = await self.keep_covered(plan, await self.view(plan.symbol))
                 if done is not None:
                     return done
-            except ExchangeUnavailable:
-                if self.exchange.server_now_ms() - answered > options.persistence * 1000:
-                    raise
+            except LedgerUnwritable:
+                raise
+            except (ExchangeUnavailable, ExchangeRejected, ConfigurationError) as error:
+                failure = error  # whatever it is: an open position is not given up for it
             await self.exchange.clock.sleep(_LOOK_S)
+        raise failure
 
     async def keep_covered(self, plan: TradePlan, view: View) -> tuple[Cover | None, str | None] | None:
         """One try to cover a position as just seen; (cover, why it was closed), or `None` if it needs another try."""
-        if view.held == 0 or view.position is None:
+        if view.is_flat:
             await self.sweep(plan.symbol)
             return None, None
+        if view.held == 0 or view.position is None:
+            return None  # it is not shown, and nothing explains why: what rests stays, and it is asked again
         cover, patience = cover_of(plan.side, view.stops, abs(view.held)), PATIENCE_S
         if not cover.full:
             since, limit = self.coverage.lost(plan), self.settings.execution.protection_deadline
@@ -245,9 +274,9 @@ class Executor:
         if note is not None and note.status == "refused":
             return Refused("entry_rejected", f"The exchange refused this entry before: {note.note}")
         view = await self.view(plan.symbol)
-        if view.held != 0 and self.plan_of(plan.symbol) == plan:
+        if not view.is_flat and self.plan_of(plan.symbol) == plan:
             return await self._protected(plan, entry, None)
-        if view.held == 0 and not view.unknown_orders:
+        if view.is_flat and not view.unknown_orders:
             await self.sweep(plan.symbol)
         return self._entered(plan, entry, None, None, fresh=False, closed=None)
 
@@ -261,56 +290,27 @@ class Executor:
         average = cost / quantity if quantity else Decimal(0)
         return Entered(plan, order, quantity, average, cover, self.coverage.missing_ms(plan), fresh, closed)
 
-    # --- leaving ---
+    # --- leaving: see `closing` ---
 
     async def close(
         self, symbol: str, reason: str, share: Decimal | None = None, *, quantity: Decimal | None = None
     ) -> Decimal:
-        """Close our position, a share of it or a quantity, with reduce-only market orders; the quantity closed.
-
-        Raises `ExchangeRejected` if the exchange will not let it go; the stops stay where they are then.
-        """
-        view = await self.view(symbol)
-        began = left = abs(view.held)
-        if share is not None:
-            quantity = self.exchange.symbol_rules(symbol).quantity_down(began * share)
-        target = Decimal(0) if quantity is None else max(Decimal(0), began - quantity)
-        for _ in range(_MOST_EXITS):
-            if left <= target:
-                break
-            refused = await self._reduce(symbol, view.held, left - target, reason)
-            if refused is not None and refused.code not in _GONE:
-                raise ExchangeRejected(
-                    f"The exchange refused to close {symbol}: {refused.sentence} {await self.standing(symbol)}",
-                    code=refused.code,
-                )
-            view = await self.view(symbol)
-            left = abs(view.held)
-        if target == 0:
-            await self.sweep(symbol)
-        return began - left
-
-    async def _reduce(self, symbol: str, held: Decimal, quantity: Decimal, reason: str) -> NotPlaced | None:
-        decision = self.ledger.entries(symbol)[-1]
-        exits = [i for i in self.ledger.intents_of(decision) if i.purpose == "exit"]
-        most = self.exchange.symbol_rules(symbol).max_market_quantity
-        intent = Intent(
-            ids.client_id(decision, "exit", len(exits)), decision, symbol, "exit", "SELL" if held > 0 else "BUY",
-            min(quantity, most), self.exchange.server_now_ms(), reduce_only=True,
-        )  # fmt: skip
-        if exits and not self.courier.is_settled(exits[-1]):
-            intent = exits[-1]
-        self.ledger.assess(symbol, "exit", {"reason": reason, "client_id": intent.client_id}, intent.at_ms)
-        sent = await self.courier.deliver(intent, patience_s=self.settings.execution.persistence)
-        return sent if isinstance(sent, NotPlaced) else None
+        """Close our position, a share of it or a quantity; the quantity closed."""
+        return await self.closer.close(symbol, reason, share, quantity=quantity)
 
     async def sweep(self, symbol: str) -> int:
         """With our position flat, take every stop of ours away; how many there were."""
-        swept = 0
-        for stop in await self.courier.private.open_stops(symbol):
-            if self.ledger.intent(stop.client_id) is not None:
-                swept += await self.protector.remove(stop)
-        return swept
+        return await self.closer.sweep(symbol)
+
+    def exits(self, decision_id: str) -> list[Intent]:
+        """Exits of a decision in the order they were begun."""
+        return self.closer.exits(decision_id)
+
+    async def settle_entries(self, symbol: str) -> None:
+        """Wait until it is known what became of entries that are under way."""
+        for intent in self.ledger.unsettled(symbol):
+            if intent.purpose == "entry" and self.ledger.last_note(intent.client_id) is not None:
+                await self.courier.settle(intent, self.settings.execution.persistence)
 
     async def standing(self, symbol: str) -> str:
         """A sentence: what is open and what protects it, from the exchange if it answers, else from the ledger."""
@@ -321,7 +321,7 @@ class Executor:
                 view = await self.reconciler.glimpse(symbol)
         except (ExchangeUnavailable, ExchangeRejected, DataError):
             return remembered(self.ledger, symbol)
-        if view.held == 0:
+        if view.is_flat:
             return f"{symbol}: no position of ours is open."
         return shown(view, cover_of("long" if view.held > 0 else "short", view.stops, abs(view.held)))
 

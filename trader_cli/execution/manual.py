@@ -103,7 +103,7 @@ async def _reduce(executor: Executor, view: View, side: str, quantity: Decimal) 
     part = quantity if quantity < abs(view.held) else None
     closed = await executor.close(view.symbol, "by_hand", quantity=part)
     decision = executor.ledger.entries(view.symbol)[-1]
-    last = [i for i in executor.ledger.intents_of(decision) if i.purpose == "exit"][-1:]
+    last = executor.exits(decision)[-1:]
     if not last:
         return _no(Refused("nothing_to_reduce", f"{view.symbol}: the position was closed meanwhile."))
     note = executor.ledger.last_note(last[0].client_id)

@@ -13,12 +13,18 @@ from trader_cli.core.sizing import bracket_of
 from trader_cli.storage.markets import account_fingerprint
 
 if TYPE_CHECKING:
+    from trader_cli.core.orders import SymbolRules
     from trader_cli.core.plans import TradePlan
     from trader_cli.exchange.binance import BinanceExchange
     from trader_cli.execution.reconcile import View
     from trader_cli.settings import Settings
     from trader_cli.storage.ledger import Ledger
 
+MARK_AGE_MS = 60_000
+"""How old a mark price may be."""
+_SLACK = Decimal("1.01")
+"""A little more than a cap, for the price having moved since the plan was sized by it."""
+_LONGEST_MS = 40 * 86_400_000
 _TAKER_FEE = Decimal("0.0005")
 
 
@@ -97,8 +103,8 @@ def check_foreign(view: View, open_orders: int) -> Refused | None:
         )
     if view.unknown_orders:
         return Refused("order_unknown", f"{view.symbol}: it is not known yet what became of an order of ours.")
-    if view.ours != 0:
-        return Refused("position_open", f"{view.symbol} holds our position of {view.ours:f} already.")
+    if not view.is_flat:
+        return Refused("position_open", f"{view.symbol} holds our position of {view.expected:f} already.")
     return None
 
 
@@ -108,6 +114,8 @@ class Room:
 
     mark: Decimal
     available: Decimal
+    equity: Decimal
+    others: Decimal
 
 
 def check_room(plan: TradePlan, exchange: BinanceExchange, room: Room) -> Refused | None:
@@ -130,6 +138,33 @@ def check_room(plan: TradePlan, exchange: BinanceExchange, room: Room) -> Refuse
     if needed > room.available:
         return Refused(
             "insufficient_margin", f"The entry needs {needed:.2f} of margin; {room.available:.2f} is available."
+        )
+    return None
+
+
+def check_caps(plan: TradePlan, settings: Settings, room: Room) -> Refused | None:
+    """Whether all positions together stay within what may be at work; other plans may have been entered since."""
+    limits, total = settings.tactician, plan.quantity * room.mark + room.others
+    if limits.capital_cap is not None and total > Decimal(str(limits.capital_cap)) * _SLACK:
+        return Refused("capital_cap", f"With it {total:.2f} would be at work; tactician.capital_cap allows less.")
+    if limits.enable_risk_management and total > room.equity * Decimal(str(limits.max_exposure)) * _SLACK:
+        return Refused("exposure", f"With it {total:.2f} would be held; equity is {room.equity:.2f}.")
+    return None
+
+
+def check_shape(plan: TradePlan, rules: SymbolRules) -> Refused | None:
+    """Whether a plan makes sense at all: finite levels on their ticks, each on its side, limits of time and price."""
+    levels = (plan.price, plan.quantity, plan.stop_price, plan.backstop_price, plan.take_profit_price, plan.max_drift)
+    if plan.side not in {"long", "short"} or not all(level.is_finite() and level > 0 for level in levels):
+        return Refused("plan_senseless", "The plan has a side, a price or a quantity that cannot be.")
+    stop, sign = (plan.price - plan.stop_price) * plan.sign, plan.sign
+    ordered = 0 < stop < (plan.price - plan.backstop_price) * sign and (plan.take_profit_price - plan.price) * sign > 0
+    ticks = all(level == rules.price_down(level) for level in levels[2:5])
+    lots = plan.quantity == rules.quantity_down(plan.quantity)
+    timely = plan.expires_ms - plan.decision_ms <= _LONGEST_MS and isinstance(plan.leverage, int) and plan.leverage >= 1
+    if not (ordered and ticks and lots and timely):
+        return Refused(
+            "plan_senseless", "The plan's stop, backstop, target, lots, leverage or validity do not fit together."
         )
     return None
 

@@ -92,13 +92,13 @@ class Protector:
             found += await self._place(plan, "backstop", self._level(plan, "backstop"), quantity, patience_s)
         if cover.stopped < quantity:
             missing = quantity - cover.stopped
-            found += await self._place(plan, "stop", self._tightest(plan, cover), missing, patience_s)
+            found += await self._place(plan, "stop", self.tightest(plan, cover), missing, patience_s)
         missing = quantity - sum((s.quantity for s in cover.take_profits), Decimal(0))
         if missing > 0 and cover_of(plan.side, found, quantity).full:
             found += await self._place(plan, "take_profit", self._level(plan, "take_profit"), missing, patience_s)
         return cover_of(plan.side, found, quantity)
 
-    def _tightest(self, plan: TradePlan, cover: Cover) -> Decimal:
+    def tightest(self, plan: TradePlan, cover: Cover) -> Decimal:
         """Where a missing quantity stop belongs: never looser than one that ever rested for this plan."""
         ledger = self.courier.ledger
         levels = [

@@ -6,11 +6,13 @@ that fails raises; it is never read as "flat".
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from trader_cli.core import ids
+from trader_cli.core.errors import ExchangeRejected, ExchangeUnavailable
 from trader_cli.exchange.private import INCOME_PAGE
 from trader_cli.storage.ledger_rows import Intent
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 _IN_TRADES = frozenset({"REALIZED_PNL", "COMMISSION", "TRANSFER"})
 _FUNDING_MS = 8 * 3_600_000
 _SETTLED_MS = 60_000
+_LATE_MS = 86_400_000
+"""How late the exchange may still show an income: so far back is looked again."""
 _WEEK_MS = 7 * 86_400_000
 _TRADES_PAGE = 500
 
@@ -38,14 +42,25 @@ class View:
     stops: tuple[StopState, ...]
     foreign_orders: int
     unknown_orders: int
+    unbooked: Decimal = Decimal(0)
+
+    @property
+    def expected(self) -> Decimal:
+        """What of ours there should be: the fold of our fills, and what has filled and is not booked yet."""
+        return self.ours + self.unbooked
 
     @property
     def held(self) -> Decimal:
         """What of ours the exchange shows: never more than either side says."""
         shown = self.position.amount if self.position else Decimal(0)
-        if shown * self.ours <= 0:
+        if shown * self.expected <= 0:
             return Decimal(0)
-        return min(shown, self.ours, key=abs)
+        return min(shown, self.expected, key=abs)
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether nothing of ours is open. A position that is merely not shown is not flat: trades must explain it."""
+        return self.expected == 0
 
 
 @dataclass
@@ -54,6 +69,7 @@ class Reconciler:
 
     courier: Courier
     _booked: set[str] = field(default_factory=set)
+    _nobodys: set[str] = field(default_factory=set)
     _income_ms: int = 0
 
     async def positions(self) -> dict[str, PositionState]:
@@ -70,26 +86,31 @@ class Reconciler:
         before = ledger.holding(symbol).amount
         resting = await self._resting(symbol)
         if symbol not in self._booked or symbol in self.courier.filled or before != _amount(position):
-            await self._book_ours(symbol)
-            if ledger.holding(symbol).amount != _amount(position):
-                position = (await self.positions()).get(symbol)
-                resting = await self._resting(symbol)
-                for trade in await self._book_ours(symbol):
-                    self._book_external(trade, _amount(position) - ledger.holding(symbol).amount)
+            position, resting = await self._levelled(symbol, position, resting)
+        held, unbooked = ledger.holding(symbol).amount, Decimal(0)
+        if symbol in self.courier.filled or symbol not in self._booked:
+            unbooked = ledger.unbooked(symbol)
             self._booked.add(symbol)
-            self.courier.filled.discard(symbol)
-        held = ledger.holding(symbol).amount
-        await self.receive_income(at_once=before != 0 and held == 0)
-        ours = [stop for stop in resting if ledger.intent(stop.client_id) is not None]
-        return View(
-            symbol,
-            position,
-            held,
-            _amount(position) - held,
-            tuple(ours),
-            len(resting) - len(ours),
-            self._unknown(symbol),
-        )
+            (self.courier.filled.add if unbooked else self.courier.filled.discard)(symbol)
+        with suppress(ExchangeUnavailable, ExchangeRejected):  # it is asked for again; care must not wait for it
+            await self.receive_income(at_once=before != 0 and held == 0)
+        ours = tuple(stop for stop in resting if ledger.intent(stop.client_id) is not None)
+        foreign = _amount(position) - held - unbooked
+        others = len(resting) - len(ours)
+        return View(symbol, position, held, foreign, ours, others, self._unknown(symbol), unbooked)
+
+    async def _levelled(
+        self, symbol: str, position: PositionState | None, resting: list[StopState]
+    ) -> tuple[PositionState | None, list[StopState]]:
+        """The ledger brought level with trades; position and stops as they are after that."""
+        ledger = self.courier.ledger
+        await self._book_ours(symbol)
+        if ledger.holding(symbol).amount != _amount(position):
+            position = (await self.positions()).get(symbol)
+            resting = await self._resting(symbol)
+            for trade in await self._book_ours(symbol):
+                self._book_external(trade, _amount(position) - ledger.holding(symbol).amount)
+        return position, resting
 
     async def glimpse(self, symbol: str) -> View:
         """What the exchange shows of one symbol, where the ledger takes no line: all of it is taken to be ours."""
@@ -123,12 +144,26 @@ class Reconciler:
         """Book trades of our orders; those of nobody we know are returned."""
         ledger, unknown = self.courier.ledger, []
         for trade in await self._new_trades(symbol):
-            owner = ledger.owner(symbol, trade.order_id)
+            owner = ledger.owner(symbol, trade.order_id) or await self._claimed(trade)
             if owner is None:
                 unknown.append(trade)
             else:
                 ledger.fill(owner, trade)
         return unknown
+
+    async def _claimed(self, trade: TradeState) -> str | None:
+        """The intent of an order we did not know the exchange had: it was accepted late, or its answer was lost."""
+        if trade.order_id in self._nobodys:
+            return None
+        order = await self.courier.private.order_by(trade.symbol, trade.order_id)
+        intent = None if order is None else self.courier.ledger.intent(order.client_id)
+        if order is None or intent is None:
+            self._nobodys.add(trade.order_id)
+            return None
+        self.courier.note(
+            intent, "open" if order.is_open else "done", order.order_id, f"{order.status} {order.filled:f}"
+        )
+        return intent.client_id
 
     async def _new_trades(self, symbol: str) -> list[TradeState]:
         """Trades after the last one booked; before the first, those since our first intent."""
@@ -174,7 +209,7 @@ class Reconciler:
         due = not self._income_ms or _boundary(now) != _boundary(self._income_ms)
         if since is None or not (due or at_once):
             return
-        traded, cursor = set(ledger.symbols()), max(since, ledger.last_income_ms())
+        traded, cursor = set(ledger.symbols()), max(since, ledger.last_income_ms() - _LATE_MS)
         while True:
             page = await self.courier.private.income(cursor)
             for row in page:

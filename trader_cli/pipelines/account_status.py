@@ -70,6 +70,8 @@ def account_status(settings: Settings) -> AccountStatus:
         unknown = tuple(f"{i.symbol} {i.purpose} {i.client_id}: {ledger.status(i.client_id)}" for i in moving)
         foreign = _foreign(ledger, look)
         verdict = _verdict(held, unknown, foreign)
+        if look is None and settings.mode in {"demo", "live"} and not verdict[0]:
+            verdict = True, f"by the ledger alone {verdict[1]} The exchange was not asked: see below."
         return AccountStatus(
             account_fingerprint(settings), str(path), seen, held, unknown, foreign, ledger.halted(), _is_owned(path),
             f"{ledger.net_income():f}", sum(len(ledger.entries(symbol)) for symbol in ledger.symbols()),
@@ -153,8 +155,12 @@ def _is_owned(path: Path) -> bool:
 
 def _without_ledger(settings: Settings, path: Path, look: QuickLook | None, seen: str) -> AccountStatus:
     foreign = tuple(f"{p.symbol} {p.amount:f}" for p in look.positions) if look else ()
-    verdict = _verdict((), (), foreign)
+    verdict = "nothing was traded here yet: there is no ledger. If one was lost: `trader ledger rebuild`."
+    if foreign:
+        verdict = (
+            f"NO ledger, and the account holds {', '.join(foreign)}: run `trader ledger rebuild`, or look yourself."
+        )
     return AccountStatus(
         account_fingerprint(settings), str(path), seen, (), (), foreign, asked_of(path, "halt"), cared_for=False,
-        profit=f"{Decimal(0):f}", trades=0, refusals={}, walk_away=True, verdict=verdict[1],
+        profit=f"{Decimal(0):f}", trades=0, refusals={}, walk_away=not foreign, verdict=verdict,
     )  # fmt: skip

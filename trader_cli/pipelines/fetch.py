@@ -63,10 +63,22 @@ def fetch(
     One process at a time per series; a second one waits. Raises `DataInvalid` for bars that break the rules, and,
     after storing them, for gaps unless `fetch.allow_gaps`.
     """
-    return run_in_market(
-        settings,
-        lambda market: fetch_in(market, settings, symbol, timeframe, limit, next_close=next_close, progress=progress),
-    )
+
+    async def work(market: Market) -> Fetched:
+        return await fetch_in(market, settings, symbol, timeframe, limit, next_close=next_close, progress=progress)
+
+    try:
+        return run_in_market(settings, work)
+    finally:
+        if re.fullmatch(r"\w{2,40}", symbol):
+            _remember(settings, symbol, timeframe)
+
+
+def _remember(settings: Settings, symbol: str, timeframe: Timeframe) -> None:
+    """Note which series a person fetched last, once there are bars of it."""
+    store = ArtifactStore(settings.cache_dir)
+    if store.found(stage_key(settings, symbol, timeframe, "bars")) is not None:
+        store.remember_series(settings.mode, symbol, timeframe.name)
 
 
 async def fetch_in(
@@ -80,7 +92,6 @@ async def fetch_in(
     lock = store.root / "locks" / f"{market.source}-{symbol}-{timeframe}.lock"
     with exclusive(lock, partial(progress, "waiting for another fetch of this series", 0, 0)):
         fetched = await _Fetch(settings, store, symbol, timeframe, limit, next_close, progress)(market)
-    store.remember_series(settings.mode, symbol, timeframe.name)
     if fetched.last_ms < fetched.expected_last_ms:
         raise DataStale(
             f"The exchange's last closed {timeframe} bar of {symbol} opened {utc_text(fetched.last_ms)};"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from trader_cli.core.bars import utc_text
 from trader_cli.core.errors import DataStale, ExchangeUnavailable, TraderError
 from trader_cli.core.plans import Approved, Refused
 from trader_cli.core.types import Abstention
@@ -49,6 +50,7 @@ class Forever:
         self._cared_ms: int | None = None
         self._is_open = True
         self._stopped = False
+        self._told: dict[str, str] = {}
 
     def stop(self) -> None:
         """Return after what is under way. Stops stay where they rest."""
@@ -67,7 +69,15 @@ class Forever:
                 await self._supervised(series.symbol, self._tend(series))
             self._is_open = self._is_open or self._holds_something()
             until = self._next_wake() if ends is None else min(self._next_wake(), ends)
-            await trader.market.clock.sleep(max(_SHORTEST_S, (until - trader.now_ms()) / 1000))
+            await self._sleep_until(until)
+
+    async def _sleep_until(self, until_ms: int) -> None:
+        """Sleep, but no longer than the monitor's interval where another process asks for something."""
+        while not self._stopped:
+            left_ms = until_ms - self._trader.now_ms()
+            await self._trader.market.clock.sleep(max(_SHORTEST_S, min(left_ms, self._interval_ms) / 1000))
+            if left_ms <= self._interval_ms or self._trader.is_asked():
+                return
 
     def _holds_something(self) -> bool:
         ledger = self._trader.ledger
@@ -76,7 +86,8 @@ class Forever:
     async def _care(self) -> None:
         """The monitor's look, if it is due."""
         now, last = self._trader.now_ms(), self._cared_ms
-        if last is None or (self._is_open and now >= last + self._interval_ms):
+        due = self._is_open and last is not None and now >= last + self._interval_ms
+        if last is None or due or self._trader.is_asked():
             step = self._trader.monitor.step(self._trader.executor)
             self._is_open = await self._supervised("care", step) is not False
             self._cared_ms = now
@@ -145,18 +156,22 @@ class Forever:
         except TraderError as error:
             if isinstance(error, DataStale) and self._trader.settings.mode == "sim":
                 raise
-            self._trader.audience.say(f"{what}: {error}")
+            self._trader.audience.say(f"{utc_text(self._trader.now_ms())} {what}: {error}")
             if isinstance(error, ExchangeUnavailable):
                 await self._trader.market.clock.sleep(_RETRY_S)
         return None
 
     def _tell(self, done: Pass) -> None:
         if isinstance(done.entered, Entered):
-            line = f"entered {done.entered.plan.side} {done.entered.quantity:f}"
+            plan = done.entered.plan
+            price = f"{done.entered.average_price:.8g}"
+            line = f"entered {plan.side} {done.entered.quantity:f} at {price}, stop {plan.stop_price:f}"
         elif isinstance(done.entered, Refused):
             line = f"not entered: {done.entered.sentence}"
         elif done.outcome is None or isinstance(done.outcome, (Approved, Abstention)):
             return
         else:
             line = f"{done.outcome.sentence} ({done.outcome.code})"
-        self._trader.audience.say(f"{done.symbol}: {line}")
+        if line != self._told.get(done.symbol):
+            self._told[done.symbol] = line
+            self._trader.audience.say(f"{utc_text(self._trader.now_ms())} {done.symbol}: {line}")

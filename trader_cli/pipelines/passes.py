@@ -10,7 +10,9 @@ from trader_cli.core.ports import silent
 from trader_cli.execution.executor import Entered, Executor
 from trader_cli.pipelines.assessor import StageAssessor
 from trader_cli.pipelines.stages import has_model, train
-from trader_cli.tactician.position_monitor import PositionMonitor, Report
+from trader_cli.storage.asked import asked_of
+from trader_cli.tactician.position_monitor import PositionMonitor
+from trader_cli.tactician.reports import Report
 from trader_cli.tactician.tactician import Tactician
 
 if TYPE_CHECKING:
@@ -77,7 +79,7 @@ class Trader:
 
     def train_if_needed(self, symbol: str, timeframe: Timeframe) -> None:
         """Train on the stored features where there is no model."""
-        if not has_model(self.settings, symbol, timeframe):
+        if not has_model(self.settings, symbol, timeframe, self.now_ms()):
             train(self.settings, symbol, timeframe, self.audience.progress)
 
     async def once(self, symbol: str, timeframe: Timeframe, *, wait: int = 0, may_train: bool = True) -> Pass:
@@ -91,11 +93,23 @@ class Trader:
             if done.analysis.signal is not None:
                 break
             self.audience.progress("waiting for a signal", waited, wait)
-            now = self.now_ms()
-            await self.market.clock.sleep((timeframe.floor(now) + timeframe.ms + SETTLE_MS - now) / 1000)
+            await self._until_close(timeframe)
             done.analysis = await self.assessor.assess(symbol, timeframe.name)
         await self.act(done, timeframe)
         return done
+
+    def is_asked(self) -> bool:
+        """Whether another process asks for a halt, its lifting or flattening."""
+        return any(asked_of(self.ledger.path, what) is not None for what in ("halt", "reset", "flatten"))
+
+    async def _until_close(self, timeframe: Timeframe) -> None:
+        """Wait for the next bar to close, and do meanwhile what other processes ask for."""
+        close = timeframe.floor(self.now_ms()) + timeframe.ms + SETTLE_MS
+        interval_ms = self.settings.position_monitoring_interval * 1000
+        while (left_ms := close - self.now_ms()) > 0:
+            await self.market.clock.sleep(min(left_ms, interval_ms) / 1000)
+            if self.is_asked():
+                await self.monitor.step(self.executor)
 
     async def act(self, done: Pass, timeframe: Timeframe) -> None:
         """Tactics, and the entry where there is a plan."""

@@ -11,6 +11,7 @@ from trader_cli.pipelines.market import Market, run_in_market
 from trader_cli.pipelines.passes import Audience
 from trader_cli.pipelines.summary import Money, summary
 from trader_cli.pipelines.trading import left
+from trader_cli.storage.artifacts import ArtifactStore
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.markets import ledger_path
 
@@ -33,6 +34,7 @@ def run_once(
                 settings, exchange=market.exchange, ledger=ledger, source=market.source, live=live, audience=audience,
             )  # fmt: skip
             before, booked = (await market.exchange.private.account()).wallet, ledger.net_income()
+            ArtifactStore(settings.cache_dir).remember_series(settings.mode, symbol, timeframe.name)
             with naming_what_is_left(ledger, (audience or Audience()).say):
                 done = await pipeline.run_once(symbol, timeframe, wait=wait, for_s=for_s)
             after = (await market.exchange.private.account()).wallet

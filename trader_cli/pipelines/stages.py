@@ -194,9 +194,19 @@ def _is_model(bundles: BundleStore, digest: str, key: str) -> bool:
     return bool(description["key"] == key)
 
 
-def has_model(settings: Settings, symbol: str, timeframe: Timeframe) -> bool:
-    """Whether a model of this series was trained."""
-    return ArtifactStore(settings.cache_dir).pointed(stage_key(settings, symbol, timeframe, "model")) is not None
+def has_model(settings: Settings, symbol: str, timeframe: Timeframe, now_ms: int) -> bool:
+    """Whether a model of this series, of this market and of its past, was trained."""
+    from trader_cli.analyst.model import TrainedModel
+
+    store = ArtifactStore(settings.cache_dir)
+    digest = store.found(stage_key(settings, symbol, timeframe, "model"))
+    if digest is None:
+        return False
+    try:
+        model = TrainedModel.from_bundle(*BundleStore(store.root / "models").load(digest))
+    except DataInvalid:
+        return False
+    return model.source == market_source(settings) and model.last_ms <= now_ms
 
 
 def analyze(

@@ -1,37 +1,32 @@
-"""The stages that trade: tactics, enter, monitor; and what only reduces risk: flatten, halt, reset."""
+"""The stages that trade: tactics, enter, monitor; and a lost ledger made again."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from trader_cli.core.errors import DataError, DataInvalid, DataMissing, ExchangeUnavailable
+from trader_cli.core.errors import DataInvalid, DataMissing
 from trader_cli.core.plans import Approved, Refused, TradePlan
 from trader_cli.execution.coverage import naming_what_is_left
 from trader_cli.execution.executor import Executor
 from trader_cli.pipelines.assessor import StageAssessor
 from trader_cli.pipelines.market import run_in_market
-from trader_cli.storage import asked
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
-from trader_cli.storage.ledger import Ledger, LedgerLocked
+from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.markets import ledger_path
 from trader_cli.tactician.position_monitor import PositionMonitor
 from trader_cli.tactician.tactician import Tactician
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from trader_cli.core.plans import Request
     from trader_cli.core.timeframes import Timeframe
     from trader_cli.execution.executor import Entered
     from trader_cli.pipelines.market import Market
     from trader_cli.settings import Settings
-    from trader_cli.tactician.position_monitor import Report
+    from trader_cli.tactician.reports import Report
     from trader_cli.tactician.tactician import Outcome
-
-_OWNER_S = 60.0
-_LOOK_S = 0.5
 
 
 def tactics(settings: Settings, symbol: str, timeframe: Timeframe, request: Request) -> Outcome:
@@ -84,6 +79,10 @@ def enter(
     with Ledger.opened(ledger_path(settings)) as ledger:
 
         async def carry_out(market: Market) -> Entered | Refused:
+            if ledger.decision(plan.plan_id) is None:
+                return Refused(
+                    "plan_unrecorded", "This plan was never made by tactics on this ledger. Run `trader tactics`."
+                )
             if plan.symbol != symbol:
                 return Refused("other_symbol", f"The plan is for {plan.symbol}; asked was {symbol}.")
             with naming_what_is_left(ledger, say):
@@ -128,29 +127,6 @@ async def left(executor: Executor) -> dict[str, Any]:
     return {symbol: await executor.standing(symbol) for symbol in held}
 
 
-def flatten(settings: Settings, reason: str) -> dict[str, str]:
-    """Close every position of ours, now; what was closed, by symbol.
-
-    Where another process owns the ledger it is asked to. Raises `ExchangeUnavailable` if it does not within a minute.
-    """
-    path = ledger_path(settings)
-    with _owned_or_asked(path, "flatten", reason) as ledger:
-        if ledger is None:
-            _wait_for_owner(settings, "flatten")
-            return {}
-
-        async def close(market: Market) -> dict[str, str]:
-            executor, closed = Executor(market.exchange, ledger, settings), {}
-            for symbol in ledger.symbols():
-                await executor.view(symbol)
-                if ledger.holding(symbol).amount != 0:
-                    closed[symbol] = f"{await executor.close(symbol, reason):f}"
-                await executor.sweep(symbol)
-            return closed
-
-        return run_in_market(settings, close)
-
-
 def rebuild_ledger(settings: Settings, symbols: list[str]) -> dict[str, int]:
     """Make a lost ledger again from the exchange's history; fills booked by symbol. Default: what is held there now."""
     from trader_cli.execution.rebuild import rebuild
@@ -162,64 +138,3 @@ def rebuild_ledger(settings: Settings, symbols: list[str]) -> dict[str, int]:
             return await rebuild(Executor(market.exchange, ledger, settings), symbols or held)
 
         return run_in_market(settings, work)
-
-
-def halt(settings: Settings, reason: str) -> None:
-    """Stop all entries from now on; needs neither exchange nor keys."""
-    path = ledger_path(settings)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    asked.ask(path, "halt", reason)
-    with _owned_or_asked(path, "halt", reason) as ledger:
-        if ledger is not None:
-            ledger.take_halt(_now_ms(settings))
-
-
-def reset(settings: Settings, reason: str) -> str | None:
-    """A person lifts the halt; what it was, `None` if there was none."""
-    path = ledger_path(settings)
-    with Ledger.opened(path) as ledger:
-        halted = ledger.halted()
-        asked.forget_asked(path, "halt")
-        if halted is not None:
-            ledger.clear_halt(reason, _now_ms(settings))
-        return halted
-
-
-def _now_ms(settings: Settings) -> int:
-    from trader_cli.pipelines.market import market_now_ms
-    from trader_cli.venue.clocks import WallClock
-
-    try:
-        return market_now_ms(settings)
-    except (DataError, ExchangeUnavailable):
-        return WallClock().now_ms()
-
-
-@contextmanager
-def _owned_or_asked(path: Any, what: str, reason: str) -> Iterator[Ledger | None]:
-    """The ledger, or nothing after its owner was asked."""
-    try:
-        opening = Ledger.opened(path)
-        ledger = opening.__enter__()
-    except LedgerLocked:
-        asked.ask(path, what, reason)
-        yield None
-        return
-    try:
-        yield ledger
-    finally:
-        opening.__exit__(None, None, None)
-
-
-def _wait_for_owner(settings: Settings, what: str) -> None:
-    """Until the owning process has done it."""
-    import time
-
-    path, began = ledger_path(settings), time.monotonic()
-    while asked.asked_of(path, what) is not None:
-        if time.monotonic() - began > _OWNER_S:
-            raise ExchangeUnavailable(
-                f"The process that owns the ledger was asked to {what}, and has not answered for {_OWNER_S:.0f} s.",
-                mend=f"Stop it, and run `trader {what}` again.",
-            )
-        time.sleep(_LOOK_S)

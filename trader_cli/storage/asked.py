@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 
 def ask(path: Path, what: str, reason: str) -> None:
-    """Ask for a "halt" or a "flatten", with the reason."""
-    write_atomic(path.with_suffix(f".{what}"), reason.encode())
+    """Ask for a "halt", a "reset" or a "flatten", with the reason."""
+    write_atomic(path.with_suffix(f".{what}"), (reason or "by hand").encode())
 
 
 def asked_of(path: Path, what: str) -> str | None:

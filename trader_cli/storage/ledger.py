@@ -101,6 +101,7 @@ class Ledger(LedgerReading):
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=FULL")
         db.execute("PRAGMA foreign_keys=ON")
+        db.execute("PRAGMA recursive_triggers=ON")
         version = int(db.execute("PRAGMA user_version").fetchone()[0])
         if version > len(_MIGRATIONS):
             raise DataInvalid(f"The ledger {path} was written by a newer trader (version {version}).", mend="Upgrade.")
@@ -193,9 +194,12 @@ class Ledger(LedgerReading):
         """A person lifts the halt."""
         self._write("INSERT INTO halts (halted, reason, at_ms) VALUES (0, ?, ?)", (reason, at_ms))
 
-    def take_halt(self, at_ms: int) -> None:
-        """Write down the halt another process asked for."""
-        asked = asked_of(self.path, "halt")
+    def take_requests(self, at_ms: int) -> None:
+        """Write down what other processes asked for: a halt, or that one is lifted. A halt outlives its own lifting."""
+        asked, lifted = asked_of(self.path, "halt"), asked_of(self.path, "reset")
+        if lifted is not None:
+            self.clear_halt(lifted, at_ms)
+            forget_asked(self.path, "reset")
         if asked is not None:
             self.halt(asked, at_ms)
             forget_asked(self.path, "halt")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from contextlib import closing, contextmanager
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.digests import digest_value
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 SETTLED = frozenset({"refused", "absent", "done"})
 """Statuses of an intent about which nothing more can come."""
+_RECENT = 40
+_QUOTE = "USDT"
 _INTENTS = (
     "SELECT client_id, decision_id, symbol, purpose, side, quantity, at_ms, price, trigger_price, reduce_only"
     " FROM intents"
@@ -49,11 +51,11 @@ class LedgerReading:
     def entries(self, symbol: str) -> list[str]:
         """Ids of the decisions whose entry filled, oldest first."""
         rows = self._db.execute(
-            "SELECT i.decision_id FROM intents i WHERE i.symbol = ? AND i.purpose = 'entry'"
-            " AND EXISTS (SELECT 1 FROM fills f WHERE f.client_id = i.client_id) ORDER BY i.rowid",
+            "SELECT i.decision_id, i.client_id, EXISTS (SELECT 1 FROM fills f WHERE f.client_id = i.client_id)"
+            " FROM intents i WHERE i.symbol = ? AND i.purpose = 'entry' ORDER BY i.rowid",
             (symbol,),
         )
-        return [str(row[0]) for row in rows]
+        return [str(decision) for decision, client_id, booked in rows if booked or self.filled(client_id) > 0]
 
     def decision(self, decision_id: str) -> dict[str, Any] | None:
         """What was recorded of a decision."""
@@ -119,6 +121,31 @@ class LedgerReading:
             values,
         ).fetchone()
         return None if row is None else Note(*row)
+
+    def filled(self, client_id: str) -> Decimal:
+        """How much of an order the exchange said has filled, whether its trades are booked yet or not."""
+        last = self.last_note(client_id)
+        _, _, quantity = (last.note if last and last.exchange_id else "").partition(" ")
+        try:
+            return Decimal(quantity or 0)
+        except InvalidOperation:
+            return Decimal(0)
+
+    def unbooked(self, symbol: str) -> Decimal:
+        """Signed quantity that has filled, by the exchange's word about the orders, and is in no booked trade yet."""
+        total = Decimal(0)
+        for intent in self.intents(symbol)[-_RECENT:]:
+            missing = self.filled(intent.client_id) - sum(
+                (fill.quantity for fill in self.fills(client_id=intent.client_id)), Decimal(0)
+            )
+            if missing > 0 and intent.purpose != "external":
+                total += missing if intent.side == "BUY" else -missing
+        return total
+
+    def cleared_ms(self) -> int:
+        """When a person last lifted a halt, 0 if never."""
+        row = self._db.execute("SELECT MAX(at_ms) FROM halts WHERE halted = 0").fetchone()
+        return int(row[0] or 0)
 
     def owner(self, symbol: str, exchange_id: str) -> str | None:
         """The client id of the intent that became this order at the exchange."""
@@ -249,7 +276,8 @@ class LedgerReading:
 
     def flows(self) -> list[tuple[int, Decimal]]:
         """(time, amount) of everything our fills and other income did to the wallet, oldest first."""
-        fills = self._db.execute("SELECT time_ms, realized, commission FROM fills")
+        paid = "CASE WHEN commission_asset = ? THEN commission ELSE '0' END"
+        fills = self._db.execute(f"SELECT time_ms, realized, {paid} FROM fills", (_QUOTE,))  # noqa: S608
         other = self._db.execute("SELECT time_ms, amount FROM income")
         booked = [(int(t), Decimal(r) - Decimal(c)) for t, r, c in fills] + [(int(t), Decimal(a)) for t, a in other]
         return sorted(booked, key=lambda flow: flow[0])

@@ -50,12 +50,12 @@ class Now:
 
 def plan(analysis: Analysis, signal: Signal, now: Now, settings: Settings, request: Request) -> Approved | Refused:
     """The plan of a signal, or why there is none. The request only ever lowers what the limits allow."""
-    refused = _refused_request(request)
+    refused = refused_request(request)
     if refused is not None:
         return refused
     timeframe = Timeframe.parse(analysis.timeframe)
     setting, options = _setting(analysis, signal, now, settings, timeframe), settings.tactician
-    drift = Decimal(str(options.max_price_drift * setting.stop_distance)) * Decimal(str(analysis.price))
+    drift = Decimal(str(options.max_price_drift * abs(analysis.price - signal.stop_price)))
     reference = request.price if request.price is not None else Decimal(str(analysis.price))
     if abs(now.mark - reference) > drift or abs(now.mark - Decimal(str(analysis.price))) > drift:
         return Refused(
@@ -96,7 +96,21 @@ def plan(analysis: Analysis, signal: Signal, now: Now, settings: Settings, reque
     )  # fmt: skip
 
 
-def _refused_request(request: Request) -> Refused | None:
+def too_late(made: TradePlan, request: Request) -> Refused | None:
+    """Why a request that asks for less cannot be had any more: the plan of this decision was made without it."""
+    smaller = request.quantity is not None and request.quantity < made.quantity
+    lower = request.leverage is not None and request.leverage < made.leverage
+    if not smaller and not lower and request.risk_level in {None, "high"}:
+        return None
+    return Refused(
+        "plan_exists",
+        f"A plan for this bar was made before: {made.side} {made.quantity:f} at leverage {made.leverage}. Requests come"
+        " too late for it; they count at the next bar.",
+    )
+
+
+def refused_request(request: Request) -> Refused | None:
+    """Why a request makes no sense, if it makes none."""
     if request.risk_level is not None and request.risk_level not in _RISK_LEVELS:
         return Refused("bad_request", f"risk_level is one of {', '.join(_RISK_LEVELS)}; found {request.risk_level!r}.")
     for name, value in (("position_size", request.quantity), ("leverage", request.leverage), ("price", request.price)):

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import contextmanager
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from trader_cli.core.errors import DataError, ExchangeUnavailable, UsageError
+from trader_cli.core.errors import (
+    ConfigurationError,
+    DataError,
+    ExchangeRejected,
+    ExchangeUnavailable,
+    TraderError,
+    UsageError,
+)
 from trader_cli.core.exits import Action, ExitRules, Held, Opinion, assess
 from trader_cli.core.limits import LossLimits, breach
 from trader_cli.core.timeframes import Timeframe
@@ -19,6 +25,7 @@ from trader_cli.storage.asked import asked_of, forget_asked
 from trader_cli.storage.ledger import Ledger, LedgerUnwritable
 from trader_cli.storage.markets import ledger_path
 from trader_cli.tactician.opinions import last_look, last_opinion, opinion_of
+from trader_cli.tactician.reports import Report, alarms, unheard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -32,25 +39,7 @@ if TYPE_CHECKING:
     from trader_cli.settings import Settings
 
 _SETTLE_MS = 500
-
-
-@dataclass(frozen=True)
-class Report:
-    """One look at one symbol, for people and programs."""
-
-    symbol: str
-    at_ms: int
-    action: str
-    reason: str
-    quantity: str = "0"
-    mark: str | None = None
-    stop: str | None = None
-    profit: str | None = None
-    sentence: str = ""
-
-
-def _unheard(_report: Report) -> None:
-    """Nobody listens."""
+_RETRY_S = 1.0
 
 
 class PositionMonitor:
@@ -67,7 +56,7 @@ class PositionMonitor:
         exchange: BinanceExchange | None = None,
         ledger: Ledger | None = None,
         assessor: Assessor | None = None,
-        report: Callable[[Report], None] = _unheard,
+        report: Callable[[Report], None] = unheard,
     ) -> None:
         self.settings = as_settings(config)
         self._exchange = exchange
@@ -81,6 +70,8 @@ class PositionMonitor:
         self._executor: Executor | None = None
         self._assessed_ms: dict[str, int] = {}
         self._stopped = False
+        self._looked = False
+        self._troubled = False
 
     async def initialize(self) -> bool:
         """Connect to the exchange, if none was given."""
@@ -127,7 +118,7 @@ class PositionMonitor:
                 now = self._connected().server_now_ms()
                 if for_s is not None and now - began >= for_s * 1000:
                     break
-                wait_s = self.settings.position_monitoring_interval
+                wait_s = _RETRY_S if self._troubled else self.settings.position_monitoring_interval
                 if for_s is not None:
                     wait_s = min(wait_s, for_s - (now - began) / 1000)
                 await self._connected().clock.sleep(wait_s)
@@ -140,45 +131,86 @@ class PositionMonitor:
     # --- the loop ---
 
     async def _attempt(self) -> bool:
-        """One look; whether another is needed. Silence of the exchange is a reason to go on."""
+        """One look; whether another is needed. Silence or a refusal of the exchange is a reason to go on.
+
+        Raises `ConfigurationError` where not even the first look was allowed: the key is wrong.
+        """
         try:
-            return await self.step()
-        except ExchangeUnavailable as error:
-            now = self._connected().server_now_ms()
+            more = await self.step()
+        except (ExchangeUnavailable, ExchangeRejected, ConfigurationError) as error:
+            if isinstance(error, ConfigurationError) and not self._looked:
+                raise
             for symbol in self._caring or {""}:
-                self._say(Report(symbol, now, "wait", "exchange_unavailable", sentence=str(error)))
+                self._wait_out(symbol, error)
             return True
+        self._looked = True
+        return more
+
+    def _wait_out(self, symbol: str, error: TraderError) -> None:
+        self._troubled = True
+        now = self._connected().server_now_ms()
+        self._say(Report(symbol, now, "wait", type(error).__name__, sentence=str(error)))
 
     async def step(self, executor: Executor | None = None) -> bool:
-        """One look at everything of ours; whether anything is still open or unclear."""
+        """One look at everything of ours; whether anything is still open or unclear.
+
+        What one symbol lacks does not keep the others from care. Raises `LedgerUnwritable` after all were looked at.
+        """
         executor = executor or self._executor
         assert executor is not None
-        executor.ledger.take_halt(executor.exchange.server_now_ms())
+        ledger, self._troubled = executor.ledger, False
+        ledger.take_requests(executor.exchange.server_now_ms())
         positions = await executor.reconciler.positions()
-        await self._obey(executor, positions)
-        for symbol in self._ours(executor.ledger):
-            await self._care(executor, symbol, positions.get(symbol))
+        reason = asked_of(ledger.path, "flatten")
+        if reason is not None:
+            await self._close_all(executor, reason)
+        unwritable: LedgerUnwritable | None = None
+        for symbol in self._ours(executor):
+            try:
+                await self._care(executor, symbol, positions.get(symbol))
+            except LedgerUnwritable as error:
+                unwritable = unwritable or error
+            except TraderError as error:
+                self._wait_out(symbol, error)
+        if unwritable is not None:
+            raise unwritable
+        await self._mind_losses(executor, positions)
         self._settle_names(positions)
-        return bool(self._ours(executor.ledger))
+        return bool(self._ours(executor))
 
     @staticmethod
-    def _ours(ledger: Ledger) -> list[str]:
+    def _ours(executor: Executor) -> list[str]:
         """Symbols with a position of ours, or with orders of ours of which more can come."""
-        waiting = {i.symbol for i in ledger.unsettled() if ledger.last_note(i.client_id) is not None}
-        return sorted(waiting | {symbol for symbol in ledger.symbols() if ledger.holding(symbol).amount != 0})
-
-    async def _obey(self, executor: Executor, positions: Mapping[str, PositionState]) -> None:
-        """Flattening that another process asked for, and loss limits that are broken."""
         ledger = executor.ledger
-        reason = asked_of(ledger.path, "flatten")
-        if reason is None and self.settings.tactician.enable_risk_management and positions:
-            reason = await self._breach(executor)
-        if reason is None:
+        waiting = {i.symbol for i in ledger.unsettled() if ledger.last_note(i.client_id) is not None}
+        held = {symbol for symbol in ledger.symbols() if ledger.holding(symbol).amount != 0}
+        return sorted(waiting | held | executor.courier.filled)
+
+    async def _close_all(self, executor: Executor, reason: str) -> None:
+        """Flattening, asked for by another process or by a broken limit; told, and forgotten once it is done."""
+        ledger, left = executor.ledger, False
+        for symbol in self._ours(executor):
+            try:
+                closed = await executor.close(symbol, reason)
+                self._say(Report(symbol, executor.exchange.server_now_ms(), "close", reason, quantity=f"{closed:f}"))
+                self._say_gone(executor, symbol, executor.exchange.server_now_ms())
+            except TraderError as error:
+                self._wait_out(symbol, error)
+                left = True
+        if not left:
+            forget_asked(ledger.path, "flatten")
+
+    async def _mind_losses(self, executor: Executor, positions: Mapping[str, PositionState]) -> None:
+        """Loss limits: looked at after every position has had its care."""
+        if not self.settings.tactician.enable_risk_management or not positions:
             return
-        for symbol in ledger.symbols():
-            if ledger.holding(symbol).amount != 0:
-                await executor.close(symbol, reason)
-        forget_asked(ledger.path, "flatten")
+        try:
+            reason = await self._breach(executor)
+        except (ExchangeUnavailable, ExchangeRejected) as error:
+            self._wait_out("", error)
+            return
+        if reason is not None:
+            await self._close_all(executor, reason)
 
     async def _breach(self, executor: Executor) -> str | None:
         """A newly broken loss limit: latched; its reason if positions are to be closed for it."""
@@ -188,27 +220,31 @@ class PositionMonitor:
         account = await executor.exchange.private.account()
         now = executor.exchange.server_now_ms()
         limits = LossLimits(options.max_daily_loss, options.max_drawdown)
-        reason = breach(ledger.flows(), account.wallet, account.unrealized_profit, limits, now)
+        reason = breach(
+            ledger.flows(), account.wallet, account.unrealized_profit, limits, now, since_ms=ledger.cleared_ms()
+        )
         if reason is None:
             return None
         ledger.halt(reason, now)
         return reason if options.close_on_halt else None
 
     async def _care(self, executor: Executor, symbol: str, position: PositionState | None) -> None:
-        """One look at one symbol."""
-        ledger = executor.ledger
+        """One look at one symbol: protection first, then what it needs the ledger, the model and the book for."""
+        ledger, plan = executor.ledger, executor.plan_of(symbol)
+        if plan is not None:
+            await executor.guard(plan, position)
         view = await executor.reconciler.reconcile(symbol, position)
-        now = executor.exchange.server_now_ms()
-        if view.foreign != 0 or view.foreign_orders:
-            what = f"{view.foreign:f} and {view.foreign_orders} order(s) there are not ours; they are left alone."
-            self._say(Report(symbol, now, "alarm", "foreign", sentence=f"{symbol}: {what}"))
-        plan = executor.plan_of(symbol)
-        if view.held == 0 or plan is None:
-            if not view.unknown_orders:
+        now, plan = executor.exchange.server_now_ms(), executor.plan_of(symbol)
+        for alarm in alarms(view, plan, now):
+            self._say(alarm)
+        if view.is_flat or plan is None:
+            if view.is_flat and not view.unknown_orders:
                 await executor.sweep(symbol)
             self._say_gone(executor, symbol, now)
             return
         self._caring.add(symbol)
+        if view.held == 0:
+            return
         covered = await executor.keep_covered(plan, view) or await executor.cover(plan)
         cover, closed = covered
         if cover is None:
@@ -216,7 +252,7 @@ class PositionMonitor:
             self._say_gone(executor, symbol, now)
             return
         opinion = await self._opinion(executor, plan, now)
-        held = self._held(ledger, plan, view, cover)
+        held = self._held(executor, plan, view, cover)
         assert view.position is not None
         mark = view.position.mark_price
         action = assess(held, mark, opinion, self._rules(plan), now)
@@ -243,21 +279,22 @@ class PositionMonitor:
         self._assessed_ms[plan.symbol] = bar
         try:
             return opinion_of(plan, await self._assessor.assess(plan.symbol, plan.timeframe)) or known
-        except (DataError, ExchangeUnavailable) as error:
+        except (DataError, ExchangeUnavailable, ExchangeRejected) as error:
             # What cannot be assessed must not stop the care of a position: the last opinion decays.
             self._say(Report(plan.symbol, now_ms, "wait", "no_assessment", sentence=str(error)))
             return known
 
-    def _held(self, ledger: Ledger, plan: TradePlan, view: View, cover: Cover) -> Held:
+    def _held(self, executor: Executor, plan: TradePlan, view: View, cover: Cover) -> Held:
+        ledger = executor.ledger
         holding, mark = ledger.holding(plan.symbol), view.position.mark_price if view.position else plan.price
         look = last_look(ledger, plan)
         best = Decimal(look["best"]) if look else holding.entry_price
         act = ledger.last_assessment(plan.symbol, ("scale_down",))
-        exits = [i for i in ledger.intents_of(plan.plan_id) if i.purpose == "exit"]
+        exits = executor.exits(plan.plan_id)
         entered = next((f.time_ms for f in ledger.fills(decision_id=plan.plan_id)), plan.created_ms)
         return Held(
             side=plan.side, quantity=abs(view.held), entry_price=holding.entry_price, first_stop=plan.stop_price,
-            stop_price=cover.stop_price or plan.stop_price, take_profit_price=plan.take_profit_price,
+            stop_price=executor.protector.tightest(plan, cover), take_profit_price=plan.take_profit_price,
             best_price=max(best, mark) if plan.sign > 0 else min(best, mark), exit_by_ms=plan.exit_by_ms,
             opened_ms=entered, last_act_ms=act[2] if act else 0, scaled_down=bool(exits),
         )  # fmt: skip
@@ -306,8 +343,10 @@ class PositionMonitor:
         """Tell once that a position has ended."""
         if symbol in self._caring and executor.ledger.holding(symbol).amount == 0:
             self._caring.discard(symbol)
-            profit = executor.ledger.holding(symbol).realized
-            self._say(Report(symbol, now_ms, "flat", executor.exit_reason(symbol), profit=f"{profit:f}"))
+            fills = executor.ledger.fills(decision_id=executor.ledger.entries(symbol)[-1])
+            net = sum((fill.realized - fill.commission for fill in fills), Decimal(0))
+            reason = executor.exit_reason(symbol)
+            self._say(Report(symbol, now_ms, "flat", reason, profit=f"{net:f}", sentence="fees included"))
 
     def _say(self, report: Report) -> None:
         kept = self._history.setdefault(report.symbol, deque(maxlen=self.settings.max_assessment_history))

@@ -16,11 +16,12 @@ from trader_cli.core.plans import Approved, Refused, Request, TradePlan
 from trader_cli.core.timeframes import Timeframe
 from trader_cli.core.types import Abstention, Analysis
 from trader_cli.execution.accounts import connected_exchange
+from trader_cli.execution.preflight import MARK_AGE_MS
 from trader_cli.settings import as_settings
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.markets import account_fingerprint, ledger_path, market_source
-from trader_cli.tactician.planning import Now, plan
+from trader_cli.tactician.planning import Now, plan, refused_request, too_late
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -119,12 +120,17 @@ class Tactician:
                 f"The analysis is of a bar that closed {age:.0f} min ago. Run `trader fetch {analysis.symbol}"
                 f" --timeframe {analysis.timeframe}` and `trader analyze`.",
             )
-        made = self._made_before(analysis, ledger)
-        if made is not None:
-            return made
-        halted = ledger.halted() or await self._breach(ledger)
+        refused = refused_request(request)
+        if refused is not None:
+            return refused
+        halted = ledger.halted()
+        if halted is None:
+            halted = await self._breach(ledger)
         if halted is not None:
             return Refused("halted", f"Trading is halted: {halted}. A person lifts this with `trader reset`.")
+        made = self._made_before(analysis, ledger)
+        if made is not None:
+            return too_late(made.plan, request) or made
         if self.settings.mode == "live" and self.settings.tactician.capital_cap is None:
             return Refused("capital_cap_unset", "Live needs tactician.capital_cap: the most that may be at work.")
         seen = await self._now(analysis.symbol)
@@ -149,7 +155,9 @@ class Tactician:
         account = await exchange.private.account()
         limits = LossLimits(options.max_daily_loss, options.max_drawdown)
         now = exchange.server_now_ms()
-        reason = breach(ledger.flows(), account.wallet, account.unrealized_profit, limits, now)
+        reason = breach(
+            ledger.flows(), account.wallet, account.unrealized_profit, limits, now, since_ms=ledger.cleared_ms()
+        )
         if reason is not None:
             ledger.halt(reason, now)
         return reason
@@ -161,6 +169,9 @@ class Tactician:
         if held is not None:
             return Refused("position_open", f"{symbol} holds a position of {held.amount:f} already.")
         account, premium = await exchange.private.account(), await exchange.get_premium_index(symbol)
+        age_ms = exchange.server_now_ms() - int(premium["timestamp"])
+        if age_ms > MARK_AGE_MS:
+            return Refused("stale_price", f"The mark price of {symbol} is {age_ms / 1000:.0f} s old.")
         book, ticker = await exchange.get_order_book(symbol, _BOOK_LEVELS), await exchange.get_ticker(symbol)
         long = sum((p.amount * p.mark_price for p in positions if p.amount > 0), Decimal(0))
         short = sum((-p.amount * p.mark_price for p in positions if p.amount < 0), Decimal(0))

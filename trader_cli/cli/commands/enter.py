@@ -75,7 +75,7 @@ def _plan(settings: Settings, symbol: str, timeframe: Timeframe, file: Path | No
         body = json.loads(file.read_text("utf-8"))
     except ValueError as error:
         raise DataInvalid(f"{file} is no plan: {error}.", mend="Write one with `trader tactics --json`.") from error
-    if not isinstance(body, dict):
+    if not isinstance(body, dict) or "kind" not in body:
         raise DataInvalid(f"{file} is no plan.", mend="Write one with `trader tactics --json`.")
     return plan_from(body)
 

@@ -61,8 +61,9 @@ def backup(
     from trader_cli.storage.markets import ledger_path
 
     path = ledger_path(o.settings_from(profile, config, tape))
-    if file.exists():
-        raise UsageError(f"{file} is there already.", mend="Name a new file.")
+    if file.exists() or not file.absolute().parent.is_dir():
+        why = "is there already" if file.exists() else "lies in no folder that exists"
+        raise UsageError(f"{file} {why}.", mend="Name a new file.")
     with LedgerReading.shown(path) as ledger:
         if ledger is None:
             raise DataMissing(f"There is no ledger at {path}.", mend="It begins with `trader tactics` or `trader run`.")

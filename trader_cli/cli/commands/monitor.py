@@ -13,7 +13,7 @@ from trader_cli.cli.show import print_facts, print_json, say
 from trader_cli.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from trader_cli.tactician.position_monitor import Report
+    from trader_cli.tactician.reports import Report
 
 app = typer.Typer()
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -48,12 +48,10 @@ def monitor(
     if json:
         print_json({"reports": [asdict(report) for report in reports], "open": left})
         return
-    if not reports and not left:
-        print_facts("no position of ours is open", {})
     for report in reports:
-        if report.action != "stay":
+        if report.action == "flat":
             print_facts(line(report), {})
-    for sentence in left.values():
+    for sentence in left.values() or ["no position of ours is open"]:
         print_facts(sentence, {})
 
 

@@ -9,10 +9,10 @@ import typer
 from trader_cli.cli import options as o
 from trader_cli.cli.commands.monitor import duration, line
 from trader_cli.cli.show import print_facts, print_json, progress_bar, say, utc
-from trader_cli.core.errors import ExitCode
+from trader_cli.core.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from trader_cli.tactician.position_monitor import Report
+    from trader_cli.tactician.reports import Report
 
 app = typer.Typer()
 
@@ -42,6 +42,8 @@ def run(
 
     overrides = {**o.gaps_allowed(allow_gaps), **o.unproven_allowed(allow_unproven)}
     settings = o.settings_from(profile, config, tape, overrides)
+    if forever and wait:
+        raise UsageError("--wait is for one pass; --forever waits for every bar anyway.")
     names, parsed = o.several(settings, symbols, timeframe, forever=forever)
     seconds = duration(for_)
 

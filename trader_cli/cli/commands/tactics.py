@@ -41,11 +41,15 @@ def tactics(
     Exit code 0: there is a plan for `trader enter`. 7: refused by risk. 8: there was no signal. 9: halted.
     """
     from trader_cli.pipelines.trading import tactics as run
+    from trader_cli.tactician.planning import refused_request
     from trader_cli.tactician.tactician import document_of
 
     settings = o.settings_from(profile, config, tape)
     name, parsed = o.series(settings, symbol, timeframe)
     request = Request(_number(position_size), leverage, risk_level)
+    senseless = refused_request(request)
+    if senseless is not None:
+        raise UsageError(senseless.sentence)
     outcome = run(settings, name, parsed, request)
     if json:
         print_json(document_of(outcome))

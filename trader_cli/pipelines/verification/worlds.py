@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from trader_cli.exchange.binance import BinanceExchange
     from trader_cli.pipelines.verification.lab import Lab
     from trader_cli.settings import Settings
-    from trader_cli.tactician.position_monitor import Report
+    from trader_cli.tactician.reports import Report
     from trader_cli.venue.books import Account, AlgoOrder, Order
     from trader_cli.venue.faulty import Fault, Route
 
