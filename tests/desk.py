@@ -43,6 +43,10 @@ _REFUSALS = {
     "refused": VenueRejection(400, -2021, "Order would immediately trigger."),
     "missing": VenueRejection(400, -2013, "Order does not exist."),
     "limited": VenueRejection(429, -1003, "Too many requests."),
+    "no key": VenueRejection(401, -2015, "Invalid API-key, IP, or permissions for action."),
+    "thin": VenueRejection(400, -4131, "The counterparty's best price does not meet the PERCENT_PRICE filter limit."),
+    "wrong time": VenueRejection(400, -1021, "Timestamp for this request is outside of the recvWindow."),
+    "nothing to reduce": VenueRejection(400, -2022, "ReduceOnly Order is rejected."),
     "throttled": VenueRejection(503, -1008, "Request throttled by system-level protection."),
 }
 _LATE_S = 2.0
@@ -88,12 +92,14 @@ class BentVenue(VenueServer):
         fault = self._rule(len(self.seen) - self._before, route)
         if fault in _REFUSALS:
             raise _REFUSALS[fault]
+        if fault == "nothing":
+            return web.json_response([])
         if fault == "down":
             return web.Response(text="Service Unavailable", status=503)
         if fault == "kill late":
             task = asyncio.ensure_future(self._answer_late(request))
             self._late.add(task)
-        elif fault != "kill before":
+        elif fault not in {"kill before", "unknown before"}:
             answer = await super()._answer(request)
             self.watch()
         if fault.startswith("kill"):
@@ -103,7 +109,7 @@ class BentVenue(VenueServer):
             return web.Response()
         if fault in _SPOILED:
             return web.Response(text=_SPOILED[fault], content_type="application/json")
-        if fault == "unknown":
+        if fault in {"unknown", "unknown before"}:
             body = {"code": -1007, "msg": "Timeout waiting for response from backend server."}
             return web.json_response(body, status=408)
         return answer

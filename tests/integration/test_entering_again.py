@@ -10,7 +10,7 @@ import pytest
 from desk import ORDER, SYMBOL, Desk, at_desk, entered, first, refused
 
 from trader_cli.core.errors import ExchangeRejected, ExchangeUnavailable
-from trader_cli.core.plans import Approved, TradePlan
+from trader_cli.core.plans import Approved, Refused, TradePlan
 
 pytestmark = pytest.mark.slow
 
@@ -70,7 +70,7 @@ def test_plans_that_are_not_to_be_entered(tmp_path: Path) -> None:
         assert await refused(desk, changed(plan, account="another")) == "other_account"
         assert await refused(desk, changed(plan, mode="live")) == "other_account"
         assert await refused(desk, changed(plan, price=plan.price * 2)) == "plan_senseless"
-        assert await refused(desk, changed(plan, stop_price=plan.price * 2)) == "price_moved"
+        assert await refused(desk, changed(plan, stop_price=plan.price * 2)) == "plan_senseless"
         assert await refused(desk, changed(plan, quantity=Decimal("0.001"))) == "below_minimum"
         assert await refused(desk, changed(plan, quantity=Decimal(100))) == "insufficient_margin"
         assert await refused(desk, changed(plan, quantity=Decimal(40), leverage=125)) == "leverage_above_bracket"
@@ -84,7 +84,7 @@ def test_plans_that_are_not_to_be_entered(tmp_path: Path) -> None:
         assert await refused(desk, changed(plan, quantity=Decimal(2))) == "plan_changed"
         assert await refused(desk, desk.approved(lineage="other")) == "position_open"
 
-    at_desk(work, tmp_path)
+    at_desk(work, tmp_path, tactician={"max_exposure": 100.0})
 
 
 def test_an_order_the_exchange_refuses_opens_nothing_and_is_not_tried_again(tmp_path: Path) -> None:
@@ -130,7 +130,8 @@ def test_an_exchange_that_was_away_gets_the_order_once_while_the_plan_is_valid(t
     async def work(desk: Desk) -> None:
         approved = desk.approved()
         desk.venue.bend(first(ORDER, "down"))
-        assert await refused(desk, approved) == "entry_absent"
+        with desk.open() as (_, executor):
+            assert isinstance(await executor.enter(approved), Refused)
         done = await entered(desk, approved)
         assert (done.quantity, desk.venue.seen.count(ORDER)) == (1, 2)
 

@@ -61,7 +61,7 @@ def folder(trained: Path, tmp_path: Path) -> Iterator[Path]:
     return tmp_path / "work"
 
 
-GOLDEN = "c3d31e523b214adf3050cb7c5b764885"
+GOLDEN = "e62b9d95bdf894d2a7ddbf9989cd6586"
 
 
 def test_the_golden_journal(folder: Path) -> None:

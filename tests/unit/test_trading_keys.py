@@ -143,3 +143,11 @@ def test_confidence_decays_and_acts_keep_their_distance() -> None:
     later = 10_000_000 + 4 * 900_000
     assert assess(held, mark, opinion, rules(), later).kind == "scale_down"
     assert assess(held, mark, opinion, rules(monitor={"confidence_half_life": 100}), later).kind == "close"
+
+
+def test_a_lifted_halt_starts_the_count_anew() -> None:
+    flows = [(1_700_000_000_000, Decimal(500)), (1_700_000_001_000, Decimal(-900))]
+    limits, now = LossLimits(0.03, 0.05), 1_700_000_100_000
+    assert breach(flows, Decimal(9600), Decimal(0), limits, now) is not None
+    assert breach(flows, Decimal(9600), Decimal(0), limits, now, since_ms=1_700_000_050_000) is None
+    assert breach(flows, Decimal(9600), Decimal(-490), limits, now, since_ms=1_700_000_050_000) is not None

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 _LOOK_S = 0.25
 _LOOKS_AT_AN_OPEN_ORDER = 20
+_TRADES_MS = 10_000
 
 
 @dataclass(frozen=True)
@@ -208,6 +209,7 @@ class Executor:
             if state is not None and state.filled > 0 and self.ledger.last_note(plan.client_id("backstop")) is None:
                 await self._cover_at_once(plan, state.filled)
             cover, closed = await self.cover(plan)
+            await self._booked(plan.symbol)
         except (ExchangeUnavailable, ExchangeRejected, ConfigurationError) as error:
             raise type(error)(
                 f"{error.sentence} {await self.standing(plan.symbol)}",
@@ -220,6 +222,12 @@ class Executor:
         if unwritten is not None:
             raise DataError(f"{unwritten.sentence} {await self.standing(plan.symbol)}", mend=unwritten.mend)
         return self._entered(plan, entry, state, cover, fresh=state is not None, closed=closed)
+
+    async def _booked(self, symbol: str) -> None:
+        """Wait a while for the trades of what has filled; protection stands, and the next look books them too."""
+        until = self.exchange.server_now_ms() + _TRADES_MS
+        while (await self.view(symbol)).unbooked and self.exchange.server_now_ms() < until:
+            await self.exchange.clock.sleep(_LOOK_S)
 
     async def _cover_at_once(self, plan: TradePlan, quantity: Decimal) -> None:
         """The first, quickest try: nothing is asked before the backstop is sent."""

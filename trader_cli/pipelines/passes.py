@@ -12,7 +12,6 @@ from trader_cli.pipelines.assessor import StageAssessor
 from trader_cli.pipelines.stages import has_model, train
 from trader_cli.storage.asked import asked_of
 from trader_cli.tactician.position_monitor import PositionMonitor
-from trader_cli.tactician.reports import Report
 from trader_cli.tactician.tactician import Tactician
 
 if TYPE_CHECKING:
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from trader_cli.pipelines.market import Market
     from trader_cli.settings import Settings
     from trader_cli.storage.ledger import Ledger
+    from trader_cli.tactician.reports import Report
     from trader_cli.tactician.tactician import Outcome
 
 SETTLE_MS = 500
