@@ -205,7 +205,7 @@ def test_plans_that_are_not_entered(fresh: CommandLine) -> None:
     [
         (("tactics", *SERIES, "--leverage", "0"), 2, "leverage"),
         (("tactics", *SERIES, "--position-size", "nan"), 2, "must be above 0"),
-        (("tactics", *SERIES, "--risk-level", "huge"), 7, "bad_request"),
+        (("tactics", *SERIES, "--risk-level", "huge"), 2, "risk_level is one of"),
         (("tactics", "BTCUSDT", "--timeframe", "15m"), 4, "trader analyze BTCUSDT"),
         (("enter", "BTCUSDT", "--timeframe", "15m"), 4, "trader tactics BTCUSDT"),
         (("monitor", "--for", "soon"), 2, "--for is a time"),

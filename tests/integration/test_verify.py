@@ -114,13 +114,13 @@ def test_a_wrong_configuration_is_told_before_anything_runs(trader: CommandLine)
 
 def test_limits_that_leave_no_room_fail_the_checks_that_need_it(trader: CommandLine) -> None:
     """The configuration's own limits are in force: with a cap of one USDT there is no plan, and the mend is named."""
-    words = ("verify", "--only", "size_is_the_smallest_cap", "--only", "stops_trigger_by_mark_price")
+    words = ("verify", "--only", "size_is_the_smallest_cap", "--only", "klines_equal_the_tape")
     ran = trader.run(*words, "--junit", "report.xml", "--json", TRADER_TACTICIAN__CAPITAL_CAP="1")
     assert ran.code == ExitCode.VERIFICATION_FAILED, ran.err
     results = {r["name"]: r for r in ran.json["results"]}
     assert not results["size_is_the_smallest_cap"]["passed"]
     assert "below_minimum" in results["size_is_the_smallest_cap"]["found"]
-    assert results["stops_trigger_by_mark_price"]["passed"]
+    assert results["klines_equal_the_tape"]["passed"]
     shown = trader.run(*words, TRADER_TACTICIAN__CAPITAL_CAP="1")
     assert shown.code == ExitCode.VERIFICATION_FAILED
     assert "1 of 2 checks FAILED: size_is_the_smallest_cap" in shown.out

@@ -133,8 +133,10 @@ class Executor:
         room = preflight.Room(Decimal(str(premium["mark_price"])), account.available, account.equity, others)
         return preflight.check_room(plan, self.exchange, room) or preflight.check_caps(plan, self.settings, room)
 
-    async def enter(self, approved: Approved, *, live: bool = False) -> Entered | Refused:
+    async def enter(self, approved: Approved, *, live: bool = False, recorded: bool = False) -> Entered | Refused:
         """Carry out an approved plan, once: the second time finds what the first one did.
+
+        `recorded` takes only a plan that tactics wrote into this ledger.
 
         Raises `ExchangeRejected` if the exchange refuses the order, `ExchangeUnavailable` or `DataError` with a
         sentence that says what is open and what protects it.
@@ -148,6 +150,8 @@ class Executor:
             refused = await self.check(plan, plan.symbol, live=live) or await preflight.set_leverage(
                 plan, self.exchange
             )
+            if refused is None and recorded and self.ledger.decision(plan.plan_id) is None:
+                refused = Refused("plan_unrecorded", "Tactics never made this plan on this ledger: `trader tactics`.")
             if refused is not None:
                 return refused
             self._write_down(plan, entry)

@@ -79,14 +79,10 @@ def enter(
     with Ledger.opened(ledger_path(settings)) as ledger:
 
         async def carry_out(market: Market) -> Entered | Refused:
-            if ledger.decision(plan.plan_id) is None:
-                return Refused(
-                    "plan_unrecorded", "This plan was never made by tactics on this ledger. Run `trader tactics`."
-                )
             if plan.symbol != symbol:
                 return Refused("other_symbol", f"The plan is for {plan.symbol}; asked was {symbol}.")
             with naming_what_is_left(ledger, say):
-                return await Executor(market.exchange, ledger, settings).enter(Approved(plan), live=live)
+                return await Executor(market.exchange, ledger, settings).enter(Approved(plan), live=live, recorded=True)
 
         return run_in_market(settings, carry_out)
 
