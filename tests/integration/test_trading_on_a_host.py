@@ -16,6 +16,7 @@ from venues import Inside, Place, plan_file, venue_process
 from trader_cli.core.orders import OrderRequest
 from trader_cli.core.plans import TradePlan
 from trader_cli.exchange.binance import BinanceExchange
+from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_reading import LedgerReading
 
 pytestmark = pytest.mark.slow
@@ -92,7 +93,7 @@ def test_a_key_or_account_that_will_not_do(
     ],
 )
 def test_a_plan_that_does_not_fit(place: Place, demo: CommandLine, changes: dict[str, Any], code: str) -> None:
-    done = enter(demo, place, place.plan(**changes))
+    done = enter(demo, place, place.plan(**changes), TRADER_TACTICIAN__MAX_EXPOSURE="100")
     assert (done.code, done.json["code"]) == (7, code), done.out
     assert open_at(place) == (0, [])
 
@@ -118,7 +119,12 @@ def test_live_wants_everything_said(place: Place, demo: CommandLine) -> None:
         done = live.run(*command, **place.environment(), **cap)
         assert (done.code, "unproven" in done.err) == (3, True), done.err
     assert open_at(place) == (0, [])
-    assert enter(live, place, place.plan(mode="live"), "--live", **cap).code == 0
+    made = place.plan(mode="live")
+    unrecorded = enter(live, place, made, "--live", **cap)
+    assert (unrecorded.code, unrecorded.json["code"]) == (7, "plan_unrecorded")
+    with Ledger.opened(next((demo.folder / "state" / "ledgers").rglob("*-live.sqlite"))) as ledger:
+        ledger.decide(made.plan_id, made.symbol, made.decision_ms, "plan", made.as_dict(), made.created_ms)
+    assert enter(live, place, made, "--live", **cap).code == 0
     assert live.run("flatten", **place.environment()).code == 0
     assert open_at(place) == (0, [])
 

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 _LOOK_S = 0.25
 _EARLIER_MS = 2000
-_ABSENT_AFTER_MS = RECEIVE_WINDOW_MS + 1500
+_ABSENT_AFTER_MS = RECEIVE_WINDOW_MS + 11_000
+"""Until the window has closed an order may arrive, and the exchange has carried orders out ten seconds late."""
 _NEVER_ARRIVED = frozenset({UNREADABLE, -1021})
 """Refused before it was looked at: by a limit, or for the time it was signed at. It may be tried again."""
 ABSENT = NotPlaced(0, "The exchange never had it.")

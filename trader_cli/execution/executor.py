@@ -194,9 +194,8 @@ class Executor:
     async def _filled(self, plan: TradePlan, entry: Intent) -> OrderState | NotPlaced:
         """The entry at the exchange once nothing more can fill; what still rests after a while is cancelled."""
         patience = self.settings.execution.persistence
-        last = self.ledger.last_note(entry.client_id)
-        tried = last is not None and last.status == "absent"
-        state = await self.courier.deliver(entry, patience_s=patience, resend=tried)
+        resend = self.exchange.server_now_ms() < plan.expires_ms
+        state = await self.courier.deliver(entry, patience_s=patience, resend=resend)
         for look in range(_LOOKS_AT_AN_OPEN_ORDER):
             if not isinstance(state, OrderState) or not state.is_open or state.filled > 0:
                 break

@@ -82,7 +82,9 @@ def enter(
             if plan.symbol != symbol:
                 return Refused("other_symbol", f"The plan is for {plan.symbol}; asked was {symbol}.")
             with naming_what_is_left(ledger, say):
-                return await Executor(market.exchange, ledger, settings).enter(Approved(plan), live=live, recorded=True)
+                return await Executor(market.exchange, ledger, settings).enter(
+                    Approved(plan), live=live, recorded=settings.mode == "live"
+                )
 
         return run_in_market(settings, carry_out)
 
