@@ -1,18 +1,19 @@
-"""`make bench`: all quick benchmarks; `python -m benchmarks claims` runs the long campaign instead."""
+"""`make bench`: all quick benchmarks; `python -m benchmarks claims` or `week` runs a long campaign instead."""
 
 from __future__ import annotations
 
 import sys
 
-from benchmarks import claims, features, fetch, start
+from benchmarks import claims, features, fetch, start, week
 
 CAMPAIGNS = {"start": start.run, "features": features.run, "fetch": fetch.run}
+LONG = {"claims": claims.run, "week": week.run}
 
 
 def main() -> None:
     """Run the named campaigns, or all quick ones."""
     for name in sys.argv[1:] or CAMPAIGNS:
-        (claims.run if name == "claims" else CAMPAIGNS[name])()
+        {**CAMPAIGNS, **LONG}[name]()
 
 
 if __name__ == "__main__":
