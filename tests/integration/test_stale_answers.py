@@ -225,3 +225,18 @@ def test_what_is_at_work_already_counts_at_entry(tmp_path: Path) -> None:
             assert done.code == "capital_cap"
 
     at_desk(work, tmp_path, tactician={"capital_cap": 1000.0})
+
+
+def test_after_a_part_is_closed_the_stops_fit_what_is_left(tmp_path: Path) -> None:
+    """Stops for more than the position could close what is not ours."""
+
+    async def work(desk: Desk) -> None:
+        await entered(desk, desk.approved(quantity="2"))
+        with desk.open() as (ledger, executor):
+            assert await executor.close(SYMBOL, "test", Decimal("0.5")) == 1
+            await desk.monitor(ledger).step(executor)
+            sizes = {(s.type, s.quantity) for s in desk.stops() if not s.close_position}
+            assert sizes == {("STOP_MARKET", 1), ("TAKE_PROFIT_MARKET", 1)}
+            sound(desk, ledger)
+
+    at_desk(work, tmp_path)

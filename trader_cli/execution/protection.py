@@ -93,10 +93,25 @@ class Protector:
         if cover.stopped < quantity:
             missing = quantity - cover.stopped
             found += await self._place(plan, "stop", self.tightest(plan, cover), missing, patience_s)
-        missing = quantity - sum((s.quantity for s in cover.take_profits), Decimal(0))
-        if missing > 0 and cover_of(plan.side, found, quantity).full:
-            found += await self._place(plan, "take_profit", self._level(plan, "take_profit"), missing, patience_s)
+        elif cover.stopped > quantity:
+            found = await self._resized(plan, "stop", self.tightest(plan, cover), quantity, found, cover.stops)
+        taken = sum((s.quantity for s in cover.take_profits), Decimal(0))
+        if taken < quantity and cover_of(plan.side, found, quantity).full:
+            level = self._level(plan, "take_profit")
+            found += await self._place(plan, "take_profit", level, quantity - taken, patience_s)
+        elif taken > quantity:
+            level = self._level(plan, "take_profit")
+            found = await self._resized(plan, "take_profit", level, quantity, found, cover.take_profits)
         return cover_of(plan.side, found, quantity)
+
+    async def _resized(
+        self, plan: TradePlan, purpose: Purpose, level: Decimal, quantity: Decimal, resting: Sequence[StopState],
+        old: Sequence[StopState],
+    ) -> list[StopState]:  # fmt: skip
+        """What rests once stops for more than the position are replaced by one that fits; the new one comes first."""
+        placed = await self._place(plan, purpose, level, quantity)
+        gone = {stop.client_id for stop in old if placed and await self.remove(stop)}
+        return [*(stop for stop in resting if stop.client_id not in gone), *placed]
 
     def tightest(self, plan: TradePlan, cover: Cover) -> Decimal:
         """Where a missing quantity stop belongs: never looser than one that ever rested for this plan."""
