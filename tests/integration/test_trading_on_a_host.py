@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator
 from decimal import Decimal
@@ -175,3 +176,23 @@ def test_flatten_and_halt_while_a_monitor_owns_the_ledger(place: Place, demo: Co
     halted = enter(demo, place, place.plan())
     assert (halted.code, halted.json["code"]) == (9, "halted")
     assert demo.run("reset", "--json", **watched).json["was_halted"] == "test"
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_an_interrupted_monitor_leaves_the_stops_and_names_them(
+    place: Place, demo: CommandLine, sent: signal.Signals, code: int
+) -> None:
+    assert enter(demo, place, place.plan()).code == 0
+    monitor = CommandLine(demo.folder, demo.base).start("monitor", **place.environment())
+    try:
+        wait_for_a_look(place.ledger(demo.folder / "state"))
+        monitor.send_signal(sent)
+        _, err = monitor.communicate(timeout=60)
+    finally:
+        monitor.kill()
+    assert monitor.returncode == code, err
+    _, stops = open_at(place)
+    assert len(stops) == 3
+    assert all(f"{stop.trigger_price:f}" in err for stop in stops if stop.kind == "stop"), err
+    assert demo.run("flatten", **place.environment()).code == 0
+    assert open_at(place) == (0, [])
