@@ -149,3 +149,15 @@ def test_the_fold_of_fills_is_the_exchanges_position(fills: list[tuple[Any, int,
         held, position = ledger.holding("E"), engine.account.position("E")
     assert held.amount == position.amount
     assert float(held.entry_price) == pytest.approx(float(position.entry), rel=1e-12)
+
+
+def test_a_line_cannot_be_replaced_either(tmp_path: Path) -> None:
+    path = tmp_path / "l.sqlite"
+    with Ledger.opened(path) as ledger:
+        ledger.intend(intent())
+        ledger.fill("a", trade(1, "BUY", "1"))
+    with sqlite3.connect(path, isolation_level=None) as stranger:
+        stranger.execute("INSERT OR REPLACE INTO fills SELECT symbol, trade_id, client_id, side, price, '9', commission,"
+                         " commission_asset, realized, maker, time_ms FROM fills")  # fmt: skip
+    with Ledger.opened(path) as ledger:
+        assert ledger.holding("E").amount == 1

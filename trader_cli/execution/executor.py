@@ -330,7 +330,7 @@ class Executor:
                 view = await self.view(symbol)
             except LedgerUnwritable:
                 view = await self.reconciler.glimpse(symbol)
-        except (ExchangeUnavailable, ExchangeRejected, DataError):
+        except TraderError:
             return remembered(self.ledger, symbol)
         if view.is_flat:
             return f"{symbol}: no position of ours is open."

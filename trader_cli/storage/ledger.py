@@ -50,6 +50,15 @@ _MIGRATIONS = (
     CREATE INDEX intents_of_a_decision ON intents (decision_id);
     CREATE INDEX intents_of_a_symbol ON intents (symbol);
     CREATE INDEX fills_of_an_intent ON fills (client_id);
+    CREATE TRIGGER decisions_once BEFORE INSERT ON decisions WHEN EXISTS (SELECT 1 FROM decisions WHERE id = NEW.id)
+        BEGIN SELECT RAISE(IGNORE); END;
+    CREATE TRIGGER intents_once BEFORE INSERT ON intents
+        WHEN EXISTS (SELECT 1 FROM intents WHERE client_id = NEW.client_id) BEGIN SELECT RAISE(IGNORE); END;
+    CREATE TRIGGER fills_once BEFORE INSERT ON fills
+        WHEN EXISTS (SELECT 1 FROM fills WHERE symbol = NEW.symbol AND trade_id = NEW.trade_id)
+        BEGIN SELECT RAISE(IGNORE); END;
+    CREATE TRIGGER income_once BEFORE INSERT ON income WHEN EXISTS (SELECT 1 FROM income WHERE id = NEW.id)
+        BEGIN SELECT RAISE(IGNORE); END;
     CREATE INDEX assessments_of_a_symbol ON assessments (symbol, action, at_ms);
     """,
 )

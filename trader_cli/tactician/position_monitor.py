@@ -71,6 +71,7 @@ class PositionMonitor:
         self._assessed_ms: dict[str, int] = {}
         self._stopped = False
         self._looked = False
+        self._began_ms = 0
         self._troubled = False
 
     async def initialize(self) -> bool:
@@ -113,7 +114,7 @@ class PositionMonitor:
         self._stopped = False
         with self._open_ledger() as ledger:
             self._executor = Executor(self._connected(), ledger, self.settings)
-            began = self._connected().server_now_ms()
+            began = self._began_ms = self._connected().server_now_ms()
             while not self._stopped and await self._attempt():
                 now = self._connected().server_now_ms()
                 if for_s is not None and now - began >= for_s * 1000:
@@ -138,13 +139,20 @@ class PositionMonitor:
         try:
             more = await self.step()
         except (ExchangeUnavailable, ExchangeRejected, ConfigurationError) as error:
-            if isinstance(error, ConfigurationError) and not self._looked:
+            if isinstance(error, ConfigurationError) and not self._looked and self._is_hopeless():
                 raise
             for symbol in self._caring or {""}:
                 self._wait_out(symbol, error)
             return True
         self._looked = True
         return more
+
+    def _is_hopeless(self) -> bool:
+        """Whether a key that has never been accepted is given up: at once where nothing is open, else after a while."""
+        executor = self._executor
+        held = executor is not None and any(executor.ledger.holding(s).amount for s in executor.ledger.symbols())
+        waited = self._connected().server_now_ms() - self._began_ms
+        return not held or waited > self.settings.execution.persistence * 1000
 
     def _wait_out(self, symbol: str, error: TraderError) -> None:
         self._troubled = True
