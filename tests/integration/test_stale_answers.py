@@ -107,12 +107,13 @@ def test_a_stale_look_after_an_exit_never_closes_twice(tmp_path: Path) -> None:
     at_desk(work, tmp_path)
 
 
-@pytest.mark.parametrize("route", [ACCOUNT, TRADES, INCOME])
+@pytest.mark.parametrize("route", [ACCOUNT, TRADES, INCOME, STOPS])
 def test_protection_does_not_wait_for_unrelated_reads(tmp_path: Path, route: tuple[str, str]) -> None:
     async def work(desk: Desk) -> None:
         await entered(desk, desk.approved())
         desk.by_hand("DELETE", "/fapi/v1/algoOpenOrders")
         with desk.open() as (ledger, executor):
+            await desk.clock.sleep(5)
             desk.venue.bend(until(desk, 90, "down", route))
             await desk.monitor(ledger).step(executor)
             assert covered(desk.amount, desk.stops())

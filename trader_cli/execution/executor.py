@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 _LOOK_S = 0.25
 _LOOKS_AT_AN_OPEN_ORDER = 20
 _TRADES_MS = 10_000
+_BLIND_MS = 2000
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,20 @@ class Executor:
         if held == 0:
             return
         with suppress(ExchangeUnavailable, ExchangeRejected, ConfigurationError):  # what follows finds out and says so
-            stops = await self.exchange.private.open_stops(plan.symbol)
+            try:
+                stops = await self.exchange.private.open_stops(plan.symbol)
+            except (ExchangeUnavailable, ExchangeRejected):
+                await self._blind_backstop(plan, abs(held))
+                raise
             if not cover_of(plan.side, stops, abs(held)).full:
                 await self.protector.protect(plan, stops, abs(held))
+
+    async def _blind_backstop(self, plan: TradePlan, quantity: Decimal) -> None:
+        """What rests cannot be asked: a backstop is sent all the same. The exchange refuses a second one (−4130)."""
+        sent = [i for i in self.ledger.intents_of(plan.plan_id) if i.purpose == "backstop"]
+        notes = [note.at_ms for i in sent if (note := self.ledger.last_note(i.client_id)) is not None]
+        if self.exchange.server_now_ms() - max(notes, default=0) > _BLIND_MS:
+            await self.protector.backstop(plan, quantity)
 
     async def view(self, symbol: str) -> View:
         """One symbol, reconciled."""

@@ -163,6 +163,10 @@ async def _open(executor: Executor, plan: TradePlan | Refused) -> Answer:
     done = await executor.enter(Approved(plan))
     if not isinstance(done, Entered):
         return _no(done)
+    if not done.fresh:
+        return _no(
+            Refused("position_open", f"{plan.symbol}: an order by hand was carried out this very moment already.")
+        )
     cover = done.cover
     stops = [] if cover is None else [s.client_id for s in (cover.backstop, *cover.stops, *cover.take_profits) if s]
     return Answer(

@@ -104,6 +104,10 @@ class Protector:
             found = await self._resized(plan, "take_profit", level, quantity, found, cover.take_profits)
         return cover_of(plan.side, found, quantity)
 
+    async def backstop(self, plan: TradePlan, quantity: Decimal) -> None:
+        """Send a backstop without having asked what rests."""
+        await self._place(plan, "backstop", self._level(plan, "backstop"), quantity)
+
     async def _resized(
         self, plan: TradePlan, purpose: Purpose, level: Decimal, quantity: Decimal, resting: Sequence[StopState],
         old: Sequence[StopState],
