@@ -45,3 +45,13 @@ def test_a_request_the_exchange_refuses(trader: CommandLine) -> None:
         ran = trader.run("fetch", "ETHUSDT", "--timeframe", "15m", TRADER_BINANCE_EXCHANGE__BASE_URL=url)
     assert ran.code == ExitCode.REJECTED, ran.err
     assert "Illegal characters" in ran.err
+
+
+def test_a_reader_that_has_had_enough_is_no_bug(trader: CommandLine) -> None:
+    process = trader.start("config")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(60) == ExitCode.DONE
+    assert "bug" not in process.stderr.read()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shlex
@@ -76,6 +77,8 @@ def _left(code: int) -> int:
     """What click left with; it has said on stderr what was wrong with the call."""
     if code == ExitCode.INTERRUPTED:
         return _said(f"Interrupted. {_WHOLE}", code)
+    if code == ExitCode.BUG and not isinstance(sys.stdout, io.TextIOWrapper):
+        return ExitCode.DONE  # whoever read our output (`| head`) has had enough; what was to be done is done
     if code == ExitCode.USAGE and "--json" in sys.argv:
         return _said("The command was called wrongly: see above, or --help.", code)
     return code
