@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from desk import ORDER, POSITIONS, STOP, SYMBOL, Desk, Rule, at_desk, covered, entered, first, sound
 
-from trader_cli.core.errors import TraderError
+from trader_cli.core.errors import ConfigurationError, TraderError
 from trader_cli.core.plans import Approved, Refused
+from trader_cli.execution import preflight
 
 pytestmark = pytest.mark.slow
 
@@ -123,15 +124,39 @@ def test_protection_does_not_wait_for_unrelated_reads(tmp_path: Path, route: tup
 
 @pytest.mark.parametrize("fault", ["no key", "wrong time", "refused"])
 def test_a_monitor_survives_a_transient_refusal(tmp_path: Path, fault: str) -> None:
+    """Also where it is the very first answer it gets: with a position open it goes on."""
+
     async def work(desk: Desk) -> None:
         await entered(desk, desk.approved())
-        with desk.open() as (ledger, executor):
-            monitor = desk.monitor(ledger)
-            await monitor.step(executor)
-            monitor._looked = True
+        heard: list[Any] = []
+        with desk.open() as (ledger, _):
             desk.venue.bend(first(POSITIONS, fault))
-            await monitor.start_monitoring(30)
+            await desk.monitor(ledger, heard=heard.append).start_monitoring(30)
+            assert [report.action for report in heard][-1] in {"stay", "tighten"}
+            assert ("wait" in {report.action for report in heard}) == (fault != "wrong time")
             sound(desk, ledger)
+
+    at_desk(work, tmp_path)
+
+
+def test_a_key_that_is_refused_with_nothing_open_ends_the_monitor(tmp_path: Path) -> None:
+    async def work(desk: Desk) -> None:
+        with desk.open() as (ledger, _):
+            desk.venue.bend(lambda _number, asked: "no key" if asked == POSITIONS else "")
+            with pytest.raises(ConfigurationError):
+                await desk.monitor(ledger).start_monitoring(30)
+
+    at_desk(work, tmp_path)
+
+
+def test_an_old_mark_price_opens_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(desk: Desk) -> None:
+        monkeypatch.setattr(preflight, "MARK_AGE_MS", -60_000)
+        with desk.open() as (_, executor):
+            done = await executor.enter(desk.approved())
+        assert isinstance(done, Refused)
+        assert done.code == "stale_price"
+        assert desk.amount == 0
 
     at_desk(work, tmp_path)
 

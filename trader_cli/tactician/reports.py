@@ -32,7 +32,8 @@ def unheard(_report: Report) -> None:
 def alarms(view: View, plan: TradePlan | None, now_ms: int) -> list[Report]:
     """Foreign things, a position that is not shown, one without a plan, liquidation before the stop."""
     found = []
-    if view.foreign != 0 or view.foreign_orders:
+    is_missing = view.foreign == -view.expected  # ours that is not shown is nobody else's
+    if (view.foreign != 0 and not is_missing) or view.foreign_orders:
         what = f"{view.foreign:f} and {view.foreign_orders} order(s) there are not ours; they are left alone."
         found.append(("foreign", what))
     if not view.is_flat and view.held == 0:
