@@ -10,7 +10,8 @@ from trader_cli.core.bars import aggregate_bars, with_close_time
 from trader_cli.core.schemas import TIME
 from trader_cli.core.timeframes import Timeframe
 from trader_cli.core.types import Claim
-from trader_cli.features.build import FeatureSpec, build_features
+from trader_cli.features.build import build_features
+from trader_cli.features.registry import FamilyOptions, make_spec
 from trader_cli.settings import as_settings
 from trader_cli.venue.tape import Tape
 
@@ -28,6 +29,6 @@ def claim_on(tape: Tape, *, cost_factor: float = 1.0, drift_per_year: float = 0.
     bars = aggregate_bars(minutes, symbol.timeframe, M15)
     default = as_settings({}).costs
     costs = {name: getattr(default, name) * cost_factor for name in type(default).model_fields}
-    features = build_features(bars, FeatureSpec(M15, higher=M15.higher))
+    features = build_features(bars, make_spec(FamilyOptions(M15, higher=M15.higher)))
     given = TrainingInput("key", tape.source, symbol.symbol, M15, bars, features, {})
     return train(given, as_settings({"costs": costs}), list).claim

@@ -21,13 +21,20 @@ from trader_cli.core.bars import aggregate_bars
 from trader_cli.core.errors import ConfigurationError, DataInvalid, DataMissing
 from trader_cli.core.schemas import check_features
 from trader_cli.core.timeframes import Timeframe
-from trader_cli.features.build import FeatureSpec, build_features, history_start
+from trader_cli.features.build import build_features, history_start
+from trader_cli.features.modwt import WaveletFilter, modwt, window_sum
+from trader_cli.features.registry import FamilyOptions, FeatureSpec, make_spec
 from trader_cli.features.series import BarSeries
-from trader_cli.features.wavelet import filter_taps, modwt, window_sum
 from trader_cli.storage.artifacts import ArtifactStore
 
 M15 = Timeframe.parse("15m")
-SPEC = FeatureSpec(M15, higher=M15.higher)
+
+
+def spec_of(timeframe: Timeframe, **options: object) -> FeatureSpec:
+    return make_spec(FamilyOptions(timeframe, **{"higher": timeframe.higher, **options}))
+
+
+SPEC = spec_of(M15)
 BARS = random_bars(1400)
 
 
@@ -52,7 +59,9 @@ def test_warm_up_is_null_and_what_follows_is_known() -> None:
     first = known.all(axis=1).argmax()
     assert 700 < first < 1000
     assert known[first:].all()
-    assert not known[:96].any()
+    dated = [name.startswith("session") for name in FEATURES.columns[2:]]
+    assert known[:, dated].all()
+    assert not known[: min(f.warmup for f in SPEC.families if f.warmup), ~np.array(dated)].any()
 
 
 def altered(bars: pl.DataFrame, cut: int, how: str) -> pl.DataFrame:
@@ -112,7 +121,7 @@ def test_a_restart_with_just_the_needed_history_equals_the_batch_to_the_bit() ->
 @pytest.mark.parametrize("name", ["1m", "5m", "1h", "4h"])
 def test_other_frames_stream_to_the_bit_too(name: str) -> None:
     frame = Timeframe.parse(name)
-    spec = FeatureSpec(frame, higher=frame.higher)
+    spec = spec_of(frame)
     bars = random_bars(2600 if name == "1m" else 1300, name)
     batch = values(build_features(bars, spec))
     for i in range(bars.height - 9, bars.height):
@@ -131,8 +140,8 @@ def test_features_restart_after_a_gap_and_nothing_bridges_it() -> None:
     made = build_features(holed, SPEC)
     assert values(made)[:1000].tobytes() == values(FEATURES)[:1000].tobytes()
     names = made.columns[2:]
-    own = [i for i, name in enumerate(names) if not name.startswith("htf")]
-    assert not np.isfinite(values(made)[1000 : 1000 + 79, own]).any()
+    own = [i for i, name in enumerate(names) if not name.startswith(("htf", "session"))]
+    assert not np.isfinite(values(made)[1000 : 1000 + 64, own]).any()
 
 
 @pytest.mark.parametrize("wavelet", ["haar", "db2", "db4"])
@@ -140,7 +149,7 @@ def test_modwt_is_pywavelets_rolled_to_causal(wavelet: str) -> None:
     x = np.random.default_rng(3).normal(size=1024)
     details, smooth = modwt(x, wavelet, 4)
     reference = pywt.swt(x, wavelet, 4, norm=True, trim_approx=True)
-    length = len(filter_taps(wavelet)[0])
+    length = len(WaveletFilter.named(wavelet).low)
     for level in range(1, 5):
         rolled = np.roll(reference[-level], (2**level - 1) * length // 2)
         inside = slice((2**level - 1) * (length - 1) + 15 * length, None)
@@ -187,11 +196,11 @@ def test_higher_columns_are_those_of_the_last_closed_bar() -> None:
 
 def test_bad_feature_settings_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="Unknown wavelet 'db4x'"):
-        FeatureSpec(M15, wavelets=("db4x",)).families()
+        spec_of(M15, wavelets=("db4x",))
     with pytest.raises(ConfigurationError, match="not orthogonal"):
-        FeatureSpec(M15, wavelets=("bior2.2",)).families()
+        spec_of(M15, wavelets=("bior2.2",))
     with pytest.raises(ConfigurationError, match="A higher frame of 15m is a multiple of it; 5m is not"):
-        FeatureSpec(M15, higher=(Timeframe.parse("5m"),))
+        spec_of(M15, higher=(Timeframe.parse("5m"),))
 
 
 def orchestrator(tmp_path: Path, **keys: object) -> FeatureEngineeringOrchestrator:
@@ -235,24 +244,37 @@ def bars_manifest(bars: pl.DataFrame) -> Manifest:
 
 def test_a_new_day_costs_a_day_and_nothing_old_changes(tmp_path: Path) -> None:
     store, one = ArtifactStore(tmp_path / "cache"), orchestrator(tmp_path)
-    first = build_feature_artifact(store, bars_manifest(BARS[:1248]), BARS[:1248], M15, one)
-    assert (first.made, first.found) == (13, 0)
-    second = build_feature_artifact(store, bars_manifest(BARS[:1344]), BARS[:1344], M15, one)
-    assert (second.made, second.found) == (1, 13)
-    assert second.manifest.chunks[:13] == first.manifest.chunks
+    first = build_feature_artifact(store, bars_manifest(BARS[:1248]), BARS[:1248], SPEC, one)
+    families = len(SPEC.families)
+    assert (first.made, first.found) == (13 * families, 0)
+    second = build_feature_artifact(store, bars_manifest(BARS[:1344]), BARS[:1344], SPEC, one)
+    assert (second.made, second.found) == (families, 13 * families)
+    assert set(first.manifest.chunks) < set(second.manifest.chunks)
     assert values(store.read(second.manifest)).tobytes() == values(FEATURES)[:1344].tobytes()
 
 
 def test_a_changed_bar_remakes_just_what_depends_on_it(tmp_path: Path) -> None:
     store, one = ArtifactStore(tmp_path / "cache"), orchestrator(tmp_path)
-    build_feature_artifact(store, bars_manifest(BARS), BARS, M15, one)
+    build_feature_artifact(store, bars_manifest(BARS), BARS, SPEC, one)
     row = BARS.with_row_index()
     changed = row.with_columns(pl.when(pl.col("index") == 1390).then(1.5).otherwise(pl.col("volume")).alias("volume"))
-    again = build_feature_artifact(store, bars_manifest(BARS), changed.drop("index"), M15, one)
-    assert (again.made, again.found) == (1, 14)
+    again = build_feature_artifact(store, bars_manifest(BARS), changed.drop("index"), SPEC, one)
+    assert set(again.made_families) == {"technical", "htf1h", "htf4h"}
+    assert again.made == 3
+
+
+def test_a_changed_parameter_remakes_just_its_family(tmp_path: Path) -> None:
+    store, one = ArtifactStore(tmp_path / "cache"), orchestrator(tmp_path)
+    build_feature_artifact(store, bars_manifest(BARS), BARS, SPEC, one)
+    other = spec_of(M15, wavelet_window=32)
+    again = build_feature_artifact(store, bars_manifest(BARS), BARS, other, one)
+    assert again.made_families == ("wavelet_haar", "wavelet_db4")
+    plain = build_features(BARS, other)
+    assert values(store.read(again.manifest)).tobytes() == values(plain).tobytes()
+    assert store.read(again.manifest).columns == plain.columns
 
 
 def test_too_few_bars_say_how_many_are_needed(tmp_path: Path) -> None:
     store = ArtifactStore(tmp_path / "cache")
     with pytest.raises(DataMissing, match=r"reach back \d+ bars; there are 100.*--limit \d+"):
-        build_feature_artifact(store, bars_manifest(BARS), BARS[:100], M15, orchestrator(tmp_path))
+        build_feature_artifact(store, bars_manifest(BARS), BARS[:100], SPEC, orchestrator(tmp_path))

@@ -189,7 +189,7 @@ class Analyst:
         if self.settings.analyst.enable_feature_engineering:
             try:
                 manifest = build_feature_artifact(
-                    self.store, bars, self.store.read(bars), timeframe, orchestrator
+                    self.store, bars, self.store.read(bars), orchestrator.spec(timeframe), orchestrator
                 ).manifest
             finally:
                 orchestrator.close()
@@ -222,15 +222,11 @@ class Analyst:
 
     def _recent(self, bars: Manifest, count: int) -> BarSeries:
         """The last `count` bars, and no fewer than the filters need."""
-        wanted, chunks = max(count, LEVEL_BARS), []
-        for chunk in reversed(bars.chunks):
-            chunks.append(chunk)
-            if sum(c.rows for c in chunks) >= wanted:
-                break
-        return BarSeries.of(self.store.read(replace(bars, chunks=tuple(reversed(chunks)))).tail(wanted))
+        wanted = max(count, LEVEL_BARS)
+        return BarSeries.of(self.store.read(bars.tail(wanted)).tail(wanted))
 
     def _last_row(self, features: Manifest, bars: Manifest) -> dict[str, Any]:
-        row = self.store.read(replace(features, chunks=features.chunks[-1:])).tail(1).row(0, named=True)
+        row = self.store.read(features.tail()).tail(1).row(0, named=True)
         if features.last_ms != bars.last_ms:
             raise DataInvalid(
                 "The features do not end with the last stored bar.", mend=f"Run `trader {command_of(features)}`."

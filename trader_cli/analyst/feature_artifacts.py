@@ -1,11 +1,11 @@
-"""Features on disk: one immutable chunk per UTC block, named by the bars and families it was made from.
+"""Features on disk: per family one immutable chunk per UTC block, named by the bars and the family it was made from.
 
-A new day of bars makes a new chunk for that day; everything before is found, not computed.
+A new day of bars makes new chunks for that day; a changed parameter makes those of its family; all else is found.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -13,96 +13,124 @@ import numpy as np
 import polars as pl
 
 from trader_cli import __version__
-from trader_cli.core.anchors import blocks_between, storage_block
+from trader_cli.core.anchors import storage_blocks
 from trader_cli.core.artifacts import Chunk, Manifest
 from trader_cli.core.digests import FrameRows, digest_value
 from trader_cli.core.errors import DataInvalid, DataMissing
 from trader_cli.core.ports import silent
-from trader_cli.core.schemas import FEATURE_KEYS, check_features
-from trader_cli.features.build import history_start
+from trader_cli.core.schemas import FEATURE_KEYS
+from trader_cli.features.build import Builder, family_start, history_start
 from trader_cli.storage.artifacts import span_of
 
 if TYPE_CHECKING:
     from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
     from trader_cli.core.ports import Progress
-    from trader_cli.core.timeframes import Timeframe
-    from trader_cli.features.build import FeatureSpec
+    from trader_cli.features.family import Family
+    from trader_cli.features.registry import FeatureSpec
     from trader_cli.storage.artifacts import ArtifactStore
 
-_RUN = 64
+_KEYS = "rows"
+_RUN_ROWS = 200_000
+_MADE_WITH = ("numpy", "PyWavelets", "TA-Lib")
 
 
 @dataclass(frozen=True)
 class BuiltFeatures:
-    """The manifest of a features artifact, and how many of its blocks were found and made."""
+    """The manifest of a features artifact, how many of its chunks were found and made, and for which families."""
 
     manifest: Manifest
     found: int
     made: int
+    made_families: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class _Block:
-    start_ms: int
-    end_ms: int
+    """The chunk of one part and block: rows [first, stop) of the bars; `key` names all it depends on."""
+
+    part: str
     key: str
+    first: int
+    stop: int
 
 
 def build_feature_artifact(
     store: ArtifactStore,
     bars_manifest: Manifest,
     bars: pl.DataFrame,
-    timeframe: Timeframe,
+    spec: FeatureSpec,
     orchestrator: FeatureEngineeringOrchestrator,
     progress: Progress = silent,
 ) -> BuiltFeatures:
     """Make what is missing of the features of `bars`, and the manifest of all of it (not yet published).
 
-    Raises `DataMissing` if the bars do not reach back far enough for a single complete row.
+    `bars` are BARS with the other inputs of the families beside them. Raises `DataMissing` if they do not reach back
+    far enough for a single complete row.
     """
-    spec = orchestrator.spec(timeframe)
-    blocks = _blocks(bars, spec, timeframe)
-    chunks: dict[str, Chunk | None] = {block.key: store.find_chunk(block.key) for block in blocks}
-    found = sum(chunk is not None for chunk in chunks.values())
-    done = found
-    for run in _missing_runs(blocks, chunks):
-        upto = bars.filter(pl.col("open_time").to_physical() < run[-1].end_ms)
-        frame = check_features(orchestrator.build(upto, timeframe, since_ms=run[0].start_ms))
-        for block in run:
-            opened = pl.col("open_time").to_physical()
-            chunks[block.key] = store.put_chunk(
-                block.key, frame.filter((opened >= block.start_ms) & (opened < block.end_ms))
-            )
-            done += 1
-        progress("features", done, len(blocks))
-    made = tuple(chunk for chunk in chunks.values() if chunk is not None)
-    manifest = _manifest(bars_manifest, spec, made)
-    _require_complete_row(store, manifest, bars, spec)
-    return BuiltFeatures(manifest, found, len(blocks) - found)
-
-
-def _blocks(bars: pl.DataFrame, spec: FeatureSpec, timeframe: Timeframe) -> list[_Block]:
-    """The blocks of the bars, each keyed by its families and by every bar it depends on."""
     times = bars["open_time"].to_physical().to_numpy()
     if not times.size:
         raise DataMissing("There are no bars to make features of.", mend="Run `trader fetch` first.")
-    families, made_with = spec.identity(), {name: version(name) for name in ("numpy", "PyWavelets", "TA-Lib")}
-    rows, blocks = FrameRows(bars), []
-    for start, end in blocks_between(int(times[0]), int(times[-1]), storage_block(timeframe)):
-        begin, first, stop = np.searchsorted(times, (start, history_start(spec, start), end)).tolist()
-        if begin < stop:
-            key = digest_value([families, made_with, rows.digest(first, stop), start])
-            blocks.append(_Block(start, end, key))
-    return blocks
+    work = _Work(store, bars, times, spec, orchestrator)
+    chunks: list[Chunk] = []
+    made: dict[str, int] = {}
+    parts = [None, *spec.families]
+    for done, family in enumerate(parts, start=1):
+        blocks = work.blocks(family)
+        known = {block.key: store.find_chunk(block.key) for block in blocks}
+        missing = [block for block in blocks if known[block.key] is None]
+        if missing and family is not None:
+            made[family.name] = len(missing)
+        for run in _runs(missing):
+            known |= work.make(family, run)
+        chunks += [replace(chunk, part=block.part) for block in blocks if (chunk := known[block.key]) is not None]
+        progress("features", done, len(parts))
+    manifest = _manifest(bars_manifest, spec, tuple(chunks))
+    _require_complete_row(store, manifest, bars, spec)
+    fresh = sum(made.values())
+    families = sum(chunk.part != _KEYS for chunk in chunks)
+    return BuiltFeatures(manifest, families - fresh, fresh, tuple(made))
 
 
-def _missing_runs(blocks: list[_Block], chunks: dict[str, Chunk | None]) -> list[list[_Block]]:
-    """Neighbouring missing blocks, joined so that each run is one build."""
+@dataclass(frozen=True)
+class _Work:
+    store: ArtifactStore
+    bars: pl.DataFrame
+    times: np.ndarray[tuple[int], np.dtype[np.int64]]
+    spec: FeatureSpec
+    orchestrator: FeatureEngineeringOrchestrator
+
+    def blocks(self, family: Family | None) -> list[_Block]:
+        """The blocks of the bars, each keyed by the family and every input it depends on; `None`: the keys."""
+        base = self.spec.timeframe
+        identity: object = "keys" if family is None else [family.identity(base), {n: version(n) for n in _MADE_WITH}]
+        inputs = () if family is None else family.inputs
+        rows, blocks = FrameRows(self.bars.select("open_time", *inputs)), []
+        for start, end in storage_blocks(int(self.times[0]), int(self.times[-1]), base):
+            since = start if family is None else family_start(family, base, max(start, int(self.times[0])))
+            begin, first, stop = np.searchsorted(self.times, (start, since, end)).tolist()
+            if begin < stop:
+                key = digest_value([identity, base.name, rows.digest(first, stop), start])
+                blocks.append(_Block(_KEYS if family is None else family.name, key, begin, stop))
+        return blocks
+
+    def make(self, family: Family | None, run: list[_Block]) -> dict[str, Chunk]:
+        """The chunks of neighbouring blocks, stored."""
+        first, stop = run[0].first, run[-1].stop
+        builder = Builder(
+            self.bars[:stop], replace(self.spec, families=() if family is None else (family,)), int(self.times[first]),
+            self.orchestrator.evaluate,
+        )  # fmt: skip
+        keys = builder.keys()
+        columns = keys if family is None else [keys[0], *builder.columns(family)]
+        frame = pl.DataFrame(columns)
+        return {b.key: self.store.put_chunk(b.key, frame[b.first - first : b.stop - first]) for b in run}
+
+
+def _runs(blocks: list[_Block]) -> list[list[_Block]]:
+    """Neighbouring blocks, joined so that each run is one build of bounded size."""
     runs: list[list[_Block]] = []
     for block in blocks:
-        if chunks[block.key] is not None:
-            continue
-        if runs and runs[-1][-1].end_ms == block.start_ms and len(runs[-1]) < _RUN:
+        if runs and runs[-1][-1].stop == block.first and block.stop - runs[-1][0].first <= _RUN_ROWS:
             runs[-1].append(block)
         else:
             runs.append([block])
@@ -110,8 +138,8 @@ def _missing_runs(blocks: list[_Block], chunks: dict[str, Chunk | None]) -> list
 
 
 def _manifest(bars: Manifest, spec: FeatureSpec, chunks: tuple[Chunk, ...]) -> Manifest:
-    rows, first, last = span_of(chunks)
-    names = [name for family in spec.families() for name in family.columns]
+    rows, first, last = span_of(chunk for chunk in chunks if chunk.part == _KEYS)
+    names = spec.columns
     return Manifest(
         stage="features",
         producer=f"trader {__version__}",
@@ -128,15 +156,16 @@ def _manifest(bars: Manifest, spec: FeatureSpec, chunks: tuple[Chunk, ...]) -> M
         notes={
             "columns": len(names),
             "wavelet_columns": sum("wavelet" in name for name in names),
+            "left_out": list(spec.left_out),
             "families": [
                 {
                     "name": f.name,
                     "columns": list(f.columns),
                     "inputs": list(f.inputs),
                     "warmup_bars": f.warmup,
-                    "timeframe": f.timeframe.name,
+                    "timeframe": f.frame(spec.timeframe).name,
                 }
-                for f in spec.families()
+                for f in spec.families
             ],
         },
     )
@@ -144,7 +173,7 @@ def _manifest(bars: Manifest, spec: FeatureSpec, chunks: tuple[Chunk, ...]) -> M
 
 def _require_complete_row(store: ArtifactStore, manifest: Manifest, bars: pl.DataFrame, spec: FeatureSpec) -> None:
     """Nine in ten features of the last row must be known, as training and analysis want; say how many bars it takes."""
-    last = store.read_chunk(manifest.chunks[-1]).tail(1)
+    last = store.read(manifest.tail()).tail(1)
     empty = [name for name in last.columns if name not in FEATURE_KEYS and last[name].null_count()]
     if len(empty) <= (len(last.columns) - len(FEATURE_KEYS)) // 10:
         return

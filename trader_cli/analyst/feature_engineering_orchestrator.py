@@ -11,13 +11,16 @@ from trader_cli.core.digests import digest_bytes, digest_value
 from trader_cli.core.errors import ConfigurationError, DataInvalid, DataMissing, UsageError
 from trader_cli.core.schemas import FUNDING, TIME, TRADES, check_schema
 from trader_cli.core.timeframes import Timeframe
-from trader_cli.features.build import FeatureSpec, build_features, evaluate
+from trader_cli.features.build import build_features
+from trader_cli.features.registry import FamilyOptions, make_spec
+from trader_cli.features.series import PRICE_INPUTS
 from trader_cli.settings import as_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from trader_cli.features.family import Family
+    from trader_cli.features.registry import FeatureSpec
     from trader_cli.features.series import BarSeries, Floats
     from trader_cli.settings import Settings
     from trader_cli.storage.block_cache import BlockCache
@@ -33,23 +36,23 @@ class FeatureEngineeringOrchestrator:
         self.evaluated_blocks = 0
         self.cached_blocks = 0
 
-    def spec(self, timeframe: Timeframe) -> FeatureSpec:
-        """The families the settings switch on, for a base time frame."""
+    def spec(self, timeframe: Timeframe, inputs: Iterable[str] = PRICE_INPUTS) -> FeatureSpec:
+        """The families the settings switch on, for a base time frame and the inputs that are known."""
         options = self._options
         named = options.higher_timeframes
         try:
             higher = timeframe.higher if named is None else tuple(map(Timeframe.parse, named))
         except UsageError as error:
             raise ConfigurationError(f"higher_timeframes: {error}") from error
-        advanced = options.enable_advanced_features
-        return FeatureSpec(
+        made_for = FamilyOptions(
             timeframe,
-            technical=options.enable_legacy_features,
-            wavelets=options.wavelets if advanced else (),
-            levels=options.wavelet_levels,
-            window=options.wavelet_window,
-            higher=higher if advanced else (),
+            inputs=frozenset(inputs),
+            wavelets=options.wavelets,
+            wavelet_levels=options.wavelet_levels,
+            wavelet_window=options.wavelet_window,
+            higher=higher,
         )
+        return make_spec(made_for, legacy=options.enable_legacy_features, advanced=options.enable_advanced_features)
 
     async def generate_all_features(
         self,
@@ -73,14 +76,16 @@ class FeatureEngineeringOrchestrator:
 
     def build(self, bars: pl.DataFrame, timeframe: Timeframe, since_ms: int | None = None) -> pl.DataFrame:
         """FEATURES of checked BARS, for rows opening at or after `since_ms`; wavelet blocks come from the cache."""
-        run = self._evaluate if self._options.wavelet_cache.cache_enabled else evaluate
-        return build_features(bars, self.spec(timeframe), since_ms=since_ms, evaluate=run)
+        return build_features(bars, self.spec(timeframe), since_ms=since_ms, evaluate=self.evaluate)
 
-    def _evaluate(self, family: Family, bars: BarSeries) -> dict[str, Floats]:
-        if not family.name.startswith("wavelet"):
-            return evaluate(family, bars)
+    def evaluate(self, family: Family, bars: BarSeries) -> Mapping[str, Floats]:
+        """A family's columns on bars; those of wavelets are found in the block cache where they were made before."""
+        if not family.name.startswith("wavelet") or not self._options.wavelet_cache.cache_enabled:
+            return family.evaluate(bars)
         cache = self._opened()
-        digest = digest_value([family.identity(), digest_bytes(bars.content())])
+        digest = digest_value(
+            [family.name, family.version, sorted(family.parameters.items()), digest_bytes(bars.content(family.inputs))]
+        )
         known = cache.get(digest)
         if (
             known is not None
@@ -90,8 +95,8 @@ class FeatureEngineeringOrchestrator:
             self.cached_blocks += 1
             return known
         self.evaluated_blocks += 1
-        fresh = evaluate(family, bars)
-        cache.put(digest, fresh)
+        fresh = family.evaluate(bars)
+        cache.put(digest, dict(fresh))
         return fresh
 
     def _opened(self) -> BlockCache:

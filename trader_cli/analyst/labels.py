@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trader_cli.features.wavelet import window_sum
+from trader_cli.features.modwt import window_sum
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

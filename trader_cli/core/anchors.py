@@ -20,11 +20,6 @@ def anchor_block(timeframe: Timeframe) -> Block:
     return "day" if timeframe.ms <= 4 * HOUR_MS else "month"
 
 
-def storage_block(timeframe: Timeframe) -> Block:
-    """The block one stored chunk covers: enough rows to be worth a file, few enough that a new day costs a day."""
-    return "day" if timeframe.ms < HOUR_MS else "month"
-
-
 def floor_block(time_ms: int, block: Block) -> int:
     """Start (UTC ms) of the block that holds `time_ms`."""
     if block == "day":
@@ -51,3 +46,13 @@ def blocks_between(first_ms: int, last_ms: int, block: Block) -> list[tuple[int,
         spans.append((start, end))
         start = end
     return spans
+
+
+def storage_blocks(first_ms: int, last_ms: int, timeframe: Timeframe) -> list[tuple[int, int]]:
+    """(start, end) of the chunks that hold the bars opening in [first_ms, last_ms]: whole UTC months, but for frames
+    below 1h days in the month of the last bar, so that a new bar costs a day and a year costs twelve files."""
+    months = blocks_between(first_ms, last_ms, "month")
+    if timeframe.ms >= HOUR_MS or not months:
+        return months
+    start = months[-1][0]
+    return [*months[:-1], *blocks_between(max(first_ms, start), last_ms, "day")]

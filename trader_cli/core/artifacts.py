@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -26,13 +26,17 @@ class ArtifactKey:
 
 @dataclass(frozen=True)
 class Chunk:
-    """One immutable Parquet file. `key` is what it was made from, `content` the digest of its bytes."""
+    """One immutable Parquet file. `key` is what it was made from, `content` the digest of its bytes.
+
+    Chunks of one `part` follow each other in time; an artifact with several parts has its columns side by side.
+    """
 
     key: str
     content: str
     rows: int
     first_ms: int
     last_ms: int
+    part: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,16 @@ class Manifest:
     def digest(self) -> str:
         """The manifest's name."""
         return digest_value(self.as_dict())
+
+    def tail(self, rows: int = 1) -> Manifest:
+        """The same artifact, of only those last chunks of each part that hold at least this many rows."""
+        kept: list[Chunk] = []
+        counts: dict[str, int] = {}
+        for chunk in reversed(self.chunks):
+            if counts.get(chunk.part, 0) < rows:
+                counts[chunk.part] = counts.get(chunk.part, 0) + chunk.rows
+                kept.append(chunk)
+        return replace(self, chunks=tuple(reversed(kept)))
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON shape."""

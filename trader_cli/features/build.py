@@ -7,7 +7,6 @@ bits the whole build gives, because every block is evaluated from its own anchor
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,120 +14,150 @@ import polars as pl
 
 from trader_cli.core.anchors import anchor_block, blocks_between, floor_block
 from trader_cli.core.bars import aggregate_bars
-from trader_cli.core.errors import ConfigurationError
 from trader_cli.core.schemas import TIME
 from trader_cli.features.series import BarSeries
-from trader_cli.features.technical import higher_family, technical_family
-from trader_cli.features.wavelet import wavelet_family
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
 
     from trader_cli.core.timeframes import Timeframe
     from trader_cli.features.family import Family
+    from trader_cli.features.registry import FeatureSpec
     from trader_cli.features.series import Floats, Times
 
-    Evaluate = Callable[[Family, BarSeries], dict[str, Floats]]
+    Evaluate = Callable[[Family, BarSeries], Mapping[str, Floats]]
 
 
-@dataclass(frozen=True)
-class FeatureSpec:
-    """What to build. `higher` are time frames above the base frame; families follow in this order."""
-
-    timeframe: Timeframe
-    technical: bool = True
-    wavelets: tuple[str, ...] = ("haar", "db4")
-    levels: int = 4
-    window: int = 64
-    higher: tuple[Timeframe, ...] = ()
-
-    def __post_init__(self) -> None:
-        for names in (self.wavelets, tuple(frame.name for frame in self.higher)):
-            if len(set(names)) < len(names):
-                raise ConfigurationError(f"A feature family is named twice: {', '.join(names)}.")
-        for frame in self.higher:
-            if frame.ms <= self.timeframe.ms or frame.ms % self.timeframe.ms:
-                raise ConfigurationError(f"A higher frame of {self.timeframe} is a multiple of it; {frame} is not.")
-
-    def families(self) -> tuple[Family, ...]:
-        """The families, base frame first, then the higher frames."""
-        own = [wavelet_family(self.timeframe, name, self.levels, self.window) for name in self.wavelets]
-        if self.technical:
-            own.append(technical_family(self.timeframe))
-        return (*own, *(higher_family(frame) for frame in self.higher))
-
-    def identity(self) -> list[dict[str, object]]:
-        """JSON-able: everything besides the bars that can change a column."""
-        return [family.identity() for family in self.families()]
-
-
-def evaluate(family: Family, bars: BarSeries) -> dict[str, Floats]:
+def evaluate(family: Family, bars: BarSeries) -> Mapping[str, Floats]:
     """The plain way to evaluate a family; callers may pass one that remembers."""
-    return family.compute(bars)
+    return family.evaluate(bars)
 
 
 def history_start(spec: FeatureSpec, at_ms: int) -> int:
     """Opening time of the earliest base bar that a row opening at `at_ms` depends on."""
-    starts = [_anchor(family, _row_of(family, spec.timeframe, at_ms)) for family in spec.families()]
-    return min(starts, default=at_ms)
+    return min((family_start(family, spec.timeframe, at_ms) for family in spec.families), default=at_ms)
+
+
+def family_start(family: Family, base: Timeframe, at_ms: int) -> int:
+    """Opening time of the earliest base bar that this family's columns depend on, in a row opening at `at_ms`."""
+    return _anchor(family, base, _row_of(family, base, at_ms))
 
 
 def _row_of(family: Family, base: Timeframe, at_ms: int) -> int:
     """Opening time of the family's own bar that the base row opening at `at_ms` reads: the last one closed by then."""
-    if family.timeframe == base:
-        return at_ms
-    return family.timeframe.floor(at_ms + base.ms) - family.timeframe.ms
+    frame = family.frame(base)
+    return at_ms if frame == base else frame.floor(at_ms + base.ms) - frame.ms
 
 
-def _anchor(family: Family, at_ms: int) -> int:
+def _anchor(family: Family, base: Timeframe, at_ms: int) -> int:
     """Opening time of the first bar a family is evaluated on for its own row opening at `at_ms`."""
-    start = floor_block(at_ms, anchor_block(family.timeframe))
-    return family.timeframe.floor(start) - family.warmup * family.timeframe.ms
+    frame = family.frame(base)
+    start = at_ms if family.finite else floor_block(at_ms, anchor_block(frame))
+    return frame.floor(start) - family.warmup * frame.ms
 
 
 def build_features(
     bars: pl.DataFrame, spec: FeatureSpec, *, since_ms: int | None = None, evaluate: Evaluate = evaluate
 ) -> pl.DataFrame:
-    """FEATURES of a valid BARS frame, one row per bar opening at or after `since_ms` (default: all).
+    """FEATURES of a valid BARS frame (or one with more inputs, see `features.inputs`), one row per bar opening at or
+    after `since_ms` (default: all).
 
     Columns are null where their anchor lies before the first bar or behind a gap, or where the value is undefined.
+    Beside the result, only one family's columns are in memory at a time.
     """
-    since = bars["open_time"].to_physical().min() if since_ms is None else since_ms
-    if bars.is_empty() or not isinstance(since, int):
-        since = 0
-    needed = bars.filter(pl.col("open_time").to_physical() >= history_start(spec, since))
-    base = BarSeries.of(needed)
-    keep = base.open_ms >= since
-    columns: dict[str, Floats] = {}
-    for family in spec.families():
-        if family.timeframe == spec.timeframe:
-            found = _anchored(family, base, since, evaluate)
-            columns |= {name: values[keep] for name, values in found.items()}
+    since = _since(bars, since_ms)
+    builder = Builder(bars, spec, since, evaluate)
+    return pl.DataFrame([*builder.keys(), *itertools.chain.from_iterable(map(builder.columns, spec.families))])
+
+
+def _since(bars: pl.DataFrame, since_ms: int | None) -> int:
+    first = bars["open_time"].to_physical().min() if since_ms is None else since_ms
+    return first if isinstance(first, int) else 0
+
+
+class Builder:
+    """Evaluates families on the same bars, for the rows opening at or after `since_ms`."""
+
+    def __init__(self, bars: pl.DataFrame, spec: FeatureSpec, since_ms: int, evaluate: Evaluate = evaluate) -> None:
+        opened = bars["open_time"].to_physical()
+        first = int(opened.search_sorted(history_start(spec, since_ms)))
+        self._bars = bars[first:]
+        self._base = spec.timeframe
+        self._series = BarSeries.of(self._bars, spec.inputs)
+        self._since = since_ms
+        self._keep = int(np.searchsorted(self._series.open_ms, since_ms))
+        self._evaluate = evaluate
+        self._higher: dict[str, BarSeries] = {}
+
+    def keys(self) -> list[pl.Series]:
+        """The two columns FEATURES begin with."""
+        opened = self._series.open_ms[self._keep :]
+        return [
+            pl.Series("open_time", opened).cast(TIME),
+            pl.Series("decision_time", opened + self._base.ms).cast(TIME),
+        ]
+
+    def columns(self, family: Family) -> Iterator[pl.Series]:
+        """The columns of one family, as Series of the rows wanted."""
+        frame = family.frame(self._base)
+        if frame == self._base:
+            found = _anchored(family, frame, self._series, self._since, self._evaluate)
+            taken: slice | Times = slice(self._keep, None)
         else:
-            columns |= _higher(family, needed, spec.timeframe, base.open_ms[keep], evaluate)
-    opened = pl.Series("open_time", base.open_ms[keep]).cast(TIME)
-    decided = pl.Series("decision_time", base.open_ms[keep] + spec.timeframe.ms).cast(TIME)
-    return pl.DataFrame([opened, decided]).hstack(pl.DataFrame(columns, nan_to_null=True))
+            found, taken = self._joined(family, frame)
+        for name in family.columns:
+            values = found.pop(name)
+            if isinstance(taken, slice):
+                values = values[taken]
+            else:
+                values = np.where(taken >= 0, values[taken], np.nan) if len(values) else np.full(len(taken), np.nan)
+            yield pl.Series(name, values, nan_to_null=True)
+
+    def _closed_bars(self, frame: Timeframe) -> BarSeries:
+        if frame.name not in self._higher:
+            self._higher[frame.name] = BarSeries.of(aggregate_bars(self._bars, self._base, frame))
+        return self._higher[frame.name]
+
+    def _joined(self, family: Family, frame: Timeframe) -> tuple[dict[str, Floats], Times]:
+        """Columns on higher bars, and for each base row the higher bar that closed last by its own close, or −1."""
+        rows = self._series.open_ms[self._keep :]
+        higher = self._closed_bars(frame)
+        if not len(rows) or not len(higher):
+            return {name: np.empty(0) for name in family.columns}, np.full(len(rows), -1)
+        found = _anchored(family, frame, higher, _row_of(family, self._base, int(rows[0])), self._evaluate)
+        decided, closed = rows + self._base.ms, higher.open_ms + frame.ms
+        at = np.searchsorted(closed, decided, side="right") - 1
+        fresh = (at >= 0) & (decided - closed[at] < frame.ms)
+        return found, np.where(fresh, at, -1)
 
 
-def _anchored(family: Family, bars: BarSeries, since_ms: int, evaluate: Evaluate) -> dict[str, Floats]:
-    """The family's columns over all of `bars`, NaN before `since_ms` and where an anchor is out of reach."""
+def _anchored(
+    family: Family, frame: Timeframe, bars: BarSeries, since_ms: int, evaluate: Evaluate
+) -> dict[str, Floats]:
+    """The family's columns over all of `bars`; NaN before `since_ms`, where an anchor is out of reach, and for what is
+    not finite."""
     out = {name: np.full(len(bars), np.nan) for name in family.columns}
-    step = family.timeframe.ms
-    for first, stop in _segments(bars.open_ms, step):
-        last_ms = int(bars.open_ms[stop - 1])
-        for start_ms, end_ms in blocks_between(
-            max(int(bars.open_ms[first]), since_ms), last_ms, anchor_block(family.timeframe)
-        ):
-            anchor = first + (_anchor(family, start_ms) - int(bars.open_ms[first])) // step
-            if anchor < first:
-                continue
-            end = min(stop, first + -((int(bars.open_ms[first]) - end_ms) // step))
-            found = evaluate(family, bars.cut(anchor, end))
-            for name, values in found.items():
-                fresh = values[family.warmup :]
-                out[name][anchor + family.warmup : end] = np.where(np.isfinite(fresh), fresh, np.nan)
+    for anchor, first, stop in _spans(family, frame, bars.open_ms, since_ms):
+        found = evaluate(family, bars.cut(anchor, stop))
+        for name, values in found.items():
+            fresh = values[first - anchor :]
+            out[name][first:stop] = np.where(np.isfinite(fresh), fresh, np.nan)
     return out
+
+
+def _spans(family: Family, frame: Timeframe, open_ms: Times, since_ms: int) -> Iterator[tuple[int, int, int]]:
+    """(anchor, first, stop): evaluate the rows [anchor, stop), use those from `first` on."""
+    for begin, stop in _segments(open_ms, frame.ms):
+        start_ms, last_ms = int(open_ms[begin]), int(open_ms[stop - 1])
+        if family.finite:
+            first = begin + max(family.warmup, -(-(since_ms - start_ms) // frame.ms))
+            if first < stop:
+                yield first - family.warmup, first, stop
+            continue
+        for block_ms, end_ms in blocks_between(max(start_ms, since_ms), last_ms, anchor_block(frame)):
+            anchor = begin + (frame.floor(block_ms) - start_ms) // frame.ms - family.warmup
+            if anchor >= begin:
+                yield anchor, anchor + family.warmup, min(stop, begin + -((start_ms - end_ms) // frame.ms))
 
 
 def _segments(open_ms: Times, step: int) -> list[tuple[int, int]]:
@@ -138,18 +167,3 @@ def _segments(open_ms: Times, step: int) -> list[tuple[int, int]]:
     breaks = np.flatnonzero(np.diff(open_ms) != step) + 1
     edges = [0, *breaks.tolist(), len(open_ms)]
     return list(itertools.pairwise(edges))
-
-
-def _higher(
-    family: Family, bars: pl.DataFrame, base: Timeframe, rows_ms: Times, evaluate: Evaluate
-) -> dict[str, Floats]:
-    """Columns of a higher family at base rows: those of the last higher bar closed by each row's own close."""
-    higher = BarSeries.of(aggregate_bars(bars, base, family.timeframe))
-    if not len(rows_ms) or not len(higher):
-        return {name: np.full(len(rows_ms), np.nan) for name in family.columns}
-    found = _anchored(family, higher, _row_of(family, base, int(rows_ms[0])), evaluate)
-    decided = rows_ms + base.ms
-    closed = higher.open_ms + family.timeframe.ms
-    at = np.searchsorted(closed, decided, side="right") - 1
-    fresh = (at >= 0) & (decided - closed[at] < family.timeframe.ms)
-    return {name: np.where(fresh, values[at], np.nan) for name, values in found.items()}

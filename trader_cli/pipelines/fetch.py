@@ -11,7 +11,7 @@ import numpy as np
 
 from trader_cli import __version__
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
-from trader_cli.core.anchors import blocks_between, storage_block
+from trader_cli.core.anchors import storage_blocks
 from trader_cli.core.artifacts import ArtifactKey, Manifest
 from trader_cli.core.bars import Gap, find_gaps, utc_text
 from trader_cli.core.digests import FrameRows, digest_frame, digest_value
@@ -171,7 +171,7 @@ class _Fetch:
     def _manifest(self, source: str, bars: pl.DataFrame) -> Manifest:
         times = bars["open_time"].to_physical().to_numpy()
         rows_of, chunks = FrameRows(bars), []
-        for start, end in blocks_between(int(times[0]), int(times[-1]), storage_block(self.timeframe)):
+        for start, end in storage_blocks(int(times[0]), int(times[-1]), self.timeframe):
             begin, stop = np.searchsorted(times, (start, end)).tolist()
             if begin < stop:
                 key = digest_value(["bars", rows_of.digest(begin, stop)])

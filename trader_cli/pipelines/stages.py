@@ -105,7 +105,9 @@ def refresh_features(
     bars = stored_bars(settings, store, symbol, timeframe)
     orchestrator = FeatureEngineeringOrchestrator(settings)
     try:
-        built = build_feature_artifact(store, bars, store.read(bars), timeframe, orchestrator, progress)
+        built = build_feature_artifact(
+            store, bars, store.read(bars), orchestrator.spec(timeframe), orchestrator, progress
+        )
     finally:
         orchestrator.close()
     store.publish(stage_key(settings, symbol, timeframe, "features"), built.manifest)

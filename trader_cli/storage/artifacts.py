@@ -35,6 +35,8 @@ def stage_key(settings: Settings, symbol: str, timeframe: Timeframe, stage: str)
 
 
 _MOST_FRAMES = 2048
+_SMALL_ROWS = 3000
+"""Larger chunks are read again when they are wanted again: years of minute bars do not stay in memory."""
 
 
 class ArtifactStore:
@@ -85,11 +87,15 @@ class ArtifactStore:
 
     def read_chunk(self, chunk: Chunk) -> pl.DataFrame:
         """The frame of a chunk. Raises `DataInvalid` if the file is missing or not what the manifest says."""
-        if chunk.content not in self._frames:
+        known = self._frames.get(chunk.content)
+        if known is not None:
+            return known
+        frame = self._frame(chunk)
+        if chunk.rows <= _SMALL_ROWS:
             while len(self._frames) >= _MOST_FRAMES:
                 del self._frames[next(iter(self._frames))]
-            self._frames[chunk.content] = self._frame(chunk)
-        return self._frames[chunk.content]
+            self._frames[chunk.content] = frame
+        return frame
 
     def _frame(self, chunk: Chunk) -> pl.DataFrame:
         import polars as pl
@@ -107,11 +113,17 @@ class ArtifactStore:
         """All rows of an artifact. Raises `DataInvalid` naming the stage to run again."""
         import polars as pl
 
+        parts: dict[str, list[pl.DataFrame]] = {}
         try:
-            frames = [self.read_chunk(chunk) for chunk in manifest.chunks]
+            for chunk in manifest.chunks:
+                parts.setdefault(chunk.part, []).append(self.read_chunk(chunk))
         except DataInvalid as error:
             raise DataInvalid(error.sentence, mend=f"Run `trader {command_of(manifest)}` again.") from error
-        return pl.concat(frames) if frames else pl.DataFrame()
+        columns: dict[str, pl.Series] = {}
+        for frames in parts.values():
+            for column in pl.concat(frames).iter_columns():
+                columns.setdefault(column.name, column)
+        return pl.DataFrame(list(columns.values()))
 
     def publish(self, key: ArtifactKey, manifest: Manifest) -> None:
         """Store a manifest and make it the current one of its key."""

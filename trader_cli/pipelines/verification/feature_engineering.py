@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -87,7 +88,8 @@ def wavelet_columns_as_declared(lab: Lab) -> Iterator[Finding]:
         name
         for wavelet in options.wavelets
         for name in (*(f"wavelet_{kind}_{band}_{wavelet}" for kind in ("energy", "relative") for band in bands),
-                     f"wavelet_entropy_{wavelet}")
+                     *(f"wavelet_ratio_{near}{far}_{wavelet}" for near, far in pairwise(bands)),
+                     f"wavelet_entropy_{wavelet}", "wavelet_denoised_gap_haar")
     }  # fmt: skip
     found = {name for name in lab.study.features.columns if "wavelet" in name}
     yield equal("number of wavelet columns", len(declared), len(found))

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trader_cli.features.family import Family
+from trader_cli.features.series import PRICE_INPUTS
 
 if TYPE_CHECKING:
-    from trader_cli.core.timeframes import Timeframe
+    from trader_cli.features.registry import FamilyOptions
     from trader_cli.features.series import BarSeries, Floats
 
 WARMUP = 256
-HIGHER_WARMUP = 48
 
 COLUMNS = (
     "rsi_7", "rsi_14", "rsi_28", "stoch_k_14", "stoch_d_14", "stochrsi_k_14", "willr_14", "cci_20", "cmo_14", "mfi_14",
@@ -28,43 +28,20 @@ COLUMNS = (
     "volume_gap_20", "volume_gap_96", "obv_change_20", "adosc_3_10", "signed_volume_12",
 )  # fmt: skip
 
-HIGHER_COLUMNS = (
-    "rsi_14", "ema_20_gap", "ema_20_slope", "natr_14", "bbands_position_20", "bbands_width_20", "roc_1", "roc_6",
-    "adx_14", "plus_di_14", "minus_di_14", "volume_gap_20",
-)  # fmt: skip
 
-
-def technical_family(timeframe: Timeframe) -> Family:
+def families(options: FamilyOptions) -> tuple[Family, ...]:  # noqa: ARG001
     """The indicators of `COLUMNS` on the base frame."""
-    return _family("technical", timeframe, COLUMNS, COLUMNS, WARMUP)
+    return (Family("technical", COLUMNS, compute, WARMUP, PRICE_INPUTS),)
 
 
-def higher_family(timeframe: Timeframe) -> Family:
-    """The indicators of `HIGHER_COLUMNS` on closed bars of a higher frame, named `htf4h_rsi_14`."""
-    named = tuple(f"htf{timeframe.name}_{column}" for column in HIGHER_COLUMNS)
-    return _family(f"htf{timeframe.name}", timeframe, named, HIGHER_COLUMNS, HIGHER_WARMUP)
-
-
-def _family(name: str, timeframe: Timeframe, named: tuple[str, ...], wanted: tuple[str, ...], warmup: int) -> Family:
-    def compute(bars: BarSeries) -> dict[str, Floats]:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            values = {**_momentum(bars), **_trend(bars), **_volatility(bars), **_volume(bars)}
-        return {shown: values[column] for shown, column in zip(named, wanted, strict=True)}
-
-    return Family(
-        name=name,
-        version=1,
-        columns=named,
-        inputs=("open", "high", "low", "close", "volume"),
-        warmup=warmup,
-        timeframe=timeframe,
-        parameters=(),
-        compute=compute,
-    )
+def compute(bars: BarSeries) -> dict[str, Floats]:
+    """The indicators of `COLUMNS`, by name."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return {**_momentum(bars), **_trend(bars), **_volatility(bars), **_volume(bars)}
 
 
 def _momentum(b: BarSeries) -> dict[str, Floats]:
-    import talib as ta
+    from trader_cli.features.families.ta_lib import bare as ta
 
     h, l, c = b.high, b.low, b.close  # noqa: E741
     slow_k, slow_d = ta.STOCH(h, l, c, fastk_period=14, slowk_period=3, slowd_period=3)
@@ -83,7 +60,7 @@ def _momentum(b: BarSeries) -> dict[str, Floats]:
 
 
 def _trend(b: BarSeries) -> dict[str, Floats]:
-    import talib as ta
+    from trader_cli.features.families.ta_lib import bare as ta
 
     h, l, c = b.high, b.low, b.close  # noqa: E741
     emas = {n: ta.EMA(c, n) for n in (10, 20, 50)}
@@ -98,7 +75,7 @@ def _trend(b: BarSeries) -> dict[str, Floats]:
 
 
 def _volatility(b: BarSeries) -> dict[str, Floats]:
-    import talib as ta
+    from trader_cli.features.families.ta_lib import bare as ta
 
     o, h, l, c = b.open, b.high, b.low, b.close  # noqa: E741
     upper, _, lower = ta.BBANDS(c, 20, 2.0, 2.0)
@@ -118,7 +95,7 @@ def _volatility(b: BarSeries) -> dict[str, Floats]:
 
 
 def _volume(b: BarSeries) -> dict[str, Floats]:
-    import talib as ta
+    from trader_cli.features.families.ta_lib import bare as ta
 
     h, l, c, v = b.high, b.low, b.close, b.volume  # noqa: E741
     signed = np.sign(np.diff(c, prepend=c[:1])) * v

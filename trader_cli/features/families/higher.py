@@ -1,0 +1,35 @@
+"""Technical indicators on closed bars of higher time frames, joined by close time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trader_cli.features.families import technical
+from trader_cli.features.family import Family
+from trader_cli.features.series import PRICE_INPUTS
+
+if TYPE_CHECKING:
+    from trader_cli.core.timeframes import Timeframe
+    from trader_cli.features.registry import FamilyOptions
+    from trader_cli.features.series import BarSeries, Floats
+
+WARMUP = 48
+COLUMNS = (
+    "rsi_14", "ema_20_gap", "ema_20_slope", "natr_14", "bbands_position_20", "bbands_width_20", "roc_1", "roc_6",
+    "adx_14", "plus_di_14", "minus_di_14", "volume_gap_20",
+)  # fmt: skip
+
+
+def families(options: FamilyOptions) -> tuple[Family, ...]:
+    """The indicators of `COLUMNS` on each higher frame, named `htf4h_rsi_14`."""
+    return tuple(_family(frame) for frame in options.higher)
+
+
+def _family(frame: Timeframe) -> Family:
+    named = {f"htf{frame.name}_{column}": column for column in COLUMNS}
+
+    def compute(bars: BarSeries) -> dict[str, Floats]:
+        found = technical.compute(bars)
+        return {name: found[column] for name, column in named.items()}
+
+    return Family(f"htf{frame.name}", tuple(named), compute, WARMUP, PRICE_INPUTS, timeframe=frame)

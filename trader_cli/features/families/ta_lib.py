@@ -1,0 +1,20 @@
+"""TA-Lib without its wrapper, which looks for pandas and polars in every argument: 2 µs a call instead of 8."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class _Bare:
+    """`bare.RSI(close, 14)` is TA-Lib's RSI on float64 arrays."""
+
+    def __getattr__(self, name: str) -> Any:
+        import talib
+
+        function = getattr(talib, name)
+        bare = getattr(function, "__wrapped__", function)
+        setattr(self, name, bare)
+        return bare
+
+
+bare = _Bare()

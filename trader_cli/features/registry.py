@@ -1,0 +1,90 @@
+"""The registry: which families there are, what switches them on, and what they are made for.
+
+A family is a small file in `features/families/` with a function `families(options)`; a user's own file looks the same
+(docs/feature-families.md). To add one, write the file and name it here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from trader_cli.core.errors import ConfigurationError
+from trader_cli.features.families import candles, higher, session, technical, wavelet
+from trader_cli.features.series import PRICE_INPUTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from trader_cli.core.timeframes import Timeframe
+    from trader_cli.features.family import Family
+
+    MakeFamilies = Callable[["FamilyOptions"], Iterable[Family]]
+
+
+@dataclass(frozen=True)
+class FamilyOptions:
+    """What families are made for: the base time frame, the inputs that are known, the settings' parameters."""
+
+    timeframe: Timeframe
+    inputs: frozenset[str] = frozenset(PRICE_INPUTS)
+    wavelets: tuple[str, ...] = ("haar", "db4")
+    wavelet_levels: int = 4
+    wavelet_window: int = 64
+    higher: tuple[Timeframe, ...] = ()
+
+
+LEGACY: dict[str, MakeFamilies] = {"technical": technical.families, "candles": candles.families}
+ADVANCED: dict[str, MakeFamilies] = {
+    "wavelet": wavelet.families,
+    "higher": higher.families,
+    "session": session.families,
+}
+
+
+@dataclass(frozen=True)
+class FeatureSpec:
+    """What to build: families on a base time frame, in this order. `left_out`: those whose inputs are not known."""
+
+    timeframe: Timeframe
+    families: tuple[Family, ...]
+    left_out: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        names = [column for family in self.families for column in family.columns]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None or len({family.name for family in self.families}) < len(self.families):
+            raise ConfigurationError(f"A feature family or column is named twice: {twice or self.families}.")
+        for family in self.families:
+            frame = family.frame(self.timeframe)
+            if frame.ms < self.timeframe.ms or frame.ms % self.timeframe.ms:
+                raise ConfigurationError(f"A higher frame of {self.timeframe} is a multiple of it; {frame} is not.")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every column, in order."""
+        return tuple(column for family in self.families for column in family.columns)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Every input some family reads, those of the bars first."""
+        read = dict.fromkeys(name for family in self.families for name in family.inputs)
+        return tuple(dict.fromkeys((*PRICE_INPUTS, *read)))
+
+    def identity(self) -> list[dict[str, object]]:
+        """JSON-able: everything besides the bars that can change a column."""
+        return [family.identity(self.timeframe) for family in self.families]
+
+
+def make_spec(
+    options: FamilyOptions, *, legacy: bool = True, advanced: bool = True, own: Iterable[MakeFamilies] = ()
+) -> FeatureSpec:
+    """The families of these options: the package's, as switched, then the user's `own`.
+
+    Families whose inputs are not known are left out, and named. Raises `ConfigurationError` for bad parameters.
+    """
+    makers = [*(ADVANCED.values() if advanced else ()), *(LEGACY.values() if legacy else ()), *own]
+    made = [family for make in makers for family in make(options)]
+    known = [family for family in made if options.inputs.issuperset(family.inputs)]
+    left_out = tuple(family.name for family in made if family not in known)
+    return FeatureSpec(options.timeframe, tuple(known), left_out)
