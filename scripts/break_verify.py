@@ -45,9 +45,9 @@ BREAKS = (
     Break("wavelet looks ahead", ("wavelets_recomputed", "no_look_ahead"), (
         ("features/modwt.py", "    return np.concatenate([np.full(n - len(values), np.nan), values])\n", "    return np.concatenate([np.full(n - len(values) - 1, np.nan), values, values[-1:]])\n"),)),
     Break("energy off by a factor", ("wavelets_recomputed",), (
-        ("features/families/wavelet.py", "band_scale * band_scale / window", "band_scale * band_scale / (window - 1)"),)),
+        ("features/families/wavelet.py", "band_scale**2 / window", "band_scale**2 / (window - 1)"),)),
     Break("higher frame before its close", ("no_look_ahead",), (
-        ("features/build.py", "decided, closed = rows + self._base.ms, higher.open_ms + frame.ms\n", "decided, closed = rows + self._base.ms, higher.open_ms\n"),)),
+        ("features/build.py", "decided, closed = rows_ms + base.ms, bars.open_ms + frame.ms\n", "decided, closed = rows_ms + base.ms, bars.open_ms\n"),)),
     Break("unfinished bar shown", ("only_closed_bars",), (
         ("exchange/binance.py", "latest = timeframe.floor(self.server_now_ms()) - timeframe.ms", "latest = timeframe.floor(self.server_now_ms())"),
         ("exchange/binance.py", 'frame.filter(pl.col("close_time").to_physical() < self.server_now_ms())', "frame"))),

@@ -7,6 +7,9 @@ bits the whole build gives, because every block is evaluated from its own anchor
 from __future__ import annotations
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +29,10 @@ if TYPE_CHECKING:
     from trader_cli.features.series import Floats, Times
 
     Evaluate = Callable[[Family, BarSeries], Mapping[str, Floats]]
+
+
+_THREADS = 2
+_WORTH_THREADS = 50_000
 
 
 def evaluate(family: Family, bars: BarSeries) -> Mapping[str, Floats]:
@@ -63,11 +70,19 @@ def build_features(
     after `since_ms` (default: all).
 
     Columns are null where their anchor lies before the first bar or behind a gap, or where the value is undefined.
-    Beside the result, only one family's columns are in memory at a time.
+    Columns are made in the memory they stay in. Many rows are shared out over two threads: kernels leave the
+    interpreter's lock, and no bit depends on who made it.
     """
     since = _since(bars, since_ms)
     builder = Builder(bars, spec, since, evaluate)
-    return pl.DataFrame([*builder.keys(), *itertools.chain.from_iterable(map(builder.columns, spec.families))])
+    if bars.height < _WORTH_THREADS:
+        made = list(map(builder.columns, spec.families))
+    else:
+        widest_first = sorted(spec.families, key=lambda family: -len(family.columns))
+        with ThreadPoolExecutor(_THREADS) as pool:
+            working = {family.name: pool.submit(builder.columns, family) for family in widest_first}
+        made = [working[family.name].result() for family in spec.families]
+    return pl.DataFrame([*builder.keys(), *itertools.chain.from_iterable(made)])
 
 
 def _since(bars: pl.DataFrame, since_ms: int | None) -> int:
@@ -87,7 +102,8 @@ class Builder:
         self._since = since_ms
         self._keep = int(np.searchsorted(self._series.open_ms, since_ms))
         self._evaluate = evaluate
-        self._higher: dict[str, BarSeries] = {}
+        self._higher: dict[str, _ClosedBars] = {}
+        self._making = Lock()
 
     def keys(self) -> list[pl.Series]:
         """The two columns FEATURES begin with."""
@@ -97,38 +113,43 @@ class Builder:
             pl.Series("decision_time", opened + self._base.ms).cast(TIME),
         ]
 
-    def columns(self, family: Family) -> Iterator[pl.Series]:
+    def columns(self, family: Family) -> list[pl.Series]:
         """The columns of one family, as Series of the rows wanted."""
         frame = family.frame(self._base)
         if frame == self._base:
             found = _anchored(family, frame, self._series, self._since, self._evaluate)
-            taken: slice | Times = slice(self._keep, None)
-        else:
-            found, taken = self._joined(family, frame)
-        for name in family.columns:
-            values = found.pop(name)
-            if isinstance(taken, slice):
-                values = values[taken]
-            else:
-                values = np.where(taken >= 0, values[taken], np.nan) if len(values) else np.full(len(taken), np.nan)
-            yield pl.Series(name, values, nan_to_null=True)
+            return [pl.Series(name, values[self._keep :], nan_to_null=True) for name, values in found.items()]
+        closed = self._closed_bars(frame)
+        first_row = int(self._series.open_ms[self._keep]) if self._keep < len(self._series) else self._since
+        since = _row_of(family, self._base, first_row)
+        found = _anchored(family, frame, closed.bars, since, self._evaluate)
+        return [
+            pl.Series(name, np.append(values, np.nan)[closed.at], nan_to_null=True) for name, values in found.items()
+        ]
 
-    def _closed_bars(self, frame: Timeframe) -> BarSeries:
-        if frame.name not in self._higher:
-            self._higher[frame.name] = BarSeries.of(aggregate_bars(self._bars, self._base, frame))
-        return self._higher[frame.name]
+    def _closed_bars(self, frame: Timeframe) -> _ClosedBars:
+        with self._making:
+            if frame.name not in self._higher:
+                rows = self._series.open_ms[self._keep :]
+                self._higher[frame.name] = _ClosedBars.of(self._bars, self._base, frame, rows)
+            return self._higher[frame.name]
 
-    def _joined(self, family: Family, frame: Timeframe) -> tuple[dict[str, Floats], Times]:
-        """Columns on higher bars, and for each base row the higher bar that closed last by its own close, or −1."""
-        rows = self._series.open_ms[self._keep :]
-        higher = self._closed_bars(frame)
-        if not len(rows) or not len(higher):
-            return {name: np.empty(0) for name in family.columns}, np.full(len(rows), -1)
-        found = _anchored(family, frame, higher, _row_of(family, self._base, int(rows[0])), self._evaluate)
-        decided, closed = rows + self._base.ms, higher.open_ms + frame.ms
+
+@dataclass(frozen=True)
+class _ClosedBars:
+    """Higher bars, and for each base row the index of the one that closed last by the row's own close; −1: none did
+    within its own length."""
+
+    bars: BarSeries
+    at: Times
+
+    @classmethod
+    def of(cls, base_bars: pl.DataFrame, base: Timeframe, frame: Timeframe, rows_ms: Times) -> _ClosedBars:
+        bars = BarSeries.of(aggregate_bars(base_bars, base, frame))
+        decided, closed = rows_ms + base.ms, bars.open_ms + frame.ms
         at = np.searchsorted(closed, decided, side="right") - 1
-        fresh = (at >= 0) & (decided - closed[at] < frame.ms)
-        return found, np.where(fresh, at, -1)
+        fresh = (at >= 0) & (decided - np.append(closed, 0)[at] < frame.ms)
+        return cls(bars, np.where(fresh, at, -1))
 
 
 def _anchored(
@@ -136,13 +157,26 @@ def _anchored(
 ) -> dict[str, Floats]:
     """The family's columns over all of `bars`; NaN before `since_ms`, where an anchor is out of reach, and for what is
     not finite."""
-    out = {name: np.full(len(bars), np.nan) for name in family.columns}
+    out = {name: np.empty(len(bars)) for name in family.columns}
+    known = 0
     for anchor, first, stop in _spans(family, frame, bars.open_ms, since_ms):
         found = evaluate(family, bars.cut(anchor, stop))
-        for name, values in found.items():
-            fresh = values[first - anchor :]
-            out[name][first:stop] = np.where(np.isfinite(fresh), fresh, np.nan)
+        for name, column in out.items():
+            column[known:first] = np.nan
+            _take(found[name][first - anchor :], column[first:stop])
+        known = stop
+    for column in out.values():
+        column[known:] = np.nan
     return out
+
+
+def _take(values: Floats, into: Floats) -> None:
+    """Copy, with NaN for what is not finite."""
+    into[:] = values
+    if values.dtype.kind == "f":
+        finite = np.isfinite(into)
+        if not finite.all():
+            into[~finite] = np.nan
 
 
 def _spans(family: Family, frame: Timeframe, open_ms: Times, since_ms: int) -> Iterator[tuple[int, int, int]]:

@@ -1,4 +1,4 @@
-"""TA-Lib's 61 candlestick patterns, −2 … 2: evidence of an edge is weak (Marshall, Young & Rose 2006), so they are
+"""TA-Lib's 61 candlestick patterns, −200 … 200: evidence of an edge is weak (Marshall, Young & Rose 2006), so they are
 features and never rules.
 
 Patterns hold running sums of bar sizes, so the last bits depend on where they begin: anchored like other indicators.
@@ -36,4 +36,4 @@ def _compute(bars: BarSeries) -> dict[str, Floats]:
     from trader_cli.features.families.ta_lib import bare
 
     prices = bars.open, bars.high, bars.low, bars.close
-    return {column: getattr(bare, name)(*prices) * 0.01 for column, name in patterns().items()}
+    return {column: getattr(bare, name)(*prices) for column, name in patterns().items()}

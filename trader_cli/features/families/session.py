@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trader_cli.core.timeframes import DAY_MS
+from trader_cli.core.timeframes import DAY_MS, MINUTE_MS
 from trader_cli.features.family import Family
 
 if TYPE_CHECKING:
     from trader_cli.features.registry import FamilyOptions
-    from trader_cli.features.series import BarSeries, Floats
+    from trader_cli.features.series import BarSeries, Floats, Times
 
 _THURSDAY = 4  # the epoch began on a Thursday; weeks here begin on Monday
-_WEEK_MS = 7 * DAY_MS
+_DAY = DAY_MS // MINUTE_MS
 _COLUMNS = ("session_day_sin", "session_day_cos", "session_week_sin", "session_week_cos")
 
 
@@ -25,7 +25,15 @@ def families(options: FamilyOptions) -> tuple[Family, ...]:
 
 
 def _compute(bars: BarSeries, columns: tuple[str, ...]) -> dict[str, Floats]:
-    day = 2 * np.pi * (bars.open_ms % DAY_MS) / DAY_MS
-    week = 2 * np.pi * ((bars.open_ms + (_THURSDAY - 1) * DAY_MS) % _WEEK_MS) / _WEEK_MS
-    found = dict(zip(_COLUMNS, (np.sin(day), np.cos(day), np.sin(week), np.cos(week)), strict=True))
+    minute = bars.open_ms // MINUTE_MS
+    found = dict(
+        zip(_COLUMNS, (*_circle(minute, _DAY), *_circle(minute + (_THURSDAY - 1) * _DAY, 7 * _DAY)), strict=True)
+    )
     return {name: found[name] for name in columns}
+
+
+def _circle(minute: Times, period: int) -> tuple[Floats, Floats]:
+    """Sine and cosine of where each minute lies in the period, looked up."""
+    turn = 2 * np.pi * np.arange(period) / period
+    at = minute % period
+    return np.sin(turn)[at], np.cos(turn)[at]

@@ -16,6 +16,8 @@ from trader_cli.features.family import Family
 from trader_cli.features.modwt import BLOCK, WaveletFilter, scales, split, trailing_sums
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from trader_cli.features.registry import FamilyOptions
     from trader_cli.features.series import BarSeries, Floats
 
@@ -41,15 +43,18 @@ def energy_family(wavelet: str, levels: int, window: int) -> Family:
     )
 
     def compute(bars: BarSeries, wavelet: str, levels: int, window: int) -> dict[str, Floats]:
-        energies, entropy = wavelet_energies(log_returns(bars.close), wavelet, levels, window)
-        total = energies[0].copy()
-        for energy in energies[1:]:
-            total += energy
-        with np.errstate(divide="ignore", invalid="ignore"):
-            logs = [np.log(np.maximum(energy, _TINY)) for energy in energies]
-            shares = [energy / total for energy in energies]
-        ratios = [near - far for near, far in pairwise(logs)]
-        return dict(zip(columns, [*logs, *shares, entropy, *ratios], strict=True))
+        out = np.full((len(columns), len(bars)), np.nan)
+        for rows, energies, logs, entropy in _tiles(log_returns(bars.close), wavelet, levels, window):
+            total = energies[0].copy()
+            for energy in energies[1:]:
+                total += energy
+            tile = out[:, rows]
+            tile[: levels + 1] = logs
+            with np.errstate(divide="ignore", invalid="ignore"):
+                np.divide(energies, total, out=tile[levels + 1 : 2 * levels + 2])
+            tile[2 * levels + 2] = entropy
+            np.subtract(logs[:-1], logs[1:], out=tile[2 * levels + 3 :])
+        return dict(zip(columns, out, strict=True))
 
     return Family(
         name=f"wavelet_{wavelet}",
@@ -75,21 +80,27 @@ def wavelet_energies(x: Floats, wavelet: str, levels: int, window: int) -> tuple
 
     NaN in the warm-up, as far as a NaN of x reaches, and entropy also where x stood still for the whole window.
     """
-    taps = WaveletFilter.named(wavelet)
-    history = taps.reach(levels) + window - 1
     energies, entropy = np.full((levels + 1, len(x)), np.nan), np.full(len(x), np.nan)
-    for start in range(history, len(x), BLOCK):
-        stop = min(start + BLOCK, len(x))
-        _block(x[start - history : stop], taps, window, energies[:, start:stop], entropy[start:stop])
+    for rows, tile, _, ordered in _tiles(x, wavelet, levels, window):
+        energies[:, rows], entropy[rows] = tile, ordered
     return energies, entropy
 
 
-def _block(x: Floats, taps: WaveletFilter, window: int, energies: Floats, entropy: Floats) -> None:
-    """Energies and entropy of the last rows of x, into arrays of shape (bands, m) and (m,)."""
-    bands, m = energies.shape
+def _tiles(x: Floats, wavelet: str, levels: int, window: int) -> Iterator[tuple[slice, Floats, Floats, Floats]]:
+    """(rows, energies, their logarithms, entropy), tile by tile so that all of it stays in a core's cache."""
+    taps = WaveletFilter.named(wavelet)
+    history = taps.reach(levels) + window - 1
+    for start in range(history, len(x), BLOCK):
+        stop = min(start + BLOCK, len(x))
+        yield slice(start, stop), *_tile(x[start - history : stop], stop - start, taps, levels + 1, window)
+
+
+def _tile(x: Floats, m: int, taps: WaveletFilter, bands: int, window: int) -> tuple[Floats, Floats, Floats]:
+    """Energies and their logarithms, shape (bands, m), and entropy, shape (m,), of the last m rows of x."""
+    energies, logs = np.empty((bands, m)), np.empty((bands, m))
+    total, weighted = np.zeros(m), np.zeros(m)
     low, high = scales(taps)
     smooth, scale = x, 1.0
-    total, weighted = np.zeros(m), np.zeros(m)
     with np.errstate(divide="ignore", invalid="ignore"):
         for level in range(bands):
             band, band_scale = smooth, scale
@@ -97,16 +108,16 @@ def _block(x: Floats, taps: WaveletFilter, window: int, energies: Floats, entrop
                 smooth, band = split(smooth, taps, level, scaled=False)
                 scale, band_scale = scale * low, scale * high
             band = band[len(band) - (m + window - 1) :]
-            np.multiply(trailing_sums(band * band, window), band_scale * band_scale / window, out=energies[level])
-            total += energies[level]
-            logs = np.log(np.maximum(energies[level], _TINY))
-            logs *= energies[level]
-            weighted += logs
+            energy = np.multiply(trailing_sums(band * band, window), band_scale**2 / window, out=energies[level])
+            np.maximum(energy, _TINY, out=logs[level])
+            np.log(logs[level], out=logs[level])
+            total += energy
+            weighted += energy * logs[level]
         np.divide(weighted, total, out=weighted)
-        np.log(total, out=entropy)
-        np.subtract(entropy, weighted, out=entropy)
-        np.multiply(entropy, 1.0 / np.log(bands), out=entropy)
-        np.clip(entropy, 0.0, 1.0, out=entropy)
+        entropy = np.log(total)
+        entropy -= weighted
+        entropy *= 1.0 / np.log(bands)
+    return energies, logs, np.clip(entropy, 0.0, 1.0, out=entropy)
 
 
 def denoise_family(levels: int) -> Family:
