@@ -212,7 +212,7 @@ def _trade_frame(file: ArchiveFile, market: SymbolMarket) -> pl.DataFrame | None
 def _funding_frame(file: ArchiveFile, market: SymbolMarket) -> pl.DataFrame | None:
     import polars as pl
 
-    last = min(file.stop_ms, market.tape.end_ms + 1) - 1
+    last = file.stop_ms - 1
     times = market.funding_times(last, file.first_ms, last, _FUNDINGS)
     if not times:
         return None

@@ -74,11 +74,9 @@ class OpenInterest:
         self._bought_lots = _sums(np.rint(taker_buy_base / tape.step))
 
     def times(self, first_ms: int, last_ms: int, every_ms: int) -> Ints:
-        """The moments on the grid in [first, last] at which the tape has a closed bar and has not ended."""
+        """The moments on the grid in [first, last] from the first closed bar of the tape on. Shape (n,)."""
         first = max(first_ms, int(self._tape.open_ms[0]) + self._tape.timeframe.ms)
-        return np.arange(
-            -(-first // every_ms) * every_ms, min(last_ms, self._tape.end_ms) + 1, every_ms, dtype=np.int64
-        )
+        return np.arange(-(-first // every_ms) * every_ms, last_ms + 1, every_ms, dtype=np.int64)
 
     def at(self, times: Ints) -> tuple[Floats, Floats]:
         """(open interest in base units, its value at the last close). Shapes (n,)."""
