@@ -1,43 +1,73 @@
-"""The fetch stage: bars, funding and a market snapshot, from the exchange to artifacts."""
+"""The fetch stage: bars, other history and a market snapshot of one symbol or many, from the exchange to artifacts."""
 
 from __future__ import annotations
 
+import asyncio
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from trader_cli import __version__
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
-from trader_cli.core.anchors import storage_blocks
 from trader_cli.core.artifacts import ArtifactKey, Manifest
-from trader_cli.core.bars import Gap, find_gaps, utc_text
-from trader_cli.core.digests import FrameRows, digest_frame, digest_value
-from trader_cli.core.errors import DataInvalid, DataMissing, DataStale, UsageError
+from trader_cli.core.bars import Gap, utc_text
+from trader_cli.core.digests import digest_value
+from trader_cli.core.errors import DataInvalid, DataMissing, DataStale, TraderError, UsageError
 from trader_cli.core.ports import silent
+from trader_cli.core.quality import quality_report
 from trader_cli.features.build import history_start
+from trader_cli.pipelines.history import KINDS, HistoryReader, Way
 from trader_cli.pipelines.market import Market, run_in_market
-from trader_cli.pipelines.series import SeriesReader
+from trader_cli.pipelines.series import SeriesUpdate, SeriesUpdater, Span
+from trader_cli.pipelines.snapshot import SNAPSHOTS, store_snapshot
 from trader_cli.storage.artifacts import ArtifactStore, span_of, stage_key
 from trader_cli.storage.files import exclusive
+from trader_cli.storage.staging import Staging
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from trader_cli.core.ports import Progress
     from trader_cli.core.timeframes import Timeframe
+    from trader_cli.pipelines.history import SeriesKind
     from trader_cli.settings import Settings
 
-_FUNDING_ROWS = 90
-_BOOK_LEVELS = 50
 _SETTLE_MS = 500
+_AT_ONCE = 4
+"""Symbols read at the same time: few requests each, so that the connection is never idle between two of them."""
+
+
+@dataclass(frozen=True)
+class FetchOptions:
+    """What to fetch besides the configured history.
+
+    `limit` bars, or all from `since_ms`, up to `until_ms`; `kinds` besides bars and those of the settings and those
+    stored before; `way` by which; `repair` reads all of it again and replaces what differs.
+    """
+
+    limit: int | None = None
+    since_ms: int | None = None
+    until_ms: int | None = None
+    kinds: tuple[str, ...] = ()
+    way: Way = "auto"
+    repair: bool = False
+    next_close: bool = False
+
+    def __post_init__(self) -> None:
+        unknown = [kind for kind in self.kinds if kind not in {*KINDS, *SNAPSHOTS}]
+        if unknown:
+            known = ", ".join(name for name in (*KINDS, *SNAPSHOTS) if name != "klines")
+            raise UsageError(f"There is no kind of data {unknown[0]!r} to fetch.", mend=f"Known: {known}.")
+        if self.since_ms is not None and self.until_ms is not None and self.since_ms > self.until_ms:
+            raise UsageError(f"The span begins {utc_text(self.since_ms)}, after its end {utc_text(self.until_ms)}.")
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """What a fetch came to. `new_bars` 0 is a cache hit; `notes` are sentences for the person."""
+    """What a fetch came to. `new_bars` 0 is a cache hit; `notes` are sentences for the person.
+
+    `kinds`: rows and new rows of everything besides the bars; `quality`: findings of the data-quality report by kind;
+    `archive_files` is how many files of the bulk archive were read.
+    """
 
     symbol: str
     timeframe: str
@@ -50,6 +80,9 @@ class Fetched:
     gaps: tuple[Gap, ...]
     digest: str
     notes: tuple[str, ...]
+    kinds: dict[str, dict[str, int]] = field(default_factory=dict)
+    quality: dict[str, int] = field(default_factory=dict)
+    archive_files: int = 0
 
 
 def fetch(
@@ -63,15 +96,58 @@ def fetch(
     One process at a time per series; a second one waits. Raises `DataInvalid` for bars that break the rules, and,
     after storing them, for gaps unless `fetch.allow_gaps`.
     """
+    options = FetchOptions(limit=limit, next_close=next_close)
+    [(_, outcome)] = fetch_many(settings, [symbol], timeframe, options, progress=progress)
+    if isinstance(outcome, TraderError):
+        raise outcome
+    return outcome
 
-    async def work(market: Market) -> Fetched:
-        return await fetch_in(market, settings, symbol, timeframe, limit, next_close=next_close, progress=progress)
+
+def fetch_many(
+    settings: Settings, symbols: list[str], timeframe: Timeframe, options: FetchOptions, *, top: int = 0,
+    progress: Progress = silent,
+) -> list[tuple[str, Fetched | TraderError]]:  # fmt: skip
+    """Fetch several symbols over one connection: those named, and the `top` ones by the last day's volume.
+
+    One symbol's trouble does not keep the others from being fetched: each comes with what became of it.
+    """
+    for symbol in symbols:
+        _require_symbol(symbol)
+
+    async def work(market: Market) -> list[tuple[str, Fetched | TraderError]]:
+        best = await market.exchange.top_symbols(top) if top else []
+        wanted = list(dict.fromkeys([*symbols, *best]))
+        turns = asyncio.Semaphore(_AT_ONCE)
+        done = 0
+
+        async def one(symbol: str) -> tuple[str, Fetched | TraderError]:
+            nonlocal done
+            async with turns:
+                try:
+                    outcome: Fetched | TraderError = await fetch_in(
+                        market, settings, symbol, timeframe, options, progress=progress
+                    )
+                except TraderError as error:
+                    outcome = error
+            done += 1
+            if len(wanted) > 1:
+                progress("symbols", done, len(wanted))
+            return symbol, outcome
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(symbol)) for symbol in wanted]
+        return [task.result() for task in tasks]
 
     try:
         return run_in_market(settings, work)
     finally:
-        if re.fullmatch(r"\w{2,40}", symbol):
+        for symbol in reversed(symbols[:1]):
             _remember(settings, symbol, timeframe)
+
+
+def _require_symbol(symbol: str) -> None:
+    if not re.fullmatch(r"\w{2,40}", symbol):
+        raise UsageError(f"{symbol!r} is not a symbol.", mend="Write it as the exchange does, such as ETHUSDT.")
 
 
 def _remember(settings: Settings, symbol: str, timeframe: Timeframe) -> None:
@@ -82,16 +158,15 @@ def _remember(settings: Settings, symbol: str, timeframe: Timeframe) -> None:
 
 
 async def fetch_in(
-    market: Market, settings: Settings, symbol: str, timeframe: Timeframe, limit: int | None = None, *,
-    next_close: bool = False, progress: Progress = silent, store: ArtifactStore | None = None,
+    market: Market, settings: Settings, symbol: str, timeframe: Timeframe, options: FetchOptions = FetchOptions(), *,  # noqa: B008
+    progress: Progress = silent, store: ArtifactStore | None = None,
 ) -> Fetched:  # fmt: skip
     """`fetch` in a market that is connected already."""
-    if not re.fullmatch(r"\w{2,40}", symbol):
-        raise UsageError(f"{symbol!r} is not a symbol.", mend="Write it as the exchange does, such as ETHUSDT.")
+    _require_symbol(symbol)
     store = store or ArtifactStore(settings.cache_dir)
     lock = store.root / "locks" / f"{market.source}-{symbol}-{timeframe}.lock"
     with exclusive(lock, partial(progress, "waiting for another fetch of this series", 0, 0)):
-        fetched = await _Fetch(settings, store, symbol, timeframe, limit, next_close, progress)(market)
+        fetched = await _Fetch(settings, store, market, symbol, timeframe, options, progress).all()
     if fetched.last_ms < fetched.expected_last_ms:
         raise DataStale(
             f"The exchange's last closed {timeframe} bar of {symbol} opened {utc_text(fetched.last_ms)};"
@@ -118,92 +193,115 @@ def refuse_gaps(settings: Settings, bars: Manifest) -> None:
 class _Fetch:
     settings: Settings
     store: ArtifactStore
+    market: Market
     symbol: str
     timeframe: Timeframe
-    limit: int | None
-    next_close: bool
+    options: FetchOptions
     progress: Progress
 
-    async def __call__(self, market: Market) -> Fetched:
-        notes: list[str] = []
-        if self.next_close:
-            now = market.exchange.server_now_ms()
-            await market.clock.sleep((self.timeframe.floor(now) + self.timeframe.ms + _SETTLE_MS - now) / 1000)
-        reader = SeriesReader(market.exchange, self.symbol, self.timeframe, self.progress)
-        latest = reader.latest_ms()
-        start = self._start(latest, notes)
-        update = await reader.update(self._stored(market.source, notes), start)
-        bars = update.bars
-        if bars.is_empty():
+    async def all(self) -> Fetched:
+        exchange, notes = self.market.exchange, list[str]()
+        if self.options.next_close:
+            now = exchange.server_now_ms()
+            wait_ms = self.timeframe.floor(now) + self.timeframe.ms + _SETTLE_MS - now
+            await self.market.clock.sleep(wait_ms / 1000)
+        async with self.market.archive() as archive:
+            way, threads = self.options.way, self.market.threads
+            reader = HistoryReader(exchange, archive, self.symbol, self.timeframe, way, threads, notes=notes)
+            return await self._series(reader, notes)
+
+    async def _series(self, reader: HistoryReader, notes: list[str]) -> Fetched:
+        latest = self.timeframe.floor(self.market.exchange.server_now_ms()) - self.timeframe.ms
+        last = latest if self.options.until_ms is None else min(latest, self.timeframe.floor(self.options.until_ms))
+        span = self._span(last, latest, notes)
+        bars, update = await self._update(KINDS["klines"], reader, span)
+        if bars is None:
             raise DataMissing(f"The exchange has no closed {self.timeframe} bars of {self.symbol}.")
-        manifest = self._manifest(market.source, bars)
-        await self._store_funding(market)
-        await self._store_snapshot(market)
-        self.store.publish(self._key("bars"), manifest)
+        bars = self._judged(bars)
+        kinds: dict[str, dict[str, int]] = {}
+        end_ms = span.last_ms + self.timeframe.ms
+        for name in self._wanted_kinds():
+            if name in KINDS:
+                kind = KINDS[name]
+                upto = span.last_ms if kind.is_bars else end_ms
+                newest = latest if kind.is_bars else latest + self.timeframe.ms
+                other = Span(span.first_ms, upto, newest, repair=span.repair)
+                manifest, changed = await self._update(kind, reader, other)
+                kinds[name] = {"rows": manifest.rows if manifest else 0, "new": changed.new_rows}
+                if manifest is not None:
+                    self.store.publish(self._key(kind.stage), manifest)
+        await store_snapshot(self.store, self.market, self._key, self.symbol, self._wanted_kinds())
+        self.store.publish(self._key("bars"), bars)
+        for name in ("klines", *kinds):
+            self._staging(KINDS[name]).clear()
+        if update.replaced_rows:
+            notes.append(f"{update.replaced_rows} stored bar(s) differed from the exchange's and were replaced.")
+        gaps = tuple(Gap(*gap) for gap in bars.gaps)
         return Fetched(
-            self.symbol, self.timeframe.name, market.source, bars.height, update.new_bars, manifest.first_ms or 0,
-            manifest.last_ms or 0, latest, find_gaps(bars, self.timeframe), manifest.digest, (*notes, *update.notes),
+            self.symbol, self.timeframe.name, self.market.source, bars.rows, update.new_rows, bars.first_ms or 0,
+            bars.last_ms or 0, last, gaps, bars.digest, tuple(notes), kinds, bars.notes["quality"], reader.files,
         )  # fmt: skip
+
+    def _wanted_kinds(self) -> list[str]:
+        """As asked, as configured, and what was stored before: an input that was wanted once is kept up to date."""
+        stored = [name for name, kind in KINDS.items() if self.store.found(self._key(kind.stage)) is not None]
+        named = dict.fromkeys((*self.settings.fetch.kinds, *self.options.kinds, *stored))
+        return [name for name in (*KINDS, *SNAPSHOTS) if name in named and name != "klines"]
+
+    async def _update(
+        self, kind: SeriesKind, reader: HistoryReader, span: Span
+    ) -> tuple[Manifest | None, SeriesUpdate]:
+        """One kind up to date, described but not yet published; its staging is cleared once it is."""
+        before = self._stored(kind, reader.notes)
+        asked = None if before is None else before.notes.get("asked_ms")
+        updater = SeriesUpdater(self.store, self._staging(kind), reader, kind, self.progress, reader.notes)
+        wanted = Span(span.first_ms, span.last_ms, span.latest_ms, asked, span.repair)
+        update = await updater.update(before.chunks if before else (), wanted)
+        if not update.chunks:
+            return None, update
+        rows, first, last = span_of(update.chunks)
+        notes = {"asked_ms": span.first_ms if asked is None else min(asked, span.first_ms)}
+        manifest = Manifest(
+            stage=kind.stage, producer=f"trader {__version__}", source=self.market.source, symbol=self.symbol,
+            timeframe=self.timeframe.name, settings=digest_value([]), chunks=update.chunks, rows=rows, first_ms=first,
+            last_ms=last, notes=notes,
+        )  # fmt: skip
+        return manifest, update
+
+    def _judged(self, bars: Manifest) -> Manifest:
+        """The manifest of bars with their gaps and what the data-quality report counts; the report is stored."""
+        report = quality_report(self.store.read(bars), self.timeframe)
+        self.store.point(self._key("quality"), self.store.put_document(report.as_dict()))
+        counts = {kind: bars_ for kind, (_, bars_) in report.counts.items()}
+        gaps = tuple((gap.first_ms, gap.last_ms, gap.bars) for gap in report.gaps)
+        return replace(bars, gaps=gaps, notes={**bars.notes, "quality": counts})
 
     def _key(self, stage: str) -> ArtifactKey:
         return stage_key(self.settings, self.symbol, self.timeframe, stage)
 
-    def _stored(self, source: str, notes: list[str]) -> pl.DataFrame | None:
-        """The bars already stored from this source; damaged ones are fetched anew."""
+    def _staging(self, kind: SeriesKind) -> Staging:
+        return Staging(self.store, f"{self.market.source}-{self.symbol}-{self.timeframe}-{kind.stage}")
+
+    def _stored(self, kind: SeriesKind, notes: list[str]) -> Manifest | None:
+        """What is stored of a kind from this source; a damaged reference is made anew."""
         try:
-            manifest = self.store.current(self._key("bars"))
-            if manifest is None or manifest.source != source:
-                return None
-            return self.store.read(manifest)
+            manifest = self.store.current(self._key(kind.stage))
         except DataInvalid as error:
             notes.append(f"{error.sentence} Fetched again.")
             return None
+        return manifest if manifest is not None and manifest.source == self.market.source else None
 
-    def _start(self, latest: int, notes: list[str]) -> int:
-        """Where to begin: as far back as asked, and at least as far as the latest row of features reaches."""
-        wanted = self.limit if self.limit is not None else self.settings.fetch.history_bars
+    def _span(self, last_ms: int, latest_ms: int, notes: list[str]) -> Span:
+        """From where: as far back as asked, and at least as far as the latest row of features reaches."""
+        options, step = self.options, self.timeframe.ms
+        if options.since_ms is not None:
+            first = -(-options.since_ms // step) * step
+            if first > last_ms:
+                raise UsageError(f"No {self.timeframe} bar has closed since {utc_text(options.since_ms)}.")
+            return Span(first, last_ms, latest_ms, repair=options.repair)
+        wanted = options.limit if options.limit is not None else self.settings.fetch.history_bars
         spec = FeatureEngineeringOrchestrator(self.settings).spec(self.timeframe)
-        needed = (latest - history_start(spec, latest)) // self.timeframe.ms + 1
+        needed = (last_ms - history_start(spec, last_ms)) // step + 1
         if needed > wanted:
             notes.append(f"{wanted} bars are too few for the features, which reach back {needed}; fetching {needed}.")
-        return latest - (max(wanted, needed) - 1) * self.timeframe.ms
-
-    def _manifest(self, source: str, bars: pl.DataFrame) -> Manifest:
-        times = bars["open_time"].to_physical().to_numpy()
-        rows_of, chunks = FrameRows(bars), []
-        for start, end in storage_blocks(int(times[0]), int(times[-1]), self.timeframe):
-            begin, stop = np.searchsorted(times, (start, end)).tolist()
-            if begin < stop:
-                key = digest_value(["bars", rows_of.digest(begin, stop)])
-                chunks.append(self.store.find_chunk(key) or self.store.put_chunk(key, bars[begin:stop]))
-        rows, first, last = span_of(chunks)
-        gaps = tuple((gap.first_ms, gap.last_ms, gap.bars) for gap in find_gaps(bars, self.timeframe))
-        return self._described("bars", source, chunks=tuple(chunks), rows=rows, first_ms=first, last_ms=last, gaps=gaps)
-
-    def _described(self, stage: str, source: str, **fields: Any) -> Manifest:
-        return Manifest(
-            stage=stage, producer=f"trader {__version__}", source=source, symbol=self.symbol,
-            timeframe=self.timeframe.name, settings=digest_value([]), **fields,
-        )  # fmt: skip
-
-    async def _store_funding(self, market: Market) -> None:
-        funding = await market.exchange.get_funding_rates(self.symbol, _FUNDING_ROWS)
-        if funding.is_empty():
-            return
-        chunk = self.store.put_chunk(digest_value(["funding", digest_frame(funding)]), funding)
-        rows, first, last = span_of([chunk])
-        manifest = self._described("funding", market.source, chunks=(chunk,), rows=rows, first_ms=first, last_ms=last)
-        self.store.publish(self._key("funding"), manifest)
-
-    async def _store_snapshot(self, market: Market) -> None:
-        """Ticker, book, premium and open interest, as one document with the time they were asked for."""
-        exchange = market.exchange
-        body = {
-            "source": market.source,
-            "fetched_ms": exchange.server_now_ms(),
-            "ticker": await exchange.get_ticker(self.symbol),
-            "book": await exchange.get_order_book(self.symbol, _BOOK_LEVELS),
-            "premium": await exchange.get_premium_index(self.symbol),
-            "open_interest": await exchange.get_open_interest(self.symbol),
-        }
-        self.store.point(self._key("market"), self.store.put_document(body))
+        return Span(last_ms - (max(wanted, needed) - 1) * step, last_ms, latest_ms, repair=options.repair)

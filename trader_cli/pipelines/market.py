@@ -19,21 +19,40 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 
     from trader_cli.core.ports import Clock
+    from trader_cli.exchange.archive import Archive
     from trader_cli.exchange.binance import BinanceExchange
     from trader_cli.settings import Settings
     from trader_cli.venue.clocks import VirtualClock
     from trader_cli.venue.tape import Tape
 
 T = TypeVar("T")
+ARCHIVE_URL = "https://data.binance.vision"
 
 
 @dataclass(frozen=True)
 class Market:
-    """A connected market: its exchange, its clock and its source name."""
+    """A connected market: its exchange, its clock and its source name.
+
+    `threads`: whether work may be done in threads while the loop goes on; not where time is virtual.
+    """
 
     exchange: BinanceExchange
     clock: Clock
     source: str
+    threads: bool = False
+
+    @asynccontextmanager
+    async def archive(self) -> AsyncIterator[Archive | None]:
+        """The bulk archive of this market; `None` where it has none."""
+        from trader_cli.exchange.archive import Archive
+
+        options = self.exchange.settings.binance_exchange
+        url = options.archive_url or options.base_url or (None if options.use_testnet else ARCHIVE_URL)
+        if url is None:
+            yield None
+            return
+        async with Archive(url, self.clock, timeout_s=options.timeout, threads=self.threads) as archive:
+            yield archive
 
 
 def sim_tape(settings: Settings) -> Tape:
@@ -70,7 +89,8 @@ def run_in_market(settings: Settings, work: Callable[[Market], Awaitable[T]]) ->
 async def _with_exchange(settings: Settings, work: Callable[[Market], Awaitable[T]]) -> T:
     try:
         async with connected(settings, None) as exchange:
-            return await work(Market(exchange, exchange.clock, market_source(settings)))
+            wall = settings.binance_exchange.clock == "wall"
+            return await work(Market(exchange, exchange.clock, market_source(settings), threads=wall))
     except ExchangeUnavailable as error:
         if settings.mode != "paper" or settings.binance_exchange.base_url is not None:
             raise

@@ -15,6 +15,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+FetchKind = Literal["mark", "index", "spot", "funding", "open-interest", "trades", "depth", "info"]
 
 
 class _Section(BaseModel):
@@ -30,13 +31,16 @@ class BinanceExchangeSettings(_Section):
     timeout: Positive = Field(description="seconds until an unanswered request is given up")
     max_retries: int = Field(ge=0, le=20, description="how often a failed read is tried again; orders never are")
     base_url: str | None = Field(description="scheme://host:port of any Binance-compatible host; null: Binance")
+    archive_url: str | None = Field(
+        description="scheme://host:port of the bulk archive; null: that of base_url, else of Binance"
+    )
     clock: Literal["wall", "venue"] = Field(description="wall: this machine's; venue: that of `trader venue serve`")
     max_clock_skew: Positive = Field(description="seconds this machine's clock may differ from the exchange's")
     weight_fraction: Annotated[float, Field(gt=0, le=1)] = Field(
         description="share of the exchange's request weight per minute that may be used"
     )
 
-    @field_validator("base_url")
+    @field_validator("base_url", "archive_url")
     @classmethod
     def _is_a_url(cls, value: str | None) -> str | None:
         url = urlsplit(value or "http://unset")
@@ -109,6 +113,7 @@ class FetchSettings(_Section):
     """How much is fetched, and what is accepted."""
 
     history_bars: Count = Field(description="bars fetched where no limit is given")
+    kinds: tuple[FetchKind, ...] = Field(description="what is fetched besides bars and the market's state")
     allow_gaps: bool = Field(description="go on where bars are missing; features around a gap stay null")
 
 
