@@ -58,7 +58,7 @@ class Archive:
             await session.close()
 
     async def fetch(self, file: ArchiveFile) -> bytes | None:
-        """The bytes of one zip, equal to what its `.CHECKSUM` promises; `None` where the archive has no such file (404).
+        """The bytes of one zip, equal to what its `.CHECKSUM` promises; `None` where the archive has no such file.
 
         A short body, a digest that differs, a check sum that is not there and a server in trouble are tried again;
         then `ExchangeUnavailable` names the file and, where they differ, both digests.
