@@ -191,12 +191,11 @@ def _timeframe(symbol: str, frame: pl.DataFrame, file: Path) -> Timeframe:
             )
         return Timeframe.parse(named[1])
     steps = frame["open_time"].to_physical().diff().drop_nulls().abs()
-    step_ms = steps.filter(steps > 0).min()  # of rows with the same time `check_bars` names the second
-    timeframe = Timeframe.of_ms(step_ms) if isinstance(step_ms, int) else None
+    smallest = steps.filter(steps > 0).min()  # of rows with the same time `check_bars` names the second
+    step_ms = smallest if isinstance(smallest, int) else 0
+    timeframe = Timeframe.of_ms(step_ms)
     if timeframe is None:
-        raise DataInvalid(
-            f"{file}: {symbol} has bars {step_ms or 0} ms apart, which is no time frame the exchange offers."
-        )
+        raise DataInvalid(f"{file}: {symbol} has bars {step_ms} ms apart, which is no time frame the exchange offers.")
     return timeframe
 
 
