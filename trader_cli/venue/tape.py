@@ -13,7 +13,7 @@ from trader_cli.core.bars import PRICES, check_bars, with_close_time
 from trader_cli.core.digests import digest_value
 from trader_cli.core.errors import DataInvalid
 from trader_cli.core.schemas import TIME
-from trader_cli.core.timeframes import DAY_MS, HOUR_MS, Timeframe
+from trader_cli.core.timeframes import DAY_MS, HOUR_MS, Timeframe, known_timeframes
 from trader_cli.venue.path import expand
 from trader_cli.venue.source import file_source, tape_files
 
@@ -115,14 +115,32 @@ def load_tape(path: Path, seed: int) -> Tape:
     """
     symbols: dict[str, SymbolTape] = {}
     for file in tape_files(path):
-        for symbol, frame in _frames(file).items():
-            if symbol in symbols:
+        for found in load_bars_file(file):
+            if found.symbol in symbols:
                 raise DataInvalid(
-                    f"The tape {path} holds {symbol} twice, the second time in {file.name}.",
+                    f"The tape {path} holds {found.symbol} twice, the second time in {file.name}.",
                     mend="Name one file per symbol.",
                 )
-            symbols[symbol] = _symbol_tape(symbol, frame, file, seed)
+            symbols[found.symbol] = _symbol_tape(found, seed)
     return Tape(file_source(path, seed), f"tape {path.name}", symbols)
+
+
+@dataclass(frozen=True)
+class SymbolBars:
+    """Checked BARS of one symbol, as a file has them."""
+
+    symbol: str
+    timeframe: Timeframe
+    bars: pl.DataFrame
+
+
+def load_bars_file(file: Path) -> tuple[SymbolBars, ...]:
+    """The bars a Parquet file holds, one entry per symbol; the columns are those of `load_tape`.
+
+    The time frame is the smallest step between rows, of a single row that in the file's name (`ETHUSDT-1m-...`).
+    Raises `DataInvalid` with the reason, where there is one with the offending row.
+    """
+    return tuple(_symbol_bars(symbol, frame, file) for symbol, frame in _frames(file).items())
 
 
 def _frames(file: Path) -> dict[str, pl.DataFrame]:
@@ -141,6 +159,8 @@ def _frames(file: Path) -> dict[str, pl.DataFrame]:
         raise DataInvalid(f"{file} holds no bars.")
     frame = frame.with_columns(pl.col("open_time").cast(TIME))
     if "symbol" in frame.columns:
+        if frame["symbol"].null_count():
+            raise DataInvalid(f"{file}: row {frame['symbol'].is_null().arg_max()} has no symbol.")
         return {
             str(key[0]): part for key, part in frame.partition_by("symbol", as_dict=True, include_key=False).items()
         }
@@ -152,16 +172,37 @@ def _frames(file: Path) -> dict[str, pl.DataFrame]:
     return {named.group(): frame}
 
 
-def _symbol_tape(symbol: str, frame: pl.DataFrame, file: Path, seed: int) -> SymbolTape:
-    step_ms = frame["open_time"].to_physical().diff().drop_nulls().abs().min() if frame.height > 1 else None
-    timeframe = Timeframe.of_ms(step_ms) if isinstance(step_ms, int) else None
+def _symbol_bars(symbol: str, frame: pl.DataFrame, file: Path) -> SymbolBars:
+    timeframe = _timeframe(symbol, frame, file)
+    try:
+        whole = with_close_time(frame, timeframe)
+    except pl.exceptions.PolarsError as error:
+        raise DataInvalid(f"{file}, {symbol}: not all columns are numbers: {str(error).splitlines()[0]}.") from error
+    return SymbolBars(symbol, timeframe, check_bars(whole, timeframe, origin=f"{file}, {symbol}"))
+
+
+def _timeframe(symbol: str, frame: pl.DataFrame, file: Path) -> Timeframe:
+    if frame.height == 1:
+        named = re.search(r"-(\d+[mhd])(?=[-.])", file.name)
+        if named is None or named[1] not in known_timeframes():
+            raise DataInvalid(
+                f"{file}: {symbol} has a single bar, which does not tell its time frame.",
+                mend="Name it in the file's name, as in ETHUSDT-1m-2023.parquet.",
+            )
+        return Timeframe.parse(named[1])
+    steps = frame["open_time"].to_physical().diff().drop_nulls().abs()
+    smallest = steps.filter(steps > 0).min()  # of rows with the same time `check_bars` names the second
+    step_ms = smallest if isinstance(smallest, int) else 0
+    timeframe = Timeframe.of_ms(step_ms)
     if timeframe is None:
-        raise DataInvalid(
-            f"{file}: {symbol} has bars {step_ms!r} ms apart, which is no time frame the exchange offers."
-        )
-    frame = check_bars(with_close_time(frame, timeframe), timeframe, origin=f"{file}, {symbol}")
-    recorded = {name: frame[name].to_numpy().astype(np.float64) for name in _RECORDED if frame[name].null_count() == 0}
-    return make_symbol_tape(symbol, timeframe, frame, seed, recorded)
+        raise DataInvalid(f"{file}: {symbol} has bars {step_ms} ms apart, which is no time frame the exchange offers.")
+    return timeframe
+
+
+def _symbol_tape(found: SymbolBars, seed: int) -> SymbolTape:
+    bars = found.bars
+    recorded = {name: bars[name].to_numpy().astype(np.float64) for name in _RECORDED if bars[name].null_count() == 0}
+    return make_symbol_tape(found.symbol, found.timeframe, bars, seed, recorded)
 
 
 def make_symbol_tape(
