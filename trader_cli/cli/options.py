@@ -33,6 +33,10 @@ Tape = Annotated[
     Path | None,
     typer.Option("--tape", help="sim: Parquet bars to play; default: the synthetic market.", show_default=False),
 ]
+SymbolsFile = Annotated[
+    Path | None,
+    typer.Option("--symbols-file", help="And those in a file, one a line, # begins a comment.", show_default=False),
+]
 NewFile = Annotated[Path, typer.Argument(help="A file that is not there yet.")]
 PlanFile = Annotated[
     Path | None,
@@ -101,3 +105,35 @@ def several(
         [series(settings, symbol, timeframe) for symbol in symbols] if symbols else [series(settings, None, timeframe)]
     )
     return list(dict.fromkeys(name for name, _ in named)), named[0][1]
+
+
+def named_symbols(symbols: list[str] | None, file: Path | None, top: int) -> list[str]:
+    """Symbols given as arguments and in a file, each once. Raises `UsageError` where none is named at all."""
+    listed = list(symbols or [])
+    if file is not None:
+        try:
+            lines = file.read_text("utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"The file of symbols {file} cannot be read: {error}.") from error
+        listed += [name for line in lines for name in line.partition("#")[0].replace(",", " ").split()]
+    named = list(dict.fromkeys(name.upper() for name in listed))
+    if not named and not top:
+        raise UsageError("No symbol is named.", mend="Name some, such as ETHUSDT, or use --top or --symbols-file.")
+    return named
+
+
+def time_of(text: str | None, option: str, *, end: bool = False) -> int | None:
+    """UTC ms of `2024-01-31` or `2024-01-31T12:00`; `end`: a day alone means its last millisecond."""
+    from datetime import UTC, datetime
+
+    if text is None:
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(
+            f"{option} wants a day or a time, such as 2024-01-31 or 2024-01-31T12:00; found {text!r}."
+        ) from None
+    at = at.replace(tzinfo=UTC) if at.tzinfo is None else at
+    whole_day = len(text.strip()) == len("2024-01-31")
+    return int(at.timestamp() * 1000) + (86_400_000 - 1 if end and whole_day else 0)

@@ -6,7 +6,7 @@ import asyncio
 import re
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trader_cli import __version__
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
@@ -158,7 +158,7 @@ def _remember(settings: Settings, symbol: str, timeframe: Timeframe) -> None:
 
 
 async def fetch_in(
-    market: Market, settings: Settings, symbol: str, timeframe: Timeframe, options: FetchOptions = FetchOptions(), *,  # noqa: B008
+    market: Market, settings: Settings, symbol: str, timeframe: Timeframe, options: FetchOptions = FetchOptions(), *,
     progress: Progress = silent, store: ArtifactStore | None = None,
 ) -> Fetched:  # fmt: skip
     """`fetch` in a market that is connected already."""

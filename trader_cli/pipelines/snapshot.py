@@ -1,4 +1,4 @@
-"""The market as it is at a moment: ticker, book, premium and open interest as one document; depth and listing if asked."""
+"""The market as it is at a moment: ticker, book, premium and open interest as one document; depth and listing too."""
 
 from __future__ import annotations
 
@@ -27,9 +27,7 @@ _BOOK_LEVELS = 50
 _DEPTH_LEVELS = 1000
 
 
-async def store_snapshot(
-    store: ArtifactStore, market: Market, key: KeyOf, symbol: str, kinds: Iterable[str]
-) -> None:
+async def store_snapshot(store: ArtifactStore, market: Market, key: KeyOf, symbol: str, kinds: Iterable[str]) -> None:
     """Store the market's state with the time it was asked for; of `kinds`, those of `SNAPSHOTS` as well."""
     exchange = market.exchange
     body = {

@@ -34,8 +34,8 @@ def stage_key(settings: Settings, symbol: str, timeframe: Timeframe, stage: str)
     return ArtifactKey(settings.mode, symbol, timeframe.name, stage)
 
 
-_MOST_FRAMES = 2048
-_SMALL_ROWS = 3000
+_REMEMBERED_BYTES = 256 << 20
+_REMEMBERED_ROWS = 10_000
 """Larger chunks are read again when they are wanted again: years of minute bars do not stay in memory."""
 
 
@@ -46,6 +46,7 @@ class ArtifactStore:
         self.root = Path(root).expanduser()
         self._found: dict[str, Chunk] = {}
         self._frames: dict[str, pl.DataFrame] = {}
+        self._held_bytes = 0
 
     def chunk_path(self, key: str, content: str) -> Path:
         """Where the chunk of this key and content digest lies."""
@@ -91,10 +92,11 @@ class ArtifactStore:
         if known is not None:
             return known
         frame = self._frame(chunk)
-        if chunk.rows <= _SMALL_ROWS:
-            while len(self._frames) >= _MOST_FRAMES:
-                del self._frames[next(iter(self._frames))]
+        if chunk.rows <= _REMEMBERED_ROWS:
             self._frames[chunk.content] = frame
+            self._held_bytes += frame.estimated_size()
+            while self._held_bytes > _REMEMBERED_BYTES:
+                self._held_bytes -= self._frames.pop(next(iter(self._frames))).estimated_size()
         return frame
 
     def _frame(self, chunk: Chunk) -> pl.DataFrame:

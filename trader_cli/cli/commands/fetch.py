@@ -3,51 +3,128 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from trader_cli.cli import options as o
-from trader_cli.cli.show import print_facts, print_json, progress_bar, utc
+from trader_cli.cli.show import print_facts, print_json, print_table, progress_bar, say, utc
+
+if TYPE_CHECKING:
+    from trader_cli.core.errors import TraderError
+    from trader_cli.pipelines.fetch import Fetched
 
 app = typer.Typer()
 
 
 @app.command()
 def fetch(
-    symbol: o.Symbol,
+    symbols: Annotated[
+        list[str] | None, typer.Argument(help="Symbols as the exchange writes them.", show_default=False)
+    ] = None,
     timeframe: o.FetchTimeframe = "1h",
     limit: Annotated[
         int | None, typer.Option("--limit", "-n", min=1, help="Bars; default: fetch.history_bars.", show_default=False)
     ] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", help="From this UTC day or time on: 2022-01-01.", show_default=False)
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--until", help="Up to this UTC day (inclusive) or time.", show_default=False)
+    ] = None,
+    kinds: Annotated[
+        str | None,
+        typer.Option(
+            "--with",
+            help="Besides bars: mark, index, spot, funding, open-interest, trades, depth, info; with commas.",
+            show_default=False,
+        ),
+    ] = None,
+    top: Annotated[int, typer.Option("--top", min=0, max=500, help="And the so many most traded perpetuals.")] = 0,
+    symbols_file: o.SymbolsFile = None,
+    via: Annotated[
+        Literal["auto", "rest", "archive"], typer.Option("--via", help="Whichever is sooner done, or just one.")
+    ] = "auto",
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Read all of it again; fill holes, replace what differs.")
+    ] = False,
     allow_gaps: o.AllowGaps = False,
     profile: o.Profile = None,
     config: o.Config = None,
     tape: o.Tape = None,
     json: o.Json = False,
 ) -> None:
-    """Fetch closed bars and the state of the market.
+    """Fetch closed bars and the state of the market, of one symbol or many.
 
-    What is stored already is not fetched again. A limit too small for one row of features is raised to what that takes.
+    What is stored already is not fetched again, and what a killed fetch had is kept. A limit too small for one row of
+    features is raised to what that takes. Each bar is checked, and a data-quality report is stored with them.
     """
+    from trader_cli.core.errors import TraderError
     from trader_cli.core.timeframes import Timeframe
-    from trader_cli.pipelines.fetch import fetch as run
+    from trader_cli.pipelines.fetch import FetchOptions
+    from trader_cli.pipelines.fetch import fetch_many as run
 
     parsed = Timeframe.parse(timeframe)
     settings = o.settings_from(profile, config, tape, o.gaps_allowed(allow_gaps))
+    named = o.named_symbols(symbols, symbols_file, top)
+    wanted = tuple(word for word in (kinds or "").split(",") if word)
+    span = o.time_of(since, "--since"), o.time_of(until, "--until", end=True)
+    options = FetchOptions(limit, *span, kinds=wanted, way=via, repair=repair)
     with progress_bar() as progress:
-        done = run(settings, symbol.upper(), parsed, limit, progress=progress)
-    if json:
-        print_json({**asdict(done), "cache_hit": done.new_bars == 0})
+        outcomes = run(settings, named, parsed, options, top=top, progress=progress)
+    if len(outcomes) == 1:
+        [(_, outcome)] = outcomes
+        if isinstance(outcome, TraderError):
+            raise outcome
+        _show_one(outcome, json=json)
         return
+    _show_many(outcomes, parsed.name, json=json)
+    failed = [outcome for _, outcome in outcomes if isinstance(outcome, TraderError)]
+    if failed:
+        raise typer.Exit(max(error.exit_code for error in failed))
+
+
+def _show_one(done: Fetched, *, json: bool) -> None:
+    if json:
+        print_json(_body(done))
+        return
+    others = (f"{counts['rows']} {kind} ({counts['new']} new)" for kind, counts in done.kinds.items())
     print_facts(
         f"{done.symbol} {done.timeframe}: {done.bars} bars",
         {
             "new": "none, up to date (cache hit)" if done.new_bars == 0 else done.new_bars,
             "span": f"{utc(done.first_ms)} to {utc(done.last_ms)}",
-            "gaps": "; ".join(map(str, done.gaps)) or "none",
+            "gaps": "; ".join(map(str, done.gaps[:5])) + f" … ({len(done.gaps)})" * (len(done.gaps) > 5) or "none",
+            "quality": _quality(done) or "nothing found",
+            "besides": ", ".join(others) or None,
+            "archive": f"{done.archive_files} files" if done.archive_files else None,
             "market": done.source,
             "artifact": done.digest,
-            "note": " ".join(done.notes) or None,
+            "note": " ".join(done.notes[:5]) + f" … ({len(done.notes)} notes)" * (len(done.notes) > 5) or None,
         },
     )
+
+
+def _quality(done: Fetched) -> str:
+    """Findings besides gaps, which have a line of their own."""
+    return ", ".join(f"{bars} {kind.replace('_', ' ')}" for kind, bars in sorted(done.quality.items()) if kind != "gap")
+
+
+def _body(done: Fetched) -> dict[str, Any]:
+    return {**asdict(done), "cache_hit": done.new_bars == 0}
+
+
+def _show_many(outcomes: list[tuple[str, Fetched | TraderError]], timeframe: str, *, json: bool) -> None:
+    from trader_cli.core.errors import TraderError
+
+    done = [outcome for _, outcome in outcomes if not isinstance(outcome, TraderError)]
+    failed = {symbol: outcome for symbol, outcome in outcomes if isinstance(outcome, TraderError)}
+    if json:
+        errors = [{"symbol": name, "code": type(e).__name__, "sentence": e.sentence} for name, e in failed.items()]
+        print_json({"timeframe": timeframe, "series": [_body(one) for one in done], "failed": errors})
+        return
+    rows = [[d.symbol, str(d.bars), str(d.new_bars), f"{utc(d.first_ms)} to {utc(d.last_ms)}", str(len(d.gaps)),
+             _quality(d) or "–"] for d in done]  # fmt: skip
+    print_table(f"{len(done)} series of {timeframe} bars", ("symbol", "bars", "new", "span", "gaps", "quality"), rows)
+    for symbol, error in failed.items():
+        say(f"{symbol}: {error}")

@@ -8,7 +8,7 @@ import numpy as np
 
 from trader_cli.core.errors import ExchangeUnavailable, UsageError
 from trader_cli.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, Timeframe
-from trader_cli.pipelines.fetch import fetch_in
+from trader_cli.pipelines.fetch import FetchOptions, fetch_in
 from trader_cli.pipelines.verification.checks import LINES, Check, Finding, at_least, at_most, equal
 from trader_cli.pipelines.verification.lab import SYMBOL, TIMEFRAME, in_market
 from trader_cli.pipelines.verification.worlds import in_world, scripted
@@ -149,10 +149,10 @@ def fetching_again_appends(lab: Lab) -> Iterator[Finding]:
     settings = lab.settings(lab.folder())
 
     async def work(market: Market) -> tuple[Any, ...]:
-        first = await fetch_in(market, settings, SYMBOL, TIMEFRAME, 100)
-        again = await fetch_in(market, settings, SYMBOL, TIMEFRAME, 100)
+        first = await fetch_in(market, settings, SYMBOL, TIMEFRAME, FetchOptions(limit=100))
+        again = await fetch_in(market, settings, SYMBOL, TIMEFRAME, FetchOptions(limit=100))
         await market.clock.sleep(2 * TIMEFRAME.ms / 1000)
-        return first, again, await fetch_in(market, settings, SYMBOL, TIMEFRAME, 100)
+        return first, again, await fetch_in(market, settings, SYMBOL, TIMEFRAME, FetchOptions(limit=100))
 
     first, again, later = in_market(settings, lab.tape, lab.start_ms, work)
     yield equal("new bars, fetched again at once", (0, first.digest), (again.new_bars, again.digest))
