@@ -73,8 +73,8 @@ def klines_frame(rows: list[list[Any]]) -> pl.DataFrame:
     """A BARS frame (not yet checked) from rows of twelve: times and counts are integers, the rest decimal strings."""
     if not rows:
         return BARS.empty()
-    columns: Any = zip(*rows, strict=True)
-    return _cast([pl.Series(name, values) for name, values in zip(_KLINE, columns, strict=True)], BARS)
+    columns: dict[str, Any] = dict(zip(_KLINE, zip(*rows, strict=True), strict=True))
+    return _cast([pl.Series(name, values) for name, values in columns.items()], BARS)
 
 
 def _cast(columns: list[pl.Series], schema: Schema) -> pl.DataFrame:
