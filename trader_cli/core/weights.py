@@ -1,24 +1,58 @@
-"""What requests cost at Binance USDⓈ-M futures: weight per minute and address. Source: shared facts, §3.1."""
+"""What requests cost at Binance: weight, and the pool in which it is counted. Source: shared facts, §3.1."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-WEIGHT_LIMIT = 2400
+MINUTE_MS = 60_000
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Requests counted together, per address: `limit` weight per clock window of `window_ms`.
+
+    `headers` are the names under which replies say what is used. A ban holds for the whole `host`.
+    """
+
+    name: str
+    host: Literal["futures", "spot"]
+    limit: int
+    window_ms: int
+    headers: tuple[str, ...] = ()
+
+
+FUTURES = Pool("request weight", "futures", 2400, MINUTE_MS, ("X-MBX-USED-WEIGHT-1M",))
+FUTURES_DATA = Pool("futures data", "futures", 1000, 5 * MINUTE_MS)
+FUNDING = Pool("funding rates", "futures", 500, 5 * MINUTE_MS)
+SPOT = Pool("spot request weight", "spot", 6000, MINUTE_MS, ("X-MBX-USED-WEIGHT", "X-MBX-USED-WEIGHT-1M"))
+WALLET = Pool("wallet request weight", "spot", 12_000, MINUTE_MS, ("X-SAPI-USED-IP-WEIGHT-1M",))
+
+WEIGHT_LIMIT = FUTURES.limit
+_POOLS = {"/futures/data/": FUTURES_DATA, "/fapi/v1/funding": FUNDING, "/api/": SPOT, "/sapi/": WALLET}
+_KLINES = {
+    "/fapi/v1/klines", "/fapi/v1/markPriceKlines", "/fapi/v1/indexPriceKlines", "/fapi/v1/premiumIndexKlines",
+}  # fmt: skip
 _WEIGHTS = {
     "/fapi/v1/aggTrades": 20, "/fapi/v3/account": 5, "/fapi/v3/positionRisk": 5, "/fapi/v1/userTrades": 5,
     "/fapi/v1/income": 30, "/fapi/v1/commissionRate": 20, "/fapi/v1/positionSide/dual": 30, "/fapi/v1/symbolConfig": 5,
     "/fapi/v1/allOrders": 5, "/fapi/v1/allAlgoOrders": 5,
+    "/api/v3/exchangeInfo": 20, "/api/v3/klines": 2, "/api/v3/aggTrades": 2,
 }  # fmt: skip
 
 
+def pool_of(path: str) -> Pool:
+    """The pool in which a path is counted; USDⓈ-M futures' where there is no rule of its own."""
+    return next((pool for start, pool in _POOLS.items() if path.startswith(start)), FUTURES)
+
+
 def request_weight(path: str, query: Mapping[str, object]) -> int:
-    """Weight of a GET request; `query` holds its parameters. Routes without a rule of their own cost 1."""
+    """Weight of a GET request in its pool; `query` holds its parameters. Routes without a rule of their own cost 1."""
     limit = _whole(query.get("limit", 500))
-    if path in {"/fapi/v1/klines", "/fapi/v1/markPriceKlines"}:
+    if path in _KLINES:
         return 1 if limit < 100 else 2 if limit < 500 else 5 if limit <= 1000 else 10
     if path == "/fapi/v1/depth":
         return 2 if limit <= 50 else 5 if limit <= 100 else 10 if limit <= 500 else 20

@@ -1,7 +1,8 @@
 """The market as it is known at a moment: everything the public routes show, from the tape up to `now_ms` and no later.
 
 Closed bars come from the tape exactly; the forming one and the trades come from the seeded intrabar path. The book is
-derived from past volume and range, the mark price is the last price, open interest and funding rates are derived too.
+derived from past volume and range, the mark price is the last price; index, premium, open interest and funding rates
+are derived too (`venue.derived`).
 """
 
 from __future__ import annotations
@@ -9,19 +10,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from trader_cli.core.orders import SymbolRules
 from trader_cli.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, Timeframe
+from trader_cli.venue.derived import OpenInterest, index_price, seen_as
 from trader_cli.venue.path import expand, points_per_bar, uniforms
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from trader_cli.venue.path import Path
     from trader_cli.venue.ports import Beyond
     from trader_cli.venue.tape import SymbolTape
+    from trader_cli.venue.written import View
 
     Floats = NDArray[np.float64]
 
@@ -29,6 +33,7 @@ FUNDING_INTERVAL_MS = 8 * HOUR_MS
 MIN_NOTIONAL = Decimal(5)
 MAX_QUANTITY = Decimal(1_000_000)
 _EVENT_BARS = 512
+_CHUNK = 20_000
 _THIN_BOOK = 1000
 """Steps a minute assumed to trade before the first bar of a tape has closed."""
 _SUMS = ("volume", "quote_volume", "trades", "taker_buy_base", "taker_buy_quote")
@@ -81,7 +86,7 @@ class SymbolMarket:
 
     def __init__(self, tape: SymbolTape) -> None:
         self.tape = tape
-        self._tables: dict[int, dict[str, Floats]] = {}
+        self._tables: dict[tuple[View, int], dict[str, Floats]] = {}
         self._seen: tuple[tuple[int, int], dict[str, Floats] | None] | None = None
 
     @cached_property
@@ -114,24 +119,43 @@ class SymbolMarket:
         prices = {name: getattr(tape, name) for name in ("open", "high", "low", "close", "volume")}
         return {"open_ms": opened, **prices, **tape.sums()}
 
-    def _table(self, timeframe: Timeframe) -> dict[str, Floats]:
+    def _table(self, view: View, timeframe: Timeframe) -> dict[str, Floats]:
         """All bars of a time frame on the whole tape; the callers show only what has closed."""
-        if timeframe.ms not in self._tables:
-            self._tables[timeframe.ms] = _grouped(self._base, timeframe.ms)
-        return self._tables[timeframe.ms]
+        key: tuple[View, int] = ("last" if view == "mark" else view, timeframe.ms)
+        if key not in self._tables:
+            self._tables[key] = _grouped(seen_as(view, self.tape.seed, self._base), timeframe.ms)
+        return self._tables[key]
 
     def klines(
         self, timeframe: Timeframe, now_ms: int, start_ms: int | None, end_ms: int | None, limit: int
     ) -> list[Kline]:
         """Bars oldest first, the forming one last: the first `limit` from `start_ms` on, or the last `limit`."""
-        table = self._table(timeframe)
+        bars = self.bars("last", timeframe, now_ms, (start_ms, end_ms, limit))
+        columns = (bars["open_ms"].astype(np.int64), *(bars[name] for name in _COLUMNS))
+        return [Kline(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
+
+    def bars(
+        self, view: View, timeframe: Timeframe, now_ms: int, page: tuple[int | None, int | None, int]
+    ) -> dict[str, Floats]:
+        """Bars as columns of shape (n,), the forming one last; `page` is (start, end, limit) as for `klines`."""
+        start_ms, end_ms, limit = page
+        table = self._table(view, timeframe)
         closed = int(np.searchsorted(table["open_ms"], now_ms - timeframe.ms, side="right"))
-        rows = [Kline(int(table["open_ms"][i]), *(float(table[n][i]) for n in _COLUMNS))
-                for i in self._window(table["open_ms"][:closed], start_ms, end_ms, limit)]  # fmt: skip
-        forming = self._forming(timeframe, now_ms)
-        if forming is not None and (start_ms or 0) <= forming.open_ms <= (now_ms if end_ms is None else end_ms):
-            rows.append(forming)
-        return rows[:limit] if start_ms is not None else rows[-limit:]
+        shown = self._window(table["open_ms"][:closed], start_ms, end_ms, limit)
+        bars = {name: column[shown.start : shown.stop] for name, column in table.items()}
+        forming_ms, full = timeframe.floor(now_ms), start_ms is not None and len(shown) == limit
+        if full or not (start_ms or 0) <= forming_ms <= (now_ms if end_ms is None else end_ms):
+            return bars
+        forming = self._forming(view, timeframe, now_ms)
+        if forming is None:
+            return bars
+        return {name: np.concatenate([bars[name], forming[name]])[-limit:] for name in bars}
+
+    def closed_bars(self, view: View, timeframe: Timeframe, first_ms: int, stop_ms: int) -> dict[str, Floats]:
+        """The finished bars that open in [first, stop), as columns. The caller shows them only once `stop` is past."""
+        table = self._table(view, timeframe)
+        first, stop = np.searchsorted(table["open_ms"], [first_ms, stop_ms]).tolist()
+        return {name: column[first:stop] for name, column in table.items()}
 
     @staticmethod
     def _window(opened: Floats, start_ms: int | None, end_ms: int | None, limit: int) -> range:
@@ -139,23 +163,20 @@ class SymbolMarket:
         if start_ms is None:
             return range(max(0, stop - limit), stop)
         first = int(np.searchsorted(opened, start_ms, side="left"))
-        return range(first, min(stop, first + limit))
+        return range(first, max(first, min(stop, first + limit)))
 
-    def _forming(self, timeframe: Timeframe, now_ms: int) -> Kline | None:
-        """The unfinished bar: closed base bars inside it, and the path of the base bar under way."""
-        start = timeframe.floor(now_ms)
+    def _forming(self, view: View, timeframe: Timeframe, now_ms: int) -> dict[str, Floats] | None:
+        """The unfinished bar, columns of shape (1,): closed base bars inside it, the path of the base bar under way."""
         base, step = self._base, self.tape.timeframe.ms
-        first = int(np.searchsorted(base["open_ms"], start, side="left"))
+        first = int(np.searchsorted(base["open_ms"], timeframe.floor(now_ms), side="left"))
         stop = int(np.searchsorted(base["open_ms"], now_ms - step, side="right"))
-        parts = [{name: base[name][i : i + 1] for name in base} for i in range(first, stop)]
+        seen = {name: column[first:stop] for name, column in base.items()}
         part = self._partial(stop, now_ms)
         if part is not None:
-            parts.append(part)
-        if not parts:
+            seen = {name: np.concatenate([seen[name], part[name]]) for name in seen}
+        if not len(seen["open_ms"]):
             return None
-        joined = {name: np.concatenate([p[name] for p in parts]) for name in base}
-        grouped = _grouped(joined, timeframe.ms)
-        return Kline(start, *(float(grouped[n][0]) for n in _COLUMNS))
+        return _grouped(seen_as(view, self.tape.seed, seen), timeframe.ms)
 
     def _partial(self, index: int, now_ms: int) -> dict[str, Floats] | None:
         """The base bar under way at `now_ms`, as far as its path has come."""
@@ -176,6 +197,12 @@ class SymbolMarket:
             "taker_buy_quote": sum(t.price * t.quantity for t in buys),
         }  # fmt: skip
         return {name: np.array([value]) for name, value in values.items()}
+
+    def closed_trades(self, first_ms: int, stop_ms: int) -> dict[str, NDArray[Any]]:
+        """Aggregate trades of the bars that open in [first, stop), as columns. Shown only once `stop` is past."""
+        first, stop = np.searchsorted(self.tape.open_ms, [first_ms, stop_ms]).tolist()
+        parts = [_traded(expand(self.tape, at, min(at + _CHUNK, stop))) for at in range(first, stop, _CHUNK)]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
 
     def _path_trades(self, first: int, stop: int) -> list[Trade]:
         if first >= min(stop, len(self.tape.open_ms)):
@@ -274,6 +301,24 @@ class SymbolMarket:
     def open_interest(self, now_ms: int) -> float:
         """Derived: half of the last day's volume, in whole steps."""
         return round(0.5 * self.day(now_ms).volume / self.tape.step) * self.tape.step
+
+    @cached_property
+    def interest(self) -> OpenInterest:
+        """Open interest at many moments, from closed bars."""
+        return OpenInterest(self.tape, self._base["taker_buy_base"])
+
+    def index_price(self, now_ms: int) -> float:
+        """Derived: the last price less a seeded basis of a few basis points (`venue.derived.basis`)."""
+        opened = np.array([self.tape.timeframe.floor(now_ms)], dtype=np.int64)
+        return float(index_price(self.tape.seed, opened, np.array([self.last_price(now_ms)]))[0])
+
+
+def _traded(path: Path) -> dict[str, NDArray[Any]]:
+    """The points of a path at which something traded, in order."""
+    real = path.quantity.ravel() > 0
+    columns = {"trade_id": path.trade_id, "price": path.price, "quantity": path.quantity, "time_ms": path.time_ms,
+               "maker": ~path.taker_buys}  # fmt: skip
+    return {name: column.ravel()[real] for name, column in columns.items()}
 
 
 def _grouped(base: dict[str, Floats], interval_ms: int) -> dict[str, Floats]:

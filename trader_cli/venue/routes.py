@@ -1,33 +1,42 @@
-"""The public routes of a Binance USDⓈ-M host: parameters in, the exchange's JSON out. No sockets here.
+"""The public routes of a Binance host, USDⓈ-M (spot: `venue.spot`): parameters in, the exchange's JSON out. No sockets.
 
-Shapes follow the exchange's documentation and recorded answers; numbers travel as decimal strings.
+Shapes follow the exchange's documentation and recorded answers; numbers travel as decimal strings. The mark price is
+the last price, the index is derived (`venue.derived`). Every symbol has the default funding interval, hence
+`fundingInfo`, which lists the others, is empty.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from trader_cli.core.errors import UsageError
-from trader_cli.core.timeframes import DAY_MS, HOUR_MS, Timeframe
-from trader_cli.core.weights import WEIGHT_LIMIT
-from trader_cli.venue.market import FUNDING_INTERVAL_MS, Kline, SymbolMarket
+from trader_cli.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS
+from trader_cli.core.weights import FUTURES
+from trader_cli.venue.limits import ORDER_RULES
+from trader_cli.venue.market import FUNDING_INTERVAL_MS, SymbolMarket
+from trader_cli.venue.queries import (
+    Body,
+    Query,
+    Route,
+    VenueRejection,
+    integer,
+    invalid,
+    named,
+    page_limit,
+    timeframe_of,
+)
+from trader_cli.venue.spot import SpotRoutes
+from trader_cli.venue.written import View, decimals, kline_columns, rows, writers, written
 
 if TYPE_CHECKING:
     from trader_cli.venue.tape import SymbolTape, Tape
 
-Query = Mapping[str, str]
-Body = dict[str, Any] | list[Any]
+__all__ = ["PublicRoutes", "VenueRejection"]
+
 _QUOTES = ("USDT", "USDC", "BUSD", "FDUSD", "BTC", "ETH", "BNB")
 _DEPTHS = (5, 10, 20, 50, 100, 500, 1000)
-
-
-class VenueRejection(Exception):
-    """The exchange's own no: HTTP status, numeric code and message."""
-
-    def __init__(self, status: int, code: int, message: str) -> None:
-        super().__init__(message)
-        self.status, self.code, self.message = status, code, message
+_PERIODS = {"5m": 5, "15m": 15, "30m": 30, "1h": 60, "2h": 120, "4h": 240, "6h": 360, "12h": 720, "1d": 1440}
+_STATISTICS_DAYS = 30
+"""How far back `/futures/data` goes."""
 
 
 class PublicRoutes:
@@ -36,36 +45,30 @@ class PublicRoutes:
     def __init__(self, tape: Tape) -> None:
         self.tape = tape
         self.markets = {name: SymbolMarket(symbol) for name, symbol in tape.symbols.items()}
-        self.table: dict[str, Callable[[Query, int], Body]] = {
+        self.table: dict[str, Route] = {
             "/fapi/v1/ping": lambda _query, _now: {},
             "/fapi/v1/time": lambda _query, now: {"serverTime": now},
             "/fapi/v1/exchangeInfo": self._exchange_info,
-            "/fapi/v1/klines": self._klines,
-            "/fapi/v1/markPriceKlines": self._mark_klines,
+            "/fapi/v1/klines": self._klines("last"),
+            "/fapi/v1/markPriceKlines": self._klines("mark"),
+            "/fapi/v1/indexPriceKlines": self._klines("index"),
+            "/fapi/v1/premiumIndexKlines": self._klines("premium"),
             "/fapi/v1/ticker/24hr": self._ticker,
             "/fapi/v1/depth": self._depth,
             "/fapi/v1/aggTrades": self._agg_trades,
             "/fapi/v1/premiumIndex": self._premium_index,
             "/fapi/v1/fundingRate": self._funding_rates,
+            "/fapi/v1/fundingInfo": lambda _query, _now: [],
             "/fapi/v1/openInterest": self._open_interest,
+            "/futures/data/openInterestHist": self._open_interest_history,
+            **SpotRoutes(self.markets).table,
         }
 
-    def _market(self, query: Query) -> SymbolMarket:
-        symbol = query.get("symbol")
-        if not symbol:
-            raise VenueRejection(400, -1102, "Mandatory parameter 'symbol' was not sent, was empty/null, or malformed.")
+    def _market(self, query: Query, name: str = "symbol") -> SymbolMarket:
+        symbol = named(query, name)
         if symbol not in self.markets:
             raise VenueRejection(400, -1121, "Invalid symbol.")
         return self.markets[symbol]
-
-    def _timeframe(self, query: Query, market: SymbolMarket) -> Timeframe:
-        try:
-            timeframe = Timeframe.parse(query.get("interval", ""))
-        except UsageError:
-            raise VenueRejection(400, -1120, "Invalid interval.") from None
-        if timeframe.ms % market.tape.timeframe.ms:
-            raise VenueRejection(400, -1120, f"Invalid interval. This tape has no bars below {market.tape.timeframe}.")
-        return timeframe
 
     def _exchange_info(self, _query: Query, now: int) -> Body:
         return {
@@ -73,41 +76,27 @@ class PublicRoutes:
             "serverTime": now,
             "futuresType": "U_MARGINED",
             "rateLimits": [
-                {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": WEIGHT_LIMIT},
-                {"rateLimitType": "ORDERS", "interval": "MINUTE", "intervalNum": 1, "limit": 1200},
-                {"rateLimitType": "ORDERS", "interval": "SECOND", "intervalNum": 10, "limit": 300},
+                {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": FUTURES.limit},
+                *(
+                    {"rateLimitType": "ORDERS", "interval": r.interval, "intervalNum": r.number, "limit": r.limit}
+                    for r in ORDER_RULES
+                ),
             ],
             "exchangeFilters": [],
             "assets": [],
             "symbols": [_symbol_info(market.tape) for market in self.markets.values()],
         }
 
-    def _kline_rows(self, query: Query, now: int) -> tuple[SymbolMarket, Timeframe, list[Kline]]:
-        market = self._market(query)
-        timeframe = self._timeframe(query, market)
-        limit = _limit(query, 500, 1500)
-        start, end = _integer(query, "startTime"), _integer(query, "endTime")
-        return market, timeframe, market.klines(timeframe, now, start, end, limit)
+    def _klines(self, view: View) -> Route:
+        """Klines of a price. The index goes by `pair`, which is the symbol here."""
 
-    def _klines(self, query: Query, now: int) -> Body:
-        market, timeframe, rows = self._kline_rows(query, now)
-        price, quantity, both = _writers(market.tape)
-        return [
-            [k.open_ms, price(k.open), price(k.high), price(k.low), price(k.close), quantity(k.volume),
-             k.open_ms + timeframe.ms - 1, both(k.quote_volume), round(k.trades), quantity(k.taker_buy_base),
-             both(k.taker_buy_quote), "0"]
-            for k in rows
-        ]  # fmt: skip
+        def answer(query: Query, now: int) -> Body:
+            market = self._market(query, "pair" if view == "index" else "symbol")
+            timeframe = timeframe_of(query, market.tape.timeframe)
+            page = (integer(query, "startTime"), integer(query, "endTime"), page_limit(query, 500, 1500))
+            return rows(kline_columns(market.bars(view, timeframe, now, page), view, market.tape, timeframe.ms))
 
-    def _mark_klines(self, query: Query, now: int) -> Body:
-        """No mark price was recorded: the last price stands for it."""
-        market, timeframe, rows = self._kline_rows(query, now)
-        price, _, _ = _writers(market.tape)
-        return [
-            [k.open_ms, price(k.open), price(k.high), price(k.low), price(k.close), "0", k.open_ms + timeframe.ms - 1,
-             "0", round(k.trades), "0", "0", "0"]
-            for k in rows
-        ]  # fmt: skip
+        return answer
 
     def _ticker(self, query: Query, now: int) -> Body:
         if "symbol" in query:
@@ -116,7 +105,7 @@ class PublicRoutes:
 
     def _day(self, market: SymbolMarket, now: int) -> dict[str, Any]:
         day = market.day(now)
-        price, quantity, both = _writers(market.tape)
+        price, quantity, both = writers(market.tape)
         average = day.quote_volume / day.volume if day.volume else day.last
         return {
             "symbol": market.tape.symbol, "priceChange": price(day.last - day.open),
@@ -129,11 +118,11 @@ class PublicRoutes:
 
     def _depth(self, query: Query, now: int) -> Body:
         market = self._market(query)
-        limit = _limit(query, 500, 1000)
+        limit = page_limit(query, 500, 1000)
         if limit not in _DEPTHS:
             raise VenueRejection(400, -4021, f"Valid limit values are {', '.join(map(str, _DEPTHS))}.")
         bids, asks = market.book(now, limit)
-        price, quantity, _ = _writers(market.tape)
+        price, quantity, _ = writers(market.tape)
         return {
             "lastUpdateId": now, "E": now, "T": now,
             "bids": [[price(p), quantity(q)] for p, q in bids], "asks": [[price(p), quantity(q)] for p, q in asks],
@@ -141,11 +130,11 @@ class PublicRoutes:
 
     def _agg_trades(self, query: Query, now: int) -> Body:
         market = self._market(query)
-        start, end = _integer(query, "startTime"), _integer(query, "endTime")
+        start, end = integer(query, "startTime"), integer(query, "endTime")
         if start is not None and end is not None and end - start > HOUR_MS:
             raise VenueRejection(400, -4188, "Invalid time range: startTime and endTime are more than an hour apart.")
-        found = market.trades(now, start, end, _integer(query, "fromId"), _limit(query, 500, 1000))
-        price, quantity, _ = _writers(market.tape)
+        found = market.trades(now, start, end, integer(query, "fromId"), page_limit(query, 500, 1000))
+        price, quantity, _ = writers(market.tape)
         return [
             {"a": t.trade_id, "p": price(t.price), "q": quantity(t.quantity), "f": t.trade_id, "l": t.trade_id,
              "T": t.time_ms, "m": t.buyer_is_maker}
@@ -158,60 +147,48 @@ class PublicRoutes:
         return [self._premium(market, now) for market in self.markets.values()]
 
     def _premium(self, market: SymbolMarket, now: int) -> dict[str, Any]:
-        price, _, _ = _writers(market.tape)
+        price, _, _ = writers(market.tape)
         last, following = price(market.last_price(now)), (now // FUNDING_INTERVAL_MS + 1) * FUNDING_INTERVAL_MS
         return {
-            "symbol": market.tape.symbol, "markPrice": last, "indexPrice": last, "estimatedSettlePrice": last,
+            "symbol": market.tape.symbol, "markPrice": last, "indexPrice": f"{market.index_price(now):.8f}",
+            "estimatedSettlePrice": last,
             "lastFundingRate": f"{market.funding_rate(following):.8f}", "interestRate": "0.00010000",
             "nextFundingTime": following, "time": now,
         }  # fmt: skip
 
     def _funding_rates(self, query: Query, now: int) -> Body:
         market = self._market(query)
-        start, end = _integer(query, "startTime"), _integer(query, "endTime")
-        price, _, _ = _writers(market.tape)
+        start, end = integer(query, "startTime"), integer(query, "endTime")
+        price, _, _ = writers(market.tape)
         return [
             {"symbol": market.tape.symbol, "fundingTime": at, "fundingRate": f"{market.funding_rate(at):.8f}",
              "markPrice": price(market.last_price(at))}
-            for at in market.funding_times(now, start, end, _limit(query, 100, 1000))
+            for at in market.funding_times(now, start, end, page_limit(query, 100, 1000))
         ]  # fmt: skip
 
     def _open_interest(self, query: Query, now: int) -> Body:
         market = self._market(query)
-        _, quantity, _ = _writers(market.tape)
+        _, quantity, _ = writers(market.tape)
         return {"symbol": market.tape.symbol, "openInterest": quantity(market.open_interest(now)), "time": now}
 
-
-def _integer(query: Query, name: str) -> int | None:
-    text = query.get(name)
-    if text is None:
-        return None
-    try:
-        return int(text)
-    except ValueError:
-        raise VenueRejection(400, -1130, f"Data sent for parameter '{name}' is not valid.") from None
-
-
-def _limit(query: Query, default: int, most: int) -> int:
-    limit = _integer(query, "limit")
-    if limit is not None and not 1 <= limit <= most:
-        raise VenueRejection(400, -1130, "Data sent for parameter 'limit' is not valid.")
-    return default if limit is None else limit
-
-
-def _writers(tape: SymbolTape) -> tuple[Callable[[float], str], Callable[[float], str], Callable[[float], str]]:
-    """How prices, quantities and their products are written: with just the decimals of tick and step."""
-    price, quantity = decimals(tape.tick), decimals(tape.step)
-    return (
-        lambda value: f"{value:.{price}f}",
-        lambda value: f"{value:.{quantity}f}",
-        lambda value: f"{value:.{price + quantity}f}",
-    )
-
-
-def decimals(step: float) -> int:
-    """Decimals of a power-of-ten step: 0.001 → 3."""
-    return max(0, len(f"{step:.8f}".rstrip("0").partition(".")[2]))
+    def _open_interest_history(self, query: Query, now: int) -> Body:
+        """Of the last 30 days, oldest first: from `startTime` on, or the latest."""
+        market, period, limit = self._market(query), query.get("period", ""), page_limit(query, 30, 500)
+        if period not in _PERIODS:
+            raise invalid("period")
+        start, end, oldest = integer(query, "startTime"), integer(query, "endTime"), now - _STATISTICS_DAYS * DAY_MS
+        if start is not None and start < oldest:
+            raise VenueRejection(400, -1130, "parameter 'startTime' is invalid.")
+        last = now if end is None else min(end, now)
+        times = market.interest.times(oldest if start is None else start, last, _PERIODS[period] * MINUTE_MS)
+        times = times[-limit:] if start is None else times[:limit]
+        held, value = market.interest.at(times)
+        price, quantity = decimals(market.tape.tick), decimals(market.tape.step)
+        columns = (written([held], quantity)[0], written([value], price + quantity)[0])
+        return [
+            {"symbol": market.tape.symbol, "sumOpenInterest": h, "sumOpenInterestValue": v, "timestamp": t}
+            for h, v, t in zip(*(column.to_list() for column in columns), times.tolist(), strict=True)
+        ]
 
 
 def _symbol_info(tape: SymbolTape) -> dict[str, Any]:

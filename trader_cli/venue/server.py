@@ -1,6 +1,7 @@
 """The HTTP server around the market: loopback only, loud about what it does not know.
 
-Besides the exchange's routes it offers its clock: `GET /venue/clock`, and for driven time `POST /venue/lease`,
+It answers for three hosts of the exchange at once: USDⓈ-M futures, spot (public routes), and the bulk archive. Besides
+their routes it offers its clock: `GET /venue/clock`, and for driven time `POST /venue/lease`,
 `POST /venue/lease/{id}/sleep`, `DELETE /venue/lease/{id}`.
 """
 
@@ -8,13 +9,17 @@ from __future__ import annotations
 
 import logging
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import orjson
 from aiohttp import web
 
-from trader_cli.core.weights import WEIGHT_LIMIT, request_weight
+from trader_cli.core.weights import request_weight
+from trader_cli.venue.archive import ROOT, BulkArchive
 from trader_cli.venue.clocks import DrivenClock, VirtualClock
+from trader_cli.venue.limits import ORDER_PATHS, RequestLimits
 from trader_cli.venue.routes import PublicRoutes, VenueRejection
+from trader_cli.venue.signing import KEYS
 from trader_cli.venue.trading import Request, TradingDesk, is_private
 
 if TYPE_CHECKING:
@@ -23,10 +28,14 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
 
     from trader_cli.venue.clocks import ServedClock
+    from trader_cli.venue.limits import Refusal
     from trader_cli.venue.tape import Tape
 
 LOG = logging.getLogger("trader.venue")
-_MINUTE_MS = 60_000
+_NOT_FOUND = (
+    '<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>NoSuchKey</Code>'
+    "<Message>The specified key does not exist.</Message></Error>"
+)
 OPENING_BALANCE = Decimal(10_000)
 
 
@@ -52,7 +61,8 @@ class VenueServer:
         self._desk: TradingDesk | None = None
         self._clock = clock
         self._port = port
-        self._weights = _WeightCounter()
+        self._archive = BulkArchive(self._routes.markets)
+        self._limits = RequestLimits()
         self._runner: web.AppRunner | None = None
         self.url = ""
 
@@ -87,33 +97,47 @@ class VenueServer:
         return self._desk
 
     async def _answer(self, request: web.Request) -> web.Response:
-        if is_private(request.method, request.path):
-            asked = Request(
-                request.method,
-                request.path,
-                request.rel_url.raw_query_string,
-                (await request.read()).decode(),
-                request.headers,
-            )
-            used = self._weights.add(self._clock.now_ms(), 1)
-            body = self._trading().answer(asked, self._clock.now_ms())
-            return web.json_response(body, headers={"X-MBX-USED-WEIGHT-1M": str(used)})
-        handler = self._routes.table.get(request.path)
-        if handler is None or request.method != "GET":
+        if request.path.startswith(ROOT) and request.method in {"GET", "HEAD"}:
+            return self._archived(request.path)
+        private = is_private(request.method, request.path)
+        if not private and (request.method != "GET" or request.path not in self._routes.table):
             LOG.error("no route for %s %s", request.method, request.path)
             message = f"trader venue: no route for {request.method} {request.path}"
             raise VenueRejection(500, -1000, message)
+        sent = (await request.read()).decode() if private else ""
         now = self._clock.now_ms()
-        used = self._weights.add(now, request_weight(request.path, request.query))
-        headers = {"X-MBX-USED-WEIGHT-1M": str(used)}
-        if used > WEIGHT_LIMIT:
-            wait_s = (_MINUTE_MS - now % _MINUTE_MS) // 1000 + 1
-            body = {
-                "code": -1003,
-                "msg": f"Too many requests; current limit is {WEIGHT_LIMIT} request weight per minute.",
-            }
-            return web.json_response(body, status=429, headers={**headers, "Retry-After": str(wait_s)})
-        return web.json_response(handler(request.query, now), headers=headers)
+        headers, refusal = self._charge(request, now)
+        if refusal is not None:
+            return _json(refusal.body, refusal.status, {**headers, "Retry-After": str(refusal.retry_after_s)})
+        try:
+            body = (
+                self._private(request, sent, now) if private else self._routes.table[request.path](request.query, now)
+            )
+        except VenueRejection as rejection:
+            return _rejected(rejection, headers)
+        return _json(body, 200, headers)
+
+    def _charge(self, request: web.Request, now: int) -> tuple[dict[str, str], Refusal | None]:
+        """Count the request. Commands cost 1 whatever the read of the same path costs."""
+        weight = request_weight(request.path, request.query) if request.method == "GET" else 1
+        charge = self._limits.charge(request.path, weight, now)
+        if charge.refusal is not None or request.method != "POST" or request.path not in ORDER_PATHS:
+            return charge.headers, charge.refusal
+        key = KEYS.get(request.headers.get("X-MBX-APIKEY", ""))
+        order = self._limits.charge_order(key.account if key else "", now)
+        return {**charge.headers, **order.headers}, order.refusal
+
+    def _private(self, request: web.Request, body: str, now: int) -> Any:
+        query = request.rel_url.raw_query_string
+        return self._trading().answer(Request(request.method, request.path, query, body, request.headers), now)
+
+    def _archived(self, path: str) -> web.Response:
+        """A file of the bulk archive. It costs no weight, and nothing is said about weight."""
+        held = self._archive.read(path, self._clock.now_ms())
+        if held is None:
+            return web.Response(text=_NOT_FOUND, status=404, content_type="application/xml")
+        kind = "application/zip" if path.endswith(".zip") else "binary/octet-stream"
+        return web.Response(body=held, content_type=kind)
 
     async def _show_clock(self, _request: web.Request) -> web.Response:
         kind = {DrivenClock: "driven", VirtualClock: "virtual"}.get(type(self._clock), "wall")
@@ -143,19 +167,12 @@ class VenueServer:
         return web.json_response({})
 
 
-class _WeightCounter:
-    """Request weight used in the current clock minute."""
+def _json(body: Any, status: int, headers: dict[str, str]) -> web.Response:
+    return web.Response(body=orjson.dumps(body), status=status, headers=headers, content_type="application/json")
 
-    def __init__(self) -> None:
-        self._minute = -1
-        self._used = 0
 
-    def add(self, now_ms: int, weight: int) -> int:
-        minute = now_ms // _MINUTE_MS
-        if minute != self._minute:
-            self._minute, self._used = minute, 0
-        self._used += weight
-        return self._used
+def _rejected(rejection: VenueRejection, headers: dict[str, str]) -> web.Response:
+    return _json({"code": rejection.code, "msg": rejection.message}, rejection.status, headers)
 
 
 @web.middleware
@@ -163,4 +180,4 @@ async def _as_exchange_errors(request: web.Request, handler: Handler) -> web.Str
     try:
         return await handler(request)
     except VenueRejection as rejection:
-        return web.json_response({"code": rejection.code, "msg": rejection.message}, status=rejection.status)
+        return _rejected(rejection, {})
