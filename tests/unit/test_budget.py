@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trader_cli.core.errors import RateLimited
+from trader_cli.core.weights import FUTURES, request_weight
 from trader_cli.exchange.budget import RequestBudget, WeightBudget
 from trader_cli.venue.clocks import VirtualClock, run_virtual
 
@@ -42,7 +44,7 @@ def test_no_minute_is_overspent_and_whoever_comes_first_is_served_first(
         sent.append((number, clock.now_ms(), weight))
 
     async def work() -> None:
-        budget = WeightBudget(clock, 1.0, limit=limit)
+        budget = WeightBudget(clock, 1.0, replace(FUTURES, limit=limit))
         await asyncio.gather(*(one(budget, n, *arrival) for n, arrival in enumerate(arrivals)))
 
     at(clock, work)
@@ -57,7 +59,7 @@ def test_a_full_pipe_uses_every_minute_up() -> None:
     clock = VirtualClock(50_000)
 
     async def work() -> None:
-        budget = WeightBudget(clock, 0.5, limit=40)
+        budget = WeightBudget(clock, 0.5, replace(FUTURES, limit=40))
         await asyncio.gather(*(budget.spend(2) for _ in range(100)))
 
     at(clock, work)
@@ -68,7 +70,7 @@ def test_an_urgent_request_passes_those_that_wait() -> None:
     clock, sent = VirtualClock(0), list[str]()
 
     async def work() -> None:
-        budget = WeightBudget(clock, 0.5, limit=20)
+        budget = WeightBudget(clock, 0.5, replace(FUTURES, limit=20))
 
         async def one(name: str, *, urgent: bool = False) -> None:
             await budget.spend(5, urgent=urgent)
@@ -86,7 +88,7 @@ def test_one_who_gives_up_waiting_holds_nobody_up() -> None:
     clock = VirtualClock(0)
 
     async def work() -> int:
-        budget = WeightBudget(clock, 1.0, limit=10)
+        budget = WeightBudget(clock, 1.0, replace(FUTURES, limit=10))
         await budget.spend(10)
         first, second = (asyncio.create_task(budget.spend(5)) for _ in range(2))
         await asyncio.sleep(1)
@@ -119,20 +121,17 @@ def test_the_exchanges_count_is_heard_but_not_that_of_an_earlier_minute() -> Non
 
 
 def test_a_clock_set_back_over_the_minute_does_not_begin_it_again() -> None:
-    async def work() -> int:
-        now = [10 * MINUTE + 100]
-        budget = WeightBudget(VirtualClock(0), 1.0, now_ms=lambda: now[0])
-        budget.count(7)
-        now[0] -= 500
-        budget.count(1)
-        now[0] += 700
-        budget.count(1)
-        used = budget.used
-        now[0] -= 60 * MINUTE
-        budget.count(1)
-        return 100 * used + budget.used
+    now = [1000 * MINUTE + 100]
 
-    assert at(VirtualClock(0), work) == 901
+    async def work() -> list[int]:
+        budget, seen = WeightBudget(VirtualClock(0), 1.0, now_ms=lambda: now[0]), list[int]()
+        for back in (0, 500, -700, 60 * MINUTE):
+            now[0] -= back
+            await budget.spend(7)
+            seen.append(budget.used)
+        return seen
+
+    assert at(VirtualClock(0), work) == [7, 14, 21, 7]
 
 
 def together(fraction: float = 1.0) -> tuple[VirtualClock, RequestBudget]:
@@ -141,20 +140,20 @@ def together(fraction: float = 1.0) -> tuple[VirtualClock, RequestBudget]:
 
 
 @pytest.mark.parametrize(
-    ("path", "weight", "least", "window_ms"),
-    [(KLINES, 2, 1200, MINUTE), (FUNDING, 1, 500, 5 * MINUTE), (OPEN_INTEREST, 1, 1000, 5 * MINUTE)],
+    ("path", "requests", "window_ms"),
+    [(KLINES, 1200, MINUTE), (SPOT, 3000, MINUTE), (FUNDING, 500, 5 * MINUTE), (OPEN_INTEREST, 1000, 5 * MINUTE)],
 )
-def test_every_limit_is_kept_in_its_own_window(path: str, weight: int, least: int, window_ms: int) -> None:
+def test_every_limit_is_kept_in_its_own_window(path: str, requests: int, window_ms: int) -> None:
     clock, budget = together()
     sent = list[int]()
 
     async def work() -> None:
-        for _ in range(least + 1):
+        for _ in range(requests + 1):
             await budget.spend(path, {"limit": 499})
             sent.append(clock.now_ms())
 
     at(clock, work)
-    assert sent[-2:] == [0, window_ms], weight
+    assert sent[-2:] == [0, window_ms]
 
 
 def test_a_pool_that_is_used_up_does_not_hold_the_others() -> None:
@@ -172,18 +171,6 @@ def test_a_pool_that_is_used_up_does_not_hold_the_others() -> None:
         return [*times, clock.now_ms()]
 
     assert at(clock, work) == [0, 0, 0, 5 * MINUTE]
-
-
-def test_funding_counts_as_weight_too_and_waits_for_both_at_once() -> None:
-    clock, budget = together()
-
-    async def work() -> tuple[int, int]:
-        budget.learn([{"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 10}])
-        for _ in range(25):
-            await budget.spend(FUNDING, {})
-        return clock.now_ms(), budget.futures.used
-
-    assert at(clock, work) == (2 * MINUTE, 5)
 
 
 def test_a_ban_freezes_every_pool_and_a_long_one_is_an_error() -> None:
@@ -204,27 +191,28 @@ def test_a_ban_freezes_every_pool_and_a_long_one_is_an_error() -> None:
     assert at(clock, work) == [7000] * 4
 
 
-def test_limits_are_learned_and_odd_ones_left_aside() -> None:
-    odd: list[Any] = [
-        None, {}, [], [1], [{"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 0}],
-        [{"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": "many"}],
-        [{"rateLimitType": "ORDERS", "interval": "MINUTE", "intervalNum": 1, "limit": 1}],
-        [{"rateLimitType": "REQUEST_WEIGHT", "interval": "DAY", "intervalNum": 1, "limit": 1}],
-    ]  # fmt: skip
+def per_minute(limit: Any, kind: str = "REQUEST_WEIGHT", interval: str = "MINUTE", number: int = 1) -> list[Any]:
+    return [{"rateLimitType": kind, "interval": interval, "intervalNum": number, "limit": limit}]
 
-    async def fits(budget: RequestBudget) -> int:
-        return next(weight for weight in range(1, 10_000) if budget.futures.wait_ms(weight) > 0) - 1
 
-    async def work() -> list[int]:
-        _, budget = together(0.5)
-        budget.futures.count(1)
-        for limits in odd:
-            budget.learn(limits)
-        before = await fits(budget)
-        limits = [{"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 100}]
-        budget.learn(limits, spot=True)
-        untouched = await fits(budget)
-        budget.learn(limits)
-        return [before, untouched, await fits(budget)]
+@pytest.mark.parametrize(
+    ("limits", "spot", "allowed"),
+    [
+        (None, False, 2400), ([], False, 2400), ({"limit": 5}, False, 2400), ([1, None, {}], False, 2400),
+        (per_minute(0), False, 2400), (per_minute("many"), False, 2400), (per_minute(100, "ORDERS"), False, 2400),
+        (per_minute(100, interval="DAY"), False, 2400), (per_minute(100, number=5), False, 2400),
+        (per_minute(100, "RAW_REQUESTS") + per_minute(90), False, 90), (per_minute(100), True, 2400),
+    ],
+)  # fmt: skip
+def test_limits_are_learned_and_odd_ones_left_aside(limits: Any, spot: bool, allowed: int) -> None:
+    clock, budget = together()
 
-    assert at(VirtualClock(0), work) == [1199, 1199, 49]
+    async def work() -> int:
+        budget.learn(limits, spot=spot)
+        sent = 0
+        while clock.now_ms() == 0:
+            await budget.spend(KLINES, {"limit": 99})
+            sent += 1
+        return sent - 1
+
+    assert at(clock, work) == allowed * request_weight(KLINES, {"limit": 99})

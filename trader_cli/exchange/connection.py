@@ -93,7 +93,7 @@ class Connection:
     @property
     def used_weight(self) -> int:
         """Request weight used in this minute, as far as we know."""
-        return self._budget.futures.used if self._budget else 0
+        return self._budget.used if self._budget else 0
 
     def learn_limits(self, rate_limits: Any, *, spot: bool = False) -> None:
         """Take over the weight per minute from exchange information."""

@@ -39,10 +39,11 @@ def page_plan(first_ms: int, last_ms: int, step_ms: int, *, flat: int | None = N
 
 
 def _sizes(bars: int) -> list[int]:
-    """Cheap pages and one rest. One page of 1000 replaces two cheap ones and a rest of one or two bars: same weight."""
+    """Cheap pages and a rest. One of 1000 stands for two cheap ones and two bars where the rest then weighs less."""
     whole, rest = divmod(bars, CHEAP_BARS)
-    if whole >= 2 and 0 < rest <= _LARGE_BARS - 2 * CHEAP_BARS:
-        return [CHEAP_BARS] * (whole - 2) + [2 * CHEAP_BARS + rest]
+    if whole >= 2 and rest in {1, 2, SMALLEST_BARS + 1, SMALLEST_BARS + 2}:
+        large = min(_LARGE_BARS, 2 * CHEAP_BARS + rest)
+        return [CHEAP_BARS] * (whole - 2) + _equal(2 * CHEAP_BARS + rest, large)
     return _equal(bars, CHEAP_BARS)
 
 

@@ -73,8 +73,8 @@ def klines_frame(rows: list[list[Any]]) -> pl.DataFrame:
     """A BARS frame (not yet checked) from rows of twelve: times and counts are integers, the rest decimal strings."""
     if not rows:
         return BARS.empty()
-    columns: dict[str, Any] = dict(zip(_KLINE, zip(*rows, strict=True), strict=True))
-    return _cast([pl.Series(name, values) for name, values in columns.items()], BARS)
+    columns = list(zip(*rows, strict=True))
+    return _cast([pl.Series(name, values) for name, values in zip(_KLINE, columns, strict=True)], BARS)
 
 
 def _cast(columns: list[pl.Series], schema: Schema) -> pl.DataFrame:
@@ -96,7 +96,7 @@ def trades_frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
 
 def open_interest_frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
     """An OPEN_INTEREST frame, oldest first, in units of the base asset."""
-    columns = {
+    columns: dict[str, list[Any]] = {
         "time": [int(row["timestamp"]) for row in rows],
         "open_interest": [number(row["sumOpenInterest"], least=0) for row in rows],
     }
