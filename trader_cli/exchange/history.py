@@ -11,7 +11,7 @@ import polars as pl
 from trader_cli.core.bars import utc_text
 from trader_cli.core.errors import DataInvalid, UsageError
 from trader_cli.core.schemas import FUNDING, OPEN_INTEREST, TRADES, check_schema
-from trader_cli.core.timeframes import DAY_MS, HOUR_MS, Timeframe
+from trader_cli.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, Timeframe
 from trader_cli.exchange import replies
 from trader_cli.exchange.pages import SMALLEST_BARS, in_order, page_plan
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 _TRADES, _PAYMENTS, _COUNTS = 1000, 1000, 500
 _TRADE_COUNT = 8
 """Where a row of klines has its number of trades."""
-_LONGEST_FUNDING_MS = 8 * HOUR_MS
 _PERIODS = ("5m", "15m", "30m", "1h", "2h", "4h", "6h", "12h", "1d")
 _REMEMBERED_MS = 30 * DAY_MS
 """How far back the exchange tells open interest."""
@@ -38,7 +37,8 @@ class History:
     async def agg_trades(self, symbol: str, first_ms: int, last_ms: int) -> AsyncGenerator[pl.DataFrame, None]:
         """Aggregate trades from `first_ms` to `last_ms` (both inclusive) as TRADES frames of up to 1000 rows.
 
-        Their ids have no hole, except that the exchange may no longer have the first ones asked for.
+        Their ids follow one another without a hole; a hole raises. Where the exchange has nothing from `first_ms` on
+        any more, they begin later.
         """
         last_ms = min(last_ms, self._connection.server_now_ms())
         frame = await self._first_trades(symbol, first_ms, last_ms)
@@ -125,23 +125,25 @@ class History:
 
 
 def _is_last(frame: pl.DataFrame, start_ms: int, last_ms: int) -> bool:
-    """Whether nothing can follow this page: it is not full, and ends less than a funding interval before the end."""
-    return 0 < frame.height < _PAYMENTS and start_ms + _LONGEST_FUNDING_MS > last_ms
+    """Whether nothing can follow this page: it is not full, and the next payment is due after the end."""
+    if not 1 < frame.height < _PAYMENTS:
+        return False
+    interval = int(frame["time"].to_physical().diff().drop_nulls().min())  # type: ignore[arg-type]
+    return start_ms + interval - MINUTE_MS > last_ms
 
 
 def _without_holes(frame: pl.DataFrame, symbol: str, since: dict[str, int]) -> pl.DataFrame:
-    """The frame, if it begins where it was asked to or later, and its ids follow one another."""
-    steps = frame["trade_id"].diff()
-    if (steps != 1).any():
-        at = int((steps != 1).arg_true()[0])
-        before, after = frame["trade_id"][at - 1], frame["trade_id"][at]
+    """The frame, if its ids follow one another, from the one that was asked for on; and no trade is too early."""
+    ids, times = frame["trade_id"], frame["time"].to_physical()
+    before = pl.concat([pl.Series([since.get("fromId", ids[0]) - 1], dtype=pl.Int64), ids[:-1]]) if len(ids) else ids
+    if (ids != before + 1).any():
+        at = int((ids != before + 1).arg_true()[0])
         raise DataInvalid(
-            f"Aggregate trades of {symbol} from the exchange: id {before} is followed by {after}, not by {before + 1}.",
+            f"Aggregate trades of {symbol} from the exchange: id {before[at]} is followed by {ids[at]}.",
             mend="Fetch again later, or take these days from the archive.",
         )
-    begins = {"fromId": frame["trade_id"], "startTime": frame["time"].to_physical()}
-    if any(not frame.is_empty() and begins[name][0] < least for name, least in since.items() if name in begins):
-        raise DataInvalid(f"Aggregate trades of {symbol} from the exchange begin before what was asked for.")
+    if len(times) and times[0] < since.get("startTime", times[0]):
+        raise DataInvalid(f"Aggregate trades of {symbol} from the exchange begin before the time that was asked for.")
     return frame
 
 
