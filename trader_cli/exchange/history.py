@@ -134,15 +134,17 @@ def _is_last(frame: pl.DataFrame, start_ms: int, last_ms: int) -> bool:
 
 def _without_holes(frame: pl.DataFrame, symbol: str, since: dict[str, int]) -> pl.DataFrame:
     """The frame, if its ids follow one another, from the one that was asked for on; and no trade is too early."""
-    ids, times = frame["trade_id"], frame["time"].to_physical()
-    before = pl.concat([pl.Series([since.get("fromId", ids[0]) - 1], dtype=pl.Int64), ids[:-1]]) if len(ids) else ids
+    if frame.is_empty():
+        return frame
+    ids, first_ms = frame["trade_id"], int(frame["time"].to_physical()[0])
+    before = ids.shift(1, fill_value=since.get("fromId", ids[0]) - 1)
     if (ids != before + 1).any():
         at = int((ids != before + 1).arg_true()[0])
         raise DataInvalid(
             f"Aggregate trades of {symbol} from the exchange: id {before[at]} is followed by {ids[at]}.",
             mend="Fetch again later, or take these days from the archive.",
         )
-    if len(times) and times[0] < since.get("startTime", times[0]):
+    if first_ms < since.get("startTime", first_ms):
         raise DataInvalid(f"Aggregate trades of {symbol} from the exchange begin before the time that was asked for.")
     return frame
 

@@ -71,15 +71,23 @@ _KLINE = (
 
 def klines_frame(rows: list[list[Any]]) -> pl.DataFrame:
     """A BARS frame (not yet checked) from rows of twelve: times and counts are integers, the rest decimal strings."""
-    if not rows:
-        return BARS.empty()
+    return bars_as_written([klines_as_written(rows)]) if rows else BARS.empty()
+
+
+def klines_as_written(rows: list[list[Any]]) -> pl.DataFrame:
+    """At least one row of twelve as columns, numbers still text as the exchange writes them."""
     columns = list(zip(*rows, strict=True))
-    return _cast([pl.Series(name, values) for name, values in zip(_KLINE, columns, strict=True)], BARS)
+    return pl.DataFrame([pl.Series(name, values) for name, values in zip(_KLINE, columns, strict=True)])
 
 
-def _cast(columns: list[pl.Series], schema: Schema) -> pl.DataFrame:
-    """The schema's columns out of these, cast in compiled code. Raises `PolarsError` for what is no number."""
-    return pl.DataFrame(columns).select(pl.col(name).cast(dtype) for name, dtype in schema.columns.items())
+def bars_as_written(pages: list[pl.DataFrame]) -> pl.DataFrame:
+    """A BARS frame (not yet checked) of pages of `klines_as_written`."""
+    return _cast(pl.concat(pages), BARS)
+
+
+def _cast(frame: pl.DataFrame, schema: Schema) -> pl.DataFrame:
+    """The schema's columns of a frame, cast in compiled code. Raises `PolarsError` for what is no number."""
+    return frame.select(pl.col(name).cast(dtype) for name, dtype in schema.columns.items())
 
 
 def trades_frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
@@ -87,7 +95,7 @@ def trades_frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
     if not rows:
         return TRADES.empty()
     fields = {"time": "T", "trade_id": "a", "price": "p", "quantity": "q", "buyer_is_maker": "m"}
-    frame = _cast([pl.Series(ours, [row[theirs] for row in rows]) for ours, theirs in fields.items()], TRADES)
+    frame = _cast(pl.DataFrame({ours: [row[theirs] for row in rows] for ours, theirs in fields.items()}), TRADES)
     price, quantity = frame["price"], frame["quantity"]
     if not (price.is_finite() & (price > 0) & quantity.is_finite() & (quantity >= 0)).all():
         raise ValueError("a price or quantity out of range")
@@ -100,7 +108,9 @@ def open_interest_frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
         "time": [int(row["timestamp"]) for row in rows],
         "open_interest": [number(row["sumOpenInterest"], least=0) for row in rows],
     }
-    return _cast([pl.Series(name, values) for name, values in columns.items()], OPEN_INTEREST).sort("time")
+    return _cast(
+        pl.DataFrame(columns, schema_overrides={"time": pl.Int64, "open_interest": pl.Float64}), OPEN_INTEREST
+    ).sort("time")
 
 
 def funding_frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
