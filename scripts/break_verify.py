@@ -49,8 +49,8 @@ BREAKS = (
     Break("higher frame before its close", ("no_look_ahead",), (
         ("features/build.py", "decided, closed = rows_ms + base.ms, bars.open_ms + frame.ms\n", "decided, closed = rows_ms + base.ms, bars.open_ms\n"),)),
     Break("unfinished bar shown", ("only_closed_bars",), (
-        ("exchange/binance.py", "latest = timeframe.floor(self.server_now_ms()) - timeframe.ms", "latest = timeframe.floor(self.server_now_ms())"),
-        ("exchange/binance.py", 'frame.filter(pl.col("close_time").to_physical() < self.server_now_ms())', "frame"))),
+        ("exchange/klines.py", "timeframe.floor(self._connection.server_now_ms()) - timeframe.ms", "timeframe.floor(self._connection.server_now_ms())"),
+        ("exchange/klines.py", 'frame.filter(pl.col("close_time").to_physical() < self.connection.server_now_ms())', "frame"))),
     Break("garbage read as no bars", ("a_bad_answer_is_never_data",), (
         ("exchange/connection.py", "        if not isinstance(reply, (dict, list)) or reply == {}:\n", "        if not isinstance(reply, (dict, list)):\n            return []\n        if reply == {}:\n"),)),
     Break("claim gate ignored", ("claim_obeys_its_numbers",), (

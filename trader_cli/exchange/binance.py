@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from dataclasses import asdict, replace
 from difflib import get_close_matches
 from importlib.metadata import entry_points
@@ -9,34 +10,33 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from trader_cli.core.bars import check_bars
-from trader_cli.core.errors import ConfigurationError, DataInvalid, ExchangeRejected, ExchangeUnavailable, UsageError
+from trader_cli.core.errors import ConfigurationError, ExchangeUnavailable, UsageError
 from trader_cli.core.ports import silent
-from trader_cli.core.schemas import BARS, TRADES, check_schema
+from trader_cli.core.schemas import BARS, MARK, TRADES, check_schema
 from trader_cli.core.timeframes import Timeframe
-from trader_cli.exchange import recording, replies
+from trader_cli.exchange import listing, recording, replies
 from trader_cli.exchange.account_replies import QUOTE, symbol_rules
 from trader_cli.exchange.connection import Connection
+from trader_cli.exchange.history import History
+from trader_cli.exchange.klines import KlineHistory
 from trader_cli.exchange.private import PrivateSide
 from trader_cli.settings import as_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping
     from decimal import Decimal
 
     from trader_cli.core.answers import Answer
     from trader_cli.core.orders import SymbolRules
     from trader_cli.core.ports import Clock, ManualOrders, Progress, Recorder
     from trader_cli.core.tape import TapeEvent
+    from trader_cli.exchange.klines import Kind, Market
     from trader_cli.settings import Settings
 
-_PAGE = 1000
-_INVALID_INTERVAL = -1120
 _DEPTHS = (5, 10, 20, 50, 100, 500, 1000)
 _ROUTES = {
     "time": ("fapiPublicGetTime", "/fapi/v1/time"),
     "exchangeInfo": ("fapiPublicGetExchangeInfo", "/fapi/v1/exchangeInfo"),
-    "klines": ("fapiPublicGetKlines", "/fapi/v1/klines"),
     "ticker": ("fapiPublicGetTicker24hr", "/fapi/v1/ticker/24hr"),
     "depth": ("fapiPublicGetDepth", "/fapi/v1/depth"),
     "aggTrades": ("fapiPublicGetAggTrades", "/fapi/v1/aggTrades"),
@@ -56,6 +56,8 @@ class BinanceExchange:
     def __init__(self, config: Settings | Mapping[str, Any] | None = None, *, clock: Clock | None = None) -> None:
         self.settings = as_settings(config)
         self._connection = Connection(self.settings.binance_exchange, clock)
+        self._klines = KlineHistory(self._connection)
+        self._history = History(self._connection)
         self._symbols: dict[str, dict[str, Any]] = {}
         self.private = PrivateSide(self._connection)
         self.recorder: Recorder | None = None
@@ -68,6 +70,7 @@ class BinanceExchange:
             self._symbols = replies.parsed("symbols", reply, lambda r: {s["symbol"]: s for s in r["symbols"]})
             if not self._symbols:
                 raise ExchangeUnavailable("The exchange lists no symbols.", mend="Check binance_exchange.base_url.")
+            self._connection.learn_limits(reply.get("rateLimits"))
         except BaseException:
             await self.close()
             raise
@@ -90,46 +93,58 @@ class BinanceExchange:
         The bars of the `limit` intervals that begin at `start_ms`, by default the last `limit` ones. Fewer come back
         where the exchange has fewer.
         """
-        timeframe = Timeframe.parse(interval)
         self._require(symbol)
-        if limit < 1:
-            raise UsageError(f"limit must be at least 1; found {limit}.")
-        latest = timeframe.floor(self.server_now_ms()) - timeframe.ms
-        cursor = latest - (limit - 1) * timeframe.ms if start_ms is None else start_ms
-        end = min(latest, cursor + (limit - 1) * timeframe.ms)
-        pages: list[pl.DataFrame] = []
-        first, expected = cursor, max(0, (end - cursor) // timeframe.ms + 1)
-        while cursor <= end:
-            page = await self._kline_page(symbol, timeframe, cursor, end)
-            if page.is_empty():
-                break
-            pages.append(page)
-            cursor = int(page["open_time"].to_physical()[-1]) + timeframe.ms
-            progress(f"{symbol} {interval}", (cursor - first) // timeframe.ms, expected)
-        bars = pl.concat(pages) if pages else BARS.empty()
-        self._record(lambda now_ms: recording.bars(symbol, timeframe, bars, now_ms))
+        bars = await self._bars(symbol, interval, limit, start_ms, progress=progress)
+        self._record(lambda now_ms: recording.bars(symbol, Timeframe.parse(interval), bars, now_ms))
         return bars
 
-    async def _kline_page(self, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int) -> pl.DataFrame:
-        limit = min(_PAGE, (end_ms - start_ms) // timeframe.ms + 1)
-        query = {
-            "symbol": symbol, "interval": timeframe.name, "startTime": start_ms, "endTime": end_ms + timeframe.ms - 1,
-            "limit": limit,
-        }  # fmt: skip
-        try:
-            reply = replies.as_list(await self._read("klines", query), "klines")
-        except ExchangeRejected as error:
-            if error.code != _INVALID_INTERVAL:
-                raise
-            raise UsageError(
-                f"The exchange has no {timeframe} bars of {symbol}.", mend="Ask for longer ones."
-            ) from error
-        frame = replies.parsed("klines", reply, replies.klines_frame)
-        check_bars(frame, timeframe, origin=f"{symbol} {timeframe} from the exchange")
-        closed = frame.filter(pl.col("close_time").to_physical() < self.server_now_ms())
-        if closed.height and int(closed["open_time"].to_physical()[0]) < start_ms:
-            raise DataInvalid(f"{symbol} {timeframe} from the exchange begins before the time that was asked for.")
-        return closed
+    async def get_mark_klines(
+        self, symbol: str, interval: str, limit: int = 500, *, start_ms: int | None = None
+    ) -> pl.DataFrame:
+        """Closed bars of the mark price as a MARK frame, otherwise like `get_klines`."""
+        self._require(symbol)
+        return await self._bars(symbol, interval, limit, start_ms, kind="mark")
+
+    async def get_index_klines(
+        self, symbol: str, interval: str, limit: int = 500, *, start_ms: int | None = None
+    ) -> pl.DataFrame:
+        """Closed bars of the index price as a MARK frame, otherwise like `get_klines`."""
+        self._require(symbol)
+        return await self._bars(symbol, interval, limit, start_ms, kind="index")
+
+    async def get_spot_klines(
+        self, symbol: str, interval: str, limit: int = 500, *, start_ms: int | None = None
+    ) -> pl.DataFrame:
+        """Closed bars of the spot market as a BARS frame, otherwise like `get_klines`."""
+        self._require_open()
+        return await self._bars(symbol, interval, limit, start_ms, market="spot")
+
+    def stream_klines(
+        self, symbol: str, timeframe: str, first_ms: int, last_ms: int, *, kind: Kind = "klines", market: Market = "um"
+    ) -> AsyncGenerator[pl.DataFrame, None]:
+        """Closed bars that open from `first_ms` to `last_ms` (UTC ms), oldest first, frame by checked frame.
+
+        BARS frames; MARK frames of `kind` "mark" and "index". At most some ten thousand rows are in memory at once.
+        Leave early through `contextlib.aclosing`.
+        """
+        self._require(symbol) if market == "um" else self._require_open()
+        return self._klines.stream(symbol, Timeframe.parse(timeframe), first_ms, last_ms, kind=kind, market=market)
+
+    async def _bars(
+        self, symbol: str, interval: str, limit: int, start_ms: int | None, *, kind: Kind = "klines",
+        market: Market = "um", progress: Progress = silent,
+    ) -> pl.DataFrame:  # fmt: skip
+        """The frames of `stream_klines` in one."""
+        timeframe = Timeframe.parse(interval)
+        first, last = self._klines.span(timeframe, limit, start_ms)
+        expected = max(0, (min(last, self._klines.latest_ms(timeframe)) - first) // timeframe.ms + 1)
+        frames = [(BARS if kind == "klines" else MARK).empty()]
+        async with aclosing(self._klines.stream(symbol, timeframe, first, last, kind=kind, market=market)) as stream:
+            async for frame in stream:
+                frames.append(frame)
+                done = (int(frame["open_time"].to_physical()[-1]) - first) // timeframe.ms + 1
+                progress(f"{symbol} {interval}", done, expected)
+        return pl.concat(frames)
 
     async def get_ticker(self, symbol: str) -> dict[str, Any]:
         """The last 24 hours: symbol, timestamp (ms), last, open, high, low, volume, quote_volume, change_percent."""
@@ -162,6 +177,31 @@ class BinanceExchange:
         reply = replies.as_list(await self._read("fundingRate", query), "funding rates")
         frame: pl.DataFrame = replies.parsed("funding rates", reply, replies.funding_frame)
         return frame
+
+    def stream_agg_trades(self, symbol: str, first_ms: int, last_ms: int) -> AsyncGenerator[pl.DataFrame, None]:
+        """Aggregate trades from `first_ms` to `last_ms` (UTC ms, both inclusive), oldest first, as TRADES frames."""
+        self._require(symbol)
+        return self._history.agg_trades(symbol, first_ms, last_ms)
+
+    def stream_funding(self, symbol: str, first_ms: int, last_ms: int) -> AsyncGenerator[pl.DataFrame, None]:
+        """Funding payments from `first_ms` to `last_ms` (UTC ms, both inclusive), oldest first, as FUNDING frames."""
+        self._require(symbol)
+        return self._history.funding(symbol, first_ms, last_ms)
+
+    async def get_open_interest_history(self, symbol: str, period: str, first_ms: int, last_ms: int) -> pl.DataFrame:
+        """Open contracts (base asset) every `period` (5m to 1d), an OPEN_INTEREST frame; the last 30 days at most."""
+        self._require(symbol)
+        return await self._history.open_interest(symbol, period, first_ms, last_ms)
+
+    async def exchange_info(self, market: str = "um") -> dict[str, Any]:
+        """What "um" or "spot" lists, now: see `listing.exchange_info`."""
+        self._require_open()
+        return await listing.exchange_info(self._connection, market)
+
+    async def top_symbols(self, count: int) -> list[str]:
+        """The USDT perpetuals with the largest quote volume of the last 24 hours, largest first."""
+        self._require_open()
+        return await listing.top_symbols(self._connection, self._symbols, count)
 
     async def get_premium_index(self, symbol: str) -> dict[str, Any]:
         """`{timestamp (ms), mark_price, index_price, funding_rate, next_funding_ms}`."""
@@ -267,9 +307,12 @@ class BinanceExchange:
             for event in events(self.server_now_ms()):
                 self.recorder.record(event)
 
-    def _require(self, symbol: str) -> None:
+    def _require_open(self) -> None:
         if not self._connection.is_open:
             raise UsageError("The exchange is not initialised.", mend="Call `await exchange.initialize()` first.")
+
+    def _require(self, symbol: str) -> None:
+        self._require_open()
         if symbol not in self._symbols:
             near = get_close_matches(symbol.upper(), self._symbols, n=3, cutoff=0.5)
             some = ", ".join(list(self._symbols)[:5])

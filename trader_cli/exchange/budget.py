@@ -1,59 +1,130 @@
-"""The request budget: stay well inside the exchange's weight per minute, and stop at once when it says so."""
+"""The request budget: stay well inside the exchange's limits, and stop at once when it says so.
+
+The exchange counts in fixed windows of the clock, each kind of request in a pool of its own (`core.weights`).
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.errors import RateLimited
-from trader_cli.core.weights import WEIGHT_LIMIT
+from trader_cli.core.weights import FUNDING, FUTURES, FUTURES_DATA, SPOT, WALLET, pool_of, request_weight
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from trader_cli.core.ports import Clock
+    from trader_cli.core.weights import Pool
 
-_MINUTE_MS = 60_000
-_LONGEST_WAIT_MS = 90_000
+_LONGEST_FREEZE_MS = 90_000
+_POOLS = (FUTURES, FUTURES_DATA, FUNDING, SPOT, WALLET)
 
 
 class WeightBudget:
-    """Counts weight per clock minute, from our own requests and from what the exchange's headers report."""
+    """One pool: the weight of this window of the clock, from our own requests and from what headers report.
 
-    def __init__(self, clock: Clock, fraction: float) -> None:
-        self._clock = clock
-        self._allowed = int(WEIGHT_LIMIT * fraction)
-        self._minute = -1
-        self._frozen_until_ms = 0
+    `now_ms` is the exchange's time, by default that of `clock`; `fraction` is the share of the limit we may use.
+    """
+
+    def __init__(
+        self, clock: Clock, fraction: float, pool: Pool = FUTURES, now_ms: Callable[[], int] | None = None
+    ) -> None:
+        self.pool = pool
         self.used = 0
+        self.limit = pool.limit
+        self._clock = clock
+        self._fraction = fraction
+        self._now_ms = now_ms or clock.now_ms
+        self._turn = asyncio.Lock()
+        self._window = -1
+        self._frozen_until_ms = 0
 
     async def spend(self, weight: int, *, urgent: bool = False) -> None:
-        """Wait until this request fits into the budget, and count it. Raises `RateLimited` rather than wait long.
+        """Wait until this request fits into the budget, and count it. First come, first served.
 
-        An urgent one (an order, a stop, a cancel) may use the part of the exchange's weight that is kept free.
+        An urgent one (an order, a stop, a cancel) passes those that wait, and may use the part of the exchange's limit
+        that is kept free. Raises `RateLimited` rather than wait long for an exchange that wants no request.
         """
-        while (wait_ms := self._wait_ms(weight, WEIGHT_LIMIT if urgent else self._allowed)) > 0:
-            if wait_ms > _LONGEST_WAIT_MS:
-                wait = wait_ms / 1000
-                raise RateLimited(f"The exchange wants no request for {wait:.0f} s.", retry_after_s=wait, mend="Wait.")
-            await self._clock.sleep(wait_ms / 1000)
-        self.used += weight
+        async with nullcontext() if urgent else self._turn:
+            while (wait_ms := self._wait_ms(weight, self.limit if urgent else int(self.limit * self._fraction))) > 0:
+                await self._clock.sleep(wait_ms / 1000)
+            self.used += weight
 
     def _wait_ms(self, weight: int, allowed: int) -> int:
-        now = self._clock.now_ms()
+        now = self._now_ms()
         if now < self._frozen_until_ms:
-            return self._frozen_until_ms - now
-        if now // _MINUTE_MS != self._minute:
-            self._minute, self.used = now // _MINUTE_MS, 0
+            return self._thaw_ms(self._frozen_until_ms - now)
+        self._turn_over(now)
         if self.used == 0 or self.used + weight <= allowed:
             return 0
-        return _MINUTE_MS - now % _MINUTE_MS
+        return self.pool.window_ms - now % self.pool.window_ms
 
-    def observe(self, headers: Mapping[str, str] | None) -> None:
-        """Take over the exchange's own count: other programs may share the address."""
+    def _thaw_ms(self, wait_ms: int) -> int:
+        if wait_ms > _LONGEST_FREEZE_MS:
+            wait = wait_ms / 1000
+            raise RateLimited(f"The exchange wants no request for {wait:.0f} s.", retry_after_s=wait, mend="Wait.")
+        return wait_ms
+
+    def observe(self, headers: Mapping[str, str] | None, sent_ms: int | None = None) -> None:
+        """Take over the exchange's own count: other programs may share the address.
+
+        What answers a request sent (exchange's time) in an earlier window may speak of that one, and is left aside.
+        """
+        self._turn_over(self._now_ms())
+        if sent_ms is not None and sent_ms // self.pool.window_ms != self._window:
+            return
+        names = {name.lower() for name in self.pool.headers}
         for name, value in (headers or {}).items():
-            if name.lower() == "x-mbx-used-weight-1m" and value.isdigit():
+            if name.lower() in names and value.isdigit():
                 self.used = max(self.used, int(value))
 
     def freeze(self, seconds: float) -> None:
         """Send nothing for a while."""
-        self._frozen_until_ms = max(self._frozen_until_ms, self._clock.now_ms() + int(seconds * 1000))
+        self._frozen_until_ms = max(self._frozen_until_ms, self._now_ms() + int(seconds * 1000))
+
+    def _turn_over(self, now_ms: int) -> None:
+        """Begin a new count in a new window. A clock set back over its edge does not begin the last one again."""
+        window = now_ms // self.pool.window_ms
+        if window not in {self._window, self._window - 1}:
+            self._window, self.used = window, 0
+
+
+class RequestBudget:
+    """Every pool of the exchange. `now_ms` is the exchange's time."""
+
+    def __init__(self, clock: Clock, fraction: float, now_ms: Callable[[], int]) -> None:
+        self._of = {pool: WeightBudget(clock, fraction, pool, now_ms) for pool in _POOLS}
+
+    @property
+    def used(self) -> int:
+        """Weight used in this minute at the futures host."""
+        return self._of[FUTURES].used
+
+    async def spend(self, path: str, query: Mapping[str, Any], *, urgent: bool = False) -> None:
+        """Wait until a request may be sent, and count it in its pool. An urgent one weighs 1. Raises `RateLimited`."""
+        await self._of[pool_of(path)].spend(1 if urgent else request_weight(path, query), urgent=urgent)
+
+    def observe(self, path: str, headers: Mapping[str, str] | None, sent_ms: int) -> None:
+        """Take over what the reply to a request of `sent_ms` (exchange's time) says about the pools of its host."""
+        for pool, budget in self._of.items():
+            if pool.host == pool_of(path).host:
+                budget.observe(headers, sent_ms)
+
+    def learn(self, rate_limits: Any, *, spot: bool = False) -> None:
+        """Take over the weight per minute from exchange information; what is missing or odd leaves it as it was."""
+        for limit in rate_limits if isinstance(rate_limits, list) else []:
+            if isinstance(limit, dict) and _is_weight_per_minute(limit):
+                self._of[SPOT if spot else FUTURES].limit = limit["limit"]
+
+    def freeze(self, seconds: float) -> None:
+        """Send nothing at all for a while."""
+        for budget in self._of.values():
+            budget.freeze(seconds)
+
+
+def _is_weight_per_minute(limit: Mapping[str, Any]) -> bool:
+    kind = limit.get("rateLimitType"), limit.get("interval"), limit.get("intervalNum")
+    value = limit.get("limit")
+    return kind == ("REQUEST_WEIGHT", "MINUTE", 1) and isinstance(value, int) and value > 0

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import logging
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     import aiohttp
 
     from trader_cli.settings.model import BinanceExchangeSettings
 
 RECEIVE_WINDOW_MS = 5000
 """How late the exchange may still accept what was sent: the shorter, the sooner a lost order is known to be absent."""
+
+REPLY_HEADERS: ContextVar[Mapping[str, str] | None] = ContextVar("REPLY_HEADERS", default=None)
+"""The headers of the reply to this task's latest request. What ccxt remembers itself is shared by all under way."""
 
 
 def make_client(settings: BinanceExchangeSettings, session: aiohttp.ClientSession) -> Any:
@@ -35,6 +41,7 @@ def make_client(settings: BinanceExchangeSettings, session: aiohttp.ClientSessio
         }
     )
     client.logger = _without_requests()
+    client.on_rest_response = _remembering_headers(client.on_rest_response)
     if settings.use_testnet and settings.base_url is None:
         client.enable_demo_trading(enable=True)
     if settings.base_url is not None:
@@ -47,6 +54,16 @@ def _without_requests() -> logging.Logger:
     logger = logging.getLogger("trader.exchange.ccxt")
     logger.setLevel(logging.INFO)
     return logger
+
+
+def _remembering_headers(hook: Callable[..., str]) -> Callable[..., str]:
+    """ccxt's hook on every reply, which also keeps the headers for the task that asked."""
+
+    def heard(code: int, reason: str, url: str, method: str, headers: Mapping[str, str], *rest: Any) -> str:
+        REPLY_HEADERS.set(headers)
+        return hook(code, reason, url, method, headers, *rest)
+
+    return heard
 
 
 def point_at(client: Any, base_url: str) -> None:

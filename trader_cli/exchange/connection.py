@@ -18,10 +18,9 @@ from trader_cli.core.errors import (
     UsageError,
 )
 from trader_cli.core.orders import NotPlaced, Unknown
-from trader_cli.core.weights import request_weight
 from trader_cli.exchange import replies
-from trader_cli.exchange.budget import WeightBudget
-from trader_cli.exchange.client import make_client, make_session
+from trader_cli.exchange.budget import RequestBudget
+from trader_cli.exchange.client import REPLY_HEADERS, make_client, make_session
 from trader_cli.exchange.errors import translate
 
 if TYPE_CHECKING:
@@ -47,14 +46,14 @@ class Connection:
         self.last_error: str | None = None
         self._clock = clock
         self._client: Any = None
-        self._budget: WeightBudget | None = None
+        self._budget: RequestBudget | None = None
 
     async def open(self) -> None:
         """Connect, and learn the exchange's time. Raises `ClockSkewed` if our clock is off by too much."""
         from trader_cli.exchange.venue_clock import clock_of
 
         self._clock = self._clock or await clock_of(self.options)
-        self._budget = WeightBudget(self._clock, self.options.weight_fraction)
+        self._budget = RequestBudget(self._clock, self.options.weight_fraction, self.server_now_ms)
         self._client = make_client(self.options, make_session())
         self._client.milliseconds = self._clock.now_ms
         await self._synchronise()
@@ -95,6 +94,11 @@ class Connection:
     def used_weight(self) -> int:
         """Request weight used in this minute, as far as we know."""
         return self._budget.used if self._budget else 0
+
+    def learn_limits(self, rate_limits: Any, *, spot: bool = False) -> None:
+        """Take over the weight per minute from exchange information."""
+        if self._budget is not None:
+            self._budget.learn(rate_limits, spot=spot)
 
     def server_now_ms(self) -> int:
         """The earliest the exchange's time can be, as far as we know: a bar is closed only if it surely is."""
@@ -152,10 +156,10 @@ class Connection:
     async def _attempt(self, method: str, path: str, query: dict[str, Any], *, urgent: bool = False) -> Any:
         if self._client is None or self._budget is None:
             raise UsageError("The exchange is closed.", mend="Call `await exchange.initialize()` first.")
-        await self._budget.spend(1 if urgent else request_weight(path, query), urgent=urgent)
+        await self._budget.spend(path, query, urgent=urgent)
         try:
             with self.clock.held():
-                return await self._ask(method, query)
+                return await self._ask(method, path, query)
         except (ExchangeUnavailable, ExchangeRejected) as error:
             self.last_error = error.sentence
             if isinstance(error, ExchangeRejected) and error.code == _WRONG_TIME and path != _TIME:
@@ -166,17 +170,19 @@ class Connection:
                 self._budget.freeze(error.retry_after_s)
             raise
 
-    async def _ask(self, method: str, query: dict[str, Any]) -> Any:
+    async def _ask(self, method: str, path: str, query: dict[str, Any]) -> Any:
         import aiohttp
         import ccxt
 
+        sent_ms = self.server_now_ms()
+        REPLY_HEADERS.set(None)
         try:
             reply = await getattr(self._client, method)(query)
         except (ccxt.BaseError, aiohttp.ClientError, TimeoutError, ValueError) as error:
-            raise translate(error, self._client.last_response_headers) from error
+            raise translate(error, REPLY_HEADERS.get()) from error
         finally:
-            if self._budget is not None and self._client is not None:
-                self._budget.observe(self._client.last_response_headers)
+            if self._budget is not None:
+                self._budget.observe(path, REPLY_HEADERS.get(), sent_ms)
         if not isinstance(reply, (dict, list)) or reply == {}:
             raise ExchangeUnavailable(
                 f"The exchange answered {replies.shown(reply)}.",

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import polars as pl
 
 from trader_cli.core.errors import DataInvalid, ExchangeUnavailable
-from trader_cli.core.schemas import BARS, FUNDING, TRADES
+from trader_cli.core.schemas import BARS, FUNDING, OPEN_INTEREST, TRADES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from trader_cli.core.schemas import Schema
 
 T = TypeVar("T")
 _MEND = "Check binance_exchange.base_url and the network; try again later."
@@ -61,33 +63,54 @@ def number(value: Any, *, above: float | None = None, least: float | None = None
     return found
 
 
+_KLINE = (
+    "open_time", "open", "high", "low", "close", "volume", "close_time", "quote_volume", "trades", "taker_buy_base",
+    "taker_buy_quote", "unused",
+)  # fmt: skip
+
+
 def klines_frame(rows: list[list[Any]]) -> pl.DataFrame:
     """A BARS frame (not yet checked) from rows of twelve: times and counts are integers, the rest decimal strings."""
-    if not rows:
-        return BARS.empty()
-    open_ms, o, h, l, c, volume, close_ms, quote, trades, taker, taker_quote, *_ = zip(*rows, strict=True)  # noqa: E741
-    floats = {"open": o, "high": h, "low": l, "close": c, "volume": volume, "quote_volume": quote,
-              "taker_buy_base": taker, "taker_buy_quote": taker_quote}  # fmt: skip
-    columns: dict[str, list[Any]] = {name: [float(value) for value in values] for name, values in floats.items()}
-    columns |= {
-        "open_time": list(map(int, open_ms)),
-        "close_time": list(map(int, close_ms)),
-        "trades": list(map(int, trades)),
-    }
-    return pl.DataFrame(columns).select(pl.col(name).cast(dtype) for name, dtype in BARS.columns.items())
+    return bars_as_written([klines_as_written(rows)]) if rows else BARS.empty()
+
+
+def klines_as_written(rows: list[list[Any]]) -> pl.DataFrame:
+    """At least one row of twelve as columns, numbers still text as the exchange writes them."""
+    columns = list(zip(*rows, strict=True))
+    return pl.DataFrame([pl.Series(name, values) for name, values in zip(_KLINE, columns, strict=True)])
+
+
+def bars_as_written(pages: list[pl.DataFrame]) -> pl.DataFrame:
+    """A BARS frame (not yet checked) of pages of `klines_as_written`."""
+    return _cast(pl.concat(pages), BARS)
+
+
+def _cast(frame: pl.DataFrame, schema: Schema) -> pl.DataFrame:
+    """The schema's columns of a frame, cast in compiled code. Raises `PolarsError` for what is no number."""
+    return frame.select(pl.col(name).cast(dtype) for name, dtype in schema.columns.items())
 
 
 def trades_frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
-    """A TRADES frame from aggregate trades."""
-    columns = {
-        "time": [int(row["T"]) for row in rows],
-        "trade_id": [int(row["a"]) for row in rows],
-        "price": [number(row["p"], above=0) for row in rows],
-        "quantity": [number(row["q"], least=0) for row in rows],
-        "buyer_is_maker": [bool(row["m"]) for row in rows],
+    """A TRADES frame from aggregate trades. Raises `ValueError` for a price or quantity that cannot be."""
+    if not rows:
+        return TRADES.empty()
+    fields = {"time": "T", "trade_id": "a", "price": "p", "quantity": "q", "buyer_is_maker": "m"}
+    frame = _cast(pl.DataFrame({ours: [row[theirs] for row in rows] for ours, theirs in fields.items()}), TRADES)
+    price, quantity = frame["price"], frame["quantity"]
+    if not (price.is_finite() & (price > 0) & quantity.is_finite() & (quantity >= 0)).all():
+        raise ValueError("a price or quantity out of range")
+    return frame
+
+
+def open_interest_frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
+    """An OPEN_INTEREST frame, oldest first, in units of the base asset."""
+    columns: dict[str, list[Any]] = {
+        "time": [int(row["timestamp"]) for row in rows],
+        "open_interest": [number(row["sumOpenInterest"], least=0) for row in rows],
     }
-    frame = pl.DataFrame(columns, schema_overrides={"time": pl.Int64, "trade_id": pl.Int64})
-    return frame.select(pl.col(name).cast(dtype) for name, dtype in TRADES.columns.items())
+    return _cast(
+        pl.DataFrame(columns, schema_overrides={"time": pl.Int64, "open_interest": pl.Float64}), OPEN_INTEREST
+    ).sort("time")
 
 
 def funding_frame(rows: list[dict[str, Any]]) -> pl.DataFrame:

@@ -94,9 +94,9 @@ class ArtifactStore:
         frame = self._frame(chunk)
         if chunk.rows <= _REMEMBERED_ROWS:
             self._frames[chunk.content] = frame
-            self._held_bytes += frame.estimated_size()
+            self._held_bytes += int(frame.estimated_size())
             while self._held_bytes > _REMEMBERED_BYTES:
-                self._held_bytes -= self._frames.pop(next(iter(self._frames))).estimated_size()
+                self._held_bytes -= int(self._frames.pop(next(iter(self._frames))).estimated_size())
         return frame
 
     def _frame(self, chunk: Chunk) -> pl.DataFrame:
