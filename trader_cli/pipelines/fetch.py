@@ -134,9 +134,13 @@ def fetch_many(
                 progress("symbols", done, len(wanted))
             return symbol, outcome
 
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(symbol)) for symbol in wanted]
-        return [task.result() for task in tasks]
+        tasks = [asyncio.ensure_future(one(symbol)) for symbol in wanted]
+        try:
+            return await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     try:
         return run_in_market(settings, work)

@@ -113,7 +113,7 @@ class HistoryReader:
         left = list(plan)
         while left:
             try:
-                async with aclosing(self.archive.stream(left, _PARALLEL)) as bodies:  # type: ignore[type-var]
+                async with aclosing(self.archive.stream(tuple(left), _PARALLEL)) as bodies:  # type: ignore[type-var]
                     async for file, body in bodies:
                         yield file, await self._parsed(file, body)
                         left.pop(0)
