@@ -105,7 +105,7 @@ def bent(change: Callable[[list[Any], Query], list[Any]]) -> Route:
 
 
 def _without_end(_rows: list[Any], query: Query) -> list[Any]:
-    rows: list[Any] = klines(WHOLE)({**query, "endTime": str(NOON_MS)}, NOON_MS)
+    rows: list[Any] = klines(SHOWN["every other hour missing"])({**query, "endTime": str(NOON_MS)}, NOON_MS)
     return rows
 
 
@@ -114,7 +114,26 @@ def test_an_exchange_that_shows_more_than_asked_gives_every_bar_once() -> None:
         return await exchange.get_klines("ETHUSDT", "1m", 9000)
 
     found = with_host({KLINES: bent(_without_end)}, work)
-    assert times([found]) == WHOLE
+    assert times([found]) == SHOWN["every other hour missing"]
+
+
+def test_a_bar_that_closes_while_pages_are_on_the_way_is_not_taken_for_a_whole_one() -> None:
+    """The last page shows it half made; the first one comes only after it has closed."""
+    late, failed = NOON_MS + MINUTE_MS - 100, list[int]()
+
+    def shown(query: Query, now: int) -> Any:
+        if not failed and int(query["startTime"]) == WHOLE[6000]:
+            failed.append(now)
+            return web.json_response({}, status=503)
+        return klines([*WHOLE, NOON_MS])(query, now)
+
+    async def work(exchange: BinanceExchange, _: Host) -> list[pl.DataFrame]:
+        frames = await taken(exchange.stream_klines("ETHUSDT", "1m", WHOLE[6000], NOON_MS + HOUR_MS))
+        assert exchange.server_now_ms() > NOON_MS + MINUTE_MS
+        return frames
+
+    assert times(with_host({KLINES: shown}, work, now_ms=late, max_retries=1)) == WHOLE[6000:]
+    assert failed
 
 
 BROKEN: dict[str, tuple[Callable[[list[Any], Query], list[Any]], str]] = {
