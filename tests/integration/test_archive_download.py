@@ -137,6 +137,39 @@ def test_a_file_that_is_not_there_is_none_at_once() -> None:
     assert (found, server.asked[ZIP], clock.now_ms()) == (None, 1, 0)
 
 
+def test_a_check_sum_is_not_waited_for_where_there_is_no_file() -> None:
+    server = Server()
+
+    async def never(_: web.Request) -> web.StreamResponse:
+        await asyncio.Event().wait()
+        return web.Response()
+
+    server.instead[CHECKSUM] = [never]
+
+    async def use(archive: Archive) -> None:
+        assert await archive.fetch(FILE) is None
+        assert [task for task in asyncio.all_tasks() if "Archive." in repr(task)] == []
+
+    run(server, use)
+
+
+def test_virtual_time_is_held_while_a_request_is_under_way() -> None:
+    server, clock, holders = honest(), VirtualClock(0), []
+
+    async def looks(_: web.Request) -> web.StreamResponse:
+        holders.append(clock.holders)
+        return web.Response(body=BODY)
+
+    server.instead[ZIP] = [looks]
+
+    async def main() -> None:
+        async with serving(server) as url, Archive(url, clock) as archive:
+            await archive.fetch(FILE)
+
+    run_virtual(main, clock)
+    assert (holders, clock.holders) == ([1], 0)
+
+
 TROUBLES: dict[str, Answer] = {
     "HTTP 500": status(500),
     "HTTP 429": status(429),

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 from conftest import random_bars
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from trader_cli.core.bars import PRICES, find_gaps, with_close_time
@@ -85,6 +85,8 @@ def test_straight_lines_that_were_rounded_are_found(seed: int, first: int, n: in
 
 @QUIET
 @given(SEEDS, STARTS, st.integers(1, 40))
+@example(seed=0, first=100, n=2)
+@example(seed=0, first=100, n=3)
 def test_stuck_bars_are_found_from_three_on_and_every_bar_without_a_trade_is_counted(
     seed: int, first: int, n: int
 ) -> None:
@@ -134,6 +136,23 @@ def test_a_price_taken_back_at_once_is_a_bad_print_and_one_that_stays_a_jump(
     kind = "jump" if 1 / 3 < factor < 3 else "other_instrument"
     assert dict(report.counts) == {kind: (1, 1)}, "between two bars: a factor above three is another instrument"
     assert found(report, kind, bars) == [(row, 1)]
+
+
+def test_the_bar_that_takes_a_print_back_is_none_itself() -> None:
+    bars = random_bars(ROWS)
+    low, high = bars["close"][100], bars["close"][100] * 1.5
+    whipped = {
+        "close": [high, low, high, low],
+        "high": [high * 1.001] * 4,
+        "low": [min(bars["low"][99:106]) * 0.99] * 4,
+    }
+    spoiled = planted(bars, 101, {**whipped, "open": [low, high, low, high]})
+    assert found(quality_report(spoiled, M15), "bad_print", spoiled)[0] == (101, 1)
+
+
+def test_bars_of_one_volume_are_no_filler_however_straight_their_prices() -> None:
+    steady = straight(random_bars(ROWS), 100, 20).with_columns(volume=pl.lit(5.0))
+    assert quality_report(steady, M15).bars_of("interpolated") == 0
 
 
 def test_a_crash_that_is_traded_through_is_a_jump_however_deep() -> None:
