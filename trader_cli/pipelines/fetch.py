@@ -18,6 +18,7 @@ from trader_cli.core.digests import FrameRows, digest_frame, digest_value
 from trader_cli.core.errors import DataInvalid, DataMissing, DataStale, UsageError
 from trader_cli.core.ports import silent
 from trader_cli.features.build import history_start
+from trader_cli.features.inputs import ALL_INPUTS
 from trader_cli.pipelines.market import Market, run_in_market
 from trader_cli.pipelines.series import SeriesReader
 from trader_cli.storage.artifacts import ArtifactStore, span_of, stage_key
@@ -162,7 +163,7 @@ class _Fetch:
     def _start(self, latest: int, notes: list[str]) -> int:
         """Where to begin: as far back as asked, and at least as far as the latest row of features reaches."""
         wanted = self.limit if self.limit is not None else self.settings.fetch.history_bars
-        spec = FeatureEngineeringOrchestrator(self.settings).spec(self.timeframe)
+        spec = FeatureEngineeringOrchestrator(self.settings).spec(self.timeframe, ALL_INPUTS)
         needed = (latest - history_start(spec, latest)) // self.timeframe.ms + 1
         if needed > wanted:
             notes.append(f"{wanted} bars are too few for the features, which reach back {needed}; fetching {needed}.")
