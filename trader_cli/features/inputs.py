@@ -226,7 +226,7 @@ def _trades(trades: pl.DataFrame, bars: pl.DataFrame, timeframe: Timeframe) -> d
     quantity, sold = pl.col("quantity"), pl.col("buyer_is_maker")
     times, ids = trades["time"].to_physical().diff(), trades["trade_id"].diff()
     if bool(((times < 0) | (ids <= 0)).any()):
-        trades = trades.unique("trade_id", keep="last", maintain_order=True).sort("time", "trade_id")
+        trades = trades.sort("time", "trade_id").unique("trade_id", keep="first", maintain_order=True)
     found = trades.group_by(opened, maintain_order=True).agg(
         quantity.filter(~sold).sum().alias("flow_buy"),
         quantity.filter(sold).sum().alias("flow_sell"),
