@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
+from types import MappingProxyType
+
 import numpy as np
 import polars as pl
 import pywt
@@ -11,9 +15,12 @@ from benchmarks.timing import median_seconds, report
 from trader_cli.core.bars import with_close_time
 from trader_cli.core.schemas import TIME
 from trader_cli.core.timeframes import Timeframe
-from trader_cli.features.build import FeatureSpec, build_features
-from trader_cli.features.series import BarSeries
-from trader_cli.features.wavelet import modwt, wavelet_family
+from trader_cli.features.build import build_features
+from trader_cli.features.families.wavelet import energy_family
+from trader_cli.features.inputs import ALL_INPUTS
+from trader_cli.features.modwt import modwt
+from trader_cli.features.registry import FamilyOptions, make_spec
+from trader_cli.features.series import PRICE_INPUTS, BarSeries
 
 ROWS = 100_000
 M1 = Timeframe.parse("1m")
@@ -41,7 +48,7 @@ def run() -> None:
     """Check equality, then time."""
     frame = bars(ROWS)
     series = BarSeries.of(frame)
-    spec = FeatureSpec(M1, higher=M1.higher)
+    spec = make_spec(FamilyOptions(M1, higher=M1.higher))
     columns = build_features(frame, spec).width - 2
     last = int(frame["open_time"].to_physical()[-1])
     batch, one = build_features(frame, spec).tail(1), build_features(frame, spec, since_ms=last)
@@ -56,6 +63,7 @@ def run() -> None:
     stream, _ = median_seconds(lambda: build_features(frame, spec, since_ms=last), ta_lib, runs=30)
     report("one new bar, all features", stream * 1e3, 10.0, "ms", "under 10 ms with the model")
     _wavelets(series)
+    _families(series)
 
 
 def _wavelets(series: BarSeries) -> None:
@@ -64,9 +72,19 @@ def _wavelets(series: BarSeries) -> None:
     details, _ = modwt(x, "db4", 4)
     rolled = np.roll(pywt.swt(x, "db4", 4, norm=True, trim_approx=True)[-4], 15 * 4)
     assert np.allclose(details[3][200:], rolled[200:], atol=1e-12)
-    family = wavelet_family(M1, "db4", 4, 64)
+    family = energy_family("db4", 4, 64)
     windows = np.lib.stride_tricks.sliding_window_view(returns, 128)[:20_000]
     ours, strided = median_seconds(
-        lambda: family.compute(series), lambda: pywt.wavedec(windows, "db4", level=4), runs=3
+        lambda: family.evaluate(series), lambda: pywt.wavedec(windows, "db4", level=4), runs=3
     )
     report("wavelet energies and entropy, db4, 4 levels", ours / ROWS * 1e9, strided / len(windows) * 1e9, "ns/bar")
+
+
+def _families(series: BarSeries) -> None:
+    """Every family on made-up inputs, against TA-Lib's RSI, per row and column."""
+    rng = np.random.default_rng(1)
+    extra = {name: rng.uniform(0.5, 1.0, ROWS) for name in sorted(ALL_INPUTS - set(PRICE_INPUTS))}
+    full = replace(series, extra=MappingProxyType(extra))
+    for family in make_spec(FamilyOptions(M1, inputs=ALL_INPUTS)).families:
+        ours, theirs = median_seconds(partial(family.evaluate, full), lambda: talib.RSI(series.close, 14), runs=3)
+        report(f"family {family.name}", ours / ROWS / len(family.columns) * 1e9, theirs / ROWS * 1e9, "ns/row/col")

@@ -160,7 +160,7 @@ def test_stages_out_of_order_name_the_command_that_is_missing(sim: CommandLine) 
 def test_too_few_bars_to_train_say_so(sim: CommandLine) -> None:
     for stage in (("fetch", *SERIES, "--limit", "1000"), ("features",)):
         assert sim.run(*stage).code == 0
-    few = sim.run("train")
+    few = sim.run("train", TRADER_ANALYST__HORIZON_BARS="500")
     assert few.code == ExitCode.DATA
     assert "Too few bars to train" in few.err
 

@@ -10,6 +10,7 @@ from trader_cli import __version__
 from trader_cli.analyst.analysis import AnalysisInput, analyse
 from trader_cli.analyst.feature_artifacts import build_feature_artifact
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
+from trader_cli.analyst.feature_inputs import is_current, stored_inputs, stored_manifests
 from trader_cli.analyst.model import TrainedModel
 from trader_cli.core.answers import Answer
 from trader_cli.core.digests import digest_value
@@ -183,13 +184,15 @@ class Analyst:
         """The current features, made anew from the stored bars where that is allowed and needed."""
         manifest = self.store.current(self._key(symbol, timeframe, "features"))
         orchestrator = FeatureEngineeringOrchestrator(self.settings)
-        wanted = digest_value(orchestrator.spec(timeframe).identity())
-        if manifest is not None and manifest.inputs.get("bars") == bars.digest and manifest.settings == wanted:
+        beside = stored_manifests(self.store, self.settings, symbol, timeframe, bars)
+        if manifest is not None and all(is_current(manifest, bars, beside, orchestrator, timeframe)):
             return manifest
         if self.settings.analyst.enable_feature_engineering:
+            given = stored_inputs(self.store, self.settings, symbol, timeframe, bars, self.store.read(bars))
+            spec = orchestrator.spec(timeframe, given.names)
             try:
                 manifest = build_feature_artifact(
-                    self.store, bars, self.store.read(bars), orchestrator.spec(timeframe), orchestrator
+                    self.store, bars, given.frame, spec, orchestrator, digests=given.digests
                 ).manifest
             finally:
                 orchestrator.close()
@@ -198,7 +201,7 @@ class Analyst:
         command = f"Run `trader features {symbol} --timeframe {timeframe}`."
         if manifest is None:
             raise DataMissing(f"There are no features of {symbol} {timeframe}.", mend=command)
-        raise DataStale(f"The features of {symbol} {timeframe} are of other bars or other settings.", mend=command)
+        raise DataStale(f"The features of {symbol} {timeframe} are of other inputs or other settings.", mend=command)
 
     def _model(self, symbol: str, timeframe: Timeframe, features: Manifest) -> TrainedModel:
         digest = self.store.pointed(self._key(symbol, timeframe, "model"))

@@ -20,9 +20,12 @@ from trader_cli.core.errors import DataInvalid, DataMissing
 from trader_cli.core.ports import silent
 from trader_cli.core.schemas import FEATURE_KEYS
 from trader_cli.features.build import Builder, family_start, history_start
+from trader_cli.features.inputs import known_inputs
 from trader_cli.storage.artifacts import span_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
     from trader_cli.core.ports import Progress
     from trader_cli.features.family import Family
@@ -61,10 +64,13 @@ def build_feature_artifact(
     spec: FeatureSpec,
     orchestrator: FeatureEngineeringOrchestrator,
     progress: Progress = silent,
+    *,
+    digests: Mapping[str, str] | None = None,
 ) -> BuiltFeatures:
     """Make what is missing of the features of `bars`, and the manifest of all of it (not yet published).
 
-    `bars` are BARS with the other inputs of the families beside them. Raises `DataMissing` if they do not reach back
+    `bars` are BARS with the other inputs of the families beside them, `digests` those of the artifacts they are from
+    (`feature_inputs.stored_inputs`). Raises `DataMissing` if they do not reach back
     far enough for a single complete row.
     """
     times = bars["open_time"].to_physical().to_numpy()
@@ -84,7 +90,7 @@ def build_feature_artifact(
             known |= work.make(family, run)
         chunks += [replace(chunk, part=block.part) for block in blocks if (chunk := known[block.key]) is not None]
         progress("features", done, len(parts))
-    manifest = _manifest(bars_manifest, spec, tuple(chunks))
+    manifest = _manifest(bars_manifest, spec, tuple(chunks), known_inputs(bars), digests or {})
     _require_complete_row(store, manifest, bars, spec)
     fresh = sum(made.values())
     families = sum(chunk.part != _KEYS for chunk in chunks)
@@ -137,7 +143,9 @@ def _runs(blocks: list[_Block]) -> list[list[_Block]]:
     return runs
 
 
-def _manifest(bars: Manifest, spec: FeatureSpec, chunks: tuple[Chunk, ...]) -> Manifest:
+def _manifest(
+    bars: Manifest, spec: FeatureSpec, chunks: tuple[Chunk, ...], known: frozenset[str], digests: Mapping[str, str]
+) -> Manifest:
     rows, first, last = span_of(chunk for chunk in chunks if chunk.part == _KEYS)
     names = spec.columns
     return Manifest(
@@ -147,7 +155,7 @@ def _manifest(bars: Manifest, spec: FeatureSpec, chunks: tuple[Chunk, ...]) -> M
         symbol=bars.symbol,
         timeframe=bars.timeframe,
         settings=digest_value(spec.identity()),
-        inputs={"bars": bars.digest},
+        inputs={"bars": bars.digest, **digests},
         chunks=chunks,
         rows=rows,
         first_ms=first,
@@ -156,6 +164,7 @@ def _manifest(bars: Manifest, spec: FeatureSpec, chunks: tuple[Chunk, ...]) -> M
         notes={
             "columns": len(names),
             "wavelet_columns": sum("wavelet" in name for name in names),
+            "known_inputs": sorted(known),
             "left_out": list(spec.left_out),
             "families": [
                 {

@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from trader_cli.analyst.user_families import load_families
 from trader_cli.core.bars import check_bars, with_close_time
 from trader_cli.core.digests import digest_bytes, digest_value
 from trader_cli.core.errors import ConfigurationError, DataInvalid, DataMissing, UsageError
-from trader_cli.core.schemas import FUNDING, TIME, TRADES, check_schema
+from trader_cli.core.schemas import TIME
 from trader_cli.core.timeframes import Timeframe
 from trader_cli.features.build import build_features
+from trader_cli.features.inputs import align_inputs, futures_inputs, known_inputs
+from trader_cli.features.levels_given import as_levels
 from trader_cli.features.registry import FamilyOptions, make_spec
 from trader_cli.features.series import PRICE_INPUTS
 from trader_cli.settings import as_settings
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from trader_cli.features.family import Family
-    from trader_cli.features.registry import FeatureSpec
+    from trader_cli.features.registry import FeatureSpec, MakeFamilies
     from trader_cli.features.series import BarSeries, Floats
     from trader_cli.settings import Settings
     from trader_cli.storage.block_cache import BlockCache
@@ -33,11 +36,15 @@ class FeatureEngineeringOrchestrator:
         self.settings = as_settings(config)
         self._options = self.settings.feature_engineering_orchestrator
         self._cache: BlockCache | None = None
+        self._own: tuple[MakeFamilies, ...] | None = None
         self.evaluated_blocks = 0
         self.cached_blocks = 0
 
     def spec(self, timeframe: Timeframe, inputs: Iterable[str] = PRICE_INPUTS) -> FeatureSpec:
-        """The families the settings switch on, for a base time frame and the inputs that are known."""
+        """The families the settings switch on, for a base time frame and the inputs that are known.
+
+        Raises `ConfigurationError` for bad parameters and for families of the user that cannot be loaded.
+        """
         options = self._options
         named = options.higher_timeframes
         try:
@@ -52,31 +59,46 @@ class FeatureEngineeringOrchestrator:
             wavelet_window=options.wavelet_window,
             higher=higher,
         )
-        return make_spec(made_for, legacy=options.enable_legacy_features, advanced=options.enable_advanced_features)
+        if self._own is None:
+            self._own = tuple(map(load_families, options.user_families))
+        return make_spec(
+            made_for, legacy=options.enable_legacy_features, advanced=options.enable_advanced_features, own=self._own
+        )
 
     async def generate_all_features(
         self,
         klines_df: pl.DataFrame,
         agg_trades_df: pl.DataFrame | None = None,
         futures_df: pl.DataFrame | None = None,
-        sr_levels: Any = None,  # noqa: ARG002
+        sr_levels: Any = None,
     ) -> pl.DataFrame:
-        """FEATURES of klines.
+        """FEATURES of klines and of whatever else is given; families whose inputs are not given are left out.
 
-        `klines_df`: BARS, or at least open_time (UTC ms), open, high, low, close, volume, one row per closed bar.
-        `agg_trades_df`: TRADES; `futures_df`: FUNDING; `sr_levels`: levels as `(price, strength)` rows. These three
-        may be `None`; no family built so far reads them. Raises `DataInvalid` for bars that break their rules.
+        `klines_df`: BARS, or at least open_time (UTC ms), open, high, low, close, volume, one row per closed bar; where
+        quote_volume, trades, taker_buy_base and taker_buy_quote are there, order flow is made of them.
+        `agg_trades_df`: TRADES: time, trade_id, price, quantity, buyer_is_maker. Bars they do not cover stay null.
+        `futures_df`: FUNDING, or time, funding_rate (null but at payments), mark_price, index_price, open_interest, of
+        which any may be absent or null.
+        `sr_levels`: known_time (UTC ms), price, strength: levels that were known from that time on; or a dict of
+        support, resistance and known_time.
+        The last three may be `None`. What is known when: `features.inputs.align_inputs`. Raises `DataInvalid` for bars
+        that break their rules, for frames of other columns, and for levels without the time they became known.
         """
-        for given, schema in ((agg_trades_df, TRADES), (futures_df, FUNDING)):
-            if given is not None:
-                check_schema(given, schema)
         timeframe = infer_timeframe(klines_df)
         frame = with_close_time(klines_df.with_columns(pl.col("open_time").cast(TIME)), timeframe)
-        return self.build(check_bars(frame, timeframe, origin="klines_df"), timeframe)
+        bars = check_bars(frame, timeframe, origin="klines_df")
+        futures = {} if futures_df is None else futures_inputs(futures_df, timeframe)
+        aligned = align_inputs(bars, timeframe, trades=agg_trades_df, levels=as_levels(sr_levels), **futures)
+        return self.build(aligned, timeframe)
 
     def build(self, bars: pl.DataFrame, timeframe: Timeframe, since_ms: int | None = None) -> pl.DataFrame:
-        """FEATURES of checked BARS, for rows opening at or after `since_ms`; wavelet blocks come from the cache."""
-        return build_features(bars, self.spec(timeframe), since_ms=since_ms, evaluate=self.evaluate)
+        """FEATURES of checked BARS, alone or aligned with other inputs, for rows opening at or after `since_ms`.
+
+        Which families there are follows from the inputs that have a value in any row. Wavelet blocks come from the
+        cache.
+        """
+        spec = self.spec(timeframe, known_inputs(bars))
+        return build_features(bars, spec, since_ms=since_ms, evaluate=self.evaluate)
 
     def evaluate(self, family: Family, bars: BarSeries) -> Mapping[str, Floats]:
         """A family's columns on bars; those of wavelets are found in the block cache where they were made before."""
@@ -84,8 +106,9 @@ class FeatureEngineeringOrchestrator:
             return family.evaluate(bars)
         cache = self._opened()
         digest = digest_value(
-            [family.name, family.version, sorted(family.parameters.items()), digest_bytes(bars.content(family.inputs))]
-        )
+            [family.name, family.version, family.source, sorted(family.parameters.items()),
+             digest_bytes(bars.content(family.inputs))]
+        )  # fmt: skip
         known = cache.get(digest)
         if (
             known is not None

@@ -10,7 +10,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import ConfigurationError
-from trader_cli.features.families import candles, higher, session, technical, wavelet
+from trader_cli.features.families import (
+    candles,
+    derivatives,
+    given_levels,
+    higher,
+    levels,
+    order_flow,
+    session,
+    technical,
+    wavelet,
+)
 from trader_cli.features.series import PRICE_INPUTS
 
 if TYPE_CHECKING:
@@ -39,6 +49,10 @@ ADVANCED: dict[str, MakeFamilies] = {
     "wavelet": wavelet.families,
     "higher": higher.families,
     "session": session.families,
+    "levels": levels.families,
+    "order_flow": order_flow.families,
+    "derivatives": derivatives.families,
+    "given_levels": given_levels.families,
 }
 
 

@@ -17,6 +17,7 @@ from trader_cli.core.errors import DataInvalid, DataMissing, DataStale, TraderEr
 from trader_cli.core.ports import silent
 from trader_cli.core.quality import quality_report
 from trader_cli.features.build import history_start
+from trader_cli.features.inputs import ALL_INPUTS
 from trader_cli.pipelines.history import KINDS, HistoryReader, Way
 from trader_cli.pipelines.market import Market, run_in_market
 from trader_cli.pipelines.series import SeriesUpdate, SeriesUpdater, Span
@@ -304,7 +305,7 @@ class _Fetch:
                 raise UsageError(f"No {self.timeframe} bar has closed since {utc_text(options.since_ms)}.")
             return Span(first, last_ms, latest_ms, repair=options.repair)
         wanted = options.limit if options.limit is not None else self.settings.fetch.history_bars
-        spec = FeatureEngineeringOrchestrator(self.settings).spec(self.timeframe)
+        spec = FeatureEngineeringOrchestrator(self.settings).spec(self.timeframe, ALL_INPUTS)
         needed = (last_ms - history_start(spec, last_ms)) // step + 1
         if needed > wanted:
             notes.append(f"{wanted} bars are too few for the features, which reach back {needed}; fetching {needed}.")

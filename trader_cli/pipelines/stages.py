@@ -12,6 +12,7 @@ from trader_cli import __version__
 from trader_cli.analyst.analyst import Analyst, require_source
 from trader_cli.analyst.feature_artifacts import build_feature_artifact
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
+from trader_cli.analyst.feature_inputs import is_current, stored_inputs, stored_manifests
 from trader_cli.core.digests import digest_value
 from trader_cli.core.errors import DataInvalid, DataStale
 from trader_cli.core.ports import silent
@@ -105,9 +106,9 @@ def refresh_features(
     bars = stored_bars(settings, store, symbol, timeframe)
     orchestrator = FeatureEngineeringOrchestrator(settings)
     try:
-        built = build_feature_artifact(
-            store, bars, store.read(bars), orchestrator.spec(timeframe), orchestrator, progress
-        )
+        given = stored_inputs(store, settings, symbol, timeframe, bars, store.read(bars))
+        spec = orchestrator.spec(timeframe, given.names)
+        built = build_feature_artifact(store, bars, given.frame, spec, orchestrator, progress, digests=given.digests)
     finally:
         orchestrator.close()
     store.publish(stage_key(settings, symbol, timeframe, "features"), built.manifest)
@@ -162,13 +163,15 @@ def _current_features(
 ) -> Manifest:
     command = f"features {symbol} --timeframe {timeframe}"
     made = store.require(stage_key(settings, symbol, timeframe, "features"), command)
-    if made.inputs.get("bars") != bars.digest:
+    manifests = stored_manifests(store, settings, symbol, timeframe, bars)
+    same_inputs, same_settings = is_current(made, bars, manifests, FeatureEngineeringOrchestrator(settings), timeframe)
+    if not same_inputs:
+        other = "bars" if made.inputs.get("bars") != bars.digest else "inputs"
         raise DataStale(
-            f"The features of {symbol} {timeframe} are of other bars than the stored ones.",
+            f"The features of {symbol} {timeframe} are of other {other} than the stored ones.",
             mend=f"Run `trader {command}`.",
         )
-    wanted = digest_value(FeatureEngineeringOrchestrator(settings).spec(timeframe).identity())
-    if made.settings != wanted:
+    if not same_settings:
         raise DataStale(
             f"The features of {symbol} {timeframe} were made with other feature settings.",
             mend=f"Run `trader {command}`.",

@@ -59,7 +59,9 @@ class WaveletCacheSettings(_Section):
 class FeatureSettings(_Section):
     """Which features are built, and with what parameters."""
 
-    enable_advanced_features: bool = Field(description="wavelet and higher-frame families")
+    enable_advanced_features: bool = Field(
+        description="wavelet, higher-frame, session, level, order-flow and derivatives families"
+    )
     enable_autoencoder_features: bool = Field(description="bottleneck and reconstruction error, fitted in training")
     enable_legacy_features: bool = Field(description="technical indicators")
     wavelet_cache: WaveletCacheSettings
@@ -67,6 +69,9 @@ class FeatureSettings(_Section):
     wavelet_levels: int = Field(ge=1, le=8, description="decomposition levels")
     wavelet_window: int = Field(ge=4, le=4096, description="bars over which an energy is averaged")
     higher_timeframes: tuple[str, ...] | None = Field(description="higher frames; null: two chosen by time frame")
+    user_families: tuple[str, ...] = Field(
+        description="own feature families: Python files, or entry points of the group trader.feature_families"
+    )
 
 
 class AnalystSettings(_Section):

@@ -1,0 +1,188 @@
+"""Feature families of the user: from a Python file, or from an entry point of the group `trader.feature_families`.
+
+The user's code runs here with the rights of the program; it gets copies of the bars that it cannot write to. What it
+returns is checked, and what it raises is told with its file and line. See docs/feature-families.md.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import MappingProxyType, ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trader_cli.core.digests import digest_bytes
+from trader_cli.core.errors import ConfigurationError, DataInvalid
+from trader_cli.features.family import Family
+from trader_cli.features.inputs import ALL_INPUTS
+from trader_cli.features.series import PRICE_INPUTS, BarSeries
+
+if TYPE_CHECKING:
+    from trader_cli.features.registry import FamilyOptions, MakeFamilies
+    from trader_cli.features.series import Floats
+
+GROUP = "trader.feature_families"
+_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+_MEND = "docs/feature-families.md shows a family that works."
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """Where a user's families come from: what it is called, its file, a digest of all that names its code."""
+
+    reference: str
+    file: str
+    digest: str
+
+
+def load_families(reference: str) -> MakeFamilies:
+    """What makes the families of a file (`my_family.py`) or an entry point (`my_family`).
+
+    Raises `ConfigurationError` naming the file, and the line where its code failed.
+    """
+    origin, make = _of_file(Path(reference)) if reference.endswith(".py") else _of_entry_point(reference)
+
+    def families(options: FamilyOptions) -> tuple[Family, ...]:
+        with _users_code(origin, "families(options)"):
+            made = tuple(make(options))
+        return tuple(_checked(family, origin) for family in made)
+
+    return families
+
+
+def _of_file(path: Path) -> tuple[_Origin, Callable[..., Iterable[Family]]]:
+    try:
+        source = path.expanduser().read_bytes()
+    except OSError as error:
+        raise ConfigurationError(
+            f"user_families: cannot read {path}: {error.strerror}.", mend="Name a Python file, or an entry point."
+        ) from error
+    origin = _Origin(str(path), str(path), digest_bytes(source))
+    module = ModuleType(f"trader_user_family_{origin.digest}")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module  # dataclasses look their module up
+    with _users_code(origin, "the file"):
+        exec(compile(source, str(path), "exec"), module.__dict__)  # noqa: S102
+    return origin, _function(getattr(module, "families", None), origin)
+
+
+def _of_entry_point(name: str) -> tuple[_Origin, Callable[..., Iterable[Family]]]:
+    known = {point.name: point for point in entry_points(group=GROUP)}
+    if name not in known:
+        raise ConfigurationError(
+            f"user_families: {name!r} is no file ending in .py and no entry point of the group {GROUP}.",
+            mend=f"Known: {', '.join(sorted(known)) or 'none'}.",
+        )
+    point = known[name]
+    with _users_code(_Origin(name, name, ""), "the entry point"):
+        found = point.load()
+        file = inspect.getsourcefile(inspect.getmodule(found) or found) or name
+    origin = _Origin(name, file, _digest_of(point, file))
+    return origin, _function(getattr(found, "families", found), origin)
+
+
+def _digest_of(point: EntryPoint, file: str) -> str:
+    distribution = point.dist
+    version = "" if distribution is None else f"{distribution.name} {distribution.version}"
+    source = Path(file).read_bytes() if Path(file).is_file() else b""
+    return digest_bytes(version.encode(), source)
+
+
+def _function(found: Any, origin: _Origin) -> Callable[..., Iterable[Family]]:
+    if not callable(found):
+        raise ConfigurationError(
+            f"user_families: {origin.reference} has no function families(options), which gives the families.",
+            mend=_MEND,
+        )
+    made: Callable[..., Iterable[Family]] = found
+    return made
+
+
+@contextmanager
+def _users_code(origin: _Origin, doing: str) -> Iterator[None]:
+    """Turns whatever the user's code raises into a `ConfigurationError` with its file and line."""
+    try:
+        yield
+    except Exception as error:  # what a stranger's code may raise is not known, and is told in full
+        raise ConfigurationError(
+            f"user_families: {doing} of {origin.reference} failed at {_line(error, origin)}:"
+            f" {type(error).__name__}: {error}"
+        ) from error
+
+
+def _line(error: Exception, origin: _Origin) -> str:
+    if isinstance(error, SyntaxError) and error.filename == origin.file:
+        return f"{origin.file}, line {error.lineno}"
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == origin.file]
+    return f"{origin.file}, line {own[-1].lineno}" if own else origin.file
+
+
+def _checked(family: Any, origin: _Origin) -> Family:
+    """The family with its source named and its results checked. Raises `ConfigurationError` for one of bad names."""
+    if not isinstance(family, Family):
+        raise ConfigurationError(
+            f"user_families: families(options) of {origin.reference} gave {family!r}, which is no Family.", mend=_MEND
+        )
+    if not _NAME.fullmatch(family.name):
+        raise ConfigurationError(f"user_families: {family.name!r} is no name: write it as my_family (a-z, 0-9, _).")
+    foreign = [name for name in family.columns if not name.startswith(f"{family.name}_")]
+    if foreign:
+        raise ConfigurationError(
+            f"user_families: columns of {family.name!r} begin with {family.name + '_'!r}; found {foreign[0]!r}."
+        )
+    unknown = sorted(set(family.inputs) - ALL_INPUTS)
+    if unknown:
+        raise ConfigurationError(
+            f"user_families: {family.name!r} reads the unknown input {unknown[0]!r}.",
+            mend=f"Known: {', '.join(sorted(ALL_INPUTS))}.",
+        )
+
+    def compute(bars: BarSeries, **parameters: object) -> dict[str, Floats]:
+        with _users_code(origin, f"the family {family.name!r}"):
+            found = family.compute(_unwritable(bars, family.inputs), **parameters)
+        return _arrays(found, family, len(bars))
+
+    return replace(family, compute=compute, source=origin.digest)
+
+
+def _unwritable(bars: BarSeries, inputs: tuple[str, ...]) -> BarSeries:
+    """The bars with just the inputs that were declared, as views that cannot be written to."""
+
+    def shown(values: Any) -> Any:
+        view = values.view()
+        view.setflags(write=False)
+        return view
+
+    own = {name: shown(bars[name]) for name in PRICE_INPUTS}
+    extra = {name: shown(bars[name]) for name in inputs if name not in PRICE_INPUTS}
+    return BarSeries(shown(bars.open_ms), **own, extra=MappingProxyType(extra))
+
+
+def _arrays(found: Any, family: Family, n: int) -> dict[str, Floats]:
+    """The family's columns as float64 arrays of n rows. Raises `DataInvalid` naming family and column."""
+    if not isinstance(found, Mapping):
+        raise DataInvalid(f"The family {family.name!r} gives {type(found).__name__}; a mapping of columns is wanted.")
+    return {name: _array(found, name, family, n) for name in family.columns}
+
+
+def _array(found: Mapping[str, Any], name: str, family: Family, n: int) -> Floats:
+    if name not in found:
+        raise DataInvalid(f"The family {family.name!r} does not give its column {name!r}; it gives {sorted(found)}.")
+    try:
+        values = np.asarray(found[name], dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataInvalid(f"The column {name!r} of the family {family.name!r} is not of numbers: {error}.") from error
+    if values.shape != (n,):
+        raise DataInvalid(
+            f"The column {name!r} of the family {family.name!r} has the shape {values.shape}; {n} bars want ({n},)."
+        )
+    return values
