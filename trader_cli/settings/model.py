@@ -55,8 +55,9 @@ class WaveletCacheSettings(_Section):
 class FeatureSettings(_Section):
     """Which features are built, and with what parameters."""
 
-    enable_advanced_features: bool = Field(description="wavelet and higher-frame families")
+    enable_advanced_features: bool = Field(description="wavelets, higher frames, regimes, fractional differencing")
     enable_autoencoder_features: bool = Field(description="bottleneck and reconstruction error, fitted in training")
+    autoencoder_bottleneck: int = Field(ge=1, le=32, description="numbers an autoencoder squeezes a row into")
     enable_legacy_features: bool = Field(description="technical indicators")
     wavelet_cache: WaveletCacheSettings
     wavelets: tuple[str, ...] = Field(min_length=1, description="orthogonal wavelets by PyWavelets name")
