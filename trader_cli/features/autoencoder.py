@@ -15,19 +15,23 @@ import numpy as np
 
 from trader_cli.core.digests import digest_value
 from trader_cli.core.errors import ConfigurationError, DataMissing
+from trader_cli.features.products import crossed, rows_at_once
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
     Singles = NDArray[np.float32]
-    Weights = tuple[Floats, Floats, Floats, Floats]
 
 MIN_ROWS = 64
 _CLIP = 8.0
 _LEVELS = 1000
 _TAIL_SHARE = 0.15
 _BATCH = 256
+_PRINCIPAL_ROWS = 1000
+_ITERATIONS = 8
 _STEP = 5e-3
 _PATIENCE = 3
 _GAIN = 1e-3
@@ -132,7 +136,7 @@ def standardised(x: Floats, centre: Floats, scale: Floats) -> tuple[Floats, NDAr
     return z, known
 
 
-def fit_autoencoder(x: Floats, *, bottleneck: int, seed: int, rounds: int = 20) -> Autoencoder:
+def fit_autoencoder(x: Floats, *, bottleneck: int, seed: int, rounds: int = 10) -> Autoencoder:
     """Fit on training rows x (n, k) in time order, NaN allowed; the last 15 % of them say when to stop.
 
     Deterministic in x and the seed. The arrays are rounded (weights to 1e-5, the rest to single precision), so that the
@@ -150,8 +154,9 @@ def fit_autoencoder(x: Floats, *, bottleneck: int, seed: int, rounds: int = 20) 
     centre, scale = _moments(x)
     z, known = standardised(x, centre, scale)
     edge = len(z) - max(1, int(len(z) * _TAIL_SHARE))
-    weights = _trained(z, known, edge, _principal(z[:edge], bottleneck), np.random.default_rng(seed), rounds)
-    inward, inward_bias, outward, outward_bias = (np.round(one, 5) for one in weights)
+    early, late = (_Lesson.of(z[part], known[part], bottleneck) for part in (slice(edge), slice(edge, None)))
+    weights = np.round(_trained(early, late, bottleneck, np.random.default_rng(seed), rounds), 5)
+    inward, inward_bias, outward, outward_bias = _parts(weights, bottleneck)
     unjudged = Autoencoder(centre, scale, inward, inward_bias, outward, outward_bias, np.zeros(1))
     errors = np.sort(unjudged.encode(x)[:, -2])
     levels = errors[(np.arange(_LEVELS) * len(errors)) // _LEVELS]
@@ -174,55 +179,108 @@ def _single(x: Floats) -> Floats:
     return x.astype(np.float32).astype(np.float64)
 
 
-def _principal(z: Floats, bottleneck: int) -> Weights:
-    """Weights by which the layer begins as the first principal components, their signs fixed."""
-    values, vectors = np.linalg.eigh(z.T @ z / len(z))
-    axes = vectors[:, ::-1][:, :bottleneck]
+@dataclass(frozen=True)
+class _Lesson:
+    """Standardised rows z (n, k) and where they are known, of which `size` are taken at once."""
+
+    z: Floats
+    known: NDArray[np.bool_]
+    size: int
+
+    @classmethod
+    def of(cls, z: Floats, known: NDArray[np.bool_], bottleneck: int) -> _Lesson:
+        """In batches of 256, or fewer where the products would be large."""
+        return cls(z, known, min(_BATCH, rows_at_once(z.shape[1] * bottleneck)))
+
+    def batches(self, order: NDArray[np.int64]) -> Iterator[_Lesson]:
+        """The rows in this order, batch by batch."""
+        for first in range(0, len(order), self.size):
+            rows = order[first : first + self.size]
+            yield _Lesson(self.z[rows], self.known[rows], self.size)
+
+    def thinned(self) -> _Lesson:
+        """About a thousand of them, evenly spread."""
+        every = 1 + len(self.z) // _PRINCIPAL_ROWS
+        return _Lesson(self.z[::every], self.known[::every], self.size)
+
+    def covered(self, axes: Floats) -> Floats:
+        """Their covariance (k, k) times axes (k, b)."""
+        pieces = (self.z[i : i + self.size] for i in range(0, len(self.z), self.size))
+        return np.asarray(sum(crossed(piece, piece @ axes) for piece in pieces) / len(self.z))
+
+
+def _principal(lesson: _Lesson, bottleneck: int, rng: np.random.Generator) -> Floats:
+    """Weights by which the layer begins as the first principal components, their signs fixed.
+
+    By subspace iteration (Golub & Van Loan, *Matrix Computations*, ch. 8): a start needs no more precision.
+    """
+    axes = np.linalg.qr(rng.normal(size=(lesson.z.shape[1], bottleneck)))[0]
+    for _ in range(_ITERATIONS):
+        axes = np.linalg.qr(lesson.covered(axes))[0]
+    values, turn = np.linalg.eigh(crossed(axes, lesson.covered(axes)))
+    axes = axes @ turn[:, ::-1]
     axes = axes * np.where(axes[np.abs(axes).argmax(axis=0), np.arange(bottleneck)] < 0, -1.0, 1.0)
-    reach = np.sqrt(np.maximum(values[::-1][:bottleneck], 1e-6)) / _SPREAD
-    return axes / reach, np.zeros(bottleneck), (axes * reach).T, np.zeros(z.shape[1])
+    reach = np.sqrt(np.maximum(values[::-1], 1e-6)) / _SPREAD
+    return _flat(axes / reach, np.zeros(bottleneck), (axes * reach).T, np.zeros(len(axes)))
 
 
-def _trained(
-    z: Floats, known: NDArray[np.bool_], edge: int, start: Weights, rng: np.random.Generator, rounds: int
-) -> Weights:
-    """Adam (Kingma & Ba 2015) on rows before `edge`; the weights that did best on those after it."""
-    best, weights, least, waited = start, start, _loss(z[edge:], known[edge:], start), 0
-    first, second = ([np.zeros_like(w) for w in start] for _ in range(2))
-    taken = 0
+def _flat(*parts: Floats) -> Floats:
+    return np.concatenate([part.ravel() for part in parts])
+
+
+def _parts(weights: Floats, bottleneck: int) -> tuple[Floats, Floats, Floats, Floats]:
+    """inward (k, b), inward_bias (b,), outward (b, k), outward_bias (k,) of the flat weights (2 k b + b + k,)."""
+    k = (len(weights) - bottleneck) // (2 * bottleneck + 1)
+    edges = np.cumsum([k * bottleneck, bottleneck, bottleneck * k])
+    inward, inward_bias, outward, outward_bias = np.split(weights, edges)
+    return inward.reshape(k, bottleneck), inward_bias, outward.reshape(bottleneck, k), outward_bias
+
+
+def _trained(early: _Lesson, late: _Lesson, bottleneck: int, rng: np.random.Generator, rounds: int) -> Floats:
+    """Adam (Kingma & Ba 2015) on the early rows; the weights that did best on the late ones."""
+    weights = _principal(early.thinned(), bottleneck, rng)
+    mean, square = np.zeros_like(weights), np.zeros_like(weights)
+    best, least, waited, taken = weights, _loss(late, weights, bottleneck), 0, 0
     for _ in range(rounds):
-        order = rng.permutation(edge)
-        for begin in range(0, edge, _BATCH):
-            rows = order[begin : begin + _BATCH]
-            taken += 1
+        for batch in early.batches(rng.permutation(len(early.z))):
+            slope, taken = _slope(batch, weights, bottleneck), taken + 1
+            mean += 0.1 * (slope - mean)
+            square += 0.001 * (slope * slope - square)
             step = _STEP * np.sqrt(1 - 0.999**taken) / (1 - 0.9**taken)
-            moved = []
-            for i, (w, slope) in enumerate(zip(weights, _slopes(z[rows], known[rows], weights), strict=True)):
-                first[i] += 0.1 * (slope - first[i])
-                second[i] += 0.001 * (slope * slope - second[i])
-                moved.append(w - step * first[i] / (np.sqrt(second[i]) + 1e-8))
-            weights = (moved[0], moved[1], moved[2], moved[3])
-        loss = _loss(z[edge:], known[edge:], weights)
+            weights = weights - step * mean / (np.sqrt(square) + 1e-8)
+        loss = _loss(late, weights, bottleneck)
         waited = 0 if loss < least * (1 - _GAIN) else waited + 1
         if loss < least:
             best, least = weights, loss
-        if waited >= _PATIENCE:
+        if waited == _PATIENCE:
             break
     return best
 
 
-def _loss(z: Floats, known: NDArray[np.bool_], weights: Weights) -> float:
+def _residual(rows: _Lesson, weights: Floats, bottleneck: int) -> tuple[Floats, Floats]:
+    """Reconstruction less the rows (n, k), 0 where unknown, and the bottlenecks (n, b)."""
+    inward, inward_bias, outward, outward_bias = _parts(weights, bottleneck)
+    hidden = np.tanh(rows.z @ inward + inward_bias)
+    residual = hidden @ outward
+    residual += outward_bias
+    residual -= rows.z
+    residual *= rows.known
+    return residual, hidden
+
+
+def _loss(rows: _Lesson, weights: Floats, bottleneck: int) -> float:
     """Mean squared error over the known values."""
-    inward, inward_bias, outward, outward_bias = weights
-    residual = (np.tanh(z @ inward + inward_bias) @ outward + outward_bias - z) * known
-    return float((residual * residual).sum() / max(known.sum(), 1.0))
+    total = 0.0
+    for batch in rows.batches(np.arange(len(rows.z))):
+        residual, _ = _residual(batch, weights, bottleneck)
+        total += float(np.square(residual, out=residual).sum())
+    return total / max(float(rows.known.sum()), 1.0)
 
 
-def _slopes(z: Floats, known: NDArray[np.bool_], weights: Weights) -> Weights:
-    """Gradients of half the squared error per row, by each of the weights."""
-    inward, inward_bias, outward, outward_bias = weights
-    hidden = np.tanh(z @ inward + inward_bias)
-    residual = (hidden @ outward + outward_bias - z) * known
-    residual /= len(z)
+def _slope(rows: _Lesson, weights: Floats, bottleneck: int) -> Floats:
+    """Gradient of half the mean squared error per row, by the flat weights."""
+    residual, hidden = _residual(rows, weights, bottleneck)
+    residual /= len(hidden)
+    outward = _parts(weights, bottleneck)[2]
     back = (residual @ outward.T) * (1 - hidden * hidden)
-    return z.T @ back, back.sum(axis=0), hidden.T @ residual, residual.sum(axis=0)
+    return _flat(rows.z.T @ back, back.sum(axis=0), hidden.T @ residual, residual.sum(axis=0))

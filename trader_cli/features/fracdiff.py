@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trader_cli.core.errors import DataMissing, UsageError
+from trader_cli.features.products import crossed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,11 +95,11 @@ def dickey_fuller(x: Floats) -> tuple[float, int]:
         return -np.inf, len(steps)
     after = steps[lags:]
     lagged = [steps[lags - i : len(steps) - i] for i in range(1, lags + 1)]
-    design = np.column_stack([x[lags:-1], *lagged])
-    design, after = design - design.mean(axis=0), after - after.mean()
-    inverse = np.linalg.pinv(design.T @ design)
-    slopes = inverse @ (design.T @ after)
-    residual = after - design @ slopes
-    freedom = len(after) - design.shape[1] - 1
-    variance = float(residual @ residual) / freedom * float(inverse[0, 0])
+    table = np.column_stack([x[lags:-1], *lagged, after])
+    table -= table.mean(axis=0)
+    products = crossed(table, table)
+    inverse = np.linalg.pinv(products[:-1, :-1])
+    slopes = inverse @ products[:-1, -1]
+    unexplained = float(products[-1, -1] - slopes @ products[:-1, -1])
+    variance = unexplained / (len(after) - len(slopes) - 1) * float(inverse[0, 0])
     return (float(slopes[0]) / variance**0.5 if variance > 0 else -np.inf), len(after)

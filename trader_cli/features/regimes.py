@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from trader_cli.core.anchors import anchor_block, blocks_between, floor_block, next_block
+from trader_cli.features.products import crossed
 from trader_cli.features.wavelet import window_sum
 
 if TYPE_CHECKING:
@@ -195,14 +196,19 @@ def _improved(
     gammas = alphas * betas
     gammas /= gammas.sum(axis=1, keepdims=True)
     ahead = seen[1:] * betas[1:] / scales[1:, None]
-    pairs = transition * np.einsum("tjb,tkb->jk", alphas[:-1], ahead, optimize=True)
-    by_row = gammas.transpose(2, 0, 1).reshape(-1, 3)
-    weight = by_row.sum(axis=0)[:, None] + 1e-9
-    new_means = by_row.T @ x / weight
-    new_variances = np.maximum(by_row.T @ (x * x) / weight - new_means**2, _FLOOR)
+    pairs = transition * crossed(_in_rows(alphas[:-1]), _in_rows(ahead))
+    weights = _in_rows(gammas)
+    total = weights.sum(axis=0)[:, None] + 1e-9
+    new_means = crossed(weights, x) / total
+    new_variances = np.maximum(crossed(weights, x * x) / total - new_means**2, _FLOOR)
     initial = gammas[0].mean(axis=1)
     fitted = (new_means, new_variances, pairs / pairs.sum(axis=1, keepdims=True), initial)
     return fitted, float((np.log(scales).sum() + best.sum()) / len(x))
+
+
+def _in_rows(side_by_side: Floats) -> Floats:
+    """Sequences (t, 3, b) as rows (b · t, 3), one sequence after the other."""
+    return side_by_side.transpose(2, 0, 1).reshape(-1, 3)
 
 
 def _forward_scaled(seen: Floats, transition: Floats, initial: Floats) -> tuple[Floats, Floats]:
