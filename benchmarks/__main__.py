@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import claims, features, fetch, start, week
+from benchmarks import claims, features, fetch, fitted, start, week
 
-CAMPAIGNS = {"start": start.run, "features": features.run, "fetch": fetch.run}
+CAMPAIGNS = {"start": start.run, "features": features.run, "fitted": fitted.run, "fetch": fetch.run}
 LONG = {"claims": claims.run, "week": week.run}
 
 

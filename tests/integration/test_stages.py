@@ -554,7 +554,13 @@ def test_folders_that_cannot_be_used_are_named(sim: CommandLine) -> None:
 
 def test_a_model_of_other_settings_is_refused(sim: CommandLine) -> None:
     chain(sim, "fetch", "features", "train")
-    for name, value in (("ANALYST__HORIZON_BARS", "12"), ("FEATURE_ENGINEERING_ORCHESTRATOR__WAVELET_WINDOW", "16")):
+    features = "FEATURE_ENGINEERING_ORCHESTRATOR__"
+    for name, value in (
+        ("ANALYST__HORIZON_BARS", "12"),
+        (f"{features}WAVELET_WINDOW", "16"),
+        (f"{features}ENABLE_AUTOENCODER_FEATURES", "false"),
+        (f"{features}AUTOENCODER_BOTTLENECK", "5"),
+    ):
         refused = sim.run("analyze", **{f"TRADER_{name}": value})
         assert (refused.code, "other label or feature settings" in refused.err) == (ExitCode.DATA, True), refused.err
 

@@ -18,10 +18,10 @@ from trader_cli.analyst.boosting import Rows, fit_calibrated
 from trader_cli.analyst.calibration import apply_classes, apply_platt, fit_classes, fit_platt
 from trader_cli.analyst.claim import make_claim
 from trader_cli.analyst.decision import Costs, acts, choose_side
+from trader_cli.analyst.fitted import FittedFamilies, FittedOptions
 from trader_cli.analyst.health import market_health
 from trader_cli.analyst.labels import average_uniqueness, trailing_volatility, triple_barrier
 from trader_cli.analyst.model import TrainedModel
-from trader_cli.analyst.regimes import RegimeModel, fit_regimes
 from trader_cli.analyst.statistics import (
     expected_best_sharpe,
     probabilistic_sharpe,
@@ -32,6 +32,7 @@ from trader_cli.analyst.technical import candlestick_patterns, support_and_resis
 from trader_cli.analyst.walk_forward import Dataset, book_gains, walk_forward
 from trader_cli.core.timeframes import Timeframe
 from trader_cli.core.types import Abstention, Analysis, Claim, Signal
+from trader_cli.features.regimes import RegimeModel, fit_regimes
 from trader_cli.features.series import BarSeries
 from trader_cli.settings import as_settings
 
@@ -252,15 +253,15 @@ def test_a_model_learns_what_is_there_and_nothing_from_noise() -> None:
 
 
 def test_regimes_are_filtered_and_never_smoothed() -> None:
-    model = fit_regimes(BARS)
+    model = fit_regimes(BARS, M15)
     assert model is not None
-    whole = model.filtered(BARS)
-    assert np.array_equal(model.filtered(BARS.cut(0, 1000)), whole[:1000], equal_nan=True)
-    np.testing.assert_allclose(whole[60:].sum(axis=1), 1.0)
+    whole = model.filtered(BARS, M15)
+    assert np.array_equal(model.filtered(BARS.cut(0, 1000), M15), whole[:1000], equal_nan=True)
+    np.testing.assert_allclose(whole[600:].sum(axis=1), 1.0)
     again = RegimeModel.from_dict(model.as_dict())
-    assert np.array_equal(again.filtered(BARS), whole, equal_nan=True)
+    assert np.array_equal(again.filtered(BARS, M15), whole, equal_nan=True)
     assert (np.diff(model.means[:, 0]) > 0).all()
-    assert fit_regimes(BARS.cut(0, 100)) is None
+    assert fit_regimes(BARS.cut(0, 100), M15) is None
 
 
 def test_regimes_find_a_calm_and_a_stressed_market() -> None:
@@ -268,10 +269,10 @@ def test_regimes_find_a_calm_and_a_stressed_market() -> None:
     sigma = np.where(np.arange(3000) // 500 % 2 == 0, 0.001, 0.01)
     close = 100 * np.exp(np.cumsum(rng.normal(0, 1, 3000) * sigma))
     bars = BarSeries(np.arange(3000) * M15.ms, close, close, close, close, rng.lognormal(0, 0.3, 3000))
-    model = fit_regimes(bars)
+    model = fit_regimes(bars, M15)
     assert model is not None
-    filtered = model.filtered(bars)
-    assert filtered[400:480, 0].mean() > 0.5 > filtered[900:980, 0].mean()
+    filtered = model.filtered(bars, M15)
+    assert filtered[1400:1480, 0].mean() > 0.5 > filtered[1900:1980, 0].mean()
 
 
 SNAPSHOT: dict[str, Any] = {
@@ -318,8 +319,9 @@ def fitted(edge: bool = True) -> TrainedModel:
     assert side
     assert meta
     claim = Claim(edge, "measured", 0.99, 0.99, 0.05, 0.04, 3, 1000, 100, 0.1)
+    families = FittedFamilies(FittedOptions(), M15, ("a", "b", "c"), regimes=fit_regimes(BARS, M15))
     return TrainedModel(
-        "key", "tape", "ETHUSDT", "15m", ("a", "b", "c"), side, meta, fit_regimes(BARS), claim, 24, 1.0, 64, 0, 1
+        "key", "tape", "ETHUSDT", "15m", ("a", "b", "c"), side, meta, families, claim, 24, 1.0, 64, 0, 1
     )
 
 

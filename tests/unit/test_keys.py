@@ -20,6 +20,7 @@ from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeri
 from trader_cli.analyst.training import TrainingInput, learners, train
 from trader_cli.core.timeframes import Timeframe
 from trader_cli.core.types import Abstention
+from trader_cli.features.series import BarSeries
 from trader_cli.settings import as_settings
 from trader_cli.settings.load import key_paths
 from trader_cli.venue.clocks import FixedClock
@@ -91,7 +92,8 @@ def test_every_learner_is_a_trial() -> None:
 
 
 def test_threads_change_no_model() -> None:
-    x = FEATURES.select(USUAL.features).to_numpy()
+    base = FEATURES.select(USUAL.base_features).to_numpy()
+    x = USUAL.widened(BarSeries.of(BARS), base, np.arange(len(base)))
     assert np.array_equal(trained(threads=2).side.predict(x), USUAL.side.predict(x))
 
 

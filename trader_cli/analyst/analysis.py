@@ -10,13 +10,13 @@ import numpy as np
 from trader_cli.analyst.decision import DOWN, FLAT, UP, Costs, acts, choose_side
 from trader_cli.analyst.health import market_health
 from trader_cli.analyst.labels import trailing_volatility
-from trader_cli.analyst.regimes import FILTER_BARS, NAMES
 from trader_cli.analyst.technical import candlestick_patterns, support_and_resistance, technical_summary
 from trader_cli.analyst.walk_forward import meta_features
 from trader_cli.core.errors import DataInvalid
 from trader_cli.core.liquidation import liquidation_price, touch_probability
 from trader_cli.core.sizing import SIGMA_UNCERTAINTY
 from trader_cli.core.types import Abstention, Analysis, Health, Probabilities, Side, Signal
+from trader_cli.features.regimes import NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
+LEVEL_BARS = 720
 _LEVERAGES = (2, 3, 5, 10, 20, 50)
 _TOP_FEATURES = 5
 
@@ -54,6 +55,12 @@ class AnalysisInput:
     digests: dict[str, str]
     include_indicators: bool = True
     include_patterns: bool = True
+    level_bars: int = LEVEL_BARS
+
+    @property
+    def recent(self) -> BarSeries:
+        """The bars looked at for levels and health."""
+        return self.bars.cut(max(0, len(self.bars) - self.level_bars), len(self.bars))
 
 
 def analyse(given: AnalysisInput, settings: Settings) -> Analysis:
@@ -71,7 +78,7 @@ def analyse(given: AnalysisInput, settings: Settings) -> Analysis:
         regime=_regime(given) if options.enable_regime_classification else None,
         technical=technical_summary(given.features) if given.include_indicators else {},
         patterns=candlestick_patterns(given.bars) if given.include_patterns else {},
-        levels=support_and_resistance(given.bars),
+        levels=support_and_resistance(given.recent),
         digests=given.digests,
     )
     veto = _veto_on_inputs(given, settings, view.health)
@@ -94,11 +101,10 @@ def _veto_on_inputs(given: AnalysisInput, settings: Settings, health: Health | N
         return Abstention("ml_predictions_off", "analyst.enable_ml_predictions is off: there is no opinion to act on.")
     if options.enable_dual_model_system and given.model.meta is None:
         return Abstention("meta_model_absent", "The dual model system is on, but the bundle has no meta-label model.")
-    missing = [name for name in given.model.features if given.features.get(name) is None]
-    if len(missing) > len(given.model.features) // 10:
-        return Abstention(
-            "features_incomplete", f"{len(missing)} of {len(given.model.features)} features are unknown at this bar."
-        )
+    wanted = given.model.base_features
+    missing = [name for name in wanted if given.features.get(name) is None]
+    if len(missing) > len(wanted) // 10:
+        return Abstention("features_incomplete", f"{len(missing)} of {len(wanted)} features are unknown at this bar.")
     if health is not None and health.score < options.min_market_health:
         return Abstention(
             "unhealthy_market",
@@ -133,14 +139,15 @@ def _decide(given: AnalysisInput, settings: Settings, view: Analysis) -> Analysi
 
 
 def _row(given: AnalysisInput, model: TrainedModel) -> Floats:
-    absent = [name for name in model.features if name not in given.features]
+    absent = [name for name in model.base_features if name not in given.features]
     if absent:
         raise DataInvalid(
             f"The model wants the feature {absent[0]!r}, which the features do not have ({len(absent)} are absent).",
             mend="The feature settings have changed since training: run `trader train` again.",
         )
-    values = [given.features[name] for name in model.features]
-    return np.array([[np.nan if value is None else value for value in values]], dtype=np.float64)
+    values = [given.features[name] for name in model.base_features]
+    base = np.array([[np.nan if value is None else value for value in values]], dtype=np.float64)
+    return model.widened(given.bars, base, np.array([len(given.bars) - 1]))
 
 
 def _barrier(given: AnalysisInput, model: TrainedModel) -> Floats:
@@ -189,14 +196,14 @@ def _veto_on_opinion(model: TrainedModel, choice: Choice, p_act: Floats | None) 
 
 def _health(given: AnalysisInput, settings: Settings) -> Health:
     age_s = None if given.book_age_ms is None else given.book_age_ms / 1000
-    return market_health(given.bars, given.snapshot, age_s, settings.analyst.max_book_age)
+    return market_health(given.recent, given.snapshot, age_s, settings.analyst.max_book_age)
 
 
 def _regime(given: AnalysisInput) -> dict[str, float] | None:
-    if given.model is None or given.model.regimes is None:
+    model = given.model.fitted.regimes if given.model else None
+    if model is None:
         return None
-    recent = given.bars.cut(max(0, len(given.bars) - FILTER_BARS), len(given.bars))
-    filtered = given.model.regimes.filtered(recent)[-1]
+    filtered = model.filtered(given.bars, given.timeframe, len(given.bars) - 1)[0]
     return dict(zip(NAMES, map(float, filtered), strict=True)) if np.isfinite(filtered).all() else None
 
 

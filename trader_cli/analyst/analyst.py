@@ -7,10 +7,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from trader_cli import __version__
-from trader_cli.analyst.analysis import AnalysisInput, analyse
+from trader_cli.analyst.analysis import LEVEL_BARS, AnalysisInput, analyse
 from trader_cli.analyst.feature_artifacts import build_feature_artifact
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
 from trader_cli.analyst.feature_inputs import is_current, stored_inputs, stored_manifests
+from trader_cli.analyst.fitted import FittedOptions, history_bars
 from trader_cli.analyst.model import TrainedModel
 from trader_cli.core.answers import Answer
 from trader_cli.core.digests import digest_value
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from trader_cli.core.ports import Clock
     from trader_cli.settings import Settings
 
-LEVEL_BARS = 720
 _AHEAD_MS = 5000
 """How far clocks may differ."""
 
@@ -103,16 +103,17 @@ class Analyst:
         snapshot = self.store.get_document(snapshot_digest) if snapshot_digest else None
         if snapshot is not None and snapshot.get("source") != bars.source:
             snapshot = None
-        now = self._clock.now_ms()
+        now, level_bars = self._clock.now_ms(), max(limit, LEVEL_BARS)
         self._refuse_the_future(bars, model, timeframe, now)
         given = AnalysisInput(
-            symbol=symbol, timeframe=timeframe, bars=self._recent(bars, max(limit, LEVEL_BARS)),
+            symbol=symbol, timeframe=timeframe, bars=self._recent(bars, max(level_bars, history_bars(timeframe))),
             features=self._last_row(features, bars), model=model, snapshot=snapshot,
             bar_age_ms=now - (bars.last_ms or 0) - timeframe.ms,
             book_age_ms=None if snapshot is None else now - int(snapshot["fetched_ms"]),
             digests={"bars": bars.digest, "features": features.digest, "model": model_digest or "none",
                      "market": snapshot_digest or "none"},
             include_indicators=include_indicators, include_patterns=include_patterns,
+            level_bars=level_bars,
         )  # fmt: skip
         analysis = self._remembered(given)
         self._results.append(analysis)
@@ -137,7 +138,7 @@ class Analyst:
         key = self._key(given.symbol, given.timeframe, "analysis")
         options = self.settings.analyst
         name = digest_value(
-            [given.digests, len(given.bars), given.include_indicators, given.include_patterns, __version__,
+            [given.digests, len(given.recent), given.include_indicators, given.include_patterns, __version__,
              options.model_dump(mode="json"), self.settings.costs.model_dump(mode="json"),
              given.bar_age_ms > options.max_bar_age * given.timeframe.ms,
              given.book_age_ms is not None and given.book_age_ms <= options.max_book_age * 1000]
@@ -219,14 +220,14 @@ class Analyst:
         options = self.settings.analyst
         ours = (options.horizon_bars, options.barrier_width, options.volatility_span)
         theirs = (model.horizon_bars, model.barrier_width, model.volatility_span)
-        if ours != theirs or model.inputs.get("feature_settings") != features.settings:
+        others = FittedOptions.of(self.settings) != model.fitted.options
+        if others or ours != theirs or model.inputs.get("feature_settings") != features.settings:
             raise DataStale("The model was trained with other label or feature settings.", mend=f"Run {command} again.")
         return model
 
     def _recent(self, bars: Manifest, count: int) -> BarSeries:
-        """The last `count` bars, and no fewer than the filters need."""
-        wanted = max(count, LEVEL_BARS)
-        return BarSeries.of(self.store.read(bars.tail(wanted)).tail(wanted))
+        """The last `count` bars."""
+        return BarSeries.of(self.store.read(bars.tail(count)).tail(count))
 
     def _last_row(self, features: Manifest, bars: Manifest) -> dict[str, Any]:
         row = self.store.read(features.tail()).tail(1).row(0, named=True)

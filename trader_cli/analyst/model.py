@@ -6,8 +6,11 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from trader_cli.analyst.boosting import Calibrated
-from trader_cli.analyst.regimes import RegimeModel
+from trader_cli.analyst.fitted import FittedFamilies
+from trader_cli.analyst.walk_forward import META_COLUMNS
 from trader_cli.core.digests import canonical_json, digest_value
 from trader_cli.core.errors import DataInvalid
 from trader_cli.core.types import Claim
@@ -15,15 +18,23 @@ from trader_cli.core.types import Claim
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-BUNDLE_SCHEMA = 1
+    from numpy.typing import NDArray
+
+    from trader_cli.features.series import BarSeries
+
+    Floats = NDArray[np.float64]
+    Ints = NDArray[np.int64]
+
+BUNDLE_SCHEMA = 2
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """Side model, meta-label model (if the dual system is on and could be fitted), regimes, and what they rest on.
+    """Side model, meta-label model (if the dual system is on and could be fitted), families, and what they rest on.
 
-    `features` are the input columns in order; `horizon_bars`, `barrier_width` and `volatility_span` are those of the
-    labels, which an analysis must repeat. `key` is the digest of everything the training depended on.
+    `features` are the input columns in order: those of the features artifact, then those of the `fitted` families.
+    `horizon_bars`, `barrier_width` and `volatility_span` are those of the labels, which an analysis must repeat. `key`
+    is the digest of everything the training depended on.
     """
 
     key: str
@@ -33,7 +44,7 @@ class TrainedModel:
     features: tuple[str, ...]
     side: Calibrated
     meta: Calibrated | None
-    regimes: RegimeModel | None
+    fitted: FittedFamilies
     claim: Claim
     horizon_bars: int
     barrier_width: float
@@ -44,6 +55,15 @@ class TrainedModel:
     metrics: dict[str, float] = field(default_factory=dict)
     seed: int = 0
 
+    @property
+    def base_features(self) -> tuple[str, ...]:
+        """The columns of the features artifact, in order."""
+        return self.features[: len(self.features) - len(self.fitted.names)]
+
+    def widened(self, bars: BarSeries, x: Floats, rows: Ints) -> Floats:
+        """What the models read: base features x (m, k) at `rows` (m,) of the bars, then the fitted columns."""
+        return np.hstack([x, self.fitted.columns(bars, x, rows)])
+
     def files(self) -> dict[str, bytes]:
         """The bundle's files: boosters as text, everything else as JSON."""
         files = {
@@ -52,8 +72,7 @@ class TrainedModel:
         }
         if self.meta is not None:
             files["meta.txt"] = self.meta.booster.model_to_string().encode()
-        if self.regimes is not None:
-            files["regimes.json"] = canonical_json(self.regimes.as_dict())
+        files["fitted.json"] = canonical_json(self.fitted.as_dict())
         return files
 
     def _maps(self) -> dict[str, Any]:
@@ -69,6 +88,8 @@ class TrainedModel:
             **{name: getattr(self, name) for name in names},
             "features": list(self.features),
             "features_digest": digest_value(list(self.features)),
+            "meta_features": [*self.features, *META_COLUMNS],
+            "fitted_digest": self.fitted.digest,
             "claim": asdict(self.claim),
         }
 
@@ -84,12 +105,31 @@ class TrainedModel:
             raise DataInvalid(
                 "The model bundle's feature list does not match its digest.", mend="Run `trader train` again."
             )
+        fitted = FittedFamilies.from_dict(json.loads(files["fitted.json"]))
+        if fitted.digest != description["fitted_digest"]:
+            raise DataInvalid(
+                "The model bundle's fitted features (autoencoder, regimes, differencing) do not match its digest.",
+                mend="Run `trader train` again.",
+            )
         maps = json.loads(files["calibration.json"])
         meta = _calibrated(files["meta.txt"], maps["meta"]) if "meta.txt" in files else None
-        regimes = RegimeModel.from_dict(json.loads(files["regimes.json"])) if "regimes.json" in files else None
         known = {name: description[name] for name in cls.__dataclass_fields__ if name in description}
         known |= {"features": tuple(description["features"]), "claim": Claim(**description["claim"])}
-        return cls(**known, side=_calibrated(files["side.txt"], maps["side"]), meta=meta, regimes=regimes)
+        model = cls(**known, side=_calibrated(files["side.txt"], maps["side"]), meta=meta, fitted=fitted)
+        _refuse_strangers(model, description["meta_features"])
+        return model
+
+
+def _refuse_strangers(model: TrainedModel, meta_features: list[str]) -> None:
+    """Raises `DataInvalid` where the models read other columns than the fitted families and the features give."""
+    wanted = [*model.features, *META_COLUMNS]
+    widths = [(model.side, len(model.features)), *([(model.meta, len(wanted))] if model.meta else [])]
+    fit = (*model.fitted.inputs, *model.fitted.names) == model.features and meta_features == wanted
+    if not fit or any(one.booster.num_feature() != width for one, width in widths):
+        raise DataInvalid(
+            "The model bundle's models read other columns than its feature list names.",
+            mend="Run `trader train` again.",
+        )
 
 
 def _calibrated(text: bytes, maps: list[list[float]]) -> Calibrated:

@@ -11,11 +11,11 @@ import numpy as np
 from trader_cli.analyst.boosting import fit_calibrated
 from trader_cli.analyst.claim import make_claim
 from trader_cli.analyst.decision import Costs
+from trader_cli.analyst.fitted import FittedFamilies, fit_families
 from trader_cli.analyst.labels import average_uniqueness, triple_barrier
 from trader_cli.analyst.model import TrainedModel
-from trader_cli.analyst.regimes import fit_regimes
 from trader_cli.analyst.statistics import probability_of_overfitting, sharpe
-from trader_cli.analyst.walk_forward import Dataset, OutOfSample, book_gains, fit_meta, walk_forward
+from trader_cli.analyst.walk_forward import Dataset, OutOfSample, book_gains, fit_meta, make_folds, walk_forward
 from trader_cli.core.errors import DataMissing
 from trader_cli.core.ports import silent
 from trader_cli.core.schemas import FEATURE_KEYS
@@ -89,23 +89,51 @@ def train(
     """
     bars = BarSeries.of(given.bars)
     data, names = make_dataset(bars, given.features, settings, given.timeframe.ms)
-    best, claim = _contest(data, bars, settings, given.timeframe, count_trials, progress)
+    fitting = _Fitting(bars, data, tuple(names), settings, given.timeframe)
+    best, claim = _contest(fitting, count_trials, progress)
     options, costs = best.options, Costs.of(settings.costs, given.timeframe)
-    side = fit_calibrated(data.side_rows(), 3, options, settings.seed)
+    everything = np.ones(len(data), dtype=bool)
+    fitted = fitting.on(everything)
+    wide = data.widened(fitting.columns(fitted))
+    side = fit_calibrated(wide.side_rows(), 3, options, settings.seed)
     if side is None:
         raise DataMissing("The training rows hold too few ups, downs or flats to learn from.", mend="Fetch more bars.")
     meta = None
     if options.enable_dual_model_system:
-        everything = np.ones(len(data), dtype=bool)
-        meta = fit_meta(data, best.out, everything, options, costs.round_trip(options.horizon_bars), settings.seed)
+        meta = fit_meta(wide, best.out, everything, options, costs.round_trip(options.horizon_bars), settings.seed)
     progress("final models", 1, 1)
     return TrainedModel(
-        key=given.key, source=given.source, symbol=given.symbol, timeframe=given.timeframe.name, features=tuple(names),
-        side=side, meta=meta, regimes=fit_regimes(bars), claim=claim, horizon_bars=options.horizon_bars,
-        barrier_width=options.barrier_width, volatility_span=options.volatility_span,
-        first_ms=int(bars.open_ms[data.start[0]]), last_ms=int(bars.open_ms[data.end[-1]]), inputs=given.inputs,
-        metrics=_metrics(data, best.out), seed=settings.seed,
+        key=given.key, source=given.source, symbol=given.symbol, timeframe=given.timeframe.name,
+        features=(*names, *fitted.names), side=side, meta=meta, fitted=fitted, claim=claim,
+        horizon_bars=options.horizon_bars, barrier_width=options.barrier_width,
+        volatility_span=options.volatility_span, first_ms=int(bars.open_ms[data.start[0]]),
+        last_ms=int(bars.open_ms[data.end[-1]]), inputs=given.inputs, metrics=_metrics(data, best.out),
+        seed=settings.seed,
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Fitting:
+    """What feature families are fitted on: labelled rows of bars, and the names of their base features."""
+
+    bars: BarSeries
+    data: Dataset
+    names: tuple[str, ...]
+    settings: Settings
+    timeframe: Timeframe
+
+    def on(self, rows: NDArray[np.bool_]) -> FittedFamilies:
+        """The families fitted on these rows (n,) only."""
+        x, start = self.data.x[rows], self.data.start[rows]
+        return fit_families(self.bars, x, self.names, start, self.settings, self.timeframe)
+
+    def columns(self, fitted: FittedFamilies) -> NDArray[np.float64]:
+        """What they say of every row, (n, e)."""
+        return fitted.columns(self.bars, self.data.x, self.data.start)
+
+    def fold(self, before: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Both: what families fitted on the rows before say of every row."""
+        return self.columns(self.on(before))
 
 
 @dataclass(frozen=True)
@@ -129,17 +157,18 @@ def learners(options: AnalystSettings) -> list[AnalystSettings]:
 
 
 def _contest(
-    data: Dataset, bars: BarSeries, settings: Settings, timeframe: Timeframe,
-    count_trials: Callable[[list[float]], list[float]], progress: Progress,
-) -> tuple[_Contestant, Claim]:  # fmt: skip
+    given: _Fitting, count_trials: Callable[[list[float]], list[float]], progress: Progress
+) -> tuple[_Contestant, Claim]:
     """The best learner, and what may be claimed for it with all of them counted."""
+    data, bars, settings, timeframe = given.data, given.bars, given.settings, given.timeframe
     returns = np.zeros(len(bars))
     returns[1:] = bars.close[1:] / bars.close[:-1] - 1.0
     horizon, costs = settings.analyst.horizon_bars, Costs.of(settings.costs, timeframe)
+    folds = make_folds(data, settings.analyst.walk_forward_folds, given.fold, progress)
     tried = []
     for number, options in enumerate(learners(settings.analyst), start=1):
         report = partial(_named, progress, f"walk-forward, learner {number}")
-        out = walk_forward(data, options, costs, settings.seed, report)
+        out = walk_forward(data, options, costs, settings.seed, report, folds)
         tried.append(_Contestant(options, out, book_gains(data, out, returns, horizon, costs)[0]))
     sharpes = [sharpe(one.gains) for one in tried]
     best = tried[int(np.argmax(sharpes))]

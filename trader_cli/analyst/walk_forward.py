@@ -7,7 +7,7 @@ model's out-of-sample predictions of the segments before it, never from in-sampl
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +17,8 @@ from trader_cli.analyst.decision import DOWN, FLAT, UP, Choice, Costs, acts, cho
 from trader_cli.core.ports import silent
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from numpy.typing import NDArray
 
     from trader_cli.core.ports import Progress
@@ -25,8 +27,13 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
 
+    Fit = Callable[[NDArray[np.bool_]], Floats]
+
 FIRST_TRAINING_SHARE = 0.25
+META_COLUMNS = ("meta_probability_up", "meta_probability_down", "meta_probability_flat", "meta_side")
+"""What the meta-label model sees after the features; in training out-of-sample values only."""
 _META_FROM = 2
+_NOTHING = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,10 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.outcome)
 
+    def widened(self, columns: Floats) -> Dataset:
+        """With further columns (n, e) after the features."""
+        return replace(self, x=np.hstack([self.x, columns])) if columns.shape[1] else self
+
     def side_rows(self) -> Rows:
         """Rows for the side model: classes up, down, flat."""
         classes = np.where(self.outcome > 0, UP, np.where(self.outcome < 0, DOWN, FLAT)).astype(np.int64)
@@ -62,40 +73,76 @@ class Dataset:
 
 
 def meta_features(x: Floats, probabilities: Floats, choice: Choice) -> Floats:
-    """What the meta-label model sees: the features, the side model's output and the side. Shape (n, f + 4)."""
+    """What the meta-label model sees: the features, `META_COLUMNS`. Shape (n, f + 4)."""
     return np.column_stack([x, probabilities, choice.side.astype(np.float64)])
 
 
 @dataclass(frozen=True)
 class OutOfSample:
-    """Out-of-sample predictions, arrays over the dataset's rows, NaN (False) where none was made."""
+    """Out-of-sample predictions, arrays over the dataset's rows, NaN (False) where none was made.
+
+    `learned_to` is the last bar whose price the labels of the predicting side model knew: it lies before the row.
+    """
 
     probabilities: Floats
     probability_act: Floats
     side: NDArray[np.int8]
     acted: NDArray[np.bool_]
     judged: NDArray[np.bool_]
+    learned_to: Ints
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One segment: the rows learned from (n,), the rows predicted, and columns fitted on the former, (n, e)."""
+
+    before: NDArray[np.bool_]
+    test: slice
+    columns: Floats
+
+
+def make_folds(data: Dataset, count: int, fit: Fit | None = None, progress: Progress = silent) -> list[Fold]:
+    """The first quarter of the rows is only learned from; the rest is `count` segments.
+
+    `fit` gives what the families fitted on the rows `before` say of every row, (n, e): once a fold, for all learners.
+    """
+    edges = np.linspace(len(data) * FIRST_TRAINING_SHARE, len(data), count + 1).astype(int)
+    folds = []
+    for first, stop in itertools.pairwise(edges):
+        before = data.end < data.start[first]
+        columns = np.empty((len(data), 0)) if fit is None else fit(before)
+        folds.append(Fold(before, slice(int(first), int(stop)), columns))
+        progress("fitted features", len(folds), count)
+    return folds
 
 
 def walk_forward(
-    data: Dataset, options: AnalystSettings, costs: Costs, seed: int, progress: Progress = silent
+    data: Dataset,
+    options: AnalystSettings,
+    costs: Costs,
+    seed: int,
+    progress: Progress = silent,
+    folds: Sequence[Fold] | None = None,
 ) -> OutOfSample:
-    """Predict every segment from the ones before it. `judged` rows are those on which every configured model spoke."""
-    n, folds = len(data), options.walk_forward_folds
-    edges = np.linspace(n * FIRST_TRAINING_SHARE, n, folds + 1).astype(int)
+    """Predict every segment from the ones before it. `judged` rows are those on which every configured model spoke.
+
+    Without `folds`, those of the settings and no fitted columns.
+    """
+    n = len(data)
+    folds = make_folds(data, options.walk_forward_folds) if folds is None else folds
     cost = costs.round_trip(options.horizon_bars)
     out = OutOfSample(
-        np.full((n, 3), np.nan), np.full(n, np.nan), np.zeros(n, np.int8), np.zeros(n, bool), np.zeros(n, bool)
-    )
-    rows = data.side_rows()
-    for fold, (first, stop) in enumerate(itertools.pairwise(edges)):
-        test = slice(int(first), int(stop))
-        before = rows.end < rows.start[first]
-        side_model = fit_calibrated(rows.cut(before), 3, options, seed)
+        np.full((n, 3), np.nan), np.full(n, np.nan), np.zeros(n, np.int8), np.zeros(n, bool), np.zeros(n, bool),
+        np.full(n, _NOTHING),
+    )  # fmt: skip
+    for number, fold in enumerate(folds):
+        wide, test, before = data.widened(fold.columns), fold.test, fold.before
+        side_model = fit_calibrated(wide.side_rows().cut(before), 3, options, seed)
         if side_model is not None:
-            out.probabilities[test] = side_model.predict(data.x[test])
-            _judge(data, out, test, _meta_model(data, out, before, fold, options, cost, seed), options, cost)
-        progress("walk-forward", fold + 1, folds)
+            out.probabilities[test] = side_model.predict(wide.x[test])
+            out.learned_to[test] = data.end[before].max()
+            _judge(wide, out, test, _meta_model(wide, out, before, number, options, cost, seed), options, cost)
+        progress("walk-forward", number + 1, len(folds))
     return out
 
 
@@ -116,8 +163,9 @@ def _meta_model(
 def fit_meta(
     data: Dataset, out: OutOfSample, before: NDArray[np.bool_], options: AnalystSettings, cost: float, seed: int
 ) -> Calibrated | None:
-    """The meta-label model from out-of-sample side predictions among `before`."""
+    """The meta-label model from out-of-sample side predictions among `before`: of no row had its side model learned."""
     known = before & np.isfinite(out.probabilities[:, 0])
+    assert (out.learned_to[known] < data.start[known]).all(), "a side prediction is not out of sample"
     probabilities = np.where(known[:, None], out.probabilities, 1 / 3)
     choice = choose_side(probabilities, data.barrier, cost)
     return fit_calibrated(data.meta_rows(probabilities, choice, cost).cut(known), 2, options, seed + 1)

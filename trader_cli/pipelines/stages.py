@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -13,6 +13,7 @@ from trader_cli.analyst.analyst import Analyst, require_source
 from trader_cli.analyst.feature_artifacts import build_feature_artifact
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
 from trader_cli.analyst.feature_inputs import is_current, stored_inputs, stored_manifests
+from trader_cli.analyst.fitted import FittedOptions
 from trader_cli.core.digests import digest_value
 from trader_cli.core.errors import DataInvalid, DataStale
 from trader_cli.core.ports import silent
@@ -185,8 +186,9 @@ def _training_key(settings: Settings, bars: Manifest, made: Manifest) -> str:
         include={"enable_dual_model_system", "horizon_bars", "barrier_width", "volatility_span", "walk_forward_folds",
                  "trees", "leaves", "learning_rate", "learners", "claim_probability"},
     )  # fmt: skip
+    fitted = asdict(FittedOptions.of(settings))
     return digest_value(
-        [__version__, bars.digest, made.digest, matters, settings.costs.model_dump(mode="json"), settings.seed]
+        [__version__, bars.digest, made.digest, matters, fitted, settings.costs.model_dump(mode="json"), settings.seed]
     )
 
 

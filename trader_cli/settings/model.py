@@ -60,9 +60,10 @@ class FeatureSettings(_Section):
     """Which features are built, and with what parameters."""
 
     enable_advanced_features: bool = Field(
-        description="wavelet, higher-frame, session, level, order-flow and derivatives families"
+        description="wavelets, higher frames, sessions, levels, order flow, derivatives; fitted: regimes, fracdiff"
     )
     enable_autoencoder_features: bool = Field(description="bottleneck and reconstruction error, fitted in training")
+    autoencoder_bottleneck: int = Field(ge=1, le=32, description="numbers an autoencoder squeezes a row into")
     enable_legacy_features: bool = Field(description="technical indicators")
     wavelet_cache: WaveletCacheSettings
     wavelets: tuple[str, ...] = Field(min_length=1, description="orthogonal wavelets by PyWavelets name")

@@ -78,7 +78,8 @@ def _signal(lab: Lab) -> Signal:
 def probabilities_sum_to_one(lab: Lab) -> Iterator[Finding]:
     """Of the analysis, and of many rows."""
     model, study = _model(lab), lab.study
-    x = study.features.tail(_LAST_ROWS).select(model.features).to_numpy().astype(np.float64)
+    base = study.features.tail(_LAST_ROWS).select(model.base_features).to_numpy().astype(np.float64)
+    x = model.widened(BarSeries.of(study.bars), base, np.arange(study.bars.height)[-_LAST_ROWS:])
     p = model.side.predict(x)
     yield equal("shape of the probabilities of the last rows", (_LAST_ROWS, 3), p.shape)
     yield near("furthest sum from one", 1.0, float(p.sum(axis=1)[np.abs(p.sum(axis=1) - 1).argmax()]), 1e-12)
@@ -186,7 +187,7 @@ def damaged_model_is_refused(lab: Lab) -> Iterator[Finding]:
         path.write_bytes(whole)
     yield equal("a model with one wrong byte", "refused, and named", refused)
     yield at_most(
-        "features of the model without a column", 0, len(set(_model(lab).features) - set(study.features.columns))
+        "features of the model without a column", 0, len(set(_model(lab).base_features) - set(study.features.columns))
     )
 
 
