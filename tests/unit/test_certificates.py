@@ -58,7 +58,9 @@ def hours_on_open_time(bars: BarSeries) -> Floats:
     hours = frame.group_by((pl.col("open_time").to_physical() // H1.ms * H1.ms).cast(TIME).alias("hour")).agg(
         pl.last("close").alias("hour_close")
     )
-    return frame.join_asof(hours.sort("hour"), left_on="open_time", right_on="hour")["hour_close"].to_numpy() / bars.close
+    return (
+        frame.join_asof(hours.sort("hour"), left_on="open_time", right_on="hour")["hour_close"].to_numpy() / bars.close
+    )
 
 
 def stationary(wavelet: str, level: int) -> Callable[[BarSeries], Floats]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from trader_cli import __version__
 from trader_cli.analyst.analysis import AnalysisInput, analyse
+from trader_cli.analyst.certifying import naming, require_certificate, require_certified
 from trader_cli.analyst.feature_artifacts import build_feature_artifact
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
 from trader_cli.analyst.model import TrainedModel
@@ -183,19 +184,22 @@ class Analyst:
         """The current features, made anew from the stored bars where that is allowed and needed."""
         manifest = self.store.current(self._key(symbol, timeframe, "features"))
         orchestrator = FeatureEngineeringOrchestrator(self.settings)
-        wanted = digest_value(orchestrator.spec(timeframe).identity())
+        spec = orchestrator.spec(timeframe)
+        made_by = f"features {symbol} --timeframe {timeframe}"
+        wanted = digest_value(spec.identity())
         if manifest is not None and manifest.inputs.get("bars") == bars.digest and manifest.settings == wanted:
+            require_certified(self.store, spec, manifest, made_by)
             return manifest
         if self.settings.analyst.enable_feature_engineering:
+            certificate = require_certificate(self.store, spec, made_by)
             try:
-                manifest = build_feature_artifact(
-                    self.store, bars, self.store.read(bars), orchestrator.spec(timeframe), orchestrator
-                ).manifest
+                built = build_feature_artifact(self.store, bars, self.store.read(bars), spec, orchestrator)
             finally:
                 orchestrator.close()
+            manifest = naming(built.manifest, certificate)
             self.store.publish(self._key(symbol, timeframe, "features"), manifest)
             return manifest
-        command = f"Run `trader features {symbol} --timeframe {timeframe}`."
+        command = f"Run `trader {made_by}`."
         if manifest is None:
             raise DataMissing(f"There are no features of {symbol} {timeframe}.", mend=command)
         raise DataStale(f"The features of {symbol} {timeframe} are of other bars or other settings.", mend=command)

@@ -333,4 +333,5 @@ def _differs(ours: Floats, theirs: Floats) -> Flags:
 
 
 def _differing_columns(ours: Floats, theirs: Floats) -> Flags:
-    return np.logical_or.reduce(_differs(ours, theirs), axis=1, dtype=np.bool_)
+    differs: Flags = np.logical_or.reduce(_differs(ours, theirs), axis=1)
+    return differs

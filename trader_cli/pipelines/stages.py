@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from trader_cli import __version__
 from trader_cli.analyst.analyst import Analyst, require_source
+from trader_cli.analyst.certifying import (
+    ensure_certificate,
+    make_certificate,
+    naming,
+    require_certified,
+    store_certificate,
+)
 from trader_cli.analyst.feature_artifacts import build_feature_artifact
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
 from trader_cli.core.digests import digest_value
@@ -31,6 +38,7 @@ if TYPE_CHECKING:
     from trader_cli.core.ports import Progress
     from trader_cli.core.timeframes import Timeframe
     from trader_cli.core.types import Analysis, Claim
+    from trader_cli.features.certificates import Certificate
     from trader_cli.settings import Settings
 
 
@@ -50,6 +58,7 @@ class FeaturesBuilt:
     first_ms: int
     last_ms: int
     digest: str
+    certificate: str
 
 
 @dataclass(frozen=True)
@@ -94,22 +103,40 @@ def features(settings: Settings, symbol: str, timeframe: Timeframe, progress: Pr
     return FeaturesBuilt(
         symbol, timeframe.name, manifest.source, manifest.rows, int(complete), manifest.notes["columns"],
         manifest.notes["wavelet_columns"], built.found, built.made, manifest.first_ms or 0, manifest.last_ms or 0,
-        manifest.digest,
+        manifest.digest, manifest.notes["certificate"],
     )  # fmt: skip
+
+
+def certify(settings: Settings, symbol: str, timeframe: Timeframe, progress: Progress = silent) -> Certificate:
+    """Certify the families anew, on the synthetic tape and the last stored bars; what is found is stored, good or bad.
+
+    The families used are the settings'; where there are failures, nothing is built, trained or traded on them.
+    """
+    store = ArtifactStore(settings.cache_dir)
+    bars = store.read(stored_bars(settings, store, symbol, timeframe))
+    spec, twin = (FeatureEngineeringOrchestrator(settings).spec(timeframe) for _ in range(2))
+    progress(f"certifying {len(spec.columns)} feature columns", 0, 0)
+    found = make_certificate(spec, twin, bars)
+    store_certificate(store, spec, found)
+    return found
 
 
 def refresh_features(
     settings: Settings, store: ArtifactStore, symbol: str, timeframe: Timeframe, progress: Progress = silent
 ) -> BuiltFeatures:
-    """Make the features of the stored bars and publish them; what a person wants to know of them is not counted."""
+    """Make the features of the stored bars and publish them; what a person wants to know of them is not counted.
+
+    Families without a certificate are certified first. Raises `VerificationFailed` for a column that sees the future.
+    """
     bars = stored_bars(settings, store, symbol, timeframe)
     orchestrator = FeatureEngineeringOrchestrator(settings)
+    spec = orchestrator.spec(timeframe)
+    certificate = ensure_certificate(store, spec, orchestrator.spec(timeframe), progress).require()
     try:
-        built = build_feature_artifact(
-            store, bars, store.read(bars), orchestrator.spec(timeframe), orchestrator, progress
-        )
+        built = build_feature_artifact(store, bars, store.read(bars), spec, orchestrator, progress)
     finally:
         orchestrator.close()
+    built = replace(built, manifest=naming(built.manifest, certificate))
     store.publish(stage_key(settings, symbol, timeframe, "features"), built.manifest)
     return built
 
@@ -167,12 +194,13 @@ def _current_features(
             f"The features of {symbol} {timeframe} are of other bars than the stored ones.",
             mend=f"Run `trader {command}`.",
         )
-    wanted = digest_value(FeatureEngineeringOrchestrator(settings).spec(timeframe).identity())
-    if made.settings != wanted:
+    spec = FeatureEngineeringOrchestrator(settings).spec(timeframe)
+    if made.settings != digest_value(spec.identity()):
         raise DataStale(
             f"The features of {symbol} {timeframe} were made with other feature settings.",
             mend=f"Run `trader {command}`.",
         )
+    require_certified(store, spec, made, command)
     return made
 
 

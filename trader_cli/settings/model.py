@@ -63,6 +63,9 @@ class FeatureSettings(_Section):
     wavelet_levels: int = Field(ge=1, le=8, description="decomposition levels")
     wavelet_window: int = Field(ge=4, le=4096, description="bars over which an energy is averaged")
     higher_timeframes: tuple[str, ...] | None = Field(description="higher frames; null: two chosen by time frame")
+    live_budget_ms: Positive = Field(
+        description="CPU milliseconds one new bar's features may take before `run` refuses"
+    )
 
 
 class AnalystSettings(_Section):
