@@ -175,13 +175,16 @@ class _Trial:
         return min(int(np.searchsorted(self._times, start)), cut - 1)
 
     def _is_impure(self, twin: Family, found: Floats) -> Flags:
-        """Whether the twin, which has seen the crash first and remembers nothing, says something else of the last
-        quarter of the tape."""
-        since = len(self._times) - len(self._times) // _TWIN_SHARE
+        """Whether the twin, which has seen the crash first, says something else; of the last quarter of the tape."""
+        since = self._recent(twin)
         at_ms = int(self._times[since])
         _table(Builder(self._crashed, self._twin, at_ms), twin)
         again = _table(Builder(self._frame, self._twin, at_ms), twin)
         return _differing_columns(again, found[:, since:])
+
+    def _recent(self, family: Family) -> int:
+        """The first row of the last quarter; of a finite family, which may not be what it says, the very first."""
+        return 0 if family.finite else len(self._times) - len(self._times) // _TWIN_SHARE
 
     def _differs_in_streaming(self, family: Family, found: Floats) -> Flags:
         """Whether a row made alone, as the last one known, is another."""
@@ -196,7 +199,7 @@ class _Trial:
         names = [name for name in self._spec.inputs if name not in family.inputs]
         if not names:
             return np.zeros(len(found), dtype=np.bool_)
-        since = len(self._times) - len(self._times) // _TWIN_SHARE
+        since = self._recent(family)
         bars = self._frame.with_columns(self._redrawn[name] for name in names)
         moved = _table(Builder(bars, self._spec, int(self._times[since])), family)
         return _differing_columns(moved, found[:, since:])
@@ -238,8 +241,8 @@ def choose_cuts(spec: FeatureSpec, times: Times, known: int, count: int, seed: i
     wanted += [low + rng.random() * (high - low) for low, high in pairwise(edges)]
     chosen = {_off_grid(spec, times, int(row)) for row in wanted} | {n - 2, n - 1}
     chosen = {row for row in chosen if 0 < row < n}
-    while len(chosen) < min(count, n // 2):
-        chosen.add(int(rng.integers(1, n)))
+    while len(chosen) < min(count, n // 4):
+        chosen.add(min(_off_grid(spec, times, int(rng.integers(1, n))), n - 1))
     return sorted(chosen)
 
 
@@ -292,7 +295,7 @@ def with_other_past(bars: BarSeries, first: int) -> BarSeries:
 
 def _telling_rows(family: Family, bars: BarSeries) -> list[int]:
     """Rows whose past is replaced: the last one, and those where most columns are far from what they usually are."""
-    if not len(bars):
+    if len(bars) <= family.warmup:
         return []
     found = family.evaluate(bars)
     rows = np.stack([found[name] for name in family.columns])[:, family.warmup :]

@@ -111,7 +111,7 @@ def _restart(columns: Sequence[ColumnVerdict]) -> str:
     known = [column.restart_bars for column in columns if column.restart_bars is not None]
     longer = len(columns) - len(known)
     most = str(max(known, default=0))
-    return f"{most}; {longer} longer than the warm-up" if longer else most
+    return f"{most}, {longer} > warm-up" if longer else most
 
 
 def _status(columns: Sequence[ColumnVerdict]) -> str:
