@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from trader_cli import __version__
 from trader_cli.analyst.analysis import LEVEL_BARS, AnalysisInput, analyse
+from trader_cli.analyst.certifying import naming, require_certificate, require_certified
 from trader_cli.analyst.feature_artifacts import build_feature_artifact
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
-from trader_cli.analyst.feature_inputs import is_current, stored_inputs, stored_manifests
+from trader_cli.analyst.feature_inputs import is_current, spec_made, stored_inputs, stored_manifests
 from trader_cli.analyst.fitted import FittedOptions, history_bars
 from trader_cli.analyst.model import TrainedModel
 from trader_cli.core.answers import Answer
@@ -185,21 +186,23 @@ class Analyst:
         """The current features, made anew from the stored bars where that is allowed and needed."""
         manifest = self.store.current(self._key(symbol, timeframe, "features"))
         orchestrator = FeatureEngineeringOrchestrator(self.settings)
+        made_by = f"features {symbol} --timeframe {timeframe}"
         beside = stored_manifests(self.store, self.settings, symbol, timeframe, bars)
         if manifest is not None and all(is_current(manifest, bars, beside, orchestrator, timeframe)):
+            require_certified(self.store, spec_made(manifest, orchestrator, timeframe), manifest, made_by)
             return manifest
         if self.settings.analyst.enable_feature_engineering:
             given = stored_inputs(self.store, self.settings, symbol, timeframe, bars, self.store.read(bars))
             spec = orchestrator.spec(timeframe, given.names)
+            certificate = require_certificate(self.store, spec, made_by)
             try:
-                manifest = build_feature_artifact(
-                    self.store, bars, given.frame, spec, orchestrator, digests=given.digests
-                ).manifest
+                built = build_feature_artifact(self.store, bars, given.frame, spec, orchestrator, digests=given.digests)
             finally:
                 orchestrator.close()
+            manifest = naming(built.manifest, certificate)
             self.store.publish(self._key(symbol, timeframe, "features"), manifest)
             return manifest
-        command = f"Run `trader features {symbol} --timeframe {timeframe}`."
+        command = f"Run `trader {made_by}`."
         if manifest is None:
             raise DataMissing(f"There are no features of {symbol} {timeframe}.", mend=command)
         raise DataStale(f"The features of {symbol} {timeframe} are of other inputs or other settings.", mend=command)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
     from trader_cli.core.artifacts import Manifest
     from trader_cli.core.timeframes import Timeframe
+    from trader_cli.features.registry import FeatureSpec
     from trader_cli.settings import Settings
     from trader_cli.storage.artifacts import ArtifactStore
 
@@ -90,5 +91,10 @@ def is_current(
 ) -> tuple[bool, bool]:
     """(of these inputs, by these settings): whether a features artifact is what would be built now."""
     digests = {"bars": bars_manifest.digest} | {kind: found.digest for kind, found in manifests.items()}
-    wanted = orchestrator.spec(timeframe, made.notes.get("known_inputs", ())).identity()
+    wanted = spec_made(made, orchestrator, timeframe).identity()
     return made.inputs == digests, made.settings == digest_value(wanted)
+
+
+def spec_made(made: Manifest, orchestrator: FeatureEngineeringOrchestrator, timeframe: Timeframe) -> FeatureSpec:
+    """What the settings want now of the inputs that were known when these features were made."""
+    return orchestrator.spec(timeframe, made.notes.get("known_inputs", ()))

@@ -22,6 +22,7 @@ _WHOLE = "Everything on disk is whole; run the command again to go on."
 def main() -> NoReturn:
     """Run the command line and leave the process with a documented exit code."""
     signal.signal(signal.SIGTERM, _terminate)
+    sys.argv[1:] = cost_meant(sys.argv[1:])
     sys.unraisablehook = _deliver_again
     code = _run()
     if code == ExitCode.INTERRUPTED:
@@ -31,6 +32,17 @@ def main() -> NoReturn:
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def cost_meant(words: list[str]) -> list[str]:
+    """`trader features --profile` without a name asks what the families cost: `--cost`."""
+    if words[:1] != ["features"]:
+        return words
+    following = [*words[1:], "--"]
+    return [
+        "--cost" if word == "--profile" and after.startswith("-") else word
+        for word, after in zip(words, following, strict=True)
+    ]
 
 
 def _run() -> int:

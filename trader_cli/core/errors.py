@@ -98,6 +98,12 @@ class ExchangeRejected(TraderError):
         self.code = code
 
 
+class VerificationFailed(TraderError):
+    """What was to be shown was not: a check or a certificate failed. What it is about may not be used."""
+
+    exit_code = ExitCode.VERIFICATION_FAILED
+
+
 class Finished(SystemExit):
     """A command that ends by a signal has ended as it should, has said so, and leaves with this code."""
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from trader_cli.core.anchors import anchor_block, blocks_between, floor_block, next_block
-from trader_cli.features.products import crossed
 from trader_cli.features.modwt import window_sum
+from trader_cli.features.products import crossed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -59,9 +59,12 @@ class Forever:
     async def run(self, for_s: float | None = None) -> None:
         """Trade until `stop()`, or for `for_s` seconds.
 
-        Raises `LedgerUnwritable`, and in sim `DataStale` at the end of the tape; stops stay where they rest.
+        Raises `LedgerUnwritable`, and in sim `DataStale` at the end of the tape; stops stay where they rest. Features
+        that take too long raise `ConfigurationError` where nothing is held; what is held is cared for all the same.
         """
         trader = self._trader
+        if not self._holds_something():
+            trader.require_budget(self._timeframe)
         ends = None if for_s is None else trader.now_ms() + round(for_s * 1000)
         while not self._stopped and (ends is None or trader.now_ms() < ends):
             await self._care()

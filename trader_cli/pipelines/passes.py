@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from trader_cli.core.errors import ConfigurationError
 from trader_cli.core.plans import Approved, Refused
 from trader_cli.core.ports import silent
 from trader_cli.execution.executor import Entered, Executor
 from trader_cli.pipelines.assessor import StageAssessor
+from trader_cli.pipelines.live_budget import require_live_budget
 from trader_cli.pipelines.stages import has_model, train
 from trader_cli.storage.asked import asked_of
 from trader_cli.tactician.position_monitor import PositionMonitor
@@ -66,6 +68,7 @@ class Trader:
         self.ledger = ledger
         self.audience = audience
         self.live = live
+        self._over_budget: dict[str, ConfigurationError | None] = {}
         self.executor = Executor(market.exchange, ledger, settings)
         self.assessor = StageAssessor(settings, market)
         self.tactician = Tactician(settings, exchange=market.exchange, ledger=ledger)
@@ -77,6 +80,18 @@ class Trader:
         """The exchange's time."""
         return self.market.exchange.server_now_ms()
 
+    def require_budget(self, timeframe: Timeframe) -> None:
+        """Refuse to open positions where the features of a new bar take too long; measured the first time only."""
+        if timeframe.name not in self._over_budget:
+            self._over_budget[timeframe.name] = None
+            try:
+                require_live_budget(self.settings, timeframe)
+            except ConfigurationError as error:
+                self._over_budget[timeframe.name] = error
+        refusal = self._over_budget[timeframe.name]
+        if refusal is not None:
+            raise refusal
+
     def train_if_needed(self, symbol: str, timeframe: Timeframe) -> None:
         """Train on the stored features where there is no model."""
         if not has_model(self.settings, symbol, timeframe, self.now_ms()):
@@ -84,6 +99,7 @@ class Trader:
 
     async def once(self, symbol: str, timeframe: Timeframe, *, wait: int = 0, may_train: bool = True) -> Pass:
         """Bars, features, a model where there is none, an analysis (waiting for a signal), tactics, entry."""
+        self.require_budget(timeframe)
         done = Pass(symbol, timeframe.name)
         await self.assessor.refresh(symbol, timeframe)
         if may_train:
@@ -113,6 +129,7 @@ class Trader:
 
     async def act(self, done: Pass, timeframe: Timeframe) -> None:
         """Tactics, and the entry where there is a plan."""
+        self.require_budget(timeframe)
         done.outcome = await self.tactician.decide(done.symbol, timeframe)
         if isinstance(done.outcome, Approved):
             done.entered = await self.executor.enter(done.outcome, live=self.live)

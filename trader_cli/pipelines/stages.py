@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from trader_cli import __version__
 from trader_cli.analyst.analyst import Analyst, require_source
+from trader_cli.analyst.certifying import (
+    ensure_certificate,
+    make_certificate,
+    naming,
+    require_certified,
+    store_certificate,
+)
 from trader_cli.analyst.feature_artifacts import build_feature_artifact
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
-from trader_cli.analyst.feature_inputs import is_current, stored_inputs, stored_manifests
+from trader_cli.analyst.feature_inputs import is_current, spec_made, stored_inputs, stored_manifests
 from trader_cli.analyst.fitted import FittedOptions
 from trader_cli.core.digests import digest_value
 from trader_cli.core.errors import DataInvalid, DataStale
@@ -33,6 +40,7 @@ if TYPE_CHECKING:
     from trader_cli.core.ports import Progress
     from trader_cli.core.timeframes import Timeframe
     from trader_cli.core.types import Analysis, Claim
+    from trader_cli.features.certificates import Certificate
     from trader_cli.settings import Settings
 
 
@@ -52,6 +60,7 @@ class FeaturesBuilt:
     first_ms: int
     last_ms: int
     digest: str
+    certificate: str
 
 
 @dataclass(frozen=True)
@@ -96,22 +105,41 @@ def features(settings: Settings, symbol: str, timeframe: Timeframe, progress: Pr
     return FeaturesBuilt(
         symbol, timeframe.name, manifest.source, manifest.rows, int(complete), manifest.notes["columns"],
         manifest.notes["wavelet_columns"], built.found, built.made, manifest.first_ms or 0, manifest.last_ms or 0,
-        manifest.digest,
+        manifest.digest, manifest.notes["certificate"],
     )  # fmt: skip
+
+
+def certify(settings: Settings, symbol: str, timeframe: Timeframe, progress: Progress = silent) -> Certificate:
+    """Certify the families anew, on the synthetic tape and the last stored bars; what is found is stored, good or bad.
+
+    The families used are the settings'; where there are failures, nothing is built, trained or traded on them.
+    """
+    store = ArtifactStore(settings.cache_dir)
+    bars = store.read(stored_bars(settings, store, symbol, timeframe))
+    spec, twin = (FeatureEngineeringOrchestrator(settings).spec(timeframe) for _ in range(2))
+    progress(f"certifying {len(spec.columns)} feature columns", 0, 0)
+    found = make_certificate(spec, twin, bars)
+    store_certificate(store, spec, found)
+    return found
 
 
 def refresh_features(
     settings: Settings, store: ArtifactStore, symbol: str, timeframe: Timeframe, progress: Progress = silent
 ) -> BuiltFeatures:
-    """Make the features of the stored bars and publish them; what a person wants to know of them is not counted."""
+    """Make the features of the stored bars and publish them; what a person wants to know of them is not counted.
+
+    Families without a certificate are certified first. Raises `VerificationFailed` for a column that sees the future.
+    """
     bars = stored_bars(settings, store, symbol, timeframe)
     orchestrator = FeatureEngineeringOrchestrator(settings)
+    given = stored_inputs(store, settings, symbol, timeframe, bars, store.read(bars))
+    spec = orchestrator.spec(timeframe, given.names)
+    certificate = ensure_certificate(store, spec, orchestrator.spec(timeframe, given.names), progress).require()
     try:
-        given = stored_inputs(store, settings, symbol, timeframe, bars, store.read(bars))
-        spec = orchestrator.spec(timeframe, given.names)
         built = build_feature_artifact(store, bars, given.frame, spec, orchestrator, progress, digests=given.digests)
     finally:
         orchestrator.close()
+    built = replace(built, manifest=naming(built.manifest, certificate))
     store.publish(stage_key(settings, symbol, timeframe, "features"), built.manifest)
     return built
 
@@ -165,7 +193,8 @@ def _current_features(
     command = f"features {symbol} --timeframe {timeframe}"
     made = store.require(stage_key(settings, symbol, timeframe, "features"), command)
     manifests = stored_manifests(store, settings, symbol, timeframe, bars)
-    same_inputs, same_settings = is_current(made, bars, manifests, FeatureEngineeringOrchestrator(settings), timeframe)
+    orchestrator = FeatureEngineeringOrchestrator(settings)
+    same_inputs, same_settings = is_current(made, bars, manifests, orchestrator, timeframe)
     if not same_inputs:
         other = "bars" if made.inputs.get("bars") != bars.digest else "inputs"
         raise DataStale(
@@ -177,6 +206,7 @@ def _current_features(
             f"The features of {symbol} {timeframe} were made with other feature settings.",
             mend=f"Run `trader {command}`.",
         )
+    require_certified(store, spec_made(made, orchestrator, timeframe), made, command)
     return made
 
 

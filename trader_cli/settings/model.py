@@ -73,6 +73,9 @@ class FeatureSettings(_Section):
     user_families: tuple[str, ...] = Field(
         description="own feature families: Python files, or entry points of the group trader.feature_families"
     )
+    live_budget_ms: Positive = Field(
+        description="CPU milliseconds one new bar's features may take before `run` refuses"
+    )
 
 
 class AnalystSettings(_Section):

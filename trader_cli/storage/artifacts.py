@@ -3,6 +3,7 @@
     root/chunks/<2>/<key>.<content>.parquet   key: what it was made from, so unchanged work is found, not redone
     root/manifests/<digest>.json      the digest of a manifest is its name
     root/refs/<profile>/<symbol>/<timeframe>/<stage>.json
+    root/certificates/<key>.json      certificates of causality; key: the families and code they are of
 
 Every write is atomic and every read is checked against a digest. Nothing here holds a time of day: the same inputs and
 seed give the same bytes.
@@ -47,6 +48,7 @@ class ArtifactStore:
         self._found: dict[str, Chunk] = {}
         self._frames: dict[str, pl.DataFrame] = {}
         self._held_bytes = 0
+        self._certificates: dict[str, dict[str, Any]] = {}
 
     def chunk_path(self, key: str, content: str) -> Path:
         """Where the chunk of this key and content digest lies."""
@@ -192,6 +194,28 @@ class ArtifactStore:
         except OSError:
             return None
         return dict(json.loads(content)) if digest_bytes(content) == digest else None
+
+    def put_certificate(self, key: str, body: dict[str, Any]) -> None:
+        """Store the certificate of a key, in place of an earlier one."""
+        written = {"digest": digest_bytes(canonical_json(body)), "certificate": body}
+        write_atomic(self._certificate_path(key), canonical_json(written))
+        self._certificates[key] = body
+
+    def certificate(self, key: str) -> dict[str, Any] | None:
+        """The certificate of a key, read once, or `None` if it is missing or damaged."""
+        if key not in self._certificates:
+            try:
+                written = json.loads(self._certificate_path(key).read_bytes())
+                body = dict(written["certificate"])
+                if written["digest"] != digest_bytes(canonical_json(body)):
+                    return None
+            except (OSError, ValueError, KeyError, TypeError):
+                return None
+            self._certificates[key] = body
+        return self._certificates[key]
+
+    def _certificate_path(self, key: str) -> Path:
+        return self.root / "certificates" / f"{key}.json"
 
     def remember_series(self, profile: str, symbol: str, timeframe: str) -> None:
         """Note which series a person worked on last, for commands that are not told one."""

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from trader_cli.cli import options as o
-from trader_cli.cli.show import print_facts, print_json, progress_bar, utc
+from trader_cli.cli.show import print_facts, print_json, print_table, progress_bar, utc
+from trader_cli.core.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from trader_cli.features.certificates import Certificate, ColumnVerdict
+    from trader_cli.features.costs import FamilyCost
+    from trader_cli.pipelines.stages import FeaturesBuilt
 
 app = typer.Typer()
 
@@ -16,6 +25,13 @@ app = typer.Typer()
 def features(
     symbol: o.MaybeSymbol = None,
     timeframe: o.MaybeTimeframe = None,
+    certify: Annotated[
+        bool, typer.Option("--certify", help="Certify every column anew, on synthetic and stored bars; then build.")
+    ] = False,
+    cost: Annotated[
+        bool,
+        typer.Option("--cost", help="Show what each family costs, and build nothing; also: --profile without a name."),
+    ] = False,
     allow_gaps: o.AllowGaps = False,
     profile: o.Profile = None,
     config: o.Config = None,
@@ -24,17 +40,45 @@ def features(
 ) -> None:
     """Build features from the fetched bars: wavelets, indicators, two higher time frames.
 
-    No column sees the future; rows of the warm-up are null, never filled. Blocks made before are found, not made again.
+    No column sees the future, and a stored certificate shows it: without one, columns are certified first. Exit code
+    10: a column failed. Rows of the warm-up are null, never filled. Blocks made before are found, not made again.
     """
-    from trader_cli.pipelines.stages import features as run
+    from trader_cli.pipelines import stages
 
     settings = o.settings_from(profile, config, tape, o.gaps_allowed(allow_gaps))
+    if cost and certify:
+        raise UsageError("--cost builds and certifies nothing.", mend="Leave out --cost or --certify.")
     name, parsed = o.series(settings, symbol, timeframe)
-    with progress_bar() as progress:
-        done = run(settings, name, parsed, progress)
-    if json:
-        print_json({**asdict(done), "cache_hit": done.made == 0})
+    if cost:
+        from trader_cli.pipelines.live_budget import feature_costs
+
+        budget_ms = settings.feature_engineering_orchestrator.live_budget_ms
+        _show_costs(feature_costs(settings, parsed), parsed.name, budget_ms, as_json=json)
         return
+    with progress_bar() as progress:
+        certificate = stages.certify(settings, name, parsed, progress) if certify else None
+        failed = certificate is not None and bool(certificate.failures)
+        done = None if failed else stages.features(settings, name, parsed, progress)
+    if json:
+        _print_json(done, certificate)
+    else:
+        if certificate is not None:
+            _show_certificate(certificate)
+        if done is not None:
+            _show(done)
+    if failed:
+        raise typer.Exit(ExitCode.VERIFICATION_FAILED)
+
+
+def _print_json(done: FeaturesBuilt | None, certificate: Certificate | None) -> None:
+    body: dict[str, Any] = {} if done is None else {**asdict(done), "cache_hit": done.made == 0}
+    if certificate is not None:
+        found = {"digest": certificate.digest, "passed": not certificate.failures, **certificate.as_dict()}
+        body["certificate"] = found
+    print_json(body)
+
+
+def _show(done: FeaturesBuilt) -> None:
     print_facts(
         f"{done.symbol} {done.timeframe}: {done.columns} features, {done.wavelet_columns} of them wavelet",
         {
@@ -43,5 +87,51 @@ def features(
             "blocks": f"{done.made} made, {done.found} found" if done.made else f"all {done.found} found (cache hit)",
             "market": done.source,
             "artifact": done.digest,
+            "certificate": done.certificate,
         },
     )
+
+
+def _show_certificate(certificate: Certificate) -> None:
+    """One line per family, and one per column that failed."""
+    families = {column.family: [c for c in certificate.columns if c.family == column.family]
+                for column in certificate.columns}  # fmt: skip
+    rows = [(name, str(len(columns)), _restart(columns), _status(columns)) for name, columns in families.items()]
+    tapes = ", ".join(f"{tape.rows} {tape.name} bars at {tape.cuts} cuts" for tape in certificate.tapes)
+    print_table(f"Certified on {tapes}", ("family", "columns", "restart, bars", "result"), rows)
+    bad = certificate.failures
+    if bad:
+        rows = [(c.name, c.family, c.status, "" if c.reach is None else str(c.reach)) for c in bad]
+        print_table(f"{len(bad)} FAILED", ("column", "family", "what", "reach, bars"), rows)
+    print_facts("all columns passed" if not bad else "nothing is built", {"certificate": certificate.digest})
+
+
+def _restart(columns: Sequence[ColumnVerdict]) -> str:
+    """The most bars a column needs before a row; some recursive ones need more than the warm-up."""
+    known = [column.restart_bars for column in columns if column.restart_bars is not None]
+    longer = len(columns) - len(known)
+    most = str(max(known, default=0))
+    return f"{most}, {longer} > warm-up" if longer else most
+
+
+def _status(columns: Sequence[ColumnVerdict]) -> str:
+    failed = sum(column.status != "passed" for column in columns)
+    constant = sum(column.constant for column in columns)
+    if failed:
+        return f"{failed} FAILED"
+    return "passed" + (f"; {constant} never varied" if constant else "")
+
+
+def _show_costs(costs: Sequence[FamilyCost], timeframe: str, budget_ms: float, *, as_json: bool) -> None:
+    total_ms = sum(cost.ms_per_new_bar for cost in costs)
+    columns = sum(cost.columns for cost in costs)
+    ns_per_value = sum(cost.ns_per_row for cost in costs) / max(columns, 1)
+    if as_json:
+        families = [{**asdict(cost), "ns_per_value": cost.ns_per_value} for cost in costs]
+        print_json({"timeframe": timeframe, "families": families, "columns": columns, "ns_per_value": ns_per_value,
+                    "ms_per_new_bar": total_ms, "live_budget_ms": budget_ms})  # fmt: skip
+        return
+    rows = [(c.name, str(c.columns), f"{c.ns_per_value:.1f}", f"{c.ms_per_new_bar:.2f}") for c in costs]
+    rows.append(("total", str(columns), f"{ns_per_value:.1f}", f"{total_ms:.2f}"))
+    title = f"Cost of {timeframe} features, CPU time; {budget_ms:g} ms per new bar are allowed"
+    print_table(title, ("family", "columns", "ns per row and column", "ms per new bar"), rows)

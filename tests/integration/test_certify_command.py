@@ -1,0 +1,130 @@
+"""`trader features`: certified once, refused with a failure, `--certify` in tables and JSON, `--cost` both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from conftest import SMALL_SIM, CommandLine
+
+from trader_cli.analyst.certifying import certificate_key, find_certificate, store_certificate
+from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
+from trader_cli.cli.commands.features import _show_certificate
+from trader_cli.core.errors import ExitCode
+from trader_cli.core.timeframes import Timeframe
+from trader_cli.features.certificates import AHEAD, Certificate
+from trader_cli.features.registry import FeatureSpec
+from trader_cli.storage.artifacts import ArtifactStore
+
+pytestmark = pytest.mark.slow
+
+SERIES = ("ETHUSDT", "--timeframe", "15m")
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
+    """Bars and certified features of the small market; the words said on stderr on the way are kept beside."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in SMALL_SIM.items():
+            patch.setenv(name, value)
+        cli = CommandLine(tmp_path_factory.mktemp("built"), ("--profile", "sim"))
+        assert cli.run("fetch", *SERIES).code == 0
+        made = cli.run("features")
+        assert made.code == 0
+        (cli.folder / "said").write_text(made.err)
+        yield cli
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SMALL_SIM.items():
+        monkeypatch.setenv(name, value)
+
+
+def store_of(cli: CommandLine) -> tuple[ArtifactStore, FeatureSpec]:
+    spec = FeatureEngineeringOrchestrator({"mode": "sim"}).spec(Timeframe.parse("15m"))
+    return ArtifactStore(cli.folder / "cache"), spec
+
+
+def with_a_failure(certificate: Certificate) -> Certificate:
+    bad = {"rsi_14": 3, "adx_14": "whole"}
+    columns = [replace(c, status=AHEAD, reach=bad[c.name]) if c.name in bad else c for c in certificate.columns]
+    return replace(certificate, columns=tuple(columns))
+
+
+def test_features_are_certified_once_and_name_their_certificate(built: CommandLine) -> None:
+    assert "certifying 173 feature columns, once for these settings" in (built.folder / "said").read_text()
+    again = built.run("features", "--json")
+    assert "certifying" not in again.err
+    store, spec = store_of(built)
+    certificate = find_certificate(store, spec)
+    assert certificate is not None
+    assert again.json["certificate"] == certificate.digest
+    assert (built.folder / "cache" / "certificates" / f"{certificate_key(spec)}.json").exists()
+
+
+def test_a_failed_certificate_stops_every_stage_and_certifying_anew_mends_it(built: CommandLine) -> None:
+    store, spec = store_of(built)
+    certificate = find_certificate(store, spec)
+    assert certificate is not None
+    store_certificate(store, spec, with_a_failure(certificate))
+    for stage in ("features", "train"):
+        refused = built.run(stage, "--json")
+        assert refused.code == ExitCode.VERIFICATION_FAILED
+        assert "adx_14 (looks ahead, the whole block), rsi_14 (looks ahead, 3 bars)" in refused.json["error"]
+    mended = built.run("features", "--certify", "--json")
+    assert mended.code == 0
+    found = mended.json["certificate"]
+    assert found["passed"]
+    assert [tape["name"] for tape in found["tapes"]] == ["synthetic", "stored"]
+    assert {column["status"] for column in found["columns"]} == {"passed"}
+    assert len(found["columns"]) == mended.json["columns"] == 173
+    assert built.run("features", "--json").json["digest"] == mended.json["digest"]
+
+
+def test_a_missing_certificate_is_asked_for(built: CommandLine) -> None:
+    store, spec = store_of(built)
+    path = store.root / "certificates" / f"{certificate_key(spec)}.json"
+    kept = path.read_bytes()
+    path.unlink()
+    refused = built.run("train")
+    path.write_bytes(kept)
+    assert refused.code == ExitCode.DATA
+    assert "There is no certificate" in refused.err
+    assert "`trader features ETHUSDT --timeframe 15m --profile sim`" in refused.err
+
+
+def test_the_table_names_families_and_what_failed(built: CommandLine, capsys: pytest.CaptureFixture[str]) -> None:
+    store, spec = store_of(built)
+    certificate = find_certificate(store, spec)
+    assert certificate is not None
+    _show_certificate(certificate)
+    assert "all columns passed" in capsys.readouterr().out
+    _show_certificate(with_a_failure(certificate))
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.split()[:1] == ["technical"] and "2 FAILED" in line for line in lines)
+    assert any(line.split()[:1] == ["rsi_14"] and line.split()[-1] == "3" for line in lines)
+    assert any(line.split()[:1] == ["adx_14"] and line.split()[-1] == "whole" for line in lines)
+    assert lines[-2].startswith("nothing is built")
+
+
+@pytest.mark.parametrize("words", [("--cost",), ("--profile",)])
+def test_costs_are_shown_by_either_word(built: CommandLine, words: tuple[str, ...]) -> None:
+    shown = built.run("features", *words, "--json").json
+    assert sum(family["columns"] for family in shown["families"]) == shown["columns"] == 173
+    assert shown["ms_per_new_bar"] == pytest.approx(sum(f["ms_per_new_bar"] for f in shown["families"]))
+    table = built.run("features", *words).out.splitlines()
+    assert "250 ms per new bar are allowed" in table[0]
+    assert table[-1].split()[:2] == ["total", "173"]
+
+
+def test_cost_and_certify_together_are_refused(built: CommandLine) -> None:
+    assert built.run("features", "--cost", "--certify").code == ExitCode.USAGE
+
+
+def test_a_run_over_its_budget_is_refused_before_anything_is_traded(built: CommandLine) -> None:
+    for words in ((), ("--forever", "--for", "1h")):
+        refused = built.run("run", *SERIES, *words, TRADER_FEATURE_ENGINEERING_ORCHESTRATOR__LIVE_BUDGET_MS="0.001")
+        assert refused.code == ExitCode.CONFIGURATION
+        assert "live_budget_ms allows 0.001. The dearest family is" in refused.err

@@ -1,0 +1,139 @@
+"""Certificates in the artifact store: made once per specification, code and libraries, found ever after.
+
+Who builds features ensures one; who learns from them or trades on them requires one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import trader_cli.core
+import trader_cli.features
+from trader_cli import __version__
+from trader_cli.core.digests import digest_bytes, digest_value
+from trader_cli.core.errors import DataInvalid, DataMissing, DataStale
+from trader_cli.core.ports import silent
+from trader_cli.features.certificates import Certificate, certify, identity_digest
+from trader_cli.features.certification_tape import certification_frame, rows_needed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import polars as pl
+
+    from trader_cli.core.artifacts import Manifest
+    from trader_cli.core.ports import Progress
+    from trader_cli.features.registry import FeatureSpec
+    from trader_cli.storage.artifacts import ArtifactStore
+
+SYNTHETIC = "synthetic"
+STORED = "stored"
+_SEED = 20230301
+_LIBRARIES = ("numpy", "polars", "PyWavelets", "TA-Lib")
+
+
+def library_versions() -> dict[str, str]:
+    """What can change a column besides its family and the bars."""
+    return {"trader": __version__, **{name: version(name) for name in _LIBRARIES}}
+
+
+@lru_cache(maxsize=1)
+def _code() -> str:
+    """The digest of the code that makes features, and of the versions of the libraries under it."""
+    files = [
+        path
+        for package in (trader_cli.core, trader_cli.features)
+        for path in sorted(Path(package.__path__[0]).rglob("*.py"))
+    ]
+    return digest_bytes(*(path.read_bytes() for path in files), *map(str.encode, library_versions().values()))
+
+
+def certificate_key(spec: FeatureSpec) -> str:
+    """The key of a certificate: the families with their parameters, their base frame, and the code they run on."""
+    return digest_value([spec.timeframe.name, identity_digest(spec), _code()])
+
+
+def synthetic_tape(spec: FeatureSpec) -> pl.DataFrame:
+    """The bars every specification is certified on."""
+    return certification_frame(spec.timeframe, spec.inputs, rows=rows_needed(spec), seed=_SEED)
+
+
+def make_certificate(
+    spec: FeatureSpec, twin: FeatureSpec | None = None, bars: pl.DataFrame | None = None
+) -> Certificate:
+    """Certify on the synthetic tape, and on the last of `bars`, BARS with the inputs of `spec`, where they are given.
+
+    `twin`: the same specification made anew, so that what a family keeps between calls is found.
+    """
+    tapes: dict[str, pl.DataFrame] = {SYNTHETIC: synthetic_tape(spec)}
+    if bars is not None:
+        tapes[STORED] = bars.tail(rows_needed(spec))
+    return certify(spec, tapes, seed=_SEED, twin=twin, versions=library_versions())
+
+
+def find_certificate(store: ArtifactStore, spec: FeatureSpec) -> Certificate | None:
+    """The stored certificate of just these families and this code, or `None`; a damaged one is none."""
+    body = store.certificate(certificate_key(spec))
+    if body is None:
+        return None
+    try:
+        found = Certificate.from_dict(body)
+    except DataInvalid:
+        return None
+    return found if found.spec == identity_digest(spec) and found.timeframe == spec.timeframe.name else None
+
+
+def store_certificate(store: ArtifactStore, spec: FeatureSpec, certificate: Certificate) -> None:
+    """Make this the certificate of these families."""
+    store.put_certificate(certificate_key(spec), certificate.as_dict())
+
+
+def ensure_certificate(
+    store: ArtifactStore, spec: FeatureSpec, twin: FeatureSpec | None = None, progress: Progress = silent
+) -> Certificate:
+    """The stored certificate of these families, made now where there is none. It may tell of failures."""
+    found = find_certificate(store, spec)
+    if found is None:
+        progress(f"certifying {len(spec.columns)} feature columns, once for these settings", 0, 0)
+        found = make_certificate(spec, twin)
+        store_certificate(store, spec, found)
+    return found
+
+
+def require_certificate(store: ArtifactStore, spec: FeatureSpec, command: str) -> Certificate:
+    """The stored certificate of these families, without a failure. `command` makes it.
+
+    Raises `DataMissing` where there is none, `VerificationFailed` for one that names bad columns.
+    """
+    found = find_certificate(store, spec)
+    if found is None:
+        raise DataMissing(
+            f"There is no certificate that the {len(spec.columns)} feature columns of {spec.timeframe} do not see the"
+            " future, for these settings and this version.",
+            mend=f"Run `trader {command}`.",
+        )
+    return found.require()
+
+
+def require_certified(store: ArtifactStore, spec: FeatureSpec, made: Manifest, command: str) -> Certificate:
+    """The certificate of features that are about to be used: it must be stored, without a failure, and name them.
+
+    Raises what `require_certificate` raises, and `DataStale` for features made without one or with another's.
+    """
+    found = require_certificate(store, spec, command)
+    if made.settings != found.spec or "certificate" not in made.notes:
+        raise DataStale(
+            f"The features of {made.symbol} {made.timeframe} name no certificate of their own families.",
+            mend=f"Run `trader {command}`.",
+        )
+    return found
+
+
+def naming(made: Manifest, certificate: Certificate) -> Manifest:
+    """The features' manifest with the digest of their certificate."""
+    notes: Mapping[str, object] = {**made.notes, "certificate": certificate.digest}
+    return replace(made, notes=dict(notes))

@@ -1,0 +1,162 @@
+"""Certificates of causality: per column, what was found when the future was cut off, redrawn and crashed.
+
+A family passes through the very `Builder` that makes features, so a fault of a join or an anchor is found as well as
+one of a formula. What a certificate says, and what it cannot: docs/certificates.md.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+from trader_cli.core.digests import digest_frame, digest_value
+from trader_cli.core.errors import DataInvalid, VerificationFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import polars as pl
+
+    from trader_cli.features.registry import FeatureSpec
+
+Reach = int | Literal["whole"]
+PASSED = "passed"
+IMPURE = "impure"
+AHEAD = "looks ahead"
+NOT_FINITE = "not finite"
+STREAMING = "differs when made bar by bar"
+UNDECLARED = "reads an input it does not declare"
+UNEXERCISED = "unexercised"
+_WORST_FIRST = (IMPURE, AHEAD, NOT_FINITE, STREAMING, UNDECLARED, PASSED, UNEXERCISED)
+"""A column known on one tape need not be known on another, so that it is exercised on any of them is enough."""
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class ColumnVerdict:
+    """What was found of one column.
+
+    `reach`: how many bars ahead of its row the information lay, at least; "whole": everything known of its block moved.
+    `restart_bars`: bars of the family's own frame before a row after which it no longer matters what came earlier
+    (within 1e-6 σ; to the bit in a finite family); `None`: more than the declared warm-up. `constant`: it never varied.
+    """
+
+    name: str
+    family: str
+    status: str
+    reach: Reach | None = None
+    restart_bars: int | None = None
+    constant: bool = False
+
+    def __str__(self) -> str:
+        if self.status != AHEAD:
+            return f"{self.name} ({self.status})"
+        ahead = "the whole block" if self.reach == "whole" else f"{self.reach} bar{'' if self.reach == 1 else 's'}"
+        return f"{self.name} ({self.status}, {ahead})"
+
+
+@dataclass(frozen=True)
+class Tape:
+    """Bars a certificate was made on: what they are called, the digest of all of them, how many, how many cuts."""
+
+    name: str
+    digest: str
+    rows: int
+    cuts: int
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Verdicts on every column of a specification. `spec` is the digest of its identity, `versions` the libraries'."""
+
+    timeframe: str
+    spec: str
+    columns: tuple[ColumnVerdict, ...]
+    tapes: tuple[Tape, ...]
+    seed: int
+    versions: Mapping[str, str] = field(default_factory=dict)
+    schema: int = SCHEMA
+
+    @cached_property
+    def digest(self) -> str:
+        """The certificate's name."""
+        return digest_value(self.as_dict())
+
+    @property
+    def failures(self) -> tuple[ColumnVerdict, ...]:
+        """The columns that may not be used, by name."""
+        return tuple(sorted((c for c in self.columns if c.status != PASSED), key=lambda c: c.name))
+
+    def require(self) -> Certificate:
+        """The certificate itself. Raises `VerificationFailed` naming each bad column, with its reach in bars."""
+        bad = self.failures
+        if bad:
+            families = ", ".join(Counter(column.family for column in bad))
+            raise VerificationFailed(
+                f"{len(bad)} of {len(self.columns)} feature columns fail their certificate:"
+                f" {', '.join(map(str, bad))}.",
+                mend=f"Correct the families {families}, or switch them off; docs/certificates.md says what is wrong.",
+            )
+        return self
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON shape."""
+        return {**asdict(self), "versions": dict(self.versions)}
+
+    @classmethod
+    def from_dict(cls, body: dict[str, Any]) -> Certificate:
+        """The inverse of `as_dict`. Raises `DataInvalid` where fields do not fit."""
+        try:
+            if body["schema"] != SCHEMA:
+                raise DataInvalid(f"A certificate of schema {SCHEMA} was expected; found {body['schema']}.")
+            columns = tuple(ColumnVerdict(**column) for column in body["columns"])
+            return cls(**{**body, "columns": columns, "tapes": tuple(Tape(**tape) for tape in body["tapes"])})
+        except (KeyError, TypeError) as error:
+            raise DataInvalid(f"This is no certificate: {error!r}.", mend="Run `trader features --certify`.") from error
+
+
+def identity_digest(spec: FeatureSpec) -> str:
+    """The digest of everything besides the bars that can change a column; what a features manifest calls settings."""
+    return digest_value(spec.identity())
+
+
+def certify(
+    spec: FeatureSpec,
+    frames: Mapping[str, pl.DataFrame],
+    *,
+    cuts: int = 16,
+    seed: int = 0,
+    twin: FeatureSpec | None = None,
+    versions: Mapping[str, str] | None = None,
+) -> Certificate:
+    """Try every column of `spec` on `frames`, tapes by name: BARS with every input of `spec`.
+
+    At `cuts` or more rows of each tape the future is cut off, redrawn and crashed, and all rows before it are compared
+    to the bit, null pattern included. The last rows are also made bar by bar; a `twin`, the same specification made
+    anew, sees other bars first and must say the same. Source: quant notes §3c–d. Pure; `seed` decides cuts and futures.
+    """
+    from trader_cli.features.trials import try_columns
+
+    found = {name: try_columns(spec, frame, cuts=cuts, seed=seed, twin=twin or spec) for name, frame in frames.items()}
+    columns = [verdict for verdicts, _ in found.values() for verdict in verdicts]
+    merged = tuple(merge([column for column in columns if column.name == name]) for name in spec.columns)
+    tapes = tuple(
+        Tape(name, digest_frame(frames[name]), frames[name].height, cuts) for name, (_, cuts) in found.items()
+    )
+    return Certificate(spec.timeframe.name, identity_digest(spec), merged, tapes, seed, dict(versions or {}))
+
+
+def merge(verdicts: list[ColumnVerdict]) -> ColumnVerdict:
+    """One verdict of those on several tapes: the worst status and reach, the longest restart."""
+    worst = min(verdicts, key=lambda verdict: _WORST_FIRST.index(verdict.status))
+    reaches = [verdict.reach for verdict in verdicts if verdict.reach is not None]
+    bars = [reach for reach in reaches if isinstance(reach, int)]
+    farthest: Reach | None = "whole" if "whole" in reaches else max(bars, default=None)
+    tried = [verdict.restart_bars for verdict in verdicts if verdict.status != UNEXERCISED]
+    known = [bars for bars in tried if bars is not None]
+    longest = max(known) if known and len(known) == len(tried) else None
+    constant = all(verdict.constant for verdict in verdicts)
+    return ColumnVerdict(worst.name, worst.family, worst.status, farthest, longest, constant)
