@@ -98,7 +98,7 @@ def test_an_input_that_has_fallen_behind_is_told_with_its_end(shelf: Shelf, kind
     frame = HERE[kind]
     shelf.put(kind, frame.filter(pl.col(key).to_physical() < LAST_MS - 30 * 3_600_000))
     with pytest.raises(
-        DataStale, match=rf"stored {kind.replace('_', ' ')} of ETHUSDT 15m end 2024-01-\d\d .* trader fetch ETHUSDT"
+        DataStale, match=rf"stored {kind.replace('_', ' ')} of ETHUSDT 15m end 2024-01-\d\d .*trader fetch ETHUSDT"
     ):
         shelf.inputs()
 
