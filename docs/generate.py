@@ -88,7 +88,32 @@ def commands() -> str:
     return "\n".join(parts)
 
 
-GENERATED = {"docs/configuration.md": configuration, "docs/exit-codes.md": exit_codes, "docs/commands.md": commands}
+def feature_families() -> str:
+    """docs/feature-families.md with its table of families; the rest of the page is written by hand."""
+    from trader_cli.core.timeframes import Timeframe
+    from trader_cli.features.inputs import ALL_INPUTS
+    from trader_cli.features.registry import ADVANCED, LEGACY, FamilyOptions
+
+    hour = Timeframe.parse("1h")
+    options = FamilyOptions(hour, inputs=ALL_INPUTS, higher=hour.higher)
+    rows = ["| family | columns | inputs | warm-up, bars | switch |", "|---|---|---|---|---|"]
+    for switch, makers in (("enable_advanced_features", ADVANCED), ("enable_legacy_features", LEGACY)):
+        for family in (family for make in makers.values() for family in make(options)):
+            frame = "" if family.timeframe is None else f" of {family.timeframe}"
+            names = f"{len(family.columns)}: `{family.columns[0]}` … `{family.columns[-1]}`"
+            inputs = ", ".join(f"`{name}`" for name in family.inputs)
+            rows.append(f"| `{family.name}` | {names} | {inputs} | {family.warmup}{frame} | `{switch}` |")
+    page = (ROOT / "docs" / "feature-families.md").read_text()
+    before, after = page.split("<!-- families -->")[0], page.split("<!-- /families -->")[1]
+    return f"{before}<!-- families -->\n" + "\n".join(rows) + f"\n<!-- /families -->{after}"
+
+
+GENERATED = {
+    "docs/configuration.md": configuration,
+    "docs/exit-codes.md": exit_codes,
+    "docs/commands.md": commands,
+    "docs/feature-families.md": feature_families,
+}
 
 
 def demo_output() -> str:

@@ -9,6 +9,7 @@ from trader_cli.analyst.certifying import synthetic_tape
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
 from trader_cli.core.errors import ConfigurationError
 from trader_cli.features.costs import FamilyCost, measure, new_bar_ms
+from trader_cli.features.inputs import ALL_INPUTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +22,7 @@ def feature_costs(
     settings: Settings, timeframe: Timeframe, clock: Callable[[], int] = time.process_time_ns
 ) -> list[FamilyCost]:
     """What each family of the settings costs, measured on the synthetic tape. `clock`: nanoseconds of CPU time."""
-    spec = FeatureEngineeringOrchestrator(settings).spec(timeframe)
+    spec = FeatureEngineeringOrchestrator(settings).spec(timeframe, ALL_INPUTS)
     return measure(spec, synthetic_tape(spec), clock)
 
 
@@ -32,7 +33,7 @@ def require_live_budget(
 
     Only what opens positions asks: what reduces risk goes on whatever features cost.
     """
-    spec = FeatureEngineeringOrchestrator(settings).spec(timeframe)
+    spec = FeatureEngineeringOrchestrator(settings).spec(timeframe, ALL_INPUTS)
     budget_ms = settings.feature_engineering_orchestrator.live_budget_ms
     costs = new_bar_ms(spec, synthetic_tape(spec), clock)
     total_ms = sum(costs.values())

@@ -115,10 +115,11 @@ def certify(settings: Settings, symbol: str, timeframe: Timeframe, progress: Pro
     The families used are the settings'; where there are failures, nothing is built, trained or traded on them.
     """
     store = ArtifactStore(settings.cache_dir)
-    bars = store.read(stored_bars(settings, store, symbol, timeframe))
-    spec, twin = (FeatureEngineeringOrchestrator(settings).spec(timeframe) for _ in range(2))
+    bars = stored_bars(settings, store, symbol, timeframe)
+    given = stored_inputs(store, settings, symbol, timeframe, bars, store.read(bars))
+    spec, twin = (FeatureEngineeringOrchestrator(settings).spec(timeframe, given.names) for _ in range(2))
     progress(f"certifying {len(spec.columns)} feature columns", 0, 0)
-    found = make_certificate(spec, twin, bars)
+    found = make_certificate(spec, twin, given.frame)
     store_certificate(store, spec, found)
     return found
 
