@@ -49,6 +49,7 @@ from trader_cli.features.certification_tape import certification_frame, crashed,
 from trader_cli.features.costs import measure, new_bar_ms
 from trader_cli.features.families import higher
 from trader_cli.features.family import Family
+from trader_cli.features.inputs import ALL_INPUTS, known_inputs
 from trader_cli.features.modwt import window_sum
 from trader_cli.features.registry import FamilyOptions, FeatureSpec, make_spec
 from trader_cli.features.series import PRICE_INPUTS, BarSeries
@@ -205,7 +206,7 @@ def test_what_is_causal_passes(name: str) -> None:
 
 
 def own(timeframe: Timeframe) -> FeatureSpec:
-    return make_spec(FamilyOptions(timeframe, higher=timeframe.higher))
+    return make_spec(FamilyOptions(timeframe, inputs=ALL_INPUTS, higher=timeframe.higher))
 
 
 @pytest.mark.parametrize("name", ["1m", "15m", "1h", "4h", "1d"])
@@ -405,8 +406,8 @@ class Desk:
         )  # fmt: skip
         self.store = ArtifactStore(folder)
         self.orchestrator = FeatureEngineeringOrchestrator(self.settings)
-        self.spec = self.orchestrator.spec(M15)
         bars = TAPE.filter(pl.col("open_time") > TAPE["open_time"][200]).select(TAPE.columns[:11])
+        self.spec = self.orchestrator.spec(M15, known_inputs(bars))
         chunk = self.store.put_chunk("k", bars)
         first, last = int(bars["open_time"].to_physical()[0]), int(bars["open_time"].to_physical()[-1])
         self.bars = Manifest(
@@ -470,7 +471,7 @@ def ticks(step_ns: int) -> Callable[[], int]:
 
 def test_costs_are_per_family_by_the_clock_that_is_given() -> None:
     spec = own(M15)
-    tape = certification_frame(M15, PRICE_INPUTS, rows=1000, seed=0)
+    tape = certification_frame(M15, spec.inputs, rows=1000, seed=0)
     costs = measure(spec, tape, ticks(5_000_000))
     assert [(cost.name, cost.columns) for cost in costs] == [(f.name, len(f.columns)) for f in spec.families]
     assert {(cost.ns_per_row, cost.ms_per_new_bar) for cost in costs} == {(5000.0, 5.0)}
@@ -484,7 +485,7 @@ def test_over_the_live_budget_the_dearest_family_is_named() -> None:
     require_live_budget(settings, M15, ticks(int(100e6 / families)))
     slow = itertools.chain.from_iterable([0, int(60e6)] for _ in range(4 * families))
     with pytest.raises(
-        ConfigurationError, match=r"480\.0 ms.*allows 100.*dearest family is wavelet_haar with 60\.0 ms"
+        ConfigurationError, match=rf"{60 * families}\.0 ms.*allows 100.*dearest family is wavelet_haar with 60\.0 ms"
     ):
         require_live_budget(settings, M15, slow.__next__)
 

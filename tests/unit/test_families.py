@@ -358,7 +358,7 @@ def test_patterns_and_indicators_equal_ta_lib_from_the_same_anchor() -> None:
     for warmup, names in ((candles.WARMUP, tuple(candles.patterns())), (WARMUP, ())):
         part = BarSeries.of(FRAME.filter(pl.col("open_time").to_physical() >= day - warmup * M15.ms))
         o, h, l, c, v = part.open, part.high, part.low, part.close, part.volume  # noqa: E741
-        wanted = {n: getattr(talib, f)(o, h, l, c) / 100.0 for n, f in candles.patterns().items()} if names else {
+        wanted = {n: getattr(talib, f)(o, h, l, c) for n, f in candles.patterns().items()} if names else {
             "rsi_7": talib.RSI(c, 7), "adx_14": talib.ADX(h, l, c, 14), "cci_20": talib.CCI(h, l, c, 20),
             "mfi_14": talib.MFI(h, l, c, v, 14), "willr_14": talib.WILLR(h, l, c, 14), "trix_15": talib.TRIX(c, 15),
             "macd_hist_12_26_9": talib.MACD(c, 12, 26, 9)[2] / c, "natr_28": talib.NATR(h, l, c, 28),

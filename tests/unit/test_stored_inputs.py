@@ -12,7 +12,7 @@ from trader_cli.analyst.analyst import Analyst
 from trader_cli.analyst.feature_inputs import FeatureInputs, stored_inputs, stored_manifests
 from trader_cli.core.artifacts import Manifest
 from trader_cli.core.digests import digest_frame
-from trader_cli.core.errors import DataStale
+from trader_cli.core.errors import DataMissing, DataStale
 from trader_cli.features.inputs import INPUT_NAMES, align_inputs, known_inputs
 from trader_cli.pipelines.stages import _current_features, refresh_features
 from trader_cli.settings import Settings, as_settings
@@ -130,6 +130,9 @@ def test_the_analyst_uses_the_same_inputs_as_the_stages(shelf: Shelf) -> None:
     for kind in KINDS:
         shelf.put(kind, HERE[kind])
     analyst = Analyst(shelf.settings, store=shelf.store, clock=FixedClock(LAST_MS + M15.ms), source=shelf.source)
+    with pytest.raises(DataMissing, match="no certificate"):
+        analyst._features("ETHUSDT", M15, shelf.bars)
+    refresh_features(shelf.settings, shelf.store, "ETHUSDT", M15)
     made = analyst._features("ETHUSDT", M15, shelf.bars)
     assert made.digest == shelf.current().digest == analyst._features("ETHUSDT", M15, shelf.bars).digest
     refresh_features(shelf.settings, shelf.store, "ETHUSDT", M15)
