@@ -39,8 +39,11 @@ lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: $(READY) ## benchmarks, as ratios to references measured in the same run
+bench: $(READY) .bench/pandas ## benchmarks, as ratios to references measured in the same run
 	$(BIN)/python -m benchmarks
+
+.bench/pandas: # what only references need, kept out of .venv: with pandas in sight TA-Lib and LightGBM import it
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target .bench pandas==3.1.1 python-dateutil==2.9.0.post0 six==1.17.0
 
 docs: $(READY) ## write the generated parts of README.md and docs/
 	$(BIN)/python -m docs.generate

@@ -1,4 +1,8 @@
-"""Features: per row and column against TA-Lib alone, wavelets against PyWavelets, and one new bar."""
+"""Features: price families per row and column, wavelets, one new bar with the model, each family on a line of its own.
+
+References, measured in the same run: TA-Lib alone; PyWavelets per window and strided; a pandas loop in the style of
+FreqAI's expansion (indicators per period and time frame, merged, shifted). Equality is checked before timing.
+"""
 
 from __future__ import annotations
 
@@ -8,22 +12,23 @@ from types import MappingProxyType
 
 import numpy as np
 import polars as pl
-import pywt
-import talib
 
+from benchmarks.children import in_a_child, peak_bytes, report_child
 from benchmarks.timing import median_seconds, report
 from trader_cli.core.bars import with_close_time
 from trader_cli.core.schemas import TIME
 from trader_cli.core.timeframes import Timeframe
 from trader_cli.features.build import build_features
-from trader_cli.features.families.wavelet import energy_family
+from trader_cli.features.families.wavelet import wavelet_energies
 from trader_cli.features.inputs import ALL_INPUTS
-from trader_cli.features.modwt import modwt
 from trader_cli.features.registry import FamilyOptions, make_spec
 from trader_cli.features.series import PRICE_INPUTS, BarSeries
 
-ROWS = 100_000
+ROWS = 1_000_000
+FAMILY_ROWS = 200_000
+WINDOW, LEVELS, WAVELET = 128, 4, "db4"
 M1 = Timeframe.parse("1m")
+PRICE_SPEC = make_spec(FamilyOptions(M1, higher=M1.higher))
 
 
 def bars(n: int) -> pl.DataFrame:
@@ -45,46 +50,114 @@ def bars(n: int) -> pl.DataFrame:
 
 
 def run() -> None:
-    """Check equality, then time."""
+    """All of it."""
+    _wavelets()
+    first = in_a_child("benchmarks.features:first_wavelets")["seconds"]
+    report("wavelets, first call in a process, 1 M bars", first, _strided_seconds(), "s", "ratio at most 1")
+    ours = in_a_child("benchmarks.features:price_families")
+    report_child(f"price families, {ours['columns']} features of 1 M rows, 2 cores", ours, "under 15 ns")
+    theirs = in_a_child("benchmarks.pandas_reference:freqai_style", optional="pandas")
+    if theirs:
+        report_child(f"  {theirs['columns']} features by pandas, FreqAI's way", theirs, "the reference")
+    _one_new_bar()
+    _families()
+
+
+def first_wavelets() -> dict[str, float]:
+    """Wall seconds of the first call of a process, imports included."""
+    x = np.random.default_rng(0).normal(size=ROWS)
+    [seconds] = median_seconds(lambda: wavelet_energies(x, WAVELET, LEVELS, WINDOW // 2), runs=1, warm=False)
+    return {"seconds": seconds}
+
+
+def price_families() -> dict[str, float]:
+    """ns of wall time per row and column of the whole build, TA-Lib's own beside it, and the memory both took."""
+    import talib
+
     frame = bars(ROWS)
-    series = BarSeries.of(frame)
-    spec = make_spec(FamilyOptions(M1, higher=M1.higher))
-    columns = build_features(frame, spec).width - 2
     last = int(frame["open_time"].to_physical()[-1])
-    batch, one = build_features(frame, spec).tail(1), build_features(frame, spec, since_ms=last)
-    assert batch.equals(one)
+    small = frame.tail(20_000)
+    assert build_features(small, PRICE_SPEC).tail(1).equals(build_features(small, PRICE_SPEC, since_ms=last))
+    close = frame["close"].to_numpy()
+    before = peak_bytes()
+    output = int(build_features(frame, PRICE_SPEC).estimated_size())
+    after = peak_bytes()
 
-    def ta_lib() -> None:
-        for period in range(5, 45):
-            talib.RSI(series.close, period)
+    def ta_lib() -> list[object]:
+        return [talib.RSI(close, period) for period in range(5, 45)]
 
-    ours, theirs = median_seconds(lambda: build_features(frame, spec), ta_lib, runs=3)
-    report(f"{columns} features of {ROWS} rows", ours / ROWS / columns * 1e9, theirs / ROWS / 40 * 1e9, "ns/row/col")
-    stream, _ = median_seconds(lambda: build_features(frame, spec, since_ms=last), ta_lib, runs=30)
-    report("one new bar, all features", stream * 1e3, 10.0, "ms", "under 10 ms with the model")
-    _wavelets(series)
-    _families(series)
+    ours, alone = median_seconds(lambda: build_features(frame, PRICE_SPEC), ta_lib, runs=3)
+    columns = len(PRICE_SPEC.columns)
+    return {
+        "columns": columns,
+        "ns": ours / ROWS / columns * 1e9,
+        "reference_ns": alone / ROWS / 40 * 1e9,
+        "extra_bytes": after - before,
+        "output_bytes": output,
+    }
 
 
-def _wavelets(series: BarSeries) -> None:
-    returns = np.diff(np.log(series.close), prepend=np.log(series.close[0]))
-    x = returns[: 1 << 14]
-    details, _ = modwt(x, "db4", 4)
-    rolled = np.roll(pywt.swt(x, "db4", 4, norm=True, trim_approx=True)[-4], 15 * 4)
-    assert np.allclose(details[3][200:], rolled[200:], atol=1e-12)
-    family = energy_family("db4", 4, 64)
-    windows = np.lib.stride_tricks.sliding_window_view(returns, 128)[:20_000]
-    ours, strided = median_seconds(
-        lambda: family.evaluate(series), lambda: pywt.wavedec(windows, "db4", level=4), runs=3
+def _wavelets() -> None:
+    """Hot, on one core: the same energies and entropy as from PyWavelets' filters, then against its own transforms."""
+    import pywt
+
+    x = np.random.default_rng(0).normal(size=ROWS)
+    energies, entropy = wavelet_energies(x[:20_000], WAVELET, LEVELS, WINDOW // 2)
+    rolled = np.roll(pywt.swt(x[: 1 << 14], WAVELET, LEVELS, norm=True, trim_approx=True)[1], 15 * 4)
+    mean = np.convolve(rolled**2, np.ones(WINDOW // 2) / (WINDOW // 2))[: 1 << 14]
+    assert np.allclose(energies[LEVELS - 1][300 : 1 << 14], mean[300:], rtol=1e-9)
+    assert np.nanmin(entropy) >= 0
+    assert np.nanmax(entropy) <= 1
+    windows = np.lib.stride_tricks.sliding_window_view(x, WINDOW, writeable=True)[:2000]
+
+    def each_window() -> list[object]:
+        return [pywt.wavedec(window, WAVELET, level=LEVELS) for window in windows]
+
+    ours, naive = median_seconds(
+        lambda: wavelet_energies(x, WAVELET, LEVELS, WINDOW // 2), each_window, runs=5, cpu=True
     )
-    report("wavelet energies and entropy, db4, 4 levels", ours / ROWS * 1e9, strided / len(windows) * 1e9, "ns/bar")
+    asked = f"{ROWS / ours / 1e6:.1f} M bars/s; at least 20 M"
+    strided = _strided_seconds() / ROWS * 1e9
+    report("wavelets hot, CPU of one core, against strided", ours / ROWS * 1e9, strided, "ns/bar", asked)
+    report("wavelets hot, against PyWavelets per window", ours / ROWS * 1e9, naive / len(windows) * 1e9, "ns/bar")
 
 
-def _families(series: BarSeries) -> None:
+def _strided_seconds() -> float:
+    """CPU seconds strided PyWavelets takes for 1 M bars: coefficients, energies and entropy of windows in chunks."""
+    import pywt
+
+    x = np.random.default_rng(0).normal(size=40_000 + WINDOW)
+    windows = np.lib.stride_tricks.sliding_window_view(x, WINDOW)[:40_000]
+
+    def strided() -> None:
+        for start in range(0, len(windows), 4096):
+            bands = pywt.wavedec(windows[start : start + 4096], WAVELET, level=LEVELS, axis=1)
+            energies = np.stack([(band**2).mean(axis=1) for band in bands])
+            shares = energies / energies.sum(axis=0)
+            _ = -(shares * np.log(shares)).sum(axis=0)
+
+    [seconds] = median_seconds(strided, runs=3, cpu=True)
+    return seconds / len(windows) * ROWS
+
+
+def _one_new_bar() -> None:
+    """From a closed bar to a probability: all families with all inputs, the fitted ones, the model."""
+    served = in_a_child("benchmarks.new_bar:served")
+    report("one new 15m bar, all features and the model, p50", served["p50_ms"], 10.0, "ms")
+    report("one new 15m bar, all features and the model, p99", served["p99_ms"], 10.0, "ms", "under 10 ms")
+
+
+def _families() -> None:
     """Every family on made-up inputs, against TA-Lib's RSI, per row and column."""
+    import talib
+
+    series = BarSeries.of(bars(FAMILY_ROWS))
     rng = np.random.default_rng(1)
-    extra = {name: rng.uniform(0.5, 1.0, ROWS) for name in sorted(ALL_INPUTS - set(PRICE_INPUTS))}
+    extra = {name: rng.uniform(0.5, 1.0, FAMILY_ROWS) for name in sorted(ALL_INPUTS - set(PRICE_INPUTS))}
     full = replace(series, extra=MappingProxyType(extra))
     for family in make_spec(FamilyOptions(M1, inputs=ALL_INPUTS)).families:
-        ours, theirs = median_seconds(partial(family.evaluate, full), lambda: talib.RSI(series.close, 14), runs=3)
-        report(f"family {family.name}", ours / ROWS / len(family.columns) * 1e9, theirs / ROWS * 1e9, "ns/row/col")
+        ours, theirs = median_seconds(
+            partial(family.evaluate, full), lambda: talib.RSI(series.close, 14), runs=3, cpu=True
+        )
+        scale = 1e9 / FAMILY_ROWS
+        report(f"family {family.name}", ours * scale / len(family.columns), theirs * scale, "ns/row/col")

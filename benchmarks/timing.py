@@ -10,16 +10,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def median_seconds(*works: Callable[[], object], runs: int = 7) -> list[float]:
-    """Median wall seconds of each piece of work over interleaved runs, after one run to warm up."""
+def median_seconds(*works: Callable[[], object], runs: int = 7, warm: bool = True, cpu: bool = False) -> list[float]:
+    """Median wall (or CPU) seconds of each piece of work over interleaved runs, after one run to warm up."""
+    clock = time.process_time if cpu else time.perf_counter
     taken: list[list[float]] = [[] for _ in works]
-    for work in works:
+    for work in works if warm else ():
         work()
     for _ in range(runs):
         for work, times in zip(works, taken, strict=True):
-            began = time.perf_counter()
+            began = clock()
             work()
-            times.append(time.perf_counter() - began)
+            times.append(clock() - began)
     return [statistics.median(times) for times in taken]
 
 
