@@ -61,7 +61,7 @@ def folder(trained: Path, tmp_path: Path) -> Iterator[Path]:
     return tmp_path / "work"
 
 
-GOLDEN = "e62b9d95bdf894d2a7ddbf9989cd6586"
+GOLDEN = "5f1bcfa3309559d9663028dda7f81c7d"
 
 
 def test_the_golden_journal(folder: Path) -> None:
