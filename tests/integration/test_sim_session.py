@@ -61,7 +61,7 @@ def folder(trained: Path, tmp_path: Path) -> Iterator[Path]:
     return tmp_path / "work"
 
 
-GOLDEN = "e4d0ced35efd6ec3c4bc3a7f8aa02308"
+GOLDEN = "5f1bcfa3309559d9663028dda7f81c7d"
 
 
 def test_the_golden_journal(folder: Path) -> None:
