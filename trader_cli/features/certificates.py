@@ -136,7 +136,8 @@ def certify(
 
     At `cuts` or more rows of each tape the future is cut off, redrawn and crashed, and all rows before it are compared
     to the bit, null pattern included. The last rows are also made bar by bar; a `twin`, the same specification made
-    anew, sees other bars first and must say the same. Source: quant notes §3c–d. Pure; `seed` decides cuts and futures.
+    anew, sees other bars first and must say the same. Pure; `seed` decides cuts and futures. What is tried, and why:
+    docs/certificates.md.
     """
     from trader_cli.features.trials import try_columns
 
