@@ -31,6 +31,7 @@ def served() -> dict[str, float]:
     )
     settings = as_settings({"analyst": {"learners": 1, "walk_forward_folds": 3}})
     model = train(given, settings, lambda sharpes: sharpes)
+    assert model.base_features == spec.columns
     times = frame["open_time"].to_physical()
     taken = []
     for row in range(TRAINED, TRAINED + SERVED):
@@ -38,7 +39,7 @@ def served() -> dict[str, float]:
         seen = frame[int(times.search_sorted(start)) : row + 1]
         began = time.perf_counter()
         line = build_features(seen, spec, since_ms=times[row])
-        x = line.select(model.base_features).to_numpy()
+        x = np.array([line.row(0)[2:]], dtype=np.float64)
         inputs = model.widened(BarSeries.of(seen), x, np.array([seen.height - 1]))
         model.side.predict(inputs)
         taken.append(time.perf_counter() - began)

@@ -16,7 +16,6 @@ import numpy as np
 import polars as pl
 
 from trader_cli.core.anchors import anchor_block, blocks_between, floor_block
-from trader_cli.core.bars import aggregate_bars
 from trader_cli.core.schemas import TIME
 from trader_cli.features.series import BarSeries
 
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 
 _THREADS = 2
 _WORTH_THREADS = 50_000
+_FEW_ROWS = 8
 
 
 def evaluate(family: Family, bars: BarSeries) -> Mapping[str, Floats]:
@@ -75,6 +75,8 @@ def build_features(
     """
     since = _since(bars, since_ms)
     builder = Builder(bars, spec, since, evaluate)
+    if builder.rows <= _FEW_ROWS:
+        return _few_rows(builder, spec)
     if bars.height < _WORTH_THREADS:
         made = list(map(builder.columns, spec.families))
     else:
@@ -83,6 +85,14 @@ def build_features(
             working = {family.name: pool.submit(builder.columns, family) for family in widest_first}
         made = [working[family.name].result() for family in spec.families]
     return pl.DataFrame([*builder.keys(), *itertools.chain.from_iterable(made)])
+
+
+def _few_rows(builder: Builder, spec: FeatureSpec) -> pl.DataFrame:
+    """A frame of few rows: made row by row, since two hundred Series of one value each cost more than the values."""
+    columns = [values.tolist() for family in spec.families for values in builder.values(family).values()]
+    rows = [[None if value != value else value for value in row] for row in zip(*columns, strict=True)]  # noqa: PLR0124
+    schema = dict.fromkeys(spec.columns, pl.Float64)
+    return pl.DataFrame(builder.keys()).hstack(pl.DataFrame(rows, schema=schema, orient="row"))
 
 
 def _since(bars: pl.DataFrame, since_ms: int | None) -> int:
@@ -94,11 +104,10 @@ class Builder:
     """Evaluates families on the same bars, for the rows opening at or after `since_ms`."""
 
     def __init__(self, bars: pl.DataFrame, spec: FeatureSpec, since_ms: int, evaluate: Evaluate = evaluate) -> None:
-        opened = bars["open_time"].to_physical()
-        first = int(opened.search_sorted(history_start(spec, since_ms)))
-        self._bars = bars[first:]
+        opened = bars["open_time"].to_physical().to_numpy()
+        first = int(np.searchsorted(opened, history_start(spec, since_ms)))
         self._base = spec.timeframe
-        self._series = BarSeries.of(self._bars, spec.inputs)
+        self._series = BarSeries.of(bars[first:], spec.inputs)
         self._since = since_ms
         self._keep = int(np.searchsorted(self._series.open_ms, since_ms))
         self._evaluate = evaluate
@@ -113,25 +122,31 @@ class Builder:
             pl.Series("decision_time", opened + self._base.ms).cast(TIME),
         ]
 
+    @property
+    def rows(self) -> int:
+        """How many rows are wanted."""
+        return len(self._series) - self._keep
+
     def columns(self, family: Family) -> list[pl.Series]:
         """The columns of one family, as Series of the rows wanted."""
+        return [pl.Series(name, values, nan_to_null=True) for name, values in self.values(family).items()]
+
+    def values(self, family: Family) -> dict[str, Floats]:
+        """The columns of one family, for the rows wanted; NaN where they are not known."""
         frame = family.frame(self._base)
         if frame == self._base:
-            found = _anchored(family, frame, self._series, self._since, self._evaluate)
-            return [pl.Series(name, values[self._keep :], nan_to_null=True) for name, values in found.items()]
+            return _anchored(family, frame, self._series, self._since, self._keep, self._evaluate)
         closed = self._closed_bars(frame)
-        first_row = int(self._series.open_ms[self._keep]) if self._keep < len(self._series) else self._since
+        first_row = int(self._series.open_ms[self._keep]) if self.rows else self._since
         since = _row_of(family, self._base, first_row)
-        found = _anchored(family, frame, closed.bars, since, self._evaluate)
-        return [
-            pl.Series(name, np.append(values, np.nan)[closed.at], nan_to_null=True) for name, values in found.items()
-        ]
+        found = _anchored(family, frame, closed.bars, since, 0, self._evaluate)
+        return {name: np.append(values, np.nan)[closed.at] for name, values in found.items()}
 
     def _closed_bars(self, frame: Timeframe) -> _ClosedBars:
         with self._making:
             if frame.name not in self._higher:
                 rows = self._series.open_ms[self._keep :]
-                self._higher[frame.name] = _ClosedBars.of(self._bars, self._base, frame, rows)
+                self._higher[frame.name] = _ClosedBars.of(self._series, self._base, frame, rows)
             return self._higher[frame.name]
 
 
@@ -144,8 +159,8 @@ class _ClosedBars:
     at: Times
 
     @classmethod
-    def of(cls, base_bars: pl.DataFrame, base: Timeframe, frame: Timeframe, rows_ms: Times) -> _ClosedBars:
-        bars = BarSeries.of(aggregate_bars(base_bars, base, frame))
+    def of(cls, series: BarSeries, base: Timeframe, frame: Timeframe, rows_ms: Times) -> _ClosedBars:
+        bars = series.aggregated(base, frame)
         decided, closed = rows_ms + base.ms, bars.open_ms + frame.ms
         at = np.searchsorted(closed, decided, side="right") - 1
         fresh = (at >= 0) & (decided - np.append(closed, 0)[at] < frame.ms)
@@ -153,30 +168,38 @@ class _ClosedBars:
 
 
 def _anchored(
-    family: Family, frame: Timeframe, bars: BarSeries, since_ms: int, evaluate: Evaluate
+    family: Family, frame: Timeframe, bars: BarSeries, since_ms: int, keep: int, evaluate: Evaluate
 ) -> dict[str, Floats]:
-    """The family's columns over all of `bars`; NaN before `since_ms`, where an anchor is out of reach, and for what is
-    not finite."""
-    out = {name: np.empty(len(bars)) for name in family.columns}
-    known = 0
-    for anchor, first, stop in _spans(family, frame, bars.open_ms, since_ms):
+    """The family's columns over the bars from row `keep` on; NaN before `since_ms`, where an anchor is out of reach,
+    and for what is not finite."""
+    spans = list(_spans(family, frame, bars.open_ms, since_ms))
+    if len(spans) == 1 and spans[0][1] <= keep < spans[0][2] == len(bars):
+        anchor = spans[0][0]
+        found = evaluate(family, bars.cut(anchor, len(bars)))
+        return {name: _finite(np.array(found[name][keep - anchor :], dtype=np.float64)) for name in family.columns}
+    out = {name: np.empty(len(bars) - keep) for name in family.columns}
+    known = keep
+    for anchor, first, stop in spans:
         found = evaluate(family, bars.cut(anchor, stop))
+        begin = max(first, keep)
         for name, column in out.items():
-            column[known:first] = np.nan
-            _take(found[name][first - anchor :], column[first:stop])
-        known = stop
+            column[known - keep : begin - keep] = np.nan
+            part = column[begin - keep : stop - keep]
+            part[:] = found[name][begin - anchor :]
+            if found[name].dtype.kind == "f":
+                _finite(part)
+        known = max(stop, keep)
     for column in out.values():
-        column[known:] = np.nan
+        column[known - keep :] = np.nan
     return out
 
 
-def _take(values: Floats, into: Floats) -> None:
-    """Copy, with NaN for what is not finite."""
-    into[:] = values
-    if values.dtype.kind == "f":
-        finite = np.isfinite(into)
-        if not finite.all():
-            into[~finite] = np.nan
+def _finite(values: Floats) -> Floats:
+    """The same array, with NaN for what is not finite."""
+    finite = np.isfinite(values)
+    if not finite.all():
+        values[~finite] = np.nan
+    return values
 
 
 def _spans(family: Family, frame: Timeframe, open_ms: Times, since_ms: int) -> Iterator[tuple[int, int, int]]:

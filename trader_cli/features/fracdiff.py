@@ -8,6 +8,7 @@ Dickey–Fuller test rejects a unit root, on the rows it is given and no others.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,6 +35,7 @@ _CRITICAL = {
 """MacKinnon (2010), table 2, constant and no trend, one series: β_∞ + β_1 / T + β_2 / T² + β_3 / T³."""
 
 
+@lru_cache(maxsize=64)
 def fracdiff_weights(order: float) -> Floats:
     """w_0 … w_K, shape (K + 1,), up to the last of at least 1e-3. Raises `UsageError` for an order outside [0, 2]."""
     if not 0 <= order <= 2:
@@ -42,7 +44,9 @@ def fracdiff_weights(order: float) -> Floats:
     for k in range(1, _MOST_BARS):
         weights.append(-weights[-1] * (order - k + 1) / k)
     kept = np.flatnonzero(np.abs(weights) >= _SMALLEST_WEIGHT)
-    return np.array(weights[: kept[-1] + 1])
+    found = np.array(weights[: kept[-1] + 1])
+    found.setflags(write=False)
+    return found
 
 
 def fracdiff(log_price: Floats, order: float) -> Floats:

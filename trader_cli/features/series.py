@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     import polars as pl
     from numpy.typing import NDArray
+
+    from trader_cli.core.timeframes import Timeframe
 
     Floats = NDArray[np.float64]
     Times = NDArray[np.int64]
@@ -38,9 +40,9 @@ class BarSeries:
     @classmethod
     def of(cls, bars: pl.DataFrame, inputs: tuple[str, ...] = PRICE_INPUTS) -> BarSeries:
         """From a BARS frame, or one with more columns, of which those named in `inputs` are taken along."""
-        own = {name: bars[name].to_numpy().astype(np.float64) for name in PRICE_INPUTS}
-        extra = {name: bars[name].to_numpy().astype(np.float64) for name in inputs if name not in PRICE_INPUTS}
-        opened = bars["open_time"].to_physical().to_numpy().astype(np.int64)
+        own = {name: _floats(bars, name) for name in PRICE_INPUTS}
+        extra = {name: _floats(bars, name) for name in inputs if name not in PRICE_INPUTS}
+        opened = np.ascontiguousarray(bars["open_time"].to_physical().to_numpy(), dtype=np.int64)
         return cls(opened, **own, extra=MappingProxyType(extra))
 
     def __len__(self) -> int:
@@ -50,6 +52,23 @@ class BarSeries:
         """An input by its name."""
         values: Floats = getattr(self, name) if name in PRICE_INPUTS else self.extra[name]
         return values
+
+    def aggregated(self, base: Timeframe, higher: Timeframe) -> BarSeries:
+        """Complete bars of a higher frame: one with any base bar missing is left out, never guessed. No `extra`."""
+        if not len(self):
+            return replace(self, extra=MappingProxyType({}))
+        group = self.open_ms // higher.ms
+        first = np.concatenate([[0], np.flatnonzero(np.diff(group)) + 1])
+        last = np.append(first[1:], len(group)) - 1
+        whole = last - first + 1 == higher.ms // base.ms
+        values = (
+            self.open[first],
+            np.maximum.reduceat(self.high, first),
+            np.minimum.reduceat(self.low, first),
+            self.close[last],
+            np.add.reduceat(self.volume, first),
+        )
+        return BarSeries(group[first[whole]] * higher.ms, *(value[whole] for value in values))
 
     def cut(self, first: int, stop: int) -> BarSeries:
         """Rows [first, stop) as contiguous copies: kernels see the same memory layout wherever the rows came from."""
@@ -62,3 +81,7 @@ class BarSeries:
     def content(self, inputs: tuple[str, ...] = PRICE_INPUTS) -> bytes:
         """The times and the named values as bytes, for digests."""
         return b"".join((self.open_ms.tobytes(), *(self[name].tobytes() for name in inputs)))
+
+
+def _floats(bars: pl.DataFrame, name: str) -> Floats:
+    return np.ascontiguousarray(bars[name].to_numpy(), dtype=np.float64)

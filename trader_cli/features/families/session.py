@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,6 +35,12 @@ def _compute(bars: BarSeries, columns: tuple[str, ...]) -> dict[str, Floats]:
 
 def _circle(minute: Times, period: int) -> tuple[Floats, Floats]:
     """Sine and cosine of where each minute lies in the period, looked up."""
-    turn = 2 * np.pi * np.arange(period) / period
     at = minute % period
-    return np.sin(turn)[at], np.cos(turn)[at]
+    sine, cosine = _table(period)
+    return sine[at], cosine[at]
+
+
+@lru_cache(maxsize=2)
+def _table(period: int) -> tuple[Floats, Floats]:
+    turn = 2 * np.pi * np.arange(period) / period
+    return np.sin(turn), np.cos(turn)
