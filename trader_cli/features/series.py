@@ -84,4 +84,4 @@ class BarSeries:
 
 
 def _floats(bars: pl.DataFrame, name: str) -> Floats:
-    return np.ascontiguousarray(bars[name].to_numpy(), dtype=np.float64)
+    return bars[name].to_numpy().astype(np.float64)  # a copy: what polars shares is not for families to write to
