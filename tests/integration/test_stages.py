@@ -450,7 +450,7 @@ def test_an_edited_features_chunk_is_made_anew_and_never_used(sim: CommandLine) 
     refused = sim.run("train")
     assert (refused.code, "corrupt" in refused.err) == (ExitCode.DATA, True)
     again = sim.run("features", "--json").json
-    assert again["made"] == first["made"]
+    assert 0 < again["made"] < first["made"]
     assert again["digest"] == first["digest"]
 
 
@@ -477,7 +477,7 @@ def test_a_gap_that_the_exchange_fills_later_is_filled(trader: CommandLine) -> N
     tape, holes = playing_now(synthetic_tape(("ETHUSDT",), 40, 0.0, 5)), [5]
 
     def without_some(rows: list[Any]) -> list[Any]:
-        if holes and len(rows) > 500:
+        if holes and len(rows) > 400:
             del rows[300 : 300 + holes.pop()]
         return rows
 
@@ -561,6 +561,7 @@ def test_a_model_of_other_settings_is_refused(sim: CommandLine) -> None:
         (f"{features}ENABLE_AUTOENCODER_FEATURES", "false"),
         (f"{features}AUTOENCODER_BOTTLENECK", "5"),
     ):
+        assert sim.run("features", **{f"TRADER_{name}": value}).code == 0
         refused = sim.run("analyze", **{f"TRADER_{name}": value})
         assert (refused.code, "other label or feature settings" in refused.err) == (ExitCode.DATA, True), refused.err
 

@@ -96,15 +96,30 @@ def series(settings: Settings, symbol: str | None, timeframe: str | None) -> tup
 
 
 def several(
-    settings: Settings, symbols: list[str] | None, timeframe: str | None, *, forever: bool
+    settings: Settings, symbols: list[str] | None, timeframe: str | None, *, everything: bool = False
 ) -> tuple[list[str], Timeframe]:
-    """The symbols and time frame meant. Raises `UsageError` for several symbols in one pass."""
-    if not forever and len(symbols or []) > 1:
+    """The symbols and time frame meant; `everything`: all that were fetched in it."""
+    from trader_cli.storage.artifacts import ArtifactStore
+
+    if not everything:
+        named = [series(settings, symbol, timeframe) for symbol in symbols or [None]]
+        return list(dict.fromkeys(name for name, _ in named)), named[0][1]
+    _, frame = series(settings, "ANY", timeframe)
+    keys = ArtifactStore(settings.cache_dir).references()
+    found = [
+        key.symbol for key in keys if (key.profile, key.timeframe, key.stage) == (settings.mode, frame.name, "bars")
+    ]
+    if not found:
+        raise UsageError(
+            f"No {frame} bars were fetched yet in profile {settings.mode}.", mend="Run `trader fetch` first."
+        )
+    return found, frame
+
+
+def one_of_several(names: list[str], *, forever: bool) -> None:
+    """Raises `UsageError` for several symbols in one pass."""
+    if not forever and len(names) > 1:
         raise UsageError("One pass is over one symbol.", mend="Add --forever for several.")
-    named = (
-        [series(settings, symbol, timeframe) for symbol in symbols] if symbols else [series(settings, None, timeframe)]
-    )
-    return list(dict.fromkeys(name for name, _ in named)), named[0][1]
 
 
 def named_symbols(symbols: list[str] | None, file: Path | None, top: int) -> list[str]:

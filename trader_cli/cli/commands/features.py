@@ -8,23 +8,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trader_cli.cli import options as o
-from trader_cli.cli.show import print_facts, print_json, print_table, progress_bar, utc
-from trader_cli.core.errors import ExitCode, UsageError
+from trader_cli.cli.show import print_facts, print_json, print_table, progress_bar, say, utc
+from trader_cli.core.errors import ExitCode, TraderError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from trader_cli.core.timeframes import Timeframe
     from trader_cli.features.certificates import Certificate, ColumnVerdict
     from trader_cli.features.costs import FamilyCost
     from trader_cli.pipelines.stages import FeaturesBuilt
+    from trader_cli.settings import Settings
 
 app = typer.Typer()
 
 
 @app.command()
 def features(
-    symbol: o.MaybeSymbol = None,
+    symbols: o.Symbols = None,
     timeframe: o.MaybeTimeframe = None,
+    everything: Annotated[bool, typer.Option("--all", help="All symbols fetched in this time frame.")] = False,
     certify: Annotated[
         bool, typer.Option("--certify", help="Certify every column anew, on synthetic and stored bars; then build.")
     ] = False,
@@ -48,13 +51,17 @@ def features(
     settings = o.settings_from(profile, config, tape, o.gaps_allowed(allow_gaps))
     if cost and certify:
         raise UsageError("--cost builds and certifies nothing.", mend="Leave out --cost or --certify.")
-    name, parsed = o.series(settings, symbol, timeframe)
+    names, parsed = o.several(settings, symbols, timeframe, everything=everything)
     if cost:
         from trader_cli.pipelines.live_budget import feature_costs
 
         budget_ms = settings.feature_engineering_orchestrator.live_budget_ms
         _show_costs(feature_costs(settings, parsed), parsed.name, budget_ms, as_json=json)
         return
+    if len(names) > 1:
+        _many(settings, names, parsed, certify=certify, json=json)
+        return
+    [name] = names
     with progress_bar() as progress:
         certificate = stages.certify(settings, name, parsed, progress) if certify else None
         failed = certificate is not None and bool(certificate.failures)
@@ -68,6 +75,34 @@ def features(
             _show(done)
     if failed:
         raise typer.Exit(ExitCode.VERIFICATION_FAILED)
+
+
+def _many(settings: Settings, names: list[str], timeframe: Timeframe, *, certify: bool, json: bool) -> None:
+    """One symbol after the other; the trouble of one does not keep the others from theirs."""
+    from trader_cli.pipelines import stages
+
+    done: list[FeaturesBuilt] = []
+    failed: dict[str, TraderError] = {}
+    with progress_bar() as progress:
+        for number, name in enumerate(names, start=1):
+            try:
+                if certify:
+                    stages.certify(settings, name, timeframe, progress).require()
+                done.append(stages.features(settings, name, timeframe, progress))
+            except TraderError as error:
+                failed[name] = error
+            progress("symbols", number, len(names))
+    if json:
+        errors = [{"symbol": name, "code": type(e).__name__, "sentence": e.sentence} for name, e in failed.items()]
+        print_json({"timeframe": timeframe.name, "series": [asdict(one) for one in done], "failed": errors})
+    else:
+        rows = [[d.symbol, str(d.rows), str(d.complete_rows), str(d.columns), str(d.made), d.digest] for d in done]
+        columns = ("symbol", "rows", "complete", "features", "chunks made", "artifact")
+        print_table(f"Features of {len(done)} series of {timeframe} bars", columns, rows)
+        for name, error in failed.items():
+            say(f"{name}: {error}")
+    if failed:
+        raise typer.Exit(max(error.exit_code for error in failed.values()))
 
 
 def _print_json(done: FeaturesBuilt | None, certificate: Certificate | None) -> None:

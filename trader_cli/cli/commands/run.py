@@ -44,7 +44,8 @@ def run(
     settings = o.settings_from(profile, config, tape, overrides)
     if forever and wait:
         raise UsageError("--wait is for one pass; --forever waits for every bar anyway.")
-    names, parsed = o.several(settings, symbols, timeframe, forever=forever)
+    names, parsed = o.several(settings, symbols, timeframe)
+    o.one_of_several(names, forever=forever)
     seconds = duration(for_)
 
     def heard(report: Report) -> None:
