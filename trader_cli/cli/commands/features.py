@@ -96,13 +96,13 @@ def _many(settings: Settings, names: list[str], timeframe: Timeframe, *, certify
         errors = [{"symbol": name, "code": type(e).__name__, "sentence": e.sentence} for name, e in failed.items()]
         print_json({"timeframe": timeframe.name, "series": [asdict(one) for one in done], "failed": errors})
     else:
-        rows = [[d.symbol, str(d.rows), str(d.complete_rows), str(d.columns), str(d.made), d.digest] for d in done]
+        rows = [[d.symbol, str(d.rows), str(d.complete_rows), str(d.columns), str(d.made), d.digest[:12]] for d in done]
         columns = ("symbol", "rows", "complete", "features", "chunks made", "artifact")
         print_table(f"Features of {len(done)} series of {timeframe} bars", columns, rows)
-        for name, error in failed.items():
-            say(f"{name}: {error}")
+        for name, trouble in failed.items():
+            say(f"{name}: {trouble}")
     if failed:
-        raise typer.Exit(max(error.exit_code for error in failed.values()))
+        raise typer.Exit(max(trouble.exit_code for trouble in failed.values()))
 
 
 def _print_json(done: FeaturesBuilt | None, certificate: Certificate | None) -> None:
