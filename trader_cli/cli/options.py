@@ -102,7 +102,8 @@ def several(
     from trader_cli.storage.artifacts import ArtifactStore
 
     if not everything:
-        named = [series(settings, symbol, timeframe) for symbol in symbols or [None]]
+        wanted: list[str | None] = list(symbols) if symbols else [None]
+        named = [series(settings, symbol, timeframe) for symbol in wanted]
         return list(dict.fromkeys(name for name, _ in named)), named[0][1]
     _, frame = series(settings, "ANY", timeframe)
     keys = ArtifactStore(settings.cache_dir).references()
