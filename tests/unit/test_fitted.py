@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from dataclasses import replace
 from functools import partial
@@ -331,6 +332,20 @@ def test_a_served_row_equals_the_batch_to_the_bit() -> None:
     assert FITTED.columns(BARS, X[some], some).tobytes() == batch[some].tobytes()
     with pytest.raises(UsageError, match="features of 2 rows"):
         FITTED.columns(BARS, X[some], some[:2])
+
+
+def test_the_guides_call_appends_the_columns_of_a_model() -> None:
+    plain = asyncio.run(FeatureEngineeringOrchestrator(TECHNICAL).generate_all_features(FRAME))
+    wide = asyncio.run(FeatureEngineeringOrchestrator(TECHNICAL, fitted=FITTED).generate_all_features(FRAME))
+    assert wide.select(plain.columns).equals(plain)
+    added = wide.drop(plain.columns)
+    assert added.columns == list(FITTED.names)
+    assert added.to_numpy().tobytes() == FITTED.columns(BARS, X, np.arange(1500)).tobytes()
+    with pytest.raises(DataInvalid, match="want the feature 'rsi_7'"):
+        other = {
+            "feature_engineering_orchestrator": {"enable_legacy_features": False, "enable_advanced_features": False}
+        }
+        asyncio.run(FeatureEngineeringOrchestrator(other, fitted=FITTED).generate_all_features(FRAME))
 
 
 def test_families_survive_the_bundle() -> None:

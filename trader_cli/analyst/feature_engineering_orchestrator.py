@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 
 from trader_cli.analyst.user_families import load_families
@@ -16,24 +17,33 @@ from trader_cli.features.build import build_features
 from trader_cli.features.inputs import align_inputs, futures_inputs, known_inputs
 from trader_cli.features.levels_given import as_levels
 from trader_cli.features.registry import FamilyOptions, make_spec
-from trader_cli.features.series import PRICE_INPUTS
+from trader_cli.features.series import PRICE_INPUTS, BarSeries
 from trader_cli.settings import as_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from trader_cli.analyst.fitted import FittedFamilies
     from trader_cli.features.family import Family
     from trader_cli.features.registry import FeatureSpec, MakeFamilies
-    from trader_cli.features.series import BarSeries, Floats
+    from trader_cli.features.series import Floats
     from trader_cli.settings import Settings
     from trader_cli.storage.block_cache import BlockCache
 
 
 class FeatureEngineeringOrchestrator:
-    """Builds features as configured. `config` is a `Settings` or a dict of the guide's keys."""
+    """Builds features as configured. `config` is a `Settings` or a dict of the guide's keys.
 
-    def __init__(self, config: Settings | Mapping[str, Any] | None = None) -> None:
+    `fitted`: the fitted families of a model (`TrainedModel.fitted`: autoencoder, regimes, differencing), whose
+    columns `generate_all_features` then appends. Without a model there are none: fitted on what they describe, they
+    would tell the past what the future looked like.
+    """
+
+    def __init__(
+        self, config: Settings | Mapping[str, Any] | None = None, *, fitted: FittedFamilies | None = None
+    ) -> None:
         self.settings = as_settings(config)
+        self._fitted = fitted
         self._options = self.settings.feature_engineering_orchestrator
         self._cache: BlockCache | None = None
         self._own: tuple[MakeFamilies, ...] | None = None
@@ -89,7 +99,30 @@ class FeatureEngineeringOrchestrator:
         bars = check_bars(frame, timeframe, origin="klines_df")
         futures = {} if futures_df is None else futures_inputs(futures_df, timeframe)
         aligned = align_inputs(bars, timeframe, trades=agg_trades_df, levels=as_levels(sr_levels), **futures)
-        return self.build(aligned, timeframe)
+        self._certify_own(timeframe, aligned)
+        features = self.build(aligned, timeframe)
+        return features if self._fitted is None else self._with_fitted(features, bars, self._fitted)
+
+    def _certify_own(self, timeframe: Timeframe, aligned: pl.DataFrame) -> None:
+        """A family of one's own is certified before its first use. Raises `VerificationFailed`."""
+        if not self._options.user_families:
+            return
+        from trader_cli.analyst.certifying import ensure_certificate
+        from trader_cli.storage.artifacts import ArtifactStore
+
+        names = known_inputs(aligned)
+        twin = FeatureEngineeringOrchestrator(self.settings).spec(timeframe, names)
+        ensure_certificate(ArtifactStore(self.settings.cache_dir), self.spec(timeframe, names), twin).require()
+
+    @staticmethod
+    def _with_fitted(features: pl.DataFrame, bars: pl.DataFrame, fitted: FittedFamilies) -> pl.DataFrame:
+        absent = [name for name in fitted.inputs if name not in features.columns]
+        if absent:
+            raise DataInvalid(f"The fitted families want the feature {absent[0]!r}, which these inputs do not give.")
+        x = features.select(fitted.inputs).to_numpy().astype(np.float64)
+        columns = fitted.columns(BarSeries.of(bars), x, np.arange(bars.height))
+        made = [pl.Series(name, columns[:, i], nan_to_null=True) for i, name in enumerate(fitted.names)]
+        return features.hstack(made)
 
     def build(self, bars: pl.DataFrame, timeframe: Timeframe, since_ms: int | None = None) -> pl.DataFrame:
         """FEATURES of checked BARS, alone or aligned with other inputs, for rows opening at or after `since_ms`.

@@ -135,7 +135,8 @@ def refresh_features(
     orchestrator = FeatureEngineeringOrchestrator(settings)
     given = stored_inputs(store, settings, symbol, timeframe, bars, store.read(bars))
     spec = orchestrator.spec(timeframe, given.names)
-    certificate = ensure_certificate(store, spec, orchestrator.spec(timeframe, given.names), progress).require()
+    twin = FeatureEngineeringOrchestrator(settings).spec(timeframe, given.names)
+    certificate = ensure_certificate(store, spec, twin, progress).require()
     try:
         built = build_feature_artifact(store, bars, given.frame, spec, orchestrator, progress, digests=given.digests)
     finally:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from trader_cli.analyst.certifying import make_certificate
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
 from trader_cli.core.schemas import FEATURE_KEYS
+from trader_cli.features.family import Family
+from trader_cli.features.inputs import known_inputs
 from trader_cli.pipelines.verification.checks import LINES, Check, Finding, equal, holds, near
 from trader_cli.pipelines.verification.lab import TIMEFRAME
 
@@ -160,6 +164,20 @@ def every_column_has_a_value(lab: Lab) -> Iterator[Finding]:
     yield equal("wavelet columns that stand still", [], still)
 
 
+def certificate_holds(lab: Lab) -> Iterator[Finding]:
+    """Every column of the settings passes; a column that knows the next close is named with its reach."""
+    orchestrator = FeatureEngineeringOrchestrator(lab.study.settings)
+    spec, twin = (orchestrator.spec(TIMEFRAME, known_inputs(lab.study.bars)) for _ in range(2))
+    found = make_certificate(spec, twin)
+    yield equal("columns that failed", [], [column.column for column in found.failures])
+    yield equal("columns certified", len(spec.columns), len(found.columns))
+    ahead = Family("ahead", ("ahead_close_1",), lambda bars: {"ahead_close_1": np.append(bars.close[1:], np.nan)}, 1)
+    caught = make_certificate(replace(spec, families=(ahead,))).failures
+    yield equal(
+        "reach of a column that knows the next close", [("ahead_close_1", 1)], [(c.column, c.reach) for c in caught]
+    )
+
+
 _MEND = "Empty wavelet_cache.cache_dir and run `trader features` again; check that PyWavelets is the locked version."
 CHECKS = (
     Check("wavelets_recomputed", LINES[1], "energies, shares and entropy follow from PyWavelets' filter taps to 1e-9",
@@ -172,6 +190,8 @@ CHECKS = (
           _MEND, streaming_equals_batch),
     Check("cache_changes_nothing", LINES[1], "features from the cache are those computed without it",
           _MEND, cache_changes_nothing),
+    Check("certificate_holds", LINES[1], "every column is certified, and one that looks ahead is named",
+          "Run `trader features --certify` to see which; do not trade on it.", certificate_holds),
     Check("every_column_has_a_value", LINES[1], "after the warm-up every column has a value",
           "Fetch more history: see fetch.history_bars.", every_column_has_a_value),
 )  # fmt: skip
