@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from trader_cli.analyst.feature_artifacts import build_feature_artifact
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
 from trader_cli.core.artifacts import Manifest
 from trader_cli.core.digests import digest_bytes
-from trader_cli.core.errors import ConfigurationError, DataInvalid
+from trader_cli.core.errors import ConfigurationError, DataInvalid, VerificationFailed
 from trader_cli.core.timeframes import Timeframe
 from trader_cli.storage.artifacts import ArtifactStore
 
@@ -177,3 +178,19 @@ def test_a_family_of_an_entry_point_gives_its_columns(tmp_path: Path, monkeypatc
     del sys.modules["their_families"]
     with pytest.raises(ConfigurationError, match=r"their_families.py, line 9: ZeroDivisionError"):
         orchestrator(tmp_path, "theirs").build(BARS, M15)
+
+
+def test_a_family_of_ones_own_is_certified_before_its_first_use(tmp_path: Path) -> None:
+    ahead = PLAIN.replace("np.append(np.nan, np.diff(bars.close))", "np.append(np.diff(bars.close), np.nan)")
+    klines = BARS.select("open_time", "open", "high", "low", "close", "volume")
+    for source, name in ((PLAIN, "honest.py"), (ahead, "ahead.py")):
+        file = written(tmp_path, source, name)
+        one = FeatureEngineeringOrchestrator(
+            {"cache_dir": str(tmp_path / "cache"), "feature_engineering_orchestrator": {
+                "enable_advanced_features": False, "enable_legacy_features": False, "user_families": [file]}}
+        )  # fmt: skip
+        if source == PLAIN:
+            assert asyncio.run(one.generate_all_features(klines)).columns[2:] == ["mine_gap"]
+        else:
+            with pytest.raises(VerificationFailed, match=r"mine_gap.*1 bar"):
+                asyncio.run(one.generate_all_features(klines))

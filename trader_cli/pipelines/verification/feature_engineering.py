@@ -169,13 +169,12 @@ def certificate_holds(lab: Lab) -> Iterator[Finding]:
     orchestrator = FeatureEngineeringOrchestrator(lab.study.settings)
     spec, twin = (orchestrator.spec(TIMEFRAME, known_inputs(lab.study.bars)) for _ in range(2))
     found = make_certificate(spec, twin)
-    yield equal("columns that failed", [], [column.column for column in found.failures])
+    yield equal("columns that failed", [], [column.name for column in found.failures])
     yield equal("columns certified", len(spec.columns), len(found.columns))
     ahead = Family("ahead", ("ahead_close_1",), lambda bars: {"ahead_close_1": np.append(bars.close[1:], np.nan)}, 1)
     caught = make_certificate(replace(spec, families=(ahead,))).failures
-    yield equal(
-        "reach of a column that knows the next close", [("ahead_close_1", 1)], [(c.column, c.reach) for c in caught]
-    )
+    reached = [(column.name, column.reach) for column in caught]
+    yield equal("a column that knows the next close, and its reach", [("ahead_close_1", 1)], reached)
 
 
 _MEND = "Empty wavelet_cache.cache_dir and run `trader features` again; check that PyWavelets is the locked version."
