@@ -61,7 +61,7 @@ def folder(trained: Path, tmp_path: Path) -> Iterator[Path]:
     return tmp_path / "work"
 
 
-GOLDEN = "5f1bcfa3309559d9663028dda7f81c7d"
+GOLDEN = "29db58d6e0d9f6e66a370023e96cf244"
 
 
 def test_the_golden_journal(folder: Path) -> None:
@@ -73,16 +73,17 @@ def test_the_golden_journal(folder: Path) -> None:
 
 
 def test_what_the_market_showed_is_recorded(folder: Path) -> None:
-    settings = sim_settings(folder)
-    for record in (False, True):
-        run_once(settings.model_copy(update={"record": record}), SYMBOL, QUARTER, wait=1, for_s=60)
-        files = list((folder / "cache" / "recordings").rglob("*.jsonl"))
-        events = [json.loads(line) for file in sorted(files) for line in file.read_text().splitlines()]
-        if not record:
-            before = len(events)
-    seen = events[before:]
-    assert {"BookEvent", "MarkEvent"} <= {event["kind"] for event in seen}
+    def events() -> list[dict[str, Any]]:
+        files = sorted((folder / "cache" / "recordings").rglob("*.jsonl"))
+        return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+
+    settings, before = sim_settings(folder), len(events())
+    run_once(settings, SYMBOL, QUARTER, wait=1, for_s=60)
+    seen = events()
+    assert {"BookEvent", "MarkEvent", "BarClosedEvent"} <= {event["kind"] for event in seen[before:]}
     assert [event["time_ms"] for event in seen] == sorted(event["time_ms"] for event in seen)
+    run_once(settings.model_copy(update={"record": False}), SYMBOL, QUARTER, wait=1, for_s=60)
+    assert events() == seen
 
 
 def test_an_unproven_model_trades_only_when_asked_to(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import aclosing
 from dataclasses import asdict, replace
 from difflib import get_close_matches
+from functools import partial
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
@@ -124,11 +125,23 @@ class BinanceExchange:
     ) -> AsyncGenerator[pl.DataFrame, None]:
         """Closed bars that open from `first_ms` to `last_ms` (UTC ms), oldest first, frame by checked frame.
 
+        The newest bar of the market is recorded, if somebody records.
+
         BARS frames; MARK frames of `kind` "mark" and "index". At most some ten thousand rows are in memory at once.
         Leave early through `contextlib.aclosing`.
         """
         self._require(symbol) if market == "um" else self._require_open()
-        return self._klines.stream(symbol, Timeframe.parse(timeframe), first_ms, last_ms, kind=kind, market=market)
+        step = Timeframe.parse(timeframe)
+        frames = self._klines.stream(symbol, step, first_ms, last_ms, kind=kind, market=market)
+        return self._recorded(symbol, step, frames) if (kind, market) == ("klines", "um") else frames
+
+    async def _recorded(
+        self, symbol: str, timeframe: Timeframe, frames: AsyncGenerator[pl.DataFrame, None]
+    ) -> AsyncGenerator[pl.DataFrame, None]:
+        async with aclosing(frames):
+            async for frame in frames:
+                self._record(partial(recording.bars, symbol, timeframe, frame))
+                yield frame
 
     async def _bars(
         self, symbol: str, interval: str, limit: int, start_ms: int | None, *, kind: Kind = "klines",
