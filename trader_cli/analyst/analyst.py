@@ -195,12 +195,15 @@ class Analyst:
             given = stored_inputs(self.store, self.settings, symbol, timeframe, bars, self.store.read(bars))
             spec = orchestrator.spec(timeframe, given.names)
             certificate = require_certificate(self.store, spec, made_by)
-            try:
-                built = build_feature_artifact(self.store, bars, given.frame, spec, orchestrator, digests=given.digests)
-            finally:
-                orchestrator.close()
-            manifest = naming(built.manifest, certificate)
-            self.store.publish(self._key(symbol, timeframe, "features"), manifest)
+            with self.store.at_work():
+                try:
+                    built = build_feature_artifact(
+                        self.store, bars, given.frame, spec, orchestrator, digests=given.digests
+                    )
+                finally:
+                    orchestrator.close()
+                manifest = naming(built.manifest, certificate)
+                self.store.publish(self._key(symbol, timeframe, "features"), manifest)
             return manifest
         command = f"Run `trader {made_by}`."
         if manifest is None:

@@ -131,6 +131,13 @@ def refresh_features(
 
     Families without a certificate are certified first. Raises `VerificationFailed` for a column that sees the future.
     """
+    with store.at_work():
+        return _refreshed(settings, store, symbol, timeframe, progress)
+
+
+def _refreshed(
+    settings: Settings, store: ArtifactStore, symbol: str, timeframe: Timeframe, progress: Progress
+) -> BuiltFeatures:
     bars = stored_bars(settings, store, symbol, timeframe)
     orchestrator = FeatureEngineeringOrchestrator(settings)
     given = stored_inputs(store, settings, symbol, timeframe, bars, store.read(bars))
@@ -179,8 +186,9 @@ def train(settings: Settings, symbol: str, timeframe: Timeframe, progress: Progr
             {"bars": bars.digest, "features": made.digest, "feature_settings": made.settings},
         )
         model = fit(given, settings, count_trials, progress)
-        digest = bundles.save(model.files(), model.description(f"trader {__version__}"))
-        store.point(stage_key(settings, symbol, timeframe, "model"), digest)
+        with store.at_work():
+            digest = bundles.save(model.files(), model.description(f"trader {__version__}"))
+            store.point(stage_key(settings, symbol, timeframe, "model"), digest)
     model = TrainedModel.from_bundle(*bundles.load(digest))
     return Trained(
         symbol, timeframe.name, model.source, model.claim, model.metrics, len(model.features), model.first_ms,

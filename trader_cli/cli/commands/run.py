@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trader_cli.cli import options as o
-from trader_cli.cli.commands.monitor import duration, line
+from trader_cli.cli.commands.monitor import line
 from trader_cli.cli.show import print_facts, print_json, progress_bar, say, utc
 from trader_cli.core.errors import ExitCode, UsageError
 
@@ -45,7 +45,7 @@ def run(
     if forever and wait:
         raise UsageError("--wait is for one pass; --forever waits for every bar anyway.")
     names, parsed = o.several(settings, symbols, timeframe, forever=forever)
-    seconds = duration(for_)
+    seconds = o.duration(for_, "--for")
 
     def heard(report: Report) -> None:
         say(line(report), quiet=report.action == "stay")
