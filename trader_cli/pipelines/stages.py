@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -24,6 +24,7 @@ from trader_cli.analyst.fitted import FittedOptions
 from trader_cli.core.digests import digest_value
 from trader_cli.core.errors import DataInvalid, DataStale
 from trader_cli.core.ports import silent
+from trader_cli.core.quality import UNFIT
 from trader_cli.core.schemas import check_features
 from trader_cli.core.timeframes import DAY_MS
 from trader_cli.pipelines.fetch import fetch, refuse_gaps
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FeaturesBuilt:
-    """What the features stage came to. `made` 0 is a cache hit."""
+    """What the features stage came to. `made` 0 is a cache hit; `quality`: bars by kind of data-quality finding."""
 
     symbol: str
     timeframe: str
@@ -61,6 +62,7 @@ class FeaturesBuilt:
     last_ms: int
     digest: str
     certificate: str
+    quality: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def features(settings: Settings, symbol: str, timeframe: Timeframe, progress: Pr
     return FeaturesBuilt(
         symbol, timeframe.name, manifest.source, manifest.rows, int(complete), manifest.notes["columns"],
         manifest.notes["wavelet_columns"], built.found, built.made, manifest.first_ms or 0, manifest.last_ms or 0,
-        manifest.digest, manifest.notes["certificate"],
+        manifest.digest, manifest.notes["certificate"], manifest.notes["quality"],
     )  # fmt: skip
 
 
@@ -227,7 +229,16 @@ def _training_key(settings: Settings, bars: Manifest, made: Manifest) -> str:
     )  # fmt: skip
     fitted = asdict(FittedOptions.of(settings))
     return digest_value(
-        [__version__, bars.digest, made.digest, matters, fitted, settings.costs.model_dump(mode="json"), settings.seed]
+        [
+            __version__,
+            bars.digest,
+            made.digest,
+            matters,
+            fitted,
+            settings.costs.model_dump(mode="json"),
+            settings.seed,
+            ["unfit", *UNFIT],
+        ]
     )
 
 
