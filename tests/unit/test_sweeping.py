@@ -25,7 +25,7 @@ from trader_cli.storage.bundles import BundleStore
 from trader_cli.storage.files import exclusive
 from trader_cli.storage.inventory import STAGED_S, mark, take_inventory
 from trader_cli.storage.staging import Staging
-from trader_cli.storage.sweeping import HOUR_S, Swept, sweep, unreferenced
+from trader_cli.storage.sweeping import HOUR_S, Swept, _free, sweep, unreferenced
 
 ETH = ArtifactKey("sim", "ETHUSDT", "15m", "bars")
 OURS = {"trader": "1"}
@@ -355,3 +355,17 @@ def test_an_empty_cache_is_not_made(tmp_path: Path) -> None:
     nowhere = config(tmp_path / "nowhere")
     assert (cache_stats(nowhere).bytes, free_cache(nowhere).bytes) == (0, 0)
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_what_is_used_again_between_the_look_and_the_sweep_stays(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path)
+    made = manifest(ETH, chunk(store, 1))
+    aged(tmp_path, 60)
+    before_ns = time.time_ns() - 10 * 10**9
+    [seen] = take_inventory(tmp_path)
+    assert store.find_chunk(made.chunks[0].key) is not None
+    assert not _free(seen, before_ns)
+    assert seen.path.exists()
+    aged(tmp_path, 60)
+    assert _free(seen, before_ns)
+    assert not _free(seen, before_ns), "gone already"
