@@ -351,6 +351,7 @@ def test_a_clear_case_is_a_signal_and_its_mirror_the_other_side() -> None:
 
 ABSTENTIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "bars_stale": ({"bar_age_ms": 3 * M15.ms}, {}),
+    "data_quality": ({"doubts": {"bad_print": 1}}, {}),
     "ml_predictions_off": ({"model": None}, {"enable_ml_predictions": False}),
     "meta_model_absent": ({"model": replace(MODEL, meta=None)}, {}),
     "features_incomplete": ({"features": {"a": 1.0, "b": None, "c": None}}, {}),

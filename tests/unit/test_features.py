@@ -278,3 +278,15 @@ def test_too_few_bars_say_how_many_are_needed(tmp_path: Path) -> None:
     store = ArtifactStore(tmp_path / "cache")
     with pytest.raises(DataMissing, match=r"reach back \d+ bars; there are 100.*--limit \d+"):
         build_feature_artifact(store, bars_manifest(BARS), BARS[:100], SPEC, orchestrator(tmp_path))
+
+
+def test_the_wavelet_cache_lies_with_the_artifacts_unless_told_otherwise(tmp_path: Path) -> None:
+    told = {"wavelet_cache": {"cache_dir": str(tmp_path / "told")}}
+    for keys, folder in (({}, tmp_path / "cache" / "wavelet"), (told, tmp_path / "told")):
+        made = FeatureEngineeringOrchestrator(
+            {"cache_dir": str(tmp_path / "cache"), "feature_engineering_orchestrator": keys}
+        )
+        made.build(random_bars(1000), Timeframe.parse("15m"))
+        made.close()
+        assert (folder / "cache.db").is_file()
+        assert (tmp_path / "told").exists() == bool(keys)

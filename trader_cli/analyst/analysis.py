@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 LEVEL_BARS = 720
+DOUBT_BARS = 3
+"""How many of the last bars must be sound. A filler or a bad print is told by the bar after it, a stuck run by its
+third bar: fewer would never see one. More would stop trading for hours over a print that the label's volatility, a mean
+over `volatility_span` bars, has taken in already."""
 _LEVERAGES = (2, 3, 5, 10, 20, 50)
 _TOP_FEATURES = 5
 
@@ -41,7 +45,8 @@ class AnalysisInput:
     """What an analysis sees: bars up to the decision, the features of the last one, the model, the market snapshot.
 
     `bar_age_ms` and `book_age_ms` (`None`: no snapshot) are ages at the moment of asking. The bars need not reach
-    further back than what is wanted for levels and regimes.
+    further back than what is wanted for levels and regimes. `doubts`: kinds of data-quality findings that hold some of
+    the last `DOUBT_BARS`, and how many.
     """
 
     symbol: str
@@ -56,6 +61,7 @@ class AnalysisInput:
     include_indicators: bool = True
     include_patterns: bool = True
     level_bars: int = LEVEL_BARS
+    doubts: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def recent(self) -> BarSeries:
@@ -96,6 +102,13 @@ def _veto_on_inputs(given: AnalysisInput, settings: Settings, health: Health | N
             "bars_stale",
             f"The last closed bar is {given.bar_age_ms / 60_000:.0f} min old; {allowed_ms / 60_000:.0f} are allowed."
             f" Run `trader fetch {given.symbol} --timeframe {given.timeframe}`.",
+        )
+    if given.doubts:
+        found = ", ".join(f"{bars} {kind.replace('_', ' ')}" for kind, bars in sorted(given.doubts.items()))
+        return Abstention(
+            "data_quality",
+            f"Of the last {DOUBT_BARS} bars some are not as they were traded: {found}. They are looked at anew at each"
+            f" close; `trader fetch {given.symbol} --timeframe {given.timeframe} --repair` asks for them again.",
         )
     if not options.enable_ml_predictions or given.model is None:
         return Abstention("ml_predictions_off", "analyst.enable_ml_predictions is off: there is no opinion to act on.")

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from trader_cli import __version__
-from trader_cli.analyst.analysis import LEVEL_BARS, AnalysisInput, analyse
+from trader_cli.analyst.analysis import DOUBT_BARS, LEVEL_BARS, AnalysisInput, analyse
 from trader_cli.analyst.certifying import naming, require_certificate, require_certified
 from trader_cli.analyst.feature_artifacts import build_feature_artifact
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
@@ -17,6 +17,7 @@ from trader_cli.analyst.model import TrainedModel
 from trader_cli.core.answers import Answer
 from trader_cli.core.digests import digest_value
 from trader_cli.core.errors import DataError, DataInvalid, DataMissing, DataStale, UsageError
+from trader_cli.core.quality import doubtful_bars
 from trader_cli.core.schemas import FEATURE_KEYS
 from trader_cli.core.timeframes import Timeframe
 from trader_cli.core.types import Abstention, Analysis
@@ -27,6 +28,8 @@ from trader_cli.storage.bundles import BundleStore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import polars as pl
 
     from trader_cli.core.artifacts import ArtifactKey, Manifest
     from trader_cli.core.ports import Clock
@@ -106,15 +109,16 @@ class Analyst:
             snapshot = None
         now, level_bars = self._clock.now_ms(), max(limit, LEVEL_BARS)
         self._refuse_the_future(bars, model, timeframe, now)
+        recent = self._recent(bars, max(level_bars, history_bars(timeframe)))
         given = AnalysisInput(
-            symbol=symbol, timeframe=timeframe, bars=self._recent(bars, max(level_bars, history_bars(timeframe))),
+            symbol=symbol, timeframe=timeframe, bars=BarSeries.of(recent),
             features=self._last_row(features, bars), model=model, snapshot=snapshot,
             bar_age_ms=now - (bars.last_ms or 0) - timeframe.ms,
             book_age_ms=None if snapshot is None else now - int(snapshot["fetched_ms"]),
             digests={"bars": bars.digest, "features": features.digest, "model": model_digest or "none",
                      "market": snapshot_digest or "none"},
             include_indicators=include_indicators, include_patterns=include_patterns,
-            level_bars=level_bars,
+            level_bars=level_bars, doubts=doubtful_bars(recent, timeframe, DOUBT_BARS),
         )  # fmt: skip
         analysis = self._remembered(given)
         self._results.append(analysis)
@@ -195,12 +199,15 @@ class Analyst:
             given = stored_inputs(self.store, self.settings, symbol, timeframe, bars, self.store.read(bars))
             spec = orchestrator.spec(timeframe, given.names)
             certificate = require_certificate(self.store, spec, made_by)
-            try:
-                built = build_feature_artifact(self.store, bars, given.frame, spec, orchestrator, digests=given.digests)
-            finally:
-                orchestrator.close()
-            manifest = naming(built.manifest, certificate)
-            self.store.publish(self._key(symbol, timeframe, "features"), manifest)
+            with self.store.at_work():
+                try:
+                    built = build_feature_artifact(
+                        self.store, bars, given.frame, spec, orchestrator, digests=given.digests
+                    )
+                finally:
+                    orchestrator.close()
+                manifest = naming(built.manifest, certificate)
+                self.store.publish(self._key(symbol, timeframe, "features"), manifest)
             return manifest
         command = f"Run `trader {made_by}`."
         if manifest is None:
@@ -228,9 +235,9 @@ class Analyst:
             raise DataStale("The model was trained with other label or feature settings.", mend=f"Run {command} again.")
         return model
 
-    def _recent(self, bars: Manifest, count: int) -> BarSeries:
+    def _recent(self, bars: Manifest, count: int) -> pl.DataFrame:
         """The last `count` bars."""
-        return BarSeries.of(self.store.read(bars.tail(count)).tail(count))
+        return self.store.read(bars.tail(count)).tail(count)
 
     def _last_row(self, features: Manifest, bars: Manifest) -> dict[str, Any]:
         row = self.store.read(features.tail()).tail(1).row(0, named=True)

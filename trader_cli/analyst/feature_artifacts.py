@@ -166,6 +166,7 @@ def _manifest(
             "wavelet_columns": sum("wavelet" in name for name in names),
             "known_inputs": sorted(known),
             "left_out": list(spec.left_out),
+            "quality": dict(bars.notes.get("quality", {})),
             "families": [
                 {
                     "name": f.name,

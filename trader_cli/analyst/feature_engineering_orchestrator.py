@@ -159,7 +159,7 @@ class FeatureEngineeringOrchestrator:
         if self._cache is None:
             from trader_cli.storage.block_cache import BlockCache
 
-            self._cache = BlockCache(self._options.wavelet_cache.cache_dir)
+            self._cache = BlockCache(self.settings.wavelet_folder)
         return self._cache
 
     def close(self) -> None:

@@ -18,6 +18,7 @@ from trader_cli.analyst.statistics import probability_of_overfitting, sharpe
 from trader_cli.analyst.walk_forward import Dataset, OutOfSample, book_gains, fit_meta, make_folds, walk_forward
 from trader_cli.core.errors import DataMissing
 from trader_cli.core.ports import silent
+from trader_cli.core.quality import unfit_bars
 from trader_cli.core.schemas import FEATURE_KEYS
 from trader_cli.features.series import BarSeries
 
@@ -51,18 +52,26 @@ class TrainingInput:
 
 
 def make_dataset(
-    bars: BarSeries, features: pl.DataFrame, settings: Settings, step_ms: int
+    bars: BarSeries,
+    features: pl.DataFrame,
+    settings: Settings,
+    step_ms: int,
+    unfit: NDArray[np.bool_] | None = None,
 ) -> tuple[Dataset, list[str]]:
     """(labelled rows, feature names): rows whose label is known and of whose features nine in ten are.
 
-    `features` has one row per bar, in the same order. Raises `DataMissing` with fewer than 500 rows.
+    `features` has one row per bar, in the same order. `unfit` (n,) marks bars that are not what was traded
+    (`core.quality.unfit_bars`): a row on such a bar, or whose label ends on one, is left out. A row whose features only
+    look back over one stays: windows reach back months, and one bar in them moves little. Raises `DataMissing` with
+    fewer than 500 rows.
     """
     options = settings.analyst
     labels = triple_barrier(bars, options.horizon_bars, options.barrier_width, options.volatility_span, step_ms)
     names = [name for name in features.columns if name not in FEATURE_KEYS]
     x = features.select(names).to_numpy().astype(np.float64, copy=False)
-    usable = labels.valid & (np.isfinite(x).mean(axis=1) >= _KNOWN_SHARE)
-    rows = np.flatnonzero(usable)
+    complete = labels.valid & (np.isfinite(x).mean(axis=1) >= _KNOWN_SHARE)
+    resting = np.zeros(len(bars), dtype=bool) if unfit is None else unfit | unfit[labels.end]
+    rows = np.flatnonzero(complete & ~resting)
     if len(rows) < MIN_ROWS:
         lacking = MIN_ROWS - len(rows) + len(bars)
         raise DataMissing(
@@ -72,7 +81,8 @@ def make_dataset(
         )
     uniqueness = average_uniqueness(rows, labels.end[rows], len(bars))
     cut = (labels.barrier[rows], labels.gain_long[rows], labels.gain_short[rows])
-    return Dataset(x[rows], labels.outcome[rows], rows, labels.end[rows], uniqueness, *cut), names
+    left_out = int((complete & resting).sum())
+    return Dataset(x[rows], labels.outcome[rows], rows, labels.end[rows], uniqueness, *cut, left_out), names
 
 
 def train(
@@ -88,7 +98,8 @@ def train(
     the same lineage of data, these included. Raises `DataMissing` where there is too little to learn from.
     """
     bars = BarSeries.of(given.bars)
-    data, names = make_dataset(bars, given.features, settings, given.timeframe.ms)
+    unfit = unfit_bars(given.bars, given.timeframe).to_numpy()
+    data, names = make_dataset(bars, given.features, settings, given.timeframe.ms, unfit)
     fitting = _Fitting(bars, data, tuple(names), settings, given.timeframe)
     best, claim = _contest(fitting, count_trials, progress)
     options, costs = best.options, Costs.of(settings.costs, given.timeframe)
@@ -189,10 +200,17 @@ def _overfitting(gains: list[NDArray[np.float64]]) -> float:
 
 
 def _metrics(data: Dataset, out: OutOfSample) -> dict[str, float]:
-    """Out-of-sample quality: rows, effective rows, Brier score of the side model against that of the base rates."""
+    """Out-of-sample quality: rows, effective rows, Brier score of the side model against that of the base rates.
+
+    `left_out_rows`: complete labelled rows that rest on bars which were not traded as they stand.
+    """
     known = np.isfinite(out.probabilities[:, 0])
     truth = np.stack([data.outcome > 0, data.outcome < 0, data.outcome == 0], axis=1).astype(np.float64)
-    metrics = {"rows": float(len(data)), "effective_rows": float(data.uniqueness.sum())}
+    metrics = {
+        "rows": float(len(data)),
+        "left_out_rows": float(data.left_out),
+        "effective_rows": float(data.uniqueness.sum()),
+    }
     if known.any():
         metrics["brier"] = float(((out.probabilities[known] - truth[known]) ** 2).sum(axis=1).mean())
         metrics["brier_base_rates"] = float(((truth[known].mean(axis=0) - truth[known]) ** 2).sum(axis=1).mean())

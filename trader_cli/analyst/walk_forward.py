@@ -41,7 +41,7 @@ class Dataset:
     """Labelled rows in time order.
 
     x: features (n, f); outcome (+1, −1, 0), start and end rows of the labels, uniqueness, barrier, gains by side
-    (before costs), each (n,).
+    (before costs), each (n,). left_out: how many rows of unfit bars are not among them.
     """
 
     x: Floats
@@ -52,6 +52,7 @@ class Dataset:
     barrier: Floats
     gain_long: Floats
     gain_short: Floats
+    left_out: int = 0
 
     def __len__(self) -> int:
         return len(self.outcome)

@@ -153,3 +153,15 @@ def time_of(text: str | None, option: str, *, end: bool = False) -> int | None:
     at = at.replace(tzinfo=UTC) if at.tzinfo is None else at
     whole_day = len(text.strip()) == len("2024-01-31")
     return int(at.timestamp() * 1000) + (86_400_000 - 1 if end and whole_day else 0)
+
+
+def duration(text: str | None, option: str, *, or_zero: bool = False) -> float | None:
+    """Seconds of `90s`, `15m`, `4h`, `1d`; `or_zero` allows `0s`. Raises `UsageError`."""
+    import re
+
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
+    if found is None or (float(found[1]) == 0 and not or_zero):
+        raise UsageError(f"{option} is a time such as 90s, 15m, 4h or 1d; found {text!r}.")
+    return float(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400}[found[2]]

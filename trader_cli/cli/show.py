@@ -96,6 +96,12 @@ def progress_bar() -> Iterator[Progress]:
         yield report
 
 
+def quality_line(bars_by_kind: Mapping[str, int], *, gaps: bool = True) -> str | None:
+    """`3 bad print, 12 stuck`: bars by kind of data-quality finding; `None` where nothing was found."""
+    shown = sorted((kind.replace("_", " "), bars) for kind, bars in bars_by_kind.items() if gaps or kind != "gap")
+    return ", ".join(f"{bars} {kind}" for kind, bars in shown) or None
+
+
 def say(line: str, *, quiet: bool = False) -> None:
     """A line of progress on stderr; a quiet one only where stderr is a terminal."""
     if not quiet or sys.stderr.isatty():

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 Severity = Literal["note", "warning", "error"]
 
+UNFIT = ("interpolated", "other_instrument", "bad_print")
+"""Kinds whose bars are not what was traded: made up, of something else, or a price nobody could have had."""
+
 LISTED = 20
 """Findings listed per kind, the longest; the counts are of all."""
 STUCK_BARS = 3
@@ -164,6 +167,28 @@ def quality_report(bars: pl.DataFrame, timeframe: Timeframe) -> QualityReport:
         counts=MappingProxyType({kind: count for kind, count in counts.items() if count[0]}),
         findings=tuple(sorted(listed, key=lambda finding: (finding.first_ms, finding.kind))),
     )
+
+
+def bars_of_kinds(bars: pl.DataFrame, timeframe: Timeframe, kinds: tuple[str, ...] = UNFIT) -> dict[str, pl.Series]:
+    """Per kind, which of the n rows of valid BARS findings of it hold, (n,) without nulls; see `quality_report`.
+
+    All of them: a report lists only some. Of the last row too little is known yet: fillers and prints are told by the
+    bar after, a stuck run by its third bar.
+    """
+    masks = _masks(_view(bars, timeframe), bars)
+    return {kind: masks[kind].fill_null(value=False) for kind in kinds}
+
+
+def unfit_bars(bars: pl.DataFrame, timeframe: Timeframe) -> pl.Series:
+    """Which of the n rows of valid BARS hold what was not traded (`UNFIT`), (n,) without nulls."""
+    masks = bars_of_kinds(bars, timeframe)
+    return pl.DataFrame(masks).select(pl.any_horizontal(pl.all())).to_series()
+
+
+def doubtful_bars(bars: pl.DataFrame, timeframe: Timeframe, last: int) -> dict[str, int]:
+    """Kinds of `UNFIT` and `stuck` found among the `last` rows of valid BARS, with how many of those rows they hold."""
+    masks = bars_of_kinds(bars, timeframe, (*UNFIT, "stuck"))
+    return {kind: held for kind, mask in masks.items() if (held := int(mask.tail(last).sum()))}
 
 
 def _view(bars: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:

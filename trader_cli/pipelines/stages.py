@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -24,6 +24,7 @@ from trader_cli.analyst.fitted import FittedOptions
 from trader_cli.core.digests import digest_value
 from trader_cli.core.errors import DataInvalid, DataStale
 from trader_cli.core.ports import silent
+from trader_cli.core.quality import UNFIT
 from trader_cli.core.schemas import check_features
 from trader_cli.core.timeframes import DAY_MS
 from trader_cli.pipelines.fetch import fetch, refuse_gaps
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FeaturesBuilt:
-    """What the features stage came to. `made` 0 is a cache hit."""
+    """What the features stage came to. `made` 0 is a cache hit; `quality`: bars by kind of data-quality finding."""
 
     symbol: str
     timeframe: str
@@ -61,6 +62,7 @@ class FeaturesBuilt:
     last_ms: int
     digest: str
     certificate: str
+    quality: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def features(settings: Settings, symbol: str, timeframe: Timeframe, progress: Pr
     return FeaturesBuilt(
         symbol, timeframe.name, manifest.source, manifest.rows, int(complete), manifest.notes["columns"],
         manifest.notes["wavelet_columns"], built.found, built.made, manifest.first_ms or 0, manifest.last_ms or 0,
-        manifest.digest, manifest.notes["certificate"],
+        manifest.digest, manifest.notes["certificate"], manifest.notes["quality"],
     )  # fmt: skip
 
 
@@ -131,6 +133,13 @@ def refresh_features(
 
     Families without a certificate are certified first. Raises `VerificationFailed` for a column that sees the future.
     """
+    with store.at_work():
+        return _refreshed(settings, store, symbol, timeframe, progress)
+
+
+def _refreshed(
+    settings: Settings, store: ArtifactStore, symbol: str, timeframe: Timeframe, progress: Progress
+) -> BuiltFeatures:
     bars = stored_bars(settings, store, symbol, timeframe)
     orchestrator = FeatureEngineeringOrchestrator(settings)
     given = stored_inputs(store, settings, symbol, timeframe, bars, store.read(bars))
@@ -180,8 +189,9 @@ def train(settings: Settings, symbol: str, timeframe: Timeframe, progress: Progr
             {"bars": bars.digest, "features": made.digest, "feature_settings": made.settings},
         )
         model = fit(given, settings, count_trials, progress)
-        digest = bundles.save(model.files(), model.description(f"trader {__version__}"))
-        store.point(stage_key(settings, symbol, timeframe, "model"), digest)
+        with store.at_work():
+            digest = bundles.save(model.files(), model.description(f"trader {__version__}"))
+            store.point(stage_key(settings, symbol, timeframe, "model"), digest)
     model = TrainedModel.from_bundle(*bundles.load(digest))
     return Trained(
         symbol, timeframe.name, model.source, model.claim, model.metrics, len(model.features), model.first_ms,
@@ -220,7 +230,16 @@ def _training_key(settings: Settings, bars: Manifest, made: Manifest) -> str:
     )  # fmt: skip
     fitted = asdict(FittedOptions.of(settings))
     return digest_value(
-        [__version__, bars.digest, made.digest, matters, fitted, settings.costs.model_dump(mode="json"), settings.seed]
+        [
+            __version__,
+            bars.digest,
+            made.digest,
+            matters,
+            fitted,
+            settings.costs.model_dump(mode="json"),
+            settings.seed,
+            ["unfit", *UNFIT],
+        ]
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.errors import DataError
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SeriesStatus:
-    """One series: its bars and their age, whether features and model are of these, the last outcome, what is wrong."""
+    """One series: its bars and their age, whether features and model are of these, the last outcome, what is wrong.
+
+    `quality`: bars by kind of data-quality finding, as counted when they were fetched.
+    """
 
     symbol: str
     timeframe: str
@@ -31,6 +34,7 @@ class SeriesStatus:
     model: str
     outcome: str
     problems: tuple[str, ...]
+    quality: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,7 @@ def _series(store: ArtifactStore, key: ArtifactKey, source: str, now: int | None
         model=_attempt(lambda: _model(store, key, bars), problems) or "damaged",
         outcome=_attempt(lambda: _outcome(store, key), problems) or "damaged",
         problems=tuple(problems),
+        quality=dict(bars.notes.get("quality", {})) if bars else {},
     )
 
 

@@ -46,6 +46,7 @@ def summary(settings: Settings, executor: Executor, done: Pass, timeframe: Timef
         "symbol": done.symbol,
         "timeframe": done.timeframe,
         "bars": bars.rows if bars else 0,
+        "quality": dict(bars.notes.get("quality", {})) if bars else {},
         "features": features.notes["columns"] if features else 0,
         "wavelet_features": features.notes["wavelet_columns"] if features else 0,
         "claim": asdict(analysis.claim) if analysis and analysis.claim else None,

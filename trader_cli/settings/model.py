@@ -53,7 +53,9 @@ class WaveletCacheSettings(_Section):
     """The block cache of wavelet features."""
 
     cache_enabled: bool = Field(description="keep computed wavelet blocks")
-    cache_dir: str = Field(description="folder of the wavelet block cache")
+    cache_dir: str | None = Field(
+        description="folder of the wavelet block cache; null: `wavelet` in the artifacts' root"
+    )
 
 
 class FeatureSettings(_Section):
@@ -225,6 +227,11 @@ class Settings(BaseSettings):
     fetch: FetchSettings
     paper: PaperSettings
     sim: SimSettings
+
+    @property
+    def wavelet_folder(self) -> str:
+        """Where the wavelet block cache lies: as set, else with the artifacts."""
+        return self.feature_engineering_orchestrator.wavelet_cache.cache_dir or f"{self.cache_dir}/wavelet"
 
     @classmethod
     def settings_customise_sources(

@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 from trader_cli.core.artifacts import ArtifactKey, Chunk, Manifest
 from trader_cli.core.digests import canonical_json, digest_bytes
 from trader_cli.core.errors import DataInvalid, DataMissing
-from trader_cli.storage.files import write_atomic
+from trader_cli.storage.files import at_work, freshen, write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from contextlib import AbstractContextManager
 
     import polars as pl
 
@@ -54,13 +55,17 @@ class ArtifactStore:
         """Where the chunk of this key and content digest lies."""
         return self.root / "chunks" / key[:2] / f"{key}.{content}.parquet"
 
+    def at_work(self) -> AbstractContextManager[None]:
+        """While this lasts, nothing that is made here is swept away before a reference names it."""
+        return at_work(self.root / "locks")
+
     def put_chunk(self, key: str, frame: pl.DataFrame) -> Chunk:
         """Store a non-empty frame whose first column is a time; damaged files of the same key go."""
         buffer = io.BytesIO()
         frame.write_parquet(buffer, compression="lz4", statistics=True)
         written = buffer.getvalue()
         path = self.chunk_path(key, digest_bytes(written))
-        if _content_of(path) != digest_bytes(written):
+        if _content_of(path) != digest_bytes(written) or not freshen(path):
             write_atomic(path, written, durable=False)
         for other in path.parent.glob(f"{key}.*.parquet"):
             if other != path:
@@ -70,13 +75,13 @@ class ArtifactStore:
         return self._found[key]
 
     def find_chunk(self, key: str) -> Chunk | None:
-        """The chunk of this key if there is one whose bytes are those that were written."""
-        if key not in self._found:
-            found = self._searched(key)
-            if found is None:
-                return None
-            self._found[key] = found
-        return self._found[key]
+        """The chunk of this key if there is one whose bytes are those that were written. It counts as used now."""
+        known = self._found.get(key) or self._searched(key)
+        if known is None or not freshen(self.chunk_path(key, known.content)):
+            self._found.pop(key, None)
+            return None
+        self._found[key] = known
+        return known
 
     def _searched(self, key: str) -> Chunk | None:
         import polars as pl

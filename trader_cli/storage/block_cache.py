@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 _PLAIN = (bytes, str, int, float)
 _SEAL = 32
+SIZE_LIMIT = 2**30
+"""Bytes."""
+DATABASE = "cache.db"
+"""By this file one knows the folder of a block cache."""
 
 
 class PlainDisk(diskcache.Disk):  # type: ignore[misc]
@@ -66,7 +70,7 @@ class BlockCache:
             path.mkdir(parents=True, exist_ok=True)
             path.chmod(0o700)
             self._cache = diskcache.Cache(
-                str(path), disk=PlainDisk, eviction_policy="least-recently-used", size_limit=2**30
+                str(path), disk=PlainDisk, eviction_policy="least-recently-used", size_limit=SIZE_LIMIT
             )
         except (sqlite3.Error, OSError) as error:
             raise DataError(
@@ -102,6 +106,11 @@ class BlockCache:
         content = buffer.getvalue()
         with suppress(sqlite3.Error, OSError):  # a cache that cannot be written costs time, not truth
             self._cache.set(digest, _sealed(digest, content) + content)
+
+    def cull(self) -> None:
+        """Forget what has been used least recently, down to the size limit."""
+        with suppress(sqlite3.Error, OSError):
+            self._cache.cull()
 
     def close(self) -> None:
         """Close the cache's database."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.digests import canonical_json, digest_bytes
 from trader_cli.core.errors import DataError, DataInvalid
+from trader_cli.storage.files import PART, freshen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,11 +31,11 @@ class BundleStore:
         content = canonical_json(index)
         digest = digest_bytes(content)
         target = self.root / digest
-        if target.exists() and self._intact(digest):
+        if target.exists() and self._intact(digest) and freshen(target):
             return digest
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            part = Path(tempfile.mkdtemp(prefix=".part-", dir=self.root))
+            part = Path(tempfile.mkdtemp(prefix=PART, dir=self.root))
         except OSError as error:
             raise DataError(f"Cannot write the model bundle: {error.strerror}.") from error
         try:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
+PART = ".part-"
+"""What the name of everything begins with that is not whole yet."""
+WORK = "work-"
+
+
 def write_atomic(path: Path, content: bytes, *, durable: bool = True) -> None:
     """Write `path` so that a reader sees the old file or the new one, never a part. Raises `DataError` on a full disk.
 
@@ -22,7 +28,7 @@ def write_atomic(path: Path, content: bytes, *, durable: bool = True) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=".part-", dir=path.parent)
+        handle, temporary = tempfile.mkstemp(prefix=PART, dir=path.parent)
     except OSError as error:
         raise DataError(f"Cannot write {path}: {error.strerror}.", mend="Nothing was changed.") from error
     try:
@@ -40,7 +46,10 @@ def write_atomic(path: Path, content: bytes, *, durable: bool = True) -> None:
 
 @contextmanager
 def exclusive(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Hold the lock file `path`; calls `waiting` once if another process holds it, then waits for that one to end."""
+    """Hold the lock file `path`; calls `waiting` once if another process holds it, then waits for that one to end.
+
+    The file's time of change is when the lock was taken: what its holder writes is younger (`storage.sweeping`).
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         opened = path.open("a")
@@ -52,4 +61,48 @@ def exclusive(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
         except BlockingIOError:
             waiting()
             fcntl.flock(file, fcntl.LOCK_EX)
+        os.utime(path)
         yield
+
+
+def is_held(path: Path) -> bool:
+    """Whether some process, this one included, holds the lock file `path`."""
+    try:
+        opened = path.open("r")
+    except OSError:
+        return False
+    with opened as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def freshen(path: Path) -> bool:
+    """Make `path` as young as if it had been written now, for it is used again; False if it is not there."""
+    try:
+        os.utime(path)
+    except OSError:
+        return path.exists()
+    return True
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder with all that is in it so that nobody sees a part of it under its name, also after a kill."""
+    leaving = folder if folder.name.startswith(PART) else Path(tempfile.mkdtemp(prefix=PART, dir=folder.parent))
+    if leaving != folder:
+        folder.rename(leaving)
+    shutil.rmtree(leaving)
+
+
+@contextmanager
+def at_work(folder: Path) -> Iterator[None]:
+    """Say, by a lock file of one's own in `folder`, that things are being made that nothing refers to yet."""
+    path = folder / f"{WORK}{os.getpid()}-{os.urandom(6).hex()}.lock"
+    with exclusive(path, lambda: None):
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                path.unlink()

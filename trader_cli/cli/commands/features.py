@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trader_cli.cli import options as o
-from trader_cli.cli.show import print_facts, print_json, print_table, progress_bar, say, utc
+from trader_cli.cli.show import print_facts, print_json, print_table, progress_bar, quality_line, say, utc
 from trader_cli.core.errors import ExitCode, TraderError, UsageError
 
 if TYPE_CHECKING:
@@ -120,6 +120,7 @@ def _show(done: FeaturesBuilt) -> None:
             "rows": f"{done.rows}, {done.complete_rows} complete",
             "span": f"{utc(done.first_ms)} to {utc(done.last_ms)}",
             "blocks": f"{done.made} made, {done.found} found" if done.made else f"all {done.found} found (cache hit)",
+            "quality": quality_line(done.quality),
             "market": done.source,
             "artifact": done.digest,
             "certificate": done.certificate,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -10,13 +9,11 @@ import typer
 
 from trader_cli.cli import options as o
 from trader_cli.cli.show import print_facts, print_json, say
-from trader_cli.core.errors import UsageError
 
 if TYPE_CHECKING:
     from trader_cli.tactician.reports import Report
 
 app = typer.Typer()
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 @app.command()
@@ -44,7 +41,7 @@ def monitor(
             reports.append(report)
         say(line(report), quiet=report.action == "stay")
 
-    left = run(settings, duration(for_), heard, say)
+    left = run(settings, o.duration(for_, "--for"), heard, say)
     if json:
         print_json({"reports": [asdict(report) for report in reports], "open": left})
         return
@@ -63,13 +60,3 @@ def line(report: Report) -> str:
     facts = [f"mark {report.mark}" if report.mark else "", f"stop {report.stop}" if report.stop else "",
              f"profit {report.profit}" if report.profit else "", report.sentence]  # fmt: skip
     return f"{when}{report.symbol} {report.action} ({report.reason}) " + ", ".join(fact for fact in facts if fact)
-
-
-def duration(text: str | None) -> float | None:
-    """Seconds of `90s`, `15m`, `4h`, `1d`. Raises `UsageError`."""
-    if text is None:
-        return None
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
-    if found is None or float(found.group(1)) <= 0:
-        raise UsageError(f"--for is a time such as 90s, 15m, 4h or 1d; found {text!r}.")
-    return float(found.group(1)) * _UNITS[found.group(2)]

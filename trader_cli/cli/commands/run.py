@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trader_cli.cli import options as o
-from trader_cli.cli.commands.monitor import duration, line
-from trader_cli.cli.show import print_facts, print_json, progress_bar, say, utc
+from trader_cli.cli.commands.monitor import line
+from trader_cli.cli.show import print_facts, print_json, progress_bar, quality_line, say, utc
 from trader_cli.core.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def run(
         raise UsageError("--wait is for one pass; --forever waits for every bar anyway.")
     names, parsed = o.several(settings, symbols, timeframe)
     o.one_of_several(names, forever=forever)
-    seconds = duration(for_)
+    seconds = o.duration(for_, "--for")
 
     def heard(report: Report) -> None:
         say(line(report), quiet=report.action == "stay")
@@ -84,6 +84,7 @@ def pass_facts(done: dict[str, Any]) -> dict[str, Any]:
     claim, signal, plan, trade = done["claim"], done["signal"], done["plan"], done.get("trade")
     return {
         "bars": str(done["bars"]),
+        "quality": quality_line(done["quality"]),
         "features": f"{done['features']}, {done['wavelet_features']} of them wavelet",
         "claim": None if claim is None else f"{'edge' if claim['edge'] else 'no edge'}: {claim['reason']}",
         "signal": None if signal is None else f"{signal['side']}, {signal['expected_value_bps']:.1f} bps expected"

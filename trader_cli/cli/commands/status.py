@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from trader_cli.cli import options as o
-from trader_cli.cli.show import age, print_facts, print_json, print_table, utc
+from trader_cli.cli.show import age, print_facts, print_json, print_table, quality_line, utc
 
 if TYPE_CHECKING:
     from trader_cli.pipelines.account_status import AccountStatus, HeldStatus
@@ -38,6 +38,9 @@ def status(profile: o.Profile = None, config: o.Config = None, tape: o.Tape = No
         return
     print_table("", _COLUMNS, [_row(series) for series in done.series])
     for series in done.series:
+        found = quality_line(series.quality)
+        if found is not None:
+            print_facts(f"{series.symbol} {series.timeframe}: of its bars {found}", {})
         for problem in series.problems:
             print_facts(f"! {series.symbol} {series.timeframe}: {problem}", {})
 

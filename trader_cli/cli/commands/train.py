@@ -37,6 +37,7 @@ def train(
         print_json({**asdict(done), "cache_hit": done.cached})
         return
     claim, metrics = done.claim, done.metrics
+    left_out = int(metrics.get("left_out_rows", 0))
     print_facts(
         f"{done.symbol} {done.timeframe}: {'edge' if claim.edge else 'no edge'} claimed",
         {
@@ -49,6 +50,7 @@ def train(
             else None,
             "rows": f"{metrics['rows']:.0f}, worth {metrics['effective_rows']:.0f} independent ones;"
             f" {done.features} features",
+            "left out": f"{left_out} rows on bars that were not traded as they stand" if left_out else None,
             "span": f"{utc(done.first_ms)} to {utc(done.last_ms)}",
             "market": done.source,
             "model": f"{done.digest}{' (cache hit)' if done.cached else ''}",

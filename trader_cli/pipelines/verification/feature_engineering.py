@@ -147,7 +147,7 @@ def cache_changes_nothing(lab: Lab) -> Iterator[Finding]:
     whole, bars = _whole(lab), lab.study.bars
     yield equal("columns of the artifact that differ", [], _differing(whole, lab.study.features))
     yield equal("columns from the cache that differ", [], _differing(whole, _built(lab, bars, cached=True)))
-    folder = lab.study.settings.feature_engineering_orchestrator.wavelet_cache.cache_dir
+    folder = lab.study.settings.wavelet_folder
     yield holds("whether the cache lies in the lab", folder.startswith(str(lab.root)))
 
 
