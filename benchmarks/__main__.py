@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import claims, features, fetch, fitted, start, week
+from benchmarks import archive, claims, features, fetch, fitted, start, week
 
-CAMPAIGNS = {"start": start.run, "features": features.run, "fitted": fitted.run, "fetch": fetch.run}
-LONG = {"claims": claims.run, "week": week.run}
+CAMPAIGNS = {
+    "start": start.run,
+    "features": features.run,
+    "fitted": fitted.run,
+    "fetch": fetch.run,
+    "archive": archive.run,
+}
+LONG = {"claims": claims.run, "week": week.run, "archive-full": archive.full}
 
 
 def main() -> None:

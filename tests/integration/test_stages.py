@@ -483,7 +483,7 @@ def test_a_gap_that_the_exchange_fills_later_is_filled(trader: CommandLine) -> N
 
     with serving(tape, {"/fapi/v1/klines": without_some}) as url:
         first = trader.run("fetch", *SERIES, TRADER_BINANCE_EXCHANGE__BASE_URL=url)
-        again = trader.run("fetch", *SERIES, "--json", TRADER_BINANCE_EXCHANGE__BASE_URL=url)
+        again = trader.run("fetch", *SERIES, "--repair", "--json", TRADER_BINANCE_EXCHANGE__BASE_URL=url)
     assert (first.code, "5 bars missing" in first.err) == (ExitCode.DATA, True)
     assert (again.code, again.json["gaps"]) == (0, [])
 
@@ -507,7 +507,7 @@ def test_another_market_behind_the_same_address_replaces_the_bars(trader: Comman
         port = url.rpartition(":")[2]
     with serving(tapes[1], port=int(port)) as url:
         second = trader.run("fetch", *SERIES, "--json", TRADER_BINANCE_EXCHANGE__BASE_URL=url).json
-    assert "stored bars were replaced" in second["notes"][0]
+    assert "stored rows were replaced" in second["notes"][0]
     assert second["new_bars"] == second["bars"]
     assert second["digest"] != first["digest"]
 

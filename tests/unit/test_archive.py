@@ -432,7 +432,7 @@ def test_a_bomb_is_refused_before_it_is_inflated_also_if_it_lies() -> None:
         parse_archive(bytes(bomb), DAY)
     directory = bomb.rindex(b"PK\x01\x02")
     struct.pack_into("<I", bomb, directory + 24, 1_000)  # the size it says it has
-    with pytest.raises(DataInvalid, match=r"1,000 bytes of CSV are promised, 6\d,\d{3},\d{3} came out"):
+    with pytest.raises(DataInvalid, match="1,000 bytes of CSV are promised, 1,001 came out"):
         parse_archive(bytes(bomb), DAY)
 
 

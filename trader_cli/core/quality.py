@@ -11,10 +11,11 @@ from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import polars as pl
 
 from trader_cli.core.bars import PRICES, Gap, check_bars, find_gaps, utc_text
-from trader_cli.core.ticks import decimals_of_bars, off_tick, unit_of
+from trader_cli.core.ticks import decimals_of_bars, off_tick, unit_of, unit_of_decimals
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -204,8 +205,8 @@ def _view(bars: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
 
 def _masks(view: pl.DataFrame, bars: pl.DataFrame) -> dict[str, pl.Series]:
     """Per kind, which of the n bars it holds."""
-    filled = _interpolated(view, bars)
     decimals = decimals_of_bars(bars)
+    filled = _interpolated(view, bars, unit_of_decimals(decimals))
     fine = off_tick(decimals) if decimals is not None else pl.repeat(value=False, n=bars.height, eager=True)
     masks = {
         "zero_volume": bars["volume"] == 0,
@@ -235,7 +236,7 @@ def _long_enough(mask: pl.Series, begins: pl.Series, least: int) -> pl.Series:
     return runs.select(pl.col("mask") & (pl.col("mask").sum().over("run") >= least)).to_series() if mask.any() else mask
 
 
-def _interpolated(view: pl.DataFrame, bars: pl.DataFrame) -> pl.Series:
+def _interpolated(view: pl.DataFrame, bars: pl.DataFrame, price_unit: float | None) -> pl.Series:
     between = (view["steps"] == 1) & (view["steps"].shift(-1) == 1)
     exact = bars.select(
         *(_bent(name) <= _STRAIGHT * pl.col(name) for name in (*PRICES, "volume")),
@@ -243,7 +244,7 @@ def _interpolated(view: pl.DataFrame, bars: pl.DataFrame) -> pl.Series:
         pl.any_horizontal(_changes(name) for name in PRICES).alias("price_changes"),
     )
     found = (between & exact.select(pl.all_horizontal(pl.all())).to_series()).fill_null(value=False)
-    price_unit, volume_unit = unit_of(bars, PRICES), unit_of(bars, ("volume",))
+    volume_unit = unit_of(bars, ("volume",)) if price_unit is not None else None
     if price_unit is None or volume_unit is None:
         return found
     rounded = bars.select(
@@ -304,10 +305,20 @@ def _usual(size: pl.Series) -> pl.Series:
     typical = size.median()
     if typical is None:
         return size.fill_null(0.0)
-    block = pl.int_range(pl.len()) // BLOCK_BARS
-    medians = size.to_frame("size").group_by(block.alias("block"), maintain_order=True).agg(pl.median("size"))["size"]
-    before = medians.rolling_median(BLOCKS, min_samples=1).shift(1).fill_null(typical)
+    before = _block_medians(size).rolling_median(BLOCKS, min_samples=1).shift(1).fill_null(typical)
     return before.gather(pl.int_range(len(size), eager=True) // BLOCK_BARS)
+
+
+def _block_medians(size: pl.Series) -> pl.Series:
+    """The median of each `BLOCK_BARS` values, nulls left out; null for a block of nulls."""
+    blocks = -(-len(size) // BLOCK_BARS)
+    padded = np.full(blocks * BLOCK_BARS, np.nan)
+    padded[: len(size)] = size.fill_null(np.nan).to_numpy()
+    ordered = np.sort(padded.reshape(blocks, BLOCK_BARS), axis=1)  # NaN comes last
+    known = BLOCK_BARS - np.isnan(ordered).sum(axis=1)
+    rows = np.arange(blocks)
+    low, high = ordered[rows, np.maximum(known - 1, 0) // 2], ordered[rows, np.minimum(known // 2, BLOCK_BARS - 1)]
+    return pl.Series((low + high) / 2).fill_nan(None)
 
 
 def _volumes_disagree(bars: pl.DataFrame) -> pl.Series:

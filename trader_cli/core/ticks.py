@@ -50,6 +50,12 @@ def decimals_of_bars(bars: pl.DataFrame) -> pl.Series | None:
     return needed
 
 
+def unit_of_decimals(decimals: pl.Series | None) -> float | None:
+    """`unit_of` the prices, from how many decimals those of each bar need (`decimals_of_bars`)."""
+    most = None if decimals is None else decimals.max()
+    return 10.0 ** -int(most) if isinstance(most, int) and most <= MOST_DECIMALS else None
+
+
 def off_tick(decimals: pl.Series) -> pl.Series:
     """Bars with more decimals than 99 % of all bars and 90 % of the 101 around them: boolean, shape (n,).
 

@@ -45,15 +45,16 @@ class Archive:
         self._timeout_s = timeout_s
         self._threads = threads
         self._session: aiohttp.ClientSession | None = None
+        self._open = False
 
     async def __aenter__(self) -> Archive:
-        self._session = make_session()
+        self._open = True
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        session, self._session = self._session, None
+        session, self._session, self._open = self._session, None, False
         if session is not None:
             await session.close()
 
@@ -136,8 +137,9 @@ class Archive:
     async def _get(self, path: str, longest: int) -> bytes | None:
         import aiohttp
 
-        if self._session is None:
+        if not self._open:
             raise UsageError("The archive is closed.", mend="Use it as `async with Archive(...) as archive`.")
+        self._session = self._session or make_session()  # most fetches need nothing of the archive
         url = f"{self._base_url}/{path}"
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._timeout_s, sock_read=self._timeout_s)
         try:

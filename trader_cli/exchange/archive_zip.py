@@ -12,7 +12,6 @@ from trader_cli.core.errors import DataInvalid
 _MAGIC = b"PK\x03\x04"
 _LOCAL_HEADER = struct.Struct("<26x2H")
 """Before a member's bytes: magic and 22 bytes the directory repeats, then the lengths of its name and extra field."""
-_SLICE = 1 << 16  # deflate makes at most 1,032 bytes of one: a slice cannot become more than 65 MB before it is counted
 
 
 def csv_of_zip(body: bytes, *, origin: str, symbol: str, bound: int) -> bytes:
@@ -51,20 +50,16 @@ def _stored(body: bytes, member: zipfile.ZipInfo, origin: str) -> memoryview:
 
 
 def _inflated(stored: memoryview, member: zipfile.ZipInfo, origin: str) -> bytes:
-    """The member, inflated slice by slice: the standard reader takes 1.3 times as long for a month of minutes."""
+    """The member, inflated at once, but never further than it says: the standard reader takes 1.3 times as long."""
     if member.compress_type == zipfile.ZIP_STORED:
         whole, ended = bytes(stored), True
     else:
-        inflate, parts, size = zlib.decompressobj(-zlib.MAX_WBITS), [], 0
+        inflate = zlib.decompressobj(-zlib.MAX_WBITS)
         try:
-            for at in range(0, len(stored), _SLICE):
-                parts.append(inflate.decompress(stored[at : at + _SLICE]))
-                size += len(parts[-1])
-                if size > member.file_size:
-                    break
+            whole = inflate.decompress(stored, member.file_size + 1)
         except zlib.error as error:
             raise DataInvalid(f"{origin} is damaged: {error}.", mend="Download it again.") from error
-        whole, ended = b"".join(parts), inflate.eof
+        ended = inflate.eof
     if not ended or len(whole) != member.file_size or zlib.crc32(whole) != member.CRC:
         raise DataInvalid(
             f"{origin} is damaged: {member.file_size:,} bytes of CSV are promised, {len(whole):,} came out,"

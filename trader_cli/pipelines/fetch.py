@@ -23,7 +23,7 @@ from trader_cli.pipelines.market import Market, run_in_market
 from trader_cli.pipelines.series import SeriesUpdate, SeriesUpdater, Span
 from trader_cli.pipelines.snapshot import SNAPSHOTS, store_snapshot
 from trader_cli.storage.artifacts import ArtifactStore, span_of, stage_key
-from trader_cli.storage.files import exclusive
+from trader_cli.storage.files import exclusive_among
 from trader_cli.storage.staging import Staging
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from trader_cli.settings import Settings
 
 _SETTLE_MS = 500
+_WAITING = "waiting for another fetch of this series"
 _AT_ONCE = 4
 """Symbols read at the same time: few requests each, so that the connection is never idle between two of them."""
 
@@ -146,7 +147,7 @@ def fetch_many(
     try:
         return run_in_market(settings, work)
     finally:
-        for symbol in reversed(symbols[:1]):
+        for symbol in symbols[:1]:
             _remember(settings, symbol, timeframe)
 
 
@@ -170,7 +171,7 @@ async def fetch_in(
     _require_symbol(symbol)
     store = store or ArtifactStore(settings.cache_dir)
     lock = store.root / "locks" / f"{market.source}-{symbol}-{timeframe}.lock"
-    with exclusive(lock, partial(progress, "waiting for another fetch of this series", 0, 0)):
+    async with exclusive_among(lock, market.clock, partial(progress, _WAITING, 0, 0)):
         fetched = await _Fetch(settings, store, market, symbol, timeframe, options, progress).all()
     if fetched.last_ms < fetched.expected_last_ms:
         raise DataStale(
@@ -221,8 +222,12 @@ class _Fetch:
         span = self._span(last, latest, notes)
         bars, update = await self._update(KINDS["klines"], reader, span)
         if bars is None:
-            raise DataMissing(f"The exchange has no closed {self.timeframe} bars of {self.symbol}.")
-        bars = self._judged(bars)
+            raise DataMissing(
+                f"The exchange has no closed {self.timeframe} bars of {self.symbol}"
+                f" from {utc_text(span.first_ms)} to {utc_text(span.last_ms)}."
+            )
+        async with self.market.turn:
+            bars = await asyncio.to_thread(self._judged, bars) if self.market.threads else self._judged(bars)
         kinds: dict[str, dict[str, int]] = {}
         end_ms = span.last_ms + self.timeframe.ms
         for name in self._wanted_kinds():
@@ -235,7 +240,7 @@ class _Fetch:
                 kinds[name] = {"rows": manifest.rows if manifest else 0, "new": changed.new_rows}
                 if manifest is not None:
                     self.store.publish(self._key(kind.stage), manifest)
-        await store_snapshot(self.store, self.market, self._key, self.symbol, self._wanted_kinds())
+        notes += await store_snapshot(self.store, self.market, self._key, self.symbol, self._wanted_kinds())
         self.store.publish(self._key("bars"), bars)
         for name in ("klines", *kinds):
             self._staging(KINDS[name]).clear()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
-from trader_cli.core.errors import DataInvalid, ExchangeUnavailable
+from trader_cli.core.errors import DataInvalid, DataMissing, ExchangeUnavailable, UsageError
 from trader_cli.core.schemas import BARS, FUNDING, MARK, OPEN_INTEREST, TRADES
 from trader_cli.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, Timeframe
 from trader_cli.core.weights import WEIGHT_LIMIT
@@ -31,6 +31,9 @@ OPEN_INTEREST_PERIOD = Timeframe.parse("5m")
 _FILE_S, _REQUEST_S, _AHEAD = 0.4, 0.2, 8
 """Rough seconds for one archive file and one request, and how many are under way at once."""
 _PARALLEL = 6
+_FAILURES = 2
+"""So many files one after the other that could not be had: the archive is not asked any more."""
+_LATE_MS = 2 * DAY_MS
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,12 @@ class SeriesKind:
     def is_bars(self) -> bool:
         """Whether rows lie on the grid of a time frame."""
         return "open_time" in self.schema.columns
+
+    def grid_ms(self, timeframe: Timeframe) -> int:
+        """What lies between two rows, ms; 0 where that may be anything."""
+        if self.stage == "open_interest":
+            return OPEN_INTEREST_PERIOD.ms
+        return timeframe.ms if self.is_bars else 0
 
     @property
     def key(self) -> str:
@@ -82,23 +91,45 @@ class HistoryReader:
     async def stream(self, kind: SeriesKind, first_ms: int, last_ms: int) -> AsyncGenerator[pl.DataFrame, None]:
         """Frames of the rows from `first_ms` to `last_ms` (both inclusive), oldest first.
 
-        A file the archive does not have, or that does not agree with its check sum, is asked for by REST.
+        A file the archive does not have, or that is damaged, is asked for by REST. By `archive` alone that raises
+        `DataMissing`, `DataInvalid` or `ExchangeUnavailable`; but before the first file there is, the symbol was not
+        listed yet, and what ended less than two days ago may come late and is asked for by REST.
         """
         start = first_ms
-        if self.archive is not None and self._archive_is_sooner(kind, first_ms, last_ms):
+        if self._archive_is_sooner(kind, first_ms, last_ms):
             plan = self._plan(kind, first_ms, last_ms)
+            before = self.files
             async with aclosing(self._files(plan)) as files:
                 async for file, frame in files:
-                    start = max(first_ms, file.first_ms)
-                    end = min(last_ms, file.end_ms - 1)
-                    if frame is None:
-                        async for page in self._pages(kind, start, end):
+                    start = max(start, file.first_ms)
+                    if frame is not None:
+                        rows = _between(frame, start, min(last_ms, file.end_ms))
+                        yield rows
+                        start = max(file.end_ms, _last_ms(rows) + 1)
+                        continue
+                    if self._asks_rest_for(file, begun=self.files > before):
+                        async for page in self._pages(kind, start, min(last_ms, file.end_ms - 1)):
                             yield page
-                    else:
-                        yield _between(frame, start, end)
-                    start = end + 1
+                    start = file.end_ms
+            if self.way == "archive" and plan and self.files == before and not self._is_late(plan[-1]):
+                raise DataMissing(f"The archive has none of the files wanted; the last one is {plan[-1].path}.")
         async for page in self._pages(kind, start, last_ms):
             yield page
+
+    def _asks_rest_for(self, file: ArchiveFile, *, begun: bool) -> bool:
+        """Whether REST is asked for a file that could not be had; `begun`: another one before it could."""
+        if self.way != "archive" or self._is_late(file):
+            return True
+        if begun:
+            raise DataMissing(
+                f"The archive has no {file.name} ({file.path}).",
+                mend="Use --via auto to ask by REST for what is absent.",
+            )
+        return False
+
+    def _is_late(self, file: ArchiveFile) -> bool:
+        """Whether a file may not have been published yet."""
+        return file.end_ms > self.exchange.server_now_ms() - _LATE_MS
 
     def _plan(self, kind: SeriesKind, first_ms: int, last_ms: int) -> tuple[ArchiveFile, ...]:
         timeframe = self.timeframe if kind.is_bars else None
@@ -108,23 +139,27 @@ class HistoryReader:
     async def _files(
         self, plan: tuple[ArchiveFile, ...]
     ) -> AsyncGenerator[tuple[ArchiveFile, pl.DataFrame | None], None]:
-        """Each file with what it holds; `None` where it cannot be had."""
+        """Each file with what it holds; `None` where it cannot be had. Ends early where the archive does not answer."""
         assert self.archive is not None
-        left = list(plan)
-        while left:
+        left, failed = list(plan), 0
+        while left and failed < _FAILURES:
             try:
                 async with aclosing(self.archive.stream(tuple(left), _PARALLEL)) as bodies:  # type: ignore[type-var]
                     async for file, body in bodies:
                         yield file, await self._parsed(file, body)
                         left.pop(0)
+                        failed = 0
             except ExchangeUnavailable as error:
                 if self.way == "archive":
                     raise
                 self.notes.append(f"{error.sentence} Asked by REST instead.")
+                failed += 1
                 yield left.pop(0), None
 
     async def _parsed(self, file: ArchiveFile, body: bytes | None) -> pl.DataFrame | None:
         if body is None:
+            if self.files and self.way != "archive":
+                self.notes.append(f"The archive has no {file.name}. Asked by REST instead.")
             return None
         try:
             held = await asyncio.to_thread(parse_archive, body, file) if self.threads else parse_archive(body, file)
@@ -161,7 +196,9 @@ class HistoryReader:
                 yield page
 
     def _archive_is_sooner(self, kind: SeriesKind, first_ms: int, last_ms: int) -> bool:
-        if self.way != "auto":
+        if self.way == "archive" and self.archive is None:
+            raise UsageError("This market has no bulk archive.", mend="Use --via rest, or set archive_url.")
+        if self.way != "auto" or self.archive is None:
             return self.way == "archive"
         files = len(self._plan(kind, first_ms, last_ms))
         return files > 0 and files * _FILE_S / _PARALLEL + 1.0 < self._rest_seconds(kind, last_ms - first_ms)
@@ -184,3 +221,8 @@ def _between(frame: pl.DataFrame, first_ms: int, last_ms: int) -> pl.DataFrame:
     """The rows whose time lies in [first, last]."""
     times = frame.to_series(0).to_physical()
     return frame[int(times.search_sorted(first_ms)) : int(times.search_sorted(last_ms, side="right"))]
+
+
+def _last_ms(frame: pl.DataFrame) -> int:
+    """The time of the last row, UTC ms; -1 without one."""
+    return int(frame.to_series(0).to_physical()[-1]) if frame.height else -1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -33,13 +33,15 @@ ARCHIVE_URL = "https://data.binance.vision"
 class Market:
     """A connected market: its exchange, its clock and its source name.
 
-    `threads`: whether work may be done in threads while the loop goes on; not where time is virtual.
+    `threads`: whether work may be done in threads while the loop goes on; not where time is virtual. `turn` is for
+    work that holds a whole series in memory: one at a time.
     """
 
     exchange: BinanceExchange
     clock: Clock
     source: str
     threads: bool = False
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock, compare=False)
 
     @asynccontextmanager
     async def archive(self) -> AsyncIterator[Archive | None]:

@@ -6,30 +6,39 @@ are. In memory is one block at a time; rows that the exchange contradicts are re
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import polars as pl
 
 from trader_cli.core.anchors import blocks_between, storage_blocks
-from trader_cli.core.bars import check_bars, find_gaps, utc_text
-from trader_cli.core.digests import digest_frame, digest_value
+from trader_cli.core.bars import utc_text
 from trader_cli.core.errors import DataInvalid
-from trader_cli.core.schemas import BARS, check_schema
-from trader_cli.core.timeframes import DAY_MS
+from trader_cli.core.schemas import check_schema
+from trader_cli.core.timeframes import DAY_MS, HOUR_MS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from trader_cli.core.artifacts import Chunk
     from trader_cli.core.ports import Progress
     from trader_cli.pipelines.history import HistoryReader, SeriesKind
     from trader_cli.storage.artifacts import ArtifactStore
     from trader_cli.storage.staging import Staging
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 _RECENT_MS = 7 * DAY_MS
 """Holes younger than this are asked for again by every fetch; older ones only by a repair."""
+_NEAR_ROWS = 499
+"""Holes nearer to each other than a page of the exchange are read as one."""
 _WORTH_STAGING = 5_000
 """Fewer rows at the end of a read are not stored before they are put into their block."""
+_COMPARED = 100
+"""So many stored rows tell one that was saved too early from another market."""
 
 
 @dataclass(frozen=True)
@@ -95,38 +104,41 @@ class SeriesUpdater:
     async def update(self, stored: tuple[Chunk, ...], span: Span) -> SeriesUpdate:
         """Read what is missing of the span.
 
-        The last stored row is read again and compared: if the exchange shows another, the stored rows are of another
-        market, or were saved too early, and all are read anew.
+        The last stored row is read again and compared. Where the exchange shows another, the rows before it are, too:
+        if they agree, it had been saved too early; if not, the stored rows are of another market and all are read anew.
         """
         known = [chunk for chunk in stored if chunk.first_ms <= span.latest_ms]
-        whole = [chunk for chunk in known if self._is_whole(chunk)]
-        kept = [_Piece.stored(chunk) for chunk in whole]
-        before = self._count(kept, span)
-        staged = [_Piece.stored(chunk) for chunk in self.staging.chunks() if self._is_whole(chunk)]
+        kept = await self._whole(known)
+        staged = await self._whole(self.staging.chunks())
+        whole = [piece.chunk for piece in kept]
         lost = [(chunk.first_ms, chunk.last_ms) for chunk in known if chunk not in whole]
-        if span.repair:
-            fresh = await self._read(
-                min(span.first_ms, *(p.first_ms for p in kept)) if kept else span.first_ms, span.last_ms
-            )
+        first = min([span.first_ms, *(chunk.first_ms for chunk in known)])
+        last = max([span.last_ms, *(end for _, end in lost)])
+        before = self._count(kept, span)
+        if span.repair or not (kept or staged):
+            fresh = await self._read(first, last)
         else:
-            fresh = [
-                piece for wanted in self._missing(kept + staged, lost, span) for piece in await self._read(*wanted)
-            ]
-            if kept and not self._agree(kept[-1], staged + fresh, span):
-                again = min(span.first_ms, kept[0].first_ms)
-                kept, staged, fresh, before = [], [], await self._read(again, span.last_ms), 0
-        chunks, replaced = self._in_blocks([*kept, *staged, *fresh], span)
+            missing = self._missing(kept + staged, lost, span)
+            fresh = [piece for wanted in missing for piece in await self._read(*wanted)]
+            if kept and not await self._is_same_market(kept, staged + fresh, span):
+                self.notes.append("The exchange shows other rows than those stored: the stored rows were replaced.")
+                self.staging.clear()
+                kept, staged, fresh, before = [], [], await self._read(first, last), 0
+        chunks, replaced = await self._work(self._in_blocks, [*kept, *staged, *fresh], span)
         return SeriesUpdate(chunks, sum(chunk.rows for chunk in chunks) - before, replaced)
 
-    def _is_whole(self, chunk: Chunk) -> bool:
-        """Whether the chunk can be read; one that cannot is read from the exchange again, and that is said."""
-        try:
-            if self.kind.stage != "trades" or not self.store.chunk_path(chunk.key, chunk.content).is_file():
-                self.store.read_chunk(chunk)
-        except DataInvalid as error:
-            self.notes.append(f"{error.sentence} Fetched again.")
-            return False
-        return True
+    async def _work(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do it in a thread, where that is allowed: downloads go on meanwhile."""
+        return await asyncio.to_thread(work, *args, **kwargs) if self.reader.threads else work(*args, **kwargs)
+
+    async def _whole(self, chunks: list[Chunk]) -> list[_Piece]:
+        """The chunks that can be read; one that cannot is read from the exchange again, and that is said."""
+        holds = await self._work(lambda: [self.store.holds(chunk) for chunk in chunks])
+        for chunk, whole in zip(chunks, holds, strict=True):
+            if not whole:
+                path = self.store.chunk_path(chunk.key, chunk.content)
+                self.notes.append(f"The artifact file {path} is missing or corrupt. Fetched again.")
+        return [_Piece.stored(chunk) for chunk, whole in zip(chunks, holds, strict=True) if whole]
 
     def _count(self, pieces: list[_Piece], span: Span) -> int:
         """Rows of stored pieces that the market has come to."""
@@ -136,88 +148,98 @@ class SeriesUpdater:
             for piece in pieces
         )  # fmt: skip
 
-    def _agree(self, last: _Piece, read: list[_Piece], span: Span) -> bool:
-        """Whether the exchange still shows the last stored row, as far as it was read again."""
-        ours = _cut(last.rows(self.store), last.first_ms, span.latest_ms + 1).tail(1)
-        at = _time(ours, 0)
-        for piece in read:
-            if piece.first_ms <= at <= piece.last_ms and not _same(ours, piece.rows(self.store), self.kind):
-                self.notes.append(
-                    f"The row of {utc_text(at)} differs from the stored one: the stored rows were replaced."
-                )
-                return False
-        return True
+    async def _is_same_market(self, kept: list[_Piece], read: list[_Piece], span: Span) -> bool:
+        """Whether the exchange still shows what is stored, but for a last row that was saved too early."""
+        latest = [_cut(piece.rows(self.store), piece.first_ms, span.latest_ms + 1) for piece in kept[-2:]]
+        ours = pl.concat(latest).tail(_COMPARED)
+        if not self._contradicted(ours.tail(1), read):
+            return True
+        earlier = ours[:-1]
+        if earlier.is_empty():
+            return False
+        return not self._contradicted(earlier, await self._read(_time(earlier, 0), _time(earlier, -1)))
+
+    def _contradicted(self, ours: pl.DataFrame, read: list[_Piece]) -> bool:
+        """Whether the exchange shows one of our rows otherwise; what only one of the two knows does not count."""
+        key, compared = self.kind.key, [name for name in ours.columns if name not in self.kind.schema.nullable]
+        known = set(ours.select(compared).rows())
+        near = [piece for piece in read if piece.first_ms <= _time(ours, -1) and piece.last_ms >= _time(ours, 0)]
+        shown = (piece.rows(self.store).join(ours.select(key), on=key, how="semi") for piece in near)
+        return any(not known.issuperset(rows.select(compared).rows()) for rows in shown)
 
     def _missing(self, known: list[_Piece], lost: list[tuple[int, int]], span: Span) -> list[tuple[int, int]]:
         """The spans to read: before what is known, from its last row on, what was lost of it, recent holes in it."""
-        if not known:
-            return [(span.first_ms, span.last_ms)]
         ordered = sorted(known, key=lambda piece: piece.first_ms)
         first, end = ordered[0].first_ms, min(max(piece.last_ms for piece in ordered), span.latest_ms)
         missing = [*lost, *self._holes(ordered, span)]
-        if span.first_ms < first and not (span.asked_ms is not None and span.first_ms >= span.asked_ms):
-            missing.append((span.first_ms, first - self._step))
+        if span.first_ms < first and (span.asked_ms is None or span.first_ms < span.asked_ms):
+            missing.append((span.first_ms, first - 1))
         if end <= span.last_ms:
             missing.append((end, span.last_ms))
-        return _merged(missing)
+        return _merged(missing, _NEAR_ROWS * self._grid_ms)
 
     def _holes(self, ordered: list[_Piece], span: Span) -> list[tuple[int, int]]:
-        """Holes of bars, and of events between pieces, that nobody asked for yet or that are recent."""
+        """Holes on the grid, and between pieces of events, that nobody asked for yet or that are recent."""
+        grid, recent, asked = self._grid_ms, span.latest_ms - _RECENT_MS, span.asked_ms
         found: list[tuple[int, int]] = []
-        step, end = self._step, ordered[0].last_ms
-        for piece in ordered[1:]:
-            if piece.first_ms - end > (step if self.kind.is_bars else DAY_MS):
-                found.append((end + step, piece.first_ms - step))
+        end = ordered[0].last_ms
+        for piece in ordered:
+            if piece.first_ms - end > (grid or DAY_MS):
+                found.append((end + 1, piece.first_ms - 1))
+            if grid and piece.last_ms >= recent:
+                found += _holes_of(piece.rows(self.store), grid)
             end = max(end, piece.last_ms)
-        recent = span.latest_ms - _RECENT_MS
-        if self.kind.is_bars:
-            inside = (gap for piece in ordered if piece.last_ms >= recent
-                      for gap in find_gaps(piece.rows(self.store), self.reader.timeframe))  # fmt: skip
-            found += [(gap.first_ms, gap.last_ms) for gap in inside]
-        asked = span.asked_ms
         return [(first, last) for first, last in found if last >= recent or asked is None or first < asked]
 
     @property
-    def _step(self) -> int:
-        return self.reader.timeframe.ms if self.kind.is_bars else 1
+    def _grid_ms(self) -> int:
+        """What lies between two rows, ms; 0 for events."""
+        return self.kind.grid_ms(self.reader.timeframe)
 
     async def _read(self, first_ms: int, last_ms: int) -> list[_Piece]:
         """The rows of a span, stored block by block as they come."""
         pieces: list[_Piece] = []
         waiting: list[pl.DataFrame] = []
-        what = f"{self.reader.symbol} {self.reader.timeframe} {self.kind.stage}"
-        total = max(1, (last_ms - first_ms) // self._step + 1)
+        what, step = f"{self.reader.symbol} {self.reader.timeframe} {self.kind.stage}", self._grid_ms or HOUR_MS
         async with aclosing(self.reader.stream(self.kind, first_ms, last_ms)) as frames:
             async for frame in frames:
                 if frame.is_empty():
                     continue
                 waiting.append(frame)
-                if self._block_of(_time(waiting[0], 0)) != self._block_of(_time(frame, -1)):
-                    *over, last = self._blocks(_time(waiting[0], 0), _time(frame, -1))
-                    joined = pl.concat(waiting)
-                    parts = (_cut(joined, start, end) for start, end in over)
-                    pieces += [self._stage(part) for part in parts if not part.is_empty()]
-                    waiting = [_cut(joined, *last)]
-                self.progress(what, (_time(frame, -1) - first_ms) // self._step + 1, total)
-        if waiting:
-            rest = pl.concat(waiting)
-            pieces.append(self._stage(rest) if rest.height >= _WORTH_STAGING else _Piece.held(self._checked(rest)))
-        return pieces
+                start, end = _time(waiting[0], 0), _time(frame, -1)
+                if self._block_of(start) != self._block_of(end):
+                    *over, last = self._blocks(start, end)
+                    for block in over:
+                        pieces += await self._stage([_cut(part, *block) for part in waiting])
+                    waiting = [rest for part in waiting if (rest := _cut(part, *last)).height]
+                self.progress(what, (end - first_ms) // step + 1, max(1, (last_ms - first_ms) // step + 1))
+        if sum(part.height for part in waiting) >= _WORTH_STAGING:
+            return pieces + await self._stage(waiting)
+        return pieces + ([_Piece.held(self._checked(pl.concat(waiting)))] if waiting else [])
 
-    def _stage(self, frame: pl.DataFrame) -> _Piece:
-        chunk = self.store.put_chunk(self._name(frame), frame)
+    async def _stage(self, parts: list[pl.DataFrame]) -> list[_Piece]:
+        """Rows of one block, stored and remembered, so that a killed fetch goes on after them."""
+        if not any(part.height for part in parts):
+            return []
+        chunk = await self._work(lambda: self._put(pl.concat(parts)))
         self.staging.add(chunk)
-        return _Piece.stored(chunk)
+        return [_Piece.stored(chunk)]
 
-    def _name(self, frame: pl.DataFrame) -> str:
-        """The name of a chunk of checked rows: what it holds."""
-        return digest_value([self.kind.stage, digest_frame(self._checked(frame))])
+    def _put(self, rows: pl.DataFrame) -> Chunk:
+        return self.store.put_rows(self.kind.stage, self._checked(rows))
 
     def _checked(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """The frame. Raises `DataInvalid` for rows that break their rules."""
-        if self.kind.schema is BARS:
-            return check_bars(frame, self.reader.timeframe, origin=f"{self.reader.symbol} {self.reader.timeframe}")
-        return check_schema(frame, self.kind.schema)
+        """The frame, made of frames that were checked as they came. Raises `DataInvalid` for rows in disorder."""
+        check_schema(frame, self.kind.schema)
+        wrong = (frame[self.kind.key].to_physical().diff() <= 0).arg_true()
+        if len(wrong):
+            at = utc_text(_time(frame, int(wrong[0])))
+            raise DataInvalid(
+                f"{self.reader.symbol} {self.reader.timeframe} {self.kind.stage}: the row of {at} does not come after"
+                " the one before it.",
+                mend="Fetch again.",
+            )
+        return frame
 
     def _blocks(self, first_ms: int, last_ms: int) -> list[tuple[int, int]]:
         """Months of bars and of rare events, days of trades."""
@@ -246,19 +268,26 @@ class SeriesUpdater:
             joined, changed = _joined(frames, self.kind) if frames else (self.kind.schema.empty(), 0)
             replaced += changed
             if not joined.is_empty():
-                chunks.append(self.store.put_chunk(self._name(joined), joined))
+                chunks.append(self._put(joined))
         return tuple(chunks), replaced
 
 
-def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The same spans without overlaps, oldest first."""
+def _merged(spans: list[tuple[int, int]], near_ms: int) -> list[tuple[int, int]]:
+    """The same spans, those that overlap or are near each other as one, oldest first."""
     merged: list[tuple[int, int]] = []
     for first, last in sorted(span for span in spans if span[0] <= span[1]):
-        if merged and first <= merged[-1][1]:
+        if merged and first <= merged[-1][1] + near_ms:
             merged[-1] = merged[-1][0], max(last, merged[-1][1])
         else:
             merged.append((first, last))
     return merged
+
+
+def _holes_of(rows: pl.DataFrame, grid_ms: int) -> list[tuple[int, int]]:
+    """What lies between two neighbouring rows that are more than a step apart, UTC ms."""
+    times = rows.to_series(0).to_physical()
+    before = (times.diff() > grid_ms).arg_true() - 1
+    return [(times[i] + 1, times[i + 1] - 1) for i in before.to_list()]
 
 
 def _joined(frames: list[pl.DataFrame], kind: SeriesKind) -> tuple[pl.DataFrame, int]:
@@ -279,11 +308,3 @@ def _cut(frame: pl.DataFrame, start_ms: int, end_ms: int) -> pl.DataFrame:
 def _time(frame: pl.DataFrame, row: int) -> int:
     """The time of a row, UTC ms."""
     return int(frame.to_series(0).to_physical()[row])
-
-
-def _same(ours: pl.DataFrame, theirs: pl.DataFrame, kind: SeriesKind) -> bool:
-    """Whether the exchange still shows a stored row; what only one of the two knows does not count."""
-    key = kind.key
-    shown = theirs.filter(pl.col(key) == ours[key][0])
-    compared = [name for name in ours.columns if name not in kind.schema.nullable]
-    return shown.is_empty() or ours.select(compared).row(0) in shown.select(compared).rows()

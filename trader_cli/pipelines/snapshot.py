@@ -9,14 +9,15 @@ import polars as pl
 from trader_cli import __version__
 from trader_cli.core.anchors import floor_block
 from trader_cli.core.artifacts import Manifest
-from trader_cli.core.digests import digest_frame, digest_value
+from trader_cli.core.digests import digest_value
+from trader_cli.core.errors import DataInvalid
 from trader_cli.core.schemas import DEPTH, check_schema
 from trader_cli.storage.artifacts import span_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from trader_cli.core.artifacts import ArtifactKey
+    from trader_cli.core.artifacts import ArtifactKey, Chunk
     from trader_cli.pipelines.market import Market
     from trader_cli.storage.artifacts import ArtifactStore
 
@@ -27,8 +28,14 @@ _BOOK_LEVELS = 50
 _DEPTH_LEVELS = 1000
 
 
-async def store_snapshot(store: ArtifactStore, market: Market, key: KeyOf, symbol: str, kinds: Iterable[str]) -> None:
-    """Store the market's state with the time it was asked for; of `kinds`, those of `SNAPSHOTS` as well."""
+async def store_snapshot(
+    store: ArtifactStore, market: Market, key: KeyOf, symbol: str, kinds: Iterable[str]
+) -> list[str]:
+    """Store the market's state with the time it was asked for; of `kinds`, those of `SNAPSHOTS` as well.
+
+    What comes back are sentences about stored snapshots that cannot be read any more: nobody can show them again.
+    """
+    notes: list[str] = []
     exchange = market.exchange
     body = {
         "source": market.source,
@@ -40,11 +47,13 @@ async def store_snapshot(store: ArtifactStore, market: Market, key: KeyOf, symbo
     }
     store.point(key("market"), store.put_document(body))
     if "depth" in kinds:
-        _append(store, key("depth"), market.source, depth_frame(await exchange.get_order_book(symbol, _DEPTH_LEVELS)))
+        book = depth_frame(await exchange.get_order_book(symbol, _DEPTH_LEVELS))
+        notes += _append(store, key("depth"), market.source, book)
     if "info" in kinds:
         listed = await exchange.exchange_info()
         mine = next((one for one in listed["symbols"] if one["symbol"] == symbol), None)
         store.point(key("info"), store.put_document({**listed, "symbols": [mine]}))
+    return notes
 
 
 def depth_frame(book: dict[str, Any]) -> pl.DataFrame:
@@ -58,17 +67,31 @@ def depth_frame(book: dict[str, Any]) -> pl.DataFrame:
     return check_schema(frame.select(pl.col(name).cast(dtype) for name, dtype in DEPTH.columns.items()), DEPTH)
 
 
-def _append(store: ArtifactStore, key: ArtifactKey, source: str, frame: pl.DataFrame) -> None:
-    """Add a snapshot to those of its day."""
-    before = store.current(key)
-    chunks = list(before.chunks) if before is not None and before.source == source else []
-    day = floor_block(int(frame["time"].to_physical()[0]), "day")
-    if chunks and chunks[-1].first_ms >= day:
-        frame = pl.concat([store.read_chunk(chunks.pop()), frame])
-    named = frame.with_columns(pl.col("side") == "bid")
-    chunks.append(store.put_chunk(digest_value(["depth", digest_frame(named)]), frame))
+def _append(store: ArtifactStore, key: ArtifactKey, source: str, frame: pl.DataFrame) -> list[str]:
+    """Add a snapshot to those of its day; later ones, of a tape that was wound back, go."""
+    chunks, notes = _earlier(store, key, source)
+    at = int(frame["time"].to_physical()[0])
+    chunks = [chunk for chunk in chunks if chunk.first_ms < at]
+    if chunks and chunks[-1].last_ms >= floor_block(at, "day"):
+        today = store.read_chunk(chunks.pop())
+        frame = pl.concat([today.filter(pl.col("time").to_physical() < at), frame])
+    chunks.append(store.put_rows("depth", frame))
     rows, first, last = span_of(chunks)
     store.publish(key, Manifest(
         stage="depth", producer=f"trader {__version__}", source=source, symbol=key.symbol, timeframe=key.timeframe,
         settings=digest_value([]), chunks=tuple(chunks), rows=rows, first_ms=first, last_ms=last,
     ))  # fmt: skip
+    return notes
+
+
+def _earlier(store: ArtifactStore, key: ArtifactKey, source: str) -> tuple[list[Chunk], list[str]]:
+    """The chunks of the snapshots stored before that can be read, and what is to be said of the others."""
+    try:
+        before = store.current(key)
+    except DataInvalid as error:
+        return [], [f"{error.sentence} The order books stored before are lost."]
+    if before is None or before.source != source:
+        return [], []
+    whole = [chunk for chunk in before.chunks if store.holds(chunk)]
+    lost = len(before.chunks) - len(whole)
+    return whole, [f"{lost} day(s) of order books could not be read any more and are lost."] if lost else []

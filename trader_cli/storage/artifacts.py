@@ -14,10 +14,11 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.artifacts import ArtifactKey, Chunk, Manifest
-from trader_cli.core.digests import canonical_json, digest_bytes
+from trader_cli.core.digests import canonical_json, digest_bytes, digest_value
 from trader_cli.core.errors import DataInvalid, DataMissing
 from trader_cli.storage.files import at_work, freshen, write_atomic
 
@@ -49,6 +50,7 @@ class ArtifactStore:
         self._found: dict[str, Chunk] = {}
         self._frames: dict[str, pl.DataFrame] = {}
         self._held_bytes = 0
+        self._remembering = Lock()
         self._certificates: dict[str, dict[str, Any]] = {}
 
     def chunk_path(self, key: str, content: str) -> Path:
@@ -61,18 +63,35 @@ class ArtifactStore:
 
     def put_chunk(self, key: str, frame: pl.DataFrame) -> Chunk:
         """Store a non-empty frame whose first column is a time; damaged files of the same key go."""
-        buffer = io.BytesIO()
-        frame.write_parquet(buffer, compression="lz4", statistics=True)
-        written = buffer.getvalue()
-        path = self.chunk_path(key, digest_bytes(written))
-        if _content_of(path) != digest_bytes(written) or not freshen(path):
+        written = _parquet(frame)
+        return self._put(key, digest_bytes(written), written, frame)
+
+    def put_rows(self, stage: str, frame: pl.DataFrame) -> Chunk:
+        """Store a non-empty frame of a raw series, named by nothing but what it holds."""
+        written = _parquet(frame)
+        content = digest_bytes(written)
+        return self._put(digest_value([stage, content]), content, written, frame)
+
+    def _put(self, key: str, content: str, written: bytes, frame: pl.DataFrame) -> Chunk:
+        path = self.chunk_path(key, content)
+        if _content_of(path) != content or not freshen(path):
             write_atomic(path, written, durable=False)
         for other in path.parent.glob(f"{key}.*.parquet"):
             if other != path:
                 other.unlink(missing_ok=True)
         times = frame.to_series(0).to_physical()
-        self._found[key] = Chunk(key, digest_bytes(written), frame.height, int(times[0]), int(times[-1]))
+        self._found[key] = Chunk(key, content, frame.height, int(times[0]), int(times[-1]))
         return self._found[key]
+
+    def holds(self, chunk: Chunk) -> bool:
+        """Whether the file of a chunk is there and what its manifest says."""
+        known = self._found.get(chunk.key)
+        if known is None or known.content != chunk.content:
+            path = self.chunk_path(chunk.key, chunk.content)
+            if _content_of(path) != chunk.content or not freshen(path):
+                return False
+            self._found[chunk.key] = chunk
+        return True
 
     def find_chunk(self, key: str) -> Chunk | None:
         """The chunk of this key if there is one whose bytes are those that were written. It counts as used now."""
@@ -100,11 +119,16 @@ class ArtifactStore:
             return known
         frame = self._frame(chunk)
         if chunk.rows <= _REMEMBERED_ROWS:
-            self._frames[chunk.content] = frame
-            self._held_bytes += int(frame.estimated_size())
+            self._remember(chunk.content, frame)
+        return frame
+
+    def _remember(self, content: str, frame: pl.DataFrame) -> None:
+        with self._remembering:
+            if content not in self._frames:
+                self._frames[content] = frame
+                self._held_bytes += int(frame.estimated_size())
             while self._held_bytes > _REMEMBERED_BYTES:
                 self._held_bytes -= int(self._frames.pop(next(iter(self._frames))).estimated_size())
-        return frame
 
     def _frame(self, chunk: Chunk) -> pl.DataFrame:
         import polars as pl
@@ -251,6 +275,13 @@ class ArtifactStore:
 _COMMANDS = {
     "bars": "fetch", "funding": "fetch", "market": "fetch", "plan": "tactics", "model": "train", "analysis": "analyze",
 }  # fmt: skip
+
+
+def _parquet(frame: pl.DataFrame) -> bytes:
+    """The bytes of a frame; the same however it was put together in memory."""
+    buffer = io.BytesIO()
+    frame.rechunk().write_parquet(buffer, compression="lz4", statistics=True)
+    return buffer.getvalue()
 
 
 def _again(key: ArtifactKey) -> str:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import shutil
 import tempfile
-from contextlib import contextmanager, suppress
+import time
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from typing import IO
+
+    from trader_cli.core.ports import Clock
+
+_ASKED_AGAIN_S = 0.05
 
 
 PART = ".part-"
@@ -50,15 +57,8 @@ def exclusive(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
 
     The file's time of change is when the lock was taken: what its holder writes is younger (`storage.sweeping`).
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        opened = path.open("a")
-    except OSError as error:
-        raise DataError(f"Cannot use {path}: {error.strerror}.", mend="Check cache_dir.") from error
-    with opened as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    with _opened(path) as file:
+        if not _taken(file):
             waiting()
             fcntl.flock(file, fcntl.LOCK_EX)
         os.utime(path)
@@ -106,3 +106,36 @@ def at_work(folder: Path) -> Iterator[None]:
         finally:
             with suppress(OSError):
                 path.unlink()
+
+
+@asynccontextmanager
+async def exclusive_among(path: Path, clock: Clock, waiting: Callable[[], None]) -> AsyncIterator[None]:
+    """`exclusive` among tasks: others go on while this one waits, and it can be cancelled.
+
+    The process that holds the lock lives in real time, whatever `clock` shows; that one stands still meanwhile.
+    """
+    with _opened(path) as file:
+        if not _taken(file):
+            waiting()
+            with clock.held():
+                while not _taken(file):
+                    await asyncio.to_thread(time.sleep, _ASKED_AGAIN_S)
+        os.utime(path)
+        yield
+
+
+def _opened(path: Path) -> IO[str]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("a")
+    except OSError as error:
+        raise DataError(f"Cannot use {path}: {error.strerror}.", mend="Check cache_dir.") from error
+
+
+def _taken(file: IO[str]) -> bool:
+    """Whether the lock on an open file is ours now."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
