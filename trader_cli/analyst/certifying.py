@@ -36,6 +36,7 @@ _SEED = 20230301
 _LIBRARIES = ("numpy", "polars", "PyWavelets", "TA-Lib")
 
 
+@lru_cache(maxsize=1)
 def library_versions() -> dict[str, str]:
     """What can change a column besides its family and the bars."""
     return {"trader": __version__, **{name: version(name) for name in _LIBRARIES}}

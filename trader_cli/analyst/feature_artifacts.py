@@ -6,6 +6,7 @@ A new day of bars makes new chunks for that day; a changed parameter makes those
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 _KEYS = "rows"
 _RUN_ROWS = 200_000
-_MADE_WITH = ("numpy", "PyWavelets", "TA-Lib")
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def build_feature_artifact(
     times = bars["open_time"].to_physical().to_numpy()
     if not times.size:
         raise DataMissing("There are no bars to make features of.", mend="Run `trader fetch` first.")
-    work = _Work(store, bars, times, spec, orchestrator)
+    work = _Work(store, bars, FrameRows(bars), times, spec, orchestrator)
     chunks: list[Chunk] = []
     made: dict[str, int] = {}
     parts = [None, *spec.families]
@@ -101,6 +101,7 @@ def build_feature_artifact(
 class _Work:
     store: ArtifactStore
     bars: pl.DataFrame
+    rows: FrameRows
     times: np.ndarray[tuple[int], np.dtype[np.int64]]
     spec: FeatureSpec
     orchestrator: FeatureEngineeringOrchestrator
@@ -108,9 +109,9 @@ class _Work:
     def blocks(self, family: Family | None) -> list[_Block]:
         """The blocks of the bars, each keyed by the family and every input it depends on; `None`: the keys."""
         base = self.spec.timeframe
-        identity: object = "keys" if family is None else [family.identity(base), {n: version(n) for n in _MADE_WITH}]
+        identity: object = "keys" if family is None else [family.identity(base), _made_with()]
         inputs = () if family is None else family.inputs
-        rows, blocks = FrameRows(self.bars.select("open_time", *inputs)), []
+        rows, blocks = self.rows.only(("open_time", *inputs)), []
         for start, end in storage_blocks(int(self.times[0]), int(self.times[-1]), base):
             since = start if family is None else family_start(family, base, max(start, int(self.times[0])))
             begin, first, stop = np.searchsorted(self.times, (start, since, end)).tolist()
@@ -130,6 +131,12 @@ class _Work:
         columns = keys if family is None else [keys[0], *builder.columns(family)]
         frame = pl.DataFrame(columns)
         return {b.key: self.store.put_chunk(b.key, frame[b.first - first : b.stop - first]) for b in run}
+
+
+@lru_cache(maxsize=1)
+def _made_with() -> dict[str, str]:
+    """The libraries whose version can change a column."""
+    return {name: version(name) for name in ("numpy", "PyWavelets", "TA-Lib")}
 
 
 def _runs(blocks: list[_Block]) -> list[list[_Block]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -37,6 +37,9 @@ class Chunk:
     first_ms: int
     last_ms: int
     part: str = ""
+
+
+_CHUNK = tuple(Chunk.__dataclass_fields__)
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,8 @@ class Manifest:
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON shape."""
-        return asdict(self)
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {**fields, "chunks": tuple({name: getattr(chunk, name) for name in _CHUNK} for chunk in self.chunks)}
 
     @classmethod
     def from_dict(cls, body: dict[str, Any]) -> Manifest:

@@ -7,7 +7,13 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
     import polars as pl
+    from numpy.typing import NDArray
+
+    Bytes = NDArray[np.uint8]
 
 _SIZE = 16
 
@@ -40,17 +46,40 @@ class FrameRows:
     """A frame of numbers and times as rows of bytes, so that digests of many overlapping spans of it are cheap."""
 
     def __init__(self, frame: pl.DataFrame) -> None:
-        import numpy as np
+        self._rows_of = {column.name: _column_rows(column) for column in frame.iter_columns()}
+        self._types = {column.name: str(column.dtype) for column in frame.iter_columns()}
+        self._rows = self._joined(frame.columns)
+        self._header = self._named(frame.columns)
 
-        self._header = canonical_json([[column.name, str(column.dtype)] for column in frame.iter_columns()])
-        parts = []
-        for column in frame.iter_columns():
-            physical = column.to_physical()
-            values = (physical.fill_null(0) if physical.null_count() else physical).to_numpy()
-            parts.append(np.ascontiguousarray(values).view(np.uint8).reshape(frame.height, -1))
-            parts.append(column.is_null().to_numpy().astype(np.uint8).reshape(frame.height, 1))
-        self._rows = np.concatenate(parts, axis=1) if parts else np.empty((0, 0), dtype=np.uint8)
+    def only(self, names: Sequence[str]) -> FrameRows:
+        """The same rows of just these columns, in this order."""
+        part = object.__new__(FrameRows)
+        part._rows_of, part._types = self._rows_of, self._types
+        part._rows, part._header = self._joined(names), self._named(names)
+        return part
 
     def digest(self, first: int, stop: int) -> str:
         """The digest of rows first to stop, as that of a frame of just these."""
         return digest_bytes(self._header, self._rows[first:stop].tobytes())
+
+    def _joined(self, names: Sequence[str]) -> Bytes:
+        import numpy as np
+
+        parts = [part for name in names for part in self._rows_of[name]]
+        return np.concatenate(parts, axis=1) if parts else np.empty((0, 0), dtype=np.uint8)
+
+    def _named(self, names: Sequence[str]) -> bytes:
+        return canonical_json([[name, self._types[name]] for name in names])
+
+
+def _column_rows(column: pl.Series) -> tuple[Bytes, Bytes]:
+    """Values and nulls of a column, one row of bytes each."""
+    import numpy as np
+
+    physical = column.to_physical()
+    values = (physical.fill_null(0) if physical.null_count() else physical).to_numpy()
+    nulls = column.is_null().to_numpy() if column.null_count() else np.zeros(len(column), dtype=np.bool_)
+    return (
+        np.ascontiguousarray(values).view(np.uint8).reshape(len(column), -1),
+        nulls.view(np.uint8).reshape(len(column), 1),
+    )
