@@ -135,7 +135,7 @@ def _reach(store: ArtifactStore, key: ArtifactKey, marks: Marks, certified: set[
         manifest = store.current(key)
     except DataInvalid as error:
         spared = _kinds_behind(key.stage)
-        marks.problems.append(f"{key}: {error} Until then no {' and '.join(sorted(spared))} are freed.")
+        marks.problems.append(f"{key}: {error} Until then nothing is freed of: {', '.join(sorted(spared))}.")
         marks.spared |= spared
         return named
     if manifest is None:
