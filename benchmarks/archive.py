@@ -176,8 +176,9 @@ def _measured(command: list[str], text: str, environment: dict[str, str]) -> Too
     began = time.perf_counter()
     with tempfile.TemporaryFile("w+") as said:
         process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=said, stderr=said, text=True, env={**os.environ, **environment}
-        )
+            command, stdin=subprocess.PIPE, stdout=said, stderr=said, text=True,
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "", **environment},
+        )  # fmt: skip
         assert process.stdin is not None
         process.stdin.write(text)
         process.stdin.close()

@@ -117,6 +117,10 @@ def fetch_many(
         _require_symbol(symbol)
 
     async def work(market: Market) -> list[tuple[str, Fetched | TraderError]]:
+        async with market.with_archive() as one_archive:
+            return await each(one_archive)
+
+    async def each(market: Market) -> list[tuple[str, Fetched | TraderError]]:
         best = await market.exchange.top_symbols(top) if top else []
         wanted = list(dict.fromkeys([*symbols, *best]))
         turns = asyncio.Semaphore(_AT_ONCE)
@@ -211,9 +215,9 @@ class _Fetch:
             now = exchange.server_now_ms()
             wait_ms = self.timeframe.floor(now) + self.timeframe.ms + _SETTLE_MS - now
             await self.market.clock.sleep(wait_ms / 1000)
-        async with self.market.archive() as archive:
-            way, threads = self.options.way, self.market.threads
-            reader = HistoryReader(exchange, archive, self.symbol, self.timeframe, way, threads, notes=notes)
+        async with self.market.with_archive() as market:
+            way, threads = self.options.way, market.threads
+            reader = HistoryReader(exchange, market.archive, self.symbol, self.timeframe, way, threads, notes=notes)
             return await self._series(reader, notes)
 
     async def _series(self, reader: HistoryReader, notes: list[str]) -> Fetched:

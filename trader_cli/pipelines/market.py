@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -41,20 +41,21 @@ class Market:
     clock: Clock
     source: str
     threads: bool = False
+    archive: Archive | None = None
     turn: asyncio.Lock = field(default_factory=asyncio.Lock, compare=False)
 
     @asynccontextmanager
-    async def archive(self) -> AsyncIterator[Archive | None]:
-        """The bulk archive of this market; `None` where it has none."""
+    async def with_archive(self) -> AsyncIterator[Market]:
+        """This market with its bulk archive, where it has one; a market that has it open already is itself."""
         from trader_cli.exchange.archive import Archive
 
         options = self.exchange.settings.binance_exchange
         url = options.archive_url or options.base_url or (None if options.use_testnet else ARCHIVE_URL)
-        if url is None:
-            yield None
+        if url is None or self.archive is not None:
+            yield self
             return
         async with Archive(url, self.clock, timeout_s=options.timeout, threads=self.threads) as archive:
-            yield archive
+            yield replace(self, archive=archive)
 
 
 def sim_tape(settings: Settings) -> Tape:

@@ -171,11 +171,11 @@ class SeriesUpdater:
         """The spans to read: before what is known, from its last row on, what was lost of it, recent holes in it."""
         ordered = sorted(known, key=lambda piece: piece.first_ms)
         first, end = ordered[0].first_ms, min(max(piece.last_ms for piece in ordered), span.latest_ms)
-        missing = [*lost, *self._holes(ordered, span)]
-        if span.first_ms < first and (span.asked_ms is None or span.first_ms < span.asked_ms):
-            missing.append((span.first_ms, first - 1))
-        if end <= span.last_ms:
-            missing.append((end, span.last_ms))
+        recent = span.latest_ms - _RECENT_MS
+        asked = span.asked_ms is not None and span.first_ms >= span.asked_ms
+        missing = [*lost, *self._holes(ordered, span), (max(span.first_ms, recent if asked else 0), first - 1)]
+        if end <= span.last_ms:  # payments are so few that a week of them costs no more than the last one
+            missing.append((max(first, min(end, recent)) if self.kind.stage == "funding" else end, span.last_ms))
         return _merged(missing, _NEAR_ROWS * self._grid_ms)
 
     def _holes(self, ordered: list[_Piece], span: Span) -> list[tuple[int, int]]:

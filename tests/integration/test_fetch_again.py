@@ -1,0 +1,190 @@
+"""Fetching again and again, whatever happens between: in the end it is what one fetch from scratch would have stored."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from hosts import DAY_MS, HOUR_MS, MINUTE_MS, Query, Route, with_host
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from trader_cli.core.artifacts import ArtifactKey, Manifest
+from trader_cli.core.errors import TraderError
+from trader_cli.core.timeframes import Timeframe
+from trader_cli.exchange.binance import BinanceExchange
+from trader_cli.pipelines.fetch import Fetched, FetchOptions, fetch_in
+from trader_cli.pipelines.market import Market
+from trader_cli.settings import load_settings
+from trader_cli.storage.artifacts import ArtifactStore
+from trader_cli.venue.routes import PublicRoutes
+from trader_cli.venue.synthetic import START_MS, synthetic_tape
+
+pytestmark = pytest.mark.slow
+
+SYMBOL = "ETHUSDT"
+BEGIN_MS = START_MS + 28 * DAY_MS
+"""The first time a host is asked about: two days before the end of January."""
+KLINES, MARK, INDEX, SPOT = "/fapi/v1/klines", "/fapi/v1/markPriceKlines", "/fapi/v1/indexPriceKlines", "/api/v3/klines"
+COUNTS, FUNDING = "/futures/data/openInterestHist", "/fapi/v1/fundingRate"
+STAMPS: dict[str, Callable[[Any], int]] = {
+    **dict.fromkeys((KLINES, MARK, INDEX, SPOT), lambda row: int(row[0])),
+    COUNTS: lambda row: int(row["timestamp"]),
+    FUNDING: lambda row: int(row["fundingTime"]),
+}
+"""Where rows of a path have their time."""
+STAGES = {"mark": "mark", "index": "index", "spot": "spot", "funding": "funding", "open-interest": "open_interest",
+          "trades": "trades"}  # fmt: skip
+
+
+@cache
+def honest() -> PublicRoutes:
+    return PublicRoutes(synthetic_tape((SYMBOL,), 40, 0.0, 5))
+
+
+@dataclass
+class World:
+    """A host in a moment of its time, and one cache that is fetched into."""
+
+    folder: Path
+    timeframe: str
+    kinds: tuple[str, ...] = ()
+    now_ms: int = BEGIN_MS + 30 * HOUR_MS
+    hidden: set[tuple[int, int]] = field(default_factory=set)
+    early: set[int] = field(default_factory=set)
+    """Opening times of bars that are shown as they were before they closed."""
+    fails_at: int | None = None
+    since_ms: int = BEGIN_MS + 40 * DAY_MS
+
+    def fetch(self, since_ms: int, until_ms: int | None = None, folder: str = "cache", **options: Any) -> Fetched:
+        """A fetch by a process of its own."""
+        asked = FetchOptions(since_ms=since_ms, until_ms=until_ms, kinds=self.kinds, way="rest", **options)
+        loaded = load_settings("paper", None, {"fetch": {"kinds": [], "allow_gaps": True}})
+
+        async def work(exchange: BinanceExchange, _: Any) -> Fetched:
+            market = Market(exchange, exchange.clock, "host")
+            store = ArtifactStore(self.folder / folder)
+            return await fetch_in(market, loaded, SYMBOL, Timeframe.parse(self.timeframe), asked, store=store)
+
+        answered = [0]
+        routes = {path: self._bent(path, route, answered) for path, route in honest().table.items()}
+        fetched: Fetched = with_host(routes, work, now_ms=self.now_ms)
+        return fetched
+
+    def _bent(self, path: str, route: Any, answered: list[int]) -> Route:
+        def shown(query: Query, now: int) -> Any:
+            if path not in STAMPS:
+                return route(query, now)
+            answered[0] += 1
+            if self.fails_at is not None and answered[0] > self.fails_at:
+                return web.json_response({}, status=400)
+            rows = [row for row in route(query, now) if not self._is_hidden(STAMPS[path](row))]
+            return [self._as_seen(row) for row in rows] if path in {KLINES, SPOT} else rows
+
+        return shown
+
+    def _is_hidden(self, at: int) -> bool:
+        return any(first <= at <= last for first, last in self.hidden)
+
+    def _as_seen(self, row: list[Any]) -> list[Any]:
+        return [*row[:5], str(float(row[5]) / 2), *row[6:7], str(float(row[7]) / 2), *row[8:]] if row[0] in self.early else row
+
+    def chunks(self) -> list[Path]:
+        return sorted((self.folder / "cache" / "chunks").rglob("*.parquet"))
+
+    def manifests(self, folder: str) -> dict[str, Manifest | None]:
+        store = ArtifactStore(self.folder / folder)
+        stages = ["bars", *(STAGES[kind] for kind in self.kinds)]
+        return {stage: store.current(ArtifactKey("paper", SYMBOL, self.timeframe, stage)) for stage in stages}
+
+    # what may happen
+
+    def some_time(self, minutes: int) -> None:
+        self.early.clear()
+        self.now_ms += minutes * MINUTE_MS
+
+    def wound_back(self, minutes: int) -> None:
+        self.early.clear()
+        self.now_ms = max(BEGIN_MS + 10 * HOUR_MS, self.now_ms - minutes * MINUTE_MS)
+
+    def fetched(self, hours: int, before_now: int | None) -> None:
+        """From so many hours after the beginning, until so many before now."""
+        until = None if before_now is None else self.now_ms - before_now * HOUR_MS
+        since = min(BEGIN_MS + hours * HOUR_MS, self.now_ms - 8 * HOUR_MS)
+        self.since_ms = min(self.since_ms, since)
+        try:
+            self.fetch(since, until)
+        except TraderError:
+            pass  # stale, refused in the middle, before its beginning: the next one goes on from there
+
+    def fetch_cut_short(self, hours: int, requests: int) -> None:
+        self.fails_at = requests
+        self.fetched(hours, None)
+        self.fails_at = None
+
+    def hole(self, minutes_ago: int, minutes: int) -> None:
+        first = self.now_ms - minutes_ago * MINUTE_MS
+        self.hidden.add((first, first + minutes * MINUTE_MS))
+
+    def hole_filled(self) -> None:
+        self.hidden.clear()
+
+    def bar_shown_too_early(self) -> None:
+        step = Timeframe.parse(self.timeframe).ms
+        self.early.add(self.now_ms // step * step - step)
+
+    def damaged(self, which: int, how: str) -> None:
+        """A file of the cache lost, cut or changed."""
+        files = self.chunks()
+        if files:
+            file = files[which % len(files)]
+            body = file.read_bytes()
+            file.unlink() if how == "lost" else file.write_bytes(body[: len(body) // 2] + (b"" if how == "cut" else body[-1:] * 3))
+
+
+HOURS = st.integers(0, 40)
+STEPS = st.one_of(
+    st.tuples(st.just("some_time"), st.integers(1, 30 * 60)),
+    st.tuples(st.just("fetched"), HOURS, st.none() | st.integers(0, 20)),
+    st.tuples(st.just("fetched"), HOURS, st.none()),
+    st.tuples(st.just("fetch_cut_short"), HOURS, st.integers(0, 12)),
+    st.tuples(st.just("hole"), st.integers(0, 1500), st.integers(1, 300)),
+    st.tuples(st.just("hole_filled")),
+    st.tuples(st.just("bar_shown_too_early")),
+    st.tuples(st.just("damaged"), st.integers(0, 50), st.sampled_from(["lost", "cut", "changed"])),
+    st.tuples(st.just("wound_back"), st.integers(1, 600)),
+)
+
+
+def played(steps: list[tuple[Any, ...]], timeframe: str, kinds: tuple[str, ...]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        world = World(Path(folder), timeframe, kinds)
+        for name, *how in steps:
+            getattr(world, name)(*how)
+        world.hole_filled()
+        world.some_time(7)
+        since = min(world.since_ms, world.now_ms - 8 * HOUR_MS)
+        again = world.fetch(since)
+        scratch = world.fetch(since, folder="scratch")
+        assert world.manifests("cache") == world.manifests("scratch"), steps
+        assert again.digest == scratch.digest
+        hit = world.fetch(since)
+        assert (hit.digest, hit.new_bars) == (again.digest, 0)
+
+
+@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(st.lists(STEPS, min_size=1, max_size=10))
+def test_any_sequence_of_fetches_of_minutes_ends_as_one_from_scratch(steps: list[tuple[Any, ...]]) -> None:
+    played(steps, "1m", ())
+
+
+@settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(st.lists(STEPS, min_size=1, max_size=8))
+def test_any_sequence_of_fetches_of_other_kinds_ends_as_one_from_scratch(steps: list[tuple[Any, ...]]) -> None:
+    played(steps, "15m", ("mark", "index", "spot", "funding", "open-interest"))
