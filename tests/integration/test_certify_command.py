@@ -11,14 +11,17 @@ from conftest import SMALL_SIM, CommandLine
 from trader_cli.analyst.certifying import certificate_key, find_certificate, store_certificate
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
 from trader_cli.cli.commands.features import _show_certificate
+from trader_cli.core.artifacts import ArtifactKey
 from trader_cli.core.errors import ExitCode
 from trader_cli.core.timeframes import Timeframe
 from trader_cli.features.certificates import AHEAD, Certificate
+from trader_cli.features.inputs import ALL_INPUTS
 from trader_cli.features.registry import FeatureSpec
 from trader_cli.storage.artifacts import ArtifactStore
 
 pytestmark = pytest.mark.slow
 
+M15 = Timeframe.parse("15m")
 SERIES = ("ETHUSDT", "--timeframe", "15m")
 
 
@@ -43,8 +46,10 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def store_of(cli: CommandLine) -> tuple[ArtifactStore, FeatureSpec]:
-    spec = FeatureEngineeringOrchestrator({"mode": "sim"}).spec(Timeframe.parse("15m"))
-    return ArtifactStore(cli.folder / "cache"), spec
+    store = ArtifactStore(cli.folder / "cache")
+    made = store.current(ArtifactKey("sim", "ETHUSDT", "15m", "features"))
+    assert made is not None
+    return store, FeatureEngineeringOrchestrator({"mode": "sim"}).spec(M15, made.notes["known_inputs"])
 
 
 def with_a_failure(certificate: Certificate) -> Certificate:
@@ -54,10 +59,11 @@ def with_a_failure(certificate: Certificate) -> Certificate:
 
 
 def test_features_are_certified_once_and_name_their_certificate(built: CommandLine) -> None:
-    assert "certifying 173 feature columns, once for these settings" in (built.folder / "said").read_text()
+    store, spec = store_of(built)
+    said = f"certifying {len(spec.columns)} feature columns, once for these settings"
+    assert said in (built.folder / "said").read_text()
     again = built.run("features", "--json")
     assert "certifying" not in again.err
-    store, spec = store_of(built)
     certificate = find_certificate(store, spec)
     assert certificate is not None
     assert again.json["certificate"] == certificate.digest
@@ -79,7 +85,7 @@ def test_a_failed_certificate_stops_every_stage_and_certifying_anew_mends_it(bui
     assert found["passed"]
     assert [tape["name"] for tape in found["tapes"]] == ["synthetic", "stored"]
     assert {column["status"] for column in found["columns"]} == {"passed"}
-    assert len(found["columns"]) == mended.json["columns"] == 173
+    assert len(found["columns"]) == mended.json["columns"] == len(spec.columns)
     assert built.run("features", "--json").json["digest"] == mended.json["digest"]
 
 
@@ -111,12 +117,13 @@ def test_the_table_names_families_and_what_failed(built: CommandLine, capsys: py
 
 @pytest.mark.parametrize("words", [("--cost",), ("--profile",)])
 def test_costs_are_shown_by_either_word(built: CommandLine, words: tuple[str, ...]) -> None:
+    columns = len(FeatureEngineeringOrchestrator({"mode": "sim"}).spec(M15, ALL_INPUTS).columns)
     shown = built.run("features", *words, "--json").json
-    assert sum(family["columns"] for family in shown["families"]) == shown["columns"] == 173
+    assert sum(family["columns"] for family in shown["families"]) == shown["columns"] == columns
     assert shown["ms_per_new_bar"] == pytest.approx(sum(f["ms_per_new_bar"] for f in shown["families"]))
     table = built.run("features", *words).out.splitlines()
     assert "250 ms per new bar are allowed" in table[0]
-    assert table[-1].split()[:2] == ["total", "173"]
+    assert table[-1].split()[:2] == ["total", str(columns)]
 
 
 def test_cost_and_certify_together_are_refused(built: CommandLine) -> None:
