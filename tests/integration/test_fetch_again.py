@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -93,7 +94,11 @@ class World:
         return any(first <= at <= last for first, last in self.hidden)
 
     def _as_seen(self, row: list[Any]) -> list[Any]:
-        return [*row[:5], str(float(row[5]) / 2), *row[6:7], str(float(row[7]) / 2), *row[8:]] if row[0] in self.early else row
+        return (
+            [*row[:5], str(float(row[5]) / 2), *row[6:7], str(float(row[7]) / 2), *row[8:]]
+            if row[0] in self.early
+            else row
+        )
 
     def chunks(self) -> list[Path]:
         return sorted((self.folder / "cache" / "chunks").rglob("*.parquet"))
@@ -118,10 +123,10 @@ class World:
         until = None if before_now is None else self.now_ms - before_now * HOUR_MS
         since = min(BEGIN_MS + hours * HOUR_MS, self.now_ms - 8 * HOUR_MS)
         self.since_ms = min(self.since_ms, since)
-        try:
+        with contextlib.suppress(
+            TraderError
+        ):  # stale, cut short, before the beginning: the next one goes on from there
             self.fetch(since, until)
-        except TraderError:
-            pass  # stale, refused in the middle, before its beginning: the next one goes on from there
 
     def fetch_cut_short(self, hours: int, requests: int) -> None:
         self.fails_at = requests
@@ -145,7 +150,9 @@ class World:
         if files:
             file = files[which % len(files)]
             body = file.read_bytes()
-            file.unlink() if how == "lost" else file.write_bytes(body[: len(body) // 2] + (b"" if how == "cut" else body[-1:] * 3))
+            file.unlink() if how == "lost" else file.write_bytes(
+                body[: len(body) // 2] + (b"" if how == "cut" else body[-1:] * 3)
+            )
 
 
 HOURS = st.integers(0, 40)
