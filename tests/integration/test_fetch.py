@@ -77,7 +77,7 @@ def fetched(
 ) -> dict[str, Fetched | TraderError]:
     """Minutes from some days ago until the day before yesterday, in this process."""
     settings = load_settings("paper", None, {
-        "cache_dir": str(folder), "state_dir": str(folder / "state"), "fetch": {"kinds": []},
+        "cache_dir": str(folder / "cache"), "state_dir": str(folder / "state"), "fetch": {"kinds": []},
         "binance_exchange": {"base_url": host, "archive_url": url},
     })  # fmt: skip
     asked = FetchOptions(since_ms=midnight(days), until_ms=midnight(2) - 1, **options)
@@ -92,7 +92,7 @@ def only(outcomes: dict[str, Fetched | TraderError]) -> Fetched:
 
 
 def stored(folder: Path, stage: str, timeframe: str = "1m", profile: str = "paper") -> Manifest:
-    manifest = ArtifactStore(folder).current(ArtifactKey(profile, SYMBOLS[0], timeframe, stage))
+    manifest = ArtifactStore(folder / "cache").current(ArtifactKey(profile, SYMBOLS[0], timeframe, stage))
     assert manifest is not None
     return manifest
 
@@ -186,11 +186,11 @@ def test_every_archived_kind_is_that_of_rest(tmp_path: Path, host: str) -> None:
 def test_a_damaged_file_of_long_ago_is_read_again_alone(tmp_path: Path, host: str, by_rest: Fetched) -> None:
     only(fetched(tmp_path, host, way="rest"))
     chunk = stored(tmp_path, "bars").chunks[1]
-    file = ArtifactStore(tmp_path).chunk_path(chunk.key, chunk.content)
+    file = ArtifactStore(tmp_path / "cache").chunk_path(chunk.key, chunk.content)
     file.write_bytes(b"?")
     seen: list[str] = []
     rest = load_settings("paper", None, {
-        "cache_dir": str(tmp_path), "state_dir": str(tmp_path / "state"), "fetch": {"kinds": []},
+        "cache_dir": str(tmp_path / "cache"), "state_dir": str(tmp_path / "state"), "fetch": {"kinds": []},
         "binance_exchange": {"base_url": host},
     })  # fmt: skip
     asked = FetchOptions(since_ms=midnight(75), until_ms=midnight(2) - 1, way="rest")
@@ -233,10 +233,10 @@ def test_symbols_come_from_a_file_and_by_volume(tmp_path: Path, host: str) -> No
 
 def test_a_series_another_process_fetches_is_waited_for_and_the_others_go_on(tmp_path: Path, host: str) -> None:
     settings = load_settings("paper", None, {
-        "cache_dir": str(tmp_path), "state_dir": str(tmp_path / "state"), "binance_exchange": {"base_url": host},
+        "cache_dir": str(tmp_path / "cache"), "state_dir": str(tmp_path / "state"), "binance_exchange": {"base_url": host},
     })  # fmt: skip
     first = only(dict(fetch_many(settings, [SYMBOLS[0]], Timeframe.parse("1h"), FetchOptions(limit=100))))
-    [lock] = (tmp_path / "locks").iterdir()
+    [lock] = (tmp_path / "cache" / "locks").iterdir()
     said: list[str] = []
     with lock.open("a") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
@@ -278,7 +278,7 @@ def test_every_kind_is_stored_and_kept_up_to_date(sim: CommandLine) -> None:
     assert first.json["kinds"].keys() == {"mark", "index", "spot", "funding", "open-interest", "trades"}
     stages = ("mark", "index", "spot", "funding", "open_interest", "trades", "depth")
     cache = sim.folder / "cache"
-    before = {stage: stored(cache, stage, "1h", "sim") for stage in stages}
+    before = {stage: stored(sim.folder, stage, "1h", "sim") for stage in stages}
     ids = ArtifactStore(cache).read(before["trades"])["trade_id"]
     assert (ids.diff().drop_nulls() == 1).all()
     assert (cache / "refs" / "sim" / "ETHUSDT" / "1h" / "info.json").is_file()
