@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ from trader_cli.venue.clocks import WallClock
 from trader_cli.venue.routes import PublicRoutes, VenueRejection
 from trader_cli.venue.tape import Tape
 
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Bend = Callable[[Any], Any]
 """From the honest body to what is sent instead: JSON, or a `web.Response`."""
 
@@ -36,6 +37,13 @@ def serving(tape: Tape, bends: dict[str, Bend] | None = None, *, skew_ms: int = 
         sent = bent[request.path](body) if request.path in bent else body
         return sent if isinstance(sent, web.StreamResponse) else web.json_response(sent)
 
+    with answering(answer, port=port) as url:
+        yield url
+
+
+@contextmanager
+def answering(answer: Answer, *, port: int = 0) -> Iterator[str]:
+    """A host of one handler in a thread of its own; yields its URL."""
     ready, address = threading.Event(), []
     loop = asyncio.new_event_loop()
 

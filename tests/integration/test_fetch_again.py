@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -123,7 +123,9 @@ class World:
         until = None if before_now is None else self.now_ms - before_now * HOUR_MS
         since = min(BEGIN_MS + hours * HOUR_MS, self.now_ms - 8 * HOUR_MS)
         self.since_ms = min(self.since_ms, since)
-        with suppress(TraderError):  # stale, refused in the middle, before its beginning: the next goes on from there
+        with contextlib.suppress(
+            TraderError
+        ):  # stale, cut short, before the beginning: the next one goes on from there
             self.fetch(since, until)
 
     def fetch_cut_short(self, hours: int, requests: int) -> None:

@@ -59,7 +59,7 @@ def fetch(
     What is stored already is not fetched again, and what a killed fetch had is kept. A limit too small for one row of
     features is raised to what that takes. Each bar is checked, and a data-quality report is stored with them.
     """
-    from trader_cli.core.errors import TraderError
+    from trader_cli.core.errors import Finished, TraderError
     from trader_cli.core.timeframes import Timeframe
     from trader_cli.pipelines.fetch import FetchOptions
     from trader_cli.pipelines.fetch import fetch_many as run
@@ -81,7 +81,7 @@ def fetch(
     _show_many(outcomes, parsed.name, json=json)
     failed = [outcome for _, outcome in outcomes if isinstance(outcome, TraderError)]
     if failed:
-        raise typer.Exit(max(error.exit_code for error in failed))
+        raise Finished(max(error.exit_code for error in failed))
 
 
 def _show_one(done: Fetched, *, json: bool) -> None:
