@@ -61,6 +61,8 @@ class World:
     early: set[int] = field(default_factory=set)
     """Opening times of bars that are shown as they were before they closed."""
     fails_at: int | None = None
+    answered: list[int] = field(default_factory=lambda: [0])
+    """How many requests for rows the last fetch made."""
     since_ms: int = BEGIN_MS + 40 * DAY_MS
 
     def fetch(self, since_ms: int, until_ms: int | None = None, folder: str = "cache", **options: Any) -> Fetched:
@@ -73,7 +75,7 @@ class World:
             store = ArtifactStore(self.folder / folder)
             return await fetch_in(market, loaded, SYMBOL, Timeframe.parse(self.timeframe), asked, store=store)
 
-        answered = [0]
+        answered = self.answered = [0]
         routes = {path: self._bent(path, route, answered) for path, route in honest().table.items()}
         fetched: Fetched = with_host(routes, work, now_ms=self.now_ms)
         return fetched
@@ -195,3 +197,61 @@ def test_any_sequence_of_fetches_of_minutes_ends_as_one_from_scratch(steps: list
 @given(st.lists(STEPS, min_size=1, max_size=8))
 def test_any_sequence_of_fetches_of_other_kinds_ends_as_one_from_scratch(steps: list[tuple[Any, ...]]) -> None:
     played(steps, "15m", ("mark", "index", "spot", "funding", "open-interest"))
+
+
+def test_a_hole_of_long_ago_is_asked_for_again_only_by_a_repair(tmp_path: Path) -> None:
+    world = World(tmp_path, "15m", now_ms=BEGIN_MS + 11 * DAY_MS)
+    world.hole(minutes_ago=9 * 1440, minutes=200)
+    holed = world.fetch(BEGIN_MS)
+    world.hole_filled()
+    world.some_time(20)
+    assert world.fetch(BEGIN_MS).gaps == holed.gaps != ()
+    mended = world.fetch(BEGIN_MS, repair=True)
+    assert mended.gaps == ()
+    assert mended.digest == world.fetch(BEGIN_MS, folder="scratch").digest
+
+
+def test_a_bar_that_was_saved_too_early_is_replaced_alone_and_that_is_said(tmp_path: Path) -> None:
+    world = World(tmp_path, "1m", now_ms=BEGIN_MS + 5 * DAY_MS)
+    world.bar_shown_too_early()
+    world.fetch(BEGIN_MS)
+    world.some_time(3)
+    again = world.fetch(BEGIN_MS)
+    assert again.new_bars == 3
+    assert again.notes == ("1 stored bar(s) differed from the exchange's and were replaced.",)
+    assert world.answered[0] <= 2
+    assert again.digest == world.fetch(BEGIN_MS, folder="scratch").digest
+
+
+def test_a_fetch_cut_short_goes_on_after_the_month_it_had(tmp_path: Path) -> None:
+    world = World(tmp_path, "1m", now_ms=BEGIN_MS + 9 * DAY_MS)
+    whole = world.fetch(BEGIN_MS, folder="scratch")
+    requests = world.answered[0]
+    world.fetch_cut_short(0, requests - 1)
+    assert list((tmp_path / "cache" / "staging").iterdir())
+    resumed = world.fetch(BEGIN_MS)
+    assert resumed.digest == whole.digest
+    assert world.answered[0] < requests
+    assert not list((tmp_path / "cache" / "staging").iterdir())
+
+
+def test_order_books_are_added_to_those_of_before(tmp_path: Path) -> None:
+    world = World(tmp_path, "15m", ("depth", "info"))
+    store = ArtifactStore(tmp_path / "cache")
+
+    def times() -> list[int]:
+        manifest = store.current(ArtifactKey("paper", SYMBOL, "15m", "depth"))
+        assert manifest is not None
+        return [int(at) for at in store.read(manifest)["time"].to_physical().unique().sort()]
+
+    seen = []
+    for minutes in (0, 20, 1440):
+        world.some_time(minutes)
+        world.fetch(BEGIN_MS)
+        seen.append(world.now_ms)
+        assert len(times()) == len(seen)
+    world.wound_back(1430)
+    world.fetch(BEGIN_MS)
+    assert len(times()) == 3
+    assert times() == sorted(times())
+    assert times()[-1] < seen[-1]
