@@ -184,7 +184,8 @@ def test_plans_that_are_not_entered(fresh: CommandLine) -> None:
     refused(7, "other_account", TRADER_BINANCE_EXCHANGE__API_KEY="sim-read-key")
     refused(7, "plan_changed", "quantity", file=edited(fresh, quantity="400"))
     refused(7, "plan_changed", "stop_price", file=edited(fresh, stop_price="1"))
-    refused(4, "does not match its id", file=edited(fresh, side="long"))
+    turned = {"long": "short", "short": "long"}[json.loads((fresh.folder / good).read_text())["plan"]["side"]]
+    refused(4, "does not match its id", file=edited(fresh, side=turned))
     refused(4, "cannot be read", file=edited(fresh, quantity="many"))
     broken = fresh.folder / "broken.json"
     broken.write_text("{")
