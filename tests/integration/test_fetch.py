@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import io
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -149,6 +151,30 @@ def test_a_file_that_cannot_be_had_is_asked_by_rest_or_named(
     if trouble != "missing":  # so young a file may come late: it is not missed yet
         assert isinstance(refused, error)
         assert f"{SYMBOLS[0]}-1m-" in refused.sentence
+
+
+def test_bars_that_a_file_lacks_are_asked_by_rest(tmp_path: Path, host: str, by_rest: Fetched) -> None:
+    markets = {name: SymbolMarket(one) for name, one in tape().symbols.items()}
+
+    def thinned(path: str, body: bytes | None) -> bytes | None:
+        """The day's file without some of its bars, the last one among them, and the check sum that fits."""
+        if not a_daily_file(path.removesuffix(".CHECKSUM")):
+            return body
+        honest = BulkArchive(markets).read(path.removesuffix(".CHECKSUM"), WallClock().now_ms())
+        with zipfile.ZipFile(io.BytesIO(honest or b"")) as opened:
+            [member] = opened.namelist()
+            lines = opened.read(member).splitlines(keepends=True)
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w") as written:
+            written.writestr(zipfile.ZipInfo(member), b"".join([*lines[:300], *lines[330:-1]]))
+        name = Path(path).name.removesuffix(".CHECKSUM")
+        digest = hashlib.sha256(packed.getvalue()).hexdigest()
+        return f"{digest}  {name}\n".encode() if path.endswith(".CHECKSUM") else packed.getvalue()
+
+    with archived(thinned) as url:
+        ran = only(fetched(tmp_path, host, url))
+    assert ran.archive_files
+    assert (ran.digest, ran.gaps) == (by_rest.digest, ())
 
 
 def test_what_is_missing_in_the_middle_is_named(tmp_path: Path, host: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import pywt
 
 from trader_cli.analyst.analyst import Analyst
 from trader_cli.analyst.certifying import (
+    PROBES,
     certificate_key,
     ensure_certificate,
     find_certificate,
@@ -51,9 +53,10 @@ from trader_cli.features.families import higher
 from trader_cli.features.family import Family
 from trader_cli.features.inputs import ALL_INPUTS, known_inputs
 from trader_cli.features.modwt import window_sum
+from trader_cli.features.probing import choose_cuts
 from trader_cli.features.registry import FamilyOptions, FeatureSpec, make_spec
 from trader_cli.features.series import PRICE_INPUTS, BarSeries
-from trader_cli.features.trials import choose_cuts, with_other_past
+from trader_cli.features.trials import with_other_past
 from trader_cli.pipelines.live_budget import require_live_budget
 from trader_cli.settings import as_settings
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
@@ -231,7 +234,7 @@ def test_own_columns_pass_on_real_bars(market_data: Path) -> None:
     found = make_certificate(spec, twin, bars)
     assert found.failures == ()
     assert [(tape.name, tape.cuts >= 16) for tape in found.tapes] == [("synthetic", True), ("stored", True)]
-    assert found.tapes[1].rows == rows_needed(spec)
+    assert found.tapes[1].rows == max(rows_needed(spec), 3000)
 
 
 def exponential(bars: BarSeries) -> Floats:
@@ -322,8 +325,8 @@ def test_there_are_sixteen_cuts_and_they_lie_where_faults_show(name: str) -> Non
     assert len(cuts) >= 16 and cuts[-2:] == [len(ms) - 2, len(ms) - 1]
     assert sum(cut < known for cut in cuts) >= 4
     frames = {family.frame(spec.timeframe) for family in spec.families} - {spec.timeframe}
+    assert {int(ms[cut] // spec.timeframe.ms % 2) for cut in cuts[:-2]} == {0, 1}, "every other bar is tried, too"
     for cut in cuts[:-2]:
-        assert ms[cut] // spec.timeframe.ms % 2 == 1
         assert all(ms[cut] % frame.ms for frame in frames)
 
 
@@ -504,3 +507,40 @@ def test_over_the_live_budget_the_dearest_family_is_named() -> None:
 )
 def test_profile_without_a_name_asks_for_the_cost(words: str, meant: str) -> None:
     assert cost_meant(words.split()) == meant.split()
+
+
+def sometimes(when: Callable[[BarSeries, Floats], Floats]) -> FeatureSpec:
+    """A family that shows the next return where `when` says so."""
+
+    def peek(bars: BarSeries) -> dict[str, Floats]:
+        moves = np.diff(np.log(bars.close), prepend=np.log(bars.close[:1]))
+        coming = np.append(moves[1:], 0.0)
+        return {"peek_now": np.where(when(bars, moves), coming, 0.0) + moves}
+
+    return replace(own(H1), families=(Family("peek", ("peek_now",), peek, 40, ("close", "volume")),))
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        *(lambda b, _r, hour=hour: b.open_ms // 3_600_000 % 24 == hour for hour in (5, 13, 14, 15)),
+        lambda _b, r: np.abs(r) > 4 * np.std(r),
+        lambda b, _r: b.volume > 2.5 * np.convolve(b.volume, np.ones(20) / 20)[: len(b.volume)],
+    ],
+)
+def test_a_family_that_peeks_only_now_and_then_is_caught(when: Callable[[BarSeries, Floats], Floats]) -> None:
+    [column] = make_certificate(sometimes(when), probes=PROBES).failures
+    assert (column.status, column.reach) == (AHEAD, 1)
+
+
+def test_what_only_rounds_differently_is_not_called_ahead() -> None:
+    def product(bars: BarSeries) -> dict[str, Floats]:
+        weights, out = np.linspace(0, 1, 32), np.full(len(bars), np.nan)
+        if len(bars) >= 32:
+            windows = np.lib.stride_tricks.sliding_window_view(bars.close, 32)
+            out[31:] = np.ascontiguousarray(windows) @ weights * (1 + 1e-15 * (len(bars) % 7))
+        return {"product_mean": out}
+
+    spec = replace(own(H1), families=(Family("product", ("product_mean",), product, 40),))
+    assert {column.status for column in make_certificate(spec).failures} <= {STREAMING, NOT_FINITE}
+    assert make_certificate(spec).failures

@@ -290,3 +290,16 @@ def test_the_wavelet_cache_lies_with_the_artifacts_unless_told_otherwise(tmp_pat
         made.close()
         assert (folder / "cache.db").is_file()
         assert (tmp_path / "told").exists() == bool(keys)
+
+
+@pytest.mark.parametrize("name", ["1m", "15m", "1h", "1d"])
+def test_any_row_around_a_gap_streams_to_the_bit(name: str) -> None:
+    frame = Timeframe.parse(name)
+    spec = make_spec(FamilyOptions(frame), advanced=False)
+    bars = random_bars(1200, name)
+    holed = pl.concat([bars[:900], bars[902:]])
+    batch = values(build_features(holed, spec))
+    times = holed["open_time"].to_physical()
+    for row in (899, 900, 901, 903, 910, 940, 1000, 1197):
+        part = values(build_features(holed, spec, since_ms=int(times[row])))
+        assert part.tobytes() == batch[row:].tobytes(), row

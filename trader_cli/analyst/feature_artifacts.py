@@ -203,8 +203,9 @@ def _require_complete_row(store: ArtifactStore, manifest: Manifest, bars: pl.Dat
             mend="Wait until enough bars have followed it, or fetch again.",
         )
     raise DataMissing(
-        f"Too few bars: the features of {manifest.symbol} {timeframe} reach back {needed} bars;"
-        f" there are {bars.height}.",
+        f"Too few bars: {len(empty)} of {len(last.columns) - len(FEATURE_KEYS)} features of {manifest.symbol}"
+        f" {timeframe} are not known yet at the last bar. All together reach back {needed} bars; there are"
+        f" {bars.height}.",
         mend=f"Run `trader fetch {manifest.symbol} --timeframe {timeframe} --limit {needed}`;"
         " if the exchange has no earlier ones, use a shorter time frame.",
     )

@@ -112,7 +112,9 @@ class FeatureEngineeringOrchestrator:
 
         names = known_inputs(aligned)
         twin = FeatureEngineeringOrchestrator(self.settings).spec(timeframe, names)
-        ensure_certificate(ArtifactStore(self.settings.cache_dir), self.spec(timeframe, names), twin).require()
+        ensure_certificate(
+            ArtifactStore(self.settings.cache_dir), self.spec(timeframe, names), twin, bars=aligned
+        ).require()
 
     @staticmethod
     def _with_fitted(features: pl.DataFrame, bars: pl.DataFrame, fitted: FittedFamilies) -> pl.DataFrame:

@@ -98,18 +98,20 @@ def series(settings: Settings, symbol: str | None, timeframe: str | None) -> tup
 def several(
     settings: Settings, symbols: list[str] | None, timeframe: str | None, *, everything: bool = False
 ) -> tuple[list[str], Timeframe]:
-    """The symbols and time frame meant; `everything`: all that were fetched in it."""
+    """The symbols and time frame meant; `everything`: all that were fetched in it from this market."""
     from trader_cli.storage.artifacts import ArtifactStore
+    from trader_cli.storage.markets import market_source
 
     if not everything:
         wanted: list[str | None] = list(symbols) if symbols else [None]
         named = [series(settings, symbol, timeframe) for symbol in wanted]
         return list(dict.fromkeys(name for name, _ in named)), named[0][1]
     _, frame = series(settings, "ANY", timeframe)
-    keys = ArtifactStore(settings.cache_dir).references()
-    found = [
-        key.symbol for key in keys if (key.profile, key.timeframe, key.stage) == (settings.mode, frame.name, "bars")
-    ]
+    store, source = ArtifactStore(settings.cache_dir), market_source(settings)
+    wanted_keys = (key for key in store.references()
+                   if (key.profile, key.timeframe, key.stage) == (settings.mode, frame.name, "bars"))  # fmt: skip
+    bars = {key.symbol: store.current(key) for key in wanted_keys}
+    found = [symbol for symbol, manifest in bars.items() if manifest is not None and manifest.source == source]
     if not found:
         raise UsageError(
             f"No {frame} bars were fetched yet in profile {settings.mode}.", mend="Run `trader fetch` first."

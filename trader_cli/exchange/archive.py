@@ -29,6 +29,8 @@ ATTEMPTS = 4
 LONGEST_BODY = 1 << 30
 """Bytes: more than any file planned (`plan_files`) has; a body that goes on is not waited for."""
 _LONGEST_CHECKSUM = 4096
+_LONGEST_IN_TIMEOUTS = 20
+"""A body that trickles is given up after so many of the times that silence is waited for."""
 _CHECKSUM = re.compile(r"([0-9a-fA-F]{64})\s+\*?(\S+)")
 
 
@@ -141,7 +143,9 @@ class Archive:
             raise UsageError("The archive is closed.", mend="Use it as `async with Archive(...) as archive`.")
         self._session = self._session or make_session()  # most fetches need nothing of the archive
         url = f"{self._base_url}/{path}"
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._timeout_s, sock_read=self._timeout_s)
+        timeout = aiohttp.ClientTimeout(
+            total=_LONGEST_IN_TIMEOUTS * self._timeout_s, sock_connect=self._timeout_s, sock_read=self._timeout_s
+        )
         try:
             async with self._session.get(url, timeout=timeout, headers={"Accept-Encoding": "identity"}) as reply:
                 if reply.status == 404:

@@ -180,6 +180,8 @@ def _anchored(
     out = {name: np.empty(len(bars) - keep) for name in family.columns}
     known = keep
     for anchor, first, stop in spans:
+        if stop <= keep:
+            continue
         found = evaluate(family, bars.cut(anchor, stop))
         begin = max(first, keep)
         for name, column in out.items():

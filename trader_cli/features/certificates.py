@@ -128,6 +128,7 @@ def certify(
     frames: Mapping[str, pl.DataFrame],
     *,
     cuts: int = 16,
+    probes: int = 0,
     seed: int = 0,
     twin: FeatureSpec | None = None,
     versions: Mapping[str, str] | None = None,
@@ -135,13 +136,14 @@ def certify(
     """Try every column of `spec` on `frames`, tapes by name: BARS with every input of `spec`.
 
     At `cuts` or more rows of each tape the future is cut off, redrawn and crashed, and all rows before it are compared
-    to the bit, null pattern included. The last rows are also made bar by bar; a `twin`, the same specification made
-    anew, sees other bars first and must say the same. Pure; `seed` decides cuts and futures. What is tried, and why:
-    docs/certificates.md.
+    to the bit, null pattern included. The last rows, and `probes` others, are also made alone; a `twin`, the same
+    specification made anew, sees other bars first and must say the same. Pure; `seed` decides cuts and futures. What is
+    tried, and why: docs/certificates.md.
     """
-    from trader_cli.features.trials import try_columns
+    from trader_cli.features.trials import Effort, try_columns
 
-    found = {name: try_columns(spec, frame, cuts=cuts, seed=seed, twin=twin or spec) for name, frame in frames.items()}
+    effort = Effort(cuts, probes, seed)
+    found = {name: try_columns(spec, frame, effort, twin or spec) for name, frame in frames.items()}
     columns = [verdict for verdicts, _ in found.values() for verdict in verdicts]
     merged = tuple(merge([column for column in columns if column.name == name]) for name in spec.columns)
     tapes = tuple(

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trader_cli.core.anchors import anchor_block, floor_block
+from trader_cli.core.anchors import floor_block
 from trader_cli.features.build import Builder, family_start
 from trader_cli.features.certificates import (
     AHEAD,
@@ -24,6 +23,7 @@ from trader_cli.features.certificates import (
     Reach,
 )
 from trader_cli.features.certification_tape import crashed, redrawn, spliced
+from trader_cli.features.probing import choose_cuts, probe_rows
 from trader_cli.features.series import PRICE_INPUTS, BarSeries
 
 if TYPE_CHECKING:
@@ -39,10 +39,12 @@ if TYPE_CHECKING:
 
     Flags = NDArray[np.bool_]
 
-_EARLY_CUTS = 5
 _STREAMED = 8
 _TWIN_SHARE = 4
 _TOLERANCE = 1e-6
+_ROUNDING = 1e-9
+_AHEAD = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144)
+"""So many more bars are shown to a row that is another alone."""
 _STEP = 1.2
 _TELLING = 8
 _TELLING_ROWS = 4
@@ -73,26 +75,36 @@ class _Remembering:
         self._known.clear()
 
 
+@dataclass(frozen=True)
+class Effort:
+    """At how many rows at least the future is altered, how many more rows are made alone, and the seed of both."""
+
+    cuts: int = 16
+    probes: int = 0
+    seed: int = 0
+
+
 def try_columns(
-    spec: FeatureSpec, frame: pl.DataFrame, *, cuts: int, seed: int, twin: FeatureSpec
+    spec: FeatureSpec, frame: pl.DataFrame, effort: Effort, twin: FeatureSpec
 ) -> tuple[list[ColumnVerdict], int]:
     """The verdict on every column of `spec` on one tape, and at how many rows its future was altered."""
-    trial = _Trial(spec, frame, cuts, seed, twin)
+    trial = _Trial(spec, frame, effort, twin)
     return [verdict for number in range(len(spec.families)) for verdict in trial.verdicts(number)], len(trial.cuts)
 
 
 class _Trial:
     """One tape, its altered futures, and the families tried on them one after the other."""
 
-    def __init__(self, spec: FeatureSpec, frame: pl.DataFrame, cuts: int, seed: int, twin: FeatureSpec) -> None:
+    def __init__(self, spec: FeatureSpec, frame: pl.DataFrame, effort: Effort, twin: FeatureSpec) -> None:
         self._spec, self._twin, self._frame = spec, twin, frame
         self._times: Times = frame["open_time"].to_physical().to_numpy().astype(np.int64)
         self._remembering = _Remembering()
         self._whole = self._builder(frame)
-        self._redrawn, self._crashed = redrawn(frame, seed + 1), crashed(frame)
-        self.cuts = choose_cuts(spec, self._times, self._known_from(), cuts, seed)
+        self._redrawn, self._crashed = redrawn(frame, effort.seed + 1), crashed(frame)
+        self.cuts = choose_cuts(spec, self._times, self._known_from(), effort.cuts, effort.seed)
         self._alterations = [(cut, [self._builder(bars) for bars in self._futures(cut)]) for cut in self.cuts]
-        self._streamed = self._last_rows()
+        probes = probe_rows(frame, self._known_from(), effort.probes, effort.seed)
+        self._streamed = sorted({*self._last_rows(), *probes})
 
     def _builder(self, bars: pl.DataFrame, since: int = 0) -> Builder:
         return Builder(bars, self._spec, int(self._times[since]), self._remembering)
@@ -124,9 +136,12 @@ class _Trial:
         found = _table(self._whole, family)
         known = np.isfinite(found)
         impure = self._is_impure(self._twin.families[number], found)
-        reaches = self._reaches(family, found)
+        sigma = _deviations(found)
+        reaches, rounding = self._reaches(family, found, sigma)
         self._remembering.forget()
-        streaming = self._differs_in_streaming(family, found)
+        streaming, probed = self._alone(family, found, sigma)
+        streaming |= rounding
+        reaches = [reach if reach is not None else other for reach, other in zip(reaches, probed, strict=True)]
         undeclared, restarts = self._undeclared(family, found), self._restarts(family, found)
         verdicts = []
         for at, name in enumerate(family.columns):
@@ -144,14 +159,16 @@ class _Trial:
             verdicts.append(ColumnVerdict(name, family.name, status, reach, restarts[at], constant))
         return verdicts
 
-    def _reaches(self, family: Family, found: Floats) -> list[Reach | None]:
-        """For each column: how far before a cut a row moved, over all cuts and alterations."""
+    def _reaches(self, family: Family, found: Floats, sigma: Floats) -> tuple[list[Reach | None], Flags]:
+        """For each column how far before a cut a row moved, over all cuts and alterations; and where it only rounds
+        differently, by no more than 1e-9 σ: not the future, but not the same bits either."""
         farthest, entire = np.zeros(len(found), dtype=np.int64), np.ones(len(found), dtype=np.bool_)
-        telling = np.zeros(len(found), dtype=np.bool_)
+        telling, rounding = np.zeros(len(found), dtype=np.bool_), np.zeros(len(found), dtype=np.bool_)
         for cut, builders in self._alterations:
             began, moved = self._block_began(family, cut), np.full(len(found), cut)
             for builder in builders:
-                differs = _differs(_table(builder, family)[:, :cut], found[:, :cut])
+                differs, rounds = _moved(_table(builder, family)[:, :cut], found[:, :cut], sigma)
+                rounding |= rounds.any(axis=1)
                 moved = np.minimum(moved, np.where(differs.any(axis=1), differs.argmax(axis=1), cut))
             for at in np.flatnonzero(moved < cut):
                 farthest[at] = max(farthest[at], cut - moved[at])
@@ -160,10 +177,11 @@ class _Trial:
                     telling[at] = True
                     entire[at] &= moved[at] <= known[len(known) // 10]
         whole = telling & entire
-        return [
+        reaches: list[Reach | None] = [
             None if reach == 0 else "whole" if is_whole else int(reach)
             for reach, is_whole in zip(farthest, whole, strict=True)
         ]
+        return reaches, rounding
 
     def _block_began(self, family: Family, cut: int) -> int:
         """The first row that reads the block the row before `cut` reads; the first of all for a finite family."""
@@ -186,13 +204,25 @@ class _Trial:
         """The first row of the last quarter; of a finite family, which may not be what it says, the very first."""
         return 0 if family.finite else len(self._times) - len(self._times) // _TWIN_SHARE
 
-    def _differs_in_streaming(self, family: Family, found: Floats) -> Flags:
-        """Whether a row made alone, as the last one known, is another."""
-        differs = np.zeros(len(found), dtype=np.bool_)
+    def _alone(self, family: Family, found: Floats, sigma: Floats) -> tuple[Flags, list[Reach | None]]:
+        """Whether a row made alone, as the last one known, is another; and how many more bars make it the same."""
+        differs, reaches = np.zeros(len(found), dtype=np.bool_), list[Reach | None]([None] * len(found))
         for row in self._streamed:
-            alone = Builder(self._frame[: row + 1], self._spec, int(self._times[row]))
-            differs |= _differs(_table(alone, family)[:, 0], found[:, row])
-        return differs
+            alone, wanted = self._made(family, row, 0), found[:, row]
+            moved, rounds = _moved(alone, wanted, sigma)
+            differs |= moved | rounds
+            for ahead in _AHEAD if moved.any() else ():
+                again, _ = _moved(self._made(family, row, ahead), wanted, sigma)
+                for at in np.flatnonzero(moved & ~again):
+                    known = reaches[at]
+                    reaches[at] = max(ahead, known) if isinstance(known, int) else ahead
+                moved &= again
+        return differs, reaches
+
+    def _made(self, family: Family, row: int, ahead: int) -> Floats:
+        """The columns at a row where so many bars after it are known, shape (columns,)."""
+        bars = self._frame[: row + 1 + ahead]
+        return _table(Builder(bars, self._spec, int(self._times[row])), family)[:, 0]
 
     def _undeclared(self, family: Family, found: Floats) -> Flags:
         """Whether a column moves where only inputs move that the family does not declare; of the last quarter."""
@@ -207,8 +237,7 @@ class _Trial:
     def _restarts(self, family: Family, found: Floats) -> list[int | None]:
         """For each column the fewest bars before a row that are enough, of those up to the warm-up."""
         bars = longest_series(self._frame, self._spec, family)
-        sigma = np.array([np.std(row[np.isfinite(row)]) if np.isfinite(row).any() else 0.0 for row in found])
-        tolerance = 0.0 * sigma if family.finite else _TOLERANCE * sigma
+        tolerance = (0.0 if family.finite else _TOLERANCE) * _deviations(found)
         windows = [bars.cut(max(0, row - 2 * family.warmup - 64), row + 1) for row in _telling_rows(family, bars)]
         references = [_last(family, window) for window in windows]
         tried = _distances(family.warmup)
@@ -225,44 +254,6 @@ class _Trial:
 def _first_reaching(family: Family, base: Timeframe, times: Times, origin: int) -> int:
     """The first row whose anchor lies at or after `origin`."""
     return bisect_left(times.tolist(), origin, key=lambda at: family_start(family, base, at))
-
-
-def choose_cuts(spec: FeatureSpec, times: Times, known: int, count: int, seed: int) -> list[int]:
-    """At least `count` rows of a tape, fewer only where it is that short, ascending: behind them its future is altered.
-
-    Five before row `known`, the end of the warm-up; some just after a block of each frame began; the last two rows; the
-    rest anywhere. Apart from the last two they open on an odd bar and within a bar of each higher frame.
-    """
-    rng, n = np.random.default_rng(seed), len(times)
-    early = np.geomspace(3, max(known, 40), _EARLY_CUTS, endpoint=False)
-    wanted = [*early, *_just_after_blocks(spec, times)]
-    rest = max(count - len(wanted) - 2, 3)
-    edges = np.linspace(known, max(n - 3, known), rest + 1)
-    wanted += [low + rng.random() * (high - low) for low, high in pairwise(edges)]
-    chosen = {_off_grid(spec, times, int(row)) for row in wanted} | {n - 2, n - 1}
-    chosen = {row for row in chosen if 0 < row < n}
-    while len(chosen) < min(count, n // 4):
-        chosen.add(min(_off_grid(spec, times, int(rng.integers(1, n))), n - 1))
-    return sorted(chosen)
-
-
-def _just_after_blocks(spec: FeatureSpec, times: Times) -> list[int]:
-    """Rows that know one or three bars of the last block of each frame."""
-    rows = []
-    for frame in {family.frame(spec.timeframe) for family in spec.families}:
-        began = np.searchsorted(times, floor_block(int(times[-1]), anchor_block(frame)))
-        ratio = frame.ms // spec.timeframe.ms
-        rows += [int(began) + ratio + 1, int(began) + 3 * ratio + 1]
-    return sorted(rows)
-
-
-def _off_grid(spec: FeatureSpec, times: Times, row: int) -> int:
-    """The first row from here on that opens on an odd bar and not with a bar of a higher frame."""
-    base = spec.timeframe
-    frames = {family.frame(base) for family in spec.families} - {base}
-    while row < len(times) and (times[row] // base.ms % 2 == 0 or any(times[row] % frame.ms == 0 for frame in frames)):
-        row += 1
-    return row
 
 
 def longest_series(frame: pl.DataFrame, spec: FeatureSpec, family: Family) -> BarSeries:
@@ -333,6 +324,22 @@ def _table(builder: Builder, family: Family) -> Floats:
 def _differs(ours: Floats, theirs: Floats) -> Flags:
     """Where two arrays are not the same to the bit."""
     return np.asarray(ours.view(np.int64) != theirs.view(np.int64))
+
+
+def _moved(ours: Floats, theirs: Floats, sigma: Floats) -> tuple[Flags, Flags]:
+    """Where values are others, and where they only round differently, by no more than 1e-9 of a column's σ."""
+    differs = _differs(ours, theirs)
+    if not differs.any():
+        return differs, differs
+    width = sigma if ours.ndim == 1 else sigma[:, None]
+    with np.errstate(invalid="ignore"):
+        near = np.abs(ours - theirs) <= _ROUNDING * width
+    return differs & ~near, differs & near
+
+
+def _deviations(found: Floats) -> Floats:
+    """Standard deviation of each column over its known values; 0 where there are none."""
+    return np.array([np.std(row[np.isfinite(row)]) if np.isfinite(row).any() else 0.0 for row in found])
 
 
 def _differing_columns(ours: Floats, theirs: Floats) -> Flags:

@@ -233,14 +233,10 @@ class _Fetch:
         async with self.market.turn:
             bars = await asyncio.to_thread(self._judged, bars) if self.market.threads else self._judged(bars)
         kinds: dict[str, dict[str, int]] = {}
-        end_ms = span.last_ms + self.timeframe.ms
         for name in self._wanted_kinds():
             if name in KINDS:
                 kind = KINDS[name]
-                upto = span.last_ms if kind.is_bars else end_ms
-                newest = latest if kind.is_bars else latest + self.timeframe.ms
-                other = Span(span.first_ms, upto, newest, repair=span.repair)
-                manifest, changed = await self._update(kind, reader, other)
+                manifest, changed = await self._update(kind, reader, self._beside(name, span, bars))
                 kinds[name] = {"rows": manifest.rows if manifest else 0, "new": changed.new_rows}
                 if manifest is not None:
                     self.store.publish(self._key(kind.stage), manifest)
@@ -255,6 +251,16 @@ class _Fetch:
             self.symbol, self.timeframe.name, self.market.source, bars.rows, update.new_rows, bars.first_ms or 0,
             bars.last_ms or 0, last, gaps, bars.digest, tuple(notes), kinds, bars.notes["quality"], reader.files,
         )  # fmt: skip
+
+    def _beside(self, name: str, span: Span, bars: Manifest) -> Span:
+        """The span of another kind: no more than there are bars for, and only onwards where it is not asked for now."""
+        kind, step = KINDS[name], self.timeframe.ms
+        first = max(span.first_ms, bars.first_ms or 0)
+        if name not in {*self.settings.fetch.kinds, *self.options.kinds}:
+            stored = self._stored(kind, [])
+            first = max(first, (stored.first_ms if stored is not None else None) or first)
+        more = 0 if kind.is_bars else step
+        return Span(first, span.last_ms + more, span.latest_ms + more, repair=span.repair)
 
     def _wanted_kinds(self) -> list[str]:
         """As asked, as configured, and what was stored before: an input that was wanted once is kept up to date."""

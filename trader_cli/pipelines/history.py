@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
+import polars as pl
+
 from trader_cli.core.errors import DataInvalid, DataMissing, ExchangeUnavailable, UsageError
 from trader_cli.core.schemas import BARS, FUNDING, MARK, OPEN_INTEREST, TRADES
 from trader_cli.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, Timeframe
@@ -17,8 +19,6 @@ from trader_cli.exchange.archive_parsing import parse_archive
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
-
-    import polars as pl
 
     from trader_cli.core.schemas import Schema
     from trader_cli.exchange.archive import Archive
@@ -30,6 +30,8 @@ Way = Literal["auto", "rest", "archive"]
 OPEN_INTEREST_PERIOD = Timeframe.parse("5m")
 _FILE_S, _REQUEST_S, _AHEAD = 0.4, 0.2, 8
 """Rough seconds for one archive file and one request, and how many are under way at once."""
+_SINGLY = 16
+"""More holes than this within one file are asked for as one span."""
 _PARALLEL = 6
 _FAILURES = 2
 """So many files one after the other that could not be had: the archive is not asked any more."""
@@ -104,6 +106,8 @@ class HistoryReader:
                     start = max(start, file.first_ms)
                     if frame is not None:
                         rows = _between(frame, start, min(last_ms, file.end_ms))
+                        if kind.is_bars and self.way == "auto":
+                            rows = await self._completed(kind, rows, min(last_ms, file.end_ms - 1))
                         yield rows
                         start = max(file.end_ms, _last_ms(rows) + 1)
                         continue
@@ -115,6 +119,20 @@ class HistoryReader:
                 raise DataMissing(f"The archive has none of the files wanted; the last one is {plan[-1].path}.")
         async for page in self._pages(kind, start, last_ms):
             yield page
+
+    async def _completed(self, kind: SeriesKind, rows: pl.DataFrame, last_ms: int) -> pl.DataFrame:
+        """Bars of a file with those that are missing in it from its first one on, as far as REST has them."""
+        if rows.is_empty():
+            return rows
+        step = self.timeframe.ms
+        times = rows.to_series(0).to_physical().to_numpy()
+        ends = [*times[1:].tolist(), self.timeframe.floor(last_ms) + step]
+        holes = [(int(at) + step, end - step) for at, end in zip(times, ends, strict=True) if end - at > step]
+        if len(holes) > _SINGLY:
+            holes = [(holes[0][0], holes[-1][1])]
+        found = [rows, *[page for hole in holes for page in [p async for p in self._pages(kind, *hole)]]]
+        key = rows.columns[0]
+        return rows if len(found) == 1 else pl.concat(found).unique(key, keep="first").sort(key)
 
     def _asks_rest_for(self, file: ArchiveFile, *, begun: bool) -> bool:
         """Whether REST is asked for a file that could not be had; `begun`: another one before it could."""

@@ -11,6 +11,7 @@ import polars as pl
 from trader_cli import __version__
 from trader_cli.analyst.analyst import Analyst, require_source
 from trader_cli.analyst.certifying import (
+    PROBES,
     ensure_certificate,
     make_certificate,
     naming,
@@ -121,7 +122,7 @@ def certify(settings: Settings, symbol: str, timeframe: Timeframe, progress: Pro
     given = stored_inputs(store, settings, symbol, timeframe, bars, store.read(bars))
     spec, twin = (FeatureEngineeringOrchestrator(settings).spec(timeframe, given.names) for _ in range(2))
     progress(f"certifying {len(spec.columns)} feature columns", 0, 0)
-    found = make_certificate(spec, twin, given.frame)
+    found = make_certificate(spec, twin, given.frame, probes=PROBES)
     store_certificate(store, spec, found)
     return found
 
@@ -145,7 +146,7 @@ def _refreshed(
     given = stored_inputs(store, settings, symbol, timeframe, bars, store.read(bars))
     spec = orchestrator.spec(timeframe, given.names)
     twin = FeatureEngineeringOrchestrator(settings).spec(timeframe, given.names)
-    certificate = ensure_certificate(store, spec, twin, progress).require()
+    certificate = ensure_certificate(store, spec, twin, progress, given.frame).require()
     try:
         built = build_feature_artifact(store, bars, given.frame, spec, orchestrator, progress, digests=given.digests)
     finally:

@@ -39,6 +39,14 @@ class Staging:
 def staged_chunks(path: Path) -> list[Chunk]:
     """The chunks a staging file lists."""
     try:
-        return [Chunk(**body) for body in json.loads(path.read_bytes())]
+        found = [Chunk(**body) for body in json.loads(path.read_bytes())]
     except (OSError, ValueError, TypeError):
         return []
+    return found if all(map(_is_named, found)) else []
+
+
+def _is_named(chunk: Chunk) -> bool:
+    """Whether names are digests and numbers are numbers: a damaged list must not lead out of the store."""
+    digests = isinstance(chunk.key, str) and isinstance(chunk.content, str)
+    whole = all(isinstance(number, int) for number in (chunk.rows, chunk.first_ms, chunk.last_ms))
+    return digests and whole and chunk.key.isalnum() and chunk.content.isalnum()

@@ -51,6 +51,8 @@ def features(
     settings = o.settings_from(profile, config, tape, o.gaps_allowed(allow_gaps))
     if cost and certify:
         raise UsageError("--cost builds and certifies nothing.", mend="Leave out --cost or --certify.")
+    if everything and (cost or symbols):
+        raise UsageError("--all means every symbol fetched.", mend="Leave out --all, or the symbols and --cost.")
     names, parsed = o.several(settings, symbols, timeframe, everything=everything)
     if cost:
         from trader_cli.pipelines.live_budget import feature_costs
@@ -169,5 +171,6 @@ def _show_costs(costs: Sequence[FamilyCost], timeframe: str, budget_ms: float, *
         return
     rows = [(c.name, str(c.columns), f"{c.ns_per_value:.1f}", f"{c.ms_per_new_bar:.2f}") for c in costs]
     rows.append(("total", str(columns), f"{ns_per_value:.1f}", f"{total_ms:.2f}"))
-    title = f"Cost of {timeframe} features, CPU time; {budget_ms:g} ms per new bar are allowed"
+    over = ", OVER BUDGET: `run` refuses" if total_ms > budget_ms else ""
+    title = f"Cost of {timeframe} features, CPU time; {budget_ms:g} ms per new bar are allowed{over}"
     print_table(title, ("family", "columns", "ns per row and column", "ms per new bar"), rows)

@@ -36,7 +36,7 @@ def fetch(
         str | None,
         typer.Option(
             "--with",
-            help="Besides bars: mark, index, spot, funding, open-interest, trades, depth, info; with commas.",
+            help="Besides bars, now and later: mark, index, spot, funding, open-interest, trades, depth, info.",
             show_default=False,
         ),
     ] = None,
