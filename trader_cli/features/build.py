@@ -75,7 +75,7 @@ def build_features(
     """
     since = _since(bars, since_ms)
     builder = Builder(bars, spec, since, evaluate)
-    if builder.rows <= _FEW_ROWS:
+    if spec.families and 0 < builder.rows <= _FEW_ROWS:
         return _few_rows(builder, spec)
     if bars.height < _WORTH_THREADS:
         made = list(map(builder.columns, spec.families))
@@ -88,11 +88,10 @@ def build_features(
 
 
 def _few_rows(builder: Builder, spec: FeatureSpec) -> pl.DataFrame:
-    """A frame of few rows: made row by row, since two hundred Series of one value each cost more than the values."""
-    columns = [values.tolist() for family in spec.families for values in builder.values(family).values()]
-    rows = [[None if value != value else value for value in row] for row in zip(*columns, strict=True)]  # noqa: PLR0124
-    schema = dict.fromkeys(spec.columns, pl.Float64)
-    return pl.DataFrame(builder.keys()).hstack(pl.DataFrame(rows, schema=schema, orient="row"))
+    """A frame of few rows, made row by row and turned: hundreds of Series of one value cost more than the values."""
+    columns = np.stack([values for family in spec.families for values in builder.values(family).values()])
+    rows = [pl.Series(str(row), np.ascontiguousarray(columns[:, row]), nan_to_null=True) for row in range(builder.rows)]
+    return pl.DataFrame(builder.keys()).hstack(pl.DataFrame(rows).transpose(column_names=spec.columns))
 
 
 def _since(bars: pl.DataFrame, since_ms: int | None) -> int:

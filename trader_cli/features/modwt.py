@@ -11,7 +11,7 @@ and however long the series is. Why NumPy and no compiler: docs/decisions/0008-w
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from trader_cli.features.series import Floats
 
 _EXACT = 1e-12
-BLOCK = 16_384
+BLOCK = 32_768
 """Rows worked on at once: what stays in a core's cache."""
 
 
@@ -36,19 +36,7 @@ class WaveletFilter:
     @classmethod
     def named(cls, wavelet: str) -> WaveletFilter:
         """The filter of a PyWavelets wavelet. Raises `ConfigurationError` for one that is unknown or not orthogonal."""
-        import pywt
-
-        try:
-            taps = pywt.Wavelet(wavelet)
-        except ValueError as error:
-            raise ConfigurationError(
-                f"Unknown wavelet {wavelet!r}.", mend=f"Known: {', '.join(pywt.wavelist(kind='discrete'))}."
-            ) from error
-        if not taps.orthogonal:
-            raise ConfigurationError(
-                f"Wavelet {wavelet!r} is not orthogonal.", mend="Use one of haar, db2, db4, sym4, coif1."
-            )
-        return cls(np.array(taps.dec_lo) / np.sqrt(2.0), np.array(taps.dec_hi) / np.sqrt(2.0))
+        return _filter(wavelet)
 
     def reach(self, levels: int) -> int:
         """How many rows back the coefficients of the last level reach: (2^levels − 1)(L − 1)."""
@@ -72,6 +60,23 @@ class WaveletFilter:
             a, b = _responses(cascade[0])
             exact = max(np.abs(cascade[1] * a - self.low).max(), np.abs(cascade[2] * b - self.high).max()) < _EXACT
         return cascade if exact else None
+
+
+@lru_cache(maxsize=16)
+def _filter(wavelet: str) -> WaveletFilter:
+    import pywt
+
+    try:
+        taps = pywt.Wavelet(wavelet)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"Unknown wavelet {wavelet!r}.", mend=f"Known: {', '.join(pywt.wavelist(kind='discrete'))}."
+        ) from error
+    if not taps.orthogonal:
+        raise ConfigurationError(
+            f"Wavelet {wavelet!r} is not orthogonal.", mend="Use one of haar, db2, db4, sym4, coif1."
+        )
+    return WaveletFilter(np.array(taps.dec_lo) / np.sqrt(2.0), np.array(taps.dec_hi) / np.sqrt(2.0))
 
 
 def _responses(rotations: Floats) -> tuple[Floats, Floats]:

@@ -81,23 +81,30 @@ def wavelet_energies(x: Floats, wavelet: str, levels: int, window: int) -> tuple
     NaN in the warm-up, as far as a NaN of x reaches, and entropy also where x stood still for the whole window.
     """
     energies, entropy = np.full((levels + 1, len(x)), np.nan), np.full(len(x), np.nan)
-    for rows, tile, _, ordered in _tiles(x, wavelet, levels, window):
-        energies[:, rows], entropy[rows] = tile, ordered
+    for rows, _, _, ordered in _tiles(x, wavelet, levels, window, energies):
+        entropy[rows] = ordered
     return energies, entropy
 
 
-def _tiles(x: Floats, wavelet: str, levels: int, window: int) -> Iterator[tuple[slice, Floats, Floats, Floats]]:
-    """(rows, energies, their logarithms, entropy), tile by tile so that all of it stays in a core's cache."""
+def _tiles(
+    x: Floats, wavelet: str, levels: int, window: int, into: Floats | None = None
+) -> Iterator[tuple[slice, Floats, Floats, Floats]]:
+    """(rows, energies, their logarithms, entropy), tile by tile so that all of it stays in a core's cache.
+
+    Energies lie in `into`, shape (levels + 1, n), if it is given.
+    """
     taps = WaveletFilter.named(wavelet)
     history = taps.reach(levels) + window - 1
     for start in range(history, len(x), BLOCK):
         stop = min(start + BLOCK, len(x))
-        yield slice(start, stop), *_tile(x[start - history : stop], stop - start, taps, levels + 1, window)
+        energies = np.empty((levels + 1, stop - start)) if into is None else into[:, start:stop]
+        yield slice(start, stop), *_tile(x[start - history : stop], taps, window, energies)
 
 
-def _tile(x: Floats, m: int, taps: WaveletFilter, bands: int, window: int) -> tuple[Floats, Floats, Floats]:
+def _tile(x: Floats, taps: WaveletFilter, window: int, energies: Floats) -> tuple[Floats, Floats, Floats]:
     """Energies and their logarithms, shape (bands, m), and entropy, shape (m,), of the last m rows of x."""
-    energies, logs = np.empty((bands, m)), np.empty((bands, m))
+    bands, m = energies.shape
+    logs = np.empty((bands, m))
     total, weighted = np.zeros(m), np.zeros(m)
     low, high = scales(taps)
     smooth, scale = x, 1.0
