@@ -55,7 +55,7 @@ def run() -> None:
     first = in_a_child("benchmarks.features:first_wavelets")["seconds"]
     report("wavelets, first call in a process, 1 M bars", first, _strided_seconds(), "s", "ratio at most 1")
     ours = in_a_child("benchmarks.features:price_families")
-    report_child(f"price families, {ours['columns']} features of 1 M rows, 2 cores", ours, "under 15 ns")
+    report_child(f"price families, {ours['columns']} features of 1 M rows", ours, "under 15 ns")
     theirs = in_a_child("benchmarks.pandas_reference:freqai_style", optional="pandas")
     if theirs:
         report_child(f"  {theirs['columns']} features by pandas, FreqAI's way", theirs, "the reference")

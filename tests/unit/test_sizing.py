@@ -150,8 +150,8 @@ def test_more_leverage_is_never_safer(setting: Setting, notional: float, leverag
 def test_the_lower_bound_is_below_and_grows(one: float, other: float, trades: int, confidence: float) -> None:
     low, high = (lower_probability(p, trades, confidence) for p in sorted((one, other)))
     assert 0 <= low <= high + 1e-12
-    assert low <= min(one, other)
-    assert lower_probability(one, trades, confidence) <= lower_probability(one, trades + 1, confidence)
+    assert low <= min(one, other) + 1e-12
+    assert lower_probability(one, trades, confidence) <= lower_probability(one, trades + 1, confidence) + 1e-12
 
 
 @EXAMPLES
