@@ -79,12 +79,15 @@ class Leverage:
 
 
 def lower_probability(probability: float, trades: int, confidence: float) -> float:
-    """The one-sided lower confidence bound (Wilson 1927) of a win rate seen in so many trades; 0 without any."""
-    if trades < 1:
+    """The one-sided lower confidence bound (Wilson 1927) of a win rate seen in so many trades; 0 without any.
+
+    (p + z²/2n − s) / (1 + z²/n), written as p² / (p + z²/2n + s): nothing cancels where p is small.
+    """
+    if trades < 1 or probability <= 0:
         return 0.0
     z2 = NormalDist().inv_cdf(confidence) ** 2 / trades
     spread = math.sqrt(z2 * (probability * (1 - probability) + z2 / 4))
-    return max(0.0, (probability + z2 / 2 - spread) / (1 + z2))
+    return probability * (probability / (probability + z2 / 2 + spread))
 
 
 def kelly_notional(setting: Setting, limits: Limits) -> float:
