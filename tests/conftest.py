@@ -90,7 +90,7 @@ class CommandLine:
     def environment(self, **extra: str) -> dict[str, str]:
         """The process environment."""
         return {
-            **os.environ, "TRADER_STATE_DIR": str(self.folder / "state"), "OMP_WAIT_POLICY": "passive",
+            **{name: value for name, value in os.environ.items() if name != "TRADER_KILLS"}, "TRADER_STATE_DIR": str(self.folder / "state"), "OMP_WAIT_POLICY": "passive",
             "COLUMNS": "120", **extra,
         }  # fmt: skip
 
