@@ -26,10 +26,10 @@ def families(options: FamilyOptions) -> tuple[Family, ...]:
 
 
 def _family(frame: Timeframe) -> Family:
-    named = {f"htf{frame.name}_{column}": column for column in COLUMNS}
+    named = [f"htf{frame.name}_{column}" for column in COLUMNS]
 
     def compute(bars: BarSeries) -> dict[str, Floats]:
-        found = technical.compute(bars)
-        return {name: found[column] for name, column in named.items()}
+        found = technical.compute(bars, COLUMNS)
+        return dict(zip(named, found.values(), strict=True))
 
     return Family(f"htf{frame.name}", tuple(named), compute, WARMUP, PRICE_INPUTS, timeframe=frame)

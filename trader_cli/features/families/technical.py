@@ -5,102 +5,151 @@ TA-Lib's recursive indicators start where their input starts; anchors make that 
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trader_cli.features.families.ta_lib import bare as ta
 from trader_cli.features.family import Family
 from trader_cli.features.series import PRICE_INPUTS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from trader_cli.features.registry import FamilyOptions
     from trader_cli.features.series import BarSeries, Floats
 
 WARMUP = 256
 
-COLUMNS = (
-    "rsi_7", "rsi_14", "rsi_28", "stoch_k_14", "stoch_d_14", "stochrsi_k_14", "willr_14", "cci_20", "cmo_14", "mfi_14",
-    "ultosc_7_14_28", "adx_14", "plus_di_14", "minus_di_14", "aroonosc_25", "bop_1", "bop_sma_14", "trix_15",
-    "macd_line_12_26_9", "macd_signal_12_26_9", "macd_hist_12_26_9", "roc_1", "roc_3", "roc_6", "roc_12", "roc_24",
-    "roc_48", "ema_10_gap", "ema_20_gap", "ema_50_gap", "sma_100_gap", "kama_30_gap", "ema_20_slope", "linreg_20_slope",
-    "linreg_20_gap", "bbands_position_20", "bbands_width_20", "donchian_position_48", "natr_7", "natr_14", "natr_28",
-    "range_1", "stddev_12", "stddev_48", "volatility_ratio_12_48", "body_1", "upper_shadow_1", "lower_shadow_1",
-    "volume_gap_20", "volume_gap_96", "obv_change_20", "adosc_3_10", "signed_volume_12",
-)  # fmt: skip
-
 
 def families(options: FamilyOptions) -> tuple[Family, ...]:  # noqa: ARG001
-    """The indicators of `COLUMNS` on the base frame."""
-    return (Family("technical", COLUMNS, compute, WARMUP, PRICE_INPUTS),)
+    """All `INDICATORS` on the base frame."""
+    return (Family("technical", tuple(INDICATORS), lambda bars: compute(bars, INDICATORS), WARMUP, PRICE_INPUTS),)
 
 
-def compute(bars: BarSeries) -> dict[str, Floats]:
-    """The indicators of `COLUMNS`, by name."""
+def compute(bars: BarSeries, names: Iterable[str]) -> dict[str, Floats]:
+    """Those of the `INDICATORS` that are named; nothing else is computed."""
+    shared = _Bars(bars)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return {**_momentum(bars), **_trend(bars), **_volatility(bars), **_volume(bars)}
+        return {name: INDICATORS[name](shared) for name in names}
 
 
-def _momentum(b: BarSeries) -> dict[str, Floats]:
-    from trader_cli.features.families.ta_lib import bare as ta
+class _Bars:
+    """Bars by TA-Lib's letters, and what several indicators are made of, computed when it is first asked for."""
 
-    h, l, c = b.high, b.low, b.close  # noqa: E741
-    slow_k, slow_d = ta.STOCH(h, l, c, fastk_period=14, slowk_period=3, slowd_period=3)
-    rsi_k, _ = ta.STOCHRSI(c, timeperiod=14, fastk_period=5, fastd_period=3)
-    line, signal, hist = ta.MACD(c, 12, 26, 9)
-    bop = ta.BOP(b.open, h, l, c)
-    return {
-        **{f"rsi_{n}": ta.RSI(c, n) for n in (7, 14, 28)},
-        "stoch_k_14": slow_k, "stoch_d_14": slow_d, "stochrsi_k_14": rsi_k,
-        "willr_14": ta.WILLR(h, l, c, 14), "cci_20": ta.CCI(h, l, c, 20), "cmo_14": ta.CMO(c, 14),
-        "mfi_14": ta.MFI(h, l, c, b.volume, 14), "ultosc_7_14_28": ta.ULTOSC(h, l, c, 7, 14, 28),
-        "bop_1": bop, "bop_sma_14": ta.SMA(bop, 14), "trix_15": ta.TRIX(c, 15),
-        "macd_line_12_26_9": line / c, "macd_signal_12_26_9": signal / c, "macd_hist_12_26_9": hist / c,
-        **{f"roc_{n}": ta.ROCP(c, n) for n in (1, 3, 6, 12, 24, 48)},
-    }  # fmt: skip
+    def __init__(self, bars: BarSeries) -> None:
+        self.o, self.h, self.l, self.c, self.v = bars.open, bars.high, bars.low, bars.close, bars.volume
+        self._averages: dict[tuple[str, int], Floats] = {}
+
+    def ema(self, period: int) -> Floats:
+        """Exponential average of the close."""
+        return self._average("EMA", self.c, period)
+
+    def volume(self, period: int) -> Floats:
+        """Plain average of the volume."""
+        return self._average("SMA", self.v, period)
+
+    def _average(self, kind: str, values: Floats, period: int) -> Floats:
+        if (kind, period) not in self._averages:
+            self._averages[kind, period] = getattr(ta, kind)(values, period)
+        return self._averages[kind, period]
+
+    @cached_property
+    def stoch(self) -> list[Floats]:
+        """%K and %D."""
+        return list(ta.STOCH(self.h, self.l, self.c, fastk_period=14, slowk_period=3, slowd_period=3))
+
+    @cached_property
+    def macd(self) -> list[Floats]:
+        """Line, signal and histogram, over the close."""
+        return [part / self.c for part in ta.MACD(self.c, 12, 26, 9)]
+
+    @cached_property
+    def bop(self) -> Floats:
+        """Balance of power."""
+        return np.asarray(ta.BOP(self.o, self.h, self.l, self.c))
+
+    @cached_property
+    def bands(self) -> list[Floats]:
+        """Bollinger's upper, middle and lower."""
+        return list(ta.BBANDS(self.c, 20, 2.0, 2.0))
+
+    @cached_property
+    def channel(self) -> tuple[Floats, Floats]:
+        """Donchian's top and bottom."""
+        return ta.MAX(self.h, 48), ta.MIN(self.l, 48)
+
+    @cached_property
+    def deviations(self) -> dict[int, Floats]:
+        """Standard deviations of the returns."""
+        returns = ta.ROCP(self.c, 1)
+        returns[:1] = 0.0
+        return {period: ta.STDDEV(returns, period) for period in (12, 48)}
+
+    @cached_property
+    def height(self) -> Floats:
+        """High less low; NaN where the bar has none."""
+        return np.where(self.h > self.l, self.h - self.l, np.nan)
+
+    @cached_property
+    def signed(self) -> Floats:
+        """Volume with the sign of the change of the close."""
+        return np.sign(np.diff(self.c, prepend=self.c[:1])) * self.v
 
 
-def _trend(b: BarSeries) -> dict[str, Floats]:
-    from trader_cli.features.families.ta_lib import bare as ta
-
-    h, l, c = b.high, b.low, b.close  # noqa: E741
-    emas = {n: ta.EMA(c, n) for n in (10, 20, 50)}
-    return {
-        "adx_14": ta.ADX(h, l, c, 14), "plus_di_14": ta.PLUS_DI(h, l, c, 14), "minus_di_14": ta.MINUS_DI(h, l, c, 14),
-        "aroonosc_25": ta.AROONOSC(h, l, 25),
-        **{f"ema_{n}_gap": c / ema - 1.0 for n, ema in emas.items()},
-        "sma_100_gap": c / ta.SMA(c, 100) - 1.0, "kama_30_gap": c / ta.KAMA(c, 30) - 1.0,
-        "ema_20_slope": ta.ROCP(emas[20], 3), "linreg_20_slope": ta.LINEARREG_SLOPE(c, 20) / c,
-        "linreg_20_gap": c / ta.LINEARREG(c, 20) - 1.0,
-    }  # fmt: skip
-
-
-def _volatility(b: BarSeries) -> dict[str, Floats]:
-    from trader_cli.features.families.ta_lib import bare as ta
-
-    o, h, l, c = b.open, b.high, b.low, b.close  # noqa: E741
-    upper, _, lower = ta.BBANDS(c, 20, 2.0, 2.0)
-    top, bottom = ta.MAX(h, 48), ta.MIN(l, 48)
-    returns = ta.ROCP(c, 1)
-    returns[:1] = 0.0
-    short, long = ta.STDDEV(returns, 12), ta.STDDEV(returns, 48)
-    width = np.where(h > l, h - l, np.nan)
-    return {
-        "bbands_position_20": (c - lower) / (upper - lower), "bbands_width_20": (upper - lower) / c,
-        "donchian_position_48": (c - bottom) / (top - bottom),
-        **{f"natr_{n}": ta.NATR(h, l, c, n) for n in (7, 14, 28)},
-        "range_1": (h - l) / c, "stddev_12": short, "stddev_48": long, "volatility_ratio_12_48": short / long,
-        "body_1": (c - o) / width, "upper_shadow_1": (h - np.maximum(o, c)) / width,
-        "lower_shadow_1": (np.minimum(o, c) - l) / width,
-    }  # fmt: skip
-
-
-def _volume(b: BarSeries) -> dict[str, Floats]:
-    from trader_cli.features.families.ta_lib import bare as ta
-
-    h, l, c, v = b.high, b.low, b.close, b.volume  # noqa: E741
-    signed = np.sign(np.diff(c, prepend=c[:1])) * v
-    return {
-        "volume_gap_20": v / ta.SMA(v, 20) - 1.0, "volume_gap_96": v / ta.SMA(v, 96) - 1.0,
-        "obv_change_20": ta.SMA(signed, 20) / ta.SMA(v, 20), "adosc_3_10": ta.ADOSC(h, l, c, v, 3, 10) / ta.SMA(v, 20),
-        "signed_volume_12": ta.SMA(signed, 12) / ta.SMA(v, 96),
-    }  # fmt: skip
+INDICATORS: dict[str, Callable[[_Bars], Floats]] = {
+    "rsi_7": lambda b: ta.RSI(b.c, 7),
+    "rsi_14": lambda b: ta.RSI(b.c, 14),
+    "rsi_28": lambda b: ta.RSI(b.c, 28),
+    "stoch_k_14": lambda b: b.stoch[0],
+    "stoch_d_14": lambda b: b.stoch[1],
+    "stochrsi_k_14": lambda b: ta.STOCHRSI(b.c, timeperiod=14, fastk_period=5, fastd_period=3)[0],
+    "willr_14": lambda b: ta.WILLR(b.h, b.l, b.c, 14),
+    "cci_20": lambda b: ta.CCI(b.h, b.l, b.c, 20),
+    "cmo_14": lambda b: ta.CMO(b.c, 14),
+    "mfi_14": lambda b: ta.MFI(b.h, b.l, b.c, b.v, 14),
+    "ultosc_7_14_28": lambda b: ta.ULTOSC(b.h, b.l, b.c, 7, 14, 28),
+    "adx_14": lambda b: ta.ADX(b.h, b.l, b.c, 14),
+    "plus_di_14": lambda b: ta.PLUS_DI(b.h, b.l, b.c, 14),
+    "minus_di_14": lambda b: ta.MINUS_DI(b.h, b.l, b.c, 14),
+    "aroonosc_25": lambda b: ta.AROONOSC(b.h, b.l, 25),
+    "bop_1": lambda b: b.bop,
+    "bop_sma_14": lambda b: ta.SMA(b.bop, 14),
+    "trix_15": lambda b: ta.TRIX(b.c, 15),
+    "macd_line_12_26_9": lambda b: b.macd[0],
+    "macd_signal_12_26_9": lambda b: b.macd[1],
+    "macd_hist_12_26_9": lambda b: b.macd[2],
+    "roc_1": lambda b: ta.ROCP(b.c, 1),
+    "roc_3": lambda b: ta.ROCP(b.c, 3),
+    "roc_6": lambda b: ta.ROCP(b.c, 6),
+    "roc_12": lambda b: ta.ROCP(b.c, 12),
+    "roc_24": lambda b: ta.ROCP(b.c, 24),
+    "roc_48": lambda b: ta.ROCP(b.c, 48),
+    "ema_10_gap": lambda b: b.c / b.ema(10) - 1.0,
+    "ema_20_gap": lambda b: b.c / b.ema(20) - 1.0,
+    "ema_50_gap": lambda b: b.c / b.ema(50) - 1.0,
+    "sma_100_gap": lambda b: b.c / ta.SMA(b.c, 100) - 1.0,
+    "kama_30_gap": lambda b: b.c / ta.KAMA(b.c, 30) - 1.0,
+    "ema_20_slope": lambda b: ta.ROCP(b.ema(20), 3),
+    "linreg_20_slope": lambda b: ta.LINEARREG_SLOPE(b.c, 20) / b.c,
+    "linreg_20_gap": lambda b: b.c / ta.LINEARREG(b.c, 20) - 1.0,
+    "bbands_position_20": lambda b: (b.c - b.bands[2]) / (b.bands[0] - b.bands[2]),
+    "bbands_width_20": lambda b: (b.bands[0] - b.bands[2]) / b.c,
+    "donchian_position_48": lambda b: (b.c - b.channel[1]) / (b.channel[0] - b.channel[1]),
+    "natr_7": lambda b: ta.NATR(b.h, b.l, b.c, 7),
+    "natr_14": lambda b: ta.NATR(b.h, b.l, b.c, 14),
+    "natr_28": lambda b: ta.NATR(b.h, b.l, b.c, 28),
+    "range_1": lambda b: (b.h - b.l) / b.c,
+    "stddev_12": lambda b: b.deviations[12],
+    "stddev_48": lambda b: b.deviations[48],
+    "volatility_ratio_12_48": lambda b: b.deviations[12] / b.deviations[48],
+    "body_1": lambda b: (b.c - b.o) / b.height,
+    "upper_shadow_1": lambda b: (b.h - np.maximum(b.o, b.c)) / b.height,
+    "lower_shadow_1": lambda b: (np.minimum(b.o, b.c) - b.l) / b.height,
+    "volume_gap_20": lambda b: b.v / b.volume(20) - 1.0,
+    "volume_gap_96": lambda b: b.v / b.volume(96) - 1.0,
+    "obv_change_20": lambda b: ta.SMA(b.signed, 20) / b.volume(20),
+    "adosc_3_10": lambda b: ta.ADOSC(b.h, b.l, b.c, b.v, 3, 10) / b.volume(20),
+    "signed_volume_12": lambda b: ta.SMA(b.signed, 12) / b.volume(96),
+}
