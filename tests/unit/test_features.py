@@ -21,6 +21,7 @@ from trader_cli.core.bars import aggregate_bars
 from trader_cli.core.errors import ConfigurationError, DataInvalid, DataMissing
 from trader_cli.core.schemas import check_features
 from trader_cli.core.timeframes import Timeframe
+from trader_cli.features import build
 from trader_cli.features.build import build_features, history_start
 from trader_cli.features.modwt import WaveletFilter, modwt, window_sum
 from trader_cli.features.registry import FamilyOptions, FeatureSpec, make_spec
@@ -116,6 +117,17 @@ def test_a_restart_with_just_the_needed_history_equals_the_batch_to_the_bit() ->
         assert values(build_features(enough, SPEC, since_ms=at)).tobytes() == batch[i].tobytes()
         short = BARS.filter(opened.is_between(history_start(SPEC, at) + 60 * M15.ms, at))
         assert not np.isfinite(values(build_features(short, SPEC, since_ms=at))).all()
+
+
+@pytest.mark.parametrize("tile", [1, 97, 700])
+def test_it_does_not_matter_how_many_rows_of_a_finite_family_are_made_at_a_time(
+    tile: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finite = FeatureSpec(M15, tuple(family for family in SPEC.families if family.finite))
+    bars, at = (BARS, None) if tile > 1 else (BARS[-800:], int(BARS["open_time"].to_physical()[-20]))
+    whole = values(build_features(bars, finite, since_ms=at))
+    monkeypatch.setattr(build, "_TILE", tile)
+    assert values(build_features(bars, finite, since_ms=at)).tobytes() == whole.tobytes()
 
 
 @pytest.mark.parametrize("name", ["1m", "5m", "1h", "4h"])

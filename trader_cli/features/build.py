@@ -7,6 +7,7 @@ bits the whole build gives, because every block is evaluated from its own anchor
 from __future__ import annotations
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ import polars as pl
 
 from trader_cli.core.anchors import anchor_block, blocks_between, floor_block
 from trader_cli.core.schemas import TIME
-from trader_cli.features.series import BarSeries
+from trader_cli.features.series import BarSeries, milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 
 _FEW_ROWS = 8
+_TILE = 32768
+"""Rows of a finite family at a time: what it computes in between stays in a core's cache."""
 
 
 def evaluate(family: Family, bars: BarSeries) -> Mapping[str, Floats]:
@@ -66,34 +69,46 @@ def build_features(
     after `since_ms` (default: all).
 
     Columns are null where their anchor lies before the first bar or behind a gap, or where the value is undefined.
-    Columns are made in the memory they stay in. One thread does it: two were no faster, since the many short calls of
-    the anchored families want the interpreter's lock in turn.
+    One thread computes them, in the memory they stay in; another readies that memory, since the first touch of a page
+    costs as much as a cheap feature. Computing in two was no steadier: short calls want the interpreter's lock
+    in turn.
     """
     since = _since(bars, since_ms)
     builder = Builder(bars, spec, since, evaluate)
     if spec.families and 0 < builder.rows <= _FEW_ROWS:
         return _few_rows(builder, spec)
-    columns = itertools.chain.from_iterable(map(builder.columns, spec.families))
+    with ThreadPoolExecutor(1) as ahead:
+        rooms = ahead.map(builder.room, spec.families)
+        columns = [column for family, room in zip(spec.families, rooms, strict=True)
+                   for column in builder.columns(family, room)]  # fmt: skip
     return pl.DataFrame([*builder.keys(), *columns])
 
 
 def _few_rows(builder: Builder, spec: FeatureSpec) -> pl.DataFrame:
     """A frame of few rows, made row by row and turned: hundreds of Series of one value cost more than the values."""
-    columns = np.stack([values for family in spec.families for values in builder.values(family).values()])
-    rows = [pl.Series(str(row), np.ascontiguousarray(columns[:, row]), nan_to_null=True) for row in range(builder.rows)]
-    return pl.DataFrame(builder.keys()).hstack(pl.DataFrame(rows).transpose(column_names=spec.columns))
+    table = np.full((len(spec.columns), builder.rows), np.nan)
+    first = 0
+    for family in spec.families:
+        builder.fill(family, table[first : first + len(family.columns)])
+        first += len(family.columns)
+    rows = [pl.Series(str(row), np.ascontiguousarray(table[:, row]), nan_to_null=True) for row in range(builder.rows)]
+    frame = pl.DataFrame(rows).transpose(column_names=spec.columns)
+    for place, key in enumerate(builder.keys()):
+        frame.insert_column(place, key)
+    return frame
 
 
 def _since(bars: pl.DataFrame, since_ms: int | None) -> int:
-    first = bars["open_time"].to_physical().min() if since_ms is None else since_ms
-    return first if isinstance(first, int) else 0
+    if since_ms is not None:
+        return since_ms
+    return int(milliseconds(bars["open_time"][:1])[0]) if bars.height else 0
 
 
 class Builder:
     """Evaluates families on the same bars, for the rows opening at or after `since_ms`."""
 
     def __init__(self, bars: pl.DataFrame, spec: FeatureSpec, since_ms: int, evaluate: Evaluate = evaluate) -> None:
-        opened = bars["open_time"].to_physical().to_numpy()
+        opened = milliseconds(bars["open_time"])
         first = int(np.searchsorted(opened, history_start(spec, since_ms)))
         self._base = spec.timeframe
         self._series = BarSeries.of(bars[first:], spec.inputs)
@@ -106,8 +121,8 @@ class Builder:
         """The two columns FEATURES begin with."""
         opened = self._series.open_ms[self._keep :]
         return [
-            pl.Series("open_time", opened).cast(TIME),
-            pl.Series("decision_time", opened + self._base.ms).cast(TIME),
+            pl.Series("open_time", opened, dtype=TIME),
+            pl.Series("decision_time", opened + self._base.ms, dtype=TIME),
         ]
 
     @property
@@ -115,20 +130,27 @@ class Builder:
         """How many rows are wanted."""
         return len(self._series) - self._keep
 
-    def columns(self, family: Family) -> list[pl.Series]:
-        """The columns of one family, as Series of the rows wanted."""
-        return [pl.Series(name, values, nan_to_null=True) for name, values in self.values(family).items()]
+    def room(self, family: Family) -> Floats:
+        """Memory for the columns of a family, shape (columns, rows wanted), all NaN."""
+        return np.full((len(family.columns), self.rows), np.nan)
 
-    def values(self, family: Family) -> dict[str, Floats]:
-        """The columns of one family, for the rows wanted; NaN where they are not known."""
+    def columns(self, family: Family, room: Floats | None = None) -> list[pl.Series]:
+        """The columns of one family, as Series of the rows wanted, in `room` if it is given."""
+        values = self.fill(family, self.room(family) if room is None else room)
+        return [pl.Series(name, row, nan_to_null=True) for name, row in zip(family.columns, values, strict=True)]
+
+    def fill(self, family: Family, room: Floats) -> Floats:
+        """`room`, with the values of one family; NaN stays where they are not known."""
         frame = family.frame(self._base)
         if frame == self._base:
-            return _anchored(family, frame, self._series, self._since, self._keep, self._evaluate)
+            _fill_anchored(room, family, frame, self._series, self._since, self._evaluate)
+            return room
         closed = self._closed_bars(frame)
         first_row = int(self._series.open_ms[self._keep]) if self.rows else self._since
         since = _row_of(family, self._base, first_row)
-        found = _anchored(family, frame, closed.bars, since, 0, self._evaluate)
-        return {name: np.append(values, np.nan)[closed.at] for name, values in found.items()}
+        known = np.full((len(family.columns), len(closed.bars) + 1), np.nan)
+        _fill_anchored(known[:, :-1], family, frame, closed.bars, since, self._evaluate)
+        return np.take(known, closed.at, axis=1, out=room, mode="wrap")
 
     def _closed_bars(self, frame: Timeframe) -> _ClosedBars:
         if frame.name not in self._higher:
@@ -154,41 +176,23 @@ class _ClosedBars:
         return cls(bars, np.where(fresh, at, -1))
 
 
-def _anchored(
-    family: Family, frame: Timeframe, bars: BarSeries, since_ms: int, keep: int, evaluate: Evaluate
-) -> dict[str, Floats]:
-    """The family's columns over the bars from row `keep` on; NaN before `since_ms`, where an anchor is out of reach,
-    and for what is not finite."""
-    spans = list(_spans(family, frame, bars.open_ms, since_ms))
-    if len(spans) == 1 and spans[0][1] <= keep < spans[0][2] == len(bars):
-        anchor = spans[0][0]
-        found = evaluate(family, bars.cut(anchor, len(bars)))
-        return {name: _finite(np.array(found[name][keep - anchor :], dtype=np.float64)) for name in family.columns}
-    out = dict(zip(family.columns, np.empty((len(family.columns), len(bars) - keep)), strict=True))
-    known = keep
-    for anchor, first, stop in spans:
-        if stop <= keep:
+def _fill_anchored(
+    room: Floats, family: Family, frame: Timeframe, bars: BarSeries, since_ms: int, evaluate: Evaluate
+) -> None:
+    """Writes the family's columns into `room`, whose last column is the last bar's, but for rows before `since_ms`,
+    those whose anchor is out of reach, and what is not finite."""
+    keep = len(bars) - room.shape[1]
+    for anchor, first, stop in _spans(family, frame, bars.open_ms, since_ms):
+        begin = max(first, keep)
+        if begin >= stop:
             continue
         found = evaluate(family, bars.cut(anchor, stop))
-        begin = max(first, keep)
-        for name, column in out.items():
-            column[known - keep : begin - keep] = np.nan
-            part = column[begin - keep : stop - keep]
-            part[:] = found[name][begin - anchor :]
-            if found[name].dtype.kind == "f":
-                _finite(part)
-        known = max(stop, keep)
-    for column in out.values():
-        column[known - keep :] = np.nan
-    return out
-
-
-def _finite(values: Floats) -> Floats:
-    """The same array, with NaN for what is not finite."""
-    finite = np.isfinite(values)
-    if not finite.all():
-        values[~finite] = np.nan
-    return values
+        tile = room[:, begin - keep : stop - keep]
+        for row, name in zip(tile, family.columns, strict=True):
+            row[:] = found[name][begin - anchor :]
+        finite = np.isfinite(tile)
+        if not finite.all():
+            tile[~finite] = np.nan
 
 
 def _spans(family: Family, frame: Timeframe, open_ms: Times, since_ms: int) -> Iterator[tuple[int, int, int]]:
@@ -197,8 +201,8 @@ def _spans(family: Family, frame: Timeframe, open_ms: Times, since_ms: int) -> I
         start_ms, last_ms = int(open_ms[begin]), int(open_ms[stop - 1])
         if family.finite:
             first = begin + max(family.warmup, -(-(since_ms - start_ms) // frame.ms))
-            if first < stop:
-                yield first - family.warmup, first, stop
+            for tile in range(first, stop, _TILE):
+                yield tile - family.warmup, tile, min(tile + _TILE, stop)
             continue
         for block_ms, end_ms in blocks_between(max(start_ms, since_ms), last_ms, anchor_block(frame)):
             anchor = begin + (frame.floor(block_ms) - start_ms) // frame.ms - family.warmup

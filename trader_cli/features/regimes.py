@@ -8,7 +8,7 @@ starts at an anchor, the start of the row's UTC block less 512 bars, so that bat
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
-
-Weight = TypeVar("Weight", float, "Floats")
 
 NAMES = ("calm", "normal", "stressed")
 COLUMNS = tuple(f"regime_{name}" for name in NAMES)
@@ -106,21 +104,15 @@ class RegimeModel:
 
 def _filter(likelihood: Any, initial: Any, transition: Sequence[Sequence[float]]) -> list[tuple[Any, Any, Any]]:
     """α_t(k) ∝ N(x_t; k) Σ_j A_jk α_{t−1}(j) ; each α is three numbers, or three arrays, one entry per block."""
-    out = [_weighed(likelihood[0], *initial)]
     (a00, a01, a02), (a10, a11, a12), (a20, a21, a22) = transition
-    for seen in likelihood[1:]:
-        a, b, c = out[-1]
-        out.append(
-            _weighed(seen, a * a00 + b * a10 + c * a20, a * a01 + b * a11 + c * a21, a * a02 + b * a12 + c * a22)
-        )
+    out, predicted = [], initial
+    for seen_a, seen_b, seen_c in likelihood:
+        a, b, c = seen_a * predicted[0], seen_b * predicted[1], seen_c * predicted[2]
+        total = a + b + c
+        a, b, c = a / total, b / total, c / total
+        out.append((a, b, c))
+        predicted = a * a00 + b * a10 + c * a20, a * a01 + b * a11 + c * a21, a * a02 + b * a12 + c * a22
     return out
-
-
-def _weighed(seen: Sequence[Weight], a: Weight, b: Weight, c: Weight) -> tuple[Weight, Weight, Weight]:
-    """Predicted weights by what was seen, summing to one."""
-    a, b, c = seen[0] * a, seen[1] * b, seen[2] * c
-    total = a + b + c
-    return a / total, b / total, c / total
 
 
 def _blocks(open_ms: Ints, timeframe: Timeframe, since: int) -> list[tuple[int, int, int]]:

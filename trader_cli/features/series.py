@@ -42,8 +42,7 @@ class BarSeries:
         """From a BARS frame, or one with more columns, of which those named in `inputs` are taken along."""
         own = {name: _floats(bars, name) for name in PRICE_INPUTS}
         extra = {name: _floats(bars, name) for name in inputs if name not in PRICE_INPUTS}
-        opened = np.ascontiguousarray(bars["open_time"].to_physical().to_numpy(), dtype=np.int64)
-        return cls(opened, **own, extra=MappingProxyType(extra))
+        return cls(milliseconds(bars["open_time"]), **own, extra=MappingProxyType(extra))
 
     def __len__(self) -> int:
         return len(self.open_ms)
@@ -81,6 +80,11 @@ class BarSeries:
     def content(self, inputs: tuple[str, ...] = PRICE_INPUTS) -> bytes:
         """The times and the named values as bytes, for digests."""
         return b"".join((self.open_ms.tobytes(), *(self[name].tobytes() for name in inputs)))
+
+
+def milliseconds(times: pl.Series) -> Times:
+    """A column of times as UTC milliseconds, shape (n,), a copy: `to_physical` takes 60 µs, which one new bar feels."""
+    return times.to_numpy().astype(np.int64)
 
 
 def _floats(bars: pl.DataFrame, name: str) -> Floats:

@@ -318,7 +318,7 @@ def _agree(ours: Floats, theirs: Floats, tolerance: Floats) -> Flags:
 
 def _table(builder: Builder, family: Family) -> Floats:
     """The columns of a family, shape (columns, rows), NaN for null."""
-    return np.stack([column.to_numpy() for column in builder.columns(family)])
+    return builder.fill(family, builder.room(family))
 
 
 def _differs(ours: Floats, theirs: Floats) -> Flags:

@@ -33,7 +33,7 @@ REACH_BARS = OLDEST + LASTS + 2 * CONFIRM
 """How many bars back a row depends on."""
 
 _RANGE = 14
-_ROWS = 8192
+_ROWS = 2048
 COLUMNS = (
     "levels_support_gap", "levels_resistance_gap", "levels_support_strength", "levels_resistance_strength",
     "levels_position", "levels_bars_since_high", "levels_bars_since_low", "levels_last_high_gap", "levels_last_low_gap",
@@ -110,19 +110,22 @@ def _nearest(
     `last`: which column of `levels` and `weights` holds for a row; `since`: bars since the last confirmation.
     """
     own, weight = np.take(levels, last, axis=1), np.take(weights, last, axis=1)
-    support, resistance = np.full(len(close), -np.inf), np.full(len(close), np.inf)
-    below, above = np.zeros(len(close)), np.zeros(len(close))
-    for level in own:
-        np.maximum(support, np.where(level <= close, level, -np.inf), out=support)
-        np.minimum(resistance, np.where(level > close, level, np.inf), out=resistance)
+    support = np.where(own <= close, own, -np.inf).max(axis=0)
+    resistance = np.where(own > close, own, np.inf).min(axis=0)
     radius = RADIUS * average
     with np.errstate(invalid="ignore"):
-        for level, touch in zip(own, weight, strict=True):
-            below += touch * (np.abs(level - support) <= radius)
-            above += touch * (np.abs(level - resistance) <= radius)
+        below, above = (_added(weight * (np.abs(own - at) <= radius)) for at in (support, resistance))
     stands = since <= LASTS
     decay = np.where(stands, np.exp2(-np.arange(LASTS + 2) / HALF_LIFE)[np.minimum(since, LASTS + 1)], 0.0)
     return np.where(stands, support, -np.inf), np.where(stands, resistance, np.inf), below * decay, above * decay
+
+
+def _added(rows: Floats) -> Floats:
+    """Sum down each column (k, m), in order: numpy takes another where there is but one column."""
+    total: Floats = rows[0].copy()
+    for row in rows[1:]:
+        total += row
+    return total
 
 
 def _columns(bars: BarSeries, average: Floats, nearest: Floats, highs: Times, lows: Times) -> dict[str, Floats]:
