@@ -16,6 +16,9 @@ from trader_cli.core.errors import DataInvalid
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import numpy as np
+    from numpy.typing import NDArray
+
 TIME = pl.Datetime("ms", "UTC")
 
 
@@ -74,6 +77,20 @@ def check_schema(frame: pl.DataFrame, schema: Schema) -> pl.DataFrame:
             row = frame[name].is_null().arg_max()
             raise DataInvalid(f"Column {name!r} of a {schema.name} frame is null in row {row}.")
     return frame
+
+
+def milliseconds(times: pl.Series) -> NDArray[np.int64]:
+    """A column of times as UTC milliseconds, shape (n,), to read only.
+
+    polars' own `to_physical` takes 60 µs for any column; one new bar and every page of history would feel it.
+    """
+    return times.to_numpy().view("int64")
+
+
+def rows_between(frame: pl.DataFrame, start_ms: int, end_ms: int) -> pl.DataFrame:
+    """The rows whose time, the first column, ascending, lies in [start, end)."""
+    first, stop = milliseconds(frame.to_series(0)).searchsorted([start_ms, end_ms]).tolist()
+    return frame[first:stop]
 
 
 def check_features(frame: pl.DataFrame) -> pl.DataFrame:

@@ -15,8 +15,8 @@ import numpy as np
 import polars as pl
 
 from trader_cli.core.anchors import anchor_block, blocks_between, floor_block
-from trader_cli.core.schemas import TIME
-from trader_cli.features.series import BarSeries, milliseconds
+from trader_cli.core.schemas import TIME, milliseconds
+from trader_cli.features.series import BarSeries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trader_cli.core.schemas import milliseconds
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -80,11 +82,6 @@ class BarSeries:
     def content(self, inputs: tuple[str, ...] = PRICE_INPUTS) -> bytes:
         """The times and the named values as bytes, for digests."""
         return b"".join((self.open_ms.tobytes(), *(self[name].tobytes() for name in inputs)))
-
-
-def milliseconds(times: pl.Series) -> Times:
-    """A column of times as UTC milliseconds, shape (n,), a copy: `to_physical` takes 60 µs, which one new bar feels."""
-    return times.to_numpy().astype(np.int64)
 
 
 def _floats(bars: pl.DataFrame, name: str) -> Floats:

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import polars as pl
 
 from trader_cli.core.errors import DataInvalid, DataMissing, ExchangeUnavailable, UsageError
-from trader_cli.core.schemas import BARS, FUNDING, MARK, OPEN_INTEREST, TRADES
+from trader_cli.core.schemas import BARS, FUNDING, MARK, OPEN_INTEREST, TRADES, milliseconds, rows_between
 from trader_cli.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, Timeframe
 from trader_cli.core.weights import WEIGHT_LIMIT
 from trader_cli.exchange.archive_files import plan_files
@@ -105,7 +106,7 @@ class HistoryReader:
                 async for file, frame in files:
                     start = max(start, file.first_ms)
                     if frame is not None:
-                        rows = _between(frame, start, min(last_ms, file.end_ms))
+                        rows = rows_between(frame, start, min(last_ms, file.end_ms) + 1)
                         if kind.is_bars and self.way == "auto":
                             rows = await self._completed(kind, rows, min(last_ms, file.end_ms - 1))
                         yield rows
@@ -125,9 +126,9 @@ class HistoryReader:
         if rows.is_empty():
             return rows
         step = self.timeframe.ms
-        times = rows.to_series(0).to_physical().to_numpy()
-        ends = [*times[1:].tolist(), self.timeframe.floor(last_ms) + step]
-        holes = [(int(at) + step, end - step) for at, end in zip(times, ends, strict=True) if end - at > step]
+        times = np.append(milliseconds(rows.to_series(0)), self.timeframe.floor(last_ms) + step)
+        before = np.flatnonzero(np.diff(times) > step)
+        holes = list(zip((times[before] + step).tolist(), (times[before + 1] - step).tolist(), strict=True))
         if len(holes) > _SINGLY:
             holes = [(holes[0][0], holes[-1][1])]
         found = [rows, *[page for hole in holes for page in [p async for p in self._pages(kind, *hole)]]]
@@ -235,12 +236,6 @@ class HistoryReader:
         return max(requests * _REQUEST_S / _AHEAD, (requests * 2 / per_minute - 1) * MINUTE_MS / 1000)
 
 
-def _between(frame: pl.DataFrame, first_ms: int, last_ms: int) -> pl.DataFrame:
-    """The rows whose time lies in [first, last]."""
-    times = frame.to_series(0).to_physical()
-    return frame[int(times.search_sorted(first_ms)) : int(times.search_sorted(last_ms, side="right"))]
-
-
 def _last_ms(frame: pl.DataFrame) -> int:
     """The time of the last row, UTC ms; -1 without one."""
-    return int(frame.to_series(0).to_physical()[-1]) if frame.height else -1
+    return int(milliseconds(frame.to_series(0))[-1]) if frame.height else -1

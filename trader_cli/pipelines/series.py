@@ -9,14 +9,16 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
+import numpy as np
 import polars as pl
 
 from trader_cli.core.anchors import blocks_between, storage_blocks
 from trader_cli.core.bars import utc_text
 from trader_cli.core.errors import DataInvalid
-from trader_cli.core.schemas import check_schema
+from trader_cli.core.schemas import check_schema, milliseconds, rows_between
 from trader_cli.core.timeframes import DAY_MS, HOUR_MS
 
 if TYPE_CHECKING:
@@ -82,12 +84,12 @@ class _Piece:
     def held(cls, frame: pl.DataFrame) -> _Piece:
         return cls(_time(frame, 0), _time(frame, -1), frame=frame)
 
-    def rows(self, store: ArtifactStore) -> pl.DataFrame:
-        """The rows."""
+    def rows(self, read: Callable[[Chunk], pl.DataFrame]) -> pl.DataFrame:
+        """The rows; `read` gives those of a chunk."""
         if self.frame is not None:
             return self.frame
         assert self.chunk is not None
-        return store.read_chunk(self.chunk)
+        return read(self.chunk)
 
 
 @dataclass
@@ -144,13 +146,15 @@ class SeriesUpdater:
         """Rows of stored pieces that the market has come to."""
         return sum(
             piece.chunk.rows if piece.chunk is not None and piece.last_ms <= span.latest_ms
-            else _cut(piece.rows(self.store), piece.first_ms, span.latest_ms + 1).height
+            else rows_between(piece.rows(self.store.read_chunk), piece.first_ms, span.latest_ms + 1).height
             for piece in pieces
         )  # fmt: skip
 
     async def _is_same_market(self, kept: list[_Piece], read: list[_Piece], span: Span) -> bool:
         """Whether the exchange still shows what is stored, but for a last row that was saved too early."""
-        latest = [_cut(piece.rows(self.store), piece.first_ms, span.latest_ms + 1) for piece in kept[-2:]]
+        latest = [
+            rows_between(piece.rows(self.store.read_chunk), piece.first_ms, span.latest_ms + 1) for piece in kept[-2:]
+        ]
         ours = pl.concat(latest).tail(_COMPARED)
         if not self._contradicted(ours.tail(1), read):
             return True
@@ -164,7 +168,7 @@ class SeriesUpdater:
         key, compared = self.kind.key, [name for name in ours.columns if name not in self.kind.schema.nullable]
         known = set(ours.select(compared).rows())
         near = [piece for piece in read if piece.first_ms <= _time(ours, -1) and piece.last_ms >= _time(ours, 0)]
-        shown = (piece.rows(self.store).join(ours.select(key), on=key, how="semi") for piece in near)
+        shown = (piece.rows(self.store.read_chunk).join(ours.select(key), on=key, how="semi") for piece in near)
         return any(not known.issuperset(rows.select(compared).rows()) for rows in shown)
 
     def _missing(self, known: list[_Piece], lost: list[tuple[int, int]], span: Span) -> list[tuple[int, int]]:
@@ -187,7 +191,7 @@ class SeriesUpdater:
             if piece.first_ms - end > (grid or DAY_MS):
                 found.append((end + 1, piece.first_ms - 1))
             if grid and piece.last_ms >= recent:
-                found += _holes_of(piece.rows(self.store), grid)
+                found += _holes_of(piece.rows(self.store.read_chunk), grid)
             end = max(end, piece.last_ms)
         return [(first, last) for first, last in found if last >= recent or asked is None or first < asked]
 
@@ -210,8 +214,8 @@ class SeriesUpdater:
                 if self._block_of(start) != self._block_of(end):
                     *over, last = self._blocks(start, end)
                     for block in over:
-                        pieces += await self._stage([_cut(part, *block) for part in waiting])
-                    waiting = [rest for part in waiting if (rest := _cut(part, *last)).height]
+                        pieces += await self._stage([rows_between(part, *block) for part in waiting])
+                    waiting = [rest for part in waiting if (rest := rows_between(part, *last)).height]
                 self.progress(what, (end - first_ms) // step + 1, max(1, (last_ms - first_ms) // step + 1))
         if sum(part.height for part in waiting) >= _WORTH_STAGING:
             return pieces + await self._stage(waiting)
@@ -231,7 +235,7 @@ class SeriesUpdater:
     def _checked(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The frame, made of frames that were checked as they came. Raises `DataInvalid` for rows in disorder."""
         check_schema(frame, self.kind.schema)
-        wrong = (frame[self.kind.key].to_physical().diff() <= 0).arg_true()
+        wrong = np.flatnonzero(np.diff(frame[self.kind.key].to_numpy().view("int64")) <= 0) + 1
         if len(wrong):
             at = utc_text(_time(frame, int(wrong[0])))
             raise DataInvalid(
@@ -256,7 +260,7 @@ class SeriesUpdater:
         last = min(span.latest_ms, max(piece.last_ms for piece in pieces))
         blocks = storage_blocks(first, last, self.reader.timeframe) if self.kind.is_bars else self._blocks(first, last)
         chunks: list[Chunk] = []
-        replaced = 0
+        replaced, read = 0, lru_cache(maxsize=2)(self.store.read_chunk)  # a month may be cut into days
         for start, end in blocks:
             stop = min(end, span.latest_ms + 1)
             mine = [piece for piece in pieces if piece.first_ms < stop and piece.last_ms >= start]
@@ -264,7 +268,7 @@ class SeriesUpdater:
             if whole is not None:
                 chunks.append(whole)
                 continue
-            frames = [_cut(piece.rows(self.store), start, stop) for piece in mine]
+            frames = [rows_between(piece.rows(read), start, stop) for piece in mine]
             joined, changed = _joined(frames, self.kind) if frames else (self.kind.schema.empty(), 0)
             replaced += changed
             if not joined.is_empty():
@@ -285,9 +289,9 @@ def _merged(spans: list[tuple[int, int]], near_ms: int) -> list[tuple[int, int]]
 
 def _holes_of(rows: pl.DataFrame, grid_ms: int) -> list[tuple[int, int]]:
     """What lies between two neighbouring rows that are more than a step apart, UTC ms."""
-    times = rows.to_series(0).to_physical()
-    before = (times.diff() > grid_ms).arg_true() - 1
-    return [(times[i] + 1, times[i + 1] - 1) for i in before.to_list()]
+    times = milliseconds(rows.to_series(0))
+    before = np.flatnonzero(np.diff(times) > grid_ms)
+    return list(zip((times[before] + 1).tolist(), (times[before + 1] - 1).tolist(), strict=True))
 
 
 def _joined(frames: list[pl.DataFrame], kind: SeriesKind) -> tuple[pl.DataFrame, int]:
@@ -299,12 +303,6 @@ def _joined(frames: list[pl.DataFrame], kind: SeriesKind) -> tuple[pl.DataFrame,
     return joined, distinct.height - joined.height
 
 
-def _cut(frame: pl.DataFrame, start_ms: int, end_ms: int) -> pl.DataFrame:
-    """The rows whose time lies in [start, end)."""
-    times = frame.to_series(0).to_physical()
-    return frame[int(times.search_sorted(start_ms)) : int(times.search_sorted(end_ms))]
-
-
 def _time(frame: pl.DataFrame, row: int) -> int:
     """The time of a row, UTC ms."""
-    return int(frame.to_series(0).to_physical()[row])
+    return int(milliseconds(frame.to_series(0))[row])
