@@ -1,6 +1,6 @@
 """`kill -9` of `trader fetch` and `trader features` at random moments: what is stored in the end is what is stored undisturbed.
 
-A few kills of each here; TRADER_KILLS=50 makes fifty. The moments are drawn with a fixed seed.
+A few kills of each here; TRADER_KILLS=50 makes fifty that strike while the command runs. The moments are drawn with a fixed seed.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from conftest import CommandLine, Ran
 
 pytestmark = pytest.mark.slow
 
-_ASKED = os.environ.get("TRADER_KILLS", "3")
+_ASKED = int(os.environ.get("TRADER_KILLS", "3"))
 SYMBOL = "ETHUSDT"
 MARKET = {"TRADER_SIM__DAYS": "110", "TRADER_SIM__START": "0.95", "TRADER_SIM__SYMBOLS": f'["{SYMBOL}"]'}
 
@@ -68,16 +69,17 @@ def killed_and_undisturbed(
     for cli in (whole, killed):
         for early in before:
             assert cli.run(*early, **venue).code == 0
+    shutil.copytree(killed.folder, folder / "before")
     began = time.monotonic()
     ran = whole.run(*words, **venue)
     took = time.monotonic() - began
     assert ran.code == 0, ran.err
-    for number in range(int(_ASKED)):
-        if number % 3 == 0 and number:
-            for ref in (killed.folder / "cache" / "refs").rglob("*.json"):
-                ref.unlink()  # from the beginning again, but for what lies in staging and chunks
+    for number in range(3 * _ASKED):
+        if struck == _ASKED:
+            break
+        _wind_back(killed.folder, folder / "before", number)
         process = killed.start(*words, **venue)
-        time.sleep(rng.uniform(0.3, 1.0) * took)
+        time.sleep(rng.uniform(0.25, 0.85) * took)
         struck += process.poll() is None
         process.kill()
         process.communicate(timeout=30)
@@ -87,7 +89,17 @@ def killed_and_undisturbed(
     assert last.code == 0, last.err
     assert referenced(killed.folder / "cache") == referenced(whole.folder / "cache")
     assert not list((killed.folder / "cache" / "staging").glob("*.json"))
-    print(f"{words[0]}: {struck} of {_ASKED} struck while running")
+    print(f"{words[0]}: {struck} kills of {number + 1} struck while running")
+
+
+def _wind_back(folder: Path, before: Path, number: int) -> None:
+    """Every other kill meets a beginning: one without anything, one with chunks and staging but no references."""
+    if number % 4 == 2:
+        for ref in (folder / "cache" / "refs").rglob("*.json"):
+            ref.unlink()
+    elif number % 4 == 0:
+        shutil.rmtree(folder)
+        shutil.copytree(before, folder)
 
 
 @pytest.mark.parametrize("way", ["rest", "archive"])
