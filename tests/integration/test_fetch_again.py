@@ -208,6 +208,9 @@ def test_a_hole_of_long_ago_is_asked_for_again_only_by_a_repair(tmp_path: Path) 
     assert world.fetch(BEGIN_MS).gaps == holed.gaps != ()
     mended = world.fetch(BEGIN_MS, repair=True)
     assert mended.gaps == ()
+    assert "none differs" in world.fetch(BEGIN_MS, repair=True).notes[0]
+    [kept] = world.fetch(BEGIN_MS + 10 * DAY_MS).notes
+    assert "are kept" in kept
     assert mended.digest == world.fetch(BEGIN_MS, folder="scratch").digest
 
 

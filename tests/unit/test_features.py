@@ -14,7 +14,7 @@ from conftest import START_MS, random_bars
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trader_cli.analyst.feature_artifacts import build_feature_artifact
+from trader_cli.analyst.feature_artifacts import build_feature_artifact, not_known_yet
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
 from trader_cli.core.artifacts import Manifest
 from trader_cli.core.bars import aggregate_bars
@@ -290,6 +290,15 @@ def test_too_few_bars_say_how_many_are_needed(tmp_path: Path) -> None:
     store = ArtifactStore(tmp_path / "cache")
     with pytest.raises(DataMissing, match=r"reach back \d+ bars; there are 100.*--limit \d+"):
         build_feature_artifact(store, bars_manifest(BARS), BARS[:100], SPEC, orchestrator(tmp_path))
+
+
+def test_a_young_market_has_the_features_that_are_known_already(tmp_path: Path) -> None:
+    store, h1 = ArtifactStore(tmp_path / "cache"), Timeframe.parse("1h")
+    young = random_bars(420, "1h")
+    built = build_feature_artifact(store, bars_manifest(young), young, spec_of(h1), orchestrator(tmp_path))
+    unknown = not_known_yet(store, built.manifest)
+    assert unknown
+    assert {name.split("_")[0] for name in unknown} == {"htf1d", "levels"}
 
 
 def test_the_wavelet_cache_lies_with_the_artifacts_unless_told_otherwise(tmp_path: Path) -> None:

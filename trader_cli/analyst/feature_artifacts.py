@@ -37,6 +37,10 @@ _KEYS = "rows"
 _RUN_ROWS = 200_000
 
 
+_MOST_UNKNOWN = 0.25
+"""Share of the last row's features."""
+
+
 @dataclass(frozen=True)
 class BuiltFeatures:
     """The manifest of a features artifact, how many of its chunks were found and made, and for which families."""
@@ -70,8 +74,8 @@ def build_feature_artifact(
     """Make what is missing of the features of `bars`, and the manifest of all of it (not yet published).
 
     `bars` are BARS with the other inputs of the families beside them, `digests` those of the artifacts they are from
-    (`feature_inputs.stored_inputs`). Raises `DataMissing` if they do not reach back
-    far enough for a single complete row.
+    (`feature_inputs.stored_inputs`). Raises `DataMissing` if they are too
+    few for three in four features of the last row, `DataInvalid` if a gap is why.
     """
     times = bars["open_time"].to_physical().to_numpy()
     if not times.size:
@@ -91,7 +95,7 @@ def build_feature_artifact(
         chunks += [replace(chunk, part=block.part) for block in blocks if (chunk := known[block.key]) is not None]
         progress("features", done, len(parts))
     manifest = _manifest(bars_manifest, spec, tuple(chunks), known_inputs(bars), digests or {})
-    _require_complete_row(store, manifest, bars, spec)
+    _require_known(store, manifest, bars, spec)
     fresh = sum(made.values())
     families = sum(chunk.part != _KEYS for chunk in chunks)
     return BuiltFeatures(manifest, families - fresh, fresh, tuple(made))
@@ -188,11 +192,20 @@ def _manifest(
     )
 
 
-def _require_complete_row(store: ArtifactStore, manifest: Manifest, bars: pl.DataFrame, spec: FeatureSpec) -> None:
-    """Nine in ten features of the last row must be known, as training and analysis want; say how many bars it takes."""
+def not_known_yet(store: ArtifactStore, manifest: Manifest) -> list[str]:
+    """The columns of an artifact that its last row does not know."""
     last = store.read(manifest.tail()).tail(1)
-    empty = [name for name in last.columns if name not in FEATURE_KEYS and last[name].null_count()]
-    if len(empty) <= (len(last.columns) - len(FEATURE_KEYS)) // 10:
+    return [name for name in last.columns if name not in FEATURE_KEYS and last[name].null_count()]
+
+
+def _require_known(store: ArtifactStore, manifest: Manifest, bars: pl.DataFrame, spec: FeatureSpec) -> None:
+    """Most features of the last row must be known, else say how many bars it takes.
+
+    A coin listed a month ago has no daily indicators yet. Training and analysis look at every row on their own, and
+    leave out those of which fewer than nine in ten are known.
+    """
+    empty = not_known_yet(store, manifest)
+    if len(empty) <= _MOST_UNKNOWN * len(spec.columns):
         return
     timeframe, last_ms = spec.timeframe, int(bars["open_time"].to_physical()[-1])
     needed = (last_ms - history_start(spec, last_ms)) // timeframe.ms + 1
@@ -203,7 +216,7 @@ def _require_complete_row(store: ArtifactStore, manifest: Manifest, bars: pl.Dat
             mend="Wait until enough bars have followed it, or fetch again.",
         )
     raise DataMissing(
-        f"Too few bars: {len(empty)} of {len(last.columns) - len(FEATURE_KEYS)} features of {manifest.symbol}"
+        f"Too few bars: {len(empty)} of {len(spec.columns)} features of {manifest.symbol}"
         f" {timeframe} are not known yet at the last bar. All together reach back {needed} bars; there are"
         f" {bars.height}.",
         mend=f"Run `trader fetch {manifest.symbol} --timeframe {timeframe} --limit {needed}`;"

@@ -244,6 +244,9 @@ class _Fetch:
         self.store.publish(self._key("bars"), bars)
         for name in ("klines", *kinds):
             self._staging(KINDS[name]).clear()
+        notes += self._said_of_stored(bars, span)
+        if self.options.repair and not (update.replaced_rows or update.new_rows):
+            notes.append("Every bar was read again: none is missing, none differs.")
         if update.replaced_rows:
             notes.append(f"{update.replaced_rows} stored bar(s) differed from the exchange's and were replaced.")
         gaps = tuple(Gap(*gap) for gap in bars.gaps)
@@ -251,6 +254,14 @@ class _Fetch:
             self.symbol, self.timeframe.name, self.market.source, bars.rows, update.new_rows, bars.first_ms or 0,
             bars.last_ms or 0, last, gaps, bars.digest, tuple(notes), kinds, bars.notes["quality"], reader.files,
         )  # fmt: skip
+
+    def _said_of_stored(self, bars: Manifest, span: Span) -> list[str]:
+        """That more is stored than a person asked for, if so."""
+        first, last, options = bars.first_ms or 0, bars.last_ms or 0, self.options
+        asked = any(given is not None for given in (options.limit, options.since_ms, options.until_ms))
+        if not asked or (first >= span.first_ms and last <= span.last_ms):
+            return []
+        return [f"Bars stored before are kept; they reach from {utc_text(first)} to {utc_text(last)}."]
 
     def _beside(self, name: str, span: Span, bars: Manifest) -> Span:
         """The span of another kind: no more than there are bars for, and only onwards where it is not asked for now."""

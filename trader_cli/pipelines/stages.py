@@ -18,7 +18,7 @@ from trader_cli.analyst.certifying import (
     require_certified,
     store_certificate,
 )
-from trader_cli.analyst.feature_artifacts import build_feature_artifact
+from trader_cli.analyst.feature_artifacts import build_feature_artifact, not_known_yet
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
 from trader_cli.analyst.feature_inputs import is_current, spec_made, stored_inputs, stored_manifests
 from trader_cli.analyst.fitted import FittedOptions
@@ -48,7 +48,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FeaturesBuilt:
-    """What the features stage came to. `made` 0 is a cache hit; `quality`: bars by kind of data-quality finding."""
+    """What the features stage came to. `made` 0 is a cache hit; `quality`: bars by kind of data-quality finding;
+    `unknown`: families of which the last row does not know every column."""
 
     symbol: str
     timeframe: str
@@ -64,6 +65,7 @@ class FeaturesBuilt:
     digest: str
     certificate: str
     quality: dict[str, int] = field(default_factory=dict)
+    unknown: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -104,11 +106,13 @@ def features(settings: Settings, symbol: str, timeframe: Timeframe, progress: Pr
     store = ArtifactStore(settings.cache_dir)
     built = refresh_features(settings, store, symbol, timeframe, progress)
     manifest = built.manifest
+    unknown = set(not_known_yet(store, manifest))
+    families = [family["name"] for family in manifest.notes["families"] if unknown.intersection(family["columns"])]
     complete = store.read(manifest).select(pl.sum_horizontal(pl.all().is_null()).eq(0).sum()).item()
     return FeaturesBuilt(
         symbol, timeframe.name, manifest.source, manifest.rows, int(complete), manifest.notes["columns"],
         manifest.notes["wavelet_columns"], built.found, built.made, manifest.first_ms or 0, manifest.last_ms or 0,
-        manifest.digest, manifest.notes["certificate"], manifest.notes["quality"],
+        manifest.digest, manifest.notes["certificate"], manifest.notes["quality"], families,
     )  # fmt: skip
 
 

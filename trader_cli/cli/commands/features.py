@@ -98,8 +98,11 @@ def _many(settings: Settings, names: list[str], timeframe: Timeframe, *, certify
         errors = [{"symbol": name, "code": type(e).__name__, "sentence": e.sentence} for name, e in failed.items()]
         print_json({"timeframe": timeframe.name, "series": [asdict(one) for one in done], "failed": errors})
     else:
-        rows = [[d.symbol, str(d.rows), str(d.complete_rows), str(d.columns), str(d.made), d.digest[:12]] for d in done]
-        columns = ("symbol", "rows", "complete", "features", "chunks made", "artifact")
+        rows = [
+            [d.symbol, str(d.rows), str(d.complete_rows), str(d.columns), ", ".join(d.unknown), d.digest[:12]]
+            for d in done
+        ]
+        columns = ("symbol", "rows", "complete", "features", "unknown at the last bar", "artifact")
         print_table(f"Features of {len(done)} series of {timeframe} bars", columns, rows)
         for name, trouble in failed.items():
             say(f"{name}: {trouble}")
@@ -121,6 +124,7 @@ def _show(done: FeaturesBuilt) -> None:
         {
             "rows": f"{done.rows}, {done.complete_rows} complete",
             "span": f"{utc(done.first_ms)} to {utc(done.last_ms)}",
+            **({"unknown at the last bar": ", ".join(done.unknown)} if done.unknown else {}),
             "blocks": f"{done.made} made, {done.found} found" if done.made else f"all {done.found} found (cache hit)",
             "quality": quality_line(done.quality),
             "market": done.source,
