@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from trader_cli.core.errors import TraderError
     from trader_cli.core.ports import Progress
 
 
@@ -106,6 +107,21 @@ def say(line: str, *, quiet: bool = False) -> None:
     """A line of progress on stderr; a quiet one only where stderr is a terminal."""
     if not quiet or sys.stderr.isatty():
         print(line, file=sys.stderr)
+
+
+def say_failures(failed: Mapping[str, TraderError]) -> None:
+    """What went wrong with each symbol, then what mends it, each mend once."""
+    for symbol, error in failed.items():
+        say(f"{symbol}: {error.sentence}")
+    for mend in dict.fromkeys(error.mend for error in failed.values() if error.mend):
+        say(mend)
+
+
+def failure_bodies(failed: Mapping[str, TraderError]) -> list[dict[str, str]]:
+    """The same for JSON."""
+    return [
+        {"symbol": name, "code": type(error).__name__, "sentence": error.sentence} for name, error in failed.items()
+    ]
 
 
 def utc(time_ms: int) -> str:

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trader_cli.cli import options as o
-from trader_cli.cli.show import print_facts, print_json, print_table, progress_bar, quality_line, say, utc
+from trader_cli.cli.show import (
+    failure_bodies,
+    print_facts,
+    print_json,
+    print_table,
+    progress_bar,
+    quality_line,
+    say_failures,
+    utc,
+)
 from trader_cli.core.errors import ExitCode, TraderError, UsageError
 
 if TYPE_CHECKING:
@@ -95,8 +104,8 @@ def _many(settings: Settings, names: list[str], timeframe: Timeframe, *, certify
                 failed[name] = error
             progress("symbols", number, len(names))
     if json:
-        errors = [{"symbol": name, "code": type(e).__name__, "sentence": e.sentence} for name, e in failed.items()]
-        print_json({"timeframe": timeframe.name, "series": [asdict(one) for one in done], "failed": errors})
+        series = [asdict(one) for one in done]
+        print_json({"timeframe": timeframe.name, "series": series, "failed": failure_bodies(failed)})
     else:
         rows = [
             [d.symbol, str(d.rows), str(d.complete_rows), str(d.columns), ", ".join(d.unknown), d.digest[:12]]
@@ -104,8 +113,7 @@ def _many(settings: Settings, names: list[str], timeframe: Timeframe, *, certify
         ]
         columns = ("symbol", "rows", "complete", "features", "unknown at the last bar", "artifact")
         print_table(f"Features of {len(done)} series of {timeframe} bars", columns, rows)
-        for name, trouble in failed.items():
-            say(f"{name}: {trouble}")
+        say_failures(failed)
     if failed:
         raise typer.Exit(max(trouble.exit_code for trouble in failed.values()))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from trader_cli.cli import options as o
-from trader_cli.cli.show import print_facts, print_json, print_table, progress_bar, say, utc
+from trader_cli.cli.show import failure_bodies, print_facts, print_json, print_table, progress_bar, say_failures, utc
 
 if TYPE_CHECKING:
     from trader_cli.core.errors import TraderError
@@ -120,11 +120,10 @@ def _show_many(outcomes: list[tuple[str, Fetched | TraderError]], timeframe: str
     done = [outcome for _, outcome in outcomes if not isinstance(outcome, TraderError)]
     failed = {symbol: outcome for symbol, outcome in outcomes if isinstance(outcome, TraderError)}
     if json:
-        errors = [{"symbol": name, "code": type(e).__name__, "sentence": e.sentence} for name, e in failed.items()]
-        print_json({"timeframe": timeframe, "series": [_body(one) for one in done], "failed": errors})
+        series = [_body(one) for one in done]
+        print_json({"timeframe": timeframe, "series": series, "failed": failure_bodies(failed)})
         return
     rows = [[d.symbol, str(d.bars), str(d.new_bars), f"{utc(d.first_ms)} to {utc(d.last_ms)}", str(len(d.gaps)),
              _quality(d) or "–"] for d in done]  # fmt: skip
     print_table(f"{len(done)} series of {timeframe} bars", ("symbol", "bars", "new", "span", "gaps", "quality"), rows)
-    for symbol, error in failed.items():
-        say(f"{symbol}: {error}")
+    say_failures(failed)
