@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export OMP_WAIT_POLICY := passive
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit verify breaks lint bench clean lock docs wheel
+.PHONY: help demo test unit verify breaks kills claims lint bench clean lock docs wheel
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -33,6 +33,12 @@ verify: $(READY) ## does everything work together, offline
 
 breaks: $(READY) ## does `trader verify` see what is broken: breaks a copy in every way known
 	$(BIN)/python scripts/break_verify.py
+
+kills: $(READY) ## kill fetch and features 150 times; five minutes
+	TRADER_KILLS=50 $(BIN)/python -m pytest tests/integration/test_fetch_kills.py -s
+
+claims: $(READY) ## how often markets without an edge claim one; ten minutes
+	$(BIN)/python -m benchmarks claims
 
 lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff format --check .
