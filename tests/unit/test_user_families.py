@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 from conftest import random_bars
 
+from trader_cli.analyst.certifying import make_certificate
 from trader_cli.analyst.feature_artifacts import build_feature_artifact
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
 from trader_cli.core.artifacts import Manifest
@@ -194,3 +195,18 @@ def test_a_family_of_ones_own_is_certified_before_its_first_use(tmp_path: Path) 
         else:
             with pytest.raises(VerificationFailed, match=r"mine_gap.*1 bar"):
                 asyncio.run(one.generate_all_features(klines))
+
+
+@pytest.mark.parametrize(
+    ("column", "passes"),
+    [
+        ("np.sin(bars.close)", True),
+        ("bars.close * (hash('mine') % 1000003)", False),
+        ("bars.close * float(next(iter({str(n) for n in range(9999)})))", False),
+    ],
+)
+def test_a_family_that_hangs_on_the_process_is_impure(column: str, passes: bool, tmp_path: Path) -> None:
+    file = written(tmp_path, PLAIN.replace("np.append(np.nan, np.diff(bars.close))", column))
+    one = orchestrator(tmp_path, file)
+    found = make_certificate(one.spec(M15), orchestrator(tmp_path, file).spec(M15), settings=one.settings)
+    assert [c.status for c in found.columns] == ["passed" if passes else "impure"]

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 import trader_cli.core
 import trader_cli.features
 from trader_cli import __version__
+from trader_cli.analyst.elsewhere import impure_elsewhere
 from trader_cli.core.digests import digest_bytes, digest_value
 from trader_cli.core.errors import DataInvalid, DataMissing, DataStale
 from trader_cli.core.ports import silent
-from trader_cli.features.certificates import Certificate, certify, identity_digest
+from trader_cli.features.certificates import IMPURE, Certificate, certify, identity_digest
 from trader_cli.features.certification_tape import certification_frame, rows_needed
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from trader_cli.core.artifacts import Manifest
     from trader_cli.core.ports import Progress
     from trader_cli.features.registry import FeatureSpec
+    from trader_cli.settings import Settings
     from trader_cli.storage.artifacts import ArtifactStore
 
 SYNTHETIC = "synthetic"
@@ -67,16 +69,28 @@ def synthetic_tape(spec: FeatureSpec) -> pl.DataFrame:
 
 
 def make_certificate(
-    spec: FeatureSpec, twin: FeatureSpec | None = None, bars: pl.DataFrame | None = None, *, probes: int = 0
-) -> Certificate:
+    spec: FeatureSpec, twin: FeatureSpec | None = None, bars: pl.DataFrame | None = None, *, probes: int = 0,
+    settings: Settings | None = None,
+) -> Certificate:  # fmt: skip
     """Certify on the synthetic tape, and on the last of `bars`, BARS with the inputs of `spec`, where they are given.
 
-    `twin`: the same specification made anew, so that what a family keeps between calls is found.
+    `twin`: the same specification made anew, so that what a family keeps between calls is found. With `settings`,
+    families of one's own are also made in another process.
     """
     tapes: dict[str, pl.DataFrame] = {SYNTHETIC: synthetic_tape(spec)}
     if bars is not None:
         tapes[STORED] = bars.tail(max(rows_needed(spec), _LEAST_STORED))
-    return certify(spec, tapes, probes=probes, seed=_SEED, twin=twin, versions=library_versions())
+    found = certify(spec, tapes, probes=probes, seed=_SEED, twin=twin, versions=library_versions())
+    if settings is None or not _has_own(spec):
+        return found
+    impure = impure_elsewhere(spec, settings)
+    return replace(
+        found, columns=tuple(replace(c, status=IMPURE, reach=None) if c.name in impure else c for c in found.columns)
+    )
+
+
+def _has_own(spec: FeatureSpec) -> bool:
+    return any(family.source for family in spec.families)
 
 
 def find_certificate(store: ArtifactStore, spec: FeatureSpec) -> Certificate | None:
@@ -98,17 +112,17 @@ def store_certificate(store: ArtifactStore, spec: FeatureSpec, certificate: Cert
 
 def ensure_certificate(
     store: ArtifactStore, spec: FeatureSpec, twin: FeatureSpec | None = None, progress: Progress = silent,
-    bars: pl.DataFrame | None = None,
+    bars: pl.DataFrame | None = None, settings: Settings | None = None,
 ) -> Certificate:  # fmt: skip
     """The stored certificate of these families, made now where there is none. It may tell of failures.
 
-    Families of one's own are tried harder, and on the stored `bars`, too.
+    Families of one's own are tried harder: on the stored `bars`, too, and with `settings` in another process.
     """
     found = find_certificate(store, spec)
     if found is None:
         progress(f"certifying {len(spec.columns)} feature columns, once for these settings", 0, 0)
-        own = any(family.source for family in spec.families)
-        found = make_certificate(spec, twin, bars if own else None, probes=PROBES if own else 0)
+        own = _has_own(spec)
+        found = make_certificate(spec, twin, bars if own else None, probes=PROBES if own else 0, settings=settings)
         store_certificate(store, spec, found)
     return found
 

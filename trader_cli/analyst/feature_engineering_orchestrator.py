@@ -112,9 +112,8 @@ class FeatureEngineeringOrchestrator:
 
         names = known_inputs(aligned)
         twin = FeatureEngineeringOrchestrator(self.settings).spec(timeframe, names)
-        ensure_certificate(
-            ArtifactStore(self.settings.cache_dir), self.spec(timeframe, names), twin, bars=aligned
-        ).require()
+        store, spec = ArtifactStore(self.settings.cache_dir), self.spec(timeframe, names)
+        ensure_certificate(store, spec, twin, bars=aligned, settings=self.settings).require()
 
     @staticmethod
     def _with_fitted(features: pl.DataFrame, bars: pl.DataFrame, fitted: FittedFamilies) -> pl.DataFrame:

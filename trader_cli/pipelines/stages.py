@@ -126,7 +126,7 @@ def certify(settings: Settings, symbol: str, timeframe: Timeframe, progress: Pro
     given = stored_inputs(store, settings, symbol, timeframe, bars, store.read(bars))
     spec, twin = (FeatureEngineeringOrchestrator(settings).spec(timeframe, given.names) for _ in range(2))
     progress(f"certifying {len(spec.columns)} feature columns", 0, 0)
-    found = make_certificate(spec, twin, given.frame, probes=PROBES)
+    found = make_certificate(spec, twin, given.frame, probes=PROBES, settings=settings)
     store_certificate(store, spec, found)
     return found
 
@@ -150,7 +150,7 @@ def _refreshed(
     given = stored_inputs(store, settings, symbol, timeframe, bars, store.read(bars))
     spec = orchestrator.spec(timeframe, given.names)
     twin = FeatureEngineeringOrchestrator(settings).spec(timeframe, given.names)
-    certificate = ensure_certificate(store, spec, twin, progress, given.frame).require()
+    certificate = ensure_certificate(store, spec, twin, progress, given.frame, settings).require()
     try:
         built = build_feature_artifact(store, bars, given.frame, spec, orchestrator, progress, digests=given.digests)
     finally:
