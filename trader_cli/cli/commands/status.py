@@ -41,8 +41,9 @@ def status(profile: o.Profile = None, config: o.Config = None, tape: o.Tape = No
         found = quality_line(series.quality)
         if found is not None:
             print_facts(f"{series.symbol} {series.timeframe}: of its bars {found}", {})
-        for problem in series.problems:
-            print_facts(f"! {series.symbol} {series.timeframe}: {problem}", {})
+    for problem in dict.fromkeys(problem for series in done.series for problem in series.problems):
+        having = [f"{series.symbol} {series.timeframe}" for series in done.series if problem in series.problems]
+        print_facts(f"! {', '.join(having)}: {problem}", {})
 
 
 def _row(s: SeriesStatus) -> tuple[str, ...]:
