@@ -252,9 +252,10 @@ def test_symbols_come_from_a_file_and_by_volume(tmp_path: Path, host: str) -> No
     cli, there = outside(tmp_path, host)
     (tmp_path / "symbols.txt").write_text("# mine\nethusdt # the one\n\nBTCUSDT\n")
     for words in (("--symbols-file", "symbols.txt"), ("--top", "2")):
-        ran = cli.run("fetch", *words, "--timeframe", "1h", "--json", **there)
+        ran = cli.run("fetch", *words, "--timeframe", "1h", "--with", "mark", "--with", "index", "--json", **there)
         assert ran.code == 0, ran.err
         assert {one["symbol"] for one in ran.json["series"]} == set(SYMBOLS)
+        assert all({"mark", "index"} <= set(one["kinds"]) for one in ran.json["series"])
 
 
 def test_a_series_another_process_fetches_is_waited_for_and_the_others_go_on(tmp_path: Path, host: str) -> None:
@@ -346,6 +347,7 @@ BAD = {
     "no such file": (("--symbols-file", "absent.txt"), "cannot be read"),
     "no symbol": (("--symbols-file", "empty.txt"), "No symbol is named"),
     "no text": (("--symbols-file", "binary.txt"), "cannot be read"),
+    "since and limit": (("--since", "2026-01-01", "--limit", "9"), "Give one of the two"),
     "a bad name": (("ETH/USDT",), "is not a symbol"),
 }
 

@@ -209,8 +209,9 @@ def test_a_hole_of_long_ago_is_asked_for_again_only_by_a_repair(tmp_path: Path) 
     mended = world.fetch(BEGIN_MS, repair=True)
     assert mended.gaps == ()
     assert "none differs" in world.fetch(BEGIN_MS, repair=True).notes[0]
-    [kept] = world.fetch(BEGIN_MS + 10 * DAY_MS).notes
-    assert "are kept" in kept
+    assert "are kept" in world.fetch(BEGIN_MS + 10 * DAY_MS).notes[0]
+    earlier, before = (world.fetch(BEGIN_MS - days * DAY_MS) for days in (400, 500))
+    assert (earlier.digest, before.new_bars) == (before.digest, 0), "the same bars are the same artifact"
     assert mended.digest == world.fetch(BEGIN_MS, folder="scratch").digest
 
 

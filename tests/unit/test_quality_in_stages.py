@@ -63,6 +63,14 @@ def test_masks_are_the_spans_of_the_report(seed: int, row: int, what: str) -> No
     assert unfit_bars(spoiled, M15).any() == (what in {"line", "print"})
 
 
+def test_bars_of_the_coin_that_had_the_name_before_are_unfit() -> None:
+    bars = random_bars(300, seed=5)
+    old = bars[:200].with_columns(pl.col(*PRICES) * 50)
+    unfit = unfit_bars(pl.concat([old, bars[200:]]), M15)
+    assert unfit.to_list() == [True] * 201 + [False] * 99
+    assert not unfit_bars(bars, M15).any()
+
+
 def rows_of(bars: pl.DataFrame, unfit: np.ndarray[Any, np.dtype[np.bool_]] | None) -> Any:
     return make_dataset(BarSeries.of(bars), FEATURES, CONFIG, M15.ms, unfit)[0]
 

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trader_cli.core.errors import UsageError
+from trader_cli.core.errors import DataInvalid, DataMissing, UsageError
 
 if TYPE_CHECKING:
+    from trader_cli.core.artifacts import ArtifactKey
     from trader_cli.core.timeframes import Timeframe
     from trader_cli.settings import Settings
+    from trader_cli.storage.artifacts import ArtifactStore
 
 Symbol = Annotated[str, typer.Argument(help="Symbol as the exchange writes it, such as ETHUSDT.")]
 MaybeSymbol = Annotated[str | None, typer.Argument(help="Symbol; default: the one fetched last.", show_default=False)]
@@ -110,13 +112,21 @@ def several(
     store, source = ArtifactStore(settings.cache_dir), market_source(settings)
     wanted_keys = (key for key in store.references()
                    if (key.profile, key.timeframe, key.stage) == (settings.mode, frame.name, "bars"))  # fmt: skip
-    bars = {key.symbol: store.current(key) for key in wanted_keys}
-    found = [symbol for symbol, manifest in bars.items() if manifest is not None and manifest.source == source]
+    found = [key.symbol for key in wanted_keys if _is_of(store, key, source)]
     if not found:
-        raise UsageError(
+        raise DataMissing(
             f"No {frame} bars were fetched yet in profile {settings.mode}.", mend="Run `trader fetch` first."
         )
     return found, frame
+
+
+def _is_of(store: ArtifactStore, key: ArtifactKey, source: str) -> bool:
+    """Whether the bars are of this market; a damaged reference may be, and is told of where it is read."""
+    try:
+        bars = store.current(key)
+    except DataInvalid:
+        return True
+    return bars is not None and bars.source == source
 
 
 def one_of_several(names: list[str], *, forever: bool) -> None:

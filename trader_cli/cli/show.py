@@ -17,11 +17,15 @@ if TYPE_CHECKING:
     from trader_cli.core.ports import Progress
 
 
+_UNBROKEN = 10_000
+"""Columns."""
+
+
 def stdout() -> Console:
-    """The console results go to."""
+    """The console results go to. In a file or a pipe no line is broken: paths and tables stay whole."""
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=True)
+    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _UNBROKEN)
 
 
 def _print(renderable: object) -> None:

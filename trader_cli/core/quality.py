@@ -181,9 +181,12 @@ def bars_of_kinds(bars: pl.DataFrame, timeframe: Timeframe, kinds: tuple[str, ..
 
 
 def unfit_bars(bars: pl.DataFrame, timeframe: Timeframe) -> pl.Series:
-    """Which of the n rows of valid BARS hold what was not traded (`UNFIT`), (n,) without nulls."""
+    """Which of the n rows of valid BARS hold what was not traded (`UNFIT`), or were another coin's, whose name this one
+    took over since; (n,) without nulls."""
     masks = bars_of_kinds(bars, timeframe)
-    return pl.DataFrame(masks).select(pl.any_horizontal(pl.all())).to_series()
+    unfit = pl.DataFrame(masks).select(pl.any_horizontal(pl.all())).to_series()
+    taken_over = masks["other_instrument"].arg_true()
+    return unfit if taken_over.is_empty() else unfit | (pl.int_range(bars.height, eager=True) <= taken_over[-1])
 
 
 def doubtful_bars(bars: pl.DataFrame, timeframe: Timeframe, last: int) -> dict[str, int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from trader_cli.core.errors import UsageError
 
@@ -35,9 +34,7 @@ class Timeframe:
     def parse(cls, name: str) -> Timeframe:
         """`"15m"` → a time frame. Raises `UsageError` naming the known ones."""
         if name not in _MINUTES:
-            near = get_close_matches(name.lower(), _MINUTES, n=1, cutoff=0.4)
-            hint = f"Did you mean {near[0]}? " if near else ""
-            raise UsageError(f"Unknown time frame {name!r}.", mend=f"{hint}Known: {', '.join(_MINUTES)}.")
+            raise UsageError(f"Unknown time frame {name!r}.", mend=f"Known: {', '.join(_MINUTES)}.")
         return cls(name, _MINUTES[name] * MINUTE_MS)
 
     @classmethod

@@ -27,6 +27,8 @@ from trader_cli.storage.files import exclusive_among
 from trader_cli.storage.staging import Staging
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from trader_cli.core.ports import Progress
     from trader_cli.core.timeframes import Timeframe
     from trader_cli.pipelines.history import SeriesKind
@@ -59,6 +61,10 @@ class FetchOptions:
         if unknown:
             known = ", ".join(name for name in (*KINDS, *SNAPSHOTS) if name != "klines")
             raise UsageError(f"There is no kind of data {unknown[0]!r} to fetch.", mend=f"Known: {known}.")
+        if self.since_ms is not None and self.limit is not None:
+            raise UsageError(
+                "--limit counts back from the last bar, --since says where to begin.", mend="Give one of the two."
+            )
         if self.since_ms is not None and self.until_ms is not None and self.since_ms > self.until_ms:
             raise UsageError(f"The span begins {utc_text(self.since_ms)}, after its end {utc_text(self.until_ms)}.")
 
@@ -157,7 +163,10 @@ def fetch_many(
 
 def _require_symbol(symbol: str) -> None:
     if not re.fullmatch(r"\w{2,40}", symbol):
-        raise UsageError(f"{symbol!r} is not a symbol.", mend="Write it as the exchange does, such as ETHUSDT.")
+        raise UsageError(
+            f"{symbol!r} is not a symbol.",
+            mend="Write it as the exchange does, such as ETHUSDT, and blanks between several.",
+        )
 
 
 def _remember(settings: Settings, symbol: str, timeframe: Timeframe) -> None:
@@ -195,7 +204,8 @@ def refuse_gaps(settings: Settings, bars: Manifest) -> None:
         raise DataInvalid(
             f"The {bars.timeframe} bars of {bars.symbol} have {len(bars.gaps)} gap(s);"
             f" the first: {Gap(*bars.gaps[0])}.",
-            mend="What came was stored. Fetch again, or pass --allow-gaps to go on; features around a gap stay null.",
+            mend="What came was stored. Fetch again; or pass --allow-gaps, here and to what reads them (or set"
+            " fetch.allow_gaps): features around a gap stay null.",
         )
 
 
@@ -223,7 +233,7 @@ class _Fetch:
     async def _series(self, reader: HistoryReader, notes: list[str]) -> Fetched:
         latest = self.timeframe.floor(self.market.exchange.server_now_ms()) - self.timeframe.ms
         last = latest if self.options.until_ms is None else min(latest, self.timeframe.floor(self.options.until_ms))
-        span = self._span(last, latest, notes)
+        span, known = self._span(last, latest, notes), self._stored(KINDS["klines"], [])
         bars, update = await self._update(KINDS["klines"], reader, span)
         if bars is None:
             raise DataMissing(
@@ -231,7 +241,9 @@ class _Fetch:
                 f" from {utc_text(span.first_ms)} to {utc_text(span.last_ms)}."
             )
         async with self.market.turn:
-            bars = await asyncio.to_thread(self._judged, bars) if self.market.threads else self._judged(bars)
+            judged = asyncio.to_thread(self._judged, bars) if self.market.threads else None
+            bars, alarms = await judged if judged is not None else self._judged(bars)
+        notes += [*alarms[:3], *self._said_of_stored(known, span)]
         kinds: dict[str, dict[str, int]] = {}
         for name in self._wanted_kinds():
             if name in KINDS:
@@ -244,7 +256,7 @@ class _Fetch:
         self.store.publish(self._key("bars"), bars)
         for name in ("klines", *kinds):
             self._staging(KINDS[name]).clear()
-        notes += self._said_of_stored(bars, span)
+        self._remember_asked(span, kinds)
         if self.options.repair and not (update.replaced_rows or update.new_rows):
             notes.append("Every bar was read again: none is missing, none differs.")
         if update.replaced_rows:
@@ -255,13 +267,30 @@ class _Fetch:
             bars.last_ms or 0, last, gaps, bars.digest, tuple(notes), kinds, bars.notes["quality"], reader.files,
         )  # fmt: skip
 
-    def _said_of_stored(self, bars: Manifest, span: Span) -> list[str]:
-        """That more is stored than a person asked for, if so."""
-        first, last, options = bars.first_ms or 0, bars.last_ms or 0, self.options
+    def _said_of_stored(self, known: Manifest | None, span: Span) -> list[str]:
+        """That bars of another market are replaced, or that more is stored than a person asked for, if so."""
+        if known is None:
+            other = self._found("bars", [])
+            replaced = other is not None and other.source != self.market.source
+            return [f"{other.rows} bars of another market, {other.source}, are replaced."] if other and replaced else []
+        first, last, options = known.first_ms or 0, known.last_ms or 0, self.options
         asked = any(given is not None for given in (options.limit, options.since_ms, options.until_ms))
         if not asked or (first >= span.first_ms and last <= span.last_ms):
             return []
-        return [f"Bars stored before are kept; they reach from {utc_text(first)} to {utc_text(last)}."]
+        return [f"The {known.rows} bars stored before, from {utc_text(first)} to {utc_text(last)}, are kept."]
+
+    def _asked(self) -> dict[str, int]:
+        """From when on (UTC ms) each kind was asked for, of this market: what is absent there, it does not have."""
+        digest = self.store.found(self._key("asked"))
+        body = (digest and self.store.get_document(digest)) or {}
+        return dict(body["kinds"]) if body.get("source") == self.market.source else {}
+
+    def _remember_asked(self, span: Span, kinds: Iterable[str]) -> None:
+        """Once all is published, and beside the manifests: bars that are the same are the same artifact."""
+        asked = self._asked()
+        asked |= {kind: min(span.first_ms, asked.get(kind, span.first_ms)) for kind in ("klines", *kinds)}
+        body = {"source": self.market.source, "kinds": dict(sorted(asked.items()))}
+        self.store.point(self._key("asked"), self.store.put_document(body))
 
     def _beside(self, name: str, span: Span, bars: Manifest) -> Span:
         """The span of another kind: no more than there are bars for, and only onwards where it is not asked for now."""
@@ -284,28 +313,32 @@ class _Fetch:
     ) -> tuple[Manifest | None, SeriesUpdate]:
         """One kind up to date, described but not yet published; its staging is cleared once it is."""
         before = self._stored(kind, reader.notes)
-        asked = None if before is None else before.notes.get("asked_ms")
+        name = next(name for name, known in KINDS.items() if known == kind)
+        asked = None if before is None else self._asked().get(name)
         updater = SeriesUpdater(self.store, self._staging(kind), reader, kind, self.progress, reader.notes)
         wanted = Span(span.first_ms, span.last_ms, span.latest_ms, asked, span.repair)
         update = await updater.update(before.chunks if before else (), wanted)
         if not update.chunks:
             return None, update
         rows, first, last = span_of(update.chunks)
-        notes = {"asked_ms": span.first_ms if asked is None else min(asked, span.first_ms)}
         manifest = Manifest(
             stage=kind.stage, producer=f"trader {__version__}", source=self.market.source, symbol=self.symbol,
             timeframe=self.timeframe.name, settings=digest_value([]), chunks=update.chunks, rows=rows, first_ms=first,
-            last_ms=last, notes=notes,
+            last_ms=last,
         )  # fmt: skip
         return manifest, update
 
-    def _judged(self, bars: Manifest) -> Manifest:
-        """The manifest of bars with their gaps and what the data-quality report counts; the report is stored."""
+    def _judged(self, bars: Manifest) -> tuple[Manifest, list[str]]:
+        """The manifest of bars with their gaps and what the data-quality report counts, and its gravest sentences.
+
+        The report is stored.
+        """
         report = quality_report(self.store.read(bars), self.timeframe)
         self.store.point(self._key("quality"), self.store.put_document(report.as_dict()))
         counts = {kind: bars_ for kind, (_, bars_) in report.counts.items()}
         gaps = tuple((gap.first_ms, gap.last_ms, gap.bars) for gap in report.gaps)
-        return replace(bars, gaps=gaps, notes={**bars.notes, "quality": counts})
+        grave = [finding.sentence for finding in report.findings if finding.severity == "error"]
+        return replace(bars, gaps=gaps, notes={**bars.notes, "quality": counts}), grave
 
     def _key(self, stage: str) -> ArtifactKey:
         return stage_key(self.settings, self.symbol, self.timeframe, stage)
@@ -315,12 +348,15 @@ class _Fetch:
 
     def _stored(self, kind: SeriesKind, notes: list[str]) -> Manifest | None:
         """What is stored of a kind from this source; a damaged reference is made anew."""
+        manifest = self._found(kind.stage, notes)
+        return manifest if manifest is not None and manifest.source == self.market.source else None
+
+    def _found(self, stage: str, notes: list[str]) -> Manifest | None:
         try:
-            manifest = self.store.current(self._key(kind.stage))
+            return self.store.current(self._key(stage))
         except DataInvalid as error:
             notes.append(f"{error.sentence} Fetched again.")
             return None
-        return manifest if manifest is not None and manifest.source == self.market.source else None
 
     def _span(self, last_ms: int, latest_ms: int, notes: list[str]) -> Span:
         """From where: as far back as asked, and at least as far as the latest row of features reaches."""

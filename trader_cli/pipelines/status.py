@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from trader_cli.core.errors import DataError
 from trader_cli.core.timeframes import Timeframe
 from trader_cli.pipelines.market import market_now_ms
-from trader_cli.storage.artifacts import ArtifactStore
+from trader_cli.storage.artifacts import ArtifactStore, stage_key
 from trader_cli.storage.bundles import BundleStore
 from trader_cli.storage.markets import market_source
 
@@ -59,6 +59,14 @@ def status(settings: Settings) -> Status:
     return Status(settings.mode, source, now, tuple(_series(store, key, source, now) for key in keys))
 
 
+def quality_findings(settings: Settings, symbol: str, timeframe: Timeframe) -> list[dict[str, Any]]:
+    """What the stored data-quality report lists of a series: kind, severity, sentence and times (UTC ms) of each."""
+    store = ArtifactStore(settings.cache_dir)
+    digest = store.found(stage_key(settings, symbol, timeframe, "quality"))
+    body = store.get_document(digest) if digest is not None else None
+    return [] if body is None else list(body["findings"])
+
+
 def _series(store: ArtifactStore, key: ArtifactKey, source: str, now: int | None) -> SeriesStatus:
     problems: list[str] = []
     bars = _attempt(lambda: store.current(key), problems)
@@ -67,7 +75,7 @@ def _series(store: ArtifactStore, key: ArtifactKey, source: str, now: int | None
     if bars is not None and bars.source != source:
         problems.append(f"from {bars.source}, while the settings name {source}")
     if bars is not None and bars.gaps:
-        problems.append(f"{len(bars.gaps)} gap(s)")
+        problems.append(f"{len(bars.gaps)} gap(s), {sum(gap[2] for gap in bars.gaps)} bars missing")
     return SeriesStatus(
         symbol=key.symbol,
         timeframe=key.timeframe,

@@ -42,7 +42,7 @@ SWEPT: Mapping[str, re.Pattern[str]] = MappingProxyType(
 PARTS = "parts"
 STAGED_S = 7 * 86_400
 """How long the next fetch may take to go on from where a killed one stopped."""
-_DOCUMENTS = frozenset({"market", "info", "analysis", "plan", "quality"})
+_DOCUMENTS = frozenset({"market", "info", "analysis", "plan", "quality", "asked"})
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,22 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from trader_cli.cli import options as o
-from trader_cli.cli.show import failure_bodies, print_facts, print_json, print_table, progress_bar, say_failures, utc
+from trader_cli.cli.show import (
+    failure_bodies,
+    print_facts,
+    print_json,
+    print_table,
+    progress_bar,
+    say,
+    say_failures,
+    utc,
+)
 
 if TYPE_CHECKING:
     from trader_cli.core.errors import TraderError
     from trader_cli.pipelines.fetch import Fetched
+
+    Findings = dict[str, list[dict[str, Any]]]
 
 app = typer.Typer()
 
@@ -33,7 +44,7 @@ def fetch(
         str | None, typer.Option("--until", help="Up to this UTC day (inclusive) or time.", show_default=False)
     ] = None,
     kinds: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             "--with",
             help="Besides bars, now and later: mark, index, spot, funding, open-interest, trades, depth, info.",
@@ -47,6 +58,9 @@ def fetch(
     ] = "auto",
     repair: Annotated[
         bool, typer.Option("--repair", help="Read all of it again; fill holes, replace what differs.")
+    ] = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="And list what the data-quality report found, with times.")
     ] = False,
     allow_gaps: o.AllowGaps = False,
     profile: o.Profile = None,
@@ -63,30 +77,39 @@ def fetch(
     from trader_cli.core.timeframes import Timeframe
     from trader_cli.pipelines.fetch import FetchOptions
     from trader_cli.pipelines.fetch import fetch_many as run
+    from trader_cli.pipelines.status import quality_findings
 
     parsed = Timeframe.parse(timeframe)
     settings = o.settings_from(profile, config, tape, o.gaps_allowed(allow_gaps))
     named = o.named_symbols(symbols, symbols_file, top)
-    wanted = tuple(word for word in (kinds or "").split(",") if word)
+    wanted = tuple(word for words in kinds or () for word in words.split(",") if word)
     span = o.time_of(since, "--since"), o.time_of(until, "--until", end=True)
     options = FetchOptions(limit, *span, kinds=wanted, way=via, repair=repair)
     with progress_bar() as progress:
         outcomes = run(settings, named, parsed, options, top=top, progress=progress)
-    if len(outcomes) == 1:
-        [(_, outcome)] = outcomes
-        if isinstance(outcome, TraderError):
-            raise outcome
-        _show_one(outcome, json=json)
-        return
-    _show_many(outcomes, parsed.name, json=json)
+    found = {symbol: quality_findings(settings, symbol, parsed) for symbol, _ in outcomes} if report else {}
+    if len(outcomes) > 1:
+        _show_many(outcomes, parsed.name, found, json=json)
+    elif isinstance(outcomes[0][1], TraderError):
+        _show_findings({} if json else found)
+        raise outcomes[0][1]
+    else:
+        _show_one(outcomes[0][1], found, json=json)
     failed = [outcome for _, outcome in outcomes if isinstance(outcome, TraderError)]
     if failed:
         raise Finished(max(error.exit_code for error in failed))
 
 
-def _show_one(done: Fetched, *, json: bool) -> None:
+def _show_findings(found: Findings) -> None:
+    rows = [(symbol, finding["kind"].replace("_", " "), finding["severity"], finding["sentence"])
+            for symbol, listed in found.items() for finding in listed]  # fmt: skip
+    if found:
+        print_table("Data quality, some of each kind", ("symbol", "kind", "severity", "what"), rows)
+
+
+def _show_one(done: Fetched, found: Findings, *, json: bool) -> None:
     if json:
-        print_json(_body(done))
+        print_json({**_body(done), **({"quality_findings": found[done.symbol]} if found else {})})
         return
     others = (f"{counts['rows']} {kind} ({counts['new']} new)" for kind, counts in done.kinds.items())
     print_facts(
@@ -103,6 +126,7 @@ def _show_one(done: Fetched, *, json: bool) -> None:
             "note": " ".join(done.notes[:5]) + f" … ({len(done.notes)} notes)" * (len(done.notes) > 5) or None,
         },
     )
+    _show_findings(found)
 
 
 def _quality(done: Fetched) -> str:
@@ -114,16 +138,23 @@ def _body(done: Fetched) -> dict[str, Any]:
     return {**asdict(done), "cache_hit": done.new_bars == 0}
 
 
-def _show_many(outcomes: list[tuple[str, Fetched | TraderError]], timeframe: str, *, json: bool) -> None:
+def _show_many(
+    outcomes: list[tuple[str, Fetched | TraderError]], timeframe: str, found: Findings, *, json: bool
+) -> None:
     from trader_cli.core.errors import TraderError
 
     done = [outcome for _, outcome in outcomes if not isinstance(outcome, TraderError)]
     failed = {symbol: outcome for symbol, outcome in outcomes if isinstance(outcome, TraderError)}
     if json:
         series = [_body(one) for one in done]
-        print_json({"timeframe": timeframe, "series": series, "failed": failure_bodies(failed)})
+        body = {"timeframe": timeframe, "series": series, "failed": failure_bodies(failed)}
+        print_json({**body, **({"quality_findings": found} if found else {})})
         return
     rows = [[d.symbol, str(d.bars), str(d.new_bars), f"{utc(d.first_ms)} to {utc(d.last_ms)}", str(len(d.gaps)),
              _quality(d) or "–"] for d in done]  # fmt: skip
     print_table(f"{len(done)} series of {timeframe} bars", ("symbol", "bars", "new", "span", "gaps", "quality"), rows)
+    noted = [(one.symbol, note) for one in done for note in one.notes]
+    for note in dict.fromkeys(note for _, note in noted):
+        say(f"{', '.join(symbol for symbol, said in noted if said == note)}: {note}")
+    _show_findings(found)
     say_failures(failed)

@@ -38,7 +38,7 @@ def status(profile: o.Profile = None, config: o.Config = None, tape: o.Tape = No
         return
     print_table("", _COLUMNS, [_row(series) for series in done.series])
     for series in done.series:
-        found = quality_line(series.quality)
+        found = quality_line(series.quality, gaps=False)
         if found is not None:
             print_facts(f"{series.symbol} {series.timeframe}: of its bars {found}", {})
     for problem in dict.fromkeys(problem for series in done.series for problem in series.problems):
@@ -48,7 +48,8 @@ def status(profile: o.Profile = None, config: o.Config = None, tape: o.Tape = No
 
 def _row(s: SeriesStatus) -> tuple[str, ...]:
     shown = "?" if s.age_ms is None else age(s.age_ms)
-    return f"{s.symbol} {s.timeframe}", str(s.bars), utc(s.last_close_ms), shown, s.features, s.model, s.outcome
+    bars, last = (str(s.bars), utc(s.last_close_ms)) if s.bars else ("damaged", "?")
+    return f"{s.symbol} {s.timeframe}", bars, last, shown, s.features, s.model, s.outcome
 
 
 def _account_facts(account: AccountStatus) -> dict[str, str | None]:
