@@ -215,6 +215,13 @@ def test_a_hole_of_long_ago_is_asked_for_again_only_by_a_repair(tmp_path: Path) 
     assert mended.digest == world.fetch(BEGIN_MS, folder="scratch").digest
 
 
+def test_a_repair_of_a_span_before_all_that_is_stored_leaves_no_hole(tmp_path: Path) -> None:
+    world = World(tmp_path, "15m", now_ms=BEGIN_MS + 11 * DAY_MS)
+    world.fetch(BEGIN_MS + 10 * DAY_MS)
+    world.fetch(BEGIN_MS, BEGIN_MS + DAY_MS, repair=True)
+    assert world.fetch(BEGIN_MS).digest == world.fetch(BEGIN_MS, folder="scratch").digest
+
+
 def test_a_bar_that_was_saved_too_early_is_replaced_alone_and_that_is_said(tmp_path: Path) -> None:
     world = World(tmp_path, "1m", now_ms=BEGIN_MS + 5 * DAY_MS)
     world.bar_shown_too_early()

@@ -20,8 +20,8 @@ from trader_cli.features.build import build_features, history_start
 from trader_cli.features.families import candles, levels
 from trader_cli.features.families.technical import WARMUP
 from trader_cli.features.inputs import ALL_INPUTS, align_inputs, known_inputs
-from trader_cli.features.registry import ADVANCED, FamilyOptions, make_spec
-from trader_cli.features.series import BarSeries
+from trader_cli.features.registry import ADVANCED, FamilyOptions, FeatureSpec, make_spec
+from trader_cli.features.series import PRICE_INPUTS, BarSeries
 
 M15 = Timeframe.parse("15m")
 N = 900
@@ -338,6 +338,19 @@ def test_levels_fall_silent_where_nothing_has_turned_for_long() -> None:
     assert 240 + 80 < last < 240 + 110
     assert (found["levels_support_gap"][last + 1 :] == 10).all()
     assert (found["levels_bars_since_low"][-1]) > 250
+
+
+def test_levels_know_no_pivot_that_a_row_alone_could_not_know() -> None:
+    """Waves, then nothing moves: as the last pivots get old, a row made alone must forget them when the batch does."""
+    n = 1300
+    close = 100.0 + np.concatenate([np.tile([0.0, 1, 2, 3, 2, 1], 100), np.full(n - 600, 1.0)])
+    still = pl.DataFrame(
+        {"open_time": pl.Series(np.arange(n) * M15.ms).cast(TIME), **dict.fromkeys(PRICE_INPUTS, close)}
+    )
+    spec = FeatureSpec(M15, levels.families(FamilyOptions(M15)))
+    whole = build_features(still, spec)
+    for i in range(1090, 1110):
+        assert build_features(still[: i + 1], spec, since_ms=i * M15.ms).equals(whole[i : i + 1]), i
 
 
 def test_a_pivot_counts_three_bars_after_it_and_not_before() -> None:

@@ -126,7 +126,7 @@ def test_it_does_not_matter_how_many_rows_of_a_finite_family_are_made_at_a_time(
     finite = FeatureSpec(M15, tuple(family for family in SPEC.families if family.finite))
     bars, at = (BARS, None) if tile > 1 else (BARS[-800:], int(BARS["open_time"].to_physical()[-20]))
     whole = values(build_features(bars, finite, since_ms=at))
-    monkeypatch.setattr(build, "_TILE", tile)
+    monkeypatch.setattr(build, "TILE", tile)
     assert values(build_features(bars, finite, since_ms=at)).tobytes() == whole.tobytes()
 
 

@@ -20,6 +20,7 @@ from trader_cli.core.artifacts import Manifest
 from trader_cli.core.digests import digest_bytes
 from trader_cli.core.errors import ConfigurationError, DataInvalid, VerificationFailed
 from trader_cli.core.timeframes import Timeframe
+from trader_cli.features.family import Family
 from trader_cli.storage.artifacts import ArtifactStore
 
 M15 = Timeframe.parse("15m")
@@ -117,7 +118,7 @@ def test_the_wavelet_cache_knows_one_file_from_another(tmp_path: Path) -> None:
         ('("mine_gap",)', '("gap",)', "columns of 'mine' begin with 'mine_'; found 'gap'"),
         ('"mine", (', '"My Own", (', "'My Own' is no name"),
         ('("close",)', '("closes",)', "reads the unknown input 'closes'"),
-        ("1, (", "-1, (", "warm-up of at least 0 bars"),
+        ("1, (", "-1, (", "warm-up of 0 bars or more"),
         ("[Family", "['mine', Family", "gave 'mine', which is no Family"),
     ],
 )  # fmt: skip
@@ -143,10 +144,10 @@ def test_arrays_that_do_not_fit_are_refused(tmp_path: Path, new: str, sentence: 
 
 def test_names_that_are_taken_are_refused(tmp_path: Path) -> None:
     taken = written(tmp_path, PLAIN.replace('"mine', '"rsi').replace("rsi_gap", "rsi_14"))
-    with pytest.raises(ConfigurationError, match="named twice: rsi_14"):
+    with pytest.raises(ConfigurationError, match="'rsi_14' is given twice, in the feature families technical and rsi"):
         orchestrator(tmp_path, taken, enable_legacy_features=True).build(BARS, M15)
     one = written(tmp_path, PLAIN)
-    with pytest.raises(ConfigurationError, match="named twice: mine_gap"):
+    with pytest.raises(ConfigurationError, match="'mine' is given twice"):
         orchestrator(tmp_path, one, one).build(BARS, M15)
 
 
@@ -179,6 +180,40 @@ def test_a_family_of_an_entry_point_gives_its_columns(tmp_path: Path, monkeypatc
     del sys.modules["their_families"]
     with pytest.raises(ConfigurationError, match=r"their_families.py, line 9: ZeroDivisionError"):
         orchestrator(tmp_path, "theirs").build(BARS, M15)
+
+
+def test_leaving_the_program_from_a_family_is_told_as_any_fault(tmp_path: Path) -> None:
+    leaving = PLAIN.replace("    return {", "    raise SystemExit(0)\n    return {")
+    with pytest.raises(ConfigurationError, match=r"my_family.py, line 9: SystemExit"):
+        built(tmp_path, leaving)
+
+
+def test_parameters_that_differ_anywhere_are_another_family() -> None:
+    values = np.arange(5000.0)
+    others = values.copy()
+    others[2500] += 1e-9
+    named = [Family("x", ("x_a",), dict, 0, parameters={"w": w}).identity(M15) for w in (values, others, values.copy())]
+    assert named[0] != named[1]
+    assert named[0] == named[2]
+    with pytest.raises(ConfigurationError, match="are numbers, texts"):
+        Family("x", ("x_a",), dict, 0, parameters={"w": object()}).identity(M15)
+
+
+@pytest.mark.parametrize("column", ["[str(c) for c in bars.close]", "bars.close + 1j", "bars.close[1:]"])
+def test_columns_are_as_many_real_numbers_as_there_are_bars(column: str, tmp_path: Path) -> None:
+    with pytest.raises(DataInvalid, match="column 'mine_gap' of the family 'mine'"):
+        built(tmp_path, PLAIN.replace("np.append(np.nan, np.diff(bars.close)) / bars.close", column))
+
+
+def test_a_peek_that_begins_with_long_runs_is_caught(tmp_path: Path) -> None:
+    """A finite family is evaluated on no more rows at once than its certificate tries."""
+    peek = "np.append(np.diff(bars.close), 0.0) * (len(bars) > 4000)"
+    source = PLAIN.replace("np.append(np.nan, np.diff(bars.close)) / bars.close", peek).replace(
+        '1, ("close",))', '32, ("close",), finite=True)'
+    )
+    spec = orchestrator(tmp_path, written(tmp_path, source)).spec(M15)
+    [found] = make_certificate(spec).failures
+    assert (found.name, found.status) == ("mine_gap", "looks ahead")
 
 
 def test_a_family_of_ones_own_is_certified_before_its_first_use(tmp_path: Path) -> None:

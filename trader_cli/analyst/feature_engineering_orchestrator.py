@@ -136,7 +136,7 @@ class FeatureEngineeringOrchestrator:
 
     def evaluate(self, family: Family, bars: BarSeries) -> Mapping[str, Floats]:
         """A family's columns on bars; those of wavelets are found in the block cache where they were made before."""
-        if not family.name.startswith("wavelet") or not self._options.wavelet_cache.cache_enabled:
+        if not family.name.startswith("wavelet") or family.source or not self._options.wavelet_cache.cache_enabled:
             return family.evaluate(bars)
         cache = self._opened()
         digest = digest_value(

@@ -112,14 +112,14 @@ def _users_code(origin: _Origin, doing: str) -> Iterator[None]:
     """Turns whatever the user's code raises into a `ConfigurationError` with its file and line."""
     try:
         yield
-    except Exception as error:  # what a stranger's code may raise is not known, and is told in full
+    except (Exception, SystemExit, GeneratorExit) as error:  # what a stranger's code may raise is told in full
         raise ConfigurationError(
             f"user_families: {doing} of {origin.reference} failed at {_line(error, origin)}:"
             f" {type(error).__name__}: {error}"
         ) from error
 
 
-def _line(error: Exception, origin: _Origin) -> str:
+def _line(error: BaseException, origin: _Origin) -> str:
     if isinstance(error, SyntaxError) and error.filename == origin.file:
         return f"{origin.file}, line {error.lineno}"
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == origin.file]
@@ -155,12 +155,12 @@ def _checked(family: Any, origin: _Origin) -> Family:
 
 
 def _unwritable(bars: BarSeries, inputs: tuple[str, ...]) -> BarSeries:
-    """The bars with just the inputs that were declared, as views that cannot be written to."""
+    """The bars with just the inputs that were declared, as copies that are not to be written to."""
 
     def shown(values: Any) -> Any:
-        view = values.view()
-        view.setflags(write=False)
-        return view
+        own = values.copy()
+        own.setflags(write=False)
+        return own
 
     own = {name: shown(bars[name]) for name in PRICE_INPUTS}
     extra = {name: shown(bars[name]) for name in inputs if name not in PRICE_INPUTS}
@@ -178,7 +178,10 @@ def _array(found: Mapping[str, Any], name: str, family: Family, n: int) -> Float
     if name not in found:
         raise DataInvalid(f"The family {family.name!r} does not give its column {name!r}; it gives {sorted(found)}.")
     try:
-        values = np.asarray(found[name], dtype=np.float64)
+        given = np.asarray(found[name])
+        if given.dtype.kind not in "fiub":
+            raise TypeError(f"they are {given.dtype}")
+        values = given.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise DataInvalid(f"The column {name!r} of the family {family.name!r} is not of numbers: {error}.") from error
     if values.shape != (n,):

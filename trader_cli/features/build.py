@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from trader_cli.core.anchors import anchor_block, blocks_between, floor_block
+from trader_cli.core.errors import DataInvalid
 from trader_cli.core.schemas import TIME, milliseconds
 from trader_cli.features.series import BarSeries
 
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
 
 
 _FEW_ROWS = 8
-_TILE = 32768
-"""Rows of a finite family at a time: what it computes in between stays in a core's cache."""
+TILE = 4096
+"""Rows of a finite family at a time (of the base frame): what it computes in between stays in a core's cache, and a
+certificate that tries as many has seen every length it is evaluated on."""
 
 
 def evaluate(family: Family, bars: BarSeries) -> Mapping[str, Floats]:
@@ -143,13 +145,13 @@ class Builder:
         """`room`, with the values of one family; NaN stays where they are not known."""
         frame = family.frame(self._base)
         if frame == self._base:
-            _fill_anchored(room, family, frame, self._series, self._since, self._evaluate)
+            _fill_anchored(room, family, self._base, self._series, self._since, self._evaluate)
             return room
         closed = self._closed_bars(frame)
         first_row = int(self._series.open_ms[self._keep]) if self.rows else self._since
         since = _row_of(family, self._base, first_row)
         known = np.full((len(family.columns), len(closed.bars) + 1), np.nan)
-        _fill_anchored(known[:, :-1], family, frame, closed.bars, since, self._evaluate)
+        _fill_anchored(known[:, :-1], family, self._base, closed.bars, since, self._evaluate)
         return np.take(known, closed.at, axis=1, out=room, mode="wrap")
 
     def _closed_bars(self, frame: Timeframe) -> _ClosedBars:
@@ -177,32 +179,39 @@ class _ClosedBars:
 
 
 def _fill_anchored(
-    room: Floats, family: Family, frame: Timeframe, bars: BarSeries, since_ms: int, evaluate: Evaluate
+    room: Floats, family: Family, base: Timeframe, bars: BarSeries, since_ms: int, evaluate: Evaluate
 ) -> None:
     """Writes the family's columns into `room`, whose last column is the last bar's, but for rows before `since_ms`,
-    those whose anchor is out of reach, and what is not finite."""
-    keep = len(bars) - room.shape[1]
-    for anchor, first, stop in _spans(family, frame, bars.open_ms, since_ms):
+    those whose anchor is out of reach, and what is not finite. Raises `DataInvalid` for columns of another length."""
+    frame, keep = family.frame(base), len(bars) - room.shape[1]
+    for anchor, first, stop in _spans(family, frame, bars.open_ms, since_ms, frame.ms // base.ms):
         begin = max(first, keep)
         if begin >= stop:
             continue
         found = evaluate(family, bars.cut(anchor, stop))
         tile = room[:, begin - keep : stop - keep]
         for row, name in zip(tile, family.columns, strict=True):
+            if len(found[name]) != stop - anchor:
+                raise DataInvalid(
+                    f"The family {family.name!r} gives {len(found[name])} values of {name!r} for {stop - anchor} bars."
+                )
             row[:] = found[name][begin - anchor :]
         finite = np.isfinite(tile)
         if not finite.all():
             tile[~finite] = np.nan
 
 
-def _spans(family: Family, frame: Timeframe, open_ms: Times, since_ms: int) -> Iterator[tuple[int, int, int]]:
-    """(anchor, first, stop): evaluate the rows [anchor, stop), use those from `first` on."""
+def _spans(
+    family: Family, frame: Timeframe, open_ms: Times, since_ms: int, ratio: int
+) -> Iterator[tuple[int, int, int]]:
+    """(anchor, first, stop): evaluate the rows [anchor, stop), use those from `first` on. `ratio`: base bars a bar."""
     for begin, stop in _segments(open_ms, frame.ms):
         start_ms, last_ms = int(open_ms[begin]), int(open_ms[stop - 1])
         if family.finite:
             first = begin + max(family.warmup, -(-(since_ms - start_ms) // frame.ms))
-            for tile in range(first, stop, _TILE):
-                yield tile - family.warmup, tile, min(tile + _TILE, stop)
+            rows = max(1, TILE // ratio)
+            for tile in range(first, stop, rows):
+                yield tile - family.warmup, tile, min(tile + rows, stop)
             continue
         for block_ms, end_ms in blocks_between(max(start_ms, since_ms), last_ms, anchor_block(frame)):
             anchor = begin + (frame.floor(block_ms) - start_ms) // frame.ms - family.warmup

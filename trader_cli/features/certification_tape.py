@@ -14,7 +14,7 @@ import polars as pl
 from trader_cli.core.bars import with_close_time
 from trader_cli.core.schemas import BARS, TIME
 from trader_cli.core.timeframes import DAY_MS
-from trader_cli.features.build import history_start
+from trader_cli.features.build import TILE, history_start
 from trader_cli.features.series import PRICE_INPUTS
 
 if TYPE_CHECKING:
@@ -38,13 +38,15 @@ _SHARES = ("share", "large", "same", "ratio")
 
 
 def rows_needed(spec: FeatureSpec) -> int:
-    """Bars on which every column of `spec` is known over one block of every frame, with a gap before them."""
+    """Bars on which every column of `spec` is known over one block of every frame, with a gap before them; and over as
+    many rows as a finite family of one's own is ever evaluated on."""
     base = spec.timeframe
     last_ms = _BEGINNING_MS + _LONGEST_MS - base.ms
     history = (last_ms - history_start(spec, last_ms)) // base.ms + 1
     longest = max((family.frame(base).ms for family in spec.families), default=base.ms)
     blocks_ms = DAY_MS if longest * 6 <= DAY_MS else _LONGEST_MS
-    after = max(blocks_ms // base.ms, 4 * longest // base.ms, 160)
+    lengths = [TILE + 256 for family in spec.families if family.finite and family.source]
+    after = max(blocks_ms // base.ms, 4 * longest // base.ms, 160, *lengths)
     return int((history + after) * 9 // 8 + 64)
 
 

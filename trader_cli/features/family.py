@@ -6,6 +6,9 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from trader_cli.core.digests import digest_bytes
 from trader_cli.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -43,9 +46,10 @@ class Family:
     source: str = ""
 
     def __post_init__(self) -> None:
-        if not self.columns or len(set(self.columns)) < len(self.columns) or self.warmup < 0:
+        whole = isinstance(self.warmup, int) and self.warmup >= 0
+        if not self.columns or len(set(self.columns)) < len(self.columns) or not whole:
             raise ConfigurationError(
-                f"The feature family {self.name!r} needs distinct columns and a warm-up of at least 0 bars;"
+                f"The feature family {self.name!r} needs distinct columns and a warm-up of 0 bars or more;"
                 f" found {list(self.columns)}, {self.warmup}."
             )
 
@@ -70,7 +74,22 @@ class Family:
             "warmup": self.warmup,
             "finite": self.finite,
             "inputs": list(self.inputs),
-            "parameters": [[key, str(value)] for key, value in sorted(self.parameters.items())],
+            "parameters": [[key, _named(value)] for key, value in sorted(self.parameters.items())],
             "columns": list(self.columns),
             "source": self.source,
         }
+
+
+def _named(parameter: object) -> str:
+    """A text that no other value has: the whole of arrays, of which `str` leaves out most."""
+    if isinstance(parameter, np.ndarray):
+        return f"{parameter.dtype}{parameter.shape}{digest_bytes(np.ascontiguousarray(parameter).tobytes())}"
+    if isinstance(parameter, tuple | list):
+        return str([_named(one) for one in parameter])
+    if isinstance(parameter, dict):
+        return str([[str(key), _named(one)] for key, one in sorted(parameter.items())])
+    if parameter is None or isinstance(parameter, str | int | float | np.generic):
+        return str(parameter)
+    raise ConfigurationError(
+        f"Parameters of a feature family are numbers, texts, arrays, and lists or dicts of them; found {parameter!r}."
+    )

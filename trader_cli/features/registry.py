@@ -6,6 +6,7 @@ A family is a small file in `features/families/` with a function `families(optio
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -65,11 +66,21 @@ class FeatureSpec:
     left_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        names = [column for family in self.families for column in family.columns]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None or len({family.name for family in self.families}) < len(self.families):
-            raise ConfigurationError(f"A feature family or column is named twice: {twice or self.families}.")
+        named = Counter(family.name for family in self.families), Counter(self.columns)
+        twice = next((name for counted in named for name, count in counted.items() if count > 1), None)
+        if twice is not None:
+            having = [family.name for family in self.families if twice in {family.name, *family.columns}]
+            raise ConfigurationError(
+                f"The name {twice!r} is given twice, in the feature families {' and '.join(having)}.",
+                mend="Rename the one that is yours.",
+            )
         for family in self.families:
+            extra = sorted(set(family.inputs).difference(PRICE_INPUTS))
+            if extra and family.frame(self.timeframe) != self.timeframe:
+                raise ConfigurationError(
+                    f"The feature family {family.name!r} reads {extra[0]!r}, which bars of a higher frame do not have.",
+                    mend=f"They have {', '.join(PRICE_INPUTS)}.",
+                )
             frame = family.frame(self.timeframe)
             if frame.ms < self.timeframe.ms or frame.ms % self.timeframe.ms:
                 raise ConfigurationError(f"A higher frame of {self.timeframe} is a multiple of it; {frame} is not.")

@@ -72,7 +72,7 @@ class BarSeries:
         return BarSeries(group[first[whole]] * higher.ms, *(value[whole] for value in values))
 
     def cut(self, first: int, stop: int) -> BarSeries:
-        """Rows [first, stop) as contiguous copies: kernels see the same memory layout wherever the rows came from."""
+        """Rows [first, stop), contiguous; not copied."""
         if first == 0 and stop == len(self):
             return self
         own = {name: np.ascontiguousarray(self[name][first:stop]) for name in PRICE_INPUTS}

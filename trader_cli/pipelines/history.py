@@ -37,6 +37,8 @@ _PARALLEL = 6
 _FAILURES = 2
 """So many files one after the other that could not be had: the archive is not asked any more."""
 _LATE_MS = 2 * DAY_MS
+_OPEN_INTEREST_MS = 29 * DAY_MS
+"""REST remembers a month of it."""
 
 
 @dataclass(frozen=True)
@@ -107,8 +109,8 @@ class HistoryReader:
                     start = max(start, file.first_ms)
                     if frame is not None:
                         rows = rows_between(frame, start, min(last_ms, file.end_ms) + 1)
-                        if kind.is_bars and self.way == "auto":
-                            rows = await self._completed(kind, rows, min(last_ms, file.end_ms - 1))
+                        if self.way == "auto":
+                            rows = await self._completed(kind, rows, start, min(last_ms, file.end_ms - 1))
                         yield rows
                         start = max(file.end_ms, _last_ms(rows) + 1)
                         continue
@@ -121,19 +123,30 @@ class HistoryReader:
         async for page in self._pages(kind, start, last_ms):
             yield page
 
-    async def _completed(self, kind: SeriesKind, rows: pl.DataFrame, last_ms: int) -> pl.DataFrame:
-        """Bars of a file with those that are missing in it from its first one on, as far as REST has them."""
-        if rows.is_empty():
-            return rows
-        step = self.timeframe.ms
-        times = np.append(milliseconds(rows.to_series(0)), self.timeframe.floor(last_ms) + step)
-        before = np.flatnonzero(np.diff(times) > step)
-        holes = list(zip((times[before] + step).tolist(), (times[before + 1] - step).tolist(), strict=True))
+    async def _completed(self, kind: SeriesKind, rows: pl.DataFrame, first_ms: int, last_ms: int) -> pl.DataFrame:
+        """Rows of a file from `first_ms` to `last_ms` with those that are missing in it, as far as REST has them."""
+        holes = self._holes(kind, rows, first_ms, last_ms)
         if len(holes) > _SINGLY:
             holes = [(holes[0][0], holes[-1][1])]
         found = [rows, *[page for hole in holes for page in [p async for p in self._pages(kind, *hole)]]]
-        key = rows.columns[0]
-        return rows if len(found) == 1 else pl.concat(found).unique(key, keep="first").sort(key)
+        return rows if len(found) == 1 else pl.concat(found).unique(kind.key, keep="first").sort(kind.key)
+
+    def _holes(self, kind: SeriesKind, rows: pl.DataFrame, first_ms: int, last_ms: int) -> list[tuple[int, int]]:
+        """Spans, UTC ms, where rows should be: between grid times, and between trades whose ids leave some out."""
+        if kind.stage == "trades":
+            times, ids = milliseconds(rows["time"]), rows["trade_id"].to_numpy()
+            before = np.flatnonzero(np.diff(ids) > 1)
+            return list(zip(times[before].tolist(), times[before + 1].tolist(), strict=True))
+        step = kind.grid_ms(self.timeframe)
+        if not step:
+            return []
+        if kind.stage == "open_interest":
+            first_ms = max(first_ms, self.exchange.server_now_ms() - _OPEN_INTEREST_MS)
+        wanted = -(-first_ms // step) * step, last_ms // step * step
+        times = milliseconds(rows_between(rows, wanted[0], wanted[1] + 1).to_series(0))
+        edges = np.concatenate([[wanted[0] - step], times, [wanted[1] + step]])
+        before = np.flatnonzero(np.diff(edges) > step)
+        return list(zip((edges[before] + step).tolist(), (edges[before + 1] - step).tolist(), strict=True))
 
     def _asks_rest_for(self, file: ArchiveFile, *, begun: bool) -> bool:
         """Whether REST is asked for a file that could not be had; `begun`: another one before it could."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
@@ -117,12 +117,15 @@ class SeriesUpdater:
         first = min([span.first_ms, *(chunk.first_ms for chunk in known)])
         last = max([span.last_ms, *(end for _, end in lost)])
         before = self._count(kept, span)
-        if span.repair or not (kept or staged):
+        if not (kept or staged):
             fresh = await self._read(first, last)
         else:
-            missing = self._missing(kept + staged, lost, span)
+            if span.repair:
+                missing = self._missing(kept + staged, [(first, last), *lost], replace(span, asked_ms=None))
+            else:
+                missing = self._missing(kept + staged, lost, span)
             fresh = [piece for wanted in missing for piece in await self._read(*wanted)]
-            if kept and not await self._is_same_market(kept, staged + fresh, span):
+            if kept and not span.repair and not await self._is_same_market(kept, staged + fresh, span):
                 self.notes.append("The exchange shows other rows than those stored: the stored rows were replaced.")
                 self.staging.clear()
                 kept, staged, fresh, before = [], [], await self._read(first, last), 0

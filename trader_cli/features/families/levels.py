@@ -32,6 +32,9 @@ REACH = 10.0
 REACH_BARS = OLDEST + LASTS + 2 * CONFIRM
 """How many bars back a row depends on."""
 
+_SEEN = REACH_BARS - CONFIRM
+"""The oldest pivot that so many bars tell: it takes those before it, too."""
+
 _RANGE = 14
 _ROWS = 2048
 COLUMNS = (
@@ -42,12 +45,12 @@ COLUMNS = (
 
 def families(options: FamilyOptions) -> tuple[Family, ...]:  # noqa: ARG001
     """The one family of levels."""
-    return (Family("levels", COLUMNS, compute, REACH_BARS, ("high", "low", "close"), finite=True),)
+    return (Family("levels", COLUMNS, compute, REACH_BARS, ("high", "low", "close"), version=2, finite=True),)
 
 
 def compute(bars: BarSeries) -> dict[str, Floats]:
-    """The columns of `COLUMNS`, shape (n,). NaN only where the average range is 0 or not known yet, and for the
-    distances to the last high and low where there was none in 500 bars."""
+    """The columns of `COLUMNS`, shape (n,). Where the average range is 0 or not known yet, distances and position are
+    NaN and strengths 0; distances to the last high and low also where there was none in 503 bars."""
     average = average_range(bars)
     highs, lows = _pivots(bars.high), _pivots(-bars.low)
     at = np.concatenate([highs, lows])
@@ -145,8 +148,7 @@ def _columns(bars: BarSeries, average: Floats, nearest: Floats, highs: Times, lo
 
 
 def _latest(pivots: Times, prices: Floats) -> tuple[Floats, Floats]:
-    """Bars since the last confirmed pivot, and its price; the window's length and NaN where none is in the window."""
-    at = np.concatenate([[-REACH_BARS - 1], pivots])[_confirmed(pivots, len(prices))]
-    ages = np.minimum(np.arange(len(prices)) - at, REACH_BARS + 1)
-    price = np.where(ages > REACH_BARS, np.nan, prices[np.maximum(at, 0)])
-    return np.minimum(ages, REACH_BARS).astype(np.float64), price
+    """Bars since the last confirmed pivot, and its price; 504 and NaN where none is that near."""
+    at = np.concatenate([[-_SEEN - 1], pivots])[_confirmed(pivots, len(prices))]
+    ages = np.minimum(np.arange(len(prices)) - at, _SEEN + 1)
+    return ages.astype(np.float64), np.where(ages > _SEEN, np.nan, prices[np.maximum(at, 0)])
