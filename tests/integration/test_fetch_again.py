@@ -217,7 +217,7 @@ def test_a_hole_of_long_ago_is_asked_for_again_only_by_a_repair(tmp_path: Path) 
 
 def test_a_repair_of_a_span_before_all_that_is_stored_leaves_no_hole(tmp_path: Path) -> None:
     world = World(tmp_path, "15m", now_ms=BEGIN_MS + 11 * DAY_MS)
-    world.fetch(BEGIN_MS + 10 * DAY_MS)
+    world.fetch(BEGIN_MS + 3 * DAY_MS)
     world.fetch(BEGIN_MS, BEGIN_MS + DAY_MS, repair=True)
     assert world.fetch(BEGIN_MS).digest == world.fetch(BEGIN_MS, folder="scratch").digest
 
