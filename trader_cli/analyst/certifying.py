@@ -137,7 +137,7 @@ def require_certificate(store: ArtifactStore, spec: FeatureSpec, command: str) -
         raise DataMissing(
             f"There is no certificate that the {len(spec.columns)} feature columns of {spec.timeframe} do not see the"
             " future, for these settings and this version.",
-            mend=f"Run `trader {command}`.",
+            mend=f"Run `trader {command}`, or give the --config it was run with.",
         )
     return found.require()
 

@@ -74,8 +74,9 @@ def check_schema(frame: pl.DataFrame, schema: Schema) -> pl.DataFrame:
         if found[name] != dtype:
             raise DataInvalid(f"Column {name!r} of a {schema.name} frame is {dtype}; found {found[name]}.")
         if name not in schema.nullable and frame[name].null_count():
-            row = frame[name].is_null().arg_max()
-            raise DataInvalid(f"Column {name!r} of a {schema.name} frame is null in row {row}.")
+            row = frame[name].is_null().arg_max() or 0
+            where = f"row {row} ({next(iter(wanted))} {frame.row(row)[0]})"
+            raise DataInvalid(f"Column {name!r} of a {schema.name} frame is null in {where}.")
     return frame
 
 

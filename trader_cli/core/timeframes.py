@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from trader_cli.core.errors import UsageError
 
@@ -34,7 +35,9 @@ class Timeframe:
     def parse(cls, name: str) -> Timeframe:
         """`"15m"` → a time frame. Raises `UsageError` naming the known ones."""
         if name not in _MINUTES:
-            raise UsageError(f"Unknown time frame {name!r}.", mend=f"Known: {', '.join(_MINUTES)}.")
+            near = get_close_matches(name, _MINUTES, n=1, cutoff=0.7)  # 1M is no 1m, and 1w neither
+            hint = f"Did you mean {near[0]}? " if near else ""
+            raise UsageError(f"Unknown time frame {name!r}.", mend=f"{hint}Known: {', '.join(_MINUTES)}.")
         return cls(name, _MINUTES[name] * MINUTE_MS)
 
     @classmethod

@@ -252,7 +252,8 @@ class _Fetch:
                 kinds[name] = {"rows": manifest.rows if manifest else 0, "new": changed.new_rows}
                 if manifest is not None:
                     self.store.publish(self._key(kind.stage), manifest)
-        notes += await store_snapshot(self.store, self.market, self._key, self.symbol, self._wanted_kinds())
+        lost, snapshots = await store_snapshot(self.store, self.market, self._key, self.symbol, self._wanted_kinds())
+        notes += lost
         self.store.publish(self._key("bars"), bars)
         for name in ("klines", *kinds):
             self._staging(KINDS[name]).clear()
@@ -261,7 +262,7 @@ class _Fetch:
             notes.append("Every bar was read again: none is missing, none differs.")
         if update.replaced_rows:
             notes.append(f"{update.replaced_rows} stored bar(s) differed from the exchange's and were replaced.")
-        gaps = tuple(Gap(*gap) for gap in bars.gaps)
+        gaps, kinds = tuple(Gap(*gap) for gap in bars.gaps), {**kinds, **snapshots}
         return Fetched(
             self.symbol, self.timeframe.name, self.market.source, bars.rows, update.new_rows, bars.first_ms or 0,
             bars.last_ms or 0, last, gaps, bars.digest, tuple(notes), kinds, bars.notes["quality"], reader.files,

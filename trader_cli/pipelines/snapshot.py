@@ -30,12 +30,14 @@ _DEPTH_LEVELS = 1000
 
 async def store_snapshot(
     store: ArtifactStore, market: Market, key: KeyOf, symbol: str, kinds: Iterable[str]
-) -> list[str]:
+) -> tuple[list[str], dict[str, dict[str, int]]]:
     """Store the market's state with the time it was asked for; of `kinds`, those of `SNAPSHOTS` as well.
 
-    What comes back are sentences about stored snapshots that cannot be read any more: nobody can show them again.
+    What comes back are sentences about stored snapshots that cannot be read any more, for nobody can show them again;
+    and how many rows of each kind are new.
     """
     notes: list[str] = []
+    rows: dict[str, int] = {}
     exchange = market.exchange
     body = {
         "source": market.source,
@@ -49,11 +51,13 @@ async def store_snapshot(
     if "depth" in kinds:
         book = depth_frame(await exchange.get_order_book(symbol, _DEPTH_LEVELS))
         notes += _append(store, key("depth"), market.source, book)
+        rows["depth"] = book.height
     if "info" in kinds:
         listed = await exchange.exchange_info()
         mine = next((one for one in listed["symbols"] if one["symbol"] == symbol), None)
         store.point(key("info"), store.put_document({**listed, "symbols": [mine]}))
-    return notes
+        rows["info"] = 1
+    return notes, {kind: {"rows": new, "new": new} for kind, new in rows.items()}
 
 
 def depth_frame(book: dict[str, Any]) -> pl.DataFrame:

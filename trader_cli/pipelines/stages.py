@@ -221,7 +221,7 @@ def _current_features(
     if not same_settings:
         raise DataStale(
             f"The features of {symbol} {timeframe} were made with other feature settings.",
-            mend=f"Run `trader {command}`.",
+            mend=f"Run `trader {command}`, or give the --config they were made with.",
         )
     require_certified(store, spec_made(made, orchestrator, timeframe), made, command)
     return made

@@ -181,8 +181,8 @@ def _environment_tree() -> Tree:
         section = str(error).split('"')[1]
         named = [name for name in os.environ if name.upper().startswith(f"{_PREFIX}{section}".upper())]
         raise ConfigurationError(
-            f"One of {', '.join(sorted(named))} in the environment cannot be read.",
-            mend="""Lists are written as JSON: TRADER_SIM__SYMBOLS='["ETHUSDT"]'.""",
+            f"{' or '.join(sorted(named))} in the environment cannot be read.",
+            mend=f"""Lists are written as JSON, such as {min(named, default=section)}='["one", "two"]'.""",
         ) from None
 
 
