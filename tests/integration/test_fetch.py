@@ -321,6 +321,29 @@ def test_every_kind_is_stored_and_kept_up_to_date(sim: CommandLine) -> None:
     assert plain.json["kinds"] == {}
 
 
+def test_findings_are_listed_and_a_series_of_another_market_is_said_to_go(sim: CommandLine) -> None:
+    words = ("fetch", "ETHUSDT", "--timeframe", "1h", "--limit", "600", "--json")
+    first = sim.run(*words, "--report")
+    assert {finding["kind"] for finding in first.json["quality_findings"]} == set(first.json["quality"])
+    assert not any("another market" in note for note in first.json["notes"])
+    other = sim.run(*words, TRADER_SIM__PLANTED_LEAD="0.0")
+    assert f"{first.json['bars']} bars of another market, {first.json['source']}, are replaced." in other.json["notes"]
+
+
+def test_one_damaged_series_does_not_keep_the_others_from_their_features(sim: CommandLine) -> None:
+    both = {"TRADER_SIM__SYMBOLS": '["ETHUSDT", "SOLUSDT"]'}
+    fetched = sim.run("fetch", "ETHUSDT", "SOLUSDT", "--timeframe", "1h", **both)
+    assert fetched.code == 0, fetched.err
+    (sim.folder / "cache" / "refs" / "sim" / "SOLUSDT" / "1h" / "bars.json").write_bytes(b"{")
+    ran = sim.run("features", "--all", "--timeframe", "1h", "--json", **both)
+    assert ran.code == ExitCode.DATA, ran.err
+    assert [one["symbol"] for one in ran.json["series"]] == ["ETHUSDT"]
+    assert [one["symbol"] for one in ran.json["failed"]] == ["SOLUSDT"]
+    [line] = [line for line in sim.run("status", **both).out.splitlines() if line.startswith("SOLUSDT 1h")]
+    assert "damaged" in line
+    assert "1970" not in line
+
+
 def test_a_full_disk_is_said_and_the_next_fetch_goes_on(tmp_path: Path, host: str, by_rest: Fetched) -> None:
     """A file may not grow beyond a megabyte: the first month of minutes does not fit."""
     span = ("--since", f"{datetime.fromtimestamp(midnight(75) / 1000, UTC):%Y-%m-%d}",

@@ -222,6 +222,26 @@ def test_a_repair_of_a_span_before_all_that_is_stored_leaves_no_hole(tmp_path: P
     assert world.fetch(BEGIN_MS).digest == world.fetch(BEGIN_MS, folder="scratch").digest
 
 
+def test_a_kind_not_asked_for_with_older_bars_is_read_when_it_is(tmp_path: Path) -> None:
+    world = World(tmp_path, "15m", ("mark",), now_ms=BEGIN_MS + 11 * DAY_MS)
+    world.fetch(BEGIN_MS + 9 * DAY_MS)
+    world.kinds = ()
+    world.fetch(BEGIN_MS)
+    world.kinds = ("mark",)
+    world.fetch(BEGIN_MS)
+    world.fetch(BEGIN_MS, folder="scratch")
+    assert world.manifests("cache") == world.manifests("scratch")
+
+
+def test_what_was_asked_before_a_series_was_lost_is_asked_again(tmp_path: Path) -> None:
+    world = World(tmp_path, "15m", now_ms=BEGIN_MS + 11 * DAY_MS)
+    whole = world.fetch(BEGIN_MS)
+    [ref] = (tmp_path / "cache" / "refs").rglob("bars.json")
+    ref.write_bytes(b"{")
+    world.fetch(BEGIN_MS + 9 * DAY_MS)
+    assert world.fetch(BEGIN_MS).digest == whole.digest
+
+
 def test_a_bar_that_was_saved_too_early_is_replaced_alone_and_that_is_said(tmp_path: Path) -> None:
     world = World(tmp_path, "1m", now_ms=BEGIN_MS + 5 * DAY_MS)
     world.bar_shown_too_early()

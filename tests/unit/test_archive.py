@@ -7,6 +7,7 @@ import struct
 import zipfile
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any, get_args
 
 import polars as pl
@@ -27,6 +28,7 @@ from trader_cli.exchange.archive_files import (
     plan_files,
 )
 from trader_cli.exchange.archive_parsing import Parsed, parse_archive
+from trader_cli.pipelines.history import KINDS, HistoryReader
 
 M15, M1 = Timeframe.parse("15m"), Timeframe.parse("1m")
 QUICK = settings(deadline=None, max_examples=60)
@@ -446,3 +448,23 @@ def test_real_bars_survive_the_archives_writing(market_data: Any) -> None:
         parsed = parse_archive(zipped(kline_csv(real.bars.filter(pl.col("open_time").is_between(
             datetime(2023, 1, 31, tzinfo=UTC), datetime(2023, 3, 1, 23, tzinfo=UTC))), way), file), file)  # fmt: skip
         assert_parsed(parsed, Parsed(february, outside=48))
+
+
+@QUICK
+@given(st.data(), st.sampled_from(["klines", "open-interest", "trades", "funding"]))
+def test_what_a_file_lacks_is_asked_for_and_nothing_else(data: st.DataObject, name: str) -> None:
+    """Any rows may be missing, the first and last too; of trades those between others, for ids do not tell the ends."""
+    kind, n, first = KINDS[name], 60, 1_704_067_200_000
+    step = kind.grid_ms(Timeframe.parse("1m")) or 60_000
+    exchange = SimpleNamespace(server_now_ms=lambda: first + n * step)
+    reader = HistoryReader(exchange, None, "ETHUSDT", Timeframe.parse("1m"))  # type: ignore[arg-type]
+    lacking = data.draw(st.sets(st.integers(0, n - 1), max_size=20))
+    kept = [i for i in range(n) if i not in lacking]
+    stamp = next(iter(kind.schema.columns))
+    rows = pl.DataFrame({stamp: pl.Series([first + i * step for i in kept], dtype=TIME), "trade_id": kept})
+    holes = reader._holes(kind, rows, first, first + n * step - 1)
+    asked = {i for i in range(n) for begin, end in holes if begin <= first + i * step <= end}
+    inner = {i for i in lacking if kept and kept[0] < i < kept[-1]}
+    edges = {i + d for i in inner for d in (-1, 1)} if name == "trades" else set()
+    wanted = {"trades": inner | edges, "funding": set()}.get(name, lacking)
+    assert asked == wanted

@@ -20,7 +20,9 @@ from trader_cli.core.artifacts import Manifest
 from trader_cli.core.digests import digest_bytes
 from trader_cli.core.errors import ConfigurationError, DataInvalid, VerificationFailed
 from trader_cli.core.timeframes import Timeframe
+from trader_cli.features.build import build_features
 from trader_cli.features.family import Family
+from trader_cli.features.registry import FeatureSpec
 from trader_cli.storage.artifacts import ArtifactStore
 
 M15 = Timeframe.parse("15m")
@@ -197,6 +199,21 @@ def test_parameters_that_differ_anywhere_are_another_family() -> None:
     assert named[0] == named[2]
     with pytest.raises(ConfigurationError, match="are numbers, texts"):
         Family("x", ("x_a",), dict, 0, parameters={"w": object()}).identity(M15)
+
+
+def test_a_warm_up_is_a_whole_number_and_higher_frames_have_prices_only() -> None:
+    with pytest.raises(ConfigurationError, match="warm-up of 0 bars or more"):
+        Family("x", ("x_a",), dict, 8.5)  # type: ignore[arg-type]
+    higher = Family("x", ("x_a",), dict, 0, ("close", "taker_buy_base"), timeframe=Timeframe.parse("4h"))
+    with pytest.raises(ConfigurationError, match="'taker_buy_base', which bars of a higher frame do not have"):
+        FeatureSpec(M15, (higher,))
+
+
+@pytest.mark.parametrize("length", [1, 2, 1299, 1301])
+def test_no_family_can_give_more_or_fewer_values_than_there_are_bars(length: int) -> None:
+    family = Family("x", ("x_a",), lambda _: {"x_a": np.ones(length)}, 0)
+    with pytest.raises(DataInvalid, match=f"'x' gives {length} values of 'x_a'"):
+        build_features(BARS, FeatureSpec(M15, (family,)))
 
 
 @pytest.mark.parametrize("column", ["[str(c) for c in bars.close]", "bars.close + 1j", "bars.close[1:]"])

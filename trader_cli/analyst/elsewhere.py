@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import trader_cli
 from trader_cli.core.digests import digest_bytes
+from trader_cli.core.errors import ConfigurationError
 from trader_cli.core.timeframes import Timeframe
 from trader_cli.features.build import Builder
 from trader_cli.features.certification_tape import certification_frame, rows_needed
@@ -21,12 +22,14 @@ if TYPE_CHECKING:
 
 _SEED = 20240229
 _TIMEOUT_S = 600
+_ANSWER = "made elsewhere: "
 
 
 def impure_elsewhere(spec: FeatureSpec, settings: Settings) -> frozenset[str]:
     """The columns of families of one's own that another process, with other hashes, makes otherwise or not at all.
 
-    The families are named by `settings`; no key or secret is passed on.
+    The families are named by `settings`; no key or secret is passed on. Raises `ConfigurationError` where the other
+    process does not answer.
     """
     here = column_digests(spec)
     asked = {
@@ -34,14 +37,23 @@ def impure_elsewhere(spec: FeatureSpec, settings: Settings) -> frozenset[str]:
         "timeframe": spec.timeframe.name,
         "inputs": list(spec.inputs),
     }
+    known = {name: value for name, value in os.environ.items() if not name.upper().startswith("TRADER_")}
     paths = [str(Path(trader_cli.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     seed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
-    ran = subprocess.run(
-        [sys.executable, "-m", "trader_cli.analyst.elsewhere"], input=json.dumps(asked), capture_output=True, text=True,
-        check=False, timeout=_TIMEOUT_S,
-        env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
-    )  # fmt: skip
-    there = json.loads(ran.stdout.splitlines()[-1]) if ran.returncode == 0 else {}
+    try:
+        ran = subprocess.run(
+            [sys.executable, "-m", "trader_cli.analyst.elsewhere"], input=json.dumps(asked), capture_output=True,
+            text=True, check=True, timeout=_TIMEOUT_S,
+            env={**known, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+        )  # fmt: skip
+    except subprocess.SubprocessError as error:
+        said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1]
+        raise ConfigurationError(
+            f"user_families: they can be made here, but not in a process of their own: {said}.",
+            mend="A family may not depend on the process it runs in.",
+        ) from error
+    [answer] = [line for line in ran.stdout.splitlines() if line.startswith(_ANSWER)]
+    there = json.loads(answer.removeprefix(_ANSWER))
     return frozenset(name for name, digest in here.items() if there.get(name) != digest)
 
 
@@ -64,7 +76,7 @@ def main() -> None:
     asked = json.load(sys.stdin)
     orchestrator = FeatureEngineeringOrchestrator({"feature_engineering_orchestrator": asked["settings"]})
     spec = orchestrator.spec(Timeframe.parse(asked["timeframe"]), asked["inputs"])
-    sys.stdout.write(f"\n{json.dumps(column_digests(spec))}\n")
+    sys.stdout.write(f"\n{_ANSWER}{json.dumps(column_digests(spec))}\n")
 
 
 if __name__ == "__main__":

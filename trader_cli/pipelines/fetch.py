@@ -27,8 +27,6 @@ from trader_cli.storage.files import exclusive_among
 from trader_cli.storage.staging import Staging
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from trader_cli.core.ports import Progress
     from trader_cli.core.timeframes import Timeframe
     from trader_cli.pipelines.history import SeriesKind
@@ -234,7 +232,8 @@ class _Fetch:
         latest = self.timeframe.floor(self.market.exchange.server_now_ms()) - self.timeframe.ms
         last = latest if self.options.until_ms is None else min(latest, self.timeframe.floor(self.options.until_ms))
         span, known = self._span(last, latest, notes), self._stored(KINDS["klines"], [])
-        bars, update = await self._update(KINDS["klines"], reader, span)
+        asked: dict[str, int] = {}
+        bars, update = await self._update(KINDS["klines"], reader, span, asked)
         if bars is None:
             raise DataMissing(
                 f"The exchange has no closed {self.timeframe} bars of {self.symbol}"
@@ -248,7 +247,7 @@ class _Fetch:
         for name in self._wanted_kinds():
             if name in KINDS:
                 kind = KINDS[name]
-                manifest, changed = await self._update(kind, reader, self._beside(name, span, bars))
+                manifest, changed = await self._update(kind, reader, self._beside(name, span, bars), asked)
                 kinds[name] = {"rows": manifest.rows if manifest else 0, "new": changed.new_rows}
                 if manifest is not None:
                     self.store.publish(self._key(kind.stage), manifest)
@@ -257,7 +256,7 @@ class _Fetch:
         self.store.publish(self._key("bars"), bars)
         for name in ("klines", *kinds):
             self._staging(KINDS[name]).clear()
-        self._remember_asked(span, kinds)
+        self._remember_asked(asked)
         if self.options.repair and not (update.replaced_rows or update.new_rows):
             notes.append("Every bar was read again: none is missing, none differs.")
         if update.replaced_rows:
@@ -281,16 +280,14 @@ class _Fetch:
         return [f"The {known.rows} bars stored before, from {utc_text(first)} to {utc_text(last)}, are kept."]
 
     def _asked(self) -> dict[str, int]:
-        """From when on (UTC ms) each kind was asked for, of this market: what is absent there, it does not have."""
+        """From when on (UTC ms) each stage was asked for, of this market: what is absent there, it does not have."""
         digest = self.store.found(self._key("asked"))
         body = (digest and self.store.get_document(digest)) or {}
-        return dict(body["kinds"]) if body.get("source") == self.market.source else {}
+        return dict(body["stages"]) if body.get("source") == self.market.source else {}
 
-    def _remember_asked(self, span: Span, kinds: Iterable[str]) -> None:
+    def _remember_asked(self, asked: dict[str, int]) -> None:
         """Once all is published, and beside the manifests: bars that are the same are the same artifact."""
-        asked = self._asked()
-        asked |= {kind: min(span.first_ms, asked.get(kind, span.first_ms)) for kind in ("klines", *kinds)}
-        body = {"source": self.market.source, "kinds": dict(sorted(asked.items()))}
+        body = {"source": self.market.source, "stages": dict(sorted({**self._asked(), **asked}.items()))}
         self.store.point(self._key("asked"), self.store.put_document(body))
 
     def _beside(self, name: str, span: Span, bars: Manifest) -> Span:
@@ -310,17 +307,20 @@ class _Fetch:
         return [name for name in (*KINDS, *SNAPSHOTS) if name in named and name != "klines"]
 
     async def _update(
-        self, kind: SeriesKind, reader: HistoryReader, span: Span
+        self, kind: SeriesKind, reader: HistoryReader, span: Span, asked: dict[str, int]
     ) -> tuple[Manifest | None, SeriesUpdate]:
-        """One kind up to date, described but not yet published; its staging is cleared once it is."""
+        """One kind up to date, described but not yet published; its staging is cleared once it is.
+
+        `asked` takes from when on it has been asked for: to be remembered once it is published.
+        """
         before = self._stored(kind, reader.notes)
-        name = next(name for name, known in KINDS.items() if known == kind)
-        asked = None if before is None else self._asked().get(name)
+        since = None if before is None else self._asked().get(kind.stage)
         updater = SeriesUpdater(self.store, self._staging(kind), reader, kind, self.progress, reader.notes)
-        wanted = Span(span.first_ms, span.last_ms, span.latest_ms, asked, span.repair)
+        wanted = Span(span.first_ms, span.last_ms, span.latest_ms, since, span.repair)
         update = await updater.update(before.chunks if before else (), wanted)
         if not update.chunks:
             return None, update
+        asked[kind.stage] = span.first_ms if since is None else min(since, span.first_ms)
         rows, first, last = span_of(update.chunks)
         manifest = Manifest(
             stage=kind.stage, producer=f"trader {__version__}", source=self.market.source, symbol=self.symbol,
