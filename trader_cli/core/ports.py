@@ -20,7 +20,15 @@ class Clock(Protocol):
     """Time, as the mode sees it."""
 
     def now_ms(self) -> int:
-        """UTC milliseconds."""
+        """UTC milliseconds. A person or NTP may set it, forwards or back."""
+        ...
+
+    def monotonic_ms(self) -> int:
+        """Milliseconds since some moment; nobody sets it. Deadlines, freezes and absence count on it."""
+        ...
+
+    def loop_s(self, seconds: float) -> float:
+        """How long the event loop has to wait for so many seconds of this clock: for time-outs around requests."""
         ...
 
     def sleep(self, seconds: float) -> Awaitable[None]:

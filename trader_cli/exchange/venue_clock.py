@@ -62,6 +62,14 @@ class LeasedClock:
         """Shared time as of our last sleep: it cannot have moved since."""
         return self._now_ms
 
+    def monotonic_ms(self) -> int:
+        """Shared time: nobody sets it back."""
+        return self._now_ms
+
+    def loop_s(self, seconds: float) -> float:
+        """Shared time stands still while we wait for an answer: such waits are in real seconds."""
+        return seconds
+
     async def sleep(self, seconds: float) -> None:
         """Let shared time pass."""
         import aiohttp

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
 _HELD_WAIT_S = 0.05
+_STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class WallClock:
@@ -35,9 +36,17 @@ class WallClock:
             return time.time_ns() // 1_000_000
         return self._start_ms + int((time.monotonic() - self._began) * 1000 * self.rate)
 
+    def monotonic_ms(self) -> int:
+        """Milliseconds since some moment, time in which the machine slept included."""
+        return int(time.clock_gettime_ns(_STEADY) / 1_000_000 * self.rate)
+
+    def loop_s(self, seconds: float) -> float:
+        """The event loop's seconds for so many of this clock's."""
+        return seconds / self.rate
+
     async def sleep(self, seconds: float) -> None:
         """Wait `seconds` of this clock's time."""
-        await asyncio.sleep(seconds / self.rate)
+        await asyncio.sleep(self.loop_s(seconds))
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -54,6 +63,14 @@ class FixedClock:
     def now_ms(self) -> int:
         """The moment."""
         return self.at_ms
+
+    def monotonic_ms(self) -> int:
+        """The moment."""
+        return self.at_ms
+
+    def loop_s(self, seconds: float) -> float:
+        """Nothing waits by this clock."""
+        return seconds
 
     async def sleep(self, seconds: float) -> None:
         """Nothing to wait for: raises `UsageError`."""
@@ -76,6 +93,14 @@ class VirtualClock:
     def now_ms(self) -> int:
         """UTC milliseconds of virtual time."""
         return self._start_ms + round(self.elapsed_s * 1000)
+
+    def monotonic_ms(self) -> int:
+        """Milliseconds of virtual time since its start."""
+        return round(self.elapsed_s * 1000)
+
+    def loop_s(self, seconds: float) -> float:
+        """A virtual loop waits in this clock's seconds."""
+        return seconds
 
     async def sleep(self, seconds: float) -> None:
         """Wait in virtual time; takes no real time if nothing else is under way."""
