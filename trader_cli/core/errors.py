@@ -88,6 +88,12 @@ class RateLimited(ExchangeUnavailable):
         self.retry_after_s = retry_after_s
 
 
+class OwnershipLost(TraderError):
+    """Another process has taken the ledger over: this one sends nothing any more."""
+
+    exit_code = ExitCode.DATA
+
+
 class ExchangeRejected(TraderError):
     """The exchange understood the request and said no. `code` is its own number, where it gave one."""
 
