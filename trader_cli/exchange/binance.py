@@ -298,6 +298,19 @@ class BinanceExchange:
         rules: SymbolRules = replies.parsed("the symbol's filters", self._symbols[symbol], symbol_rules)
         return rules
 
+    @property
+    def care(self):  # SHIM
+        return self.private
+
+    def frozen_s(self) -> float:  # SHIM
+        return 0.0
+
+    def orders_held_s(self) -> float:  # SHIM
+        return 0.0
+
+    async def refresh_rules(self, *, older_than_s=None) -> bool:  # SHIM
+        return False
+
     def get_exchange_status(self) -> dict[str, Any]:
         """What this client knows of itself; asks the exchange nothing."""
         connection, options = self._connection, self.settings.binance_exchange

@@ -104,12 +104,16 @@ class _Tried:
 
 @dataclass
 class Guard:
-    """One symbol under care. `goal` is what is to be left of the position (`None`: all of it), `reason` why."""
+    """One symbol under care. `goal` is what is to be left of the position (`None`: all of it), `reason` why.
+
+    With `must_look` it does not end before the exchange was asked what rests, and what has moved.
+    """
 
     bench: Bench
     plan: TradePlan
     goal: Decimal | None = None
     reason: str = ""
+    must_look: bool = False
     entry: Intent | None = None
     _tries: dict[str, _Tried] = field(default_factory=dict)
     _looks: dict[str, _Look] = field(default_factory=dict)
@@ -124,6 +128,7 @@ class Guard:
     _refused_ms: int | None = None
     _leave_ms: int | None = None
     _limit_told: bool = False
+    _regained: bool = False
 
     async def run(self) -> Ended:
         """Until it has ended; raises `OwnershipLost` where another process has taken over."""
@@ -201,7 +206,8 @@ class Guard:
         """Since when the limit that closes counts; what was lost and regained is written down."""
         bench, plan, now = self.bench, self.plan, self._now()
         if covered or most == 0:
-            if bench.bare.pop(plan.plan_id, None) is not None or covered:
+            if bench.bare.pop(plan.plan_id, None) is not None or not self._regained:
+                self._regained = True
                 bench.coverage.regained(plan)
             if covered:
                 bench.coverage.saw_cover(plan, now)
@@ -224,9 +230,11 @@ class Guard:
     def _ended(self, s: Standing) -> Ended | None:
         view, now = self._view(), self._now()
         leaving = self._is_leaving(now)
+        if self.must_look and not leaving and not all(map(self._has_looked, self._wanted(view))):
+            return None
         if not s.is_open:
             return self._ended_flat(view, now, leaving=leaving)
-        if self.goal is not None or self._left_for:
+        if self.goal is not None:
             return self._ended_reducing(s, view, now, leaving=leaving)
         if not s.is_covered:
             return self._ended_unknown(s, view, now, leaving=leaving)
@@ -239,6 +247,22 @@ class Guard:
             return Ended("unknown", view, self._cover(s.held))
         return None
 
+    def _wanted(self, view: View) -> list[str]:
+        """Kinds of questions that must have been asked once, whatever was answered."""
+        moving = ["orders"] if view.unknown_orders else []
+        return ["positions", "stops", *moving, *(["trades"] if self._has_moved(view) else [])]
+
+    def _has_looked(self, kind: str) -> bool:
+        sight, look = self.bench.reconciler.sight(self.plan.symbol), self._looks.get(kind)
+        if kind == "positions" and sight.asked_ms >= self._began_ms - _SHARED_MS:
+            return True
+        return look is not None and look.count > 0 and (look.task is None or look.task.done())
+
+    def _has_moved(self, view: View) -> bool:
+        """Whether ledger and position differ, or something has filled that is not booked."""
+        sight = self.bench.reconciler.sight(self.plan.symbol)
+        return bool(view.unbooked or view.presumed) or (sight.asked_ms > 0 and view.ours != sight.amount)
+
     def _ended_flat(self, view: View, now: int, *, leaving: bool) -> Ended | None:
         entry = self.bench.reconciler.entry_of(self.plan)
         status = None if entry is None else self.bench.courier.status(entry)
@@ -250,7 +274,7 @@ class Guard:
         return Ended(how, view, closed=self._left_for, refused=None if tried is None else tried.refused)
 
     def _ended_reducing(self, s: Standing, view: View, now: int, *, leaving: bool) -> Ended | None:
-        goal = ZERO if self._left_for else self.goal or ZERO
+        goal = self.goal or ZERO
         done = s.held <= goal and not s.possible and not s.tried("exit").unknown
         if done and (not view.unbooked or now - self._began_ms > _BOOKING_MS):
             return Ended("reduced", view, self._cover(s.held), self._left_for)
@@ -331,6 +355,7 @@ class Guard:
         bench, plan = self.bench, self.plan
         if must_leave(s, self._now(), self._deadline_ms) and self.goal is None and self._left_for is None:
             self._left_for = "beyond_backstop" if s.is_beyond_backstop else "unprotected"
+            self.goal = ZERO
         quantity, price = self._lots(step), None
         if quantity <= 0:
             return None
@@ -424,12 +449,13 @@ class Guard:
         if waiting:
             self._start("orders", lambda: rec.look_at_orders(symbol))
             self._start("absence", lambda: self._prove_absence(waiting))
-        if self._wants_stops(s):
+        if self._wants_stops(s) or (self.must_look and not self._has_looked("stops")):
             self._start("stops", self._look_at_stops)
-        moved = view.unbooked or view.ours != rec.sight(symbol).amount or waiting
-        if moved and courier.ledger.intents(symbol):
+        moved = self._has_moved(view) or bool(waiting)
+        if moved:
             self._start("trades", lambda: rec.look_at_trades(symbol))
-        if waiting or self.goal is not None or self._left_for or not s.is_covered or not view.asked_ms:
+        unsure = self.goal is not None or not s.is_covered
+        if moved or unsure or (self.must_look and not self._has_looked("positions")):
             self._start("positions", self._look_at_positions)
 
     def _wants_stops(self, s: Standing) -> bool:

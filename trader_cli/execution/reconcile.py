@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from trader_cli.core.orders import OrderState, PositionState, StopState, TradeState
+    from trader_cli.core.plans import TradePlan
     from trader_cli.execution.courier import Courier
 
 ZERO = Decimal(0)
@@ -30,6 +31,8 @@ _SETTLED_MS = 60_000
 _LATE_MS = 86_400_000
 """How late the exchange may still show an income: so far back is looked again."""
 _WEEK_MS = 7 * 86_400_000
+_DAY_MS = 86_400_000
+"""How far back trades are looked at on a symbol this ledger never traded: for those of another trader of our kind."""
 _TRADES_PAGE = 500
 _EARLIER_MS = 2000
 
@@ -100,6 +103,7 @@ class Reconciler:
 
     courier: Courier
     sights: dict[str, Sight] = field(default_factory=dict)
+    strangers: dict[str, set[str]] = field(default_factory=dict)
     _levelled: set[str] = field(default_factory=set)
     _counted: set[str] = field(default_factory=set)
     _nobodys: set[str] = field(default_factory=set)
@@ -225,6 +229,10 @@ class Reconciler:
         moving = [i for i in self.courier.unsettled(symbol) if i.purpose in {"entry", "exit"}]
         return sum(self.courier.is_waiting(i) for i in moving)
 
+    def entry_of(self, plan: TradePlan) -> Intent | None:
+        """The entry of a plan, if it was written down."""
+        return self.courier.ledger.intent(plan.client_id("entry"))
+
     # --- absence ---
 
     async def prove_absent(self, intent: Intent) -> bool:
@@ -303,6 +311,8 @@ class Reconciler:
         intent = self._intent_of(order.client_id, trade.symbol)
         if intent is None:
             self._nobodys.add(trade.order_id)
+            if ids.is_ours(order.client_id):
+                self.strangers.setdefault(trade.symbol, set()).add(order.client_id)
             return None
         words = f"{order.status} {order.filled:f}"
         self.courier.note(intent, "open" if order.is_open else "done", order.order_id, words)
@@ -311,11 +321,9 @@ class Reconciler:
     async def _new_trades(self, symbol: str) -> list[TradeState]:
         """Trades after the last one booked; before the first, those since our first intent."""
         ledger = self.courier.ledger
-        first = next(iter(ledger.intents(symbol)), None)
-        if first is None:
-            return []
+        first, now = next(iter(ledger.intents(symbol)), None), self.courier.now_ms()
         last = ledger.last_trade_id(symbol)
-        since = max(first.at_ms - _SETTLED_MS, self.courier.now_ms() - _WEEK_MS + _SETTLED_MS)
+        since = max(first.at_ms - _SETTLED_MS, now - _WEEK_MS + _SETTLED_MS) if first else now - _DAY_MS
         page = await (self._trades(symbol, from_id=last + 1) if last else self._trades(symbol, start_ms=since))
         found: list[TradeState] = []
         while page:
