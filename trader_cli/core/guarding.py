@@ -63,7 +63,6 @@ class Standing:
     backstop_taken: bool = False
     has_targets: bool = False
     must_drop_targets: bool = False
-    wants_targets: bool = True
 
     @property
     def is_covered(self) -> bool:
@@ -126,7 +125,7 @@ def _stops(s: Standing, now_ms: int) -> list[Step]:
     stop = s.tried("stop")
     if s.held > s.stopped and stop.unknown < _MOST_UNKNOWN_STOPS and _due(s, "stop", now_ms):
         steps.append(Step("stop", s.held - s.stopped))
-    settled = s.is_covered and s.goal is None and s.wants_targets and not s.tried("take_profit").unknown
+    settled = s.is_covered and s.goal is None and not s.tried("take_profit").unknown
     if settled and s.held > s.targeted and _due(s, "take_profit", now_ms):
         steps.append(Step("take_profit", s.held - s.targeted))
     return steps

@@ -201,10 +201,18 @@ class Courier:
         except ExchangeUnavailable:
             return None
         if state is None:
-            if isinstance(self.resting(intent), StopState) and self._is_gone(intent, asked_ms):
-                self.note(intent, "done", note="GONE")
+            self._not_shown(intent, asked_ms)
             return None
         return await self._seen(intent, state)
+
+    def _not_shown(self, intent: Intent, asked_ms: int) -> None:
+        """The exchange knows no such order: of a stop that can mean that it is gone, or that it never arrived."""
+        if intent.trigger_price is None:
+            return
+        if self.resting(intent) is not None and self._is_gone(intent, asked_ms):
+            self.note(intent, "done", note="GONE")
+        elif self.is_waiting(intent) and asked_ms - self.sent_ms(intent) >= self.absence_ms:
+            self.note(intent, "absent")
 
     async def _look(self, intent: Intent) -> State | None:
         if intent.purpose in {"entry", "exit"}:

@@ -18,13 +18,13 @@ from trader_cli.core.orders import OrderRequest, OrderState
 from trader_cli.core.plans import Approved, Refused, TradePlan
 from trader_cli.exchange.private import order_parameters, stop_parameters
 from trader_cli.execution import preflight
-from trader_cli.execution.breaking import after_close
+from trader_cli.execution.breaking import after_close, hold_back
 from trader_cli.execution.checking import refusal
 from trader_cli.execution.courier import Courier, stop_request
 from trader_cli.execution.coverage import Coverage, remembered, shown
 from trader_cli.execution.guarding import Bench, Ended, Guard
 from trader_cli.execution.protection import Protector, cover_of
-from trader_cli.execution.reconcile import Reconciler
+from trader_cli.execution.reconcile import FORCED, Reconciler
 from trader_cli.storage.ledger import LedgerUnwritable
 from trader_cli.storage.ledger_rows import Intent
 
@@ -84,6 +84,7 @@ class Executor:
         self.protector = Protector(self.courier)
         self.reconciler = Reconciler(self.courier)
         self.coverage = Coverage(ledger, exchange.server_now_ms)
+        self._told: dict[str, set[str]] = {"entered": set(), "ended": set()}
         self.bench = Bench(
             exchange, self.courier, self.protector, self.reconciler, self.coverage, settings, say, leaving
         )
@@ -113,6 +114,9 @@ class Executor:
         last = [f for f in self.ledger.fills(decision_id=entries[-1]) if f.purpose != "entry"] if entries else []
         if not last:
             return "unknown"
+        if last[-1].purpose == "external":
+            note = self.ledger.last_note(last[-1].client_id)
+            return note.note if note is not None and note.note in FORCED else "external"
         if last[-1].purpose != "exit":
             return last[-1].purpose
         told = self.ledger.assessments(symbol, 0, ("exit",))
@@ -156,7 +160,7 @@ class Executor:
     def _entry(self, plan: TradePlan) -> Intent:
         """The entry: immediate or cancelled, at no worse a price than the plan allows."""
         side: OrderSide = "BUY" if plan.side == "long" else "SELL"
-        limit = preflight.entry_limit(plan, self.exchange.symbol_rules(plan.symbol), plan.price)
+        limit = self.exchange.symbol_rules(plan.symbol).price_down(plan.price + plan.sign * plan.max_drift)
         return Intent(
             plan.client_id("entry"), plan.plan_id, plan.symbol, "entry", side, plan.quantity,
             self.exchange.server_now_ms(), price=limit,
@@ -178,20 +182,20 @@ class Executor:
         """What a guard's end means to whoever entered."""
         if ended.how == "refused":
             note = self.ledger.last_note(entry.client_id)
-            await self._tidy(plan, ended)
+            await self.tidy(plan, ended)
             raise ExchangeRejected(
                 f"The exchange did not take the entry: {note.note if note else ''}",
                 code=ended.refused.code if ended.refused else None, mend="Nothing is open.",
             )  # fmt: skip
         if ended.how == "absent":
-            await self._tidy(plan, ended)
+            await self.tidy(plan, ended)
             return Refused("entry_absent", "The entry never reached the exchange; nothing was opened.")
         if ended.how == "unknown" or ended.view.presumed:
             raise ExchangeUnavailable(
                 f"It is not known what became of the entry {entry.client_id}. {await self.standing(plan.symbol)}",
                 mend="Run `trader monitor`: it finds out, and protects first.",
             )
-        await self._tidy(plan, ended)
+        await self.tidy(plan, ended)
         unwritten = self.courier.unwritten
         if unwritten is not None:
             raise DataError(f"{unwritten.sentence} {await self.standing(plan.symbol)}", mend=unwritten.mend)
@@ -199,17 +203,19 @@ class Executor:
         return self._entered(plan, entry, ended.cover if filled else None, fresh=fresh,
                              closed=ended.closed if filled else None)  # fmt: skip
 
-    async def _tidy(self, plan: TradePlan, ended: Ended) -> None:
+    async def tidy(self, plan: TradePlan, ended: Ended) -> None:
         """After the end of a guard: a flat symbol is swept, and what a close breaks is latched."""
-        if ended.view.is_flat and not ended.view.unknown_orders:
+        for symbol, code, at_ms in self.reconciler.take_forced():
+            self.latched_by(symbol, code, at_ms)
+        if ended.view.is_flat and self.reconciler.waiting_entry(plan.symbol) is None:
             await self.sweep(plan.symbol)
         if ended.closed is not None and self.ledger.fills(client_id=plan.client_id("entry")):
             self.latched_by(plan.symbol, ended.closed)
 
-    def latched_by(self, symbol: str, reason: str) -> None:
+    def latched_by(self, symbol: str, reason: str, at_ms: int | None = None) -> None:
         """What a close for this reason latches; said, and written down where the disk takes it."""
         with suppress(LedgerUnwritable):
-            for sentence in after_close(self.ledger, symbol, reason, self.exchange.server_now_ms()):
+            for sentence in after_close(self.ledger, symbol, reason, at_ms or self.exchange.server_now_ms()):
                 self.say(sentence)
 
     async def _again(self, plan: TradePlan, entry: Intent) -> Entered | Refused:
@@ -234,8 +240,29 @@ class Executor:
         if note is not None and note.exchange_id:
             order = OrderState(note.exchange_id, entry.client_id, plan.symbol, entry.side, note.note.partition(" ")[0],
                                plan.quantity, quantity, average or None, reduce_only=False, update_ms=note.at_ms)  # fmt: skip
+        if quantity and not self.is_told(plan, "entered"):
+            self.tell(plan, "entered")
         uncovered = self.coverage.missing_ms(plan)
         return Entered(plan, order, quantity, average, cover, uncovered, fresh, closed)
+
+    # --- telling once ---
+
+    def is_told(self, plan: TradePlan, what: str) -> bool:
+        """Whether somebody was told that a plan has been entered, or that its position has ended."""
+        told = self.ledger.assessments(plan.symbol, plan.created_ms, (f"told_{what}",))
+        return plan.plan_id in self._told[what] or any(body["plan_id"] == plan.plan_id for _, body, _ in told)
+
+    def tell(self, plan: TradePlan, what: str) -> None:
+        """Remember that it has been told."""
+        self._told[what].add(plan.plan_id)
+        with suppress(LedgerUnwritable):
+            self.ledger.assess(plan.symbol, f"told_{what}", {"plan_id": plan.plan_id}, self.exchange.server_now_ms())
+
+    def held_back(self, symbol: str, code: str, detail: str) -> None:
+        """Entries of a symbol held back for what was found there; said once."""
+        with suppress(LedgerUnwritable):
+            for sentence in hold_back(self.ledger, symbol, code, detail, self.exchange.server_now_ms()):
+                self.say(sentence)
 
     # --- keeping ---
 
@@ -245,7 +272,7 @@ class Executor:
         Goes on while the exchange is away. Raises `ExchangeUnavailable` where that could not be found out.
         """
         ended = await Guard(self.bench, plan, must_look=True).run()
-        await self._tidy(plan, ended)
+        await self.tidy(plan, ended)
         if ended.how == "unknown" and ended.cover is None:
             raise ExchangeUnavailable(f"The exchange does not show the position of {plan.symbol} clearly.")
         return ended.cover if ended.view.expected else None, ended.closed
@@ -272,7 +299,7 @@ class Executor:
         if began <= goal and began:
             return Decimal(0)
         ended = await Guard(self.bench, plan, goal=goal, reason=reason).run()
-        await self._tidy(plan, ended)
+        await self.tidy(plan, ended)
         left = abs(ended.view.expected)
         if left > goal or ended.how == "unknown":
             await self._not_closed(symbol, ended)
@@ -350,4 +377,3 @@ async def guarded_together(guards: list[Guard]) -> list[Ended | TraderError]:
             return error
 
     return list(await asyncio.gather(*(one(guard) for guard in guards)))
-

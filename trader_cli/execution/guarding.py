@@ -58,7 +58,7 @@ RULE_CODES = frozenset(
 
 @dataclass(frozen=True)
 class Ended:
-    """How it ended: "covered", "flat", "reduced", "absent", "refused", or "unknown" with what is known of it."""
+    """How it ended: "covered", "flat", "reduced", "absent", "refused", "bare", or "unknown" with what is known."""
 
     how: str
     view: View
@@ -106,7 +106,8 @@ class _Tried:
 class Guard:
     """One symbol under care. `goal` is what is to be left of the position (`None`: all of it), `reason` why.
 
-    With `must_look` it does not end before the exchange was asked what rests, and what has moved.
+    With `must_look` it does not end before the exchange was asked what rests, and what has moved. After `most_s` seconds
+    it ends as "bare" where it has not otherwise: for a caller that comes again.
     """
 
     bench: Bench
@@ -114,6 +115,7 @@ class Guard:
     goal: Decimal | None = None
     reason: str = ""
     must_look: bool = False
+    most_s: float | None = None
     entry: Intent | None = None
     _tries: dict[str, _Tried] = field(default_factory=dict)
     _looks: dict[str, _Look] = field(default_factory=dict)
@@ -122,13 +124,13 @@ class Guard:
     _must_drop_targets: bool = False
     _thin: bool = False
     _round_down: bool = False
-    _passed: bool = False
     _backstop_taken: bool = False
     _left_for: str | None = None
     _refused_ms: int | None = None
     _leave_ms: int | None = None
     _limit_told: bool = False
     _regained: bool = False
+    _flat_ms: int | None = None
 
     async def run(self) -> Ended:
         """Until it has ended; raises `OwnershipLost` where another process has taken over."""
@@ -137,7 +139,7 @@ class Guard:
             while True:
                 self._take_up()
                 standing = self._standing()
-                ended = self._ended(standing)
+                ended = self._ended(standing) or self._ended_late(standing)
                 if ended is not None:
                     return ended
                 frozen_s = self.bench.exchange.frozen_s()
@@ -176,7 +178,7 @@ class Guard:
             bare_since_ms=self._bare_since(held + possible, covered=covered),
             is_beyond_backstop=self._is_beyond(view), goal=self.goal, tries=self._tried(),
             backstop_taken=self._backstop_taken, has_targets=bool(cover.take_profits),
-            must_drop_targets=self._must_drop_targets, wants_targets=not self._passed,
+            must_drop_targets=self._must_drop_targets,
         )  # fmt: skip
 
     def _possible(self, held: Decimal) -> Decimal:
@@ -187,8 +189,6 @@ class Guard:
         return max(entry.quantity - held, ZERO)
 
     def _is_beyond(self, view: View) -> bool:
-        if self._passed:
-            return True
         mark = view.position.mark_price if view.position else None
         return mark is not None and (mark - self.plan.backstop_price) * self.plan.sign <= 0
 
@@ -247,6 +247,12 @@ class Guard:
             return Ended("unknown", view, self._cover(s.held))
         return None
 
+    def _ended_late(self, s: Standing) -> Ended | None:
+        if self.most_s is None or self._now() - self._began_ms < self.most_s * 1000:
+            return None
+        how = "bare" if s.is_open and not s.is_covered else "unknown"
+        return Ended(how, self._view(), self._cover(s.held), self._left_for)
+
     def _wanted(self, view: View) -> list[str]:
         """Kinds of questions that must have been asked once, whatever was answered."""
         moving = ["orders"] if view.unknown_orders else []
@@ -266,8 +272,11 @@ class Guard:
     def _ended_flat(self, view: View, now: int, *, leaving: bool) -> Ended | None:
         entry = self.bench.reconciler.entry_of(self.plan)
         status = None if entry is None else self.bench.courier.status(entry)
-        settled = not view.unknown_orders and not self._is_sending()
-        if not settled and not leaving and now - self._began_ms < self._patience_ms + self._absence_ms:
+        booked = not view.unbooked or now - self._began_ms > _BOOKING_MS
+        # an exit of unknown fate has nothing left to reduce; it keeps new entries away, and nobody waiting
+        settled = booked and self.bench.reconciler.waiting_entry(self.plan.symbol) is None and not self._is_sending()
+        self._flat_ms = self._flat_ms or now
+        if not settled and not leaving and now - self._flat_ms < self._patience_ms + self._absence_ms:
             return None
         how = {"absent": "absent", "refused": "refused"}.get(status or "", "flat") if settled else "unknown"
         tried = self._tries.get("entry")
@@ -312,13 +321,17 @@ class Guard:
         return any(t.task is not None and not t.task.done() for t in self._tries.values())
 
     def _is_complete(self, s: Standing) -> bool:
-        """Whether each part of the cover rests, or was refused and will not come by trying once more."""
-        parts = (("stop", s.stopped >= s.held), ("take_profit", s.targeted >= s.held), ("backstop", s.backstop))
-        return not self._is_sending() and all(
-            rests or self._tries.get(kind, _Tried()).refused is not None
-            or (kind == "backstop" and (s.foreign or self._backstop_taken))
-            for kind, rests in parts
-        )  # fmt: skip
+        """Whether each part of the cover rests, or was tried and will not come by waiting for it."""
+        beside = s.foreign or self._backstop_taken
+        return not self._is_sending() and all((
+            s.backstop or beside or self._was_tried("backstop", 2),
+            s.stopped >= s.held or self._was_tried("stop", 2),
+            s.targeted >= s.held or self._was_tried("take_profit", 1),
+        ))  # fmt: skip
+
+    def _was_tried(self, kind: str, often: int) -> bool:
+        tried = self._tries.get(kind, _Tried())
+        return tried.refused is not None or tried.count >= often
 
     def _cover(self, held: Decimal) -> Cover:
         return cover_of(self.plan.side, self.bench.courier.stops(self.plan.symbol), held)
@@ -386,7 +399,9 @@ class Guard:
 
     def _drop(self, kind: str, s: Standing) -> None:
         tried = self._tries.setdefault(kind, _Tried())
-        if (tried.task is not None and not tried.task.done()) or self._now() < tried.last_ms + _BACK_OFF_MS[tried.count and -1]:
+        if (tried.task is not None and not tried.task.done()) or self._now() < tried.last_ms + _BACK_OFF_MS[
+            tried.count and -1
+        ]:
             return
         cover = self._cover(s.held)
         gone = cover.take_profits if kind == "drop_targets" else (cover.backstop,) if cover.backstop else ()
@@ -419,7 +434,7 @@ class Guard:
 
     def _heard_no(self, kind: str, refused: NotPlaced) -> None:
         if kind == "backstop" and refused.code == _PASSED:
-            self._passed = True
+            self._looks.setdefault("positions", _Look()).next_ms = 0  # the mark price says whether it is beyond
         if kind == "backstop" and refused.code == _TAKEN:
             self._looks.setdefault("stops", _Look()).next_ms = 0
         if kind == "exit":

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from trader_cli.execution.courier import Courier
 
 
+_MOST_UNKNOWN = 2
+"""Of stops whose fate is not known so many may be at once: more could pile up."""
+
+
 @dataclass(frozen=True)
 class Cover:
     """What protects a position. `full` if a stop rests for all of it."""
@@ -114,7 +118,8 @@ class Protector:
         self, plan: TradePlan, purpose: Purpose, level: Decimal, cover: Cover, old: Sequence[StopState]
     ) -> Cover:
         """What rests once one for the whole quantity stands in for the old ones; those go only when it rests."""
-        if sum(self.courier.is_waiting(i) for i in self.courier.ledger.unsettled(plan.symbol) if i.purpose == purpose):
+        unsettled = [i for i in self.courier.unsettled(plan.symbol) if i.purpose == purpose]
+        if sum(self.courier.is_waiting(i) for i in unsettled) >= _MOST_UNKNOWN:
             return cover
         placed = await self.courier.deliver(self.next_intent(plan, purpose, level, cover.quantity))
         if isinstance(placed, StopState) and placed.is_open:

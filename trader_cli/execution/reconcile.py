@@ -35,6 +35,9 @@ _DAY_MS = 86_400_000
 """How far back trades are looked at on a symbol this ledger never traded: for those of another trader of our kind."""
 _TRADES_PAGE = 500
 _EARLIER_MS = 2000
+_CODES = {"liquidation": "liquidation", "auto-deleveraging": "adl", "settlement": "settlement"}
+FORCED = frozenset(_CODES.values())
+"""What the exchange itself closes positions for: the codes under which that is written down."""
 
 
 @dataclass
@@ -103,6 +106,8 @@ class Reconciler:
 
     courier: Courier
     sights: dict[str, Sight] = field(default_factory=dict)
+    _forced_orders: dict[str, str] = field(default_factory=dict)
+    _forced: list[tuple[str, str, int]] = field(default_factory=list)
     strangers: dict[str, set[str]] = field(default_factory=dict)
     _levelled: set[str] = field(default_factory=set)
     _counted: set[str] = field(default_factory=set)
@@ -157,7 +162,9 @@ class Reconciler:
             raise trouble
 
     def _intent_of(self, client_id: str, symbol: str) -> Intent | None:
-        return self.courier.intent(client_id) or intent_of(client_id, self.courier.ledger, symbol, self.courier.now_ms())
+        return self.courier.intent(client_id) or intent_of(
+            client_id, self.courier.ledger, symbol, self.courier.now_ms()
+        )
 
     async def look_at_orders(self, symbol: str) -> None:
         """What became of entries and exits of which nobody knows yet."""
@@ -311,6 +318,9 @@ class Reconciler:
         intent = self._intent_of(order.client_id, trade.symbol)
         if intent is None:
             self._nobodys.add(trade.order_id)
+            kind = ids.forced_kind(order.client_id)
+            if kind is not None:
+                self._forced_orders[trade.order_id] = _CODES[kind]
             if ids.is_ours(order.client_id):
                 self.strangers.setdefault(trade.symbol, set()).add(order.client_id)
             return None
@@ -354,9 +364,17 @@ class Reconciler:
         )  # fmt: skip
         with ledger.together():
             ledger.intend(external)
-            ledger.note(client_id, "done", trade.time_ms, exchange_id=trade.order_id, note="not by us")
+            code = self._forced_orders.get(trade.order_id)
+            ledger.note(client_id, "done", trade.time_ms, exchange_id=trade.order_id, note=code or "not by us")
+            if code is not None:
+                self._forced.append((trade.symbol, code, trade.time_ms))
             booked = replace(trade, quantity=part, commission=trade.commission * share)
             ledger.fill(client_id, replace(booked, realized_profit=trade.realized_profit * share))
+
+    def take_forced(self) -> list[tuple[str, str, int]]:
+        """(symbol, code, time) of what the exchange closed by force, as booked since this was last asked."""
+        taken, self._forced = self._forced, []
+        return taken
 
     async def receive_income(self, *, at_once: bool = False) -> None:
         """Book funding and the like: on start, after each funding time, and `at_once` where a position has ended."""
