@@ -269,13 +269,14 @@ class Connection:
 
     async def asked(self, lane: Lane, method: str, path: str, query: dict[str, Any]) -> Any:
         """One request of a lane; what goes wrong is noted."""
+        sent_ms = self.clock.monotonic_ms()
         try:
             late = is_signed(method) and only_reduces(method, query)
             return await lane.ask(method, path, lane.signed_late(query) if late else query)
         except (ExchangeUnavailable, ExchangeRejected) as error:
             self.last_error = error.sentence
             if isinstance(error, ExchangeRejected) and error.code == _WRONG_TIME:
-                self.time.doubt()
+                self.time.refused(sent_ms)
             if isinstance(error, TooManyOrders):
                 until_ms = self.clock.monotonic_ms() + round(error.retry_after_s * 1000)
                 self._orders_held_until_ms = max(self._orders_held_until_ms, until_ms)
