@@ -28,6 +28,8 @@ from trader_cli.exchange.paper import PaperExchange
 from trader_cli.exchange.private import PrivateSide
 from trader_cli.settings import as_settings
 
+pytestmark = pytest.mark.slow
+
 KEYS = {"api_key": "a-real-key", "api_secret": "a-real-secret"}
 ENVIRONMENT = {f"TRADER_BINANCE_EXCHANGE__{name.upper()}": value for name, value in KEYS.items()}
 RIGHTS = "/sapi/v1/account/apiRestrictions"

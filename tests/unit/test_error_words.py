@@ -32,9 +32,9 @@ def kinds() -> dict[str, Exception]:
     """Everything ccxt and aiohttp raise, with the words they put into it."""
     import aiohttp
     import ccxt
+    import yarl
     from aiohttp.client_reqrep import ConnectionKey, RequestInfo
     from multidict import CIMultiDict, CIMultiDictProxy
-    from yarl import URL as Url
 
     words = (
         f"binanceusdm GET {URL}",
@@ -49,7 +49,7 @@ def kinds() -> dict[str, Exception]:
     made: dict[str, Exception] = {
         f"{kind.__name__} {number}": kind(text) for kind in found for number, text in enumerate(words)
     }
-    info = RequestInfo(Url(URL), "GET", CIMultiDictProxy(CIMultiDict({"X-MBX-APIKEY": KEY})), Url(URL))
+    info = RequestInfo(yarl.URL(URL), "GET", CIMultiDictProxy(CIMultiDict({"X-MBX-APIKEY": KEY})), yarl.URL(URL))
     at = ConnectionKey("fapi.binance.com", 443, True, True, None, None, None)
     theirs: list[Exception] = [
         aiohttp.InvalidURL(URL), aiohttp.ClientResponseError(info, (), status=302, message=URL),

@@ -180,16 +180,18 @@ class Connection:
 
     def in_background(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Let this go on beside everything else, until it is done or the connection is closed."""
-        task = asyncio.ensure_future(self._noting_errors(work))
+        task = asyncio.ensure_future(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._note)
         return task
 
-    async def _noting_errors(self, work: Coroutine[Any, Any, Any]) -> None:
-        try:
-            await work
-        except TraderError as error:
+    def _note(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, TraderError):
             self.last_error = error.sentence
+        elif error is not None:
+            raise error
 
     async def at_most(self, seconds: float, *work: Coroutine[Any, Any, Any]) -> None:
         """Wait so long for these, side by side. What is not done then goes on in the background."""
