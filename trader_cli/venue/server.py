@@ -118,7 +118,7 @@ class VenueServer:
                 self._desk.remember(self._clock.now_ms())
         return self._desk
 
-    def watch(self, watcher: Watcher) -> None:
+    def watch_engine(self, watcher: Watcher) -> None:
         """Call `watcher` with the engine of the account `main` after each change of it, its time set to just then."""
         self._watchers.append(watcher)
         if self._desk is not None:
