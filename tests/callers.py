@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 import aiohttp
 
-from trader_cli.venue.clocks import VirtualClock
+from trader_cli.venue.clocks import VirtualClock, WallClock
 
 Reply = tuple[int, Any]
 
@@ -18,7 +18,7 @@ Reply = tuple[int, Any]
 class Caller:
     """A client that holds virtual time while it waits for an answer, as ours does."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str, clock: VirtualClock) -> None:
+    def __init__(self, session: aiohttp.ClientSession, url: str, clock: VirtualClock | WallClock) -> None:
         self.session, self.url, self.clock = session, url, clock
 
     async def ask(self, method: str, path: str, **parameters: Any) -> Reply:

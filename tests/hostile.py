@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,17 +21,22 @@ from desk import BALANCE, ORDER, STOP, SYMBOL, BentVenue, Desk
 
 from trader_cli.exchange.binance import BinanceExchange
 from trader_cli.settings import as_settings
+from trader_cli.venue import forced
 from trader_cli.venue.books import Account
+from trader_cli.venue.changes import RuleChange
 from trader_cli.venue.clocks import VirtualClock, VirtualLoop
 from trader_cli.venue.cover import CoverWatch, Span
 from trader_cli.venue.faults import Fault, FaultPlan
 from trader_cli.venue.request_log import LoggedRequest
+from trader_cli.venue.switches import Switches
 from trader_cli.venue.synthetic import synthetic_tape
 from trader_cli.venue.tape import Tape
 
 _OF_CLIENT: ContextVar[bool] = ContextVar("_OF_CLIENT", default=False)
 Plan = FaultPlan | Sequence[Fault] | Callable[[int], FaultPlan]
 """Faults, or a function from the exchange's time at the start of the work to a plan."""
+Changes = Sequence[RuleChange] | Callable[[int], Sequence[RuleChange]]
+"""Changes of the rules, or a function from the exchange's time at the start to them."""
 
 
 class PausableClock(VirtualClock):
@@ -149,6 +155,18 @@ class HostileDesk(Desk):
         """Set the client's wall clock forward, or back, from `after_s` on."""
         asyncio.get_running_loop().call_later(after_s, self.client_clock.step, seconds, context=self.outside)
 
+    def liquidate(self, symbol: str = SYMBOL) -> None:
+        """The exchange liquidates the position now."""
+        forced.liquidate(self.engine, symbol)
+
+    def deleverage(self, symbol: str = SYMBOL, quantity: str | None = None) -> None:
+        """The exchange auto-deleverages the position now, or so much of it."""
+        forced.deleverage(self.engine, symbol, None if quantity is None else Decimal(quantity))
+
+    def settle(self, symbol: str = SYMBOL, quantity: str | None = None) -> None:
+        """The exchange settles the position at delivery now, or so much of it."""
+        forced.settle(self.engine, symbol, None if quantity is None else Decimal(quantity))
+
     def at(self, after_s: float, what: Callable[[], Any]) -> None:
         """Do something at the exchange (by hand, by force) from outside the client, `after_s` from now."""
 
@@ -172,22 +190,26 @@ def hostile(
     path: Path,
     *,
     faults: Plan = (),
+    switches: Switches | None = None,
+    changes: Changes = (),
     start: float = 0.2,
     seed: int = 0,
     symbols: tuple[str, ...] = (SYMBOL,),
-    world: dict[str, Any] | None = None,
     **sections: Any,
 ) -> Any:
     """Run `work` at a hostile desk in virtual time. The faults hold from the moment the client is connected.
 
-    `world` goes to the venue (`switches`, `changes`, `shifts`); `sections` are settings.
+    `seed` is that of the faults' shares; `sections` are settings. What `desk.at` did in vain is raised at the end.
     """
     tape = tape_of(symbols)
     clock = PausableClock(tape.at(start))
 
     async def main() -> Any:
         outside, cover, client_clock = copy_context(), CoverWatch(), SteppedClock(clock)
-        async with BentVenue(tape, clock, balance=BALANCE, faults=FaultPlan(), **(world or {})) as venue:
+        ruled = changes(clock.now_ms()) if callable(changes) else changes
+        async with BentVenue(
+            tape, clock, balance=BALANCE, faults=FaultPlan(), switches=switches, changes=ruled
+        ) as venue:
             venue.watch_engine(cover)
 
             async def client() -> Any:

@@ -13,7 +13,9 @@ from desk import ORDER, STOP, SYMBOL, sound
 from hostile import HostileDesk, hostile
 
 from trader_cli.execution.executor import Entered
+from trader_cli.venue.changes import RuleChange
 from trader_cli.venue.faults import Fault, FaultPlan, random_plan
+from trader_cli.venue.switches import Switches
 
 pytestmark = pytest.mark.slow
 
@@ -117,6 +119,42 @@ def test_the_clients_wall_clock_can_be_set(tmp_path: Path, seconds: int) -> None
         assert desk.clock.now_ms() - desk.start_ms == 2000
 
     hostile(work, tmp_path)
+
+
+def test_the_exchange_acts_and_changes_beside_the_client(tmp_path: Path) -> None:
+    async def work(desk: HostileDesk) -> None:
+        desk.trade_by_hand("BUY", "2")
+        desk.at(1, lambda: desk.settle(quantity="0.5"))
+        desk.at(2, lambda: desk.deleverage(quantity="0.5"))
+        desk.at(3, desk.liquidate)
+        await desk.clock.sleep(2.5)
+        assert desk.amount == 1
+        await desk.clock.sleep(1)
+        assert desk.amount == 0
+        names = [o.client_id.split("-")[0] for o in desk.books.orders.values()][1:]
+        assert names == ["settlement_autoclose", "adl_autoclose", "autoclose"]
+        assert desk.bare_spans() == [(desk.start_ms, desk.start_ms + 3000)]
+        assert desk.engine.switches.used_id == "refused"
+        assert desk.engine.listing(SYMBOL).status == "BREAK"
+
+    hostile(
+        work,
+        tmp_path,
+        switches=Switches(used_id="refused"),
+        changes=lambda now: [RuleChange(SYMBOL, now + 3000, status="BREAK")],
+        binance_exchange={"max_retries": 0},
+    )
+
+
+def test_a_desk_of_several_symbols(tmp_path: Path) -> None:
+    async def work(desk: HostileDesk) -> None:
+        desk.by_hand("POST", "/fapi/v1/marginType", symbol="BTCUSDT", marginType="ISOLATED")
+        desk.by_hand(*ORDER, symbol="BTCUSDT", side="BUY", type="MARKET", quantity="0.1")
+        await desk.clock.sleep(1)
+        assert desk.bare_s("BTCUSDT") == 1
+        assert desk.bare_s() == 0
+
+    hostile(work, tmp_path, symbols=("ETHUSDT", "BTCUSDT"))
 
 
 def test_what_fails_outside_the_client_is_raised(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trader_cli.core.errors import ConfigurationError, UsageError
-from trader_cli.venue.clocks import VirtualClock, run_virtual
+from trader_cli.venue.clocks import VirtualClock, WallClock, run_virtual
 from trader_cli.venue.failures import FAILURES, failure_of
 from trader_cli.venue.faults import ENDPOINTS, RANDOM_FAILURES, Fault, FaultPlan, FaultRun, random_plan
 from trader_cli.venue.server import VenueServer
@@ -127,6 +127,17 @@ def test_many_slow_answers_at_once_come_each_at_its_time() -> None:
 
     slow = Fault("GET", POSITIONS, before_s=3, after_s=4)
     assert served(work, slow) == served(work, slow) == [1000 * (n + 7) for n in range(20)]
+
+
+def test_a_request_that_waits_for_a_connection_of_its_pool_does_not_stop_time() -> None:
+    async def work(caller: Caller, venue: VenueServer) -> None:
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as session:
+            narrow = Caller(session, caller.url, caller.clock)
+            done = await asyncio.gather(*(narrow.ask("GET", POSITIONS) for _ in range(2)))
+        assert [status for status, _ in done] == [200, 400], "the second was signed too long ago when it was sent"
+        assert since_ms(caller) == 10_002
+
+    served(work, Fault("GET", POSITIONS, after_s=5), Fault("GET", POSITIONS, before_s=0.001))
 
 
 @given(st.integers(0, 10_000))
@@ -366,3 +377,40 @@ def test_random_plans_stay_within_what_was_asked(seed: int) -> None:
         assert fault.lag_s <= (30 if fault.method == "GET" else 0)
         assert fault.failure is None or fault.failure in RANDOM_FAILURES
         assert (fault.method, fault.path) in ENDPOINTS
+
+
+# --- real time ---
+
+
+def test_faults_hold_over_real_time_too() -> None:
+    async def main() -> tuple[float, Decimal]:
+        clock = WallClock(start_ms=START)
+        plan = FaultPlan((Fault("POST", ORDER, before_s=0.1, after_s=0.4), Fault("GET", POSITIONS, lag_s=30)))
+        async with VenueServer(TAPE, clock, faults=plan) as venue, aiohttp.ClientSession() as session:
+            caller, begun = Caller(session, venue.url, clock), time.monotonic()
+            slow = asyncio.ensure_future(caller.buy())
+            await caller.ask("GET", TIME)
+            assert not slow.done()
+            assert (await slow)[0] == 200
+            assert (await caller.ask("GET", POSITIONS))[1] == []
+            return time.monotonic() - begun, amount(venue)
+
+    slow_s, held = asyncio.run(main())
+    assert slow_s >= 0.5
+    assert held == 1
+
+
+def test_a_venue_that_is_closed_waits_for_nobody() -> None:
+    async def main() -> float:
+        clock, begun = WallClock(start_ms=START), time.monotonic()
+        plan = FaultPlan((Fault("POST", ORDER, failure="dropped late", before_s=60), Fault("GET", "*", after_s=60)))
+        async with aiohttp.ClientSession() as session:
+            async with VenueServer(TAPE, clock, faults=plan) as venue:
+                caller = Caller(session, venue.url, clock)
+                waiting = asyncio.ensure_future(caller.ask("GET", TIME))
+                await caller.buy()
+                await asyncio.sleep(0.05)
+            assert (await waiting)[0] == 0
+        return time.monotonic() - begun
+
+    assert asyncio.run(main()) < 5
