@@ -350,6 +350,14 @@ def test_plans_are_read_as_they_were_written(tmp_path: Path) -> None:
         assert FaultPlan.load(tmp_path / name) == plan
 
 
+def test_times_of_a_file_may_count_from_the_start(tmp_path: Path) -> None:
+    (tmp_path / "plan.yaml").write_text(
+        "seed: 4\nfaults:\n- {method: POST, path: /fapi/v1/order, failure: '503', from_s: 2, to_s: 4.5}\n"
+    )
+    fault = Fault("POST", ORDER, failure="503", from_ms=START + 2000, to_ms=START + 4500)
+    assert FaultPlan.load(tmp_path / "plan.yaml", START) == FaultPlan((fault,), 4)
+
+
 def test_a_plan_that_says_nothing_sensible_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="No failure is called 'broken'"):
         Fault("GET", "*", failure="broken")

@@ -67,7 +67,7 @@ class CoverWatch:
         """The account has changed, just now."""
         account = engine.account
         self._count(account)
-        for symbol in sorted({*account.positions, *(algo.symbol for algo in account.algos.values())}):
+        for symbol in sorted({*self._seen, *account.positions, *(algo.symbol for algo in account.algos.values())}):
             if account.position(symbol).amount == 0:
                 self._ours[symbol] = ZERO
             self._note(symbol, cover_of(account, symbol, engine.now_ms, self._ours.get(symbol, ZERO)))
