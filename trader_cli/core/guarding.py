@@ -51,7 +51,8 @@ class Standing:
 
     `held` is open by any sign; `possible` may be open besides, an entry of unknown fate; `foreign` says that the symbol
     holds something that is not ours. `stopped` and `targeted` are behind acknowledged quantity stops and take-profits.
-    `bare_ms` is since when it has been without full cover, `goal` what is to be left of it (`None`: all).
+    `bare_since_ms` is when it was last known to be covered, `goal` what is to be left of it (`None`: all). What is only
+    possible is answered by sends once `may_be_blind`: its reply has been waited for.
     """
 
     held: Decimal
@@ -67,6 +68,7 @@ class Standing:
     backstop_taken: bool = False
     has_targets: bool = False
     must_drop_targets: bool = False
+    may_be_blind: bool = True
 
     @property
     def is_covered(self) -> bool:
@@ -94,7 +96,9 @@ class Step:
 
 def next_steps(s: Standing, now_ms: int, deadline_ms: int) -> list[Step]:
     """Everything that should be sent now, most urgent first; none of it waits for another."""
-    return [*_exits(s, now_ms, deadline_ms), *_stops(s, now_ms), *_surplus(s)] if s.is_open else []
+    if not (s.held or (s.possible and s.may_be_blind)):
+        return []
+    return [*_exits(s, now_ms, deadline_ms), *_stops(s, now_ms), *_surplus(s)]
 
 
 def _due(s: Standing, kind: str, now_ms: int) -> bool:

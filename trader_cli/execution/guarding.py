@@ -182,7 +182,7 @@ class Guard:
             bare_since_ms=self._bare_since(held + possible, covered=covered),
             is_beyond_backstop=self._is_beyond(view), goal=self.goal, tries=self._tried(),
             backstop_taken=self._backstop_taken, has_targets=bool(cover.take_profits),
-            must_drop_targets=self._must_drop_targets,
+            must_drop_targets=self._must_drop_targets, may_be_blind=self._may_be_blind(),
         )  # fmt: skip
 
     def _possible(self, held: Decimal) -> Decimal:
@@ -191,6 +191,12 @@ class Guard:
         if entry is None or entry.quantity is None:
             return ZERO
         return max(entry.quantity - held, ZERO)
+
+    def _may_be_blind(self) -> bool:
+        """Whether the entry's reply has been waited for long enough to send without it what can only close."""
+        entry = self._tries.get("entry")
+        is_sending = entry is not None and entry.task is not None and not entry.task.done()
+        return not is_sending or self._now() - self._began_ms >= self.bench.courier.budget_s * 1000
 
     def _is_beyond(self, view: View) -> bool:
         mark = view.position.mark_price if view.position else None
@@ -250,7 +256,8 @@ class Guard:
     def _is_booked(self, view: View, now: int) -> bool:
         """Whether the trades of what has filled are booked, or were waited for long enough."""
         self._settled_ms = self._settled_ms or now
-        return not (view.unbooked or view.presumed) or now - self._settled_ms > _BOOKING_MS
+        patience = self._patience_ms if view.presumed else _BOOKING_MS
+        return not (view.unbooked or view.presumed) or now - self._settled_ms > patience
 
     def _ended_late(self, s: Standing) -> Ended | None:
         if self.most_s is None or self._now() - self._began_ms < self.most_s * 1000:
