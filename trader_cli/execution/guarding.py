@@ -153,6 +153,11 @@ class Guard:
                     self._ask(standing)
                 self._alarm(standing, frozen_s)
                 await self._anything(frozen_s)
+        except asyncio.CancelledError:
+            for tried in self._tries.values():
+                if tried.task is not None:
+                    tried.task.cancel()
+            raise
         finally:
             self._drop_looks()
 
