@@ -24,7 +24,7 @@ _TEMPORARY_CODES = frozenset({-1000, -1001, -1006, -1007, -1008, -1016})
 _KEY_CODES = frozenset({-1002, -1022, -2014, -2015})
 _TOO_MUCH_WEIGHT = -1003
 _TOO_MANY_ORDERS = -1015
-_FIREWALL, _TOO_MANY_REQUESTS, _BANNED = 403, 429, 418
+_FIREWALL, _TOO_MANY_REQUESTS, _BANNED, _TIMED_OUT = 403, 429, 418, 408
 _DEFAULT_RETRY_S = 30.0
 _ORDERS_HELD_S = 10.0
 """The exchange counts new orders in windows of ten seconds."""
@@ -73,13 +73,18 @@ def _meaning(error: Exception, code: int | None, text: str, reply: Reply) -> Tra
             f"The exchange does not accept the API key: {text}.", mend="Check the key and its rights."
         )
     vague = code is None and isinstance(error, (ccxt.OperationFailed, ccxt.BadResponse, ccxt.NullResponse))
-    if code in _TEMPORARY_CODES or vague:
+    if code in _TEMPORARY_CODES or vague or _tells_nothing(code, reply.status):
         return ExchangeUnavailable(
             f"The exchange did not answer properly: {text}.", mend="Check the network; try again later."
         )
     if code is not None:
         return ExchangeRejected(f"The exchange rejected the request: {text}.", code=code)
     return ExchangeUnavailable(f"The exchange cannot be used: {text}.", mend="Try again later.")
+
+
+def _tells_nothing(code: int | None, status: int | None) -> bool:
+    """A 5xx or 408 is no refusal, whatever is written in it, nor is a code that is none of the exchange's errors."""
+    return (status is not None and (status >= 500 or status == _TIMED_OUT)) or (code is not None and code >= 0)
 
 
 def _wants_quiet(code: int | None, status: int | None) -> bool:

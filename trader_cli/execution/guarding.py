@@ -44,6 +44,8 @@ _SHARED_MS = 200
 _BACK_OFF_MS = (250, 250, 500, 1000, 2000)
 _ALARM_MS = 8000
 _BOOKING_MS = 10_000
+_FIRST_MS = 500
+"""After a ban questions wait so long, so that an order can be first."""
 _REFUSED_MS = 10_000
 """How long a covered position is tried to be closed against refusals before the caller is told."""
 _FURTHEST = Decimal("0.04")
@@ -134,6 +136,7 @@ class Guard:
     _regained: bool = False
     _flat_ms: int | None = None
     _settled_ms: int | None = None
+    _quiet_until_ms: int = 0
     _sign_ms: int = 0
 
     async def run(self) -> Ended:
@@ -146,11 +149,12 @@ class Guard:
                 ended = self._ended(standing) or self._ended_late(standing)
                 if ended is not None:
                     return ended
-                frozen_s = self.bench.exchange.frozen_s()
+                frozen_s = self._frozen_s()
                 if not frozen_s:
                     for step in next_steps(standing, self._now(), self._deadline_ms):
                         self._begin(step, standing)
-                    self._ask(standing)
+                    if self._now() >= self._quiet_until_ms:
+                        self._ask(standing)
                 self._alarm(standing, frozen_s)
                 await self._anything(frozen_s)
         except asyncio.CancelledError:
@@ -160,6 +164,13 @@ class Guard:
             raise
         finally:
             self._drop_looks()
+
+    def _frozen_s(self) -> float:
+        """How long the exchange takes no request; after that what covers or closes goes first, alone."""
+        frozen_s = self.bench.exchange.frozen_s()
+        if frozen_s:
+            self._quiet_until_ms = self._now() + round(frozen_s * 1000) + _FIRST_MS
+        return frozen_s
 
     # --- what is known ---
 

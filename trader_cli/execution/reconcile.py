@@ -306,14 +306,14 @@ class Reconciler:
         return (await courier.looks.ask(key, lambda: courier.private.order_by(symbol, order_id)))[0]
 
     async def _book_ours(self, symbol: str) -> list[TradeState]:
-        """Book trades of our orders; those of nobody we know are returned."""
+        """Book trades of our orders; those of orders that are shown and not ours are returned."""
         ledger, unknown = self.courier.ledger, []
         for trade in await self._new_trades(symbol):
             owner = ledger.owner(symbol, trade.order_id) or await self._claimed(trade)
-            if owner is None:
-                unknown.append(trade)
-            else:
+            if owner is not None:
                 ledger.fill(owner, trade)
+            elif trade.order_id in self._nobodys:
+                unknown.append(trade)  # one whose order is not shown yet may be ours: it is asked again
         return unknown
 
     async def _claimed(self, trade: TradeState) -> str | None:
