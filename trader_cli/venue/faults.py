@@ -37,7 +37,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
 """What a trading client asks and sends."""
 RANDOM_FAILURES = (
     "503 unknown", "503 unknown before", "503", "dropped", "dropped before", "timeout -1007", "timeout -1007 before",
-    "-1001", "-1008", "html", "truncated", "empty", "{}", "[]", "403", "502",
+    "503 code 0", "-1001", "-1008", "html", "truncated", "empty", "{}", "[]", "403", "502",
 )  # fmt: skip
 """What `random_plan` draws from. Not in it: limits and bans, and late execution, which are asked for by name."""
 
