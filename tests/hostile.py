@@ -185,13 +185,14 @@ def tape_of(symbols: tuple[str, ...]) -> Tape:
     return synthetic_tape(symbols, 12, 0.5, 3)
 
 
-def hostile(
+def hostile(  # noqa: PLR0913 (each names one side of the world)
     work: Callable[[HostileDesk], Awaitable[Any]],
     path: Path,
     *,
     faults: Plan = (),
     switches: Switches | None = None,
     changes: Changes = (),
+    when: tuple[str, str] | None = None,
     start: float = 0.2,
     seed: int = 0,
     symbols: tuple[str, ...] = (SYMBOL,),
@@ -199,6 +200,8 @@ def hostile(
 ) -> Any:
     """Run `work` at a hostile desk in virtual time. The faults hold from the moment the client is connected.
 
+    With `when` (such as `ORDER`) they hold from the first request of that route on, which meets them too: what went
+    before it went well.
     `seed` is that of the faults' shares; `sections` are settings. What `desk.at` did in vain is raised at the end.
     """
     tape = tape_of(symbols)
@@ -231,7 +234,10 @@ def hostile(
                     clock.now_ms(),
                     outside,
                 )
-                venue.bend(as_plan(faults, clock.now_ms(), seed))
+                if when is None:
+                    venue.bend(as_plan(faults, clock.now_ms(), seed))
+                else:
+                    venue.bend_when(*when, lambda now_ms: as_plan(faults, now_ms, seed))
                 try:
                     done = await work(desk)
                 finally:

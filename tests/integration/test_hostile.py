@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,21 @@ def test_a_desk_of_several_symbols(tmp_path: Path) -> None:
         assert desk.bare_s() == 0
 
     hostile(work, tmp_path, symbols=("ETHUSDT", "BTCUSDT"))
+
+
+def test_faults_may_begin_with_the_first_request_of_a_route(tmp_path: Path) -> None:
+    async def work(desk: HostileDesk) -> None:
+        await desk.clock.sleep(7)
+        await asyncio.wait({asyncio.ensure_future(entering(desk))}, timeout=30)
+        order = desk.requests(ORDER)[0]
+        assert (order.failure, order.status, order.outcome) == ("503 unknown", 503, 200)
+        assert desk.venue._faults.plan.faults[0].from_ms == order.arrived_ms >= desk.start_ms + 7000
+        before = [r for r in desk.requests() if r.number < order.number]
+        assert len(before) > 5
+        assert all(r.failure is None for r in before)
+
+    fault = Fault("*", "*", failure="503 unknown")
+    hostile(work, tmp_path, faults=lambda now: FaultPlan((replace(fault, from_ms=now),)), when=ORDER)
 
 
 def test_what_fails_outside_the_client_is_raised(tmp_path: Path) -> None:

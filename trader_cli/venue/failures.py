@@ -32,12 +32,18 @@ def _said(code: int, message: str) -> bytes:
     return orjson.dumps({"code": code, "msg": message})
 
 
+def _without_code(message: str) -> bytes:
+    """As the futures gateway writes it."""
+    return orjson.dumps({"timestamp": 0, "path": "", "msg": message})
+
+
 _UNKNOWN = "Unknown error, please check your request or try again later."
 _TIMEOUT = "Timeout waiting for response from backend server. Send status unknown; execution status unknown."
 _HTML = b"<html><head><title>%s</title></head><body>%s</body></html>"
 _NAMED = (
-    Failure("503 unknown", "now", 503, _said(0, _UNKNOWN)),
-    Failure("503", "never", 503, _said(0, "Service Unavailable.")),
+    Failure("503 unknown", "now", 503, _without_code(_UNKNOWN)),
+    Failure("503 code 0", "now", 503, _said(0, _UNKNOWN)),
+    Failure("503", "never", 503, _without_code("Service Unavailable.")),
     Failure("502", "now", 502, _HTML % (b"502 Bad Gateway", b""), "text/html"),
     Failure("504", "now", 504, _HTML % (b"504 Gateway Time-out", b""), "text/html"),
     Failure("dropped", "now", 0),

@@ -37,7 +37,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
 """What a trading client asks and sends."""
 RANDOM_FAILURES = (
     "503 unknown", "503 unknown before", "503", "dropped", "dropped before", "timeout -1007", "timeout -1007 before",
-    "-1001", "-1008", "html", "truncated", "empty", "{}", "[]", "403", "502",
+    "503 code 0", "-1001", "-1008", "html", "truncated", "empty", "{}", "[]", "403", "502",
 )  # fmt: skip
 """What `random_plan` draws from. Not in it: limits and bans, and late execution, which are asked for by name."""
 
@@ -183,9 +183,10 @@ def random_plan(
     endpoints: Sequence[Endpoint] = ENDPOINTS,
     failures: Sequence[str] = RANDOM_FAILURES,
 ) -> FaultPlan:
-    """A plan drawn at random: each endpoint is slow, lags or fails with probability a half each, in spans of its own.
+    """A plan drawn at random: each endpoint is slow, lags or fails with a probability of the plan's own, 0.05 to 0.7.
 
-    All spans lie in [start, start + span). Delays are often short: they are drawn with density falling as 1/√x.
+    All spans lie in [start, start + span), and three of five begin with it. Delays are often short: they are drawn with
+    density falling as 1/√x. Every answer takes a moment, at most 0.3 s, so that time moves.
     """
     dice, faults = random.Random(seed), list[Fault]()
 
@@ -194,16 +195,19 @@ def random_plan(
 
     def span() -> tuple[int, int]:
         first, last = sorted(round(1000 * span_s * dice.random()) for _ in range(2))
-        return start_ms + first, start_ms + last + 1
+        return start_ms + (0 if dice.random() < 0.6 else first), start_ms + last + 1
 
+    density = 0.05 + 0.65 * dice.random() ** 2
+    pace, end_ms = round(0.3 * dice.random(), 3), start_ms + round(1000 * span_s)
+    faults.append(Fault("*", "*", after_s=pace, from_ms=start_ms, to_ms=end_ms))
     for method, path in endpoints:
-        if dice.random() < 0.5:
+        if dice.random() < density:
             delays, (first, last) = (seconds(most_delay_s), seconds(most_delay_s)), span()
             faults.append(Fault(method, path, *delays, from_ms=first, to_ms=last))
-        if method == "GET" and dice.random() < 0.5:
+        if method == "GET" and dice.random() < density:
             lag, (first, last) = seconds(most_lag_s), span()
             faults.append(Fault(method, path, lag_s=lag, from_ms=first, to_ms=last))
-        if failures and dice.random() < 0.5:
+        if failures and dice.random() < density:
             failure, share, (first, last) = dice.choice(list(failures)), dice.choice((0.3, 0.7, 1.0)), span()
             faults.append(Fault(method, path, failure=failure, from_ms=first, to_ms=last, share=share))
     return FaultPlan(tuple(faults), seed)

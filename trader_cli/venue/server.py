@@ -29,7 +29,7 @@ from trader_cli.venue.signing import KEYS
 from trader_cli.venue.trading import Request, TradingDesk, is_private
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
     from pathlib import Path
 
     from aiohttp.typedefs import Handler
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from trader_cli.venue.clocks import ServedClock
     from trader_cli.venue.engine import Watcher
     from trader_cli.venue.failures import Failure
-    from trader_cli.venue.faults import Meeting
+    from trader_cli.venue.faults import Endpoint, Meeting
     from trader_cli.venue.limits import Refusal
     from trader_cli.venue.switches import Switches
     from trader_cli.venue.tape import Tape
@@ -75,6 +75,7 @@ class VenueServer:
         self.log = RequestLog()
         self._faults = FaultRun(faults or FaultPlan())
         self._remembers = faults is not None
+        self._bends: dict[Endpoint, Callable[[int], FaultPlan]] = {}
         self._watchers: list[Watcher] = []
         self._under_way: set[asyncio.Task[Any]] = set()
         self._switches, self._book = switches, RuleBook(changes)
@@ -147,6 +148,10 @@ class VenueServer:
             if self._desk is not None:
                 self._desk.remember(self._clock.now_ms())
 
+    def bend_when(self, method: str, path: str, plan_from: Callable[[int], FaultPlan]) -> None:
+        """Bend when the next request of a route arrives, by the plan for that moment: it is met by that request too."""
+        self._bends[method, path] = plan_from
+
     def shift(self, *shifts: PriceShift) -> None:
         """Let premiumIndex quote like this; the latest shift that holds for a symbol counts."""
         self._routes.shifts.extend(shifts)
@@ -166,6 +171,8 @@ class VenueServer:
         asked = Request(request.method, request.path, request.rel_url.raw_query_string, body, request.headers)
         now = self._clock.now_ms()
         entry = self.log.arrived(asked.method, asked.path, "&".join(filter(None, (asked.query, body))), now)
+        if entry.route in self._bends:
+            self.bend(self._bends.pop(entry.route)(now))
         met = self._faults.meets(asked.method, asked.path, entry.symbol, now)
         entry.failure = met.failure
         answer = await self._bent(request, asked, entry, met)
