@@ -19,7 +19,7 @@ from trader_cli.core.errors import TraderError
 from trader_cli.execution.executor import Executor
 from trader_cli.storage.ledger import Ledger
 from trader_cli.venue.faults import random_plan
-from trader_cli.venue.switches import sampled
+from trader_cli.venue.switches import every_combination
 
 pytestmark = pytest.mark.slow
 
@@ -27,6 +27,7 @@ SEEDS = range(
     int(os.environ.get("TRADER_HOSTILE_FROM", "0")),
     int(os.environ.get("TRADER_HOSTILE_FROM", "0")) + int(os.environ.get("TRADER_HOSTILE", "24")),
 )
+SWITCHES = list(every_combination())
 SPAN_S, CALM_S = 120.0, 400.0
 DEADLINE_S, BUDGET_S = 5.0, 2.0
 MOST_BARE_MS = round((DEADLINE_S + BUDGET_S) * 1000)
@@ -105,6 +106,6 @@ def test_whatever_is_slow_or_fails_there_is_one_position_and_it_is_covered_or_cl
             assert max(quiet) <= 10_000, (span, quiet)
 
     hostile(
-        work, tmp_path, seed=seed, switches=sampled(seed, 1)[0],
+        work, tmp_path, seed=seed, switches=random.Random(seed).choice(SWITCHES), when=ORDER,
         faults=lambda now: random_plan(seed, now, span_s=SPAN_S),
     )  # fmt: skip

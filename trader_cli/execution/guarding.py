@@ -273,7 +273,7 @@ class Guard:
         """Whether the trades of what has filled are booked, or were waited for long enough."""
         self._settled_ms = self._settled_ms or now
         patience = self._patience_ms if view.presumed else _BOOKING_MS
-        return not (view.unbooked or view.presumed) or now - self._settled_ms > patience
+        return view.is_booked or now - self._settled_ms > patience
 
     def _ended_late(self, s: Standing) -> Ended | None:
         if self.most_s is None or self._now() - self._began_ms < self.most_s * 1000:
@@ -295,7 +295,7 @@ class Guard:
     def _has_moved(self, view: View) -> bool:
         """Whether ledger and position differ, or something has filled that is not booked."""
         sight = self.bench.reconciler.sight(self.plan.symbol)
-        return bool(view.unbooked or view.presumed) or (sight.asked_ms > 0 and view.ours != sight.amount)
+        return not view.is_booked or (sight.asked_ms > 0 and view.ours != sight.amount)
 
     def _ended_flat(self, view: View, now: int, *, leaving: bool) -> Ended | None:
         entry = self.bench.reconciler.entry_of(self.plan)

@@ -63,7 +63,8 @@ class Sight:
 class View:
     """One symbol as reconciled: the exchange's position, our part of it, what is foreign, and our resting stops.
 
-    `presumed` is what the position shows of an entry whose order and trades do not say so yet.
+    `presumed` is what the position shows of an entry whose order and trades do not say so yet; `is_booked` whether the
+    trades of everything that has filled are in the ledger.
     """
 
     symbol: str
@@ -76,6 +77,7 @@ class View:
     unbooked: Decimal = ZERO
     presumed: Decimal = ZERO
     asked_ms: int = 0
+    is_booked: bool = True
 
     @property
     def expected(self) -> Decimal:
@@ -213,16 +215,17 @@ class Reconciler:
     def view(self, symbol: str) -> View:
         """One symbol as it is known now; asks nothing."""
         courier, ledger, sight = self.courier, self.courier.ledger, self.sight(symbol)
-        held, unbooked = ledger.holding(symbol).amount, ZERO
+        held, unbooked, pending = ledger.holding(symbol).amount, ZERO, False
         if symbol in courier.filled or symbol not in self._counted:
-            unbooked = ledger.unbooked(symbol)
+            fills = ledger.unbooked(symbol)
+            unbooked, pending = sum(fills, ZERO), bool(fills)
             self._counted.add(symbol)
-            (courier.filled.add if unbooked else courier.filled.discard)(symbol)
+            (courier.filled.add if pending else courier.filled.discard)(symbol)
         presumed = self._presumed(symbol, held + unbooked)
         foreign = sight.amount - held - unbooked - presumed if sight.asked_ms else ZERO
         return View(
             symbol, sight.position, held, foreign, tuple(courier.stops(symbol)), len(sight.others),
-            self._unknown(symbol), unbooked, presumed, sight.asked_ms,
+            self._unknown(symbol), unbooked, presumed, sight.asked_ms, not pending and not presumed,
         )  # fmt: skip
 
     def _presumed(self, symbol: str, known: Decimal) -> Decimal:

@@ -176,8 +176,8 @@ class LedgerReading:
         except InvalidOperation:
             return Decimal(0)
 
-    def unbooked(self, symbol: str) -> Decimal:
-        """Signed quantity that has filled, by the exchange's word about the orders, and is in no booked trade yet.
+    def unbooked(self, symbol: str) -> list[Decimal]:
+        """Signed quantities that have filled, by the exchange's word about each order, and are in no booked trade yet.
 
         Of the last few entries and everything that was sent for them, however many tries that took.
         """
@@ -188,13 +188,11 @@ class LedgerReading:
             " WHERE o.client_id = i.client_id AND o.exchange_id IS NOT NULL)",
             (symbol, symbol, _RECENT),
         ).fetchall()
-        total = Decimal(0)
-        for client_id, side in rows:
-            filled = self.filled(client_id)
-            booked = sum((fill.quantity for fill in self.fills(client_id=client_id)), Decimal(0)) if filled else 0
-            if filled > booked:
-                total += filled - booked if side == "BUY" else booked - filled
-        return total
+        missing = ((side, self.filled(client_id) - self._booked(client_id)) for client_id, side in rows)
+        return [quantity if side == "BUY" else -quantity for side, quantity in missing if quantity > 0]
+
+    def _booked(self, client_id: str) -> Decimal:
+        return sum((fill.quantity for fill in self.fills(client_id=client_id)), Decimal(0))
 
     def cleared_ms(self) -> int:
         """When a person last lifted a halt, 0 if never."""
