@@ -204,6 +204,8 @@ def test_a_signature_is_seen_in_header_query_and_body() -> None:
                 ):  # fmt: skip
                     with pytest.raises(SigningRefused):
                         await session.request(method, f"{host.url}{ORDER}", **extra)
+                with pytest.raises(SigningRefused, match="no proxy"):
+                    await session.get("http://example.invalid/", proxy=host.url)
             assert host.signed == []
             assert len(host.kept) == 1
 
