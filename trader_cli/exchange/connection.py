@@ -264,19 +264,27 @@ class Connection:
         return reply if isinstance(reply, dict) else Unknown(f"The exchange answered {replies.shown(reply)}.")
 
     async def _attempt(self, method: str, path: str, query: dict[str, Any], *, urgent: bool = False) -> Any:
-        lane = require_open(self._lane)
-        await self.budget.spend(path, query, urgent=urgent)
-        if not urgent and (settling_s := self._settling_s(path)):
-            await self.clock.sleep(settling_s)
         try:
-            reply = await self.asked(lane, method, path, query)
+            return await self._in_turn(method, path, query, urgent=urgent)
         except ExchangeRejected as error:
             if error.code != _WRONG_TIME:
                 raise
             await self.at_most(CARE_WAIT_S, self._time_in_turn())
-            if not urgent:
-                raise ExchangeUnavailable(f"{error.sentence} The clock was set again.") from error
-            raise
+            if urgent:
+                raise
+        try:
+            return await self._in_turn(method, path, query)
+        except ExchangeRejected as error:
+            if error.code != _WRONG_TIME:
+                raise
+            raise ExchangeUnavailable(f"{error.sentence} The clock was set again.") from error
+
+    async def _in_turn(self, method: str, path: str, query: dict[str, Any], *, urgent: bool = False) -> Any:
+        lane = require_open(self._lane)
+        await self.budget.spend(path, query, urgent=urgent)
+        if not urgent and (settling_s := self._settling_s(path)):
+            await self.clock.sleep(settling_s)
+        reply = await self.asked(lane, method, path, query)
         self.ask_time_soon()
         return reply
 
