@@ -52,7 +52,7 @@ BREAKS = (
         ("exchange/klines.py", "timeframe.floor(self._connection.server_now_ms()) - timeframe.ms", "timeframe.floor(self._connection.server_now_ms())"),
         ("exchange/klines.py", 'frame.filter(pl.col("close_time").to_physical() < self.connection.server_now_ms())', "frame"))),
     Break("garbage read as no bars", ("a_bad_answer_is_never_data",), (
-        ("exchange/connection.py", "        if not isinstance(reply, (dict, list)) or reply == {}:\n", "        if not isinstance(reply, (dict, list)):\n            return []\n        if reply == {}:\n"),)),
+        ("exchange/lane.py", "        if not isinstance(reply, (dict, list)) or reply == {}:\n", "        if not isinstance(reply, (dict, list)):\n            return []\n        if reply == {}:\n"),)),
     Break("claim gate ignored", ("claim_obeys_its_numbers",), (
         ("analyst/analysis.py", "    if not model.claim.edge:\n", "    if False:\n"),)),
     Break("edge always claimed", ("claim_obeys_its_numbers", "null_market_is_silent"), (
@@ -87,7 +87,7 @@ BREAKS = (
     Break("unprotected position kept", ("unprotected_is_closed",), (
         ("execution/executor.py", "if left_s < 0 or (view", "if (view"),)),
     Break("key that can withdraw accepted", ("dangerous_accounts_are_refused",), (
-        ("execution/preflight.py", "if rights.can_withdraw:", "if False:"),)),
+        ("exchange/opening.py", "if rights.can_withdraw:", "if False:"),)),
     Break("stop loosened when trailing", ("stop_only_tightens",), (
         ("tactician/position_monitor.py", "best_price=max(best, mark) if plan.sign > 0 else min(best, mark)", "best_price=mark"),
         ("core/exits.py", "    return max(level, held.stop_price) if held.sign > 0 else min(level, held.stop_price)\n", "    return level\n"),

@@ -112,8 +112,9 @@ class KeepingHost:
     async def __aexit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        assert self._runner
-        await self._runner.cleanup()
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
 
     def asked(self, path: str, method: str = "") -> list[Kept]:
         """What was asked of a path."""

@@ -165,6 +165,18 @@ def test_a_refusal_by_time_sets_the_clock_again_and_reads_are_tried_once_more(of
     caring(work)
 
 
+@pytest.mark.parametrize("side", ["private", "care"])
+@pytest.mark.parametrize("off_ms", [-20_000, 20_000])
+def test_a_read_refused_by_time_is_tried_again_at_once_in_either_lane(side: str, off_ms: int) -> None:
+    async def work(exchange: BinanceExchange, host: KeepingHost) -> None:
+        host.skew_ms = off_ms
+        assert await getattr(exchange, side).positions() == []
+        assert len(host.asked("/fapi/v3/positionRisk")) == 2
+        assert abs(exchange.server_now_ms() - host.now_ms()) < 500
+
+    caring(work)
+
+
 def test_a_read_that_is_refused_again_is_not_tried_a_third_time() -> None:
     async def work(exchange: BinanceExchange, host: KeepingHost) -> None:
         host.answers[POSITIONS] = lambda _: refusal(-1021, "Timestamp for this request was 1000ms ahead.")

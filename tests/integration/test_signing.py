@@ -204,6 +204,8 @@ def test_a_signature_is_seen_in_header_query_and_body() -> None:
                 ):  # fmt: skip
                     with pytest.raises(SigningRefused):
                         await session.request(method, f"{host.url}{ORDER}", **extra)
+                with pytest.raises(SigningRefused, match="no proxy"):
+                    await session.get("http://example.invalid/", proxy=host.url)
             assert host.signed == []
             assert len(host.kept) == 1
 
@@ -331,6 +333,31 @@ def test_fifty_slow_looks_of_care_do_not_delay_its_next_order() -> None:
         assert await asyncio.gather(*looks) == [[]] * 50, "a late answer is still read"
 
     at_host(work, **KEYS)
+
+
+@pytest.mark.parametrize("lane", ["private", "care"])
+def test_an_error_says_whether_anything_answered(lane: str) -> None:
+    async def work(exchange: BinanceExchange, host: KeepingHost) -> None:
+        side: PrivateSide = getattr(exchange, lane)
+        answers: dict[str, tuple[Any, bool]] = {
+            "busy": (lambda _: web.Response(text="busy", status=503), True),
+            "garbled": (lambda _: web.Response(text="<html>"), True),
+            "internal": (lambda _: refusal(-1001, "Internal error.", 500), True),
+            "limited": (lambda _: refusal(-1003, "Too many.", 429, **{"Retry-After": "0"}), True),
+            "no key": (lambda _: refusal(-2015, "Invalid API-key.", 401), True),
+            "late": (later(9, []), False),
+        }
+        for name, (answer, answered) in answers.items():
+            host.answers["GET /fapi/v3/positionRisk"] = answer
+            with pytest.raises(TraderError) as failed:
+                await side.positions()
+            assert failed.value.answered == answered, name
+        await host.__aexit__(None, None, None)
+        with pytest.raises(ExchangeUnavailable) as failed:
+            await side.positions()
+        assert not failed.value.answered
+
+    at_host(work, timeout=1, **KEYS)
 
 
 def test_care_asks_once() -> None:

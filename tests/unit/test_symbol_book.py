@@ -62,6 +62,18 @@ def test_a_symbol_that_comes_or_goes_is_a_change() -> None:
     assert book.rules(SYMBOL) is not None
 
 
+def test_what_has_not_changed_is_written_once_an_hour(tmp_path: Path) -> None:
+    path = tmp_path / "symbols.json"
+    book = SymbolBook(path)
+    for at_ms, written in ((0, True), (3_600_000, False), (3_600_001, True)):
+        path.unlink(missing_ok=True)
+        book.learn(told(), at_ms)
+        assert path.exists() == written
+    path.unlink()
+    book.learn(told(status="BREAK"), 3_600_002)
+    assert path.exists()
+
+
 def test_what_was_read_is_remembered_with_its_age(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "symbols.json"
     book = SymbolBook(path)

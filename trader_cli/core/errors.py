@@ -32,6 +32,8 @@ class TraderError(Exception):
     """Something the operator can mend. `sentence` says what was expected and found, `mend` what to do."""
 
     exit_code = ExitCode.BUG
+    answered = True
+    """Whether the exchange said anything, where this is about the exchange."""
 
     def __init__(self, sentence: str, *, mend: str | None = None) -> None:
         super().__init__(sentence)
@@ -87,9 +89,16 @@ class LedgerLocked(TraderError):
 
 
 class ExchangeUnavailable(TraderError):
-    """The exchange did not answer, or answered what cannot be read: try again later."""
+    """The exchange did not answer, or answered what cannot be read: try again later.
+
+    `answered` is false where nothing came back at all.
+    """
 
     exit_code = ExitCode.UNAVAILABLE
+
+    def __init__(self, sentence: str, *, mend: str | None = None, answered: bool = True) -> None:
+        super().__init__(sentence, mend=mend)
+        self.answered = answered
 
 
 class RateLimited(ExchangeUnavailable):

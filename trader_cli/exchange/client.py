@@ -53,6 +53,7 @@ def make_client(settings: BinanceExchangeSettings, session: aiohttp.ClientSessio
             },
         }
     )
+    client.ssl_context = _trust()  # else each client reads the certificates anew, at its first request
     client.logger = _without_requests()
     client.on_rest_response = _remembering_headers(client.on_rest_response)
     if settings.use_testnet and settings.base_url is None:

@@ -24,7 +24,7 @@ from trader_cli.core.orders import NotPlaced, Unknown
 from trader_cli.exchange import replies
 from trader_cli.exchange.budget import RequestBudget
 from trader_cli.exchange.exchange_time import ExchangeTime
-from trader_cli.exchange.gate import SigningRefused
+from trader_cli.exchange.gate import Gate, SigningRefused
 from trader_cli.exchange.lane import TIME, Lane, is_signed, only_reduces, require_open
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ _NO_CLOCK_IS_SO_WRONG_S = 86_400
 _WRONG_TIME = -1021
 _TIME_IS_OLD_S = 600.0
 _ASKED_AGAIN_MS = 30_000
+_MARKET_CONNECTIONS = 16
 
 
 class Connection:
@@ -71,7 +72,7 @@ class Connection:
         time = ExchangeTime(self._clock)
         self._known = time, RequestBudget(self._clock, self.options.weight_fraction, time.earliest_ms)
         self._orders_held_until_ms = self._clock.monotonic_ms()
-        self._lane = self._new_lane(yields=True)
+        self._lane = self._new_lane(Gate(self._signs_at, self._market_wait_s), _MARKET_CONNECTIONS)
 
     async def open(self) -> None:
         """Connect, and learn the exchange's time. Raises `ClockSkewed` if our clock is off by too much."""
@@ -79,8 +80,18 @@ class Connection:
         trip = await self._retrying(self._time_in_turn)
         self._refuse_skew(trip)
 
-    def _new_lane(self, *, yields: bool) -> Lane:
-        return Lane(self.options, self.clock, self.time, self.budget, self._signs_at, yields=yields)
+    def _new_lane(self, gate: Gate, connections: int) -> Lane:
+        return Lane(self.options, self.clock, self.time, self.budget, gate, connections=connections)
+
+    def _care_wait_s(self, _method: str, path: str) -> float:
+        return self.budget.frozen_s(path)
+
+    def _market_wait_s(self, method: str, path: str) -> float:
+        return self.budget.frozen_s(path) or (self._settling_s(path) if method == "GET" else 0.0)
+
+    def _settling_s(self, path: str) -> float:
+        """After a freeze the market's reads let care go first, where there is any."""
+        return self.budget.settling_s(path) if self._care_lane is not None else 0.0
 
     def _refuse_skew(self, trip: RoundTrip) -> None:
         offset_ms = trip.ahead_ms - (self.clock.now_ms() - self.clock.monotonic_ms())
@@ -126,7 +137,7 @@ class Connection:
     def care_lane(self) -> Lane:
         """The lane of care, made when it is first used."""
         require_open(self._lane)
-        self._care_lane = self._care_lane or self._new_lane(yields=False)
+        self._care_lane = self._care_lane or self._new_lane(Gate(self._signs_at, self._care_wait_s), 0)
         return self._care_lane
 
     @property
@@ -253,19 +264,27 @@ class Connection:
         return reply if isinstance(reply, dict) else Unknown(f"The exchange answered {replies.shown(reply)}.")
 
     async def _attempt(self, method: str, path: str, query: dict[str, Any], *, urgent: bool = False) -> Any:
-        lane = require_open(self._lane)
-        await self.budget.spend(path, query, urgent=urgent)
-        if not urgent and (settling_s := self.budget.settling_s(path)):
-            await self.clock.sleep(settling_s)
         try:
-            reply = await self.asked(lane, method, path, query)
+            return await self._in_turn(method, path, query, urgent=urgent)
         except ExchangeRejected as error:
             if error.code != _WRONG_TIME:
                 raise
             await self.at_most(CARE_WAIT_S, self._time_in_turn())
-            if not urgent:
-                raise ExchangeUnavailable(f"{error.sentence} The clock was set again.") from error
-            raise
+            if urgent:
+                raise
+        try:
+            return await self._in_turn(method, path, query)
+        except ExchangeRejected as error:
+            if error.code != _WRONG_TIME:
+                raise
+            raise ExchangeUnavailable(f"{error.sentence} The clock was set again.") from error
+
+    async def _in_turn(self, method: str, path: str, query: dict[str, Any], *, urgent: bool = False) -> Any:
+        lane = require_open(self._lane)
+        await self.budget.spend(path, query, urgent=urgent)
+        if not urgent and (settling_s := self._settling_s(path)):
+            await self.clock.sleep(settling_s)
+        reply = await self.asked(lane, method, path, query)
         self.ask_time_soon()
         return reply
 

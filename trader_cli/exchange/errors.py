@@ -75,11 +75,18 @@ def _meaning(error: Exception, code: int | None, text: str, reply: Reply) -> Tra
     vague = code is None and isinstance(error, (ccxt.OperationFailed, ccxt.BadResponse, ccxt.NullResponse))
     if code in _TEMPORARY_CODES or vague or _tells_nothing(code, reply.status):
         return ExchangeUnavailable(
-            f"The exchange did not answer properly: {text}.", mend="Check the network; try again later."
-        )
+            f"The exchange did not answer properly: {text}.", mend="Check the network; try again later.",
+            answered=_answered(code, reply),
+        )  # fmt: skip
     if code is not None:
         return ExchangeRejected(f"The exchange rejected the request: {text}.", code=code)
-    return ExchangeUnavailable(f"The exchange cannot be used: {text}.", mend="Try again later.")
+    return ExchangeUnavailable(
+        f"The exchange cannot be used: {text}.", mend="Try again later.", answered=_answered(code, reply)
+    )
+
+
+def _answered(code: int | None, reply: Reply) -> bool:
+    return code is not None or reply.status is not None
 
 
 def _tells_nothing(code: int | None, status: int | None) -> bool:

@@ -12,13 +12,13 @@ from trader_cli.exchange import replies
 from trader_cli.exchange.client import REPLY, Heard, make_client, make_session
 from trader_cli.exchange.errors import translate
 from trader_cli.exchange.exchange_time import RoundTrip
-from trader_cli.exchange.gate import Gate, SigningRefused
+from trader_cli.exchange.gate import SigningRefused
 
 if TYPE_CHECKING:
     from trader_cli.core.ports import Clock
     from trader_cli.exchange.budget import RequestBudget
     from trader_cli.exchange.exchange_time import ExchangeTime
-    from trader_cli.exchange.gate import Origin
+    from trader_cli.exchange.gate import Gate
     from trader_cli.settings.model import BinanceExchangeSettings
 
 TIME = "/fapi/v1/time"
@@ -26,7 +26,6 @@ LONG_WINDOW_MS = 60_000
 """The longest the exchange allows: for what cannot open anything, where its time is not known."""
 _SIGNED_EARLY_MS = 28_000
 """Half of that: so signed, a clock that is half a minute ahead or behind is good enough."""
-_POOL, _NO_LIMIT = 16, 0
 _PROXIES = ("proxyUrl", "httpProxy", "httpsProxy", "socksProxy", "aiohttp_proxy", "proxy_url", "http_proxy",
             "https_proxy", "socks_proxy", "proxyUrlCallback", "httpProxyCallback", "httpsProxyCallback",
             "socksProxyCallback", "proxy_url_callback", "http_proxy_callback", "https_proxy_callback",
@@ -38,21 +37,16 @@ class Lane:
 
     def __init__(
         self, options: BinanceExchangeSettings, clock: Clock, time: ExchangeTime, budget: RequestBudget,
-        signs_at: frozenset[Origin], *, yields: bool,
+        gate: Gate, *, connections: int,
     ) -> None:  # fmt: skip
-        """`yields`: its reads wait a moment after a freeze, for others to go first, and for a free connection."""
+        """`connections`: how many at most; 0: as many as are asked for."""
         self._options = options
         self._clock = clock
         self._time = time
         self._budget = budget
-        self._yields = yields
-        self._session = make_session(_POOL if yields else _NO_LIMIT, Gate(signs_at, self._wait_s))
+        self._session = make_session(connections, gate)
         self._client = make_client(options, self._session)
         self._client.milliseconds = time.now_ms
-
-    def _wait_s(self, method: str, path: str) -> float:
-        settling = self._budget.settling_s(path) if self._yields and method == "GET" else 0.0
-        return self._budget.frozen_s(path) or settling
 
     async def ask(self, method: str, path: str, query: dict[str, Any]) -> Any:
         """One request, once. An empty or garbled 200 is an error, too. Raises `TraderError`s."""

@@ -21,6 +21,8 @@ _KEPT = ("symbol", "status", "contractType", "deliveryDate", "onboardDate", "bas
          "filters")  # fmt: skip
 """What of a symbol's description matters to us: remembered, and compared."""
 
+_WRITTEN_AGAIN_MS = 3_600_000
+
 Bodies = dict[str, dict[str, Any]]
 
 
@@ -34,6 +36,7 @@ class SymbolBook:
         self.bodies: Bodies = {}
         self._path = path
         self._read_ms: int | None = None
+        self._written_ms: int | None = None
 
     def learn(self, reply: Any, server_ms: int) -> bool:
         """Take over exchange information read at `server_ms`; whether anything of any symbol is other than before.
@@ -46,8 +49,10 @@ class SymbolBook:
             raise ExchangeUnavailable("The exchange lists no symbols.", mend="Check binance_exchange.base_url.")
         changed = _essence(bodies) != _essence(self.bodies)
         self.bodies, self._read_ms = bodies, server_ms
-        with suppress(OSError):  # a full disk stops no trading: what is in memory counts
-            self._write()
+        if changed or self._written_ms is None or server_ms - self._written_ms > _WRITTEN_AGAIN_MS:
+            with suppress(OSError):  # a full disk stops no trading: what is in memory counts
+                self._write()
+                self._written_ms = server_ms
         return changed
 
     def recall(self) -> bool:

@@ -163,7 +163,10 @@ def in_market(settings: Settings, tape: Tape, at_ms: int, work: Callable[[Market
     clock = VirtualClock(at_ms)
 
     async def main() -> T:
-        async with FaultyVenue(tape, clock) as venue, connected(at_venue(settings, venue.url), clock) as exchange:
+        async with (
+            FaultyVenue(tape, clock) as venue,
+            connected(at_venue(settings, venue.url), clock, venue_url=venue.url) as exchange,
+        ):
             return await work(Market(exchange, clock, tape.source))
 
     return run_virtual(main, clock)  # type: ignore[no-any-return]

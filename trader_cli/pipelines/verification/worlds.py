@@ -183,7 +183,7 @@ def in_world(
             venue = FaultyVenue(tape, clock, balance=BALANCE, faults=faults)
             async with venue:
                 inside = at_venue(options, venue.url)
-                async with connected(inside, clock) as exchange:
+                async with connected(inside, clock, venue_url=venue.url) as exchange:
                     ledger = ledgers.enter_context(Ledger.opened(ledger_path(inside)))
                     async with asyncio.timeout(most_s):
                         return await work(World(inside, venue, exchange, clock, key, ledgers, ledger, []))
