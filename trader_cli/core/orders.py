@@ -155,7 +155,7 @@ class SymbolOptions:
 
 @dataclass(frozen=True)
 class SymbolRules:
-    """The exchange's filters of a symbol."""
+    """The exchange's filters of a symbol, whether it trades, and until when."""
 
     symbol: str
     tick: Decimal
@@ -163,6 +163,14 @@ class SymbolRules:
     min_quantity: Decimal
     max_market_quantity: Decimal
     min_notional: Decimal
+    status: str = "TRADING"
+    delivery_ms: int | None = None
+    contract_type: str = "PERPETUAL"
+    band_up: Decimal | None = None
+    band_down: Decimal | None = None
+    min_price: Decimal | None = None
+    max_price: Decimal | None = None
+    max_algo_orders: int | None = None
 
     def quantity_down(self, quantity: Decimal) -> Decimal:
         """Rounded down to whole steps, never up."""
