@@ -155,7 +155,11 @@ class SymbolOptions:
 
 @dataclass(frozen=True)
 class SymbolRules:
-    """The exchange's filters of a symbol, whether it trades, and until when."""
+    """The exchange's filters of a symbol.
+
+    `delivery_ms`: when it is settled and listed no longer; None for a perpetual without an end. An order's price may
+    lie from `band_down` to `band_up` times the mark price; None where no band is listed.
+    """
 
     symbol: str
     tick: Decimal
@@ -168,9 +172,10 @@ class SymbolRules:
     contract_type: str = "PERPETUAL"
     band_up: Decimal | None = None
     band_down: Decimal | None = None
+    max_orders: int | None = None
+    max_algo_orders: int | None = None
     min_price: Decimal | None = None
     max_price: Decimal | None = None
-    max_algo_orders: int | None = None
 
     def quantity_down(self, quantity: Decimal) -> Decimal:
         """Rounded down to whole steps, never up."""
