@@ -180,16 +180,18 @@ class Connection:
 
     def in_background(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Let this go on beside everything else, until it is done or the connection is closed."""
-        task = asyncio.ensure_future(self._noting_errors(work))
+        task = asyncio.ensure_future(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._note)
         return task
 
-    async def _noting_errors(self, work: Coroutine[Any, Any, Any]) -> None:
-        try:
-            await work
-        except TraderError as error:
+    def _note(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, TraderError):
             self.last_error = error.sentence
+        elif error is not None:
+            raise error
 
     async def at_most(self, seconds: float, *work: Coroutine[Any, Any, Any]) -> None:
         """Wait so long for these, side by side. What is not done then goes on in the background."""
@@ -269,13 +271,14 @@ class Connection:
 
     async def asked(self, lane: Lane, method: str, path: str, query: dict[str, Any]) -> Any:
         """One request of a lane; what goes wrong is noted."""
+        sent_ms = self.clock.monotonic_ms()
         try:
             late = is_signed(method) and only_reduces(method, query)
             return await lane.ask(method, path, lane.signed_late(query) if late else query)
         except (ExchangeUnavailable, ExchangeRejected) as error:
             self.last_error = error.sentence
             if isinstance(error, ExchangeRejected) and error.code == _WRONG_TIME:
-                self.time.doubt()
+                self.time.refused(sent_ms)
             if isinstance(error, TooManyOrders):
                 until_ms = self.clock.monotonic_ms() + round(error.retry_after_s * 1000)
                 self._orders_held_until_ms = max(self._orders_held_until_ms, until_ms)

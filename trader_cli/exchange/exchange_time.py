@@ -17,6 +17,9 @@ WIDEST_MS = 1000
 """A round trip that took longer says too little about when the exchange looked at its clock."""
 _KEPT = 8
 _FORGOTTEN_MS = 3_600_000
+_LATE_MS = 4000
+"""What was under way for so long may have come after its window, though its time was right."""
+_REMEMBERED_MS = 60_000
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class ExchangeTime:
         self._clock = clock
         self._trips: deque[RoundTrip] = deque(maxlen=_KEPT)
         self._bound_ms: int | None = None
+        self._refused_ms: int | None = None
         self._look_at_the_machine()
 
     def _look_at_the_machine(self) -> None:
@@ -58,11 +62,20 @@ class ExchangeTime:
         self._trips.append(trip)
         return True
 
-    def doubt(self) -> None:
-        """The exchange refused our time: forget what was learned, and look at the machine's clock again."""
-        self._trips.clear()
-        self._bound_ms = None
-        self._look_at_the_machine()
+    def refused(self, sent_ms: int) -> None:
+        """The exchange refused the time of a request sent at `sent_ms` of the monotonic clock.
+
+        Where it was answered soon, our idea of the time is wrong: what was learned is forgotten, and the machine's
+        clock looked at again. Where it was under way for long, it was late, and that says nothing. What has been
+        learned since it was sent stands.
+        """
+        now_ms = self._clock.monotonic_ms()
+        self._refused_ms = now_ms
+        learned_since = any(trip.after_ms > sent_ms for trip in self._trips)
+        if not learned_since and now_ms - sent_ms < _LATE_MS:
+            self._trips.clear()
+            self._bound_ms = None
+            self._look_at_the_machine()
 
     @property
     def _best(self) -> RoundTrip | None:
@@ -73,8 +86,14 @@ class ExchangeTime:
 
     @property
     def is_known(self) -> bool:
-        """Whether the exchange told its time, and has not refused it since."""
+        """Whether the exchange told its time, and has not proved it wrong since."""
         return bool(self._trips)
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether it is known, and the exchange has refused no request by its time for a while."""
+        refused_ms = self._refused_ms
+        return self.is_known and (refused_ms is None or self._clock.monotonic_ms() - refused_ms > _REMEMBERED_MS)
 
     @property
     def age_s(self) -> float:

@@ -26,6 +26,7 @@ LONG_WINDOW_MS = 60_000
 """The longest the exchange allows: for what cannot open anything, where its time is not known."""
 _SIGNED_EARLY_MS = 28_000
 """Half of that: so signed, a clock that is half a minute ahead or behind is good enough."""
+_POOL, _NO_LIMIT = 16, 0
 _PROXIES = ("proxyUrl", "httpProxy", "httpsProxy", "socksProxy", "aiohttp_proxy", "proxy_url", "http_proxy",
             "https_proxy", "socks_proxy", "proxyUrlCallback", "httpProxyCallback", "httpsProxyCallback",
             "socksProxyCallback", "proxy_url_callback", "http_proxy_callback", "https_proxy_callback",
@@ -39,13 +40,13 @@ class Lane:
         self, options: BinanceExchangeSettings, clock: Clock, time: ExchangeTime, budget: RequestBudget,
         signs_at: frozenset[Origin], *, yields: bool,
     ) -> None:  # fmt: skip
-        """`yields`: whether its reads wait a moment after a freeze, for others to go first."""
+        """`yields`: its reads wait a moment after a freeze, for others to go first, and for a free connection."""
         self._options = options
         self._clock = clock
         self._time = time
         self._budget = budget
         self._yields = yields
-        self._session = make_session(gate=Gate(signs_at, self._wait_s))
+        self._session = make_session(_POOL if yields else _NO_LIMIT, Gate(signs_at, self._wait_s))
         self._client = make_client(options, self._session)
         self._client.milliseconds = time.now_ms
 
@@ -100,10 +101,11 @@ class Lane:
         return trip
 
     def signed_late(self, query: dict[str, Any]) -> dict[str, Any]:
-        """What cannot open anything, signed so that it is accepted although the exchange's time is not known."""
-        if self._time.is_known:
+        """What cannot open anything, signed so that it is accepted late, or although the time is not known."""
+        if self._time.is_trusted:
             return query
-        return {**query, "timestamp": self._time.now_ms() - _SIGNED_EARLY_MS, "recvWindow": LONG_WINDOW_MS}
+        early_ms = 0 if self._time.is_known else _SIGNED_EARLY_MS
+        return {**query, "timestamp": self._time.now_ms() - early_ms, "recvWindow": LONG_WINDOW_MS}
 
     async def close(self) -> None:
         """End the session."""
