@@ -26,6 +26,8 @@ EXIT_MEANINGS = {
     8: "abstained: no signal, and the reason",
     9: "halted",
     10: "verification failed",
+    11: "another process owns the ledger; its pid is named",
+    129: "SIGHUP, the terminal is gone; everything on disk is whole",
     130: "Ctrl-C; everything on disk is whole",
     143: "SIGTERM; everything on disk is whole",
 }

@@ -196,8 +196,8 @@ def test_plans_that_are_not_entered(fresh: CommandLine) -> None:
     assert sent(fresh.folder) == []
     edited(fresh)
     with Ledger.opened(ledger):
-        refused(4, "Another trader process writes the ledger")
-        assert fresh.run("monitor").code == 4
+        refused(11, "Another trader process")
+        assert fresh.run("monitor").code == 11
     assert sent(fresh.folder) == []
 
 

@@ -167,7 +167,7 @@ def test_flatten_and_halt_while_a_monitor_owns_the_ledger(place: Place, demo: Co
     try:
         wait_for_a_look(place.ledger(demo.folder / "state"))
         second = demo.run("monitor", **watched)
-        assert (second.code, "Another trader process" in second.err) == (4, True)
+        assert (second.code, "Another trader process" in second.err) == (11, True)
         assert demo.run("halt", "--reason", "test", **watched).code == 0
         assert demo.run("flatten", **watched).code == 0
         out, err = monitor.communicate(timeout=60)

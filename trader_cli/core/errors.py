@@ -22,6 +22,8 @@ class ExitCode(IntEnum):
     ABSTAINED = 8
     HALTED = 9
     VERIFICATION_FAILED = 10
+    LOCKED = 11
+    HUNG_UP = 129
     INTERRUPTED = 130
     TERMINATED = 143
 
@@ -74,6 +76,16 @@ class DataStale(DataError):
     """Data is older than its type allows, or was made from something else than what is asked for."""
 
 
+class LedgerLocked(TraderError):
+    """Another process owns the ledger: let it end, or stop it. `owner` is its pid and command."""
+
+    exit_code = ExitCode.LOCKED
+
+    def __init__(self, path: str, owner: str) -> None:
+        super().__init__(f"Another trader process, {owner}, owns the ledger {path}.", mend="Let it end, or stop it.")
+        self.owner = owner
+
+
 class ExchangeUnavailable(TraderError):
     """The exchange did not answer, or answered what cannot be read: try again later."""
 
@@ -87,6 +99,12 @@ class RateLimited(ExchangeUnavailable):
         super().__init__(sentence, mend=mend)
         self.retry_after_s = retry_after_s
         self.banned = banned
+
+
+class OwnershipLost(TraderError):
+    """Another process has taken the ledger over: this one sends nothing any more."""
+
+    exit_code = ExitCode.DATA
 
 
 class ExchangeRejected(TraderError):
@@ -118,4 +136,12 @@ class Finished(SystemExit):
 
 
 class Terminated(BaseException):
-    """SIGTERM arrived. Not an `Exception`, so that no handler on the way out swallows it."""
+    """SIGTERM or SIGHUP arrived. Not an `Exception`, so that no handler on the way out swallows it."""
+
+    exit_code = ExitCode.TERMINATED
+
+
+class HungUp(Terminated):
+    """SIGHUP arrived: the terminal is gone."""
+
+    exit_code = ExitCode.HUNG_UP

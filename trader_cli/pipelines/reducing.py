@@ -7,12 +7,12 @@ from contextlib import suppress
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from trader_cli.core.errors import DataError, ExchangeUnavailable, TraderError
+from trader_cli.core.errors import DataError, ExchangeUnavailable, LedgerLocked, TraderError
 from trader_cli.execution.coverage import last_known
 from trader_cli.execution.executor import Executor
 from trader_cli.pipelines.market import run_in_market
 from trader_cli.storage import asked
-from trader_cli.storage.ledger import Ledger, LedgerLocked
+from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_reading import LedgerReading
 from trader_cli.storage.markets import ledger_path
 

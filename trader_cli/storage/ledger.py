@@ -6,7 +6,6 @@ Money and ids are text, times are integer milliseconds. An order may be sent onl
 
 from __future__ import annotations
 
-import fcntl
 import json
 import sqlite3
 from contextlib import closing, contextmanager
@@ -16,6 +15,7 @@ from trader_cli.core.breaker import in_force
 from trader_cli.core.errors import DataError, DataInvalid
 from trader_cli.storage.asked import asked_of, forget_asked
 from trader_cli.storage.ledger_reading import SETTLED, LedgerReading
+from trader_cli.storage.lock import OwnerLock, this_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,31 +76,26 @@ class LedgerUnwritable(DataError):
     """The disk would not take a line of the ledger."""
 
 
-class LedgerLocked(DataError):
-    """Another process owns the ledger."""
-
-
 class Ledger(LedgerReading):
-    """Open with `Ledger.opened(path)`. Raises `DataError` if another process writes, or the disk is full."""
+    """Open with `Ledger.opened(path)`. Raises `LedgerLocked` if another process owns it, `DataError` on a full disk."""
+
+    _lock: OwnerLock | None = None
 
     @classmethod
     @contextmanager
     def opened(cls, path: Path) -> Iterator[Ledger]:
         """The ledger at `path`, made if it is not there, migrated if it is older, locked until the block ends."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.with_suffix(".lock").open("a") as lock:
+        with (
+            OwnerLock.acquire(path, this_command()) as lock,
+            closing(sqlite3.connect(path, isolation_level=None)) as db,
+        ):
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise LedgerLocked(
-                    f"Another trader process writes the ledger {path}.", mend="Let it end, or stop it."
-                ) from None
-            with closing(sqlite3.connect(path, isolation_level=None)) as db:
-                try:
-                    cls._prepared(db, path)
-                except sqlite3.Error as error:
-                    raise DataError(f"The ledger {path} cannot be opened: {error}.", mend="Free some disk.") from error
-                yield cls(db, path)
+                cls._prepared(db, path)
+            except sqlite3.Error as error:
+                raise DataError(f"The ledger {path} cannot be opened: {error}.", mend="Free some disk.") from error
+            ledger = cls(db, path)
+            ledger._lock = lock
+            yield ledger
 
     @classmethod
     @contextmanager
@@ -111,6 +106,10 @@ class Ledger(LedgerReading):
                 there._db.backup(db)
             cls._prepared(db, path)
             yield cls(db, path)
+
+    def is_owner(self) -> bool:
+        """Whether no other process has taken this ledger over; looked at anew each time, directly before each send."""
+        return self._lock is None or self._lock.is_current()
 
     @staticmethod
     def _prepared(db: sqlite3.Connection, path: Path) -> None:

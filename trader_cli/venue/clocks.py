@@ -89,6 +89,7 @@ class VirtualClock:
         self._start_ms = start_ms
         self.elapsed_s = 0.0
         self.holders = 0
+        self._released: list[Callable[[], bool]] = []
 
     def now_ms(self) -> int:
         """UTC milliseconds of virtual time."""
@@ -115,6 +116,23 @@ class VirtualClock:
         finally:
             self.holders -= 1
 
+    @contextmanager
+    def released(self, alive: Callable[[], bool]) -> Iterator[None]:
+        """One holder's hold is void meanwhile: it waits for us, and we sleep on purpose.
+
+        It counts only while `alive()`: a client that has given up holds nothing any more.
+        """
+        self._released.append(alive)
+        try:
+            yield
+        finally:
+            self._released.remove(alive)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether somebody works, so that time must not move."""
+        return self.holders > sum(alive() for alive in self._released)
+
 
 class _VirtualSelector(selectors.DefaultSelector):
     """A selector that moves virtual time instead of waiting."""
@@ -129,7 +147,7 @@ class _VirtualSelector(selectors.DefaultSelector):
             return ready
         if timeout is None:
             return super().select(None)
-        if self._clock.holders:
+        if self._clock.is_held:
             return super().select(min(timeout, _HELD_WAIT_S))
         self._clock.elapsed_s += timeout
         return ready
@@ -236,6 +254,20 @@ class DrivenClock:
             if lease.until_ms is not None and lease.until_ms <= self._now_ms:
                 lease.until_ms = None
                 lease.woken.set()
+
+
+async def wait_out(clock: ServedClock, seconds: float, alive: Callable[[], bool]) -> None:
+    """A server's deliberate wait before it answers a client that waits, and holds time, until `alive()` is over.
+
+    Driven time stands while its clients work: there the wait is in real seconds, as theirs is.
+    """
+    if isinstance(clock, VirtualClock):
+        with clock.released(alive):
+            await clock.sleep(seconds)
+    elif isinstance(clock, DrivenClock):
+        await asyncio.sleep(seconds)
+    else:
+        await clock.sleep(seconds)
 
 
 def loop_clock() -> WallClock | VirtualClock:

@@ -6,6 +6,7 @@ in between. One account per engine; nothing here knows about sockets or keys.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
     from trader_cli.venue.ports import EngineMarket
 
+Watcher = Callable[["Engine"], None]
+"""Called with the engine after each change of its account, `now_ms` being the moment of the change."""
+
 BOOK_LEVELS = 50
 """How deep into a book orders reach."""
 
@@ -40,6 +44,7 @@ class Engine:
         self.markets = markets
         self.account = account
         self.now_ms = start_ms
+        self.on_change: list[Watcher] = []
         self._next_funding_ms = (start_ms // FUNDING_INTERVAL_MS + 1) * FUNDING_INTERVAL_MS
         self._next_id = 1
         self._next_trade = 1
@@ -53,14 +58,21 @@ class Engine:
             moments = self._first_moments(upto) if self.now_ms < upto else []
             for self.now_ms, symbol, price, quantity in moments:
                 self._at_price(symbol, price, quantity)
+                self.changed()
             if moments:
                 continue
             self.now_ms = max(self.now_ms, upto)
             if self.now_ms == self._next_funding_ms:
                 self._fund(self.now_ms)
+                self.changed()
                 self._next_funding_ms += FUNDING_INTERVAL_MS
             elif self.now_ms >= now_ms:
                 return
+
+    def changed(self) -> None:
+        """Tell those who watch that the account has changed, just now."""
+        for watcher in self.on_change:
+            watcher(self)
 
     def busy(self) -> set[str]:
         """Symbols on which a price can change something."""
@@ -168,6 +180,17 @@ class Engine:
 
     def place(self, order: Order) -> Order:
         """Take a checked order with a fresh id: match what the book offers, let the rest do what its kind does."""
+        placed = self._place(order)
+        self.changed()
+        return placed
+
+    def rest(self, algo: AlgoOrder) -> AlgoOrder:
+        """Take a checked conditional order: it waits."""
+        self.account.algos[algo.algo_id] = algo
+        self.changed()
+        return algo
+
+    def _place(self, order: Order) -> Order:
         if not order.reduce_only:
             self._require_margin(order)
         elif self._allowed(order, order.quantity) <= 0:
@@ -299,7 +322,7 @@ class Engine:
         order.close_position, order.time_in_force = algo.close_position, algo.time_in_force
         algo.actual_order_id = order.order_id
         try:
-            self.place(order)
+            self._place(order)
             algo.status = "FINISHED"
         except VenueRejection:
             self.account.orders[order.order_id] = order
@@ -324,6 +347,7 @@ class Engine:
     def cancel(self, order: Order | AlgoOrder) -> None:
         """Cancel what still waits."""
         order.status, order.update_ms = "CANCELED", self.now_ms
+        self.changed()
 
     def equity(self) -> Decimal:
         """Wallet plus what open positions would bring at their marks."""

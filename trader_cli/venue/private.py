@@ -129,6 +129,7 @@ def set_leverage(engine: Engine, parameters: Parameters) -> Body:
     if abs(position.amount) * engine.mark(symbol) > most_notional(leverage):
         raise rejected(-2027, "Exceeded the maximum allowable position at current leverage.")
     option.leverage = leverage
+    engine.changed()
     return {"leverage": leverage, "maxNotionalValue": text(most_notional(leverage)), "symbol": symbol}
 
 
@@ -145,6 +146,7 @@ def set_margin_type(engine: Engine, parameters: Parameters) -> Body:
     if engine.account.position(symbol).amount:
         raise rejected(-4048, "Margin type cannot be changed if there exists position.")
     option.isolated = isolated
+    engine.changed()
     return DONE
 
 
@@ -163,6 +165,7 @@ def set_position_mode(engine: Engine, parameters: Parameters) -> Body:
     if any(p.amount for p in engine.account.positions.values()):
         raise rejected(-4068, "Position side cannot be changed if there exists position.")
     engine.account.hedge_mode = wanted
+    engine.changed()
     return DONE
 
 
@@ -294,9 +297,7 @@ def algo_body(a: AlgoOrder) -> dict[str, Any]:
 
 def place_algo(engine: Engine, parameters: Parameters) -> Body:
     """POST /fapi/v1/algoOrder."""
-    algo = new_algo(engine, parameters)
-    engine.account.algos[algo.algo_id] = algo
-    return algo_body(algo)
+    return algo_body(engine.rest(new_algo(engine, parameters)))
 
 
 def _find_algo(engine: Engine, parameters: Parameters) -> AlgoOrder | None:
