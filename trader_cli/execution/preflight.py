@@ -14,7 +14,7 @@ from trader_cli.core.plans import Refused
 from trader_cli.core.rules import RULES_AGE_S, Prices, openable, trading, trustworthy
 from trader_cli.core.sizing import bracket_of
 from trader_cli.exchange.opening import refuse_rights
-from trader_cli.execution.breaking import catch_up, check_breaker
+from trader_cli.execution.breaking import catch_up
 from trader_cli.storage.markets import account_fingerprint
 from trader_cli.storage.verified import is_verified
 
@@ -100,7 +100,7 @@ def check_plan(settings: Settings, plan: TradePlan, ledger: Ledger, symbol: str,
         )
     if now_ms >= plan.expires_ms:
         return Refused("plan_expired", f"The plan expired {(now_ms - plan.expires_ms) / 1000:.0f} s ago.")
-    return check_breaker(ledger, symbol, now_ms, settings)
+    return None
 
 
 async def current_rules(exchange: BinanceExchange, symbol: str) -> SymbolRules | Refused:
