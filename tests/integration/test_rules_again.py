@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,17 @@ import pytest
 from aiohttp import web
 from desk import ORDER, SYMBOL, Desk, at_desk, entered, refused
 
+from trader_cli.core.errors import ExchangeRejected
 from trader_cli.core.plans import Approved, Refused, TradePlan
 from trader_cli.core.rules import RULES_AGE_S
 from trader_cli.core.timeframes import Timeframe
 from trader_cli.core.types import Analysis, Claim, Signal
 from trader_cli.execution import manual, preflight
+from trader_cli.pipelines.market import Market
+from trader_cli.pipelines.snapshot import store_snapshot
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
 from trader_cli.tactician.tactician import Tactician
+from trader_cli.venue.routes import VenueRejection
 
 INFO, PREMIUM, TICKER = "/fapi/v1/exchangeInfo", "/fapi/v1/premiumIndex", "/fapi/v1/ticker/24hr"
 HOUR = 3_600_000
@@ -225,3 +230,32 @@ async def decided(desk: Desk) -> Any:
         return await Tactician(desk.settings, exchange=desk.exchange, ledger=ledger).decide(
             SYMBOL, Timeframe.parse("4h")
         )
+
+
+def test_of_a_symbol_that_is_settled_the_rest_is_stored_and_what_is_missing_is_said(tmp_path: Path) -> None:
+    async def snapshot(desk: Desk) -> list[str]:
+        store = ArtifactStore(desk.settings.cache_dir)
+        key = partial(stage_key, desk.settings, SYMBOL, Timeframe.parse("1h"))
+        market = Market(desk.exchange, desk.clock, "test")
+        notes, _ = await store_snapshot(store, market, key, SYMBOL, ())
+        body = store.get_document(store.pointed(key("market")) or "")
+        assert body is not None
+        assert body["ticker"]["last"] > 0
+        assert (body["open_interest"] is None) == bool(notes)
+        return notes
+
+    def refuse(code: int) -> Bend:
+        def bend(_body: dict[str, Any]) -> None:
+            raise VenueRejection(400, code, "Symbol is on delivering or delivered or settling or closed.")
+
+        return bend
+
+    async def work(desk: Desk) -> None:
+        assert await snapshot(desk) == []
+        show(desk, "/fapi/v1/openInterest", refuse(-4108))
+        assert SYMBOL in " ".join(await snapshot(desk))
+        show(desk, "/fapi/v1/openInterest", refuse(-1102))
+        with pytest.raises(ExchangeRejected):
+            await snapshot(desk)
+
+    at_desk(work, tmp_path, state_dir=str(tmp_path / "s"), cache_dir=str(tmp_path / "c"))
