@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import json
 import time
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 import aiohttp
 import pytest
+from callers import Caller
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trader_cli.core.errors import ConfigurationError, UsageError
-from trader_cli.venue.clocks import VirtualClock, run_virtual
+from trader_cli.venue.clocks import VirtualClock, WallClock, run_virtual
 from trader_cli.venue.failures import FAILURES, failure_of
 from trader_cli.venue.faults import ENDPOINTS, RANDOM_FAILURES, Fault, FaultPlan, FaultRun, random_plan
 from trader_cli.venue.server import VenueServer
@@ -30,40 +28,6 @@ TAPE = synthetic_tape(("ETHUSDT",), 6, 0.5, 3)
 START = TAPE.at(0.5)
 ORDER, ALGO = "/fapi/v1/order", "/fapi/v1/algoOrder"
 POSITIONS, TIME = "/fapi/v3/positionRisk", "/fapi/v1/time"
-Reply = tuple[int, Any]
-
-
-class Caller:
-    """A client that holds virtual time while it waits for an answer, as ours does."""
-
-    def __init__(self, session: aiohttp.ClientSession, url: str, clock: VirtualClock) -> None:
-        self.session, self.url, self.clock = session, url, clock
-
-    async def ask(self, method: str, path: str, **parameters: Any) -> Reply:
-        """(status, JSON or text); status 0 where the connection was cut."""
-        query = urlencode({**parameters, "timestamp": self.clock.now_ms(), "recvWindow": 5000})
-        signature = hmac.new(b"sim-secret", query.encode(), hashlib.sha256).hexdigest()
-        headers = {"X-MBX-APIKEY": "sim-key"}
-        with self.clock.held():
-            try:
-                url = f"{self.url}{path}?{query}&signature={signature}"
-                async with self.session.request(method, url, headers=headers) as reply:
-                    text = await reply.text()
-            except aiohttp.ClientError:
-                return 0, None
-        try:
-            return reply.status, json.loads(text)
-        except ValueError:
-            return reply.status, text
-
-    async def buy(self, **changes: Any) -> Reply:
-        given = {"symbol": "ETHUSDT", "side": "BUY", "type": "MARKET", "quantity": "1", **changes}
-        return await self.ask("POST", ORDER, **given)
-
-    def since_ms(self) -> int:
-        return self.clock.now_ms() - START
-
-
 Work = Callable[[Caller, VenueServer], Awaitable[Any]]
 
 
@@ -76,6 +40,10 @@ def served(work: Work, *faults: Fault, seed: int = 0) -> Any:
                 return await work(Caller(session, venue.url, clock), venue)
 
     return run_virtual(main, clock)
+
+
+def since_ms(caller: Caller) -> int:
+    return caller.clock.now_ms() - START
 
 
 def amount(venue: VenueServer) -> Decimal:
@@ -92,9 +60,9 @@ def test_a_slow_answer_takes_virtual_time_and_nothing_beside_it_waits(seconds: i
         slow = asyncio.ensure_future(caller.buy())
         fast = [await caller.ask("GET", TIME) for _ in range(3)]
         assert [status for status, _ in fast] == [200] * 3
-        assert caller.since_ms() == 0, "a fast request costs no virtual time beside a slow one"
+        assert since_ms(caller) == 0, "a fast request costs no virtual time beside a slow one"
         assert (await slow)[0] == 200
-        assert caller.since_ms() == 1000 * seconds
+        assert since_ms(caller) == 1000 * seconds
         (order,) = [r for r in venue.log.requests if r.path == ORDER]
         times = [r for r in venue.log.requests if r.path == TIME]
         assert (order.arrived_ms, order.executed_ms, order.replied_ms) == (START, START, START + 1000 * seconds)
@@ -126,9 +94,9 @@ def test_who_gives_up_lets_time_go_and_the_request_is_done_all_the_same(where: s
     async def work(caller: Caller, venue: VenueServer) -> None:
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(caller.buy(), 2)
-        assert caller.since_ms() == 2000
+        assert since_ms(caller) == 2000
         assert (await caller.ask("GET", TIME))[0] == 200
-        assert caller.since_ms() == 2000, "nobody waits any more: a request holds time again"
+        assert since_ms(caller) == 2000, "nobody waits any more: a request holds time again"
         await caller.clock.sleep(10)
         assert amount(venue) == 1
         assert venue.log.requests[0].status == 0
@@ -142,7 +110,7 @@ def test_one_who_has_given_up_does_not_let_time_run_under_the_others() -> None:
             await asyncio.wait_for(caller.ask("GET", POSITIONS), 1)
         with caller.clock.held():
             await asyncio.to_thread(time.sleep, 0.2)  # work that the loop cannot see
-        assert caller.since_ms() == 1000, "the venue still sleeps, but for nobody"
+        assert since_ms(caller) == 1000, "the venue still sleeps, but for nobody"
 
     served(work, Fault("GET", POSITIONS, after_s=30))
 
@@ -152,13 +120,24 @@ def test_many_slow_answers_at_once_come_each_at_its_time() -> None:
         async def asked(wait: int) -> int:
             await caller.clock.sleep(wait)
             await caller.ask("GET", POSITIONS)
-            return caller.since_ms()
+            return since_ms(caller)
 
         assert await asyncio.gather(*(asked(n) for n in range(20))) == [1000 * (n + 7) for n in range(20)]
         return [r.replied_ms - START for r in venue.log.requests if r.replied_ms is not None]
 
     slow = Fault("GET", POSITIONS, before_s=3, after_s=4)
     assert served(work, slow) == served(work, slow) == [1000 * (n + 7) for n in range(20)]
+
+
+def test_a_request_that_waits_for_a_connection_of_its_pool_does_not_stop_time() -> None:
+    async def work(caller: Caller, venue: VenueServer) -> None:
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as session:
+            narrow = Caller(session, caller.url, caller.clock)
+            done = await asyncio.gather(*(narrow.ask("GET", POSITIONS) for _ in range(2)))
+        assert [status for status, _ in done] == [200, 400], "the second was signed too long ago when it was sent"
+        assert since_ms(caller) == 10_002
+
+    served(work, Fault("GET", POSITIONS, after_s=5), Fault("GET", POSITIONS, before_s=0.001))
 
 
 @given(st.integers(0, 10_000))
@@ -194,7 +173,7 @@ def test_a_lagging_query_shows_the_account_as_it_was(lag: int) -> None:
                 await caller.ask("GET", "/fapi/v1/userTrades", symbol="ETHUSDT"),
             )
             found = await caller.ask("GET", ORDER, symbol="ETHUSDT", orderId=order["orderId"])
-            seen.append((caller.since_ms() // 1000, bool(shown[1]), bool(trades[1]), found[0] == 200))
+            seen.append((since_ms(caller) // 1000, bool(shown[1]), bool(trades[1]), found[0] == 200))
             await caller.clock.sleep(1)
         assert seen == [(t, t >= lag, t >= lag, t >= lag) for t in range(lag + 3)]
 
@@ -277,7 +256,7 @@ def test_what_was_said_to_be_unknown_happens_later(name: str, later: int) -> Non
     async def work(caller: Caller, venue: VenueServer) -> None:
         status, _ = await caller.buy()
         assert status == failure_of(name).status
-        assert caller.since_ms() == 0
+        assert since_ms(caller) == 0
         await caller.clock.sleep(later - 0.5)
         assert amount(venue) == 0
         await caller.clock.sleep(1)
@@ -371,6 +350,14 @@ def test_plans_are_read_as_they_were_written(tmp_path: Path) -> None:
         assert FaultPlan.load(tmp_path / name) == plan
 
 
+def test_times_of_a_file_may_count_from_the_start(tmp_path: Path) -> None:
+    (tmp_path / "plan.yaml").write_text(
+        "seed: 4\nfaults:\n- {method: POST, path: /fapi/v1/order, failure: '503', from_s: 2, to_s: 4.5}\n"
+    )
+    fault = Fault("POST", ORDER, failure="503", from_ms=START + 2000, to_ms=START + 4500)
+    assert FaultPlan.load(tmp_path / "plan.yaml", START) == FaultPlan((fault,), 4)
+
+
 def test_a_plan_that_says_nothing_sensible_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="No failure is called 'broken'"):
         Fault("GET", "*", failure="broken")
@@ -398,3 +385,40 @@ def test_random_plans_stay_within_what_was_asked(seed: int) -> None:
         assert fault.lag_s <= (30 if fault.method == "GET" else 0)
         assert fault.failure is None or fault.failure in RANDOM_FAILURES
         assert (fault.method, fault.path) in ENDPOINTS
+
+
+# --- real time ---
+
+
+def test_faults_hold_over_real_time_too() -> None:
+    async def main() -> tuple[float, Decimal]:
+        clock = WallClock(start_ms=START)
+        plan = FaultPlan((Fault("POST", ORDER, before_s=0.1, after_s=0.4), Fault("GET", POSITIONS, lag_s=30)))
+        async with VenueServer(TAPE, clock, faults=plan) as venue, aiohttp.ClientSession() as session:
+            caller, begun = Caller(session, venue.url, clock), time.monotonic()
+            slow = asyncio.ensure_future(caller.buy())
+            await caller.ask("GET", TIME)
+            assert not slow.done()
+            assert (await slow)[0] == 200
+            assert (await caller.ask("GET", POSITIONS))[1] == []
+            return time.monotonic() - begun, amount(venue)
+
+    slow_s, held = asyncio.run(main())
+    assert slow_s >= 0.5
+    assert held == 1
+
+
+def test_a_venue_that_is_closed_waits_for_nobody() -> None:
+    async def main() -> float:
+        clock, begun = WallClock(start_ms=START), time.monotonic()
+        plan = FaultPlan((Fault("POST", ORDER, failure="dropped late", before_s=60), Fault("GET", "*", after_s=60)))
+        async with aiohttp.ClientSession() as session:
+            async with VenueServer(TAPE, clock, faults=plan) as venue:
+                caller = Caller(session, venue.url, clock)
+                waiting = asyncio.ensure_future(caller.ask("GET", TIME))
+                await caller.buy()
+                await asyncio.sleep(0.05)
+            assert (await waiting)[0] == 0
+        return time.monotonic() - begun
+
+    assert asyncio.run(main()) < 5

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ZERO = Decimal(0)
-Kind = Literal["backstop", "stop", "take_profit", "exit", "drop_targets", "drop_backstop", "drop_stops"]
-_REFUSED_MS: dict[str, tuple[int, ...]] = {
+Kind = Literal["backstop", "stop", "take_profit", "exit", "drop_targets", "drop_backstop", "fit_stops", "fit_targets"]
+_TRIES_MS = (0, 250, *[500] * 4, *[1000] * 10, 2000)
+_PAUSES_MS: dict[str, tuple[int, ...]] = {
     "exit": (0, 0, 1000, 2000, 4000),
-    "backstop": (0, 250, 500, 1000),
-    "stop": (0, 250, 500, 1000),
+    "backstop": _TRIES_MS,
+    "stop": _TRIES_MS,
     "take_profit": (0, 1000, 2000, 4000),
 }
 """How long after a try that was refused, or whose waiting is over, the next one comes; the last holds from then on."""
@@ -37,7 +41,7 @@ class Tries:
 
     def due_ms(self, kind: str) -> int:
         """When the next one may be sent."""
-        pauses = _REFUSED_MS[kind]
+        pauses = _PAUSES_MS[kind]
         return self.last_ms + pauses[min(self.count, len(pauses) - 1)]
 
 
@@ -47,7 +51,8 @@ class Standing:
 
     `held` is open by any sign; `possible` may be open besides, an entry of unknown fate; `foreign` says that the symbol
     holds something that is not ours. `stopped` and `targeted` are behind acknowledged quantity stops and take-profits.
-    `bare_ms` is since when it has been without full cover, `goal` what is to be left of it (`None`: all).
+    `bare_since_ms` is when it was last known to be covered, `goal` what is to be left of it (`None`: all). What is only
+    possible is answered by sends once `may_be_blind`: its reply has been waited for.
     """
 
     held: Decimal
@@ -63,6 +68,7 @@ class Standing:
     backstop_taken: bool = False
     has_targets: bool = False
     must_drop_targets: bool = False
+    may_be_blind: bool = True
 
     @property
     def is_covered(self) -> bool:
@@ -90,7 +96,9 @@ class Step:
 
 def next_steps(s: Standing, now_ms: int, deadline_ms: int) -> list[Step]:
     """Everything that should be sent now, most urgent first; none of it waits for another."""
-    return [*_exits(s, now_ms, deadline_ms), *_stops(s, now_ms), *_surplus(s)] if s.is_open else []
+    if not (s.held or (s.possible and s.may_be_blind)):
+        return []
+    return [*_exits(s, now_ms, deadline_ms), *_stops(s, now_ms), *_surplus(s)]
 
 
 def _due(s: Standing, kind: str, now_ms: int) -> bool:
@@ -132,6 +140,24 @@ def _stops(s: Standing, now_ms: int) -> list[Step]:
 
 
 def _surplus(s: Standing) -> list[Step]:
-    """A backstop would close what is foreign, too: it goes once a quantity stop of our size rests."""
-    beside = s.foreign and s.backstop and s.stopped >= s.held and not s.possible
-    return [Step("drop_backstop")] if beside else []
+    """What is more than fits: a backstop would close what is foreign, too, stops for more than is held what is not ours.
+
+    Each goes once what stays, or stands in for it, rests.
+    """
+    steps = []
+    if s.foreign and s.backstop and s.stopped >= s.held and not s.possible:
+        steps.append(Step("drop_backstop"))
+    if s.is_covered and not s.possible and s.held:
+        steps += [Step("fit_stops")] if s.stopped > s.held else []
+        steps += [Step("fit_targets")] if s.targeted > s.held else []
+    return steps
+
+
+def to_drop(quantities: Sequence[Decimal], held: Decimal) -> list[int] | None:
+    """Which of these stops, tightest first, to take away so that the rest cover just what is held; `None`: none do."""
+    left, kept = held, set()
+    for number, quantity in enumerate(quantities):
+        if quantity <= left:
+            left -= quantity
+            kept.add(number)
+    return None if left else [n for n in range(len(quantities)) if n not in kept]

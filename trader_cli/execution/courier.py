@@ -81,7 +81,11 @@ class Courier:
             if last is not None:
                 return await self.glance(intent)
             task = self.begin(intent)
-        await asyncio.wait({task}, timeout=self.clock.loop_s(self.budget_s))
+        try:
+            await asyncio.wait({task}, timeout=self.clock.loop_s(self.budget_s))
+        except asyncio.CancelledError:
+            task.cancel()  # this process is cut short: whoever comes after it looks everything up by its id
+            raise
         return task.result() if task.done() else None
 
     def begin(self, intent: Intent) -> asyncio.Task[State | NotPlaced | None]:

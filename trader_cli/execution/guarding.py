@@ -50,6 +50,8 @@ _FURTHEST = Decimal("0.04")
 """How far from the mark price a limit order may be that stands in for a market order in a thin book."""
 _PASSED, _TAKEN, _NO_COUNTERPARTY = -2021, -4130, -4131
 _NOTHING_TO_REDUCE = frozenset({-2022, -4118})
+_NOTHING_OPEN = frozenset({-4509, *_NOTHING_TO_REDUCE})
+"""Refusals that are a sign, though no proof, that nothing was open when they were given."""
 RULE_CODES = frozenset(
     {-1111, -4014, -4023, -4164, -1121, -4131, -4003, -4005, -1013, -4140, -4141, -4087, -4088, -1122, -2027, -2028}
 )
@@ -131,6 +133,8 @@ class Guard:
     _limit_told: bool = False
     _regained: bool = False
     _flat_ms: int | None = None
+    _settled_ms: int | None = None
+    _sign_ms: int = 0
 
     async def run(self) -> Ended:
         """Until it has ended; raises `OwnershipLost` where another process has taken over."""
@@ -149,6 +153,11 @@ class Guard:
                     self._ask(standing)
                 self._alarm(standing, frozen_s)
                 await self._anything(frozen_s)
+        except asyncio.CancelledError:
+            for tried in self._tries.values():
+                if tried.task is not None:
+                    tried.task.cancel()
+            raise
         finally:
             self._drop_looks()
 
@@ -178,7 +187,7 @@ class Guard:
             bare_since_ms=self._bare_since(held + possible, covered=covered),
             is_beyond_backstop=self._is_beyond(view), goal=self.goal, tries=self._tried(),
             backstop_taken=self._backstop_taken, has_targets=bool(cover.take_profits),
-            must_drop_targets=self._must_drop_targets,
+            must_drop_targets=self._must_drop_targets, may_be_blind=self._may_be_blind(),
         )  # fmt: skip
 
     def _possible(self, held: Decimal) -> Decimal:
@@ -187,6 +196,12 @@ class Guard:
         if entry is None or entry.quantity is None:
             return ZERO
         return max(entry.quantity - held, ZERO)
+
+    def _may_be_blind(self) -> bool:
+        """Whether the entry's reply has been waited for long enough to send without it what can only close."""
+        entry = self._tries.get("entry")
+        is_sending = entry is not None and entry.task is not None and not entry.task.done()
+        return not is_sending or self._now() - self._began_ms >= self.bench.courier.budget_s * 1000
 
     def _is_beyond(self, view: View) -> bool:
         mark = view.position.mark_price if view.position else None
@@ -216,14 +231,12 @@ class Guard:
             bench.bare[plan.plan_id] = now
             bench.coverage.lost(plan)
         if plan.plan_id in bench.sent_here and not bench.coverage.has_rested(plan):
-            sent = bench.courier.sent_ms(self.bench.reconciler.entry_of(plan) or self._made_up())
-            bench.bare[plan.plan_id] = bench.coverage.filled_ms(plan) or sent
+            bench.bare[plan.plan_id] = bench.coverage.filled_ms(plan) or max(self._sent_ms(), self._sign_ms)
         return bench.bare[plan.plan_id]
 
-    def _made_up(self) -> Intent:
-        side: Any = "BUY" if self.plan.sign > 0 else "SELL"
-        return Intent(self.plan.client_id("entry"), self.plan.plan_id, self.plan.symbol, "entry", side,
-                      self.plan.quantity, self._began_ms)  # fmt: skip
+    def _sent_ms(self) -> int:
+        entry = self.bench.reconciler.entry_of(self.plan)
+        return self._began_ms if entry is None else self.bench.courier.sent_ms(entry)
 
     # --- whether it has ended ---
 
@@ -239,13 +252,17 @@ class Guard:
         if not s.is_covered:
             return self._ended_unknown(s, view, now, leaving=leaving)
         settled = not s.possible and self._is_complete(s)
-        booked = not view.unbooked and not view.presumed
-        long = now - self._began_ms > _BOOKING_MS
-        if (settled and (booked or long)) or leaving:
+        if (settled and self._is_booked(view, now)) or leaving:
             return Ended("covered" if not s.possible else "unknown", view, self._cover(s.held))
         if s.possible and now - self._began_ms > self._patience_ms + self._absence_ms:
             return Ended("unknown", view, self._cover(s.held))
         return None
+
+    def _is_booked(self, view: View, now: int) -> bool:
+        """Whether the trades of what has filled are booked, or were waited for long enough."""
+        self._settled_ms = self._settled_ms or now
+        patience = self._patience_ms if view.presumed else _BOOKING_MS
+        return not (view.unbooked or view.presumed) or now - self._settled_ms > patience
 
     def _ended_late(self, s: Standing) -> Ended | None:
         if self.most_s is None or self._now() - self._began_ms < self.most_s * 1000:
@@ -272,7 +289,7 @@ class Guard:
     def _ended_flat(self, view: View, now: int, *, leaving: bool) -> Ended | None:
         entry = self.bench.reconciler.entry_of(self.plan)
         status = None if entry is None else self.bench.courier.status(entry)
-        booked = not view.unbooked or now - self._began_ms > _BOOKING_MS
+        booked = self._is_booked(view, now)
         # an exit of unknown fate has nothing left to reduce; it keeps new entries away, and nobody waiting
         settled = booked and self.bench.reconciler.waiting_entry(self.plan.symbol) is None and not self._is_sending()
         self._flat_ms = self._flat_ms or now
@@ -285,7 +302,7 @@ class Guard:
     def _ended_reducing(self, s: Standing, view: View, now: int, *, leaving: bool) -> Ended | None:
         goal = self.goal or ZERO
         done = s.held <= goal and not s.possible and not s.tried("exit").unknown
-        if done and (not view.unbooked or now - self._began_ms > _BOOKING_MS):
+        if done and self._is_booked(view, now):
             return Ended("reduced", view, self._cover(s.held), self._left_for)
         refused = self._refused_ms is not None and now - self._refused_ms > _REFUSED_MS
         if s.is_covered and (leaving or refused or now - self._began_ms > self._patience_ms):
@@ -326,7 +343,9 @@ class Guard:
         return not self._is_sending() and all((
             s.backstop or beside or self._was_tried("backstop", 2),
             s.stopped >= s.held or self._was_tried("stop", 2),
+            s.stopped <= s.held or self._was_tried("fit_stops", 2),
             s.targeted >= s.held or self._was_tried("take_profit", 1),
+            s.targeted <= s.held or self._was_tried("fit_targets", 2),
         ))  # fmt: skip
 
     def _was_tried(self, kind: str, often: int) -> bool:
@@ -339,8 +358,8 @@ class Guard:
     # --- sending ---
 
     def _begin(self, step: Step, s: Standing) -> None:
-        if step.kind in {"drop_targets", "drop_backstop"}:
-            self._drop(step.kind, s)
+        if step.kind.startswith(("drop", "fit")):
+            self._tidy_up(step.kind, s)
             return
         tried = self._tries.setdefault(step.kind, _Tried())
         intent = self._exit(step, s) if step.kind == "exit" else self._stop(step, s)
@@ -397,16 +416,26 @@ class Guard:
         lots = (step.quantity / rules.step).to_integral_value(rounding=rounding) * rules.step
         return min(lots, rules.max_market_quantity)
 
-    def _drop(self, kind: str, s: Standing) -> None:
+    def _tidy_up(self, kind: str, s: Standing) -> None:
+        """Take away, or cut to size, what is in the way; one at a time, and not again at once."""
         tried = self._tries.setdefault(kind, _Tried())
-        if (tried.task is not None and not tried.task.done()) or self._now() < tried.last_ms + _BACK_OFF_MS[
-            tried.count and -1
-        ]:
+        pause = _BACK_OFF_MS[-1] if tried.count else 0
+        if (tried.task is not None and not tried.task.done()) or self._now() < tried.last_ms + pause:
             return
-        cover = self._cover(s.held)
-        gone = cover.take_profits if kind == "drop_targets" else (cover.backstop,) if cover.backstop else ()
         tried.count, tried.last_ms = tried.count + 1, self._now()
-        tried.task = asyncio.ensure_future(_all([self.bench.protector.remove(stop) for stop in gone]))
+        tried.task = asyncio.ensure_future(self._tidied(kind, self._cover(s.held)))
+
+    async def _tidied(self, kind: str, cover: Cover) -> None:
+        protector = self.bench.protector
+        if kind == "fit_stops":
+            await protector.fitted(self.plan, "stop", cover)
+        elif kind == "fit_targets":
+            await protector.fitted(self.plan, "take_profit", cover)
+        else:
+            gone = cover.take_profits if kind == "drop_targets" else (cover.backstop,)
+            for stop in gone:
+                if stop is not None:
+                    await protector.remove(stop)
 
     # --- hearing ---
 
@@ -435,6 +464,8 @@ class Guard:
     def _heard_no(self, kind: str, refused: NotPlaced) -> None:
         if kind == "backstop" and refused.code == _PASSED:
             self._looks.setdefault("positions", _Look()).next_ms = 0  # the mark price says whether it is beyond
+        if refused.code in _NOTHING_OPEN:
+            self._sign_ms = self._tries[kind].last_ms
         if kind == "backstop" and refused.code == _TAKEN:
             self._looks.setdefault("stops", _Look()).next_ms = 0
         if kind == "exit":
@@ -557,8 +588,3 @@ async def _tolerant(question: Awaitable[Any]) -> None:
         await question
     except (ExchangeUnavailable, ExchangeRejected, ConfigurationError):
         return
-
-
-async def _all(works: list[Awaitable[Any]]) -> None:
-    for work in works:
-        await work

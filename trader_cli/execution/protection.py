@@ -10,6 +10,7 @@ from decimal import ROUND_DOWN, Decimal
 from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import ExchangeRejected, ExchangeUnavailable
+from trader_cli.core.guarding import to_drop
 from trader_cli.core.orders import StopState
 from trader_cli.storage.ledger_rows import Intent
 
@@ -126,6 +127,20 @@ class Protector:
             for stop in old:
                 await self.remove(stop)
         return cover_of(plan.side, self.courier.stops(plan.symbol), cover.quantity)
+
+    async def fitted(self, plan: TradePlan, purpose: Purpose, cover: Cover) -> None:
+        """Stops for more than is held cut down to it: the looser ones go, or one that fits comes first."""
+        stops = sorted(
+            cover.stops if purpose == "stop" else cover.take_profits,
+            key=lambda stop: stop.trigger_price, reverse=plan.sign > 0,
+        )  # fmt: skip
+        dropped = to_drop([stop.quantity for stop in stops], cover.quantity)
+        if dropped is None:
+            level = self.tightest(plan, cover) if purpose == "stop" else self.level(plan, purpose)
+            await self.replaced(plan, purpose, level, cover, stops)
+            return
+        for number in dropped:
+            await self.remove(stops[number])
 
     async def remove(self, stop: StopState) -> bool:
         """Cancel a stop of ours; whether it surely rests no more."""

@@ -35,6 +35,7 @@ _DAY_MS = 86_400_000
 """How far back trades are looked at on a symbol this ledger never traded: for those of another trader of our kind."""
 _TRADES_PAGE = 500
 _EARLIER_MS = 2000
+_FEW = 3
 _CODES = {"liquidation": "liquidation", "auto-deleveraging": "adl", "settlement": "settlement"}
 FORCED = frozenset(_CODES.values())
 """What the exchange itself closes positions for: the codes under which that is written down."""
@@ -111,6 +112,7 @@ class Reconciler:
     strangers: dict[str, set[str]] = field(default_factory=dict)
     _levelled: set[str] = field(default_factory=set)
     _counted: set[str] = field(default_factory=set)
+    _glanced: dict[str, int] = field(default_factory=dict)
     _nobodys: set[str] = field(default_factory=set)
     _income_ms: int = 0
 
@@ -156,7 +158,7 @@ class Reconciler:
             if intent is not None:
                 courier.seen(_with_levels(intent, stop), stop)
         missing = [i for i in courier.unsettled(symbol) if i.trigger_price is not None and i.client_id not in listed]
-        for intent in missing:
+        for intent in self._next_few(missing):
             await courier.glance(intent)
         if trouble is not None:
             raise trouble
@@ -168,9 +170,15 @@ class Reconciler:
 
     async def look_at_orders(self, symbol: str) -> None:
         """What became of entries and exits of which nobody knows yet."""
-        for intent in self.courier.unsettled(symbol):
-            if intent.trigger_price is None:
-                await self.courier.glance(intent)
+        moving = [i for i in self.courier.unsettled(symbol) if i.trigger_price is None]
+        for intent in self._next_few(moving):
+            await self.courier.glance(intent)
+
+    def _next_few(self, intents: list[Intent]) -> list[Intent]:
+        """The few of these that were asked about longest ago, entries first: many of unknown fate cost no more weight."""
+        chosen = sorted(intents, key=lambda i: (i.purpose != "entry", self._glanced.get(i.client_id, 0)))[:_FEW]
+        self._glanced |= {intent.client_id: self.courier.now_ms() for intent in chosen}
+        return chosen
 
     async def look_at_trades(self, symbol: str) -> None:
         """Fills booked, and what is nobody's booked as far as it made our position smaller."""
@@ -343,10 +351,13 @@ class Reconciler:
             page = await self._trades(symbol, from_id=page[-1].trade_id + 1)
         return found
 
-    async def _trades(self, symbol: str, **span: int) -> list[TradeState]:
+    async def _trades(
+        self, symbol: str, *, from_id: int | None = None, start_ms: int | None = None
+    ) -> list[TradeState]:
         courier = self.courier
-        key = ("trades", symbol, *span.items())
-        return (await courier.looks.ask(key, lambda: courier.private.trades(symbol, **span)))[0]
+        key = ("trades", symbol, from_id, start_ms)
+        asked = courier.looks.ask(key, lambda: courier.private.trades(symbol, from_id=from_id, start_ms=start_ms))
+        return (await asked)[0]
 
     def _book_external(self, trade: TradeState, excess: Decimal) -> None:
         """A trade that is not ours, booked as far as it made our position smaller: a person's, or a liquidation."""

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
 _HELD_WAIT_S = 0.05
+_STALLED = 20
+"""Waits in vain after which a holder is taken to wait for a slow answer that another of its requests waits for."""
 _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
@@ -133,6 +135,11 @@ class VirtualClock:
         """Whether somebody works, so that time must not move."""
         return self.holders > sum(alive() for alive in self._released)
 
+    @property
+    def is_released(self) -> bool:
+        """Whether a server makes somebody wait who still does."""
+        return any(alive() for alive in self._released)
+
 
 class _VirtualSelector(selectors.DefaultSelector):
     """A selector that moves virtual time instead of waiting."""
@@ -140,6 +147,7 @@ class _VirtualSelector(selectors.DefaultSelector):
     def __init__(self, clock: VirtualClock) -> None:
         super().__init__()
         self._clock = clock
+        self._idle = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
@@ -148,7 +156,11 @@ class _VirtualSelector(selectors.DefaultSelector):
         if timeout is None:
             return super().select(None)
         if self._clock.is_held:
-            return super().select(min(timeout, _HELD_WAIT_S))
+            ready = super().select(min(timeout, _HELD_WAIT_S))
+            self._idle = 0 if ready else self._idle + 1
+            if ready or self._idle < _STALLED or not self._clock.is_released:
+                return ready
+        self._idle = 0
         self._clock.elapsed_s += timeout
         return ready
 

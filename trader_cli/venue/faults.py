@@ -111,10 +111,10 @@ class FaultPlan:
         return {"seed": self.seed, "faults": rows}
 
     @classmethod
-    def from_dict(cls, tree: Mapping[str, Any]) -> FaultPlan:
-        """From what `as_dict` gives. Raises `UsageError`."""
+    def from_dict(cls, tree: Mapping[str, Any], start_ms: int = 0) -> FaultPlan:
+        """From what `as_dict` gives; `from_s` and `to_s` are seconds after `start_ms`. Raises `UsageError`."""
         try:
-            return cls(tuple(Fault(**row) for row in tree["faults"]), int(tree.get("seed", 0)))
+            return cls(tuple(_fault(row, start_ms) for row in tree["faults"]), int(tree.get("seed", 0)))
         except (KeyError, TypeError, ValueError) as error:
             raise UsageError(
                 f"A fault plan is `seed` and a list `faults`, each with method and path; {error!r} was found.",
@@ -122,13 +122,23 @@ class FaultPlan:
             ) from error
 
     @classmethod
-    def load(cls, path: str | Path) -> FaultPlan:
-        """From a JSON or YAML file. Raises `ConfigurationError` or `UsageError`."""
+    def load(cls, path: str | Path, start_ms: int = 0) -> FaultPlan:
+        """From a JSON or YAML file, as `from_dict`. Raises `ConfigurationError` or `UsageError`."""
         try:
             tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
         except (OSError, ValueError, yaml.YAMLError) as error:
             raise ConfigurationError(f"The fault plan {path} cannot be read: {error}.") from error
-        return cls.from_dict(tree if isinstance(tree, dict) else {})
+        return cls.from_dict(tree if isinstance(tree, dict) else {}, start_ms)
+
+
+def _fault(row: Mapping[str, Any], start_ms: int) -> Fault:
+    """A fault of a file; times after the start become times of the exchange."""
+    given = dict(row)
+    for name in ("from", "to"):
+        after_s = given.pop(f"{name}_s", None)
+        if after_s is not None:
+            given[f"{name}_ms"] = start_ms + round(1000 * float(after_s))
+    return Fault(**given)
 
 
 class FaultRun:

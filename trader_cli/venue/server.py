@@ -18,6 +18,7 @@ from aiohttp import web
 from trader_cli.core.timeframes import MINUTE_MS
 from trader_cli.core.weights import request_weight
 from trader_cli.venue.archive import ROOT, BulkArchive
+from trader_cli.venue.changes import RuleBook
 from trader_cli.venue.clocks import DrivenClock, VirtualClock, wait_out
 from trader_cli.venue.failures import failure_of
 from trader_cli.venue.faults import FaultPlan, FaultRun
@@ -28,16 +29,18 @@ from trader_cli.venue.signing import KEYS
 from trader_cli.venue.trading import Request, TradingDesk, is_private
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Sequence
     from pathlib import Path
 
     from aiohttp.typedefs import Handler
 
+    from trader_cli.venue.changes import PriceShift, RuleChange
     from trader_cli.venue.clocks import ServedClock
     from trader_cli.venue.engine import Watcher
     from trader_cli.venue.failures import Failure
     from trader_cli.venue.faults import Meeting
     from trader_cli.venue.limits import Refusal
+    from trader_cli.venue.switches import Switches
     from trader_cli.venue.tape import Tape
 
 LOG = logging.getLogger("trader.venue")
@@ -53,8 +56,8 @@ class VenueServer:
     """Serves a tape at a clock on 127.0.0.1. Use as an async context manager; `url` is known inside.
 
     Accounts open with `balance` USDT. `folder` keeps their journal; without one they are forgotten. The journal is
-    opened by the first private request: until then several venues may serve the same tape. `faults` bend it; every
-    request is in `log`.
+    opened by the first private request: until then several venues may serve the same tape. `faults` bend it;
+    `switches` answer what is not known of the exchange; `changes` are its rules changing; every request is in `log`.
     """
 
     def __init__(
@@ -66,13 +69,16 @@ class VenueServer:
         balance: Decimal = OPENING_BALANCE,
         folder: Path | None = None,
         faults: FaultPlan | None = None,
+        switches: Switches | None = None,
+        changes: Sequence[RuleChange] = (),
     ) -> None:
         self.log = RequestLog()
         self._faults = FaultRun(faults or FaultPlan())
         self._remembers = faults is not None
         self._watchers: list[Watcher] = []
         self._under_way: set[asyncio.Task[Any]] = set()
-        self._routes = PublicRoutes(tape)
+        self._switches, self._book = switches, RuleBook(changes)
+        self._routes = PublicRoutes(tape, self._book)
         self._start_ms = tape.start_ms
         self._balance, self._folder = balance, folder
         self._desk: TradingDesk | None = None
@@ -112,13 +118,20 @@ class VenueServer:
 
     def _trading(self) -> TradingDesk:
         if self._desk is None:
-            self._desk = TradingDesk(self._routes.markets, self._start_ms, self._balance, self._folder)
+            self._desk = TradingDesk(
+                self._routes.markets,
+                self._start_ms,
+                self._balance,
+                self._folder,
+                switches=self._switches,
+                book=self._book,
+            )
             self._desk.watch(*self._watchers)
             if self._remembers:
                 self._desk.remember(self._clock.now_ms())
         return self._desk
 
-    def watch(self, watcher: Watcher) -> None:
+    def watch_engine(self, watcher: Watcher) -> None:
         """Call `watcher` with the engine of the account `main` after each change of it, its time set to just then."""
         self._watchers.append(watcher)
         if self._desk is not None:
@@ -133,6 +146,10 @@ class VenueServer:
             self._remembers = True
             if self._desk is not None:
                 self._desk.remember(self._clock.now_ms())
+
+    def shift(self, *shifts: PriceShift) -> None:
+        """Let premiumIndex quote like this; the latest shift that holds for a symbol counts."""
+        self._routes.shifts.extend(shifts)
 
     @property
     def requests_while_banned(self) -> int:

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from decimal import Decimal
     from pathlib import Path
 
+    from trader_cli.venue.changes import RuleBook
     from trader_cli.venue.engine import Watcher
     from trader_cli.venue.market import SymbolMarket
+    from trader_cli.venue.switches import Switches
 
 _LISTEN_KEY = "/fapi/v1/listenKey"
 _RESTRICTIONS = "/sapi/v1/account/apiRestrictions"
@@ -45,11 +47,20 @@ class TradingDesk:
     """Accounts of the simulated exchange. `folder` keeps the journal; `None` keeps nothing."""
 
     def __init__(
-        self, markets: Mapping[str, SymbolMarket], start_ms: int, balance: Decimal, folder: Path | None = None
+        self,
+        markets: Mapping[str, SymbolMarket],
+        start_ms: int,
+        balance: Decimal,
+        folder: Path | None = None,
+        *,
+        switches: Switches | None = None,
+        book: RuleBook | None = None,
     ) -> None:
         self._journal = Journal(folder)
         self._engines = {
-            key.account: Engine(markets, fresh_account(balance, hedge_mode=key.hedge_mode), start_ms)
+            key.account: Engine(
+                markets, fresh_account(balance, hedge_mode=key.hedge_mode), start_ms, switches=switches, book=book
+            )
             for key in KEYS.values()
         }
         self._histories: dict[str, History] = {}
