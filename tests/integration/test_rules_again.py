@@ -25,6 +25,7 @@ from trader_cli.storage.artifacts import ArtifactStore, stage_key
 from trader_cli.tactician.tactician import Tactician
 from trader_cli.venue.routes import VenueRejection
 
+pytestmark = pytest.mark.slow
 INFO, PREMIUM, TICKER = "/fapi/v1/exchangeInfo", "/fapi/v1/premiumIndex", "/fapi/v1/ticker/24hr"
 HOUR = 3_600_000
 Bend = Callable[[dict[str, Any]], None]

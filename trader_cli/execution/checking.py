@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 async def refusal(executor: Executor, plan: TradePlan, symbol: str, *, live: bool) -> Refused | None:
-    """Every reason not to enter this plan now; `None` if there is none. Raises `TraderError` where it cannot be known."""
+    """Every reason not to enter this plan now, or `None`. Raises `TraderError` where it cannot be known."""
     exchange, settings, ledger = executor.exchange, executor.settings, executor.ledger
     rules = await preflight.current_rules(exchange, plan.symbol)
     if isinstance(rules, Refused):
