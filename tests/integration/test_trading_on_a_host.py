@@ -121,6 +121,9 @@ def test_live_wants_everything_said(place: Place, demo: CommandLine) -> None:
         assert (done.code, "unproven" in done.err) == (3, True), done.err
     assert open_at(place) == (0, [])
     made = place.plan(mode="live")
+    unverified = enter(live, place, made, "--live", **cap)
+    assert (unverified.code, unverified.json["code"]) == (7, "demo_not_verified")
+    cap["TRADER_EXECUTION__WITHOUT_DEMO_VERIFICATION"] = "true"
     unrecorded = enter(live, place, made, "--live", **cap)
     assert (unrecorded.code, unrecorded.json["code"]) == (7, "plan_unrecorded")
     with Ledger.opened(next((demo.folder / "state" / "ledgers").rglob("*-live.sqlite"))) as ledger:

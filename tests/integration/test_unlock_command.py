@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from conftest import CommandLine
 
 from trader_cli.settings import as_settings
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.markets import ledger_path
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_symbol_is_unlocked_whoever_holds_the_ledger(trader: CommandLine) -> None:

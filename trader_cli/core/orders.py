@@ -174,6 +174,8 @@ class SymbolRules:
     band_down: Decimal | None = None
     max_orders: int | None = None
     max_algo_orders: int | None = None
+    min_price: Decimal | None = None
+    max_price: Decimal | None = None
 
     def quantity_down(self, quantity: Decimal) -> Decimal:
         """Rounded down to whole steps, never up."""

@@ -118,6 +118,7 @@ def symbol_rules(body: dict[str, Any]) -> SymbolRules:
         band_up=_listed(band, "multiplierUp", decimal), band_down=_listed(band, "multiplierDown", decimal),
         max_orders=_listed(filters.get("MAX_NUM_ORDERS", {}), "limit", int),
         max_algo_orders=_listed(filters.get("MAX_NUM_ALGO_ORDERS", {}), "limit", int),
+        min_price=_limit(filters["PRICE_FILTER"], "minPrice"), max_price=_limit(filters["PRICE_FILTER"], "maxPrice"),
     )  # fmt: skip
 
 
@@ -129,6 +130,11 @@ def _delivery_ms(body: dict[str, Any]) -> int | None:
 
 def _listed(row: dict[str, Any], name: str, shape: Callable[[Any], T]) -> T | None:
     return None if row.get(name) is None else shape(row[name])
+
+
+def _limit(row: dict[str, Any], name: str) -> Decimal | None:
+    """Zero switches a limit off."""
+    return _listed(row, name, decimal) or None
 
 
 def leverage_brackets(body: dict[str, Any]) -> tuple[LeverageBracket, ...]:

@@ -75,21 +75,30 @@ def _latched(ledger: Ledger, breakdown: Breakdown, code: str, detail: str = "") 
     return said
 
 
+def latch_of(ledger: Ledger, symbol: str) -> Refused | None:
+    """Why entries of a symbol are held back, if they are."""
+    standing = ledger.latched(symbol)
+    if standing is None:
+        return None
+    return Refused(
+        "symbol_latched",
+        f"Entries of {symbol} are held back: {standing[1]}. A person lifts this with `trader unlock {symbol}`.",
+    )
+
+
 def check_breaker(ledger: Ledger, symbol: str, now_ms: int, settings: Settings) -> Refused | None:
     """Why nothing may be opened on a symbol: a latch, a halt, or the runaway brake, which latches as it is broken.
 
-    What an earlier process closed as unprotected and could not write down is caught up with first.
+    To be asked once per entry, just before it is written down. What an earlier process closed as unprotected and could
+    not write down is caught up with first.
     """
     catch_up(ledger)
     halted = ledger.halted()
     if halted is not None:
         return Refused("entries_halted", f"Entries are halted: {halted}. A person lifts this with `trader reset`.")
-    standing = ledger.latched(symbol)
+    standing = latch_of(ledger, symbol)
     if standing is not None:
-        return Refused(
-            "symbol_latched", f"Entries of {symbol} are held back: {standing[1]}."
-            f" A person lifts this with `trader unlock {symbol}`.",
-        )  # fmt: skip
+        return standing
     broken = runaway(
         ledger.entries_sent(now_ms - DAY_MS), symbol, now_ms, brake_of(settings), cleared_ms=ledger.cleared_ms(),
         unlocked_ms=max((line.at_ms for line in ledger.latch_lines() if line.symbol == symbol and not line.latched),

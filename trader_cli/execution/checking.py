@@ -20,11 +20,15 @@ if TYPE_CHECKING:
 
 
 async def refusal(executor: Executor, plan: TradePlan, symbol: str, *, live: bool) -> Refused | None:
-    """Every reason not to enter this plan now; `None` if there is none. Raises `TraderError` where it cannot be known."""
+    """Every reason not to enter this plan now, or `None`. Raises `TraderError` where it cannot be known."""
     exchange, settings, ledger = executor.exchange, executor.settings, executor.ledger
+    rules = await preflight.current_rules(exchange, plan.symbol)
+    if isinstance(rules, Refused):
+        return rules
     refused = (
         preflight.check_unchanged(plan, ledger)
-        or preflight.check_shape(plan, exchange.symbol_rules(plan.symbol))
+        or preflight.check_openable(plan, exchange)
+        or preflight.check_shape(plan, rules)
         or preflight.check_live(settings, plan, live=live)
         or preflight.check_plan(settings, plan, ledger, symbol, exchange.server_now_ms())
         or check_breaker(ledger, symbol, exchange.server_now_ms(), settings)
@@ -32,19 +36,19 @@ async def refusal(executor: Executor, plan: TradePlan, symbol: str, *, live: boo
     if refused is not None:
         return refused
     _require_open_doors(executor)
-    view, orders, premium, account, _ = await asyncio.gather(
-        _looked(executor, symbol), exchange.private.open_orders(symbol), exchange.get_premium_index(symbol),
-        exchange.private.account(), preflight.check_account(exchange, settings),
+    view, orders, prices, account, _ = await asyncio.gather(
+        _looked(executor, symbol), exchange.private.open_orders(symbol),
+        preflight.current_prices(exchange, symbol, settings), exchange.private.account(),
+        preflight.check_account(exchange, settings),
     )  # fmt: skip
-    refused = _check_symbol(executor, view, orders)
+    refused = _check_symbol(executor, view, orders) or preflight.check_openable(plan, exchange, resting=len(view.stops))
     if refused is not None:
         return refused
-    age_ms = exchange.server_now_ms() - int(premium["timestamp"])
-    if age_ms > preflight.MARK_AGE_MS:
-        return Refused("stale_price", f"The mark price of {symbol} is {age_ms / 1000:.0f} s old.")
+    if isinstance(prices, Refused):
+        return prices
     held = [sight.position for name, sight in executor.reconciler.sights.items() if name != symbol and sight.position]
     others = sum((abs(p.amount) * p.mark_price for p in held), Decimal(0))
-    room = preflight.Room(Decimal(str(premium["mark_price"])), account.available, account.equity, others)
+    room = preflight.Room(prices.mark, account.available, account.equity, others)
     return preflight.check_room(plan, exchange, room) or preflight.check_caps(plan, settings, room)
 
 

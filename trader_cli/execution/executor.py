@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from trader_cli.core.errors import ConfigurationError, DataError, ExchangeRejected, ExchangeUnavailable, TraderError
 from trader_cli.core.orders import OrderRequest, OrderState
 from trader_cli.core.plans import Approved, Refused, TradePlan
+from trader_cli.core.rules import entry_limit
 from trader_cli.exchange.private import order_parameters, stop_parameters
 from trader_cli.execution import preflight
 from trader_cli.execution.breaking import after_close, hold_back
@@ -160,7 +161,7 @@ class Executor:
     def _entry(self, plan: TradePlan) -> Intent:
         """The entry: immediate or cancelled, at no worse a price than the plan allows."""
         side: OrderSide = "BUY" if plan.side == "long" else "SELL"
-        limit = self.exchange.symbol_rules(plan.symbol).price_down(plan.price + plan.sign * plan.max_drift)
+        limit = entry_limit(plan, self.exchange.symbol_rules(plan.symbol), plan.price)
         return Intent(
             plan.client_id("entry"), plan.plan_id, plan.symbol, "entry", side, plan.quantity,
             self.exchange.server_now_ms(), price=limit,

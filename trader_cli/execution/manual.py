@@ -12,6 +12,7 @@ from trader_cli.core.answers import Answer
 from trader_cli.core.digests import digest_value
 from trader_cli.core.plans import MANUAL, Approved, Refused, TradePlan
 from trader_cli.core.timeframes import DAY_MS
+from trader_cli.execution import preflight
 from trader_cli.execution.executor import Entered, Executor
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.markets import account_fingerprint, ledger_path
@@ -120,6 +121,9 @@ async def _plan(
 ) -> TradePlan | Refused:
     """A plan with stops for an order by hand: levels of the approved one, else one day's standard deviation away."""
     exchange, settings = executor.exchange, executor.settings
+    rules = await preflight.current_rules(exchange, symbol)
+    if isinstance(rules, Refused):
+        return rules
     mark = Decimal(str((await exchange.get_premium_index(symbol))["mark_price"]))
     now, options, up = exchange.server_now_ms(), settings.tactician, _sign(side)
     if approved is not None:
@@ -127,7 +131,7 @@ async def _plan(
     else:
         distance = mark * Decimal(str(await _deviation(exchange, symbol)))
         stop, target = mark - up * distance, mark + up * distance
-    rules, account = exchange.symbol_rules(symbol), await exchange.private.account()
+    account = await exchange.private.account()
     margin = account.available * _SHARE
     leverage = max(1, math.ceil(quantity * mark / margin)) if margin > 0 else options.max_leverage + 1
     if leverage > options.max_leverage or quantity * mark > account.equity * Decimal(str(options.max_exposure)):
@@ -137,7 +141,7 @@ async def _plan(
         )  # fmt: skip
     distance = abs(mark - stop)
     tick = rules.price_down
-    return TradePlan(
+    made = TradePlan(
         account=account_fingerprint(settings), mode=settings.mode, symbol=symbol, timeframe=_TIMEFRAME,
         side="long" if up > 0 else "short", lineage=MANUAL, decision_ms=now, created_ms=now, expires_ms=now + 60_000,
         exit_by_ms=now + DAY_MS, price=mark, quantity=quantity, leverage=leverage, stop_price=tick(stop),
@@ -146,6 +150,7 @@ async def _plan(
         risk_quote=(quantity * distance).quantize(Decimal("1e-8"), rounding=ROUND_DOWN), expected_value_bps=0.0,
         liquidation_probability=0.0, binding="by_hand", unproven=True,
     )  # fmt: skip
+    return preflight.check_openable(made, exchange) or made
 
 
 async def _deviation(exchange: BinanceExchange, symbol: str) -> float:

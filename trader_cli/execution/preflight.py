@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from trader_cli import __version__
 from trader_cli.core.errors import ConfigurationError
 from trader_cli.core.orders import SymbolOptions
 from trader_cli.core.plans import Refused
+from trader_cli.core.rules import RULES_AGE_S, Prices, openable, trading, trustworthy
 from trader_cli.core.sizing import bracket_of
 from trader_cli.exchange.opening import refuse_rights
+from trader_cli.execution.breaking import catch_up
 from trader_cli.storage.markets import account_fingerprint
+from trader_cli.storage.verified import is_verified
 
 if TYPE_CHECKING:
-    from trader_cli.core.orders import SymbolRules
+    from collections.abc import Mapping, Sequence
+
+    from trader_cli.core.orders import LeverageBracket, SymbolRules
     from trader_cli.core.plans import TradePlan
     from trader_cli.exchange.binance import BinanceExchange
     from trader_cli.execution.reconcile import View
@@ -55,6 +62,12 @@ def check_live(settings: Settings, plan: TradePlan, *, live: bool) -> Refused | 
         return Refused("capital_cap_unset", "Live needs tactician.capital_cap: the most that may be at work.")
     if plan.unproven:
         return Refused("unproven_in_live", "A model without a claimed edge does not trade live.")
+    if not settings.execution.without_demo_verification and not is_verified(settings, __version__):
+        return Refused(
+            "demo_not_verified",
+            f"Live needs that `verify` tier 2 passed on demo trading with version {__version__}, and no record says so."
+            " Set execution.without_demo_verification: true to go without.",
+        )
     return None
 
 
@@ -73,6 +86,7 @@ def check_unchanged(plan: TradePlan, ledger: Ledger) -> Refused | None:
 
 def check_plan(settings: Settings, plan: TradePlan, ledger: Ledger, symbol: str, now_ms: int) -> Refused | None:
     """Whether this plan is one to be entered here and now, as far as ledger and clock know."""
+    catch_up(ledger)
     halted = ledger.halted()
     if halted is not None:
         return Refused("halted", f"Trading is halted: {halted}. A person lifts this with `trader reset`.")
@@ -87,6 +101,35 @@ def check_plan(settings: Settings, plan: TradePlan, ledger: Ledger, symbol: str,
     if now_ms >= plan.expires_ms:
         return Refused("plan_expired", f"The plan expired {(now_ms - plan.expires_ms) / 1000:.0f} s ago.")
     return None
+
+
+async def current_rules(exchange: BinanceExchange, symbol: str) -> SymbolRules | Refused:
+    """The symbol's rules, read again if they are older than a few minutes; a refusal where it is not trading."""
+    await exchange.refresh_rules(older_than_s=RULES_AGE_S)
+    rules = exchange.symbol_rules(symbol)
+    return trading(rules) or rules
+
+
+def check_openable(
+    plan: TradePlan, exchange: BinanceExchange, brackets: Sequence[LeverageBracket] = (), *, resting: int | None = None
+) -> Refused | None:
+    """Whether a plan still fits the exchange's rules: it trades, outlives the position, and takes its stops."""
+    return openable(exchange.symbol_rules(plan.symbol), brackets, plan, exchange.server_now_ms(), resting=resting)
+
+
+async def current_prices(exchange: BinanceExchange, symbol: str, settings: Settings) -> Prices | Refused:
+    """Mark, index and last price, asked side by side; a refusal where one is stale or they lie too far apart."""
+    premium, ticker = await asyncio.gather(exchange.get_premium_index(symbol), exchange.get_ticker(symbol))
+    return prices_of(symbol, premium, ticker, exchange.server_now_ms(), settings)
+
+
+def prices_of(
+    symbol: str, premium: Mapping[str, Any], ticker: Mapping[str, Any], now_ms: int, settings: Settings
+) -> Prices | Refused:
+    """What the exchange showed of a symbol's prices, or why nothing is opened on them."""
+    mark, index, last = (Decimal(str(x)) for x in (premium["mark_price"], premium["index_price"], ticker["last"]))
+    prices = Prices(mark, index, last, now_ms - int(premium["timestamp"]), now_ms - int(ticker["timestamp"]))
+    return trustworthy(symbol, prices, settings.execution.max_price_spread, MARK_AGE_MS) or prices
 
 
 def check_foreign(view: View, open_orders: int) -> Refused | None:

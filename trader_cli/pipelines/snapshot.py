@@ -10,7 +10,7 @@ from trader_cli import __version__
 from trader_cli.core.anchors import floor_block
 from trader_cli.core.artifacts import Manifest
 from trader_cli.core.digests import digest_value
-from trader_cli.core.errors import DataInvalid
+from trader_cli.core.errors import DataInvalid, ExchangeRejected
 from trader_cli.core.schemas import DEPTH, check_schema
 from trader_cli.storage.artifacts import span_of
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from trader_cli.core.artifacts import ArtifactKey, Chunk
+    from trader_cli.exchange.binance import BinanceExchange
     from trader_cli.pipelines.market import Market
     from trader_cli.storage.artifacts import ArtifactStore
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 SNAPSHOTS = ("depth", "info")
 _BOOK_LEVELS = 50
 _DEPTH_LEVELS = 1000
+_NOT_TOLD = frozenset({-4108, -1122, -4141})
+"""The symbol is being delivered, settled or closed: its bars are still there, this is not told any more."""
 
 
 async def store_snapshot(
@@ -36,16 +39,16 @@ async def store_snapshot(
     What comes back are sentences about stored snapshots that cannot be read any more, for nobody can show them again;
     and how many rows of each kind are new.
     """
-    notes: list[str] = []
     rows: dict[str, int] = {}
     exchange = market.exchange
+    open_interest, notes = await _open_interest(exchange, symbol)
     body = {
         "source": market.source,
         "fetched_ms": exchange.server_now_ms(),
         "ticker": await exchange.get_ticker(symbol),
         "book": await exchange.get_order_book(symbol, _BOOK_LEVELS),
         "premium": await exchange.get_premium_index(symbol),
-        "open_interest": await exchange.get_open_interest(symbol),
+        "open_interest": open_interest,
     }
     store.point(key("market"), store.put_document(body))
     if "depth" in kinds:
@@ -58,6 +61,16 @@ async def store_snapshot(
         store.point(key("info"), store.put_document({**listed, "symbols": [mine]}))
         rows["info"] = 1
     return notes, {kind: {"rows": new, "new": new} for kind, new in rows.items()}
+
+
+async def _open_interest(exchange: BinanceExchange, symbol: str) -> tuple[float | None, list[str]]:
+    """Open interest, or None and a sentence where the symbol is being settled or closed: the rest is stored still."""
+    try:
+        return await exchange.get_open_interest(symbol), []
+    except ExchangeRejected as error:
+        if error.code not in _NOT_TOLD:
+            raise
+        return None, [f"The exchange does not tell the open interest of {symbol} any more: it is not trading now."]
 
 
 def depth_frame(book: dict[str, Any]) -> pl.DataFrame:

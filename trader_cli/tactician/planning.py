@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from trader_cli.core import sizing
 from trader_cli.core.plans import Approved, Refused, Request, TradePlan
+from trader_cli.core.rules import openable
 from trader_cli.core.timeframes import DAY_MS, Timeframe
 
 if TYPE_CHECKING:
@@ -81,19 +82,18 @@ def plan(analysis: Analysis, signal: Signal, now: Now, settings: Settings, reque
             f"At leverage {leverage.value} liquidation comes at {liquidated:.6g}, before the backstop {backstop:f}.",
         )
     decided = analysis.decision_time_ms
-    return Approved(
-        TradePlan(
-            account=now.account, mode=settings.mode, symbol=analysis.symbol, timeframe=analysis.timeframe,
-            side=signal.side, lineage=analysis.digests.get("model", "none"), decision_ms=decided,
-            created_ms=now.now_ms, expires_ms=decided + round(options.plan_validity * timeframe.ms),
-            exit_by_ms=decided + signal.horizon_bars * timeframe.ms, price=now.mark, quantity=quantity,
-            leverage=leverage.value, stop_price=stop, backstop_price=backstop,
-            take_profit_price=_on_tick(signal.take_profit_price, now.rules, up=signal.side == "short"),
-            max_drift=drift, risk_quote=round(quantity * (distance + now.mark * Decimal(str(setting.cost))), 8),
-            expected_value_bps=signal.expected_value_bps, liquidation_probability=leverage.probability,
-            binding=binding, caps=caps, unproven=signal.unproven, digests=dict(analysis.digests),
-        )
+    made = TradePlan(
+        account=now.account, mode=settings.mode, symbol=analysis.symbol, timeframe=analysis.timeframe,
+        side=signal.side, lineage=analysis.digests.get("model", "none"), decision_ms=decided,
+        created_ms=now.now_ms, expires_ms=decided + round(options.plan_validity * timeframe.ms),
+        exit_by_ms=decided + signal.horizon_bars * timeframe.ms, price=now.mark, quantity=quantity,
+        leverage=leverage.value, stop_price=stop, backstop_price=backstop,
+        take_profit_price=_on_tick(signal.take_profit_price, now.rules, up=signal.side == "short"),
+        max_drift=drift, risk_quote=round(quantity * (distance + now.mark * Decimal(str(setting.cost))), 8),
+        expected_value_bps=signal.expected_value_bps, liquidation_probability=leverage.probability,
+        binding=binding, caps=caps, unproven=signal.unproven, digests=dict(analysis.digests),
     )  # fmt: skip
+    return openable(now.rules, now.brackets, made, now.now_ms) or Approved(made)
 
 
 def too_late(made: TradePlan, request: Request) -> Refused | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -15,8 +16,9 @@ from trader_cli.core.limits import LossLimits, breach
 from trader_cli.core.plans import Approved, Refused, Request, TradePlan
 from trader_cli.core.timeframes import Timeframe
 from trader_cli.core.types import Abstention, Analysis
+from trader_cli.execution import preflight
 from trader_cli.execution.accounts import connected_exchange
-from trader_cli.execution.preflight import MARK_AGE_MS
+from trader_cli.execution.breaking import catch_up, latch_of
 from trader_cli.settings import as_settings
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
 from trader_cli.storage.ledger import Ledger
@@ -123,11 +125,15 @@ class Tactician:
         refused = refused_request(request)
         if refused is not None:
             return refused
+        catch_up(ledger)
         halted = ledger.halted()
         if halted is None:
             halted = await self._breach(ledger)
         if halted is not None:
             return Refused("halted", f"Trading is halted: {halted}. A person lifts this with `trader reset`.")
+        held_back = latch_of(ledger, analysis.symbol)
+        if held_back is not None:
+            return held_back
         made = self._made_before(analysis, ledger)
         if made is not None:
             return too_late(made.plan, request) or made
@@ -164,23 +170,28 @@ class Tactician:
 
     async def _now(self, symbol: str) -> Now | Refused:
         exchange = self._connected()
+        rules = await preflight.current_rules(exchange, symbol)
+        if isinstance(rules, Refused):
+            return rules
         positions = await exchange.private.positions()
         held = next((p for p in positions if p.symbol == symbol), None)
         if held is not None:
             return Refused("position_open", f"{symbol} holds a position of {held.amount:f} already.")
-        account, premium = await exchange.private.account(), await exchange.get_premium_index(symbol)
-        age_ms = exchange.server_now_ms() - int(premium["timestamp"])
-        if age_ms > MARK_AGE_MS:
-            return Refused("stale_price", f"The mark price of {symbol} is {age_ms / 1000:.0f} s old.")
-        book, ticker = await exchange.get_order_book(symbol, _BOOK_LEVELS), await exchange.get_ticker(symbol)
+        account, premium, ticker, book, brackets = await asyncio.gather(
+            exchange.private.account(), exchange.get_premium_index(symbol), exchange.get_ticker(symbol),
+            exchange.get_order_book(symbol, _BOOK_LEVELS), exchange.private.brackets(symbol),
+        )  # fmt: skip
+        prices = preflight.prices_of(symbol, premium, ticker, exchange.server_now_ms(), self.settings)
+        if isinstance(prices, Refused):
+            return prices
         long = sum((p.amount * p.mark_price for p in positions if p.amount > 0), Decimal(0))
         short = sum((-p.amount * p.mark_price for p in positions if p.amount < 0), Decimal(0))
         return Now(
             now_ms=exchange.server_now_ms(), account=account_fingerprint(self.settings), equity=account.equity,
             available=account.available, long_notional=long, short_notional=short,
-            mark=Decimal(str(premium["mark_price"])), asks=sum(p * q for p, q in book["asks"]),
+            mark=prices.mark, asks=sum(p * q for p, q in book["asks"]),
             bids=sum(p * q for p, q in book["bids"]), day_volume=float(ticker["quote_volume"]),
-            rules=exchange.symbol_rules(symbol), brackets=await exchange.private.brackets(symbol),
+            rules=rules, brackets=brackets,
         )  # fmt: skip
 
     def _record(self, analysis: Analysis, outcome: Outcome, ledger: Ledger) -> None:

@@ -1,0 +1,164 @@
+"""What the exchange's rules of a symbol allow: whether a plan may be opened there, and at what price at most. Pure.
+
+The rules are those the exchange shows now; a plan may have been made under others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import ROUND_UP, Decimal
+from typing import TYPE_CHECKING
+
+from trader_cli.core.plans import Refused
+from trader_cli.core.sizing import bracket_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from trader_cli.core.orders import LeverageBracket, SymbolRules
+    from trader_cli.core.plans import TradePlan
+
+RULE_CODES = frozenset(
+    {
+        -1013,  # a filter of price, quantity or notional failed
+        -1111,  # more digits than the symbol has
+        -1121,  # no such symbol: delisted or renamed
+        -1122,  # the symbol's status forbids it
+        -2027,  # position above what the leverage allows
+        -2028,  # leverage too low for the margin there is
+        -4003,  # quantity rounded to nothing
+        -4005,  # quantity above the largest
+        -4014,  # price not on the tick
+        -4023,  # quantity not on the step
+        -4087,  # only reduce-only orders are taken
+        -4088,  # no orders are taken
+        -4131,  # the best price is outside the band around the mark price
+        -4140,  # the symbol's status forbids opening
+        -4141,  # the symbol is closed
+        -4164,  # notional below the smallest
+    }
+)
+"""Refusals of the exchange after which the symbol's rules are read again: they may have changed under us."""
+
+RULES_AGE_S = 180.0
+"""How old the rules may be when a plan is made or entered; older ones are read again first."""
+DELISTING_MARGIN_MS = 3_600_000
+"""How long before a symbol's delivery a position must be over: entries stop, and the book thins, well before it."""
+_STOPS_OF_AN_ENTRY = 3
+
+
+def trading(rules: SymbolRules) -> Refused | None:
+    """Whether the symbol is one on which positions may be opened at all."""
+    if rules.status != "TRADING" or rules.contract_type.endswith("DELIVERING"):
+        found = rules.status if rules.status != "TRADING" else rules.contract_type
+        return Refused(
+            "not_trading", f"{rules.symbol} is not trading now (the exchange says {found}): nothing is opened."
+        )
+    return None
+
+
+def outlives(rules: SymbolRules, exit_by_ms: int) -> Refused | None:
+    """Whether a position held until then would be over before the symbol is delisted."""
+    if rules.delivery_ms is None or exit_by_ms + DELISTING_MARGIN_MS < rules.delivery_ms:
+        return None
+    left_h = (rules.delivery_ms - exit_by_ms) / 3_600_000
+    when = f"{-left_h:.1f} h before" if left_h < 0 else f"only {left_h:.1f} h after"
+    return Refused(
+        "delisting", f"{rules.symbol} is delisted {when} this position would have to end, and is settled by force then:"
+        " nothing is opened there.",
+    )  # fmt: skip
+
+
+def openable(
+    rules: SymbolRules, brackets: Sequence[LeverageBracket], plan: TradePlan, now_ms: int, *,
+    resting: int | None = None,
+) -> Refused | None:  # fmt: skip
+    """Whether a plan can be opened and protected under the rules of now: codes `not_trading`, `delisting`,
+    `stops_impossible`, `leverage_above_bracket`.
+
+    `resting` is how many conditional orders of the symbol wait at the exchange, `None` where that is not known.
+    """
+    refused = trading(rules) or outlives(rules, max(plan.exit_by_ms, now_ms))
+    if refused is not None:
+        return refused
+    wrong = _impossible(rules, plan, resting)
+    if wrong is not None:
+        return Refused(
+            "stops_impossible",
+            f"By the exchange's rules of {rules.symbol} now, its stops could not be placed: {wrong}."
+            " Nothing is opened; run `trader tactics` again.",
+        )
+    bracket = bracket_of(brackets, float(plan.quantity * plan.price)) if brackets else None
+    if bracket is not None and plan.leverage > bracket.max_leverage:
+        return Refused(
+            "leverage_above_bracket",
+            f"Leverage {plan.leverage} is above the bracket's {bracket.max_leverage} at this size."
+            " Run `trader tactics` again.",
+        )
+    return None
+
+
+def _impossible(rules: SymbolRules, plan: TradePlan, resting: int | None) -> str | None:
+    """Why one of the stops would be refused."""
+    levels = (("backstop", plan.backstop_price), ("stop", plan.stop_price), ("target", plan.take_profit_price))
+    for name, level in levels:
+        if level != rules.price_down(level):
+            return f"the {name} {level:f} is not on the tick {rules.tick:f}"
+        if level <= 0 or (rules.min_price is not None and level < rules.min_price):
+            return f"the {name} {level:f} is below the lowest price it takes"
+        if rules.max_price is not None and level > rules.max_price:
+            return f"the {name} {level:f} is above the highest price it takes, {rules.max_price:f}"
+    if plan.quantity != rules.quantity_down(plan.quantity):
+        return f"the quantity {plan.quantity:f} is not on the step {rules.step:f}"
+    if plan.quantity < rules.min_quantity:
+        return f"the quantity {plan.quantity:f} is below the smallest it takes, {rules.min_quantity:f}"
+    if plan.quantity > rules.max_market_quantity:
+        return f"the quantity {plan.quantity:f} is above the largest it takes, {rules.max_market_quantity:f}"
+    if (
+        resting is not None
+        and rules.max_algo_orders is not None
+        and resting + _STOPS_OF_AN_ENTRY > rules.max_algo_orders
+    ):
+        return f"{resting} conditional orders wait there already, and {rules.max_algo_orders} are the most it takes"
+    return None
+
+
+def entry_limit(plan: TradePlan, rules: SymbolRules, mark: Decimal) -> Decimal:
+    """The price of the entry's IOC limit order: the plan's, moved by its drift, on a tick, within the exchange's band.
+
+    Rounded away from paying more: down for a long, up for a short. At this price or a better one it fills, or not.
+    """
+    if plan.sign > 0:
+        highest = (plan.price + plan.max_drift, rules.band_up and mark * rules.band_up, rules.max_price)
+        return rules.price_down(min(bound for bound in highest if bound is not None))
+    lowest = (plan.price - plan.max_drift, rules.band_down and mark * rules.band_down, rules.min_price)
+    exact = max(bound for bound in lowest if bound is not None)
+    return (exact / rules.tick).to_integral_value(rounding=ROUND_UP) * rules.tick
+
+
+@dataclass(frozen=True)
+class Prices:
+    """Mark, index and last trade price of a symbol, and the ages of what was shown, in milliseconds."""
+
+    mark: Decimal
+    index: Decimal
+    last: Decimal
+    mark_age_ms: int
+    last_age_ms: int
+
+
+def trustworthy(symbol: str, prices: Prices, most_apart: float, oldest_ms: int) -> Refused | None:
+    """Whether the prices are fresh and agree: codes `stale_price` and `prices_apart`; `most_apart` is a share of mark.
+
+    Where they disagree, one of them is wrong, or the stop (triggered by mark) fills far from its level.
+    """
+    for name, age_ms in (("mark", prices.mark_age_ms), ("last", prices.last_age_ms)):
+        if age_ms > oldest_ms:
+            return Refused("stale_price", f"The {name} price of {symbol} is {age_ms / 1000:.0f} s old.")
+    seen = (prices.mark, prices.index, prices.last)
+    if min(seen) <= 0 or max(seen) - min(seen) > prices.mark * Decimal(str(most_apart)):
+        return Refused(
+            "prices_apart", f"{symbol}: mark {prices.mark:f}, index {prices.index:f} and last price {prices.last:f} lie"
+            f" further apart than {most_apart:.2%} (execution.max_price_spread): nothing is opened.",
+        )  # fmt: skip
+    return None
