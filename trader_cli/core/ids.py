@@ -25,6 +25,11 @@ def purpose_of(name: str) -> Purpose | None:
     return None
 
 
+def is_a_purpose(name: str) -> bool:
+    """Whether this names what an order can be for."""
+    return name in _LETTERS
+
+
 def is_ours(name: str) -> bool:
     """Whether an order carries an id of our kind, whichever trader of whichever version made it."""
     return name.startswith("td-")

@@ -7,15 +7,17 @@ one of our errors wherever it is met, and never sqlite's own.
 from __future__ import annotations
 
 import errno
+import shutil
 import sqlite3
-from contextlib import closing, contextmanager
+import tempfile
+from contextlib import ExitStack, closing, contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 REBUILD = "Run `trader ledger rebuild`."
 _ROOM = "Free some disk."
@@ -25,6 +27,13 @@ _NOT_WRITABLE = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 _CHECKED_WHOLE = 4 << 20
 _CHECKED = 32 << 20
 """Bytes up to which a ledger is looked through when it is opened: with its indexes, and without."""
+
+
+_NO_SIDE_FILES = frozenset({
+    sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL,
+})  # fmt: skip
+_ROOMY = ("/dev/shm",)  # noqa: S108
+"""Where a copy may lie when there is no room for temporary files."""
 
 
 class LedgerUnwritable(DataError):
@@ -112,6 +121,45 @@ def connection(path: Path, *, writing: bool) -> Iterator[GuardedConnection]:
         with guarded(path):
             check(db, path)
         yield db
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[GuardedConnection]:
+    """A connection for reading only.
+
+    Where the folder is read-only or its disk full, sqlite lacks the file it keeps beside a ledger in use: then a copy
+    is read.
+    """
+    with ExitStack() as stack:
+        try:
+            db = stack.enter_context(connection(path, writing=False))
+        except DataError as error:
+            if getattr(error.__cause__, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF not in _NO_SIDE_FILES:
+                raise
+            db = stack.enter_context(_copied(path, error))
+        yield db
+
+
+@contextmanager
+def _copied(path: Path, first: DataError) -> Iterator[GuardedConnection]:
+    """The file and its log as they are now, elsewhere. Raises `first` where there is no room for it."""
+    with ExitStack() as stack:
+        copy = next((made for folder in (None, *_ROOMY) if (made := _copy_in(folder, path, stack)) is not None), None)
+        if copy is None:
+            raise first
+        yield stack.enter_context(connection(copy, writing=True))
+
+
+def _copy_in(folder: str | None, path: Path, stack: ExitStack) -> Path | None:
+    """A copy in a folder that goes when the stack is left; `None` if it cannot be made there."""
+    with suppress(OSError):
+        there = stack.enter_context(tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True))
+        copy = Path(there) / "ledger.sqlite"
+        for ending in ("", "-wal"):
+            if path.with_name(path.name + ending).exists():
+                shutil.copyfile(path.with_name(path.name + ending), f"{copy}{ending}")
+        return copy
+    return None
 
 
 def check(db: GuardedConnection, path: Path) -> None:
