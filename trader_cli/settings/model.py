@@ -167,6 +167,14 @@ class ExecutionSettings(_Section):
 
     protection_deadline: Positive = Field(description="seconds after the first fill until a position must be covered")
     persistence: Positive = Field(description="seconds `enter` keeps trying to protect while the exchange is away")
+    max_entries_per_hour: Count = Field(description="entries of one symbol within an hour; one more latches the symbol")
+    max_entries_per_day: Count = Field(description="entries of the account within 24 hours; one more halts")
+    max_price_spread: Annotated[float, Field(gt=0, le=0.5)] = Field(
+        description="how far mark, index and last price may lie apart for an entry, as a share of the mark price"
+    )
+    without_demo_verification: bool = Field(
+        description="open in live although `verify` tier 2 has not passed on demo trading with this version"
+    )
 
 
 class MonitorSettings(_Section):

@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
+from trader_cli.core.breaker import UNPROTECTED, Breakdown, LatchLine, in_force
 from trader_cli.core.digests import digest_value
 from trader_cli.core.ids import is_a_purpose
 from trader_cli.storage.asked import asked_of
@@ -83,6 +84,50 @@ class LedgerReading:
             return asked
         row = self._db.execute("SELECT halted, reason FROM halts ORDER BY number DESC LIMIT 1").fetchone()
         return str(row[1]) if row and row[0] else None
+
+    def latch_lines(self) -> list[LatchLine]:
+        """Every line that latched or unlocked a symbol, in the order they were written."""
+        if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'latches'").fetchone():
+            return []  # shown as an older trader wrote it: only its next owner adds the table
+        rows = self._db.execute(
+            "SELECT number, symbol, latched, code, reason, at_ms, cause FROM latches ORDER BY number"
+        )
+        return [LatchLine(r[0], r[1], bool(r[2]), *r[3:]) for r in rows]
+
+    def latches(self) -> dict[str, LatchLine]:
+        """The symbols whose entries are held back, and why; unlocking asked for by another process counts at once."""
+        standing = in_force(self.latch_lines())
+        asked = {symbol: asked_of(self.path, f"unlock-{symbol}") for symbol in standing}
+        return {s: line for s, line in standing.items() if (asked[s] or "").partition(" ")[0] != str(line.number)}
+
+    def latched(self, symbol: str) -> tuple[str, str] | None:
+        """(code, reason) of the latch that holds entries of a symbol back, if one does."""
+        line = self.latches().get(symbol)
+        return None if line is None else (line.code, line.reason)
+
+    def unprotected_exits(self) -> list[Breakdown]:
+        """Positions whose exit as unprotected filled, by the decision they came from, at the time of that fill."""
+        rows = self._db.execute(
+            "SELECT a.symbol, i.decision_id, COALESCE((SELECT MIN(f.time_ms) FROM fills f"
+            " WHERE f.client_id = i.client_id), 0), a.at_ms, i.client_id FROM assessments a"
+            " JOIN intents i ON i.client_id = json_extract(a.body, '$.client_id')"
+            " WHERE a.action = 'exit' AND json_extract(a.body, '$.reason') = ? ORDER BY a.number",
+            (UNPROTECTED,),
+        )
+        return [
+            Breakdown(symbol, decision, filled_ms or at_ms)
+            for symbol, decision, filled_ms, at_ms, client_id in rows
+            if filled_ms or self.filled(client_id) > 0
+        ]
+
+    def entries_sent(self, since_ms: int) -> list[tuple[str, int]]:
+        """(symbol, time) of the entries that were sent since then, whatever became of them."""
+        rows = self._db.execute(
+            "SELECT i.symbol, i.at_ms FROM intents i WHERE i.purpose = 'entry' AND i.at_ms > ?"
+            " AND EXISTS (SELECT 1 FROM orders o WHERE o.client_id = i.client_id) ORDER BY i.at_ms",
+            (since_ms,),
+        )
+        return [(str(symbol), int(at_ms)) for symbol, at_ms in rows]
 
     def intents(self, symbol: str | None = None) -> list[Intent]:
         """Every intent, oldest first."""
