@@ -105,8 +105,8 @@ def second_trader(unknown: Collection[str]) -> str | None:
         return None
     return (
         f"{len(unknown)} order(s) with our ids are not in this ledger ({_some(unknown)}): a second trader works on"
-        " this account (another machine, another state directory), or the ledger is not the one they were written in; stop the"
-        " other one, or run `trader ledger rebuild`"
+        " this account (another machine, another state directory), or they were written in another ledger; stop the"
+        " other trader, or run `trader ledger rebuild`"
     )
 
 

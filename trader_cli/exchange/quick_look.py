@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from trader_cli.core.orders import OrderState
     from trader_cli.settings.model import BinanceExchangeSettings
 
-BUDGET_S = 2.5
+BUDGET_S = 2.0
 _WINDOW_MS = 5000
 _WRONG_TIME = -1021
 _LONGEST = 8 << 20
@@ -74,12 +74,12 @@ class QuickLook:
         self._asked: dict[str, _Answer] = {}
 
     @classmethod
-    def begin(cls, options: BinanceExchangeSettings, budget_s: float = BUDGET_S) -> QuickLook:
+    def begin(cls, options: BinanceExchangeSettings, budget_s: float = BUDGET_S, *, account: bool = True) -> QuickLook:
         """Everything is asked at once: time, positions, stops and orders; and a venue's clock where it is followed."""
         made = cls(options, budget_s)
         if options.clock == "venue" and options.base_url is not None:
             made._start(_CLOCK, made._plain)
-        if options.api_key.get_secret_value():
+        if account and options.api_key.get_secret_value():
             made._begun(made._time, made._plain)
             for path in (_POSITIONS, _STOPS, _ORDERS):
                 made._start(path, made._signed)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from trader_cli.core.errors import DataError, ExchangeUnavailable
+from trader_cli.core.errors import DataError, ExchangeUnavailable, LedgerLocked
 from trader_cli.storage import asked
-from trader_cli.storage.ledger import Ledger, LedgerLocked
+from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_reading import LedgerReading
 from trader_cli.storage.markets import ledger_path
 
