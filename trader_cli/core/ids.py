@@ -6,7 +6,7 @@ from typing import Literal
 
 from trader_cli.core.digests import digest_value
 
-Purpose = Literal["entry", "backstop", "stop", "take_profit", "exit", "external"]
+Purpose = Literal["entry", "backstop", "stop", "take_profit", "exit", "external", "settled"]
 _LETTERS: dict[Purpose, str] = {
     "entry": "e",
     "backstop": "b",
@@ -14,6 +14,7 @@ _LETTERS: dict[Purpose, str] = {
     "take_profit": "p",
     "exit": "x",
     "external": "o",
+    "settled": "t",
 }
 
 

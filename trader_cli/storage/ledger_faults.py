@@ -7,6 +7,7 @@ one of our errors wherever it is met, and never sqlite's own.
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import sqlite3
 import tempfile
@@ -92,7 +93,7 @@ def _of_sqlite(error: sqlite3.Error, path: Path | str) -> DataError:
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
     if code in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}:
         return LedgerUnwritable(f"{name} cannot be written: {error}.", mend=_ROOM)
-    if code == sqlite3.SQLITE_READONLY:
+    if code == sqlite3.SQLITE_READONLY or (code == sqlite3.SQLITE_CANTOPEN and not _takes_files(path)):
         return LedgerUnwritable(f"{name} cannot be written: {error}.", mend=_WRITABLE)
     if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
         return LedgerUnwritable(f"{name} is in use: {error}.", mend="Try again in a moment.")
@@ -104,9 +105,14 @@ def of_the_disk(error: OSError, path: Path | str) -> DataError:
     said = error.strerror or str(error)
     if error.errno in _NO_ROOM:
         return LedgerUnwritable(f"The ledger {path} cannot be written: {said}.", mend=_ROOM)
-    if error.errno in _NOT_WRITABLE:
+    if error.errno in _NOT_WRITABLE and not _takes_files(path):
         return LedgerUnwritable(f"The ledger {path} cannot be written: {said}.", mend=_WRITABLE)
     return LedgerDamaged(f"The ledger {path} cannot be read: {said}.", mend=REBUILD)
+
+
+def _takes_files(path: Path | str) -> bool:
+    """Whether the folder of a file can be written to, so that making the file again can help."""
+    return os.access(Path(path).parent, os.W_OK)
 
 
 @contextmanager

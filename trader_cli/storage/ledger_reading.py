@@ -196,7 +196,7 @@ class LedgerReading:
             missing = self.filled(intent.client_id) - sum(
                 (fill.quantity for fill in self.fills(client_id=intent.client_id)), Decimal(0)
             )
-            if missing > 0 and intent.purpose != "external":
+            if missing > 0 and intent.purpose not in {"external", "settled"}:
                 total += missing if intent.side == "BUY" else -missing
         return total
 
