@@ -84,6 +84,8 @@ def guarded(path: Path | str = "") -> Iterator[None]:
         raise
     except sqlite3.Error as error:
         raise _of_sqlite(error, path) from error
+    except UnicodeDecodeError as error:
+        raise LedgerDamaged(f"The ledger {path} cannot be read: {error.reason}.", mend=REBUILD) from error
     except OSError as error:
         raise of_the_disk(error, path) from error
 
