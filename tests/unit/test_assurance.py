@@ -263,8 +263,7 @@ NOT_ABOUT_THE_ACCOUNT = re.compile(
 TO_BE_MOVED = frozenset({
     "execution/executor.py", "execution/coverage.py", "execution/closing.py", "execution/manual.py",
     "execution/preflight.py", "tactician/position_monitor.py", "cli/commands/enter.py", "cli/commands/flatten.py",
-    "cli/commands/halt.py",
-    "cli/commands/monitor.py", "cli/commands/monitor.py", "cli/commands/run.py", "pipelines/reducing.py", "core/breaker.py",
+    "cli/commands/halt.py", "cli/commands/monitor.py", "cli/commands/run.py", "pipelines/reducing.py", "core/breaker.py",
 })  # fmt: skip
 """To be moved: the trading path and its commands still say what came of an order in their own words."""
 OTHERWISE = {

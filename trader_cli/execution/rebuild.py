@@ -87,19 +87,23 @@ async def _unexplained(executor: Executor, past: Remembered, foreign: Decimal) -
 
 
 def _book(ledger: Ledger, past: Remembered) -> Decimal:
-    """Book our trades, and others' as far as they made ours smaller; what is left of others' alone."""
+    """Book our trades, and others' as far as they made ours smaller; what is left of others' alone.
+
+    A trade whose order the exchange does not remember is nobody's: it explains nothing.
+    """
     foreign = _ZERO
     kinds = {order.order_id: ids.forced_kind(order.client_id) or "not by us" for order in past.orders}
     for trade in past.trades:
         owner = ledger.owner(trade.symbol, trade.order_id)
         if owner is not None:
             ledger.fill(owner, trade)
+        if owner is not None or trade.order_id not in kinds:
             continue
         signed = trade.quantity if trade.side == "BUY" else -trade.quantity
         own = _smaller(signed, foreign)
         ours = _smaller(signed - own, ledger.holding(trade.symbol).amount)
         if ours:
-            _book_external(ledger, trade, abs(ours), kinds.get(trade.order_id, "not by us"))
+            _book_external(ledger, trade, abs(ours), kinds[trade.order_id])
         foreign += signed - ours
     return foreign
 
@@ -129,7 +133,7 @@ def _decision_at(ledger: Ledger, trade: TradeState) -> str:
     """The decision whose position a trade made smaller."""
     entries = ledger.entries(trade.symbol)
     begun = [name for name in entries if (ledger.decision(name) or {}).get("decision_ms", 0) <= trade.time_ms]
-    return (begun or entries)[-1]
+    return (begun or entries or [LINEAGE])[-1]
 
 
 # --- orders ---
@@ -161,7 +165,7 @@ def _episodes(past: Remembered) -> list[_Episode]:
             entry, tuple(o for o in exits if entry.update_ms <= o.update_ms < end),
             tuple(s for s in past.stops if entry.update_ms - _BEFORE_MS <= s.create_ms < end - _BEFORE_MS),
         )
-        for entry, end in zip(entries, ends, strict=True)
+        for entry, end in zip(entries, ends, strict=False)
     ]  # fmt: skip
 
 
