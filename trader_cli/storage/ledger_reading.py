@@ -131,10 +131,8 @@ class LedgerReading:
 
     def intents(self, symbol: str | None = None) -> list[Intent]:
         """Every intent, oldest first."""
-        return [
-            _intent(row)
-            for row in self._db.execute(f"{_INTENTS} WHERE ?1 IS NULL OR symbol = ?1 ORDER BY rowid", (symbol,))
-        ]
+        where, values = ("", ()) if symbol is None else ("WHERE symbol = ?", (symbol,))
+        return [_intent(row) for row in self._db.execute(f"{_INTENTS} {where} ORDER BY rowid", values)]
 
     def intent(self, client_id: str) -> Intent | None:
         """One intent."""
@@ -143,7 +141,7 @@ class LedgerReading:
 
     def client_ids(self) -> list[str]:
         """The client id of every intent."""
-        return [str(row[0]) for row in self._db.execute("SELECT client_id FROM intents")]
+        return [str(row[0]) for row in self._db.execute("SELECT client_id FROM intents ORDER BY rowid")]
 
     def intents_of(self, decision_id: str) -> list[Intent]:
         """Every intent of a decision, oldest first."""
@@ -153,7 +151,8 @@ class LedgerReading:
     def unsettled(self, symbol: str | None = None) -> list[Intent]:
         """Intents of which more can come: sent or unknown, resting, or written down and never sent."""
         if self._unsettled is None:
-            self._unsettled = {i.client_id: i for i in self.intents() if i.client_id not in self._settled}
+            names = [name for name in self.client_ids() if name not in self._settled]
+            self._unsettled = {name: found for name in names if (found := self.intent(name)) is not None}
         return [intent for intent in self._unsettled.values() if symbol in {None, intent.symbol}]
 
     def status(self, client_id: str) -> str | None:
@@ -192,7 +191,8 @@ class LedgerReading:
     def unbooked(self, symbol: str) -> Decimal:
         """Signed quantity that has filled, by the exchange's word about the orders, and is in no booked trade yet."""
         total = Decimal(0)
-        for intent in self.intents(symbol)[-_RECENT:]:
+        recent = self._db.execute(f"{_INTENTS} WHERE symbol = ? ORDER BY rowid DESC LIMIT {_RECENT}", (symbol,))
+        for intent in map(_intent, recent):
             missing = self.filled(intent.client_id) - sum(
                 (fill.quantity for fill in self.fills(client_id=intent.client_id)), Decimal(0)
             )
