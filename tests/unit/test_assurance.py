@@ -261,6 +261,7 @@ NOT_ABOUT_THE_ACCOUNT = re.compile(
 )
 """Bars close, and a probability has the name flat."""
 TO_BE_MOVED = frozenset({
+    "core/guarding.py", "execution/checking.py", "execution/courier.py", "execution/guarding.py",
     "execution/executor.py", "execution/coverage.py", "execution/closing.py", "execution/manual.py",
     "execution/preflight.py", "tactician/position_monitor.py", "cli/commands/enter.py", "cli/commands/flatten.py",
     "cli/commands/halt.py", "cli/commands/monitor.py", "cli/commands/run.py", "pipelines/reducing.py", "core/breaker.py",
@@ -278,11 +279,13 @@ OTHERWISE = {
     "exchange/archive.py": "a connection that was ended",
     "exchange/binance.py": "a part that is not installed",
     "exchange/connection.py": "a connection that was ended",
+    "exchange/lane.py": "a connection that was ended",
     "exchange/paper.py": "a connection that was ended",
     "exchange/replies.py": "an answer without content",
     "settings/model.py": "the meaning of a setting",
     "storage/files.py": "about a file",
     "storage/inventory.py": "about files of the cache",
+    "venue/orders.py": "what the simulated exchange says of a symbol",
 }
 """Files whose sentences with these words are not about the account, and what they are about."""
 

@@ -6,6 +6,7 @@ answered is unknown. In sim and paper the account lives with us, and the ledger 
 
 from __future__ import annotations
 
+import sqlite3
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -19,7 +20,8 @@ from trader_cli.storage.asked import asked_of
 from trader_cli.storage.ledger_books import books_of, other_ledgers
 from trader_cli.storage.ledger_reading import LedgerReading
 from trader_cli.storage.lock import owner_of
-from trader_cli.storage.markets import account_fingerprint, ledger_path
+from trader_cli.storage.markets import account_fingerprint, ledger_path, market_source
+from trader_cli.storage.state import VenueState, state_root
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -129,9 +131,25 @@ def _kept(settings: Settings, path: Path) -> _Kept:
                 return _of_ledger(ledger, others)
     except DataError as error:
         return _Kept(NoBooks(error.sentence.rstrip("."), _as_clause(error.mend), others=others), _asked_halt(path))
+    if _has_traded_here(settings):
+        gone = f"there is no ledger at {path}, and the account that is kept here has traded"
+        return _Kept(NoBooks(gone, "run `trader ledger rebuild`", others=others), _asked_halt(path))
     lost = NoBooks(f"there is no ledger at {path}", "if one was lost, run `trader ledger rebuild`", fresh=True,
                    others=others)  # fmt: skip
     return _Kept(lost, _asked_halt(path), profit=f"{ZERO:f}", trades=0)
+
+
+def _has_traded_here(settings: Settings) -> bool:
+    """Whether an account that lives with us has carried out anything; `False` for one at an exchange."""
+    if _has_exchange(settings):
+        return False
+    from trader_cli.venue.journal import last_command_ms
+
+    kind = "virtual" if settings.mode == "sim" else "paper"
+    try:
+        return last_command_ms(VenueState(state_root(settings)).accounts(market_source(settings), kind)) > 0
+    except (sqlite3.Error, OSError):
+        return True
 
 
 def _of_ledger(ledger: LedgerReading, others: tuple[str, ...]) -> _Kept:

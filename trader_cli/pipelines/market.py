@@ -111,18 +111,18 @@ async def _with_venue(settings: Settings, tape: Tape, clock: VirtualClock, work:
         keys = {"api_key": SecretStr(key.key), "api_secret": SecretStr(key.secret)}
         options = settings.binance_exchange.model_copy(update={"base_url": venue.url, **keys})
         inside = settings.model_copy(update={"binance_exchange": options})
-        async with connected(inside, clock, tape.source) as exchange:
+        async with connected(inside, clock, tape.source, venue_url=venue.url) as exchange:
             return await work(Market(exchange, clock, tape.source))
 
 
 @asynccontextmanager
 async def connected(
-    settings: Settings, clock: Clock | None, source: str | None = None
+    settings: Settings, clock: Clock | None, source: str | None = None, *, venue_url: str | None = None
 ) -> AsyncIterator[BinanceExchange]:
-    """An initialised exchange that is closed at the end."""
+    """An initialised exchange that is closed at the end. `venue_url`: the venue of mode sim."""
     from trader_cli.execution.accounts import exchange_of
 
-    exchange = exchange_of(settings, clock, source)
+    exchange = exchange_of(settings, clock, source, venue_url=venue_url)
     await exchange.initialize()
     try:
         yield exchange

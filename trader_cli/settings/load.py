@@ -50,12 +50,17 @@ def load_settings(
 
 
 def as_settings(config: Settings | Mapping[str, Any] | None) -> Settings:
-    """Settings from what a library caller passes: `Settings`, a dict of (some) keys, or nothing for the defaults."""
+    """Settings from what a library caller passes: `Settings`, a dict of (some) keys, or nothing for the defaults.
+
+    As on the command line, `TRADER_PROFILE` names the profile.
+    """
     if isinstance(config, Settings):
         return config
     tree = dict(config or {})
     _refuse_unknown(tree, Settings, "the given dict")
-    return _validated(_merged(_merged(_default_tree(), _environment_tree()), tree))
+    name = os.environ.get("TRADER_PROFILE") or None
+    below = _merged(_default_tree(), _profile_tree(name) if name else {})
+    return _validated(_merged(_merged(below, _environment_tree()), tree))
 
 
 def shipped_settings() -> Settings:

@@ -59,9 +59,13 @@ class GuardedCursor(sqlite3.Cursor):
         with guarded():
             return super().fetchone()
 
-    def __iter__(self) -> Any:
+    def fetchall(self) -> list[Any]:
+        """Every row that is left."""
         with guarded():
-            return iter(super().fetchall())
+            return super().fetchall()
+
+    def __iter__(self) -> Any:
+        return iter(self.fetchall())
 
 
 class GuardedConnection(sqlite3.Connection):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SETTLED = frozenset({"refused", "absent", "done"})
 """Statuses of an intent about which nothing more can come."""
-_RECENT = 40
+_RECENT = 4
 _QUOTE = "USDT"
 _INTENTS = (
     "SELECT client_id, decision_id, symbol, purpose, side, quantity, at_ms, price, trigger_price, reduce_only"
@@ -189,15 +189,23 @@ class LedgerReading:
             return Decimal(0)
 
     def unbooked(self, symbol: str) -> Decimal:
-        """Signed quantity that has filled, by the exchange's word about the orders, and is in no booked trade yet."""
+        """Signed quantity that has filled, by the exchange's word about the orders, and is in no booked trade yet.
+
+        Of the last few entries and everything that was sent for them, however many tries that took.
+        """
+        recent = "SELECT decision_id FROM intents WHERE symbol = ? AND purpose = 'entry' ORDER BY rowid DESC LIMIT ?"
+        rows = self._db.execute(
+            "SELECT i.client_id, i.side FROM intents i WHERE i.purpose NOT IN ('external', 'settled') AND i.symbol = ?"  # noqa: S608
+            f" AND i.decision_id IN ({recent}) AND EXISTS (SELECT 1 FROM orders o"
+            " WHERE o.client_id = i.client_id AND o.exchange_id IS NOT NULL)",
+            (symbol, symbol, _RECENT),
+        ).fetchall()
         total = Decimal(0)
-        recent = self._db.execute(f"{_INTENTS} WHERE symbol = ? ORDER BY rowid DESC LIMIT {_RECENT}", (symbol,))
-        for intent in map(_intent, recent):
-            missing = self.filled(intent.client_id) - sum(
-                (fill.quantity for fill in self.fills(client_id=intent.client_id)), Decimal(0)
-            )
-            if missing > 0 and intent.purpose not in {"external", "settled"}:
-                total += missing if intent.side == "BUY" else -missing
+        for client_id, side in rows:
+            filled = self.filled(client_id)
+            booked = sum((fill.quantity for fill in self.fills(client_id=client_id)), Decimal(0)) if filled else 0
+            if filled > booked:
+                total += filled - booked if side == "BUY" else booked - filled
         return total
 
     def cleared_ms(self) -> int:
