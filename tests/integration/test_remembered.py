@@ -79,7 +79,7 @@ def test_everything_that_is_kept_is_found_once_however_much_lies_in_a_window(kep
     async def work(exchange: Any, _host: Any) -> Remembered:
         return await remembered(exchange.private, ETH, NOON_MS)
 
-    past = with_host(routes, work, api_key="key", api_secret="secret")
+    past = with_host(routes, work, mode="demo", api_key="key", api_secret="secret")
     assert [o.update_ms for o in past.orders] == kept
     assert [s.create_ms for s in past.stops] == kept
     assert [t.time_ms for t in past.trades] == kept
