@@ -82,7 +82,7 @@ def commands() -> str:
     rich_utils.MAX_WIDTH = 100
     words = [[], *([name] for name in COMMANDS), ["venue", "serve"], ["venue", "status"], ["venue", "reset"]]
     words += [["cache", "stats"], ["cache", "gc"]]
-    words += [["ledger", "show"], ["ledger", "backup"], ["ledger", "rebuild"]]
+    words += [["ledger", "show"], ["ledger", "backup"], ["ledger", "rebuild"], ["ledger", "settle"]]
     parts = ["# Commands\n\nWritten by `make docs`.\n"]
     for word in words:
         shown = CliRunner().invoke(app, [*word, "--help"], prog_name="trader", env={"COLUMNS": "100"}).output

@@ -85,6 +85,7 @@ def with_host(
     *,
     now_ms: int = NOON_MS,
     weight_limit: int = 2400,
+    mode: str = "paper",
     **options: Any,
 ) -> Any:
     """`work` with a client of such a host, in one virtual time that begins at `now_ms`."""
@@ -97,7 +98,9 @@ def with_host(
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        exchange = BinanceExchange({"binance_exchange": {"base_url": url, "max_retries": 0, **options}}, clock=clock)
+        exchange = BinanceExchange(
+            {"mode": mode, "binance_exchange": {"base_url": url, "max_retries": 0, **options}}, clock=clock
+        )
         try:
             await exchange.initialize()
             return await work(exchange, host)

@@ -22,7 +22,7 @@ COMMANDS = {
     "reset": "Lift a halt.",
     "unlock": "Let entries of a symbol in again.",
     "status": "What do we hold, what protects it, can I walk away?",
-    "ledger": "Show, back up or make again the ledger of the account.",
+    "ledger": "Show, back up, make again or settle the ledger of the account.",
     "cache": "What the cache folder holds; free what nothing refers to.",
     "verify": "Verify that everything works together, offline.",
     "config": "Show the settings in force, and where they can be changed.",

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
 
+QUESTION = "walk away?"
+"""What is asked about an account; a `WalkAway`, a `Recorded` or a `Doubt` answers it."""
+
+
 class Unproved(ValueError):
     """A proof was to be built over evidence that leaves a doubt."""
 

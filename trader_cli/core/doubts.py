@@ -9,7 +9,6 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from trader_cli.core.evidence import ZERO, NoBooks, covering, is_a_stop, strangers
-from trader_cli.core.ids import is_ours
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -60,7 +59,7 @@ def of_walk_away(look: Look, books: Books | NoBooks) -> tuple[str, ...]:
         reasons += _left_over(look, books, symbol)
     doubled = [s for s, count in Counter(p.symbol for p in look.positions or () if p.amount != 0).items() if count > 1]
     reasons += [f"{symbol}: two positions are shown: the account is in hedge mode; look yourself" for symbol in doubled]
-    second = second_trader(strangers(look.resting, books.known))
+    second = second_trader(strangers((*look.resting, *look.past), books.known))
     return (*reasons, second) if second else tuple(reasons)
 
 
@@ -104,11 +103,10 @@ def second_trader(unknown: Collection[str]) -> str | None:
     """The sentence about orders of our kind that this ledger does not know; None where there are none."""
     if not unknown:
         return None
-    some = ", ".join(list(unknown)[:3]) + (" …" if len(unknown) > 3 else "")
     return (
-        f"{len(unknown)} order(s) with our ids are not in this ledger ({some}): a second trader works on this account"
-        " (another machine, another state directory), or the ledger is not the one they were written in; stop the"
-        " other one, or run `trader ledger rebuild`"
+        f"{len(unknown)} order(s) with our ids are not in this ledger ({_some(unknown)}): a second trader works on"
+        " this account (another machine, another state directory), or they were written in another ledger; stop the"
+        " other trader, or run `trader ledger rebuild`"
     )
 
 
@@ -182,14 +180,18 @@ def _left_over(look: Look, books: Books, symbol: str) -> list[str]:
 
 def _without_books(look: Look, books: NoBooks) -> list[str]:
     """Why an account without a ledger may not be left: whatever carries our ids, or is held at all."""
-    ours = [o.client_id for o in look.resting if is_ours(o.client_id)]
+    ours = strangers((*look.resting, *look.past), ())
     held = [f"{p.symbol} {p.amount:f}" for p in look.positions or () if p.amount != 0]
     if books.fresh and not ours and not held:
         return []
     reasons = [f"{books.sentence}; {books.cure}"]
     if ours:
-        reasons.append(f"{len(ours)} order(s) with our ids rest at the exchange ({', '.join(ours[:3])})")
+        reasons.append(f"{len(ours)} order(s) with our ids are known to the exchange ({_some(ours)})")
     return reasons + ([f"the account holds {', '.join(held)}"] if held else [])
+
+
+def _some(names: Collection[str]) -> str:
+    return ", ".join(list(names)[:3]) + (" …" if len(names) > 3 else "")
 
 
 def _named(purpose: Purpose) -> str:

@@ -25,7 +25,8 @@ ZERO = Decimal(0)
 class Look:
     """What the exchange showed at `asked_ms`. None of a kind: it did not answer about it, which is never "none there".
 
-    `symbols` is what was asked about, None for the whole account. `problems` say why something did not answer.
+    `symbols` is what was asked about, None for the whole account. `problems` say why something did not answer. `past`:
+    orders of the last days, whatever became of them, of symbols where something was to be explained.
     """
 
     asked_ms: int
@@ -34,6 +35,7 @@ class Look:
     orders: tuple[OrderState, ...] | None
     problems: tuple[str, ...] = ()
     symbols: frozenset[str] | None = None
+    past: tuple[OrderState, ...] = ()
 
     def position(self, symbol: str) -> PositionState | None:
         """The position of a symbol, None where none is shown."""
@@ -129,6 +131,26 @@ def foreign(look: Look, books: Books | NoBooks) -> tuple[str, ...]:
     held = {} if isinstance(books, NoBooks) else books.held
     extra = {p.symbol: p.amount - held.get(p.symbol, ZERO) for p in look.positions or ()}
     return tuple(f"{symbol} {amount:f}" for symbol, amount in extra.items() if amount != 0)
+
+
+def explained(look: Look) -> dict[str, Decimal]:
+    """What of each position orders with our ids explain, by the exchange's word alone: never more than it shows."""
+    return {p.symbol: _part(p.amount, _ours(look, p)) for p in look.positions or () if p.amount != 0}
+
+
+def _ours(look: Look, position: PositionState) -> Decimal:
+    """The fold of our past orders; where they are not remembered, what our quantity stops were made for."""
+    past = [o for o in look.past if o.symbol == position.symbol and is_ours(o.client_id) and o.filled]
+    if past:
+        return sum((o.filled if o.side == "BUY" else -o.filled for o in past), ZERO)
+    closing = "SELL" if position.amount > 0 else "BUY"
+    stops = [s for s in look.stops or () if s.symbol == position.symbol and s.side == closing and s.is_open]
+    behind = sum((s.quantity for s in stops if s.kind == "stop" and is_ours(s.client_id)), ZERO)
+    return behind if position.amount > 0 else -behind
+
+
+def _part(shown: Decimal, ours: Decimal) -> Decimal:
+    return min(shown, ours, key=abs) if shown * ours > 0 else ZERO
 
 
 def strangers(states: Iterable[OrderState | StopState], known: Collection[str]) -> tuple[str, ...]:

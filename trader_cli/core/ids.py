@@ -6,7 +6,7 @@ from typing import Literal
 
 from trader_cli.core.digests import digest_value
 
-Purpose = Literal["entry", "backstop", "stop", "take_profit", "exit", "external"]
+Purpose = Literal["entry", "backstop", "stop", "take_profit", "exit", "external", "settled"]
 _LETTERS: dict[Purpose, str] = {
     "entry": "e",
     "backstop": "b",
@@ -14,6 +14,7 @@ _LETTERS: dict[Purpose, str] = {
     "take_profit": "p",
     "exit": "x",
     "external": "o",
+    "settled": "t",
 }
 
 
@@ -23,6 +24,11 @@ def purpose_of(name: str) -> Purpose | None:
         if name.startswith(f"td-{letter}-"):
             return purpose
     return None
+
+
+def is_a_purpose(name: str) -> bool:
+    """Whether this names what an order can be for."""
+    return name in _LETTERS
 
 
 def is_ours(name: str) -> bool:

@@ -133,10 +133,11 @@ class PrivateSide:
         return rights
 
     async def trades(
-        self, symbol: str, *, from_id: int | None = None, start_ms: int | None = None, order_id: str | None = None
-    ) -> list[TradeState]:
+        self, symbol: str, *, from_id: int | None = None, start_ms: int | None = None, order_id: str | None = None,
+        end_ms: int | None = None,
+    ) -> list[TradeState]:  # fmt: skip
         """Our fills of a symbol, oldest first, at most 500: the latest, from an id or a time on, or of one order."""
-        given = {"fromId": from_id, "startTime": start_ms, "orderId": order_id}
+        given = {"fromId": from_id, "startTime": start_ms, "orderId": order_id, "endTime": end_ms}
         query = {"symbol": symbol, "limit": 500, **{name: value for name, value in given.items() if value is not None}}
         reply = replies.as_list(await self._read("fapiPrivateGetUserTrades", "/fapi/v1/userTrades", **query), "trades")
         return [self._parsed("a trade", row, parse.trade_state) for row in reply]
@@ -204,24 +205,34 @@ class PrivateSide:
             raise
         return self._parsed("an order", reply, shape)
 
-    async def open_orders(self, symbol: str) -> list[OrderState]:
-        """Orders resting at the matching engine."""
-        reply = await self._read("fapiPrivateGetOpenOrders", "/fapi/v1/openOrders", symbol=symbol)
+    async def open_orders(self, symbol: str | None = None) -> list[OrderState]:
+        """Orders resting at the matching engine, of a symbol or of all."""
+        query = {} if symbol is None else {"symbol": symbol}
+        reply = await self._read("fapiPrivateGetOpenOrders", "/fapi/v1/openOrders", **query)
         return [self._parsed("an order", row, parse.order_state) for row in replies.as_list(reply, "orders")]
 
-    async def open_stops(self, symbol: str) -> list[StopState]:
-        """Stops and take-profits waiting for their trigger."""
-        reply = await self._read("fapiPrivateGetOpenAlgoOrders", "/fapi/v1/openAlgoOrders", symbol=symbol)
+    async def open_stops(self, symbol: str | None = None) -> list[StopState]:
+        """Stops and take-profits waiting for their trigger, of a symbol or of all."""
+        query = {} if symbol is None else {"symbol": symbol}
+        reply = await self._read("fapiPrivateGetOpenAlgoOrders", "/fapi/v1/openAlgoOrders", **query)
         return [self._parsed("a stop", row, parse.stop_state) for row in replies.as_list(reply, "stops")]
 
-    async def all_orders(self, symbol: str) -> list[OrderState]:
-        """The latest 1000 orders of a symbol that the exchange remembers, whatever became of them."""
-        reply = await self._read("fapiPrivateGetAllOrders", "/fapi/v1/allOrders", symbol=symbol, limit=1000)
+    async def all_orders(
+        self, symbol: str, *, start_ms: int | None = None, end_ms: int | None = None
+    ) -> list[OrderState]:
+        """At most 1000 orders of a symbol, whatever became of them: the latest, or of a span of at most 7 days."""
+        query = _span(start_ms, end_ms)
+        reply = await self._read("fapiPrivateGetAllOrders", "/fapi/v1/allOrders", symbol=symbol, limit=1000, **query)
         return [self._parsed("an order", row, parse.order_state) for row in replies.as_list(reply, "orders")]
 
-    async def all_stops(self, symbol: str) -> list[StopState]:
-        """The latest 1000 conditional orders of a symbol that the exchange remembers."""
-        reply = await self._read("fapiPrivateGetAllAlgoOrders", "/fapi/v1/allAlgoOrders", symbol=symbol, limit=1000)
+    async def all_stops(
+        self, symbol: str, *, start_ms: int | None = None, end_ms: int | None = None
+    ) -> list[StopState]:
+        """At most 1000 conditional orders of a symbol, in the same way."""
+        query = _span(start_ms, end_ms)
+        reply = await self._read(
+            "fapiPrivateGetAllAlgoOrders", "/fapi/v1/allAlgoOrders", symbol=symbol, limit=1000, **query
+        )
         return [self._parsed("a stop", row, parse.stop_state) for row in replies.as_list(reply, "stops")]
 
     async def cancel_order(self, symbol: str, client_id: str) -> OrderState | None:
@@ -241,6 +252,11 @@ class PrivateSide:
     @staticmethod
     def _parsed(what: str, reply: Any, shape: Callable[[Any], T]) -> T:
         return replies.parsed(what, reply, shape)
+
+
+def _span(start_ms: int | None, end_ms: int | None) -> dict[str, int]:
+    given = {"startTime": start_ms, "endTime": end_ms}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def order_parameters(order: OrderRequest) -> dict[str, str]:

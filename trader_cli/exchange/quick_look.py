@@ -1,6 +1,7 @@
-"""A quick look at the account: positions and stops by two signed reads, at once and without loading the ccxt client.
+"""A quick look at the account: a few reads side by side, at once and without loading the ccxt client. Reads only.
 
-For `trader status`, which has to answer within a second: loading ccxt alone takes most of that. Reads only.
+For `trader status`, which answers within a second and never later than three: whatever each endpoint does (a connection
+that hangs, a header that does not come, a body that trickles), what has not answered when the budget ends is None.
 """
 
 from __future__ import annotations
@@ -8,47 +9,192 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+import threading
+import time
+from dataclasses import dataclass, field, replace
+from functools import partial
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
-from urllib.request import Request, urlopen
+from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
 
 from trader_cli.core.errors import ExchangeUnavailable
-from trader_cli.exchange.account_replies import position_state, stop_state
+from trader_cli.core.evidence import Look
+from trader_cli.exchange.account_replies import order_state, position_state, stop_state
 
 if TYPE_CHECKING:
-    from trader_cli.core.orders import PositionState, StopState
+    from collections.abc import Callable, Sequence
+    from urllib.request import OpenerDirector
+
+    from trader_cli.core.orders import OrderState
     from trader_cli.settings.model import BinanceExchangeSettings
 
-_TIMEOUT_S = 2.0
+BUDGET_S = 2.0
 _WINDOW_MS = 5000
+_WRONG_TIME = -1021
+_LONGEST = 8 << 20
+_TIME, _CLOCK = "/fapi/v1/time", "/venue/clock"
+_POSITIONS, _STOPS, _ORDERS = "/fapi/v3/positionRisk", "/fapi/v1/openAlgoOrders", "/fapi/v1/openOrders"
+_PAST = "/fapi/v1/allOrders"
+_WORDS = {_POSITIONS: "positions", _STOPS: "stops", _ORDERS: "orders", _PAST: "past orders", _CLOCK: "its clock"}
 
 
-@dataclass(frozen=True)
+class _WrongTime(ExchangeUnavailable):
+    """The exchange does not take the time a request was signed at."""
+
+
+class _NoRedirect(HTTPRedirectHandler):
+    """Our key goes to the host it is meant for and to no other."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """Follow none."""
+
+
+@dataclass
+class _Answer:
+    """What one thread found, once `come` is set."""
+
+    path: str
+    come: threading.Event = field(default_factory=threading.Event)
+    body: Any = None
+    problem: str | None = None
+    at_s: float = 0.0
+
+
 class QuickLook:
-    """What the exchange shows of the account right now."""
+    """Begin it, do something else, then ask for what came. Threads that still wait do not keep the process alive."""
 
-    positions: tuple[PositionState, ...]
-    stops: tuple[StopState, ...]
+    def __init__(self, options: BinanceExchangeSettings, budget_s: float) -> None:
+        self._options, self._budget_s = options, budget_s
+        self._until = time.monotonic() + budget_s
+        self._asked_ms = time.time_ns() // 1_000_000
+        self._opener: OpenerDirector = build_opener(_NoRedirect, ProxyHandler({}))
+        self._time = _Answer(_TIME)
+        self._asked: dict[str, _Answer] = {}
 
+    @classmethod
+    def begin(cls, options: BinanceExchangeSettings, budget_s: float = BUDGET_S, *, account: bool = True) -> QuickLook:
+        """Everything is asked at once: time, positions, stops and orders; and a venue's clock where it is followed."""
+        made = cls(options, budget_s)
+        if options.clock == "venue" and options.base_url is not None:
+            made._start(_CLOCK, made._plain)
+        if account and options.api_key.get_secret_value():
+            made._begun(made._time, made._plain)
+            for path in (_POSITIONS, _STOPS, _ORDERS):
+                made._start(path, made._signed)
+        return made
 
-def quick_look(options: BinanceExchangeSettings) -> QuickLook:
-    """Positions that are not flat, and conditional orders that wait. Raises `ExchangeUnavailable` for any fault."""
-    base = _base(options)
-    with ThreadPoolExecutor(2) as pool:
-        server_ms = int(_json(Request(f"{base}/fapi/v1/time"))["serverTime"])  # noqa: S310
-        asked = [
-            pool.submit(_json, _signed(options, f"{base}{path}", server_ms))
-            for path in ("/fapi/v3/positionRisk", "/fapi/v1/openAlgoOrders")
-        ]
-        positions, stops = (future.result() for future in asked)
-    try:
-        held = tuple(p for p in map(position_state, positions) if p.amount != 0)
-        return QuickLook(held, tuple(map(stop_state, stops)))
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise ExchangeUnavailable(f"The exchange's answer cannot be read: {error!r}.") from error
+    def look(self) -> Look:
+        """What the exchange showed within the budget."""
+        if not self._options.api_key.get_secret_value():
+            return Look(self._asked_ms, None, None, None, ("no API key is set.",))
+        problems: list[str] = []
+        positions = self._read(_POSITIONS, position_state, problems)
+        stops, orders = self._read(_STOPS, stop_state, problems), self._read(_ORDERS, order_state, problems)
+        held = None if positions is None else tuple(p for p in positions if p.amount != 0)
+        return Look(self._asked_ms, held, stops, orders, tuple(dict.fromkeys(problems)))
+
+    def with_past(self, look: Look, symbols: Sequence[str]) -> Look:
+        """The same look with the last days' orders of these symbols, as far as they come in time."""
+        names = {symbol: f"{_PAST}?{symbol}" for symbol in symbols}
+        for symbol, name in names.items():
+            self._asked[name] = self._begun(
+                _Answer(_PAST), partial(self._signed, query={"symbol": symbol, "limit": 1000})
+            )
+        problems: list[str] = list(look.problems)
+        found: list[OrderState] = []
+        for name in names.values():
+            found += self._read(name, order_state, problems) or ()
+        return replace(look, past=tuple(found), problems=tuple(dict.fromkeys(problems)))
+
+    def venue_now_ms(self) -> int | None:
+        """The time of the venue whose clock is followed; `None` where it has not told it."""
+        answer = self._asked.get(_CLOCK)
+        if answer is None or not self._has_come(answer) or not isinstance(answer.body, dict):
+            return None
+        shown = answer.body.get("now_ms")
+        return int(shown) if isinstance(shown, (int, float)) else None
+
+    # --- asking, in threads ---
+
+    def _start(self, path: str, ask: Callable[[_Answer], Any]) -> None:
+        self._asked[path] = self._begun(_Answer(path), ask)
+
+    def _begun(self, answer: _Answer, ask: Callable[[_Answer], Any]) -> _Answer:
+        def work() -> None:
+            try:
+                answer.body = ask(answer)
+            except ExchangeUnavailable as error:
+                answer.problem = error.sentence
+            answer.at_s = time.monotonic()
+            answer.come.set()
+
+        threading.Thread(target=work, daemon=True).start()
+        return answer
+
+    def _plain(self, answer: _Answer) -> Any:
+        return self._json(Request(f"{_base(self._options)}{answer.path}"))  # noqa: S310
+
+    def _signed(self, answer: _Answer, query: dict[str, Any] | None = None) -> Any:
+        """By this machine's clock; refused for the time, once more by the exchange's."""
+        try:
+            return self._json(self._request(answer.path, query or {}, time.time_ns() // 1_000_000))
+        except _WrongTime:
+            shown = self._server_ms()
+            if shown is None:
+                raise
+            return self._json(self._request(answer.path, query or {}, shown))
+
+    def _server_ms(self) -> int | None:
+        """The exchange's time now, by its answer to the question that was asked beside the others."""
+        try:
+            told = int(self._time.body["serverTime"]) if self._has_come(self._time) else None
+        except (KeyError, TypeError, ValueError):
+            return None
+        return None if told is None else told + int(1000 * (time.monotonic() - self._time.at_s))
+
+    def _request(self, path: str, query: dict[str, Any], at_ms: int) -> Request:
+        text = urlencode({**query, "timestamp": at_ms, "recvWindow": _WINDOW_MS})
+        secret = self._options.api_secret.get_secret_value().encode()
+        signature = hmac.new(secret, text.encode(), hashlib.sha256).hexdigest()
+        headers = {"X-MBX-APIKEY": self._options.api_key.get_secret_value()}
+        return Request(f"{_base(self._options)}{path}?{text}&signature={signature}", headers=headers)  # noqa: S310
+
+    def _json(self, request: Request) -> Any:
+        try:
+            with self._opener.open(request, timeout=max(0.05, self._until - time.monotonic())) as reply:
+                return json.loads(reply.read(_LONGEST))
+        except HTTPError as error:
+            raise _refusal(error) from None
+        except (URLError, OSError, HTTPException) as error:
+            reason = getattr(error, "reason", error)
+            words = getattr(reason, "strerror", None) or type(reason).__name__
+            raise ExchangeUnavailable(f"The exchange cannot be reached: {words}.") from None
+        except ValueError:
+            raise ExchangeUnavailable("The exchange's answer cannot be read.") from None
+
+    # --- what came ---
+
+    def _has_come(self, answer: _Answer) -> bool:
+        return answer.come.wait(max(0.0, self._until - time.monotonic()))
+
+    def _read(self, name: str, shape: Callable[[dict[str, Any]], Any], problems: list[str]) -> tuple[Any, ...] | None:
+        """The rows of an answer as values; `None`, and why, where it did not come or cannot be read."""
+        answer = self._asked[name]
+        what = _WORDS[answer.path]
+        if not self._has_come(answer):
+            problems.append(f"No answer about {what} within {self._budget_s:g} s.")
+        elif answer.problem is not None:
+            problems.append(answer.problem)
+        elif not isinstance(answer.body, list):
+            problems.append(f"The exchange's answer about {what} is not a list.")
+        else:
+            try:
+                return tuple(shape(row) for row in answer.body)
+            except (KeyError, ValueError, TypeError, AttributeError) as error:
+                problems.append(f"The exchange's answer about {what} cannot be read: {type(error).__name__}.")
+        return None
 
 
 def _base(options: BinanceExchangeSettings) -> str:
@@ -57,20 +203,12 @@ def _base(options: BinanceExchangeSettings) -> str:
     return "https://demo-fapi.binance.com" if options.use_testnet else "https://fapi.binance.com"
 
 
-def _signed(options: BinanceExchangeSettings, url: str, server_ms: int) -> Request:
-    query = urlencode({"timestamp": server_ms, "recvWindow": _WINDOW_MS})
-    secret = options.api_secret.get_secret_value().encode()
-    signature = hmac.new(secret, query.encode(), hashlib.sha256).hexdigest()
-    headers = {"X-MBX-APIKEY": options.api_key.get_secret_value()}
-    return Request(f"{url}?{query}&signature={signature}", headers=headers)  # noqa: S310
-
-
-def _json(request: Request) -> Any:
+def _refusal(error: HTTPError) -> ExchangeUnavailable:
+    """The exchange's code and words. Any other body is left out: it may repeat what was asked, signature and all."""
     try:
-        with urlopen(request, timeout=_TIMEOUT_S) as reply:  # noqa: S310
-            return json.load(reply)
-    except HTTPError as error:
-        words = error.read(200).decode(errors="replace")
-        raise ExchangeUnavailable(f"The exchange answered {error.code}: {words}") from error
-    except (URLError, OSError, ValueError) as error:
-        raise ExchangeUnavailable(f"The exchange cannot be reached: {getattr(error, 'reason', error)}.") from error
+        body = json.loads(error.read(2000))
+        code, words = int(body["code"]), str(body["msg"])
+    except (OSError, HTTPException, ValueError, KeyError, TypeError):
+        return ExchangeUnavailable(f"The exchange answered {error.code}.")
+    kind = _WrongTime if code == _WRONG_TIME else ExchangeUnavailable
+    return kind(f"The exchange answered {error.code}: {words.partition('signature')[0][:120]} ({code}).")

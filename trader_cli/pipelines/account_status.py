@@ -1,31 +1,47 @@
 """What we hold, what protects it, what is open, whether anything is wrong, and whether one can walk away.
 
-From the ledger, and from the exchange where it has one of its own: in sim and paper the account lives with us, and the
-ledger is as of the last command.
+From the exchange and the ledger side by side, or from one of them where the other is lost; never a guess: what has not
+answered is unknown. In sim and paper the account lives with us, and the ledger is as of the last command.
 """
 
 from __future__ import annotations
 
-import fcntl
-from dataclasses import dataclass
-from decimal import Decimal
+import sqlite3
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from trader_cli.core.errors import ExchangeUnavailable
+from trader_cli.core import doubts
+from trader_cli.core.assurance import Doubt, prove_recorded, prove_walk_away
+from trader_cli.core.errors import DataError
+from trader_cli.core.evidence import ZERO, Books, Look, NoBooks, explained, foreign, is_a_stop
+from trader_cli.core.ids import purpose_of
 from trader_cli.storage.asked import asked_of
+from trader_cli.storage.ledger_books import books_of, other_ledgers
 from trader_cli.storage.ledger_reading import LedgerReading
-from trader_cli.storage.markets import account_fingerprint, ledger_path
+from trader_cli.storage.lock import owner_of
+from trader_cli.storage.markets import account_fingerprint, ledger_path, market_source
+from trader_cli.storage.state import VenueState, state_root
 
 if TYPE_CHECKING:
+    from decimal import Decimal
     from pathlib import Path
 
+    from trader_cli.core.assurance import Recorded, WalkAway
     from trader_cli.exchange.quick_look import QuickLook
     from trader_cli.settings import Settings
+
+_MOST_EXPLAINED = 10
+"""Symbols whose past orders are asked for."""
 
 
 @dataclass(frozen=True)
 class HeldStatus:
-    """One position of ours. Prices and quantities as text; `stop` and `backstop` None where none is known to rest."""
+    """One position of ours. Prices and quantities as text; `stop` and `backstop` None where none is known to rest.
+
+    `amount` is the ledger's, or without a ledger what orders with our ids explain; `shown` the exchange's, None where
+    it has not answered.
+    """
 
     symbol: str
     amount: str
@@ -36,11 +52,15 @@ class HeldStatus:
     backstop: str | None
     take_profit: str | None
     problem: str | None
+    shown: str | None = None
 
 
 @dataclass(frozen=True)
 class AccountStatus:
-    """The account of the settings. `seen` says whose word it is: the exchange's, or the ledger's last line."""
+    """The account of the settings. `seen` says whose word it is: the exchange's, or the ledger's last line.
+
+    `profit` and `trades` are None where the ledger cannot be read. `owner` is the process at work on the ledger.
+    """
 
     account: str
     ledger: str
@@ -50,117 +70,175 @@ class AccountStatus:
     foreign: tuple[str, ...]
     halted: str | None
     cared_for: bool
-    profit: str
-    trades: int
+    profit: str | None
+    trades: int | None
     refusals: dict[str, int]
     walk_away: bool
     verdict: str
+    latched: dict[str, str] = field(default_factory=dict)
+    owner: str | None = None
 
 
-def account_status(settings: Settings) -> AccountStatus:
-    """The status of the account; asks the exchange two questions where it has the account."""
-    path = ledger_path(settings)
-    look, seen = _look(settings)
-    with LedgerReading.shown(path) as ledger:
-        if ledger is None:
-            return _without_ledger(settings, path, look, seen)
-        symbols = [symbol for symbol in ledger.symbols() if ledger.holding(symbol).amount != 0]
-        held = tuple(_held(ledger, symbol, look) for symbol in symbols)
-        moving = [i for i in ledger.unsettled() if i.purpose in {"entry", "exit"} and ledger.last_note(i.client_id)]
-        unknown = tuple(f"{i.symbol} {i.purpose} {i.client_id}: {ledger.status(i.client_id)}" for i in moving)
-        foreign = _foreign(ledger, look)
-        verdict = _verdict(held, unknown, foreign)
-        if look is None and settings.mode in {"demo", "live"} and not verdict[0]:
-            verdict = True, f"by the ledger alone {verdict[1]} The exchange was not asked: see below."
-        return AccountStatus(
-            account_fingerprint(settings), str(path), seen, held, unknown, foreign, ledger.halted(), _is_owned(path),
-            f"{ledger.net_income():f}", sum(len(ledger.entries(symbol)) for symbol in ledger.symbols()),
-            ledger.counted_refusals(), not verdict[0], verdict[1],
-        )  # fmt: skip
+@dataclass(frozen=True)
+class _Kept:
+    """What the ledger tells: for the proof, and for showing."""
+
+    books: Books | NoBooks
+    halted: str | None
+    entry_prices: dict[str, Decimal] = field(default_factory=dict)
+    profit: str | None = None
+    trades: int | None = None
+    refusals: dict[str, int] = field(default_factory=dict)
+    latched: dict[str, str] = field(default_factory=dict)
 
 
-def _look(settings: Settings) -> tuple[QuickLook | None, str]:
-    if settings.mode in {"sim", "paper"}:
-        return None, "the ledger, as of the last command"
-    if not settings.binance_exchange.api_key.get_secret_value():
-        return None, "the ledger alone: no API key is set"
-    from trader_cli.exchange.quick_look import quick_look
+def begin_look(settings: Settings) -> QuickLook | None:
+    """Ask the exchange, where it has the account or the time; the answers are waited for by `account_status`."""
+    if settings.mode == "sim" or (settings.mode == "paper" and settings.binance_exchange.clock != "venue"):
+        return None
+    from trader_cli.exchange.quick_look import QuickLook
 
-    try:
-        return quick_look(settings.binance_exchange), "the exchange, now"
-    except ExchangeUnavailable as error:
-        return None, f"the ledger alone: {error.sentence}"
+    return QuickLook.begin(settings.binance_exchange, account=_has_exchange(settings))
 
 
-def _held(ledger: LedgerReading, symbol: str, look: QuickLook | None) -> HeldStatus:
-    holding = ledger.holding(symbol)
-    position = next((p for p in look.positions if p.symbol == symbol), None) if look else None
-    resting = _resting(ledger, symbol, look)
-    problem = None
-    if look is not None and (position is None or position.amount != holding.amount):
-        shown = f"{position.amount:f}" if position else "none"
-        problem = f"the exchange shows {shown}; run `trader monitor`"
-    elif resting["backstop"] is None and resting["stop"] is None:
-        problem = "NO stop is known to rest; run `trader monitor`"
-    return HeldStatus(
-        symbol, f"{holding.amount:f}", f"{holding.entry_price:.8g}", f"{position.mark_price:f}" if position else None,
-        f"{position.unrealized_profit:f}" if position else None, resting["stop"], resting["backstop"],
-        resting["take_profit"], problem,
+def _has_exchange(settings: Settings) -> bool:
+    """Whether the account lies at an exchange, and not with us."""
+    return settings.mode not in {"sim", "paper"}
+
+
+def account_status(settings: Settings, asking: QuickLook | None = None) -> AccountStatus:
+    """The status of the account, `asking` having been begun by `begin_look`."""
+    asking, path = asking or begin_look(settings), ledger_path(settings)
+    kept = _kept(settings, path)
+    look = None if asking is None or not _has_exchange(settings) else _with_past(asking, asking.look(), kept.books)
+    proof: WalkAway | Recorded | Doubt = (
+        prove_recorded(kept.books) if look is None else prove_walk_away(look, kept.books)
+    )
+    owner = owner_of(path)
+    return AccountStatus(
+        account_fingerprint(settings), str(path), _seen(look), _held(kept, look), _moving(kept.books),
+        _not_ours(kept.books, look), kept.halted, owner is not None, kept.profit, kept.trades, kept.refusals,
+        not isinstance(proof, Doubt), proof.sentence, kept.latched, None if owner is None else str(owner),
     )  # fmt: skip
 
 
-def _resting(ledger: LedgerReading, symbol: str, look: QuickLook | None) -> dict[str, str | None]:
-    """The level of each kind of stop of ours that rests, by the exchange if it was asked."""
-    at_exchange = None if look is None else {stop.client_id for stop in look.stops if stop.is_open}
-    levels: dict[str, str | None] = {"stop": None, "backstop": None, "take_profit": None}
-    for intent in ledger.unsettled(symbol):
-        rests = ledger.status(intent.client_id) == "open" if at_exchange is None else intent.client_id in at_exchange
-        if rests and intent.trigger_price is not None:
-            levels[intent.purpose] = f"{intent.trigger_price:f}"
-    return levels
+def _kept(settings: Settings, path: Path) -> _Kept:
+    """The ledger's part, whatever state its file is in."""
+    others = other_ledgers(settings)
+    try:
+        with LedgerReading.shown(path) as ledger:
+            if ledger is not None:
+                return _of_ledger(ledger, others)
+    except DataError as error:
+        return _Kept(NoBooks(error.sentence.rstrip("."), _as_clause(error.mend), others=others), _asked_halt(path))
+    if _has_traded_here(settings):
+        gone = f"there is no ledger at {path}, and the account that is kept here has traded"
+        return _Kept(NoBooks(gone, "run `trader ledger rebuild`", others=others), _asked_halt(path))
+    lost = NoBooks(f"there is no ledger at {path}", "if one was lost, run `trader ledger rebuild`", fresh=True,
+                   others=others)  # fmt: skip
+    return _Kept(lost, _asked_halt(path), profit=f"{ZERO:f}", trades=0)
 
 
-def _foreign(ledger: LedgerReading, look: QuickLook | None) -> tuple[str, ...]:
-    """Positions the exchange shows beyond ours."""
+def _has_traded_here(settings: Settings) -> bool:
+    """Whether an account that lives with us has carried out anything; `False` for one at an exchange."""
+    if _has_exchange(settings):
+        return False
+    from trader_cli.venue.journal import last_command_ms
+
+    kind = "virtual" if settings.mode == "sim" else "paper"
+    try:
+        return last_command_ms(VenueState(state_root(settings)).accounts(market_source(settings), kind)) > 0
+    except (sqlite3.Error, OSError):
+        return True
+
+
+def _of_ledger(ledger: LedgerReading, others: tuple[str, ...]) -> _Kept:
+    books = books_of(ledger, others)
+    return _Kept(
+        books, ledger.halted(), {symbol: ledger.holding(symbol).entry_price for symbol in books.held},
+        f"{ledger.net_income():f}", sum(len(ledger.entries(symbol)) for symbol in ledger.symbols()),
+        ledger.counted_refusals(), {symbol: f"{line.code}: {line.reason}" for symbol, line in ledger.latches().items()},
+    )  # fmt: skip
+
+
+def _asked_halt(path: Path) -> str | None:
+    with suppress(OSError):
+        return asked_of(path, "halt")
+    return None
+
+
+def _as_clause(mend: str | None) -> str:
+    """A mend within a sentence."""
+    said = (mend or "look yourself").rstrip(".")
+    return said[0].lower() + said[1:]
+
+
+def _with_past(asking: QuickLook, look: Look, books: Books | NoBooks) -> Look:
+    """The look with past orders of the symbols the ledger does not explain."""
+    held = {} if isinstance(books, NoBooks) else books.held
+    unexplained = [p.symbol for p in look.positions or () if p.amount != held.get(p.symbol, ZERO)]
+    return asking.with_past(look, unexplained[:_MOST_EXPLAINED]) if unexplained else look
+
+
+def _seen(look: Look | None) -> str:
+    """Whose word the status is."""
+    if look is None:
+        return "the ledger, as of the last command"
+    silent = [part is None for part in (look.positions, look.stops, look.orders)]
+    if all(silent):
+        return f"the ledger alone: {' '.join(look.problems)}"
+    return f"the exchange in part: {' '.join(look.problems)}" if any(silent) else "the exchange, now"
+
+
+def _moving(books: Books | NoBooks) -> tuple[str, ...]:
+    moving = () if isinstance(books, NoBooks) else books.moving
+    return tuple(f"{m.symbol} {m.purpose} {m.client_id}: {m.status}" for m in moving)
+
+
+def _not_ours(books: Books | NoBooks, look: Look | None) -> tuple[str, ...]:
+    """What the exchange shows beyond ours; without a ledger, beyond what orders with our ids explain."""
     if look is None:
         return ()
-    extra = {p.symbol: p.amount - ledger.holding(p.symbol).amount for p in look.positions}
-    return tuple(f"{symbol} {amount:f}" for symbol, amount in extra.items() if amount != 0)
+    if isinstance(books, Books):
+        return foreign(look, books)
+    return foreign(look, Books({s: amount for s, amount in explained(look).items() if amount != 0}, ()))
 
 
-def _verdict(held: tuple[HeldStatus, ...], unknown: tuple[str, ...], foreign: tuple[str, ...]) -> tuple[bool, str]:
-    """(whether something is wrong, the sentence)."""
-    wrong = [f"{position.symbol}: {position.problem}" for position in held if position.problem]
-    wrong += [f"it is not known what became of {what}; run `trader monitor`" for what in unknown]
-    if wrong:
-        return True, "NO: " + "; ".join(wrong)
-    note = f" Not ours and left alone: {', '.join(foreign)}." if foreign else ""
-    if not held:
-        return False, "yes: no position of ours is open." + note
-    return False, "yes: each position has its stop resting; only `trader monitor` trails, re-assesses and times." + note
+def _held(kept: _Kept, look: Look | None) -> tuple[HeldStatus, ...]:
+    if isinstance(kept.books, Books):
+        return tuple(_line(kept.books, symbol, kept.entry_prices[symbol], look) for symbol in kept.books.held)
+    if look is None:
+        return ()
+    ours = Books({s: amount for s, amount in explained(look).items() if amount != 0}, _ours_resting(look))
+    prices = {p.symbol: p.entry_price for p in look.positions or ()}
+    return tuple(_line(ours, symbol, prices[symbol], look) for symbol in ours.held)
 
 
-def _is_owned(path: Path) -> bool:
-    """Whether a process is at work on the ledger."""
-    lock = path.with_suffix(".lock")
-    if not lock.exists():
-        return False
-    with lock.open("r") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
-
-
-def _without_ledger(settings: Settings, path: Path, look: QuickLook | None, seen: str) -> AccountStatus:
-    foreign = tuple(f"{p.symbol} {p.amount:f}" for p in look.positions) if look else ()
-    verdict = "nothing was traded here yet: there is no ledger. If one was lost: `trader ledger rebuild`."
-    if foreign:
-        verdict = (
-            f"NO ledger, and the account holds {', '.join(foreign)}: run `trader ledger rebuild`, or look yourself."
-        )
-    return AccountStatus(
-        account_fingerprint(settings), str(path), seen, (), (), foreign, asked_of(path, "halt"), cared_for=False,
-        profit=f"{Decimal(0):f}", trades=0, refusals={}, walk_away=not foreign, verdict=verdict,
+def _line(books: Books, symbol: str, entry_price: Decimal, look: Look | None) -> HeldStatus:
+    held = books.held[symbol]
+    position = look.position(symbol) if look is not None else None
+    levels = _levels(books, symbol, look)
+    if look is not None:
+        problem = "; ".join(doubts.of_protected(symbol, look, books)) or None
+    else:
+        problem = None if levels["stop"] or levels["backstop"] else "NO stop is known to rest; run `trader monitor`"
+    answered = look is not None and look.positions is not None
+    return HeldStatus(
+        symbol, f"{held:f}", f"{entry_price:.8g}", f"{position.mark_price:f}" if position else None,
+        f"{position.unrealized_profit:f}" if position else None, levels["stop"], levels["backstop"],
+        levels["take_profit"], problem, f"{look.amount(symbol):f}" if look is not None and answered else None,
     )  # fmt: skip
+
+
+def _levels(books: Books, symbol: str, look: Look | None) -> dict[str, str | None]:
+    """The level of each kind of stop of ours that rests, by the exchange if it has answered."""
+    levels: dict[str, str | None] = {"stop": None, "backstop": None, "take_profit": None}
+    if look is None or look.stops is None:
+        known = [k for k in books.resting if k.symbol == symbol and (is_a_stop(k) or k.purpose == "take_profit")]
+        return levels | {k.purpose: f"{k.level:f}" for k in known if k.level is not None}
+    resting = [s for s in look.stops if s.symbol == symbol and s.is_open and s.client_id in books.known]
+    return levels | {purpose: f"{s.trigger_price:f}" for s in resting if (purpose := purpose_of(s.client_id))}
+
+
+def _ours_resting(look: Look) -> frozenset[str]:
+    return frozenset(order.client_id for order in look.resting if purpose_of(order.client_id))

@@ -14,6 +14,7 @@ from trader_cli.storage.markets import market_source
 
 if TYPE_CHECKING:
     from trader_cli.core.artifacts import ArtifactKey
+    from trader_cli.exchange.quick_look import QuickLook
     from trader_cli.settings import Settings
 
 
@@ -47,16 +48,22 @@ class Status:
     series: tuple[SeriesStatus, ...]
 
 
-def status(settings: Settings) -> Status:
-    """The status of the settings' profile."""
-    store = ArtifactStore(settings.cache_dir)
-    try:
-        now: int | None = market_now_ms(settings)
-    except DataError:
-        now = None
+def status(settings: Settings, asking: QuickLook | None = None) -> Status:
+    """The status of the settings' profile. A venue whose clock is followed tells its time through `asking`."""
+    store, now = ArtifactStore(settings.cache_dir), _now_ms(settings, asking)
     source = market_source(settings)
     keys = [key for key in store.references() if key.profile == settings.mode and key.stage == "bars"]
     return Status(settings.mode, source, now, tuple(_series(store, key, source, now) for key in keys))
+
+
+def _now_ms(settings: Settings, asking: QuickLook | None) -> int | None:
+    """The market's time, `None` if it is not known; a venue that does not answer keeps nobody waiting."""
+    if asking is not None and settings.binance_exchange.clock == "venue":
+        return asking.venue_now_ms()
+    try:
+        return market_now_ms(settings)
+    except DataError:
+        return None
 
 
 def quality_findings(settings: Settings, symbol: str, timeframe: Timeframe) -> list[dict[str, Any]]:

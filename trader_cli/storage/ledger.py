@@ -12,8 +12,9 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.breaker import in_force
-from trader_cli.core.errors import DataError, DataInvalid
+from trader_cli.core.errors import DataInvalid
 from trader_cli.storage.asked import asked_of, forget_asked
+from trader_cli.storage.ledger_faults import GuardedConnection, LedgerDamaged, LedgerUnwritable, connection, guarded
 from trader_cli.storage.ledger_reading import SETTLED, LedgerReading
 from trader_cli.storage.lock import OwnerLock, this_command
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
     from trader_cli.core.orders import TradeState
     from trader_cli.storage.ledger_rows import Intent
+
+__all__ = ["Ledger", "LedgerDamaged", "LedgerUnwritable"]
 
 _MIGRATIONS = (
     """
@@ -72,54 +75,58 @@ _MIGRATIONS = (
 _TABLES = ("decisions", "intents", "orders", "fills", "income", "assessments", "halts", "latches")
 
 
-class LedgerUnwritable(DataError):
-    """The disk would not take a line of the ledger."""
-
-
 class Ledger(LedgerReading):
-    """Open with `Ledger.opened(path)`. Raises `LedgerLocked` if another process owns it, `DataError` on a full disk."""
+    """Open with `Ledger.opened(path)`.
+
+    Raises `LedgerLocked` if another process owns it, `LedgerDamaged` if it cannot be read, `LedgerUnwritable` where the
+    disk is full or takes no line. `is_new`: it was not there, or there was no line in it.
+    """
 
     _lock: OwnerLock | None = None
+    is_new = False
 
     @classmethod
     @contextmanager
     def opened(cls, path: Path) -> Iterator[Ledger]:
         """The ledger at `path`, made if it is not there, migrated if it is older, locked until the block ends."""
-        with (
-            OwnerLock.acquire(path, this_command()) as lock,
-            closing(sqlite3.connect(path, isolation_level=None)) as db,
-        ):
-            try:
-                cls._prepared(db, path)
-            except sqlite3.Error as error:
-                raise DataError(f"The ledger {path} cannot be opened: {error}.", mend="Free some disk.") from error
+        with OwnerLock.acquire(path, this_command()) as lock, connection(path, writing=True) as db:
+            with guarded(path):
+                made = cls._prepared(db, path)
             ledger = cls(db, path)
-            ledger._lock = lock
+            ledger._lock, ledger.is_new = lock, made
             yield ledger
 
     @classmethod
     @contextmanager
     def imagined(cls, path: Path) -> Iterator[Ledger]:
         """A copy in memory of the ledger at `path`, empty if there is none; whatever is written to it is forgotten."""
-        with closing(sqlite3.connect(":memory:", isolation_level=None)) as db, cls.shown(path) as there:
-            if there is not None:
-                there._db.backup(db)
-            cls._prepared(db, path)
-            yield cls(db, path)
+        memory = sqlite3.connect(":memory:", isolation_level=None, factory=GuardedConnection)
+        with closing(memory) as db, cls.shown(path) as there:
+            with guarded(path):
+                if there is not None:
+                    there._db.backup(db)
+                made = cls._prepared(db, path)
+            ledger = cls(db, path)
+            ledger.is_new = made
+            yield ledger
 
     def is_owner(self) -> bool:
         """Whether no other process has taken this ledger over; looked at anew each time, directly before each send."""
         return self._lock is None or self._lock.is_current()
 
     @staticmethod
-    def _prepared(db: sqlite3.Connection, path: Path) -> None:
+    def _prepared(db: sqlite3.Connection, path: Path) -> bool:
+        """Brought to the newest version; whether there was none before."""
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=FULL")
         db.execute("PRAGMA foreign_keys=ON")
         db.execute("PRAGMA recursive_triggers=ON")
         version = int(db.execute("PRAGMA user_version").fetchone()[0])
         if version > len(_MIGRATIONS):
-            raise DataInvalid(f"The ledger {path} was written by a newer trader (version {version}).", mend="Upgrade.")
+            raise DataInvalid(
+                f"The ledger {path} was written by a newer trader (version {version}), or its head is damaged.",
+                mend="Upgrade; if it is damaged, run `trader ledger rebuild`.",
+            )
         for number, script in enumerate(_MIGRATIONS[version:], start=version + 1):
             guards = "".join(
                 f"CREATE TRIGGER IF NOT EXISTS {table}_no_{verb} BEFORE {verb} ON {table}"
@@ -129,13 +136,14 @@ class Ledger(LedgerReading):
                 if f"CREATE TABLE {table} " in "".join(_MIGRATIONS[:number])
             )
             db.executescript(f"BEGIN; {script} {guards} PRAGMA user_version={number}; COMMIT;")
+        return version == 0
 
     def _write(self, statement: str, values: tuple[Any, ...]) -> bool:
         """Whether a row was added; it is on disk when this returns."""
         try:
             return self._db.execute(statement, values).rowcount > 0
-        except sqlite3.OperationalError as error:
-            raise LedgerUnwritable(f"The ledger cannot be written: {error}.", mend="Free some disk.") from error
+        except LedgerDamaged as error:
+            raise LedgerUnwritable(error.sentence, mend=error.mend) from error
 
     @contextmanager
     def together(self) -> Iterator[None]:

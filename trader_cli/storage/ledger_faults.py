@@ -7,15 +7,18 @@ one of our errors wherever it is met, and never sqlite's own.
 from __future__ import annotations
 
 import errno
+import os
+import shutil
 import sqlite3
-from contextlib import closing, contextmanager
+import tempfile
+from contextlib import ExitStack, closing, contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 REBUILD = "Run `trader ledger rebuild`."
 _ROOM = "Free some disk."
@@ -25,6 +28,13 @@ _NOT_WRITABLE = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 _CHECKED_WHOLE = 4 << 20
 _CHECKED = 32 << 20
 """Bytes up to which a ledger is looked through when it is opened: with its indexes, and without."""
+
+
+_NO_SIDE_FILES = frozenset({
+    sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL,
+})  # fmt: skip
+_ROOMY = ("/dev/shm",)  # noqa: S108
+"""Where a copy may lie when there is no room for temporary files."""
 
 
 class LedgerUnwritable(DataError):
@@ -49,9 +59,13 @@ class GuardedCursor(sqlite3.Cursor):
         with guarded():
             return super().fetchone()
 
-    def __iter__(self) -> Any:
+    def fetchall(self) -> list[Any]:
+        """Every row that is left."""
         with guarded():
-            return iter(super().fetchall())
+            return super().fetchall()
+
+    def __iter__(self) -> Any:
+        return iter(self.fetchall())
 
 
 class GuardedConnection(sqlite3.Connection):
@@ -74,6 +88,8 @@ def guarded(path: Path | str = "") -> Iterator[None]:
         raise
     except sqlite3.Error as error:
         raise _of_sqlite(error, path) from error
+    except UnicodeDecodeError as error:
+        raise LedgerDamaged(f"The ledger {path} cannot be read: {error.reason}.", mend=REBUILD) from error
     except OSError as error:
         raise of_the_disk(error, path) from error
 
@@ -83,7 +99,7 @@ def _of_sqlite(error: sqlite3.Error, path: Path | str) -> DataError:
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
     if code in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}:
         return LedgerUnwritable(f"{name} cannot be written: {error}.", mend=_ROOM)
-    if code == sqlite3.SQLITE_READONLY:
+    if code == sqlite3.SQLITE_READONLY or (code == sqlite3.SQLITE_CANTOPEN and not _takes_files(path)):
         return LedgerUnwritable(f"{name} cannot be written: {error}.", mend=_WRITABLE)
     if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
         return LedgerUnwritable(f"{name} is in use: {error}.", mend="Try again in a moment.")
@@ -95,9 +111,14 @@ def of_the_disk(error: OSError, path: Path | str) -> DataError:
     said = error.strerror or str(error)
     if error.errno in _NO_ROOM:
         return LedgerUnwritable(f"The ledger {path} cannot be written: {said}.", mend=_ROOM)
-    if error.errno in _NOT_WRITABLE:
+    if error.errno in _NOT_WRITABLE and not _takes_files(path):
         return LedgerUnwritable(f"The ledger {path} cannot be written: {said}.", mend=_WRITABLE)
     return LedgerDamaged(f"The ledger {path} cannot be read: {said}.", mend=REBUILD)
+
+
+def _takes_files(path: Path | str) -> bool:
+    """Whether the folder of a file can be written to, so that making the file again can help."""
+    return os.access(Path(path).parent, os.W_OK)
 
 
 @contextmanager
@@ -112,6 +133,45 @@ def connection(path: Path, *, writing: bool) -> Iterator[GuardedConnection]:
         with guarded(path):
             check(db, path)
         yield db
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[GuardedConnection]:
+    """A connection for reading only.
+
+    Where the folder is read-only or its disk full, sqlite lacks the file it keeps beside a ledger in use: then a copy
+    is read.
+    """
+    with ExitStack() as stack:
+        try:
+            db = stack.enter_context(connection(path, writing=False))
+        except DataError as error:
+            if getattr(error.__cause__, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF not in _NO_SIDE_FILES:
+                raise
+            db = stack.enter_context(_copied(path, error))
+        yield db
+
+
+@contextmanager
+def _copied(path: Path, first: DataError) -> Iterator[GuardedConnection]:
+    """The file and its log as they are now, elsewhere. Raises `first` where there is no room for it."""
+    with ExitStack() as stack:
+        copy = next((made for folder in (None, *_ROOMY) if (made := _copy_in(folder, path, stack)) is not None), None)
+        if copy is None:
+            raise first
+        yield stack.enter_context(connection(copy, writing=True))
+
+
+def _copy_in(folder: str | None, path: Path, stack: ExitStack) -> Path | None:
+    """A copy in a folder that goes when the stack is left; `None` if it cannot be made there."""
+    with suppress(OSError):
+        there = stack.enter_context(tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True))
+        copy = Path(there) / "ledger.sqlite"
+        for ending in ("", "-wal"):
+            if path.with_name(path.name + ending).exists():
+                shutil.copyfile(path.with_name(path.name + ending), f"{copy}{ending}")
+        return copy
+    return None
 
 
 def check(db: GuardedConnection, path: Path) -> None:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.breaker import UNPROTECTED, Breakdown, LatchLine, in_force
 from trader_cli.core.digests import digest_value
+from trader_cli.core.ids import is_a_purpose
 from trader_cli.storage.asked import asked_of
+from trader_cli.storage.ledger_faults import REBUILD, GuardedConnection, LedgerDamaged, guarded, reading
 from trader_cli.storage.ledger_rows import Booked, Holding, Intent, Note
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ _INTENTS = (
 class LedgerReading:
     """The ledger of one account as it can be read, also while another process writes it."""
 
-    def __init__(self, db: sqlite3.Connection, path: Path) -> None:
+    def __init__(self, db: GuardedConnection, path: Path) -> None:
         self._db = db
         self.path = path
         self._folds: dict[str, Holding] = {}
@@ -42,11 +44,18 @@ class LedgerReading:
     @classmethod
     @contextmanager
     def shown(cls, path: Path) -> Iterator[LedgerReading | None]:
-        """The ledger at `path` for reading only, whoever writes it; `None` if there is none."""
-        if not path.exists():
+        """The ledger at `path` for reading only, whoever writes it; `None` if there is none.
+
+        Raises `LedgerDamaged` for what cannot be read as one, an empty file included.
+        """
+        with guarded(path):
+            size = path.stat().st_size if path.exists() else None
+        if size is None:
             yield None
             return
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)) as db:
+        if size == 0 and not path.with_name(f"{path.name}-wal").exists():
+            raise LedgerDamaged(f"The ledger {path} is empty.", mend=REBUILD)
+        with reading(path) as db:
             yield cls(db, path)
 
     def entries(self, symbol: str) -> list[str]:
@@ -61,12 +70,12 @@ class LedgerReading:
     def decision(self, decision_id: str) -> dict[str, Any] | None:
         """What was recorded of a decision."""
         row = self._db.execute("SELECT body FROM decisions WHERE id = ?", (decision_id,)).fetchone()
-        return None if row is None else dict(json.loads(row[0]))
+        return None if row is None else _document(row[0])
 
     def decisions(self) -> list[tuple[str, str, int, str, dict[str, Any]]]:
         """(id, symbol, decision time, kind, body) of every decision, oldest first."""
         rows = self._db.execute("SELECT id, symbol, decision_ms, kind, body FROM decisions ORDER BY rowid")
-        return [(r[0], r[1], r[2], r[3], json.loads(r[4])) for r in rows]
+        return [(r[0], r[1], r[2], r[3], _document(r[4])) for r in rows]
 
     def halted(self) -> str | None:
         """The reason of the halt in force, if there is one; one asked for by another process counts at once."""
@@ -122,15 +131,17 @@ class LedgerReading:
 
     def intents(self, symbol: str | None = None) -> list[Intent]:
         """Every intent, oldest first."""
-        return [
-            _intent(row)
-            for row in self._db.execute(f"{_INTENTS} WHERE ?1 IS NULL OR symbol = ?1 ORDER BY rowid", (symbol,))
-        ]
+        where, values = ("", ()) if symbol is None else ("WHERE symbol = ?", (symbol,))
+        return [_intent(row) for row in self._db.execute(f"{_INTENTS} {where} ORDER BY rowid", values)]
 
     def intent(self, client_id: str) -> Intent | None:
         """One intent."""
         row = self._db.execute(f"{_INTENTS} WHERE client_id = ?", (client_id,)).fetchone()
         return None if row is None else _intent(row)
+
+    def client_ids(self) -> list[str]:
+        """The client id of every intent."""
+        return [str(row[0]) for row in self._db.execute("SELECT client_id FROM intents ORDER BY rowid")]
 
     def intents_of(self, decision_id: str) -> list[Intent]:
         """Every intent of a decision, oldest first."""
@@ -140,7 +151,8 @@ class LedgerReading:
     def unsettled(self, symbol: str | None = None) -> list[Intent]:
         """Intents of which more can come: sent or unknown, resting, or written down and never sent."""
         if self._unsettled is None:
-            self._unsettled = {i.client_id: i for i in self.intents() if i.client_id not in self._settled}
+            names = [name for name in self.client_ids() if name not in self._settled]
+            self._unsettled = {name: found for name in names if (found := self.intent(name)) is not None}
         return [intent for intent in self._unsettled.values() if symbol in {None, intent.symbol}]
 
     def status(self, client_id: str) -> str | None:
@@ -183,7 +195,7 @@ class LedgerReading:
         """
         recent = "SELECT decision_id FROM intents WHERE symbol = ? AND purpose = 'entry' ORDER BY rowid DESC LIMIT ?"
         rows = self._db.execute(
-            "SELECT i.client_id, i.side FROM intents i WHERE i.purpose != 'external' AND i.symbol = ?"  # noqa: S608
+            "SELECT i.client_id, i.side FROM intents i WHERE i.purpose NOT IN ('external', 'settled') AND i.symbol = ?"  # noqa: S608
             f" AND i.decision_id IN ({recent}) AND EXISTS (SELECT 1 FROM orders o"
             " WHERE o.client_id = i.client_id AND o.exchange_id IS NOT NULL)",
             (symbol, symbol, _RECENT),
@@ -227,7 +239,7 @@ class LedgerReading:
             "SELECT kind, symbol, amount, time_ms FROM income WHERE ? IS NULL OR symbol = ? ORDER BY time_ms",
             (symbol, symbol),
         )
-        return [(r[0], r[1], Decimal(r[2]), r[3]) for r in rows]
+        return [(r[0], r[1], _decimal(r[2]), r[3]) for r in rows]
 
     def assessments(
         self, symbol: str, since_ms: int = 0, actions: tuple[str, ...] = ()
@@ -238,7 +250,7 @@ class LedgerReading:
             f"SELECT action, body, at_ms FROM assessments WHERE symbol = ? AND at_ms >= ?{chosen} ORDER BY number",  # noqa: S608
             (symbol, since_ms, *actions),
         )
-        return [(r[0], json.loads(r[1]), r[2]) for r in rows]
+        return [(r[0], _document(r[1]), r[2]) for r in rows]
 
     def last_assessment(self, symbol: str, actions: tuple[str, ...]) -> tuple[str, dict[str, Any], int] | None:
         """(action, body, time) of the newest assessment of a symbol with one of these actions."""
@@ -251,7 +263,7 @@ class LedgerReading:
             for action in actions
         ]
         newest = max((row for row in rows if row is not None), key=lambda row: (row[2], row[3]), default=None)
-        return None if newest is None else (newest[0], json.loads(newest[1]), newest[2])
+        return None if newest is None else (newest[0], _document(newest[1]), newest[2])
 
     def journal_digest(self) -> str:
         """A digest of what was decided, intended and done: two sessions with the same one traded the same.
@@ -277,7 +289,7 @@ class LedgerReading:
 
     def backup(self, path: Path) -> None:
         """A consistent copy, taken while this ledger is in use."""
-        with closing(sqlite3.connect(path)) as copy:
+        with guarded(path), closing(sqlite3.connect(path)) as copy:
             self._db.backup(copy)
 
     def counted_refusals(self) -> dict[str, int]:
@@ -319,11 +331,11 @@ class LedgerReading:
             (symbol,),
         )
         for side, price, quantity, profit, fee in rows:
-            signed = Decimal(quantity) if side == "BUY" else -Decimal(quantity)
-            cost = _cost_after(amount, cost, signed, Decimal(price))
+            signed = _decimal(quantity) if side == "BUY" else -_decimal(quantity)
+            cost = _cost_after(amount, cost, signed, _decimal(price))
             amount += signed
-            realized += Decimal(profit)
-            commission += Decimal(fee)
+            realized += _decimal(profit)
+            commission += _decimal(fee)
         return Holding(symbol, amount, cost / amount if amount else Decimal(0), realized, commission)
 
     def flows(self) -> list[tuple[int, Decimal]]:
@@ -331,7 +343,7 @@ class LedgerReading:
         paid = "CASE WHEN commission_asset = ? THEN commission ELSE '0' END"
         fills = self._db.execute(f"SELECT time_ms, realized, {paid} FROM fills", (_QUOTE,))  # noqa: S608
         other = self._db.execute("SELECT time_ms, amount FROM income")
-        booked = [(int(t), Decimal(r) - Decimal(c)) for t, r, c in fills] + [(int(t), Decimal(a)) for t, a in other]
+        booked = [(int(t), _decimal(r) - _decimal(c)) for t, r, c in fills] + [(int(t), _decimal(a)) for t, a in other]
         return sorted(booked, key=lambda flow: flow[0])
 
     def net_income(self) -> Decimal:
@@ -349,13 +361,34 @@ def _cost_after(amount: Decimal, cost: Decimal, signed: Decimal, price: Decimal)
 
 
 def _intent(r: tuple[Any, ...]) -> Intent:
+    if not is_a_purpose(r[3]) or r[4] not in {"BUY", "SELL"}:
+        raise LedgerDamaged(f"The ledger's intent {r[0]} has the purpose {r[3]!r}, side {r[4]!r}.", mend=REBUILD)
     return Intent(r[0], r[1], r[2], r[3], r[4], _number(r[5]), r[6], _number(r[7]), _number(r[8]), bool(r[9]))
 
 
 def _booked(r: tuple[Any, ...]) -> Booked:
-    price, quantity, commission, realized = (Decimal(value) for value in r[5:9])
+    price, quantity, commission, realized = (_decimal(value) for value in r[5:9])
     return Booked(r[0], r[1], r[2], r[3], r[4], price, quantity, commission, realized, r[9])
 
 
 def _number(value: str | None) -> Decimal | None:
-    return None if value is None else Decimal(value)
+    return None if value is None else _decimal(value)
+
+
+def _decimal(text: str) -> Decimal:
+    """Money as written. Raises `LedgerDamaged` for what is no number: a page of the file is torn."""
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        number = Decimal("NaN")
+    if not number.is_finite():
+        raise LedgerDamaged(f"The ledger holds {text!r} where a number belongs.", mend=REBUILD)
+    return number
+
+
+def _document(text: str) -> dict[str, Any]:
+    """A body as written. Raises `LedgerDamaged`."""
+    try:
+        return dict(json.loads(text))
+    except (ValueError, TypeError) as error:
+        raise LedgerDamaged(f"The ledger holds a line that cannot be read: {error}.", mend=REBUILD) from error

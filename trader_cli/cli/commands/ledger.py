@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
 from trader_cli.cli import options as o
-from trader_cli.cli.show import print_facts, print_json, print_table, utc
-from trader_cli.core.errors import DataMissing, UsageError
+from trader_cli.cli.show import print_facts, print_json, print_table, say, utc
+from trader_cli.core.errors import DataMissing, ExitCode, UsageError
+from trader_cli.core.plans import Refused
 
-app = typer.Typer(no_args_is_help=True, help="Show, back up or make again the ledger of the account.")
+app = typer.Typer(no_args_is_help=True, help="Show, back up, make again or settle the ledger of the account.")
 
 
 @app.command()
@@ -79,13 +81,59 @@ def rebuild(
     symbols: o.Symbols = None, profile: o.Profile = None, config: o.Config = None, tape: o.Tape = None,
     json: o.Json = False,
 ) -> None:  # fmt: skip
-    """Make a lost ledger again from what the exchange remembers of our orders, so that positions are ours again."""
-    from trader_cli.pipelines.trading import rebuild_ledger
+    """Make a lost or damaged ledger again from what the exchange remembers of our orders: positions are ours again.
 
-    booked = rebuild_ledger(o.settings_from(profile, config, tape), symbols or [])
+    What lies in its place is moved aside. Entries are halted until `trader reset`: look at it first.
+    """
+    from trader_cli.pipelines.ledger_care import rebuild_ledger
+
+    made = rebuild_ledger(o.settings_from(profile, config, tape), symbols or [])
     if json:
-        print_json({"fills": booked})
-    elif booked:
-        print_facts("made again", {symbol: f"{count} fills" for symbol, count in booked.items()})
+        print_json(asdict(made))
+        return
+    rest = {"the old file": made.moved_to, "halted": made.halted}
+    if made.fills:
+        print_facts("made again", {**{symbol: f"{count} fills" for symbol, count in made.fills.items()}, **rest})
     else:
-        print_facts("nothing to make again: the account holds nothing; name symbols to have their past", {})
+        print_facts("no position and no order of ours is at the exchange; name symbols to have their past", rest)
+
+
+@app.command()
+def settle(
+    symbol: o.Symbol,
+    yes: Annotated[bool, typer.Option("--yes", help="Book it; without, it is only shown.")] = False,
+    profile: o.Profile = None,
+    config: o.Config = None,
+    tape: o.Tape = None,
+    json: o.Json = False,
+) -> None:
+    """Make the ledger's position as small as the one the exchange shows, where it holds more.
+
+    What trades or forced orders explain is booked by them; what nothing explains only if two looks a minute apart show
+    the same. It is never made larger, and no order is sent.
+    """
+    from trader_cli.pipelines.ledger_care import settle as run
+
+    done = run(o.settings_from(profile, config, tape), symbol, say, book=yes)
+    if isinstance(done, Refused):
+        _told({"kind": "refusal", **asdict(done)}, done.sentence, json=json)
+        raise typer.Exit(ExitCode.REFUSED)
+    facts = {"ledger": f"{done.ledger:f}", "exchange": f"{done.exchange:f}", "by trades": f"{done.explained:f}",
+             "by your word": f"{done.settled:f}"}  # fmt: skip
+    differs = done.explained != 0 or done.settled != 0
+    title = f"{symbol}: both agree" if not differs else f"{symbol}: booked" if yes else f"{symbol}: would be booked"
+    if json:
+        print_json({"kind": "settlement", "symbol": symbol, **facts, "booked": yes and differs})
+    else:
+        print_facts(
+            title, {**facts, "to book it": f"trader ledger settle {symbol} --yes" if differs and not yes else None}
+        )
+    if differs and not yes:
+        raise typer.Exit(ExitCode.REFUSED)
+
+
+def _told(body: dict[str, str], sentence: str, *, json: bool) -> None:
+    if json:
+        print_json(body)
+    else:
+        print_facts(sentence, {})

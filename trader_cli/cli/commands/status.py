@@ -9,6 +9,7 @@ import typer
 
 from trader_cli.cli import options as o
 from trader_cli.cli.show import age, print_facts, print_json, print_table, quality_line, utc
+from trader_cli.core.assurance import QUESTION
 
 if TYPE_CHECKING:
     from trader_cli.pipelines.account_status import AccountStatus, HeldStatus
@@ -22,11 +23,12 @@ _COLUMNS = ("series", "bars", "last close", "age", "features", "model", "last an
 @app.command()
 def status(profile: o.Profile = None, config: o.Config = None, tape: o.Tape = None, json: o.Json = False) -> None:
     """Show what we hold, what protects it, what is wrong, whether one can walk away; and what the stages have left."""
-    from trader_cli.pipelines.account_status import account_status
+    from trader_cli.pipelines.account_status import account_status, begin_look
     from trader_cli.pipelines.status import status as run
 
     settings = o.settings_from(profile, config, tape)
-    done, account = run(settings), account_status(settings)
+    asking = begin_look(settings)
+    done, account = run(settings, asking), account_status(settings, asking)
     if json:
         print_json({**asdict(done), "account": asdict(account)})
         return
@@ -54,11 +56,13 @@ def _row(s: SeriesStatus) -> tuple[str, ...]:
 
 def _account_facts(account: AccountStatus) -> dict[str, str | None]:
     return {
-        "walk away?": account.verdict,
+        QUESTION: account.verdict,
         **{p.symbol: _held_line(p) for p in account.held},
+        "not ours": ", ".join(account.foreign) or None,
         "halted": account.halted,
-        "process": "one is at work on this ledger" if account.cared_for else None,
-        "trades": f"{account.trades}, {account.profit} quote after costs",
+        **{f"latched {symbol}": why for symbol, why in account.latched.items()},
+        "process": f"at work on this ledger: {account.owner}" if account.owner else None,
+        "trades": None if account.trades is None else f"{account.trades}, {account.profit} quote after costs",
         "not traded": ", ".join(f"{code} {count}" for code, count in account.refusals.items()) or None,
         "seen by": account.seen,
     }
@@ -68,4 +72,5 @@ def _held_line(p: HeldStatus) -> str:
     now = f", mark {p.mark_price}, profit {p.profit}" if p.mark_price else ""
     levels = {"stop": p.stop, "backstop": p.backstop, "take profit": p.take_profit}
     stops = ", ".join(f"{name} {level}" for name, level in levels.items() if level) or "NO stop"
-    return f"{p.amount} at {p.entry_price}{now}; {stops}"
+    differs = f"; the exchange shows {p.shown}" if p.shown not in {None, p.amount} else ""
+    return f"{p.amount} at {p.entry_price}{now}; {stops}{differs}"

@@ -1,0 +1,221 @@
+"""`status` waits for nobody: what an endpoint does not answer within the budget is unknown, and unknown is NO."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from conftest import CommandLine
+
+from trader_cli.core.assurance import Doubt, WalkAway, prove_walk_away
+from trader_cli.core.evidence import Books
+from trader_cli.exchange.quick_look import QuickLook
+from trader_cli.settings import as_settings
+
+pytestmark = pytest.mark.slow
+TIME, POSITIONS = "/fapi/v1/time", "/fapi/v3/positionRisk"
+PARTS = {"positions": POSITIONS, "stops": "/fapi/v1/openAlgoOrders", "orders": "/fapi/v1/openOrders"}
+SECRET, KEY = "a secret of ours", "a key of ours"
+BUDGET_S = 0.6
+Handler = Callable[["Endpoint", dict[str, str]], None]
+
+
+class Endpoint(BaseHTTPRequestHandler):
+    """Answers by the path's behaviour."""
+
+    behaviours: dict[str, Handler]
+    asked: list[tuple[str, dict[str, str]]]
+    ended: threading.Event
+
+    def do_GET(self) -> None:
+        url = urlsplit(self.path)
+        query = {name: values[0] for name, values in parse_qs(url.query).items()}
+        self.asked.append((url.path, query))
+        with suppress(OSError):
+            self.behaviours.get(url.path, honest)(self, query)
+
+    def say(self, body: Any, status: int = 200) -> None:
+        content = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing is printed."""
+
+
+def honest(endpoint: Endpoint, _query: dict[str, str]) -> None:
+    endpoint.say({"serverTime": now_ms()} if endpoint.path.startswith(TIME) else [])
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def hangs(endpoint: Endpoint, _query: dict[str, str]) -> None:
+    endpoint.ended.wait(20)
+
+
+def trickles(endpoint: Endpoint, _query: dict[str, str]) -> None:
+    endpoint.send_response(200)
+    endpoint.send_header("Content-Length", "100000")
+    endpoint.end_headers()
+    while not endpoint.ended.wait(0.05):
+        endpoint.wfile.write(b" ")
+        endpoint.wfile.flush()
+
+
+def trickles_headers(endpoint: Endpoint, _query: dict[str, str]) -> None:
+    endpoint.wfile.write(b"HTTP/1.1 200 OK\r\n")
+    while not endpoint.ended.wait(0.05):
+        endpoint.wfile.write(b"X-Slow: 1\r\n")
+        endpoint.wfile.flush()
+
+
+def redirects(endpoint: Endpoint, _query: dict[str, str]) -> None:
+    endpoint.send_response(302)
+    endpoint.send_header("Location", f"/elsewhere?{urlsplit(endpoint.path).query}")
+    endpoint.send_header("Content-Length", "0")
+    endpoint.end_headers()
+
+
+def answers(body: Any, status: int = 200) -> Handler:
+    return lambda endpoint, _query: endpoint.say(body, status)
+
+
+def echoes(endpoint: Endpoint, _query: dict[str, str]) -> None:
+    endpoint.say({"code": -2015, "msg": f"bad request: signature of {endpoint.path}"}, 401)
+
+
+FAULTS: dict[str, Handler] = {
+    "hangs": hangs, "trickles": trickles, "trickles headers": trickles_headers, "redirects": redirects,
+    "an object": answers({}), "null": answers(None), "HTML": answers("<html></html>"), "empty": answers(""),
+    "cut": answers('[{"symbol":'), "nonsense rows": answers([{"symbol": 1}]), "down": answers("down", 503),
+    "no key": answers({"code": -2015, "msg": "Invalid API-key"}, 401), "echoes": echoes,
+    "closes": lambda endpoint, _query: endpoint.connection.close(),
+}  # fmt: skip
+
+
+@contextmanager
+def host(behaviours: dict[str, Handler]) -> Iterator[tuple[str, list[tuple[str, dict[str, str]]]]]:
+    asked: list[tuple[str, dict[str, str]]] = []
+    ended = threading.Event()
+    kind = type("Bound", (Endpoint,), {"behaviours": behaviours, "asked": asked, "ended": ended})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), kind)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}", asked
+    finally:
+        ended.set()
+        server.shutdown()
+        server.server_close()
+
+
+def looking(url: str, budget_s: float = BUDGET_S, **options: Any) -> QuickLook:
+    keys = {"base_url": url, "api_key": KEY, "api_secret": SECRET, **options}
+    return QuickLook.begin(as_settings({"mode": "demo", "binance_exchange": keys}).binance_exchange, budget_s)
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_does_not_answer_in_time_is_unknown(part: str, fault: str) -> None:
+    with host({PARTS[part]: FAULTS[fault]}) as (url, asked):
+        began = time.monotonic()
+        look = looking(url).look()
+        assert time.monotonic() - began < BUDGET_S + 0.4
+        assert {name: getattr(look, name) for name in PARTS} == {name: None if name == part else () for name in PARTS}
+        assert isinstance(prove_walk_away(look, Books({}, ())), Doubt)
+        assert len(look.problems) == 1
+        assert not any(word in look.problems[0] for word in ("signature", "timestamp=", SECRET, KEY)), look.problems
+        assert "/elsewhere" not in [path for path, _ in asked]
+
+
+@pytest.mark.parametrize("fault", ["hangs", "trickles", "HTML", "down"])
+def test_the_time_is_asked_beside_and_not_before(fault: str) -> None:
+    with host({TIME: FAULTS[fault]}) as (url, _):
+        assert isinstance(prove_walk_away(looking(url).look(), Books({}, ())), WalkAway)
+
+
+def test_everything_down_at_once_takes_no_longer() -> None:
+    with host(dict.fromkeys([TIME, *PARTS.values()], trickles)) as (url, _):
+        began = time.monotonic()
+        look = looking(url).look()
+        assert time.monotonic() - began < BUDGET_S + 0.4
+    assert (look.positions, look.stops, look.orders) == (None, None, None)
+    taken = socket.socket()
+    taken.bind(("127.0.0.1", 0))  # nobody listens
+    look = looking(f"http://127.0.0.1:{taken.getsockname()[1]}").look()
+    taken.close()
+    assert (look.positions, look.stops, look.orders) == (None, None, None)
+    assert look.problems == ("The exchange cannot be reached: Connection refused.",)
+
+
+def test_a_wrong_clock_is_set_by_the_exchange_s_once() -> None:
+    away = 3_600_000
+
+    def strict(endpoint: Endpoint, query: dict[str, str]) -> None:
+        if abs(int(query["timestamp"]) - now_ms() - away) > 2000:
+            endpoint.say({"code": -1021, "msg": "Timestamp for this request is outside of the recvWindow."}, 400)
+        else:
+            endpoint.say([])
+
+    told = answers({"serverTime": now_ms() + away})
+    with host({**dict.fromkeys(PARTS.values(), strict), TIME: told}) as (url, asked):
+        assert isinstance(prove_walk_away(looking(url, 2.0).look(), Books({}, ())), WalkAway)
+        assert len(asked) == 7
+    with host({**dict.fromkeys(PARTS.values(), strict), TIME: hangs}) as (url, _):
+        look = looking(url).look()
+        assert (look.positions, look.stops, look.orders) == (None, None, None)
+
+
+def test_past_orders_come_within_the_same_budget() -> None:
+    row = {
+        "orderId": 7, "clientOrderId": "td-e-1", "symbol": "ETHUSDT", "side": "BUY", "status": "FILLED", "origQty": "1",
+        "executedQty": "1", "avgPrice": "5", "reduceOnly": False, "updateTime": 1,
+    }  # fmt: skip
+    with host({"/fapi/v1/allOrders": answers([row])}) as (url, _):
+        asking = looking(url)
+        assert [o.client_id for o in asking.with_past(asking.look(), ["ETHUSDT"]).past] == ["td-e-1"]
+    with host({"/fapi/v1/allOrders": trickles}) as (url, _):
+        asking, began = looking(url), time.monotonic()
+        look = asking.with_past(asking.look(), ["ETHUSDT", "BTCUSDT"])
+        assert time.monotonic() - began < BUDGET_S + 0.4
+        assert (look.past, look.positions) == ((), ())
+
+
+def test_without_a_key_nobody_is_asked() -> None:
+    with host({}) as (url, asked):
+        look = looking(url, api_key="").look()
+        assert (look.positions, asked) == (None, [])
+
+
+@pytest.mark.parametrize("clock", ["wall", "venue"])
+def test_the_process_ends_within_three_seconds_whatever_still_trickles(tmp_path: Path, clock: str) -> None:
+    cli = CommandLine(tmp_path, ("--profile", "demo"))
+    named = {"BASE_URL": "", "API_KEY": KEY, "API_SECRET": SECRET, "CLOCK": clock}
+    cli.run("status", "--help")  # byte code is compiled by now
+    with host(dict.fromkeys((*PARTS.values(), TIME, "/venue/clock"), trickles)) as (url, _):
+        environment = {f"TRADER_BINANCE_EXCHANGE__{name}": value for name, value in {**named, "BASE_URL": url}.items()}
+        began = time.monotonic()
+        shown = cli.run("status", "--json", **environment)
+        assert time.monotonic() - began < 3.0
+    assert shown.code == 0, shown.err
+    assert shown.json["account"]["walk_away"] is False
+    assert SECRET not in shown.out + shown.err
+    assert "signature" not in shown.out + shown.err
+    with host({}) as (url, _):
+        environment["TRADER_BINANCE_EXCHANGE__BASE_URL"] = url
+        began = time.monotonic()
+        assert cli.run("status", "--json", **environment).json["account"]["walk_away"] is True
+        assert time.monotonic() - began < 2.0

@@ -1,0 +1,69 @@
+"""The ledger as evidence: what it holds and what it does not know, as the values that proofs are made from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trader_cli.core.digests import digest_value
+from trader_cli.core.errors import DataError
+from trader_cli.core.evidence import Books, Kept
+from trader_cli.storage.ledger_reading import LedgerReading
+from trader_cli.storage.markets import account_key, ledger_path
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from trader_cli.settings import Settings
+    from trader_cli.storage.ledger_rows import Intent
+
+_REAL = ("demo", "live")
+"""Modes whose account lies at an exchange: two of them can mean the same one."""
+
+
+def books_of(ledger: LedgerReading, others: tuple[str, ...] = ()) -> Books:
+    """What this ledger knows, as a value."""
+    held = {symbol: ledger.holding(symbol).amount for symbol in ledger.symbols()}
+    unbooked = {symbol: ledger.unbooked(symbol) for symbol in held}
+    noted = [intent for intent in ledger.unsettled() if ledger.last_note(intent.client_id) is not None]
+    kept = [_kept(ledger, intent) for intent in noted]
+    return Books(
+        held={symbol: amount for symbol, amount in held.items() if amount != 0},
+        known=frozenset(ledger.client_ids()),
+        moving=tuple(k for k in kept if k.purpose in {"entry", "exit"}),
+        unbooked={symbol: amount for symbol, amount in unbooked.items() if amount != 0},
+        resting=tuple(k for k in kept if k.purpose not in {"entry", "exit"} and k.status == "open"),
+        others=others,
+    )
+
+
+def _kept(ledger: LedgerReading, intent: Intent) -> Kept:
+    """An intent and the last word about it. A backstop closes everything, whatever quantity was written down."""
+    status = ledger.status(intent.client_id) or ""
+    quantity = None if intent.purpose == "backstop" else intent.quantity
+    return Kept(intent.symbol, intent.client_id, intent.purpose, status, intent.trigger_price, quantity)
+
+
+def other_ledgers(settings: Settings) -> tuple[str, ...]:
+    """Sentences about ledgers that another profile keeps of the same account, where something is open in them."""
+    mine = ledger_path(settings)
+    if settings.mode not in _REAL:
+        return ()
+    fingerprint = digest_value(["account", mine.parent.name, account_key(settings)])[:12]
+    paths = [mine.parent / f"{fingerprint}-{mode}.sqlite" for mode in _REAL]
+    return tuple(sentence for path in paths if path != mine and (sentence := _open_in(path)))
+
+
+def _open_in(path: Path) -> str | None:
+    mode = path.stem.rpartition("-")[2]
+    run = f"run `trader status --profile {mode}`"
+    try:
+        with LedgerReading.shown(path) as ledger:
+            books = None if ledger is None else books_of(ledger)
+    except DataError as error:
+        return (
+            f"profile {mode} keeps a ledger of this very account, and it cannot be looked into: {error.sentence} {run}"
+        )
+    if books is None or not (books.held or books.moving or books.unbooked):
+        return None
+    what = ", ".join(f"{symbol} {amount:f}" for symbol, amount in books.held.items()) or "an order of unknown end"
+    return f"profile {mode} holds {what} on this very account; {run}"
