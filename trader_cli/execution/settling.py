@@ -87,7 +87,7 @@ async def _look(executor: Executor, symbol: str) -> _Seen:
     ]  # fmt: skip
     ours = ledger.holding(symbol).amount
     waiting = ", ".join(dict.fromkeys([*resting, *moving]))
-    if waiting or ledger.unbooked(symbol) != 0:
+    if waiting or ledger.unbooked(symbol):
         return _Seen(ours, shown, Refused(
             "order_unknown", f"{symbol}: first it must be known what became of {waiting or 'what has filled'}; run"
             " `trader monitor`.",

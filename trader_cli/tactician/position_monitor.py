@@ -82,6 +82,7 @@ class PositionMonitor:
         self._troubled = False
         self._foreign: set[str] = set()
         self._unmoved: dict[str, Decimal | None] = {}
+        self._bare: set[str] = set()
 
     async def initialize(self) -> bool:
         """Connect to the exchange, if none was given."""
@@ -118,20 +119,22 @@ class PositionMonitor:
     async def start_monitoring(self, for_s: float | None = None) -> None:
         """Care for our positions until none is left, `stop()` is called, or `for_s` seconds have passed.
 
-        An exchange that is away is waited for: nothing is concluded from silence.
+        It does not end over a position that it knows to be without cover, unless told to stop. An exchange that is away is waited for: nothing is concluded from silence.
         """
         self._stopped = False
         with self._open_ledger() as ledger:
             self._executor = Executor(self._connected(), ledger, self.settings)
-            began = self._began_ms = self._connected().server_now_ms()
+            self._began_ms = self._connected().server_now_ms()
+            ends_ms = None if for_s is None else self._began_ms + round(for_s * 1000)
             while not self._stopped and await self._attempt():
-                now = self._connected().server_now_ms()
-                if for_s is not None and now - began >= for_s * 1000:
+                now, wait_s = self._connected().server_now_ms(), self.settings.position_monitoring_interval
+                if ends_ms is not None and now >= ends_ms and not self._bare:
                     break
-                wait_s = _RETRY_S if self._troubled else self.settings.position_monitoring_interval
-                if for_s is not None:
-                    wait_s = min(wait_s, for_s - (now - began) / 1000)
+                wait_s = _RETRY_S if self._troubled else wait_s
+                if ends_ms is not None and not self._bare:
+                    wait_s = min(wait_s, (ends_ms - now) / 1000)
                 await self._connected().clock.sleep(wait_s)
+            await self._executor.end()
             self._executor = None
 
     def stop(self) -> None:
@@ -295,6 +298,7 @@ class PositionMonitor:
     async def _after_care(self, executor: Executor, plan: TradePlan, ended: Ended) -> None:
         """What a look at one symbol comes to: told, written down, and acted on."""
         symbol, now, view = plan.symbol, executor.exchange.server_now_ms(), ended.view
+        (self._bare.add if ended.how == "bare" else self._bare.discard)(symbol)
         await executor.tidy(plan, ended)
         with suppress(ExchangeUnavailable, ExchangeRejected):  # it is asked for again; care must not wait for it
             await executor.reconciler.receive_income(at_once=view.is_flat and symbol in self._caring)
