@@ -19,6 +19,7 @@ from trader_cli.core.errors import TraderError
 from trader_cli.execution.executor import Executor
 from trader_cli.storage.ledger import Ledger
 from trader_cli.venue.faults import random_plan
+from trader_cli.venue.request_log import LoggedRequest
 from trader_cli.venue.switches import every_combination
 
 pytestmark = pytest.mark.slow
@@ -72,9 +73,17 @@ async def live(desk: HostileDesk, path: Path, said: list[tuple[int, str]]) -> No
         assert covered(amount, stops) if amount else not stops, (amount, stops)
 
 
+def helps(request: LoggedRequest) -> bool:
+    """Whether a request could cover or close a position: not the entry, nor a take-profit."""
+    sent = request.parameters
+    if request.route == ORDER:
+        return sent.get("reduceOnly") == "true"
+    return request.route == STOP and sent.get("type") == "STOP_MARKET"
+
+
 def tried_all_along(desk: HostileDesk, span: tuple[int, int], pause: tuple[int, int]) -> bool:
     """Whether something that could cover or close arrived at the exchange all along a span, leaving a pause aside."""
-    times = [r.arrived_ms for r in desk.requests() if r.route in {ORDER, STOP} and span[0] <= r.arrived_ms <= span[1]]
+    times = [r.arrived_ms for r in desk.requests() if helps(r) and span[0] <= r.arrived_ms <= span[1]]
     marks = sorted({span[0], span[1], *times, *(t for t in pause if span[0] <= t <= span[1])})
     gaps = [(a, b) for a, b in zip(marks, marks[1:], strict=False) if not (pause[0] <= a < pause[1])]
     return all(b - a <= MOST_BARE_MS for a, b in gaps)
@@ -95,7 +104,7 @@ def test_whatever_is_slow_or_fails_there_is_one_position_and_it_is_covered_or_cl
                 continue
             helped = [
                 r for r in desk.requests()
-                if r.route in {ORDER, STOP} and r.outcome == 200 and r.executed_ms is not None
+                if helps(r) and r.outcome == 200 and r.executed_ms is not None
                 and began <= r.arrived_ms and r.executed_ms < ended and r.executed_ms - r.arrived_ms <= BUDGET_S * 1000
             ]  # fmt: skip
             assert not [r for r in helped if r.executed_ms < ended - 1], (span, helped)

@@ -26,6 +26,8 @@ _TOO_MUCH_WEIGHT = -1003
 _TOO_MANY_ORDERS = -1015
 _FIREWALL, _TOO_MANY_REQUESTS, _BANNED, _TIMED_OUT = 403, 429, 418, 408
 _DEFAULT_RETRY_S = 30.0
+_FIREWALL_S = 1.0
+"""The firewall may mean one endpoint only: a pause, but care of a position must not wait for it."""
 _ORDERS_HELD_S = 10.0
 """The exchange counts new orders in windows of ten seconds."""
 
@@ -105,7 +107,7 @@ def _wants_quiet(code: int | None, status: int | None) -> bool:
 
 def _limited(error: Exception, text: str, reply: Reply) -> RateLimited:
     until = _BANNED_UNTIL.search(str(error))
-    wait = retry_after_s(reply.headers)
+    wait = retry_after_s(reply.headers, _FIREWALL_S if reply.status == _FIREWALL else _DEFAULT_RETRY_S)
     if until is not None and reply.now_ms is not None:
         wait = max(wait if _says_when(reply.headers) else 0.0, (int(until.group(1)) - reply.now_ms) / 1000)
     return RateLimited(

@@ -82,6 +82,7 @@ class Executor:
             exchange.care, ledger, exchange.clock, exchange.server_now_ms, exchange.symbol_rules,
             options.request_budget, round(options.absence_after * 1000),
         )  # fmt: skip
+        self.courier.filled |= {symbol for symbol in ledger.symbols() if ledger.unbooked(symbol)}
         self.protector = Protector(self.courier)
         self.reconciler = Reconciler(self.courier)
         self.coverage = Coverage(ledger, exchange.server_now_ms)

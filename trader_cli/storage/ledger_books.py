@@ -24,7 +24,7 @@ _REAL = ("demo", "live")
 def books_of(ledger: LedgerReading, others: tuple[str, ...] = ()) -> Books:
     """What this ledger knows, as a value."""
     held = {symbol: ledger.holding(symbol).amount for symbol in ledger.symbols()}
-    unbooked = {symbol: sum(ledger.unbooked(symbol), Decimal(0)) for symbol in held}
+    unbooked = {symbol: sum(map(abs, ledger.unbooked(symbol)), Decimal(0)) for symbol in held}
     noted = [intent for intent in ledger.unsettled() if ledger.last_note(intent.client_id) is not None]
     kept = [_kept(ledger, intent) for intent in noted]
     return Books(
