@@ -86,6 +86,16 @@ class LedgerLocked(TraderError):
         self.owner = owner
 
 
+class OwnerSilent(LedgerLocked):
+    """The process that owns the ledger does not answer what it is asked."""
+
+    def __init__(self, owner: str) -> None:
+        TraderError.__init__(
+            self, f"The process {owner} owns the ledger and does not answer.", mend="`trader flatten --force` ends it."
+        )
+        self.owner = owner
+
+
 class ExchangeUnavailable(TraderError):
     """The exchange did not answer, or answered what cannot be read: try again later."""
 

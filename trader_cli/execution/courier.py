@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from trader_cli.core.errors import ExchangeUnavailable
+from trader_cli.core.errors import ExchangeUnavailable, LedgerLocked
 from trader_cli.core.orders import NotPlaced, OrderRequest, OrderState, Placed, StopRequest, StopState
 from trader_cli.exchange.client import RECEIVE_WINDOW_MS
 from trader_cli.exchange.connection import UNREADABLE
 from trader_cli.storage.ledger import LedgerUnwritable
 from trader_cli.storage.ledger_reading import SETTLED
+from trader_cli.storage.lock import recorded
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -74,6 +75,8 @@ class Courier:
 
     async def _send(self, intent: Intent, patience_s: float | None, *, resend: bool) -> State | NotPlaced:
         self.note(intent, "sending", required=intent.purpose == "entry")
+        if not self.ledger.is_owner():
+            raise LedgerLocked(str(self.ledger.path), str(recorded(self.ledger.path)))
         sent = await self._submit(intent)
         if isinstance(sent, Placed):
             return self.seen(intent, sent.state)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.errors import DataError, DataInvalid
 from trader_cli.storage.asked import asked_of, forget_asked
 from trader_cli.storage.ledger_reading import SETTLED, LedgerReading
 from trader_cli.storage.lock import OwnerLock, this_command
+from trader_cli.storage.side_journal import fold_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,6 +89,8 @@ class Ledger(LedgerReading):
                 raise DataError(f"The ledger {path} cannot be opened: {error}.", mend="Free some disk.") from error
             ledger = cls(db, path)
             ledger._lock = lock
+            with suppress(LedgerUnwritable):
+                fold_in(ledger)
             yield ledger
 
     @classmethod

@@ -21,7 +21,7 @@ from trader_cli.core.timeframes import Timeframe
 from trader_cli.execution.accounts import connected_exchange
 from trader_cli.execution.executor import Executor
 from trader_cli.settings import as_settings
-from trader_cli.storage.asked import asked_of, forget_asked
+from trader_cli.storage.asked import acknowledge, asked_of, forget_asked, symbols_asked
 from trader_cli.storage.ledger import Ledger, LedgerUnwritable
 from trader_cli.storage.markets import ledger_path
 from trader_cli.tactician.opinions import last_look, last_opinion, opinion_of
@@ -171,7 +171,8 @@ class PositionMonitor:
         positions = await executor.reconciler.positions()
         reason = asked_of(ledger.path, "flatten")
         if reason is not None:
-            await self._close_all(executor, reason)
+            acknowledge(ledger.path, "flatten")
+            await self._close_all(executor, reason, symbols_asked(ledger.path, "flatten"))
         unwritable: LedgerUnwritable | None = None
         for symbol in self._ours(executor):
             try:
@@ -194,10 +195,10 @@ class PositionMonitor:
         held = {symbol for symbol in ledger.symbols() if ledger.holding(symbol).amount != 0}
         return sorted(waiting | held | executor.courier.filled)
 
-    async def _close_all(self, executor: Executor, reason: str) -> None:
+    async def _close_all(self, executor: Executor, reason: str, symbols: frozenset[str] = frozenset()) -> None:
         """Flattening, asked for by another process or by a broken limit; told, and forgotten once it is done."""
         ledger, left = executor.ledger, False
-        for symbol in self._ours(executor):
+        for symbol in [name for name in self._ours(executor) if not symbols or name in symbols]:
             try:
                 closed = await executor.close(symbol, reason)
                 self._say(Report(symbol, executor.exchange.server_now_ms(), "close", reason, quantity=f"{closed:f}"))
