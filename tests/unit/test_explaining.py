@@ -44,7 +44,7 @@ def test_ours_is_what_orders_with_our_ids_explain() -> None:
 
 def test_a_history_that_begins_in_the_middle_does_not_turn_what_is_ours() -> None:
     told = [order("td-x-0", "SELL", "5", 1, reduce_only=True), order("td-e-1", "BUY", "1", 2)]
-    assert folded(told, []) == 1
+    assert folded(told) == 1
 
 
 def test_a_stop_that_was_carried_out_under_another_id_is_ours() -> None:
@@ -52,6 +52,14 @@ def test_a_stop_that_was_carried_out_under_another_id_is_ours() -> None:
     became = stop("td-s-1", "SELL", "1", status="FINISHED", actual_order_id="2")
     assert ours("1", orders=done, stops=[became]) == 1
     assert ours("2", orders=done, stops=[became]) == 1
+
+
+def test_stops_left_over_from_what_was_closed_explain_nothing() -> None:
+    told = [order("td-e-1", "BUY", "1", 1), order("td-x-1", "SELL", "1", 9, reduce_only=True)]
+    assert ours("0.5", orders=told, resting=[stop("td-s-1", "SELL", "1", create_ms=2)]) == 0
+    assert ours("0.5", orders=told, resting=[stop("td-s-2", "SELL", "1", create_ms=12)]) == D("0.5"), (
+        "an entry not listed yet"
+    )
 
 
 def test_where_orders_say_nothing_resting_stops_do_and_then_a_ledger() -> None:

@@ -35,6 +35,7 @@ _BACK_OFF_S = (0.0, 1.0, 2.0, 4.0)
 _TRADES_ASKED = 20
 _TOO_MUCH = -4005
 _NOTHING_TO_REDUCE = frozenset({-2022, -4118})
+_AGAIN = "Run `trader flatten` again."
 ZERO = Decimal(0)
 
 
@@ -55,7 +56,7 @@ class BareCloser:
         """What the exchange shows, by symbol. Raises `ExchangeUnavailable` if it cannot be asked."""
         found = await self._asked(self.private.positions)
         if found is None:
-            raise ExchangeUnavailable("The exchange does not show its positions.", mend="Run `trader flatten` again.")
+            raise ExchangeUnavailable("The exchange does not show its positions.", mend=_AGAIN)
         return {position.symbol: position for position in found}
 
     async def explain(self, symbol: str, shown: Decimal, known: Decimal | None = None) -> Explained:
@@ -77,16 +78,17 @@ class BareCloser:
         """
         await self._cancel_entries(symbol)
         rest, left, cap, tried = abs(shown) - quantity, abs(shown), quantity, 0
-        until, refusal = self.clock.monotonic_ms() + self.deadline_s * 1000, ""
+        until, refused, why = self.clock.monotonic_ms() + self.deadline_s * 1000, False, ""
         while left > rest:
             if self.clock.monotonic_ms() > until:
-                raise _unfinished(symbol, left, rest, refusal)
+                kind = ExchangeRejected if refused else ExchangeUnavailable
+                raise kind(_unfinished(symbol, left, rest, why), mend=_AGAIN)
             order = self._order(symbol, shown, min(left - rest, cap), foreign=foreign)
             patience_ms = _SHOWN_S * 250 if rest == 0 else until - self.clock.monotonic_ms()
             sent = await self._deliver(order, patience_ms / 1000)
             if isinstance(sent, Unknown) and rest > 0:
-                raise _unfinished(symbol, left, rest, sent.sentence)
-            refusal = "" if isinstance(sent, Placed) else sent.sentence
+                raise ExchangeUnavailable(_unfinished(symbol, left, rest, sent.sentence), mend=_AGAIN)
+            refused, why = isinstance(sent, NotPlaced), "" if isinstance(sent, Placed) else sent.sentence
             if isinstance(sent, NotPlaced):
                 cap = _half(cap, shown) if sent.code == _TOO_MUCH else cap
                 if sent.code in _NOTHING_TO_REDUCE and tried:
@@ -180,7 +182,7 @@ class BareCloser:
         """Look until the exchange shows no more than the rest."""
         while (shown := await self._shown(symbol, began)) > rest:
             if self.clock.monotonic_ms() > until:
-                raise _unfinished(symbol, shown, rest, "")
+                raise ExchangeUnavailable(_unfinished(symbol, shown, rest, ""), mend=_AGAIN)
             await self.clock.sleep(_LOOK_S)
 
     async def _shown(self, symbol: str, began: Decimal) -> Decimal:
@@ -203,7 +205,7 @@ class BareCloser:
         if resting is None:
             raise ExchangeUnavailable(
                 f"The exchange does not show what rests on {symbol}; stops of ours may.",
-                mend="Run `trader flatten` again.",
+                mend=_AGAIN,
             )
         ours = [s for s in resting if s.is_open and ids.purpose_of(s.client_id) and kind in {None, s.kind}]
         states = [await self._cancelled(symbol, stop) for stop in ours]
@@ -240,8 +242,9 @@ def _half(cap: Decimal, shown: Decimal) -> Decimal:
     return (cap / 2).quantize(shown, rounding=ROUND_UP)
 
 
-def _unfinished(symbol: str, shown: Decimal, rest: Decimal, refusal: str) -> TraderError:
-    """The error of a close that did not come to its end."""
-    sentence = f"{symbol}: the exchange still shows {shown:f}, of which {shown - rest:f} was to be closed. {refusal}"
-    kind = ExchangeRejected if refusal else ExchangeUnavailable
-    return kind(sentence.strip(), mend="Its stops were left. Run `trader flatten` again.")
+def _unfinished(symbol: str, shown: Decimal, rest: Decimal, why: str) -> str:
+    """The sentence of a close that did not come to its end."""
+    return (
+        f"{symbol}: the exchange still shows {shown:f}, of which {shown - rest:f} was to be closed. {why}".strip()
+        + " What of ours rests there was left."
+    )

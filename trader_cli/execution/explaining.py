@@ -42,14 +42,18 @@ def explained(
 ) -> Explained:  # fmt: skip
     """Ours is the fold of our orders; where that explains nothing, our resting stops; else what a ledger knew.
 
-    `None` is what did not answer. `known` is the signed quantity of a ledger that can be read but not be written.
+    Stops older than our last fill say nothing: they are left over. `None` is what did not answer. `known` is the signed
+    quantity of a ledger that can be read but not be written.
     """
     told = {"allOrders": orders, "allAlgoOrders": stops, "openAlgoOrders": resting}
     unanswered = tuple(name for name, found in told.items() if found is None)
     sign = 1 if shown > 0 else -1
-    cover, sized = covered(resting if resting is not None else stops or (), shown)
+    filled = _filled(orders or (), stops or ())
+    last_ms = max((order.update_ms for order in filled), default=-1)
+    there = resting if resting is not None else stops or ()
+    cover, sized = covered([stop for stop in there if stop.create_ms > last_ms], shown)
     ways = (
-        (folded(orders or (), stops or ()) * sign, "orders with our ids have filled"),
+        (folded(filled) * sign, "orders with our ids have filled"),
         (cover, "stops of ours rest there"),
         ((known or ZERO) * sign, "the ledger says so"),
     )
@@ -57,19 +61,21 @@ def explained(
     return Explained(symbol, shown, min(amount, abs(shown)), because, unanswered, cover if sized else ZERO)
 
 
-def folded(orders: Iterable[OrderState], stops: Iterable[StopState]) -> Decimal:
+def _filled(orders: Iterable[OrderState], stops: Iterable[StopState]) -> list[OrderState]:
+    """Our orders that filled, those that a stop of ours became among them."""
+    became = {stop.actual_order_id for stop in stops if purpose_of(stop.client_id) and stop.actual_order_id}
+    return [o for o in orders if o.filled > 0 and (purpose_of(o.client_id) or o.order_id in became)]
+
+
+def folded(ours: Iterable[OrderState]) -> Decimal:
     """The signed sum of what our orders filled, oldest first.
 
     History has a beginning: a reducing order reduces what is there, and never turns it.
     """
-    became = {stop.actual_order_id for stop in stops if purpose_of(stop.client_id) and stop.actual_order_id}
     held = ZERO
-    for order in sorted(orders, key=lambda o: (o.update_ms, o.order_id)):
-        purpose = purpose_of(order.client_id)
-        if purpose is None and order.order_id not in became:
-            continue
+    for order in sorted(ours, key=lambda o: (o.update_ms, o.order_id)):
         signed = order.filled if order.side == "BUY" else -order.filled
-        if order.reduce_only or purpose != "entry":
+        if order.reduce_only or purpose_of(order.client_id) != "entry":
             signed = max(-held, min(signed, ZERO)) if held > 0 else min(-held, max(signed, ZERO))
         held += signed
     return held

@@ -85,7 +85,7 @@ class Bare:
         if self.wish.all_of_it and found.foreign:
             closed += await closer.close(symbol, shown - closed.copy_sign(shown), found.foreign, foreign=True)
         if closed:
-            done.closed[symbol] = f"{closed:f}"
+            done.closed[symbol] = f"{closed.normalize():f}"
         if closed < abs(shown):
             self._leave(found, abs(shown) - closed, done)
         if closed == abs(shown) or (found.ours and found.resting <= found.ours):
@@ -96,7 +96,7 @@ class Bare:
         if self.trouble is None and not found.ours:
             return
         symbol = found.symbol
-        done.left[symbol] = f"{left.copy_sign(found.shown):f}"
+        done.left[symbol] = f"{left.copy_sign(found.shown).normalize():f}"
         done.exit_code = max(done.exit_code, ExitCode.UNAVAILABLE if found.unanswered else ExitCode.DATA)
         unasked = f" ({', '.join(found.unanswered)} did not answer)" if found.unanswered else ""
         done.said.append(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -210,11 +210,8 @@ def unusable(path: Path) -> str | None:
 
 def _read_whole(path: Path) -> None:
     """Read everything that what reduces relies on. Raises what `_UNREADABLE` names."""
-    with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as db:
-        try:
-            found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
-        finally:
-            db.close()
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+        found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
     if found != "ok":
         raise DataError(f"{found}")
     with LedgerReading.shown(path) as ledger:
