@@ -50,7 +50,7 @@ def test_demo_is_at_the_demo_host_and_live_at_the_real_one(monkeypatch: pytest.M
 
 def test_the_library_honours_the_profile_and_refuses_two_modes_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRADER_PROFILE", "sim")
-    assert (as_settings().mode, as_settings({"mode": "paper"}).mode) == ("sim", "paper")
+    assert (as_settings({}).mode, as_settings({"mode": "paper"}).mode) == ("sim", "paper")
     monkeypatch.setenv("TRADER_MODE", "live")
     with pytest.raises(ConfigurationError, match="TRADER_PROFILE=sim says sim"):
         as_settings({"seed": 1})

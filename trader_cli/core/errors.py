@@ -133,10 +133,10 @@ class Finished(SystemExit):
 class Terminated(BaseException):
     """SIGTERM or SIGHUP arrived. Not an `Exception`, so that no handler on the way out swallows it."""
 
-    exit_code = ExitCode.TERMINATED
+    exit_code, words = ExitCode.TERMINATED, "Terminated"
 
 
 class HungUp(Terminated):
     """SIGHUP arrived: the terminal is gone."""
 
-    exit_code = ExitCode.HUNG_UP
+    exit_code, words = ExitCode.HUNG_UP, "Hung up"

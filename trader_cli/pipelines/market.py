@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import SecretStr
 
-from trader_cli.core.errors import DataMissing, ExchangeUnavailable, Terminated
+from trader_cli.core.errors import DataMissing, ExchangeUnavailable
+from trader_cli.execution.leaving import run_supervised
 from trader_cli.storage.markets import account_key, market_source
 from trader_cli.storage.state import VenueState, state_root
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from trader_cli.core.ports import Clock
     from trader_cli.exchange.archive import Archive
@@ -153,35 +154,3 @@ async def _venue_now(attaching: Awaitable[Clock]) -> int:
     if leave is not None:
         await leave()
     return now
-
-
-def run_supervised(work: Coroutine[object, object, T], loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> T:
-    """Run to the end; SIGINT and SIGTERM cancel, so that every `finally` runs before the process leaves."""
-    import signal
-
-    terminated = False
-
-    async def supervised() -> T:
-        nonlocal terminated
-        task = asyncio.current_task()
-        assert task is not None
-
-        def stop() -> None:
-            nonlocal terminated
-            terminated = True
-            signal.signal(
-                signal.SIGTERM, signal.SIG_IGN
-            )  # once is enough; a second one must not cut the clean-up short
-            task.cancel()
-
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, stop)
-        return await work
-
-    with asyncio.Runner(loop_factory=loop_factory) as runner:
-        try:
-            return runner.run(supervised())
-        except asyncio.CancelledError:
-            if terminated:
-                raise Terminated from None
-            raise
