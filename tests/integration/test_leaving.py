@@ -131,7 +131,7 @@ def test_a_signal_that_is_ignored_from_the_start_stays_so() -> None:
     assert told("plain", signal.SIGHUP, signal.SIGTERM, ignored=True) == ["cleaned", "ended by Terminated"]
 
 
-TRAINS = {"TRADER_ANALYST__TREES": "20000", "TRADER_ANALYST__LEARNERS": "3"}
+TRAINS = {"TRADER_ANALYST__TREES": "2000", "TRADER_ANALYST__LEARNERS": "3"}
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
