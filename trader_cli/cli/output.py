@@ -62,13 +62,11 @@ def make_patient() -> None:
         except OSError:
             # The lowest free number is this one: left free, the ledger could get it, and be printed into.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
-    sys.stdout = _patient(1, getattr(sys.stdout, "encoding", None), write_through=False)
-    sys.stderr = _patient(2, getattr(sys.stderr, "encoding", None), write_through=True)
+    sys.stdout = _patient(1, getattr(sys.stdout, "encoding", None))
+    sys.stderr = _patient(2, getattr(sys.stderr, "encoding", None))
 
 
-def _patient(descriptor: int, encoding: str | None, *, write_through: bool) -> io.TextIOWrapper:
-    raw = PatientFile(descriptor)
-    return io.TextIOWrapper(
-        io.BufferedWriter(raw), encoding=encoding or "utf-8", errors="backslashreplace",
-        line_buffering=write_through or raw.isatty(), write_through=write_through,
-    )  # fmt: skip
+def _patient(descriptor: int, encoding: str | None) -> io.TextIOWrapper:
+    """A stream whose lines are out when they are written, so that who reads a pipe need not wait for its end."""
+    buffered = io.BufferedWriter(PatientFile(descriptor))
+    return io.TextIOWrapper(buffered, encoding=encoding or "utf-8", errors="backslashreplace", line_buffering=True)
