@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
 
@@ -19,12 +19,13 @@ import pytest
 from conftest import CommandLine
 from desk import SYMBOL
 from test_trading_on_a_host import enter, open_at, trade, wait_for_a_look
-from venues import Inside, Place, venue_process
+from venues import Inside, Place, plan_file, venue_process
 
 from trader_cli.exchange.binance import BinanceExchange
 from trader_cli.pipelines.taking_over import end_owner
 from trader_cli.storage import asked
 from trader_cli.storage.ledger import Ledger
+from trader_cli.storage.ledger_reading import LedgerReading
 from trader_cli.storage.lock import Owner, OwnerLock, owner_of, start_of
 from trader_cli.storage.side_journal import SideJournal
 
@@ -111,6 +112,7 @@ SENDS = """
 import sys, time
 from pathlib import Path
 from trader_cli.storage.ledger import Ledger
+from trader_cli.storage.ledger_reading import LedgerReading
 with Ledger.opened(Path(sys.argv[1])) as ledger:
     print("owner", flush=True)
     while True:
@@ -233,6 +235,89 @@ def test_over_a_ledger_that_cannot_be_used_ours_is_closed_and_the_rest_is_listed
     assert (rest.code, rest.json["closed"]) == (0, {SYMBOL: "0.5"}), rest.err
     assert open_at(place) == (0, [])
     assert not ledger.is_file() or damage in {emptied, header, flipped}, "no ledger is made over an account"
+
+
+@contextmanager
+def small_disk(at: Path, size: str = "3m") -> Iterator[Path]:
+    """A disk of its own for the state; skips where none can be mounted."""
+    at.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", at], check=False).returncode:
+        pytest.skip("no disk can be mounted here")
+    try:
+        yield at
+    finally:
+        subprocess.run(["umount", "-l", at], check=True)
+
+
+@pytest.mark.parametrize("kind", ["full", "read-only"])
+def test_on_a_disk_that_takes_nothing_ours_is_closed(place: Place, demo: CommandLine, kind: str) -> None:
+    with small_disk(demo.folder / "state") as disk:
+        assert enter(demo, place, place.plan()).code == 0
+        if kind == "full":
+            filler = disk / "filler"
+            with suppress(OSError), filler.open("wb", buffering=0) as file:
+                while True:
+                    file.write(b"x" * 4096)
+        else:
+            subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        done = demo.run("flatten", "--json", **place.environment())
+        assert (done.code, done.json["closed"]) == (0, {SYMBOL: "1"}), done.err
+        assert "rebuild" not in done.err, done.err
+        assert open_at(place) == (0, [])
+
+
+PAUSED = """
+import os, signal, sys
+from trader_cli.storage.ledger import Ledger
+from trader_cli.storage.ledger_reading import LedgerReading
+honest, paused = Ledger.is_owner, []
+
+def pausing(self):
+    if not paused:
+        paused.append(1)
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return honest(self)
+
+Ledger.is_owner = pausing
+sys.argv[0] = "trader"
+from trader_cli.cli.entry import main
+main()
+"""
+
+
+def test_an_owner_that_is_stopped_between_intent_and_send_sends_nothing_after_it_was_superseded(
+    place: Place, demo: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = plan_file(place.plan(), demo.folder)
+    call = ("enter", SYMBOL, "--timeframe", "15m", "--plan", file, *demo.base)
+    owner = subprocess.Popen(
+        [sys.executable, "-c", PAUSED, *call], cwd=demo.folder, env=demo.environment(**place.environment()),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        stat = Path(f"/proc/{owner.pid}/stat")
+        while stat.read_text().rpartition(")")[2].split()[0] != "T":
+            time.sleep(0.05)
+        with LedgerReading.shown(place.ledger(demo.folder / "state")) as read:
+            assert read is not None
+            assert [i.purpose for i in read.unsettled() if read.status(i.client_id) == "sending"] == ["entry"]
+        monkeypatch.setattr("trader_cli.pipelines.reducing.end_owner", lambda _owner: "it is in the kernel")
+        forced = demo.run("flatten", "--force", "--json", **place.environment())
+        assert forced.code == 0, forced.err
+        owner.send_signal(signal.SIGCONT)
+        _, err = owner.communicate(timeout=60)
+    finally:
+        owner.kill()
+        owner.wait()
+    assert owner.returncode == 11, err
+    assert open_at(place) == (0, [])
+
+    async def orders(exchange: BinanceExchange) -> list[str]:
+        return [order.client_id for order in await exchange.private.all_orders(SYMBOL)]
+
+    with LedgerReading.shown(place.ledger(demo.folder / "state")) as read:
+        assert read is not None
+        assert not {i.client_id for i in read.intents()} & set(place.by_hand(orders))
 
 
 def test_with_a_whole_ledger_all_of_it_takes_what_is_not_ours_too(place: Place, demo: CommandLine) -> None:

@@ -5,6 +5,7 @@ Nor does the ledger: where it cannot be used, or its owner cannot be ended, `pip
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -75,7 +76,7 @@ def _elsewhere(settings: Settings, wish: Wish, locked: LedgerLocked) -> Flattene
 def _here(settings: Settings, wish: Wish) -> Flattened:
     """This process does it: with the ledger, or without where it cannot be used. Raises `LedgerLocked`."""
     path = ledger_path(settings)
-    trouble = None if (lacks := unusable(path)) is None else f"{lacks} {_CURE}"
+    trouble = None if (lacks := unusable(path)) is None else f"{lacks} {_cure(path)}"
     if trouble is None and _held_or_none(path) is not None:
         try:
             with Ledger.opened(path) as ledger:
@@ -84,7 +85,8 @@ def _here(settings: Settings, wish: Wish) -> Flattened:
                     done.closed |= Bare(settings, wish, None, {}, SideJournal(path)).run().closed
                 return done
         except (DataError, sqlite3.Error) as error:
-            trouble = f"{getattr(error, 'sentence', None) or f'The ledger {path} cannot be used: {error}.'} {_CURE}"
+            known = error if isinstance(error, TraderError) else f"The ledger {path} cannot be used: {error}."
+            trouble = str(known) if "rebuild" in str(known) else f"{known} {_cure(path)}"
     with ExitStack() as stack:
         with suppress(DataError):
             stack.enter_context(lock.OwnerLock.acquire(path, lock.this_command()))
@@ -206,6 +208,17 @@ def unusable(path: Path) -> str | None:
     except _UNREADABLE as error:
         return f"The ledger {path} cannot be read: {error}."
     return None
+
+
+def _cure(path: Path) -> str:
+    """What mends a ledger that cannot be used: where the disk takes nothing, room or rights; else to make it again."""
+    try:
+        disk = os.statvfs(path.parent)
+    except OSError:
+        return _CURE
+    if disk.f_flag & os.ST_RDONLY or not os.access(path.parent, os.W_OK):
+        return f"Make {path.parent} writable again."
+    return "Free some disk." if disk.f_bavail == 0 else _CURE
 
 
 def _read_whole(path: Path) -> None:
