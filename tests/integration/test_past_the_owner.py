@@ -330,6 +330,22 @@ def test_with_a_whole_ledger_all_of_it_takes_what_is_not_ours_too(place: Place, 
     assert open_at(place) == (0, [])
 
 
+def test_a_monitor_whose_terminal_is_gone_leaves_the_stops_and_names_them(place: Place, demo: CommandLine) -> None:
+    assert enter(demo, place, place.plan()).code == 0
+    with monitor_at_work(demo, place) as monitor:
+        assert monitor.stdout is not None
+        assert monitor.stderr is not None
+        monitor.stdout.close()
+        monitor.send_signal(signal.SIGHUP)
+        assert monitor.wait(30) == 129
+        said = monitor.stderr.read()
+        monitor.stdout = None
+    amount, stops = open_at(place)
+    assert (amount, len(stops)) == (1, 3)
+    assert any(f"{stop.trigger_price:f}" in said for stop in stops), said
+    assert demo.run("flatten", **place.environment()).code == 0
+
+
 def test_a_request_with_symbols_is_read_by_both_sides(tmp_path: Path) -> None:
     path = tmp_path / "a.sqlite"
     asked.ask(path, "flatten", "why", ("A", "B"))

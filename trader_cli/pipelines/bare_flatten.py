@@ -14,6 +14,7 @@ from trader_cli.storage.markets import account_fingerprint
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from trader_cli.exchange.private import PrivateSide
     from trader_cli.execution.explaining import Explained
     from trader_cli.pipelines.market import Market
     from trader_cli.settings import Settings
@@ -60,7 +61,8 @@ class Bare:
     async def _run(self, market: Market) -> Flattened:
         exchange = market.exchange
         account = account_fingerprint(self.settings)
-        closer = BareCloser(exchange.private, market.clock, exchange.server_now_ms, account, self.journal)
+        private: PrivateSide = getattr(exchange, "care", exchange.private)
+        closer = BareCloser(private, market.clock, exchange.server_now_ms, account, self.journal)
         positions = await closer.positions()
         done, failed = Flattened(), list[TraderError]()
         for symbol in self.wish.symbols or sorted({*positions, *self.known}):

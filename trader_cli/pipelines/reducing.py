@@ -136,6 +136,8 @@ def _mind_the_time(path: Path, owner: str, waited_s: float) -> None:
 def _past_the_owner(settings: Settings, wish: Wish) -> Flattened:
     """End the process that owns the ledger; where that cannot be, close beside it with a journal of our own."""
     owner = lock.owner_of(ledger_path(settings))
+    if owner is not None and owner.pid == os.getpid():
+        raise LedgerLocked(str(ledger_path(settings)), str(owner))
     why = None if owner is None else end_owner(owner)
     until, said = time.monotonic() + _FREED_S, f"The process {owner} was ended."
     while why is None:
