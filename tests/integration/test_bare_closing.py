@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,61 @@ def test_an_exit_whose_reply_is_lost_or_refused_never_closes_what_is_not_ours(
         assert done == 1 or D(foreign), "an exit beside what is foreign is sent again only once the first is absent"
         exits = [o for o in desk.engine.account.orders.values() if o.client_id.startswith("td-x-")]
         assert sum((o.filled for o in exits), D(0)) <= 1
+
+    at_desk(work, tmp_path, binance_exchange={"max_retries": 0})
+
+
+@dataclass
+class Slow:
+    """The exchange's private side, with orders and positions that come late."""
+
+    desk: Desk
+    before_s: float = 0.0
+    after_s: float = 0.0
+    lag_s: float = 0.0
+    looks: list[tuple[float, Any]] = field(default_factory=list)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.desk.exchange.private, name)
+
+    async def submit(self, order: Any) -> Any:
+        await self.desk.clock.sleep(self.before_s)
+        sent = await self.desk.exchange.private.submit(order)
+        await self.desk.clock.sleep(self.after_s)
+        return sent
+
+    async def positions(self) -> Any:
+        """As they were `lag_s` ago, as far back as anybody looked."""
+        now = self.desk.clock.monotonic_ms()
+        self.looks.append((now, await self.desk.exchange.private.positions()))
+        old = [shown for at, shown in self.looks if at <= now - self.lag_s * 1000]
+        return old[-1] if old else self.looks[0][1]
+
+
+@pytest.mark.parametrize("foreign", ["0", "0.5"])
+@pytest.mark.parametrize(("before_s", "after_s"), [(0, 0), (0, 2), (0, 12.5), (0, 50), (2, 0), (25, 0), (50, 10)])
+@pytest.mark.parametrize("lag_s", [0, 3, 18])
+def test_late_replies_and_late_views_close_no_more_than_ours(
+    tmp_path: Path, foreign: str, before_s: float, after_s: float, lag_s: float
+) -> None:
+    async def work(desk: Desk) -> None:
+        await entered(desk, desk.approved())
+        if D(foreign):
+            desk.trade_by_hand("BUY", foreign)
+        closer = closer_at(desk)
+        closer.private = Slow(desk, before_s, after_s, lag_s)  # type: ignore[assignment]
+        began, shown = desk.clock.monotonic_ms(), (await closer.positions())[SYMBOL].amount
+        try:
+            assert await closer.close(SYMBOL, shown, D(1)) == 1
+            assert desk.amount == D(foreign)
+        except ExchangeUnavailable:
+            assert before_s > 20 or lag_s > 10
+        took_s = (desk.clock.monotonic_ms() - began) / 1000
+        assert took_s < 80
+        if before_s == lag_s == 0:
+            assert took_s < 8, "an order that was carried out is found by its id, whenever its reply comes"
+        await desk.clock.sleep(70)
+        assert desk.amount == D(foreign), "never more than ours, and what was sent late is carried out in the end"
 
     at_desk(work, tmp_path, binance_exchange={"max_retries": 0})
 
