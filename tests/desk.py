@@ -25,6 +25,7 @@ from trader_cli.tactician.reports import Report
 from trader_cli.venue.books import AlgoOrder
 from trader_cli.venue.clocks import VirtualClock, run_virtual
 from trader_cli.venue.engine import Engine
+from trader_cli.venue.faults import FaultPlan
 from trader_cli.venue.private import COMMANDS
 from trader_cli.venue.routes import VenueRejection
 from trader_cli.venue.server import VenueServer
@@ -81,9 +82,12 @@ class BentVenue(VenueServer):
         self._rule, self._before = honest, 0
         self._late: set[asyncio.Task[Any]] = set()
 
-    def bend(self, rule: Rule) -> None:
-        """Bend from the next request on."""
-        self._rule, self._before = rule, len(self.seen)
+    def bend(self, rule: Rule | FaultPlan | None) -> None:
+        """Bend from the next request on: by a rule, or by a plan of faults beside the rule."""
+        if rule is None or isinstance(rule, FaultPlan):
+            super().bend(rule)
+        else:
+            self._rule, self._before = rule, len(self.seen)
 
     async def _answer(self, request: web.Request) -> web.Response:
         route = (request.method, request.path)

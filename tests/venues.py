@@ -81,7 +81,7 @@ class Place:
 
         async def done() -> Any:
             keys = {"base_url": self.url, "api_key": "sim-key", "api_secret": SECRET}
-            exchange = BinanceExchange({"binance_exchange": keys})
+            exchange = BinanceExchange({"mode": "demo", "binance_exchange": keys})
             await exchange.initialize()
             try:
                 return await work(exchange)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from desk import SYMBOL, Desk, Rule, at_desk, covered, honest, sound
+from desk import STOP, SYMBOL, Desk, Rule, at_desk, covered, honest, sound
 
 from trader_cli.core.plans import Approved
 from trader_cli.execution.executor import Entered
@@ -55,16 +56,18 @@ async def go_on(desk: Desk, approved: Approved, *, by_monitor: bool) -> None:
         assert len([i for i in ledger.intents() if i.purpose == "entry"]) <= 1
 
 
-async def die_and_go_on(desk: Desk, path: Path, side: str, before: Life | None, life: Life, rule: Rule) -> list[Any]:
-    """One account from its start to flat, killed once; the requests of the life."""
+async def die_and_go_on(
+    desk: Desk, path: Path, side: str, before: Life | None, life: Life, rule: Rule, number: int = 0
+) -> list[Any]:
+    """One account from its start to flat, killed once at a request; the requests of the life."""
     desk.start_over(path)
     approved = desk.approved(side=side)
     if before is not None:
         await before(desk, approved)
     began = len(desk.venue.seen)
     killed = await desk.killed_within(rule, life(desk, approved))
-    assert killed == (rule is not honest)
     asked = desk.venue.seen[began:]
+    assert killed == (rule is not honest) or len(asked) <= number, "only what was asked after its end came too late"
     await go_on(desk, approved, by_monitor=path.name.startswith("watch"))
     return asked
 
@@ -86,7 +89,7 @@ def test_killed_at_every_request_it_ends_as_intended(
         for number, way in chosen:
             try:
                 path = tmp_path / f"{'again' if deaths.index((number, way)) % 2 else 'watch'}-{number}-{way}.sqlite"
-                await die_and_go_on(desk, path, side, before, life, dying(number, way))
+                await die_and_go_on(desk, path, side, before, life, dying(number, way), number)
             except BaseException as error:
                 error.add_note(f"{way} at request {number}: {asked[number - 1]}")
                 raise
@@ -94,43 +97,49 @@ def test_killed_at_every_request_it_ends_as_intended(
     at_desk(campaign, tmp_path)
 
 
-def test_a_crash_after_the_fill_leaves_at_most_the_deadline_uncovered(tmp_path: Path) -> None:
-    """The restarted process protects before anything else, or closes."""
+async def died_bare(desk: Desk, approved: Approved) -> None:
+    """A process that died right after the fill: no stop of its was carried out."""
+    desk.venue.bend(lambda _n, route: "down" if route == STOP else "")
+    life = asyncio.ensure_future(enter(desk, approved))
+    await desk.clock.sleep(0.1)
+    life.cancel()
+    await asyncio.gather(life, return_exceptions=True)
+    desk.venue.bend(honest)
+    assert desk.amount and not desk.stops()
+
+
+@pytest.mark.parametrize("seconds", [3, 60])
+def test_after_a_crash_a_stop_is_tried_before_anything_is_closed(seconds: int, tmp_path: Path) -> None:
+    """However long it was: the limit counts from the look that found the position, the seconds told from the fill."""
 
     async def work(desk: Desk) -> None:
         approved = desk.approved()
-        placed = [0]
-
-        def rule(_seen: int, route: tuple[str, str]) -> str:
-            placed[0] += route == ("POST", "/fapi/v1/algoOrder")
-            return "kill before" if placed[0] == 1 else ""
-
-        assert await desk.killed_within(rule, enter(desk, approved))
-        assert desk.amount and not desk.stops()
-        await desk.clock.sleep(3)
+        await died_bare(desk, approved)
+        await desk.clock.sleep(seconds)
         with desk.open() as (ledger, executor):
             done = await executor.enter(approved)
             assert isinstance(done, Entered)
+            assert done.closed is None
+            assert seconds * 1000 <= done.uncovered_ms <= seconds * 1000 + 1000
             assert done.cover is not None and done.cover.full
-            assert 3000 <= done.uncovered_ms <= 5000
             assert covered(desk.amount, desk.stops())
             sound(desk, ledger)
 
     at_desk(work, tmp_path)
 
 
-def test_a_crash_longer_than_the_deadline_ends_flat(tmp_path: Path) -> None:
+def test_after_a_crash_what_cannot_be_covered_is_closed(tmp_path: Path) -> None:
     async def work(desk: Desk) -> None:
         approved = desk.approved()
-        assert await desk.killed_within(
-            lambda _n, route: "kill before" if route == ("POST", "/fapi/v1/algoOrder") else "", enter(desk, approved)
-        )
+        await died_bare(desk, approved)
         await desk.clock.sleep(60)
+        desk.venue.bend(lambda _n, route: "down" if route == STOP else "")
         with desk.open() as (ledger, executor):
+            began = desk.clock.now_ms()
             done = await executor.enter(approved)
             assert isinstance(done, Entered)
             assert done.closed == "unprotected"
-            assert desk.amount == 0
+            assert desk.engine.account.fills[-1].time_ms - began <= 7000
             sound(desk, ledger)
 
     at_desk(work, tmp_path)

@@ -66,7 +66,7 @@ def trading(
     async def main() -> Any:
         async with FaultyVenue(TAPE, clock, faults=faults) as venue:
             keys = {"api_key": key, "api_secret": "sim-secret", "base_url": venue.url, "max_retries": 1, **options}
-            exchange = BinanceExchange({"binance_exchange": keys}, clock=clock)
+            exchange = BinanceExchange({"mode": "demo", "binance_exchange": keys}, clock=clock)
             await exchange.initialize()
             try:
                 return await work(exchange, venue, clock)

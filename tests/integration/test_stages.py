@@ -379,7 +379,7 @@ def test_a_served_account_goes_on_after_a_restart(trader: CommandLine) -> None:
 
     async def ask(url: str, work: Callable[[BinanceExchange], Any]) -> Any:
         keys = {"api_key": "sim-key", "api_secret": "sim-secret", "base_url": url}
-        exchange = BinanceExchange({"binance_exchange": keys})
+        exchange = BinanceExchange({"mode": "demo", "binance_exchange": keys})
         await exchange.initialize()
         try:
             return await work(exchange)

@@ -424,7 +424,7 @@ def test_cross_margin_leaves_other_isolated_margins_alone_and_holds_one_position
     do(one, "POST", "/fapi/v1/order", symbol="BTCUSDT", side="BUY", type="MARKET", quantity="0.2")
     isolated = one.account.position("BTCUSDT").isolated
     market(one, "BUY", "20")
-    one._liquidate(one.account.position("ETHUSDT"))
+    one.liquidate(one.account.position("ETHUSDT"))
     assert one.account.wallet == pytest.approx(isolated, abs=Decimal("0.0000001"))
     two = Engine(MARKETS, Account(Decimal(100_000)), START)
     market(two, "BUY", "1")

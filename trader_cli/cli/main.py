@@ -20,6 +20,7 @@ COMMANDS = {
     "flatten": "Close every position of ours, now.",
     "halt": "Stop all entries until reset.",
     "reset": "Lift a halt.",
+    "unlock": "Let entries of a symbol in again.",
     "status": "What do we hold, what protects it, can I walk away?",
     "ledger": "Show, back up or make again the ledger of the account.",
     "cache": "What the cache folder holds; free what nothing refers to.",

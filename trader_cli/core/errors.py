@@ -103,11 +103,18 @@ class ExchangeUnavailable(TraderError):
 
 
 class RateLimited(ExchangeUnavailable):
-    """The exchange told us to slow down. `retry_after_s` is how long it asked for."""
+    """The exchange told us to slow down, for `retry_after_s`. `banned`: it has shut our address out."""
 
-    def __init__(self, sentence: str, *, retry_after_s: float, mend: str | None = None) -> None:
+    def __init__(self, sentence: str, *, retry_after_s: float, mend: str | None = None, banned: bool = False) -> None:
         super().__init__(sentence, mend=mend)
         self.retry_after_s = retry_after_s
+        self.banned = banned
+
+
+class OwnershipLost(TraderError):
+    """Another process has taken the ledger over: this one sends nothing any more."""
+
+    exit_code = ExitCode.LOCKED
 
 
 class ExchangeRejected(TraderError):
@@ -118,6 +125,14 @@ class ExchangeRejected(TraderError):
     def __init__(self, sentence: str, *, code: int | None = None, mend: str | None = None) -> None:
         super().__init__(sentence, mend=mend)
         self.code = code
+
+
+class TooManyOrders(ExchangeRejected):
+    """The exchange takes no more new orders for `retry_after_s`; everything else goes on."""
+
+    def __init__(self, sentence: str, *, code: int, retry_after_s: float, mend: str | None = None) -> None:
+        super().__init__(sentence, code=code, mend=mend)
+        self.retry_after_s = retry_after_s
 
 
 class VerificationFailed(TraderError):

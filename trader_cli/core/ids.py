@@ -25,6 +25,19 @@ def purpose_of(name: str) -> Purpose | None:
     return None
 
 
+def is_ours(name: str) -> bool:
+    """Whether an order carries an id of our kind, whichever trader of whichever version made it."""
+    return name.startswith("td-")
+
+
+_FORCED = {"autoclose-": "liquidation", "adl_": "auto-deleveraging", "settlement_": "settlement"}
+
+
+def forced_kind(name: str) -> str | None:
+    """What the exchange itself closed a position for, by the client id it gave the order; `None` for any other."""
+    return next((kind for prefix, kind in _FORCED.items() if name.startswith(prefix)), None)
+
+
 def plan_id(account: str, symbol: str, lineage: str, decision_ms: int, side: str, tranche: int) -> str:
     """What identifies a decision to open."""
     return digest_value(["plan", account, symbol, lineage, decision_ms, side, tranche])

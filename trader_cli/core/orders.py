@@ -155,7 +155,11 @@ class SymbolOptions:
 
 @dataclass(frozen=True)
 class SymbolRules:
-    """The exchange's filters of a symbol."""
+    """The exchange's filters of a symbol.
+
+    `delivery_ms`: when it is settled and listed no longer; None for a perpetual without an end. An order's price may
+    lie from `band_down` to `band_up` times the mark price; None where no band is listed.
+    """
 
     symbol: str
     tick: Decimal
@@ -163,6 +167,13 @@ class SymbolRules:
     min_quantity: Decimal
     max_market_quantity: Decimal
     min_notional: Decimal
+    status: str = "TRADING"
+    delivery_ms: int | None = None
+    contract_type: str = "PERPETUAL"
+    band_up: Decimal | None = None
+    band_down: Decimal | None = None
+    max_orders: int | None = None
+    max_algo_orders: int | None = None
 
     def quantity_down(self, quantity: Decimal) -> Decimal:
         """Rounded down to whole steps, never up."""

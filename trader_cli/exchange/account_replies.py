@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from trader_cli.core.orders import (
     AccountState,
@@ -18,7 +18,12 @@ from trader_cli.core.orders import (
     TradeState,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
 QUOTE = "USDT"
+_NO_END_MS = 4_000_000_000_000
 
 
 def decimal(value: Any) -> Decimal:
@@ -103,12 +108,27 @@ def symbol_options(body: dict[str, Any]) -> SymbolOptions:
 def symbol_rules(body: dict[str, Any]) -> SymbolRules:
     """Filters of an exchangeInfo symbol."""
     filters = {f["filterType"]: f for f in body["filters"]}
-    lot, market = filters["LOT_SIZE"], filters["MARKET_LOT_SIZE"]
+    lot, market, band = filters["LOT_SIZE"], filters["MARKET_LOT_SIZE"], filters.get("PERCENT_PRICE", {})
     return SymbolRules(
         symbol=str(body["symbol"]), tick=decimal(filters["PRICE_FILTER"]["tickSize"]), step=decimal(lot["stepSize"]),
         min_quantity=max(decimal(lot["minQty"]), decimal(market["minQty"])),
         max_market_quantity=decimal(market["maxQty"]), min_notional=decimal(filters["MIN_NOTIONAL"]["notional"]),
+        status=str(body.get("status") or "TRADING"), delivery_ms=_delivery_ms(body),
+        contract_type=str(body.get("contractType") or "PERPETUAL"),
+        band_up=_listed(band, "multiplierUp", decimal), band_down=_listed(band, "multiplierDown", decimal),
+        max_orders=_listed(filters.get("MAX_NUM_ORDERS", {}), "limit", int),
+        max_algo_orders=_listed(filters.get("MAX_NUM_ALGO_ORDERS", {}), "limit", int),
     )  # fmt: skip
+
+
+def _delivery_ms(body: dict[str, Any]) -> int | None:
+    """A perpetual's is a day far in the next century, until its end is announced."""
+    delivery_ms = int(body.get("deliveryDate") or 0)
+    return delivery_ms if 0 < delivery_ms < _NO_END_MS else None
+
+
+def _listed(row: dict[str, Any], name: str, shape: Callable[[Any], T]) -> T | None:
+    return None if row.get(name) is None else shape(row[name])
 
 
 def leverage_brackets(body: dict[str, Any]) -> tuple[LeverageBracket, ...]:

@@ -4,87 +4,79 @@ from __future__ import annotations
 
 from contextlib import aclosing
 from dataclasses import asdict, replace
-from difflib import get_close_matches
 from functools import partial
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from trader_cli.core.errors import ConfigurationError, ExchangeUnavailable, UsageError
+from trader_cli.core.errors import ConfigurationError
 from trader_cli.core.ports import silent
 from trader_cli.core.schemas import BARS, MARK, TRADES, check_schema
 from trader_cli.core.timeframes import Timeframe
 from trader_cli.exchange import listing, recording, replies
-from trader_cli.exchange.account_replies import QUOTE, symbol_rules
-from trader_cli.exchange.connection import Connection
+from trader_cli.exchange.account_replies import QUOTE
 from trader_cli.exchange.history import History
 from trader_cli.exchange.klines import KlineHistory
 from trader_cli.exchange.private import PrivateSide
-from trader_cli.settings import as_settings
+from trader_cli.exchange.session import ExchangeSession
+from trader_cli.settings.places import account_folder, host_source, state_root
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
     from decimal import Decimal
+    from pathlib import Path
 
     from trader_cli.core.answers import Answer
-    from trader_cli.core.orders import SymbolRules
     from trader_cli.core.ports import Clock, ManualOrders, Progress, Recorder
     from trader_cli.core.tape import TapeEvent
     from trader_cli.exchange.klines import Kind, Market
+    from trader_cli.exchange.paper import PaperConnection
     from trader_cli.settings import Settings
 
 _DEPTHS = (5, 10, 20, 50, 100, 500, 1000)
-_ROUTES = {
-    "time": ("fapiPublicGetTime", "/fapi/v1/time"),
-    "exchangeInfo": ("fapiPublicGetExchangeInfo", "/fapi/v1/exchangeInfo"),
-    "ticker": ("fapiPublicGetTicker24hr", "/fapi/v1/ticker/24hr"),
-    "depth": ("fapiPublicGetDepth", "/fapi/v1/depth"),
-    "aggTrades": ("fapiPublicGetAggTrades", "/fapi/v1/aggTrades"),
-    "premiumIndex": ("fapiPublicGetPremiumIndex", "/fapi/v1/premiumIndex"),
-    "fundingRate": ("fapiPublicGetFundingRate", "/fapi/v1/fundingRate"),
-    "openInterest": ("fapiPublicGetOpenInterest", "/fapi/v1/openInterest"),
-}
 
 
-class BinanceExchange:
+class BinanceExchange(ExchangeSession):
     """The exchange. `config` is a `Settings` or a dict of the guide's keys; `clock` defaults to what they say.
 
     `await initialize()` first, `await close()` last. Methods raise `TraderError`s: `UsageError` for an unknown symbol,
     `ExchangeUnavailable` after the retries, `DataInvalid` for numbers that cannot be true.
     """
 
-    def __init__(self, config: Settings | Mapping[str, Any] | None = None, *, clock: Clock | None = None) -> None:
-        self.settings = as_settings(config)
-        self._connection = Connection(self.settings.binance_exchange, clock)
+    def __init__(
+        self,
+        config: Settings | Mapping[str, Any] | None = None,
+        *,
+        clock: Clock | None = None,
+        venue_url: str | None = None,
+        remembered: Path | None = None,
+    ) -> None:
+        """`venue_url`: the simulated venue of mode sim, to which alone it signs; `remembered`: a file for symbols."""
+        self._paper: PaperConnection | None = None
+        super().__init__(config, clock=clock, venue_url=venue_url, remembered=remembered)
         self._klines = KlineHistory(self._connection)
         self._history = History(self._connection)
-        self._symbols: dict[str, dict[str, Any]] = {}
-        self.private = PrivateSide(self._connection)
         self.recorder: Recorder | None = None
 
-    async def initialize(self) -> bool:
-        """Connect: learn the exchange's time and symbols. Raises `ClockSkewed` if our clock is off by too much."""
-        try:
-            await self._connection.open()
-            reply = replies.as_mapping(await self._read("exchangeInfo", {}), "exchange information", "symbols")
-            self._symbols = replies.parsed("symbols", reply, lambda r: {s["symbol"]: s for s in r["symbols"]})
-            if not self._symbols:
-                raise ExchangeUnavailable("The exchange lists no symbols.", mend="Check binance_exchange.base_url.")
-            self._connection.learn_limits(reply.get("rateLimits"))
-        except BaseException:
-            await self.close()
-            raise
-        return True
+    def _private_sides(self) -> tuple[PrivateSide, PrivateSide]:
+        """In paper both are the paper account: there is nothing to sign with."""
+        if self.settings.mode != "paper":
+            return super()._private_sides()
+        from trader_cli.exchange.paper import PaperConnection
 
-    @property
-    def clock(self) -> Clock:
-        """The clock in use. Raises `UsageError` before `initialize`."""
-        return self._connection.clock
+        self._paper = PaperConnection(self, self._connection, self._paper_folder())
+        return PrivateSide(self._paper), PrivateSide(self._paper)
 
-    def server_now_ms(self) -> int:
-        """The exchange's time, or a little earlier: never later than it is."""
-        return self._connection.server_now_ms()
+    def _paper_folder(self) -> Path | None:
+        """Where the paper account lies: where the command line keeps it, too."""
+        return account_folder(state_root(self.settings), host_source(self.settings), "paper")
+
+    async def close(self) -> None:
+        """End the session, and give a paper account back. Safe to call twice."""
+        if self._paper is not None:
+            self._paper.close()
+        await super().close()
 
     async def get_klines(
         self, symbol: str, interval: str, limit: int = 500, *, start_ms: int | None = None, progress: Progress = silent
@@ -214,7 +206,7 @@ class BinanceExchange:
     async def top_symbols(self, count: int) -> list[str]:
         """The USDT perpetuals with the largest quote volume of the last 24 hours, largest first."""
         self._require_open()
-        return await listing.top_symbols(self._connection, self._symbols, count)
+        return await listing.top_symbols(self._connection, self.symbols, count)
 
     async def get_premium_index(self, symbol: str) -> dict[str, Any]:
         """`{timestamp (ms), mark_price, index_price, funding_rate, next_funding_ms}`."""
@@ -292,53 +284,23 @@ class BinanceExchange:
         found = await self.private.order_by(symbol, order_id)
         return None if found is None else asdict(found)
 
-    def symbol_rules(self, symbol: str) -> SymbolRules:
-        """The exchange's filters of a symbol."""
-        self._require(symbol)
-        rules: SymbolRules = replies.parsed("the symbol's filters", self._symbols[symbol], symbol_rules)
-        return rules
-
     def get_exchange_status(self) -> dict[str, Any]:
         """What this client knows of itself; asks the exchange nothing."""
         connection, options = self._connection, self.settings.binance_exchange
         return {
-            "initialized": bool(self._symbols),
+            "initialized": bool(self.symbols),
             "host": options.base_url or ("demo trading" if options.use_testnet else "binance"),
-            "symbols": len(self._symbols),
+            "symbols": len(self.symbols),
             "clock_offset_ms": connection.offset_ms,
             "used_weight": connection.used_weight,
             "last_error": connection.last_error,
         }
-
-    async def close(self) -> None:
-        """End the session. Safe to call twice."""
-        await self._connection.close()
 
     def _record(self, events: Callable[[int], list[TapeEvent]]) -> None:
         """Write down what the market has just shown, if somebody does."""
         if self.recorder is not None:
             for event in events(self.server_now_ms()):
                 self.recorder.record(event)
-
-    def _require_open(self) -> None:
-        if not self._connection.is_open:
-            raise UsageError("The exchange is not initialised.", mend="Call `await exchange.initialize()` first.")
-
-    def _require(self, symbol: str) -> None:
-        self._require_open()
-        if symbol not in self._symbols:
-            near = get_close_matches(symbol.upper(), self._symbols, n=3, cutoff=0.5)
-            some = ", ".join(list(self._symbols)[:5])
-            hint = (
-                f"Did you mean {', '.join(near)}?"
-                if near
-                else f"It lists {some}{' …' if len(self._symbols) > 5 else ''}."
-            )
-            raise UsageError(f"The exchange does not list the symbol {symbol!r}.", mend=hint)
-
-    async def _read(self, route: str, query: dict[str, Any]) -> Any:
-        """One public read."""
-        return await self._connection.read(*_ROUTES[route], query)
 
 
 def _manual_orders() -> ManualOrders:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import nullcontext
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.errors import RateLimited
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from trader_cli.core.weights import Pool
 
 _LONGEST_FREEZE_MS = 90_000
+_LONG_AGO_MS = 86_400_000
+_SETTLING_MS = 500
+"""How long reads of the market wait after a freeze, so that what protects a position goes first."""
 _POOLS = (FUTURES, FUTURES_DATA, FUNDING, SPOT, WALLET)
 
 
@@ -39,7 +43,7 @@ class WeightBudget:
         self._now_ms = now_ms or clock.now_ms
         self._turn = asyncio.Lock()
         self._window = -1
-        self._frozen_until_ms = 0
+        self._frozen_until_ms = -_LONG_AGO_MS
 
     async def spend(self, weight: int, *, urgent: bool = False) -> None:
         """Wait until this request fits into the budget, and count it. First come, first served.
@@ -53,9 +57,10 @@ class WeightBudget:
             self.used += weight
 
     def _wait_ms(self, weight: int, allowed: int) -> int:
+        frozen_ms = self.frozen_ms
+        if frozen_ms > 0:
+            return self._thaw_ms(frozen_ms)
         now = self._now_ms()
-        if now < self._frozen_until_ms:
-            return self._thaw_ms(self._frozen_until_ms - now)
         self._turn_over(now)
         if self.used == 0 or self.used + weight <= allowed:
             return 0
@@ -80,9 +85,33 @@ class WeightBudget:
             if name.lower() in names and value.isdigit():
                 self.used = max(self.used, int(value))
 
+    def take(self, weight: int) -> None:
+        """Count a request that goes at once, though others wait. Raises `RateLimited` where all of the limit is used.
+
+        What has been used elsewhere is the exchange's business: one more would be answered by a ban of everything.
+        """
+        now = self._now_ms()
+        self._turn_over(now)
+        if self.used and self.used + weight > self.limit:
+            wait = (self.pool.window_ms - now % self.pool.window_ms) / 1000
+            raise RateLimited(
+                f"All of the exchange's {self.pool.name} is used; more comes in {wait:.0f} s.", retry_after_s=wait
+            )
+        self.used += weight
+
+    @property
+    def frozen_ms(self) -> int:
+        """Milliseconds until requests may be sent again. Nobody who sets a clock can end it."""
+        return max(0, self._frozen_until_ms - self._clock.monotonic_ms())
+
+    @property
+    def thawed_ms(self) -> int:
+        """Milliseconds since the last freeze ended; negative while it lasts."""
+        return self._clock.monotonic_ms() - self._frozen_until_ms
+
     def freeze(self, seconds: float) -> None:
         """Send nothing for a while."""
-        self._frozen_until_ms = max(self._frozen_until_ms, self._now_ms() + int(seconds * 1000))
+        self._frozen_until_ms = max(self._frozen_until_ms, self._clock.monotonic_ms() + ceil(seconds * 1000))
 
     def _turn_over(self, now_ms: int) -> None:
         """Begin a new count in a new window. A clock set back over its edge does not begin the last one again."""
@@ -118,10 +147,36 @@ class RequestBudget:
             if isinstance(limit, dict) and _is_weight_per_minute(limit):
                 self._of[SPOT if spot else FUTURES].limit = limit["limit"]
 
-    def freeze(self, seconds: float) -> None:
-        """Send nothing at all for a while."""
-        for budget in self._of.values():
-            budget.freeze(seconds)
+    def take(self, path: str, query: Mapping[str, Any], *, free: bool = False) -> None:
+        """Count a request that goes at once; a free one (an order) is never held up. Raises `RateLimited`."""
+        if not free:
+            self._of[pool_of(path)].take(request_weight(path, query))
+
+    def freeze(self, seconds: float, path: str | None = None, *, banned: bool = False) -> None:
+        """Send nothing for a while: to the host of a path that was refused, or at all.
+
+        A pool beside the host's main one has a limit of its own, and breaking it stops no other, unless we are banned.
+        """
+        for pool, budget in self._of.items():
+            if path is None or pool == pool_of(path) or (_is_host_wide(path, banned) and _same_host(pool, path)):
+                budget.freeze(seconds)
+
+    def frozen_s(self, path: str) -> float:
+        """Seconds until this path may be asked again."""
+        return self._of[pool_of(path)].frozen_ms / 1000
+
+    def settling_s(self, path: str) -> float:
+        """Seconds until reads of the market may go on after a freeze; 0 also while it lasts."""
+        thawed_ms = self._of[pool_of(path)].thawed_ms
+        return (_SETTLING_MS - thawed_ms) / 1000 if 0 <= thawed_ms < _SETTLING_MS else 0.0
+
+
+def _is_host_wide(path: str, banned: bool) -> bool:
+    return banned or pool_of(path) in {FUTURES, SPOT}
+
+
+def _same_host(pool: Pool, path: str) -> bool:
+    return pool.host == pool_of(path).host
 
 
 def _is_weight_per_minute(limit: Mapping[str, Any]) -> bool:

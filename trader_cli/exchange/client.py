@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import logging
 from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Mapping
 
     import aiohttp
 
+    from trader_cli.exchange.gate import Gate
     from trader_cli.settings.model import BinanceExchangeSettings
 
 RECEIVE_WINDOW_MS = 5000
 """How late the exchange may still accept what was sent: the shorter, the sooner a lost order is known to be absent."""
 
-REPLY_HEADERS: ContextVar[Mapping[str, str] | None] = ContextVar("REPLY_HEADERS", default=None)
-"""The headers of the reply to this task's latest request. What ccxt remembers itself is shared by all under way."""
+
+@dataclass
+class Heard:
+    """Status and headers of the reply to one request, as soon as it is there."""
+
+    status: int | None = None
+    headers: Mapping[str, str] | None = None
+
+
+REPLY: ContextVar[Heard | None] = ContextVar("REPLY", default=None)
+"""Where this task's request wants its reply noted. What ccxt remembers itself is shared by all under way."""
 
 
 def make_client(settings: BinanceExchangeSettings, session: aiohttp.ClientSession) -> Any:
@@ -60,7 +73,9 @@ def _remembering_headers(hook: Callable[..., str]) -> Callable[..., str]:
     """ccxt's hook on every reply, which also keeps the headers for the task that asked."""
 
     def heard(code: int, reason: str, url: str, method: str, headers: Mapping[str, str], *rest: Any) -> str:
-        REPLY_HEADERS.set(headers)
+        noted = REPLY.get()
+        if noted is not None:
+            noted.status, noted.headers = code, headers
         return hook(code, reason, url, method, headers, *rest)
 
     return heard
@@ -83,12 +98,25 @@ def _moved(value: Any, scheme: str, netloc: str) -> Any:
     return url._replace(scheme=f"ws{secure}" if url.scheme.startswith("ws") else scheme, netloc=netloc).geturl()
 
 
-def make_session(pool: int = 16) -> aiohttp.ClientSession:
-    """One session with pooled, kept-alive connections."""
+def make_session(pool: int = 16, gate: Gate | None = None) -> aiohttp.ClientSession:
+    """One session with pooled, kept-alive connections; no proxies. Behind a gate, redirects end the request."""
+    import aiohttp
+
+    from trader_cli.exchange.gate import guarded_request, refuses_redirects
+
+    connector = aiohttp.TCPConnector(limit=pool, ssl=_trust(), enable_cleanup_closed=True)
+    if gate is None:
+        return aiohttp.ClientSession(connector=connector)
+    return aiohttp.ClientSession(
+        connector=connector, trust_env=False, request_class=guarded_request(gate), trace_configs=[refuses_redirects()]
+    )
+
+
+@cache
+def _trust() -> ssl.SSLContext:
+    """The certificates we trust; reading them takes longer than all else about a session."""
     import ssl
 
-    import aiohttp
     import certifi
 
-    trust = ssl.create_default_context(cafile=certifi.where())
-    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=pool, ssl=trust, enable_cleanup_closed=True))
+    return ssl.create_default_context(cafile=certifi.where())

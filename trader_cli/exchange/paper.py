@@ -18,7 +18,7 @@ from trader_cli.core.orders import NotPlaced, Unknown
 from trader_cli.exchange.account_replies import QUOTE, symbol_rules
 from trader_cli.exchange.binance import BinanceExchange
 from trader_cli.exchange.connection import UNREADABLE
-from trader_cli.exchange.private import PrivateSide
+from trader_cli.settings import as_settings
 from trader_cli.venue.routes import VenueRejection
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ _MOST_AHEAD_MS = 10_000
 
 
 class PaperExchange(BinanceExchange):
-    """The exchange with a paper account behind `private`. `folder` keeps the account; None forgets it."""
+    """The exchange with a paper account behind `private`, whatever the mode. `folder` keeps it; None forgets it."""
 
     def __init__(
         self,
@@ -53,32 +53,19 @@ class PaperExchange(BinanceExchange):
         *,
         clock: Clock | None = None,
         folder: Path | None = None,
+        remembered: Path | None = None,
     ) -> None:
-        super().__init__(config, clock=clock)
-        self._paper = PaperConnection(self, self._connection, folder)
-        self.private = PrivateSide(self._paper)
+        self._folder = folder
+        super().__init__(as_settings(config).model_copy(update={"mode": "paper"}), clock=clock, remembered=remembered)
 
-    def rules_of_all(self) -> dict[str, SymbolRules]:
-        """Filters of every symbol that settles in the paper account's currency."""
-        made = {}
-        for symbol, body in self._symbols.items():
-            if body.get("quoteAsset") == QUOTE:
-                try:
-                    made[symbol] = symbol_rules(body)
-                except (KeyError, ValueError):
-                    continue  # a symbol without these filters cannot be traded, and is unknown to the account
-        return made
-
-    async def close(self) -> None:
-        """End the session, and give the account back. Safe to call twice."""
-        self._paper.close()
-        await super().close()
+    def _paper_folder(self) -> Path | None:
+        return self._folder
 
 
 class PaperConnection:
     """What `PrivateSide` asks of a connection, answered by a paper account. Opened by the first request."""
 
-    def __init__(self, exchange: PaperExchange, public: Connection, folder: Path | None) -> None:
+    def __init__(self, exchange: BinanceExchange, public: Connection, folder: Path | None) -> None:
         from trader_cli.exchange.observer import Observer
 
         self._exchange = exchange
@@ -143,7 +130,7 @@ class PaperConnection:
             raise UsageError("The exchange is closed.", mend="Call `await exchange.initialize()` first.")
         if self._desk is None:
             balance = Decimal(str(self._exchange.settings.paper.balance))
-            self._rules = self._exchange.rules_of_all()
+            self._rules = _rules_of_all(self._exchange.symbols)
             self._desk = PaperDesk(self._rules, look_ms(self._public.server_now_ms()), balance, self._folder)
         return self._desk
 
@@ -183,6 +170,18 @@ class PaperConnection:
         desk, self._desk = self._desk, None
         if desk is not None:
             desk.close()
+
+
+def _rules_of_all(bodies: Mapping[str, dict[str, Any]]) -> dict[str, SymbolRules]:
+    """Filters of every symbol that settles in the paper account's currency."""
+    made = {}
+    for symbol, body in bodies.items():
+        if body.get("quoteAsset") == QUOTE:
+            try:
+                made[symbol] = symbol_rules(body)
+            except (KeyError, ValueError):
+                continue  # a symbol without these filters cannot be traded, and is unknown to the account
+    return made
 
 
 def _verb(method: str) -> str:

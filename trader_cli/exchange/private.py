@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         SymbolOptions,
         TradeState,
     )
+    from trader_cli.exchange.opening import Opening
 
 T = TypeVar("T")
 NO_SUCH_ORDER = frozenset({-2011, -2013})
@@ -52,8 +53,10 @@ class SignedConnection(Protocol):
 class PrivateSide:
     """What an API key may see and do. Raises like the public side; sending returns `Sent` instead."""
 
-    def __init__(self, connection: SignedConnection) -> None:
+    def __init__(self, connection: SignedConnection, opening: Opening | None = None) -> None:
+        """`opening` is asked before an order leaves that could open a position; None: nobody is."""
         self._connection = connection
+        self._opening = opening
 
     async def _read(self, method: str, path: str, **query: Any) -> Any:
         self._connection.require_keys()
@@ -124,7 +127,10 @@ class PrivateSide:
         reply = replies.as_mapping(
             await self._read("sapiGetAccountApiRestrictions", "/sapi/v1/account/apiRestrictions"), "the key's rights"
         )
-        return self._parsed("the key's rights", reply, parse.key_rights)
+        rights = self._parsed("the key's rights", reply, parse.key_rights)
+        if self._opening is not None:
+            self._opening.learned(rights)
+        return rights
 
     async def trades(
         self, symbol: str, *, from_id: int | None = None, start_ms: int | None = None, order_id: str | None = None
@@ -141,7 +147,12 @@ class PrivateSide:
         return [self._parsed("income", row, parse.income_state) for row in replies.as_list(reply, "income")]
 
     async def submit(self, order: OrderRequest) -> Sent:
-        """Send an order, once."""
+        """Send an order, once. Raises `ConfigurationError` rather than open with a key that may withdraw."""
+        if self._opening is not None and not order.reduce_only:
+            self._connection.require_keys()
+            refused = await self._opening.refusal(self.key_rights)
+            if refused is not None:
+                return refused
         body = order_parameters(order)
         return await self._send("fapiPrivatePostOrder", "/fapi/v1/order", body, parse.order_state, order.client_id)
 

@@ -10,6 +10,7 @@ import polars as pl
 
 from trader_cli.core.errors import DataInvalid, ExchangeUnavailable
 from trader_cli.core.schemas import BARS, FUNDING, OPEN_INTEREST, TRADES
+from trader_cli.exchange.errors import scrubbed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +41,8 @@ def shown(reply: Any) -> str:
     """A reply shortened for a message: HTML is called HTML."""
     if reply is None or reply in ("", b"", {}, []):
         return "nothing"
-    text = " ".join((reply.decode(errors="replace") if isinstance(reply, bytes) else str(reply)).split())
+    words = reply.decode(errors="replace") if isinstance(reply, bytes) else str(reply)
+    text = " ".join(scrubbed(words).split())
     kind = "an HTML page" if text.lstrip().lower().startswith(("<!doctype", "<html")) else "what cannot be used"
     return f"{kind}: {text[:80]!r}"
 

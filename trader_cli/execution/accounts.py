@@ -17,17 +17,21 @@ if TYPE_CHECKING:
     from trader_cli.settings import Settings
 
 
-def exchange_of(settings: Settings, clock: Clock | None = None, source: str | None = None) -> BinanceExchange:
+def exchange_of(
+    settings: Settings, clock: Clock | None = None, source: str | None = None, *, venue_url: str | None = None
+) -> BinanceExchange:
     """The exchange, not initialised: in paper with an account that lies in the state directory; recorded if so set.
 
-    `source` names the market where the settings' own name is not it.
+    `source` names the market where the settings' own name is not it; `venue_url` is the venue of mode sim, which alone
+    gets signed requests. What the exchange lists is remembered in the state directory, by market.
     """
     source = source or market_source(settings)
+    remembered = VenueState(state_root(settings)).symbols(source)
     if settings.mode == "paper":
         folder = VenueState(state_root(settings)).accounts(source, "paper")
-        exchange: BinanceExchange = PaperExchange(settings, clock=clock, folder=folder)
+        exchange: BinanceExchange = PaperExchange(settings, clock=clock, folder=folder, remembered=remembered)
     else:
-        exchange = BinanceExchange(settings, clock=clock)
+        exchange = BinanceExchange(settings, clock=clock, venue_url=venue_url, remembered=remembered)
     if settings.record:
         exchange.recorder = TapeRecorder(Path(settings.cache_dir).expanduser() / "recordings" / source)
     return exchange

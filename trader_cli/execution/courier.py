@@ -1,22 +1,22 @@
 """Sending, from journalled intents only, and finding out what became of what was sent.
 
-An intent without a note was never sent. One that was sent and not answered is looked up by its client id until the
-exchange shows it, or until the exchange can no longer accept it and still knows nothing of it: only then is it absent.
+An intent without a note was never sent. A budget ends the waiting for a reply, not the request: a late reply is still
+written down. What was not answered is looked up by its client id; an entry is never sent a second time.
 """
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from trader_cli.core.errors import ExchangeUnavailable, LedgerLocked
+from trader_cli.core.errors import ExchangeUnavailable, OwnershipLost, TraderError
 from trader_cli.core.orders import NotPlaced, OrderRequest, OrderState, Placed, StopRequest, StopState
-from trader_cli.exchange.client import RECEIVE_WINDOW_MS
 from trader_cli.exchange.connection import UNREADABLE
+from trader_cli.execution.looks import Looks
 from trader_cli.storage.ledger import LedgerUnwritable
 from trader_cli.storage.ledger_reading import SETTLED
-from trader_cli.storage.lock import recorded
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from trader_cli.storage.ledger import Ledger
     from trader_cli.storage.ledger_rows import Intent
 
-_LOOK_S = 0.25
-_EARLIER_MS = 2000
-_ABSENT_AFTER_MS = RECEIVE_WINDOW_MS + 11_000
-"""Until the window has closed an order may arrive, and the exchange has carried orders out ten seconds late."""
-_NEVER_ARRIVED = frozenset({UNREADABLE, -1021})
-"""Refused before it was looked at: by a limit, or for the time it was signed at. It may be tried again."""
+_NEVER_ARRIVED = frozenset({UNREADABLE, -1021, -1015, -1008})
+"""Refused before it was looked at: by a limit, or for the time it was signed at."""
+_LAGGING_MS = 20_000
+"""How long a query may lag behind what the exchange itself has acknowledged before "no such stop" is believed."""
+_FEW = 2
+"""So many stops may vanish without a trace within `absence_after` before that is taken for a query that lags."""
 ABSENT = NotPlaced(0, "The exchange never had it.")
 
 State = OrderState | StopState
@@ -40,10 +40,10 @@ State = OrderState | StopState
 
 @dataclass
 class Courier:
-    """One account's sends.
+    """One account's sends, on the care lane.
 
     `filled` names symbols with fills that are not booked yet; `unwritten` holds the first line the ledger would not
-    take after something had been sent.
+    take after something had been sent; `unjournalled` what was sent all the same, because it can only reduce.
     """
 
     private: PrivateSide
@@ -51,43 +51,86 @@ class Courier:
     clock: Clock
     now_ms: Callable[[], int]
     rules: Callable[[str], SymbolRules]
+    budget_s: float
+    absence_ms: int
     filled: set[str] = field(default_factory=set)
     unwritten: LedgerUnwritable | None = None
+    unjournalled: dict[str, Intent] = field(default_factory=dict)
+    looks: Looks = field(init=False)
+    _under_way: dict[str, asyncio.Task[State | NotPlaced | None]] = field(default_factory=dict)
+    _vanished: dict[str, list[int]] = field(default_factory=dict)
 
-    async def deliver(
-        self, intent: Intent, *, patience_s: float | None = None, resend: bool = True
-    ) -> State | NotPlaced:
-        """See that an intent is at the exchange once; what the exchange has, or that it certainly has nothing.
+    def __post_init__(self) -> None:
+        self.looks = Looks(self.clock, self.now_ms, self.budget_s)
 
-        An intent that is not in the ledger yet is written down first. `resend` lets one that is proved absent be sent
-        once more under its id. Raises `ExchangeUnavailable` if that could not be found out within `patience_s` seconds.
+    # --- sending ---
+
+    async def deliver(self, intent: Intent) -> State | NotPlaced | None:
+        """See that an intent is sent, once; what the exchange has, that it said no, or `None` where that is unknown yet.
+
+        One that is not in the ledger is written down first. Waits for the reply no longer than the budget; what was
+        sent before is looked up.
         """
-        if self.ledger.intent(intent.client_id) is None:
-            self.ledger.intend(intent)
-        last = self.ledger.last_note(intent.client_id)
-        if last is None:
-            return await self._send(intent, patience_s, resend=resend)
-        if last.status == "refused":
-            return NotPlaced(int(last.exchange_id or 0), last.note)
-        if last.status == "absent":
-            return await self._send(intent, patience_s, resend=False) if resend else ABSENT
-        return await self.settle(intent, patience_s, resend=resend)
+        task = self._under_way.get(intent.client_id)
+        if task is None:
+            last = self._last(intent)
+            if last is not None and last[0] == "refused":
+                return NotPlaced(int(last[1] or 0), last[2])
+            if last is not None and last[0] == "absent":
+                return ABSENT
+            if last is not None:
+                return await self.glance(intent)
+            task = self.begin(intent)
+        try:
+            await asyncio.wait({task}, timeout=self.clock.loop_s(self.budget_s))
+        except asyncio.CancelledError:
+            task.cancel()  # this process is cut short: whoever comes after it looks everything up by its id
+            raise
+        return task.result() if task.done() else None
 
-    async def _send(self, intent: Intent, patience_s: float | None, *, resend: bool) -> State | NotPlaced:
-        self.note(intent, "sending", required=intent.purpose == "entry")
+    def begin(self, intent: Intent) -> asyncio.Task[State | NotPlaced | None]:
+        """Journal and send; the task ends with the reply, however late it comes.
+
+        Raises `LedgerUnwritable` where what opens cannot be journalled, `OwnershipLost` where another process has
+        taken the ledger over.
+        """
+        self._journal(intent)
         if not self.ledger.is_owner():
-            raise LedgerLocked(str(self.ledger.path), str(recorded(self.ledger.path)))
-        sent = await self._submit(intent)
-        if isinstance(sent, Placed):
-            return self.seen(intent, sent.state)
-        if isinstance(sent, NotPlaced) and sent.code in _NEVER_ARRIVED:
-            self.note(intent, "absent", note=sent.sentence)
-            raise ExchangeUnavailable(sent.sentence)
-        if isinstance(sent, NotPlaced):
-            self.note(intent, "refused", str(sent.code), sent.sentence)
-            return sent
-        self.note(intent, "unknown", note=sent.sentence)
-        return await self.settle(intent, patience_s, resend=resend)
+            raise OwnershipLost("Another process has taken over this ledger: nothing more is sent from here.")
+        task = asyncio.ensure_future(self._sent(intent))
+        self._under_way[intent.client_id] = task
+        return task
+
+    def _journal(self, intent: Intent) -> None:
+        """The intent and that it is being sent: on disk before a byte leaves, where it can open."""
+        opens = not intent.reduce_only
+        try:
+            with self.ledger.together():
+                if self.ledger.intent(intent.client_id) is None:
+                    self.ledger.intend(intent)
+                self.ledger.note(intent.client_id, "sending", self.now_ms())
+        except LedgerUnwritable as error:
+            if opens:
+                raise
+            self.unwritten = self.unwritten or error
+            self.unjournalled[intent.client_id] = intent
+
+    async def _sent(self, intent: Intent) -> State | NotPlaced | None:
+        try:
+            sent = await self._submit(intent)
+            if isinstance(sent, Placed):
+                return self.seen(intent, sent.state)
+            if isinstance(sent, NotPlaced) and sent.code in _NEVER_ARRIVED:
+                self.note(intent, "absent", note=sent.sentence)
+                return sent
+            if isinstance(sent, NotPlaced):
+                self.note(intent, "refused", str(sent.code), sent.sentence)
+                return sent
+            if self.status(intent) == "sending":
+                self.note(intent, "unknown", note=sent.sentence)
+            return None
+        finally:
+            self._under_way.pop(intent.client_id, None)
 
     def _submit(self, intent: Intent) -> Awaitable[Sent]:
         if intent.purpose in {"entry", "exit"}:
@@ -99,74 +142,129 @@ class Courier:
             return self.private.submit(order)
         return self.private.submit_stop(stop_request(intent))
 
-    async def settle(
-        self, intent: Intent, patience_s: float | None = None, *, resend: bool = False
-    ) -> State | NotPlaced:
-        """What the exchange has of an intent that was sent. Raises `ExchangeUnavailable` when patience ends."""
-        began = self.now_ms()
-        while True:
-            try:
-                found = await self.glance(intent)
-                if found is ABSENT and resend:
-                    return await self._send(intent, patience_s, resend=False)
-                if found is not None:
-                    return found
-            except ExchangeUnavailable:
-                if patience_s is None:
-                    raise
-            if patience_s is not None and self.now_ms() - began > patience_s * 1000:
-                raise ExchangeUnavailable(
-                    f"It is not known whether the exchange has the {intent.purpose} order {intent.client_id}"
-                    f" of {intent.symbol}.",
-                    mend="Run `trader monitor`: it finds out before it does anything else.",
-                )
-            await self.clock.sleep(_LOOK_S)
+    async def end(self) -> None:
+        """Let replies under way go: whoever comes after looks everything up by its id."""
+        tasks = list(self._under_way.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.looks.end()
 
-    async def glance(self, intent: Intent) -> State | NotPlaced | None:
-        """One look at an intent that was sent: what the exchange has, `ABSENT` once proved, `None` while unknown."""
-        state = await self.look(intent)
-        if state is not None:
-            return await self._seen(intent, state)
-        if self.now_ms() <= self._last_sent_ms(intent) + _ABSENT_AFTER_MS or await self._left_a_trace(intent):
+    # --- what became of it ---
+
+    def intent(self, client_id: str) -> Intent | None:
+        """An intent of ours, journalled or sent while the disk was full."""
+        return self.ledger.intent(client_id) or self.unjournalled.get(client_id)
+
+    def intents_of(self, decision_id: str) -> list[Intent]:
+        """Every intent of a decision, oldest first, also those sent while the disk was full."""
+        others = [i for i in self.unjournalled.values() if i.decision_id == decision_id]
+        return [*self.ledger.intents_of(decision_id), *others]
+
+    def unsettled(self, symbol: str) -> list[Intent]:
+        """Intents of a symbol that were sent, and of which more can come."""
+        others = [i for i in self.unjournalled.values() if i.symbol == symbol]
+        return [*(i for i in self.ledger.unsettled(symbol) if self.status(i) is not None), *others]
+
+    def tick(self, symbol: str) -> Decimal | None:
+        """The price step in force; `None` where the exchange's rules are not known: the level stays as it is then."""
+        try:
+            return self.rules(symbol).tick
+        except TraderError:
             return None
-        self.note(intent, "absent")
-        return ABSENT
 
-    async def _left_a_trace(self, intent: Intent) -> bool:
-        """Whether an order that the exchange says it does not have rests there, or traded as an order of nobody's."""
-        if intent.purpose not in {"entry", "exit"}:
-            return False
-        resting = await self.private.open_orders(intent.symbol)
-        if any(order.client_id == intent.client_id for order in resting):
-            return True
-        trades = await self.private.trades(intent.symbol, start_ms=self._last_sent_ms(intent) - _EARLIER_MS)
-        nobodys = [t for t in trades if self.ledger.owner(t.symbol, t.order_id) is None]
-        for order_id in {t.order_id for t in nobodys if t.side == intent.side}:
-            order = await self.private.order_by(intent.symbol, order_id)
-            if order is None or order.client_id == intent.client_id:
-                return True
-        return False
+    def _last(self, intent: Intent) -> tuple[str, str | None, str] | None:
+        note = self.ledger.last_note(intent.client_id)
+        return None if note is None else (note.status, note.exchange_id, note.note)
 
-    def _last_sent_ms(self, intent: Intent) -> int:
+    def status(self, intent: Intent) -> str | None:
+        """The last thing known of an intent."""
+        known = self.ledger.status(intent.client_id)
+        return known or ("unknown" if intent.client_id in self.unjournalled else None)
+
+    def is_waiting(self, intent: Intent) -> bool:
+        """Whether it was sent and nobody knows yet what became of it."""
+        return self.status(intent) in {"sending", "unknown"}
+
+    def is_settled(self, intent: Intent) -> bool:
+        """Whether nothing more can come of an intent."""
+        return self.ledger.status(intent.client_id) in SETTLED
+
+    def sent_ms(self, intent: Intent) -> int:
+        """When it was sent, on the exchange's clock."""
         note = self.ledger.latest_note(intent.client_id, "sending")
         return intent.at_ms if note is None else note.at_ms
 
-    async def look(self, intent: Intent) -> State | None:
-        """What the exchange shows under the client id; `None` if it says that there is nothing."""
+    async def glance(self, intent: Intent) -> State | None:
+        """One look at an intent by its client id; `None` while the exchange shows nothing, or does not answer.
+
+        A stop the exchange had acknowledged is gone only once this says so: see `_is_gone`.
+        """
+        try:
+            state, asked_ms = await self.looks.ask(("by id", intent.client_id), lambda: self._look(intent))
+        except ExchangeUnavailable:
+            return None
+        if state is None:
+            self._not_shown(intent, asked_ms)
+            return None
+        return await self._seen(intent, state)
+
+    def _not_shown(self, intent: Intent, asked_ms: int) -> None:
+        """The exchange knows no such order: of a stop that can mean that it is gone, or that it never arrived."""
+        if intent.trigger_price is None:
+            return
+        if self.resting(intent) is not None and self._is_gone(intent, asked_ms):
+            self.note(intent, "done", note="GONE")
+        elif self.is_waiting(intent) and asked_ms - self.sent_ms(intent) >= self.absence_ms:
+            self.note(intent, "absent")
+
+    async def _look(self, intent: Intent) -> State | None:
         if intent.purpose in {"entry", "exit"}:
             return await self.private.find_order(intent.symbol, intent.client_id)
         return await self.private.find_stop(intent.symbol, intent.client_id)
+
+    def _is_gone(self, intent: Intent, asked_ms: int) -> bool:
+        """Whether "no such stop" about one that was acknowledged is believed: a query may lag behind the exchange."""
+        note = self.ledger.first_note(intent.client_id, "open")
+        known_ms = asked_ms - (note.at_ms if note else asked_ms)
+        recent = [at for at in self._vanished.get(intent.symbol, []) if asked_ms - at < self.absence_ms]
+        if known_ms < _LAGGING_MS or (len(recent) >= _FEW and known_ms < self.absence_ms):
+            return False
+        self._vanished[intent.symbol] = [*recent, asked_ms]
+        return True
+
+    def resting(self, intent: Intent) -> StopState | None:
+        """A stop the exchange has acknowledged and no look has shown to be gone."""
+        if intent.trigger_price is None:
+            return None
+        note = self.ledger.last_note(intent.client_id)
+        if note is None or note.status != "open":
+            return None
+        kind = stop_request(intent).kind
+        return StopState(
+            note.exchange_id or "", intent.client_id, intent.symbol, intent.side, kind, "NEW", intent.trigger_price,
+            intent.quantity or Decimal(0), intent.quantity is None, intent.quantity is not None, True, None, note.at_ms,
+        )  # fmt: skip
+
+    def stops(self, symbol: str) -> list[StopState]:
+        """Every stop and take-profit of ours that is known to rest."""
+        found = (self.resting(intent) for intent in self.ledger.unsettled(symbol))
+        return [stop for stop in found if stop is not None]
 
     def seen(self, intent: Intent, state: State) -> State:
         """Write down what the exchange shows, if it is news."""
         status = "open" if state.is_open else "done"
         exchange_id = state.order_id if isinstance(state, OrderState) else (state.actual_order_id or state.algo_id)
         filled = state.filled if isinstance(state, OrderState) else Decimal(0)
+        if filled < self.ledger.filled(intent.client_id):
+            return state  # an older word than the one that is written down
         if filled > 0:
             self.filled.add(intent.symbol)
         words = f"{state.status} {filled:f}" if filled else state.status
         last = self.ledger.last_note(intent.client_id)
         if last is None or (last.status, last.exchange_id, last.note) != (status, exchange_id, words):
+            if last is not None and last.status in {"done"} and status == "open" and last.note != "GONE":
+                return state
             self.note(intent, status, exchange_id, words, at_ms=state.update_ms)
         return state
 
@@ -174,7 +272,13 @@ class Courier:
         """`seen`, and for a stop that was triggered how much of it has filled."""
         if not isinstance(state, StopState) or state.actual_order_id is None:
             return self.seen(intent, state)
-        order = await self.private.order_by(intent.symbol, state.actual_order_id)
+        number = state.actual_order_id
+        try:
+            order, _ = await self.looks.ask(
+                ("order", number), lambda: self.private.order_by(intent.symbol, number), share_ms=1000
+            )
+        except ExchangeUnavailable:
+            return state  # what it became is asked again: until then it counts as it did
         if order is None or order.filled == 0:
             return self.seen(intent, state)
         self.filled.add(intent.symbol)
@@ -185,21 +289,17 @@ class Courier:
         return state
 
     def note(
-        self, intent: Intent, status: str, exchange_id: str | None = None, note: str = "", *,
-        at_ms: int | None = None, required: bool = False,
-    ) -> None:  # fmt: skip
-        """A line about an intent. Where it is not `required`, a full disk must not stop what reduces risk."""
+        self, intent: Intent, status: str, exchange_id: str | None = None, note: str = "", *, at_ms: int | None = None
+    ) -> None:
+        """A line about an intent that was sent. A full disk must not stop what reduces risk."""
+        when = self.now_ms() if at_ms is None else at_ms
         try:
-            when = self.now_ms() if at_ms is None else at_ms
-            self.ledger.note(intent.client_id, status, when, exchange_id=exchange_id, note=note)
+            with self.ledger.together():
+                self.ledger.intend(intent)
+                self.ledger.note(intent.client_id, status, when, exchange_id=exchange_id, note=note)
+            self.unjournalled.pop(intent.client_id, None)
         except LedgerUnwritable as error:
-            if required:
-                raise
             self.unwritten = self.unwritten or error
-
-    def is_settled(self, intent: Intent) -> bool:
-        """Whether nothing more can come of an intent."""
-        return self.ledger.status(intent.client_id) in SETTLED
 
 
 def stop_request(intent: Intent) -> StopRequest:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from asyncio import CancelledError
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from trader_cli.storage.ledger import LedgerUnwritable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -16,42 +18,56 @@ if TYPE_CHECKING:
     from trader_cli.storage.ledger import Ledger
     from trader_cli.storage.ledger_reading import LedgerReading
 
-LOST, REGAINED = "uncovered", "covered"
+LOST, REGAINED, BROKEN = "uncovered", "covered", "limit_broken"
+_LOOKS = ("stay", "tighten", "scale_down")
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """Read from the ledger; times are the exchange's where it told them."""
+    """Read from the ledger; times are the exchange's where it told them. `covered` remembers the last looks."""
 
     ledger: Ledger
     now_ms: Callable[[], int]
+    covered: dict[str, int] = field(default_factory=dict)
 
-    def lost(self, plan: TradePlan) -> int:
-        """Since when the position has been without full cover; the loss of a stop that rested is written down."""
-        rested = self._first_stop_ms(plan)
-        if rested is None:
-            return self._first_fill_ms(plan) or self.now_ms()
+    def lost(self, plan: TradePlan) -> None:
+        """The loss of a stop that rested is written down: from the last look that saw cover."""
+        if not self.has_rested(plan):
+            return
         lines = self._lines(plan)
         if lines and lines[-1][0] == LOST:
-            return lines[-1][1]
-        now = self.now_ms()
-        self.ledger.assess(plan.symbol, LOST, {"plan_id": plan.plan_id}, now)
-        return now
+            return
+        last = self.ledger.last_assessment(plan.symbol, _LOOKS)
+        since = self.covered.get(plan.plan_id) or (last[2] if last is not None else self.now_ms())
+        self._say(plan, LOST, {}, since)
 
     def regained(self, plan: TradePlan) -> None:
         """The position is covered again: written down if its loss was."""
         lines = self._lines(plan)
         if lines and lines[-1][0] == LOST:
-            self.ledger.assess(plan.symbol, REGAINED, {"plan_id": plan.plan_id}, self.now_ms())
+            self._say(plan, REGAINED, {}, self.now_ms())
+
+    def saw_cover(self, plan: TradePlan, now_ms: int) -> None:
+        """A look has just seen full cover."""
+        self.covered[plan.plan_id] = now_ms
+
+    def limit_broken(self, plan: TradePlan, bare_ms: int) -> None:
+        """The limit on time without cover is broken: a line of its own."""
+        self._say(plan, BROKEN, {"bare_ms": bare_ms}, self.now_ms())
+
+    def _say(self, plan: TradePlan, action: str, body: dict[str, int], at_ms: int) -> None:
+        with suppress(LedgerUnwritable):  # what protects goes on; the disk is told of elsewhere
+            self.ledger.assess(plan.symbol, action, {"plan_id": plan.plan_id, **body}, at_ms)
 
     def missing_ms(self, plan: TradePlan) -> int:
         """Milliseconds without full cover since the first fill, the time until the first stop included."""
-        filled, rested = self._first_fill_ms(plan), self._first_stop_ms(plan)
+        filled, rested = self.filled_ms(plan), self._first_stop_ms(plan)
         if filled is None:
             return 0
-        last = self.ledger.fills(decision_id=plan.plan_id)[-1]
-        ended = last.time_ms if self.ledger.holding(plan.symbol).amount == 0 else self.now_ms()
-        total = max(0, (ended if rested is None else rested) - filled)
+        fills = self.ledger.fills(decision_id=plan.plan_id)
+        is_over = bool(fills) and self.ledger.holding(plan.symbol).amount == 0
+        ended = fills[-1].time_ms if is_over else self.now_ms()
+        total = max(0, (ended if rested is None else min(rested, ended)) - filled)
         since: int | None = None
         for action, at in self._lines(plan):
             if action == LOST:
@@ -64,9 +80,18 @@ class Coverage:
         found = self.ledger.assessments(plan.symbol, plan.created_ms, (LOST, REGAINED))
         return [(action, at) for action, body, at in found if body["plan_id"] == plan.plan_id]
 
-    def _first_fill_ms(self, plan: TradePlan) -> int | None:
-        fills = self.ledger.fills(decision_id=plan.plan_id)
-        return next((f.time_ms for f in fills if f.purpose == "entry"), None)
+    def filled_ms(self, plan: TradePlan) -> int | None:
+        """When the entry first filled, by its trades, else by what the exchange said of the order; `None` if unknown."""
+        entry = plan.client_id("entry")
+        fills = self.ledger.fills(client_id=entry)
+        if fills:
+            return fills[0].time_ms
+        note = self.ledger.last_note(entry)
+        return note.at_ms if note is not None and self.ledger.filled(entry) > 0 else None
+
+    def has_rested(self, plan: TradePlan) -> bool:
+        """Whether a stop of this plan has ever rested."""
+        return self._first_stop_ms(plan) is not None
 
     def _first_stop_ms(self, plan: TradePlan) -> int | None:
         """When the first stop rested. The backstop covers everything, and a quantity stop is made for everything."""

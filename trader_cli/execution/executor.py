@@ -2,46 +2,41 @@
 
 From the first fill to flat a stop rests at the exchange. Where that cannot be had within the deadline, the position is
 closed at market. Killed anywhere and started again, it finds out what became of what was sent before it sends anything.
+How one symbol is cared for is in `guarding`.
 """
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from trader_cli.core.errors import (
-    ConfigurationError,
-    DataError,
-    ExchangeRejected,
-    ExchangeUnavailable,
-    TraderError,
-)
-from trader_cli.core.orders import NotPlaced, OrderRequest, OrderState, StopState
+from trader_cli.core.errors import ConfigurationError, DataError, ExchangeRejected, ExchangeUnavailable, TraderError
+from trader_cli.core.orders import OrderRequest, OrderState
 from trader_cli.core.plans import Approved, Refused, TradePlan
 from trader_cli.exchange.private import order_parameters, stop_parameters
 from trader_cli.execution import preflight
-from trader_cli.execution.closing import Closer
-from trader_cli.execution.courier import ABSENT, Courier, stop_request
+from trader_cli.execution.breaking import after_close, hold_back
+from trader_cli.execution.checking import refusal
+from trader_cli.execution.courier import Courier, stop_request
 from trader_cli.execution.coverage import Coverage, remembered, shown
-from trader_cli.execution.protection import PATIENCE_S, Protector, cover_of
-from trader_cli.execution.reconcile import Reconciler
+from trader_cli.execution.guarding import Bench, Ended, Guard
+from trader_cli.execution.protection import Protector, cover_of
+from trader_cli.execution.reconcile import FORCED, Reconciler
 from trader_cli.storage.ledger import LedgerUnwritable
 from trader_cli.storage.ledger_rows import Intent
 
 if TYPE_CHECKING:
-    from trader_cli.core.orders import OrderSide, PositionState
+    from collections.abc import Callable
+
+    from trader_cli.core.orders import OrderSide
     from trader_cli.exchange.binance import BinanceExchange
     from trader_cli.execution.protection import Cover
     from trader_cli.execution.reconcile import View
     from trader_cli.settings import Settings
     from trader_cli.storage.ledger import Ledger
-
-_LOOK_S = 0.25
-_LOOKS_AT_AN_OPEN_ORDER = 20
-_TRADES_MS = 10_000
-_BLIND_MS = 2000
 
 
 @dataclass(frozen=True)
@@ -58,52 +53,59 @@ class Entered:
     closed: str | None = None
 
 
-class Executor:
-    """One account's executor, over a connected exchange and an open ledger."""
+def unsaid(_sentence: str) -> None:
+    """Nobody listens."""
 
-    def __init__(self, exchange: BinanceExchange, ledger: Ledger, settings: Settings) -> None:
+
+def staying() -> bool:
+    """Nobody has asked to leave."""
+    return False
+
+
+class Executor:
+    """One account's executor, over a connected exchange and an open ledger.
+
+    `say` is told what a person must hear at once; `leaving` says whether a signal has asked this process to end.
+    """
+
+    def __init__(
+        self, exchange: BinanceExchange, ledger: Ledger, settings: Settings, *,
+        say: Callable[[str], None] = unsaid, leaving: Callable[[], bool] = staying,
+    ) -> None:  # fmt: skip
         self.settings = settings
         self.exchange = exchange
         self.ledger = ledger
-        self.courier = Courier(exchange.private, ledger, exchange.clock, exchange.server_now_ms, exchange.symbol_rules)
+        self.say = say
+        options = settings.execution
+        self.courier = Courier(
+            exchange.care, ledger, exchange.clock, exchange.server_now_ms, exchange.symbol_rules,
+            options.request_budget, round(options.absence_after * 1000),
+        )  # fmt: skip
         self.protector = Protector(self.courier)
         self.reconciler = Reconciler(self.courier)
         self.coverage = Coverage(ledger, exchange.server_now_ms)
-        self.closer = Closer(
-            exchange, self.courier, self.protector, settings.execution.persistence, self.view, self.standing
+        self._told: dict[str, set[str]] = {"entered": set(), "ended": set()}
+        self.bench = Bench(
+            exchange, self.courier, self.protector, self.reconciler, self.coverage, settings, say, leaving
         )
 
-    async def guard(self, plan: TradePlan, position: PositionState | None) -> None:
-        """Protect what is known to be ours and surely bare, before anything else is asked."""
-        ours = self.ledger.holding(plan.symbol).amount
-        shown = position.amount if position else Decimal(0)
-        held = min(ours, shown, key=abs) if ours * shown > 0 else Decimal(0)
-        if held == 0:
-            return
-        with suppress(ExchangeUnavailable, ExchangeRejected, ConfigurationError):  # what follows finds out and says so
-            try:
-                stops = await self.exchange.private.open_stops(plan.symbol)
-            except (ExchangeUnavailable, ExchangeRejected):
-                await self._blind_backstop(plan, abs(held))
-                raise
-            if not cover_of(plan.side, stops, abs(held)).full:
-                await self.protector.protect(plan, stops, abs(held))
+    async def end(self) -> None:
+        """Let go of what is still under way."""
+        await self.courier.end()
 
-    async def _blind_backstop(self, plan: TradePlan, quantity: Decimal) -> None:
-        """What rests cannot be asked: a backstop is sent all the same. The exchange refuses a second one (−4130)."""
-        sent = [i for i in self.ledger.intents_of(plan.plan_id) if i.purpose == "backstop"]
-        notes = [note.at_ms for i in sent if (note := self.ledger.last_note(i.client_id)) is not None]
-        if self.exchange.server_now_ms() - max(notes, default=0) > _BLIND_MS:
-            await self.protector.backstop(plan, quantity)
+    # --- what there is ---
 
     async def view(self, symbol: str) -> View:
         """One symbol, reconciled."""
-        return await self.reconciler.reconcile(symbol, (await self.reconciler.positions()).get(symbol))
+        await self.reconciler.positions()
+        return await self.reconciler.reconcile(symbol)
 
     def plan_of(self, symbol: str) -> TradePlan | None:
-        """The plan of the last entry that filled on a symbol."""
+        """The plan under care: of an entry whose fate is not known, else of the last one that filled."""
+        waiting = self.reconciler.waiting_entry(symbol)
         entries = self.ledger.entries(symbol)
-        body = self.ledger.decision(entries[-1]) if entries else None
+        decision = waiting.decision_id if waiting is not None else entries[-1] if entries else None
+        body = self.ledger.decision(decision) if decision is not None else None
         return None if body is None else TradePlan.from_dict({k: v for k, v in body.items() if k != "plan_id"})
 
     def exit_reason(self, symbol: str) -> str:
@@ -112,6 +114,9 @@ class Executor:
         last = [f for f in self.ledger.fills(decision_id=entries[-1]) if f.purpose != "entry"] if entries else []
         if not last:
             return "unknown"
+        if last[-1].purpose == "external":
+            note = self.ledger.last_note(last[-1].client_id)
+            return note.note if note is not None and note.note in FORCED else "external"
         if last[-1].purpose != "exit":
             return last[-1].purpose
         told = self.ledger.assessments(symbol, 0, ("exit",))
@@ -120,30 +125,8 @@ class Executor:
     # --- entering ---
 
     async def check(self, plan: TradePlan, symbol: str, *, live: bool = False) -> Refused | None:
-        """Preflight: every reason not to enter this plan now. Sets leverage and margin mode last."""
-        refused = (
-            preflight.check_unchanged(plan, self.ledger)
-            or preflight.check_shape(plan, self.exchange.symbol_rules(plan.symbol))
-            or preflight.check_live(self.settings, plan, live=live)
-            or preflight.check_plan(self.settings, plan, self.ledger, symbol, self.exchange.server_now_ms())
-        )
-        if refused is not None:
-            return refused
-        await preflight.check_account(self.exchange, self.settings)
-        view = await self.view(symbol)
-        orders = await self.exchange.private.open_orders(symbol)
-        foreign = sum(self.ledger.intent(order.client_id) is None for order in orders)
-        refused = preflight.check_foreign(view, foreign)
-        if refused is not None:
-            return refused
-        premium = await self.exchange.get_premium_index(symbol)
-        age_ms = self.exchange.server_now_ms() - int(premium["timestamp"])
-        if age_ms > preflight.MARK_AGE_MS:
-            return Refused("stale_price", f"The mark price of {symbol} is {age_ms / 1000:.0f} s old.")
-        account, positions = await self.exchange.private.account(), await self.exchange.private.positions()
-        others = sum((abs(p.amount) * p.mark_price for p in positions if p.symbol != symbol), Decimal(0))
-        room = preflight.Room(Decimal(str(premium["mark_price"])), account.available, account.equity, others)
-        return preflight.check_room(plan, self.exchange, room) or preflight.check_caps(plan, self.settings, room)
+        """Preflight: every reason not to enter this plan now."""
+        return await refusal(self, plan, symbol, live=live)
 
     async def enter(self, approved: Approved, *, live: bool = False, recorded: bool = False) -> Entered | Refused:
         """Carry out an approved plan, once: the second time finds what the first one did.
@@ -157,201 +140,223 @@ class Executor:
         changed = preflight.check_unchanged(plan, self.ledger)
         if changed is not None:
             return changed
+        known = self.ledger.intent(plan.client_id("entry"))
+        if known is not None and self.ledger.status(known.client_id) is not None:
+            return await self._again(plan, known)
+        refused = await self.check(plan, plan.symbol, live=live) or await preflight.set_leverage(plan, self.exchange)
+        if refused is None and recorded and self.ledger.decision(plan.plan_id) is None:
+            refused = Refused("plan_unrecorded", "Tactics never made this plan on this ledger: `trader tactics`.")
+        if refused is not None:
+            return refused
+        guard = Guard(self.bench, plan)
         entry = self._entry(plan)
-        if self.ledger.status(entry.client_id) in {None, "absent"}:
-            refused = await self.check(plan, plan.symbol, live=live) or await preflight.set_leverage(
-                plan, self.exchange
-            )
-            if refused is None and recorded and self.ledger.decision(plan.plan_id) is None:
-                refused = Refused("plan_unrecorded", "Tactics never made this plan on this ledger: `trader tactics`.")
-            if refused is not None:
-                return refused
+        try:
             self._write_down(plan, entry)
-        elif self.courier.is_settled(entry):
-            return await self._again(plan, entry)
-        return await self._carry_out(plan, entry)
+            guard.send_entry(entry)
+        except LedgerUnwritable as error:
+            raise DataError(f"{error.sentence} Nothing was sent.", mend=error.mend) from error
+        return await self._finished(plan, entry, await guard.run(), fresh=True)
 
     def _entry(self, plan: TradePlan) -> Intent:
+        """The entry: immediate or cancelled, at no worse a price than the plan allows."""
         side: OrderSide = "BUY" if plan.side == "long" else "SELL"
-        client_id = plan.client_id("entry")
-        return self.ledger.intent(client_id) or Intent(
-            client_id, plan.plan_id, plan.symbol, "entry", side, plan.quantity, self.exchange.server_now_ms()
-        )
+        limit = self.exchange.symbol_rules(plan.symbol).price_down(plan.price + plan.sign * plan.max_drift)
+        return Intent(
+            plan.client_id("entry"), plan.plan_id, plan.symbol, "entry", side, plan.quantity,
+            self.exchange.server_now_ms(), price=limit,
+        )  # fmt: skip
 
     def _write_down(self, plan: TradePlan, entry: Intent) -> None:
         """The decision, its entry and its stops, in one stroke: so that protecting needs no further line."""
-        try:
-            with self.ledger.together():
-                self.ledger.decide(
-                    plan.plan_id, plan.symbol, plan.decision_ms, "plan", plan.as_dict(), self.exchange.server_now_ms()
-                )
-                for intent in (entry, *self.protector.intents(plan, plan.quantity), self.closer.reserve(plan)):
-                    self.ledger.intend(intent)
-        except LedgerUnwritable as error:
-            raise DataError(f"{error.sentence} Nothing was sent.", mend=error.mend) from error
-
-    async def _carry_out(self, plan: TradePlan, entry: Intent) -> Entered | Refused:
-        try:
-            state = await self._filled(plan, entry)
-        except LedgerUnwritable as error:
-            raise DataError(f"{error.sentence} Nothing was sent.", mend=error.mend) from error
-        if state is ABSENT:
-            return Refused("entry_absent", "The entry never reached the exchange; nothing was opened.")
-        if isinstance(state, NotPlaced):
-            raise ExchangeRejected(
-                f"The exchange did not take the entry: {state.sentence}", code=state.code, mend="Nothing is open."
+        before = self.reconciler.sight(plan.symbol).amount
+        with self.ledger.together():
+            self.ledger.decide(
+                plan.plan_id, plan.symbol, plan.decision_ms, "plan", plan.as_dict(), self.exchange.server_now_ms()
             )
-        return await self._protected(plan, entry, state)
+            for intent in (entry, *self.protector.intents(plan, plan.quantity)):
+                self.ledger.intend(intent)
+            body = {"plan_id": plan.plan_id, "position": f"{before:f}"}
+            self.ledger.assess(plan.symbol, "before_entry", body, self.exchange.server_now_ms())
 
-    async def _filled(self, plan: TradePlan, entry: Intent) -> OrderState | NotPlaced:
-        """The entry at the exchange once nothing more can fill; what still rests after a while is cancelled."""
-        patience = self.settings.execution.persistence
-        resend = self.exchange.server_now_ms() < plan.expires_ms
-        state = await self.courier.deliver(entry, patience_s=patience, resend=resend)
-        for look in range(_LOOKS_AT_AN_OPEN_ORDER):
-            if not isinstance(state, OrderState) or not state.is_open or state.filled > 0:
-                break
-            if look == _LOOKS_AT_AN_OPEN_ORDER - 1:
-                await self.exchange.private.cancel_order(plan.symbol, entry.client_id)
-            await self.exchange.clock.sleep(_LOOK_S)
-            state = await self.courier.settle(entry, patience)
-        assert not isinstance(state, StopState)
-        return state
-
-    async def _protected(self, plan: TradePlan, entry: Intent, state: OrderState | None) -> Entered:
-        """From a filled order to a covered position, or to none. `state` None: it was carried out before."""
-        try:
-            if state is not None and state.filled > 0 and self.ledger.last_note(plan.client_id("backstop")) is None:
-                await self._cover_at_once(plan, state.filled)
-            cover, closed = await self.cover(plan)
-            await self._booked(plan.symbol)
-        except (ExchangeUnavailable, ExchangeRejected, ConfigurationError) as error:
-            raise type(error)(
-                f"{error.sentence} {await self.standing(plan.symbol)}",
-                mend="Run `trader monitor` as soon as the exchange answers: it protects first.",
-            ) from error
-        except LedgerUnwritable as error:
-            self.courier.unwritten = error
-            cover = closed = None
+    async def _finished(self, plan: TradePlan, entry: Intent, ended: Ended, *, fresh: bool) -> Entered | Refused:
+        """What a guard's end means to whoever entered."""
+        if ended.how == "refused":
+            note = self.ledger.last_note(entry.client_id)
+            await self.tidy(plan, ended)
+            raise ExchangeRejected(
+                f"The exchange did not take the entry: {note.note if note else ''}",
+                code=ended.refused.code if ended.refused else None, mend="Nothing is open.",
+            )  # fmt: skip
+        if ended.how == "absent":
+            await self.tidy(plan, ended)
+            return Refused("entry_absent", "The entry never reached the exchange; nothing was opened.")
+        if ended.how == "unknown" or ended.view.presumed:
+            raise ExchangeUnavailable(
+                f"It is not known what became of the entry {entry.client_id}. {await self.standing(plan.symbol)}",
+                mend="Run `trader monitor`: it finds out, and protects first.",
+            )
+        await self.tidy(plan, ended)
         unwritten = self.courier.unwritten
         if unwritten is not None:
             raise DataError(f"{unwritten.sentence} {await self.standing(plan.symbol)}", mend=unwritten.mend)
-        return self._entered(plan, entry, state, cover, fresh=state is not None, closed=closed)
+        filled = bool(self.ledger.fills(client_id=entry.client_id))
+        return self._entered(plan, entry, ended.cover if filled else None, fresh=fresh,
+                             closed=ended.closed if filled else None)  # fmt: skip
 
-    async def _booked(self, symbol: str) -> None:
-        """Wait a while for the trades of what has filled; protection stands, and the next look books them too."""
-        until = self.exchange.server_now_ms() + _TRADES_MS
-        while (await self.view(symbol)).unbooked and self.exchange.server_now_ms() < until:
-            await self.exchange.clock.sleep(_LOOK_S)
-
-    async def _cover_at_once(self, plan: TradePlan, quantity: Decimal) -> None:
-        """The first, quickest try: nothing is asked before the backstop is sent."""
-        with suppress(
-            ExchangeUnavailable, ExchangeRejected, ConfigurationError
-        ):  # `cover` goes on from what the exchange shows
-            await self.protector.protect(plan, [], quantity)
-
-    async def cover(self, plan: TradePlan) -> tuple[Cover | None, str | None]:
-        """See that our position is covered, or closed; (what covers it, why it was closed).
-
-        Keeps trying while the exchange is away, as long as the settings say. Raises `ExchangeUnavailable` after that.
-        """
-        began = self.exchange.server_now_ms()
-        failure: TraderError = ExchangeUnavailable(f"The exchange does not show the position of {plan.symbol} clearly.")
-        while self.exchange.server_now_ms() - began <= self.settings.execution.persistence * 1000:
-            try:
-                done = await self.keep_covered(plan, await self.view(plan.symbol))
-                if done is not None:
-                    return done
-            except LedgerUnwritable:
-                raise
-            except (ExchangeUnavailable, ExchangeRejected, ConfigurationError) as error:
-                failure = error  # whatever it is: an open position is not given up for it
-            await self.exchange.clock.sleep(_LOOK_S)
-        raise failure
-
-    async def keep_covered(self, plan: TradePlan, view: View) -> tuple[Cover | None, str | None] | None:
-        """One try to cover a position as just seen; (cover, why it was closed), or `None` if it needs another try."""
-        if view.is_flat:
+    async def tidy(self, plan: TradePlan, ended: Ended) -> None:
+        """After the end of a guard: a flat symbol is swept, and what a close breaks is latched."""
+        for symbol, code, at_ms in self.reconciler.take_forced():
+            self.latched_by(symbol, code, at_ms)
+        if ended.view.is_flat and self.reconciler.waiting_entry(plan.symbol) is None:
             await self.sweep(plan.symbol)
-            return None, None
-        if view.held == 0 or view.position is None:
-            return None  # it is not shown, and nothing explains why: what rests stays, and it is asked again
-        cover, patience = cover_of(plan.side, view.stops, abs(view.held)), PATIENCE_S
-        if not cover.full:
-            since, limit = self.coverage.lost(plan), self.settings.execution.protection_deadline
-            left_s = limit - (self.exchange.server_now_ms() - since) / 1000
-            if left_s < 0 or (view.position.mark_price - plan.backstop_price) * plan.sign <= 0:
-                await self.close(plan.symbol, "unprotected")
-                return None, "unprotected"
-            patience = min(patience, left_s / 2)  # a backstop and a stop are tried before it is too late
-        cover = await self.protector.protect(plan, view.stops, abs(view.held), patience_s=patience)
-        if not cover.full:
-            return None
-        self.coverage.regained(plan)
-        return cover, None
+        if ended.closed is not None and self.ledger.fills(client_id=plan.client_id("entry")):
+            self.latched_by(plan.symbol, ended.closed)
+
+    def latched_by(self, symbol: str, reason: str, at_ms: int | None = None) -> None:
+        """What a close for this reason latches; said, and written down where the disk takes it."""
+        with suppress(LedgerUnwritable):
+            for sentence in after_close(self.ledger, symbol, reason, at_ms or self.exchange.server_now_ms()):
+                self.say(sentence)
 
     async def _again(self, plan: TradePlan, entry: Intent) -> Entered | Refused:
         """A plan that was carried out before: nothing is opened; its position is covered still, or flat and swept."""
         note = self.ledger.last_note(entry.client_id)
         if note is not None and note.status == "refused":
             return Refused("entry_rejected", f"The exchange refused this entry before: {note.note}")
-        view = await self.view(plan.symbol)
-        if not view.is_flat and self.plan_of(plan.symbol) == plan:
-            return await self._protected(plan, entry, None)
-        if view.is_flat and not view.unknown_orders:
-            await self.sweep(plan.symbol)
-        return self._entered(plan, entry, None, None, fresh=False, closed=None)
+        if note is not None and note.status == "absent":
+            return Refused("entry_absent", "This entry never reached the exchange; it is not sent again.")
+        if self.plan_of(plan.symbol) != plan:
+            return self._entered(plan, entry, None, fresh=False, closed=None)
+        return await self._finished(plan, entry, await Guard(self.bench, plan, must_look=True).run(), fresh=False)
 
     def _entered(
-        self, plan: TradePlan, entry: Intent, order: OrderState | None, cover: Cover | None, *, fresh: bool,
-        closed: str | None,
-    ) -> Entered:  # fmt: skip
+        self, plan: TradePlan, entry: Intent, cover: Cover | None, *, fresh: bool, closed: str | None
+    ) -> Entered:
         fills = self.ledger.fills(client_id=entry.client_id)
         quantity = sum((f.quantity for f in fills), Decimal(0))
         cost = sum((f.quantity * f.price for f in fills), Decimal(0))
-        average = cost / quantity if quantity else Decimal(0)
-        return Entered(plan, order, quantity, average, cover, self.coverage.missing_ms(plan), fresh, closed)
+        average, note = cost / quantity if quantity else Decimal(0), self.ledger.last_note(entry.client_id)
+        order = None
+        if note is not None and note.exchange_id:
+            order = OrderState(note.exchange_id, entry.client_id, plan.symbol, entry.side, note.note.partition(" ")[0],
+                               plan.quantity, quantity, average or None, reduce_only=False, update_ms=note.at_ms)  # fmt: skip
+        if quantity and not self.is_told(plan, "entered"):
+            self.tell(plan, "entered")
+        uncovered = self.coverage.missing_ms(plan)
+        return Entered(plan, order, quantity, average, cover, uncovered, fresh, closed)
 
-    # --- leaving: see `closing` ---
+    # --- telling once ---
+
+    def is_told(self, plan: TradePlan, what: str) -> bool:
+        """Whether somebody was told that a plan has been entered, or that its position has ended."""
+        told = self.ledger.assessments(plan.symbol, plan.created_ms, (f"told_{what}",))
+        return plan.plan_id in self._told[what] or any(body["plan_id"] == plan.plan_id for _, body, _ in told)
+
+    def tell(self, plan: TradePlan, what: str) -> None:
+        """Remember that it has been told."""
+        self._told[what].add(plan.plan_id)
+        with suppress(LedgerUnwritable):
+            self.ledger.assess(plan.symbol, f"told_{what}", {"plan_id": plan.plan_id}, self.exchange.server_now_ms())
+
+    def held_back(self, symbol: str, code: str, detail: str) -> None:
+        """Entries of a symbol held back for what was found there; said once."""
+        with suppress(LedgerUnwritable):
+            for sentence in hold_back(self.ledger, symbol, code, detail, self.exchange.server_now_ms()):
+                self.say(sentence)
+
+    # --- keeping ---
+
+    async def keep_covered(self, plan: TradePlan, view: View | None = None) -> tuple[Cover | None, str | None]:  # noqa: ARG002
+        """See that our position is covered, or closed: (what covers it, why it was closed).
+
+        Goes on while the exchange is away. Raises `ExchangeUnavailable` where that could not be found out.
+        """
+        ended = await Guard(self.bench, plan, must_look=True).run()
+        await self.tidy(plan, ended)
+        if ended.how == "unknown" and ended.cover is None:
+            raise ExchangeUnavailable(f"The exchange does not show the position of {plan.symbol} clearly.")
+        return ended.cover if ended.view.expected else None, ended.closed
+
+    # --- leaving ---
 
     async def close(
         self, symbol: str, reason: str, share: Decimal | None = None, *, quantity: Decimal | None = None
     ) -> Decimal:
-        """Close our position, a share of it or a quantity; the quantity closed."""
-        return await self.closer.close(symbol, reason, share, quantity=quantity)
+        """Close our position, a share of it or a quantity, with reduce-only orders; the quantity that was closed.
+
+        Raises `ExchangeRejected` or `ExchangeUnavailable` if it does not go; the stops stay where they are then.
+        """
+        view = await self._clear_view(symbol)
+        plan = self.plan_of(symbol)
+        began = abs(view.expected)
+        if plan is None or (not began and not view.unknown_orders):
+            if plan is not None:
+                await self.sweep(symbol)
+            return Decimal(0)
+        if share is not None:
+            quantity = self.exchange.symbol_rules(symbol).quantity_down(began * share)
+        goal = Decimal(0) if quantity is None else max(Decimal(0), began - quantity)
+        if began <= goal and began:
+            return Decimal(0)
+        ended = await Guard(self.bench, plan, goal=goal, reason=reason).run()
+        await self.tidy(plan, ended)
+        left = abs(ended.view.expected)
+        if left > goal or ended.how == "unknown":
+            await self._not_closed(symbol, ended)
+        return max(began - left, Decimal(0)) if began else self._exited(plan)
+
+    async def _clear_view(self, symbol: str) -> View:
+        """One look before a close, if the exchange answers; what is known without it otherwise."""
+        with suppress(ExchangeUnavailable, ExchangeRejected, ConfigurationError):
+            return await self.view(symbol)
+        return self.reconciler.view(symbol)
+
+    def _exited(self, plan: TradePlan) -> Decimal:
+        fills = self.ledger.fills(decision_id=plan.plan_id)
+        return sum((fill.quantity for fill in fills if fill.purpose == "exit"), Decimal(0))
+
+    async def _not_closed(self, symbol: str, ended: Ended) -> None:
+        standing = await self.standing(symbol)
+        if ended.refused is not None:
+            raise ExchangeRejected(
+                f"The exchange refused to close {symbol}: {ended.refused.sentence} {standing}", code=ended.refused.code
+            )
+        raise ExchangeUnavailable(
+            f"It is not known whether {symbol} was closed. {standing}", mend="Run `trader flatten` again."
+        )
 
     async def sweep(self, symbol: str) -> int:
-        """With our position flat, take every stop of ours away; how many there were."""
-        return await self.closer.sweep(symbol)
+        """With our position flat, take every stop of ours away; how many went."""
+        gone = [await self.protector.remove(stop) for stop in self.courier.stops(symbol)]
+        return sum(gone)
 
     def exits(self, decision_id: str) -> list[Intent]:
         """Exits of a decision in the order they were begun."""
-        return self.closer.exits(decision_id)
+        return [i for i in self.courier.intents_of(decision_id) if i.purpose == "exit"]
 
     async def settle_entries(self, symbol: str) -> None:
-        """Wait until it is known what became of entries that are under way."""
-        for intent in self.ledger.unsettled(symbol):
-            if intent.purpose == "entry" and self.ledger.last_note(intent.client_id) is not None:
-                await self.courier.settle(intent, self.settings.execution.persistence)
+        """One look at entries and exits of unknown fate."""
+        await self.reconciler.look_at_orders(symbol)
 
     async def standing(self, symbol: str) -> str:
         """A sentence: what is open and what protects it, from the exchange if it answers, else from the ledger."""
         try:
-            try:
-                view = await self.view(symbol)
-            except LedgerUnwritable:
-                view = await self.reconciler.glimpse(symbol)
+            view = await self.view(symbol)
         except TraderError:
             return remembered(self.ledger, symbol)
-        if view.is_flat:
+        if view.is_flat and not view.unknown_orders:
             return f"{symbol}: no position of ours is open."
-        return shown(view, cover_of("long" if view.held > 0 else "short", view.stops, abs(view.held)))
+        if view.is_flat:
+            return f"{symbol}: it is not known what became of an order that was sent."
+        stops = cover_of("long" if view.expected > 0 else "short", view.stops, abs(view.expected))
+        return shown(view, stops)
 
     def requests(self, plan: TradePlan) -> list[dict[str, Any]]:
         """The exact requests an entry sends, without time and signature."""
         entry = self._entry(plan)
-        order = OrderRequest(entry.client_id, plan.symbol, entry.side, plan.quantity)
+        order = OrderRequest(
+            entry.client_id, plan.symbol, entry.side, plan.quantity, price=entry.price, time_in_force="IOC"
+        )
         stops = [stop_request(intent) for intent in self.protector.intents(plan, plan.quantity)]
         sent: list[tuple[str, dict[str, Any]]] = [
             ("/fapi/v1/marginType", {"symbol": plan.symbol, "marginType": "ISOLATED"}),
@@ -360,3 +365,15 @@ class Executor:
             *(("/fapi/v1/algoOrder", stop_parameters(stop)) for stop in stops),
         ]
         return [{"method": "POST", "path": path, "parameters": parameters} for path, parameters in sent]
+
+
+async def guarded_together(guards: list[Guard]) -> list[Ended | TraderError]:
+    """Several symbols under care at once: what one lacks does not keep the others waiting."""
+
+    async def one(guard: Guard) -> Ended | TraderError:
+        try:
+            return await guard.run()
+        except TraderError as error:
+            return error
+
+    return list(await asyncio.gather(*(one(guard) for guard in guards)))

@@ -10,6 +10,7 @@ from trader_cli.core.errors import ConfigurationError
 from trader_cli.core.orders import SymbolOptions
 from trader_cli.core.plans import Refused
 from trader_cli.core.sizing import bracket_of
+from trader_cli.exchange.opening import refuse_rights
 from trader_cli.storage.markets import account_fingerprint
 
 if TYPE_CHECKING:
@@ -31,13 +32,7 @@ _TAKER_FEE = Decimal("0.0005")
 async def check_account(exchange: BinanceExchange, settings: Settings) -> None:
     """Refuse a key that can withdraw or cannot trade, and an account in hedge mode. Raises `ConfigurationError`."""
     if settings.mode in {"live", "demo"} and not _is_demo_trading(settings):
-        rights = await exchange.private.key_rights()
-        if rights.can_withdraw:
-            raise ConfigurationError(
-                "This API key can withdraw, and is refused.", mend="Make one that can only read and trade futures."
-            )
-        if not rights.can_trade_futures:
-            raise ConfigurationError("This API key cannot trade futures.", mend="Allow futures for it.")
+        refuse_rights(await exchange.private.key_rights())
     if await exchange.private.hedge_mode():
         raise ConfigurationError(
             "The account is in hedge mode, which is refused: our stops would protect the wrong side.",

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from decimal import ROUND_DOWN, Decimal
 from typing import TYPE_CHECKING
 
-from trader_cli.core.errors import ExchangeUnavailable, TraderError
-from trader_cli.core.orders import NotPlaced, StopState
+from trader_cli.core.errors import ExchangeRejected, ExchangeUnavailable
+from trader_cli.core.guarding import to_drop
+from trader_cli.core.orders import StopState
 from trader_cli.storage.ledger_rows import Intent
 
 if TYPE_CHECKING:
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
     from trader_cli.core.types import Side
     from trader_cli.execution.courier import Courier
 
-PATIENCE_S = 1.0
-"""How long the fate of one stop is looked for before the next is tried."""
-_MOST_GENERATIONS = 1000
+
+_MOST_UNKNOWN = 2
+"""Of stops whose fate is not known so many may be at once: more could pile up."""
 
 
 @dataclass(frozen=True)
@@ -70,52 +71,28 @@ def cover_of(side: Side, stops: Sequence[StopState], quantity: Decimal) -> Cover
 
 @dataclass
 class Protector:
-    """Places, tightens and removes stops through a courier."""
+    """The stops of a plan: which intent is next, at what level; tightening and taking away."""
 
     courier: Courier
 
     def intents(self, plan: TradePlan, quantity: Decimal) -> list[Intent]:
         """The first backstop, stop and take-profit of a plan: written down together with its entry."""
-        return [self._intent(plan, purpose, self._level(plan, purpose), quantity, 0) for purpose in _PURPOSES]
+        return [self._intent(plan, purpose, self.level(plan, purpose), quantity, 0) for purpose in _PURPOSES]
 
-    async def protect(
-        self, plan: TradePlan, stops: Sequence[StopState], quantity: Decimal, *, patience_s: float = PATIENCE_S
-    ) -> Cover:
-        """Make what is missing of a position's cover: the backstop first, then the stop; covered, the take-profit.
+    def next_intent(self, plan: TradePlan, purpose: Purpose, level: Decimal, quantity: Decimal) -> Intent:
+        """The first generation that was never sent and means the same, or a new one."""
+        courier = self.courier
+        known = [i for i in courier.intents_of(plan.plan_id) if i.purpose == purpose]
+        for intent in known:
+            same = intent.trigger_price == level and (purpose == "backstop" or intent.quantity == quantity)
+            if same and courier.status(intent) is None:
+                return intent
+        return self._intent(plan, purpose, level, quantity, len(known))
 
-        A refusal for a level the market has passed (−2021) leaves that part out; the caller sees that in the cover.
-        Raises `ExchangeUnavailable` if it is not known what rests.
-        """
-        cover = cover_of(plan.side, stops, quantity)
-        found: list[StopState] = list(stops)
-        if cover.backstop is None:
-            found += await self._place(plan, "backstop", self._level(plan, "backstop"), quantity, patience_s)
-        if cover.stopped < quantity:
-            missing = quantity - cover.stopped
-            found += await self._place(plan, "stop", self.tightest(plan, cover), missing, patience_s)
-        elif cover.stopped > quantity:
-            found = await self._resized(plan, "stop", self.tightest(plan, cover), quantity, found, cover.stops)
-        taken = sum((s.quantity for s in cover.take_profits), Decimal(0))
-        if taken < quantity and cover_of(plan.side, found, quantity).full:
-            level = self._level(plan, "take_profit")
-            found += await self._place(plan, "take_profit", level, quantity - taken, patience_s)
-        elif taken > quantity:
-            level = self._level(plan, "take_profit")
-            found = await self._resized(plan, "take_profit", level, quantity, found, cover.take_profits)
-        return cover_of(plan.side, found, quantity)
-
-    async def backstop(self, plan: TradePlan, quantity: Decimal) -> None:
-        """Send a backstop without having asked what rests."""
-        await self._place(plan, "backstop", self._level(plan, "backstop"), quantity)
-
-    async def _resized(
-        self, plan: TradePlan, purpose: Purpose, level: Decimal, quantity: Decimal, resting: Sequence[StopState],
-        old: Sequence[StopState],
-    ) -> list[StopState]:  # fmt: skip
-        """What rests once stops for more than the position are replaced by one that fits; the new one comes first."""
-        placed = await self._place(plan, purpose, level, quantity)
-        gone = {stop.client_id for stop in old if placed and await self.remove(stop)}
-        return [*(stop for stop in resting if stop.client_id not in gone), *placed]
+    def level(self, plan: TradePlan, purpose: Purpose) -> Decimal:
+        """Where the plan wants it, on a tick of today's rules."""
+        levels = {"backstop": plan.backstop_price, "stop": plan.stop_price, "take_profit": plan.take_profit_price}
+        return self.rounded(plan, levels[purpose])
 
     def tightest(self, plan: TradePlan, cover: Cover) -> Decimal:
         """Where a missing quantity stop belongs: never looser than one that ever rested for this plan."""
@@ -126,66 +103,58 @@ class Protector:
             and ledger.first_note(i.client_id, "open") is not None
         ]  # fmt: skip
         levels += [s.trigger_price for s in cover.stops] + [plan.stop_price]
-        return max(levels) if plan.sign > 0 else min(levels)
+        return self.rounded(plan, max(levels) if plan.sign > 0 else min(levels))
 
     async def tighten(self, plan: TradePlan, cover: Cover, price: Decimal) -> Cover:
         """Move the quantity stop to `price`: the new one first, the old ones only once it rests. Never looser."""
-        level = self._rounded(plan, price)
+        level = self.rounded(plan, price)
         old = [s for s in cover.stops if (level - s.trigger_price) * plan.sign > 0]
         if len(old) < len(cover.stops) or (
             cover.stop_price is not None and (level - cover.stop_price) * plan.sign <= 0
         ):
             return cover
-        placed = await self._place(plan, "stop", level, cover.quantity)
-        if not placed:
+        return await self.replaced(plan, "stop", level, cover, old)
+
+    async def replaced(
+        self, plan: TradePlan, purpose: Purpose, level: Decimal, cover: Cover, old: Sequence[StopState]
+    ) -> Cover:
+        """What rests once one for the whole quantity stands in for the old ones; those go only when it rests."""
+        unsettled = [i for i in self.courier.unsettled(plan.symbol) if i.purpose == purpose]
+        if sum(self.courier.is_waiting(i) for i in unsettled) >= _MOST_UNKNOWN:
             return cover
-        left = [s for s in old if not await self.remove(s)]
-        return Cover(cover.backstop, (*placed, *left), cover.take_profits, cover.quantity)
+        placed = await self.courier.deliver(self.next_intent(plan, purpose, level, cover.quantity))
+        if isinstance(placed, StopState) and placed.is_open:
+            for stop in old:
+                await self.remove(stop)
+        return cover_of(plan.side, self.courier.stops(plan.symbol), cover.quantity)
+
+    async def fitted(self, plan: TradePlan, purpose: Purpose, cover: Cover) -> None:
+        """Stops for more than is held cut down to it: the looser ones go, or one that fits comes first."""
+        stops = sorted(
+            cover.stops if purpose == "stop" else cover.take_profits,
+            key=lambda stop: stop.trigger_price, reverse=plan.sign > 0,
+        )  # fmt: skip
+        dropped = to_drop([stop.quantity for stop in stops], cover.quantity)
+        if dropped is None:
+            level = self.tightest(plan, cover) if purpose == "stop" else self.level(plan, purpose)
+            await self.replaced(plan, purpose, level, cover, stops)
+            return
+        for number in dropped:
+            await self.remove(stops[number])
 
     async def remove(self, stop: StopState) -> bool:
         """Cancel a stop of ours; whether it surely rests no more."""
-        intent = self.courier.ledger.intent(stop.client_id)
+        courier, intent = self.courier, self.courier.intent(stop.client_id)
         if intent is None:
             return False
-        after = await self.courier.private.cancel_stop(stop.symbol, stop.client_id)
-        if after is not None:
-            self.courier.seen(intent, after)
-        return after is None or not after.is_open
-
-    async def _place(
-        self, plan: TradePlan, purpose: Purpose, level: Decimal, quantity: Decimal, patience_s: float = PATIENCE_S
-    ) -> list[StopState]:
-        """One stop of this purpose, as the next generation. Empty if the exchange certainly refused it."""
-        intent = self._next(plan, purpose, level, quantity)
+        key = ("cancel", stop.client_id)
         try:
-            sent = await self.courier.deliver(intent, patience_s=patience_s, resend=False)
-        except ExchangeUnavailable:
-            if not await self._is_reachable():
-                raise
-            return []  # the next round uses a fresh generation: two reduce-only stops are safer than none
-        if isinstance(sent, NotPlaced):
-            return []
-        assert isinstance(sent, StopState)
-        return [sent] if sent.is_open else []
-
-    async def _is_reachable(self) -> bool:
-        try:
-            await self.courier.private.positions()
-        except TraderError:
+            after, _ = await courier.looks.ask(key, lambda: courier.private.cancel_stop(stop.symbol, stop.client_id))
+        except (ExchangeUnavailable, ExchangeRejected):
             return False
-        return True
-
-    def _next(self, plan: TradePlan, purpose: Purpose, level: Decimal, quantity: Decimal) -> Intent:
-        """The first generation that was never sent and means the same, or a new one."""
-        ledger = self.courier.ledger
-        for generation in range(_MOST_GENERATIONS):
-            known = ledger.intent(plan.client_id(purpose, generation))
-            if known is None:
-                return self._intent(plan, purpose, level, quantity, generation)
-            same = known.trigger_price == level and (purpose == "backstop" or known.quantity == quantity)
-            if same and ledger.last_note(known.client_id) is None:
-                return known
-        raise TraderError(f"{plan.symbol}: {_MOST_GENERATIONS} {purpose} orders of one plan; something is wrong.")
+        if after is not None:
+            courier.seen(intent, after)
+        return after is not None and not after.is_open
 
     def _intent(self, plan: TradePlan, purpose: Purpose, level: Decimal, quantity: Decimal, generation: int) -> Intent:
         return Intent(
@@ -194,14 +163,11 @@ class Protector:
             self.courier.now_ms(), trigger_price=level, reduce_only=True,
         )  # fmt: skip
 
-    def _level(self, plan: TradePlan, purpose: Purpose) -> Decimal:
-        return {"backstop": plan.backstop_price, "stop": plan.stop_price, "take_profit": plan.take_profit_price}[
-            purpose
-        ]
-
-    def _rounded(self, plan: TradePlan, price: Decimal) -> Decimal:
+    def rounded(self, plan: TradePlan, price: Decimal) -> Decimal:
         """On a tick, away from the market's side that would make it looser."""
-        tick = self.courier.rules(plan.symbol).tick
+        tick = self.courier.tick(plan.symbol)
+        if tick is None:
+            return price
         steps = (price / tick).to_integral_value(rounding=ROUND_DOWN)
         return steps * tick if plan.sign < 0 or steps * tick == price else (steps + 1) * tick
 

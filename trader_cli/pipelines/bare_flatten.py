@@ -14,7 +14,6 @@ from trader_cli.storage.markets import account_fingerprint
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from trader_cli.exchange.private import PrivateSide
     from trader_cli.execution.explaining import Explained
     from trader_cli.pipelines.market import Market
     from trader_cli.settings import Settings
@@ -56,13 +55,12 @@ class Bare:
 
     def run(self) -> Flattened:
         """Close what is ours. Raises the first error after all symbols had their turn."""
-        return run_in_market(self.settings, self._run)
+        return run_in_market(self.settings, self._run, care=True)
 
     async def _run(self, market: Market) -> Flattened:
         exchange = market.exchange
         account = account_fingerprint(self.settings)
-        private: PrivateSide = getattr(exchange, "care", exchange.private)
-        closer = BareCloser(private, market.clock, exchange.server_now_ms, account, self.journal)
+        closer = BareCloser(exchange.care, market.clock, exchange.server_now_ms, account, self.journal)
         positions = await closer.positions()
         done, failed = Flattened(), list[TraderError]()
         for symbol in self.wish.symbols or sorted({*positions, *self.known}):

@@ -70,12 +70,15 @@ def sim_tape(settings: Settings) -> Tape:
     return synthetic_tape(sim.symbols, sim.days, sim.planted_lead, settings.seed)
 
 
-def run_in_market(settings: Settings, work: Callable[[Market], Awaitable[T]]) -> T:
-    """Connect, run `work`, disconnect. In sim on virtual time, which is remembered for the next command."""
+def run_in_market(settings: Settings, work: Callable[[Market], Awaitable[T]], *, care: bool = False) -> T:
+    """Connect, run `work`, disconnect. In sim on virtual time, which is remembered for the next command.
+
+    `care`: for what reduces, which connects without what it does not need.
+    """
     from trader_cli.venue.clocks import VirtualClock, VirtualLoop
 
     if settings.mode != "sim":
-        return run_supervised(_with_exchange(settings, work), asyncio.new_event_loop)
+        return run_supervised(_with_exchange(settings, work, care=care), asyncio.new_event_loop)
     tape = sim_tape(settings)
     remembered = VenueState(state_root(settings))
     now = remembered.time(tape.source)
@@ -90,9 +93,9 @@ def run_in_market(settings: Settings, work: Callable[[Market], Awaitable[T]]) ->
     return run_supervised(_with_venue(settings, tape, clock, timed), lambda: VirtualLoop(clock))
 
 
-async def _with_exchange(settings: Settings, work: Callable[[Market], Awaitable[T]]) -> T:
+async def _with_exchange(settings: Settings, work: Callable[[Market], Awaitable[T]], *, care: bool) -> T:
     try:
-        async with connected(settings, None) as exchange:
+        async with connected(settings, None, care=care) as exchange:
             wall = settings.binance_exchange.clock == "wall"
             return await work(Market(exchange, exchange.clock, market_source(settings), threads=wall))
     except ExchangeUnavailable as error:
@@ -112,19 +115,24 @@ async def _with_venue(settings: Settings, tape: Tape, clock: VirtualClock, work:
         keys = {"api_key": SecretStr(key.key), "api_secret": SecretStr(key.secret)}
         options = settings.binance_exchange.model_copy(update={"base_url": venue.url, **keys})
         inside = settings.model_copy(update={"binance_exchange": options})
-        async with connected(inside, clock, tape.source) as exchange:
+        async with connected(inside, clock, tape.source, venue_url=venue.url) as exchange:
             return await work(Market(exchange, clock, tape.source))
 
 
 @asynccontextmanager
 async def connected(
-    settings: Settings, clock: Clock | None, source: str | None = None
+    settings: Settings,
+    clock: Clock | None,
+    source: str | None = None,
+    *,
+    venue_url: str | None = None,
+    care: bool = False,
 ) -> AsyncIterator[BinanceExchange]:
-    """An initialised exchange that is closed at the end."""
+    """An initialised exchange that is closed at the end. `venue_url`: the venue of mode sim."""
     from trader_cli.execution.accounts import exchange_of
 
-    exchange = exchange_of(settings, clock, source)
-    await exchange.initialize()
+    exchange = exchange_of(settings, clock, source, venue_url=venue_url)
+    await exchange.initialize(care=care)
     try:
         yield exchange
     finally:

@@ -191,7 +191,7 @@ def _flatten(settings: Settings, ledger: Ledger, wish: Wish) -> Flattened:
         return done
 
     try:
-        return run_in_market(settings, close)
+        return run_in_market(settings, close, care=True)
     except ExchangeUnavailable as error:
         known = [last_known(ledger, s) for s in symbols if ledger.holding(s).amount != 0]
         raise ExchangeUnavailable(" ".join([error.sentence, *known]), mend=error.mend) from error

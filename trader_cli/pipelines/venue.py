@@ -14,6 +14,7 @@ from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.markets import market_source
 from trader_cli.storage.state import VenueState, state_root
 from trader_cli.venue.clocks import DrivenClock, WallClock
+from trader_cli.venue.faults import FaultPlan
 from trader_cli.venue.journal import last_command_ms
 from trader_cli.venue.server import VenueServer
 
@@ -26,12 +27,23 @@ if TYPE_CHECKING:
     from trader_cli.venue.tape import Tape
 
 
-def serve(settings: Settings, port: int, clock_name: str, announce: Callable[[str, str, int], None]) -> None:
-    """Serve until cancelled. `clock_name` is wall, xN (N > 0) or driven. Accounts are kept, by kind of clock."""
+def serve(
+    settings: Settings,
+    port: int,
+    clock_name: str,
+    announce: Callable[[str, str, int], None],
+    faults: Path | None = None,
+) -> None:
+    """Serve until cancelled. `clock_name` is wall, xN (N > 0) or driven. Accounts are kept, by kind of clock.
+
+    `faults` names a file of faults (`venue.faults`); its times count from the start of the serving.
+    """
     state = VenueState(state_root(settings))
     tape, clock = _played(state, sim_tape(settings), settings.sim.start, clock_name)
     folder = state.accounts(tape.source, clock_name)
-    server = VenueServer(tape, clock, port=port, balance=Decimal(str(settings.sim.balance)), folder=folder)
+    plan = None if faults is None else FaultPlan.load(faults, clock.now_ms())
+    balance = Decimal(str(settings.sim.balance))
+    server = VenueServer(tape, clock, port=port, balance=balance, folder=folder, faults=plan)
     run_supervised(
         _serve(server, port, lambda: announce(server.url, tape.label, clock.now_ms())), asyncio.new_event_loop
     )

@@ -166,7 +166,21 @@ class ExecutionSettings(_Section):
     """How orders are carried out."""
 
     protection_deadline: Positive = Field(description="seconds after the first fill until a position must be covered")
-    persistence: Positive = Field(description="seconds `enter` keeps trying to protect while the exchange is away")
+    persistence: Positive = Field(
+        description="seconds `enter` and `flatten` wait to learn what became of what is covered; while bare they go on"
+    )
+    request_budget: Positive = Field(description="seconds one answer is waited for while a position needs care")
+    absence_after: Positive = Field(
+        description="seconds for which order, trades and position must agree before what was sent counts as absent"
+    )
+    max_entries_per_hour: Count = Field(description="entries of one symbol within an hour; one more latches the symbol")
+    max_entries_per_day: Count = Field(description="entries of the account within 24 hours; one more halts")
+    max_price_spread: Annotated[float, Field(gt=0, le=0.5)] = Field(
+        description="how far mark, index and last price may lie apart for an entry, as a share of the mark price"
+    )
+    without_demo_verification: bool = Field(
+        description="open in live although `verify` tier 2 has not passed on demo trading with this version"
+    )
 
 
 class MonitorSettings(_Section):

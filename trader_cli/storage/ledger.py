@@ -11,6 +11,7 @@ import sqlite3
 from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from trader_cli.core.breaker import in_force
 from trader_cli.core.errors import DataError, DataInvalid
 from trader_cli.storage.asked import asked_of, forget_asked
 from trader_cli.storage.ledger_reading import SETTLED, LedgerReading
@@ -62,8 +63,14 @@ _MIGRATIONS = (
         BEGIN SELECT RAISE(IGNORE); END;
     CREATE INDEX assessments_of_a_symbol ON assessments (symbol, action, at_ms);
     """,
+    """
+    CREATE TABLE latches (number INTEGER PRIMARY KEY, symbol TEXT NOT NULL, latched INTEGER NOT NULL,
+        code TEXT NOT NULL, reason TEXT NOT NULL, cause TEXT NOT NULL, at_ms INTEGER NOT NULL) STRICT;
+    CREATE INDEX exits_by_reason ON assessments (json_extract(body, '$.reason')) WHERE action = 'exit';
+    CREATE INDEX entries_by_time ON intents (at_ms) WHERE purpose = 'entry';
+    """,
 )
-_TABLES = ("decisions", "intents", "orders", "fills", "income", "assessments", "halts")
+_TABLES = ("decisions", "intents", "orders", "fills", "income", "assessments", "halts", "latches")
 
 
 class LedgerUnwritable(DataError):
@@ -122,6 +129,7 @@ class Ledger(LedgerReading):
                 " BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;\n"
                 for table in _TABLES
                 for verb in ("update", "delete")
+                if f"CREATE TABLE {table} " in "".join(_MIGRATIONS[:number])
             )
             db.executescript(f"BEGIN; {script} {guards} PRAGMA user_version={number}; COMMIT;")
 
@@ -205,8 +213,26 @@ class Ledger(LedgerReading):
         """A person lifts the halt."""
         self._write("INSERT INTO halts (halted, reason, at_ms) VALUES (0, ?, ?)", (reason, at_ms))
 
+    def latch(self, symbol: str, code: str, reason: str, at_ms: int, *, cause: str = "") -> None:
+        """Hold entries of a symbol back until a person unlocks it; `cause` names what happened, so it counts once."""
+        self._write(
+            "INSERT INTO latches (symbol, latched, code, reason, cause, at_ms) VALUES (?, 1, ?, ?, ?, ?)",
+            (symbol, code, reason, cause, at_ms),
+        )
+
+    def unlatch(self, symbol: str, reason: str, at_ms: int) -> None:
+        """A person unlocks the symbol."""
+        self._write(
+            "INSERT INTO latches (symbol, latched, code, reason, cause, at_ms) VALUES (?, 0, 'unlocked', ?, '', ?)",
+            (symbol, reason, at_ms),
+        )
+
     def take_requests(self, at_ms: int) -> None:
-        """Write down what other processes asked for: a halt, or that one is lifted. A halt outlives its own lifting."""
+        """Write down what other processes asked for: a halt, that one is lifted, that a symbol is unlocked.
+
+        A halt outlives its own lifting; a latch newer than the one a person saw outlives the unlocking.
+        """
+        self._take_unlocks(at_ms)
         asked, lifted = asked_of(self.path, "halt"), asked_of(self.path, "reset")
         if lifted is not None:
             self.clear_halt(lifted, at_ms)
@@ -214,6 +240,16 @@ class Ledger(LedgerReading):
         if asked is not None:
             self.halt(asked, at_ms)
             forget_asked(self.path, "halt")
+
+    def _take_unlocks(self, at_ms: int) -> None:
+        for symbol, line in in_force(self.latch_lines()).items():
+            asked = asked_of(self.path, f"unlock-{symbol}")
+            if asked is None:
+                continue
+            number, _, reason = asked.partition(" ")
+            if number == str(line.number):
+                self.unlatch(symbol, reason, at_ms)
+            forget_asked(self.path, f"unlock-{symbol}")
 
 
 def _text(value: Decimal | None) -> str | None:

@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
+from trader_cli.core.breaker import UNPROTECTED, Breakdown, LatchLine, in_force
 from trader_cli.core.digests import digest_value
 from trader_cli.storage.asked import asked_of
 from trader_cli.storage.ledger_rows import Booked, Holding, Intent, Note
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 SETTLED = frozenset({"refused", "absent", "done"})
 """Statuses of an intent about which nothing more can come."""
-_RECENT = 40
+_RECENT = 4
 _QUOTE = "USDT"
 _INTENTS = (
     "SELECT client_id, decision_id, symbol, purpose, side, quantity, at_ms, price, trigger_price, reduce_only"
@@ -74,6 +75,50 @@ class LedgerReading:
             return asked
         row = self._db.execute("SELECT halted, reason FROM halts ORDER BY number DESC LIMIT 1").fetchone()
         return str(row[1]) if row and row[0] else None
+
+    def latch_lines(self) -> list[LatchLine]:
+        """Every line that latched or unlocked a symbol, in the order they were written."""
+        if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'latches'").fetchone():
+            return []  # shown as an older trader wrote it: only its next owner adds the table
+        rows = self._db.execute(
+            "SELECT number, symbol, latched, code, reason, at_ms, cause FROM latches ORDER BY number"
+        )
+        return [LatchLine(r[0], r[1], bool(r[2]), *r[3:]) for r in rows]
+
+    def latches(self) -> dict[str, LatchLine]:
+        """The symbols whose entries are held back, and why; unlocking asked for by another process counts at once."""
+        standing = in_force(self.latch_lines())
+        asked = {symbol: asked_of(self.path, f"unlock-{symbol}") for symbol in standing}
+        return {s: line for s, line in standing.items() if (asked[s] or "").partition(" ")[0] != str(line.number)}
+
+    def latched(self, symbol: str) -> tuple[str, str] | None:
+        """(code, reason) of the latch that holds entries of a symbol back, if one does."""
+        line = self.latches().get(symbol)
+        return None if line is None else (line.code, line.reason)
+
+    def unprotected_exits(self) -> list[Breakdown]:
+        """Positions whose exit as unprotected filled, by the decision they came from, at the time of that fill."""
+        rows = self._db.execute(
+            "SELECT a.symbol, i.decision_id, COALESCE((SELECT MIN(f.time_ms) FROM fills f"
+            " WHERE f.client_id = i.client_id), 0), a.at_ms, i.client_id FROM assessments a"
+            " JOIN intents i ON i.client_id = json_extract(a.body, '$.client_id')"
+            " WHERE a.action = 'exit' AND json_extract(a.body, '$.reason') = ? ORDER BY a.number",
+            (UNPROTECTED,),
+        )
+        return [
+            Breakdown(symbol, decision, filled_ms or at_ms)
+            for symbol, decision, filled_ms, at_ms, client_id in rows
+            if filled_ms or self.filled(client_id) > 0
+        ]
+
+    def entries_sent(self, since_ms: int) -> list[tuple[str, int]]:
+        """(symbol, time) of the entries that were sent since then, whatever became of them."""
+        rows = self._db.execute(
+            "SELECT i.symbol, i.at_ms FROM intents i WHERE i.purpose = 'entry' AND i.at_ms > ?"
+            " AND EXISTS (SELECT 1 FROM orders o WHERE o.client_id = i.client_id) ORDER BY i.at_ms",
+            (since_ms,),
+        )
+        return [(str(symbol), int(at_ms)) for symbol, at_ms in rows]
 
     def intents(self, symbol: str | None = None) -> list[Intent]:
         """Every intent, oldest first."""
@@ -132,14 +177,23 @@ class LedgerReading:
             return Decimal(0)
 
     def unbooked(self, symbol: str) -> Decimal:
-        """Signed quantity that has filled, by the exchange's word about the orders, and is in no booked trade yet."""
+        """Signed quantity that has filled, by the exchange's word about the orders, and is in no booked trade yet.
+
+        Of the last few entries and everything that was sent for them, however many tries that took.
+        """
+        recent = "SELECT decision_id FROM intents WHERE symbol = ? AND purpose = 'entry' ORDER BY rowid DESC LIMIT ?"
+        rows = self._db.execute(
+            "SELECT i.client_id, i.side FROM intents i WHERE i.purpose != 'external' AND i.symbol = ?"  # noqa: S608
+            f" AND i.decision_id IN ({recent}) AND EXISTS (SELECT 1 FROM orders o"
+            " WHERE o.client_id = i.client_id AND o.exchange_id IS NOT NULL)",
+            (symbol, symbol, _RECENT),
+        ).fetchall()
         total = Decimal(0)
-        for intent in self.intents(symbol)[-_RECENT:]:
-            missing = self.filled(intent.client_id) - sum(
-                (fill.quantity for fill in self.fills(client_id=intent.client_id)), Decimal(0)
-            )
-            if missing > 0 and intent.purpose != "external":
-                total += missing if intent.side == "BUY" else -missing
+        for client_id, side in rows:
+            filled = self.filled(client_id)
+            booked = sum((fill.quantity for fill in self.fills(client_id=client_id)), Decimal(0)) if filled else 0
+            if filled > booked:
+                total += filled - booked if side == "BUY" else booked - filled
         return total
 
     def cleared_ms(self) -> int:

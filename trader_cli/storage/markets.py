@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from trader_cli.core.digests import digest_value
+from trader_cli.settings.places import host_source
 from trader_cli.storage.state import state_root
 from trader_cli.venue.signing import KEYS
 from trader_cli.venue.source import file_content, file_source, synthetic_source
@@ -24,10 +24,7 @@ def market_source(settings: Settings) -> str:
         if sim.tape is not None:
             return file_source(Path(sim.tape).expanduser(), settings.seed)
         return synthetic_source(sim.symbols, sim.days, sim.planted_lead, settings.seed)
-    if settings.binance_exchange.base_url is not None:
-        url = urlsplit(settings.binance_exchange.base_url)
-        return f"{url.hostname or 'unnamed-host'}-{url.port or url.scheme}"
-    return "binance-demo" if settings.binance_exchange.use_testnet else "binance-um"
+    return host_source(settings)
 
 
 def market_lineage(settings: Settings) -> str:

@@ -7,29 +7,23 @@ import shutil
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import DataInvalid
+from trader_cli.settings.places import account_folder, state_root
 from trader_cli.storage.files import write_atomic
 
 if TYPE_CHECKING:
-    from trader_cli.settings import Settings
+    from pathlib import Path
 
-
-def state_root(settings: Settings) -> Path:
-    """The configured state directory, else the user's."""
-    if settings.state_dir is not None:
-        return Path(settings.state_dir).expanduser()
-    from platformdirs import user_state_dir
-
-    return Path(user_state_dir("trader"))
+__all__ = ["Trial", "TrialLedger", "VenueState", "state_root"]
 
 
 class VenueState:
     """What is remembered of each simulated market: its virtual time, how it was moved to the present, its accounts."""
 
     def __init__(self, root: Path) -> None:
+        self._root = root
         self._folder = root / "venue"
 
     def time(self, source: str) -> int | None:
@@ -51,7 +45,11 @@ class VenueState:
 
     def accounts(self, source: str, clock: str) -> Path:
         """The folder of the accounts' journal, one for each kind of time the market is played in."""
-        return self._folder / source / clock
+        return account_folder(self._root, source, clock)
+
+    def symbols(self, source: str) -> Path:
+        """The file that remembers what the exchange lists, for when it cannot be asked."""
+        return self._folder / source / "symbols.json"
 
     def reset(self, source: str) -> bool:
         """Forget everything of a market; False if there was nothing."""

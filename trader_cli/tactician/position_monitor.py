@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ from trader_cli.core.errors import (
     DataError,
     ExchangeRejected,
     ExchangeUnavailable,
+    OwnershipLost,
     TraderError,
     UsageError,
 )
@@ -19,7 +22,8 @@ from trader_cli.core.exits import Action, ExitRules, Held, Opinion, assess
 from trader_cli.core.limits import LossLimits, breach
 from trader_cli.core.timeframes import Timeframe
 from trader_cli.execution.accounts import connected_exchange
-from trader_cli.execution.executor import Executor
+from trader_cli.execution.executor import Executor, guarded_together
+from trader_cli.execution.guarding import Guard
 from trader_cli.settings import as_settings
 from trader_cli.storage.asked import acknowledge, asked_of, forget_asked, symbols_asked
 from trader_cli.storage.ledger import Ledger, LedgerUnwritable
@@ -34,12 +38,15 @@ if TYPE_CHECKING:
     from trader_cli.core.plans import TradePlan
     from trader_cli.core.ports import Assessor
     from trader_cli.exchange.binance import BinanceExchange
+    from trader_cli.execution.guarding import Ended
     from trader_cli.execution.protection import Cover
     from trader_cli.execution.reconcile import View
     from trader_cli.settings import Settings
 
 _SETTLE_MS = 500
 _RETRY_S = 1.0
+_LOOK_S = 6.0
+"""How long one look may try to cover what is bare before the others get their turn; the next look goes on."""
 
 
 class PositionMonitor:
@@ -73,6 +80,8 @@ class PositionMonitor:
         self._looked = False
         self._began_ms = 0
         self._troubled = False
+        self._foreign: set[str] = set()
+        self._unmoved: dict[str, Decimal | None] = {}
 
     async def initialize(self) -> bool:
         """Connect to the exchange, if none was given."""
@@ -167,25 +176,41 @@ class PositionMonitor:
         executor = executor or self._executor
         assert executor is not None
         ledger, self._troubled = executor.ledger, False
-        ledger.take_requests(executor.exchange.server_now_ms())
-        positions = await executor.reconciler.positions()
+        self._take_requests(executor)
+        symbols = self._ours(executor)
+        positions = await self._positions(executor, symbols)
         reason = asked_of(ledger.path, "flatten")
         if reason is not None:
             acknowledge(ledger.path, "flatten")
             await self._close_all(executor, reason, symbols_asked(ledger.path, "flatten"))
-        unwritable: LedgerUnwritable | None = None
-        for symbol in self._ours(executor):
-            try:
-                await self._care(executor, symbol, positions.get(symbol))
-            except LedgerUnwritable as error:
-                unwritable = unwritable or error
-            except TraderError as error:
-                self._wait_out(symbol, error)
-        if unwritable is not None:
-            raise unwritable
-        await self._mind_losses(executor, positions)
-        self._settle_names(positions)
+        await self._care_for(executor, self._ours(executor))
+        if positions is not None:
+            await self._mind_losses(executor, positions)
+            self._settle_names(positions)
+            self._looked = True
+        if executor.courier.unwritten is not None:
+            unwritten, executor.courier.unwritten = executor.courier.unwritten, None
+            raise unwritten
         return bool(self._ours(executor))
+
+    @staticmethod
+    def _take_requests(executor: Executor) -> None:
+        """Requests of other processes count where they lie; a disk that takes no line is told of later."""
+        try:
+            executor.ledger.take_requests(executor.exchange.server_now_ms())
+        except LedgerUnwritable as error:
+            executor.courier.unwritten = executor.courier.unwritten or error
+
+    async def _positions(self, executor: Executor, symbols: list[str]) -> Mapping[str, PositionState] | None:
+        """Every position, in one request; `None` where that does not answer: care goes on without it."""
+        try:
+            return await executor.reconciler.positions()
+        except (ExchangeUnavailable, ExchangeRejected, ConfigurationError) as error:
+            if isinstance(error, ConfigurationError) and not self._looked and self._is_hopeless():
+                raise
+            for symbol in symbols or [""]:
+                self._wait_out(symbol, error)
+            return None
 
     @staticmethod
     def _ours(executor: Executor) -> list[str]:
@@ -195,18 +220,23 @@ class PositionMonitor:
         held = {symbol for symbol in ledger.symbols() if ledger.holding(symbol).amount != 0}
         return sorted(waiting | held | executor.courier.filled)
 
-    async def _close_all(self, executor: Executor, reason: str, symbols: frozenset[str] = frozenset()) -> None:
+    async def _close_all(self, executor: Executor, reason: str, only: frozenset[str] = frozenset()) -> None:
         """Flattening, asked for by another process or by a broken limit; told, and forgotten once it is done."""
-        ledger, left = executor.ledger, False
-        for symbol in [name for name in self._ours(executor) if not symbols or name in symbols]:
+        ledger, symbols = executor.ledger, [s for s in self._ours(executor) if not only or s in only]
+
+        async def close(symbol: str) -> bool:
             try:
                 closed = await executor.close(symbol, reason)
-                self._say(Report(symbol, executor.exchange.server_now_ms(), "close", reason, quantity=f"{closed:f}"))
-                self._say_gone(executor, symbol, executor.exchange.server_now_ms())
             except TraderError as error:
                 self._wait_out(symbol, error)
-                left = True
-        if not left:
+                return False
+            now = executor.exchange.server_now_ms()
+            if closed:
+                self._say(Report(symbol, now, "close", reason, quantity=f"{closed:f}"))
+            self._say_gone(executor, symbol, now)
+            return True
+
+        if all(await asyncio.gather(*(close(symbol) for symbol in symbols))):
             forget_asked(ledger.path, "flatten")
 
     async def _mind_losses(self, executor: Executor, positions: Mapping[str, PositionState]) -> None:
@@ -226,7 +256,7 @@ class PositionMonitor:
         options, ledger = self.settings.tactician, executor.ledger
         if ledger.halted() is not None:
             return None
-        account = await executor.exchange.private.account()
+        account, _ = await executor.courier.looks.ask("account", executor.courier.private.account)
         now = executor.exchange.server_now_ms()
         limits = LossLimits(options.max_daily_loss, options.max_drawdown)
         reason = breach(
@@ -237,46 +267,94 @@ class PositionMonitor:
         ledger.halt(reason, now)
         return reason if options.close_on_halt else None
 
-    async def _care(self, executor: Executor, symbol: str, position: PositionState | None) -> None:
-        """One look at one symbol: protection first, then what it needs the ledger, the model and the book for."""
-        ledger, plan = executor.ledger, executor.plan_of(symbol)
-        if plan is not None:
-            await executor.guard(plan, position)
-        view = await executor.reconciler.reconcile(symbol, position)
-        now, plan = executor.exchange.server_now_ms(), executor.plan_of(symbol)
+    async def _care_for(self, executor: Executor, symbols: list[str]) -> None:
+        """One look at every symbol: protection of all at once, then what each needs the model and the book for."""
+        plans = {symbol: executor.plan_of(symbol) for symbol in symbols}
+        guards = {s: Guard(executor.bench, plan, must_look=True, most_s=_LOOK_S) for s, plan in plans.items() if plan}
+        ended = dict(zip(guards, await guarded_together(list(guards.values())), strict=True))
+        for symbol in symbols:
+            found, plan = ended.get(symbol), plans[symbol]
+            try:
+                if isinstance(found, TraderError):
+                    raise found
+                if found is None or plan is None:
+                    await self._without_plan(executor, symbol)
+                else:
+                    await self._after_care(executor, plan, found)
+            except (LedgerUnwritable, OwnershipLost):
+                raise
+            except TraderError as error:
+                self._wait_out(symbol, error)
+
+    async def _without_plan(self, executor: Executor, symbol: str) -> None:
+        """A symbol of ours of which no plan is known: looked at, and said."""
+        view = await executor.reconciler.reconcile(symbol)
+        for alarm in alarms(view, None, executor.exchange.server_now_ms()):
+            self._say(alarm)
+
+    async def _after_care(self, executor: Executor, plan: TradePlan, ended: Ended) -> None:
+        """What a look at one symbol comes to: told, written down, and acted on."""
+        symbol, now, view = plan.symbol, executor.exchange.server_now_ms(), ended.view
+        await executor.tidy(plan, ended)
+        with suppress(ExchangeUnavailable, ExchangeRejected):  # it is asked for again; care must not wait for it
+            await executor.reconciler.receive_income(at_once=view.is_flat and symbol in self._caring)
         for alarm in alarms(view, plan, now):
             self._say(alarm)
-        if view.is_flat or plan is None:
-            if view.is_flat and not view.unknown_orders:
-                await executor.sweep(symbol)
+        self._mind_foreign(executor, view)
+        if not view.is_flat:
+            self._caring.add(symbol)
+            self._say_entered(executor, plan, now)
+        if ended.closed is not None:
+            self._say(Report(symbol, now, "close", ended.closed))
+        if view.is_flat or ended.how == "bare":
+            self._troubled = self._troubled or ended.how == "bare" or bool(view.unknown_orders)
             self._say_gone(executor, symbol, now)
             return
-        self._caring.add(symbol)
-        if view.held == 0:
-            return
-        covered = await executor.keep_covered(plan, view) or await executor.cover(plan)
-        cover, closed = covered
-        if cover is None:
-            self._say(Report(symbol, now, "close", closed or "closed_meanwhile"))
-            self._say_gone(executor, symbol, now)
-            return
+        if view.held != 0 and ended.cover is not None:
+            await self._manage(executor, plan, view, ended.cover)
+
+    def _mind_foreign(self, executor: Executor, view: View) -> None:
+        """What is foreign beside ours holds entries of the symbol back, once two looks in a row show it."""
+        appeared = not view.is_flat and view.foreign != 0 and not view.is_missing
+        if appeared and view.symbol in self._foreign:
+            executor.held_back(view.symbol, "foreign", f"{view.foreign:f} beside ours")
+        (self._foreign.add if appeared else self._foreign.discard)(view.symbol)
+
+    async def _manage(self, executor: Executor, plan: TradePlan, view: View, cover: Cover) -> None:
+        """Price rules and opinion about a position that is covered."""
+        now = executor.exchange.server_now_ms()
         opinion = await self._opinion(executor, plan, now)
         held = self._held(executor, plan, view, cover)
         assert view.position is not None
-        mark = view.position.mark_price
-        action = assess(held, mark, opinion, self._rules(plan), now)
-        self._record(ledger, plan, view, held, opinion, action, now)
-        await self._carry_out(executor, plan, cover, action)
-        if action.kind in {"close", "take_profit"}:
-            self._say_gone(executor, symbol, executor.exchange.server_now_ms())
-
-    async def _carry_out(self, executor: Executor, plan: TradePlan, cover: Cover, action: Action) -> None:
+        action = assess(held, view.position.mark_price, opinion, self._rules(plan), now)
+        if action.kind == "tighten":
+            action, held = await self._tightened(executor, plan, cover, action, held)
+        self._record(executor.ledger, plan, view, held, opinion, action, now)
         if action.kind in {"close", "take_profit"}:
             await executor.close(plan.symbol, action.reason)
+            self._say_gone(executor, plan.symbol, executor.exchange.server_now_ms())
         elif action.kind == "scale_down":
             await executor.close(plan.symbol, action.reason, action.share)
-        elif action.kind == "tighten" and action.price is not None:
-            await executor.protector.tighten(plan, cover, action.price)
+
+    async def _tightened(
+        self, executor: Executor, plan: TradePlan, cover: Cover, action: Action, held: Held
+    ) -> tuple[Action, Held]:
+        """The stop moved, and what then rests; a refusal is no tightening, and told once with the stop that rests."""
+        assert action.price is not None
+        after = await executor.protector.tighten(plan, cover, action.price)
+        stop = executor.protector.tightest(plan, after)
+        moved = (stop - held.stop_price) * plan.sign > 0
+        if moved:
+            self._unmoved.pop(plan.symbol, None)
+            return action, replace(held, stop_price=held.stop_price)
+        resting = after.stop_price
+        if self._unmoved.get(plan.symbol) != resting:
+            self._unmoved[plan.symbol] = resting
+            now = executor.exchange.server_now_ms()
+            sentence = f"the stop could not be moved to {action.price:f}; {resting} rests."
+            self._say(Report(plan.symbol, now, "wait", "tighten_refused", stop=f"{resting}", sentence=sentence))
+            await executor.exchange.refresh_rules()
+        return Action("stay", "tighten_refused"), held
 
     async def _opinion(self, executor: Executor, plan: TradePlan, now_ms: int) -> Opinion | None:
         """The model's opinion: a new one where a bar has closed since the last, else the last one there was."""
@@ -348,14 +426,29 @@ class PositionMonitor:
         bands = ((s.high_risk_threshold, "high"), (s.medium_risk_threshold, "medium"), (s.low_risk_threshold, "low"))
         return next((name for threshold, name in bands if loss >= threshold), "minimal")
 
+    def _say_entered(self, executor: Executor, plan: TradePlan, now_ms: int) -> None:
+        """Tell once of an entry that whoever sent it could not tell of: its whole quantity, and its stop."""
+        if executor.is_told(plan, "entered"):
+            return
+        fills = executor.ledger.fills(client_id=plan.client_id("entry"))
+        quantity = sum((fill.quantity for fill in fills), Decimal(0))
+        if quantity:
+            executor.tell(plan, "entered")
+            self._say(Report(plan.symbol, now_ms, "entered", plan.side, f"{quantity:f}", stop=f"{plan.stop_price:f}"))
+
     def _say_gone(self, executor: Executor, symbol: str, now_ms: int) -> None:
-        """Tell once that a position has ended."""
-        if symbol in self._caring and executor.ledger.holding(symbol).amount == 0:
-            self._caring.discard(symbol)
-            fills = executor.ledger.fills(decision_id=executor.ledger.entries(symbol)[-1])
-            net = sum((fill.realized - fill.commission for fill in fills), Decimal(0))
-            reason = executor.exit_reason(symbol)
-            self._say(Report(symbol, now_ms, "flat", reason, profit=f"{net:f}", sentence="fees included"))
+        """Tell once that a position has ended, also of one that ended between two looks."""
+        plan = executor.plan_of(symbol)
+        if plan is None or executor.ledger.holding(symbol).amount != 0 or executor.is_told(plan, "ended"):
+            return
+        fills = executor.ledger.fills(decision_id=plan.plan_id)
+        if not fills:
+            return
+        self._caring.discard(symbol)
+        executor.tell(plan, "ended")
+        net = sum((fill.realized - fill.commission for fill in fills), Decimal(0))
+        reason = executor.exit_reason(symbol)
+        self._say(Report(symbol, now_ms, "flat", reason, profit=f"{net:f}", sentence="fees included"))
 
     def _say(self, report: Report) -> None:
         kept = self._history.setdefault(report.symbol, deque(maxlen=self.settings.max_assessment_history))

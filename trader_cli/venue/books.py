@@ -164,3 +164,8 @@ class Account:
         """Book an income."""
         self.income.append(income)
         self.wallet += income.amount
+
+
+def places(step: Decimal) -> int:
+    """Decimals that write every multiple of a step: 0.001 → 3, 0.50 → 1, 10 → 0."""
+    return max(0, -int(step.normalize().as_tuple().exponent))

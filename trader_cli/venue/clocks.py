@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
 _HELD_WAIT_S = 0.05
+_STALLED = 20
+"""Waits in vain after which a holder is taken to wait for a slow answer that another of its requests waits for."""
 _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
@@ -89,6 +91,7 @@ class VirtualClock:
         self._start_ms = start_ms
         self.elapsed_s = 0.0
         self.holders = 0
+        self._released: list[Callable[[], bool]] = []
 
     def now_ms(self) -> int:
         """UTC milliseconds of virtual time."""
@@ -115,6 +118,28 @@ class VirtualClock:
         finally:
             self.holders -= 1
 
+    @contextmanager
+    def released(self, alive: Callable[[], bool]) -> Iterator[None]:
+        """One holder's hold is void meanwhile: it waits for us, and we sleep on purpose.
+
+        It counts only while `alive()`: a client that has given up holds nothing any more.
+        """
+        self._released.append(alive)
+        try:
+            yield
+        finally:
+            self._released.remove(alive)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether somebody works, so that time must not move."""
+        return self.holders > sum(alive() for alive in self._released)
+
+    @property
+    def is_released(self) -> bool:
+        """Whether a server makes somebody wait who still does."""
+        return any(alive() for alive in self._released)
+
 
 class _VirtualSelector(selectors.DefaultSelector):
     """A selector that moves virtual time instead of waiting."""
@@ -122,6 +147,7 @@ class _VirtualSelector(selectors.DefaultSelector):
     def __init__(self, clock: VirtualClock) -> None:
         super().__init__()
         self._clock = clock
+        self._idle = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
@@ -129,8 +155,12 @@ class _VirtualSelector(selectors.DefaultSelector):
             return ready
         if timeout is None:
             return super().select(None)
-        if self._clock.holders:
-            return super().select(min(timeout, _HELD_WAIT_S))
+        if self._clock.is_held:
+            ready = super().select(min(timeout, _HELD_WAIT_S))
+            self._idle = 0 if ready else self._idle + 1
+            if ready or self._idle < _STALLED or not self._clock.is_released:
+                return ready
+        self._idle = 0
         self._clock.elapsed_s += timeout
         return ready
 
@@ -236,6 +266,20 @@ class DrivenClock:
             if lease.until_ms is not None and lease.until_ms <= self._now_ms:
                 lease.until_ms = None
                 lease.woken.set()
+
+
+async def wait_out(clock: ServedClock, seconds: float, alive: Callable[[], bool]) -> None:
+    """A server's deliberate wait before it answers a client that waits, and holds time, until `alive()` is over.
+
+    Driven time stands while its clients work: there the wait is in real seconds, as theirs is.
+    """
+    if isinstance(clock, VirtualClock):
+        with clock.released(alive):
+            await clock.sleep(seconds)
+    elif isinstance(clock, DrivenClock):
+        await asyncio.sleep(seconds)
+    else:
+        await clock.sleep(seconds)
 
 
 def loop_clock() -> WallClock | VirtualClock:

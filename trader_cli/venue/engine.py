@@ -6,28 +6,37 @@ in between. One account per engine; nothing here knows about sockets or keys.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from trader_cli.venue.books import ZERO, Account, AlgoOrder, Fill, Income, Order, Position
+from trader_cli.core.timeframes import HOUR_MS
+from trader_cli.venue.admission import require_fitting, require_margin
+from trader_cli.venue.books import ZERO, Account, AlgoOrder, Fill, Income, Order, Position, places
+from trader_cli.venue.changes import RuleBook
 from trader_cli.venue.margin import (
     LIQUIDATION_FEE,
     MAKER_FEE,
     TAKER_FEE,
-    available,
     backing,
     cents,
     liquidation_price,
-    most_notional,
     unrealized,
 )
 from trader_cli.venue.market import FUNDING_INTERVAL_MS
-from trader_cli.venue.routes import VenueRejection
+from trader_cli.venue.queries import VenueRejection
+from trader_cli.venue.switches import Switches
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from trader_cli.core.orders import SymbolRules
+    from trader_cli.venue.changes import Listing
+    from trader_cli.venue.margin import Bracket
     from trader_cli.venue.ports import EngineMarket
+
+Watcher = Callable[["Engine"], None]
+"""Called with the engine after each change of its account, `now_ms` being the moment of the change."""
 
 BOOK_LEVELS = 50
 """How deep into a book orders reach."""
@@ -36,11 +45,23 @@ BOOK_LEVELS = 50
 class Engine:
     """One account trading on markets. Times only go forward."""
 
-    def __init__(self, markets: Mapping[str, EngineMarket], account: Account, start_ms: int) -> None:
+    def __init__(
+        self,
+        markets: Mapping[str, EngineMarket],
+        account: Account,
+        start_ms: int,
+        *,
+        switches: Switches | None = None,
+        book: RuleBook | None = None,
+    ) -> None:
         self.markets = markets
+        self.switches = switches or Switches()
+        self._book = book or RuleBook()
         self.account = account
         self.now_ms = start_ms
-        self._next_funding_ms = (start_ms // FUNDING_INTERVAL_MS + 1) * FUNDING_INTERVAL_MS
+        self.on_change: list[Watcher] = []
+        self._funding_step_ms = HOUR_MS if self._book.has_intervals else FUNDING_INTERVAL_MS
+        self._next_funding_ms = (start_ms // self._funding_step_ms + 1) * self._funding_step_ms
         self._next_id = 1
         self._next_trade = 1
 
@@ -49,18 +70,25 @@ class Engine:
     def advance(self, now_ms: int) -> None:
         """Let the market move to `now_ms`: fills, triggers, funding and liquidations happen at their own times."""
         while True:
-            upto = min(now_ms, self._next_funding_ms)
+            upto = min(now_ms, self._next_funding_ms, self._book.next_after(self.now_ms) or now_ms)
             moments = self._first_moments(upto) if self.now_ms < upto else []
             for self.now_ms, symbol, price, quantity in moments:
                 self._at_price(symbol, price, quantity)
+                self.changed()
             if moments:
                 continue
             self.now_ms = max(self.now_ms, upto)
             if self.now_ms == self._next_funding_ms:
                 self._fund(self.now_ms)
-                self._next_funding_ms += FUNDING_INTERVAL_MS
+                self.changed()
+                self._next_funding_ms += self._funding_step_ms
             elif self.now_ms >= now_ms:
                 return
+
+    def changed(self) -> None:
+        """Tell those who watch that the account has changed, just now."""
+        for watcher in self.on_change:
+            watcher(self)
 
     def busy(self) -> set[str]:
         """Symbols on which a price can change something."""
@@ -97,7 +125,7 @@ class Engine:
             (below if algo.triggers_below else above).append(algo.trigger_price)
         position = self.account.position(symbol)
         if position.amount != 0:
-            level = liquidation_price(self.account, position)
+            level = liquidation_price(self.account, position, self.brackets(symbol))
             if level > 0:
                 (below if position.amount > 0 else above).append(level)
         half = float(tick) / 2
@@ -106,24 +134,24 @@ class Engine:
     def _at_price(self, symbol: str, price: Decimal, traded: Decimal) -> None:
         """What a mark and last price of `price` does: liquidation first, then triggers, then resting orders."""
         position = self.account.position(symbol)
-        level = liquidation_price(self.account, position)
+        level = liquidation_price(self.account, position, self.brackets(symbol))
         if level > 0 and ((position.amount > 0 and price <= level) or (position.amount < 0 and price >= level)):
-            self._liquidate(position)
+            self.liquidate(position)
         for algo in self.account.open_algos(symbol):
             if price <= algo.trigger_price if algo.triggers_below else price >= algo.trigger_price:
                 self._trigger(algo)
         left = traded
         for order in self.account.open_orders(symbol):
             if (order.price - price) * order.sign > 0:
-                quantity = self._allowed(order, min(order.remaining, left)) if left > 0 else ZERO
+                quantity = self.allowed(order, min(order.remaining, left)) if left > 0 else ZERO
                 if quantity > 0:
                     left -= quantity
                     self._fill(order, order.price, quantity, maker=True)
 
     def _fund(self, time_ms: int) -> None:
-        """Funding at an eight-hour boundary: longs pay shorts where the rate is positive, from the isolated margin."""
+        """Funding where it falls due: longs pay shorts where the rate is positive, from the isolated margin."""
         for position in self.account.positions.values():
-            if position.amount == 0:
+            if position.amount == 0 or not self._book.funds_at(position.symbol, time_ms):
                 continue
             rate = Decimal(str(self.markets[position.symbol].funding_rate(time_ms)))
             paid = cents(-position.amount * self.mark(position.symbol) * rate)
@@ -132,19 +160,40 @@ class Engine:
                 position.isolated += paid
             position.update_ms = time_ms
 
-    def _liquidate(self, position: Position) -> None:
-        """Take the position over at its bankruptcy price: what stood behind it is lost."""
+    def liquidate(self, position: Position) -> None:
+        """Take an open position over at its bankruptcy price: what stood behind it is lost."""
         for order in self.account.open_orders(position.symbol):
             self._end(order, "CANCELED")
-        side = "SELL" if position.amount > 0 else "BUY"
         quantity, sign = abs(position.amount), 1 if position.amount > 0 else -1
         stake = max(backing(self.account, position), ZERO)
         fee = min(cents(quantity * self.mark(position.symbol) * LIQUIDATION_FEE), stake)
         price = position.entry - sign * (stake - fee) / quantity
-        order = self._new_order(position.symbol, side, "MARKET", quantity, f"autoclose-{self.now_ms}", reduce_only=True)
-        self.account.orders[order.order_id] = order
-        self._fill(order, max(price, ZERO), quantity, maker=False, commission=ZERO)
+        self.force(position, quantity, max(price, ZERO), f"autoclose-{self.now_ms}", ZERO)
         self.account.earn(Income("INSURANCE_CLEAR", position.symbol, -fee, self.now_ms))
+
+    def force(
+        self, position: Position, quantity: Decimal, price: Decimal, client_id: str, commission: Decimal | None
+    ) -> Order:
+        """An order of the exchange itself reduces a position; without `commission` at the usual fee."""
+        side = "SELL" if position.amount > 0 else "BUY"
+        order = self._new_order(position.symbol, side, "MARKET", quantity, client_id, reduce_only=True)
+        self.account.orders[order.order_id] = order
+        self._fill(order, price, quantity, maker=False, commission=commission)
+        return order
+
+    # --- rules ---
+
+    def listing(self, symbol: str) -> Listing:
+        """Status, brackets and funding interval of a symbol now."""
+        return self._book.at(symbol, self.now_ms)
+
+    def rules(self, symbol: str) -> SymbolRules:
+        """The filters of a symbol now."""
+        return self.listing(symbol).rules(self.markets[symbol].rules)
+
+    def brackets(self, symbol: str) -> tuple[Bracket, ...]:
+        """The leverage brackets of a symbol now."""
+        return self.listing(symbol).brackets
 
     # --- prices ---
 
@@ -168,9 +217,20 @@ class Engine:
 
     def place(self, order: Order) -> Order:
         """Take a checked order with a fresh id: match what the book offers, let the rest do what its kind does."""
+        placed = self._place(order)
+        self.changed()
+        return placed
+
+    def rest(self, algo: AlgoOrder) -> AlgoOrder:
+        """Take a checked conditional order: it waits."""
+        self.account.algos[algo.algo_id] = algo
+        self.changed()
+        return algo
+
+    def _place(self, order: Order) -> Order:
         if not order.reduce_only:
-            self._require_margin(order)
-        elif self._allowed(order, order.quantity) <= 0:
+            require_margin(self, order)
+        elif self.allowed(order, order.quantity) <= 0:
             raise VenueRejection(400, -2022, "ReduceOnly Order is rejected.")
         self.account.orders[order.order_id] = order
         levels = self._offers(order)
@@ -185,27 +245,6 @@ class Engine:
             self._end(order, "EXPIRED")
         return order
 
-    def _require_margin(self, order: Order) -> None:
-        """Refuse an order that balance or bracket cannot carry. Only what enlarges the position counts."""
-        position = self.account.position(order.symbol)
-        reducing = min(abs(position.amount), order.quantity) if position.amount * order.sign < 0 else ZERO
-        price = order.price if order.type == "LIMIT" else self.mark(order.symbol)
-        notional = (order.quantity - reducing) * price
-        option = self.account.option(order.symbol)
-        if notional > 0:
-            self._require_one_cross_position(order.symbol)
-        if (abs(position.amount) - reducing) * price + notional > most_notional(option.leverage):
-            raise VenueRejection(400, -2027, "Exceeded the maximum allowable position at current leverage.")
-        needed = notional / option.leverage + notional * TAKER_FEE
-        if needed > available(self.account, self.marks() | {order.symbol: self.mark(order.symbol)}):
-            raise VenueRejection(400, -2019, "Margin is insufficient.")
-
-    def _require_one_cross_position(self, symbol: str) -> None:
-        """Several positions on one cross margin are not simulated, and that is said rather than got wrong."""
-        held = [p.symbol for p in self.account.positions.values() if p.amount != 0 and p.symbol != symbol]
-        if not self.account.option(symbol).isolated and any(not self.account.option(s).isolated for s in held):
-            raise VenueRejection(400, -4000, "trader venue: one cross-margin position at a time; use isolated margin.")
-
     def _offers(self, order: Order) -> list[tuple[Decimal, Decimal]]:
         """Levels of the other side that the order would take now."""
         bids, asks = self.markets[order.symbol].book(self.now_ms, BOOK_LEVELS)
@@ -217,12 +256,12 @@ class Engine:
 
     def _take(self, order: Order, levels: list[tuple[Decimal, Decimal]]) -> None:
         for price, offered in levels:
-            quantity = self._allowed(order, min(order.remaining, offered))
+            quantity = self.allowed(order, min(order.remaining, offered))
             if quantity <= 0:
                 break
             self._fill(order, price, quantity, maker=False)
 
-    def _allowed(self, order: Order, quantity: Decimal) -> Decimal:
+    def allowed(self, order: Order, quantity: Decimal) -> Decimal:
         """How much of `quantity` may execute: a reduce-only order no more than the position it reduces."""
         if not order.reduce_only:
             return quantity
@@ -280,7 +319,7 @@ class Engine:
             if order.reduce_only:
                 self._end(order, "EXPIRED")
         for algo in self.account.open_algos(symbol):
-            if algo.close_position:
+            if algo.close_position or (algo.reduce_only and self.switches.quantity_stops_when_flat == "expire"):
                 algo.status, algo.update_ms = "EXPIRED", self.now_ms
 
     def _trigger(self, algo: AlgoOrder) -> None:
@@ -299,7 +338,8 @@ class Engine:
         order.close_position, order.time_in_force = algo.close_position, algo.time_in_force
         algo.actual_order_id = order.order_id
         try:
-            self.place(order)
+            require_fitting(self, order)
+            self._place(order)
             algo.status = "FINISHED"
         except VenueRejection:
             self.account.orders[order.order_id] = order
@@ -324,13 +364,9 @@ class Engine:
     def cancel(self, order: Order | AlgoOrder) -> None:
         """Cancel what still waits."""
         order.status, order.update_ms = "CANCELED", self.now_ms
+        self.changed()
 
     def equity(self) -> Decimal:
         """Wallet plus what open positions would bring at their marks."""
         held = [p for p in self.account.positions.values() if p.amount != 0]
         return self.account.wallet + sum((unrealized(p, self.mark(p.symbol)) for p in held), ZERO)
-
-
-def places(step: Decimal) -> int:
-    """Decimals that write every multiple of a step: 0.001 → 3, 0.50 → 1, 10 → 0."""
-    return max(0, -int(step.normalize().as_tuple().exponent))

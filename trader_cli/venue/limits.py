@@ -94,7 +94,7 @@ class RequestLimits:
         pool = pool_of(path)
         ban, window = self._bans.setdefault(pool.host, _Ban()), self._window(pool, now_ms)
         if now_ms < ban.until_ms:
-            return Charge({}, _banned(ban.until_ms, now_ms))
+            return Charge({}, banned_until(ban.until_ms, now_ms))
         window.used += weight
         headers = dict.fromkeys(pool.headers, str(window.used))
         if window.used <= pool.limit:
@@ -104,7 +104,12 @@ class RequestLimits:
             return Charge(headers, _too_many(pool, now_ms))
         ban.begin(now_ms)
         window.refused = 0
-        return Charge(headers, _banned(ban.until_ms, now_ms))
+        return Charge(headers, banned_until(ban.until_ms, now_ms))
+
+    def ban(self, path: str, until_ms: int) -> None:
+        """Ban the address from the host of a path."""
+        ban = self._bans.setdefault(pool_of(path).host, _Ban())
+        ban.until_ms = max(ban.until_ms, until_ms)
 
     def charge_order(self, account: str, now_ms: int) -> Charge:
         """Count a new order of an account. A refused one must not be carried out; it does not count."""
@@ -134,7 +139,8 @@ def _too_many(pool: Pool, now_ms: int) -> Refusal:
     return Refusal(429, {"code": -1003, "msg": message}, _whole_seconds(pool.window_ms - now_ms % pool.window_ms))
 
 
-def _banned(until_ms: int, now_ms: int) -> Refusal:
+def banned_until(until_ms: int, now_ms: int) -> Refusal:
+    """The refusal of an address that is banned."""
     message = f"Way too many requests; IP(127.0.0.1) banned until {until_ms}."
     return Refusal(418, {"code": -1003, "msg": message}, _whole_seconds(until_ms - now_ms))
 

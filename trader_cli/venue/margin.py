@@ -29,7 +29,8 @@ class Bracket:
     offset: Decimal
 
 
-def _brackets(rows: list[tuple[int, int, str]]) -> tuple[Bracket, ...]:
+def brackets_of(rows: list[tuple[int, int, str]]) -> tuple[Bracket, ...]:
+    """Brackets from rows of (highest leverage, cap of the notional, maintenance margin rate), the smallest first."""
     made: list[Bracket] = []
     floor, offset, before = ZERO, ZERO, ZERO
     for number, (leverage, cap, rate_text) in enumerate(rows, start=1):
@@ -40,16 +41,16 @@ def _brackets(rows: list[tuple[int, int, str]]) -> tuple[Bracket, ...]:
     return tuple(made)
 
 
-BRACKETS = _brackets(
+BRACKETS = brackets_of(
     [(125, 50_000, "0.004"), (100, 600_000, "0.005"), (75, 3_000_000, "0.0065"), (50, 12_000_000, "0.01"),
      (25, 70_000_000, "0.02"), (10, 200_000_000, "0.05"), (5, 400_000_000, "0.1"), (2, 1_000_000_000, "0.25")]
 )  # fmt: skip
 """The simulated exchange's own table; a real exchange is asked for its."""
 
 
-def bracket_of(notional: Decimal) -> Bracket:
+def bracket_of(notional: Decimal, brackets: tuple[Bracket, ...] = BRACKETS) -> Bracket:
     """The bracket that holds a notional; the last one beyond its cap."""
-    return next((b for b in BRACKETS if abs(notional) <= b.cap), BRACKETS[-1])
+    return next((b for b in brackets if abs(notional) <= b.cap), brackets[-1])
 
 
 def cents(value: Decimal) -> Decimal:
@@ -57,9 +58,9 @@ def cents(value: Decimal) -> Decimal:
     return value.quantize(_CENT)
 
 
-def maintenance_margin(notional: Decimal) -> Decimal:
+def maintenance_margin(notional: Decimal, brackets: tuple[Bracket, ...] = BRACKETS) -> Decimal:
     """notional · rate − offset, by bracket."""
-    bracket = bracket_of(notional)
+    bracket = bracket_of(notional, brackets)
     return abs(notional) * bracket.rate - bracket.offset
 
 
@@ -95,9 +96,9 @@ def open_order_margin(account: Account) -> Decimal:
     return sum((o.remaining * o.price / account.option(o.symbol).leverage for o in opening), ZERO)
 
 
-def most_notional(leverage: int) -> Decimal:
-    """The largest position a leverage allows."""
-    return max(bracket.cap for bracket in BRACKETS if bracket.leverage >= leverage)
+def most_notional(leverage: int, brackets: tuple[Bracket, ...] = BRACKETS) -> Decimal:
+    """The largest position a leverage allows, none where it is above every bracket's."""
+    return max((bracket.cap for bracket in brackets if bracket.leverage >= leverage), default=ZERO)
 
 
 def unrealized(position: Position, mark: Decimal) -> Decimal:
@@ -105,17 +106,17 @@ def unrealized(position: Position, mark: Decimal) -> Decimal:
     return position.amount * (mark - position.entry)
 
 
-def liquidation_price(account: Account, position: Position) -> Decimal:
+def liquidation_price(account: Account, position: Position, brackets: tuple[Bracket, ...] = BRACKETS) -> Decimal:
     """LP = (WB + cum − s·Q·EP) / (Q·MMR − s·Q), the bracket taken at LP itself; 0 where there is none."""
     if position.amount == 0:
         return ZERO
     quantity, sign = abs(position.amount), 1 if position.amount > 0 else -1
-    bracket = bracket_of(quantity * position.entry)
-    for _ in BRACKETS:
+    bracket = bracket_of(quantity * position.entry, brackets)
+    for _ in brackets:
         price = (backing(account, position) + bracket.offset - sign * quantity * position.entry) / (
             quantity * bracket.rate - sign * quantity
         )
-        found = bracket_of(quantity * max(price, ZERO))
+        found = bracket_of(quantity * max(price, ZERO), brackets)
         if found is bracket:
             break
         bracket = found

@@ -20,6 +20,8 @@ from trader_cli.venue.derived import OpenInterest, index_price, seen_as
 from trader_cli.venue.path import expand, points_per_bar, uniforms
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from trader_cli.venue.path import Path
@@ -296,6 +298,15 @@ class SymbolMarket:
         opened = int(self.tape.open_ms[0])
         first = -(-max(opened, start_ms or 0) // FUNDING_INTERVAL_MS) * FUNDING_INTERVAL_MS
         times = list(range(first, min(now_ms, end_ms if end_ms is not None else now_ms) + 1, FUNDING_INTERVAL_MS))
+        return times[:limit] if start_ms is not None else times[-limit:]
+
+    def hourly_times(
+        self, now_ms: int, start_ms: int | None, end_ms: int | None, limit: int, falls_due: Callable[[int], bool]
+    ) -> list[int]:
+        """As `funding_times`, of the full hours at which funding falls due."""
+        first = -(-max(int(self.tape.open_ms[0]), start_ms or 0) // HOUR_MS) * HOUR_MS
+        hours = range(first, min(now_ms, end_ms if end_ms is not None else now_ms) + 1, HOUR_MS)
+        times = [hour for hour in hours if falls_due(hour)]
         return times[:limit] if start_ms is not None else times[-limit:]
 
     def open_interest(self, now_ms: int) -> float:

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
-from trader_cli.venue.books import ZERO, AlgoOrder, Order
-from trader_cli.venue.routes import VenueRejection
+from trader_cli.venue.books import ZERO, AlgoOrder, Order, places
+from trader_cli.venue.changes import REDUCING
+from trader_cli.venue.queries import VenueRejection
+from trader_cli.venue.switches import OUR_PREFIX
 
 if TYPE_CHECKING:
     from trader_cli.venue.engine import Engine
@@ -75,7 +77,7 @@ def flag(parameters: Parameters, name: str) -> bool:
 def symbol_of(engine: Engine, parameters: Parameters) -> str:
     """The symbol a request names."""
     symbol = required(parameters, "symbol")
-    if symbol not in engine.markets:
+    if symbol not in engine.markets or engine.listing(symbol).status == "REMOVED":
         raise rejected(-1121, "Invalid symbol.")
     return symbol
 
@@ -98,12 +100,16 @@ def new_order(engine: Engine, parameters: Parameters) -> Order:
             raise rejected(-1115, "Invalid timeInForce.")
         _in_band(engine, symbol, side, price)
     reduce_only = flag(parameters, "reduceOnly")
-    least = engine.markets[symbol].rules.min_notional
+    _tradable(engine, symbol, reducing=reduce_only)
+    least = engine.rules(symbol).min_notional
     if not reduce_only and quantity * (price or engine.mark(symbol)) < least:
         raise rejected(-4164, f"Order's notional must be no smaller than {least:f} (unless you choose reduce only).")
     if len(engine.account.open_orders(symbol)) >= MOST_ORDERS:
         raise rejected(-2025, "Reach max open order limit.")
-    client_id = _client_id(parameters, "newClientOrderId", {o.client_id for o in engine.account.open_orders()})
+    if reduce_only:
+        _reducible(engine, symbol, side, quantity)
+    taken = engine.account.orders.values() if _remembers(engine) else engine.account.open_orders()
+    client_id = _client_id(parameters, "newClientOrderId", {o.client_id for o in taken})
     order_id = engine.next_id()
     return Order(
         order_id, client_id or f"web-{order_id}", symbol, side, kind, quantity, engine.now_ms, price=price,
@@ -126,15 +132,18 @@ def new_algo(engine: Engine, parameters: Parameters) -> AlgoOrder:
     reduce_only = flag(parameters, "reduceOnly")
     if close and ("quantity" in parameters or reduce_only):
         raise rejected(-4136, "Target strategy invalid for orderType closePosition: no quantity or reduceOnly with it.")
+    _tradable(engine, symbol, reducing=close or reduce_only)
     quantity = ZERO if close else _quantity(engine, symbol, parameters)
     price = _price(engine, symbol, parameters, "price") if kind in {"STOP", "TAKE_PROFIT"} else ZERO
     algo = AlgoOrder(
-        engine.next_id(), "", symbol, side, kind, trigger, engine.now_ms, quantity=quantity, price=price,
+        engine.next_id(), parameters.get("clientAlgoId", ""), symbol, side, kind, trigger, engine.now_ms,
+        quantity=quantity, price=price,
         working_type=working, price_protect=flag(parameters, "priceProtect"), reduce_only=reduce_only,
         close_position=close, time_in_force=parameters.get("timeInForce", "GTC"), update_ms=engine.now_ms,
     )  # fmt: skip
     _check_algo(engine, algo)
-    algo.client_id = _client_id(parameters, "clientAlgoId", {a.client_id for a in engine.account.open_algos()})
+    taken = engine.account.algos.values() if _remembers(engine) else engine.account.open_algos()
+    algo.client_id = _client_id(parameters, "clientAlgoId", {a.client_id for a in taken})
     algo.client_id = algo.client_id or f"web-{algo.algo_id}"
     return algo
 
@@ -147,12 +156,58 @@ def _check_algo(engine: Engine, algo: AlgoOrder) -> None:
     if len(waiting) >= MOST_ALGOS:
         raise rejected(-4045, "Reach max stop order limit.")
     alike = [a for a in waiting if a.close_position and a.side == algo.side and _kind(a) == _kind(algo)]
+    if engine.switches.foreign_close_stop == "ignored":
+        alike = [a for a in alike if _is_ours(a) == _is_ours(algo)]
     if algo.close_position and alike:
         raise rejected(
             -4130, "An open stop or take profit order with GTE and closePosition in the direction is existing."
         )
-    if algo.close_position and engine.account.position(algo.symbol).amount == 0:
+    flat = engine.account.position(algo.symbol).amount == 0
+    if algo.close_position and flat and engine.switches.close_stop_while_flat == "refused":
         raise rejected(-4509, "Time in Force (TIF) GTE can only be used with open positions.")
+
+
+def _is_ours(algo: AlgoOrder) -> bool:
+    return algo.client_id.startswith(OUR_PREFIX)
+
+
+def _remembers(engine: Engine) -> bool:
+    """Whether the ids of orders that have ended stay taken."""
+    return engine.switches.used_id == "refused"
+
+
+def _tradable(engine: Engine, symbol: str, *, reducing: bool) -> None:
+    """Refuse what the symbol's status does not allow."""
+    status = engine.listing(symbol).status
+    if status != "TRADING" and not reducing:
+        raise rejected(-4140, "Invalid symbol status for opening position.")
+    if status not in REDUCING:
+        raise rejected(-4141, "Symbol is closed.")
+
+
+def _reducible(engine: Engine, symbol: str, side: str, quantity: Decimal) -> None:
+    """Refuse a reduce-only order where a switch says so. What has nothing to reduce the engine refuses itself."""
+    switches, amount = engine.switches, engine.account.position(symbol).amount
+    if amount == 0 or (amount > 0) == (side == "BUY"):
+        return
+    if switches.reduce_above_position == "refused" and quantity > abs(amount):
+        raise rejected(-2022, "ReduceOnly Order is rejected.")
+    if switches.reduce_beside_cover != "accepted" and _resting_cover(engine, symbol, side) >= abs(amount):
+        raise rejected(
+            int(switches.reduce_beside_cover),
+            "ReduceOnly Order Failed. Please check your existing position and open orders.",
+        )
+
+
+def _resting_cover(engine: Engine, symbol: str, side: str) -> Decimal:
+    """What resting reduce-only orders would close already. Stops are never counted."""
+    orders = [o for o in engine.account.open_orders(symbol) if o.reduce_only and o.side == side]
+    cover = sum((o.remaining for o in orders), ZERO)
+    if engine.switches.take_profits == "no cover":
+        return cover
+    targets = [a for a in engine.account.open_algos(symbol) if a.side == side and _kind(a) == "profit"]
+    whole = abs(engine.account.position(symbol).amount)
+    return cover + sum((whole if a.close_position else a.quantity if a.reduce_only else ZERO for a in targets), ZERO)
 
 
 def _kind(algo: AlgoOrder) -> str:
@@ -183,11 +238,13 @@ def _client_id(parameters: Parameters, name: str, taken: set[str]) -> str:
 
 def _quantity(engine: Engine, symbol: str, parameters: Parameters) -> Decimal:
     quantity = number(parameters, "quantity")
-    rules = engine.markets[symbol].rules
+    rules = engine.rules(symbol)
     if quantity <= 0:
         raise rejected(-4003, "Quantity less than or equal to zero.")
-    if quantity % rules.step != 0:
+    if places(quantity) > places(rules.step):
         raise rejected(-1111, "Precision is over the maximum defined for this asset.")
+    if quantity % rules.step != 0:
+        raise rejected(-4023, "Quantity not increased by step size.")
     if quantity < rules.min_quantity:
         raise rejected(-4004, "Quantity less than min quantity.")
     if quantity > rules.max_market_quantity:
@@ -199,7 +256,7 @@ def _price(engine: Engine, symbol: str, parameters: Parameters, name: str) -> De
     price = number(parameters, name)
     if price <= 0:
         raise rejected(-4001, "Price less than or equal to 0.")
-    if price % engine.markets[symbol].rules.tick != 0:
+    if price % engine.rules(symbol).tick != 0:
         raise rejected(-4014, "Price not increased by tick size.")
     return price
 

@@ -95,7 +95,8 @@ def _sighting(body: str) -> Sighting:
     after_ms, upto_ms, (symbol, *filters), rows, book, funding = json.loads(body)
     before, *bars = (SeenBar(*row) for row in rows)
     seen = None if book is None else SeenBook(*(tuple((p, q) for p, q in side) for side in book))
-    rules = SymbolRules(symbol, *(Decimal(text) for text in filters))
+    tick, step, least, most, worth = (Decimal(text) for text in filters)
+    rules = SymbolRules(symbol, tick, step, least, most, worth)
     return Sighting(rules, after_ms, upto_ms, before, tuple(bars), seen, tuple((t, r) for t, r in funding))
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from trader_cli.venue.books import ZERO, Account, AlgoOrder, Fill, Order, Position
 from trader_cli.venue.margin import (
-    BRACKETS,
     MAKER_FEE,
     TAKER_FEE,
     available,
@@ -24,6 +23,7 @@ from trader_cli.venue.orders import Parameters, flag, missing, new_algo, new_ord
 
 if TYPE_CHECKING:
     from trader_cli.venue.engine import Engine
+    from trader_cli.venue.margin import Bracket
 
 Body = dict[str, Any] | list[Any]
 Handler = Callable[["Engine", Parameters], Body]
@@ -47,7 +47,7 @@ def account(engine: Engine, _parameters: Parameters) -> Body:
     held = [p for p in books.positions.values() if p.amount != 0]
     profit = sum((unrealized(p, marks[p.symbol]) for p in held), ZERO)
     initial = sum((initial_margin(books, p, marks[p.symbol]) for p in held), ZERO)
-    maintenance = sum((maintenance_margin(p.amount * marks[p.symbol]) for p in held), ZERO)
+    maintenance = sum((maintenance_margin(p.amount * marks[p.symbol], engine.brackets(p.symbol)) for p in held), ZERO)
     isolated = sum((p.isolated for p in held), ZERO)
     cross = sum((unrealized(p, marks[p.symbol]) for p in held if not books.option(p.symbol).isolated), ZERO)
     waiting = open_order_margin(books)
@@ -86,10 +86,10 @@ def _position(engine: Engine, p: Position) -> dict[str, Any]:
     return {
         "symbol": p.symbol, "positionSide": "BOTH", "positionAmt": text(p.amount), "entryPrice": text(p.entry),
         "breakEvenPrice": text(p.entry), "markPrice": text(mark), "unRealizedProfit": text(unrealized(p, mark)),
-        "liquidationPrice": text(liquidation_price(books, p)),
+        "liquidationPrice": text(liquidation_price(books, p, engine.brackets(p.symbol))),
         "isolatedMargin": text(p.isolated + unrealized(p, mark) if isolated else ZERO), "notional": text(notional),
         "marginAsset": "USDT", "isolatedWallet": text(backing(books, p) if isolated else ZERO),
-        "initialMargin": text(margin), "maintMargin": text(maintenance_margin(notional)),
+        "initialMargin": text(margin), "maintMargin": text(maintenance_margin(notional, engine.brackets(p.symbol))),
         "positionInitialMargin": text(margin), "openOrderInitialMargin": "0", "adl": 1, "bidNotional": "0",
         "askNotional": "0", "updateTime": p.update_ms,
     }  # fmt: skip
@@ -98,12 +98,17 @@ def _position(engine: Engine, p: Position) -> dict[str, Any]:
 def leverage_bracket(engine: Engine, parameters: Parameters) -> Body:
     """GET /fapi/v1/leverageBracket."""
     symbols = [symbol_of(engine, parameters)] if "symbol" in parameters else list(engine.markets)
-    rows = [
-        {"bracket": b.number, "initialLeverage": b.leverage, "notionalCap": int(b.cap), "notionalFloor": int(b.floor),
-         "maintMarginRatio": float(b.rate), "cum": float(b.offset)}
-        for b in BRACKETS
-    ]  # fmt: skip
-    return [{"symbol": symbol, "notionalCoef": 1.0, "brackets": rows} for symbol in symbols]
+    return [
+        {"symbol": symbol, "notionalCoef": 1.0, "brackets": [_bracket(b) for b in engine.brackets(symbol)]}
+        for symbol in symbols
+    ]
+
+
+def _bracket(b: Bracket) -> dict[str, Any]:
+    return {
+        "bracket": b.number, "initialLeverage": b.leverage, "notionalCap": int(b.cap), "notionalFloor": int(b.floor),
+        "maintMarginRatio": float(b.rate), "cum": float(b.offset),
+    }  # fmt: skip
 
 
 def symbol_config(engine: Engine, parameters: Parameters) -> Body:
@@ -112,7 +117,7 @@ def symbol_config(engine: Engine, parameters: Parameters) -> Body:
     options = {symbol: engine.account.option(symbol) for symbol in symbols}
     return [
         {"symbol": symbol, "marginType": "ISOLATED" if o.isolated else "CROSSED", "isAutoAddMargin": False,
-         "leverage": o.leverage, "maxNotionalValue": text(most_notional(o.leverage))}
+         "leverage": o.leverage, "maxNotionalValue": text(most_notional(o.leverage, engine.brackets(symbol)))}
         for symbol, o in options.items()
     ]  # fmt: skip
 
@@ -121,15 +126,17 @@ def set_leverage(engine: Engine, parameters: Parameters) -> Body:
     """POST /fapi/v1/leverage."""
     symbol, _ = symbol_of(engine, parameters), required(parameters, "leverage")
     leverage, position = whole(parameters, "leverage", 0), engine.account.position(symbol)
-    if not 1 <= leverage <= BRACKETS[0].leverage:
+    brackets = engine.brackets(symbol)
+    if not 1 <= leverage <= brackets[0].leverage:
         raise rejected(-4028, f"Leverage {leverage} is not valid.")
     option = engine.account.option(symbol)
     if position.amount and option.isolated and leverage < option.leverage:
         raise rejected(-4161, "Leverage reduction is not supported in Isolated Margin Mode with open positions.")
-    if abs(position.amount) * engine.mark(symbol) > most_notional(leverage):
+    if abs(position.amount) * engine.mark(symbol) > most_notional(leverage, brackets):
         raise rejected(-2027, "Exceeded the maximum allowable position at current leverage.")
     option.leverage = leverage
-    return {"leverage": leverage, "maxNotionalValue": text(most_notional(leverage)), "symbol": symbol}
+    engine.changed()
+    return {"leverage": leverage, "maxNotionalValue": text(most_notional(leverage, brackets)), "symbol": symbol}
 
 
 def set_margin_type(engine: Engine, parameters: Parameters) -> Body:
@@ -145,6 +152,7 @@ def set_margin_type(engine: Engine, parameters: Parameters) -> Body:
     if engine.account.position(symbol).amount:
         raise rejected(-4048, "Margin type cannot be changed if there exists position.")
     option.isolated = isolated
+    engine.changed()
     return DONE
 
 
@@ -163,6 +171,7 @@ def set_position_mode(engine: Engine, parameters: Parameters) -> Body:
     if any(p.amount for p in engine.account.positions.values()):
         raise rejected(-4068, "Position side cannot be changed if there exists position.")
     engine.account.hedge_mode = wanted
+    engine.changed()
     return DONE
 
 
@@ -294,9 +303,7 @@ def algo_body(a: AlgoOrder) -> dict[str, Any]:
 
 def place_algo(engine: Engine, parameters: Parameters) -> Body:
     """POST /fapi/v1/algoOrder."""
-    algo = new_algo(engine, parameters)
-    engine.account.algos[algo.algo_id] = algo
-    return algo_body(algo)
+    return algo_body(engine.rest(new_algo(engine, parameters)))
 
 
 def _find_algo(engine: Engine, parameters: Parameters) -> AlgoOrder | None:

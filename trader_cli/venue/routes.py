@@ -1,8 +1,8 @@
 """The public routes of a Binance host, USDⓈ-M (spot: `venue.spot`): parameters in, the exchange's JSON out. No sockets.
 
 Shapes follow the exchange's documentation and recorded answers; numbers travel as decimal strings. The mark price is
-the last price, the index is derived (`venue.derived`). Every symbol has the default funding interval, hence
-`fundingInfo`, which lists the others, is empty.
+the last price, the index is derived (`venue.derived`). `fundingInfo`
+lists symbols whose funding interval was changed.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS
 from trader_cli.core.weights import FUTURES
+from trader_cli.venue.books import places
+from trader_cli.venue.changes import PriceShift, RuleBook
 from trader_cli.venue.limits import ORDER_RULES
-from trader_cli.venue.market import FUNDING_INTERVAL_MS, SymbolMarket
+from trader_cli.venue.market import SymbolMarket
 from trader_cli.venue.queries import (
     Body,
     Query,
@@ -28,7 +30,10 @@ from trader_cli.venue.spot import SpotRoutes
 from trader_cli.venue.written import View, decimals, kline_columns, rows, writers, written
 
 if TYPE_CHECKING:
-    from trader_cli.venue.tape import SymbolTape, Tape
+    from decimal import Decimal
+
+    from trader_cli.venue.changes import Listing
+    from trader_cli.venue.tape import Tape
 
 __all__ = ["PublicRoutes", "VenueRejection"]
 
@@ -40,10 +45,12 @@ _STATISTICS_DAYS = 30
 
 
 class PublicRoutes:
-    """What the venue answers to public requests at a given moment."""
+    """What the venue answers to public requests at a given moment. `book` holds what changes, `shifts` odd quotes."""
 
-    def __init__(self, tape: Tape) -> None:
+    def __init__(self, tape: Tape, book: RuleBook | None = None) -> None:
         self.tape = tape
+        self.book = book or RuleBook()
+        self.shifts: list[PriceShift] = []
         self.markets = {name: SymbolMarket(symbol) for name, symbol in tape.symbols.items()}
         self.table: dict[str, Route] = {
             "/fapi/v1/ping": lambda _query, _now: {},
@@ -58,7 +65,7 @@ class PublicRoutes:
             "/fapi/v1/aggTrades": self._agg_trades,
             "/fapi/v1/premiumIndex": self._premium_index,
             "/fapi/v1/fundingRate": self._funding_rates,
-            "/fapi/v1/fundingInfo": lambda _query, _now: [],
+            "/fapi/v1/fundingInfo": self._funding_info,
             "/fapi/v1/openInterest": self._open_interest,
             "/futures/data/openInterestHist": self._open_interest_history,
             **SpotRoutes(self.markets).table,
@@ -84,7 +91,11 @@ class PublicRoutes:
             ],
             "exchangeFilters": [],
             "assets": [],
-            "symbols": [_symbol_info(market.tape) for market in self.markets.values()],
+            "symbols": [
+                _symbol_info(market, self.book.at(name, now))
+                for name, market in self.markets.items()
+                if self.book.at(name, now).status != "REMOVED"
+            ],
         }
 
     def _klines(self, view: View) -> Route:
@@ -147,23 +158,42 @@ class PublicRoutes:
         return [self._premium(market, now) for market in self.markets.values()]
 
     def _premium(self, market: SymbolMarket, now: int) -> dict[str, Any]:
+        symbol = market.tape.symbol
         price, _, _ = writers(market.tape)
-        last, following = price(market.last_price(now)), (now // FUNDING_INTERVAL_MS + 1) * FUNDING_INTERVAL_MS
+        interval = self.book.at(symbol, now).funding_interval_h * HOUR_MS
+        following = (now // interval + 1) * interval
+        shift = next((s for s in reversed(self.shifts) if s.holds(symbol, now)), PriceShift(symbol))
+        seen = now - shift.stale_ms
+        mark, index = market.last_price(seen) * shift.mark, market.index_price(seen) * shift.index
         return {
-            "symbol": market.tape.symbol, "markPrice": last, "indexPrice": f"{market.index_price(now):.8f}",
-            "estimatedSettlePrice": last,
+            "symbol": symbol, "markPrice": price(mark), "indexPrice": f"{index:.8f}",
+            "estimatedSettlePrice": price(mark),
             "lastFundingRate": f"{market.funding_rate(following):.8f}", "interestRate": "0.00010000",
-            "nextFundingTime": following, "time": now,
+            "nextFundingTime": following, "time": seen,
         }  # fmt: skip
+
+    def _funding_info(self, _query: Query, now: int) -> Body:
+        """Symbols whose interval is not the usual one."""
+        listings = {name: self.book.at(name, now) for name in self.markets}
+        return [
+            {"symbol": name, "adjustedFundingRateCap": "0.02000000", "adjustedFundingRateFloor": "-0.02000000",
+             "fundingIntervalHours": listing.funding_interval_h, "disclaimer": False}
+            for name, listing in listings.items() if listing.funding_interval_h != 8
+        ]  # fmt: skip
+
+    def _funding_times(self, market: SymbolMarket, query: Query, now: int) -> list[int]:
+        page = integer(query, "startTime"), integer(query, "endTime"), page_limit(query, 100, 1000)
+        if not self.book.has_intervals:
+            return market.funding_times(now, *page)
+        return market.hourly_times(now, *page, lambda at: self.book.funds_at(market.tape.symbol, at))
 
     def _funding_rates(self, query: Query, now: int) -> Body:
         market = self._market(query)
-        start, end = integer(query, "startTime"), integer(query, "endTime")
         price, _, _ = writers(market.tape)
         return [
             {"symbol": market.tape.symbol, "fundingTime": at, "fundingRate": f"{market.funding_rate(at):.8f}",
              "markPrice": price(market.last_price(at))}
-            for at in market.funding_times(now, start, end, page_limit(query, 100, 1000))
+            for at in self._funding_times(market, query, now)
         ]  # fmt: skip
 
     def _open_interest(self, query: Query, now: int) -> Body:
@@ -191,23 +221,29 @@ class PublicRoutes:
         ]
 
 
-def _symbol_info(tape: SymbolTape) -> dict[str, Any]:
+def _symbol_info(market: SymbolMarket, listing: Listing) -> dict[str, Any]:
+    tape, rules = market.tape, listing.rules(market.rules)
     quote = next((q for q in _QUOTES if tape.symbol.endswith(q)), "USDT")
-    tick, step = (f"{s:.{decimals(s)}f}" for s in (tape.tick, tape.step))
+    price_places, quantity_places = places(rules.tick), places(rules.step)
+    tick, step, least = (
+        f"{rules.tick:.{price_places}f}",
+        f"{rules.step:.{quantity_places}f}",
+        _plain(rules.min_quantity),
+    )
     return {
-        "symbol": tape.symbol, "pair": tape.symbol, "contractType": "PERPETUAL", "deliveryDate": 4133404800000,
-        "onboardDate": int(tape.open_ms[0]), "status": "TRADING", "maintMarginPercent": "2.5000",
+        "symbol": tape.symbol, "pair": tape.symbol, "contractType": "PERPETUAL", "deliveryDate": listing.delivery_ms,
+        "onboardDate": int(tape.open_ms[0]), "status": listing.status, "maintMarginPercent": "2.5000",
         "requiredMarginPercent": "5.0000", "baseAsset": tape.symbol.removesuffix(quote), "quoteAsset": quote,
-        "marginAsset": quote, "pricePrecision": decimals(tape.tick), "quantityPrecision": decimals(tape.step),
+        "marginAsset": quote, "pricePrecision": price_places, "quantityPrecision": quantity_places,
         "baseAssetPrecision": 8, "quotePrecision": 8, "underlyingType": "COIN", "triggerProtect": "0.0500",
         "liquidationFee": "0.012500", "marketTakeBound": "0.05",
         "filters": [
             {"filterType": "PRICE_FILTER", "minPrice": tick, "maxPrice": "10000000", "tickSize": tick},
-            {"filterType": "LOT_SIZE", "minQty": step, "maxQty": "1000000", "stepSize": step},
-            {"filterType": "MARKET_LOT_SIZE", "minQty": step, "maxQty": "1000000", "stepSize": step},
+            {"filterType": "LOT_SIZE", "minQty": least, "maxQty": "1000000", "stepSize": step},
+            {"filterType": "MARKET_LOT_SIZE", "minQty": least, "maxQty": "1000000", "stepSize": step},
             {"filterType": "MAX_NUM_ORDERS", "limit": 200},
             {"filterType": "MAX_NUM_ALGO_ORDERS", "limit": 100},
-            {"filterType": "MIN_NOTIONAL", "notional": "5"},
+            {"filterType": "MIN_NOTIONAL", "notional": _plain(rules.min_notional)},
             {"filterType": "PERCENT_PRICE", "multiplierUp": "1.0500", "multiplierDown": "0.9500",
              "multiplierDecimal": "4"},
         ],
@@ -215,3 +251,7 @@ def _symbol_info(tape: SymbolTape) -> dict[str, Any]:
                        "TRAILING_STOP_MARKET"],
         "timeInForce": ["GTC", "IOC", "FOK", "GTX"],
     }  # fmt: skip
+
+
+def _plain(value: Decimal) -> str:
+    return f"{value:.{places(value)}f}"

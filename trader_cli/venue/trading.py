@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from trader_cli.venue.engine import Engine
+from trader_cli.venue.history import History
 from trader_cli.venue.journal import Command, Journal
 from trader_cli.venue.private import COMMANDS, READS, fresh_account
 from trader_cli.venue.routes import VenueRejection
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
     from decimal import Decimal
     from pathlib import Path
 
+    from trader_cli.venue.changes import RuleBook
+    from trader_cli.venue.engine import Watcher
     from trader_cli.venue.market import SymbolMarket
+    from trader_cli.venue.switches import Switches
 
 _LISTEN_KEY = "/fapi/v1/listenKey"
 _RESTRICTIONS = "/sapi/v1/account/apiRestrictions"
@@ -43,13 +47,23 @@ class TradingDesk:
     """Accounts of the simulated exchange. `folder` keeps the journal; `None` keeps nothing."""
 
     def __init__(
-        self, markets: Mapping[str, SymbolMarket], start_ms: int, balance: Decimal, folder: Path | None = None
+        self,
+        markets: Mapping[str, SymbolMarket],
+        start_ms: int,
+        balance: Decimal,
+        folder: Path | None = None,
+        *,
+        switches: Switches | None = None,
+        book: RuleBook | None = None,
     ) -> None:
         self._journal = Journal(folder)
         self._engines = {
-            key.account: Engine(markets, fresh_account(balance, hedge_mode=key.hedge_mode), start_ms)
+            key.account: Engine(
+                markets, fresh_account(balance, hedge_mode=key.hedge_mode), start_ms, switches=switches, book=book
+            )
             for key in KEYS.values()
         }
+        self._histories: dict[str, History] = {}
         for command in self._journal.commands():
             self._replay(command)
 
@@ -65,18 +79,39 @@ class TradingDesk:
         """The engine of a key's account."""
         return self._engines[key.account]
 
-    def answer(self, request: Request, now_ms: int) -> Any:
-        """The JSON answer. Raises `VenueRejection`."""
+    def watch(self, *watchers: Watcher) -> None:
+        """Call these after each change of the account `main`."""
+        self._engines["main"].on_change.extend(watchers)
+
+    def remember(self, now_ms: int) -> None:
+        """Remember from now on what the accounts were, for answers that lag."""
+        for name, engine in self._engines.items():
+            engine.advance(now_ms)
+            self._histories[name] = History(engine)
+
+    def check(self, request: Request, now_ms: int) -> None:
+        """Raises `VenueRejection` where key, signature or time of a request are wrong now."""
+        key = key_of(request.headers)
+        if request.path != _LISTEN_KEY:
+            signed_parameters(key, request.query, request.body, now_ms)
+
+    def answer(self, request: Request, now_ms: int, *, stamped_ms: int | None = None, lag_ms: int = 0) -> Any:
+        """The JSON answer. Raises `VenueRejection`.
+
+        The request's time is checked as of `stamped_ms` (default: now). A query shows the account as it was `lag_ms`
+        ago, as far as it was remembered.
+        """
         key = key_of(request.headers)
         if request.path == _LISTEN_KEY:
             return {"listenKey": f"listen-{key.account}"} if request.method == "POST" else {}
-        parameters = signed_parameters(key, request.query, request.body, now_ms)
+        parameters = signed_parameters(key, request.query, request.body, now_ms if stamped_ms is None else stamped_ms)
         if request.path == _RESTRICTIONS:
             return restrictions(can_trade=key.can_trade, can_withdraw=key.can_withdraw)
         engine = self.engine(key)
         engine.advance(now_ms)
         if request.method == "GET":
-            return READS[request.path](engine, parameters)
+            history = self._histories.get(key.account) if lag_ms else None
+            return READS[request.path](history.as_of(now_ms - lag_ms) if history else engine, parameters)
         if not key.can_trade:
             raise VenueRejection(401, -2015, "Invalid API-key, IP, or permissions for action.")
         self._journal.append(Command(now_ms, key.key, request.method, request.path, parameters))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path  # noqa: TC003 (typer reads it)
 from typing import Annotated
 
 import typer
@@ -24,6 +25,10 @@ def serve(
             "--clock", help="wall: the tape is played now; xN: its own time, N times as fast; driven: by leases."
         ),
     ] = "wall",
+    faults: Annotated[
+        Path | None,
+        typer.Option("--faults", help="A file of faults (YAML or JSON): slow, lagging and failing answers."),
+    ] = None,
     profile: o.Profile = "sim",
     config: o.Config = None,
     tape: o.Tape = None,
@@ -42,7 +47,7 @@ def serve(
             print_facts(f"serving on {url} until Ctrl-C", facts)
 
     try:
-        run(o.settings_from(profile, config, tape), port, clock, announce)
+        run(o.settings_from(profile, config, tape), port, clock, announce, faults)
     except KeyboardInterrupt:
         raise Finished(ExitCode.INTERRUPTED) from None
     except Terminated as leaving:

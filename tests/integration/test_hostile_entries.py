@@ -1,0 +1,110 @@
+"""Entering and caring while any endpoint is slow, lags or fails: one position per intent, and covered or closed in time.
+
+Each seed draws a plan of faults, switches of the exchange, and a disturbance of the client. TRADER_HOSTILE=2000 makes a
+campaign of it, TRADER_HOSTILE_FROM chooses where it begins.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from desk import ORDER, STOP, SYMBOL, covered
+from hostile import HostileDesk, hostile
+
+from trader_cli.core.errors import TraderError
+from trader_cli.execution.executor import Executor
+from trader_cli.storage.ledger import Ledger
+from trader_cli.venue.faults import random_plan
+from trader_cli.venue.switches import sampled
+
+pytestmark = pytest.mark.slow
+
+SEEDS = range(
+    int(os.environ.get("TRADER_HOSTILE_FROM", "0")),
+    int(os.environ.get("TRADER_HOSTILE_FROM", "0")) + int(os.environ.get("TRADER_HOSTILE", "24")),
+)
+SPAN_S, CALM_S = 120.0, 400.0
+DEADLINE_S, BUDGET_S = 5.0, 2.0
+MOST_BARE_MS = round((DEADLINE_S + BUDGET_S) * 1000)
+_PAUSES_S = (0.0, 0.0, 0.0, 3.0, 20.0, 60.0)
+_STEPS_S = (0.0, 0.0, 3600.0, -3600.0, 600.0, -600.0)
+
+
+def disturb(desk: HostileDesk, seed: int) -> tuple[int, int]:
+    """Pause the client, and set its clock, as the seed says; the span of the pause (UTC ms of the exchange)."""
+    dice = random.Random(seed * 7 + 1)
+    pause_s, after_s = dice.choice(_PAUSES_S), dice.random() * 30
+    if pause_s:
+        desk.pause(pause_s, after_s)
+    step_s = dice.choice(_STEPS_S)
+    if step_s:
+        desk.step_clock(step_s, dice.random() * 30)
+    began = desk.start_ms + round(after_s * 1000)
+    return began, began + round(pause_s * 1000)
+
+
+async def live(desk: HostileDesk, path: Path, said: list[tuple[int, str]]) -> None:
+    """Enter, and then care until long after the last fault."""
+    with Ledger.opened(path) as ledger:
+        executor = Executor(
+            desk.exchange, ledger, desk.settings, say=lambda line: said.append((desk.clock.now_ms(), line))
+        )
+        try:
+            await executor.enter(desk.approved())
+        except TraderError as error:
+            said.append((desk.clock.now_ms(), str(error)))
+        until = desk.start_ms + round((SPAN_S + CALM_S) * 1000)
+        while desk.clock.now_ms() < until:
+            monitor = desk.monitor(ledger, heard=lambda r: said.append((desk.clock.now_ms(), r.sentence)))
+            await monitor.start_monitoring((until - desk.clock.now_ms()) / 1000)
+            await desk.clock.sleep(1)
+        await executor.end()
+        amount, books = desk.amount, desk.books
+        assert ledger.holding(SYMBOL).amount == amount
+        assert ledger.net_income() == books.wallet - Decimal(10_000)
+        assert not books.open_orders(SYMBOL)
+        stops = books.open_algos(SYMBOL)
+        assert covered(amount, stops) if amount else not stops, (amount, stops)
+
+
+def tried_all_along(desk: HostileDesk, span: tuple[int, int], pause: tuple[int, int]) -> bool:
+    """Whether something that could cover or close arrived at the exchange all along a span, leaving a pause aside."""
+    times = [r.arrived_ms for r in desk.requests() if r.route in {ORDER, STOP} and span[0] <= r.arrived_ms <= span[1]]
+    marks = sorted({span[0], span[1], *times, *(t for t in pause if span[0] <= t <= span[1])})
+    gaps = [(a, b) for a, b in zip(marks, marks[1:], strict=False) if not (pause[0] <= a < pause[1])]
+    return all(b - a <= MOST_BARE_MS for a, b in gaps)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_whatever_is_slow_or_fails_there_is_one_position_and_it_is_covered_or_closed(seed: int, tmp_path: Path) -> None:
+    async def work(desk: HostileDesk) -> None:
+        pause = disturb(desk, seed)
+        said: list[tuple[int, str]] = []
+        await live(desk, desk.path, said)
+        entries = [o for o in desk.books.orders.values() if not o.reduce_only and o.filled > 0]
+        assert len(entries) <= 1, "two positions for one intent"
+        for span in desk.bare_spans():
+            began, ended = span
+            ms = ended - began - max(0, min(ended, pause[1]) - max(began, pause[0]))
+            if ms <= MOST_BARE_MS:
+                continue
+            helped = [
+                r for r in desk.requests()
+                if r.route in {ORDER, STOP} and r.outcome == 200 and r.executed_ms is not None
+                and began <= r.arrived_ms and r.executed_ms < ended and r.executed_ms - r.arrived_ms <= BUDGET_S * 1000
+            ]  # fmt: skip
+            assert not [r for r in helped if r.executed_ms < ended - 1], (span, helped)
+            assert tried_all_along(desk, span, pause), (span, pause)
+            alarms = [at for at, line in said if line.startswith("ALARM") and began <= at <= ended]
+            marks = [began + MOST_BARE_MS, *alarms, ended]
+            quiet = [b - a for a, b in zip(marks, marks[1:], strict=False) if not pause[0] <= a < pause[1]]
+            assert max(quiet) <= 10_000, (span, quiet)
+
+    hostile(
+        work, tmp_path, seed=seed, switches=sampled(seed, 1)[0],
+        faults=lambda now: random_plan(seed, now, span_s=SPAN_S),
+    )  # fmt: skip

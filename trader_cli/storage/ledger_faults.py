@@ -1,0 +1,125 @@
+"""What can be wrong with the file of the ledger, told apart by what a person must do.
+
+Every statement goes through a connection made here, so that a torn page, a folder in the file's place or a full disk is
+one of our errors wherever it is met, and never sqlite's own.
+"""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from trader_cli.core.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+REBUILD = "Run `trader ledger rebuild`."
+_ROOM = "Free some disk."
+_WRITABLE = "Make its folder writable again; `trader status` and `trader flatten` need neither."
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_NOT_WRITABLE = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+_CHECKED_WHOLE = 4 << 20
+_CHECKED = 32 << 20
+"""Bytes up to which a ledger is looked through when it is opened: with its indexes, and without."""
+
+
+class LedgerUnwritable(DataError):
+    """The disk would not take a line of the ledger."""
+
+
+class LedgerDamaged(DataError):
+    """What lies where the ledger belongs cannot be read as one."""
+
+
+class GuardedCursor(sqlite3.Cursor):
+    """A cursor whose errors are ours. Iterating takes all rows at once."""
+
+    def execute(self, statement: str, values: Any = (), /) -> GuardedCursor:
+        """One statement."""
+        with guarded():
+            super().execute(statement, values)
+        return self
+
+    def fetchone(self) -> Any:
+        """The next row."""
+        with guarded():
+            return super().fetchone()
+
+    def __iter__(self) -> Any:
+        with guarded():
+            return iter(super().fetchall())
+
+
+class GuardedConnection(sqlite3.Connection):
+    """A connection to a ledger whose errors are ours."""
+
+    def execute(self, statement: str, values: Any = (), /) -> GuardedCursor:
+        """One statement."""
+        return self.cursor(GuardedCursor).execute(statement, values)
+
+
+@contextmanager
+def guarded(path: Path | str = "") -> Iterator[None]:
+    """Whatever sqlite or the file system cannot do in the block becomes `LedgerUnwritable` or `LedgerDamaged`.
+
+    A broken rule of ours (a line changed, a missing intent) and a wrong statement stay what they are: bugs.
+    """
+    try:
+        yield
+    except (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError):
+        raise
+    except sqlite3.Error as error:
+        raise _of_sqlite(error, path) from error
+    except OSError as error:
+        raise of_the_disk(error, path) from error
+
+
+def _of_sqlite(error: sqlite3.Error, path: Path | str) -> DataError:
+    name = f"The ledger {path}".rstrip()
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+    if code in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}:
+        return LedgerUnwritable(f"{name} cannot be written: {error}.", mend=_ROOM)
+    if code == sqlite3.SQLITE_READONLY:
+        return LedgerUnwritable(f"{name} cannot be written: {error}.", mend=_WRITABLE)
+    if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+        return LedgerUnwritable(f"{name} is in use: {error}.", mend="Try again in a moment.")
+    return LedgerDamaged(f"{name} cannot be read: {error}.", mend=REBUILD)
+
+
+def of_the_disk(error: OSError, path: Path | str) -> DataError:
+    """The ledger's error for a file system's."""
+    said = error.strerror or str(error)
+    if error.errno in _NO_ROOM:
+        return LedgerUnwritable(f"The ledger {path} cannot be written: {said}.", mend=_ROOM)
+    if error.errno in _NOT_WRITABLE:
+        return LedgerUnwritable(f"The ledger {path} cannot be written: {said}.", mend=_WRITABLE)
+    return LedgerDamaged(f"The ledger {path} cannot be read: {said}.", mend=REBUILD)
+
+
+@contextmanager
+def connection(path: Path, *, writing: bool) -> Iterator[GuardedConnection]:
+    """A connection to the file at `path`, closed at the end; the file is looked through where that is cheap."""
+    with guarded(path):
+        if path.is_dir():
+            raise LedgerDamaged(f"The ledger {path} cannot be read: it is a folder.", mend=REBUILD)
+        where = str(path) if writing else f"{path.absolute().as_uri()}?mode=ro"
+        made = sqlite3.connect(where, uri=not writing, isolation_level=None, factory=GuardedConnection)
+    with closing(made) as db:
+        with guarded(path):
+            check(db, path)
+        yield db
+
+
+def check(db: GuardedConnection, path: Path) -> None:
+    """Look the file through. Raises `LedgerDamaged`."""
+    size = path.stat().st_size if path.exists() else 0
+    if size > _CHECKED:
+        return
+    kind = "integrity_check" if size <= _CHECKED_WHOLE else "quick_check"
+    found = db.execute(f"PRAGMA {kind}(1)").fetchone()[0]
+    if found != "ok":
+        raise LedgerDamaged(f"The ledger {path} is damaged: {' '.join(str(found).split())}.", mend=REBUILD)

@@ -1,0 +1,116 @@
+"""Rules of the exchange that change under its clients, and quotes that lie apart, each with the time it holds from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Literal
+
+from trader_cli.core.timeframes import HOUR_MS
+from trader_cli.venue.margin import BRACKETS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from decimal import Decimal
+
+    from trader_cli.core.orders import SymbolRules
+    from trader_cli.venue.margin import Bracket
+
+PERPETUAL_DELIVERY_MS = 4_133_404_800_000
+"""The delivery date of a contract that has none."""
+Status = Literal["TRADING", "PENDING_TRADING", "BREAK", "PRE_SETTLE", "SETTLING", "CLOSE", "REMOVED"]
+REDUCING: frozenset[Status] = frozenset({"TRADING", "PRE_SETTLE"})
+"""Where a position may be reduced. It may be opened while TRADING alone; REMOVED is known no longer."""
+
+
+@dataclass(frozen=True)
+class RuleChange:
+    """From `at_ms` on the symbol has these rules; what is None stays. `brackets`: see `margin.brackets_of`."""
+
+    symbol: str
+    at_ms: int
+    tick: Decimal | None = None
+    step: Decimal | None = None
+    min_quantity: Decimal | None = None
+    min_notional: Decimal | None = None
+    status: Status | None = None
+    delivery_ms: int | None = None
+    brackets: tuple[Bracket, ...] | None = None
+    funding_interval_h: int | None = None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What holds for a symbol at a moment, beside the filters its market has."""
+
+    status: Status = "TRADING"
+    delivery_ms: int = PERPETUAL_DELIVERY_MS
+    brackets: tuple[Bracket, ...] = BRACKETS
+    funding_interval_h: int = 8
+    filters: dict[str, Decimal] = field(default_factory=dict)
+
+    def rules(self, base: SymbolRules) -> SymbolRules:
+        """The filters that hold, `base` being the market's own. A coarser step makes the smallest quantity one step."""
+        if not self.filters:
+            return base
+        step = self.filters.get("step", base.step)
+        return replace(
+            base,
+            tick=self.filters.get("tick", base.tick),
+            step=step,
+            min_quantity=self.filters.get("min_quantity", max(base.min_quantity, step)),
+            min_notional=self.filters.get("min_notional", base.min_notional),
+        )
+
+
+_FILTERS = ("tick", "step", "min_quantity", "min_notional")
+_UNCHANGED = Listing()
+
+
+class RuleBook:
+    """Every change of the rules, in order of time."""
+
+    def __init__(self, changes: Iterable[RuleChange] = ()) -> None:
+        self._changes = sorted(changes, key=lambda change: change.at_ms)
+        self.has_intervals = any(change.funding_interval_h for change in self._changes)
+
+    def at(self, symbol: str, now_ms: int) -> Listing:
+        """What holds now."""
+        listing = _UNCHANGED
+        for change in self._changes:
+            if change.symbol == symbol and change.at_ms <= now_ms:
+                listing = _changed(listing, change)
+        return listing
+
+    def next_after(self, now_ms: int) -> int | None:
+        """When something changes next."""
+        return next((change.at_ms for change in self._changes if change.at_ms > now_ms), None)
+
+    def funds_at(self, symbol: str, time_ms: int) -> bool:
+        """Whether funding falls due then; `time_ms` is a full hour."""
+        return time_ms % (self.at(symbol, time_ms - 1).funding_interval_h * HOUR_MS) == 0
+
+
+def _changed(listing: Listing, change: RuleChange) -> Listing:
+    given = {f.name: getattr(change, f.name) for f in fields(change) if getattr(change, f.name) is not None}
+    filters = {name: given.pop(name) for name in _FILTERS if name in given}
+    del given["symbol"], given["at_ms"]
+    return replace(listing, filters={**listing.filters, **filters}, **given)
+
+
+@dataclass(frozen=True)
+class PriceShift:
+    """In [from, to) premiumIndex quotes mark and index times these factors, and as of `stale_ms` ago.
+
+    The last price, the book and the engine's own mark stay: only what is quoted lies apart.
+    """
+
+    symbol: str
+    from_ms: int = 0
+    to_ms: int = PERPETUAL_DELIVERY_MS
+    mark: float = 1.0
+    index: float = 1.0
+    stale_ms: int = 0
+
+    def holds(self, symbol: str, now_ms: int) -> bool:
+        """Whether it holds for the symbol now."""
+        return self.symbol == symbol and self.from_ms <= now_ms < self.to_ms
