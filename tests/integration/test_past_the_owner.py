@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from conftest import CommandLine
 from desk import SYMBOL
-from test_trading_on_a_host import enter, open_at, trade, wait_for_a_look
+from test_trading_on_a_host import enter, open_at, trade
 from venues import Inside, Place, plan_file, venue_process
 
 from trader_cli.exchange.binance import BinanceExchange
@@ -61,7 +61,11 @@ def monitor_at_work(demo: CommandLine, place: Place) -> Iterator[subprocess.Pope
     """A monitor in a process of its own, after its first look."""
     process = CommandLine(demo.folder, demo.base).start("monitor", "--json", **place.environment(), **WATCHED)
     try:
-        wait_for_a_look(place.ledger(demo.folder / "state"))
+        ledger = place.ledger(demo.folder / "state")
+        while (owner := owner_of(ledger)) is None or owner.pid != process.pid:
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.05)
+        time.sleep(1)
         yield process
     finally:
         process.kill()
