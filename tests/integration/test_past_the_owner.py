@@ -34,9 +34,9 @@ pytestmark = pytest.mark.slow
 WATCHED = {"TRADER_POSITION_MONITORING_INTERVAL": "0.3"}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """A venue for this module; each test leaves its account flat."""
+    """A venue for each test: an account on which another ledger's orders are lets nothing be opened."""
     with venue_process(tmp_path_factory.mktemp("venue")) as served:
         yield served
 
