@@ -86,7 +86,7 @@ def test_who_was_superseded_is_no_longer_current_and_its_leaving_spoils_nothing(
     path = tmp_path / "a.sqlite"
     with Ledger.opened(path) as ledger:
         assert ledger.is_owner()
-        assert supersede(path, "trader flatten --force")
+        assert supersede(path)
         assert not ledger.is_owner()
         after = recorded(path)
     assert recorded(path) == after
@@ -114,7 +114,7 @@ def test_a_lock_that_cannot_be_written_is_held_until_somebody_takes_over(tmp_pat
     with OwnerLock.acquire(path, "x") as lock:
         assert lock.is_current()
         lock_file(path).chmod(0o644)
-        assert supersede(path, "y")
+        assert supersede(path)
         assert not lock.is_current()
 
 

@@ -10,7 +10,8 @@ import signal
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
-from trader_cli.core.errors import ExitCode, Finished, Terminated, TraderError
+from trader_cli.cli.output import make_patient
+from trader_cli.core.errors import ExitCode, Finished, HungUp, Terminated, TraderError
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -21,7 +22,10 @@ _WHOLE = "Everything on disk is whole; run the command again to go on."
 
 def main() -> NoReturn:
     """Run the command line and leave the process with a documented exit code."""
+    make_patient()
     signal.signal(signal.SIGTERM, _terminate)
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # `nohup` has it ignored, and so it stays
+        signal.signal(signal.SIGHUP, _terminate)
     sys.argv[1:] = cost_meant(sys.argv[1:])
     sys.unraisablehook = _deliver_again
     code = _run()
@@ -59,8 +63,8 @@ def _run() -> int:
         return _said(str(error), error.exit_code)
     except KeyboardInterrupt:
         return _said(f"Interrupted. {_WHOLE}", ExitCode.INTERRUPTED)
-    except Terminated:
-        return _said(f"Terminated. {_WHOLE}", ExitCode.TERMINATED)
+    except Terminated as leaving:
+        return _said(f"{leaving.words}. {_WHOLE}", leaving.exit_code)
     except OSError as error:
         return _said(f"Cannot use {error.filename or 'a file'}: {error.strerror or error}.", ExitCode.DATA)
     except Exception as bug:
@@ -96,15 +100,16 @@ def _left(code: int) -> int:
     return code
 
 
-def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise Terminated
+def _terminate(number: int, _frame: FrameType | None) -> None:
+    for other in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(other, signal.SIG_IGN)
+    raise HungUp if number == signal.SIGHUP else Terminated
 
 
 def _deliver_again(lost: sys.UnraisableHookArgs) -> None:
     """A signal that struck inside a finaliser was swallowed there: let it strike again in a moment."""
     kind = lost.exc_type
-    if kind not in {Terminated, KeyboardInterrupt}:
+    if kind not in {Terminated, HungUp, KeyboardInterrupt}:
         sys.__unraisablehook__(lost)
         return
 

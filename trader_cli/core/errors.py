@@ -88,6 +88,16 @@ class LedgerLocked(TraderError):
         self.owner = owner
 
 
+class OwnerSilent(LedgerLocked):
+    """The process that owns the ledger does not answer what it is asked."""
+
+    def __init__(self, owner: str) -> None:
+        TraderError.__init__(
+            self, f"The process {owner} owns the ledger and does not answer.", mend="`trader flatten --force` ends it."
+        )
+        self.owner = owner
+
+
 class ExchangeUnavailable(TraderError):
     """The exchange did not answer, or answered what cannot be read: try again later.
 
@@ -113,7 +123,7 @@ class RateLimited(ExchangeUnavailable):
 class OwnershipLost(TraderError):
     """Another process has taken the ledger over: this one sends nothing any more."""
 
-    exit_code = ExitCode.DATA
+    exit_code = ExitCode.LOCKED
 
 
 class ExchangeRejected(TraderError):
@@ -147,10 +157,10 @@ class Finished(SystemExit):
 class Terminated(BaseException):
     """SIGTERM or SIGHUP arrived. Not an `Exception`, so that no handler on the way out swallows it."""
 
-    exit_code = ExitCode.TERMINATED
+    exit_code, words = ExitCode.TERMINATED, "Terminated"
 
 
 class HungUp(Terminated):
     """SIGHUP arrived: the terminal is gone."""
 
-    exit_code = ExitCode.HUNG_UP
+    exit_code, words = ExitCode.HUNG_UP, "Hung up"

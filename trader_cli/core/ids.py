@@ -52,3 +52,13 @@ def plan_id(account: str, symbol: str, lineage: str, decision_ms: int, side: str
 def client_id(plan: str, purpose: Purpose, generation: int = 0) -> str:
     """The client id of one order of a plan: at most 36 of the characters the exchange takes."""
     return f"td-{_LETTERS[purpose]}-{digest_value(['order', plan, purpose, generation])[:28]}"
+
+
+def bare_exit_id(account: str, symbol: str, at_ms: int, number: int) -> str:
+    """The client id of an exit that is sent without a ledger; no plan's order can have it."""
+    return f"td-{_LETTERS['exit']}-{digest_value(['bare', account, symbol, at_ms, number])[:28]}"
+
+
+def foreign_exit_id(account: str, symbol: str, at_ms: int, number: int) -> str:
+    """The client id of an order that closes what is not ours because a person said so; not one of our ids."""
+    return f"by-hand-{digest_value(['foreign', account, symbol, at_ms, number])[:28]}"

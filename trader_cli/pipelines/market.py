@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import SecretStr
 
-from trader_cli.core.errors import DataMissing, ExchangeUnavailable, Terminated
+from trader_cli.core.errors import DataMissing, ExchangeUnavailable
+from trader_cli.execution.leaving import run_supervised
 from trader_cli.storage.markets import account_key, market_source
 from trader_cli.storage.state import VenueState, state_root
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from trader_cli.core.ports import Clock
     from trader_cli.exchange.archive import Archive
@@ -69,12 +70,15 @@ def sim_tape(settings: Settings) -> Tape:
     return synthetic_tape(sim.symbols, sim.days, sim.planted_lead, settings.seed)
 
 
-def run_in_market(settings: Settings, work: Callable[[Market], Awaitable[T]]) -> T:
-    """Connect, run `work`, disconnect. In sim on virtual time, which is remembered for the next command."""
+def run_in_market(settings: Settings, work: Callable[[Market], Awaitable[T]], *, care: bool = False) -> T:
+    """Connect, run `work`, disconnect. In sim on virtual time, which is remembered for the next command.
+
+    `care`: for what reduces, which connects without what it does not need.
+    """
     from trader_cli.venue.clocks import VirtualClock, VirtualLoop
 
     if settings.mode != "sim":
-        return run_supervised(_with_exchange(settings, work), asyncio.new_event_loop)
+        return run_supervised(_with_exchange(settings, work, care=care), asyncio.new_event_loop)
     tape = sim_tape(settings)
     remembered = VenueState(state_root(settings))
     now = remembered.time(tape.source)
@@ -89,9 +93,9 @@ def run_in_market(settings: Settings, work: Callable[[Market], Awaitable[T]]) ->
     return run_supervised(_with_venue(settings, tape, clock, timed), lambda: VirtualLoop(clock))
 
 
-async def _with_exchange(settings: Settings, work: Callable[[Market], Awaitable[T]]) -> T:
+async def _with_exchange(settings: Settings, work: Callable[[Market], Awaitable[T]], *, care: bool) -> T:
     try:
-        async with connected(settings, None) as exchange:
+        async with connected(settings, None, care=care) as exchange:
             wall = settings.binance_exchange.clock == "wall"
             return await work(Market(exchange, exchange.clock, market_source(settings), threads=wall))
     except ExchangeUnavailable as error:
@@ -117,13 +121,18 @@ async def _with_venue(settings: Settings, tape: Tape, clock: VirtualClock, work:
 
 @asynccontextmanager
 async def connected(
-    settings: Settings, clock: Clock | None, source: str | None = None, *, venue_url: str | None = None
+    settings: Settings,
+    clock: Clock | None,
+    source: str | None = None,
+    *,
+    venue_url: str | None = None,
+    care: bool = False,
 ) -> AsyncIterator[BinanceExchange]:
     """An initialised exchange that is closed at the end. `venue_url`: the venue of mode sim."""
     from trader_cli.execution.accounts import exchange_of
 
     exchange = exchange_of(settings, clock, source, venue_url=venue_url)
-    await exchange.initialize()
+    await exchange.initialize(care=care)
     try:
         yield exchange
     finally:
@@ -153,35 +162,3 @@ async def _venue_now(attaching: Awaitable[Clock]) -> int:
     if leave is not None:
         await leave()
     return now
-
-
-def run_supervised(work: Coroutine[object, object, T], loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> T:
-    """Run to the end; SIGINT and SIGTERM cancel, so that every `finally` runs before the process leaves."""
-    import signal
-
-    terminated = False
-
-    async def supervised() -> T:
-        nonlocal terminated
-        task = asyncio.current_task()
-        assert task is not None
-
-        def stop() -> None:
-            nonlocal terminated
-            terminated = True
-            signal.signal(
-                signal.SIGTERM, signal.SIG_IGN
-            )  # once is enough; a second one must not cut the clean-up short
-            task.cancel()
-
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, stop)
-        return await work
-
-    with asyncio.Runner(loop_factory=loop_factory) as runner:
-        try:
-            return runner.run(supervised())
-        except asyncio.CancelledError:
-            if terminated:
-                raise Terminated from None
-            raise

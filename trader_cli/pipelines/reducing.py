@@ -1,111 +1,286 @@
-"""What only reduces risk: flatten, halt; and the lifting of a halt. No lock, halt, claim or plan stands in its way."""
+"""What only reduces risk: flatten, halt; and the lifting of a halt. No lock, halt, claim or plan stands in its way.
+
+Nor does the ledger: where it cannot be used, or its owner cannot be ended, `pipelines.bare_flatten` does it.
+"""
 
 from __future__ import annotations
 
+import os
+import sqlite3
 import time
-from contextlib import suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from trader_cli.core.errors import DataError, ExchangeUnavailable, LedgerLocked, TraderError
+from trader_cli.core.errors import (
+    DataError,
+    ExchangeUnavailable,
+    LedgerLocked,
+    OwnerSilent,
+    TraderError,
+    UsageError,
+)
 from trader_cli.execution.coverage import last_known
 from trader_cli.execution.executor import Executor
+from trader_cli.pipelines.bare_flatten import Bare, Flattened, Wish
 from trader_cli.pipelines.market import run_in_market
-from trader_cli.storage import asked
+from trader_cli.pipelines.taking_over import end_owner
+from trader_cli.storage import asked, lock
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_reading import LedgerReading
 from trader_cli.storage.markets import ledger_path
+from trader_cli.storage.side_journal import SideJournal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     from trader_cli.pipelines.market import Market
     from trader_cli.settings import Settings
 
-_OWNER_S = 60.0
-_LOOK_S = 0.5
+_ANSWER_S, _OWNER_S, _FREED_S = 3.0, 60.0, 3.0
+_LOOK_S = 0.1
+_CURE = "Run `trader ledger rebuild` to have it made again."
+_UNREADABLE = (sqlite3.Error, OSError, ValueError, ArithmeticError, TypeError, DataError)
+"""What reading a damaged ledger can raise."""
 
 
-def flatten(settings: Settings, reason: str, *, also_halt: bool = False) -> dict[str, str]:
-    """Close every position of ours, now; the quantity that was closed, by symbol.
+def flatten(settings: Settings, wish: Wish) -> Flattened:
+    """Close every position of ours, now, or those of the symbols wished for.
 
     Where another process owns the ledger it is asked to; should that process end meanwhile, it is done here. Raises
-    `ExchangeUnavailable` if the owner does not do it within a minute; the request is withdrawn then.
+    `OwnerSilent` if it has not answered within 3 s, `ExchangeUnavailable` if it has not done it within a minute; the
+    request is withdrawn then. With `force` that process is ended first.
     """
-    if also_halt:
-        halt(settings, reason)
-    path, before = ledger_path(settings), _held(settings)
-    asked.ask(path, "flatten", reason)
+    if wish.all_of_it and not wish.symbols:
+        raise UsageError("--all-of-it wants the symbols named.", mend="Such as `trader flatten ETHUSDT --all-of-it`.")
+    said = _halted(settings, wish) if wish.also_halt else []
+    try:
+        done = _here(settings, wish)
+    except LedgerLocked as locked:
+        done = _elsewhere(settings, wish, locked)
+    done.said[:0] = said
+    return done
+
+
+def _elsewhere(settings: Settings, wish: Wish, locked: LedgerLocked) -> Flattened:
+    """The ledger is another process's: it is ended, or asked."""
+    if wish.force:
+        return _past_the_owner(settings, wish)
+    if wish.all_of_it:
+        raise LedgerLocked(str(ledger_path(settings)), locked.owner)
+    return _by_the_owner(settings, wish)
+
+
+def _here(settings: Settings, wish: Wish) -> Flattened:
+    """This process does it: with the ledger, or without where it cannot be used. Raises `LedgerLocked`."""
+    path = ledger_path(settings)
+    trouble = None if (lacks := unusable(path)) is None else f"{lacks} {_cure(path)}"
+    if trouble is None and _held_or_none(path) is not None:
+        try:
+            with Ledger.opened(path) as ledger:
+                done = _flatten(settings, ledger, wish)
+                if wish.all_of_it:
+                    done.closed |= Bare(settings, wish, None, {}, SideJournal(path)).run().closed
+                return done
+        except (DataError, sqlite3.Error) as error:
+            known = error if isinstance(error, TraderError) else f"The ledger {path} cannot be used: {error}."
+            trouble = str(known) if "rebuild" in str(known) else f"{known} {_cure(path)}"
+    with ExitStack() as stack:
+        with suppress(DataError):
+            stack.enter_context(lock.OwnerLock.acquire(path, lock.this_command()))
+        return Bare(settings, wish, trouble, _held_or_none(path) or {}, SideJournal(path)).run()
+
+
+def _by_the_owner(settings: Settings, wish: Wish) -> Flattened:
+    path, before = ledger_path(settings), _held_or_none(ledger_path(settings)) or {}
     began = time.monotonic()
     try:
+        with _naming_the_owner(path):
+            asked.ask(path, "flatten", wish.reason, wish.symbols)
         while asked.asked_of(path, "flatten") is not None:
-            try:
-                with Ledger.opened(path) as ledger:
-                    return _flatten(settings, ledger, reason)
-            except LedgerLocked:
-                if time.monotonic() - began > _OWNER_S:
-                    raise ExchangeUnavailable(
-                        f"The process that owns the ledger was asked to flatten, and has not for {_OWNER_S:.0f} s.",
-                        mend="Stop it, and run `trader flatten` again. Stops rest at the exchange meanwhile.",
-                    ) from None
+            owner = lock.owner_of(path)
+            if owner is None:
+                with suppress(LedgerLocked):
+                    return _here(settings, wish)
+                continue
+            _mind_the_time(path, str(owner), time.monotonic() - began)
             time.sleep(_LOOK_S)
     finally:
         asked.forget_asked(path, "flatten")
-    after = _held(settings)
+    after = _held_or_none(path) or {}
     closed = {symbol: amount - after.get(symbol, Decimal(0)) for symbol, amount in before.items()}
-    return {symbol: f"{abs(amount):f}" for symbol, amount in closed.items() if amount != 0}
+    return Flattened({symbol: f"{abs(amount):f}" for symbol, amount in closed.items() if amount != 0})
 
 
-def _flatten(settings: Settings, ledger: Ledger, reason: str) -> dict[str, str]:
+@contextmanager
+def _naming_the_owner(path: Path) -> Iterator[None]:
+    """Where no request can be left, the owner cannot answer either."""
+    try:
+        yield
+    except DataError as error:
+        raise OwnerSilent(str(lock.owner_of(path))) from error
+
+
+def _mind_the_time(path: Path, owner: str, waited_s: float) -> None:
+    if waited_s > _ANSWER_S and not asked.is_acknowledged(path, "flatten"):
+        raise OwnerSilent(owner)
+    if waited_s > _OWNER_S:
+        raise ExchangeUnavailable(
+            f"The process {owner} owns the ledger, was asked to flatten, and has not for {_OWNER_S:.0f} s.",
+            mend="`trader flatten --force` ends it and goes on. Its stops rest at the exchange meanwhile.",
+        )
+
+
+def _past_the_owner(settings: Settings, wish: Wish) -> Flattened:
+    """End the process that owns the ledger; where that cannot be, close beside it with a journal of our own."""
+    owner = lock.owner_of(ledger_path(settings))
+    if owner is not None and owner.pid == os.getpid():
+        raise LedgerLocked(str(ledger_path(settings)), str(owner))
+    why = None if owner is None else end_owner(owner)
+    until, said = time.monotonic() + _FREED_S, f"The process {owner} was ended."
+    while why is None:
+        with suppress(LedgerLocked):
+            done = _here(settings, wish)
+            done.said.insert(0, said)
+            return done
+        if time.monotonic() > until:
+            why = "its lock is still held"
+        time.sleep(_LOOK_S)
+    return _beside_the_owner(settings, wish, f"The process {owner} could not be ended: {why}.")
+
+
+def _beside_the_owner(settings: Settings, wish: Wish, why: str) -> Flattened:
+    path, known = ledger_path(settings), _held_or_none(ledger_path(settings)) or {}
+    quiet = (
+        "It sends nothing from now on" if lock.supersede(path) else "It may still send, for its lock cannot be written"
+    )
+    said = _halted(settings, replace(wish, reason=f"flatten --force: {why}"))
+    done = Bare(settings, wish, f"{why} {quiet}.", known, SideJournal(path)).run()
+    done.said[:0] = [*said, f"{why} {quiet}; entries are halted until `trader reset`."]
+    return done
+
+
+def _halted(settings: Settings, wish: Wish) -> list[str]:
+    """Halt, as far as the disk lets one; what there is to say of it."""
+    try:
+        halt(settings, wish.reason)
+    except (DataError, OSError) as error:
+        return [f"Entries could not be halted: {error}"]
+    return []
+
+
+def _flatten(settings: Settings, ledger: Ledger, wish: Wish) -> Flattened:
     """Close what is ours, one symbol after the other; what one lacks does not keep the others open."""
+    symbols = [symbol for symbol in ledger.symbols() if not wish.symbols or symbol in wish.symbols]
 
-    async def close(market: Market) -> dict[str, str]:
-        executor, closed, failed = Executor(market.exchange, ledger, settings), {}, []
-        for symbol in ledger.symbols():
+    async def close(market: Market) -> Flattened:
+        executor, done, failed = Executor(market.exchange, ledger, settings), Flattened(), []
+        for symbol in symbols:
             try:
                 await executor.settle_entries(symbol)
-                quantity = await executor.close(symbol, reason)
+                quantity = await executor.close(symbol, wish.reason)
                 if quantity:
-                    closed[symbol] = f"{quantity:f}"
+                    done.closed[symbol] = f"{quantity:f}"
             except TraderError as error:
                 failed.append((symbol, error))
         if failed:
             symbol, first = failed[0]
             raise type(first)(f"{first.sentence} {await executor.standing(symbol)}", mend=first.mend) from first
-        return closed
+        return done
 
     try:
-        return run_in_market(settings, close)
+        return run_in_market(settings, close, care=True)
     except ExchangeUnavailable as error:
-        known = [last_known(ledger, s) for s in ledger.symbols() if ledger.holding(s).amount != 0]
+        known = [last_known(ledger, s) for s in symbols if ledger.holding(s).amount != 0]
         raise ExchangeUnavailable(" ".join([error.sentence, *known]), mend=error.mend) from error
 
 
-def _held(settings: Settings) -> dict[str, Decimal]:
-    """What the ledger holds, by symbol."""
-    with LedgerReading.shown(ledger_path(settings)) as ledger:
+def unusable(path: Path) -> str | None:
+    """Why the ledger at `path` cannot be used, read whole; `None` if it can."""
+    if path.is_dir():
+        return f"A folder lies where the ledger {path} should be."
+    if not path.exists():
+        return f"There is no ledger {path}."
+    if path.stat().st_size == 0:
+        return f"The ledger {path} is empty."
+    try:
+        _read_whole(path)
+    except _UNREADABLE as error:
+        return f"The ledger {path} cannot be read: {error}."
+    return None
+
+
+def _cure(path: Path) -> str:
+    """What mends a ledger that cannot be used: where the disk takes nothing, room or rights; else to make it again."""
+    try:
+        disk = os.statvfs(path.parent)
+    except OSError:
+        return _CURE
+    if disk.f_flag & os.ST_RDONLY or not os.access(path.parent, os.W_OK):
+        return f"Make {path.parent} writable again."
+    return "Free some disk." if disk.f_bavail == 0 else _CURE
+
+
+def _read_whole(path: Path) -> None:
+    """Read everything that what reduces relies on. Raises what `_UNREADABLE` names."""
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+        found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if found != "ok":
+        raise DataError(f"{found}")
+    with LedgerReading.shown(path) as ledger:
         if ledger is None:
-            return {}
-        held = {symbol: ledger.holding(symbol).amount for symbol in ledger.symbols()}
+            return
+        ledger.decisions()
+        ledger.intents()
+        for symbol in ledger.symbols():
+            ledger.holding(symbol)
+
+
+def _held_or_none(path: Path) -> dict[str, Decimal] | None:
+    """What the ledger holds, by symbol; `None` if it cannot be read, or never held anything."""
+    try:
+        with LedgerReading.shown(path) as ledger:
+            if ledger is None or not ledger.symbols():
+                return None
+            held = {symbol: ledger.holding(symbol).amount for symbol in ledger.symbols()}
+    except _UNREADABLE:
+        return None
     return {symbol: amount for symbol, amount in held.items() if amount != 0}
 
 
 def halt(settings: Settings, reason: str) -> None:
-    """Stop all entries from now on; needs neither exchange nor keys, nor the ledger that another process owns."""
-    asked.ask(ledger_path(settings), "halt", reason)
-    with suppress(LedgerLocked), Ledger.opened(ledger_path(settings)) as ledger:
-        ledger.take_requests(_now_ms(settings))
+    """Stop all entries from now on; needs neither exchange nor keys, nor the ledger: its file is left in any case."""
+    path = ledger_path(settings)
+    asked.ask(path, "halt", reason)
+    if unusable(path) is None:
+        _written_down(settings, path)
 
 
 def reset(settings: Settings, reason: str) -> str | None:
-    """A person lifts the halt; what it was, `None` if there was none. A process at work is asked to write it down."""
+    """A person lifts the halt; what it was, `None` if there was none. A process at work is asked to write it down.
+
+    Where the ledger cannot be used only the request to halt is lifted; what it says itself stays.
+    """
     path = ledger_path(settings)
+    if unusable(path) is not None:
+        was = asked.asked_of(path, "halt")
+        asked.forget_asked(path, "halt")
+        return was
     with LedgerReading.shown(path) as shown:
-        was = asked.asked_of(path, "halt") if shown is None else shown.halted()
+        was = None if shown is None else shown.halted()
     asked.forget_asked(path, "halt")
     if was is not None:
         asked.ask(path, "reset", reason)
-        with suppress(LedgerLocked), Ledger.opened(path) as ledger:
-            ledger.take_requests(_now_ms(settings))
+        _written_down(settings, path)
     return was
+
+
+def _written_down(settings: Settings, path: Path) -> None:
+    """Write requests into the ledger, if it is free and takes them; they count from their files meanwhile."""
+    with suppress(LedgerLocked, DataError, sqlite3.Error), Ledger.opened(path) as ledger:
+        ledger.take_requests(_now_ms(settings))
 
 
 def _now_ms(settings: Settings) -> int:

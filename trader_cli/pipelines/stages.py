@@ -28,6 +28,7 @@ from trader_cli.core.ports import silent
 from trader_cli.core.quality import UNFIT
 from trader_cli.core.schemas import check_features
 from trader_cli.core.timeframes import DAY_MS
+from trader_cli.execution.leaving import leaving
 from trader_cli.pipelines.fetch import fetch, refuse_gaps
 from trader_cli.pipelines.market import market_now_ms
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
@@ -193,7 +194,8 @@ def train(settings: Settings, symbol: str, timeframe: Timeframe, progress: Progr
             frame,
             {"bars": bars.digest, "features": made.digest, "feature_settings": made.settings},
         )
-        model = fit(given, settings, count_trials, progress)
+        with leaving().prompt():
+            model = fit(given, settings, count_trials, progress)
         with store.at_work():
             digest = bundles.save(model.files(), model.description(f"trader {__version__}"))
             store.point(stage_key(settings, symbol, timeframe, "model"), digest)

@@ -8,7 +8,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.errors import ConfigurationError, DataStale, UsageError
-from trader_cli.pipelines.market import run_supervised, sim_tape
+from trader_cli.execution.leaving import run_supervised
+from trader_cli.pipelines.market import sim_tape
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.markets import market_source
 from trader_cli.storage.state import VenueState, state_root

@@ -38,29 +38,37 @@ def load_settings(
     `profile` is a built-in name or a YAML file; `config` is the user's file (default: `TRADER_CONFIG`, else none);
     `overrides` is a tree of keys from the command line. Raises `ConfigurationError`.
     """
+    named = os.environ.get("TRADER_PROFILE") or None
+    name, file = profile or named, config or os.environ.get("TRADER_CONFIG") or None
+    asked = {
+        f"--profile {profile}" if profile else f"TRADER_PROFILE={named}": _profile_tree(name) if name else {},
+        str(file): _file_tree(Path(file)) if file else {},
+        "TRADER_MODE in the environment": _environment_tree(),
+    }
+    _refuse_two_modes(asked)
     tree = _default_tree()
-    name = profile or os.environ.get("TRADER_PROFILE") or None
-    if name:
-        tree = _merged(tree, _profile_tree(name))
-    file = config or os.environ.get("TRADER_CONFIG") or None
-    if file:
-        tree = _merged(tree, _file_tree(Path(file)))
-    tree = _merged(tree, _environment_tree())
-    return _validated(_merged(tree, dict(overrides or {})))
+    for over in (*asked.values(), dict(overrides or {})):
+        tree = _merged(tree, over)
+    return _validated(tree)
 
 
 def as_settings(config: Settings | Mapping[str, Any] | None) -> Settings:
     """Settings from what a library caller passes: `Settings`, a dict of (some) keys, or nothing for the defaults.
 
-    As on the command line, `TRADER_PROFILE` names the profile.
+    As on the command line, `TRADER_PROFILE` names the profile, and may not contradict `TRADER_MODE`. A dict that says
+    `mode` has decided; demo is at the demo host.
     """
     if isinstance(config, Settings):
         return config
     tree = dict(config or {})
     _refuse_unknown(tree, Settings, "the given dict")
-    name = os.environ.get("TRADER_PROFILE") or None
-    below = _merged(_default_tree(), _profile_tree(name) if name else {})
-    return _validated(_merged(_merged(below, _environment_tree()), tree))
+    name, around = os.environ.get("TRADER_PROFILE") or None, _environment_tree()
+    over = _profile_tree(name) if name else {}
+    if tree.get("mode") is None:
+        _refuse_two_modes({f"TRADER_PROFILE={name}": over, "TRADER_MODE in the environment": around})
+    if tree.get("mode") == "demo":
+        over = _merged(over, _profile_tree("demo"))
+    return _validated(_merged(_merged(_merged(_default_tree(), over), around), tree))
 
 
 def shipped_settings() -> Settings:
@@ -200,6 +208,14 @@ def _merged(low: Mapping[str, Any], high: Mapping[str, Any]) -> Tree:
     return merged
 
 
+def _refuse_two_modes(asked: Mapping[str, Mapping[str, Any]]) -> None:
+    """Which market is traded, with whose money, is never decided by the order of files: two answers are refused."""
+    modes = {origin: str(tree["mode"]) for origin, tree in asked.items() if "mode" in tree}
+    if len(set(modes.values())) > 1:
+        said = ", ".join(f"{origin} says {mode}" for origin, mode in modes.items())
+        raise ConfigurationError(f"Two modes are asked for: {said}.", mend="Take one away. Nothing was opened.")
+
+
 def _validated(tree: Tree) -> Settings:
     try:
         settings = Settings(**tree)
@@ -224,6 +240,16 @@ def _refuse_unsafe(settings: Settings) -> None:
                          ("analyst", "enable_liquidation_risk_analysis")):  # fmt: skip
         if settings.mode == "live" and not getattr(getattr(settings, section), key):
             raise ConfigurationError(f"{section}.{key} cannot be off in live: it would switch risk management off.")
+    options = settings.binance_exchange
+    if (
+        options.base_url is None
+        and settings.mode in {"demo", "live"}
+        and options.use_testnet != (settings.mode == "demo")
+    ):
+        raise ConfigurationError(
+            f"The mode is {settings.mode}, and binance_exchange.use_testnet is {str(options.use_testnet).lower()}.",
+            mend="Demo trading is at the demo host, live at the real one: take one of the two away.",
+        )
     if settings.mode == "live" and settings.analyst.allow_unproven:
         raise ConfigurationError("analyst.allow_unproven is refused in live: a model without an edge does not trade.")
     if not settings.low_risk_threshold <= settings.medium_risk_threshold <= settings.high_risk_threshold:

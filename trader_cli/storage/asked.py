@@ -12,24 +12,36 @@ from trader_cli.core.errors import DataError
 from trader_cli.storage.files import write_atomic
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 _BY_HAND = "by hand"
 
 
-def ask(path: Path, what: str, reason: str) -> None:
-    """Ask for a "halt", a "reset" or a "flatten", with the reason; where the disk is full, without."""
+def ask(path: Path, what: str, reason: str, symbols: Sequence[str] = ()) -> None:
+    """Ask for a "halt", a "reset" or a "flatten", with the reason; where the disk is full, without.
+
+    `symbols`: of these alone. Raises `DataError` if no file can be left.
+    """
     with suppress(OSError):
         path.with_suffix(f".{what}.ack").unlink()
-    _leave(path.with_suffix(f".{what}"), (reason or _BY_HAND).encode())
+    _leave(path.with_suffix(f".{what}"), "\n".join([reason or _BY_HAND, *symbols]).encode())
 
 
 def asked_of(path: Path, what: str) -> str | None:
     """The reason given with what is asked for, if it is."""
     try:
-        return path.with_suffix(f".{what}").read_text("utf-8", "replace") or _BY_HAND
+        return path.with_suffix(f".{what}").read_text("utf-8", "replace").split("\n")[0] or _BY_HAND
     except FileNotFoundError:
         return None
+
+
+def symbols_asked(path: Path, what: str) -> frozenset[str]:
+    """The symbols it is asked for; empty: for all."""
+    try:
+        return frozenset(path.with_suffix(f".{what}").read_text("utf-8", "replace").split("\n")[1:])
+    except OSError:
+        return frozenset()
 
 
 def forget_asked(path: Path, what: str) -> None:

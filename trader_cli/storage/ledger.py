@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.breaker import in_force
@@ -17,6 +17,7 @@ from trader_cli.storage.asked import asked_of, forget_asked
 from trader_cli.storage.ledger_faults import GuardedConnection, LedgerDamaged, LedgerUnwritable, connection, guarded
 from trader_cli.storage.ledger_reading import SETTLED, LedgerReading
 from trader_cli.storage.lock import OwnerLock, this_command
+from trader_cli.storage.side_journal import fold_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,6 +95,8 @@ class Ledger(LedgerReading):
                 made = cls._prepared(db, path)
             ledger = cls(db, path)
             ledger._lock, ledger.is_new = lock, made
+            with suppress(LedgerUnwritable):
+                fold_in(ledger)
             yield ledger
 
     @classmethod

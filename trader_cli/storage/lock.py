@@ -141,16 +141,15 @@ def recorded(path: Path) -> Owner | None:
     return None
 
 
-def supersede(path: Path, command: str) -> bool:
+def supersede(path: Path) -> bool:
     """Write a new epoch over an owner that cannot be ended, so that it sends nothing more. Whether it was written."""
-    before = recorded(path)
-    epoch = 1 + (before.epoch if before else 0)
+    before = recorded(path) or Owner(0, "", "", 0)
     try:
         file = os.open(lock_file(path), os.O_RDWR | os.O_CLOEXEC)
     except OSError:
         return False
     try:
-        return _written(file, Owner(os.getpid(), start_of(os.getpid()), command, epoch, socket.gethostname()))
+        return _written(file, replace(before, epoch=before.epoch + 1))
     finally:
         os.close(file)
 

@@ -25,7 +25,7 @@ from trader_cli.execution.accounts import connected_exchange
 from trader_cli.execution.executor import Executor, guarded_together
 from trader_cli.execution.guarding import Guard
 from trader_cli.settings import as_settings
-from trader_cli.storage.asked import acknowledge, asked_of, forget_asked
+from trader_cli.storage.asked import acknowledge, asked_of, forget_asked, symbols_asked
 from trader_cli.storage.ledger import Ledger, LedgerUnwritable
 from trader_cli.storage.markets import ledger_path
 from trader_cli.tactician.opinions import last_look, last_opinion, opinion_of
@@ -185,7 +185,7 @@ class PositionMonitor:
         reason = asked_of(ledger.path, "flatten")
         if reason is not None:
             acknowledge(ledger.path, "flatten")
-            await self._close_all(executor, reason)
+            await self._close_all(executor, reason, symbols_asked(ledger.path, "flatten"))
         await self._care_for(executor, self._ours(executor))
         if positions is not None:
             await self._mind_losses(executor, positions)
@@ -223,9 +223,9 @@ class PositionMonitor:
         held = {symbol for symbol in ledger.symbols() if ledger.holding(symbol).amount != 0}
         return sorted(waiting | held | executor.courier.filled)
 
-    async def _close_all(self, executor: Executor, reason: str) -> None:
+    async def _close_all(self, executor: Executor, reason: str, only: frozenset[str] = frozenset()) -> None:
         """Flattening, asked for by another process or by a broken limit; told, and forgotten once it is done."""
-        ledger, symbols = executor.ledger, self._ours(executor)
+        ledger, symbols = executor.ledger, [s for s in self._ours(executor) if not only or s in only]
 
         async def close(symbol: str) -> bool:
             try:

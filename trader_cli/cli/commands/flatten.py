@@ -7,14 +7,21 @@ from typing import Annotated
 import typer
 
 from trader_cli.cli import options as o
-from trader_cli.cli.show import print_facts, print_json
+from trader_cli.cli.show import print_facts, print_json, say
 
 app = typer.Typer()
 
 
 @app.command()
 def flatten(
+    symbols: Annotated[
+        list[str] | None, typer.Argument(help="Of these alone; default: all.", show_default=False)
+    ] = None,
     halt: Annotated[bool, typer.Option("--halt", help="And let nothing be opened until `trader reset`.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="End a process that owns the ledger first.")] = False,
+    all_of_it: Annotated[
+        bool, typer.Option("--all-of-it", help="All that the exchange shows of the symbols, whoever opened it.")
+    ] = False,
     profile: o.Profile = None,
     config: o.Config = None,
     tape: o.Tape = None,
@@ -22,16 +29,25 @@ def flatten(
 ) -> None:
     """Close every position of ours at market, now, and take our stops away.
 
-    Nothing stands in its way: no halt, claim or plan. A running `trader` that owns the ledger does it for us, and
-    goes on trading after that unless --halt is given.
+    Nothing stands in its way: no halt, claim or plan, nor a ledger that is lost or damaged. A running `trader` that
+    owns the ledger does it for us, and goes on trading after that unless --halt is given; one that does not answer
+    within 3 s is named (exit code 11), and ended with --force.
     """
+    from trader_cli.pipelines.bare_flatten import Wish
     from trader_cli.pipelines.reducing import flatten as run
 
-    closed = run(o.settings_from(profile, config, tape), "flatten", also_halt=halt)
+    named = tuple(dict.fromkeys(symbol.upper() for symbol in symbols or ()))
+    wish = Wish("flatten", named, also_halt=halt, force=force, all_of_it=all_of_it)
+    done = run(o.settings_from(profile, config, tape), wish)
     if json:
-        print_json({"closed": closed})
-    elif closed:
+        told = {"left": done.left, "said": done.said, "exit_code": int(done.exit_code)}
+        print_json({"closed": done.closed, **(told if done.left or done.said else {})})
+    elif done.closed:
         note = None if halt else "a process at work may enter again; `trader flatten --halt` would have stopped that"
-        print_facts("closed", {**closed, "note": note})
-    else:
+        print_facts("closed", {**done.closed, "note": note})
+    elif not done.left:
         print_facts("flat: no position of ours is open", {})
+    for sentence in done.said:
+        say(sentence)
+    if done.exit_code:
+        raise typer.Exit(int(done.exit_code))

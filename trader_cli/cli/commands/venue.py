@@ -50,8 +50,8 @@ def serve(
         run(o.settings_from(profile, config, tape), port, clock, announce, faults)
     except KeyboardInterrupt:
         raise Finished(ExitCode.INTERRUPTED) from None
-    except Terminated:
-        raise Finished(ExitCode.TERMINATED) from None
+    except Terminated as leaving:
+        raise Finished(leaving.exit_code) from None
 
 
 @app.command()

@@ -1,0 +1,118 @@
+"""`flatten` where the ledger cannot be used, or is another's: from what the exchange shows alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from trader_cli.core.errors import ExchangeUnavailable, ExitCode, TraderError
+from trader_cli.execution.bare_closing import BareCloser
+from trader_cli.pipelines.market import run_in_market
+from trader_cli.storage.markets import account_fingerprint
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from trader_cli.execution.explaining import Explained
+    from trader_cli.pipelines.market import Market
+    from trader_cli.settings import Settings
+    from trader_cli.storage.side_journal import SideJournal
+
+ZERO = Decimal(0)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is to be closed, and how far one may go for it. No `symbols`: all."""
+
+    reason: str
+    symbols: tuple[str, ...] = ()
+    also_halt: bool = False
+    force: bool = False
+    all_of_it: bool = False
+
+
+@dataclass
+class Flattened:
+    """What came of it: quantities closed and left by symbol, what there is to say, and the code to leave with."""
+
+    closed: dict[str, str] = field(default_factory=dict)
+    left: dict[str, str] = field(default_factory=dict)
+    said: list[str] = field(default_factory=list)
+    exit_code: ExitCode = ExitCode.DONE
+
+
+@dataclass(frozen=True)
+class Bare:
+    """A flatten without a ledger. `trouble` says why; `known` is what a ledger that can be read holds, signed."""
+
+    settings: Settings
+    wish: Wish
+    trouble: str | None
+    known: Mapping[str, Decimal] = field(default_factory=dict)
+    journal: SideJournal | None = None
+
+    def run(self) -> Flattened:
+        """Close what is ours. Raises the first error after all symbols had their turn."""
+        return run_in_market(self.settings, self._run, care=True)
+
+    async def _run(self, market: Market) -> Flattened:
+        exchange = market.exchange
+        account = account_fingerprint(self.settings)
+        closer = BareCloser(exchange.care, market.clock, exchange.server_now_ms, account, self.journal)
+        positions = await closer.positions()
+        done, failed = Flattened(), list[TraderError]()
+        for symbol in self.wish.symbols or sorted({*positions, *self.known}):
+            position = positions.get(symbol)
+            try:
+                await self._one(closer, symbol, position.amount if position else ZERO, done)
+            except TraderError as error:
+                failed.append(error)
+        if self.trouble is not None and (done.closed or done.left or failed):
+            done.said.insert(0, self.trouble)
+        if failed:
+            words = [*done.said, *(f"{symbol}: {amount} went." for symbol, amount in done.closed.items())]
+            raise type(failed[0])(" ".join([*words, *(e.sentence for e in failed)]), mend=failed[0].mend)
+        return done
+
+    async def _one(self, closer: BareCloser, symbol: str, shown: Decimal, done: Flattened) -> None:
+        if shown == 0:
+            await self._sweep(closer, symbol)
+            return
+        found = await closer.explain(symbol, shown, self.known.get(symbol))
+        closed = await closer.close(symbol, shown, found.ours) if found.ours else ZERO
+        if self.wish.all_of_it and found.foreign:
+            closed += await closer.close(symbol, shown - closed.copy_sign(shown), found.foreign, foreign=True)
+        if closed:
+            done.closed[symbol] = f"{closed.normalize():f}"
+        if closed < abs(shown):
+            self._leave(found, abs(shown) - closed, done)
+        if closed == abs(shown) or (found.ours and found.resting <= found.ours):
+            await self._sweep(closer, symbol)
+
+    def _leave(self, found: Explained, left: Decimal, done: Flattened) -> None:
+        """Name what was not closed; where our ledger is whole, what it does not know is another's business."""
+        if self.trouble is None and not found.ours:
+            return
+        symbol = found.symbol
+        done.left[symbol] = f"{left.copy_sign(found.shown).normalize():f}"
+        done.exit_code = max(done.exit_code, ExitCode.UNAVAILABLE if found.unanswered else ExitCode.DATA)
+        unasked = f" ({', '.join(found.unanswered)} did not answer)" if found.unanswered else ""
+        done.said.append(
+            f"{symbol}: {left:f} of {found.shown:f} was left, for {_nothing(found)}{unasked}."
+            f" `trader flatten {symbol} --all-of-it` takes it, whoever opened it."
+        )
+
+    @staticmethod
+    async def _sweep(closer: BareCloser, symbol: str) -> None:
+        _, still = await closer.sweep(symbol)
+        if still:
+            raise ExchangeUnavailable(
+                f"{symbol}: these orders of ours may still rest: {', '.join(still)}.",
+                mend="Run `trader flatten` again.",
+            )
+
+
+def _nothing(found: Explained) -> str:
+    return f"only {found.ours:f} is ours: {found.because}" if found.ours else found.because

@@ -1,0 +1,100 @@
+"""Lines about orders that went out while the ledger could not take them; the next owner folds them into it.
+
+A file beside the ledger, one JSON object a line, on disk before a call returns. It is written as far as the disk lets
+it: what reduces is never kept waiting by it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from trader_cli.storage.ledger_rows import Intent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from trader_cli.core.orders import OrderRequest
+    from trader_cli.storage.ledger import Ledger
+
+DECISION = "side-journal"
+"""The decision of lines about a symbol on which the ledger has no entry."""
+
+
+class SideJournal:
+    """Where lines about the ledger at `path` go meanwhile."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.with_suffix(".side")
+
+    def intend(self, order: OrderRequest, at_ms: int) -> bool:
+        """An exit that is about to be sent. Whether the line is on disk."""
+        named = {"client_id": order.client_id, "symbol": order.symbol, "side": order.side}
+        return self._append({"intent": {**named, "quantity": f"{order.quantity:f}", "at_ms": at_ms}})
+
+    def note(self, client_id: str, status: str, at_ms: int, *, exchange_id: str | None = None, note: str = "") -> bool:
+        """What became of it, in the ledger's words. Whether the line is on disk."""
+        line = {"client_id": client_id, "status": status, "at_ms": at_ms, "exchange_id": exchange_id, "note": note}
+        return self._append({"note": line})
+
+    def lines(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """("intent" or "note", its fields), oldest first; a line that was cut off is left out."""
+        try:
+            written = self.path.read_text("utf-8", "replace").splitlines()
+        except OSError:
+            return
+        for line in written:
+            with suppress(ValueError, AttributeError):
+                yield from json.loads(line).items()
+
+    def forget(self) -> None:
+        """Everything in it is in the ledger."""
+        with suppress(OSError):
+            self.path.unlink()
+
+    def _append(self, line: dict[str, Any]) -> bool:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                os.write(file, b"\n" + json.dumps(line).encode() + b"\n")
+                os.fsync(file)
+            finally:
+                os.close(file)
+        except OSError:
+            return False
+        return True
+
+
+def fold_in(ledger: Ledger) -> int:
+    """Write the side journal's lines into the ledger, each once; how many intents were new.
+
+    A ledger without any intents takes none: it was made anew, and is to be rebuilt from the exchange first.
+    """
+    journal = SideJournal(ledger.path)
+    if not journal.path.exists() or not ledger.symbols():
+        return 0
+    new = 0
+    for kind, fields in journal.lines():
+        with suppress(KeyError, TypeError, ValueError, ArithmeticError):
+            new += _write(ledger, kind, fields)
+    journal.forget()
+    return new
+
+
+def _write(ledger: Ledger, kind: str, fields: dict[str, Any]) -> bool:
+    if kind == "intent":
+        decision = (ledger.entries(fields["symbol"]) or [DECISION])[-1]
+        return ledger.intend(
+            Intent(fields["client_id"], decision, fields["symbol"], "exit", fields["side"],
+                   Decimal(fields["quantity"]), int(fields["at_ms"]), reduce_only=True)
+        )  # fmt: skip
+    client_id, status, at_ms = fields["client_id"], fields["status"], int(fields["at_ms"])
+    there = ledger.latest_note(client_id, status)
+    if ledger.intent(client_id) is not None and (there is None or there.at_ms < at_ms):
+        ledger.note(client_id, status, at_ms, exchange_id=fields["exchange_id"], note=fields["note"])
+    return False
