@@ -123,9 +123,7 @@ async def open_one(url: str) -> None:
     exchange = BinanceExchange(settings)
     await exchange.initialize()
     with tempfile.TemporaryDirectory() as folder, Ledger.opened(Path(folder) / "ledger.sqlite") as ledger:
-        done = await Executor(exchange, ledger, settings).enter(
-            Approved(await plan_now(exchange, SYMBOLS[0], "0.05"))
-        )
+        done = await Executor(exchange, ledger, settings).enter(Approved(await plan_now(exchange, SYMBOLS[0], "0.05")))
         assert isinstance(done, Entered), done
     await exchange.close()
 
