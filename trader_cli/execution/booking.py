@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from trader_cli.core import ids
@@ -11,11 +12,10 @@ from trader_cli.execution.recognising import intent_of
 from trader_cli.storage.ledger_rows import Intent
 
 if TYPE_CHECKING:
-    from decimal import Decimal
-
     from trader_cli.core.orders import OrderState, TradeState
     from trader_cli.execution.courier import Courier
 
+ZERO = Decimal(0)
 _IN_TRADES = frozenset({"REALIZED_PNL", "COMMISSION", "TRANSFER"})
 _FUNDING_MS = 8 * 3_600_000
 _SETTLED_MS = 60_000
@@ -103,14 +103,42 @@ class Booker:
         asked = courier.looks.ask(key, lambda: courier.private.trades(symbol, from_id=from_id, start_ms=start_ms))
         return (await asked)[0]
 
-    def book_external(self, trade: TradeState, excess: Decimal) -> None:
-        """A trade that is not ours, booked as far as it made our position smaller: a person's, or a liquidation."""
+    async def book_external(self, symbol: str) -> None:
+        """Trades that are not ours, booked as far as they made our position smaller: a person's, or the exchange's.
+
+        They are folded in order since our entry: what others added is theirs, and the first to go when they reduce.
+        """
         ledger = self.courier.ledger
-        held = ledger.holding(trade.symbol).amount
-        signed = trade.quantity if trade.side == "BUY" else -trade.quantity
-        if held == 0 or signed * held > 0 or excess * held >= 0:
-            return
-        part = min(trade.quantity, abs(held), abs(excess))
+        entry = ledger.fills(decision_id=ledger.entries(symbol)[-1])
+        since = entry[0].time_ms if entry else self.courier.now_ms()
+        booked, ours, foreign = {f.trade_id: f for f in ledger.fills() if f.symbol == symbol}, ZERO, ZERO
+        for trade in await self._since(symbol, since):
+            signed = trade.quantity if trade.side == "BUY" else -trade.quantity
+            known = booked.get(trade.trade_id)
+            if known is not None and known.purpose != "external":
+                ours += signed
+                continue
+            if known is None and trade.order_id not in self._nobodys:
+                return  # whose it is is not shown yet: what follows is asked again
+            reduced = (
+                min(max(abs(signed) - max(foreign * _sign(ours), ZERO), ZERO), abs(ours)) if signed * ours < 0 else ZERO
+            )
+            part = -reduced * _sign(ours)
+            ours, foreign = ours + part, foreign + signed - part
+            if reduced and known is None:
+                self._book_part(trade, reduced)
+
+    async def _since(self, symbol: str, start_ms: int) -> list[TradeState]:
+        """Every trade of a symbol from a time on, oldest first."""
+        page = await self._trades(symbol, start_ms=start_ms)
+        found = list(page)
+        while len(page) >= _TRADES_PAGE:
+            page = await self._trades(symbol, from_id=page[-1].trade_id + 1)
+            found += page
+        return found
+
+    def _book_part(self, trade: TradeState, part: Decimal) -> None:
+        ledger = self.courier.ledger
         share = part / trade.quantity
         client_id = ids.client_id(f"{trade.symbol}-{trade.order_id}", "external")
         external = Intent(
@@ -154,6 +182,10 @@ class Booker:
 def known_intent(courier: Courier, client_id: str, symbol: str) -> Intent | None:
     """An intent of ours by its id, also one that no line names because the disk was full when it was sent."""
     return courier.intent(client_id) or intent_of(client_id, courier.ledger, symbol, courier.now_ms())
+
+
+def _sign(amount: Decimal) -> int:
+    return (amount > 0) - (amount < 0)
 
 
 def _boundary(time_ms: int) -> int:

@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from trader_cli.storage.ledger_rows import Intent
 
 _NEVER_ARRIVED = frozenset({UNREADABLE, -1021, -1015, -1008})
-"""Refused before it was looked at: by a limit, or for the time it was signed at."""
+"""Refused before it was looked at: by a limit, or for the time it was signed at. It may be tried under a new id."""
 _AT_ONCE_S = 0.1
-_LAGGING_MS = 20_000
-"""How long a query may lag behind what the exchange itself has acknowledged before "no such stop" is believed."""
-_FEW = 2
-"""So many stops may vanish without a trace within `absence_after` before that is taken for a query that lags."""
+_LAGGING_MS = 5000
+"""How long a query is taken to lag behind what the exchange itself has acknowledged."""
+_MOST_DOUBTED = 6
+"""So many stops are doubted within `absence_after` before that is taken for a query that lags."""
 ABSENT = NotPlaced(0, "The exchange never had it.")
 
 State = OrderState | StopState
@@ -59,10 +59,11 @@ class Courier:
     unjournalled: dict[str, Intent] = field(default_factory=dict)
     looks: Looks = field(init=False)
     _under_way: dict[str, asyncio.Task[State | NotPlaced | None]] = field(default_factory=dict)
-    _vanished: dict[str, list[int]] = field(default_factory=dict)
+    _doubted: dict[str, dict[str, int]] = field(default_factory=dict)
+    _steady: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.looks = Looks(self.clock, self.now_ms, self.budget_s)
+        self.looks = Looks(self.clock, self.budget_s)
 
     # --- sending ---
 
@@ -131,7 +132,10 @@ class Courier:
             sent = await self._answered(intent)
             if isinstance(sent, Placed):
                 return self.seen(intent, sent.state)
-            if isinstance(sent, NotPlaced) and sent.code in _NEVER_ARRIVED:
+            if isinstance(sent, NotPlaced) and sent.code == UNREADABLE and not intent.reduce_only:
+                self.note(intent, "unknown", note=sent.sentence)  # no refusal of the exchange's own: it is looked for
+                return None
+            if isinstance(sent, NotPlaced) and sent.code in _NEVER_ARRIVED and intent.reduce_only:
                 self.note(intent, "absent", note=sent.sentence)
                 return sent
             if isinstance(sent, NotPlaced):
@@ -214,9 +218,16 @@ class Courier:
         return self.ledger.status(intent.client_id) in SETTLED
 
     def sent_ms(self, intent: Intent) -> int:
-        """When it was sent, on the exchange's clock."""
+        """When it was sent, on the monotonic clock."""
         note = self.ledger.latest_note(intent.client_id, "sending")
-        return intent.at_ms if note is None else note.at_ms
+        return self._steadily(intent, "sent", intent.at_ms if note is None else note.at_ms)
+
+    def _steadily(self, intent: Intent, what: str, at_ms: int) -> int:
+        """A time of the exchange on the monotonic clock, fixed when it is first asked for: nobody sets that one."""
+        key = (intent.client_id, what)
+        if key not in self._steady:
+            self._steady[key] = self.clock.monotonic_ms() - max(0, self.now_ms() - at_ms)
+        return self._steady[key]
 
     async def glance(self, intent: Intent) -> State | None:
         """One look at an intent by its client id; `None` while the exchange shows nothing, or does not answer.
@@ -236,8 +247,8 @@ class Courier:
         """The exchange knows no such order: of a stop that can mean that it is gone, or that it never arrived."""
         if intent.trigger_price is None:
             return
-        if self.resting(intent) is not None and self._is_gone(intent, asked_ms):
-            self.note(intent, "done", note="GONE")
+        if self.resting(intent) is not None:
+            self._doubt(intent, asked_ms)
         elif self.is_waiting(intent) and asked_ms - self.sent_ms(intent) >= self.absence_ms:
             self.note(intent, "absent")
 
@@ -246,15 +257,19 @@ class Courier:
             return await self.private.find_order(intent.symbol, intent.client_id)
         return await self.private.find_stop(intent.symbol, intent.client_id)
 
-    def _is_gone(self, intent: Intent, asked_ms: int) -> bool:
-        """Whether "no such stop" about one that was acknowledged is believed: a query may lag behind the exchange."""
+    def _doubt(self, intent: Intent, asked_ms: int) -> None:
+        """A stop that was acknowledged and is not known any more: another is tried at once, and it is gone after a while.
+
+        A query may lag behind the exchange; what rests after all is trusted again as soon as anything shows it.
+        """
         note = self.ledger.first_note(intent.client_id, "open")
-        known_ms = asked_ms - (note.at_ms if note else asked_ms)
-        recent = [at for at in self._vanished.get(intent.symbol, []) if asked_ms - at < self.absence_ms]
-        if known_ms < _LAGGING_MS or (len(recent) >= _FEW and known_ms < self.absence_ms):
-            return False
-        self._vanished[intent.symbol] = [*recent, asked_ms]
-        return True
+        known_ms = asked_ms - self._steadily(intent, "open", note.at_ms if note else self.now_ms())
+        doubted = self._doubted.setdefault(intent.symbol, {})
+        if known_ms >= self.absence_ms:
+            doubted.pop(intent.client_id, None)
+            self.note(intent, "done", note="GONE")
+        elif known_ms >= _LAGGING_MS and len(doubted) < _MOST_DOUBTED:
+            doubted.setdefault(intent.client_id, asked_ms)
 
     def resting(self, intent: Intent) -> StopState | None:
         """A stop the exchange has acknowledged and no look has shown to be gone."""
@@ -272,12 +287,25 @@ class Courier:
         )  # fmt: skip
 
     def stops(self, symbol: str) -> list[StopState]:
-        """Every stop and take-profit of ours that is known to rest."""
+        """Every stop and take-profit of ours that is known to rest, and not doubted."""
+        doubted = self._doubted.get(symbol, {})
+        return [stop for stop in self.every_stop(symbol) if stop.client_id not in doubted]
+
+    def every_stop(self, symbol: str) -> list[StopState]:
+        """Those that are doubted, too."""
         found = (self.resting(intent) for intent in self.ledger.unsettled(symbol))
         return [stop for stop in found if stop is not None]
 
+    def trust_backstop(self, symbol: str) -> None:
+        """The exchange says that a close-position stop rests (−4130): one of ours that is doubted is there after all."""
+        doubted = self._doubted.get(symbol, {})
+        for stop in self.every_stop(symbol):
+            if stop.close_position and stop.kind == "stop":
+                doubted.pop(stop.client_id, None)
+
     def seen(self, intent: Intent, state: State) -> State:
         """Write down what the exchange shows, if it is news."""
+        self._doubted.get(intent.symbol, {}).pop(intent.client_id, None)
         status = "open" if state.is_open else "done"
         exchange_id = state.order_id if isinstance(state, OrderState) else (state.actual_order_id or state.algo_id)
         filled = state.filled if isinstance(state, OrderState) else Decimal(0)

@@ -31,10 +31,9 @@ class _Asked:
 
 @dataclass
 class Looks:
-    """Reads of the care path. `now_ms` is the exchange's time, `budget_s` how long one answer is waited for."""
+    """Reads of the care path. `budget_s` is how long one answer is waited for; times are the clock's monotonic ones."""
 
     clock: Clock
-    now_ms: Callable[[], int]
     budget_s: float
     _lines: dict[Hashable, list[_Asked]] = field(default_factory=dict)
 
@@ -43,7 +42,7 @@ class Looks:
     ) -> tuple[T, int]:
         """(an answer, when it was asked): this question's, or of the same one asked earlier and answered only now.
 
-        Only answers to what was asked at or after `since_ms` (the exchange's time) count. A request not older than
+        Only answers to what was asked at or after `since_ms` (monotonic) count. A request not older than
         `share_ms` is joined rather than sent again. Raises what the request raised, or `ExchangeUnavailable` when the
         budget ends.
         """
@@ -71,7 +70,7 @@ class Looks:
 
     def _begun(self, line: list[_Asked], question: Callable[[], Awaitable[T]], share_ms: int) -> _Asked:
         """The request whose answer is waited for: a new one, or the last where that is young or too many wait."""
-        now = self.now_ms()
+        now = self.clock.monotonic_ms()
         waiting = [asked for asked in line if not asked.task.done()]
         if waiting and (now - waiting[-1].at_ms < share_ms or len(waiting) >= _MOST_UNDER_WAY):
             return waiting[-1]

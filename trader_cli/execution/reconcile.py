@@ -28,14 +28,14 @@ _AGAIN_MS = 4000
 
 @dataclass
 class Sight:
-    """What was last seen of a symbol: its position (`None`: flat) and our and other stops, and when it was asked.
+    """What was last seen of a symbol: its position (`None`: flat), and stops that are not ours.
 
-    `asked_ms` 0 means that it was never answered.
+    `asked_ms` and `listed_ms` are when it was asked, on the monotonic clock; −1: never answered.
     """
 
     position: PositionState | None = None
-    asked_ms: int = 0
-    listed_ms: int = 0
+    asked_ms: int = -1
+    listed_ms: int = -1
     others: tuple[StopState, ...] = ()
 
     @property
@@ -61,7 +61,7 @@ class View:
     unknown_orders: int
     unbooked: Decimal = ZERO
     presumed: Decimal = ZERO
-    asked_ms: int = 0
+    asked_ms: int = -1
     is_booked: bool = True
 
     @property
@@ -163,7 +163,7 @@ class Reconciler:
 
     def is_stale(self, symbol: str) -> bool:
         """Whether the position was not seen for a while."""
-        return self.courier.now_ms() - self.sight(symbol).asked_ms > _STALE_MS
+        return self.courier.clock.monotonic_ms() - self.sight(symbol).asked_ms > _STALE_MS
 
     def _to_glance_at(self, intents: list[Intent], *, is_listed: bool) -> list[Intent]:
         """Which of these to ask about by their ids, so that many of unknown fate cost no more weight than a few.
@@ -171,7 +171,7 @@ class Reconciler:
         Stops that were acknowledged, all of them; of the others the newest, where nothing else tells of them, and the
         oldest once it can be settled; no one of those again for a while.
         """
-        courier, now = self.courier, self.courier.now_ms()
+        courier, now = self.courier, self.courier.clock.monotonic_ms()
         acknowledged = [i for i in intents if courier.resting(i) is not None]
         others = [i for i in intents if courier.is_waiting(i) and now - self._glanced.get(i.client_id, 0) >= _AGAIN_MS]
         newest = others[-1:] if not is_listed or not self._glanced.get(others[-1].client_id if others else "") else []
@@ -185,11 +185,8 @@ class Reconciler:
         ledger = self.courier.ledger
         unknown = await self.booker.book_ours(symbol)
         self._levelled.add(symbol)
-        if ledger.holding(symbol).amount == self.sight(symbol).amount or not unknown:
-            return
-        await self.positions(since_ms=self.courier.now_ms())
-        for trade in await self.booker.book_ours(symbol):
-            self.booker.book_external(trade, self.sight(symbol).amount - ledger.holding(symbol).amount)
+        if unknown and ledger.holding(symbol).amount != 0:
+            await self.booker.book_external(symbol)
 
     async def reconcile(self, symbol: str, position: PositionState | None = None) -> View:  # noqa: ARG002
         """One ordinary look at a symbol whose position has just been asked for; the ledger level with it.
@@ -203,7 +200,7 @@ class Reconciler:
         if symbol not in self._levelled or symbol in courier.filled or before != self.sight(symbol).amount:
             await self.look_at_trades(symbol)
             if ledger.holding(symbol).amount != self.sight(symbol).amount:
-                await self.positions(since_ms=courier.now_ms())
+                await self.positions(since_ms=courier.clock.monotonic_ms())
                 await self.look_at_stops(symbol)
                 await self.look_at_trades(symbol)
         with suppress(ExchangeUnavailable, ExchangeRejected):  # it is asked for again; care must not wait for it
@@ -220,7 +217,7 @@ class Reconciler:
             self._counted.add(symbol)
             (courier.filled.add if pending else courier.filled.discard)(symbol)
         presumed = self._presumed(symbol, held + unbooked)
-        foreign = sight.amount - held - unbooked - presumed if sight.asked_ms else ZERO
+        foreign = sight.amount - held - unbooked - presumed if sight.asked_ms >= 0 else ZERO
         return View(
             symbol, sight.position, held, foreign, tuple(courier.stops(symbol)), len(sight.others),
             self._unknown(symbol), unbooked, presumed, sight.asked_ms, not pending and not presumed,
@@ -258,7 +255,7 @@ class Reconciler:
         """
         courier, sent_ms = self.courier, self.courier.sent_ms(intent)
         since = sent_ms + courier.absence_ms
-        if courier.now_ms() < since or not courier.is_waiting(intent):
+        if courier.clock.monotonic_ms() < since or not courier.is_waiting(intent):
             return False
         symbol = intent.symbol
         order, _ = await courier.looks.ask(
@@ -288,7 +285,7 @@ class Reconciler:
         )
         if any(order.client_id == intent.client_id for order in resting):
             return True
-        start = courier.sent_ms(intent) - _EARLIER_MS
+        start = intent.at_ms - _EARLIER_MS
         trades, _ = await courier.looks.ask(
             ("trades since", symbol, start), lambda: courier.private.trades(symbol, start_ms=start), since_ms=since_ms
         )
