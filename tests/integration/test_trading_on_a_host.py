@@ -215,13 +215,15 @@ def test_a_fresh_ledger_on_an_account_with_our_orders_is_a_second_trader(
     assert enter(demo, place, place.plan()).code == 0
     before = open_at(place)
     other = Inside(tmp_path_factory.mktemp("other"), ("--profile", "demo"))
-    for _ in range(2):
+    for _ in range(2):  # the second time after a person lifted the halt, with the other trader still at work
         done = enter(other, place, place.plan(lineage="other"))
         assert (done.code, done.json["code"]) == (7, "second_trader"), done.out
         assert "trader ledger rebuild" in done.json["sentence"]
+        halted = enter(other, place, place.plan(lineage="other"))
+        assert (halted.code, "second trader" in halted.json["sentence"]) == (9, True), halted.out
+        assert other.run("reset", **place.environment()).code == 0
     assert open_at(place) == before
     assert demo.run("flatten", **place.environment()).code == 0
-    assert open_at(place) == (0, [])
     after = enter(other, place, place.plan(lineage="other"))
     assert (after.code, after.json["code"]) == (7, "second_trader"), after.out
     assert open_at(place) == (0, [])
