@@ -72,20 +72,22 @@ BREAKS = (
         ("tactician/tactician.py", "            return too_late(made.plan, request) or made\n", "            pass\n"),
         ("core/plans.py", "self.decision_ms, self.side, self.tranche)", "self.created_ms, self.side, self.tranche)"))),
     Break("second order on a repeated enter", ("one_order_per_intent",), (
-        ("execution/courier.py", "        return await self.settle(intent, patience_s, resend=resend)\n\n    async def _send", "        return await self._send(intent, patience_s, resend=resend)\n\n    async def _send"),
-        ("execution/executor.py", "elif self.courier.is_settled(entry):", "elif False:"))),
+        ("execution/executor.py", "if known is not None and self.ledger.status(known.client_id) is not None:", "if False:"),)),
     Break("order sent again after a lost reply", ("one_order_after_a_lost_reply",), (
-        ("execution/courier.py", '        self.note(intent, "unknown", note=sent.sentence)\n        return await self.settle(', '        self.note(intent, "unknown", note=sent.sentence)\n        return await self._send('),)),
+        ("execution/courier.py", '            if self.status(intent) == "sending":\n', '            if intent.purpose == "entry":\n                await self._submit(__import__("dataclasses").replace(intent, client_id=intent.client_id[:-1] + "z"))\n            if self.status(intent) == "sending":\n'),)),
     Break("backstop not placed", ("backstop_closes_everything",), (
-        ("execution/protection.py", "if cover.backstop is None:", "if False:"),)),
+        ("core/guarding.py", "if not s.backstop and not s.foreign and not s.backstop_taken and", "if False and"),
+        ("execution/guarding.py", 's.backstop or beside or self._was_tried("backstop", 2)', "True"))),
     Break("stop not reduce-only", ("stop_covers_the_position",), (
         ("exchange/private.py", 'f"{stop.quantity:f}", "reduceOnly": "true"}', 'f"{stop.quantity:f}"}'),)),
     Break("stop by last price", ("stops_trigger_by_mark_price",), (
         ("exchange/private.py", '"workingType": "MARK_PRICE"', '"workingType": "CONTRACT_PRICE"'),)),
     Break("stop for half the position", ("stop_covers_the_position",), (
-        ("execution/protection.py", "missing = quantity - cover.stopped", "missing = quantity / 2"),)),
+        ("core/guarding.py", "if s.held > s.stopped and stop.unknown", "if not s.stopped and stop.unknown"),
+        ("execution/sending.py", 'plan, "stop", level, step.quantity)', 'plan, "stop", level, step.quantity / 2)'),
+        ("execution/guarding.py", 's.stopped >= s.held or self._was_tried("stop", 2)', "s.stopped > 0"))),
     Break("unprotected position kept", ("unprotected_is_closed",), (
-        ("execution/executor.py", "if left_s < 0 or (view", "if (view"),)),
+        ("core/guarding.py", "late = not s.is_covered and now_ms - s.bare_since_ms >= deadline_ms", "late = False"),)),
     Break("key that can withdraw accepted", ("dangerous_accounts_are_refused",), (
         ("exchange/opening.py", "if rights.can_withdraw:", "if False:"),)),
     Break("stop loosened when trailing", ("stop_only_tightens",), (
@@ -95,23 +97,24 @@ BREAKS = (
         ("execution/protection.py", "[s for s in cover.stops if (level - s.trigger_price) * plan.sign > 0]", "list(cover.stops)"),
         ("execution/protection.py", "(level - cover.stop_price) * plan.sign <= 0\n", "False\n"))),
     Break("old stop cancelled before the new one rests", ("stop_only_tightens",), (
-        ("execution/protection.py", '        placed = await self._place(plan, "stop", level, cover.quantity)\n        if not placed:', '        for s in old:\n            await self.remove(s)\n        await self.courier.clock.sleep(1)\n        placed = await self._place(plan, "stop", level, cover.quantity)\n        if not placed:'),)),
+        ("execution/protection.py", "        placed = await self.courier.deliver(self.next_intent(plan, purpose, level, cover.quantity))\n", "        for stop in old:\n            await self.remove(stop)\n        await self.courier.clock.sleep(1)\n        placed = await self.courier.deliver(self.next_intent(plan, purpose, level, cover.quantity))\n"),)),
     Break("failed query read as flat", ("silence_is_not_flat",), (
-        ("execution/reconcile.py", "        return {position.symbol: position for position in await self.courier.private.positions()}\n", "        try:\n            return {position.symbol: position for position in await self.courier.private.positions()}\n        except Exception:\n            return {}\n"),)),
+        ("execution/reconcile.py", '        found, asked_ms = await courier.looks.ask(\n            "positions", courier.private.positions, since_ms=since_ms, share_ms=share_ms\n        )\n', '        try:\n            found, asked_ms = await courier.looks.ask(\n                "positions", courier.private.positions, since_ms=since_ms, share_ms=share_ms\n            )\n        except Exception:\n            found, asked_ms = [], courier.now_ms()\n'),
+        ("execution/reconcile.py", "return self.expected == 0\n", "return self.expected == 0 or self.is_missing\n"))),
     Break("the model's opinion ignored", ("high_risk_closes",), (
         ("core/exits.py", "if loss >= rules.high_risk:", "if False:"),)),
     Break("time exit forgotten", ("time_exit_closes",), (
         ("core/exits.py", "if now_ms >= held.exit_by_ms:", "if False:"),)),
     Break("orders left after flat", ("flat_leaves_no_order",), (
-        ("execution/closing.py", "        if view.is_flat:\n            await self.sweep(symbol)\n", ""),)),
+        ("execution/executor.py", "if ended.view.is_flat and self.reconciler.waiting_entry(plan.symbol) is None:", "if False:"),)),
     Break("closes outside not booked", ("closed_outside_is_booked",), (
-        ("execution/reconcile.py", "if held == 0 or signed * held > 0 or excess * held >= 0:", "if True:"),)),
+        ("execution/booking.py", "if held == 0 or signed * held > 0 or excess * held >= 0:", "if True:"),)),
     Break("halt forgotten", ("halt_stops_entries", "loss_limit_halts"), (
         ("storage/ledger_reading.py", "return str(row[1]) if row and row[0] else None", "return None"),)),
     Break("fees left out of the ledger", ("ledger_equals_account",), (
-        ("storage/ledger_reading.py", "Decimal(r) - Decimal(c)) for t, r, c", "Decimal(r)) for t, r, c"),)),
+        ("storage/ledger_reading.py", "_decimal(r) - _decimal(c)) for t, r, c", "_decimal(r)) for t, r, c"),)),
     Break("funding left out of the ledger", ("ledger_equals_account",), (
-        ("execution/reconcile.py", "if row.kind not in _IN_TRADES and row.symbol in traded:", "if False:"),)),
+        ("execution/booking.py", "if row.kind not in _IN_TRADES and row.symbol in traded:", "if False:"),)),
     Break("wall time in the journal", ("same_market_same_journal",), (
         ("tactician/position_monitor.py", "ledger.assess(plan.symbol, action.kind, body, now_ms)", "ledger.assess(plan.symbol, action.kind, body, now_ms + __import__('time').time_ns() % 977)"),)),
     Break("secret written into the ledger", ("secrets_stay_secret",), (

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from desk import ORDER, SYMBOL, Desk, at_desk, entered, first, refused
+from desk import ORDER, SYMBOL, Desk, at_desk, entered, first, refused, sound
 
-from trader_cli.core.errors import ExchangeRejected, ExchangeUnavailable
-from trader_cli.core.plans import Approved, TradePlan
+from trader_cli.core.errors import ExchangeRejected
+from trader_cli.core.plans import Approved, Refused, TradePlan
 
 pytestmark = pytest.mark.slow
 
@@ -100,37 +100,69 @@ def test_an_order_the_exchange_refuses_opens_nothing_and_is_not_tried_again(tmp_
     at_desk(work, tmp_path)
 
 
-def test_an_order_certainly_not_sent_may_be_entered_again_while_its_plan_is_valid(tmp_path: Path) -> None:
+def positions_in(desk: Desk) -> set[tuple[str, Decimal]]:
+    """What the exchange ever opened, by its own books: (client id, quantity) of entries that filled."""
+    return {(o.client_id, o.filled) for o in desk.engine.account.orders.values() if not o.reduce_only and o.filled > 0}
+
+
+@pytest.mark.parametrize("fault", ["limited", "wrong time", "throttled"])
+def test_an_order_certainly_not_carried_out_is_told_as_absent_and_never_sent_again(tmp_path: Path, fault: str) -> None:
+    """Refused before it was looked at: nothing is open, and the plan is spent, valid or not."""
+
     async def work(desk: Desk) -> None:
         approved = desk.approved()
-        desk.venue.bend(first(ORDER, "limited"))
-        with desk.open() as (_, executor):
-            with pytest.raises(ExchangeUnavailable):
-                await executor.enter(approved)
-        done = await entered(desk, approved)
-        assert (done.fresh, done.quantity, desk.venue.seen.count(ORDER)) == (True, 1, 2)
-
-    at_desk(work, tmp_path)
-
-
-def test_an_order_certainly_not_sent_is_refused_once_its_plan_has_expired(tmp_path: Path) -> None:
-    async def work(desk: Desk) -> None:
-        approved = desk.approved()
-        desk.venue.bend(first(ORDER, "limited"))
-        with desk.open() as (_, executor):
-            with pytest.raises(ExchangeUnavailable):
-                await executor.enter(approved)
+        desk.venue.bend(first(ORDER, fault))
+        with desk.open() as (ledger, executor):
+            done = await executor.enter(approved)
+            assert isinstance(done, Refused)
+            assert done.code == "entry_absent"
+            sound(desk, ledger)
+        assert await refused(desk, approved) == "entry_absent"
         await desk.clock.sleep(1000)
-        assert await refused(desk, approved) == "plan_expired"
+        assert await refused(desk, approved) == "entry_absent"
+        assert (desk.venue.seen.count(ORDER), positions_in(desk), desk.stops()) == (1, set(), [])
 
     at_desk(work, tmp_path)
 
 
-def test_an_exchange_that_was_away_gets_the_order_once_while_the_plan_is_valid(tmp_path: Path) -> None:
+def test_after_an_absent_entry_a_new_plan_may_be_entered(tmp_path: Path) -> None:
+    async def work(desk: Desk) -> None:
+        desk.venue.bend(first(ORDER, "limited"))
+        with desk.open() as (_, executor):
+            assert isinstance(await executor.enter(desk.approved()), Refused)
+        await desk.clock.sleep(60)
+        assert (await entered(desk, desk.approved())).quantity == 1
+        assert len(positions_in(desk)) == 1
+
+    at_desk(work, tmp_path)
+
+
+@pytest.mark.parametrize("fault", ["down", "unknown before"])
+def test_an_entry_that_left_no_trace_is_unknown_until_it_is_proved_absent(tmp_path: Path, fault: str) -> None:
+    """Answers that say nothing: order, trades and position must agree for `absence_after` first; one order was sent."""
+
     async def work(desk: Desk) -> None:
         approved = desk.approved()
-        desk.venue.bend(first(ORDER, "down"))
-        done = await entered(desk, approved)
-        assert (done.quantity, desk.venue.seen.count(ORDER)) == (1, 2)
+        desk.venue.bend(first(ORDER, fault))
+        began = desk.clock.now_ms()
+        with desk.open() as (ledger, executor):
+            done = await executor.enter(approved)
+            assert isinstance(done, Refused)
+            assert done.code == "entry_absent"
+            assert desk.clock.now_ms() - began >= desk.settings.execution.absence_after * 1000
+            sound(desk, ledger)
+        assert await refused(desk, approved) == "entry_absent"
+        assert (desk.venue.seen.count(ORDER), positions_in(desk), desk.stops()) == (1, set(), [])
+
+    at_desk(work, tmp_path)
+
+
+def test_while_an_entry_is_unknown_its_symbol_takes_no_other(tmp_path: Path) -> None:
+    async def work(desk: Desk) -> None:
+        rule = first(ORDER, "kill before")
+        with desk.open() as (_, executor):
+            assert await desk.killed_within(rule, executor.enter(desk.approved()))
+        await desk.clock.sleep(5)
+        assert await refused(desk, desk.approved(lineage="other")) == "order_unknown"
 
     at_desk(work, tmp_path)

@@ -24,8 +24,15 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A venue for tests in which nothing of ours is ever opened."""
+    with venue_process(tmp_path_factory.mktemp("venue")) as served:
+        yield served
+
+
+@pytest.fixture
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """A venue for this module; each test leaves its account flat."""
+    """A venue of a test's own: a fresh ledger on an account with past orders of ours takes no entry."""
     with venue_process(tmp_path_factory.mktemp("venue")) as served:
         yield served
 
@@ -76,12 +83,12 @@ def trade(place: Place, side: Any, quantity: str, *, reduce_only: bool = False) 
     ],
 )
 def test_a_key_or_account_that_will_not_do(
-    place: Place, demo: CommandLine, key: str, environment: dict[str, str], words: str
+    shared: Place, demo: CommandLine, key: str, environment: dict[str, str], words: str
 ) -> None:
-    done = enter(demo, place, place.plan(key), key=key, **environment)
+    done = enter(demo, shared, shared.plan(key), key=key, **environment)
     assert done.code == 3, done.out + done.err
     assert words in done.err
-    assert open_at(place) == (0, [])
+    assert open_at(shared) == (0, [])
 
 
 @pytest.mark.parametrize(
@@ -93,19 +100,19 @@ def test_a_key_or_account_that_will_not_do(
         ({"expires_ms": 1}, "plan_expired"),
     ],
 )
-def test_a_plan_that_does_not_fit(place: Place, demo: CommandLine, changes: dict[str, Any], code: str) -> None:
-    done = enter(demo, place, place.plan(**changes), TRADER_TACTICIAN__MAX_EXPOSURE="100")
+def test_a_plan_that_does_not_fit(shared: Place, demo: CommandLine, changes: dict[str, Any], code: str) -> None:
+    done = enter(demo, shared, shared.plan(**changes), TRADER_TACTICIAN__MAX_EXPOSURE="100")
     assert (done.code, done.json["code"]) == (7, code), done.out
-    assert open_at(place) == (0, [])
+    assert open_at(shared) == (0, [])
 
 
-def test_a_foreign_position_is_refused_and_left_alone(place: Place, demo: CommandLine) -> None:
-    trade(place, "BUY", "0.5")
-    done = enter(demo, place, place.plan())
+def test_a_foreign_position_is_refused_and_left_alone(shared: Place, demo: CommandLine) -> None:
+    trade(shared, "BUY", "0.5")
+    done = enter(demo, shared, shared.plan())
     assert (done.code, done.json["code"]) == (7, "foreign_position")
-    assert demo.run("flatten", "--json", **place.environment()).json == {"closed": {}}
-    assert open_at(place) == (Decimal("0.5"), [])
-    trade(place, "SELL", "0.5", reduce_only=True)
+    assert demo.run("flatten", "--json", **shared.environment()).json == {"closed": {}}
+    assert open_at(shared) == (Decimal("0.5"), [])
+    trade(shared, "SELL", "0.5", reduce_only=True)
 
 
 def test_live_wants_everything_said(place: Place, demo: CommandLine) -> None:
@@ -153,7 +160,7 @@ def wait_for_a_look(ledger: Path) -> None:
     """Until the monitor has written down its first look."""
     for _ in range(200):
         with LedgerReading.shown(ledger) as read:
-            if read is not None and read.assessments(SYMBOL):
+            if read is not None and read.assessments(SYMBOL, actions=("stay",)):
                 return
         time.sleep(0.1)
     raise AssertionError("the monitor has not looked within 20 s")
@@ -194,8 +201,29 @@ def test_an_interrupted_monitor_leaves_the_stops_and_names_them(
     finally:
         monitor.kill()
     assert monitor.returncode == code, err
-    _, stops = open_at(place)
-    assert len(stops) == 3
+    amount, stops = open_at(place)
+    assert (amount, len(stops)) == (1, 3)
     assert all(f"{stop.trigger_price:f}" in err for stop in stops if stop.kind == "stop"), err
     assert demo.run("flatten", **place.environment()).code == 0
+    assert open_at(place) == (0, [])
+
+
+def test_a_fresh_ledger_on_an_account_with_our_orders_is_a_second_trader(
+    place: Place, demo: CommandLine, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Another machine, or another state directory: nothing is opened, in either, and it is named."""
+    assert enter(demo, place, place.plan()).code == 0
+    before = open_at(place)
+    other = Inside(tmp_path_factory.mktemp("other"), ("--profile", "demo"))
+    for _ in range(2):  # the second time after a person lifted the halt, with the other trader still at work
+        done = enter(other, place, place.plan(lineage="other"))
+        assert (done.code, done.json["code"]) == (7, "ledger_lost"), done.out
+        assert "trader ledger rebuild" in done.json["sentence"]
+        halted = enter(other, place, place.plan(lineage="other"))
+        assert (halted.code, "ledger_lost" in halted.json["sentence"]) == (9, True), halted.out
+        assert other.run("reset", **place.environment()).code == 0
+    assert open_at(place) == before
+    assert demo.run("flatten", **place.environment()).code == 0
+    after = enter(other, place, place.plan(lineage="other"))
+    assert (after.code, after.json["code"] in {"ledger_lost", "second_trader"}) == (7, True), after.out
     assert open_at(place) == (0, [])

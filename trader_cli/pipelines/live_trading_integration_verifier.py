@@ -16,6 +16,7 @@ from trader_cli.core.errors import UsageError
 from trader_cli.core.ports import silent
 from trader_cli.pipelines.verification import (
     analyst_signals,
+    care,
     end_to_end,
     exchange_data,
     feature_engineering,
@@ -41,6 +42,7 @@ CHECKS: tuple[Check, ...] = (
     *tactician_plans.CHECKS,
     *tactician_execution.CHECKS,
     *monitoring.CHECKS,
+    *care.CHECKS,
     *end_to_end.CHECKS,
 )
 """Every check of tier 0, in the order of the guide's list."""

@@ -9,8 +9,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import ConfigurationError
-from trader_cli.core.plans import Approved
-from trader_cli.pipelines.verification.checks import LINES, Check, Finding, at_most, equal, holds
+from trader_cli.core.plans import Approved, Refused
+from trader_cli.pipelines.verification.checks import LINES, Check, Finding, at_least, at_most, equal, holds
 from trader_cli.pipelines.verification.lab import SYMBOL
 from trader_cli.pipelines.verification.worlds import ENTRY, STOP, in_world, scripted
 
@@ -91,13 +91,33 @@ def one_order_per_intent(lab: Lab) -> Iterator[Finding]:
 
 
 def one_order_after_a_lost_reply(lab: Lab) -> Iterator[Finding]:
-    """The exchange takes the order and its answer is lost; and one that never arrives."""
+    """The exchange takes the order and its answer is lost."""
     for fault, what in (("dropped", "a reply that is dropped"), ("html", "a reply that is garbage"),
-                        ("truncated", "a reply that is cut off"), ("down", "an order that never arrived")):  # fmt: skip
+                        ("truncated", "a reply that is cut off")):  # fmt: skip
         seen = _seen(lab, faults={ENTRY: [fault]})  # type: ignore[list-item]
         yield equal(f"orders that open, after {what}", 1, seen.orders)
         yield equal(f"position, after {what}", seen.plan.quantity, seen.held)
         yield holds(f"backstop rests, after {what}", seen.only("STOP_MARKET", close_position=True) is not None)
+
+
+def an_absent_entry_is_not_sent_again(lab: Lab) -> Iterator[Finding]:
+    """An order that never arrives and whose answer says nothing; its plan entered again after that."""
+    wanted_ms = round(lab.config.execution.absence_after * 1000)
+
+    async def work(world: World) -> tuple[list[str], int, int, Decimal, int]:
+        plan, codes, ended = await world.plan(), [], [world.clock.now_ms()]
+        for _ in range(2):
+            done = await world.executor.enter(Approved(plan))
+            codes.append(done.code if isinstance(done, Refused) else "entered")
+            ended.append(world.clock.now_ms())
+        return codes, ended[1] - ended[0], len(world.entries), world.held, world.open_count
+
+    codes, took_ms, orders, held, resting = in_world(lab, scripted(), work, faults={ENTRY: ["down"]})
+    yield equal("what each entry said", ["entry_absent"] * 2, codes)
+    yield at_least("milliseconds until it was called absent", wanted_ms, took_ms)
+    yield equal("orders that open, at the exchange", 0, orders)
+    yield equal("position", Decimal(0), held)
+    yield equal("orders left", 0, resting)
 
 
 def a_kill_goes_on_where_it_was(lab: Lab) -> Iterator[Finding]:
@@ -235,6 +255,8 @@ CHECKS = (
           "Keep the ledger: it knows what was sent.", one_order_per_intent),
     Check("one_order_after_a_lost_reply", LINES[3], "an order whose reply is lost is found, not sent again",
           "See binance_exchange.timeout and execution.persistence.", one_order_after_a_lost_reply),
+    Check("an_absent_entry_is_not_sent_again", LINES[3], "an entry that left no trace is proved absent",
+          "See execution.absence_after.", an_absent_entry_is_not_sent_again),
     Check("a_kill_goes_on_where_it_was", LINES[3], "killed after the order was taken, the next start protects it",
           _STOPS, a_kill_goes_on_where_it_was),
     Check("stop_covers_the_position", LINES[3], "a reduce-only stop for the whole position rests at the plan's level",
