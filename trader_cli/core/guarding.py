@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 ZERO = Decimal(0)
 Kind = Literal["backstop", "stop", "take_profit", "exit", "drop_targets", "drop_backstop", "fit_stops", "fit_targets"]
-_TRIES_MS = (0, 250, *[500] * 4, *[1000] * 8, 2000, 2000, 3000)
 _PAUSES_MS: dict[str, tuple[int, ...]] = {
     "exit": (0, 0, 1000, 2000, 4000),
-    "backstop": _TRIES_MS,
-    "stop": _TRIES_MS,
+    "backstop": (0, 500, 1000, 2000, 2000, 3000),
+    "stop": (0, 1000, 2000, 3000),
     "take_profit": (0, 1000, 2000, 4000),
+    "blind": (0, 250, 500, 500, 1000),
 }
 """How long after a try that was refused, or whose waiting is over, the next one comes; the last holds from then on."""
 _MOST_UNKNOWN_STOPS = 2
@@ -102,8 +102,10 @@ def next_steps(s: Standing, now_ms: int, deadline_ms: int) -> list[Step]:
 
 
 def _due(s: Standing, kind: str, now_ms: int) -> bool:
+    """Whether the next of a kind may be sent; a backstop for what is only possible is tried more often."""
     tried = s.tried(kind)
-    return not tried.waiting and now_ms >= tried.due_ms(kind)
+    pause = "blind" if kind == "backstop" and not s.held else kind
+    return not tried.waiting and (not tried.count or now_ms >= tried.due_ms(pause))
 
 
 def must_leave(s: Standing, now_ms: int, deadline_ms: int) -> bool:

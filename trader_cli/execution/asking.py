@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.errors import ConfigurationError, ExchangeRejected, ExchangeUnavailable
+from trader_cli.storage.ledger import LedgerUnwritable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -103,18 +104,19 @@ class Questions:
         for task in self.under_way():
             task.cancel()
 
+    async def _tolerant(self, question: Awaitable[Any]) -> None:
+        """A question whose failure is no answer, and says nothing; what the disk would not take is told of later."""
+        try:
+            await question
+        except (ExchangeUnavailable, ExchangeRejected, ConfigurationError):
+            return
+        except LedgerUnwritable as error:
+            self._bench.courier.unwritten = self._bench.courier.unwritten or error
+
     def _start(self, kind: str, question: Callable[[], Awaitable[Any]]) -> None:
         look, now = self._looks.setdefault(kind, _Look()), self._bench.now_ms()
         if (look.task is not None and not look.task.done()) or now < look.next_ms:
             return
         look.next_ms = now + _BACK_OFF_MS[min(look.count, len(_BACK_OFF_MS) - 1)]
         look.count += 1
-        look.task = asyncio.ensure_future(_tolerant(question()))
-
-
-async def _tolerant(question: Awaitable[Any]) -> None:
-    """A question whose failure is no answer, and says nothing."""
-    try:
-        await question
-    except (ExchangeUnavailable, ExchangeRejected, ConfigurationError):
-        return
+        look.task = asyncio.ensure_future(self._tolerant(question()))

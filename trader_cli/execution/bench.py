@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from trader_cli.execution.protection import cover_of
+from trader_cli.execution.sending import Sends
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +27,8 @@ class Bench:
 
     `say` is told what a person must hear at once, `leaving` says whether a signal has asked this process to end, `tick`
     is called at every turn. `bare` remembers since when a plan's position is without cover, `sent_here` whose entries
-    this process sent, `taken` symbols where a close-position stop that is not ours keeps ours away.
+    this process sent, `opened` when they filled at the latest, `taken` symbols where a close-position stop that is not
+    ours keeps ours away, `sends` what was tried for positions that are not covered yet. Times are monotonic.
     """
 
     exchange: BinanceExchange
@@ -41,10 +43,22 @@ class Bench:
     sent_here: set[str] = field(default_factory=set)
     bare: dict[str, int] = field(default_factory=dict)
     taken: set[str] = field(default_factory=set)
+    opened: dict[str, int] = field(default_factory=dict)
+    sends: dict[str, Sends] = field(default_factory=dict)
 
     def now_ms(self) -> int:
-        """The exchange's time."""
-        return self.exchange.server_now_ms()
+        """Monotonic time: every deadline, pause and patience counts on it, since nobody can set it."""
+        return self.exchange.clock.monotonic_ms()
+
+    def steadily(self, at_ms: int) -> int:
+        """A time of the exchange on the monotonic clock, as far as the exchange's time is known now."""
+        return self.now_ms() - max(0, self.exchange.server_now_ms() - at_ms)
+
+    def sends_of(self, plan: TradePlan) -> Sends:
+        """What was tried for a plan, also by earlier guards of this process while it was bare."""
+        if plan.plan_id not in self.sends:
+            self.sends[plan.plan_id] = Sends(self, plan)
+        return self.sends[plan.plan_id]
 
     @property
     def deadline_ms(self) -> int:

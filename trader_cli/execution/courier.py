@@ -17,6 +17,7 @@ from trader_cli.exchange.connection import UNREADABLE
 from trader_cli.execution.looks import Looks
 from trader_cli.storage.ledger import LedgerUnwritable
 from trader_cli.storage.ledger_reading import SETTLED
+from trader_cli.storage.ledger_rows import Note
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -353,6 +354,7 @@ class Courier:
             self.unjournalled.pop(intent.client_id, None)
         except LedgerUnwritable as error:
             self.unwritten = self.unwritten or error
+            self.ledger.remember(intent.client_id, Note(status, exchange_id, note, when))
 
 
 def stop_request(intent: Intent) -> StopRequest:

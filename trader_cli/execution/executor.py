@@ -215,7 +215,7 @@ class Executor:
     async def tidy(self, plan: TradePlan, ended: Ended) -> None:
         """After the end of a guard: a flat symbol is swept, and what a close breaks is latched."""
         self._to_latch += self.reconciler.booker.take_forced()
-        if ended.view.is_flat and self.reconciler.waiting_entry(plan.symbol) is None:
+        if ended.view.expected * plan.sign <= 0 and self.reconciler.waiting_entry(plan.symbol) is None:
             await self.sweep(plan.symbol)
         fills = self.ledger.fills(decision_id=plan.plan_id)
         if ended.closed is not None and fills:
@@ -345,7 +345,7 @@ class Executor:
 
     async def sweep(self, symbol: str) -> int:
         """With our position flat, take every stop of ours away; how many went."""
-        gone = [await self.protector.remove(stop) for stop in self.courier.stops(symbol)]
+        gone = [await self.protector.remove(stop) for stop in self.courier.every_stop(symbol)]
         return sum(gone)
 
     def exits(self, decision_id: str) -> list[Intent]:

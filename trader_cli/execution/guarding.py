@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from trader_cli.core.guarding import Standing, must_leave, next_steps
 from trader_cli.core.rules import RULE_CODES
 from trader_cli.execution.asking import SHARED_MS, Questions
-from trader_cli.execution.sending import KINDS, Sends
+from trader_cli.execution.sending import KINDS
 
 if TYPE_CHECKING:
     from trader_cli.core.orders import NotPlaced
@@ -32,6 +32,8 @@ _ALARM_MS = 8000
 _BOOKING_MS = 10_000
 _REFUSED_MS = 10_000
 """How long a covered position is tried to be closed against refusals before the caller is told."""
+_SHOWN_MS = 2000
+"""How long the position may take to show what our trades say."""
 _FIRST_MS = 500
 """After a ban questions wait so long, so that an order can be first."""
 _PASSED, _TAKEN = -2021, -4130
@@ -66,7 +68,7 @@ class Guard:
     ) -> None:  # fmt: skip
         self._bench, self._plan = bench, plan
         self._goal, self._reason, self._must_look, self._most_s = goal, reason, must_look, most_s
-        self._sends, self._questions = Sends(bench, plan), Questions(bench, plan)
+        self._sends, self._questions = bench.sends_of(plan), Questions(bench, plan)
         self._closed: str | None = None
         self._began_ms = self._told_ms = self._quiet_until_ms = 0
         self._settled_ms: int | None = None
@@ -90,6 +92,8 @@ class Guard:
             raise
         finally:
             self._questions.drop()
+        if ended.how != "bare":
+            self._bench.sends.pop(self._plan.plan_id, None)
         return ended
 
     def _turn(self) -> Ended | None:
@@ -123,11 +127,12 @@ class Guard:
 
     def _leave(self, s: Standing) -> None:
         """The first exit that nobody asked for: once it is sent there is no going back."""
-        if self._goal is None and must_leave(s, self._now(), self._bench.deadline_ms):
+        if self._goal is None and not self._sends.is_dust and must_leave(s, self._now(), self._bench.deadline_ms):
             self._closed, self._goal = ("beyond_backstop" if s.is_beyond_backstop else "unprotected"), ZERO
 
     def _heard_no(self, kind: str, code: int) -> None:
         if code == _TAKEN and kind == "backstop":
+            self._bench.courier.trust_backstop(self._plan.symbol)
             self._questions.at_once("stops")
         if code in _LOOKED_INTO:
             self._questions.at_once("positions")
@@ -141,7 +146,7 @@ class Guard:
 
     def _standing(self) -> Standing:
         view = self._view()
-        held = abs(view.expected)
+        held = max(view.expected * self._plan.sign, ZERO)
         cover, possible = self._bench.cover(self._plan, held), self._possible(held)
         covered = cover.backstop is not None or (cover.stopped >= held and not possible)
         return Standing(
@@ -183,9 +188,21 @@ class Guard:
             bench.bare[plan.plan_id] = now
             bench.coverage.lost(plan)
         if plan.plan_id in bench.sent_here and not bench.coverage.has_rested(plan):
-            signed = max(self._sent_ms(), self._sends.sign_ms)
-            bench.bare[plan.plan_id] = bench.coverage.filled_ms(plan) or signed
+            bench.bare[plan.plan_id] = self._opened_ms()
         return bench.bare[plan.plan_id]
+
+    def _opened_ms(self) -> int:
+        """When our own entry filled; until anything says that it has, the latest moment at which it surely had not."""
+        bench, plan = self._bench, self._plan
+        if plan.plan_id in bench.opened:
+            return bench.opened[plan.plan_id]
+        latest = max(self._sent_ms(), self._sends.sign_ms)
+        filled_ms = bench.coverage.filled_ms(plan)
+        if filled_ms is None and not self._view().presumed:
+            return latest
+        told = latest if filled_ms is None else bench.steadily(filled_ms)
+        bench.opened[plan.plan_id] = max(told, self._sent_ms()) if filled_ms is not None else latest
+        return bench.opened[plan.plan_id]
 
     def _sent_ms(self) -> int:
         entry = self._bench.reconciler.entry_of(self._plan)
@@ -215,25 +232,30 @@ class Guard:
 
     def _ended_flat(self, view: View, now: int, *, leaving: bool) -> Ended | None:
         # an exit of unknown fate has nothing left to reduce; it keeps new entries away, and nobody waiting
-        moving = self._bench.reconciler.waiting_entry(self._plan.symbol) is not None or bool(self._sends.under_way())
-        settled = self._is_booked(view, now) and not moving
         self._flat_ms = self._flat_ms or now
+        moving = self._bench.reconciler.waiting_entry(self._plan.symbol) is not None or bool(self._sends.under_way())
+        moving = moving or (self._has_moved(view) and now - self._flat_ms < _SHOWN_MS)
+        settled = self._is_booked(view, now) and not moving
         if not settled and not leaving and now - self._flat_ms < self._longest_ms:
             return None
         entry = self._bench.reconciler.entry_of(self._plan)
         status = None if entry is None else self._bench.courier.status(entry)
         how = {"absent": "absent", "refused": "refused"}.get(status or "", "flat") if settled else "unknown"
-        return Ended(how, view, closed=self._closed, refused=self._sends.tried("entry").refused)
+        return Ended(how, view, closed=self._why_closed(), refused=self._sends.tried("entry").refused)
+
+    def _why_closed(self) -> str | None:
+        """Why it was closed without anybody asking; `None` where nothing was."""
+        return self._closed if self._sends.has_left() else None
 
     def _ended_reducing(self, s: Standing, view: View, now: int, *, leaving: bool) -> Ended | None:
         exit_ = s.tried("exit")
         done = s.held <= (self._goal or ZERO) and not s.possible and not exit_.unknown
-        if (done and self._is_booked(view, now)) or (self._sends.is_dust and s.is_covered):
-            return Ended("reduced", view, self._cover(s.held), self._closed)
+        if (done and self._is_booked(view, now)) or self._sends.is_dust:
+            return Ended("reduced", view, self._cover(s.held), self._why_closed())
         refused_ms = self._sends.exit_refused_ms
         late = now - self._began_ms > self._bench.patience_ms
         if s.is_covered and (leaving or late or (refused_ms is not None and now - refused_ms > _REFUSED_MS)):
-            return Ended("unknown", view, self._cover(s.held), self._closed, self._sends.tried("exit").refused)
+            return Ended("unknown", view, self._cover(s.held), self._why_closed(), self._sends.tried("exit").refused)
         return None
 
     def _ended_unknown(self, s: Standing, view: View, now: int, *, leaving: bool) -> Ended | None:
@@ -249,7 +271,7 @@ class Guard:
         if self._most_s is None or self._now() - self._began_ms < self._most_s * 1000:
             return None
         how = "bare" if s.is_open and not s.is_covered else "unknown"
-        return Ended(how, self._view(), self._cover(s.held), self._closed)
+        return Ended(how, self._view(), self._cover(s.held), self._why_closed())
 
     @property
     def _longest_ms(self) -> int:
@@ -282,7 +304,7 @@ class Guard:
     def _has_moved(self, view: View) -> bool:
         """Whether ledger and position differ, or something has filled that is not booked."""
         sight = self._bench.reconciler.sight(self._plan.symbol)
-        return not view.is_booked or (sight.asked_ms > 0 and view.ours != sight.amount)
+        return not view.is_booked or (sight.asked_ms >= 0 and view.ours != sight.amount)
 
     def _is_complete(self, s: Standing) -> bool:
         """Whether each part of the cover rests, or was tried and will not come by waiting for it."""
@@ -297,7 +319,7 @@ class Guard:
 
     def _was_tried(self, kind: str, often: int) -> bool:
         tried = self._sends.tried(kind)
-        return tried.refused is not None or tried.count >= often
+        return tried.count >= often
 
     def _cover(self, held: Decimal) -> Cover:
         return self._bench.cover(self._plan, held)

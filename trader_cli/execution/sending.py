@@ -83,6 +83,12 @@ class Sends:
         sent = [tried.last_ms for tried in self._tried.values() if tried.is_waiting]
         return bool(sent) and self._bench.now_ms() - min(sent) < age_ms
 
+    def has_left(self) -> bool:
+        """Whether anything of the position has been closed by our exits."""
+        ledger = self._bench.courier.ledger
+        exits = (i for i in self._bench.courier.intents_of(self._plan.plan_id) if i.purpose == "exit")
+        return any(ledger.filled(intent.client_id) > 0 for intent in exits)
+
     def has_news(self) -> bool:
         """Whether a reply has come that was not taken up."""
         return any(t.task is not None and t.task.done() for t in self._tried.values())
@@ -128,7 +134,7 @@ class Sends:
         number = sum(i.purpose == "exit" for i in courier.intents_of(plan.plan_id))
         intent = Intent(
             ids.client_id(plan.plan_id, "exit", number), plan.plan_id, plan.symbol, "exit",
-            "SELL" if plan.sign > 0 else "BUY", quantity, self._bench.now_ms(), reduce_only=True, price=self._limit(),
+            "SELL" if plan.sign > 0 else "BUY", quantity, courier.now_ms(), reduce_only=True, price=self._limit(),
         )  # fmt: skip
         try:
             courier.ledger.assess(plan.symbol, "exit", {"reason": reason, "client_id": intent.client_id}, intent.at_ms)
@@ -194,7 +200,7 @@ class Sends:
             self.exit_refused_ms = self.exit_refused_ms or self._bench.now_ms()
             self._is_thin = code == _NO_COUNTERPARTY
             self.must_drop_targets = self.must_drop_targets or code in _NOTHING_TO_REDUCE
-            self._rounds_down = self._rounds_down or code in _WRONG_LOT
+            self._rounds_down = self._rounds_down or code in _WRONG_LOT or code in _NOTHING_TO_REDUCE
 
 
 def _result(task: asyncio.Task[Any]) -> Any:

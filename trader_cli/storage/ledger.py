@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from trader_cli.core.orders import TradeState
-    from trader_cli.storage.ledger_rows import Intent
+    from trader_cli.storage.ledger_rows import Intent, Note
 
 __all__ = ["Ledger", "LedgerDamaged", "LedgerUnwritable"]
 
@@ -159,7 +159,7 @@ class Ledger(LedgerReading):
             yield
             self._write("COMMIT", ())
         except BaseException:
-            self._last_notes = None if self._last_notes is None else {}
+            self._last_notes = None if self._last_notes is None else dict(self._unwritten)
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise
@@ -186,8 +186,19 @@ class Ledger(LedgerReading):
             "INSERT INTO orders (client_id, status, exchange_id, note, at_ms) VALUES (?, ?, ?, ?, ?)",
             (client_id, status, exchange_id, note, at_ms),
         )
+        self._unwritten.pop(client_id, None)
+        self._know(client_id, status, None)
+
+    def remember(self, client_id: str, note: Note) -> None:
+        """What the disk would not take is known all the same, as long as this process lives: care goes by it."""
+        self._unwritten[client_id] = note
+        self._know(client_id, note.status, note)
+
+    def _know(self, client_id: str, status: str, note: Note | None) -> None:
         if self._last_notes is not None:
             self._last_notes.pop(client_id, None)
+            if note is not None:
+                self._last_notes[client_id] = note
         if status not in SETTLED and client_id in self._settled:
             self._settled.discard(client_id)
             self._unsettled = None

@@ -36,6 +36,7 @@ class LedgerReading:
         self._db = db
         self.path = path
         self._folds: dict[str, Holding] = {}
+        self._unwritten: dict[str, Note] = {}
         self._last_notes: dict[str, Note | None] | None = None  # the only writer remembers; a reader looks each time
         self._unsettled: dict[str, Intent] | None = None
         newest = "SELECT MAX(number) FROM orders GROUP BY client_id"
@@ -196,15 +197,23 @@ class LedgerReading:
         """
         recent = "SELECT decision_id FROM intents WHERE symbol = ? AND purpose = 'entry' ORDER BY rowid DESC LIMIT ?"
         rows = self._db.execute(
-            "SELECT i.side, (SELECT CASE WHEN o.exchange_id <> '' THEN o.note END FROM orders o"  # noqa: S608
+            "SELECT i.client_id, i.side, (SELECT CASE WHEN o.exchange_id <> '' THEN o.note END FROM orders o"  # noqa: S608
             " WHERE o.client_id = i.client_id ORDER BY o.number DESC LIMIT 1),"
             " (SELECT group_concat(f.quantity, ' ') FROM fills f WHERE f.client_id = i.client_id)"
             " FROM intents i WHERE i.purpose NOT IN ('external', 'settled') AND i.symbol = ?"
             f" AND i.decision_id IN ({recent})",
             (symbol, symbol, _RECENT),
         )
-        missing = ((side, _filled(note) - sum(map(Decimal, (booked or "").split()))) for side, note, booked in rows)
+        missing = (
+            (side, self._told(client_id, note) - sum(map(Decimal, (booked or "").split())))
+            for client_id, side, note, booked in rows
+        )
         return [quantity if side == "BUY" else -quantity for side, quantity in missing if quantity > 0]
+
+    def _told(self, client_id: str, written: str | None) -> Decimal:
+        """How much has filled by the last word about an order, also one that the disk would not take."""
+        unwritten = self._unwritten.get(client_id)
+        return _filled(unwritten.note if unwritten is not None and unwritten.exchange_id else written)
 
     def cleared_ms(self) -> int:
         """When a person last lifted a halt, 0 if never."""
