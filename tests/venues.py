@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import urllib.request
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,9 +23,10 @@ from desk import SYMBOL, plan_at
 from trader_cli.cli import entry
 from trader_cli.core.plans import TradePlan
 from trader_cli.exchange.binance import BinanceExchange
-from trader_cli.settings import load_settings
+from trader_cli.settings import Settings, load_settings
 from trader_cli.storage.markets import ledger_path
 from trader_cli.venue.clocks import WallClock
+from trader_cli.venue.faults import Fault, FaultPlan
 
 SECRET = "sim-secret"
 
@@ -52,11 +54,16 @@ class Inside(CommandLine):
 
 
 @contextmanager
-def venue_process(folder: Path) -> Iterator[Place]:
-    """`trader venue serve --clock wall` until the block ends."""
+def venue_process(folder: Path, faults: FaultPlan | None = None) -> Iterator[Place]:
+    """`trader venue serve --clock wall` until the block ends; with a file of faults if there are any."""
     cli = CommandLine(folder)
     market = {"TRADER_SIM__DAYS": "12", "TRADER_SIM__SYMBOLS": f'["{SYMBOL}"]'}
-    server = cli.start("venue", "serve", "--port", "0", "--clock", "wall", "--json", **market)
+    bent: tuple[str, ...] = ()
+    if faults is not None:
+        file = folder / "faults.json"
+        file.write_text(json.dumps(faults.as_dict()))
+        bent = ("--faults", str(file))
+    server = cli.start("venue", "serve", "--port", "0", "--clock", "wall", "--json", *bent, **market)
     try:
         assert server.stdout is not None
         yield Place(Ran(0, server.stdout.readline(), "").json["url"])
@@ -90,20 +97,51 @@ class Place:
 
         return asyncio.run(done())
 
+    def _get(self, path: str) -> Any:
+        with urllib.request.urlopen(self.url + path, timeout=30) as answer:
+            return json.load(answer)
+
+    def books(self, key: str = "sim-key") -> dict[str, Any]:
+        """The venue's own books of an account (`venue.control`)."""
+        return dict(self._get(f"/venue/books?key={key}"))
+
+    def requests(self, after: int = 0) -> list[dict[str, Any]]:
+        """What arrived at the venue after this number."""
+        return list(self._get(f"/venue/requests?after={after}"))
+
+    def bend(self, *faults: Fault, seed: int = 0, when: str = "") -> None:
+        """Let these faults hold from now on, or from the next request of the route `when` on."""
+        body = json.dumps({**FaultPlan(faults, seed).as_dict(), "when": when}).encode()
+        with urllib.request.urlopen(urllib.request.Request(f"{self.url}/venue/faults", body, method="PUT"), timeout=30):
+            pass
+
+    def bend_rows(self, *rows: dict[str, Any], when: str = "") -> None:
+        """As `bend`, of rows that may count seconds (`from_s`, `to_s`)."""
+        body = json.dumps({"seed": 0, "faults": rows, "when": when}).encode()
+        with urllib.request.urlopen(urllib.request.Request(f"{self.url}/venue/faults", body, method="PUT"), timeout=30):
+            pass
+
+    def quick_plan(self, key: str, **changes: Any) -> TradePlan:
+        """As `plan`, by one request."""
+        mark = Decimal(self._get(f"/fapi/v1/premiumIndex?symbol={SYMBOL}")["markPrice"])
+        return plan_at(self.settings(key), mark, WallClock().now_ms(), **changes)
+
+    def settings(self, key: str = "sim-key", **more: Any) -> Settings:
+        """Settings of a client in the demo profile."""
+        keys = {"base_url": self.url, "api_key": key, "api_secret": SECRET}
+        return load_settings("demo", None, {"binance_exchange": keys, **more})
+
     def plan(self, key: str = "sim-key", **changes: Any) -> TradePlan:
         """A plan for an account, at the mark price now."""
 
         async def mark(exchange: BinanceExchange) -> Decimal:
             return Decimal(str((await exchange.get_premium_index(SYMBOL))["mark_price"]))
 
-        keys = {"base_url": self.url, "api_key": key, "api_secret": SECRET}
-        settings = load_settings("demo", None, {"binance_exchange": keys})
-        return plan_at(settings, self.by_hand(mark), WallClock().now_ms(), **changes)
+        return plan_at(self.settings(key), self.by_hand(mark), WallClock().now_ms(), **changes)
 
-    def ledger(self, state: Path) -> Path:
+    def ledger(self, state: Path, key: str = "sim-key") -> Path:
         """Where commands with this state directory keep their ledger."""
-        keys = {"base_url": self.url, "api_key": "sim-key", "api_secret": SECRET}
-        return ledger_path(load_settings("demo", None, {"binance_exchange": keys, "state_dir": str(state)}))
+        return ledger_path(self.settings(key, state_dir=str(state)))
 
 
 def plan_file(plan: TradePlan, folder: Path) -> str:
