@@ -6,10 +6,10 @@ READY := $(VENV)/.ready
 export OMP_WAIT_POLICY := passive
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit verify breaks kills claims lint bench clean lock docs wheel
+.PHONY: help demo test unit verify breaks kills entry-kills claims lint bench clean lock docs wheel
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 
 $(READY): requirements-dev.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=…")'
@@ -36,6 +36,9 @@ breaks: $(READY) ## does `trader verify` see what is broken: breaks a copy in ev
 
 kills: $(READY) ## kill fetch and features 150 times; five minutes
 	TRADER_KILLS=50 $(BIN)/python -m pytest tests/integration/test_fetch_kills.py -s
+
+entry-kills: $(READY) ## kill entries 200 times before their cover, endpoints slow; twenty minutes
+	TRADER_ENTRY_KILLS=200 $(BIN)/python -m pytest tests/integration/test_entry_kills.py -s
 
 claims: $(READY) ## how often markets without an edge claim one; ten minutes
 	$(BIN)/python -m benchmarks claims

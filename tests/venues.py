@@ -74,9 +74,10 @@ def venue_process(folder: Path, faults: FaultPlan | None = None) -> Iterator[Pla
 
 @dataclass(frozen=True)
 class Place:
-    """Where a venue is reached."""
+    """Where a venue is reached, and as whom things are done by hand."""
 
     url: str
+    key: str = "sim-key"
 
     def environment(self, key: str = "sim-key", secret: str = SECRET) -> dict[str, str]:
         """What a command needs to trade there."""
@@ -87,7 +88,7 @@ class Place:
         """What a person with the same account sees or does."""
 
         async def done() -> Any:
-            keys = {"base_url": self.url, "api_key": "sim-key", "api_secret": SECRET}
+            keys = {"base_url": self.url, "api_key": self.key, "api_secret": SECRET}
             exchange = BinanceExchange({"mode": "demo", "binance_exchange": keys})
             await exchange.initialize()
             try:

@@ -57,13 +57,16 @@ class Warm:
         self._loader.stdin.flush()
         return json.loads(self._loader.stdout.readline())
 
-    def start(self, folder: Path, name: str, arguments: list[str], environment: dict[str, str]) -> Started:
-        """A command in `folder`; `name` is that of its output."""
+    def start(
+        self, folder: Path, name: str, arguments: list[str], environment: dict[str, str], *, clock_off_s: float = 0.0
+    ) -> Started:
+        """A command in `folder`; `name` is that of its output. `clock_off_s`: how wrong its machine's clock is."""
         out, err = folder / f"{name}.out", folder / f"{name}.err"
         given = {"TRADER_STATE_DIR": str(folder / "state"), "COLUMNS": "120", **environment}
         pid = self._asked(
-            do="start", argv=arguments, environment=given, folder=str(folder), out=str(out), err=str(err)
-        )
+            do="start", argv=arguments, environment=given, folder=str(folder), out=str(out), err=str(err),
+            clock_off_s=clock_off_s,
+        )  # fmt: skip
         return Started(int(pid), out, err)
 
     def ended(self, started: Started, most_s: float = 0.0) -> int | None:
@@ -97,6 +100,8 @@ def forked(asked: dict[str, Any]) -> int:
     for name in [name for name in os.environ if name.startswith("TRADER_")]:
         del os.environ[name]
     os.environ.update(asked["environment"])
+    if asked["clock_off_s"]:
+        set_clock(asked["clock_off_s"])
     sys.argv = ["trader", *asked["argv"]]
     from trader_cli.cli import entry
 
@@ -106,6 +111,13 @@ def forked(asked: dict[str, Any]) -> int:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(leaving.code if isinstance(leaving.code, int) else 1)
+
+
+def set_clock(off_s: float) -> None:
+    """Set this process's wall clock forward, or back."""
+    honest_s, honest_ns = time.time, time.time_ns
+    time.time = lambda: honest_s() + off_s
+    time.time_ns = lambda: honest_ns() + round(off_s * 1e9)
 
 
 def awaited(pid: int, most_s: float, ended: dict[int, int]) -> int | None:

@@ -2,8 +2,8 @@
 
 `GET /venue/books?key=KEY` shows, by symbol, position, resting stops and when the position was bare (`venue.cover`); and
 every entry carried out, with its client id. `GET /venue/requests?after=NUMBER` shows what was asked since that number.
-`PUT /venue/faults` with a plan (`FaultPlan.from_dict`, its seconds counted from now) bends from the next request on; with
-`"when": "POST /fapi/v1/order"` from the next request of that route on, which meets it, its seconds counted from then.
+`PUT /venue/faults` with a plan (`FaultPlan.from_dict`, its seconds counted from now) bends from the next request on;
+with `"when": "POST /fapi/v1/order"` from the next of that route on, which meets it, its seconds counted from then.
 None of them is counted, logged or bent.
 """
 
