@@ -81,7 +81,7 @@ class Coverage:
         return [(action, at) for action, body, at in found if body["plan_id"] == plan.plan_id]
 
     def filled_ms(self, plan: TradePlan) -> int | None:
-        """When the entry first filled, by its trades, else by what the exchange said of the order; `None` if unknown."""
+        """When the entry first filled, by its trades, else by what was said of the order; `None` if unknown."""
         entry = plan.client_id("entry")
         fills = self.ledger.fills(client_id=entry)
         if fills:

@@ -118,7 +118,7 @@ class LiveTradingPipeline:
         """Fetch, features, train where there is no model, analyze (waiting up to `wait` bars for a signal), tactics,
         enter, and care until flat or for `for_s` seconds."""
         with self._trading() as trader:
-            await trader.executor.reconciler.receive_income()
+            await trader.executor.reconciler.booker.receive_income()
             if (await trader.executor.view(symbol)).held == 0:
                 done = await trader.once(symbol, timeframe, wait=wait)
             else:

@@ -301,7 +301,7 @@ class PositionMonitor:
         (self._bare.add if ended.how == "bare" else self._bare.discard)(symbol)
         await executor.tidy(plan, ended)
         with suppress(ExchangeUnavailable, ExchangeRejected):  # it is asked for again; care must not wait for it
-            await executor.reconciler.receive_income(at_once=view.is_flat and symbol in self._caring)
+            await executor.reconciler.booker.receive_income(at_once=view.is_flat and symbol in self._caring)
         for alarm in alarms(view, plan, now):
             self._say(alarm)
         self._mind_foreign(executor, view)
