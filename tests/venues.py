@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http.client
 import io
 import json
 import os
 import signal
 import sys
-import urllib.request
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -98,33 +98,36 @@ class Place:
 
         return asyncio.run(done())
 
-    def _get(self, path: str) -> Any:
-        with urllib.request.urlopen(self.url + path, timeout=30) as answer:
-            return json.load(answer)
+    def _asked(self, method: str, path: str, body: str | None = None) -> Any:
+        """One request of `venue.control`, or a public one."""
+        there = http.client.HTTPConnection(self.url.removeprefix("http://"), timeout=30)
+        try:
+            there.request(method, path, body)
+            reply = there.getresponse()
+            assert reply.status == 200, reply.read()
+            return json.loads(reply.read())
+        finally:
+            there.close()
 
     def books(self, key: str = "sim-key") -> dict[str, Any]:
         """The venue's own books of an account (`venue.control`)."""
-        return dict(self._get(f"/venue/books?key={key}"))
+        return dict(self._asked("GET", f"/venue/books?key={key}"))
 
     def requests(self, after: int = 0) -> list[dict[str, Any]]:
         """What arrived at the venue after this number."""
-        return list(self._get(f"/venue/requests?after={after}"))
+        return list(self._asked("GET", f"/venue/requests?after={after}"))
 
     def bend(self, *faults: Fault, seed: int = 0, when: str = "") -> None:
         """Let these faults hold from now on, or from the next request of the route `when` on."""
-        body = json.dumps({**FaultPlan(faults, seed).as_dict(), "when": when}).encode()
-        with urllib.request.urlopen(urllib.request.Request(f"{self.url}/venue/faults", body, method="PUT"), timeout=30):
-            pass
+        self._asked("PUT", "/venue/faults", json.dumps({**FaultPlan(faults, seed).as_dict(), "when": when}))
 
     def bend_rows(self, *rows: dict[str, Any], when: str = "") -> None:
         """As `bend`, of rows that may count seconds (`from_s`, `to_s`)."""
-        body = json.dumps({"seed": 0, "faults": rows, "when": when}).encode()
-        with urllib.request.urlopen(urllib.request.Request(f"{self.url}/venue/faults", body, method="PUT"), timeout=30):
-            pass
+        self._asked("PUT", "/venue/faults", json.dumps({"faults": rows, "when": when}))
 
     def quick_plan(self, key: str, **changes: Any) -> TradePlan:
         """As `plan`, by one request."""
-        mark = Decimal(self._get(f"/fapi/v1/premiumIndex?symbol={SYMBOL}")["markPrice"])
+        mark = Decimal(self._asked("GET", f"/fapi/v1/premiumIndex?symbol={SYMBOL}")["markPrice"])
         return plan_at(self.settings(key), mark, WallClock().now_ms(), **changes)
 
     def settings(self, key: str = "sim-key", **more: Any) -> Settings:
