@@ -119,7 +119,8 @@ class PositionMonitor:
     async def start_monitoring(self, for_s: float | None = None) -> None:
         """Care for our positions until none is left, `stop()` is called, or `for_s` seconds have passed.
 
-        It does not end over a position that it knows to be without cover, unless told to stop. An exchange that is away is waited for: nothing is concluded from silence.
+        It does not end over a position that it knows to be without cover, unless told to stop. An exchange that is away
+        is waited for: nothing is concluded from silence.
         """
         self._stopped = False
         with self._open_ledger() as ledger:
