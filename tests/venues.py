@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http.client
 import io
 import json
 import os
@@ -22,9 +23,10 @@ from desk import SYMBOL, plan_at
 from trader_cli.cli import entry
 from trader_cli.core.plans import TradePlan
 from trader_cli.exchange.binance import BinanceExchange
-from trader_cli.settings import load_settings
+from trader_cli.settings import Settings, load_settings
 from trader_cli.storage.markets import ledger_path
 from trader_cli.venue.clocks import WallClock
+from trader_cli.venue.faults import Fault, FaultPlan
 
 SECRET = "sim-secret"
 
@@ -52,11 +54,16 @@ class Inside(CommandLine):
 
 
 @contextmanager
-def venue_process(folder: Path) -> Iterator[Place]:
-    """`trader venue serve --clock wall` until the block ends."""
+def venue_process(folder: Path, faults: FaultPlan | None = None) -> Iterator[Place]:
+    """`trader venue serve --clock wall` until the block ends; with a file of faults if there are any."""
     cli = CommandLine(folder)
     market = {"TRADER_SIM__DAYS": "12", "TRADER_SIM__SYMBOLS": f'["{SYMBOL}"]'}
-    server = cli.start("venue", "serve", "--port", "0", "--clock", "wall", "--json", **market)
+    bent: tuple[str, ...] = ()
+    if faults is not None:
+        file = folder / "faults.json"
+        file.write_text(json.dumps(faults.as_dict()))
+        bent = ("--faults", str(file))
+    server = cli.start("venue", "serve", "--port", "0", "--clock", "wall", "--json", *bent, **market)
     try:
         assert server.stdout is not None
         yield Place(Ran(0, server.stdout.readline(), "").json["url"])
@@ -67,9 +74,10 @@ def venue_process(folder: Path) -> Iterator[Place]:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a venue is reached."""
+    """Where a venue is reached, and as whom things are done by hand."""
 
     url: str
+    key: str = "sim-key"
 
     def environment(self, key: str = "sim-key", secret: str = SECRET) -> dict[str, str]:
         """What a command needs to trade there."""
@@ -80,7 +88,7 @@ class Place:
         """What a person with the same account sees or does."""
 
         async def done() -> Any:
-            keys = {"base_url": self.url, "api_key": "sim-key", "api_secret": SECRET}
+            keys = {"base_url": self.url, "api_key": self.key, "api_secret": SECRET}
             exchange = BinanceExchange({"mode": "demo", "binance_exchange": keys})
             await exchange.initialize()
             try:
@@ -90,20 +98,54 @@ class Place:
 
         return asyncio.run(done())
 
+    def _asked(self, method: str, path: str, body: str | None = None) -> Any:
+        """One request of `venue.control`, or a public one."""
+        there = http.client.HTTPConnection(self.url.removeprefix("http://"), timeout=30)
+        try:
+            there.request(method, path, body)
+            reply = there.getresponse()
+            assert reply.status == 200, reply.read()
+            return json.loads(reply.read())
+        finally:
+            there.close()
+
+    def books(self, key: str = "sim-key") -> dict[str, Any]:
+        """The venue's own books of an account (`venue.control`)."""
+        return dict(self._asked("GET", f"/venue/books?key={key}"))
+
+    def requests(self, after: int = 0) -> list[dict[str, Any]]:
+        """What arrived at the venue after this number."""
+        return list(self._asked("GET", f"/venue/requests?after={after}"))
+
+    def bend(self, *faults: Fault, seed: int = 0, when: str = "") -> None:
+        """Let these faults hold from now on, or from the next request of the route `when` on."""
+        self._asked("PUT", "/venue/faults", json.dumps({**FaultPlan(faults, seed).as_dict(), "when": when}))
+
+    def bend_rows(self, *rows: dict[str, Any], when: str = "") -> None:
+        """As `bend`, of rows that may count seconds (`from_s`, `to_s`)."""
+        self._asked("PUT", "/venue/faults", json.dumps({"faults": rows, "when": when}))
+
+    def quick_plan(self, key: str, **changes: Any) -> TradePlan:
+        """As `plan`, by one request."""
+        mark = Decimal(self._asked("GET", f"/fapi/v1/premiumIndex?symbol={SYMBOL}")["markPrice"])
+        return plan_at(self.settings(key), mark, WallClock().now_ms(), **changes)
+
+    def settings(self, key: str = "sim-key", **more: Any) -> Settings:
+        """Settings of a client in the demo profile."""
+        keys = {"base_url": self.url, "api_key": key, "api_secret": SECRET}
+        return load_settings("demo", None, {"binance_exchange": keys, **more})
+
     def plan(self, key: str = "sim-key", **changes: Any) -> TradePlan:
         """A plan for an account, at the mark price now."""
 
         async def mark(exchange: BinanceExchange) -> Decimal:
             return Decimal(str((await exchange.get_premium_index(SYMBOL))["mark_price"]))
 
-        keys = {"base_url": self.url, "api_key": key, "api_secret": SECRET}
-        settings = load_settings("demo", None, {"binance_exchange": keys})
-        return plan_at(settings, self.by_hand(mark), WallClock().now_ms(), **changes)
+        return plan_at(self.settings(key), self.by_hand(mark), WallClock().now_ms(), **changes)
 
-    def ledger(self, state: Path) -> Path:
+    def ledger(self, state: Path, key: str = "sim-key") -> Path:
         """Where commands with this state directory keep their ledger."""
-        keys = {"base_url": self.url, "api_key": "sim-key", "api_secret": SECRET}
-        return ledger_path(load_settings("demo", None, {"binance_exchange": keys, "state_dir": str(state)}))
+        return ledger_path(self.settings(key, state_dir=str(state)))
 
 
 def plan_file(plan: TradePlan, folder: Path) -> str:

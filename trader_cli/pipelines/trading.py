@@ -82,7 +82,7 @@ def enter(
             if plan.symbol != symbol:
                 return Refused("other_symbol", f"The plan is for {plan.symbol}; asked was {symbol}.")
             with naming_what_is_left(ledger, say):
-                return await Executor(market.exchange, ledger, settings).enter(
+                return await Executor(market.exchange, ledger, settings, say=say).enter(
                     Approved(plan), live=live, recorded=settings.mode == "live"
                 )
 
@@ -116,7 +116,7 @@ def monitor(
                 await watching.start_monitoring(for_s)
             return await left(Executor(market.exchange, ledger, settings))
 
-        return run_in_market(settings, care)
+        return run_in_market(settings, care, care=True)
 
 
 async def left(executor: Executor) -> dict[str, Any]:

@@ -89,6 +89,11 @@ class CoverWatch:
         elif not seen or seen[-1] != replace(now, at_ms=seen[-1].at_ms):
             seen.append(now)
 
+    @property
+    def symbols(self) -> list[str]:
+        """Symbols of which something was seen."""
+        return sorted(self._seen)
+
     def history(self, symbol: str) -> tuple[Cover, ...]:
         """Every change, oldest first."""
         return tuple(self._seen.get(symbol, ()))

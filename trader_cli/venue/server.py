@@ -2,7 +2,7 @@
 
 It answers for three hosts of the exchange at once: USDⓈ-M futures, spot (public routes), and the bulk archive. Besides
 their routes it offers its clock: `GET /venue/clock`, and for driven time `POST /venue/lease`,
-`POST /venue/lease/{id}/sleep`, `DELETE /venue/lease/{id}`.
+`POST /venue/lease/{id}/sleep`, `DELETE /venue/lease/{id}`; and what `venue.control` tells and takes.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from trader_cli.core.weights import request_weight
 from trader_cli.venue.archive import ROOT, BulkArchive
 from trader_cli.venue.changes import RuleBook
 from trader_cli.venue.clocks import DrivenClock, VirtualClock, wait_out
+from trader_cli.venue.control import Control
 from trader_cli.venue.failures import failure_of
 from trader_cli.venue.faults import FaultPlan, FaultRun
 from trader_cli.venue.limits import ORDER_PATHS, RequestLimits, banned_until
 from trader_cli.venue.request_log import LoggedRequest, RequestLog
 from trader_cli.venue.routes import PublicRoutes, VenueRejection
-from trader_cli.venue.signing import KEYS
+from trader_cli.venue.signing import known_key
 from trader_cli.venue.trading import Request, TradingDesk, is_private
 
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ class VenueServer:
         app.router.add_post("/venue/lease", self._lease)
         app.router.add_post("/venue/lease/{name}/sleep", self._sleep)
         app.router.add_delete("/venue/lease/{name}", self._release)
+        Control(self._clock, self.log, self._trading, self.bend, self.bend_when).add_to(app)
         app.router.add_route("*", "/{path:.*}", self._answer)
         return app
 
@@ -307,7 +309,7 @@ class VenueServer:
         charge = self._limits.charge(request.path, weight, now)
         if charge.refusal is not None or request.method != "POST" or request.path not in ORDER_PATHS:
             return charge.headers, charge.refusal
-        key = KEYS.get(request.headers.get("X-MBX-APIKEY", ""))
+        key = known_key(request.headers.get("X-MBX-APIKEY", ""))
         order = self._limits.charge_order(key.account if key else "", now)
         return {**charge.headers, **order.headers}, order.refusal
 

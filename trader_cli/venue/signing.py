@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
@@ -39,6 +40,14 @@ KEYS = {
     )
 }
 """The keys every simulated exchange knows. They open nothing real."""
+_OWN = re.compile(r"sim-key-[a-z0-9]{1,32}")
+
+
+def known_key(name: str) -> ApiKey | None:
+    """The key of this name: one of `KEYS`, or `sim-key-NAME`, which opens an account of its own."""
+    if _OWN.fullmatch(name):
+        return ApiKey(name, "sim-secret", name)
+    return KEYS.get(name)
 
 
 def key_of(headers: Mapping[str, str]) -> ApiKey:
@@ -46,9 +55,10 @@ def key_of(headers: Mapping[str, str]) -> ApiKey:
     given = headers.get("X-MBX-APIKEY", "")
     if not given:
         raise VenueRejection(401, -2014, "API-key format invalid.")
-    if given not in KEYS:
+    key = known_key(given)
+    if key is None:
         raise VenueRejection(401, -2015, "Invalid API-key, IP, or permissions for action.")
-    return KEYS[given]
+    return key
 
 
 def signed_parameters(key: ApiKey, query: str, body: str, now_ms: int) -> dict[str, str]:

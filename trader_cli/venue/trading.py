@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from trader_cli.venue.cover import CoverWatch
 from trader_cli.venue.engine import Engine
 from trader_cli.venue.history import History
 from trader_cli.venue.journal import Command, Journal
 from trader_cli.venue.private import COMMANDS, READS, fresh_account
 from trader_cli.venue.routes import VenueRejection
-from trader_cli.venue.signing import KEYS, ApiKey, key_of, signed_parameters
+from trader_cli.venue.signing import KEYS, ApiKey, key_of, known_key, signed_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,18 +58,20 @@ class TradingDesk:
         book: RuleBook | None = None,
     ) -> None:
         self._journal = Journal(folder)
-        self._engines = {
-            key.account: Engine(
-                markets, fresh_account(balance, hedge_mode=key.hedge_mode), start_ms, switches=switches, book=book
-            )
-            for key in KEYS.values()
-        }
+        self._markets, self._start_ms, self._balance = markets, start_ms, balance
+        self._switches, self._book = switches, book
+        self._engines: dict[str, Engine] = {}
+        self._covers: dict[str, CoverWatch] = {}
         self._histories: dict[str, History] = {}
+        self._remembered_from_ms: int | None = None
         for command in self._journal.commands():
             self._replay(command)
 
     def _replay(self, command: Command) -> None:
-        engine = self.engine(KEYS[command.key])
+        key = known_key(command.key)
+        if key is None:
+            return
+        engine = self.engine(key)
         engine.advance(command.time_ms)
         try:
             COMMANDS[command.method, command.path](engine, command.parameters)
@@ -76,15 +79,28 @@ class TradingDesk:
             return  # it was refused then, too
 
     def engine(self, key: ApiKey) -> Engine:
-        """The engine of a key's account."""
+        """The engine of a key's account, opened at the first call."""
+        if key.account not in self._engines:
+            account = fresh_account(self._balance, hedge_mode=key.hedge_mode)
+            engine = Engine(self._markets, account, self._start_ms, switches=self._switches, book=self._book)
+            self._engines[key.account], self._covers[key.account] = engine, CoverWatch()
+            engine.on_change.append(self._covers[key.account])
+            if self._remembered_from_ms is not None:
+                self._histories[key.account] = History(engine)
         return self._engines[key.account]
+
+    def cover(self, key: ApiKey) -> CoverWatch:
+        """What was covered of a key's account, and when."""
+        self.engine(key)
+        return self._covers[key.account]
 
     def watch(self, *watchers: Watcher) -> None:
         """Call these after each change of the account `main`."""
-        self._engines["main"].on_change.extend(watchers)
+        self.engine(KEYS["sim-key"]).on_change.extend(watchers)
 
     def remember(self, now_ms: int) -> None:
         """Remember from now on what the accounts were, for answers that lag."""
+        self._remembered_from_ms = now_ms
         for name, engine in self._engines.items():
             engine.advance(now_ms)
             self._histories[name] = History(engine)
