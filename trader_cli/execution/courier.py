@@ -96,7 +96,7 @@ class Courier:
         """
         self._journal(intent)
         if not self.ledger.is_owner():
-            raise OwnershipLost("Another process has taken over this ledger: nothing more is sent from here.")
+            raise OwnershipLost("Another process has taken over this ledger: no order is sent from here any more.")
         task = asyncio.ensure_future(self._sent(intent))
         self._under_way[intent.client_id] = task
         return task

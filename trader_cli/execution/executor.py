@@ -23,9 +23,11 @@ from trader_cli.execution.breaking import after_close, hold_back
 from trader_cli.execution.checking import refusal
 from trader_cli.execution.courier import Courier, stop_request
 from trader_cli.execution.coverage import Coverage, remembered, shown
+from trader_cli.execution.ended import exit_reason
 from trader_cli.execution.guarding import Bench, Ended, Guard
+from trader_cli.execution.leaving import asked_to_leave, leaving
 from trader_cli.execution.protection import Protector, cover_of
-from trader_cli.execution.reconcile import FORCED, Reconciler
+from trader_cli.execution.reconcile import Reconciler
 from trader_cli.storage.ledger import LedgerUnwritable
 from trader_cli.storage.ledger_rows import Intent
 
@@ -58,11 +60,6 @@ def unsaid(_sentence: str) -> None:
     """Nobody listens."""
 
 
-def staying() -> bool:
-    """Nobody has asked to leave."""
-    return False
-
-
 class Executor:
     """One account's executor, over a connected exchange and an open ledger.
 
@@ -71,7 +68,7 @@ class Executor:
 
     def __init__(
         self, exchange: BinanceExchange, ledger: Ledger, settings: Settings, *,
-        say: Callable[[str], None] = unsaid, leaving: Callable[[], bool] = staying,
+        say: Callable[[str], None] = unsaid, leaving: Callable[[], bool] = asked_to_leave,
     ) -> None:  # fmt: skip
         self.settings = settings
         self.exchange = exchange
@@ -113,16 +110,7 @@ class Executor:
     def exit_reason(self, symbol: str) -> str:
         """Why our last position on a symbol ended, by what closed it."""
         entries = self.ledger.entries(symbol)
-        last = [f for f in self.ledger.fills(decision_id=entries[-1]) if f.purpose != "entry"] if entries else []
-        if not last:
-            return "unknown"
-        if last[-1].purpose == "external":
-            note = self.ledger.last_note(last[-1].client_id)
-            return note.note if note is not None and note.note in FORCED else "external"
-        if last[-1].purpose != "exit":
-            return last[-1].purpose
-        told = self.ledger.assessments(symbol, 0, ("exit",))
-        return next((str(b["reason"]) for _, b, _ in reversed(told) if b["client_id"] == last[-1].client_id), "exit")
+        return exit_reason(self.ledger, symbol, entries[-1]) if entries else "unknown"
 
     # --- entering ---
 
@@ -157,7 +145,8 @@ class Executor:
             guard.send_entry(entry)
         except LedgerUnwritable as error:
             raise DataError(f"{error.sentence} Nothing was sent.", mend=error.mend) from error
-        return await self._finished(plan, entry, await guard.run(), fresh=True)
+        async with leaving().shielded():
+            return await self._finished(plan, entry, await guard.run(), fresh=True)
 
     def _entry(self, plan: TradePlan) -> Intent:
         """The entry: immediate or cancelled, at no worse a price than the plan allows."""
@@ -229,7 +218,9 @@ class Executor:
             return Refused("entry_absent", "This entry never reached the exchange; it is not sent again.")
         if self.plan_of(plan.symbol) != plan:
             return self._entered(plan, entry, None, fresh=False, closed=None)
-        return await self._finished(plan, entry, await Guard(self.bench, plan, must_look=True).run(), fresh=False)
+        async with leaving().shielded():
+            ended = await Guard(self.bench, plan, must_look=True).run()
+            return await self._finished(plan, entry, ended, fresh=False)
 
     def _entered(
         self, plan: TradePlan, entry: Intent, cover: Cover | None, *, fresh: bool, closed: str | None
@@ -273,8 +264,9 @@ class Executor:
 
         Goes on while the exchange is away. Raises `ExchangeUnavailable` where that could not be found out.
         """
-        ended = await Guard(self.bench, plan, must_look=True).run()
-        await self.tidy(plan, ended)
+        async with leaving().shielded():
+            ended = await Guard(self.bench, plan, must_look=True).run()
+            await self.tidy(plan, ended)
         if ended.how == "unknown" and ended.cover is None:
             raise ExchangeUnavailable(f"The exchange does not show the position of {plan.symbol} clearly.")
         return ended.cover if ended.view.expected else None, ended.closed
@@ -300,8 +292,9 @@ class Executor:
         goal = Decimal(0) if quantity is None else max(Decimal(0), began - quantity)
         if began <= goal and began:
             return Decimal(0)
-        ended = await Guard(self.bench, plan, goal=goal, reason=reason).run()
-        await self.tidy(plan, ended)
+        async with leaving().shielded():
+            ended = await Guard(self.bench, plan, goal=goal, reason=reason).run()
+            await self.tidy(plan, ended)
         left = abs(ended.view.expected)
         if left > goal or ended.how == "unknown":
             await self._not_closed(symbol, ended)

@@ -154,7 +154,7 @@ def _past_the_owner(settings: Settings, wish: Wish) -> Flattened:
 def _beside_the_owner(settings: Settings, wish: Wish, why: str) -> Flattened:
     path, known = ledger_path(settings), _held_or_none(ledger_path(settings)) or {}
     quiet = (
-        "It sends nothing from now on" if lock.supersede(path) else "It may still send, for its lock cannot be written"
+        "It sends no order from now on" if lock.supersede(path) else "It may still send, for its lock cannot be written"
     )
     said = _halted(settings, replace(wish, reason=f"flatten --force: {why}"))
     done = Bare(settings, wish, f"{why} {quiet}.", known, SideJournal(path)).run()

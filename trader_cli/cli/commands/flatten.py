@@ -17,7 +17,7 @@ def flatten(
     symbols: Annotated[
         list[str] | None, typer.Argument(help="Of these alone; default: all.", show_default=False)
     ] = None,
-    halt: Annotated[bool, typer.Option("--halt", help="And let nothing be opened until `trader reset`.")] = False,
+    halt: Annotated[bool, typer.Option("--halt", help="And let no position be opened until `trader reset`.")] = False,
     force: Annotated[bool, typer.Option("--force", help="End a process that owns the ledger first.")] = False,
     all_of_it: Annotated[
         bool, typer.Option("--all-of-it", help="All that the exchange shows of the symbols, whoever opened it.")
