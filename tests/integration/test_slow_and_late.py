@@ -144,7 +144,13 @@ def test_while_an_entry_is_unknown_its_symbol_takes_no_other(tmp_path: Path) -> 
         assert other.code == "order_unknown"
         assert len(desk.requests(ORDER)) == 1
 
-    living(life, tmp_path, faults=lambda now: FaultPlan((on(ORDER, failure="dropped before", count=1), on(TRADES, failure="503", from_ms=now + 1))))
+    living(
+        life,
+        tmp_path,
+        faults=lambda now: FaultPlan(
+            (on(ORDER, failure="dropped before", count=1), on(TRADES, failure="503", from_ms=now + 1))
+        ),
+    )
 
 
 @pytest.mark.parametrize("slow_s", [4.0, 8.0, 16.0])
@@ -192,7 +198,9 @@ def test_a_partial_exit_is_repeated_only_once_the_first_is_proved_absent(failure
         assert covered(desk.amount, desk.stops())
 
     def faults(now: int) -> FaultPlan:
-        return FaultPlan((on(ORDER, failure=failure, from_ms=now + 500, count=1), on(BY_ID, lag_s=40, from_ms=now + 500)))
+        return FaultPlan(
+            (on(ORDER, failure=failure, from_ms=now + 500, count=1), on(BY_ID, lag_s=40, from_ms=now + 500))
+        )
 
     living(life, tmp_path, faults=faults)
 
@@ -221,7 +229,9 @@ def test_during_a_ban_nothing_is_sent_and_an_order_goes_first_after_it(
         assert isinstance(done, Entered)
         assert desk.venue.log.while_banned + desk.venue.log.while_limited == 0
         ((_, ended),) = desk.bare_spans()
-        after = [r for r in desk.requests() if r.arrived_ms >= desk.start_ms + seconds * 1000 and r.status not in {429, 418}]
+        after = [
+            r for r in desk.requests() if r.arrived_ms >= desk.start_ms + seconds * 1000 and r.status not in {429, 418}
+        ]
         assert after[0].route in {ORDER, STOP}, "an order goes first"
         assert ended - desk.start_ms <= (seconds + MOST_BARE_S) * 1000
         if seconds > 10:

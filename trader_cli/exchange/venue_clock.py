@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,7 @@ class LeasedClock:
         self._session = session
         self._lease = lease
         self._now_ms = now_ms
+        self._turn = asyncio.Lock()
 
     def now_ms(self) -> int:
         """Shared time as of our last sleep: it cannot have moved since."""
@@ -71,16 +73,20 @@ class LeasedClock:
         return seconds
 
     async def sleep(self, seconds: float) -> None:
-        """Let shared time pass."""
+        """Let shared time pass. One sleep of this client at a time: one that is over by then has nothing to wait for."""
+        until_ms = self._now_ms + round(seconds * 1000)
+        async with self._turn:
+            if until_ms > self._now_ms or seconds <= 0:
+                await self._slept(until_ms)
+
+    async def _slept(self, until_ms: int) -> None:
         import aiohttp
 
-        until = {"until_ms": self._now_ms + round(seconds * 1000)}
         try:
-            self._now_ms = int(
-                (await _json(self._session, "POST", f"/venue/lease/{self._lease}/sleep", until))["now_ms"]
-            )
+            reply = await _json(self._session, "POST", f"/venue/lease/{self._lease}/sleep", {"until_ms": until_ms})
         except (aiohttp.ClientError, TimeoutError) as error:
             raise ExchangeUnavailable(f"The venue's driven clock is lost: {error}.") from error
+        self._now_ms = int(reply["now_ms"])
 
     @contextmanager
     def held(self) -> Iterator[None]:

@@ -7,10 +7,11 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import ExchangeUnavailable
-from trader_cli.core.evidence import strangers
+from trader_cli.core.evidence import Look
 from trader_cli.core.plans import Refused
 from trader_cli.execution import preflight
-from trader_cli.execution.breaking import check_breaker, hold_back
+from trader_cli.execution.breaking import check_breaker
+from trader_cli.execution.orphans import require_no_orphans
 
 if TYPE_CHECKING:
     from trader_cli.core.orders import OrderState
@@ -68,16 +69,8 @@ async def _looked(executor: Executor, symbol: str) -> View:
 
 def _check_symbol(executor: Executor, view: View, orders: list[OrderState]) -> Refused | None:
     """Whether the symbol holds anything, ours or not, and whether somebody else trades with ids of our kind."""
-    ledger, symbol, now = executor.ledger, view.symbol, executor.exchange.server_now_ms()
-    known = {o.client_id for o in orders if executor.courier.intent(o.client_id) is not None}
-    unknown = strangers([*orders, *executor.reconciler.sight(symbol).others], known)
-    unknown += tuple(executor.reconciler.strangers.get(symbol, ()))
-    if unknown:
-        for sentence in hold_back(ledger, symbol, "second_trader", ", ".join(unknown[:3]), now):
-            executor.say(sentence)
-        return Refused(
-            "second_trader", f"{symbol}: orders with our ids that this ledger does not know ({', '.join(unknown[:3])}):"
-            " another trader works on this account, or the ledger is not the one they were written in."
-            " Stop the other one, or run `trader ledger rebuild`.",
-        )  # fmt: skip
-    return preflight.check_foreign(view, len([o for o in orders if o.client_id not in known]))
+    rec, now = executor.reconciler, executor.exchange.server_now_ms()
+    past = tuple(rec.booker.strangers.get(view.symbol, ()))
+    look = Look(now, None, rec.sight(view.symbol).others, tuple(orders), past=past)
+    others = [order for order in orders if executor.courier.intent(order.client_id) is None]
+    return require_no_orphans(executor.ledger, look, now) or preflight.check_foreign(view, len(others))

@@ -66,7 +66,7 @@ class Courier:
     # --- sending ---
 
     async def deliver(self, intent: Intent) -> State | NotPlaced | None:
-        """See that an intent is sent, once; what the exchange has, that it said no, or `None` where that is unknown yet.
+        """See that an intent is sent, once: what the exchange has, that it said no, or `None` where that is unknown.
 
         One that is not in the ledger is written down first. Waits for the reply no longer than the budget; what was
         sent before is looked up.
@@ -95,11 +95,15 @@ class Courier:
         taken the ledger over.
         """
         self._journal(intent)
-        if not self.ledger.is_owner():
-            raise OwnershipLost("Another process has taken over this ledger: no order is sent from here any more.")
+        self._require_ownership()
         task = asyncio.ensure_future(self._sent(intent))
         self._under_way[intent.client_id] = task
         return task
+
+    def _require_ownership(self) -> None:
+        """Directly before the bytes go: whoever has been stopped meanwhile may have been replaced."""
+        if not self.ledger.is_owner():
+            raise OwnershipLost("Another process has taken over this ledger; this one sends no more.")
 
     def _journal(self, intent: Intent) -> None:
         """The intent and that it is being sent: on disk before a byte leaves, where it can open."""
@@ -117,6 +121,7 @@ class Courier:
 
     async def _sent(self, intent: Intent) -> State | NotPlaced | None:
         try:
+            self._require_ownership()
             sent = await self._submit(intent)
             if isinstance(sent, Placed):
                 return self.seen(intent, sent.state)
@@ -242,8 +247,10 @@ class Courier:
             return None
         kind = stop_request(intent).kind
         return StopState(
-            note.exchange_id or "", intent.client_id, intent.symbol, intent.side, kind, "NEW", intent.trigger_price,
-            intent.quantity or Decimal(0), intent.quantity is None, intent.quantity is not None, True, None, note.at_ms,
+            algo_id=note.exchange_id or "", client_id=intent.client_id, symbol=intent.symbol, side=intent.side, kind=kind,
+            status="NEW", trigger_price=intent.trigger_price, quantity=intent.quantity or Decimal(0),
+            close_position=intent.quantity is None, reduce_only=intent.quantity is not None, by_mark_price=True,
+            actual_order_id=None, update_ms=note.at_ms,
         )  # fmt: skip
 
     def stops(self, symbol: str) -> list[StopState]:
@@ -263,7 +270,7 @@ class Courier:
         words = f"{state.status} {filled:f}" if filled else state.status
         last = self.ledger.last_note(intent.client_id)
         if last is None or (last.status, last.exchange_id, last.note) != (status, exchange_id, words):
-            if last is not None and last.status in {"done"} and status == "open" and last.note != "GONE":
+            if last is not None and last.status == "done" and status == "open" and last.note != "GONE":
                 return state
             self.note(intent, status, exchange_id, words, at_ms=state.update_ms)
         return state

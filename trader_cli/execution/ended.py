@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trader_cli.execution.reconcile import FORCED
+from trader_cli.execution.booking import FORCED
 
 if TYPE_CHECKING:
     from trader_cli.storage.ledger_reading import LedgerReading

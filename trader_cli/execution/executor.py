@@ -13,20 +13,22 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from trader_cli.core.assurance import NotSent
 from trader_cli.core.errors import ConfigurationError, DataError, ExchangeRejected, ExchangeUnavailable, TraderError
 from trader_cli.core.orders import OrderRequest, OrderState
 from trader_cli.core.plans import Approved, Refused, TradePlan
-from trader_cli.core.rules import entry_limit
+from trader_cli.core.rules import RULE_CODES, entry_limit
 from trader_cli.exchange.private import order_parameters, stop_parameters
 from trader_cli.execution import preflight
+from trader_cli.execution.bench import Bench
 from trader_cli.execution.breaking import after_close, hold_back
 from trader_cli.execution.checking import refusal
 from trader_cli.execution.courier import Courier, stop_request
-from trader_cli.execution.coverage import Coverage, remembered, shown
+from trader_cli.execution.coverage import Coverage, remembered, standing_of
 from trader_cli.execution.ended import exit_reason
-from trader_cli.execution.guarding import Bench, Ended, Guard
+from trader_cli.execution.guarding import Ended, Guard
 from trader_cli.execution.leaving import asked_to_leave, leaving
-from trader_cli.execution.protection import Protector, cover_of
+from trader_cli.execution.protection import Protector
 from trader_cli.execution.reconcile import Reconciler
 from trader_cli.storage.ledger import LedgerUnwritable
 from trader_cli.storage.ledger_rows import Intent
@@ -83,6 +85,7 @@ class Executor:
         self.protector = Protector(self.courier)
         self.reconciler = Reconciler(self.courier)
         self.coverage = Coverage(ledger, exchange.server_now_ms)
+        self._to_latch: list[tuple[str, str, int]] = []
         self._told: dict[str, set[str]] = {"entered": set(), "ended": set()}
         self.bench = Bench(
             exchange, self.courier, self.protector, self.reconciler, self.coverage, settings, say, leaving
@@ -144,7 +147,8 @@ class Executor:
             self._write_down(plan, entry)
             guard.send_entry(entry)
         except LedgerUnwritable as error:
-            raise DataError(f"{error.sentence} Nothing was sent.", mend=error.mend) from error
+            unsent = NotSent(entry.client_id, self.ledger.status(entry.client_id))
+            raise DataError(f"{error.sentence} {unsent.sentence}", mend=error.mend) from error
         async with leaving().shielded():
             return await self._finished(plan, entry, await guard.run(), fresh=True)
 
@@ -174,13 +178,17 @@ class Executor:
         if ended.how == "refused":
             note = self.ledger.last_note(entry.client_id)
             await self.tidy(plan, ended)
+            if ended.refused is not None and ended.refused.code in RULE_CODES:
+                await self.exchange.refresh_rules()
             raise ExchangeRejected(
                 f"The exchange did not take the entry: {note.note if note else ''}",
-                code=ended.refused.code if ended.refused else None, mend="Nothing is open.",
+                code=ended.refused.code if ended.refused else None, mend=await self.standing(plan.symbol),
             )  # fmt: skip
         if ended.how == "absent":
             await self.tidy(plan, ended)
-            return Refused("entry_absent", "The entry never reached the exchange; nothing was opened.")
+            if ended.refused is not None:
+                raise ExchangeUnavailable(f"The exchange took no order: {ended.refused.sentence}")
+            return Refused("entry_absent", "The entry never reached the exchange.")
         if ended.how == "unknown" or ended.view.presumed:
             raise ExchangeUnavailable(
                 f"It is not known what became of the entry {entry.client_id}. {await self.standing(plan.symbol)}",
@@ -196,18 +204,23 @@ class Executor:
 
     async def tidy(self, plan: TradePlan, ended: Ended) -> None:
         """After the end of a guard: a flat symbol is swept, and what a close breaks is latched."""
-        for symbol, code, at_ms in self.reconciler.take_forced():
-            self.latched_by(symbol, code, at_ms)
+        self._to_latch += self.reconciler.booker.take_forced()
         if ended.view.is_flat and self.reconciler.waiting_entry(plan.symbol) is None:
             await self.sweep(plan.symbol)
-        if ended.closed is not None and self.ledger.fills(client_id=plan.client_id("entry")):
-            self.latched_by(plan.symbol, ended.closed)
+        fills = self.ledger.fills(decision_id=plan.plan_id)
+        if ended.closed is not None and fills:
+            self._to_latch.append((plan.symbol, ended.closed, fills[-1].time_ms))
+        self._latch()
 
-    def latched_by(self, symbol: str, reason: str, at_ms: int | None = None) -> None:
-        """What a close for this reason latches; said, and written down where the disk takes it."""
-        with suppress(LedgerUnwritable):
-            for sentence in after_close(self.ledger, symbol, reason, at_ms or self.exchange.server_now_ms()):
-                self.say(sentence)
+    def _latch(self) -> None:
+        """What closes have broken is latched and said; where the disk takes no line, again at the next look."""
+        try:
+            while self._to_latch:
+                for sentence in after_close(self.ledger, *self._to_latch[0]):
+                    self.say(sentence)
+                self._to_latch.pop(0)
+        except LedgerUnwritable as error:
+            self.courier.unwritten = self.courier.unwritten or error
 
     async def _again(self, plan: TradePlan, entry: Intent) -> Entered | Refused:
         """A plan that was carried out before: nothing is opened; its position is covered still, or flat and swept."""
@@ -231,8 +244,10 @@ class Executor:
         average, note = cost / quantity if quantity else Decimal(0), self.ledger.last_note(entry.client_id)
         order = None
         if note is not None and note.exchange_id:
-            order = OrderState(note.exchange_id, entry.client_id, plan.symbol, entry.side, note.note.partition(" ")[0],
-                               plan.quantity, quantity, average or None, reduce_only=False, update_ms=note.at_ms)  # fmt: skip
+            order = OrderState(
+                note.exchange_id, entry.client_id, plan.symbol, entry.side, note.note.partition(" ")[0], plan.quantity,
+                quantity, average or None, reduce_only=False, update_ms=note.at_ms,
+            )  # fmt: skip
         if quantity and not self.is_told(plan, "entered"):
             self.tell(plan, "entered")
         uncovered = self.coverage.missing_ms(plan)
@@ -296,7 +311,9 @@ class Executor:
             ended = await Guard(self.bench, plan, goal=goal, reason=reason).run()
             await self.tidy(plan, ended)
         left = abs(ended.view.expected)
-        if left > goal or ended.how == "unknown":
+        if left > goal and ended.how == "reduced":
+            self.say(f"{symbol}: {left:f} is dust: less than the exchange takes as an order; its stop stays.")
+        elif left > goal or ended.how == "unknown":
             await self._not_closed(symbol, ended)
         return max(began - left, Decimal(0)) if began else self._exited(plan)
 
@@ -317,7 +334,7 @@ class Executor:
                 f"The exchange refused to close {symbol}: {ended.refused.sentence} {standing}", code=ended.refused.code
             )
         raise ExchangeUnavailable(
-            f"It is not known whether {symbol} was closed. {standing}", mend="Run `trader flatten` again."
+            f"It is not known what became of the exit of {symbol}. {standing}", mend="Run `trader flatten` again."
         )
 
     async def sweep(self, symbol: str) -> int:
@@ -337,14 +354,9 @@ class Executor:
         """A sentence: what is open and what protects it, from the exchange if it answers, else from the ledger."""
         try:
             view = await self.view(symbol)
-        except TraderError:
-            return remembered(self.ledger, symbol)
-        if view.is_flat and not view.unknown_orders:
-            return f"{symbol}: no position of ours is open."
-        if view.is_flat:
-            return f"{symbol}: it is not known what became of an order that was sent."
-        stops = cover_of("long" if view.expected > 0 else "short", view.stops, abs(view.expected))
-        return shown(view, stops)
+        except TraderError as error:
+            return remembered(self.ledger, symbol, error)
+        return standing_of(view, self.ledger)
 
     def requests(self, plan: TradePlan) -> list[dict[str, Any]]:
         """The exact requests an entry sends, without time and signature."""

@@ -47,6 +47,11 @@ class Cover:
         return sum((stop.quantity for stop in self.stops), Decimal(0))
 
     @property
+    def targeted(self) -> Decimal:
+        """Quantity behind take-profits."""
+        return sum((stop.quantity for stop in self.take_profits), Decimal(0))
+
+    @property
     def stop_price(self) -> Decimal | None:
         """The tightest level at which something closes."""
         resting = [*self.stops, *([self.backstop] if self.backstop else [])]

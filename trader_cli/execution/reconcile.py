@@ -11,34 +11,18 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from trader_cli.core import ids
 from trader_cli.core.errors import ExchangeRejected, ExchangeUnavailable, RateLimited
-from trader_cli.exchange.private import INCOME_PAGE
-from trader_cli.execution.recognising import intent_of
-from trader_cli.storage.ledger_rows import Intent
+from trader_cli.execution.booking import Booker, known_intent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from trader_cli.core.orders import OrderState, PositionState, StopState, TradeState
+    from trader_cli.core.orders import PositionState, StopState
     from trader_cli.core.plans import TradePlan
     from trader_cli.execution.courier import Courier
+    from trader_cli.storage.ledger_rows import Intent
 
 ZERO = Decimal(0)
-_IN_TRADES = frozenset({"REALIZED_PNL", "COMMISSION", "TRANSFER"})
-_FUNDING_MS = 8 * 3_600_000
-_SETTLED_MS = 60_000
-_LATE_MS = 86_400_000
-"""How late the exchange may still show an income: so far back is looked again."""
-_WEEK_MS = 7 * 86_400_000
-_DAY_MS = 86_400_000
-"""How far back trades are looked at on a symbol this ledger never traded: for those of another trader of our kind."""
-_TRADES_PAGE = 500
 _EARLIER_MS = 2000
 _FEW = 3
-_CODES = {"liquidation": "liquidation", "auto-deleveraging": "adl", "settlement": "settlement"}
-FORCED = frozenset(_CODES.values())
-"""What the exchange itself closes positions for: the codes under which that is written down."""
 
 
 @dataclass
@@ -109,14 +93,13 @@ class Reconciler:
 
     courier: Courier
     sights: dict[str, Sight] = field(default_factory=dict)
-    _forced_orders: dict[str, str] = field(default_factory=dict)
-    _forced: list[tuple[str, str, int]] = field(default_factory=list)
-    strangers: dict[str, set[str]] = field(default_factory=dict)
+    booker: Booker = field(init=False)
     _levelled: set[str] = field(default_factory=set)
     _counted: set[str] = field(default_factory=set)
     _glanced: dict[str, int] = field(default_factory=dict)
-    _nobodys: set[str] = field(default_factory=set)
-    _income_ms: int = 0
+
+    def __post_init__(self) -> None:
+        self.booker = Booker(self.courier)
 
     def sight(self, symbol: str) -> Sight:
         """What was last seen of a symbol."""
@@ -150,13 +133,13 @@ class Reconciler:
             listed = {stop.client_id: stop for stop in found}
             sight = self.sight(symbol)
             sight.listed_ms = asked_ms
-            sight.others = tuple(stop for stop in found if self._intent_of(stop.client_id, symbol) is None)
+            sight.others = tuple(stop for stop in found if known_intent(courier, stop.client_id, symbol) is None)
         except RateLimited:
             raise
         except ExchangeUnavailable as error:
             trouble = error
         for client_id, stop in listed.items():
-            intent = self._intent_of(client_id, symbol)
+            intent = known_intent(courier, client_id, symbol)
             if intent is not None:
                 courier.seen(_with_levels(intent, stop), stop)
         missing = [i for i in courier.unsettled(symbol) if i.trigger_price is not None and i.client_id not in listed]
@@ -165,11 +148,6 @@ class Reconciler:
         if trouble is not None:
             raise trouble
 
-    def _intent_of(self, client_id: str, symbol: str) -> Intent | None:
-        return self.courier.intent(client_id) or intent_of(
-            client_id, self.courier.ledger, symbol, self.courier.now_ms()
-        )
-
     async def look_at_orders(self, symbol: str) -> None:
         """What became of entries and exits of which nobody knows yet."""
         moving = [i for i in self.courier.unsettled(symbol) if i.trigger_price is None]
@@ -177,7 +155,7 @@ class Reconciler:
             await self.courier.glance(intent)
 
     def _next_few(self, intents: list[Intent]) -> list[Intent]:
-        """The few of these that were asked about longest ago, entries first: many of unknown fate cost no more weight."""
+        """The few that were asked about longest ago, entries first: many of unknown fate cost no more weight."""
         chosen = sorted(intents, key=lambda i: (i.purpose != "entry", self._glanced.get(i.client_id, 0)))[:_FEW]
         self._glanced |= {intent.client_id: self.courier.now_ms() for intent in chosen}
         return chosen
@@ -185,13 +163,13 @@ class Reconciler:
     async def look_at_trades(self, symbol: str) -> None:
         """Fills booked, and what is nobody's booked as far as it made our position smaller."""
         ledger = self.courier.ledger
-        unknown = await self._book_ours(symbol)
+        unknown = await self.booker.book_ours(symbol)
         self._levelled.add(symbol)
         if ledger.holding(symbol).amount == self.sight(symbol).amount or not unknown:
             return
         await self.positions(since_ms=self.courier.now_ms())
-        for trade in await self._book_ours(symbol):
-            self._book_external(trade, self.sight(symbol).amount - ledger.holding(symbol).amount)
+        for trade in await self.booker.book_ours(symbol):
+            self.booker.book_external(trade, self.sight(symbol).amount - ledger.holding(symbol).amount)
 
     async def reconcile(self, symbol: str, position: PositionState | None = None) -> View:  # noqa: ARG002
         """One ordinary look at a symbol whose position has just been asked for; the ledger level with it.
@@ -209,7 +187,7 @@ class Reconciler:
                 await self.look_at_stops(symbol)
                 await self.look_at_trades(symbol)
         with suppress(ExchangeUnavailable, ExchangeRejected):  # it is asked for again; care must not wait for it
-            await self.receive_income(at_once=before != 0 and ledger.holding(symbol).amount == 0)
+            await self.booker.receive_income(at_once=before != 0 and ledger.holding(symbol).amount == 0)
         return self.view(symbol)
 
     def view(self, symbol: str) -> View:
@@ -296,118 +274,10 @@ class Reconciler:
         )
         nobodys = [t for t in trades if courier.ledger.owner(t.symbol, t.order_id) is None]
         for order_id in sorted({t.order_id for t in nobodys if t.side == intent.side}):
-            order = await self._order(symbol, order_id)
+            order = await self.booker.order(symbol, order_id)
             if order is None or order.client_id == intent.client_id:
                 return True
         return False
-
-    # --- booking ---
-
-    async def _order(self, symbol: str, order_id: str) -> OrderState | None:
-        courier = self.courier
-        key = ("order", symbol, order_id)
-        return (await courier.looks.ask(key, lambda: courier.private.order_by(symbol, order_id)))[0]
-
-    async def _book_ours(self, symbol: str) -> list[TradeState]:
-        """Book trades of our orders; those of orders that are shown and not ours are returned."""
-        ledger, unknown = self.courier.ledger, []
-        for trade in await self._new_trades(symbol):
-            owner = ledger.owner(symbol, trade.order_id) or await self._claimed(trade)
-            if owner is not None:
-                ledger.fill(owner, trade)
-            elif trade.order_id in self._nobodys:
-                unknown.append(trade)  # one whose order is not shown yet may be ours: it is asked again
-        return unknown
-
-    async def _claimed(self, trade: TradeState) -> str | None:
-        """The intent of an order we did not know the exchange had: it was accepted late, or its answer was lost."""
-        if trade.order_id in self._nobodys:
-            return None
-        order = await self._order(trade.symbol, trade.order_id)
-        if order is None:
-            return None  # the trade is there, the order is not shown yet: it is asked again
-        intent = self._intent_of(order.client_id, trade.symbol)
-        if intent is None:
-            self._nobodys.add(trade.order_id)
-            kind = ids.forced_kind(order.client_id)
-            if kind is not None:
-                self._forced_orders[trade.order_id] = _CODES[kind]
-            if ids.is_ours(order.client_id):
-                self.strangers.setdefault(trade.symbol, set()).add(order.client_id)
-            return None
-        words = f"{order.status} {order.filled:f}"
-        self.courier.note(intent, "open" if order.is_open else "done", order.order_id, words)
-        return intent.client_id
-
-    async def _new_trades(self, symbol: str) -> list[TradeState]:
-        """Trades after the last one booked; before the first, those since our first intent."""
-        ledger = self.courier.ledger
-        first, now = next(iter(ledger.intents(symbol)), None), self.courier.now_ms()
-        last = ledger.last_trade_id(symbol)
-        since = max(first.at_ms - _SETTLED_MS, now - _WEEK_MS + _SETTLED_MS) if first else now - _DAY_MS
-        page = await (self._trades(symbol, from_id=last + 1) if last else self._trades(symbol, start_ms=since))
-        found: list[TradeState] = []
-        while page:
-            found += page
-            if len(page) < _TRADES_PAGE:
-                break
-            page = await self._trades(symbol, from_id=page[-1].trade_id + 1)
-        return found
-
-    async def _trades(
-        self, symbol: str, *, from_id: int | None = None, start_ms: int | None = None
-    ) -> list[TradeState]:
-        courier = self.courier
-        key = ("trades", symbol, from_id, start_ms)
-        asked = courier.looks.ask(key, lambda: courier.private.trades(symbol, from_id=from_id, start_ms=start_ms))
-        return (await asked)[0]
-
-    def _book_external(self, trade: TradeState, excess: Decimal) -> None:
-        """A trade that is not ours, booked as far as it made our position smaller: a person's, or a liquidation."""
-        ledger = self.courier.ledger
-        held = ledger.holding(trade.symbol).amount
-        signed = trade.quantity if trade.side == "BUY" else -trade.quantity
-        if held == 0 or signed * held > 0 or excess * held >= 0:
-            return
-        part = min(trade.quantity, abs(held), abs(excess))
-        share = part / trade.quantity
-        client_id = ids.client_id(f"{trade.symbol}-{trade.order_id}", "external")
-        external = Intent(
-            client_id, ledger.entries(trade.symbol)[-1], trade.symbol, "external", trade.side, trade.quantity,
-            trade.time_ms, reduce_only=True,
-        )  # fmt: skip
-        with ledger.together():
-            ledger.intend(external)
-            code = self._forced_orders.get(trade.order_id)
-            ledger.note(client_id, "done", trade.time_ms, exchange_id=trade.order_id, note=code or "not by us")
-            if code is not None:
-                self._forced.append((trade.symbol, code, trade.time_ms))
-            booked = replace(trade, quantity=part, commission=trade.commission * share)
-            ledger.fill(client_id, replace(booked, realized_profit=trade.realized_profit * share))
-
-    def take_forced(self) -> list[tuple[str, str, int]]:
-        """(symbol, code, time) of what the exchange closed by force, as booked since this was last asked."""
-        taken, self._forced = self._forced, []
-        return taken
-
-    async def receive_income(self, *, at_once: bool = False) -> None:
-        """Book funding and the like: on start, after each funding time, and `at_once` where a position has ended."""
-        ledger, courier, now = self.courier.ledger, self.courier, self.courier.now_ms()
-        since = ledger.first_fill_ms()
-        due = not self._income_ms or _boundary(now) != _boundary(self._income_ms)
-        if since is None or not (due or at_once):
-            return
-        traded, cursor = set(ledger.symbols()), max(since, ledger.last_income_ms() - _LATE_MS)
-        while True:
-            start = cursor
-            page, _ = await courier.looks.ask(("income", start), lambda: courier.private.income(start))  # noqa: B023
-            for row in page:
-                if row.kind not in _IN_TRADES and row.symbol in traded:
-                    ledger.receive(row.income_id, row.kind, row.symbol, row.amount, row.time_ms)
-            if len(page) < INCOME_PAGE or page[-1].time_ms <= cursor:
-                break
-            cursor = page[-1].time_ms
-        self._income_ms = now
 
 
 def _with_levels(intent: Intent, stop: StopState) -> Intent:
@@ -416,13 +286,3 @@ def _with_levels(intent: Intent, stop: StopState) -> Intent:
         return intent
     quantity = None if stop.close_position else stop.quantity
     return replace(intent, trigger_price=stop.trigger_price, quantity=quantity)
-
-
-def amounts(positions: Iterable[PositionState]) -> dict[str, Decimal]:
-    """Signed amounts by symbol."""
-    return {position.symbol: position.amount for position in positions}
-
-
-def _boundary(time_ms: int) -> int:
-    """Which funding interval a time is in, counted from when the exchange has surely booked the payment."""
-    return (time_ms - _SETTLED_MS) // _FUNDING_MS

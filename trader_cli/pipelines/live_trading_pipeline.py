@@ -121,7 +121,7 @@ class LiveTradingPipeline:
         done = Pass(symbol, timeframe.name, notes=["the time given was up before the pass was done"])
         with self._trading() as trader, until_time_is_up(), trader.ears.open():
             ends_ms = None if for_s is None else trader.market.clock.monotonic_ms() + for_s * 1000
-            await trader.executor.reconciler.receive_income()
+            await trader.executor.reconciler.booker.receive_income()
             if (await trader.executor.view(symbol)).held == 0:
                 done = await trader.once(symbol, timeframe, wait=wait, ends_ms=ends_ms)
             else:

@@ -338,7 +338,7 @@ class PositionMonitor:
         """What a look at one symbol comes to: told, written down, and acted on."""
         symbol, now, view = plan.symbol, executor.exchange.server_now_ms(), ended.view
         with suppress(ExchangeUnavailable, ExchangeRejected):  # it is asked for again; care must not wait for it
-            await executor.reconciler.receive_income(at_once=view.is_flat and symbol in self._caring)
+            await executor.reconciler.booker.receive_income(at_once=view.is_flat and symbol in self._caring)
         for alarm in alarms(view, plan, now):
             self._teller.say(alarm)
         self._mind_foreign(executor, view)

@@ -1,0 +1,116 @@
+"""The questions of one guard: kinds of looks, side by side, each asked again after 0.25 to 2 s while it matters."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from trader_cli.core.errors import ConfigurationError, ExchangeRejected, ExchangeUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from trader_cli.core.plans import TradePlan
+    from trader_cli.execution.bench import Bench
+    from trader_cli.storage.ledger_rows import Intent
+
+_BACK_OFF_MS = (250, 250, 500, 1000, 2000)
+SHARED_MS = 200
+"""One answer about positions serves every symbol that asks at about the same time."""
+
+
+@dataclass
+class _Look:
+    """One kind of question: its request, how often it was asked, and when the next is due."""
+
+    task: asyncio.Task[None] | None = None
+    next_ms: int = 0
+    count: int = 0
+
+
+class Questions:
+    """Looks for one plan. `backstop_taken`: a close-position stop that is not ours rests where ours would."""
+
+    def __init__(self, bench: Bench, plan: TradePlan) -> None:
+        self._bench, self._plan = bench, plan
+        self._looks: dict[str, _Look] = {}
+        self.backstop_taken = False
+
+    # --- kinds ---
+
+    def about_positions(self) -> None:
+        """What the exchange holds."""
+        self._start("positions", lambda: self._bench.reconciler.positions(share_ms=SHARED_MS))
+
+    def about_orders(self, waiting: list[Intent]) -> None:
+        """What became of entries and exits, and whether they never were."""
+        self._start("orders", lambda: self._bench.reconciler.look_at_orders(self._plan.symbol))
+        self._start("absence", lambda: self._prove_absence(waiting))
+
+    def about_stops(self) -> None:
+        """What rests."""
+        self._start("stops", self._look_at_stops)
+
+    def about_trades(self) -> None:
+        """What has filled."""
+        self._start("trades", lambda: self._bench.reconciler.look_at_trades(self._plan.symbol))
+
+    def about_rules(self) -> None:
+        """The symbol's rules, after a refusal by them."""
+        self._start("rules", self._bench.exchange.refresh_rules)
+
+    async def _prove_absence(self, waiting: list[Intent]) -> None:
+        for intent in waiting:
+            await self._bench.reconciler.prove_absent(intent)
+
+    async def _look_at_stops(self) -> None:
+        """What rests; a close-position stop of somebody else keeps ours away, and quantity stops do instead."""
+        bench, plan = self._bench, self._plan
+        await bench.reconciler.look_at_stops(plan.symbol)
+        side = "SELL" if plan.sign > 0 else "BUY"
+        others = [s for s in bench.reconciler.sight(plan.symbol).others if s.close_position and s.side == side]
+        taken = any(s.kind == "stop" for s in others)
+        taken = taken and not any(stop.close_position for stop in bench.courier.stops(plan.symbol))
+        if taken and not self.backstop_taken:
+            bench.say(
+                f"{plan.symbol}: a close-position stop that is not ours rests there, and the exchange allows one;"
+                " ours are quantity stops only."
+            )
+        self.backstop_taken = taken
+
+    # --- asking ---
+
+    def at_once(self, kind: str) -> None:
+        """The next of this kind is due now."""
+        self._looks.setdefault(kind, _Look()).next_ms = 0
+
+    def was_asked(self, kind: str) -> bool:
+        """Whether a kind was asked at least once, whatever was answered, and is not under way."""
+        look = self._looks.get(kind)
+        return look is not None and look.count > 0 and (look.task is None or look.task.done())
+
+    def under_way(self) -> list[asyncio.Task[None]]:
+        """Questions that are waited for."""
+        return [look.task for look in self._looks.values() if look.task is not None and not look.task.done()]
+
+    def drop(self) -> None:
+        """Nobody waits for an answer any more."""
+        for task in self.under_way():
+            task.cancel()
+
+    def _start(self, kind: str, question: Callable[[], Awaitable[Any]]) -> None:
+        look, now = self._looks.setdefault(kind, _Look()), self._bench.now_ms()
+        if (look.task is not None and not look.task.done()) or now < look.next_ms:
+            return
+        look.next_ms = now + _BACK_OFF_MS[min(look.count, len(_BACK_OFF_MS) - 1)]
+        look.count += 1
+        look.task = asyncio.ensure_future(_tolerant(question()))
+
+
+async def _tolerant(question: Awaitable[Any]) -> None:
+    """A question whose failure is no answer, and says nothing."""
+    try:
+        await question
+    except (ExchangeUnavailable, ExchangeRejected, ConfigurationError):
+        return

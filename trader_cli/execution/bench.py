@@ -1,0 +1,60 @@
+"""What the care of every symbol of one executor works with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from trader_cli.execution.protection import cover_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from decimal import Decimal
+
+    from trader_cli.core.plans import TradePlan
+    from trader_cli.exchange.binance import BinanceExchange
+    from trader_cli.execution.courier import Courier
+    from trader_cli.execution.coverage import Coverage
+    from trader_cli.execution.protection import Cover, Protector
+    from trader_cli.execution.reconcile import Reconciler
+    from trader_cli.settings import Settings
+
+
+@dataclass
+class Bench:
+    """Tools and memory shared by the guards of one executor.
+
+    `say` is told what a person must hear at once, `leaving` says whether a signal has asked this process to end, `tick`
+    is called at every turn. `bare` remembers since when a plan's position is without cover, `sent_here` whose entries
+    this process sent.
+    """
+
+    exchange: BinanceExchange
+    courier: Courier
+    protector: Protector
+    reconciler: Reconciler
+    coverage: Coverage
+    settings: Settings
+    say: Callable[[str], None]
+    leaving: Callable[[], bool]
+    tick: Callable[[], None] = lambda: None
+    sent_here: set[str] = field(default_factory=set)
+    bare: dict[str, int] = field(default_factory=dict)
+
+    def now_ms(self) -> int:
+        """The exchange's time."""
+        return self.exchange.server_now_ms()
+
+    @property
+    def deadline_ms(self) -> int:
+        """How long a position may be without cover before it is closed."""
+        return round(self.settings.execution.protection_deadline * 1000)
+
+    @property
+    def patience_ms(self) -> int:
+        """How long what is covered is waited for to be known."""
+        return round(self.settings.execution.persistence * 1000)
+
+    def cover(self, plan: TradePlan, held: Decimal) -> Cover:
+        """What is known to rest for so much of a plan's position."""
+        return cover_of(plan.side, self.courier.stops(plan.symbol), held)

@@ -1,0 +1,161 @@
+"""Trades and income booked: ours by the orders they belong to, others' as far as they made our position smaller."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from trader_cli.core import ids
+from trader_cli.exchange.private import INCOME_PAGE
+from trader_cli.execution.recognising import intent_of
+from trader_cli.storage.ledger_rows import Intent
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from trader_cli.core.orders import OrderState, TradeState
+    from trader_cli.execution.courier import Courier
+
+_IN_TRADES = frozenset({"REALIZED_PNL", "COMMISSION", "TRANSFER"})
+_FUNDING_MS = 8 * 3_600_000
+_SETTLED_MS = 60_000
+_DAY_MS = 86_400_000
+"""How late the exchange may still show an income; and how far back trades are looked at on a symbol this ledger never
+traded, for those of another trader of our kind."""
+_WEEK_MS = 7 * _DAY_MS
+_TRADES_PAGE = 500
+_CODES = {"liquidation": "liquidation", "auto-deleveraging": "adl", "settlement": "settlement"}
+FORCED = frozenset(_CODES.values())
+"""What the exchange itself closes positions for: the codes under which that is written down."""
+
+
+@dataclass
+class Booker:
+    """Reads trades and income through a courier, and writes them to its ledger.
+
+    `strangers` are orders with ids of our kind that this ledger does not know, by symbol.
+    """
+
+    courier: Courier
+    strangers: dict[str, list[OrderState]] = field(default_factory=dict)
+    _forced_orders: dict[str, str] = field(default_factory=dict)
+    _forced: list[tuple[str, str, int]] = field(default_factory=list)
+    _nobodys: set[str] = field(default_factory=set)
+    _income_ms: int = 0
+
+    async def order(self, symbol: str, order_id: str) -> OrderState | None:
+        """An order by the exchange's id; `None` while it is not shown."""
+        courier = self.courier
+        key = ("order", symbol, order_id)
+        return (await courier.looks.ask(key, lambda: courier.private.order_by(symbol, order_id)))[0]
+
+    async def book_ours(self, symbol: str) -> list[TradeState]:
+        """Book trades of our orders; those of orders that are shown and not ours are returned."""
+        ledger, unknown = self.courier.ledger, []
+        for trade in await self._new_trades(symbol):
+            owner = ledger.owner(symbol, trade.order_id) or await self._claimed(trade)
+            if owner is not None:
+                ledger.fill(owner, trade)
+            elif trade.order_id in self._nobodys:
+                unknown.append(trade)  # one whose order is not shown yet may be ours: it is asked again
+        return unknown
+
+    async def _claimed(self, trade: TradeState) -> str | None:
+        """The intent of an order we did not know the exchange had: it was accepted late, or its answer was lost."""
+        if trade.order_id in self._nobodys:
+            return None
+        order = await self.order(trade.symbol, trade.order_id)
+        if order is None:
+            return None  # the trade is there, the order is not shown yet: it is asked again
+        intent = known_intent(self.courier, order.client_id, trade.symbol)
+        if intent is None:
+            self._nobodys.add(trade.order_id)
+            kind = ids.forced_kind(order.client_id)
+            if kind is not None:
+                self._forced_orders[trade.order_id] = _CODES[kind]
+            if ids.is_ours(order.client_id):
+                self.strangers.setdefault(trade.symbol, []).append(order)
+            return None
+        words = f"{order.status} {order.filled:f}"
+        self.courier.note(intent, "open" if order.is_open else "done", order.order_id, words)
+        return intent.client_id
+
+    async def _new_trades(self, symbol: str) -> list[TradeState]:
+        """Trades after the last one booked; before the first, those since our first intent."""
+        ledger = self.courier.ledger
+        first, now = next(iter(ledger.intents(symbol)), None), self.courier.now_ms()
+        last = ledger.last_trade_id(symbol)
+        since = max(first.at_ms - _SETTLED_MS, now - _WEEK_MS + _SETTLED_MS) if first else now - _DAY_MS
+        page = await (self._trades(symbol, from_id=last + 1) if last else self._trades(symbol, start_ms=since))
+        found: list[TradeState] = []
+        while page:
+            found += page
+            if len(page) < _TRADES_PAGE:
+                break
+            page = await self._trades(symbol, from_id=page[-1].trade_id + 1)
+        return found
+
+    async def _trades(
+        self, symbol: str, *, from_id: int | None = None, start_ms: int | None = None
+    ) -> list[TradeState]:
+        courier = self.courier
+        key = ("trades", symbol, from_id, start_ms)
+        asked = courier.looks.ask(key, lambda: courier.private.trades(symbol, from_id=from_id, start_ms=start_ms))
+        return (await asked)[0]
+
+    def book_external(self, trade: TradeState, excess: Decimal) -> None:
+        """A trade that is not ours, booked as far as it made our position smaller: a person's, or a liquidation."""
+        ledger = self.courier.ledger
+        held = ledger.holding(trade.symbol).amount
+        signed = trade.quantity if trade.side == "BUY" else -trade.quantity
+        if held == 0 or signed * held > 0 or excess * held >= 0:
+            return
+        part = min(trade.quantity, abs(held), abs(excess))
+        share = part / trade.quantity
+        client_id = ids.client_id(f"{trade.symbol}-{trade.order_id}", "external")
+        external = Intent(
+            client_id, ledger.entries(trade.symbol)[-1], trade.symbol, "external", trade.side, trade.quantity,
+            trade.time_ms, reduce_only=True,
+        )  # fmt: skip
+        with ledger.together():
+            ledger.intend(external)
+            code = self._forced_orders.get(trade.order_id)
+            ledger.note(client_id, "done", trade.time_ms, exchange_id=trade.order_id, note=code or "not by us")
+            if code is not None:
+                self._forced.append((trade.symbol, code, trade.time_ms))
+            booked = replace(trade, quantity=part, commission=trade.commission * share)
+            ledger.fill(client_id, replace(booked, realized_profit=trade.realized_profit * share))
+
+    def take_forced(self) -> list[tuple[str, str, int]]:
+        """(symbol, code, time) of what the exchange closed by force, as booked since this was last asked."""
+        taken, self._forced = self._forced, []
+        return taken
+
+    async def receive_income(self, *, at_once: bool = False) -> None:
+        """Book funding and the like: on start, after each funding time, and `at_once` where a position has ended."""
+        ledger, courier, now = self.courier.ledger, self.courier, self.courier.now_ms()
+        since = ledger.first_fill_ms()
+        due = not self._income_ms or _boundary(now) != _boundary(self._income_ms)
+        if since is None or not (due or at_once):
+            return
+        traded, cursor = set(ledger.symbols()), max(since, ledger.last_income_ms() - _DAY_MS)
+        while True:
+            start = cursor
+            page, _ = await courier.looks.ask(("income", start), lambda: courier.private.income(start))  # noqa: B023
+            for row in page:
+                if row.kind not in _IN_TRADES and row.symbol in traded:
+                    ledger.receive(row.income_id, row.kind, row.symbol, row.amount, row.time_ms)
+            if len(page) < INCOME_PAGE or page[-1].time_ms <= cursor:
+                break
+            cursor = page[-1].time_ms
+        self._income_ms = now
+
+
+def known_intent(courier: Courier, client_id: str, symbol: str) -> Intent | None:
+    """An intent of ours by its id, also one that no line names because the disk was full when it was sent."""
+    return courier.intent(client_id) or intent_of(client_id, courier.ledger, symbol, courier.now_ms())
+
+
+def _boundary(time_ms: int) -> int:
+    """Which funding interval a time is in, counted from when the exchange has surely booked the payment."""
+    return (time_ms - _SETTLED_MS) // _FUNDING_MS

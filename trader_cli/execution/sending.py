@@ -1,0 +1,200 @@
+"""The sends of one guard: its steps as journalled intents, each tried as often as it takes, and what came of each.
+
+What to send is decided elsewhere (`core.guarding`); nothing here waits for an answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from decimal import ROUND_DOWN, ROUND_UP, Decimal
+from typing import TYPE_CHECKING, Any
+
+from trader_cli.core import ids
+from trader_cli.core.errors import ConfigurationError, ExchangeRejected, ExchangeUnavailable
+from trader_cli.core.guarding import Tries
+from trader_cli.core.orders import NotPlaced
+from trader_cli.storage.ledger import LedgerUnwritable
+from trader_cli.storage.ledger_rows import Intent
+
+if TYPE_CHECKING:
+    from trader_cli.core.guarding import Standing, Step
+    from trader_cli.core.plans import TradePlan
+    from trader_cli.execution.bench import Bench
+    from trader_cli.execution.protection import Cover
+
+_FURTHEST = Decimal("0.04")
+"""How far from the mark price a limit order may be that stands in for a market order in a thin book."""
+_TIDY_MS = 2000
+_NO_COUNTERPARTY = -4131
+_NOTHING_TO_REDUCE = frozenset({-2022, -4118})
+_NOTHING_OPEN = frozenset({-4509, *_NOTHING_TO_REDUCE})
+"""Refusals that are a sign, though no proof, that nothing was open when they were given."""
+_WRONG_LOT = frozenset({-1111, -4023, -4003, -4004, -4005})
+KINDS = ("backstop", "stop", "take_profit", "exit")
+
+
+@dataclass
+class Tried:
+    """What was tried of one kind of step: how often, when last, its send while under way, the last refusal."""
+
+    count: int = 0
+    last_ms: int = 0
+    task: asyncio.Task[Any] | None = None
+    refused: NotPlaced | None = None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether its reply is still waited for."""
+        return self.task is not None and not self.task.done()
+
+
+class Sends:
+    """Sends for one plan. `sign_ms` is when a refusal last said that nothing was open."""
+
+    def __init__(self, bench: Bench, plan: TradePlan) -> None:
+        self._bench, self._plan = bench, plan
+        self._tried: dict[str, Tried] = {}
+        self._is_thin = self._rounds_down = False
+        self.must_drop_targets = False
+        self.sign_ms = 0
+        self.exit_refused_ms: int | None = None
+        self.is_dust = False
+
+    def tried(self, kind: str) -> Tried:
+        """What was tried of a kind."""
+        return self._tried.setdefault(kind, Tried())
+
+    def tries(self) -> dict[str, Tries]:
+        """The same for the decision, with how many of each kind are of unknown fate."""
+        courier, found = self._bench.courier, {}
+        waiting = [i.purpose for i in courier.unsettled(self._plan.symbol) if courier.is_waiting(i)]
+        for kind in KINDS:
+            tried = self.tried(kind)
+            found[kind] = Tries(tried.count, tried.last_ms, tried.is_waiting, waiting.count(kind))  # type: ignore[arg-type]
+        return found
+
+    def under_way(self) -> list[asyncio.Task[Any]]:
+        """Sends whose replies are waited for."""
+        return [t.task for t in self._tried.values() if t.task is not None and not t.task.done()]
+
+    def has_news(self) -> bool:
+        """Whether a reply has come that was not taken up."""
+        return any(t.task is not None and t.task.done() for t in self._tried.values())
+
+    def cancel(self) -> None:
+        """This process is cut short."""
+        for task in self.under_way():
+            task.cancel()
+
+    # --- sending ---
+
+    def entry(self, entry: Intent) -> None:
+        """The entry itself, journalled before this returns. Raises `LedgerUnwritable`; then it was not sent."""
+        self._bench.sent_here.add(self._plan.plan_id)
+        self._tried["entry"] = Tried(1, self._bench.now_ms(), self._bench.courier.begin(entry))
+
+    def begin(self, step: Step, standing: Standing, reason: str) -> None:
+        """Carry out one step; `reason` is why an exit leaves."""
+        if step.kind.startswith(("drop", "fit")):
+            self._tidy_up(step.kind, self._bench.cover(self._plan, standing.held))
+            return
+        intent = self._exit(step, reason) if step.kind == "exit" else self._stop(step, standing)
+        if intent is not None:
+            tried = self.tried(step.kind)
+            tried.count, tried.last_ms = tried.count + 1, self._bench.now_ms()
+            tried.task = asyncio.ensure_future(self._bench.courier.deliver(intent))
+
+    def _stop(self, step: Step, standing: Standing) -> Intent:
+        protector, plan = self._bench.protector, self._plan
+        if step.kind == "stop":
+            level = protector.tightest(plan, self._bench.cover(plan, standing.held))
+            return protector.next_intent(plan, "stop", level, step.quantity)
+        purpose: Any = step.kind
+        return protector.next_intent(plan, purpose, protector.level(plan, purpose), step.quantity)
+
+    def _exit(self, step: Step, reason: str) -> Intent | None:
+        """The next exit: a whole one rounded up to the step, since nothing but ours can be reduced by it."""
+        courier, plan = self._bench.courier, self._plan
+        quantity = self._lots(step)
+        if quantity <= 0:
+            self.is_dust = True
+            return None
+        number = sum(i.purpose == "exit" for i in courier.intents_of(plan.plan_id))
+        intent = Intent(
+            ids.client_id(plan.plan_id, "exit", number), plan.plan_id, plan.symbol, "exit",
+            "SELL" if plan.sign > 0 else "BUY", quantity, self._bench.now_ms(), reduce_only=True, price=self._limit(),
+        )  # fmt: skip
+        try:
+            courier.ledger.assess(plan.symbol, "exit", {"reason": reason, "client_id": intent.client_id}, intent.at_ms)
+        except LedgerUnwritable as error:
+            courier.unwritten = courier.unwritten or error
+        return intent
+
+    def _lots(self, step: Step) -> Decimal:
+        """In whole steps; as it is where the exchange's rules are not known, since it is what the exchange showed."""
+        rules = self._bench.exchange.rules_or_none(self._plan.symbol)
+        if rules is None:
+            return step.quantity
+        rounding = ROUND_UP if step.whole and not self._rounds_down else ROUND_DOWN
+        lots = (step.quantity / rules.step).to_integral_value(rounding=rounding) * rules.step
+        return min(lots, rules.max_market_quantity)
+
+    def _limit(self) -> Decimal | None:
+        """In a book too thin for a market order: a price the exchange still takes."""
+        position = self._bench.reconciler.sight(self._plan.symbol).position
+        rules = self._bench.exchange.rules_or_none(self._plan.symbol)
+        if not self._is_thin or position is None or rules is None:
+            return None
+        return rules.price_down(position.mark_price * (1 - self._plan.sign * _FURTHEST))
+
+    def _tidy_up(self, kind: str, cover: Cover) -> None:
+        """Take away, or cut to size, what is in the way; one at a time, and not again at once."""
+        tried, now = self.tried(kind), self._bench.now_ms()
+        if tried.is_waiting or (tried.count and now < tried.last_ms + _TIDY_MS):
+            return
+        tried.count, tried.last_ms = tried.count + 1, now
+        tried.task = asyncio.ensure_future(self._tidied(kind, cover))
+
+    async def _tidied(self, kind: str, cover: Cover) -> None:
+        protector = self._bench.protector
+        if kind == "fit_stops":
+            await protector.fitted(self._plan, "stop", cover)
+        elif kind == "fit_targets":
+            await protector.fitted(self._plan, "take_profit", cover)
+        else:
+            for stop in cover.take_profits if kind == "drop_targets" else (cover.backstop,):
+                if stop is not None:
+                    await protector.remove(stop)
+
+    # --- hearing ---
+
+    def take_up(self) -> list[tuple[str, NotPlaced]]:
+        """Refusals that have come since the last time, by kind. Raises `OwnershipLost`."""
+        refusals = []
+        for kind, tried in self._tried.items():
+            if tried.task is None or not tried.task.done():
+                continue
+            result, tried.task = _result(tried.task), None
+            tried.refused = result if isinstance(result, NotPlaced) else None
+            if tried.refused is not None:
+                self._heard_no(kind, tried, tried.refused.code)
+                refusals.append((kind, tried.refused))
+        return refusals
+
+    def _heard_no(self, kind: str, tried: Tried, code: int) -> None:
+        if code in _NOTHING_OPEN:
+            self.sign_ms = tried.last_ms
+        if kind == "exit":
+            self.exit_refused_ms = self.exit_refused_ms or self._bench.now_ms()
+            self._is_thin = code == _NO_COUNTERPARTY
+            self.must_drop_targets = self.must_drop_targets or code in _NOTHING_TO_REDUCE
+            self._rounds_down = self._rounds_down or code in _WRONG_LOT
+
+
+def _result(task: asyncio.Task[Any]) -> Any:
+    """What a send came to; whatever else went wrong is found out by the next look. `OwnershipLost` is passed on."""
+    try:
+        return task.result()
+    except (ExchangeUnavailable, ExchangeRejected, ConfigurationError):
+        return None
