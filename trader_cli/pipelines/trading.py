@@ -109,7 +109,7 @@ def rehearse(settings: Settings, plan: TradePlan, symbol: str) -> DryRun:
 
 @dataclass(frozen=True)
 class Cared:
-    """How a monitor ended: what is open and what protects it, by symbol, and what the exchange proves of the account."""
+    """How a monitor ended: what is open and what protects it, by symbol, and what is proved of the account."""
 
     left: dict[str, str]
     proof: AllFlat | WalkAway | Doubt

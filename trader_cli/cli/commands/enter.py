@@ -108,7 +108,8 @@ def _headline(done: Entered) -> str:
     if done.quantity == 0:
         return f"{plan.symbol}: the entry {plan.client_id('entry')} ended without a fill"
     if done.closed is not None:
-        return f"{plan.symbol}: {done.quantity:f} filled, no stop could be had in time, and it was left again ({done.closed})"
+        what = f"{done.quantity:f} filled, no stop could be had in time, and it was left again"
+        return f"{plan.symbol}: {what} ({done.closed})"
     what = "entered" if done.fresh else "was entered before; no order was sent"
     return f"{plan.symbol}: {what}: {plan.side} {done.quantity:f} at {done.average_price:f}"
 

@@ -37,16 +37,19 @@ def flatten(
     from trader_cli.pipelines.reducing import flatten as run
 
     named = tuple(dict.fromkeys(symbol.upper() for symbol in symbols or ()))
-    wish = Wish("flatten", named, also_halt=halt, force=force, all_of_it=all_of_it)
+    wish = Wish("flatten", named, also_halt=halt, force=force, all_of_it=all_of_it, say=say)
     done = run(o.settings_from(profile, config, tape), wish)
     if json:
         told = {"left": done.left, "said": done.said, "exit_code": int(done.exit_code)}
         print_json({"closed": done.closed, **(told if done.left or done.said else {})})
-    elif done.closed:
-        note = None if halt else "a process at work may enter again; `trader flatten --halt` would have stopped that"
-        print_facts("closed", {**done.closed, "note": note})
-    elif not done.left:
-        print_facts("flat: no position of ours is open", {})
+    else:
+        for sentence in done.proved:
+            print_facts(sentence, {})
+        if done.closed:
+            note = (
+                None if halt else "a process at work may enter again; `trader flatten --halt` would have stopped that"
+            )
+            print_facts("went", {**done.closed, "note": note})
     for sentence in done.said:
         say(sentence)
     if done.exit_code:

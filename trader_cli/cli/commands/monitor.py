@@ -28,8 +28,8 @@ def monitor(
 ) -> None:
     """Care for open positions: check protection, trail the stop, re-assess at each closed bar, take profit, close.
 
-    Ends when flat, after --for, or on a signal; stops stay at the exchange either way. Each look is stored. Exit code 5:
-    what the exchange shows and the ledger do not agree, or it did not answer.
+    Ends when flat, after --for, or on a signal; stops stay at the exchange either way. Each look is stored.
+    Exit code 5: what the exchange shows and the ledger do not agree, or it did not answer.
     """
     from trader_cli.pipelines.trading import monitor as run
 
