@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import subprocess
@@ -72,11 +73,14 @@ def entering(demo: CommandLine, place: Place) -> subprocess.Popen[str]:
     """`trader enter` in a process, once its order has filled and before any stop rests."""
     plan = place.plan()
     process = demo.start("enter", *SERIES, "--plan", plan_file(plan, demo.folder), "--json", **place.environment())
-    until = time.monotonic() + 20
-    while seen(place)[0] == 0:
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < until
-    assert seen(place)[1] == []
+
+    async def filled(exchange: BinanceExchange) -> list[Any]:
+        while not [p for p in await exchange.private.positions() if p.amount]:
+            assert process.poll() is None, process.communicate()
+            await asyncio.sleep(0.05)
+        return await exchange.private.open_stops(SYMBOL)
+
+    assert place.by_hand(filled) == []
     return process
 
 
