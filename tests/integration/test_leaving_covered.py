@@ -137,16 +137,3 @@ def test_what_cares_covers_before_it_leaves(place: Place, demo: CommandLine, wha
     assert amount == 0 or stops, err
     assert "stops were last seen resting at" in err or "The ledger holds no position" in err
     assert "Traceback" not in err
-
-
-@pytest.mark.parametrize("what", ["monitor", "forever"])
-def test_a_second_signal_cuts_care_short(place: Place, demo: CommandLine, what: str) -> None:
-    process = caring(demo, place, what)
-    process.send_signal(signal.SIGINT)
-    time.sleep(0.5)
-    began = time.monotonic()
-    process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=30)
-    assert time.monotonic() - began < 2
-    assert process.returncode == 130, err
-    assert "NO stop of ours is known to rest" in err

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from trader_cli.core import assurance
+from trader_cli.core.errors import Terminated
 from trader_cli.core.evidence import Look
 from trader_cli.storage.ledger import LedgerUnwritable
 from trader_cli.storage.ledger_books import books_of
@@ -132,7 +133,7 @@ def naming_what_is_left(ledger: LedgerReading, say: Callable[[str], None]) -> It
     """Whoever is interrupted inside says what stays open and which stops stay resting."""
     try:
         yield
-    except (CancelledError, KeyboardInterrupt):
+    except (CancelledError, KeyboardInterrupt, Terminated):
         books = books_of(ledger)
         for symbol in sorted({*books.held, *books.unbooked, *(order.symbol for order in books.moving)}):
             say(f"Left as it is: {assurance.last_known(symbol, books)}")

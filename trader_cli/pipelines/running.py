@@ -37,15 +37,15 @@ def run_once(
             )  # fmt: skip
             before, booked = (await market.exchange.private.account()).wallet, ledger.net_income()
             ArtifactStore(settings.cache_dir).remember_series(settings.mode, symbol, timeframe.name)
-            with naming_what_is_left(ledger, say):
-                done = await pipeline.run_once(symbol, timeframe, wait=wait, for_s=for_s)
+            done = await pipeline.run_once(symbol, timeframe, wait=wait, for_s=for_s)
             after = (await market.exchange.private.account()).wallet
             executor = Executor(market.exchange, ledger, settings, say=say)
             money = Money(ledger.net_income() - booked, after - before)
             return {**summary(settings, executor, done, timeframe, money), "still_open": await left(executor),
                     "account": (await proved(executor)).sentence}  # fmt: skip
 
-        return run_in_market(settings, work, for_s=for_s)
+        with naming_what_is_left(ledger, say):
+            return run_in_market(settings, work, for_s=for_s)
 
 
 def run_forever(
@@ -61,7 +61,7 @@ def run_forever(
                 settings, exchange=market.exchange, ledger=ledger, source=market.source, live=live, audience=audience,
             )  # fmt: skip
             before, booked = (await market.exchange.private.account()).wallet, ledger.net_income()
-            with naming_what_is_left(ledger, say), until_time_is_up():
+            with until_time_is_up():
                 await pipeline.run_forever(symbols, timeframe, for_s=for_s)
             executor = Executor(market.exchange, ledger, settings, say=say)
             for symbol in ledger.symbols():
@@ -80,4 +80,5 @@ def run_forever(
                 "journal": ledger.journal_digest(),
             }  # fmt: skip
 
-        return run_in_market(settings, work, for_s=for_s)
+        with naming_what_is_left(ledger, say):
+            return run_in_market(settings, work, for_s=for_s)

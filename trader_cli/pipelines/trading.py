@@ -89,10 +89,11 @@ def enter(
                 return Refused("other_symbol", f"The plan is for {plan.symbol}; asked was {symbol}.")
             executor = Executor(market.exchange, ledger, settings, say=say)
             ears = Ears(ledger.path, market.clock, virtual=settings.mode == "sim")
-            with naming_what_is_left(ledger, say), ears.open():
+            with ears.open():
                 return await executor.enter(Approved(plan), live=live, recorded=settings.mode == "live")
 
-        return run_in_market(settings, carry_out)
+        with naming_what_is_left(ledger, say):
+            return run_in_market(settings, carry_out)
 
 
 def rehearse(settings: Settings, plan: TradePlan, symbol: str) -> DryRun:
@@ -126,13 +127,14 @@ def monitor(
                 settings, exchange=market.exchange, ledger=ledger, assessor=StageAssessor(settings, market),
                 report=report, say=say,
             )  # fmt: skip
-            with naming_what_is_left(ledger, say), until_time_is_up():
+            with until_time_is_up():
                 await watching.start_monitoring(for_s)
             executor = Executor(market.exchange, ledger, settings, say=say)
             still = await left(executor)
             return Cared(still, await proved(executor))
 
-        return run_in_market(settings, care, care=True, for_s=for_s)
+        with naming_what_is_left(ledger, say):
+            return run_in_market(settings, care, care=True, for_s=for_s)
 
 
 async def left(executor: Executor) -> dict[str, str]:
