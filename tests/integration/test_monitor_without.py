@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from desk import ORDER, STOP, SYMBOL, Says, covered
+from desk import ORDER, STOP, Says, covered
 from hostile import HostileDesk, hostile
 from test_full_disk import leave_room, with_small_pages
 
