@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import archive, claims, features, fetch, fitted, start, week
+from benchmarks import archive, care, claims, features, fetch, fitted, start, week
 
 CAMPAIGNS = {
     "start": start.run,
@@ -12,6 +12,7 @@ CAMPAIGNS = {
     "fitted": fitted.run,
     "fetch": fetch.run,
     "archive": archive.run,
+    "care": care.run,
 }
 LONG = {"claims": claims.run, "week": week.run, "archive-full": archive.full}
 

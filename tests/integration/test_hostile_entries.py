@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from pathlib import Path
 
@@ -30,6 +31,7 @@ SEEDS = range(
 )
 SWITCHES = list(every_combination())
 SPAN_S, CALM_S = 120.0, 400.0
+Life = Callable[[HostileDesk, Executor], Awaitable[None]]
 DEADLINE_S, BUDGET_S = 5.0, 2.0
 MOST_BARE_MS = round((DEADLINE_S + BUDGET_S) * 1000)
 _PAUSES_S = (0.0, 0.0, 0.0, 3.0, 20.0, 60.0)
@@ -49,14 +51,14 @@ def disturb(desk: HostileDesk, seed: int) -> tuple[int, int]:
     return began, began + round(pause_s * 1000)
 
 
-async def live(desk: HostileDesk, path: Path, said: list[tuple[int, str]]) -> None:
-    """Enter, and then care until long after the last fault."""
-    with Ledger.opened(path) as ledger:
+async def live(desk: HostileDesk, life: Life, said: list[tuple[int, str]]) -> None:
+    """Live, and then care until long after the last fault; the account is as intended at the end."""
+    with Ledger.opened(desk.path) as ledger:
         executor = Executor(
             desk.exchange, ledger, desk.settings, say=lambda line: said.append((desk.clock.now_ms(), line))
         )
         try:
-            await executor.enter(desk.approved())
+            await life(desk, executor)
         except TraderError as error:
             said.append((desk.clock.now_ms(), str(error)))
         until = desk.start_ms + round((SPAN_S + CALM_S) * 1000)
@@ -71,6 +73,26 @@ async def live(desk: HostileDesk, path: Path, said: list[tuple[int, str]]) -> No
         assert not books.open_orders(SYMBOL)
         stops = books.open_algos(SYMBOL)
         assert covered(amount, stops) if amount else not stops, (amount, stops)
+
+
+def covered_in_time(desk: HostileDesk, pause: tuple[int, int], said: list[tuple[int, str]]) -> None:
+    """No span without cover is longer than the limit allows where an order or stop could have ended it."""
+    for span in desk.bare_spans():
+        began, ended = span
+        paused = max(0, min(ended, pause[1]) - max(began, pause[0]))
+        if ended - began - paused <= MOST_BARE_MS:
+            continue
+        helped = [
+            r for r in desk.requests()
+            if helps(r) and r.outcome == 200 and r.executed_ms is not None
+            and began <= r.arrived_ms and r.executed_ms < ended - 1 and r.executed_ms - r.arrived_ms <= BUDGET_S * 1000
+        ]  # fmt: skip
+        assert not helped, (span, helped)
+        assert tried_all_along(desk, span, pause), (span, pause)
+        alarms = [at for at, line in said if line.startswith("ALARM") and began <= at <= ended]
+        marks = [began + MOST_BARE_MS, *alarms, ended]
+        quiet = [b - a for a, b in zip(marks, marks[1:], strict=False) if not pause[0] <= a < pause[1]]
+        assert max(quiet) <= 10_000, (span, quiet)
 
 
 def helps(request: LoggedRequest) -> bool:
@@ -89,32 +111,60 @@ def tried_all_along(desk: HostileDesk, span: tuple[int, int], pause: tuple[int, 
     return all(b - a <= MOST_BARE_MS for a, b in gaps)
 
 
+def entered(desk: HostileDesk) -> int:
+    """Entries that the exchange carried out."""
+    return sum(not o.reduce_only and o.filled > 0 for o in desk.books.orders.values() if o.client_id.startswith("td-e"))
+
+
+def side_of(seed: int) -> str:
+    """Long and short in turn."""
+    return ("long", "short")[seed % 2]
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_whatever_is_slow_or_fails_there_is_one_position_and_it_is_covered_or_closed(seed: int, tmp_path: Path) -> None:
     async def work(desk: HostileDesk) -> None:
-        pause = disturb(desk, seed)
-        said: list[tuple[int, str]] = []
-        await live(desk, desk.path, said)
-        entries = [o for o in desk.books.orders.values() if not o.reduce_only and o.filled > 0]
-        assert len(entries) <= 1, "two positions for one intent"
-        for span in desk.bare_spans():
-            began, ended = span
-            ms = ended - began - max(0, min(ended, pause[1]) - max(began, pause[0]))
-            if ms <= MOST_BARE_MS:
-                continue
-            helped = [
-                r for r in desk.requests()
-                if helps(r) and r.outcome == 200 and r.executed_ms is not None
-                and began <= r.arrived_ms and r.executed_ms < ended and r.executed_ms - r.arrived_ms <= BUDGET_S * 1000
-            ]  # fmt: skip
-            assert not [r for r in helped if r.executed_ms < ended - 1], (span, helped)
-            assert tried_all_along(desk, span, pause), (span, pause)
-            alarms = [at for at, line in said if line.startswith("ALARM") and began <= at <= ended]
-            marks = [began + MOST_BARE_MS, *alarms, ended]
-            quiet = [b - a for a, b in zip(marks, marks[1:], strict=False) if not pause[0] <= a < pause[1]]
-            assert max(quiet) <= 10_000, (span, quiet)
+        async def life(_desk: HostileDesk, executor: Executor) -> None:
+            await executor.enter(desk.approved(side=side_of(seed)))
+
+        pause, said = disturb(desk, seed), list[tuple[int, str]]()
+        await live(desk, life, said)
+        assert entered(desk) <= 1, "two positions for one intent"
+        covered_in_time(desk, pause, said)
 
     hostile(
         work, tmp_path, seed=seed, switches=random.Random(seed).choice(SWITCHES), when=ORDER,
         faults=lambda now: random_plan(seed, now, span_s=SPAN_S),
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_an_exit_under_fire_never_overshoots_and_what_stays_is_covered(seed: int, tmp_path: Path) -> None:
+    """A whole or a partial exit, or stops that vanish, while everything may be slow or fail; then care goes on."""
+    dice = random.Random(seed * 13 + 5)
+    share = dice.choice([None, None, Decimal("0.5"), Decimal("0.25")])
+    vanish = dice.random() < 0.4
+
+    async def work(desk: HostileDesk) -> None:
+        sign = 1 if side_of(seed) == "long" else -1
+
+        async def life(_desk: HostileDesk, executor: Executor) -> None:
+            await executor.enter(desk.approved(side=side_of(seed), quantity="2"))
+            desk.venue.bend(random_plan(seed, desk.clock.now_ms(), span_s=SPAN_S))
+            if vanish:
+                desk.at(dice.random() * 20, lambda: desk.by_hand("DELETE", "/fapi/v1/algoOpenOrders"))
+            await executor.close(SYMBOL, "test", share)
+
+        pause, said = disturb(desk, seed), list[tuple[int, str]]()
+        least: list[Decimal] = []
+        desk.venue.watch = lambda: least.append(desk.amount * sign)
+        await live(desk, life, said)
+        assert entered(desk) == 1
+        assert min(least) >= 0, "an exit turned the position"
+        left = desk.amount * sign
+        whole = share is None or any(fill.side != desk.books.fills[0].side for fill in desk.books.fills[2:])
+        assert whole or left in {2, 2 - 2 * (share or 1), 0}, left
+        if not vanish:
+            covered_in_time(desk, pause, said)
+
+    hostile(work, tmp_path, seed=seed, switches=random.Random(seed).choice(SWITCHES))

@@ -191,7 +191,7 @@ def test_a_partial_exit_is_repeated_only_once_the_first_is_proved_absent(failure
             await executor.close(SYMBOL, "test", Decimal("0.5"))
         except TraderError:
             assert failure == "dropped before"
-        exits = [r for r in desk.requests(ORDER, began)]
+        exits = list(desk.requests(ORDER, began))
         assert len(exits) == 1
         assert desk.amount == (2 if failure == "dropped before" else 1)
         await desk.monitor(ledger).start_monitoring(30)

@@ -1,8 +1,8 @@
 """What to send next for one symbol of ours, given what is known of its orders: a pure step, whoever carries it out.
 
-A position is covered by stops that the exchange has acknowledged, or it is left. The backstop and a whole exit are tried
-all along: neither can open anything, and the exchange allows one close-position stop per direction. What is not known
-counts against us: an entry of unknown fate may be open, a stop of unknown fate covers nothing.
+A position is covered by stops that the exchange has acknowledged, or it is left. The backstop and a whole exit are
+tried all along: neither can open anything, and the exchange allows one close-position stop per direction. What is not
+known counts against us: an entry of unknown fate may be open, a stop of unknown fate covers nothing.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def _stops(s: Standing, now_ms: int) -> list[Step]:
 
 
 def _surplus(s: Standing) -> list[Step]:
-    """What is more than fits: a backstop would close what is foreign, too, stops for more than is held what is not ours.
+    """What is more than fits: a backstop would close what is foreign, stops for more than is held what is not ours.
 
     Each goes once what stays, or stands in for it, rests.
     """

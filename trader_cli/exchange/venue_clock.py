@@ -73,7 +73,7 @@ class LeasedClock:
         return seconds
 
     async def sleep(self, seconds: float) -> None:
-        """Let shared time pass. One sleep of this client at a time: one that is over by then has nothing to wait for."""
+        """Let shared time pass. One sleep of this client at a time: one that is over by then waits no more."""
         until_ms = self._now_ms + round(seconds * 1000)
         async with self._turn:
             if until_ms > self._now_ms or seconds <= 0:

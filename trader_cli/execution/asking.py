@@ -30,12 +30,16 @@ class _Look:
 
 
 class Questions:
-    """Looks for one plan. `backstop_taken`: a close-position stop that is not ours rests where ours would."""
+    """Looks for one plan."""
 
     def __init__(self, bench: Bench, plan: TradePlan) -> None:
         self._bench, self._plan = bench, plan
         self._looks: dict[str, _Look] = {}
-        self.backstop_taken = False
+
+    @property
+    def backstop_taken(self) -> bool:
+        """Whether a close-position stop that is not ours rests where ours would."""
+        return self._plan.symbol in self._bench.taken
 
     # --- kinds ---
 
@@ -77,7 +81,7 @@ class Questions:
                 f"{plan.symbol}: a close-position stop that is not ours rests there, and the exchange allows one;"
                 " ours are quantity stops only."
             )
-        self.backstop_taken = taken
+        (bench.taken.add if taken else bench.taken.discard)(plan.symbol)
 
     # --- asking ---
 

@@ -26,7 +26,7 @@ class Bench:
 
     `say` is told what a person must hear at once, `leaving` says whether a signal has asked this process to end, `tick`
     is called at every turn. `bare` remembers since when a plan's position is without cover, `sent_here` whose entries
-    this process sent.
+    this process sent, `taken` symbols where a close-position stop that is not ours keeps ours away.
     """
 
     exchange: BinanceExchange
@@ -40,6 +40,7 @@ class Bench:
     tick: Callable[[], None] = lambda: None
     sent_here: set[str] = field(default_factory=set)
     bare: dict[str, int] = field(default_factory=dict)
+    taken: set[str] = field(default_factory=set)
 
     def now_ms(self) -> int:
         """The exchange's time."""

@@ -247,8 +247,8 @@ class Courier:
             return None
         kind = stop_request(intent).kind
         return StopState(
-            algo_id=note.exchange_id or "", client_id=intent.client_id, symbol=intent.symbol, side=intent.side, kind=kind,
-            status="NEW", trigger_price=intent.trigger_price, quantity=intent.quantity or Decimal(0),
+            algo_id=note.exchange_id or "", client_id=intent.client_id, symbol=intent.symbol, side=intent.side,
+            kind=kind, status="NEW", trigger_price=intent.trigger_price, quantity=intent.quantity or Decimal(0),
             close_position=intent.quantity is None, reduce_only=intent.quantity is not None, by_mark_price=True,
             actual_order_id=None, update_ms=note.at_ms,
         )  # fmt: skip

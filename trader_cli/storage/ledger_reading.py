@@ -182,11 +182,7 @@ class LedgerReading:
     def filled(self, client_id: str) -> Decimal:
         """How much of an order the exchange said has filled, whether its trades are booked yet or not."""
         last = self.last_note(client_id)
-        _, _, quantity = (last.note if last and last.exchange_id else "").partition(" ")
-        try:
-            return Decimal(quantity or 0)
-        except InvalidOperation:
-            return Decimal(0)
+        return _filled(last.note if last and last.exchange_id else None)
 
     def unbooked(self, symbol: str) -> list[Decimal]:
         """Signed quantities that have filled, by the exchange's word about each order, and are in no booked trade yet.
@@ -195,16 +191,15 @@ class LedgerReading:
         """
         recent = "SELECT decision_id FROM intents WHERE symbol = ? AND purpose = 'entry' ORDER BY rowid DESC LIMIT ?"
         rows = self._db.execute(
-            "SELECT i.client_id, i.side FROM intents i WHERE i.purpose NOT IN ('external', 'settled') AND i.symbol = ?"  # noqa: S608
-            f" AND i.decision_id IN ({recent}) AND EXISTS (SELECT 1 FROM orders o"
-            " WHERE o.client_id = i.client_id AND o.exchange_id IS NOT NULL)",
+            "SELECT i.side, (SELECT CASE WHEN o.exchange_id <> '' THEN o.note END FROM orders o"  # noqa: S608
+            " WHERE o.client_id = i.client_id ORDER BY o.number DESC LIMIT 1),"
+            " (SELECT group_concat(f.quantity, ' ') FROM fills f WHERE f.client_id = i.client_id)"
+            " FROM intents i WHERE i.purpose NOT IN ('external', 'settled') AND i.symbol = ?"
+            f" AND i.decision_id IN ({recent})",
             (symbol, symbol, _RECENT),
-        ).fetchall()
-        missing = ((side, self.filled(client_id) - self._booked(client_id)) for client_id, side in rows)
+        )
+        missing = ((side, _filled(note) - sum(map(Decimal, (booked or "").split()))) for side, note, booked in rows)
         return [quantity if side == "BUY" else -quantity for side, quantity in missing if quantity > 0]
-
-    def _booked(self, client_id: str) -> Decimal:
-        return sum((fill.quantity for fill in self.fills(client_id=client_id)), Decimal(0))
 
     def cleared_ms(self) -> int:
         """When a person last lifted a halt, 0 if never."""
@@ -392,3 +387,12 @@ def _document(text: str) -> dict[str, Any]:
         return dict(json.loads(text))
     except (ValueError, TypeError) as error:
         raise LedgerDamaged(f"The ledger holds a line that cannot be read: {error}.", mend=REBUILD) from error
+
+
+def _filled(note: str | None) -> Decimal:
+    """The quantity in the words of a note, such as "FILLED 0.5"."""
+    _, _, quantity = (note or "").partition(" ")
+    try:
+        return Decimal(quantity or 0)
+    except InvalidOperation:
+        return Decimal(0)

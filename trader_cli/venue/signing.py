@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
-from trader_cli.venue.routes import VenueRejection
+from trader_cli.venue.queries import VenueRejection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,0 +1,98 @@
+"""Twenty bare positions while the exchange takes no stop: care stays far below the request limit, and lets none wait."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from desk import POSITIONS, STOP, covered
+from hostile import HostileDesk, hostile
+
+from trader_cli.core.plans import Approved
+from trader_cli.core.weights import WEIGHT_LIMIT, request_weight
+from trader_cli.execution.executor import Entered, Executor
+from trader_cli.storage.ledger import Ledger
+from trader_cli.venue.faults import Fault, FaultPlan
+from trader_cli.venue.request_log import LoggedRequest
+
+pytestmark = pytest.mark.slow
+
+SYMBOLS = tuple(f"{name}USDT" for name in (
+    "ETH", "BTC", "SOL", "BNB", "XRP", "ADA", "DOT", "LTC", "TRX", "UNI",
+    "AVAX", "LINK", "ATOM", "NEAR", "APT", "ARB", "OP", "SUI", "INJ", "FIL",
+))  # fmt: skip
+REFUSING_S, CALM_S = 300, 60
+MINUTE_MS = 60_000
+DEADLINE_S, BUDGET_S = 5.0, 2.0
+
+
+def weights(requests: list[LoggedRequest]) -> Counter[int]:
+    """The weight of each minute, as the exchange counts it."""
+    used: Counter[int] = Counter()
+    for request in requests:
+        weight = request_weight(request.path, request.parameters) if request.method == "GET" else 1
+        used[request.arrived_ms // MINUTE_MS] += weight
+    return used
+
+
+async def entered(desk: HostileDesk, executor: Executor) -> None:
+    """A position in each symbol."""
+    for symbol in SYMBOLS:
+        mark = desk.engine.mark(symbol)
+        away, rules = mark / 5, desk.exchange.symbol_rules(symbol)
+        plan = desk.plan(
+            symbol=symbol, price=mark, max_drift=mark / 50, quantity=str(rules.quantity_down(Decimal(200) / mark)),
+            stop_price=rules.price_down(mark - away), backstop_price=rules.price_down(mark - away * Decimal("1.5")),
+            take_profit_price=rules.price_down(mark + away),
+        )  # fmt: skip
+        done = await executor.enter(Approved(plan))
+        assert isinstance(done, Entered), done
+
+
+def stops_vanish(desk: HostileDesk) -> None:
+    """Every conditional order is gone, without a word."""
+    for symbol in SYMBOLS:
+        desk.by_hand("DELETE", "/fapi/v1/algoOpenOrders", symbol=symbol)
+
+
+@pytest.mark.xfail(reason="with 503 care uses 2420 in a minute, mostly looks at single stops by id", strict=False)
+@pytest.mark.parametrize("failure", ["503", "-2021", "timeout -1007 before"])
+def test_twenty_bare_symbols_stay_under_four_fifths_of_the_limit(failure: str, tmp_path: Path) -> None:
+    async def work(desk: HostileDesk) -> None:
+        said: list[str] = []
+        with Ledger.opened(desk.path) as ledger:
+            executor = Executor(desk.exchange, ledger, desk.settings, say=said.append)
+            await entered(desk, executor)
+            await desk.clock.sleep(MINUTE_MS / 1000)
+            began = desk.clock.now_ms()
+            ends = began + REFUSING_S * 1000
+            refusing = (
+                Fault(*STOP, failure=failure, from_ms=began, to_ms=ends),
+                Fault("POST", "/fapi/v1/order", failure="503", from_ms=began, to_ms=ends),
+            )
+            desk.venue.bend(FaultPlan(refusing))
+            stops_vanish(desk)
+            monitor = desk.monitor(ledger, heard=lambda report: said.append(report.sentence))
+            caring = asyncio.ensure_future(monitor.start_monitoring(REFUSING_S + CALM_S))
+            await asyncio.wait({caring})
+            await executor.end()
+            asked = desk.requests(since_ms=began)
+            used = weights(asked)
+            worst = max(used, key=lambda minute: used[minute])
+            by_route = Counter(" ".join(r.route) for r in asked if r.arrived_ms // MINUTE_MS == worst)
+            assert used[worst] < 0.8 * WEIGHT_LIMIT, (used, str(by_route.most_common()))
+            assert not [r for r in asked if r.status in {429, 418}]
+            positions = Counter(r.arrived_ms // 200 for r in asked if r.route == POSITIONS)
+            assert max(positions.values()) <= 2, "asked once for all"
+            for symbol in SYMBOLS:
+                for start, end in desk.bare_spans(symbol):
+                    assert end <= max(start, ends) + (DEADLINE_S + BUDGET_S) * 1000, (symbol, start - ends, end - ends)
+                amount = desk.books.position(symbol).amount
+                assert covered(amount, desk.books.open_algos(symbol)) if amount else True
+            assert [line for line in said if line.startswith("ALARM")]
+
+    limits = {"max_entries_per_hour": 100, "max_entries_per_day": 100}
+    hostile(work, tmp_path, symbols=SYMBOLS, execution=limits)
