@@ -94,7 +94,7 @@ def caring(demo: CommandLine, place: Place, what: str) -> subprocess.Popen[str]:
     while (owner := owner_of(ledger)) is None or owner.pid != process.pid:
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
-    time.sleep(1.2)
+    time.sleep(3.0)  # connected, and at its first look
     return process
 
 

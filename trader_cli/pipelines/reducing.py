@@ -122,7 +122,7 @@ def _by_the_owner(settings: Settings, wish: Wish) -> Flattened:
 
 
 def _attest_from_outside(settings: Settings, wish: Wish, done: Flattened) -> None:
-    """What its owner has done, looked at from here: at the exchange, or in the ledger where the account lives with us."""
+    """What its owner has done, looked at from here: at the exchange, or in the ledger of an account kept with us."""
     with LedgerReading.shown(ledger_path(settings)) as ledger:
         books = Books({}, ()) if ledger is None else books_of(ledger)
     if settings.mode in {"sim", "paper"}:
