@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 ZERO = Decimal(0)
 Kind = Literal["backstop", "stop", "take_profit", "exit", "drop_targets", "drop_backstop", "fit_stops", "fit_targets"]
-_TRIES_MS = (0, 250, *[500] * 4, *[1000] * 10, 2000)
+_TRIES_MS = (0, 250, *[500] * 4, *[1000] * 8, 2000, 2000, 3000)
 _PAUSES_MS: dict[str, tuple[int, ...]] = {
     "exit": (0, 0, 1000, 2000, 4000),
     "backstop": _TRIES_MS,

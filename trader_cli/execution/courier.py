@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _NEVER_ARRIVED = frozenset({UNREADABLE, -1021, -1015, -1008})
 """Refused before it was looked at: by a limit, or for the time it was signed at."""
+_AT_ONCE_S = 0.1
 _LAGGING_MS = 20_000
 """How long a query may lag behind what the exchange itself has acknowledged before "no such stop" is believed."""
 _FEW = 2
@@ -106,8 +107,13 @@ class Courier:
             raise OwnershipLost("Another process has taken over this ledger; this one sends no more.")
 
     def _journal(self, intent: Intent) -> None:
-        """The intent and that it is being sent: on disk before a byte leaves, where it can open."""
+        """The intent and that it is being sent: on disk before a byte leaves, where it can open.
+
+        What can only reduce and is written down already is not kept waiting for the disk: see `_answered`.
+        """
         opens = not intent.reduce_only
+        if not opens and self.ledger.intent(intent.client_id) is not None:
+            return
         try:
             with self.ledger.together():
                 if self.ledger.intent(intent.client_id) is None:
@@ -122,7 +128,7 @@ class Courier:
     async def _sent(self, intent: Intent) -> State | NotPlaced | None:
         try:
             self._require_ownership()
-            sent = await self._submit(intent)
+            sent = await self._answered(intent)
             if isinstance(sent, Placed):
                 return self.seen(intent, sent.state)
             if isinstance(sent, NotPlaced) and sent.code in _NEVER_ARRIVED:
@@ -136,6 +142,18 @@ class Courier:
             return None
         finally:
             self._under_way.pop(intent.client_id, None)
+
+    async def _answered(self, intent: Intent) -> Sent:
+        """The reply; that it was sent is written down at the latest when it has not come at once."""
+        asked = asyncio.ensure_future(self._submit(intent))
+        try:
+            await asyncio.wait({asked}, timeout=self.clock.loop_s(_AT_ONCE_S))
+            if not asked.done() and self.status(intent) is None:
+                self.note(intent, "sending")
+            return await asked
+        except asyncio.CancelledError:
+            asked.cancel()
+            raise
 
     def _submit(self, intent: Intent) -> Awaitable[Sent]:
         if intent.purpose in {"entry", "exit"}:

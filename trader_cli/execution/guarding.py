@@ -306,9 +306,8 @@ class Guard:
 
     def _ask(self, s: Standing) -> None:
         """Questions that can tell something now."""
-        view, questions = self._view(), self._questions
-        is_young = self._now() - self._began_ms < _ANSWERED_MS
-        if is_young and self._sends.tried("entry").is_waiting and not s.held:
+        view, questions, rec = self._view(), self._questions, self._bench.reconciler
+        if self._sends.are_young(_ANSWERED_MS):
             return
         unsettled = self._bench.courier.unsettled(self._plan.symbol)
         waiting = [i for i in unsettled if i.purpose in {"entry", "exit"}]
@@ -317,7 +316,7 @@ class Guard:
         if self._wants_stops(s) or (self._must_look and not self._has_looked("stops")):
             questions.about_stops()
         moved = self._has_moved(view) or bool(waiting)
-        if moved:
+        if self._has_moved(view) or any(i.purpose == "entry" for i in waiting) or rec.is_stale(self._plan.symbol):
             questions.about_trades()
         unsure = self._goal is not None or not s.is_covered
         if moved or unsure or (self._must_look and not self._has_looked("positions")):

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 ZERO = Decimal(0)
 _EARLIER_MS = 2000
-_FEW = 3
+_STALE_MS = 5000
+_AGAIN_MS = 4000
 
 
 @dataclass
@@ -143,22 +144,41 @@ class Reconciler:
             if intent is not None:
                 courier.seen(_with_levels(intent, stop), stop)
         missing = [i for i in courier.unsettled(symbol) if i.trigger_price is not None and i.client_id not in listed]
-        for intent in self._next_few(missing):
+        for intent in self._to_glance_at(missing, is_listed=trouble is None):
             await courier.glance(intent)
         if trouble is not None:
             raise trouble
 
     async def look_at_orders(self, symbol: str) -> None:
-        """What became of entries and exits of which nobody knows yet."""
+        """What became of entries and exits of which nobody knows yet.
+
+        A whole exit is repeated all along: each is asked for where the position has moved, or long after.
+        """
         moving = [i for i in self.courier.unsettled(symbol) if i.trigger_price is None]
-        for intent in self._next_few(moving):
+        entries = [i for i in moving if i.purpose == "entry"]
+        exits = [i for i in moving if i.purpose != "entry"]
+        told = not self.is_stale(symbol) and self.courier.ledger.holding(symbol).amount == self.sight(symbol).amount
+        for intent in [*entries, *self._to_glance_at(exits, is_listed=told)]:
             await self.courier.glance(intent)
 
-    def _next_few(self, intents: list[Intent]) -> list[Intent]:
-        """The few that were asked about longest ago, entries first: many of unknown fate cost no more weight."""
-        chosen = sorted(intents, key=lambda i: (i.purpose != "entry", self._glanced.get(i.client_id, 0)))[:_FEW]
-        self._glanced |= {intent.client_id: self.courier.now_ms() for intent in chosen}
-        return chosen
+    def is_stale(self, symbol: str) -> bool:
+        """Whether the position was not seen for a while."""
+        return self.courier.now_ms() - self.sight(symbol).asked_ms > _STALE_MS
+
+    def _to_glance_at(self, intents: list[Intent], *, is_listed: bool) -> list[Intent]:
+        """Which of these to ask about by their ids, so that many of unknown fate cost no more weight than a few.
+
+        Stops that were acknowledged, all of them; of the others the newest, where nothing else tells of them, and the
+        oldest once it can be settled; no one of those again for a while.
+        """
+        courier, now = self.courier, self.courier.now_ms()
+        acknowledged = [i for i in intents if courier.resting(i) is not None]
+        others = [i for i in intents if courier.is_waiting(i) and now - self._glanced.get(i.client_id, 0) >= _AGAIN_MS]
+        newest = others[-1:] if not is_listed or not self._glanced.get(others[-1].client_id if others else "") else []
+        settling = [i for i in others[:1] if now - courier.sent_ms(i) >= courier.absence_ms]
+        chosen = {i.client_id: i for i in [*acknowledged, *newest, *settling]}
+        self._glanced |= dict.fromkeys(chosen, now)
+        return list(chosen.values())
 
     async def look_at_trades(self, symbol: str) -> None:
         """Fills booked, and what is nobody's booked as far as it made our position smaller."""

@@ -78,6 +78,11 @@ class Sends:
         """Sends whose replies are waited for."""
         return [t.task for t in self._tried.values() if t.task is not None and not t.task.done()]
 
+    def are_young(self, age_ms: int) -> bool:
+        """Whether replies are waited for, and none of them for long yet."""
+        sent = [tried.last_ms for tried in self._tried.values() if tried.is_waiting]
+        return bool(sent) and self._bench.now_ms() - min(sent) < age_ms
+
     def has_news(self) -> bool:
         """Whether a reply has come that was not taken up."""
         return any(t.task is not None and t.task.done() for t in self._tried.values())

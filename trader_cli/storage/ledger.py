@@ -94,7 +94,7 @@ class Ledger(LedgerReading):
             with guarded(path):
                 made = cls._prepared(db, path)
             ledger = cls(db, path)
-            ledger._lock, ledger.is_new = lock, made
+            ledger._lock, ledger.is_new, ledger._last_notes = lock, made, {}
             with suppress(LedgerUnwritable):
                 fold_in(ledger)
             yield ledger
@@ -159,6 +159,7 @@ class Ledger(LedgerReading):
             yield
             self._write("COMMIT", ())
         except BaseException:
+            self._last_notes = None if self._last_notes is None else {}
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise
@@ -185,6 +186,8 @@ class Ledger(LedgerReading):
             "INSERT INTO orders (client_id, status, exchange_id, note, at_ms) VALUES (?, ?, ?, ?, ?)",
             (client_id, status, exchange_id, note, at_ms),
         )
+        if self._last_notes is not None:
+            self._last_notes.pop(client_id, None)
         if status not in SETTLED and client_id in self._settled:
             self._settled.discard(client_id)
             self._unsettled = None

@@ -36,6 +36,7 @@ class LedgerReading:
         self._db = db
         self.path = path
         self._folds: dict[str, Holding] = {}
+        self._last_notes: dict[str, Note | None] | None = None  # the only writer remembers; a reader looks each time
         self._unsettled: dict[str, Intent] | None = None
         newest = "SELECT MAX(number) FROM orders GROUP BY client_id"
         last = self._db.execute(f"SELECT client_id, status FROM orders WHERE number IN ({newest})")  # noqa: S608
@@ -162,7 +163,11 @@ class LedgerReading:
 
     def last_note(self, client_id: str) -> Note | None:
         """The last line written about an intent."""
-        return self._note("client_id = ? ORDER BY number DESC", (client_id,))
+        if self._last_notes is None:
+            return self._note("client_id = ? ORDER BY number DESC", (client_id,))
+        if client_id not in self._last_notes:
+            self._last_notes[client_id] = self._note("client_id = ? ORDER BY number DESC", (client_id,))
+        return self._last_notes[client_id]
 
     def latest_note(self, client_id: str, status: str) -> Note | None:
         """The last line with this status."""
