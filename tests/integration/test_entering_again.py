@@ -92,7 +92,7 @@ def test_an_order_the_exchange_refuses_opens_nothing_and_is_not_tried_again(tmp_
         approved = desk.approved()
         desk.venue.bend(first(ORDER, "refused"))
         with desk.open() as (_, executor):
-            with pytest.raises(ExchangeRejected, match="Nothing is open"):
+            with pytest.raises(ExchangeRejected, match="no position of ours is open"):
                 await executor.enter(approved)
         assert await refused(desk, approved) == "entry_rejected"
         assert desk.amount == 0

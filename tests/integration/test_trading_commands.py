@@ -116,7 +116,7 @@ def test_tactics_and_enter_repeated_send_no_second_order(fresh: CommandLine) -> 
     assert again.json == first.json
     assert (repeated.code, repeated.json["fresh"]) == (0, False)
     assert repeated.json["stops"] == done.json["stops"]
-    assert "was entered before; nothing was sent" in fresh.run("enter").out
+    assert "was entered before; no order was sent" in fresh.run("enter").out
     assert sent(fresh.folder) == open_commands
     assert fresh.run("flatten", "--json").json["closed"] == {"ETHUSDT": done.json["quantity"]}
     count = entries(fresh.folder)

@@ -260,13 +260,6 @@ NOT_ABOUT_THE_ACCOUNT = re.compile(
     r"bar (that )?(has )?closed|closed (\{|$|bar)|^P\(up, down, flat\)$|last closed | has closed since"
 )
 """Bars close, and a probability has the name flat."""
-TO_BE_MOVED = frozenset({
-    "core/guarding.py", "execution/checking.py", "execution/courier.py", "execution/guarding.py",
-    "execution/executor.py", "execution/coverage.py", "execution/closing.py", "execution/manual.py",
-    "execution/preflight.py", "tactician/position_monitor.py", "cli/commands/enter.py", "cli/commands/flatten.py",
-    "cli/commands/halt.py", "cli/commands/monitor.py", "cli/commands/run.py", "pipelines/reducing.py", "core/breaker.py",
-})  # fmt: skip
-"""To be moved: the trading path and its commands still say what came of an order in their own words."""
 OTHERWISE = {
     "cli/commands/analyze.py": "help of an option",
     "cli/commands/cache.py": "about files of the cache",
@@ -310,11 +303,7 @@ def test_comfort_is_worded_in_one_module_only() -> None:
     found = {}
     for file in sorted(PACKAGE.rglob("*.py")):
         name = file.relative_to(PACKAGE).as_posix()
-        if (
-            name != HOME
-            and not name.startswith("pipelines/verification/")
-            and name not in TO_BE_MOVED | OTHERWISE.keys()
-        ):
+        if name != HOME and not name.startswith("pipelines/verification/") and name not in OTHERWISE:
             found[name] = comforting(file.read_text())
     assert {name: lines for name, lines in found.items() if lines} == {}
 

@@ -114,7 +114,7 @@ HELD = Held(
 def rules(**settings: Any) -> ExitRules:
     made = planned()
     assert isinstance(made, TradePlan)
-    return PositionMonitor({"mode": "demo", **settings})._rules(made)
+    return PositionMonitor({"mode": "demo", **settings})._manager.rules(made)
 
 
 def test_the_trail_follows_at_its_distance_and_in_its_steps() -> None:
@@ -130,7 +130,7 @@ def test_risk_thresholds_decide_what_an_opinion_does() -> None:
     assert assess(held, mark, opinion, rules(), now).kind == "scale_down"
     assert assess(held, mark, opinion, rules(high_risk_threshold=0.65), now).kind == "close"
     assert assess(held, mark, opinion, rules(medium_risk_threshold=0.75), now).kind == "stay"
-    lows = {PositionMonitor({"mode": "demo", "low_risk_threshold": low})._band(Opinion(0.4, 0), planned(), 0)  # type: ignore[arg-type]
+    lows = {PositionMonitor({"mode": "demo", "low_risk_threshold": low})._manager.band(Opinion(0.4, 0), planned(), 0)  # type: ignore[arg-type]
             for low in (0.3, 0.5)}  # fmt: skip
     assert lows == {"low", "minimal"}
 

@@ -22,7 +22,7 @@ TOO_MANY = "too_many_entries"
 HOUR_MS = 3_600_000
 
 LATCHING = {
-    UNPROTECTED: "a position was closed because no stop could be had for it",
+    UNPROTECTED: "a position was left because no stop could be had for it",
     "foreign": "a position or orders appeared there that are not ours",
     "liquidation": "the exchange liquidated the position",
     "adl": "the exchange reduced the position against others' losses (ADL)",

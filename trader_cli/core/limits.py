@@ -24,12 +24,20 @@ def breach(
     flows: Iterable[tuple[int, Decimal]], wallet: Decimal, unrealized: Decimal, limits: LossLimits, now_ms: int, *,
     since_ms: int = 0,
 ) -> str | None:  # fmt: skip
-    """The sentence of the limit that is broken, if one is.
+    """The sentence of the first limit that is broken, if one is; see `breaches`."""
+    return next(iter(breaches(flows, wallet, unrealized, limits, now_ms, since_ms=since_ms).values()), None)
+
+
+def breaches(
+    flows: Iterable[tuple[int, Decimal]], wallet: Decimal, unrealized: Decimal, limits: LossLimits, now_ms: int, *,
+    since_ms: int = 0,
+) -> dict[str, str]:  # fmt: skip
+    """The sentences of the limits that are broken, by name: "day" with its number, and "drawdown".
 
     `flows` are our (time, amount) changes of the wallet, oldest first; `wallet` is the balance after all of them. What
     was lost before `since_ms`, when a person last lifted a halt, has been looked at and does not count again.
     """
-    booked = list(flows)
+    booked, found = list(flows), {}
     start = wallet - sum((amount for _, amount in booked), Decimal(0))
     level = peak = opened = start
     for time_ms, amount in booked:
@@ -39,7 +47,9 @@ def breach(
         peak = max(peak, level) if time_ms >= since_ms else level
     equity = wallet + unrealized
     if opened > 0 and opened - equity >= opened * Decimal(str(limits.daily)):
-        return f"the loss of this UTC day, {opened - equity:.2f}, reached {limits.daily:.1%} of {opened:.2f}"
+        lost = f"the loss of this UTC day, {opened - equity:.2f}, reached {limits.daily:.1%} of {opened:.2f}"
+        found[f"day {now_ms // DAY_MS}"] = lost
     if peak > 0 and peak - equity >= peak * Decimal(str(limits.drawdown)):
-        return f"equity fell by {peak - equity:.2f} from its highest, {peak:.2f}: {limits.drawdown:.1%} are allowed"
-    return None
+        fallen = f"equity fell by {peak - equity:.2f} from its highest, {peak:.2f}"
+        found["drawdown"] = f"{fallen}: {limits.drawdown:.1%} are allowed"
+    return found

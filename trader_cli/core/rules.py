@@ -52,7 +52,7 @@ def trading(rules: SymbolRules) -> Refused | None:
     if rules.status != "TRADING" or rules.contract_type.endswith("DELIVERING"):
         found = rules.status if rules.status != "TRADING" else rules.contract_type
         return Refused(
-            "not_trading", f"{rules.symbol} is not trading now (the exchange says {found}): nothing is opened."
+            "not_trading", f"{rules.symbol} is not trading now (the exchange says {found}): no position is opened."
         )
     return None
 
@@ -65,7 +65,7 @@ def outlives(rules: SymbolRules, exit_by_ms: int) -> Refused | None:
     when = f"{-left_h:.1f} h before" if left_h < 0 else f"only {left_h:.1f} h after"
     return Refused(
         "delisting", f"{rules.symbol} is delisted {when} this position would have to end, and is settled by force then:"
-        " nothing is opened there.",
+        " no position is opened there.",
     )  # fmt: skip
 
 
@@ -86,7 +86,7 @@ def openable(
         return Refused(
             "stops_impossible",
             f"By the exchange's rules of {rules.symbol} now, its stops could not be placed: {wrong}."
-            " Nothing is opened; run `trader tactics` again.",
+            " No position is opened; run `trader tactics` again.",
         )
     bracket = bracket_of(brackets, float(plan.quantity * plan.price)) if brackets else None
     if bracket is not None and plan.leverage > bracket.max_leverage:
@@ -159,6 +159,6 @@ def trustworthy(symbol: str, prices: Prices, most_apart: float, oldest_ms: int) 
     if min(seen) <= 0 or max(seen) - min(seen) > prices.mark * Decimal(str(most_apart)):
         return Refused(
             "prices_apart", f"{symbol}: mark {prices.mark:f}, index {prices.index:f} and last price {prices.last:f} lie"
-            f" further apart than {most_apart:.2%} (execution.max_price_spread): nothing is opened.",
+            f" further apart than {most_apart:.2%} (execution.max_price_spread): no position is opened.",
         )  # fmt: skip
     return None

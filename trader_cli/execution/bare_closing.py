@@ -245,6 +245,6 @@ def _half(cap: Decimal, shown: Decimal) -> Decimal:
 def _unfinished(symbol: str, shown: Decimal, rest: Decimal, why: str) -> str:
     """The sentence of a close that did not come to its end."""
     return (
-        f"{symbol}: the exchange still shows {shown:f}, of which {shown - rest:f} was to be closed. {why}".strip()
+        f"{symbol}: the exchange still shows {shown:f}, of which {shown - rest:f} was to be reduced. {why}".strip()
         + " What of ours rests there was left."
     )

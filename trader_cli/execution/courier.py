@@ -60,6 +60,7 @@ class Courier:
     unjournalled: dict[str, Intent] = field(default_factory=dict)
     looks: Looks = field(init=False)
     _under_way: dict[str, asyncio.Task[State | NotPlaced | None]] = field(default_factory=dict)
+    changed_ms: dict[str, int] = field(default_factory=dict)
     _doubted: dict[str, dict[str, int]] = field(default_factory=dict)
     _steady: dict[tuple[str, str], int] = field(default_factory=dict)
 
@@ -259,7 +260,7 @@ class Courier:
         return await self.private.find_stop(intent.symbol, intent.client_id)
 
     def _doubt(self, intent: Intent, asked_ms: int) -> None:
-        """A stop that was acknowledged and is not known any more: another is tried at once, and it is gone after a while.
+        """A stop that was acknowledged and is not known any more: another is tried at once, in time it is gone.
 
         A query may lag behind the exchange; what rests after all is trusted again as soon as anything shows it.
         """
@@ -298,7 +299,7 @@ class Courier:
         return [stop for stop in found if stop is not None]
 
     def trust_backstop(self, symbol: str) -> None:
-        """The exchange says that a close-position stop rests (−4130): one of ours that is doubted is there after all."""
+        """The exchange says that a close-position stop rests (−4130): one of ours that is doubted is there still."""
         doubted = self._doubted.get(symbol, {})
         for stop in self.every_stop(symbol):
             if stop.close_position and stop.kind == "stop":
@@ -312,8 +313,8 @@ class Courier:
         filled = state.filled if isinstance(state, OrderState) else Decimal(0)
         if filled < self.ledger.filled(intent.client_id):
             return state  # an older word than the one that is written down
-        if filled > 0:
-            self.filled.add(intent.symbol)
+        if filled > self.ledger.filled(intent.client_id):
+            self._has_filled(intent.symbol)
         words = f"{state.status} {filled:f}" if filled else state.status
         last = self.ledger.last_note(intent.client_id)
         if last is None or (last.status, last.exchange_id, last.note) != (status, exchange_id, words):
@@ -335,12 +336,18 @@ class Courier:
             return state  # what it became is asked again: until then it counts as it did
         if order is None or order.filled == 0:
             return self.seen(intent, state)
-        self.filled.add(intent.symbol)
+        if order.filled > self.ledger.filled(intent.client_id):
+            self._has_filled(intent.symbol)
         words, last = f"{state.status} {order.filled:f}", self.ledger.last_note(intent.client_id)
         if last is None or last.note != words:
             status = "open" if order.is_open else "done"
             self.note(intent, status, order.order_id, words, at_ms=order.update_ms)
         return state
+
+    def _has_filled(self, symbol: str) -> None:
+        """Something of ours has moved the position: what was seen of it before is old."""
+        self.filled.add(symbol)
+        self.changed_ms[symbol] = self.clock.monotonic_ms()
 
     def note(
         self, intent: Intent, status: str, exchange_id: str | None = None, note: str = "", *, at_ms: int | None = None

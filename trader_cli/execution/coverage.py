@@ -7,13 +7,17 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from trader_cli.core import assurance
+from trader_cli.core.errors import Terminated
+from trader_cli.core.evidence import Look
 from trader_cli.storage.ledger import LedgerUnwritable
+from trader_cli.storage.ledger_books import books_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from trader_cli.core.errors import TraderError
     from trader_cli.core.plans import TradePlan
-    from trader_cli.execution.protection import Cover
     from trader_cli.execution.reconcile import View
     from trader_cli.storage.ledger import Ledger
     from trader_cli.storage.ledger_reading import LedgerReading
@@ -102,30 +106,26 @@ class Coverage:
         return min((note.at_ms for note in notes if note is not None), default=None)
 
 
-def shown(view: View, cover: Cover) -> str:
-    """What the exchange shows of our position."""
-    held = f"{view.symbol}: {'long' if view.held > 0 else 'short'} {abs(view.held):f} is open"
-    if cover.stop_price is None:
-        return f"{held} and NOTHING protects it."
-    return f"{held}, protected by a stop at {cover.stop_price:f} resting at the exchange."
+def standing_of(view: View, ledger: LedgerReading) -> str:
+    """A sentence from what the exchange shows of a symbol and the ledger knows: what is open and what protects it."""
+    positions = () if view.position is None else (view.position,)
+    look = Look(view.asked_ms, positions, view.stops, None, symbols=frozenset({view.symbol}))
+    books = books_of(ledger)
+    held = books.held.get(view.symbol)
+    if held and not view.stops:
+        return assurance.bare(view.symbol, held)
+    return assurance.standing(view.symbol, look, books)
 
 
-def remembered(ledger: LedgerReading, symbol: str) -> str:
-    """What the ledger knows where the exchange cannot be asked."""
-    return f"The exchange cannot be asked. {last_known(ledger, symbol)}"
+def remembered(ledger: LedgerReading, symbol: str, error: TraderError) -> str:
+    """What the ledger knows where the exchange cannot be asked, or did not say it."""
+    why = f"The exchange did not show it: {error.sentence}" if error.answered else "The exchange cannot be asked."
+    return f"{why} {last_known(ledger, symbol)}"
 
 
 def last_known(ledger: LedgerReading, symbol: str) -> str:
     """What the ledger last saw of a symbol: what is open, and which stops rest."""
-    resting = [
-        i for i in ledger.unsettled(symbol)
-        if i.purpose in {"stop", "backstop"} and ledger.status(i.client_id) == "open"
-    ]  # fmt: skip
-    levels = ", ".join(f"{i.trigger_price:f}" for i in resting if i.trigger_price is not None)
-    stops = f"stops were last seen resting at {levels}" if levels else "NO stop of ours is known to rest"
-    amount = ledger.holding(symbol).amount
-    held = f"{amount:f} is booked" if amount else "an entry was sent whose fill is not confirmed"
-    return f"{symbol}: {held}; {stops}."
+    return assurance.last_known(symbol, books_of(ledger))
 
 
 @contextmanager
@@ -133,8 +133,10 @@ def naming_what_is_left(ledger: LedgerReading, say: Callable[[str], None]) -> It
     """Whoever is interrupted inside says what stays open and which stops stay resting."""
     try:
         yield
-    except (CancelledError, KeyboardInterrupt):
-        waiting = {i.symbol for i in ledger.unsettled() if ledger.last_note(i.client_id) is not None}
-        for symbol in sorted(waiting | {s for s in ledger.symbols() if ledger.holding(s).amount != 0}):
-            say(f"Left as it is: {last_known(ledger, symbol)}")
+    except (CancelledError, KeyboardInterrupt, Terminated):
+        books = books_of(ledger)
+        for symbol in sorted({*books.held, *books.unbooked, *(order.symbol for order in books.moving)}):
+            say(f"Left as it is: {assurance.last_known(symbol, books)}")
+        if not (books.held or books.unbooked or books.moving):
+            say("The ledger holds no position, and no order of unknown end.")
         raise

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from trader_cli.core.assurance import NotSent
 from trader_cli.core.errors import ConfigurationError, DataError, ExchangeRejected, ExchangeUnavailable, TraderError
 from trader_cli.core.orders import OrderRequest, OrderState
 from trader_cli.core.plans import Approved, Refused, TradePlan
@@ -20,13 +21,14 @@ from trader_cli.core.rules import RULE_CODES, entry_limit
 from trader_cli.exchange.private import order_parameters, stop_parameters
 from trader_cli.execution import preflight
 from trader_cli.execution.bench import Bench
-from trader_cli.execution.booking import FORCED
 from trader_cli.execution.breaking import after_close, hold_back
 from trader_cli.execution.checking import refusal
 from trader_cli.execution.courier import Courier, stop_request
-from trader_cli.execution.coverage import Coverage, remembered, shown
+from trader_cli.execution.coverage import Coverage, remembered, standing_of
+from trader_cli.execution.ended import exit_reason
 from trader_cli.execution.guarding import Ended, Guard
-from trader_cli.execution.protection import Protector, cover_of
+from trader_cli.execution.leaving import asked_to_leave, leaving
+from trader_cli.execution.protection import Protector
 from trader_cli.execution.reconcile import Reconciler
 from trader_cli.storage.ledger import LedgerUnwritable
 from trader_cli.storage.ledger_rows import Intent
@@ -60,11 +62,6 @@ def unsaid(_sentence: str) -> None:
     """Nobody listens."""
 
 
-def staying() -> bool:
-    """Nobody has asked to leave."""
-    return False
-
-
 class Executor:
     """One account's executor, over a connected exchange and an open ledger.
 
@@ -73,7 +70,7 @@ class Executor:
 
     def __init__(
         self, exchange: BinanceExchange, ledger: Ledger, settings: Settings, *,
-        say: Callable[[str], None] = unsaid, leaving: Callable[[], bool] = staying,
+        say: Callable[[str], None] = unsaid, leaving: Callable[[], bool] = asked_to_leave,
     ) -> None:  # fmt: skip
         self.settings = settings
         self.exchange = exchange
@@ -116,16 +113,7 @@ class Executor:
     def exit_reason(self, symbol: str) -> str:
         """Why our last position on a symbol ended, by what closed it."""
         entries = self.ledger.entries(symbol)
-        last = [f for f in self.ledger.fills(decision_id=entries[-1]) if f.purpose != "entry"] if entries else []
-        if not last:
-            return "unknown"
-        if last[-1].purpose == "external":
-            note = self.ledger.last_note(last[-1].client_id)
-            return note.note if note is not None and note.note in FORCED else "external"
-        if last[-1].purpose != "exit":
-            return last[-1].purpose
-        told = self.ledger.assessments(symbol, 0, ("exit",))
-        return next((str(b["reason"]) for _, b, _ in reversed(told) if b["client_id"] == last[-1].client_id), "exit")
+        return exit_reason(self.ledger, symbol, entries[-1]) if entries else "unknown"
 
     # --- entering ---
 
@@ -159,8 +147,10 @@ class Executor:
             self._write_down(plan, entry)
             guard.send_entry(entry)
         except LedgerUnwritable as error:
-            raise DataError(f"{error.sentence} Nothing was sent.", mend=error.mend) from error
-        return await self._finished(plan, entry, await guard.run(), fresh=True)
+            unsent = NotSent(entry.client_id, self.ledger.status(entry.client_id))
+            raise DataError(f"{error.sentence} {unsent.sentence}", mend=error.mend) from error
+        async with leaving().shielded():
+            return await self._finished(plan, entry, await guard.run(), fresh=True)
 
     def _entry(self, plan: TradePlan) -> Intent:
         """The entry: immediate or cancelled, at no worse a price than the plan allows."""
@@ -192,13 +182,13 @@ class Executor:
                 await self.exchange.refresh_rules()
             raise ExchangeRejected(
                 f"The exchange did not take the entry: {note.note if note else ''}",
-                code=ended.refused.code if ended.refused else None, mend="Nothing is open.",
+                code=ended.refused.code if ended.refused else None, mend=await self.standing(plan.symbol),
             )  # fmt: skip
         if ended.how == "absent":
             await self.tidy(plan, ended)
             if ended.refused is not None:
                 raise ExchangeUnavailable(f"The exchange took no order: {ended.refused.sentence}")
-            return Refused("entry_absent", "The entry never reached the exchange; nothing was opened.")
+            return Refused("entry_absent", "The entry never reached the exchange.")
         if ended.how == "unknown" or ended.view.presumed:
             raise ExchangeUnavailable(
                 f"It is not known what became of the entry {entry.client_id}. {await self.standing(plan.symbol)}",
@@ -241,7 +231,9 @@ class Executor:
             return Refused("entry_absent", "This entry never reached the exchange; it is not sent again.")
         if self.plan_of(plan.symbol) != plan:
             return self._entered(plan, entry, None, fresh=False, closed=None)
-        return await self._finished(plan, entry, await Guard(self.bench, plan, must_look=True).run(), fresh=False)
+        async with leaving().shielded():
+            ended = await Guard(self.bench, plan, must_look=True).run()
+            return await self._finished(plan, entry, ended, fresh=False)
 
     def _entered(
         self, plan: TradePlan, entry: Intent, cover: Cover | None, *, fresh: bool, closed: str | None
@@ -287,8 +279,9 @@ class Executor:
 
         Goes on while the exchange is away. Raises `ExchangeUnavailable` where that could not be found out.
         """
-        ended = await Guard(self.bench, plan, must_look=True).run()
-        await self.tidy(plan, ended)
+        async with leaving().shielded():
+            ended = await Guard(self.bench, plan, must_look=True).run()
+            await self.tidy(plan, ended)
         if ended.how == "unknown" and ended.cover is None:
             raise ExchangeUnavailable(f"The exchange does not show the position of {plan.symbol} clearly.")
         return ended.cover if ended.view.expected else None, ended.closed
@@ -314,8 +307,9 @@ class Executor:
         goal = Decimal(0) if quantity is None else max(Decimal(0), began - quantity)
         if began <= goal and began:
             return Decimal(0)
-        ended = await Guard(self.bench, plan, goal=goal, reason=reason).run()
-        await self.tidy(plan, ended)
+        async with leaving().shielded():
+            ended = await Guard(self.bench, plan, goal=goal, reason=reason).run()
+            await self.tidy(plan, ended)
         left = abs(ended.view.expected)
         if left > goal and ended.how == "reduced":
             self.say(f"{symbol}: {left:f} is dust: less than the exchange takes as an order; its stop stays.")
@@ -340,7 +334,7 @@ class Executor:
                 f"The exchange refused to close {symbol}: {ended.refused.sentence} {standing}", code=ended.refused.code
             )
         raise ExchangeUnavailable(
-            f"It is not known whether {symbol} was closed. {standing}", mend="Run `trader flatten` again."
+            f"It is not known what became of the exit of {symbol}. {standing}", mend="Run `trader flatten` again."
         )
 
     async def sweep(self, symbol: str) -> int:
@@ -360,14 +354,9 @@ class Executor:
         """A sentence: what is open and what protects it, from the exchange if it answers, else from the ledger."""
         try:
             view = await self.view(symbol)
-        except TraderError:
-            return remembered(self.ledger, symbol)
-        if view.is_flat and not view.unknown_orders:
-            return f"{symbol}: no position of ours is open."
-        if view.is_flat:
-            return f"{symbol}: it is not known what became of an order that was sent."
-        stops = cover_of("long" if view.expected > 0 else "short", view.stops, abs(view.expected))
-        return shown(view, stops)
+        except TraderError as error:
+            return remembered(self.ledger, symbol, error)
+        return standing_of(view, self.ledger)
 
     def requests(self, plan: TradePlan) -> list[dict[str, Any]]:
         """The exact requests an entry sends, without time and signature."""

@@ -57,7 +57,7 @@ def explained(
         (cover, "stops of ours rest there"),
         ((known or ZERO) * sign, "the ledger says so"),
     )
-    amount, because = next(((a, b) for a, b in ways if a > 0), (ZERO, "nothing with our ids explains it"))
+    amount, because = next(((a, b) for a, b in ways if a > 0), (ZERO, "no order with our ids explains it"))
     return Explained(symbol, shown, min(amount, abs(shown)), because, unanswered, cover if sized else ZERO)
 
 

@@ -2,7 +2,7 @@
 
 The first signal cancels the work, so that every `finally` runs. Inside `shielded` it waits for the end of the block; a
 second one cuts the block short. Inside `prompt`, for long computations that do not let the loop turn, it strikes at
-once.
+once. The end of the time that a run was given (`end_in`) is a first signal, too, after which the run ends well.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
-from trader_cli.core.errors import HungUp, Terminated
+from trader_cli.core.errors import ExchangeUnavailable, HungUp, Terminated
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -26,6 +26,7 @@ _ENDS: dict[int, type[BaseException]] = {
     signal.SIGTERM: Terminated,
     signal.SIGHUP: HungUp,
 }
+_TIME_UP = signal.SIGALRM
 
 
 class Leaving:
@@ -46,6 +47,10 @@ class Leaving:
             yield self
         finally:
             self._shields -= 1
+        await self.give_way()
+
+    async def give_way(self) -> None:
+        """End here if a signal has waited for the end of what was shielded, as after an error that was borne."""
         if self._waiting and self._shields == 0:
             self._cancel()
             await asyncio.sleep(0)
@@ -78,13 +83,13 @@ class Leaving:
         """A signal, told by the loop."""
         if number in self._struck:
             self._struck.discard(number)
-        elif self.asked is None:
+        elif self.asked is None or self._is_time_up:
             self.asked = signal.Signals(number).name
             if self._shields:
                 self._waiting = True
             else:
                 self._cancel()
-        elif self._shields or self._waiting:
+        elif (self._shields or self._waiting) and number != _TIME_UP:
             self._cancel()
 
     def _cancel(self) -> None:
@@ -95,7 +100,32 @@ class Leaving:
     @staticmethod
     def _numbers() -> list[int]:
         """The signals that are heard: not one that was ignored from the start, as `nohup` does."""
-        return [number for number in _ENDS if signal.getsignal(number) != signal.SIG_IGN]
+        return [number for number in (*_ENDS, _TIME_UP) if signal.getsignal(number) != signal.SIG_IGN]
+
+    # --- the time that a run was given ---
+
+    @property
+    def _is_time_up(self) -> bool:
+        return self.asked == _TIME_UP.name
+
+    def end_in(self, seconds: float) -> None:
+        """Ask this run to end after so many seconds of real time, as a first signal does."""
+        if self._task is not None:
+            signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001))
+
+    def forget_time(self) -> None:
+        """What is left to do needs no bound."""
+        if self._task is not None:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def take_time_up(self) -> bool:
+        """Whether it was the end of the time that cancelled; then the run may go on to its end."""
+        if not self._is_time_up:
+            return False
+        self.asked = None
+        if self._task is not None:
+            self._task.uncancel()
+        return True
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -110,12 +140,15 @@ class Leaving:
         finally:
             _CURRENT.reset(token)
             self._task = None
+            signal.setitimer(signal.ITIMER_REAL, 0)
             for number, handler in before.items():
                 loop.remove_signal_handler(number)
                 signal.signal(number, handler)
 
     def reason(self) -> BaseException | None:
         """What the first signal ends the process with; `None` if there was none."""
+        if self._is_time_up:
+            return ExchangeUnavailable("The time given with --for is up, and the exchange had not answered yet.")
         return None if self.asked is None else _ENDS[signal.Signals[self.asked]]()
 
 
@@ -125,6 +158,23 @@ _CURRENT: ContextVar[Leaving] = ContextVar("leaving")
 def leaving() -> Leaving:
     """What was asked of the run this is part of; one that hears nothing where none is."""
     return _CURRENT.get(None) or Leaving()
+
+
+@contextmanager
+def until_time_is_up() -> Iterator[None]:
+    """The end of the time that was given ends the block, and no more; a signal ends the run."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not leaving().take_time_up():
+            raise
+    finally:
+        leaving().forget_time()
+
+
+def asked_to_leave() -> bool:
+    """Whether a signal, or the end of its time, has asked the run this is part of to end."""
+    return leaving().asked is not None
 
 
 def run_supervised(work: Coroutine[object, object, T], loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> T:

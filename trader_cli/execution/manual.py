@@ -47,7 +47,7 @@ async def place(exchange: BinanceExchange, symbol: str, side: str, order_type: s
             return await _reduce(executor, view, side, rounded)
         approved = _approved(ledger, symbol, side, exchange.server_now_ms())
         if view.held == 0 and approved is None and _is_exit_of_what_is_gone(executor, symbol, side):
-            sentence = f"{symbol}: no position of ours is open that a {side} could reduce."
+            sentence = f"{symbol}: we hold no position there that a {side} could reduce."
             return _noted(ledger, symbol, exchange.server_now_ms(), Refused("nothing_to_reduce", sentence))
         return await _open(executor, await _plan(executor, symbol, side, rounded, approved))
 
@@ -106,7 +106,7 @@ async def _reduce(executor: Executor, view: View, side: str, quantity: Decimal) 
     decision = executor.ledger.entries(view.symbol)[-1]
     last = executor.exits(decision)[-1:]
     if not last:
-        return _no(Refused("nothing_to_reduce", f"{view.symbol}: the position was closed meanwhile."))
+        return _no(Refused("nothing_to_reduce", f"{view.symbol}: the position has ended meanwhile."))
     note = executor.ledger.last_note(last[0].client_id)
     return Answer(
         {"kind": "order", "orderId": note.exchange_id if note else None, "clientOrderId": last[0].client_id,

@@ -137,7 +137,8 @@ def check_foreign(view: View, open_orders: int) -> Refused | None:
     if view.foreign != 0 or view.foreign_orders or open_orders:
         what = f"a position of {view.foreign:f}" if view.foreign else f"{view.foreign_orders + open_orders} order(s)"
         return Refused(
-            "foreign_position", f"{view.symbol} holds {what} that is not ours; it is left alone and nothing is opened."
+            "foreign_position",
+            f"{view.symbol} holds {what} that is not ours; it is left alone and no position is opened.",
         )
     if view.unknown_orders:
         return Refused("order_unknown", f"{view.symbol}: it is not known yet what became of an order of ours.")

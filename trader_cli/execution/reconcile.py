@@ -28,7 +28,7 @@ _AGAIN_MS = 4000
 
 @dataclass
 class Sight:
-    """What was last seen of a symbol: its position (`None`: flat), and stops that are not ours.
+    """What was last seen of a symbol: its position (`None`: flat), what of it is foreign, and stops that are not ours.
 
     `asked_ms` and `listed_ms` are when it was asked, on the monotonic clock; −1: never answered.
     """
@@ -36,6 +36,7 @@ class Sight:
     position: PositionState | None = None
     asked_ms: int = -1
     listed_ms: int = -1
+    foreign: Decimal = ZERO
     others: tuple[StopState, ...] = ()
 
     @property
@@ -217,9 +218,10 @@ class Reconciler:
             self._counted.add(symbol)
             (courier.filled.add if pending else courier.filled.discard)(symbol)
         presumed = self._presumed(symbol, held + unbooked)
-        foreign = sight.amount - held - unbooked - presumed if sight.asked_ms >= 0 else ZERO
+        if sight.asked_ms > courier.changed_ms.get(symbol, -1):
+            sight.foreign = sight.amount - held - unbooked - presumed
         return View(
-            symbol, sight.position, held, foreign, tuple(courier.stops(symbol)), len(sight.others),
+            symbol, sight.position, held, sight.foreign, tuple(courier.stops(symbol)), len(sight.others),
             self._unknown(symbol), unbooked, presumed, sight.asked_ms, not pending and not presumed,
         )  # fmt: skip
 

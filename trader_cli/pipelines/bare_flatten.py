@@ -6,14 +6,20 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from trader_cli.core.assurance import Doubt, prove_all_flat, prove_closed, prove_flat
 from trader_cli.core.errors import ExchangeUnavailable, ExitCode, TraderError
+from trader_cli.core.evidence import Books
 from trader_cli.execution.bare_closing import BareCloser
+from trader_cli.execution.executor import unsaid
+from trader_cli.execution.witness import account_look
 from trader_cli.pipelines.market import run_in_market
 from trader_cli.storage.markets import account_fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
+    from trader_cli.core.assurance import AllFlat, Closed, Flat
+    from trader_cli.core.evidence import Look
     from trader_cli.execution.explaining import Explained
     from trader_cli.pipelines.market import Market
     from trader_cli.settings import Settings
@@ -24,23 +30,40 @@ ZERO = Decimal(0)
 
 @dataclass(frozen=True)
 class Wish:
-    """What is to be closed, and how far one may go for it. No `symbols`: all."""
+    """What is to be closed, and how far one may go for it. No `symbols`: all. `say` hears what cannot wait."""
 
     reason: str
     symbols: tuple[str, ...] = ()
     also_halt: bool = False
     force: bool = False
     all_of_it: bool = False
+    say: Callable[[str], None] = unsaid
 
 
 @dataclass
 class Flattened:
-    """What came of it: quantities closed and left by symbol, what there is to say, and the code to leave with."""
+    """What came of it: quantities closed and left by symbol, what there is to say, and the code to leave with.
+
+    `proved` are sentences made from proofs; where something could not be proved, `said` has the doubt.
+    """
 
     closed: dict[str, str] = field(default_factory=dict)
     left: dict[str, str] = field(default_factory=dict)
     said: list[str] = field(default_factory=list)
     exit_code: ExitCode = ExitCode.DONE
+    proved: list[str] = field(default_factory=list)
+
+    def attest(self, symbols: Sequence[str], look: Look, books: Books) -> None:
+        """Weigh what was closed against what the exchange shows now: of these symbols, or of the whole account."""
+        proofs: list[AllFlat | Flat | Closed | Doubt] = [] if symbols else [prove_all_flat(look, books)]
+        for symbol in dict.fromkeys([*symbols, *self.closed]):
+            amount = Decimal(self.closed.get(symbol, 0))
+            proofs.append(prove_closed(symbol, amount, look, books) if amount else prove_flat(symbol, look, books))
+        self.proved += [proof.sentence for proof in proofs if not isinstance(proof, Doubt)]
+        doubts = dict.fromkeys(reason for proof in proofs if isinstance(proof, Doubt) for reason in proof.reasons)
+        if doubts:
+            self.said.append(Doubt(tuple(doubts)).sentence)
+            self.exit_code = max(self.exit_code, ExitCode.UNAVAILABLE)
 
 
 @dataclass(frozen=True)
@@ -74,6 +97,9 @@ class Bare:
         if failed:
             words = [*done.said, *(f"{symbol}: {amount} went." for symbol, amount in done.closed.items())]
             raise type(failed[0])(" ".join([*words, *(e.sentence for e in failed)]), mend=failed[0].mend)
+        if not done.left:
+            look = await account_look(exchange.care, market.clock, exchange.server_now_ms())
+            done.attest(self.wish.symbols or sorted(positions), look, Books({}, ()))
         return done
 
     async def _one(self, closer: BareCloser, symbol: str, shown: Decimal, done: Flattened) -> None:

@@ -14,6 +14,7 @@ from trader_cli.core.errors import DataStale, ExchangeUnavailable, TraderError
 from trader_cli.core.plans import Approved, Refused
 from trader_cli.core.types import Abstention
 from trader_cli.execution.executor import Entered
+from trader_cli.execution.leaving import leaving
 from trader_cli.pipelines.passes import SETTLE_MS, Pass
 from trader_cli.storage.ledger import LedgerUnwritable
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from trader_cli.core.timeframes import Timeframe
     from trader_cli.pipelines.passes import Trader
 
-_RETRY_S = 10.0
+_RETRY_S, _PRESSED_S = 10.0, 1.0
 _SHORTEST_S = 0.05
 _MOST_RETRIES = 30
 
@@ -50,6 +51,7 @@ class Forever:
         self._cared_ms: int | None = None
         self._is_open = True
         self._stopped = False
+        self._is_writable = True
         self._told: dict[str, str] = {}
 
     def stop(self) -> None:
@@ -66,20 +68,29 @@ class Forever:
         if not self._holds_something():
             trader.require_budget(self._timeframe)
         ends = None if for_s is None else trader.now_ms() + round(for_s * 1000)
-        while not self._stopped and (ends is None or trader.now_ms() < ends):
+        while not self._stopped and (ends is None or trader.now_ms() < ends or trader.monitor.is_pressed):
             await self._care()
             for series in self._series:
-                await self._supervised(series.symbol, self._tend(series))
+                if not self._must_only_care():
+                    await self._supervised(series.symbol, self._tend(series))
+            await leaving().give_way()
             self._is_open = self._is_open or self._holds_something()
             until = self._next_wake() if ends is None else min(self._next_wake(), ends)
             await self._sleep_until(until)
 
+    def _must_only_care(self) -> bool:
+        """While something is bare, or the ledger takes no line, nothing else is begun."""
+        return self._trader.monitor.is_pressed or not self._is_writable
+
     async def _sleep_until(self, until_ms: int) -> None:
-        """Sleep, but no longer than the monitor's interval where another process asks for something."""
+        """Sleep, but not on where another process asks for something; a second only while something is bare."""
+        if self._trader.monitor.is_pressed:
+            await self._trader.ears.nap(_PRESSED_S)
+            return
         while not self._stopped:
             left_ms = until_ms - self._trader.now_ms()
-            await self._trader.market.clock.sleep(max(_SHORTEST_S, min(left_ms, self._interval_ms) / 1000))
-            if left_ms <= self._interval_ms or self._trader.is_asked():
+            await self._trader.ears.nap(max(_SHORTEST_S, min(left_ms, self._interval_ms) / 1000))
+            if left_ms <= self._interval_ms or self._trader.ears.is_asked():
                 return
 
     def _holds_something(self) -> bool:
@@ -90,10 +101,24 @@ class Forever:
         """The monitor's look, if it is due."""
         now, last = self._trader.now_ms(), self._cared_ms
         due = self._is_open and last is not None and now >= last + self._interval_ms
-        if last is None or due or self._trader.is_asked():
-            step = self._trader.monitor.step(self._trader.executor)
-            self._is_open = await self._supervised("care", step) is not False
+        if last is None or due or self._trader.monitor.is_pressed or self._trader.ears.is_asked():
             self._cared_ms = now
+            await self._look()
+
+    async def _look(self) -> None:
+        """A look that a ledger without room does not end, while anything is held."""
+        step = self._trader.monitor.step(self._trader.executor)
+        try:
+            self._is_open = await self._supervised("care", step) is not False
+            self._is_writable = True
+        except LedgerUnwritable as error:
+            if not self._holds_something():
+                raise
+            self._is_open, self._is_writable = True, False
+            self._say(f"care: {error} Care goes on without.")
+
+    def _say(self, line: str) -> None:
+        self._trader.audience.say(f"{utc_text(self._trader.now_ms())} {line}")
 
     def _next_wake(self) -> int:
         now = self._trader.now_ms()
@@ -159,9 +184,9 @@ class Forever:
         except TraderError as error:
             if isinstance(error, DataStale) and self._trader.settings.mode == "sim":
                 raise
-            self._trader.audience.say(f"{utc_text(self._trader.now_ms())} {what}: {error}")
+            self._say(f"{what}: {error}")
             if isinstance(error, ExchangeUnavailable):
-                await self._trader.market.clock.sleep(_RETRY_S)
+                await self._trader.ears.nap(_PRESSED_S if self._trader.monitor.is_pressed else _RETRY_S)
         return None
 
     def _tell(self, done: Pass) -> None:
@@ -169,6 +194,10 @@ class Forever:
             plan = done.entered.plan
             price = f"{done.entered.average_price:.8g}"
             line = f"entered {plan.side} {done.entered.quantity:f} at {price}, stop {plan.stop_price:f}"
+            if done.entered.quantity == 0:
+                line = f"the entry {plan.client_id('entry')} did not fill"
+            elif done.entered.closed is not None:
+                line = f"{line}; it was left again: {done.entered.closed}"
         elif isinstance(done.entered, Refused):
             line = f"not entered: {done.entered.sentence}"
         elif done.outcome is None or isinstance(done.outcome, (Approved, Abstention)):
@@ -177,4 +206,4 @@ class Forever:
             line = f"{done.outcome.sentence} ({done.outcome.code})"
         if line != self._told.get(done.symbol):
             self._told[done.symbol] = line
-            self._trader.audience.say(f"{utc_text(self._trader.now_ms())} {done.symbol}: {line}")
+            self._say(f"{done.symbol}: {line}")

@@ -16,6 +16,7 @@ from trader_cli.core.errors import DataMissing, UsageError
 from trader_cli.core.timeframes import Timeframe
 from trader_cli.execution.accounts import connected_exchange
 from trader_cli.execution.executor import Entered
+from trader_cli.execution.leaving import until_time_is_up
 from trader_cli.pipelines.forever import Forever
 from trader_cli.pipelines.market import Market
 from trader_cli.pipelines.passes import Audience, Pass, Trader
@@ -117,22 +118,25 @@ class LiveTradingPipeline:
     async def run_once(self, symbol: str, timeframe: Timeframe, *, wait: int = 0, for_s: float | None = None) -> Pass:
         """Fetch, features, train where there is no model, analyze (waiting up to `wait` bars for a signal), tactics,
         enter, and care until flat or for `for_s` seconds."""
-        with self._trading() as trader:
+        done = Pass(symbol, timeframe.name, notes=["the time given was up before the pass was done"])
+        with self._trading() as trader, until_time_is_up(), trader.ears.open():
+            ends_ms = None if for_s is None else trader.market.clock.monotonic_ms() + for_s * 1000
             await trader.executor.reconciler.booker.receive_income()
             if (await trader.executor.view(symbol)).held == 0:
-                done = await trader.once(symbol, timeframe, wait=wait)
+                done = await trader.once(symbol, timeframe, wait=wait, ends_ms=ends_ms)
             else:
                 done = Pass(symbol, timeframe.name, notes=["a position of ours is open already: it is cared for"])
             if trader.ledger.holding(symbol).amount != 0:
-                await trader.monitor.start_monitoring(for_s)
-            return done
+                left_s = None if ends_ms is None else (ends_ms - trader.market.clock.monotonic_ms()) / 1000
+                await trader.monitor.start_monitoring(left_s)
+        return done
 
     async def run_forever(self, symbols: Sequence[str], timeframe: Timeframe, *, for_s: float | None = None) -> None:
         """Trade symbols until `stop()`, or for `for_s` seconds. Silence of the exchange is waited out.
 
         Raises `DataError` where the ledger cannot be written; stops stay where they rest.
         """
-        with self._trading() as trader:
+        with self._trading() as trader, trader.ears.open():
             self._forever = Forever(trader, symbols, timeframe)
             await self._forever.run(for_s)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import SecretStr
 
 from trader_cli.core.errors import DataMissing, ExchangeUnavailable
-from trader_cli.execution.leaving import run_supervised
+from trader_cli.execution.leaving import leaving, run_supervised
 from trader_cli.storage.markets import account_key, market_source
 from trader_cli.storage.state import VenueState, state_root
 
@@ -70,15 +70,18 @@ def sim_tape(settings: Settings) -> Tape:
     return synthetic_tape(sim.symbols, sim.days, sim.planted_lead, settings.seed)
 
 
-def run_in_market(settings: Settings, work: Callable[[Market], Awaitable[T]], *, care: bool = False) -> T:
+def run_in_market(
+    settings: Settings, work: Callable[[Market], Awaitable[T]], *, care: bool = False, for_s: float | None = None
+) -> T:
     """Connect, run `work`, disconnect. In sim on virtual time, which is remembered for the next command.
 
-    `care`: for what reduces, which connects without what it does not need.
+    `care`: for what reduces, which connects without what it does not need. After `for_s` seconds of the market's clock
+    the work is asked to end as by a signal, wherever it is; in virtual time it has to look itself.
     """
     from trader_cli.venue.clocks import VirtualClock, VirtualLoop
 
     if settings.mode != "sim":
-        return run_supervised(_with_exchange(settings, work, care=care), asyncio.new_event_loop)
+        return run_supervised(_with_exchange(settings, work, care=care, for_s=for_s), asyncio.new_event_loop)
     tape = sim_tape(settings)
     remembered = VenueState(state_root(settings))
     now = remembered.time(tape.source)
@@ -93,10 +96,16 @@ def run_in_market(settings: Settings, work: Callable[[Market], Awaitable[T]], *,
     return run_supervised(_with_venue(settings, tape, clock, timed), lambda: VirtualLoop(clock))
 
 
-async def _with_exchange(settings: Settings, work: Callable[[Market], Awaitable[T]], *, care: bool) -> T:
+async def _with_exchange(
+    settings: Settings, work: Callable[[Market], Awaitable[T]], *, care: bool, for_s: float | None
+) -> T:
+    wall = settings.binance_exchange.clock == "wall"
+    if for_s is not None and wall:
+        leaving().end_in(for_s)
     try:
         async with connected(settings, None, care=care) as exchange:
-            wall = settings.binance_exchange.clock == "wall"
+            if for_s is not None and not wall:
+                leaving().end_in(exchange.clock.loop_s(for_s))
             return await work(Market(exchange, exchange.clock, market_source(settings), threads=wall))
     except ExchangeUnavailable as error:
         if settings.mode != "paper" or settings.binance_exchange.base_url is not None:

@@ -9,10 +9,10 @@ from trader_cli.core.errors import ConfigurationError
 from trader_cli.core.plans import Approved, Refused
 from trader_cli.core.ports import silent
 from trader_cli.execution.executor import Entered, Executor
+from trader_cli.execution.hearing import Ears
 from trader_cli.pipelines.assessor import StageAssessor
 from trader_cli.pipelines.live_budget import require_live_budget
 from trader_cli.pipelines.stages import has_model, train
-from trader_cli.storage.asked import asked_of
 from trader_cli.tactician.position_monitor import PositionMonitor
 from trader_cli.tactician.tactician import Tactician
 
@@ -69,12 +69,14 @@ class Trader:
         self.audience = audience
         self.live = live
         self._over_budget: dict[str, ConfigurationError | None] = {}
-        self.executor = Executor(market.exchange, ledger, settings)
+        self.ears = Ears(ledger.path, market.clock, virtual=settings.mode == "sim")
+        self.executor = Executor(market.exchange, ledger, settings, say=audience.say)
         self.assessor = StageAssessor(settings, market)
         self.tactician = Tactician(settings, exchange=market.exchange, ledger=ledger)
         self.monitor = PositionMonitor(
-            settings, exchange=market.exchange, ledger=ledger, assessor=self.assessor, report=audience.report
-        )
+            settings, exchange=market.exchange, ledger=ledger, assessor=self.assessor, report=audience.report,
+            say=audience.say,
+        )  # fmt: skip
 
     def now_ms(self) -> int:
         """The exchange's time."""
@@ -97,8 +99,13 @@ class Trader:
         if not has_model(self.settings, symbol, timeframe, self.now_ms()):
             train(self.settings, symbol, timeframe, self.audience.progress)
 
-    async def once(self, symbol: str, timeframe: Timeframe, *, wait: int = 0, may_train: bool = True) -> Pass:
-        """Bars, features, a model where there is none, an analysis (waiting for a signal), tactics, entry."""
+    async def once(
+        self, symbol: str, timeframe: Timeframe, *, wait: int = 0, may_train: bool = True, ends_ms: float | None = None
+    ) -> Pass:
+        """Bars, features, a model where there is none, an analysis (waiting for a signal), tactics, entry.
+
+        At `ends_ms` of the monotonic clock the waiting ends, and no entry is begun any more.
+        """
         self.require_budget(timeframe)
         done = Pass(symbol, timeframe.name)
         await self.assessor.refresh(symbol, timeframe)
@@ -109,22 +116,26 @@ class Trader:
             if done.analysis.signal is not None:
                 break
             self.audience.progress("waiting for a signal", waited, wait)
-            await self._until_close(timeframe)
+            await self._until_close(timeframe, ends_ms)
+            if self._is_over(ends_ms):
+                done.notes.append("the time given was up before there was a signal")
+                return done
             done.analysis = await self.assessor.assess(symbol, timeframe.name)
         await self.act(done, timeframe)
         return done
 
-    def is_asked(self) -> bool:
-        """Whether another process asks for a halt, its lifting or flattening."""
-        return any(asked_of(self.ledger.path, what) is not None for what in ("halt", "reset", "flatten"))
+    def _is_over(self, ends_ms: float | None) -> bool:
+        return ends_ms is not None and self.market.clock.monotonic_ms() >= ends_ms
 
-    async def _until_close(self, timeframe: Timeframe) -> None:
+    async def _until_close(self, timeframe: Timeframe, ends_ms: float | None) -> None:
         """Wait for the next bar to close, and do meanwhile what other processes ask for."""
         close = timeframe.floor(self.now_ms()) + timeframe.ms + SETTLE_MS
         interval_ms = self.settings.position_monitoring_interval * 1000
-        while (left_ms := close - self.now_ms()) > 0:
-            await self.market.clock.sleep(min(left_ms, interval_ms) / 1000)
-            if self.is_asked():
+        while (left_ms := close - self.now_ms()) > 0 and not self._is_over(ends_ms):
+            if ends_ms is not None:
+                left_ms = min(left_ms, max(1, round(ends_ms - self.market.clock.monotonic_ms())))
+            await self.ears.nap(min(left_ms, interval_ms) / 1000)
+            if self.ears.is_asked():
                 await self.monitor.step(self.executor)
 
     async def act(self, done: Pass, timeframe: Timeframe) -> None:

@@ -13,21 +13,26 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from trader_cli.core.assurance import Doubt, prove_recorded
 from trader_cli.core.errors import (
     DataError,
     ExchangeUnavailable,
+    ExitCode,
     LedgerLocked,
     OwnerSilent,
     TraderError,
     UsageError,
 )
-from trader_cli.execution.coverage import last_known
+from trader_cli.core.evidence import Books
+from trader_cli.execution.coverage import last_known, naming_what_is_left
 from trader_cli.execution.executor import Executor
+from trader_cli.execution.witness import account_look
 from trader_cli.pipelines.bare_flatten import Bare, Flattened, Wish
 from trader_cli.pipelines.market import run_in_market
 from trader_cli.pipelines.taking_over import end_owner
 from trader_cli.storage import asked, lock
 from trader_cli.storage.ledger import Ledger
+from trader_cli.storage.ledger_books import books_of
 from trader_cli.storage.ledger_reading import LedgerReading
 from trader_cli.storage.markets import ledger_path
 from trader_cli.storage.side_journal import SideJournal
@@ -111,7 +116,23 @@ def _by_the_owner(settings: Settings, wish: Wish) -> Flattened:
         asked.forget_asked(path, "flatten")
     after = _held_or_none(path) or {}
     closed = {symbol: amount - after.get(symbol, Decimal(0)) for symbol, amount in before.items()}
-    return Flattened({symbol: f"{abs(amount):f}" for symbol, amount in closed.items() if amount != 0})
+    done = Flattened({symbol: f"{abs(amount):f}" for symbol, amount in closed.items() if amount != 0})
+    _attest_from_outside(settings, wish, done)
+    return done
+
+
+def _attest_from_outside(settings: Settings, wish: Wish, done: Flattened) -> None:
+    """What its owner has done, looked at from here: at the exchange, or in the ledger of an account kept with us."""
+    with LedgerReading.shown(ledger_path(settings)) as ledger:
+        books = Books({}, ()) if ledger is None else books_of(ledger)
+    if settings.mode in {"sim", "paper"}:
+        proof = prove_recorded(books)
+        (done.said if isinstance(proof, Doubt) else done.proved).append(proof.sentence)
+        done.exit_code = ExitCode.UNAVAILABLE if isinstance(proof, Doubt) else done.exit_code
+        return
+    from trader_cli.exchange.quick_look import QuickLook
+
+    done.attest(wish.symbols, QuickLook.begin(settings.binance_exchange).look(), books)
 
 
 @contextmanager
@@ -154,7 +175,7 @@ def _past_the_owner(settings: Settings, wish: Wish) -> Flattened:
 def _beside_the_owner(settings: Settings, wish: Wish, why: str) -> Flattened:
     path, known = ledger_path(settings), _held_or_none(ledger_path(settings)) or {}
     quiet = (
-        "It sends nothing from now on" if lock.supersede(path) else "It may still send, for its lock cannot be written"
+        "It sends no order from now on" if lock.supersede(path) else "It may still send, for its lock cannot be written"
     )
     said = _halted(settings, replace(wish, reason=f"flatten --force: {why}"))
     done = Bare(settings, wish, f"{why} {quiet}.", known, SideJournal(path)).run()
@@ -176,18 +197,23 @@ def _flatten(settings: Settings, ledger: Ledger, wish: Wish) -> Flattened:
     symbols = [symbol for symbol in ledger.symbols() if not wish.symbols or symbol in wish.symbols]
 
     async def close(market: Market) -> Flattened:
-        executor, done, failed = Executor(market.exchange, ledger, settings), Flattened(), []
-        for symbol in symbols:
-            try:
-                await executor.settle_entries(symbol)
-                quantity = await executor.close(symbol, wish.reason)
-                if quantity:
-                    done.closed[symbol] = f"{quantity:f}"
-            except TraderError as error:
-                failed.append((symbol, error))
+        executor = Executor(market.exchange, ledger, settings, say=wish.say)
+        done, failed = Flattened(), []
+        with naming_what_is_left(ledger, wish.say):
+            for symbol in symbols:
+                try:
+                    await executor.settle_entries(symbol)
+                    quantity = await executor.close(symbol, wish.reason)
+                    if quantity:
+                        done.closed[symbol] = f"{quantity:f}"
+                except TraderError as error:
+                    failed.append((symbol, error))
         if failed:
             symbol, first = failed[0]
             raise type(first)(f"{first.sentence} {await executor.standing(symbol)}", mend=first.mend) from first
+        exchange = market.exchange
+        look = await account_look(exchange.care, market.clock, exchange.server_now_ms())
+        done.attest(wish.symbols, look, books_of(ledger))
         return done
 
     try:

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from trader_cli.execution.coverage import naming_what_is_left
 from trader_cli.execution.executor import Executor
+from trader_cli.execution.leaving import until_time_is_up
 from trader_cli.pipelines.live_trading_pipeline import LiveTradingPipeline
 from trader_cli.pipelines.market import Market, run_in_market
 from trader_cli.pipelines.passes import Audience
 from trader_cli.pipelines.summary import Money, summary
-from trader_cli.pipelines.trading import left
+from trader_cli.pipelines.trading import left, proved
 from trader_cli.storage.artifacts import ArtifactStore
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.markets import ledger_path
@@ -27,6 +28,7 @@ def run_once(
     live: bool = False, audience: Audience | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """One pass from bars to a closed position; its summary."""
+    say = (audience or Audience()).say
     with Ledger.opened(ledger_path(settings)) as ledger:
 
         async def work(market: Market) -> dict[str, Any]:
@@ -35,14 +37,15 @@ def run_once(
             )  # fmt: skip
             before, booked = (await market.exchange.private.account()).wallet, ledger.net_income()
             ArtifactStore(settings.cache_dir).remember_series(settings.mode, symbol, timeframe.name)
-            with naming_what_is_left(ledger, (audience or Audience()).say):
-                done = await pipeline.run_once(symbol, timeframe, wait=wait, for_s=for_s)
+            done = await pipeline.run_once(symbol, timeframe, wait=wait, for_s=for_s)
             after = (await market.exchange.private.account()).wallet
-            executor = Executor(market.exchange, ledger, settings)
+            executor = Executor(market.exchange, ledger, settings, say=say)
             money = Money(ledger.net_income() - booked, after - before)
-            return {**summary(settings, executor, done, timeframe, money), "still_open": await left(executor)}
+            return {**summary(settings, executor, done, timeframe, money), "still_open": await left(executor),
+                    "account": (await proved(executor)).sentence}  # fmt: skip
 
-        return run_in_market(settings, work)
+        with naming_what_is_left(ledger, say):
+            return run_in_market(settings, work, for_s=for_s)
 
 
 def run_forever(
@@ -50,6 +53,7 @@ def run_forever(
     live: bool = False, audience: Audience | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Trade symbols for so long, or until a signal; what is open at the end, and the money."""
+    say = (audience or Audience()).say
     with Ledger.opened(ledger_path(settings)) as ledger:
 
         async def work(market: Market) -> dict[str, Any]:
@@ -57,9 +61,9 @@ def run_forever(
                 settings, exchange=market.exchange, ledger=ledger, source=market.source, live=live, audience=audience,
             )  # fmt: skip
             before, booked = (await market.exchange.private.account()).wallet, ledger.net_income()
-            with naming_what_is_left(ledger, (audience or Audience()).say):
+            with until_time_is_up():
                 await pipeline.run_forever(symbols, timeframe, for_s=for_s)
-            executor = Executor(market.exchange, ledger, settings)
+            executor = Executor(market.exchange, ledger, settings, say=say)
             for symbol in ledger.symbols():
                 await executor.view(symbol)
             after = (await market.exchange.private.account()).wallet
@@ -69,10 +73,12 @@ def run_forever(
                 "profit": {"ledger": f"{money.ledger:f}", "account": f"{money.account:f}",
                            "relative_difference": float(money.difference)},
                 "still_open": await left(executor),
+                "account": (await proved(executor)).sentence,
                 "refusals": ledger.counted_refusals(),
                 "halted": ledger.halted(),
                 "ledger": str(ledger.path),
                 "journal": ledger.journal_digest(),
             }  # fmt: skip
 
-        return run_in_market(settings, work)
+        with naming_what_is_left(ledger, say):
+            return run_in_market(settings, work, for_s=for_s)

@@ -1,18 +1,23 @@
-"""The stages that trade: tactics, enter, monitor; and a lost ledger made again."""
+"""The stages that trade: tactics, enter, monitor."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from trader_cli.core.assurance import prove_all_flat, prove_walk_away
 from trader_cli.core.errors import DataInvalid, DataMissing
 from trader_cli.core.plans import Approved, Refused, TradePlan
 from trader_cli.execution.coverage import naming_what_is_left
 from trader_cli.execution.executor import Executor
+from trader_cli.execution.hearing import Ears
+from trader_cli.execution.leaving import until_time_is_up
+from trader_cli.execution.witness import account_look
 from trader_cli.pipelines.assessor import StageAssessor
 from trader_cli.pipelines.market import run_in_market
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
 from trader_cli.storage.ledger import Ledger
+from trader_cli.storage.ledger_books import books_of, other_ledgers
 from trader_cli.storage.markets import ledger_path
 from trader_cli.tactician.position_monitor import PositionMonitor
 from trader_cli.tactician.tactician import Tactician
@@ -20,6 +25,7 @@ from trader_cli.tactician.tactician import Tactician
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from trader_cli.core.assurance import AllFlat, Doubt, WalkAway
     from trader_cli.core.plans import Request
     from trader_cli.core.timeframes import Timeframe
     from trader_cli.execution.executor import Entered
@@ -81,12 +87,13 @@ def enter(
         async def carry_out(market: Market) -> Entered | Refused:
             if plan.symbol != symbol:
                 return Refused("other_symbol", f"The plan is for {plan.symbol}; asked was {symbol}.")
-            with naming_what_is_left(ledger, say):
-                return await Executor(market.exchange, ledger, settings, say=say).enter(
-                    Approved(plan), live=live, recorded=settings.mode == "live"
-                )
+            executor = Executor(market.exchange, ledger, settings, say=say)
+            ears = Ears(ledger.path, market.clock, virtual=settings.mode == "sim")
+            with ears.open():
+                return await executor.enter(Approved(plan), live=live, recorded=settings.mode == "live")
 
-        return run_in_market(settings, carry_out)
+        with naming_what_is_left(ledger, say):
+            return run_in_market(settings, carry_out)
 
 
 def rehearse(settings: Settings, plan: TradePlan, symbol: str) -> DryRun:
@@ -101,38 +108,44 @@ def rehearse(settings: Settings, plan: TradePlan, symbol: str) -> DryRun:
         return run_in_market(settings, look)
 
 
+@dataclass(frozen=True)
+class Cared:
+    """How a monitor ended: what is open and what protects it, by symbol, and what is proved of the account."""
+
+    left: dict[str, str]
+    proof: AllFlat | WalkAway | Doubt
+
+
 def monitor(
     settings: Settings, for_s: float | None, report: Callable[[Report], None], say: Callable[[str], None]
-) -> dict[str, Any]:
+) -> Cared:
     """Care for our positions until flat, for so long, or until a signal; what is left and what protects it."""
     with Ledger.opened(ledger_path(settings)) as ledger:
 
-        async def care(market: Market) -> dict[str, Any]:
+        async def care(market: Market) -> Cared:
             watching = PositionMonitor(
                 settings, exchange=market.exchange, ledger=ledger, assessor=StageAssessor(settings, market),
-                report=report,
+                report=report, say=say,
             )  # fmt: skip
-            with naming_what_is_left(ledger, say):
+            with until_time_is_up():
                 await watching.start_monitoring(for_s)
-            return await left(Executor(market.exchange, ledger, settings))
+            executor = Executor(market.exchange, ledger, settings, say=say)
+            still = await left(executor)
+            return Cared(still, await proved(executor))
 
-        return run_in_market(settings, care, care=True)
+        with naming_what_is_left(ledger, say):
+            return run_in_market(settings, care, care=True, for_s=for_s)
 
 
-async def left(executor: Executor) -> dict[str, Any]:
-    """What is open and what protects it, by symbol; empty when flat."""
+async def left(executor: Executor) -> dict[str, str]:
+    """What is open and what protects it, by symbol; empty where the ledger holds no position."""
     held = [symbol for symbol in executor.ledger.symbols() if executor.ledger.holding(symbol).amount != 0]
     return {symbol: await executor.standing(symbol) for symbol in held}
 
 
-def rebuild_ledger(settings: Settings, symbols: list[str]) -> dict[str, int]:
-    """Make a lost ledger again from the exchange's history; fills booked by symbol. Default: what is held there now."""
-    from trader_cli.execution.rebuild import rebuild
-
-    with Ledger.opened(ledger_path(settings)) as ledger:
-
-        async def work(market: Market) -> dict[str, int]:
-            held = [position.symbol for position in await market.exchange.private.positions()]
-            return await rebuild(Executor(market.exchange, ledger, settings), symbols or held)
-
-        return run_in_market(settings, work)
+async def proved(executor: Executor) -> AllFlat | WalkAway | Doubt:
+    """What the exchange's answer and the ledger prove together of the account: flat, else whether it can be left."""
+    exchange = executor.exchange
+    look = await account_look(exchange.care, exchange.clock, exchange.server_now_ms())
+    books = books_of(executor.ledger, other_ledgers(executor.settings))
+    return prove_walk_away(look, books) if books.held else prove_all_flat(look, books)

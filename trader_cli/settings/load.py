@@ -213,7 +213,9 @@ def _refuse_two_modes(asked: Mapping[str, Mapping[str, Any]]) -> None:
     modes = {origin: str(tree["mode"]) for origin, tree in asked.items() if "mode" in tree}
     if len(set(modes.values())) > 1:
         said = ", ".join(f"{origin} says {mode}" for origin, mode in modes.items())
-        raise ConfigurationError(f"Two modes are asked for: {said}.", mend="Take one away. Nothing was opened.")
+        raise ConfigurationError(
+            f"Two modes are asked for: {said}.", mend="Take one away. No exchange was connected to."
+        )
 
 
 def _validated(tree: Tree) -> Settings:

@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from contextlib import contextmanager, suppress
-from dataclasses import replace
-from decimal import Decimal
+from contextlib import AsyncExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.errors import (
     ConfigurationError,
-    DataError,
     ExchangeRejected,
     ExchangeUnavailable,
     OwnershipLost,
     TraderError,
     UsageError,
 )
-from trader_cli.core.exits import Action, ExitRules, Held, Opinion, assess
-from trader_cli.core.limits import LossLimits, breach
-from trader_cli.core.timeframes import Timeframe
 from trader_cli.execution.accounts import connected_exchange
-from trader_cli.execution.executor import Executor, guarded_together
+from trader_cli.execution.executor import Executor, guarded_together, unsaid
 from trader_cli.execution.guarding import Guard
+from trader_cli.execution.hearing import Ears
+from trader_cli.execution.leaving import asked_to_leave, leaving
 from trader_cli.settings import as_settings
-from trader_cli.storage.asked import acknowledge, asked_of, forget_asked, symbols_asked
+from trader_cli.storage.asked import asked_of, forget_asked, symbols_asked
 from trader_cli.storage.ledger import Ledger, LedgerUnwritable
 from trader_cli.storage.markets import ledger_path
-from trader_cli.tactician.opinions import last_look, last_opinion, opinion_of
+from trader_cli.tactician.losses import LossMinder
+from trader_cli.tactician.managing import Manager
 from trader_cli.tactician.reports import Report, alarms, unheard
+from trader_cli.tactician.telling import Teller
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -39,21 +36,21 @@ if TYPE_CHECKING:
     from trader_cli.core.ports import Assessor
     from trader_cli.exchange.binance import BinanceExchange
     from trader_cli.execution.guarding import Ended
-    from trader_cli.execution.protection import Cover
     from trader_cli.execution.reconcile import View
     from trader_cli.settings import Settings
 
-_SETTLE_MS = 500
 _RETRY_S = 1.0
 _LOOK_S = 6.0
 """How long one look may try to cover what is bare before the others get their turn; the next look goes on."""
+_UNANSWERED = (ExchangeUnavailable, ExchangeRejected, ConfigurationError)
 
 
 class PositionMonitor:
     """Watches our positions until none is left. `config` is a `Settings` or a dict of the guide's keys.
 
     `exchange`, `ledger` and `assessor` may be given; without an assessor the last stored opinion decays. What is ours
-    is what the ledger and the exchange say; `add_position` only gives a position a name.
+    is what the ledger and the exchange say; `add_position` only gives a position a name. `report` hears each look,
+    `say` what a person must hear at once.
     """
 
     def __init__(
@@ -64,25 +61,26 @@ class PositionMonitor:
         ledger: Ledger | None = None,
         assessor: Assessor | None = None,
         report: Callable[[Report], None] = unheard,
+        say: Callable[[str], None] = unsaid,
     ) -> None:
         self.settings = as_settings(config)
+        self.say = say
         self._exchange = exchange
         self._owns_exchange = exchange is None
         self._ledger = ledger
-        self._assessor = assessor
-        self._report = report
-        self._named: dict[str, dict[str, Any]] = {}
-        self._history: dict[str, deque[Report]] = {}
+        self._teller = Teller(report, self.settings.max_assessment_history)
+        self._manager = Manager(self.settings, self._teller, assessor)
+        self._losses = LossMinder(self.settings)
         self._caring: set[str] = set()
         self._executor: Executor | None = None
-        self._assessed_ms: dict[str, int] = {}
         self._stopped = False
         self._looked = False
+        self._caught_up = False
         self._began_ms = 0
         self._troubled = False
         self._foreign: set[str] = set()
-        self._unmoved: dict[str, Decimal | None] = {}
         self._bare: set[str] = set()
+        self._shield: AsyncExitStack | None = None
 
     async def initialize(self) -> bool:
         """Connect to the exchange, if none was given."""
@@ -102,19 +100,18 @@ class PositionMonitor:
         """Give a position a name. Whether it exists, the exchange says; one that does not is reported, never made."""
         if "symbol" not in position:
             raise UsageError("A position needs a symbol.")
-        self._named[str(position_id)] = {**position, "state": "added"}
+        self._teller.named[str(position_id)] = {**position, "state": "added"}
 
     def remove_position(self, position_id: str) -> None:
         """Forget the name. A position that is open stays under care."""
-        self._named.pop(str(position_id), None)
+        self._teller.named.pop(str(position_id), None)
 
     def get_position_status(self, position_id: str) -> dict[str, Any]:
         """What is known of a named position and its last looks; {"state": "unknown"} if nothing is."""
-        named = self._named.get(str(position_id))
+        named = self._teller.named.get(str(position_id))
         if named is None:
             return {"position_id": position_id, "state": "unknown"}
-        looks = [vars(report) for report in self._history.get(str(named["symbol"]), ())]
-        return {"position_id": position_id, **named, "assessments": looks}
+        return {"position_id": position_id, **named, "assessments": self._teller.looks(str(named["symbol"]))}
 
     async def start_monitoring(self, for_s: float | None = None) -> None:
         """Care for our positions until none is left, `stop()` is called, or `for_s` seconds have passed.
@@ -123,24 +120,34 @@ class PositionMonitor:
         is waited for: nothing is concluded from silence.
         """
         self._stopped = False
+        clock = self._connected().clock
         with self._open_ledger() as ledger:
-            self._executor = Executor(self._connected(), ledger, self.settings)
+            ears = Ears(ledger.path, clock, virtual=self.settings.mode == "sim")
+            self._executor = Executor(self._connected(), ledger, self.settings, say=self.say)
             self._began_ms = self._connected().server_now_ms()
-            ends_ms = None if for_s is None else self._began_ms + round(for_s * 1000)
-            while not self._stopped and await self._attempt():
-                now, wait_s = self._connected().server_now_ms(), self.settings.position_monitoring_interval
-                if ends_ms is not None and now >= ends_ms and not self._bare:
-                    break
-                wait_s = _RETRY_S if self._troubled else wait_s
-                if ends_ms is not None and not self._bare:
-                    wait_s = min(wait_s, (ends_ms - now) / 1000)
-                await self._connected().clock.sleep(wait_s)
+            ends_ms = None if for_s is None else clock.monotonic_ms() + round(for_s * 1000)
+            with ears.open():
+                while not self._stopped and await self._attempt():
+                    await leaving().give_way()
+                    left_s = None if ends_ms is None else (ends_ms - clock.monotonic_ms()) / 1000
+                    if left_s is not None and left_s <= 0 and not self._bare:
+                        break
+                    await ears.nap(self._pause_s(left_s))
             await self._executor.end()
             self._executor = None
+
+    def _pause_s(self, left_s: float | None) -> float:
+        wait_s = _RETRY_S if self._troubled else self.settings.position_monitoring_interval
+        return wait_s if left_s is None or self._bare else min(wait_s, left_s)
 
     def stop(self) -> None:
         """Let `start_monitoring` return after the look under way. Stops stay where they rest."""
         self._stopped = True
+
+    @property
+    def is_pressed(self) -> bool:
+        """Whether something is known to be open and bare: a look at it must not wait for anything else."""
+        return bool(self._bare)
 
     # --- the loop ---
 
@@ -151,14 +158,25 @@ class PositionMonitor:
         """
         try:
             more = await self.step()
-        except (ExchangeUnavailable, ExchangeRejected, ConfigurationError) as error:
+        except _UNANSWERED as error:
             if isinstance(error, ConfigurationError) and not self._looked and self._is_hopeless():
                 raise
             for symbol in self._caring or {""}:
                 self._wait_out(symbol, error)
             return True
+        except LedgerUnwritable as error:
+            return self._without_lines(error)
         self._looked = True
         return more
+
+    def _without_lines(self, error: LedgerUnwritable) -> bool:
+        """A ledger that takes no line: care goes on while anything is open, and says so; else that is the end."""
+        executor = self._executor
+        if executor is None or not self._ours(executor):
+            raise error
+        now = self._connected().server_now_ms()
+        self._teller.say(Report("", now, "alarm", "ledger_unwritable", sentence=f"{error} Care goes on without."))
+        return True
 
     def _is_hopeless(self) -> bool:
         """Whether a key that has never been accepted is given up: at once where nothing is open, else after a while."""
@@ -170,7 +188,7 @@ class PositionMonitor:
     def _wait_out(self, symbol: str, error: TraderError) -> None:
         self._troubled = True
         now = self._connected().server_now_ms()
-        self._say(Report(symbol, now, "wait", type(error).__name__, sentence=str(error)))
+        self._teller.say(Report(symbol, now, "wait", type(error).__name__, sentence=str(error)))
 
     async def step(self, executor: Executor | None = None) -> bool:
         """One look at everything of ours; whether anything is still open or unclear.
@@ -181,16 +199,17 @@ class PositionMonitor:
         assert executor is not None
         ledger, self._troubled = executor.ledger, False
         self._take_requests(executor)
+        self._catch_up(executor)
         symbols = self._ours(executor)
         positions = await self._positions(executor, symbols)
         reason = asked_of(ledger.path, "flatten")
         if reason is not None:
-            acknowledge(ledger.path, "flatten")
+            Ears(ledger.path, executor.exchange.clock).acknowledge()
             await self._close_all(executor, reason, symbols_asked(ledger.path, "flatten"))
         await self._care_for(executor, self._ours(executor))
         if positions is not None:
             await self._mind_losses(executor, positions)
-            self._settle_names(positions)
+            self._teller.settle_names(positions)
             self._looked = True
         if executor.courier.unwritten is not None:
             unwritten, executor.courier.unwritten = executor.courier.unwritten, None
@@ -200,16 +219,21 @@ class PositionMonitor:
     @staticmethod
     def _take_requests(executor: Executor) -> None:
         """Requests of other processes count where they lie; a disk that takes no line is told of later."""
-        try:
+        with _borne(executor):
             executor.ledger.take_requests(executor.exchange.server_now_ms())
-        except LedgerUnwritable as error:
-            executor.courier.unwritten = executor.courier.unwritten or error
+
+    def _catch_up(self, executor: Executor) -> None:
+        """At the first look: what ended while nobody looked, and was booked by a command that does not tell."""
+        if not self._caught_up:
+            self._caught_up = True
+            for symbol in executor.ledger.symbols():
+                self._say_gone(executor, symbol, executor.exchange.server_now_ms())
 
     async def _positions(self, executor: Executor, symbols: list[str]) -> Mapping[str, PositionState] | None:
         """Every position, in one request; `None` where that does not answer: care goes on without it."""
         try:
             return await executor.reconciler.positions()
-        except (ExchangeUnavailable, ExchangeRejected, ConfigurationError) as error:
+        except _UNANSWERED as error:
             if isinstance(error, ConfigurationError) and not self._looked and self._is_hopeless():
                 raise
             for symbol in symbols or [""]:
@@ -236,46 +260,36 @@ class PositionMonitor:
                 return False
             now = executor.exchange.server_now_ms()
             if closed:
-                self._say(Report(symbol, now, "close", reason, quantity=f"{closed:f}"))
+                self._teller.say(Report(symbol, now, "close", reason, quantity=f"{closed:f}"))
             self._say_gone(executor, symbol, now)
             return True
 
         if all(await asyncio.gather(*(close(symbol) for symbol in symbols))):
-            forget_asked(ledger.path, "flatten")
+            with suppress(OSError):  # a read-only disk: whoever asked takes it away
+                forget_asked(ledger.path, "flatten")
 
     async def _mind_losses(self, executor: Executor, positions: Mapping[str, PositionState]) -> None:
         """Loss limits: looked at after every position has had its care."""
         if not self.settings.tactician.enable_risk_management or not positions:
             return
         try:
-            reason = await self._breach(executor)
+            reason = await self._losses.broken(executor)
         except (ExchangeUnavailable, ExchangeRejected) as error:
             self._wait_out("", error)
             return
         if reason is not None:
             await self._close_all(executor, reason)
 
-    async def _breach(self, executor: Executor) -> str | None:
-        """A newly broken loss limit: latched; its reason if positions are to be closed for it."""
-        options, ledger = self.settings.tactician, executor.ledger
-        if ledger.halted() is not None:
-            return None
-        account, _ = await executor.courier.looks.ask("account", executor.courier.private.account)
-        now = executor.exchange.server_now_ms()
-        limits = LossLimits(options.max_daily_loss, options.max_drawdown)
-        reason = breach(
-            ledger.flows(), account.wallet, account.unrealized_profit, limits, now, since_ms=ledger.cleared_ms()
-        )
-        if reason is None:
-            return None
-        ledger.halt(reason, now)
-        return reason if options.close_on_halt else None
+    # --- care ---
 
     async def _care_for(self, executor: Executor, symbols: list[str]) -> None:
         """One look at every symbol: protection of all at once, then what each needs the model and the book for."""
         plans = {symbol: executor.plan_of(symbol) for symbol in symbols}
-        guards = {s: Guard(executor.bench, plan, must_look=True, most_s=_LOOK_S) for s, plan in plans.items() if plan}
-        ended = dict(zip(guards, await guarded_together(list(guards.values())), strict=True))
+        async with leaving().shielded():
+            ended = await self._guarded(executor, {s: plan for s, plan in plans.items() if plan is not None})
+            while asked_to_leave() and self._bare & ended.keys():
+                ended |= await self._guarded(executor, {s: p for s, p in plans.items() if p and s in self._bare})
+            await self._mind_bare(symbols)
         for symbol in symbols:
             found, plan = ended.get(symbol), plans[symbol]
             try:
@@ -285,38 +299,61 @@ class PositionMonitor:
                     await self._without_plan(executor, symbol)
                 else:
                     await self._after_care(executor, plan, found)
-            except (LedgerUnwritable, OwnershipLost):
+            except OwnershipLost:
                 raise
+            except LedgerUnwritable as error:
+                executor.courier.unwritten = executor.courier.unwritten or error
             except TraderError as error:
                 self._wait_out(symbol, error)
+
+    async def _guarded(self, executor: Executor, plans: dict[str, TradePlan]) -> dict[str, Ended | TraderError]:
+        """What a look at each of these came to, and what that latches."""
+        guards = [Guard(executor.bench, plan, must_look=True, most_s=_LOOK_S) for plan in plans.values()]
+        ended = dict(zip(plans, await guarded_together(guards), strict=True))
+        for symbol, found in ended.items():
+            if isinstance(found, TraderError):
+                continue
+            (self._bare.add if found.how == "bare" else self._bare.discard)(symbol)
+            with _borne(executor):
+                await executor.tidy(plans[symbol], found)
+        return ended
+
+    async def _mind_bare(self, symbols: list[str]) -> None:
+        """While anything is known to be bare a first signal waits for its cover, between the looks, too."""
+        self._bare &= set(symbols)
+        if self._bare and self._shield is None:
+            self._shield = AsyncExitStack()
+            await self._shield.enter_async_context(leaving().shielded())
+        elif not self._bare and self._shield is not None:
+            shield, self._shield = self._shield, None
+            await shield.aclose()
 
     async def _without_plan(self, executor: Executor, symbol: str) -> None:
         """A symbol of ours of which no plan is known: looked at, and said."""
         view = await executor.reconciler.reconcile(symbol)
         for alarm in alarms(view, None, executor.exchange.server_now_ms()):
-            self._say(alarm)
+            self._teller.say(alarm)
 
     async def _after_care(self, executor: Executor, plan: TradePlan, ended: Ended) -> None:
         """What a look at one symbol comes to: told, written down, and acted on."""
         symbol, now, view = plan.symbol, executor.exchange.server_now_ms(), ended.view
-        (self._bare.add if ended.how == "bare" else self._bare.discard)(symbol)
-        await executor.tidy(plan, ended)
         with suppress(ExchangeUnavailable, ExchangeRejected):  # it is asked for again; care must not wait for it
             await executor.reconciler.booker.receive_income(at_once=view.is_flat and symbol in self._caring)
         for alarm in alarms(view, plan, now):
-            self._say(alarm)
+            self._teller.say(alarm)
         self._mind_foreign(executor, view)
         if not view.is_flat:
             self._caring.add(symbol)
-            self._say_entered(executor, plan, now)
+            self._teller.entered(executor, plan, now)
         if ended.closed is not None:
-            self._say(Report(symbol, now, "close", ended.closed))
+            self._teller.say(Report(symbol, now, "close", ended.closed))
         if view.is_flat or ended.how == "bare":
             self._troubled = self._troubled or ended.how == "bare" or bool(view.unknown_orders)
             self._say_gone(executor, symbol, now)
             return
         if view.held != 0 and ended.cover is not None:
-            await self._manage(executor, plan, view, ended.cover)
+            await self._manager.manage(executor, plan, view, ended.cover)
+            self._say_gone(executor, symbol, executor.exchange.server_now_ms())
 
     def _mind_foreign(self, executor: Executor, view: View) -> None:
         """What is foreign beside ours holds entries of the symbol back, once two looks in a row show it."""
@@ -325,148 +362,11 @@ class PositionMonitor:
             executor.held_back(view.symbol, "foreign", f"{view.foreign:f} beside ours")
         (self._foreign.add if appeared else self._foreign.discard)(view.symbol)
 
-    async def _manage(self, executor: Executor, plan: TradePlan, view: View, cover: Cover) -> None:
-        """Price rules and opinion about a position that is covered."""
-        now = executor.exchange.server_now_ms()
-        opinion = await self._opinion(executor, plan, now)
-        held = self._held(executor, plan, view, cover)
-        assert view.position is not None
-        action = assess(held, view.position.mark_price, opinion, self._rules(plan), now)
-        if action.kind == "tighten":
-            action, held = await self._tightened(executor, plan, cover, action, held)
-        self._record(executor.ledger, plan, view, held, opinion, action, now)
-        if action.kind in {"close", "take_profit"}:
-            await executor.close(plan.symbol, action.reason)
-            self._say_gone(executor, plan.symbol, executor.exchange.server_now_ms())
-        elif action.kind == "scale_down":
-            await executor.close(plan.symbol, action.reason, action.share)
-
-    async def _tightened(
-        self, executor: Executor, plan: TradePlan, cover: Cover, action: Action, held: Held
-    ) -> tuple[Action, Held]:
-        """The stop moved, and what then rests; a refusal is no tightening, and told once with the stop that rests."""
-        assert action.price is not None
-        after = await executor.protector.tighten(plan, cover, action.price)
-        stop = executor.protector.tightest(plan, after)
-        moved = (stop - held.stop_price) * plan.sign > 0
-        if moved:
-            self._unmoved.pop(plan.symbol, None)
-            return action, replace(held, stop_price=held.stop_price)
-        resting = after.stop_price
-        if self._unmoved.get(plan.symbol) != resting:
-            self._unmoved[plan.symbol] = resting
-            now = executor.exchange.server_now_ms()
-            sentence = f"the stop could not be moved to {action.price:f}; {resting} rests."
-            self._say(Report(plan.symbol, now, "wait", "tighten_refused", stop=f"{resting}", sentence=sentence))
-            await executor.exchange.refresh_rules()
-        return Action("stay", "tighten_refused"), held
-
-    async def _opinion(self, executor: Executor, plan: TradePlan, now_ms: int) -> Opinion | None:
-        """The model's opinion: a new one where a bar has closed since the last, else the last one there was."""
-        known = last_opinion(executor.ledger, plan)
-        bar = Timeframe.parse(plan.timeframe).floor(now_ms - _SETTLE_MS)
-        asked = self._assessed_ms.get(plan.symbol, plan.decision_ms)
-        if self._assessor is None or bar <= max(asked, known.at_ms if known else 0):
-            return known
-        self._assessed_ms[plan.symbol] = bar
-        try:
-            return opinion_of(plan, await self._assessor.assess(plan.symbol, plan.timeframe)) or known
-        except (DataError, ExchangeUnavailable, ExchangeRejected) as error:
-            # What cannot be assessed must not stop the care of a position: the last opinion decays.
-            self._say(Report(plan.symbol, now_ms, "wait", "no_assessment", sentence=str(error)))
-            return known
-
-    def _held(self, executor: Executor, plan: TradePlan, view: View, cover: Cover) -> Held:
-        ledger = executor.ledger
-        holding, mark = ledger.holding(plan.symbol), view.position.mark_price if view.position else plan.price
-        look = last_look(ledger, plan)
-        best = Decimal(look["best"]) if look else holding.entry_price
-        act = ledger.last_assessment(plan.symbol, ("scale_down",))
-        exits = executor.exits(plan.plan_id)
-        entered = next((f.time_ms for f in ledger.fills(decision_id=plan.plan_id)), plan.created_ms)
-        return Held(
-            side=plan.side, quantity=abs(view.held), entry_price=holding.entry_price, first_stop=plan.stop_price,
-            stop_price=executor.protector.tightest(plan, cover), take_profit_price=plan.take_profit_price,
-            best_price=max(best, mark) if plan.sign > 0 else min(best, mark), exit_by_ms=plan.exit_by_ms,
-            opened_ms=entered, last_act_ms=act[2] if act else 0, scaled_down=bool(exits),
-        )  # fmt: skip
-
-    def _rules(self, plan: TradePlan) -> ExitRules:
-        m, bar_ms = self.settings.monitor, Timeframe.parse(plan.timeframe).ms
-        return ExitRules(
-            m.trail_distance, m.trail_step, self.settings.high_risk_threshold, self.settings.medium_risk_threshold,
-            round(m.confidence_half_life * bar_ms), round(m.min_dwell * bar_ms),
-        )  # fmt: skip
-
-    # --- writing down and telling ---
-
-    def _record(
-        self, ledger: Ledger, plan: TradePlan, view: View, held: Held, opinion: Opinion | None, action: Action,
-        now_ms: int,
-    ) -> None:  # fmt: skip
-        assert view.position is not None
-        mark, stop = f"{view.position.mark_price:f}", f"{held.stop_price:f}"
-        body = {
-            "plan": plan.plan_id, "reason": action.reason, "mark": mark,
-            "quantity": f"{view.held:f}", "stop": stop, "best": f"{held.best_price:f}",
-            "loss": None if opinion is None else opinion.loss_probability,
-            "said_ms": None if opinion is None else opinion.at_ms,
-            "risk": self._band(opinion, plan, now_ms),
-        }  # fmt: skip
-        try:
-            ledger.assess(plan.symbol, action.kind, body, now_ms)
-        except LedgerUnwritable as error:
-            # The stops rest at the exchange; what tightens or closes must still be tried.
-            self._say(Report(plan.symbol, now_ms, "alarm", "ledger_unwritable", sentence=str(error)))
-        self._say(
-            Report(plan.symbol, now_ms, action.kind, action.reason, f"{view.held:f}", mark, stop,
-                   f"{view.position.unrealized_profit:f}")
-        )  # fmt: skip
-
-    def _band(self, opinion: Opinion | None, plan: TradePlan, now_ms: int) -> str:
-        """The guide's risk band of the calibrated loss probability."""
-        if opinion is None:
-            return "unknown"
-        loss, s = opinion.decayed(now_ms, self._rules(plan).half_life_ms), self.settings
-        bands = ((s.high_risk_threshold, "high"), (s.medium_risk_threshold, "medium"), (s.low_risk_threshold, "low"))
-        return next((name for threshold, name in bands if loss >= threshold), "minimal")
-
-    def _say_entered(self, executor: Executor, plan: TradePlan, now_ms: int) -> None:
-        """Tell once of an entry that whoever sent it could not tell of: its whole quantity, and its stop."""
-        if executor.is_told(plan, "entered"):
-            return
-        fills = executor.ledger.fills(client_id=plan.client_id("entry"))
-        quantity = sum((fill.quantity for fill in fills), Decimal(0))
-        if quantity:
-            executor.tell(plan, "entered")
-            self._say(Report(plan.symbol, now_ms, "entered", plan.side, f"{quantity:f}", stop=f"{plan.stop_price:f}"))
-
     def _say_gone(self, executor: Executor, symbol: str, now_ms: int) -> None:
-        """Tell once that a position has ended, also of one that ended between two looks."""
-        plan = executor.plan_of(symbol)
-        if plan is None or executor.ledger.holding(symbol).amount != 0 or executor.is_told(plan, "ended"):
-            return
-        fills = executor.ledger.fills(decision_id=plan.plan_id)
-        if not fills:
-            return
-        self._caring.discard(symbol)
-        executor.tell(plan, "ended")
-        net = sum((fill.realized - fill.commission for fill in fills), Decimal(0))
-        reason = executor.exit_reason(symbol)
-        self._say(Report(symbol, now_ms, "flat", reason, profit=f"{net:f}", sentence="fees included"))
+        if self._teller.gone(executor, symbol, now_ms):
+            self._caring.discard(symbol)
 
-    def _say(self, report: Report) -> None:
-        kept = self._history.setdefault(report.symbol, deque(maxlen=self.settings.max_assessment_history))
-        kept.append(report)
-        self._report(report)
-
-    def _settle_names(self, positions: Mapping[str, PositionState]) -> None:
-        for name, named in self._named.items():
-            there = named["symbol"] in positions
-            if not there and named["state"] == "added":
-                sentence = f"Position {name} of {named['symbol']} is not at the exchange; nothing is made up for it."
-                self._say(Report(str(named["symbol"]), 0, "report", "not_at_exchange", sentence=sentence))
-            named["state"] = "open" if there else "closed" if named["state"] == "open" else "not_at_exchange"
+    # --- what it works with ---
 
     def _connected(self) -> BinanceExchange:
         if self._exchange is None:
@@ -482,3 +382,12 @@ class PositionMonitor:
             return
         with Ledger.opened(ledger_path(self.settings)) as ledger:
             yield ledger
+
+
+@contextmanager
+def _borne(executor: Executor) -> Iterator[None]:
+    """A disk that takes no line is told of after the look; it does not keep anything from care."""
+    try:
+        yield
+    except LedgerUnwritable as error:
+        executor.courier.unwritten = executor.courier.unwritten or error

@@ -28,8 +28,8 @@ def enter(
     symbol: o.MaybeSymbol = None,
     timeframe: o.MaybeTimeframe = None,
     plan: o.PlanFile = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the exact requests; send nothing.")] = False,
-    live: Annotated[bool, typer.Option("--live", help="live: yes, open a position with real money.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the exact requests; none is sent.")] = False,
+    live: Annotated[bool, typer.Option("--live", help="live: open a position with real money.")] = False,
     profile: o.Profile = None,
     config: o.Config = None,
     tape: o.Tape = None,
@@ -106,10 +106,11 @@ def _show_rehearsal(done: DryRun, *, as_json: bool) -> None:
 def _headline(done: Entered) -> str:
     plan = done.plan
     if done.quantity == 0:
-        return f"{plan.symbol}: nothing filled, nothing is open"
+        return f"{plan.symbol}: the entry {plan.client_id('entry')} ended without a fill"
     if done.closed is not None:
-        return f"{plan.symbol}: filled, could not be protected in time, and was closed again ({done.closed})"
-    what = "entered" if done.fresh else "was entered before; nothing was sent"
+        what = f"{done.quantity:f} filled, no stop could be had in time, and it was left again"
+        return f"{plan.symbol}: {what} ({done.closed})"
+    what = "entered" if done.fresh else "was entered before; no order was sent"
     return f"{plan.symbol}: {what}: {plan.side} {done.quantity:f} at {done.average_price:f}"
 
 

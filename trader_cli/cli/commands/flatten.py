@@ -17,7 +17,7 @@ def flatten(
     symbols: Annotated[
         list[str] | None, typer.Argument(help="Of these alone; default: all.", show_default=False)
     ] = None,
-    halt: Annotated[bool, typer.Option("--halt", help="And let nothing be opened until `trader reset`.")] = False,
+    halt: Annotated[bool, typer.Option("--halt", help="And let no position be opened until `trader reset`.")] = False,
     force: Annotated[bool, typer.Option("--force", help="End a process that owns the ledger first.")] = False,
     all_of_it: Annotated[
         bool, typer.Option("--all-of-it", help="All that the exchange shows of the symbols, whoever opened it.")
@@ -37,16 +37,19 @@ def flatten(
     from trader_cli.pipelines.reducing import flatten as run
 
     named = tuple(dict.fromkeys(symbol.upper() for symbol in symbols or ()))
-    wish = Wish("flatten", named, also_halt=halt, force=force, all_of_it=all_of_it)
+    wish = Wish("flatten", named, also_halt=halt, force=force, all_of_it=all_of_it, say=say)
     done = run(o.settings_from(profile, config, tape), wish)
     if json:
         told = {"left": done.left, "said": done.said, "exit_code": int(done.exit_code)}
         print_json({"closed": done.closed, **(told if done.left or done.said else {})})
-    elif done.closed:
-        note = None if halt else "a process at work may enter again; `trader flatten --halt` would have stopped that"
-        print_facts("closed", {**done.closed, "note": note})
-    elif not done.left:
-        print_facts("flat: no position of ours is open", {})
+    else:
+        for sentence in done.proved:
+            print_facts(sentence, {})
+        if done.closed:
+            note = (
+                None if halt else "a process at work may enter again; `trader flatten --halt` would have stopped that"
+            )
+            print_facts("went", {**done.closed, "note": note})
     for sentence in done.said:
         say(sentence)
     if done.exit_code:

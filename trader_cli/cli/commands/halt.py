@@ -27,4 +27,4 @@ def halt(
     if json:
         print_json({"halted": reason})
     else:
-        print_facts("halted: nothing is opened until `trader reset`", {"because": reason})
+        print_facts("halted: no position is opened until `trader reset`", {"because": reason})

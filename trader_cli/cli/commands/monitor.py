@@ -9,6 +9,8 @@ import typer
 
 from trader_cli.cli import options as o
 from trader_cli.cli.show import print_facts, print_json, say
+from trader_cli.core.assurance import Doubt
+from trader_cli.core.errors import ExitCode
 
 if TYPE_CHECKING:
     from trader_cli.tactician.reports import Report
@@ -27,6 +29,7 @@ def monitor(
     """Care for open positions: check protection, trail the stop, re-assess at each closed bar, take profit, close.
 
     Ends when flat, after --for, or on a signal; stops stay at the exchange either way. Each look is stored.
+    Exit code 5: what the exchange shows and the ledger do not agree, or it did not answer.
     """
     from trader_cli.pipelines.trading import monitor as run
 
@@ -41,15 +44,21 @@ def monitor(
             reports.append(report)
         say(line(report), quiet=report.action == "stay")
 
-    left = run(settings, o.duration(for_, "--for"), heard, say)
+    done = run(settings, o.duration(for_, "--for"), heard, say)
+    is_proved = not isinstance(done.proof, Doubt)
     if json:
-        print_json({"reports": [asdict(report) for report in reports], "open": left})
-        return
-    for report in reports:
-        if report.action == "flat":
-            print_facts(line(report), {})
-    for sentence in left.values() or ["no position of ours is open"]:
-        print_facts(sentence, {})
+        print_json(
+            {"reports": [asdict(report) for report in reports], "open": done.left,
+             **({} if is_proved else {"doubt": done.proof.sentence})}
+        )  # fmt: skip
+    else:
+        for report in reports:
+            if report.action == "flat":
+                print_facts(line(report), {})
+        for sentence in [*done.left.values(), *([] if is_proved and done.left else [done.proof.sentence])]:
+            print_facts(sentence, {})
+    if not is_proved:
+        raise typer.Exit(ExitCode.UNAVAILABLE)
 
 
 def line(report: Report) -> str:

@@ -24,7 +24,7 @@ def run(
     forever: Annotated[bool, typer.Option("--forever", help="Trade on: each closed bar, several symbols.")] = False,
     for_: o.ForTime = None,
     wait: Annotated[int, typer.Option("--wait", min=0, help="One pass: wait at most so many bars for a signal.")] = 0,
-    live: Annotated[bool, typer.Option("--live", help="live: yes, open positions with real money.")] = False,
+    live: Annotated[bool, typer.Option("--live", help="live: open positions with real money.")] = False,
     allow_gaps: o.AllowGaps = False,
     allow_unproven: o.AllowUnproven = False,
     profile: o.Profile = None,
@@ -74,9 +74,9 @@ def _headline(done: dict[str, Any]) -> str:
     trade = done.get("trade")
     if done["still_open"]:
         return "a position is open"
-    if done["refusal"] is not None:
+    if done["refusal"] is not None or not trade:
         return "no trade"
-    return "closed" if trade else "nothing done"
+    return f"traded, left by {trade['exit_reason']}"
 
 
 def pass_facts(done: dict[str, Any]) -> dict[str, Any]:
@@ -96,6 +96,7 @@ def pass_facts(done: dict[str, Any]) -> dict[str, Any]:
         "profit": f"{done['profit']['ledger']} by the ledger, {done['profit']['account']} by the account;"
         f" relative difference {done['profit']['relative_difference']:.1e}",
         "open": "; ".join(done["still_open"].values()) or None,
+        "account": done["account"],
         "notes": "; ".join(done["notes"]) or None,
         "artifacts": "\n".join(f"{name}: {path}" for name, path in done["artifacts"].items()),
         "ledger": done["ledger"],
@@ -119,7 +120,8 @@ def _forever_facts(done: dict[str, Any]) -> dict[str, Any]:
         "trades": str(done["trades"]),
         "profit": f"{done['profit']['ledger']} by the ledger, {done['profit']['account']} by the account;"
         f" relative difference {done['profit']['relative_difference']:.1e}",
-        "open": "; ".join(done["still_open"].values()) or "nothing",
+        "open": "; ".join(done["still_open"].values()) or None,
+        "account": done["account"],
         "not traded": ", ".join(f"{code} {count}" for code, count in done["refusals"].items()) or None,
         "halted": done["halted"],
         "ledger": done["ledger"],

@@ -1,0 +1,139 @@
+"""Signals between fill and cover, in real processes against a venue whose stops are slow: covered first, or named bare."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import CommandLine, Ran
+from desk import SYMBOL
+from venues import Place, plan_file
+
+from trader_cli.exchange.binance import BinanceExchange
+from trader_cli.storage.lock import owner_of
+
+pytestmark = pytest.mark.slow
+
+SLOW_S = 3.5
+"""How long the venue takes to carry out a stop: longer than a budget, shorter than the deadline."""
+SERIES = (SYMBOL, "--timeframe", "15m")
+CARES = {
+    "monitor": ("monitor", "--json"),
+    "forever": ("run", *SERIES, "--forever", "--json"),
+    "once": ("run", *SERIES, "--json"),
+}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    """A venue with a slow endpoint for stops."""
+    folder = tmp_path / "venue"
+    folder.mkdir()
+    rows = [{"method": "POST", "path": "/fapi/v1/algoOrder", "before_s": SLOW_S}]
+    (folder / "faults.json").write_text(json.dumps({"seed": 1, "faults": rows}))
+    market = {"TRADER_SIM__DAYS": "12", "TRADER_SIM__SYMBOLS": f'["{SYMBOL}"]'}
+    server = CommandLine(folder).start(
+        "venue", "serve", "--port", "0", "--clock", "wall", "--faults", "faults.json", "--json", **market
+    )
+    try:
+        assert server.stdout is not None
+        yield Place(Ran(0, server.stdout.readline(), "").json["url"])
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.communicate(timeout=30)
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> CommandLine:
+    """The command line in the demo profile."""
+    (tmp_path / "work").mkdir()
+    return CommandLine(tmp_path / "work", ("--profile", "demo"))
+
+
+def seen(place: Place) -> tuple[Decimal, list[Any]]:
+    """Position and resting stops as the exchange shows them."""
+
+    async def look(exchange: BinanceExchange) -> tuple[Decimal, list[Any]]:
+        held = sum((p.amount for p in await exchange.private.positions()), Decimal(0))
+        return held, [s for s in await exchange.private.open_stops(SYMBOL) if s.kind == "stop"]
+
+    found: tuple[Decimal, list[Any]] = place.by_hand(look)
+    return found
+
+
+def entering(demo: CommandLine, place: Place) -> subprocess.Popen[str]:
+    """`trader enter` in a process, once its order has filled and before any stop rests."""
+    plan = place.plan()
+    process = demo.start("enter", *SERIES, "--plan", plan_file(plan, demo.folder), "--json", **place.environment())
+
+    async def filled(exchange: BinanceExchange) -> list[Any]:
+        while not [p for p in await exchange.private.positions() if p.amount]:
+            assert process.poll() is None, process.communicate()
+            await asyncio.sleep(0.05)
+        return await exchange.private.open_stops(SYMBOL)
+
+    assert place.by_hand(filled) == []
+    return process
+
+
+def caring(demo: CommandLine, place: Place, what: str) -> subprocess.Popen[str]:
+    """A command that finds a bare position at its first look, a moment after that."""
+    entry = entering(demo, place)
+    entry.kill()
+    entry.communicate()
+    process = demo.start(*CARES[what], **place.environment())
+    ledger = place.ledger(demo.folder / "state")
+    while (owner := owner_of(ledger)) is None or owner.pid != process.pid:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    time.sleep(3.0)  # connected, and at its first look
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_entry_is_covered_before_it_leaves_and_says_by_what(
+    place: Place, demo: CommandLine, number: signal.Signals
+) -> None:
+    process = entering(demo, place)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}[number], err
+    amount, stops = seen(place)
+    assert amount == 1
+    assert stops, err
+    assert f"Left as it is: {SYMBOL}: 1 is booked; stops were last seen resting at" in err
+    assert "Traceback" not in err
+
+
+def test_a_second_signal_cuts_an_entry_short_and_names_what_is_bare(place: Place, demo: CommandLine) -> None:
+    process = entering(demo, place)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert time.monotonic() - began < 2
+    assert process.returncode == 130, err
+    assert f"Left as it is: {SYMBOL}: " in err
+    assert "NO stop of ours is known to rest" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("what", CARES)
+def test_what_cares_covers_before_it_leaves(place: Place, demo: CommandLine, what: str) -> None:
+    process = caring(demo, place, what)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 143, err
+    amount, stops = seen(place)
+    assert amount == 0 or stops, err
+    assert "stops were last seen resting at" in err or "The ledger holds no position" in err
+    assert "Traceback" not in err

@@ -1,0 +1,79 @@
+"""What happened to our positions, told once: entries with their whole quantity, and ends with what they came to."""
+
+from __future__ import annotations
+
+from collections import deque
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from trader_cli.core.plans import TradePlan
+from trader_cli.execution.ended import exit_reason
+from trader_cli.tactician.reports import Report, unheard
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from trader_cli.core.orders import PositionState
+    from trader_cli.execution.executor import Executor
+
+_LAST = 3
+"""So many of the last entries of a symbol are looked at for an end that nobody has told."""
+
+
+class Teller:
+    """Tells reports on, and keeps the last ones of each symbol. `most` is how many."""
+
+    def __init__(self, report: Callable[[Report], None] = unheard, most: int = 100) -> None:
+        self._report, self._most = report, most
+        self._history: dict[str, deque[Report]] = {}
+        self.named: dict[str, dict[str, Any]] = {}
+
+    def say(self, report: Report) -> None:
+        """Tell it on."""
+        self._history.setdefault(report.symbol, deque(maxlen=self._most)).append(report)
+        self._report(report)
+
+    def looks(self, symbol: str) -> list[dict[str, Any]]:
+        """The last reports of a symbol."""
+        return [vars(report) for report in self._history.get(symbol, ())]
+
+    def entered(self, executor: Executor, plan: TradePlan, now_ms: int) -> None:
+        """An entry that whoever sent it could not tell of: its whole quantity, and its stop."""
+        if executor.is_told(plan, "entered"):
+            return
+        fills = executor.ledger.fills(client_id=plan.client_id("entry"))
+        quantity = sum((fill.quantity for fill in fills), Decimal(0))
+        if quantity:
+            executor.tell(plan, "entered")
+            self.say(Report(plan.symbol, now_ms, "entered", plan.side, f"{quantity:f}", stop=f"{plan.stop_price:f}"))
+
+    def gone(self, executor: Executor, symbol: str, now_ms: int) -> bool:
+        """Every end of our positions on a symbol that was not told yet, also of one that ended between two looks."""
+        entries = executor.ledger.entries(symbol)
+        ended = entries if executor.ledger.holding(symbol).amount == 0 else entries[:-1]
+        told = [self._ended(executor, decision, now_ms) for decision in ended[-_LAST:]]
+        return any(told)
+
+    def _ended(self, executor: Executor, decision: str, now_ms: int) -> bool:
+        body = executor.ledger.decision(decision)
+        plan = None if body is None else TradePlan.from_dict({k: v for k, v in body.items() if k != "plan_id"})
+        if plan is None or executor.is_told(plan, "ended"):
+            return False
+        fills = executor.ledger.fills(decision_id=plan.plan_id)
+        if not fills:
+            return False
+        self.entered(executor, plan, now_ms)
+        executor.tell(plan, "ended")
+        net = sum((fill.realized - fill.commission for fill in fills), Decimal(0))
+        reason = exit_reason(executor.ledger, plan.symbol, decision)
+        self.say(Report(plan.symbol, now_ms, "flat", reason, profit=f"{net:f}", sentence="fees included"))
+        return True
+
+    def settle_names(self, positions: Mapping[str, PositionState]) -> None:
+        """What became of the positions that were given a name."""
+        for name, named in self.named.items():
+            there = named["symbol"] in positions
+            if not there and named["state"] == "added":
+                sentence = f"Position {name} of {named['symbol']} is not at the exchange; none is made up for it."
+                self.say(Report(str(named["symbol"]), 0, "report", "not_at_exchange", sentence=sentence))
+            named["state"] = "open" if there else "closed" if named["state"] == "open" else "not_at_exchange"
