@@ -91,7 +91,7 @@ BREAKS = (
     Break("key that can withdraw accepted", ("dangerous_accounts_are_refused",), (
         ("exchange/opening.py", "if rights.can_withdraw:", "if False:"),)),
     Break("stop loosened when trailing", ("stop_only_tightens",), (
-        ("tactician/position_monitor.py", "best_price=max(best, mark) if plan.sign > 0 else min(best, mark)", "best_price=mark"),
+        ("tactician/managing.py", "best_price=max(best, mark) if plan.sign > 0 else min(best, mark)", "best_price=mark"),
         ("core/exits.py", "    return max(level, held.stop_price) if held.sign > 0 else min(level, held.stop_price)\n", "    return level\n"),
         ("core/exits.py", "(trailed - held.stop_price) * held.sign > 0 and", "trailed != held.stop_price and"),
         ("execution/protection.py", "[s for s in cover.stops if (level - s.trigger_price) * plan.sign > 0]", "list(cover.stops)"),

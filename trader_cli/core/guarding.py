@@ -18,7 +18,7 @@ ZERO = Decimal(0)
 Kind = Literal["backstop", "stop", "take_profit", "exit", "drop_targets", "drop_backstop", "fit_stops", "fit_targets"]
 _PAUSES_MS: dict[str, tuple[int, ...]] = {
     "exit": (0, 0, 1000, 2000, 4000),
-    "backstop": (0, 500, 1000, 2000, 2000, 3000),
+    "backstop": (0, 500, 1000, 1000, 1500, 2000, 2000, 3000),
     "stop": (0, 1000, 2000, 3000),
     "take_profit": (0, 1000, 2000, 4000),
     "blind": (0, 250, 500, 500, 1000),

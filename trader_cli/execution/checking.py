@@ -37,6 +37,10 @@ async def refusal(executor: Executor, plan: TradePlan, symbol: str, *, live: boo
     if refused is not None:
         return refused
     _require_open_doors(executor)
+    if executor.reconciler.waiting_entry(symbol) is not None:
+        await executor.reconciler.look_at_orders(symbol)
+        if executor.reconciler.waiting_entry(symbol) is not None:
+            return Refused("order_unknown", f"{symbol}: it is not known yet what became of an order of ours.")
     view, orders, prices, account, _ = await asyncio.gather(
         _looked(executor, symbol), exchange.private.open_orders(symbol),
         preflight.current_prices(exchange, symbol, settings), exchange.private.account(),

@@ -9,9 +9,9 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.breaker import UNPROTECTED, Breakdown, LatchLine, in_force
-from trader_cli.core.digests import digest_value
 from trader_cli.core.ids import is_a_purpose
 from trader_cli.storage.asked import asked_of
+from trader_cli.storage.journal_digest import digest_of
 from trader_cli.storage.ledger_faults import REBUILD, GuardedConnection, LedgerDamaged, guarded, reading
 from trader_cli.storage.ledger_rows import Booked, Holding, Intent, Note
 
@@ -275,26 +275,8 @@ class LedgerReading:
         return None if newest is None else (newest[0], _document(newest[1]), newest[2])
 
     def journal_digest(self) -> str:
-        """A digest of what was decided, intended and done: two sessions with the same one traded the same.
-
-        Names and versions of artifacts do not count, nor the last digits of probabilities; sides, codes, sizes, levels
-        and times do.
-        """
-        plan = ("side", "quantity", "leverage", "stop_price", "backstop_price", "take_profit_price", "binding", "code")
-        look = ("reason", "mark", "stop", "quantity")
-        decided = [
-            [symbol, decided_ms, kind, *(body.get(name) for name in plan)]
-            for _, symbol, decided_ms, kind, body in self.decisions()
-        ]
-        intended = [
-            [i.symbol, i.purpose, i.side, str(i.quantity), str(i.trigger_price), i.reduce_only] for i in self.intents()
-        ]
-        done = [
-            [symbol, action, at, *(body.get(name) for name in look)]
-            for symbol in self.symbols()
-            for action, body, at in self.assessments(symbol)
-        ]
-        return digest_value([decided, intended, done])
+        """A digest of what was decided, intended and done: two sessions with the same one traded the same."""
+        return digest_of(self)
 
     def backup(self, path: Path) -> None:
         """A consistent copy, taken while this ledger is in use."""
