@@ -59,6 +59,10 @@ def of_walk_away(look: Look, books: Books | NoBooks) -> tuple[str, ...]:
         reasons += _left_over(look, books, symbol)
     doubled = [s for s, count in Counter(p.symbol for p in look.positions or () if p.amount != 0).items() if count > 1]
     reasons += [f"{symbol}: two positions are shown: the account is in hedge mode; look yourself" for symbol in doubled]
+    reasons += [
+        f"{o.symbol}: entry {o.client_id} was taken to be absent, and {o.filled:f} of it has filled; {_CARE}"
+        for o in look.past if o.client_id in books.dead and o.filled
+    ]  # fmt: skip
     second = second_trader(strangers((*look.resting, *look.past), books.known))
     return (*reasons, second) if second else tuple(reasons)
 

@@ -72,6 +72,7 @@ class Books:
     `held`: the fold of our fills, by symbol, without zeros. `moving`: entries and exits of unknown end. `unbooked`:
     signed quantity that has filled and is in no booked trade. `resting`: stops last seen waiting. `known`: every
     client id it ever wrote down. `others`: sentences about other ledgers of the same account that hold something.
+    `dead`: entries it takes to be absent or refused.
     """
 
     held: Mapping[str, Decimal]
@@ -80,6 +81,7 @@ class Books:
     unbooked: Mapping[str, Decimal] = field(default_factory=dict)
     resting: tuple[Kept, ...] = ()
     others: tuple[str, ...] = ()
+    dead: Collection[str] = ()
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from trader_cli.core.orders import OrderState
     from trader_cli.settings.model import BinanceExchangeSettings
 
-BUDGET_S = 2.0
+BUDGET_S = 1.5
 _WINDOW_MS = 5000
 _WRONG_TIME = -1021
 _LONGEST = 8 << 20

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from trader_cli.core import assurance
+from trader_cli.core.doubts import is_open
 from trader_cli.core.errors import Terminated
 from trader_cli.core.evidence import Look
 from trader_cli.storage.ledger import LedgerUnwritable
@@ -115,6 +116,13 @@ def standing_of(view: View, ledger: LedgerReading) -> str:
     if held and not view.stops:
         return assurance.bare(view.symbol, held)
     return assurance.standing(view.symbol, look, books)
+
+
+def acknowledged(view: View) -> str:
+    """What the exchange itself has said of a symbol, where the ledger takes no line that could prove more."""
+    levels = ", ".join(f"{s.trigger_price:f}" for s in view.stops if s.kind == "stop") or "no level"
+    what = is_open(view.symbol, view.expected) if view.expected else f"{view.symbol}: no fill is known"
+    return f"{what}; stops that the exchange has acknowledged: {levels}."
 
 
 def remembered(ledger: LedgerReading, symbol: str, error: TraderError) -> str:

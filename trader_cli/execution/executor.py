@@ -24,7 +24,7 @@ from trader_cli.execution.bench import Bench
 from trader_cli.execution.breaking import after_close, hold_back
 from trader_cli.execution.checking import refusal
 from trader_cli.execution.courier import Courier, stop_request
-from trader_cli.execution.coverage import Coverage, remembered, standing_of
+from trader_cli.execution.coverage import Coverage, acknowledged, remembered, standing_of
 from trader_cli.execution.ended import exit_reason
 from trader_cli.execution.guarding import Ended, Guard
 from trader_cli.execution.leaving import asked_to_leave, leaving
@@ -354,6 +354,8 @@ class Executor:
         """A sentence: what is open and what protects it, from the exchange if it answers, else from the ledger."""
         try:
             view = await self.view(symbol)
+        except LedgerUnwritable:
+            return acknowledged(self.reconciler.view(symbol))
         except TraderError as error:
             return remembered(self.ledger, symbol, error)
         return standing_of(view, self.ledger)

@@ -297,7 +297,7 @@ class Guard:
 
     def _has_looked(self, kind: str) -> bool:
         sight = self._bench.reconciler.sight(self._plan.symbol)
-        if kind == "positions" and sight.asked_ms >= self._began_ms - SHARED_MS:
+        if kind == "positions" and sight.asked_ms >= max(self._began_ms - SHARED_MS, 0):
             return True
         return self._questions.was_asked(kind)
 
@@ -311,9 +311,9 @@ class Guard:
         beside = s.foreign or s.backstop_taken
         return not self._sends.under_way() and all((
             s.backstop or beside or self._was_tried("backstop", 2),
-            s.stopped >= s.held or self._was_tried("stop", 2),
+            s.stopped >= s.held or self._was_tried("stop", 2) or s.tried("stop").unknown > 1,
             s.stopped <= s.held or self._was_tried("fit_stops", 2),
-            s.targeted >= s.held or self._was_tried("take_profit", 1),
+            s.targeted >= s.held or self._was_tried("take_profit", 1) or s.tried("take_profit").unknown,
             s.targeted <= s.held or self._was_tried("fit_targets", 2),
         ))  # fmt: skip
 

@@ -15,6 +15,8 @@ from trader_cli.core.errors import ExchangeRejected, ExchangeUnavailable, RateLi
 from trader_cli.execution.booking import Booker, known_intent
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from trader_cli.core.orders import PositionState, StopState
     from trader_cli.core.plans import TradePlan
     from trader_cli.execution.courier import Courier
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 ZERO = Decimal(0)
 _EARLIER_MS = 2000
 _STALE_MS = 5000
+_SEEK_MS = 60_000
 _AGAIN_MS = 4000
 
 
@@ -96,16 +99,18 @@ class Reconciler:
     courier: Courier
     sights: dict[str, Sight] = field(default_factory=dict)
     booker: Booker = field(init=False)
+    _all_asked_ms: int = -1
     _levelled: set[str] = field(default_factory=set)
     _counted: set[str] = field(default_factory=set)
     _glanced: dict[str, int] = field(default_factory=dict)
+    _sought: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.booker = Booker(self.courier)
 
     def sight(self, symbol: str) -> Sight:
         """What was last seen of a symbol."""
-        return self.sights.setdefault(symbol, Sight())
+        return self.sights.setdefault(symbol, Sight(asked_ms=self._all_asked_ms))
 
     # --- looking ---
 
@@ -116,6 +121,7 @@ class Reconciler:
             "positions", courier.private.positions, since_ms=since_ms, share_ms=share_ms
         )
         shown = {position.symbol: position for position in found}
+        self._all_asked_ms = max(self._all_asked_ms, asked_ms)  # of what is not shown it was asked, too
         for symbol in {*self.sights, *shown}:
             sight = self.sight(symbol)
             if asked_ms >= sight.asked_ms:
@@ -247,6 +253,20 @@ class Reconciler:
     def entry_of(self, plan: TradePlan) -> Intent | None:
         """The entry of a plan, if it was written down."""
         return self.courier.ledger.intent(plan.client_id("entry"))
+
+    async def look_for_ours(self, positions: Iterable[PositionState]) -> None:
+        """Positions on symbols of ours that the ledger does not explain: a fill may belong to an order taken as absent.
+
+        Each symbol is looked at once a minute, until its trades say whose it is.
+        """
+        ledger, now = self.courier.ledger, self.courier.clock.monotonic_ms()
+        known = set(ledger.symbols())
+        for symbol in [p.symbol for p in positions if p.symbol in known]:
+            explained = ledger.holding(symbol).amount != 0 or self.view(symbol).expected != 0
+            if not explained and now >= self._sought.get(symbol, 0):
+                self._sought[symbol] = now + _SEEK_MS
+                with suppress(ExchangeUnavailable, ExchangeRejected):  # it is looked for again
+                    await self.look_at_trades(symbol)
 
     # --- absence ---
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from trader_cli.core.errors import ExchangeRejected, ExchangeUnavailable, TraderError
 from trader_cli.execution.coverage import naming_what_is_left
 from trader_cli.execution.executor import Executor
 from trader_cli.execution.leaving import until_time_is_up
@@ -11,7 +14,7 @@ from trader_cli.pipelines.live_trading_pipeline import LiveTradingPipeline
 from trader_cli.pipelines.market import Market, run_in_market
 from trader_cli.pipelines.passes import Audience
 from trader_cli.pipelines.summary import Money, summary
-from trader_cli.pipelines.trading import left, proved
+from trader_cli.pipelines.trading import anything_open, left, proved
 from trader_cli.storage.artifacts import ArtifactStore
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.markets import ledger_path
@@ -45,7 +48,7 @@ def run_once(
                     "account": (await proved(executor)).sentence}  # fmt: skip
 
         with naming_what_is_left(ledger, say):
-            return run_in_market(settings, work, for_s=for_s)
+            return run_in_market(settings, work, care=anything_open(ledger), for_s=for_s)
 
 
 def run_forever(
@@ -60,18 +63,20 @@ def run_forever(
             pipeline = LiveTradingPipeline(
                 settings, exchange=market.exchange, ledger=ledger, source=market.source, live=live, audience=audience,
             )  # fmt: skip
-            before, booked = (await market.exchange.private.account()).wallet, ledger.net_income()
+            before, booked = await _wallet(market), ledger.net_income()
             with until_time_is_up():
                 await pipeline.run_forever(symbols, timeframe, for_s=for_s)
             executor = Executor(market.exchange, ledger, settings, say=say)
-            for symbol in ledger.symbols():
-                await executor.view(symbol)
-            after = (await market.exchange.private.account()).wallet
-            money = Money(ledger.net_income() - booked, after - before)
+            with suppress(TraderError):  # what is not booked by now is booked by the next command
+                for symbol in ledger.symbols():
+                    await executor.view(symbol)
+            after = await _wallet(market)
+            moved = None if before is None or after is None else after - before
+            money = Money(ledger.net_income() - booked, Decimal(0) if moved is None else moved)
             return {
                 "trades": sum(len(ledger.entries(symbol)) for symbol in symbols),
-                "profit": {"ledger": f"{money.ledger:f}", "account": f"{money.account:f}",
-                           "relative_difference": float(money.difference)},
+                "profit": {"ledger": f"{money.ledger:f}", "account": None if moved is None else f"{money.account:f}",
+                           "relative_difference": None if moved is None else float(money.difference)},
                 "still_open": await left(executor),
                 "account": (await proved(executor)).sentence,
                 "refusals": ledger.counted_refusals(),
@@ -81,4 +86,12 @@ def run_forever(
             }  # fmt: skip
 
         with naming_what_is_left(ledger, say):
-            return run_in_market(settings, work, for_s=for_s)
+            return run_in_market(settings, work, care=anything_open(ledger), for_s=for_s)
+
+
+async def _wallet(market: Market) -> Decimal | None:
+    """The account's wallet; `None` where it is not told: care of what is open must not wait for it."""
+    try:
+        return (await market.exchange.private.account()).wallet
+    except (ExchangeUnavailable, ExchangeRejected):
+        return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,12 @@ from trader_cli.execution.coverage import naming_what_is_left
 from trader_cli.execution.executor import Executor
 from trader_cli.execution.hearing import Ears
 from trader_cli.execution.leaving import until_time_is_up
+from trader_cli.execution.orphans import require_no_orphans
 from trader_cli.execution.witness import account_look
 from trader_cli.pipelines.assessor import StageAssessor
 from trader_cli.pipelines.market import run_in_market
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
-from trader_cli.storage.ledger import Ledger
+from trader_cli.storage.ledger import Ledger, LedgerUnwritable
 from trader_cli.storage.ledger_books import books_of, other_ledgers
 from trader_cli.storage.markets import ledger_path
 from trader_cli.tactician.position_monitor import PositionMonitor
@@ -123,6 +125,7 @@ def monitor(
     with Ledger.opened(ledger_path(settings)) as ledger:
 
         async def care(market: Market) -> Cared:
+            await _halt_over_orphans(market, ledger)
             watching = PositionMonitor(
                 settings, exchange=market.exchange, ledger=ledger, assessor=StageAssessor(settings, market),
                 report=report, say=say,
@@ -135,6 +138,21 @@ def monitor(
 
         with naming_what_is_left(ledger, say):
             return run_in_market(settings, care, care=True, for_s=for_s)
+
+
+async def _halt_over_orphans(market: Market, ledger: Ledger) -> None:
+    """A ledger made anew over orders of ours opens no position until a person has looked."""
+    if not ledger.client_ids():
+        exchange = market.exchange
+        look = await account_look(exchange.care, exchange.clock, exchange.server_now_ms())
+        with suppress(LedgerUnwritable):
+            require_no_orphans(ledger, look, exchange.server_now_ms())
+
+
+def anything_open(ledger: Ledger) -> bool:
+    """Whether something of ours is open, or may be: care comes first then, whatever the clock or the account say."""
+    noted = any(ledger.last_note(intent.client_id) is not None for intent in ledger.unsettled())
+    return noted or any(ledger.holding(symbol).amount != 0 for symbol in ledger.symbols())
 
 
 async def left(executor: Executor) -> dict[str, str]:

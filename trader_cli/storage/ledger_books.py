@@ -34,6 +34,7 @@ def books_of(ledger: LedgerReading, others: tuple[str, ...] = ()) -> Books:
         unbooked={symbol: amount for symbol, amount in unbooked.items() if amount != 0},
         resting=tuple(k for k in kept if k.purpose not in {"entry", "exit"} and k.status == "open"),
         others=others,
+        dead=ledger.dead_entries(),
     )
 
 

@@ -13,7 +13,7 @@ from trader_cli.core.ids import is_a_purpose
 from trader_cli.storage.asked import asked_of
 from trader_cli.storage.journal_digest import digest_of
 from trader_cli.storage.ledger_faults import REBUILD, GuardedConnection, LedgerDamaged, guarded, reading
-from trader_cli.storage.ledger_rows import Booked, Holding, Intent, Note
+from trader_cli.storage.ledger_rows import Booked, Holding, Intent, Note, cost_after
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -215,6 +215,14 @@ class LedgerReading:
         unwritten = self._unwritten.get(client_id)
         return _filled(unwritten.note if unwritten is not None and unwritten.exchange_id else written)
 
+    def dead_entries(self) -> frozenset[str]:
+        """Entries that were sent and are taken to be absent, or were refused."""
+        rows = self._db.execute(
+            "SELECT i.client_id, (SELECT o.status FROM orders o WHERE o.client_id = i.client_id ORDER BY o.number DESC"
+            " LIMIT 1) AS status FROM intents i WHERE i.purpose = 'entry' AND status IN ('absent', 'refused')"
+        )
+        return frozenset(row[0] for row in rows)
+
     def cleared_ms(self) -> int:
         """When a person last lifted a halt, 0 if never."""
         row = self._db.execute("SELECT MAX(at_ms) FROM halts WHERE halted = 0").fetchone()
@@ -323,7 +331,7 @@ class LedgerReading:
         )
         for side, price, quantity, profit, fee in rows:
             signed = _decimal(quantity) if side == "BUY" else -_decimal(quantity)
-            cost = _cost_after(amount, cost, signed, _decimal(price))
+            cost = cost_after(amount, cost, signed, _decimal(price))
             amount += signed
             realized += _decimal(profit)
             commission += _decimal(fee)
@@ -340,15 +348,6 @@ class LedgerReading:
     def net_income(self) -> Decimal:
         """What all our fills and other income have done to the wallet."""
         return sum((amount for _, amount in self.flows()), Decimal(0))
-
-
-def _cost_after(amount: Decimal, cost: Decimal, signed: Decimal, price: Decimal) -> Decimal:
-    """Signed cost of what is held after a fill: adds the price paid, shrinks in proportion, starts anew on a turn."""
-    if amount * signed >= 0:
-        return cost + signed * price
-    if abs(signed) <= abs(amount):
-        return cost * (amount + signed) / amount
-    return (amount + signed) * price
 
 
 def _intent(r: tuple[Any, ...]) -> Intent:

@@ -62,3 +62,12 @@ class Holding:
     entry_price: Decimal
     realized: Decimal
     commission: Decimal
+
+
+def cost_after(amount: Decimal, cost: Decimal, signed: Decimal, price: Decimal) -> Decimal:
+    """Signed cost of what is held after a fill: adds the price paid, shrinks in proportion, starts anew on a turn."""
+    if amount * signed >= 0:
+        return cost + signed * price
+    if abs(signed) <= abs(amount):
+        return cost * (amount + signed) / amount
+    return (amount + signed) * price

@@ -202,6 +202,7 @@ class PositionMonitor:
         self._catch_up(executor)
         symbols = self._ours(executor)
         positions = await self._positions(executor, symbols)
+        await executor.reconciler.look_for_ours((positions or {}).values())
         reason = asked_of(ledger.path, "flatten")
         if reason is not None:
             Ears(ledger.path, executor.exchange.clock).acknowledge()

@@ -93,8 +93,7 @@ def pass_facts(done: dict[str, Any]) -> dict[str, Any]:
         f" bound by {plan['binding']}",
         "because": None if done["refusal"] is None else f"{done['refusal']['sentence']} ({done['refusal']['code']})",
         **({} if trade is None else _trade_facts(trade)),
-        "profit": f"{done['profit']['ledger']} by the ledger, {done['profit']['account']} by the account;"
-        f" relative difference {done['profit']['relative_difference']:.1e}",
+        "profit": _profit(done["profit"]),
         "open": "; ".join(done["still_open"].values()) or None,
         "account": done["account"],
         "notes": "; ".join(done["notes"]) or None,
@@ -118,8 +117,7 @@ def _trade_facts(trade: dict[str, Any]) -> dict[str, Any]:
 def _forever_facts(done: dict[str, Any]) -> dict[str, Any]:
     return {
         "trades": str(done["trades"]),
-        "profit": f"{done['profit']['ledger']} by the ledger, {done['profit']['account']} by the account;"
-        f" relative difference {done['profit']['relative_difference']:.1e}",
+        "profit": _profit(done["profit"]),
         "open": "; ".join(done["still_open"].values()) or None,
         "account": done["account"],
         "not traded": ", ".join(f"{code} {count}" for code, count in done["refusals"].items()) or None,
@@ -127,3 +125,11 @@ def _forever_facts(done: dict[str, Any]) -> dict[str, Any]:
         "ledger": done["ledger"],
         "journal": done["journal"],
     }
+
+
+def _profit(profit: dict[str, Any]) -> str:
+    """Both numbers; the account's is left out where it was not told."""
+    if profit["account"] is None:
+        return f"{profit['ledger']} by the ledger; the account did not answer"
+    both = f"{profit['ledger']} by the ledger, {profit['account']} by the account"
+    return f"{both}; relative difference {profit['relative_difference']:.1e}"
