@@ -61,8 +61,7 @@ async def entered_with_room(desk: Desk, pages: int, lines: int) -> str:
         assert covered(desk.amount, desk.stops()), said
         if said != "entered":
             assert f"{SYMBOL}: long 1 is open" in said
-            for stop in desk.stops():
-                assert stop.type != "STOP_MARKET" or f"{stop.trigger_price:f}" in said
+            assert any(f"{s.trigger_price:f}" in said for s in desk.stops() if s.type == "STOP_MARKET")
     with desk.open() as (ledger, executor):
         await desk.monitor(ledger).start_monitoring(10)
         sound(desk, ledger)

@@ -132,6 +132,8 @@ class Courier:
         try:
             self._require_ownership()
             sent = await self._answered(intent)
+            if not self.ledger.is_open:
+                return None  # whoever owned the ledger has ended: the next one looks it up by its id
             if isinstance(sent, Placed):
                 return self.seen(intent, sent.state)
             if isinstance(sent, NotPlaced) and sent.code == UNREADABLE and not intent.reduce_only:
@@ -154,7 +156,7 @@ class Courier:
         asked = asyncio.ensure_future(self._submit(intent))
         try:
             await asyncio.wait({asked}, timeout=self.clock.loop_s(_AT_ONCE_S))
-            if not asked.done() and self.status(intent) is None:
+            if not asked.done() and self.ledger.is_open and self.status(intent) is None:
                 self.note(intent, "sending")
             return await asked
         except asyncio.CancelledError:

@@ -84,6 +84,7 @@ class Ledger(LedgerReading):
     """
 
     _lock: OwnerLock | None = None
+    is_open = True
     is_new = False
 
     @classmethod
@@ -97,7 +98,10 @@ class Ledger(LedgerReading):
             ledger._lock, ledger.is_new, ledger._last_notes = lock, made, {}
             with suppress(LedgerUnwritable):
                 fold_in(ledger)
-            yield ledger
+            try:
+                yield ledger
+            finally:
+                ledger.is_open = False
 
     @classmethod
     @contextmanager
