@@ -29,7 +29,7 @@ async def care(desk: Desk, approved: Approved) -> None:
     """Tighten, halve on an opinion, look again, close."""
     with desk.open() as (ledger, executor):
         view = await executor.view(SYMBOL)
-        cover, _ = await executor.keep_covered(approved.plan, view) or (None, None)
+        cover, _ = await executor.keep_covered(approved.plan)
         assert cover is not None
         nearer = (approved.plan.price + approved.plan.stop_price) / 2
         await executor.protector.tighten(approved.plan, cover, nearer)

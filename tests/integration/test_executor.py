@@ -256,8 +256,8 @@ def test_tightening_never_leaves_less_than_full_cover(side: str, fault: str, tmp
         with desk.open() as (ledger, executor):
             desk.venue.bend(first(STOP, fault))
             for share in ("0.2", "0.4", "0.3", "-1", "0.6"):
-                view = await executor.view(SYMBOL)
-                cover, _ = await executor.keep_covered(plan, view) or (None, None)
+                await executor.view(SYMBOL)
+                cover, _ = await executor.keep_covered(plan)
                 assert cover is not None
                 level = plan.stop_price + (plan.price - plan.stop_price) * Decimal(share)
                 await executor.protector.tighten(plan, cover, level)

@@ -47,7 +47,7 @@ class Tries:
 
 @dataclass(frozen=True)
 class Standing:
-    """One symbol of ours as it is known: quantities unsigned, times the exchange's in milliseconds.
+    """One symbol of ours as it is known: quantities unsigned, times in milliseconds on the monotonic clock.
 
     `held` is open by any sign; `possible` may be open besides, an entry of unknown fate; `foreign` says that the symbol
     holds something that is not ours. `stopped` and `targeted` are behind acknowledged quantity stops and take-profits.

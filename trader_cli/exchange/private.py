@@ -133,11 +133,10 @@ class PrivateSide:
         return rights
 
     async def trades(
-        self, symbol: str, *, from_id: int | None = None, start_ms: int | None = None, order_id: str | None = None,
-        end_ms: int | None = None,
-    ) -> list[TradeState]:  # fmt: skip
-        """Our fills of a symbol, oldest first, at most 500: the latest, from an id or a time on, or of one order."""
-        given = {"fromId": from_id, "startTime": start_ms, "orderId": order_id, "endTime": end_ms}
+        self, symbol: str, *, from_id: int | None = None, start_ms: int | None = None, end_ms: int | None = None
+    ) -> list[TradeState]:
+        """Our fills of a symbol, oldest first, at most 500: the latest, or from an id or a time on."""
+        given = {"fromId": from_id, "startTime": start_ms, "endTime": end_ms}
         query = {"symbol": symbol, "limit": 500, **{name: value for name, value in given.items() if value is not None}}
         reply = replies.as_list(await self._read("fapiPrivateGetUserTrades", "/fapi/v1/userTrades", **query), "trades")
         return [self._parsed("a trade", row, parse.trade_state) for row in reply]

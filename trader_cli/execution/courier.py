@@ -1,7 +1,8 @@
 """Sending, from journalled intents only, and finding out what became of what was sent.
 
-An intent without a note was never sent. A budget ends the waiting for a reply, not the request: a late reply is still
-written down. What was not answered is looked up by its client id; an entry is never sent a second time.
+What can open and has no note was never sent; what can only reduce may be noted a moment after it was. A budget ends the
+waiting for a reply, not the request: a late reply is still written down. What was not answered is looked up by its
+client id; an entry is never sent a second time.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from trader_cli.core.orders import NotPlaced, OrderRequest, OrderState, Placed, 
 from trader_cli.exchange.connection import UNREADABLE
 from trader_cli.execution.looks import Looks
 from trader_cli.storage.ledger import LedgerUnwritable
-from trader_cli.storage.ledger_reading import SETTLED
 from trader_cli.storage.ledger_rows import Note
 
 if TYPE_CHECKING:
@@ -216,10 +216,6 @@ class Courier:
     def is_waiting(self, intent: Intent) -> bool:
         """Whether it was sent and nobody knows yet what became of it."""
         return self.status(intent) in {"sending", "unknown"}
-
-    def is_settled(self, intent: Intent) -> bool:
-        """Whether nothing more can come of an intent."""
-        return self.ledger.status(intent.client_id) in SETTLED
 
     def sent_ms(self, intent: Intent) -> int:
         """When it was sent, on the monotonic clock."""

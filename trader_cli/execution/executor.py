@@ -108,7 +108,7 @@ class Executor:
         entries = self.ledger.entries(symbol)
         decision = waiting.decision_id if waiting is not None else entries[-1] if entries else None
         body = self.ledger.decision(decision) if decision is not None else None
-        return None if body is None else TradePlan.from_dict({k: v for k, v in body.items() if k != "plan_id"})
+        return None if body is None else TradePlan.from_dict(body)
 
     def exit_reason(self, symbol: str) -> str:
         """Why our last position on a symbol ended, by what closed it."""
@@ -274,7 +274,7 @@ class Executor:
 
     # --- keeping ---
 
-    async def keep_covered(self, plan: TradePlan, view: View | None = None) -> tuple[Cover | None, str | None]:  # noqa: ARG002
+    async def keep_covered(self, plan: TradePlan) -> tuple[Cover | None, str | None]:
         """See that our position is covered, or closed: (what covers it, why it was closed).
 
         Goes on while the exchange is away. Raises `ExchangeUnavailable` where that could not be found out.

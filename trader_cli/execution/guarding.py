@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from trader_cli.core.breaker import BEYOND_BACKSTOP, UNPROTECTED
 from trader_cli.core.guarding import Standing, must_leave, next_steps
 from trader_cli.core.rules import RULE_CODES
 from trader_cli.execution.asking import SHARED_MS, Questions
@@ -128,7 +129,7 @@ class Guard:
     def _leave(self, s: Standing) -> None:
         """The first exit that nobody asked for: once it is sent there is no going back."""
         if self._goal is None and not self._sends.is_dust and must_leave(s, self._now(), self._bench.deadline_ms):
-            self._closed, self._goal = ("beyond_backstop" if s.is_beyond_backstop else "unprotected"), ZERO
+            self._closed, self._goal = (BEYOND_BACKSTOP if s.is_beyond_backstop else UNPROTECTED), ZERO
 
     def _heard_no(self, kind: str, code: int) -> None:
         if code == _TAKEN and kind == "backstop":

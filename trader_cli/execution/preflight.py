@@ -19,9 +19,9 @@ from trader_cli.storage.markets import account_fingerprint
 from trader_cli.storage.verified import is_verified
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
-    from trader_cli.core.orders import LeverageBracket, SymbolRules
+    from trader_cli.core.orders import SymbolRules
     from trader_cli.core.plans import TradePlan
     from trader_cli.exchange.binance import BinanceExchange
     from trader_cli.execution.reconcile import View
@@ -110,11 +110,9 @@ async def current_rules(exchange: BinanceExchange, symbol: str) -> SymbolRules |
     return trading(rules) or rules
 
 
-def check_openable(
-    plan: TradePlan, exchange: BinanceExchange, brackets: Sequence[LeverageBracket] = (), *, resting: int | None = None
-) -> Refused | None:
+def check_openable(plan: TradePlan, exchange: BinanceExchange, *, resting: int | None = None) -> Refused | None:
     """Whether a plan still fits the exchange's rules: it trades, outlives the position, and takes its stops."""
-    return openable(exchange.symbol_rules(plan.symbol), brackets, plan, exchange.server_now_ms(), resting=resting)
+    return openable(exchange.symbol_rules(plan.symbol), (), plan, exchange.server_now_ms(), resting=resting)
 
 
 async def current_prices(exchange: BinanceExchange, symbol: str, settings: Settings) -> Prices | Refused:

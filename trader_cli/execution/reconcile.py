@@ -33,12 +33,11 @@ _AGAIN_MS = 4000
 class Sight:
     """What was last seen of a symbol: its position (`None`: flat), what of it is foreign, and stops that are not ours.
 
-    `asked_ms` and `listed_ms` are when it was asked, on the monotonic clock; −1: never answered.
+    `asked_ms` is when the position was asked for, on the monotonic clock; −1: never answered.
     """
 
     position: PositionState | None = None
     asked_ms: int = -1
-    listed_ms: int = -1
     foreign: Decimal = ZERO
     others: tuple[StopState, ...] = ()
 
@@ -137,11 +136,10 @@ class Reconciler:
         listed: dict[str, StopState] = {}
         trouble: ExchangeUnavailable | None = None
         try:
-            found, asked_ms = await courier.looks.ask(("stops", symbol), lambda: courier.private.open_stops(symbol))
+            found, _ = await courier.looks.ask(("stops", symbol), lambda: courier.private.open_stops(symbol))
             listed = {stop.client_id: stop for stop in found}
-            sight = self.sight(symbol)
-            sight.listed_ms = asked_ms
-            sight.others = tuple(stop for stop in found if known_intent(courier, stop.client_id, symbol) is None)
+            others = (stop for stop in found if known_intent(courier, stop.client_id, symbol) is None)
+            self.sight(symbol).others = tuple(others)
         except RateLimited:
             raise
         except ExchangeUnavailable as error:
@@ -195,7 +193,7 @@ class Reconciler:
         if unknown and ledger.holding(symbol).amount != 0:
             await self.booker.book_external(symbol)
 
-    async def reconcile(self, symbol: str, position: PositionState | None = None) -> View:  # noqa: ARG002
+    async def reconcile(self, symbol: str) -> View:
         """One ordinary look at a symbol whose position has just been asked for; the ledger level with it.
 
         Trades are asked for only where a quantity changed or something is not booked yet.

@@ -63,7 +63,7 @@ def plan_from(body: dict[str, Any], command: str = "`trader tactics`") -> Approv
     try:
         if body["kind"] != "plan":
             return Refused(str(body["code"]), f"The last tactics came to no plan: {body['sentence']}")
-        made = TradePlan.from_dict({k: v for k, v in body["plan"].items() if k != "plan_id"})
+        made = TradePlan.from_dict(body["plan"])
     except (KeyError, TypeError, ArithmeticError, ValueError) as error:
         raise DataInvalid(f"The stored plan cannot be read: {error!r}.", mend=f"Run {command} again.") from error
     if made.plan_id != body["plan"]["plan_id"]:

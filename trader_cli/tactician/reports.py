@@ -32,8 +32,7 @@ def unheard(_report: Report) -> None:
 def alarms(view: View, plan: TradePlan | None, now_ms: int) -> list[Report]:
     """Foreign things, a position that is not shown, one without a plan, liquidation before the stop."""
     found = []
-    is_missing = view.foreign == -view.expected  # ours that is not shown is nobody else's
-    if (view.foreign != 0 and not is_missing) or view.foreign_orders:
+    if (view.foreign != 0 and not view.is_missing) or view.foreign_orders:  # ours not shown is nobody else's
         what = f"{view.foreign:f} and {view.foreign_orders} order(s) there are not ours; they are left alone."
         found.append(("foreign", what))
     if not view.is_flat and view.held == 0:

@@ -148,7 +148,7 @@ class Tactician:
         """The plan this very analysis led to earlier."""
         for _, symbol, decided, kind, body in reversed(ledger.decisions()):
             if kind == "plan" and symbol == analysis.symbol and decided == analysis.decision_time_ms:
-                made = TradePlan.from_dict({k: v for k, v in body.items() if k != "plan_id"})
+                made = TradePlan.from_dict(body)
                 if made.lineage == analysis.digests.get("model", "none") and made.timeframe == analysis.timeframe:
                     return Approved(made)
         return None

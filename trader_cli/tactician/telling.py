@@ -56,7 +56,7 @@ class Teller:
 
     def _ended(self, executor: Executor, decision: str, now_ms: int) -> bool:
         body = executor.ledger.decision(decision)
-        plan = None if body is None else TradePlan.from_dict({k: v for k, v in body.items() if k != "plan_id"})
+        plan = None if body is None else TradePlan.from_dict(body)
         if plan is None or executor.is_told(plan, "ended"):
             return False
         fills = executor.ledger.fills(decision_id=plan.plan_id)
