@@ -6,11 +6,7 @@ READY := $(VENV)/.ready
 export OMP_WAIT_POLICY := passive
 
 .DEFAULT_GOAL := help
-<<<<<<< HEAD
-.PHONY: help demo test unit verify breaks kills entry-kills claims lint bench clean lock docs wheel
-=======
-.PHONY: help demo test unit verify breaks kills hostile claims lint bench clean lock docs wheel
->>>>>>> main
+.PHONY: help demo test unit verify breaks kills entry-kills hostile claims lint bench clean lock docs wheel
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -41,13 +37,11 @@ breaks: $(READY) ## does `trader verify` see what is broken: breaks a copy in ev
 kills: $(READY) ## kill fetch and features 150 times; five minutes
 	TRADER_KILLS=50 $(BIN)/python -m pytest tests/integration/test_fetch_kills.py -s
 
-<<<<<<< HEAD
 entry-kills: $(READY) ## kill entries 200 times before their cover, endpoints slow; twenty minutes
 	TRADER_ENTRY_KILLS=200 $(BIN)/python -m pytest tests/integration/test_entry_kills.py -s
-=======
+
 hostile: $(READY) ## 2,000 entries while any endpoint is slow, lags or fails; an hour or more
 	TRADER_HOSTILE=2000 $(BIN)/python -m pytest tests/integration/test_hostile_entries.py -n 2 --dist worksteal
->>>>>>> main
 
 claims: $(READY) ## how often markets without an edge claim one; ten minutes
 	$(BIN)/python -m benchmarks claims

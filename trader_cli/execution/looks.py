@@ -47,7 +47,13 @@ class Looks:
         budget ends.
         """
         line = self._lines.setdefault(key, [])
-        newest = self._begun(line, question, share_ms)
+        try:
+            return await self._answered(line, self._begun(line, question, share_ms), since_ms)
+        finally:
+            if not line and self._lines.get(key) is line:
+                del self._lines[key]  # weeks of questions leave nothing behind
+
+    async def _answered(self, line: list[_Asked], newest: _Asked, since_ms: int) -> tuple[Any, int]:
         until = self.clock.monotonic_ms() + round(self.budget_s * 1000)
         while True:
             heard = [asked for asked in line if asked.task.done()]
