@@ -105,9 +105,18 @@ def positions_in(desk: Desk) -> set[tuple[str, Decimal]]:
     return {(o.client_id, o.filled) for o in desk.engine.account.orders.values() if not o.reduce_only and o.filled > 0}
 
 
-@pytest.mark.parametrize("fault", ["limited", "wrong time", "throttled"])
-def test_an_order_certainly_not_carried_out_is_told_as_absent_and_never_sent_again(tmp_path: Path, fault: str) -> None:
-    """Refused before it was looked at: nothing is open, and the plan is spent, valid or not."""
+def entries_sent(desk: Desk, approved: Approved) -> int:
+    """How often the entry of a plan was sent; exits that can only reduce may have been besides."""
+    sent = "SELECT COUNT(*) FROM orders WHERE client_id = ? AND status = 'sending'"
+    with desk.open() as (ledger, _):
+        return int(ledger._db.execute(sent, (approved.plan.client_id("entry"),)).fetchone()[0])
+
+
+@pytest.mark.parametrize("fault", ["limited", "throttled"])
+def test_an_order_that_no_refusal_of_the_exchange_explains_is_absent_in_time_and_never_sent_again(
+    tmp_path: Path, fault: str
+) -> None:
+    """Order, trades and position agree on it: nothing is open, and the plan is spent, valid or not."""
 
     async def work(desk: Desk) -> None:
         approved = desk.approved()
@@ -120,7 +129,19 @@ def test_an_order_certainly_not_carried_out_is_told_as_absent_and_never_sent_aga
         assert await refused(desk, approved) == "entry_absent"
         await desk.clock.sleep(1000)
         assert await refused(desk, approved) == "entry_absent"
-        assert (desk.venue.seen.count(ORDER), positions_in(desk), desk.stops()) == (1, set(), [])
+        assert (entries_sent(desk, approved), positions_in(desk), desk.stops()) == (1, set(), [])
+
+    at_desk(work, tmp_path)
+
+
+def test_an_entry_signed_at_the_wrong_time_is_refused_and_never_sent_again(tmp_path: Path) -> None:
+    async def work(desk: Desk) -> None:
+        approved = desk.approved()
+        desk.venue.bend(first(ORDER, "wrong time"))
+        with desk.open() as (_, executor), pytest.raises(ExchangeRejected):
+            await executor.enter(approved)
+        assert await refused(desk, approved) == "entry_rejected"
+        assert (entries_sent(desk, approved), positions_in(desk), desk.stops()) == (1, set(), [])
 
     at_desk(work, tmp_path)
 

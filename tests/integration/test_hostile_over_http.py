@@ -358,7 +358,6 @@ def _is_bare(account: Account) -> bool:
     return bool(books["held"]) and bool(books["bare_spans"]) and books["bare_spans"][-1][1] >= books["now_ms"]
 
 
-@pytest.mark.xfail(strict=True, reason="the monitor's and the run's executor are told no `say`: their alarms are mute")
 @pytest.mark.parametrize("command", ["monitor", "run --forever"])
 def test_an_alarm_of_who_cares_is_heard(account: Account, command: str) -> None:
     account.opened()
@@ -372,7 +371,6 @@ def test_an_alarm_of_who_cares_is_heard(account: Account, command: str) -> None:
     assert "ALARM" in caring.err.read_text()
 
 
-@pytest.mark.xfail(strict=True, reason="`run` does not start for care: it leaves before it has looked")
 def test_a_run_cares_for_what_is_open_with_the_clock_off(account: Account) -> None:
     account.opened()
     account.strip()
@@ -381,7 +379,6 @@ def test_a_run_cares_for_what_is_open_with_the_clock_off(account: Account) -> No
     assert not _is_bare(account)
 
 
-@pytest.mark.xfail(strict=True, reason="no executor is told of a signal: Ctrl-C between fill and cover leaves it bare")
 def test_a_signal_between_fill_and_cover_is_obeyed_once_covered(account: Account) -> None:
     plan = account.plan()
     account.place.bend_rows(row(STOP, before_s=1.5), row(STOP, failure="503", count=2), when=FIRST)

@@ -60,7 +60,7 @@ def test_what_nothing_explains_is_booked_by_a_person_s_word_after_two_looks(
             assert (line.purpose, line.price, line.quantity) == ("settled", entry_price, -gone)
             assert ledger.net_income() == net
             assert ledger.last_trade_id(SYMBOL) > 0
-            assert ledger.unbooked(SYMBOL) == 0
+            assert not ledger.unbooked(SYMBOL)
         again = await settled(desk, book=True)
         if amount != "-0.5":
             assert isinstance(again, Settlement)

@@ -24,6 +24,8 @@ _DAY_MS = 86_400_000
 traded, for those of another trader of our kind."""
 _WEEK_MS = 7 * _DAY_MS
 _TRADES_PAGE = 500
+_INCOME_AGAIN_MS = 10_000
+"""After an answer that failed: other symbols must not wait for the same one each."""
 _CODES = {"liquidation": "liquidation", "auto-deleveraging": "adl", "settlement": "settlement"}
 FORCED = frozenset(_CODES.values())
 """What the exchange itself closes positions for: the codes under which that is written down."""
@@ -42,6 +44,7 @@ class Booker:
     _forced: list[tuple[str, str, int]] = field(default_factory=list)
     _nobodys: set[str] = field(default_factory=set)
     _income_ms: int = 0
+    _income_again_ms: int = 0
 
     async def order(self, symbol: str, order_id: str) -> OrderState | None:
         """An order by the exchange's id; `None` while it is not shown."""
@@ -54,10 +57,12 @@ class Booker:
         ledger, unknown = self.courier.ledger, []
         for trade in await self._new_trades(symbol):
             owner = ledger.owner(symbol, trade.order_id) or await self._claimed(trade)
-            if owner is not None:
-                ledger.fill(owner, trade)
-            elif trade.order_id in self._nobodys:
-                unknown.append(trade)  # one whose order is not shown yet may be ours: it is asked again
+            if owner is None and trade.order_id not in self._nobodys:
+                break  # its order is not shown yet and may be ours: it and what follows are asked for again
+            if owner is None:
+                unknown.append(trade)
+            elif ledger.fill(owner, trade):
+                self.courier.changed_ms[symbol] = self.courier.clock.monotonic_ms()
         return unknown
 
     async def _claimed(self, trade: TradeState) -> str | None:
@@ -86,6 +91,7 @@ class Booker:
         first, now = next(iter(ledger.intents(symbol)), None), self.courier.now_ms()
         last = ledger.last_trade_id(symbol)
         since = max(first.at_ms - _SETTLED_MS, now - _WEEK_MS + _SETTLED_MS) if first else now - _DAY_MS
+        since -= since % _SETTLED_MS  # the same question for a while: a late answer is heard
         page = await (self._trades(symbol, from_id=last + 1) if last else self._trades(symbol, start_ms=since))
         found: list[TradeState] = []
         while page:
@@ -112,7 +118,7 @@ class Booker:
         entry = ledger.fills(decision_id=ledger.entries(symbol)[-1])
         since = entry[0].time_ms if entry else self.courier.now_ms()
         booked, ours, foreign = {f.trade_id: f for f in ledger.fills() if f.symbol == symbol}, ZERO, ZERO
-        for trade in await self._since(symbol, since):
+        for trade in await self._since(symbol, entry[0].trade_id if entry else None, since):
             signed = trade.quantity if trade.side == "BUY" else -trade.quantity
             known = booked.get(trade.trade_id)
             if known is not None and known.purpose != "external":
@@ -128,9 +134,11 @@ class Booker:
             if reduced and known is None:
                 self._book_part(trade, reduced)
 
-    async def _since(self, symbol: str, start_ms: int) -> list[TradeState]:
-        """Every trade of a symbol from a time on, oldest first."""
-        page = await self._trades(symbol, start_ms=start_ms)
+    async def _since(self, symbol: str, from_id: int | None, start_ms: int) -> list[TradeState]:
+        """Every trade of a symbol from one on, or from a time on, oldest first; a time reaches a week only."""
+        page = await (
+            self._trades(symbol, start_ms=start_ms) if from_id is None else self._trades(symbol, from_id=from_id)
+        )
         found = list(page)
         while len(page) >= _TRADES_PAGE:
             page = await self._trades(symbol, from_id=page[-1].trade_id + 1)
@@ -164,8 +172,10 @@ class Booker:
         ledger, courier, now = self.courier.ledger, self.courier, self.courier.now_ms()
         since = ledger.first_fill_ms()
         due = not self._income_ms or _boundary(now) != _boundary(self._income_ms)
-        if since is None or not (due or at_once):
+        is_early = courier.clock.monotonic_ms() < self._income_again_ms
+        if since is None or not (due or at_once) or is_early:
             return
+        self._income_again_ms = courier.clock.monotonic_ms() + _INCOME_AGAIN_MS
         traded, cursor = set(ledger.symbols()), max(since, ledger.last_income_ms() - _DAY_MS)
         while True:
             start = cursor
@@ -176,7 +186,7 @@ class Booker:
             if len(page) < INCOME_PAGE or page[-1].time_ms <= cursor:
                 break
             cursor = page[-1].time_ms
-        self._income_ms = now
+        self._income_ms, self._income_again_ms = now, 0
 
 
 def known_intent(courier: Courier, client_id: str, symbol: str) -> Intent | None:

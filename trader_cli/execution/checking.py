@@ -66,9 +66,9 @@ def _require_open_doors(executor: Executor) -> None:
 
 
 async def _looked(executor: Executor, symbol: str) -> View:
-    view = await executor.view(symbol)
+    await executor.view(symbol, since_ms=executor.exchange.clock.monotonic_ms())
     await executor.reconciler.look_at_trades(symbol)
-    return executor.reconciler.view(symbol) if executor.courier.filled else view
+    return executor.reconciler.view(symbol)
 
 
 def _check_symbol(executor: Executor, view: View, orders: list[OrderState]) -> Refused | None:

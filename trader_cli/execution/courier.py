@@ -99,12 +99,12 @@ class Courier:
         taken the ledger over.
         """
         self._journal(intent)
-        self._require_ownership()
+        self.require_ownership()
         task = asyncio.ensure_future(self._sent(intent))
         self._under_way[intent.client_id] = task
         return task
 
-    def _require_ownership(self) -> None:
+    def require_ownership(self) -> None:
         """Directly before the bytes go: whoever has been stopped meanwhile may have been replaced."""
         if not self.ledger.is_owner():
             raise OwnershipLost("Another process has taken over this ledger; this one sends no more.")
@@ -130,7 +130,7 @@ class Courier:
 
     async def _sent(self, intent: Intent) -> State | NotPlaced | None:
         try:
-            self._require_ownership()
+            self.require_ownership()
             sent = await self._answered(intent)
             if not self.ledger.is_open:
                 return None  # whoever owned the ledger has ended: the next one looks it up by its id

@@ -97,9 +97,9 @@ class Executor:
 
     # --- what there is ---
 
-    async def view(self, symbol: str) -> View:
-        """One symbol, reconciled."""
-        await self.reconciler.positions()
+    async def view(self, symbol: str, *, since_ms: int = 0) -> View:
+        """One symbol, reconciled; positions as asked for at or after `since_ms` (monotonic)."""
+        await self.reconciler.positions(since_ms=since_ms)
         return await self.reconciler.reconcile(symbol)
 
     def plan_of(self, symbol: str) -> TradePlan | None:
@@ -289,16 +289,24 @@ class Executor:
     # --- leaving ---
 
     async def close(
-        self, symbol: str, reason: str, share: Decimal | None = None, *, quantity: Decimal | None = None
+        self,
+        symbol: str,
+        reason: str,
+        share: Decimal | None = None,
+        *,
+        quantity: Decimal | None = None,
+        most_s: float | None = None,
     ) -> Decimal:
         """Close our position, a share of it or a quantity, with reduce-only orders; the quantity that was closed.
 
-        Raises `ExchangeRejected` or `ExchangeUnavailable` if it does not go; the stops stay where they are then.
+        After `most_s` seconds it is given up for this time: for a caller that comes again. Raises `ExchangeRejected` or
+        `ExchangeUnavailable` if it does not go; the stops stay where they are then.
         """
         view = await self._clear_view(symbol)
         plan = self.plan_of(symbol)
         began = abs(view.expected)
-        if plan is None or (not began and not view.unknown_orders):
+        moving = view.unknown_orders or self.reconciler.waiting_entry(symbol) is not None
+        if plan is None or (not began and not moving):
             if plan is not None:
                 await self.sweep(symbol)
             return Decimal(0)
@@ -308,12 +316,12 @@ class Executor:
         if began <= goal and began:
             return Decimal(0)
         async with leaving().shielded():
-            ended = await Guard(self.bench, plan, goal=goal, reason=reason).run()
+            ended = await Guard(self.bench, plan, goal=goal, reason=reason, most_s=most_s).run()
             await self.tidy(plan, ended)
         left = abs(ended.view.expected)
         if left > goal and ended.how == "reduced":
             self.say(f"{symbol}: {left:f} is dust: less than the exchange takes as an order; its stop stays.")
-        elif left > goal or ended.how == "unknown":
+        elif left > goal or ended.how in {"unknown", "bare"}:
             await self._not_closed(symbol, ended)
         return max(began - left, Decimal(0)) if began else self._exited(plan)
 
@@ -339,8 +347,7 @@ class Executor:
 
     async def sweep(self, symbol: str) -> int:
         """With our position flat, take every stop of ours away; how many went."""
-        gone = [await self.protector.remove(stop) for stop in self.courier.every_stop(symbol)]
-        return sum(gone)
+        return sum(await asyncio.gather(*(self.protector.remove(stop) for stop in self.courier.every_stop(symbol))))
 
     def exits(self, decision_id: str) -> list[Intent]:
         """Exits of a decision in the order they were begun."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from trader_cli.core.ports import Clock
 
 T = TypeVar("T")
+_UNHEARD_MS = 2500
+"""A late answer is heard by whoever asks again soon; later it would be an old one."""
 _MOST_UNDER_WAY = 3
 """Of one question: more would only add weight."""
 
@@ -27,6 +29,7 @@ class _Asked:
 
     at_ms: int
     task: asyncio.Task[Any]
+    done_ms: int | None = None
 
 
 @dataclass
@@ -47,6 +50,8 @@ class Looks:
         budget ends.
         """
         line = self._lines.setdefault(key, [])
+        now = self.clock.monotonic_ms()
+        line[:] = [asked for asked in line if asked.done_ms is None or now - asked.done_ms <= _UNHEARD_MS]
         try:
             return await self._answered(line, self._begun(line, question, share_ms), since_ms)
         finally:
@@ -81,9 +86,15 @@ class Looks:
         if waiting and (now - waiting[-1].at_ms < share_ms or len(waiting) >= _MOST_UNDER_WAY):
             return waiting[-1]
         asked = _Asked(now, asyncio.ensure_future(question()))
-        asked.task.add_done_callback(_heard)
+        asked.task.add_done_callback(lambda task: self._heard(asked, task))
         line.append(asked)
         return asked
+
+    def _heard(self, asked: _Asked, task: asyncio.Task[Any]) -> None:
+        """When it was answered; an answer that nobody waits for any more is no unhandled error."""
+        asked.done_ms = self.clock.monotonic_ms()
+        if not task.cancelled():
+            task.exception()
 
     async def end(self) -> None:
         """Give up what is still under way: nobody will ask for it any more."""
@@ -96,9 +107,3 @@ class Looks:
 
 def _succeeded(task: asyncio.Task[Any]) -> bool:
     return not task.cancelled() and task.exception() is None
-
-
-def _heard(task: asyncio.Task[Any]) -> None:
-    """An answer that nobody waits for any more is no unhandled error."""
-    if not task.cancelled():
-        task.exception()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decimal import ROUND_DOWN, Decimal
 from typing import TYPE_CHECKING
 
-from trader_cli.core.errors import ExchangeRejected, ExchangeUnavailable
+from trader_cli.core.errors import ConfigurationError, ExchangeRejected, ExchangeUnavailable
 from trader_cli.core.guarding import to_drop
 from trader_cli.core.orders import StopState
 from trader_cli.storage.ledger_rows import Intent
@@ -152,10 +152,11 @@ class Protector:
         courier, intent = self.courier, self.courier.intent(stop.client_id)
         if intent is None:
             return False
+        courier.require_ownership()
         key = ("cancel", stop.client_id)
         try:
             after, _ = await courier.looks.ask(key, lambda: courier.private.cancel_stop(stop.symbol, stop.client_id))
-        except (ExchangeUnavailable, ExchangeRejected):
+        except (ExchangeUnavailable, ExchangeRejected, ConfigurationError):
             return False
         if after is not None:
             courier.seen(intent, after)

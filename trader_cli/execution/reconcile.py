@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from trader_cli.core.errors import ExchangeRejected, ExchangeUnavailable, RateLimited
+from trader_cli.core.errors import ConfigurationError, ExchangeRejected, ExchangeUnavailable, RateLimited
 from trader_cli.execution.booking import Booker, known_intent
 
 if TYPE_CHECKING:
@@ -87,8 +87,8 @@ class View:
 
     @property
     def is_missing(self) -> bool:
-        """Whether what should be there is not shown, and nothing else is either."""
-        return self.expected != 0 and self.foreign == -self.expected
+        """Whether less than ours is shown, and nothing else: what is not shown yet is nobody else's."""
+        return self.foreign * self.expected < 0 and abs(self.foreign) <= abs(self.expected)
 
 
 @dataclass
@@ -222,8 +222,9 @@ class Reconciler:
             self._counted.add(symbol)
             (courier.filled.add if pending else courier.filled.discard)(symbol)
         presumed = self._presumed(symbol, held + unbooked)
-        if sight.asked_ms > courier.changed_ms.get(symbol, -1):
-            sight.foreign = sight.amount - held - unbooked - presumed
+        beyond = sight.amount - held - unbooked - presumed
+        if sight.asked_ms >= 0 and (beyond == 0 or sight.asked_ms > courier.changed_ms.get(symbol, -1)):
+            sight.foreign = beyond
         return View(
             symbol, sight.position, held, sight.foreign, tuple(courier.stops(symbol)), len(sight.others),
             self._unknown(symbol), unbooked, presumed, sight.asked_ms, not pending and not presumed,
@@ -263,7 +264,7 @@ class Reconciler:
             explained = ledger.holding(symbol).amount != 0 or self.view(symbol).expected != 0
             if not explained and now >= self._sought.get(symbol, 0):
                 self._sought[symbol] = now + _SEEK_MS
-                with suppress(ExchangeUnavailable, ExchangeRejected):  # it is looked for again
+                with suppress(ExchangeUnavailable, ExchangeRejected, ConfigurationError):  # it is looked for again
                     await self.look_at_trades(symbol)
 
     # --- absence ---

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.bars import utc_text
-from trader_cli.core.errors import DataStale, ExchangeUnavailable, TraderError
+from trader_cli.core.errors import DataStale, ExchangeUnavailable, OwnershipLost, TraderError
 from trader_cli.core.plans import Approved, Refused
 from trader_cli.core.types import Abstention
 from trader_cli.execution.executor import Entered
 from trader_cli.execution.leaving import leaving
 from trader_cli.pipelines.passes import SETTLE_MS, Pass
 from trader_cli.storage.ledger import LedgerUnwritable
+from trader_cli.storage.ledger_books import anything_open
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
@@ -71,6 +72,7 @@ class Forever:
         while not self._stopped and (ends is None or trader.now_ms() < ends or trader.monitor.is_pressed):
             await self._care()
             for series in self._series:
+                await self._care()
                 if not self._must_only_care():
                     await self._supervised(series.symbol, self._tend(series))
             await leaving().give_way()
@@ -94,8 +96,7 @@ class Forever:
                 return
 
     def _holds_something(self) -> bool:
-        ledger = self._trader.ledger
-        return any(ledger.holding(symbol).amount != 0 for symbol in ledger.symbols())
+        return anything_open(self._trader.ledger)
 
     async def _care(self) -> None:
         """The monitor's look, if it is due."""
@@ -180,6 +181,8 @@ class Forever:
         try:
             return await work
         except LedgerUnwritable:
+            raise
+        except OwnershipLost:
             raise
         except TraderError as error:
             if isinstance(error, DataStale) and self._trader.settings.mode == "sim":

@@ -5,6 +5,7 @@ Nor does the ledger: where it cannot be used, or its owner cannot be ended, `pip
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 import time
@@ -19,6 +20,7 @@ from trader_cli.core.errors import (
     ExchangeUnavailable,
     ExitCode,
     LedgerLocked,
+    OwnershipLost,
     OwnerSilent,
     TraderError,
     UsageError,
@@ -193,24 +195,32 @@ def _halted(settings: Settings, wish: Wish) -> list[str]:
 
 
 def _flatten(settings: Settings, ledger: Ledger, wish: Wish) -> Flattened:
-    """Close what is ours, one symbol after the other; what one lacks does not keep the others open."""
+    """Close what is ours, all symbols at once; what one lacks does not keep the others open."""
     symbols = [symbol for symbol in ledger.symbols() if not wish.symbols or symbol in wish.symbols]
 
     async def close(market: Market) -> Flattened:
         executor = Executor(market.exchange, ledger, settings, say=wish.say)
         done, failed = Flattened(), []
+
+        async def one(symbol: str) -> Decimal | TraderError:
+            try:
+                await executor.settle_entries(symbol)
+                return await executor.close(symbol, wish.reason)
+            except OwnershipLost:
+                raise
+            except TraderError as error:
+                return error
+
         with naming_what_is_left(ledger, wish.say):
-            for symbol in symbols:
-                try:
-                    await executor.settle_entries(symbol)
-                    quantity = await executor.close(symbol, wish.reason)
-                    if quantity:
-                        done.closed[symbol] = f"{quantity:f}"
-                except TraderError as error:
-                    failed.append((symbol, error))
+            for symbol, found in zip(symbols, await asyncio.gather(*map(one, symbols)), strict=True):
+                if isinstance(found, TraderError):
+                    failed.append((symbol, found))
+                elif found:
+                    done.closed[symbol] = f"{found:f}"
         if failed:
             symbol, first = failed[0]
-            raise type(first)(f"{first.sentence} {await executor.standing(symbol)}", mend=first.mend) from first
+            first.sentence = f"{first.sentence} {await executor.standing(symbol)}"
+            raise first
         exchange = market.exchange
         look = await account_look(exchange.care, market.clock, exchange.server_now_ms())
         done.attest(wish.symbols, look, books_of(ledger))

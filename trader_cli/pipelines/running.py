@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -14,9 +15,10 @@ from trader_cli.pipelines.live_trading_pipeline import LiveTradingPipeline
 from trader_cli.pipelines.market import Market, run_in_market
 from trader_cli.pipelines.passes import Audience
 from trader_cli.pipelines.summary import Money, summary
-from trader_cli.pipelines.trading import anything_open, left, proved
+from trader_cli.pipelines.trading import left, proved
 from trader_cli.storage.artifacts import ArtifactStore
 from trader_cli.storage.ledger import Ledger
+from trader_cli.storage.ledger_books import anything_open
 from trader_cli.storage.markets import ledger_path
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
     from trader_cli.core.timeframes import Timeframe
     from trader_cli.settings import Settings
+
+_WALLET_S = 2.0
 
 
 def run_once(
@@ -92,6 +96,7 @@ def run_forever(
 async def _wallet(market: Market) -> Decimal | None:
     """The account's wallet; `None` where it is not told: care of what is open must not wait for it."""
     try:
-        return (await market.exchange.private.account()).wallet
-    except (ExchangeUnavailable, ExchangeRejected):
+        async with asyncio.timeout(market.clock.loop_s(_WALLET_S)):
+            return (await market.exchange.care.account()).wallet
+    except (ExchangeUnavailable, ExchangeRejected, TimeoutError):
         return None

@@ -149,12 +149,6 @@ async def _halt_over_orphans(market: Market, ledger: Ledger) -> None:
             require_no_orphans(ledger, look, exchange.server_now_ms())
 
 
-def anything_open(ledger: Ledger) -> bool:
-    """Whether something of ours is open, or may be: care comes first then, whatever the clock or the account say."""
-    noted = any(ledger.last_note(intent.client_id) is not None for intent in ledger.unsettled())
-    return noted or any(ledger.holding(symbol).amount != 0 for symbol in ledger.symbols())
-
-
 async def left(executor: Executor) -> dict[str, str]:
     """What is open and what protects it, by symbol; empty where the ledger holds no position."""
     held = [symbol for symbol in executor.ledger.symbols() if executor.ledger.holding(symbol).amount != 0]

@@ -69,3 +69,9 @@ def _open_in(path: Path) -> str | None:
         return None
     what = ", ".join(f"{symbol} {amount:f}" for symbol, amount in books.held.items()) or "an order of unknown end"
     return f"profile {mode} holds {what} on this very account; {run}"
+
+
+def anything_open(ledger: LedgerReading) -> bool:
+    """Whether something of ours is open, or may be: care comes first then, whatever the clock or the account say."""
+    noted = any(ledger.last_note(intent.client_id) is not None for intent in ledger.unsettled())
+    return noted or any(ledger.holding(symbol).amount != 0 for symbol in ledger.symbols())

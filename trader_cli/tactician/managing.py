@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from trader_cli.settings import Settings
     from trader_cli.tactician.telling import Teller
 
+LOOK_S = 6.0
+"""How long one look may try to cover or close one symbol before the others get their turn; the next goes on."""
+_ASSESS_S = 10.0
+"""How long an opinion is waited for: others wait for care meanwhile."""
 _SETTLE_MS = 500
 
 
@@ -45,9 +50,9 @@ class Manager:
             action, held = await self._tightened(executor, plan, cover, action, held)
         self._record(executor, plan, view, held, opinion, action, now)
         if action.kind in {"close", "take_profit"}:
-            await executor.close(plan.symbol, action.reason)
+            await executor.close(plan.symbol, action.reason, most_s=LOOK_S)
         elif action.kind == "scale_down":
-            await executor.close(plan.symbol, action.reason, action.share)
+            await executor.close(plan.symbol, action.reason, action.share, most_s=LOOK_S)
 
     async def _tightened(
         self, executor: Executor, plan: TradePlan, cover: Cover, action: Action, held: Held
@@ -66,8 +71,9 @@ class Manager:
             now = executor.exchange.server_now_ms()
             sentence = f"the stop could not be moved to {action.price:f}; {resting} rests."
             self._teller.say(Report(plan.symbol, now, "wait", "tighten_refused", stop=f"{resting}", sentence=sentence))
-            with suppress(ExchangeUnavailable, ExchangeRejected):
-                await executor.exchange.refresh_rules()
+            with suppress(ExchangeUnavailable, ExchangeRejected, TimeoutError):
+                async with asyncio.timeout(executor.exchange.clock.loop_s(_ASSESS_S)):
+                    await executor.exchange.refresh_rules()
         return Action("stay", "tighten_refused"), held
 
     async def _opinion(self, executor: Executor, plan: TradePlan, now_ms: int) -> Opinion | None:
@@ -79,7 +85,11 @@ class Manager:
             return known
         self._assessed_ms[plan.symbol] = bar
         try:
-            return opinion_of(plan, await self._assessor.assess(plan.symbol, plan.timeframe)) or known
+            async with asyncio.timeout(executor.exchange.clock.loop_s(_ASSESS_S)):
+                return opinion_of(plan, await self._assessor.assess(plan.symbol, plan.timeframe)) or known
+        except TimeoutError:
+            self._assessed_ms.pop(plan.symbol, None)  # the market answers too slowly: at the next look again
+            return known
         except (DataError, ExchangeUnavailable, ExchangeRejected) as error:
             # What cannot be assessed must not stop the care of a position: the last opinion decays.
             self._teller.say(Report(plan.symbol, now_ms, "wait", "no_assessment", sentence=str(error)))

@@ -24,7 +24,7 @@ from trader_cli.storage.asked import asked_of, forget_asked, symbols_asked
 from trader_cli.storage.ledger import Ledger, LedgerUnwritable
 from trader_cli.storage.markets import ledger_path
 from trader_cli.tactician.losses import LossMinder
-from trader_cli.tactician.managing import Manager
+from trader_cli.tactician.managing import LOOK_S, Manager
 from trader_cli.tactician.reports import Report, alarms, unheard
 from trader_cli.tactician.telling import Teller
 
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from trader_cli.settings import Settings
 
 _RETRY_S = 1.0
-_LOOK_S = 6.0
-"""How long one look may try to cover what is bare before the others get their turn; the next look goes on."""
 _UNANSWERED = (ExchangeUnavailable, ExchangeRejected, ConfigurationError)
 
 
@@ -202,7 +200,8 @@ class PositionMonitor:
         self._catch_up(executor)
         symbols = self._ours(executor)
         positions = await self._positions(executor, symbols)
-        await executor.reconciler.look_for_ours((positions or {}).values())
+        with _borne(executor):
+            await executor.reconciler.look_for_ours((positions or {}).values())
         reason = asked_of(ledger.path, "flatten")
         if reason is not None:
             Ears(ledger.path, executor.exchange.clock).acknowledge()
@@ -255,7 +254,9 @@ class PositionMonitor:
 
         async def close(symbol: str) -> bool:
             try:
-                closed = await executor.close(symbol, reason)
+                closed = await executor.close(symbol, reason, most_s=LOOK_S)
+            except OwnershipLost:
+                raise
             except TraderError as error:
                 self._wait_out(symbol, error)
                 return False
@@ -309,7 +310,7 @@ class PositionMonitor:
 
     async def _guarded(self, executor: Executor, plans: dict[str, TradePlan]) -> dict[str, Ended | TraderError]:
         """What a look at each of these came to, and what that latches."""
-        guards = [Guard(executor.bench, plan, must_look=True, most_s=_LOOK_S) for plan in plans.values()]
+        guards = [Guard(executor.bench, plan, must_look=True, most_s=LOOK_S) for plan in plans.values()]
         ended = dict(zip(plans, await guarded_together(guards), strict=True))
         for symbol, found in ended.items():
             if isinstance(found, TraderError):
