@@ -62,6 +62,8 @@ class Warm:
     ) -> Started:
         """A command in `folder`; `name` is that of its output. `clock_off_s`: how wrong its machine's clock is."""
         out, err = folder / f"{name}.out", folder / f"{name}.err"
+        out.touch()
+        err.touch()
         given = {"TRADER_STATE_DIR": str(folder / "state"), "COLUMNS": "120", **environment}
         pid = self._asked(
             do="start", argv=arguments, environment=given, folder=str(folder), out=str(out), err=str(err),

@@ -82,7 +82,7 @@ class Seen:
 def check(place: Place, cli: CommandLine, plan: TradePlan, wallet: Decimal) -> Seen:
     """One order at most, flat or protected, and the ledger equal to the exchange."""
     seen = Seen(place, plan)
-    with LedgerReading.shown(place.ledger(cli.folder / "state")) as ledger:
+    with LedgerReading.shown(place.ledger(cli.folder / "state", place.key)) as ledger:
         assert ledger is not None
         assert ledger.holding(SYMBOL).amount == seen.held
         assert ledger.net_income() == seen.wallet - wallet
@@ -107,21 +107,22 @@ def test_killed_anywhere_it_ends_as_intended(tmp_path: Path, kills: int) -> None
         environment = {**place.environment(), **_SOON}
         took = _usual_times(place, outside(tmp_path / "first"), environment)
         for number in range(kills):
-            cli = outside(tmp_path / str(number))
-            wallet, plan = wallet_of(place), place.plan(side=rng.choice(["long", "short"]), lineage=str(number))
+            cli, mine = outside(tmp_path / str(number)), Place(place.url, f"sim-key-kill-{number}")
+            environment = {**mine.environment(mine.key), **_SOON}
+            wallet, plan = wallet_of(mine), mine.plan(mine.key, side=rng.choice(["long", "short"]), lineage=str(number))
             entering = ("enter", SYMBOL, "--timeframe", "15m", "--plan", plan_file(plan, cli.folder))
             struck["enter"] += kill_at(cli, rng.uniform(0.45, 0.95) * took["enter"], *entering, **environment)
             entered = cli.run(*entering, **environment)
             assert entered.code == 0 or "unprotected" in entered.out, entered.out + entered.err
-            check(place, cli, plan, wallet)
+            check(mine, cli, plan, wallet)
             if number % 2:
-                _reduce_by_hand(place, plan)
+                _reduce_by_hand(mine, plan)
             struck["monitor"] += kill_at(cli, rng.uniform(0.4, 1) * took["monitor"], "monitor", **environment)
             assert cli.run("monitor", "--for", "1s", **environment).code == 0
-            check(place, cli, plan, wallet)
+            check(mine, cli, plan, wallet)
             struck["monitor"] += _killed_while_flattening(cli, rng, took, environment) if number % 3 == 2 else 0
             assert cli.run("flatten", **environment).code == 0
-            assert check(place, cli, plan, wallet).held == 0
+            assert check(mine, cli, plan, wallet).held == 0
     print(f"killed while running: {struck} of {kills} each")
     assert sum(struck.values()) > 0
 

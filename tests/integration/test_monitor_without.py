@@ -95,13 +95,7 @@ async def covers_and_closes(desk: HostileDesk, wrong: str) -> list[Report]:
     return heard
 
 
-_FORGETS = pytest.mark.xfail(
-    strict=True,
-    reason="The courier takes a stop for resting that a look has shown to be gone, where no line can be written",
-)
-
-
-@pytest.mark.parametrize("wrong", [*FAULTS, *OTHER, pytest.param("disk", marks=_FORGETS)])
+@pytest.mark.parametrize("wrong", [*FAULTS, *OTHER, "disk"])
 def test_the_monitor_protects_and_closes_without(tmp_path: Path, wrong: str) -> None:
     heard = hostile(lambda desk: covers_and_closes(desk, wrong), tmp_path)
     if wrong == "disk":

@@ -126,10 +126,14 @@ def _unanswered(look: Look, symbols: set[str] | None) -> list[str]:
 
 
 def _pending(books: Books, symbol: str | None) -> list[str]:
-    """Orders of unknown end, and fills that are in no booked trade."""
+    """Orders of unknown end, and fills that are in no booked trade.
+
+    An exit of unknown end has nothing to reduce where nothing is held: it keeps entries away, and no one waiting.
+    """
     reasons = [
         f"it is not known what became of {m.symbol} {m.purpose} {m.client_id}: {m.status}; {_CARE}"
-        for m in books.moving if symbol in {None, m.symbol}
+        for m in books.moving
+        if symbol in {None, m.symbol} and (m.purpose == "entry" or books.held.get(m.symbol, ZERO) != 0)
     ]  # fmt: skip
     return reasons + [
         f"{name}: {amount:f} filled and is not booked yet; {_CARE}"

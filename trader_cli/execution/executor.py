@@ -199,6 +199,9 @@ class Executor:
         if unwritten is not None:
             raise DataError(f"{unwritten.sentence} {await self.standing(plan.symbol)}", mend=unwritten.mend)
         filled = bool(self.ledger.fills(client_id=entry.client_id))
+        if filled and not fresh and ended.view.is_flat:
+            why = ended.closed or exit_reason(self.ledger, plan.symbol, plan.plan_id)
+            return self._entered(plan, entry, None, fresh=False, closed=why)
         return self._entered(plan, entry, ended.cover if filled else None, fresh=fresh,
                              closed=ended.closed if filled else None)  # fmt: skip
 
@@ -230,7 +233,9 @@ class Executor:
         if note is not None and note.status == "absent":
             return Refused("entry_absent", "This entry never reached the exchange; it is not sent again.")
         if self.plan_of(plan.symbol) != plan:
-            return self._entered(plan, entry, None, fresh=False, closed=None)
+            return self._entered(
+                plan, entry, None, fresh=False, closed=exit_reason(self.ledger, plan.symbol, plan.plan_id)
+            )
         async with leaving().shielded():
             ended = await Guard(self.bench, plan, must_look=True).run()
             return await self._finished(plan, entry, ended, fresh=False)

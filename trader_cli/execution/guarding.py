@@ -128,7 +128,12 @@ class Guard:
 
     def _leave(self, s: Standing) -> None:
         """The first exit that nobody asked for: once it is sent there is no going back."""
-        if self._goal is None and s.held and not self._sends.is_dust and must_leave(s, self._now(), self._bench.deadline_ms):
+        if (
+            self._goal is None
+            and s.held
+            and not self._sends.is_dust
+            and must_leave(s, self._now(), self._bench.deadline_ms)
+        ):
             self._closed, self._goal = (BEYOND_BACKSTOP if s.is_beyond_backstop else UNPROTECTED), ZERO
 
     def _heard_no(self, kind: str, code: int) -> None:

@@ -127,8 +127,11 @@ def _kept(settings: Settings, path: Path) -> _Kept:
     others = other_ledgers(settings)
     try:
         with LedgerReading.shown(path) as ledger:
-            if ledger is not None:
+            if ledger is not None and (ledger.client_ids() or not _has_traded_here(settings)):
                 return _of_ledger(ledger, others)
+            if ledger is not None:
+                anew = f"the ledger {path} knows no order, and the account that is kept here has traded"
+                return _Kept(NoBooks(anew, "run `trader ledger rebuild`", others=others), ledger.halted())
     except DataError as error:
         return _Kept(NoBooks(error.sentence.rstrip("."), _as_clause(error.mend), others=others), _asked_halt(path))
     if _has_traded_here(settings):

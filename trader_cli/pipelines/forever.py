@@ -193,6 +193,8 @@ class Forever:
         return None
 
     def _tell(self, done: Pass) -> None:
+        if isinstance(done.entered, Entered) and not done.entered.fresh and done.entered.closed is not None:
+            return  # a plan that was carried out and left before: told then
         if isinstance(done.entered, Entered):
             plan = done.entered.plan
             price = f"{done.entered.average_price:.8g}"

@@ -9,6 +9,7 @@ import typer
 from trader_cli.cli import options as o
 from trader_cli.cli.commands.tactics import plan_facts, plan_title, refusal_code
 from trader_cli.cli.show import print_facts, print_json, say
+from trader_cli.core.breaker import BEYOND_BACKSTOP, UNPROTECTED
 from trader_cli.core.errors import DataInvalid, ExitCode
 from trader_cli.core.plans import Approved, Refused
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from trader_cli.settings import Settings
 
 app = typer.Typer()
+BREAKDOWNS = frozenset({UNPROTECTED, BEYOND_BACKSTOP})
+"""Why a position was left that is no success of the entry, however often it is asked for."""
 
 
 @app.command()
@@ -60,7 +63,7 @@ def enter(
         print_json(entered_dict(done))
     else:
         print_facts(_headline(done), entered_facts(done))
-    if done.quantity == 0 or done.closed is not None:
+    if done.quantity == 0 or done.closed in BREAKDOWNS or (done.fresh and done.closed is not None):
         raise typer.Exit(ExitCode.REJECTED)
 
 
@@ -107,6 +110,8 @@ def _headline(done: Entered) -> str:
     plan = done.plan
     if done.quantity == 0:
         return f"{plan.symbol}: the entry {plan.client_id('entry')} ended without a fill"
+    if done.closed is not None and not done.fresh:
+        return f"{plan.symbol}: was entered before and has been left since ({done.closed}); no order was sent"
     if done.closed is not None:
         what = f"{done.quantity:f} filled, no stop could be had in time, and it was left again"
         return f"{plan.symbol}: {what} ({done.closed})"
