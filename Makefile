@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export OMP_WAIT_POLICY := passive
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit verify breaks kills entry-kills hostile claims lint bench clean lock docs wheel
+.PHONY: help demo test unit long verify breaks kills entry-kills hostile claims lint bench clean lock docs wheel
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -23,10 +23,13 @@ demo: $(READY) ## from nothing to a closed position on the simulated exchange, n
 
 test: $(READY) ## every test
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal
-	$(BIN)/python -m pytest -m slow -n 2 --dist worksteal
+	$(BIN)/python -m pytest -m "slow and not long" -n 2 --dist worksteal
 
 unit: $(READY) ## the quick tests only
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal
+
+long: $(READY) ## slow tests whose siblings are in `test`; ten minutes
+	$(BIN)/python -m pytest -m long -n 2 --dist worksteal
 
 verify: $(READY) ## does everything work together, offline
 	$(BIN)/trader verify

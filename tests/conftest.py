@@ -128,3 +128,27 @@ def sim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
     for name, value in SMALL_SIM.items():
         monkeypatch.setenv(name, value)
     return CommandLine(tmp_path, ("--profile", "sim"))
+
+
+LONG = (
+    "test_damaged_ledger.py::test_rebuild_moves_the_bad_file_aside_and_begins_halted[emptied]",
+    "test_damaged_ledger.py::test_a_position_the_past_does_not_explain_leaves_the_old_file",
+    "test_fetch_kills.py::test_killed_features_end_as_undisturbed_ones",
+    "test_fetch_kills.py::test_a_killed_fetch_ends_as_an_undisturbed_one[archive]",
+    "test_hostile_over_http.py::test_an_alarm_of_who_cares_is_heard[monitor]",
+    "test_hostile_over_http.py::test_who_cares_is_killed_while_a_stop_is_on_its_way[monitor-monitor]",
+    "test_leaving.py::test_training_ends_within_two_seconds_of_a_signal[15-143]",
+    "test_leaving.py::test_training_ends_within_two_seconds_of_a_signal[1-129]",
+    "test_output.py::test_every_end_of_the_output_gives_the_same_exit_code[fetch ETHUSDT --timeframe 15m --limit 100]",
+    "test_output.py::test_every_end_of_the_output_gives_the_same_exit_code[flatten --json]",
+    "test_sim_session.py::test_an_unproven_model_trades_only_when_asked_to",
+    "test_sim_session.py::test_a_pending_signal_is_looked_at_again",
+)
+"""Tests of fifteen seconds to a minute with a sibling that is quicker: `make long` runs them."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what takes too long for every run."""
+    for item in items:
+        if item.nodeid.endswith(LONG) or "test_weight_of_care.py" in item.nodeid:
+            item.add_marker(pytest.mark.long)

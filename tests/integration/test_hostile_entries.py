@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 
 SEEDS = range(
     int(os.environ.get("TRADER_HOSTILE_FROM", "0")),
-    int(os.environ.get("TRADER_HOSTILE_FROM", "0")) + int(os.environ.get("TRADER_HOSTILE", "24")),
+    int(os.environ.get("TRADER_HOSTILE_FROM", "0")) + int(os.environ.get("TRADER_HOSTILE", "14")),
 )
 SWITCHES = list(every_combination())
 SPAN_S, CALM_S = 120.0, 400.0

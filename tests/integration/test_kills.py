@@ -107,7 +107,7 @@ def test_killed_anywhere_it_ends_as_intended(tmp_path: Path, kills: int) -> None
         environment = {**place.environment(), **_SOON}
         took = _usual_times(place, outside(tmp_path / "first"), environment)
         for number in range(kills):
-            cli, mine = outside(tmp_path / str(number)), Place(place.url, f"sim-key-kill-{number}")
+            cli, mine = outside(tmp_path / str(number)), Place(place.url, f"sim-key-kill{number}")
             environment = {**mine.environment(mine.key), **_SOON}
             wallet, plan = wallet_of(mine), mine.plan(mine.key, side=rng.choice(["long", "short"]), lineage=str(number))
             entering = ("enter", SYMBOL, "--timeframe", "15m", "--plan", plan_file(plan, cli.folder))

@@ -58,7 +58,7 @@ def stops_vanish(desk: HostileDesk) -> None:
         desk.by_hand("DELETE", "/fapi/v1/algoOpenOrders", symbol=symbol)
 
 
-@pytest.mark.xfail(reason="with 503 care uses 2420 in a minute, mostly looks at single stops by id", strict=False)
+@pytest.mark.xfail(reason="not met yet for every way of refusing: see the closing note of the change", strict=False)
 @pytest.mark.parametrize("failure", ["503", "-2021", "timeout -1007 before"])
 def test_twenty_bare_symbols_stay_under_four_fifths_of_the_limit(failure: str, tmp_path: Path) -> None:
     async def work(desk: HostileDesk) -> None:
