@@ -106,9 +106,9 @@ BREAKS = (
     Break("time exit forgotten", ("time_exit_closes",), (
         ("core/exits.py", "if now_ms >= held.exit_by_ms:", "if False:"),)),
     Break("orders left after flat", ("flat_leaves_no_order",), (
-        ("execution/executor.py", "if ended.view.is_flat and self.reconciler.waiting_entry(plan.symbol) is None:", "if False:"),)),
+        ("execution/executor.py", "if ended.view.expected * plan.sign <= 0 and self.reconciler.waiting_entry(plan.symbol) is None:", "if False:"),)),
     Break("closes outside not booked", ("closed_outside_is_booked",), (
-        ("execution/booking.py", "if held == 0 or signed * held > 0 or excess * held >= 0:", "if True:"),)),
+        ("execution/booking.py", "if reduced and known is None:", "if False:"),)),
     Break("halt forgotten", ("halt_stops_entries", "loss_limit_halts"), (
         ("storage/ledger_reading.py", "return str(row[1]) if row and row[0] else None", "return None"),)),
     Break("fees left out of the ledger", ("ledger_equals_account",), (
@@ -116,7 +116,7 @@ BREAKS = (
     Break("funding left out of the ledger", ("ledger_equals_account",), (
         ("execution/booking.py", "if row.kind not in _IN_TRADES and row.symbol in traded:", "if False:"),)),
     Break("wall time in the journal", ("same_market_same_journal",), (
-        ("tactician/position_monitor.py", "ledger.assess(plan.symbol, action.kind, body, now_ms)", "ledger.assess(plan.symbol, action.kind, body, now_ms + __import__('time').time_ns() % 977)"),)),
+        ("tactician/managing.py", "ledger.assess(plan.symbol, action.kind, body, now_ms)", "ledger.assess(plan.symbol, action.kind, body, now_ms + __import__('time').time_ns() % 977)"),)),
     Break("secret written into the ledger", ("secrets_stay_secret",), (
         ("tactician/tactician.py", '"plan", made.as_dict(), now)', '"plan", {**made.as_dict(), "account_of": self.settings.binance_exchange.api_secret.get_secret_value()}, now)'),)),
     Break("key in the debug log", ("secrets_stay_secret",), (
