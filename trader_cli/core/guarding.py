@@ -19,7 +19,7 @@ Kind = Literal["backstop", "stop", "take_profit", "exit", "drop_targets", "drop_
 _PAUSES_MS: dict[str, tuple[int, ...]] = {
     "exit": (0, 0, 1000, 2000, 4000),
     "backstop": (0, 500, 1000, 1000, 1500, 2000, 2000, 3000),
-    "stop": (0, 1000, 2000, 3000),
+    "stop": (0, 1000, 2000, 4000),
     "take_profit": (0, 1000, 2000, 4000),
     "blind": (0, 250, 500, 500, 1000),
 }
@@ -135,7 +135,8 @@ def _stops(s: Standing, now_ms: int) -> list[Step]:
     stop = s.tried("stop")
     if s.held > s.stopped and stop.unknown < _MOST_UNKNOWN_STOPS and _due(s, "stop", now_ms):
         steps.append(Step("stop", s.held - s.stopped))
-    settled = s.is_covered and s.goal is None and not s.tried("take_profit").unknown
+    waits = stop.waiting or s.tried("backstop").waiting  # a stop's reply is heard before a target is sent
+    settled = s.is_covered and s.goal is None and not waits and not s.tried("take_profit").unknown
     if settled and s.held > s.targeted and _due(s, "take_profit", now_ms):
         steps.append(Step("take_profit", s.held - s.targeted))
     return steps

@@ -17,15 +17,19 @@ if TYPE_CHECKING:
     from trader_cli.storage.ledger_rows import Intent
 
 _BACK_OFF_MS = (250, 250, 500, 1000, 2000)
+_AT_ONCE = -1
 SHARED_MS = 200
 """One answer about positions serves every symbol that asks at about the same time."""
+_CROWD_MS = {"orders": 750, "absence": 2000, "stops": 750, "trades": 750}
+"""How much longer the pauses get with each further bare symbol, so that many ask no more than the exchange allows."""
 
 
 @dataclass
 class _Look:
-    """One kind of question: its request, how often it was asked, and when the next is due."""
+    """One kind of question: its request, how often and when it was asked, and when the next is due."""
 
     task: asyncio.Task[None] | None = None
+    asked_ms: int = -1
     next_ms: int = 0
     count: int = 0
 
@@ -45,13 +49,17 @@ class Questions:
     # --- kinds ---
 
     def about_positions(self) -> None:
-        """What the exchange holds."""
+        """What the exchange holds: one answer, whoever asked for it, serves all symbols for a while."""
+        look = self._looks.setdefault("positions", _Look())
+        seen_ms = self._bench.reconciler.sight(self._plan.symbol).asked_ms
+        if look.next_ms != _AT_ONCE and self._bench.now_ms() < seen_ms + _pause_ms(look.count):
+            return
         self._start("positions", lambda: self._bench.reconciler.positions(share_ms=SHARED_MS))
 
     def about_orders(self, waiting: list[Intent]) -> None:
         """What became of entries and exits, and whether they never were."""
         self._start("orders", lambda: self._bench.reconciler.look_at_orders(self._plan.symbol))
-        self._start("absence", lambda: self._prove_absence(waiting))
+        self._start("absence", lambda: self._bench.reconciler.prove_absent(self._plan.symbol, waiting))
 
     def about_stops(self) -> None:
         """What rests."""
@@ -64,10 +72,6 @@ class Questions:
     def about_rules(self) -> None:
         """The symbol's rules, after a refusal by them."""
         self._start("rules", self._bench.exchange.refresh_rules)
-
-    async def _prove_absence(self, waiting: list[Intent]) -> None:
-        for intent in waiting:
-            await self._bench.reconciler.prove_absent(intent)
 
     async def _look_at_stops(self) -> None:
         """What rests; a close-position stop of somebody else keeps ours away, and quantity stops do instead."""
@@ -88,12 +92,12 @@ class Questions:
 
     def at_once(self, kind: str) -> None:
         """The next of this kind is due now."""
-        self._looks.setdefault(kind, _Look()).next_ms = 0
+        self._looks.setdefault(kind, _Look()).next_ms = _AT_ONCE
 
-    def was_asked(self, kind: str) -> bool:
-        """Whether a kind was asked at least once, whatever was answered, and is not under way."""
+    def was_asked(self, kind: str, since_ms: int) -> bool:
+        """Whether a kind was asked since then, whatever was answered, and is not under way."""
         look = self._looks.get(kind)
-        return look is not None and look.count > 0 and (look.task is None or look.task.done())
+        return look is not None and look.asked_ms >= since_ms and (look.task is None or look.task.done())
 
     def under_way(self) -> list[asyncio.Task[None]]:
         """Questions that are waited for."""
@@ -117,6 +121,12 @@ class Questions:
         look, now = self._looks.setdefault(kind, _Look()), self._bench.now_ms()
         if (look.task is not None and not look.task.done()) or now < look.next_ms:
             return
-        look.next_ms = now + _BACK_OFF_MS[min(look.count, len(_BACK_OFF_MS) - 1)]
-        look.count += 1
+        crowd_ms = _CROWD_MS.get(kind, 0) * max(0, len(self._bench.bare) - 1)
+        look.next_ms = now + max(_pause_ms(look.count), crowd_ms)
+        look.count, look.asked_ms = look.count + 1, now
         look.task = asyncio.ensure_future(self._tolerant(question()))
+
+
+def _pause_ms(count: int) -> int:
+    """How long after so many questions of a kind the next one comes."""
+    return _BACK_OFF_MS[min(count, len(_BACK_OFF_MS) - 1)]

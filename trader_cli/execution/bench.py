@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from trader_cli.execution.asking import Questions
 from trader_cli.execution.protection import cover_of
 from trader_cli.execution.sending import Sends
 
@@ -28,7 +29,8 @@ class Bench:
     `say` is told what a person must hear at once, `leaving` says whether a signal has asked this process to end, `tick`
     is called at every turn. `bare` remembers since when a plan's position is without cover, `sent_here` whose entries
     this process sent, `opened` when they filled at the latest, `taken` symbols where a close-position stop that is not
-    ours keeps ours away, `sends` what was tried for positions that are not covered yet. Times are monotonic.
+    ours keeps ours away, `sends` and `questions` what was tried and asked for positions that are not covered yet. Times
+    are monotonic.
     """
 
     exchange: BinanceExchange
@@ -45,6 +47,7 @@ class Bench:
     taken: set[str] = field(default_factory=set)
     opened: dict[str, int] = field(default_factory=dict)
     sends: dict[str, Sends] = field(default_factory=dict)
+    questions: dict[str, Questions] = field(default_factory=dict)
 
     def now_ms(self) -> int:
         """Monotonic time: every deadline, pause and patience counts on it, since nobody can set it."""
@@ -59,6 +62,17 @@ class Bench:
         if plan.plan_id not in self.sends:
             self.sends[plan.plan_id] = Sends(self, plan)
         return self.sends[plan.plan_id]
+
+    def questions_of(self, plan: TradePlan) -> Questions:
+        """What was asked for a plan: a new guard asks no sooner than the one before it would have."""
+        if plan.plan_id not in self.questions:
+            self.questions[plan.plan_id] = Questions(self, plan)
+        return self.questions[plan.plan_id]
+
+    def settle(self, plan: TradePlan) -> None:
+        """A plan is covered, or its position has ended: what comes later begins anew."""
+        self.sends.pop(plan.plan_id, None)
+        self.questions.pop(plan.plan_id, None)
 
     @property
     def deadline_ms(self) -> int:

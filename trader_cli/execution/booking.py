@@ -105,9 +105,12 @@ class Booker:
         self, symbol: str, *, from_id: int | None = None, start_ms: int | None = None
     ) -> list[TradeState]:
         courier = self.courier
-        key = ("trades", symbol, from_id, start_ms)
-        asked = courier.looks.ask(key, lambda: courier.private.trades(symbol, from_id=from_id, start_ms=start_ms))
-        return (await asked)[0]
+        trades, _ = await courier.looks.ask(
+            ("trades", symbol, from_id, start_ms),
+            lambda: courier.private.trades(symbol, from_id=from_id, start_ms=start_ms),
+            since_ms=courier.changed_ms.get(symbol, 0),  # what was asked before the last fill cannot show it
+        )
+        return trades
 
     async def book_external(self, symbol: str) -> None:
         """Trades that are not ours, booked as far as they made our position smaller: a person's, or the exchange's.

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from trader_cli.core.breaker import BEYOND_BACKSTOP, UNPROTECTED
 from trader_cli.core.guarding import Standing, must_leave, next_steps
 from trader_cli.core.rules import RULE_CODES
-from trader_cli.execution.asking import SHARED_MS, Questions
+from trader_cli.execution.asking import SHARED_MS
+from trader_cli.execution.protection import cover_of
 from trader_cli.execution.sending import KINDS
 
 if TYPE_CHECKING:
@@ -69,13 +70,14 @@ class Guard:
     ) -> None:  # fmt: skip
         self._bench, self._plan = bench, plan
         self._goal, self._reason, self._must_look, self._most_s = goal, reason, must_look, most_s
-        self._sends, self._questions = bench.sends_of(plan), Questions(bench, plan)
+        self._sends, self._questions = bench.sends_of(plan), bench.questions_of(plan)
         self._closed: str | None = None
         self._began_ms = self._told_ms = self._quiet_until_ms = 0
         self._settled_ms: int | None = None
         self._flat_ms: int | None = None
         self._leave_ms: int | None = None
         self._limit_told = self._regained = False
+        self._view: View = bench.reconciler.view(plan.symbol)
 
     def send_entry(self, entry: Intent) -> None:
         """The entry itself, journalled before this returns. Raises `LedgerUnwritable`; then it was not sent."""
@@ -94,13 +96,14 @@ class Guard:
         finally:
             self._questions.drop()
         if ended.how != "bare":
-            self._bench.sends.pop(self._plan.plan_id, None)
+            self._bench.settle(self._plan)
         return ended
 
     def _turn(self) -> Ended | None:
         """Take up what has come, send and ask what is due; how it ended, if it has."""
         for kind, refused in self._sends.take_up():
             self._heard_no(kind, refused.code)
+        self._view = self._bench.reconciler.view(self._plan.symbol)
         standing = self._standing()
         ended = self._ended(standing) or self._ended_late(standing)
         if ended is not None:
@@ -147,13 +150,10 @@ class Guard:
 
     # --- what is known ---
 
-    def _view(self) -> View:
-        return self._bench.reconciler.view(self._plan.symbol)
-
     def _standing(self) -> Standing:
-        view = self._view()
+        view = self._view
         held = max(view.expected * self._plan.sign, ZERO)
-        cover, possible = self._bench.cover(self._plan, held), self._possible(held)
+        cover, possible = cover_of(self._plan.side, view.stops, held), self._possible(held)
         covered = cover.backstop is not None or (cover.stopped >= held and not possible)
         return Standing(
             held=held, possible=possible, foreign=view.foreign != 0 and not view.is_missing,
@@ -204,7 +204,7 @@ class Guard:
             return bench.opened[plan.plan_id]
         latest = max(self._sent_ms(), self._sends.sign_ms)
         filled_ms = bench.coverage.filled_ms(plan)
-        if filled_ms is None and not self._view().presumed:
+        if filled_ms is None and not self._view.presumed:
             return latest
         told = latest if filled_ms is None else bench.steadily(filled_ms)
         bench.opened[plan.plan_id] = max(told, self._sent_ms()) if filled_ms is not None else latest
@@ -217,7 +217,7 @@ class Guard:
     # --- whether it has ended ---
 
     def _ended(self, s: Standing) -> Ended | None:
-        view, now = self._view(), self._now()
+        view, now = self._view, self._now()
         leaving = self._is_leaving(now)
         if self._must_look and not leaving and not all(map(self._has_looked, self._wanted(view))):
             return None
@@ -277,7 +277,7 @@ class Guard:
         if self._most_s is None or self._now() - self._began_ms < self._most_s * 1000:
             return None
         how = "bare" if s.is_open and not s.is_covered else "unknown"
-        return Ended(how, self._view(), self._cover(s.held), self._why_closed())
+        return Ended(how, self._view, self._cover(s.held), self._why_closed())
 
     @property
     def _longest_ms(self) -> int:
@@ -305,7 +305,7 @@ class Guard:
         sight = self._bench.reconciler.sight(self._plan.symbol)
         if kind == "positions" and sight.asked_ms >= max(self._began_ms - SHARED_MS, 0):
             return True
-        return self._questions.was_asked(kind)
+        return self._questions.was_asked(kind, self._began_ms)
 
     def _has_moved(self, view: View) -> bool:
         """Whether ledger and position differ, or something has filled that is not booked."""
@@ -334,7 +334,7 @@ class Guard:
 
     def _ask(self, s: Standing) -> None:
         """Questions that can tell something now."""
-        view, questions, rec = self._view(), self._questions, self._bench.reconciler
+        view, questions, rec = self._view, self._questions, self._bench.reconciler
         if self._sends.are_young(_ANSWERED_MS):
             return
         unsettled = self._bench.courier.unsettled(self._plan.symbol)

@@ -15,9 +15,9 @@ from trader_cli.core.errors import ConfigurationError, ExchangeRejected, Exchang
 from trader_cli.execution.booking import Booker, known_intent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-    from trader_cli.core.orders import PositionState, StopState
+    from trader_cli.core.orders import PositionState, StopState, TradeState
     from trader_cli.core.plans import TradePlan
     from trader_cli.execution.courier import Courier
     from trader_cli.storage.ledger_rows import Intent
@@ -27,6 +27,8 @@ _EARLIER_MS = 2000
 _STALE_MS = 5000
 _SEEK_MS = 60_000
 _AGAIN_MS = 4000
+_MOST_PROVED = 3
+"""So many exits of unknown fate are asked for at once, the oldest: each new one is as good as they are."""
 
 
 @dataclass
@@ -180,7 +182,8 @@ class Reconciler:
         acknowledged = [i for i in intents if courier.resting(i) is not None]
         others = [i for i in intents if courier.is_waiting(i) and now - self._glanced.get(i.client_id, 0) >= _AGAIN_MS]
         newest = others[-1:] if not is_listed or not self._glanced.get(others[-1].client_id if others else "") else []
-        settling = [i for i in others[:1] if now - courier.sent_ms(i) >= courier.absence_ms]
+        stops = [i for i in others if i.trigger_price is not None]
+        settling = [i for i in stops[:1] if now - courier.sent_ms(i) >= courier.absence_ms]
         chosen = {i.client_id: i for i in [*acknowledged, *newest, *settling]}
         self._glanced |= dict.fromkeys(chosen, now)
         return list(chosen.values())
@@ -269,27 +272,36 @@ class Reconciler:
 
     # --- absence ---
 
-    async def prove_absent(self, intent: Intent) -> bool:
-        """Whether an entry or exit never reached the exchange: order, trades and position agree on it.
+    async def prove_absent(self, symbol: str, intents: Sequence[Intent]) -> None:
+        """Note as absent which of these entries and exits of a symbol never reached the exchange.
 
-        Asked only once it was sent longer ago than any of them may lag. Noted as absent then.
+        The oldest count, sent longer ago than any answer may lag; orders, trades and position must agree, and one
+        answer about each serves all of them.
         """
-        courier, sent_ms = self.courier, self.courier.sent_ms(intent)
-        since = sent_ms + courier.absence_ms
-        if courier.clock.monotonic_ms() < since or not courier.is_waiting(intent):
-            return False
-        symbol = intent.symbol
+        courier, now = self.courier, self.courier.clock.monotonic_ms()
+        absence_ms = courier.absence_ms
+        due = [i for i in intents if courier.is_waiting(i) and now >= courier.sent_ms(i) + absence_ms][:_MOST_PROVED]
+        since = max((courier.sent_ms(intent) + absence_ms for intent in due), default=0)
+        due = [intent for intent in due if not await self._is_shown(intent, since)]
+        if not due:
+            return
+        if self.sight(symbol).asked_ms < since:
+            await self.positions(since_ms=since)
+        traces = await self._traces(symbol, due, since)
+        for intent in due:
+            if not traces.had(intent) and not self._moved(intent):
+                courier.note(intent, "absent")
+
+    async def _is_shown(self, intent: Intent, since_ms: int) -> bool:
+        """Whether the exchange shows an order with this id; then it is written down."""
+        courier = self.courier
         order, _ = await courier.looks.ask(
-            ("by id", intent.client_id), lambda: courier.private.find_order(symbol, intent.client_id), since_ms=since
-        )
+            ("by id", intent.client_id), lambda: courier.private.find_order(intent.symbol, intent.client_id),
+            since_ms=since_ms,
+        )  # fmt: skip
         if order is not None:
             courier.seen(intent, order)
-            return False
-        await self.positions(since_ms=since)
-        if await self._left_a_trace(intent, since) or self._moved(intent):
-            return False
-        courier.note(intent, "absent")
-        return True
+        return order is not None
 
     def _moved(self, intent: Intent) -> bool:
         """Whether the position says that it was carried out."""
@@ -298,24 +310,39 @@ class Reconciler:
             return view.presumed != 0
         return abs(self.sight(intent.symbol).amount) < abs(view.ours + view.unbooked)
 
-    async def _left_a_trace(self, intent: Intent, since_ms: int) -> bool:
-        """Whether an order that the exchange says it does not have rests there, or traded as an order of nobody's."""
-        courier, symbol = self.courier, intent.symbol
+    async def _traces(self, symbol: str, intents: Sequence[Intent], since_ms: int) -> _Traces:
+        """What rests and what traded of orders that the exchange says it does not have."""
+        courier, start = self.courier, min(intent.at_ms for intent in intents) - _EARLIER_MS
         resting, _ = await courier.looks.ask(
             ("orders", symbol), lambda: courier.private.open_orders(symbol), since_ms=since_ms
         )
-        if any(order.client_id == intent.client_id for order in resting):
-            return True
-        start = intent.at_ms - _EARLIER_MS
         trades, _ = await courier.looks.ask(
             ("trades since", symbol, start), lambda: courier.private.trades(symbol, start_ms=start), since_ms=since_ms
         )
-        nobodys = [t for t in trades if courier.ledger.owner(t.symbol, t.order_id) is None]
-        for order_id in sorted({t.order_id for t in nobodys if t.side == intent.side}):
+        found, sides = {order.client_id for order in resting}, {intent.side for intent in intents}
+        nobodys = {
+            t.order_id: t for t in trades if t.side in sides and courier.ledger.owner(symbol, t.order_id) is None
+        }
+        unnamed = []
+        for order_id, trade in sorted(nobodys.items()):
             order = await self.booker.order(symbol, order_id)
-            if order is None or order.client_id == intent.client_id:
-                return True
-        return False
+            unnamed += [trade] if order is None else []
+            found |= {order.client_id} if order is not None else set()
+        return _Traces(frozenset(found), tuple(unnamed))
+
+
+@dataclass(frozen=True)
+class _Traces:
+    """Client ids of orders that rest or have traded, and trades of orders that are not shown."""
+
+    client_ids: frozenset[str]
+    unnamed: tuple[TradeState, ...]
+
+    def had(self, intent: Intent) -> bool:
+        """Whether anything of an order may be there."""
+        since = intent.at_ms - _EARLIER_MS
+        unnamed = any(trade.side == intent.side and trade.time_ms >= since for trade in self.unnamed)
+        return intent.client_id in self.client_ids or unnamed
 
 
 def _with_levels(intent: Intent, stop: StopState) -> Intent:

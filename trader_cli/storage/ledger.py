@@ -164,6 +164,8 @@ class Ledger(LedgerReading):
             self._write("COMMIT", ())
         except BaseException:
             self._last_notes = None if self._last_notes is None else dict(self._unwritten)
+            self._unsettled = None
+            self._unbooked.clear()
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise
@@ -181,8 +183,12 @@ class Ledger(LedgerReading):
             intent.client_id, intent.decision_id, intent.symbol, intent.purpose, intent.side, _text(intent.quantity),
             _text(intent.price), _text(intent.trigger_price), int(intent.reduce_only), intent.at_ms,
         )  # fmt: skip
-        self._unsettled = None
-        return self._write("INSERT OR IGNORE INTO intents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+        is_new = self._write("INSERT OR IGNORE INTO intents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+        if is_new and self._unsettled is not None:
+            self._unsettled[intent.client_id] = intent
+        if is_new:
+            self._unbooked.clear()
+        return is_new
 
     def note(self, client_id: str, status: str, at_ms: int, *, exchange_id: str | None = None, note: str = "") -> None:
         """Record what became of an intent: sent, placed, unknown, refused, or the exchange's own status."""
@@ -199,6 +205,7 @@ class Ledger(LedgerReading):
         self._know(client_id, note.status, note)
 
     def _know(self, client_id: str, status: str, note: Note | None) -> None:
+        self._unbooked.clear()
         if self._last_notes is not None:
             self._last_notes.pop(client_id, None)
             if note is not None:
@@ -217,6 +224,7 @@ class Ledger(LedgerReading):
             str(trade.commission), trade.commission_asset, str(trade.realized_profit), int(trade.maker), trade.time_ms,
         )  # fmt: skip
         self._folds.pop(trade.symbol, None)
+        self._unbooked.pop(trade.symbol, None)
         return self._write("INSERT OR IGNORE INTO fills VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
 
     def receive(self, income_id: str, kind: str, symbol: str, amount: Decimal, time_ms: int) -> bool:

@@ -39,6 +39,7 @@ class LedgerReading:
         self._unwritten: dict[str, Note] = {}
         self._last_notes: dict[str, Note | None] | None = None  # the only writer remembers; a reader looks each time
         self._unsettled: dict[str, Intent] | None = None
+        self._unbooked: dict[str, list[Decimal]] = {}
         newest = "SELECT MAX(number) FROM orders GROUP BY client_id"
         last = self._db.execute(f"SELECT client_id, status FROM orders WHERE number IN ({newest})")  # noqa: S608
         self._settled = {client_id for client_id, status in last if status in SETTLED}
@@ -195,6 +196,11 @@ class LedgerReading:
 
         Of the last few entries and everything that was sent for them, however many tries that took.
         """
+        if self._last_notes is None or symbol not in self._unbooked:
+            self._unbooked[symbol] = self._counted_unbooked(symbol)
+        return self._unbooked[symbol]
+
+    def _counted_unbooked(self, symbol: str) -> list[Decimal]:
         recent = "SELECT decision_id FROM intents WHERE symbol = ? AND purpose = 'entry' ORDER BY rowid DESC LIMIT ?"
         rows = self._db.execute(
             "SELECT i.client_id, i.side, (SELECT CASE WHEN o.exchange_id <> '' THEN o.note END FROM orders o"  # noqa: S608
