@@ -16,7 +16,8 @@ from trader_cli.core.exits import Opinion
 from trader_cli.core.plans import Approved, Refused, TradePlan
 from trader_cli.core.types import Abstention, Analysis, Probabilities
 from trader_cli.exchange.binance import BinanceExchange
-from trader_cli.execution.executor import Entered, Executor
+from trader_cli.execution.entered import Entered
+from trader_cli.execution.executor import Executor
 from trader_cli.settings import Settings, as_settings
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.markets import account_fingerprint

@@ -13,7 +13,8 @@ from test_slow_and_late import living, on
 
 from trader_cli.core.errors import TraderError
 from trader_cli.core.plans import Refused
-from trader_cli.execution.executor import Entered, Executor
+from trader_cli.execution.entered import Entered
+from trader_cli.execution.executor import Executor
 from trader_cli.storage.ledger import Ledger
 from trader_cli.venue.changes import RuleChange
 from trader_cli.venue.faults import FaultPlan

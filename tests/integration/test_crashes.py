@@ -11,7 +11,7 @@ import pytest
 from desk import STOP, SYMBOL, Desk, Rule, at_desk, covered, honest, sound
 
 from trader_cli.core.plans import Approved
-from trader_cli.execution.executor import Entered
+from trader_cli.execution.entered import Entered
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from desk import LOST, ORDER, POSITIONS, STOP, SYMBOL, Desk, Rule, at_desk, covered, entered, first, refused, sound
 
-from trader_cli.execution.executor import Entered, Executor
+from trader_cli.execution.entered import Entered
+from trader_cli.execution.executor import Executor
 from trader_cli.storage.ledger import Ledger
 
 pytestmark = pytest.mark.slow

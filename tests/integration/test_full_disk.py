@@ -12,7 +12,7 @@ from desk import ORDER, SYMBOL, Desk, at_desk, covered, sound
 
 from trader_cli.core.errors import DataError
 from trader_cli.core.orders import TradeState
-from trader_cli.execution.executor import Entered
+from trader_cli.execution.entered import Entered
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_rows import Intent
 

@@ -13,7 +13,7 @@ from callers import Caller
 from desk import ORDER, STOP, SYMBOL, sound
 from hostile import HostileDesk, hostile
 
-from trader_cli.execution.executor import Entered
+from trader_cli.execution.entered import Entered
 from trader_cli.venue.changes import RuleChange
 from trader_cli.venue.faults import Fault, FaultPlan, random_plan
 from trader_cli.venue.switches import Switches

@@ -13,7 +13,7 @@ from hostile import HostileDesk, hostile
 from test_full_disk import leave_room, with_small_pages
 
 from trader_cli.exchange.binance import BinanceExchange
-from trader_cli.execution.executor import Entered
+from trader_cli.execution.entered import Entered
 from trader_cli.storage import asked
 from trader_cli.storage.ledger import Ledger
 from trader_cli.tactician.position_monitor import PositionMonitor

@@ -15,7 +15,8 @@ from trading import SYMBOL, plan_now, trading
 
 from trader_cli.core.plans import Approved
 from trader_cli.core.timeframes import Timeframe
-from trader_cli.execution.executor import Entered, Executor
+from trader_cli.execution.entered import Entered
+from trader_cli.execution.executor import Executor
 from trader_cli.pipelines.live_trading_pipeline import LiveTradingPipeline
 from trader_cli.pipelines.market import Market, run_in_market
 from trader_cli.pipelines.passes import Audience

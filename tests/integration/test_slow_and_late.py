@@ -13,7 +13,8 @@ from hostile import HostileDesk, hostile
 
 from trader_cli.core.errors import ExchangeUnavailable, TraderError
 from trader_cli.core.plans import Refused
-from trader_cli.execution.executor import Entered, Executor
+from trader_cli.execution.entered import Entered
+from trader_cli.execution.executor import Executor
 from trader_cli.storage.ledger import Ledger
 from trader_cli.venue.faults import Fault, FaultPlan
 from trader_cli.venue.switches import Switches
@@ -244,3 +245,20 @@ def test_during_a_ban_nothing_is_sent_and_an_order_goes_first_after_it(
         return FaultPlan(tuple(on(r, failure=limit, to_ms=end, from_ms=now if r == STOP else now + 1) for r in routes))
 
     living(life, tmp_path, faults=faults, said=said)
+
+
+@pytest.mark.parametrize("slow_s", [15.0, 30.0, 60.0])
+def test_what_filled_is_said_though_its_trades_are_not_shown(slow_s: float, tmp_path: Path) -> None:
+    async def life(desk: HostileDesk, ledger: Ledger, executor: Executor) -> None:
+        done = await executor.enter(desk.approved())
+        assert isinstance(done, Entered)
+        assert (done.quantity, done.closed) == (1, None)
+        assert done.cover is not None
+        assert done.cover.full
+        assert done.filled.startswith("long 1 at ")
+        order = next(iter(desk.books.orders.values()))
+        assert done.average_price == order.filled_quote / order.filled
+        closed = await executor.close(SYMBOL, "test")
+        assert closed == 1
+
+    living(life, tmp_path, faults=[on(TRADES, after_s=slow_s)], when=ORDER)

@@ -16,7 +16,7 @@ from venues import Inside, Place, venue_process
 from trader_cli.core.errors import ExchangeUnavailable
 from trader_cli.core.types import Abstention
 from trader_cli.execution.coverage import remembered
-from trader_cli.execution.executor import Entered
+from trader_cli.execution.entered import Entered
 from trader_cli.pipelines.forever import Forever
 from trader_cli.pipelines.passes import Pass
 from trader_cli.storage.ledger import Ledger

@@ -9,7 +9,7 @@ from desk import ORDER, STOP, Desk, at_desk, first
 from hostile import HostileDesk, hostile
 
 from trader_cli.core.plans import Refused
-from trader_cli.execution.executor import Entered
+from trader_cli.execution.entered import Entered
 from trader_cli.venue.faults import Fault, FaultPlan
 
 pytestmark = pytest.mark.slow

@@ -13,7 +13,8 @@ from hostile import HostileDesk, hostile
 
 from trader_cli.core.plans import Approved
 from trader_cli.core.weights import WEIGHT_LIMIT, request_weight
-from trader_cli.execution.executor import Entered, Executor
+from trader_cli.execution.entered import Entered
+from trader_cli.execution.executor import Executor
 from trader_cli.storage.ledger import Ledger
 from trader_cli.venue.faults import Fault, FaultPlan
 from trader_cli.venue.request_log import LoggedRequest

@@ -108,7 +108,7 @@ class Booker:
         trades, _ = await courier.looks.ask(
             ("trades", symbol, from_id, start_ms),
             lambda: courier.private.trades(symbol, from_id=from_id, start_ms=start_ms),
-            since_ms=courier.changed_ms.get(symbol, 0),  # what was asked before the last fill cannot show it
+            since_ms=courier.filled_ms.get(symbol, 0),  # what was asked before the last fill cannot show it
         )
         return trades
 

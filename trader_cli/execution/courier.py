@@ -61,6 +61,8 @@ class Courier:
     looks: Looks = field(init=False)
     _under_way: dict[str, asyncio.Task[State | NotPlaced | None]] = field(default_factory=dict)
     changed_ms: dict[str, int] = field(default_factory=dict)
+    filled_ms: dict[str, int] = field(default_factory=dict)
+    averages: dict[str, Decimal] = field(default_factory=dict)
     _doubted: dict[str, dict[str, int]] = field(default_factory=dict)
     _steady: dict[tuple[str, str], int] = field(default_factory=dict)
 
@@ -312,7 +314,9 @@ class Courier:
         if filled < self.ledger.filled(intent.client_id):
             return state  # an older word than the one that is written down
         if filled > self.ledger.filled(intent.client_id):
-            self._has_filled(intent.symbol)
+            self._has_filled(intent.symbol, state.update_ms)
+        if isinstance(state, OrderState) and state.average_price is not None:
+            self.averages[intent.client_id] = state.average_price
         words = f"{state.status} {filled:f}" if filled else state.status
         last = self.ledger.last_note(intent.client_id)
         if last is None or (last.status, last.exchange_id, last.note) != (status, exchange_id, words):
@@ -335,17 +339,18 @@ class Courier:
         if order is None or order.filled == 0:
             return self.seen(intent, state)
         if order.filled > self.ledger.filled(intent.client_id):
-            self._has_filled(intent.symbol)
+            self._has_filled(intent.symbol, order.update_ms)
         words, last = f"{state.status} {order.filled:f}", self.ledger.last_note(intent.client_id)
         if last is None or last.note != words:
             status = "open" if order.is_open else "done"
             self.note(intent, status, order.order_id, words, at_ms=order.update_ms)
         return state
 
-    def _has_filled(self, symbol: str) -> None:
-        """Something of ours has moved the position: what was seen of it before is old."""
+    def _has_filled(self, symbol: str, at_ms: int) -> None:
+        """Something of ours has moved the position, at a time of the exchange: what was seen before is old."""
         self.filled.add(symbol)
         self.changed_ms[symbol] = self.clock.monotonic_ms()
+        self.filled_ms[symbol] = self.changed_ms[symbol] - max(0, self.now_ms() - at_ms)
 
     def note(
         self, intent: Intent, status: str, exchange_id: str | None = None, note: str = "", *, at_ms: int | None = None

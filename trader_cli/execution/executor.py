@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +25,7 @@ from trader_cli.execution.checking import refusal
 from trader_cli.execution.courier import Courier, stop_request
 from trader_cli.execution.coverage import Coverage, acknowledged, remembered, standing_of
 from trader_cli.execution.ended import exit_reason
+from trader_cli.execution.entered import Entered
 from trader_cli.execution.guarding import Ended, Guard
 from trader_cli.execution.leaving import asked_to_leave, leaving
 from trader_cli.execution.protection import Protector
@@ -42,20 +42,6 @@ if TYPE_CHECKING:
     from trader_cli.execution.reconcile import View
     from trader_cli.settings import Settings
     from trader_cli.storage.ledger import Ledger
-
-
-@dataclass(frozen=True)
-class Entered:
-    """What an entry came to. `fresh` is False where the same plan had been carried out before and nothing was sent."""
-
-    plan: TradePlan
-    order: OrderState | None
-    quantity: Decimal
-    average_price: Decimal
-    cover: Cover | None
-    uncovered_ms: int
-    fresh: bool
-    closed: str | None = None
 
 
 def unsaid(_sentence: str) -> None:
@@ -198,7 +184,7 @@ class Executor:
         unwritten = self.courier.unwritten
         if unwritten is not None:
             raise DataError(f"{unwritten.sentence} {await self.standing(plan.symbol)}", mend=unwritten.mend)
-        filled = bool(self.ledger.fills(client_id=entry.client_id))
+        filled = self._filled(entry.client_id) > 0
         if filled and not fresh and ended.view.is_flat:
             why = ended.closed or exit_reason(self.ledger, plan.symbol, plan.plan_id)
             return self._entered(plan, entry, None, fresh=False, closed=why)
@@ -211,8 +197,9 @@ class Executor:
         if ended.view.expected * plan.sign <= 0 and self.reconciler.waiting_entry(plan.symbol) is None:
             await self.sweep(plan.symbol)
         fills = self.ledger.fills(decision_id=plan.plan_id)
-        if ended.closed is not None and fills:
-            self._to_latch.append((plan.symbol, ended.closed, fills[-1].time_ms))
+        if ended.closed is not None:
+            at_ms = fills[-1].time_ms if fills else self.exchange.server_now_ms()
+            self._to_latch.append((plan.symbol, ended.closed, at_ms))
         self._latch()
 
     def _latch(self) -> None:
@@ -244,9 +231,10 @@ class Executor:
         self, plan: TradePlan, entry: Intent, cover: Cover | None, *, fresh: bool, closed: str | None
     ) -> Entered:
         fills = self.ledger.fills(client_id=entry.client_id)
-        quantity = sum((f.quantity for f in fills), Decimal(0))
+        booked = sum((f.quantity for f in fills), Decimal(0))
         cost = sum((f.quantity * f.price for f in fills), Decimal(0))
-        average, note = cost / quantity if quantity else Decimal(0), self.ledger.last_note(entry.client_id)
+        quantity, note = self._filled(entry.client_id), self.ledger.last_note(entry.client_id)
+        average = cost / booked if booked else self.courier.averages.get(entry.client_id, Decimal(0))
         order = None
         if note is not None and note.exchange_id:
             order = OrderState(
@@ -337,8 +325,13 @@ class Executor:
         return self.reconciler.view(symbol)
 
     def _exited(self, plan: TradePlan) -> Decimal:
-        fills = self.ledger.fills(decision_id=plan.plan_id)
-        return sum((fill.quantity for fill in fills if fill.purpose == "exit"), Decimal(0))
+        exits = (i.client_id for i in self.courier.intents_of(plan.plan_id) if i.purpose == "exit")
+        return sum(map(self._filled, exits), Decimal(0))
+
+    def _filled(self, client_id: str) -> Decimal:
+        """How much of an order has filled: by its trades, or by the exchange's word where they are not booked yet."""
+        booked = sum((fill.quantity for fill in self.ledger.fills(client_id=client_id)), Decimal(0))
+        return max(booked, self.ledger.filled(client_id))
 
     async def _not_closed(self, symbol: str, ended: Ended) -> None:
         standing = await self.standing(symbol)

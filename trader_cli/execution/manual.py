@@ -13,7 +13,8 @@ from trader_cli.core.digests import digest_value
 from trader_cli.core.plans import MANUAL, Approved, Refused, TradePlan
 from trader_cli.core.timeframes import DAY_MS
 from trader_cli.execution import preflight
-from trader_cli.execution.executor import Entered, Executor
+from trader_cli.execution.entered import Entered
+from trader_cli.execution.executor import Executor
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.markets import account_fingerprint, ledger_path
 

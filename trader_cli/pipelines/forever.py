@@ -13,7 +13,7 @@ from trader_cli.core.bars import utc_text
 from trader_cli.core.errors import DataStale, ExchangeUnavailable, OwnershipLost, TraderError
 from trader_cli.core.plans import Approved, Refused
 from trader_cli.core.types import Abstention
-from trader_cli.execution.executor import Entered
+from trader_cli.execution.entered import Entered
 from trader_cli.execution.leaving import leaving
 from trader_cli.pipelines.passes import SETTLE_MS, Pass
 from trader_cli.storage.ledger import LedgerUnwritable
@@ -197,8 +197,7 @@ class Forever:
             return  # a plan that was carried out and left before: told then
         if isinstance(done.entered, Entered):
             plan = done.entered.plan
-            price = f"{done.entered.average_price:.8g}"
-            line = f"entered {plan.side} {done.entered.quantity:f} at {price}, stop {plan.stop_price:f}"
+            line = f"entered {done.entered.filled}, stop {plan.stop_price:f}"
             if done.entered.quantity == 0:
                 line = f"the entry {plan.client_id('entry')} did not fill"
             elif done.entered.closed is not None:

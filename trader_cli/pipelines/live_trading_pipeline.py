@@ -15,7 +15,7 @@ from trader_cli.core.answers import Answer
 from trader_cli.core.errors import DataMissing, UsageError
 from trader_cli.core.timeframes import Timeframe
 from trader_cli.execution.accounts import connected_exchange
-from trader_cli.execution.executor import Entered
+from trader_cli.execution.entered import Entered
 from trader_cli.execution.leaving import until_time_is_up
 from trader_cli.pipelines.forever import Forever
 from trader_cli.pipelines.market import Market

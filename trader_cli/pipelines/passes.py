@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from trader_cli.core.errors import ConfigurationError
 from trader_cli.core.plans import Approved, Refused
 from trader_cli.core.ports import silent
-from trader_cli.execution.executor import Entered, Executor
+from trader_cli.execution.executor import Executor
 from trader_cli.execution.hearing import Ears
 from trader_cli.pipelines.assessor import StageAssessor
 from trader_cli.pipelines.live_budget import require_live_budget
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from trader_cli.core.ports import Progress
     from trader_cli.core.timeframes import Timeframe
     from trader_cli.core.types import Analysis
+    from trader_cli.execution.entered import Entered
     from trader_cli.pipelines.market import Market
     from trader_cli.settings import Settings
     from trader_cli.storage.ledger import Ledger

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.plans import Approved
 from trader_cli.core.types import Abstention
-from trader_cli.execution.executor import Entered
+from trader_cli.execution.entered import Entered
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from trader_cli.core.assurance import AllFlat, Doubt, WalkAway
     from trader_cli.core.plans import Request
     from trader_cli.core.timeframes import Timeframe
-    from trader_cli.execution.executor import Entered
+    from trader_cli.execution.entered import Entered
     from trader_cli.pipelines.market import Market
     from trader_cli.settings import Settings
     from trader_cli.tactician.reports import Report

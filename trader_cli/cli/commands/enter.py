@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from trader_cli.core.timeframes import Timeframe
-    from trader_cli.execution.executor import Entered
+    from trader_cli.execution.entered import Entered
     from trader_cli.pipelines.trading import DryRun
     from trader_cli.settings import Settings
 
@@ -116,7 +116,7 @@ def _headline(done: Entered) -> str:
         what = f"{done.quantity:f} filled, no stop could be had in time, and it was left again"
         return f"{plan.symbol}: {what} ({done.closed})"
     what = "entered" if done.fresh else "was entered before; no order was sent"
-    return f"{plan.symbol}: {what}: {plan.side} {done.quantity:f} at {done.average_price:f}"
+    return f"{plan.symbol}: {what}: {done.filled}"
 
 
 def entered_facts(done: Entered) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from trader_cli.core.errors import ConfigurationError
 from trader_cli.core.plans import Approved
-from trader_cli.execution.executor import Entered
+from trader_cli.execution.entered import Entered
 from trader_cli.pipelines.live_trading_pipeline import LiveTradingPipeline
 from trader_cli.pipelines.passes import Audience
 from trader_cli.pipelines.summary import Money, summary

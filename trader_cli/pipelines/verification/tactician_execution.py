@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from trader_cli.core.plans import TradePlan
     from trader_cli.core.types import Side
-    from trader_cli.execution.executor import Entered
+    from trader_cli.execution.entered import Entered
     from trader_cli.pipelines.verification.lab import Lab
     from trader_cli.pipelines.verification.worlds import World
     from trader_cli.venue.books import AlgoOrder

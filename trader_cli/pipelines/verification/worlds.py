@@ -16,7 +16,8 @@ from trader_cli.core.bars import with_close_time
 from trader_cli.core.plans import Approved, TradePlan
 from trader_cli.core.schemas import TIME
 from trader_cli.core.timeframes import MINUTE_MS, Timeframe
-from trader_cli.execution.executor import Entered, Executor
+from trader_cli.execution.entered import Entered
+from trader_cli.execution.executor import Executor
 from trader_cli.pipelines.market import connected
 from trader_cli.pipelines.verification.checks import Unexpected
 from trader_cli.pipelines.verification.lab import KEY, SYMBOL, at_venue
