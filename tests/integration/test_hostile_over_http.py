@@ -9,7 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import count
 from pathlib import Path
@@ -50,13 +50,15 @@ class Account:
     warm: Warm
     folder: Path
     key: str
+    processes: list[Started] = field(default_factory=list)
 
     def start(self, *arguments: str, clock_off_s: float = 0.0) -> Started:
         """A command, running."""
         environment = {**self.place.environment(self.key), "TRADER_POSITION_MONITORING_INTERVAL": "0.5"}
         name = f"{next(_NAMES)}-{arguments[0]}"
         words = [*arguments, "--profile", "demo"]
-        return self.warm.start(self.folder, name, words, environment, clock_off_s=clock_off_s)
+        self.processes.append(self.warm.start(self.folder, name, words, environment, clock_off_s=clock_off_s))
+        return self.processes[-1]
 
     def run(self, *arguments: str, clock_off_s: float = 0.0, most_s: float = 60) -> tuple[int | None, str]:
         """A command, finished: its exit code and what it said."""
@@ -118,7 +120,8 @@ class Account:
         """Wait until something is so."""
         ends = time.monotonic() + most_s
         while not done():
-            assert time.monotonic() < ends, self.books()
+            last = self.processes[-1]
+            assert time.monotonic() < ends, (self.books(), last.out.read_text(), last.err.read_text())
             time.sleep(0.02)
 
     def kill(self, started: Started) -> None:
