@@ -79,8 +79,7 @@ def covered_in_time(desk: HostileDesk, pause: tuple[int, int], said: list[tuple[
     """No span without cover is longer than the limit allows where an order or stop could have ended it."""
     for span in desk.bare_spans():
         began, ended = span
-        paused = max(0, min(ended, pause[1]) - max(began, pause[0]))
-        if ended - began - paused <= MOST_BARE_MS:
+        if awake_ms(span, pause) <= MOST_BARE_MS:
             continue
         helped = [
             r for r in desk.requests()
@@ -91,8 +90,14 @@ def covered_in_time(desk: HostileDesk, pause: tuple[int, int], said: list[tuple[
         assert tried_all_along(desk, span, pause), (span, pause)
         alarms = [at for at, line in said if line.startswith("ALARM") and began <= at <= ended]
         marks = [began + MOST_BARE_MS, *alarms, ended]
-        quiet = [b - a for a, b in zip(marks, marks[1:], strict=False) if not pause[0] <= a < pause[1]]
+        quiet = [awake_ms(between, pause) for between in zip(marks, marks[1:], strict=False)]
         assert max(quiet) <= 10_000, (span, quiet)
+
+
+def awake_ms(span: tuple[int, int], pause: tuple[int, int]) -> int:
+    """How long of a span the client was not paused."""
+    began, ended = span
+    return ended - began - max(0, min(ended, pause[1]) - max(began, pause[0]))
 
 
 def helps(request: LoggedRequest) -> bool:
@@ -106,9 +111,8 @@ def helps(request: LoggedRequest) -> bool:
 def tried_all_along(desk: HostileDesk, span: tuple[int, int], pause: tuple[int, int]) -> bool:
     """Whether something that could cover or close arrived at the exchange all along a span, leaving a pause aside."""
     times = [r.arrived_ms for r in desk.requests() if helps(r) and span[0] <= r.arrived_ms <= span[1]]
-    marks = sorted({span[0], span[1], *times, *(t for t in pause if span[0] <= t <= span[1])})
-    gaps = [(a, b) for a, b in zip(marks, marks[1:], strict=False) if not (pause[0] <= a < pause[1])]
-    return all(b - a <= MOST_BARE_MS for a, b in gaps)
+    marks = sorted({span[0], span[1], *times})
+    return all(awake_ms(between, pause) <= MOST_BARE_MS for between in zip(marks, marks[1:], strict=False))
 
 
 def entered(desk: HostileDesk) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -262,3 +264,22 @@ def test_what_filled_is_said_though_its_trades_are_not_shown(slow_s: float, tmp_
         assert closed == 1
 
     living(life, tmp_path, faults=[on(TRADES, after_s=slow_s)], when=ORDER)
+
+
+@pytest.mark.parametrize("down_s", [120.0, 150.0, 300.0])
+def test_a_blind_backstop_is_taken_away_though_it_cannot_be_at_once(down_s: float, tmp_path: Path) -> None:
+    async def life(desk: HostileDesk, ledger: Ledger, executor: Executor) -> None:
+        with suppress(TraderError):
+            await executor.enter(desk.approved())
+        assert desk.stops()
+        await desk.monitor(ledger).start_monitoring(down_s)
+        assert not desk.stops()
+
+    faults = [
+        on(ORDER, before_s=60, failure="503 before"),
+        on(("DELETE", "/fapi/v1/algoOrder"), failure="503"),
+    ]
+    living(
+        life, tmp_path, when=ORDER, switches=Switches(close_stop_while_flat="accepted"),
+        faults=lambda now: FaultPlan((faults[0], replace(faults[1], from_ms=now, to_ms=now + round(down_s * 1000)))),
+    )  # fmt: skip

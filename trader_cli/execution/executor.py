@@ -300,7 +300,7 @@ class Executor:
         began = abs(view.expected)
         moving = view.unknown_orders or self.reconciler.waiting_entry(symbol) is not None
         if plan is None or (not began and not moving):
-            if plan is not None:
+            if not began and not moving:
                 await self.sweep(symbol)
             return Decimal(0)
         if share is not None:

@@ -331,8 +331,10 @@ class PositionMonitor:
             await shield.aclose()
 
     async def _without_plan(self, executor: Executor, symbol: str) -> None:
-        """A symbol of ours of which no plan is known: looked at, and said."""
+        """A symbol of ours of which no plan is known, or none that filled: looked at, said, and swept where flat."""
         view = await executor.reconciler.reconcile(symbol)
+        if view.is_flat and executor.reconciler.waiting_entry(symbol) is None:
+            await executor.sweep(symbol)
         for alarm in alarms(view, None, executor.exchange.server_now_ms()):
             self._teller.say(alarm)
 
