@@ -44,7 +44,8 @@ State = OrderState | StopState
 class Courier:
     """One account's sends, on the care lane.
 
-    `filled` names symbols with fills that are not booked yet; `unwritten` holds the first line the ledger would not
+    `filled` names symbols with fills that are not booked yet, `lost` those where a stop was found to be gone since they
+    were last looked at; `unwritten` holds the first line the ledger would not
     take after something had been sent; `unjournalled` what was sent all the same, because it can only reduce.
     """
 
@@ -56,6 +57,7 @@ class Courier:
     budget_s: float
     absence_ms: int
     filled: set[str] = field(default_factory=set)
+    lost: set[str] = field(default_factory=set)
     unwritten: LedgerUnwritable | None = None
     unjournalled: dict[str, Intent] = field(default_factory=dict)
     looks: Looks = field(init=False)
@@ -65,6 +67,7 @@ class Courier:
     averages: dict[str, Decimal] = field(default_factory=dict)
     _doubted: dict[str, dict[str, int]] = field(default_factory=dict)
     _steady: dict[tuple[str, str], int] = field(default_factory=dict)
+    _shown_ms: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.looks = Looks(self.clock, self.budget_s)
@@ -234,16 +237,32 @@ class Courier:
     async def glance(self, intent: Intent) -> State | None:
         """One look at an intent by its client id; `None` while the exchange shows nothing, or does not answer.
 
-        A stop the exchange had acknowledged is gone only once this says so: see `_is_gone`.
+        A stop the exchange had acknowledged is gone only once this says so: see `_doubt`. An answer that comes after
+        the waiting has ended is read all the same.
         """
         try:
-            state, asked_ms = await self.looks.ask(("by id", intent.client_id), lambda: self._look(intent))
+            state, asked_ms = await self.looks.ask(
+                ("by id", intent.client_id), lambda: self._look(intent),
+                hear=lambda state, asked_ms: self.shown(intent, state, asked_ms),
+            )  # fmt: skip
         except ExchangeUnavailable:
             return None
+        if asked_ms < self._shown_ms.get(intent.client_id, asked_ms):
+            return None
+        self.shown(intent, state, asked_ms)
+        return None if state is None else await self._seen(intent, state)
+
+    def shown(self, intent: Intent, state: State | None, asked_ms: int) -> None:
+        """Read what a query said of an intent (`None`: it knows no such order); an older word undoes no newer one."""
+        if not self.ledger.is_open or asked_ms < self._shown_ms.get(intent.client_id, asked_ms):
+            return
+        self._shown_ms[intent.client_id], rested = asked_ms, self._rests(intent)
         if state is None:
             self._not_shown(intent, asked_ms)
-            return None
-        return await self._seen(intent, state)
+        elif not isinstance(state, StopState) or state.actual_order_id is None:
+            self.seen(intent, state)
+        if rested and not self._rests(intent):
+            self.lost.add(intent.symbol)
 
     def _not_shown(self, intent: Intent, asked_ms: int) -> None:
         """The exchange knows no such order: of a stop that can mean that it is gone, or that it never arrived."""
@@ -287,6 +306,10 @@ class Courier:
             close_position=intent.quantity is None, reduce_only=intent.quantity is not None, by_mark_price=True,
             actual_order_id=None, update_ms=note.at_ms,
         )  # fmt: skip
+
+    def _rests(self, intent: Intent) -> bool:
+        """Whether a stop counts as cover."""
+        return self.resting(intent) is not None and intent.client_id not in self._doubted.get(intent.symbol, {})
 
     def stops(self, symbol: str) -> list[StopState]:
         """Every stop and take-profit of ours that is known to rest, and not doubted."""

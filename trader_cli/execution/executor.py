@@ -23,7 +23,7 @@ from trader_cli.execution.bench import Bench
 from trader_cli.execution.breaking import after_close, hold_back
 from trader_cli.execution.checking import refusal
 from trader_cli.execution.courier import Courier, stop_request
-from trader_cli.execution.coverage import Coverage, acknowledged, remembered, standing_of
+from trader_cli.execution.coverage import Coverage, acknowledged, last_known, remembered, standing_of
 from trader_cli.execution.ended import exit_reason
 from trader_cli.execution.entered import Entered
 from trader_cli.execution.guarding import Ended, Guard
@@ -315,13 +315,17 @@ class Executor:
         if left > goal and ended.how == "reduced":
             self.say(f"{symbol}: {left:f} is dust: less than the exchange takes as an order; its stop stays.")
         elif left > goal or ended.how in {"unknown", "bare"}:
-            await self._not_closed(symbol, ended)
+            standing = await self.standing(symbol) if most_s is None else last_known(self.ledger, symbol)
+            self._not_closed(symbol, ended, standing)
         return max(began - left, Decimal(0)) if began else self._exited(plan)
 
     async def _clear_view(self, symbol: str) -> View:
-        """One look before a close, if the exchange answers; what is known without it otherwise."""
-        with suppress(ExchangeUnavailable, ExchangeRejected, ConfigurationError):
-            return await self.view(symbol)
+        """One look before a close; what is known to be there is not kept waiting for all of it."""
+        known = self.reconciler.view(symbol).expected or self.reconciler.waiting_entry(symbol) is not None
+        most_s = self.exchange.clock.loop_s(self.courier.budget_s) if known else None
+        with suppress(ExchangeUnavailable, ExchangeRejected, ConfigurationError, TimeoutError):
+            async with asyncio.timeout(most_s):
+                return await self.view(symbol)
         return self.reconciler.view(symbol)
 
     def _exited(self, plan: TradePlan) -> Decimal:
@@ -333,8 +337,7 @@ class Executor:
         booked = sum((fill.quantity for fill in self.ledger.fills(client_id=client_id)), Decimal(0))
         return max(booked, self.ledger.filled(client_id))
 
-    async def _not_closed(self, symbol: str, ended: Ended) -> None:
-        standing = await self.standing(symbol)
+    def _not_closed(self, symbol: str, ended: Ended, standing: str) -> None:
         if ended.refused is not None:
             raise ExchangeRejected(
                 f"The exchange refused to close {symbol}: {ended.refused.sentence} {standing}", code=ended.refused.code

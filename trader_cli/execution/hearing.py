@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from trader_cli.storage.asked import acknowledge, asked_of, is_acknowledged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from trader_cli.core.ports import Clock
@@ -41,8 +41,8 @@ class Ears:
         if asked_of(self.path, "flatten") is not None and not is_acknowledged(self.path, "flatten"):
             acknowledge(self.path, "flatten")
 
-    async def nap(self, seconds: float) -> None:
-        """Sleep so many seconds of the clock, or until something is asked."""
+    async def nap(self, seconds: float, is_over: Callable[[], bool] = lambda: False) -> None:
+        """Sleep so many seconds of the clock, or until something is asked or it `is_over`."""
         if self.virtual:
             await self.clock.sleep(seconds)
             return
@@ -50,7 +50,7 @@ class Ears:
         most_s = _EVERY_S / max(self.clock.loop_s(1.0), 1e-9)
         while (left_s := (until_ms - self.clock.monotonic_ms()) / 1000) > 0:
             await self.clock.sleep(min(left_s, most_s))
-            if self.is_asked():
+            if self.is_asked() or is_over():
                 return
 
     @contextmanager

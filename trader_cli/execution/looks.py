@@ -30,6 +30,7 @@ class _Asked:
     at_ms: int
     task: asyncio.Task[Any]
     done_ms: int | None = None
+    hear: Callable[[Any, int], None] | None = None
 
 
 @dataclass
@@ -41,20 +42,23 @@ class Looks:
     _lines: dict[Hashable, list[_Asked]] = field(default_factory=dict)
 
     async def ask(
-        self, key: Hashable, question: Callable[[], Awaitable[T]], *, since_ms: int = 0, share_ms: int = 0
-    ) -> tuple[T, int]:
+        self, key: Hashable, question: Callable[[], Awaitable[T]], *, since_ms: int = 0, share_ms: int = 0,
+        hear: Callable[[T, int], None] | None = None,
+    ) -> tuple[T, int]:  # fmt: skip
         """(an answer, when it was asked): this question's, or of the same one asked earlier and answered only now.
 
         Only answers to what was asked at or after `since_ms` (monotonic) count. A request not older than
-        `share_ms` is joined rather than sent again. Raises what the request raised, or `ExchangeUnavailable` when the
-        budget ends.
+        `share_ms` is joined rather than sent again. `hear` is told the answer, and when it was asked for, that comes
+        after the waiting has ended. Raises what the request raised, or `ExchangeUnavailable` when the budget ends.
         """
         line = self._lines.setdefault(key, [])
         now = self.clock.monotonic_ms()
         line[:] = [asked for asked in line if asked.done_ms is None or now - asked.done_ms <= _UNHEARD_MS]
+        asked = self._begun(line, question, share_ms)
         try:
-            return await self._answered(line, self._begun(line, question, share_ms), since_ms)
+            return await self._answered(line, asked, since_ms)
         finally:
+            asked.hear = hear or asked.hear
             if not line and self._lines.get(key) is line:
                 del self._lines[key]  # weeks of questions leave nothing behind
 
@@ -91,10 +95,10 @@ class Looks:
         return asked
 
     def _heard(self, asked: _Asked, task: asyncio.Task[Any]) -> None:
-        """When it was answered; an answer that nobody waits for any more is no unhandled error."""
+        """When it was answered; a failure that nobody waits for any more is no unhandled error."""
         asked.done_ms = self.clock.monotonic_ms()
-        if not task.cancelled():
-            task.exception()
+        if _succeeded(task) and asked.hear is not None:
+            asked.hear(task.result(), asked.at_ms)
 
     async def end(self) -> None:
         """Give up what is still under way: nobody will ask for it any more."""

@@ -6,6 +6,7 @@ that fails, or has not answered, is never read as "flat"; what was seen last sta
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -138,7 +139,7 @@ class Reconciler:
         listed: dict[str, StopState] = {}
         trouble: ExchangeUnavailable | None = None
         try:
-            found, _ = await courier.looks.ask(("stops", symbol), lambda: courier.private.open_stops(symbol))
+            found, asked_ms = await courier.looks.ask(("stops", symbol), lambda: courier.private.open_stops(symbol))
             listed = {stop.client_id: stop for stop in found}
             others = (stop for stop in found if known_intent(courier, stop.client_id, symbol) is None)
             self.sight(symbol).others = tuple(others)
@@ -149,10 +150,9 @@ class Reconciler:
         for client_id, stop in listed.items():
             intent = known_intent(courier, client_id, symbol)
             if intent is not None:
-                courier.seen(_with_levels(intent, stop), stop)
+                courier.shown(_with_levels(intent, stop), stop, asked_ms)
         missing = [i for i in courier.unsettled(symbol) if i.trigger_price is not None and i.client_id not in listed]
-        for intent in self._to_glance_at(missing, is_listed=trouble is None):
-            await courier.glance(intent)
+        await self._glance_at(self._to_glance_at(missing, is_listed=trouble is None))
         if trouble is not None:
             raise trouble
 
@@ -165,8 +165,13 @@ class Reconciler:
         entries = [i for i in moving if i.purpose == "entry"]
         exits = [i for i in moving if i.purpose != "entry"]
         told = not self.is_stale(symbol) and self.courier.ledger.holding(symbol).amount == self.sight(symbol).amount
-        for intent in [*entries, *self._to_glance_at(exits, is_listed=told)]:
+        for intent in entries:
             await self.courier.glance(intent)
+        await self._glance_at(self._to_glance_at(exits, is_listed=told))
+
+    async def _glance_at(self, intents: list[Intent]) -> None:
+        """Each is asked for by its id, side by side: none keeps the others waiting."""
+        await asyncio.gather(*(self.courier.glance(intent) for intent in intents))
 
     def is_stale(self, symbol: str) -> bool:
         """Whether the position was not seen for a while."""
@@ -263,12 +268,15 @@ class Reconciler:
         """
         ledger, now = self.courier.ledger, self.courier.clock.monotonic_ms()
         known = set(ledger.symbols())
-        for symbol in [p.symbol for p in positions if p.symbol in known]:
-            explained = ledger.holding(symbol).amount != 0 or self.view(symbol).expected != 0
-            if not explained and now >= self._sought.get(symbol, 0):
-                self._sought[symbol] = now + _SEEK_MS
-                with suppress(ExchangeUnavailable, ExchangeRejected, ConfigurationError):  # it is looked for again
-                    await self.look_at_trades(symbol)
+        due = [p.symbol for p in positions if p.symbol in known and now >= self._sought.get(p.symbol, 0)]
+        due = [s for s in due if ledger.holding(s).amount == 0 and self.view(s).expected == 0]
+        self._sought |= dict.fromkeys(due, now + _SEEK_MS)
+
+        async def look(symbol: str) -> None:
+            with suppress(ExchangeUnavailable, ExchangeRejected, ConfigurationError):  # it is looked for again
+                await self.look_at_trades(symbol)
+
+        await asyncio.gather(*map(look, due))
 
     # --- absence ---
 

@@ -86,14 +86,18 @@ class Forever:
 
     async def _sleep_until(self, until_ms: int) -> None:
         """Sleep, but not on where another process asks for something; a second only while something is bare."""
-        if self._trader.monitor.is_pressed:
+        if self._trader.monitor.is_pressed or self._trader.monitor.is_closing:
             await self._trader.ears.nap(_PRESSED_S)
             return
         while not self._stopped:
             left_ms = until_ms - self._trader.now_ms()
-            await self._trader.ears.nap(max(_SHORTEST_S, min(left_ms, self._interval_ms) / 1000))
-            if left_ms <= self._interval_ms or self._trader.ears.is_asked():
+            await self._trader.ears.nap(max(_SHORTEST_S, min(left_ms, self._interval_ms) / 1000), self._has_lost)
+            if left_ms <= self._interval_ms or self._trader.ears.is_asked() or self._has_lost():
                 return
+
+    def _has_lost(self) -> bool:
+        """Whether an answer that came late has shown that a stop is gone."""
+        return bool(self._trader.executor.courier.lost)
 
     def _holds_something(self) -> bool:
         return anything_open(self._trader.ledger)
@@ -102,9 +106,13 @@ class Forever:
         """The monitor's look, if it is due."""
         now, last = self._trader.now_ms(), self._cared_ms
         due = self._is_open and last is not None and now >= last + self._interval_ms
-        if last is None or due or self._trader.monitor.is_pressed or self._trader.ears.is_asked():
+        if last is None or due or self._is_called():
             self._cared_ms = now
             await self._look()
+
+    def _is_called(self) -> bool:
+        monitor = self._trader.monitor
+        return monitor.is_pressed or monitor.is_closing or self._trader.ears.is_asked() or self._has_lost()
 
     async def _look(self) -> None:
         """A look that a ledger without room does not end, while anything is held."""

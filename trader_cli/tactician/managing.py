@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -16,6 +16,8 @@ from trader_cli.tactician.opinions import last_look, last_opinion, opinion_of
 from trader_cli.tactician.reports import Report
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from trader_cli.core.plans import TradePlan
     from trader_cli.core.ports import Assessor
     from trader_cli.execution.executor import Executor
@@ -27,7 +29,9 @@ if TYPE_CHECKING:
 LOOK_S = 6.0
 """How long one look may try to cover or close one symbol before the others get their turn; the next goes on."""
 _ASSESS_S = 10.0
-"""How long an opinion is waited for: others wait for care meanwhile."""
+"""How long opinions are waited for in one look, all of them together: the next look waits meanwhile."""
+_LATER_MS = 60_000
+"""One that did not come in time is asked for again after so long, so that others get their turn."""
 _SETTLE_MS = 500
 
 
@@ -38,6 +42,12 @@ class Manager:
         self._settings, self._teller, self._assessor = settings, teller, assessor
         self._assessed_ms: dict[str, int] = {}
         self._unmoved: dict[str, Decimal | None] = {}
+        self._later_ms: dict[str, int] = {}
+        self._left_s = _ASSESS_S
+
+    def begin_look(self) -> None:
+        """Another look at everything begins."""
+        self._left_s = _ASSESS_S
 
     async def manage(self, executor: Executor, plan: TradePlan, view: View, cover: Cover) -> None:
         """One look at a covered position: assessed, written down, and acted on."""
@@ -72,7 +82,7 @@ class Manager:
             sentence = f"the stop could not be moved to {action.price:f}; {resting} rests."
             self._teller.say(Report(plan.symbol, now, "wait", "tighten_refused", stop=f"{resting}", sentence=sentence))
             with suppress(ExchangeUnavailable, ExchangeRejected, TimeoutError):
-                async with asyncio.timeout(executor.exchange.clock.loop_s(_ASSESS_S)):
+                async with self._waiting(executor):
                     await executor.exchange.refresh_rules()
         return Action("stay", "tighten_refused"), held
 
@@ -83,17 +93,32 @@ class Manager:
         asked = self._assessed_ms.get(plan.symbol, plan.decision_ms)
         if self._assessor is None or bar <= max(asked, known.at_ms if known else 0):
             return known
+        clock = executor.exchange.clock
+        if self._left_s <= 0 or clock.monotonic_ms() < self._later_ms.get(plan.symbol, 0):
+            return known
         self._assessed_ms[plan.symbol] = bar
         try:
-            async with asyncio.timeout(executor.exchange.clock.loop_s(_ASSESS_S)):
+            async with self._waiting(executor):
                 return opinion_of(plan, await self._assessor.assess(plan.symbol, plan.timeframe)) or known
         except TimeoutError:
-            self._assessed_ms.pop(plan.symbol, None)  # the market answers too slowly: at the next look again
+            self._assessed_ms.pop(plan.symbol, None)  # the market answers too slowly: at a later look again
+            self._later_ms[plan.symbol] = clock.monotonic_ms() + _LATER_MS
             return known
         except (DataError, ExchangeUnavailable, ExchangeRejected) as error:
             # What cannot be assessed must not stop the care of a position: the last opinion decays.
             self._teller.say(Report(plan.symbol, now_ms, "wait", "no_assessment", sentence=str(error)))
             return known
+
+    @asynccontextmanager
+    async def _waiting(self, executor: Executor) -> AsyncIterator[None]:
+        """At most as long as this look has time left for. Raises `TimeoutError`."""
+        clock = executor.exchange.clock
+        began_ms = clock.monotonic_ms()
+        try:
+            async with asyncio.timeout(clock.loop_s(max(self._left_s, 0.0))):
+                yield
+        finally:
+            self._left_s -= (clock.monotonic_ms() - began_ms) / 1000
 
     def _held(self, executor: Executor, plan: TradePlan, view: View, cover: Cover) -> Held:
         ledger = executor.ledger

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.errors import (
@@ -15,14 +15,14 @@ from trader_cli.core.errors import (
     UsageError,
 )
 from trader_cli.execution.accounts import connected_exchange
-from trader_cli.execution.executor import Executor, guarded_together, unsaid
-from trader_cli.execution.guarding import Guard
+from trader_cli.execution.executor import Executor, unsaid
 from trader_cli.execution.hearing import Ears
-from trader_cli.execution.leaving import asked_to_leave, leaving
+from trader_cli.execution.leaving import leaving
 from trader_cli.settings import as_settings
 from trader_cli.storage.asked import asked_of, forget_asked, symbols_asked
 from trader_cli.storage.ledger import Ledger, LedgerUnwritable
 from trader_cli.storage.markets import ledger_path
+from trader_cli.tactician.caring import Carer, borne
 from trader_cli.tactician.losses import LossMinder
 from trader_cli.tactician.managing import LOOK_S, Manager
 from trader_cli.tactician.reports import Report, alarms, unheard
@@ -77,8 +77,8 @@ class PositionMonitor:
         self._began_ms = 0
         self._troubled = False
         self._foreign: set[str] = set()
-        self._bare: set[str] = set()
-        self._shield: AsyncExitStack | None = None
+        self._care = Carer(self._told)
+        self._limits: dict[str, str] = {}
 
     async def initialize(self) -> bool:
         """Connect to the exchange, if none was given."""
@@ -128,15 +128,19 @@ class PositionMonitor:
                 while not self._stopped and await self._attempt():
                     await leaving().give_way()
                     left_s = None if ends_ms is None else (ends_ms - clock.monotonic_ms()) / 1000
-                    if left_s is not None and left_s <= 0 and not self._bare:
+                    if left_s is not None and left_s <= 0 and not self._care.bare:
                         break
-                    await ears.nap(self._pause_s(left_s))
+                    await ears.nap(self._pause_s(left_s), self._has_lost)
             await self._executor.end()
             self._executor = None
 
     def _pause_s(self, left_s: float | None) -> float:
         wait_s = _RETRY_S if self._troubled else self.settings.position_monitoring_interval
-        return wait_s if left_s is None or self._bare else min(wait_s, left_s)
+        return wait_s if left_s is None or self._care.bare else min(wait_s, left_s)
+
+    def _has_lost(self) -> bool:
+        """Whether an answer that came late has shown that a stop is gone."""
+        return self._executor is not None and bool(self._executor.courier.lost)
 
     def stop(self) -> None:
         """Let `start_monitoring` return after the look under way. Stops stay where they rest."""
@@ -145,7 +149,12 @@ class PositionMonitor:
     @property
     def is_pressed(self) -> bool:
         """Whether something is known to be open and bare: a look at it must not wait for anything else."""
-        return bool(self._bare)
+        return bool(self._care.bare)
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether something is to be closed that is not yet."""
+        return bool(self._care.closing or self._limits)
 
     # --- the loop ---
 
@@ -195,17 +204,11 @@ class PositionMonitor:
         """
         executor = executor or self._executor
         assert executor is not None
-        ledger, self._troubled = executor.ledger, False
+        self._troubled = False
         self._take_requests(executor)
         self._catch_up(executor)
-        symbols = self._ours(executor)
-        positions = await self._positions(executor, symbols)
-        with _borne(executor):
-            await executor.reconciler.look_for_ours((positions or {}).values())
-        reason = asked_of(ledger.path, "flatten")
-        if reason is not None:
-            Ears(ledger.path, executor.exchange.clock).acknowledge()
-            await self._close_all(executor, reason, symbols_asked(ledger.path, "flatten"))
+        positions = await self._care.beside(executor, self._seen(executor))
+        await self._close_all(executor)
         await self._care_for(executor, self._ours(executor))
         if positions is not None:
             await self._mind_losses(executor, positions)
@@ -219,7 +222,7 @@ class PositionMonitor:
     @staticmethod
     def _take_requests(executor: Executor) -> None:
         """Requests of other processes count where they lie; a disk that takes no line is told of later."""
-        with _borne(executor):
+        with borne(executor):
             executor.ledger.take_requests(executor.exchange.server_now_ms())
 
     def _catch_up(self, executor: Executor) -> None:
@@ -228,6 +231,13 @@ class PositionMonitor:
             self._caught_up = True
             for symbol in executor.ledger.symbols():
                 self._say_gone(executor, symbol, executor.exchange.server_now_ms())
+
+    async def _seen(self, executor: Executor) -> Mapping[str, PositionState] | None:
+        """Every position, and whether those that the ledger does not explain are ours."""
+        positions = await self._positions(executor, self._ours(executor))
+        with borne(executor):
+            await executor.reconciler.look_for_ours((positions or {}).values())
+        return positions
 
     async def _positions(self, executor: Executor, symbols: list[str]) -> Mapping[str, PositionState] | None:
         """Every position, in one request; `None` where that does not answer: care goes on without it."""
@@ -248,52 +258,65 @@ class PositionMonitor:
         held = {symbol for symbol in ledger.symbols() if ledger.holding(symbol).amount != 0}
         return sorted(waiting | held | executor.courier.filled)
 
-    async def _close_all(self, executor: Executor, reason: str, only: frozenset[str] = frozenset()) -> None:
-        """Flattening, asked for by another process or by a broken limit; told, and forgotten once it is done."""
-        ledger, symbols = executor.ledger, [s for s in self._ours(executor) if not only or s in only]
+    async def _close_all(self, executor: Executor) -> None:
+        """What a broken limit or another process wants closed, as long as it does; told, and forgotten once done."""
+        path, care, limits = executor.ledger.path, self._care, self._limits
+        reason, care.closing = asked_of(path, "flatten"), dict(limits)
+        if reason is not None:
+            Ears(path, executor.exchange.clock).acknowledge()
+            only = symbols_asked(path, "flatten")
+            care.closing |= {s: reason for s in self._ours(executor) if not only or s in only}
 
-        async def close(symbol: str) -> bool:
+        async def close(symbol: str, why: str) -> bool:
             try:
-                closed = await executor.close(symbol, reason, most_s=LOOK_S)
+                closed = await executor.close(symbol, why, most_s=LOOK_S)
             except OwnershipLost:
                 raise
             except TraderError as error:
                 self._wait_out(symbol, error)
                 return False
+            care.closing.pop(symbol, None)
+            limits.pop(symbol, None)
             now = executor.exchange.server_now_ms()
             if closed:
-                self._teller.say(Report(symbol, now, "close", reason, quantity=f"{closed:f}"))
+                self._teller.say(Report(symbol, now, "close", why, quantity=f"{closed:f}"))
             self._say_gone(executor, symbol, now)
             return True
 
-        if all(await asyncio.gather(*(close(symbol) for symbol in symbols))):
+        done = await asyncio.gather(*(close(symbol, why) for symbol, why in list(care.closing.items())))
+        if reason is not None and all(done):
             with suppress(OSError):  # a read-only disk: whoever asked takes it away
-                forget_asked(ledger.path, "flatten")
+                forget_asked(path, "flatten")
 
     async def _mind_losses(self, executor: Executor, positions: Mapping[str, PositionState]) -> None:
         """Loss limits: looked at after every position has had its care."""
         if not self.settings.tactician.enable_risk_management or not positions:
             return
         try:
-            reason = await self._losses.broken(executor)
+            reason = await self._care.beside(executor, self._losses.broken(executor))
         except (ExchangeUnavailable, ExchangeRejected) as error:
             self._wait_out("", error)
             return
         if reason is not None:
-            await self._close_all(executor, reason)
+            self._limits |= dict.fromkeys(self._ours(executor), reason)
+            await self._close_all(executor)
 
     # --- care ---
 
     async def _care_for(self, executor: Executor, symbols: list[str]) -> None:
         """One look at every symbol: protection of all at once, then what each needs the model and the book for."""
         plans = {symbol: executor.plan_of(symbol) for symbol in symbols}
-        async with leaving().shielded():
-            ended = await self._guarded(executor, {s: plan for s, plan in plans.items() if plan is not None})
-            while asked_to_leave() and self._bare & ended.keys():
-                ended |= await self._guarded(executor, {s: p for s, p in plans.items() if p and s in self._bare})
-            await self._mind_bare(symbols)
-        for symbol in symbols:
-            found, plan = ended.get(symbol), plans[symbol]
+        ended = await self._care.look_at(executor, plans, symbols)
+        executor.courier.lost.clear()  # what was found by now was cared for
+        await self._care.beside(executor, self._follow_up(executor, plans, ended))
+
+    async def _follow_up(
+        self, executor: Executor, plans: Mapping[str, TradePlan | None], ended: Mapping[str, Ended | TraderError]
+    ) -> None:
+        """What each look came to, one symbol after the other."""
+        self._manager.begin_look()
+        for symbol, plan in plans.items():
+            found = ended.get(symbol)
             try:
                 if isinstance(found, TraderError):
                     raise found
@@ -307,28 +330,6 @@ class PositionMonitor:
                 executor.courier.unwritten = executor.courier.unwritten or error
             except TraderError as error:
                 self._wait_out(symbol, error)
-
-    async def _guarded(self, executor: Executor, plans: dict[str, TradePlan]) -> dict[str, Ended | TraderError]:
-        """What a look at each of these came to, and what that latches."""
-        guards = [Guard(executor.bench, plan, must_look=True, most_s=LOOK_S) for plan in plans.values()]
-        ended = dict(zip(plans, await guarded_together(guards), strict=True))
-        for symbol, found in ended.items():
-            if isinstance(found, TraderError):
-                continue
-            (self._bare.add if found.how == "bare" else self._bare.discard)(symbol)
-            with _borne(executor):
-                await executor.tidy(plans[symbol], found)
-        return ended
-
-    async def _mind_bare(self, symbols: list[str]) -> None:
-        """While anything is known to be bare a first signal waits for its cover, between the looks, too."""
-        self._bare &= set(symbols)
-        if self._bare and self._shield is None:
-            self._shield = AsyncExitStack()
-            await self._shield.enter_async_context(leaving().shielded())
-        elif not self._bare and self._shield is not None:
-            shield, self._shield = self._shield, None
-            await shield.aclose()
 
     async def _without_plan(self, executor: Executor, symbol: str) -> None:
         """A symbol of ours of which no plan is known, or none that filled: looked at, said, and swept where flat."""
@@ -349,15 +350,24 @@ class PositionMonitor:
         if not view.is_flat:
             self._caring.add(symbol)
             self._teller.entered(executor, plan, now)
-        if ended.closed is not None:
-            self._teller.say(Report(symbol, now, "close", ended.closed))
+        self._told(executor, plan, ended)
         if view.is_flat or ended.how == "bare":
             self._troubled = self._troubled or ended.how == "bare" or bool(view.unknown_orders)
-            self._say_gone(executor, symbol, now)
             return
         if view.held != 0 and ended.cover is not None:
             await self._manager.manage(executor, plan, view, ended.cover)
             self._say_gone(executor, symbol, executor.exchange.server_now_ms())
+
+    def _told(self, executor: Executor, plan: TradePlan, ended: Ended | TraderError) -> None:
+        """That a position was closed although nobody asked for it, and that it is no more."""
+        now = executor.exchange.server_now_ms()
+        if isinstance(ended, TraderError):
+            self._wait_out(plan.symbol, ended)
+            return
+        if ended.closed is not None:
+            self._teller.say(Report(plan.symbol, now, "close", ended.closed))
+        if ended.view.is_flat or ended.how == "bare":
+            self._say_gone(executor, plan.symbol, now)
 
     def _mind_foreign(self, executor: Executor, view: View) -> None:
         """What is foreign beside ours holds entries of the symbol back, once two looks in a row show it."""
@@ -386,12 +396,3 @@ class PositionMonitor:
             return
         with Ledger.opened(ledger_path(self.settings)) as ledger:
             yield ledger
-
-
-@contextmanager
-def _borne(executor: Executor) -> Iterator[None]:
-    """A disk that takes no line is told of after the look; it does not keep anything from care."""
-    try:
-        yield
-    except LedgerUnwritable as error:
-        executor.courier.unwritten = executor.courier.unwritten or error
