@@ -108,6 +108,7 @@ async def _reduce(executor: Executor, view: View, side: str, quantity: Decimal) 
     if not last:
         return _no(Refused("nothing_to_reduce", f"{view.symbol}: the position has ended meanwhile."))
     note = executor.ledger.last_note(last[0].client_id)
+    executor.told.note_end(view.symbol)
     return Answer(
         {"kind": "order", "orderId": note.exchange_id if note else None, "clientOrderId": last[0].client_id,
          "symbol": view.symbol, "side": side, "type": "MARKET", "status": "FILLED", "reduceOnly": True,

@@ -235,6 +235,8 @@ def _flatten(settings: Settings, ledger: Ledger, wish: Wish) -> Flattened:
         exchange = market.exchange
         look = await account_look(exchange.care, market.clock, exchange.server_now_ms())
         done.attest(wish.symbols, look, books_of(ledger))
+        for symbol in done.closed:
+            executor.told.note_end(symbol)
         return done
 
     try:

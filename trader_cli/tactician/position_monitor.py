@@ -227,7 +227,7 @@ class PositionMonitor:
         if not self._caught_up:
             self._caught_up = True
             for symbol in executor.ledger.symbols():
-                self._say_gone(executor, symbol, executor.exchange.server_now_ms())
+                self._say_gone(executor, symbol)
 
     async def _positions(self, executor: Executor, symbols: list[str]) -> Mapping[str, PositionState] | None:
         """Every position, in one request; `None` where that does not answer: care goes on without it."""
@@ -263,7 +263,7 @@ class PositionMonitor:
             now = executor.exchange.server_now_ms()
             if closed:
                 self._teller.say(Report(symbol, now, "close", reason, quantity=f"{closed:f}"))
-            self._say_gone(executor, symbol, now)
+            self._say_gone(executor, symbol)
             return True
 
         if all(await asyncio.gather(*(close(symbol) for symbol in symbols))):
@@ -346,16 +346,16 @@ class PositionMonitor:
         self._mind_foreign(executor, view)
         if not view.is_flat:
             self._caring.add(symbol)
-            self._teller.entered(executor, plan, now)
+            self._teller.entered(executor, plan)
         if ended.closed is not None:
             self._teller.say(Report(symbol, now, "close", ended.closed))
         if view.is_flat or ended.how == "bare":
             self._troubled = self._troubled or ended.how == "bare" or bool(view.unknown_orders)
-            self._say_gone(executor, symbol, now)
+            self._say_gone(executor, symbol)
             return
         if view.held != 0 and ended.cover is not None:
             await self._manager.manage(executor, plan, view, ended.cover)
-            self._say_gone(executor, symbol, executor.exchange.server_now_ms())
+            self._say_gone(executor, symbol)
 
     def _mind_foreign(self, executor: Executor, view: View) -> None:
         """What is foreign beside ours holds entries of the symbol back, once two looks in a row show it."""
@@ -364,8 +364,8 @@ class PositionMonitor:
             executor.held_back(view.symbol, "foreign", f"{view.foreign:f} beside ours")
         (self._foreign.add if appeared else self._foreign.discard)(view.symbol)
 
-    def _say_gone(self, executor: Executor, symbol: str, now_ms: int) -> None:
-        if self._teller.gone(executor, symbol, now_ms):
+    def _say_gone(self, executor: Executor, symbol: str) -> None:
+        if self._teller.gone(executor, symbol):
             self._caring.discard(symbol)
 
     # --- what it works with ---
