@@ -105,6 +105,30 @@ def test_the_chain_and_the_pipeline_decide_and_do_the_same(
     assert sent(tmp_path / "chain") == sent(tmp_path / "run")
 
 
+@pytest.mark.parametrize(
+    "command", [("tactics",), ("monitor",), ("run", *SERIES), ("run", *SERIES, "--forever", "--for", "1m")]
+)
+@pytest.mark.parametrize("is_open", [True, False], ids=["open", "flat"])
+def test_over_orders_of_ours_a_new_ledger_is_halted_by_whatever_command_makes_it(
+    fresh: CommandLine, command: tuple[str, ...], *, is_open: bool
+) -> None:
+    assert [fresh.run(stage).code for stage in ("tactics", "enter")] == [0, 0]
+    if not is_open:
+        assert fresh.run("flatten").code == 0
+    ledger_of(fresh.folder).unlink()
+    done = fresh.run(*command, "--json")
+    assert (
+        done.code == {"tactics": 9, "monitor": 5 if is_open else 0, "run": 0 if "--for" in command else 9}[command[0]]
+    )
+    assert "This ledger is new" in done.err
+    assert "`trader ledger rebuild`" in done.err
+    with LedgerReading.shown(ledger_of(fresh.folder)) as ledger:
+        assert ledger is not None
+        assert (ledger.halted() or "").startswith("ledger_lost: This ledger is new")
+        assert not ledger.client_ids()
+    assert fresh.run("ledger", "rebuild", SERIES[0], "--json").json["fills"] == {SERIES[0]: 1 if is_open else 2}
+
+
 def test_tactics_and_enter_repeated_send_no_second_order(fresh: CommandLine) -> None:
     def both() -> tuple[Ran, Ran]:
         return fresh.run("tactics", "--json"), fresh.run("enter", "--json")

@@ -14,12 +14,13 @@ from trader_cli.core.plans import MANUAL, Approved, Refused, TradePlan
 from trader_cli.core.timeframes import DAY_MS
 from trader_cli.execution import preflight
 from trader_cli.execution.executor import Entered, Executor
-from trader_cli.storage.ledger import Ledger
-from trader_cli.storage.markets import account_fingerprint, ledger_path
+from trader_cli.execution.orphans import ledger_for
+from trader_cli.storage.markets import account_fingerprint
 
 if TYPE_CHECKING:
     from trader_cli.exchange.binance import BinanceExchange
     from trader_cli.execution.reconcile import View
+    from trader_cli.storage.ledger import Ledger
 
 _TIMEFRAME, _BARS, _HORIZON = "1h", 72, 24
 _SHARE = Decimal("0.9")
@@ -39,7 +40,7 @@ async def place(exchange: BinanceExchange, symbol: str, side: str, order_type: s
     if refused is not None or amount is None:
         assert refused is not None
         return _no(refused)
-    with Ledger.opened(ledger_path(exchange.settings)) as ledger:
+    async with ledger_for(exchange, None, (symbol,)) as ledger:
         executor = Executor(exchange, ledger, exchange.settings)
         view = await executor.view(symbol)
         rounded = exchange.symbol_rules(symbol).quantity_down(amount)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from trader_cli.core.errors import DataError, UsageError
+from trader_cli.core.errors import DataError, DataMissing, UsageError
 from trader_cli.core.ids import is_ours
 from trader_cli.execution.executor import Executor
 from trader_cli.execution.rebuild import rebuild
@@ -117,8 +117,13 @@ def _forget(made: Path) -> None:
 
 
 def settle(settings: Settings, symbol: str, say: Callable[[str], None], *, book: bool) -> Settlement | Refused:
-    """Compare ledger and exchange about a symbol, and with `book` make the ledger smaller where it holds more."""
+    """Compare ledger and exchange about a symbol, and with `book` make the ledger smaller where it holds more.
+
+    Raises `DataMissing` without a ledger: none is made for it.
+    """
     path = ledger_path(settings)
+    if not path.exists():
+        raise DataMissing(f"There is no ledger at {path}.", mend="If one was lost, run `trader ledger rebuild`.")
     with Ledger.opened(path) if book else Ledger.imagined(path) as ledger:
         before = ledger.holding(symbol).amount if symbol in ledger.symbols() else Decimal(0)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.errors import (
@@ -18,11 +18,11 @@ from trader_cli.execution.accounts import connected_exchange
 from trader_cli.execution.executor import Executor, guarded_together, unsaid
 from trader_cli.execution.guarding import Guard
 from trader_cli.execution.hearing import Ears
-from trader_cli.execution.leaving import asked_to_leave, leaving
+from trader_cli.execution.leaving import Shield, asked_to_leave, leaving
+from trader_cli.execution.orphans import ledger_for
 from trader_cli.settings import as_settings
 from trader_cli.storage.asked import asked_of, forget_asked, symbols_asked
-from trader_cli.storage.ledger import Ledger, LedgerUnwritable
-from trader_cli.storage.markets import ledger_path
+from trader_cli.storage.ledger import LedgerUnwritable
 from trader_cli.tactician.losses import LossMinder
 from trader_cli.tactician.managing import LOOK_S, Manager
 from trader_cli.tactician.reports import Report, alarms, unheard
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from trader_cli.execution.guarding import Ended
     from trader_cli.execution.reconcile import View
     from trader_cli.settings import Settings
+    from trader_cli.storage.ledger import Ledger
 
 _RETRY_S = 1.0
 _UNANSWERED = (ExchangeUnavailable, ExchangeRejected, ConfigurationError)
@@ -78,7 +79,7 @@ class PositionMonitor:
         self._troubled = False
         self._foreign: set[str] = set()
         self._bare: set[str] = set()
-        self._shield: AsyncExitStack | None = None
+        self._shield = Shield()
 
     async def initialize(self) -> bool:
         """Connect to the exchange, if none was given."""
@@ -119,20 +120,33 @@ class PositionMonitor:
         """
         self._stopped = False
         clock = self._connected().clock
-        with self._open_ledger() as ledger:
+        async with ledger_for(self._connected(), self._ledger) as ledger:
             ears = Ears(ledger.path, clock, virtual=self.settings.mode == "sim")
-            self._executor = Executor(self._connected(), ledger, self.settings, say=self.say)
+            self._executor = executor = Executor(self._connected(), ledger, self.settings, say=self.say)
             self._began_ms = self._connected().server_now_ms()
             ends_ms = None if for_s is None else clock.monotonic_ms() + round(for_s * 1000)
-            with ears.open():
-                while not self._stopped and await self._attempt():
-                    await leaving().give_way()
-                    left_s = None if ends_ms is None else (ends_ms - clock.monotonic_ms()) / 1000
-                    if left_s is not None and left_s <= 0 and not self._bare:
-                        break
-                    await ears.nap(self._pause_s(left_s))
-            await self._executor.end()
-            self._executor = None
+            try:
+                with ears.open():
+                    await self._go_on(ears, ends_ms)
+            finally:
+                self._executor = None
+                try:
+                    await self.release()
+                finally:
+                    await executor.end()
+
+    async def _go_on(self, ears: Ears, ends_ms: int | None) -> None:
+        clock = self._connected().clock
+        while not self._stopped and await self._attempt():
+            await leaving().give_way()
+            left_s = None if ends_ms is None else (ends_ms - clock.monotonic_ms()) / 1000
+            if left_s is not None and left_s <= 0 and not self._bare:
+                break
+            await ears.nap(self._pause_s(left_s))
+
+    async def release(self) -> None:
+        """However the care ends: no shield is left up that would keep a signal waiting."""
+        await self._shield.hold(up=False)
 
     def _pause_s(self, left_s: float | None) -> float:
         wait_s = _RETRY_S if self._troubled else self.settings.position_monitoring_interval
@@ -323,12 +337,7 @@ class PositionMonitor:
     async def _mind_bare(self, symbols: list[str]) -> None:
         """While anything is known to be bare a first signal waits for its cover, between the looks, too."""
         self._bare &= set(symbols)
-        if self._bare and self._shield is None:
-            self._shield = AsyncExitStack()
-            await self._shield.enter_async_context(leaving().shielded())
-        elif not self._bare and self._shield is not None:
-            shield, self._shield = self._shield, None
-            await shield.aclose()
+        await self._shield.hold(up=bool(self._bare))
 
     async def _without_plan(self, executor: Executor, symbol: str) -> None:
         """A symbol of ours of which no plan is known: looked at, and said."""
@@ -376,14 +385,6 @@ class PositionMonitor:
                 "The monitor is not initialised.", mend="Call `await position_monitor.initialize()` first."
             )
         return self._exchange
-
-    @contextmanager
-    def _open_ledger(self) -> Iterator[Ledger]:
-        if self._ledger is not None:
-            yield self._ledger
-            return
-        with Ledger.opened(ledger_path(self.settings)) as ledger:
-            yield ledger
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trader_cli.cli import options as o
-from trader_cli.cli.show import print_facts, print_json, utc
+from trader_cli.cli.show import print_facts, print_json, say, utc
 from trader_cli.core.errors import ExitCode, UsageError
 from trader_cli.core.plans import Approved, Refused, Request
 
@@ -50,7 +50,7 @@ def tactics(
     senseless = refused_request(request)
     if senseless is not None:
         raise UsageError(senseless.sentence)
-    outcome = run(settings, name, parsed, request)
+    outcome = run(settings, name, parsed, request, say)
     if json:
         print_json(document_of(outcome))
     elif isinstance(outcome, Approved):
