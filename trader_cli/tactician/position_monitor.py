@@ -234,6 +234,7 @@ class PositionMonitor:
     def _take_requests(executor: Executor) -> None:
         """Requests of other processes count where they lie; a disk that takes no line is told of later."""
         with _borne(executor):
+            executor.ledger.require_in_place()
             executor.ledger.take_requests(executor.exchange.server_now_ms())
 
     def _catch_up(self, executor: Executor) -> None:
