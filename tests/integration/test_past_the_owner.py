@@ -21,8 +21,12 @@ from desk import SYMBOL
 from test_trading_on_a_host import enter, open_at, trade
 from venues import Inside, Place, plan_file, venue_process
 
+from trader_cli.core.errors import LedgerLocked, OwnerSilent
 from trader_cli.exchange.binance import BinanceExchange
+from trader_cli.pipelines import reducing
+from trader_cli.pipelines.bare_flatten import Flattened, Wish
 from trader_cli.pipelines.taking_over import end_owner
+from trader_cli.settings import load_settings
 from trader_cli.storage import asked
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_reading import LedgerReading
@@ -348,6 +352,31 @@ def test_a_monitor_whose_terminal_is_gone_leaves_the_stops_and_names_them(place:
     assert (amount, len(stops)) == (1, 3)
     assert any(f"{stop.trigger_price:f}" in said for stop in stops), said
     assert demo.run("flatten", **place.environment()).code == 0
+
+
+def test_an_owner_that_is_not_known_is_named_as_such_and_not_waited_for_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = load_settings("demo", None, {"state_dir": str(tmp_path)})
+    tries: list[int] = []
+
+    def here(*_: object) -> Flattened:
+        tries.append(1)
+        if len(tries) in {1, 3} or len(tries) > 4:
+            raise LedgerLocked("ledger", "(pid unknown)")
+        return Flattened()
+
+    monkeypatch.setattr(reducing, "_here", here)
+    monkeypatch.setattr(reducing.lock, "owner_of", lambda _path: None)
+    monkeypatch.setattr(reducing, "_beside_the_owner", lambda _settings, _wish, why: Flattened(said=[why]))
+    for force in (True, True):
+        assert reducing.flatten(settings, Wish("test", force=force)).said == []
+    said = reducing.flatten(settings, Wish("test", force=True)).said
+    assert said == ["The process (pid unknown) (command unknown) could not be ended: its lock is still held."]
+    began = time.monotonic()
+    with pytest.raises(OwnerSilent, match="pid unknown"):
+        reducing.flatten(settings, Wish("test"))
+    assert time.monotonic() - began < 6
 
 
 def test_a_request_with_symbols_is_read_by_both_sides(tmp_path: Path) -> None:

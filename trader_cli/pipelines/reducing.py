@@ -111,8 +111,7 @@ def _by_the_owner(settings: Settings, wish: Wish) -> Flattened:
             if owner is None:
                 with suppress(LedgerLocked):
                     return _here(settings, wish)
-                continue
-            _mind_the_time(path, str(owner), time.monotonic() - began)
+            _mind_the_time(path, _named(owner), time.monotonic() - began)
             time.sleep(_LOOK_S)
     finally:
         asked.forget_asked(path, "flatten")
@@ -143,7 +142,12 @@ def _naming_the_owner(path: Path) -> Iterator[None]:
     try:
         yield
     except DataError as error:
-        raise OwnerSilent(str(lock.owner_of(path))) from error
+        raise OwnerSilent(_named(lock.owner_of(path))) from error
+
+
+def _named(owner: lock.Owner | None) -> str:
+    """Who owns the ledger, as far as its lock tells."""
+    return str(owner or lock.Owner(0, "", "", 0))
 
 
 def _mind_the_time(path: Path, owner: str, waited_s: float) -> None:
@@ -162,16 +166,17 @@ def _past_the_owner(settings: Settings, wish: Wish) -> Flattened:
     if owner is not None and owner.pid == os.getpid():
         raise LedgerLocked(str(ledger_path(settings)), str(owner))
     why = None if owner is None else end_owner(owner)
-    until, said = time.monotonic() + _FREED_S, f"The process {owner} was ended."
+    until = time.monotonic() + _FREED_S
     while why is None:
         with suppress(LedgerLocked):
             done = _here(settings, wish)
-            done.said.insert(0, said)
+            if owner is not None:
+                done.said.insert(0, f"The process {owner} was ended.")
             return done
         if time.monotonic() > until:
             why = "its lock is still held"
         time.sleep(_LOOK_S)
-    return _beside_the_owner(settings, wish, f"The process {owner} could not be ended: {why}.")
+    return _beside_the_owner(settings, wish, f"The process {_named(owner)} could not be ended: {why}.")
 
 
 def _beside_the_owner(settings: Settings, wish: Wish, why: str) -> Flattened:
