@@ -225,6 +225,44 @@ def test_plans_that_are_not_entered(fresh: CommandLine) -> None:
     assert sent(fresh.folder) == []
 
 
+TAKING_A_SYMBOL = [
+    ("fetch",), ("features",), ("train",), ("analyze",), ("tactics",), ("enter",), ("run",), ("flatten",), ("unlock",),
+    ("ledger", "settle"), ("ledger", "rebuild"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", TAKING_A_SYMBOL, ids=" ".join)
+@pytest.mark.parametrize("symbol", ["../../x", "a b", "", "ETH/USDT"])
+def test_what_cannot_be_a_symbol_is_said_and_names_no_file(
+    tmp_path: Path, command: tuple[str, ...], symbol: str
+) -> None:
+    done = of(tmp_path).run(*command, symbol)
+    assert (done.code, "is not a symbol" in done.err) == (2, True), done.out + done.err
+    assert not [file for file in tmp_path.rglob("*") if file.is_file() and file.stat().st_size]
+
+
+@pytest.mark.parametrize("command", [c for c in TAKING_A_SYMBOL if c[0] in {"run", "flatten", "unlock", "ledger"}],
+                         ids=" ".join)  # fmt: skip
+@pytest.mark.parametrize("is_traded", [False, True])
+def test_a_symbol_nobody_lists_is_said_and_changes_nothing(
+    fresh: CommandLine, command: tuple[str, ...], *, is_traded: bool
+) -> None:
+    if is_traded:
+        assert [fresh.run(stage).code for stage in ("tactics", "enter")] == [0, 0]
+    before = {file: file.read_bytes() for file in fresh.folder.glob("state/ledgers/*/*.sqlite")}
+    extra = ("--timeframe", "15m") if command == ("run",) else ()
+    done = fresh.run(*command, "FOOUSDT", *extra)
+    is_without = command == ("ledger", "settle") and not is_traded
+    assert done.code == (4 if is_without else 2), done.out + done.err
+    if is_without or (command == ("ledger", "rebuild") and is_traded):
+        assert "There is no ledger" in done.err or "is not empty" in done.err
+    else:
+        assert "FOOUSDT" in done.err
+        assert "never held back" in done.err if command == ("unlock",) else "does not list" in done.err
+    assert {file: file.read_bytes() for file in before} == before
+    assert json.loads(next(fresh.folder.glob("cache/refs/sim/last.json")).read_text())["symbol"] == "ETHUSDT"
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [

@@ -144,6 +144,11 @@ class ExchangeSession:
         if not self._connection.is_open:
             raise UsageError("The exchange is not initialised.", mend="Call `await exchange.initialize()` first.")
 
+    def require_listed(self, *symbols: str) -> None:
+        """Raises `UsageError` for the first that is not listed; where no list was to be had, the exchange says it."""
+        for symbol in symbols:
+            self._require(symbol)
+
     def _require(self, symbol: str) -> None:
         """Refuse what is not listed. Where no list was to be had, the exchange says it."""
         self._require_open()

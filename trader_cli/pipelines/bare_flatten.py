@@ -85,6 +85,7 @@ class Bare:
         account = account_fingerprint(self.settings)
         closer = BareCloser(exchange.care, market.clock, exchange.server_now_ms, account, self.journal)
         positions = await closer.positions()
+        exchange.require_listed(*(s for s in self.wish.symbols if s not in positions and s not in self.known))
         done, failed = Flattened(), list[TraderError]()
         for symbol in self.wish.symbols or sorted({*positions, *self.known}):
             position = positions.get(symbol)

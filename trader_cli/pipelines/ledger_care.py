@@ -72,6 +72,7 @@ async def _rebuilt(
     settings: Settings, ledger: Ledger, market: Market, symbols: list[str], is_there: bool
 ) -> dict[str, int]:
     private = market.exchange.private
+    market.exchange.require_listed(*symbols)
     chosen = symbols
     if not symbols:
         resting: list[OrderState | StopState] = [*await private.open_orders(), *await private.open_stops()]
@@ -125,9 +126,12 @@ def settle(settings: Settings, symbol: str, say: Callable[[str], None], *, book:
     if not path.exists():
         raise DataMissing(f"There is no ledger at {path}.", mend="If one was lost, run `trader ledger rebuild`.")
     with Ledger.opened(path) if book else Ledger.imagined(path) as ledger:
-        before = ledger.holding(symbol).amount if symbol in ledger.symbols() else Decimal(0)
+        is_known = symbol in ledger.symbols()
+        before = ledger.holding(symbol).amount if is_known else Decimal(0)
 
         async def work(market: Market) -> Settlement | Refused:
+            if not is_known:
+                market.exchange.require_listed(symbol)
             return await settle_symbol(Executor(market.exchange, ledger, settings), symbol, before, book=book, say=say)
 
         return run_in_market(settings, work)

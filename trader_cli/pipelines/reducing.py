@@ -199,22 +199,12 @@ def _halted(settings: Settings, wish: Wish) -> list[str]:
     return []
 
 
-def _require_listed(market: Market, symbols: list[str]) -> None:
-    """A symbol that is named wrongly in a hurry must not read as done. Raises `UsageError`."""
-    wrong = [symbol for symbol in symbols if market.exchange.symbols and symbol not in market.exchange.symbols]
-    if wrong:
-        raise UsageError(
-            f"The exchange does not list {', '.join(wrong)}, and no order of ours was ever there.",
-            mend="See `trader status` for what is held.",
-        )
-
-
 def _flatten(settings: Settings, ledger: Ledger, wish: Wish) -> Flattened:
     """Close what is ours, all symbols at once; what one lacks does not keep the others open."""
     symbols = [symbol for symbol in ledger.symbols() if not wish.symbols or symbol in wish.symbols]
 
     async def close(market: Market) -> Flattened:
-        _require_listed(market, [symbol for symbol in wish.symbols if symbol not in symbols])
+        market.exchange.require_listed(*(symbol for symbol in wish.symbols if symbol not in symbols))
         executor = Executor(market.exchange, ledger, settings, say=wish.say)
         done, failed = Flattened(), []
 

@@ -41,6 +41,8 @@ def run_once(
         pipeline = LiveTradingPipeline(
             settings, exchange=market.exchange, ledger=ledger, source=market.source, live=live, audience=audience,
         )  # fmt: skip
+        if symbol not in ledger.symbols():
+            market.exchange.require_listed(symbol)
         before, booked = (await market.exchange.private.account()).wallet, ledger.net_income()
         ArtifactStore(settings.cache_dir).remember_series(settings.mode, symbol, timeframe.name)
         done = await pipeline.run_once(symbol, timeframe, wait=wait, for_s=for_s)
@@ -65,6 +67,8 @@ def run_forever(
         pipeline = LiveTradingPipeline(
             settings, exchange=market.exchange, ledger=ledger, source=market.source, live=live, audience=audience,
         )  # fmt: skip
+        if not anything_open(ledger):
+            market.exchange.require_listed(*symbols)
         before, booked = await _wallet(market), ledger.net_income()
         with until_time_is_up():
             await pipeline.run_forever(symbols, timeframe, for_s=for_s)

@@ -15,7 +15,8 @@ app = typer.Typer()
 @app.command()
 def flatten(
     symbols: Annotated[
-        list[str] | None, typer.Argument(help="Of these alone; default: all.", show_default=False)
+        list[str] | None,
+        typer.Argument(help="Of these alone; default: all.", show_default=False, callback=o.each_symbol),
     ] = None,
     halt: Annotated[bool, typer.Option("--halt", help="And let no position be opened until `trader reset`.")] = False,
     force: Annotated[bool, typer.Option("--force", help="End a process that owns the ledger first.")] = False,
@@ -36,7 +37,7 @@ def flatten(
     from trader_cli.pipelines.bare_flatten import Wish
     from trader_cli.pipelines.reducing import flatten as run
 
-    named = tuple(dict.fromkeys(symbol.upper() for symbol in symbols or ()))
+    named = tuple(dict.fromkeys(symbols or ()))
     wish = Wish("flatten", named, also_halt=halt, force=force, all_of_it=all_of_it, say=say)
     done = run(o.settings_from(profile, config, tape), wish)
     if json:
