@@ -167,6 +167,17 @@ def test_a_dry_run_prints_the_requests_and_changes_nothing(fresh: CommandLine) -
     assert (ledger_of(fresh.folder).read_bytes(), sent(fresh.folder)) == before
 
 
+@pytest.mark.parametrize("is_left", [True, False], ids=["left", "open"])
+def test_a_dry_run_of_a_plan_that_was_carried_out_shows_no_request(fresh: CommandLine, *, is_left: bool) -> None:
+    assert [fresh.run(stage).code for stage in ("tactics", "enter")] == [0, 0]
+    if is_left:
+        assert fresh.run("flatten").code == 0
+    shown = fresh.run("enter", "--dry-run", "--json")
+    assert (shown.code, shown.json["refused"]["code"], shown.json["requests"]) == (7, "entered_before", [])
+    assert ("left since: flatten" in shown.json["refused"]["sentence"]) == is_left
+    assert "POST" not in fresh.run("enter", "--dry-run").out
+
+
 def test_halted_nothing_is_opened_until_a_person_resets(fresh: CommandLine) -> None:
     assert fresh.run("halt", "--reason", "test").code == 0
     planned = fresh.run("tactics", "--json")
@@ -184,6 +195,25 @@ def test_halted_nothing_is_opened_until_a_person_resets(fresh: CommandLine) -> N
     fresh.run("halt")
     assert fresh.run("flatten").code == 0, "no halt stops what reduces risk"
     assert fresh.run("monitor", "--json").json["open"] == {}
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_flatten_says_that_it_has_halted_and_names_no_process_where_none_is_at_work(
+    fresh: CommandLine, *, is_open: bool
+) -> None:
+    if is_open:
+        assert [fresh.run(stage).code for stage in ("tactics", "enter")] == [0, 0]
+    halting = fresh.run("flatten", "--halt")
+    assert (halting.code, "halted: no position is opened until `trader reset`" in halting.out) == (0, True), halting.err
+    assert fresh.run("reset", "--json").json["was_halted"] == "flatten"
+    if is_open:
+        assert [fresh.run(stage).code for stage in ("tactics", "enter")] == [0, 0]
+    plain = fresh.run("flatten")
+    assert "may enter again" not in plain.out + plain.err
+    assert "halted" not in plain.out + plain.err
+    assert fresh.run("flatten", "--halt", "--json").json == {"closed": {}, "halted": True}
+    wrong = fresh.run("flatten", "FOOUSDT", "--halt")
+    assert (wrong.code, "Entries are halted until `trader reset" in wrong.err) == (2, True), wrong.err
 
 
 def edited(cli: CommandLine, **changes: Any) -> str:

@@ -63,12 +63,21 @@ def flatten(settings: Settings, wish: Wish) -> Flattened:
     if wish.all_of_it and not wish.symbols:
         raise UsageError("--all-of-it wants the symbols named.", mend="Such as `trader flatten ETHUSDT --all-of-it`.")
     said = _halted(settings, wish) if wish.also_halt else []
+    is_halted = wish.also_halt and not said
     try:
-        done = _here(settings, wish)
-    except LedgerLocked as locked:
-        done = _elsewhere(settings, wish, locked)
-    done.said[:0] = said
+        done = _done(settings, wish)
+    except TraderError as error:
+        error.sentence += " Entries are halted until `trader reset`." if is_halted else ""
+        raise
+    done.said[:0], done.halted = said, done.halted or is_halted
     return done
+
+
+def _done(settings: Settings, wish: Wish) -> Flattened:
+    try:
+        return _here(settings, wish)
+    except LedgerLocked as locked:
+        return _elsewhere(settings, wish, locked)
 
 
 def _elsewhere(settings: Settings, wish: Wish, locked: LedgerLocked) -> Flattened:
@@ -118,6 +127,7 @@ def _by_the_owner(settings: Settings, wish: Wish) -> Flattened:
     after = _held_or_none(path) or {}
     closed = {symbol: amount - after.get(symbol, Decimal(0)) for symbol, amount in before.items()}
     done = Flattened({symbol: f"{abs(amount):f}" for symbol, amount in closed.items() if amount != 0})
+    done.at_work = None if (owner := lock.owner_of(path)) is None else str(owner)
     _attest_from_outside(settings, wish, done)
     return done
 
@@ -186,7 +196,8 @@ def _beside_the_owner(settings: Settings, wish: Wish, why: str) -> Flattened:
     )
     said = _halted(settings, replace(wish, reason=f"flatten --force: {why}"))
     done = Bare(settings, wish, f"{why} {quiet}.", known, SideJournal(path)).run()
-    done.said[:0] = [*said, f"{why} {quiet}; entries are halted until `trader reset`."]
+    done.said[:0] = [*said, f"{why} {quiet}."]
+    done.halted = not said
     return done
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from trader_cli.core.assurance import prove_all_flat, prove_walk_away
 from trader_cli.core.errors import DataInvalid, DataMissing
 from trader_cli.core.plans import Approved, Refused, TradePlan
+from trader_cli.execution.ended import exit_reason
 from trader_cli.execution.executor import Executor, unsaid
 from trader_cli.execution.hearing import Ears
 from trader_cli.execution.leaving import until_time_is_up
@@ -104,10 +105,26 @@ def rehearse(settings: Settings, plan: TradePlan, symbol: str) -> DryRun:
 
         async def look(market: Market) -> DryRun:
             executor = Executor(market.exchange, ledger, settings)
+            if (before := _carried_out(executor, plan)) is not None:
+                return DryRun(plan, before, [])
             refused = await executor.check(plan, symbol, live=True)
             return DryRun(plan, refused, executor.requests(plan))
 
         return run_in_market(settings, look)
+
+
+def _carried_out(executor: Executor, plan: TradePlan) -> Refused | None:
+    """That the entry of this plan was sent before, so that no order would be sent now."""
+    status = executor.ledger.status(plan.client_id("entry"))
+    if status is None:
+        return None
+    if executor.ledger.filled(plan.client_id("entry")) == 0:
+        return Refused("entered_before", f"Its entry was sent before ({status}), and is not sent again.")
+    is_held = executor.plan_of(plan.symbol) == plan and executor.ledger.holding(plan.symbol).amount != 0
+    why = (
+        "its position is open" if is_held else f"left since: {exit_reason(executor.ledger, plan.symbol, plan.plan_id)}"
+    )
+    return Refused("entered_before", f"It was entered before ({why}), and is not entered again.")
 
 
 @dataclass(frozen=True)

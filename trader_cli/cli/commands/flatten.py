@@ -42,15 +42,18 @@ def flatten(
     done = run(o.settings_from(profile, config, tape), wish)
     if json:
         told = {"left": done.left, "said": done.said, "exit_code": int(done.exit_code)}
-        print_json({"closed": done.closed, **(told if done.left or done.said else {})})
+        print_json(
+            {"closed": done.closed, **({"halted": done.halted} if halt else {}),
+             **(told if done.left or done.said else {})}
+        )  # fmt: skip
     else:
         for sentence in done.proved:
             print_facts(sentence, {})
         if done.closed:
-            note = (
-                None if halt else "a process at work may enter again; `trader flatten --halt` would have stopped that"
-            )
-            print_facts("went", {**done.closed, "note": note})
+            again = f"{done.at_work} may enter again; `trader flatten --halt` would have stopped that"
+            print_facts("went", {**done.closed, "note": again if done.at_work and not done.halted else None})
+        if done.halted:
+            print_facts("halted: no position is opened until `trader reset`", {})
     for sentence in done.said:
         say(sentence)
     if done.exit_code:
