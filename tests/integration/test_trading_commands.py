@@ -167,6 +167,18 @@ def test_a_dry_run_prints_the_requests_and_changes_nothing(fresh: CommandLine) -
     assert (ledger_of(fresh.folder).read_bytes(), sent(fresh.folder)) == before
 
 
+def test_what_is_stale_is_a_matter_of_data_for_every_command(fresh: CommandLine) -> None:
+    """Code 4, as for all data that are missing, stale or invalid: the stage that mends it is named."""
+    done = fresh.run("analyze", TRADER_ANALYST__MAX_BAR_AGE="1e-9")
+    assert (done.code, "bars_stale" in done.out, "`trader fetch" in done.out) == (4, True, True), done.out
+    assert fresh.run("analyze").code == 0
+    short = {"TRADER_TACTICIAN__PLAN_VALIDITY": "1e-9"}
+    for command in (("tactics",), ("enter",), ("run", *SERIES)):
+        done = fresh.run(*command, **short)
+        assert (done.code, "analysis_stale" in done.out) == (4, True), (command, done.out, done.err)
+    assert sent(fresh.folder) == []
+
+
 @pytest.mark.parametrize("is_left", [True, False], ids=["left", "open"])
 def test_a_dry_run_of_a_plan_that_was_carried_out_shows_no_request(fresh: CommandLine, *, is_left: bool) -> None:
     assert [fresh.run(stage).code for stage in ("tactics", "enter")] == [0, 0]

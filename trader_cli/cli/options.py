@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trader_cli.core.errors import DataInvalid, DataMissing, UsageError
+from trader_cli.core.errors import DataInvalid, DataMissing, ExitCode, UsageError
 
 if TYPE_CHECKING:
     from trader_cli.core.artifacts import ArtifactKey
@@ -196,3 +196,8 @@ def duration(text: str | None, option: str, *, or_zero: bool = False) -> float |
     if found is None or (float(found[1]) == 0 and not or_zero):
         raise UsageError(f"{option} is a time such as 90s, 15m, 4h or 1d; found {text!r}.")
     return float(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400}[found[2]]
+
+
+def code_of(why: str, otherwise: ExitCode) -> ExitCode:
+    """The exit code of a refusal or an abstention by its own code; the stage that mends stale data is named in it."""
+    return {"halted": ExitCode.HALTED, "bars_stale": ExitCode.DATA, "analysis_stale": ExitCode.DATA}.get(why, otherwise)

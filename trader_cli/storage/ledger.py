@@ -162,7 +162,7 @@ class Ledger(LedgerReading):
         """Raises `LedgerUnwritable` where the file was deleted or replaced: what sqlite writes on nobody would find."""
         if self._file is not None and is_another(self.path, self._file):
             raise LedgerUnwritable(
-                f"The ledger {self.path} was deleted or replaced while it was in use: nothing is written any more.",
+                f"The ledger {self.path} was deleted or replaced while it was in use: it takes no line any more.",
                 mend="Put it back; or end this process, run `trader ledger rebuild`, and begin again.",
             )
 

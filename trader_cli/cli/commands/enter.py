@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trader_cli.cli import options as o
-from trader_cli.cli.commands.tactics import plan_facts, plan_title, refusal_code
+from trader_cli.cli.commands.tactics import plan_facts, plan_title
 from trader_cli.cli.show import print_facts, print_json, say
 from trader_cli.core.breaker import BEYOND_BACKSTOP, UNPROTECTED
 from trader_cli.core.errors import DataInvalid, ExitCode
@@ -88,7 +88,7 @@ def _refuse(symbol: str, refused: Refused, *, as_json: bool) -> None:
         print_json({"kind": "refusal", "code": refused.code, "sentence": refused.sentence})
     else:
         print_facts(f"{symbol}: not entered", {"because": f"{refused.sentence} ({refused.code})"})
-    raise typer.Exit(refusal_code(refused))
+    raise typer.Exit(o.code_of(refused.code, ExitCode.REFUSED))
 
 
 def _show_rehearsal(done: DryRun, *, as_json: bool) -> None:
@@ -103,7 +103,7 @@ def _show_rehearsal(done: DryRun, *, as_json: bool) -> None:
         if done.refused is not None:
             print_facts("would not be entered", {"because": f"{done.refused.sentence} ({done.refused.code})"})
     if done.refused is not None:
-        raise typer.Exit(refusal_code(done.refused))
+        raise typer.Exit(o.code_of(done.refused.code, ExitCode.REFUSED))
 
 
 def _headline(done: Entered) -> str:
