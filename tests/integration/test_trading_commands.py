@@ -179,6 +179,20 @@ def test_what_is_stale_is_a_matter_of_data_for_every_command(fresh: CommandLine)
     assert sent(fresh.folder) == []
 
 
+def test_after_a_flatten_without_a_ledger_rebuild_and_reset_lead_back_to_yes(fresh: CommandLine) -> None:
+    assert [fresh.run(stage).code for stage in ("tactics", "enter")] == [0, 0]
+    ledger_of(fresh.folder).unlink()
+    gone = fresh.run("flatten")
+    assert gone.code == 0, gone.err
+    said = fresh.run("status", "--json").json["account"]
+    assert (said["walk_away"], "`trader ledger rebuild`, then `trader reset`" in said["verdict"]) == (False, True), said
+    assert fresh.run("ledger", "rebuild", "--json").json["fills"] == {SERIES[0]: 2}
+    assert fresh.run("reset").code == 0
+    said = fresh.run("status", "--json").json["account"]
+    assert (said["walk_away"], said["halted"], said["trades"]) == (True, None, 1), said["verdict"]
+    assert fresh.run("tactics", "--json").code == 0
+
+
 @pytest.mark.parametrize("is_left", [True, False], ids=["left", "open"])
 def test_a_dry_run_of_a_plan_that_was_carried_out_shows_no_request(fresh: CommandLine, *, is_left: bool) -> None:
     assert [fresh.run(stage).code for stage in ("tactics", "enter")] == [0, 0]

@@ -12,6 +12,7 @@ from trader_cli.core.errors import DataError, DataMissing, UsageError
 from trader_cli.core.ids import is_ours
 from trader_cli.execution.executor import Executor
 from trader_cli.execution.rebuild import rebuild
+from trader_cli.execution.remembered import traded_symbols
 from trader_cli.execution.settling import settle as settle_symbol
 from trader_cli.pipelines.market import run_in_market
 from trader_cli.storage.ledger import Ledger
@@ -46,8 +47,9 @@ class Rebuilt:
 def rebuild_ledger(settings: Settings, symbols: list[str]) -> Rebuilt:
     """Make a lost or damaged ledger again; whatever lies in its place is moved aside, once the new one is whole.
 
-    Default: every symbol with a position, or with orders or stops of ours. Raises `UsageError` where a healthy ledger
-    has lines in it, `DataInvalid` where a position cannot be explained: the old file is left where it is then.
+    Default: every symbol with a position, with orders or stops of ours, or that has moved the wallet. Raises
+    `UsageError` where a healthy ledger has lines in it, `DataInvalid` where a position cannot be explained: the old
+    file is left where it is then.
     """
     path = ledger_path(settings)
     with OwnerLock.acquire(path, this_command()):
@@ -77,7 +79,8 @@ async def _rebuilt(
     if not symbols:
         resting: list[OrderState | StopState] = [*await private.open_orders(), *await private.open_stops()]
         ours = {order.symbol for order in resting if is_ours(order.client_id)}
-        chosen = sorted(ours | {position.symbol for position in await private.positions()})
+        held = {position.symbol for position in await private.positions()}
+        chosen = sorted(ours | held | await traded_symbols(private, market.exchange.server_now_ms()))
     fills = await rebuild(Executor(market.exchange, ledger, settings), chosen)
     if is_there or ledger.client_ids():
         ledger.halt(_HALT, market.exchange.server_now_ms())
