@@ -20,6 +20,7 @@ from trader_cli.core.plans import Approved, Refused, TradePlan
 from trader_cli.core.rules import RULE_CODES, entry_limit
 from trader_cli.exchange.private import order_parameters, stop_parameters
 from trader_cli.execution import preflight
+from trader_cli.execution.behind import plan_behind
 from trader_cli.execution.bench import Bench
 from trader_cli.execution.breaking import after_close, hold_back
 from trader_cli.execution.checking import refusal
@@ -136,7 +137,7 @@ class Executor:
             return changed
         known = self.ledger.intent(plan.client_id("entry"))
         if known is not None and self.ledger.status(known.client_id) is not None:
-            return await self._again(plan, known)
+            return await self._again(plan_behind(self.ledger, known) or plan, known)
         refused = await self.check(plan, plan.symbol, live=live) or await preflight.set_leverage(plan, self.exchange)
         if refused is None and recorded and self.ledger.decision(plan.plan_id) is None:
             refused = Refused("plan_unrecorded", "Tactics never made this plan on this ledger: `trader tactics`.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from trader_cli.core.assurance import prove_all_flat, prove_walk_away
 from trader_cli.core.errors import DataInvalid, DataMissing
 from trader_cli.core.plans import Approved, Refused, TradePlan
+from trader_cli.execution.behind import plan_behind
 from trader_cli.execution.ended import exit_reason
 from trader_cli.execution.executor import Executor, unsaid
 from trader_cli.execution.hearing import Ears
@@ -115,16 +116,17 @@ def rehearse(settings: Settings, plan: TradePlan, symbol: str) -> DryRun:
 
 def _carried_out(executor: Executor, plan: TradePlan) -> Refused | None:
     """That the entry of this plan was sent before, so that no order would be sent now."""
-    status = executor.ledger.status(plan.client_id("entry"))
-    if status is None:
+    ledger, entry = executor.ledger, executor.ledger.intent(plan.client_id("entry"))
+    status = None if entry is None else ledger.status(entry.client_id)
+    if entry is None or status is None:
         return None
-    if executor.ledger.filled(plan.client_id("entry")) == 0:
+    if ledger.filled(entry.client_id) == 0 and not ledger.fills(client_id=entry.client_id):
         return Refused("entered_before", f"Its entry was sent before ({status}), and is not sent again.")
-    is_held = executor.plan_of(plan.symbol) == plan and executor.ledger.holding(plan.symbol).amount != 0
-    why = (
-        "its position is open" if is_held else f"left since: {exit_reason(executor.ledger, plan.symbol, plan.plan_id)}"
-    )
-    return Refused("entered_before", f"It was entered before ({why}), and is not entered again.")
+    kept = plan_behind(ledger, entry) or plan
+    is_held = executor.plan_of(plan.symbol) == kept and ledger.holding(plan.symbol).amount != 0
+    left = f"left since: {exit_reason(ledger, plan.symbol, kept.plan_id)}"
+    what = "its position is open" if is_held else left
+    return Refused("entered_before", f"It was entered before ({what}), and is not entered again.")
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections import deque
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from trader_cli.execution.behind import entry_id
 from trader_cli.execution.ended import exit_reason
 from trader_cli.tactician.reports import Report, unheard
 
@@ -38,7 +39,7 @@ class Teller:
         """An entry that whoever sent it could not tell of, at the time it filled: its whole quantity, and its stop."""
         if executor.told.has(plan, "entered"):
             return
-        fills = executor.ledger.fills(client_id=plan.client_id("entry"))
+        fills = executor.ledger.fills(client_id=entry_id(executor.ledger, plan))
         quantity = sum((fill.quantity for fill in fills), Decimal(0))
         if quantity:
             executor.told.note(plan, "entered")
