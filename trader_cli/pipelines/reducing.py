@@ -36,8 +36,9 @@ from trader_cli.storage import asked, lock
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_books import books_of
 from trader_cli.storage.ledger_reading import LedgerReading
-from trader_cli.storage.markets import ledger_path
+from trader_cli.storage.markets import ledger_path, market_source
 from trader_cli.storage.side_journal import SideJournal
+from trader_cli.storage.state import VenueState, state_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -111,6 +112,7 @@ def _here(settings: Settings, wish: Wish) -> Flattened:
 
 def _by_the_owner(settings: Settings, wish: Wish) -> Flattened:
     path, before = ledger_path(settings), _held_or_none(ledger_path(settings)) or {}
+    _require_known(settings, wish)
     began = time.monotonic()
     try:
         with _naming_the_owner(path):
@@ -144,6 +146,22 @@ def _attest_from_outside(settings: Settings, wish: Wish, done: Flattened) -> Non
     from trader_cli.exchange.quick_look import QuickLook
 
     done.attest(wish.symbols, QuickLook.begin(settings.binance_exchange).look(), books)
+
+
+def _require_known(settings: Settings, wish: Wish) -> None:
+    """A symbol that is named wrongly in a hurry must not read as done. Raises `UsageError`; nobody is asked for it."""
+    from trader_cli.exchange.symbol_book import SymbolBook
+
+    book = SymbolBook(VenueState(state_root(settings)).symbols(market_source(settings)))
+    try:
+        with LedgerReading.shown(ledger_path(settings)) as ledger:
+            ours = set() if ledger is None else set(ledger.symbols())
+    except _UNREADABLE:
+        return
+    book.recall()
+    for symbol in wish.symbols:
+        if symbol not in ours:
+            book.require(symbol)
 
 
 @contextmanager
