@@ -51,6 +51,20 @@ def test_ours_is_closed_and_swept_with_endpoints_down(tmp_path: Path, side: str,
     at_desk(work, tmp_path, binance_exchange={"max_retries": 0})
 
 
+@pytest.mark.parametrize("fault", ["down", "no key"])
+def test_what_cannot_be_taken_away_does_not_keep_the_close_from_going_on(tmp_path: Path, fault: str) -> None:
+    lists = {"/fapi/v1/openOrders", "/fapi/v1/openAlgoOrders", "/fapi/v1/allAlgoOrders"}
+
+    async def work(desk: Desk) -> None:
+        await entered(desk, desk.approved())
+        refusals = first(ORDER, "nothing to reduce", "nothing to reduce", "nothing to reduce")
+        desk.venue.bend(lambda n, route: fault if route[1] in lists else refusals(n, route))
+        assert await closer_at(desk).close(SYMBOL, D(1), D(1)) == 1
+        assert desk.amount == 0
+
+    at_desk(work, tmp_path, binance_exchange={"max_retries": 0})
+
+
 @pytest.mark.parametrize("foreign", ["0.5", "-0.4"])
 def test_what_is_not_ours_stays_unless_all_of_it_is_wished(tmp_path: Path, foreign: str) -> None:
     async def work(desk: Desk) -> None:

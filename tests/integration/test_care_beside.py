@@ -15,7 +15,8 @@ from hostile import HostileDesk, hostile
 from trader_cli.core.errors import ExchangeUnavailable
 from trader_cli.core.plans import Approved
 from trader_cli.core.types import Analysis
-from trader_cli.execution.executor import Entered, Executor
+from trader_cli.execution.entered import Entered
+from trader_cli.execution.executor import Executor
 from trader_cli.storage import asked
 from trader_cli.storage.ledger import Ledger
 from trader_cli.tactician.position_monitor import PositionMonitor

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from decimal import Decimal
 from pathlib import Path
 
@@ -13,8 +13,11 @@ from desk import ORDER, SYMBOL, Desk, at_desk, covered, sound
 from trader_cli.core.errors import DataError
 from trader_cli.core.orders import TradeState
 from trader_cli.execution.entered import Entered
+from trader_cli.execution.executor import Executor
 from trader_cli.storage.ledger import Ledger
+from trader_cli.storage.ledger_faults import LedgerUnwritable
 from trader_cli.storage.ledger_rows import Intent
+from trader_cli.tactician.position_monitor import PositionMonitor
 
 pytestmark = pytest.mark.slow
 
@@ -105,3 +108,40 @@ def test_a_full_disk_does_not_stop_the_care_of_a_position(tmp_path: Path) -> Non
             sound(desk, ledger)
 
     at_desk(work, tmp_path)
+
+
+def test_on_a_full_disk_a_stop_that_is_lost_is_replaced_and_an_exit_is_sent_once(tmp_path: Path) -> None:
+    """What the disk did not take is known all the same: no second exit goes out, which could close another's."""
+
+    async def work(desk: Desk) -> None:
+        with_small_pages(desk.path)
+        with desk.open() as (ledger, executor):
+            await executor.enter(desk.approved())
+            ledger._db.execute("PRAGMA max_page_count=1")
+            monitor = desk.monitor(ledger)
+            for stop in desk.stops():
+                desk.by_hand("DELETE", "/fapi/v1/algoOrder", clientAlgoId=stop.client_id)
+            for _ in range(4):
+                await looked(desk, monitor, executor)
+            assert (desk.amount, len(desk.stops())) == (1, 3)
+            await executor.close(SYMBOL, "test")
+            orders = desk.venue.seen.count(ORDER)
+            await looked(desk, monitor, executor)
+            assert (desk.amount, desk.stops()) == (0, [])
+            desk.trade_by_hand("BUY", "2")
+            for _ in range(4):
+                await looked(desk, monitor, executor)
+            assert (desk.amount, desk.venue.seen.count(ORDER)) == (2, orders)
+        desk.trade_by_hand("SELL", "2", reduceOnly="true")
+        with desk.open() as (ledger, _):
+            await desk.monitor(ledger).start_monitoring(10)
+            assert (ledger.holding(SYMBOL).amount, desk.amount, desk.stops()) == (0, 0, [])
+
+    at_desk(work, tmp_path)
+
+
+async def looked(desk: Desk, monitor: PositionMonitor, executor: Executor) -> None:
+    """One look, five seconds; what the disk does not take is borne."""
+    with suppress(LedgerUnwritable):
+        await monitor.step(executor)
+    await desk.clock.sleep(5)

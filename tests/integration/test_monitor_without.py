@@ -8,12 +8,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from desk import ORDER, STOP, Says, covered
+from desk import ORDER, STOP, SYMBOL, Says, covered
 from hostile import HostileDesk, hostile
 from test_full_disk import leave_room, with_small_pages
 
 from trader_cli.exchange.binance import BinanceExchange
 from trader_cli.execution.entered import Entered
+from trader_cli.execution.executor import Executor
 from trader_cli.storage import asked
 from trader_cli.storage.ledger import Ledger
 from trader_cli.tactician.position_monitor import PositionMonitor
@@ -153,4 +154,30 @@ def test_it_does_not_end_over_a_bare_position_when_its_time_is_up(tmp_path: Path
             await asyncio.wait_for(care, 30)
             assert desk.amount == 0 or covered(desk.amount, desk.stops())
 
+    hostile(work, tmp_path)
+
+
+def test_however_the_care_ends_no_shield_is_left_up_and_nothing_under_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[Executor] = []
+
+    async def end(executor: Executor) -> None:
+        ended.append(executor)
+
+    async def work(desk: HostileDesk) -> None:
+        with desk.open() as (ledger, _):
+            monitor = desk.monitor(ledger)
+
+            async def broken(_executor: Executor | None = None) -> bool:
+                monitor._care.bare.add(SYMBOL)
+                await monitor._care._mind_bare([SYMBOL])
+                raise RuntimeError("a bug")
+
+            monkeypatch.setattr(monitor, "step", broken)
+            with pytest.raises(RuntimeError, match="a bug"):
+                await monitor.start_monitoring()
+            assert (len(ended), monitor._care._shield._up) == (1, None)
+
+    monkeypatch.setattr(Executor, "end", end)
     hostile(work, tmp_path)

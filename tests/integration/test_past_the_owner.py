@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -21,12 +22,17 @@ from desk import SYMBOL
 from test_trading_on_a_host import enter, open_at, trade
 from venues import Inside, Place, plan_file, venue_process
 
+from trader_cli.core.errors import LedgerLocked, OwnerSilent
 from trader_cli.exchange.binance import BinanceExchange
+from trader_cli.pipelines import reducing
+from trader_cli.pipelines.bare_flatten import Flattened, Wish
 from trader_cli.pipelines.taking_over import end_owner
+from trader_cli.settings import load_settings
 from trader_cli.storage import asked
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_reading import LedgerReading
 from trader_cli.storage.lock import Owner, OwnerLock, owner_of, start_of
+from trader_cli.storage.markets import ledger_path
 from trader_cli.storage.side_journal import SideJournal
 
 pytestmark = pytest.mark.slow
@@ -103,12 +109,12 @@ def test_an_owner_at_work_answers_and_closes_only_what_is_named(place: Place, de
     assert enter(demo, place, place.plan()).code == 0
     with monitor_at_work(demo, place):
         other = demo.run("flatten", "BTCUSDT", "--json", **place.environment())
-        assert (other.code, other.json) == (0, {"closed": {}}), other.err
+        assert (other.code, "does not list" in other.err) == (2, True), other.err
         assert open_at(place)[0] == 1
         assert demo.run("flatten", "--all-of-it", "--json", **place.environment()).code == 2
         assert demo.run("flatten", SYMBOL, "--all-of-it", "--json", **place.environment()).code == 11
-        done = demo.run("flatten", SYMBOL.lower(), "--json", **place.environment())
-        assert (done.code, done.json["closed"]) == (0, {SYMBOL: "1"}), done.err
+        done = demo.run("flatten", SYMBOL.lower(), **place.environment())
+        assert (done.code, f"{SYMBOL}: 1 closed" in done.out) == (0, True), done.out + done.err
     assert open_at(place) == (0, [])
 
 
@@ -348,6 +354,42 @@ def test_a_monitor_whose_terminal_is_gone_leaves_the_stops_and_names_them(place:
     assert (amount, len(stops)) == (1, 3)
     assert any(f"{stop.trigger_price:f}" in said for stop in stops), said
     assert demo.run("flatten", **place.environment()).code == 0
+
+
+def test_an_owner_that_is_not_known_is_named_as_such_and_not_waited_for_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = load_settings("demo", None, {"state_dir": str(tmp_path)})
+    tries: list[int] = []
+
+    def here(*_: object) -> Flattened:
+        tries.append(1)
+        if len(tries) in {1, 3} or len(tries) > 4:
+            raise LedgerLocked("ledger", "(pid unknown)")
+        return Flattened()
+
+    monkeypatch.setattr(reducing, "_here", here)
+    monkeypatch.setattr(reducing.lock, "owner_of", lambda _path: None)
+    monkeypatch.setattr(reducing, "_beside_the_owner", lambda _settings, _wish, why: Flattened(said=[why]))
+    for force in (True, True):
+        assert reducing.flatten(settings, Wish("test", force=force)).said == []
+    said = reducing.flatten(settings, Wish("test", force=True)).said
+    assert said == ["The process (pid unknown) (command unknown) could not be ended: its lock is still held."]
+    began = time.monotonic()
+    with pytest.raises(OwnerSilent, match="pid unknown"):
+        reducing.flatten(settings, Wish("test"))
+    assert time.monotonic() - began < 6
+
+
+def test_an_owner_that_goes_on_after_a_flatten_is_named(tmp_path: Path) -> None:
+    settings = load_settings("paper", None, {"state_dir": str(tmp_path)})
+    path = ledger_path(settings)
+    with Ledger.opened(path):
+        done = threading.Timer(0.3, asked.forget_asked, (path, "flatten"))
+        done.start()
+        found = reducing.flatten(settings, Wish("test"))
+        done.join()
+    assert str(os.getpid()) in (found.at_work or "")
 
 
 def test_a_request_with_symbols_is_read_by_both_sides(tmp_path: Path) -> None:

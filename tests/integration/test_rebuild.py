@@ -11,6 +11,7 @@ from trading import SYMBOL, plan_now, trading
 
 from trader_cli.core.errors import UsageError
 from trader_cli.core.plans import Approved
+from trader_cli.execution.entered import Entered
 from trader_cli.execution.executor import Executor
 from trader_cli.execution.rebuild import rebuild
 from trader_cli.storage.ledger import Ledger
@@ -53,5 +54,31 @@ def test_a_lost_ledger_is_made_again_and_the_position_is_ours(tmp_path: Path) ->
             assert await made.close(SYMBOL, "test") > 0
             assert again.holding(SYMBOL).amount == 0
             assert await exchange.private.open_stops(SYMBOL) == []
+
+    trading(tmp_path, work)
+
+
+def test_a_plan_that_was_entered_is_found_again_after_a_rebuild_with_the_time_it_was_without_cover(
+    tmp_path: Path,
+) -> None:
+    async def work(exchange: Any, ledger: Ledger, _venue: Any) -> None:
+        executor = Executor(exchange, ledger, exchange.settings)
+        plan = await plan_now(exchange)
+        first = await executor.enter(Approved(plan))
+        assert isinstance(first, Entered)
+        await exchange.clock.sleep(1800)
+        with Ledger.opened(tmp_path / "again.sqlite") as again:
+            made = Executor(exchange, again, exchange.settings)
+            await rebuild(made, [SYMBOL])
+            found = await made.enter(Approved(plan))
+            assert isinstance(found, Entered)
+            assert (found.fresh, found.closed, found.quantity) == (False, None, first.quantity)
+            assert found.cover is not None
+            assert found.cover.full
+            assert found.uncovered_ms == first.uncovered_ms
+            await made.close(SYMBOL, "test")
+            left = await made.enter(Approved(plan))
+            assert isinstance(left, Entered)
+            assert (left.fresh, left.closed, left.uncovered_ms) == (False, "test", first.uncovered_ms)
 
     trading(tmp_path, work)

@@ -95,6 +95,32 @@ def test_an_unprotected_close_is_told_once(tmp_path: Path) -> None:
     assert [line[:2] for line in told] == [("close", "unprotected"), ("flat", "unprotected")]
 
 
+def test_a_close_that_the_entry_itself_has_told_is_no_news_to_the_next_process(tmp_path: Path) -> None:
+    async def work(desk: HostileDesk) -> list[tuple[str, str, str]]:
+        desk.venue.bend(FaultPlan((Fault(*STOP, failure="503"),)))
+        with desk.open() as (_, executor):
+            done = await executor.enter(desk.approved())
+            assert isinstance(done, Entered)
+            assert done.closed == "unprotected"
+        return await heard(desk)
+
+    assert hostile(work, tmp_path) == []
+
+
+def test_an_end_is_told_at_the_time_at_which_it_was(tmp_path: Path) -> None:
+    async def work(desk: HostileDesk) -> tuple[int, list[Report]]:
+        await open_position(desk)
+        by_hand(desk)
+        ended_ms, told = desk.clock.now_ms(), list[Report]()
+        await asyncio.sleep(7200)
+        with desk.open() as (ledger, executor):
+            await desk.monitor(ledger, heard=told.append).step(executor)
+        return ended_ms, [report for report in told if report.action == "flat"]
+
+    ended_ms, told = hostile(work, tmp_path)
+    assert [report.at_ms for report in told] == [ended_ms]
+
+
 def test_a_run_tells_of_an_entry_that_was_left_again(tmp_path: Path) -> None:
     said: list[str] = []
 
@@ -148,6 +174,25 @@ def test_through_the_command_line_an_end_is_told_once(tmp_path: Path) -> None:
         assert (shown.code, shown.out.strip()) == (0, "flat: no position of ours is open.")
         again = demo.run("flatten", **place.environment())
         assert (again.code, again.out.strip()) == (0, "flat: no position of ours is open.")
+
+
+def test_what_flatten_has_told_and_what_a_rebuilt_ledger_remembers_is_no_news(tmp_path: Path) -> None:
+    (tmp_path / "venue").mkdir()
+    with venue_process(tmp_path / "venue") as place:
+        demo = Inside(tmp_path, ("--profile", "demo"))
+        assert enter(demo, place, place.plan()).code == 0
+        assert demo.run("flatten", "--json", **place.environment()).json["closed"] == {SYMBOL: "1"}
+        assert monitored(demo, place) == []
+        assert enter(demo, place, place.plan()).code == 0
+        place.ledger(tmp_path / "state").unlink()
+        assert demo.run("ledger", "rebuild", **place.environment()).code == 0
+        assert demo.run("reset", **place.environment()).code == 0
+        told = demo.run("monitor", "--for", "1s", "--json", **place.environment()).json["reports"]
+        assert {report["action"] for report in told} == {"stay"}
+        trade(place, "SELL", "1", reduce_only=True)
+        shown = demo.run("monitor", **place.environment())
+        lines = [line for line in (shown.out + shown.err).splitlines() if "flat (external)" in line]
+        assert len(lines) == 1, shown.out + shown.err
 
 
 def monitored(demo: Inside, place: Place) -> list[tuple[str, str]]:

@@ -105,6 +105,30 @@ def test_the_chain_and_the_pipeline_decide_and_do_the_same(
     assert sent(tmp_path / "chain") == sent(tmp_path / "run")
 
 
+@pytest.mark.parametrize(
+    "command", [("tactics",), ("monitor",), ("run", *SERIES), ("run", *SERIES, "--forever", "--for", "1m")]
+)
+@pytest.mark.parametrize("is_open", [True, False], ids=["open", "flat"])
+def test_over_orders_of_ours_a_new_ledger_is_halted_by_whatever_command_makes_it(
+    fresh: CommandLine, command: tuple[str, ...], *, is_open: bool
+) -> None:
+    assert [fresh.run(stage).code for stage in ("tactics", "enter")] == [0, 0]
+    if not is_open:
+        assert fresh.run("flatten").code == 0
+    ledger_of(fresh.folder).unlink()
+    done = fresh.run(*command, "--json")
+    assert (
+        done.code == {"tactics": 9, "monitor": 5 if is_open else 0, "run": 0 if "--for" in command else 9}[command[0]]
+    )
+    assert "This ledger is new" in done.err
+    assert "`trader ledger rebuild`" in done.err
+    with LedgerReading.shown(ledger_of(fresh.folder)) as ledger:
+        assert ledger is not None
+        assert (ledger.halted() or "").startswith("ledger_lost: This ledger is new")
+        assert not ledger.client_ids()
+    assert fresh.run("ledger", "rebuild", SERIES[0], "--json").json["fills"] == {SERIES[0]: 1 if is_open else 2}
+
+
 def test_tactics_and_enter_repeated_send_no_second_order(fresh: CommandLine) -> None:
     def both() -> tuple[Ran, Ran]:
         return fresh.run("tactics", "--json"), fresh.run("enter", "--json")
@@ -143,6 +167,43 @@ def test_a_dry_run_prints_the_requests_and_changes_nothing(fresh: CommandLine) -
     assert (ledger_of(fresh.folder).read_bytes(), sent(fresh.folder)) == before
 
 
+def test_what_is_stale_is_a_matter_of_data_for_every_command(fresh: CommandLine) -> None:
+    """Code 4, as for all data that are missing, stale or invalid: the stage that mends it is named."""
+    done = fresh.run("analyze", TRADER_ANALYST__MAX_BAR_AGE="1e-9")
+    assert (done.code, "bars_stale" in done.out, "`trader fetch" in done.out) == (4, True, True), done.out
+    assert fresh.run("analyze").code == 0
+    short = {"TRADER_TACTICIAN__PLAN_VALIDITY": "1e-9"}
+    for command in (("tactics",), ("enter",), ("run", *SERIES)):
+        done = fresh.run(*command, **short)
+        assert (done.code, "analysis_stale" in done.out) == (4, True), (command, done.out, done.err)
+    assert sent(fresh.folder) == []
+
+
+def test_after_a_flatten_without_a_ledger_rebuild_and_reset_lead_back_to_yes(fresh: CommandLine) -> None:
+    assert [fresh.run(stage).code for stage in ("tactics", "enter")] == [0, 0]
+    ledger_of(fresh.folder).unlink()
+    gone = fresh.run("flatten")
+    assert gone.code == 0, gone.err
+    said = fresh.run("status", "--json").json["account"]
+    assert (said["walk_away"], "`trader ledger rebuild`, then `trader reset`" in said["verdict"]) == (False, True), said
+    assert fresh.run("ledger", "rebuild", "--json").json["fills"] == {SERIES[0]: 2}
+    assert fresh.run("reset").code == 0
+    said = fresh.run("status", "--json").json["account"]
+    assert (said["walk_away"], said["halted"], said["trades"]) == (True, None, 1), said["verdict"]
+    assert fresh.run("tactics", "--json").code == 0
+
+
+@pytest.mark.parametrize("is_left", [True, False], ids=["left", "open"])
+def test_a_dry_run_of_a_plan_that_was_carried_out_shows_no_request(fresh: CommandLine, *, is_left: bool) -> None:
+    assert [fresh.run(stage).code for stage in ("tactics", "enter")] == [0, 0]
+    if is_left:
+        assert fresh.run("flatten").code == 0
+    shown = fresh.run("enter", "--dry-run", "--json")
+    assert (shown.code, shown.json["refused"]["code"], shown.json["requests"]) == (7, "entered_before", [])
+    assert ("left since: flatten" in shown.json["refused"]["sentence"]) == is_left
+    assert "POST" not in fresh.run("enter", "--dry-run").out
+
+
 def test_halted_nothing_is_opened_until_a_person_resets(fresh: CommandLine) -> None:
     assert fresh.run("halt", "--reason", "test").code == 0
     planned = fresh.run("tactics", "--json")
@@ -160,6 +221,25 @@ def test_halted_nothing_is_opened_until_a_person_resets(fresh: CommandLine) -> N
     fresh.run("halt")
     assert fresh.run("flatten").code == 0, "no halt stops what reduces risk"
     assert fresh.run("monitor", "--json").json["open"] == {}
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_flatten_says_that_it_has_halted_and_names_no_process_where_none_is_at_work(
+    fresh: CommandLine, *, is_open: bool
+) -> None:
+    if is_open:
+        assert [fresh.run(stage).code for stage in ("tactics", "enter")] == [0, 0]
+    halting = fresh.run("flatten", "--halt")
+    assert (halting.code, "halted: no position is opened until `trader reset`" in halting.out) == (0, True), halting.err
+    assert fresh.run("reset", "--json").json["was_halted"] == "flatten"
+    if is_open:
+        assert [fresh.run(stage).code for stage in ("tactics", "enter")] == [0, 0]
+    plain = fresh.run("flatten")
+    assert "may enter again" not in plain.out + plain.err
+    assert "halted" not in plain.out + plain.err
+    assert fresh.run("flatten", "--halt", "--json").json == {"closed": {}, "halted": True}
+    wrong = fresh.run("flatten", "FOOUSDT", "--halt")
+    assert (wrong.code, "Entries are halted until `trader reset" in wrong.err) == (2, True), wrong.err
 
 
 def edited(cli: CommandLine, **changes: Any) -> str:
@@ -199,6 +279,44 @@ def test_plans_that_are_not_entered(fresh: CommandLine) -> None:
         refused(11, "Another trader process")
         assert fresh.run("monitor").code == 11
     assert sent(fresh.folder) == []
+
+
+TAKING_A_SYMBOL = [
+    ("fetch",), ("features",), ("train",), ("analyze",), ("tactics",), ("enter",), ("run",), ("flatten",), ("unlock",),
+    ("ledger", "settle"), ("ledger", "rebuild"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", TAKING_A_SYMBOL, ids=" ".join)
+@pytest.mark.parametrize("symbol", ["../../x", "a b", "", "ETH/USDT"])
+def test_what_cannot_be_a_symbol_is_said_and_names_no_file(
+    tmp_path: Path, command: tuple[str, ...], symbol: str
+) -> None:
+    done = of(tmp_path).run(*command, symbol)
+    assert (done.code, "is not a symbol" in done.err) == (2, True), done.out + done.err
+    assert not [file for file in tmp_path.rglob("*") if file.is_file() and file.stat().st_size]
+
+
+@pytest.mark.parametrize("command", [c for c in TAKING_A_SYMBOL if c[0] in {"run", "flatten", "unlock", "ledger"}],
+                         ids=" ".join)  # fmt: skip
+@pytest.mark.parametrize("is_traded", [False, True])
+def test_a_symbol_nobody_lists_is_said_and_changes_nothing(
+    fresh: CommandLine, command: tuple[str, ...], *, is_traded: bool
+) -> None:
+    if is_traded:
+        assert [fresh.run(stage).code for stage in ("tactics", "enter")] == [0, 0]
+    before = {file: file.read_bytes() for file in fresh.folder.glob("state/ledgers/*/*.sqlite")}
+    extra = ("--timeframe", "15m") if command == ("run",) else ()
+    done = fresh.run(*command, "FOOUSDT", *extra)
+    is_without = command == ("ledger", "settle") and not is_traded
+    assert done.code == (4 if is_without else 2), done.out + done.err
+    if is_without or (command == ("ledger", "rebuild") and is_traded):
+        assert "There is no ledger" in done.err or "is not empty" in done.err
+    else:
+        assert "FOOUSDT" in done.err
+        assert "never held back" in done.err if command == ("unlock",) else "does not list" in done.err
+    assert {file: file.read_bytes() for file in before} == before
+    assert json.loads(next(fresh.folder.glob("cache/refs/sim/last.json")).read_text())["symbol"] == "ETHUSDT"
 
 
 @pytest.mark.parametrize(

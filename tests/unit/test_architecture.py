@@ -102,6 +102,25 @@ print("loaded:", [name for name in {heavy} if name in sys.modules])
     assert "analyze" in ran.stdout
 
 
+MAKES_NO_LEDGER = {
+    "pipelines/ledger_care.py": "rebuild makes the one that is to be made, settle wants one that is there",
+    "pipelines/reducing.py": "flatten, halt and reset write to one that can be read only",
+    "pipelines/unlocking.py": "one with a latch in it",
+    "pipelines/venue.py": "those of a simulated market that is reset",
+    "pipelines/verification/worlds.py": "accounts of its own",
+}
+LOOKS_WHETHER_IT_WAS_LOST = {"execution/orphans.py", "pipelines/owning.py"}
+
+
+def test_whoever_may_make_a_ledger_looks_whether_one_was_lost() -> None:
+    opening = {
+        str(file.relative_to(PACKAGE)) for file in PACKAGE.rglob("*.py") if "Ledger.opened(" in file.read_text()
+    } - {"storage/ledger.py"}  # fmt: skip
+    assert opening == MAKES_NO_LEDGER.keys() | LOOKS_WHETHER_IT_WAS_LOST
+    for name in LOOKS_WHETHER_IT_WAS_LOST:
+        assert "await halt_where_lost(" in (PACKAGE / name).read_text(), name
+
+
 def test_no_module_keeps_state_or_grows_out_of_hand() -> None:
     for file in PACKAGE.rglob("*.py"):
         source = file.read_text()

@@ -125,7 +125,7 @@ def test_each_trouble_makes_it_no_and_says_what_to_run(look: Look, books: Books 
 def test_what_is_proved_is_said() -> None:
     assert prove_walk_away(COVERED, HELD).sentence.startswith("yes: each position has its stop resting")
     assert prove_walk_away(NOTHING, EMPTY).sentence == "yes: no position of ours is open."
-    assert prove_walk_away(NOTHING, FRESH).sentence.startswith("yes: nothing was traded here yet")
+    assert prove_walk_away(NOTHING, FRESH).sentence.startswith("yes: no ledger is here, and the exchange shows")
     foreign = replace(NOTHING, positions=(position("0.5", BTC),))
     assert prove_walk_away(foreign, EMPTY).sentence.endswith("Not ours and left alone: BTCUSDT 0.5.")
     assert prove_flat(ETH, NOTHING, EMPTY).sentence.startswith("ETHUSDT: no position of ours is open")

@@ -89,6 +89,11 @@ def limited(body: str, status: int, headers: dict[str, str] | None = None) -> An
     return translate(ccxt.ExchangeError(f"binanceusdm {body}"), headers, status=status, now_ms=1_000_000_000_000)
 
 
+def test_what_the_exchange_says_is_shown_as_words_and_code() -> None:
+    said = limited('{"code":-1121,"msg":"Invalid symbol."}', 400).sentence
+    assert said == "The exchange rejected the request: Invalid symbol (-1121)."
+
+
 def test_what_each_limit_means() -> None:
     ban = '{"code":-1003,"msg":"Way too many requests; IP(1.2.3.4) banned until 1000000042000. Please use"}'
     banned = limited(ban, 418)

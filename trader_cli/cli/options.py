@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trader_cli.core.errors import DataInvalid, DataMissing, UsageError
+from trader_cli.core.errors import DataInvalid, DataMissing, ExitCode, UsageError
 
 if TYPE_CHECKING:
     from trader_cli.core.artifacts import ArtifactKey
@@ -15,10 +15,29 @@ if TYPE_CHECKING:
     from trader_cli.settings import Settings
     from trader_cli.storage.artifacts import ArtifactStore
 
-Symbol = Annotated[str, typer.Argument(help="Symbol as the exchange writes it, such as ETHUSDT.")]
-MaybeSymbol = Annotated[str | None, typer.Argument(help="Symbol; default: the one fetched last.", show_default=False)]
+
+def one_symbol(text: str | None) -> str | None:
+    """As the exchange writes it. Raises `UsageError` for what cannot be a symbol."""
+    from trader_cli.core.symbols import symbol_of
+
+    return None if text is None else symbol_of(text)
+
+
+def each_symbol(texts: list[str] | None) -> list[str] | None:
+    """The same for several."""
+    from trader_cli.core.symbols import symbol_of
+
+    return None if texts is None else [symbol_of(text) for text in texts]
+
+
+Symbol = Annotated[str, typer.Argument(help="Symbol as the exchange writes it, such as ETHUSDT.", callback=one_symbol)]
+MaybeSymbol = Annotated[
+    str | None,
+    typer.Argument(help="Symbol; default: the one fetched last.", show_default=False, callback=one_symbol),
+]
 Symbols = Annotated[
-    list[str] | None, typer.Argument(help="Symbols; default: the one fetched last.", show_default=False)
+    list[str] | None,
+    typer.Argument(help="Symbols; default: the one fetched last.", show_default=False, callback=each_symbol),
 ]
 FetchTimeframe = Annotated[str, typer.Option("--timeframe", "-t", help="Bar length: 1m, 5m, 15m, 1h, 4h, 1d …")]
 MaybeTimeframe = Annotated[
@@ -177,3 +196,8 @@ def duration(text: str | None, option: str, *, or_zero: bool = False) -> float |
     if found is None or (float(found[1]) == 0 and not or_zero):
         raise UsageError(f"{option} is a time such as 90s, 15m, 4h or 1d; found {text!r}.")
     return float(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400}[found[2]]
+
+
+def code_of(why: str, otherwise: ExitCode) -> ExitCode:
+    """The exit code of a refusal or an abstention by its own code; the stage that mends stale data is named in it."""
+    return {"halted": ExitCode.HALTED, "bars_stale": ExitCode.DATA, "analysis_stale": ExitCode.DATA}.get(why, otherwise)

@@ -137,7 +137,7 @@ class WalkAway:
         extra = foreign(self.look, self.books)
         note = f" Not ours and left alone: {', '.join(extra)}." if extra else ""
         if isinstance(self.books, NoBooks):
-            return f"yes: nothing was traded here yet, and the exchange shows no order of ours.{note}"
+            return f"yes: no ledger is here, and the exchange shows no position and no order of ours.{note}"
         if not self.books.held:
             return f"yes: no position of ours is open.{note}"
         return f"yes: each position has its stop resting; only `trader monitor` trails, re-assesses and times.{note}"

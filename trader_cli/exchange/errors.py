@@ -138,6 +138,11 @@ def scrubbed(text: str, secrets: Iterable[str] = ()) -> str:
     return text
 
 
+_BODY = re.compile(r'^\w+ \{"code": ?(?P<code>-?\d+), ?"msg": ?"(?P<words>[^"]+)"\}$')
+"""What ccxt makes of an error of the exchange: its own name, and the reply as it came."""
+
+
 def _short(error: Exception, secrets: Iterable[str] = ()) -> str:
     text = " ".join(scrubbed(str(error), secrets).split()) or type(error).__name__
+    text = _BODY.sub(lambda found: f"{found['words'].rstrip('.')} ({found['code']})", text)
     return text if len(text) <= 200 else text[:200] + " …"

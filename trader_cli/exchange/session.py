@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.errors import UsageError
@@ -128,7 +127,7 @@ class ExchangeSession:
         """The exchange's filters of a symbol. Raises `UsageError` for one that is not known."""
         rules = self.rules_or_none(symbol)
         if rules is None:
-            raise self._unknown(symbol)
+            raise self._book.unknown(symbol)
         return rules
 
     def rules_or_none(self, symbol: str) -> SymbolRules | None:
@@ -144,18 +143,15 @@ class ExchangeSession:
         if not self._connection.is_open:
             raise UsageError("The exchange is not initialised.", mend="Call `await exchange.initialize()` first.")
 
+    def require_listed(self, *symbols: str) -> None:
+        """Raises `UsageError` for the first that is not listed; where no list was to be had, the exchange says it."""
+        for symbol in symbols:
+            self._require(symbol)
+
     def _require(self, symbol: str) -> None:
         """Refuse what is not listed. Where no list was to be had, the exchange says it."""
         self._require_open()
-        if self._book.bodies and symbol not in self._book.bodies:
-            raise self._unknown(symbol)
-
-    def _unknown(self, symbol: str) -> UsageError:
-        listed = list(self._book.bodies)
-        near = get_close_matches(symbol.upper(), listed, n=3, cutoff=0.5)
-        some = f"It lists {', '.join(listed[:5])}{' …' if len(listed) > 5 else ''}."
-        hint = f"Did you mean {', '.join(near)}?" if near else some if listed else "Its symbols could not be read."
-        return UsageError(f"The exchange does not list the symbol {symbol!r}.", mend=hint)
+        self._book.require(symbol)
 
     async def _read(self, route: str, query: dict[str, Any]) -> Any:
         """One public read."""

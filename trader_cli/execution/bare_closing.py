@@ -8,6 +8,7 @@ endpoint; whatever else does not answer is named. Knows no rules of symbols: wha
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import ROUND_UP, Decimal
 from typing import TYPE_CHECKING, TypeVar
@@ -76,7 +77,8 @@ class BareCloser:
         `foreign`: a person said that all of it is to go, whoever opened it. Raises `ExchangeRejected` or
         `ExchangeUnavailable` if the exchange still shows more than it should when the deadline has passed.
         """
-        await self._cancel_entries(symbol)
+        with suppress(TraderError):  # what cannot be taken away must not keep the close from going on
+            await self._cancel_entries(symbol)
         rest, left, cap, tried = abs(shown) - quantity, abs(shown), quantity, 0
         until, refused, why = self.clock.monotonic_ms() + self.deadline_s * 1000, False, ""
         while left > rest:
@@ -92,7 +94,8 @@ class BareCloser:
             if isinstance(sent, NotPlaced):
                 cap = _half(cap, shown) if sent.code == _TOO_MUCH else cap
                 if sent.code in _NOTHING_TO_REDUCE and tried:
-                    await self._take_away(symbol, "take_profit")
+                    with suppress(TraderError):
+                        await self._take_away(symbol, "take_profit")
             filled = sent.state.filled if isinstance(sent, Placed) and isinstance(sent.state, OrderState) else ZERO
             left = await self._left(symbol, shown, left, filled)
             if filled == 0 and left > rest:

@@ -83,7 +83,8 @@ class Booker:
             return None
         words = f"{order.status} {order.filled:f}"
         self.courier.note(intent, "open" if order.is_open else "done", order.order_id, words)
-        return intent.client_id
+        is_written = self.courier.ledger.intent(intent.client_id) is not None
+        return intent.client_id if is_written else None  # a disk that took no line takes its fill later
 
     async def _new_trades(self, symbol: str) -> list[TradeState]:
         """Trades after the last one booked; before the first, those since our first intent."""

@@ -17,6 +17,7 @@ from trader_cli.core.orders import NotPlaced, OrderRequest, OrderState, Placed, 
 from trader_cli.exchange.connection import UNREADABLE
 from trader_cli.execution.looks import Looks
 from trader_cli.storage.ledger import LedgerUnwritable
+from trader_cli.storage.ledger_reading import SETTLED
 from trader_cli.storage.ledger_rows import Note
 
 if TYPE_CHECKING:
@@ -199,7 +200,7 @@ class Courier:
 
     def unsettled(self, symbol: str) -> list[Intent]:
         """Intents of a symbol that were sent, and of which more can come."""
-        others = [i for i in self.unjournalled.values() if i.symbol == symbol]
+        others = [i for i in self.unjournalled.values() if i.symbol == symbol and self.status(i) not in SETTLED]
         return [*(i for i in self.ledger.unsettled(symbol) if self.status(i) is not None), *others]
 
     def tick(self, symbol: str) -> Decimal | None:
@@ -318,7 +319,7 @@ class Courier:
 
     def every_stop(self, symbol: str) -> list[StopState]:
         """Those that are doubted, too."""
-        found = (self.resting(intent) for intent in self.ledger.unsettled(symbol))
+        found = (self.resting(intent) for intent in self.unsettled(symbol))
         return [stop for stop in found if stop is not None]
 
     def trust_backstop(self, symbol: str) -> None:
@@ -387,7 +388,7 @@ class Courier:
             self.unjournalled.pop(intent.client_id, None)
         except LedgerUnwritable as error:
             self.unwritten = self.unwritten or error
-            self.ledger.remember(intent.client_id, Note(status, exchange_id, note, when))
+            self.ledger.remember(intent, Note(status, exchange_id, note, when))
 
 
 def stop_request(intent: Intent) -> StopRequest:

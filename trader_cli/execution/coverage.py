@@ -11,6 +11,7 @@ from trader_cli.core import assurance
 from trader_cli.core.doubts import is_open
 from trader_cli.core.errors import Terminated
 from trader_cli.core.evidence import Look
+from trader_cli.execution.behind import entry_id
 from trader_cli.storage.ledger import LedgerUnwritable
 from trader_cli.storage.ledger_books import books_of
 
@@ -87,7 +88,7 @@ class Coverage:
 
     def filled_ms(self, plan: TradePlan) -> int | None:
         """When the entry first filled, by its trades, else by what was said of the order; `None` if unknown."""
-        entry = plan.client_id("entry")
+        entry = entry_id(self.ledger, plan)
         fills = self.ledger.fills(client_id=entry)
         if fills:
             return fills[0].time_ms

@@ -19,6 +19,7 @@ from trader_cli.core.plans import Approved, Refused, TradePlan
 from trader_cli.core.rules import RULE_CODES, entry_limit
 from trader_cli.exchange.private import order_parameters, stop_parameters
 from trader_cli.execution import preflight
+from trader_cli.execution.behind import plan_behind
 from trader_cli.execution.bench import Bench
 from trader_cli.execution.breaking import after_close, hold_back
 from trader_cli.execution.checking import refusal
@@ -30,6 +31,7 @@ from trader_cli.execution.guarding import Ended, Guard
 from trader_cli.execution.leaving import asked_to_leave, leaving
 from trader_cli.execution.protection import Protector
 from trader_cli.execution.reconcile import Reconciler
+from trader_cli.execution.told import Told
 from trader_cli.storage.ledger import LedgerUnwritable
 from trader_cli.storage.ledger_rows import Intent
 
@@ -72,7 +74,7 @@ class Executor:
         self.reconciler = Reconciler(self.courier)
         self.coverage = Coverage(ledger, exchange.server_now_ms)
         self._to_latch: list[tuple[str, str, int]] = []
-        self._told: dict[str, set[str]] = {"entered": set(), "ended": set()}
+        self.told = Told(ledger, exchange.server_now_ms)
         self.bench = Bench(
             exchange, self.courier, self.protector, self.reconciler, self.coverage, settings, say, leaving
         )
@@ -121,7 +123,7 @@ class Executor:
             return changed
         known = self.ledger.intent(plan.client_id("entry"))
         if known is not None and self.ledger.status(known.client_id) is not None:
-            return await self._again(plan, known)
+            return await self._again(plan_behind(self.ledger, known) or plan, known)
         refused = await self.check(plan, plan.symbol, live=live) or await preflight.set_leverage(plan, self.exchange)
         if refused is None and recorded and self.ledger.decision(plan.plan_id) is None:
             refused = Refused("plan_unrecorded", "Tactics never made this plan on this ledger: `trader tactics`.")
@@ -241,23 +243,12 @@ class Executor:
                 note.exchange_id, entry.client_id, plan.symbol, entry.side, note.note.partition(" ")[0], plan.quantity,
                 quantity, average or None, reduce_only=False, update_ms=note.at_ms,
             )  # fmt: skip
-        if quantity and not self.is_told(plan, "entered"):
-            self.tell(plan, "entered")
+        if quantity and not self.told.has(plan, "entered"):
+            self.told.note(plan, "entered")
+        if quantity and fresh and closed is not None:
+            self.told.note(plan, "ended")
         uncovered = self.coverage.missing_ms(plan)
         return Entered(plan, order, quantity, average, cover, uncovered, fresh, closed)
-
-    # --- telling once ---
-
-    def is_told(self, plan: TradePlan, what: str) -> bool:
-        """Whether somebody was told that a plan has been entered, or that its position has ended."""
-        told = self.ledger.assessments(plan.symbol, plan.created_ms, (f"told_{what}",))
-        return plan.plan_id in self._told[what] or any(body["plan_id"] == plan.plan_id for _, body, _ in told)
-
-    def tell(self, plan: TradePlan, what: str) -> None:
-        """Remember that it has been told."""
-        self._told[what].add(plan.plan_id)
-        with suppress(LedgerUnwritable):
-            self.ledger.assess(plan.symbol, f"told_{what}", {"plan_id": plan.plan_id}, self.exchange.server_now_ms())
 
     def held_back(self, symbol: str, code: str, detail: str) -> None:
         """Entries of a symbol held back for what was found there; said once."""

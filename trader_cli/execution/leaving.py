@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
@@ -150,6 +150,22 @@ class Leaving:
         if self._is_time_up:
             return ExchangeUnavailable("The time given with --for is up, and the exchange had not answered yet.")
         return None if self.asked is None else _ENDS[signal.Signals[self.asked]]()
+
+
+class Shield:
+    """A `shielded` block that is begun and ended by hand."""
+
+    def __init__(self) -> None:
+        self._up: AsyncExitStack | None = None
+
+    async def hold(self, *, up: bool) -> None:
+        """Put it up, or let it down; a signal that has waited strikes then."""
+        if up and self._up is None:
+            self._up = AsyncExitStack()
+            await self._up.enter_async_context(leaving().shielded())
+        elif not up and self._up is not None:
+            was, self._up = self._up, None
+            await was.aclose()
 
 
 _CURRENT: ContextVar[Leaving] = ContextVar("leaving")

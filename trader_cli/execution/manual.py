@@ -15,12 +15,13 @@ from trader_cli.core.timeframes import DAY_MS
 from trader_cli.execution import preflight
 from trader_cli.execution.entered import Entered
 from trader_cli.execution.executor import Executor
-from trader_cli.storage.ledger import Ledger
-from trader_cli.storage.markets import account_fingerprint, ledger_path
+from trader_cli.execution.orphans import ledger_for
+from trader_cli.storage.markets import account_fingerprint
 
 if TYPE_CHECKING:
     from trader_cli.exchange.binance import BinanceExchange
     from trader_cli.execution.reconcile import View
+    from trader_cli.storage.ledger import Ledger
 
 _TIMEFRAME, _BARS, _HORIZON = "1h", 72, 24
 _SHARE = Decimal("0.9")
@@ -40,7 +41,7 @@ async def place(exchange: BinanceExchange, symbol: str, side: str, order_type: s
     if refused is not None or amount is None:
         assert refused is not None
         return _no(refused)
-    with Ledger.opened(ledger_path(exchange.settings)) as ledger:
+    async with ledger_for(exchange, None, (symbol,)) as ledger:
         executor = Executor(exchange, ledger, exchange.settings)
         view = await executor.view(symbol)
         rounded = exchange.symbol_rules(symbol).quantity_down(amount)
@@ -109,6 +110,7 @@ async def _reduce(executor: Executor, view: View, side: str, quantity: Decimal) 
     if not last:
         return _no(Refused("nothing_to_reduce", f"{view.symbol}: the position has ended meanwhile."))
     note = executor.ledger.last_note(last[0].client_id)
+    executor.told.note_end(view.symbol)
     return Answer(
         {"kind": "order", "orderId": note.exchange_id if note else None, "clientOrderId": last[0].client_id,
          "symbol": view.symbol, "side": side, "type": "MARKET", "status": "FILLED", "reduceOnly": True,

@@ -1,17 +1,31 @@
-"""Orders with our ids that this ledger does not know: a lost ledger, or a second trader on the same account."""
+"""Orders with our ids that this ledger does not know: a lost ledger, or a second trader on the same account.
+
+A ledger without any order in it is looked into wherever it is opened for work: over what carries our ids it is halted.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
 
 from trader_cli.core import doubts
+from trader_cli.core.errors import TraderError
 from trader_cli.core.evidence import strangers
 from trader_cli.core.plans import Refused
+from trader_cli.execution.remembered import WINDOW_MS
+from trader_cli.execution.witness import BUDGET_S, account_look
+from trader_cli.storage.ledger import Ledger, LedgerUnwritable
+from trader_cli.storage.markets import ledger_path
 
 if TYPE_CHECKING:
-    from trader_cli.core.evidence import Look
-    from trader_cli.storage.ledger import Ledger
+    from collections.abc import AsyncIterator, Awaitable, Sequence
 
+    from trader_cli.core.evidence import Look
+    from trader_cli.exchange.binance import BinanceExchange
+
+T = TypeVar("T")
 LOST, SECOND = "ledger_lost", "second_trader"
 
 
@@ -33,3 +47,45 @@ def require_no_orphans(ledger: Ledger, look: Look, at_ms: int) -> Refused | None
     if ledger.halted() is None:
         ledger.halt(f"{code}: {refused.sentence}", at_ms)
     return refused
+
+
+async def halt_where_lost(exchange: BinanceExchange, ledger: Ledger, symbols: Sequence[str] = ()) -> Refused | None:
+    """Halt a ledger that knows no order while the exchange knows some with our ids; why, where that was found now.
+
+    Asked are what is open and rests on the account, and the past of these symbols, of those that hold anything and of
+    those that moved the wallet in the last days. What does not answer is found by the check before each entry.
+    """
+    if ledger.client_ids() or ledger.halted() is not None:
+        return None
+    care, now = exchange.care, exchange.server_now_ms()
+    look, moves = await asyncio.gather(
+        account_look(care, exchange.clock, now), _answered(exchange, care.income(now - WINDOW_MS))
+    )
+    shown = [position.symbol for position in look.positions or ()] + [move.symbol for move in moves if move.symbol]
+    named = dict.fromkeys([*symbols, *shown])
+    past = await asyncio.gather(*(_answered(exchange, care.all_orders(symbol)) for symbol in named))
+    whole = replace(look, past=tuple(order for orders in past for order in orders))
+    with suppress(LedgerUnwritable):
+        return require_no_orphans(ledger, whole, exchange.server_now_ms())
+    return None
+
+
+async def _answered(exchange: BinanceExchange, question: Awaitable[list[T]]) -> list[T]:
+    """The answer, if it comes in time; nothing where the exchange does not say."""
+    try:
+        return await asyncio.wait_for(question, exchange.clock.loop_s(BUDGET_S))
+    except (TraderError, TimeoutError):
+        return []
+
+
+@asynccontextmanager
+async def ledger_for(
+    exchange: BinanceExchange, given: Ledger | None, symbols: Sequence[str] = ()
+) -> AsyncIterator[Ledger]:
+    """The ledger that was given, else the account's own, halted where it was lost, open until the block ends."""
+    if given is not None:
+        yield given
+        return
+    with Ledger.opened(ledger_path(exchange.settings)) as ledger:
+        await halt_where_lost(exchange, ledger, symbols)
+        yield ledger

@@ -67,6 +67,8 @@ async def rebuild(executor: Executor, symbols: Sequence[str]) -> dict[str, int]:
             " ".join(wrong),
             mend="Look at the account yourself: close what is there by hand, or `trader flatten SYMBOL`.",
         )
+    for symbol in symbols:
+        executor.told.note_past(symbol)
     await Reconciler(executor.courier).booker.receive_income(at_once=True)
     return {symbol: sum(fill.symbol == symbol for fill in ledger.fills()) for symbol in symbols}
 

@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import ConfigurationError, ExchangeRejected, ExchangeUnavailable, RateLimited
+from trader_cli.execution.behind import entry_behind
 from trader_cli.execution.booking import Booker, known_intent
 
 if TYPE_CHECKING:
@@ -259,7 +260,7 @@ class Reconciler:
 
     def entry_of(self, plan: TradePlan) -> Intent | None:
         """The entry of a plan, if it was written down."""
-        return self.courier.ledger.intent(plan.client_id("entry"))
+        return entry_behind(self.courier.ledger, plan)
 
     async def look_for_ours(self, positions: Iterable[PositionState]) -> None:
         """Positions on symbols of ours that the ledger does not explain: a fill may belong to an order taken as absent.

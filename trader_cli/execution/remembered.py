@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from trader_cli.core.errors import ExchangeRejected
 from trader_cli.core.timeframes import DAY_MS
+from trader_cli.exchange.private import INCOME_PAGE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Iterator
@@ -57,6 +58,18 @@ async def remembered(private: PrivateSide, symbol: str, now_ms: int) -> Remember
         tuple(sorted(waiting, key=lambda stop: (stop.create_ms, int(stop.algo_id)))),
         tuple(sorted(paid, key=lambda trade: (trade.time_ms, trade.trade_id))),
     )
+
+
+async def traded_symbols(private: PrivateSide, now_ms: int) -> set[str]:
+    """The symbols that have moved the wallet as far back as the exchange tells, whoever traded them."""
+    found: set[str] = set()
+    cursor = now_ms - REMEMBERED_MS + _AHEAD_MS
+    while True:
+        page = await private.income(cursor)
+        found |= {row.symbol for row in page if row.symbol}
+        if len(page) < INCOME_PAGE or page[-1].time_ms <= cursor:
+            return found
+        cursor = page[-1].time_ms
 
 
 def windows(now_ms: int) -> Iterator[tuple[int, int]]:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from trader_cli.exchange.quick_look import QuickLook
     from trader_cli.settings import Settings
 
+_MADE_AGAIN = "run `trader ledger rebuild`, then `trader reset`"
 _MOST_EXPLAINED = 10
 """Symbols whose past orders are asked for."""
 
@@ -131,12 +132,12 @@ def _kept(settings: Settings, path: Path) -> _Kept:
                 return _of_ledger(ledger, others)
             if ledger is not None:
                 anew = f"the ledger {path} knows no order, and the account that is kept here has traded"
-                return _Kept(NoBooks(anew, "run `trader ledger rebuild`", others=others), ledger.halted())
+                return _Kept(NoBooks(anew, _MADE_AGAIN, others=others), ledger.halted())
     except DataError as error:
         return _Kept(NoBooks(error.sentence.rstrip("."), _as_clause(error.mend), others=others), _asked_halt(path))
     if _has_traded_here(settings):
         gone = f"there is no ledger at {path}, and the account that is kept here has traded"
-        return _Kept(NoBooks(gone, "run `trader ledger rebuild`", others=others), _asked_halt(path))
+        return _Kept(NoBooks(gone, _MADE_AGAIN, others=others), _asked_halt(path))
     lost = NoBooks(f"there is no ledger at {path}", "if one was lost, run `trader ledger rebuild`", fresh=True,
                    others=others)  # fmt: skip
     return _Kept(lost, _asked_halt(path), profit=f"{ZERO:f}", trades=0)

@@ -44,7 +44,8 @@ class Wish:
 class Flattened:
     """What came of it: quantities closed and left by symbol, what there is to say, and the code to leave with.
 
-    `proved` are sentences made from proofs; where something could not be proved, `said` has the doubt.
+    `proved` are sentences made from proofs; where something could not be proved, `said` has the doubt. `halted`:
+    whether entries were halted with it; `at_work`: the process that did it and goes on.
     """
 
     closed: dict[str, str] = field(default_factory=dict)
@@ -52,6 +53,8 @@ class Flattened:
     said: list[str] = field(default_factory=list)
     exit_code: ExitCode = ExitCode.DONE
     proved: list[str] = field(default_factory=list)
+    halted: bool = False
+    at_work: str | None = None
 
     def attest(self, symbols: Sequence[str], look: Look, books: Books) -> None:
         """Weigh what was closed against what the exchange shows now: of these symbols, or of the whole account."""
@@ -85,6 +88,7 @@ class Bare:
         account = account_fingerprint(self.settings)
         closer = BareCloser(exchange.care, market.clock, exchange.server_now_ms, account, self.journal)
         positions = await closer.positions()
+        exchange.require_listed(*(s for s in self.wish.symbols if s not in positions and s not in self.known))
         done, failed = Flattened(), list[TraderError]()
         for symbol in self.wish.symbols or sorted({*positions, *self.known}):
             position = positions.get(symbol)

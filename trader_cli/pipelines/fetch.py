@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from trader_cli.core.digests import digest_value
 from trader_cli.core.errors import DataInvalid, DataMissing, DataStale, TraderError, UsageError
 from trader_cli.core.ports import silent
 from trader_cli.core.quality import quality_report
+from trader_cli.core.symbols import symbol_of
 from trader_cli.features.build import history_start
 from trader_cli.features.inputs import ALL_INPUTS
 from trader_cli.pipelines.history import KINDS, HistoryReader, Way
@@ -118,7 +118,7 @@ def fetch_many(
     One symbol's trouble does not keep the others from being fetched: each comes with what became of it.
     """
     for symbol in symbols:
-        _require_symbol(symbol)
+        symbol_of(symbol)
 
     async def work(market: Market) -> list[tuple[str, Fetched | TraderError]]:
         async with market.with_archive() as one_archive:
@@ -159,14 +159,6 @@ def fetch_many(
             _remember(settings, symbol, timeframe)
 
 
-def _require_symbol(symbol: str) -> None:
-    if not re.fullmatch(r"\w{2,40}", symbol):
-        raise UsageError(
-            f"{symbol!r} is not a symbol.",
-            mend="Write it as the exchange does, such as ETHUSDT, and blanks between several.",
-        )
-
-
 def _remember(settings: Settings, symbol: str, timeframe: Timeframe) -> None:
     """Note which series a person fetched last, once there are bars of it."""
     store = ArtifactStore(settings.cache_dir)
@@ -179,7 +171,7 @@ async def fetch_in(
     progress: Progress = silent, store: ArtifactStore | None = None,
 ) -> Fetched:  # fmt: skip
     """`fetch` in a market that is connected already."""
-    _require_symbol(symbol)
+    symbol_of(symbol)
     store = store or ArtifactStore(settings.cache_dir)
     lock = store.root / "locks" / f"{market.source}-{symbol}-{timeframe}.lock"
     async with exclusive_among(lock, market.clock, partial(progress, _WAITING, 0, 0)):

@@ -69,6 +69,13 @@ class Forever:
         if not self._holds_something():
             trader.require_budget(self._timeframe)
         ends = None if for_s is None else trader.now_ms() + round(for_s * 1000)
+        try:
+            await self._go_on(ends)
+        finally:
+            await trader.monitor.release()
+
+    async def _go_on(self, ends: int | None) -> None:
+        trader = self._trader
         while not self._stopped and (ends is None or trader.now_ms() < ends or trader.monitor.is_pressed):
             await self._care()
             for series in self._series:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from trader_cli.core.errors import DataError, UsageError
+from trader_cli.core.errors import DataError, DataMissing, UsageError
 from trader_cli.core.ids import is_ours
 from trader_cli.execution.executor import Executor
 from trader_cli.execution.rebuild import rebuild
+from trader_cli.execution.remembered import traded_symbols
 from trader_cli.execution.settling import settle as settle_symbol
 from trader_cli.pipelines.market import run_in_market
 from trader_cli.storage.ledger import Ledger
@@ -46,8 +47,9 @@ class Rebuilt:
 def rebuild_ledger(settings: Settings, symbols: list[str]) -> Rebuilt:
     """Make a lost or damaged ledger again; whatever lies in its place is moved aside, once the new one is whole.
 
-    Default: every symbol with a position, or with orders or stops of ours. Raises `UsageError` where a healthy ledger
-    has lines in it, `DataInvalid` where a position cannot be explained: the old file is left where it is then.
+    Default: every symbol with a position, with orders or stops of ours, or that has moved the wallet. Raises
+    `UsageError` where a healthy ledger has lines in it, `DataInvalid` where a position cannot be explained: the old
+    file is left where it is then.
     """
     path = ledger_path(settings)
     with OwnerLock.acquire(path, this_command()):
@@ -72,11 +74,13 @@ async def _rebuilt(
     settings: Settings, ledger: Ledger, market: Market, symbols: list[str], is_there: bool
 ) -> dict[str, int]:
     private = market.exchange.private
+    market.exchange.require_listed(*symbols)
     chosen = symbols
     if not symbols:
         resting: list[OrderState | StopState] = [*await private.open_orders(), *await private.open_stops()]
         ours = {order.symbol for order in resting if is_ours(order.client_id)}
-        chosen = sorted(ours | {position.symbol for position in await private.positions()})
+        held = {position.symbol for position in await private.positions()}
+        chosen = sorted(ours | held | await traded_symbols(private, market.exchange.server_now_ms()))
     fills = await rebuild(Executor(market.exchange, ledger, settings), chosen)
     if is_there or ledger.client_ids():
         ledger.halt(_HALT, market.exchange.server_now_ms())
@@ -117,12 +121,20 @@ def _forget(made: Path) -> None:
 
 
 def settle(settings: Settings, symbol: str, say: Callable[[str], None], *, book: bool) -> Settlement | Refused:
-    """Compare ledger and exchange about a symbol, and with `book` make the ledger smaller where it holds more."""
+    """Compare ledger and exchange about a symbol, and with `book` make the ledger smaller where it holds more.
+
+    Raises `DataMissing` without a ledger: none is made for it.
+    """
     path = ledger_path(settings)
+    if not path.exists():
+        raise DataMissing(f"There is no ledger at {path}.", mend="If one was lost, run `trader ledger rebuild`.")
     with Ledger.opened(path) if book else Ledger.imagined(path) as ledger:
-        before = ledger.holding(symbol).amount if symbol in ledger.symbols() else Decimal(0)
+        is_known = symbol in ledger.symbols()
+        before = ledger.holding(symbol).amount if is_known else Decimal(0)
 
         async def work(market: Market) -> Settlement | Refused:
+            if not is_known:
+                market.exchange.require_listed(symbol)
             return await settle_symbol(Executor(market.exchange, ledger, settings), symbol, before, book=book, say=say)
 
         return run_in_market(settings, work)

@@ -7,7 +7,7 @@ symbols. One loop does one thing after the other, so that the same market gives 
 from __future__ import annotations
 
 from collections import deque
-from contextlib import contextmanager, nullcontext
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,19 +17,20 @@ from trader_cli.core.timeframes import Timeframe
 from trader_cli.execution.accounts import connected_exchange
 from trader_cli.execution.entered import Entered
 from trader_cli.execution.leaving import until_time_is_up
+from trader_cli.execution.orphans import ledger_for
 from trader_cli.pipelines.forever import Forever
 from trader_cli.pipelines.market import Market
 from trader_cli.pipelines.passes import Audience, Pass, Trader
 from trader_cli.settings import as_settings
-from trader_cli.storage.ledger import Ledger
-from trader_cli.storage.markets import ledger_path, market_source
+from trader_cli.storage.markets import market_source
 from trader_cli.tactician.tactician import document_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from trader_cli.exchange.binance import BinanceExchange
     from trader_cli.settings import Settings
+    from trader_cli.storage.ledger import Ledger
 
 
 class LiveTradingPipeline:
@@ -90,7 +91,7 @@ class LiveTradingPipeline:
                 {"kind": "abstention", "code": "market_data_stale", "sentence": sentence}, given=False
             )
         try:
-            with self._trading() as trader:
+            async with self._trading(str(market_data["symbol"])) as trader:
                 done = await trader.once(str(market_data["symbol"]), timeframe, may_train=False)
         except DataMissing as error:
             missing = {"kind": "error", "code": type(error).__name__, "sentence": str(error)}
@@ -119,16 +120,17 @@ class LiveTradingPipeline:
         """Fetch, features, train where there is no model, analyze (waiting up to `wait` bars for a signal), tactics,
         enter, and care until flat or for `for_s` seconds."""
         done = Pass(symbol, timeframe.name, notes=["the time given was up before the pass was done"])
-        with self._trading() as trader, until_time_is_up(), trader.ears.open():
-            ends_ms = None if for_s is None else trader.market.clock.monotonic_ms() + for_s * 1000
-            await trader.executor.reconciler.booker.receive_income()
-            if (await trader.executor.view(symbol)).held == 0:
-                done = await trader.once(symbol, timeframe, wait=wait, ends_ms=ends_ms)
-            else:
-                done = Pass(symbol, timeframe.name, notes=["a position of ours is open already: it is cared for"])
-            if trader.ledger.holding(symbol).amount != 0:
-                left_s = None if ends_ms is None else (ends_ms - trader.market.clock.monotonic_ms()) / 1000
-                await trader.monitor.start_monitoring(left_s)
+        async with self._trading(symbol) as trader:
+            with until_time_is_up(), trader.ears.open():
+                ends_ms = None if for_s is None else trader.market.clock.monotonic_ms() + for_s * 1000
+                await trader.executor.reconciler.booker.receive_income()
+                if (await trader.executor.view(symbol)).held == 0:
+                    done = await trader.once(symbol, timeframe, wait=wait, ends_ms=ends_ms)
+                else:
+                    done = Pass(symbol, timeframe.name, notes=["a position of ours is open already: it is cared for"])
+                if trader.ledger.holding(symbol).amount != 0:
+                    left_s = None if ends_ms is None else (ends_ms - trader.market.clock.monotonic_ms()) / 1000
+                    await trader.monitor.start_monitoring(left_s)
         return done
 
     async def run_forever(self, symbols: Sequence[str], timeframe: Timeframe, *, for_s: float | None = None) -> None:
@@ -136,22 +138,22 @@ class LiveTradingPipeline:
 
         Raises `DataError` where the ledger cannot be written; stops stay where they rest.
         """
-        with self._trading() as trader, trader.ears.open():
-            self._forever = Forever(trader, symbols, timeframe)
-            await self._forever.run(for_s)
+        async with self._trading(*symbols) as trader:
+            with trader.ears.open():
+                self._forever = Forever(trader, symbols, timeframe)
+                await self._forever.run(for_s)
 
     def _connected(self) -> BinanceExchange:
         if self._exchange is None:
             raise UsageError("The pipeline is not initialised.", mend="Call `await pipeline.initialize()` first.")
         return self._exchange
 
-    @contextmanager
-    def _trading(self) -> Iterator[Trader]:
+    @asynccontextmanager
+    async def _trading(self, *symbols: str) -> AsyncIterator[Trader]:
         """Everything a pass needs, while its ledger is open."""
         exchange = self._connected()
         market = Market(exchange, exchange.clock, self._source or market_source(self.settings))
-        opening = nullcontext(self._ledger) if self._ledger else Ledger.opened(ledger_path(self.settings))
-        with opening as ledger:
+        async with ledger_for(exchange, self._ledger, symbols) as ledger:
             yield Trader(self.settings, market, ledger, self._audience, live=self._live)
 
 

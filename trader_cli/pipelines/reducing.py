@@ -36,8 +36,9 @@ from trader_cli.storage import asked, lock
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_books import books_of
 from trader_cli.storage.ledger_reading import LedgerReading
-from trader_cli.storage.markets import ledger_path
+from trader_cli.storage.markets import ledger_path, market_source
 from trader_cli.storage.side_journal import SideJournal
+from trader_cli.storage.state import VenueState, state_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,12 +64,21 @@ def flatten(settings: Settings, wish: Wish) -> Flattened:
     if wish.all_of_it and not wish.symbols:
         raise UsageError("--all-of-it wants the symbols named.", mend="Such as `trader flatten ETHUSDT --all-of-it`.")
     said = _halted(settings, wish) if wish.also_halt else []
+    is_halted = wish.also_halt and not said
     try:
-        done = _here(settings, wish)
-    except LedgerLocked as locked:
-        done = _elsewhere(settings, wish, locked)
-    done.said[:0] = said
+        done = _done(settings, wish)
+    except TraderError as error:
+        error.sentence += " Entries are halted until `trader reset`." if is_halted else ""
+        raise
+    done.said[:0], done.halted = said, done.halted or is_halted
     return done
+
+
+def _done(settings: Settings, wish: Wish) -> Flattened:
+    try:
+        return _here(settings, wish)
+    except LedgerLocked as locked:
+        return _elsewhere(settings, wish, locked)
 
 
 def _elsewhere(settings: Settings, wish: Wish, locked: LedgerLocked) -> Flattened:
@@ -102,6 +112,7 @@ def _here(settings: Settings, wish: Wish) -> Flattened:
 
 def _by_the_owner(settings: Settings, wish: Wish) -> Flattened:
     path, before = ledger_path(settings), _held_or_none(ledger_path(settings)) or {}
+    _require_known(settings, wish)
     began = time.monotonic()
     try:
         with _naming_the_owner(path):
@@ -111,14 +122,14 @@ def _by_the_owner(settings: Settings, wish: Wish) -> Flattened:
             if owner is None:
                 with suppress(LedgerLocked):
                     return _here(settings, wish)
-                continue
-            _mind_the_time(path, str(owner), time.monotonic() - began)
+            _mind_the_time(path, _named(owner), time.monotonic() - began)
             time.sleep(_LOOK_S)
     finally:
         asked.forget_asked(path, "flatten")
     after = _held_or_none(path) or {}
     closed = {symbol: amount - after.get(symbol, Decimal(0)) for symbol, amount in before.items()}
     done = Flattened({symbol: f"{abs(amount):f}" for symbol, amount in closed.items() if amount != 0})
+    done.at_work = None if (owner := lock.owner_of(path)) is None else str(owner)
     _attest_from_outside(settings, wish, done)
     return done
 
@@ -137,13 +148,34 @@ def _attest_from_outside(settings: Settings, wish: Wish, done: Flattened) -> Non
     done.attest(wish.symbols, QuickLook.begin(settings.binance_exchange).look(), books)
 
 
+def _require_known(settings: Settings, wish: Wish) -> None:
+    """A symbol that is named wrongly in a hurry must not read as done. Raises `UsageError`; nobody is asked for it."""
+    from trader_cli.exchange.symbol_book import SymbolBook
+
+    book = SymbolBook(VenueState(state_root(settings)).symbols(market_source(settings)))
+    try:
+        with LedgerReading.shown(ledger_path(settings)) as ledger:
+            ours = set() if ledger is None else set(ledger.symbols())
+    except _UNREADABLE:
+        return
+    book.recall()
+    for symbol in wish.symbols:
+        if symbol not in ours:
+            book.require(symbol)
+
+
 @contextmanager
 def _naming_the_owner(path: Path) -> Iterator[None]:
     """Where no request can be left, the owner cannot answer either."""
     try:
         yield
     except DataError as error:
-        raise OwnerSilent(str(lock.owner_of(path))) from error
+        raise OwnerSilent(_named(lock.owner_of(path))) from error
+
+
+def _named(owner: lock.Owner | None) -> str:
+    """Who owns the ledger, as far as its lock tells."""
+    return str(owner or lock.Owner(0, "", "", 0))
 
 
 def _mind_the_time(path: Path, owner: str, waited_s: float) -> None:
@@ -162,16 +194,17 @@ def _past_the_owner(settings: Settings, wish: Wish) -> Flattened:
     if owner is not None and owner.pid == os.getpid():
         raise LedgerLocked(str(ledger_path(settings)), str(owner))
     why = None if owner is None else end_owner(owner)
-    until, said = time.monotonic() + _FREED_S, f"The process {owner} was ended."
+    until = time.monotonic() + _FREED_S
     while why is None:
         with suppress(LedgerLocked):
             done = _here(settings, wish)
-            done.said.insert(0, said)
+            if owner is not None:
+                done.said.insert(0, f"The process {owner} was ended.")
             return done
         if time.monotonic() > until:
             why = "its lock is still held"
         time.sleep(_LOOK_S)
-    return _beside_the_owner(settings, wish, f"The process {owner} could not be ended: {why}.")
+    return _beside_the_owner(settings, wish, f"The process {_named(owner)} could not be ended: {why}.")
 
 
 def _beside_the_owner(settings: Settings, wish: Wish, why: str) -> Flattened:
@@ -181,7 +214,8 @@ def _beside_the_owner(settings: Settings, wish: Wish, why: str) -> Flattened:
     )
     said = _halted(settings, replace(wish, reason=f"flatten --force: {why}"))
     done = Bare(settings, wish, f"{why} {quiet}.", known, SideJournal(path)).run()
-    done.said[:0] = [*said, f"{why} {quiet}; entries are halted until `trader reset`."]
+    done.said[:0] = [*said, f"{why} {quiet}."]
+    done.halted = not said
     return done
 
 
@@ -194,22 +228,12 @@ def _halted(settings: Settings, wish: Wish) -> list[str]:
     return []
 
 
-def _require_listed(market: Market, symbols: list[str]) -> None:
-    """A symbol that is named wrongly in a hurry must not read as done. Raises `UsageError`."""
-    wrong = [symbol for symbol in symbols if market.exchange.symbols and symbol not in market.exchange.symbols]
-    if wrong:
-        raise UsageError(
-            f"The exchange does not list {', '.join(wrong)}, and no order of ours was ever there.",
-            mend="See `trader status` for what is held.",
-        )
-
-
 def _flatten(settings: Settings, ledger: Ledger, wish: Wish) -> Flattened:
     """Close what is ours, all symbols at once; what one lacks does not keep the others open."""
     symbols = [symbol for symbol in ledger.symbols() if not wish.symbols or symbol in wish.symbols]
 
     async def close(market: Market) -> Flattened:
-        _require_listed(market, [symbol for symbol in wish.symbols if symbol not in symbols])
+        market.exchange.require_listed(*(symbol for symbol in wish.symbols if symbol not in symbols))
         executor = Executor(market.exchange, ledger, settings, say=wish.say)
         done, failed = Flattened(), []
 
@@ -235,6 +259,8 @@ def _flatten(settings: Settings, ledger: Ledger, wish: Wish) -> Flattened:
         exchange = market.exchange
         look = await account_look(exchange.care, market.clock, exchange.server_now_ms())
         done.attest(wish.symbols, look, books_of(ledger))
+        for symbol in done.closed:
+            executor.told.note_end(symbol)
         return done
 
     try:

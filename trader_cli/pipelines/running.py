@@ -8,23 +8,22 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.errors import ExchangeRejected, ExchangeUnavailable, TraderError
-from trader_cli.execution.coverage import naming_what_is_left
 from trader_cli.execution.executor import Executor
 from trader_cli.execution.leaving import until_time_is_up
 from trader_cli.pipelines.live_trading_pipeline import LiveTradingPipeline
-from trader_cli.pipelines.market import Market, run_in_market
+from trader_cli.pipelines.owning import run_owning
 from trader_cli.pipelines.passes import Audience
 from trader_cli.pipelines.summary import Money, summary
 from trader_cli.pipelines.trading import left, proved
 from trader_cli.storage.artifacts import ArtifactStore
-from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_books import anything_open
-from trader_cli.storage.markets import ledger_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from trader_cli.core.timeframes import Timeframe
+    from trader_cli.pipelines.market import Market
+    from trader_cli.pipelines.owning import Owned
     from trader_cli.settings import Settings
 
 _WALLET_S = 2.0
@@ -36,23 +35,24 @@ def run_once(
 ) -> dict[str, Any]:  # fmt: skip
     """One pass from bars to a closed position; its summary."""
     say = (audience or Audience()).say
-    with Ledger.opened(ledger_path(settings)) as ledger:
 
-        async def work(market: Market) -> dict[str, Any]:
-            pipeline = LiveTradingPipeline(
-                settings, exchange=market.exchange, ledger=ledger, source=market.source, live=live, audience=audience,
-            )  # fmt: skip
-            before, booked = (await market.exchange.private.account()).wallet, ledger.net_income()
-            ArtifactStore(settings.cache_dir).remember_series(settings.mode, symbol, timeframe.name)
-            done = await pipeline.run_once(symbol, timeframe, wait=wait, for_s=for_s)
-            after = (await market.exchange.private.account()).wallet
-            executor = Executor(market.exchange, ledger, settings, say=say)
-            money = Money(ledger.net_income() - booked, after - before)
-            return {**summary(settings, executor, done, timeframe, money), "still_open": await left(executor),
-                    "account": (await proved(executor)).sentence}  # fmt: skip
+    async def work(owned: Owned) -> dict[str, Any]:
+        market, ledger = owned.market, owned.ledger
+        pipeline = LiveTradingPipeline(
+            settings, exchange=market.exchange, ledger=ledger, source=market.source, live=live, audience=audience,
+        )  # fmt: skip
+        if symbol not in ledger.symbols():
+            market.exchange.require_listed(symbol)
+        before, booked = (await market.exchange.private.account()).wallet, ledger.net_income()
+        ArtifactStore(settings.cache_dir).remember_series(settings.mode, symbol, timeframe.name)
+        done = await pipeline.run_once(symbol, timeframe, wait=wait, for_s=for_s)
+        after = (await market.exchange.private.account()).wallet
+        executor = Executor(market.exchange, ledger, settings, say=say)
+        money = Money(ledger.net_income() - booked, after - before)
+        return {**summary(settings, executor, done, timeframe, money), "still_open": await left(executor),
+                "account": (await proved(executor)).sentence}  # fmt: skip
 
-        with naming_what_is_left(ledger, say):
-            return run_in_market(settings, work, care=anything_open(ledger), for_s=for_s)
+    return run_owning(settings, work, symbols=(symbol,), say=say, care=anything_open, for_s=for_s)
 
 
 def run_forever(
@@ -61,36 +61,37 @@ def run_forever(
 ) -> dict[str, Any]:  # fmt: skip
     """Trade symbols for so long, or until a signal; what is open at the end, and the money."""
     say = (audience or Audience()).say
-    with Ledger.opened(ledger_path(settings)) as ledger:
 
-        async def work(market: Market) -> dict[str, Any]:
-            pipeline = LiveTradingPipeline(
-                settings, exchange=market.exchange, ledger=ledger, source=market.source, live=live, audience=audience,
-            )  # fmt: skip
-            before, booked = await _wallet(market), ledger.net_income()
-            with until_time_is_up():
-                await pipeline.run_forever(symbols, timeframe, for_s=for_s)
-            executor = Executor(market.exchange, ledger, settings, say=say)
-            with suppress(TraderError):  # what is not booked by now is booked by the next command
-                for symbol in ledger.symbols():
-                    await executor.view(symbol)
-            after = await _wallet(market)
-            moved = None if before is None or after is None else after - before
-            money = Money(ledger.net_income() - booked, Decimal(0) if moved is None else moved)
-            return {
-                "trades": sum(len(ledger.entries(symbol)) for symbol in symbols),
-                "profit": {"ledger": f"{money.ledger:f}", "account": None if moved is None else f"{money.account:f}",
-                           "relative_difference": None if moved is None else float(money.difference)},
-                "still_open": await left(executor),
-                "account": (await proved(executor)).sentence,
-                "refusals": ledger.counted_refusals(),
-                "halted": ledger.halted(),
-                "ledger": str(ledger.path),
-                "journal": ledger.journal_digest(),
-            }  # fmt: skip
+    async def work(owned: Owned) -> dict[str, Any]:
+        market, ledger = owned.market, owned.ledger
+        pipeline = LiveTradingPipeline(
+            settings, exchange=market.exchange, ledger=ledger, source=market.source, live=live, audience=audience,
+        )  # fmt: skip
+        if not anything_open(ledger):
+            market.exchange.require_listed(*symbols)
+        before, booked = await _wallet(market), ledger.net_income()
+        with until_time_is_up():
+            await pipeline.run_forever(symbols, timeframe, for_s=for_s)
+        executor = Executor(market.exchange, ledger, settings, say=say)
+        with suppress(TraderError):  # what is not booked by now is booked by the next command
+            for symbol in ledger.symbols():
+                await executor.view(symbol)
+        after = await _wallet(market)
+        moved = None if before is None or after is None else after - before
+        money = Money(ledger.net_income() - booked, Decimal(0) if moved is None else moved)
+        return {
+            "trades": sum(len(ledger.entries(symbol)) for symbol in symbols),
+            "profit": {"ledger": f"{money.ledger:f}", "account": None if moved is None else f"{money.account:f}",
+                       "relative_difference": None if moved is None else float(money.difference)},
+            "still_open": await left(executor),
+            "account": (await proved(executor)).sentence,
+            "refusals": ledger.counted_refusals(),
+            "halted": ledger.halted(),
+            "ledger": str(ledger.path),
+            "journal": ledger.journal_digest(),
+        }  # fmt: skip
 
-        with naming_what_is_left(ledger, say):
-            return run_in_market(settings, work, care=anything_open(ledger), for_s=for_s)
+    return run_owning(settings, work, symbols=symbols, say=say, care=anything_open, for_s=for_s)
 
 
 async def _wallet(market: Market) -> Decimal | None:

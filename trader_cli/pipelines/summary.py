@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.plans import Approved
 from trader_cli.core.types import Abstention
+from trader_cli.execution.behind import entry_id
 from trader_cli.execution.entered import Entered
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
 
@@ -72,7 +73,7 @@ def trade_of(executor: Executor, plan: TradePlan) -> dict[str, Any]:
     ledger = executor.ledger
     fills = ledger.fills(decision_id=plan.plan_id)
     entries, exits = [f for f in fills if f.purpose == "entry"], [f for f in fills if f.purpose != "entry"]
-    note = ledger.latest_note(plan.client_id("entry"), "done")
+    note = ledger.latest_note(entry_id(ledger, plan), "done")
     stops = [
         {"purpose": i.purpose, "trigger_price": f"{i.trigger_price:f}", "client_id": i.client_id,
          "status": (ledger.last_note(i.client_id) or note).note}  # type: ignore[union-attr]
@@ -80,7 +81,7 @@ def trade_of(executor: Executor, plan: TradePlan) -> dict[str, Any]:
         if i.trigger_price is not None and ledger.first_note(i.client_id, "open")
     ]  # fmt: skip
     return {
-        "order": plan.client_id("entry"),
+        "order": entry_id(ledger, plan),
         "exchange_id": note.exchange_id if note else None,
         "quantity": f"{sum((f.quantity for f in entries), Decimal(0)):f}",
         "entry_price": _average(entries),

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.assurance import prove_all_flat, prove_walk_away
 from trader_cli.core.errors import DataInvalid, DataMissing
 from trader_cli.core.plans import Approved, Refused, TradePlan
-from trader_cli.execution.coverage import naming_what_is_left
-from trader_cli.execution.executor import Executor
+from trader_cli.execution.behind import plan_behind
+from trader_cli.execution.ended import exit_reason
+from trader_cli.execution.executor import Executor, unsaid
 from trader_cli.execution.hearing import Ears
 from trader_cli.execution.leaving import until_time_is_up
-from trader_cli.execution.orphans import require_no_orphans
 from trader_cli.execution.witness import account_look
 from trader_cli.pipelines.assessor import StageAssessor
 from trader_cli.pipelines.market import run_in_market
+from trader_cli.pipelines.owning import run_owning
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
-from trader_cli.storage.ledger import Ledger, LedgerUnwritable
+from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_books import books_of, other_ledgers
 from trader_cli.storage.markets import ledger_path
 from trader_cli.tactician.position_monitor import PositionMonitor
@@ -32,20 +32,22 @@ if TYPE_CHECKING:
     from trader_cli.core.timeframes import Timeframe
     from trader_cli.execution.entered import Entered
     from trader_cli.pipelines.market import Market
+    from trader_cli.pipelines.owning import Owned
     from trader_cli.settings import Settings
     from trader_cli.tactician.reports import Report
     from trader_cli.tactician.tactician import Outcome
 
 
-def tactics(settings: Settings, symbol: str, timeframe: Timeframe, request: Request) -> Outcome:
+def tactics(
+    settings: Settings, symbol: str, timeframe: Timeframe, request: Request, say: Callable[[str], None] = unsaid
+) -> Outcome:
     """Decide about the stored analysis; the decision is recorded and published for `enter`."""
-    with Ledger.opened(ledger_path(settings)) as ledger:
 
-        async def decide(market: Market) -> Outcome:
-            tactician = Tactician(settings, exchange=market.exchange, ledger=ledger)
-            return await tactician.decide(symbol, timeframe, request)
+    async def decide(owned: Owned) -> Outcome:
+        tactician = Tactician(settings, exchange=owned.market.exchange, ledger=owned.ledger)
+        return await tactician.decide(symbol, timeframe, request)
 
-        return run_in_market(settings, decide)
+    return run_owning(settings, decide, symbols=(symbol,), say=say)
 
 
 def stored_plan(settings: Settings, symbol: str, timeframe: Timeframe) -> Approved | Refused:
@@ -84,18 +86,18 @@ def enter(
     settings: Settings, plan: TradePlan, symbol: str, *, live: bool = False, say: Callable[[str], None]
 ) -> Entered | Refused:
     """Carry out a plan; the second time finds what the first one did. Interrupted, it says what is left."""
-    with Ledger.opened(ledger_path(settings)) as ledger:
 
-        async def carry_out(market: Market) -> Entered | Refused:
-            if plan.symbol != symbol:
-                return Refused("other_symbol", f"The plan is for {plan.symbol}; asked was {symbol}.")
-            executor = Executor(market.exchange, ledger, settings, say=say)
-            ears = Ears(ledger.path, market.clock, virtual=settings.mode == "sim")
-            with ears.open():
-                return await executor.enter(Approved(plan), live=live, recorded=settings.mode == "live")
+    async def carry_out(owned: Owned) -> Entered | Refused:
+        if plan.symbol != symbol:
+            return Refused("other_symbol", f"The plan is for {plan.symbol}; asked was {symbol}.")
+        if owned.lost is not None:
+            return owned.lost
+        executor = Executor(owned.market.exchange, owned.ledger, settings, say=say)
+        ears = Ears(owned.ledger.path, owned.market.clock, virtual=settings.mode == "sim")
+        with ears.open():
+            return await executor.enter(Approved(plan), live=live, recorded=settings.mode == "live")
 
-        with naming_what_is_left(ledger, say):
-            return run_in_market(settings, carry_out)
+    return run_owning(settings, carry_out, symbols=(symbol,), say=say)
 
 
 def rehearse(settings: Settings, plan: TradePlan, symbol: str) -> DryRun:
@@ -104,10 +106,27 @@ def rehearse(settings: Settings, plan: TradePlan, symbol: str) -> DryRun:
 
         async def look(market: Market) -> DryRun:
             executor = Executor(market.exchange, ledger, settings)
+            if (before := _carried_out(executor, plan)) is not None:
+                return DryRun(plan, before, [])
             refused = await executor.check(plan, symbol, live=True)
             return DryRun(plan, refused, executor.requests(plan))
 
         return run_in_market(settings, look)
+
+
+def _carried_out(executor: Executor, plan: TradePlan) -> Refused | None:
+    """That the entry of this plan was sent before, so that no order would be sent now."""
+    ledger, entry = executor.ledger, executor.ledger.intent(plan.client_id("entry"))
+    status = None if entry is None else ledger.status(entry.client_id)
+    if entry is None or status is None:
+        return None
+    if ledger.filled(entry.client_id) == 0 and not ledger.fills(client_id=entry.client_id):
+        return Refused("entered_before", f"Its entry was sent before ({status}), and is not sent again.")
+    kept = plan_behind(ledger, entry) or plan
+    is_held = executor.plan_of(plan.symbol) == kept and ledger.holding(plan.symbol).amount != 0
+    left = f"left since: {exit_reason(ledger, plan.symbol, kept.plan_id)}"
+    what = "its position is open" if is_held else left
+    return Refused("entered_before", f"It was entered before ({what}), and is not entered again.")
 
 
 @dataclass(frozen=True)
@@ -122,31 +141,20 @@ def monitor(
     settings: Settings, for_s: float | None, report: Callable[[Report], None], say: Callable[[str], None]
 ) -> Cared:
     """Care for our positions until flat, for so long, or until a signal; what is left and what protects it."""
-    with Ledger.opened(ledger_path(settings)) as ledger:
 
-        async def care(market: Market) -> Cared:
-            await _halt_over_orphans(market, ledger)
-            watching = PositionMonitor(
-                settings, exchange=market.exchange, ledger=ledger, assessor=StageAssessor(settings, market),
-                report=report, say=say,
-            )  # fmt: skip
-            with until_time_is_up():
-                await watching.start_monitoring(for_s)
-            executor = Executor(market.exchange, ledger, settings, say=say)
-            still = await left(executor)
-            return Cared(still, await proved(executor))
+    async def care(owned: Owned) -> Cared:
+        market, ledger = owned.market, owned.ledger
+        watching = PositionMonitor(
+            settings, exchange=market.exchange, ledger=ledger, assessor=StageAssessor(settings, market),
+            report=report, say=say,
+        )  # fmt: skip
+        with until_time_is_up():
+            await watching.start_monitoring(for_s)
+        executor = Executor(market.exchange, ledger, settings, say=say)
+        still = await left(executor)
+        return Cared(still, await proved(executor))
 
-        with naming_what_is_left(ledger, say):
-            return run_in_market(settings, care, care=True, for_s=for_s)
-
-
-async def _halt_over_orphans(market: Market, ledger: Ledger) -> None:
-    """A ledger made anew over orders of ours opens no position until a person has looked."""
-    if not ledger.client_ids():
-        exchange = market.exchange
-        look = await account_look(exchange.care, exchange.clock, exchange.server_now_ms())
-        with suppress(LedgerUnwritable):
-            require_no_orphans(ledger, look, exchange.server_now_ms())
+    return run_owning(settings, care, say=say, care=lambda _ledger: True, for_s=for_s)
 
 
 async def left(executor: Executor) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from trader_cli.core.errors import DataError, ExchangeUnavailable, LedgerLocked
+from trader_cli.core.errors import DataError, ExchangeUnavailable, LedgerLocked, UsageError
 from trader_cli.storage import asked
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_reading import LedgerReading
@@ -20,10 +20,17 @@ def unlock(settings: Settings, symbol: str, reason: str) -> LatchLine | None:
     """Lift the latch of a symbol; what it was, `None` if there was none. It counts at once.
 
     A process at work is asked to write it down. A latch that comes meanwhile is not lifted: nobody has looked at it.
+    Raises `UsageError` for a symbol that was never held back and on which we never had an order: it may be misspelt.
     """
     path = ledger_path(settings)
     with LedgerReading.shown(path) as shown:
+        known = set() if shown is None else {*shown.symbols(), *(line.symbol for line in shown.latch_lines())}
         was = None if shown is None else shown.latches().get(symbol)
+    if symbol not in known:
+        raise UsageError(
+            f"Entries of {symbol} were never held back, and no order of ours was ever there.",
+            mend="See `trader status` for what is latched.",
+        )
     if was is not None:
         asked.ask(path, f"unlock-{symbol}", f"{was.number} {reason}")
         with suppress(LedgerLocked), Ledger.opened(path) as ledger:

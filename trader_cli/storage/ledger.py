@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any
 from trader_cli.core.breaker import in_force
 from trader_cli.core.errors import DataInvalid
 from trader_cli.storage.asked import asked_of, forget_asked
-from trader_cli.storage.ledger_faults import GuardedConnection, LedgerDamaged, LedgerUnwritable, connection, guarded
+from trader_cli.storage.ledger_faults import (
+    GuardedConnection,
+    LedgerDamaged,
+    LedgerUnwritable,
+    connection,
+    file_at,
+    guarded,
+    is_another,
+)
 from trader_cli.storage.ledger_reading import SETTLED, LedgerReading
 from trader_cli.storage.lock import OwnerLock, this_command
 from trader_cli.storage.side_journal import fold_in
@@ -84,8 +92,13 @@ class Ledger(LedgerReading):
     """
 
     _lock: OwnerLock | None = None
+    _file: tuple[int, int] | None = None
     is_open = True
     is_new = False
+
+    def __init__(self, db: GuardedConnection, path: Path) -> None:
+        super().__init__(db, path)
+        self._unwritten_intents: dict[str, Intent] = {}
 
     @classmethod
     @contextmanager
@@ -93,9 +106,9 @@ class Ledger(LedgerReading):
         """The ledger at `path`, made if it is not there, migrated if it is older, locked until the block ends."""
         with OwnerLock.acquire(path, this_command()) as lock, connection(path, writing=True) as db:
             with guarded(path):
-                made = cls._prepared(db, path)
+                made, file = cls._prepared(db, path), file_at(path)
             ledger = cls(db, path)
-            ledger._lock, ledger.is_new, ledger._last_notes = lock, made, {}
+            ledger._lock, ledger.is_new, ledger._last_notes, ledger._file = lock, made, {}, file
             with suppress(LedgerUnwritable):
                 fold_in(ledger)
             try:
@@ -145,8 +158,17 @@ class Ledger(LedgerReading):
             db.executescript(f"BEGIN; {script} {guards} PRAGMA user_version={number}; COMMIT;")
         return version == 0
 
+    def require_in_place(self) -> None:
+        """Raises `LedgerUnwritable` where the file was deleted or replaced: what sqlite writes on nobody would find."""
+        if self._file is not None and is_another(self.path, self._file):
+            raise LedgerUnwritable(
+                f"The ledger {self.path} was deleted or replaced while it was in use: it takes no line any more.",
+                mend="Put it back; or end this process, run `trader ledger rebuild`, and begin again.",
+            )
+
     def _write(self, statement: str, values: tuple[Any, ...]) -> bool:
         """Whether a row was added; it is on disk when this returns."""
+        self.require_in_place()
         try:
             return self._db.execute(statement, values).rowcount > 0
         except LedgerDamaged as error:
@@ -199,10 +221,19 @@ class Ledger(LedgerReading):
         self._unwritten.pop(client_id, None)
         self._know(client_id, status, None)
 
-    def remember(self, client_id: str, note: Note) -> None:
+    def remember(self, intent: Intent, note: Note) -> None:
         """What the disk would not take is known all the same, as long as this process lives: care goes by it."""
-        self._unwritten[client_id] = note
-        self._know(client_id, note.status, note)
+        self._unwritten[intent.client_id] = note
+        self._unwritten_intents[intent.client_id] = intent
+        self._know(intent.client_id, note.status, note)
+
+    def _counted_unbooked(self, symbol: str) -> list[Decimal]:
+        """Also of orders of which the disk took no line at all."""
+        others = [
+            i for i in self._unwritten_intents.values() if i.symbol == symbol and self.intent(i.client_id) is None
+        ]
+        filled = [self.filled(i.client_id) * (1 if i.side == "BUY" else -1) for i in others]
+        return [*super()._counted_unbooked(symbol), *(quantity for quantity in filled if quantity)]
 
     def _know(self, client_id: str, status: str, note: Note | None) -> None:
         self._unbooked.clear()

@@ -121,6 +121,22 @@ def _takes_files(path: Path | str) -> bool:
     return os.access(Path(path).parent, os.W_OK)
 
 
+def file_at(path: Path) -> tuple[int, int] | None:
+    """Which file lies at `path`; `None` if there is none. Raises `OSError` where that cannot be seen."""
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_dev, found.st_ino
+
+
+def is_another(path: Path, was: tuple[int, int]) -> bool:
+    """Whether a file that was opened is there no more; a disk that does not say is told of by what fails on it."""
+    with suppress(OSError):
+        return file_at(path) != was
+    return False
+
+
 @contextmanager
 def connection(path: Path, *, writing: bool) -> Iterator[GuardedConnection]:
     """A connection to the file at `path`, closed at the end; the file is looked through where that is cheap."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import contextmanager
 from decimal import Decimal
 from typing import TYPE_CHECKING, TypeVar
 
 from trader_cli.core.errors import OwnershipLost, TraderError
 from trader_cli.execution.executor import guarded_together
 from trader_cli.execution.guarding import Guard
-from trader_cli.execution.leaving import asked_to_leave, leaving
+from trader_cli.execution.leaving import Shield, asked_to_leave, leaving
 from trader_cli.storage.ledger import LedgerUnwritable
 from trader_cli.tactician.managing import LOOK_S
 
@@ -42,7 +42,7 @@ class Carer:
         self.bare: set[str] = set()
         self.closing: dict[str, str] = {}
         self._tell = tell
-        self._shield: AsyncExitStack | None = None
+        self._shield = Shield()
 
     @property
     def _pressed(self) -> set[str]:
@@ -113,12 +113,11 @@ class Carer:
     async def _mind_bare(self, symbols: list[str]) -> None:
         """While anything is known to be bare a first signal waits for its cover, between the looks, too."""
         self.bare &= set(symbols)
-        if self.bare and self._shield is None:
-            self._shield = AsyncExitStack()
-            await self._shield.enter_async_context(leaving().shielded())
-        elif not self.bare and self._shield is not None:
-            shield, self._shield = self._shield, None
-            await shield.aclose()
+        await self._shield.hold(up=bool(self.bare))
+
+    async def release(self) -> None:
+        """However the care ends: no shield is left up that would keep a signal waiting."""
+        await self._shield.hold(up=False)
 
 
 @contextmanager

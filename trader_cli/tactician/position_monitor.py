@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.errors import (
@@ -18,10 +18,10 @@ from trader_cli.execution.accounts import connected_exchange
 from trader_cli.execution.executor import Executor, unsaid
 from trader_cli.execution.hearing import Ears
 from trader_cli.execution.leaving import leaving
+from trader_cli.execution.orphans import ledger_for
 from trader_cli.settings import as_settings
 from trader_cli.storage.asked import asked_of, forget_asked, symbols_asked
-from trader_cli.storage.ledger import Ledger, LedgerUnwritable
-from trader_cli.storage.markets import ledger_path
+from trader_cli.storage.ledger import LedgerUnwritable
 from trader_cli.tactician.caring import Carer, borne
 from trader_cli.tactician.losses import LossMinder
 from trader_cli.tactician.managing import LOOK_S, Manager
@@ -29,7 +29,7 @@ from trader_cli.tactician.reports import Report, alarms, unheard
 from trader_cli.tactician.telling import Teller
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from trader_cli.core.orders import PositionState
     from trader_cli.core.plans import TradePlan
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from trader_cli.execution.guarding import Ended
     from trader_cli.execution.reconcile import View
     from trader_cli.settings import Settings
+    from trader_cli.storage.ledger import Ledger
 
 _RETRY_S = 1.0
 _UNANSWERED = (ExchangeUnavailable, ExchangeRejected, ConfigurationError)
@@ -106,10 +107,7 @@ class PositionMonitor:
 
     def get_position_status(self, position_id: str) -> dict[str, Any]:
         """What is known of a named position and its last looks; {"state": "unknown"} if nothing is."""
-        named = self._teller.named.get(str(position_id))
-        if named is None:
-            return {"position_id": position_id, "state": "unknown"}
-        return {"position_id": position_id, **named, "assessments": self._teller.looks(str(named["symbol"]))}
+        return {"position_id": position_id, **self._teller.status_of(str(position_id))}
 
     async def start_monitoring(self, for_s: float | None = None) -> None:
         """Care for our positions until none is left, `stop()` is called, or `for_s` seconds have passed.
@@ -119,20 +117,31 @@ class PositionMonitor:
         """
         self._stopped = False
         clock = self._connected().clock
-        with self._open_ledger() as ledger:
+        async with ledger_for(self._connected(), self._ledger) as ledger:
             ears = Ears(ledger.path, clock, virtual=self.settings.mode == "sim")
-            self._executor = Executor(self._connected(), ledger, self.settings, say=self.say)
+            self._executor = executor = Executor(self._connected(), ledger, self.settings, say=self.say)
             self._began_ms = self._connected().server_now_ms()
             ends_ms = None if for_s is None else clock.monotonic_ms() + round(for_s * 1000)
-            with ears.open():
-                while not self._stopped and await self._attempt():
-                    await leaving().give_way()
-                    left_s = None if ends_ms is None else (ends_ms - clock.monotonic_ms()) / 1000
-                    if left_s is not None and left_s <= 0 and not self._care.bare:
-                        break
-                    await ears.nap(self._pause_s(left_s), self._has_lost)
-            await self._executor.end()
-            self._executor = None
+            try:
+                with ears.open():
+                    await self._go_on(ears, ends_ms)
+            finally:
+                self._executor = None
+                await executor.end()
+                await self.release()
+
+    async def _go_on(self, ears: Ears, ends_ms: int | None) -> None:
+        clock = self._connected().clock
+        while not self._stopped and await self._attempt():
+            await leaving().give_way()
+            left_s = None if ends_ms is None else (ends_ms - clock.monotonic_ms()) / 1000
+            if left_s is not None and left_s <= 0 and not self._care.bare:
+                break
+            await ears.nap(self._pause_s(left_s), self._has_lost)
+
+    async def release(self) -> None:
+        """However the care ends: no shield is left up that would keep a signal waiting."""
+        await self._care.release()
 
     def _pause_s(self, left_s: float | None) -> float:
         wait_s = _RETRY_S if self._troubled else self.settings.position_monitoring_interval
@@ -223,6 +232,7 @@ class PositionMonitor:
     def _take_requests(executor: Executor) -> None:
         """Requests of other processes count where they lie; a disk that takes no line is told of later."""
         with borne(executor):
+            executor.ledger.require_in_place()
             executor.ledger.take_requests(executor.exchange.server_now_ms())
 
     def _catch_up(self, executor: Executor) -> None:
@@ -230,7 +240,7 @@ class PositionMonitor:
         if not self._caught_up:
             self._caught_up = True
             for symbol in executor.ledger.symbols():
-                self._say_gone(executor, symbol, executor.exchange.server_now_ms())
+                self._say_gone(executor, symbol)
 
     async def _seen(self, executor: Executor) -> Mapping[str, PositionState] | None:
         """Every position, and whether those that the ledger does not explain are ours."""
@@ -280,7 +290,7 @@ class PositionMonitor:
             now = executor.exchange.server_now_ms()
             if closed:
                 self._teller.say(Report(symbol, now, "close", why, quantity=f"{closed:f}"))
-            self._say_gone(executor, symbol, now)
+            self._say_gone(executor, symbol)
             return True
 
         done = await asyncio.gather(*(close(symbol, why) for symbol, why in list(care.closing.items())))
@@ -349,14 +359,14 @@ class PositionMonitor:
         self._mind_foreign(executor, view)
         if not view.is_flat:
             self._caring.add(symbol)
-            self._teller.entered(executor, plan, now)
+            self._teller.entered(executor, plan)
         self._told(executor, plan, ended)
         if view.is_flat or ended.how == "bare":
             self._troubled = self._troubled or ended.how == "bare" or bool(view.unknown_orders)
             return
         if view.held != 0 and ended.cover is not None:
             await self._manager.manage(executor, plan, view, ended.cover)
-            self._say_gone(executor, symbol, executor.exchange.server_now_ms())
+            self._say_gone(executor, symbol)
 
     def _told(self, executor: Executor, plan: TradePlan, ended: Ended | TraderError) -> None:
         """That a position was closed although nobody asked for it, and that it is no more."""
@@ -367,7 +377,7 @@ class PositionMonitor:
         if ended.closed is not None:
             self._teller.say(Report(plan.symbol, now, "close", ended.closed))
         if ended.view.is_flat or ended.how == "bare":
-            self._say_gone(executor, plan.symbol, now)
+            self._say_gone(executor, plan.symbol)
 
     def _mind_foreign(self, executor: Executor, view: View) -> None:
         """What is foreign beside ours holds entries of the symbol back, once two looks in a row show it."""
@@ -376,8 +386,8 @@ class PositionMonitor:
             executor.held_back(view.symbol, "foreign", f"{view.foreign:f} beside ours")
         (self._foreign.add if appeared else self._foreign.discard)(view.symbol)
 
-    def _say_gone(self, executor: Executor, symbol: str, now_ms: int) -> None:
-        if self._teller.gone(executor, symbol, now_ms):
+    def _say_gone(self, executor: Executor, symbol: str) -> None:
+        if self._teller.gone(executor, symbol):
             self._caring.discard(symbol)
 
     # --- what it works with ---
@@ -388,11 +398,3 @@ class PositionMonitor:
                 "The monitor is not initialised.", mend="Call `await position_monitor.initialize()` first."
             )
         return self._exchange
-
-    @contextmanager
-    def _open_ledger(self) -> Iterator[Ledger]:
-        if self._ledger is not None:
-            yield self._ledger
-            return
-        with Ledger.opened(ledger_path(self.settings)) as ledger:
-            yield ledger

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from contextlib import contextmanager
 from dataclasses import asdict
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
@@ -19,17 +18,18 @@ from trader_cli.core.types import Abstention, Analysis
 from trader_cli.execution import preflight
 from trader_cli.execution.accounts import connected_exchange
 from trader_cli.execution.breaking import catch_up, latch_of
+from trader_cli.execution.orphans import ledger_for
 from trader_cli.settings import as_settings
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
-from trader_cli.storage.ledger import Ledger
-from trader_cli.storage.markets import account_fingerprint, ledger_path, market_source
+from trader_cli.storage.markets import account_fingerprint, market_source
 from trader_cli.tactician.planning import Now, plan, refused_request, too_late
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from trader_cli.exchange.binance import BinanceExchange
     from trader_cli.settings import Settings
+    from trader_cli.storage.ledger import Ledger
 
 _BOOK_LEVELS = 50
 Outcome = Approved | Refused | Abstention
@@ -90,7 +90,7 @@ class Tactician:
         an analysis, and what the exchange raises.
         """
         analysis = self._analysis(symbol, timeframe)
-        with self._open_ledger() as ledger:
+        async with ledger_for(self._connected(), self._ledger, (symbol,)) as ledger:
             outcome = await self._outcome(analysis, request or Request(), ledger)
             self._record(analysis, outcome, ledger)
         self._results.append(outcome)
@@ -224,14 +224,6 @@ class Tactician:
         if self._exchange is None:
             raise UsageError("The tactician is not initialised.", mend="Call `await tactician.initialize()` first.")
         return self._exchange
-
-    @contextmanager
-    def _open_ledger(self) -> Iterator[Ledger]:
-        if self._ledger is not None:
-            yield self._ledger
-            return
-        with Ledger.opened(ledger_path(self.settings)) as ledger:
-            yield ledger
 
 
 def document_of(outcome: Outcome) -> dict[str, Any]:

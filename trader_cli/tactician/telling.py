@@ -6,7 +6,7 @@ from collections import deque
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from trader_cli.core.plans import TradePlan
+from trader_cli.execution.behind import entry_id
 from trader_cli.execution.ended import exit_reason
 from trader_cli.tactician.reports import Report, unheard
 
@@ -14,10 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from trader_cli.core.orders import PositionState
+    from trader_cli.core.plans import TradePlan
     from trader_cli.execution.executor import Executor
-
-_LAST = 3
-"""So many of the last entries of a symbol are looked at for an end that nobody has told."""
 
 
 class Teller:
@@ -37,36 +35,37 @@ class Teller:
         """The last reports of a symbol."""
         return [vars(report) for report in self._history.get(symbol, ())]
 
-    def entered(self, executor: Executor, plan: TradePlan, now_ms: int) -> None:
-        """An entry that whoever sent it could not tell of: its whole quantity, and its stop."""
-        if executor.is_told(plan, "entered"):
+    def status_of(self, name: str) -> dict[str, Any]:
+        """What is known of a named position, and its last reports."""
+        named = self.named.get(name)
+        return {"state": "unknown"} if named is None else {**named, "assessments": self.looks(str(named["symbol"]))}
+
+    def entered(self, executor: Executor, plan: TradePlan) -> None:
+        """An entry that whoever sent it could not tell of, at the time it filled: its whole quantity, and its stop."""
+        if executor.told.has(plan, "entered"):
             return
-        fills = executor.ledger.fills(client_id=plan.client_id("entry"))
+        fills = executor.ledger.fills(client_id=entry_id(executor.ledger, plan))
         quantity = sum((fill.quantity for fill in fills), Decimal(0))
         if quantity:
-            executor.tell(plan, "entered")
-            self.say(Report(plan.symbol, now_ms, "entered", plan.side, f"{quantity:f}", stop=f"{plan.stop_price:f}"))
+            executor.told.note(plan, "entered")
+            at_ms, stop = fills[-1].time_ms, f"{plan.stop_price:f}"
+            self.say(Report(plan.symbol, at_ms, "entered", plan.side, f"{quantity:f}", stop=stop))
 
-    def gone(self, executor: Executor, symbol: str, now_ms: int) -> bool:
+    def gone(self, executor: Executor, symbol: str) -> bool:
         """Every end of our positions on a symbol that was not told yet, also of one that ended between two looks."""
-        entries = executor.ledger.entries(symbol)
-        ended = entries if executor.ledger.holding(symbol).amount == 0 else entries[:-1]
-        told = [self._ended(executor, decision, now_ms) for decision in ended[-_LAST:]]
+        told = [self._ended(executor, plan) for plan in executor.told.untold_ends(symbol)]
         return any(told)
 
-    def _ended(self, executor: Executor, decision: str, now_ms: int) -> bool:
-        body = executor.ledger.decision(decision)
-        plan = None if body is None else TradePlan.from_dict(body)
-        if plan is None or executor.is_told(plan, "ended"):
-            return False
+    def _ended(self, executor: Executor, plan: TradePlan) -> bool:
+        """An end, told at the time of its last fill: it may have been long ago."""
         fills = executor.ledger.fills(decision_id=plan.plan_id)
         if not fills:
             return False
-        self.entered(executor, plan, now_ms)
-        executor.tell(plan, "ended")
+        self.entered(executor, plan)
+        executor.told.note(plan, "ended")
         net = sum((fill.realized - fill.commission for fill in fills), Decimal(0))
-        reason = exit_reason(executor.ledger, plan.symbol, decision)
-        self.say(Report(plan.symbol, now_ms, "flat", reason, profit=f"{net:f}", sentence="fees included"))
+        reason = exit_reason(executor.ledger, plan.symbol, plan.plan_id)
+        self.say(Report(plan.symbol, fills[-1].time_ms, "flat", reason, profit=f"{net:f}", sentence="fees included"))
         return True
 
     def settle_names(self, positions: Mapping[str, PositionState]) -> None:

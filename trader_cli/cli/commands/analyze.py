@@ -9,6 +9,7 @@ import typer
 from trader_cli.cli import options as o
 from trader_cli.cli.show import print_facts, print_json, progress_bar, utc
 from trader_cli.core.errors import ExitCode
+from trader_cli.core.types import Abstention
 
 if TYPE_CHECKING:
     from trader_cli.core.types import Analysis
@@ -34,7 +35,7 @@ def analyze(
 ) -> None:
     """Look for a signal at the last closed bar.
 
-    Exit code 0: there is a signal. 8: the analyst abstains, and says why. Both are stored.
+    Exit code 0: there is a signal. 4: the bars are stale. 8: the analyst abstains, and says why. Both are stored.
     """
     from trader_cli.pipelines.stages import analyze_until_signal as run
 
@@ -47,8 +48,8 @@ def analyze(
         print_json({**done.analysis.as_dict(), "source": done.source, "cache_hit": done.cached})
     else:
         print_facts(_headline(done.analysis), _facts(done))
-    if done.analysis.signal is None:
-        raise typer.Exit(ExitCode.ABSTAINED)
+    if isinstance(done.analysis.outcome, Abstention):
+        raise typer.Exit(o.code_of(done.analysis.outcome.code, ExitCode.ABSTAINED))
 
 
 def _headline(analysis: Analysis) -> str:
@@ -87,8 +88,6 @@ def _health(a: Analysis) -> str | None:
 
 
 def _outcome(a: Analysis) -> dict[str, Any]:
-    from trader_cli.core.types import Abstention
-
     if isinstance(a.outcome, Abstention):
         return {"because": f"{a.outcome.sentence} ({a.outcome.code})", "price": f"{a.price:g}"}
     signal = a.outcome

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trader_cli.cli import options as o
-from trader_cli.cli.commands.tactics import plan_facts, plan_title, refusal_code
+from trader_cli.cli.commands.tactics import plan_facts, plan_title
 from trader_cli.cli.show import print_facts, print_json, say
 from trader_cli.core.breaker import BEYOND_BACKSTOP, UNPROTECTED
 from trader_cli.core.errors import DataInvalid, ExitCode
@@ -88,7 +88,7 @@ def _refuse(symbol: str, refused: Refused, *, as_json: bool) -> None:
         print_json({"kind": "refusal", "code": refused.code, "sentence": refused.sentence})
     else:
         print_facts(f"{symbol}: not entered", {"because": f"{refused.sentence} ({refused.code})"})
-    raise typer.Exit(refusal_code(refused))
+    raise typer.Exit(o.code_of(refused.code, ExitCode.REFUSED))
 
 
 def _show_rehearsal(done: DryRun, *, as_json: bool) -> None:
@@ -103,7 +103,7 @@ def _show_rehearsal(done: DryRun, *, as_json: bool) -> None:
         if done.refused is not None:
             print_facts("would not be entered", {"because": f"{done.refused.sentence} ({done.refused.code})"})
     if done.refused is not None:
-        raise typer.Exit(refusal_code(done.refused))
+        raise typer.Exit(o.code_of(done.refused.code, ExitCode.REFUSED))
 
 
 def _headline(done: Entered) -> str:
@@ -124,12 +124,16 @@ def entered_facts(done: Entered) -> dict[str, Any]:
     cover = done.cover
     return {
         "plan": done.plan.plan_id,
-        "order": done.plan.client_id("entry") + (f", exchange id {done.order.order_id}" if done.order else ""),
+        "order": _order_id(done) + (f", exchange id {done.order.order_id}" if done.order else ""),
         "backstop": _stop(cover and cover.backstop),
         "stop": ", ".join(filter(None, (_stop(s) for s in cover.stops))) if cover else None,
         "take profit": ", ".join(filter(None, (_stop(s) for s in cover.take_profits))) if cover else None,
         "without full cover": f"{done.uncovered_ms / 1000:.3f} s",
     }
+
+
+def _order_id(done: Entered) -> str:
+    return done.plan.client_id("entry") if done.order is None else done.order.client_id
 
 
 def _stop(stop: Any) -> str | None:
@@ -145,7 +149,7 @@ def entered_dict(done: Entered) -> dict[str, Any]:
     stops = [] if cover is None else [*([cover.backstop] if cover.backstop else []), *cover.stops, *cover.take_profits]
     return {
         "kind": "entered", "plan_id": done.plan.plan_id, "symbol": done.plan.symbol, "side": done.plan.side,
-        "fresh": done.fresh, "client_id": done.plan.client_id("entry"),
+        "fresh": done.fresh, "client_id": _order_id(done),
         "order_id": done.order.order_id if done.order else None, "quantity": f"{done.quantity:f}",
         "average_price": f"{done.average_price:f}", "closed": done.closed,
         "seconds_uncovered": done.uncovered_ms / 1000,

@@ -15,7 +15,8 @@ app = typer.Typer()
 @app.command()
 def flatten(
     symbols: Annotated[
-        list[str] | None, typer.Argument(help="Of these alone; default: all.", show_default=False)
+        list[str] | None,
+        typer.Argument(help="Of these alone; default: all.", show_default=False, callback=o.each_symbol),
     ] = None,
     halt: Annotated[bool, typer.Option("--halt", help="And let no position be opened until `trader reset`.")] = False,
     force: Annotated[bool, typer.Option("--force", help="End a process that owns the ledger first.")] = False,
@@ -36,20 +37,23 @@ def flatten(
     from trader_cli.pipelines.bare_flatten import Wish
     from trader_cli.pipelines.reducing import flatten as run
 
-    named = tuple(dict.fromkeys(symbol.upper() for symbol in symbols or ()))
+    named = tuple(dict.fromkeys(symbols or ()))
     wish = Wish("flatten", named, also_halt=halt, force=force, all_of_it=all_of_it, say=say)
     done = run(o.settings_from(profile, config, tape), wish)
     if json:
         told = {"left": done.left, "said": done.said, "exit_code": int(done.exit_code)}
-        print_json({"closed": done.closed, **(told if done.left or done.said else {})})
+        print_json(
+            {"closed": done.closed, **({"halted": done.halted} if halt else {}),
+             **(told if done.left or done.said else {})}
+        )  # fmt: skip
     else:
         for sentence in done.proved:
             print_facts(sentence, {})
         if done.closed:
-            note = (
-                None if halt else "a process at work may enter again; `trader flatten --halt` would have stopped that"
-            )
-            print_facts("went", {**done.closed, "note": note})
+            again = f"{done.at_work} may enter again; `trader flatten --halt` would have stopped that"
+            print_facts("went", {**done.closed, "note": again if done.at_work and not done.halted else None})
+        if done.halted:
+            print_facts("halted: no position is opened until `trader reset`", {})
     for sentence in done.said:
         say(sentence)
     if done.exit_code:

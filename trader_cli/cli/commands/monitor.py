@@ -42,7 +42,10 @@ def monitor(
             reports[-1] = report
         else:
             reports.append(report)
-        say(line(report), quiet=report.action == "stay")
+        if report.action == "flat" and not json:
+            print_facts(line(report), {})
+        else:
+            say(line(report), quiet=report.action == "stay")
 
     done = run(settings, o.duration(for_, "--for"), heard, say)
     is_proved = not isinstance(done.proof, Doubt)
@@ -52,9 +55,6 @@ def monitor(
              **({} if is_proved else {"doubt": done.proof.sentence})}
         )  # fmt: skip
     else:
-        for report in reports:
-            if report.action == "flat":
-                print_facts(line(report), {})
         for sentence in [*done.left.values(), *([] if is_proved and done.left else [done.proof.sentence])]:
             print_facts(sentence, {})
     if not is_proved:

@@ -66,8 +66,7 @@ def run(
     refused = done.get("refusal")
     if refused is not None:
         abstained = done["abstention"] is not None or done["signal"] is None
-        code = ExitCode.HALTED if refused["code"] == "halted" else ExitCode.REFUSED
-        raise typer.Exit(ExitCode.ABSTAINED if abstained else code)
+        raise typer.Exit(o.code_of(refused["code"], ExitCode.ABSTAINED if abstained else ExitCode.REFUSED))
 
 
 def _headline(done: dict[str, Any]) -> str:

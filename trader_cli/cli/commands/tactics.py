@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trader_cli.cli import options as o
-from trader_cli.cli.show import print_facts, print_json, utc
+from trader_cli.cli.show import print_facts, print_json, say, utc
 from trader_cli.core.errors import ExitCode, UsageError
 from trader_cli.core.plans import Approved, Refused, Request
+from trader_cli.core.types import Abstention
 
 if TYPE_CHECKING:
     from trader_cli.core.plans import TradePlan
 
 app = typer.Typer()
+_OTHERWISE = {Refused: ExitCode.REFUSED, Abstention: ExitCode.ABSTAINED}
 
 
 @app.command()
@@ -38,7 +40,8 @@ def tactics(
 ) -> None:
     """Turn the last analysis into a plan: size, leverage, stops, target, or a refusal with its reason.
 
-    Exit code 0: there is a plan for `trader enter`. 7: refused by risk. 8: there was no signal. 9: halted.
+    Exit code 0: there is a plan for `trader enter`. 4: the analysis is stale. 7: refused by risk. 8: there was no
+    signal. 9: halted.
     """
     from trader_cli.pipelines.trading import tactics as run
     from trader_cli.tactician.planning import refused_request
@@ -50,7 +53,7 @@ def tactics(
     senseless = refused_request(request)
     if senseless is not None:
         raise UsageError(senseless.sentence)
-    outcome = run(settings, name, parsed, request)
+    outcome = run(settings, name, parsed, request, say)
     if json:
         print_json(document_of(outcome))
     elif isinstance(outcome, Approved):
@@ -58,12 +61,7 @@ def tactics(
     else:
         print_facts(f"{name} {parsed}: no plan", {"because": f"{outcome.sentence} ({outcome.code})"})
     if not isinstance(outcome, Approved):
-        raise typer.Exit(refusal_code(outcome) if isinstance(outcome, Refused) else ExitCode.ABSTAINED)
-
-
-def refusal_code(refused: Refused) -> ExitCode:
-    """The exit code of a refusal."""
-    return ExitCode.HALTED if refused.code == "halted" else ExitCode.REFUSED
+        raise typer.Exit(o.code_of(outcome.code, _OTHERWISE[type(outcome)]))
 
 
 def plan_title(plan: TradePlan) -> str:

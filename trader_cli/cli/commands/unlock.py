@@ -14,7 +14,7 @@ app = typer.Typer()
 
 @app.command()
 def unlock(
-    symbol: Annotated[str, typer.Argument(help="The symbol whose entries are held back.")],
+    symbol: Annotated[str, typer.Argument(help="The symbol whose entries are held back.", callback=o.one_symbol)],
     reason: Annotated[str, typer.Option("--reason", help="Why; kept in the ledger.")] = "by hand",
     profile: o.Profile = None,
     config: o.Config = None,
