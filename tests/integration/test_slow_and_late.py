@@ -283,3 +283,21 @@ def test_a_blind_backstop_is_taken_away_though_it_cannot_be_at_once(down_s: floa
         life, tmp_path, when=ORDER, switches=Switches(close_stop_while_flat="accepted"),
         faults=lambda now: FaultPlan((faults[0], replace(faults[1], from_ms=now, to_ms=now + round(down_s * 1000)))),
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("failure", ["truncated", "empty", "[]", "503 unknown", "502"])
+def test_a_stop_whose_reply_cannot_be_read_was_sent(failure: str, tmp_path: Path) -> None:
+    async def life(desk: HostileDesk, ledger: Ledger, executor: Executor) -> None:
+        with suppress(TraderError):
+            await executor.enter(desk.approved())
+        sent = [r.parameters["clientAlgoId"] for r in desk.requests(STOP)]
+        assert len(sent) == len(set(sent)), "none is sent a second time under its id"
+        assert all(ledger.last_note(client_id) is not None for client_id in sent)
+        await desk.monitor(ledger).start_monitoring(60)
+        assert covered(desk.amount, desk.stops())
+        assert await executor.close(SYMBOL, "test") == abs(desk.amount) or desk.amount == 0
+        assert desk.amount == 0
+        await desk.monitor(ledger).start_monitoring(200)
+        assert not desk.stops()
+
+    living(life, tmp_path, when=ORDER, faults=lambda now: FaultPlan((on(STOP, failure=failure, to_ms=now + 30_000),)))

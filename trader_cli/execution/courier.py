@@ -13,9 +13,10 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import ExchangeUnavailable, OwnershipLost, TraderError
-from trader_cli.core.orders import NotPlaced, OrderRequest, OrderState, Placed, StopRequest, StopState
+from trader_cli.core.orders import NotPlaced, OrderRequest, OrderState, Placed, StopState
 from trader_cli.exchange.connection import UNREADABLE
 from trader_cli.execution.looks import Looks
+from trader_cli.execution.protection import stop_request
 from trader_cli.storage.ledger import LedgerUnwritable
 from trader_cli.storage.ledger_reading import SETTLED
 from trader_cli.storage.ledger_rows import Note
@@ -151,6 +152,7 @@ class Courier:
             if isinstance(sent, NotPlaced):
                 self.note(intent, "refused", str(sent.code), sent.sentence)
                 return sent
+            self._note_sending(intent)
             if self.status(intent) == "sending":
                 self.note(intent, "unknown", note=sent.sentence)
             return None
@@ -162,12 +164,17 @@ class Courier:
         asked = asyncio.ensure_future(self._submit(intent))
         try:
             await asyncio.wait({asked}, timeout=self.clock.loop_s(_AT_ONCE_S))
-            if not asked.done() and self.ledger.is_open and self.status(intent) is None:
-                self.note(intent, "sending")
+            if not asked.done() and self.ledger.is_open:
+                self._note_sending(intent)
             return await asked
         except asyncio.CancelledError:
             asked.cancel()
             raise
+
+    def _note_sending(self, intent: Intent) -> None:
+        """That it was sent, unless a line says so already: without one it would count as never sent."""
+        if self.status(intent) is None:
+            self.note(intent, "sending")
 
     def _submit(self, intent: Intent) -> Awaitable[Sent]:
         if intent.purpose in {"entry", "exit"}:
@@ -389,12 +396,3 @@ class Courier:
         except LedgerUnwritable as error:
             self.unwritten = self.unwritten or error
             self.ledger.remember(intent, Note(status, exchange_id, note, when))
-
-
-def stop_request(intent: Intent) -> StopRequest:
-    """The stop or take-profit an intent stands for; the backstop has no quantity and closes everything."""
-    assert intent.trigger_price is not None
-    return StopRequest(
-        intent.client_id, intent.symbol, intent.side, "take_profit" if intent.purpose == "take_profit" else "stop",
-        intent.trigger_price, None if intent.purpose == "backstop" else intent.quantity,
-    )  # fmt: skip

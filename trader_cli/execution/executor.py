@@ -23,13 +23,13 @@ from trader_cli.execution.behind import plan_behind
 from trader_cli.execution.bench import Bench
 from trader_cli.execution.breaking import after_close, hold_back
 from trader_cli.execution.checking import refusal
-from trader_cli.execution.courier import Courier, stop_request
+from trader_cli.execution.courier import Courier
 from trader_cli.execution.coverage import Coverage, acknowledged, last_known, remembered, standing_of
 from trader_cli.execution.ended import exit_reason
 from trader_cli.execution.entered import Entered
 from trader_cli.execution.guarding import Ended, Guard
 from trader_cli.execution.leaving import asked_to_leave, leaving
-from trader_cli.execution.protection import Protector
+from trader_cli.execution.protection import Protector, stop_request
 from trader_cli.execution.reconcile import Reconciler
 from trader_cli.execution.told import Told
 from trader_cli.storage.ledger import LedgerUnwritable

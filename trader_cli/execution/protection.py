@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import ConfigurationError, ExchangeRejected, ExchangeUnavailable
 from trader_cli.core.guarding import to_drop
-from trader_cli.core.orders import StopState
+from trader_cli.core.orders import StopRequest, StopState
 from trader_cli.storage.ledger_rows import Intent
 
 if TYPE_CHECKING:
@@ -179,3 +179,12 @@ class Protector:
 
 
 _PURPOSES: tuple[Purpose, ...] = ("backstop", "stop", "take_profit")
+
+
+def stop_request(intent: Intent) -> StopRequest:
+    """The stop or take-profit an intent stands for; the backstop has no quantity and closes everything."""
+    assert intent.trigger_price is not None
+    return StopRequest(
+        intent.client_id, intent.symbol, intent.side, "take_profit" if intent.purpose == "take_profit" else "stop",
+        intent.trigger_price, None if intent.purpose == "backstop" else intent.quantity,
+    )  # fmt: skip
