@@ -390,3 +390,20 @@ def test_a_signal_between_fill_and_cover_is_obeyed_once_covered(account: Account
     os.kill(entering.pid, signal.SIGTERM)
     assert account.warm.ended(entering, 20) is not None
     assert not _is_bare(account)
+
+
+def test_flatten_says_that_it_is_still_at_it_and_what_it_leaves(account: Account) -> None:
+    account.opened()
+    account.place.bend_rows(row(("*", "*"), before_s=40))
+    closing = account.start("flatten")
+    account.until(lambda: closing.err.read_text().count("Still at it after") >= 2, 25)
+    beside, said = account.run("flatten", "--halt", most_s=2)
+    assert (beside, "closes already" in said) == (None, True), said
+    os.kill(closing.pid, signal.SIGINT)
+    assert account.warm.ended(closing, 15) == 130
+    said = closing.err.read_text()
+    assert f"Left as it is: {SYMBOL}: " in said, said
+    assert "Unclosed" not in said
+    account.place.bend_rows()
+    assert account.run("flatten")[0] == 0
+    assert account.books()["held"] == 0

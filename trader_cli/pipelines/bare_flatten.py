@@ -13,6 +13,7 @@ from trader_cli.execution.bare_closing import BareCloser
 from trader_cli.execution.executor import unsaid
 from trader_cli.execution.witness import account_look
 from trader_cli.pipelines.market import run_in_market
+from trader_cli.pipelines.still_at_it import still_at_it
 from trader_cli.storage.markets import account_fingerprint
 
 if TYPE_CHECKING:
@@ -81,7 +82,8 @@ class Bare:
 
     def run(self) -> Flattened:
         """Close what is ours. Raises the first error after all symbols had their turn."""
-        return run_in_market(self.settings, self._run, care=True)
+        with still_at_it(self.wish.say, "the exchange has not answered it all"):
+            return run_in_market(self.settings, self._run, care=True)
 
     async def _run(self, market: Market) -> Flattened:
         exchange = market.exchange

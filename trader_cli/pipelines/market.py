@@ -141,8 +141,8 @@ async def connected(
     from trader_cli.execution.accounts import exchange_of
 
     exchange = exchange_of(settings, clock, source, venue_url=venue_url)
-    await exchange.initialize(care=care)
     try:
+        await exchange.initialize(care=care)
         yield exchange
     finally:
         await exchange.close()

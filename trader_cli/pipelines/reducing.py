@@ -31,6 +31,7 @@ from trader_cli.execution.executor import Executor
 from trader_cli.execution.witness import account_look
 from trader_cli.pipelines.bare_flatten import Bare, Flattened, Wish
 from trader_cli.pipelines.market import run_in_market
+from trader_cli.pipelines.still_at_it import still_at_it
 from trader_cli.pipelines.taking_over import end_owner
 from trader_cli.storage import asked, lock
 from trader_cli.storage.ledger import Ledger
@@ -113,17 +114,20 @@ def _here(settings: Settings, wish: Wish) -> Flattened:
 def _by_the_owner(settings: Settings, wish: Wish) -> Flattened:
     path, before = ledger_path(settings), _held_or_none(ledger_path(settings)) or {}
     _require_known(settings, wish)
-    began = time.monotonic()
+    began, owner = time.monotonic(), lock.owner_of(path)
+    if _is_closing(owner):
+        wish.say(f"The process {owner} closes already, and is waited for; `trader flatten --force` ends it.")
     try:
         with _naming_the_owner(path):
             asked.ask(path, "flatten", wish.reason, wish.symbols)
-        while asked.asked_of(path, "flatten") is not None:
-            owner = lock.owner_of(path)
-            if owner is None:
-                with suppress(LedgerLocked):
-                    return _here(settings, wish)
-            _mind_the_time(path, _named(owner), time.monotonic() - began)
-            time.sleep(_LOOK_S)
+        with _naming_what_is_left(path, wish), still_at_it(wish.say, f"the process {_named(owner)} is to close it"):
+            while asked.asked_of(path, "flatten") is not None:
+                owner = lock.owner_of(path)
+                if owner is None:
+                    with suppress(LedgerLocked):
+                        return _here(settings, wish)
+                _mind_the_time(path, owner, time.monotonic() - began)
+                time.sleep(_LOOK_S)
     finally:
         asked.forget_asked(path, "flatten")
     after = _held_or_none(path) or {}
@@ -165,6 +169,19 @@ def _require_known(settings: Settings, wish: Wish) -> None:
 
 
 @contextmanager
+def _naming_what_is_left(path: Path, wish: Wish) -> Iterator[None]:
+    """Whoever ends the waiting hears that nobody is asked any more, and what the ledger knows to be open."""
+    with LedgerReading.shown(path) as ledger, ExitStack() as stack:
+        if ledger is not None:
+            stack.enter_context(naming_what_is_left(ledger, wish.say))
+        try:
+            yield
+        except KeyboardInterrupt:
+            wish.say("The request to flatten is withdrawn; what is under way at its owner may still go.")
+            raise
+
+
+@contextmanager
 def _naming_the_owner(path: Path) -> Iterator[None]:
     """Where no request can be left, the owner cannot answer either."""
     try:
@@ -178,12 +195,17 @@ def _named(owner: lock.Owner | None) -> str:
     return str(owner or lock.Owner(0, "", "", 0))
 
 
-def _mind_the_time(path: Path, owner: str, waited_s: float) -> None:
-    if waited_s > _ANSWER_S and not asked.is_acknowledged(path, "flatten"):
-        raise OwnerSilent(owner)
+def _is_closing(owner: lock.Owner | None) -> bool:
+    """Whether the owner is another `trader flatten`: it takes no requests, for it does nothing else."""
+    return owner is not None and "flatten" in owner.command.split()
+
+
+def _mind_the_time(path: Path, owner: lock.Owner | None, waited_s: float) -> None:
+    if waited_s > _ANSWER_S and not _is_closing(owner) and not asked.is_acknowledged(path, "flatten"):
+        raise OwnerSilent(_named(owner))
     if waited_s > _OWNER_S:
         raise ExchangeUnavailable(
-            f"The process {owner} owns the ledger, was asked to flatten, and has not for {_OWNER_S:.0f} s.",
+            f"The process {_named(owner)} owns the ledger, was asked to flatten, and has not for {_OWNER_S:.0f} s.",
             mend="`trader flatten --force` ends it and goes on. Its stops rest at the exchange meanwhile.",
         )
 
@@ -246,12 +268,11 @@ def _flatten(settings: Settings, ledger: Ledger, wish: Wish) -> Flattened:
             except TraderError as error:
                 return error
 
-        with naming_what_is_left(ledger, wish.say):
-            for symbol, found in zip(symbols, await asyncio.gather(*map(one, symbols)), strict=True):
-                if isinstance(found, TraderError):
-                    failed.append((symbol, found))
-                elif found:
-                    done.closed[symbol] = f"{found:f}"
+        for symbol, found in zip(symbols, await asyncio.gather(*map(one, symbols)), strict=True):
+            if isinstance(found, TraderError):
+                failed.append((symbol, found))
+            elif found:
+                done.closed[symbol] = f"{found:f}"
         if failed:
             symbol, first = failed[0]
             first.sentence = f"{first.sentence} {await executor.standing(symbol)}"
@@ -263,8 +284,13 @@ def _flatten(settings: Settings, ledger: Ledger, wish: Wish) -> Flattened:
             executor.told.note_end(symbol)
         return done
 
+    known = [last_known(ledger, s) for s in symbols if ledger.holding(s).amount != 0]
     try:
-        return run_in_market(settings, close, care=True)
+        with (
+            naming_what_is_left(ledger, wish.say),
+            still_at_it(wish.say, "the exchange has not answered it all", known),
+        ):
+            return run_in_market(settings, close, care=True)
     except ExchangeUnavailable as error:
         known = [last_known(ledger, s) for s in symbols if ledger.holding(s).amount != 0]
         raise ExchangeUnavailable(" ".join([error.sentence, *known]), mend=error.mend) from error
