@@ -219,3 +219,30 @@ def test_the_process_ends_within_three_seconds_whatever_still_trickles(tmp_path:
         began = time.monotonic()
         assert cli.run("status", "--json", **environment).json["account"]["walk_away"] is True
         assert time.monotonic() - began < 2.0
+
+
+@pytest.mark.parametrize(("used", "most_s"), [(100, 0.2), (1439, 0.2), (1441, 0.2), (2400, 0.2)])
+def test_a_status_that_is_watched_leaves_weight_to_whoever_cares(used: int, most_s: float) -> None:
+    """Both lists weigh 40; so much a second would have the address banned, and nobody could close anything."""
+
+    def counted(endpoint: Endpoint, _query: dict[str, str]) -> None:
+        content = json.dumps({"serverTime": now_ms()} if endpoint.path.startswith(TIME) else []).encode()
+        endpoint.send_response(200)
+        endpoint.send_header("X-MBX-USED-WEIGHT-1M", str(used))
+        endpoint.send_header("Content-Length", str(len(content)))
+        endpoint.end_headers()
+        endpoint.wfile.write(content)
+
+    with host(dict.fromkeys((TIME, *PARTS.values()), counted)) as (url, asked):
+        began = time.monotonic()
+        look = looking(url).look()
+        assert time.monotonic() - began < most_s
+        paths = {path for path, _ in asked}
+    heavy = {PARTS["stops"], PARTS["orders"]}
+    assert (heavy <= paths) == (used <= 1440)
+    assert (heavy & paths == set()) == (used > 1440)
+    assert look.positions == ()
+    if used > 1440:
+        assert (look.stops, look.orders) == (None, None)
+        (problem,) = look.problems
+        assert f"{used} of the 2400" in problem

@@ -10,6 +10,7 @@ import io
 import os
 import select
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ class PatientFile(io.RawIOBase):
             except OSError as error:
                 if error.errno != errno.EINTR:
                     self._point_at_nothing()
+                    if self._descriptor == 1 and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EIO}:
+                        with suppress(OSError):
+                            os.write(2, f"What was printed is lost: {error.strerror}.\n".encode())
                     return memoryview(content).nbytes
 
     def _point_at_nothing(self) -> None:

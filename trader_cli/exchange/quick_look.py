@@ -21,6 +21,7 @@ from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_ope
 
 from trader_cli.core.errors import ExchangeUnavailable
 from trader_cli.core.evidence import Look
+from trader_cli.core.weights import FUTURES, WEIGHT_LIMIT
 from trader_cli.exchange.account_replies import order_state, position_state, stop_state
 
 if TYPE_CHECKING:
@@ -37,7 +38,14 @@ _LONGEST = 8 << 20
 _TIME, _CLOCK = "/fapi/v1/time", "/venue/clock"
 _POSITIONS, _STOPS, _ORDERS = "/fapi/v3/positionRisk", "/fapi/v1/openAlgoOrders", "/fapi/v1/openOrders"
 _PAST = "/fapi/v1/allOrders"
+(_USED,) = FUTURES.headers
 _WORDS = {_POSITIONS: "positions", _STOPS: "stops", _ORDERS: "orders", _PAST: "past orders", _CLOCK: "its clock"}
+
+
+_MOST_USED = round(0.6 * WEIGHT_LIMIT)
+"""With more of the minute's weight used nothing heavy is asked: a status that is watched must not get care banned."""
+_FIRST_S = 0.25
+"""How long the heavy questions wait to hear from a light one how much is used."""
 
 
 class _WrongTime(ExchangeUnavailable):
@@ -71,18 +79,20 @@ class QuickLook:
         self._asked_ms = time.time_ns() // 1_000_000
         self._opener: OpenerDirector = build_opener(_NoRedirect, ProxyHandler({}))
         self._time = _Answer(_TIME)
+        self._used, self._told = 0, threading.Event()
         self._asked: dict[str, _Answer] = {}
 
     @classmethod
     def begin(cls, options: BinanceExchangeSettings, budget_s: float = BUDGET_S, *, account: bool = True) -> QuickLook:
-        """Everything is asked at once: time, positions, stops and orders; and a venue's clock where it is followed."""
+        """Everything is asked side by side: time, positions, stops and orders; a venue's clock where it is followed."""
         made = cls(options, budget_s)
         if options.clock == "venue" and options.base_url is not None:
             made._start(_CLOCK, made._plain)
         if account and options.api_key.get_secret_value():
             made._begun(made._time, made._plain)
-            for path in (_POSITIONS, _STOPS, _ORDERS):
-                made._start(path, made._signed)
+            made._start(_POSITIONS, made._signed)
+            for path in (_STOPS, _ORDERS):
+                made._start(path, made._heavy)
         return made
 
     def look(self) -> Look:
@@ -146,6 +156,16 @@ class QuickLook:
                 raise
             return self._json(self._request(answer.path, query or {}, shown))
 
+    def _heavy(self, answer: _Answer) -> Any:
+        """A question of weight 40, where the minute has room for it."""
+        self._told.wait(_FIRST_S)
+        if self._used > _MOST_USED:
+            raise ExchangeUnavailable(
+                f"{self._used} of the {WEIGHT_LIMIT} request weight of this minute is used: stops and orders are asked"
+                " for in the next one."
+            )
+        return self._signed(answer)
+
     def _server_ms(self) -> int | None:
         """The exchange's time now, by its answer to the question that was asked beside the others."""
         try:
@@ -164,6 +184,10 @@ class QuickLook:
     def _json(self, request: Request) -> Any:
         try:
             with self._opener.open(request, timeout=max(0.05, self._until - time.monotonic())) as reply:
+                used = reply.headers.get(_USED, "")
+                if used.isdigit():
+                    self._used = max(self._used, int(used))
+                    self._told.set()
                 return json.loads(reply.read(_LONGEST))
         except HTTPError as error:
             raise _refusal(error) from None
