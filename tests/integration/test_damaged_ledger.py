@@ -28,16 +28,16 @@ pytestmark = pytest.mark.slow
 KEY = "sim-key"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """A venue for this module."""
+    """A venue for this test: a rebuild uses most of a minute's request weight."""
     with venue_process(tmp_path_factory.mktemp("venue")) as served:
         yield served
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def held(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder whose ledger holds one protected position, which stays open for the whole table."""
+    """A folder whose ledger holds one protected position, which stays open."""
     cli = Inside(tmp_path_factory.mktemp("held"), ("--profile", "demo"))
     done = enter(cli, place, place.plan())
     assert done.code == 0, done.err

@@ -42,7 +42,7 @@ _PAST = "/fapi/v1/allOrders"
 _WORDS = {_POSITIONS: "positions", _STOPS: "stops", _ORDERS: "orders", _PAST: "past orders", _CLOCK: "its clock"}
 
 
-_MOST_USED = round(0.6 * WEIGHT_LIMIT)
+_MOST_USED = round(0.85 * WEIGHT_LIMIT)
 """With more of the minute's weight used nothing heavy is asked: a status that is watched must not get care banned."""
 _FIRST_S = 0.25
 """How long the heavy questions wait to hear from a light one how much is used."""
