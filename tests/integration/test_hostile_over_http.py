@@ -31,6 +31,8 @@ pytestmark = pytest.mark.slow
 BY_ID, TRADES = ("GET", "/fapi/v1/order"), ("GET", "/fapi/v1/userTrades")
 LIST, STOP_BY_ID = ("GET", "/fapi/v1/openAlgoOrders"), ("GET", "/fapi/v1/algoOrder")
 INFO, TIME = ("GET", "/fapi/v1/exchangeInfo"), ("GET", "/fapi/v1/time")
+PATIENCE_S = 90.0
+"""A command may have to wait for the next minute: the venue counts the request weight of all its tests together."""
 MOST_BARE_MS = 7000
 """The deadline and one budget."""
 FIRST = " ".join(ORDER)
@@ -60,7 +62,7 @@ class Account:
         self.processes.append(self.warm.start(self.folder, name, words, environment, clock_off_s=clock_off_s))
         return self.processes[-1]
 
-    def run(self, *arguments: str, clock_off_s: float = 0.0, most_s: float = 60) -> tuple[int | None, str]:
+    def run(self, *arguments: str, clock_off_s: float = 0.0, most_s: float = PATIENCE_S) -> tuple[int | None, str]:
         """A command, finished: its exit code and what it said."""
         started = self.start(*arguments, clock_off_s=clock_off_s)
         code = self.warm.ended(started, most_s)
@@ -114,7 +116,7 @@ class Account:
     def owned_by(self, started: Started) -> None:
         """Wait until this process owns the ledger."""
         ledger = self.place.ledger(self.folder / "state", self.key)
-        self.until(lambda: (owner := owner_of(ledger)) is not None and owner.pid == started.pid, 20)
+        self.until(lambda: (owner := owner_of(ledger)) is not None and owner.pid == started.pid, PATIENCE_S)
 
     def until(self, done: Callable[[], object], most_s: float) -> None:
         """Wait until something is so."""
@@ -308,7 +310,7 @@ def test_enter_is_killed_before_its_cover_and_run_again(account: Account) -> Non
     plan = account.plan()
     account.place.bend_rows(row(ORDER, after_s=2), row(STOP, before_s=2.5), when=FIRST)
     entering = account.start(*account.entering(plan))
-    account.until(lambda: account.books()["entries"], 20)
+    account.until(lambda: account.books()["entries"], PATIENCE_S)
     account.kill(entering)
     assert _is_bare(account)
     before = account.number()
@@ -326,12 +328,12 @@ def test_who_cares_is_killed_while_a_stop_is_on_its_way(account: Account, first_
     account.place.bend_rows(row(STOP, before_s=1.5))
     before = account.number()
     caring = account.start(*_words(first_command))
-    account.until(lambda: any((a["method"], a["path"]) == STOP for a in account.place.requests(before)), 20)
+    account.until(lambda: any((a["method"], a["path"]) == STOP for a in account.place.requests(before)), PATIENCE_S)
     account.kill(caring)
     account.strip()
     before = account.number()
     again = account.start(*_words(second))
-    account.until(lambda: not _is_bare(account) and account.place.requests(before), 20)
+    account.until(lambda: not _is_bare(account) and account.place.requests(before), PATIENCE_S)
     assert account.bare_ms(account.answered_ms(before)) <= MOST_BARE_MS
     account.kill(again)
     assert account.sound(plan)["held"] == 1
@@ -342,7 +344,7 @@ def test_flatten_is_killed_in_the_middle_and_run_again(account: Account) -> None
     account.place.bend_rows(row(ORDER, before_s=0.5, after_s=2), row(("DELETE", "/fapi/v1/algoOrder"), before_s=1))
     before = account.number()
     closing = account.start("flatten")
-    account.until(lambda: any((a["method"], a["path"]) == ORDER for a in account.place.requests(before)), 20)
+    account.until(lambda: any((a["method"], a["path"]) == ORDER for a in account.place.requests(before)), PATIENCE_S)
     account.kill(closing)
     code, said = account.run("flatten")
     assert code == 0, said
@@ -386,7 +388,7 @@ def test_a_signal_between_fill_and_cover_is_obeyed_once_covered(account: Account
     plan = account.plan()
     account.place.bend_rows(row(STOP, before_s=1.5), row(STOP, failure="503", count=2), when=FIRST)
     entering = account.start(*account.entering(plan))
-    account.until(lambda: account.books()["entries"], 20)
+    account.until(lambda: account.books()["entries"], PATIENCE_S)
     os.kill(entering.pid, signal.SIGTERM)
     assert account.warm.ended(entering, 20) is not None
     assert not _is_bare(account)
