@@ -85,3 +85,9 @@ def test_a_pipe_that_is_full_for_a_while_is_waited_for(tmp_path: Path) -> None:
     with os.fdopen(reading) as pipe:
         assert pipe.read().endswith("x\nend\n")
     assert process.wait(30) == 0
+
+
+def test_a_full_output_is_said(trader: CommandLine) -> None:
+    said = shell(trader, ("config",), "> /dev/full").stderr
+    assert said.count("What was printed is lost: No space left on device.") == 1, said
+    assert "lost" not in shell(trader, ("config",), "| head -0").stderr

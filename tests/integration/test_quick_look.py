@@ -246,3 +246,14 @@ def test_a_status_that_is_watched_leaves_weight_to_whoever_cares(used: int, most
         assert (look.stops, look.orders) == (None, None)
         (problem,) = look.problems
         assert f"{used} of the 2400" in problem
+
+
+@pytest.mark.parametrize("status", [429, 418])
+@pytest.mark.parametrize("path", [TIME, POSITIONS])
+def test_told_to_slow_down_a_status_asks_nothing_heavy(status: int, path: str) -> None:
+    limited = answers({"code": -1003, "msg": "Too many requests"}, status)
+    with host({path: limited}) as (url, asked):
+        look = looking(url).look()
+        paths = {asked_path for asked_path, _ in asked}
+    assert not {PARTS["stops"], PARTS["orders"]} & paths
+    assert (look.stops, look.orders) == (None, None)

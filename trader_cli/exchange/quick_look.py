@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 BUDGET_S = 1.5
 _WINDOW_MS = 5000
 _WRONG_TIME = -1021
+_ENOUGH = frozenset({418, 429})
 _LONGEST = 8 << 20
 _TIME, _CLOCK = "/fapi/v1/time", "/venue/clock"
 _POSITIONS, _STOPS, _ORDERS = "/fapi/v3/positionRisk", "/fapi/v1/openAlgoOrders", "/fapi/v1/openOrders"
@@ -184,12 +185,10 @@ class QuickLook:
     def _json(self, request: Request) -> Any:
         try:
             with self._opener.open(request, timeout=max(0.05, self._until - time.monotonic())) as reply:
-                used = reply.headers.get(_USED, "")
-                if used.isdigit():
-                    self._used = max(self._used, int(used))
-                    self._told.set()
+                self._hear(reply.headers.get(_USED, ""))
                 return json.loads(reply.read(_LONGEST))
         except HTTPError as error:
+            self._hear(str(WEIGHT_LIMIT) if error.code in _ENOUGH else error.headers.get(_USED, ""))
             raise _refusal(error) from None
         except (URLError, OSError, HTTPException) as error:
             reason = getattr(error, "reason", error)
@@ -197,6 +196,12 @@ class QuickLook:
             raise ExchangeUnavailable(f"The exchange cannot be reached: {words}.") from None
         except ValueError:
             raise ExchangeUnavailable("The exchange's answer cannot be read.") from None
+
+    def _hear(self, used: str) -> None:
+        """How much of the minute's weight is used, if a reply says so."""
+        if used.isdigit():
+            self._used = max(self._used, int(used))
+            self._told.set()
 
     # --- what came ---
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Context, Decimal
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from decimal import Decimal
-
     from trader_cli.core.orders import OrderState
     from trader_cli.core.plans import TradePlan
     from trader_cli.execution.protection import Cover
+
+_SHOWN = Context(prec=10)
 
 
 @dataclass(frozen=True)
@@ -32,5 +33,5 @@ class Entered:
     @property
     def filled(self) -> str:
         """Side, quantity and average price, in words."""
-        price = f"at {self.average_price:f}" if self.average_price else "at a price that is not booked yet"
+        price = f"at {_SHOWN.plus(self.average_price):f}" if self.average_price else "at a price that is not booked yet"
         return f"{self.plan.side} {self.quantity:f} {price}"

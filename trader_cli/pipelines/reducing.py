@@ -22,6 +22,7 @@ from trader_cli.core.errors import (
     LedgerLocked,
     OwnershipLost,
     OwnerSilent,
+    Terminated,
     TraderError,
     UsageError,
 )
@@ -176,7 +177,7 @@ def _naming_what_is_left(path: Path, wish: Wish) -> Iterator[None]:
             stack.enter_context(naming_what_is_left(ledger, wish.say))
         try:
             yield
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Terminated):
             wish.say("The request to flatten is withdrawn; what is under way at its owner may still go.")
             raise
 
