@@ -172,14 +172,15 @@ def _require_known(settings: Settings, wish: Wish) -> None:
 @contextmanager
 def _naming_what_is_left(path: Path, wish: Wish) -> Iterator[None]:
     """Whoever ends the waiting hears that nobody is asked any more, and what the ledger knows to be open."""
-    with LedgerReading.shown(path) as ledger, ExitStack() as stack:
-        if ledger is not None:
-            stack.enter_context(naming_what_is_left(ledger, wish.say))
-        try:
-            yield
-        except (KeyboardInterrupt, Terminated):
-            wish.say("The request to flatten is withdrawn; what is under way at its owner may still go.")
-            raise
+    try:
+        yield
+    except (KeyboardInterrupt, Terminated):
+        wish.say("The request to flatten is withdrawn; what is under way at its owner may still go.")
+        with suppress(*_UNREADABLE), LedgerReading.shown(path) as ledger:
+            if ledger is not None:
+                with naming_what_is_left(ledger, wish.say):
+                    raise
+        raise
 
 
 @contextmanager
