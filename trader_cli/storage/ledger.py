@@ -185,12 +185,21 @@ class Ledger(LedgerReading):
             yield
             self._write("COMMIT", ())
         except BaseException:
-            self._last_notes = None if self._last_notes is None else dict(self._unwritten)
-            self._unsettled = None
-            self._unbooked.clear()
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
+            self._remember_anew()
             raise
+
+    def _remember_anew(self) -> None:
+        """After something was undone: what is remembered is what the file holds, and what the disk would not take."""
+        self._last_notes = None if self._last_notes is None else dict(self._unwritten)
+        self._unsettled = None
+        self._unbooked.clear()
+        self._folds.clear()
+        with suppress(LedgerDamaged):  # a disk that does not even read: what was known stays known
+            self._settled = self._read_settled()
+        for client_id, note in self._unwritten.items():
+            (self._settled.add if note.status in SETTLED else self._settled.discard)(client_id)
 
     def decide(
         self, decision_id: str, symbol: str, decision_ms: int, kind: str, body: dict[str, Any], at_ms: int

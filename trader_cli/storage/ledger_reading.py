@@ -33,16 +33,17 @@ class LedgerReading:
     """The ledger of one account as it can be read, also while another process writes it."""
 
     def __init__(self, db: GuardedConnection, path: Path) -> None:
-        self._db = db
-        self.path = path
+        self._db, self.path = db, path
         self._folds: dict[str, Holding] = {}
         self._unwritten: dict[str, Note] = {}
         self._last_notes: dict[str, Note | None] | None = None  # the only writer remembers; a reader looks each time
         self._unsettled: dict[str, Intent] | None = None
         self._unbooked: dict[str, list[Decimal]] = {}
-        newest = "SELECT MAX(number) FROM orders GROUP BY client_id"
-        last = self._db.execute(f"SELECT client_id, status FROM orders WHERE number IN ({newest})")  # noqa: S608
-        self._settled = {client_id for client_id, status in last if status in SETTLED}
+        self._settled = self._read_settled()
+
+    def _read_settled(self) -> set[str]:
+        last = self._db.execute("SELECT client_id, status, MAX(number) FROM orders GROUP BY client_id")
+        return {client_id for client_id, status, _ in last if status in SETTLED}
 
     @classmethod
     @contextmanager

@@ -1,0 +1,83 @@
+"""What the writer of a ledger remembers is what a reader finds in the file, whatever was written, failed or undone."""
+
+from __future__ import annotations
+
+import random
+from contextlib import suppress
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from trader_cli.core.orders import TradeState
+from trader_cli.storage.ledger import Ledger
+from trader_cli.storage.ledger_reading import LedgerReading
+from trader_cli.storage.ledger_rows import Intent
+
+SYMBOLS = ("ETHUSDT", "BTCUSDT")
+PURPOSES = ("entry", "stop", "exit")
+
+
+class Undone(Exception):
+    """Something fails in the middle of what belongs together."""
+
+
+def intent(number: int, dice: random.Random) -> Intent:
+    purpose = PURPOSES[number % 3]
+    side = "BUY" if purpose == "entry" else "SELL"
+    return Intent(
+        f"td-{number}", f"plan-{number // 3}", dice.choice(SYMBOLS), purpose, side, Decimal(2), number,  # type: ignore[arg-type]
+        reduce_only=purpose != "entry",
+    )  # fmt: skip
+
+
+def trade(number: int, of: Intent) -> TradeState:
+    return TradeState(
+        symbol=of.symbol, trade_id=number, order_id=f"x{of.client_id}", side=of.side, price=Decimal(100),
+        quantity=Decimal(1), commission=Decimal(0), commission_asset="USDT", realized_profit=Decimal(0), maker=False,
+        time_ms=number,
+    )  # fmt: skip
+
+
+def write(ledger: Ledger, number: int, dice: random.Random, known: list[Intent]) -> None:
+    """One line of any kind."""
+    kind = dice.choice(("intend", "note", "note", "fill"))
+    if kind == "intend" or not known:
+        made = intent(number, dice)
+        ledger.intend(made)
+        known.append(made)
+        return
+    of = dice.choice(known)
+    ledger.intend(of)  # once more is no line, and changes nothing
+    if kind == "note":
+        status, words = dice.choice((("sending", ""), ("unknown", ""), ("open", "NEW"), ("open", "PARTIALLY_FILLED 1"),
+                                     ("done", "FILLED 2"), ("refused", "-1"), ("absent", "")))  # fmt: skip
+        ledger.note(of.client_id, status, number, exchange_id=f"x{of.client_id}", note=words)
+    else:
+        ledger.fill(of.client_id, trade(number, of))
+
+
+def known_to(ledger: LedgerReading) -> tuple[object, ...]:
+    return (
+        [i.client_id for i in ledger.unsettled()],
+        [(s, ledger.unbooked(s), ledger.holding(s), [i.client_id for i in ledger.unsettled(s)]) for s in SYMBOLS],
+    )
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_writer_remembers_what_a_reader_finds(seed: int, tmp_path: Path) -> None:
+    dice, path, known = random.Random(seed), tmp_path / "ledger.sqlite", list[Intent]()
+    with Ledger.opened(path) as ledger:
+        for number in range(120):
+            before = list(known)
+            with suppress(Undone), ledger.together():
+                for line in range(dice.randint(1, 3)):
+                    write(ledger, 10 * number + line, dice, known)
+                    if dice.random() < 0.5:
+                        known_to(ledger)  # fills what is remembered, in the middle too
+                if dice.random() < 0.3:
+                    known[:] = before
+                    raise Undone
+            with LedgerReading.shown(path) as reader:
+                assert reader is not None
+                assert known_to(ledger) == known_to(reader), number
