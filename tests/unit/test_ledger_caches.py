@@ -26,7 +26,7 @@ def intent(number: int, dice: random.Random) -> Intent:
     purpose = PURPOSES[number % 3]
     side = "BUY" if purpose == "entry" else "SELL"
     return Intent(
-        f"td-{number}", f"plan-{number // 3}", dice.choice(SYMBOLS), purpose, side, Decimal(2), number,  # type: ignore[arg-type]
+        f"td-{number}", f"plan-{number // 20}", dice.choice(SYMBOLS), purpose, side, Decimal(2), number,  # type: ignore[arg-type]
         reduce_only=purpose != "entry",
     )  # fmt: skip
 
@@ -60,6 +60,7 @@ def write(ledger: Ledger, number: int, dice: random.Random, known: list[Intent])
 def known_to(ledger: LedgerReading) -> tuple[object, ...]:
     return (
         [i.client_id for i in ledger.unsettled()],
+        [(ledger.intent(f"td-{n}"), ledger.intents_of(f"plan-{n}")) for n in range(0, 1200, 7)],
         [(s, ledger.unbooked(s), ledger.holding(s), [i.client_id for i in ledger.unsettled(s)]) for s in SYMBOLS],
     )
 

@@ -99,6 +99,8 @@ class Ledger(LedgerReading):
     def __init__(self, db: GuardedConnection, path: Path) -> None:
         super().__init__(db, path)
         self._unwritten_intents: dict[str, Intent] = {}
+        self._intents: dict[str, Intent] = {}
+        self._intents_of: dict[str, list[Intent]] = {}
 
     @classmethod
     @contextmanager
@@ -196,6 +198,8 @@ class Ledger(LedgerReading):
         self._unsettled = None
         self._unbooked.clear()
         self._folds.clear()
+        self._intents.clear()
+        self._intents_of.clear()
         with suppress(LedgerDamaged):  # a disk that does not even read: what was known stays known
             self._settled = self._read_settled()
         for client_id, note in self._unwritten.items():
@@ -219,7 +223,21 @@ class Ledger(LedgerReading):
             self._unsettled[intent.client_id] = intent
         if is_new:
             self._unbooked.clear()
+            self._intents_of.pop(intent.decision_id, None)
         return is_new
+
+    def intent(self, client_id: str) -> Intent | None:
+        """One intent. It never changes: what was read once is known to the only writer."""
+        found = self._intents.get(client_id) or super().intent(client_id)
+        if found is not None:
+            self._intents[client_id] = found
+        return found
+
+    def intents_of(self, decision_id: str) -> list[Intent]:
+        """Every intent of a decision, oldest first."""
+        if decision_id not in self._intents_of:
+            self._intents_of[decision_id] = super().intents_of(decision_id)
+        return list(self._intents_of[decision_id])
 
     def note(self, client_id: str, status: str, at_ms: int, *, exchange_id: str | None = None, note: str = "") -> None:
         """Record what became of an intent: sent, placed, unknown, refused, or the exchange's own status."""
