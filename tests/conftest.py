@@ -156,8 +156,14 @@ LONG = (
 """Tests of fifteen seconds to a minute with a sibling that is quicker: `make long` runs them."""
 
 
+WALL = ("test_hostile_over_http.py", "test_leaving_covered.py", "test_past_the_owner.py", "test_entry_kills.py")
+"""Whether something came in time by a real clock is seen here: they run by themselves, so that the machine is quiet."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what takes too long for every run."""
+    """Mark what takes too long for every run, and what measures real time."""
     for item in items:
         if item.nodeid.endswith(LONG):
             item.add_marker(pytest.mark.long)
+        if item.path.name in WALL:
+            item.add_marker(pytest.mark.wall)
