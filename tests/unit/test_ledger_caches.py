@@ -60,7 +60,8 @@ def write(ledger: Ledger, number: int, dice: random.Random, known: list[Intent])
 def known_to(ledger: LedgerReading) -> tuple[object, ...]:
     return (
         [i.client_id for i in ledger.unsettled()],
-        [(ledger.intent(f"td-{n}"), ledger.intents_of(f"plan-{n}")) for n in range(0, 1200, 7)],
+        [(ledger.intent(f"td-{n}"), ledger.last_note(f"td-{n}")) for n in range(0, 1200, 7)],
+        [ledger.intents_of(f"plan-{n}") for n in range(0, 60)],
         [(s, ledger.unbooked(s), ledger.holding(s), [i.client_id for i in ledger.unsettled(s)]) for s in SYMBOLS],
     )
 
@@ -82,3 +83,14 @@ def test_the_writer_remembers_what_a_reader_finds(seed: int, tmp_path: Path) -> 
             with LedgerReading.shown(path) as reader:
                 assert reader is not None
                 assert known_to(ledger) == known_to(reader), number
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_only_what_can_be_asked_again_may_wait_for_the_disk(fails: bool, tmp_path: Path) -> None:
+    with Ledger.opened(tmp_path / "ledger.sqlite") as ledger:
+        level = "PRAGMA synchronous"
+        with suppress(Undone), ledger.together(synced=False):
+            assert ledger._db.execute(level).fetchone()[0] == 1
+            if fails:
+                raise Undone
+        assert ledger._db.execute(level).fetchone()[0] == 2

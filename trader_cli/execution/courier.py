@@ -102,11 +102,10 @@ class Courier:
     def begin(self, intent: Intent) -> asyncio.Task[State | NotPlaced | None]:
         """Journal and send; the task ends with the reply, however late it comes.
 
-        Raises `LedgerUnwritable` where what opens cannot be journalled, `OwnershipLost` where another process has
-        taken the ledger over.
+        Raises `LedgerUnwritable` where what opens cannot be journalled; the task raises `OwnershipLost`, and sends
+        nothing, where another process has taken the ledger over.
         """
         self._journal(intent)
-        self.require_ownership()
         task = asyncio.ensure_future(self._sent(intent))
         self._under_way[intent.client_id] = task
         return task
@@ -232,13 +231,16 @@ class Courier:
 
     def sent_ms(self, intent: Intent) -> int:
         """When it was sent, on the monotonic clock."""
-        note = self.ledger.latest_note(intent.client_id, "sending")
-        return self._steadily(intent, "sent", intent.at_ms if note is None else note.at_ms)
+        return self._steadily(intent, "sending", self.ledger.latest_note, intent.at_ms)
 
-    def _steadily(self, intent: Intent, what: str, at_ms: int) -> int:
-        """A time of the exchange on the monotonic clock, fixed when it is first asked for: nobody sets that one."""
-        key = (intent.client_id, what)
+    def _steadily(
+        self, intent: Intent, status: str, read: Callable[[str, str], Note | None], unwritten_ms: int
+    ) -> int:  # fmt: skip
+        """The time of a line on the monotonic clock, fixed when it is first asked for: nobody sets that one."""
+        key = (intent.client_id, status)
         if key not in self._steady:
+            note = read(*key)
+            at_ms = unwritten_ms if note is None else note.at_ms
             self._steady[key] = self.clock.monotonic_ms() - max(0, self.now_ms() - at_ms)
         return self._steady[key]
 
@@ -291,8 +293,7 @@ class Courier:
 
         A query may lag behind the exchange; what rests after all is trusted again as soon as anything shows it.
         """
-        note = self.ledger.first_note(intent.client_id, "open")
-        known_ms = asked_ms - self._steadily(intent, "open", note.at_ms if note else self.now_ms())
+        known_ms = asked_ms - self._steadily(intent, "open", self.ledger.first_note, self.now_ms())
         doubted = self._doubted.setdefault(intent.symbol, {})
         if known_ms >= self.absence_ms:
             doubted.pop(intent.client_id, None)
@@ -389,7 +390,7 @@ class Courier:
         """A line about an intent that was sent. A full disk must not stop what reduces risk."""
         when = self.now_ms() if at_ms is None else at_ms
         try:
-            with self.ledger.together():
+            with self.ledger.together(synced=False):
                 self.ledger.intend(intent)
                 self.ledger.note(intent.client_id, status, when, exchange_id=exchange_id, note=note)
             self.unjournalled.pop(intent.client_id, None)

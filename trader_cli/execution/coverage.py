@@ -101,10 +101,9 @@ class Coverage:
 
     def _first_stop_ms(self, plan: TradePlan) -> int | None:
         """When the first stop rested. The backstop covers everything, and a quantity stop is made for everything."""
-        notes = [
-            self.ledger.first_note(intent.client_id, "open") for intent in self.ledger.intents_of(plan.plan_id)
-            if intent.purpose in {"backstop", "stop"}
-        ]  # fmt: skip
+        ledger = self.ledger
+        sent = [i.client_id for i in ledger.intents_of(plan.plan_id) if i.purpose in {"backstop", "stop"}]
+        notes = [ledger.first_note(client_id, "open") for client_id in sent if ledger.status(client_id) is not None]
         return min((note.at_ms for note in notes if note is not None), default=None)
 
 

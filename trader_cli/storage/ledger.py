@@ -24,6 +24,7 @@ from trader_cli.storage.ledger_faults import (
     is_another,
 )
 from trader_cli.storage.ledger_reading import SETTLED, LedgerReading
+from trader_cli.storage.ledger_rows import Note
 from trader_cli.storage.lock import OwnerLock, this_command
 from trader_cli.storage.side_journal import fold_in
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from trader_cli.core.orders import TradeState
-    from trader_cli.storage.ledger_rows import Intent, Note
+    from trader_cli.storage.ledger_rows import Intent
 
 __all__ = ["Ledger", "LedgerDamaged", "LedgerUnwritable"]
 
@@ -101,6 +102,7 @@ class Ledger(LedgerReading):
         self._unwritten_intents: dict[str, Intent] = {}
         self._intents: dict[str, Intent] = {}
         self._intents_of: dict[str, list[Intent]] = {}
+        self._booked_of: dict[str, Decimal] = {}
 
     @classmethod
     @contextmanager
@@ -171,19 +173,28 @@ class Ledger(LedgerReading):
     def _write(self, statement: str, values: tuple[Any, ...]) -> bool:
         """Whether a row was added; it is on disk when this returns."""
         self.require_in_place()
+        return self._run(statement, values)
+
+    def _run(self, statement: str, values: tuple[Any, ...] = ()) -> bool:
         try:
             return self._db.execute(statement, values).rowcount > 0
         except LedgerDamaged as error:
             raise LedgerUnwritable(error.sentence, mend=error.mend) from error
 
     @contextmanager
-    def together(self) -> Iterator[None]:
-        """Everything written in the block is on disk at its end, or none of it."""
+    def together(self, *, synced: bool = True) -> Iterator[None]:
+        """Everything written in the block is on disk at its end, or none of it.
+
+        With `synced=False` it outlives this process at once and a power cut a little later, with the next line that is
+        synced: enough for what the exchange can be asked again.
+        """
         if self._db.in_transaction:
             yield
             return
-        self._write("BEGIN IMMEDIATE", ())
+        if not synced:
+            self._run("PRAGMA synchronous=NORMAL")
         try:
+            self._write("BEGIN IMMEDIATE", ())
             yield
             self._write("COMMIT", ())
         except BaseException:
@@ -191,6 +202,9 @@ class Ledger(LedgerReading):
                 self._db.execute("ROLLBACK")
             self._remember_anew()
             raise
+        finally:
+            if not synced:
+                self._run("PRAGMA synchronous=FULL")
 
     def _remember_anew(self) -> None:
         """After something was undone: what is remembered is what the file holds, and what the disk would not take."""
@@ -200,6 +214,7 @@ class Ledger(LedgerReading):
         self._folds.clear()
         self._intents.clear()
         self._intents_of.clear()
+        self._booked_of.clear()
         with suppress(LedgerDamaged):  # a disk that does not even read: what was known stays known
             self._settled = self._read_settled()
         for client_id, note in self._unwritten.items():
@@ -222,6 +237,9 @@ class Ledger(LedgerReading):
         if is_new and self._unsettled is not None:
             self._unsettled[intent.client_id] = intent
         if is_new:
+            self._intents[intent.client_id] = intent
+            if self._last_notes is not None:
+                self._last_notes[intent.client_id] = None
             self._unbooked.clear()
             self._intents_of.pop(intent.decision_id, None)
         return is_new
@@ -246,13 +264,18 @@ class Ledger(LedgerReading):
             (client_id, status, exchange_id, note, at_ms),
         )
         self._unwritten.pop(client_id, None)
-        self._know(client_id, status, None)
+        self._know(client_id, Note(status, exchange_id, note, at_ms))
 
     def remember(self, intent: Intent, note: Note) -> None:
         """What the disk would not take is known all the same, as long as this process lives: care goes by it."""
         self._unwritten[intent.client_id] = note
         self._unwritten_intents[intent.client_id] = intent
-        self._know(intent.client_id, note.status, note)
+        self._know(intent.client_id, note)
+
+    def _booked(self, client_id: str) -> Decimal:
+        if client_id not in self._booked_of:
+            self._booked_of[client_id] = super()._booked(client_id)
+        return self._booked_of[client_id]
 
     def _counted_unbooked(self, symbol: str) -> list[Decimal]:
         """Also of orders of which the disk took no line at all."""
@@ -262,16 +285,14 @@ class Ledger(LedgerReading):
         filled = [self.filled(i.client_id) * (1 if i.side == "BUY" else -1) for i in others]
         return [*super()._counted_unbooked(symbol), *(quantity for quantity in filled if quantity)]
 
-    def _know(self, client_id: str, status: str, note: Note | None) -> None:
+    def _know(self, client_id: str, note: Note) -> None:
         self._unbooked.clear()
         if self._last_notes is not None:
-            self._last_notes.pop(client_id, None)
-            if note is not None:
-                self._last_notes[client_id] = note
-        if status not in SETTLED and client_id in self._settled:
+            self._last_notes[client_id] = note
+        if note.status not in SETTLED and client_id in self._settled:
             self._settled.discard(client_id)
             self._unsettled = None
-        elif status in SETTLED:
+        elif note.status in SETTLED:
             self._settled.add(client_id)
             (self._unsettled or {}).pop(client_id, None)
 
@@ -283,6 +304,7 @@ class Ledger(LedgerReading):
         )  # fmt: skip
         self._folds.pop(trade.symbol, None)
         self._unbooked.pop(trade.symbol, None)
+        self._booked_of.pop(client_id, None)
         return self._write("INSERT OR IGNORE INTO fills VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
 
     def receive(self, income_id: str, kind: str, symbol: str, amount: Decimal, time_ms: int) -> bool:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 SETTLED = frozenset({"refused", "absent", "done"})
 """Statuses of an intent about which nothing more can come."""
 _RECENT = 4
+_NEVER_SENT = frozenset({"external", "settled"})
 _QUOTE = "USDT"
 _INTENTS = (
     "SELECT client_id, decision_id, symbol, purpose, side, quantity, at_ms, price, trigger_price, reduce_only"
@@ -202,25 +203,19 @@ class LedgerReading:
         return self._unbooked[symbol]
 
     def _counted_unbooked(self, symbol: str) -> list[Decimal]:
-        recent = "SELECT decision_id FROM intents WHERE symbol = ? AND purpose = 'entry' ORDER BY rowid DESC LIMIT ?"
-        rows = self._db.execute(
-            "SELECT i.client_id, i.side, (SELECT CASE WHEN o.exchange_id <> '' THEN o.note END FROM orders o"  # noqa: S608
-            " WHERE o.client_id = i.client_id ORDER BY o.number DESC LIMIT 1),"
-            " (SELECT group_concat(f.quantity, ' ') FROM fills f WHERE f.client_id = i.client_id)"
-            " FROM intents i WHERE i.purpose NOT IN ('external', 'settled') AND i.symbol = ?"
-            f" AND i.decision_id IN ({recent})",
-            (symbol, symbol, _RECENT),
+        recent = self._db.execute(
+            "SELECT decision_id FROM intents WHERE symbol = ? AND purpose = 'entry' ORDER BY rowid DESC LIMIT ?",
+            (symbol, _RECENT),
         )
-        missing = (
-            (side, self._told(client_id, note) - sum(map(Decimal, (booked or "").split())))
-            for client_id, side, note, booked in rows
-        )
+        sent = [i for (decision_id,) in recent for i in self.intents_of(decision_id)]
+        filled = [(i, self.filled(i.client_id)) for i in sent if i.symbol == symbol and i.purpose not in _NEVER_SENT]
+        missing = [(i.side, quantity - self._booked(i.client_id)) for i, quantity in filled if quantity]
         return [quantity if side == "BUY" else -quantity for side, quantity in missing if quantity > 0]
 
-    def _told(self, client_id: str, written: str | None) -> Decimal:
-        """How much has filled by the last word about an order, also one that the disk would not take."""
-        unwritten = self._unwritten.get(client_id)
-        return _filled(unwritten.note if unwritten is not None and unwritten.exchange_id else written)
+    def _booked(self, client_id: str) -> Decimal:
+        """How much of an order is in booked trades."""
+        rows = self._db.execute("SELECT quantity FROM fills WHERE client_id = ?", (client_id,))
+        return sum((_decimal(quantity) for (quantity,) in rows), Decimal(0))
 
     def dead_entries(self) -> frozenset[str]:
         """Entries that were sent and are taken to be absent, or were refused."""
