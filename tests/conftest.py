@@ -131,6 +131,7 @@ def sim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
 
 
 LONG = (
+    "test_cache_command.py::test_in_any_order_what_is_current_reads_and_nothing_else_is_left[2]",
     "test_damaged_ledger.py::test_rebuild_moves_the_bad_file_aside_and_begins_halted[emptied]",
     "test_damaged_ledger.py::test_a_position_the_past_does_not_explain_leaves_the_old_file",
     "test_damaged_ledger.py::test_rebuild_moves_the_bad_file_aside_and_begins_halted[header overwritten]",
@@ -146,10 +147,17 @@ LONG = (
     "test_leaving.py::test_training_ends_within_two_seconds_of_a_signal[1-129]",
     "test_output.py::test_every_end_of_the_output_gives_the_same_exit_code[fetch ETHUSDT --timeframe 15m --limit 100]",
     "test_output.py::test_every_end_of_the_output_gives_the_same_exit_code[flatten --json]",
+    "test_output.py::test_every_end_of_the_output_gives_the_same_exit_code[halt]",
+    "test_output.py::test_every_end_of_the_output_gives_the_same_exit_code[reset]",
     "test_stages.py::test_an_interrupted_stage_leaves_everything_whole[analyze-15]",
+    "test_stages.py::test_an_interrupted_stage_leaves_everything_whole[features-15]",
+    "test_stages.py::test_an_interrupted_stage_leaves_everything_whole[fetch-15]",
     "test_stages.py::test_an_interrupted_stage_leaves_everything_whole[train-15]",
-    "test_weight_of_care.py::test_twenty_bare_symbols_stay_under_four_fifths_of_the_limit[503]",
-    "test_weight_of_care.py::test_twenty_bare_symbols_stay_under_four_fifths_of_the_limit[timeout -1007 before]",
+    "test_weight_of_care.py::test_twenty_bare_symbols_stay_under_four_fifths_of_the_limit[503-120]",
+    "test_weight_of_care.py::test_twenty_bare_symbols_stay_under_four_fifths_of_the_limit[503-300]",
+    "test_weight_of_care.py::test_twenty_bare_symbols_stay_under_four_fifths_of_the_limit[-2021-300]",
+    "test_weight_of_care.py::test_twenty_bare_symbols_stay_under_four_fifths_of_the_limit[timeout -1007 before-120]",
+    "test_weight_of_care.py::test_twenty_bare_symbols_stay_under_four_fifths_of_the_limit[timeout -1007 before-300]",
     "test_sim_session.py::test_an_unproven_model_trades_only_when_asked_to",
     "test_sim_session.py::test_a_pending_signal_is_looked_at_again",
 )

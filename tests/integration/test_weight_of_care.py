@@ -25,9 +25,10 @@ SYMBOLS = tuple(f"{name}USDT" for name in (
     "ETH", "BTC", "SOL", "BNB", "XRP", "ADA", "DOT", "LTC", "TRX", "UNI",
     "AVAX", "LINK", "ATOM", "NEAR", "APT", "ARB", "OP", "SUI", "INJ", "FIL",
 ))  # fmt: skip
-REFUSING_S, CALM_S = 300, 60
+CALM_S = 60
 MINUTE_MS = 60_000
 DEADLINE_S, BUDGET_S = 5.0, 2.0
+ORDER = "/fapi/v1/order"
 
 
 def weights(requests: list[LoggedRequest]) -> Counter[int]:
@@ -39,9 +40,9 @@ def weights(requests: list[LoggedRequest]) -> Counter[int]:
     return used
 
 
-async def entered(desk: HostileDesk, executor: Executor) -> None:
+async def entered(desk: HostileDesk, executor: Executor, symbols: tuple[str, ...] = SYMBOLS) -> None:
     """A position in each symbol."""
-    for symbol in SYMBOLS:
+    for symbol in symbols:
         mark = desk.engine.mark(symbol)
         away, rules = mark / 5, desk.exchange.symbol_rules(symbol)
         plan = desk.plan(
@@ -53,14 +54,17 @@ async def entered(desk: HostileDesk, executor: Executor) -> None:
         assert isinstance(done, Entered), done
 
 
-def stops_vanish(desk: HostileDesk) -> None:
+def stops_vanish(desk: HostileDesk, symbols: tuple[str, ...] = SYMBOLS) -> None:
     """Every conditional order is gone, without a word."""
-    for symbol in SYMBOLS:
+    for symbol in symbols:
         desk.by_hand("DELETE", "/fapi/v1/algoOpenOrders", symbol=symbol)
 
 
+@pytest.mark.parametrize("refusing_s", [120, 300])
 @pytest.mark.parametrize("failure", ["503", "-2021", "timeout -1007 before"])
-def test_twenty_bare_symbols_stay_under_four_fifths_of_the_limit(failure: str, tmp_path: Path) -> None:
+def test_twenty_bare_symbols_stay_under_four_fifths_of_the_limit(
+    failure: str, refusing_s: int, tmp_path: Path
+) -> None:  # fmt: skip
     async def work(desk: HostileDesk) -> None:
         said: list[str] = []
         with Ledger.opened(desk.path) as ledger:
@@ -68,7 +72,7 @@ def test_twenty_bare_symbols_stay_under_four_fifths_of_the_limit(failure: str, t
             await entered(desk, executor)
             await desk.clock.sleep(MINUTE_MS / 1000)
             began = desk.clock.now_ms()
-            ends = began + REFUSING_S * 1000
+            ends = began + refusing_s * 1000
             refusing = (
                 Fault(*STOP, failure=failure, from_ms=began, to_ms=ends),
                 Fault("POST", "/fapi/v1/order", failure="503", from_ms=began, to_ms=ends),
@@ -77,7 +81,7 @@ def test_twenty_bare_symbols_stay_under_four_fifths_of_the_limit(failure: str, t
             stops_vanish(desk)
             monitor = desk.monitor(ledger, heard=lambda report: said.append(report.sentence))
             monitor.say = said.append
-            caring = asyncio.ensure_future(monitor.start_monitoring(REFUSING_S + CALM_S))
+            caring = asyncio.ensure_future(monitor.start_monitoring(refusing_s + CALM_S))
             await asyncio.wait({caring})
             await executor.end()
             asked = desk.requests(since_ms=began)
@@ -97,3 +101,30 @@ def test_twenty_bare_symbols_stay_under_four_fifths_of_the_limit(failure: str, t
 
     limits = {"max_entries_per_hour": 100, "max_entries_per_day": 100}
     hostile(work, tmp_path, symbols=SYMBOLS, execution=limits)
+
+
+def test_exits_that_never_arrived_are_settled_by_the_way_once_nothing_is_to_be_closed(tmp_path: Path) -> None:
+    few, refusing_s, settled_s = SYMBOLS[:5], 40, 150
+
+    async def work(desk: HostileDesk) -> None:
+        with Ledger.opened(desk.path) as ledger:
+            executor = Executor(desk.exchange, ledger, desk.settings)
+            await entered(desk, executor, few)
+            began = desk.clock.now_ms()
+            ends = began + refusing_s * 1000
+            refusing = (Fault("POST", path, failure="503", from_ms=began, to_ms=ends) for path in (STOP[1], ORDER))
+            desk.venue.bend(FaultPlan(tuple(refusing)))
+            stops_vanish(desk, few)
+            await desk.monitor(ledger).start_monitoring(refusing_s + settled_s)
+            assert not [i for i in ledger.unsettled() if i.purpose == "exit" and ledger.last_note(i.client_id)]
+            exits = [i for i in ledger.intents() if i.purpose == "exit"]
+            assert len(exits) > 3 * len(few)
+            asked = desk.requests(since_ms=ends)
+            assert sum(r.route == ("GET", ORDER) for r in asked) < 3 * len(exits)
+            calm = weights([r for r in asked if r.arrived_ms > ends + MINUTE_MS])
+            assert max(calm.values(), default=0) < WEIGHT_LIMIT / 4, calm
+            view = await executor.view(few[0])
+            assert not view.unknown_orders, "the symbol may be entered again"
+            await executor.end()
+
+    hostile(work, tmp_path, symbols=few)

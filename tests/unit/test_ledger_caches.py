@@ -61,7 +61,7 @@ def known_to(ledger: LedgerReading) -> tuple[object, ...]:
     return (
         [i.client_id for i in ledger.unsettled()],
         [(ledger.intent(f"td-{n}"), ledger.last_note(f"td-{n}")) for n in range(0, 1200, 7)],
-        [ledger.intents_of(f"plan-{n}") for n in range(0, 60)],
+        [ledger.intents_of(f"plan-{n}") for n in range(60)],
         [(s, ledger.unbooked(s), ledger.holding(s), [i.client_id for i in ledger.unsettled(s)]) for s in SYMBOLS],
     )
 

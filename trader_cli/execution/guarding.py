@@ -219,7 +219,7 @@ class Guard:
     def _ended(self, s: Standing) -> Ended | None:
         view, now = self._view, self._now()
         leaving = self._is_leaving(now)
-        if self._must_look and not leaving and not all(map(self._has_looked, self._wanted(view))):
+        if self._must_look and not leaving and not all(map(self._has_looked, self._wanted(s))):
             return None
         if not s.is_open:
             return self._ended_flat(view, now, leaving=leaving)
@@ -296,10 +296,10 @@ class Guard:
         patience = self._bench.patience_ms if view.presumed else _BOOKING_MS
         return view.is_booked or now - self._settled_ms > patience
 
-    def _wanted(self, view: View) -> list[str]:
+    def _wanted(self, s: Standing) -> list[str]:
         """Kinds of questions that must have been asked once, whatever was answered."""
-        moving = ["orders"] if view.unknown_orders else []
-        return ["positions", "stops", *moving, *(["trades"] if self._has_moved(view) else [])]
+        moving = ["orders"] if self._moving(s) else []
+        return ["positions", "stops", *moving, *(["trades"] if self._has_moved(self._view) else [])]
 
     def _has_looked(self, kind: str) -> bool:
         sight = self._bench.reconciler.sight(self._plan.symbol)
@@ -337,8 +337,7 @@ class Guard:
         view, questions, rec = self._view, self._questions, self._bench.reconciler
         if self._sends.are_young(_ANSWERED_MS):
             return
-        unsettled = self._bench.courier.unsettled(self._plan.symbol)
-        waiting = [i for i in unsettled if i.purpose in {"entry", "exit"}]
+        waiting = self._moving(s)
         if waiting:
             questions.about_orders(waiting)
         if self._wants_stops(s) or (self._must_look and not self._has_looked("stops")):
@@ -349,6 +348,12 @@ class Guard:
         unsure = self._goal is not None or not s.is_covered
         if moved or unsure or (self._must_look and not self._has_looked("positions")):
             questions.about_positions()
+
+    def _moving(self, s: Standing) -> list[Intent]:
+        """Entries and exits of which more can come. Where nothing is to be closed exits are settled by the way."""
+        moving = [i for i in self._bench.courier.unsettled(self._plan.symbol) if i.purpose in {"entry", "exit"}]
+        is_calm = self._goal is None and (s.is_covered or not s.is_open)
+        return [] if is_calm and all(i.purpose == "exit" for i in moving) else moving
 
     def _wants_stops(self, s: Standing) -> bool:
         """Whether the list of what rests can tell something: stops of unknown fate, or none where there should be."""

@@ -31,6 +31,8 @@ _SEEK_MS = 60_000
 _AGAIN_MS = 4000
 _MOST_PROVED = 3
 """So many exits of unknown fate are asked for at once, the oldest: each new one is as good as they are."""
+_MOST_SETTLED, _SETTLED_AT_ONCE = 3, 20
+"""So many symbols, and exits of each, where nothing is to be closed any more: each exit costs a request."""
 
 
 @dataclass
@@ -107,6 +109,7 @@ class Reconciler:
     _counted: set[str] = field(default_factory=set)
     _glanced: dict[str, int] = field(default_factory=dict)
     _sought: dict[str, int] = field(default_factory=dict)
+    _settled_ms: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.booker = Booker(self.courier)
@@ -281,7 +284,21 @@ class Reconciler:
 
     # --- absence ---
 
-    async def prove_absent(self, symbol: str, intents: Sequence[Intent]) -> None:
+    async def settle_exits(self, symbols: Iterable[str]) -> None:
+        """What became of exits of unknown fate on symbols that are in no hurry: a few at a time, in turns."""
+        courier, now = self.courier, self.courier.clock.monotonic_ms()
+        waiting = {
+            symbol: exits for symbol in symbols
+            if (exits := [i for i in courier.unsettled(symbol) if i.purpose == "exit" and courier.is_waiting(i)])
+        }  # fmt: skip
+        due = sorted(waiting, key=lambda symbol: self._settled_ms.get(symbol, -1))[:_MOST_SETTLED]
+        self._settled_ms = {s: at for s, at in self._settled_ms.items() if s in waiting} | dict.fromkeys(due, now)
+        for symbol in due:
+            with suppress(ExchangeUnavailable, ExchangeRejected, ConfigurationError):  # it is asked for again
+                await self.look_at_orders(symbol)
+                await self.prove_absent(symbol, waiting[symbol], most=_SETTLED_AT_ONCE)
+
+    async def prove_absent(self, symbol: str, intents: Sequence[Intent], *, most: int = _MOST_PROVED) -> None:
         """Note as absent which of these entries and exits of a symbol never reached the exchange.
 
         The oldest count, sent longer ago than any answer may lag; orders, trades and position must agree, and one
@@ -289,7 +306,7 @@ class Reconciler:
         """
         courier, now = self.courier, self.courier.clock.monotonic_ms()
         absence_ms = courier.absence_ms
-        due = [i for i in intents if courier.is_waiting(i) and now >= courier.sent_ms(i) + absence_ms][:_MOST_PROVED]
+        due = [i for i in intents if courier.is_waiting(i) and now >= courier.sent_ms(i) + absence_ms][:most]
         since = max((courier.sent_ms(intent) + absence_ms for intent in due), default=0)
         due = [intent for intent in due if not await self._is_shown(intent, since)]
         if not due:

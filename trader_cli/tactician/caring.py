@@ -73,6 +73,10 @@ class Carer:
         finally:
             task.cancel()
 
+    async def settle_exits(self, executor: Executor, symbols: list[str]) -> None:
+        """What became of exits of unknown fate is found out where none is being tried."""
+        await executor.reconciler.settle_exits([symbol for symbol in symbols if symbol not in self._pressed])
+
     async def _keep(self, executor: Executor) -> None:
         """A short round of care for what cannot wait; how it ended is told."""
         plans = {symbol: plan for symbol in sorted(self._pressed) if (plan := executor.plan_of(symbol)) is not None}

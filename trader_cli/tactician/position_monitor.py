@@ -124,20 +124,21 @@ class PositionMonitor:
             ends_ms = None if for_s is None else clock.monotonic_ms() + round(for_s * 1000)
             try:
                 with ears.open():
-                    await self._go_on(ears, ends_ms)
+                    await self._go_on(ears, executor.courier.lost, ends_ms)
             finally:
                 self._executor = None
                 await executor.end()
                 await self.release()
 
-    async def _go_on(self, ears: Ears, ends_ms: int | None) -> None:
+    async def _go_on(self, ears: Ears, lost: set[str], ends_ms: int | None) -> None:
+        """Look after look; at once where an answer that came late has shown that a stop is gone."""
         clock = self._connected().clock
         while not self._stopped and await self._attempt():
             await leaving().give_way()
             left_s = None if ends_ms is None else (ends_ms - clock.monotonic_ms()) / 1000
             if left_s is not None and left_s <= 0 and not self._care.bare:
                 break
-            await ears.nap(self._pause_s(left_s), self._has_lost)
+            await ears.nap(self._pause_s(left_s), lambda: bool(lost))
 
     async def release(self) -> None:
         """However the care ends: no shield is left up that would keep a signal waiting."""
@@ -146,10 +147,6 @@ class PositionMonitor:
     def _pause_s(self, left_s: float | None) -> float:
         wait_s = _RETRY_S if self._troubled else self.settings.position_monitoring_interval
         return wait_s if left_s is None or self._care.bare else min(wait_s, left_s)
-
-    def _has_lost(self) -> bool:
-        """Whether an answer that came late has shown that a stop is gone."""
-        return self._executor is not None and bool(self._executor.courier.lost)
 
     def stop(self) -> None:
         """Let `start_monitoring` return after the look under way. Stops stay where they rest."""
@@ -319,6 +316,8 @@ class PositionMonitor:
         ended = await self._care.look_at(executor, plans, symbols)
         executor.courier.lost.clear()  # what was found by now was cared for
         await self._care.beside(executor, self._follow_up(executor, plans, ended))
+        with borne(executor):
+            await self._care.beside(executor, self._care.settle_exits(executor, symbols))
 
     async def _follow_up(
         self, executor: Executor, plans: Mapping[str, TradePlan | None], ended: Mapping[str, Ended | TraderError]
@@ -362,7 +361,8 @@ class PositionMonitor:
             self._teller.entered(executor, plan)
         self._told(executor, plan, ended)
         if view.is_flat or ended.how == "bare":
-            self._troubled = self._troubled or ended.how == "bare" or bool(view.unknown_orders)
+            unknown = executor.reconciler.waiting_entry(symbol) is not None
+            self._troubled = self._troubled or ended.how == "bare" or unknown
             return
         if view.held != 0 and ended.cover is not None:
             await self._manager.manage(executor, plan, view, ended.cover)
