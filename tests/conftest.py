@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -128,6 +129,22 @@ def sim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
     for name, value in SMALL_SIM.items():
         monkeypatch.setenv(name, value)
     return CommandLine(tmp_path, ("--profile", "sim"))
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders in which fetch, features and train have run on the small market: to copy, not to use."""
+    folders: dict[str, Path] = {}
+    done: Path | None = None
+    for words in (("fetch", "ETHUSDT", "--timeframe", "15m"), ("features",), ("train",)):
+        folder = tmp_path_factory.mktemp(words[0]) / "made"
+        if done is not None:
+            shutil.copytree(done, folder)
+        folder.mkdir(exist_ok=True)
+        ran = CommandLine(folder, ("--profile", "sim")).run(*words, **SMALL_SIM)
+        assert ran.code == 0, ran.err
+        folders[words[0]] = done = folder
+    return folders
 
 
 LONG = (

@@ -11,9 +11,9 @@ pytestmark = pytest.mark.slow
 
 
 def test_no_edge_is_claimed_without_a_lead() -> None:
-    """The rule lets one market in twenty through by luck, and 11 is the luckiest known; of five at most one may claim."""
+    """The rule lets one market in twenty through by luck, and 11 is the luckiest known; of three at most one may claim."""
     lucky = claim_on(synthetic_tape(("ETHUSDT",), 112, 0.0, 11))
-    others = [claim_on(synthetic_tape(("ETHUSDT",), 60, 0.0, seed)) for seed in (100, 101, 102, 103)]
+    others = [claim_on(synthetic_tape(("ETHUSDT",), 60, 0.0, seed)) for seed in (100, 101)]
     assert sum(claim.edge for claim in (lucky, *others)) <= 1
     assert not any(claim.edge for claim in others)
 
