@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,10 +14,12 @@ from desk import ORDER, STOP, SYMBOL, covered
 from hostile import HostileDesk, hostile
 
 from trader_cli.core.errors import ExchangeUnavailable
-from trader_cli.core.plans import Approved
+from trader_cli.core.plans import Approved, Refused
+from trader_cli.core.timeframes import Timeframe
 from trader_cli.core.types import Analysis
 from trader_cli.execution.entered import Entered
 from trader_cli.execution.executor import Executor
+from trader_cli.pipelines.forever import Forever
 from trader_cli.storage import asked
 from trader_cli.storage.ledger import Ledger
 from trader_cli.tactician.position_monitor import PositionMonitor
@@ -256,3 +259,32 @@ class _Forgets(dict[str, int]):
     def get(self, _key: str, _default: Any = None) -> Any:
         """Long ago."""
         return 0
+
+
+def test_an_entry_of_unknown_fate_keeps_no_other_symbol_from_its_looks(tmp_path: Path) -> None:
+    """In `run --forever`: the entry is not known to be absent before 90 s, and other stops vanish meanwhile."""
+    entering, held = SYMBOLS[:2]
+
+    async def life(desk: HostileDesk, ledger: Ledger, executor: Executor) -> None:
+        await entered(desk, executor, [held])
+        plan = desk.plan(symbol=entering, quantity="0.1")
+        monitor = desk.monitor(ledger)
+        trader = SimpleNamespace(
+            settings=desk.settings, executor=executor, ledger=ledger, monitor=monitor, now_ms=desk.clock.now_ms,
+            audience=SimpleNamespace(say=lambda _: None),
+        )  # fmt: skip
+        forever, began = Forever(trader, [], Timeframe.parse("15m")), desk.clock.now_ms()  # type: ignore[arg-type]
+
+        async def enter() -> None:
+            assert isinstance(await executor.enter(Approved(plan)), Refused)
+
+        desk.venue.bend(FaultPlan((Fault(*ORDER, failure="timeout -1007 before", symbol=entering),)))
+        desk.at(23, lambda: desk.by_hand("DELETE", "/fapi/v1/algoOpenOrders", symbol=held))
+        await forever._looking_at_others(entering, enter())
+        assert desk.clock.now_ms() - began > 60_000, "it was long unknown"
+        assert not monitor.entering
+        await desk.clock.sleep(1)
+        assert covered(desk.books.position(held).amount, desk.books.open_algos(held))
+        assert max(end - start for start, end in desk.bare_spans(held)) <= (INTERVAL_S + 2) * 1000
+
+    living(life, tmp_path, SYMBOLS[:2])

@@ -6,6 +6,7 @@ lacks does not stop the care of the others; silence of the exchange is waited ou
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -185,11 +186,26 @@ class Forever:
         trader = self._trader
         if trader.ledger.holding(series.symbol).amount != 0:
             return
-        await trader.act(done, self._timeframe)
+        await self._looking_at_others(series.symbol, trader.act(done, self._timeframe))
         self._tell(done)
         refused = next((x for x in (done.entered, done.outcome) if isinstance(x, Refused)), None)
         if refused is not None and refused.code != "halted":
             series.tactics_ms = trader.now_ms() + round(trader.settings.tactician.tactics_interval * 1000)
+
+    async def _looking_at_others(self, symbol: str, entry: Awaitable[None]) -> None:
+        """An entry; where it takes longer than a look may wait, the other symbols are looked at meanwhile."""
+        monitor, clock = self._trader.monitor, self._trader.executor.exchange.clock
+        task = asyncio.ensure_future(entry)
+        monitor.entering.add(symbol)
+        try:
+            while not task.done():
+                await asyncio.wait({task}, timeout=clock.loop_s(self._interval_ms / 1000))
+                if not task.done():
+                    await self._look()
+            await task
+        finally:
+            task.cancel()
+            monitor.entering.discard(symbol)
 
     async def _supervised(self, what: str, work: Awaitable[Any]) -> Any:
         """Only a ledger that takes no line, and the end of a tape, stop the run."""

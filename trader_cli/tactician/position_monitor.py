@@ -49,7 +49,7 @@ class PositionMonitor:
 
     `exchange`, `ledger` and `assessor` may be given; without an assessor the last stored opinion decays. What is ours
     is what the ledger and the exchange say; `add_position` only gives a position a name. `report` hears each look,
-    `say` what a person must hear at once.
+    `say` what a person must hear at once. `entering` names symbols that somebody else of this process cares for now.
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class PositionMonitor:
         self._teller = Teller(report, self.settings.max_assessment_history)
         self._manager = Manager(self.settings, self._teller, assessor)
         self._losses = LossMinder(self.settings)
+        self.entering: set[str] = set()
         self._caring: set[str] = set()
         self._executor: Executor | None = None
         self._stopped = False
@@ -257,13 +258,12 @@ class PositionMonitor:
                 self._wait_out(symbol, error)
             return None
 
-    @staticmethod
-    def _ours(executor: Executor) -> list[str]:
-        """Symbols with a position of ours, or with orders of ours of which more can come."""
+    def _ours(self, executor: Executor) -> list[str]:
+        """Symbols with a position of ours, or with orders of ours of which more can come; not those being entered."""
         ledger = executor.ledger
         waiting = {i.symbol for i in ledger.unsettled() if ledger.last_note(i.client_id) is not None}
         held = {symbol for symbol in ledger.symbols() if ledger.holding(symbol).amount != 0}
-        return sorted(waiting | held | executor.courier.filled)
+        return sorted((waiting | held | executor.courier.filled) - self.entering)
 
     async def _close_all(self, executor: Executor) -> None:
         """What a broken limit or another process wants closed, as long as it does; told, and forgotten once done."""
@@ -291,7 +291,7 @@ class PositionMonitor:
             return True
 
         done = await asyncio.gather(*(close(symbol, why) for symbol, why in list(care.closing.items())))
-        if reason is not None and all(done):
+        if reason is not None and all(done) and not self.entering:
             with suppress(OSError):  # a read-only disk: whoever asked takes it away
                 forget_asked(path, "flatten")
 
@@ -370,12 +370,11 @@ class PositionMonitor:
 
     def _told(self, executor: Executor, plan: TradePlan, ended: Ended | TraderError) -> None:
         """That a position was closed although nobody asked for it, and that it is no more."""
-        now = executor.exchange.server_now_ms()
         if isinstance(ended, TraderError):
             self._wait_out(plan.symbol, ended)
             return
         if ended.closed is not None:
-            self._teller.say(Report(plan.symbol, now, "close", ended.closed))
+            self._teller.say(Report(plan.symbol, executor.exchange.server_now_ms(), "close", ended.closed))
         if ended.view.is_flat or ended.how == "bare":
             self._say_gone(executor, plan.symbol)
 
