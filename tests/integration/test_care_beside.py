@@ -19,6 +19,7 @@ from trader_cli.core.timeframes import Timeframe
 from trader_cli.core.types import Analysis
 from trader_cli.execution.entered import Entered
 from trader_cli.execution.executor import Executor
+from trader_cli.execution.hearing import Ears
 from trader_cli.pipelines.forever import Forever
 from trader_cli.storage import asked
 from trader_cli.storage.ledger import Ledger
@@ -261,30 +262,43 @@ class _Forgets(dict[str, int]):
         return 0
 
 
-def test_an_entry_of_unknown_fate_keeps_no_other_symbol_from_its_looks(tmp_path: Path) -> None:
-    """In `run --forever`: the entry is not known to be absent before 90 s, and other stops vanish meanwhile."""
+@pytest.mark.parametrize("slow", ["entry", "analysis"])
+def test_run_forever_looks_at_what_it_holds_whatever_else_takes_its_time(slow: str, tmp_path: Path) -> None:
+    """An entry is not known to be absent before 90 s, an analysis waits for bars; other stops vanish meanwhile."""
     entering, held = SYMBOLS[:2]
 
     async def life(desk: HostileDesk, ledger: Ledger, executor: Executor) -> None:
         await entered(desk, executor, [held])
-        plan = desk.plan(symbol=entering, quantity="0.1")
-        monitor = desk.monitor(ledger)
+        plan, ends = desk.plan(symbol=entering, quantity="0.1"), desk.clock.now_ms() + 60_000
+        done: list[object] = []
+
+        async def assess(*_: object) -> None:
+            if slow == "analysis":
+                await desk.exchange.clock.sleep(70)
+
+        async def refresh(*_: object) -> None:
+            """Nothing is old."""
+
+        async def act(*_: object) -> None:
+            done.append(await executor.enter(Approved(plan)))
+
         trader = SimpleNamespace(
-            settings=desk.settings, executor=executor, ledger=ledger, monitor=monitor, now_ms=desk.clock.now_ms,
-            audience=SimpleNamespace(say=lambda _: None),
+            settings=desk.settings, executor=executor, ledger=ledger, monitor=desk.monitor(ledger), act=act,
+            now_ms=desk.clock.now_ms, audience=SimpleNamespace(say=lambda _: None), require_budget=lambda _: None,
+            assessor=SimpleNamespace(assess=assess, refresh=refresh), train_if_needed=lambda *_: None,
+            ears=Ears(ledger.path, desk.exchange.clock, virtual=True),
         )  # fmt: skip
-        forever, began = Forever(trader, [], Timeframe.parse("15m")), desk.clock.now_ms()  # type: ignore[arg-type]
-
-        async def enter() -> None:
-            assert isinstance(await executor.enter(Approved(plan)), Refused)
-
+        forever = Forever(trader, [entering], Timeframe.parse("15m"))  # type: ignore[arg-type]
         desk.venue.bend(FaultPlan((Fault(*ORDER, failure="timeout -1007 before", symbol=entering),)))
         desk.at(23, lambda: desk.by_hand("DELETE", "/fapi/v1/algoOpenOrders", symbol=held))
-        await forever._looking_at_others(entering, enter())
-        assert desk.clock.now_ms() - began > 60_000, "it was long unknown"
-        assert not monitor.entering
-        await desk.clock.sleep(1)
+        await forever.run(60)
+        assert desk.clock.now_ms() >= ends
+        if slow == "entry":
+            assert isinstance(done[0], Refused)
+        assert not trader.monitor.entering
         assert covered(desk.books.position(held).amount, desk.books.open_algos(held))
-        assert max(end - start for start, end in desk.bare_spans(held)) <= (INTERVAL_S + 2) * 1000
+        spans = [end - start for start, end in desk.bare_spans(held)]
+        assert spans
+        assert max(spans) <= (INTERVAL_S + 2) * 1000
 
     living(life, tmp_path, SYMBOLS[:2])

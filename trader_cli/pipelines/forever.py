@@ -82,7 +82,7 @@ class Forever:
             for series in self._series:
                 await self._care()
                 if not self._must_only_care():
-                    await self._supervised(series.symbol, self._tend(series))
+                    await self._supervised(series.symbol, self._beside_care(self._tend(series)))
             await leaving().give_way()
             self._is_open = self._is_open or self._holds_something()
             until = self._next_wake() if ends is None else min(self._next_wake(), ends)
@@ -186,26 +186,27 @@ class Forever:
         trader = self._trader
         if trader.ledger.holding(series.symbol).amount != 0:
             return
-        await self._looking_at_others(series.symbol, trader.act(done, self._timeframe))
+        trader.monitor.entering.add(series.symbol)
+        try:
+            await trader.act(done, self._timeframe)
+        finally:
+            trader.monitor.entering.discard(series.symbol)
         self._tell(done)
         refused = next((x for x in (done.entered, done.outcome) if isinstance(x, Refused)), None)
         if refused is not None and refused.code != "halted":
             series.tactics_ms = trader.now_ms() + round(trader.settings.tactician.tactics_interval * 1000)
 
-    async def _looking_at_others(self, symbol: str, entry: Awaitable[None]) -> None:
-        """An entry; where it takes longer than a look may wait, the other symbols are looked at meanwhile."""
-        monitor, clock = self._trader.monitor, self._trader.executor.exchange.clock
-        task = asyncio.ensure_future(entry)
-        monitor.entering.add(symbol)
+    async def _beside_care(self, work: Awaitable[None]) -> None:
+        """An analysis or an entry; while it takes its time the monitor's looks go on: none waits for the market."""
+        task, clock = asyncio.ensure_future(work), self._trader.executor.exchange.clock
         try:
             while not task.done():
-                await asyncio.wait({task}, timeout=clock.loop_s(self._interval_ms / 1000))
+                await asyncio.wait({task}, timeout=clock.loop_s(_PRESSED_S))
                 if not task.done():
-                    await self._look()
+                    await self._care()
             await task
         finally:
             task.cancel()
-            monitor.entering.discard(symbol)
 
     async def _supervised(self, what: str, work: Awaitable[Any]) -> Any:
         """Only a ledger that takes no line, and the end of a tape, stop the run."""
