@@ -286,3 +286,23 @@ def test_a_failed_question_about_positions_is_never_read_as_flat(fault: str, tmp
             sound(desk, ledger)
 
     at_desk(work, tmp_path)
+
+
+NO_FILTERS: tuple[Any, ...] = (
+    [],
+    [{"filterType": "PRICE_FILTER", "tickSize": "soon"}],
+    [{"filterType": "LOT_SIZE", "stepSize": "0", "minQty": "0", "maxQty": "0"}, {"filterType": "MARKET_LOT_SIZE"}],
+)
+
+
+@pytest.mark.parametrize("filters", NO_FILTERS, ids=["none listed", "unreadable", "switched off"])
+def test_what_reduces_is_sent_whatever_filters_the_exchange_lists_by_now(filters: Any, tmp_path: Path) -> None:
+    async def work(desk: Desk) -> None:
+        await entered(desk, desk.approved(quantity="2.5"))
+        desk.exchange._book.bodies[SYMBOL]["filters"] = filters
+        with desk.open() as (_, executor):
+            assert await executor.close(SYMBOL, "by hand") == Decimal("2.5")
+        assert desk.amount == 0
+        assert not desk.stops()
+
+    at_desk(work, tmp_path)

@@ -7,7 +7,7 @@ Money and quantities are `Decimal`, as the exchange wrote them. A reply that is 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import ROUND_DOWN, Decimal
+from decimal import ROUND_DOWN, ROUND_UP, Decimal
 from typing import Literal
 
 OrderSide = Literal["BUY", "SELL"]
@@ -155,8 +155,9 @@ class SymbolOptions:
 
 @dataclass(frozen=True)
 class SymbolRules:
-    """The exchange's filters of a symbol.
+    """The exchange's filters of a symbol. What is switched off there, or not listed, holds nothing back.
 
+    `step` fits limit orders and market orders alike, `market_step` is that of market orders where it is another one.
     `delivery_ms`: when it is settled and listed no longer; None for a perpetual without an end. An order's price may
     lie from `band_down` to `band_up` times the mark price; None where no band is listed.
     """
@@ -176,6 +177,7 @@ class SymbolRules:
     max_algo_orders: int | None = None
     min_price: Decimal | None = None
     max_price: Decimal | None = None
+    market_step: Decimal | None = None
 
     def quantity_down(self, quantity: Decimal) -> Decimal:
         """Rounded down to whole steps, never up."""
@@ -184,6 +186,17 @@ class SymbolRules:
     def price_down(self, price: Decimal) -> Decimal:
         """Rounded down to whole ticks."""
         return (price / self.tick).to_integral_value(rounding=ROUND_DOWN) * self.tick
+
+    def exit_quantity(self, quantity: Decimal, *, up: bool) -> Decimal:
+        """The nearest that a market order which can only reduce may have: at most the largest; `up` rounds up."""
+        step, rounding = self.market_step or self.step, ROUND_UP if up else ROUND_DOWN
+        lots = (quantity / step).to_integral_value(rounding=rounding) * step
+        return min(max(lots, self.min_quantity) if up else lots, _largest(self.max_market_quantity, step))
+
+
+def _largest(limit: Decimal, step: Decimal) -> Decimal:
+    """A largest quantity in whole steps."""
+    return (limit / step).to_integral_value(rounding=ROUND_DOWN) * step
 
 
 @dataclass(frozen=True)

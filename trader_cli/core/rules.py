@@ -85,7 +85,7 @@ def openable(
     if wrong is not None:
         return Refused(
             "stops_impossible",
-            f"By the exchange's rules of {rules.symbol} now, its stops could not be placed: {wrong}."
+            f"By the exchange's rules of {rules.symbol} now, it or its stops could not be placed: {wrong}."
             " No position is opened; run `trader tactics` again.",
         )
     bracket = bracket_of(brackets, float(plan.quantity * plan.price)) if brackets else None
@@ -100,7 +100,10 @@ def openable(
 
 def _impossible(rules: SymbolRules, plan: TradePlan, resting: int | None) -> str | None:
     """Why one of the stops would be refused."""
-    levels = (("backstop", plan.backstop_price), ("stop", plan.stop_price), ("target", plan.take_profit_price))
+    levels = (
+        ("entry's limit", entry_limit(plan, rules, plan.price)), ("backstop", plan.backstop_price),
+        ("stop", plan.stop_price), ("target", plan.take_profit_price),
+    )  # fmt: skip
     for name, level in levels:
         if level != rules.price_down(level):
             return f"the {name} {level:f} is not on the tick {rules.tick:f}"
@@ -110,7 +113,7 @@ def _impossible(rules: SymbolRules, plan: TradePlan, resting: int | None) -> str
             return f"the {name} {level:f} is above the highest price it takes, {rules.max_price:f}"
     if plan.quantity != rules.quantity_down(plan.quantity):
         return f"the quantity {plan.quantity:f} is not on the step {rules.step:f}"
-    if plan.quantity < rules.min_quantity:
+    if plan.quantity <= 0 or plan.quantity < rules.min_quantity:
         return f"the quantity {plan.quantity:f} is below the smallest it takes, {rules.min_quantity:f}"
     if plan.quantity > rules.max_market_quantity:
         return f"the quantity {plan.quantity:f} is above the largest it takes, {rules.max_market_quantity:f}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 QUOTE = "USDT"
 _NO_END_MS = 4_000_000_000_000
+_NO_LIMIT, _UNIT = Decimal(10**15), Decimal("1e-8")
 
 
 def decimal(value: Any) -> Decimal:
@@ -106,20 +108,43 @@ def symbol_options(body: dict[str, Any]) -> SymbolOptions:
 
 
 def symbol_rules(body: dict[str, Any]) -> SymbolRules:
-    """Filters of an exchangeInfo symbol."""
-    filters = {f["filterType"]: f for f in body["filters"]}
-    lot, market, band = filters["LOT_SIZE"], filters["MARKET_LOT_SIZE"], filters.get("PERCENT_PRICE", {})
+    """Filters of an exchangeInfo symbol. One that is missing, or zero, restricts nothing; digits are those it states.
+
+    Raises `ValueError` for one that cannot be read.
+    """
+    filters: dict[str, dict[str, Any]] = {f["filterType"]: f for f in body.get("filters") or ()}
+    price, lot, market, band, worth = (
+        filters.get(name, {})
+        for name in ("PRICE_FILTER", "LOT_SIZE", "MARKET_LOT_SIZE", "PERCENT_PRICE", "MIN_NOTIONAL")
+    )
+    lot_step, market_step = _limit(lot, "stepSize"), _limit(market, "stepSize")
+    steps = [step for step in (lot_step, market_step) if step is not None] or [_finest(body, "quantityPrecision")]
+    most = [largest for row in (lot, market) if (largest := _limit(row, "maxQty")) is not None]
+    least = [smallest for row in (lot, market) if (smallest := _limit(row, "minQty")) is not None]
     return SymbolRules(
-        symbol=str(body["symbol"]), tick=decimal(filters["PRICE_FILTER"]["tickSize"]), step=decimal(lot["stepSize"]),
-        min_quantity=max(decimal(lot["minQty"]), decimal(market["minQty"])),
-        max_market_quantity=decimal(market["maxQty"]), min_notional=decimal(filters["MIN_NOTIONAL"]["notional"]),
+        symbol=str(body["symbol"]), tick=_limit(price, "tickSize") or _finest(body, "pricePrecision"),
+        step=_common_multiple(steps), min_quantity=max(least, default=Decimal(0)),
+        max_market_quantity=min(most, default=_NO_LIMIT),
+        min_notional=_limit(worth, "notional") or _limit(worth, "minNotional") or Decimal(0),
         status=str(body.get("status") or "TRADING"), delivery_ms=_delivery_ms(body),
         contract_type=str(body.get("contractType") or "PERPETUAL"),
-        band_up=_listed(band, "multiplierUp", decimal), band_down=_listed(band, "multiplierDown", decimal),
-        max_orders=_listed(filters.get("MAX_NUM_ORDERS", {}), "limit", int),
-        max_algo_orders=_listed(filters.get("MAX_NUM_ALGO_ORDERS", {}), "limit", int),
-        min_price=_limit(filters["PRICE_FILTER"], "minPrice"), max_price=_limit(filters["PRICE_FILTER"], "maxPrice"),
+        band_up=_limit(band, "multiplierUp"), band_down=_limit(band, "multiplierDown"),
+        max_orders=_listed(filters.get("MAX_NUM_ORDERS", {}), "limit", int) or None,
+        max_algo_orders=_listed(filters.get("MAX_NUM_ALGO_ORDERS", {}), "limit", int) or None,
+        min_price=_limit(price, "minPrice"), max_price=_limit(price, "maxPrice"),
+        market_step=market_step if market_step is not None and market_step != lot_step else None,
     )  # fmt: skip
+
+
+def _finest(body: dict[str, Any], name: str) -> Decimal:
+    """The unit in the last digit that the exchange states."""
+    return Decimal(1).scaleb(-int(body[name])) if body.get(name) is not None else _UNIT
+
+
+def _common_multiple(steps: list[Decimal]) -> Decimal:
+    """The least quantity that is in whole steps of each."""
+    unit = Decimal(1).scaleb(min(int(step.normalize().as_tuple().exponent) for step in steps))
+    return Decimal(math.lcm(*(int(step / unit) for step in steps))) * unit
 
 
 def _delivery_ms(body: dict[str, Any]) -> int | None:
@@ -133,8 +158,11 @@ def _listed(row: dict[str, Any], name: str, shape: Callable[[Any], T]) -> T | No
 
 
 def _limit(row: dict[str, Any], name: str) -> Decimal | None:
-    """Zero switches a limit off."""
-    return _listed(row, name, decimal) or None
+    """Zero switches a limit off. Raises `ValueError` for one below."""
+    found = _listed(row, name, decimal)
+    if found is not None and found < 0:
+        raise ValueError(f"below zero: {name} {found}")
+    return found or None
 
 
 def leverage_brackets(body: dict[str, Any]) -> tuple[LeverageBracket, ...]:

@@ -6,8 +6,9 @@ What to send is decided elsewhere (`core.guarding`); nothing here waits for an a
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
-from decimal import ROUND_DOWN, ROUND_UP, Decimal
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from trader_cli.core import ids
@@ -19,6 +20,7 @@ from trader_cli.storage.ledger_rows import Intent
 
 if TYPE_CHECKING:
     from trader_cli.core.guarding import Standing, Step
+    from trader_cli.core.orders import SymbolRules
     from trader_cli.core.plans import TradePlan
     from trader_cli.execution.bench import Bench
     from trader_cli.execution.protection import Cover
@@ -144,20 +146,23 @@ class Sends:
 
     def _lots(self, step: Step) -> Decimal:
         """In whole steps; as it is where the exchange's rules are not known, since it is what the exchange showed."""
-        rules = self._bench.exchange.rules_or_none(self._plan.symbol)
+        rules = self._rules()
         if rules is None:
             return step.quantity
-        rounding = ROUND_UP if step.whole and not self._rounds_down else ROUND_DOWN
-        lots = (step.quantity / rules.step).to_integral_value(rounding=rounding) * rules.step
-        return min(lots, rules.max_market_quantity)
+        return rules.exit_quantity(step.quantity, up=step.whole and not self._rounds_down)
 
     def _limit(self) -> Decimal | None:
         """In a book too thin for a market order: a price the exchange still takes."""
-        position = self._bench.reconciler.sight(self._plan.symbol).position
-        rules = self._bench.exchange.rules_or_none(self._plan.symbol)
+        position, rules = self._bench.reconciler.sight(self._plan.symbol).position, self._rules()
         if not self._is_thin or position is None or rules is None:
             return None
         return rules.price_down(position.mark_price * (1 - self._plan.sign * _FURTHEST))
+
+    def _rules(self) -> SymbolRules | None:
+        """The exchange's rules; `None` where they are not known or cannot be read: no exit waits for them."""
+        with suppress(ExchangeUnavailable):
+            return self._bench.exchange.rules_or_none(self._plan.symbol)
+        return None
 
     def _tidy_up(self, kind: str, cover: Cover) -> None:
         """Take away, or cut to size, what is in the way; one at a time, and not again at once."""

@@ -1,0 +1,135 @@
+"""Whatever filters an exchange lists for a symbol: what opens, and its stops, pass them, or a sentence names the rule."""
+
+from __future__ import annotations
+
+from decimal import ROUND_DOWN, Decimal
+from typing import Any
+
+import pytest
+from desk import plan_at
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from trader_cli.core.orders import SymbolRules
+from trader_cli.core.plans import Refused
+from trader_cli.core.rules import entry_limit, openable
+from trader_cli.exchange.account_replies import symbol_rules
+from trader_cli.settings import as_settings
+
+NOW = 1_704_067_200_000
+TICKS = ("0.00000001", "0.0001", "0.05", "0.10", "0.25", "1", "2.5", "10")
+STEPS = ("0.001", "0.01", "0.05", "0.2", "1", "25", "1000", "1000000")
+SETTINGS = as_settings({})
+Body = dict[str, Any]
+
+
+def maybe(*values: str) -> st.SearchStrategy[str | None]:
+    """One of these, zero, or no such line."""
+    return st.sampled_from((*values, "0", None))
+
+
+def filter_of(name: str, **lines: str | None) -> Body:
+    return {"filterType": name, **{line: value for line, value in lines.items() if value is not None}}
+
+
+@st.composite
+def documents(draw: Any) -> Body:
+    """One symbol of exchangeInfo. Filters, and lines of them, may be missing, zero, tiny or huge."""
+    filters = [
+        filter_of("PRICE_FILTER", tickSize=draw(maybe(*TICKS)), minPrice=draw(maybe("0.0001", "1", "50")),
+                  maxPrice=draw(maybe("100", "20000", "1000000000"))),
+        filter_of("LOT_SIZE", stepSize=draw(maybe(*STEPS)), minQty=draw(maybe("0.001", "1", "5000")),
+                  maxQty=draw(maybe("10", "100000", "1e12"))),
+        filter_of("MARKET_LOT_SIZE", stepSize=draw(maybe(*STEPS)), minQty=draw(maybe("0.001", "1", "5000")),
+                  maxQty=draw(maybe("3", "1000", "1e12"))),
+        filter_of("MIN_NOTIONAL", notional=draw(maybe("5", "100"))),
+        filter_of("PERCENT_PRICE", multiplierUp=draw(maybe("1.0005", "1.05", "5")),
+                  multiplierDown=draw(maybe("0.9995", "0.95", "0.2"))),
+        filter_of("MAX_NUM_ALGO_ORDERS", limit=draw(maybe("1", "10", "200"))),
+        filter_of("POSITION_RISK_CONTROL", positionControlSide="NONE"),
+    ]  # fmt: skip
+    return {
+        "symbol": draw(st.sampled_from(("ETHUSDT", "1000SHIBUSDT", "BTCUSDT_260327", "币安人生USDT"))),
+        "status": draw(st.sampled_from(("TRADING",) * 4 + ("SETTLING", "PENDING_TRADING", "NEW_WORD"))),
+        "contractType": draw(st.sampled_from(("PERPETUAL", "PERPETUAL", "TRADIFI_PERPETUAL", "PERPETUAL DELIVERING"))),
+        "deliveryDate": draw(st.sampled_from((4_133_404_800_000, 0, NOW + 7_200_000))),
+        "pricePrecision": 8, "quantityPrecision": 3, "quoteAsset": "USDT", "marginAsset": "USDT",
+        "filters": draw(st.lists(st.sampled_from(filters), unique_by=lambda f: f["filterType"], max_size=len(filters))),
+    }  # fmt: skip
+
+
+def broken(body: Body, name: str, **values: Decimal) -> list[str]:
+    """Which lines of a filter these values do not keep, as the exchange reads them: zero switches a line off."""
+    found = next((f for f in body["filters"] if f["filterType"] == name), {})
+    number = {line: Decimal(found[line]) for line in found if line != "filterType"}
+    ways = {
+        "tickSize": lambda v, r: v % r, "stepSize": lambda v, r: v % r, "minPrice": lambda v, r: v < r,
+        "minQty": lambda v, r: v < r, "maxPrice": lambda v, r: v > r, "maxQty": lambda v, r: v > r,
+        "multiplierUp": lambda v, r: v > r, "multiplierDown": lambda v, r: v < r,
+    }  # fmt: skip
+    return [f"{name} {line}" for line, v in values.items() if number.get(line) and ways[line](v, number[line])]
+
+
+def price_faults(body: Body, price: Decimal) -> list[str]:
+    return broken(body, "PRICE_FILTER", tickSize=price, minPrice=price, maxPrice=price) + ([] if price > 0 else ["> 0"])
+
+
+def quantity_faults(body: Body, name: str, quantity: Decimal) -> list[str]:
+    return broken(body, name, stepSize=quantity, minQty=quantity, maxQty=quantity) + ([] if quantity > 0 else ["> 0"])
+
+
+@given(documents(), st.sampled_from(("long", "short")), st.decimals("0.02", "90000", places=4),
+       st.decimals("0.001", "2000000", places=3), st.sampled_from((0, 9)))  # fmt: skip
+def test_what_opens_and_its_stops_pass_every_filter(
+    body: Body, side: str, mark: Decimal, quantity: Decimal, resting: int
+) -> None:
+    rules = symbol_rules(body)
+    plan = plan_of(rules, side, mark, quantity)
+    refused = openable(rules, (), plan, NOW, resting=resting)
+    if refused is not None:
+        assert isinstance(refused, Refused)
+        assert rules.symbol in refused.sentence
+        return
+    assert body["status"] == "TRADING"
+    assert body["deliveryDate"] != NOW + 7_200_000
+    limit = entry_limit(plan, rules, plan.price)
+    band = "multiplierUp" if side == "long" else "multiplierDown"
+    assert not price_faults(body, limit)
+    assert not broken(body, "PERCENT_PRICE", **{band: limit / mark})
+    assert not quantity_faults(body, "LOT_SIZE", plan.quantity)
+    assert not quantity_faults(body, "MARKET_LOT_SIZE", plan.quantity), "its stop and its exit are market orders"
+    for level in (plan.stop_price, plan.backstop_price, plan.take_profit_price):
+        assert not price_faults(body, level)
+    most = next((f.get("limit") for f in body["filters"] if f["filterType"] == "MAX_NUM_ALGO_ORDERS"), None)
+    assert most in {None, "0"} or resting + 3 <= int(most)
+
+
+def plan_of(rules: SymbolRules, side: str, mark: Decimal, quantity: Decimal) -> Any:
+    """A plan as tactics make it: levels on ticks, the quantity in whole steps."""
+    away = mark / 50 * (1 if side == "long" else -1)
+    levels = (rules.price_down(level) for level in (mark - away, mark - away * 2, mark + away * 2))
+    stop, backstop, target = levels
+    return plan_at(
+        SETTINGS, mark, NOW, side=side, quantity=str(rules.quantity_down(quantity)), symbol=rules.symbol, price=mark,
+        stop_price=stop, backstop_price=backstop, take_profit_price=target, max_drift=mark / 100,
+    )  # fmt: skip
+
+
+@given(documents(), st.decimals("0.001", "5000000", places=3))
+def test_what_reduces_is_always_sent_in_the_nearest_form_there_is(body: Body, held: Decimal) -> None:
+    rules = symbol_rules(body)
+    step, most = rules.market_step or rules.step, rules.max_market_quantity
+    assume(most >= max(step, rules.min_quantity))
+    up, down = rules.exit_quantity(held, up=True), rules.exit_quantity(held, up=False)
+    assert not broken(body, "MARKET_LOT_SIZE", stepSize=up, minQty=up, maxQty=up)
+    assert not broken(body, "MARKET_LOT_SIZE", stepSize=down, maxQty=down)
+    assert up > 0
+    assert up == (most / step).to_integral_value(ROUND_DOWN) * step or held <= up < held + max(step, rules.min_quantity)
+    assert down <= held
+    assert down > held - step or down == up
+
+
+@pytest.mark.parametrize("line", [{"tickSize": "x"}, {"tickSize": "-0.1"}, {"tickSize": "NaN"}])
+def test_what_cannot_be_read_is_an_error(line: Body) -> None:
+    with pytest.raises(ValueError, match=r"number|zero"):
+        symbol_rules({"symbol": "ETHUSDT", "filters": [{"filterType": "PRICE_FILTER", **line}]})
