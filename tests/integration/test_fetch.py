@@ -21,6 +21,7 @@ from conftest import CommandLine, Ran
 from served import answering, playing_now, serving
 from venues import Inside
 
+from trader_cli.cli.options import named_symbols
 from trader_cli.core.artifacts import ArtifactKey, Manifest
 from trader_cli.core.errors import DataInvalid, DataMissing, ExchangeUnavailable, ExitCode, TraderError
 from trader_cli.core.timeframes import DAY_MS, Timeframe
@@ -256,6 +257,34 @@ def test_symbols_come_from_a_file_and_by_volume(tmp_path: Path, host: str) -> No
         assert ran.code == 0, ran.err
         assert {one["symbol"] for one in ran.json["series"]} == set(SYMBOLS)
         assert all({"mark", "index"} <= set(one["kinds"]) for one in ran.json["series"])
+
+
+FILES = {
+    "a mark and CRLF": b"\xef\xbb\xbfETHUSDT\r\nBTCUSDT\r\n",
+    "a mark before a comment": b"\xef\xbb\xbf# mine\r\nethusdt\r\nBTCUSDT",
+    "UTF-16 of an editor": "ETHUSDT\r\nBTCUSDT\r\n".encode("utf-16"),
+    "UTF-16, the other way round": b"\xfe\xff" + "ETHUSDT\nBTCUSDT".encode("utf-16-be"),
+    "old ends of lines": b"ETHUSDT\rBTCUSDT\r",
+    "two files, joined": b"\xef\xbb\xbfETHUSDT\n\xef\xbb\xbfBTCUSDT\n",
+    "a spreadsheet's quotes": b'\xef\xbb\xbf"ETHUSDT";"BTCUSDT"\r\n',
+    "a spreadsheet's tabs": b"ETHUSDT\tBTCUSDT\r\n",
+    "blanks that do not break": "ETHUSDT\u00a0\r\nBTCUSDT\u00a0\r\n".encode(),
+}
+
+
+@pytest.mark.parametrize("how", FILES)
+def test_a_file_of_symbols_is_read_as_editors_and_spreadsheets_write_it(tmp_path: Path, how: str) -> None:
+    file = tmp_path / "symbols.txt"
+    file.write_bytes(FILES[how])
+    assert named_symbols(None, file, 0) == ["ETHUSDT", "BTCUSDT"]
+
+
+def test_a_marked_file_of_symbols_is_fetched(tmp_path: Path, host: str) -> None:
+    cli, there = outside(tmp_path, host)
+    (tmp_path / "symbols.txt").write_bytes(FILES["a mark and CRLF"])
+    ran = cli.run("fetch", "--symbols-file", "symbols.txt", "--timeframe", "1h", "--json", **there)
+    assert ran.code == 0, ran.err
+    assert [one["symbol"] for one in ran.json["series"]] == ["ETHUSDT", "BTCUSDT"]
 
 
 def test_a_series_another_process_fetches_is_waited_for_and_the_others_go_on(tmp_path: Path, host: str) -> None:

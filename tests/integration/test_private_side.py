@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from typing import Any
@@ -39,6 +40,8 @@ class FaultyVenue(VenueServer):
         answer = await super()._answer(request)
         if fault == "dropped" and request.transport is not None:
             request.transport.close()
+        if fault == "one object":
+            return web.json_response(json.loads(answer.body)[0])  # type: ignore[arg-type]
         spoiled = {
             "empty": "",
             "html": "<html></html>",
@@ -115,6 +118,30 @@ def test_an_order_its_stops_and_the_way_out() -> None:
         assert after.wallet == before.wallet + gained
 
     trading(work)
+
+
+BRACKETS = ("GET", "/fapi/v1/leverageBracket")
+
+
+def test_brackets_come_as_a_list_or_as_the_one_object_that_was_asked_for() -> None:
+    async def work(exchange: BinanceExchange, _venue: FaultyVenue, _clock: VirtualClock) -> None:
+        first, second = await exchange.private.brackets(SYMBOL), await exchange.private.brackets(SYMBOL)
+        assert first == second
+        assert [b.notional_cap for b in first] == sorted(b.notional_cap for b in first)
+        assert len(first) > 1
+        for _ in ("another object", "nothing", "HTML"):
+            with pytest.raises(ExchangeUnavailable):
+                await exchange.private.brackets(SYMBOL)
+
+    trading(work, faults={BRACKETS: ["one object", "", "other", *["object"] * 2, *["html"] * 2]})
+
+
+def test_an_entry_goes_through_where_brackets_come_as_one_object() -> None:
+    async def work(exchange: BinanceExchange, _venue: FaultyVenue, _clock: VirtualClock) -> None:
+        done = await exchange.create_order(SYMBOL, "BUY", "MARKET", "1")
+        assert done["status"] == "FILLED"
+
+    trading(work, faults={BRACKETS: ["one object"] * 9})
 
 
 def test_limit_orders_rest_and_are_cancelled() -> None:

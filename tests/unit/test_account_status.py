@@ -49,6 +49,17 @@ def test_a_position_and_its_stops_are_told_by_the_ledger_and_it_says_so(tmp_path
     assert said.latched == {ETH: "unprotected: no stop could be had"}
 
 
+def test_an_average_is_shown_with_the_digits_of_a_price(tmp_path: Path) -> None:
+    settings = of(tmp_path)
+    opened(settings, "backstop", "stop")
+    with Ledger.opened(ledger_path(settings)) as ledger:
+        for number, price in ((2, "2000.07"), (3, "2000.11")):
+            trade = TradeState(number, "1", ETH, "BUY", Decimal(price), Decimal(1), Decimal(0), "USDT", Decimal(0),
+                               maker=False, time_ms=1)  # fmt: skip
+            ledger.fill("td-entry", trade)
+    assert account_status(settings).held[0].entry_price == "2000.06"
+
+
 def test_without_a_stop_it_is_no(tmp_path: Path) -> None:
     said = opened(of(tmp_path), "take_profit")
     assert (said.walk_away, "NO stop is known to rest" in said.verdict) == (False, True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from trader_cli.core.timeframes import Timeframe
     from trader_cli.settings import Settings
     from trader_cli.storage.artifacts import ArtifactStore
+
+_BETWEEN = re.compile(r"[,;\"']")
+"""What spreadsheets put between and around names."""
 
 
 def one_symbol(text: str | None) -> str | None:
@@ -159,14 +164,20 @@ def named_symbols(symbols: list[str] | None, file: Path | None, top: int) -> lis
     listed = list(symbols or [])
     if file is not None:
         try:
-            lines = file.read_text("utf-8").splitlines()
+            text = _as_text(file.read_bytes())
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"The file of symbols {file} cannot be read: {error}.") from error
-        listed += [name for line in lines for name in line.partition("#")[0].replace(",", " ").split()]
+        listed += [name for line in text.splitlines() for name in _BETWEEN.sub(" ", line.partition("#")[0]).split()]
     named = list(dict.fromkeys(name.upper() for name in listed))
     if not named and not top:
         raise UsageError("No symbol is named.", mend="Name some, such as ETHUSDT, or use --top or --symbols-file.")
     return named
+
+
+def _as_text(content: bytes) -> str:
+    """UTF-8, or UTF-16 where its mark says so, as editors and spreadsheets write it; the marks are no part of it."""
+    utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if utf16 else "utf-8").replace("\ufeff", "")
 
 
 def time_of(text: str | None, option: str, *, end: bool = False) -> int | None:
@@ -188,8 +199,6 @@ def time_of(text: str | None, option: str, *, end: bool = False) -> int | None:
 
 def duration(text: str | None, option: str, *, or_zero: bool = False) -> float | None:
     """Seconds of `90s`, `15m`, `4h`, `1d`; `or_zero` allows `0s`. Raises `UsageError`."""
-    import re
-
     if text is None:
         return None
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)

@@ -165,6 +165,17 @@ def _limit(row: dict[str, Any], name: str) -> Decimal | None:
     return found or None
 
 
+def brackets_of(reply: Any, symbol: str) -> tuple[LeverageBracket, ...]:
+    """Brackets of a symbol in either documented form: a list with a row a symbol, or that one row where one was named.
+
+    Raises `ValueError` where the symbol is not among them.
+    """
+    for row in reply if isinstance(reply, list) else [reply]:
+        if isinstance(row, dict) and row.get("symbol") == symbol:
+            return leverage_brackets(row)
+    raise ValueError(f"no brackets of {symbol}")
+
+
 def leverage_brackets(body: dict[str, Any]) -> tuple[LeverageBracket, ...]:
     """Brackets of a symbol, lowest notional first, scaled by its coefficient."""
     scale = decimal(body.get("notionalCoef") or 1)

@@ -9,6 +9,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from trader_cli.exchange.signing import Signer, sign_with
+
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Mapping
@@ -34,14 +36,13 @@ REPLY: ContextVar[Heard | None] = ContextVar("REPLY", default=None)
 """Where this task's request wants its reply noted. What ccxt remembers itself is shared by all under way."""
 
 
-def make_client(settings: BinanceExchangeSettings, session: aiohttp.ClientSession) -> Any:
-    """An unmodified `ccxt.async_support.binanceusdm`, configured."""
+def make_client(settings: BinanceExchangeSettings, session: aiohttp.ClientSession, signer: Signer | None = None) -> Any:
+    """An unmodified `ccxt.async_support.binanceusdm`, configured; it signs by `signer`, or by one of the settings'."""
     import ccxt.async_support as ccxt
 
     client = ccxt.binanceusdm(
         {
             "apiKey": settings.api_key.get_secret_value(),
-            "secret": settings.api_secret.get_secret_value(),
             "timeout": int(settings.timeout * 1000),
             "enableRateLimit": False,  # our own budget keeps the clock of the mode; ccxt's would spin in virtual time
             "session": session,
@@ -53,6 +54,7 @@ def make_client(settings: BinanceExchangeSettings, session: aiohttp.ClientSessio
             },
         }
     )
+    sign_with(client, signer or Signer(settings.api_secret))
     client.ssl_context = _trust()  # else each client reads the certificates anew, at its first request
     client.logger = _without_requests()
     client.on_rest_response = _remembering_headers(client.on_rest_response)

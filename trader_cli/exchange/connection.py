@@ -26,6 +26,7 @@ from trader_cli.exchange.budget import RequestBudget
 from trader_cli.exchange.exchange_time import ExchangeTime
 from trader_cli.exchange.gate import Gate, SigningRefused
 from trader_cli.exchange.lane import TIME, Lane, is_signed, only_reduces, require_open
+from trader_cli.exchange.signing import Signer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -57,6 +58,7 @@ class Connection:
         self.care = CareConnection(self)
         self._clock = clock
         self._signs_at = signs_at
+        self._signer: Signer | None = None
         self._lane: Lane | None = None
         self._care_lane: Lane | None = None
         self._known: tuple[ExchangeTime, RequestBudget] | None = None
@@ -65,9 +67,10 @@ class Connection:
         self._orders_held_until_ms = 0
 
     async def prepare(self) -> None:
-        """Get ready to send, without sending anything."""
+        """Get ready to send, without sending anything. Raises `ConfigurationError` for a secret that cannot sign."""
         from trader_cli.exchange.venue_clock import clock_of
 
+        self._signer = Signer(self.options.api_secret)
         self._clock = self._clock or await clock_of(self.options)
         time = ExchangeTime(self._clock)
         self._known = time, RequestBudget(self._clock, self.options.weight_fraction, time.earliest_ms)
@@ -81,7 +84,8 @@ class Connection:
         self._refuse_skew(trip)
 
     def _new_lane(self, gate: Gate, connections: int) -> Lane:
-        return Lane(self.options, self.clock, self.time, self.budget, gate, connections=connections)
+        signer = self._signer or Signer(self.options.api_secret)
+        return Lane(self.options, self.clock, self.time, self.budget, gate, signer, connections=connections)
 
     def _care_wait_s(self, _method: str, path: str) -> float:
         return self.budget.frozen_s(path)

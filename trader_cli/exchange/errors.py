@@ -33,8 +33,9 @@ _ORDERS_HELD_S = 10.0
 
 _QUERY = re.compile(r"\?[^\s?'\"<>]*=[^\s'\"<>]*")
 _FORM = re.compile(r"[\w.%+-]+=[^\s&'\"<>]*(?:&[\w.%+-]+=[^\s&'\"<>]*)+")
-_SIGNATURE = re.compile(r"signature['\"]?\s*[=:]\s*['\"]?\w*", re.IGNORECASE)
+_SIGNATURE = re.compile(r"signature['\"]?\s*[=:]\s*['\"]?[\w%+/=]*", re.IGNORECASE)
 _KEY = re.compile(r"X-MBX-APIKEY['\"]?\s*[=:,]\s*['\"]?[^\s'\",;}]*", re.IGNORECASE)
+_PRIVATE_KEY = re.compile(r"-----BEGIN [^-]*PRIVATE KEY-----.*?(?:-----END [^-]*-----|$)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def scrubbed(text: str, secrets: Iterable[str] = ()) -> str:
     for secret in secrets:
         if secret:
             text = text.replace(secret, "…")
-    for pattern in (_QUERY, _FORM, _SIGNATURE, _KEY):
+    for pattern in (_PRIVATE_KEY, _QUERY, _FORM, _SIGNATURE, _KEY):
         text = pattern.sub("…", text)
     return text
 

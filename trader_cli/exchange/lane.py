@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from trader_cli.exchange.budget import RequestBudget
     from trader_cli.exchange.exchange_time import ExchangeTime
     from trader_cli.exchange.gate import Gate
+    from trader_cli.exchange.signing import Signer
     from trader_cli.settings.model import BinanceExchangeSettings
 
 TIME = "/fapi/v1/time"
@@ -37,7 +38,7 @@ class Lane:
 
     def __init__(
         self, options: BinanceExchangeSettings, clock: Clock, time: ExchangeTime, budget: RequestBudget,
-        gate: Gate, *, connections: int,
+        gate: Gate, signer: Signer, *, connections: int,
     ) -> None:  # fmt: skip
         """`connections`: how many at most; 0: as many as are asked for."""
         self._options = options
@@ -45,7 +46,7 @@ class Lane:
         self._time = time
         self._budget = budget
         self._session = make_session(connections, gate)
-        self._client = make_client(options, self._session)
+        self._client = make_client(options, self._session, signer)
         self._client.milliseconds = time.now_ms
 
     async def ask(self, method: str, path: str, query: dict[str, Any]) -> Any:

@@ -77,11 +77,8 @@ class PrivateSide:
 
     async def brackets(self, symbol: str) -> tuple[LeverageBracket, ...]:
         """Leverage brackets, lowest notional first."""
-        reply = replies.as_list(
-            await self._read("fapiPrivateGetLeverageBracket", "/fapi/v1/leverageBracket", symbol=symbol), "brackets"
-        )
-        row = next((r for r in reply if isinstance(r, dict) and r.get("symbol") == symbol), None)
-        return self._parsed("leverage brackets", row, parse.leverage_brackets)
+        reply = await self._read("fapiPrivateGetLeverageBracket", "/fapi/v1/leverageBracket", symbol=symbol)
+        return self._parsed("leverage brackets", reply, lambda answer: parse.brackets_of(answer, symbol))
 
     async def symbol_options(self, symbol: str) -> SymbolOptions:
         """Leverage and margin mode in force."""

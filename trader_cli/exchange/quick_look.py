@@ -6,8 +6,6 @@ that hangs, a header that does not come, a body that trickles), what has not ans
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import threading
 import time
@@ -16,13 +14,14 @@ from functools import partial
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
 
-from trader_cli.core.errors import ExchangeUnavailable
+from trader_cli.core.errors import ConfigurationError, ExchangeUnavailable
 from trader_cli.core.evidence import Look
 from trader_cli.core.weights import FUTURES, WEIGHT_LIMIT
 from trader_cli.exchange.account_replies import order_state, position_state, stop_state
+from trader_cli.exchange.signing import Signer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -82,6 +81,8 @@ class QuickLook:
         self._time = _Answer(_TIME)
         self._used, self._told = 0, threading.Event()
         self._asked: dict[str, _Answer] = {}
+        self._signer: Signer | None = None
+        self._unsigned = "no API key is set."
 
     @classmethod
     def begin(cls, options: BinanceExchangeSettings, budget_s: float = BUDGET_S, *, account: bool = True) -> QuickLook:
@@ -91,6 +92,8 @@ class QuickLook:
             made._start(_CLOCK, made._plain)
         if account and options.api_key.get_secret_value():
             made._begun(made._time, made._plain)
+            made._get_ready_to_sign()
+        if made._signer is not None:
             made._start(_POSITIONS, made._signed)
             for path in (_STOPS, _ORDERS):
                 made._start(path, made._heavy)
@@ -98,8 +101,8 @@ class QuickLook:
 
     def look(self) -> Look:
         """What the exchange showed within the budget."""
-        if not self._options.api_key.get_secret_value():
-            return Look(self._asked_ms, None, None, None, ("no API key is set.",))
+        if self._signer is None:
+            return Look(self._asked_ms, None, None, None, (self._unsigned,))
         problems: list[str] = []
         positions = self._read(_POSITIONS, position_state, problems)
         stops, orders = self._read(_STOPS, stop_state, problems), self._read(_ORDERS, order_state, problems)
@@ -126,6 +129,12 @@ class QuickLook:
             return None
         shown = answer.body.get("now_ms")
         return int(shown) if isinstance(shown, (int, float)) else None
+
+    def _get_ready_to_sign(self) -> None:
+        try:
+            self._signer = Signer(self._options.api_secret)
+        except ConfigurationError as error:
+            self._unsigned = str(error)
 
     # --- asking, in threads ---
 
@@ -176,9 +185,10 @@ class QuickLook:
         return None if told is None else told + int(1000 * (time.monotonic() - self._time.at_s))
 
     def _request(self, path: str, query: dict[str, Any], at_ms: int) -> Request:
+        if self._signer is None:
+            raise ExchangeUnavailable(self._unsigned)
         text = urlencode({**query, "timestamp": at_ms, "recvWindow": _WINDOW_MS})
-        secret = self._options.api_secret.get_secret_value().encode()
-        signature = hmac.new(secret, text.encode(), hashlib.sha256).hexdigest()
+        signature = quote(self._signer.signature(text), safe="")
         headers = {"X-MBX-APIKEY": self._options.api_key.get_secret_value()}
         return Request(f"{_base(self._options)}{path}?{text}&signature={signature}", headers=headers)  # noqa: S310
 

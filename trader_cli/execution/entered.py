@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Context, Decimal
 from typing import TYPE_CHECKING
 
+from trader_cli.core.averages import readable
+
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from trader_cli.core.orders import OrderState
     from trader_cli.core.plans import TradePlan
     from trader_cli.execution.protection import Cover
-
-_SHOWN = Context(prec=10)
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,13 @@ class Entered:
     closed: str | None = None
 
     @property
+    def average(self) -> str:
+        """The average price as it is shown, to two digits more than the tick's."""
+        plan = self.plan
+        return f"{readable(self.average_price, plan.stop_price, plan.backstop_price, plan.take_profit_price):f}"
+
+    @property
     def filled(self) -> str:
         """Side, quantity and average price, in words."""
-        price = f"at {_SHOWN.plus(self.average_price):f}" if self.average_price else "at a price that is not booked yet"
+        price = f"at {self.average}" if self.average_price else "at a price that is not booked yet"
         return f"{self.plan.side} {self.quantity:f} {price}"

@@ -181,6 +181,6 @@ async def _open(executor: Executor, plan: TradePlan | Refused) -> Answer:
         {"kind": "order", "orderId": done.order.order_id if done.order else None,
          "clientOrderId": plan.client_id("entry"), "symbol": plan.symbol, "side": "BUY" if plan.sign > 0 else "SELL",
          "type": "MARKET", "status": "FILLED", "reduceOnly": False, "executedQty": f"{done.quantity:f}",
-         "avgPrice": f"{done.average_price:f}", "stops": stops, "closed": done.closed},
+         "avgPrice": done.average, "stops": stops, "closed": done.closed},
         given=done.quantity > 0 and done.closed is None,
     )  # fmt: skip

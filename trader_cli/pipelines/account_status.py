@@ -9,10 +9,12 @@ from __future__ import annotations
 import sqlite3
 from contextlib import suppress
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from trader_cli.core import doubts
 from trader_cli.core.assurance import Doubt, prove_recorded, prove_walk_away
+from trader_cli.core.averages import readable
 from trader_cli.core.errors import DataError
 from trader_cli.core.evidence import ZERO, Books, Look, NoBooks, explained, foreign, is_a_stop
 from trader_cli.core.ids import purpose_of
@@ -24,7 +26,7 @@ from trader_cli.storage.markets import account_fingerprint, ledger_path, market_
 from trader_cli.storage.state import VenueState, state_root
 
 if TYPE_CHECKING:
-    from decimal import Decimal
+    from collections.abc import Mapping
     from pathlib import Path
 
     from trader_cli.core.assurance import Recorded, WalkAway
@@ -228,10 +230,15 @@ def _line(books: Books, symbol: str, entry_price: Decimal, look: Look | None) ->
         problem = None if levels["stop"] or levels["backstop"] else "NO stop is known to rest; run `trader monitor`"
     answered = look is not None and look.positions is not None
     return HeldStatus(
-        symbol, f"{held:f}", f"{entry_price:.8g}", f"{position.mark_price:f}" if position else None,
+        symbol, f"{held:f}", f"{_shown(entry_price, levels):f}", f"{position.mark_price:f}" if position else None,
         f"{position.unrealized_profit:f}" if position else None, levels["stop"], levels["backstop"],
         levels["take_profit"], problem, f"{look.amount(symbol):f}" if look is not None and answered else None,
     )  # fmt: skip
+
+
+def _shown(entry_price: Decimal, levels: Mapping[str, str | None]) -> Decimal:
+    """An average by the digits of our stops, which lie on ticks."""
+    return readable(entry_price, *(Decimal(level) for level in levels.values() if level is not None))
 
 
 def _levels(books: Books, symbol: str, look: Look | None) -> dict[str, str | None]:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from trader_cli.core.averages import average_price
 from trader_cli.core.plans import Approved
 from trader_cli.core.types import Abstention
 from trader_cli.execution.behind import entry_id
@@ -97,8 +98,8 @@ def trade_of(executor: Executor, plan: TradePlan) -> dict[str, Any]:
 
 
 def _average(fills: list[Any]) -> str | None:
-    quantity = sum((f.quantity for f in fills), Decimal(0))
-    return f"{sum((f.quantity * f.price for f in fills), Decimal(0)) / quantity:f}" if quantity else None
+    average = average_price((f.price, f.quantity) for f in fills)
+    return None if average is None else f"{average:f}"
 
 
 def _refusal(done: Pass) -> dict[str, str] | None:

@@ -26,7 +26,9 @@ class BinanceExchangeSettings(_Section):
     """Where the exchange is and how it is spoken to."""
 
     api_key: SecretStr = Field(description="API key; from the environment only, never in a file")
-    api_secret: SecretStr = Field(description="API secret; from the environment only, never in a file")
+    api_secret: SecretStr = Field(
+        description="HMAC secret, or the text of a PEM private key (Ed25519, RSA); from the environment only"
+    )
     use_testnet: bool = Field(description="speak to the exchange's demo trading instead of the real exchange")
     timeout: Positive = Field(description="seconds until an unanswered request is given up")
     max_retries: int = Field(ge=0, le=20, description="how often a failed read is tried again; orders never are")
@@ -39,6 +41,12 @@ class BinanceExchangeSettings(_Section):
     weight_fraction: Annotated[float, Field(gt=0, le=1)] = Field(
         description="share of the exchange's request weight per minute that may be used"
     )
+
+    @field_validator("api_key")
+    @classmethod
+    def _is_one_line(cls, value: SecretStr) -> SecretStr:
+        """Without the blanks and quotes that files of variables leave around it."""
+        return SecretStr(value.get_secret_value().strip().strip("\"'").strip())
 
     @field_validator("base_url", "archive_url")
     @classmethod

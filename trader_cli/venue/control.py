@@ -4,6 +4,7 @@
 every entry carried out, with its client id. `GET /venue/requests?after=NUMBER` shows what was asked since that number.
 `PUT /venue/faults` with a plan (`FaultPlan.from_dict`, its seconds counted from now) bends from the next request on;
 with `"when": "POST /fapi/v1/order"` from the next of that route on, which meets it, its seconds counted from then.
+`PUT /venue/keys` with `{"key": KEY, "public_key": PEM}` lets a key sign by RSA or Ed25519, until the venue ends.
 None of them is counted, logged or bent.
 """
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from trader_cli.venue.books import Account, AlgoOrder
     from trader_cli.venue.clocks import ServedClock
     from trader_cli.venue.request_log import LoggedRequest, RequestLog
+    from trader_cli.venue.signing import ApiKey
     from trader_cli.venue.trading import TradingDesk
 
 
@@ -47,11 +49,10 @@ class Control:
         app.router.add_get("/venue/books", self._show_books)
         app.router.add_get("/venue/requests", self._show_requests)
         app.router.add_put("/venue/faults", self._take_faults)
+        app.router.add_put("/venue/keys", self._take_public_key)
 
     async def _show_books(self, request: web.Request) -> web.Response:
-        key = known_key(request.query.get("key", "sim-key"))
-        if key is None:
-            raise VenueRejection(401, -2015, "Invalid API-key, IP, or permissions for action.")
+        key = _known(request.query.get("key", "sim-key"))
         now, desk = self._clock.now_ms(), self._desk()
         engine, cover = desk.engine(key), desk.cover(key)
         engine.advance(now)
@@ -81,6 +82,22 @@ class Control:
         else:
             self._bend(plan)
         return _answer(plan.as_dict())
+
+    async def _take_public_key(self, request: web.Request) -> web.Response:
+        asked = await request.json()
+        key = _known(str(asked.get("key", "")))
+        try:
+            self._desk().register(key, str(asked.get("public_key", "")))
+        except ValueError as error:
+            raise VenueRejection(400, -1102, f"'public_key' is no PEM public key, RSA or Ed25519: {error}.") from error
+        return _answer({"key": key.key})
+
+
+def _known(name: str) -> ApiKey:
+    key = known_key(name)
+    if key is None:
+        raise VenueRejection(401, -2015, "Invalid API-key, IP, or permissions for action.")
+    return key
 
 
 def _symbol_books(account: Account, symbol: str) -> dict[str, Any]:

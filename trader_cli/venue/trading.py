@@ -11,7 +11,7 @@ from trader_cli.venue.history import History
 from trader_cli.venue.journal import Command, Journal
 from trader_cli.venue.private import COMMANDS, READS, fresh_account
 from trader_cli.venue.routes import VenueRejection
-from trader_cli.venue.signing import KEYS, ApiKey, key_of, known_key, signed_parameters
+from trader_cli.venue.signing import KEYS, ApiKey, key_of, known_key, signed_parameters, verifier_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from trader_cli.venue.changes import RuleBook
     from trader_cli.venue.engine import Watcher
     from trader_cli.venue.market import SymbolMarket
+    from trader_cli.venue.signing import Verifier
     from trader_cli.venue.switches import Switches
 
 _LISTEN_KEY = "/fapi/v1/listenKey"
@@ -62,6 +63,7 @@ class TradingDesk:
         self._switches, self._book = switches, book
         self._engines: dict[str, Engine] = {}
         self._covers: dict[str, CoverWatch] = {}
+        self._verifiers: dict[str, Verifier] = {}
         self._histories: dict[str, History] = {}
         self._remembered_from_ms: int | None = None
         for command in self._journal.commands():
@@ -105,11 +107,18 @@ class TradingDesk:
             engine.advance(now_ms)
             self._histories[name] = History(engine)
 
+    def register(self, key: ApiKey, public_key: str) -> None:
+        """From now on this key signs by the private half of an RSA or Ed25519 key. Raises `ValueError`."""
+        self._verifiers[key.key] = verifier_of(public_key)
+
+    def _parameters(self, key: ApiKey, request: Request, now_ms: int) -> dict[str, str]:
+        return signed_parameters(key, request.query, request.body, now_ms, self._verifiers.get(key.key))
+
     def check(self, request: Request, now_ms: int) -> None:
         """Raises `VenueRejection` where key, signature or time of a request are wrong now."""
         key = key_of(request.headers)
         if request.path != _LISTEN_KEY:
-            signed_parameters(key, request.query, request.body, now_ms)
+            self._parameters(key, request, now_ms)
 
     def answer(self, request: Request, now_ms: int, *, stamped_ms: int | None = None, lag_ms: int = 0) -> Any:
         """The JSON answer. Raises `VenueRejection`.
@@ -120,7 +129,7 @@ class TradingDesk:
         key = key_of(request.headers)
         if request.path == _LISTEN_KEY:
             return {"listenKey": f"listen-{key.account}"} if request.method == "POST" else {}
-        parameters = signed_parameters(key, request.query, request.body, now_ms if stamped_ms is None else stamped_ms)
+        parameters = self._parameters(key, request, now_ms if stamped_ms is None else stamped_ms)
         if request.path == _RESTRICTIONS:
             return restrictions(can_trade=key.can_trade, can_withdraw=key.can_withdraw)
         engine = self.engine(key)

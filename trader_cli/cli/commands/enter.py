@@ -75,7 +75,7 @@ def _plan(settings: Settings, symbol: str, timeframe: Timeframe, file: Path | No
     import json
 
     try:
-        body = json.loads(file.read_text("utf-8"))
+        body = json.loads(file.read_bytes())  # with or without a byte order mark
     except ValueError as error:
         raise DataInvalid(f"{file} is no plan: {error}.", mend="Write one with `trader tactics --json`.") from error
     if not isinstance(body, dict) or "kind" not in body:
@@ -151,7 +151,7 @@ def entered_dict(done: Entered) -> dict[str, Any]:
         "kind": "entered", "plan_id": done.plan.plan_id, "symbol": done.plan.symbol, "side": done.plan.side,
         "fresh": done.fresh, "client_id": _order_id(done),
         "order_id": done.order.order_id if done.order else None, "quantity": f"{done.quantity:f}",
-        "average_price": f"{done.average_price:f}", "closed": done.closed,
+        "average_price": done.average, "closed": done.closed,
         "seconds_uncovered": done.uncovered_ms / 1000,
         "stops": [
             {"client_id": s.client_id, "kind": s.kind, "trigger_price": f"{s.trigger_price:f}",
