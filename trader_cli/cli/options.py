@@ -181,20 +181,30 @@ def _as_text(content: bytes) -> str:
 
 
 def time_of(text: str | None, option: str, *, end: bool = False) -> int | None:
-    """UTC ms of `2024-01-31` or `2024-01-31T12:00`; `end`: a day alone means its last millisecond."""
-    from datetime import UTC, datetime
+    """UTC ms of a day or time in any ISO 8601 spelling; `end`: a day alone means its last millisecond.
+
+    `2024-01-31`, `20240131`, `2024-W05-3`, `2024-01-31T12:00`, `20240131T1200Z`, `2024-01-31 12:00+01:00`. A number of
+    other than a day's eight digits is refused: it may be meant as seconds since 1970.
+    """
+    import re
+    from datetime import UTC, date, datetime, timedelta
 
     if text is None:
         return None
+    days, times = r"[0-9]{8}|[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{4}-?W[0-9]{2}-?[0-9]", r"[0-9:.,]+(?:[Zz]|[+-][0-9:]+)?"
+    spelled = re.fullmatch(f"({days})(?:[Tt ]({times}))?", text)
     try:
-        at = datetime.fromisoformat(text)
+        if spelled is None:
+            raise ValueError
+        day, clock = date.fromisoformat(spelled[1]), spelled[2]
+        at = datetime.fromisoformat(f"{day}T{(clock or '00:00').upper()}")
     except ValueError:
         raise UsageError(
             f"{option} wants a day or a time, such as 2024-01-31 or 2024-01-31T12:00; found {text!r}."
         ) from None
     at = at.replace(tzinfo=UTC) if at.tzinfo is None else at
-    whole_day = len(text.strip()) == len("2024-01-31")
-    return int(at.timestamp() * 1000) + (86_400_000 - 1 if end and whole_day else 0)
+    since_1970_ms = (at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+    return since_1970_ms + (86_400_000 - 1 if end and clock is None else 0)
 
 
 def duration(text: str | None, option: str, *, or_zero: bool = False) -> float | None:

@@ -50,6 +50,10 @@ class UsageError(TraderError):
     exit_code = ExitCode.USAGE
 
 
+class NotListed(UsageError):
+    """The exchange does not list the symbol: never did, or not any more."""
+
+
 class ConfigurationError(TraderError):
     """A setting, the environment or the machine is set up wrongly: correct it."""
 

@@ -204,7 +204,7 @@ class BinanceExchange(ExchangeSession):
         return await listing.exchange_info(self._connection, market)
 
     async def top_symbols(self, count: int) -> list[str]:
-        """The USDT perpetuals with the largest quote volume of the last 24 hours, largest first."""
+        """The USDT perpetuals, TradFi ones too, with the largest quote volume of the last 24 hours, largest first."""
         self._require_open()
         return await listing.top_symbols(self._connection, self.symbols, count)
 

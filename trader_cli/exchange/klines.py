@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import polars as pl
 
 from trader_cli.core.bars import check_bars
-from trader_cli.core.errors import DataInvalid, ExchangeRejected, TraderError, UsageError
+from trader_cli.core.errors import DataInvalid, ExchangeRejected, NotListed, TraderError, UsageError
 from trader_cli.core.schemas import BARS, MARK
+from trader_cli.core.symbols import pair_of
 from trader_cli.exchange import replies
 from trader_cli.exchange.pages import AHEAD, CHEAP_BARS, SMALLEST_BARS, in_order, page_plan
 
@@ -29,6 +30,8 @@ Kind = Literal["klines", "mark", "index"]
 Market = Literal["um", "spot"]
 
 _INVALID_INTERVAL, _INVALID_SYMBOL = -1120, -1121
+_NOT_TRADING = frozenset({-1122, -4108, -4141})
+"""Of a symbol that is being delivered, settled or closed, or waits to be traded."""
 _FRAME_PAGES = 8
 """Pages that become one frame: to make and check it costs hardly more for 4000 rows than for 500."""
 
@@ -116,8 +119,9 @@ class _Series:
 
         `first_there_are`: the first bars from `start_ms` on that the exchange has, however late they are.
         """
+        named = pair_of(self.symbol) if self.route.symbol == "pair" else self.symbol
         query = {
-            self.route.symbol: self.symbol, "interval": self.timeframe.name, "startTime": start_ms, "limit": limit,
+            self.route.symbol: named, "interval": self.timeframe.name, "startTime": start_ms, "limit": limit,
         }  # fmt: skip
         if not first_there_are:
             query["endTime"] = end_ms + self.timeframe.ms - 1
@@ -151,5 +155,7 @@ class _Series:
                 f"The exchange has no {self.timeframe} bars of {self.symbol}.", mend="Ask for longer ones."
             )
         if error.code == _INVALID_SYMBOL:
-            return UsageError(f"The exchange does not list the symbol {self.symbol!r} on this market.")
+            return NotListed(f"The exchange does not list the symbol {self.symbol!r} on this market.")
+        if error.code in _NOT_TRADING:
+            return NotListed(f"The exchange tells nothing of {self.symbol!r} now: it is not trading.")
         return error

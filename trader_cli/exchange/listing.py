@@ -16,6 +16,7 @@ _ROUTES = {
     "um": ("fapiPublicGetExchangeInfo", "/fapi/v1/exchangeInfo"),
     "spot": ("publicGetExchangeInfo", "/api/v3/exchangeInfo"),
 }
+_PERPETUALS = frozenset({"PERPETUAL", "TRADIFI_PERPETUAL"})
 
 
 async def exchange_info(connection: Connection, market: str = "um") -> dict[str, Any]:
@@ -52,6 +53,7 @@ def _symbol(body: Mapping[str, Any]) -> dict[str, Any]:
 async def top_symbols(connection: Connection, symbols: Mapping[str, Mapping[str, Any]], count: int) -> list[str]:
     """The `count` perpetuals quoted in USDT with the largest quote volume of the last 24 hours, largest first.
 
+    Those of gold, stocks and the like (TradFi) are perpetuals, too.
     `symbols` are the exchange's own descriptions by name; only those that trade count. Ties: by name.
     """
     if count < 1:
@@ -65,5 +67,5 @@ async def top_symbols(connection: Connection, symbols: Mapping[str, Mapping[str,
 
 
 def _is_perpetual(body: Mapping[str, Any]) -> bool:
-    found = body.get("contractType"), body.get("quoteAsset"), body.get("status")
-    return found == ("PERPETUAL", "USDT", "TRADING")
+    found = body.get("quoteAsset"), body.get("status")
+    return body.get("contractType") in _PERPETUALS and found == ("USDT", "TRADING")

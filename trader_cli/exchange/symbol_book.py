@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trader_cli.core.errors import ExchangeUnavailable, UsageError
+from trader_cli.core.errors import ExchangeUnavailable, NotListed
 from trader_cli.exchange import replies
 from trader_cli.exchange.account_replies import symbol_rules
 
@@ -67,17 +67,17 @@ class SymbolBook:
         return bool(self.bodies)
 
     def require(self, symbol: str) -> None:
-        """Raises `UsageError` for what is not listed. Where no list was to be had, the exchange says it."""
+        """Raises `NotListed` for what is not listed. Where no list was to be had, the exchange says it."""
         if self.bodies and symbol not in self.bodies:
             raise self.unknown(symbol)
 
-    def unknown(self, symbol: str) -> UsageError:
+    def unknown(self, symbol: str) -> NotListed:
         """That a symbol is not listed, and what may have been meant."""
         listed = list(self.bodies)
         near = get_close_matches(symbol.upper(), listed, n=3, cutoff=0.5)
         some = f"It lists {', '.join(listed[:5])}{' …' if len(listed) > 5 else ''}."
         hint = f"Did you mean {', '.join(near)}?" if near else some if listed else "Its symbols could not be read."
-        return UsageError(f"The exchange does not list the symbol {symbol!r}.", mend=hint)
+        return NotListed(f"The exchange does not list the symbol {symbol!r}.", mend=hint)
 
     def age_s(self, server_ms: int) -> float:
         """Seconds since they were read; infinite if they never were."""

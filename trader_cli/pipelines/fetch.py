@@ -7,33 +7,33 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from trader_cli import __version__
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
-from trader_cli.core.artifacts import ArtifactKey, Manifest
 from trader_cli.core.bars import Gap, utc_text
-from trader_cli.core.digests import digest_value
 from trader_cli.core.errors import DataInvalid, DataMissing, DataStale, TraderError, UsageError
 from trader_cli.core.ports import silent
 from trader_cli.core.quality import quality_report
 from trader_cli.core.symbols import symbol_of
 from trader_cli.features.build import history_start
 from trader_cli.features.inputs import ALL_INPUTS
+from trader_cli.pipelines.besides import Besides, but_for
 from trader_cli.pipelines.history import KINDS, HistoryReader, Way
 from trader_cli.pipelines.market import Market, run_in_market
-from trader_cli.pipelines.series import SeriesUpdate, SeriesUpdater, Span
-from trader_cli.pipelines.snapshot import SNAPSHOTS, store_snapshot
-from trader_cli.storage.artifacts import ArtifactStore, span_of, stage_key
+from trader_cli.pipelines.series import Span
+from trader_cli.pipelines.snapshot import SNAPSHOTS
+from trader_cli.pipelines.stored_series import StoredSeries
+from trader_cli.storage.artifacts import ArtifactStore, stage_key
 from trader_cli.storage.files import exclusive_among
-from trader_cli.storage.staging import Staging
 
 if TYPE_CHECKING:
+    from trader_cli.core.artifacts import Manifest
     from trader_cli.core.ports import Progress
     from trader_cli.core.timeframes import Timeframe
-    from trader_cli.pipelines.history import SeriesKind
     from trader_cli.settings import Settings
 
 _SETTLE_MS = 500
 _WAITING = "waiting for another fetch of this series"
+_ENDED = frozenset({None, "DELIVERING", "DELIVERED", "SETTLING", "CLOSE"})
+"""Statuses in which no bar is expected any more; None: not listed."""
 _AT_ONCE = 4
 """Symbols read at the same time: few requests each, so that the connection is never idle between two of them."""
 
@@ -174,9 +174,12 @@ async def fetch_in(
     symbol_of(symbol)
     store = store or ArtifactStore(settings.cache_dir)
     lock = store.root / "locks" / f"{market.source}-{symbol}-{timeframe}.lock"
+    series = StoredSeries(settings, store, market.source, symbol, timeframe, progress)
     async with exclusive_among(lock, market.clock, partial(progress, _WAITING, 0, 0)):
-        fetched = await _Fetch(settings, store, market, symbol, timeframe, options, progress).all()
-    if fetched.last_ms < fetched.expected_last_ms:
+        fetched = await _Fetch(series, market, options).all()
+    status = _status(market, symbol)
+    fetched = replace(fetched, notes=(*fetched.notes, *_said_of_status(status, symbol)))
+    if fetched.last_ms < fetched.expected_last_ms and status not in _ENDED:
         raise DataStale(
             f"The exchange's last closed {timeframe} bar of {symbol} opened {utc_text(fetched.last_ms)};"
             f" one that opened {utc_text(fetched.expected_last_ms)} has closed since.",
@@ -201,68 +204,53 @@ def refuse_gaps(settings: Settings, bars: Manifest) -> None:
 
 @dataclass(frozen=True)
 class _Fetch:
-    settings: Settings
-    store: ArtifactStore
+    series: StoredSeries
     market: Market
-    symbol: str
-    timeframe: Timeframe
     options: FetchOptions
-    progress: Progress
 
     async def all(self) -> Fetched:
-        exchange, notes = self.market.exchange, list[str]()
+        exchange, notes, series = self.market.exchange, list[str](), self.series
         if self.options.next_close:
             now = exchange.server_now_ms()
-            wait_ms = self.timeframe.floor(now) + self.timeframe.ms + _SETTLE_MS - now
+            wait_ms = series.timeframe.floor(now) + series.timeframe.ms + _SETTLE_MS - now
             await self.market.clock.sleep(wait_ms / 1000)
         async with self.market.with_archive() as market:
             way, threads = self.options.way, market.threads
-            reader = HistoryReader(exchange, market.archive, self.symbol, self.timeframe, way, threads, notes=notes)
-            return await self._series(reader, notes)
+            reader = HistoryReader(exchange, market.archive, series.symbol, series.timeframe, way, threads, notes=notes)
+            return await self._all_by(reader, notes)
 
-    async def _series(self, reader: HistoryReader, notes: list[str]) -> Fetched:
-        latest = self.timeframe.floor(self.market.exchange.server_now_ms()) - self.timeframe.ms
-        last = latest if self.options.until_ms is None else min(latest, self.timeframe.floor(self.options.until_ms))
-        span, known = self._span(last, latest, notes), self._stored(KINDS["klines"], [])
-        asked: dict[str, int] = {}
-        bars, update = await self._update(KINDS["klines"], reader, span, asked)
+    async def _all_by(self, reader: HistoryReader, notes: list[str]) -> Fetched:
+        series, timeframe = self.series, self.series.timeframe
+        latest = timeframe.floor(self.market.exchange.server_now_ms()) - timeframe.ms
+        last = latest if self.options.until_ms is None else min(latest, timeframe.floor(self.options.until_ms))
+        span, known = self._span(last, latest, notes), series.stored(KINDS["klines"], [])
+        bars, update = await series.update(KINDS["klines"], reader, span)
         if bars is None:
-            raise DataMissing(
-                f"The exchange has no closed {self.timeframe} bars of {self.symbol}"
-                f" from {utc_text(span.first_ms)} to {utc_text(span.last_ms)}."
-            )
+            raise self._no_bars(span)
         async with self.market.turn:
             judged = asyncio.to_thread(self._judged, bars) if self.market.threads else None
             bars, alarms = await judged if judged is not None else self._judged(bars)
         notes += [*alarms[:3], *self._said_of_stored(known, span)]
-        kinds: dict[str, dict[str, int]] = {}
-        for name in self._wanted_kinds():
-            if name in KINDS:
-                kind = KINDS[name]
-                manifest, changed = await self._update(kind, reader, self._beside(name, span, bars), asked)
-                kinds[name] = {"rows": manifest.rows if manifest else 0, "new": changed.new_rows}
-                if manifest is not None:
-                    self.store.publish(self._key(kind.stage), manifest)
-        lost, snapshots = await store_snapshot(self.store, self.market, self._key, self.symbol, self._wanted_kinds())
-        notes += lost
-        self.store.publish(self._key("bars"), bars)
-        for name in ("klines", *kinds):
-            self._staging(KINDS[name]).clear()
-        self._remember_asked(asked)
-        if self.options.repair and not (update.replaced_rows or update.new_rows):
-            notes.append("Every bar was read again: none is missing, none differs.")
+        series.publish(KINDS["klines"], bars, span.first_ms)
         if update.replaced_rows:
             notes.append(f"{update.replaced_rows} stored bar(s) differed from the exchange's and were replaced.")
-        gaps, kinds = tuple(Gap(*gap) for gap in bars.gaps), {**kinds, **snapshots}
+        if self.options.repair and not (update.replaced_rows or update.new_rows):
+            notes.append("Every bar was read again: none is missing, none differs.")
+        asked = frozenset({*series.settings.fetch.kinds, *self.options.kinds})
+        besides = Besides(series, self.market, reader, span, bars, self._wanted(asked), asked)
+        await besides.all()
+        if besides.troubles:
+            raise but_for(besides.troubles)
+        gaps = tuple(Gap(*gap) for gap in bars.gaps)
         return Fetched(
-            self.symbol, self.timeframe.name, self.market.source, bars.rows, update.new_rows, bars.first_ms or 0,
-            bars.last_ms or 0, last, gaps, bars.digest, tuple(notes), kinds, bars.notes["quality"], reader.files,
+            series.symbol, timeframe.name, self.market.source, bars.rows, update.new_rows, bars.first_ms or 0,
+            bars.last_ms or 0, last, gaps, bars.digest, tuple(notes), besides.rows, bars.notes["quality"], reader.files,
         )  # fmt: skip
 
     def _said_of_stored(self, known: Manifest | None, span: Span) -> list[str]:
         """That bars of another market are replaced, or that more is stored than a person asked for, if so."""
         if known is None:
-            other = self._found("bars", [])
+            other = self.series.found("bars", [])
             replaced = other is not None and other.source != self.market.source
             return [f"{other.rows} bars of another market, {other.source}, are replaced."] if other and replaced else []
         first, last, options = known.first_ms or 0, known.last_ms or 0, self.options
@@ -271,97 +259,61 @@ class _Fetch:
             return []
         return [f"The {known.rows} bars stored before, from {utc_text(first)} to {utc_text(last)}, are kept."]
 
-    def _asked(self) -> dict[str, int]:
-        """From when on (UTC ms) each stage was asked for, of this market: what is absent there, it does not have."""
-        digest = self.store.found(self._key("asked"))
-        body = (digest and self.store.get_document(digest)) or {}
-        return dict(body["stages"]) if body.get("source") == self.market.source else {}
+    def _no_bars(self, span: Span) -> DataMissing:
+        symbol, status = self.series.symbol, _status(self.market, self.series.symbol)
+        return DataMissing(
+            f"The exchange has no closed {self.series.timeframe} bars of {symbol}"
+            f" from {utc_text(span.first_ms)} to {utc_text(span.last_ms)}.",
+            mend=None
+            if status == "TRADING"
+            else f"It is not trading now: the exchange says {status or 'nothing of it'}.",
+        )
 
-    def _remember_asked(self, asked: dict[str, int]) -> None:
-        """Once all is published, and beside the manifests: bars that are the same are the same artifact."""
-        body = {"source": self.market.source, "stages": dict(sorted({**self._asked(), **asked}.items()))}
-        self.store.point(self._key("asked"), self.store.put_document(body))
-
-    def _beside(self, name: str, span: Span, bars: Manifest) -> Span:
-        """The span of another kind: no more than there are bars for, and only onwards where it is not asked for now."""
-        kind, step = KINDS[name], self.timeframe.ms
-        first = max(span.first_ms, bars.first_ms or 0)
-        if name not in {*self.settings.fetch.kinds, *self.options.kinds}:
-            stored = self._stored(kind, [])
-            first = max(first, (stored.first_ms if stored is not None else None) or first)
-        more = 0 if kind.is_bars else step
-        return Span(first, span.last_ms + more, span.latest_ms + more, repair=span.repair)
-
-    def _wanted_kinds(self) -> list[str]:
+    def _wanted(self, asked: frozenset[str]) -> tuple[str, ...]:
         """As asked, as configured, and what was stored before: an input that was wanted once is kept up to date."""
-        stored = [name for name, kind in KINDS.items() if self.store.found(self._key(kind.stage)) is not None]
-        named = dict.fromkeys((*self.settings.fetch.kinds, *self.options.kinds, *stored))
-        return [name for name in (*KINDS, *SNAPSHOTS) if name in named and name != "klines"]
-
-    async def _update(
-        self, kind: SeriesKind, reader: HistoryReader, span: Span, asked: dict[str, int]
-    ) -> tuple[Manifest | None, SeriesUpdate]:
-        """One kind up to date, described but not yet published; its staging is cleared once it is.
-
-        `asked` takes from when on it has been asked for: to be remembered once it is published.
-        """
-        before = self._stored(kind, reader.notes)
-        since = None if before is None else self._asked().get(kind.stage)
-        updater = SeriesUpdater(self.store, self._staging(kind), reader, kind, self.progress, reader.notes)
-        wanted = Span(span.first_ms, span.last_ms, span.latest_ms, since, span.repair)
-        update = await updater.update(before.chunks if before else (), wanted)
-        if not update.chunks:
-            return None, update
-        asked[kind.stage] = span.first_ms if since is None else min(since, span.first_ms)
-        rows, first, last = span_of(update.chunks)
-        manifest = Manifest(
-            stage=kind.stage, producer=f"trader {__version__}", source=self.market.source, symbol=self.symbol,
-            timeframe=self.timeframe.name, settings=digest_value([]), chunks=update.chunks, rows=rows, first_ms=first,
-            last_ms=last,
-        )  # fmt: skip
-        return manifest, update
+        store, key = self.series.store, self.series.key
+        stored = {name for name, kind in KINDS.items() if store.found(key(kind.stage)) is not None}
+        return tuple(name for name in (*KINDS, *SNAPSHOTS) if name in asked | stored and name != "klines")
 
     def _judged(self, bars: Manifest) -> tuple[Manifest, list[str]]:
         """The manifest of bars with their gaps and what the data-quality report counts, and its gravest sentences.
 
         The report is stored.
         """
-        report = quality_report(self.store.read(bars), self.timeframe)
-        self.store.point(self._key("quality"), self.store.put_document(report.as_dict()))
+        store = self.series.store
+        report = quality_report(store.read(bars), self.series.timeframe)
+        store.point(self.series.key("quality"), store.put_document(report.as_dict()))
         counts = {kind: bars_ for kind, (_, bars_) in report.counts.items()}
         gaps = tuple((gap.first_ms, gap.last_ms, gap.bars) for gap in report.gaps)
         grave = [finding.sentence for finding in report.findings if finding.severity == "error"]
         return replace(bars, gaps=gaps, notes={**bars.notes, "quality": counts}), grave
 
-    def _key(self, stage: str) -> ArtifactKey:
-        return stage_key(self.settings, self.symbol, self.timeframe, stage)
-
-    def _staging(self, kind: SeriesKind) -> Staging:
-        return Staging(self.store, f"{self.market.source}-{self.symbol}-{self.timeframe}-{kind.stage}")
-
-    def _stored(self, kind: SeriesKind, notes: list[str]) -> Manifest | None:
-        """What is stored of a kind from this source; a damaged reference is made anew."""
-        manifest = self._found(kind.stage, notes)
-        return manifest if manifest is not None and manifest.source == self.market.source else None
-
-    def _found(self, stage: str, notes: list[str]) -> Manifest | None:
-        try:
-            return self.store.current(self._key(stage))
-        except DataInvalid as error:
-            notes.append(f"{error.sentence} Fetched again.")
-            return None
-
     def _span(self, last_ms: int, latest_ms: int, notes: list[str]) -> Span:
         """From where: as far back as asked, and at least as far as the latest row of features reaches."""
-        options, step = self.options, self.timeframe.ms
+        options, timeframe, settings = self.options, self.series.timeframe, self.series.settings
+        step = timeframe.ms
         if options.since_ms is not None:
             first = -(-options.since_ms // step) * step
             if first > last_ms:
-                raise UsageError(f"No {self.timeframe} bar has closed since {utc_text(options.since_ms)}.")
+                raise UsageError(f"No {timeframe} bar has closed since {utc_text(options.since_ms)}.")
             return Span(first, last_ms, latest_ms, repair=options.repair)
-        wanted = options.limit if options.limit is not None else self.settings.fetch.history_bars
-        spec = FeatureEngineeringOrchestrator(self.settings).spec(self.timeframe, ALL_INPUTS)
+        wanted = options.limit if options.limit is not None else settings.fetch.history_bars
+        spec = FeatureEngineeringOrchestrator(settings).spec(timeframe, ALL_INPUTS)
         needed = (last_ms - history_start(spec, last_ms)) // step + 1
         if needed > wanted:
             notes.append(f"{wanted} bars are too few for the features, which reach back {needed}; fetching {needed}.")
         return Span(last_ms - (max(wanted, needed) - 1) * step, last_ms, latest_ms, repair=options.repair)
+
+
+def _status(market: Market, symbol: str) -> str | None:
+    """What the exchange says of the symbol: TRADING, SETTLING, …; None where it does not list it."""
+    listed = market.exchange.symbols
+    return "TRADING" if not listed else None if symbol not in listed else str(listed[symbol].get("status", "TRADING"))
+
+
+def _said_of_status(status: str | None, symbol: str) -> list[str]:
+    """That nothing can be opened on it, if so."""
+    if status == "TRADING":
+        return []
+    found = "does not list it any more" if status is None else f"says {status}"
+    return [f"{symbol} is not trading now: the exchange {found}. Its history is stored; no position is opened on it."]

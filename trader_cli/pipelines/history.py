@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import polars as pl
 
-from trader_cli.core.errors import DataInvalid, DataMissing, ExchangeUnavailable, UsageError
+from trader_cli.core.bars import PRICES
+from trader_cli.core.errors import DataInvalid, DataMissing, ExchangeUnavailable, NotListed, UsageError
 from trader_cli.core.schemas import BARS, FUNDING, MARK, OPEN_INTEREST, TRADES, milliseconds, rows_between
+from trader_cli.core.symbols import pair_of
 from trader_cli.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, Timeframe
 from trader_cli.core.weights import WEIGHT_LIMIT
 from trader_cli.exchange.archive_files import plan_files
@@ -82,7 +84,12 @@ KINDS: Mapping[str, SeriesKind] = MappingProxyType(
 
 @dataclass
 class HistoryReader:
-    """Reads spans of one symbol's history. `notes` and `files` say what came of the archive."""
+    """Reads spans of one symbol's history. `notes` and `files` say what came of the archive.
+
+    `spot` is the name of its spot market, and how many of that market's coins one contract is of: prices come times
+    so many, quantities divided by them. `gone`: the exchange does not list what was read last, and says nothing of it;
+    its history is what the archive has.
+    """
 
     exchange: BinanceExchange
     archive: Archive | None
@@ -92,6 +99,8 @@ class HistoryReader:
     threads: bool = False
     notes: list[str] = field(default_factory=list)
     files: int = 0
+    spot: tuple[str, int] | None = None
+    gone: NotListed | None = None
 
     async def stream(self, kind: SeriesKind, first_ms: int, last_ms: int) -> AsyncGenerator[pl.DataFrame, None]:
         """Frames of the rows from `first_ms` to `last_ms` (both inclusive), oldest first.
@@ -99,29 +108,72 @@ class HistoryReader:
         A file the archive does not have, or that is damaged, is asked for by REST. By `archive` alone that raises
         `DataMissing`, `DataInvalid` or `ExchangeUnavailable`; but before the first file there is, the symbol was not
         listed yet, and what ended less than two days ago may come late and is asked for by REST.
+        What the exchange does not list, or not any more, comes from the archive alone; `NotListed` where that has
+        nothing of it either.
         """
-        start = first_ms
-        if self._archive_is_sooner(kind, first_ms, last_ms):
-            plan = self._plan(kind, first_ms, last_ms)
-            before = self.files
-            async with aclosing(self._files(plan)) as files:
-                async for file, frame in files:
-                    start = max(start, file.first_ms)
-                    if frame is not None:
-                        rows = rows_between(frame, start, min(last_ms, file.end_ms) + 1)
-                        if self.way == "auto":
-                            rows = await self._completed(kind, rows, start, min(last_ms, file.end_ms - 1))
-                        yield rows
-                        start = max(file.end_ms, _last_ms(rows) + 1)
-                        continue
-                    if self._asks_rest_for(file, begun=self.files > before):
-                        async for page in self._pages(kind, start, min(last_ms, file.end_ms - 1)):
-                            yield page
-                    start = file.end_ms
-            if self.way == "archive" and plan and self.files == before and not self._is_late(plan[-1]):
-                raise DataMissing(f"The archive has none of the files wanted; the last one is {plan[-1].path}.")
+        self.gone, before = self._unlisted(kind), self.files
+        many = self.spot[1] if self.spot is not None and kind.market == "spot" else 1
+        archived = self.gone is not None or self._archive_is_sooner(kind, first_ms, last_ms)
+        if not archived:
+            async with aclosing(self._pages(kind, first_ms, last_ms)) as pages:
+                async for page in pages:
+                    yield _of_so_many(page, many)
+        if archived or self.gone is not None:
+            async with aclosing(self._archived(kind, first_ms, last_ms)) as frames:
+                async for frame in frames:
+                    yield _of_so_many(frame, many)
+        if self.gone is not None and self.files == before:
+            raise self._nowhere(self.gone)
+
+    async def _archived(self, kind: SeriesKind, first_ms: int, last_ms: int) -> AsyncGenerator[pl.DataFrame, None]:
+        """What the archive has, and the rest by REST."""
+        start, plan, before, lost = first_ms, self._plan(kind, first_ms, last_ms), self.files, list[str]()
+        async with aclosing(self._files(plan)) as files:
+            async for file, frame in files:
+                start = max(start, file.first_ms)
+                if frame is not None:
+                    self.notes += lost
+                    lost = []
+                    rows = rows_between(frame, start, min(last_ms, file.end_ms) + 1)
+                    if self.way == "auto":
+                        rows = await self._completed(kind, rows, start, min(last_ms, file.end_ms - 1))
+                    yield rows
+                    start = max(file.end_ms, _last_ms(rows) + 1)
+                    continue
+                if self.gone is not None and self.files > before:
+                    lost.append(f"The archive has no {file.name}.")
+                elif self._asks_rest_for(file, begun=self.files > before):
+                    async for page in self._pages(kind, start, min(last_ms, file.end_ms - 1)):
+                        yield page
+                start = file.end_ms
+        alone = self.way == "archive" and self.gone is None
+        if alone and plan and self.files == before and not self._is_late(plan[-1]):
+            raise DataMissing(f"The archive has none of the files wanted; the last one is {plan[-1].path}.")
         async for page in self._pages(kind, start, last_ms):
             yield page
+
+    def _unlisted(self, kind: SeriesKind) -> NotListed | None:
+        """That the futures market does not list the symbol, where that is known and the archive may know more."""
+        listed = self.exchange.symbols
+        if kind.market == "spot" or not self._has_archive or not listed or self.symbol in listed:
+            return None
+        try:
+            self.exchange.require_listed(self.symbol)
+        except NotListed as error:
+            return error
+        return None
+
+    @property
+    def _has_archive(self) -> bool:
+        return self.archive is not None and self.way != "rest"
+
+    def _nowhere(self, gone: NotListed) -> NotListed:
+        """Neither the exchange nor its archive knows it."""
+        mend = "If it did once, name a span of then by --since and --until: the archive keeps what was."
+        return NotListed(
+            f"{gone.sentence} Its archive has nothing of then either.",
+            mend=mend if gone.mend is None else f"{gone.mend} {mend}",
+        )
 
     async def _completed(self, kind: SeriesKind, rows: pl.DataFrame, first_ms: int, last_ms: int) -> pl.DataFrame:
         """Rows of a file from `first_ms` to `last_ms` with those that are missing in it, as far as REST has them."""
@@ -166,7 +218,13 @@ class HistoryReader:
     def _plan(self, kind: SeriesKind, first_ms: int, last_ms: int) -> tuple[ArchiveFile, ...]:
         timeframe = self.timeframe if kind.is_bars else None
         now = self.exchange.server_now_ms()
-        return plan_files(kind.market, kind.archive, self.symbol, timeframe, first_ms, last_ms, now).files
+        return plan_files(kind.market, kind.archive, self._name(kind), timeframe, first_ms, last_ms, now).files
+
+    def _name(self, kind: SeriesKind) -> str:
+        """What the symbol is called where this kind is kept."""
+        if kind.market == "spot":
+            return self.symbol if self.spot is None else self.spot[0]
+        return pair_of(self.symbol) if kind.stage == "index" else self.symbol
 
     async def _files(
         self, plan: tuple[ArchiveFile, ...]
@@ -182,32 +240,46 @@ class HistoryReader:
                         left.pop(0)
                         failed = 0
             except ExchangeUnavailable as error:
-                if self.way == "archive":
+                if self.way == "archive" or (self.gone is not None and self.files):
                     raise
-                self.notes.append(f"{error.sentence} Asked by REST instead.")
+                self.notes.append(f"{error.sentence}{self._instead}")
                 failed += 1
                 yield left.pop(0), None
 
     async def _parsed(self, file: ArchiveFile, body: bytes | None) -> pl.DataFrame | None:
         if body is None:
-            if self.files and self.way != "archive":
+            if self.files and self.way != "archive" and self.gone is None:
                 self.notes.append(f"The archive has no {file.name}. Asked by REST instead.")
             return None
         try:
             held = await asyncio.to_thread(parse_archive, body, file) if self.threads else parse_archive(body, file)
         except DataInvalid as error:
-            if self.way == "archive":
+            if self.way == "archive" or self.gone is not None:
                 raise
-            self.notes.append(f"{error.sentence} Asked by REST instead.")
+            self.notes.append(f"{error.sentence}{self._instead}")
             return None
         self.files += 1
         self.notes += [f"{file}: {defect}" for defect in held.defects]
         return held.frame
 
+    @property
+    def _instead(self) -> str:
+        return " Asked by REST instead." if self.gone is None else ""
+
     async def _pages(self, kind: SeriesKind, first_ms: int, last_ms: int) -> AsyncGenerator[pl.DataFrame, None]:
-        """The span by REST."""
-        if first_ms > last_ms:
+        """The span by REST; nothing, and that it is `gone`, where only the archive may know it."""
+        if first_ms > last_ms or self.gone is not None:
             return
+        try:
+            async with aclosing(self._by_rest(kind, first_ms, last_ms)) as pages:
+                async for page in pages:
+                    yield page
+        except NotListed as error:
+            if not self._has_archive:
+                raise
+            self.gone = error
+
+    async def _by_rest(self, kind: SeriesKind, first_ms: int, last_ms: int) -> AsyncGenerator[pl.DataFrame, None]:
         exchange, symbol = self.exchange, self.symbol
         if kind.stage == "open_interest":
             yield await exchange.get_open_interest_history(symbol, OPEN_INTEREST_PERIOD.name, first_ms, last_ms)
@@ -217,7 +289,7 @@ class HistoryReader:
         elif kind.stage == "trades":
             stream = exchange.stream_agg_trades(symbol, first_ms, last_ms)
         elif kind.stage == "spot":
-            stream = exchange.stream_klines(symbol, self.timeframe.name, first_ms, last_ms, market="spot")
+            stream = exchange.stream_klines(self._name(kind), self.timeframe.name, first_ms, last_ms, market="spot")
         else:
             which: Literal["klines", "mark", "index"] = "klines"
             if kind.stage in {"mark", "index"}:
@@ -247,6 +319,14 @@ class HistoryReader:
             return max(requests * _REQUEST_S, requests * 20 / per_minute * 60)
         requests = span_ms / self.timeframe.ms / 499
         return max(requests * _REQUEST_S / _AHEAD, (requests * 2 / per_minute - 1) * MINUTE_MS / 1000)
+
+
+def _of_so_many(bars: pl.DataFrame, many: int) -> pl.DataFrame:
+    """Bars of one coin as those of `many`: prices times so many, quantities of the coin divided."""
+    if many == 1:
+        return bars
+    times = {name: pl.col(name) * many for name in PRICES}
+    return bars.with_columns(**times, volume=pl.col("volume") / many, taker_buy_base=pl.col("taker_buy_base") / many)
 
 
 def _last_ms(frame: pl.DataFrame) -> int:

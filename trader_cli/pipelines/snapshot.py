@@ -10,12 +10,12 @@ from trader_cli import __version__
 from trader_cli.core.anchors import floor_block
 from trader_cli.core.artifacts import Manifest
 from trader_cli.core.digests import digest_value
-from trader_cli.core.errors import DataInvalid, ExchangeRejected
+from trader_cli.core.errors import DataInvalid, DataMissing, ExchangeRejected
 from trader_cli.core.schemas import DEPTH, check_schema
 from trader_cli.storage.artifacts import span_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from trader_cli.core.artifacts import ArtifactKey, Chunk
     from trader_cli.exchange.binance import BinanceExchange
@@ -31,15 +31,8 @@ _NOT_TOLD = frozenset({-4108, -1122, -4141})
 """The symbol is being delivered, settled or closed: its bars are still there, this is not told any more."""
 
 
-async def store_snapshot(
-    store: ArtifactStore, market: Market, key: KeyOf, symbol: str, kinds: Iterable[str]
-) -> tuple[list[str], dict[str, dict[str, int]]]:
-    """Store the market's state with the time it was asked for; of `kinds`, those of `SNAPSHOTS` as well.
-
-    What comes back are sentences about stored snapshots that cannot be read any more, for nobody can show them again;
-    and how many rows of each kind are new.
-    """
-    rows: dict[str, int] = {}
+async def store_state(store: ArtifactStore, market: Market, key: KeyOf, symbol: str) -> list[str]:
+    """Store the market's state with the time it was asked for, whole or not at all; sentences on what is not told."""
     exchange = market.exchange
     open_interest, notes = await _open_interest(exchange, symbol)
     body = {
@@ -51,16 +44,24 @@ async def store_snapshot(
         "open_interest": open_interest,
     }
     store.point(key("market"), store.put_document(body))
-    if "depth" in kinds:
+    return notes
+
+
+async def store_snapshot(
+    store: ArtifactStore, market: Market, key: KeyOf, symbol: str, kind: str
+) -> tuple[list[str], int]:
+    """Store one of `SNAPSHOTS`: sentences on stored ones that nobody can show again, and how many rows are new."""
+    exchange = market.exchange
+    if kind == "depth":
         book = depth_frame(await exchange.get_order_book(symbol, _DEPTH_LEVELS))
-        notes += _append(store, key("depth"), market.source, book)
-        rows["depth"] = book.height
-    if "info" in kinds:
-        listed = await exchange.exchange_info()
-        mine = next((one for one in listed["symbols"] if one["symbol"] == symbol), None)
-        store.point(key("info"), store.put_document({**listed, "symbols": [mine]}))
-        rows["info"] = 1
-    return notes, {kind: {"rows": new, "new": new} for kind, new in rows.items()}
+        return _append(store, key("depth"), market.source, book), book.height
+    listed = await exchange.exchange_info()
+    mine = [one for one in listed["symbols"] if one["symbol"] == symbol]
+    if not mine:
+        exchange.require_listed(symbol)
+        raise DataMissing(f"The exchange lists no {symbol} now.")
+    store.point(key("info"), store.put_document({**listed, "symbols": mine}))
+    return [], 1
 
 
 async def _open_interest(exchange: BinanceExchange, symbol: str) -> tuple[float | None, list[str]]:

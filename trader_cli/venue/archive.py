@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 ROOT = "/data/"
 _FUTURES, _SPOT = "futures/um", "spot"
 _PATH = re.compile(
-    r"/data/(?P<market>futures/um|spot)/(?P<period>monthly|daily)/(?P<kind>[A-Za-z]+)/(?P<symbol>[A-Z0-9]+)/"
-    r"(?:(?P<interval>[0-9a-z]+)/)?(?P<file>[A-Za-z0-9-]+)\.zip(?P<checksum>\.CHECKSUM)?"
+    r"/data/(?P<market>futures/um|spot)/(?P<period>monthly|daily)/(?P<kind>[A-Za-z]+)/(?P<symbol>\w+)/"
+    r"(?:(?P<interval>[0-9a-z]+)/)?(?P<file>[\w-]+)\.zip(?P<checksum>\.CHECKSUM)?"
 )
 _VIEWS: dict[tuple[str, str], View] = {
     (_SPOT, "klines"): "last", (_FUTURES, "klines"): "last", (_FUTURES, "markPriceKlines"): "mark",

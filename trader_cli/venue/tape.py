@@ -13,6 +13,7 @@ from trader_cli.core.bars import PRICES, check_bars, with_close_time
 from trader_cli.core.digests import digest_value
 from trader_cli.core.errors import DataInvalid
 from trader_cli.core.schemas import TIME
+from trader_cli.core.symbols import is_symbol, symbol_in
 from trader_cli.core.timeframes import DAY_MS, HOUR_MS, Timeframe, known_timeframes
 from trader_cli.venue.path import expand
 from trader_cli.venue.source import file_source, tape_files
@@ -110,7 +111,8 @@ def load_tape(path: Path, seed: int) -> Tape:
     """A tape from a Parquet file of bars, or a folder of them.
 
     Columns: open_time (UTC), open, high, low, close, volume, and where known the other BARS columns and `symbol`;
-    without that column the file's name begins with the symbol (`ETHUSDT-1m-2023.parquet`).
+    without that column the file's name begins with the symbol (`ETHUSDT-1m-2023.parquet`; `BTCUSDT_260327-15m.parquet`
+    is the contract delivered that day, not the perpetual).
     Raises `DataMissing` and `DataInvalid`, the latter with the offending row.
     """
     symbols: dict[str, SymbolTape] = {}
@@ -161,15 +163,18 @@ def _frames(file: Path) -> dict[str, pl.DataFrame]:
     if "symbol" in frame.columns:
         if frame["symbol"].null_count():
             raise DataInvalid(f"{file}: row {frame['symbol'].is_null().arg_max()} has no symbol.")
-        return {
-            str(key[0]): part for key, part in frame.partition_by("symbol", as_dict=True, include_key=False).items()
-        }
-    named = re.match(r"[A-Z0-9]{5,20}(?=[-_.])", file.name)
-    if named is None:
+        parts = frame.partition_by("symbol", as_dict=True, include_key=False)
+        named = {str(key[0]): part for key, part in parts.items()}
+        wrong = next((name for name in named if not is_symbol(name)), None)
+        if wrong is not None:
+            raise DataInvalid(f"{file}: {wrong!r} in its symbol column is not a symbol.")
+        return named
+    symbol = symbol_in(file.name)
+    if symbol is None:
         raise DataInvalid(
             f"{file}: cannot tell the symbol.", mend="Add a symbol column or begin the file name with it."
         )
-    return {named.group(): frame}
+    return {symbol: frame}
 
 
 def _symbol_bars(symbol: str, frame: pl.DataFrame, file: Path) -> SymbolBars:

@@ -51,7 +51,12 @@ def fetch(
             show_default=False,
         ),
     ] = None,
-    top: Annotated[int, typer.Option("--top", min=0, max=500, help="And the so many most traded perpetuals.")] = 0,
+    top: Annotated[
+        int,
+        typer.Option(
+            "--top", min=0, max=500, help="And the so many most traded USDT perpetuals, TradFi (gold, stocks) too."
+        ),
+    ] = 0,
     symbols_file: o.SymbolsFile = None,
     via: Annotated[
         Literal["auto", "rest", "archive"], typer.Option("--via", help="Whichever is sooner done, or just one.")
