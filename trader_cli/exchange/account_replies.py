@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from trader_cli.core.assets import QUOTE, margin_asset_of
 from trader_cli.core.orders import (
     AccountState,
     IncomeState,
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 T = TypeVar("T")
-QUOTE = "USDT"
 _NO_END_MS = 4_000_000_000_000
 
 
@@ -93,11 +94,18 @@ def position_state(body: dict[str, Any]) -> PositionState:
 
 
 def account_state(body: dict[str, Any]) -> AccountState:
-    """The quote asset's balances."""
-    asset = next(a for a in body["assets"] if a["asset"] == QUOTE)
+    """The balances of USDT, zero where none are shown, and beside it those of every other asset."""
+    found = {str(row["asset"]): _balances(row) for row in body["assets"]}
+    main = found.pop(QUOTE, AccountState(Decimal(0), Decimal(0), Decimal(0)))
+    held = tuple(state for state in found.values() if state.wallet or state.unrealized_profit or state.available)
+    return replace(main, others=held)
+
+
+def _balances(row: dict[str, Any]) -> AccountState:
     return AccountState(
-        decimal(asset["walletBalance"]), decimal(asset["availableBalance"]), decimal(asset["unrealizedProfit"])
-    )
+        decimal(row["walletBalance"]), decimal(row["availableBalance"]), decimal(row["unrealizedProfit"]),
+        str(row["asset"]),
+    )  # fmt: skip
 
 
 def symbol_options(body: dict[str, Any]) -> SymbolOptions:
@@ -118,6 +126,7 @@ def symbol_rules(body: dict[str, Any]) -> SymbolRules:
         band_up=_listed(band, "multiplierUp", decimal), band_down=_listed(band, "multiplierDown", decimal),
         max_orders=_listed(filters.get("MAX_NUM_ORDERS", {}), "limit", int),
         max_algo_orders=_listed(filters.get("MAX_NUM_ALGO_ORDERS", {}), "limit", int),
+        margin_asset=str(body.get("marginAsset") or body.get("quoteAsset") or margin_asset_of(str(body["symbol"]))),
         min_price=_limit(filters["PRICE_FILTER"], "minPrice"), max_price=_limit(filters["PRICE_FILTER"], "maxPrice"),
     )  # fmt: skip
 
