@@ -112,9 +112,9 @@ BREAKS = (
     Break("halt forgotten", ("halt_stops_entries", "loss_limit_halts"), (
         ("storage/ledger_reading.py", "return str(row[1]) if row and row[0] else None", "return None"),)),
     Break("fees left out of the ledger", ("ledger_equals_account",), (
-        ("storage/ledger_reading.py", "_decimal(r) - _decimal(c)) for t, r, c", "_decimal(r)) for t, r, c"),)),
+        ("storage/ledger_money.py", "flows.append(Flow(int(time_ms), -decimal_of(fee), str(fee_asset or margin), margin))", "pass"),)),
     Break("funding left out of the ledger", ("ledger_equals_account",), (
-        ("execution/booking.py", "if row.kind not in _IN_TRADES and row.symbol in traded:", "if False:"),)),
+        ("execution/booking.py", "if row.kind in _OF_THE_ACCOUNT or (row.kind not in _IN_TRADES and row.symbol in traded):", "if False:"),)),
     Break("wall time in the journal", ("same_market_same_journal",), (
         ("tactician/managing.py", "ledger.assess(plan.symbol, action.kind, body, now_ms)", "ledger.assess(plan.symbol, action.kind, body, now_ms + __import__('time').time_ns() % 977)"),)),
     Break("secret written into the ledger", ("secrets_stay_secret",), (

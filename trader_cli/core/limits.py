@@ -6,10 +6,16 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from trader_cli.core.assets import QUOTE, assets_to_price, valued
 from trader_cli.core.timeframes import DAY_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
+
+    from trader_cli.core.assets import Flow
+    from trader_cli.core.orders import AccountState
+
+    Prices = Mapping[str, Mapping[str, Decimal]]
 
 
 @dataclass(frozen=True)
@@ -52,4 +58,30 @@ def breaches(
     if peak > 0 and peak - equity >= peak * Decimal(str(limits.drawdown)):
         fallen = f"equity fell by {peak - equity:.2f} from its highest, {peak:.2f}"
         found["drawdown"] = f"{fallen}: {limits.drawdown:.1%} are allowed"
+    return found
+
+
+def breaches_by_asset(
+    flows: Iterable[Flow], account: AccountState, prices: Prices, limits: LossLimits, now_ms: int, *, since_ms: int = 0
+) -> dict[str, str]:
+    """The sentences of the limits that are broken in any margin asset; see `breaches`.
+
+    Each margin asset has its own equity, day and highest: no share of all of them together can be lost without one of
+    them having lost as much, so none needs a price. What contracts cost in another asset (fees in BNB) counts at its
+    price in the margin asset, `prices[margin][other]`, which the sentence names.
+    """
+    booked = list(flows)
+    found: dict[str, str] = {}
+    for margin in sorted({QUOTE, *(flow.margin_asset for flow in booked)}):
+        state, known = account.of(margin), prices.get(margin, {})
+        own = [(f.time_ms, f.amount) for f in booked if f.margin_asset == f.asset == margin]
+        counted = valued(booked, margin, known)
+        elsewhere = sum((amount for _, amount in counted), Decimal(0)) - sum((amount for _, amount in own), Decimal(0))
+        wallet = state.wallet + elsewhere  # as if it had been paid from here
+        broken = breaches(counted, wallet, state.unrealized_profit, limits, now_ms, since_ms=since_ms)
+        named = sorted(assets_to_price(booked, margin) & set(known))
+        at = "".join(f", {asset} at {known[asset]:f}" for asset in named)
+        words = f" ({margin}{at})" if named or margin != QUOTE else ""
+        tail = "" if margin == QUOTE else f" {margin}"
+        found |= {f"{name}{tail}": f"{why}{words}" for name, why in broken.items()}
     return found

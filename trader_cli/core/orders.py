@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from decimal import ROUND_DOWN, ROUND_UP, Decimal
 from typing import Literal
 
+from trader_cli.core.assets import QUOTE
+
 OrderSide = Literal["BUY", "SELL"]
 
 
@@ -133,11 +135,23 @@ class PositionState:
 
 @dataclass(frozen=True)
 class AccountState:
-    """Balances of the quote asset."""
+    """Balances of one asset, USDT unless named; `others` are those of every other asset the account shows."""
 
     wallet: Decimal
     available: Decimal
     unrealized_profit: Decimal
+    asset: str = QUOTE
+    others: tuple[AccountState, ...] = ()
+
+    def of(self, asset: str) -> AccountState:
+        """The balances of an asset, zero where the account shows none."""
+        nothing = AccountState(Decimal(0), Decimal(0), Decimal(0), asset)
+        return next((state for state in (self, *self.others) if state.asset == asset), nothing)
+
+    @property
+    def wallets(self) -> dict[str, Decimal]:
+        """Wallet balance by asset."""
+        return {state.asset: state.wallet for state in (self, *self.others)}
 
     @property
     def equity(self) -> Decimal:
@@ -178,6 +192,7 @@ class SymbolRules:
     min_price: Decimal | None = None
     max_price: Decimal | None = None
     market_step: Decimal | None = None
+    margin_asset: str = QUOTE
 
     def quantity_down(self, quantity: Decimal) -> Decimal:
         """Rounded down to whole steps, never up."""

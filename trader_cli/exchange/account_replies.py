@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from trader_cli.core.assets import QUOTE, margin_asset_of
 from trader_cli.core.orders import (
     AccountState,
     IncomeState,
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 T = TypeVar("T")
-QUOTE = "USDT"
 _NO_END_MS = 4_000_000_000_000
 _NO_LIMIT, _UNIT = Decimal(10**15), Decimal("1e-8")
 
@@ -95,11 +96,18 @@ def position_state(body: dict[str, Any]) -> PositionState:
 
 
 def account_state(body: dict[str, Any]) -> AccountState:
-    """The quote asset's balances."""
-    asset = next(a for a in body["assets"] if a["asset"] == QUOTE)
+    """The balances of USDT, zero where none are shown, and beside it those of every other asset."""
+    found = {str(row["asset"]): _balances(row) for row in body["assets"]}
+    main = found.pop(QUOTE, AccountState(Decimal(0), Decimal(0), Decimal(0)))
+    held = tuple(state for state in found.values() if state.wallet or state.unrealized_profit or state.available)
+    return replace(main, others=held)
+
+
+def _balances(row: dict[str, Any]) -> AccountState:
     return AccountState(
-        decimal(asset["walletBalance"]), decimal(asset["availableBalance"]), decimal(asset["unrealizedProfit"])
-    )
+        decimal(row["walletBalance"]), decimal(row["availableBalance"]), decimal(row["unrealizedProfit"]),
+        str(row["asset"]),
+    )  # fmt: skip
 
 
 def symbol_options(body: dict[str, Any]) -> SymbolOptions:
@@ -133,6 +141,7 @@ def symbol_rules(body: dict[str, Any]) -> SymbolRules:
         max_algo_orders=_listed(filters.get("MAX_NUM_ALGO_ORDERS", {}), "limit", int) or None,
         min_price=_limit(price, "minPrice"), max_price=_limit(price, "maxPrice"),
         market_step=market_step if market_step is not None and market_step != lot_step else None,
+        margin_asset=str(body.get("marginAsset") or body.get("quoteAsset") or margin_asset_of(str(body["symbol"]))),
     )  # fmt: skip
 
 

@@ -15,7 +15,6 @@ from trader_cli.core.ports import silent
 from trader_cli.core.schemas import BARS, MARK, TRADES, check_schema
 from trader_cli.core.timeframes import Timeframe
 from trader_cli.exchange import listing, recording, replies
-from trader_cli.exchange.account_replies import QUOTE
 from trader_cli.exchange.history import History
 from trader_cli.exchange.klines import KlineHistory
 from trader_cli.exchange.private import PrivateSide
@@ -245,7 +244,7 @@ class BinanceExchange(ExchangeSession):
 
     async def get_balances(self) -> dict[str, Decimal]:
         """Wallet balance by asset."""
-        return {QUOTE: (await self.private.account()).wallet}
+        return (await self.private.account()).wallets
 
     async def get_positions(self) -> list[dict[str, Any]]:
         """Every position that is not flat: symbol, amount (signed), entry_price, mark_price, liquidation_price …"""

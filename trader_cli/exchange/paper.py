@@ -12,10 +12,11 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from trader_cli.core.assets import QUOTE
 from trader_cli.core.bars import utc_text
 from trader_cli.core.errors import ConfigurationError, ExchangeRejected, TraderError, UsageError
 from trader_cli.core.orders import NotPlaced, Unknown
-from trader_cli.exchange.account_replies import QUOTE, symbol_rules
+from trader_cli.exchange.account_replies import symbol_rules
 from trader_cli.exchange.binance import BinanceExchange
 from trader_cli.exchange.connection import UNREADABLE
 from trader_cli.settings import as_settings

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 ZERO = Decimal(0)
 _IN_TRADES = frozenset({"REALIZED_PNL", "COMMISSION", "TRANSFER"})
-_FUNDING_MS = 8 * 3_600_000
+_OF_THE_ACCOUNT = frozenset({"COMMISSION_REBATE", "REFERRAL_KICKBACK", "API_REBATE", "FEE_RETURN"})
+"""Income of no symbol that our fees have led to."""
+_FUNDING_MS = 3_600_000
+"""The shortest interval between funding payments there is: a symbol's own may change at any time."""
 _SETTLED_MS = 60_000
 _DAY_MS = 86_400_000
 """How late the exchange may still show an income; and how far back trades are looked at on a symbol this ledger never
@@ -185,8 +188,8 @@ class Booker:
             start = cursor
             page, _ = await courier.looks.ask(("income", start), lambda: courier.private.income(start))  # noqa: B023
             for row in page:
-                if row.kind not in _IN_TRADES and row.symbol in traded:
-                    ledger.receive(row.income_id, row.kind, row.symbol, row.amount, row.time_ms)
+                if row.kind in _OF_THE_ACCOUNT or (row.kind not in _IN_TRADES and row.symbol in traded):
+                    ledger.receive(row.income_id, row.kind, row.symbol, row.amount, row.time_ms, row.asset)
             if len(page) < INCOME_PAGE or page[-1].time_ms <= cursor:
                 break
             cursor = page[-1].time_ms

@@ -62,7 +62,8 @@ class HeldStatus:
 class AccountStatus:
     """The account of the settings. `seen` says whose word it is: the exchange's, or the ledger's last line.
 
-    `profit` and `trades` are None where the ledger cannot be read. `owner` is the process at work on the ledger.
+    `profit` and `trades` are None where the ledger cannot be read; `profits` are by asset, `profit` is the first of
+    them. `owner` is the process at work on the ledger.
     """
 
     account: str
@@ -80,6 +81,7 @@ class AccountStatus:
     verdict: str
     latched: dict[str, str] = field(default_factory=dict)
     owner: str | None = None
+    profits: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ class _Kept:
     trades: int | None = None
     refusals: dict[str, int] = field(default_factory=dict)
     latched: dict[str, str] = field(default_factory=dict)
+    profits: dict[str, str] = field(default_factory=dict)
 
 
 def begin_look(settings: Settings) -> QuickLook | None:
@@ -121,7 +124,7 @@ def account_status(settings: Settings, asking: QuickLook | None = None) -> Accou
     return AccountStatus(
         account_fingerprint(settings), str(path), _seen(look), _held(kept, look), _moving(kept.books),
         _not_ours(kept.books, look), kept.halted, owner is not None, kept.profit, kept.trades, kept.refusals,
-        not isinstance(proof, Doubt), proof.sentence, kept.latched, None if owner is None else str(owner),
+        not isinstance(proof, Doubt), proof.sentence, kept.latched, None if owner is None else str(owner), kept.profits,
     )  # fmt: skip
 
 
@@ -159,11 +162,12 @@ def _has_traded_here(settings: Settings) -> bool:
 
 
 def _of_ledger(ledger: LedgerReading, others: tuple[str, ...]) -> _Kept:
-    books = books_of(ledger, others)
+    books, nets = books_of(ledger, others), ledger.nets()
     return _Kept(
         books, ledger.halted(), {symbol: ledger.holding(symbol).entry_price for symbol in books.held},
-        f"{ledger.net_income():f}", sum(len(ledger.entries(symbol)) for symbol in ledger.symbols()),
+        f"{next(iter(nets.values()), ZERO):f}", sum(len(ledger.entries(symbol)) for symbol in ledger.symbols()),
         ledger.counted_refusals(), {symbol: f"{line.code}: {line.reason}" for symbol, line in ledger.latches().items()},
+        {asset: f"{net:f}" for asset, net in nets.items()},
     )  # fmt: skip
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from trader_cli.core.assets import margin_asset_of
 from trader_cli.core.errors import ExchangeRejected, ExchangeUnavailable, TraderError
 from trader_cli.execution.executor import Executor
 from trader_cli.execution.leaving import until_time_is_up
@@ -20,6 +20,7 @@ from trader_cli.storage.ledger_books import anything_open
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from decimal import Decimal
 
     from trader_cli.core.timeframes import Timeframe
     from trader_cli.pipelines.market import Market
@@ -43,12 +44,12 @@ def run_once(
         )  # fmt: skip
         if symbol not in ledger.symbols():
             market.exchange.require_listed(symbol)
-        before, booked = (await market.exchange.private.account()).wallet, ledger.net_income()
+        before, booked = (await market.exchange.private.account()).wallets, ledger.nets()
         ArtifactStore(settings.cache_dir).remember_series(settings.mode, symbol, timeframe.name)
         done = await pipeline.run_once(symbol, timeframe, wait=wait, for_s=for_s)
-        after = (await market.exchange.private.account()).wallet
+        after = (await market.exchange.private.account()).wallets
         executor = Executor(market.exchange, ledger, settings, say=say)
-        money = Money(ledger.net_income() - booked, after - before)
+        money = Money.between((booked, ledger.nets()), (before, after), margin_asset_of(symbol))
         return {**summary(settings, executor, done, timeframe, money), "still_open": await left(executor),
                 "account": (await proved(executor)).sentence}  # fmt: skip
 
@@ -69,20 +70,19 @@ def run_forever(
         )  # fmt: skip
         if not anything_open(ledger):
             market.exchange.require_listed(*symbols)
-        before, booked = await _wallet(market), ledger.net_income()
+        before, booked = await _wallets(market), ledger.nets()
         with until_time_is_up():
             await pipeline.run_forever(symbols, timeframe, for_s=for_s)
         executor = Executor(market.exchange, ledger, settings, say=say)
         with suppress(TraderError):  # what is not booked by now is booked by the next command
             for symbol in ledger.symbols():
                 await executor.view(symbol)
-        after = await _wallet(market)
-        moved = None if before is None or after is None else after - before
-        money = Money(ledger.net_income() - booked, Decimal(0) if moved is None else moved)
+        after = await _wallets(market)
+        shown = None if before is None or after is None else (before, after)
+        money = Money.between((booked, ledger.nets()), shown or ({}, {}), margin_asset_of(symbols[0]))
         return {
             "trades": sum(len(ledger.entries(symbol)) for symbol in symbols),
-            "profit": {"ledger": f"{money.ledger:f}", "account": None if moved is None else f"{money.account:f}",
-                       "relative_difference": None if moved is None else float(money.difference)},
+            "profit": money.as_dict(account=shown is not None),
             "still_open": await left(executor),
             "account": (await proved(executor)).sentence,
             "refusals": ledger.counted_refusals(),
@@ -94,10 +94,10 @@ def run_forever(
     return run_owning(settings, work, symbols=symbols, say=say, care=anything_open, for_s=for_s)
 
 
-async def _wallet(market: Market) -> Decimal | None:
-    """The account's wallet; `None` where it is not told: care of what is open must not wait for it."""
+async def _wallets(market: Market) -> dict[str, Decimal] | None:
+    """The account's wallets by asset; `None` where it is not told: care of what is open must not wait for it."""
     try:
         async with asyncio.timeout(market.clock.loop_s(_WALLET_S)):
-            return (await market.exchange.care.account()).wallet
+            return (await market.exchange.care.account()).wallets
     except (ExchangeUnavailable, ExchangeRejected, TimeoutError):
         return None

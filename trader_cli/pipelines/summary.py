@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from trader_cli.core.assets import QUOTE, margin_asset_of
 from trader_cli.core.averages import average_price
 from trader_cli.core.plans import Approved
 from trader_cli.core.types import Abstention
@@ -14,27 +15,62 @@ from trader_cli.execution.entered import Entered
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from trader_cli.core.plans import TradePlan
     from trader_cli.core.timeframes import Timeframe
     from trader_cli.execution.executor import Executor
     from trader_cli.pipelines.passes import Pass
     from trader_cli.settings import Settings
+    from trader_cli.storage.ledger_rows import Booked
 
+_NONE = Decimal(0)
 _STAGES = ("bars", "features", "model", "market", "analysis", "plan")
 
 
 @dataclass(frozen=True)
 class Money:
-    """What a pass did to the wallet, as the ledger folds it and as the account shows it."""
+    """What a pass did to the wallet of an asset, as the ledger folds it and as the account shows it.
+
+    `others` are the same of further assets.
+    """
 
     ledger: Decimal
     account: Decimal
+    asset: str = QUOTE
+    others: tuple[Money, ...] = ()
+
+    @classmethod
+    def between(
+        cls, booked: tuple[Mapping[str, Decimal], Mapping[str, Decimal]],
+        shown: tuple[Mapping[str, Decimal], Mapping[str, Decimal]], main: str = QUOTE,
+    ) -> Money:  # fmt: skip
+        """From what ledger and account had of each asset before and after; `main` comes first, others if they moved."""
+        ledger, account = _moved(*booked), _moved(*shown)
+        names = [main, *sorted({a for moves in (ledger, account) for a, amount in moves.items() if amount} - {main})]
+        each = [cls(ledger.get(name, _NONE), account.get(name, _NONE), name) for name in names]
+        if len(each) > 1 and each[0].ledger == each[0].account == 0:
+            del each[0]
+        return replace(each[0], others=tuple(each[1:]))
 
     @property
     def difference(self) -> Decimal:
-        """Their difference, relative to the larger of the two; 0 if both are 0."""
+        """Their difference, relative to the larger of the two; 0 if both are 0. The largest of all assets."""
         size = max(abs(self.ledger), abs(self.account))
-        return abs(self.ledger - self.account) / size if size else Decimal(0)
+        own = abs(self.ledger - self.account) / size if size else Decimal(0)
+        return max([own, *(other.difference for other in self.others)])
+
+    def as_dict(self, *, account: bool = True) -> dict[str, Any]:
+        """As JSON shows it; without `account` the account was not told."""
+        return {
+            "asset": self.asset, "ledger": f"{self.ledger:f}", "account": f"{self.account:f}" if account else None,
+            "relative_difference": float(self.difference) if account else None,
+            "others": [other.as_dict(account=account) for other in self.others],
+        }  # fmt: skip
+
+
+def _moved(before: Mapping[str, Decimal], after: Mapping[str, Decimal]) -> dict[str, Decimal]:
+    return {name: after.get(name, _NONE) - before.get(name, _NONE) for name in {*before, *after}}
 
 
 def summary(settings: Settings, executor: Executor, done: Pass, timeframe: Timeframe, money: Money) -> dict[str, Any]:
@@ -63,9 +99,7 @@ def summary(settings: Settings, executor: Executor, done: Pass, timeframe: Timef
     }
     if plan is not None and executor.ledger.fills(decision_id=plan.plan_id):
         body["trade"] = trade_of(executor, plan)
-    body["profit"] = {
-        "ledger": f"{money.ledger:f}", "account": f"{money.account:f}", "relative_difference": float(money.difference)
-    }  # fmt: skip
+    body["profit"] = money.as_dict()
     return body
 
 
@@ -74,6 +108,7 @@ def trade_of(executor: Executor, plan: TradePlan) -> dict[str, Any]:
     ledger = executor.ledger
     fills = ledger.fills(decision_id=plan.plan_id)
     entries, exits = [f for f in fills if f.purpose == "entry"], [f for f in fills if f.purpose != "entry"]
+    margin, fees = margin_asset_of(plan.symbol), fees_of(fills)
     note = ledger.latest_note(entry_id(ledger, plan), "done")
     stops = [
         {"purpose": i.purpose, "trigger_price": f"{i.trigger_price:f}", "client_id": i.client_id,
@@ -93,8 +128,17 @@ def trade_of(executor: Executor, plan: TradePlan) -> dict[str, Any]:
         "seconds_uncovered": executor.coverage.missing_ms(plan) / 1000,
         "open": f"{ledger.holding(plan.symbol).amount:f}",
         "exit_reason": executor.exit_reason(plan.symbol) if exits else None,
-        "fees": f"{sum((f.commission for f in fills), Decimal(0)):f}",
+        "fees": f"{fees.get(margin, _NONE):f}",
+        "fees_in": {asset: f"{paid:f}" for asset, paid in fees.items() if asset != margin},
     }
+
+
+def fees_of(fills: Iterable[Booked]) -> dict[str, Decimal]:
+    """Fees by the asset they were paid in; a rebate is negative."""
+    paid: dict[str, Decimal] = {}
+    for fill in fills:
+        paid[fill.commission_asset] = paid.get(fill.commission_asset, _NONE) + fill.commission
+    return paid
 
 
 def _average(fills: list[Any]) -> str | None:

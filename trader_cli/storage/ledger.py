@@ -11,6 +11,7 @@ import sqlite3
 from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from trader_cli.core.assets import margin_asset_of
 from trader_cli.core.breaker import in_force
 from trader_cli.core.errors import DataInvalid
 from trader_cli.storage.asked import asked_of, forget_asked
@@ -80,6 +81,9 @@ _MIGRATIONS = (
         code TEXT NOT NULL, reason TEXT NOT NULL, cause TEXT NOT NULL, at_ms INTEGER NOT NULL) STRICT;
     CREATE INDEX exits_by_reason ON assessments (json_extract(body, '$.reason')) WHERE action = 'exit';
     CREATE INDEX entries_by_time ON intents (at_ms) WHERE purpose = 'entry';
+    """,
+    """
+    ALTER TABLE income ADD COLUMN asset TEXT;
     """,
 )
 _TABLES = ("decisions", "intents", "orders", "fills", "income", "assessments", "halts", "latches")
@@ -307,10 +311,12 @@ class Ledger(LedgerReading):
         self._booked_of.pop(client_id, None)
         return self._write("INSERT OR IGNORE INTO fills VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
 
-    def receive(self, income_id: str, kind: str, symbol: str, amount: Decimal, time_ms: int) -> bool:
-        """Record an income such as funding once."""
-        values = (income_id, kind, symbol, str(amount), time_ms)
-        return self._write("INSERT OR IGNORE INTO income VALUES (?, ?, ?, ?, ?)", values)
+    def receive(
+        self, income_id: str, kind: str, symbol: str, amount: Decimal, time_ms: int, asset: str | None = None
+    ) -> bool:
+        """Record an income such as funding once; without `asset` it is of the symbol's margin asset."""
+        values = (income_id, kind, symbol, str(amount), time_ms, asset or margin_asset_of(symbol))
+        return self._write("INSERT OR IGNORE INTO income VALUES (?, ?, ?, ?, ?, ?)", values)
 
     def assess(self, symbol: str, action: str, body: dict[str, Any], at_ms: int) -> None:
         """Record an assessment of a position, "stay" included."""

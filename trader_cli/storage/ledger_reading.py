@@ -8,22 +8,25 @@ from contextlib import closing, contextmanager
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
+from trader_cli.core.assets import QUOTE, by_asset
 from trader_cli.core.breaker import UNPROTECTED, Breakdown, LatchLine, in_force
 from trader_cli.core.ids import is_a_purpose
 from trader_cli.storage.asked import asked_of
 from trader_cli.storage.journal_digest import digest_of
 from trader_cli.storage.ledger_faults import REBUILD, GuardedConnection, LedgerDamaged, guarded, reading
+from trader_cli.storage.ledger_money import decimal_of, flows_of
 from trader_cli.storage.ledger_rows import Booked, Holding, Intent, Note, cost_after
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from trader_cli.core.assets import Flow
+
 SETTLED = frozenset({"refused", "absent", "done"})
 """Statuses of an intent about which nothing more can come."""
 _RECENT = 4
 _NEVER_SENT = frozenset({"external", "settled"})
-_QUOTE = "USDT"
 _INTENTS = (
     "SELECT client_id, decision_id, symbol, purpose, side, quantity, at_ms, price, trigger_price, reduce_only"
     " FROM intents"
@@ -215,7 +218,7 @@ class LedgerReading:
     def _booked(self, client_id: str) -> Decimal:
         """How much of an order is in booked trades."""
         rows = self._db.execute("SELECT quantity FROM fills WHERE client_id = ?", (client_id,))
-        return sum((_decimal(quantity) for (quantity,) in rows), Decimal(0))
+        return sum((decimal_of(quantity) for (quantity,) in rows), Decimal(0))
 
     def dead_entries(self) -> frozenset[str]:
         """Entries that were sent and are taken to be absent, or were refused."""
@@ -246,7 +249,7 @@ class LedgerReading:
         where = " AND ".join(f"{column} = ?" for column in chosen) or "1"
         rows = self._db.execute(
             "SELECT f.symbol, f.trade_id, f.client_id, i.purpose, f.side, f.price, f.quantity, f.commission,"  # noqa: S608
-            f" f.realized, f.time_ms FROM fills f JOIN intents i USING (client_id) WHERE {where}"
+            f" f.realized, f.time_ms, f.commission_asset FROM fills f JOIN intents i USING (client_id) WHERE {where}"
             " ORDER BY f.time_ms, f.trade_id",
             tuple(chosen.values()),
         )
@@ -258,7 +261,7 @@ class LedgerReading:
             "SELECT kind, symbol, amount, time_ms FROM income WHERE ? IS NULL OR symbol = ? ORDER BY time_ms",
             (symbol, symbol),
         )
-        return [(r[0], r[1], _decimal(r[2]), r[3]) for r in rows]
+        return [(r[0], r[1], decimal_of(r[2]), r[3]) for r in rows]
 
     def assessments(
         self, symbol: str, since_ms: int = 0, actions: tuple[str, ...] = ()
@@ -326,30 +329,27 @@ class LedgerReading:
         return self._folds[symbol]
 
     def _folded(self, symbol: str) -> Holding:
-        amount = cost = realized = commission = Decimal(0)
+        amount = cost = Decimal(0)
         rows = self._db.execute(
-            "SELECT side, price, quantity, realized, commission FROM fills WHERE symbol = ? ORDER BY time_ms, trade_id",
-            (symbol,),
+            "SELECT side, price, quantity FROM fills WHERE symbol = ? ORDER BY time_ms, trade_id", (symbol,)
         )
-        for side, price, quantity, profit, fee in rows:
-            signed = _decimal(quantity) if side == "BUY" else -_decimal(quantity)
-            cost = cost_after(amount, cost, signed, _decimal(price))
+        for side, price, quantity in rows:
+            signed = decimal_of(quantity) if side == "BUY" else -decimal_of(quantity)
+            cost = cost_after(amount, cost, signed, decimal_of(price))
             amount += signed
-            realized += _decimal(profit)
-            commission += _decimal(fee)
-        return Holding(symbol, amount, cost / amount if amount else Decimal(0), realized, commission)
+        return Holding(symbol, amount, cost / amount if amount else Decimal(0))
 
-    def flows(self) -> list[tuple[int, Decimal]]:
-        """(time, amount) of everything our fills and other income did to the wallet, oldest first."""
-        paid = "CASE WHEN commission_asset = ? THEN commission ELSE '0' END"
-        fills = self._db.execute(f"SELECT time_ms, realized, {paid} FROM fills", (_QUOTE,))  # noqa: S608
-        other = self._db.execute("SELECT time_ms, amount FROM income")
-        booked = [(int(t), _decimal(r) - _decimal(c)) for t, r, c in fills] + [(int(t), _decimal(a)) for t, a in other]
-        return sorted(booked, key=lambda flow: flow[0])
+    def flows(self) -> list[Flow]:
+        """Everything our fills and other income did to the wallets, each in its own asset, oldest first."""
+        return flows_of(self._db)
 
-    def net_income(self) -> Decimal:
-        """What all our fills and other income have done to the wallet."""
-        return sum((amount for _, amount in self.flows()), Decimal(0))
+    def nets(self) -> dict[str, Decimal]:
+        """What all our fills and other income have done to the wallet of each asset."""
+        return by_asset(self.flows())
+
+    def net_income(self, asset: str = QUOTE) -> Decimal:
+        """What all our fills and other income have done to the wallet of one asset."""
+        return self.nets().get(asset, Decimal(0))
 
 
 def _intent(r: tuple[Any, ...]) -> Intent:
@@ -359,23 +359,12 @@ def _intent(r: tuple[Any, ...]) -> Intent:
 
 
 def _booked(r: tuple[Any, ...]) -> Booked:
-    price, quantity, commission, realized = (_decimal(value) for value in r[5:9])
-    return Booked(r[0], r[1], r[2], r[3], r[4], price, quantity, commission, realized, r[9])
+    price, quantity, commission, realized = (decimal_of(value) for value in r[5:9])
+    return Booked(r[0], r[1], r[2], r[3], r[4], price, quantity, commission, realized, r[9], r[10])
 
 
 def _number(value: str | None) -> Decimal | None:
-    return None if value is None else _decimal(value)
-
-
-def _decimal(text: str) -> Decimal:
-    """Money as written. Raises `LedgerDamaged` for what is no number: a page of the file is torn."""
-    try:
-        number = Decimal(text)
-    except InvalidOperation:
-        number = Decimal("NaN")
-    if not number.is_finite():
-        raise LedgerDamaged(f"The ledger holds {text!r} where a number belongs.", mend=REBUILD)
-    return number
+    return None if value is None else decimal_of(value)
 
 
 def _document(text: str) -> dict[str, Any]:

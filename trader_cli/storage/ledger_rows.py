@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from trader_cli.core.assets import QUOTE, Flow, margin_asset_of
+
 if TYPE_CHECKING:
     from decimal import Decimal
 
@@ -51,17 +53,25 @@ class Booked:
     commission: Decimal
     realized: Decimal
     time_ms: int
+    commission_asset: str = QUOTE
+
+    @property
+    def flows(self) -> tuple[Flow, Flow]:
+        """What it did to the wallets: the profit in the contract's margin asset, the fee in its own."""
+        margin = margin_asset_of(self.symbol)
+        return (
+            Flow(self.time_ms, self.realized, margin, margin),
+            Flow(self.time_ms, -self.commission, self.commission_asset, margin),
+        )
 
 
 @dataclass(frozen=True)
 class Holding:
-    """The fold of our fills of a symbol: signed amount, average entry of what is held, profit and fees so far."""
+    """The fold of our fills of a symbol: signed amount, average entry of what is held."""
 
     symbol: str
     amount: Decimal
     entry_price: Decimal
-    realized: Decimal
-    commission: Decimal
 
 
 def cost_after(amount: Decimal, cost: Decimal, signed: Decimal, price: Decimal) -> Decimal:

@@ -3,16 +3,79 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from trader_cli.core.limits import LossLimits, breaches
+from trader_cli.core.assets import QUOTE, assets_to_price
+from trader_cli.core.errors import ExchangeRejected, ExchangeUnavailable, TraderError
+from trader_cli.core.limits import LossLimits, breaches_by_asset
 from trader_cli.storage.ledger import LedgerUnwritable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from trader_cli.core.assets import Flow
+    from trader_cli.core.orders import AccountState
+    from trader_cli.exchange.binance import BinanceExchange
     from trader_cli.execution.executor import Executor
     from trader_cli.settings import Settings
 
 _ACCOUNT, _BROKEN = "", "loss_limit"
+_PRICE_AGE_MS = 60_000
+_INCOME_WAIT_MS = 120_000
+"""How long after a wallet has moved its income may still not be shown."""
+
+
+class FeePrices:
+    """What assets in which only fees are paid are worth in the margin asset: mark prices, at most a minute old.
+
+    `missing` are the pairs of which no price is known: what was paid in them is not counted.
+    """
+
+    def __init__(self, exchange: BinanceExchange) -> None:
+        self._exchange = exchange
+        self._known: dict[tuple[str, str], tuple[Decimal, int]] = {}
+        self.missing: list[str] = []
+
+    async def of(self, flows: Iterable[Flow]) -> dict[str, dict[str, Decimal]]:
+        """Prices by margin asset and asset. One that cannot be had now is the last that was seen."""
+        booked = list(flows)
+        wanted = {(m, a) for m in {f.margin_asset for f in booked} for a in assets_to_price(booked, m)}
+        for margin, asset in sorted(wanted):
+            with suppress(TraderError):
+                await self._refresh(margin, asset)
+        self.missing = [f"{asset}{margin}" for margin, asset in sorted(wanted - set(self._known))]
+        found: dict[str, dict[str, Decimal]] = {}
+        for margin, asset in wanted & set(self._known):
+            found.setdefault(margin, {})[asset] = self._known[margin, asset][0]
+        return found
+
+    async def _refresh(self, margin: str, asset: str) -> None:
+        now = self._exchange.clock.monotonic_ms()
+        known = self._known.get((margin, asset))
+        if known is not None and now - known[1] < _PRICE_AGE_MS:
+            return
+        listed = [pair for pair in (f"{asset}{margin}", f"{asset}{QUOTE}") if pair in self._exchange.symbols]
+        if listed:
+            premium = await self._exchange.get_premium_index(listed[0])
+            self._known[margin, asset] = (Decimal(str(premium["mark_price"])), now)
+
+
+class _Wallets:
+    """Notices that a wallet has moved by what the ledger does not know: funding, liquidation fees, transfers."""
+
+    def __init__(self) -> None:
+        self._unexplained: dict[str, Decimal] | None = None
+        self._until_ms = 0
+
+    def moved(self, account: AccountState, nets: dict[str, Decimal], now_ms: int) -> bool:
+        """Whether income is to be asked for now: a while after each movement, for it may be shown late."""
+        names = {*account.wallets, *nets}
+        rest = {name: account.of(name).wallet - nets.get(name, Decimal(0)) for name in names}
+        if self._unexplained is not None and rest != self._unexplained:
+            self._until_ms = now_ms + _INCOME_WAIT_MS
+        self._unexplained = rest
+        return now_ms < self._until_ms
 
 
 class LossMinder:
@@ -21,15 +84,20 @@ class LossMinder:
     def __init__(self, settings: Settings) -> None:
         self._options = settings.tactician
         self._counted: set[tuple[str, int]] = set()
+        self._prices: FeePrices | None = None
+        self._wallets = _Wallets()
 
     async def broken(self, executor: Executor) -> str | None:
         """A newly broken limit: latched; its reason if positions are to be closed for it."""
         account, _ = await executor.courier.looks.ask("account", executor.courier.private.account)
         ledger, now = executor.ledger, executor.exchange.server_now_ms()
+        if self._wallets.moved(account, ledger.nets(), executor.courier.clock.monotonic_ms()):
+            with suppress(ExchangeUnavailable, ExchangeRejected):  # it is asked for again at the next look
+                await executor.reconciler.booker.receive_income(at_once=True)
         limits, since = LossLimits(self._options.max_daily_loss, self._options.max_drawdown), ledger.cleared_ms()
-        found = breaches(
-            ledger.flows(), account.wallet, account.unrealized_profit, limits, now, since_ms=since
-        )  # fmt: skip
+        flows, self._prices = ledger.flows(), self._prices or FeePrices(executor.exchange)
+        prices = await self._prices.of(flows)
+        found = breaches_by_asset(flows, account, prices, limits, now, since_ms=since)
         told = {str(body["limit"]) for _, body, _ in ledger.assessments(_ACCOUNT, since, (_BROKEN,))}
         fresh = {n: why for n, why in found.items() if n not in told and (n, since) not in self._counted}
         if not fresh:

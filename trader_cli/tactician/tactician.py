@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from trader_cli.core.answers import Answer
 from trader_cli.core.digests import digest_value
 from trader_cli.core.errors import DataMissing, UsageError
-from trader_cli.core.limits import LossLimits, breach
+from trader_cli.core.limits import LossLimits, breaches_by_asset
 from trader_cli.core.plans import Approved, Refused, Request, TradePlan
 from trader_cli.core.timeframes import Timeframe
 from trader_cli.core.types import Abstention, Analysis
@@ -22,6 +22,7 @@ from trader_cli.execution.orphans import ledger_for
 from trader_cli.settings import as_settings
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
 from trader_cli.storage.markets import account_fingerprint, market_source
+from trader_cli.tactician.losses import FeePrices
 from trader_cli.tactician.planning import Now, plan, refused_request, too_late
 
 if TYPE_CHECKING:
@@ -126,9 +127,11 @@ class Tactician:
         if refused is not None:
             return refused
         catch_up(ledger)
-        halted = ledger.halted()
+        halted: str | Refused | None = ledger.halted()
         if halted is None:
             halted = await self._breach(ledger)
+        if isinstance(halted, Refused):
+            return halted
         if halted is not None:
             return Refused("halted", f"Trading is halted: {halted}. A person lifts this with `trader reset`.")
         held_back = latch_of(ledger, analysis.symbol)
@@ -153,7 +156,7 @@ class Tactician:
                     return Approved(made)
         return None
 
-    async def _breach(self, ledger: Ledger) -> str | None:
+    async def _breach(self, ledger: Ledger) -> str | Refused | None:
         """A loss limit that is broken: latched before anything else."""
         if not self.settings.tactician.enable_risk_management:
             return None
@@ -161,9 +164,16 @@ class Tactician:
         account = await exchange.private.account()
         limits = LossLimits(options.max_daily_loss, options.max_drawdown)
         now = exchange.server_now_ms()
-        reason = breach(
-            ledger.flows(), account.wallet, account.unrealized_profit, limits, now, since_ms=ledger.cleared_ms()
-        )
+        flows, prices = ledger.flows(), FeePrices(exchange)
+        known = await prices.of(flows)
+        if prices.missing:
+            return Refused(
+                "fee_price_unknown",
+                f"Fees were paid in an asset of which no price is known ({', '.join(prices.missing)}): what was lost"
+                " cannot be told, and no plan is made.",
+            )
+        found = breaches_by_asset(flows, account, known, limits, now, since_ms=ledger.cleared_ms())
+        reason = next(iter(found.values()), None)
         if reason is not None:
             ledger.halt(reason, now)
         return reason

@@ -6,6 +6,7 @@ from collections import deque
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from trader_cli.core.assets import amounts_text, by_asset
 from trader_cli.execution.behind import entry_id
 from trader_cli.execution.ended import exit_reason
 from trader_cli.tactician.reports import Report, unheard
@@ -63,9 +64,10 @@ class Teller:
             return False
         self.entered(executor, plan)
         executor.told.note(plan, "ended")
-        net = sum((fill.realized - fill.commission for fill in fills), Decimal(0))
+        net = by_asset(flow for fill in fills for flow in fill.flows if flow.amount)
+        profit = f"{next(iter(net.values())):f}" if len(net) == 1 else amounts_text(net)
         reason = exit_reason(executor.ledger, plan.symbol, plan.plan_id)
-        self.say(Report(plan.symbol, fills[-1].time_ms, "flat", reason, profit=f"{net:f}", sentence="fees included"))
+        self.say(Report(plan.symbol, fills[-1].time_ms, "flat", reason, profit=profit, sentence="fees included"))
         return True
 
     def settle_names(self, positions: Mapping[str, PositionState]) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from trader_cli.cli import options as o
 from trader_cli.cli.show import print_facts, print_json, print_table, say, utc
+from trader_cli.core.assets import amounts_text
 from trader_cli.core.errors import DataMissing, ExitCode, UsageError
 from trader_cli.core.plans import Refused
 
@@ -35,11 +36,12 @@ def show(
         if json:
             print_json({
                 "ledger": str(path), "journal": ledger.journal_digest(), "net_income": f"{ledger.net_income():f}",
+                "net_by_asset": {asset: f"{net:f}" for asset, net in ledger.nets().items()},
                 "decisions": [{"symbol": d[1], "decision_ms": d[2], "kind": d[3], **d[4]} for d in decisions],
                 "fills": [{k: str(v) for k, v in vars(fill).items()} for fill in fills],
             })  # fmt: skip
             return
-        print_facts(str(path), {"net": f"{ledger.net_income():f}", "journal": ledger.journal_digest()})
+        print_facts(str(path), {"net": amounts_text(ledger.nets()), "journal": ledger.journal_digest()})
         rows = [
             (utc(decided), symbol, kind, f"{body['side']} {body['quantity']}, {body['binding']}" if kind == "plan"
              else f"{body['sentence']} ({body['code']})")
@@ -48,9 +50,9 @@ def show(
         print_table("decisions", ("bar closed", "symbol", "kind", "what"), rows)
         print_table(
             "fills",
-            ("time", "symbol", "purpose", "side", "quantity", "price", "profit", "fee"),
+            ("time", "symbol", "purpose", "side", "quantity", "price", "profit", "fee", "paid in"),
             [(utc(f.time_ms), f.symbol, f.purpose, f.side, f"{f.quantity:f}", f"{f.price:f}", f"{f.realized:f}",
-              f"{f.commission:f}") for f in fills],
+              f"{f.commission:f}", f.commission_asset) for f in fills],
         )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import typer
 from trader_cli.cli import options as o
 from trader_cli.cli.commands.monitor import line
 from trader_cli.cli.show import print_facts, print_json, progress_bar, quality_line, say, utc
+from trader_cli.core.assets import QUOTE
 from trader_cli.core.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ def _trade_facts(trade: dict[str, Any]) -> dict[str, Any]:
         "order": f"{trade['order']}: {trade['quantity']} at {trade['entry_price']}, {utc(trade['entered_ms'])}",
         "stops": ", ".join(stops),
         "without full cover": f"{trade['seconds_uncovered']:.3f} s",
+        "fees paid in": ", ".join(f"{paid} {asset}" for asset, paid in trade["fees_in"].items()) or None,
         "exit": None if trade["left_ms"] is None
         else f"{trade['exit_reason']} at {trade['exit_price']}, {utc(trade['left_ms'])}",
     }  # fmt: skip
@@ -127,8 +129,17 @@ def _forever_facts(done: dict[str, Any]) -> dict[str, Any]:
 
 
 def _profit(profit: dict[str, Any]) -> str:
-    """Both numbers; the account's is left out where it was not told."""
+    """Both numbers, of each asset that moved; the account's are left out where it was not told."""
+    ledger, account = _amounts(profit, "ledger"), _amounts(profit, "account")
     if profit["account"] is None:
-        return f"{profit['ledger']} by the ledger; the account did not answer"
-    both = f"{profit['ledger']} by the ledger, {profit['account']} by the account"
+        return f"{ledger} by the ledger; the account did not answer"
+    both = f"{ledger} by the ledger, {account} by the account"
     return f"{both}; relative difference {profit['relative_difference']:.1e}"
+
+
+def _amounts(profit: dict[str, Any], whose: str) -> str:
+    """The amounts of one of both; their assets are named unless all is USDT."""
+    moved = [profit, *profit["others"]]
+    if len(moved) == 1 and profit["asset"] == QUOTE:
+        return str(profit[whose])
+    return " and ".join(f"{one[whose]} {one['asset']}" for one in moved)

@@ -9,6 +9,7 @@ import typer
 
 from trader_cli.cli import options as o
 from trader_cli.cli.show import age, print_facts, print_json, print_table, quality_line, utc
+from trader_cli.core.assets import QUOTE
 from trader_cli.core.assurance import QUESTION
 
 if TYPE_CHECKING:
@@ -62,10 +63,17 @@ def _account_facts(account: AccountStatus) -> dict[str, str | None]:
         "halted": account.halted,
         **{f"latched {symbol}": why for symbol, why in account.latched.items()},
         "process": f"at work on this ledger: {account.owner}" if account.owner else None,
-        "trades": None if account.trades is None else f"{account.trades}, {account.profit} quote after costs",
+        "trades": None if account.trades is None else f"{account.trades}, {_profit(account)} after costs",
         "not traded": ", ".join(f"{code} {count}" for code, count in account.refusals.items()) or None,
         "seen by": account.seen,
     }
+
+
+def _profit(account: AccountStatus) -> str:
+    """Each asset by itself: what fees cost in another one is named beside the profit, never left out."""
+    if set(account.profits) <= {QUOTE}:
+        return f"{account.profit} quote"
+    return " and ".join(f"{net} {asset}" for asset, net in account.profits.items())
 
 
 def _held_line(p: HeldStatus) -> str:
