@@ -121,6 +121,88 @@ BREAKS = (
         ("tactician/tactician.py", '"plan", made.as_dict(), now)', '"plan", {**made.as_dict(), "account_of": self.settings.binance_exchange.api_secret.get_secret_value()}, now)'),)),
     Break("key in the debug log", ("secrets_stay_secret",), (
         ("exchange/client.py", "    client.logger = _without_requests()\n", ""),)),
+    Break("trades counted for the bar before", ("inputs_by_their_time",), (
+        ("features/inputs.py", 'opened = (pl.col("time").to_physical() // timeframe.ms * timeframe.ms).cast(TIME)', 'opened = (pl.col("time").to_physical() // timeframe.ms * timeframe.ms - timeframe.ms).cast(TIME)'),)),
+    Break("inputs known a bar early", ("inputs_by_their_time",), (
+        ("features/inputs.py", ".to_numpy().astype(np.int64) + timeframe.ms\n", ".to_numpy().astype(np.int64) + 2 * timeframe.ms\n"),)),
+    Break("open interest known before it is published", ("inputs_by_their_time",), (
+        ("features/inputs.py", "_Stamps(times + OPEN_INTEREST_LAG_MS, lasts)", "_Stamps(times, lasts)"),)),
+    Break("mark price known as its bar opens", ("inputs_by_their_time",), (
+        ("features/inputs.py", '_times(klines, "open_time"), _times(klines, "close_time") + 1\n', '_times(klines, "open_time"), _times(klines, "open_time")\n'),)),
+    Break("training rows a bar early", ("rows_by_hand",), (
+        ("analyst/training.py", "return Dataset(x[rows], labels.outcome[rows]", "return Dataset(x[np.minimum(rows + 1, len(x) - 1)], labels.outcome[rows]"),)),
+    Break("unfit bars trained on", ("rows_by_hand",), (
+        ("analyst/training.py", "if unfit is None else unfit | unfit[labels.end]", "if unfit is None else unfit & False"),)),
+    Break("fee earned by the claim's book", ("book_by_hand",), (
+        ("analyst/walk_forward.py", "exposure * bar_returns - turned * costs.per_side", "exposure * bar_returns + turned * costs.per_side"),)),
+    Break("fee earned by a side", ("costs_by_hand",), (
+        ("analyst/decision.py", "return 2 * self.per_side + bars", "return -2 * self.per_side + bars"),)),
+    Break("funding earned by the claim's book", ("book_by_hand",), (
+        ("analyst/walk_forward.py", "- np.abs(exposure) * costs.per_bar", "+ np.abs(exposure) * costs.per_bar"),)),
+    Break("funding earned by shorts only in the book", ("book_by_hand",), (
+        ("analyst/walk_forward.py", "- np.abs(exposure) * costs.per_bar", "- exposure * costs.per_bar"),)),
+    Break("funding paid to the payer", ("funding_by_its_sign",), (
+        ("venue/engine.py", "paid = cents(-position.amount *", "paid = cents(position.amount *"),)),
+    Break("both barriers a gain", ("labels_by_hand",), (
+        ("analyst/labels.py", "gain_long = np.where(both, down, gain)\n    gain_short = np.where(both, -up, -gain)", "gain_long = np.where(both, up, gain)\n    gain_short = np.where(both, -down, -gain)"),)),
+    Break("labels from their own bar", ("labels_by_hand",), (
+        ("analyst/labels.py", "for ahead in range(1, horizon + 1):", "for ahead in range(horizon + 1):"),)),
+    Break("labels a bar short", ("labels_by_hand",), (
+        ("analyst/labels.py", "for ahead in range(1, horizon + 1):", "for ahead in range(1, horizon):"),)),
+    Break("act labels without their cost", ("act_labels_by_hand",), (
+        ("analyst/walk_forward.py", "classes = (gain > cost)", "classes = (gain > 0)"),)),
+    Break("act labels of longs alone", ("act_labels_by_hand",), (
+        ("analyst/walk_forward.py", "gain = np.where(choice.side > 0, self.gain_long, self.gain_short)", "gain = self.gain_long"),)),
+    Break("learned from what overlaps the prediction", ("folds_by_hand",), (
+        ("analyst/walk_forward.py", "before = data.end < data.start[first]\n", "before = data.start < data.start[first]\n"),)),
+    Break("doubled costs not doubled", ("claims_pay_their_costs",), (
+        ("analyst/training.py", "Costs.of(settings.costs, timeframe, 2.0)", "Costs.of(settings.costs, timeframe)"),)),
+    Break("tries not counted", ("claim_by_hand",), (
+        ("analyst/claim.py", "bar = expected_best_sharpe(trial_sharpes, len(gains))", "bar = 0.0"),)),
+    Break("holding called skill", ("claim_by_hand",), (
+        ("analyst/claim.py", "probabilistic_sharpe(excess, bar)", "probabilistic_sharpe(gains, bar)"),)),
+    Break("daily loss limit forgotten", ("loss_limits_by_hand", "loss_limit_halts"), (
+        ("core/limits.py", "if opened > 0 and opened - equity >= opened * Decimal(str(limits.daily)):", "if False:"),)),
+    Break("daily loss counted from the first day", ("loss_limits_by_hand",), (
+        ("core/limits.py", "if time_ms < max(now_ms // DAY_MS * DAY_MS, since_ms):", "if time_ms < since_ms:"),)),
+    Break("open losses left out of the limits", ("loss_limits_by_hand", "loss_limit_halts"), (
+        ("core/limits.py", "equity = wallet + unrealized\n", "equity = wallet\n"),)),
+    Break("target's distance taken for the stop's", ("sizes_by_hand", "plans_by_hand"), (
+        ("core/sizing.py", "equity, loss = setting.equity, setting.stop_distance + setting.cost", "equity, loss = setting.equity, setting.target_distance + setting.cost"),)),
+    Break("stop and target exchanged in planning", ("plans_by_hand",), (
+        ("tactician/planning.py", "side=signal.side, price=mark, stop_distance=stop, target_distance=target, cost=cost,", "side=signal.side, price=mark, stop_distance=target, target_distance=stop, cost=cost,"),)),
+    Break("the chance itself instead of its lower bound", ("sizes_by_hand",), (
+        ("core/sizing.py", "    p = lower_probability(setting.probability, setting.trades, limits.confidence)\n", "    p = setting.probability\n"),)),
+    Break("what is held left out of the exposure", ("sizes_by_hand",), (
+        ("core/sizing.py", "equity * limits.max_exposure - setting.others,", "equity * limits.max_exposure,"),)),
+    Break("backstop inside the stop", ("plans_by_hand",), (
+        ("tactician/planning.py", "distance * Decimal(str(options.backstop_distance)))", "distance / Decimal(str(options.backstop_distance)))"),)),
+    Break("liquidation of shorts where longs have theirs", ("liquidation_by_hand",), (
+        ("core/liquidation.py", 'sign = 1.0 if side == "long" else -1.0', "sign = 1.0"),)),
+    Break("stop of shorts looked for below", ("exits_by_hand",), (
+        ("core/exits.py", "if (mark - held.stop_price) * held.sign <= 0:", "if mark - held.stop_price <= 0:"),)),
+    Break("opinions that never age", ("exits_by_hand",), (
+        ("core/exits.py", "weight = math.exp2(-max(0, now_ms - self.at_ms) / half_life_ms)", "weight = 1.0"),)),
+    Break("taker flow with its sign turned", ("columns_by_definition",), (
+        ("features/families/order_flow.py", "volume, signed = bars.volume, 2.0 * bars[\"taker_buy_base\"] - bars.volume", "volume, signed = bars.volume, bars.volume - 2.0 * bars[\"taker_buy_base\"]"),)),
+    Break("funding of any interval taken for 8 hours", ("futures_columns_by_definition",), (
+        ("features/families/derivatives.py", "rate * (_USUAL_MS / interval)", "rate * 1.0"),)),
+    Break("sessions an hour late", ("columns_by_definition",), (
+        ("features/families/session.py", "minute = bars.open_ms // MINUTE_MS\n", "minute = bars.open_ms // MINUTE_MS - 60\n"),)),
+    Break("a column of the bar before", ("columns_by_definition",), (
+        ("features/families/technical.py", '"body_1": lambda b: (b.c - b.o) / b.height,', '"body_1": lambda b: np.roll((b.c - b.o) / b.height, 1),'),)),
+    Break("higher bars shifted by one", ("columns_by_definition",), (
+        ("features/build.py", 'at = np.searchsorted(closed, decided, side="right") - 1\n        fresh', 'at = np.searchsorted(closed, decided, side="right") - 2\n        fresh'),)),
+    Break("a shipped folder that cannot be written", ("folders_take_what_is_written",), (
+        ("settings/defaults/default.yaml", "cache_dir: cache            ", "cache_dir: /proc/nowhere "),)),
+    Break("risk management off as shipped", ("risk_management_is_on",), (
+        ("settings/defaults/default.yaml", "  enable_risk_management: true\n", "  enable_risk_management: false\n"),)),
+    Break("bars read with columns exchanged", ("klines_by_hand",), (
+        ("exchange/replies.py", '"volume", "close_time", "quote_volume", "trades", "taker_buy_base",\n    "taker_buy_quote", "unused",', '"volume", "close_time", "taker_buy_quote", "trades", "taker_buy_base",\n    "quote_volume", "unused",'),)),
+    Break("a chunk read without its digest", ("damage_is_refused",), (
+        ("storage/artifacts.py", "if digest_bytes(content) != chunk.content:", "if False:"),)),
+    Break("a model read without its digest", ("damaged_model_is_refused",), (
+        ("storage/bundles.py", "if digest_bytes(files[name]) != wanted:", "if False:"),)),
 )  # fmt: skip
 
 

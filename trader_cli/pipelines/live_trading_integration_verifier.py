@@ -21,8 +21,13 @@ from trader_cli.pipelines.verification import (
     exchange_data,
     feature_engineering,
     monitoring,
+    own_settings,
     tactician_execution,
     tactician_plans,
+    worked_features,
+    worked_plans,
+    worked_records,
+    worked_training,
 )
 from trader_cli.pipelines.verification.checks import Report, carry_out
 from trader_cli.pipelines.verification.lab import Lab
@@ -37,13 +42,19 @@ if TYPE_CHECKING:
 
 CHECKS: tuple[Check, ...] = (
     *exchange_data.CHECKS,
+    *worked_records.CHECKS,
     *feature_engineering.CHECKS,
+    *worked_features.CHECKS,
     *analyst_signals.CHECKS,
+    *worked_training.CHECKS,
     *tactician_plans.CHECKS,
+    *worked_plans.CHECKS,
     *tactician_execution.CHECKS,
     *monitoring.CHECKS,
     *care.CHECKS,
     *end_to_end.CHECKS,
+    *worked_records.STORED,
+    *own_settings.CHECKS,
 )
 """Every check of tier 0, in the order of the guide's list."""
 

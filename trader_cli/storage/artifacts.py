@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import asdict
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -166,7 +167,7 @@ class ArtifactStore:
     def point(self, key: ArtifactKey, digest: str) -> None:
         """Make the thing of this digest the current one of a key."""
         if self.found(key) != digest:
-            write_atomic(self.reference_path(key), canonical_json({"digest": digest}))
+            write_atomic(self.reference_path(key), canonical_json({"digest": digest, **asdict(key)}))
 
     def found(self, key: ArtifactKey) -> str | None:
         """The digest a key points to, or `None` where there is none or it cannot be read."""
@@ -176,13 +177,19 @@ class ArtifactStore:
             return None
 
     def pointed(self, key: ArtifactKey) -> str | None:
-        """The digest a key points to. Raises `DataInvalid` for a damaged reference."""
+        """The digest a key points to. Raises `DataInvalid` for a reference that is damaged or of another key."""
+        path = self.reference_path(key)
         try:
-            return str(json.loads(self.reference_path(key).read_bytes())["digest"])
+            body = dict(json.loads(path.read_bytes()))
+            digest = str(body["digest"])
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataInvalid(f"The reference {self.reference_path(key)} is corrupt.", mend=_again(key)) from error
+            raise DataInvalid(f"The reference {path} is corrupt.", mend=_again(key)) from error
+        named = {**asdict(key), **{name: body[name] for name in asdict(key) if name in body}}  # earlier ones name none
+        if named != asdict(key):
+            raise DataInvalid(f"The reference {path} is of {'/'.join(map(str, named.values()))}.", mend=_again(key))
+        return digest
 
     def current(self, key: ArtifactKey) -> Manifest | None:
         """The current manifest of a key, or `None` where there is none yet."""
@@ -207,6 +214,12 @@ class ArtifactStore:
             raise DataInvalid(f"The manifest {path} is missing or corrupt.", mend=_again(key)) from error
         if manifest.digest != digest:
             raise DataInvalid(f"The manifest {path} was changed after it was written.", mend=_again(key))
+        if (manifest.symbol, manifest.timeframe, manifest.stage) != (key.symbol, key.timeframe, key.stage):
+            raise DataInvalid(
+                f"The reference {self.reference_path(key)} names the {manifest.stage} of {manifest.symbol}"
+                f" {manifest.timeframe}.",
+                mend=_again(key),
+            )
         return manifest
 
     def put_document(self, body: dict[str, Any]) -> str:

@@ -2,7 +2,8 @@
 
 It answers for three hosts of the exchange at once: USDⓈ-M futures, spot (public routes), and the bulk archive. Besides
 their routes it offers its clock: `GET /venue/clock`, and for driven time `POST /venue/lease`,
-`POST /venue/lease/{id}/sleep`, `DELETE /venue/lease/{id}`; and what `venue.control` tells and takes.
+`POST /venue/lease/{id}/sleep`, `DELETE /venue/lease/{id}`; and what `venue.control` tells and takes. It answers to its
+own name only, and no foreign web page (`venue.own_host`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from trader_cli.venue.control import Control
 from trader_cli.venue.failures import failure_of
 from trader_cli.venue.faults import FaultPlan, FaultRun
 from trader_cli.venue.limits import ORDER_PATHS, RequestLimits, banned_until
+from trader_cli.venue.own_host import answering_its_own
 from trader_cli.venue.request_log import LoggedRequest, RequestLog
 from trader_cli.venue.routes import PublicRoutes, VenueRejection
 from trader_cli.venue.signing import known_key
@@ -97,8 +99,8 @@ class VenueServer:
         site = web.TCPSite(runner, "127.0.0.1", self._port)
         await site.start()
         self._runner = runner
-        host, port = runner.addresses[0][:2]
-        self.url = f"http://{host}:{port}"
+        host, self._port = runner.addresses[0][:2]
+        self.url = f"http://{host}:{self._port}"
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
@@ -110,7 +112,7 @@ class VenueServer:
             self._desk.close()
 
     def _application(self) -> web.Application:
-        app = web.Application(middlewares=[_as_exchange_errors])
+        app = web.Application(middlewares=[answering_its_own(lambda: self._port), _as_exchange_errors])
         app.router.add_get("/venue/clock", self._show_clock)
         app.router.add_post("/venue/lease", self._lease)
         app.router.add_post("/venue/lease/{name}/sleep", self._sleep)

@@ -34,7 +34,10 @@ def serve(
     tape: o.Tape = None,
     json: o.Json = False,
 ) -> None:
-    """Serve the market of the sim settings to other processes until interrupted. Loopback only."""
+    """Serve the market of the sim settings to other processes until interrupted. Loopback only.
+
+    It answers programs that name it 127.0.0.1, localhost or [::1] with its port, and no web page of another site.
+    """
     from trader_cli.pipelines.venue import serve as run
 
     def announce(url: str, label: str, now_ms: int) -> None:

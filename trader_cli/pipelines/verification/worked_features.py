@@ -1,0 +1,228 @@
+"""Feature engineering, worked examples: what each bar knew, what each column is, in numbers to check by hand."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from trader_cli.core.bars import with_close_time
+from trader_cli.core.schemas import MARK, TIME
+from trader_cli.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, Timeframe
+from trader_cli.features.families import derivatives, order_flow
+from trader_cli.features.inputs import INPUT_NAMES, align_inputs
+from trader_cli.features.series import BarSeries
+from trader_cli.pipelines.verification.checks import LINES, Check, Finding, at_least, near
+from trader_cli.pipelines.verification.lab import TIMEFRAME
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from trader_cli.pipelines.verification.lab import Lab
+
+    Floats = NDArray[np.float64]
+
+_START = 1_704_067_200_000
+"""2024-01-01 00:00 UTC, a Monday."""
+_BAR = TIMEFRAME.ms
+_SETTLED = 900
+"""Bars after which the start of a recursive indicator no longer shows."""
+_ROWS_BACK = (1, 2, 63, 97)
+
+
+def _times(*ms: int) -> pl.Series:
+    return pl.Series(list(ms), dtype=pl.Int64).cast(TIME)
+
+
+def _three_bars() -> pl.DataFrame:
+    """Bars opening at 00:00, 00:15 and 00:30; closes 100, 102, 101; volumes 10, 4, 6."""
+    close = [100.0, 102.0, 101.0]
+    frame = pl.DataFrame(
+        {"open_time": _times(*(_START + n * _BAR for n in range(3))), "open": close, "high": close, "low": close,
+         "close": close, "volume": [10.0, 4.0, 6.0]}
+    )  # fmt: skip
+    return with_close_time(frame, TIMEFRAME)
+
+
+def _marks(*closes: float) -> pl.DataFrame:
+    """Klines of 15 minutes, the first opening at 00:00."""
+    opened = [_START + n * _BAR for n in range(len(closes))]
+    prices = {name: list(closes) for name in ("open", "high", "low", "close")}
+    return pl.DataFrame(
+        {"open_time": _times(*opened), "close_time": _times(*(at + _BAR - 1 for at in opened)), **prices}
+    ).select(list(MARK.columns))
+
+
+def _given() -> dict[str, pl.DataFrame]:
+    """What was known beside the three bars, each stamped on either side of a close."""
+    trade_times = [_START, _START + _BAR - 1, _START + _BAR, _START + 2 * _BAR - 1, _START + 2 * _BAR]
+    trades = pl.DataFrame(
+        {"time": _times(*trade_times), "trade_id": [1, 2, 3, 4, 5], "price": [99.0, 101.0, 102.0, 102.0, 101.0],
+         "quantity": [7.0, 3.0, 1.0, 3.0, 6.0], "buyer_is_maker": [False, True, False, True, False]}
+    )  # fmt: skip
+    funding = pl.DataFrame(
+        {"time": _times(_START + _BAR - 8 * HOUR_MS, _START + _BAR, _START + 2 * _BAR + 20),
+         "funding_rate": [0.0001, 0.0002, -0.0003], "mark_price": [100.0, 100.0, 100.0]}
+    )  # fmt: skip
+    interest = pl.DataFrame(
+        {"time": _times(_START + 10 * MINUTE_MS, _START + 25 * MINUTE_MS + 1), "open_interest": [1000.0, 2000.0]}
+    )
+    levels = pl.DataFrame(
+        {"known_time": _times(_START, _START + 2 * _BAR, _START + 2 * _BAR + 1), "price": [90.0, 99.0, 100.5],
+         "strength": [1.0, 2.0, 3.0]}
+    )  # fmt: skip
+    return {"trades": trades, "funding": funding, "mark": _marks(100.5, 102.5, 101.5), "levels": levels,
+            "index": _marks(100.0, 101.0, 102.0), "open_interest": interest}  # fmt: skip
+
+
+_KNOWN = {
+    "flow_buy": (7.0, 1.0, 6.0), "flow_sell": (3.0, 3.0, 0.0), "flow_trades": (2.0, 2.0, 1.0),
+    "flow_vwap": (99.6, 102.0, 101.0), "funding_rate": (0.0002, 0.0002, -0.0003),
+    "funding_age_ms": (0.0, float(_BAR), float(_BAR - 20)),
+    "funding_interval_ms": (8.0 * HOUR_MS, 8.0 * HOUR_MS, float(_BAR + 20)),
+    "mark_close": (100.5, 102.5, 101.5), "index_close": (100.0, 101.0, 102.0),
+    "open_interest": (1000.0, 1000.0, 2000.0), "level_support": (90.0, 99.0, 100.5),
+}  # fmt: skip
+"""What the three bars knew at 00:15, 00:30 and 00:45."""
+
+
+def inputs_by_their_time(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
+    """Trades, funding, mark and index prices and open interest stamped around three closes, also to the millisecond."""
+    frame = align_inputs(_three_bars(), TIMEFRAME, **_given())
+    for name, wanted in _KNOWN.items():
+        for bar, (value, found) in enumerate(zip(wanted, frame[name].to_list(), strict=True)):
+            yield near(f"{name} at the close of bar {bar}", value, _number(found), 1e-9)
+    inputs = BarSeries.of(frame, tuple(_KNOWN))
+    for name in ("close", "volume", "mark_close"):
+        yield near(f"{name} of the last bar, as families see it", _number(frame[name][-1]), float(inputs[name][-1]), 0)
+
+
+def _number(value: Any) -> float:
+    return float("nan") if value is None else float(value)
+
+
+# --- columns by their definitions ---
+
+
+def _wilder(values: Floats, period: int) -> float:
+    """Wilder's average at the last value, begun with a plain mean."""
+    average = float(np.mean(values[:period]))
+    for value in values[period:]:
+        average += (float(value) - average) / period
+    return average
+
+
+def _rsi(close: Floats, period: int) -> float:
+    moves = np.diff(close)
+    up, down = _wilder(np.maximum(moves, 0), period), _wilder(np.maximum(-moves, 0), period)
+    return 100 * up / (up + down)
+
+
+def _ema(values: Floats, period: int) -> float:
+    average = float(values[0])
+    for value in values[1:]:
+        average += 2 / (period + 1) * (float(value) - average)
+    return average
+
+
+def row_by_definition(bars: BarSeries, taker_buy: Floats | None) -> dict[str, float]:
+    """Columns of the last bar, each by its definition."""
+    o, h, l, c, v = (x[-_SETTLED:] for x in (bars.open, bars.high, bars.low, bars.close, bars.volume))  # noqa: E741
+    minute = int(bars.open_ms[-1] // MINUTE_MS)
+    top, bottom = float(h[-48:].max()), float(l[-48:].min())
+    true_range = np.maximum(h[1:], c[:-1]) - np.minimum(l[1:], c[:-1])
+    found = {
+        "roc_1": c[-1] / c[-2] - 1, "roc_12": c[-1] / c[-13] - 1, "range_1": (h[-1] - l[-1]) / c[-1],
+        "body_1": (c[-1] - o[-1]) / (h[-1] - l[-1]), "sma_100_gap": c[-1] / np.mean(c[-100:]) - 1,
+        "ema_20_gap": c[-1] / _ema(c, 20) - 1, "rsi_14": _rsi(c, 14), "natr_14": 100 * _wilder(true_range, 14) / c[-1],
+        "donchian_position_48": (c[-1] - bottom) / (top - bottom), "volume_gap_20": v[-1] / np.mean(v[-20:]) - 1,
+        "session_day_sin": math.sin(2 * math.pi * (minute % 1440) / 1440),
+        "session_day_cos": math.cos(2 * math.pi * (minute % 1440) / 1440),
+        "session_week_cos": math.cos(2 * math.pi * ((minute + 3 * 1440) % 10080) / 10080),
+    }  # fmt: skip
+    if taker_buy is not None:
+        found["orderflow_imbalance_1"] = (2 * taker_buy[-1] - v[-1]) / v[-1]
+        found["orderflow_imbalance_8"] = (2 * taker_buy[-8:].sum() - v[-8:].sum()) / v[-8:].sum()
+    return {name: float(value) for name, value in found.items()}
+
+
+def higher_by_definition(bars: BarSeries, frame: Timeframe) -> dict[str, float]:
+    """The last two bars of a higher frame that have closed with the last bar, by reshaping."""
+    each, decided = frame.ms // _BAR, int(bars.open_ms[-1]) + _BAR
+    behind = (decided - frame.floor(decided)) // _BAR
+    closes = bars.close[: len(bars) - behind][-1::-each][:7]
+    name = f"htf{frame.name}"
+    return {f"{name}_roc_1": float(closes[0] / closes[1] - 1), f"{name}_roc_6": float(closes[0] / closes[6] - 1)}
+
+
+def columns_by_definition(lab: Lab) -> Iterator[Finding]:
+    """Columns of a few rows of the study, recomputed from its bars up to that row."""
+    study = lab.study
+    bars = BarSeries.of(study.bars)
+    bought = study.bars["taker_buy_base"].to_numpy() if study.bars["taker_buy_base"].null_count() == 0 else None
+    names = set(study.features.columns)
+    higher = [Timeframe.parse(n.removeprefix("htf").removesuffix("_roc_1")) for n in sorted(names)
+              if n.startswith("htf") and n.endswith("_roc_1")]  # fmt: skip
+    compared = 0
+    for back in _ROWS_BACK:
+        stop = len(bars) - back + 1
+        upto, row = bars.cut(0, stop), study.features.row(-back, named=True)
+        wanted = row_by_definition(upto, None if bought is None else bought[:stop])
+        for frame in higher:
+            wanted |= higher_by_definition(upto, frame) if frame.ms <= DAY_MS else {}
+        for name in sorted(names.intersection(wanted)):
+            compared += 1
+            yield near(f"{name}, {back} rows from the end", wanted[name], _number(row[name]), 1e-6)
+    yield at_least("values compared", 10 * len(_ROWS_BACK), compared)
+
+
+def futures_columns_by_definition(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
+    """Order flow, funding, basis and open interest of a hundred made-up bars."""
+    n = 120
+    t = np.arange(n, dtype=np.float64)
+    close, volume = 100 + np.sin(t), 10 + np.cos(t)
+    mark, index, interest = close + 0.25, close - 0.5, 1000 + 3 * t
+    bought, sold = volume * 0.7, volume * 0.3
+    extra = {
+        "taker_buy_base": bought, "mark_close": mark, "index_close": index, "open_interest": interest,
+        "funding_rate": np.full(n, -0.0002), "funding_age_ms": np.full(n, 1.0 * HOUR_MS),
+        "funding_interval_ms": np.full(n, 4.0 * HOUR_MS), "funding_mean_3": np.full(n, 0.0001),
+        "funding_mean_21": np.full(n, 0.0001), "flow_buy": bought, "flow_sell": sold, "flow_trades": np.full(n, 5.0),
+        "flow_vwap": close - 1, "flow_large": np.full(n, 0.5), "flow_same": np.full(n, 0.5),
+    }  # fmt: skip
+    opened = _START + np.arange(n, dtype=np.int64) * _BAR
+    bars = BarSeries(opened, close, close + 1, close - 1, close, volume, extra)
+    found: dict[str, Any] = {}
+    for family in (*derivatives.families(_NO_OPTIONS), *order_flow.families(_NO_OPTIONS)):
+        if set(family.inputs) <= {*extra, *INPUT_NAMES["bars"][:5]}:
+            found |= family.evaluate(bars)
+    wanted = {
+        "derivatives_funding_rate": -0.0002, "derivatives_funding_rate_8h": -0.0004,
+        "derivatives_funding_gap_21": -0.0003, "derivatives_funding_phase": 0.25,
+        "derivatives_basis_1": mark[-1] / index[-1] - 1,
+        "derivatives_basis_change_1": mark[-1] / index[-1] - mark[-2] / index[-2],
+        "derivatives_mark_gap_1": close[-1] / mark[-1] - 1,
+        "derivatives_oi_change_1": math.log(interest[-1] / interest[-2]),
+        "derivatives_oi_change_24": math.log(interest[-1] / interest[-25]),
+        "orderflow_imbalance_1": 0.4, "orderflow_imbalance_24": 0.4, "orderflow_flow_1": 0.4,
+        "orderflow_flow_24": 0.4, "orderflow_flow_vwap_gap_1": math.log(close[-1] / (close[-1] - 1)),
+    }  # fmt: skip
+    for name, value in wanted.items():
+        yield near(name, float(value), float(found[name][-1]), 1e-9)
+
+
+_NO_OPTIONS: Any = None
+"""These families have none."""
+_MEND = "Install the locked versions (requirements.lock), then run `trader features` again; do not trade meanwhile."
+CHECKS = (
+    Check("inputs_by_their_time", LINES[1], "a bar knows what was known at its close, and nothing a bar early or late",
+          _MEND, inputs_by_their_time),
+    Check("columns_by_definition", LINES[1], "columns are what their definitions say, at their own bar",
+          _MEND, columns_by_definition),
+    Check("futures_columns_by_definition", LINES[1], "order flow, funding, basis and open interest have their signs",
+          _MEND, futures_columns_by_definition),
+)  # fmt: skip

@@ -1,0 +1,237 @@
+"""Tactician, worked examples: size, plan, loss limits, rounding, exits and funding by numbers one can check by hand."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from decimal import Decimal
+from statistics import NormalDist
+from typing import TYPE_CHECKING
+
+from trader_cli.core.exits import ExitRules, Held, Opinion, assess
+from trader_cli.core.limits import LossLimits, breaches
+from trader_cli.core.liquidation import liquidation_price, touch_probability
+from trader_cli.core.orders import LeverageBracket, SymbolRules
+from trader_cli.core.plans import Approved, Request, TradePlan
+from trader_cli.core.sizing import Limits, Setting, caps, needed_leverage
+from trader_cli.core.timeframes import DAY_MS
+from trader_cli.core.types import Analysis, Claim, Signal
+from trader_cli.pipelines.verification.checks import LINES, Check, Finding, Unexpected, equal, near
+from trader_cli.pipelines.verification.lab import SYMBOL, TIMEFRAME
+from trader_cli.pipelines.verification.worlds import in_world, scripted
+from trader_cli.settings.load import shipped_settings
+from trader_cli.tactician.planning import Now, plan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from trader_cli.core.types import Side
+    from trader_cli.pipelines.verification.lab import Lab
+    from trader_cli.pipelines.verification.worlds import World
+
+_SIDES: tuple[Side, ...] = ("long", "short")
+_BRACKETS = (LeverageBracket(Decimal(1_000_000), 20, Decimal("0.005"), Decimal(0)),)
+_RULES = SymbolRules(SYMBOL, Decimal("0.01"), Decimal("0.001"), Decimal("0.001"), Decimal(10_000), Decimal(5))
+_SETTING = Setting(
+    side="long", price=2000.0, stop_distance=0.01, target_distance=0.03, cost=0.002, probability=0.6, trades=500,
+    sigma_horizon=0.01, sigma_year=0.5, equity=10_000.0, available=8_000.0, others=1_000.0, same_side=500.0,
+    book_notional=500_000.0, bar_notional=10_000_000.0, max_market_notional=1e9, brackets=_BRACKETS,
+)  # fmt: skip
+_LIMITS = Limits(0.25, 0.8, 0.01, 0.4, 2.0, 1.5, 0.1, 0.01, 5, 0.001, 0.5, 30_000.0)
+
+
+def _wilson(p: float, trades: int, confidence: float) -> float:
+    """Wilson's lower bound, as it is usually written."""
+    z2 = NormalDist().inv_cdf(confidence) ** 2
+    centre = p + z2 / (2 * trades)
+    spread = math.sqrt(z2 * (p * (1 - p) / trades + z2 / (4 * trades**2)))
+    return (centre - spread) / (1 + z2 / trades)
+
+
+def sizes_by_hand(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
+    """Stop 1 % away, target 3 %, costs 0.2 %, equity 10,000: every limit's notional."""
+    p = _wilson(0.6, 500, 0.8)
+    wanted = {
+        "kelly": (p / 0.012 - (1 - p) / 0.028) * 0.25 * 10_000, "volatility_target": 8_000.0,
+        "risk_per_trade": 100 / 0.012, "exposure": 19_000.0, "correlation": 14_500.0, "liquidity": 50_000.0,
+        "bracket": 1_000_000.0, "liquidation_probability": 20_000.0, "capital_cap": 29_000.0,
+    }  # fmt: skip
+    for side in _SIDES:
+        found = caps(replace(_SETTING, side=side), _LIMITS, 5, sized_by_edge=True)
+        yield equal(f"{side}: limits", sorted(wanted), sorted(found))
+        for name, value in wanted.items():
+            yield near(f"{side}: notional by {name}", value, found.get(name, math.nan), 1e-6)
+    thin = caps(replace(_SETTING, bar_notional=1_000_000.0), _LIMITS, 5, sized_by_edge=True)
+    yield near("notional by liquidity, a hundredth of a thin bar", 10_000.0, thin["liquidity"], 1e-6)
+    hopeless = caps(replace(_SETTING, probability=0.3), _LIMITS, 5, sized_by_edge=True)
+    yield near("notional by kelly, at break-even", 0.0, hopeless["kelly"], 0.0)
+    full = caps(replace(_SETTING, others=40_000.0, same_side=40_000.0), _LIMITS, 5, sized_by_edge=True)
+    for name in ("exposure", "correlation", "capital_cap"):
+        yield near(f"notional by {name}, all of it taken", 0.0, full[name], 0.0)
+    for notional, leverage in ((3_999.0, 1), (4_001.0, 2), (12_001.0, 4)):
+        found_leverage = needed_leverage(_SETTING, _LIMITS, notional).value
+        yield equal(f"leverage for {notional:g} on a margin of 4,000", leverage, found_leverage)
+
+
+def liquidation_by_hand(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
+    """Entry 2000 at leverage 5, half a per cent of maintenance; and a walk that may touch a level."""
+    yield near("liquidation of a long", 1600 / 0.995, liquidation_price(2000, 5, "long", 0.005), 1e-9)
+    yield near("liquidation of a short", 2400 / 1.005, liquidation_price(2000, 5, "short", 0.005), 1e-9)
+    two_sigma = 2 * NormalDist().cdf(-2.0)
+    for level in (math.exp(0.02), math.exp(-0.02)):
+        yield near(f"probability to touch {level:.4f} of price, two σ away", two_sigma,
+                   touch_probability(1.0, level, 0.01), 1e-9)  # fmt: skip
+
+
+_CLAIM = Claim(
+    edge=True, reason="made up", deflated_sharpe_probability=0.99, excess_sharpe_probability=0.99, sharpe_per_bar=0.1,
+    doubled_cost_sharpe_per_bar=0.1, trials=1, bars=5000, trades=500, overfitting_probability=0.1,
+)  # fmt: skip
+
+
+def _signal(side: Side) -> Signal:
+    """At 2000, the stop 1 % away, the target 3 %, costs 0.2 %: break-even at 0.3."""
+    up = 1 if side == "long" else -1
+    return Signal(side, 0.6, 0.3, 100.0, 2000.0 + 60 * up, 2000.0 - 20 * up, 24)
+
+
+def _planned(side: Side, mark: str = "2000") -> TradePlan:
+    shipped = shipped_settings()
+    wide = {
+        "kelly_fraction": 0.5, "risk_per_trade": 0.01, "target_volatility": 100.0, "max_exposure": 10.0,
+        "max_same_side": 10.0, "margin_share": 1.0, "max_leverage": 5, "max_liquidation_probability": 0.5,
+        "capital_cap": None, "backstop_distance": 1.5, "max_price_drift": 0.25,
+    }  # fmt: skip
+    settings = shipped.model_copy(update={"tactician": shipped.tactician.model_copy(update=wide)})
+    signal = _signal(side)
+    analysis = Analysis(SYMBOL, TIMEFRAME.name, 900_000, 2000.0, signal, claim=_CLAIM, digests={"model": "made up"})
+    now = Now(
+        now_ms=900_000, account="made up", equity=Decimal(10_000), available=Decimal(10_000),
+        long_notional=Decimal(0), short_notional=Decimal(0), mark=Decimal(mark), asks=1e9, bids=1e9, day_volume=1e12,
+        rules=_RULES, brackets=_BRACKETS,
+    )  # fmt: skip
+    outcome = plan(analysis, signal, now, settings, Request())
+    if not isinstance(outcome, Approved):
+        raise Unexpected(f"no plan: {outcome.sentence} ({outcome.code})")
+    return outcome.plan
+
+
+def plans_by_hand(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
+    """A stop three times as near as the target: the loss at the stop is what risk_per_trade allows."""
+    for side, sign in (("long", 1), ("short", -1)):
+        made = _planned(side)  # type: ignore[arg-type]
+        yield equal(f"{side}: the limit that binds", "risk_per_trade", made.binding)
+        yield equal(f"{side}: quantity, 100 / (20 + 4) down to a step", Decimal("4.166"), made.quantity)
+        yield equal(f"{side}: loss at the stop, costs included", Decimal("99.984"), made.risk_quote)
+        levels = [Decimal(2000 + sign * x) for x in (-20, -30, 60)]
+        yield equal(f"{side}: stop, backstop, target", levels,
+                    [made.stop_price, made.backstop_price, made.take_profit_price])  # fmt: skip
+        moved = _planned(side, str(2000 + 4 * sign))  # type: ignore[arg-type]
+        cost = Decimal("0.002") * (2000 + 4 * sign)
+        quantity = _RULES.quantity_down(Decimal(100) / (24 + cost))
+        yield equal(f"{side}: quantity once price has moved 4 our way", quantity, moved.quantity)
+        yield equal(f"{side}: backstop then", Decimal(2000 - 32 * sign), moved.backstop_price)
+    yield equal("a quantity between steps", Decimal("1.234"), _RULES.quantity_down(Decimal("1.2349999")))
+    yield equal("a price between ticks", Decimal("2000.12"), _RULES.price_down(Decimal("2000.129")))
+
+
+_NOW = 20 * DAY_MS + 3_600_000
+_LOSSES: tuple[tuple[str, tuple[tuple[int, str], ...], str, int, list[str]], ...] = (
+    ("299.99 today", ((_NOW - 1, "-299.99"),), "0", 0, []),
+    ("300 today", ((_NOW - 1, "-300"),), "0", 0, ["day 20"]),
+    ("300 today, of them 100 still open", ((_NOW - 1, "-200"),), "-100", 0, ["day 20"]),
+    ("300 today, all of it open", (), "-300", 0, ["day 20"]),
+    ("400 today, and 101 of open profit", ((_NOW - 1, "-400"),), "101", 0, []),
+    ("a profit of 400", ((_NOW - 1, "400"),), "0", 0, []),
+    ("300 since midnight", ((20 * DAY_MS, "-300"),), "0", 0, ["day 20"]),
+    ("300 a millisecond before midnight", ((20 * DAY_MS - 1, "-300"),), "0", 0, []),
+    ("1,000 yesterday", ((19 * DAY_MS, "-1000"),), "0", 0, ["drawdown"]),
+    ("1,500 of 15,000 that it once was", ((1, "5000"), (2, "-1500")), "0", 0, ["drawdown"]),
+    ("1,499 of 15,000 that it once was", ((1, "5000"), (2, "-1499")), "0", 0, []),
+    ("300 today, looked at since", ((_NOW - 2, "-300"),), "0", _NOW - 1, []),
+    ("1,000 today", ((_NOW - 1, "-1000"),), "0", 0, ["day 20", "drawdown"]),
+)
+"""What was booked when, what is open, since when losses count; of 10,000 with limits of 3 % and 10 %."""
+
+
+def loss_limits_by_hand(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
+    """Losses on either side of a limit: of the day, and from the highest equity."""
+    for what, booked, still_open, since, wanted in _LOSSES:
+        flows = [(at, Decimal(amount)) for at, amount in booked]
+        wallet = 10_000 + sum((amount for _, amount in flows), Decimal(0))
+        found = breaches(flows, wallet, Decimal(still_open), LossLimits(0.03, 0.1), _NOW, since_ms=since)
+        yield equal(f"limits broken: {what}", wanted, sorted(found))
+
+
+_TO_FUNDING_S = 25 * 60
+"""From where worlds begin to after 08:00, when funding falls due."""
+_EXITS = ExitRules(trail_distance=1.0, trail_step=0.5, high_risk=0.7, medium_risk=0.55, half_life_ms=60_000, dwell_ms=0)
+
+
+def _held(sign: int, best: int) -> Held:
+    """A position entered at 2000: stop 20 away, target 60 away, and the best price so far."""
+    at = [Decimal(2000 + sign * x) for x in (-20, 60, best)]
+    return Held(
+        "long" if sign > 0 else "short", Decimal(1), Decimal(2000), at[0], at[0], at[1], at[2], exit_by_ms=1_000_000,
+        opened_ms=0, last_act_ms=-1_000_000, scaled_down=False,
+    )  # fmt: skip
+
+
+def exits_by_hand(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
+    """Prices and opinions on either side of each rule, of a long and of a short."""
+    for sign, side in ((1, "long"), (-1, "short")):
+        cases = (
+            ("at the stop", -20, 0, None, 0, "close", "stop_passed"), ("just inside", -19, 0, None, 0, "stay", None),
+            ("at the target", 60, 0, None, 0, "take_profit", "target_passed"),
+            ("before it", 59, 0, None, 0, "stay", None),
+            ("its time is up", 5, 0, None, 1_000_000, "close", "time"),
+            ("a millisecond earlier", 5, 0, None, 999_999, "stay", None),
+            ("a likely loss", 5, 0, 0.7, 0, "close", "high_risk"),
+            ("a possible loss", 5, 0, 0.6, 0, "scale_down", None),
+            ("a likely win", 5, 0, 0.4, 0, "stay", None), ("an old opinion", 5, 0, 0.7, 60_000, "scale_down", None),
+            ("price has gone 40 our way", 35, 40, None, 0, "tighten", "trail"),
+        )  # fmt: skip
+        for what, at, best, loss, now, kind, reason in cases:
+            opinion = None if loss is None else Opinion(loss, 0)
+            action = assess(_held(sign, best), Decimal(2000 + sign * at), opinion, _EXITS, now)
+            yield equal(f"{side}, {what}", (kind, reason or action.reason), (action.kind, action.reason))
+        trail = assess(_held(sign, 40), Decimal(2000 + sign * 35), None, _EXITS, 0).price
+        yield equal(f"{side}, best price 40 away: the stop follows 20 behind", Decimal(2000 + sign * 20), trail)
+
+
+def funding_by_its_sign(lab: Lab) -> Iterator[Finding]:
+    """A position of each side held over a funding time: who pays, and what the ledger makes of it."""
+    for side, sign in (("long", 1), ("short", -1)):
+
+        async def work(world: World, side: str = side) -> tuple[list[Decimal], list[Decimal], Decimal, Decimal]:
+            entered = await world.plan(side)  # type: ignore[arg-type]
+            await world.enter(entered)
+            await world.clock.sleep(_TO_FUNDING_S)
+            await world.monitor().start_monitoring(30)
+            rates = await world.exchange.get_funding_rates(SYMBOL, 1)
+            paid = [income.amount for income in world.account.income if income.kind == "FUNDING_FEE"]
+            booked = [amount for kind, _, amount, _ in world.ledger.incomes(SYMBOL) if kind == "FUNDING_FEE"]
+            return paid, booked, Decimal(str(rates["funding_rate"][-1])), entered.price
+
+        paid, booked, rate, price = in_world(lab, scripted(), work)
+        wanted = -sign * Decimal("0.5") * price * rate
+        yield equal(f"{side}: payments", 1, len(paid))
+        yield near(f"{side}: paid (−) or received, half a unit at {rate}", float(wanted), float(sum(paid)), 1e-3)
+        yield equal(f"{side}: booked in the ledger", paid, booked)
+
+
+_LIMITS_MEND = "Do not trade: sizes or limits are not what they say. Install the locked versions (requirements.lock)."
+CHECKS = (
+    Check("sizes_by_hand", LINES[3], "every limit's size is its own: the stop's distance sizes, the target's does not",
+          _LIMITS_MEND, sizes_by_hand),
+    Check("liquidation_by_hand", LINES[3], "liquidation lies where the exchange's formula puts it",
+          _LIMITS_MEND, liquidation_by_hand),
+    Check("plans_by_hand", LINES[3], "a plan loses at its stop what it states, and every level is on its side",
+          _LIMITS_MEND, plans_by_hand),
+    Check("loss_limits_by_hand", LINES[3], "a loss limit breaks on the spot: a cent earlier it does not",
+          _LIMITS_MEND, loss_limits_by_hand),
+    Check("exits_by_hand", LINES[3], "each exit rule acts where it says, for longs and for shorts",
+          _LIMITS_MEND, exits_by_hand),
+    Check("funding_by_its_sign", LINES[3], "with a positive rate longs pay and shorts receive, in the ledger as well",
+          "Run `trader monitor`: it reconciles the ledger with the exchange.", funding_by_its_sign),
+)  # fmt: skip

@@ -1,0 +1,87 @@
+"""What is read and what is kept, worked examples: a kline as the exchange writes it, and files that were changed."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from trader_cli.core.artifacts import ArtifactKey, Manifest
+from trader_cli.core.errors import DataInvalid
+from trader_cli.core.schemas import TIME
+from trader_cli.exchange import replies
+from trader_cli.pipelines.verification.checks import LINES, Check, Finding, equal
+from trader_cli.pipelines.verification.lab import SYMBOL, TIMEFRAME
+from trader_cli.storage.artifacts import ArtifactStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from trader_cli.pipelines.verification.lab import Lab
+
+_START = 1_704_067_200_000
+
+
+def klines_by_hand(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
+    """The documented row: opening time, open, high, low, close, volume, closing time, quote volume, trades, bought."""
+    row = [_START, "4.1", "4.4", "4.0", "4.3", "12.5", _START + 899_999, "52.5", 7, "5.25", "22.05", "0"]
+    found = replies.bars_as_written([replies.klines_as_written([row])]).row(0, named=True)
+    wanted = {
+        "open": 4.1, "high": 4.4, "low": 4.0, "close": 4.3, "volume": 12.5, "quote_volume": 52.5, "trades": 7,
+        "taker_buy_base": 5.25, "taker_buy_quote": 22.05,
+    }  # fmt: skip
+    for name, value in wanted.items():
+        yield equal(name, value, found[name])
+    times = {name: round(found[name].timestamp() * 1000) for name in ("open_time", "close_time")}
+    yield equal("open_time and close_time", (_START, _START + 899_999), (times["open_time"], times["close_time"]))
+
+
+def _said(read: Callable[[], object]) -> str:
+    try:
+        read()
+    except DataInvalid:
+        return "refused"
+    return "read as if nothing had happened"
+
+
+def damage_is_refused(lab: Lab) -> Iterator[Finding]:
+    """A chunk, a manifest and a document with one byte changed; and a reference that lies where another belongs."""
+    root = lab.root / lab.folder()
+    store, key = ArtifactStore(root), ArtifactKey("sim", SYMBOL, TIMEFRAME.name, "bars")
+    frame = pl.DataFrame({"open_time": pl.Series([_START, _START + 1]).cast(TIME), "close": [1.0, 2.0]})
+    chunk = store.put_chunk("ab" * 16, frame)
+    manifest = Manifest("bars", "verify", "made up", SYMBOL, TIMEFRAME.name, "none", chunks=(chunk,), rows=2)
+    store.publish(key, manifest)
+    document = store.put_document({"price": 1.5})
+    yield equal("what was written", frame.rows(), ArtifactStore(root).read(manifest).rows())
+    path = store.chunk_path(chunk.key, chunk.content)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:20] + bytes([whole[20] ^ 1]) + whole[21:])
+    yield equal("a chunk with one wrong byte", "refused", _said(lambda: ArtifactStore(root).read(manifest)))
+    named = root / "manifests" / f"{manifest.digest}.json"
+    whole = named.read_bytes()
+    named.write_bytes(whole.replace(b'"rows":2', b'"rows":3'))
+    yield equal("a manifest with one wrong byte", "refused", _said(lambda: ArtifactStore(root).current(key)))
+    named.write_bytes(whole)
+    kept = root / "documents" / f"{document}.json"
+    kept.write_bytes(kept.read_bytes().replace(b"1.5", b"1.6"))
+    yield equal("a document with one wrong byte", "missing", ArtifactStore(root).get_document(document) or "missing")
+    for what, other in (
+        ("another symbol", ArtifactKey("sim", "BTCUSDT", TIMEFRAME.name, "bars")),
+        ("another time frame", ArtifactKey("sim", SYMBOL, "4h", "bars")),
+    ):
+        there = store.reference_path(other)
+        there.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(store.reference_path(key), there)
+        yield equal(f"a reference copied to {what}", "refused", _said(lambda k=other: ArtifactStore(root).current(k)))  # type: ignore[misc]
+
+
+CHECKS = (
+    Check("klines_by_hand", LINES[0], "every number of a kline is read as what the exchange says it is",
+          "Install the locked versions (requirements.lock), and fetch again.", klines_by_hand),
+)  # fmt: skip
+STORED = (
+    Check("damage_is_refused", LINES[5], "what was changed on disk is refused, never used",
+          "Run the stage again that the message names.", damage_is_refused),
+)  # fmt: skip

@@ -1,0 +1,227 @@
+"""Analyst, worked examples: labels, costs, the book and the claim by numbers one can check by hand."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from statistics import NormalDist
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from trader_cli.analyst.claim import make_claim
+from trader_cli.analyst.decision import Costs, acts, choose_side
+from trader_cli.analyst.labels import average_uniqueness, triple_barrier
+from trader_cli.analyst.statistics import expected_best_sharpe, probabilistic_sharpe, sharpe
+from trader_cli.analyst.training import make_dataset
+from trader_cli.analyst.walk_forward import Dataset, OutOfSample, book_gains, make_folds
+from trader_cli.core.schemas import TIME
+from trader_cli.features.series import BarSeries
+from trader_cli.pipelines.verification.checks import LINES, Check, Finding, at_least, equal, holds, near
+from trader_cli.pipelines.verification.lab import TIMEFRAME
+from trader_cli.settings.load import shipped_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from trader_cli.core.types import Claim
+    from trader_cli.pipelines.verification.lab import Lab
+
+    Floats = NDArray[np.float64]
+
+_START, _BAR = 1_704_067_200_000, TIMEFRAME.ms
+_UP, _DOWN = 0.0201, 1 - 1 / 1.0201
+"""Simple distances of the barriers below: closes go from 100 to 101 and back, so σ is ln 1.01; √4 bars double it."""
+
+
+def _zigzag(n: int, wicks: dict[int, tuple[float, float]] | None = None) -> BarSeries:
+    """n bars whose closes are 100, 101, 100 …, highs and lows theirs but for `wicks`: bar → (high, low)."""
+    close = np.where(np.arange(n) % 2 == 0, 100.0, 101.0)
+    high, low = close.copy(), close.copy()
+    for bar, (top, bottom) in (wicks or {}).items():
+        high[bar], low[bar] = top, bottom
+    opened = _START + np.arange(n, dtype=np.int64) * _BAR
+    return BarSeries(opened, close.copy(), high, low, close, np.full(n, 10.0))
+
+
+_LABELS: tuple[tuple[str, dict[int, tuple[float, float]], tuple[int, int, float, float]], ...] = (
+    ("nothing is touched", {}, (0, 8, 0.0, 0.0)),
+    ("the upper barrier, two bars on", {6: (102.1, 100.0)}, (1, 6, _UP, -_UP)),
+    ("the lower barrier, three bars on", {7: (101.0, 98.0)}, (-1, 7, -_DOWN, _DOWN)),
+    ("both in one bar: a loss for either side", {6: (102.1, 98.0)}, (0, 6, -_DOWN, -_UP)),
+    ("up first, then down", {6: (102.1, 100.0), 7: (101.0, 98.0)}, (1, 6, _UP, -_UP)),
+    ("down first, then up", {5: (101.0, 98.0), 6: (102.1, 100.0)}, (-1, 5, -_DOWN, _DOWN)),
+    ("the label's own bar reached both", {4: (110.0, 90.0)}, (0, 8, 0.0, 0.0)),
+    ("the last bar of the horizon", {8: (102.1, 100.0)}, (1, 8, _UP, -_UP)),
+    ("the bar after the horizon", {9: (110.0, 90.0)}, (0, 8, 0.0, 0.0)),
+    ("not quite", {6: (102.0, 98.1)}, (0, 8, 0.0, 0.0)),
+)  # fmt: skip
+"""Of bar 4, at 100, over 4 bars: (outcome, row of its end, gain of a long, gain of a short)."""
+
+
+def labels_by_hand(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
+    """One bar's label, in every way the bars after it can touch its barriers."""
+    for what, wicks, (outcome, end, long, short) in _LABELS:
+        found = triple_barrier(_zigzag(14, wicks), 4, 1.0, 2, _BAR)
+        yield equal(f"{what}: outcome and end", (outcome, end), (int(found.outcome[4]), int(found.end[4])))
+        yield near(f"{what}: gain of a long", long, float(found.gain_long[4]), 1e-12)
+        yield near(f"{what}: gain of a short", short, float(found.gain_short[4]), 1e-12)
+    risen = triple_barrier(_zigzag(14), 3, 1.0, 2, _BAR)
+    ended = (float(risen.gain_long[4]), float(risen.gain_short[4]))
+    yield near("out at the horizon, a per cent higher: gain of a long", 0.01, ended[0], 1e-12)
+    yield near("out at the horizon, a per cent higher: gain of a short", -0.01, ended[1], 1e-12)
+    valid = triple_barrier(_zigzag(14), 4, 1.0, 2, _BAR).valid
+    yield equal(
+        "bars that have a label: from the span to the horizon", list(range(2, 10)), np.flatnonzero(valid).tolist()
+    )
+    unique = average_uniqueness(np.array([0, 0, 2]), np.array([2, 4, 4]), 5)
+    for row, share in enumerate((1 / 2, 1 / 2, 1 / 2)):
+        yield near(f"share of label {row} that is its own", share, float(unique[row]), 1e-12)
+
+
+def rows_by_hand(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
+    """A column that holds each bar's number tells which bar every training row is of; unfit bars are left out."""
+    settings, n = shipped_settings(), 800
+    bars = _zigzag(n)
+    opened = pl.Series(bars.open_ms).cast(TIME)
+    columns = {"open_time": opened, "decision_time": pl.Series(bars.open_ms + _BAR).cast(TIME)}
+    features = pl.DataFrame({**columns, "number": np.arange(n, dtype=np.float64)})
+    unfit = np.zeros(n, dtype=bool)
+    unfit[300] = True
+    data, names = make_dataset(bars, features, settings, _BAR, unfit)
+    options = settings.analyst
+    labels = triple_barrier(bars, options.horizon_bars, options.barrier_width, options.volatility_span, _BAR)
+    yield equal("columns", ["number"], names)
+    yield equal("rows whose features are of another bar", 0, int((data.x[:, 0] != data.start).sum()))
+    for name in ("outcome", "end", "gain_long", "gain_short"):
+        theirs, ours = getattr(labels, name)[data.start], getattr(data, name)
+        yield equal(f"rows with another bar's {name}", 0, int((theirs != ours).sum()))
+    yield equal("rows on the unfit bar, or that end on it", 0, int(((data.start == 300) | (data.end == 300)).sum()))
+    yield equal("rows left out, and said", len(np.flatnonzero(labels.valid)) - len(data), data.left_out)
+    yield holds("rows left out: some", data.left_out > 0)
+
+
+def costs_by_hand(lab: Lab) -> Iterator[Finding]:
+    """5 bps fee, 2 bps slippage, 1 bp funding per 8 hours; and what sides are worth after a cost of 10 bps."""
+    told = {"taker_fee_bps": 5.0, "slippage_bps": 2.0, "funding_bps": 1.0}
+    for factor in (1.0, 2.0):
+        costs = Costs.of(lab.config.costs.model_copy(update=told), TIMEFRAME, factor)
+        yield near(f"costs times {factor:g}: a side", 7e-4 * factor, costs.per_side, 1e-12)
+        yield near(f"costs times {factor:g}: a bar held", 1e-4 / 32 * factor, costs.per_bar, 1e-12)
+        yield near(f"costs times {factor:g}: in, out and a day", (14e-4 + 3e-4) * factor, costs.round_trip(96), 1e-12)
+    up, down, cost = 0.02, 1 - 1 / 1.02, 0.001
+    p = np.array([[0.5, 0.3, 0.2], [0.3, 0.5, 0.2], [0.34, 0.33, 0.33]])
+    choice = choose_side(p, np.full(3, math.log(1.02)), cost)
+    worth = (0.5 * up - 0.3 * down - cost, 0.5 * down - 0.3 * up - cost, 0.34 * up - 0.33 * down - cost)
+    even = ((down + cost) / (up + down), (up + cost) / (up + down), (down + cost) / (up + down))
+    yield equal("sides", [1, -1, 1], choice.side.tolist())
+    for row in range(3):
+        yield near(f"row {row}: expected value", worth[row], float(choice.expected_value[row]), 1e-12)
+        yield near(f"row {row}: win rate that returns nothing", even[row], float(choice.break_even[row]), 1e-12)
+    yield equal("worth acting on", [True, True, False], acts(choice, None).tolist())
+    asked = acts(choice, np.array([even[0] + 0.01, even[1] - 0.01, 0.99]))
+    yield equal("worth acting on, the act model asked", [True, False, False], asked.tolist())
+
+
+def _dataset(start: list[int], end: list[int], gains: tuple[Floats, Floats] | None = None) -> Dataset:
+    n = len(start)
+    long, short = gains or (np.zeros(n), np.zeros(n))
+    rows = np.array(start, dtype=np.int64), np.array(end, dtype=np.int64)
+    return Dataset(np.zeros((n, 1)), np.zeros(n, np.int8), *rows, np.ones(n), np.full(n, 0.01), long, short)
+
+
+def act_labels_by_hand(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
+    """Was the chosen side worth taking: gains on either side of a cost of 10 bps, of longs and of shorts."""
+    gains = np.array([0.0021, 0.0009, -0.0021, 0.0021, -0.0009, -0.0021])
+    data = _dataset(list(range(6)), list(range(1, 7)), (gains, -gains))
+    p = np.array([[0.6, 0.2, 0.2]] * 3 + [[0.2, 0.6, 0.2]] * 3)
+    rows = data.meta_rows(p, choose_side(p, data.barrier, 0.001), 0.001)
+    yield equal("worth it: three longs, three shorts", [1, 0, 0, 0, 0, 1], rows.classes.tolist())
+    outcomes = replace(data, outcome=np.array([1, -1, 0, 1, 0, -1], dtype=np.int8))
+    yield equal("classes of the side model: up, down, flat", [0, 1, 2, 0, 2, 1], outcomes.side_rows().classes.tolist())
+
+
+def book_by_hand(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
+    """A long over bars 1 and 2, a short over bars 4 and 5, half a unit each: what each bar returns after costs."""
+    data, n = _dataset([0, 3], [2, 5]), 2
+    out = OutOfSample(
+        np.full((n, 3), 1 / 3), np.full(n, 0.9), np.array([1, -1], np.int8), np.ones(n, bool), np.ones(n, bool),
+        np.zeros(n, np.int64),
+    )  # fmt: skip
+    market = np.array([0.0, 0.01, 0.02, 0.03, -0.01, 0.02, 0.5])
+    gains, exposure, seen = book_gains(data, out, market, 2, Costs(0.001, 0.0001))
+    wanted = (0.005 - 0.0005 - 0.00005, 0.01 - 0.00005, -0.0005, 0.005 - 0.0005 - 0.00005, -0.01 - 0.0005 - 0.00005)
+    yield equal("held, bar by bar", [0.5, 0.5, 0.0, -0.5, -0.5], exposure.tolist())
+    yield equal("what the market did in those bars", market[1:6].tolist(), seen.tolist())
+    for bar, value in enumerate(wanted, start=1):
+        yield near(f"gain of bar {bar} after costs", value, float(gains[bar - 1]), 1e-12)
+    free = book_gains(data, out, market, 2, Costs(0.0, 0.0))[0]
+    yield near("what costs take from the book", 4 * 0.5 * 0.001 + 4 * 0.5 * 0.0001, float((free - gains).sum()), 1e-12)
+
+
+def folds_by_hand(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
+    """A hundred labels of five bars: what is learned from ends before what is predicted begins."""
+    data = _dataset(list(range(100)), list(range(5, 105)))
+    folds = make_folds(data, 3)
+    yield equal("rows predicted", [(25, 50), (50, 75), (75, 100)], [(f.test.start, f.test.stop) for f in folds])
+    yield equal("rows learned from", [20, 45, 70], [int(fold.before.sum()) for fold in folds])
+    yield equal("the last row learned from", [19, 44, 69], [int(np.flatnonzero(f.before)[-1]) for f in folds])
+
+
+_LEVEL = 0.95
+
+
+def _claimed(gains: Floats, exposure: Floats, market: Floats, doubled: Floats, trades: int, trials: int = 1) -> Claim:
+    return make_claim((gains, exposure, market), doubled, trades, [sharpe(gains)] * trials, _LEVEL)
+
+
+def claim_by_hand(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
+    """Forty bars of +3 % and −1 % by turns: Sharpe ratio 1/2 a bar; and the same book short of each thing it needs."""
+    gains, none = np.tile([0.03, -0.01], 20), np.zeros(40)
+    normal = NormalDist()
+    yield near("Sharpe ratio", 0.5, sharpe(gains), 1e-12)
+    yield near("probability that it is above 0", normal.cdf(0.5 * math.sqrt(39)), probabilistic_sharpe(gains), 1e-9)
+    euler = 0.5772156649015329
+    best = (1 - euler) * normal.inv_cdf(0.9) + euler * normal.inv_cdf(1 - 1 / (10 * math.e))
+    found = expected_best_sharpe([0.5] * 10, 40)
+    yield near("the best of ten unskilled tries, by luck", best / math.sqrt(40), found, 1e-9)
+    cases = (
+        ("all it needs", _claimed(gains, none, none, gains, 30), True),
+        ("too few trades", _claimed(gains, none, none, gains, 29), False),
+        ("nothing but holding", _claimed(gains, np.ones(40), gains, gains, 30), False),
+        ("gone at doubled costs", _claimed(gains, none, none, -gains, 30), False),
+        ("losses", _claimed(-gains, none, none, gains, 30), False),
+        ("the best of a thousand tries", _claimed(gains, none, none, gains, 30, 1000), False),
+    )
+    for what, claim, edge in cases:
+        yield equal(f"edge claimed: {what}", edge, claim.edge)
+
+
+def claims_pay_their_costs(lab: Lab) -> Iterator[Finding]:
+    """The trained models' own claims: what the book returns, and at doubled costs."""
+    for name, study in (("planted lead", lab.study), ("no lead", lab.null_study)):
+        claim = study.trained.claim
+        yield at_least(f"trades behind the claim, {name}", 1, claim.trades)
+        yield holds(f"doubled costs return less, {name}", claim.doubled_cost_sharpe_per_bar < claim.sharpe_per_bar)
+
+
+_MEND = "Install the locked versions (requirements.lock), then run `trader train` again; do not trade meanwhile."
+CHECKS = (
+    Check("labels_by_hand", LINES[2], "a label is what the bars after its own do first, and both at once is a loss",
+          _MEND, labels_by_hand),
+    Check("rows_by_hand", LINES[2], "a training row holds the features and the label of one and the same bar",
+          _MEND, rows_by_hand),
+    Check("costs_by_hand", LINES[2], "fees, slippage and funding lower what a side is worth", _MEND, costs_by_hand),
+    Check("act_labels_by_hand", LINES[2], "the act model learns what was worth it after costs", _MEND,
+          act_labels_by_hand),
+    Check("book_by_hand", LINES[2], "the claim's book pays fees on what it turns and funding on what it holds",
+          _MEND, book_by_hand),
+    Check("folds_by_hand", LINES[2], "no row is predicted by a model that knew its future", _MEND, folds_by_hand),
+    Check("claim_by_hand", LINES[2], "a claim needs trades, skill beyond luck and holding, and doubled costs",
+          _MEND, claim_by_hand),
+    Check("claims_pay_their_costs", LINES[2], "a trained model's claim is after costs, and worse at doubled ones",
+          _MEND, claims_pay_their_costs),
+)  # fmt: skip
