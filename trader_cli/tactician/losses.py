@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 _ACCOUNT, _BROKEN = "", "loss_limit"
 _PRICE_AGE_MS = 60_000
-_INCOME_WAIT_MS = 120_000
-"""How long after a wallet has moved its income may still not be shown."""
+_INCOME_APART_MS = 10_000
+_INCOME_AFTER_MS = (0, 10_000, 30_000, 120_000)
+"""When after a wallet has moved its income is asked for: it may be shown late, and each question weighs 30."""
 
 
 class FeePrices:
@@ -66,16 +67,22 @@ class _Wallets:
 
     def __init__(self) -> None:
         self._unexplained: dict[str, Decimal] | None = None
-        self._until_ms = 0
+        self._due_ms: list[int] = []
+        self._asked_ms = -_INCOME_APART_MS
 
     def moved(self, account: AccountState, nets: dict[str, Decimal], now_ms: int) -> bool:
-        """Whether income is to be asked for now: a while after each movement, for it may be shown late."""
+        """Whether income is to be asked for now: a few times after a movement, and never twice within ten seconds."""
         names = {*account.wallets, *nets}
         rest = {name: account.of(name).wallet - nets.get(name, Decimal(0)) for name in names}
         if self._unexplained is not None and rest != self._unexplained:
-            self._until_ms = now_ms + _INCOME_WAIT_MS
+            earliest = self._asked_ms + _INCOME_APART_MS
+            self._due_ms = [max(now_ms + after, earliest) for after in _INCOME_AFTER_MS]
         self._unexplained = rest
-        return now_ms < self._until_ms
+        if not self._due_ms or now_ms < self._due_ms[0]:
+            return False
+        self._due_ms = [at for at in self._due_ms if at > now_ms]
+        self._asked_ms = now_ms
+        return True
 
 
 class LossMinder:
