@@ -212,6 +212,12 @@ def test_bars_that_are_not_told_any_more_come_from_the_archive(tmp_path: Path, c
     assert any("CLOSE" in note for note in done["notes"])
 
 
+def test_what_is_closed_ends_in_the_archive_where_it_ended(tmp_path: Path) -> None:
+    with exchange(**{GONE: {"status": "CLOSE"}}) as url:
+        done = fetched(tmp_path, url, GONE, "--since", day(80), "--until", day(3), "--via", "archive")
+    assert done["last_ms"] == midnight(GONE_DAYS) - H1.ms
+
+
 def test_what_waits_to_be_traded_has_no_bars_yet(tmp_path: Path) -> None:
     with exchange({"/fapi/v1/klines": lambda _query: []}, **{MANY: {"status": "PENDING_TRADING"}}) as url:
         done = ran(tmp_path, url, "fetch", MANY, "-t", "1h", "--via", "rest")
@@ -304,6 +310,26 @@ def test_the_spot_market_of_a_thousand_coins_is_that_of_one(tmp_path: Path) -> N
     assert spot.height == bars.height
     for name, within in (("open", 1e-6), ("close", 1e-6), ("volume", 1e-6), ("taker_buy_base", 1e-6)):
         assert ((spot[name] / bars[name] - 1).abs().max() or 0) < within, name  # type: ignore[operator]
+
+
+def test_a_spot_market_of_another_coin_is_not_taken(tmp_path: Path) -> None:
+    def dear(query: dict[str, str]) -> Any:
+        rows = spot_of("SHIBUSDT")(query)
+        return (
+            rows
+            if not isinstance(rows, list)
+            else [[row[0], *(str(float(p) * 40) for p in row[1:5]), *row[5:]] for row in rows]
+        )
+
+    with exchange({"/api/v3/klines": dear}) as url, answering(nothing) as empty:
+        there = {"TRADER_BINANCE_EXCHANGE__BASE_URL": url, "TRADER_BINANCE_EXCHANGE__ARCHIVE_URL": empty}
+        for _ in range(2):
+            done = Inside(tmp_path).run(
+                "fetch", MANY, "-t", "1h", "--limit", "300", "--with", "spot", "--json", **there
+            )
+            assert done.code == 0, done.err
+            assert done.json["kinds"]["spot"] == {"rows": 0, "new": 0}
+            assert any("of another coin" in note for note in done.json["notes"]), done.json["notes"]
 
 
 async def nothing(_request: web.Request) -> web.StreamResponse:
