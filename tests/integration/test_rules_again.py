@@ -20,7 +20,7 @@ from trader_cli.core.timeframes import Timeframe
 from trader_cli.core.types import Analysis, Claim, Signal
 from trader_cli.execution import manual, preflight
 from trader_cli.pipelines.market import Market
-from trader_cli.pipelines.snapshot import store_snapshot
+from trader_cli.pipelines.snapshot import store_state
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
 from trader_cli.tactician.tactician import Tactician
 from trader_cli.venue.routes import VenueRejection
@@ -238,7 +238,7 @@ def test_of_a_symbol_that_is_settled_the_rest_is_stored_and_what_is_missing_is_s
         store = ArtifactStore(desk.settings.cache_dir)
         key = partial(stage_key, desk.settings, SYMBOL, Timeframe.parse("1h"))
         market = Market(desk.exchange, desk.clock, "test")
-        notes, _ = await store_snapshot(store, market, key, SYMBOL, ())
+        notes = await store_state(store, market, key, SYMBOL)
         body = store.get_document(store.pointed(key("market")) or "")
         assert body is not None
         assert body["ticker"]["last"] > 0

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 from trader_cli.core.errors import UsageError
 
 _SYMBOL = re.compile(r"\w{2,40}")
-_DELIVERY = re.compile(r"(?P<pair>\w+)_\d{6}")
+_DELIVERY = re.compile(r"(?P<pair>\w+)_(?P<day>\d{6})")
 _IN_FILE_NAME = re.compile(r"(?P<symbol>[^\W_]{5,40}(?:_(?:\d{6}|PERP))?)(?=[-_.])")
 """`BTCUSDT-15m.parquet`, `BTCUSDT_260327-15m.parquet`; six digits are a day of delivery, as the exchange writes it."""
 _MULTIPLE = re.compile(r"(?P<many>10{3,6})(?P<coin>[^\W\d]\w+)")
@@ -35,9 +36,16 @@ def symbol_in(file_name: str) -> str | None:
     return found["symbol"] if found is not None and found["symbol"] == found["symbol"].upper() else None
 
 
-def is_delivery(symbol: str) -> bool:
-    """Whether a contract ends on a day: `BTCUSDT_260327`."""
-    return _DELIVERY.fullmatch(symbol) is not None
+def delivery_ms_of(symbol: str) -> int | None:
+    """When a contract is delivered whose name says so, 08:00 UTC of the day in `BTCUSDT_260327`; None for others."""
+    found = _DELIVERY.fullmatch(symbol)
+    if found is None:
+        return None
+    try:
+        day = datetime.strptime(found["day"], "%y%m%d").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return int(day.timestamp() + 8 * 3600) * 1000
 
 
 def pair_of(symbol: str) -> str:

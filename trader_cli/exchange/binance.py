@@ -13,6 +13,7 @@ import polars as pl
 from trader_cli.core.errors import ConfigurationError
 from trader_cli.core.ports import silent
 from trader_cli.core.schemas import BARS, MARK, TRADES, check_schema
+from trader_cli.core.symbols import delivery_ms_of
 from trader_cli.core.timeframes import Timeframe
 from trader_cli.exchange import listing, recording, replies
 from trader_cli.exchange.history import History
@@ -211,6 +212,7 @@ class BinanceExchange(ExchangeSession):
         """`{timestamp (ms), mark_price, index_price, funding_rate, next_funding_ms}`."""
         self._require(symbol)
         reply = replies.as_mapping(await self._read("premiumIndex", {"symbol": symbol}), "a mark price", "markPrice")
+        unpaid = "" if delivery_ms_of(symbol) is None else "0"  # a delivery contract pays no funding: its rate is empty
         premium = dict(
             replies.parsed(
                 "a mark price",
@@ -219,7 +221,7 @@ class BinanceExchange(ExchangeSession):
                     "timestamp": int(r["time"]),
                     "mark_price": replies.number(r["markPrice"], above=0),
                     "index_price": replies.number(r["indexPrice"], above=0),
-                    "funding_rate": replies.number(r["lastFundingRate"]),
+                    "funding_rate": replies.number(r["lastFundingRate"] or unpaid),
                     "next_funding_ms": int(r["nextFundingTime"]),
                 },
             )

@@ -24,9 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from trader_cli.core.artifacts import Manifest
-    from trader_cli.pipelines.history import HistoryReader
+    from trader_cli.pipelines.history import HistoryReader, SeriesKind
     from trader_cli.pipelines.market import Market
     from trader_cli.pipelines.stored_series import StoredSeries
+
+_SAME_COIN = 1.5
+"""Spot and perpetual of one coin are never so many times apart, but for hours of a crash."""
 
 
 @dataclass
@@ -99,9 +102,23 @@ class Besides:
             del self.reader.notes[said:]
         self.reader.spot = last
         manifest, new = await self._update(name, span)
+        if others and manifest is not None:
+            self._require_same_coin(KINDS[name], manifest, last[0])
         if others and new:
             self.reader.notes.append(f"The spot bars are those of {last[0]}, of {last[1]} coins each.")
         return manifest, new
+
+    def _require_same_coin(self, kind: SeriesKind, spot: Manifest, name: str) -> None:
+        """Raises `DataMissing` where a market found by its name alone is of something else: its prices tell."""
+        store = self.series.store
+        closes = [store.read(one.tail()).select("open_time", "close") for one in (self.bars, spot)]
+        both = closes[0].join(closes[1], on="open_time", how="inner", suffix="_spot")
+        ratio = (both["close_spot"] / both["close"]).median()
+        if isinstance(ratio, float) and not 1 / _SAME_COIN < ratio < _SAME_COIN:
+            self.series.forget(kind)
+            raise DataMissing(
+                f"The spot market has {name}, but of another coin: its price is {ratio:.3g} times as high."
+            )
 
     def _span_of(self, name: str) -> Span:
         """The span of a kind: no more than there are bars for, and only onwards where it is not asked for now."""

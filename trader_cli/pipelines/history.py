@@ -204,12 +204,17 @@ class HistoryReader:
         """Whether REST is asked for a file that could not be had; `begun`: another one before it could."""
         if self.way != "archive" or self._is_late(file):
             return True
-        if begun:
+        if begun and self._trades:
             raise DataMissing(
                 f"The archive has no {file.name} ({file.path}).",
                 mend="Use --via auto to ask by REST for what is absent.",
             )
         return False
+
+    @property
+    def _trades(self) -> bool:
+        """Whether files are still to be expected: not of what is settled or closed."""
+        return bool(self.exchange.symbols.get(self.symbol, {}).get("status", "TRADING") == "TRADING")
 
     def _is_late(self, file: ArchiveFile) -> bool:
         """Whether a file may not have been published yet."""

@@ -62,6 +62,10 @@ class StoredSeries:
         self._staging(kind).clear()
         self._remember_asked(kind.stage, first_ms if since is None else min(since, first_ms))
 
+    def forget(self, kind: SeriesKind) -> None:
+        """What was read and not published is not gone on from."""
+        self._staging(kind).clear()
+
     def key(self, stage: str) -> ArtifactKey:
         """Where the reference to a stage is found."""
         return stage_key(self.settings, self.symbol, self.timeframe, stage)

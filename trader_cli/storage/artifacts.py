@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.artifacts import ArtifactKey, Chunk, Manifest
 from trader_cli.core.digests import canonical_json, digest_bytes, digest_value
-from trader_cli.core.errors import DataInvalid, DataMissing
+from trader_cli.core.errors import DataInvalid, DataMissing, UsageError
+from trader_cli.core.symbols import is_symbol
 from trader_cli.storage.files import at_work, freshen, write_atomic
 
 if TYPE_CHECKING:
@@ -281,7 +282,9 @@ class ArtifactStore:
             yield ArtifactKey(profile, symbol, timeframe, name.removesuffix(".json"))
 
     def reference_path(self, key: ArtifactKey) -> Path:
-        """Where the reference of a key lies."""
+        """Where the reference of a key lies. Raises `UsageError` for a symbol that cannot name a folder."""
+        if not is_symbol(key.symbol):
+            raise UsageError(f"{key.symbol!r} is not a symbol.", mend="Write it as the exchange does, such as ETHUSDT.")
         return self.root / "refs" / key.profile / key.symbol / key.timeframe / f"{key.stage}.json"
 
 

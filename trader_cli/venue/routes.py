@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from trader_cli.core.symbols import delivery_ms_of, pair_of
 from trader_cli.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS
 from trader_cli.core.weights import FUTURES
 from trader_cli.venue.books import places
@@ -73,9 +74,11 @@ class PublicRoutes:
 
     def _market(self, query: Query, name: str = "symbol") -> SymbolMarket:
         symbol = named(query, name)
-        if symbol not in self.markets:
+        of_pair = (market for other, market in self.markets.items() if name == "pair" and pair_of(other) == symbol)
+        market = self.markets.get(symbol) or next(of_pair, None)
+        if market is None:
             raise VenueRejection(400, -1121, "Invalid symbol.")
-        return self.markets[symbol]
+        return market
 
     def _exchange_info(self, _query: Query, now: int) -> Body:
         return {
@@ -99,7 +102,7 @@ class PublicRoutes:
         }
 
     def _klines(self, view: View) -> Route:
-        """Klines of a price. The index goes by `pair`, which is the symbol here."""
+        """Klines of a price. The index goes by `pair`, a perpetual's own name."""
 
         def answer(query: Query, now: int) -> Body:
             market = self._market(query, "pair" if view == "index" else "symbol")
@@ -223,7 +226,9 @@ class PublicRoutes:
 
 def _symbol_info(market: SymbolMarket, listing: Listing) -> dict[str, Any]:
     tape, rules = market.tape, listing.rules(market.rules)
-    quote = next((q for q in _QUOTES if tape.symbol.endswith(q)), "USDT")
+    pair, delivered_ms = pair_of(tape.symbol), delivery_ms_of(tape.symbol)
+    quote = next((q for q in _QUOTES if pair.endswith(q)), "USDT")
+    ends_ms = listing.delivery_ms if delivered_ms is None else min(listing.delivery_ms, delivered_ms)
     price_places, quantity_places = places(rules.tick), places(rules.step)
     tick, step, least = (
         f"{rules.tick:.{price_places}f}",
@@ -231,9 +236,10 @@ def _symbol_info(market: SymbolMarket, listing: Listing) -> dict[str, Any]:
         _plain(rules.min_quantity),
     )
     return {
-        "symbol": tape.symbol, "pair": tape.symbol, "contractType": "PERPETUAL", "deliveryDate": listing.delivery_ms,
+        "symbol": tape.symbol, "pair": pair, "contractType": "PERPETUAL" if delivered_ms is None else "CURRENT_QUARTER",
+        "deliveryDate": ends_ms,
         "onboardDate": int(tape.open_ms[0]), "status": listing.status, "maintMarginPercent": "2.5000",
-        "requiredMarginPercent": "5.0000", "baseAsset": tape.symbol.removesuffix(quote), "quoteAsset": quote,
+        "requiredMarginPercent": "5.0000", "baseAsset": pair.removesuffix(quote), "quoteAsset": quote,
         "marginAsset": quote, "pricePrecision": price_places, "quantityPrecision": quantity_places,
         "baseAssetPrecision": 8, "quotePrecision": 8, "underlyingType": "COIN", "triggerProtect": "0.0500",
         "liquidationFee": "0.012500", "marketTakeBound": "0.05",
