@@ -13,7 +13,7 @@ from trader_cli.execution.leaving import until_time_is_up
 from trader_cli.pipelines.live_trading_pipeline import LiveTradingPipeline
 from trader_cli.pipelines.owning import run_owning
 from trader_cli.pipelines.passes import Audience
-from trader_cli.pipelines.summary import Money, summary
+from trader_cli.pipelines.summary import Money, booked_since, summary
 from trader_cli.pipelines.trading import left, proved
 from trader_cli.storage.artifacts import ArtifactStore
 from trader_cli.storage.ledger_books import anything_open
@@ -43,12 +43,13 @@ def run_once(
         )  # fmt: skip
         if symbol not in ledger.symbols():
             market.exchange.require_listed(symbol)
-        before, booked = (await market.exchange.private.account()).wallet, ledger.net_income()
+        began, booked = market.exchange.server_now_ms(), ledger.flows()
+        before = (await market.exchange.private.account()).wallet
         ArtifactStore(settings.cache_dir).remember_series(settings.mode, symbol, timeframe.name)
         done = await pipeline.run_once(symbol, timeframe, wait=wait, for_s=for_s)
         after = (await market.exchange.private.account()).wallet
         executor = Executor(market.exchange, ledger, settings, say=say)
-        money = Money(ledger.net_income() - booked, after - before)
+        money = Money(booked_since(booked, ledger.flows(), began), after - before)
         return {**summary(settings, executor, done, timeframe, money), "still_open": await left(executor),
                 "account": (await proved(executor)).sentence}  # fmt: skip
 
@@ -69,7 +70,8 @@ def run_forever(
         )  # fmt: skip
         if not anything_open(ledger):
             market.exchange.require_listed(*symbols)
-        before, booked = await _wallet(market), ledger.net_income()
+        began, booked = market.exchange.server_now_ms(), ledger.flows()
+        before = await _wallet(market)
         with until_time_is_up():
             await pipeline.run_forever(symbols, timeframe, for_s=for_s)
         executor = Executor(market.exchange, ledger, settings, say=say)
@@ -78,7 +80,7 @@ def run_forever(
                 await executor.view(symbol)
         after = await _wallet(market)
         moved = None if before is None or after is None else after - before
-        money = Money(ledger.net_income() - booked, Decimal(0) if moved is None else moved)
+        money = Money(booked_since(booked, ledger.flows(), began), Decimal(0) if moved is None else moved)
         return {
             "trades": sum(len(ledger.entries(symbol)) for symbol in symbols),
             "profit": {"ledger": f"{money.ledger:f}", "account": None if moved is None else f"{money.account:f}",

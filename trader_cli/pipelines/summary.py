@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ from trader_cli.execution.entered import Entered
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from trader_cli.core.plans import TradePlan
     from trader_cli.core.timeframes import Timeframe
     from trader_cli.execution.executor import Executor
@@ -34,6 +37,15 @@ class Money:
         """Their difference, relative to the larger of the two; 0 if both are 0."""
         size = max(abs(self.ledger), abs(self.account))
         return abs(self.ledger - self.account) / size if size else Decimal(0)
+
+
+def booked_since(before: Iterable[tuple[int, Decimal]], now: Iterable[tuple[int, Decimal]], since_ms: int) -> Decimal:
+    """What the ledger's lines (time, amount) that are new `now` did to the wallet from `since_ms` on.
+
+    A line that is new and of earlier was in the wallet already: it was booked late, and belongs to no later window.
+    """
+    fresh = Counter(now) - Counter(before)
+    return sum((amount * count for (at, amount), count in fresh.items() if at >= since_ms), Decimal(0))
 
 
 def summary(settings: Settings, executor: Executor, done: Pass, timeframe: Timeframe, money: Money) -> dict[str, Any]:
