@@ -573,6 +573,22 @@ def test_a_model_of_other_settings_is_refused(sim: CommandLine, made_once: dict[
         assert (refused.code, "other label or feature settings" in refused.err) == (ExitCode.DATA, True), refused.err
 
 
+def test_a_claim_after_other_costs_gives_no_signal_and_names_the_training(sim: CommandLine) -> None:
+    """Nobody has shown an edge after these costs, without that model, from this seed."""
+    chain(sim, "fetch", "features", "train")
+    for name, value in (
+        ("COSTS__TAKER_FEE_BPS", "9"), ("COSTS__SLIPPAGE_BPS", "9"), ("COSTS__FUNDING_BPS", "9"),
+        ("ANALYST__ENABLE_DUAL_MODEL_SYSTEM", "false"), ("ANALYST__CLAIM_PROBABILITY", "0.999"),
+    ):  # fmt: skip
+        refused = sim.run("analyze", **{f"TRADER_{name}": value})
+        assert (refused.code, refused.out) == (ExitCode.DATA, ""), refused.err
+        assert "claim does not hold" in refused.err
+        assert "trader train ETHUSDT --timeframe 15m" in refused.err
+    dear = {"TRADER_COSTS__TAKER_FEE_BPS": "9"}
+    assert not sim.run("train", "--json", **dear).json["cached"]
+    assert sim.run("analyze", **dear).code in {ExitCode.DONE, ExitCode.ABSTAINED}
+
+
 def test_trials_count_whatever_the_tape_or_seed_is_called(tmp_path: Path, eth_tape: Path) -> None:
     copy = tmp_path / "ETHUSDT-renamed.parquet"
     copy.write_bytes(eth_tape.read_bytes())

@@ -13,6 +13,7 @@ from trader_cli.analyst.feature_artifacts import build_feature_artifact
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
 from trader_cli.analyst.feature_inputs import is_current, spec_made, stored_inputs, stored_manifests
 from trader_cli.analyst.fitted import FittedOptions, history_bars
+from trader_cli.analyst.made_with import changed_since
 from trader_cli.analyst.model import TrainedModel
 from trader_cli.core.answers import Answer
 from trader_cli.core.digests import digest_value
@@ -151,11 +152,11 @@ class Analyst:
         given = replace(given, digests={**given.digests, "analysis_input": name})
         pointed = self.store.found(key)
         known = self.store.get_document(pointed) if pointed else None
-        self.last_was_cached = known is not None and known["digests"].get("analysis_input") == name
+        self.last_was_cached = known is not None and dict(known.get("digests", {})).get("analysis_input") == name
         if known is not None and self.last_was_cached:
             return Analysis.from_dict(known)
         analysis = analyse(given, self.settings)
-        self.store.point(key, self.store.put_document(analysis.as_dict()))
+        self.store.point(key, self.store.put_document(analysis.as_dict()), market=self._source or "")
         return analysis
 
     def get_analysis_results(self) -> list[dict[str, Any]]:
@@ -223,6 +224,11 @@ class Analyst:
                 mend=f"Run {command} first.",
             )
         model = TrainedModel.from_bundle(*self.bundles.load(digest))
+        if (model.symbol, model.timeframe) != (symbol, timeframe.name):
+            raise DataInvalid(
+                f"The model is of {model.symbol} {model.timeframe}, not of {symbol} {timeframe}.",
+                mend=f"Run {command} again.",
+            )
         if self._source is not None and model.source != self._source:
             raise DataStale(
                 f"The model was trained on {model.source}; this is {self._source}.", mend=f"Run {command} again."
@@ -233,6 +239,9 @@ class Analyst:
         others = FittedOptions.of(self.settings) != model.fitted.options
         if others or ours != theirs or model.inputs.get("feature_settings") != features.settings:
             raise DataStale("The model was trained with other label or feature settings.", mend=f"Run {command} again.")
+        changed = changed_since(model.made_with, model.producer, self.settings)
+        if changed is not None:
+            raise DataStale(f"The model's claim does not hold: it was {changed}.", mend=f"Run {command} again.")
         return model
 
     def _recent(self, bars: Manifest, count: int) -> pl.DataFrame:

@@ -11,6 +11,7 @@ import numpy as np
 from trader_cli.analyst.boosting import Calibrated
 from trader_cli.analyst.fitted import FittedFamilies
 from trader_cli.analyst.walk_forward import META_COLUMNS
+from trader_cli.core.artifacts import another_version
 from trader_cli.core.digests import canonical_json, digest_value
 from trader_cli.core.errors import DataInvalid
 from trader_cli.core.types import Claim
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
 
-BUNDLE_SCHEMA = 2
+BUNDLE_SCHEMA = 3
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class TrainedModel:
 
     `features` are the input columns in order: those of the features artifact, then those of the `fitted` families.
     `horizon_bars`, `barrier_width` and `volatility_span` are those of the labels, which an analysis must repeat. `key`
-    is the digest of everything the training depended on.
+    is the digest of everything the training depended on; `made_with` what the claim rests on (`analyst.made_with`).
     """
 
     key: str
@@ -54,6 +55,8 @@ class TrainedModel:
     inputs: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     seed: int = 0
+    made_with: dict[str, Any] = field(default_factory=dict)
+    producer: str = ""
 
     @property
     def base_features(self) -> tuple[str, ...]:
@@ -81,7 +84,7 @@ class TrainedModel:
     def description(self, producer: str) -> dict[str, Any]:
         """What `bundle.json` says besides the files' digests."""
         names = ("key", "source", "symbol", "timeframe", "horizon_bars", "barrier_width", "volatility_span", "first_ms",
-                 "last_ms", "inputs", "metrics", "seed")  # fmt: skip
+                 "last_ms", "inputs", "metrics", "seed", "made_with")  # fmt: skip
         return {
             "schema": BUNDLE_SCHEMA,
             "producer": producer,
@@ -98,8 +101,8 @@ class TrainedModel:
         """The inverse. Raises `DataInvalid` for a bundle of another schema or whose parts do not fit together."""
         if description.get("schema") != BUNDLE_SCHEMA:
             raise DataInvalid(
-                f"The model bundle has schema {description.get('schema')}; this version reads {BUNDLE_SCHEMA}.",
-                mend="Run `trader train` again.",
+                f"The model bundle was made by {another_version(description.get('schema'), BUNDLE_SCHEMA)}.",
+                mend=f"Run `{_training_of(description)}` again.",
             )
         if digest_value(description["features"]) != description["features_digest"]:
             raise DataInvalid(
@@ -118,6 +121,12 @@ class TrainedModel:
         model = cls(**known, side=_calibrated(files["side.txt"], maps["side"]), meta=meta, fitted=fitted)
         _refuse_strangers(model, description["meta_features"])
         return model
+
+
+def _training_of(description: Mapping[str, Any]) -> str:
+    """The command that makes this model."""
+    symbol, timeframe = description.get("symbol"), description.get("timeframe")
+    return f"trader train {symbol} --timeframe {timeframe}" if symbol and timeframe else "trader train"
 
 
 def _refuse_strangers(model: TrainedModel, meta_features: list[str]) -> None:

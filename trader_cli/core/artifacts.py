@@ -11,6 +11,13 @@ from trader_cli.core.digests import digest_value
 MANIFEST_SCHEMA = 1
 
 
+def another_version(found: object, read: int) -> str:
+    """Who wrote an artifact of another schema, in words."""
+    known = isinstance(found, int) and not isinstance(found, bool)
+    which = "a later" if known and found > read else "an earlier"  # type: ignore[operator]
+    return f"{which} version of trader (schema {found if known else 'unknown'}; this one reads {read})"
+
+
 @dataclass(frozen=True)
 class ArtifactKey:
     """Where a reference to the current artifact of a stage is found."""

@@ -157,5 +157,5 @@ class _Series:
         if error.code == _INVALID_SYMBOL:
             return NotListed(f"The exchange does not list the symbol {self.symbol!r} on this market.")
         if error.code in _NOT_TRADING:
-            return NotListed(f"The exchange tells nothing of {self.symbol!r} now: it is not trading.")
+            return NotListed(f"The exchange answers no question about {self.symbol!r} now: it is not trading.")
         return error

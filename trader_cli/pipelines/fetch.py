@@ -266,7 +266,7 @@ class _Fetch:
             f" from {utc_text(span.first_ms)} to {utc_text(span.last_ms)}.",
             mend=None
             if status == "TRADING"
-            else f"It is not trading now: the exchange says {status or 'nothing of it'}.",
+            else f"It is not trading now: the exchange says {status or 'no word of it'}.",
         )
 
     def _wanted(self, asked: frozenset[str]) -> tuple[str, ...]:

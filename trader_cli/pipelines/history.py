@@ -171,7 +171,7 @@ class HistoryReader:
         """Neither the exchange nor its archive knows it."""
         mend = "If it did once, name a span of then by --since and --until: the archive keeps what was."
         return NotListed(
-            f"{gone.sentence} Its archive has nothing of then either.",
+            f"{gone.sentence} Its archive does not hold that time either.",
             mend=mend if gone.mend is None else f"{gone.mend} {mend}",
         )
 

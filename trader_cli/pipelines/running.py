@@ -13,7 +13,7 @@ from trader_cli.execution.leaving import until_time_is_up
 from trader_cli.pipelines.live_trading_pipeline import LiveTradingPipeline
 from trader_cli.pipelines.owning import run_owning
 from trader_cli.pipelines.passes import Audience
-from trader_cli.pipelines.summary import Money, summary
+from trader_cli.pipelines.summary import Money, booked_since, summary
 from trader_cli.pipelines.trading import left, proved
 from trader_cli.storage.artifacts import ArtifactStore
 from trader_cli.storage.ledger_books import anything_open
@@ -44,12 +44,14 @@ def run_once(
         )  # fmt: skip
         if symbol not in ledger.symbols():
             market.exchange.require_listed(symbol)
-        before, booked = (await market.exchange.private.account()).wallets, ledger.nets()
+        began, booked = market.exchange.server_now_ms(), ledger.flows()
+        before = (await market.exchange.private.account()).wallets
         ArtifactStore(settings.cache_dir).remember_series(settings.mode, symbol, timeframe.name)
         done = await pipeline.run_once(symbol, timeframe, wait=wait, for_s=for_s)
         after = (await market.exchange.private.account()).wallets
         executor = Executor(market.exchange, ledger, settings, say=say)
-        money = Money.between((booked, ledger.nets()), (before, after), margin_asset_of(symbol))
+        moved = booked_since(booked, ledger.flows(), began)
+        money = Money.between(({}, moved), (before, after), margin_asset_of(symbol))
         return {**summary(settings, executor, done, timeframe, money), "still_open": await left(executor),
                 "account": (await proved(executor)).sentence}  # fmt: skip
 
@@ -70,7 +72,8 @@ def run_forever(
         )  # fmt: skip
         if not anything_open(ledger):
             market.exchange.require_listed(*symbols)
-        before, booked = await _wallets(market), ledger.nets()
+        began, booked = market.exchange.server_now_ms(), ledger.flows()
+        before = await _wallets(market)
         with until_time_is_up():
             await pipeline.run_forever(symbols, timeframe, for_s=for_s)
         executor = Executor(market.exchange, ledger, settings, say=say)
@@ -79,7 +82,8 @@ def run_forever(
                 await executor.view(symbol)
         after = await _wallets(market)
         shown = None if before is None or after is None else (before, after)
-        money = Money.between((booked, ledger.nets()), shown or ({}, {}), margin_asset_of(symbols[0]))
+        moved = booked_since(booked, ledger.flows(), began)
+        money = Money.between(({}, moved), shown or ({}, {}), margin_asset_of(symbols[0]))
         return {
             "trades": sum(len(ledger.entries(symbol)) for symbol in symbols),
             "profit": money.as_dict(account=shown is not None),

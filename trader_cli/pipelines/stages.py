@@ -22,6 +22,7 @@ from trader_cli.analyst.feature_artifacts import build_feature_artifact, not_kno
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
 from trader_cli.analyst.feature_inputs import is_current, spec_made, stored_inputs, stored_manifests
 from trader_cli.analyst.fitted import FittedOptions
+from trader_cli.analyst.made_with import PRODUCER, library_versions
 from trader_cli.core.digests import digest_value
 from trader_cli.core.errors import DataInvalid, DataStale
 from trader_cli.core.ports import silent
@@ -197,8 +198,8 @@ def train(settings: Settings, symbol: str, timeframe: Timeframe, progress: Progr
         with leaving().prompt():
             model = fit(given, settings, count_trials, progress)
         with store.at_work():
-            digest = bundles.save(model.files(), model.description(f"trader {__version__}"))
-            store.point(stage_key(settings, symbol, timeframe, "model"), digest)
+            digest = bundles.save(model.files(), model.description(PRODUCER))
+            store.point(stage_key(settings, symbol, timeframe, "model"), digest, market=bars.source)
     model = TrainedModel.from_bundle(*bundles.load(digest))
     return Trained(
         symbol, timeframe.name, model.source, model.claim, model.metrics, len(model.features), model.first_ms,
@@ -245,6 +246,7 @@ def _training_key(settings: Settings, bars: Manifest, made: Manifest) -> str:
             fitted,
             settings.costs.model_dump(mode="json"),
             settings.seed,
+            library_versions(),
             ["unfit", *UNFIT],
         ]
     )

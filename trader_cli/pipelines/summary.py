@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from trader_cli.core.assets import QUOTE, margin_asset_of
+from trader_cli.core.assets import QUOTE, by_asset, margin_asset_of
 from trader_cli.core.averages import average_price
 from trader_cli.core.plans import Approved
 from trader_cli.core.types import Abstention
@@ -17,6 +18,7 @@ from trader_cli.storage.artifacts import ArtifactStore, stage_key
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from trader_cli.core.assets import Flow
     from trader_cli.core.plans import TradePlan
     from trader_cli.core.timeframes import Timeframe
     from trader_cli.execution.executor import Executor
@@ -71,6 +73,15 @@ class Money:
 
 def _moved(before: Mapping[str, Decimal], after: Mapping[str, Decimal]) -> dict[str, Decimal]:
     return {name: after.get(name, _NONE) - before.get(name, _NONE) for name in {*before, *after}}
+
+
+def booked_since(before: Iterable[Flow], now: Iterable[Flow], since_ms: int) -> dict[str, Decimal]:
+    """What the ledger's lines that are new `now` did to each asset's wallet from `since_ms` on.
+
+    A line that is new and of earlier was in the wallet already: it was booked late, and belongs to no later window.
+    """
+    fresh = Counter(now) - Counter(before)
+    return by_asset(flow for flow in fresh.elements() if flow.time_ms >= since_ms)
 
 
 def summary(settings: Settings, executor: Executor, done: Pass, timeframe: Timeframe, money: Money) -> dict[str, Any]:

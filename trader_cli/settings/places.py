@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from trader_cli.settings.model import Settings
+
+
+_LOOPBACK = "127.0.0.1"
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def state_root(settings: Settings) -> Path:
@@ -23,8 +29,21 @@ def host_source(settings: Settings) -> str:
     """The name of the market at the host that is set; a simulated market has a name of its own instead."""
     if settings.binance_exchange.base_url is not None:
         url = urlsplit(settings.binance_exchange.base_url)
-        return f"{url.hostname or 'unnamed-host'}-{url.port or url.scheme}"
+        host = (url.hostname or "unnamed-host").rstrip(".")
+        port = None if url.port == _DEFAULT_PORTS.get(url.scheme) else url.port
+        return f"{_LOOPBACK if _is_this_machine(host) else host}-{port or url.scheme}"
     return "binance-demo" if settings.binance_exchange.use_testnet else "binance-um"
+
+
+def _is_this_machine(host: str) -> bool:
+    """Whether a host is this machine by one of its own names: however it is spelt, it is one market."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    with suppress(ValueError):
+        address = ip_address(host.partition("%")[0])
+        inner = getattr(address, "ipv4_mapped", None) or address
+        return inner.is_loopback or inner.is_unspecified
+    return False
 
 
 def account_folder(root: Path, source: str, clock: str) -> Path:

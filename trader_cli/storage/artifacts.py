@@ -18,9 +18,9 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from trader_cli.core.artifacts import ArtifactKey, Chunk, Manifest
+from trader_cli.core.artifacts import MANIFEST_SCHEMA, ArtifactKey, Chunk, Manifest, another_version
 from trader_cli.core.digests import canonical_json, digest_bytes, digest_value
-from trader_cli.core.errors import DataInvalid, DataMissing, UsageError
+from trader_cli.core.errors import DataError, DataInvalid, DataMissing, DataStale, UsageError
 from trader_cli.core.symbols import is_symbol
 from trader_cli.storage.files import at_work, freshen, write_atomic
 
@@ -163,12 +163,20 @@ class ArtifactStore:
     def publish(self, key: ArtifactKey, manifest: Manifest) -> None:
         """Store a manifest and make it the current one of its key."""
         write_atomic(self.root / "manifests" / f"{manifest.digest}.json", canonical_json(manifest.as_dict()))
-        self.point(key, manifest.digest)
+        self.point(key, manifest.digest, manifest.source)
 
-    def point(self, key: ArtifactKey, digest: str) -> None:
-        """Make the thing of this digest the current one of a key."""
-        if self.found(key) != digest:
-            write_atomic(self.reference_path(key), canonical_json({"digest": digest, **asdict(key)}))
+    def point(self, key: ArtifactKey, digest: str, market: str = "") -> None:
+        """Make the thing of this digest the current one of a key, and say whose market it is of."""
+        if self._names(key, market) != digest:
+            body = {"digest": digest, **asdict(key), **({"market": market} if market else {})}
+            write_atomic(self.reference_path(key), canonical_json(body))
+
+    def _names(self, key: ArtifactKey, market: str) -> str | None:
+        """The digest a key points to, `None` also where it is of another market than this one."""
+        try:
+            return self.pointed(key, market)
+        except DataError:
+            return None
 
     def found(self, key: ArtifactKey) -> str | None:
         """The digest a key points to, or `None` where there is none or it cannot be read."""
@@ -177,8 +185,12 @@ class ArtifactStore:
         except DataInvalid:
             return None
 
-    def pointed(self, key: ArtifactKey) -> str | None:
-        """The digest a key points to. Raises `DataInvalid` for a reference that is damaged or of another key."""
+    def pointed(self, key: ArtifactKey, market: str = "") -> str | None:
+        """The digest a key points to.
+
+        Raises `DataInvalid` for a reference that is damaged or of another key, `DataStale` for one of another market
+        than the one that is named. References of earlier versions say nothing of either.
+        """
         path = self.reference_path(key)
         try:
             body = dict(json.loads(path.read_bytes()))
@@ -190,6 +202,12 @@ class ArtifactStore:
         named = {**asdict(key), **{name: body[name] for name in asdict(key) if name in body}}  # earlier ones name none
         if named != asdict(key):
             raise DataInvalid(f"The reference {path} is of {'/'.join(map(str, named.values()))}.", mend=_again(key))
+        if market and body.get("market", market) != market:
+            raise DataStale(
+                f"The stored {key.stage} of {key.symbol} {key.timeframe} is of {body['market']}; the settings name"
+                f" {market}.",
+                mend=_again(key),
+            )
         return digest
 
     def current(self, key: ArtifactKey) -> Manifest | None:
@@ -210,7 +228,11 @@ class ArtifactStore:
     def _manifest(self, digest: str, key: ArtifactKey) -> Manifest:
         path = self.root / "manifests" / f"{digest}.json"
         try:
-            manifest = Manifest.from_dict(json.loads(path.read_bytes()))
+            body = dict(json.loads(path.read_bytes()))
+            if body.get("schema") != MANIFEST_SCHEMA:
+                found = another_version(body.get("schema"), MANIFEST_SCHEMA)
+                raise DataInvalid(f"The manifest {path} was written by {found}.", mend=_again(key))
+            manifest = Manifest.from_dict(body)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataInvalid(f"The manifest {path} is missing or corrupt.", mend=_again(key)) from error
         if manifest.digest != digest:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.errors import DataError
+from trader_cli.settings.private import keep_private
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -148,6 +149,8 @@ def connection(path: Path, *, writing: bool) -> Iterator[GuardedConnection]:
     with closing(made) as db:
         with guarded(path):
             check(db, path)
+        if writing:
+            keep_private(path)
         yield db
 
 

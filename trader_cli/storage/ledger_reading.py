@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from trader_cli.core.assets import QUOTE, by_asset
 from trader_cli.core.breaker import UNPROTECTED, Breakdown, LatchLine, in_force
 from trader_cli.core.ids import is_a_purpose
+from trader_cli.settings.private import keep_private
 from trader_cli.storage.asked import asked_of
 from trader_cli.storage.journal_digest import digest_of
 from trader_cli.storage.ledger_faults import REBUILD, GuardedConnection, LedgerDamaged, guarded, reading
@@ -295,6 +296,7 @@ class LedgerReading:
         """A consistent copy, taken while this ledger is in use."""
         with guarded(path), closing(sqlite3.connect(path)) as copy:
             self._db.backup(copy)
+            keep_private(path)
 
     def counted_refusals(self) -> dict[str, int]:
         """How often each reason was given for not trading."""

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from trader_cli.core.errors import DataError, LedgerLocked
+from trader_cli.settings.private import PRIVATE, keep_private
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -185,7 +186,8 @@ def _opened(lock: Path) -> int:
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
-        return os.open(lock, flags, 0o644)
+        keep_private(lock)
+        return os.open(lock, flags, PRIVATE)
     except OSError as error:
         if error.errno not in _NOT_WRITABLE:
             raise

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import DataInvalid
 from trader_cli.settings.places import account_folder, state_root
+from trader_cli.settings.private import make_private
 from trader_cli.storage.files import write_atomic
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ class TrialLedger:
         self._path = root / "trials.sqlite"
         try:
             root.mkdir(parents=True, exist_ok=True)
+            make_private(self._path)
             with closing(self._connected()) as db:
                 db.execute("PRAGMA journal_mode=WAL")
                 db.execute(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.answers import Answer
 from trader_cli.core.digests import digest_value
-from trader_cli.core.errors import DataMissing, UsageError
+from trader_cli.core.errors import DataInvalid, DataMissing, UsageError
 from trader_cli.core.limits import LossLimits, breaches_by_asset
 from trader_cli.core.plans import Approved, Refused, Request, TradePlan
 from trader_cli.core.timeframes import Timeframe
@@ -101,14 +101,20 @@ class Tactician:
 
     def _analysis(self, symbol: str, timeframe: Timeframe) -> Analysis:
         key = stage_key(self.settings, symbol, timeframe, "analysis")
-        digest = self.store.pointed(key)
+        digest = self.store.pointed(key, market_source(self.settings))
         body = self.store.get_document(digest) if digest else None
         if body is None:
             raise DataMissing(
                 f"There is no analysis of {symbol} {timeframe} in profile {self.settings.mode}.",
                 mend=f"Run `trader analyze {symbol} --timeframe {timeframe}` first.",
             )
-        return Analysis.from_dict(body)
+        try:
+            return Analysis.from_dict(body)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataInvalid(
+                f"The stored analysis of {symbol} {timeframe} was written by another version of trader ({error!r}).",
+                mend=f"Run `trader analyze {symbol} --timeframe {timeframe}` again.",
+            ) from error
 
     async def _outcome(self, analysis: Analysis, request: Request, ledger: Ledger) -> Outcome:
         signal, exchange = analysis.signal, self._connected()

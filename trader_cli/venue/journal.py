@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import ConfigurationError
+from trader_cli.settings.private import make_private
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,6 +46,8 @@ class Journal:
         self._lock = None
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
+            for name in ("lock", "journal.sqlite"):
+                make_private(folder / name)
             self._lock = (folder / "lock").open("a")
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trader_cli.analyst.analysis import AnalysisInput, analyse
+from trader_cli.analyst.analyst import Analyst
 from trader_cli.analyst.model import TrainedModel
-from trader_cli.core.errors import DataInvalid
+from trader_cli.core.errors import DataInvalid, DataStale
 from trader_cli.core.schemas import FEATURE_KEYS
 from trader_cli.core.types import Abstention
 from trader_cli.features.series import BarSeries
@@ -29,6 +30,7 @@ from trader_cli.pipelines.verification.checks import (
 from trader_cli.pipelines.verification.lab import SYMBOL, TIMEFRAME
 from trader_cli.storage.artifacts import stage_key
 from trader_cli.storage.bundles import BundleStore
+from trader_cli.venue.clocks import FixedClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -141,6 +143,30 @@ def claim_obeys_its_numbers(lab: Lab) -> Iterator[Finding]:
         yield equal(f"outcome without a claim, {back} from the end", "no_edge", _code(outcome))
 
 
+def claim_is_bound(lab: Lab) -> Iterator[Finding]:
+    """Analysed under other costs, seed or act model than those the claim was made with, and under its own."""
+    study = lab.study
+    costs, options = study.settings.costs, study.settings.analyst
+    dearer = {"costs": costs.model_copy(update={"taker_fee_bps": costs.taker_fee_bps + 1})}
+    level = {"claim_probability": (1 + options.claim_probability) / 2}
+    act = {"enable_dual_model_system": not options.enable_dual_model_system}
+    cases: tuple[tuple[str, dict[str, Any], str], ...] = (
+        ("its own", {}, "analysed"), ("a higher fee", dearer, "refused, train named"),
+        ("another seed", {"seed": study.settings.seed + 1}, "refused, train named"),
+        ("a higher level", {"analyst": options.model_copy(update=level)}, "refused, train named"),
+        ("another act model", {"analyst": options.model_copy(update=act)}, "refused, train named"),
+    )  # fmt: skip
+    now_ms = int(study.bars["open_time"].to_physical()[-1]) + TIMEFRAME.ms
+    for what, changes, wanted in cases:
+        analyst = Analyst(study.settings.model_copy(update=changes), clock=FixedClock(now_ms))
+        try:
+            analyst.analyse(SYMBOL, TIMEFRAME)
+            said = "analysed"
+        except DataStale as error:
+            said = "refused, train named" if f"trader train {SYMBOL}" in str(error) else str(error)
+        yield equal(f"under {what}", wanted, said)
+
+
 def _earned(claim: Claim, level: float) -> bool:
     return (
         claim.trades >= _MIN_TRADES
@@ -200,6 +226,8 @@ CHECKS = (
     Check("gates_hold", LINES[2], "a signal is worth something after costs and above break-even", _TRAIN, gates_hold),
     Check("claim_obeys_its_numbers", LINES[2], "an edge is claimed only by its statistics; without a claim no signal",
           "See analyst.claim_probability; run `trader train` again.", claim_obeys_its_numbers),
+    Check("claim_is_bound", LINES[2], "a claim holds for the costs, act model and seed it was made with, and no others",
+          _TRAIN, claim_is_bound),
     Check("null_market_is_silent", LINES[2], "on a market without an edge none is claimed and none traded",
           "See costs and analyst.claim_probability: they may be too kind.", null_market_is_silent),
     Check("stale_bars_abstain", LINES[2], "a bar that is too old gives no signal",
