@@ -205,7 +205,7 @@ def test_what_was_not_seen_is_not_known() -> None:
     with pytest.raises(ValueError, match="a price at"):
         market.show_points([(START, 101.0, 1.0)])
     assert market.first_beyond(START, START + HOUR, 100.0, 100.0) is None
-    assert market.first_beyond(START - 1, START, 100.0, 200.0) == (START, 100.0, 1.0)
+    assert market.first_beyond(START - 1, START, 100.0, 200.0) == (START, 100.0, 1.0, None)
 
 
 def test_an_older_book_is_moved_to_the_last_price() -> None:

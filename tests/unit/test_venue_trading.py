@@ -18,10 +18,12 @@ from trader_cli.venue.books import ZERO, Account
 from trader_cli.venue.engine import Engine
 from trader_cli.venue.margin import BRACKETS, liquidation_price, maintenance_margin
 from trader_cli.venue.market import SymbolMarket
+from trader_cli.venue.ports import Beyond
 from trader_cli.venue.private import COMMANDS, READS
 from trader_cli.venue.routes import VenueRejection
 from trader_cli.venue.synthetic import synthetic_tape
 from trader_cli.venue.trading import Request, TradingDesk, is_private
+from trader_cli.venue.triggers import Touch
 
 TAPE = synthetic_tape(("ETHUSDT", "BTCUSDT"), 6, 0.5, 3)
 MARKETS = {name: SymbolMarket(symbol) for name, symbol in TAPE.symbols.items()}
@@ -72,7 +74,7 @@ def test_a_round_trip_costs_spread_and_fees_and_nothing_else() -> None:
     one = engine()
     bought, sold = market(one, "BUY", "2"), market(one, "SELL", "2", reduceOnly="true")
     buy, sell = Decimal(bought["avgPrice"]), Decimal(sold["avgPrice"])
-    fees = (buy + sell) * 2 * Decimal("0.0004")
+    fees = (buy + sell) * 2 * Decimal("0.0005")
     assert buy > sell
     assert one.account.wallet == pytest.approx(10_000 - 2 * (buy - sell) - fees, abs=Decimal("0.0000001"))
     assert conserved(one, 10_000)
@@ -469,13 +471,14 @@ def test_funding_falls_due_although_something_fills_in_that_very_millisecond(mon
     boundary = (START // (8 * HOUR) + 1) * 8 * HOUR
     seen: list[int] = []
 
-    def moment(upto: int) -> Any:
+    def touch(upto: int) -> list[Touch]:
         if upto < boundary or seen:
             return []
         seen.append(upto)
-        return [(boundary, "ETHUSDT", one.mark("ETHUSDT"), ZERO)]
+        hit = Beyond(boundary, float(one.mark("ETHUSDT")), 0.0)
+        return [Touch(boundary, "ETHUSDT", hit, hit)]
 
-    monkeypatch.setattr(one, "_first_moments", moment)
+    monkeypatch.setattr(one, "_first_touches", touch)
     one.advance(boundary)
     assert [i.time_ms for i in one.account.income if i.kind == "FUNDING_FEE"] == [boundary]
 

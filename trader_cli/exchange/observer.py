@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
+
 from trader_cli.core.bars import check_bars, utc_text
 from trader_cli.core.errors import ExchangeUnavailable
 from trader_cli.core.timeframes import MINUTE_MS
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 
 _PAGE = 1000
 _STALE_MS = 3 * MINUTE_MS
+_Route = tuple[str, str]
+_LAST: _Route = ("fapiPublicGetKlines", "/fapi/v1/klines")
+_MARK: _Route = ("fapiPublicGetMarkPriceKlines", "/fapi/v1/markPriceKlines")
 _FIELDS = ("open", "high", "low", "close", "volume")
 
 
@@ -32,19 +37,26 @@ class Observer:
     async def sight(self, rules: SymbolRules, since: Sighting | None, upto_ms: int) -> Sighting:
         """What happened since a sighting, up to a moment of `look_ms`; without one, how things stand."""
         if since is None:
-            bars = await self._bars(rules.symbol, upto_ms - _STALE_MS, upto_ms)
-            return Sighting(rules, upto_ms, upto_ms, _fresh(rules.symbol, bars, upto_ms))
+            bars, marks = await self._both(rules.symbol, upto_ms - _STALE_MS, upto_ms)
+            mark = _fresh(rules.symbol, marks, upto_ms) if marks else None
+            return Sighting(rules, upto_ms, upto_ms, _fresh(rules.symbol, bars, upto_ms), mark_before=mark)
         if since.upto_ms >= upto_ms:
             return since
         start_ms = MINUTE.floor(since.upto_ms + 1)
-        bars = await self._bars(rules.symbol, start_ms, upto_ms)
+        bars, marks = await self._both(rules.symbol, start_ms, upto_ms)
         _fresh(rules.symbol, [since.before, *bars], upto_ms)
+        mark = since.mark_before or (marks[0] if marks else None)
+        if mark is not None:
+            _fresh(rules.symbol, [mark, *marks], upto_ms)
         if since.before.open_ms == start_ms and (not bars or bars[0].open_ms != start_ms):
             raise ExchangeUnavailable(
                 f"The exchange no longer shows the bar of {rules.symbol} at {utc_text(start_ms)}."
             )
         funding = await self._funding(rules.symbol, since.upto_ms, upto_ms)
-        return Sighting(rules, since.upto_ms, upto_ms, since.before, tuple(bars), funding=funding)
+        return Sighting(
+            rules, since.upto_ms, upto_ms, since.before, tuple(bars),
+            funding=funding, mark_before=mark, marks=tuple(marks),
+        )  # fmt: skip
 
     async def book(self, symbol: str) -> SeenBook:
         """The order book, as deep as the engine looks."""
@@ -52,24 +64,31 @@ class Observer:
         bids, asks = (tuple((price, size) for price, size in shown[side]) for side in ("bids", "asks"))
         return SeenBook(bids, asks)
 
-    async def _bars(self, symbol: str, start_ms: int, upto_ms: int) -> list[SeenBar]:
+    async def _both(self, symbol: str, start_ms: int, upto_ms: int) -> tuple[list[SeenBar], list[SeenBar]]:
+        """Minute bars of the last price and of the mark price."""
+        bars = await self._bars(_LAST, symbol, start_ms, upto_ms)
+        return bars, await self._bars(_MARK, symbol, start_ms, upto_ms)
+
+    async def _bars(self, route: _Route, symbol: str, start_ms: int, upto_ms: int) -> list[SeenBar]:
         """Minute bars that open in [minute of start, upto), the unfinished one last."""
         cursor, bars = MINUTE.floor(start_ms), list[SeenBar]()
         while cursor < upto_ms:
-            page = await self._page(symbol, cursor, upto_ms)
+            page = await self._page(route, symbol, cursor, upto_ms)
             if not page:
                 break
             bars += page
             cursor = page[-1].open_ms + MINUTE_MS
         return bars
 
-    async def _page(self, symbol: str, start_ms: int, upto_ms: int) -> list[SeenBar]:
+    async def _page(self, route: _Route, symbol: str, start_ms: int, upto_ms: int) -> list[SeenBar]:
         query: dict[str, Any] = {
             "symbol": symbol, "interval": MINUTE.name, "startTime": start_ms, "endTime": upto_ms,
             "limit": min(_PAGE, (upto_ms - start_ms) // MINUTE_MS + 1),
         }  # fmt: skip
-        reply = await self._connection.read("fapiPublicGetKlines", "/fapi/v1/klines", query)
+        reply = await self._connection.read(*route, query)
         frame = replies.parsed("klines", replies.as_list(reply, "klines"), replies.klines_frame)
+        if route == _MARK:
+            frame = frame.with_columns(pl.lit(0.0).alias("volume"))
         check_bars(frame, MINUTE, origin=f"{symbol} {MINUTE} from the exchange")
         columns = [frame["open_time"].to_physical().to_list(), *(frame[name].to_list() for name in _FIELDS)]
         bars = [SeenBar(*row) for row in zip(*columns, strict=True)]

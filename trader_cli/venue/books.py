@@ -80,6 +80,16 @@ class AlgoOrder:
         return self.status == "NEW"
 
     @property
+    def by_mark(self) -> bool:
+        """Whether the mark price triggers it; else the last price does."""
+        return self.working_type == "MARK_PRICE"
+
+    @property
+    def is_stop(self) -> bool:
+        """A stop, not a target."""
+        return self.type.startswith("STOP")
+
+    @property
     def triggers_below(self) -> bool:
         """Whether it waits for the price to fall to the trigger: a sell stop or a buy take-profit."""
         return (self.side == "SELL") == self.type.startswith("STOP")

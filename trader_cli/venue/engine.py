@@ -1,4 +1,4 @@
-"""The exchange engine: orders against the tape, fees, triggers by mark price, isolated margin, funding, liquidation.
+"""The exchange engine: orders against the tape, fees, triggers, isolated margin, funding, liquidation.
 
 Deterministic: the state is a function of the tape and of the commands with their times, whichever way time was advanced
 in between. One account per engine; nothing here knows about sockets or keys.
@@ -17,7 +17,6 @@ from trader_cli.venue.changes import RuleBook
 from trader_cli.venue.margin import (
     LIQUIDATION_FEE,
     MAKER_FEE,
-    TAKER_FEE,
     backing,
     cents,
     liquidation_price,
@@ -26,6 +25,7 @@ from trader_cli.venue.margin import (
 from trader_cli.venue.market import FUNDING_INTERVAL_MS
 from trader_cli.venue.queries import VenueRejection
 from trader_cli.venue.switches import Switches
+from trader_cli.venue.triggers import FILLS, FillRules, Touch, after_trigger, first_touch, mark_of, triggered
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -53,8 +53,10 @@ class Engine:
         *,
         switches: Switches | None = None,
         book: RuleBook | None = None,
+        fills: FillRules = FILLS,
     ) -> None:
         self.markets = markets
+        self.fills = fills
         self.switches = switches or Switches()
         self._book = book or RuleBook()
         self.account = account
@@ -71,11 +73,12 @@ class Engine:
         """Let the market move to `now_ms`: fills, triggers, funding and liquidations happen at their own times."""
         while True:
             upto = min(now_ms, self._next_funding_ms, self._book.next_after(self.now_ms) or now_ms)
-            moments = self._first_moments(upto) if self.now_ms < upto else []
-            for self.now_ms, symbol, price, quantity in moments:
-                self._at_price(symbol, price, quantity)
+            touches = self._first_touches(upto) if self.now_ms < upto else []
+            for touch in touches:
+                self.now_ms = touch.time_ms
+                self._at_touch(touch)
                 self.changed()
-            if moments:
+            if touches:
                 continue
             self.now_ms = max(self.now_ms, upto)
             if self.now_ms == self._next_funding_ms:
@@ -96,52 +99,28 @@ class Engine:
         waiting: Iterable[Order | AlgoOrder] = [*self.account.open_orders(), *self.account.open_algos()]
         return held | {order.symbol for order in waiting}
 
-    def _first_moments(self, upto_ms: int) -> list[tuple[int, str, Decimal, Decimal]]:
-        """(time, symbol, price, traded quantity) of the earliest points in (now, upto] that change something.
+    def _first_touches(self, upto_ms: int) -> list[Touch]:
+        """The earliest touches in (now, upto] that change something.
 
         Several symbols may have one in the same millisecond: observed together, they often have.
         """
-        found = [m for symbol in sorted(self.busy()) if (m := self._first_on(symbol, upto_ms)) is not None]
-        earliest = min((m[0] for m in found), default=0)
-        return [m for m in found if m[0] == earliest]
+        found = [t for symbol in sorted(self.busy()) if (t := first_touch(self, symbol, upto_ms)) is not None]
+        earliest = min((t.time_ms for t in found), default=0)
+        return [t for t in found if t.time_ms == earliest]
 
-    def _first_on(self, symbol: str, upto_ms: int) -> tuple[int, str, Decimal, Decimal] | None:
-        found = self.markets[symbol].first_beyond(self.now_ms, upto_ms, *self.bounds(symbol))
-        if found is None:
-            return None
-        time_ms, price, quantity = found
-        return time_ms, symbol, self.price(symbol, price), self.quantity(symbol, quantity)
-
-    def bounds(self, symbol: str) -> tuple[float, float]:
-        """(highest price at or below which, lowest at or above which something happens on a symbol).
-
-        A resting limit order fills when price trades through it, one tick beyond.
-        """
-        tick = self.markets[symbol].rules.tick
-        below, above = [ZERO], [Decimal("Infinity")]
-        for order in self.account.open_orders(symbol):
-            (below if order.sign > 0 else above).append(order.price - order.sign * tick)
-        for algo in self.account.open_algos(symbol):
-            (below if algo.triggers_below else above).append(algo.trigger_price)
-        position = self.account.position(symbol)
-        if position.amount != 0:
-            level = liquidation_price(self.account, position, self.brackets(symbol))
-            if level > 0:
-                (below if position.amount > 0 else above).append(level)
-        half = float(tick) / 2
-        return float(max(below)) + half, float(min(above)) - half
-
-    def _at_price(self, symbol: str, price: Decimal, traded: Decimal) -> None:
-        """What a mark and last price of `price` does: liquidation first, then triggers, then resting orders."""
-        position = self.account.position(symbol)
-        level = liquidation_price(self.account, position, self.brackets(symbol))
-        if level > 0 and ((position.amount > 0 and price <= level) or (position.amount < 0 and price >= level)):
+    def _at_touch(self, touch: Touch) -> None:
+        """What prices do that reach something: liquidation first, then triggers, then resting orders."""
+        mark, position = mark_of(self, touch), self.account.position(touch.symbol)
+        level = liquidation_price(self.account, position, self.brackets(touch.symbol))
+        if mark is not None and level > 0 and (mark <= level if position.amount > 0 else mark >= level):
             self.liquidate(position)
-        for algo in self.account.open_algos(symbol):
-            if price <= algo.trigger_price if algo.triggers_below else price >= algo.trigger_price:
-                self._trigger(algo)
-        left = traded
-        for order in self.account.open_orders(symbol):
+        for algo, price in triggered(self, touch):
+            if algo.is_open:
+                self._trigger(algo, price)
+        if touch.last is None:
+            return
+        price, left = self.price(touch.symbol, touch.last.price), self.quantity(touch.symbol, touch.last.quantity)
+        for order in self.account.open_orders(touch.symbol):
             if (order.price - price) * order.sign > 0:
                 quantity = self.allowed(order, min(order.remaining, left)) if left > 0 else ZERO
                 if quantity > 0:
@@ -198,8 +177,8 @@ class Engine:
     # --- prices ---
 
     def mark(self, symbol: str) -> Decimal:
-        """The mark price now: no mark was recorded, so it is the last price."""
-        return self.price(symbol, self.markets[symbol].last_price(self.now_ms))
+        """The mark price now, the last price where none was recorded."""
+        return self.price(symbol, self.markets[symbol].mark_price(self.now_ms))
 
     def marks(self) -> dict[str, Decimal]:
         """Mark prices of every symbol with a position or an open order."""
@@ -227,13 +206,13 @@ class Engine:
         self.changed()
         return algo
 
-    def _place(self, order: Order) -> Order:
+    def _place(self, order: Order, at: Decimal | None = None) -> Order:
         if not order.reduce_only:
             require_margin(self, order)
         elif self.allowed(order, order.quantity) <= 0:
             raise VenueRejection(400, -2022, "ReduceOnly Order is rejected.")
         self.account.orders[order.order_id] = order
-        levels = self._offers(order)
+        levels = self._offers(order, at)
         if order.time_in_force == "GTX" and levels:
             self._end(order, "EXPIRED")
             return order
@@ -245,11 +224,13 @@ class Engine:
             self._end(order, "EXPIRED")
         return order
 
-    def _offers(self, order: Order) -> list[tuple[Decimal, Decimal]]:
-        """Levels of the other side that the order would take now."""
-        bids, asks = self.markets[order.symbol].book(self.now_ms, BOOK_LEVELS)
-        raw = asks if order.sign > 0 else bids
-        levels = [(self.price(order.symbol, p), self.quantity(order.symbol, q)) for p, q in raw]
+    def _offers(self, order: Order, at: Decimal | None) -> list[tuple[Decimal, Decimal]]:
+        """Levels of the other side that the order would take now, from `at` on if it was triggered there."""
+        raw = self.markets[order.symbol].book(self.now_ms, BOOK_LEVELS)
+        bids, asks = ([(self.price(order.symbol, p), self.quantity(order.symbol, q)) for p, q in side] for side in raw)
+        levels = asks if order.sign > 0 else bids
+        if at is not None and self.fills.from_trigger:
+            levels = after_trigger(self, order.symbol, order.sign, at, (bids, asks))
         if order.type == "MARKET":
             return levels
         return [(p, q) for p, q in levels if (order.price - p) * order.sign >= 0]
@@ -272,7 +253,7 @@ class Engine:
         self, order: Order, price: Decimal, quantity: Decimal, *, maker: bool, commission: Decimal | None = None
     ) -> None:
         """Execute part of an order: position, fee, realised profit, and the order's own state."""
-        rate = MAKER_FEE if maker else TAKER_FEE
+        rate = MAKER_FEE if maker else self.fills.taker_fee
         fee = cents(price * quantity * rate) if commission is None else commission
         realized = self._move(order, price, quantity)
         trade = self._next_trade
@@ -322,8 +303,8 @@ class Engine:
             if algo.close_position or (algo.reduce_only and self.switches.quantity_stops_when_flat == "expire"):
                 algo.status, algo.update_ms = "EXPIRED", self.now_ms
 
-    def _trigger(self, algo: AlgoOrder) -> None:
-        """The trigger was reached: an order goes to the engine, or the conditional order expires with nothing to do."""
+    def _trigger(self, algo: AlgoOrder, at: Decimal) -> None:
+        """The trigger was reached: an order goes to the engine, carried out from `at`; or nothing is left to do."""
         amount = self.account.position(algo.symbol).amount
         sign = 1 if algo.side == "BUY" else -1
         quantity = abs(amount) if algo.close_position else algo.quantity
@@ -339,7 +320,7 @@ class Engine:
         algo.actual_order_id = order.order_id
         try:
             require_fitting(self, order)
-            self._place(order)
+            self._place(order, at)
             algo.status = "FINISHED"
         except VenueRejection:
             self.account.orders[order.order_id] = order

@@ -11,7 +11,7 @@ from trader_cli.venue.books import ZERO
 if TYPE_CHECKING:
     from trader_cli.venue.books import Account, Position
 
-TAKER_FEE = Decimal("0.0004")
+TAKER_FEE = Decimal("0.0005")
 MAKER_FEE = Decimal("0.0002")
 LIQUIDATION_FEE = Decimal("0.0125")
 _CENT = Decimal("0.00000001")

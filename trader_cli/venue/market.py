@@ -18,6 +18,7 @@ from trader_cli.core.orders import SymbolRules
 from trader_cli.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, Timeframe
 from trader_cli.venue.derived import OpenInterest, index_price, seen_as
 from trader_cli.venue.path import expand, points_per_bar, uniforms
+from trader_cli.venue.ports import Beyond
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from trader_cli.venue.path import Path
-    from trader_cli.venue.ports import Beyond
     from trader_cli.venue.tape import SymbolTape
     from trader_cli.venue.written import View
 
@@ -111,8 +111,29 @@ class SymbolMarket:
             hits = (times > after_ms) & (times <= upto_ms) & ((prices <= below) | (prices >= above))
             at = int(np.argmax(hits))
             if hits[at]:
-                return int(times[at]), float(prices[at]), float(path.quantity.ravel()[at])
+                within = at > 0 and times[at - 1] // MINUTE_MS == times[at] // MINUTE_MS
+                before = float(prices[at - 1]) if within else None
+                return Beyond(int(times[at]), float(prices[at]), float(path.quantity.ravel()[at]), before)
         return None
+
+    mark_is_last = True
+    """No tape holds a mark price."""
+
+    def first_mark_beyond(self, after_ms: int, upto_ms: int, below: float, above: float) -> Beyond | None:
+        """As `first_beyond`."""
+        return self.first_beyond(after_ms, upto_ms, below, above)
+
+    def mark_price(self, now_ms: int) -> float:
+        """The last price."""
+        return self.last_price(now_ms)
+
+    def price_on_the_way(self, time_ms: int, share: float) -> float:  # noqa: ARG002
+        """The last price: every point of a path is known."""
+        return self.last_price(time_ms)
+
+    def unresolved_until(self, time_ms: int) -> int:
+        """The moment itself: a path says what came first."""
+        return time_ms
 
     @cached_property
     def _base(self) -> dict[str, Floats]:

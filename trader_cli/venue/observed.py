@@ -1,13 +1,13 @@
 """`ObservedMarket`: one symbol of a real exchange as far as it was looked at. The engine trades on it as on a tape.
 
-The mark price is the last price, as everywhere at the venue. An order that a stop becomes between two looks takes from
-the latest book, moved to the price of that moment: nobody saw the book of that moment.
+The mark price has points of its own where marks were seen, else it is the last price. An order that a stop becomes
+between two looks takes from the latest book, moved to its trigger: nobody saw the book of that moment.
 """
 
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,13 +15,15 @@ import numpy as np
 
 from trader_cli.core.timeframes import MINUTE_MS
 from trader_cli.venue.market import FUNDING_INTERVAL_MS
-from trader_cli.venue.sightings import SeenBook, Sighting, points
+from trader_cli.venue.ports import Beyond
+from trader_cli.venue.sightings import SeenBook, Sighting, mark_points, points
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from trader_cli.core.orders import SymbolRules
-    from trader_cli.venue.ports import Beyond, Level
+    from trader_cli.venue.ports import Level, Shown
+    from trader_cli.venue.sightings import Points
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,52 @@ class _ShownBook:
     moving: bool
 
 
+class _Points:
+    """Price points in order of time; they are only ever added."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.times, self.prices, self.quantities = array("q"), array("d"), array("d")
+
+    def add(self, shown: Iterable[Shown]) -> None:
+        """(UTC ms, price, traded quantity), each later than all before. Raises `ValueError`."""
+        for time_ms, price, quantity in shown:
+            if self.times and time_ms <= self.times[-1]:
+                raise ValueError(f"{self.name}: a price at {time_ms} after one at {self.times[-1]}")
+            self.times.append(time_ms)
+            self.prices.append(price)
+            self.quantities.append(quantity)
+
+    def first_beyond(self, after_ms: int, upto_ms: int, below: float, above: float) -> Beyond | None:
+        """The first point in (after, upto] whose price is ≤ `below` or ≥ `above`."""
+        first, stop = bisect_right(self.times, after_ms), bisect_right(self.times, upto_ms)
+        if first == stop:
+            return None
+        prices = np.frombuffer(self.prices)[first:stop]
+        hits = (prices <= below) | (prices >= above)
+        at = int(np.argmax(hits))
+        if not hits[at]:
+            return None
+        at += first
+        return Beyond(self.times[at], self.prices[at], self.quantities[at], self.before(at))
+
+    def before(self, at: int) -> float | None:
+        """The price before a point in the same minute; None where it was the minute's first."""
+        within = at > 0 and self.times[at - 1] // MINUTE_MS == self.times[at] // MINUTE_MS
+        return self.prices[at - 1] if within else None
+
+    def at(self, now_ms: int) -> int:
+        """The index of the latest point by `now_ms`, −1 before the first."""
+        return bisect_right(self.times, now_ms) - 1
+
+
 class ObservedMarket:
     """Price points, books and funding rates in order of time; they are only ever added."""
 
     def __init__(self, rules: SymbolRules) -> None:
         self.rules = rules
-        self._times, self._prices, self._quantities = array("q"), array("d"), array("d")
+        self._last, self._mark = _Points(rules.symbol), _Points(f"{rules.symbol}, mark")
+        self._looks: list[int] = []
         self._books: list[_ShownBook] = []
         self._rates: dict[int, float] = {}
 
@@ -47,24 +89,19 @@ class ObservedMarket:
     def take(self, sighting: Sighting) -> None:
         """Everything of a sighting."""
         self.rules = sighting.rules
-        if not self._times or self._times[-1] < sighting.after_ms:
-            self.show_points([(sighting.after_ms, sighting.before.close, 0.0)])
-        times, prices, quantities = (column.tolist() for column in points(sighting))
-        self.show_points(zip(times, prices, quantities, strict=True))
+        self._looks.append(sighting.upto_ms)
+        _add(self._last, sighting.after_ms, sighting.before.close, points(sighting))
+        if sighting.mark_before is not None:
+            _add(self._mark, sighting.after_ms, sighting.mark_before.close, mark_points(sighting))
         self._rates |= dict(sighting.funding)
         if sighting.book is not None:
             if sighting.upto_ms > sighting.after_ms:
                 self._books.append(_ShownBook(sighting.after_ms + 1, sighting.book, moving=True))
             self.show_book(sighting.upto_ms, sighting.book)
 
-    def show_points(self, shown: Iterable[Beyond]) -> None:
+    def show_points(self, shown: Iterable[Shown]) -> None:
         """(UTC ms, price, traded quantity), each later than all before. Raises `ValueError`."""
-        for time_ms, price, quantity in shown:
-            if self._times and time_ms <= self._times[-1]:
-                raise ValueError(f"{self.rules.symbol}: a price at {time_ms} after one at {self._times[-1]}")
-            self._times.append(time_ms)
-            self._prices.append(price)
-            self._quantities.append(quantity)
+        self._last.add(shown)
 
     def show_book(self, time_ms: int, book: SeenBook) -> None:
         """The book as it stood at that moment."""
@@ -82,22 +119,41 @@ class ObservedMarket:
 
     def first_beyond(self, after_ms: int, upto_ms: int, below: float, above: float) -> Beyond | None:
         """The first point in (after, upto] whose price is ≤ `below` or ≥ `above`."""
-        first, stop = bisect_right(self._times, after_ms), bisect_right(self._times, upto_ms)
-        if first == stop:
-            return None
-        prices = np.frombuffer(self._prices)[first:stop]
-        hits = (prices <= below) | (prices >= above)
-        at = int(np.argmax(hits))
-        if not hits[at]:
-            return None
-        return self._times[first + at], self._prices[first + at], self._quantities[first + at]
+        return self._last.first_beyond(after_ms, upto_ms, below, above)
 
     def last_price(self, now_ms: int) -> float:
         """The latest price seen by `now_ms`. Raises `LookupError` before the first."""
-        at = bisect_right(self._times, now_ms) - 1
+        at = self._last.at(now_ms)
         if at < 0:
             raise LookupError(f"{self.rules.symbol}: no price was seen by {now_ms}.")
-        return self._prices[at]
+        return self._last.prices[at]
+
+    @property
+    def mark_is_last(self) -> bool:
+        """Whether no mark price was seen."""
+        return not self._mark.times
+
+    def first_mark_beyond(self, after_ms: int, upto_ms: int, below: float, above: float) -> Beyond | None:
+        """As `first_beyond`, of the mark price."""
+        seen = self._last if self.mark_is_last else self._mark
+        return seen.first_beyond(after_ms, upto_ms, below, above)
+
+    def mark_price(self, now_ms: int) -> float:
+        """The latest mark price seen by `now_ms`, the last price if none was."""
+        at = self._mark.at(now_ms)
+        return self._mark.prices[at] if at >= 0 else self.last_price(now_ms)
+
+    def price_on_the_way(self, time_ms: int, share: float) -> float:
+        """The last price at that share of its way to what it was at `time_ms`, from what it was just before."""
+        at = self._last.at(time_ms)
+        price, before = self.last_price(time_ms), self._last.before(at)
+        return price if before is None else before + share * (price - before)
+
+    def unresolved_until(self, time_ms: int) -> int:
+        """The end of the minute, or of the look that showed it: what came first within is not known."""
+        at = bisect_left(self._looks, time_ms)
+        looked = self._looks[at] if at < len(self._looks) else time_ms
+        return min(looked, time_ms - time_ms % MINUTE_MS + MINUTE_MS - 1)
 
     def book(self, now_ms: int, levels: int) -> tuple[list[Level], list[Level]]:
         """(bids, asks) of the latest book; moved to the last price, if that is newer. Empty before the first."""
@@ -105,7 +161,7 @@ class ObservedMarket:
         if at < 0:
             return [], []
         shown = self._books[at]
-        latest = self._times[bisect_right(self._times, now_ms) - 1]
+        latest = self._last.times[self._last.at(now_ms)]
         shift = self._shift(shown.book, now_ms) if shown.moving or latest > shown.time_ms else 0.0
         bids, asks = ([(p + shift, q) for p, q in side[:levels]] for side in (shown.book.bids, shown.book.asks))
         return [level for level in bids if level[0] > 0], asks
@@ -119,3 +175,10 @@ class ObservedMarket:
         """What fell due in the eight hours up to a boundary: rates of symbols with shorter intervals are summed."""
         first, last = time_ms - FUNDING_INTERVAL_MS + MINUTE_MS, time_ms + MINUTE_MS
         return sum(rate for at, rate in self._rates.items() if first <= at < last)
+
+
+def _add(seen: _Points, after_ms: int, before: float, shown: Points) -> None:
+    """Points of a sighting, and where it began unless that is known."""
+    if not seen.times or seen.times[-1] < after_ms:
+        seen.add([(after_ms, before, 0.0)])
+    seen.add(zip(*(column.tolist() for column in shown), strict=True))

@@ -19,11 +19,15 @@ from trader_cli.venue.journal import Command, Journal
 from trader_cli.venue.observed import ObservedMarket
 from trader_cli.venue.private import COMMANDS, READS, fresh_account
 from trader_cli.venue.routes import VenueRejection
-from trader_cli.venue.sightings import SeenBar, SeenBook, Sighting, points
+from trader_cli.venue.sightings import SeenBar, SeenBook, Sighting, mark_points, points
+from trader_cli.venue.triggers import bounds, last_bounds, mark_bounds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from trader_cli.venue.orders import Parameters
 
@@ -83,21 +87,30 @@ class PaperJournal(Journal):
         return [_sighting(body) for (body,) in self._db.execute("SELECT body FROM latest ORDER BY symbol")]
 
 
+def _beyond(prices: NDArray[np.float64], below: float, above: float) -> bool:
+    return bool(((prices <= below) | (prices >= above)).any())
+
+
 def _body(s: Sighting) -> str:
     rules = [s.rules.symbol, *(f"{v:f}" for v in (s.rules.tick, s.rules.step, s.rules.min_quantity,
                                                   s.rules.max_market_quantity, s.rules.min_notional))]  # fmt: skip
     book = None if s.book is None else [s.book.bids, s.book.asks]
-    bars = [[b.open_ms, b.open, b.high, b.low, b.close, b.volume] for b in (s.before, *s.bars)]
-    return json.dumps([s.after_ms, s.upto_ms, rules, bars, book, s.funding], separators=(",", ":"))
+    bars, marks = (
+        [[b.open_ms, b.open, b.high, b.low, b.close, b.volume] for b in (before, *since) if b is not None]
+        for before, since in ((s.before, s.bars), (s.mark_before, s.marks))
+    )
+    return json.dumps([s.after_ms, s.upto_ms, rules, bars, book, s.funding, marks], separators=(",", ":"))
 
 
 def _sighting(body: str) -> Sighting:
-    after_ms, upto_ms, (symbol, *filters), rows, book, funding = json.loads(body)
+    after_ms, upto_ms, (symbol, *filters), rows, book, funding, *more = json.loads(body)
     before, *bars = (SeenBar(*row) for row in rows)
     seen = None if book is None else SeenBook(*(tuple((p, q) for p, q in side) for side in book))
     tick, step, least, most, worth = (Decimal(text) for text in filters)
     rules = SymbolRules(symbol, tick, step, least, most, worth)
-    return Sighting(rules, after_ms, upto_ms, before, tuple(bars), seen, tuple((t, r) for t, r in funding))
+    marks = [SeenBar(*row) for row in (more[0] if more else [])]
+    rates, first = tuple((t, r) for t, r in funding), marks[0] if marks else None
+    return Sighting(rules, after_ms, upto_ms, before, tuple(bars), seen, rates, first, tuple(marks[1:]))
 
 
 class PaperDesk:
@@ -164,11 +177,13 @@ class PaperDesk:
 
     def stirs(self, sighting: Sighting) -> bool:
         """Whether a price of the sighting triggers or fills something."""
-        if sighting.symbol not in self.busy():
+        symbol = sighting.symbol
+        if symbol not in self.busy():
             return False
-        below, above = self.engine.bounds(sighting.symbol)
-        prices = points(sighting)[1]
-        return bool(((prices <= below) | (prices >= above)).any())
+        if sighting.mark_before is None:
+            return _beyond(points(sighting)[1], *bounds(self.engine, symbol))
+        by_mark = _beyond(mark_points(sighting)[1], *mark_bounds(self.engine, symbol))
+        return by_mark or _beyond(points(sighting)[1], *last_bounds(self.engine, symbol))
 
     def has_book_of(self, symbol: str, now_ms: int) -> bool:
         """Whether the book of just that moment was seen."""

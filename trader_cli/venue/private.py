@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from trader_cli.venue.books import ZERO, Account, AlgoOrder, Fill, Order, Position
 from trader_cli.venue.margin import (
     MAKER_FEE,
-    TAKER_FEE,
     available,
     backing,
     initial_margin,
@@ -178,7 +177,11 @@ def set_position_mode(engine: Engine, parameters: Parameters) -> Body:
 def commission_rate(engine: Engine, parameters: Parameters) -> Body:
     """GET /fapi/v1/commissionRate."""
     symbol = symbol_of(engine, parameters)
-    return {"symbol": symbol, "makerCommissionRate": text(MAKER_FEE), "takerCommissionRate": text(TAKER_FEE)}
+    return {
+        "symbol": symbol,
+        "makerCommissionRate": text(MAKER_FEE),
+        "takerCommissionRate": text(engine.fills.taker_fee),
+    }
 
 
 def income(engine: Engine, parameters: Parameters) -> Body:

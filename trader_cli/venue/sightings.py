@@ -7,7 +7,7 @@ Where within a minute a price was touched is not known; which extreme came first
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -62,7 +62,8 @@ class Sighting:
 
     `before` is the latest bar as it stood at `after_ms`; `bars` are those since, oldest first, its continuation among
     them, the last one perhaps unfinished. `book` was shown at `upto_ms`. `funding` holds (UTC ms, rate). Where both
-    times are equal it says only what stood at that moment: the last price is the close of `before`.
+    times are equal it says only what stood at that moment: the last price is the close of `before`. `mark_before` and
+    `marks` are the same of the mark price; None and nothing where the exchange shows no bars of it.
     """
 
     rules: SymbolRules
@@ -72,6 +73,8 @@ class Sighting:
     bars: tuple[SeenBar, ...] = ()
     book: SeenBook | None = None
     funding: tuple[tuple[int, float], ...] = ()
+    mark_before: SeenBar | None = None
+    marks: tuple[SeenBar, ...] = ()
 
     @property
     def symbol(self) -> str:
@@ -80,10 +83,13 @@ class Sighting:
 
     def end(self) -> Sighting:
         """What stood at `upto_ms`: where the next sighting begins."""
-        last = self.bars[-1] if self.bars else self.before
-        if last.open_ms == self.before.open_ms:
-            last = self.before.joined(last)
-        return Sighting(self.rules, self.upto_ms, self.upto_ms, last)
+        mark = None if self.mark_before is None else _latest(self.mark_before, self.marks)
+        return Sighting(self.rules, self.upto_ms, self.upto_ms, _latest(self.before, self.bars), mark_before=mark)
+
+
+def _latest(before: SeenBar, bars: tuple[SeenBar, ...]) -> SeenBar:
+    last = bars[-1] if bars else before
+    return before.joined(last) if last.open_ms == before.open_ms else last
 
 
 def look_ms(now_ms: int) -> int:
@@ -106,6 +112,12 @@ def points(sighting: Sighting) -> Points:
     parts += [_increment(tape, sighting, bar) for bar in sighting.bars[stop:]]
     times, prices, quantities = zip(*parts, strict=True)
     return np.concatenate(times), np.concatenate(prices), np.concatenate(quantities)
+
+
+def mark_points(sighting: Sighting) -> Points:
+    """As `points`, of the mark price, whose quantities are zero. Its minutes turn when those of the last price do."""
+    before = sighting.mark_before or sighting.before
+    return points(replace(sighting, before=before, bars=sighting.marks))
 
 
 def _is_closed(bar: SeenBar, sighting: Sighting) -> bool:

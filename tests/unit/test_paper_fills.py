@@ -1,0 +1,243 @@
+"""Paper never flatters: over real tapes, however rarely one looks, no exit is better than its trigger allowed."""
+
+from __future__ import annotations
+
+import random
+from decimal import Decimal
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from looks import HOUR, Account, Paper, Simulated, Watched
+
+from trader_cli.core.timeframes import MINUTE_MS
+from trader_cli.venue import books
+from trader_cli.venue.engine import Engine
+from trader_cli.venue.observed import ObservedMarket
+from trader_cli.venue.private import COMMANDS
+from trader_cli.venue.routes import VenueRejection
+from trader_cli.venue.sightings import SeenBar, SeenBook, Sighting
+from trader_cli.venue.synthetic import synthetic_tape
+from trader_cli.venue.triggers import SLIPPAGE
+
+LOOKS = {"10 s": (10_000, 3), "1 min": (MINUTE_MS, 18), "15 min": (15 * MINUTE_MS, 240), "6 h": (6 * HOUR, 1440)}
+"""Between two looks, ms; hours watched."""
+CLOSE = {"algoType": "CONDITIONAL", "workingType": "MARK_PRICE", "closePosition": "true"}
+
+
+class Exit(NamedTuple):
+    """How a stop or a target ended a position."""
+
+    number: int
+    kind: str
+    side: str
+    trigger: Decimal
+    price: Decimal
+    time_ms: int
+
+    @property
+    def bias_bps(self) -> float:
+        """By how much it was better than its trigger."""
+        return float((1 if self.side == "SELL" else -1) * (self.price / self.trigger - 1)) * 1e4
+
+
+def exits(account: Account, every_ms: int, distance: float) -> list[Exit]:
+    """Buy and sell in turn as minutes end, each with a stop and a target at that distance; look now and then."""
+    watched, now, turn = account.watched, account.watched.start_ms, 0
+    account.send("/fapi/v1/marginType", marginType="ISOLATED")
+    while now < watched.end_ms:
+        if account.engine.account.position(account.symbol).amount == 0 and now % MINUTE_MS == MINUTE_MS - 1:
+            turn += 1
+            _enter(account, 1 if turn % 2 else -1, distance)
+        now = min(now + every_ms, watched.end_ms)
+        account.until(now)
+    ended = [algo for algo in account.engine.account.algos.values() if algo.status == "FINISHED"]
+    made = []
+    for algo in ended:
+        fills = [f for f in account.fills if f.order_id == algo.actual_order_id]
+        price = sum((f.price * f.quantity for f in fills), Decimal(0)) / sum((f.quantity for f in fills), Decimal(0))
+        number = int(algo.client_id.split("-")[1])
+        made.append(Exit(number, algo.client_id.split("-")[0], algo.side, algo.trigger_price, price, algo.trigger_ms))
+    return made
+
+
+def _enter(account: Account, sign: int, distance: float) -> None:
+    market, number = account.watched.market, account.engine.now_ms // MINUTE_MS
+    rules, last = market.rules, Decimal(str(market.last_price(account.engine.now_ms)))
+    side, other = ("BUY", "SELL") if sign > 0 else ("SELL", "BUY")
+    quantity = max(rules.quantity_down(Decimal(100) / last), rules.min_quantity)
+    entry = Decimal(account.send("/fapi/v1/order", side=side, type="MARKET", quantity=quantity)["avgPrice"])
+    away = max(entry * Decimal(str(distance)), 3 * rules.tick)
+    for name, kind, where in (("stop", "STOP_MARKET", -1), ("target", "TAKE_PROFIT_MARKET", 1)):
+        trigger = rules.price_down(entry + where * sign * away)
+        ids = {"clientAlgoId": f"{name}-{number}"}
+        try:
+            account.send("/fapi/v1/algoOrder", side=other, type=kind, triggerPrice=trigger, **CLOSE, **ids)
+        except VenueRejection as refused:
+            assert refused.code == -2021  # noqa: PT017 - a spread wider than the distance
+
+
+def never_flatters(watched: Watched, every_ms: int, distance: float = 0.003) -> list[float]:
+    """Biases of a paper account's exits, each of them checked, and against the exchange's own account."""
+    paper, simulated = (exits(made(watched), every_ms, distance) for made in (Paper, Simulated))
+    tick = watched.market.rules.tick
+    for one in [*paper, *simulated]:
+        sign = 1 if one.side == "SELL" else -1
+        minute = one.time_ms - one.time_ms % MINUTE_MS
+        (bar,) = watched.bars(minute, minute + MINUTE_MS - 1)
+        best = one.trigger - sign * (tick / 2 + one.trigger * SLIPPAGE)
+        assert (best - one.price) * sign >= 0, one
+        assert one.price < Decimal(str(bar.high)) if sign > 0 else one.price > Decimal(str(bar.low)), (one, bar)
+    found = {one.number: one for one in simulated}
+    assert sorted(found) == sorted(one.number for one in paper)
+    for one in paper:
+        other = found[one.number]
+        assert one.time_ms // MINUTE_MS == other.time_ms // MINUTE_MS
+        if one.kind == other.kind:
+            spreads = [a[0] - b[0] for at in (one.time_ms, other.time_ms) for b, a in [_best(watched, at)]]
+            assert abs(one.price - other.price) <= 2 * tick + one.trigger * Decimal("0.0005") + sum(spreads) / 2
+        else:
+            assert one.kind == "stop", "what one look cannot tell apart counts as adverse"
+    return [one.bias_bps for one in paper]
+
+
+def _best(watched: Watched, time_ms: int) -> list[tuple[Decimal, ...]]:
+    return [tuple(Decimal(str(v)) for v in side[0]) for side in watched.market.book(time_ms, 1)]
+
+
+def tapes(folder: Path) -> list[Path]:
+    return sorted((folder / "klines").rglob("*.parquet"))
+
+
+def watched_of(file: Path, hours: float) -> Watched:
+    return Watched.of(file, random.Random(file.name).uniform(0.05, 0.6), hours)
+
+
+@pytest.mark.parametrize("looks", LOOKS)
+def test_no_exit_is_better_than_its_trigger_however_rarely_one_looks(looks: str, market_data: Path) -> None:
+    every_ms, hours = LOOKS[looks]
+    biases = []
+    for file in ("um/ETHUSDT-1m-2023", "um/SOLUSDT-1m-2025-05", "spot/BTCUSDT-1h"):
+        watched = watched_of(market_data / "klines" / f"{file}.parquet", hours / 9)
+        biases += never_flatters(watched, every_ms, 0.001 if looks == "10 s" else 0.003)
+    assert len(biases) > 3
+    assert sum(biases) / len(biases) <= 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("looks", LOOKS)
+def test_over_every_tape_no_exit_is_better_than_its_trigger(looks: str, market_data: Path) -> None:
+    every_ms, hours = LOOKS[looks]
+    biases = []
+    for file in tapes(market_data):
+        biases += never_flatters(watched_of(file, hours), every_ms)
+    assert len(biases) > 100
+    assert sum(biases) / len(biases) <= 0
+
+
+# --- one look, by hand ---
+
+RULES = ObservedMarket(Watched(synthetic_tape(("ETHUSDT",), 1, 0.0, 3).symbols["ETHUSDT"], 0, 0).market.rules).rules
+START = 1_700_000_040_000 - 1_700_000_040_000 % MINUTE_MS
+BOOK = SeenBook(((99.99, 50.0),), ((100.01, 50.0),))
+
+
+def bar(minute: int, *prices: float) -> SeenBar:
+    return SeenBar(START + minute * MINUTE_MS, *prices, 500.0)
+
+
+def held(side: str, working: str, triggers: dict[str, float], **seen: Any) -> Engine:
+    """A position of 1 from 100 with a stop and a target, after one look that began as minute 0 had closed."""
+    market, after = ObservedMarket(RULES), START + MINUTE_MS - 1
+    first = bar(0, 100.0, 100.0, 100.0, 100.0)
+    mark = {"mark_before": first} if "marks" in seen else {}
+    market.take(Sighting(RULES, after, after, first, book=BOOK, **mark))
+    engine = Engine({"ETHUSDT": market}, books.Account(Decimal(10_000)), after)
+    text = {"symbol": "ETHUSDT", "quantity": "1", "type": "MARKET", "side": side}
+    COMMANDS["POST", "/fapi/v1/order"](engine, text)
+    other = "SELL" if side == "BUY" else "BUY"
+    for kind, trigger in triggers.items():
+        algo = {**CLOSE, "symbol": "ETHUSDT", "side": other, "type": kind, "triggerPrice": str(trigger)}
+        COMMANDS["POST", "/fapi/v1/algoOrder"](engine, algo | {"workingType": working})
+    last = max(b.open_ms for b in seen["bars"]) + MINUTE_MS - 1
+    market.take(Sighting(RULES, after, last, first, book=BOOK, **seen, **mark))
+    engine.advance(last)
+    return engine
+
+
+def ended(engine: Engine) -> dict[str, str]:
+    return {algo.type: algo.status for algo in engine.account.algos.values()}
+
+
+BOTH = {"STOP_MARKET": 99.0, "TAKE_PROFIT_MARKET": 101.0}
+
+
+def test_a_target_passed_in_a_minute_is_filled_below_it_and_not_at_the_minutes_high() -> None:
+    engine = held("BUY", "MARK_PRICE", {"TAKE_PROFIT_MARKET": 101.0}, bars=(bar(1, 100.0, 104.0, 100.0, 103.0),))
+    assert engine.account.fills[-1].price == Decimal("100.97")  # half a spread of 0.02, 1 bp, down to the tick
+    assert engine.account.fills[-1].commission == Decimal("100.97") * Decimal("0.0005")
+
+
+def test_a_stop_passed_by_a_minute_that_opens_beyond_it_is_filled_from_there() -> None:
+    engine = held("BUY", "MARK_PRICE", {"STOP_MARKET": 99.0}, bars=(bar(1, 97.0, 98.0, 96.0, 98.0),))
+    assert engine.account.fills[-1].price == Decimal("96.98")
+
+
+def test_a_target_is_not_improved_by_a_minute_that_opens_beyond_it() -> None:
+    engine = held("BUY", "MARK_PRICE", {"TAKE_PROFIT_MARKET": 101.0}, bars=(bar(1, 103.0, 104.0, 102.0, 103.0),))
+    assert engine.account.fills[-1].price == Decimal("100.97")
+
+
+@pytest.mark.parametrize("minute", range(1, 9))
+def test_stop_and_target_within_one_minute_end_at_the_stop(minute: int) -> None:
+    """Whatever came first on the path that the minute's seed draws."""
+    quiet = [bar(n, 100.0, 100.1, 99.9, 100.0) for n in range(1, minute)]
+    engine = held("BUY", "MARK_PRICE", BOTH, bars=(*quiet, bar(minute, 100.0, 101.5, 98.5, 100.0)))
+    assert ended(engine)["STOP_MARKET"] == "FINISHED"
+    assert engine.account.fills[-1].price < 99
+    assert len(engine.account.fills) == 2
+
+
+def test_a_target_of_an_earlier_minute_comes_before_the_stop_of_a_later_one() -> None:
+    seen = (bar(1, 100.0, 101.5, 100.0, 100.0), bar(2, 100.0, 100.0, 98.0, 98.0))
+    assert ended(held("BUY", "MARK_PRICE", BOTH, bars=seen))["TAKE_PROFIT_MARKET"] == "FINISHED"
+
+
+@pytest.mark.parametrize(("working", "status"), [("MARK_PRICE", "NEW"), ("CONTRACT_PRICE", "FINISHED")])
+def test_a_wick_in_the_last_price_alone_triggers_only_what_names_it(working: str, status: str) -> None:
+    wick, calm = (bar(1, 100.0, 100.0, 90.0, 100.0),), (bar(1, 100.0, 100.2, 99.8, 100.0),)
+    engine = held("BUY", working, {"STOP_MARKET": 99.0}, bars=wick, marks=calm)
+    assert ended(engine)["STOP_MARKET"] == status
+
+
+def test_a_stop_by_mark_sells_at_the_last_price_where_that_is_lower_never_above_its_trigger() -> None:
+    fallen = (bar(1, 100.0, 100.0, 98.0, 98.0),)
+    level = held("BUY", "MARK_PRICE", {"STOP_MARKET": 99.0}, bars=(bar(1, 100.0, 101.0, 100.0, 101.0),), marks=fallen)
+    lower = held("BUY", "MARK_PRICE", {"STOP_MARKET": 99.0}, bars=(bar(1, 97.0, 97.0, 95.0, 95.0),), marks=fallen)
+    assert level.account.fills[-1].price == Decimal("98.98")
+    assert lower.account.fills[-1].price < 97
+    assert lower.account.fills[-1].price > 94
+
+
+def test_a_resting_limit_is_filled_at_its_own_price_and_only_when_traded_through() -> None:
+    for low, filled in ((99.0, 0), (98.99, 1), (95.0, 1)):
+        market, after = ObservedMarket(RULES), START + MINUTE_MS - 1
+        first = bar(0, 100.0, 100.0, 100.0, 100.0)
+        market.take(Sighting(RULES, after, after, first, book=BOOK))
+        engine = Engine({"ETHUSDT": market}, books.Account(Decimal(10_000)), after)
+        limit = {"type": "LIMIT", "price": "99", "quantity": "1", "timeInForce": "GTC", "side": "BUY"}
+        COMMANDS["POST", "/fapi/v1/order"](engine, {"symbol": "ETHUSDT", **limit})
+        market.take(Sighting(RULES, after, after + MINUTE_MS, first, (bar(1, 100.0, 100.0, low, 100.0),)))
+        engine.advance(after + MINUTE_MS)
+        assert [f.price for f in engine.account.fills] == [Decimal(99)] * filled
+
+
+def test_looks_that_cut_a_minute_show_each_stretch_by_itself() -> None:
+    """A target seen before the stop was reached has been filled by then."""
+    market, moments = ObservedMarket(RULES), [START + MINUTE_MS - 1 + k * 10_000 for k in range(7)]
+    for after, upto in pairwise(moments):
+        now = bar(1, 100.0, 101.0, 99.0, 100.0)
+        market.take(Sighting(RULES, after, upto, now if after > START + MINUTE_MS else bar(0, *[100.0] * 4), (now,)))
+    inside = START + MINUTE_MS + 15_000
+    assert market.unresolved_until(inside) == moments[2]
