@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from trader_cli.core.assets import margin_asset_of
 from trader_cli.venue.books import ZERO
 from trader_cli.venue.margin import TAKER_FEE, available, most_notional
 from trader_cli.venue.queries import VenueRejection
@@ -25,7 +26,8 @@ def require_margin(engine: Engine, order: Order) -> None:
     if (abs(position.amount) - reducing) * price + notional > most_notional(option.leverage, brackets):
         raise VenueRejection(400, -2027, "Exceeded the maximum allowable position at current leverage.")
     needed = notional / option.leverage + notional * TAKER_FEE
-    if needed > available(engine.account, engine.marks() | {order.symbol: engine.mark(order.symbol)}):
+    marks = engine.marks() | {order.symbol: engine.mark(order.symbol)}
+    if needed > available(engine.account, marks, margin_asset_of(order.symbol)):
         raise VenueRejection(400, -2019, "Margin is insufficient.")
 
 
