@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from decimal import ROUND_UP, Decimal
 from typing import TYPE_CHECKING
 
+from trader_cli.core.assets import CREDITS, DOLLARS, amounts_text, margin_asset_of
 from trader_cli.core.plans import Refused
 from trader_cli.core.sizing import bracket_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trader_cli.core.orders import LeverageBracket, SymbolRules
+    from trader_cli.core.orders import AccountState, LeverageBracket, SymbolRules
     from trader_cli.core.plans import TradePlan
 
 RULE_CODES = frozenset(
@@ -53,6 +54,34 @@ def trading(rules: SymbolRules) -> Refused | None:
         found = rules.status if rules.status != "TRADING" else rules.contract_type
         return Refused(
             "not_trading", f"{rules.symbol} is not trading now (the exchange says {found}): no position is opened."
+        )
+    return None
+
+
+def funded(symbol: str, margin_asset: str, account: AccountState, *, multi_assets: bool) -> Refused | None:
+    """Whether this account can carry a contract as we trade it: isolated, in dollars, by its own balance of the asset.
+
+    Codes `multi_assets`, `credits_account`, `margin_asset`, `no_balance`. What is open is cared for all the same.
+    """
+    if multi_assets:
+        return Refused(
+            "multi_assets", "The account is in multi-assets mode, which has no isolated margin: no position is opened."
+            " Switch it to single-asset mode.",
+        )  # fmt: skip
+    if CREDITS in account.wallets:
+        return Refused(
+            "credits_account", f"The account is in credits mode: it shows {CREDITS}, which is no money of a contract."
+            " No position is opened there.",
+        )  # fmt: skip
+    if margin_asset not in DOLLARS or margin_asset != margin_asset_of(symbol):
+        return Refused(
+            "margin_asset", f"{symbol} is margined in {margin_asset or 'an asset that is not named'}; positions are"
+            f" opened in contracts of {' and '.join(DOLLARS)}, whose name says so.",
+        )  # fmt: skip
+    if account.of(margin_asset).wallet <= 0:
+        shown = amounts_text({asset: wallet for asset, wallet in account.wallets.items() if wallet})
+        return Refused(
+            "no_balance", f"{symbol} is margined in {margin_asset}, of which the account holds none; it shows {shown}."
         )
     return None
 

@@ -39,6 +39,7 @@ _KLINES = {
 _WEIGHTS = {
     "/fapi/v1/aggTrades": 20, "/fapi/v3/account": 5, "/fapi/v3/positionRisk": 5, "/fapi/v1/userTrades": 5,
     "/fapi/v1/income": 30, "/fapi/v1/commissionRate": 20, "/fapi/v1/positionSide/dual": 30, "/fapi/v1/symbolConfig": 5,
+    "/fapi/v1/multiAssetsMargin": 30,
     "/fapi/v1/allOrders": 5, "/fapi/v1/allAlgoOrders": 5,
     "/api/v3/exchangeInfo": 20, "/api/v3/klines": 2, "/api/v3/aggTrades": 2,
 }  # fmt: skip

@@ -36,7 +36,13 @@ if TYPE_CHECKING:
 
 _RESTRICTIONS = "/sapi/v1/account/apiRestrictions"
 _PRICELESS = frozenset(
-    {"/fapi/v1/leverageBracket", "/fapi/v1/symbolConfig", "/fapi/v1/positionSide/dual", "/fapi/v1/commissionRate"}
+    {
+        "/fapi/v1/leverageBracket",
+        "/fapi/v1/symbolConfig",
+        "/fapi/v1/positionSide/dual",
+        "/fapi/v1/commissionRate",
+        "/fapi/v1/multiAssetsMargin",
+    }
 )
 """Reads whose answer no price can change."""
 _PRICED = frozenset({"/fapi/v1/order", "/fapi/v1/algoOrder", "/fapi/v1/leverage"})

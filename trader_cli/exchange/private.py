@@ -63,7 +63,7 @@ class PrivateSide:
         return await self._connection.read(method, path, query)
 
     async def account(self) -> AccountState:
-        """Wallet, available balance and unrealised profit of the quote asset."""
+        """Wallet, available balance and unrealised profit of USDT, and of every other asset beside it."""
         reply = replies.as_mapping(
             await self._read("fapiPrivateV3GetAccount", "/fapi/v3/account"), "an account", "assets"
         )
@@ -109,6 +109,15 @@ class PrivateSide:
             raise ExchangeUnavailable(reply.sentence)
         if isinstance(reply, NotPlaced) and reply.code not in _NOTHING_TO_CHANGE:
             raise ExchangeRejected(reply.sentence, code=reply.code)
+
+    async def multi_assets(self) -> bool:
+        """Whether every asset backs every position, in a mode that has no isolated margin."""
+        reply = replies.as_mapping(
+            await self._read("fapiPrivateGetMultiAssetsMargin", "/fapi/v1/multiAssetsMargin"),
+            "the assets mode",
+            "multiAssetsMargin",
+        )
+        return bool(self._parsed("the assets mode", reply, lambda r: parse.truth(r["multiAssetsMargin"])))
 
     async def hedge_mode(self) -> bool:
         """Whether the account keeps long and short positions side by side, which we refuse to trade."""

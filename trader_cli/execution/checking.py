@@ -6,6 +6,7 @@ import asyncio
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from trader_cli.core.assets import margin_asset_of
 from trader_cli.core.errors import ExchangeUnavailable
 from trader_cli.core.evidence import Look
 from trader_cli.core.plans import Refused
@@ -43,7 +44,7 @@ async def refusal(executor: Executor, plan: TradePlan, symbol: str, *, live: boo
             return Refused("order_unknown", f"{symbol}: it is not known yet what became of an order of ours.")
     view, orders, prices, account, _ = await asyncio.gather(
         _looked(executor, symbol), exchange.private.open_orders(symbol),
-        preflight.current_prices(exchange, symbol, settings), exchange.private.account(),
+        preflight.current_prices(exchange, symbol, settings), preflight.balance_for(exchange, symbol),
         preflight.check_account(exchange, settings),
     )  # fmt: skip
     refused = _check_symbol(executor, view, orders) or preflight.check_openable(plan, exchange, resting=len(view.stops))
@@ -51,7 +52,12 @@ async def refusal(executor: Executor, plan: TradePlan, symbol: str, *, live: boo
         return refused
     if isinstance(prices, Refused):
         return prices
-    held = [sight.position for name, sight in executor.reconciler.sights.items() if name != symbol and sight.position]
+    if isinstance(account, Refused):
+        return account
+    held = [
+        sight.position for name, sight in executor.reconciler.sights.items()
+        if name != symbol and sight.position and margin_asset_of(name) == account.asset
+    ]  # fmt: skip
     others = sum((abs(p.amount) * p.mark_price for p in held), Decimal(0))
     room = preflight.Room(prices.mark, account.available, account.equity, others)
     return preflight.check_room(plan, exchange, room) or preflight.check_caps(plan, settings, room)

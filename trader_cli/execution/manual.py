@@ -134,7 +134,9 @@ async def _plan(
     else:
         distance = mark * Decimal(str(await _deviation(exchange, symbol)))
         stop, target = mark - up * distance, mark + up * distance
-    account = await exchange.private.account()
+    account = await preflight.balance_for(exchange, symbol)
+    if isinstance(account, Refused):
+        return account
     margin = account.available * _SHARE
     leverage = max(1, math.ceil(quantity * mark / margin)) if margin > 0 else options.max_leverage + 1
     if leverage > options.max_leverage or quantity * mark > account.equity * Decimal(str(options.max_exposure)):

@@ -11,7 +11,7 @@ from trader_cli import __version__
 from trader_cli.core.errors import ConfigurationError
 from trader_cli.core.orders import SymbolOptions
 from trader_cli.core.plans import Refused
-from trader_cli.core.rules import RULES_AGE_S, Prices, openable, trading, trustworthy
+from trader_cli.core.rules import RULES_AGE_S, Prices, funded, openable, trading, trustworthy
 from trader_cli.core.sizing import bracket_of
 from trader_cli.exchange.opening import refuse_rights
 from trader_cli.execution.breaking import catch_up
@@ -21,7 +21,7 @@ from trader_cli.storage.verified import is_verified
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from trader_cli.core.orders import SymbolRules
+    from trader_cli.core.orders import AccountState, SymbolRules
     from trader_cli.core.plans import TradePlan
     from trader_cli.exchange.binance import BinanceExchange
     from trader_cli.execution.reconcile import View
@@ -108,6 +108,13 @@ async def current_rules(exchange: BinanceExchange, symbol: str) -> SymbolRules |
     await exchange.refresh_rules(older_than_s=RULES_AGE_S)
     rules = exchange.symbol_rules(symbol)
     return trading(rules) or rules
+
+
+async def balance_for(exchange: BinanceExchange, symbol: str) -> AccountState | Refused:
+    """The balances of the asset a contract is margined in, or why this account carries no position there."""
+    account, multi_assets = await asyncio.gather(exchange.private.account(), exchange.private.multi_assets())
+    asset = exchange.symbol_rules(symbol).margin_asset
+    return funded(symbol, asset, account, multi_assets=multi_assets) or account.of(asset)
 
 
 def check_openable(plan: TradePlan, exchange: BinanceExchange, *, resting: int | None = None) -> Refused | None:

@@ -9,6 +9,7 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.answers import Answer
+from trader_cli.core.assets import margin_asset_of
 from trader_cli.core.digests import digest_value
 from trader_cli.core.errors import DataInvalid, DataMissing, UsageError
 from trader_cli.core.limits import LossLimits, breaches_by_asset
@@ -194,14 +195,17 @@ class Tactician:
         if held is not None:
             return Refused("position_open", f"{symbol} holds a position of {held.amount:f} already.")
         account, premium, ticker, book, brackets = await asyncio.gather(
-            exchange.private.account(), exchange.get_premium_index(symbol), exchange.get_ticker(symbol),
+            preflight.balance_for(exchange, symbol), exchange.get_premium_index(symbol), exchange.get_ticker(symbol),
             exchange.get_order_book(symbol, _BOOK_LEVELS), exchange.private.brackets(symbol),
         )  # fmt: skip
         prices = preflight.prices_of(symbol, premium, ticker, exchange.server_now_ms(), self.settings)
         if isinstance(prices, Refused):
             return prices
-        long = sum((p.amount * p.mark_price for p in positions if p.amount > 0), Decimal(0))
-        short = sum((-p.amount * p.mark_price for p in positions if p.amount < 0), Decimal(0))
+        if isinstance(account, Refused):
+            return account
+        alike = [p for p in positions if margin_asset_of(p.symbol) == account.asset]
+        long = sum((p.amount * p.mark_price for p in alike if p.amount > 0), Decimal(0))
+        short = sum((-p.amount * p.mark_price for p in alike if p.amount < 0), Decimal(0))
         return Now(
             now_ms=exchange.server_now_ms(), account=account_fingerprint(self.settings), equity=account.equity,
             available=account.available, long_notional=long, short_notional=short,

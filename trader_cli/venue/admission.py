@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from trader_cli.core.assets import margin_asset_of
 from trader_cli.venue.books import ZERO
+from trader_cli.venue.fees import rate_of
 from trader_cli.venue.margin import available, most_notional
 from trader_cli.venue.queries import VenueRejection
 
@@ -24,8 +26,9 @@ def require_margin(engine: Engine, order: Order) -> None:
         _require_one_cross_position(engine, order.symbol)
     if (abs(position.amount) - reducing) * price + notional > most_notional(option.leverage, brackets):
         raise VenueRejection(400, -2027, "Exceeded the maximum allowable position at current leverage.")
-    needed = notional / option.leverage + notional * engine.fills.taker_fee
-    if needed > available(engine.account, engine.marks() | {order.symbol: engine.mark(order.symbol)}):
+    needed = notional / option.leverage + notional * rate_of(engine, maker=False)
+    marks = engine.marks() | {order.symbol: engine.mark(order.symbol)}
+    if needed > available(engine.account, marks, margin_asset_of(order.symbol)):
         raise VenueRejection(400, -2019, "Margin is insufficient.")
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from trader_cli.core.assets import QUOTE
+
 ZERO = Decimal(0)
 OPEN = frozenset({"NEW", "PARTIALLY_FILLED"})
 
@@ -128,22 +130,29 @@ class Fill:
     realized: Decimal
     maker: bool
     time_ms: int
+    commission_asset: str = QUOTE
 
 
 @dataclass(frozen=True)
 class Income:
-    """A change of the wallet balance, by kind."""
+    """A change of the wallet of an asset, by kind."""
 
     kind: str
     symbol: str
     amount: Decimal
     time_ms: int
     trade_id: int | None = None
+    asset: str = QUOTE
 
 
 @dataclass
 class Account:
-    """Everything of one account."""
+    """Everything of one account. `wallet` is of USDT, `others` are the wallets of further assets by name.
+
+    `fees_in_bnb`: fees are paid in BNB, a tenth lower, while there is enough of it; `multi_assets`: every asset backs
+    every position; `maker_fee` and `taker_fee` are the account's own rates, negative for a rebate; `credits_mode`:
+    the account shows one asset, BNFCR, that stands for all of them.
+    """
 
     wallet: Decimal
     hedge_mode: bool = False
@@ -153,6 +162,12 @@ class Account:
     algos: dict[int, AlgoOrder] = field(default_factory=dict)
     fills: list[Fill] = field(default_factory=list)
     income: list[Income] = field(default_factory=list)
+    others: dict[str, Decimal] = field(default_factory=dict)
+    fees_in_bnb: bool = False
+    maker_fee: Decimal | None = None
+    taker_fee: Decimal | None = None
+    multi_assets: bool = False
+    credits_mode: bool = False
 
     def position(self, symbol: str) -> Position:
         """The position of a symbol, flat if there is none."""
@@ -173,7 +188,18 @@ class Account:
     def earn(self, income: Income) -> None:
         """Book an income."""
         self.income.append(income)
-        self.wallet += income.amount
+        if income.asset == QUOTE:
+            self.wallet += income.amount
+        else:
+            self.others[income.asset] = self.balance(income.asset) + income.amount
+
+    def balance(self, asset: str) -> Decimal:
+        """The wallet of an asset."""
+        return self.wallet if asset == QUOTE else self.others.get(asset, ZERO)
+
+    def assets(self) -> list[str]:
+        """The assets the account shows, USDT first."""
+        return [QUOTE, *sorted(self.others)]
 
 
 def places(step: Decimal) -> int:

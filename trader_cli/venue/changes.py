@@ -45,8 +45,13 @@ class Listing:
     status: Status = "TRADING"
     delivery_ms: int = PERPETUAL_DELIVERY_MS
     brackets: tuple[Bracket, ...] = BRACKETS
-    funding_interval_h: int = 8
+    funding_interval_h: int | None = None
     filters: dict[str, Decimal] = field(default_factory=dict)
+
+    @property
+    def funding_interval_ms(self) -> int | None:
+        """The interval between funding payments; None where it is the usual one."""
+        return None if self.funding_interval_h is None else self.funding_interval_h * HOUR_MS
 
     def rules(self, base: SymbolRules) -> SymbolRules:
         """The filters that hold, `base` being the market's own. A coarser step makes the smallest quantity one step."""
@@ -85,9 +90,9 @@ class RuleBook:
         """When something changes next."""
         return next((change.at_ms for change in self._changes if change.at_ms > now_ms), None)
 
-    def funds_at(self, symbol: str, time_ms: int) -> bool:
-        """Whether funding falls due then; `time_ms` is a full hour."""
-        return time_ms % (self.at(symbol, time_ms - 1).funding_interval_h * HOUR_MS) == 0
+    def funds_at(self, symbol: str, time_ms: int, usual_ms: int = 8 * HOUR_MS) -> bool:
+        """Whether funding falls due then; `time_ms` is a full hour, `usual_ms` the interval unless changed."""
+        return time_ms % (self.at(symbol, time_ms - 1).funding_interval_ms or usual_ms) == 0
 
 
 def _changed(listing: Listing, change: RuleChange) -> Listing:

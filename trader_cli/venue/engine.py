@@ -7,19 +7,22 @@ in between. One account per engine; nothing here knows about sockets or keys.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from trader_cli.core.assets import QUOTE, margin_asset_of
 from trader_cli.core.timeframes import HOUR_MS
 from trader_cli.venue.admission import require_fitting, require_margin
 from trader_cli.venue.books import ZERO, Account, AlgoOrder, Fill, Income, Order, Position, places
 from trader_cli.venue.changes import RuleBook
+from trader_cli.venue.fees import fee_of
 from trader_cli.venue.margin import (
     LIQUIDATION_FEE,
-    MAKER_FEE,
     backing,
     cents,
     liquidation_price,
+    of_asset,
     unrealized,
 )
 from trader_cli.venue.market import FUNDING_INTERVAL_MS
@@ -130,11 +133,11 @@ class Engine:
     def _fund(self, time_ms: int) -> None:
         """Funding where it falls due: longs pay shorts where the rate is positive, from the isolated margin."""
         for position in self.account.positions.values():
-            if position.amount == 0 or not self._book.funds_at(position.symbol, time_ms):
+            if position.amount == 0 or not self._book.funds_at(position.symbol, time_ms, FUNDING_INTERVAL_MS):
                 continue
             rate = Decimal(str(self.markets[position.symbol].funding_rate(time_ms)))
             paid = cents(-position.amount * self.mark(position.symbol) * rate)
-            self.account.earn(Income("FUNDING_FEE", position.symbol, paid, time_ms))
+            self.account.earn(_income("FUNDING_FEE", position.symbol, paid, time_ms))
             if self.account.option(position.symbol).isolated:
                 position.isolated += paid
             position.update_ms = time_ms
@@ -148,7 +151,7 @@ class Engine:
         fee = min(cents(quantity * self.mark(position.symbol) * LIQUIDATION_FEE), stake)
         price = position.entry - sign * (stake - fee) / quantity
         self.force(position, quantity, max(price, ZERO), f"autoclose-{self.now_ms}", ZERO)
-        self.account.earn(Income("INSURANCE_CLEAR", position.symbol, -fee, self.now_ms))
+        self.account.earn(_income("INSURANCE_CLEAR", position.symbol, -fee, self.now_ms))
 
     def force(
         self, position: Position, quantity: Decimal, price: Decimal, client_id: str, commission: Decimal | None
@@ -253,18 +256,18 @@ class Engine:
         self, order: Order, price: Decimal, quantity: Decimal, *, maker: bool, commission: Decimal | None = None
     ) -> None:
         """Execute part of an order: position, fee, realised profit, and the order's own state."""
-        rate = MAKER_FEE if maker else self.fills.taker_fee
-        fee = cents(price * quantity * rate) if commission is None else commission
+        fee, asset = fee_of(self, order.symbol, price * quantity, maker=maker)
+        if commission is not None:
+            fee, asset = commission, margin_asset_of(order.symbol)
         realized = self._move(order, price, quantity)
         trade = self._next_trade
         self._next_trade += 1
-        self.account.fills.append(
-            Fill(trade, order.order_id, order.symbol, order.side, price, quantity, fee, realized, maker, self.now_ms)
-        )
+        done = Fill(trade, order.order_id, order.symbol, order.side, price, quantity, fee, realized, maker, self.now_ms)
+        self.account.fills.append(replace(done, commission_asset=asset))
         if realized:
-            self.account.earn(Income("REALIZED_PNL", order.symbol, realized, self.now_ms, trade))
+            self.account.earn(_income("REALIZED_PNL", order.symbol, realized, self.now_ms, trade))
         if fee:
-            self.account.earn(Income("COMMISSION", order.symbol, -fee, self.now_ms, trade))
+            self.account.earn(Income("COMMISSION", order.symbol, -fee, self.now_ms, trade, asset))
         order.filled += quantity
         order.filled_quote += price * quantity
         order.update_ms = self.now_ms
@@ -347,7 +350,12 @@ class Engine:
         order.status, order.update_ms = "CANCELED", self.now_ms
         self.changed()
 
-    def equity(self) -> Decimal:
-        """Wallet plus what open positions would bring at their marks."""
-        held = [p for p in self.account.positions.values() if p.amount != 0]
-        return self.account.wallet + sum((unrealized(p, self.mark(p.symbol)) for p in held), ZERO)
+    def equity(self, asset: str = QUOTE) -> Decimal:
+        """Wallet of an asset plus what open positions margined in it would bring at their marks."""
+        held = [p for p in of_asset(self.account, asset) if p.amount != 0]
+        return self.account.balance(asset) + sum((unrealized(p, self.mark(p.symbol)) for p in held), ZERO)
+
+
+def _income(kind: str, symbol: str, amount: Decimal, time_ms: int, trade_id: int | None = None) -> Income:
+    """Income in the margin asset of a symbol."""
+    return Income(kind, symbol, amount, time_ms, trade_id, margin_asset_of(symbol))

@@ -50,4 +50,10 @@ def snapshot(account: Account) -> Account:
         {number: copy(algo) if algo.is_open else algo for number, algo in account.algos.items()},
         [*account.fills],
         [*account.income],
+        dict(account.others),
+        account.fees_in_bnb,
+        account.maker_fee,
+        account.taker_fee,
+        account.multi_assets,
+        account.credits_mode,
     )

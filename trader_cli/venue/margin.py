@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from trader_cli.core.assets import QUOTE, margin_asset_of
 from trader_cli.venue.books import ZERO
 
 if TYPE_CHECKING:
@@ -74,25 +75,31 @@ def backing(account: Account, position: Position) -> Decimal:
     """What stands behind a position: its isolated margin, or the wallet that no isolated position holds."""
     if account.option(position.symbol).isolated:
         return position.isolated
-    return account.wallet - sum((p.isolated for p in account.positions.values()), ZERO)
+    asset = margin_asset_of(position.symbol)
+    return account.balance(asset) - sum((p.isolated for p in of_asset(account, asset)), ZERO)
 
 
-def available(account: Account, marks: dict[str, Decimal]) -> Decimal:
-    """Balance free for new positions: the wallet less isolated margins, cross margins, and losses not yet realised."""
-    free = account.wallet
-    for position in account.positions.values():
+def of_asset(account: Account, asset: str) -> list[Position]:
+    """The positions that are margined in an asset."""
+    return [p for p in account.positions.values() if margin_asset_of(p.symbol) == asset]
+
+
+def available(account: Account, marks: dict[str, Decimal], asset: str = QUOTE) -> Decimal:
+    """Balance of an asset that is free: its wallet less isolated and cross margins, and losses not yet realised."""
+    free = account.balance(asset)
+    for position in of_asset(account, asset):
         if position.amount == 0:
             continue
         mark = marks[position.symbol]
         free -= initial_margin(account, position, mark)
         if not account.option(position.symbol).isolated:
             free += min(unrealized(position, mark), ZERO)
-    return max(free - open_order_margin(account), ZERO)
+    return max(free - open_order_margin(account, asset), ZERO)
 
 
-def open_order_margin(account: Account) -> Decimal:
-    """Margin that resting orders tie up until they fill."""
-    opening = [order for order in account.open_orders() if not order.reduce_only]
+def open_order_margin(account: Account, asset: str = QUOTE) -> Decimal:
+    """Margin of an asset that resting orders tie up until they fill."""
+    opening = [o for o in account.open_orders() if not o.reduce_only and margin_asset_of(o.symbol) == asset]
     return sum((o.remaining * o.price / account.option(o.symbol).leverage for o in opening), ZERO)
 
 

@@ -17,10 +17,11 @@ from trader_cli.core.orders import SymbolRules
 from trader_cli.venue.engine import Engine
 from trader_cli.venue.journal import Command, Journal
 from trader_cli.venue.observed import ObservedMarket
-from trader_cli.venue.private import COMMANDS, READS, fresh_account
+from trader_cli.venue.private import COMMANDS, READS
 from trader_cli.venue.routes import VenueRejection
 from trader_cli.venue.sightings import SeenBar, SeenBook, Sighting, mark_points, points
 from trader_cli.venue.triggers import bounds, last_bounds, mark_bounds
+from trader_cli.venue.wallets import fresh_account
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

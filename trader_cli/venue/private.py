@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from trader_cli.venue.books import ZERO, Account, AlgoOrder, Fill, Order, Position
+from trader_cli.core.assets import CREDITS, margin_asset_of
+from trader_cli.venue.books import ZERO, AlgoOrder, Fill, Order, Position
+from trader_cli.venue.fees import rate_of
 from trader_cli.venue.margin import (
-    MAKER_FEE,
-    available,
     backing,
     initial_margin,
     liquidation_price,
     maintenance_margin,
     most_notional,
-    open_order_margin,
     unrealized,
 )
 from trader_cli.venue.orders import Parameters, flag, missing, new_algo, new_order, rejected, required, symbol_of, whole
+from trader_cli.venue.wallets import asset_row, fee_burn, multi_assets, set_fee_burn, set_multi_assets, text
 
 if TYPE_CHECKING:
     from trader_cli.venue.engine import Engine
@@ -29,43 +28,28 @@ Handler = Callable[["Engine", Parameters], Body]
 DONE = {"code": 200, "msg": "success"}
 CANCELLED_ALL = {"code": 200, "msg": "The operation of cancel all open order is done."}
 _PAGE = 500
-
-
-def text(value: Decimal) -> str:
-    """A decimal as the exchange writes it: plain, at most eight places."""
-    shown = f"{value.quantize(Decimal('0.00000001')):f}"
-    return shown.rstrip("0").rstrip(".") if "." in shown else shown
+_TOTALS = (
+    "initialMargin", "maintMargin", "walletBalance", "unrealizedProfit", "marginBalance", "positionInitialMargin",
+    "openOrderInitialMargin", "crossWalletBalance",
+)  # fmt: skip
 
 
 # --- account ---
 
 
 def account(engine: Engine, _parameters: Parameters) -> Body:
-    """GET /fapi/v3/account."""
+    """GET /fapi/v3/account. Its totals are those of USDT: other assets are not added without a price."""
     books, marks = engine.account, engine.marks()
+    rows = [asset_row(engine, asset, marks) for asset in books.assets()]
+    main = rows[0]
+    totals = {f"total{name[0].upper()}{name[1:]}": main[name] for name in _TOTALS}
+    if books.credits_mode:
+        rows = [{**main, "asset": CREDITS}]
     held = [p for p in books.positions.values() if p.amount != 0]
-    profit = sum((unrealized(p, marks[p.symbol]) for p in held), ZERO)
-    initial = sum((initial_margin(books, p, marks[p.symbol]) for p in held), ZERO)
-    maintenance = sum((maintenance_margin(p.amount * marks[p.symbol], engine.brackets(p.symbol)) for p in held), ZERO)
-    isolated = sum((p.isolated for p in held), ZERO)
-    cross = sum((unrealized(p, marks[p.symbol]) for p in held if not books.option(p.symbol).isolated), ZERO)
-    waiting = open_order_margin(books)
-    free = available(books, marks)
-    asset = {
-        "asset": "USDT", "walletBalance": text(books.wallet), "unrealizedProfit": text(profit),
-        "marginBalance": text(books.wallet + profit), "maintMargin": text(maintenance),
-        "initialMargin": text(initial + waiting),
-        "positionInitialMargin": text(initial), "openOrderInitialMargin": text(waiting),
-        "crossWalletBalance": text(books.wallet - isolated), "crossUnPnl": text(cross),
-        "availableBalance": text(free), "maxWithdrawAmount": text(free), "updateTime": engine.now_ms,
-    }  # fmt: skip
     return {
-        "totalInitialMargin": text(initial + waiting), "totalMaintMargin": text(maintenance),
-        "totalWalletBalance": text(books.wallet), "totalUnrealizedProfit": text(profit),
-        "totalMarginBalance": text(books.wallet + profit), "totalPositionInitialMargin": text(initial),
-        "totalOpenOrderInitialMargin": text(waiting), "totalCrossWalletBalance": text(books.wallet - isolated),
-        "totalCrossUnPnl": text(cross), "availableBalance": text(free), "maxWithdrawAmount": text(free),
-        "assets": [asset], "positions": [_position(engine, p) for p in held],
+        **totals, "totalCrossUnPnl": main["crossUnPnl"], "availableBalance": main["availableBalance"],
+        "maxWithdrawAmount": main["maxWithdrawAmount"], "assets": rows,
+        "positions": [_position(engine, p) for p in held],
     }  # fmt: skip
 
 
@@ -87,7 +71,7 @@ def _position(engine: Engine, p: Position) -> dict[str, Any]:
         "breakEvenPrice": text(p.entry), "markPrice": text(mark), "unRealizedProfit": text(unrealized(p, mark)),
         "liquidationPrice": text(liquidation_price(books, p, engine.brackets(p.symbol))),
         "isolatedMargin": text(p.isolated + unrealized(p, mark) if isolated else ZERO), "notional": text(notional),
-        "marginAsset": "USDT", "isolatedWallet": text(backing(books, p) if isolated else ZERO),
+        "marginAsset": margin_asset_of(p.symbol), "isolatedWallet": text(backing(books, p) if isolated else ZERO),
         "initialMargin": text(margin), "maintMargin": text(maintenance_margin(notional, engine.brackets(p.symbol))),
         "positionInitialMargin": text(margin), "openOrderInitialMargin": "0", "adl": 1, "bidNotional": "0",
         "askNotional": "0", "updateTime": p.update_ms,
@@ -146,6 +130,8 @@ def set_margin_type(engine: Engine, parameters: Parameters) -> Body:
     option, isolated = engine.account.option(symbol), given == "ISOLATED"
     if option.isolated == isolated:
         raise rejected(-4046, "No need to change margin type.")
+    if isolated and engine.account.multi_assets:
+        raise rejected(-4168, "Unable to adjust to isolated-margin mode under the Multi-Assets mode.")
     if engine.account.open_orders(symbol) or engine.account.open_algos(symbol):
         raise rejected(-4047, "Margin type cannot be changed if there exists open orders.")
     if engine.account.position(symbol).amount:
@@ -179,8 +165,8 @@ def commission_rate(engine: Engine, parameters: Parameters) -> Body:
     symbol = symbol_of(engine, parameters)
     return {
         "symbol": symbol,
-        "makerCommissionRate": text(MAKER_FEE),
-        "takerCommissionRate": text(engine.fills.taker_fee),
+        "makerCommissionRate": text(rate_of(engine, maker=True)),
+        "takerCommissionRate": text(rate_of(engine, maker=False)),
     }
 
 
@@ -188,7 +174,7 @@ def income(engine: Engine, parameters: Parameters) -> Body:
     """GET /fapi/v1/income, oldest first."""
     kind, symbol = parameters.get("incomeType"), parameters.get("symbol")
     rows = [
-        {"symbol": i.symbol, "incomeType": i.kind, "income": text(i.amount), "asset": "USDT", "time": i.time_ms,
+        {"symbol": i.symbol, "incomeType": i.kind, "income": text(i.amount), "asset": i.asset, "time": i.time_ms,
          "tranId": number, "tradeId": "" if i.trade_id is None else str(i.trade_id), "info": i.kind}
         for number, i in enumerate(engine.account.income, start=1)
         if kind in {None, i.kind} and symbol in {None, i.symbol}
@@ -210,7 +196,7 @@ def _trade(f: Fill) -> dict[str, Any]:
     return {
         "id": f.trade_id, "orderId": f.order_id, "symbol": f.symbol, "side": f.side, "positionSide": "BOTH",
         "price": text(f.price), "qty": text(f.quantity), "quoteQty": text(f.price * f.quantity),
-        "commission": text(f.commission), "commissionAsset": "USDT", "realizedPnl": text(f.realized),
+        "commission": text(f.commission), "commissionAsset": f.commission_asset, "realizedPnl": text(f.realized),
         "buyer": f.side == "BUY", "maker": f.maker, "time": f.time_ms,
     }  # fmt: skip
 
@@ -362,6 +348,8 @@ READS: dict[str, Handler] = {
     "/fapi/v1/leverageBracket": leverage_bracket,
     "/fapi/v1/symbolConfig": symbol_config,
     "/fapi/v1/positionSide/dual": position_mode,
+    "/fapi/v1/multiAssetsMargin": multi_assets,
+    "/fapi/v1/feeBurn": fee_burn,
     "/fapi/v1/commissionRate": commission_rate,
     "/fapi/v1/income": income,
     "/fapi/v1/userTrades": user_trades,
@@ -378,6 +366,8 @@ COMMANDS: dict[tuple[str, str], Handler] = {
     ("POST", "/fapi/v1/leverage"): set_leverage,
     ("POST", "/fapi/v1/marginType"): set_margin_type,
     ("POST", "/fapi/v1/positionSide/dual"): set_position_mode,
+    ("POST", "/fapi/v1/multiAssetsMargin"): set_multi_assets,
+    ("POST", "/fapi/v1/feeBurn"): set_fee_burn,
     ("POST", "/fapi/v1/order"): place_order,
     ("DELETE", "/fapi/v1/order"): cancel_order,
     ("DELETE", "/fapi/v1/allOpenOrders"): cancel_all_orders,
@@ -386,8 +376,3 @@ COMMANDS: dict[tuple[str, str], Handler] = {
     ("DELETE", "/fapi/v1/algoOpenOrders"): cancel_all_algos,
 }
 """Signed routes that change something: each is journalled before it is carried out."""
-
-
-def fresh_account(balance: Decimal, *, hedge_mode: bool) -> Account:
-    """An account as opened: a wallet and nothing else."""
-    return Account(wallet=balance, hedge_mode=hedge_mode)

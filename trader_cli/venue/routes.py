@@ -15,7 +15,7 @@ from trader_cli.core.weights import FUTURES
 from trader_cli.venue.books import places
 from trader_cli.venue.changes import PriceShift, RuleBook
 from trader_cli.venue.limits import ORDER_RULES
-from trader_cli.venue.market import SymbolMarket
+from trader_cli.venue.market import FUNDING_INTERVAL_MS, SymbolMarket
 from trader_cli.venue.queries import (
     Body,
     Query,
@@ -163,7 +163,7 @@ class PublicRoutes:
     def _premium(self, market: SymbolMarket, now: int) -> dict[str, Any]:
         symbol = market.tape.symbol
         price, _, _ = writers(market.tape)
-        interval = self.book.at(symbol, now).funding_interval_h * HOUR_MS
+        interval = self.book.at(symbol, now).funding_interval_ms or FUNDING_INTERVAL_MS
         following = (now // interval + 1) * interval
         shift = next((s for s in reversed(self.shifts) if s.holds(symbol, now)), PriceShift(symbol))
         seen = now - shift.stale_ms
@@ -181,7 +181,7 @@ class PublicRoutes:
         return [
             {"symbol": name, "adjustedFundingRateCap": "0.02000000", "adjustedFundingRateFloor": "-0.02000000",
              "fundingIntervalHours": listing.funding_interval_h, "disclaimer": False}
-            for name, listing in listings.items() if listing.funding_interval_h != 8
+            for name, listing in listings.items() if listing.funding_interval_h not in {None, 8}
         ]  # fmt: skip
 
     def _funding_times(self, market: SymbolMarket, query: Query, now: int) -> list[int]:

@@ -9,9 +9,10 @@ from trader_cli.venue.cover import CoverWatch
 from trader_cli.venue.engine import Engine
 from trader_cli.venue.history import History
 from trader_cli.venue.journal import Command, Journal
-from trader_cli.venue.private import COMMANDS, READS, fresh_account
+from trader_cli.venue.private import COMMANDS, READS
 from trader_cli.venue.routes import VenueRejection
 from trader_cli.venue.signing import KEYS, ApiKey, key_of, known_key, signed_parameters, verifier_of
+from trader_cli.venue.wallets import fresh_account
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,7 +84,7 @@ class TradingDesk:
     def engine(self, key: ApiKey) -> Engine:
         """The engine of a key's account, opened at the first call."""
         if key.account not in self._engines:
-            account = fresh_account(self._balance, hedge_mode=key.hedge_mode)
+            account = fresh_account(self._balance, hedge_mode=key.hedge_mode, symbols=self._markets)
             engine = Engine(self._markets, account, self._start_ms, switches=self._switches, book=self._book)
             self._engines[key.account], self._covers[key.account] = engine, CoverWatch()
             engine.on_change.append(self._covers[key.account])
