@@ -13,6 +13,7 @@ from trader_cli.analyst.feature_artifacts import build_feature_artifact
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
 from trader_cli.analyst.feature_inputs import is_current, spec_made, stored_inputs, stored_manifests
 from trader_cli.analyst.fitted import FittedOptions, history_bars
+from trader_cli.analyst.libraries import otherwise_than
 from trader_cli.analyst.model import TrainedModel
 from trader_cli.core.answers import Answer
 from trader_cli.core.digests import digest_value
@@ -226,6 +227,10 @@ class Analyst:
         if self._source is not None and model.source != self._source:
             raise DataStale(
                 f"The model was trained on {model.source}; this is {self._source}.", mend=f"Run {command} again."
+            )
+        if other := otherwise_than(model.libraries):
+            raise DataStale(
+                f"The model was trained with {other}, so that its features may be others.", mend=f"Run {command} again."
             )
         options = self.settings.analyst
         ours = (options.horizon_bars, options.barrier_width, options.volatility_span)

@@ -6,14 +6,13 @@ A new day of bars makes new chunks for that day; a changed parameter makes those
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
 from trader_cli import __version__
+from trader_cli.analyst.libraries import made_with
 from trader_cli.core.anchors import storage_blocks
 from trader_cli.core.artifacts import Chunk, Manifest
 from trader_cli.core.digests import FrameRows, digest_value
@@ -113,7 +112,7 @@ class _Work:
     def blocks(self, family: Family | None) -> list[_Block]:
         """The blocks of the bars, each keyed by the family and every input it depends on; `None`: the keys."""
         base = self.spec.timeframe
-        identity: object = "keys" if family is None else [family.identity(base), _made_with()]
+        identity: object = "keys" if family is None else [family.identity(base), made_with()]
         inputs = () if family is None else family.inputs
         rows, blocks = self.rows.only(("open_time", *inputs)), []
         for start, end in storage_blocks(int(self.times[0]), int(self.times[-1]), base):
@@ -135,12 +134,6 @@ class _Work:
         columns = keys if family is None else [keys[0], *builder.columns(family)]
         frame = pl.DataFrame(columns)
         return {b.key: self.store.put_chunk(b.key, frame[b.first - first : b.stop - first]) for b in run}
-
-
-@lru_cache(maxsize=1)
-def _made_with() -> dict[str, str]:
-    """The libraries whose version can change a column."""
-    return {name: version(name) for name in ("numpy", "PyWavelets", "TA-Lib")}
 
 
 def _runs(blocks: list[_Block]) -> list[list[_Block]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
 
 BUNDLE_SCHEMA = 2
+_THREADS = re.compile(r"^\[num_threads: \d+\]\n", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,8 @@ class TrainedModel:
     """Side model, meta-label model (if the dual system is on and could be fitted), families, and what they rest on.
 
     `features` are the input columns in order: those of the features artifact, then those of the `fitted` families.
-    `horizon_bars`, `barrier_width` and `volatility_span` are those of the labels, which an analysis must repeat. `key`
-    is the digest of everything the training depended on.
+    `horizon_bars`, `barrier_width` and `volatility_span` are those of the labels, which an analysis must repeat, and
+    `libraries` the versions its columns were computed with. `key` is the digest of everything the training depended on.
     """
 
     key: str
@@ -54,6 +56,7 @@ class TrainedModel:
     inputs: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     seed: int = 0
+    libraries: dict[str, str] = field(default_factory=dict)
 
     @property
     def base_features(self) -> tuple[str, ...]:
@@ -67,11 +70,11 @@ class TrainedModel:
     def files(self) -> dict[str, bytes]:
         """The bundle's files: boosters as text, everything else as JSON."""
         files = {
-            "side.txt": self.side.booster.model_to_string().encode(),
+            "side.txt": _text_of(self.side),
             "calibration.json": canonical_json(self._maps()),
         }
         if self.meta is not None:
-            files["meta.txt"] = self.meta.booster.model_to_string().encode()
+            files["meta.txt"] = _text_of(self.meta)
         files["fitted.json"] = canonical_json(self.fitted.as_dict())
         return files
 
@@ -81,7 +84,7 @@ class TrainedModel:
     def description(self, producer: str) -> dict[str, Any]:
         """What `bundle.json` says besides the files' digests."""
         names = ("key", "source", "symbol", "timeframe", "horizon_bars", "barrier_width", "volatility_span", "first_ms",
-                 "last_ms", "inputs", "metrics", "seed")  # fmt: skip
+                 "last_ms", "inputs", "metrics", "seed", "libraries")  # fmt: skip
         return {
             "schema": BUNDLE_SCHEMA,
             "producer": producer,
@@ -130,6 +133,11 @@ def _refuse_strangers(model: TrainedModel, meta_features: list[str]) -> None:
             "The model bundle's models read other columns than its feature list names.",
             mend="Run `trader train` again.",
         )
+
+
+def _text_of(model: Calibrated) -> bytes:
+    """The booster as text, without the number of threads it was made by, which changes nothing in it."""
+    return _THREADS.sub("", str(model.booster.model_to_string())).encode()
 
 
 def _calibrated(text: bytes, maps: list[list[float]]) -> Calibrated:

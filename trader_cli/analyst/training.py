@@ -13,6 +13,7 @@ from trader_cli.analyst.claim import make_claim
 from trader_cli.analyst.decision import Costs
 from trader_cli.analyst.fitted import FittedFamilies, fit_families
 from trader_cli.analyst.labels import average_uniqueness, triple_barrier
+from trader_cli.analyst.libraries import made_with
 from trader_cli.analyst.model import TrainedModel
 from trader_cli.analyst.statistics import probability_of_overfitting, sharpe
 from trader_cli.analyst.walk_forward import Dataset, OutOfSample, book_gains, fit_meta, make_folds, walk_forward
@@ -119,7 +120,7 @@ def train(
         horizon_bars=options.horizon_bars, barrier_width=options.barrier_width,
         volatility_span=options.volatility_span, first_ms=int(bars.open_ms[data.start[0]]),
         last_ms=int(bars.open_ms[data.end[-1]]), inputs=given.inputs, metrics=_metrics(data, best.out),
-        seed=settings.seed,
+        seed=settings.seed, libraries=made_with(),
     )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from trader_cli.analyst.feature_artifacts import build_feature_artifact, not_kno
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
 from trader_cli.analyst.feature_inputs import is_current, spec_made, stored_inputs, stored_manifests
 from trader_cli.analyst.fitted import FittedOptions
+from trader_cli.analyst.libraries import made_with, otherwise_than
 from trader_cli.core.digests import digest_value
 from trader_cli.core.errors import DataInvalid, DataStale
 from trader_cli.core.ports import silent
@@ -241,6 +242,7 @@ def _training_key(settings: Settings, bars: Manifest, made: Manifest) -> str:
             __version__,
             bars.digest,
             made.digest,
+            made_with(),
             matters,
             fitted,
             settings.costs.model_dump(mode="json"),
@@ -271,7 +273,8 @@ def has_model(settings: Settings, symbol: str, timeframe: Timeframe, now_ms: int
         model = TrainedModel.from_bundle(*BundleStore(store.root / "models").load(digest))
     except DataInvalid:
         return False
-    return model.source == market_source(settings) and model.last_ms <= now_ms
+    usable = otherwise_than(model.libraries) is None
+    return usable and model.source == market_source(settings) and model.last_ms <= now_ms
 
 
 def analyze(
