@@ -120,6 +120,23 @@ def test_an_order_its_stops_and_the_way_out() -> None:
     trading(work)
 
 
+@pytest.mark.parametrize(("name", "times"), [("Post", 1), ("Put", 1), ("Delete", 2)])
+@pytest.mark.parametrize("caring", [False, True])
+def test_a_command_whose_connection_dies_is_not_sent_again_but_for_a_cancel(
+    name: str, times: int, caring: bool
+) -> None:
+    route = (name.upper(), "/fapi/v1/order")
+
+    async def work(exchange: BinanceExchange, venue: FaultyVenue, _clock: VirtualClock) -> None:
+        side = exchange._connection.care if caring else exchange._connection
+        sent = {"symbol": SYMBOL, "origClientOrderId": "nobody-s", "side": "BUY", "quantity": "1", "price": "9"}
+        answer = await side.send(f"fapiPrivate{name}Order", route[1], sent)
+        assert isinstance(answer, Unknown), "nobody knows what became of it"
+        assert venue.seen.count(route) == times
+
+    trading(work, faults={route: ["dropped"] * 9})
+
+
 BRACKETS = ("GET", "/fapi/v1/leverageBracket")
 
 

@@ -8,7 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trader_cli.cli.commands.analyze import _facts
 from trader_cli.core.averages import average_price, places, readable
+from trader_cli.core.types import Analysis, Signal
+from trader_cli.pipelines.stages import Analysed
 
 TICKS = st.integers(-8, 2).map(lambda exponent: Decimal(1).scaleb(exponent))
 FILLS = st.lists(st.tuples(st.integers(1, 10**7), st.integers(1, 10**6)), min_size=1, max_size=9)
@@ -50,3 +53,23 @@ def test_a_price_is_read_by_a_person(price: str, on_ticks: tuple[str, ...], show
 
 def test_of_nothing_there_is_no_average() -> None:
     assert average_price([]) is None
+
+
+@pytest.mark.parametrize(
+    ("price", "target", "stop", "said"),
+    [
+        (123456.7, 125691.47265412, 121222.52734588, ("123456.7", "125691.473", "121222.527")),
+        (0.2113, 0.21512345678, 0.20747654321, ("0.2113", "0.215123", "0.207477")),
+        (1.234e-05, 1.2561234567e-05, 1.2118765432e-05, ("0.00001234", "0.0000125612", "0.0000121188")),
+        (2345678.0, 2400000.123456, 2300000.987654, ("2345678", "2400000.12", "2300000.99")),
+    ],
+)
+def test_an_analysis_is_shown_with_the_digits_of_its_market(
+    price: float, target: float, stop: float, said: tuple[str, str, str]
+) -> None:
+    signal = Signal("long", 0.6, 0.5, 12.0, target, stop, 8)
+    analysis = Analysis("X", "15m", 0, price, signal, levels={"support": stop}, digests={"analysis_input": ""})
+    shown = _facts(Analysed(analysis, "here", cached=False))
+    assert shown["price"] == said[0]
+    assert f"take profit {said[1]}, stop {said[2]}," in shown["barriers"]
+    assert shown["levels"] == f"support {said[2]}"

@@ -27,7 +27,7 @@ from trader_cli.venue.routes import PublicRoutes, VenueRejection
 from trader_cli.venue.server import VenueServer
 from trader_cli.venue.synthetic import START_MS, synthetic_tape
 from trader_cli.venue.tape import SymbolTape, Tape, load_tape
-from trader_cli.venue.written import written
+from trader_cli.venue.written import one_written, written
 
 SYMBOL, BARS = "ETHUSDT", ("open_ms", "open", "high", "low", "close", "volume")
 UM, SPOT = "/data/futures/um", "/data/spot"
@@ -425,6 +425,21 @@ def test_numbers_written_together_are_written_as_one_by_one(lots: list[int], pla
     together = written([values, values[::-1]], places)
     one_by_one = [f"{value:.{places}f}" for value in values.tolist()]
     assert [column.to_list() for column in together] == [one_by_one, one_by_one[::-1]]
+
+
+@given(
+    st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=50), st.lists(st.integers(-(10**9), 10**9)), st.integers(0, 8)
+)
+def test_halves_are_rounded_by_one_rule_alone_or_together(values: list[float], halves: list[int], places: int) -> None:
+    """A route and the archive show one number as one text, also where the next digit would be a 5."""
+    values = [*values, *((2 * half + 1) / (2 * 10.0**places) for half in halves)]
+    assert written([np.array(values)], places)[0].to_list() == [one_written(value, places) for value in values]
+
+
+def test_a_half_goes_to_the_even_digit() -> None:
+    assert [one_written(value, 2) for value in (0.125, 0.375, -0.125, 1.005, 2.0, -0.001)] == [
+        "0.12", "0.38", "-0.12", "1.00", "2.00", "0.00",
+    ]  # fmt: skip
 
 
 def test_spot_answers_in_its_own_shapes() -> None:

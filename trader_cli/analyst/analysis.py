@@ -82,7 +82,7 @@ def analyse(given: AnalysisInput, settings: Settings) -> Analysis:
         claim=given.model.claim if given.model else None,
         health=_health(given, settings) if options.enable_market_health_analysis else None,
         regime=_regime(given) if options.enable_regime_classification else None,
-        technical=technical_summary(given.features) if given.include_indicators else {},
+        technical=technical_summary(given.features, given.bars) if given.include_indicators else {},
         patterns=candlestick_patterns(given.bars) if given.include_patterns else {},
         levels=support_and_resistance(given.recent),
         digests=given.digests,

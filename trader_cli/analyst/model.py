@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
 
 BUNDLE_SCHEMA = 3
+_THREADS = re.compile(r"^\[num_threads: \d+\]\n", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -70,11 +72,11 @@ class TrainedModel:
     def files(self) -> dict[str, bytes]:
         """The bundle's files: boosters as text, everything else as JSON."""
         files = {
-            "side.txt": self.side.booster.model_to_string().encode(),
+            "side.txt": _text_of(self.side),
             "calibration.json": canonical_json(self._maps()),
         }
         if self.meta is not None:
-            files["meta.txt"] = self.meta.booster.model_to_string().encode()
+            files["meta.txt"] = _text_of(self.meta)
         files["fitted.json"] = canonical_json(self.fitted.as_dict())
         return files
 
@@ -139,6 +141,11 @@ def _refuse_strangers(model: TrainedModel, meta_features: list[str]) -> None:
             "The model bundle's models read other columns than its feature list names.",
             mend="Run `trader train` again.",
         )
+
+
+def _text_of(model: Calibrated) -> bytes:
+    """The booster as text, without the number of threads it was made by, which changes nothing in it."""
+    return _THREADS.sub("", str(model.booster.model_to_string())).encode()
 
 
 def _calibrated(text: bytes, maps: list[list[float]]) -> Calibrated:

@@ -105,14 +105,15 @@ def make_session(pool: int = 16, gate: Gate | None = None) -> aiohttp.ClientSess
     """One session with pooled, kept-alive connections; no proxies. Behind a gate, redirects end the request."""
     import aiohttp
 
-    from trader_cli.exchange.gate import guarded_request, refuses_redirects
+    from trader_cli.exchange.gate import guarded_request, never_amended_twice, refuses_redirects
 
     connector = aiohttp.TCPConnector(limit=pool, ssl=_trust(), enable_cleanup_closed=True)
     if gate is None:
         return aiohttp.ClientSession(connector=connector)
     return aiohttp.ClientSession(
-        connector=connector, trust_env=False, request_class=guarded_request(gate), trace_configs=[refuses_redirects()]
-    )
+        connector=connector, trust_env=False, request_class=guarded_request(gate), trace_configs=[refuses_redirects()],
+        middlewares=(never_amended_twice,),
+    )  # fmt: skip
 
 
 @cache

@@ -2,7 +2,8 @@
 
 A read of the market's lane is retried while the exchange is unavailable, and waits its turn in the budget. The lane of
 care asks once and at once, on connections of its own. A command is sent once in either: what comes back is an answer,
-a refusal that certainly had no effect, or "nobody knows".
+a refusal that certainly had no effect, or "nobody knows". A cancel (DELETE) alone may arrive twice: where its
+connection dies before the answer, aiohttp sends it again. It never does so with POST, nor for us with PUT.
 """
 
 from __future__ import annotations
@@ -246,7 +247,10 @@ class Connection:
         return await retrying(ask, *arguments)
 
     async def send(self, method: str, path: str, parameters: dict[str, Any]) -> dict[str, Any] | NotPlaced | Unknown:
-        """One command, sent once and never again. Only a refusal the exchange itself signed counts as not executed."""
+        """One command, sent once and never again (a cancel: see above).
+
+        Only a refusal the exchange itself signed counts as not executed.
+        """
         return await self.sent(self._attempt(method, path, parameters, urgent=True))
 
     async def sent(self, asking: Awaitable[Any]) -> dict[str, Any] | NotPlaced | Unknown:
@@ -333,7 +337,7 @@ class CareConnection:
         return await self._asked(method, path, query)
 
     async def send(self, method: str, path: str, parameters: dict[str, Any]) -> dict[str, Any] | NotPlaced | Unknown:
-        """One command, sent once and at once."""
+        """One command, sent once (a cancel: see above) and at once."""
         reply = await self._connection.sent(self._asked(method, path, parameters, free=True))
         if isinstance(reply, NotPlaced) and reply.code == _WRONG_TIME:
             self._connection.ask_time_soon(now=True)

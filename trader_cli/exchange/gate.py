@@ -13,7 +13,7 @@ from trader_cli.core.errors import ConfigurationError, RateLimited
 from trader_cli.venue.signing import KEYS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     import aiohttp
 
@@ -122,6 +122,26 @@ def guarded_request(gate: Gate) -> type[aiohttp.ClientRequest]:
 def _holds_signature(body: Any) -> bool:
     text = body.encode() if isinstance(body, str) else body
     return isinstance(text, (bytes, bytearray)) and b"signature=" in text
+
+
+async def never_amended_twice(
+    request: aiohttp.ClientRequest, handler: Callable[[aiohttp.ClientRequest], Awaitable[aiohttp.ClientResponse]]
+) -> aiohttp.ClientResponse:
+    """Keeps a PUT whose connection died, which may have amended an order, from being sent again.
+
+    The HTTP client sends GET, PUT and DELETE again by itself then. A GET asks once more; the second copy of a cancel
+    finds its order gone (-2011), as a lost reply to it is looked after anyway.
+    """
+    import aiohttp
+
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise  # nothing was sent, and nothing is sent again
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        if request.method != "PUT":
+            raise
+        raise aiohttp.ClientError("The connection ended before an answer to PUT; it is not sent again.") from error
 
 
 def refuses_redirects() -> aiohttp.TraceConfig:

@@ -46,7 +46,7 @@ class SignedConnection(Protocol):
         ...
 
     async def send(self, method: str, path: str, parameters: dict[str, Any]) -> dict[str, Any] | NotPlaced | Unknown:
-        """One command, sent once."""
+        """One command, sent once; a cancel whose connection dies may arrive twice."""
         ...
 
 

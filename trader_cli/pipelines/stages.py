@@ -22,7 +22,7 @@ from trader_cli.analyst.feature_artifacts import build_feature_artifact, not_kno
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
 from trader_cli.analyst.feature_inputs import is_current, spec_made, stored_inputs, stored_manifests
 from trader_cli.analyst.fitted import FittedOptions
-from trader_cli.analyst.made_with import PRODUCER, library_versions
+from trader_cli.analyst.made_with import PRODUCER, changed_since, library_versions
 from trader_cli.core.digests import digest_value
 from trader_cli.core.errors import DataInvalid, DataStale
 from trader_cli.core.ports import silent
@@ -262,7 +262,7 @@ def _is_model(bundles: BundleStore, digest: str, key: str) -> bool:
 
 
 def has_model(settings: Settings, symbol: str, timeframe: Timeframe, now_ms: int) -> bool:
-    """Whether a model of this series, of this market and of its past, was trained."""
+    """Whether a model of this series, of this market and of its past, was trained and holds still."""
     from trader_cli.analyst.model import TrainedModel
 
     store = ArtifactStore(settings.cache_dir)
@@ -273,7 +273,8 @@ def has_model(settings: Settings, symbol: str, timeframe: Timeframe, now_ms: int
         model = TrainedModel.from_bundle(*BundleStore(store.root / "models").load(digest))
     except DataInvalid:
         return False
-    return model.source == market_source(settings) and model.last_ms <= now_ms
+    usable = changed_since(model.made_with, model.producer, settings) is None
+    return usable and model.source == market_source(settings) and model.last_ms <= now_ms
 
 
 def analyze(

@@ -8,6 +8,7 @@ from decimal import ROUND_UP, Decimal
 from typing import TYPE_CHECKING
 
 from trader_cli.core import sizing
+from trader_cli.core.averages import readable
 from trader_cli.core.plans import Approved, Refused, Request, TradePlan
 from trader_cli.core.rules import openable
 from trader_cli.core.timeframes import DAY_MS, Timeframe
@@ -62,7 +63,7 @@ def plan(analysis: Analysis, signal: Signal, now: Now, settings: Settings, reque
         return Refused(
             "price_moved",
             f"Mark price is {now.mark:f}; the {'signal was' if request.price is None else 'given price is'} at"
-            f" {reference:f}; at most {drift:.6g} may lie between.",
+            f" {reference:f}; at most {readable(drift, now.rules.tick):f} may lie between.",
         )
     limits = limits_of(settings, request)
     sized = _sized(signal, setting, limits, now, settings, request)
@@ -79,7 +80,8 @@ def plan(analysis: Analysis, signal: Signal, now: Now, settings: Settings, reque
     if (float(backstop) - liquidated) * up <= 0:
         return Refused(
             "liquidation_before_backstop",
-            f"At leverage {leverage.value} liquidation comes at {liquidated:.6g}, before the backstop {backstop:f}.",
+            f"At leverage {leverage.value} liquidation comes at"
+            f" {readable(Decimal(str(float(liquidated))), now.rules.tick):f}, before the backstop {backstop:f}.",
         )
     decided = analysis.decision_time_ms
     made = TradePlan(

@@ -28,7 +28,7 @@ from trader_cli.venue.queries import (
     timeframe_of,
 )
 from trader_cli.venue.spot import SpotRoutes
-from trader_cli.venue.written import View, decimals, kline_columns, rows, writers, written
+from trader_cli.venue.written import DERIVED_PLACES, View, decimals, kline_columns, one_written, rows, writers, written
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -169,10 +169,10 @@ class PublicRoutes:
         seen = now - shift.stale_ms
         mark, index = market.last_price(seen) * shift.mark, market.index_price(seen) * shift.index
         return {
-            "symbol": symbol, "markPrice": price(mark), "indexPrice": f"{index:.8f}",
+            "symbol": symbol, "markPrice": price(mark), "indexPrice": one_written(index, DERIVED_PLACES),
             "estimatedSettlePrice": price(mark),
-            "lastFundingRate": f"{market.funding_rate(following):.8f}", "interestRate": "0.00010000",
-            "nextFundingTime": following, "time": seen,
+            "lastFundingRate": one_written(market.funding_rate(following), DERIVED_PLACES),
+            "interestRate": "0.00010000", "nextFundingTime": following, "time": seen,
         }  # fmt: skip
 
     def _funding_info(self, _query: Query, now: int) -> Body:
@@ -194,7 +194,8 @@ class PublicRoutes:
         market = self._market(query)
         price, _, _ = writers(market.tape)
         return [
-            {"symbol": market.tape.symbol, "fundingTime": at, "fundingRate": f"{market.funding_rate(at):.8f}",
+            {"symbol": market.tape.symbol, "fundingTime": at,
+             "fundingRate": one_written(market.funding_rate(at), DERIVED_PLACES),
              "markPrice": price(market.last_price(at))}
             for at in self._funding_times(market, query, now)
         ]  # fmt: skip

@@ -5,6 +5,7 @@ One function writes them for the routes and for the archive, so the two show the
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -40,14 +41,19 @@ def writers(tape: SymbolTape) -> tuple[Callable[[float], str], Callable[[float],
     """How single prices, quantities and their products are written: with just the decimals of tick and step."""
     price, quantity = decimals(tape.tick), decimals(tape.step)
     return (
-        lambda value: f"{value:.{price}f}",
-        lambda value: f"{value:.{quantity}f}",
-        lambda value: f"{value:.{price + quantity}f}",
+        lambda value: one_written(value, price),
+        lambda value: one_written(value, quantity),
+        lambda value: one_written(value, price + quantity),
     )
 
 
+def one_written(value: float, places: int) -> str:
+    """A finite number with `places` decimals, rounded as `written` rounds: halves of the last place to the even one."""
+    return f"{Decimal(round(value * 10.0**places)).scaleb(-places):f}"
+
+
 def written(columns: Sequence[Floats], places: int) -> list[pl.Series]:
-    """Columns of shape (n,) as text with `places` decimals, halves rounded away from zero. NaN becomes null."""
+    """Columns of shape (n,) as text with `places` decimals, halves of the last place to the even. NaN becomes null."""
     import polars as pl
 
     joined = pl.Series(np.concatenate(columns), nan_to_null=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from trader_cli.cli import options as o
 from trader_cli.cli.show import print_facts, print_json, progress_bar, utc
+from trader_cli.core.averages import readable
 from trader_cli.core.errors import ExitCode
 from trader_cli.core.types import Abstention
 
@@ -73,12 +75,17 @@ def _facts(done: Analysed) -> dict[str, Any]:
         "trend": a.technical.get("trend"),
         "momentum": a.technical.get("momentum"),
         "patterns": ", ".join(f"{name} {value:+d}" for name, value in a.patterns.items()) or None,
-        "levels": ", ".join(f"{name} {price:.6g}" for name, price in a.levels.items() if price is not None) or None,
+        "levels": ", ".join(f"{name} {_price(x, a)}" for name, x in a.levels.items() if x is not None) or None,
         "moved by": ", ".join(f"{name} {value:+.3f}" for name, value in a.explanation.items()) or None,
         "dual score": None if a.dual_score is None else f"{a.dual_score:.3f} (the lineage's A·T², no probability)",
         "market": done.source,
         "artifact": a.digests["analysis_input"] + (" (cache hit)" if done.cached else ""),
     }  # fmt: skip
+
+
+def _price(value: float, analysis: Analysis) -> str:
+    """A price by the digits of the last close, which lies on a tick."""
+    return f"{readable(Decimal(str(value).removesuffix('.0')), Decimal(str(analysis.price))):f}"
 
 
 def _health(a: Analysis) -> str | None:
@@ -89,11 +96,11 @@ def _health(a: Analysis) -> str | None:
 
 def _outcome(a: Analysis) -> dict[str, Any]:
     if isinstance(a.outcome, Abstention):
-        return {"because": f"{a.outcome.sentence} ({a.outcome.code})", "price": f"{a.price:g}"}
+        return {"because": f"{a.outcome.sentence} ({a.outcome.code})", "price": _price(a.price, a)}
     signal = a.outcome
     return {
-        "price": f"{a.price:g}",
-        "barriers": f"take profit {signal.take_profit_price:.6g}, stop {signal.stop_price:.6g},"
+        "price": _price(a.price, a),
+        "barriers": f"take profit {_price(signal.take_profit_price, a)}, stop {_price(signal.stop_price, a)},"
         f" within {signal.horizon_bars} bars",
         "P(profit)": f"{signal.probability_act:.3f}, break-even {signal.break_even_probability:.3f}",
         "expected": f"{signal.expected_value_bps:.1f} bps after costs"
