@@ -201,6 +201,18 @@ BREAKS = (
         ("exchange/replies.py", '"volume", "close_time", "quote_volume", "trades", "taker_buy_base",\n    "taker_buy_quote", "unused",', '"volume", "close_time", "taker_buy_quote", "trades", "taker_buy_base",\n    "quote_volume", "unused",'),)),
     Break("a chunk read without its digest", ("damage_is_refused",), (
         ("storage/artifacts.py", "if digest_bytes(content) != chunk.content:", "if False:"),)),
+    Break("shorts read as longs", ("account_by_hand",), (
+        ("exchange/account_replies.py", 'amount=decimal(body["positionAmt"]), entry', 'amount=abs(decimal(body["positionAmt"])), entry'),)),
+    Break("fee and profit of a fill exchanged", ("account_by_hand",), (
+        ("exchange/account_replies.py", 'commission=decimal(body["commission"])', 'commission=decimal(body["realizedPnl"])'),
+        ("exchange/account_replies.py", 'realized_profit=decimal(body["realizedPnl"]),\n        maker', 'realized_profit=decimal(body["commission"]),\n        maker'))),
+    Break("income read with its sign turned", ("account_by_hand",), (
+        ("exchange/account_replies.py", 'amount=decimal(body["income"])', 'amount=-decimal(body["income"])'),)),
+    Break("loss limits not looked at while holding", ("loss_limit_halts",), (
+        ("tactician/losses.py", "        if not fresh:\n", "        if True:\n"),)),
+    Break("target never placed", ("flat_leaves_no_order",), (
+        ("core/guarding.py", "if settled and s.held > s.targeted and", "if False and"),
+        ("execution/guarding.py", 's.targeted >= s.held or self._was_tried("take_profit", 1)', "True"))),
     Break("claims taken for any costs", ("claim_is_bound",), (
         ("analyst/analyst.py", "        if changed is not None:\n", "        if False:\n"),)),
     Break("a moved reference followed", ("damage_is_refused",), (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import stat
@@ -15,19 +16,22 @@ import pytest
 
 from trader_cli.analyst.made_with import PRODUCER, changed_since, library_versions, made_with
 from trader_cli.analyst.model import TrainedModel
+from trader_cli.core.answers import Answer
 from trader_cli.core.artifacts import MANIFEST_SCHEMA, ArtifactKey, Manifest
 from trader_cli.core.assets import Flow
 from trader_cli.core.digests import canonical_json, digest_value
-from trader_cli.core.errors import DataInvalid, DataStale
+from trader_cli.core.errors import DataInvalid, DataStale, UsageError
 from trader_cli.core.schemas import TIME
+from trader_cli.core.types import Abstention, Analysis
 from trader_cli.pipelines.summary import booked_since
-from trader_cli.settings import as_settings
+from trader_cli.settings import Settings, as_settings
 from trader_cli.settings.places import host_source
 from trader_cli.storage.artifacts import ArtifactStore
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.lock import lock_file
 from trader_cli.storage.markets import ledger_path
 from trader_cli.storage.state import Trial, TrialLedger, VenueState
+from trader_cli.tactician.tactician import Tactician
 from trader_cli.venue.journal import Journal
 
 KEY = ArtifactKey("paper", "ETHUSDT", "15m", "bars")
@@ -126,6 +130,30 @@ def test_a_library_of_another_version_is_named(library: str) -> None:
     assert f"libraries {library} 0.1" in str(changed_since(made, PRODUCER, as_settings({})))
     assert "trader 0.0.1" in str(changed_since(now, "trader 0.0.1", as_settings({})))
     assert changed_since({}, PRODUCER, as_settings({})) is not None
+
+
+def tactics_of(settings: Settings) -> Answer:
+    return asyncio.run(Tactician(settings).execute_tactics({"symbol": "ETHUSDT", "timeframe": "15m"}))
+
+
+def test_an_analysis_after_other_costs_or_of_another_market_is_not_acted_on(tmp_path: Path) -> None:
+    def at(host: str, **costs: float) -> Settings:
+        folders = {"cache_dir": str(tmp_path / "cache"), "state_dir": str(tmp_path / "state")}
+        return as_settings({**folders, "costs": costs, "binance_exchange": {"base_url": f"http://{host}:1"}})
+
+    ours = at("127.0.0.1")
+    made = Analysis("ETHUSDT", "15m", 0, 1.0, Abstention("no_edge", "none"), digests={"costs": ours.costs.digest})
+    store = ArtifactStore(ours.cache_dir)
+    key = ArtifactKey(ours.mode, "ETHUSDT", "15m", "analysis")
+    store.point(key, store.put_document(made.as_dict()), host_source(ours))
+    for settings, said in (
+        (at("127.0.0.1", taker_fee_bps=9), "other costs. Run `trader train ETHUSDT --timeframe 15m`"),
+        (at("example.org"), "is of 127.0.0.1-1; the settings name example.org-1"),
+    ):
+        answer = tactics_of(settings)
+        assert (bool(answer), said in answer["sentence"]) == (False, True), answer["sentence"]
+    with pytest.raises(UsageError, match="not initialised"):  # it is read, and goes on to the exchange
+        tactics_of(at("localhost"))
 
 
 @pytest.mark.parametrize(

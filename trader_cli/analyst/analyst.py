@@ -117,7 +117,7 @@ class Analyst:
             bar_age_ms=now - (bars.last_ms or 0) - timeframe.ms,
             book_age_ms=None if snapshot is None else now - int(snapshot["fetched_ms"]),
             digests={"bars": bars.digest, "features": features.digest, "model": model_digest or "none",
-                     "market": snapshot_digest or "none"},
+                     "market": snapshot_digest or "none", "costs": self.settings.costs.digest},
             include_indicators=include_indicators, include_patterns=include_patterns,
             level_bars=level_bars, doubts=doubtful_bars(recent, timeframe, DOUBT_BARS),
         )  # fmt: skip

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from trader_cli.core.digests import digest_value
+
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -126,6 +128,11 @@ class CostSettings(_Section):
     taker_fee_bps: NotNegative = Field(description="taker fee, basis points of notional")
     slippage_bps: NotNegative = Field(description="slippage of a market order, basis points of notional")
     funding_bps: NotNegative = Field(description="funding assumed against us, basis points per 8 hours")
+
+    @property
+    def digest(self) -> str:
+        """Names these costs: an analysis after others is not acted on."""
+        return digest_value(self.model_dump(mode="json"))
 
 
 class FetchSettings(_Section):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from trader_cli.core.answers import Answer
 from trader_cli.core.assets import margin_asset_of
 from trader_cli.core.digests import digest_value
-from trader_cli.core.errors import DataInvalid, DataMissing, UsageError
+from trader_cli.core.errors import DataInvalid, DataMissing, DataStale, UsageError
 from trader_cli.core.limits import LossLimits, breaches_by_asset
 from trader_cli.core.plans import Approved, Refused, Request, TradePlan
 from trader_cli.core.timeframes import Timeframe
@@ -81,7 +81,7 @@ class Tactician:
         timeframe = Timeframe.parse(str(tactics_input.get("timeframe", "1h")))
         try:
             outcome = await self.decide(str(tactics_input["symbol"]), timeframe, request_of(tactics_input))
-        except DataMissing as error:
+        except (DataMissing, DataStale) as error:
             return Answer({"kind": "error", "code": type(error).__name__, "sentence": str(error)}, given=False)
         return Answer(document_of(outcome), given=isinstance(outcome, Approved))
 
@@ -89,7 +89,7 @@ class Tactician:
         """The decision about the stored analysis: a plan, a refusal, or the analysis' own abstention. Recorded.
 
         The same decision again, while its plan is valid, is the plan that was made first. Raises `DataMissing` without
-        an analysis, and what the exchange raises.
+        an analysis, `DataStale` for one of another market or other costs, and what the exchange raises.
         """
         analysis = self._analysis(symbol, timeframe)
         async with ledger_for(self._connected(), self._ledger, (symbol,)) as ledger:
@@ -110,12 +110,19 @@ class Tactician:
                 mend=f"Run `trader analyze {symbol} --timeframe {timeframe}` first.",
             )
         try:
-            return Analysis.from_dict(body)
+            analysis = Analysis.from_dict(body)
         except (KeyError, TypeError, ValueError) as error:
             raise DataInvalid(
                 f"The stored analysis of {symbol} {timeframe} was written by another version of trader ({error!r}).",
                 mend=f"Run `trader analyze {symbol} --timeframe {timeframe}` again.",
             ) from error
+        costs = self.settings.costs.digest
+        if analysis.digests.get("costs", costs) != costs:
+            raise DataStale(
+                f"The stored analysis of {symbol} {timeframe} was made with other costs.",
+                mend=f"Run `trader train {symbol} --timeframe {timeframe}`, then `trader analyze`.",
+            )
+        return analysis
 
     async def _outcome(self, analysis: Analysis, request: Request, ledger: Ledger) -> Outcome:
         signal, exchange = analysis.signal, self._connected()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -10,7 +11,7 @@ import polars as pl
 from trader_cli.core.artifacts import ArtifactKey, Manifest
 from trader_cli.core.errors import DataInvalid
 from trader_cli.core.schemas import TIME
-from trader_cli.exchange import replies
+from trader_cli.exchange import account_replies, replies
 from trader_cli.pipelines.verification.checks import LINES, Check, Finding, equal
 from trader_cli.pipelines.verification.lab import SYMBOL, TIMEFRAME
 from trader_cli.storage.artifacts import ArtifactStore
@@ -35,6 +36,37 @@ def klines_by_hand(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
         yield equal(name, value, found[name])
     times = {name: round(found[name].timestamp() * 1000) for name in ("open_time", "close_time")}
     yield equal("open_time and close_time", (_START, _START + 899_999), (times["open_time"], times["close_time"]))
+
+
+_TRADE = {
+    "id": 11, "orderId": 22, "symbol": SYMBOL, "side": "SELL", "price": "2010.5", "qty": "0.4",
+    "commission": "0.4021", "commissionAsset": "USDT", "realizedPnl": "-4.2", "maker": False, "time": _START,
+}  # fmt: skip
+_INCOME = {
+    "incomeType": "FUNDING_FEE", "tranId": 33, "symbol": SYMBOL, "income": "-0.15", "asset": "USDT", "time": _START,
+}  # fmt: skip
+_POSITION = {
+    "symbol": SYMBOL, "positionAmt": "-0.4", "entryPrice": "2000", "markPrice": "2010.5", "liquidationPrice": "2380",
+    "unRealizedProfit": "-4.2", "isolatedWallet": "160", "updateTime": _START,
+}  # fmt: skip
+
+
+def account_by_hand(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
+    """A losing sale with its fee, funding that was paid, and a short position, as the exchange writes them."""
+    trade = account_replies.trade_state(_TRADE)
+    paid = (trade.side, trade.price, trade.quantity, trade.commission, trade.commission_asset, trade.realized_profit)
+    wanted = ("SELL", Decimal("2010.5"), Decimal("0.4"), Decimal("0.4021"), "USDT", Decimal("-4.2"))
+    yield equal("a fill: side, price, quantity, fee, its asset, profit", wanted, paid)
+    yield equal(
+        "a fill's time, its order, as taker", (_START, "22", False), (trade.time_ms, trade.order_id, trade.maker)
+    )
+    income = account_replies.income_state(_INCOME)
+    told = (income.kind, income.symbol, income.amount, income.asset, income.time_ms)
+    yield equal("funding that was paid", ("FUNDING_FEE", SYMBOL, Decimal("-0.15"), "USDT", _START), told)
+    held = account_replies.position_state(_POSITION)
+    shown = (held.amount, held.entry_price, held.mark_price, held.liquidation_price, held.unrealized_profit)
+    short = (Decimal("-0.4"), Decimal(2000), Decimal("2010.5"), Decimal(2380), Decimal("-4.2"))
+    yield equal("a short: amount, entry, mark, liquidation, profit", short, shown)
 
 
 def _said(read: Callable[[], object]) -> str:
@@ -80,6 +112,8 @@ def damage_is_refused(lab: Lab) -> Iterator[Finding]:
 CHECKS = (
     Check("klines_by_hand", LINES[0], "every number of a kline is read as what the exchange says it is",
           "Install the locked versions (requirements.lock), and fetch again.", klines_by_hand),
+    Check("account_by_hand", LINES[0], "fills, fees, funding and positions are read with their signs",
+          "Install the locked versions (requirements.lock); do not trade meanwhile.", account_by_hand),
 )  # fmt: skip
 STORED = (
     Check("damage_is_refused", LINES[5], "what was changed on disk is refused, never used",
