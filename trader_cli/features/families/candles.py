@@ -1,5 +1,5 @@
-"""TA-Lib's 61 candlestick patterns, −200 … 200: evidence of an edge is weak (Marshall, Young & Rose 2006), so they are
-features and never rules.
+"""TA-Lib's 61 candlestick patterns, 0, ±80, ±100 or ±200: evidence of an edge is weak (Marshall, Young & Rose 2006), so
+they are features and never rules.
 
 Patterns hold running sums of bar sizes, so the last bits depend on where they begin: anchored like other indicators.
 """
