@@ -15,6 +15,7 @@ from trader_cli.cli.options import time_of
 from trader_cli.core.errors import DataInvalid, UsageError
 from trader_cli.core.symbols import delivery_ms_of, is_symbol, pair_of, spot_markets, symbol_in, symbol_of
 from trader_cli.venue.archive import ArchiveFile
+from trader_cli.venue.routes import PublicRoutes, VenueRejection
 from trader_cli.venue.synthetic import synthetic_tape
 from trader_cli.venue.tape import load_tape
 
@@ -95,12 +96,14 @@ def test_the_archive_knows_every_symbol_by_its_name(symbol: str) -> None:
 
 
 def test_the_simulated_exchange_lists_a_contract_with_its_day() -> None:
-    from trader_cli.venue.routes import PublicRoutes
-
     routes = PublicRoutes(synthetic_tape(("ETHUSDT", "ETHUSDT_991231"), 3, 0.0, 1))
     perpetual, quarter = routes.table["/fapi/v1/exchangeInfo"]({}, 0)["symbols"]
     assert (perpetual["contractType"], perpetual["pair"]) == ("PERPETUAL", "ETHUSDT")
     assert (quarter["contractType"], quarter["pair"], quarter["baseAsset"]) == ("CURRENT_QUARTER", "ETHUSDT", "ETH")
+    index, query = routes.table["/fapi/v1/indexPriceKlines"], {"interval": "1h", "limit": "1"}
+    assert index({**query, "pair": "ETHUSDT"}, routes.tape.end_ms)
+    with pytest.raises(VenueRejection):
+        index({**query, "pair": "ETHUSDT_991231"}, routes.tape.end_ms)
     assert quarter["deliveryDate"] == delivery_ms_of("ETHUSDT_991231") < perpetual["deliveryDate"]
 
 

@@ -75,7 +75,8 @@ class PublicRoutes:
     def _market(self, query: Query, name: str = "symbol") -> SymbolMarket:
         symbol = named(query, name)
         of_pair = (market for other, market in self.markets.items() if name == "pair" and pair_of(other) == symbol)
-        market = self.markets.get(symbol) or next(of_pair, None)
+        market = self.markets.get(symbol) if name != "pair" or pair_of(symbol) == symbol else None
+        market = market or next(of_pair, None)
         if market is None:
             raise VenueRejection(400, -1121, "Invalid symbol.")
         return market
