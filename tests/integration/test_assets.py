@@ -10,18 +10,22 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from tests.trading import settings_at
+from trader_cli.core.orders import OrderRequest, Placed
 from trader_cli.core.plans import Approved, Refused, TradePlan
 from trader_cli.core.timeframes import HOUR_MS
 from trader_cli.exchange.binance import BinanceExchange
+from trader_cli.exchange.paper import PaperExchange
 from trader_cli.execution import preflight
 from trader_cli.execution.entered import Entered
 from trader_cli.execution.executor import Executor
 from trader_cli.settings import Settings
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.markets import account_fingerprint, ledger_path
+from trader_cli.tactician.losses import LossMinder
 from trader_cli.tactician.position_monitor import PositionMonitor
 from trader_cli.venue.books import Account, Income
 from trader_cli.venue.changes import RuleChange
@@ -151,6 +155,24 @@ def test_a_contract_margined_in_usdc_lives_by_its_usdc(tmp_path: Path) -> None:
     assert at_exchange(work, tmp_path) == "no_balance"
 
 
+def test_the_capital_cap_counts_every_dollar(tmp_path: Path) -> None:
+    async def work(place: Place) -> str:
+        mark = place.engine.mark("ETHUSDT")
+        room = float(mark) * 1.5
+        settings = place.settings.model_copy(
+            update={"tactician": place.settings.tactician.model_copy(update={"capital_cap": room})}
+        )
+        executor = Executor(place.exchange, place.ledger, settings)
+        as_much = str((mark / place.engine.mark("ETHUSDC")).quantize(D("0.1")))
+        first = await executor.enter(Approved(await place.plan("ETHUSDC", quantity=as_much)))
+        assert isinstance(first, Entered), first
+        refused = await executor.enter(Approved(await place.plan("ETHUSDT")))
+        assert isinstance(refused, Refused)
+        return refused.code
+
+    assert at_exchange(work, tmp_path) == "capital_cap"
+
+
 @pytest.mark.parametrize("mode", ["multi_assets", "credits_mode"])
 def test_an_account_that_we_do_not_trade_is_refused_and_what_is_open_is_closed(tmp_path: Path, mode: str) -> None:
     async def work(place: Place) -> None:
@@ -236,3 +258,70 @@ def test_the_ledger_equals_the_account_in_every_asset(tmp_path: Path, seed: int)
         assert nets(place) == place.moved()
 
     at_exchange(work, tmp_path, changes=chosen_changes(dice))
+
+
+@pytest.mark.parametrize("every_s", [600, 5 * 3600])
+def test_paper_pays_funding_at_each_stamp_by_what_was_held_then(tmp_path: Path, every_s: int) -> None:
+    """Also where it fell due every four hours, then every hour, and nobody looked for five."""
+    eight = TAPE.start_ms // (8 * HOUR_MS) * 8 * HOUR_MS + 24 * HOUR_MS
+    changes = (
+        RuleChange("ETHUSDT", TAPE.start_ms, funding_interval_h=4),
+        RuleChange("ETHUSDT", eight + 4 * HOUR_MS + 60_000, funding_interval_h=1),
+    )
+    clock = VirtualClock(eight - 90_000)
+
+    async def main() -> None:
+        async with VenueServer(TAPE, clock, changes=changes) as venue:
+            given = {"binance_exchange": {"base_url": venue.url, "max_retries": 1}}
+            exchange = PaperExchange(given, clock=clock, folder=tmp_path)
+            await exchange.initialize()
+            held, amount = dict[int, Decimal](), D(0)
+            for number, quantity in enumerate(("2", "1", "0.5")):
+                sent = await exchange.private.submit(OrderRequest(f"buy-{number}", "ETHUSDT", "BUY", D(quantity)))
+                assert isinstance(sent, Placed)
+                amount += D(quantity)
+                began = clock.now_ms()
+                for _ in range(3 * 3600 // min(every_s, 3 * 3600)):
+                    await clock.sleep(min(every_s, 3 * 3600))
+                    await exchange.private.account()
+                held |= {hour: amount for hour in range(eight, eight + 24 * HOUR_MS, HOUR_MS)
+                         if began < hour <= clock.now_ms()}  # fmt: skip
+            shown = (await exchange.get_funding_rates("ETHUSDT", 100, start_ms=eight - 1)).filter(
+                pl.col("time").to_physical() <= clock.now_ms()
+            )
+            rows = shown.select(pl.col("time").to_physical(), pl.col("funding_rate") * pl.col("mark_price")).rows()
+            paid = await exchange.private.income(eight - 1)
+            await exchange.close()
+            assert [hour for hour, _ in rows] == [eight + hour * HOUR_MS for hour in (0, 4, 5, 6, 7, 8)]
+            funding = {i.time_ms: float(i.amount) for i in paid if i.kind == "FUNDING_FEE"}
+            owed = {time_ms: -cost * float(held[time_ms]) for time_ms, cost in rows}
+            assert funding == pytest.approx(owed, rel=2e-3)
+
+    run_virtual(main, clock)
+
+
+@pytest.mark.parametrize("cost", ["funding", "BNB", "USDC"])
+def test_a_loss_limit_breaks_at_the_first_look_after_the_account_says_so(tmp_path: Path, cost: str) -> None:
+    """Whatever asset it was lost in: by funding between two looks, by what is paid in BNB, by a contract in USDC."""
+    symbol = "ETHUSDC" if cost == "USDC" else "ETHUSDT"
+
+    async def work(place: Place) -> None:
+        place.earn("TRANSFER", "2", "BNB")
+        place.books.fees_in_bnb = cost == "BNB"
+        assert isinstance(await place.enter(symbol, quantity="0.5", stop="0.2"), Entered)
+        minder, executor = LossMinder(place.settings), place.executor
+        await executor.view(symbol)
+        assert await minder.broken(executor) is None
+        asset = {"funding": "USDT", "USDC": "USDC"}.get(cost, "BNB")
+        margin = symbol[3:]
+        lost = place.engine.equity(margin) * D("0.031")
+        lost /= place.engine.mark("BNBUSDT") if asset == "BNB" else 1
+        place.books.earn(Income("FUNDING_FEE", symbol, -lost.quantize(D("1e-8")), place.clock.now_ms(), asset=asset))
+        await place.clock.sleep(10)
+        await minder.broken(executor)
+        reason = place.ledger.halted()
+        assert reason is not None
+        assert "UTC day" in reason
+        assert ("BNB at" in reason, "USDC" in reason) == (asset == "BNB", asset == "USDC")
+
+    at_exchange(work, tmp_path, tactician={"max_daily_loss": 0.03})

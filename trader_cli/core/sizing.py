@@ -48,7 +48,8 @@ class Setting:
 
     `trades` is how many out-of-sample trades stand behind `probability`; `sigma_horizon` is the standard deviation of
     the log return over the trade's horizon, `sigma_year` over a year; `others` and `same_side` are notionals already
-    held; `book_notional` rests on the side that would be taken, `bar_notional` trades in a mean bar.
+    held in the contract's margin asset, `elsewhere` in other dollars, one for one; `book_notional` rests on the
+    side that would be taken, `bar_notional` trades in a mean bar.
     """
 
     side: Side
@@ -68,6 +69,7 @@ class Setting:
     bar_notional: float
     max_market_notional: float
     brackets: Sequence[LeverageBracket]
+    elsewhere: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ def caps(setting: Setting, limits: Limits, most_leverage: int, *, sized_by_edge:
         "liquidation_probability": margin * highest_leverage(setting, limits, trial, most_leverage),
     }
     if limits.capital_cap is not None:
-        found["capital_cap"] = limits.capital_cap - setting.others
+        found["capital_cap"] = limits.capital_cap - setting.others - setting.elsewhere
     if not sized_by_edge:
         del found["kelly"]
     known = {name: 0.0 if math.isnan(value) else value for name, value in found.items()}

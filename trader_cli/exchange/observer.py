@@ -8,10 +8,9 @@ import polars as pl
 
 from trader_cli.core.bars import check_bars, utc_text
 from trader_cli.core.errors import ExchangeUnavailable
-from trader_cli.core.timeframes import MINUTE_MS
+from trader_cli.core.timeframes import HOUR_MS, MINUTE_MS
 from trader_cli.exchange import replies
 from trader_cli.venue.engine import BOOK_LEVELS
-from trader_cli.venue.market import FUNDING_INTERVAL_MS
 from trader_cli.venue.sightings import MINUTE, SeenBar, SeenBook, Sighting
 
 if TYPE_CHECKING:
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
     from trader_cli.exchange.connection import Connection
 
 _PAGE = 1000
+_LONGEST_MS = 8 * HOUR_MS
+"""The longest interval between funding payments, and the usual one."""
 _STALE_MS = 3 * MINUTE_MS
 _Route = tuple[str, str]
 _LAST: _Route = ("fapiPublicGetKlines", "/fapi/v1/klines")
@@ -95,23 +96,29 @@ class Observer:
         return [bar for bar in bars if start_ms <= bar.open_ms < upto_ms]
 
     async def _funding(self, symbol: str, after_ms: int, upto_ms: int) -> tuple[tuple[int, float], ...]:
-        """Rates for the eight-hour boundaries in (after, upto].
+        """(full hour, rate) of the payments that fell due in (after, upto], whatever the symbol's interval is.
 
-        One that the exchange has not written down yet, seconds after the boundary, is taken from the premium index.
+        One that the exchange has not written down yet, seconds after it fell due, is taken from the premium index.
         """
-        first = (after_ms // FUNDING_INTERVAL_MS + 1) * FUNDING_INTERVAL_MS
-        boundaries = range(first, upto_ms + 1, FUNDING_INTERVAL_MS)
-        if not boundaries:
+        first = (after_ms // HOUR_MS + 1) * HOUR_MS
+        hours = range(first, upto_ms + 1, HOUR_MS)
+        if not hours:
             return ()
-        start_ms = first - FUNDING_INTERVAL_MS + MINUTE_MS
-        frame = await self._exchange.get_funding_rates(symbol, _PAGE, start_ms=start_ms)
-        times, rates = frame["time"].to_physical().to_list(), frame["funding_rate"].to_list()
-        found = [(t, r) for t, r in zip(times, rates, strict=True) if t < boundaries[-1] + MINUTE_MS]
-        missing = [b for b in boundaries if not any(abs(t - b) < MINUTE_MS for t, _ in found)]
-        if missing:
-            rate = (await self._exchange.get_premium_index(symbol))["funding_rate"]
-            found += [(boundary, rate) for boundary in missing]
-        return tuple(sorted(found))
+        frame = await self._exchange.get_funding_rates(symbol, _PAGE, start_ms=first - 2 * _LONGEST_MS - MINUTE_MS)
+        rates = zip(frame["time"].to_physical().to_list(), frame["funding_rate"].to_list(), strict=True)
+        stamps = {(time_ms + HOUR_MS // 2) // HOUR_MS * HOUR_MS: rate for time_ms, rate in rates}
+        found = {hour: rate for hour, rate in stamps.items() if hour in hours}
+        if hours[-1] not in found and _is_due(sorted(stamps), hours[-1]):
+            found[hours[-1]] = (await self._exchange.get_premium_index(symbol))["funding_rate"]
+        return tuple(sorted(found.items()))
+
+
+def _is_due(stamps: list[int], hour_ms: int) -> bool:
+    """Whether funding falls due at an hour, going on at the interval of the payments that are known."""
+    if len(stamps) < 2:
+        return hour_ms % _LONGEST_MS == 0
+    interval = stamps[-1] - stamps[-2]
+    return hour_ms > stamps[-1] and (hour_ms - stamps[-1]) % interval == 0
 
 
 def _fresh(symbol: str, bars: list[SeenBar], upto_ms: int) -> SeenBar:

@@ -54,12 +54,11 @@ async def refusal(executor: Executor, plan: TradePlan, symbol: str, *, live: boo
         return prices
     if isinstance(account, Refused):
         return account
-    held = [
-        sight.position for name, sight in executor.reconciler.sights.items()
-        if name != symbol and sight.position and margin_asset_of(name) == account.asset
-    ]  # fmt: skip
-    others = sum((abs(p.amount) * p.mark_price for p in held), Decimal(0))
-    room = preflight.Room(prices.mark, account.available, account.equity, others)
+    sights = {name: sight.position for name, sight in executor.reconciler.sights.items() if name != symbol}
+    held = {name: abs(p.amount) * p.mark_price for name, p in sights.items() if p}
+    others = sum((at for name, at in held.items() if margin_asset_of(name) == account.asset), Decimal(0))
+    elsewhere = preflight.elsewhere(account.asset, held)
+    room = preflight.Room(prices.mark, account.available, account.equity, others, elsewhere)
     return preflight.check_room(plan, exchange, room) or preflight.check_caps(plan, settings, room)
 
 

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from trader_cli import __version__
+from trader_cli.core.assets import DOLLARS, margin_asset_of
 from trader_cli.core.errors import ConfigurationError
 from trader_cli.core.orders import SymbolOptions
 from trader_cli.core.plans import Refused
@@ -160,6 +161,13 @@ class Room:
     available: Decimal
     equity: Decimal
     others: Decimal
+    elsewhere: Decimal = Decimal(0)
+
+
+def elsewhere(asset: str, notionals: Mapping[str, Decimal]) -> Decimal:
+    """Notional by symbol held in other dollars than this asset, added one for one: USDC counts as a USDT."""
+    others = {name for name in DOLLARS if name != asset}
+    return sum((at for symbol, at in notionals.items() if margin_asset_of(symbol) in others), Decimal(0))
 
 
 def check_room(plan: TradePlan, exchange: BinanceExchange, room: Room) -> Refused | None:
@@ -189,8 +197,9 @@ def check_room(plan: TradePlan, exchange: BinanceExchange, room: Room) -> Refuse
 def check_caps(plan: TradePlan, settings: Settings, room: Room) -> Refused | None:
     """Whether all positions together stay within what may be at work; other plans may have been entered since."""
     limits, total = settings.tactician, plan.quantity * room.mark + room.others
-    if limits.capital_cap is not None and total > Decimal(str(limits.capital_cap)) * _SLACK:
-        return Refused("capital_cap", f"With it {total:.2f} would be at work; tactician.capital_cap allows less.")
+    whole = total + room.elsewhere
+    if limits.capital_cap is not None and whole > Decimal(str(limits.capital_cap)) * _SLACK:
+        return Refused("capital_cap", f"With it {whole:.2f} would be at work; tactician.capital_cap allows less.")
     if limits.enable_risk_management and total > room.equity * Decimal(str(limits.max_exposure)) * _SLACK:
         return Refused("exposure", f"With it {total:.2f} would be held; equity is {room.equity:.2f}.")
     return None

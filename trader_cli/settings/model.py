@@ -166,7 +166,9 @@ class TacticianSettings(_Section):
         description="probability that mark touches liquidation within the horizon, the stop left out of account"
     )
     margin_share: Annotated[float, Field(gt=0, le=1)] = Field(description="share of the available balance for margin")
-    capital_cap: Positive | None = Field(description="notional of all positions in quote currency; live needs one")
+    capital_cap: Positive | None = Field(
+        description="notional of all positions in dollars (USDT, USDC); live needs one"
+    )
     plan_validity: Positive = Field(description="bars until a plan expires")
     max_price_drift: Positive = Field(description="how far price may have moved, as a share of the stop's distance")
     backstop_distance: Annotated[float, Field(gt=1, le=5)] = Field(

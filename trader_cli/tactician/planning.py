@@ -30,9 +30,10 @@ _HEADROOM = Decimal("1.02")
 
 @dataclass(frozen=True)
 class Now:
-    """Account and market as the exchange shows them at the moment of planning. Money in quote currency.
+    """Account and market as the exchange shows them at the moment of planning. Money in the margin asset.
 
-    `long_notional` and `short_notional` are of all positions of the account; `asks` and `bids` notionals of the visible
+    `long_notional` and `short_notional` are of all positions in this margin asset, `elsewhere` of those in other
+    dollars; `asks` and `bids` notionals of the visible
     book; `day_volume` the quote volume of the last 24 hours.
     """
 
@@ -48,6 +49,7 @@ class Now:
     day_volume: float
     rules: SymbolRules
     brackets: Sequence[LeverageBracket]
+    elsewhere: Decimal = Decimal(0)
 
 
 def plan(analysis: Analysis, signal: Signal, now: Now, settings: Settings, request: Request) -> Approved | Refused:
@@ -155,6 +157,7 @@ def _setting(analysis: Analysis, signal: Signal, now: Now, settings: Settings, t
         available=float(now.available), others=float(now.long_notional + now.short_notional), same_side=float(held),
         book_notional=now.asks if up else now.bids, bar_notional=now.day_volume * timeframe.ms / DAY_MS,
         max_market_notional=float(now.rules.max_market_quantity) * mark, brackets=now.brackets,
+        elsewhere=float(now.elsewhere),
     )  # fmt: skip
 
 

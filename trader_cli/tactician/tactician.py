@@ -219,6 +219,7 @@ class Tactician:
             mark=prices.mark, asks=sum(p * q for p, q in book["asks"]),
             bids=sum(p * q for p, q in book["bids"]), day_volume=float(ticker["quote_volume"]),
             rules=rules, brackets=brackets,
+            elsewhere=preflight.elsewhere(account.asset, {p.symbol: abs(p.amount) * p.mark_price for p in positions}),
         )  # fmt: skip
 
     def _record(self, analysis: Analysis, outcome: Outcome, ledger: Ledger) -> None:

@@ -72,11 +72,16 @@ _UNCHANGED = Listing()
 
 
 class RuleBook:
-    """Every change of the rules, in order of time."""
+    """Every change of the rules, in order of time.
 
-    def __init__(self, changes: Iterable[RuleChange] = ()) -> None:
+    `observed`: of markets that are only looked at. Any full hour may be a funding time there, and the rates that were
+    seen say which were.
+    """
+
+    def __init__(self, changes: Iterable[RuleChange] = (), *, observed: bool = False) -> None:
         self._changes = sorted(changes, key=lambda change: change.at_ms)
-        self.has_intervals = any(change.funding_interval_h for change in self._changes)
+        self._observed = observed
+        self.has_intervals = observed or any(change.funding_interval_h for change in self._changes)
 
     def at(self, symbol: str, now_ms: int) -> Listing:
         """What holds now."""
@@ -92,7 +97,7 @@ class RuleBook:
 
     def funds_at(self, symbol: str, time_ms: int, usual_ms: int = 8 * HOUR_MS) -> bool:
         """Whether funding falls due then; `time_ms` is a full hour, `usual_ms` the interval unless changed."""
-        return time_ms % (self.at(symbol, time_ms - 1).funding_interval_ms or usual_ms) == 0
+        return self._observed or time_ms % (self.at(symbol, time_ms - 1).funding_interval_ms or usual_ms) == 0
 
 
 def _changed(listing: Listing, change: RuleChange) -> Listing:

@@ -136,6 +136,8 @@ class Engine:
             if position.amount == 0 or not self._book.funds_at(position.symbol, time_ms, FUNDING_INTERVAL_MS):
                 continue
             rate = Decimal(str(self.markets[position.symbol].funding_rate(time_ms)))
+            if rate == 0:
+                continue
             paid = cents(-position.amount * self.mark(position.symbol) * rate)
             self.account.earn(_income("FUNDING_FEE", position.symbol, paid, time_ms))
             if self.account.option(position.symbol).isolated:

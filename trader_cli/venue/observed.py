@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trader_cli.core.timeframes import MINUTE_MS
-from trader_cli.venue.market import FUNDING_INTERVAL_MS
+from trader_cli.core.timeframes import HOUR_MS, MINUTE_MS
 from trader_cli.venue.ports import Beyond
 from trader_cli.venue.sightings import SeenBook, Sighting, mark_points, points
 
@@ -172,8 +171,8 @@ class ObservedMarket:
         return round((self.last_price(now_ms) - middle) / tick) * tick
 
     def funding_rate(self, time_ms: int) -> float:
-        """What fell due in the eight hours up to a boundary: rates of symbols with shorter intervals are summed."""
-        first, last = time_ms - FUNDING_INTERVAL_MS + MINUTE_MS, time_ms + MINUTE_MS
+        """What fell due at a full hour, 0 where nothing did."""
+        first, last = time_ms - HOUR_MS + MINUTE_MS, time_ms + MINUTE_MS
         return sum(rate for at, rate in self._rates.items() if first <= at < last)
 
 

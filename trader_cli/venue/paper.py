@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.errors import DataInvalid
 from trader_cli.core.orders import SymbolRules
+from trader_cli.venue.changes import RuleBook
 from trader_cli.venue.engine import Engine
 from trader_cli.venue.journal import Command, Journal
 from trader_cli.venue.observed import ObservedMarket
@@ -125,7 +126,8 @@ class PaperDesk:
         self._journal = PaperJournal(folder)
         try:
             opened_ms, balance = self._journal.opened(now_ms, balance)
-            self.engine = Engine(self._markets, fresh_account(balance, hedge_mode=False), opened_ms)
+            opened, book = fresh_account(balance, hedge_mode=False), RuleBook(observed=True)
+            self.engine = Engine(self._markets, opened, opened_ms, book=book)
             self._replay()
         except BaseException:
             self._journal.close()
