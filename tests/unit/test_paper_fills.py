@@ -35,6 +35,7 @@ class Exit(NamedTuple):
     trigger: Decimal
     price: Decimal
     time_ms: int
+    quantity: Decimal
 
     @property
     def bias_bps(self) -> float:
@@ -59,7 +60,17 @@ def exits(account: Account, every_ms: int, distance: float) -> list[Exit]:
         fills = [f for f in account.fills if f.order_id == algo.actual_order_id]
         price = sum((f.price * f.quantity for f in fills), Decimal(0)) / sum((f.quantity for f in fills), Decimal(0))
         number = int(algo.client_id.split("-")[1])
-        made.append(Exit(number, algo.client_id.split("-")[0], algo.side, algo.trigger_price, price, algo.trigger_ms))
+        made.append(
+            Exit(
+                number,
+                algo.client_id.split("-")[0],
+                algo.side,
+                algo.trigger_price,
+                price,
+                algo.trigger_ms,
+                sum((f.quantity for f in fills), Decimal(0)),
+            )
+        )
     return made
 
 
@@ -94,20 +105,23 @@ def never_flatters(watched: Watched, every_ms: int, distance: float = 0.003) -> 
         best = one.trigger - sign * (tick / 2 + one.trigger * SLIPPAGE)
         assert (best - one.price) * sign >= 0, one
         assert one.price < Decimal(str(bar.high)) if sign > 0 else one.price > Decimal(str(bar.low)), (one, bar)
-    found = {one.number: one for one in simulated}
-    both = [one for one in paper if one.number <= simulated[-1].number] if simulated else []
-    assert sorted(one.number for one in both) == sorted(n for n in found if n <= max(p.number for p in paper))
-    for one in both:
-        other = found[one.number]
+    for one, other in zip(paper, simulated, strict=False):
+        seen_ms = watched.start_ms - (watched.start_ms - one.time_ms) // every_ms * every_ms
+        if any(_is_thin(watched, at, one.quantity) for at in (one.time_ms, other.time_ms, seen_ms)):
+            break  # the book of the look and of the moment are walked differently: from here they differ
+        assert one.number == other.number
         assert one.time_ms // MINUTE_MS == other.time_ms // MINUTE_MS
         if one.kind == other.kind:
-            seen_ms = watched.start_ms - (watched.start_ms - one.time_ms) // every_ms * every_ms
             (bid, *_), (ask, *_) = _best(watched, seen_ms)  # half a spread is what either takes from its trigger
             (bid_then, *_), (ask_then, *_) = _best(watched, other.time_ms)
             assert abs(one.price - other.price) <= 2 * tick + abs((ask - bid) - (ask_then - bid_then)) / 2
         else:
             assert one.kind == "stop", "what one look cannot tell apart counts as adverse"
     return [one.bias_bps for one in paper]
+
+
+def _is_thin(watched: Watched, time_ms: int, quantity: Decimal) -> bool:
+    return min(size for _, size in _best(watched, time_ms)) < quantity
 
 
 def _best(watched: Watched, time_ms: int) -> list[tuple[Decimal, ...]]:
