@@ -63,7 +63,7 @@ def folder(trained: Path, tmp_path: Path) -> Iterator[Path]:
     return tmp_path / "work"
 
 
-GOLDEN = "ab5f001b242f01bfe4173221b8e78e03"
+GOLDEN = "01282ab93e78a1e6ec596110a8945c31"
 
 
 def test_the_golden_journal(folder: Path) -> None:

@@ -44,7 +44,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
     """Run once, with costs and limits that are not the shipped ones, from an empty folder."""
     cli = CommandLine(tmp_path_factory.mktemp("verify"))
     own = cli.folder / "own.yaml"
-    own.write_text("costs: {taker_fee_bps: 5}\ntactician: {risk_per_trade: 0.008, max_leverage: 4}\n")
+    own.write_text("costs: {taker_fee_bps: 6}\ntactician: {risk_per_trade: 0.008, max_leverage: 4}\n")
     words = ("--json", "--junit", "report.xml", "--config", str(own))
     process = subprocess.run(
         [sys.executable, str(ROOT / "live_trading_integration_verifier.py"), *words], cwd=cli.folder, text=True,

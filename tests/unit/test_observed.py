@@ -19,7 +19,8 @@ from trader_cli.venue.books import Account
 from trader_cli.venue.engine import BOOK_LEVELS, Engine
 from trader_cli.venue.market import FUNDING_INTERVAL_MS, SymbolMarket
 from trader_cli.venue.observed import ObservedMarket
-from trader_cli.venue.paper import PaperDesk, PaperJournal
+from trader_cli.venue.paper import PaperDesk
+from trader_cli.venue.paper_journal import PaperJournal
 from trader_cli.venue.path import expand
 from trader_cli.venue.private import COMMANDS
 from trader_cli.venue.routes import VenueRejection

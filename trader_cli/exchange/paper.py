@@ -1,7 +1,7 @@
 """`PaperExchange`: the real exchange's market data, and an account that is filled here on what they show. No keys.
 
 What it does not do: it does not move the market, knows no queue at a price, and sees within an unfinished minute only
-new extremes and the last price. Leverage brackets and fees are the simulated venue's, the mark price is the last.
+new extremes and the last price. Leverage brackets are the simulated venue's, fees those without any discount.
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import islice
+from typing import Generic, TypeVar
 
 from trader_cli.core.assets import QUOTE
 
@@ -145,6 +147,26 @@ class Income:
     asset: str = QUOTE
 
 
+_Waiting = TypeVar("_Waiting", Order, AlgoOrder)
+
+
+class _StillOpen(Generic[_Waiting]):
+    """Which of a growing table's orders are open: one that has ended is not looked at again."""
+
+    def __init__(self) -> None:
+        self._known = 0
+        self._open: list[_Waiting] = []
+
+    def of(self, table: dict[int, _Waiting]) -> list[_Waiting]:
+        """Open ones, oldest first. A table only grows, and nothing that has ended opens again."""
+        if len(table) > self._known:
+            newest = islice(reversed(table.values()), len(table) - self._known)
+            self._open += reversed(list(newest))
+            self._known = len(table)
+        self._open = [order for order in self._open if order.is_open]
+        return self._open
+
+
 @dataclass
 class Account:
     """Everything of one account. `wallet` is of USDT, `others` are the wallets of further assets by name.
@@ -168,6 +190,8 @@ class Account:
     taker_fee: Decimal | None = None
     multi_assets: bool = False
     credits_mode: bool = False
+    _open_orders: _StillOpen[Order] = field(default_factory=_StillOpen[Order], repr=False, compare=False)
+    _open_algos: _StillOpen[AlgoOrder] = field(default_factory=_StillOpen[AlgoOrder], repr=False, compare=False)
 
     def position(self, symbol: str) -> Position:
         """The position of a symbol, flat if there is none."""
@@ -179,11 +203,11 @@ class Account:
 
     def open_orders(self, symbol: str | None = None) -> list[Order]:
         """Orders resting at the engine, oldest first."""
-        return [o for o in self.orders.values() if o.is_open and symbol in {None, o.symbol}]
+        return [o for o in self._open_orders.of(self.orders) if symbol in {None, o.symbol}]
 
     def open_algos(self, symbol: str | None = None) -> list[AlgoOrder]:
         """Conditional orders waiting, oldest first."""
-        return [a for a in self.algos.values() if a.is_open and symbol in {None, a.symbol}]
+        return [a for a in self._open_algos.of(self.algos) if symbol in {None, a.symbol}]
 
     def earn(self, income: Income) -> None:
         """Book an income."""

@@ -70,6 +70,14 @@ class Engine:
         self._next_id = 1
         self._next_trade = 1
 
+    def counters(self) -> list[int]:
+        """The engine's own state beside its account: time, next funding, next ids."""
+        return [self.now_ms, self._next_funding_ms, self._next_id, self._next_trade]
+
+    def set_counters(self, counters: list[int]) -> None:
+        """Go on from `counters`."""
+        self.now_ms, self._next_funding_ms, self._next_id, self._next_trade = counters
+
     # --- time ---
 
     def advance(self, now_ms: int) -> None:

@@ -69,10 +69,11 @@ class Journal:
             (command.time_ms, command.key, command.method, command.path, json.dumps(command.parameters)),
         )
 
-    def commands(self) -> Iterator[Command]:
-        """Every command, in order."""
+    def commands(self, after: int = 0) -> Iterator[Command]:
+        """Every command after the first so many, in order."""
+        columns = "time_ms, key, method, path, parameters"
         with closing(
-            self._db.execute("SELECT time_ms, key, method, path, parameters FROM commands ORDER BY number")
+            self._db.execute(f"SELECT {columns} FROM commands WHERE number > ? ORDER BY number", (after,))  # noqa: S608
         ) as rows:
             for time_ms, key, method, path, parameters in rows:
                 yield Command(time_ms, key, method, path, json.loads(parameters))

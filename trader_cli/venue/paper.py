@@ -2,117 +2,41 @@
 
 Every request is told first what was seen of each symbol that matters, up to one and the same moment. What can have had
 an effect is journalled, in one transaction with the command it was seen for; of looks that changed nothing only the
-latest is kept. A restarted account replays the journal and is exactly where it was.
+latest is kept. A restarted account replays what was journalled since its last snapshot and is exactly where it was.
 """
 
 from __future__ import annotations
 
-import json
 import sqlite3
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.errors import DataInvalid
-from trader_cli.core.orders import SymbolRules
 from trader_cli.venue.changes import RuleBook
 from trader_cli.venue.engine import Engine
-from trader_cli.venue.journal import Command, Journal
+from trader_cli.venue.journal import Command
 from trader_cli.venue.observed import ObservedMarket
+from trader_cli.venue.paper_journal import PaperJournal, read_sighting, sighting_body
 from trader_cli.venue.private import COMMANDS, READS
 from trader_cli.venue.routes import VenueRejection
-from trader_cli.venue.sightings import SeenBar, SeenBook, Sighting, mark_points, points
-from trader_cli.venue.triggers import bounds, last_bounds, mark_bounds
+from trader_cli.venue.sightings import Sighting, mark_points, points
+from trader_cli.venue.snapshots import Written, restore
+from trader_cli.venue.triggers import FILLS, OLD_FILLS, bounds, last_bounds, mark_bounds
 from trader_cli.venue.wallets import fresh_account
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Mapping
+    from decimal import Decimal
     from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
 
+    from trader_cli.core.orders import SymbolRules
     from trader_cli.venue.orders import Parameters
 
 _FAILURES = (VenueRejection, ArithmeticError, ValueError)
-
-
-class PaperJournal(Journal):
-    """A venue's journal that holds also what was seen: `sightings` before which command, `latest` per symbol."""
-
-    def __init__(self, folder: Path | None) -> None:
-        super().__init__(folder, mend="Let it end first: a paper account has one owner at a time.")
-        self._db.execute(
-            "CREATE TABLE IF NOT EXISTS opened (number INTEGER PRIMARY KEY CHECK (number = 1),"
-            " time_ms INTEGER NOT NULL, balance TEXT NOT NULL) STRICT"
-        )
-        self._db.execute(
-            "CREATE TABLE IF NOT EXISTS sightings (number INTEGER PRIMARY KEY, command INTEGER NOT NULL,"
-            " body TEXT NOT NULL) STRICT"
-        )
-        self._db.execute("CREATE TABLE IF NOT EXISTS latest (symbol TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT")
-
-    def opened(self, now_ms: int, balance: Decimal) -> tuple[int, Decimal]:
-        """When the account was opened and with how much; now, if it is new."""
-        self._db.execute("INSERT OR IGNORE INTO opened VALUES (1, ?, ?)", (now_ms, str(balance)))
-        time_ms, text = self._db.execute("SELECT time_ms, balance FROM opened").fetchone()
-        return int(time_ms), Decimal(text)
-
-    def write(self, kept: Iterable[Sighting], latest: Iterable[Sighting], command: Command | None) -> None:
-        """All or nothing, and on disk when this returns."""
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            self._db.executemany(
-                "INSERT INTO sightings (command, body) VALUES ((SELECT COALESCE(MAX(number), 0) + 1 FROM commands), ?)",
-                [(_body(sighting),) for sighting in kept],
-            )
-            self._db.executemany("INSERT OR REPLACE INTO latest VALUES (?, ?)", [(s.symbol, _body(s)) for s in latest])
-            if command is not None:
-                self.append(command)
-            self._db.execute("COMMIT")
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-
-    def entries(self) -> Iterator[Sighting | Command]:
-        """Sightings and commands in the order in which they were written."""
-        seen = self._db.execute("SELECT command, body FROM sightings ORDER BY number").fetchall()
-        at = 0
-        for number, command in enumerate(self.commands(), start=1):
-            while at < len(seen) and seen[at][0] <= number:
-                yield _sighting(seen[at][1])
-                at += 1
-            yield command
-        yield from (_sighting(body) for _, body in seen[at:])
-
-    def latest(self) -> list[Sighting]:
-        """What stood at the last look at each symbol."""
-        return [_sighting(body) for (body,) in self._db.execute("SELECT body FROM latest ORDER BY symbol")]
-
-
-def _beyond(prices: NDArray[np.float64], below: float, above: float) -> bool:
-    return bool(((prices <= below) | (prices >= above)).any())
-
-
-def _body(s: Sighting) -> str:
-    rules = [s.rules.symbol, *(f"{v:f}" for v in (s.rules.tick, s.rules.step, s.rules.min_quantity,
-                                                  s.rules.max_market_quantity, s.rules.min_notional))]  # fmt: skip
-    book = None if s.book is None else [s.book.bids, s.book.asks]
-    bars, marks = (
-        [[b.open_ms, b.open, b.high, b.low, b.close, b.volume] for b in (before, *since) if b is not None]
-        for before, since in ((s.before, s.bars), (s.mark_before, s.marks))
-    )
-    return json.dumps([s.after_ms, s.upto_ms, rules, bars, book, s.funding, marks], separators=(",", ":"))
-
-
-def _sighting(body: str) -> Sighting:
-    after_ms, upto_ms, (symbol, *filters), rows, book, funding, *more = json.loads(body)
-    before, *bars = (SeenBar(*row) for row in rows)
-    seen = None if book is None else SeenBook(*(tuple((p, q) for p, q in side) for side in book))
-    tick, step, least, most, worth = (Decimal(text) for text in filters)
-    rules = SymbolRules(symbol, tick, step, least, most, worth)
-    marks = [SeenBar(*row) for row in (more[0] if more else [])]
-    rates, first = tuple((t, r) for t, r in funding), marks[0] if marks else None
-    return Sighting(rules, after_ms, upto_ms, before, tuple(bars), seen, rates, first, tuple(marks[1:]))
+_SNAPSHOT_EVERY = 100
+"""Commands and sightings after which the account is written down anew."""
 
 
 class PaperDesk:
@@ -124,18 +48,29 @@ class PaperDesk:
         self._markets = {symbol: ObservedMarket(rule) for symbol, rule in rules.items()}
         self._latest: dict[str, Sighting] = {}
         self._journal = PaperJournal(folder)
+        self._written, self._unwritten = Written(), 0
         try:
             opened_ms, balance = self._journal.opened(now_ms, balance)
+            fills = FILLS if self._journal.fill_rules() == FILLS.version else OLD_FILLS
             opened, book = fresh_account(balance, hedge_mode=False), RuleBook(observed=True)
-            self.engine = Engine(self._markets, opened, opened_ms, book=book)
+            self.engine = Engine(self._markets, opened, opened_ms, book=book, fills=fills)
             self._replay()
+            if self._unwritten >= _SNAPSHOT_EVERY or fills is OLD_FILLS:
+                self._keep()
         except BaseException:
             self._journal.close()
             raise
 
     def _replay(self) -> None:
+        kept = self._journal.snapshots()
+        if kept.parts:
+            restore(self.engine, [part["engine"] for part in kept.parts])
+            self._written.note(self.engine.account)
+            for body in kept.parts[-1]["latest"]:
+                self._show(read_sighting(body))
         upto_ms = self.engine.now_ms
-        for entry in self._journal.entries():
+        for entry in self._journal.entries(kept):
+            self._unwritten += 1
             if isinstance(entry, Sighting):
                 if entry.upto_ms > upto_ms:
                     self.engine.advance(upto_ms)
@@ -148,6 +83,17 @@ class PaperDesk:
             self._show(sighting)
             upto_ms = max(upto_ms, sighting.upto_ms)
         self.engine.advance(upto_ms)
+
+    def _keep(self) -> None:
+        """Write down what is new in the account. From here on it trades by the rules of today."""
+        self.engine.fills = FILLS
+        latest = [sighting_body(sighting) for sighting in self._latest.values()]
+        try:
+            self._journal.keep({"engine": self._written.part(self.engine), "latest": latest}, FILLS.version)
+        except sqlite3.Error as error:
+            raise _unwritable(error) from error
+        self._written.note(self.engine.account)
+        self._unwritten = 0
 
     def _show(self, sighting: Sighting) -> None:
         """Show the market what was seen. A symbol that is listed no longer keeps its account."""
@@ -201,6 +147,8 @@ class PaperDesk:
 
     def command(self, method: str, path: str, parameters: dict[str, str], seen: list[Sighting], now_ms: int) -> Any:
         """Journal a command together with what was seen for it, then carry it out. Raises `VenueRejection`."""
+        if self._unwritten >= _SNAPSHOT_EVERY:
+            self._keep()
         self._take(seen, now_ms, Command(now_ms, "paper", method, path, parameters))
         return COMMANDS[method, path](self.engine, parameters)
 
@@ -209,9 +157,8 @@ class PaperDesk:
         try:
             self._journal.write(seen if matters else [], [s.end() for s in seen], command)
         except sqlite3.Error as error:
-            raise DataInvalid(
-                f"The paper account's journal cannot be written: {error}.", mend="Check the disk and state_dir."
-            ) from error
+            raise _unwritable(error) from error
+        self._unwritten += (len(seen) if matters else 0) + (command is not None)
         for sighting in seen:
             self._show(sighting)
         self.engine.advance(now_ms)
@@ -219,3 +166,11 @@ class PaperDesk:
     def close(self) -> None:
         """Close the journal."""
         self._journal.close()
+
+
+def _unwritable(error: sqlite3.Error) -> DataInvalid:
+    return DataInvalid(f"The paper account's journal cannot be written: {error}.", mend="Check the disk and state_dir.")
+
+
+def _beyond(prices: NDArray[np.float64], below: float, above: float) -> bool:
+    return bool(((prices <= below) | (prices >= above)).any())

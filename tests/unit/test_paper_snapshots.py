@@ -1,0 +1,85 @@
+"""A paper account is written down now and then: it opens from its last snapshot as if it had replayed everything."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from test_observed import ETH, RULES, START, WATCHED, opened, state, tell, traded, watch
+
+from trader_cli.venue.paper_journal import PaperJournal
+from trader_cli.venue.sightings import SeenBar, Sighting
+from trader_cli.venue.triggers import OLD_FILLS
+
+
+def test_an_account_opens_from_its_last_snapshot_and_goes_on_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trader_cli.venue.paper._SNAPSHOT_EVERY", 3)
+    whole, cut = opened(None), opened(tmp_path)
+    traded(whole)
+    traded(cut)
+    for number, moment in enumerate(WATCHED):
+        if number % 5 == 3:
+            cut.close()
+            cut = opened(tmp_path)
+        assert (watch(cut, moment), cut.now_ms) == (watch(whole, moment), whole.now_ms)
+        assert state(cut.engine) == state(whole.engine)
+        assert cut.engine.counters() == whole.engine.counters()
+    cut.close()
+    journal = PaperJournal(tmp_path)
+    kept = journal.snapshots()
+    journal.close()
+    assert len(kept.parts) > 2
+    written = [row[0] for part in kept.parts for row in part["engine"]["fills"]["rows"]]
+    assert written == sorted(set(written)), "each fill is written once"
+
+
+def test_opening_replays_no_more_than_what_is_new(tmp_path: Path) -> None:
+    desk = opened(tmp_path)
+    for step in range(150):
+        side = "SELL" if step % 2 else "BUY"
+        tell(desk, START + step * 20_000, "/fapi/v1/order", symbol=ETH, side=side, type="MARKET", quantity="0.1")
+    before = state(desk.engine)
+    desk.close()
+    journal = PaperJournal(tmp_path)
+    left, everything = len(list(journal.entries(journal.snapshots()))), len(list(journal.entries()))
+    journal.close()
+    assert everything == 300
+    assert left <= 102
+    again = opened(tmp_path)
+    assert state(again.engine) == before
+    again.close()
+
+
+def test_what_an_account_did_under_older_rules_stays_as_it_was(tmp_path: Path) -> None:
+    """An account of before the rules had a number is replayed as it traded, and trades by those of today from then on."""
+    desk = opened(tmp_path)
+    desk.engine.fills = OLD_FILLS
+    tell(desk, START + 20_000, "/fapi/v1/order", symbol=ETH, side="BUY", type="MARKET", quantity="1")
+    before = state(desk.engine)
+    desk._journal._db.execute("DELETE FROM snapshots")
+    desk.close()
+    for _ in range(2):
+        again = opened(tmp_path)
+        assert state(again.engine) == before
+        again.close()
+    again = opened(tmp_path)
+    tell(again, START + 40_000, "/fapi/v1/order", symbol=ETH, side="SELL", type="MARKET", quantity="1")
+    first, *_, last = again.engine.account.fills
+    assert [round(f.commission / (f.price * f.quantity), 6) for f in (first, last)] == [
+        Decimal("0.000400"),
+        Decimal("0.000500"),
+    ]
+    again.close()
+
+
+def test_mark_prices_are_journalled_with_what_was_seen(tmp_path: Path) -> None:
+    bar = SeenBar(START, 100.0, 100.0, 100.0, 100.0, 1.0)
+    mark = SeenBar(START, 100.5, 101.0, 100.0, 100.5, 0.0)
+    seen = Sighting(RULES[ETH], START + 10, START + 20, bar, (bar,), mark_before=mark, marks=(mark, mark))
+    journal = PaperJournal(tmp_path)
+    journal.write([seen], [seen.end()], None)
+    assert (list(journal.entries()), journal.latest()) == ([seen], [seen.end()])
+    journal.close()
