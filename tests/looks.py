@@ -18,9 +18,10 @@ from trader_cli.venue.engine import BOOK_LEVELS, Engine
 from trader_cli.venue.market import SymbolMarket
 from trader_cli.venue.paper import PaperDesk
 from trader_cli.venue.path import expand
-from trader_cli.venue.private import COMMANDS, fresh_account
+from trader_cli.venue.private import COMMANDS
 from trader_cli.venue.sightings import SeenBar, SeenBook, Sighting
 from trader_cli.venue.tape import SymbolTape, load_tape
+from trader_cli.venue.wallets import fresh_account
 
 HOUR = 60 * MINUTE_MS
 
