@@ -89,8 +89,10 @@ def test_in_any_order_what_is_current_reads_and_nothing_else_is_left(
 
 @pytest.fixture
 def fetched(sim: CommandLine) -> CommandLine:
-    """A folder with bars."""
+    """A folder with bars, and nothing else in it: what a fetch asked for is remembered step by step."""
     assert sim.run("fetch", *SERIES).code == 0
+    aged(sim.folder / "cache")
+    assert sim.run(*NOW).code == 0
     return sim
 
 

@@ -141,7 +141,7 @@ def a_bad_answer_is_never_data(lab: Lab) -> Iterator[Finding]:
     yield equal("after one 503", "5 bars", read(["down"]))
     for fault in ("html", "truncated", "empty"):
         yield equal(f"answers that stay {fault}", "ExchangeUnavailable", read([fault] * 4))
-    yield equal("an unknown symbol", "UsageError", read([], "NOSUCHUSDT"))
+    yield equal("an unknown symbol", "NotListed", read([], "NOSUCHUSDT"))
 
 
 def fetching_again_appends(lab: Lab) -> Iterator[Finding]:
