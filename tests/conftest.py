@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,20 +133,38 @@ def sim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
     return CommandLine(tmp_path, ("--profile", "sim"))
 
 
+def made_for_all(
+    factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Any]
+) -> tuple[Path, Any]:  # fmt: skip
+    """A folder made by whichever worker needs it first, and what `make` gave back, as JSON; all of a run share it."""
+    base = factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, told = base / name, base / f"{name}.json"
+    with (base / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not told.exists():
+            folder.mkdir(exist_ok=True)
+            told.write_text(json.dumps(make(folder)))
+    return folder, json.loads(told.read_text())
+
+
 @pytest.fixture(scope="session")
 def made_once(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Folders in which fetch, features and train have run on the small market: to copy, not to use."""
-    folders: dict[str, Path] = {}
-    done: Path | None = None
-    for words in (("fetch", "ETHUSDT", "--timeframe", "15m"), ("features",), ("train",)):
-        folder = tmp_path_factory.mktemp(words[0]) / "made"
-        if done is not None:
-            shutil.copytree(done, folder)
-        folder.mkdir(exist_ok=True)
-        ran = CommandLine(folder, ("--profile", "sim")).run(*words, **SMALL_SIM)
-        assert ran.code == 0, ran.err
-        folders[words[0]] = done = folder
-    return folders
+
+    def make(folder: Path) -> None:
+        done: Path | None = None
+        for words in (("fetch", "ETHUSDT", "--timeframe", "15m"), ("features",), ("train",)):
+            here = folder / words[0]
+            if done is not None:
+                shutil.copytree(done, here)
+            here.mkdir(exist_ok=True)
+            ran = CommandLine(here, ("--profile", "sim")).run(*words, **SMALL_SIM)
+            assert ran.code == 0, ran.err
+            done = here
+
+    folder, _ = made_for_all(tmp_path_factory, "stages", make)
+    return {stage: folder / stage for stage in ("fetch", "features", "train")}
 
 
 LONG = (
@@ -179,6 +199,13 @@ LONG = (
     "test_weight_of_care.py::test_twenty_bare_symbols_stay_under_four_fifths_of_the_limit[-2021-300]",
     "test_weight_of_care.py::test_twenty_bare_symbols_stay_under_four_fifths_of_the_limit[timeout -1007 before-120]",
     "test_weight_of_care.py::test_twenty_bare_symbols_stay_under_four_fifths_of_the_limit[timeout -1007 before-300]",
+    "test_claims.py::test_an_always_long_market_is_not_an_edge",
+    "test_symbols_of_every_kind.py::test_bars_that_are_not_told_any_more_come_from_the_archive[-1122]",
+    "test_symbols_of_every_kind.py::test_bars_that_are_not_told_any_more_come_from_the_archive[-4108]",
+    "test_symbols_of_every_kind.py::test_every_kind_of_symbol_goes_through_by_its_own_name[archive-1000SHIBUSDT]",
+    "test_symbols_of_every_kind.py::test_every_kind_of_symbol_goes_through_by_its_own_name[archive-ETHUSDT_991231]",
+    "test_symbols_of_every_kind.py::test_every_kind_of_symbol_goes_through_by_its_own_name[rest-XAUUSDT]",
+    "test_symbols_of_every_kind.py::test_the_history_of_a_delisted_coin_comes_from_the_archive[auto]",
     "test_sim_session.py::test_an_unproven_model_trades_only_when_asked_to",
     "test_sim_session.py::test_a_pending_signal_is_looked_at_again",
 )

@@ -596,7 +596,8 @@ def test_trials_count_whatever_the_tape_or_seed_is_called(tmp_path: Path, eth_ta
     for tape, seed in ((eth_tape, "7"), (copy, "8")):
         cli = CommandLine(tmp_path, ("--profile", "sim", "--tape", str(tape)))
         trained = [
-            cli.run(*words, TRADER_SEED=seed) for words in (("fetch", *SERIES), ("features",), ("train", "--json"))
+            cli.run(*words, TRADER_SEED=seed, TRADER_ANALYST__TREES="10")
+            for words in (("fetch", *SERIES), ("features",), ("train", "--json"))
         ][-1]
         counted.append(trained.json["claim"]["trials"])
     assert counted == [3, 6]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import SMALL_SIM, CommandLine, Ran
+from conftest import SMALL_SIM, CommandLine, Ran, made_for_all
 from venues import Inside
 
 from trader_cli.storage.ledger import Ledger
@@ -39,11 +39,15 @@ def of(folder: Path, *, inside: bool = True) -> CommandLine:
 @pytest.fixture(scope="module")
 def analysed(small: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
     """A folder in which the stages up to the signal have run, each in a process of its own; what they said."""
-    cli = of(tmp_path_factory.mktemp("analysed"), inside=False)
-    done = [cli.run(stage, *rest, "--json", **SMALL_SIM) for stage, *rest in
-            (("fetch", *SERIES), ("features",), ("train",), ("analyze", "--wait", "96"))]  # fmt: skip
-    assert [r.code for r in done] == [0] * 4, [r.err for r in done]
-    return cli.folder, [r.json for r in done]
+
+    def make(folder: Path) -> list[dict[str, Any]]:
+        cli = of(folder, inside=False)
+        done = [cli.run(stage, *rest, "--json", **SMALL_SIM) for stage, *rest in
+                (("fetch", *SERIES), ("features",), ("train",), ("analyze", "--wait", "96"))]  # fmt: skip
+        assert [r.code for r in done] == [0] * 4, [r.err for r in done]
+        return [r.json for r in done]
+
+    return made_for_all(tmp_path_factory, "analysed", make)
 
 
 @pytest.fixture

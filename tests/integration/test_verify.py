@@ -8,10 +8,11 @@ import sys
 from collections.abc import Iterator
 from dataclasses import FrozenInstanceError, dataclass, replace
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
-from conftest import CommandLine, Ran
+from conftest import CommandLine, Ran, made_for_all
 
 from trader_cli.core.errors import ExitCode, UsageError
 from trader_cli.pipelines.live_trading_integration_verifier import (
@@ -42,15 +43,19 @@ class Whole:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
     """Run once, with costs and limits that are not the shipped ones, from an empty folder."""
-    cli = CommandLine(tmp_path_factory.mktemp("verify"))
-    own = cli.folder / "own.yaml"
-    own.write_text("costs: {taker_fee_bps: 6}\ntactician: {risk_per_trade: 0.008, max_leverage: 4}\n")
-    words = ("--json", "--junit", "report.xml", "--config", str(own))
-    process = subprocess.run(
-        [sys.executable, str(ROOT / "live_trading_integration_verifier.py"), *words], cwd=cli.folder, text=True,
-        capture_output=True, check=False, env=cli.environment(),
-    )  # fmt: skip
-    return Whole(Ran(process.returncode, process.stdout, process.stderr), cli.folder / "report.xml", cli)
+
+    def make(folder: Path) -> list[Any]:
+        own = folder / "own.yaml"
+        own.write_text("costs: {taker_fee_bps: 6}\ntactician: {risk_per_trade: 0.008, max_leverage: 4}\n")
+        words = ("--json", "--junit", "report.xml", "--config", str(own))
+        process = subprocess.run(
+            [sys.executable, str(ROOT / "live_trading_integration_verifier.py"), *words], cwd=folder, text=True,
+            capture_output=True, check=False, env=CommandLine(folder).environment(),
+        )  # fmt: skip
+        return [process.returncode, process.stdout, process.stderr]
+
+    folder, ran = made_for_all(tmp_path_factory, "verify", make)
+    return Whole(Ran(*ran), folder / "report.xml", CommandLine(folder))
 
 
 def test_a_whole_run_passes_every_check_of_every_line(whole: Whole) -> None:
