@@ -199,7 +199,12 @@ LONG = (
     "test_weight_of_care.py::test_twenty_bare_symbols_stay_under_four_fifths_of_the_limit[-2021-300]",
     "test_weight_of_care.py::test_twenty_bare_symbols_stay_under_four_fifths_of_the_limit[timeout -1007 before-120]",
     "test_weight_of_care.py::test_twenty_bare_symbols_stay_under_four_fifths_of_the_limit[timeout -1007 before-300]",
+    "test_cache_command.py::test_stages_at_work_are_not_disturbed_by_a_sweep_without_grace",
     "test_claims.py::test_an_always_long_market_is_not_an_edge",
+    "test_output.py::test_every_end_of_the_output_gives_the_same_exit_code[ledger]",
+    "test_stages.py::test_an_interrupted_stage_leaves_everything_whole[train-2]",
+    "test_stages.py::test_paper_reads_a_separately_served_venue",
+    "test_stages.py::test_without_the_lead_no_edge_is_claimed",
     "test_symbols_of_every_kind.py::test_bars_that_are_not_told_any_more_come_from_the_archive[-1122]",
     "test_symbols_of_every_kind.py::test_bars_that_are_not_told_any_more_come_from_the_archive[-4108]",
     "test_symbols_of_every_kind.py::test_every_kind_of_symbol_goes_through_by_its_own_name[archive-1000SHIBUSDT]",
@@ -208,11 +213,20 @@ LONG = (
     "test_symbols_of_every_kind.py::test_the_history_of_a_delisted_coin_comes_from_the_archive[auto]",
     "test_sim_session.py::test_an_unproven_model_trades_only_when_asked_to",
     "test_sim_session.py::test_a_pending_signal_is_looked_at_again",
+    "test_trading_on_a_host.py::test_an_interrupted_monitor_leaves_the_stops_and_names_them[15-143]",
+    "-a firewall]",
+    *(f"test_the_ledger_equals_the_account_in_every_asset[{seed}]" for seed in range(12, 40)),
 )
 """Tests of fifteen seconds to a minute with a sibling that is quicker: `make long` runs them."""
 
 
-WALL = ("test_hostile_over_http.py", "test_leaving_covered.py", "test_past_the_owner.py", "test_entry_kills.py")
+WALL = (
+    "test_hostile_over_http.py",
+    "test_leaving.py",
+    "test_leaving_covered.py",
+    "test_past_the_owner.py",
+    "test_entry_kills.py",
+)
 """Whether something came in time by a real clock is seen here: they run by themselves, so that the machine is quiet."""
 
 
