@@ -161,6 +161,13 @@ def plan_at(
     return TradePlan(**given)
 
 
+def engine_of(venue: VenueServer, clock: VirtualClock) -> Engine:
+    """The exchange's books of the usual account, as of now."""
+    engine = venue._trading().engine(KEYS["sim-key"])
+    engine.advance(clock.now_ms())
+    return engine
+
+
 @dataclass
 class Desk:
     """What a test works with: the venue, a client, the clock, the settings and where the ledger lies."""
@@ -187,9 +194,7 @@ class Desk:
     @property
     def engine(self) -> Engine:
         """The exchange's books of our account, as of now."""
-        engine = self.venue._trading().engine(KEYS["sim-key"])
-        engine.advance(self.clock.now_ms())
-        return engine
+        return engine_of(self.venue, self.clock)
 
     @property
     def amount(self) -> Decimal:

@@ -12,8 +12,9 @@ from typing import Any
 
 import polars as pl
 import pytest
+from desk import engine_of
+from trading import settings_at
 
-from tests.trading import settings_at
 from trader_cli.core.orders import OrderRequest, Placed
 from trader_cli.core.plans import Approved, Refused, TradePlan
 from trader_cli.core.timeframes import HOUR_MS
@@ -32,7 +33,6 @@ from trader_cli.venue.changes import RuleChange
 from trader_cli.venue.clocks import VirtualClock, run_virtual
 from trader_cli.venue.engine import Engine
 from trader_cli.venue.server import OPENING_BALANCE, VenueServer
-from trader_cli.venue.signing import KEYS
 from trader_cli.venue.synthetic import synthetic_tape
 
 pytestmark = pytest.mark.slow
@@ -55,9 +55,7 @@ class Place:
 
     @property
     def engine(self) -> Engine:
-        engine = self.venue._trading().engine(KEYS["sim-key"])
-        engine.advance(self.clock.now_ms())
-        return engine
+        return engine_of(self.venue, self.clock)
 
     @property
     def books(self) -> Account:

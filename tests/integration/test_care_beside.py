@@ -254,6 +254,26 @@ def test_a_request_to_flatten_that_is_withdrawn_is_not_carried_out_later(tmp_pat
     living(life, tmp_path)
 
 
+def test_a_flatten_asked_for_while_an_entry_is_under_way_is_not_forgotten(tmp_path: Path) -> None:
+    entering, other = SYMBOLS[:2]
+
+    async def life(desk: HostileDesk, ledger: Ledger, executor: Executor) -> None:
+        await entered(desk, executor, [entering, other])
+        monitor = desk.monitor(ledger)
+        monitor.entering.add(entering)
+        asked.ask(desk.path, "flatten", "test", ())
+        await monitor.step(executor)
+        assert desk.books.position(other).amount == 0
+        assert desk.books.position(entering).amount > 0, "whoever enters cares for it"
+        assert asked.asked_of(desk.path, "flatten") == "test"
+        monitor.entering.clear()
+        await monitor.step(executor)
+        assert desk.books.position(entering).amount == 0
+        assert asked.asked_of(desk.path, "flatten") is None
+
+    living(life, tmp_path, SYMBOLS[:2])
+
+
 class _Forgets(dict[str, int]):
     """For which bar an opinion was asked is forgotten: it is asked at every look."""
 

@@ -74,7 +74,8 @@ def stop(side: str, trigger: Any, kind: str = "STOP_MARKET", **extra: Any) -> di
 def state(engine: Engine) -> tuple[Any, ...]:
     books = engine.account
     held = {name: p for name, p in books.positions.items() if p.amount}
-    return books.wallet, books.fills, books.income, held, books.orders, books.algos
+    money = (books.wallet, books.others, books.maker_fee, books.taker_fee, books.fees_in_bnb)
+    return money, books.fills, books.income, held, books.options, books.orders, books.algos
 
 
 @pytest.mark.parametrize(("side", "other", "sign"), [("BUY", "SELL", 1), ("SELL", "BUY", -1)])
@@ -293,16 +294,23 @@ def traded(desk: PaperDesk) -> None:
 WATCHED = [START + 100_000 + step * 137_770 for step in range(160)]
 
 
-def test_a_restarted_account_is_exactly_where_it_was_and_goes_on_alike(tmp_path: Path) -> None:
-    whole, cut = opened(None), opened(tmp_path)
+def restarted_now_and_then(folder: Path, every: int) -> PaperDesk:
+    """An account that is closed and opened again at every so many looks, and is always where an undisturbed one is."""
+    whole, cut = opened(None), opened(folder)
     traded(whole)
     traded(cut)
     for number, moment in enumerate(WATCHED):
-        if number % 7 == 3:
+        if number % every == 3:
             cut.close()
-            cut = opened(tmp_path)
+            cut = opened(folder)
         assert (watch(cut, moment), cut.now_ms) == (watch(whole, moment), whole.now_ms)
         assert state(cut.engine) == state(whole.engine)
+        assert cut.engine.counters() == whole.engine.counters()
+    return cut
+
+
+def test_a_restarted_account_is_exactly_where_it_was_and_goes_on_alike(tmp_path: Path) -> None:
+    cut = restarted_now_and_then(tmp_path, 7)
     ended = [algo.status for algo in cut.engine.account.algos.values()]
     assert "FINISHED" in ended, "this tape reaches a stop within six hours"
     cut.close()

@@ -187,7 +187,7 @@ def _rules_of_all(bodies: Mapping[str, dict[str, Any]]) -> dict[str, SymbolRules
             try:
                 made[symbol] = symbol_rules(body)
             except (KeyError, ValueError):
-                continue  # a symbol without these filters cannot be traded, and is unknown to the account
+                continue  # one whose filters cannot be read is unknown to the account
     return made
 
 
