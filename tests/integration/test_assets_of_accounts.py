@@ -15,6 +15,8 @@ import pytest
 from desk import engine_of
 from trading import settings_at
 
+from trader_cli.core.assets import Flow
+from trader_cli.core.errors import ExchangeRejected
 from trader_cli.core.orders import OrderRequest, Placed
 from trader_cli.core.plans import Approved, Refused, TradePlan
 from trader_cli.core.timeframes import HOUR_MS
@@ -26,12 +28,13 @@ from trader_cli.execution.executor import Executor
 from trader_cli.settings import Settings
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.markets import account_fingerprint, ledger_path
-from trader_cli.tactician.losses import LossMinder
+from trader_cli.tactician.losses import FeePrices, LossMinder
 from trader_cli.tactician.position_monitor import PositionMonitor
 from trader_cli.venue.books import Account, Income
 from trader_cli.venue.changes import RuleChange
 from trader_cli.venue.clocks import VirtualClock, run_virtual
 from trader_cli.venue.engine import Engine
+from trader_cli.venue.faults import Fault, FaultPlan
 from trader_cli.venue.server import OPENING_BALANCE, VenueServer
 from trader_cli.venue.synthetic import synthetic_tape
 
@@ -323,3 +326,40 @@ def test_a_loss_limit_breaks_at_the_first_look_after_the_account_says_so(tmp_pat
         assert ("BNB at" in reason, "USDC" in reason) == (asset == "BNB", asset == "USDC")
 
     at_exchange(work, tmp_path, tactician={"max_daily_loss": 0.03})
+
+
+@pytest.mark.parametrize("in_that_mode", [False, True])
+def test_a_host_that_does_not_tell_the_assets_mode_is_traded_by_what_margin_it_takes(
+    tmp_path: Path, in_that_mode: bool
+) -> None:
+    async def work(place: Place) -> None:
+        place.books.multi_assets = in_that_mode
+        untold = FaultPlan((Fault("GET", "/fapi/v1/multiAssetsMargin", failure="503"),))
+        place.venue.bend(untold)
+        if not in_that_mode:
+            assert isinstance(await place.enter("ETHUSDT"), Entered)
+            return
+        with pytest.raises(ExchangeRejected, match="Multi-Assets"):
+            await place.enter("ETHUSDT")
+        assert place.books.position("ETHUSDT").amount == 0
+
+    at_exchange(work, tmp_path)
+
+
+def test_a_price_of_fees_is_one_in_the_margin_asset_and_keeps_no_look_waiting(tmp_path: Path) -> None:
+    async def work(place: Place) -> None:
+        prices = FeePrices(place.exchange, 2.0)
+        flows = [Flow(0, D(-1), asset, margin) for asset, margin in
+                 (("BNB", "USDT"), ("BNB", "USDC"), ("USDC", "USDT"), ("BNB", "BTC"))]  # fmt: skip
+        found = await prices.of(flows)
+        assert set(found) == {"USDT", "USDC"}, "the price of BNB in dollars is none in BTC"
+        assert prices.missing == ["BNBBTC"]
+        assert found["USDT"]["USDC"] == 1
+        assert found["USDT"]["BNB"] == place.engine.mark("BNBUSDT")
+        place.venue.bend(FaultPlan((Fault("GET", "/fapi/v1/premiumIndex", after_s=40),)))
+        await place.clock.sleep(90)
+        began = place.clock.now_ms()
+        assert await prices.of(flows[:1]) == {"USDT": {"BNB": found["USDT"]["BNB"]}}, "the last one that was seen"
+        assert place.clock.now_ms() - began <= 2000
+
+    at_exchange(work, tmp_path)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from trader_cli import __version__
 from trader_cli.core.assets import DOLLARS, margin_asset_of
-from trader_cli.core.errors import ConfigurationError
+from trader_cli.core.errors import ConfigurationError, ExchangeRejected, ExchangeUnavailable, RateLimited
 from trader_cli.core.orders import SymbolOptions
 from trader_cli.core.plans import Refused
 from trader_cli.core.rules import RULES_AGE_S, Prices, funded, openable, trading, trustworthy
@@ -111,9 +111,22 @@ async def current_rules(exchange: BinanceExchange, symbol: str) -> SymbolRules |
     return trading(rules) or rules
 
 
+async def _multi_assets(exchange: BinanceExchange) -> bool:
+    """Whether the account says that it is in multi-assets mode.
+
+    Not every host tells. None takes an isolated margin in that mode, and it is set and read back before an entry.
+    """
+    try:
+        return await exchange.private.multi_assets()
+    except RateLimited:
+        raise
+    except (ExchangeUnavailable, ExchangeRejected):
+        return False
+
+
 async def balance_for(exchange: BinanceExchange, symbol: str) -> AccountState | Refused:
     """The balances of the asset a contract is margined in, or why this account carries no position there."""
-    account, multi_assets = await asyncio.gather(exchange.private.account(), exchange.private.multi_assets())
+    account, multi_assets = await asyncio.gather(exchange.private.account(), _multi_assets(exchange))
     asset = exchange.symbol_rules(symbol).margin_asset
     return funded(symbol, asset, account, multi_assets=multi_assets) or account.of(asset)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from trader_cli.core.assets import QUOTE, assets_to_price
+from trader_cli.core.assets import DOLLARS, QUOTE, assets_to_price, by_asset
 from trader_cli.core.errors import ExchangeRejected, ExchangeUnavailable, TraderError
 from trader_cli.core.limits import LossLimits, breaches_by_asset
 from trader_cli.storage.ledger import LedgerUnwritable
@@ -30,11 +31,13 @@ _INCOME_AFTER_MS = (0, 10_000, 30_000, 120_000)
 class FeePrices:
     """What assets in which only fees are paid are worth in the margin asset: mark prices, at most a minute old.
 
+    A dollar is a dollar, whichever it is. One price is waited for `budget_s` seconds.
+
     `missing` are the pairs of which no price is known: what was paid in them is not counted.
     """
 
-    def __init__(self, exchange: BinanceExchange) -> None:
-        self._exchange = exchange
+    def __init__(self, exchange: BinanceExchange, budget_s: float) -> None:
+        self._exchange, self._budget_s = exchange, budget_s
         self._known: dict[tuple[str, str], tuple[Decimal, int]] = {}
         self.missing: list[str] = []
 
@@ -42,9 +45,11 @@ class FeePrices:
         """Prices by margin asset and asset. One that cannot be had now is the last that was seen."""
         booked = list(flows)
         wanted = {(m, a) for m in {f.margin_asset for f in booked} for a in assets_to_price(booked, m)}
+        clock = self._exchange.clock
         for margin, asset in sorted(wanted):
-            with suppress(TraderError):
-                await self._refresh(margin, asset)
+            with suppress(TraderError, TimeoutError):  # care waits for no price: the last one counts
+                async with asyncio.timeout(clock.loop_s(self._budget_s)):
+                    await self._refresh(margin, asset)
         self.missing = [f"{asset}{margin}" for margin, asset in sorted(wanted - set(self._known))]
         found: dict[str, dict[str, Decimal]] = {}
         for margin, asset in wanted & set(self._known):
@@ -56,7 +61,11 @@ class FeePrices:
         known = self._known.get((margin, asset))
         if known is not None and now - known[1] < _PRICE_AGE_MS:
             return
-        listed = [pair for pair in (f"{asset}{margin}", f"{asset}{QUOTE}") if pair in self._exchange.symbols]
+        if {margin, asset} <= set(DOLLARS):
+            self._known[margin, asset] = (Decimal(1), now)
+            return
+        dollars = [f"{asset}{QUOTE}"] if margin in DOLLARS else []
+        listed = [pair for pair in (f"{asset}{margin}", *dollars) if pair in self._exchange.symbols]
         if listed:
             premium = await self._exchange.get_premium_index(listed[0])
             self._known[margin, asset] = (Decimal(str(premium["mark_price"])), now)
@@ -98,11 +107,13 @@ class LossMinder:
         """A newly broken limit: latched; its reason if positions are to be closed for it."""
         account, _ = await executor.courier.looks.ask("account", executor.courier.private.account)
         ledger, now = executor.ledger, executor.exchange.server_now_ms()
-        if self._wallets.moved(account, ledger.nets(), executor.courier.clock.monotonic_ms()):
+        flows = ledger.flows()
+        if self._wallets.moved(account, by_asset(flows), executor.courier.clock.monotonic_ms()):
             with suppress(ExchangeUnavailable, ExchangeRejected):  # it is asked for again at the next look
                 await executor.reconciler.booker.receive_income(at_once=True)
+            flows = ledger.flows()
         limits, since = LossLimits(self._options.max_daily_loss, self._options.max_drawdown), ledger.cleared_ms()
-        flows, self._prices = ledger.flows(), self._prices or FeePrices(executor.exchange)
+        self._prices = self._prices or FeePrices(executor.exchange, executor.courier.budget_s)
         prices = await self._prices.of(flows)
         found = breaches_by_asset(flows, account, prices, limits, now, since_ms=since)
         told = {str(body["limit"]) for _, body, _ in ledger.assessments(_ACCOUNT, since, (_BROKEN,))}

@@ -178,7 +178,7 @@ class Tactician:
         account = await exchange.private.account()
         limits = LossLimits(options.max_daily_loss, options.max_drawdown)
         now = exchange.server_now_ms()
-        flows, prices = ledger.flows(), FeePrices(exchange)
+        flows, prices = ledger.flows(), FeePrices(exchange, self.settings.binance_exchange.timeout)
         known = await prices.of(flows)
         if prices.missing:
             return Refused(
