@@ -23,8 +23,8 @@ demo: $(READY) ## from nothing to a closed position on the simulated exchange, n
 
 test: $(READY) ## every test
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal
-	$(BIN)/python -m pytest -m "slow and wall and not long" -n 3 --dist worksteal
-	$(BIN)/python -m pytest -m "slow and not wall and not long" -n 3 --dist worksteal
+	$(BIN)/python -m pytest -m "slow and wall and not long" -n 4 --dist worksteal
+	$(BIN)/python -m pytest -m "slow and not wall and not long" -n 4 --dist worksteal
 
 unit: $(READY) ## the quick tests only
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal
