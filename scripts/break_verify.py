@@ -136,11 +136,19 @@ BREAKS = (
     Break("fee earned by the claim's book", ("book_by_hand",), (
         ("analyst/walk_forward.py", "exposure * bar_returns - turned * costs.per_side", "exposure * bar_returns + turned * costs.per_side"),)),
     Break("fee earned by a side", ("costs_by_hand",), (
-        ("analyst/decision.py", "return 2 * self.per_side + bars", "return -2 * self.per_side + bars"),)),
+        ("analyst/decision.py", "return TradeCosts(2 * self.per_side + long, 2 * self.per_side + short)", "return TradeCosts(-2 * self.per_side + long, -2 * self.per_side + short)"),)),
     Break("funding earned by the claim's book", ("book_by_hand",), (
-        ("analyst/walk_forward.py", "- np.abs(exposure) * costs.per_bar", "+ np.abs(exposure) * costs.per_bar"),)),
+        ("analyst/walk_forward.py", "- costs.of_holding(exposure)", "+ costs.of_holding(exposure)"),)),
     Break("funding earned by shorts only in the book", ("book_by_hand",), (
-        ("analyst/walk_forward.py", "- np.abs(exposure) * costs.per_bar", "- exposure * costs.per_bar"),)),
+        ("analyst/decision.py", "usual = np.abs(exposure) * self.per_bar", "usual = exposure * self.per_bar"),)),
+    Break("the book's funding with its sign turned", ("funding_by_hand",), (
+        ("analyst/decision.py", "charged = exposure * self.funding.due", "charged = -exposure * self.funding.due"),)),
+    Break("funding to be received taken for a gain", ("funding_by_hand",), (
+        ("analyst/decision.py", "short = np.where(known, np.maximum(-paid, 0.0), usual)", "short = np.where(known, -paid, usual)"),)),
+    Break("funding known before its stamp", ("funding_by_hand",), (
+        ("analyst/funding.py", 'last = np.searchsorted(known_ms, close_ms, side="right") - 1', 'last = np.searchsorted(known_ms, close_ms + 8 * HOUR_MS, side="right") - 1'),)),
+    Break("every funding interval eight hours", ("funding_by_hand",), (
+        ("analyst/funding.py", "hours = np.clip(np.round(np.diff(stamps) / HOUR_MS), 1, USUAL_HOURS)", "hours = np.full(len(stamps) - 1, USUAL_HOURS)"),)),
     Break("funding paid to the payer", ("funding_by_its_sign",), (
         ("venue/engine.py", "paid = cents(-position.amount *", "paid = cents(position.amount *"),)),
     Break("both barriers a gain", ("labels_by_hand",), (
@@ -150,13 +158,13 @@ BREAKS = (
     Break("labels a bar short", ("labels_by_hand",), (
         ("analyst/labels.py", "for ahead in range(1, horizon + 1):", "for ahead in range(1, horizon):"),)),
     Break("act labels without their cost", ("act_labels_by_hand",), (
-        ("analyst/walk_forward.py", "classes = (gain > cost)", "classes = (gain > 0)"),)),
+        ("analyst/walk_forward.py", "classes = (gain > costs.of(choice.side))", "classes = (gain > 0)"),)),
     Break("act labels of longs alone", ("act_labels_by_hand",), (
         ("analyst/walk_forward.py", "gain = np.where(choice.side > 0, self.gain_long, self.gain_short)", "gain = self.gain_long"),)),
     Break("learned from what overlaps the prediction", ("folds_by_hand",), (
         ("analyst/walk_forward.py", "before = data.end < data.start[first]\n", "before = data.start < data.start[first]\n"),)),
     Break("doubled costs not doubled", ("claims_pay_their_costs",), (
-        ("analyst/training.py", "Costs.of(settings.costs, timeframe, 2.0)", "Costs.of(settings.costs, timeframe)"),)),
+        ("analyst/training.py", "given.costs(settings, 2.0)", "given.costs(settings)"),)),
     Break("tries not counted", ("claim_by_hand",), (
         ("analyst/claim.py", "bar = expected_best_sharpe(trial_sharpes, len(gains))", "bar = 0.0"),)),
     Break("holding called skill", ("claim_by_hand",), (

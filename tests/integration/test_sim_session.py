@@ -63,7 +63,7 @@ def folder(trained: Path, tmp_path: Path) -> Iterator[Path]:
     return tmp_path / "work"
 
 
-GOLDEN = "01282ab93e78a1e6ec596110a8945c31"
+GOLDEN = "de9a1e895f84a2d1cf9427e3a0b28416"
 
 
 def test_the_golden_journal(folder: Path) -> None:

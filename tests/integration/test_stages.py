@@ -20,6 +20,8 @@ from conftest import CommandLine, Ran
 from served import Bend, playing_now, serving
 
 from docs.generate import demo_output, readme_demo
+from trader_cli.analyst import analyst as analyst_module
+from trader_cli.analyst import training
 from trader_cli.analyst.analyst import Analyst
 from trader_cli.core.artifacts import ArtifactKey
 from trader_cli.core.bars import aggregate_bars, with_close_time
@@ -27,6 +29,8 @@ from trader_cli.core.errors import ExitCode
 from trader_cli.core.orders import OrderRequest
 from trader_cli.core.timeframes import Timeframe
 from trader_cli.exchange.binance import BinanceExchange
+from trader_cli.pipelines import stages
+from trader_cli.settings import as_settings
 from trader_cli.storage.artifacts import ArtifactStore
 from trader_cli.venue.clocks import FixedClock
 from trader_cli.venue.synthetic import synthetic_tape
@@ -98,6 +102,38 @@ def test_the_built_in_market_ends_at_a_signal(planted: CommandLine) -> None:
     assert "edge" in shown.out
     assert "synthetic" in shown.out
     assert planted.run("status", "--json").json["series"][0]["outcome"] == found.json["signal"]["side"]
+
+
+def test_training_and_analysis_are_given_the_stored_funding(
+    planted: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trades are charged by the contract's own payments: all of them in training, the last ones in an analysis."""
+    folders = {"cache_dir": str(planted.folder / "cache"), "state_dir": str(planted.folder / "state")}
+    store = ArtifactStore(planted.folder / "cache")
+    stored = store.read(store.require(ArtifactKey("sim", "ETHUSDT", "15m", "funding"), "fetch"))
+    given: list[pl.DataFrame | None] = []
+
+    def take(wanted: Any, *_: Any) -> Any:
+        given.append(wanted.funding)
+        raise Interrupt
+
+    monkeypatch.setattr(training, "train", take)
+    monkeypatch.setattr(analyst_module, "analyse", take)
+    settings = as_settings({"mode": "sim", "analyst": {"trees": 11}, **folders})
+    with pytest.raises(Interrupt):
+        stages.train(settings, "ETHUSDT", M15)
+    shown = planted.run("analyze", "--json").json
+    asked = as_settings({"mode": "sim", **folders, "costs": {"funding_bps": 2}})
+    monkeypatch.setattr(analyst_module, "changed_since", lambda *_: None)
+    with pytest.raises(Interrupt):
+        Analyst(asked, clock=FixedClock(shown["decision_time_ms"])).analyse("ETHUSDT", M15)
+    assert stored.height > 100
+    assert all(frame is not None and frame.tail(20).equals(stored.tail(20)) for frame in given)
+    assert given[0] is not None and given[0].equals(stored)
+
+
+class Interrupt(Exception):
+    """Enough was seen."""
 
 
 def test_the_guides_analyst_gives_what_the_command_gave(planted: CommandLine) -> None:

@@ -17,7 +17,7 @@ from trader_cli.analyst.analysis import AnalysisInput, analyse
 from trader_cli.analyst.boosting import Rows, fit_calibrated
 from trader_cli.analyst.calibration import apply_classes, apply_platt, fit_classes, fit_platt
 from trader_cli.analyst.claim import make_claim
-from trader_cli.analyst.decision import Costs, acts, choose_side
+from trader_cli.analyst.decision import Costs, TradeCosts, acts, choose_side
 from trader_cli.analyst.fitted import FittedFamilies, FittedOptions
 from trader_cli.analyst.health import market_health
 from trader_cli.analyst.labels import average_uniqueness, trailing_volatility, triple_barrier
@@ -126,10 +126,10 @@ P = st.floats(0.01, 0.98)
 def test_a_mirrored_market_mirrors_the_side(up: float, down: float, barrier: float, cost: float) -> None:
     total = up + down + 0.5
     p = np.array([[up / total, down / total, 0.5 / total]])
-    ours, theirs = (choose_side(q, np.array([barrier]), cost) for q in (p, p[:, [1, 0, 2]]))
+    ours, theirs = (choose_side(q, np.array([barrier]), TradeCosts(cost, cost)) for q in (p, p[:, [1, 0, 2]]))
     if abs(up - down) > 0.3:
         assert ours.side[0] == -theirs.side[0] == (1 if up > down else -1)
-    dearer = choose_side(p, np.array([barrier]), cost + 0.01)
+    dearer = choose_side(p, np.array([barrier]), TradeCosts(cost + 0.01, cost + 0.01))
     assert dearer.expected_value[0] < ours.expected_value[0]
     assert dearer.break_even[0] > ours.break_even[0]
 
@@ -137,7 +137,7 @@ def test_a_mirrored_market_mirrors_the_side(up: float, down: float, barrier: flo
 @given(P, st.floats(0.001, 0.2), st.floats(0, 0.02))
 @settings(max_examples=100, deadline=None)
 def test_break_even_is_where_a_two_way_bet_returns_nothing(p: float, barrier: float, cost: float) -> None:
-    choice = choose_side(np.array([[1.0, 0.0, 0.0]]), np.array([barrier]), cost)
+    choice = choose_side(np.array([[1.0, 0.0, 0.0]]), np.array([barrier]), TradeCosts(cost, 9.0))
     win, lose = math.expm1(barrier), -math.expm1(-barrier)
     even = float(choice.break_even[0])
     assert even * win - (1 - even) * lose - cost == pytest.approx(0, abs=1e-12)

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trader_cli.analyst.analysis import analyse
+from trader_cli.analyst.decision import TradeCosts
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
 from trader_cli.analyst.fitted import FittedFamilies, FittedOptions, fit_families, history_bars
 from trader_cli.analyst.model import TrainedModel
@@ -444,10 +445,10 @@ def test_the_meta_model_learns_from_out_of_sample_sides_only() -> None:
     for fold in make_folds(data, options.walk_forward_folds):
         assert (out.learned_to[fold.test] == data.end[fold.before].max()).all()
     everything = np.ones(len(data), dtype=bool)
-    assert fit_meta(data, out, everything, options, 0.001, 7) is not None
+    assert fit_meta(data, out, everything, options, TradeCosts(0.001, 0.001), 7) is not None
     in_sample = replace(out, learned_to=data.end)
     with pytest.raises(AssertionError, match="out of sample"):
-        fit_meta(data, in_sample, everything, options, 0.001, 7)
+        fit_meta(data, in_sample, everything, options, TradeCosts(0.001, 0.001), 7)
 
 
 def test_the_meta_model_reads_named_columns() -> None:

@@ -62,13 +62,20 @@ def test_columns_of_random_bars_are_what_their_definitions_say(frame: str) -> No
 
 
 def test_a_fee_that_is_earned_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decision.Costs, "round_trip", lambda self, bars: -2 * self.per_side + bars * self.per_bar)
+    true = decision.Costs.of_trades
+    monkeypatch.setattr(
+        decision.Costs, "of_trades", lambda self, *of: true(replace(self, per_side=-self.per_side), *of)
+    )
     assert not carried_out(KNOWN["costs_by_hand"], tmp_path).passed
 
 
 def test_act_labels_without_a_cost_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with_cost = walk_forward.Dataset.meta_rows
-    monkeypatch.setattr(walk_forward.Dataset, "meta_rows", lambda self, p, choice, _: with_cost(self, p, choice, 0.0))
+    monkeypatch.setattr(
+        walk_forward.Dataset,
+        "meta_rows",
+        lambda self, p, choice, _: with_cost(self, p, choice, decision.TradeCosts(0.0, 0.0)),
+    )
     assert not carried_out(KNOWN["act_labels_by_hand"], tmp_path).passed
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trader_cli.analyst.decision import DOWN, FLAT, UP, Costs, acts, choose_side
+from trader_cli.analyst.funding import funding_rates
 from trader_cli.analyst.health import market_health
 from trader_cli.analyst.labels import trailing_volatility
 from trader_cli.analyst.technical import candlestick_patterns, support_and_resistance, technical_summary
@@ -21,9 +22,10 @@ from trader_cli.features.regimes import NAMES
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import polars as pl
     from numpy.typing import NDArray
 
-    from trader_cli.analyst.decision import Choice
+    from trader_cli.analyst.decision import Choice, TradeCosts
     from trader_cli.analyst.model import TrainedModel
     from trader_cli.core.timeframes import Timeframe
     from trader_cli.features.series import BarSeries
@@ -46,7 +48,7 @@ class AnalysisInput:
 
     `bar_age_ms` and `book_age_ms` (`None`: no snapshot) are ages at the moment of asking. The bars need not reach
     further back than what is wanted for levels and regimes. `doubts`: kinds of data-quality findings that hold some of
-    the last `DOUBT_BARS`, and how many.
+    the last `DOUBT_BARS`, and how many. `funding`: FUNDING, its last payments suffice; `None` where it is not known.
     """
 
     symbol: str
@@ -62,11 +64,18 @@ class AnalysisInput:
     include_patterns: bool = True
     level_bars: int = LEVEL_BARS
     doubts: Mapping[str, int] = field(default_factory=dict)
+    funding: pl.DataFrame | None = None
 
     @property
     def recent(self) -> BarSeries:
         """The bars looked at for levels and health."""
         return self.bars.cut(max(0, len(self.bars) - self.level_bars), len(self.bars))
+
+    def costs(self, settings: Settings, horizon_bars: int) -> TradeCosts:
+        """Of a trade opened at the last close: funding at recent rates, the next payment at the one that is told."""
+        premium = self.snapshot["premium"] if self.snapshot else None
+        rates = funding_rates(self.symbol, self.timeframe, self.bars.open_ms[-1:], self.funding, premium)
+        return Costs.of(settings.costs, self.timeframe, rates).of_trades(np.zeros(1, np.int64), horizon_bars)
 
 
 def analyse(given: AnalysisInput, settings: Settings) -> Analysis:
@@ -133,8 +142,7 @@ def _decide(given: AnalysisInput, settings: Settings, view: Analysis) -> Analysi
     x = _row(given, model)
     p = model.side.predict(x)
     barrier = _barrier(given, model)
-    cost = Costs.of(settings.costs, given.timeframe).round_trip(model.horizon_bars)
-    choice = choose_side(p, barrier, cost)
+    choice = choose_side(p, barrier, given.costs(settings, model.horizon_bars))
     p_act = (
         model.meta.predict(meta_features(x, p, choice))[:, 1]
         if settings.analyst.enable_dual_model_system and model.meta

@@ -11,8 +11,9 @@ from trader_cli.analyst.analysis import DOUBT_BARS, LEVEL_BARS, AnalysisInput, a
 from trader_cli.analyst.certifying import naming, require_certificate, require_certified
 from trader_cli.analyst.feature_artifacts import build_feature_artifact
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
-from trader_cli.analyst.feature_inputs import is_current, spec_made, stored_inputs, stored_manifests
+from trader_cli.analyst.feature_inputs import is_current, spec_made, stored_funding, stored_inputs, stored_manifests
 from trader_cli.analyst.fitted import FittedOptions, history_bars
+from trader_cli.analyst.funding import FUNDING_ROWS
 from trader_cli.analyst.made_with import changed_since
 from trader_cli.analyst.model import TrainedModel
 from trader_cli.core.answers import Answer
@@ -120,6 +121,7 @@ class Analyst:
                      "market": snapshot_digest or "none", "costs": self.settings.costs.digest},
             include_indicators=include_indicators, include_patterns=include_patterns,
             level_bars=level_bars, doubts=doubtful_bars(recent, timeframe, DOUBT_BARS),
+            funding=stored_funding(self.store, self.settings, symbol, timeframe, bars, FUNDING_ROWS),
         )  # fmt: skip
         analysis = self._remembered(given)
         self._results.append(analysis)

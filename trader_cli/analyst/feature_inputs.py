@@ -66,6 +66,16 @@ def stored_inputs(
     return FeatureInputs(frame, known_inputs(frame), {kind: found.digest for kind, found in manifests.items()})
 
 
+def stored_funding(
+    store: ArtifactStore, settings: Settings, symbol: str, timeframe: Timeframe, bars: Manifest, rows: int | None = None
+) -> pl.DataFrame | None:
+    """FUNDING that is stored beside the bars, at least its last `rows`; `None` where none is of the same market."""
+    manifest = stored_manifests(store, settings, symbol, timeframe, bars).get("funding")
+    if manifest is None:
+        return None
+    return store.read(manifest if rows is None else manifest.tail(rows))
+
+
 def _require_fresh(kind: str, given: pl.DataFrame, aligned: pl.DataFrame, symbol: str, timeframe: Timeframe) -> None:
     """The last bar must know the input, unless all of it came after: trades only must have gone on into that bar."""
     if aligned.is_empty() or given.is_empty():

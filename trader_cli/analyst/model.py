@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
 
-BUNDLE_SCHEMA = 3
+BUNDLE_SCHEMA = 4
 _THREADS = re.compile(r"^\[num_threads: \d+\]\n", re.MULTILINE)
 
 

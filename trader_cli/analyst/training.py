@@ -12,6 +12,7 @@ from trader_cli.analyst.boosting import fit_calibrated
 from trader_cli.analyst.claim import make_claim
 from trader_cli.analyst.decision import Costs
 from trader_cli.analyst.fitted import FittedFamilies, fit_families
+from trader_cli.analyst.funding import funding_rates
 from trader_cli.analyst.labels import average_uniqueness, triple_barrier
 from trader_cli.analyst.made_with import PRODUCER, made_with
 from trader_cli.analyst.model import TrainedModel
@@ -20,7 +21,7 @@ from trader_cli.analyst.walk_forward import Dataset, OutOfSample, book_gains, fi
 from trader_cli.core.errors import DataMissing
 from trader_cli.core.ports import silent
 from trader_cli.core.quality import unfit_bars
-from trader_cli.core.schemas import FEATURE_KEYS
+from trader_cli.core.schemas import FEATURE_KEYS, milliseconds
 from trader_cli.features.series import BarSeries
 
 if TYPE_CHECKING:
@@ -41,7 +42,10 @@ _KNOWN_SHARE = 0.9
 
 @dataclass(frozen=True)
 class TrainingInput:
-    """What a training run starts from. `key` names all of it; `source` says whose market it is."""
+    """What a training run starts from. `key` names all of it; `source` says whose market it is.
+
+    `funding`: FUNDING of the contract, whose payments the trades are charged; `None` where it is not known.
+    """
 
     key: str
     source: str
@@ -50,6 +54,12 @@ class TrainingInput:
     bars: pl.DataFrame
     features: pl.DataFrame
     inputs: dict[str, str]
+    funding: pl.DataFrame | None = None
+
+    def costs(self, settings: Settings, factor: float = 1.0) -> Costs:
+        """Of trading these bars; `factor` 2 for the doubled costs of the claim rule."""
+        rates = funding_rates(self.symbol, self.timeframe, milliseconds(self.bars["open_time"]), self.funding)
+        return Costs.of(settings.costs, self.timeframe, rates, factor)
 
 
 def make_dataset(
@@ -102,8 +112,9 @@ def train(
     unfit = unfit_bars(given.bars, given.timeframe).to_numpy()
     data, names = make_dataset(bars, given.features, settings, given.timeframe.ms, unfit)
     fitting = _Fitting(bars, data, tuple(names), settings, given.timeframe)
-    best, claim = _contest(fitting, count_trials, progress)
-    options, costs = best.options, Costs.of(settings.costs, given.timeframe)
+    costs, doubled = given.costs(settings), given.costs(settings, 2.0)
+    best, claim = _contest(fitting, costs, doubled, count_trials, progress)
+    options = best.options
     everything = np.ones(len(data), dtype=bool)
     fitted = fitting.on(everything)
     wide = data.widened(fitting.columns(fitted))
@@ -112,7 +123,8 @@ def train(
         raise DataMissing("The training rows hold too few ups, downs or flats to learn from.", mend="Fetch more bars.")
     meta = None
     if options.enable_dual_model_system:
-        meta = fit_meta(wide, best.out, everything, options, costs.round_trip(options.horizon_bars), settings.seed)
+        of_trades = costs.of_trades(data.start, options.horizon_bars)
+        meta = fit_meta(wide, best.out, everything, options, of_trades, settings.seed)
     progress("final models", 1, 1)
     return TrainedModel(
         key=given.key, source=given.source, symbol=given.symbol, timeframe=given.timeframe.name,
@@ -169,13 +181,17 @@ def learners(options: AnalystSettings) -> list[AnalystSettings]:
 
 
 def _contest(
-    given: _Fitting, count_trials: Callable[[list[float]], list[float]], progress: Progress
+    given: _Fitting,
+    costs: Costs,
+    doubled: Costs,
+    count_trials: Callable[[list[float]], list[float]],
+    progress: Progress,
 ) -> tuple[_Contestant, Claim]:
     """The best learner, and what may be claimed for it with all of them counted."""
-    data, bars, settings, timeframe = given.data, given.bars, given.settings, given.timeframe
+    data, bars, settings = given.data, given.bars, given.settings
     returns = np.zeros(len(bars))
     returns[1:] = bars.close[1:] / bars.close[:-1] - 1.0
-    horizon, costs = settings.analyst.horizon_bars, Costs.of(settings.costs, timeframe)
+    horizon = settings.analyst.horizon_bars
     folds = make_folds(data, settings.analyst.walk_forward_folds, given.fold, progress)
     tried = []
     for number, options in enumerate(learners(settings.analyst), start=1):
@@ -185,9 +201,9 @@ def _contest(
     sharpes = [sharpe(one.gains) for one in tried]
     best = tried[int(np.argmax(sharpes))]
     book = book_gains(data, best.out, returns, horizon, costs)
-    doubled, _, _ = book_gains(data, best.out, returns, horizon, Costs.of(settings.costs, timeframe, 2.0))
+    dearer, _, _ = book_gains(data, best.out, returns, horizon, doubled)
     level, overfitting = settings.analyst.claim_probability, _overfitting([one.gains for one in tried])
-    return best, make_claim(book, doubled, int(best.out.acted.sum()), count_trials(sharpes), level, overfitting)
+    return best, make_claim(book, dearer, int(best.out.acted.sum()), count_trials(sharpes), level, overfitting)
 
 
 def _named(progress: Progress, name: str, _what: str, done: int, total: int) -> None:

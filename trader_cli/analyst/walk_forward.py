@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trader_cli.analyst.boosting import Calibrated, Rows, fit_calibrated
-from trader_cli.analyst.decision import DOWN, FLAT, UP, Choice, Costs, acts, choose_side
+from trader_cli.analyst.decision import DOWN, FLAT, UP, Choice, Costs, TradeCosts, acts, choose_side
 from trader_cli.core.ports import silent
 
 if TYPE_CHECKING:
@@ -66,10 +66,10 @@ class Dataset:
         classes = np.where(self.outcome > 0, UP, np.where(self.outcome < 0, DOWN, FLAT)).astype(np.int64)
         return Rows(self.x, classes, self.uniqueness, self.start, self.end)
 
-    def meta_rows(self, probabilities: Floats, choice: Choice, cost: float) -> Rows:
-        """Rows for the meta-label model: did the chosen side profit after costs."""
+    def meta_rows(self, probabilities: Floats, choice: Choice, costs: TradeCosts) -> Rows:
+        """Rows for the meta-label model: did the chosen side profit after its costs."""
         gain = np.where(choice.side > 0, self.gain_long, self.gain_short)
-        classes = (gain > cost).astype(np.int64)
+        classes = (gain > costs.of(choice.side)).astype(np.int64)
         return Rows(meta_features(self.x, probabilities, choice), classes, self.uniqueness, self.start, self.end)
 
 
@@ -131,7 +131,7 @@ def walk_forward(
     """
     n = len(data)
     folds = make_folds(data, options.walk_forward_folds) if folds is None else folds
-    cost = costs.round_trip(options.horizon_bars)
+    of_trades = costs.of_trades(data.start, options.horizon_bars)
     out = OutOfSample(
         np.full((n, 3), np.nan), np.full(n, np.nan), np.zeros(n, np.int8), np.zeros(n, bool), np.zeros(n, bool),
         np.full(n, _NOTHING),
@@ -142,7 +142,8 @@ def walk_forward(
         if side_model is not None:
             out.probabilities[test] = side_model.predict(wide.x[test])
             out.learned_to[test] = data.end[before].max()
-            _judge(wide, out, test, _meta_model(wide, out, before, number, options, cost, seed), options, cost)
+            meta = _meta_model(wide, out, before, number, options, of_trades, seed)
+            _judge(wide, out, test, meta, options, of_trades)
         progress("walk-forward", number + 1, len(folds))
     return out
 
@@ -153,29 +154,29 @@ def _meta_model(
     before: NDArray[np.bool_],
     fold: int,
     options: AnalystSettings,
-    cost: float,
+    costs: TradeCosts,
     seed: int,
 ) -> Calibrated | None:
     if not options.enable_dual_model_system or fold < _META_FROM:
         return None
-    return fit_meta(data, out, before, options, cost, seed)
+    return fit_meta(data, out, before, options, costs, seed)
 
 
 def fit_meta(
-    data: Dataset, out: OutOfSample, before: NDArray[np.bool_], options: AnalystSettings, cost: float, seed: int
+    data: Dataset, out: OutOfSample, before: NDArray[np.bool_], options: AnalystSettings, costs: TradeCosts, seed: int
 ) -> Calibrated | None:
     """The meta-label model from out-of-sample side predictions among `before`: of no row had its side model learned."""
     known = before & np.isfinite(out.probabilities[:, 0])
     assert (out.learned_to[known] < data.start[known]).all(), "a side prediction is not out of sample"
     probabilities = np.where(known[:, None], out.probabilities, 1 / 3)
-    choice = choose_side(probabilities, data.barrier, cost)
-    return fit_calibrated(data.meta_rows(probabilities, choice, cost).cut(known), 2, options, seed + 1)
+    choice = choose_side(probabilities, data.barrier, costs)
+    return fit_calibrated(data.meta_rows(probabilities, choice, costs).cut(known), 2, options, seed + 1)
 
 
 def _judge(
-    data: Dataset, out: OutOfSample, test: slice, meta: Calibrated | None, options: AnalystSettings, cost: float
+    data: Dataset, out: OutOfSample, test: slice, meta: Calibrated | None, options: AnalystSettings, costs: TradeCosts
 ) -> None:
-    choice = choose_side(out.probabilities[test], data.barrier[test], cost)
+    choice = choose_side(out.probabilities[test], data.barrier[test], costs.at(test))
     out.side[test] = choice.side
     if meta is not None:
         out.probability_act[test] = meta.predict(meta_features(data.x[test], out.probabilities[test], choice))[:, 1]
@@ -192,8 +193,8 @@ def book_gains(
     """(gains, exposure, market return) per bar of the out-of-sample span: the per-bar book.
 
     The position over bar u is the sum of the sides of signals live then, over the horizon; it pays costs on what it
-    changes and funding on what it holds. Without an edge the gains are a martingale difference whatever the labels'
-    overlap. Source: shared method notes §1.19.
+    changes and, at each stamp, funding on what it holds. Without an edge the gains are a martingale difference whatever
+    the labels' overlap. Source: shared method notes §1.19.
     """
     if not out.judged.any():
         return np.empty(0), np.empty(0), np.empty(0)
@@ -207,6 +208,6 @@ def book_gains(
     first, last = int(data.start[judged[0]]) + 1, int(data.end[judged[-1]])
     turned = np.abs(np.diff(exposure, prepend=0.0))
     turned[last] += np.abs(exposure[last])  # the book is closed at its end
-    gains = exposure * bar_returns - turned * costs.per_side - np.abs(exposure) * costs.per_bar
+    gains = exposure * bar_returns - turned * costs.per_side - costs.of_holding(exposure)
     span = slice(first, last + 1)
     return gains[span], exposure[span], bar_returns[span]

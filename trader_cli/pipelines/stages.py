@@ -20,7 +20,7 @@ from trader_cli.analyst.certifying import (
 )
 from trader_cli.analyst.feature_artifacts import build_feature_artifact, not_known_yet
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
-from trader_cli.analyst.feature_inputs import is_current, spec_made, stored_inputs, stored_manifests
+from trader_cli.analyst.feature_inputs import is_current, spec_made, stored_funding, stored_inputs, stored_manifests
 from trader_cli.analyst.fitted import FittedOptions
 from trader_cli.analyst.made_with import PRODUCER, changed_since, library_versions
 from trader_cli.core.digests import digest_value
@@ -194,6 +194,7 @@ def train(settings: Settings, symbol: str, timeframe: Timeframe, progress: Progr
             store.read(bars),
             frame,
             {"bars": bars.digest, "features": made.digest, "feature_settings": made.settings},
+            stored_funding(store, settings, symbol, timeframe, bars),
         )
         with leaving().prompt():
             model = fit(given, settings, count_trials, progress)

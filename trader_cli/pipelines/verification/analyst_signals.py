@@ -13,6 +13,7 @@ from trader_cli.analyst.analyst import Analyst
 from trader_cli.analyst.model import TrainedModel
 from trader_cli.core.errors import DataInvalid, DataStale
 from trader_cli.core.schemas import FEATURE_KEYS
+from trader_cli.core.timeframes import HOUR_MS
 from trader_cli.core.types import Abstention
 from trader_cli.features.series import BarSeries
 from trader_cli.pipelines.stages import analyze
@@ -104,10 +105,23 @@ def barriers_as_stated(lab: Lab) -> Iterator[Finding]:
     yield near("target", close[-1] * math.exp(up * distance), signal.take_profit_price, 1e-6)
     yield near("stop", close[-1] * math.exp(-up * distance), signal.stop_price, 1e-6)
     yield equal("bars to the vertical barrier", options.horizon_bars, signal.horizon_bars)
-    hours = options.horizon_bars * TIMEFRAME.ms / 3_600_000
-    cost = 1e-4 * (2 * (costs.taker_fee_bps + costs.slippage_bps) + costs.funding_bps * hours / 8)
+    cost = 2e-4 * (costs.taker_fee_bps + costs.slippage_bps) + max(0.0, up * _funding_of_a_long(study))
     gain, loss = abs(math.expm1(up * distance)), abs(math.expm1(-up * distance))
     yield near("win rate that returns nothing", (loss + cost) / (gain + loss), signal.break_even_probability, 1e-9)
+
+
+def _funding_of_a_long(study: Study) -> float:
+    """Over the horizon, on a market of 8 hours: the next payment at the rate that is told, others as the last three."""
+    store, settings = study.store, study.settings
+    paid = store.require(stage_key(settings, SYMBOL, TIMEFRAME, "funding"), "fetch")
+    market = store.get_document(str(store.pointed(stage_key(settings, SYMBOL, TIMEFRAME, "market"))))
+    assert market is not None
+    premium = market["premium"]
+    start = int(study.bars["open_time"].to_physical()[-1]) + TIMEFRAME.ms
+    end, each = start + settings.analyst.horizon_bars * TIMEFRAME.ms, 8 * HOUR_MS
+    stamps = [at for at in range(start // each * each, end + 1, each) if at > start]
+    usual = float(store.read(paid)["funding_rate"].tail(3).to_numpy().mean())
+    return sum(premium["funding_rate"] if at == premium["next_funding_ms"] else usual for at in stamps)
 
 
 def gates_hold(lab: Lab) -> Iterator[Finding]:

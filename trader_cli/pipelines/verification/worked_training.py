@@ -11,15 +11,17 @@ import numpy as np
 import polars as pl
 
 from trader_cli.analyst.claim import make_claim
-from trader_cli.analyst.decision import Costs, acts, choose_side
+from trader_cli.analyst.decision import Costs, TradeCosts, acts, choose_side
+from trader_cli.analyst.funding import funding_rates
 from trader_cli.analyst.labels import average_uniqueness, triple_barrier
 from trader_cli.analyst.statistics import expected_best_sharpe, probabilistic_sharpe, sharpe
 from trader_cli.analyst.training import make_dataset
 from trader_cli.analyst.walk_forward import Dataset, OutOfSample, book_gains, make_folds
 from trader_cli.core.schemas import TIME
+from trader_cli.core.timeframes import HOUR_MS
 from trader_cli.features.series import BarSeries
 from trader_cli.pipelines.verification.checks import LINES, Check, Finding, at_least, equal, holds, near
-from trader_cli.pipelines.verification.lab import TIMEFRAME
+from trader_cli.pipelines.verification.lab import SYMBOL, TIMEFRAME
 from trader_cli.settings.load import shipped_settings
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 _START, _BAR = 1_704_067_200_000, TIMEFRAME.ms
+_FIRST_ROW = np.zeros(1, np.int64)
 _UP, _DOWN = 0.0201, 1 - 1 / 1.0201
 """Simple distances of the barriers below: closes go from 100 to 101 and back, so σ is ln 1.01; √4 bars double it."""
 
@@ -105,18 +108,21 @@ def rows_by_hand(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
 
 
 def costs_by_hand(lab: Lab) -> Iterator[Finding]:
-    """5 bps fee, 2 bps slippage, 1 bp funding per 8 hours; and what sides are worth after a cost of 10 bps."""
+    """5 bps fee, 2 bps slippage, 1 bp funding per 8 hours; and what sides are worth after a cost of 10 and 14 bps."""
     told = {"taker_fee_bps": 5.0, "slippage_bps": 2.0, "funding_bps": 1.0}
     for factor in (1.0, 2.0):
-        costs = Costs.of(lab.config.costs.model_copy(update=told), TIMEFRAME, factor)
+        costs = Costs.of(lab.config.costs.model_copy(update=told), TIMEFRAME, factor=factor)
+        day = costs.of_trades(_FIRST_ROW, 96)
         yield near(f"costs times {factor:g}: a side", 7e-4 * factor, costs.per_side, 1e-12)
         yield near(f"costs times {factor:g}: a bar held", 1e-4 / 32 * factor, costs.per_bar, 1e-12)
-        yield near(f"costs times {factor:g}: in, out and a day", (14e-4 + 3e-4) * factor, costs.round_trip(96), 1e-12)
-    up, down, cost = 0.02, 1 - 1 / 1.02, 0.001
+        for side, found in (("long", day.long), ("short", day.short)):
+            wanted = (14e-4 + 3e-4) * factor
+            yield near(f"costs times {factor:g}: in, out and a day {side}", wanted, float(np.asarray(found)[0]), 1e-12)
+    up, down, long, short = 0.02, 1 - 1 / 1.02, 0.001, 0.0014
     p = np.array([[0.5, 0.3, 0.2], [0.3, 0.5, 0.2], [0.34, 0.33, 0.33]])
-    choice = choose_side(p, np.full(3, math.log(1.02)), cost)
-    worth = (0.5 * up - 0.3 * down - cost, 0.5 * down - 0.3 * up - cost, 0.34 * up - 0.33 * down - cost)
-    even = ((down + cost) / (up + down), (up + cost) / (up + down), (down + cost) / (up + down))
+    choice = choose_side(p, np.full(3, math.log(1.02)), TradeCosts(long, short))
+    worth = (0.5 * up - 0.3 * down - long, 0.5 * down - 0.3 * up - short, 0.34 * up - 0.33 * down - long)
+    even = ((down + long) / (up + down), (up + short) / (up + down), (down + long) / (up + down))
     yield equal("sides", [1, -1, 1], choice.side.tolist())
     for row in range(3):
         yield near(f"row {row}: expected value", worth[row], float(choice.expected_value[row]), 1e-12)
@@ -124,6 +130,38 @@ def costs_by_hand(lab: Lab) -> Iterator[Finding]:
     yield equal("worth acting on", [True, True, False], acts(choice, None).tolist())
     asked = acts(choice, np.array([even[0] + 0.01, even[1] - 0.01, 0.99]))
     yield equal("worth acting on, the act model asked", [True, False, False], asked.tolist())
+
+
+def funding_by_hand(lab: Lab) -> Iterator[Finding]:
+    """Stamps at 08:00 (10 bps), 16:00 (−20 bps), 17:00 (8 bps): hourly since then. Bars of 15 minutes from 07:00."""
+    stamps, rates = np.array([8, 16, 17]) * HOUR_MS, [1e-3, -2e-3, 8e-4]
+    paid = pl.DataFrame({
+        "time": pl.Series(stamps + 12).cast(TIME), "funding_rate": rates, "mark_price": [None, None, None]
+    })  # fmt: skip
+    opened = 7 * HOUR_MS + TIMEFRAME.ms * np.arange(45, dtype=np.int64)
+    found = funding_rates(SYMBOL, TIMEFRAME, opened, paid)
+    due = {row: float(found.due[row]) for row in range(3, 44) if found.due[row]}
+    yield equal("falls due in the bars that close at 08:00, 16:00, 17:00", {3: 1e-3, 35: -2e-3, 39: 8e-4}, due)
+    yield holds("nothing is known before the first payment", bool(np.isnan(found.due[:3]).all()))
+    told = {"taker_fee_bps": 0.0, "slippage_bps": 0.0, "funding_bps": 1.0}
+    for factor in (1.0, 2.0):
+        costs = Costs.of(lab.config.costs.model_copy(update=told), TIMEFRAME, found, factor)
+        held = costs.of_holding(np.where(np.arange(45) == 35, 0.5, -1.0))
+        wanted = (-1e-3, 0.5 * -2e-3, -8e-4)
+        for row, value in zip((3, 35, 39), wanted, strict=True):
+            yield near(f"costs times {factor:g}: received in bar {row}", value, float(held[row]), 1e-15)
+        yield near(f"costs times {factor:g}: assumed before the first", 1e-4 / 32 * factor, float(held[0]), 1e-15)
+        rows = np.array([4, 40])
+        six = costs.of_trades(rows, 48)
+        per_hour = (1e-3 / 8 - 2e-3 / 8 + 8e-4) / 3
+        longs, shorts = np.asarray(six.long), np.asarray(six.short)
+        ahead = (("08:15, one stamp", 1e-3), ("17:15, twelve stamps", 12 * per_hour))
+        for (what, rate), cost in zip(ahead, longs, strict=True):
+            yield near(f"costs times {factor:g}: long from {what}", rate * factor, float(cost), 1e-15)
+        yield equal(f"costs times {factor:g}: what shorts would receive is not counted", [0.0, 0.0], shorts.tolist())
+    premium = {"next_funding_ms": 20 * HOUR_MS, "funding_rate": -0.01}
+    upcoming = funding_rates(SYMBOL, TIMEFRAME, opened[-1:], paid, premium)
+    yield near("the next payment by the exchange's word", -0.01, float(upcoming.ahead(_FIRST_ROW, 8)[0]), 1e-15)
 
 
 def _dataset(start: list[int], end: list[int], gains: tuple[Floats, Floats] | None = None) -> Dataset:
@@ -137,8 +175,8 @@ def act_labels_by_hand(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
     """Was the chosen side worth taking: gains on either side of a cost of 10 bps, of longs and of shorts."""
     gains = np.array([0.0021, 0.0009, -0.0021, 0.0021, -0.0009, -0.0021])
     data = _dataset(list(range(6)), list(range(1, 7)), (gains, -gains))
-    p = np.array([[0.6, 0.2, 0.2]] * 3 + [[0.2, 0.6, 0.2]] * 3)
-    rows = data.meta_rows(p, choose_side(p, data.barrier, 0.001), 0.001)
+    p, costs = np.array([[0.6, 0.2, 0.2]] * 3 + [[0.2, 0.6, 0.2]] * 3), TradeCosts(0.001, 0.001)
+    rows = data.meta_rows(p, choose_side(p, data.barrier, costs), costs)
     yield equal("worth it: three longs, three shorts", [1, 0, 0, 0, 0, 1], rows.classes.tolist())
     outcomes = replace(data, outcome=np.array([1, -1, 0, 1, 0, -1], dtype=np.int8))
     yield equal("classes of the side model: up, down, flat", [0, 1, 2, 0, 2, 1], outcomes.side_rows().classes.tolist())
@@ -215,6 +253,8 @@ CHECKS = (
     Check("rows_by_hand", LINES[2], "a training row holds the features and the label of one and the same bar",
           _MEND, rows_by_hand),
     Check("costs_by_hand", LINES[2], "fees, slippage and funding lower what a side is worth", _MEND, costs_by_hand),
+    Check("funding_by_hand", LINES[2], "funding is charged at the symbol's own stamps, at its own rates", _MEND,
+          funding_by_hand),
     Check("act_labels_by_hand", LINES[2], "the act model learns what was worth it after costs", _MEND,
           act_labels_by_hand),
     Check("book_by_hand", LINES[2], "the claim's book pays fees on what it turns and funding on what it holds",
