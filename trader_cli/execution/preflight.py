@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from trader_cli import __version__
 from trader_cli.core.assets import DOLLARS, margin_asset_of
+from trader_cli.core.averages import readable
 from trader_cli.core.errors import ConfigurationError, ExchangeRejected, ExchangeUnavailable, RateLimited
 from trader_cli.core.orders import SymbolOptions
 from trader_cli.core.plans import Refused
@@ -185,11 +186,11 @@ def elsewhere(asset: str, notionals: Mapping[str, Decimal]) -> Decimal:
 
 def check_room(plan: TradePlan, exchange: BinanceExchange, room: Room) -> Refused | None:
     """Whether price is still where the plan was made, and the balance carries it."""
-    moved = abs(room.mark - plan.price)
+    moved, tick = abs(room.mark - plan.price), exchange.symbol_rules(plan.symbol).tick
     if moved > plan.max_drift:
         return Refused(
             "price_moved", f"Mark price {room.mark:f} is {moved:f} from the plan's {plan.price:f}; at most"
-            f" {plan.max_drift:f} is allowed. Run `trader tactics` again.",
+            f" {readable(plan.max_drift, tick):f} is allowed. Run `trader tactics` again.",
         )  # fmt: skip
     if (room.mark - plan.stop_price) * plan.sign <= 0 or (plan.take_profit_price - room.mark) * plan.sign <= 0:
         return Refused("price_moved", f"Mark price {room.mark:f} is beyond the plan's stop or target.")

@@ -127,7 +127,9 @@ class CostSettings(_Section):
 
     taker_fee_bps: NotNegative = Field(description="taker fee, basis points of notional")
     slippage_bps: NotNegative = Field(description="slippage of a market order, basis points of notional")
-    funding_bps: NotNegative = Field(description="funding assumed against us where the symbol's own rates are not known, basis points per 8 hours")
+    funding_bps: NotNegative = Field(
+        description="funding assumed against us where the symbol's own rates are not known, basis points per 8 hours"
+    )
 
     @property
     def digest(self) -> str:
