@@ -38,9 +38,10 @@ REPLY: ContextVar[Heard | None] = ContextVar("REPLY", default=None)
 
 def make_client(settings: BinanceExchangeSettings, session: aiohttp.ClientSession, signer: Signer | None = None) -> Any:
     """An unmodified `ccxt.async_support.binanceusdm`, configured; it signs by `signer`, or by one of the settings'."""
-    import ccxt.async_support as ccxt
+    from trader_cli.exchange.ccxt_binance import ccxt_binance
 
-    client = ccxt.binanceusdm(
+    binanceusdm, _ = ccxt_binance()
+    client = binanceusdm(
         {
             "apiKey": settings.api_key.get_secret_value(),
             "timeout": int(settings.timeout * 1000),

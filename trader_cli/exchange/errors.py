@@ -14,6 +14,7 @@ from trader_cli.core.errors import (
     TooManyOrders,
     TraderError,
 )
+from trader_cli.exchange.ccxt_binance import ccxt_binance
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -61,8 +62,7 @@ def translate(
 
 
 def _meaning(error: Exception, code: int | None, text: str, reply: Reply) -> TraderError:
-    import ccxt
-
+    _, ccxt = ccxt_binance()
     if code == _TOO_MANY_ORDERS:
         wait = retry_after_s(reply.headers, _ORDERS_HELD_S)
         return TooManyOrders(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.errors import ExchangeUnavailable, RateLimited, UsageError
 from trader_cli.exchange import replies
+from trader_cli.exchange.ccxt_binance import ccxt_binance
 from trader_cli.exchange.client import REPLY, Heard, make_client, make_session
 from trader_cli.exchange.errors import translate
 from trader_cli.exchange.exchange_time import RoundTrip
@@ -52,8 +53,8 @@ class Lane:
     async def ask(self, method: str, path: str, query: dict[str, Any]) -> Any:
         """One request, once. An empty or garbled 200 is an error, too. Raises `TraderError`s."""
         import aiohttp
-        import ccxt
 
+        _, ccxt = ccxt_binance()
         self._refuse_proxies()
         sent_ms, heard = self._time.earliest_ms(), Heard()
         REPLY.set(heard)
