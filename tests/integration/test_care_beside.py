@@ -305,7 +305,7 @@ def test_run_forever_looks_at_what_it_holds_whatever_else_takes_its_time(slow: s
         trader = SimpleNamespace(
             settings=desk.settings, executor=executor, ledger=ledger, monitor=desk.monitor(ledger), act=act,
             now_ms=desk.clock.now_ms, audience=SimpleNamespace(say=lambda _: None), require_budget=lambda _: None,
-            assessor=SimpleNamespace(assess=assess, refresh=refresh), train_if_needed=lambda *_: None,
+            assessor=SimpleNamespace(assess=assess, refresh=refresh), train_beside=refresh,
             ears=Ears(ledger.path, desk.exchange.clock, virtual=True),
         )  # fmt: skip
         forever = Forever(trader, [entering], Timeframe.parse("15m"))  # type: ignore[arg-type]

@@ -161,7 +161,7 @@ class Forever:
         try:
             if first:
                 await trader.assessor.refresh(series.symbol, self._timeframe)
-                trader.train_if_needed(series.symbol, self._timeframe)
+                await trader.train_beside(series.symbol, self._timeframe)
             analysis = await trader.assessor.assess(series.symbol, self._timeframe.name)
         except DataStale as error:
             self._put_off(series, error)

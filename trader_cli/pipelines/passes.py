@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -58,6 +60,10 @@ class Pass:
     notes: list[str] = field(default_factory=list)
 
 
+class _LeftBehind(Exception):
+    """Nobody waits for this training any more."""
+
+
 class Trader:
     """Everything one account needs for passes, in a connected market and over an open ledger."""
 
@@ -99,6 +105,23 @@ class Trader:
         """Train on the stored features where there is no model."""
         if not has_model(self.settings, symbol, timeframe, self.now_ms()):
             train(self.settings, symbol, timeframe, self.audience.progress)
+
+    async def train_beside(self, symbol: str, timeframe: Timeframe) -> None:
+        """The same where others wait: the loop turns meanwhile, so that care and what other processes ask go on."""
+        if not self.market.threads or has_model(self.settings, symbol, timeframe, self.now_ms()):
+            self.train_if_needed(symbol, timeframe)
+            return
+        left = threading.Event()
+
+        def progress(what: str, done: int, total: int) -> None:
+            if left.is_set():
+                raise _LeftBehind
+            self.audience.progress(what, done, total)
+
+        try:
+            await asyncio.to_thread(train, self.settings, symbol, timeframe, progress)
+        finally:
+            left.set()
 
     async def once(
         self, symbol: str, timeframe: Timeframe, *, wait: int = 0, may_train: bool = True, ends_ms: float | None = None
