@@ -18,6 +18,7 @@ from desk import SYMBOL
 from venues import Place, plan_file
 
 from trader_cli.exchange.binance import BinanceExchange
+from trader_cli.storage.ledger_reading import LedgerReading
 from trader_cli.storage.lock import owner_of
 
 pytestmark = pytest.mark.slow
@@ -94,8 +95,16 @@ def caring(demo: CommandLine, place: Place, what: str) -> subprocess.Popen[str]:
     while (owner := owner_of(ledger)) is None or owner.pid != process.pid:
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
-    time.sleep(3.0)  # connected, and at its first look
+    while not _is_booked(ledger):  # connected, and at its first look
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
     return process
+
+
+def _is_booked(path: Path) -> bool:
+    """Whether the look has booked the fill that it found."""
+    with LedgerReading.shown(path) as ledger:
+        return ledger is not None and ledger.holding(SYMBOL).amount != 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

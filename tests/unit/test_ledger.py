@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 
 from trader_cli.core.errors import DataError, DataInvalid
 from trader_cli.core.orders import TradeState
+from trader_cli.storage.asked import ask
 from trader_cli.storage.ledger import Ledger
+from trader_cli.storage.ledger_reading import LedgerReading
 from trader_cli.storage.ledger_rows import Intent
 from trader_cli.venue.books import Account, Order
 from trader_cli.venue.engine import Engine
@@ -161,3 +163,36 @@ def test_a_line_cannot_be_replaced_either(tmp_path: Path) -> None:
                          " commission_asset, realized, maker, time_ms FROM fills")  # fmt: skip
     with Ledger.opened(path) as ledger:
         assert ledger.holding("E").amount == 1
+
+
+def test_a_halt_keeps_every_reason_until_a_person_lifts_it(tmp_path: Path) -> None:
+    with Ledger.opened(tmp_path / "l.sqlite") as ledger:
+        assert ledger.halted() is None
+        for at_ms, reason in enumerate(
+            ("no stop could be had", "flatten", "no stop could be had", "flatten; lost 3 %")
+        ):
+            ledger.halt(reason, at_ms)
+        assert ledger.halted() == "no stop could be had; flatten; lost 3 %"
+        ask(ledger.path, "halt", "by hand,\nbefore the weekend")
+        assert ledger.halted() == "no stop could be had; flatten; lost 3 %; by hand, before the weekend"
+        ledger.take_requests(5)
+        assert ledger.halted() == "no stop could be had; flatten; lost 3 %; by hand, before the weekend"
+        ledger.clear_halt("looked", 6)
+        assert ledger.halted() is None
+        ledger.halt("", 7)
+        assert ledger.halted() == ""
+
+
+@pytest.mark.parametrize("broken", ["a file", "a link to nowhere"])
+def test_a_broken_way_to_a_ledger_is_not_no_ledger(broken: str, tmp_path: Path) -> None:
+    if broken == "a file":
+        (tmp_path / "state").write_text("")
+    else:
+        (tmp_path / "state").symlink_to(tmp_path / "unmounted")
+    with (
+        pytest.raises(DataError, match="state_dir"),
+        LedgerReading.shown(tmp_path / "state" / "ledgers" / "a" / "l.sqlite"),
+    ):
+        pytest.fail("shown as if there were none")
+    with LedgerReading.shown(tmp_path / "fresh" / "ledgers" / "l.sqlite") as none:
+        assert none is None

@@ -25,7 +25,7 @@ def ask(path: Path, what: str, reason: str, symbols: Sequence[str] = ()) -> None
     """
     with suppress(OSError):
         path.with_suffix(f".{what}.ack").unlink()
-    _leave(path.with_suffix(f".{what}"), "\n".join([reason or _BY_HAND, *symbols]).encode())
+    _leave(path.with_suffix(f".{what}"), "\n".join([" ".join(reason.split()) or _BY_HAND, *symbols]).encode())
 
 
 def asked_of(path: Path, what: str) -> str | None:

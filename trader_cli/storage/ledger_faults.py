@@ -122,6 +122,19 @@ def _takes_files(path: Path | str) -> bool:
     return os.access(Path(path).parent, os.W_OK)
 
 
+def require_absent(path: Path) -> None:
+    """Raises `LedgerDamaged` where no file is at `path` because what leads there is broken: that is not "no ledger"."""
+    for part in (path, *path.parents):
+        if part.is_dir():
+            return
+        if os.path.lexists(part):
+            what = "leads nowhere" if part.is_symlink() else "is no folder"
+            raise LedgerDamaged(
+                f"The ledger {path} cannot be looked for: {part} {what}.",
+                mend="Set state_dir to a folder that is there.",
+            )
+
+
 def file_at(path: Path) -> tuple[int, int] | None:
     """Which file lies at `path`; `None` if there is none. Raises `OSError` where that cannot be seen."""
     try:

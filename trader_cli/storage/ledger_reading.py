@@ -14,7 +14,14 @@ from trader_cli.core.ids import is_a_purpose
 from trader_cli.settings.private import keep_private
 from trader_cli.storage.asked import asked_of
 from trader_cli.storage.journal_digest import digest_of
-from trader_cli.storage.ledger_faults import REBUILD, GuardedConnection, LedgerDamaged, guarded, reading
+from trader_cli.storage.ledger_faults import (
+    REBUILD,
+    GuardedConnection,
+    LedgerDamaged,
+    guarded,
+    reading,
+    require_absent,
+)
 from trader_cli.storage.ledger_money import decimal_of, flows_of
 from trader_cli.storage.ledger_rows import Booked, Holding, Intent, Note, cost_after
 
@@ -60,6 +67,7 @@ class LedgerReading:
         with guarded(path):
             size = path.stat().st_size if path.exists() else None
         if size is None:
+            require_absent(path)
             yield None
             return
         if size == 0 and not path.with_name(f"{path.name}-wal").exists():
@@ -87,12 +95,17 @@ class LedgerReading:
         return [(r[0], r[1], r[2], r[3], _document(r[4])) for r in rows]
 
     def halted(self) -> str | None:
-        """The reason of the halt in force, if there is one; one asked for by another process counts at once."""
-        asked = asked_of(self.path, "halt")
-        if asked is not None:
-            return asked
-        row = self._db.execute("SELECT halted, reason FROM halts ORDER BY number DESC LIMIT 1").fetchone()
-        return str(row[1]) if row and row[0] else None
+        """The reasons of the halt in force, oldest first; one asked for by another process counts at once."""
+        rows = self._db.execute(
+            "SELECT reason FROM halts WHERE halted = 1"
+            " AND number > (SELECT COALESCE(MAX(number), 0) FROM halts WHERE halted = 0) ORDER BY number"
+        )
+        asked, reasons = asked_of(self.path, "halt"), [str(row[0]) for row in rows.fetchall()]
+        said: list[str] = []
+        for reason in [*reasons, asked] if asked is not None else reasons:
+            if not any(reason in earlier for earlier in said):
+                said = [*(earlier for earlier in said if earlier not in reason), reason]
+        return "; ".join(said) if said else None
 
     def latch_lines(self) -> list[LatchLine]:
         """Every line that latched or unlocked a symbol, in the order they were written."""

@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trader_cli.core.errors import DataInvalid
+from trader_cli.core.errors import ConfigurationError, DataInvalid
 from trader_cli.settings.places import account_folder, state_root
 from trader_cli.settings.private import make_private
 from trader_cli.storage.files import write_atomic
@@ -64,7 +64,9 @@ class VenueState:
             return int(json.loads(path.read_bytes()))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError) as error:
+        except OSError as error:
+            raise ConfigurationError(f"{path} cannot be read: {error.strerror}.", mend="Check state_dir.") from error
+        except (ValueError, TypeError) as error:
             raise DataInvalid(f"{path} is corrupt.", mend="Run `trader venue reset`.") from error
 
     def _save(self, source: str, name: str, value: int) -> None:
