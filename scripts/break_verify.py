@@ -110,7 +110,7 @@ BREAKS = (
     Break("closes outside not booked", ("closed_outside_is_booked",), (
         ("execution/booking.py", "if reduced and known is None:", "if False:"),)),
     Break("halt forgotten", ("halt_stops_entries", "loss_limit_halts"), (
-        ("storage/ledger_reading.py", "return str(row[1]) if row and row[0] else None", "return None"),)),
+        ("storage/ledger_reading.py", 'return "; ".join(said) if said else None', "return None"),)),
     Break("fees left out of the ledger", ("ledger_equals_account",), (
         ("storage/ledger_money.py", "flows.append(Flow(int(time_ms), -decimal_of(fee), str(fee_asset or margin), margin))", "pass"),)),
     Break("funding left out of the ledger", ("ledger_equals_account",), (

@@ -77,9 +77,9 @@ MOVING = Kept(ETH, "td-e-2", "entry", "unknown")
 
 # Each line: what is taken from a good account or put into it, the look, the ledger, and words of the doubt.
 TROUBLES: list[tuple[str, Look, Books | NoBooks, str]] = [
-    ("positions did not answer", replace(COVERED, positions=None), HELD, "did not answer about its positions"),
-    ("stops did not answer", replace(COVERED, stops=None), HELD, "did not answer about its stops"),
-    ("orders did not answer", replace(COVERED, orders=None), HELD, "did not answer about its orders"),
+    ("positions did not answer", replace(COVERED, positions=None), HELD, "has not shown its positions"),
+    ("stops did not answer", replace(COVERED, stops=None), HELD, "has not shown its stops"),
+    ("orders did not answer", replace(COVERED, orders=None), HELD, "has not shown its orders"),
     ("one symbol was asked", replace(COVERED, symbols=frozenset({ETH})), HELD, "asked about ETHUSDT only"),
     ("an empty list against a ledger", replace(COVERED, positions=()), HELD, "holds 1, the exchange shows none"),
     ("a part is gone", replace(COVERED, positions=(position("0.4"),)), HELD, "holds 1, the exchange shows 0.4"),
@@ -107,7 +107,7 @@ TROUBLES: list[tuple[str, Look, Books | NoBooks, str]] = [
     ("a damaged ledger, flat", NOTHING, DAMAGED, "cannot be read; run `trader ledger rebuild`"),
     ("no ledger over a stop of ours", replace(NOTHING, stops=(stop(),)), FRESH, "1 order(s) with our ids"),
     ("no ledger over a position", replace(NOTHING, positions=(position(),)), FRESH, "holds ETHUSDT 1"),
-    ("no ledger and no answer", replace(NOTHING, positions=None), FRESH, "did not answer"),
+    ("no ledger and no answer", replace(NOTHING, positions=None), FRESH, "has not shown"),
 ]  # fmt: skip
 
 

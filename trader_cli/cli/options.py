@@ -159,6 +159,14 @@ def one_of_several(names: list[str], *, forever: bool) -> None:
         raise UsageError("One pass is over one symbol.", mend="Add --forever for several.")
 
 
+def live_meant(settings: Settings, *, live: bool) -> None:
+    """Raises `UsageError` for `--live` where the profile is another: whoever gives it means real money."""
+    if live and settings.mode != "live":
+        raise UsageError(
+            f"--live is for the profile live; this is {settings.mode}.", mend="Leave it out, or give --profile live."
+        )
+
+
 def named_symbols(symbols: list[str] | None, file: Path | None, top: int) -> list[str]:
     """Symbols given as arguments and in a file, each once. Raises `UsageError` where none is named at all."""
     listed = list(symbols or [])

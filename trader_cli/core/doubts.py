@@ -119,7 +119,7 @@ def _unanswered(look: Look, symbols: set[str] | None) -> list[str]:
     silent = {"positions": look.positions is None, "stops": look.stops is None, "orders": look.orders is None}
     missing = [name for name, is_silent in silent.items() if is_silent and (name != "orders" or symbols is None)]
     why = f" ({' '.join(look.problems)})" if look.problems else ""
-    reasons = [f"the exchange did not answer about its {' and '.join(missing)}{why}; {_AGAIN}"] if missing else []
+    reasons = [f"the exchange has not shown its {' and '.join(missing)}{why}; {_AGAIN}"] if missing else []
     if look.symbols is not None and (symbols is None or symbols - look.symbols):
         reasons.append(f"the exchange was asked about {', '.join(sorted(look.symbols)) or 'no symbol'} only; {_AGAIN}")
     return reasons

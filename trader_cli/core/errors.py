@@ -23,6 +23,7 @@ class ExitCode(IntEnum):
     HALTED = 9
     VERIFICATION_FAILED = 10
     LOCKED = 11
+    LOOK = 12
     HUNG_UP = 129
     INTERRUPTED = 130
     TERMINATED = 143

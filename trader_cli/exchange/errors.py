@@ -77,15 +77,22 @@ def _meaning(error: Exception, code: int | None, text: str, reply: Reply) -> Tra
         )
     vague = code is None and isinstance(error, (ccxt.OperationFailed, ccxt.BadResponse, ccxt.NullResponse))
     if code in _TEMPORARY_CODES or vague or _tells_nothing(code, reply.status):
+        answered = _answered(code, reply)
+        said = f"did not answer properly: {text}" if answered else f"cannot be reached: {text}{_reason(error)}"
         return ExchangeUnavailable(
-            f"The exchange did not answer properly: {text}.", mend="Check the network; try again later.",
-            answered=_answered(code, reply),
-        )  # fmt: skip
+            f"The exchange {said}.", mend="Check the network; try again later.", answered=answered
+        )
     if code is not None:
         return ExchangeRejected(f"The exchange rejected the request: {text}.", code=code)
     return ExchangeUnavailable(
         f"The exchange cannot be used: {text}.", mend="Try again later.", answered=_answered(code, reply)
     )
+
+
+def _reason(error: Exception) -> str:
+    """Why no connection came about, where the system has a word for it."""
+    words = getattr(error.__cause__, "strerror", None)
+    return f" ({words})" if isinstance(words, str) else ""
 
 
 def _answered(code: int | None, reply: Reply) -> bool:

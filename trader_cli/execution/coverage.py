@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from trader_cli.core import assurance
 from trader_cli.core.doubts import is_open
-from trader_cli.core.errors import Terminated
+from trader_cli.core.errors import ExchangeRejected, ExchangeUnavailable, Terminated
 from trader_cli.core.evidence import Look
 from trader_cli.execution.behind import entry_id
 from trader_cli.storage.ledger import LedgerUnwritable
@@ -138,13 +138,21 @@ def last_known(ledger: LedgerReading, symbol: str) -> str:
 
 @contextmanager
 def naming_what_is_left(ledger: LedgerReading, say: Callable[[str], None]) -> Iterator[None]:
-    """Whoever is interrupted inside says what stays open and which stops stay resting."""
+    """Whoever is interrupted inside, or not answered any more, says what stays open and which stops stay resting."""
     try:
         yield
     except (CancelledError, KeyboardInterrupt, Terminated):
-        books = books_of(ledger)
-        for symbol in sorted({*books.held, *books.unbooked, *(order.symbol for order in books.moving)}):
-            say(f"Left as it is: {assurance.last_known(symbol, books)}")
-        if not (books.held or books.unbooked or books.moving):
-            say("The ledger holds no position, and no order of unknown end.")
+        _name_what_is_left(ledger, say)
         raise
+    except (ExchangeUnavailable, ExchangeRejected):
+        if ledger.client_ids():
+            _name_what_is_left(ledger, say)
+        raise
+
+
+def _name_what_is_left(ledger: LedgerReading, say: Callable[[str], None]) -> None:
+    books = books_of(ledger)
+    for symbol in sorted({*books.held, *books.unbooked, *(order.symbol for order in books.moving)}):
+        say(f"Left as it is: {assurance.last_known(symbol, books)}")
+    if not (books.held or books.unbooked or books.moving):
+        say("The ledger holds no position, and no order of unknown end.")

@@ -52,7 +52,7 @@ def run_once(
         executor = Executor(market.exchange, ledger, settings, say=say)
         moved = booked_since(booked, ledger.flows(), began)
         money = Money.between(({}, moved), (before, after), margin_asset_of(symbol))
-        return {**summary(settings, executor, done, timeframe, money), "still_open": await left(executor),
+        return {**summary(settings, executor, done, timeframe, money, began), "still_open": await left(executor),
                 "account": (await proved(executor)).sentence}  # fmt: skip
 
     return run_owning(settings, work, symbols=(symbol,), say=say, care=anything_open, for_s=for_s)

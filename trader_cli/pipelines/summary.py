@@ -84,8 +84,10 @@ def booked_since(before: Iterable[Flow], now: Iterable[Flow], since_ms: int) -> 
     return by_asset(flow for flow in fresh.elements() if flow.time_ms >= since_ms)
 
 
-def summary(settings: Settings, executor: Executor, done: Pass, timeframe: Timeframe, money: Money) -> dict[str, Any]:
-    """Everything of a pass as one mapping."""
+def summary(
+    settings: Settings, executor: Executor, done: Pass, timeframe: Timeframe, money: Money, since_ms: int = 0
+) -> dict[str, Any]:
+    """Everything of a pass that began at `since_ms` as one mapping. A trade that had ended before is none of it."""
     store = ArtifactStore(settings.cache_dir)
     bars = store.current(stage_key(settings, done.symbol, timeframe, "bars"))
     features = store.current(stage_key(settings, done.symbol, timeframe, "features"))
@@ -108,7 +110,8 @@ def summary(settings: Settings, executor: Executor, done: Pass, timeframe: Timef
         "ledger": str(executor.ledger.path),
         "journal": executor.ledger.journal_digest(),
     }
-    if plan is not None and executor.ledger.fills(decision_id=plan.plan_id):
+    fills = [] if plan is None else executor.ledger.fills(decision_id=plan.plan_id)
+    if plan is not None and fills and (executor.ledger.holding(plan.symbol).amount or fills[-1].time_ms >= since_ms):
         body["trade"] = trade_of(executor, plan)
     body["profit"] = money.as_dict()
     return body

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from trader_cli.core.errors import ConfigurationError, DataStale, UsageError
 from trader_cli.execution.leaving import run_supervised
 from trader_cli.pipelines.market import sim_tape
 from trader_cli.storage.ledger import Ledger
+from trader_cli.storage.ledger_books import books_of
 from trader_cli.storage.markets import market_source
 from trader_cli.storage.state import VenueState, state_root
 from trader_cli.venue.clocks import DrivenClock, WallClock
@@ -69,7 +71,7 @@ def _played(state: VenueState, tape: Tape, start: float, clock_name: str) -> tup
         return _moved_to_now(state, tape, start), WallClock()
     scaled = re.fullmatch(r"x(\d+(?:\.\d+)?)", clock_name)
     if scaled is None or float(scaled.group(1)) <= 0:
-        raise UsageError(f"--clock is wall, driven or xN such as x60; found {clock_name!r}.")
+        raise UsageError(f"--clock is wall, driven or xN such as x10; found {clock_name!r}.")
     return tape, WallClock(float(scaled.group(1)), begin)
 
 
@@ -92,17 +94,25 @@ def tape_status(settings: Settings) -> dict[str, Any]:
     return {"label": tape.label, "source": tape.source, "start_ms": tape.start_ms, "end_ms": tape.end_ms, "now_ms": now}
 
 
-def reset_tape(settings: Settings) -> tuple[str, bool]:
-    """Forget the tape's time and accounts; (its source, whether there was anything to forget)."""
-    source = market_source(settings)
-    _set_ledgers_aside(state_root(settings) / "ledgers" / source)
-    return source, VenueState(state_root(settings)).reset(source)
+@dataclass(frozen=True)
+class Reset:
+    """A tape that was wound back: whether there was anything to forget, what was open, and the ledgers set aside."""
+
+    source: str
+    was_played: bool
+    forgotten: tuple[str, ...]
+    set_aside: tuple[str, ...]
 
 
-def _set_ledgers_aside(folder: Path) -> None:
-    """Ledgers of accounts that are gone are kept, under another name."""
-    for ledger in sorted(folder.glob("*-sim.sqlite")):
-        with Ledger.opened(ledger):
-            pass  # nobody else may be using it
-        number = len(list(folder.glob(f"{ledger.name}.before-reset-*")))
-        ledger.rename(ledger.with_name(f"{ledger.name}.before-reset-{number + 1}"))
+def reset_tape(settings: Settings) -> Reset:
+    """Forget the tape's time and accounts. Their ledgers are kept, under another name."""
+    source, forgotten, aside = market_source(settings), [], []
+    folder = state_root(settings) / "ledgers" / source
+    for path in sorted(folder.glob("*-sim.sqlite")):
+        with Ledger.opened(path) as ledger:  # nobody else may be using it
+            held = books_of(ledger).held
+        number = len(list(folder.glob(f"{path.name}.before-reset-*")))
+        aside.append(str(path.rename(path.with_name(f"{path.name}.before-reset-{number + 1}"))))
+        forgotten += [f"{symbol} {amount:f}" for symbol, amount in held.items()]
+    was_played = VenueState(state_root(settings)).reset(source)
+    return Reset(source, was_played, tuple(forgotten), tuple(aside))

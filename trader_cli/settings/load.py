@@ -184,7 +184,7 @@ def _environment_tree() -> Tree:
     known = {environment_name(path) for path in key_paths()}
     for variable in map(str.upper, os.environ):
         if variable.startswith(_PREFIX) and variable not in known | _NOT_SETTINGS:
-            near = get_close_matches(variable, known, n=1, cutoff=0) or [""]
+            near = get_close_matches(variable, known | _NOT_SETTINGS, n=1, cutoff=0) or [""]
             raise ConfigurationError(
                 f"Unknown setting {variable} in the environment.", mend=f"The nearest known one is {near[0]}."
             )

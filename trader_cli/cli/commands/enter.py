@@ -47,6 +47,7 @@ def enter(
     from trader_cli.pipelines.trading import rehearse
 
     settings = o.settings_from(profile, config, tape)
+    o.live_meant(settings, live=live)
     name, parsed = o.series(settings, symbol, timeframe)
     decided = _plan(settings, name, parsed, plan)
     if isinstance(decided, Refused):

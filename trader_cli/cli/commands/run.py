@@ -43,6 +43,7 @@ def run(
 
     overrides = {**o.gaps_allowed(allow_gaps), **o.unproven_allowed(allow_unproven)}
     settings = o.settings_from(profile, config, tape, overrides)
+    o.live_meant(settings, live=live)
     if forever and wait:
         raise UsageError("--wait is for one pass; --forever waits for every bar anyway.")
     names, parsed = o.several(settings, symbols, timeframe)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,10 +11,11 @@ from trader_cli.cli import options as o
 from trader_cli.cli.show import age, print_facts, print_json, print_table, quality_line, utc
 from trader_cli.core.assets import QUOTE
 from trader_cli.core.assurance import QUESTION
+from trader_cli.core.errors import ExitCode
 
 if TYPE_CHECKING:
     from trader_cli.pipelines.account_status import AccountStatus, HeldStatus
-    from trader_cli.pipelines.status import SeriesStatus
+    from trader_cli.pipelines.status import SeriesStatus, Status
 
 app = typer.Typer()
 
@@ -22,7 +23,15 @@ _COLUMNS = ("series", "bars", "last close", "age", "features", "model", "last an
 
 
 @app.command()
-def status(profile: o.Profile = None, config: o.Config = None, tape: o.Tape = None, json: o.Json = False) -> None:
+def status(
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help="Leave with code 12 where one cannot walk away, as for cron.")
+    ] = False,
+    profile: o.Profile = None,
+    config: o.Config = None,
+    tape: o.Tape = None,
+    json: o.Json = False,
+) -> None:
     """Show what we hold, what protects it, what is wrong, whether one can walk away; and what the stages have left."""
     from trader_cli.pipelines.account_status import account_status, begin_look
     from trader_cli.pipelines.status import status as run
@@ -32,7 +41,13 @@ def status(profile: o.Profile = None, config: o.Config = None, tape: o.Tape = No
     done, account = run(settings, asking), account_status(settings, asking)
     if json:
         print_json({**asdict(done), "account": asdict(account)})
-        return
+    else:
+        _show(done, account)
+    if exit_code and not account.walk_away:
+        raise typer.Exit(ExitCode.LOOK)
+
+
+def _show(done: Status, account: AccountStatus) -> None:
     print_facts(f"account {account.account}", _account_facts(account))
     now = "not begun" if done.now_ms is None else utc(done.now_ms)
     print_facts(f"profile {done.profile}", {"market": done.source, "time": now})

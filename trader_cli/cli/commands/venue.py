@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path  # noqa: TC003 (typer reads it)
 from typing import Annotated
 
@@ -22,7 +23,9 @@ def serve(
     clock: Annotated[
         str,
         typer.Option(
-            "--clock", help="wall: the tape is played now; xN: its own time, N times as fast; driven: by leases."
+            "--clock",
+            help="wall: the tape is played now; xN: its own time, N times as fast (to trade, x10 at most);"
+            " driven: as fast as its clients let it.",
         ),
     ] = "wall",
     faults: Annotated[
@@ -75,11 +78,21 @@ def status(profile: o.Profile = "sim", config: o.Config = None, tape: o.Tape = N
 
 @app.command()
 def reset(profile: o.Profile = "sim", config: o.Config = None, tape: o.Tape = None, json: o.Json = False) -> None:
-    """Wind the tape of the sim settings back to its start. Artifacts stay."""
+    """Wind the tape of the sim settings back to its start: accounts begin anew, their ledgers are set aside.
+
+    Artifacts stay.
+    """
     from trader_cli.pipelines.venue import reset_tape
 
-    source, was_played = reset_tape(o.settings_from(profile, config, tape))
+    done = reset_tape(o.settings_from(profile, config, tape))
     if json:
-        print_json({"source": source, "was_played": was_played})
+        print_json(asdict(done))
         return
-    print_facts("wound back" if was_played else "was not played yet", {"market": source})
+    print_facts(
+        "wound back" if done.was_played else "was not played yet",
+        {
+            "market": done.source,
+            "forgotten": f"open positions: {', '.join(done.forgotten)}" if done.forgotten else None,
+            "ledger kept as": "\n".join(done.set_aside) or None,
+        },
+    )
