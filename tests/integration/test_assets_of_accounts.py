@@ -182,7 +182,7 @@ def test_an_account_that_we_do_not_trade_is_refused_and_what_is_open_is_closed(t
         refused = await place.enter("ETHUSDC")
         assert isinstance(refused, Refused)
         assert refused.code == {"multi_assets": "multi_assets", "credits_mode": "credits_account"}[mode]
-        planned = await preflight.balance_for(place.exchange, "ETHUSDT")
+        planned = await preflight.balance_for(place.exchange, "ETHUSDT", place.settings)
         assert isinstance(planned, Refused)
         assert planned.code == refused.code
         assert place.books.position("ETHUSDC").amount == 0
