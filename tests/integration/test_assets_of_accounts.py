@@ -3,127 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
-from desk import engine_of
-from trading import settings_at
+from accounts import TAPE, TRADED, Place, at_exchange, nets
 
 from trader_cli.core.assets import Flow
 from trader_cli.core.errors import ExchangeRejected
 from trader_cli.core.orders import OrderRequest, Placed
-from trader_cli.core.plans import Approved, Refused, TradePlan
+from trader_cli.core.plans import Approved, Refused
 from trader_cli.core.timeframes import HOUR_MS
-from trader_cli.exchange.binance import BinanceExchange
 from trader_cli.exchange.paper import PaperExchange
 from trader_cli.execution import preflight
 from trader_cli.execution.entered import Entered
 from trader_cli.execution.executor import Executor
-from trader_cli.settings import Settings
-from trader_cli.storage.ledger import Ledger
-from trader_cli.storage.markets import account_fingerprint, ledger_path
 from trader_cli.tactician.losses import FeePrices, LossMinder
 from trader_cli.tactician.position_monitor import PositionMonitor
-from trader_cli.venue.books import Account, Income
+from trader_cli.venue.books import Income
 from trader_cli.venue.changes import RuleChange
 from trader_cli.venue.clocks import VirtualClock, run_virtual
-from trader_cli.venue.engine import Engine
 from trader_cli.venue.faults import Fault, FaultPlan
-from trader_cli.venue.server import OPENING_BALANCE, VenueServer
-from trader_cli.venue.synthetic import synthetic_tape
+from trader_cli.venue.server import VenueServer
 
 pytestmark = pytest.mark.slow
 D = Decimal
-SYMBOLS = ("ETHUSDT", "BNBUSDT", "ETHUSDC", "BNBUSDC")
-TAPE = synthetic_tape(SYMBOLS, 3, 0.5, 3)
-TRADED = ("ETHUSDT", "ETHUSDC")
-ONE_BNB = D("1")
-
-
-@dataclass
-class Place:
-    """One account at a simulated exchange, and what trades for it."""
-
-    settings: Settings
-    venue: VenueServer
-    exchange: BinanceExchange
-    clock: VirtualClock
-    ledger: Ledger
-
-    @property
-    def engine(self) -> Engine:
-        return engine_of(self.venue, self.clock)
-
-    @property
-    def books(self) -> Account:
-        return self.engine.account
-
-    def earn(self, kind: str, amount: str, asset: str) -> None:
-        """Income that no order of ours has led to."""
-        self.books.earn(Income(kind, "", D(amount), self.clock.now_ms(), asset=asset))
-
-    async def plan(self, symbol: str, side: str = "long", quantity: str = "1", stop: str = "0.05") -> TradePlan:
-        mark, now = self.engine.mark(symbol), self.clock.now_ms()
-        away, tick = mark * D(stop) * (1 if side == "long" else -1), self.exchange.symbol_rules(symbol).price_down
-        made: dict[str, Any] = {
-            "account": account_fingerprint(self.settings), "mode": "demo", "symbol": symbol, "timeframe": "15m",
-            "side": side, "lineage": "test", "decision_ms": now, "created_ms": now, "expires_ms": now + 900_000,
-            "exit_by_ms": now + 30 * HOUR_MS, "price": mark, "quantity": D(quantity), "leverage": 2,
-            "stop_price": tick(mark - away), "backstop_price": tick(mark - away * D("1.5")),
-            "take_profit_price": tick(mark + away), "max_drift": mark / 50, "risk_quote": D(1),
-            "expected_value_bps": 1.0, "liquidation_probability": 0.0, "binding": "test",
-        }  # fmt: skip
-        return TradePlan(**made)
-
-    async def enter(self, symbol: str, **wanted: str) -> Entered | Refused:
-        return await self.executor.enter(Approved(await self.plan(symbol, **wanted)))
-
-    @property
-    def executor(self) -> Executor:
-        return Executor(self.exchange, self.ledger, self.settings)
-
-    def moved(self) -> dict[str, Decimal]:
-        """What happened to each wallet, transfers left out."""
-        sums: dict[str, Decimal] = {}
-        for income in self.books.income:
-            if income.kind != "TRANSFER":
-                sums[income.asset] = sums.get(income.asset, D(0)) + income.amount
-        opened = {asset: OPENING_BALANCE if asset != "BNB" else D(0) for asset in self.books.assets()}
-        carried = {i.asset: D(0) for i in self.books.income}
-        for income in self.books.income:
-            carried[income.asset] += income.amount
-        assert all(self.books.balance(a) == opened[a] + carried.get(a, D(0)) for a in self.books.assets())
-        return {asset: amount for asset, amount in sums.items() if amount}
-
-
-def at_exchange(
-    work: Callable[[Place], Awaitable[Any]], folder: Path, *, changes: tuple[RuleChange, ...] = (),
-    start_ms: int = TAPE.at(0.3), **settings: Any,
-) -> Any:  # fmt: skip
-    clock = VirtualClock(start_ms)
-
-    async def main() -> Any:
-        async with VenueServer(TAPE, clock, changes=changes) as venue:
-            made = settings_at(venue.url, folder, **settings)
-            exchange = BinanceExchange(made, clock=clock)
-            await exchange.initialize()
-            try:
-                with Ledger.opened(ledger_path(made)) as ledger:
-                    return await work(Place(made, venue, exchange, clock, ledger))
-            finally:
-                await exchange.close()
-
-    return run_virtual(main, clock)
-
-
-def nets(place: Place) -> dict[str, Decimal]:
-    return {asset: amount for asset, amount in place.ledger.nets().items() if amount}
 
 
 def test_fees_in_bnb_are_booked_in_bnb(tmp_path: Path) -> None:
@@ -133,7 +38,7 @@ def test_fees_in_bnb_are_booked_in_bnb(tmp_path: Path) -> None:
         for symbol in TRADED:
             await place.enter(symbol)
             await place.executor.close(symbol, "by_hand")
-        assert set(nets(place)) == {"USDT", "USDC", "BNB"}
+        assert set(nets(place)) == {"USDT", "USDC", "BTC", "BNB"}
         assert nets(place) == place.moved()
         account = await place.exchange.private.account()
         assert account.wallets == {asset: place.books.balance(asset) for asset in place.books.assets()}
@@ -217,48 +122,6 @@ def test_funding_is_in_the_ledger_minutes_after_each_stamp(
         assert nets(place) == place.moved()
 
     at_exchange(work, tmp_path, changes=changes, start_ms=eight - 600_000)
-
-
-def chosen_changes(dice: random.Random) -> tuple[RuleChange, ...]:
-    """Intervals that change on the way."""
-    return tuple(
-        RuleChange(symbol, TAPE.start_ms + dice.randrange(60) * HOUR_MS, funding_interval_h=dice.choice((1, 2, 4, 8)))
-        for symbol in TRADED
-        for _ in range(3)
-    )
-
-
-@pytest.mark.parametrize("seed", range(40))
-def test_the_ledger_equals_the_account_in_every_asset(tmp_path: Path, seed: int) -> None:
-    dice = random.Random(seed)
-
-    async def work(place: Place) -> None:
-        place.earn("TRANSFER", "1", "BNB")
-        for _ in range(dice.randint(4, 9)):
-            symbol, act = dice.choice(TRADED), dice.random()
-            if act < 0.15:
-                place.earn("TRANSFER", dice.choice(("-50", "75")), dice.choice(("USDT", "USDC")))
-            elif act < 0.3:
-                place.books.fees_in_bnb = not place.books.fees_in_bnb
-            elif act < 0.45:
-                place.books.taker_fee = D(dice.choice(("-0.0001", "0", "0.0005")))
-            elif place.books.position(symbol).amount == 0:
-                await place.enter(
-                    symbol, side=dice.choice(("long", "short")), quantity=dice.choice(("0.3", "1", "1.7"))
-                )
-            else:
-                part = place.books.position(symbol).amount * D(dice.choice(("0.5", "1")))
-                await place.executor.close(symbol, "by_hand", quantity=abs(part).quantize(D("0.1")))
-            await place.clock.sleep(dice.choice((30, 900, 3600, 3 * 3600)))
-        for symbol in TRADED:
-            if place.ledger.holding(symbol).amount:
-                await place.executor.close(symbol, "by_hand")
-        await place.clock.sleep(300)
-        for symbol in place.ledger.symbols():
-            await place.executor.view(symbol)
-        assert nets(place) == place.moved()
-
-    at_exchange(work, tmp_path, changes=chosen_changes(dice))
 
 
 @pytest.mark.parametrize("every_s", [600, 5 * 3600])
@@ -350,10 +213,11 @@ def test_a_price_of_fees_is_one_in_the_margin_asset_and_keeps_no_look_waiting(tm
     async def work(place: Place) -> None:
         prices = FeePrices(place.exchange, 2.0)
         flows = [Flow(0, D(-1), asset, margin) for asset, margin in
-                 (("BNB", "USDT"), ("BNB", "USDC"), ("USDC", "USDT"), ("BNB", "BTC"))]  # fmt: skip
+                 (("BNB", "USDT"), ("BNB", "USDC"), ("USDC", "USDT"), ("BNB", "BTC"), ("BNB", "SOL"))]  # fmt: skip
         found = await prices.of(flows)
-        assert set(found) == {"USDT", "USDC"}, "the price of BNB in dollars is none in BTC"
-        assert prices.missing == ["BNBBTC"]
+        assert set(found) == {"USDT", "USDC", "BTC"}
+        assert prices.missing == ["BNBSOL"], "the price of BNB in dollars is none in another asset"
+        assert found["BTC"]["BNB"] == place.engine.mark("BNBUSDT") / place.engine.mark("BTCUSDT")
         assert found["USDT"]["USDC"] == 1
         assert found["USDT"]["BNB"] == place.engine.mark("BNBUSDT")
         place.venue.bend(FaultPlan((Fault("GET", "/fapi/v1/premiumIndex", after_s=40),)))
