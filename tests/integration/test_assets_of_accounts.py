@@ -22,7 +22,7 @@ from trader_cli.execution.executor import Executor
 from trader_cli.tactician.losses import FeePrices, LossMinder
 from trader_cli.tactician.position_monitor import PositionMonitor
 from trader_cli.venue.books import Income
-from trader_cli.venue.changes import RuleChange
+from trader_cli.venue.changes import PriceShift, RuleChange
 from trader_cli.venue.clocks import VirtualClock, run_virtual
 from trader_cli.venue.faults import Fault, FaultPlan
 from trader_cli.venue.server import VenueServer
@@ -65,10 +65,7 @@ def test_the_capital_cap_counts_every_dollar(tmp_path: Path) -> None:
     async def work(place: Place) -> str:
         mark = place.engine.mark("ETHUSDT")
         room = float(mark) * 1.5
-        settings = place.settings.model_copy(
-            update={"tactician": place.settings.tactician.model_copy(update={"capital_cap": room})}
-        )
-        executor = Executor(place.exchange, place.ledger, settings)
+        executor = capped(place, room)
         as_much = str((mark / place.engine.mark("ETHUSDC")).quantize(D("0.1")))
         first = await executor.enter(Approved(await place.plan("ETHUSDC", quantity=as_much)))
         assert isinstance(first, Entered), first
@@ -77,6 +74,50 @@ def test_the_capital_cap_counts_every_dollar(tmp_path: Path) -> None:
         return refused.code
 
     assert at_exchange(work, tmp_path) == "capital_cap"
+
+
+def capped(place: Place, cap: float) -> Executor:
+    changed = place.settings.tactician.model_copy(update={"capital_cap": cap})
+    return Executor(place.exchange, place.ledger, place.settings.model_copy(update={"tactician": changed}))
+
+
+@pytest.mark.parametrize("first", ["ETHBTC", "ETHUSDT"])
+def test_the_capital_cap_counts_other_assets_at_a_price_that_is_named(tmp_path: Path, first: str) -> None:
+    second = "ETHUSDT" if first == "ETHBTC" else "ETHBTC"
+
+    async def work(place: Place) -> str:
+        coins = place.engine.mark("ETHBTC") * place.engine.mark("BTCUSDT")
+        executor = capped(place, float(coins + place.engine.mark("ETHUSDT")) * 0.95)
+        entered = await executor.enter(Approved(await place.plan(first)))
+        assert isinstance(entered, Entered), entered
+        refused = await executor.enter(Approved(await place.plan(second)))
+        assert isinstance(refused, Refused)
+        assert f"BTC by BTCUSDT at {place.engine.mark('BTCUSDT'):f}" in refused.sentence
+        fitting = await executor.enter(Approved(await place.plan(second, quantity="0.8")))
+        assert isinstance(fitting, Entered), fitting
+        return refused.code
+
+    assert at_exchange(work, tmp_path) == "capital_cap"
+
+
+@pytest.mark.parametrize("shift", [PriceShift("BTCUSDT", stale_ms=120_000), PriceShift("BTCUSDT", index=1.03)])
+def test_without_a_price_in_dollars_nothing_is_opened_and_what_is_open_is_closed(
+    tmp_path: Path, shift: PriceShift
+) -> None:
+    async def work(place: Place) -> None:
+        assert isinstance(await place.enter("ETHBTC"), Entered)
+        place.venue.shift(shift)
+        capped_at, free = capped(place, 1e6), place.executor
+        for executor, symbol in ((capped_at, "ETHUSDT"), (free, "ETHBTC")):
+            if symbol == "ETHBTC":
+                await executor.close(symbol, "by_hand")
+                assert place.books.position(symbol).amount == 0
+            refused = await executor.enter(Approved(await place.plan(symbol)))
+            assert isinstance(refused, Refused)
+            assert (refused.code, "BTCUSDT" in refused.sentence) == ("no_dollar_price", True)
+        assert isinstance(await free.enter(Approved(await place.plan("ETHUSDT"))), Entered), "no cap, no price"
+
+    at_exchange(work, tmp_path)
 
 
 @pytest.mark.parametrize("mode", ["multi_assets", "credits_mode"])
@@ -164,29 +205,30 @@ def test_paper_pays_funding_at_each_stamp_by_what_was_held_then(tmp_path: Path, 
     run_virtual(main, clock)
 
 
-@pytest.mark.parametrize("cost", ["funding", "BNB", "USDC"])
+@pytest.mark.parametrize("cost", ["funding", "BNB", "USDC", "BTC", "BNB of BTC"])
 def test_a_loss_limit_breaks_at_the_first_look_after_the_account_says_so(tmp_path: Path, cost: str) -> None:
     """Whatever asset it was lost in: by funding between two looks, by what is paid in BNB, by a contract in USDC."""
-    symbol = "ETHUSDC" if cost == "USDC" else "ETHUSDT"
+    symbol = {"USDC": "ETHUSDC", "BTC": "ETHBTC", "BNB of BTC": "ETHBTC"}.get(cost, "ETHUSDT")
 
     async def work(place: Place) -> None:
         place.earn("TRANSFER", "2", "BNB")
-        place.books.fees_in_bnb = cost == "BNB"
+        place.books.fees_in_bnb = cost.startswith("BNB")
         assert isinstance(await place.enter(symbol, quantity="0.5", stop="0.2"), Entered)
         minder, executor = LossMinder(place.settings), place.executor
         await executor.view(symbol)
         assert await minder.broken(executor) is None
-        asset = {"funding": "USDT", "USDC": "USDC"}.get(cost, "BNB")
-        margin = symbol[3:]
+        asset, margin = {"funding": "USDT", "USDC": "USDC", "BTC": "BTC"}.get(cost, "BNB"), symbol[3:]
         lost = place.engine.equity(margin) * D("0.031")
         lost /= place.engine.mark("BNBUSDT") if asset == "BNB" else 1
+        lost *= place.engine.mark("BTCUSDT") if cost == "BNB of BTC" else 1
         place.books.earn(Income("FUNDING_FEE", symbol, -lost.quantize(D("1e-8")), place.clock.now_ms(), asset=asset))
         await place.clock.sleep(10)
         await minder.broken(executor)
         reason = place.ledger.halted()
         assert reason is not None
         assert "UTC day" in reason
-        assert ("BNB at" in reason, "USDC" in reason) == (asset == "BNB", asset == "USDC")
+        named = (asset == "BNB", margin == "USDC", margin == "BTC")
+        assert ("BNB at" in reason, "USDC" in reason, "BTC" in reason) == named
 
     at_exchange(work, tmp_path, tactician={"max_daily_loss": 0.03})
 

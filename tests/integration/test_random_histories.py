@@ -109,7 +109,7 @@ class History:
                 self.broke.add(asset)  # it may have been told
         self.broke |= set(reason)
         if self.broke:
-            assert told is not None or not reason, (reason, self.dice)
+            assert told is not None or not reason, reason
         else:
             assert told is None, told
         if told is not None and self.dice.random() < 0.5:
@@ -130,6 +130,7 @@ def test_ledger_and_limits_are_those_of_the_account_in_every_asset(tmp_path: Pat
         await history.look()
         for _ in range(dice.randint(5, 12)):
             await history.act()
+            await place.clock.sleep(place.settings.position_monitoring_interval)
             await history.look()
             await place.clock.sleep(dice.choice((30, 900, 3600, 3 * 3600)))
             await history.look()

@@ -72,7 +72,8 @@ def breaches_by_asset(
     """
     booked = list(flows)
     found: dict[str, str] = {}
-    for margin in sorted({QUOTE, *(flow.margin_asset for flow in booked)}):
+    at_work = {state.asset for state in (account, *account.others) if state.unrealized_profit}  # also where fees are 0
+    for margin in sorted({QUOTE, *at_work, *(flow.margin_asset for flow in booked)}):
         state, known = account.of(margin), prices.get(margin, {})
         own = [(f.time_ms, f.amount) for f in booked if f.margin_asset == f.asset == margin]
         counted = valued(booked, margin, known)
