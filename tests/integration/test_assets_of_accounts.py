@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from accounts import TAPE, TRADED, Place, at_exchange, nets
 
-from trader_cli.core.assets import Flow
+from trader_cli.core.assets import Flow, margin_asset_of
 from trader_cli.core.errors import ExchangeRejected
 from trader_cli.core.orders import OrderRequest, Placed
 from trader_cli.core.plans import Approved, Refused
@@ -20,7 +20,9 @@ from trader_cli.execution import preflight
 from trader_cli.execution.entered import Entered
 from trader_cli.execution.executor import Executor
 from trader_cli.tactician.losses import FeePrices, LossMinder
+from trader_cli.tactician.planning import Now
 from trader_cli.tactician.position_monitor import PositionMonitor
+from trader_cli.tactician.tactician import Tactician
 from trader_cli.venue.books import Income
 from trader_cli.venue.changes import PriceShift, RuleChange
 from trader_cli.venue.clocks import VirtualClock, run_virtual
@@ -98,6 +100,25 @@ def test_the_capital_cap_counts_other_assets_at_a_price_that_is_named(tmp_path: 
         return refused.code
 
     assert at_exchange(work, tmp_path) == "capital_cap"
+
+
+@pytest.mark.parametrize(("symbol", "held"), [("ETHBTC", "ETHUSDC"), ("ETHUSDT", "ETHBTC")])
+def test_a_plan_is_made_by_the_equity_of_its_own_asset_and_by_dollars_of_the_rest(
+    tmp_path: Path, symbol: str, held: str
+) -> None:
+    async def work(place: Place) -> None:
+        assert isinstance(await place.enter(held), Entered)
+        tactician = Tactician(capped(place, 9000.0).settings, exchange=place.exchange, ledger=place.ledger)
+        now = await tactician._now(symbol)
+        assert isinstance(now, Now)
+        price, asset = place.engine.mark("BTCUSDT"), margin_asset_of(symbol)
+        assert now.dollar_price == (price if symbol == "ETHBTC" else None)
+        assert now.elsewhere == place.engine.mark(held) * (price if held == "ETHBTC" else 1)
+        assert (now.long_notional, now.short_notional) == (0, 0)
+        assert now.equity == place.engine.equity(asset)
+        assert now.available == place.books.balance(asset)
+
+    at_exchange(work, tmp_path)
 
 
 @pytest.mark.parametrize("shift", [PriceShift("BTCUSDT", stale_ms=120_000), PriceShift("BTCUSDT", index=1.03)])
