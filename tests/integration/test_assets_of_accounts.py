@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from accounts import TAPE, TRADED, Place, at_exchange, nets
 
-from trader_cli.core.assets import Flow, margin_asset_of
+from trader_cli.core.assets import CREDITS, Flow, margin_asset_of
 from trader_cli.core.errors import ExchangeRejected
 from trader_cli.core.orders import OrderRequest, Placed
 from trader_cli.core.plans import Approved, Refused
@@ -157,6 +157,30 @@ def test_an_account_that_we_do_not_trade_is_refused_and_what_is_open_is_closed(t
         assert place.books.position("ETHUSDT").amount == 0
 
     at_exchange(work, tmp_path)
+
+
+@pytest.mark.parametrize("share", ["0.02", "0.04"])
+def test_an_account_in_credits_mode_is_paid_in_credits_and_loses_by_them(tmp_path: Path, share: str) -> None:
+    async def work(place: Place) -> None:
+        assert isinstance(await place.enter("ETHUSDT", quantity="0.1", stop="0.2"), Entered)
+        minder, executor = LossMinder(place.settings), place.executor
+        paid = nets(place)
+        place.books.credits_mode = True
+        await executor.view("ETHUSDT")
+        assert await minder.broken(executor) is None
+        assert place.ledger.halted() is None, "what was dollars is credits: nothing was lost by that"
+        lost = place.engine.equity() * D(share)
+        place.books.earn(Income("FUNDING_FEE", "ETHUSDT", -lost, place.clock.now_ms(), asset=CREDITS))
+        await place.clock.sleep(10)
+        await minder.broken(executor)
+        reason = place.ledger.halted()
+        assert (reason is not None and "(BNFCR)" in reason) == (share == "0.04")
+        await executor.close("ETHUSDT", "by_hand")
+        booked = [i.amount for i in place.books.income if i.asset == CREDITS]
+        assert nets(place) == {**paid, CREDITS: sum(booked, D(0))}
+        assert {i.kind for i in place.books.income if i.asset == CREDITS} >= {"REALIZED_PNL", "COMMISSION"}
+
+    at_exchange(work, tmp_path, tactician={"max_daily_loss": 0.03})
 
 
 @pytest.mark.parametrize(("before", "after", "stamps"), [(8, 1, 2), (1, 2, 1), (4, 4, 1)])

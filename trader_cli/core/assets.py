@@ -17,7 +17,7 @@ QUOTE = "USDT"
 DOLLARS = ("USDT", "USDC")
 """Margin assets of which one is counted as one dollar. What another asset is worth in them says a named price."""
 CREDITS = "BNFCR"
-"""What an account in credits mode holds instead of money."""
+"""What an account in credits mode is paid in instead of dollars, one for one."""
 _QUOTES = ("USDT", "USDC", "FDUSD", "BUSD", "TUSD", "USD1", "USDE", "BTC", "ETH", "BNB")
 
 
@@ -37,9 +37,14 @@ def margin_asset_of(symbol: str) -> str:
     return next((quote for quote in _QUOTES if name.endswith(quote) and name != quote), QUOTE)
 
 
+def settled_in(symbol: str, paid_in: str | None) -> str:
+    """The asset of a contract's profit: credits where its fee or income is `paid_in` these, else its margin asset."""
+    return CREDITS if paid_in == CREDITS else margin_asset_of(symbol)
+
+
 def dollar_pair(asset: str) -> str | None:
     """The contract whose mark price tells what an asset is worth in dollars; None for a dollar, which needs none."""
-    return None if asset in DOLLARS else f"{asset}{QUOTE}"
+    return None if asset in DOLLARS or asset == CREDITS else f"{asset}{QUOTE}"
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ class Dollars:
 
     def of(self, asset: str) -> Decimal:
         """Dollars for one of an asset. Raises `KeyError` where no price is known."""
-        return Decimal(1) if asset in DOLLARS else self.prices[asset]
+        return Decimal(1) if dollar_pair(asset) is None else self.prices[asset]
 
     def elsewhere(self, asset: str, notionals: Mapping[str, Decimal]) -> Decimal:
         """Dollars of what is held in contracts of other margin assets than this one; `notionals` by symbol."""
@@ -66,7 +71,7 @@ class Dollars:
 
 def digits_of(amount: Decimal, asset: str) -> str:
     """An amount with the digits that matter: cents of a dollar, all eight of what is worth more."""
-    return f"{amount:.2f}" if asset in DOLLARS else f"{amount:.8f}"
+    return f"{amount:.2f}" if dollar_pair(asset) is None else f"{amount:.8f}"
 
 
 def by_asset(flows: Iterable[Flow]) -> dict[str, Decimal]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from trader_cli.core.assets import QUOTE, assets_to_price, digits_of, valued
+from trader_cli.core.assets import CREDITS, DOLLARS, QUOTE, assets_to_price, digits_of, valued
 from trader_cli.core.timeframes import DAY_MS
 
 if TYPE_CHECKING:
@@ -68,9 +68,12 @@ def breaches_by_asset(
 
     Each margin asset has its own equity, day and highest: no share of all of them together can be lost without one of
     them having lost as much, so none needs a price. What contracts cost in another asset (fees in BNB) counts at its
-    price in the margin asset, `prices[margin][other]`, which the sentence names.
+    price in the margin asset, `prices[margin][other]`, which the sentence names. An account in credits mode has one
+    equity of its credits and dollars.
     """
     booked = list(flows)
+    if CREDITS in account.wallets:
+        booked, account, prices = _in_credits(booked, account, prices)
     found: dict[str, str] = {}
     at_work = {state.asset for state in (account, *account.others) if state.unrealized_profit}  # also where fees are 0
     for margin in sorted({QUOTE, *at_work, *(flow.margin_asset for flow in booked)}):
@@ -86,3 +89,26 @@ def breaches_by_asset(
         tail = "" if margin == QUOTE else f" {margin}"
         found |= {f"{name}{tail}": f"{why}{words}" for name, why in broken.items()}
     return found
+
+
+def _in_credits(
+    flows: Iterable[Flow], account: AccountState, prices: Prices
+) -> tuple[list[Flow], AccountState, Prices]:
+    """The same with every dollar counted as a credit: which of both the account was paid in says only its mode then."""
+    alike = {CREDITS, *DOLLARS}
+
+    def named(asset: str) -> str:
+        return CREDITS if asset in alike else asset
+
+    rows = (account, *account.others)
+    wallet, free, profit = (
+        sum((getattr(row, name) for row in rows if row.asset in alike), Decimal(0))
+        for name in ("wallet", "available", "unrealized_profit")
+    )
+    others = tuple(row for row in account.others if row.asset not in alike)
+    known = {other: price for asset in sorted(alike) for other, price in prices.get(asset, {}).items()}
+    return (
+        [replace(flow, asset=named(flow.asset), margin_asset=named(flow.margin_asset)) for flow in flows],
+        replace(account, wallet=wallet, available=free, unrealized_profit=profit, asset=CREDITS, others=others),
+        {**prices, CREDITS: known},
+    )

@@ -7,7 +7,7 @@ from contextlib import suppress
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from trader_cli.core.assets import DOLLARS, assets_to_price, by_asset, dollar_pair
+from trader_cli.core.assets import assets_to_price, by_asset, dollar_pair
 from trader_cli.core.errors import ExchangeRejected, ExchangeUnavailable, TraderError
 from trader_cli.core.limits import LossLimits, breaches_by_asset
 from trader_cli.storage.ledger import LedgerUnwritable
@@ -62,7 +62,7 @@ class FeePrices:
         known = self._known.get((margin, asset))
         if known is not None and now - known[1] < _PRICE_AGE_MS:
             return
-        both_dollars = {margin, asset} <= set(DOLLARS)
+        both_dollars = dollar_pair(margin) is None and dollar_pair(asset) is None
         price = Decimal(1) if both_dollars else await self._mark(f"{asset}{margin}")
         if price is None:
             worth, unit = [await self._dollars(name) for name in (asset, margin)]

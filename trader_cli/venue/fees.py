@@ -32,7 +32,7 @@ def fee_of(engine: Engine, symbol: str, notional: Decimal, *, maker: bool) -> tu
         in_bnb = cents(fee * _IN_BNB / price)
         if in_bnb <= engine.account.balance(BNB):
             return in_bnb, BNB
-    return fee, margin
+    return fee, engine.account.pays_in(symbol)
 
 
 def _bnb_in(engine: Engine, margin: str) -> Decimal | None:
