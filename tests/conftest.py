@@ -215,7 +215,7 @@ LONG = (
     "test_sim_session.py::test_a_pending_signal_is_looked_at_again",
     "test_trading_on_a_host.py::test_an_interrupted_monitor_leaves_the_stops_and_names_them[15-143]",
     "-a firewall]",
-    *(f"test_the_ledger_equals_the_account_in_every_asset[{seed}]" for seed in range(12, 40)),
+    *(f"test_ledger_and_limits_are_those_of_the_account_in_every_asset[{seed}]" for seed in range(12, 200)),
 )
 """Tests of fifteen seconds to a minute with a sibling that is quicker: `make long` runs them."""
 

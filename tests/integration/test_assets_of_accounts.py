@@ -3,127 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
-from desk import engine_of
-from trading import settings_at
+from accounts import TAPE, TRADED, Place, at_exchange, nets
 
-from trader_cli.core.assets import Flow
+from trader_cli.core.assets import CREDITS, Flow, margin_asset_of
 from trader_cli.core.errors import ExchangeRejected
 from trader_cli.core.orders import OrderRequest, Placed
-from trader_cli.core.plans import Approved, Refused, TradePlan
+from trader_cli.core.plans import Approved, Refused
 from trader_cli.core.timeframes import HOUR_MS
-from trader_cli.exchange.binance import BinanceExchange
 from trader_cli.exchange.paper import PaperExchange
 from trader_cli.execution import preflight
 from trader_cli.execution.entered import Entered
 from trader_cli.execution.executor import Executor
-from trader_cli.settings import Settings
-from trader_cli.storage.ledger import Ledger
-from trader_cli.storage.markets import account_fingerprint, ledger_path
 from trader_cli.tactician.losses import FeePrices, LossMinder
+from trader_cli.tactician.planning import Now
 from trader_cli.tactician.position_monitor import PositionMonitor
-from trader_cli.venue.books import Account, Income
-from trader_cli.venue.changes import RuleChange
+from trader_cli.tactician.tactician import Tactician
+from trader_cli.venue.books import Income
+from trader_cli.venue.changes import PriceShift, RuleChange
 from trader_cli.venue.clocks import VirtualClock, run_virtual
-from trader_cli.venue.engine import Engine
 from trader_cli.venue.faults import Fault, FaultPlan
-from trader_cli.venue.server import OPENING_BALANCE, VenueServer
-from trader_cli.venue.synthetic import synthetic_tape
+from trader_cli.venue.server import VenueServer
 
 pytestmark = pytest.mark.slow
 D = Decimal
-SYMBOLS = ("ETHUSDT", "BNBUSDT", "ETHUSDC", "BNBUSDC")
-TAPE = synthetic_tape(SYMBOLS, 3, 0.5, 3)
-TRADED = ("ETHUSDT", "ETHUSDC")
-ONE_BNB = D("1")
-
-
-@dataclass
-class Place:
-    """One account at a simulated exchange, and what trades for it."""
-
-    settings: Settings
-    venue: VenueServer
-    exchange: BinanceExchange
-    clock: VirtualClock
-    ledger: Ledger
-
-    @property
-    def engine(self) -> Engine:
-        return engine_of(self.venue, self.clock)
-
-    @property
-    def books(self) -> Account:
-        return self.engine.account
-
-    def earn(self, kind: str, amount: str, asset: str) -> None:
-        """Income that no order of ours has led to."""
-        self.books.earn(Income(kind, "", D(amount), self.clock.now_ms(), asset=asset))
-
-    async def plan(self, symbol: str, side: str = "long", quantity: str = "1", stop: str = "0.05") -> TradePlan:
-        mark, now = self.engine.mark(symbol), self.clock.now_ms()
-        away, tick = mark * D(stop) * (1 if side == "long" else -1), self.exchange.symbol_rules(symbol).price_down
-        made: dict[str, Any] = {
-            "account": account_fingerprint(self.settings), "mode": "demo", "symbol": symbol, "timeframe": "15m",
-            "side": side, "lineage": "test", "decision_ms": now, "created_ms": now, "expires_ms": now + 900_000,
-            "exit_by_ms": now + 30 * HOUR_MS, "price": mark, "quantity": D(quantity), "leverage": 2,
-            "stop_price": tick(mark - away), "backstop_price": tick(mark - away * D("1.5")),
-            "take_profit_price": tick(mark + away), "max_drift": mark / 50, "risk_quote": D(1),
-            "expected_value_bps": 1.0, "liquidation_probability": 0.0, "binding": "test",
-        }  # fmt: skip
-        return TradePlan(**made)
-
-    async def enter(self, symbol: str, **wanted: str) -> Entered | Refused:
-        return await self.executor.enter(Approved(await self.plan(symbol, **wanted)))
-
-    @property
-    def executor(self) -> Executor:
-        return Executor(self.exchange, self.ledger, self.settings)
-
-    def moved(self) -> dict[str, Decimal]:
-        """What happened to each wallet, transfers left out."""
-        sums: dict[str, Decimal] = {}
-        for income in self.books.income:
-            if income.kind != "TRANSFER":
-                sums[income.asset] = sums.get(income.asset, D(0)) + income.amount
-        opened = {asset: OPENING_BALANCE if asset != "BNB" else D(0) for asset in self.books.assets()}
-        carried = {i.asset: D(0) for i in self.books.income}
-        for income in self.books.income:
-            carried[income.asset] += income.amount
-        assert all(self.books.balance(a) == opened[a] + carried.get(a, D(0)) for a in self.books.assets())
-        return {asset: amount for asset, amount in sums.items() if amount}
-
-
-def at_exchange(
-    work: Callable[[Place], Awaitable[Any]], folder: Path, *, changes: tuple[RuleChange, ...] = (),
-    start_ms: int = TAPE.at(0.3), **settings: Any,
-) -> Any:  # fmt: skip
-    clock = VirtualClock(start_ms)
-
-    async def main() -> Any:
-        async with VenueServer(TAPE, clock, changes=changes) as venue:
-            made = settings_at(venue.url, folder, **settings)
-            exchange = BinanceExchange(made, clock=clock)
-            await exchange.initialize()
-            try:
-                with Ledger.opened(ledger_path(made)) as ledger:
-                    return await work(Place(made, venue, exchange, clock, ledger))
-            finally:
-                await exchange.close()
-
-    return run_virtual(main, clock)
-
-
-def nets(place: Place) -> dict[str, Decimal]:
-    return {asset: amount for asset, amount in place.ledger.nets().items() if amount}
 
 
 def test_fees_in_bnb_are_booked_in_bnb(tmp_path: Path) -> None:
@@ -133,7 +40,7 @@ def test_fees_in_bnb_are_booked_in_bnb(tmp_path: Path) -> None:
         for symbol in TRADED:
             await place.enter(symbol)
             await place.executor.close(symbol, "by_hand")
-        assert set(nets(place)) == {"USDT", "USDC", "BNB"}
+        assert set(nets(place)) == {"USDT", "USDC", "BTC", "BNB"}
         assert nets(place) == place.moved()
         account = await place.exchange.private.account()
         assert account.wallets == {asset: place.books.balance(asset) for asset in place.books.assets()}
@@ -160,10 +67,7 @@ def test_the_capital_cap_counts_every_dollar(tmp_path: Path) -> None:
     async def work(place: Place) -> str:
         mark = place.engine.mark("ETHUSDT")
         room = float(mark) * 1.5
-        settings = place.settings.model_copy(
-            update={"tactician": place.settings.tactician.model_copy(update={"capital_cap": room})}
-        )
-        executor = Executor(place.exchange, place.ledger, settings)
+        executor = capped(place, room)
         as_much = str((mark / place.engine.mark("ETHUSDC")).quantize(D("0.1")))
         first = await executor.enter(Approved(await place.plan("ETHUSDC", quantity=as_much)))
         assert isinstance(first, Entered), first
@@ -174,6 +78,69 @@ def test_the_capital_cap_counts_every_dollar(tmp_path: Path) -> None:
     assert at_exchange(work, tmp_path) == "capital_cap"
 
 
+def capped(place: Place, cap: float) -> Executor:
+    changed = place.settings.tactician.model_copy(update={"capital_cap": cap})
+    return Executor(place.exchange, place.ledger, place.settings.model_copy(update={"tactician": changed}))
+
+
+@pytest.mark.parametrize("first", ["ETHBTC", "ETHUSDT"])
+def test_the_capital_cap_counts_other_assets_at_a_price_that_is_named(tmp_path: Path, first: str) -> None:
+    second = "ETHUSDT" if first == "ETHBTC" else "ETHBTC"
+
+    async def work(place: Place) -> str:
+        coins = place.engine.mark("ETHBTC") * place.engine.mark("BTCUSDT")
+        executor = capped(place, float(coins + place.engine.mark("ETHUSDT")) * 0.95)
+        entered = await executor.enter(Approved(await place.plan(first)))
+        assert isinstance(entered, Entered), entered
+        refused = await executor.enter(Approved(await place.plan(second)))
+        assert isinstance(refused, Refused)
+        assert f"BTC by BTCUSDT at {place.engine.mark('BTCUSDT'):f}" in refused.sentence
+        fitting = await executor.enter(Approved(await place.plan(second, quantity="0.8")))
+        assert isinstance(fitting, Entered), fitting
+        return refused.code
+
+    assert at_exchange(work, tmp_path) == "capital_cap"
+
+
+@pytest.mark.parametrize(("symbol", "held"), [("ETHBTC", "ETHUSDC"), ("ETHUSDT", "ETHBTC")])
+def test_a_plan_is_made_by_the_equity_of_its_own_asset_and_by_dollars_of_the_rest(
+    tmp_path: Path, symbol: str, held: str
+) -> None:
+    async def work(place: Place) -> None:
+        assert isinstance(await place.enter(held), Entered)
+        tactician = Tactician(capped(place, 9000.0).settings, exchange=place.exchange, ledger=place.ledger)
+        now = await tactician._now(symbol)
+        assert isinstance(now, Now)
+        price, asset = place.engine.mark("BTCUSDT"), margin_asset_of(symbol)
+        assert now.dollar_price == (price if symbol == "ETHBTC" else None)
+        assert now.elsewhere == place.engine.mark(held) * (price if held == "ETHBTC" else 1)
+        assert (now.long_notional, now.short_notional) == (0, 0)
+        assert now.equity == place.engine.equity(asset)
+        assert now.available == place.books.balance(asset)
+
+    at_exchange(work, tmp_path)
+
+
+@pytest.mark.parametrize("shift", [PriceShift("BTCUSDT", stale_ms=120_000), PriceShift("BTCUSDT", index=1.03)])
+def test_without_a_price_in_dollars_nothing_is_opened_and_what_is_open_is_closed(
+    tmp_path: Path, shift: PriceShift
+) -> None:
+    async def work(place: Place) -> None:
+        assert isinstance(await place.enter("ETHBTC"), Entered)
+        place.venue.shift(shift)
+        capped_at, free = capped(place, 1e6), place.executor
+        for executor, symbol in ((capped_at, "ETHUSDT"), (free, "ETHBTC")):
+            if symbol == "ETHBTC":
+                await executor.close(symbol, "by_hand")
+                assert place.books.position(symbol).amount == 0
+            refused = await executor.enter(Approved(await place.plan(symbol)))
+            assert isinstance(refused, Refused)
+            assert (refused.code, "BTCUSDT" in refused.sentence) == ("no_dollar_price", True)
+        assert isinstance(await free.enter(Approved(await place.plan("ETHUSDT"))), Entered), "no cap, no price"
+
+    at_exchange(work, tmp_path)
+
+
 @pytest.mark.parametrize("mode", ["multi_assets", "credits_mode"])
 def test_an_account_that_we_do_not_trade_is_refused_and_what_is_open_is_closed(tmp_path: Path, mode: str) -> None:
     async def work(place: Place) -> None:
@@ -182,7 +149,7 @@ def test_an_account_that_we_do_not_trade_is_refused_and_what_is_open_is_closed(t
         refused = await place.enter("ETHUSDC")
         assert isinstance(refused, Refused)
         assert refused.code == {"multi_assets": "multi_assets", "credits_mode": "credits_account"}[mode]
-        planned = await preflight.balance_for(place.exchange, "ETHUSDT")
+        planned = await preflight.balance_for(place.exchange, "ETHUSDT", place.settings)
         assert isinstance(planned, Refused)
         assert planned.code == refused.code
         assert place.books.position("ETHUSDC").amount == 0
@@ -190,6 +157,30 @@ def test_an_account_that_we_do_not_trade_is_refused_and_what_is_open_is_closed(t
         assert place.books.position("ETHUSDT").amount == 0
 
     at_exchange(work, tmp_path)
+
+
+@pytest.mark.parametrize("share", ["0.02", "0.04"])
+def test_an_account_in_credits_mode_is_paid_in_credits_and_loses_by_them(tmp_path: Path, share: str) -> None:
+    async def work(place: Place) -> None:
+        assert isinstance(await place.enter("ETHUSDT", quantity="0.1", stop="0.2"), Entered)
+        minder, executor = LossMinder(place.settings), place.executor
+        paid = nets(place)
+        place.books.credits_mode = True
+        await executor.view("ETHUSDT")
+        assert await minder.broken(executor) is None
+        assert place.ledger.halted() is None, "what was dollars is credits: nothing was lost by that"
+        lost = place.engine.equity() * D(share)
+        place.books.earn(Income("FUNDING_FEE", "ETHUSDT", -lost, place.clock.now_ms(), asset=CREDITS))
+        await place.clock.sleep(10)
+        await minder.broken(executor)
+        reason = place.ledger.halted()
+        assert (reason is not None and "(BNFCR)" in reason) == (share == "0.04")
+        await executor.close("ETHUSDT", "by_hand")
+        booked = [i.amount for i in place.books.income if i.asset == CREDITS]
+        assert nets(place) == {**paid, CREDITS: sum(booked, D(0))}
+        assert {i.kind for i in place.books.income if i.asset == CREDITS} >= {"REALIZED_PNL", "COMMISSION"}
+
+    at_exchange(work, tmp_path, tactician={"max_daily_loss": 0.03})
 
 
 @pytest.mark.parametrize(("before", "after", "stamps"), [(8, 1, 2), (1, 2, 1), (4, 4, 1)])
@@ -217,48 +208,6 @@ def test_funding_is_in_the_ledger_minutes_after_each_stamp(
         assert nets(place) == place.moved()
 
     at_exchange(work, tmp_path, changes=changes, start_ms=eight - 600_000)
-
-
-def chosen_changes(dice: random.Random) -> tuple[RuleChange, ...]:
-    """Intervals that change on the way."""
-    return tuple(
-        RuleChange(symbol, TAPE.start_ms + dice.randrange(60) * HOUR_MS, funding_interval_h=dice.choice((1, 2, 4, 8)))
-        for symbol in TRADED
-        for _ in range(3)
-    )
-
-
-@pytest.mark.parametrize("seed", range(40))
-def test_the_ledger_equals_the_account_in_every_asset(tmp_path: Path, seed: int) -> None:
-    dice = random.Random(seed)
-
-    async def work(place: Place) -> None:
-        place.earn("TRANSFER", "1", "BNB")
-        for _ in range(dice.randint(4, 9)):
-            symbol, act = dice.choice(TRADED), dice.random()
-            if act < 0.15:
-                place.earn("TRANSFER", dice.choice(("-50", "75")), dice.choice(("USDT", "USDC")))
-            elif act < 0.3:
-                place.books.fees_in_bnb = not place.books.fees_in_bnb
-            elif act < 0.45:
-                place.books.taker_fee = D(dice.choice(("-0.0001", "0", "0.0005")))
-            elif place.books.position(symbol).amount == 0:
-                await place.enter(
-                    symbol, side=dice.choice(("long", "short")), quantity=dice.choice(("0.3", "1", "1.7"))
-                )
-            else:
-                part = place.books.position(symbol).amount * D(dice.choice(("0.5", "1")))
-                await place.executor.close(symbol, "by_hand", quantity=abs(part).quantize(D("0.1")))
-            await place.clock.sleep(dice.choice((30, 900, 3600, 3 * 3600)))
-        for symbol in TRADED:
-            if place.ledger.holding(symbol).amount:
-                await place.executor.close(symbol, "by_hand")
-        await place.clock.sleep(300)
-        for symbol in place.ledger.symbols():
-            await place.executor.view(symbol)
-        assert nets(place) == place.moved()
-
-    at_exchange(work, tmp_path, changes=chosen_changes(dice))
 
 
 @pytest.mark.parametrize("every_s", [600, 5 * 3600])
@@ -301,29 +250,30 @@ def test_paper_pays_funding_at_each_stamp_by_what_was_held_then(tmp_path: Path, 
     run_virtual(main, clock)
 
 
-@pytest.mark.parametrize("cost", ["funding", "BNB", "USDC"])
+@pytest.mark.parametrize("cost", ["funding", "BNB", "USDC", "BTC", "BNB of BTC"])
 def test_a_loss_limit_breaks_at_the_first_look_after_the_account_says_so(tmp_path: Path, cost: str) -> None:
     """Whatever asset it was lost in: by funding between two looks, by what is paid in BNB, by a contract in USDC."""
-    symbol = "ETHUSDC" if cost == "USDC" else "ETHUSDT"
+    symbol = {"USDC": "ETHUSDC", "BTC": "ETHBTC", "BNB of BTC": "ETHBTC"}.get(cost, "ETHUSDT")
 
     async def work(place: Place) -> None:
         place.earn("TRANSFER", "2", "BNB")
-        place.books.fees_in_bnb = cost == "BNB"
+        place.books.fees_in_bnb = cost.startswith("BNB")
         assert isinstance(await place.enter(symbol, quantity="0.5", stop="0.2"), Entered)
         minder, executor = LossMinder(place.settings), place.executor
         await executor.view(symbol)
         assert await minder.broken(executor) is None
-        asset = {"funding": "USDT", "USDC": "USDC"}.get(cost, "BNB")
-        margin = symbol[3:]
+        asset, margin = {"funding": "USDT", "USDC": "USDC", "BTC": "BTC"}.get(cost, "BNB"), symbol[3:]
         lost = place.engine.equity(margin) * D("0.031")
         lost /= place.engine.mark("BNBUSDT") if asset == "BNB" else 1
+        lost *= place.engine.mark("BTCUSDT") if cost == "BNB of BTC" else 1
         place.books.earn(Income("FUNDING_FEE", symbol, -lost.quantize(D("1e-8")), place.clock.now_ms(), asset=asset))
         await place.clock.sleep(10)
         await minder.broken(executor)
         reason = place.ledger.halted()
         assert reason is not None
         assert "UTC day" in reason
-        assert ("BNB at" in reason, "USDC" in reason) == (asset == "BNB", asset == "USDC")
+        named = (asset == "BNB", margin == "USDC", margin == "BTC")
+        assert ("BNB at" in reason, "USDC" in reason, "BTC" in reason) == named
 
     at_exchange(work, tmp_path, tactician={"max_daily_loss": 0.03})
 
@@ -350,10 +300,11 @@ def test_a_price_of_fees_is_one_in_the_margin_asset_and_keeps_no_look_waiting(tm
     async def work(place: Place) -> None:
         prices = FeePrices(place.exchange, 2.0)
         flows = [Flow(0, D(-1), asset, margin) for asset, margin in
-                 (("BNB", "USDT"), ("BNB", "USDC"), ("USDC", "USDT"), ("BNB", "BTC"))]  # fmt: skip
+                 (("BNB", "USDT"), ("BNB", "USDC"), ("USDC", "USDT"), ("BNB", "BTC"), ("BNB", "SOL"))]  # fmt: skip
         found = await prices.of(flows)
-        assert set(found) == {"USDT", "USDC"}, "the price of BNB in dollars is none in BTC"
-        assert prices.missing == ["BNBBTC"]
+        assert set(found) == {"USDT", "USDC", "BTC"}
+        assert prices.missing == ["BNBSOL"], "the price of BNB in dollars is none in another asset"
+        assert found["BTC"]["BNB"] == place.engine.mark("BNBUSDT") / place.engine.mark("BTCUSDT")
         assert found["USDT"]["USDC"] == 1
         assert found["USDT"]["BNB"] == place.engine.mark("BNBUSDT")
         place.venue.bend(FaultPlan((Fault("GET", "/fapi/v1/premiumIndex", after_s=40),)))

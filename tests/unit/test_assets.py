@@ -126,6 +126,19 @@ def test_fees_in_another_asset_break_a_limit_as_if_paid_in_the_margin_asset(flow
         assert names == set(expected)
 
 
+@pytest.mark.parametrize("asset", ASSETS)
+def test_what_is_lost_while_nothing_was_paid_counts_too(asset: str) -> None:
+    """An entry without a fee moves no wallet: the position is at work all the same."""
+    rows = [AccountState(D(1000), D(0), D(-40) if name == asset else ZERO, name) for name in ASSETS]
+    found = breaches_by_asset([], AccountState(*_of(rows[0]), QUOTE, tuple(rows[1:])), {}, LIMITS, NOW)
+    assert len(found) == 1
+    assert "40" in next(iter(found.values()))
+
+
+def _of(row: AccountState) -> tuple[Decimal, Decimal, Decimal]:
+    return row.wallet, row.available, row.unrealized_profit
+
+
 @EXAMPLES
 @given(histories)
 def test_what_is_lost_of_all_together_was_lost_of_one(flows: list[Flow]) -> None:

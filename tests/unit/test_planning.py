@@ -119,6 +119,43 @@ def test_long_and_short_are_mirrors(probability: float, width: float) -> None:
         assert getattr(long.plan, name) + getattr(short.plan, name) == pytest.approx(Decimal(4000), abs=Decimal("0.03"))
 
 
+_DOLLARS = 2**15
+"""What one of the other margin asset is worth; a power of two leaves the digits of floats as they are."""
+
+
+def _in_another_asset(now: Now) -> Now:
+    """The same account and market, every amount of it counted in an asset that is worth so many dollars."""
+    rules, unit = now.rules, Decimal(_DOLLARS)
+    less = replace(rules, symbol="ETHBTC", tick=rules.tick / unit, min_notional=rules.min_notional / unit,
+                   margin_asset="BTC")  # fmt: skip
+    brackets = [replace(b, notional_cap=b.notional_cap / unit, offset=b.offset / unit) for b in now.brackets]
+    money = ("equity", "available", "long_notional", "short_notional", "mark")
+    floats = {name: getattr(now, name) / _DOLLARS for name in ("asks", "bids", "day_volume")}
+    return replace(now, rules=less, brackets=brackets, dollar_price=unit, **floats,
+                   **{name: getattr(now, name) / unit for name in money})  # fmt: skip
+
+
+@EXAMPLES
+@given(signals, nows, requests, st.integers(0, 20_000).map(Decimal), st.sampled_from([None, 500.0, 4000.0, 60_000.0]))
+def test_a_plan_in_another_margin_asset_is_the_one_in_dollars(
+    made: Signal, now: Now, request: Request, elsewhere: Decimal, cap: float | None
+) -> None:
+    """Shares of equity need no price; the capital cap and what is held elsewhere are dollars, and go by it."""
+    settings = as_settings({"tactician": {"capital_cap": cap}})
+    now = replace(now, elsewhere=elsewhere)
+    other = replace(made, stop_price=made.stop_price / _DOLLARS, take_profit_price=made.take_profit_price / _DOLLARS)
+    bar = replace(analysis(other), symbol="ETHBTC", price=MARK / _DOLLARS)
+    one, another = planned(made, now, settings, request), plan(bar, other, _in_another_asset(now), settings, request)
+    if isinstance(one, Refused) or isinstance(another, Refused):
+        assert isinstance(one, Refused) and isinstance(another, Refused) and one.code == another.code
+        return
+    assert abs(one.plan.quantity - another.plan.quantity) <= RULES.step
+    assert (one.plan.leverage, one.plan.binding) == (another.plan.leverage, another.plan.binding)
+    assert (one.plan.dollar_price, another.plan.dollar_price) == (None, _DOLLARS)
+    assert TradePlan.from_dict(another.plan.as_dict()) == another.plan
+    assert "dollar_price" not in one.plan.as_dict()
+
+
 LIVE_LIKE = {"capital_cap": 1000.0}
 
 

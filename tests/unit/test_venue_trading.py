@@ -15,15 +15,17 @@ from hypothesis import strategies as st
 
 from trader_cli.core.errors import ConfigurationError
 from trader_cli.venue.books import ZERO, Account
+from trader_cli.venue.changes import RuleBook, RuleChange
 from trader_cli.venue.engine import Engine
 from trader_cli.venue.margin import BRACKETS, liquidation_price, maintenance_margin
 from trader_cli.venue.market import SymbolMarket
 from trader_cli.venue.ports import Beyond
 from trader_cli.venue.private import COMMANDS, READS
-from trader_cli.venue.routes import VenueRejection
+from trader_cli.venue.routes import PublicRoutes, VenueRejection
 from trader_cli.venue.synthetic import synthetic_tape
 from trader_cli.venue.trading import Request, TradingDesk, is_private
 from trader_cli.venue.triggers import Touch
+from trader_cli.venue.wallets import fresh_account
 
 TAPE = synthetic_tape(("ETHUSDT", "BTCUSDT"), 6, 0.5, 3)
 MARKETS = {name: SymbolMarket(symbol) for name, symbol in TAPE.symbols.items()}
@@ -491,3 +493,49 @@ def test_margin_of_resting_orders_is_shown() -> None:
     assert Decimal(shown["availableBalance"]) + Decimal(shown["totalInitialMargin"]) == Decimal(
         shown["totalMarginBalance"]
     )
+
+
+def test_a_contract_with_a_day_of_delivery_pays_no_funding() -> None:
+    quarterly = "ETHUSDT_991231"
+    tape = synthetic_tape((quarterly, "ETHUSDT"), 3, 0.5, 3)
+    for changes in ((), (RuleChange("ETHUSDT", tape.start_ms, funding_interval_h=4),)):
+        routes = PublicRoutes(tape, RuleBook(changes))
+        one = Engine(routes.markets, Account(wallet=Decimal(10_000)), tape.at(0.3), book=routes.book)
+        for symbol in tape.symbols:
+            do(one, "POST", "/fapi/v1/leverage", symbol=symbol, leverage="2")
+            do(one, "POST", "/fapi/v1/marginType", symbol=symbol, marginType="ISOLATED")
+            do(one, "POST", "/fapi/v1/order", symbol=symbol, side="BUY", type="MARKET", quantity="1")
+        one.advance(tape.at(0.9))
+        assert {income.symbol for income in one.account.income if income.kind == "FUNDING_FEE"} == {"ETHUSDT"}
+        assert routes.table["/fapi/v1/fundingRate"]({"symbol": quarterly}, tape.at(0.9)) == []
+    premium: Any = routes.table["/fapi/v1/premiumIndex"]({"symbol": quarterly}, tape.at(0.5))
+    assert (premium["lastFundingRate"], premium["nextFundingTime"]) == ("", 0)
+
+
+def test_a_contract_in_another_asset_has_its_money_and_its_limits_in_that() -> None:
+    tape = synthetic_tape(("ETHBTC", "BTCUSDT"), 3, 0.5, 3)
+    markets = {name: SymbolMarket(symbol) for name, symbol in tape.symbols.items()}
+    start = tape.at(0.4)
+    account = fresh_account(Decimal(10_000), hedge_mode=False, markets=markets, at_ms=start)
+    price = Decimal(repr(markets["BTCUSDT"].mark_price(start)))
+    assert account.balance("BTC") == (10_000 / price).quantize(Decimal("1e-8"))
+    one, opened = Engine(markets, account, start), account.balance("BTC")
+    with pytest.raises(VenueRejection, match=r"no smaller than 0\.0001"):
+        do(one, "POST", "/fapi/v1/order", symbol="ETHBTC", side="BUY", type="MARKET", quantity="0.001")
+    do(one, "POST", "/fapi/v1/leverage", symbol="ETHBTC", leverage="100")
+    with pytest.raises(VenueRejection, match="maximum allowable position"):  # 12 BTC are the most at 100
+        do(one, "POST", "/fapi/v1/order", symbol="ETHBTC", side="BUY", type="MARKET", quantity="230")
+    do(one, "POST", "/fapi/v1/marginType", symbol="ETHBTC", marginType="ISOLATED")
+    do(one, "POST", "/fapi/v1/order", symbol="ETHBTC", side="BUY", type="MARKET", quantity="10")
+    stake = one.account.position("ETHBTC").isolated
+    one.liquidate(one.account.position("ETHBTC"))
+    fees = sum((fill.commission for fill in one.account.fills), ZERO)
+    assert one.account.balance("BTC") == pytest.approx(opened - stake - fees, abs=Decimal("2e-8"))
+    assert one.account.wallet == 10_000
+    assert fees / (10 * one.mark("ETHBTC")) == pytest.approx(Decimal("0.0005"), rel=Decimal("0.01"))
+
+
+def test_without_its_price_in_dollars_an_account_opens_with_none_of_an_asset() -> None:
+    tape = synthetic_tape(("ETHBTC",), 3, 0.5, 3)
+    markets = {name: SymbolMarket(symbol) for name, symbol in tape.symbols.items()}
+    assert fresh_account(Decimal(10_000), hedge_mode=False, markets=markets).others == {}

@@ -24,6 +24,7 @@ class TradePlan:
     `price` is the mark price it was made at; the entry is refused once the market is further away than `max_drift`.
     `backstop_price` is where the whole position closes at the latest, `stop_price` lies inside it. `caps` says, in
     quote currency, how large each limit would have allowed the position to be; `binding` names the smallest.
+    `dollar_price` is what one of a margin asset that is no dollar was worth, by the mark price of its `dollar_pair`.
     """
 
     account: str
@@ -51,6 +52,7 @@ class TradePlan:
     unproven: bool = False
     tranche: int = 0
     digests: dict[str, str] = field(default_factory=dict)
+    dollar_price: Decimal | None = None
 
     @property
     def plan_id(self) -> str:
@@ -69,15 +71,20 @@ class TradePlan:
     def as_dict(self) -> dict[str, Any]:
         """The JSON shape: decimals as text, and the plan's id."""
         body = {name: f"{v:f}" if isinstance(v, Decimal) else v for name, v in asdict(self).items()}
+        if self.dollar_price is None:
+            del body["dollar_price"]
         return {"plan_id": self.plan_id, **body}
 
     @classmethod
     def from_dict(cls, body: Mapping[str, Any]) -> TradePlan:
         """The inverse of `as_dict`. Raises `KeyError` or `ArithmeticError` for what is no plan."""
         given: dict[str, Any] = {
-            f.name: Decimal(body[f.name]) if f.type == "Decimal" else body[f.name] for f in fields(cls)
+            f.name: Decimal(body[f.name]) if f.type == "Decimal" else body[f.name]
+            for f in fields(cls)
+            if f.name != "dollar_price"
         }
-        return cls(**given)
+        price = body.get("dollar_price")
+        return cls(**given, dollar_price=None if price is None else Decimal(price))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decimal import ROUND_UP, Decimal
 from typing import TYPE_CHECKING
 
-from trader_cli.core.assets import CREDITS, DOLLARS, amounts_text, margin_asset_of
+from trader_cli.core.assets import CREDITS, amounts_text, margin_asset_of
 from trader_cli.core.plans import Refused
 from trader_cli.core.sizing import bracket_of
 
@@ -59,7 +59,7 @@ def trading(rules: SymbolRules) -> Refused | None:
 
 
 def funded(symbol: str, margin_asset: str, account: AccountState, *, multi_assets: bool) -> Refused | None:
-    """Whether this account can carry a contract as we trade it: isolated, in dollars, by its own balance of the asset.
+    """Whether this account can carry a contract as we trade it: isolated, by its own balance of the margin asset.
 
     Codes `multi_assets`, `credits_account`, `margin_asset`, `no_balance`. What is open is cared for all the same.
     """
@@ -73,10 +73,10 @@ def funded(symbol: str, margin_asset: str, account: AccountState, *, multi_asset
             "credits_account", f"The account is in credits mode: it shows {CREDITS}, which is no money of a contract."
             " No position is opened there.",
         )  # fmt: skip
-    if margin_asset not in DOLLARS or margin_asset != margin_asset_of(symbol):
+    if margin_asset != margin_asset_of(symbol):
         return Refused(
             "margin_asset", f"{symbol} is margined in {margin_asset or 'an asset that is not named'}; positions are"
-            f" opened in contracts of {' and '.join(DOLLARS)}, whose name says so.",
+            " opened in contracts whose name says in what they are margined.",
         )  # fmt: skip
     if account.of(margin_asset).wallet <= 0:
         shown = amounts_text({asset: wallet for asset, wallet in account.wallets.items() if wallet})

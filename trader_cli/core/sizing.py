@@ -1,8 +1,8 @@
 """How large, and with what leverage: the smallest of many caps, each a number one can read. Pure.
 
 Sources: Kelly 1956 on the lower bound of the probability; volatility target (Moreira & Muir 2017); leverage as the
-result of the probability to touch liquidation (method notes §1.11, §1.16). Notionals are in quote currency, distances
-and costs fractions of price.
+result of the probability to touch liquidation (method notes §1.11, §1.16). Notionals are in the contract's margin
+asset, distances and costs fractions of price.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SIGMA_UNCERTAINTY = 0.6
 
 @dataclass(frozen=True)
 class Limits:
-    """What the settings allow. Fractions of equity unless said otherwise; None: no limit."""
+    """What the settings allow. Fractions of equity unless said otherwise; None: no limit. `capital_cap` is dollars."""
 
     kelly_fraction: float
     confidence: float
@@ -48,8 +48,9 @@ class Setting:
 
     `trades` is how many out-of-sample trades stand behind `probability`; `sigma_horizon` is the standard deviation of
     the log return over the trade's horizon, `sigma_year` over a year; `others` and `same_side` are notionals already
-    held in the contract's margin asset, `elsewhere` in other dollars, one for one; `book_notional` rests on the
-    side that would be taken, `bar_notional` trades in a mean bar.
+    held in the contract's margin asset, `elsewhere` dollars held in contracts of other margin assets, `dollar_price`
+    what one of the margin asset is worth in them; `book_notional` rests on the side that would be taken,
+    `bar_notional` trades in a mean bar.
     """
 
     side: Side
@@ -70,6 +71,7 @@ class Setting:
     max_market_notional: float
     brackets: Sequence[LeverageBracket]
     elsewhere: float = 0.0
+    dollar_price: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,8 @@ def caps(setting: Setting, limits: Limits, most_leverage: int, *, sized_by_edge:
         "liquidation_probability": margin * highest_leverage(setting, limits, trial, most_leverage),
     }
     if limits.capital_cap is not None:
-        found["capital_cap"] = limits.capital_cap - setting.others - setting.elsewhere
+        cap, elsewhere = (dollars / setting.dollar_price for dollars in (limits.capital_cap, setting.elsewhere))
+        found["capital_cap"] = cap - setting.others - elsewhere
     if not sized_by_edge:
         del found["kelly"]
     known = {name: 0.0 if math.isnan(value) else value for name, value in found.items()}

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from trader_cli.core.assets import QUOTE
+from trader_cli.core.assets import dollar_pair, margin_asset_of
 from trader_cli.core.bars import utc_text
 from trader_cli.core.errors import ConfigurationError, ExchangeRejected, TraderError, UsageError
 from trader_cli.core.orders import NotPlaced, Unknown
+from trader_cli.core.rules import Prices, trustworthy
 from trader_cli.exchange.account_replies import symbol_rules
 from trader_cli.exchange.binance import BinanceExchange
 from trader_cli.exchange.connection import UNREADABLE
@@ -47,6 +49,9 @@ _PRICELESS = frozenset(
 """Reads whose answer no price can change."""
 _PRICED = frozenset({"/fapi/v1/order", "/fapi/v1/algoOrder", "/fapi/v1/leverage"})
 """Commands that need the price of the symbol they name."""
+_ACCOUNT = "/fapi/v3/account"
+_STALE_MS = _WALLETS_AGAIN_MS = 60_000
+_WALLET_PRICE_S = 2.0
 _MOST_AHEAD_MS = 10_000
 """By how much the exchange may seem to be behind the account: how exactly its time is known. Prices stand so long."""
 
@@ -82,6 +87,7 @@ class PaperConnection:
         self._desk: PaperDesk | None = None
         self._rules: dict[str, SymbolRules] = {}
         self._turn = asyncio.Lock()
+        self._wallets_again_ms = 0
 
     @property
     def options(self) -> BinanceExchangeSettings:
@@ -104,6 +110,8 @@ class PaperConnection:
             return restrictions(can_trade=True, can_withdraw=False)
         async with self._turn:
             desk = self._opened()
+            if path == _ACCOUNT:
+                await self._open_wallets(desk)
             seen, now_ms = ([], desk.now_ms) if path in _PRICELESS else await self._look(desk, set(), with_book=False)
             try:
                 return self._answered(desk.read, path, _text(query), seen, now_ms)
@@ -140,6 +148,38 @@ class PaperConnection:
             self._rules = _rules_of_all(self._exchange.symbols)
             self._desk = PaperDesk(self._rules, look_ms(self._public.server_now_ms()), balance, self._folder)
         return self._desk
+
+    async def _open_wallets(self, desk: PaperDesk) -> None:
+        """The wallets of `paper.assets` that are not there yet.
+
+        One whose price in dollars cannot be told is asked for again in a minute: nothing is planned in it until then,
+        and what is open waits for none.
+        """
+        settings, now = self._exchange.settings, self.clock.monotonic_ms()
+        wanted = [asset for asset in settings.paper.assets if not desk.has_wallet(asset)]
+        if not wanted or now < self._wallets_again_ms:
+            return
+        self._wallets_again_ms = now + _WALLETS_AGAIN_MS
+        for asset in wanted:
+            with suppress(TraderError, TimeoutError):
+                async with asyncio.timeout(self.clock.loop_s(_WALLET_PRICE_S)):
+                    price = await self._dollars_for(asset)
+                if price is not None:
+                    desk.open_wallet(asset, Decimal(str(settings.paper.balance)), price)
+
+    async def _dollars_for(self, asset: str) -> Decimal | None:
+        """The mark price of an asset in dollars, if there is one that is fresh and near its index."""
+        pair = dollar_pair(asset)
+        if pair is None:
+            return Decimal(1)
+        if pair not in self._exchange.symbols:
+            return None
+        premium = await self._exchange.get_premium_index(pair)
+        mark, index = (Decimal(str(premium[name])) for name in ("mark_price", "index_price"))
+        age_ms = self._public.server_now_ms() - int(premium["timestamp"])
+        most_apart = self._exchange.settings.execution.max_price_spread
+        refused = trustworthy(pair, Prices(mark, index, mark, age_ms, age_ms), most_apart, _STALE_MS)
+        return mark if refused is None else None
 
     async def _look(self, desk: PaperDesk, asked: set[str], *, with_book: bool) -> tuple[list[Sighting], int]:
         """(what was seen of every symbol that matters, the moment up to which)."""
@@ -180,10 +220,10 @@ class PaperConnection:
 
 
 def _rules_of_all(bodies: Mapping[str, dict[str, Any]]) -> dict[str, SymbolRules]:
-    """Filters of every symbol that settles in the paper account's currency."""
+    """Filters of every symbol whose name says in what it is margined."""
     made = {}
     for symbol, body in bodies.items():
-        if body.get("quoteAsset") == QUOTE:
+        if (body.get("marginAsset") or body.get("quoteAsset")) == margin_asset_of(symbol):
             try:
                 made[symbol] = symbol_rules(body)
             except (KeyError, ValueError):

@@ -44,7 +44,7 @@ async def refusal(executor: Executor, plan: TradePlan, symbol: str, *, live: boo
             return Refused("order_unknown", f"{symbol}: it is not known yet what became of an order of ours.")
     view, orders, prices, account, _ = await asyncio.gather(
         _looked(executor, symbol), exchange.private.open_orders(symbol),
-        preflight.current_prices(exchange, symbol, settings), preflight.balance_for(exchange, symbol),
+        preflight.current_prices(exchange, symbol, settings), preflight.balance_for(exchange, symbol, settings),
         preflight.check_account(exchange, settings),
     )  # fmt: skip
     refused = _check_symbol(executor, view, orders) or preflight.check_openable(plan, exchange, resting=len(view.stops))
@@ -57,8 +57,10 @@ async def refusal(executor: Executor, plan: TradePlan, symbol: str, *, live: boo
     sights = {name: sight.position for name, sight in executor.reconciler.sights.items() if name != symbol}
     held = {name: abs(p.amount) * p.mark_price for name, p in sights.items() if p}
     others = sum((at for name, at in held.items() if margin_asset_of(name) == account.asset), Decimal(0))
-    elsewhere = preflight.elsewhere(account.asset, held)
-    room = preflight.Room(prices.mark, account.available, account.equity, others, elsewhere)
+    rest = await preflight.elsewhere(exchange, account.asset, held, settings)
+    if isinstance(rest, Refused):
+        return rest
+    room = preflight.Room(prices.mark, account.available, account.equity, others, rest[0], account.asset, rest[1])
     return preflight.check_room(plan, exchange, room) or preflight.check_caps(plan, settings, room)
 
 

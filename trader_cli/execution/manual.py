@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.answers import Answer
+from trader_cli.core.assets import digits_of
 from trader_cli.core.digests import digest_value
 from trader_cli.core.plans import MANUAL, Approved, Refused, TradePlan
 from trader_cli.core.timeframes import DAY_MS
@@ -134,14 +135,15 @@ async def _plan(
     else:
         distance = mark * Decimal(str(await _deviation(exchange, symbol)))
         stop, target = mark - up * distance, mark + up * distance
-    account = await preflight.balance_for(exchange, symbol)
+    account = await preflight.balance_for(exchange, symbol, settings)
     if isinstance(account, Refused):
         return account
     margin = account.available * _SHARE
     leverage = max(1, math.ceil(quantity * mark / margin)) if margin > 0 else options.max_leverage + 1
     if leverage > options.max_leverage or quantity * mark > account.equity * Decimal(str(options.max_exposure)):
         return Refused(
-            "above_limits", f"{quantity:f} {symbol} is worth {quantity * mark:.2f}; equity is {account.equity:.2f}, and"
+            "above_limits", f"{quantity:f} {symbol} is worth {digits_of(quantity * mark, account.asset)}; equity is"
+            f" {digits_of(account.equity, account.asset)}, and"
             f" at most {options.max_exposure:g} times that at leverage {options.max_leverage} is allowed.",
         )  # fmt: skip
     distance = abs(mark - stop)

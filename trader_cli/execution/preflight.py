@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from trader_cli import __version__
-from trader_cli.core.assets import DOLLARS, margin_asset_of
+from trader_cli.core.assets import Dollars, digits_of, dollar_pair, margin_asset_of
 from trader_cli.core.averages import readable
 from trader_cli.core.errors import ConfigurationError, ExchangeRejected, ExchangeUnavailable, RateLimited
 from trader_cli.core.orders import SymbolOptions
@@ -21,7 +21,7 @@ from trader_cli.storage.markets import account_fingerprint
 from trader_cli.storage.verified import is_verified
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from trader_cli.core.orders import AccountState, SymbolRules
     from trader_cli.core.plans import TradePlan
@@ -125,11 +125,51 @@ async def _multi_assets(exchange: BinanceExchange) -> bool:
         return False
 
 
-async def balance_for(exchange: BinanceExchange, symbol: str) -> AccountState | Refused:
-    """The balances of the asset a contract is margined in, or why this account carries no position there."""
-    account, multi_assets = await asyncio.gather(exchange.private.account(), _multi_assets(exchange))
+async def balance_for(exchange: BinanceExchange, symbol: str, settings: Settings) -> AccountState | Refused:
+    """The balances of the asset a contract is margined in, or why this account carries no position there.
+
+    One that is no dollar is refused where its price in dollars is not known.
+    """
     asset = exchange.symbol_rules(symbol).margin_asset
-    return funded(symbol, asset, account, multi_assets=multi_assets) or account.of(asset)
+    account, multi_assets, dollars = await asyncio.gather(
+        exchange.private.account(), _multi_assets(exchange), dollars_of(exchange, {asset}, settings)
+    )
+    refused = funded(symbol, asset, account, multi_assets=multi_assets)
+    if isinstance(dollars, Refused) and (refused is None or refused.code == "no_balance"):
+        return dollars
+    return refused or account.of(asset)
+
+
+async def dollars_of(exchange: BinanceExchange, assets: Iterable[str], settings: Settings) -> Dollars | Refused:
+    """What assets are worth in dollars, by prices that are fresh and agree; a refusal, `no_dollar_price`, without."""
+    wanted = {asset: pair for asset in sorted(set(assets)) if (pair := dollar_pair(asset)) is not None}
+    unlisted = [asset for asset, pair in wanted.items() if pair not in exchange.symbols]
+    if unlisted:
+        return _unpriced(unlisted[0], f"The exchange lists no {wanted[unlisted[0]]}.")
+    found = await asyncio.gather(*(current_prices(exchange, pair, settings) for pair in wanted.values()))
+    for asset, prices in zip(wanted, found, strict=True):
+        if isinstance(prices, Refused):
+            return _unpriced(asset, prices.sentence)
+    return Dollars({asset: p.mark for asset, p in zip(wanted, found, strict=True) if isinstance(p, Prices)})
+
+
+def _unpriced(asset: str, why: str) -> Refused:
+    return Refused(
+        "no_dollar_price", f"{why} By its price is told what {asset} is worth in dollars: no position is opened where"
+        f" {asset} is at work.",
+    )  # fmt: skip
+
+
+async def elsewhere(
+    exchange: BinanceExchange, asset: str, notionals: Mapping[str, Decimal], settings: Settings
+) -> tuple[Decimal, Dollars] | Refused:
+    """Dollars of what is held in other margin assets than this one, 0 where no cap counts them; the prices needed.
+
+    `notionals` are by symbol, each in its own margin asset.
+    """
+    counted = notionals if settings.tactician.capital_cap is not None else {}
+    dollars = await dollars_of(exchange, {asset, *map(margin_asset_of, counted)}, settings)
+    return dollars if isinstance(dollars, Refused) else (dollars.elsewhere(asset, counted), dollars)
 
 
 def check_openable(plan: TradePlan, exchange: BinanceExchange, *, resting: int | None = None) -> Refused | None:
@@ -169,19 +209,16 @@ def check_foreign(view: View, open_orders: int) -> Refused | None:
 
 @dataclass(frozen=True)
 class Room:
-    """What an entry needs of the market and the account, as seen now."""
+    """What an entry needs of the market and the account, as seen now. `others` is held in the margin asset, as all
+    money here; `elsewhere` dollars in others."""
 
     mark: Decimal
     available: Decimal
     equity: Decimal
     others: Decimal
-    elsewhere: Decimal = Decimal(0)
-
-
-def elsewhere(asset: str, notionals: Mapping[str, Decimal]) -> Decimal:
-    """Notional by symbol held in other dollars than this asset, added one for one: USDC counts as a USDT."""
-    others = {name for name in DOLLARS if name != asset}
-    return sum((at for symbol, at in notionals.items() if margin_asset_of(symbol) in others), Decimal(0))
+    elsewhere: Decimal
+    asset: str
+    dollars: Dollars
 
 
 def check_room(plan: TradePlan, exchange: BinanceExchange, room: Room) -> Refused | None:
@@ -194,28 +231,33 @@ def check_room(plan: TradePlan, exchange: BinanceExchange, room: Room) -> Refuse
         )  # fmt: skip
     if (room.mark - plan.stop_price) * plan.sign <= 0 or (plan.take_profit_price - room.mark) * plan.sign <= 0:
         return Refused("price_moved", f"Mark price {room.mark:f} is beyond the plan's stop or target.")
-    rules, notional = exchange.symbol_rules(plan.symbol), plan.quantity * room.mark
+    rules, notional, asset = exchange.symbol_rules(plan.symbol), plan.quantity * room.mark, room.asset
     if plan.quantity < rules.min_quantity or notional < rules.min_notional:
         return Refused(
-            "below_minimum", f"{plan.quantity:f} {plan.symbol} is worth {notional:.2f}; the exchange takes no less than"
-            f" {rules.min_quantity:f} and {rules.min_notional:f}.",
+            "below_minimum", f"{plan.quantity:f} {plan.symbol} is worth {digits_of(notional, asset)}; the exchange"
+            f" takes no less than {rules.min_quantity:f} and {rules.min_notional:f}.",
         )  # fmt: skip
     needed = notional / plan.leverage + notional * _TAKER_FEE
     if needed > room.available:
         return Refused(
-            "insufficient_margin", f"The entry needs {needed:.2f} of margin; {room.available:.2f} is available."
-        )
+            "insufficient_margin", f"The entry needs {digits_of(needed, asset)} of margin;"
+            f" {digits_of(room.available, asset)} is available.",
+        )  # fmt: skip
     return None
 
 
 def check_caps(plan: TradePlan, settings: Settings, room: Room) -> Refused | None:
     """Whether all positions together stay within what may be at work; other plans may have been entered since."""
     limits, total = settings.tactician, plan.quantity * room.mark + room.others
-    whole = total + room.elsewhere
+    whole = total * room.dollars.of(room.asset) + room.elsewhere
     if limits.capital_cap is not None and whole > Decimal(str(limits.capital_cap)) * _SLACK:
-        return Refused("capital_cap", f"With it {whole:.2f} would be at work; tactician.capital_cap allows less.")
+        return Refused(
+            "capital_cap",
+            f"With it {whole:.2f} would be at work{room.dollars.said}; tactician.capital_cap allows less.",
+        )
     if limits.enable_risk_management and total > room.equity * Decimal(str(limits.max_exposure)) * _SLACK:
-        return Refused("exposure", f"With it {total:.2f} would be held; equity is {room.equity:.2f}.")
+        held, equity = digits_of(total, room.asset), digits_of(room.equity, room.asset)
+        return Refused("exposure", f"With it {held} would be held; equity is {equity}.")
     return None
 
 

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from trader_cli.core import ids
+from trader_cli.core.assets import margin_asset_of
 from trader_cli.core.orders import TradeState
 from trader_cli.core.plans import Refused
 from trader_cli.storage.ledger_rows import Intent
@@ -114,8 +115,8 @@ def _book(executor: Executor, symbol: str, amount: Decimal, why: str) -> None:
     )
     # A number below zero, so that it never meets a trade of the exchange and never counts as the newest one.
     trade = TradeState(
-        -at_ms, "", symbol, side, ledger.holding(symbol).entry_price, abs(amount), _ZERO, "USDT", _ZERO, maker=False,
-        time_ms=at_ms,
+        -at_ms, "", symbol, side, ledger.holding(symbol).entry_price, abs(amount), _ZERO,
+        margin_asset_of(symbol), _ZERO, maker=False, time_ms=at_ms,
     )  # fmt: skip
     with ledger.together():
         ledger.intend(intent)

@@ -169,7 +169,7 @@ class TacticianSettings(_Section):
     )
     margin_share: Annotated[float, Field(gt=0, le=1)] = Field(description="share of the available balance for margin")
     capital_cap: Positive | None = Field(
-        description="notional of all positions in dollars (USDT, USDC); live needs one"
+        description="notional of all positions in dollars; a USDC is one, other assets by their mark; live needs one"
     )
     plan_validity: Positive = Field(description="bars until a plan expires")
     max_price_drift: Positive = Field(description="how far price may have moved, as a share of the stop's distance")
@@ -215,6 +215,9 @@ class PaperSettings(_Section):
     """The account of the `paper` profile."""
 
     balance: Positive = Field(description="USDT a paper account opens with")
+    assets: tuple[Annotated[str, Field(pattern="^[A-Z0-9]+$")], ...] = Field(
+        description="further margin assets it holds, paper.balance dollars' worth of each at the mark price, once"
+    )
 
 
 class SimSettings(_Section):

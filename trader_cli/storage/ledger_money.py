@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
-from trader_cli.core.assets import Flow, margin_asset_of
+from trader_cli.core.assets import Flow, settled_in
 from trader_cli.storage.ledger_faults import REBUILD, LedgerDamaged
 
 if TYPE_CHECKING:
@@ -17,12 +17,12 @@ def flows_of(db: GuardedConnection) -> list[Flow]:
     flows = []
     fills = db.execute("SELECT symbol, time_ms, realized, commission, commission_asset FROM fills")
     for symbol, time_ms, realized, fee, fee_asset in fills:
-        margin = margin_asset_of(symbol)
+        margin = settled_in(symbol, fee_asset)
         flows.append(Flow(int(time_ms), decimal_of(realized), margin, margin))
         flows.append(Flow(int(time_ms), -decimal_of(fee), str(fee_asset or margin), margin))
     asset = "asset" if _has_income_assets(db) else "NULL"
     for symbol, time_ms, amount, paid_in in db.execute(f"SELECT symbol, time_ms, amount, {asset} FROM income"):  # noqa: S608
-        margin = margin_asset_of(symbol) if symbol or not paid_in else str(paid_in)
+        margin = settled_in(symbol, paid_in) if symbol or not paid_in else str(paid_in)
         flows.append(Flow(int(time_ms), decimal_of(amount), str(paid_in or margin), margin))
     return sorted((flow for flow in flows if flow.amount), key=lambda flow: flow.time_ms)
 

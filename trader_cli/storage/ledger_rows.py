@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from trader_cli.core.assets import QUOTE, Flow, margin_asset_of
+from trader_cli.core.assets import QUOTE, Flow, settled_in
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -58,7 +58,7 @@ class Booked:
     @property
     def flows(self) -> tuple[Flow, Flow]:
         """What it did to the wallets: the profit in the contract's margin asset, the fee in its own."""
-        margin = margin_asset_of(self.symbol)
+        margin = settled_in(self.symbol, self.commission_asset)
         return (
             Flow(self.time_ms, self.realized, margin, margin),
             Flow(self.time_ms, -self.commission, self.commission_asset, margin),

@@ -7,7 +7,7 @@ from contextlib import suppress
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from trader_cli.core.assets import DOLLARS, QUOTE, assets_to_price, by_asset
+from trader_cli.core.assets import assets_to_price, by_asset, dollar_pair
 from trader_cli.core.errors import ExchangeRejected, ExchangeUnavailable, TraderError
 from trader_cli.core.limits import LossLimits, breaches_by_asset
 from trader_cli.storage.ledger import LedgerUnwritable
@@ -31,7 +31,8 @@ _INCOME_AFTER_MS = (0, 10_000, 30_000, 120_000)
 class FeePrices:
     """What assets in which only fees are paid are worth in the margin asset: mark prices, at most a minute old.
 
-    A dollar is a dollar, whichever it is. One price is waited for `budget_s` seconds.
+    A dollar is a dollar, whichever it is. Without a contract of both assets it is what they are worth in dollars, one
+    by the other. One price is waited for `budget_s` seconds; what the exchange shows of long ago is none.
 
     `missing` are the pairs of which no price is known: what was paid in them is not counted.
     """
@@ -61,14 +62,25 @@ class FeePrices:
         known = self._known.get((margin, asset))
         if known is not None and now - known[1] < _PRICE_AGE_MS:
             return
-        if {margin, asset} <= set(DOLLARS):
-            self._known[margin, asset] = (Decimal(1), now)
-            return
-        dollars = [f"{asset}{QUOTE}"] if margin in DOLLARS else []
-        listed = [pair for pair in (f"{asset}{margin}", *dollars) if pair in self._exchange.symbols]
-        if listed:
-            premium = await self._exchange.get_premium_index(listed[0])
-            self._known[margin, asset] = (Decimal(str(premium["mark_price"])), now)
+        both_dollars = dollar_pair(margin) is None and dollar_pair(asset) is None
+        price = Decimal(1) if both_dollars else await self._mark(f"{asset}{margin}")
+        if price is None:
+            worth, unit = [await self._dollars(name) for name in (asset, margin)]
+            price = worth / unit if worth is not None and unit is not None else None
+        if price is not None:
+            self._known[margin, asset] = (price, now)
+
+    async def _dollars(self, asset: str) -> Decimal | None:
+        pair = dollar_pair(asset)
+        return Decimal(1) if pair is None else await self._mark(pair)
+
+    async def _mark(self, pair: str) -> Decimal | None:
+        """The mark price of a contract; None where there is none, or none of now."""
+        if pair not in self._exchange.symbols:
+            return None
+        premium = await self._exchange.get_premium_index(pair)
+        age_ms = self._exchange.server_now_ms() - int(premium["timestamp"])
+        return Decimal(str(premium["mark_price"])) if age_ms <= _PRICE_AGE_MS else None
 
 
 class _Wallets:

@@ -8,6 +8,7 @@ from decimal import ROUND_UP, Decimal
 from typing import TYPE_CHECKING
 
 from trader_cli.core import sizing
+from trader_cli.core.assets import digits_of
 from trader_cli.core.averages import readable
 from trader_cli.core.plans import Approved, Refused, Request, TradePlan
 from trader_cli.core.rules import openable
@@ -32,9 +33,9 @@ _HEADROOM = Decimal("1.02")
 class Now:
     """Account and market as the exchange shows them at the moment of planning. Money in the margin asset.
 
-    `long_notional` and `short_notional` are of all positions in this margin asset, `elsewhere` of those in other
-    dollars; `asks` and `bids` notionals of the visible
-    book; `day_volume` the quote volume of the last 24 hours.
+    `long_notional` and `short_notional` are of all positions in this margin asset; `elsewhere` is what those in others
+    are worth in dollars, `dollar_price` what one of this asset is, None for a dollar; `asks` and `bids` are notionals
+    of the visible book; `day_volume` the quote volume of the last 24 hours.
     """
 
     now_ms: int
@@ -50,6 +51,7 @@ class Now:
     rules: SymbolRules
     brackets: Sequence[LeverageBracket]
     elsewhere: Decimal = Decimal(0)
+    dollar_price: Decimal | None = None
 
 
 def plan(analysis: Analysis, signal: Signal, now: Now, settings: Settings, request: Request) -> Approved | Refused:
@@ -96,6 +98,7 @@ def plan(analysis: Analysis, signal: Signal, now: Now, settings: Settings, reque
         max_drift=drift, risk_quote=round(quantity * (distance + now.mark * Decimal(str(setting.cost))), 8),
         expected_value_bps=signal.expected_value_bps, liquidation_probability=leverage.probability,
         binding=binding, caps=caps, unproven=signal.unproven, digests=dict(analysis.digests),
+        dollar_price=now.dollar_price,
     )  # fmt: skip
     return openable(now.rules, now.brackets, made, now.now_ms) or Approved(made)
 
@@ -157,7 +160,7 @@ def _setting(analysis: Analysis, signal: Signal, now: Now, settings: Settings, t
         available=float(now.available), others=float(now.long_notional + now.short_notional), same_side=float(held),
         book_notional=now.asks if up else now.bids, bar_notional=now.day_volume * timeframe.ms / DAY_MS,
         max_market_notional=float(now.rules.max_market_quantity) * mark, brackets=now.brackets,
-        elsewhere=float(now.elsewhere),
+        elsewhere=float(now.elsewhere), dollar_price=float(now.dollar_price or 1),
     )  # fmt: skip
 
 
@@ -183,7 +186,8 @@ def _sized(
     if quantity < now.rules.min_quantity or notional < now.rules.min_notional:
         return Refused(
             "below_minimum",
-            f"{binding} allows {caps[binding]:.2f}; the exchange takes no order below {now.rules.min_notional:f}"
+            f"{binding} allows {digits_of(Decimal(repr(caps[binding])), now.rules.margin_asset)}; the exchange takes no"
+            f" order below {now.rules.min_notional:f}"
             f" or {now.rules.min_quantity:f} {now.rules.symbol}.",
         )
     return quantity, binding, caps

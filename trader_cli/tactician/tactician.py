@@ -198,18 +198,23 @@ class Tactician:
         if isinstance(rules, Refused):
             return rules
         positions = await exchange.private.positions()
-        held = next((p for p in positions if p.symbol == symbol), None)
-        if held is not None:
-            return Refused("position_open", f"{symbol} holds a position of {held.amount:f} already.")
+        here = next((p for p in positions if p.symbol == symbol), None)
+        if here is not None:
+            return Refused("position_open", f"{symbol} holds a position of {here.amount:f} already.")
         account, premium, ticker, book, brackets = await asyncio.gather(
-            preflight.balance_for(exchange, symbol), exchange.get_premium_index(symbol), exchange.get_ticker(symbol),
-            exchange.get_order_book(symbol, _BOOK_LEVELS), exchange.private.brackets(symbol),
+            preflight.balance_for(exchange, symbol, self.settings), exchange.get_premium_index(symbol),
+            exchange.get_ticker(symbol), exchange.get_order_book(symbol, _BOOK_LEVELS),
+            exchange.private.brackets(symbol),
         )  # fmt: skip
         prices = preflight.prices_of(symbol, premium, ticker, exchange.server_now_ms(), self.settings)
         if isinstance(prices, Refused):
             return prices
         if isinstance(account, Refused):
             return account
+        held = {p.symbol: abs(p.amount) * p.mark_price for p in positions}
+        rest = await preflight.elsewhere(exchange, account.asset, held, self.settings)
+        if isinstance(rest, Refused):
+            return rest
         alike = [p for p in positions if margin_asset_of(p.symbol) == account.asset]
         long = sum((p.amount * p.mark_price for p in alike if p.amount > 0), Decimal(0))
         short = sum((-p.amount * p.mark_price for p in alike if p.amount < 0), Decimal(0))
@@ -219,7 +224,7 @@ class Tactician:
             mark=prices.mark, asks=sum(p * q for p, q in book["asks"]),
             bids=sum(p * q for p, q in book["bids"]), day_volume=float(ticker["quote_volume"]),
             rules=rules, brackets=brackets,
-            elsewhere=preflight.elsewhere(account.asset, {p.symbol: abs(p.amount) * p.mark_price for p in positions}),
+            elsewhere=rest[0], dollar_price=rest[1].prices.get(account.asset),
         )  # fmt: skip
 
     def _record(self, analysis: Analysis, outcome: Outcome, ledger: Ledger) -> None:

@@ -10,7 +10,7 @@ from decimal import Decimal
 from itertools import islice
 from typing import Generic, TypeVar
 
-from trader_cli.core.assets import QUOTE
+from trader_cli.core.assets import CREDITS, DOLLARS, QUOTE, margin_asset_of
 
 ZERO = Decimal(0)
 OPEN = frozenset({"NEW", "PARTIALLY_FILLED"})
@@ -212,10 +212,15 @@ class Account:
     def earn(self, income: Income) -> None:
         """Book an income."""
         self.income.append(income)
-        if income.asset == QUOTE:
+        if income.asset in {QUOTE, CREDITS}:  # credits are shown in place of USDT
             self.wallet += income.amount
         else:
             self.others[income.asset] = self.balance(income.asset) + income.amount
+
+    def pays_in(self, symbol: str) -> str:
+        """The asset in which a contract's profit, fees and funding are booked now."""
+        margin = margin_asset_of(symbol)
+        return CREDITS if self.credits_mode and margin in DOLLARS else margin
 
     def balance(self, asset: str) -> Decimal:
         """The wallet of an asset."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
+from functools import cache
 from typing import TYPE_CHECKING, Literal
 
+from trader_cli.core.assets import margin_asset_of
+from trader_cli.core.symbols import delivery_ms_of
 from trader_cli.core.timeframes import HOUR_MS
-from trader_cli.venue.margin import BRACKETS
+from trader_cli.venue.margin import BRACKETS, usual_brackets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -68,7 +71,6 @@ class Listing:
 
 
 _FILTERS = ("tick", "step", "min_quantity", "min_notional")
-_UNCHANGED = Listing()
 
 
 class RuleBook:
@@ -85,7 +87,7 @@ class RuleBook:
 
     def at(self, symbol: str, now_ms: int) -> Listing:
         """What holds now."""
-        listing = _UNCHANGED
+        listing = _unchanged(symbol)
         for change in self._changes:
             if change.symbol == symbol and change.at_ms <= now_ms:
                 listing = _changed(listing, change)
@@ -96,8 +98,18 @@ class RuleBook:
         return next((change.at_ms for change in self._changes if change.at_ms > now_ms), None)
 
     def funds_at(self, symbol: str, time_ms: int, usual_ms: int = 8 * HOUR_MS) -> bool:
-        """Whether funding falls due then; `time_ms` is a full hour, `usual_ms` the interval unless changed."""
+        """Whether funding falls due then; `time_ms` is a full hour, `usual_ms` the interval unless changed.
+
+        Contracts with a day of delivery pay none.
+        """
+        if delivery_ms_of(symbol) is not None:
+            return False
         return self._observed or time_ms % (self.at(symbol, time_ms - 1).funding_interval_ms or usual_ms) == 0
+
+
+@cache
+def _unchanged(symbol: str) -> Listing:
+    return Listing(brackets=usual_brackets(margin_asset_of(symbol)))
 
 
 def _changed(listing: Listing, change: RuleChange) -> Listing:

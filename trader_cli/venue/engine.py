@@ -11,7 +11,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from trader_cli.core.assets import QUOTE, margin_asset_of
+from trader_cli.core.assets import QUOTE
 from trader_cli.core.timeframes import HOUR_MS
 from trader_cli.venue.admission import require_fitting, require_margin
 from trader_cli.venue.books import ZERO, Account, AlgoOrder, Fill, Income, Order, Position, places
@@ -147,7 +147,7 @@ class Engine:
             if rate == 0:
                 continue
             paid = cents(-position.amount * self.mark(position.symbol) * rate)
-            self.account.earn(_income("FUNDING_FEE", position.symbol, paid, time_ms))
+            self.account.earn(self._income("FUNDING_FEE", position.symbol, paid, time_ms))
             if self.account.option(position.symbol).isolated:
                 position.isolated += paid
             position.update_ms = time_ms
@@ -161,7 +161,7 @@ class Engine:
         fee = min(cents(quantity * self.mark(position.symbol) * LIQUIDATION_FEE), stake)
         price = position.entry - sign * (stake - fee) / quantity
         self.force(position, quantity, max(price, ZERO), f"autoclose-{self.now_ms}", ZERO)
-        self.account.earn(_income("INSURANCE_CLEAR", position.symbol, -fee, self.now_ms))
+        self.account.earn(self._income("INSURANCE_CLEAR", position.symbol, -fee, self.now_ms))
 
     def force(
         self, position: Position, quantity: Decimal, price: Decimal, client_id: str, commission: Decimal | None
@@ -268,14 +268,14 @@ class Engine:
         """Execute part of an order: position, fee, realised profit, and the order's own state."""
         fee, asset = fee_of(self, order.symbol, price * quantity, maker=maker)
         if commission is not None:
-            fee, asset = commission, margin_asset_of(order.symbol)
+            fee, asset = commission, self.account.pays_in(order.symbol)
         realized = self._move(order, price, quantity)
         trade = self._next_trade
         self._next_trade += 1
         done = Fill(trade, order.order_id, order.symbol, order.side, price, quantity, fee, realized, maker, self.now_ms)
         self.account.fills.append(replace(done, commission_asset=asset))
         if realized:
-            self.account.earn(_income("REALIZED_PNL", order.symbol, realized, self.now_ms, trade))
+            self.account.earn(self._income("REALIZED_PNL", order.symbol, realized, self.now_ms, trade))
         if fee:
             self.account.earn(Income("COMMISSION", order.symbol, -fee, self.now_ms, trade, asset))
         order.filled += quantity
@@ -365,7 +365,6 @@ class Engine:
         held = [p for p in of_asset(self.account, asset) if p.amount != 0]
         return self.account.balance(asset) + sum((unrealized(p, self.mark(p.symbol)) for p in held), ZERO)
 
-
-def _income(kind: str, symbol: str, amount: Decimal, time_ms: int, trade_id: int | None = None) -> Income:
-    """Income in the margin asset of a symbol."""
-    return Income(kind, symbol, amount, time_ms, trade_id, margin_asset_of(symbol))
+    def _income(self, kind: str, symbol: str, amount: Decimal, time_ms: int, trade_id: int | None = None) -> Income:
+        """Income in what a symbol pays in."""
+        return Income(kind, symbol, amount, time_ms, trade_id, self.account.pays_in(symbol))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from trader_cli.core.assets import margin_asset_of
+from trader_cli.core.assets import dollar_pair, margin_asset_of
 from trader_cli.venue.margin import MAKER_FEE, cents
 
 if TYPE_CHECKING:
@@ -24,12 +24,28 @@ def rate_of(engine: Engine, *, maker: bool) -> Decimal:
 def fee_of(engine: Engine, symbol: str, notional: Decimal, *, maker: bool) -> tuple[Decimal, str]:
     """(fee, asset): in BNB a tenth less, where the account pays so and holds enough; else in the margin asset.
 
-    Without a BNBUSDT market BNB has no price, and fees are paid in the margin asset; rebates always are.
+    Where BNB has no price in the margin asset, fees are paid in that; rebates always are.
     """
     fee, margin = cents(notional * rate_of(engine, maker=maker)), margin_asset_of(symbol)
-    pair = f"{BNB}{margin}"
-    if engine.account.fees_in_bnb and fee > 0 and pair in engine.markets:
-        in_bnb = cents(fee * _IN_BNB / engine.mark(pair))
+    price = _bnb_in(engine, margin) if engine.account.fees_in_bnb and fee > 0 else None
+    if price is not None:
+        in_bnb = cents(fee * _IN_BNB / price)
         if in_bnb <= engine.account.balance(BNB):
             return in_bnb, BNB
-    return fee, margin
+    return fee, engine.account.pays_in(symbol)
+
+
+def _bnb_in(engine: Engine, margin: str) -> Decimal | None:
+    """The price of BNB in a margin asset: of their contract, else of what both are worth in dollars."""
+    if f"{BNB}{margin}" in engine.markets:
+        return engine.mark(f"{BNB}{margin}")
+    worth, unit = (dollars_of(engine, asset) for asset in (BNB, margin))
+    return None if worth is None or unit is None else worth / unit
+
+
+def dollars_of(engine: Engine, asset: str) -> Decimal | None:
+    """What one of an asset is worth in dollars by its mark price; None without a market of it."""
+    pair = dollar_pair(asset)
+    if pair is None:
+        return Decimal(1)
+    return engine.mark(pair) if pair in engine.markets else None

@@ -28,13 +28,19 @@ class Command:
     parameters: dict[str, str]
 
 
+WALLET = "/paper/v1/wallet"
+"""Where a paper account gets a wallet of a further asset: no request of anybody's."""
+
+
 def last_command_ms(folder: Path) -> int:
-    """When the last command of a journal was carried out, 0 if there is none: its account's time may not go back."""
+    """When the last request of a journal was carried out, 0 if there is none: its account's time may not go back."""
     path = folder / "journal.sqlite"
     if not path.exists():
         return 0
     with closing(sqlite3.connect(path)) as db:
-        return int(db.execute("SELECT COALESCE(MAX(time_ms), 0) FROM commands").fetchone()[0])
+        return int(
+            db.execute("SELECT COALESCE(MAX(time_ms), 0) FROM commands WHERE path != ?", (WALLET,)).fetchone()[0]
+        )
 
 
 class Journal:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import cache
 from typing import TYPE_CHECKING
 
 from trader_cli.core.assets import QUOTE, margin_asset_of
@@ -46,7 +47,23 @@ BRACKETS = brackets_of(
     [(125, 50_000, "0.004"), (100, 600_000, "0.005"), (75, 3_000_000, "0.0065"), (50, 12_000_000, "0.01"),
      (25, 70_000_000, "0.02"), (10, 200_000_000, "0.05"), (5, 400_000_000, "0.1"), (2, 1_000_000_000, "0.25")]
 )  # fmt: skip
-"""The simulated exchange's own table; a real exchange is asked for its."""
+"""The simulated exchange's own table, in dollars; a real exchange is asked for its."""
+_ROUGHLY_DOLLARS = {"BTC": 50_000, "ETH": 2_500, "BNB": 500}
+"""By how much caps and smallest notionals of contracts in these assets are smaller numbers, fixed for ever."""
+
+
+def in_asset(dollars: Decimal, asset: str) -> Decimal:
+    """A limit that the exchange sets in a margin asset, being so many dollars where that is a dollar."""
+    return dollars / _ROUGHLY_DOLLARS.get(asset, 1)
+
+
+@cache
+def usual_brackets(asset: str) -> tuple[Bracket, ...]:
+    """The table of contracts margined in an asset."""
+    return tuple(
+        replace(b, floor=in_asset(b.floor, asset), cap=in_asset(b.cap, asset), offset=in_asset(b.offset, asset))
+        for b in BRACKETS
+    )
 
 
 def bracket_of(notional: Decimal, brackets: tuple[Bracket, ...] = BRACKETS) -> Bracket:

@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from trader_cli.core.assets import margin_asset_of
 from trader_cli.core.orders import SymbolRules
+from trader_cli.core.symbols import delivery_ms_of
 from trader_cli.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, Timeframe
 from trader_cli.venue.derived import OpenInterest, index_price, seen_as
+from trader_cli.venue.margin import in_asset
 from trader_cli.venue.path import expand, points_per_bar, uniforms
 from trader_cli.venue.ports import Beyond
 
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 
 FUNDING_INTERVAL_MS = 8 * HOUR_MS
 MIN_NOTIONAL = Decimal(5)
+"""In dollars; see `in_asset`."""
 MAX_QUANTITY = Decimal(1_000_000)
 _EVENT_BARS = 512
 _CHUNK = 20_000
@@ -95,7 +99,8 @@ class SymbolMarket:
     def rules(self) -> SymbolRules:
         """The symbol's filters."""
         tick, step = (Decimal(f"{value:.8f}") for value in (self.tape.tick, self.tape.step))
-        return SymbolRules(self.tape.symbol, tick, step, step, MAX_QUANTITY, MIN_NOTIONAL)
+        least = in_asset(MIN_NOTIONAL, margin_asset_of(self.tape.symbol))
+        return SymbolRules(self.tape.symbol, tick, step, step, MAX_QUANTITY, least)
 
     def first_beyond(self, after_ms: int, upto_ms: int, below: float, above: float) -> Beyond | None:
         """The first point of the path in (after, upto] whose price is ≤ `below` or ≥ `above`."""
@@ -315,7 +320,9 @@ class SymbolMarket:
         return round(1e-4 + 1e-4 * (noise - 0.5), 8)
 
     def funding_times(self, now_ms: int, start_ms: int | None, end_ms: int | None, limit: int) -> list[int]:
-        """Past funding times, oldest first."""
+        """Past funding times, oldest first; a contract with a day of delivery has none."""
+        if delivery_ms_of(self.tape.symbol) is not None:
+            return []
         opened = int(self.tape.open_ms[0])
         first = -(-max(opened, start_ms or 0) // FUNDING_INTERVAL_MS) * FUNDING_INTERVAL_MS
         times = list(range(first, min(now_ms, end_ms if end_ms is not None else now_ms) + 1, FUNDING_INTERVAL_MS))

@@ -8,15 +8,18 @@ latest is kept. A restarted account replays what was journalled since its last s
 from __future__ import annotations
 
 import sqlite3
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.errors import DataInvalid
+from trader_cli.venue.books import Income
 from trader_cli.venue.changes import RuleBook
 from trader_cli.venue.engine import Engine
-from trader_cli.venue.journal import Command
+from trader_cli.venue.journal import WALLET, Command
+from trader_cli.venue.margin import cents
 from trader_cli.venue.observed import ObservedMarket
 from trader_cli.venue.paper_journal import PaperJournal, read_sighting, sighting_body
-from trader_cli.venue.private import COMMANDS, READS
+from trader_cli.venue.private import COMMANDS, READS, Body, Handler
 from trader_cli.venue.routes import VenueRejection
 from trader_cli.venue.sightings import Sighting, mark_points, points
 from trader_cli.venue.snapshots import Written, restore
@@ -25,7 +28,6 @@ from trader_cli.venue.wallets import fresh_account
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from decimal import Decimal
     from pathlib import Path
 
     import numpy as np
@@ -37,6 +39,14 @@ if TYPE_CHECKING:
 _FAILURES = (VenueRejection, ArithmeticError, ValueError)
 _SNAPSHOT_EVERY = 100
 """Commands and sightings after which the account is written down anew."""
+
+
+def _fill_wallet(engine: Engine, parameters: Parameters) -> Body:
+    engine.account.earn(Income("TRANSFER", "", Decimal(parameters["amount"]), engine.now_ms, asset=parameters["asset"]))
+    return {}
+
+
+_CARRIED_OUT: dict[tuple[str, str], Handler] = {**COMMANDS, ("POST", WALLET): _fill_wallet}
 
 
 class PaperDesk:
@@ -103,7 +113,7 @@ class PaperDesk:
 
     def _carry_out_again(self, command: Command) -> None:
         try:
-            COMMANDS[command.method, command.path](self.engine, command.parameters)
+            _CARRIED_OUT[command.method, command.path](self.engine, command.parameters)
         except _FAILURES:
             return  # it was refused then, too
 
@@ -150,7 +160,17 @@ class PaperDesk:
         if self._unwritten >= _SNAPSHOT_EVERY:
             self._keep()
         self._take(seen, now_ms, Command(now_ms, "paper", method, path, parameters))
-        return COMMANDS[method, path](self.engine, parameters)
+        return _CARRIED_OUT[method, path](self.engine, parameters)
+
+    def has_wallet(self, asset: str) -> bool:
+        """Whether the account holds, or has held, this asset."""
+        return asset in self.engine.account.assets()
+
+    def open_wallet(self, asset: str, dollars: Decimal, price: Decimal) -> None:
+        """From now on the account holds so many dollars' worth of an asset; the journal names the price of one."""
+        named = {"asset": asset, "amount": str(cents(dollars / price)), "dollar_price": str(price)}
+        if not self.has_wallet(asset):
+            self.command("POST", WALLET, named, [], self.now_ms)
 
     def _take(self, seen: list[Sighting], now_ms: int, command: Command | None) -> None:
         matters = command is not None or any(s.book or s.funding for s in seen)

@@ -165,15 +165,16 @@ class PublicRoutes:
         symbol = market.tape.symbol
         price, _, _ = writers(market.tape)
         interval = self.book.at(symbol, now).funding_interval_ms or FUNDING_INTERVAL_MS
-        following = (now // interval + 1) * interval
+        following, funded = (now // interval + 1) * interval, delivery_ms_of(symbol) is None
         shift = next((s for s in reversed(self.shifts) if s.holds(symbol, now)), PriceShift(symbol))
         seen = now - shift.stale_ms
         mark, index = market.last_price(seen) * shift.mark, market.index_price(seen) * shift.index
         return {
             "symbol": symbol, "markPrice": price(mark), "indexPrice": one_written(index, DERIVED_PLACES),
             "estimatedSettlePrice": price(mark),
-            "lastFundingRate": one_written(market.funding_rate(following), DERIVED_PLACES),
-            "interestRate": "0.00010000", "nextFundingTime": following, "time": seen,
+            "lastFundingRate": one_written(market.funding_rate(following), DERIVED_PLACES) if funded else "",
+            "interestRate": "0.00010000" if funded else "", "nextFundingTime": following if funded else 0,
+            "time": seen,
         }  # fmt: skip
 
     def _funding_info(self, _query: Query, now: int) -> Body:

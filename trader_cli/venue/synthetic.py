@@ -29,7 +29,10 @@ _REGIME_VOLATILITY = np.array([0.35, 0.7, 1.3])  # per year
 _REGIME_STAY = 1.0 - 1.0 / np.array([2880.0, 1440.0, 480.0])  # per minute
 _LEAD_MINUTES = 15
 _LEAD_PERSISTENCE = 0.97
-_PRICES = {"BTCUSDT": (40_000.0, 0.1, 0.001, 120.0), "ETHUSDT": (2_200.0, 0.01, 0.001, 900.0)}
+_PRICES = {
+    "BTCUSDT": (40_000.0, 0.1, 0.001, 120.0), "ETHUSDT": (2_200.0, 0.01, 0.001, 900.0),
+    "ETHBTC": (0.055, 0.00001, 0.001, 400.0),
+}  # fmt: skip
 
 
 def synthetic_tape(symbols: tuple[str, ...], days: int, planted_lead: float, seed: int) -> Tape:

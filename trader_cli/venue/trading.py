@@ -84,7 +84,9 @@ class TradingDesk:
     def engine(self, key: ApiKey) -> Engine:
         """The engine of a key's account, opened at the first call."""
         if key.account not in self._engines:
-            account = fresh_account(self._balance, hedge_mode=key.hedge_mode, symbols=self._markets)
+            account = fresh_account(
+                self._balance, hedge_mode=key.hedge_mode, markets=self._markets, at_ms=self._start_ms
+            )
             engine = Engine(self._markets, account, self._start_ms, switches=self._switches, book=self._book)
             self._engines[key.account], self._covers[key.account] = engine, CoverWatch()
             engine.on_change.append(self._covers[key.account])

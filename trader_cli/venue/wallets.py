@@ -5,10 +5,11 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from trader_cli.core.assets import QUOTE, margin_asset_of
+from trader_cli.core.assets import QUOTE, dollar_pair, margin_asset_of
 from trader_cli.venue.books import ZERO, Account
 from trader_cli.venue.margin import (
     available,
+    cents,
     initial_margin,
     maintenance_margin,
     of_asset,
@@ -18,9 +19,10 @@ from trader_cli.venue.margin import (
 from trader_cli.venue.orders import Parameters, flag, rejected
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
 
     from trader_cli.venue.engine import Engine
+    from trader_cli.venue.ports import EngineMarket
 
 DONE = {"code": 200, "msg": "success"}
 
@@ -80,8 +82,18 @@ def set_fee_burn(engine: Engine, parameters: Parameters) -> dict[str, Any]:
     return DONE
 
 
-def fresh_account(balance: Decimal, *, hedge_mode: bool, symbols: Iterable[str] = ()) -> Account:
-    """An account as opened: a wallet of USDT, and as much of every other asset the symbols are margined in."""
-    others = {margin_asset_of(symbol): balance for symbol in symbols}
-    others.pop(QUOTE, None)
-    return Account(wallet=balance, hedge_mode=hedge_mode, others=others)
+def fresh_account(
+    balance: Decimal, *, hedge_mode: bool, markets: Mapping[str, EngineMarket] | None = None, at_ms: int = 0
+) -> Account:
+    """An account as opened: USDT, and as many dollars' worth of every other asset that the markets are margined in.
+
+    What is no dollar is counted at its mark price in USDT `at_ms`; without such a market there is none of it.
+    """
+    others: dict[str, Decimal] = {}
+    for asset in {margin_asset_of(symbol) for symbol in markets or ()} - {QUOTE}:
+        pair = dollar_pair(asset)
+        if pair is None:
+            others[asset] = balance
+        elif markets is not None and pair in markets:
+            others[asset] = cents(balance / Decimal(repr(markets[pair].mark_price(at_ms))))
+    return Account(wallet=balance, hedge_mode=hedge_mode, others=dict(sorted(others.items())))

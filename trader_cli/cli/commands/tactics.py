@@ -9,6 +9,7 @@ import typer
 
 from trader_cli.cli import options as o
 from trader_cli.cli.show import print_facts, print_json, say, utc
+from trader_cli.core.assets import DOLLARS, digits_of, dollar_pair, margin_asset_of
 from trader_cli.core.errors import ExitCode, UsageError
 from trader_cli.core.plans import Approved, Refused, Request
 from trader_cli.core.types import Abstention
@@ -71,15 +72,20 @@ def plan_title(plan: TradePlan) -> str:
 
 def plan_facts(plan: TradePlan) -> dict[str, Any]:
     """A plan for people."""
-    caps = ", ".join(f"{name} {value:.0f}" for name, value in sorted(plan.caps.items(), key=lambda cap: cap[1]))
+    asset = margin_asset_of(plan.symbol)
+    unit, few = ("quote", ".0f") if asset in DOLLARS else (asset, ".8f")
+    caps = ", ".join(f"{name} {value:{few}}" for name, value in sorted(plan.caps.items(), key=lambda cap: cap[1]))
+    worth = None if plan.dollar_price is None else f"one {asset} is {plan.dollar_price:f}, by {dollar_pair(asset)}"
+    notional, risk = (digits_of(amount, asset) for amount in (plan.quantity * plan.price, plan.risk_quote))
     return {
         "plan": plan.plan_id,
-        "size": f"{plan.quantity:f} ({plan.quantity * plan.price:.2f} quote), bound by {plan.binding}",
+        "size": f"{plan.quantity:f} ({notional} {unit}), bound by {plan.binding}",
         "limits": caps,
         "leverage": f"{plan.leverage}, isolated; P(touching liquidation) {plan.liquidation_probability:.2g}",
         "stop": f"{plan.stop_price:f}, backstop {plan.backstop_price:f}",
         "take profit": f"{plan.take_profit_price:f}",
-        "risk": f"{plan.risk_quote:.2f} quote at the stop, costs included",
+        "risk": f"{risk} {unit} at the stop, costs included",
+        "in dollars": worth,
         "expected": f"{plan.expected_value_bps:.1f} bps after costs"
         + (" (UNPROVEN: the model claims no edge)" if plan.unproven else ""),
         "valid until": f"{utc(plan.expires_ms)}; out by {utc(plan.exit_by_ms)}",

@@ -68,6 +68,8 @@ def sizes_by_hand(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
     full = caps(replace(_SETTING, others=40_000.0, same_side=40_000.0), _LIMITS, 5, sized_by_edge=True)
     for name in ("exposure", "correlation", "capital_cap"):
         yield near(f"notional by {name}, all of it taken", 0.0, full[name], 0.0)
+    dear = caps(replace(_SETTING, dollar_price=2.0, elsewhere=4_000.0), _LIMITS, 5, sized_by_edge=True)
+    yield near("notional by capital_cap, in an asset worth two dollars", 12_000.0, dear["capital_cap"], 1e-6)
     for notional, leverage in ((3_999.0, 1), (4_001.0, 2), (12_001.0, 4)):
         found_leverage = needed_leverage(_SETTING, _LIMITS, notional).value
         yield equal(f"leverage for {notional:g} on a margin of 4,000", leverage, found_leverage)
