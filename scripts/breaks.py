@@ -19,7 +19,7 @@ class Break:
 BREAKS = (
     Break("wavelet looks ahead", ("wavelets_recomputed", "no_look_ahead"), ("test_features.py::test_modwt_is_pywavelets_rolled_to_causal",), (
         ("features/modwt.py", "    return np.concatenate([np.full(n - len(values), np.nan), values])\n", "    return np.concatenate([np.full(n - len(values) - 1, np.nan), values, values[-1:]])\n"),)),
-    Break("energy off by a factor", ("wavelets_recomputed",), (), (
+    Break("energy off by a factor", ("wavelets_recomputed",), ("test_own_bar.py::test_returns_that_alternate_lie_in_the_first_band_with_their_own_square",), (
         ("features/families/wavelet.py", "band_scale**2 / window", "band_scale**2 / (window - 1)"),)),
     Break("higher frame before its close", ("no_look_ahead",), ("test_features.py::test_higher_columns_are_those_of_the_last_closed_bar",), (
         ("features/build.py", "decided, closed = rows_ms + base.ms, bars.open_ms + frame.ms\n", "decided, closed = rows_ms + base.ms, bars.open_ms\n"),)),
@@ -32,21 +32,21 @@ BREAKS = (
         ("analyst/analysis.py", "    if not model.claim.edge:\n", "    if False:\n"),)),
     Break("edge always claimed", ("claim_obeys_its_numbers", "null_market_is_silent"), ("test_analyst.py::test_a_claim_needs_every_condition",), (
         ("analyst/claim.py", "edge=reason is None", "edge=True"),)),
-    Break("barriers half as wide", ("barriers_as_stated",), ("test_analyst.py::test_a_clear_case_is_a_signal_and_its_mirror_the_other_side",), (
+    Break("barriers half as wide", ("barriers_as_stated",), ("test_analyst.py::test_live_levels_are_the_barriers_that_labels_have",), (
         ("analyst/analysis.py", "close * float(np.exp(distance)), close", "close * float(np.exp(distance / 2)), close"),)),
     Break("stale bars accepted", ("stale_bars_abstain",), ("test_analyst.py::test_every_abstention_has_its_code_and_a_sentence",), (
         ("analyst/analysis.py", "if given.bar_age_ms > allowed_ms:", "if given.bar_age_ms > 100 * allowed_ms:"),)),
     Break("size rounded up", ("size_is_the_smallest_cap",), ("test_planning.py::test_a_plan_keeps_every_limit_and_is_rounded_down",), (
         ("core/orders.py", "(quantity / self.step).to_integral_value(rounding=ROUND_DOWN) * self.step", '(quantity / self.step).to_integral_value(rounding="ROUND_UP") * self.step'),)),
-    Break("risk cap ignored", ("risk_within_budget",), ("test_sizing.py::test_every_cap_is_kept",), (
+    Break("risk cap ignored", ("risk_within_budget",), ("test_trading_keys.py::test_each_limit_binds_when_it_is_the_smallest",), (
         ("core/sizing.py", "equity * limits.risk_per_trade / loss", "math.inf"),)),
-    Break("a request raises the leverage", ("requests_only_lower",), ("test_planning.py::test_requests_only_ever_lower",), (
+    Break("a request raises the leverage", ("requests_only_lower",), ("test_planning.py::test_a_request_never_raises_the_leverage_that_a_size_needs",), (
         ("tactician/planning.py", "min(most, request.leverage or most)", "request.leverage or most"),
         ("core/sizing.py", "    value = max(1, math.ceil(notional / margin)) if margin > 0 else 1\n", "    value = limits.max_leverage\n"))),
     Break("same decision, another plan", ("same_decision_same_plan",), ("test_planning.py::test_the_same_decision_has_the_same_id_and_ids",), (
         ("tactician/tactician.py", "            return too_late(made.plan, request) or made\n", "            pass\n"),
         ("core/plans.py", "self.decision_ms, self.side, self.tranche)", "self.created_ms, self.side, self.tranche)"))),
-    Break("second order on a repeated enter", ("one_order_per_intent",), ("test_trading_commands.py::test_tactics_and_enter_repeated_send_no_second_order",), (
+    Break("second order on a repeated enter", ("one_order_per_intent",), ("test_entering_again.py::test_entering_again_sends_nothing_while_open_and_after_the_close",), (
         ("execution/executor.py", "if known is not None and self.ledger.status(known.client_id) is not None:", "if False:"),)),
     Break("order sent again after a lost reply", ("one_order_after_a_lost_reply",), ("test_executor.py::test_a_lost_reply_makes_no_second_order",), (
         ("execution/courier.py", '            if self.status(intent) == "sending":\n', '            if intent.purpose == "entry":\n                await self._submit(__import__("dataclasses").replace(intent, client_id=intent.client_id[:-1] + "z"))\n            if self.status(intent) == "sending":\n'),)),
@@ -65,7 +65,7 @@ BREAKS = (
         ("core/guarding.py", "late = not s.is_covered and now_ms - s.bare_since_ms >= deadline_ms", "late = False"),)),
     Break("key that can withdraw accepted", ("dangerous_accounts_are_refused",), ("test_signing.py::test_nothing_is_opened_with_a_key_that_can_withdraw_or_of_which_nothing_is_known",), (
         ("exchange/opening.py", "if rights.can_withdraw:", "if False:"),)),
-    Break("stop loosened when trailing", ("stop_only_tightens",), ("test_exits.py::test_a_stop_only_ever_tightens",), (
+    Break("stop loosened when trailing", ("stop_only_tightens",), ("test_exits.py::test_a_stop_tighter_than_the_trail_stays_where_it_is",), (
         ("tactician/managing.py", "best_price=max(best, mark) if plan.sign > 0 else min(best, mark)", "best_price=mark"),
         ("core/exits.py", "    return max(level, held.stop_price) if held.sign > 0 else min(level, held.stop_price)\n", "    return level\n"),
         ("core/exits.py", "(trailed - held.stop_price) * held.sign > 0 and", "trailed != held.stop_price and"),
@@ -90,11 +90,11 @@ BREAKS = (
         ("storage/ledger_money.py", "flows.append(Flow(int(time_ms), -decimal_of(fee), str(fee_asset or margin), margin))", "pass"),)),
     Break("funding left out of the ledger", ("ledger_equals_account",), ("test_assets_of_accounts.py::test_funding_is_in_the_ledger_minutes_after_each_stamp",), (
         ("execution/booking.py", "if row.kind in _OF_THE_ACCOUNT or (row.kind not in _IN_TRADES and row.symbol in traded):", "if False:"),)),
-    Break("wall time in the journal", ("same_market_same_journal",), (), (
+    Break("wall time in the journal", ("same_market_same_journal",), ("test_sim_session.py::test_the_golden_journal",), (
         ("tactician/managing.py", "ledger.assess(plan.symbol, action.kind, body, now_ms)", "ledger.assess(plan.symbol, action.kind, body, now_ms + __import__('time').time_ns() % 977)"),)),
-    Break("secret written into the ledger", ("secrets_stay_secret",), (), (
+    Break("secret written into the ledger", ("secrets_stay_secret",), ("test_kept_secrets.py",), (
         ("tactician/tactician.py", '"plan", made.as_dict(), now)', '"plan", {**made.as_dict(), "account_of": self.settings.binance_exchange.api_secret.get_secret_value()}, now)'),)),
-    Break("key in the debug log", ("secrets_stay_secret",), (), (
+    Break("key in the debug log", ("secrets_stay_secret",), ("test_kept_secrets.py",), (
         ("exchange/client.py", "    client.logger = _without_requests()\n", ""),)),
     Break("trades counted for the bar before", ("inputs_by_their_time",), ("test_inputs.py::test_flows_are_those_of_a_plain_loop_over_each_bars_trades",), (
         ("features/inputs.py", 'opened = (pl.col("time").to_physical() // timeframe.ms * timeframe.ms).cast(TIME)', 'opened = (pl.col("time").to_physical() // timeframe.ms * timeframe.ms - timeframe.ms).cast(TIME)'),)),
@@ -104,7 +104,7 @@ BREAKS = (
         ("features/inputs.py", "_Stamps(times + OPEN_INTEREST_LAG_MS, lasts)", "_Stamps(times, lasts)"),)),
     Break("mark price known as its bar opens", ("inputs_by_their_time",), ("test_inputs.py::test_a_kline_that_closes_later_is_not_used_and_an_old_one_neither",), (
         ("features/inputs.py", '_times(klines, "open_time"), _times(klines, "close_time") + 1\n', '_times(klines, "open_time"), _times(klines, "open_time")\n'),)),
-    Break("training rows a bar early", ("rows_by_hand",), ("test_quality_in_stages.py::test_just_the_rows_on_or_ending_on_unfit_bars_are_left_out",), (
+    Break("training rows a bar early", ("rows_by_hand",), ("test_learned_from.py::test_a_training_row_is_of_the_bar_that_its_label_is_of",), (
         ("analyst/training.py", "return Dataset(x[rows], labels.outcome[rows]", "return Dataset(x[np.minimum(rows + 1, len(x) - 1)], labels.outcome[rows]"),)),
     Break("unfit bars trained on", ("rows_by_hand",), ("test_quality_in_stages.py::test_just_the_rows_on_or_ending_on_unfit_bars_are_left_out",), (
         ("analyst/training.py", "if unfit is None else unfit | unfit[labels.end]", "if unfit is None else unfit & False"),)),
@@ -112,17 +112,17 @@ BREAKS = (
         ("analyst/walk_forward.py", "exposure * bar_returns - turned * costs.per_side", "exposure * bar_returns + turned * costs.per_side"),)),
     Break("fee earned by a side", ("costs_by_hand",), ("test_keys.py::test_costs_lower_the_expected_value",), (
         ("analyst/decision.py", "return TradeCosts(2 * self.per_side + long, 2 * self.per_side + short)", "return TradeCosts(-2 * self.per_side + long, -2 * self.per_side + short)"),)),
-    Break("funding earned by the claim's book", ("book_by_hand",), ("test_analyst.py::test_the_book_charges_what_it_turns_and_doubling_costs_never_helps",), (
+    Break("funding earned by the claim's book", ("book_by_hand",), ("test_learned_from.py::test_a_claim_at_doubled_costs_is_worse_just_where_there_are_costs",), (
         ("analyst/walk_forward.py", "- costs.of_holding(exposure)", "+ costs.of_holding(exposure)"),)),
-    Break("funding earned by shorts only in the book", ("book_by_hand",), ("test_analyst.py::test_the_book_charges_what_it_turns_and_doubling_costs_never_helps",), (
+    Break("funding earned by shorts only in the book", ("book_by_hand",), ("test_funding_costs.py::test_without_recent_payments_both_sides_are_assumed_to_pay",), (
         ("analyst/decision.py", "usual = np.abs(exposure) * self.per_bar", "usual = exposure * self.per_bar"),)),
-    Break("the book's funding with its sign turned", ("funding_by_hand",), (), (
+    Break("the book's funding with its sign turned", ("funding_by_hand",), ("test_funding_costs.py",), (
         ("analyst/decision.py", "charged = exposure * self.funding.due", "charged = -exposure * self.funding.due"),)),
-    Break("funding to be received taken for a gain", ("funding_by_hand",), (), (
+    Break("funding to be received taken for a gain", ("funding_by_hand",), ("test_funding_costs.py",), (
         ("analyst/decision.py", "short = np.where(known, np.maximum(-paid, 0.0), usual)", "short = np.where(known, -paid, usual)"),)),
-    Break("funding known before its stamp", ("funding_by_hand",), (), (
+    Break("funding known before its stamp", ("funding_by_hand",), ("test_funding_costs.py",), (
         ("analyst/funding.py", 'last = np.searchsorted(known_ms, close_ms, side="right") - 1', 'last = np.searchsorted(known_ms, close_ms + 8 * HOUR_MS, side="right") - 1'),)),
-    Break("every funding interval eight hours", ("funding_by_hand",), (), (
+    Break("every funding interval eight hours", ("funding_by_hand",), ("test_funding_costs.py",), (
         ("analyst/funding.py", "hours = np.clip(np.round(np.diff(stamps) / HOUR_MS), 1, USUAL_HOURS)", "hours = np.full(len(stamps) - 1, USUAL_HOURS)"),)),
     Break("funding paid to the payer", ("funding_by_its_sign",), ("test_venue_trading.py::test_funding_is_paid_by_the_side_that_owes_it",), (
         ("venue/engine.py", "paid = cents(-position.amount *", "paid = cents(position.amount *"),)),
@@ -132,13 +132,13 @@ BREAKS = (
         ("analyst/labels.py", "for ahead in range(1, horizon + 1):", "for ahead in range(horizon + 1):"),)),
     Break("labels a bar short", ("labels_by_hand",), ("test_analyst.py::test_labels_equal_those_read_bar_by_bar",), (
         ("analyst/labels.py", "for ahead in range(1, horizon + 1):", "for ahead in range(1, horizon):"),)),
-    Break("act labels without their cost", ("act_labels_by_hand",), (), (
+    Break("act labels without their cost", ("act_labels_by_hand",), ("test_learned_from.py::test_the_act_model_learns_what_is_left_after_costs_whichever_the_side",), (
         ("analyst/walk_forward.py", "classes = (gain > costs.of(choice.side))", "classes = (gain > 0)"),)),
-    Break("act labels of longs alone", ("act_labels_by_hand",), (), (
+    Break("act labels of longs alone", ("act_labels_by_hand",), ("test_learned_from.py::test_the_act_model_learns_what_is_left_after_costs_whichever_the_side",), (
         ("analyst/walk_forward.py", "gain = np.where(choice.side > 0, self.gain_long, self.gain_short)", "gain = self.gain_long"),)),
     Break("learned from what overlaps the prediction", ("folds_by_hand",), ("test_fitted.py::test_folds_learn_only_from_labels_that_ended_before_them",), (
         ("analyst/walk_forward.py", "before = data.end < data.start[first]\n", "before = data.start < data.start[first]\n"),)),
-    Break("doubled costs not doubled", ("claims_pay_their_costs",), (), (
+    Break("doubled costs not doubled", ("claims_pay_their_costs",), ("test_learned_from.py::test_a_claim_at_doubled_costs_is_worse_just_where_there_are_costs",), (
         ("analyst/training.py", "given.costs(settings, 2.0)", "given.costs(settings)"),)),
     Break("tries not counted", ("claim_by_hand",), ("test_analyst.py::test_a_claim_needs_every_condition",), (
         ("analyst/claim.py", "bar = expected_best_sharpe(trial_sharpes, len(gains))", "bar = 0.0"),)),
@@ -170,26 +170,26 @@ BREAKS = (
         ("features/families/order_flow.py", "volume, signed = bars.volume, 2.0 * bars[\"taker_buy_base\"] - bars.volume", "volume, signed = bars.volume, bars.volume - 2.0 * bars[\"taker_buy_base\"]"),)),
     Break("funding of any interval taken for 8 hours", ("futures_columns_by_definition",), ("test_families.py::test_derivatives_are_what_their_formulas_say",), (
         ("features/families/derivatives.py", "rate * (_USUAL_MS / interval)", "rate * 1.0"),)),
-    Break("sessions an hour late", ("columns_by_definition",), (), (
+    Break("sessions an hour late", ("columns_by_definition",), ("test_own_bar.py::test_time_of_day_and_week_are_the_calendars",), (
         ("features/families/session.py", "minute = bars.open_ms // MINUTE_MS\n", "minute = bars.open_ms // MINUTE_MS - 60\n"),)),
-    Break("a column of the bar before", ("columns_by_definition",), (), (
+    Break("a column of the bar before", ("columns_by_definition",), ("test_own_bar.py::test_the_shape_of_a_bar_is_told_by_that_bar_alone",), (
         ("features/families/technical.py", '"body_1": lambda b: (b.c - b.o) / b.height,', '"body_1": lambda b: np.roll((b.c - b.o) / b.height, 1),'),)),
     Break("higher bars shifted by one", ("columns_by_definition",), ("test_features.py::test_higher_columns_are_those_of_the_last_closed_bar",), (
         ("features/build.py", 'at = np.searchsorted(closed, decided, side="right") - 1\n        fresh', 'at = np.searchsorted(closed, decided, side="right") - 2\n        fresh'),)),
-    Break("a shipped folder that cannot be written", ("folders_take_what_is_written",), (), (
+    Break("a shipped folder that cannot be written", ("folders_take_what_is_written",), ("test_worked_examples.py::test_as_shipped_everything_can_be_written_and_risk_management_is_on",), (
         ("settings/defaults/default.yaml", "cache_dir: cache            ", "cache_dir: /proc/nowhere "),)),
-    Break("risk management off as shipped", ("risk_management_is_on",), (), (
+    Break("risk management off as shipped", ("risk_management_is_on",), ("test_worked_examples.py::test_as_shipped_everything_can_be_written_and_risk_management_is_on",), (
         ("settings/defaults/default.yaml", "  enable_risk_management: true\n", "  enable_risk_management: false\n"),)),
     Break("bars read with columns exchanged", ("klines_by_hand",), ("test_exchange.py::test_bars_through_ccxt_equal_the_tapes_aggregation",), (
         ("exchange/replies.py", '"volume", "close_time", "quote_volume", "trades", "taker_buy_base",\n    "taker_buy_quote", "unused",', '"volume", "close_time", "taker_buy_quote", "trades", "taker_buy_base",\n    "quote_volume", "unused",'),)),
     Break("a chunk read without its digest", ("damage_is_refused",), ("test_storage.py::test_a_damaged_chunk_is_noticed",), (
         ("storage/artifacts.py", "if digest_bytes(content) != chunk.content:", "if False:"),)),
-    Break("shorts read as longs", ("account_by_hand",), ("test_executor.py::test_an_entry_is_one_order_with_its_stops_resting",), (
+    Break("shorts read as longs", ("account_by_hand",), ("test_paper_fills.py::test_what_the_exchange_writes_of_fills_income_and_positions_is_read_as_it_was",), (
         ("exchange/account_replies.py", 'amount=decimal(body["positionAmt"]), entry', 'amount=abs(decimal(body["positionAmt"])), entry'),)),
-    Break("fee and profit of a fill exchanged", ("account_by_hand",), (), (
+    Break("fee and profit of a fill exchanged", ("account_by_hand",), ("test_paper_fills.py::test_what_the_exchange_writes_of_fills_income_and_positions_is_read_as_it_was",), (
         ("exchange/account_replies.py", 'commission=decimal(body["commission"])', 'commission=decimal(body["realizedPnl"])'),
         ("exchange/account_replies.py", 'realized_profit=decimal(body["realizedPnl"]),\n        maker', 'realized_profit=decimal(body["commission"]),\n        maker'))),
-    Break("income read with its sign turned", ("account_by_hand",), ("test_assets_of_accounts.py::test_funding_is_in_the_ledger_minutes_after_each_stamp",), (
+    Break("income read with its sign turned", ("account_by_hand",), ("test_paper_fills.py::test_what_the_exchange_writes_of_fills_income_and_positions_is_read_as_it_was",), (
         ("exchange/account_replies.py", 'amount=decimal(body["income"])', 'amount=-decimal(body["income"])'),)),
     Break("loss limits not looked at while holding", ("loss_limit_halts",), ("test_assets_of_accounts.py::test_a_loss_limit_breaks_at_the_first_look_after_the_account_says_so",), (
         ("tactician/losses.py", "        if not fresh:\n", "        if True:\n"),)),
@@ -217,9 +217,9 @@ BREAKS = (
         ("features/inputs.py", 'pl.when(missing <= _COVERED * pl.col("volume"))', 'pl.when(missing <= pl.col("volume"))'),)),
     Break("makers' side taken for the takers'", ("inputs_by_their_time",), ("test_inputs.py::test_flows_are_those_of_a_plain_loop_over_each_bars_trades",), (
         ("features/inputs.py", 'quantity.filter(~sold).sum().alias("flow_buy"),\n        quantity.filter(sold).sum()', 'quantity.filter(sold).sum().alias("flow_buy"),\n        quantity.filter(~sold).sum()'),)),
-    Break("live features of the bar before", ("probabilities_sum_to_one",), (), (
+    Break("live features of the bar before", ("probabilities_sum_to_one",), ("test_own_bar.py::test_the_analyst_decides_by_the_row_of_the_last_bar",), (
         ("analyst/analyst.py", "self.store.read(features.tail()).tail(1).row(0, named=True)", "self.store.read(features.tail()).tail(2).row(0, named=True)"),)),
-    Break("live barriers of the bar before", ("barriers_as_stated",), ("test_analyst.py::test_a_clear_case_is_a_signal_and_its_mirror_the_other_side",), (
+    Break("live barriers of the bar before", ("barriers_as_stated",), ("test_analyst.py::test_live_levels_are_the_barriers_that_labels_have",), (
         ("analyst/analysis.py", "sigma = trailing_volatility(given.bars.close, model.volatility_span)[-1:]", "sigma = trailing_volatility(given.bars.close, model.volatility_span)[-2:-1]"),)),
     Break("volatility that knows the next bar", ("labels_by_hand",), ("test_analyst.py::test_volatility_is_trailing_and_restartable",), (
         ("analyst/labels.py", "returns[1:] = np.log(close[1:] / close[:-1])\n", "returns[:-1] = np.log(close[1:] / close[:-1])\n"),)),
@@ -235,17 +235,17 @@ BREAKS = (
         ("analyst/labels.py", "outcome[open_rows[high & ~low]] = 1\n        outcome[open_rows[low & ~high]] = -1", "outcome[open_rows[high & ~low]] = -1\n        outcome[open_rows[low & ~high]] = 1"),)),
     Break("labels over a gap", ("gaps_have_no_labels",), ("test_analyst.py::test_no_label_crosses_a_gap",), (
         ("analyst/labels.py", "whole[inside] = bars.open_ms[last[inside]] - bars.open_ms[: n - horizon][inside[: n - horizon]] == horizon * step_ms", "whole[inside] = True"),)),
-    Break("calibrated on rows that overlap what was learned", ("calibration_by_hand",), (), (
+    Break("calibrated on rows that overlap what was learned", ("calibration_by_hand",), ("test_learned_from.py::test_trees_know_nothing_of_the_rows_they_are_calibrated_on_nor_of_what_reaches_into_them",), (
         ("analyst/boosting.py", "early = rows.cut(rows.end < rows.start[edge])", "early = rows.cut(rows.start < rows.start[edge])"),)),
-    Break("calibrated on what was learned", ("calibration_by_hand",), (), (
+    Break("calibrated on what was learned", ("calibration_by_hand",), ("test_learned_from.py::test_trees_know_nothing_of_the_rows_they_are_calibrated_on_nor_of_what_reaches_into_them",), (
         ("analyst/boosting.py", "late = rows.cut(slice(edge, None))", "late = early"),)),
-    Break("fees earned at the simulated exchange", ("fees_by_their_sign",), ("test_venue_trading.py::test_a_round_trip_costs_spread_and_fees_and_nothing_else",), (
+    Break("fees earned at the simulated exchange", ("fees_by_their_sign",), ("test_paper_fills.py::test_fees_are_the_accounts_own_and_a_rebate_is_received",), (
         ("venue/engine.py", 'Income("COMMISSION", order.symbol, -fee,', 'Income("COMMISSION", order.symbol, fee,'),)),
     Break("fees earned in the ledger", ("ledger_equals_account",), ("test_assets.py::test_a_ledger_keeps_each_asset_by_itself",), (
         ("storage/ledger_money.py", "-decimal_of(fee)", "decimal_of(fee)"),)),
-    Break("rebates paid", ("fees_by_their_sign",), (), (
+    Break("rebates paid", ("fees_by_their_sign",), ("test_paper_fills.py::test_fees_are_the_accounts_own_and_a_rebate_is_received",), (
         ("venue/fees.py", "fee, margin = cents(notional * rate_of(engine, maker=maker)), margin_asset_of(symbol)", "fee, margin = abs(cents(notional * rate_of(engine, maker=maker))), margin_asset_of(symbol)"),)),
-    Break("makers pay as takers", ("fees_by_their_sign",), (), (
+    Break("makers pay as takers", ("fees_by_their_sign",), ("test_paper_fills.py::test_fees_are_the_accounts_own_and_a_rebate_is_received",), (
         ("venue/fees.py", "(engine.account.maker_fee, MAKER_FEE) if maker else", "(engine.account.taker_fee, engine.fills.taker_fee) if maker else"),)),
     Break("fees of before the exchange raised them", ("fees_by_their_sign",), ("test_paper_fills.py::test_a_target_passed_in_a_minute_is_filled_below_it_and_not_at_the_minutes_high",), (
         ("venue/margin.py", 'TAKER_FEE = Decimal("0.0005")', 'TAKER_FEE = Decimal("0.0004")'),)),
@@ -275,17 +275,17 @@ BREAKS = (
         ("tactician/planning.py", "held = now.long_notional if up else now.short_notional", "held = now.short_notional if up else now.long_notional"),)),
     Break("the book of the other side", ("caps_of_a_plan_by_hand",), ("test_planning.py::test_refusals_have_their_codes",), (
         ("tactician/planning.py", "now.asks if up else now.bids", "now.bids if up else now.asks"),)),
-    Break("a day's volume taken for a bar's", ("caps_of_a_plan_by_hand",), (), (
+    Break("a day's volume taken for a bar's", ("caps_of_a_plan_by_hand",), ("test_planning.py::test_limits_are_of_the_frame_that_is_traded",), (
         ("tactician/planning.py", "bar_notional=now.day_volume * timeframe.ms / DAY_MS", "bar_notional=now.day_volume"),)),
-    Break("volatility of the horizon taken for the year's", ("caps_of_a_plan_by_hand",), (), (
+    Break("volatility of the horizon taken for the year's", ("caps_of_a_plan_by_hand",), ("test_planning.py::test_limits_are_of_the_frame_that_is_traded",), (
         ("tactician/planning.py", "sigma_year=sigma / math.sqrt(years)", "sigma_year=sigma"),)),
     Break("leverage rounded down", ("sizes_by_hand",), ("test_sizing.py::test_the_leverage_a_size_needs_keeps_liquidation_unlikely",), (
         ("core/sizing.py", "value = max(1, math.ceil(notional / margin))", "value = max(1, math.floor(notional / margin))"),)),
     Break("maintenance offset of the wrong sign", ("liquidation_by_hand",), ("test_core.py::test_at_the_liquidation_price_margin_is_the_maintenance_margin",), (
         ("core/liquidation.py", "price = (entry / leverage + cumulative - sign * entry)", "price = (entry / leverage - cumulative - sign * entry)"),)),
-    Break("stop rounded away from the price", ("caps_of_a_plan_by_hand",), (), (
+    Break("stop rounded away from the price", ("caps_of_a_plan_by_hand",), ("test_planning.py::test_on_ticks_no_level_is_further_away_than_the_signal_says",), (
         ("tactician/planning.py", 'stop = _on_tick(signal.stop_price, now.rules, up=signal.side == "long")', 'stop = _on_tick(signal.stop_price, now.rules, up=signal.side == "short")'),)),
-    Break("requested risk ignored", ("requests_only_lower",), (), (
+    Break("requested risk ignored", ("requests_only_lower",), ("test_planning.py::test_a_lower_risk_is_that_share_of_what_may_be_lost",), (
         ("tactician/planning.py", 'scale = _RISK_LEVELS.get(request.risk_level or "high", 1.0)', "scale = 1.0"),)),
     Break("stops of paper by the last price", ("exits_of_paper_by_hand",), ("test_paper_fills.py::test_a_wick_in_the_last_price_alone_triggers_only_what_names_it",), (
         ("venue/books.py", 'return self.working_type == "MARK_PRICE"', "return False"),)),
@@ -304,12 +304,16 @@ BREAKS = (
         ("venue/triggers.py", "now = sorted([*later, *now], key=lambda found: not found[0].is_stop)", "now = sorted([*later, *now], key=lambda found: found[0].is_stop)"),)),
     Break("targets alone where a look shows both", ("exits_of_paper_by_hand",), ("test_paper_fills.py::test_stop_and_target_within_one_minute_end_at_the_stop",), (
         ("venue/triggers.py", "stops = [algo for algo in waiting if algo.is_stop and algo.algo_id not in reached]", "stops = []"),)),
-    Break("liquidated later than the margin allows", ("exits_of_paper_by_hand",), (), (
+    Break("liquidated later than the margin allows", ("exits_of_paper_by_hand",), ("test_paper_fills.py::test_a_position_is_liquidated_at_its_liquidation_price_and_a_tick_before_it_is_not",), (
         ("venue/engine.py", "(mark <= level if position.amount > 0 else mark >= level)", "(mark <= level * Decimal('0.99') if position.amount > 0 else mark >= level * Decimal('1.01'))"),)),
     Break("profit of shorts with its sign turned", ("exits_of_paper_by_hand",), ("test_venue_trading.py::test_the_account_adds_up",), (
         ("venue/margin.py", "return position.amount * (mark - position.entry)", "return abs(position.amount) * (mark - position.entry)"),)),
     Break("library versions left out of a claim", ("claim_is_bound",), ("test_stored_identity.py::test_a_library_of_another_version_is_named",), (
         ("analyst/made_with.py", '        "libraries": dict(library_versions()),\n', ""),)),
-    Break("loss limit of everything as shipped", ("risk_management_is_on",), (), (
+    Break("loss limit of everything as shipped", ("risk_management_is_on",), ("test_worked_examples.py::test_as_shipped_everything_can_be_written_and_risk_management_is_on",), (
         ("settings/defaults/default.yaml", "max_daily_loss: 0.03 ", "max_daily_loss: 1.00 "),)),
+    Break("verify blind to folders that cannot be written", (), ("test_worked_examples.py::test_a_folder_that_cannot_be_written_fails_and_is_named",), (
+        ("pipelines/verification/own_settings.py", '        return f"{at}: {error.strerror}"\n    return ""\n', '        return ""\n    return ""\n'),)),
+    Break("verify blind to risk management that is off", (), ("test_worked_examples.py::test_risk_management_that_is_off_fails",), (
+        ("pipelines/verification/own_settings.py", 'yield holds("tactician.enable_risk_management", tactician.enable_risk_management)', 'yield holds("tactician.enable_risk_management", True)'),)),
 )  # fmt: skip

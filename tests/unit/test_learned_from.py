@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trader_cli.analyst.boosting import CALIBRATION_SHARE, Rows, fit_calibrated
-from trader_cli.analyst.decision import Choice
-from trader_cli.analyst.training import TrainingInput, train
+from trader_cli.analyst.decision import Choice, TradeCosts
+from trader_cli.analyst.training import TrainingInput, make_dataset, train
+from trader_cli.features.series import BarSeries
 from trader_cli.settings import as_settings
 
 N, SPAN = 800, 60
@@ -71,16 +72,28 @@ def test_the_act_model_learns_what_is_left_after_costs_whichever_the_side(
     other = replace(one, gain_long=short, gain_short=long)
     p = np.full((n, 3), 1 / 3)
 
-    def worth(rows_: object, signs: np.ndarray, at: float) -> np.ndarray:
-        return np.asarray(rows_.meta_rows(p, Choice(signs.astype(np.int8), np.zeros(n), np.zeros(n)), at).classes)  # type: ignore[attr-defined]
+    def worth(rows_: object, signs: np.ndarray, costs: TradeCosts) -> np.ndarray:
+        return np.asarray(rows_.meta_rows(p, Choice(signs.astype(np.int8), np.zeros(n), np.zeros(n)), costs).classes)  # type: ignore[attr-defined]
 
-    signs = np.array(side)
-    assert (worth(one, signs, cost) == worth(other, -signs, cost)).all(), "the other side of the mirrored market"
-    assert (worth(one, signs, cost + more) <= worth(one, signs, cost)).all()
-    best = float(np.where(signs > 0, long, short).max())
-    assert not worth(one, signs, max(best, 0) + 1e-9).any()
+    signs, costs = np.array(side), TradeCosts(cost, cost + more)
+    mirrored = worth(other, -signs, TradeCosts(cost + more, cost))
+    assert (worth(one, signs, costs) == mirrored).all(), "the other side of the mirrored market"
+    dearer = TradeCosts(cost + more, cost + 2 * more)
+    assert (worth(one, signs, dearer) <= worth(one, signs, costs)).all()
+    best = max(float(np.where(signs > 0, long, short).max()), 0.0) + 1e-9
+    assert not worth(one, signs, TradeCosts(best, best)).any()
     lifted = replace(one, gain_long=long + more, gain_short=short + more)
-    assert (worth(lifted, signs, cost + more) == worth(one, signs, cost)).all(), "a cost is so much less gain"
+    assert (worth(lifted, signs, dearer) == worth(one, signs, costs)).all(), "a cost is so much less gain"
+
+
+def test_a_training_row_is_of_the_bar_that_its_label_is_of() -> None:
+    number = test_keys.FEATURES.select("open_time", "decision_time").with_row_index("number")
+    bars = BarSeries.of(test_keys.BARS)
+    data, _ = make_dataset(bars, number, as_settings({}), test_keys.M15.ms)
+    assert np.array_equal(data.x[:, 0], data.start)
+    moved = np.where(data.outcome == 0, data.gain_long, np.sign(data.outcome) * data.barrier)
+    came = bars.close[data.end] / bars.close[data.start] - 1
+    assert np.corrcoef(moved, came)[0, 1] > 0.8
 
 
 def test_a_claim_at_doubled_costs_is_worse_just_where_there_are_costs() -> None:
