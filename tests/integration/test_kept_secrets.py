@@ -29,7 +29,6 @@ def test_neither_files_nor_log_lines_hold_a_key(tmp_path: Path, caplog: pytest.L
 
     with caplog.at_level(logging.DEBUG):
         at_desk(work, tmp_path, state_dir=str(tmp_path / "s"), cache_dir=str(tmp_path / "c"))
-    assert len(caplog.text) > 200
     assert len(words) == 2
     files = [path for path in tmp_path.rglob("*") if path.is_file() and "venue" not in path.parts]
     assert any(path.suffix == ".sqlite" for path in files)
