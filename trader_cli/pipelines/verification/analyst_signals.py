@@ -183,9 +183,9 @@ def claim_is_bound(lab: Lab) -> Iterator[Finding]:
 
     model = _model(lab)
     others = {**model.made_with, "libraries": {**model.made_with.get("libraries", {}), "numpy": "0.0"}}
-    for what, made, wanted in (("its own", model.made_with, False), ("another numpy", others, True)):
+    for what, made, holds_not in (("its own", model.made_with, False), ("another numpy", others, True)):
         changed = changed_since(made, model.producer, study.settings)
-        yield equal(f"made with {what}: does not hold", wanted, changed is not None)
+        yield equal(f"made with {what}: does not hold", holds_not, changed is not None)
 
 
 def _earned(claim: Claim, level: float) -> bool:

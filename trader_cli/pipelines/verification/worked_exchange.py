@@ -59,9 +59,11 @@ class Desk:
             self._see(symbol, _OPENED, ())
         self.engine = Engine(self.markets, self.account, _OPENED, book=self.book)
 
-    def _see(self, symbol: str, upto_ms: int, bars: tuple[SeenBar, ...], **more: Any) -> None:
-        mark = {"mark_before": _STILL} if self.marks else {}
-        self.markets[symbol].take(Sighting(_rules(symbol), _OPENED, upto_ms, _STILL, bars, _BOOK, **more, **mark))
+    def _see(self, symbol: str, upto_ms: int, bars: tuple[SeenBar, ...], marks: tuple[SeenBar, ...] = ()) -> None:
+        before = _STILL if self.marks else None
+        self.markets[symbol].take(
+            Sighting(_rules(symbol), _OPENED, upto_ms, _STILL, bars, _BOOK, mark_before=before, marks=marks)
+        )
 
     def send(self, path: str, **parameters: Any) -> None:
         """A command, its values as text."""
@@ -83,7 +85,7 @@ class Desk:
         """One look that shows these minutes, and those of the mark price."""
         bars, marked = (tuple(_bar(n, prices) for n, prices in enumerate(all_, 1)) for all_ in (minutes, marks))
         upto_ms = _OPENED + len(minutes) * MINUTE_MS
-        self._see(SYMBOL, upto_ms, bars, marks=marked)
+        self._see(SYMBOL, upto_ms, bars, marked)
         self.engine.advance(upto_ms)
 
     @property
