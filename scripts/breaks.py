@@ -279,7 +279,7 @@ BREAKS = (
         ("tactician/planning.py", "bar_notional=now.day_volume * timeframe.ms / DAY_MS", "bar_notional=now.day_volume"),)),
     Break("volatility of the horizon taken for the year's", ("caps_of_a_plan_by_hand",), ("test_planning.py::test_limits_are_of_the_frame_that_is_traded",), (
         ("tactician/planning.py", "sigma_year=sigma / math.sqrt(years)", "sigma_year=sigma"),)),
-    Break("leverage rounded down", ("sizes_by_hand",), ("test_sizing.py::test_the_leverage_a_size_needs_keeps_liquidation_unlikely",), (
+    Break("leverage rounded down", ("sizes_by_hand",), ("test_sizing.py::test_leverage_is_the_lowest_whole_one_that_funds_the_size",), (
         ("core/sizing.py", "value = max(1, math.ceil(notional / margin))", "value = max(1, math.floor(notional / margin))"),)),
     Break("maintenance offset of the wrong sign", ("liquidation_by_hand",), ("test_core.py::test_at_the_liquidation_price_margin_is_the_maintenance_margin",), (
         ("core/liquidation.py", "price = (entry / leverage + cumulative - sign * entry)", "price = (entry / leverage - cumulative - sign * entry)"),)),

@@ -163,3 +163,12 @@ def test_long_and_short_are_sized_alike_but_for_liquidation(setting: Setting, ru
          if k != "liquidation_probability"} for side in ("long", "short")
     ]  # type: ignore[arg-type]  # fmt: skip
     assert sizes[0] == sizes[1]
+
+
+@EXAMPLES
+@given(st.floats(1, 10**5), st.floats(0.05, 1))
+def test_leverage_is_the_lowest_whole_one_that_funds_the_size(notional: float, share: float) -> None:
+    rules = replace(LIMITS, margin_share=share)
+    needed, margin = needed_leverage(SETTING, rules, notional).value, SETTING.available * share
+    assert notional <= needed * margin * (1 + 1e-12)
+    assert needed == 1 or notional > (needed - 1) * margin
