@@ -129,6 +129,7 @@ LIVE_LIKE = {"capital_cap": 1000.0}
         (signal(), replace(NOW, long_notional=Decimal(20_000)), {}, None, "no_room_exposure"),
         (signal(), replace(NOW, long_notional=Decimal(15_000)), {}, None, "no_room_correlation"),
         (signal(), replace(NOW, long_notional=Decimal(1000)), LIVE_LIKE, None, "no_room_capital_cap"),
+        (signal(), replace(NOW, elsewhere=Decimal(1000)), LIVE_LIKE, None, "no_room_capital_cap"),
         (signal(), replace(NOW, asks=0.0), {}, None, "no_room_liquidity"),
         (signal(), replace(NOW, available=Decimal(0)), {}, None, "no_room_liquidation_probability"),
         (signal("short"), NOW, {"max_liquidation_probability": 0.0}, None, "no_room_liquidation_probability"),

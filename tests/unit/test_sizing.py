@@ -172,3 +172,10 @@ def test_leverage_is_the_lowest_whole_one_that_funds_the_size(notional: float, s
     needed, margin = needed_leverage(SETTING, rules, notional).value, SETTING.available * share
     assert notional <= needed * margin * (1 + 1e-12)
     assert needed == 1 or notional > (needed - 1) * margin
+
+
+@EXAMPLES
+@given(trades, limits)
+def test_the_risk_cap_loses_its_share_of_equity_at_the_stop_costs_included(setting: Setting, rules: Limits) -> None:
+    notional = caps(setting, rules, rules.max_leverage, sized_by_edge=True)["risk_per_trade"]
+    assert notional * (setting.stop_distance + setting.cost) == pytest.approx(setting.equity * rules.risk_per_trade)
