@@ -85,7 +85,7 @@ def tested(folder: Path, names: tuple[str, ...]) -> tuple[int, str]:
     witness, data = folder / "witness.json", ROOT.parent / "shared" / "data"
     more = {"MARKET_DATA_DIR": str(data)} if "MARKET_DATA_DIR" not in os.environ and data.is_dir() else {}
     ran = subprocess.run(
-        [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-p", "copy_witness", "--hypothesis-seed=0",
+        [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-p", "copy_witness",
          *(node(folder, name) for name in names)],
         cwd=folder, env=environment(folder, BREAK_COPY=str(folder), BREAK_WITNESS=str(witness), **more),
         capture_output=True, text=True, check=False,

@@ -12,10 +12,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hypothesis import Phase, settings
+
 if TYPE_CHECKING:
     import pytest
 
 _FAILURES: list[tuple[str, str, str]] = []
+settings.register_profile("breaks", phases=(Phase.explicit, Phase.generate), derandomize=True, database=None)
+settings.load_profile("breaks")  # the first example that fails is enough: none is made smaller
 
 
 def pytest_exception_interact(
