@@ -207,7 +207,7 @@ BREAKS = (
         ("features/levels_given.py", 'known = levels["known_time"].to_physical().to_numpy()\n', 'known = levels["known_time"].to_physical().to_numpy() - 60_000\n'),)),
     Break("funding known before it is paid", ("inputs_by_their_time",), ("test_inputs.py::test_a_payment_just_past_the_hour_is_not_known_to_the_bar_that_closes_on_the_hour",), (
         ("features/inputs.py", "rows = _Stamps(times, _lasts(intervals", "rows = _Stamps(times - 30, _lasts(intervals"),)),
-    Break("trades to the close's own millisecond", ("inputs_by_their_time",), ("test_inputs.py::test_flows_are_those_of_a_plain_loop_over_each_bars_trades",), (
+    Break("trades to the close's own millisecond", ("inputs_by_their_time",), ("test_inputs.py::test_a_trade_on_the_stroke_is_the_first_of_its_bar_and_one_a_millisecond_before_the_last_of_the_one_before",), (
         ("features/inputs.py", 'opened = (pl.col("time").to_physical() // timeframe.ms * timeframe.ms).cast(TIME)', 'opened = ((pl.col("time").to_physical() - 1) // timeframe.ms * timeframe.ms).cast(TIME)'),)),
     Break("index price of another moment than the mark's", ("unknown_inputs_are_empty",), ("test_inputs.py::test_the_index_price_is_of_the_same_moment_as_the_mark_price",), (
         ("features/inputs.py", 'return frame if mark is None else frame.filter(pl.col("close_time").is_in(mark["close_time"].to_list()))', "return frame"),)),
