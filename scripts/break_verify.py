@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -98,7 +99,7 @@ def tested(folder: Path, names: tuple[str, ...]) -> tuple[int, str]:
         raise RuntimeError(f"The tests did not look at the copy in {folder} but at {told['elsewhere'] or 'nothing'}.")
     for where, kind, message in told["failures"]:
         crash = kind.startswith(CRASHES) or any(f"{word}: " in message for word in CRASHES)
-        return ran.returncode, f"a crash: {kind}: {message[:200]}" if crash else where.rpartition("/")[2]
+        return ran.returncode, f"a crash: {kind}: {message[:200]}" if crash else re.sub(r"^[^:]*/", "", where)
     return ran.returncode, "nothing"
 
 
