@@ -168,19 +168,19 @@ BREAKS = (
         ("core/exits.py", "weight = math.exp2(-max(0, now_ms - self.at_ms) / half_life_ms)", "weight = 1.0"),)),
     Break("taker flow with its sign turned", ("columns_by_definition",), ("test_families.py::test_order_flow_is_what_its_formulas_say",), (
         ("features/families/order_flow.py", "volume, signed = bars.volume, 2.0 * bars[\"taker_buy_base\"] - bars.volume", "volume, signed = bars.volume, bars.volume - 2.0 * bars[\"taker_buy_base\"]"),)),
-    Break("funding of any interval taken for 8 hours", ("futures_columns_by_definition",), ("test_families.py::test_derivatives_are_what_their_formulas_say",), (
+    Break("funding of any interval taken for 8 hours", ("futures_columns_by_definition",), ("test_families.py::test_the_same_rate_an_hour_is_the_same_in_eight_hours_at_any_interval",), (
         ("features/families/derivatives.py", "rate * (_USUAL_MS / interval)", "rate * 1.0"),)),
     Break("sessions an hour late", ("columns_by_definition",), ("test_own_bar.py::test_time_of_day_and_week_are_the_calendars",), (
         ("features/families/session.py", "minute = bars.open_ms // MINUTE_MS\n", "minute = bars.open_ms // MINUTE_MS - 60\n"),)),
     Break("a column of the bar before", ("columns_by_definition",), ("test_own_bar.py::test_the_shape_of_a_bar_is_told_by_that_bar_alone",), (
         ("features/families/technical.py", '"body_1": lambda b: (b.c - b.o) / b.height,', '"body_1": lambda b: np.roll((b.c - b.o) / b.height, 1),'),)),
-    Break("higher bars shifted by one", ("columns_by_definition",), ("test_features.py::test_higher_columns_are_those_of_the_last_closed_bar",), (
+    Break("higher bars shifted by one", ("columns_by_definition",), ("test_worked_examples.py::test_columns_of_random_bars_are_what_their_definitions_say",), (
         ("features/build.py", 'at = np.searchsorted(closed, decided, side="right") - 1\n        fresh', 'at = np.searchsorted(closed, decided, side="right") - 2\n        fresh'),)),
     Break("a shipped folder that cannot be written", ("folders_take_what_is_written",), ("test_worked_examples.py::test_as_shipped_everything_can_be_written_and_risk_management_is_on",), (
         ("settings/defaults/default.yaml", "cache_dir: cache            ", "cache_dir: /proc/nowhere "),)),
     Break("risk management off as shipped", ("risk_management_is_on",), ("test_worked_examples.py::test_as_shipped_everything_can_be_written_and_risk_management_is_on",), (
         ("settings/defaults/default.yaml", "  enable_risk_management: true\n", "  enable_risk_management: false\n"),)),
-    Break("bars read with columns exchanged", ("klines_by_hand",), ("test_exchange.py::test_bars_through_ccxt_equal_the_tapes_aggregation",), (
+    Break("bars read with columns exchanged", ("klines_by_hand",), ("test_worked_examples.py::test_the_worked_example_holds[klines_by_hand]",), (
         ("exchange/replies.py", '"volume", "close_time", "quote_volume", "trades", "taker_buy_base",\n    "taker_buy_quote", "unused",', '"volume", "close_time", "taker_buy_quote", "trades", "taker_buy_base",\n    "quote_volume", "unused",'),)),
     Break("a chunk read without its digest", ("damage_is_refused",), ("test_storage.py::test_a_damaged_chunk_is_noticed",), (
         ("storage/artifacts.py", "if digest_bytes(content) != chunk.content:", "if False:"),)),
@@ -196,7 +196,7 @@ BREAKS = (
     Break("target never placed", ("flat_leaves_no_order",), ("test_executor.py::test_an_entry_is_one_order_with_its_stops_resting",), (
         ("core/guarding.py", "if settled and s.held > s.targeted and", "if False and"),
         ("execution/guarding.py", 's.targeted >= s.held or self._was_tried("take_profit", 1)', "True"))),
-    Break("claims taken for any costs", ("claim_is_bound",), ("test_stages.py::test_a_claim_after_other_costs_gives_no_signal_and_names_the_training",), (
+    Break("claims taken for any costs", ("claim_is_bound",), ("test_own_bar.py::test_a_model_is_taken_only_under_the_costs_of_its_claim",), (
         ("analyst/analyst.py", "        if changed is not None:\n", "        if False:\n"),)),
     Break("a moved reference followed", ("damage_is_refused",), ("test_stored_identity.py::test_a_reference_that_was_moved_is_refused_and_its_command_mends_it",), (
         ("storage/artifacts.py", "        if named != asdict(key):\n", "        if False:\n"),

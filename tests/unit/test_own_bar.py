@@ -6,18 +6,23 @@ import math
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import test_keys
 from conftest import random_bars
 from test_stored_inputs import M15, Shelf
 
 from trader_cli.analyst.analyst import Analyst
+from trader_cli.analyst.model import TrainedModel
+from trader_cli.core.errors import DataStale
 from trader_cli.features.build import build_features
 from trader_cli.features.families.wavelet import wavelet_energies
 from trader_cli.features.registry import FamilyOptions, make_spec
 from trader_cli.features.series import BarSeries
+from trader_cli.settings import as_settings
 
 BARS = BarSeries.of(random_bars(900, seed=4))
 SPEC = make_spec(FamilyOptions(M15, higher=()))
@@ -70,3 +75,18 @@ def test_the_analyst_decides_by_the_row_of_the_last_bar(tmp_path: Path) -> None:
     last = frame.row(-1, named=True)
     assert row == {name: last[name] for name in row}
     assert len(row) == len(frame.columns) - 2
+
+
+def test_a_model_is_taken_only_under_the_costs_of_its_claim(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = test_keys.USUAL
+    for fee, taken in ((5, True), (6, False)):
+        analyst = Analyst(as_settings({"analyst": test_keys.QUICK, "costs": {"taker_fee_bps": fee}}))
+        monkeypatch.setattr(analyst.store, "pointed", lambda _: "digest")
+        monkeypatch.setattr(analyst.bundles, "load", lambda _: ({}, {}))
+        monkeypatch.setattr(TrainedModel, "from_bundle", lambda *_: model)
+        features = SimpleNamespace(settings=model.inputs.get("feature_settings"))
+        if taken:
+            assert analyst._model("E", M15, features).claim == model.claim  # type: ignore[arg-type]
+        else:
+            with pytest.raises(DataStale, match="costs"):
+                analyst._model("E", M15, features)  # type: ignore[arg-type]
