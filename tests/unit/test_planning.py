@@ -215,3 +215,11 @@ def test_a_request_never_raises_the_leverage_that_a_size_needs(asked: int | None
     free, made = (approved(signal(), poor, wide, Request(leverage=value)) for value in (None, asked))
     assert 1 < free.leverage < wide.tactician.max_leverage
     assert made.leverage <= free.leverage
+
+
+@pytest.mark.parametrize(("side", "up"), [("long", 1), ("short", -1)])
+def test_a_far_target_beside_a_near_stop_changes_nothing_of_what_may_be_lost(side: str, up: int) -> None:
+    made = replace(
+        signal(side), take_profit_price=MARK + up * 60, stop_price=MARK - up * 20, break_even_probability=0.275
+    )
+    assert approved(made).caps["risk_per_trade"] == pytest.approx(10_000 * 0.01 / (0.01 + 0.001))
