@@ -35,7 +35,7 @@ long: $(READY) ## slow tests whose siblings are in `test`; ten minutes
 verify: $(READY) ## does everything work together, offline
 	$(BIN)/trader verify
 
-breaks: $(READY) ## does `trader verify` see what is broken: breaks a copy in every way known
+breaks: $(READY) ## do `trader verify` and the tests see what is broken: breaks a copy in every way known; half an hour
 	$(BIN)/python scripts/break_verify.py
 
 kills: $(READY) ## kill fetch and features 150 times; five minutes

@@ -398,3 +398,23 @@ def test_volatility_is_trailing_and_restartable() -> None:
     whole = trailing_volatility(BARS.close, 64)
     assert trailing_volatility(BARS.close[:500], 64).tobytes() == whole[:500].tobytes()
     np.testing.assert_allclose(trailing_volatility(BARS.close[300:], 64)[64:], whole[364:], rtol=1e-12)
+
+
+def test_live_levels_are_the_barriers_that_labels_have() -> None:
+    """The same bars with a future behind them: what training would look for is what a signal asks for."""
+    given = given_input()
+    said = analyse(given, as_settings({}))
+    assert said.signal is not None
+    n, horizon = len(given.bars), said.signal.horizon_bars
+    later = given.bars.open_ms[-1] + M15.ms * np.arange(1, horizon + 1)
+    still = np.full(horizon, given.bars.close[-1])
+    bars = BarSeries(
+        np.append(given.bars.open_ms, later),
+        *(np.append(getattr(given.bars, name), still) for name in ("open", "high", "low", "close")),
+        np.append(given.bars.volume, np.ones(horizon)),
+    )
+    model = given.model
+    assert model is not None
+    barrier = triple_barrier(bars, horizon, model.barrier_width, model.volatility_span, M15.ms).barrier[n - 1]
+    levels = sorted((said.signal.stop_price, said.signal.take_profit_price))
+    assert levels == [pytest.approx(said.price * math.exp(-barrier)), pytest.approx(said.price * math.exp(barrier))]

@@ -118,12 +118,14 @@ def test_digests_see_every_change_and_nothing_else() -> None:
     assert digest_value(["ab", "c"]) != digest_value(["a", "bc"])
 
 
-def test_at_the_liquidation_price_margin_is_the_maintenance_margin() -> None:
+@pytest.mark.parametrize("amount", [0.0, 0.4, 3.0])
+def test_at_the_liquidation_price_margin_is_the_maintenance_margin(amount: float) -> None:
+    """`amount` is what the bracket takes off the maintenance margin, per unit."""
     for leverage in (1.5, 3, 10, 40):
         for side, sign in (("long", 1), ("short", -1)):
             entry, rate = 1850.0, 0.005
-            level = liquidation_price(entry, leverage, side, rate)  # type: ignore[arg-type]
-            assert entry / leverage + sign * (level - entry) == pytest.approx(level * rate)
+            level = liquidation_price(entry, leverage, side, rate, amount)  # type: ignore[arg-type]
+            assert entry / leverage + sign * (level - entry) == pytest.approx(level * rate - amount)
 
 
 def test_touch_probability_agrees_with_simulation_and_is_monotone() -> None:

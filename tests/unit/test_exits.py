@@ -151,3 +151,13 @@ def test_along_any_path_the_stop_is_monotone(path: list[Decimal], rule: ExitRule
             position = replace(position, stop_price=action.price)
         stops.append(position.stop_price)
     assert stops == sorted(stops)
+
+
+@pytest.mark.parametrize("side", ["long", "short"])
+def test_a_stop_tighter_than_the_trail_stays_where_it_is(side: str) -> None:
+    sign = 1 if side == "long" else -1
+    tight = held(side, stop_price=MIDDLE - 5 * sign, best_price=MIDDLE + 10 * sign)
+    assert trailing_stop(tight, RULES) == tight.stop_price, "the trail would be 10 behind the middle"
+    assert assess(tight, MIDDLE + 10 * sign, None, RULES, NOW) == STAY
+    further = replace(tight, best_price=MIDDLE + 20 * sign)
+    assert assess(further, MIDDLE + 18 * sign, None, RULES, NOW).price == MIDDLE

@@ -19,7 +19,7 @@ from trader_cli.core.timeframes import HOUR_MS, MINUTE_MS, Timeframe
 from trader_cli.features.build import build_features, history_start
 from trader_cli.features.families import candles, levels
 from trader_cli.features.families.technical import WARMUP
-from trader_cli.features.inputs import ALL_INPUTS, align_inputs, known_inputs
+from trader_cli.features.inputs import ALL_INPUTS, INPUT_NAMES, align_inputs, known_inputs
 from trader_cli.features.registry import ADVANCED, FamilyOptions, FeatureSpec, make_spec
 from trader_cli.features.series import PRICE_INPUTS, BarSeries
 
@@ -384,3 +384,14 @@ def test_patterns_and_indicators_equal_ta_lib_from_the_same_anchor() -> None:
             np.testing.assert_allclose(column(name)[rows], reference[warmup:], rtol=1e-9, atol=1e-12, err_msg=name)
     assert len(candles.patterns()) == 61
     assert sum(column(name)[rows].any() for name in candles.patterns()) > 10
+
+
+@pytest.mark.parametrize("hours", [1, 2, 4, 8])
+def test_the_same_rate_an_hour_is_the_same_in_eight_hours_at_any_interval(hours: int) -> None:
+    n = 5
+    close = np.full(n, 100.0)
+    extra = {name: np.zeros(n) for name in INPUT_NAMES["funding"]}
+    extra |= {"funding_rate": np.full(n, 1e-5 * hours), "funding_interval_ms": np.full(n, hours * 3.6e6)}
+    bars = BarSeries(START_MS + np.arange(n) * M15.ms, close, close, close, close, close, extra)
+    family = next(f for f in SPEC.families if "derivatives_funding_rate_8h" in f.columns)
+    assert family.evaluate(bars)["derivatives_funding_rate_8h"] == pytest.approx(8e-5)

@@ -153,6 +153,19 @@ def test_flows_are_those_of_a_plain_loop_over_each_bars_trades() -> None:
         assert {name: aligned[name][i] for name in wanted} == pytest.approx(wanted, rel=1e-12)
 
 
+def test_a_trade_on_the_stroke_is_the_first_of_its_bar_and_one_a_millisecond_before_the_last_of_the_one_before() -> (
+    None
+):
+    bars = BARS.head(4)
+    times = [START_MS + i * HOUR_MS - late for i in range(5) for late in (1, 0)][1:-1]
+    halves = [volume / 2 for volume in bars["volume"].to_list() for _ in range(2)]
+    trades = frame_of(
+        TRADES, time=times, trade_id=range(8), price=[100.0] * 8, quantity=halves, buyer_is_maker=[False, True] * 4
+    )
+    for name, wanted in (("flow_trades", [2.0] * 4), ("flow_buy", halves[::2]), ("flow_sell", halves[1::2])):
+        assert column(name, bars, trades=trades) == wanted
+
+
 def test_a_bar_that_trades_cover_in_part_has_no_flow() -> None:
     cut = TRADES_OF.filter(pl.col("time").to_physical() >= START_MS + 2 * HOUR_MS + 30 * MINUTE_MS)
     holed = cut.filter(~pl.col("time").to_physical().is_between(START_MS + 5 * HOUR_MS, START_MS + 5 * HOUR_MS + 9e5))

@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from looks import HOUR, Account, Paper, Simulated, Watched
 
 from trader_cli.core.timeframes import MINUTE_MS
+from trader_cli.exchange.account_replies import income_state, position_state, trade_state
 from trader_cli.venue import books
 from trader_cli.venue.engine import Engine
 from trader_cli.venue.observed import ObservedMarket
-from trader_cli.venue.private import COMMANDS
+from trader_cli.venue.private import COMMANDS, READS
 from trader_cli.venue.routes import VenueRejection
 from trader_cli.venue.sightings import SeenBar, SeenBook, Sighting
 from trader_cli.venue.synthetic import synthetic_tape
@@ -263,3 +266,69 @@ def test_looks_that_cut_a_minute_show_each_stretch_by_itself() -> None:
         market.take(Sighting(RULES, after, upto, now if after > START + MINUTE_MS else bar(0, *[100.0] * 4), (now,)))
     inside = START + MINUTE_MS + 15_000
     assert market.unresolved_until(inside) == moments[2]
+
+
+# --- money, whatever the rates ---
+
+rates = st.integers(-20, 60).map(lambda tenths: Decimal(tenths) / 100_000)
+
+
+@settings(max_examples=40, deadline=None)
+@given(rates, rates, st.sampled_from([1, -1]))
+def test_fees_are_the_accounts_own_and_a_rebate_is_received(maker: Decimal, taker: Decimal, sign: int) -> None:
+    for is_maker, rate in ((True, maker), (False, taker)):
+        market, after = ObservedMarket(RULES), START + MINUTE_MS - 1
+        first = bar(0, 100.0, 100.0, 100.0, 100.0)
+        market.take(Sighting(RULES, after, after, first, book=BOOK))
+        account = books.Account(Decimal(10_000), maker_fee=maker, taker_fee=taker)
+        engine, side = Engine({"ETHUSDT": market}, account, after), "BUY" if sign > 0 else "SELL"
+        kind = {"type": "LIMIT", "price": str(100 - sign), "timeInForce": "GTC"} if is_maker else {"type": "MARKET"}
+        COMMANDS["POST", "/fapi/v1/order"](engine, {"symbol": "ETHUSDT", "quantity": "1", "side": side, **kind})
+        market.take(Sighting(RULES, after, after + MINUTE_MS, first, (bar(1, 100.0, 103.0, 97.0, 100.0),)))
+        engine.advance(after + MINUTE_MS)
+        (fill,) = account.fills
+        assert fill.maker == is_maker
+        assert account.wallet - 10_000 == -rate * fill.price * fill.quantity
+        assert sum((i.amount for i in account.income), Decimal(0)) == -fill.commission
+
+
+@pytest.mark.parametrize(("side", "sign"), [("BUY", 1), ("SELL", -1)])
+def test_what_the_exchange_writes_of_fills_income_and_positions_is_read_as_it_was(side: str, sign: int) -> None:
+    lost = (bar(1, 100.0, 100.0, 95.0, 96.0),) if sign > 0 else (bar(1, 100.0, 105.0, 100.0, 104.0),)
+    engine = held(side, "MARK_PRICE", {"STOP_MARKET": 100.0 - 2 * sign}, bars=lost)
+    asked = {"symbol": "ETHUSDT"}
+    for shown, fill in zip(READS["/fapi/v1/userTrades"](engine, asked), engine.account.fills, strict=True):
+        read = trade_state(shown)
+        told = (read.side, read.price, read.quantity, read.commission, read.realized_profit, read.maker, read.time_ms)
+        assert told == (fill.side, fill.price, fill.quantity, fill.commission, fill.realized, fill.maker, fill.time_ms)
+    assert engine.account.fills[-1].realized < 0 < engine.account.fills[-1].commission
+    rows = [income_state(row) for row in READS["/fapi/v1/income"](engine, {})]
+    assert sorted((r.kind, r.amount) for r in rows) == sorted((i.kind, i.amount) for i in engine.account.income)
+    still = held(side, "MARK_PRICE", {"STOP_MARKET": 100.0 - 9 * sign}, bars=(bar(1, 100.0, 100.0, 98.0, 98.0),))
+    (position,) = [position_state(row) for row in READS["/fapi/v3/positionRisk"](still, asked)]
+    assert position.amount == sign
+    assert position.unrealized_profit == sign * (98 - position.entry_price)
+
+
+@pytest.mark.parametrize(("leverage", "side"), [(10, "BUY"), (20, "BUY"), (10, "SELL"), (50, "SELL")])
+def test_a_position_is_liquidated_at_its_liquidation_price_and_a_tick_before_it_is_not(
+    leverage: int, side: str
+) -> None:
+    sign = 1 if side == "BUY" else -1
+    for ticks, ended_ in ((0, True), (1, False)):
+        market, after = ObservedMarket(RULES), START + MINUTE_MS - 1
+        first = bar(0, 100.0, 100.0, 100.0, 100.0)
+        market.take(Sighting(RULES, after, after, first, book=BOOK))
+        engine = Engine({"ETHUSDT": market}, books.Account(Decimal(10_000)), after)
+        COMMANDS["POST", "/fapi/v1/marginType"](engine, {"symbol": "ETHUSDT", "marginType": "ISOLATED"})
+        COMMANDS["POST", "/fapi/v1/leverage"](engine, {"symbol": "ETHUSDT", "leverage": str(leverage)})
+        COMMANDS["POST", "/fapi/v1/order"](
+            engine, {"symbol": "ETHUSDT", "quantity": "1", "side": side, "type": "MARKET"}
+        )
+        level = Decimal(READS["/fapi/v3/positionRisk"](engine, {"symbol": "ETHUSDT"})[0]["liquidationPrice"])
+        whole = RULES.price_down(level) if sign > 0 else RULES.price_down(level) + RULES.tick
+        worst = float(whole + sign * ticks * RULES.tick)
+        seen = bar(1, 100.0, max(100.0, worst), min(100.0, worst), 100.0)
+        market.take(Sighting(RULES, after, after + MINUTE_MS, first, (seen,)))
+        engine.advance(after + MINUTE_MS)
+        assert (engine.account.position("ETHUSDT").amount == 0) == ended_

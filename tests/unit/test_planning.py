@@ -166,6 +166,7 @@ LIVE_LIKE = {"capital_cap": 1000.0}
         (signal(), replace(NOW, long_notional=Decimal(20_000)), {}, None, "no_room_exposure"),
         (signal(), replace(NOW, long_notional=Decimal(15_000)), {}, None, "no_room_correlation"),
         (signal(), replace(NOW, long_notional=Decimal(1000)), LIVE_LIKE, None, "no_room_capital_cap"),
+        (signal(), replace(NOW, elsewhere=Decimal(1000)), LIVE_LIKE, None, "no_room_capital_cap"),
         (signal(), replace(NOW, asks=0.0), {}, None, "no_room_liquidity"),
         (signal(), replace(NOW, available=Decimal(0)), {}, None, "no_room_liquidation_probability"),
         (signal("short"), NOW, {"max_liquidation_probability": 0.0}, None, "no_room_liquidation_probability"),
@@ -211,3 +212,51 @@ def test_the_same_decision_has_the_same_id_and_ids() -> None:
     assert one.client_id("entry") == other.client_id("entry")
     assert len({one.client_id(p, g) for p in ("entry", "stop", "backstop") for g in range(3)}) == 9  # type: ignore[arg-type]
     assert approved(signal("short")).plan_id != one.plan_id
+
+
+def test_limits_are_of_the_frame_that_is_traded() -> None:
+    """The same signal in bars sixteen times as long: a sixteenth of the volatility a year, squared; 16 times a bar."""
+    made, now = signal(), replace(NOW, asks=1e12, day_volume=1e6)
+    wide = as_settings({"tactician": {"max_volume_share": 1.0}})
+    short, long = (
+        plan(replace(analysis(made), timeframe=frame), made, now, wide, Request()) for frame in ("15m", "4h")
+    )
+    assert isinstance(short, Approved)
+    assert isinstance(long, Approved)
+    for name, factor in (("volatility_target", 4), ("liquidity", 16), ("risk_per_trade", 1)):
+        assert long.plan.caps[name] == pytest.approx(factor * short.plan.caps[name]), name
+
+
+@EXAMPLES
+@given(signals, st.sampled_from(["0.01", "0.05", "0.25", "1", "5"]))
+def test_on_ticks_no_level_is_further_away_than_the_signal_says(made: Signal, tick: str) -> None:
+    outcome = planned(made, replace(NOW, rules=replace(RULES, tick=Decimal(tick))))
+    if isinstance(outcome, Approved):
+        p = outcome.plan
+        assert (p.stop_price - Decimal(made.stop_price)) * p.sign >= 0
+        assert (Decimal(made.take_profit_price) - p.take_profit_price) * p.sign >= 0
+        assert abs(p.stop_price - Decimal(made.stop_price)) < Decimal(tick)
+        assert (p.stop_price - p.backstop_price) * p.sign >= 0
+
+
+@pytest.mark.parametrize(("level", "share"), [("low", 0.25), ("medium", 0.5), ("high", 1.0)])
+def test_a_lower_risk_is_that_share_of_what_may_be_lost(level: str, share: float) -> None:
+    free, asked = approved(signal()), approved(signal(), request=Request(risk_level=level))
+    for name in ("kelly", "risk_per_trade"):
+        assert asked.caps[name] == pytest.approx(share * free.caps[name]), name
+
+
+@pytest.mark.parametrize("asked", [None, 2, 5, 125])
+def test_a_request_never_raises_the_leverage_that_a_size_needs(asked: int | None) -> None:
+    poor, wide = replace(NOW, available=Decimal(4000)), as_settings({"tactician": {"max_liquidation_probability": 0.5}})
+    free, made = (approved(signal(), poor, wide, Request(leverage=value)) for value in (None, asked))
+    assert 1 < free.leverage < wide.tactician.max_leverage
+    assert made.leverage <= free.leverage
+
+
+@pytest.mark.parametrize(("side", "up"), [("long", 1), ("short", -1)])
+def test_a_far_target_beside_a_near_stop_changes_nothing_of_what_may_be_lost(side: str, up: int) -> None:
+    made = replace(
+        signal(side), take_profit_price=MARK + up * 60, stop_price=MARK - up * 20, break_even_probability=0.275
+    )
+    assert approved(made).caps["risk_per_trade"] == pytest.approx(10_000 * 0.01 / (0.01 + 0.001))

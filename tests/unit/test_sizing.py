@@ -163,3 +163,36 @@ def test_long_and_short_are_sized_alike_but_for_liquidation(setting: Setting, ru
          if k != "liquidation_probability"} for side in ("long", "short")
     ]  # type: ignore[arg-type]  # fmt: skip
     assert sizes[0] == sizes[1]
+
+
+@EXAMPLES
+@given(st.floats(1, 10**5), st.floats(0.05, 1))
+def test_leverage_is_the_lowest_whole_one_that_funds_the_size(notional: float, share: float) -> None:
+    rules = replace(LIMITS, margin_share=share)
+    needed, margin = needed_leverage(SETTING, rules, notional).value, SETTING.available * share
+    assert notional <= needed * margin * (1 + 1e-12)
+    assert needed == 1 or notional > (needed - 1) * margin
+
+
+@EXAMPLES
+@given(trades, limits)
+def test_the_risk_cap_loses_its_share_of_equity_at_the_stop_costs_included(setting: Setting, rules: Limits) -> None:
+    notional = caps(setting, rules, rules.max_leverage, sized_by_edge=True)["risk_per_trade"]
+    assert notional * (setting.stop_distance + setting.cost) == pytest.approx(setting.equity * rules.risk_per_trade)
+
+
+@EXAMPLES
+@given(trades, limits, st.floats(1, 10**4))
+def test_what_is_held_already_leaves_so_much_less(setting: Setting, rules: Limits, more: float) -> None:
+    roomy = replace(setting, equity=10**6, others=100.0, same_side=100.0)
+    before, after = (
+        caps(one, replace(rules, capital_cap=10**6), 5, sized_by_edge=True)
+        for one in (roomy, replace(roomy, others=100.0 + more, same_side=100.0 + more))
+    )
+    for name in ("exposure", "correlation", "capital_cap"):
+        assert before[name] - after[name] == pytest.approx(more), name
+
+
+def test_the_same_win_rate_over_more_trades_is_worth_more() -> None:
+    sizes = [kelly_notional(replace(SETTING, probability=0.65, trades=n), LIMITS) for n in (60, 600, 6000)]
+    assert 0 < sizes[0] < sizes[1] < sizes[2]

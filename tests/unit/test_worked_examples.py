@@ -16,7 +16,9 @@ from trader_cli.core.timeframes import Timeframe
 from trader_cli.features.series import BarSeries
 from trader_cli.pipelines.verification import (
     own_settings,
+    worked_exchange,
     worked_features,
+    worked_models,
     worked_plans,
     worked_records,
     worked_training,
@@ -24,9 +26,10 @@ from trader_cli.pipelines.verification import (
 from trader_cli.pipelines.verification.checks import Check, CheckResult, carry_out
 from trader_cli.pipelines.verification.lab import TIMEFRAME, Lab
 from trader_cli.settings import as_settings
+from trader_cli.settings.load import shipped_settings
 
 NEED_A_MARKET = {"columns_by_definition", "claims_pay_their_costs", "funding_by_its_sign"}
-MODULES = (worked_features, worked_plans, worked_training)
+MODULES = (worked_exchange, worked_features, worked_models, worked_plans, worked_training)
 WORKED = [
     *(c for module in MODULES for c in module.CHECKS if c.name not in NEED_A_MARKET),
     *worked_records.CHECKS, *worked_records.STORED,
@@ -97,6 +100,16 @@ def test_a_daily_limit_that_is_forgotten_is_seen(tmp_path: Path, monkeypatch: py
     forgetful = lambda *given, **named: {k: v for k, v in true(*given, **named).items() if k == "drawdown"}  # noqa: E731
     monkeypatch.setattr(worked_plans, "breaches", forgetful)
     assert not carried_out(KNOWN["loss_limits_by_hand"], tmp_path).passed
+
+
+@pytest.mark.parametrize("check", own_settings.CHECKS, ids=lambda check: check.name)
+def test_as_shipped_everything_can_be_written_and_risk_management_is_on(
+    check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    result = carry_out(check, Lab(tmp_path / "lab", shipped_settings(), lambda *_: None))
+    assert result.passed, (result.expected, result.found)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import numpy as np
 
 from trader_cli.analyst.analysis import AnalysisInput, analyse
 from trader_cli.analyst.analyst import Analyst
+from trader_cli.analyst.made_with import changed_since
 from trader_cli.analyst.model import TrainedModel
 from trader_cli.core.errors import DataInvalid, DataStale
 from trader_cli.core.schemas import FEATURE_KEYS
@@ -179,6 +180,12 @@ def claim_is_bound(lab: Lab) -> Iterator[Finding]:
         except DataStale as error:
             said = "refused, train named" if f"trader train {SYMBOL}" in str(error) else str(error)
         yield equal(f"under {what}", wanted, said)
+
+    model = _model(lab)
+    others = {**model.made_with, "libraries": {**model.made_with.get("libraries", {}), "numpy": "0.0"}}
+    for what, made, holds_not in (("its own", model.made_with, False), ("another numpy", others, True)):
+        changed = changed_since(made, model.producer, study.settings)
+        yield equal(f"made with {what}: does not hold", holds_not, changed is not None)
 
 
 def _earned(claim: Claim, level: float) -> bool:

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING
 
 from trader_cli.core.plans import Approved, Refused, Request, TradePlan
 from trader_cli.core.types import Abstention, Analysis, Claim, Signal
-from trader_cli.pipelines.verification.checks import LINES, Check, Finding, Unexpected, at_least, at_most, equal, holds
+from trader_cli.pipelines.verification.checks import (
+    LINES,
+    Check,
+    Finding,
+    Unexpected,
+    at_least,
+    at_most,
+    equal,
+    holds,
+    near,
+)
 from trader_cli.pipelines.verification.lab import SYMBOL, TIMEFRAME
 from trader_cli.pipelines.verification.worlds import in_world, scripted
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
@@ -181,6 +191,8 @@ def requests_only_lower(lab: Lab) -> Iterator[Finding]:
     low = _decided(lab, Request(risk_level="low")).plan
     yield at_most("risk, low asked for", free.risk_quote, low.risk_quote)
     yield at_most("quantity, low risk asked for", free.quantity, low.quantity)
+    for name in ("kelly", "risk_per_trade"):
+        yield near(f"notional by {name}, low risk asked for", free.caps[name] / 4, low.caps[name], 0.01)
 
 
 def refusals_have_codes(lab: Lab) -> Iterator[Finding]:

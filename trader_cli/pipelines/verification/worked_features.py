@@ -14,7 +14,7 @@ from trader_cli.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, Timeframe
 from trader_cli.features.families import derivatives, order_flow
 from trader_cli.features.inputs import INPUT_NAMES, align_inputs
 from trader_cli.features.series import BarSeries
-from trader_cli.pipelines.verification.checks import LINES, Check, Finding, at_least, near
+from trader_cli.pipelines.verification.checks import LINES, Check, Finding, at_least, equal, near
 from trader_cli.pipelines.verification.lab import TIMEFRAME
 
 if TYPE_CHECKING:
@@ -99,6 +99,25 @@ def inputs_by_their_time(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
     inputs = BarSeries.of(frame, tuple(_KNOWN))
     for name in ("close", "volume", "mark_close"):
         yield near(f"{name} of the last bar, as families see it", _number(frame[name][-1]), float(inputs[name][-1]), 0)
+
+
+def unknown_inputs_are_empty(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
+    """The same inputs two days later; trades that are not all of a bar; an index price without its mark price."""
+    shift = pl.duration(days=2)
+    late = _three_bars().with_columns(pl.col("open_time", "close_time") + shift)
+    old = {kind: given for kind, given in _given().items() if kind not in {"trades", "levels"}}
+    frame = align_inputs(late, TIMEFRAME, **old)
+    names = [name for name in _KNOWN if name in frame.columns]
+    yield equal("inputs of two days ago that are still known", [], [n for n in names if frame[n].null_count() < 3])
+    for kept, missing in ((3.97, 0), (3.95, 1), (2.5, 1)):
+        trades = _given()["trades"].with_columns(
+            pl.when(pl.col("trade_id") == 4).then(kept - 1.0).otherwise(pl.col("quantity")).alias("quantity")
+        )
+        found = align_inputs(_three_bars(), TIMEFRAME, trades=trades)["flow_buy"].null_count()
+        yield equal(f"bars without trades where those of one sum to {kept} of 4", missing, found)
+    alone = align_inputs(_three_bars(), TIMEFRAME, mark=_marks(100.5, 102.5), index=_marks(100.0, 101.0, 102.0))
+    for name, values in (("mark_close", [100.5, 102.5, None]), ("index_close", [100.0, 101.0, None])):
+        yield equal(f"{name}, the last mark price missing", values, alone[name].to_list())
 
 
 def _number(value: Any) -> float:
@@ -221,6 +240,8 @@ _MEND = "Install the locked versions (requirements.lock), then run `trader featu
 CHECKS = (
     Check("inputs_by_their_time", LINES[1], "a bar knows what was known at its close, and nothing a bar early or late",
           _MEND, inputs_by_their_time),
+    Check("unknown_inputs_are_empty", LINES[1], "what is old, in part or without its pair is unknown, not carried on",
+          _MEND, unknown_inputs_are_empty),
     Check("columns_by_definition", LINES[1], "columns are what their definitions say, at their own bar",
           _MEND, columns_by_definition),
     Check("futures_columns_by_definition", LINES[1], "order flow, funding, basis and open interest have their signs",

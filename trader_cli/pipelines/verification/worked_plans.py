@@ -6,12 +6,13 @@ import math
 from dataclasses import replace
 from decimal import Decimal
 from statistics import NormalDist
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from trader_cli.core.assets import Flow
 from trader_cli.core.exits import ExitRules, Held, Opinion, assess
-from trader_cli.core.limits import LossLimits, breaches
+from trader_cli.core.limits import LossLimits, breaches, breaches_by_asset
 from trader_cli.core.liquidation import liquidation_price, touch_probability
-from trader_cli.core.orders import LeverageBracket, SymbolRules
+from trader_cli.core.orders import AccountState, LeverageBracket, SymbolRules
 from trader_cli.core.plans import Approved, Request, TradePlan
 from trader_cli.core.sizing import Limits, Setting, caps, needed_leverage
 from trader_cli.core.timeframes import DAY_MS
@@ -65,6 +66,9 @@ def sizes_by_hand(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
     yield near("notional by liquidity, a hundredth of a thin bar", 10_000.0, thin["liquidity"], 1e-6)
     hopeless = caps(replace(_SETTING, probability=0.3), _LIMITS, 5, sized_by_edge=True)
     yield near("notional by kelly, at break-even", 0.0, hopeless["kelly"], 0.0)
+    beside = caps(replace(_SETTING, elsewhere=4_000.0), _LIMITS, 5, sized_by_edge=True)
+    yield near("notional by capital_cap, 4,000 held in other dollars", 25_000.0, beside["capital_cap"], 1e-6)
+    yield near("notional by exposure then: each asset by itself", 19_000.0, beside["exposure"], 1e-6)
     full = caps(replace(_SETTING, others=40_000.0, same_side=40_000.0), _LIMITS, 5, sized_by_edge=True)
     for name in ("exposure", "correlation", "capital_cap"):
         yield near(f"notional by {name}, all of it taken", 0.0, full[name], 0.0)
@@ -79,6 +83,9 @@ def liquidation_by_hand(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
     """Entry 2000 at leverage 5, half a per cent of maintenance; and a walk that may touch a level."""
     yield near("liquidation of a long", 1600 / 0.995, liquidation_price(2000, 5, "long", 0.005), 1e-9)
     yield near("liquidation of a short", 2400 / 1.005, liquidation_price(2000, 5, "short", 0.005), 1e-9)
+    for side, level in (("long", 1595 / 0.995), ("short", 2405 / 1.005)):
+        yield near(f"liquidation of a {side}, 5 of maintenance amount", level,
+                   liquidation_price(2000, 5, side, 0.005, 5.0), 1e-9)  # type: ignore[arg-type]  # fmt: skip
     two_sigma = 2 * NormalDist().cdf(-2.0)
     for level in (math.exp(0.02), math.exp(-0.02)):
         yield near(f"probability to touch {level:.4f} of price, two σ away", two_sigma,
@@ -97,7 +104,8 @@ def _signal(side: Side) -> Signal:
     return Signal(side, 0.6, 0.3, 100.0, 2000.0 + 60 * up, 2000.0 - 20 * up, 24)
 
 
-def _planned(side: Side, mark: str = "2000") -> TradePlan:
+def _planned(side: Side, mark: str = "2000", **shown: Any) -> TradePlan:
+    """The plan of `_signal` in an account of 10,000; `shown` is what else there is to see."""
     shipped = shipped_settings()
     wide = {
         "kelly_fraction": 0.5, "risk_per_trade": 0.01, "target_volatility": 100.0, "max_exposure": 10.0,
@@ -112,7 +120,7 @@ def _planned(side: Side, mark: str = "2000") -> TradePlan:
         long_notional=Decimal(0), short_notional=Decimal(0), mark=Decimal(mark), asks=1e9, bids=1e9, day_volume=1e12,
         rules=_RULES, brackets=_BRACKETS,
     )  # fmt: skip
-    outcome = plan(analysis, signal, now, settings, Request())
+    outcome = plan(analysis, signal, replace(now, **shown), settings, Request())
     if not isinstance(outcome, Approved):
         raise Unexpected(f"no plan: {outcome.sentence} ({outcome.code})")
     return outcome.plan
@@ -135,6 +143,26 @@ def plans_by_hand(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
         yield equal(f"{side}: backstop then", Decimal(2000 - 32 * sign), moved.backstop_price)
     yield equal("a quantity between steps", Decimal("1.234"), _RULES.quantity_down(Decimal("1.2349999")))
     yield equal("a price between ticks", Decimal("2000.12"), _RULES.price_down(Decimal("2000.129")))
+
+
+def caps_of_a_plan_by_hand(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
+    """Longs of 3,000, shorts of 1,000, 96,000 asked and 48,000 bid, 9.6 millions a day: every limit of a plan."""
+    shown = {"long_notional": Decimal(3000), "short_notional": Decimal(1000), "asks": 96e3, "bids": 48e3}
+    yearly = 0.03 * math.sqrt(365 * DAY_MS / (24 * TIMEFRAME.ms))
+    for side, target, same, book in (("long", 2060, 3000, 96e3), ("short", 1940, 1000, 48e3)):
+        found = _planned(side, day_volume=9.6e9, **shown).caps  # type: ignore[arg-type]
+        sigma = yearly * abs(math.log(target / 2000)) / 0.03
+        wanted = {"exposure": 96_000.0, "correlation": 100_000.0 - same, "liquidity": book / 4,
+                  "volatility_target": 1_000_000 / sigma, "risk_per_trade": 100 / 0.012}  # fmt: skip
+        for name, value in wanted.items():
+            yield near(f"{side}: notional by {name}", value, found.get(name, math.nan), 1e-6)
+        thin = _planned(side, day_volume=9.6e6, **shown).caps  # type: ignore[arg-type]
+        yield near(f"{side}: notional by liquidity, a twentieth of a mean bar", 5000.0, thin["liquidity"], 1e-6)
+    odd = replace(_RULES, tick=Decimal(7))
+    for side, levels in (("long", [1981, 1974, 2058]), ("short", [2016, 2023, 1946])):
+        made = _planned(side, rules=odd)  # type: ignore[arg-type]
+        yield equal(f"{side}, ticks of 7: stop, backstop and target, none further away", levels,
+                    [made.stop_price, made.backstop_price, made.take_profit_price])  # fmt: skip
 
 
 _NOW = 20 * DAY_MS + 3_600_000
@@ -162,6 +190,26 @@ def loss_limits_by_hand(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
         flows = [(at, Decimal(amount)) for at, amount in booked]
         wallet = 10_000 + sum((amount for _, amount in flows), Decimal(0))
         found = breaches(flows, wallet, Decimal(still_open), LossLimits(0.03, 0.1), _NOW, since_ms=since)
+        yield equal(f"limits broken: {what}", wanted, sorted(found))
+
+
+def loss_limits_by_asset(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
+    """10,000 USDT, 1,000 USDC and 1 BNB at 600: each margin asset by itself, fees in BNB at their price."""
+    cases: tuple[tuple[str, tuple[tuple[str, str, str], ...], list[str]], ...] = (
+        ("30 USDC", (("USDC", "USDC", "-30"),), ["day 20 USDC"]), ("29.99 USDC", (("USDC", "USDC", "-29.99"),), []),
+        ("300 USDT, of them half a BNB", (("USDT", "USDT", "0"), ("USDT", "BNB", "-0.5")), ["day 20"]),
+        ("0.49 BNB of fees", (("USDT", "BNB", "-0.49"),), []),
+        ("0.05 BNB of fees of USDC contracts", (("USDC", "BNB", "-0.05"),), ["day 20 USDC"]),
+        ("100 USDC", (("USDC", "USDC", "-100"),), ["day 20 USDC", "drawdown USDC"]),
+    )  # fmt: skip
+    prices = {margin: {"BNB": Decimal(600)} for margin in ("USDT", "USDC")}
+    for what, lost, wanted in cases:
+        flows = [Flow(_NOW - 1, Decimal(amount), asset, margin) for margin, asset, amount in lost]
+        left = {asset: Decimal(had) for asset, had in (("USDT", 10_000), ("USDC", 1_000), ("BNB", 1))}
+        for flow in flows:
+            left[flow.asset] += flow.amount
+        usdt, *others = (AccountState(wallet, wallet, Decimal(0), asset) for asset, wallet in left.items())
+        found = breaches_by_asset(flows, replace(usdt, others=tuple(others)), prices, LossLimits(0.03, 0.1), _NOW)
         yield equal(f"limits broken: {what}", wanted, sorted(found))
 
 
@@ -232,6 +280,10 @@ CHECKS = (
           _LIMITS_MEND, plans_by_hand),
     Check("loss_limits_by_hand", LINES[3], "a loss limit breaks on the spot: a cent earlier it does not",
           _LIMITS_MEND, loss_limits_by_hand),
+    Check("caps_of_a_plan_by_hand", LINES[3], "a plan's limits are those of its side, its bar and its horizon",
+          _LIMITS_MEND, caps_of_a_plan_by_hand),
+    Check("loss_limits_by_asset", LINES[3], "each margin asset has its own loss limits, fees in another asset count",
+          _LIMITS_MEND, loss_limits_by_asset),
     Check("exits_by_hand", LINES[3], "each exit rule acts where it says, for longs and for shorts",
           _LIMITS_MEND, exits_by_hand),
     Check("funding_by_its_sign", LINES[3], "with a positive rate longs pay and shorts receive, in the ledger as well",
