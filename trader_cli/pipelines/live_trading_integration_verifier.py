@@ -29,6 +29,7 @@ from trader_cli.pipelines.verification import (
     worked_models,
     worked_plans,
     worked_records,
+    worked_refusals,
     worked_training,
 )
 from trader_cli.pipelines.verification.checks import Report, carry_out
@@ -52,6 +53,7 @@ CHECKS: tuple[Check, ...] = (
     *worked_models.CHECKS,
     *tactician_plans.CHECKS,
     *worked_plans.CHECKS,
+    *worked_refusals.CHECKS,
     *tactician_execution.CHECKS,
     *monitoring.CHECKS,
     *care.CHECKS,
