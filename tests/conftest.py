@@ -16,11 +16,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import settings
 
 from trader_cli.core.bars import with_close_time
 from trader_cli.core.schemas import TIME
 from trader_cli.core.timeframes import Timeframe
 
+settings.register_profile("untimed", deadline=None)  # a machine that is busy makes no test fail
+settings.load_profile("untimed")
 START_MS = 1_704_067_200_000
 
 
