@@ -168,10 +168,39 @@ class SymbolOptions:
 
 
 @dataclass(frozen=True)
+class Lots:
+    """Quantities a filter lets pass: in whole steps, from the least to the most. None holds nothing back."""
+
+    step: Decimal | None = None
+    least: Decimal | None = None
+    most: Decimal | None = None
+
+    def up(self, quantity: Decimal) -> Decimal | None:
+        """The nearest that passes and is no less, else the largest that passes; None where none does."""
+        wanted = max(quantity, self.least or Decimal(0))
+        lots = min(self._stepped(wanted, ROUND_UP), self._largest())
+        return lots if lots >= (self.least or Decimal(0)) and lots > 0 else None
+
+    def down(self, quantity: Decimal) -> Decimal | None:
+        """The nearest that passes and is no more; None where none does."""
+        lots = min(self._stepped(quantity, ROUND_DOWN), self._largest())
+        return lots if lots >= (self.least or Decimal(0)) and lots > 0 else None
+
+    def _largest(self) -> Decimal:
+        return Decimal("Infinity") if self.most is None else self._stepped(self.most, ROUND_DOWN)
+
+    def _stepped(self, quantity: Decimal, rounding: str) -> Decimal:
+        if self.step is None:
+            return quantity
+        return (quantity / self.step).to_integral_value(rounding=rounding) * self.step
+
+
+@dataclass(frozen=True)
 class SymbolRules:
     """The exchange's filters of a symbol. What is switched off there, or not listed, holds nothing back.
 
-    `step` fits limit orders and market orders alike, `market_step` is that of market orders where it is another one.
+    `step`, `min_quantity` and `max_market_quantity` fit limit orders and market orders alike: what opens keeps both.
+    `limit_lots` and `market_lots` are those of each; None where they are no others.
     `delivery_ms`: when it is settled and listed no longer; None for a perpetual without an end. An order's price may
     lie from `band_down` to `band_up` times the mark price; None where no band is listed.
     """
@@ -191,7 +220,8 @@ class SymbolRules:
     max_algo_orders: int | None = None
     min_price: Decimal | None = None
     max_price: Decimal | None = None
-    market_step: Decimal | None = None
+    limit_lots: Lots | None = None
+    market_lots: Lots | None = None
     margin_asset: str = QUOTE
 
     def quantity_down(self, quantity: Decimal) -> Decimal:
@@ -202,16 +232,14 @@ class SymbolRules:
         """Rounded down to whole ticks."""
         return (price / self.tick).to_integral_value(rounding=ROUND_DOWN) * self.tick
 
-    def exit_quantity(self, quantity: Decimal, *, up: bool) -> Decimal:
-        """The nearest that a market order which can only reduce may have: at most the largest; `up` rounds up."""
-        step, rounding = self.market_step or self.step, ROUND_UP if up else ROUND_DOWN
-        lots = (quantity / step).to_integral_value(rounding=rounding) * step
-        return min(max(lots, self.min_quantity) if up else lots, _largest(self.max_market_quantity, step))
+    def price_up(self, price: Decimal) -> Decimal:
+        """Rounded up to whole ticks."""
+        return (price / self.tick).to_integral_value(rounding=ROUND_UP) * self.tick
 
-
-def _largest(limit: Decimal, step: Decimal) -> Decimal:
-    """A largest quantity in whole steps."""
-    return (limit / step).to_integral_value(rounding=ROUND_DOWN) * step
+    @property
+    def lots(self) -> Lots:
+        """What limit orders and market orders alike may have."""
+        return Lots(self.step, self.min_quantity, self.max_market_quantity)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ The rules are those the exchange shows now; a plan may have been made under othe
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import ROUND_UP, Decimal
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from trader_cli.core.assets import CREDITS, amounts_text, margin_asset_of
@@ -27,10 +27,15 @@ RULE_CODES = frozenset(
         -1122,  # the symbol's status forbids it
         -2027,  # position above what the leverage allows
         -2028,  # leverage too low for the margin there is
+        -4002,  # price above the largest
         -4003,  # quantity rounded to nothing
+        -4004,  # quantity below the smallest
         -4005,  # quantity above the largest
+        -4013,  # price below the smallest
         -4014,  # price not on the tick
+        -4016,  # price above the band around the mark price
         -4023,  # quantity not on the step
+        -4024,  # price below the band around the mark price
         -4087,  # only reduce-only orders are taken
         -4088,  # no orders are taken
         -4131,  # the best price is outside the band around the mark price
@@ -46,6 +51,8 @@ RULES_AGE_S = 180.0
 DELISTING_MARGIN_MS = 3_600_000
 """How long before a symbol's delivery a position must be over: entries stop, and the book thins, well before it."""
 _STOPS_OF_AN_ENTRY = 3
+_FURTHEST = Decimal("0.04")
+"""How far from the mark price a limit order that leaves may be where the exchange lists no band."""
 
 
 def trading(rules: SymbolRules) -> Refused | None:
@@ -98,6 +105,11 @@ def outlives(rules: SymbolRules, exit_by_ms: int) -> Refused | None:
     )  # fmt: skip
 
 
+def leave_by_ms(rules: SymbolRules) -> int | None:
+    """When a position must be left at the latest, because the symbol is delisted; None where no end is known."""
+    return None if rules.delivery_ms is None else rules.delivery_ms - DELISTING_MARGIN_MS
+
+
 def openable(
     rules: SymbolRules, brackets: Sequence[LeverageBracket], plan: TradePlan, now_ms: int, *,
     resting: int | None = None,
@@ -140,6 +152,9 @@ def _impossible(rules: SymbolRules, plan: TradePlan, resting: int | None) -> str
             return f"the {name} {level:f} is below the lowest price it takes"
         if rules.max_price is not None and level > rules.max_price:
             return f"the {name} {level:f} is above the highest price it takes, {rules.max_price:f}"
+    senseless = _senseless(rules, plan)
+    if senseless is not None:
+        return senseless
     if plan.quantity != rules.quantity_down(plan.quantity):
         return f"the quantity {plan.quantity:f} is not on the step {rules.step:f}"
     if plan.quantity <= 0 or plan.quantity < rules.min_quantity:
@@ -155,6 +170,25 @@ def _impossible(rules: SymbolRules, plan: TradePlan, resting: int | None) -> str
     return None
 
 
+def _senseless(rules: SymbolRules, plan: TradePlan) -> str | None:
+    """Why levels on the symbol's ticks are on the wrong side of each other: its tick is too coarse for this plan."""
+    up, limit = plan.sign > 0, entry_limit(plan, rules, plan.price)
+    inner, outer = ("below", "above") if up else ("above", "below")
+    wrong = (
+        ("backstop", plan.backstop_price, inner, "stop", plan.stop_price),
+        ("stop", plan.stop_price, inner, "price", plan.price),
+        ("target", plan.take_profit_price, outer, "price", plan.price),
+        ("entry's limit", limit, outer, "price less its drift", plan.price - plan.sign * plan.max_drift),
+    )
+    for name, level, side, other, bound in wrong:
+        allowed = level > bound if side == "above" else level < bound
+        if not allowed and not (name == "entry's limit" and level == bound):
+            return (
+                f"the {name} {level:f} of a {plan.side} is not {side} its {other} {bound:f}; the tick is {rules.tick:f}"
+            )
+    return None
+
+
 def entry_limit(plan: TradePlan, rules: SymbolRules, mark: Decimal) -> Decimal:
     """The price of the entry's IOC limit order: the plan's, moved by its drift, on a tick, within the exchange's band.
 
@@ -165,7 +199,21 @@ def entry_limit(plan: TradePlan, rules: SymbolRules, mark: Decimal) -> Decimal:
         return rules.price_down(min(bound for bound in highest if bound is not None))
     lowest = (plan.price - plan.max_drift, rules.band_down and mark * rules.band_down, rules.min_price)
     exact = max(bound for bound in lowest if bound is not None)
-    return (exact / rules.tick).to_integral_value(rounding=ROUND_UP) * rules.tick
+    return rules.price_up(exact)
+
+
+def exit_limit(rules: SymbolRules, sign: int, mark: Decimal, reach: Decimal = Decimal(1)) -> Decimal:
+    """The price of a limit order that leaves a long (`sign` +1) or a short (−1) where a market order is not taken.
+
+    On a tick, between the lowest and the highest price, and within the band: at its edge, or with `reach` below 1 so
+    much of the way from the mark price to there.
+    """
+    share = (rules.band_down or 1 - _FURTHEST) if sign > 0 else (rules.band_up or 1 + _FURTHEST)
+    exact = mark + (mark * share - mark) * reach
+    price = max(rules.price_up(exact) if sign > 0 else rules.price_down(exact), rules.tick)
+    if rules.max_price is not None:
+        price = min(price, rules.price_down(rules.max_price))
+    return price if rules.min_price is None else max(price, rules.price_up(rules.min_price))
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from trader_cli.core.orders import (
     IncomeState,
     KeyRights,
     LeverageBracket,
+    Lots,
     OrderState,
     PositionState,
     StopState,
@@ -20,6 +21,7 @@ from trader_cli.core.orders import (
     SymbolRules,
     TradeState,
 )
+from trader_cli.core.symbols import delivery_ms_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,10 +127,10 @@ def symbol_rules(body: dict[str, Any]) -> SymbolRules:
         filters.get(name, {})
         for name in ("PRICE_FILTER", "LOT_SIZE", "MARKET_LOT_SIZE", "PERCENT_PRICE", "MIN_NOTIONAL")
     )
-    lot_step, market_step = _limit(lot, "stepSize"), _limit(market, "stepSize")
-    steps = [step for step in (lot_step, market_step) if step is not None] or [_finest(body, "quantityPrecision")]
-    most = [largest for row in (lot, market) if (largest := _limit(row, "maxQty")) is not None]
-    least = [smallest for row in (lot, market) if (smallest := _limit(row, "minQty")) is not None]
+    each = (_lots(lot), _lots(market))
+    steps = [lots.step for lots in each if lots.step is not None] or [_finest(body, "quantityPrecision")]
+    most = [lots.most for lots in each if lots.most is not None]
+    least = [lots.least for lots in each if lots.least is not None]
     return SymbolRules(
         symbol=str(body["symbol"]), tick=_limit(price, "tickSize") or _finest(body, "pricePrecision"),
         step=_common_multiple(steps), min_quantity=max(least, default=Decimal(0)),
@@ -140,9 +142,13 @@ def symbol_rules(body: dict[str, Any]) -> SymbolRules:
         max_orders=_listed(filters.get("MAX_NUM_ORDERS", {}), "limit", int) or None,
         max_algo_orders=_listed(filters.get("MAX_NUM_ALGO_ORDERS", {}), "limit", int) or None,
         min_price=_limit(price, "minPrice"), max_price=_limit(price, "maxPrice"),
-        market_step=market_step if market_step is not None and market_step != lot_step else None,
+        limit_lots=each[0], market_lots=each[1],
         margin_asset=str(body.get("marginAsset") or body.get("quoteAsset") or margin_asset_of(str(body["symbol"]))),
     )  # fmt: skip
+
+
+def _lots(row: dict[str, Any]) -> Lots:
+    return Lots(_limit(row, "stepSize"), _limit(row, "minQty"), _limit(row, "maxQty"))
 
 
 def _finest(body: dict[str, Any], name: str) -> Decimal:
@@ -157,9 +163,13 @@ def _common_multiple(steps: list[Decimal]) -> Decimal:
 
 
 def _delivery_ms(body: dict[str, Any]) -> int | None:
-    """A perpetual's is a day far in the next century, until its end is announced."""
-    delivery_ms = int(body.get("deliveryDate") or 0)
-    return delivery_ms if 0 < delivery_ms < _NO_END_MS else None
+    """A perpetual's is a day far in the next century, until its end is announced; a delivery contract's name says it.
+
+    The earlier one counts where both are stated.
+    """
+    stated_ms, named_ms = int(body.get("deliveryDate") or 0), delivery_ms_of(str(body["symbol"]))
+    known = [at for at in (stated_ms, named_ms) if at is not None and 0 < at < _NO_END_MS]
+    return min(known, default=None)
 
 
 def _listed(row: dict[str, Any], name: str, shape: Callable[[Any], T]) -> T | None:

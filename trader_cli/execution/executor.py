@@ -303,8 +303,8 @@ class Executor:
             ended = await Guard(self.bench, plan, goal=goal, reason=reason, most_s=most_s).run()
             await self.tidy(plan, ended)
         left = abs(ended.view.expected)
-        if left > goal and ended.how == "reduced":
-            self.say(f"{symbol}: {left:f} is dust: less than the exchange takes as an order; its stop stays.")
+        if left > goal and ended.how == "dust":
+            self.say(_dust(symbol, left - goal, ended))
         elif left > goal or ended.how in {"unknown", "bare"}:
             standing = await self.standing(symbol) if most_s is None else last_known(self.ledger, symbol)
             self._not_closed(symbol, ended, standing)
@@ -373,6 +373,11 @@ class Executor:
             *(("/fapi/v1/algoOrder", stop_parameters(stop)) for stop in stops),
         ]
         return [{"method": "POST", "path": path, "parameters": parameters} for path, parameters in sent]
+
+
+def _dust(symbol: str, left: Decimal, ended: Ended) -> str:
+    why = "" if ended.refused is None else f" ({ended.refused.sentence})"
+    return f"{symbol}: {left:f} is dust: the exchange has refused an order of it in every form{why}; its stop stays."
 
 
 async def guarded_together(guards: list[Guard]) -> list[Ended | TraderError]:

@@ -45,7 +45,7 @@ _LOOKED_INTO = frozenset({_PASSED, -2022, -4118})
 
 @dataclass(frozen=True)
 class Ended:
-    """How it ended: "covered", "flat", "reduced", "absent", "refused", "bare", or "unknown" with what is known.
+    """How it ended: "covered", "flat", "reduced", "dust", "absent", "refused", "bare", or "unknown" with what is known.
 
     `closed` says why it was closed although nobody asked for it.
     """
@@ -131,12 +131,7 @@ class Guard:
 
     def _leave(self, s: Standing) -> None:
         """The first exit that nobody asked for: once it is sent there is no going back."""
-        if (
-            self._goal is None
-            and s.held
-            and not self._sends.is_dust
-            and must_leave(s, self._now(), self._bench.deadline_ms)
-        ):
+        if self._goal is None and s.held and must_leave(s, self._now(), self._bench.deadline_ms):
             self._closed, self._goal = (BEYOND_BACKSTOP if s.is_beyond_backstop else UNPROTECTED), ZERO
 
     def _heard_no(self, kind: str, code: int) -> None:
@@ -256,12 +251,14 @@ class Guard:
     def _ended_reducing(self, s: Standing, view: View, now: int, *, leaving: bool) -> Ended | None:
         exit_ = s.tried("exit")
         done = s.held <= (self._goal or ZERO) and not s.possible and not exit_.unknown
-        if (done and self._is_booked(view, now)) or self._sends.is_dust:
+        if done and self._is_booked(view, now):
             return Ended("reduced", view, self._cover(s.held), self._why_closed())
         refused_ms = self._sends.exit_refused_ms
+        refused = refused_ms is not None and now - refused_ms > _REFUSED_MS
         late = now - self._began_ms > self._bench.patience_ms
-        if s.is_covered and (leaving or late or (refused_ms is not None and now - refused_ms > _REFUSED_MS)):
-            return Ended("unknown", view, self._cover(s.held), self._why_closed(), self._sends.tried("exit").refused)
+        if s.is_covered and (leaving or late or refused or self._sends.is_dust):
+            how = "dust" if self._sends.is_dust else "unknown"
+            return Ended(how, view, self._cover(s.held), self._why_closed(), self._sends.tried("exit").refused)
         return None
 
     def _ended_unknown(self, s: Standing, view: View, now: int, *, leaving: bool) -> Ended | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from trader_cli.core import ids
 from trader_cli.core.errors import ConfigurationError, ExchangeRejected, ExchangeUnavailable
+from trader_cli.core.exit_forms import LOT_CODES, NOTHING_TO_REDUCE, PRICE_CODES, Form, Heard, exit_forms, next_form
 from trader_cli.core.guarding import Tries
 from trader_cli.core.orders import NotPlaced
 from trader_cli.storage.ledger import LedgerUnwritable
@@ -25,14 +26,13 @@ if TYPE_CHECKING:
     from trader_cli.execution.bench import Bench
     from trader_cli.execution.protection import Cover
 
-_FURTHEST = Decimal("0.04")
-"""How far from the mark price a limit order may be that stands in for a market order in a thin book."""
 _TIDY_MS = 2000
-_NO_COUNTERPARTY = -4131
-_NOTHING_TO_REDUCE = frozenset({-2022, -4118})
-_NOTHING_OPEN = frozenset({-4509, *_NOTHING_TO_REDUCE})
+_NOTHING_OPEN = frozenset({-4509, *NOTHING_TO_REDUCE})
 """Refusals that are a sign, though no proof, that nothing was open when they were given."""
-_WRONG_LOT = frozenset({-1111, -4023, -4003, -4004, -4005})
+_FORM_CODES = LOT_CODES | PRICE_CODES
+_MOST_AT_ONCE = 12
+"""So many forms of an exit are tried one right after the other; then they come as rarely as any other exit."""
+ZERO = Decimal(0)
 KINDS = ("backstop", "stop", "take_profit", "exit")
 
 
@@ -52,12 +52,15 @@ class Tried:
 
 
 class Sends:
-    """Sends for one plan. `sign_ms` is when a refusal last said that nothing was open."""
+    """Sends for one plan. `sign_ms` is when a refusal last said that nothing was open.
+
+    `is_dust`: the exchange has refused every form an exit of what is left can have.
+    """
 
     def __init__(self, bench: Bench, plan: TradePlan) -> None:
         self._bench, self._plan = bench, plan
         self._tried: dict[str, Tried] = {}
-        self._is_thin = self._rounds_down = False
+        self._heard, self._form, self._forms, self._at_once = Heard(), Form(ZERO), tuple[Form, ...](), 0
         self.must_drop_targets = False
         self.sign_ms = 0
         self.exit_refused_ms: int | None = None
@@ -113,10 +116,9 @@ class Sends:
             self._tidy_up(step.kind, self._bench.cover(self._plan, standing.held))
             return
         intent = self._exit(step, reason) if step.kind == "exit" else self._stop(step, standing)
-        if intent is not None:
-            tried = self.tried(step.kind)
-            tried.count, tried.last_ms = tried.count + 1, self._bench.now_ms()
-            tried.task = asyncio.ensure_future(self._bench.courier.deliver(intent))
+        tried = self.tried(step.kind)
+        tried.count, tried.last_ms = tried.count + 1, self._bench.now_ms()
+        tried.task = asyncio.ensure_future(self._bench.courier.deliver(intent))
 
     def _stop(self, step: Step, standing: Standing) -> Intent:
         protector, plan = self._bench.protector, self._plan
@@ -126,17 +128,15 @@ class Sends:
         purpose: Any = step.kind
         return protector.next_intent(plan, purpose, protector.level(plan, purpose), step.quantity)
 
-    def _exit(self, step: Step, reason: str) -> Intent | None:
-        """The next exit: a whole one rounded up to the step, since nothing but ours can be reduced by it."""
+    def _exit(self, step: Step, reason: str) -> Intent:
+        """The next exit, in the nearest form that was not refused; a whole one may ask for more than is open."""
         courier, plan = self._bench.courier, self._plan
-        quantity = self._lots(step)
-        if quantity <= 0:
-            self.is_dust = True
-            return None
+        self._form = self._next_form(step)
         number = sum(i.purpose == "exit" for i in courier.intents_of(plan.plan_id))
         intent = Intent(
             ids.client_id(plan.plan_id, "exit", number), plan.plan_id, plan.symbol, "exit",
-            "SELL" if plan.sign > 0 else "BUY", quantity, courier.now_ms(), reduce_only=True, price=self._limit(),
+            "SELL" if plan.sign > 0 else "BUY", self._form.quantity, courier.now_ms(), reduce_only=True,
+            price=self._form.price,
         )  # fmt: skip
         try:
             courier.ledger.assess(plan.symbol, "exit", {"reason": reason, "client_id": intent.client_id}, intent.at_ms)
@@ -144,19 +144,17 @@ class Sends:
             courier.unwritten = courier.unwritten or error
         return intent
 
-    def _lots(self, step: Step) -> Decimal:
-        """In whole steps; as it is where the exchange's rules are not known, since it is what the exchange showed."""
-        rules = self._rules()
-        if rules is None:
-            return step.quantity
-        return rules.exit_quantity(step.quantity, up=step.whole and not self._rounds_down)
-
-    def _limit(self) -> Decimal | None:
-        """In a book too thin for a market order: a price the exchange still takes."""
-        position, rules = self._bench.reconciler.sight(self._plan.symbol).position, self._rules()
-        if not self._is_thin or position is None or rules is None:
-            return None
-        return rules.price_down(position.mark_price * (1 - self._plan.sign * _FURTHEST))
+    def _next_form(self, step: Step) -> Form:
+        """The next form; after all were refused the first one again: what reduces is always sent."""
+        position, plan = self._bench.reconciler.sight(self._plan.symbol).position, self._plan
+        mark = plan.price if position is None else position.mark_price
+        self._forms = exit_forms(
+            self._rules(), step.quantity, plan.sign, mark, whole=step.whole, downward=self._heard.downward
+        )
+        form = next_form(self._forms, self._heard)
+        if form is None:
+            self._heard = Heard()
+        return form or self._forms[0]
 
     def _rules(self) -> SymbolRules | None:
         """The exchange's rules; `None` where they are not known or cannot be read: no exit waits for them."""
@@ -203,9 +201,19 @@ class Sends:
             self.sign_ms = tried.last_ms
         if kind == "exit":
             self.exit_refused_ms = self.exit_refused_ms or self._bench.now_ms()
-            self._is_thin = code == _NO_COUNTERPARTY
-            self.must_drop_targets = self.must_drop_targets or code in _NOTHING_TO_REDUCE
-            self._rounds_down = self._rounds_down or code in _WRONG_LOT or code in _NOTHING_TO_REDUCE
+            self.must_drop_targets = self.must_drop_targets or code in NOTHING_TO_REDUCE
+            self._heard = self._heard.after(self._form, code)
+            if code in _FORM_CODES:
+                self._heard_form_refused(tried)
+
+    def _heard_form_refused(self, tried: Tried) -> None:
+        """Another form need not wait, for a while; where none is left it is dust, if the rules are known."""
+        if next_form(self._forms, self._heard) is None:
+            self.is_dust = self._rules() is not None
+            self._at_once = _MOST_AT_ONCE
+        elif self._at_once < _MOST_AT_ONCE:
+            self._at_once += 1
+            tried.count = 1
 
 
 def _result(task: asyncio.Task[Any]) -> Any:

@@ -109,7 +109,7 @@ class Carer:
 
         for symbol, found in known.items():
             (self.bare.add if found.how == "bare" else self.bare.discard)(symbol)
-            if found.how in {"flat", "reduced", "absent", "refused"}:
+            if found.how in {"flat", "reduced", "dust", "absent", "refused"}:
                 self.closing.pop(symbol, None)
         await asyncio.gather(*(tidy(symbol, found) for symbol, found in known.items()))
         return ended
