@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from decimal import ROUND_DOWN, Decimal
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from desk import plan_at
-from hypothesis import assume, given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from trader_cli.core.exit_forms import Form, Heard, exit_forms, next_form
 from trader_cli.core.orders import SymbolRules
 from trader_cli.core.plans import Refused
-from trader_cli.core.rules import entry_limit, openable
+from trader_cli.core.rules import entry_limit, exit_limit, openable
 from trader_cli.exchange.account_replies import symbol_rules
 from trader_cli.settings import as_settings
 
@@ -100,6 +101,11 @@ def test_what_opens_and_its_stops_pass_every_filter(
     assert not quantity_faults(body, "MARKET_LOT_SIZE", plan.quantity), "its stop and its exit are market orders"
     for level in (plan.stop_price, plan.backstop_price, plan.take_profit_price):
         assert not price_faults(body, level)
+    up = 1 if side == "long" else -1
+    stop, backstop = (plan.price - plan.stop_price) * up, (plan.price - plan.backstop_price) * up
+    assert 0 < stop < backstop, "levels keep their order on whatever tick"
+    assert (plan.take_profit_price - plan.price) * up > 0
+    assert (limit - plan.price) * up >= -plan.max_drift, "else it could never fill"
     most = next((f.get("limit") for f in body["filters"] if f["filterType"] == "MAX_NUM_ALGO_ORDERS"), None)
     assert most in {None, "0"} or resting + 3 <= int(most)
 
@@ -115,18 +121,97 @@ def plan_of(rules: SymbolRules, side: str, mark: Decimal, quantity: Decimal) -> 
     )  # fmt: skip
 
 
+def nearest(body: Body, name: str, held: Decimal) -> Decimal | None:
+    """The least quantity no smaller than this that a filter takes, else the largest it takes; None: it takes none."""
+    row = next((f for f in body["filters"] if f["filterType"] == name), {})
+    step, least, most = (Decimal(row.get(line) or 0) for line in ("stepSize", "minQty", "maxQty"))
+    fits = max(held, least)
+    fits += (step - fits % step) % step if step else 0
+    if most and fits > most:
+        fits = most - (most % step if step else 0)
+    return fits if fits > 0 and fits >= least else None
+
+
+def lots_of(lot: dict[str, str], market: dict[str, str]) -> Body:
+    filters = [{"filterType": "LOT_SIZE", **lot}, {"filterType": "MARKET_LOT_SIZE", **market}]
+    return {"symbol": "ETHUSDT", "quantityPrecision": 3, "pricePrecision": 2, "filters": filters}
+
+
+def refusal(body: Body, form: Form, mark: Decimal, sign: int, *, thin: bool = False) -> int | None:
+    """How an exchange with these filters answers this form of an exit that can only reduce."""
+    is_limit = form.price is not None
+    if thin and not is_limit:
+        return -4131
+    found = quantity_faults(body, "LOT_SIZE" if is_limit else "MARKET_LOT_SIZE", form.quantity)
+    if found:
+        codes = {"stepSize": -4023, "minQty": -4004, "maxQty": -4005, "0": -4003}
+        return codes[found[0].split()[-1]]
+    if form.price is None:
+        return None
+    if price_faults(body, form.price):
+        return -4014
+    band = ("multiplierDown", -4024) if sign > 0 else ("multiplierUp", -4016)
+    return band[1] if broken(body, "PERCENT_PRICE", **{band[0]: form.price / mark}) else None
+
+
 @given(documents(), st.decimals("0.001", "5000000", places=3))
-def test_what_reduces_is_always_sent_in_the_nearest_form_there_is(body: Body, held: Decimal) -> None:
+@example(lots_of({"minQty": "2500"}, {"stepSize": "1000", "minQty": "0.5"}), Decimal(40))
+@example(lots_of({"maxQty": "100"}, {"stepSize": "1000", "maxQty": "1000000"}), Decimal(40))
+@example(lots_of({}, {"stepSize": "1000", "maxQty": "100"}), Decimal(333))
+@example(lots_of({}, {"stepSize": "10", "minQty": "15"}), Decimal(7))
+def test_what_reduces_is_sent_in_the_nearest_form_there_is_and_as_it_is_where_there_is_none(
+    body: Body, held: Decimal
+) -> None:
     rules = symbol_rules(body)
-    step, most = rules.market_step or rules.step, rules.max_market_quantity
-    assume(most >= max(step, rules.min_quantity))
-    up, down = rules.exit_quantity(held, up=True), rules.exit_quantity(held, up=False)
-    assert not broken(body, "MARKET_LOT_SIZE", stepSize=up, minQty=up, maxQty=up)
-    assert not broken(body, "MARKET_LOT_SIZE", stepSize=down, maxQty=down)
-    assert up > 0
-    assert up == (most / step).to_integral_value(ROUND_DOWN) * step or held <= up < held + max(step, rules.min_quantity)
-    assert down <= held
-    assert down > held - step or down == up
+    whole = exit_forms(rules, held, 1, Decimal(100), whole=True, downward=False)
+    part = exit_forms(rules, held, 1, Decimal(100), whole=False, downward=False)
+    fits = nearest(body, "MARKET_LOT_SIZE", held)
+    assert whole[0].price is None
+    assert fits is None or whole[0].quantity == fits
+    assert {held, *([] if fits is None else [fits])} <= {form.quantity for form in whole if form.price is None}
+    assert (nearest(body, "LOT_SIZE", held) or held) in {form.quantity for form in whole if form.price is not None}
+    assert all(0 < form.quantity <= held for form in part), "a part is never more: what is beside it is not ours"
+    assert all(form.quantity > 0 for form in whole)
+
+
+@given(documents(), documents(), st.decimals("0.001", "5000", places=3), st.decimals("0.02", "90000", places=4),
+       st.sampled_from((1, -1)), st.booleans(), st.decimals("-0.01", "0.01", places=4))  # fmt: skip
+def test_whatever_the_exchange_enforces_a_position_is_left_if_any_form_of_it_passes(
+    known: Body, enforced: Body, held: Decimal, mark: Decimal, sign: int, thin: bool, moved: Decimal
+) -> None:
+    """The filters may be other ones than we know, and the mark price moved since it was seen."""
+    forms = exit_forms(symbol_rules(known), held, sign, mark, whole=True, downward=False)
+    now, heard = mark * (1 + moved), Heard()
+    for _ in range(len(forms) + 1):
+        form = next_form(forms, heard)
+        if form is None:
+            break
+        code = refusal(enforced, form, now, sign, thin=thin)
+        if code is None:
+            return
+        heard = heard.after(form, code)
+    assert all(refusal(enforced, form, now, sign, thin=thin) for form in forms)
+    assert thin or next_form(forms, heard) is None, "only then it is dust"
+
+
+@given(documents(), st.decimals("0.02", "90000", places=4), st.sampled_from((1, -1)),
+       st.sampled_from((Decimal(1), Decimal("0.5"), Decimal(0))))  # fmt: skip
+def test_a_limit_order_that_leaves_lies_at_the_edge_of_the_band(
+    body: Body, mark: Decimal, sign: int, reach: Decimal
+) -> None:
+    rules = symbol_rules(body)
+    price = exit_limit(rules, sign, mark, reach)
+    share = (rules.band_down or Decimal("0.96")) if sign > 0 else (rules.band_up or Decimal("1.04"))
+    edge = mark + (mark * share - mark) * reach
+    lowest, highest = rules.min_price or rules.tick, rules.max_price or Decimal("Infinity")
+    ticks = [rules.price_up(edge), rules.price_down(edge)]
+    inside = [p for p in ticks if lowest <= p <= highest and (p - edge) * sign >= 0]
+    assert price > 0
+    assert price % rules.tick == 0
+    if inside:
+        assert price in inside
+        assert abs(price - edge) < rules.tick
+        assert not price_faults(body, price)
 
 
 @pytest.mark.parametrize("line", [{"tickSize": "x"}, {"tickSize": "-0.1"}, {"tickSize": "NaN"}])

@@ -131,6 +131,20 @@ def test_time_and_target_close() -> None:
     assert assess(held(), MIDDLE - 20, None, RULES, NOW) == Action("close", "stop_passed")
 
 
+@EXAMPLES
+@given(positions, prices, losses, rules, st.integers(-(10**7), 10**7))
+def test_before_a_delisting_it_is_left_whatever_else_holds(
+    position: Held, mark: Decimal, loss: float, rule: ExitRules, late: int
+) -> None:
+    ending = replace(position, leave_by_ms=NOW - late)
+    action = assess(ending, mark, Opinion(loss, NOW), rule, NOW)
+    if late >= 0:
+        assert action.kind == "close"
+        assert action.reason in {"delisting", "stop_passed"}
+    else:
+        assert action == assess(position, mark, Opinion(loss, NOW), rule, NOW), "until then nothing is different"
+
+
 def test_the_trail_follows_in_whole_rungs() -> None:
     """R is 20, a rung a quarter of it, the trail one R behind the best price."""
     levels = [trailing_stop(held(best_price=MIDDLE + gain), RULES) for gain in (0, 4, 5, 9, 10, 20)]

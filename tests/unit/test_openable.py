@@ -71,6 +71,7 @@ def test_a_plan_made_under_the_rules_of_now_is_openable(side: str) -> None:
         ({"delivery_ms": NOW + 6 * HOUR + DELISTING_MARGIN_MS + 1}, None),
         ({"tick": Decimal("0.10")}, "stops_impossible"),
         ({"tick": Decimal("0.001")}, None),
+        ({"tick": Decimal(100)}, "stops_impossible"),
         ({"step": Decimal(1)}, "stops_impossible"),
         ({"step": Decimal("0.5")}, None),
         ({"min_quantity": Decimal("1.501")}, "stops_impossible"),
@@ -95,6 +96,19 @@ def test_slots_for_stops_leverage_and_levels_are_looked_at() -> None:
         assert code(made=plan(**{name: Decimal("1990.005")})) == "stops_impossible"
     assert code(made=plan(backstop_price=Decimal(0))) == "stops_impossible"
     assert trading(RULES) is None
+
+
+@pytest.mark.parametrize("side", ["long", "short"])
+@pytest.mark.parametrize(
+    ("level", "value"),
+    [("stop_price", 2000), ("stop_price", 2001), ("backstop_price", "1979.97"), ("take_profit_price", 2000)],
+)
+def test_levels_on_the_wrong_side_of_each_other_name_the_tick(side: str, level: str, value: str) -> None:
+    mirrored = Decimal(value) if side == "long" else 4000 - Decimal(value)
+    refused = openable(RULES, BRACKETS, plan(side, **{level: mirrored}), NOW)
+    assert isinstance(refused, Refused)
+    assert refused.code == "stops_impossible"
+    assert "the tick is 0.01" in refused.sentence
 
 
 def test_the_codes_after_which_rules_are_read_again() -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from trader_cli.core.orders import LeverageBracket, SymbolRules
 from trader_cli.core.plans import Approved, Refused, Request, TradePlan
 from trader_cli.core.types import Analysis, Claim, Signal
+from trader_cli.execution.preflight import check_shape
 from trader_cli.settings import Settings, as_settings
 from trader_cli.tactician.planning import Now, plan
 
@@ -70,6 +71,23 @@ requests = st.builds(
     Request, st.one_of(st.none(), st.integers(1, 10**6).map(lambda q: Decimal(q) / 1000)),
     st.one_of(st.none(), st.integers(1, 200)), st.sampled_from([None, "low", "medium", "high"]),
 )  # fmt: skip
+
+
+@EXAMPLES
+@given(st.builds(signal, st.sampled_from(["long", "short"]), st.floats(0.7, 0.95), st.floats(0.003, 0.2)),
+       st.sampled_from(["0.01", "1", "7", "30", "90", "300", "1500", "4000"]).map(Decimal))  # fmt: skip
+def test_on_a_coarse_tick_a_plan_keeps_its_sense_or_the_tick_is_named(made: Signal, tick: Decimal) -> None:
+    outcome = planned(made, replace(NOW, rules=replace(RULES, tick=tick)))
+    if isinstance(outcome, Refused):
+        if outcome.code == "stops_impossible":
+            assert f"{tick:f}" in outcome.sentence or "the lowest price" in outcome.sentence
+        return
+    plan, risk = outcome.plan, NOW.equity * Decimal(str(defaults().tactician.risk_per_trade))
+    stop, backstop = (plan.price - plan.stop_price) * plan.sign, (plan.price - plan.backstop_price) * plan.sign
+    assert 0 < stop < backstop
+    assert (plan.take_profit_price - plan.price) * plan.sign > 0
+    assert plan.quantity * stop <= risk
+    assert check_shape(plan, replace(RULES, tick=tick)) is None
 
 
 @EXAMPLES

@@ -11,6 +11,8 @@ import pytest
 from keeping import FILTERS, SYMBOL, listed
 
 from trader_cli.core.errors import ExchangeUnavailable
+from trader_cli.core.symbols import delivery_ms_of
+from trader_cli.exchange.account_replies import symbol_rules
 from trader_cli.exchange.symbol_book import SymbolBook
 
 
@@ -32,6 +34,16 @@ def test_the_rules_hold_bands_orders_status_and_the_end() -> None:
     assert (rules.status, rules.delivery_ms) == ("SETTLING", 1_900_000_000_000)
     assert (rules.band_up, rules.max_orders) == (None, None)
     assert book.rules("BTCUSDT") is None
+
+
+@pytest.mark.parametrize("announced", [None, 0, 4_133_404_800_000, 1_900_000_000_000, 1_700_000_000_000])
+def test_a_delivery_contract_ends_at_the_day_in_its_name_or_sooner(announced: int | None) -> None:
+    name = "ETHUSDT_260327"
+    body = listed(symbol=name, deliveryDate=announced, contractType="CURRENT_QUARTER")
+    rules = symbol_rules({key: value for key, value in body.items() if value is not None})
+    named = delivery_ms_of(name)
+    assert named is not None
+    assert rules.delivery_ms == min(named, announced or named)
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,10 @@ class ExitRules:
 
 @dataclass(frozen=True)
 class Held:
-    """A position as it is: its plan's levels, what rests at the exchange, and the best price seen since entry."""
+    """A position as it is: its plan's levels, what rests at the exchange, and the best price seen since entry.
+
+    `exit_by_ms` is the plan's time exit; `leave_by_ms` when it must be over because the symbol is delisted, if it is.
+    """
 
     side: Side
     quantity: Decimal
@@ -44,6 +47,7 @@ class Held:
     opened_ms: int
     last_act_ms: int
     scaled_down: bool
+    leave_by_ms: int | None = None
 
     @property
     def sign(self) -> int:
@@ -81,6 +85,8 @@ def assess(held: Held, mark: Decimal, opinion: Opinion | None, rules: ExitRules,
     """The action for a position at this mark price. Price rules do not look at the opinion."""
     if (mark - held.stop_price) * held.sign <= 0:
         return Action("close", "stop_passed")
+    if held.leave_by_ms is not None and now_ms >= held.leave_by_ms:
+        return Action("close", "delisting")
     if now_ms >= held.exit_by_ms:
         return Action("close", "time")
     if (mark - held.take_profit_price) * held.sign >= 0:

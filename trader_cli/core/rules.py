@@ -47,7 +47,7 @@ RULE_CODES = frozenset(
 """Refusals of the exchange after which the symbol's rules are read again: they may have changed under us."""
 
 RULES_AGE_S = 180.0
-"""How old the rules may be when a plan is made or entered; older ones are read again first."""
+"""How old the rules may be when a plan is made or entered, or a position is open; older ones are read again first."""
 DELISTING_MARGIN_MS = 3_600_000
 """How long before a symbol's delivery a position must be over: entries stop, and the book thins, well before it."""
 _STOPS_OF_AN_ENTRY = 3

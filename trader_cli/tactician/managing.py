@@ -12,11 +12,12 @@ from trader_cli.core.errors import DataError, ExchangeRejected, ExchangeUnavaila
 from trader_cli.core.exits import Action, ExitRules, Held, Opinion, assess
 from trader_cli.core.timeframes import Timeframe
 from trader_cli.storage.ledger import LedgerUnwritable
+from trader_cli.tactician.endings import Endings
 from trader_cli.tactician.opinions import last_look, last_opinion, opinion_of
 from trader_cli.tactician.reports import Report
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Collection
 
     from trader_cli.core.plans import TradePlan
     from trader_cli.core.ports import Assessor
@@ -43,11 +44,13 @@ class Manager:
         self._assessed_ms: dict[str, int] = {}
         self._unmoved: dict[str, Decimal | None] = {}
         self._later_ms: dict[str, int] = {}
+        self._endings = Endings()
         self._left_s = _ASSESS_S
 
-    def begin_look(self) -> None:
-        """Another look at everything begins."""
+    async def begin_look(self, executor: Executor, symbols: Collection[str]) -> None:
+        """Another look at everything begins: first whether a symbol of ours ends."""
         self._left_s = _ASSESS_S
+        await self._endings.look(executor, symbols)
 
     async def manage(self, executor: Executor, plan: TradePlan, view: View, cover: Cover) -> None:
         """One look at a covered position: assessed, written down, and acted on."""
@@ -133,6 +136,7 @@ class Manager:
             stop_price=executor.protector.tightest(plan, cover), take_profit_price=plan.take_profit_price,
             best_price=max(best, mark) if plan.sign > 0 else min(best, mark), exit_by_ms=plan.exit_by_ms,
             opened_ms=entered, last_act_ms=act[2] if act else 0, scaled_down=bool(exits),
+            leave_by_ms=self._endings.leave_by_ms(executor, plan.symbol),
         )  # fmt: skip
 
     def rules(self, plan: TradePlan) -> ExitRules:

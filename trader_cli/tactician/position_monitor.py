@@ -323,7 +323,7 @@ class PositionMonitor:
         self, executor: Executor, plans: Mapping[str, TradePlan | None], ended: Mapping[str, Ended | TraderError]
     ) -> None:
         """What each look came to, one symbol after the other."""
-        self._manager.begin_look()
+        await self._manager.begin_look(executor, plans)
         for symbol, plan in plans.items():
             found = ended.get(symbol)
             try:
