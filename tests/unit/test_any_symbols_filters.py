@@ -137,6 +137,11 @@ def lots_of(lot: dict[str, str], market: dict[str, str]) -> Body:
     return {"symbol": "ETHUSDT", "quantityPrecision": 3, "pricePrecision": 2, "filters": filters}
 
 
+def banded(up: str, down: str) -> Body:
+    band = {"filterType": "PERCENT_PRICE", "multiplierUp": up, "multiplierDown": down}
+    return {**lots_of({}, {}), "filters": [band]}
+
+
 def refusal(body: Body, form: Form, mark: Decimal, sign: int, *, thin: bool = False) -> int | None:
     """How an exchange with these filters answers this form of an exit that can only reduce."""
     is_limit = form.price is not None
@@ -176,6 +181,8 @@ def test_what_reduces_is_sent_in_the_nearest_form_there_is_and_as_it_is_where_th
 
 @given(documents(), documents(), st.decimals("0.001", "5000", places=3), st.decimals("0.02", "90000", places=4),
        st.sampled_from((1, -1)), st.booleans(), st.decimals("-0.01", "0.01", places=4))  # fmt: skip
+@example(lots_of({}, {}), banded("1.01", "0.99"), Decimal(1), Decimal(100), 1, True, Decimal(0))
+@example(lots_of({}, {}), banded("1.03", "0.97"), Decimal(1), Decimal(100), -1, True, Decimal("-0.001"))
 def test_whatever_the_exchange_enforces_a_position_is_left_if_any_form_of_it_passes(
     known: Body, enforced: Body, held: Decimal, mark: Decimal, sign: int, thin: bool, moved: Decimal
 ) -> None:
