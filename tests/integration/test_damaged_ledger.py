@@ -7,6 +7,7 @@ tests of their own.
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -89,9 +90,15 @@ def folder(path: Path) -> None:
     (path / "something").write_text("in it")
 
 
+def anothers(path: Path) -> None:
+    """A healthy ledger, made for another account."""
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript("DROP TRIGGER identity_no_update; UPDATE identity SET name = 'elsewhere/0123456789ab-live';")
+
+
 DAMAGES: dict[str, Callable[[Path], None]] = {
     "lost": lost, "emptied": emptied, "16 bytes flipped": turned_over, "header overwritten": beheaded,
-    "a folder in its place": folder,
+    "a folder in its place": folder, "another account's": anothers,
 }  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from trader_cli.storage.ledger_faults import (
     guarded,
     is_another,
 )
+from trader_cli.storage.ledger_identity import claim, require_own
 from trader_cli.storage.ledger_reading import SETTLED, LedgerReading
 from trader_cli.storage.ledger_rows import Note
 from trader_cli.storage.ledger_schema import MIGRATIONS, migration
@@ -97,7 +98,8 @@ class Ledger(LedgerReading):
 
     @staticmethod
     def _prepared(db: sqlite3.Connection, path: Path) -> bool:
-        """Brought to the newest version; whether there was none before."""
+        """Brought to the newest version; whether there was none before. Raises `LedgerOfAnother`."""
+        require_own(db, path)
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=FULL")
         db.execute("PRAGMA foreign_keys=ON")
@@ -110,6 +112,7 @@ class Ledger(LedgerReading):
             )
         for number in range(version + 1, len(MIGRATIONS) + 1):
             db.executescript(migration(number))
+        claim(db, path)
         return version == 0
 
     def require_in_place(self) -> None:

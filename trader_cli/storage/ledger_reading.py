@@ -21,6 +21,7 @@ from trader_cli.storage.ledger_faults import (
     reading,
     require_absent,
 )
+from trader_cli.storage.ledger_identity import require_own
 from trader_cli.storage.ledger_money import MoneyReading, decimal_of
 from trader_cli.storage.ledger_rows import Booked, Holding, Intent, Note, cost_after
 
@@ -60,7 +61,7 @@ class LedgerReading(MoneyReading):
     def shown(cls, path: Path) -> Iterator[LedgerReading | None]:
         """The ledger at `path` for reading only, whoever writes it; `None` if there is none.
 
-        Raises `LedgerDamaged` for what cannot be read as one, an empty file included.
+        Raises `LedgerDamaged` for what cannot be read as one or is another's, an empty file included.
         """
         with guarded(path):
             size = path.stat().st_size if path.exists() else None
@@ -71,6 +72,7 @@ class LedgerReading(MoneyReading):
         if size == 0 and not path.with_name(f"{path.name}-wal").exists():
             raise LedgerDamaged(f"The ledger {path} is empty.", mend=REBUILD)
         with reading(path) as db:
+            require_own(db, path)
             yield cls(db, path)
 
     def entries(self, symbol: str) -> list[str]:

@@ -55,10 +55,12 @@ MIGRATIONS = (
         time_ms INTEGER NOT NULL) STRICT;
     CREATE TRIGGER transfers_once BEFORE INSERT ON transfers WHEN EXISTS (SELECT 1 FROM transfers WHERE id = NEW.id)
         BEGIN SELECT RAISE(IGNORE); END;
+    CREATE TABLE identity (number INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT;
     """,
 )
 TABLES = (
     "decisions", "intents", "orders", "fills", "income", "assessments", "halts", "latches", "levels", "transfers",
+    "identity",
 )  # fmt: skip
 
 
