@@ -123,6 +123,20 @@ def test_the_highest_equity_is_remembered_by_the_ledger(tmp_path: Path) -> None:
     at_limits(work, tmp_path)
 
 
+def test_tactics_know_what_the_monitor_has_seen_meanwhile(tmp_path: Path) -> None:
+    async def work(place: Place) -> None:
+        tactics = Tactician(place.settings, exchange=place.exchange, ledger=place.ledger)
+        assert await tactics._breach(place.ledger) is None
+        minder, executor = LossMinder(place.settings), place.executor
+        move(place, "FUNDING_FEE", 0.13)
+        assert await minder.broken(executor) is None
+        await place.clock.sleep(26 * 3600)
+        move(place, "FUNDING_FEE", -0.1)
+        assert "from its highest" in str(await tactics._breach(place.ledger))
+
+    at_limits(work, tmp_path)
+
+
 def test_funding_of_a_position_of_somebody_else_is_not_ours(tmp_path: Path) -> None:
     """Not even on a symbol that we trade later, before or after it."""
 

@@ -240,7 +240,7 @@ def test_an_older_ledger_takes_its_identity_at_its_first_opening(tmp_path: Path)
             db.executescript(migration(number))
     with LedgerReading.shown(own) as shown:
         assert shown is not None
-        assert (shown.levels(), shown.transfers("USDT"), shown.last_income_ms()) == ({}, [], 0)
+        assert (shown.levels(), shown.transfers("USDT"), shown.last_income_ms()) == ([], [], 0)
     with Ledger.opened(own) as ledger:
         ledger.backup(wrong)
     with pytest.raises(LedgerDamaged, match="another account"), Ledger.opened(wrong):
@@ -256,8 +256,9 @@ def test_levels_and_transfers_are_remembered_once_each(tmp_path: Path) -> None:
         ledger.see("USDT", level)
     with Ledger.opened(path) as ledger:
         assert (ledger.levels(), ledger.transfers("USDT"), ledger.transfers("USDC")) == (
-            {"USDT": [level]}, [(7, Decimal(-5))], []
+            [(1, "USDT", level)], [(7, Decimal(-5))], []
         )  # fmt: skip
+        assert ledger.levels(after=1) == []
         assert (ledger.money_since_ms(), ledger.last_income_ms()) == (9, 7)
         for table in ("levels", "transfers"):
             with pytest.raises(sqlite3.IntegrityError, match="append-only"):

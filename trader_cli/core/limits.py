@@ -99,7 +99,8 @@ class _Past:
         self._flow_times = [time_ms for time_ms, _ in flows]
         self._flow_sums = [Decimal(0), *accumulate(amount for _, amount in flows)]
         self._since_ms = since_ms
-        before = [look for look in history.seen if look.time_ms < now.time_ms and not self._is_unclear(look)]
+        seen = sorted(history.seen, key=lambda look: look.time_ms)
+        before = [look for look in seen if look.time_ms < now.time_ms and not self._is_unclear(look)]
         last = Level(max(now.time_ms, *self._flow_times[-1:], 0), now.wallet, now.equity)
         self._looks = [*(self._moved(look) for look in before if look.time_ms >= since_ms), last]
         self._look_times = [look.time_ms for look in self._looks]

@@ -36,9 +36,9 @@ class MoneyReading:
         """Time of the newest income or transfer recorded, 0 if there is none."""
         return last_of(self._db)
 
-    def levels(self) -> dict[str, list[Level]]:
-        """What looks at the account saw, by asset, oldest first."""
-        return levels_of(self._db)
+    def levels(self, after: int = 0) -> list[tuple[int, str, Level]]:
+        """(number, asset, level) of what looks at the account saw, in the order written; only those after a number."""
+        return levels_of(self._db, after)
 
     def transfers(self, asset: str) -> list[tuple[int, Decimal]]:
         """(time, amount) of what was paid in or out of an asset, oldest first."""
@@ -76,15 +76,17 @@ def flows_of(db: GuardedConnection) -> list[Flow]:
     return sorted((flow for flow in flows if flow.amount), key=lambda flow: flow.time_ms)
 
 
-def levels_of(db: GuardedConnection) -> dict[str, list[Level]]:
-    """What looks at the account saw, by asset, oldest first."""
-    found: dict[str, list[Level]] = {}
-    if _has_table(db, "levels"):
-        for asset, wallet, equity, at_ms in db.execute(
-            "SELECT asset, wallet, equity, at_ms FROM levels ORDER BY at_ms"
-        ):
-            found.setdefault(str(asset), []).append(Level(int(at_ms), decimal_of(wallet), decimal_of(equity)))
-    return found
+def levels_of(db: GuardedConnection, after: int) -> list[tuple[int, str, Level]]:
+    """(number, asset, level) of what looks at the account saw, in the order written."""
+    if not _has_table(db, "levels"):
+        return []
+    rows = db.execute(
+        "SELECT number, asset, wallet, equity, at_ms FROM levels WHERE number > ? ORDER BY number", (after,)
+    )
+    return [
+        (int(number), str(asset), Level(int(at_ms), decimal_of(wallet), decimal_of(equity)))
+        for number, asset, wallet, equity, at_ms in rows
+    ]
 
 
 def transfers_of(db: GuardedConnection, asset: str) -> list[tuple[int, Decimal]]:

@@ -141,7 +141,8 @@ class Levels:
 
     def __init__(self, settings: Settings, *, first: bool = False) -> None:
         self._options, self._first = settings.tactician, first
-        self._seen: dict[str, list[Level]] | None = None
+        self._seen: dict[str, list[Level]] = {}
+        self._read = 0
         self._wallets = _Wallets()
 
     async def broken(self, ledger: Ledger, asked: Asked) -> dict[str, str]:
@@ -156,6 +157,7 @@ class Levels:
         limits, since = LossLimits(self._options.max_daily_loss, self._options.max_drawdown), ledger.cleared_ms()
         prices = await asked.prices.of(flows)
         states = counted_states(flows, asked.account)
+        self._recall(ledger)
         histories = {asset: self._history(ledger, asset, asked.now_ms) for asset in states}
         found = breaches_by_asset(
             flows, asked.account, prices, limits, asked.now_ms, since_ms=since, histories=histories
@@ -164,9 +166,13 @@ class Levels:
             self._remember(ledger, history, states[asset], asked.now_ms)
         return found
 
+    def _recall(self, ledger: Ledger) -> None:
+        """What was written since: by others of this process, too."""
+        for number, asset, level in ledger.levels(self._read):
+            self._seen.setdefault(asset, []).append(level)
+            self._read = number
+
     def _history(self, ledger: Ledger, asset: str, now_ms: int) -> History:
-        if self._seen is None:
-            self._seen = ledger.levels()
         alike = (CREDITS, *DOLLARS) if asset == CREDITS else (asset,)
         transfers = sorted(paid for name in alike for paid in ledger.transfers(name))
         seen = self._seen.setdefault(asset, [])
@@ -176,12 +182,13 @@ class Levels:
 
     def _remember(self, ledger: Ledger, history: History, state: AccountState, now_ms: int) -> None:
         """In this process also where the disk takes no line."""
-        assert self._seen is not None
         level = Level(now_ms, state.wallet, state.equity)
-        if worth_keeping(history, level):
+        if not worth_keeping(history, level):
+            return
+        try:
+            ledger.see(state.asset, level)
+        except LedgerUnwritable:
             self._seen[state.asset].append(level)
-            with suppress(LedgerUnwritable):
-                ledger.see(state.asset, level)
 
 
 def _unexplained(ledger: Ledger, account: AccountState, flows: list[Flow]) -> dict[str, Decimal]:
