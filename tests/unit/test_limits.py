@@ -119,6 +119,11 @@ def test_what_was_paid_in_is_part_of_what_can_be_lost() -> None:
     assert judged(seen((90, 10_000, 0)), 10_000, transfers=((0, 5000),)) == set(), "paid in now: not in the wallet yet"
 
 
+def test_what_is_booked_in_the_moment_of_a_look_is_lost_once() -> None:
+    look, lost = Level(TODAY, D(10_000), D(10_000)), [(TODAY, D(-200))]
+    assert breaches(lost, D(9_800), D(0), LIMITS, NOW, history=History([look])) == {}
+
+
 histories = st.lists(
     st.tuples(st.integers(0, 5000), st.integers(-3000, 3000), st.integers(-3000, 3000)), min_size=1, max_size=25, unique_by=lambda row: row[0],
 ).map(lambda rows: sorted(rows, key=lambda row: -row[0]))  # fmt: skip

@@ -112,7 +112,8 @@ class _Past:
 
     def _moved(self, look: Level) -> Level:
         paid = self._sums[-1] - self._sums[bisect_right(self._times, look.time_ms)]
-        return Level(look.time_ms, look.wallet + paid, look.equity + paid)
+        before_ms = look.time_ms - 1  # what was booked in the same moment came after it: nothing is counted twice
+        return Level(before_ms, look.wallet + paid, look.equity + paid)
 
     def _booked(self, after_ms: int, until_ms: int) -> Decimal:
         """What was booked after one time and until another."""
@@ -251,7 +252,7 @@ def counted_states(flows: Iterable[Flow], account: AccountState) -> dict[str, Ac
 def _with_costs(history: History, elsewhere: Amounts) -> History:
     """Looks as if what was paid in other assets by then had been paid from this one."""
     times, sums = [at for at, _ in elsewhere], [Decimal(0), *accumulate(amount for _, amount in elsewhere)]
-    paid = [sums[bisect_right(times, look.time_ms)] for look in history.seen]
+    paid = [sums[bisect_right(times, look.time_ms - 1)] for look in history.seen]
     seen = [
         Level(look.time_ms, look.wallet + cost, look.equity + cost)
         for look, cost in zip(history.seen, paid, strict=True)
