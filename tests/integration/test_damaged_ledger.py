@@ -7,6 +7,7 @@ tests of their own.
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -89,9 +90,15 @@ def folder(path: Path) -> None:
     (path / "something").write_text("in it")
 
 
+def anothers(path: Path) -> None:
+    """A healthy ledger, made for another account."""
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript("DROP TRIGGER identity_no_update; UPDATE identity SET name = 'elsewhere/0123456789ab-live';")
+
+
 DAMAGES: dict[str, Callable[[Path], None]] = {
     "lost": lost, "emptied": emptied, "16 bytes flipped": turned_over, "header overwritten": beheaded,
-    "a folder in its place": folder,
+    "a folder in its place": folder, "another account's": anothers,
 }  # fmt: skip
 
 
@@ -191,6 +198,8 @@ def test_a_locked_ledger_is_shown_with_its_owner_and_not_rebuilt(place: Place, d
 
 def test_the_same_account_under_another_profile_is_named(place: Place, demo: CommandLine) -> None:
     path = place.ledger(demo.folder / "state")
+    with closing(sqlite3.connect(path)) as db:  # as profile live would have made it
+        db.executescript("DROP TRIGGER identity_no_update; UPDATE identity SET name = replace(name, '-demo', '-live');")
     path.rename(path.with_name(path.name.replace("-demo.", "-live.")))
     said = account(demo, place)
     assert said["walk_away"] is False

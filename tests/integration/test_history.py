@@ -449,6 +449,28 @@ def test_open_interest_reaches_thirty_days_back_and_no_further() -> None:
     with_host({COUNT_ROUTE: shown}, work)
 
 
+@pytest.mark.parametrize("volume", ["", None, "NaN", "-1", "x"])
+def test_a_symbol_without_a_volume_is_left_out_of_the_most_traded(volume: str | None) -> None:
+    """And said, where it could have been one of them."""
+    names = ["AUSDT", "NEWUSDT", "SOONUSDT", "ETHUSDT"]
+    shown = dict(zip(names, ["5", volume, volume, "80"], strict=True))
+
+    def information(_query: Query, now: int) -> Any:
+        body = exchange_info(now, symbols=names)
+        body["symbols"][2]["status"] = "PENDING_TRADING"
+        return body
+
+    async def work(exchange: BinanceExchange, _host: Host) -> None:
+        said: list[str] = []
+        assert await exchange.top_symbols(9, said.append) == ["ETHUSDT", "AUSDT"]
+        assert len(said) == 1
+        assert "NEWUSDT" in said[0]
+        assert "SOONUSDT" not in said[0]
+
+    tickers = [{"symbol": name, "quoteVolume": amount} for name, amount in shown.items()]
+    with_host({"/fapi/v1/exchangeInfo": information, "/fapi/v1/ticker/24hr": lambda _query, _now: tickers}, work)
+
+
 def test_what_is_listed_and_traded_most() -> None:
     names = ["AUSDT", "BUSDT", "CUSDC", "DUSDT", "EUSDT", "ETHUSDT"]
     volumes = dict(zip([*names, "GONEUSDT"], ["5", "70", "900", "70", "1000", "80", "99999"], strict=True))

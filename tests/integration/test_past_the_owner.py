@@ -217,7 +217,13 @@ def unlocked(path: Path) -> None:
     path.unlink()
 
 
-DAMAGES = [folder, emptied, header, flipped, lost, all_lost, unlocked]
+def anothers(path: Path) -> None:
+    """A healthy ledger, made for another account."""
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript("DROP TRIGGER identity_no_update; UPDATE identity SET name = 'elsewhere/0123456789ab-live';")
+
+
+DAMAGES = [folder, emptied, header, flipped, lost, all_lost, unlocked, anothers]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -244,7 +250,7 @@ def test_over_a_ledger_that_cannot_be_used_ours_is_closed_and_the_rest_is_listed
     rest = demo.run("flatten", SYMBOL, "--all-of-it", "--json", **place.environment())
     assert (rest.code, rest.json["closed"]) == (0, {SYMBOL: "0.5"}), rest.err
     assert open_at(place) == (0, [])
-    assert not ledger.is_file() or damage in {emptied, header, flipped}, "no ledger is made over an account"
+    assert not ledger.is_file() or damage in {emptied, header, flipped, anothers}, "no ledger is made over an account"
 
 
 @contextmanager

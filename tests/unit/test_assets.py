@@ -62,7 +62,9 @@ def test_income_of_before_its_asset_was_written_is_of_the_margin_asset(tmp_path:
     with Ledger.opened(path) as ledger:
         ledger.receive("new", "FUNDING_FEE", "ETHUSDC", D(1), 1, "USDC")
     with sqlite3.connect(path) as db:  # as the version before wrote it
-        db.executescript("ALTER TABLE income DROP COLUMN asset; PRAGMA user_version=3;")
+        db.executescript(
+            "ALTER TABLE income DROP COLUMN asset; DROP TABLE levels; DROP TABLE transfers; DROP TABLE identity; PRAGMA user_version=3;"
+        )
     with LedgerReading.shown(path) as shown:
         assert shown is not None and shown.nets() == {"USDC": D(1)}
     with Ledger.opened(path) as ledger:

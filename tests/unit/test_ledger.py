@@ -13,12 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trader_cli.core.errors import DataError, DataInvalid
-from trader_cli.core.orders import TradeState
+from trader_cli.core.errors import DataError, DataInvalid, ExitCode
+from trader_cli.core.limits import Level
+from trader_cli.core.orders import IncomeState, TradeState
 from trader_cli.storage.asked import ask
-from trader_cli.storage.ledger import Ledger
+from trader_cli.storage.ledger import Ledger, LedgerDamaged
 from trader_cli.storage.ledger_reading import LedgerReading
 from trader_cli.storage.ledger_rows import Intent
+from trader_cli.storage.ledger_schema import migration
 from trader_cli.venue.books import Account, Order
 from trader_cli.venue.engine import Engine
 
@@ -95,7 +97,12 @@ def test_one_writer_at_a_time(tmp_path: Path) -> None:
     path = tmp_path / "l.sqlite"
     code = f"""
 import pathlib
-from trader_cli.storage.ledger import Ledger
+from trader_cli.storage.ledger import Ledger, LedgerDamaged
+from trader_cli.storage.ledger_reading import LedgerReading
+from trader_cli.storage.ledger_schema import migration
+from trader_cli.core.limits import Level
+from trader_cli.core.errors import ExitCode
+from trader_cli.core.orders import IncomeState
 try:
     with Ledger.opened(pathlib.Path({str(path)!r})): print("opened")
 except Exception as error: print(error)
@@ -196,3 +203,63 @@ def test_a_broken_way_to_a_ledger_is_not_no_ledger(broken: str, tmp_path: Path) 
         pytest.fail("shown as if there were none")
     with LedgerReading.shown(tmp_path / "fresh" / "ledgers" / "l.sqlite") as none:
         assert none is None
+
+
+# --- whose it is ---
+
+OWN, OTHERS = "0123456789ab-live.sqlite", ("0123456789ab-demo.sqlite", "ba9876543210-live.sqlite")
+
+
+def place(tmp_path: Path, venue: str, name: str) -> Path:
+    path = tmp_path / "ledgers" / venue / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@pytest.mark.parametrize(("venue", "name"), [("a", OTHERS[0]), ("a", OTHERS[1]), ("b", OWN)])
+def test_a_ledger_of_another_account_mode_or_market_is_refused(tmp_path: Path, venue: str, name: str) -> None:
+    own, wrong = place(tmp_path, "a", OWN), place(tmp_path, venue, name)
+    with Ledger.opened(own) as ledger:
+        ledger.intend(intent())
+        ledger.backup(wrong)
+    before = wrong.read_bytes()
+    for opening in (Ledger.opened, Ledger.imagined, LedgerReading.shown):
+        with pytest.raises(LedgerDamaged, match="another account: for a/0123456789ab-live") as refused, opening(wrong):
+            pass
+        assert refused.value.exit_code == ExitCode.DATA
+    assert wrong.read_bytes() == before
+    wrong.replace(own)  # put back where it belongs
+    with Ledger.opened(own) as ledger:
+        assert [i.client_id for i in ledger.intents()] == ["a"]
+
+
+def test_an_older_ledger_takes_its_identity_at_its_first_opening(tmp_path: Path) -> None:
+    own, wrong = place(tmp_path, "a", OWN), place(tmp_path, "a", OTHERS[0])
+    with sqlite3.connect(own, isolation_level=None) as db:
+        for number in range(1, 5):
+            db.executescript(migration(number))
+    with LedgerReading.shown(own) as shown:
+        assert shown is not None
+        assert (shown.levels(), shown.transfers("USDT"), shown.last_income_ms()) == ([], [], 0)
+    with Ledger.opened(own) as ledger:
+        ledger.backup(wrong)
+    with pytest.raises(LedgerDamaged, match="another account"), Ledger.opened(wrong):
+        pass
+
+
+def test_levels_and_transfers_are_remembered_once_each(tmp_path: Path) -> None:
+    path = tmp_path / "l.sqlite"
+    row = IncomeState("TRANSFER-1", "TRANSFER", "", Decimal(-5), "USDT", 7)
+    level = Level(9, Decimal("10.50"), Decimal("11.25"))
+    with Ledger.opened(path) as ledger:
+        assert [ledger.transfer(row) for _ in range(2)] == [True, False]
+        ledger.see("USDT", level)
+    with Ledger.opened(path) as ledger:
+        assert (ledger.levels(), ledger.transfers("USDT"), ledger.transfers("USDC")) == (
+            [(1, "USDT", level)], [(7, Decimal(-5))], []
+        )  # fmt: skip
+        assert ledger.levels(after=1) == []
+        assert (ledger.money_since_ms(), ledger.last_income_ms()) == (9, 7)
+        for table in ("levels", "transfers"):
+            with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+                ledger._db.execute(f"DELETE FROM {table}")

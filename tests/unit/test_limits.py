@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trader_cli.core.limits import LossLimits, breach
+from trader_cli.core.limits import History, Level, LossLimits, breach, breaches, thinned, worth_keeping
 from trader_cli.core.timeframes import DAY_MS
 
 EXAMPLES = settings(max_examples=60, deadline=None)
@@ -75,3 +75,113 @@ def test_without_losses_nothing_halts(booked: list[tuple[int, Decimal]]) -> None
 
 def test_an_empty_account_does_not_halt() -> None:
     assert breach([], Decimal(0), Decimal(0), LIMITS, NOW) is None
+
+
+# --- what looks have seen ---
+
+MINUTE = 60_000
+D = Decimal
+
+
+def seen(*looks: tuple[int, int, int]) -> list[Level]:
+    """Looks as (minutes before now, wallet, unrealised profit)."""
+    return [Level(NOW - minutes * MINUTE, D(wallet), D(wallet + profit)) for minutes, wallet, profit in looks]
+
+
+def judged(looks: list[Level], wallet: int, profit: int = 0, transfers: tuple[tuple[int, int], ...] = ()) -> set[str]:
+    moves = [(NOW - minutes * MINUTE, D(amount)) for minutes, amount in transfers]
+    found = breaches([], D(wallet), D(profit), LIMITS, NOW, history=History(looks, moves))
+    return {name.split()[0] for name in found}
+
+
+def test_the_highest_equity_is_that_of_open_profit_too() -> None:
+    assert judged(seen((3 * 1440, 10_000, 0), (2 * 1440, 10_000, 1600)), 10_000, 50) == {"drawdown"}
+
+
+def test_a_profit_that_was_open_when_the_day_began_can_be_lost_on_it() -> None:
+    assert judged(seen((61, 10_000, 800)), 10_000, 50) == {"day"}
+    assert judged(seen((30, 10_000, 800)), 10_000, 50) == {"day"}
+    assert judged(seen((180, 10_000, 800)), 10_000, 50) == set(), "a look of long before midnight tells no day"
+
+
+def test_a_wallet_that_falls_has_lost_before_any_row_says_why() -> None:
+    assert judged(seen((5, 10_000, 0)), 9_699) == {"day"}
+    assert judged(seen((5, 10_000, 0)), 9_699, transfers=((2, -301),)) == set(), "a withdrawal is no loss"
+    assert judged(seen((5, 10_000, 0)), 9_398, transfers=((2, -301),)) == {"day"}
+
+
+def test_a_look_that_is_shown_the_wallet_of_before_a_withdrawal_is_no_level() -> None:
+    assert judged(seen((30, 10_000, 0), (20, 10_000, 0)), 5_000, transfers=((20, -5000),)) == set()
+
+
+def test_what_was_paid_in_is_part_of_what_can_be_lost() -> None:
+    assert judged(seen((90, 10_000, 0), (70, 10_000, 0)), 14_000, transfers=((50, 5000),)) == {"day"}
+    assert judged(seen((90, 10_000, 0)), 10_000, transfers=((0, 5000),)) == set(), "paid in now: not in the wallet yet"
+
+
+def test_what_is_booked_in_the_moment_of_a_look_is_lost_once() -> None:
+    look, lost = Level(TODAY, D(10_000), D(10_000)), [(TODAY, D(-200))]
+    assert breaches(lost, D(9_800), D(0), LIMITS, NOW, history=History([look])) == {}
+
+
+histories = st.lists(
+    st.tuples(st.integers(0, 5000), st.integers(-3000, 3000), st.integers(-3000, 3000)), min_size=1, max_size=25, unique_by=lambda row: row[0],
+).map(lambda rows: sorted(rows, key=lambda row: -row[0]))  # fmt: skip
+
+
+@EXAMPLES
+@given(histories)
+def test_transfers_alone_break_nothing(rows: list[tuple[int, int, int]]) -> None:
+    """Whatever is paid in and out, whenever the account is looked at, and where the wallet lags for half a minute."""
+    wallet, looks, moves, late = 100_000, [], [], 0
+    for minutes, paid, _ in rows:
+        at = NOW - minutes * MINUTE
+        looks += [Level(at + ms, D(wallet), D(wallet)) for ms in (-1, 30_000)]  # the later one is shown an old wallet
+        wallet += paid
+        late += max(paid, 0) * (minutes == 0)
+        moves.append((at, D(paid)))
+    for shown in (wallet, wallet - late):
+        assert breaches([], D(shown), D(0), LIMITS, NOW, history=History(looks, moves)) == {}
+
+
+@EXAMPLES
+@given(histories, st.integers(-5000, 5000))
+def test_a_limit_breaks_where_the_shown_equity_says_so(rows: list[tuple[int, int, int]], unrealized: int) -> None:
+    """Without transfers the drawdown is the share of the highest equity that any look saw, whatever was booked."""
+    looks = [Level(NOW - at * MINUTE - 1, D(50_000 + wallet), D(50_000 + wallet + open_)) for at, wallet, open_ in rows]
+    wallet, equity = looks[-1].wallet, looks[-1].wallet + unrealized
+    highest = max(*(max(look.equity, look.wallet) for look in looks), equity, wallet)
+    shown = max(*(look.equity for look in looks), equity)
+    found = breaches([], wallet, D(unrealized), LIMITS, NOW, history=History(looks))
+    if equity <= shown * D("0.9"):
+        assert "drawdown" in found
+    if equity > highest * D("0.9"):
+        assert "drawdown" not in found
+
+
+@EXAMPLES
+@given(
+    histories, st.integers(-5000, 5000), st.lists(st.tuples(st.integers(0, 5000), st.integers(-2000, 2000)), max_size=4)
+)
+def test_fewer_looks_tell_the_same(rows: list[tuple[int, int, int]], profit: int, paid: list[tuple[int, int]]) -> None:
+    looks = [Level(NOW - at * MINUTE - 1, D(20_000 + wallet), D(20_000 + wallet + open_)) for at, wallet, open_ in rows]
+    moves = sorted((NOW - minutes * MINUTE, D(amount)) for minutes, amount in paid)
+    whole = History(looks, moves)
+    few = thinned(whole, NOW)
+    assert len(few.seen) <= len(looks)
+    told = [breaches([], D(20_000), D(profit), LIMITS, NOW, history=h) for h in (whole, few)]
+    assert told[0] == told[1]
+
+
+@EXAMPLES
+@given(st.lists(st.tuples(st.integers(1, 400), st.integers(-400, 400)), min_size=1, max_size=80))
+def test_what_is_kept_of_looks_tells_the_highest_equity(steps: list[tuple[int, int]]) -> None:
+    at, equity, highest, kept = 0, D(20_000), D(0), History()
+    for seconds, change in steps:
+        at, equity = at + seconds * 1000, equity + change
+        look = Level(at, equity, equity)
+        highest = max(highest, equity)
+        if worth_keeping(kept, look):
+            kept = History([*kept.seen, look])
+        assert max(level.equity for level in kept.seen) * D("1.0005") >= highest
+        assert at - kept.seen[-1].time_ms < 900_000

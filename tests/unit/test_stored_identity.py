@@ -9,6 +9,7 @@ import stat
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
@@ -23,13 +24,17 @@ from trader_cli.core.digests import canonical_json, digest_value
 from trader_cli.core.errors import DataInvalid, DataStale, UsageError
 from trader_cli.core.schemas import TIME
 from trader_cli.core.types import Abstention, Analysis
+from trader_cli.execution.orphans import halt_where_lost
 from trader_cli.pipelines.summary import booked_since
 from trader_cli.settings import Settings, as_settings
 from trader_cli.settings.places import host_source
 from trader_cli.storage.artifacts import ArtifactStore
 from trader_cli.storage.ledger import Ledger
+from trader_cli.storage.ledger_books import other_ledgers, second_ledger
+from trader_cli.storage.ledger_reading import LedgerReading
+from trader_cli.storage.ledger_rows import Intent
 from trader_cli.storage.lock import lock_file
-from trader_cli.storage.markets import ledger_path
+from trader_cli.storage.markets import ledger_path, ledger_paths
 from trader_cli.storage.state import Trial, TrialLedger, VenueState
 from trader_cli.tactician.tactician import Tactician
 from trader_cli.venue.journal import Journal
@@ -165,11 +170,51 @@ def test_an_analysis_after_other_costs_or_of_another_market_is_not_acted_on(tmp_
         (("http://localhost", "http://localhost:80", "http://127.0.0.1:80"), "127.0.0.1-http"),
         (("https://example.org", "https://example.org:443", "https://EXAMPLE.org./"), "example.org-https"),
         (("https://localhost.example.org",), "localhost.example.org-https"),
+        (("https://fapi.binance.com", "https://fapi.binance.com:443/", "https://FAPI.binance.com.", None), "binance-um"),
+        (("https://demo-fapi.binance.com", "https://testnet.binancefuture.com"), "binance-demo"),
+        (("http://fapi.binance.com:8443",), "fapi.binance.com-8443"),
     ],
 )  # fmt: skip
-def test_a_host_by_any_of_its_names_is_one_market(urls: tuple[str, ...], source: str) -> None:
+def test_a_host_by_any_of_its_names_is_one_market(urls: tuple[str | None, ...], source: str) -> None:
     found = {host_source(as_settings({"binance_exchange": {"base_url": url}})) for url in urls}
     assert found == {source}
+
+
+LOCAL, SPELLED = "binance-um", "fapi.binance.com-https"
+
+
+def live_at(folder: Path, url: str | None) -> Settings:
+    exchange = {"api_key": "k", "api_secret": "s", **({} if url is None else {"base_url": url})}
+    return as_settings({"mode": "live", "state_dir": str(folder), "binance_exchange": exchange})
+
+
+def test_a_ledger_under_an_earlier_name_of_the_exchange_is_the_one_in_use(tmp_path: Path) -> None:
+    """However the address is spelt: one ledger, and a halt in it is seen."""
+    today, earlier = ledger_paths(live_at(tmp_path, None), "live")
+    assert (today.parent.name, earlier.parent.name) == (LOCAL, SPELLED)
+    assert today.name != earlier.name, "the fingerprint holds the market's name"
+    with Ledger.opened(earlier) as ledger:
+        ledger.halt("loss of the day", 1)
+    for url in (None, "https://fapi.binance.com", "https://fapi.binance.com/"):
+        settings = live_at(tmp_path, url)
+        assert ledger_path(settings) == earlier
+        assert second_ledger(settings) is None
+        with LedgerReading.shown(ledger_path(settings)) as shown:
+            assert shown is not None and shown.halted() == "loss of the day"
+
+
+def test_two_ledgers_of_one_account_are_said_and_halt(tmp_path: Path) -> None:
+    settings = live_at(tmp_path, None)
+    for path in ledger_paths(settings, "live"):
+        with Ledger.opened(path) as ledger:
+            ledger.intend(Intent("a", "d", "ETHUSDT", "entry", "BUY", Decimal(1), 1))
+    assert "two ledgers" in str(second_ledger(settings))
+    assert "two ledgers" in " ".join(other_ledgers(settings)), "and so nobody may walk away"
+    exchange = SimpleNamespace(settings=settings, server_now_ms=lambda: 5, care=None)
+    with Ledger.opened(ledger_path(settings)) as ledger:
+        refused = asyncio.run(halt_where_lost(exchange, ledger))  # type: ignore[arg-type]
+        assert refused is not None and refused.code == "two_ledgers"
+        assert "two ledgers" in str(ledger.halted())
 
 
 @pytest.fixture

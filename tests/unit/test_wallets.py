@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from trader_cli.core.orders import AccountState
-from trader_cli.tactician.losses import _Wallets
+import pytest
 
-ZERO = Decimal(0)
+from trader_cli.tactician.losses import _Wallets
 
 
 def asked(movements: dict[int, str], seconds: int) -> list[int]:
@@ -15,13 +14,21 @@ def asked(movements: dict[int, str], seconds: int) -> list[int]:
     wallets, wallet, found = _Wallets(), Decimal(1000), []
     for second in range(seconds):
         wallet += Decimal(movements.get(second, "0"))
-        if wallets.moved(AccountState(wallet, wallet, ZERO), {"USDT": ZERO}, second * 1000):
+        if wallets.moved({"USDT": wallet}, second * 1000):
             found.append(second)
     return found
 
 
-def test_one_movement_is_asked_about_at_once_and_again_later() -> None:
-    assert asked({5: "-1.5"}, 300) == [5, 15, 35, 125]
+def test_a_movement_is_asked_about_at_once_and_again_while_nothing_explains_it() -> None:
+    seconds = asked({5: "-1.5"}, 3 * 86_400)
+    assert seconds[:6] == [5, 15, 25, 45, 85, 165]
+    pauses = [later - earlier for earlier, later in zip(seconds, seconds[1:], strict=False)]
+    assert max(pauses) == 900
+    assert seconds[-1] == pytest.approx(5 + 86_400, abs=900), "after a day no row comes any more"
+
+
+def test_what_is_explained_is_asked_about_no_more() -> None:
+    assert asked({5: "-1.5", 100: "1.5"}, 3000) == [5, 15, 25, 45, 85]
 
 
 def test_a_wallet_at_rest_is_never_asked_about() -> None:

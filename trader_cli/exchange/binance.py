@@ -203,10 +203,13 @@ class BinanceExchange(ExchangeSession):
         self._require_open()
         return await listing.exchange_info(self._connection, market)
 
-    async def top_symbols(self, count: int) -> list[str]:
-        """The USDT perpetuals, TradFi ones too, with the largest quote volume of the last 24 hours, largest first."""
+    async def top_symbols(self, count: int, say: Callable[[str], None] = lambda _line: None) -> list[str]:
+        """The USDT perpetuals, TradFi ones too, with the largest quote volume of the last 24 hours, largest first.
+
+        `say` is told which are left out because the exchange shows no volume of theirs.
+        """
         self._require_open()
-        return await listing.top_symbols(self._connection, self.symbols, count)
+        return await listing.top_symbols(self._connection, self.symbols, count, say)
 
     async def get_premium_index(self, symbol: str) -> dict[str, Any]:
         """`{timestamp (ms), mark_price, index_price, funding_rate, next_funding_ms}`."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trader_cli.core.errors import UsageError
+from trader_cli.core.errors import ExchangeUnavailable, UsageError
 from trader_cli.exchange import replies
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from trader_cli.exchange.connection import Connection
 
@@ -50,20 +50,36 @@ def _symbol(body: Mapping[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-async def top_symbols(connection: Connection, symbols: Mapping[str, Mapping[str, Any]], count: int) -> list[str]:
+async def top_symbols(
+    connection: Connection, symbols: Mapping[str, Mapping[str, Any]], count: int,
+    say: Callable[[str], None] = lambda _line: None,
+) -> list[str]:  # fmt: skip
     """The `count` perpetuals quoted in USDT with the largest quote volume of the last 24 hours, largest first.
 
     Those of gold, stocks and the like (TradFi) are perpetuals, too.
-    `symbols` are the exchange's own descriptions by name; only those that trade count. Ties: by name.
+    `symbols` are the exchange's own descriptions by name; only those that trade count. Ties: by name. One whose volume
+    cannot be read is left out, and `say` is told.
     """
     if count < 1:
         raise UsageError(f"The number of symbols must be at least 1; found {count}.")
     reply = replies.as_list(await connection.read("fapiPublicGetTicker24hr", "/fapi/v1/ticker/24hr", {}), "tickers")
-    volumes: dict[str, float] = replies.parsed(
-        "tickers", reply, lambda r: {str(t["symbol"]): replies.number(t["quoteVolume"], least=0) for t in r}
-    )
-    trading = [name for name in volumes if _is_perpetual(symbols.get(name, {}))]
-    return sorted(trading, key=lambda name: (-volumes[name], name))[:count]
+    names: dict[str, Any] = replies.parsed("tickers", reply, lambda r: {str(t["symbol"]): t for t in r})
+    trading = {name: _volume(row) for name, row in names.items() if _is_perpetual(symbols.get(name, {}))}
+    unknown = sorted(name for name, volume in trading.items() if volume is None)
+    if trading and len(unknown) == len(trading):
+        raise ExchangeUnavailable("The exchange shows no symbol's volume of the last day.", mend="Try again later.")
+    if unknown:
+        say(f"Left out, for the exchange shows no volume of the last day: {', '.join(unknown)}.")
+    volumes = {name: volume for name, volume in trading.items() if volume is not None}
+    return sorted(volumes, key=lambda name: (-volumes[name], name))[:count]
+
+
+def _volume(row: Mapping[str, Any]) -> float | None:
+    """Quote volume of a day; `None` where it cannot be read, as of a symbol that has not traded yet."""
+    try:
+        return replies.number(row["quoteVolume"], least=0)
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _is_perpetual(body: Mapping[str, Any]) -> bool:

@@ -7,24 +7,20 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from trader_cli.core import ids
-from trader_cli.exchange.private import INCOME_PAGE
+from trader_cli.execution.income import book_income
 from trader_cli.execution.recognising import intent_of
 from trader_cli.storage.ledger_rows import Intent
 
 if TYPE_CHECKING:
-    from trader_cli.core.orders import OrderState, TradeState
+    from trader_cli.core.orders import IncomeState, OrderState, TradeState
     from trader_cli.execution.courier import Courier
 
 ZERO = Decimal(0)
-_IN_TRADES = frozenset({"REALIZED_PNL", "COMMISSION", "TRANSFER"})
-_OF_THE_ACCOUNT = frozenset({"COMMISSION_REBATE", "REFERRAL_KICKBACK", "API_REBATE", "FEE_RETURN"})
-"""Income of no symbol that our fees have led to."""
 _FUNDING_MS = 3_600_000
 """The shortest interval between funding payments there is: a symbol's own may change at any time."""
 _SETTLED_MS = 60_000
 _DAY_MS = 86_400_000
-"""How late the exchange may still show an income; and how far back trades are looked at on a symbol this ledger never
-traded, for those of another trader of our kind."""
+"""How far back trades are looked at on a symbol this ledger never traded, for those of another trader of our kind."""
 _WEEK_MS = 7 * _DAY_MS
 _TRADES_PAGE = 500
 _INCOME_AGAIN_MS = 10_000
@@ -177,23 +173,18 @@ class Booker:
     async def receive_income(self, *, at_once: bool = False) -> None:
         """Book funding and the like: on start, after each funding time, and `at_once` where a position has ended."""
         ledger, courier, now = self.courier.ledger, self.courier, self.courier.now_ms()
-        since = ledger.first_fill_ms()
+        since = ledger.money_since_ms()
         due = not self._income_ms or _boundary(now) != _boundary(self._income_ms)
         is_early = courier.clock.monotonic_ms() < self._income_again_ms
         if since is None or not (due or at_once) or is_early:
             return
         self._income_again_ms = courier.clock.monotonic_ms() + _INCOME_AGAIN_MS
-        traded, cursor = set(ledger.symbols()), max(since, ledger.last_income_ms() - _DAY_MS)
-        while True:
-            start = cursor
-            page, _ = await courier.looks.ask(("income", start), lambda: courier.private.income(start))  # noqa: B023
-            for row in page:
-                if row.kind in _OF_THE_ACCOUNT or (row.kind not in _IN_TRADES and row.symbol in traded):
-                    ledger.receive(row.income_id, row.kind, row.symbol, row.amount, row.time_ms, row.asset)
-            if len(page) < INCOME_PAGE or page[-1].time_ms <= cursor:
-                break
-            cursor = page[-1].time_ms
+        await book_income(ledger, self._income)
         self._income_ms, self._income_again_ms = now, 0
+
+    async def _income(self, start_ms: int) -> list[IncomeState]:
+        courier = self.courier
+        return (await courier.looks.ask(("income", start_ms), lambda: courier.private.income(start_ms)))[0]
 
 
 def known_intent(courier: Courier, client_id: str, symbol: str) -> Intent | None:

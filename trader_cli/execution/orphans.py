@@ -17,6 +17,7 @@ from trader_cli.core.plans import Refused
 from trader_cli.execution.remembered import WINDOW_MS
 from trader_cli.execution.witness import BUDGET_S, account_look
 from trader_cli.storage.ledger import Ledger, LedgerUnwritable
+from trader_cli.storage.ledger_books import second_ledger
 from trader_cli.storage.markets import ledger_path
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from trader_cli.exchange.binance import BinanceExchange
 
 T = TypeVar("T")
-LOST, SECOND = "ledger_lost", "second_trader"
+LOST, SECOND, SPLIT = "ledger_lost", "second_trader", "two_ledgers"
 
 
 def require_no_orphans(ledger: Ledger, look: Look, at_ms: int) -> Refused | None:
@@ -52,10 +53,18 @@ def require_no_orphans(ledger: Ledger, look: Look, at_ms: int) -> Refused | None
 async def halt_where_lost(exchange: BinanceExchange, ledger: Ledger, symbols: Sequence[str] = ()) -> Refused | None:
     """Halt a ledger that knows no order while the exchange knows some with our ids; why, where that was found now.
 
+    So is one beside which a second of the same account lies: each knows a part, and its halts, alone.
     Asked are what is open and rests on the account, and the past of these symbols, of those that hold anything and of
     those that moved the wallet in the last days. What does not answer is found by the check before each entry.
     """
-    if ledger.client_ids() or ledger.halted() is not None:
+    if ledger.halted() is not None:
+        return None
+    second = second_ledger(exchange.settings)
+    if second is not None:
+        with suppress(LedgerUnwritable):
+            ledger.halt(f"{SPLIT}: {second}", exchange.server_now_ms())
+        return Refused(SPLIT, f"{second[0].upper()}{second[1:]}.")
+    if ledger.client_ids():
         return None
     care, now = exchange.care, exchange.server_now_ms()
     look, moves = await asyncio.gather(

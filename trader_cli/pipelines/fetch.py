@@ -25,6 +25,8 @@ from trader_cli.storage.artifacts import ArtifactStore, stage_key
 from trader_cli.storage.files import exclusive_among
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from trader_cli.core.artifacts import Manifest
     from trader_cli.core.ports import Progress
     from trader_cli.core.timeframes import Timeframe
@@ -111,7 +113,7 @@ def fetch(
 
 def fetch_many(
     settings: Settings, symbols: list[str], timeframe: Timeframe, options: FetchOptions, *, top: int = 0,
-    progress: Progress = silent,
+    progress: Progress = silent, say: Callable[[str], None] = lambda _line: None,
 ) -> list[tuple[str, Fetched | TraderError]]:  # fmt: skip
     """Fetch several symbols over one connection: those named, and the `top` ones by the last day's volume.
 
@@ -125,7 +127,7 @@ def fetch_many(
             return await each(one_archive)
 
     async def each(market: Market) -> list[tuple[str, Fetched | TraderError]]:
-        best = await market.exchange.top_symbols(top) if top else []
+        best = await market.exchange.top_symbols(top, say) if top else []
         wanted = list(dict.fromkeys([*symbols, *best]))
         turns = asyncio.Semaphore(_AT_ONCE)
         done = 0

@@ -17,6 +17,7 @@ from trader_cli.execution.settling import settle as settle_symbol
 from trader_cli.pipelines.market import run_in_market
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_faults import guarded
+from trader_cli.storage.ledger_identity import BEING_MADE
 from trader_cli.storage.ledger_reading import LedgerReading
 from trader_cli.storage.lock import OwnerLock, lock_file, this_command
 from trader_cli.storage.markets import ledger_path
@@ -54,7 +55,7 @@ def rebuild_ledger(settings: Settings, symbols: list[str]) -> Rebuilt:
     path = ledger_path(settings)
     with OwnerLock.acquire(path, this_command()):
         is_there = _require_nothing_better(path)
-        made = path.with_name(f"{path.stem}.rebuilding.sqlite")
+        made = path.with_name(f"{path.stem}{BEING_MADE}.sqlite")
         try:
             with guarded(path):
                 _forget(made)

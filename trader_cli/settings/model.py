@@ -176,8 +176,12 @@ class TacticianSettings(_Section):
     backstop_distance: Annotated[float, Field(gt=1, le=5)] = Field(
         description="distance of the backstop, in distances of the stop"
     )
-    max_daily_loss: Annotated[float, Field(gt=0, le=1)] = Field(description="loss of a UTC day that halts, of equity")
-    max_drawdown: Annotated[float, Field(gt=0, le=1)] = Field(description="loss from the highest equity that halts")
+    max_daily_loss: Annotated[float, Field(gt=0, le=1)] = Field(
+        description="loss of a UTC day that halts, of equity, whatever took it"
+    )
+    max_drawdown: Annotated[float, Field(gt=0, le=1)] = Field(
+        description="loss from the highest equity seen, open profit included, that halts"
+    )
     close_on_halt: bool = Field(description="a halt by loss limits closes open positions")
 
 

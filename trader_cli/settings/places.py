@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 
 _LOOPBACK = "127.0.0.1"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_REAL, _DEMO = "binance-um", "binance-demo"
+_OFFICIAL = {
+    "fapi.binance.com-https": _REAL, "demo-fapi.binance.com-https": _DEMO, "testnet.binancefuture.com-https": _DEMO,
+}  # fmt: skip
+"""The exchange's own hosts spelled out: the markets that are meant where none is set."""
 
 
 def state_root(settings: Settings) -> Path:
@@ -31,8 +36,14 @@ def host_source(settings: Settings) -> str:
         url = urlsplit(settings.binance_exchange.base_url)
         host = (url.hostname or "unnamed-host").rstrip(".")
         port = None if url.port == _DEFAULT_PORTS.get(url.scheme) else url.port
-        return f"{_LOOPBACK if _is_this_machine(host) else host}-{port or url.scheme}"
-    return "binance-demo" if settings.binance_exchange.use_testnet else "binance-um"
+        name = f"{_LOOPBACK if _is_this_machine(host) else host}-{port or url.scheme}"
+        return _OFFICIAL.get(name, name)
+    return _DEMO if settings.binance_exchange.use_testnet else _REAL
+
+
+def earlier_names(source: str) -> tuple[str, ...]:
+    """The names under which earlier versions kept a market whose host was spelled out."""
+    return tuple(name for name, market in _OFFICIAL.items() if market == source)
 
 
 def _is_this_machine(host: str) -> bool:

@@ -24,8 +24,10 @@ from trader_cli.storage.ledger_faults import (
     guarded,
     is_another,
 )
+from trader_cli.storage.ledger_identity import claim, require_own
 from trader_cli.storage.ledger_reading import SETTLED, LedgerReading
 from trader_cli.storage.ledger_rows import Note
+from trader_cli.storage.ledger_schema import MIGRATIONS, migration
 from trader_cli.storage.lock import OwnerLock, this_command
 from trader_cli.storage.side_journal import fold_in
 
@@ -34,59 +36,11 @@ if TYPE_CHECKING:
     from decimal import Decimal
     from pathlib import Path
 
-    from trader_cli.core.orders import TradeState
+    from trader_cli.core.limits import Level
+    from trader_cli.core.orders import IncomeState, TradeState
     from trader_cli.storage.ledger_rows import Intent
 
 __all__ = ["Ledger", "LedgerDamaged", "LedgerUnwritable"]
-
-_MIGRATIONS = (
-    """
-    CREATE TABLE decisions (id TEXT PRIMARY KEY, symbol TEXT NOT NULL, decision_ms INTEGER NOT NULL, kind TEXT NOT NULL,
-        body TEXT NOT NULL, at_ms INTEGER NOT NULL) STRICT;
-    CREATE TABLE intents (client_id TEXT PRIMARY KEY, decision_id TEXT NOT NULL, symbol TEXT NOT NULL,
-        purpose TEXT NOT NULL, side TEXT NOT NULL, quantity TEXT, price TEXT, trigger_price TEXT,
-        reduce_only INTEGER NOT NULL, at_ms INTEGER NOT NULL) STRICT;
-    CREATE TABLE orders (number INTEGER PRIMARY KEY, client_id TEXT NOT NULL REFERENCES intents, status TEXT NOT NULL,
-        exchange_id TEXT, note TEXT NOT NULL, at_ms INTEGER NOT NULL) STRICT;
-    CREATE TABLE fills (symbol TEXT NOT NULL, trade_id INTEGER NOT NULL, client_id TEXT NOT NULL REFERENCES intents,
-        side TEXT NOT NULL, price TEXT NOT NULL, quantity TEXT NOT NULL, commission TEXT NOT NULL,
-        commission_asset TEXT NOT NULL, realized TEXT NOT NULL, maker INTEGER NOT NULL, time_ms INTEGER NOT NULL,
-        PRIMARY KEY (symbol, trade_id)) STRICT;
-    CREATE TABLE income (id TEXT PRIMARY KEY, kind TEXT NOT NULL, symbol TEXT NOT NULL, amount TEXT NOT NULL,
-        time_ms INTEGER NOT NULL) STRICT;
-    CREATE TABLE assessments (number INTEGER PRIMARY KEY, symbol TEXT NOT NULL, action TEXT NOT NULL,
-        body TEXT NOT NULL, at_ms INTEGER NOT NULL) STRICT;
-    CREATE TABLE halts (number INTEGER PRIMARY KEY, halted INTEGER NOT NULL, reason TEXT NOT NULL,
-        at_ms INTEGER NOT NULL) STRICT;
-    """,
-    """
-    CREATE INDEX orders_of_an_intent ON orders (client_id, number);
-    CREATE INDEX orders_by_exchange_id ON orders (exchange_id);
-    CREATE INDEX intents_of_a_decision ON intents (decision_id);
-    CREATE INDEX intents_of_a_symbol ON intents (symbol);
-    CREATE INDEX fills_of_an_intent ON fills (client_id);
-    CREATE TRIGGER decisions_once BEFORE INSERT ON decisions WHEN EXISTS (SELECT 1 FROM decisions WHERE id = NEW.id)
-        BEGIN SELECT RAISE(IGNORE); END;
-    CREATE TRIGGER intents_once BEFORE INSERT ON intents
-        WHEN EXISTS (SELECT 1 FROM intents WHERE client_id = NEW.client_id) BEGIN SELECT RAISE(IGNORE); END;
-    CREATE TRIGGER fills_once BEFORE INSERT ON fills
-        WHEN EXISTS (SELECT 1 FROM fills WHERE symbol = NEW.symbol AND trade_id = NEW.trade_id)
-        BEGIN SELECT RAISE(IGNORE); END;
-    CREATE TRIGGER income_once BEFORE INSERT ON income WHEN EXISTS (SELECT 1 FROM income WHERE id = NEW.id)
-        BEGIN SELECT RAISE(IGNORE); END;
-    CREATE INDEX assessments_of_a_symbol ON assessments (symbol, action, at_ms);
-    """,
-    """
-    CREATE TABLE latches (number INTEGER PRIMARY KEY, symbol TEXT NOT NULL, latched INTEGER NOT NULL,
-        code TEXT NOT NULL, reason TEXT NOT NULL, cause TEXT NOT NULL, at_ms INTEGER NOT NULL) STRICT;
-    CREATE INDEX exits_by_reason ON assessments (json_extract(body, '$.reason')) WHERE action = 'exit';
-    CREATE INDEX entries_by_time ON intents (at_ms) WHERE purpose = 'entry';
-    """,
-    """
-    ALTER TABLE income ADD COLUMN asset TEXT;
-    """,
-)
-_TABLES = ("decisions", "intents", "orders", "fills", "income", "assessments", "halts", "latches")
 
 
 class Ledger(LedgerReading):
@@ -144,26 +98,21 @@ class Ledger(LedgerReading):
 
     @staticmethod
     def _prepared(db: sqlite3.Connection, path: Path) -> bool:
-        """Brought to the newest version; whether there was none before."""
+        """Brought to the newest version; whether there was none before. Raises `LedgerOfAnother`."""
+        require_own(db, path)
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=FULL")
         db.execute("PRAGMA foreign_keys=ON")
         db.execute("PRAGMA recursive_triggers=ON")
         version = int(db.execute("PRAGMA user_version").fetchone()[0])
-        if version > len(_MIGRATIONS):
+        if version > len(MIGRATIONS):
             raise DataInvalid(
                 f"The ledger {path} was written by a newer trader (version {version}), or its head is damaged.",
                 mend="Upgrade; if it is damaged, run `trader ledger rebuild`.",
             )
-        for number, script in enumerate(_MIGRATIONS[version:], start=version + 1):
-            guards = "".join(
-                f"CREATE TRIGGER IF NOT EXISTS {table}_no_{verb} BEFORE {verb} ON {table}"
-                " BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;\n"
-                for table in _TABLES
-                for verb in ("update", "delete")
-                if f"CREATE TABLE {table} " in "".join(_MIGRATIONS[:number])
-            )
-            db.executescript(f"BEGIN; {script} {guards} PRAGMA user_version={number}; COMMIT;")
+        for number in range(version + 1, len(MIGRATIONS) + 1):
+            db.executescript(migration(number))
+        claim(db, path)
         return version == 0
 
     def require_in_place(self) -> None:
@@ -317,6 +266,19 @@ class Ledger(LedgerReading):
         """Record an income such as funding once; without `asset` it is of the symbol's margin asset."""
         values = (income_id, kind, symbol, str(amount), time_ms, asset or margin_asset_of(symbol))
         return self._write("INSERT OR IGNORE INTO income VALUES (?, ?, ?, ?, ?, ?)", values)
+
+    def transfer(self, row: IncomeState) -> bool:
+        """Record once what was paid in or out: it moves the level that losses are counted from."""
+        values = (row.income_id, row.kind, str(row.amount), row.asset, row.time_ms)
+        return self._write("INSERT OR IGNORE INTO transfers VALUES (?, ?, ?, ?, ?)", values)
+
+    def see(self, asset: str, level: Level) -> None:
+        """Record what a look at the account saw of an asset; enough if it outlives a power cut a little later."""
+        with self.together(synced=False):
+            self._write(
+                "INSERT INTO levels (asset, wallet, equity, at_ms) VALUES (?, ?, ?, ?)",
+                (asset, str(level.wallet), str(level.equity), level.time_ms),
+            )
 
     def assess(self, symbol: str, action: str, body: dict[str, Any], at_ms: int) -> None:
         """Record an assessment of a position, "stay" included."""

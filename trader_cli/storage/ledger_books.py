@@ -5,11 +5,10 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from trader_cli.core.digests import digest_value
 from trader_cli.core.errors import DataError
 from trader_cli.core.evidence import Books, Kept
 from trader_cli.storage.ledger_reading import LedgerReading
-from trader_cli.storage.markets import account_key, ledger_path
+from trader_cli.storage.markets import ledger_path, ledger_paths
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,13 +45,27 @@ def _kept(ledger: LedgerReading, intent: Intent) -> Kept:
 
 
 def other_ledgers(settings: Settings) -> tuple[str, ...]:
-    """Sentences about ledgers that another profile keeps of the same account, where something is open in them."""
-    mine = ledger_path(settings)
+    """Sentences about ledgers that another profile keeps of the same account, where something is open in them.
+
+    And about a second one of this very profile.
+    """
     if settings.mode not in _REAL:
         return ()
-    fingerprint = digest_value(["account", mine.parent.name, account_key(settings)])[:12]
-    paths = [mine.parent / f"{fingerprint}-{mode}.sqlite" for mode in _REAL]
-    return tuple(sentence for path in paths if path != mine and (sentence := _open_in(path)))
+    kept = [path for mode in _REAL if mode != settings.mode for path in ledger_paths(settings, mode)]
+    second = second_ledger(settings)
+    return (*([] if second is None else [second]), *(said for path in kept if (said := _open_in(path))))
+
+
+def second_ledger(settings: Settings) -> str | None:
+    """The sentence about another ledger of this account and mode, kept when its host was spelled out; else `None`."""
+    mine = ledger_path(settings)
+    others = [path for path in ledger_paths(settings, settings.mode) if path != mine and path.exists()]
+    if not others:
+        return None
+    return (
+        f"this account has two ledgers, {mine} and {others[0]}, from two spellings of the exchange's address: close"
+        " what is open in both, move one away, then `trader reset`"
+    )
 
 
 def _open_in(path: Path) -> str | None:

@@ -8,7 +8,6 @@ from contextlib import closing, contextmanager
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
-from trader_cli.core.assets import QUOTE, by_asset
 from trader_cli.core.breaker import UNPROTECTED, Breakdown, LatchLine, in_force
 from trader_cli.core.ids import is_a_purpose
 from trader_cli.settings.private import keep_private
@@ -22,14 +21,14 @@ from trader_cli.storage.ledger_faults import (
     reading,
     require_absent,
 )
-from trader_cli.storage.ledger_money import decimal_of, flows_of
+from trader_cli.storage.ledger_identity import require_own
+from trader_cli.storage.ledger_money import MoneyReading, decimal_of
 from trader_cli.storage.ledger_rows import Booked, Holding, Intent, Note, cost_after
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from trader_cli.core.assets import Flow
 
 SETTLED = frozenset({"refused", "absent", "done"})
 """Statuses of an intent about which nothing more can come."""
@@ -41,7 +40,7 @@ _INTENTS = (
 )
 
 
-class LedgerReading:
+class LedgerReading(MoneyReading):
     """The ledger of one account as it can be read, also while another process writes it."""
 
     def __init__(self, db: GuardedConnection, path: Path) -> None:
@@ -62,7 +61,7 @@ class LedgerReading:
     def shown(cls, path: Path) -> Iterator[LedgerReading | None]:
         """The ledger at `path` for reading only, whoever writes it; `None` if there is none.
 
-        Raises `LedgerDamaged` for what cannot be read as one, an empty file included.
+        Raises `LedgerDamaged` for what cannot be read as one or is another's, an empty file included.
         """
         with guarded(path):
             size = path.stat().st_size if path.exists() else None
@@ -73,6 +72,7 @@ class LedgerReading:
         if size == 0 and not path.with_name(f"{path.name}-wal").exists():
             raise LedgerDamaged(f"The ledger {path} is empty.", mend=REBUILD)
         with reading(path) as db:
+            require_own(db, path)
             yield cls(db, path)
 
     def entries(self, symbol: str) -> list[str]:
@@ -269,14 +269,6 @@ class LedgerReading:
         )
         return [_booked(row) for row in rows]
 
-    def incomes(self, symbol: str | None = None) -> list[tuple[str, str, Decimal, int]]:
-        """(kind, symbol, amount, time) of income other than fills, oldest first."""
-        rows = self._db.execute(
-            "SELECT kind, symbol, amount, time_ms FROM income WHERE ? IS NULL OR symbol = ? ORDER BY time_ms",
-            (symbol, symbol),
-        )
-        return [(r[0], r[1], decimal_of(r[2]), r[3]) for r in rows]
-
     def assessments(
         self, symbol: str, since_ms: int = 0, actions: tuple[str, ...] = ()
     ) -> list[tuple[str, dict[str, Any], int]]:
@@ -324,15 +316,6 @@ class LedgerReading:
             self._db.execute("SELECT COALESCE(MAX(trade_id), 0) FROM fills WHERE symbol = ?", (symbol,)).fetchone()[0]
         )
 
-    def first_fill_ms(self) -> int | None:
-        """When our first fill was, on any symbol."""
-        found = self._db.execute("SELECT MIN(time_ms) FROM fills").fetchone()[0]
-        return None if found is None else int(found)
-
-    def last_income_ms(self) -> int:
-        """Time of the newest income recorded, 0 if there is none."""
-        return int(self._db.execute("SELECT COALESCE(MAX(time_ms), 0) FROM income").fetchone()[0])
-
     def symbols(self) -> list[str]:
         """Every symbol we ever had an intent on."""
         return [str(row[0]) for row in self._db.execute("SELECT DISTINCT symbol FROM intents ORDER BY symbol")]
@@ -353,18 +336,6 @@ class LedgerReading:
             cost = cost_after(amount, cost, signed, decimal_of(price))
             amount += signed
         return Holding(symbol, amount, cost / amount if amount else Decimal(0))
-
-    def flows(self) -> list[Flow]:
-        """Everything our fills and other income did to the wallets, each in its own asset, oldest first."""
-        return flows_of(self._db)
-
-    def nets(self) -> dict[str, Decimal]:
-        """What all our fills and other income have done to the wallet of each asset."""
-        return by_asset(self.flows())
-
-    def net_income(self, asset: str = QUOTE) -> Decimal:
-        """What all our fills and other income have done to the wallet of one asset."""
-        return self.nets().get(asset, Decimal(0))
 
 
 def _intent(r: tuple[Any, ...]) -> Intent:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trader_cli.core.digests import digest_value
-from trader_cli.settings.places import host_source
+from trader_cli.settings.places import earlier_names, host_source
+from trader_cli.storage.ledger_identity import FOLDER
 from trader_cli.storage.state import state_root
 from trader_cli.venue.signing import KEYS
 from trader_cli.venue.source import file_content, file_source, synthetic_source
@@ -47,10 +48,22 @@ def account_key(settings: Settings) -> str:
 
 def account_fingerprint(settings: Settings) -> str:
     """Names the account without giving its key away: a digest of the key and the market."""
-    return digest_value(["account", market_source(settings), account_key(settings)])[:12]
+    return _fingerprint(settings, market_source(settings))
+
+
+def _fingerprint(settings: Settings, source: str) -> str:
+    return digest_value(["account", source, account_key(settings)])[:12]
 
 
 def ledger_path(settings: Settings) -> Path:
-    """Where the ledger of this market, account and mode lies."""
-    name = f"{account_fingerprint(settings)}-{settings.mode}.sqlite"
-    return state_root(settings) / "ledgers" / market_source(settings) / name
+    """Where the ledger of this market, account and mode lies: where an earlier version left it, if it did."""
+    path, *earlier = ledger_paths(settings, settings.mode)
+    return next((old for old in earlier if old.exists() and not path.exists()), path)
+
+
+def ledger_paths(settings: Settings, mode: str) -> tuple[Path, ...]:
+    """Every place where the ledger of this account in a mode may lie: today's, and those of earlier versions."""
+    source, folder = market_source(settings), state_root(settings) / FOLDER
+    return tuple(
+        folder / name / f"{_fingerprint(settings, name)}-{mode}.sqlite" for name in (source, *earlier_names(source))
+    )

@@ -12,18 +12,18 @@ from trader_cli.core.answers import Answer
 from trader_cli.core.assets import margin_asset_of
 from trader_cli.core.digests import digest_value
 from trader_cli.core.errors import DataInvalid, DataMissing, DataStale, UsageError
-from trader_cli.core.limits import LossLimits, breaches_by_asset
 from trader_cli.core.plans import Approved, Refused, Request, TradePlan
 from trader_cli.core.timeframes import Timeframe
 from trader_cli.core.types import Abstention, Analysis
 from trader_cli.execution import preflight
 from trader_cli.execution.accounts import connected_exchange
 from trader_cli.execution.breaking import catch_up, latch_of
+from trader_cli.execution.income import book_income
 from trader_cli.execution.orphans import ledger_for
 from trader_cli.settings import as_settings
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
 from trader_cli.storage.markets import account_fingerprint, market_source
-from trader_cli.tactician.losses import FeePrices
+from trader_cli.tactician.losses import Asked, FeePrices, Levels
 from trader_cli.tactician.planning import Now, plan, refused_request, too_late
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class Tactician:
         self._exchange = exchange
         self._owns_exchange = exchange is None
         self._ledger = ledger
+        self._levels = Levels(self.settings, first=True)
         self._results: deque[Outcome] = deque(maxlen=self.settings.tactician.max_history)
 
     async def initialize(self) -> bool:
@@ -174,20 +175,19 @@ class Tactician:
         """A loss limit that is broken: latched before anything else."""
         if not self.settings.tactician.enable_risk_management:
             return None
-        exchange, options = self._connected(), self.settings.tactician
-        account = await exchange.private.account()
-        limits = LossLimits(options.max_daily_loss, options.max_drawdown)
-        now = exchange.server_now_ms()
-        flows, prices = ledger.flows(), FeePrices(exchange, self.settings.binance_exchange.timeout)
-        known = await prices.of(flows)
-        if prices.missing:
+        exchange, now = self._connected(), self._connected().server_now_ms()
+        prices = FeePrices(exchange, self.settings.binance_exchange.timeout)
+        found = await self._levels.broken(ledger, Asked(
+            now, exchange.clock.monotonic_ms(), await exchange.private.account(),
+            lambda: book_income(ledger, exchange.private.income), prices,
+        ))  # fmt: skip
+        reason = next(iter(found.values()), None)
+        if reason is None and prices.missing:
             return Refused(
                 "fee_price_unknown",
                 f"Fees were paid in an asset of which no price is known ({', '.join(prices.missing)}): what was lost"
                 " cannot be told, and no plan is made.",
             )
-        found = breaches_by_asset(flows, account, known, limits, now, since_ms=ledger.cleared_ms())
-        reason = next(iter(found.values()), None)
         if reason is not None:
             ledger.halt(reason, now)
         return reason

@@ -91,7 +91,7 @@ def fetch(
     span = o.time_of(since, "--since"), o.time_of(until, "--until", end=True)
     options = FetchOptions(limit, *span, kinds=wanted, way=via, repair=repair)
     with progress_bar() as progress:
-        outcomes = run(settings, named, parsed, options, top=top, progress=progress)
+        outcomes = run(settings, named, parsed, options, top=top, progress=progress, say=say)
     found = {symbol: quality_findings(settings, symbol, parsed) for symbol, _ in outcomes} if report else {}
     if len(outcomes) > 1:
         _show_many(outcomes, parsed.name, found, json=json)
