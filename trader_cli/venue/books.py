@@ -147,6 +147,16 @@ class Income:
     asset: str = QUOTE
 
 
+@dataclass(frozen=True)
+class Owed:
+    """What was held at a full hour whose funding rate was not known yet, and the mark price then."""
+
+    symbol: str
+    time_ms: int
+    amount: Decimal
+    mark: Decimal
+
+
 _Waiting = TypeVar("_Waiting", Order, AlgoOrder)
 
 
@@ -190,6 +200,7 @@ class Account:
     taker_fee: Decimal | None = None
     multi_assets: bool = False
     credits_mode: bool = False
+    owed: list[Owed] = field(default_factory=list)
     _open_orders: _StillOpen[Order] = field(default_factory=_StillOpen[Order], repr=False, compare=False)
     _open_algos: _StillOpen[AlgoOrder] = field(default_factory=_StillOpen[AlgoOrder], repr=False, compare=False)
 

@@ -88,7 +88,8 @@ class ObservedMarket:
     def take(self, sighting: Sighting) -> None:
         """Everything of a sighting."""
         self.rules = sighting.rules
-        self._looks.append(sighting.upto_ms)
+        if not self._looks or sighting.upto_ms > self._looks[-1]:
+            self._looks.append(sighting.upto_ms)
         _add(self._last, sighting.after_ms, sighting.before.close, points(sighting))
         if sighting.mark_before is not None:
             _add(self._mark, sighting.after_ms, sighting.mark_before.close, mark_points(sighting))

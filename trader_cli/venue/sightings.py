@@ -120,6 +120,35 @@ def mark_points(sighting: Sighting) -> Points:
     return points(replace(sighting, before=before, bars=sighting.marks))
 
 
+def caught_up(sighting: Sighting, now_ms: int) -> Sighting:
+    """The same, told to an account that has come to `now_ms` meanwhile: what it missed counts as having come since.
+
+    Where it had been seen until just then, it is the sighting itself. Not for one that ends by `now_ms`.
+    """
+    if sighting.after_ms >= now_ms:
+        return sighting
+    before, bars = _caught_up(sighting.before, sighting.bars, points(sighting), now_ms)
+    if sighting.mark_before is None:
+        return replace(sighting, after_ms=now_ms, before=before, bars=bars)
+    mark, marks = _caught_up(sighting.mark_before, sighting.marks, mark_points(sighting), now_ms)
+    return replace(sighting, after_ms=now_ms, before=before, bars=bars, mark_before=mark, marks=marks)
+
+
+def _caught_up(
+    before: SeenBar, bars: tuple[SeenBar, ...], news: Points, now_ms: int
+) -> tuple[SeenBar, tuple[SeenBar, ...]]:
+    """The minute that is under way holds every price that is new, from the close that was known."""
+    minute, stood = MINUTE.floor(now_ms + 1), before.close
+    old = news[0] < minute + MINUTE_MS
+    later = tuple(bar for bar in bars if bar.open_ms > minute)
+    known = SeenBar(minute, stood, stood, stood, stood, 0.0)
+    if not old.any():
+        return known, later
+    prices = news[1][old]
+    high, low = max(stood, float(prices.max())), min(stood, float(prices.min()))
+    return known, (SeenBar(minute, stood, high, low, float(prices[-1]), float(news[2][old].sum())), *later)
+
+
 def _is_closed(bar: SeenBar, sighting: Sighting) -> bool:
     return bar.open_ms + MINUTE_MS <= sighting.upto_ms + 1
 
