@@ -52,7 +52,7 @@ class Seen:
 
 
 class PaperLook:
-    """Looks for one account. Raises `ExchangeUnavailable` where the exchange does not answer or shows no price at all."""
+    """Looks for one account. Raises `ExchangeUnavailable` where the exchange does not answer or shows no price."""
 
     def __init__(self, exchange: BinanceExchange, public: Connection) -> None:
         self._exchange = exchange
