@@ -75,7 +75,7 @@ def state(engine: Engine) -> tuple[Any, ...]:
     books = engine.account
     held = {name: p for name, p in books.positions.items() if p.amount}
     money = (books.wallet, books.others, books.maker_fee, books.taker_fee, books.fees_in_bnb)
-    return money, books.fills, books.income, held, books.options, books.orders, books.algos
+    return money, books.fills, books.income, held, books.options, books.orders, books.algos, books.owed
 
 
 @pytest.mark.parametrize(("side", "other", "sign"), [("BUY", "SELL", 1), ("SELL", "BUY", -1)])

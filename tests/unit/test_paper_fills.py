@@ -50,6 +50,7 @@ def exits(account: Account, every_ms: int, distance: float) -> list[Exit]:
     """Buy and sell in turn as minutes end, each with a stop and a target at that distance; look now and then."""
     watched, now, turn = account.watched, account.watched.start_ms, 0
     account.send("/fapi/v1/marginType", marginType="ISOLATED")
+    account.send("/fapi/v1/leverage", leverage=1)  # stops and targets end positions here, no liquidation
     while now < watched.end_ms:
         if account.engine.account.position(account.symbol).amount == 0 and now % MINUTE_MS == MINUTE_MS - 1:
             turn += 1
@@ -135,7 +136,7 @@ def tapes(folder: Path) -> list[Path]:
     return sorted((folder / "klines").rglob("*.parquet"))
 
 
-def watched_of(file: Path, hours: float) -> Watched:
+def watched_of(file: Path, hours: float) -> list[Watched]:
     return Watched.of(file, random.Random(file.name).uniform(0.05, 0.6), hours)
 
 
@@ -143,8 +144,8 @@ def watched_of(file: Path, hours: float) -> Watched:
 def test_no_exit_is_better_than_its_trigger_however_rarely_one_looks(looks: str, market_data: Path) -> None:
     every_ms, hours = LOOKS[looks]
     biases = []
-    for file in ("um/ETHUSDT-1m-2023", "um/SOLUSDT-1m-2025-05", "spot/BTCUSDT-1h"):
-        watched = watched_of(market_data / "klines" / f"{file}.parquet", hours / 9)
+    for file in ("um/ETHUSDT-1m-2023", "um/SOLUSDT-1m-2025-05", "spot/BTCUSDT-1h", "spot_12col/ADABTC-1m-2021-11-27"):
+        (watched,) = watched_of(market_data / "klines" / f"{file}.parquet", hours / 9)
         biases += never_flatters(watched, every_ms, 0.001 if looks == "10 s" else 0.003)
     assert len(biases) > 3
     assert sum(biases) / len(biases) <= 0
@@ -156,7 +157,8 @@ def test_over_every_tape_no_exit_is_better_than_its_trigger(looks: str, market_d
     every_ms, hours = LOOKS[looks]
     biases = []
     for file in tapes(market_data):
-        biases += never_flatters(watched_of(file, hours), every_ms)
+        for watched in watched_of(file, hours):
+            biases += never_flatters(watched, every_ms)
     assert len(biases) > 100
     assert sum(biases) / len(biases) <= 0
 

@@ -126,6 +126,8 @@ class PaperConnection:
         async with self._turn:
             try:
                 desk = self._opened()
+                if verb == "POST" and "symbol" in text and not self._listed_now(desk, text["symbol"]):
+                    return NotPlaced(_INVALID_SYMBOL, f"The exchange does not list the symbol {text['symbol']!r}.")
                 seen, now_ms = await self._look(desk, asked, with_book=path == "/fapi/v1/order")
             except NotListed as error:
                 return NotPlaced(_INVALID_SYMBOL, error.sentence)
@@ -184,6 +186,12 @@ class PaperConnection:
         most_apart = self._exchange.settings.execution.max_price_spread
         refused = trustworthy(pair, Prices(mark, index, mark, age_ms, age_ms), most_apart, _STALE_MS)
         return mark if refused is None else None
+
+    def _listed_now(self, desk: PaperDesk, symbol: str) -> bool:
+        """Whether a command may name the symbol: it is listed, or something of it is still held."""
+        rules = self._rules_now()
+        desk.know(rules)
+        return symbol in rules or symbol in desk.busy()
 
     def _rules_now(self) -> Mapping[str, SymbolRules]:
         """The filters of every symbol as the exchange lists them now: they are read again, and new ones come."""

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from trader_cli.core.orders import SymbolRules
     from trader_cli.venue.orders import Parameters
 
-_FAILURES = (VenueRejection, ArithmeticError, ValueError)
+_FAILURES = (VenueRejection, ArithmeticError, ValueError, LookupError)
 _SNAPSHOT_EVERY = 100
 """Commands and sightings after which the account is written down anew."""
 
@@ -99,8 +99,9 @@ class PaperDesk:
             self._written.note(self.engine.account)
             for body in kept.parts[-1]["latest"]:
                 self._show(read_sighting(body))
-        upto_ms = self.engine.now_ms
-        for entry in self._journal.entries(kept):
+        entries, upto_ms = list(self._journal.entries(kept)), self.engine.now_ms
+        self.know({entry.symbol: entry.rules for entry in entries if isinstance(entry, Sighting)})
+        for entry in entries:
             self._unwritten += 1
             if isinstance(entry, Sighting):
                 if entry.upto_ms > upto_ms:
@@ -125,6 +126,11 @@ class PaperDesk:
             raise _unwritable(error) from error
         self._written.note(self.engine.account)
         self._unwritten = 0
+
+    def know(self, rules: Mapping[str, SymbolRules]) -> None:
+        """There are these symbols, too. The filters of one that is known change when it is looked at."""
+        for symbol, rule in rules.items():
+            self._markets.setdefault(symbol, ObservedMarket(rule))
 
     def _show(self, sighting: Sighting) -> None:
         """Show the market what was seen. A symbol that is listed no longer keeps its account."""
