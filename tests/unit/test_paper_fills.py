@@ -211,6 +211,23 @@ def test_a_stop_passed_by_a_minute_that_opens_beyond_it_is_filled_from_there() -
     assert engine.account.fills[-1].price == Decimal("96.98")
 
 
+def test_a_minute_opens_where_it_is_traded_first_though_it_was_seen_before() -> None:
+    """Until then its bar shows the close of the minute before, at which nobody could trade any more."""
+    for volume, expected in ((0.0, Decimal("96.98")), (1.0, Decimal("98.98"))):
+        market, after = ObservedMarket(RULES), START + MINUTE_MS - 1
+        first, seen = bar(0, 100.0, 100.0, 100.0, 100.0), SeenBar(START + MINUTE_MS, *[100.0] * 4, volume)
+        market.take(Sighting(RULES, after, after, first, book=BOOK))
+        engine = Engine({"ETHUSDT": market}, books.Account(Decimal(10_000)), after)
+        entry = {"symbol": "ETHUSDT", "quantity": "1", "type": "MARKET", "side": "BUY"}
+        COMMANDS["POST", "/fapi/v1/order"](engine, entry)
+        algo = {**CLOSE, "symbol": "ETHUSDT", "side": "SELL", "type": "STOP_MARKET", "triggerPrice": "99"}
+        COMMANDS["POST", "/fapi/v1/algoOrder"](engine, algo)
+        market.take(Sighting(RULES, after, after + 10_000, first, (seen,), book=BOOK))
+        market.take(Sighting(RULES, after + 10_000, after + 20_000, seen, (bar(1, 97.0, 98.0, 96.0, 98.0),), book=BOOK))
+        engine.advance(after + 20_000)
+        assert engine.account.fills[-1].price == expected
+
+
 def test_a_target_is_not_improved_by_a_minute_that_opens_beyond_it() -> None:
     engine = held("BUY", "MARK_PRICE", {"TAKE_PROFIT_MARKET": 101.0}, bars=(bar(1, 103.0, 104.0, 102.0, 103.0),))
     assert engine.account.fills[-1].price == Decimal("100.97")
