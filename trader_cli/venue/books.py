@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cache
 from itertools import islice
 from typing import Generic, TypeVar
 
@@ -242,6 +243,7 @@ class Account:
         return [QUOTE, *sorted(self.others)]
 
 
+@cache
 def places(step: Decimal) -> int:
     """Decimals that write every multiple of a step: 0.001 → 3, 0.50 → 1, 10 → 0."""
     return max(0, -int(step.normalize().as_tuple().exponent))
