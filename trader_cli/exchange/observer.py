@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -97,12 +96,15 @@ class Observer:
         """
         if not hours:
             return ()
-        rates = dict[int, float]()
-        stream = self._exchange.stream_funding(symbol, min(hours) - MINUTE_MS, max(hours) + MINUTE_MS)
-        async with aclosing(stream):
-            async for frame in stream:
-                rows = zip(frame["time"].to_physical().to_list(), frame["funding_rate"].to_list(), strict=True)
-                rates |= {(time_ms + HOUR_MS // 2) // HOUR_MS * HOUR_MS: rate for time_ms, rate in rows}
+        rates, start_ms = dict[int, float](), min(hours) - MINUTE_MS
+        while True:
+            frame = await self._exchange.get_funding_rates(symbol, _PAGE, start_ms=start_ms)
+            times = frame["time"].to_physical().to_list()
+            rows = zip(times, frame["funding_rate"].to_list(), strict=True)
+            rates |= {(time_ms + HOUR_MS // 2) // HOUR_MS * HOUR_MS: rate for time_ms, rate in rows}
+            if len(times) < _PAGE:
+                break
+            start_ms = times[-1] + 1
         return tuple(sorted((hour, rate) for hour, rate in rates.items() if hour in hours))
 
 
