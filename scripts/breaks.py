@@ -125,7 +125,7 @@ BREAKS = (
     Break("every funding interval eight hours", ("funding_by_hand",), ("test_funding_costs.py",), (
         ("analyst/funding.py", "hours = np.clip(np.round(np.diff(stamps) / HOUR_MS), 1, USUAL_HOURS)", "hours = np.full(len(stamps) - 1, USUAL_HOURS)"),)),
     Break("funding paid to the payer", ("funding_by_its_sign",), ("test_venue_trading.py::test_funding_is_paid_by_the_side_that_owes_it",), (
-        ("venue/engine.py", "paid = cents(-position.amount *", "paid = cents(position.amount *"),)),
+        ("venue/funding.py", "paid = cents(-held.amount *", "paid = cents(held.amount *"),)),
     Break("both barriers a gain", ("labels_by_hand",), ("test_analyst.py::test_labels_equal_those_read_bar_by_bar",), (
         ("analyst/labels.py", "gain_long = np.where(both, down, gain)\n    gain_short = np.where(both, -up, -gain)", "gain_long = np.where(both, up, gain)\n    gain_short = np.where(both, -down, -gain)"),)),
     Break("labels from their own bar", ("labels_by_hand",), ("test_analyst.py::test_labels_equal_those_read_bar_by_bar",), (

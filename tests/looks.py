@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from trader_cli.core.assets import QUOTE, margin_asset_of
 from trader_cli.core.timeframes import MINUTE_MS
-from trader_cli.venue.books import Fill
+from trader_cli.venue.books import Fill, Income
 from trader_cli.venue.engine import BOOK_LEVELS, Engine
 from trader_cli.venue.market import SymbolMarket
 from trader_cli.venue.paper import PaperDesk
@@ -35,12 +36,18 @@ class Watched:
     end_ms: int
 
     @classmethod
-    def of(cls, file: Path, share: float, hours: float) -> Watched:
-        """The hours from a share of a file's tape on."""
+    def of(cls, file: Path, share: float, hours: float) -> list[Watched]:
+        """The hours from a share of each of a file's tapes on."""
         with tempfile.TemporaryDirectory() as folder:  # some files are not named after a symbol
-            named = Path(folder) / file.name
-            pl.read_parquet(file).with_columns(symbol=pl.lit(file.name.partition("-")[0])).write_parquet(named)
-            (tape,) = load_tape(named, 7).symbols.values()
+            named, bars = Path(folder) / file.name, pl.read_parquet(file)
+            if "symbol" not in bars.columns:
+                bars = bars.with_columns(symbol=pl.lit(file.name.partition("-")[0]))
+            bars.write_parquet(named)
+            return [cls.along(tape, share, hours) for tape in load_tape(named, 7).symbols.values()]
+
+    @classmethod
+    def along(cls, tape: SymbolTape, share: float, hours: float) -> Watched:
+        """The hours from a share of a tape on."""
         first = int(tape.open_ms[int(share * len(tape.open_ms))])
         return cls(tape, first + tape.timeframe.ms - 1, first + tape.timeframe.ms - 1 + round(hours * HOUR))
 
@@ -95,6 +102,13 @@ def _minute(time_ms: int) -> int:
     return time_ms - time_ms % MINUTE_MS
 
 
+def _enrich(engine: Engine, symbol: str) -> None:
+    """Enough of what a symbol is margined in, where that is not USDT."""
+    asset = margin_asset_of(symbol)
+    if asset != QUOTE:
+        engine.account.earn(Income("TRANSFER", "", Decimal(10**15), engine.now_ms, asset=asset))
+
+
 class Account:
     """The same orders for a paper account that looks now and then, and for the exchange's own."""
 
@@ -122,6 +136,7 @@ class Paper(Account):
         self.now_ms = watched.start_ms
         self.desk = PaperDesk({self.symbol: watched.market.rules}, self.now_ms, Decimal(10**15))
         self.engine = self.desk.engine
+        _enrich(self.engine, self.symbol)
 
     def _seen(self, *, asked: bool) -> list[Sighting]:
         if not asked and self.symbol not in self.desk.busy():
@@ -148,6 +163,7 @@ class Simulated(Account):
         super().__init__(watched)
         books = fresh_account(Decimal(10**15), hedge_mode=False)
         self.engine = Engine({self.symbol: watched.market}, books, watched.start_ms)
+        _enrich(self.engine, self.symbol)
 
     def send(self, path: str, **parameters: Any) -> Any:
         text = {"symbol": self.symbol} | {name: str(value) for name, value in parameters.items()}

@@ -75,7 +75,7 @@ def state(engine: Engine) -> tuple[Any, ...]:
     books = engine.account
     held = {name: p for name, p in books.positions.items() if p.amount}
     money = (books.wallet, books.others, books.maker_fee, books.taker_fee, books.fees_in_bnb)
-    return money, books.fills, books.income, held, books.options, books.orders, books.algos
+    return money, books.fills, books.income, held, books.options, books.orders, books.algos, books.owed
 
 
 @pytest.mark.parametrize(("side", "other", "sign"), [("BUY", "SELL", 1), ("SELL", "BUY", -1)])
@@ -362,7 +362,10 @@ def test_looks_that_changed_nothing_leave_no_trace_but_the_latest(tmp_path: Path
         watch(desk, START + 10_000 * step)
     desk.close()
     journal = PaperJournal(tmp_path)
-    assert (len(list(journal.entries())), len(journal.latest())) == (2, 1)
+    hours = (START + 10_000 * 399) // HOUR - look_ms(
+        START
+    ) // HOUR  # each may be a stamp of funding: its mark price is kept
+    assert (len(list(journal.entries())), len(journal.latest())) == (2 + hours, 1)
     journal.close()
 
 

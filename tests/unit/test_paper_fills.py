@@ -50,6 +50,7 @@ def exits(account: Account, every_ms: int, distance: float) -> list[Exit]:
     """Buy and sell in turn as minutes end, each with a stop and a target at that distance; look now and then."""
     watched, now, turn = account.watched, account.watched.start_ms, 0
     account.send("/fapi/v1/marginType", marginType="ISOLATED")
+    account.send("/fapi/v1/leverage", leverage=1)  # stops and targets end positions here, no liquidation
     while now < watched.end_ms:
         if account.engine.account.position(account.symbol).amount == 0 and now % MINUTE_MS == MINUTE_MS - 1:
             turn += 1
@@ -135,7 +136,7 @@ def tapes(folder: Path) -> list[Path]:
     return sorted((folder / "klines").rglob("*.parquet"))
 
 
-def watched_of(file: Path, hours: float) -> Watched:
+def watched_of(file: Path, hours: float) -> list[Watched]:
     return Watched.of(file, random.Random(file.name).uniform(0.05, 0.6), hours)
 
 
@@ -143,8 +144,8 @@ def watched_of(file: Path, hours: float) -> Watched:
 def test_no_exit_is_better_than_its_trigger_however_rarely_one_looks(looks: str, market_data: Path) -> None:
     every_ms, hours = LOOKS[looks]
     biases = []
-    for file in ("um/ETHUSDT-1m-2023", "um/SOLUSDT-1m-2025-05", "spot/BTCUSDT-1h"):
-        watched = watched_of(market_data / "klines" / f"{file}.parquet", hours / 9)
+    for file in ("um/ETHUSDT-1m-2023", "um/SOLUSDT-1m-2025-05", "spot/BTCUSDT-1h", "spot_12col/ADABTC-1m-2021-11-27"):
+        (watched,) = watched_of(market_data / "klines" / f"{file}.parquet", hours / 9)
         biases += never_flatters(watched, every_ms, 0.001 if looks == "10 s" else 0.003)
     assert len(biases) > 3
     assert sum(biases) / len(biases) <= 0
@@ -156,7 +157,8 @@ def test_over_every_tape_no_exit_is_better_than_its_trigger(looks: str, market_d
     every_ms, hours = LOOKS[looks]
     biases = []
     for file in tapes(market_data):
-        biases += never_flatters(watched_of(file, hours), every_ms)
+        for watched in watched_of(file, hours):
+            biases += never_flatters(watched, every_ms)
     assert len(biases) > 100
     assert sum(biases) / len(biases) <= 0
 
@@ -207,6 +209,23 @@ def test_a_target_passed_in_a_minute_is_filled_below_it_and_not_at_the_minutes_h
 def test_a_stop_passed_by_a_minute_that_opens_beyond_it_is_filled_from_there() -> None:
     engine = held("BUY", "MARK_PRICE", {"STOP_MARKET": 99.0}, bars=(bar(1, 97.0, 98.0, 96.0, 98.0),))
     assert engine.account.fills[-1].price == Decimal("96.98")
+
+
+def test_a_minute_opens_where_it_is_traded_first_though_it_was_seen_before() -> None:
+    """Until then its bar shows the close of the minute before, at which nobody could trade any more."""
+    for volume, expected in ((0.0, Decimal("96.98")), (1.0, Decimal("98.98"))):
+        market, after = ObservedMarket(RULES), START + MINUTE_MS - 1
+        first, seen = bar(0, 100.0, 100.0, 100.0, 100.0), SeenBar(START + MINUTE_MS, *[100.0] * 4, volume)
+        market.take(Sighting(RULES, after, after, first, book=BOOK))
+        engine = Engine({"ETHUSDT": market}, books.Account(Decimal(10_000)), after)
+        entry = {"symbol": "ETHUSDT", "quantity": "1", "type": "MARKET", "side": "BUY"}
+        COMMANDS["POST", "/fapi/v1/order"](engine, entry)
+        algo = {**CLOSE, "symbol": "ETHUSDT", "side": "SELL", "type": "STOP_MARKET", "triggerPrice": "99"}
+        COMMANDS["POST", "/fapi/v1/algoOrder"](engine, algo)
+        market.take(Sighting(RULES, after, after + 10_000, first, (seen,), book=BOOK))
+        market.take(Sighting(RULES, after + 10_000, after + 20_000, seen, (bar(1, 97.0, 98.0, 96.0, 98.0),), book=BOOK))
+        engine.advance(after + 20_000)
+        assert engine.account.fills[-1].price == expected
 
 
 def test_a_target_is_not_improved_by_a_minute_that_opens_beyond_it() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from test_observed import ETH, RULES, START, opened, restarted_now_and_then, state, tell
 
-from trader_cli.venue.books import Account, Income, Position, SymbolOptions
+from trader_cli.venue.books import Account, Income, Owed, Position, SymbolOptions
 from trader_cli.venue.engine import Engine
 from trader_cli.venue.paper_journal import PaperJournal
 from trader_cli.venue.sightings import SeenBar, Sighting
@@ -88,6 +88,7 @@ def test_everything_of_an_account_comes_back_from_its_snapshot() -> None:
         maker_fee=Decimal("-0.0001"), taker_fee=Decimal("0.0003"), multi_assets=True, credits_mode=True,
         positions={ETH: Position(ETH, Decimal(2), Decimal(1800))}, options={ETH: SymbolOptions(7, isolated=True)},
         income=[Income("FUNDING_FEE", ETH, Decimal("-0.5"), START, None, "BNB")],
+        owed=[Owed(ETH, START, Decimal(2), Decimal("1800.5"))],
     )  # fmt: skip
     tables = {"orders", "algos", "fills"}  # as they are traded: see above
     plain = Account(Decimal(0))

@@ -116,6 +116,10 @@ class ExchangeUnavailable(TraderError):
         self.answered = answered
 
 
+class NoPrice(ExchangeUnavailable):
+    """The exchange answered, and shows no fresh price of one symbol. Others may have one."""
+
+
 class RateLimited(ExchangeUnavailable):
     """The exchange told us to slow down, for `retry_after_s`. `banned`: it has shut our address out."""
 

@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from trader_cli.core.bars import check_bars, utc_text
-from trader_cli.core.errors import ExchangeUnavailable
+from trader_cli.core.errors import NoPrice
 from trader_cli.core.timeframes import HOUR_MS, MINUTE_MS
 from trader_cli.exchange import replies
 from trader_cli.venue.engine import BOOK_LEVELS
 from trader_cli.venue.sightings import MINUTE, SeenBar, SeenBook, Sighting
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from trader_cli.core.orders import SymbolRules
     from trader_cli.exchange.binance import BinanceExchange
     from trader_cli.exchange.connection import Connection
 
 _PAGE = 1000
-_LONGEST_MS = 8 * HOUR_MS
-"""The longest interval between funding payments, and the usual one."""
 _STALE_MS = 3 * MINUTE_MS
 _Route = tuple[str, str]
 _LAST: _Route = ("fapiPublicGetKlines", "/fapi/v1/klines")
@@ -50,14 +50,8 @@ class Observer:
         if mark is not None:
             _fresh(rules.symbol, [mark, *marks], upto_ms)
         if since.before.open_ms == start_ms and (not bars or bars[0].open_ms != start_ms):
-            raise ExchangeUnavailable(
-                f"The exchange no longer shows the bar of {rules.symbol} at {utc_text(start_ms)}."
-            )
-        funding = await self._funding(rules.symbol, since.upto_ms, upto_ms)
-        return Sighting(
-            rules, since.upto_ms, upto_ms, since.before, tuple(bars),
-            funding=funding, mark_before=mark, marks=tuple(marks),
-        )  # fmt: skip
+            raise NoPrice(f"The exchange no longer shows the bar of {rules.symbol} at {utc_text(start_ms)}.")
+        return Sighting(rules, since.upto_ms, upto_ms, since.before, tuple(bars), mark_before=mark, marks=tuple(marks))
 
     async def book(self, symbol: str) -> SeenBook:
         """The order book, as deep as the engine looks."""
@@ -95,35 +89,28 @@ class Observer:
         bars = [SeenBar(*row) for row in zip(*columns, strict=True)]
         return [bar for bar in bars if start_ms <= bar.open_ms < upto_ms]
 
-    async def _funding(self, symbol: str, after_ms: int, upto_ms: int) -> tuple[tuple[int, float], ...]:
-        """(full hour, rate) of the payments that fell due in (after, upto], whatever the symbol's interval is.
+    async def rates(self, symbol: str, hours: Collection[int]) -> tuple[tuple[int, float], ...]:
+        """(full hour, rate) of the payments among these hours (UTC ms) that the exchange has written down.
 
-        One that the exchange has not written down yet, seconds after it fell due, is taken from the premium index.
+        Which hours are stamps its rows alone say: the interval changes, and the rate of the premium index is the next.
         """
-        first = (after_ms // HOUR_MS + 1) * HOUR_MS
-        hours = range(first, upto_ms + 1, HOUR_MS)
         if not hours:
             return ()
-        frame = await self._exchange.get_funding_rates(symbol, _PAGE, start_ms=first - 2 * _LONGEST_MS - MINUTE_MS)
-        rates = zip(frame["time"].to_physical().to_list(), frame["funding_rate"].to_list(), strict=True)
-        stamps = {(time_ms + HOUR_MS // 2) // HOUR_MS * HOUR_MS: rate for time_ms, rate in rates}
-        found = {hour: rate for hour, rate in stamps.items() if hour in hours}
-        if hours[-1] not in found and _is_due(sorted(stamps), hours[-1]):
-            found[hours[-1]] = (await self._exchange.get_premium_index(symbol))["funding_rate"]
-        return tuple(sorted(found.items()))
-
-
-def _is_due(stamps: list[int], hour_ms: int) -> bool:
-    """Whether funding falls due at an hour, going on at the interval of the payments that are known."""
-    if len(stamps) < 2:
-        return hour_ms % _LONGEST_MS == 0
-    interval = stamps[-1] - stamps[-2]
-    return hour_ms > stamps[-1] and (hour_ms - stamps[-1]) % interval == 0
+        rates, start_ms = dict[int, float](), min(hours) - MINUTE_MS
+        while True:
+            frame = await self._exchange.get_funding_rates(symbol, _PAGE, start_ms=start_ms)
+            times = frame["time"].to_physical().to_list()
+            rows = zip(times, frame["funding_rate"].to_list(), strict=True)
+            rates |= {(time_ms + HOUR_MS // 2) // HOUR_MS * HOUR_MS: rate for time_ms, rate in rows}
+            if len(times) < _PAGE:
+                break
+            start_ms = times[-1] + 1
+        return tuple(sorted((hour, rate) for hour, rate in rates.items() if hour in hours))
 
 
 def _fresh(symbol: str, bars: list[SeenBar], upto_ms: int) -> SeenBar:
     """The last bar, if it is of these minutes: an account is never valued at a price that is old."""
     if not bars or bars[-1].open_ms < upto_ms - _STALE_MS:
         since = f" since {utc_text(bars[-1].open_ms)}" if bars else ""
-        raise ExchangeUnavailable(f"The exchange shows no price of {symbol}{since}.", mend="Try again later.")
+        raise NoPrice(f"The exchange shows no price of {symbol}{since}.", mend="Try again later.")
     return bars[-1]

@@ -9,13 +9,12 @@ from __future__ import annotations
 import asyncio
 import re
 from contextlib import suppress
-from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.assets import dollar_pair, margin_asset_of
 from trader_cli.core.bars import utc_text
-from trader_cli.core.errors import ConfigurationError, ExchangeRejected, TraderError, UsageError
+from trader_cli.core.errors import ConfigurationError, ExchangeRejected, NotListed, TraderError, UsageError
 from trader_cli.core.orders import NotPlaced, Unknown
 from trader_cli.core.rules import Prices, trustworthy
 from trader_cli.exchange.account_replies import symbol_rules
@@ -52,6 +51,7 @@ _PRICED = frozenset({"/fapi/v1/order", "/fapi/v1/algoOrder", "/fapi/v1/leverage"
 _ACCOUNT = "/fapi/v3/account"
 _STALE_MS = _WALLETS_AGAIN_MS = 60_000
 _WALLET_PRICE_S = 2.0
+_INVALID_SYMBOL = -1121
 _MOST_AHEAD_MS = 10_000
 """By how much the exchange may seem to be behind the account: how exactly its time is known. Prices stand so long."""
 
@@ -78,14 +78,15 @@ class PaperConnection:
     """What `PrivateSide` asks of a connection, answered by a paper account. Opened by the first request."""
 
     def __init__(self, exchange: BinanceExchange, public: Connection, folder: Path | None) -> None:
-        from trader_cli.exchange.observer import Observer
+        from trader_cli.exchange.paper_look import PaperLook
 
         self._exchange = exchange
         self._public = public
         self._folder = folder
-        self._observer = Observer(exchange, public)
+        self._looks = PaperLook(exchange, public)
         self._desk: PaperDesk | None = None
         self._rules: dict[str, SymbolRules] = {}
+        self._listed: Mapping[str, dict[str, Any]] | None = None
         self._turn = asyncio.Lock()
         self._wallets_again_ms = 0
 
@@ -112,7 +113,7 @@ class PaperConnection:
             desk = self._opened()
             if path == _ACCOUNT:
                 await self._open_wallets(desk)
-            seen, now_ms = ([], desk.now_ms) if path in _PRICELESS else await self._look(desk, set(), with_book=False)
+            seen, now_ms = ([], desk.now_ms) if path in _PRICELESS else await self._look(desk)
             try:
                 return self._answered(desk.read, path, _text(query), seen, now_ms)
             except VenueRejection as refused:
@@ -121,13 +122,19 @@ class PaperConnection:
     async def send(self, method: str, path: str, parameters: dict[str, Any]) -> dict[str, Any] | NotPlaced | Unknown:
         """One command. Where the look before it fails, it was not carried out, and that is certain."""
         verb, text = _verb(method), _text(parameters)
-        asked = {text["symbol"]} if verb == "POST" and path in _PRICED and "symbol" in text else set()
+        asked = text.get("symbol") if verb == "POST" and path in _PRICED else None
         async with self._turn:
             try:
                 desk = self._opened()
+                if verb == "POST" and "symbol" in text and not self._listed_now(desk, text["symbol"]):
+                    return NotPlaced(_INVALID_SYMBOL, f"The exchange does not list the symbol {text['symbol']!r}.")
                 seen, now_ms = await self._look(desk, asked, with_book=path == "/fapi/v1/order")
+            except NotListed as error:
+                return NotPlaced(_INVALID_SYMBOL, error.sentence)
             except UsageError:
                 raise
+            except ExchangeRejected as error:
+                return NotPlaced(UNREADABLE if error.code is None else error.code, error.sentence)
             except TraderError as error:
                 return NotPlaced(UNREADABLE, error.sentence)
             try:
@@ -145,8 +152,7 @@ class PaperConnection:
             raise UsageError("The exchange is closed.", mend="Call `await exchange.initialize()` first.")
         if self._desk is None:
             balance = Decimal(str(self._exchange.settings.paper.balance))
-            self._rules = _rules_of_all(self._exchange.symbols)
-            self._desk = PaperDesk(self._rules, look_ms(self._public.server_now_ms()), balance, self._folder)
+            self._desk = PaperDesk(self._rules_now(), look_ms(self._public.server_now_ms()), balance, self._folder)
         return self._desk
 
     async def _open_wallets(self, desk: PaperDesk) -> None:
@@ -181,25 +187,45 @@ class PaperConnection:
         refused = trustworthy(pair, Prices(mark, index, mark, age_ms, age_ms), most_apart, _STALE_MS)
         return mark if refused is None else None
 
-    async def _look(self, desk: PaperDesk, asked: set[str], *, with_book: bool) -> tuple[list[Sighting], int]:
-        """(what was seen of every symbol that matters, the moment up to which)."""
+    def _listed_now(self, desk: PaperDesk, symbol: str) -> bool:
+        """Whether a command may name the symbol: it is listed, or something of it is still held."""
+        rules = self._rules_now()
+        desk.know(rules)
+        return symbol in rules or symbol in desk.busy()
+
+    def _rules_now(self) -> Mapping[str, SymbolRules]:
+        """The filters of every symbol as the exchange lists them now: they are read again, and new ones come."""
+        if self._listed is not self._exchange.symbols:
+            self._listed = self._exchange.symbols
+            self._rules = _rules_of_all(self._listed)
+        return self._rules
+
+    async def _look(
+        self, desk: PaperDesk, asked: str | None = None, *, with_book: bool = False
+    ) -> tuple[list[Sighting], int]:
+        """(what was seen of every symbol that matters, the moment up to which). Settles what is traded no more.
+
+        Raises what stands in the way where there is no price of the symbol that is asked for.
+        """
+        from trader_cli.exchange.paper_look import Asked
+        from trader_cli.venue.paper import SETTLE
         from trader_cli.venue.sightings import look_ms
 
-        server_ms, rules = self._public.server_now_ms(), self._rules
+        server_ms, rules = self._public.server_now_ms(), self._rules_now()
         if desk.now_ms > server_ms + _MOST_AHEAD_MS:
             raise ConfigurationError(
                 f"The paper account has come to {utc_text(desk.now_ms)}; the exchange is at {utc_text(server_ms)}.",
                 mend="An account goes on with the exchange it was opened on; choose another state_dir.",
             )
         upto_ms = max(look_ms(server_ms), desk.now_ms)
-        seen = []
-        for symbol in sorted((desk.busy() | asked) & rules.keys()):
-            sighting = await self._observer.sight(rules[symbol], desk.since(symbol, upto_ms), upto_ms)
-            wanted = with_book and symbol in asked and not desk.has_book_of(symbol, upto_ms)
-            if wanted or desk.stirs(sighting):
-                sighting = replace(sighting, book=await self._observer.book(symbol))
-            seen.append(sighting)
-        return seen, upto_ms
+        seen = await self._looks.at(desk, rules, Asked(asked, with_book), upto_ms)
+        sightings = seen.sightings
+        for symbol in seen.settled:
+            self._answered(desk.command, "POST", SETTLE, {"symbol": symbol}, sightings, upto_ms)
+            sightings = []
+        if asked in seen.missing:
+            raise seen.missing[asked]
+        return sightings, upto_ms
 
     def _answered(self, ask: Any, *arguments: Any) -> Any:
         """The desk's answer. A desk that failed for another reason than a refusal is opened anew from its journal."""

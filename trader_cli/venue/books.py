@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cache
 from itertools import islice
 from typing import Generic, TypeVar
 
@@ -147,6 +148,16 @@ class Income:
     asset: str = QUOTE
 
 
+@dataclass(frozen=True)
+class Owed:
+    """What was held at a full hour whose funding rate was not known yet, and the mark price then."""
+
+    symbol: str
+    time_ms: int
+    amount: Decimal
+    mark: Decimal
+
+
 _Waiting = TypeVar("_Waiting", Order, AlgoOrder)
 
 
@@ -190,6 +201,7 @@ class Account:
     taker_fee: Decimal | None = None
     multi_assets: bool = False
     credits_mode: bool = False
+    owed: list[Owed] = field(default_factory=list)
     _open_orders: _StillOpen[Order] = field(default_factory=_StillOpen[Order], repr=False, compare=False)
     _open_algos: _StillOpen[AlgoOrder] = field(default_factory=_StillOpen[AlgoOrder], repr=False, compare=False)
 
@@ -231,6 +243,7 @@ class Account:
         return [QUOTE, *sorted(self.others)]
 
 
+@cache
 def places(step: Decimal) -> int:
     """Decimals that write every multiple of a step: 0.001 → 3, 0.50 → 1, 10 → 0."""
     return max(0, -int(step.normalize().as_tuple().exponent))

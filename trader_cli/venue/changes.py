@@ -82,7 +82,7 @@ class RuleBook:
 
     def __init__(self, changes: Iterable[RuleChange] = (), *, observed: bool = False) -> None:
         self._changes = sorted(changes, key=lambda change: change.at_ms)
-        self._observed = observed
+        self.observed = observed
         self.has_intervals = observed or any(change.funding_interval_h for change in self._changes)
 
     def at(self, symbol: str, now_ms: int) -> Listing:
@@ -104,7 +104,7 @@ class RuleBook:
         """
         if delivery_ms_of(symbol) is not None:
             return False
-        return self._observed or time_ms % (self.at(symbol, time_ms - 1).funding_interval_ms or usual_ms) == 0
+        return self.observed or time_ms % (self.at(symbol, time_ms - 1).funding_interval_ms or usual_ms) == 0
 
 
 @cache

@@ -17,6 +17,7 @@ from trader_cli.venue.admission import require_fitting, require_margin
 from trader_cli.venue.books import ZERO, Account, AlgoOrder, Fill, Income, Order, Position, places
 from trader_cli.venue.changes import RuleBook
 from trader_cli.venue.fees import fee_of
+from trader_cli.venue.funding import fund
 from trader_cli.venue.margin import (
     LIQUIDATION_FEE,
     backing,
@@ -93,7 +94,7 @@ class Engine:
                 continue
             self.now_ms = max(self.now_ms, upto)
             if self.now_ms == self._next_funding_ms:
-                self._fund(self.now_ms)
+                fund(self, self._book, self.now_ms)
                 self.changed()
                 self._next_funding_ms += self._funding_step_ms
             elif self.now_ms >= now_ms:
@@ -137,20 +138,6 @@ class Engine:
                 if quantity > 0:
                     left -= quantity
                     self._fill(order, order.price, quantity, maker=True)
-
-    def _fund(self, time_ms: int) -> None:
-        """Funding where it falls due: longs pay shorts where the rate is positive, from the isolated margin."""
-        for position in self.account.positions.values():
-            if position.amount == 0 or not self._book.funds_at(position.symbol, time_ms, FUNDING_INTERVAL_MS):
-                continue
-            rate = Decimal(str(self.markets[position.symbol].funding_rate(time_ms)))
-            if rate == 0:
-                continue
-            paid = cents(-position.amount * self.mark(position.symbol) * rate)
-            self.account.earn(self._income("FUNDING_FEE", position.symbol, paid, time_ms))
-            if self.account.option(position.symbol).isolated:
-                position.isolated += paid
-            position.update_ms = time_ms
 
     def liquidate(self, position: Position) -> None:
         """Take an open position over at its bankruptcy price: what stood behind it is lost."""

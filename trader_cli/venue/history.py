@@ -56,4 +56,5 @@ def snapshot(account: Account) -> Account:
         account.taker_fee,
         account.multi_assets,
         account.credits_mode,
+        [*account.owed],
     )

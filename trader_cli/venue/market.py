@@ -94,6 +94,7 @@ class SymbolMarket:
         self.tape = tape
         self._tables: dict[tuple[View, int], dict[str, Floats]] = {}
         self._seen: tuple[tuple[int, int], dict[str, Floats] | None] | None = None
+        self._expanded: tuple[int, tuple[NDArray[np.int64], Floats, Floats]] | None = None
 
     @cached_property
     def rules(self) -> SymbolRules:
@@ -109,17 +110,23 @@ class SymbolMarket:
         last = int(np.searchsorted(tape.open_ms, upto_ms, side="right"))
         for start in range(first, last, _EVENT_BARS):
             stop = min(start + _EVENT_BARS, last)
-            if not ((tape.low[start:stop] <= below).any() or (tape.high[start:stop] >= above).any()):
-                continue
-            path = expand(tape, start, stop)
-            times, prices = path.time_ms.ravel(), path.price.ravel()
-            hits = (times > after_ms) & (times <= upto_ms) & ((prices <= below) | (prices >= above))
-            at = int(np.argmax(hits))
-            if hits[at]:
-                within = at > 0 and times[at - 1] // MINUTE_MS == times[at] // MINUTE_MS
-                before = float(prices[at - 1]) if within else None
-                return Beyond(int(times[at]), float(prices[at]), float(path.quantity.ravel()[at]), before)
+            near = np.flatnonzero((tape.low[start:stop] <= below) | (tape.high[start:stop] >= above))
+            for index in (start + near).tolist():
+                times, prices, quantities = self._points_of(index)
+                hits = (times > after_ms) & (times <= upto_ms) & ((prices <= below) | (prices >= above))
+                at = int(np.argmax(hits))
+                if hits[at]:
+                    within = at > 0 and times[at - 1] // MINUTE_MS == times[at] // MINUTE_MS
+                    before = float(prices[at - 1]) if within else None
+                    return Beyond(int(times[at]), float(prices[at]), float(quantities[at]), before)
         return None
+
+    def _points_of(self, index: int) -> tuple[NDArray[np.int64], Floats, Floats]:
+        """Times, prices and quantities of one bar's path. The bar that was asked for last is remembered."""
+        if self._expanded is None or self._expanded[0] != index:
+            path = expand(self.tape, index, index + 1)
+            self._expanded = index, (path.time_ms[0], path.price[0], path.quantity[0])
+        return self._expanded[1]
 
     mark_is_last = True
     """No tape holds a mark price."""
@@ -246,9 +253,11 @@ class SymbolMarket:
     def last_price(self, now_ms: int) -> float:
         """The latest price shown by `now_ms`; before the first trade, the first open."""
         under_way = self._bar_under_way(now_ms)
-        part = self._partial(under_way, now_ms)
-        if part is not None:
-            return float(part["close"][0])
+        if under_way < len(self.tape.open_ms):
+            times, prices, _ = self._points_of(under_way)
+            seen = int(np.searchsorted(times, now_ms, side="right"))
+            if seen:
+                return float(prices[seen - 1])
         return float(self.tape.close[under_way - 1] if under_way else self.tape.open[0])
 
     def day(self, now_ms: int) -> DayStatistics:

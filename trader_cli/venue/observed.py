@@ -88,8 +88,9 @@ class ObservedMarket:
     def take(self, sighting: Sighting) -> None:
         """Everything of a sighting."""
         self.rules = sighting.rules
-        self._looks.append(sighting.upto_ms)
-        _add(self._last, sighting.after_ms, sighting.before.close, points(sighting))
+        if not self._looks or sighting.upto_ms > self._looks[-1]:
+            self._looks.append(sighting.upto_ms)
+        _add(self._last, _traded_by(sighting), sighting.before.close, points(sighting))
         if sighting.mark_before is not None:
             _add(self._mark, sighting.after_ms, sighting.mark_before.close, mark_points(sighting))
         self._rates |= dict(sighting.funding)
@@ -174,6 +175,12 @@ class ObservedMarket:
         """What fell due at a full hour, 0 where nothing did."""
         first, last = time_ms - HOUR_MS + MINUTE_MS, time_ms + MINUTE_MS
         return sum(rate for at, rate in self._rates.items() if first <= at < last)
+
+
+def _traded_by(sighting: Sighting) -> int:
+    """When the price with which a sighting begins was traded, at the latest: not in a minute without a trade so far."""
+    before = sighting.before
+    return sighting.after_ms if before.volume > 0 else min(sighting.after_ms, before.open_ms - 1)
 
 
 def _add(seen: _Points, after_ms: int, before: float, shown: Points) -> None:

@@ -12,9 +12,11 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.errors import DataInvalid
-from trader_cli.venue.books import Income
+from trader_cli.core.timeframes import HOUR_MS
+from trader_cli.venue.books import ZERO, Income
 from trader_cli.venue.changes import RuleBook
 from trader_cli.venue.engine import Engine
+from trader_cli.venue.funding import fund_late
 from trader_cli.venue.journal import WALLET, Command
 from trader_cli.venue.margin import cents
 from trader_cli.venue.observed import ObservedMarket
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from trader_cli.core.orders import SymbolRules
     from trader_cli.venue.orders import Parameters
 
-_FAILURES = (VenueRejection, ArithmeticError, ValueError)
+_FAILURES = (VenueRejection, ArithmeticError, ValueError, LookupError)
 _SNAPSHOT_EVERY = 100
 """Commands and sightings after which the account is written down anew."""
 
@@ -46,7 +48,26 @@ def _fill_wallet(engine: Engine, parameters: Parameters) -> Body:
     return {}
 
 
-_CARRIED_OUT: dict[tuple[str, str], Handler] = {**COMMANDS, ("POST", WALLET): _fill_wallet}
+SETTLE = "/paper/v1/settle"
+"""Where the exchange itself ends what is held of a symbol that it trades no more: no request of anybody's."""
+
+
+def _settle(engine: Engine, parameters: Parameters) -> Body:
+    """Nothing waits any more, and the position is closed at its last mark, without a fee."""
+    symbol, account = parameters["symbol"], engine.account
+    for order in account.open_orders(symbol):
+        engine.cancel(order)
+    for algo in account.open_algos(symbol):
+        engine.cancel(algo)
+    position = account.position(symbol)
+    if position.amount != 0:
+        name = f"settlement_autoclose-{engine.now_ms}"
+        engine.force(position, abs(position.amount), engine.mark(symbol), name, ZERO)
+        engine.changed()
+    return {}
+
+
+_CARRIED_OUT: dict[tuple[str, str], Handler] = {**COMMANDS, ("POST", WALLET): _fill_wallet, ("POST", SETTLE): _settle}
 
 
 class PaperDesk:
@@ -78,8 +99,9 @@ class PaperDesk:
             self._written.note(self.engine.account)
             for body in kept.parts[-1]["latest"]:
                 self._show(read_sighting(body))
-        upto_ms = self.engine.now_ms
-        for entry in self._journal.entries(kept):
+        entries, upto_ms = list(self._journal.entries(kept)), self.engine.now_ms
+        self.know({entry.symbol: entry.rules for entry in entries if isinstance(entry, Sighting)})
+        for entry in entries:
             self._unwritten += 1
             if isinstance(entry, Sighting):
                 if entry.upto_ms > upto_ms:
@@ -105,10 +127,16 @@ class PaperDesk:
         self._written.note(self.engine.account)
         self._unwritten = 0
 
+    def know(self, rules: Mapping[str, SymbolRules]) -> None:
+        """There are these symbols, too. The filters of one that is known change when it is looked at."""
+        for symbol, rule in rules.items():
+            self._markets.setdefault(symbol, ObservedMarket(rule))
+
     def _show(self, sighting: Sighting) -> None:
         """Show the market what was seen. A symbol that is listed no longer keeps its account."""
         market = self._markets.setdefault(sighting.symbol, ObservedMarket(sighting.rules))
         market.take(sighting)
+        fund_late(self.engine, sighting.symbol)
         self._latest[sighting.symbol] = sighting.end()
 
     def _carry_out_again(self, command: Command) -> None:
@@ -134,6 +162,21 @@ class PaperDesk:
         current = latest is not None and latest.upto_ms == now_ms
         return latest if current or symbol in self.busy() else None
 
+    def rules(self, symbol: str) -> SymbolRules:
+        """The filters by which it was looked at last."""
+        return self._markets[symbol].rules
+
+    def latest(self, symbol: str) -> Sighting | None:
+        """What stood at the last look."""
+        return self._latest.get(symbol)
+
+    def owed(self) -> dict[str, set[int]]:
+        """Full hours (UTC ms) by symbol at which something was held and no funding rate was known yet."""
+        hours: dict[str, set[int]] = {}
+        for owed in self.engine.account.owed:
+            hours.setdefault(owed.symbol, set()).add(owed.time_ms)
+        return hours
+
     def stirs(self, sighting: Sighting) -> bool:
         """Whether a price of the sighting triggers or fills something."""
         symbol = sighting.symbol
@@ -146,7 +189,7 @@ class PaperDesk:
 
     def has_book_of(self, symbol: str, now_ms: int) -> bool:
         """Whether the book of just that moment was seen."""
-        return self._markets[symbol].has_book_of(now_ms)
+        return symbol in self._markets and self._markets[symbol].has_book_of(now_ms)
 
     # --- requests ---
 
@@ -173,7 +216,8 @@ class PaperDesk:
             self.command("POST", WALLET, named, [], self.now_ms)
 
     def _take(self, seen: list[Sighting], now_ms: int, command: Command | None) -> None:
-        matters = command is not None or any(s.book or s.funding for s in seen)
+        is_hour = now_ms // HOUR_MS > self.engine.now_ms // HOUR_MS  # a stamp, perhaps: what was held, at which mark
+        matters = command is not None or is_hour or any(s.book or s.funding for s in seen)
         try:
             self._journal.write(seen if matters else [], [s.end() for s in seen], command)
         except sqlite3.Error as error:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     Points = tuple[NDArray[np.int64], Floats, Floats]
 
 MINUTE = Timeframe("1m", MINUTE_MS)
+_NONE: Points = (np.empty(0, np.int64), np.empty(0), np.empty(0))
 _GRAIN_MS = 10
 """Looks are this far apart or more, so that what a bar still shows has milliseconds of its own."""
 
@@ -103,13 +104,17 @@ def look_ms(now_ms: int) -> int:
 
 def points(sighting: Sighting) -> Points:
     """Times (UTC ms, strictly ascending, in (after, upto]), prices and traded quantities: arrays of shape (n,)."""
+    return _points(sighting, traded=True)
+
+
+def _points(sighting: Sighting, *, traded: bool) -> Points:
     tape = _tape(sighting.rules, sighting.bars)
     closed = [i for i, bar in enumerate(sighting.bars) if bar.open_ms > sighting.after_ms and _is_closed(bar, sighting)]
     first, stop = (closed[0], closed[-1] + 1) if closed else (len(sighting.bars), len(sighting.bars))
     path = expand(tape, first, stop)
-    parts = [_increment(tape, sighting, bar) for bar in sighting.bars[:first]]
+    parts = [_increment(tape, sighting, bar, traded=traded) for bar in sighting.bars[:first]]
     parts.append((path.time_ms.ravel(), path.price.ravel(), path.quantity.ravel()))
-    parts += [_increment(tape, sighting, bar) for bar in sighting.bars[stop:]]
+    parts += [_increment(tape, sighting, bar, traded=traded) for bar in sighting.bars[stop:]]
     times, prices, quantities = zip(*parts, strict=True)
     return np.concatenate(times), np.concatenate(prices), np.concatenate(quantities)
 
@@ -117,7 +122,36 @@ def points(sighting: Sighting) -> Points:
 def mark_points(sighting: Sighting) -> Points:
     """As `points`, of the mark price, whose quantities are zero. Its minutes turn when those of the last price do."""
     before = sighting.mark_before or sighting.before
-    return points(replace(sighting, before=before, bars=sighting.marks))
+    return _points(replace(sighting, before=before, bars=sighting.marks), traded=False)
+
+
+def caught_up(sighting: Sighting, now_ms: int) -> Sighting:
+    """The same, told to an account that has come to `now_ms` meanwhile: what it missed counts as having come since.
+
+    Where it had been seen until just then, it is the sighting itself. Not for one that ends by `now_ms`.
+    """
+    if sighting.after_ms >= now_ms:
+        return sighting
+    before, bars = _caught_up(sighting.before, sighting.bars, points(sighting), now_ms)
+    if sighting.mark_before is None:
+        return replace(sighting, after_ms=now_ms, before=before, bars=bars)
+    mark, marks = _caught_up(sighting.mark_before, sighting.marks, mark_points(sighting), now_ms)
+    return replace(sighting, after_ms=now_ms, before=before, bars=bars, mark_before=mark, marks=marks)
+
+
+def _caught_up(
+    before: SeenBar, bars: tuple[SeenBar, ...], news: Points, now_ms: int
+) -> tuple[SeenBar, tuple[SeenBar, ...]]:
+    """The minute that is under way holds every price that is new, from the close that was known."""
+    minute, stood = MINUTE.floor(now_ms + 1), before.close
+    old = news[0] < minute + MINUTE_MS
+    later = tuple(bar for bar in bars if bar.open_ms > minute)
+    known = SeenBar(minute, stood, stood, stood, stood, 0.0)
+    if not old.any():
+        return known, later
+    prices = news[1][old]
+    high, low = max(stood, float(prices.max())), min(stood, float(prices.min()))
+    return known, (SeenBar(minute, stood, high, low, float(prices[-1]), float(news[2][old].sum())), *later)
 
 
 def _is_closed(bar: SeenBar, sighting: Sighting) -> bool:
@@ -131,14 +165,22 @@ def _tape(rules: SymbolRules, bars: tuple[SeenBar, ...]) -> SymbolTape:
     return SymbolTape(rules.symbol, MINUTE, seed, float(rules.tick), float(rules.step), opened, *table.T)
 
 
-def _increment(tape: SymbolTape, sighting: Sighting, bar: SeenBar) -> Points:
-    """A bar that was or is unfinished: what it shows now and did not before, evenly over the time it had for it."""
+def _increment(tape: SymbolTape, sighting: Sighting, bar: SeenBar, *, traded: bool) -> Points:
+    """A bar that was or is unfinished: what it shows now and did not before, evenly over the time it had for it.
+
+    Before the first trade of a minute its bar stands at the close of the one before: of what is `traded` that is no
+    price, and the minute opens where it is traded first.
+    """
     before = sighting.before if sighting.before.open_ms == bar.open_ms else None
+    if traded and before is not None and before.volume == 0:
+        before = None
     now = before.joined(bar) if before else bar
+    if traded and now.volume == 0:
+        return _NONE
     start = max(sighting.after_ms, bar.open_ms - 1)
     end = min(sighting.upto_ms, bar.open_ms + MINUTE_MS - 1)
     if end <= start:
-        return np.empty(0, np.int64), np.empty(0), np.empty(0)
+        return _NONE
     prices = _news(before, now, high_first=_high_first(tape.seed, bar.open_ms))
     n = len(prices)
     lots = round((now.volume - (before.volume if before else 0.0)) / tape.step)

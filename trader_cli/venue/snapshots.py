@@ -10,7 +10,7 @@ from decimal import Decimal
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from trader_cli.venue.books import Account, AlgoOrder, Fill, Income, Order, Position, SymbolOptions
+from trader_cli.venue.books import Account, AlgoOrder, Fill, Income, Order, Owed, Position, SymbolOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,6 +47,7 @@ class Written:
             "algos": _rows(AlgoOrder, algos),
             "fills": _rows(Fill, books.fills[self.fills :]),
             "income": _rows(Income, books.income[self.income :]),
+            "owed": _rows(Owed, books.owed),
         }
 
     def note(self, account: Account) -> None:
@@ -70,6 +71,7 @@ def restore(engine: Engine, parts: list[Body]) -> None:
         fills=[fill for part in parts for fill in _read(Fill, part["fills"])],
         income=[income for part in parts for income in _read(Income, part["income"])],
         others={asset: Decimal(amount) for asset, amount in last["others"].items()},
+        owed=_read(Owed, last["owed"]) if "owed" in last else [],
     )
     engine.set_counters(last["engine"])
 
