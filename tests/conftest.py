@@ -171,6 +171,16 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 LONG = (
+    "test_key_kinds.py::test_commands_take_a_private_key_from_the_environment[Ed25519]",
+    "test_claims.py::test_no_edge_is_claimed_without_a_lead",
+    "test_stages.py::test_a_claim_after_other_costs_gives_no_signal_and_names_the_training",
+    "test_stages.py::test_the_same_inputs_and_seed_give_the_same_bytes",
+    "test_stages.py::test_a_model_of_other_settings_is_refused",
+    "test_stages.py::test_trials_count_whatever_the_tape_or_seed_is_called",
+    "test_other_libraries.py::test_a_model_of_another_talib_is_refused_and_trained_again",
+    "test_keys_of_commands.py::test_without_feature_engineering_the_analyst_wants_them_made",
+    "test_any_exit_form.py::test_a_delisting_announced_while_held_is_said_and_left_in_time[short]",
+    "test_keys_of_commands.py::test_sim_keys_change_the_market",
     "test_cache_command.py::test_in_any_order_what_is_current_reads_and_nothing_else_is_left[2]",
     "test_damaged_ledger.py::test_rebuild_moves_the_bad_file_aside_and_begins_halted[emptied]",
     "test_damaged_ledger.py::test_a_position_the_past_does_not_explain_leaves_the_old_file",

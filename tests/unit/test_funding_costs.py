@@ -31,7 +31,7 @@ def payments(hours: list[int], rates: list[float], late_ms: int = 7) -> pl.DataF
     )
 
 
-def rates_of(paid: pl.DataFrame | None, bars: int = 60, symbol: str = "ETHUSDT") -> FundingRates:
+def rates_of(paid: pl.DataFrame | None, bars: int = 140, symbol: str = "ETHUSDT") -> FundingRates:
     return funding_rates(symbol, H1, START + HOUR_MS * np.arange(bars, dtype=np.int64), paid)
 
 
@@ -113,7 +113,7 @@ def test_without_recent_payments_both_sides_are_assumed_to_pay() -> None:
     for found in (rates_of(None), rates_of(payments([], [])), old):
         costs = Costs.of(of, H1, found).of_trades(np.array([50]), 16)
         assert (float(np.asarray(costs.long)[0]), float(np.asarray(costs.short)[0])) == pytest.approx((8e-4, 8e-4))
-        held = Costs.of(of, H1, found).of_holding(np.where(np.arange(60) % 2, 1.0, -1.0))
+        held = Costs.of(of, H1, found).of_holding(np.where(np.arange(140) % 2, 1.0, -1.0))
         assert held[50:] == pytest.approx(0.5e-4)
 
 
@@ -122,7 +122,7 @@ def test_a_delivery_contract_pays_none() -> None:
     costs = Costs.of(of, H1, rates_of(None, symbol="BTCUSDT_260327"))
     trade = costs.of_trades(np.array([5]), 24)
     assert (np.asarray(trade.long)[0], np.asarray(trade.short)[0]) == (0, 0)
-    assert not costs.of_holding(np.ones(60)).any()
+    assert not costs.of_holding(np.ones(140)).any()
 
 
 @EXAMPLES
@@ -131,7 +131,7 @@ def test_a_position_pays_what_its_mirror_receives_and_only_what_is_paid_is_multi
     history: tuple[list[int], list[float]], factor: float
 ) -> None:
     found = rates_of(payments(*history))
-    exposure = np.random.default_rng(len(history[0])).uniform(-1, 1, 60)
+    exposure = np.random.default_rng(len(history[0])).uniform(-1, 1, 140)
     once, mirrored = (Costs(0.0, 0.0, found).of_holding(sign * exposure) for sign in (1, -1))
     assert once == pytest.approx(-mirrored)
     dearer = Costs(0.0, 0.0, found, factor).of_holding(exposure)
