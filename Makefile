@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export OMP_WAIT_POLICY := passive
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit long verify breaks kills entry-kills hostile claims lint bench clean lock docs wheel
+.PHONY: help demo test unit explore long verify breaks kills entry-kills hostile claims lint bench clean lock docs wheel
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -28,6 +28,9 @@ test: $(READY) ## every test
 
 unit: $(READY) ## the quick tests only
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal
+
+explore: $(READY) ## the quick tests with other examples of their properties than in every run
+	TRADER_EXPLORE=1 $(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal
 
 long: $(READY) ## slow tests whose siblings are in `test`; ten minutes
 	$(BIN)/python -m pytest -m long -n 2 --dist worksteal

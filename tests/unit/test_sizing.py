@@ -64,7 +64,7 @@ def test_size_never_grows_as_things_get_worse(setting: Setting, rules: Limits, f
     assert size(replace(setting, others=setting.others * factor), rules) <= slack
     assert size(replace(setting, same_side=setting.same_side * factor), rules) <= slack
     assert size(setting, replace(rules, confidence=min(0.999, rules.confidence * factor))) <= slack
-    for lower in ("kelly_fraction", "risk_per_trade", "margin_share"):
+    for lower in ("kelly_fraction", "risk_per_trade"):
         assert size(setting, replace(rules, **{lower: getattr(rules, lower) / factor})) <= slack, lower
 
 
