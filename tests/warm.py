@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -40,6 +42,7 @@ class Warm:
             [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             env={**os.environ, "OMP_WAIT_POLICY": "passive"},
         )  # fmt: skip
+        self._begun: set[int] = set()
         assert self._loader.stdout is not None
         assert self._loader.stdout.readline() == "ready\n"
         return self
@@ -47,6 +50,9 @@ class Warm:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for pid in self._begun:  # children of the loader that nobody waited for: their numbers are theirs still
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self._loader.kill()
         self._loader.communicate()
 
@@ -69,12 +75,16 @@ class Warm:
             do="start", argv=arguments, environment=given, folder=str(folder), out=str(out), err=str(err),
             clock_off_s=clock_off_s,
         )  # fmt: skip
+        self._begun.add(int(pid))
         return Started(int(pid), out, err)
 
     def ended(self, started: Started, most_s: float = 0.0) -> int | None:
         """Its exit code (negative: the signal), None if it runs still after so long."""
         code = self._asked(do="wait", pid=started.pid, most_s=most_s)
-        return None if code is None else int(code)
+        if code is None:
+            return None
+        self._begun.discard(started.pid)
+        return int(code)
 
 
 def serve() -> None:
