@@ -34,6 +34,13 @@ def chosen_changes(dice: random.Random) -> tuple[RuleChange, ...]:
     )
 
 
+def in_bnb(place: Place, asset: str) -> Decimal:
+    """What contracts of a margin asset have cost in BNB, at its price now."""
+    bnb = place.engine.mark("BNBUSDT") / (place.engine.mark("BTCUSDT") if asset == "BTC" else 1)
+    bnb = place.engine.mark("BNBUSDC") if asset == "USDC" else bnb
+    return sum((i.amount * bnb for i in place.books.income if i.asset == "BNB" and _margin(i) == asset), D(0))
+
+
 def lost(place: Place, asset: str, since_ms: int) -> tuple[Decimal, Decimal]:
     """(what was lost this day, of how much) in a margin asset, by the exchange's own books alone."""
     engine, now = place.engine, place.clock.now_ms()
@@ -64,6 +71,7 @@ class History:
     broke: set[str] = field(default_factory=set)
     since_ms: int = 0
     halts: int = 0
+    seen: dict[str, list[tuple[int, Decimal]]] = field(default_factory=dict)
 
     async def act(self) -> None:
         """One thing of many."""
@@ -102,10 +110,11 @@ class History:
         await self.minder.broken(self.executor)
         told, reason = place.ledger.halted(), []
         for asset in sorted({margin_asset_of(symbol) for symbol in place.ledger.symbols()}):
-            amount, whole = lost(place, asset, self.since_ms)
-            if amount >= whole * LIMIT * (1 + _NEAR):
+            booked, whole = lost(place, asset, self.since_ms)
+            amounts = [booked, *self._fallen(asset)]  # profits open as the day began: counted, or not
+            if min(amounts) >= whole * LIMIT * (1 + _NEAR):
                 reason.append(asset)
-            elif amount >= whole * LIMIT * (1 - _NEAR):
+            elif max(amounts) >= whole * LIMIT * (1 - _NEAR):
                 self.broke.add(asset)  # it may have been told
         self.broke |= set(reason)
         if self.broke:
@@ -117,6 +126,17 @@ class History:
             await place.clock.sleep(1)
             place.ledger.clear_halt("a person looked", place.clock.now_ms())
             self.since_ms, self.broke = place.clock.now_ms(), set()
+
+    def _fallen(self, asset: str) -> list[Decimal]:
+        """By how much equity is below that of a look beside the day's beginning, transfers left out of both."""
+        place, now = self.place, self.place.clock.now_ms()
+        paid = sum((i.amount for i in place.books.income if i.kind == "TRANSFER" and i.asset == asset), D(0))
+        equity = place.engine.equity(asset) - paid + in_bnb(place, asset)
+        first, looks = max(now // DAY_MS * DAY_MS, self.since_ms), self.seen.setdefault(asset, [])
+        before = [level for at, level in looks if first - HOUR_MS <= at < first]
+        after = [level for at, level in looks if first <= at < first + HOUR_MS]
+        looks.append((now, equity))
+        return [level - equity for level in (*before[-1:], *after)]
 
 
 @pytest.mark.parametrize("seed", range(200))

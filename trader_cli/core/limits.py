@@ -16,7 +16,7 @@ from trader_cli.core.assets import CREDITS, DOLLARS, QUOTE, assets_to_price, dig
 from trader_cli.core.timeframes import DAY_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from trader_cli.core.assets import Flow
     from trader_cli.core.orders import AccountState
@@ -183,9 +183,9 @@ def _moment(history: History, look: Level) -> int:
 
 def breaches_by_asset(
     flows: Iterable[Flow], account: AccountState, prices: Prices, limits: LossLimits, now_ms: int, *,
-    since_ms: int = 0, histories: Mapping[str, History] | None = None,
+    since_ms: int = 0, histories: Mapping[str, History] | None = None, traded: Collection[str] | None = None,
 ) -> dict[str, str]:  # fmt: skip
-    """The sentences of the limits that are broken in any margin asset; see `breaches`.
+    """The sentences of the limits that are broken in any margin asset; see `breaches`, `traded` in `counted_states`.
 
     Each margin asset has its own equity, day and highest: no share of all of them together can be lost without one of
     them having lost as much, so none needs a price. What contracts cost in another asset (fees in BNB) counts at its
@@ -193,7 +193,7 @@ def breaches_by_asset(
     equity of its credits and dollars.
     """
     booked = list(flows)
-    states = counted_states(booked, account)
+    states = counted_states(booked, account, traded)
     if CREDITS in states:
         booked, account, prices = _in_credits(booked, account, prices)
     found: dict[str, str] = {}
@@ -237,14 +237,20 @@ def _in_credits(
     )
 
 
-def counted_states(flows: Iterable[Flow], account: AccountState) -> dict[str, AccountState]:
-    """The balances whose losses are counted, each by itself, by margin asset; also where its fees are nothing."""
+def counted_states(
+    flows: Iterable[Flow], account: AccountState, traded: Collection[str] | None = None
+) -> dict[str, AccountState]:
+    """The balances whose losses are counted, each by itself, by margin asset; also where its fees are nothing.
+
+    `traded` are the margin assets of contracts that were traded, by default those of `flows`: one in which only fees
+    and rebates are paid has no limit of its own.
+    """
     booked = list(flows)
     in_credits = CREDITS in account.wallets
     if in_credits:
         booked, account, _ = _in_credits(booked, account, {})
     at_work = {state.asset for state in (account, *account.others) if state.unrealized_profit}
-    margins = {QUOTE, *at_work, *(flow.margin_asset for flow in booked)}
+    margins = {QUOTE, *at_work, *(traded if traded is not None else (flow.margin_asset for flow in booked))}
     margins = margins - set(DOLLARS) | {CREDITS} if in_credits else margins - {CREDITS}
     return {margin: account.of(margin) for margin in sorted(margins)}
 

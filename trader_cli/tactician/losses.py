@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from trader_cli.core.assets import CREDITS, DOLLARS, assets_to_price, by_asset, dollar_pair
+from trader_cli.core.assets import CREDITS, DOLLARS, assets_to_price, by_asset, dollar_pair, margin_asset_of
 from trader_cli.core.errors import ExchangeRejected, ExchangeUnavailable, TraderError
 from trader_cli.core.limits import (
     History,
@@ -156,11 +156,12 @@ class Levels:
             self._wallets.moved(_unexplained(ledger, asked.account, flows), asked.monotonic_ms)
         limits, since = LossLimits(self._options.max_daily_loss, self._options.max_drawdown), ledger.cleared_ms()
         prices = await asked.prices.of(flows)
-        states = counted_states(flows, asked.account)
+        traded = {margin_asset_of(symbol) for symbol in ledger.symbols()}
+        states = counted_states(flows, asked.account, traded)
         self._recall(ledger)
         histories = {asset: self._history(ledger, asset, asked.now_ms) for asset in states}
         found = breaches_by_asset(
-            flows, asked.account, prices, limits, asked.now_ms, since_ms=since, histories=histories
+            flows, asked.account, prices, limits, asked.now_ms, since_ms=since, histories=histories, traded=traded
         )  # fmt: skip
         for asset, history in histories.items():
             self._remember(ledger, history, states[asset], asked.now_ms)

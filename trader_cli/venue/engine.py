@@ -94,7 +94,7 @@ class Engine:
                 continue
             self.now_ms = max(self.now_ms, upto)
             if self.now_ms == self._next_funding_ms:
-                fund(self, self._book, self.now_ms)
+                fund(self, self._book, self.now_ms, FUNDING_INTERVAL_MS)
                 self.changed()
                 self._next_funding_ms += self._funding_step_ms
             elif self.now_ms >= now_ms:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from trader_cli.core.timeframes import HOUR_MS
 from trader_cli.venue.books import Income, Owed
 from trader_cli.venue.margin import cents
-from trader_cli.venue.market import FUNDING_INTERVAL_MS
 
 if TYPE_CHECKING:
     from trader_cli.venue.changes import RuleBook
@@ -22,12 +21,12 @@ OWED_MS = 2 * HOUR_MS
 """How long a stamp without a rate is noted. One whose rate is not there an hour later was none."""
 
 
-def fund(engine: Engine, book: RuleBook, time_ms: int) -> None:
-    """What falls due at a full hour, the engine's time."""
+def fund(engine: Engine, book: RuleBook, time_ms: int, usual_ms: int) -> None:
+    """What falls due at a full hour, the engine's time; `usual_ms` is the interval of symbols without their own."""
     account = engine.account
     account.owed = [owed for owed in account.owed if owed.time_ms > time_ms - OWED_MS]
     for position in account.positions.values():
-        if position.amount == 0 or not book.funds_at(position.symbol, time_ms, FUNDING_INTERVAL_MS):
+        if position.amount == 0 or not book.funds_at(position.symbol, time_ms, usual_ms):
             continue
         held = Owed(position.symbol, time_ms, position.amount, engine.mark(position.symbol))
         rate = engine.markets[position.symbol].funding_rate(time_ms)
