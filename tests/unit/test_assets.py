@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trader_cli.core.assets import QUOTE, Flow, amounts_text, by_asset, margin_asset_of, valued
-from trader_cli.core.limits import LossLimits, breaches, breaches_by_asset
+from trader_cli.core.limits import History, Level, LossLimits, breaches, breaches_by_asset
 from trader_cli.core.orders import AccountState, TradeState
 from trader_cli.core.timeframes import DAY_MS
 from trader_cli.exchange.account_replies import account_state
@@ -152,3 +152,13 @@ def test_what_is_lost_of_all_together_was_lost_of_one(flows: list[Flow]) -> None
     together = breaches(counted, start + sum((amount for _, amount in counted), ZERO), ZERO, LIMITS, NOW)
     if together:
         assert breaches_by_asset(flows, account_after(flows), prices, LIMITS, NOW)
+
+
+def test_an_asset_that_only_fees_are_paid_in_has_no_limit_of_its_own() -> None:
+    """A rebate in BNB, and a tenth of the BNB gone in fees: no contract is margined in it."""
+    flows = [Flow(NOW - 2, D("0.01"), "BNB", "BNB"), Flow(NOW - 1, D("-0.1"), "BNB", "USDT")]
+    account = AccountState(D(10_000), D(10_000), ZERO, QUOTE, (AccountState(D("0.9"), D("0.9"), ZERO, "BNB"),))
+    prices, seen = {"USDT": {"BNB": D(600)}}, {"BNB": History((Level(NOW - DAY_MS, D(1), D(1)),))}
+    told = {"limits": LIMITS, "now_ms": NOW, "histories": seen}
+    assert breaches_by_asset(flows, account, prices, **told, traded={"USDT"}) == {}  # type: ignore[arg-type]
+    assert breaches_by_asset(flows, account, prices, **told, traded={"USDT", "BNB"})  # type: ignore[arg-type]
