@@ -225,6 +225,9 @@ def test_halted_nothing_is_opened_until_a_person_resets(fresh: CommandLine) -> N
     fresh.run("halt")
     assert fresh.run("flatten").code == 0, "no halt stops what reduces risk"
     assert fresh.run("monitor", "--json").json["open"] == {}
+    ran = fresh.run("run", "--json")
+    assert ran.code in {8, 9}, ran.err
+    assert "trade" not in ran.json, "the trade that ended before is none of this run"
 
 
 @pytest.mark.parametrize("is_open", [True, False])

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from trader_cli.cli.commands import enter as enter_command
+from trader_cli.cli.commands import run as run_command
 from trader_cli.cli.commands import status as status_command
 from trader_cli.cli.options import live_meant
 from trader_cli.core.errors import ExchangeUnavailable, ExitCode, UsageError
@@ -28,6 +30,14 @@ def test_live_is_no_word_for_another_profile(mode: str) -> None:
         live_meant(SimpleNamespace(mode=mode), live=True)  # type: ignore[arg-type]
     live_meant(SimpleNamespace(mode=mode), live=False)  # type: ignore[arg-type]
     live_meant(SimpleNamespace(mode="live"), live=True)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("app", [run_command.app, enter_command.app])
+@pytest.mark.parametrize("profile", ["paper", "sim"])
+def test_no_command_that_opens_takes_it_for_one(app: Any, profile: str) -> None:
+    ran = CliRunner().invoke(app, ["ETHUSDT", "--timeframe", "15m", "--live", "--profile", profile])
+    assert isinstance(ran.exception, UsageError)
+    assert profile in str(ran.exception)
 
 
 def test_who_is_not_answered_any_more_says_what_is_left(tmp_path: Path) -> None:

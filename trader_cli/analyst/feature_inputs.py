@@ -70,8 +70,8 @@ def stored_funding(
     store: ArtifactStore, settings: Settings, symbol: str, timeframe: Timeframe, bars: Manifest, rows: int | None = None
 ) -> pl.DataFrame | None:
     """FUNDING that is stored beside the bars, at least its last `rows`; `None` where none is of the same market."""
-    manifest = stored_manifests(store, settings, symbol, timeframe, bars).get("funding")
-    if manifest is None:
+    manifest = store.current(stage_key(settings, symbol, timeframe, "funding"))
+    if manifest is None or manifest.source != bars.source:
         return None
     return store.read(manifest if rows is None else manifest.tail(rows))
 

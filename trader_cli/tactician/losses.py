@@ -228,11 +228,10 @@ class LossMinder:
             return None
         reason = next(iter(fresh.values()))
         self._counted |= {(name, since) for name in fresh}
-        standing = ledger.halted()
         with suppress(LedgerUnwritable), ledger.together():
             for name in fresh:
                 ledger.assess(_ACCOUNT, _BROKEN, {"limit": name}, now)
-            ledger.halt(reason if standing in {None, reason} else f"{standing}; {reason}", now)
+            ledger.halt(reason, now)
         return reason if self._options.close_on_halt else None
 
     def _name_unpriced(self, executor: Executor) -> None:
