@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from aiohttp import web
 
 from trader_cli.core.plans import TradePlan
 from trader_cli.exchange.binance import BinanceExchange
+from trader_cli.exchange.paper import PaperExchange
 from trader_cli.settings import Settings, as_settings
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.markets import account_fingerprint, ledger_path
@@ -21,6 +22,7 @@ from trader_cli.venue.tape import Tape
 
 TAPE = synthetic_tape(("ETHUSDT", "BTCUSDT"), 6, 0.5, 3)
 SYMBOL = "ETHUSDT"
+V = TypeVar("V", bound=VenueServer)
 Work = Callable[[BinanceExchange, Ledger, "DownVenue"], Awaitable[Any]]
 
 
@@ -78,3 +80,27 @@ async def plan_now(
         "risk_quote": Decimal(1), "expected_value_bps": 1.0, "liquidation_probability": 0.0, "binding": "test",
     }  # fmt: skip
     return TradePlan(**{**made, **changes})
+
+
+def at_paper(
+    venue_of: Callable[[VirtualClock], V],
+    work: Callable[[PaperExchange, V], Awaitable[Any]],
+    clock: VirtualClock,
+    folder: Path | None = None,
+    *,
+    retries: int = 0,
+    **settings: Any,
+) -> Any:
+    """Run `work` with a paper account that looks at a venue, in virtual time, and return what it returns."""
+
+    async def main() -> Any:
+        async with venue_of(clock) as venue:
+            keys = {"base_url": venue.url, "max_retries": retries}
+            exchange = PaperExchange({"binance_exchange": keys, **settings}, clock=clock, folder=folder)
+            await exchange.initialize()
+            try:
+                return await work(exchange, venue)
+            finally:
+                await exchange.close()
+
+    return run_virtual(main, clock)

@@ -15,13 +15,14 @@ import polars as pl
 import pytest
 from aiohttp import web
 from served import playing_now, serving
+from trading import at_paper
 
 from trader_cli.core.errors import ConfigurationError, ExchangeRejected, ExchangeUnavailable, UsageError
 from trader_cli.core.orders import NotPlaced, OrderRequest, Placed, StopRequest, SymbolOptions, Unknown
 from trader_cli.exchange.paper import PaperExchange
 from trader_cli.pipelines.market import Market, run_in_market
 from trader_cli.settings import as_settings
-from trader_cli.venue.clocks import VirtualClock, run_virtual
+from trader_cli.venue.clocks import VirtualClock
 from trader_cli.venue.server import VenueServer
 from trader_cli.venue.synthetic import synthetic_tape
 
@@ -54,18 +55,10 @@ Work = Callable[[PaperExchange, WatchedVenue, VirtualClock], Awaitable[Any]]
 
 def trading(work: Work, folder: Path | None = None, clock: VirtualClock | None = None, **options: Any) -> Any:
     clock = clock or VirtualClock(TAPE.at(0.4))
-
-    async def main() -> Any:
-        async with WatchedVenue(TAPE, clock) as venue:
-            keys = {"base_url": venue.url, "max_retries": 1}
-            exchange = PaperExchange({"binance_exchange": keys, **options}, clock=clock, folder=folder)
-            await exchange.initialize()
-            try:
-                return await work(exchange, venue, clock)
-            finally:
-                await exchange.close()
-
-    return run_virtual(main, clock)
+    return at_paper(
+        lambda clock: WatchedVenue(TAPE, clock), lambda exchange, venue: work(exchange, venue, clock), clock, folder,
+        retries=1, **options,
+    )  # fmt: skip
 
 
 def buy(client_id: str = "one", quantity: str = "1", **extra: Any) -> OrderRequest:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from trading import at_paper
 
 from trader_cli.core.orders import AccountState, OrderRequest, Placed
 from trader_cli.core.plans import Refused
@@ -15,7 +16,7 @@ from trader_cli.exchange.paper import PaperExchange
 from trader_cli.execution import preflight
 from trader_cli.settings import as_settings
 from trader_cli.venue.changes import PriceShift
-from trader_cli.venue.clocks import VirtualClock, run_virtual
+from trader_cli.venue.clocks import VirtualClock
 from trader_cli.venue.journal import last_command_ms
 from trader_cli.venue.server import VenueServer
 from trader_cli.venue.synthetic import synthetic_tape
@@ -31,20 +32,13 @@ def in_paper(
     work: Work, folder: Path, *, tape: Any = TAPE, assets: tuple[str, ...] = ("USDC", "BTC"), at: float = 0.4,
     shifts: tuple[PriceShift, ...] = (),
 ) -> Any:  # fmt: skip
+    def venue_of(clock: VirtualClock) -> VenueServer:
+        venue = VenueServer(tape, clock)
+        venue.shift(*shifts)
+        return venue
+
     clock = VirtualClock(tape.at(at))
-
-    async def main() -> Any:
-        async with VenueServer(tape, clock) as venue:
-            venue.shift(*shifts)
-            given = {"binance_exchange": {"base_url": venue.url, "max_retries": 0}, "paper": {"assets": assets}}
-            exchange = PaperExchange(given, clock=clock, folder=folder)
-            await exchange.initialize()
-            try:
-                return await work(exchange)
-            finally:
-                await exchange.close()
-
-    return run_virtual(main, clock)
+    return at_paper(venue_of, lambda exchange, _venue: work(exchange), clock, folder, paper={"assets": assets})
 
 
 async def wallets(exchange: PaperExchange) -> dict[str, Decimal]:

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from trading import at_paper
 
 from trader_cli.core.orders import OrderRequest, Placed
 from trader_cli.core.timeframes import HOUR_MS
 from trader_cli.exchange.paper import PaperExchange
-from trader_cli.venue.clocks import VirtualClock, run_virtual
+from trader_cli.venue.clocks import VirtualClock
 from trader_cli.venue.server import VenueServer
 from trader_cli.venue.synthetic import synthetic_tape
 
@@ -56,18 +57,12 @@ Work = Callable[[PaperExchange, VirtualClock], Awaitable[Any]]
 
 
 def trading(work: Work, folder: Path, clock: VirtualClock, **bent: Any) -> Any:
-    async def main() -> Any:
-        async with LateVenue(TAPE, clock) as venue:
-            vars(venue).update(bent)
-            keys = {"base_url": venue.url, "max_retries": 0}
-            exchange = PaperExchange({"binance_exchange": keys}, clock=clock, folder=folder)
-            await exchange.initialize()
-            try:
-                return await work(exchange, clock)
-            finally:
-                await exchange.close()
+    def venue_of(clock: VirtualClock) -> LateVenue:
+        venue = LateVenue(TAPE, clock)
+        vars(venue).update(bent)
+        return venue
 
-    return run_virtual(main, clock)
+    return at_paper(venue_of, lambda exchange, _venue: work(exchange, clock), clock, folder)
 
 
 async def send(exchange: PaperExchange, side: str, quantity: str = "1") -> None:

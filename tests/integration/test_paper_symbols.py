@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from trading import at_paper
 
 from trader_cli.core.errors import ExchangeUnavailable
 from trader_cli.core.orders import NotPlaced, OrderRequest, Placed, StopRequest, SymbolOptions
 from trader_cli.exchange.paper import PaperExchange
-from trader_cli.venue.clocks import VirtualClock, run_virtual
+from trader_cli.venue.clocks import VirtualClock
 from trader_cli.venue.server import VenueServer
 from trader_cli.venue.synthetic import synthetic_tape
 
@@ -62,20 +63,13 @@ Work = Callable[[PaperExchange, OddVenue, VirtualClock], Awaitable[Any]]
 
 
 def trading(work: Work, folder: Path | None = None, **odd: Any) -> Any:
+    def venue_of(clock: VirtualClock) -> OddVenue:
+        venue = OddVenue(TAPE, clock)
+        vars(venue).update(odd)
+        return venue
+
     clock = VirtualClock(TAPE.at(0.4))
-
-    async def main() -> Any:
-        async with OddVenue(TAPE, clock) as venue:
-            vars(venue).update(odd)
-            keys = {"base_url": venue.url, "max_retries": 0}
-            exchange = PaperExchange({"binance_exchange": keys}, clock=clock, folder=folder)
-            await exchange.initialize()
-            try:
-                return await work(exchange, venue, clock)
-            finally:
-                await exchange.close()
-
-    return run_virtual(main, clock)
+    return at_paper(venue_of, lambda exchange, venue: work(exchange, venue, clock), clock, folder)
 
 
 async def bought(exchange: PaperExchange, below: str = "0.5") -> dict[str, D]:
