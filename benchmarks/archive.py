@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.timing import report
-from trader_cli.core.anchors import blocks_between, floor_block
-from trader_cli.core.timeframes import DAY_MS, Timeframe
-from trader_cli.exchange.archive_files import ArchiveFile
-from trader_cli.venue.archive import BulkArchive
-from trader_cli.venue.market import SymbolMarket
-from trader_cli.venue.synthetic import synthetic_tape
+from trader_cli.core.identity.anchors import blocks_between, floor_block
+from trader_cli.core.market.timeframes import DAY_MS, Timeframe
+from trader_cli.exchange.archive.catalogue import ArchiveFile
+from trader_cli.venue.server.archive_routes import BulkArchive
+from trader_cli.venue.simulated_market.symbol_market import SymbolMarket
+from trader_cli.venue.simulated_market.synthetic import synthetic_tape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,8 +77,10 @@ def run(symbols: int = 2, months: int = 6) -> None:
         root = Path(folder)
         paths = [path for name in names for path in _zips(root, name, first_ms, end_ms)]
         with _serving(root) as archive, _venue(root, names) as venue:
-            turns = [(_bare(root, archive, paths, turn), _ours(root, archive, venue, names, first_ms, end_ms, turn))
-                     for turn in range(2)]  # fmt: skip
+            turns = [
+                (_bare(root, archive, paths, turn), _ours(root, archive, venue, names, first_ms, end_ms, turn))
+                for turn in range(2)
+            ]
     bare, ours = (min(took, key=lambda one: one.seconds) for took in zip(*turns, strict=True))
     bars = (end_ms - first_ms) // MINUTE.ms * symbols
     what = f"{bars / 1e6:.1f} M archived minute bars, {len(paths)} files"
@@ -134,8 +136,10 @@ def _serving(root: Path) -> Iterator[str]:
 def _venue(root: Path, symbols: tuple[str, ...]) -> Iterator[str]:
     """A simulated exchange that lists the symbols; yields its URL."""
     environment = {
-        "TRADER_SIM__SYMBOLS": json.dumps(symbols), "TRADER_SIM__DAYS": "12", "TRADER_STATE_DIR": str(root / "venue"),
-    }  # fmt: skip
+        "TRADER_SIM__SYMBOLS": json.dumps(symbols),
+        "TRADER_SIM__DAYS": "12",
+        "TRADER_STATE_DIR": str(root / "venue"),
+    }
     command = [sys.executable, "-m", "trader_cli", "venue", "serve", "--port", "0", "--json"]
     with _until_left(command, environment) as line:
         yield json.loads(line)["url"]
@@ -163,9 +167,11 @@ def _ours(
     root: Path, archive: str, venue: str, symbols: tuple[str, ...], first_ms: int, end_ms: int, turn: int
 ) -> Took:
     environment = {
-        "TRADER_BINANCE_EXCHANGE__BASE_URL": venue, "TRADER_BINANCE_EXCHANGE__ARCHIVE_URL": archive,
-        "TRADER_CACHE_DIR": str(root / f"ours-{turn}"), "TRADER_STATE_DIR": str(root / "state"),
-    }  # fmt: skip
+        "TRADER_BINANCE_EXCHANGE__BASE_URL": venue,
+        "TRADER_BINANCE_EXCHANGE__ARCHIVE_URL": archive,
+        "TRADER_CACHE_DIR": str(root / f"ours-{turn}"),
+        "TRADER_STATE_DIR": str(root / "state"),
+    }
     since, until = (datetime.fromtimestamp(at / 1000, UTC).isoformat() for at in (first_ms, end_ms - 1))
     words = ("--timeframe", "1m", "--since", since, "--until", until, "--profile", "paper", "--json")
     return _measured([sys.executable, "-m", "trader_cli", "fetch", *symbols, *words], "", environment)
@@ -176,9 +182,13 @@ def _measured(command: list[str], text: str, environment: dict[str, str]) -> Too
     began = time.perf_counter()
     with tempfile.TemporaryFile("w+") as said:
         process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=said, stderr=said, text=True,
+            command,
+            stdin=subprocess.PIPE,
+            stdout=said,
+            stderr=said,
+            text=True,
             env={**os.environ, "PYTHONDONTWRITEBYTECODE": "", **environment},
-        )  # fmt: skip
+        )
         assert process.stdin is not None
         process.stdin.write(text)
         process.stdin.close()

@@ -66,8 +66,9 @@ def _checked_out(into: Path) -> Path | None:
 def _child(tree: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
     """The measuring process, with this version of the product."""
     command = [sys.executable, str(CHILD), *words]
-    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(tree)}, text=True,
-                               stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # fmt: skip
+    process = subprocess.Popen(
+        command, env={**os.environ, "PYTHONPATH": str(tree)}, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
     try:
         yield process
     finally:
@@ -230,14 +231,23 @@ def _status(folder: Path) -> None:
 def _status_s(url: str, folder: Path) -> float:
     """Seconds of one `trader status`, start to end."""
     environment = {
-        **os.environ, "TRADER_MODE": "demo", "TRADER_STATE_DIR": str(folder / "none"),
-        "TRADER_CACHE_DIR": str(folder / "cache"), "TRADER_BINANCE_EXCHANGE__BASE_URL": url,
-        "TRADER_BINANCE_EXCHANGE__API_KEY": "sim-key", "TRADER_BINANCE_EXCHANGE__API_SECRET": "sim-secret",
+        **os.environ,
+        "TRADER_MODE": "demo",
+        "TRADER_STATE_DIR": str(folder / "none"),
+        "TRADER_CACHE_DIR": str(folder / "cache"),
+        "TRADER_BINANCE_EXCHANGE__BASE_URL": url,
+        "TRADER_BINANCE_EXCHANGE__API_KEY": "sim-key",
+        "TRADER_BINANCE_EXCHANGE__API_SECRET": "sim-secret",
         "TRADER_RECORD": "0",
-    }  # fmt: skip
+    }
     began = time.perf_counter()
-    said = subprocess.run([sys.executable, "-m", "trader_cli", "status", "--json"], env=environment, check=False,
-                          capture_output=True, text=True)  # fmt: skip
+    said = subprocess.run(
+        [sys.executable, "-m", "trader_cli", "status", "--json"],
+        env=environment,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
     took = time.perf_counter() - began
     assert '"walk_away": false' in said.stdout, said
     return took

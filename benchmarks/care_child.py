@@ -18,17 +18,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from trader_cli.core.plans import Approved, TradePlan
+from trader_cli.core.money.plans import Approved, TradePlan
 from trader_cli.core.weights import request_weight
 from trader_cli.exchange.binance import BinanceExchange
 from trader_cli.execution.executor import Entered, Executor
 from trader_cli.settings import Settings, as_settings
 from trader_cli.storage.ledger import Ledger
-from trader_cli.storage.markets import account_fingerprint
+from trader_cli.storage.market_names import account_fingerprint
 from trader_cli.tactician.position_monitor import PositionMonitor
 from trader_cli.venue.clocks import VirtualClock, run_virtual
-from trader_cli.venue.server import VenueServer
-from trader_cli.venue.synthetic import synthetic_tape
+from trader_cli.venue.server.server import VenueServer
+from trader_cli.venue.simulated_market.synthetic import synthetic_tape
 
 SYMBOLS = ("ETHUSDT", "BTCUSDT", "SOLUSDT")
 LOOKS = 30
@@ -76,13 +76,28 @@ async def plan_now(exchange: BinanceExchange, symbol: str, stop: str) -> TradePl
     mark = Decimal(str((await exchange.get_premium_index(symbol))["mark_price"]))
     now, rules, away = exchange.server_now_ms(), exchange.symbol_rules(symbol), mark * Decimal(stop)
     return TradePlan(
-        account=account_fingerprint(exchange.settings), mode=exchange.settings.mode, symbol=symbol, timeframe="15m",
-        side="long", lineage="bench", decision_ms=now, created_ms=now, expires_ms=now + 3_600_000,
-        exit_by_ms=now + 6 * 3_600_000, price=mark, quantity=rules.quantity_down(1000 / mark), leverage=2,
-        stop_price=rules.price_down(mark - away), backstop_price=rules.price_down(mark - away * Decimal("1.5")),
-        take_profit_price=rules.price_down(mark + away * Decimal("1.5")), max_drift=mark / 100, risk_quote=Decimal(1),
-        expected_value_bps=1.0, liquidation_probability=0.0, binding="bench",
-    )  # fmt: skip
+        account=account_fingerprint(exchange.settings),
+        mode=exchange.settings.mode,
+        symbol=symbol,
+        timeframe="15m",
+        side="long",
+        lineage="bench",
+        decision_ms=now,
+        created_ms=now,
+        expires_ms=now + 3_600_000,
+        exit_by_ms=now + 6 * 3_600_000,
+        price=mark,
+        quantity=rules.quantity_down(1000 / mark),
+        leverage=2,
+        stop_price=rules.price_down(mark - away),
+        backstop_price=rules.price_down(mark - away * Decimal("1.5")),
+        take_profit_price=rules.price_down(mark + away * Decimal("1.5")),
+        max_drift=mark / 100,
+        risk_quote=Decimal(1),
+        expected_value_bps=1.0,
+        liquidation_probability=0.0,
+        binding="bench",
+    )
 
 
 def protected_ms(heard: Heard, since: int) -> float:
@@ -90,9 +105,10 @@ def protected_ms(heard: Heard, since: int) -> float:
     ordered = sorted(heard.requests[since:], key=lambda r: r[3])
     sent = next(began for m, p, _, began, _ in ordered if (m, p) == ("POST", "/fapi/v1/order"))
     stops = sorted(
-        ended for m, p, given, _, ended in ordered
+        ended
+        for m, p, given, _, ended in ordered
         if (m, p) == ("POST", "/fapi/v1/algoOrder") and given.get("type") == "STOP_MARKET"
-    )  # fmt: skip
+    )
     return (stops[1] - sent) * 1000
 
 
@@ -109,9 +125,11 @@ async def entries(url: str) -> None:
             took = time.perf_counter() - began
             assert isinstance(done, Entered), done
             said = {
-                "protected_ms": protected_ms(heard, since), "entered_ms": took * 1000,
-                "weight": heard.weight(since), "requests": heard.routes(since),
-            }  # fmt: skip
+                "protected_ms": protected_ms(heard, since),
+                "entered_ms": took * 1000,
+                "weight": heard.weight(since),
+                "requests": heard.routes(since),
+            }
             await executor.close(plan.symbol, "bench")
             print(json.dumps(said), flush=True)
     await exchange.close()
@@ -154,12 +172,17 @@ def looks(number: int) -> None:
 
     run_virtual(main, clock)
     total = sum((routes for _, _, routes in seen), Counter[str]())
-    print(json.dumps({
-        "requests": statistics.median(count for count, _, _ in seen),
-        "weight": statistics.median(weight for _, weight, _ in seen),
-        "mean_requests": statistics.mean(count for count, _, _ in seen),
-        "mean_weight": statistics.mean(weight for _, weight, _ in seen), "by_endpoint": total,
-    }))  # fmt: skip
+    print(
+        json.dumps(
+            {
+                "requests": statistics.median(count for count, _, _ in seen),
+                "weight": statistics.median(weight for _, weight, _ in seen),
+                "mean_requests": statistics.mean(count for count, _, _ in seen),
+                "mean_weight": statistics.mean(weight for _, weight, _ in seen),
+                "by_endpoint": total,
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from trader_cli.venue.synthetic import synthetic_tape
+from trader_cli.venue.simulated_market.synthetic import synthetic_tape
 
 SEEDS = range(100, 130)
 

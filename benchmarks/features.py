@@ -15,14 +15,14 @@ import polars as pl
 
 from benchmarks.children import in_a_child, peak_bytes, report_child
 from benchmarks.timing import median_seconds, report
-from trader_cli.core.bars import with_close_time
-from trader_cli.core.schemas import TIME
-from trader_cli.core.timeframes import Timeframe
+from trader_cli.core.market.bars import with_close_time
+from trader_cli.core.market.schemas import TIME
+from trader_cli.core.market.timeframes import Timeframe
+from trader_cli.features.bar_arrays import PRICE_INPUTS, BarSeries
 from trader_cli.features.build import build_features
 from trader_cli.features.families.wavelet import wavelet_energies
 from trader_cli.features.inputs import ALL_INPUTS
 from trader_cli.features.registry import FamilyOptions, make_spec
-from trader_cli.features.series import PRICE_INPUTS, BarSeries
 
 ROWS = 1_000_000
 FAMILY_ROWS = 200_000

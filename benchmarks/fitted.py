@@ -7,8 +7,8 @@ import numpy as np
 from benchmarks.features import M1, bars
 from benchmarks.timing import median_seconds, report
 from trader_cli.features.autoencoder import fit_autoencoder
+from trader_cli.features.bar_arrays import BarSeries
 from trader_cli.features.regimes import fit_regimes
-from trader_cli.features.series import BarSeries
 
 ROWS, WIDTH = 10_000, 170
 

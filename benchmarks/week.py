@@ -6,8 +6,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from trader_cli.core.timeframes import Timeframe
-from trader_cli.pipelines.running import run_forever
+from trader_cli.core.market.timeframes import Timeframe
+from trader_cli.pipelines.trading.trading_run import run_forever
 from trader_cli.settings import load_settings
 
 SYMBOLS = ("ETHUSDT", "BTCUSDT", "SOLUSDT")

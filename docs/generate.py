@@ -94,7 +94,7 @@ def commands() -> str:
 
 def feature_families() -> str:
     """docs/feature-families.md with its table of families; the rest of the page is written by hand."""
-    from trader_cli.core.timeframes import Timeframe
+    from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.features.inputs import ALL_INPUTS
     from trader_cli.features.registry import ADVANCED, LEGACY, FamilyOptions
 
@@ -130,9 +130,13 @@ def demo_output() -> str:
             "TRADER_CACHE_DIR": "cache",
         }
         ran = subprocess.run(
-            ["sh", str(ROOT / "scripts" / "demo.sh")], cwd=folder, env={**environment, "TRADER_STATE_DIR": "state"},
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
+            ["sh", str(ROOT / "scripts" / "demo.sh")],
+            cwd=folder,
+            env={**environment, "TRADER_STATE_DIR": "state"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
     lines = [
         line.rstrip() for line in re.sub(r"\b([0-9a-f]{8})[0-9a-f]{24}\b", r"\1…", ran.stdout).strip().splitlines()
     ]

@@ -61,9 +61,13 @@ def verified(folder: Path, only: tuple[str, ...]) -> tuple[int, set[str]]:
     words = [word for name in only for word in ("--only", name)]
     with tempfile.TemporaryDirectory(prefix="trader-break-") as empty:
         ran = subprocess.run(
-            [sys.executable, "-m", "trader_cli", "verify", "--json", *words], cwd=empty,
-            env=environment(folder, TRADER_STATE_DIR=f"{empty}/state"), capture_output=True, text=True, check=False,
-        )  # fmt: skip
+            [sys.executable, "-m", "trader_cli", "verify", "--json", *words],
+            cwd=empty,
+            env=environment(folder, TRADER_STATE_DIR=f"{empty}/state"),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     try:
         results = json.loads(ran.stdout)["results"]
     except (ValueError, KeyError):
@@ -86,11 +90,24 @@ def tested(folder: Path, names: tuple[str, ...]) -> tuple[int, str]:
     witness, data = folder / "witness.json", ROOT.parent / "shared" / "data"
     more = {"MARKET_DATA_DIR": str(data)} if "MARKET_DATA_DIR" not in os.environ and data.is_dir() else {}
     ran = subprocess.run(
-        [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-p", "copy_witness",
-         *(node(folder, name) for name in names)],
-        cwd=folder, env=environment(folder, BREAK_COPY=str(folder), BREAK_WITNESS=str(witness), **more),
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-x",
+            "-q",
+            "-n",
+            "0",
+            "-p",
+            "copy_witness",
+            *(node(folder, name) for name in names),
+        ],
+        cwd=folder,
+        env=environment(folder, BREAK_COPY=str(folder), BREAK_WITNESS=str(witness), **more),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if not witness.exists():
         return ran.returncode, f"no report: {(ran.stdout + ran.stderr).strip().splitlines()[-1:]}"
     told = json.loads(witness.read_text("utf-8"))

@@ -11,20 +11,20 @@ from typing import Any
 from desk import engine_of
 from trading import settings_at
 
-from trader_cli.core.plans import Approved, Refused, TradePlan
-from trader_cli.core.timeframes import HOUR_MS
+from trader_cli.core.market.timeframes import HOUR_MS
+from trader_cli.core.money.plans import Approved, Refused, TradePlan
 from trader_cli.exchange.binance import BinanceExchange
-from trader_cli.execution.entered import Entered
+from trader_cli.execution.entry_result import Entered
 from trader_cli.execution.executor import Executor
 from trader_cli.settings import Settings
 from trader_cli.storage.ledger import Ledger
-from trader_cli.storage.markets import account_fingerprint, ledger_path
-from trader_cli.venue.books import Account, Income
-from trader_cli.venue.changes import RuleChange
+from trader_cli.storage.market_names import account_fingerprint, ledger_path
 from trader_cli.venue.clocks import VirtualClock, run_virtual
-from trader_cli.venue.engine import Engine
-from trader_cli.venue.server import VenueServer
-from trader_cli.venue.synthetic import synthetic_tape
+from trader_cli.venue.engine.books import Account, Income
+from trader_cli.venue.engine.engine import Engine
+from trader_cli.venue.server.server import VenueServer
+from trader_cli.venue.simulated_market.rule_changes import RuleChange
+from trader_cli.venue.simulated_market.synthetic import synthetic_tape
 
 D = Decimal
 SYMBOLS = ("ETHUSDT", "BNBUSDT", "ETHUSDC", "BNBUSDC", "BTCUSDT", "ETHBTC")
@@ -59,13 +59,28 @@ class Place:
         mark, now = self.engine.mark(symbol), self.clock.now_ms()
         away, tick = mark * D(stop) * (1 if side == "long" else -1), self.exchange.symbol_rules(symbol).price_down
         made: dict[str, Any] = {
-            "account": account_fingerprint(self.settings), "mode": "demo", "symbol": symbol, "timeframe": "15m",
-            "side": side, "lineage": "test", "decision_ms": now, "created_ms": now, "expires_ms": now + 900_000,
-            "exit_by_ms": now + 30 * HOUR_MS, "price": mark, "quantity": D(quantity), "leverage": 2,
-            "stop_price": tick(mark - away), "backstop_price": tick(mark - away * D("1.5")),
-            "take_profit_price": tick(mark + away), "max_drift": mark / 50, "risk_quote": D(1),
-            "expected_value_bps": 1.0, "liquidation_probability": 0.0, "binding": "test",
-        }  # fmt: skip
+            "account": account_fingerprint(self.settings),
+            "mode": "demo",
+            "symbol": symbol,
+            "timeframe": "15m",
+            "side": side,
+            "lineage": "test",
+            "decision_ms": now,
+            "created_ms": now,
+            "expires_ms": now + 900_000,
+            "exit_by_ms": now + 30 * HOUR_MS,
+            "price": mark,
+            "quantity": D(quantity),
+            "leverage": 2,
+            "stop_price": tick(mark - away),
+            "backstop_price": tick(mark - away * D("1.5")),
+            "take_profit_price": tick(mark + away),
+            "max_drift": mark / 50,
+            "risk_quote": D(1),
+            "expected_value_bps": 1.0,
+            "liquidation_probability": 0.0,
+            "binding": "test",
+        }
         return TradePlan(**made)
 
     async def enter(self, symbol: str, **wanted: str) -> Entered | Refused:
@@ -91,9 +106,13 @@ class Place:
 
 
 def at_exchange(
-    work: Callable[[Place], Awaitable[Any]], folder: Path, *, changes: tuple[RuleChange, ...] = (),
-    start_ms: int = TAPE.at(0.3), **settings: Any,
-) -> Any:  # fmt: skip
+    work: Callable[[Place], Awaitable[Any]],
+    folder: Path,
+    *,
+    changes: tuple[RuleChange, ...] = (),
+    start_ms: int = TAPE.at(0.3),
+    **settings: Any,
+) -> Any:
     clock = VirtualClock(start_ms)
 
     async def main() -> Any:

@@ -8,15 +8,24 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from trader_cli.exchange.archive_files import ArchiveFile
+from trader_cli.exchange.archive.catalogue import ArchiveFile
 
 KLINE_HEADER = (
     "open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,taker_buy_quote_volume,ignore"
 )
 ORDER = (
-    "open_time", "open", "high", "low", "close", "volume", "close_time", "quote_volume", "trades", "taker_buy_base",
+    "open_time",
+    "open",
+    "high",
+    "low",
+    "close",
+    "volume",
+    "close_time",
+    "quote_volume",
+    "trades",
+    "taker_buy_base",
     "taker_buy_quote",
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ import polars as pl
 import pytest
 from hypothesis import settings
 
-from trader_cli.core.bars import with_close_time
-from trader_cli.core.schemas import TIME
-from trader_cli.core.timeframes import Timeframe
+from trader_cli.core.market.bars import with_close_time
+from trader_cli.core.market.schemas import TIME
+from trader_cli.core.market.timeframes import Timeframe
 
 # No deadline: a machine that is busy makes no test fail. The same examples in every run; `make explore` tries others.
 settings.register_profile("here", deadline=None, derandomize="TRADER_EXPLORE" not in os.environ)
@@ -97,16 +97,23 @@ class CommandLine:
     def environment(self, **extra: str) -> dict[str, str]:
         """The process environment."""
         return {
-            **{name: value for name, value in os.environ.items() if name != "TRADER_KILLS"}, "TRADER_STATE_DIR": str(self.folder / "state"), "OMP_WAIT_POLICY": "passive",
-            "COLUMNS": "120", **extra,
-        }  # fmt: skip
+            **{name: value for name, value in os.environ.items() if name != "TRADER_KILLS"},
+            "TRADER_STATE_DIR": str(self.folder / "state"),
+            "OMP_WAIT_POLICY": "passive",
+            "COLUMNS": "120",
+            **extra,
+        }
 
     def start(self, *arguments: str, **extra: str) -> subprocess.Popen[str]:
         """The command, running."""
         return subprocess.Popen(
-            [sys.executable, "-m", "trader_cli", *arguments, *self.base], cwd=self.folder, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=self.environment(**extra),
-        )  # fmt: skip
+            [sys.executable, "-m", "trader_cli", *arguments, *self.base],
+            cwd=self.folder,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=self.environment(**extra),
+        )
 
     def run(self, *arguments: str, **extra: str) -> Ran:
         """The command, finished."""
@@ -137,9 +144,7 @@ def sim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
     return CommandLine(tmp_path, ("--profile", "sim"))
 
 
-def made_for_all(
-    factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Any]
-) -> tuple[Path, Any]:  # fmt: skip
+def made_for_all(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Any]) -> tuple[Path, Any]:
     """A folder made by whichever worker needs it first, and what `make` gave back, as JSON; all of a run share it."""
     base = factory.getbasetemp()
     base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base

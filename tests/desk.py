@@ -12,26 +12,26 @@ from typing import Any
 
 from aiohttp import web
 
-from trader_cli.core.exits import Opinion
-from trader_cli.core.plans import Approved, Refused, TradePlan
+from trader_cli.core.money.exits import Opinion
+from trader_cli.core.money.plans import Approved, Refused, TradePlan
 from trader_cli.core.types import Abstention, Analysis, Probabilities
 from trader_cli.exchange.binance import BinanceExchange
-from trader_cli.execution.entered import Entered
+from trader_cli.execution.entry_result import Entered
 from trader_cli.execution.executor import Executor
 from trader_cli.settings import Settings, as_settings
 from trader_cli.storage.ledger import Ledger
-from trader_cli.storage.markets import account_fingerprint
+from trader_cli.storage.market_names import account_fingerprint
+from trader_cli.tactician.monitor_reports import Report
 from trader_cli.tactician.position_monitor import PositionMonitor
-from trader_cli.tactician.reports import Report
-from trader_cli.venue.books import AlgoOrder
 from trader_cli.venue.clocks import VirtualClock, run_virtual
-from trader_cli.venue.engine import Engine
-from trader_cli.venue.faults import FaultPlan
-from trader_cli.venue.private import COMMANDS
-from trader_cli.venue.routes import VenueRejection
-from trader_cli.venue.server import VenueServer
-from trader_cli.venue.signing import KEYS
-from trader_cli.venue.synthetic import synthetic_tape
+from trader_cli.venue.engine.books import AlgoOrder
+from trader_cli.venue.engine.engine import Engine
+from trader_cli.venue.server.authentication import KEYS
+from trader_cli.venue.server.faults import FaultPlan
+from trader_cli.venue.server.private_routes import COMMANDS
+from trader_cli.venue.server.public_routes import VenueRejection
+from trader_cli.venue.server.server import VenueServer
+from trader_cli.venue.simulated_market.synthetic import synthetic_tape
 
 TAPE = synthetic_tape(("ETHUSDT",), 12, 0.5, 3)
 SYMBOL = "ETHUSDT"
@@ -142,22 +142,44 @@ class Says:
 
 
 def plan_at(
-    settings: Settings, mark: Decimal, now: int, *, side: Any = "long", quantity: str = "1", stop: str = "0.01",
+    settings: Settings,
+    mark: Decimal,
+    now: int,
+    *,
+    side: Any = "long",
+    quantity: str = "1",
+    stop: str = "0.01",
     **changes: Any,
-) -> TradePlan:  # fmt: skip
+) -> TradePlan:
     """A plan at this mark price; stop and target as far away as `stop` says, the backstop half as far again."""
     away, tick = mark * Decimal(stop) * (1 if side == "long" else -1), Decimal("0.01")
     levels = {
-        "stop_price": mark - away, "backstop_price": mark - away * Decimal("1.5"), "take_profit_price": mark + away
-    }  # fmt: skip
+        "stop_price": mark - away,
+        "backstop_price": mark - away * Decimal("1.5"),
+        "take_profit_price": mark + away,
+    }
     given: dict[str, Any] = {
-        "account": account_fingerprint(settings), "mode": settings.mode, "symbol": SYMBOL, "timeframe": "15m",
-        "side": side, "lineage": "test", "decision_ms": now, "created_ms": now, "expires_ms": now + 900_000,
-        "exit_by_ms": now + 6 * 3_600_000, "price": mark, "quantity": Decimal(quantity), "leverage": 5,
-        "max_drift": mark / 100, "risk_quote": Decimal(1), "expected_value_bps": 1.0,
-        "liquidation_probability": 0.0, "binding": "test",
-        **{name: level.quantize(tick) for name, level in levels.items()}, **changes,
-    }  # fmt: skip
+        "account": account_fingerprint(settings),
+        "mode": settings.mode,
+        "symbol": SYMBOL,
+        "timeframe": "15m",
+        "side": side,
+        "lineage": "test",
+        "decision_ms": now,
+        "created_ms": now,
+        "expires_ms": now + 900_000,
+        "exit_by_ms": now + 6 * 3_600_000,
+        "price": mark,
+        "quantity": Decimal(quantity),
+        "leverage": 5,
+        "max_drift": mark / 100,
+        "risk_quote": Decimal(1),
+        "expected_value_bps": 1.0,
+        "liquidation_probability": 0.0,
+        "binding": "test",
+        **{name: level.quantize(tick) for name, level in levels.items()},
+        **changes,
+    }
     return TradePlan(**given)
 
 
@@ -300,8 +322,13 @@ def at_desk(work: Callable[[Desk], Awaitable[Any]], path: Path, start: float = 0
     async def main() -> Any:
         async with BentVenue(TAPE, clock, balance=BALANCE) as venue:
             given = dict(sections)
-            keys = {"api_key": "sim-key", "api_secret": "sim-secret", "base_url": venue.url, "max_retries": 1,
-                    **given.pop("binance_exchange", {})}  # fmt: skip
+            keys = {
+                "api_key": "sim-key",
+                "api_secret": "sim-secret",
+                "base_url": venue.url,
+                "max_retries": 1,
+                **given.pop("binance_exchange", {}),
+            }
             settings = as_settings({"mode": "demo", "binance_exchange": keys, **given})
             exchange = BinanceExchange(settings, clock=clock)
             await exchange.initialize()

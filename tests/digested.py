@@ -14,11 +14,11 @@ from trader_cli.analyst.analysis import AnalysisInput, analyse
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
 from trader_cli.analyst.labels import triple_barrier
 from trader_cli.analyst.training import TrainingInput, train
-from trader_cli.core.digests import digest_bytes, digest_value
-from trader_cli.core.schemas import TIME
-from trader_cli.core.timeframes import Timeframe
+from trader_cli.core.identity.digests import digest_bytes, digest_value
+from trader_cli.core.market.schemas import TIME
+from trader_cli.core.market.timeframes import Timeframe
+from trader_cli.features.bar_arrays import BarSeries
 from trader_cli.features.inputs import align_inputs
-from trader_cli.features.series import BarSeries
 from trader_cli.settings import as_settings
 
 M15 = Timeframe.parse("15m")
@@ -31,10 +31,15 @@ def traded(bars: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     start = int(bars["open_time"].to_physical()[0])
     at = np.sort(rng.integers(start, start + bars.height * M15.ms, TRADES))
     quantity = rng.lognormal(0, 1, TRADES)
-    trades = pl.DataFrame({
-        "time": pl.Series(at).cast(TIME), "trade_id": np.arange(TRADES), "price": rng.lognormal(7.6, 0.01, TRADES),
-        "quantity": quantity, "buyer_is_maker": rng.random(TRADES) < 0.5,
-    })  # fmt: skip
+    trades = pl.DataFrame(
+        {
+            "time": pl.Series(at).cast(TIME),
+            "trade_id": np.arange(TRADES),
+            "price": rng.lognormal(7.6, 0.01, TRADES),
+            "quantity": quantity,
+            "buyer_is_maker": rng.random(TRADES) < 0.5,
+        }
+    )
     volume = np.bincount((at - start) // M15.ms, quantity, bars.height)
     return bars.with_columns(pl.Series("volume", volume)), trades
 
@@ -44,8 +49,14 @@ def bytes_of(frame: pl.DataFrame, names: Iterable[str]) -> str:
 
 
 def digests(threads: int) -> dict[str, str]:
-    analyst = {"threads": threads, "trees": 20, "walk_forward_folds": 3, "learners": 1, "allow_unproven": True,
-               "enable_market_health_analysis": False}  # fmt: skip
+    analyst = {
+        "threads": threads,
+        "trees": 20,
+        "walk_forward_folds": 3,
+        "learners": 1,
+        "allow_unproven": True,
+        "enable_market_health_analysis": False,
+    }
     uncached = {"wavelet_cache": {"cache_enabled": False}}
     settings = as_settings({"analyst": analyst, "feature_engineering_orchestrator": uncached})
     bars, trades = traded(random_bars(BARS, seed=3))

@@ -23,16 +23,25 @@ from venues import Place, plan_file, venue_process
 from warm import Started, Warm
 
 from trader_cli.storage.ledger_reading import LedgerReading
-from trader_cli.venue.faults import Fault
+from trader_cli.venue.server.faults import Fault
 
 MOST_MS = 7000
 """The deadline and one budget."""
 SLOW = (
-    STOP, ("GET", "/fapi/v1/algoOrder"), ("GET", "/fapi/v1/order"), ("GET", "/fapi/v1/openAlgoOrders"),
-    ("GET", "/fapi/v1/openOrders"), ("GET", "/fapi/v3/positionRisk"), ("GET", "/fapi/v1/userTrades"),
-    ("GET", "/fapi/v1/time"), ("GET", "/fapi/v1/exchangeInfo"), ("DELETE", "/fapi/v1/algoOrder"),
-    ("GET", "/fapi/v1/allOrders"), ("GET", "/fapi/v3/account"), ("GET", "/fapi/v1/premiumIndex"),
-)  # fmt: skip
+    STOP,
+    ("GET", "/fapi/v1/algoOrder"),
+    ("GET", "/fapi/v1/order"),
+    ("GET", "/fapi/v1/openAlgoOrders"),
+    ("GET", "/fapi/v1/openOrders"),
+    ("GET", "/fapi/v3/positionRisk"),
+    ("GET", "/fapi/v1/userTrades"),
+    ("GET", "/fapi/v1/time"),
+    ("GET", "/fapi/v1/exchangeInfo"),
+    ("DELETE", "/fapi/v1/algoOrder"),
+    ("GET", "/fapi/v1/allOrders"),
+    ("GET", "/fapi/v3/account"),
+    ("GET", "/fapi/v1/premiumIndex"),
+)
 MOST_DELAY_S, MOST_LAG_S = 3.0, 5.0
 _CARE_S = 3
 _DEMO = ("--profile", "demo")
@@ -258,7 +267,11 @@ def summary(done: list[Struck]) -> str:
     between = [struck for struck in done if struck.between]
     bare = sorted(struck.bare_ms for struck in between if struck.bare_ms)
     ways = {how: sum(s.how == how for s in between) for how in sorted({s.how for s in between})}
-    longest = f"bare after the first answer: {len(bare)} times, half {bare[len(bare) // 2]} ms, most {bare[-1]} ms" if bare else "never bare after the first answer"  # fmt: skip
+    longest = (
+        f"bare after the first answer: {len(bare)} times, half {bare[len(bare) // 2]} ms, most {bare[-1]} ms"
+        if bare
+        else "never bare after the first answer"
+    )
     return (
         f"{len(done)} kills, {sum(s.running for s in done)} while running, {len(between)} between sending an entry and its "
         f"cover ({ways}); {longest}; wrong: {sum(bool(s.wrong) for s in done)}"

@@ -21,16 +21,16 @@ from desk import BALANCE, ORDER, STOP, SYMBOL, BentVenue, Desk
 
 from trader_cli.exchange.binance import BinanceExchange
 from trader_cli.settings import as_settings
-from trader_cli.venue import forced
-from trader_cli.venue.books import Account
-from trader_cli.venue.changes import RuleChange
 from trader_cli.venue.clocks import VirtualClock, VirtualLoop
-from trader_cli.venue.cover import CoverWatch, Span
-from trader_cli.venue.faults import Fault, FaultPlan
-from trader_cli.venue.request_log import LoggedRequest
-from trader_cli.venue.switches import Switches
-from trader_cli.venue.synthetic import synthetic_tape
-from trader_cli.venue.tape import Tape
+from trader_cli.venue.engine import forced_orders
+from trader_cli.venue.engine.books import Account
+from trader_cli.venue.engine.cover_audit import CoverWatch, Span
+from trader_cli.venue.engine.switches import Switches
+from trader_cli.venue.server.faults import Fault, FaultPlan
+from trader_cli.venue.server.request_log import LoggedRequest
+from trader_cli.venue.simulated_market.rule_changes import RuleChange
+from trader_cli.venue.simulated_market.synthetic import synthetic_tape
+from trader_cli.venue.simulated_market.tape import Tape
 
 _OF_CLIENT: ContextVar[bool] = ContextVar("_OF_CLIENT", default=False)
 Plan = FaultPlan | Sequence[Fault] | Callable[[int], FaultPlan]
@@ -157,15 +157,15 @@ class HostileDesk(Desk):
 
     def liquidate(self, symbol: str = SYMBOL) -> None:
         """The exchange liquidates the position now."""
-        forced.liquidate(self.engine, symbol)
+        forced_orders.liquidate(self.engine, symbol)
 
     def deleverage(self, symbol: str = SYMBOL, quantity: str | None = None) -> None:
         """The exchange auto-deleverages the position now, or so much of it."""
-        forced.deleverage(self.engine, symbol, None if quantity is None else Decimal(quantity))
+        forced_orders.deleverage(self.engine, symbol, None if quantity is None else Decimal(quantity))
 
     def settle(self, symbol: str = SYMBOL, quantity: str | None = None) -> None:
         """The exchange settles the position at delivery now, or so much of it."""
-        forced.settle(self.engine, symbol, None if quantity is None else Decimal(quantity))
+        forced_orders.settle(self.engine, symbol, None if quantity is None else Decimal(quantity))
 
     def at(self, after_s: float, what: Callable[[], Any]) -> None:
         """Do something at the exchange (by hand, by force) from outside the client, `after_s` from now."""
@@ -218,8 +218,13 @@ def hostile(  # noqa: PLR0913 (each names one side of the world)
             async def client() -> Any:
                 _OF_CLIENT.set(True)
                 given = dict(sections)
-                keys = {"api_key": "sim-key", "api_secret": "sim-secret", "base_url": venue.url, "max_retries": 1,
-                        **given.pop("binance_exchange", {})}  # fmt: skip
+                keys = {
+                    "api_key": "sim-key",
+                    "api_secret": "sim-secret",
+                    "base_url": venue.url,
+                    "max_retries": 1,
+                    **given.pop("binance_exchange", {}),
+                }
                 settings = as_settings({"mode": "demo", "binance_exchange": keys, **given})
                 exchange = BinanceExchange(settings, clock=client_clock)
                 await exchange.initialize()

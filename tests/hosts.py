@@ -74,9 +74,19 @@ def kline(opened: int, step: int = MINUTE_MS) -> list[Any]:
     """A bar whose numbers tell when it opened."""
     price = 1000 + opened // step % 997
     return [
-        opened, f"{price}.10", f"{price}.90", f"{price}.00", f"{price}.50", "12.5", opened + step - 1, "12506.25", 7,
-        "6.1", "6100.3", "0",
-    ]  # fmt: skip
+        opened,
+        f"{price}.10",
+        f"{price}.90",
+        f"{price}.00",
+        f"{price}.50",
+        "12.5",
+        opened + step - 1,
+        "12506.25",
+        7,
+        "6.1",
+        "6100.3",
+        "0",
+    ]
 
 
 def with_host(

@@ -27,10 +27,17 @@ FILTERS = [
 def listed(**changes: Any) -> dict[str, Any]:
     """A symbol as exchange information describes it."""
     return {
-        "symbol": SYMBOL, "status": "TRADING", "contractType": "PERPETUAL", "deliveryDate": 4133404800000,
-        "onboardDate": 1569398400000, "baseAsset": "ETH", "quoteAsset": "USDT", "marginAsset": "USDT",
-        "filters": FILTERS, **changes,
-    }  # fmt: skip
+        "symbol": SYMBOL,
+        "status": "TRADING",
+        "contractType": "PERPETUAL",
+        "deliveryDate": 4133404800000,
+        "onboardDate": 1569398400000,
+        "baseAsset": "ETH",
+        "quoteAsset": "USDT",
+        "marginAsset": "USDT",
+        "filters": FILTERS,
+        **changes,
+    }
 
 
 @dataclass(frozen=True)
@@ -61,11 +68,17 @@ def order_of(kept: Kept) -> dict[str, Any]:
     """The order that was asked for, filled."""
     given = kept.given
     return {
-        "orderId": 7, "clientOrderId": given.get("newClientOrderId", given.get("origClientOrderId", "")),
-        "symbol": SYMBOL, "side": given.get("side", "SELL"), "status": "FILLED", "avgPrice": "2000",
-        "origQty": given.get("quantity", "1"), "executedQty": given.get("quantity", "1"),
-        "reduceOnly": given.get("reduceOnly", "false") == "true", "updateTime": 1,
-    }  # fmt: skip
+        "orderId": 7,
+        "clientOrderId": given.get("newClientOrderId", given.get("origClientOrderId", "")),
+        "symbol": SYMBOL,
+        "side": given.get("side", "SELL"),
+        "status": "FILLED",
+        "avgPrice": "2000",
+        "origQty": given.get("quantity", "1"),
+        "executedQty": given.get("quantity", "1"),
+        "reduceOnly": given.get("reduceOnly", "false") == "true",
+        "updateTime": 1,
+    }
 
 
 class KeepingHost:
@@ -127,9 +140,17 @@ class KeepingHost:
 
 
 TICKER = {
-    "symbol": SYMBOL, "lastPrice": "2000", "openPrice": "1990", "highPrice": "2010", "lowPrice": "1980",
-    "volume": "10", "quoteVolume": "20000", "priceChangePercent": "0.5", "closeTime": 1, "openTime": 0,
-}  # fmt: skip
+    "symbol": SYMBOL,
+    "lastPrice": "2000",
+    "openPrice": "1990",
+    "highPrice": "2010",
+    "lowPrice": "1980",
+    "volume": "10",
+    "quoteVolume": "20000",
+    "priceChangePercent": "0.5",
+    "closeTime": 1,
+    "openTime": 0,
+}
 
 
 def rights(*, withdraw: bool = False) -> dict[str, bool]:

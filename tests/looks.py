@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from trader_cli.core.assets import QUOTE, margin_asset_of
-from trader_cli.core.timeframes import MINUTE_MS
-from trader_cli.venue.books import Fill, Income
-from trader_cli.venue.engine import BOOK_LEVELS, Engine
-from trader_cli.venue.market import SymbolMarket
-from trader_cli.venue.paper import PaperDesk
-from trader_cli.venue.path import expand
-from trader_cli.venue.private import COMMANDS
-from trader_cli.venue.sightings import SeenBar, SeenBook, Sighting
-from trader_cli.venue.tape import SymbolTape, load_tape
-from trader_cli.venue.wallets import fresh_account
+from trader_cli.core.market.timeframes import MINUTE_MS
+from trader_cli.core.money.assets import QUOTE, margin_asset_of
+from trader_cli.venue.engine.books import Fill, Income
+from trader_cli.venue.engine.engine import BOOK_LEVELS, Engine
+from trader_cli.venue.paper.observations import SeenBar, SeenBook, Sighting
+from trader_cli.venue.paper.paper_account import PaperDesk
+from trader_cli.venue.server.private_routes import COMMANDS
+from trader_cli.venue.server.wallets import fresh_account
+from trader_cli.venue.simulated_market.intrabar_path import expand
+from trader_cli.venue.simulated_market.symbol_market import SymbolMarket
+from trader_cli.venue.simulated_market.tape import SymbolTape, load_tape
 
 HOUR = 60 * MINUTE_MS
 

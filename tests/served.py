@@ -11,8 +11,8 @@ from typing import Any
 from aiohttp import web
 
 from trader_cli.venue.clocks import WallClock
-from trader_cli.venue.routes import PublicRoutes, VenueRejection
-from trader_cli.venue.tape import Tape
+from trader_cli.venue.server.public_routes import PublicRoutes, VenueRejection
+from trader_cli.venue.simulated_market.tape import Tape
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Bend = Callable[[Any], Any]

@@ -9,16 +9,16 @@ from typing import Any, TypeVar
 
 from aiohttp import web
 
-from trader_cli.core.plans import TradePlan
+from trader_cli.core.money.plans import TradePlan
+from trader_cli.exchange.account.paper_exchange import PaperExchange
 from trader_cli.exchange.binance import BinanceExchange
-from trader_cli.exchange.paper import PaperExchange
 from trader_cli.settings import Settings, as_settings
 from trader_cli.storage.ledger import Ledger
-from trader_cli.storage.markets import account_fingerprint, ledger_path
+from trader_cli.storage.market_names import account_fingerprint, ledger_path
 from trader_cli.venue.clocks import VirtualClock, run_virtual
-from trader_cli.venue.server import VenueServer
-from trader_cli.venue.synthetic import synthetic_tape
-from trader_cli.venue.tape import Tape
+from trader_cli.venue.server.server import VenueServer
+from trader_cli.venue.simulated_market.synthetic import synthetic_tape
+from trader_cli.venue.simulated_market.tape import Tape
 
 TAPE = synthetic_tape(("ETHUSDT", "BTCUSDT"), 6, 0.5, 3)
 SYMBOL = "ETHUSDT"
@@ -71,14 +71,28 @@ async def plan_now(
     mark = Decimal(str((await exchange.get_premium_index(SYMBOL))["mark_price"]))
     now, sign, tick = exchange.server_now_ms(), 1 if side == "long" else -1, exchange.symbol_rules(SYMBOL).price_down
     made: dict[str, Any] = {
-        "account": account_fingerprint(exchange.settings), "mode": exchange.settings.mode, "symbol": SYMBOL,
-        "timeframe": "15m", "side": side, "lineage": "test", "decision_ms": now, "created_ms": now,
-        "expires_ms": now + 3_600_000, "exit_by_ms": now + 6 * 3_600_000, "price": mark, "quantity": Decimal(quantity),
-        "leverage": 2, "stop_price": tick(mark * (1 - sign * Decimal("0.01"))),
+        "account": account_fingerprint(exchange.settings),
+        "mode": exchange.settings.mode,
+        "symbol": SYMBOL,
+        "timeframe": "15m",
+        "side": side,
+        "lineage": "test",
+        "decision_ms": now,
+        "created_ms": now,
+        "expires_ms": now + 3_600_000,
+        "exit_by_ms": now + 6 * 3_600_000,
+        "price": mark,
+        "quantity": Decimal(quantity),
+        "leverage": 2,
+        "stop_price": tick(mark * (1 - sign * Decimal("0.01"))),
         "backstop_price": tick(mark * (1 - sign * Decimal("0.015"))),
-        "take_profit_price": tick(mark * (1 + sign * Decimal("0.01"))), "max_drift": mark * Decimal("0.0025"),
-        "risk_quote": Decimal(1), "expected_value_bps": 1.0, "liquidation_probability": 0.0, "binding": "test",
-    }  # fmt: skip
+        "take_profit_price": tick(mark * (1 + sign * Decimal("0.01"))),
+        "max_drift": mark * Decimal("0.0025"),
+        "risk_quote": Decimal(1),
+        "expected_value_bps": 1.0,
+        "liquidation_probability": 0.0,
+        "binding": "test",
+    }
     return TradePlan(**{**made, **changes})
 
 

@@ -21,12 +21,12 @@ from conftest import CommandLine, Ran
 from desk import SYMBOL, plan_at
 
 from trader_cli.cli import entry
-from trader_cli.core.plans import TradePlan
+from trader_cli.core.money.plans import TradePlan
 from trader_cli.exchange.binance import BinanceExchange
 from trader_cli.settings import Settings, load_settings
-from trader_cli.storage.markets import ledger_path
+from trader_cli.storage.market_names import ledger_path
 from trader_cli.venue.clocks import WallClock
-from trader_cli.venue.faults import Fault, FaultPlan
+from trader_cli.venue.server.faults import Fault, FaultPlan
 
 SECRET = "sim-secret"
 
@@ -99,7 +99,7 @@ class Place:
         return asyncio.run(done())
 
     def _asked(self, method: str, path: str, body: str | None = None) -> Any:
-        """One request of `venue.control`, or a public one."""
+        """One request of `venue.server.control_routes`, or a public one."""
         there = http.client.HTTPConnection(self.url.removeprefix("http://"), timeout=30)
         try:
             there.request(method, path, body)
@@ -110,7 +110,7 @@ class Place:
             there.close()
 
     def books(self, key: str = "sim-key") -> dict[str, Any]:
-        """The venue's own books of an account (`venue.control`)."""
+        """The venue's own books of an account (`venue.server.control_routes`)."""
         return dict(self._asked("GET", f"/venue/books?key={key}"))
 
     def requests(self, after: int = 0) -> list[dict[str, Any]]:

@@ -19,10 +19,18 @@ from types import TracebackType
 from typing import Any, Self
 
 _LOADED = (
-    "ccxt.async_support", "aiohttp", "sqlite3", "trader_cli.cli.entry", "trader_cli.cli.main",
-    "trader_cli.pipelines.trading", "trader_cli.pipelines.reducing", "trader_cli.pipelines.bare_flatten",
-    "trader_cli.tactician.position_monitor", "trader_cli.execution.executor", "trader_cli.exchange.binance",
-)  # fmt: skip
+    "ccxt.async_support",
+    "aiohttp",
+    "sqlite3",
+    "trader_cli.cli.entry",
+    "trader_cli.cli.main",
+    "trader_cli.pipelines.trading.trading_stages",
+    "trader_cli.pipelines.trading.risk_reduction",
+    "trader_cli.pipelines.trading.flatten_without_ledger",
+    "trader_cli.tactician.position_monitor",
+    "trader_cli.execution.executor",
+    "trader_cli.exchange.binance",
+)
 
 
 @dataclass(frozen=True)
@@ -39,9 +47,12 @@ class Warm:
 
     def __enter__(self) -> Self:
         self._loader = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            [sys.executable, __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
             env={**os.environ, "OMP_WAIT_POLICY": "passive"},
-        )  # fmt: skip
+        )
         self._begun: set[int] = set()
         assert self._loader.stdout is not None
         assert self._loader.stdout.readline() == "ready\n"
@@ -72,9 +83,14 @@ class Warm:
         err.touch()
         given = {"TRADER_STATE_DIR": str(folder / "state"), "COLUMNS": "120", **environment}
         pid = self._asked(
-            do="start", argv=arguments, environment=given, folder=str(folder), out=str(out), err=str(err),
+            do="start",
+            argv=arguments,
+            environment=given,
+            folder=str(folder),
+            out=str(out),
+            err=str(err),
             clock_off_s=clock_off_s,
-        )  # fmt: skip
+        )
         self._begun.add(int(pid))
         return Started(int(pid), out, err)
 
@@ -105,8 +121,11 @@ def forked(asked: dict[str, Any]) -> int:
     pid = os.fork()
     if pid:
         return pid
-    for number, name, flags in ((0, os.devnull, os.O_RDONLY), (1, asked["out"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
-                                (2, asked["err"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)):  # fmt: skip
+    for number, name, flags in (
+        (0, os.devnull, os.O_RDONLY),
+        (1, asked["out"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
+        (2, asked["err"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
+    ):
         os.dup2(os.open(name, flags, 0o644), number)
     os.chdir(asked["folder"])
     for name in [name for name in os.environ if name.startswith("TRADER_")]:

@@ -13,14 +13,14 @@ from aiohttp import web
 from desk import ORDER, STOP, SYMBOL, Desk, at_desk, entered, sound
 from hostile import HostileDesk, hostile
 
-from trader_cli.core.breaker import UNPROTECTED
-from trader_cli.core.plans import Approved
-from trader_cli.core.rules import DELISTING_MARGIN_MS, RULES_AGE_S
+from trader_cli.core.money.breaker import UNPROTECTED
+from trader_cli.core.money.plans import Approved
+from trader_cli.core.money.trading_rules import DELISTING_MARGIN_MS, RULES_AGE_S
 from trader_cli.execution.executor import Executor
 from trader_cli.storage.ledger import Ledger
 from trader_cli.tactician.position_monitor import PositionMonitor
-from trader_cli.venue.changes import RuleChange
-from trader_cli.venue.routes import VenueRejection
+from trader_cli.venue.server.public_routes import VenueRejection
+from trader_cli.venue.simulated_market.rule_changes import RuleChange
 
 pytestmark = pytest.mark.slow
 HOUR_MS = 3_600_000
@@ -197,8 +197,11 @@ def test_a_delisting_announced_while_held_is_said_and_left_in_time(tmp_path: Pat
     async def work(desk: HostileDesk) -> None:
         mark = desk.engine.mark(SYMBOL)
         up = 1 if side == "long" else -1
-        far = {"stop_price": mark - up * mark / 5, "backstop_price": mark - up * mark / 4,
-               "take_profit_price": mark + up * mark / 5}  # fmt: skip
+        far = {
+            "stop_price": mark - up * mark / 5,
+            "backstop_price": mark - up * mark / 4,
+            "take_profit_price": mark + up * mark / 5,
+        }
         levels = {name: level.quantize(Decimal("0.01")) for name, level in far.items()}
         said: list[tuple[int, str]] = []
         with Ledger.opened(desk.path) as ledger:

@@ -16,11 +16,11 @@ from aiohttp import web
 from archives import Way, kline_csv, zipped
 from conftest import random_bars
 
-import trader_cli.exchange.archive as archive_module
+import trader_cli.exchange.archive.download as archive_module
 from trader_cli.core.errors import ExchangeUnavailable, UsageError
-from trader_cli.exchange.archive import ATTEMPTS, Archive
-from trader_cli.exchange.archive_files import ArchiveFile
-from trader_cli.exchange.archive_parsing import parse_archive
+from trader_cli.exchange.archive.catalogue import ArchiveFile
+from trader_cli.exchange.archive.download import ATTEMPTS, Archive
+from trader_cli.exchange.archive.parsing import parse_archive
 from trader_cli.venue.clocks import VirtualClock, WallClock, run_virtual
 
 FILE = ArchiveFile("futures/um", "daily", "klines", "ETHUSDT", "15m", date(2024, 1, 1))
@@ -270,7 +270,10 @@ def test_a_closed_archive_says_so() -> None:
 def many(n: int) -> tuple[Server, list[ArchiveFile], list[bytes | None]]:
     """A server of n days, every fifth of them absent."""
     server = Server()
-    files = [ArchiveFile("futures/um", "daily", "klines", "ETHUSDT", "15m", date(2024, 1, 1) + timedelta(days=i)) for i in range(n)]  # fmt: skip
+    files = [
+        ArchiveFile("futures/um", "daily", "klines", "ETHUSDT", "15m", date(2024, 1, 1) + timedelta(days=i))
+        for i in range(n)
+    ]
     bodies = [None if i % 5 == 4 else f"body {i}".encode() * (i + 1) for i in range(n)]
     for file, body in zip(files, bodies, strict=True):
         if body is not None:
@@ -381,8 +384,8 @@ def test_the_first_error_in_order_ends_the_stream_and_leaves_no_task() -> None:
 
 
 def test_what_is_downloaded_can_be_read() -> None:
-    from trader_cli.core.bars import with_close_time
-    from trader_cli.core.timeframes import Timeframe
+    from trader_cli.core.market.bars import with_close_time
+    from trader_cli.core.market.timeframes import Timeframe
 
     server = Server()
     bars = with_close_time(random_bars(96), Timeframe.parse("15m")).with_columns(

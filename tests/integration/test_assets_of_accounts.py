@@ -10,24 +10,24 @@ import polars as pl
 import pytest
 from accounts import TAPE, TRADED, Place, at_exchange, nets
 
-from trader_cli.core.assets import CREDITS, Flow, margin_asset_of
 from trader_cli.core.errors import ExchangeRejected
-from trader_cli.core.orders import OrderRequest, Placed
-from trader_cli.core.plans import Approved, Refused
-from trader_cli.core.timeframes import HOUR_MS
-from trader_cli.exchange.paper import PaperExchange
+from trader_cli.core.market.timeframes import HOUR_MS
+from trader_cli.core.money.assets import CREDITS, Flow, margin_asset_of
+from trader_cli.core.money.orders import OrderRequest, Placed
+from trader_cli.core.money.plans import Approved, Refused
+from trader_cli.exchange.account.paper_exchange import PaperExchange
 from trader_cli.execution import preflight
-from trader_cli.execution.entered import Entered
+from trader_cli.execution.entry_result import Entered
 from trader_cli.execution.executor import Executor
-from trader_cli.tactician.losses import FeePrices, LossMinder
+from trader_cli.tactician.loss_watch import FeePrices, LossMinder
 from trader_cli.tactician.planning import Now
 from trader_cli.tactician.position_monitor import PositionMonitor
 from trader_cli.tactician.tactician import Tactician
-from trader_cli.venue.books import Income
-from trader_cli.venue.changes import PriceShift, RuleChange
 from trader_cli.venue.clocks import VirtualClock, run_virtual
-from trader_cli.venue.faults import Fault, FaultPlan
-from trader_cli.venue.server import VenueServer
+from trader_cli.venue.engine.books import Income
+from trader_cli.venue.server.faults import Fault, FaultPlan
+from trader_cli.venue.server.server import VenueServer
+from trader_cli.venue.simulated_market.rule_changes import PriceShift, RuleChange
 
 pytestmark = pytest.mark.slow
 D = Decimal
@@ -234,8 +234,11 @@ def test_paper_pays_funding_at_each_stamp_by_what_was_held_then(tmp_path: Path, 
                 for _ in range(3 * 3600 // min(every_s, 3 * 3600)):
                     await clock.sleep(min(every_s, 3 * 3600))
                     await exchange.private.account()
-                held |= {hour: amount for hour in range(eight, eight + 24 * HOUR_MS, HOUR_MS)
-                         if began < hour <= clock.now_ms()}  # fmt: skip
+                held |= {
+                    hour: amount
+                    for hour in range(eight, eight + 24 * HOUR_MS, HOUR_MS)
+                    if began < hour <= clock.now_ms()
+                }
             shown = (await exchange.get_funding_rates("ETHUSDT", 100, start_ms=eight - 1)).filter(
                 pl.col("time").to_physical() <= clock.now_ms()
             )
@@ -299,8 +302,10 @@ def test_a_host_that_does_not_tell_the_assets_mode_is_traded_by_what_margin_it_t
 def test_a_price_of_fees_is_one_in_the_margin_asset_and_keeps_no_look_waiting(tmp_path: Path) -> None:
     async def work(place: Place) -> None:
         prices = FeePrices(place.exchange, 2.0)
-        flows = [Flow(0, D(-1), asset, margin) for asset, margin in
-                 (("BNB", "USDT"), ("BNB", "USDC"), ("USDC", "USDT"), ("BNB", "BTC"), ("BNB", "SOL"))]  # fmt: skip
+        flows = [
+            Flow(0, D(-1), asset, margin)
+            for asset, margin in (("BNB", "USDT"), ("BNB", "USDC"), ("USDC", "USDT"), ("BNB", "BTC"), ("BNB", "SOL"))
+        ]
         found = await prices.of(flows)
         assert set(found) == {"USDT", "USDC", "BTC"}
         assert prices.missing == ["BNBSOL"], "the price of BNB in dollars is none in another asset"

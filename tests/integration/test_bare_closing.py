@@ -11,8 +11,8 @@ import pytest
 from desk import LOST, ORDER, SYMBOL, Desk, at_desk, entered, first, honest
 
 from trader_cli.core.errors import ExchangeUnavailable
-from trader_cli.core.ids import purpose_of
-from trader_cli.execution.bare_closing import BareCloser
+from trader_cli.core.identity.ids import purpose_of
+from trader_cli.execution.closing_without_ledger import BareCloser
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.side_journal import SideJournal
 
@@ -36,9 +36,15 @@ async def closed(desk: Desk, *, all_of_it: bool = False) -> Decimal:
 @pytest.mark.parametrize("side", ["long", "short"])
 @pytest.mark.parametrize(
     "down",
-    [(), ("/fapi/v1/userTrades",), ("/fapi/v1/allOrders",), ("/fapi/v1/allOrders", "/fapi/v1/userTrades"),
-     ("/fapi/v1/openAlgoOrders", "/fapi/v1/exchangeInfo", "/fapi/v1/income"), ("/fapi/v1/allAlgoOrders",)],
-)  # fmt: skip
+    [
+        (),
+        ("/fapi/v1/userTrades",),
+        ("/fapi/v1/allOrders",),
+        ("/fapi/v1/allOrders", "/fapi/v1/userTrades"),
+        ("/fapi/v1/openAlgoOrders", "/fapi/v1/exchangeInfo", "/fapi/v1/income"),
+        ("/fapi/v1/allAlgoOrders",),
+    ],
+)
 def test_ours_is_closed_and_swept_with_endpoints_down(tmp_path: Path, side: str, down: tuple[str, ...]) -> None:
     async def work(desk: Desk) -> None:
         await entered(desk, desk.approved(side=side))
@@ -170,7 +176,7 @@ def test_an_order_too_large_goes_in_steps(tmp_path: Path) -> None:
                 return getattr(private, name)
 
             async def submit(self, order: Any) -> Any:
-                from trader_cli.core.orders import NotPlaced
+                from trader_cli.core.money.orders import NotPlaced
 
                 if order.quantity > D("0.3"):
                     return NotPlaced(-4005, "Quantity greater than max quantity.")

@@ -12,13 +12,13 @@ from hostile import HostileDesk, hostile
 from test_slow_and_late import living, on
 
 from trader_cli.core.errors import TraderError
-from trader_cli.core.plans import Refused
-from trader_cli.execution.entered import Entered
+from trader_cli.core.money.plans import Refused
+from trader_cli.execution.entry_result import Entered
 from trader_cli.execution.executor import Executor
 from trader_cli.storage.ledger import Ledger
-from trader_cli.venue.changes import RuleChange
-from trader_cli.venue.faults import FaultPlan
-from trader_cli.venue.switches import Switches
+from trader_cli.venue.engine.switches import Switches
+from trader_cli.venue.server.faults import FaultPlan
+from trader_cli.venue.simulated_market.rule_changes import RuleChange
 
 pytestmark = pytest.mark.slow
 
@@ -59,8 +59,15 @@ def test_another_ones_close_position_stop_is_answered_by_quantity_stops(side: st
         desk.by_hand("DELETE", "/fapi/v1/algoOpenOrders")
         away = Decimal("0.97") if side == "long" else Decimal("1.03")
         level = (desk.engine.mark(SYMBOL) * away).quantize(Decimal("0.01"))
-        desk.by_hand(*STOP, side="SELL" if side == "long" else "BUY", type="STOP_MARKET", algoType="CONDITIONAL",
-                     workingType="MARK_PRICE", triggerPrice=level, closePosition="true")  # fmt: skip
+        desk.by_hand(
+            *STOP,
+            side="SELL" if side == "long" else "BUY",
+            type="STOP_MARKET",
+            algoType="CONDITIONAL",
+            workingType="MARK_PRICE",
+            triggerPrice=level,
+            closePosition="true",
+        )
         monitor = desk.monitor(ledger)
         for _ in range(7):
             await monitor.step(executor)
@@ -87,9 +94,11 @@ def test_ticks_that_change_while_entering_are_read_again(tmp_path: Path) -> None
         return FaultPlan((on(ORDER, after_s=1.5),))
 
     living(
-        life, tmp_path, faults=faults,
+        life,
+        tmp_path,
+        faults=faults,
         changes=lambda now: [RuleChange(SYMBOL, now + 1000, tick=Decimal("0.1"))],
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("kind", ["liquidate", "deleverage", "settle"])

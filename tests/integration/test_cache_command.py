@@ -12,8 +12,8 @@ import pytest
 from conftest import SMALL_SIM, CommandLine
 from venues import Inside
 
-from trader_cli.core.artifacts import ArtifactKey
 from trader_cli.core.errors import ExitCode
+from trader_cli.core.identity.manifests import ArtifactKey
 from trader_cli.storage.artifacts import ArtifactStore
 from trader_cli.storage.inventory import mark, take_inventory
 from trader_cli.storage.sweeping import sweep, unreferenced

@@ -14,18 +14,18 @@ from desk import ORDER, STOP, SYMBOL, covered
 from hostile import HostileDesk, hostile
 
 from trader_cli.core.errors import ExchangeUnavailable
-from trader_cli.core.plans import Approved, Refused
-from trader_cli.core.timeframes import Timeframe
+from trader_cli.core.market.timeframes import Timeframe
+from trader_cli.core.money.plans import Approved, Refused
 from trader_cli.core.types import Analysis
-from trader_cli.execution.entered import Entered
+from trader_cli.execution.entry_result import Entered
 from trader_cli.execution.executor import Executor
-from trader_cli.execution.hearing import Ears
-from trader_cli.pipelines.forever import Forever
-from trader_cli.storage import asked
+from trader_cli.execution.request_listener import Ears
+from trader_cli.pipelines.trading.live_loop import Forever
+from trader_cli.storage import owner_requests
 from trader_cli.storage.ledger import Ledger
+from trader_cli.tactician.monitor_reports import unheard
 from trader_cli.tactician.position_monitor import PositionMonitor
-from trader_cli.tactician.reports import unheard
-from trader_cli.venue.faults import Fault, FaultPlan
+from trader_cli.venue.server.faults import Fault, FaultPlan
 
 pytestmark = pytest.mark.slow
 
@@ -53,10 +53,15 @@ async def entered(desk: HostileDesk, executor: Executor, symbols: Sequence[str])
         mark, rules = desk.engine.mark(symbol), desk.exchange.symbol_rules(symbol)
         away = mark / 5
         plan = desk.plan(
-            symbol=symbol, price=mark, max_drift=mark / 50, quantity=str(rules.quantity_down(Decimal(200) / mark)),
-            stop_price=rules.price_down(mark - away), backstop_price=rules.price_down(mark - away * Decimal("1.5")),
-            take_profit_price=rules.price_down(mark + away), decision_ms=desk.clock.now_ms() - 3_600_000,
-        )  # fmt: skip
+            symbol=symbol,
+            price=mark,
+            max_drift=mark / 50,
+            quantity=str(rules.quantity_down(Decimal(200) / mark)),
+            stop_price=rules.price_down(mark - away),
+            backstop_price=rules.price_down(mark - away * Decimal("1.5")),
+            take_profit_price=rules.price_down(mark + away),
+            decision_ms=desk.clock.now_ms() - 3_600_000,
+        )
         assert isinstance(await executor.enter(Approved(plan)), Entered)
 
 
@@ -171,9 +176,12 @@ def test_trades_of_positions_that_are_not_ours_keep_nothing_bare_waiting(tmp_pat
 
         desk.at(1, by_hand)
         monitor = PositionMonitor(
-            desk.settings, exchange=desk.exchange, ledger=ledger, report=unheard,
+            desk.settings,
+            exchange=desk.exchange,
+            ledger=ledger,
+            report=unheard,
             say=lambda line: said.append(desk.clock.now_ms()) if line.startswith("ALARM") else None,
-        )  # fmt: skip
+        )
         caring = asyncio.ensure_future(monitor.start_monitoring(60))
         await asyncio.wait({caring})
         ((_, end),) = desk.bare_spans()
@@ -190,7 +198,7 @@ def test_an_exit_is_kept_waiting_by_no_question(late_s: float, by_request: bool,
         await desk.clock.sleep(60)
         began = stops_vanish(desk, Fault(*LIST, after_s=late_s), Fault(*STOP_BY_ID, after_s=late_s))
         if by_request:
-            asked.ask(desk.path, "flatten", "test", ())
+            owner_requests.ask(desk.path, "flatten", "test", ())
             await desk.monitor(ledger).start_monitoring(30)
         else:
             await executor.close(SYMBOL, "test")
@@ -207,7 +215,7 @@ def test_an_exit_asked_for_is_tried_all_along_while_nothing_answers(tmp_path: Pa
         began: list[int] = []
 
         def ask() -> None:
-            asked.ask(desk.path, "flatten", "test", ())
+            owner_requests.ask(desk.path, "flatten", "test", ())
             slow = Fault("GET", "*", after_s=60)
             began.append(stops_vanish(desk, *refused_for_a_while(desk), slow))
 
@@ -245,8 +253,8 @@ def test_a_request_to_flatten_that_is_withdrawn_is_not_carried_out_later(tmp_pat
         await entered(desk, executor, [SYMBOL])
         ends = desk.clock.now_ms() + round(REFUSING_S * 1000)
         desk.venue.bend(FaultPlan((Fault(*ORDER, failure="503", to_ms=ends),)))
-        asked.ask(desk.path, "flatten", "test", ())
-        desk.at(5, lambda: asked.forget_asked(desk.path, "flatten"))
+        owner_requests.ask(desk.path, "flatten", "test", ())
+        desk.at(5, lambda: owner_requests.forget_asked(desk.path, "flatten"))
         await desk.monitor(ledger).start_monitoring(60)
         assert desk.amount > 0
         assert covered(desk.amount, desk.stops())
@@ -261,15 +269,15 @@ def test_a_flatten_asked_for_while_an_entry_is_under_way_is_not_forgotten(tmp_pa
         await entered(desk, executor, [entering, other])
         monitor = desk.monitor(ledger)
         monitor.entering.add(entering)
-        asked.ask(desk.path, "flatten", "test", ())
+        owner_requests.ask(desk.path, "flatten", "test", ())
         await monitor.step(executor)
         assert desk.books.position(other).amount == 0
         assert desk.books.position(entering).amount > 0, "whoever enters cares for it"
-        assert asked.asked_of(desk.path, "flatten") == "test"
+        assert owner_requests.asked_of(desk.path, "flatten") == "test"
         monitor.entering.clear()
         await monitor.step(executor)
         assert desk.books.position(entering).amount == 0
-        assert asked.asked_of(desk.path, "flatten") is None
+        assert owner_requests.asked_of(desk.path, "flatten") is None
 
     living(life, tmp_path, SYMBOLS[:2])
 
@@ -303,11 +311,18 @@ def test_run_forever_looks_at_what_it_holds_whatever_else_takes_its_time(slow: s
             done.append(await executor.enter(Approved(plan)))
 
         trader = SimpleNamespace(
-            settings=desk.settings, executor=executor, ledger=ledger, monitor=desk.monitor(ledger), act=act,
-            now_ms=desk.clock.now_ms, audience=SimpleNamespace(say=lambda _: None), require_budget=lambda _: None,
-            assessor=SimpleNamespace(assess=assess, refresh=refresh), train_beside=refresh,
+            settings=desk.settings,
+            executor=executor,
+            ledger=ledger,
+            monitor=desk.monitor(ledger),
+            act=act,
+            now_ms=desk.clock.now_ms,
+            audience=SimpleNamespace(say=lambda _: None),
+            require_budget=lambda _: None,
+            assessor=SimpleNamespace(assess=assess, refresh=refresh),
+            train_beside=refresh,
             ears=Ears(ledger.path, desk.exchange.clock, virtual=True),
-        )  # fmt: skip
+        )
         forever = Forever(trader, [entering], Timeframe.parse("15m"))  # type: ignore[arg-type]
         desk.venue.bend(FaultPlan((Fault(*ORDER, failure="timeout -1007 before", symbol=entering),)))
         desk.at(23, lambda: desk.by_hand("DELETE", "/fapi/v1/algoOpenOrders", symbol=held))

@@ -15,7 +15,7 @@ from keeping import SYMBOL, KeepingHost, Kept, later, listed, order_of, refusal
 from test_signing import KEYS, ORDER, closing, opening
 
 from trader_cli.core.errors import ClockSkewed, ExchangeRejected, ExchangeUnavailable, UsageError
-from trader_cli.core.orders import NotPlaced, Placed, StopRequest
+from trader_cli.core.money.orders import NotPlaced, Placed, StopRequest
 from trader_cli.exchange.binance import BinanceExchange
 from trader_cli.venue.clocks import WallClock
 
@@ -49,9 +49,13 @@ def in_window(host: KeepingHost, answer: Callable[[Kept], Any]) -> Callable[[Kep
 
 
 def caring(
-    work: Callable[[BinanceExchange, KeepingHost], Awaitable[Any]], prepare: Prepare = lambda _: None, *,
-    off_ms: int = 0, care: bool = True, remembered: Path | None = None,
-) -> Any:  # fmt: skip
+    work: Callable[[BinanceExchange, KeepingHost], Awaitable[Any]],
+    prepare: Prepare = lambda _: None,
+    *,
+    off_ms: int = 0,
+    care: bool = True,
+    remembered: Path | None = None,
+) -> Any:
     """Run `work` with an exchange that was started for care; `off_ms`: how wrong this machine's clock is."""
 
     import ccxt.async_support  # noqa: F401  (not part of what is timed)
@@ -87,9 +91,11 @@ async def reduces(exchange: BinanceExchange, _host: KeepingHost) -> None:
 @pytest.mark.parametrize("how", ["down", "slow", "garbled", "limited elsewhere"])
 def test_what_reduces_starts_without_time_or_symbols(route: str, how: str) -> None:
     answers: dict[str, Callable[[Kept], Any]] = {
-        "down": lambda _: web.Response(text="busy", status=503), "slow": later(5, {}), "garbled": lambda _: {"a": 1},
+        "down": lambda _: web.Response(text="busy", status=503),
+        "slow": later(5, {}),
+        "garbled": lambda _: {"a": 1},
         "limited elsewhere": lambda _: refusal(-1000, "try later", 500),
-    }  # fmt: skip
+    }
 
     async def work(exchange: BinanceExchange, host: KeepingHost) -> None:
         await reduces(exchange, host)

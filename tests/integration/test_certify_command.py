@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 from conftest import SMALL_SIM, CommandLine
 
-from trader_cli.analyst.certifying import certificate_key, find_certificate, store_certificate
+from trader_cli.analyst.certificate_store import certificate_key, find_certificate, store_certificate
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
 from trader_cli.cli.commands.features import _show_certificate
-from trader_cli.core.artifacts import ArtifactKey
 from trader_cli.core.errors import ExitCode
-from trader_cli.core.timeframes import Timeframe
+from trader_cli.core.identity.manifests import ArtifactKey
+from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.features.certificates import AHEAD, Certificate
 from trader_cli.features.inputs import ALL_INPUTS
 from trader_cli.features.registry import FeatureSpec

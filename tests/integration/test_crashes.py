@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from desk import STOP, SYMBOL, Desk, Rule, at_desk, covered, honest, sound
 
-from trader_cli.core.plans import Approved
-from trader_cli.execution.entered import Entered
+from trader_cli.core.money.plans import Approved
+from trader_cli.execution.entry_result import Entered
 
 pytestmark = pytest.mark.slow
 

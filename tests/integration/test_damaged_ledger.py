@@ -21,7 +21,7 @@ from desk import SYMBOL
 from test_trading_on_a_host import enter
 from venues import Inside, Place, venue_process
 
-from trader_cli.exchange.private import PrivateSide
+from trader_cli.exchange.account.private_api import PrivateSide
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_reading import LedgerReading
 
@@ -97,9 +97,13 @@ def anothers(path: Path) -> None:
 
 
 DAMAGES: dict[str, Callable[[Path], None]] = {
-    "lost": lost, "emptied": emptied, "16 bytes flipped": turned_over, "header overwritten": beheaded,
-    "a folder in its place": folder, "another account's": anothers,
-}  # fmt: skip
+    "lost": lost,
+    "emptied": emptied,
+    "16 bytes flipped": turned_over,
+    "header overwritten": beheaded,
+    "a folder in its place": folder,
+    "another account's": anothers,
+}
 
 
 @pytest.mark.parametrize("kind", DAMAGES)
@@ -146,9 +150,11 @@ def whole(path: Path) -> tuple[Any, ...]:
     """What a ledger holds, and by which orders."""
     with LedgerReading.shown(path) as ledger:
         assert ledger is not None
-        return ledger.holding(SYMBOL), [vars(f) for f in ledger.fills()], sorted(
-            i.client_id for i in ledger.intents() if ledger.last_note(i.client_id) is not None
-        )  # fmt: skip
+        return (
+            ledger.holding(SYMBOL),
+            [vars(f) for f in ledger.fills()],
+            sorted(i.client_id for i in ledger.intents() if ledger.last_note(i.client_id) is not None),
+        )
 
 
 def test_a_position_the_past_does_not_explain_leaves_the_old_file(place: Place, demo: CommandLine) -> None:
@@ -174,7 +180,7 @@ def test_a_position_the_past_does_not_explain_leaves_the_old_file(place: Place, 
 def test_a_locked_ledger_is_shown_with_its_owner_and_not_rebuilt(place: Place, demo: CommandLine) -> None:
     path = place.ledger(demo.folder / "state")
     code = (
-        "import sys; from pathlib import Path; from trader_cli.storage.lock import OwnerLock\n"
+        "import sys; from pathlib import Path; from trader_cli.storage.ledger_lock import OwnerLock\n"
         "with OwnerLock.acquire(Path(sys.argv[1]), 'trader monitor'): print('held', flush=True); sys.stdin.read()"
     )
     owner = subprocess.Popen(
@@ -240,9 +246,14 @@ def mounted(cli: CommandLine, place: Place, how: str, *arguments: str) -> Ran:
     state = str(cli.folder / "state")
     command = [sys.executable, "-m", "trader_cli", *arguments, *cli.base]
     done = subprocess.run(
-        ["unshare", "-rm", "sh", "-c", script, "sh", state, *command], cwd=cli.folder, text=True, capture_output=True,
-        env=cli.environment(**place.environment()), check=False, timeout=120,
-    )  # fmt: skip
+        ["unshare", "-rm", "sh", "-c", script, "sh", state, *command],
+        cwd=cli.folder,
+        text=True,
+        capture_output=True,
+        env=cli.environment(**place.environment()),
+        check=False,
+        timeout=120,
+    )
     assert "Traceback" not in done.stderr, done.stderr
     return Ran(done.returncode, done.stdout, done.stderr)
 

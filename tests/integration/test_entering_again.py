@@ -10,7 +10,7 @@ import pytest
 from desk import ORDER, SYMBOL, Desk, at_desk, entered, first, refused, sound
 
 from trader_cli.core.errors import ExchangeRejected
-from trader_cli.core.plans import Approved, Refused, TradePlan
+from trader_cli.core.money.plans import Approved, Refused, TradePlan
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,6 @@ import pytest
 from aiohttp import web
 from served import Bend, playing_now, serving
 
-from trader_cli.core.bars import aggregate_bars, with_close_time
 from trader_cli.core.errors import (
     ClockSkewed,
     ConfigurationError,
@@ -25,15 +24,16 @@ from trader_cli.core.errors import (
     TraderError,
     UsageError,
 )
-from trader_cli.core.schemas import TIME
-from trader_cli.core.timeframes import Timeframe
+from trader_cli.core.market.bars import aggregate_bars, with_close_time
+from trader_cli.core.market.schemas import TIME
+from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.exchange.binance import BinanceExchange
-from trader_cli.exchange.errors import translate
-from trader_cli.exchange.venue_clock import LeasedClock, attach
+from trader_cli.exchange.connection.error_table import translate
+from trader_cli.exchange.connection.venue_clock import LeasedClock, attach
 from trader_cli.venue.clocks import DrivenClock, VirtualClock, run_virtual
-from trader_cli.venue.server import VenueServer
-from trader_cli.venue.synthetic import synthetic_tape
-from trader_cli.venue.tape import Tape, load_tape
+from trader_cli.venue.server.server import VenueServer
+from trader_cli.venue.simulated_market.synthetic import synthetic_tape
+from trader_cli.venue.simulated_market.tape import Tape, load_tape
 
 pytestmark = pytest.mark.slow
 
@@ -289,7 +289,7 @@ def test_nobody_at_home_is_unavailable() -> None:
 
 
 def test_urls_go_where_the_settings_say() -> None:
-    from trader_cli.exchange.client import make_client
+    from trader_cli.exchange.connection.client import make_client
     from trader_cli.settings import as_settings
 
     def flat(value: Any) -> list[str]:

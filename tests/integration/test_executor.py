@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from desk import LOST, ORDER, POSITIONS, STOP, SYMBOL, Desk, Rule, at_desk, covered, entered, first, refused, sound
 
-from trader_cli.execution.entered import Entered
+from trader_cli.execution.entry_result import Entered
 from trader_cli.execution.executor import Executor
 from trader_cli.storage.ledger import Ledger
 
@@ -108,9 +108,11 @@ def test_while_the_exchange_is_away_with_a_bare_position_entering_goes_on_and_al
         said: list[int] = []
         with Ledger.opened(desk.path) as ledger:
             executor = Executor(
-                desk.exchange, ledger, desk.settings,
+                desk.exchange,
+                ledger,
+                desk.settings,
                 say=lambda line: said.append(desk.clock.now_ms()) if line.startswith("ALARM") else None,
-            )  # fmt: skip
+            )
             began = desk.clock.now_ms()
             done = await executor.enter(desk.approved())
             assert isinstance(done, Entered)
@@ -176,8 +178,15 @@ def test_what_is_foreign_is_refused_and_never_touched(tmp_path: Path) -> None:
         desk.by_hand("DELETE", "/fapi/v1/allOpenOrders")
         desk.trade_by_hand("SELL", "2")
         assert await refused(desk, desk.approved()) == "foreign_position"
-        desk.by_hand(*STOP, side="BUY", type="STOP_MARKET", algoType="CONDITIONAL", workingType="MARK_PRICE",
-                     triggerPrice=(price / Decimal("0.9")).quantize(Decimal("0.01")), closePosition="true")  # fmt: skip
+        desk.by_hand(
+            *STOP,
+            side="BUY",
+            type="STOP_MARKET",
+            algoType="CONDITIONAL",
+            workingType="MARK_PRICE",
+            triggerPrice=(price / Decimal("0.9")).quantize(Decimal("0.01")),
+            closePosition="true",
+        )
         with desk.open() as (ledger, executor):
             assert not await desk.monitor(ledger).step(executor)
             with pytest.raises(IndexError):

@@ -12,7 +12,7 @@ from conftest import CommandLine
 from served import playing_now, serving
 
 from trader_cli.core.errors import ExitCode
-from trader_cli.venue.synthetic import synthetic_tape
+from trader_cli.venue.simulated_market.synthetic import synthetic_tape
 
 pytestmark = pytest.mark.slow
 
@@ -30,9 +30,13 @@ entry.main()
 
 def test_a_bug_says_that_it_is_one(trader: CommandLine) -> None:
     ran = subprocess.run(
-        [sys.executable, "-c", BROKEN], cwd=trader.folder, env=trader.environment(), capture_output=True, text=True,
+        [sys.executable, "-c", BROKEN],
+        cwd=trader.folder,
+        env=trader.environment(),
+        capture_output=True,
+        text=True,
         check=False,
-    )  # fmt: skip
+    )
     assert ran.returncode == ExitCode.BUG
     assert "This is a bug in trader: RuntimeError: something nobody thought of" in ran.stderr
 

@@ -22,18 +22,18 @@ from served import answering, playing_now, serving
 from venues import Inside
 
 from trader_cli.cli.options import named_symbols
-from trader_cli.core.artifacts import ArtifactKey, Manifest
 from trader_cli.core.errors import DataInvalid, DataMissing, ExchangeUnavailable, ExitCode, TraderError
-from trader_cli.core.timeframes import DAY_MS, Timeframe
-from trader_cli.exchange import archive
-from trader_cli.pipelines.fetch import Fetched, FetchOptions, fetch_many
+from trader_cli.core.identity.manifests import ArtifactKey, Manifest
+from trader_cli.core.market.timeframes import DAY_MS, Timeframe
+from trader_cli.exchange.archive import download
+from trader_cli.pipelines.stages.fetching import Fetched, FetchOptions, fetch_many
 from trader_cli.settings import load_settings
 from trader_cli.storage.artifacts import ArtifactStore
-from trader_cli.venue.archive import BulkArchive
 from trader_cli.venue.clocks import WallClock
-from trader_cli.venue.market import SymbolMarket
-from trader_cli.venue.synthetic import synthetic_tape
-from trader_cli.venue.tape import Tape
+from trader_cli.venue.server.archive_routes import BulkArchive
+from trader_cli.venue.simulated_market.symbol_market import SymbolMarket
+from trader_cli.venue.simulated_market.synthetic import synthetic_tape
+from trader_cli.venue.simulated_market.tape import Tape
 
 pytestmark = pytest.mark.slow
 
@@ -79,10 +79,16 @@ def fetched(
     folder: Path, host: str, url: str | None = None, days: int = 75, **options: Any
 ) -> dict[str, Fetched | TraderError]:
     """Minutes from some days ago until the day before yesterday, in this process."""
-    settings = load_settings("paper", None, {
-        "cache_dir": str(folder / "cache"), "state_dir": str(folder / "state"), "fetch": {"kinds": []},
-        "binance_exchange": {"base_url": host, "archive_url": url},
-    })  # fmt: skip
+    settings = load_settings(
+        "paper",
+        None,
+        {
+            "cache_dir": str(folder / "cache"),
+            "state_dir": str(folder / "state"),
+            "fetch": {"kinds": []},
+            "binance_exchange": {"base_url": host, "archive_url": url},
+        },
+    )
     asked = FetchOptions(since_ms=midnight(days), until_ms=midnight(2) - 1, **options)
     return dict(fetch_many(settings, [SYMBOLS[0]], M1, asked))
 
@@ -130,17 +136,20 @@ def spoilt(path: str, body: bytes | None) -> bytes | None:
 
 TROUBLES: dict[str, tuple[Files, type[TraderError]]] = {
     "missing": (lambda path, body: None if a_daily_file(path) else body, DataMissing),
-    "another check sum": (lambda path, body: body[:-1] + b"?" if body and a_daily_file(path) else body, ExchangeUnavailable),
+    "another check sum": (
+        lambda path, body: body[:-1] + b"?" if body and a_daily_file(path) else body,
+        ExchangeUnavailable,
+    ),
     "out of order": (lambda path, body: web.Response(status=503) if a_daily_file(path) else body, ExchangeUnavailable),
     "no zip, as promised": (spoilt, DataInvalid),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
 def test_a_file_that_cannot_be_had_is_asked_by_rest_or_named(
     tmp_path: Path, host: str, by_rest: Fetched, monkeypatch: pytest.MonkeyPatch, trouble: str
 ) -> None:
-    monkeypatch.setattr(archive, "ATTEMPTS", 1)
+    monkeypatch.setattr(download, "ATTEMPTS", 1)
     bend, error = TROUBLES[trouble]
     with archived(bend) as url:
         mended = only(fetched(tmp_path / "auto", host, url))
@@ -193,7 +202,7 @@ def test_what_is_missing_in_the_middle_is_named(tmp_path: Path, host: str) -> No
 def test_an_archive_that_does_not_answer_is_given_up(
     tmp_path: Path, host: str, by_rest: Fetched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archive, "ATTEMPTS", 1)
+    monkeypatch.setattr(download, "ATTEMPTS", 1)
     with archived() as url:
         pass
     ran = only(fetched(tmp_path, host, url))
@@ -216,10 +225,16 @@ def test_a_damaged_file_of_long_ago_is_read_again_alone(tmp_path: Path, host: st
     file = ArtifactStore(tmp_path / "cache").chunk_path(chunk.key, chunk.content)
     file.write_bytes(b"?")
     seen: list[str] = []
-    rest = load_settings("paper", None, {
-        "cache_dir": str(tmp_path / "cache"), "state_dir": str(tmp_path / "state"), "fetch": {"kinds": []},
-        "binance_exchange": {"base_url": host},
-    })  # fmt: skip
+    rest = load_settings(
+        "paper",
+        None,
+        {
+            "cache_dir": str(tmp_path / "cache"),
+            "state_dir": str(tmp_path / "state"),
+            "fetch": {"kinds": []},
+            "binance_exchange": {"base_url": host},
+        },
+    )
     asked = FetchOptions(since_ms=midnight(75), until_ms=midnight(2) - 1, way="rest")
     again = only(
         dict(fetch_many(rest, [SYMBOLS[0]], M1, asked, progress=lambda what, done, total: seen.append(str(total))))
@@ -288,9 +303,15 @@ def test_a_marked_file_of_symbols_is_fetched(tmp_path: Path, host: str) -> None:
 
 
 def test_a_series_another_process_fetches_is_waited_for_and_the_others_go_on(tmp_path: Path, host: str) -> None:
-    settings = load_settings("paper", None, {
-        "cache_dir": str(tmp_path / "cache"), "state_dir": str(tmp_path / "state"), "binance_exchange": {"base_url": host},
-    })  # fmt: skip
+    settings = load_settings(
+        "paper",
+        None,
+        {
+            "cache_dir": str(tmp_path / "cache"),
+            "state_dir": str(tmp_path / "state"),
+            "binance_exchange": {"base_url": host},
+        },
+    )
     first = only(dict(fetch_many(settings, [SYMBOLS[0]], Timeframe.parse("1h"), FetchOptions(limit=100))))
     [lock] = (tmp_path / "cache" / "locks").iterdir()
     said: list[str] = []
@@ -328,8 +349,17 @@ ALL = '["mark","index","spot","funding","open-interest","trades","depth","info"]
 
 
 def test_every_kind_is_stored_and_kept_up_to_date(sim: CommandLine) -> None:
-    first = sim.run("fetch", "ETHUSDT", "--timeframe", "1h", "--since", "2024-01-29", "--json", TRADER_FETCH__KINDS=ALL,
-                    TRADER_SIM__START="0.75")  # fmt: skip
+    first = sim.run(
+        "fetch",
+        "ETHUSDT",
+        "--timeframe",
+        "1h",
+        "--since",
+        "2024-01-29",
+        "--json",
+        TRADER_FETCH__KINDS=ALL,
+        TRADER_SIM__START="0.75",
+    )
     assert first.code == 0, first.err
     series, snapshots = {"mark", "index", "spot", "funding", "open-interest", "trades"}, {"depth": 2000, "info": 1}
     taken = {name: counts["new"] for name, counts in first.json["kinds"].items() if name not in series}
@@ -375,8 +405,12 @@ def test_one_damaged_series_does_not_keep_the_others_from_their_features(sim: Co
 
 def test_a_full_disk_is_said_and_the_next_fetch_goes_on(tmp_path: Path, host: str, by_rest: Fetched) -> None:
     """A file may not grow beyond a megabyte: the first month of minutes does not fit."""
-    span = ("--since", f"{datetime.fromtimestamp(midnight(75) / 1000, UTC):%Y-%m-%d}",
-            "--until", f"{datetime.fromtimestamp(midnight(3) / 1000, UTC):%Y-%m-%d}")  # fmt: skip
+    span = (
+        "--since",
+        f"{datetime.fromtimestamp(midnight(75) / 1000, UTC):%Y-%m-%d}",
+        "--until",
+        f"{datetime.fromtimestamp(midnight(3) / 1000, UTC):%Y-%m-%d}",
+    )
     words = ("fetch", "ETHUSDT", "--timeframe", "1m", *span, "--via", "rest", "--json")
     cli = CommandLine(tmp_path)
     there = {"TRADER_BINANCE_EXCHANGE__BASE_URL": host, "TRADER_FETCH__KINDS": "[]"}

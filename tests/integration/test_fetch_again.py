@@ -16,16 +16,16 @@ from hosts import DAY_MS, HOUR_MS, MINUTE_MS, Query, Route, with_host
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from trader_cli.core.artifacts import ArtifactKey, Manifest
 from trader_cli.core.errors import TraderError
-from trader_cli.core.timeframes import Timeframe
+from trader_cli.core.identity.manifests import ArtifactKey, Manifest
+from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.exchange.binance import BinanceExchange
-from trader_cli.pipelines.fetch import Fetched, FetchOptions, fetch_in
-from trader_cli.pipelines.market import Market
+from trader_cli.pipelines.market_access import Market
+from trader_cli.pipelines.stages.fetching import Fetched, FetchOptions, fetch_in
 from trader_cli.settings import load_settings
 from trader_cli.storage.artifacts import ArtifactStore
-from trader_cli.venue.routes import PublicRoutes
-from trader_cli.venue.synthetic import START_MS, synthetic_tape
+from trader_cli.venue.server.public_routes import PublicRoutes
+from trader_cli.venue.simulated_market.synthetic import START_MS, synthetic_tape
 
 pytestmark = pytest.mark.slow
 
@@ -40,8 +40,14 @@ STAMPS: dict[str, Callable[[Any], int]] = {
     FUNDING: lambda row: int(row["fundingTime"]),
 }
 """Where rows of a path have their time."""
-STAGES = {"mark": "mark", "index": "index", "spot": "spot", "funding": "funding", "open-interest": "open_interest",
-          "trades": "trades"}  # fmt: skip
+STAGES = {
+    "mark": "mark",
+    "index": "index",
+    "spot": "spot",
+    "funding": "funding",
+    "open-interest": "open_interest",
+    "trades": "trades",
+}
 
 
 @cache

@@ -11,8 +11,8 @@ import pytest
 from desk import ORDER, SYMBOL, Desk, at_desk, covered, sound
 
 from trader_cli.core.errors import DataError
-from trader_cli.core.orders import TradeState
-from trader_cli.execution.entered import Entered
+from trader_cli.core.money.orders import TradeState
+from trader_cli.execution.entry_result import Entered
 from trader_cli.execution.executor import Executor
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_faults import LedgerUnwritable

@@ -14,16 +14,16 @@ from typing import Any
 
 import pytest
 
-from trader_cli.core.timeframes import Timeframe
-from trader_cli.pipelines.assessor import StageAssessor
-from trader_cli.pipelines.market import Market
-from trader_cli.pipelines.stages import train
+from trader_cli.core.market.timeframes import Timeframe
+from trader_cli.pipelines.market_access import Market
+from trader_cli.pipelines.stages.model_stages import train
+from trader_cli.pipelines.trading.analyst_assessor import StageAssessor
 from trader_cli.settings import as_settings
 from trader_cli.storage.ledger_reading import LedgerReading
-from trader_cli.storage.markets import ledger_path, market_source
+from trader_cli.storage.market_names import ledger_path, market_source
 from trader_cli.venue.clocks import VirtualClock, run_virtual
-from trader_cli.venue.server import VenueServer
-from trader_cli.venue.synthetic import synthetic_tape
+from trader_cli.venue.server.server import VenueServer
+from trader_cli.venue.simulated_market.synthetic import synthetic_tape
 
 pytestmark = pytest.mark.slow
 
@@ -81,11 +81,14 @@ def test_every_python_block_runs_in_order(tmp_path: Path, capsys: pytest.Capture
 
 async def run_the_guide(url: str, folder: Path) -> dict[str, Any]:
     config = {
-        "mode": "demo", "cache_dir": str(folder / "cache"), "state_dir": str(folder / "state"),
+        "mode": "demo",
+        "cache_dir": str(folder / "cache"),
+        "state_dir": str(folder / "state"),
         "binance_exchange": {"base_url": url, "api_key": "sim-key", "api_secret": "sim-secret"},
-        "analyst": {"learners": 1, "allow_unproven": True}, "fetch": {"history_bars": 2600},
+        "analyst": {"learners": 1, "allow_unproven": True},
+        "fetch": {"history_bars": 2600},
         "feature_engineering_orchestrator": {"wavelet_cache": {"cache_dir": str(folder / "cache" / "wavelet")}},
-    }  # fmt: skip
+    }
     names: dict[str, Any] = {"config": config}
     exec(IMPORTS, names)  # noqa: S102
     await prepare(config, names)
@@ -108,11 +111,16 @@ async def prepare(config: dict[str, Any], names: dict[str, Any]) -> None:
     await stages.refresh("ETHUSDT", hour)
     train(settings, "ETHUSDT", hour)
     names |= {
-        "trades_data": await exchange.get_agg_trades("ETHUSDT"), "futures_data": None,
-        "support_resistance_levels": None, "current_price": (await exchange.get_ticker("ETHUSDT"))["last"],
-        "position_size": 0.1, "entry_price": 1.0, "entry_time": "2024-01-01T00:00:00Z", "analyst_confidence": 0.7,
+        "trades_data": await exchange.get_agg_trades("ETHUSDT"),
+        "futures_data": None,
+        "support_resistance_levels": None,
+        "current_price": (await exchange.get_ticker("ETHUSDT"))["last"],
+        "position_size": 0.1,
+        "entry_price": 1.0,
+        "entry_time": "2024-01-01T00:00:00Z",
+        "analyst_confidence": 0.7,
         "should_exit_position": True,
-    }  # fmt: skip
+    }
     await exchange.close()
 
 

@@ -13,12 +13,12 @@ from aiohttp import web
 from hosts import DAY_MS, HOUR_MS, MINUTE_MS, NOON_MS, Host, Query, Route, exchange_info, kline, klines, with_host
 
 from trader_cli.core.errors import DataInvalid, ExchangeUnavailable, UsageError
-from trader_cli.core.schemas import BARS, FUNDING, MARK, OPEN_INTEREST, TRADES, check_schema
+from trader_cli.core.market.schemas import BARS, FUNDING, MARK, OPEN_INTEREST, TRADES, check_schema
 from trader_cli.exchange.binance import BinanceExchange
 from trader_cli.venue.clocks import VirtualClock, run_virtual
-from trader_cli.venue.server import VenueServer
-from trader_cli.venue.synthetic import synthetic_tape
-from trader_cli.venue.tape import Tape
+from trader_cli.venue.server.server import VenueServer
+from trader_cli.venue.simulated_market.synthetic import synthetic_tape
+from trader_cli.venue.simulated_market.tape import Tape
 
 pytestmark = pytest.mark.slow
 
@@ -488,9 +488,14 @@ def test_what_is_listed_and_traded_most() -> None:
         listed = await exchange.exchange_info()
         assert [s["status"] for s in listed["symbols"]].count("SETTLING") == 1
         assert listed["symbols"][2] == {
-            "symbol": "CUSDC", "status": "TRADING", "base": "CUSDC", "quote": "USDC", "contract": "PERPETUAL",
-            "onboard_ms": None, "filters": [],
-        }  # fmt: skip
+            "symbol": "CUSDC",
+            "status": "TRADING",
+            "base": "CUSDC",
+            "quote": "USDC",
+            "contract": "PERPETUAL",
+            "onboard_ms": None,
+            "filters": [],
+        }
         with pytest.raises(UsageError, match="at least 1"):
             await exchange.top_symbols(0)
         with pytest.raises(UsageError, match="'cm'"):

@@ -13,10 +13,10 @@ from callers import Caller
 from desk import ORDER, STOP, SYMBOL, sound
 from hostile import HostileDesk, hostile
 
-from trader_cli.execution.entered import Entered
-from trader_cli.venue.changes import RuleChange
-from trader_cli.venue.faults import Fault, FaultPlan, random_plan
-from trader_cli.venue.switches import Switches
+from trader_cli.execution.entry_result import Entered
+from trader_cli.venue.engine.switches import Switches
+from trader_cli.venue.server.faults import Fault, FaultPlan, random_plan
+from trader_cli.venue.simulated_market.rule_changes import RuleChange
 
 pytestmark = pytest.mark.slow
 
@@ -47,9 +47,14 @@ def test_stops_that_come_late_leave_one_span_of_just_that_length(tmp_path: Path,
         async with aiohttp.ClientSession() as session:
             trigger = str(round(desk.engine.mark(SYMBOL) * 9 / 10, 2))
             status, _ = await Caller(session, desk.venue.url, desk.clock).ask(
-                *STOP, symbol=SYMBOL, side="SELL", type="STOP_MARKET", algoType="CONDITIONAL", closePosition="true",
+                *STOP,
+                symbol=SYMBOL,
+                side="SELL",
+                type="STOP_MARKET",
+                algoType="CONDITIONAL",
+                closePosition="true",
                 triggerPrice=trigger,
-            )  # fmt: skip
+            )
         assert status == 200
         (span,) = desk.bare_spans()
         assert span == (filled, filled + round(1000 * seconds))

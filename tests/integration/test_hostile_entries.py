@@ -19,9 +19,9 @@ from hostile import HostileDesk, hostile
 from trader_cli.core.errors import TraderError
 from trader_cli.execution.executor import Executor
 from trader_cli.storage.ledger import Ledger
-from trader_cli.venue.faults import random_plan
-from trader_cli.venue.request_log import LoggedRequest
-from trader_cli.venue.switches import every_combination
+from trader_cli.venue.engine.switches import every_combination
+from trader_cli.venue.server.faults import random_plan
+from trader_cli.venue.server.request_log import LoggedRequest
 
 pytestmark = pytest.mark.slow
 
@@ -82,10 +82,15 @@ def covered_in_time(desk: HostileDesk, pause: tuple[int, int], said: list[tuple[
         if awake_ms(span, pause) <= MOST_BARE_MS:
             continue
         helped = [
-            r for r in desk.requests()
-            if helps(r) and r.outcome == 200 and r.executed_ms is not None
-            and began <= r.arrived_ms and r.executed_ms < ended - 1 and r.executed_ms - r.arrived_ms <= BUDGET_S * 1000
-        ]  # fmt: skip
+            r
+            for r in desk.requests()
+            if helps(r)
+            and r.outcome == 200
+            and r.executed_ms is not None
+            and began <= r.arrived_ms
+            and r.executed_ms < ended - 1
+            and r.executed_ms - r.arrived_ms <= BUDGET_S * 1000
+        ]
         assert not helped, (span, helped)
         assert tried_all_along(desk, span, pause), (span, pause)
         alarms = [at for at, line in said if line.startswith("ALARM") and began <= at <= ended]
@@ -137,9 +142,13 @@ def test_whatever_is_slow_or_fails_there_is_one_position_and_it_is_covered_or_cl
         covered_in_time(desk, pause, said)
 
     hostile(
-        work, tmp_path, seed=seed, switches=random.Random(seed).choice(SWITCHES), when=ORDER,
+        work,
+        tmp_path,
+        seed=seed,
+        switches=random.Random(seed).choice(SWITCHES),
+        when=ORDER,
         faults=lambda now: random_plan(seed, now, span_s=SPAN_S),
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("seed", SEEDS)

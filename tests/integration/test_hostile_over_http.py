@@ -20,11 +20,11 @@ from desk import BALANCE, ORDER, POSITIONS, STOP, SYMBOL
 from venues import Place, plan_file, venue_process
 from warm import Started, Warm
 
-from trader_cli.core.plans import TradePlan
+from trader_cli.core.money.plans import TradePlan
 from trader_cli.exchange.binance import BinanceExchange
+from trader_cli.storage.ledger_lock import owner_of
 from trader_cli.storage.ledger_reading import LedgerReading
-from trader_cli.storage.lock import owner_of
-from trader_cli.venue.faults import Fault, FaultPlan
+from trader_cli.venue.server.faults import Fault, FaultPlan
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,7 @@ import pytest
 from desk import Desk, at_desk, entered
 from test_rules_again import decided, stored_signal
 
-from trader_cli.core.plans import Approved
+from trader_cli.core.money.plans import Approved
 
 pytestmark = pytest.mark.slow
 

@@ -16,7 +16,7 @@ from test_quick_look import KEY, PARTS, answers, honest, host, looking
 from venues import Inside, Place, venue_process
 
 from trader_cli.core.errors import ConfigurationError, ExitCode
-from trader_cli.core.orders import OrderRequest, Placed, StopRequest, SymbolOptions
+from trader_cli.core.money.orders import OrderRequest, Placed, StopRequest, SymbolOptions
 from trader_cli.exchange.binance import BinanceExchange
 
 pytestmark = pytest.mark.slow

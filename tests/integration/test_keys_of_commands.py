@@ -7,7 +7,7 @@ import signal
 import pytest
 from conftest import CommandLine, Ran
 
-from trader_cli.exchange.budget import WeightBudget
+from trader_cli.exchange.connection.weight_budget import WeightBudget
 from trader_cli.venue.clocks import VirtualClock, run_virtual
 
 pytestmark = pytest.mark.slow

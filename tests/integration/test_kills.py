@@ -17,8 +17,8 @@ from conftest import CommandLine
 from desk import SYMBOL
 from venues import Inside, Place, plan_file, venue_process
 
-from trader_cli.core.orders import OrderRequest, StopState
-from trader_cli.core.plans import TradePlan
+from trader_cli.core.money.orders import OrderRequest, StopState
+from trader_cli.core.money.plans import TradePlan
 from trader_cli.exchange.binance import BinanceExchange
 from trader_cli.storage.ledger_reading import LedgerReading
 
@@ -60,8 +60,13 @@ class Seen:
             private = exchange.private
             held = next((p.amount for p in await private.positions()), Decimal(0))
             trades = await private.trades(SYMBOL, start_ms=plan.created_ms)
-            return (held, await private.open_stops(SYMBOL), await private.open_orders(SYMBOL), trades,
-                    (await private.account()).wallet)  # fmt: skip
+            return (
+                held,
+                await private.open_stops(SYMBOL),
+                await private.open_orders(SYMBOL),
+                trades,
+                (await private.account()).wallet,
+            )
 
         self.held, self.stops, self.orders, self.trades, self.wallet = place.by_hand(look)
 

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 RUNS = """
 import asyncio, signal, sys, time
 from trader_cli.core.errors import HungUp, Terminated
-from trader_cli.execution.leaving import leaving, run_supervised
+from trader_cli.execution.shutdown import leaving, run_supervised
 
 def say(*words):
     print(*words, flush=True)

@@ -18,8 +18,8 @@ from desk import SYMBOL
 from venues import Place, plan_file
 
 from trader_cli.exchange.binance import BinanceExchange
+from trader_cli.storage.ledger_lock import owner_of
 from trader_cli.storage.ledger_reading import LedgerReading
-from trader_cli.storage.lock import owner_of
 
 pytestmark = pytest.mark.slow
 

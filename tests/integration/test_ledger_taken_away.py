@@ -10,10 +10,10 @@ import pytest
 from desk import ORDER, SYMBOL, Desk, at_desk, covered, sound
 
 from trader_cli.core.errors import DataError
-from trader_cli.execution.entered import Entered
+from trader_cli.execution.entry_result import Entered
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_faults import LedgerUnwritable
-from trader_cli.tactician.reports import Report
+from trader_cli.tactician.monitor_reports import Report
 
 pytestmark = pytest.mark.slow
 KEPT = "kept"

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from test_assets_of_accounts import Place, at_exchange
 
-from trader_cli.core.orders import OrderRequest, TradeState
-from trader_cli.core.timeframes import HOUR_MS
-from trader_cli.execution.entered import Entered
+from trader_cli.core.market.timeframes import HOUR_MS
+from trader_cli.core.money.orders import OrderRequest, TradeState
+from trader_cli.execution.entry_result import Entered
 from trader_cli.execution.executor import Executor
-from trader_cli.tactician.losses import LossMinder
+from trader_cli.tactician.loss_watch import LossMinder
 from trader_cli.tactician.tactician import Tactician
-from trader_cli.venue.books import Income
-from trader_cli.venue.faults import Fault, FaultPlan
+from trader_cli.venue.engine.books import Income
+from trader_cli.venue.server.faults import Fault, FaultPlan
 
 pytestmark = pytest.mark.slow
 D = Decimal
@@ -180,11 +180,12 @@ def test_fees_without_a_price_are_said_once(tmp_path: Path) -> None:
 
 
 async def approved(place: Place) -> object:
-    from trader_cli.core.plans import Approved
+    from trader_cli.core.money.plans import Approved
 
     return Approved(await place.plan("ETHUSDT", quantity="0.5", stop="0.2"))
 
 
 def paid_in(asset: str, place: Place) -> TradeState:
-    return TradeState(10**9, "77", "ETHUSDT", "BUY", D(2200), D(0), D(1), asset, D(0), maker=False,
-                      time_ms=place.clock.now_ms())  # fmt: skip
+    return TradeState(
+        10**9, "77", "ETHUSDT", "BUY", D(2200), D(0), D(1), asset, D(0), maker=False, time_ms=place.clock.now_ms()
+    )

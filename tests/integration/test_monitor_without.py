@@ -13,13 +13,13 @@ from hostile import HostileDesk, hostile
 from test_full_disk import leave_room, with_small_pages
 
 from trader_cli.exchange.binance import BinanceExchange
-from trader_cli.execution.entered import Entered
+from trader_cli.execution.entry_result import Entered
 from trader_cli.execution.executor import Executor
-from trader_cli.storage import asked
+from trader_cli.storage import owner_requests
 from trader_cli.storage.ledger import Ledger
+from trader_cli.tactician.monitor_reports import Report
 from trader_cli.tactician.position_monitor import PositionMonitor
-from trader_cli.tactician.reports import Report
-from trader_cli.venue.faults import Fault, FaultPlan
+from trader_cli.venue.server.faults import Fault, FaultPlan
 
 pytestmark = pytest.mark.slow
 
@@ -78,9 +78,12 @@ async def covers_and_closes(desk: HostileDesk, wrong: str) -> list[Report]:
             if wrong == "disk":
                 fill_disk(ledger)
             monitor = PositionMonitor(
-                desk.settings, exchange=exchange, ledger=ledger, assessor=Says(0.1, exchange.server_now_ms),
+                desk.settings,
+                exchange=exchange,
+                ledger=ledger,
+                assessor=Says(0.1, exchange.server_now_ms),
                 report=heard.append,
-            )  # fmt: skip
+            )
             care = asyncio.ensure_future(monitor.start_monitoring())
             await until(desk, lambda: care.done() or covered(desk.amount, desk.stops()) or desk.amount == 0, 12)
             assert not care.done(), care.exception()
@@ -88,7 +91,7 @@ async def covers_and_closes(desk: HostileDesk, wrong: str) -> list[Report]:
             await asyncio.sleep(30)
             assert not care.done() or care.exception() is None, care.exception()
             assert covered(desk.amount, desk.stops())
-            asked.ask(desk.path, "flatten", "by hand")
+            owner_requests.ask(desk.path, "flatten", "by hand")
             await until(desk, lambda: desk.amount == 0, 15)
             await asyncio.sleep(1)
             care.cancel()
@@ -130,8 +133,10 @@ def test_a_flatten_that_is_asked_between_two_looks_is_answered_within_a_second(t
             monitor = desk.monitor(ledger, loss=0.1)
             care = asyncio.ensure_future(monitor.start_monitoring())
             await asyncio.sleep(13)
-            asked.ask(desk.path, "flatten", "by hand")
-            took = await until(desk, lambda: asked.is_acknowledged(desk.path, "flatten") or desk.amount == 0, 3)
+            owner_requests.ask(desk.path, "flatten", "by hand")
+            took = await until(
+                desk, lambda: owner_requests.is_acknowledged(desk.path, "flatten") or desk.amount == 0, 3
+            )
             await until(desk, lambda: desk.amount == 0, 3)
             await asyncio.wait_for(care, 20)
             return took

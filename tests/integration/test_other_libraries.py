@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from conftest import CommandLine
 
-from trader_cli.analyst.made_with import library_versions
+from trader_cli.analyst.claim_basis import library_versions
 from trader_cli.core.errors import ExitCode
-from trader_cli.core.timeframes import Timeframe
-from trader_cli.pipelines.stages import has_model
+from trader_cli.core.market.timeframes import Timeframe
+from trader_cli.pipelines.stages.model_stages import has_model
 from trader_cli.settings import load_settings
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
 from trader_cli.storage.bundles import BundleStore

@@ -17,22 +17,39 @@ from trader_cli.cli.main import COMMANDS
 pytestmark = pytest.mark.slow
 
 CALLS = [
-    ("config",), ("config", "--json"), ("status",), ("halt",), ("reset",), ("flatten", "--json"), ("cache",),
-    ("ledger",), ("--help",), ("--version",), ("fetch", "ETHUSDT", "--timeframe", "15m", "--limit", "100"),
-]  # fmt: skip
+    ("config",),
+    ("config", "--json"),
+    ("status",),
+    ("halt",),
+    ("reset",),
+    ("flatten", "--json"),
+    ("cache",),
+    ("ledger",),
+    ("--help",),
+    ("--version",),
+    ("fetch", "ETHUSDT", "--timeframe", "15m", "--limit", "100"),
+]
 ENDS = {
-    "closed": ">&-", "both closed": ">&- 2>&-", "all closed": "<&- >&- 2>&-", "full": "> /dev/full",
+    "closed": ">&-",
+    "both closed": ">&- 2>&-",
+    "all closed": "<&- >&- 2>&-",
+    "full": "> /dev/full",
     "both full": "> /dev/full 2> /dev/full",
-}  # fmt: skip
+}
 
 
 def shell(trader: CommandLine, call: tuple[str, ...], end: str, **environment: str) -> subprocess.CompletedProcess[str]:
     line = " ".join([sys.executable, "-m", "trader_cli", *call, *(trader.base if call[0][0] != "-" else ()), end])
     given = {**trader.environment(), "TRADER_SIM__DAYS": "12", **environment}
     return subprocess.run(
-        ["bash", "-o", "pipefail", "-c", line], cwd=trader.folder, env=given, capture_output=True, text=True,
-        check=False, timeout=120,
-    )  # fmt: skip
+        ["bash", "-o", "pipefail", "-c", line],
+        cwd=trader.folder,
+        env=given,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
 
 
 @pytest.mark.parametrize("call", CALLS, ids=" ".join)

@@ -18,13 +18,13 @@ from served import playing_now, serving
 from trading import at_paper
 
 from trader_cli.core.errors import ConfigurationError, ExchangeRejected, ExchangeUnavailable, UsageError
-from trader_cli.core.orders import NotPlaced, OrderRequest, Placed, StopRequest, SymbolOptions, Unknown
-from trader_cli.exchange.paper import PaperExchange
-from trader_cli.pipelines.market import Market, run_in_market
+from trader_cli.core.money.orders import NotPlaced, OrderRequest, Placed, StopRequest, SymbolOptions, Unknown
+from trader_cli.exchange.account.paper_exchange import PaperExchange
+from trader_cli.pipelines.market_access import Market, run_in_market
 from trader_cli.settings import as_settings
 from trader_cli.venue.clocks import VirtualClock
-from trader_cli.venue.server import VenueServer
-from trader_cli.venue.synthetic import synthetic_tape
+from trader_cli.venue.server.server import VenueServer
+from trader_cli.venue.simulated_market.synthetic import synthetic_tape
 
 pytestmark = pytest.mark.slow
 
@@ -56,9 +56,13 @@ Work = Callable[[PaperExchange, WatchedVenue, VirtualClock], Awaitable[Any]]
 def trading(work: Work, folder: Path | None = None, clock: VirtualClock | None = None, **options: Any) -> Any:
     clock = clock or VirtualClock(TAPE.at(0.4))
     return at_paper(
-        lambda clock: WatchedVenue(TAPE, clock), lambda exchange, venue: work(exchange, venue, clock), clock, folder,
-        retries=1, **options,
-    )  # fmt: skip
+        lambda clock: WatchedVenue(TAPE, clock),
+        lambda exchange, venue: work(exchange, venue, clock),
+        clock,
+        folder,
+        retries=1,
+        **options,
+    )
 
 
 def buy(client_id: str = "one", quantity: str = "1", **extra: Any) -> OrderRequest:
@@ -187,9 +191,14 @@ def test_prices_that_stand_still_are_not_taken_for_the_markets() -> None:
 
 @pytest.mark.parametrize(
     ("order", "code"),
-    [(buy(quantity="0.001"), -4164), (buy(quantity="900"), -2019), (buy(quantity="0.00005"), -1111), (buy(reduce_only=True), -2022),
-     (OrderRequest("x", "NOPEUSDT", "BUY", Decimal(1)), -1121)],
-)  # fmt: skip
+    [
+        (buy(quantity="0.001"), -4164),
+        (buy(quantity="900"), -2019),
+        (buy(quantity="0.00005"), -1111),
+        (buy(reduce_only=True), -2022),
+        (OrderRequest("x", "NOPEUSDT", "BUY", Decimal(1)), -1121),
+    ],
+)
 def test_a_refusal_has_the_exchanges_code(order: OrderRequest, code: int) -> None:
     async def work(exchange: PaperExchange, _venue: WatchedVenue, _clock: VirtualClock) -> None:
         refused = await exchange.private.submit(order)
@@ -273,8 +282,8 @@ def test_the_paper_profile_trades_on_a_served_market_and_survives_a_kill(tmp_pat
     script = """
 import asyncio, os, signal, sys
 from decimal import Decimal
-from trader_cli.core.orders import OrderRequest
-from trader_cli.pipelines.market import run_in_market
+from trader_cli.core.money.orders import OrderRequest
+from trader_cli.pipelines.market_access import run_in_market
 from trader_cli.settings import as_settings
 async def work(market):
     await market.exchange.private.submit(OrderRequest("one", "ETHUSDT", "BUY", Decimal(1)))

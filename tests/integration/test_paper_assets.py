@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 from trading import at_paper
 
-from trader_cli.core.orders import AccountState, OrderRequest, Placed
-from trader_cli.core.plans import Refused
-from trader_cli.exchange.paper import PaperExchange
+from trader_cli.core.money.orders import AccountState, OrderRequest, Placed
+from trader_cli.core.money.plans import Refused
+from trader_cli.exchange.account.paper_exchange import PaperExchange
 from trader_cli.execution import preflight
 from trader_cli.settings import as_settings
-from trader_cli.venue.changes import PriceShift
 from trader_cli.venue.clocks import VirtualClock
-from trader_cli.venue.journal import last_command_ms
-from trader_cli.venue.server import VenueServer
-from trader_cli.venue.synthetic import synthetic_tape
+from trader_cli.venue.engine.venue_journal import last_command_ms
+from trader_cli.venue.server.server import VenueServer
+from trader_cli.venue.simulated_market.rule_changes import PriceShift
+from trader_cli.venue.simulated_market.synthetic import synthetic_tape
 
 pytestmark = pytest.mark.slow
 D = Decimal
@@ -29,9 +29,14 @@ Work = Callable[[PaperExchange], Awaitable[Any]]
 
 
 def in_paper(
-    work: Work, folder: Path, *, tape: Any = TAPE, assets: tuple[str, ...] = ("USDC", "BTC"), at: float = 0.4,
+    work: Work,
+    folder: Path,
+    *,
+    tape: Any = TAPE,
+    assets: tuple[str, ...] = ("USDC", "BTC"),
+    at: float = 0.4,
     shifts: tuple[PriceShift, ...] = (),
-) -> Any:  # fmt: skip
+) -> Any:
     def venue_of(clock: VirtualClock) -> VenueServer:
         venue = VenueServer(tape, clock)
         venue.shift(*shifts)
@@ -79,8 +84,10 @@ async def _told(exchange: PaperExchange) -> AccountState | Refused:
 @pytest.mark.parametrize("why", ["stale", "apart", "unlisted"])
 def test_without_a_price_in_dollars_there_is_no_wallet_and_no_plan(tmp_path: Path, why: str) -> None:
     shifts = {
-        "stale": (PriceShift("BTCUSDT", stale_ms=120_000),), "apart": (PriceShift("BTCUSDT", mark=1.02),), "unlisted": ()
-    }[why]  # fmt: skip
+        "stale": (PriceShift("BTCUSDT", stale_ms=120_000),),
+        "apart": (PriceShift("BTCUSDT", mark=1.02),),
+        "unlisted": (),
+    }[why]
     tape = synthetic_tape(("ETHUSDT", "ETHBTC"), 3, 0.5, 3) if why == "unlisted" else TAPE
     told = in_paper(_told, tmp_path, tape=tape, assets=("BTC",), shifts=shifts)
     assert isinstance(told, Refused)

@@ -13,7 +13,7 @@ from served import playing_now, serving
 from trader_cli.exchange.binance import BinanceExchange
 from trader_cli.execution.accounts import exchange_of
 from trader_cli.settings import as_settings
-from trader_cli.venue.synthetic import synthetic_tape
+from trader_cli.venue.simulated_market.synthetic import synthetic_tape
 
 pytestmark = pytest.mark.slow
 SYMBOL = "ETHUSDT"
@@ -23,9 +23,11 @@ def test_an_order_of_the_library_in_paper_is_found_by_flatten(monkeypatch: pytes
     tape = synthetic_tape((SYMBOL,), 6, 0.5, 3)
     with serving(playing_now(tape)) as url:
         environment = {
-            "TRADER_BINANCE_EXCHANGE__BASE_URL": url, "TRADER_BINANCE_EXCHANGE__API_KEY": "a-real-key",
-            "TRADER_BINANCE_EXCHANGE__API_SECRET": "a-real-secret", "TRADER_STATE_DIR": str(tmp_path / "state"),
-        }  # fmt: skip
+            "TRADER_BINANCE_EXCHANGE__BASE_URL": url,
+            "TRADER_BINANCE_EXCHANGE__API_KEY": "a-real-key",
+            "TRADER_BINANCE_EXCHANGE__API_SECRET": "a-real-secret",
+            "TRADER_STATE_DIR": str(tmp_path / "state"),
+        }
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
 

@@ -13,11 +13,11 @@ from aiohttp import web
 from trading import at_paper
 
 from trader_cli.core.errors import ExchangeUnavailable
-from trader_cli.core.orders import NotPlaced, OrderRequest, Placed, StopRequest, SymbolOptions
-from trader_cli.exchange.paper import PaperExchange
+from trader_cli.core.money.orders import NotPlaced, OrderRequest, Placed, StopRequest, SymbolOptions
+from trader_cli.exchange.account.paper_exchange import PaperExchange
 from trader_cli.venue.clocks import VirtualClock
-from trader_cli.venue.server import VenueServer
-from trader_cli.venue.synthetic import synthetic_tape
+from trader_cli.venue.server.server import VenueServer
+from trader_cli.venue.simulated_market.synthetic import synthetic_tape
 
 pytestmark = pytest.mark.slow
 D = Decimal

@@ -24,15 +24,15 @@ from venues import Inside, Place, plan_file, venue_process
 
 from trader_cli.core.errors import LedgerLocked, OwnerSilent
 from trader_cli.exchange.binance import BinanceExchange
-from trader_cli.pipelines import reducing
-from trader_cli.pipelines.bare_flatten import Flattened, Wish
-from trader_cli.pipelines.taking_over import end_owner
+from trader_cli.pipelines.trading import risk_reduction
+from trader_cli.pipelines.trading.flatten_without_ledger import Flattened, Wish
+from trader_cli.pipelines.trading.owner_takeover import end_owner
 from trader_cli.settings import load_settings
-from trader_cli.storage import asked
+from trader_cli.storage import owner_requests
 from trader_cli.storage.ledger import Ledger
+from trader_cli.storage.ledger_lock import Owner, OwnerLock, owner_of, start_of
 from trader_cli.storage.ledger_reading import LedgerReading
-from trader_cli.storage.lock import Owner, OwnerLock, owner_of, start_of
-from trader_cli.storage.markets import ledger_path
+from trader_cli.storage.market_names import ledger_path
 from trader_cli.storage.side_journal import SideJournal
 
 pytestmark = pytest.mark.slow
@@ -92,7 +92,7 @@ def test_an_owner_that_is_frozen_is_named_within_three_seconds_and_ended_by_forc
         assert f"The process {monitor.pid} (" in asked_for.err
         assert "monitor" in asked_for.err
         assert "`trader flatten --force --profile demo`" in asked_for.err
-        assert asked.asked_of(ledger, "flatten") is None, "the request is withdrawn"
+        assert owner_requests.asked_of(ledger, "flatten") is None, "the request is withdrawn"
         assert open_at(place)[0] == 1
         forced = demo.run("flatten", "--force", "--json", **place.environment())
         assert (forced.code, forced.json["closed"]) == (0, {SYMBOL: "1"}), forced.err
@@ -140,12 +140,14 @@ def test_where_an_owner_cannot_be_ended_it_is_superseded_and_entries_are_halted(
     try:
         assert owner.stdout is not None
         owner.stdout.readline()
-        monkeypatch.setattr("trader_cli.pipelines.reducing.end_owner", lambda _owner: "it belongs to another user")
+        monkeypatch.setattr(
+            "trader_cli.pipelines.trading.risk_reduction.end_owner", lambda _owner: "it belongs to another user"
+        )
         forced = demo.run("flatten", "--force", "--json", **place.environment())
         assert (forced.code, forced.json["closed"]) == (0, {SYMBOL: "1"}), forced.err
         assert "another user" in forced.err
         assert open_at(place) == (0, [])
-        assert asked.asked_of(ledger, "halt") is not None
+        assert owner_requests.asked_of(ledger, "halt") is not None
         time.sleep(0.3)
         assert says.read_text() == "False", "the old owner sends nothing more"
         assert SideJournal(ledger).path.exists()
@@ -245,7 +247,7 @@ def test_over_a_ledger_that_cannot_be_used_ours_is_closed_and_the_rest_is_listed
     assert open_at(place) == (Decimal("0.5"), [])
     halted = demo.run("halt", "--json", **place.environment())
     assert halted.code == 0, halted.err
-    assert asked.asked_of(ledger, "halt") == "by hand"
+    assert owner_requests.asked_of(ledger, "halt") == "by hand"
     assert demo.run("reset", "--json", **place.environment()).json["was_halted"] == "by hand"
     rest = demo.run("flatten", SYMBOL, "--all-of-it", "--json", **place.environment())
     assert (rest.code, rest.json["closed"]) == (0, {SYMBOL: "0.5"}), rest.err
@@ -307,9 +309,13 @@ def test_an_owner_that_is_stopped_between_intent_and_send_sends_nothing_after_it
     file = plan_file(place.plan(), demo.folder)
     call = ("enter", SYMBOL, "--timeframe", "15m", "--plan", file, *demo.base)
     owner = subprocess.Popen(
-        [sys.executable, "-c", PAUSED, *call], cwd=demo.folder, env=demo.environment(**place.environment()),
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [sys.executable, "-c", PAUSED, *call],
+        cwd=demo.folder,
+        env=demo.environment(**place.environment()),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     try:
         stat = Path(f"/proc/{owner.pid}/stat")
         while stat.read_text().rpartition(")")[2].split()[0] != "T":
@@ -317,7 +323,9 @@ def test_an_owner_that_is_stopped_between_intent_and_send_sends_nothing_after_it
         with LedgerReading.shown(place.ledger(demo.folder / "state")) as read:
             assert read is not None
             assert [i.purpose for i in read.unsettled() if read.status(i.client_id) == "sending"] == ["entry"]
-        monkeypatch.setattr("trader_cli.pipelines.reducing.end_owner", lambda _owner: "it is in the kernel")
+        monkeypatch.setattr(
+            "trader_cli.pipelines.trading.risk_reduction.end_owner", lambda _owner: "it is in the kernel"
+        )
         forced = demo.run("flatten", "--force", "--json", **place.environment())
         assert forced.code == 0, forced.err
         owner.send_signal(signal.SIGCONT)
@@ -374,16 +382,16 @@ def test_an_owner_that_is_not_known_is_named_as_such_and_not_waited_for_without_
             raise LedgerLocked("ledger", "(pid unknown)")
         return Flattened()
 
-    monkeypatch.setattr(reducing, "_here", here)
-    monkeypatch.setattr(reducing.lock, "owner_of", lambda _path: None)
-    monkeypatch.setattr(reducing, "_beside_the_owner", lambda _settings, _wish, why: Flattened(said=[why]))
+    monkeypatch.setattr(risk_reduction, "_here", here)
+    monkeypatch.setattr(risk_reduction.lock, "owner_of", lambda _path: None)
+    monkeypatch.setattr(risk_reduction, "_beside_the_owner", lambda _settings, _wish, why: Flattened(said=[why]))
     for force in (True, True):
-        assert reducing.flatten(settings, Wish("test", force=force)).said == []
-    said = reducing.flatten(settings, Wish("test", force=True)).said
+        assert risk_reduction.flatten(settings, Wish("test", force=force)).said == []
+    said = risk_reduction.flatten(settings, Wish("test", force=True)).said
     assert said == ["The process (pid unknown) (command unknown) could not be ended: its lock is still held."]
     began = time.monotonic()
     with pytest.raises(OwnerSilent, match="pid unknown"):
-        reducing.flatten(settings, Wish("test"))
+        risk_reduction.flatten(settings, Wish("test"))
     assert time.monotonic() - began < 6
 
 
@@ -391,19 +399,25 @@ def test_an_owner_that_goes_on_after_a_flatten_is_named(tmp_path: Path) -> None:
     settings = load_settings("paper", None, {"state_dir": str(tmp_path)})
     path = ledger_path(settings)
     with Ledger.opened(path):
-        done = threading.Timer(0.3, asked.forget_asked, (path, "flatten"))
+        done = threading.Timer(0.3, owner_requests.forget_asked, (path, "flatten"))
         done.start()
-        found = reducing.flatten(settings, Wish("test"))
+        found = risk_reduction.flatten(settings, Wish("test"))
         done.join()
     assert str(os.getpid()) in (found.at_work or "")
 
 
 def test_a_request_with_symbols_is_read_by_both_sides(tmp_path: Path) -> None:
     path = tmp_path / "a.sqlite"
-    asked.ask(path, "flatten", "why", ("A", "B"))
-    assert (asked.asked_of(path, "flatten"), asked.symbols_asked(path, "flatten")) == ("why", {"A", "B"})
-    asked.ask(path, "flatten", "")
-    assert (asked.asked_of(path, "flatten"), asked.symbols_asked(path, "flatten")) == ("by hand", frozenset())
+    owner_requests.ask(path, "flatten", "why", ("A", "B"))
+    assert (owner_requests.asked_of(path, "flatten"), owner_requests.symbols_asked(path, "flatten")) == (
+        "why",
+        {"A", "B"},
+    )
+    owner_requests.ask(path, "flatten", "")
+    assert (owner_requests.asked_of(path, "flatten"), owner_requests.symbols_asked(path, "flatten")) == (
+        "by hand",
+        frozenset(),
+    )
     with OwnerLock.acquire(path, "x"):
         assert owner_of(path) is not None
     assert json.loads(path.with_suffix(".lock").read_text())["pid"] == 0

@@ -11,11 +11,11 @@ import pytest
 from aiohttp import web
 
 from trader_cli.core.errors import ConfigurationError, ExchangeRejected, ExchangeUnavailable
-from trader_cli.core.orders import NotPlaced, OrderRequest, Placed, StopRequest, SymbolOptions, Unknown
+from trader_cli.core.money.orders import NotPlaced, OrderRequest, Placed, StopRequest, SymbolOptions, Unknown
 from trader_cli.exchange.binance import BinanceExchange
 from trader_cli.venue.clocks import VirtualClock, run_virtual
-from trader_cli.venue.server import VenueServer
-from trader_cli.venue.synthetic import synthetic_tape
+from trader_cli.venue.server.server import VenueServer
+from trader_cli.venue.simulated_market.synthetic import synthetic_tape
 
 pytestmark = pytest.mark.slow
 
@@ -219,9 +219,14 @@ def test_a_server_that_is_down_is_unknown_and_nothing_is_sent_again() -> None:
 
 @pytest.mark.parametrize(
     ("order", "code"),
-    [(buy(quantity="0.001"), -4164), (buy(quantity="900"), -2019), (buy(quantity="0.00005"), -1111), (buy(reduce_only=True), -2022),
-     (buy(client_id="not ok"), -4015)],
-)  # fmt: skip
+    [
+        (buy(quantity="0.001"), -4164),
+        (buy(quantity="900"), -2019),
+        (buy(quantity="0.00005"), -1111),
+        (buy(reduce_only=True), -2022),
+        (buy(client_id="not ok"), -4015),
+    ],
+)
 def test_a_refusal_is_certain_and_has_its_code(order: OrderRequest, code: int) -> None:
     async def work(exchange: BinanceExchange, _venue: FaultyVenue, _clock: VirtualClock) -> None:
         refused = await exchange.private.submit(order)

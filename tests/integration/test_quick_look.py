@@ -16,9 +16,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from conftest import CommandLine
 
-from trader_cli.core.assurance import Doubt, WalkAway, prove_walk_away
-from trader_cli.core.evidence import Books
-from trader_cli.exchange.quick_look import QuickLook
+from trader_cli.core.proofs.assurance import Doubt, WalkAway, prove_walk_away
+from trader_cli.core.proofs.evidence import Books
+from trader_cli.exchange.account.account_snapshot import QuickLook
 from trader_cli.settings import as_settings
 
 pytestmark = pytest.mark.slow
@@ -98,12 +98,21 @@ def echoes(endpoint: Endpoint, _query: dict[str, str]) -> None:
 
 
 FAULTS: dict[str, Handler] = {
-    "hangs": hangs, "trickles": trickles, "trickles headers": trickles_headers, "redirects": redirects,
-    "an object": answers({}), "null": answers(None), "HTML": answers("<html></html>"), "empty": answers(""),
-    "cut": answers('[{"symbol":'), "nonsense rows": answers([{"symbol": 1}]), "down": answers("down", 503),
-    "no key": answers({"code": -2015, "msg": "Invalid API-key"}, 401), "echoes": echoes,
+    "hangs": hangs,
+    "trickles": trickles,
+    "trickles headers": trickles_headers,
+    "redirects": redirects,
+    "an object": answers({}),
+    "null": answers(None),
+    "HTML": answers("<html></html>"),
+    "empty": answers(""),
+    "cut": answers('[{"symbol":'),
+    "nonsense rows": answers([{"symbol": 1}]),
+    "down": answers("down", 503),
+    "no key": answers({"code": -2015, "msg": "Invalid API-key"}, 401),
+    "echoes": echoes,
     "closes": lambda endpoint, _query: endpoint.connection.close(),
-}  # fmt: skip
+}
 
 
 @contextmanager
@@ -181,9 +190,17 @@ def test_a_wrong_clock_is_set_by_the_exchange_s_once() -> None:
 
 def test_past_orders_come_within_the_same_budget() -> None:
     row = {
-        "orderId": 7, "clientOrderId": "td-e-1", "symbol": "ETHUSDT", "side": "BUY", "status": "FILLED", "origQty": "1",
-        "executedQty": "1", "avgPrice": "5", "reduceOnly": False, "updateTime": 1,
-    }  # fmt: skip
+        "orderId": 7,
+        "clientOrderId": "td-e-1",
+        "symbol": "ETHUSDT",
+        "side": "BUY",
+        "status": "FILLED",
+        "origQty": "1",
+        "executedQty": "1",
+        "avgPrice": "5",
+        "reduceOnly": False,
+        "updateTime": 1,
+    }
     with host({"/fapi/v1/allOrders": answers([row])}) as (url, _):
         asking = looking(url)
         assert [o.client_id for o in asking.with_past(asking.look(), ["ETHUSDT"]).past] == ["td-e-1"]

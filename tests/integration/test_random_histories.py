@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from accounts import TAPE, TRADED, Place, at_exchange, nets
 
-from trader_cli.core.assets import margin_asset_of
-from trader_cli.core.timeframes import DAY_MS, HOUR_MS
+from trader_cli.core.market.timeframes import DAY_MS, HOUR_MS
+from trader_cli.core.money.assets import margin_asset_of
 from trader_cli.execution.executor import Executor
-from trader_cli.tactician.losses import LossMinder
-from trader_cli.venue.books import Income
-from trader_cli.venue.changes import RuleChange
+from trader_cli.tactician.loss_watch import LossMinder
+from trader_cli.venue.engine.books import Income
+from trader_cli.venue.simulated_market.rule_changes import RuleChange
 
 pytestmark = pytest.mark.slow
 D = Decimal

@@ -10,8 +10,8 @@ import pytest
 from trading import SYMBOL, plan_now, trading
 
 from trader_cli.core.errors import UsageError
-from trader_cli.core.plans import Approved
-from trader_cli.execution.entered import Entered
+from trader_cli.core.money.plans import Approved
+from trader_cli.execution.entry_result import Entered
 from trader_cli.execution.executor import Executor
 from trader_cli.execution.rebuild import rebuild
 from trader_cli.storage.ledger import Ledger

@@ -10,9 +10,9 @@ import pytest
 from aiohttp import web
 from hosts import DAY_MS, NOON_MS, Query, Route, with_host
 
-from trader_cli.core.orders import OrderState, StopState, TradeState
+from trader_cli.core.money.orders import OrderState, StopState, TradeState
+from trader_cli.execution.exchange_history import Remembered, remembered
 from trader_cli.execution.rebuild import _book
-from trader_cli.execution.remembered import Remembered, remembered
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_rows import Intent
 
@@ -42,25 +42,53 @@ def windowed(times: list[int], row: Any, page: int, kept_ms: int = KEPT_MS) -> R
 
 def order(number: int, time: int, name: str = "td-e-{}", **changes: Any) -> dict[str, Any]:
     return {
-        "orderId": number, "clientOrderId": name.format(number), "symbol": ETH, "side": "BUY", "status": "FILLED",
-        "origQty": "1", "executedQty": "1", "avgPrice": "5", "reduceOnly": False, "time": time, "updateTime": time,
+        "orderId": number,
+        "clientOrderId": name.format(number),
+        "symbol": ETH,
+        "side": "BUY",
+        "status": "FILLED",
+        "origQty": "1",
+        "executedQty": "1",
+        "avgPrice": "5",
+        "reduceOnly": False,
+        "time": time,
+        "updateTime": time,
         **changes,
-    }  # fmt: skip
+    }
 
 
 def algo(number: int, time: int) -> dict[str, Any]:
     return {
-        "algoId": number, "clientAlgoId": f"td-s-{number}", "symbol": ETH, "side": "SELL", "orderType": "STOP_MARKET",
-        "algoStatus": "NEW", "triggerPrice": "4", "quantity": "1", "closePosition": False, "reduceOnly": True,
-        "workingType": "MARK_PRICE", "createTime": time, "updateTime": time,
-    }  # fmt: skip
+        "algoId": number,
+        "clientAlgoId": f"td-s-{number}",
+        "symbol": ETH,
+        "side": "SELL",
+        "orderType": "STOP_MARKET",
+        "algoStatus": "NEW",
+        "triggerPrice": "4",
+        "quantity": "1",
+        "closePosition": False,
+        "reduceOnly": True,
+        "workingType": "MARK_PRICE",
+        "createTime": time,
+        "updateTime": time,
+    }
 
 
 def paid(number: int, time: int) -> dict[str, Any]:
     return {
-        "id": number, "orderId": number, "symbol": ETH, "side": "BUY", "price": "5", "qty": "1", "commission": "0",
-        "commissionAsset": "USDT", "realizedPnl": "0", "maker": False, "time": time,
-    }  # fmt: skip
+        "id": number,
+        "orderId": number,
+        "symbol": ETH,
+        "side": "BUY",
+        "price": "5",
+        "qty": "1",
+        "commission": "0",
+        "commissionAsset": "USDT",
+        "realizedPnl": "0",
+        "maker": False,
+        "time": time,
+    }
 
 
 @pytest.mark.parametrize("kept_days", [90, 30])
@@ -74,7 +102,7 @@ def test_everything_that_is_kept_is_found_once_however_much_lies_in_a_window(kep
     routes = {
         f"/fapi/v1/{name}": windowed(times, row, page, kept_days * DAY_MS)
         for name, row, page in (("allOrders", order, 1000), ("allAlgoOrders", algo, 1000), ("userTrades", paid, 500))
-    }  # fmt: skip
+    }
 
     async def work(exchange: Any, _host: Any) -> Remembered:
         return await remembered(exchange.private, ETH, NOON_MS)
@@ -95,8 +123,19 @@ def state(number: int, name: str, side: Any = "BUY") -> OrderState:
 
 
 def trade(number: int, order_id: int, side: Any, quantity: str) -> TradeState:
-    return TradeState(number, str(order_id), ETH, side, Decimal(5), Decimal(quantity), Decimal(1), "USDT", Decimal(0),
-                      maker=False, time_ms=number)  # fmt: skip
+    return TradeState(
+        number,
+        str(order_id),
+        ETH,
+        side,
+        Decimal(5),
+        Decimal(quantity),
+        Decimal(1),
+        "USDT",
+        Decimal(0),
+        maker=False,
+        time_ms=number,
+    )
 
 
 OURS, HAND, FORCED = 1, 2, 3
@@ -125,5 +164,6 @@ def test_what_others_traded_makes_ours_smaller_only_after_their_own(kind: str, t
         left = _book(ledger, Remembered(ETH, orders, stops, tuple(trades)))
         assert (ledger.holding(ETH).amount, left) == (Decimal(ours), Decimal(foreign))
         notes = [ledger.last_note(f.client_id) for f in ledger.fills() if f.purpose == "external"]
-        assert [note.note for note in notes if note] == (["liquidation"] if kind == "liquidated" else
-                                                         ["not by us"] * len(notes))  # fmt: skip
+        assert [note.note for note in notes if note] == (
+            ["liquidation"] if kind == "liquidated" else ["not by us"] * len(notes)
+        )

@@ -14,16 +14,16 @@ from aiohttp import web
 from desk import ORDER, SYMBOL, Desk, at_desk, entered, refused
 
 from trader_cli.core.errors import ExchangeRejected
-from trader_cli.core.plans import Approved, Refused, TradePlan
-from trader_cli.core.rules import RULES_AGE_S
-from trader_cli.core.timeframes import Timeframe
+from trader_cli.core.market.timeframes import Timeframe
+from trader_cli.core.money.plans import Approved, Refused, TradePlan
+from trader_cli.core.money.trading_rules import RULES_AGE_S
 from trader_cli.core.types import Analysis, Claim, Signal
-from trader_cli.execution import manual, preflight
-from trader_cli.pipelines.market import Market
-from trader_cli.pipelines.snapshot import store_state
+from trader_cli.execution import manual_orders, preflight
+from trader_cli.pipelines.market_access import Market
+from trader_cli.pipelines.stages.market_snapshot import store_state
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
 from trader_cli.tactician.tactician import Tactician
-from trader_cli.venue.routes import VenueRejection
+from trader_cli.venue.server.public_routes import VenueRejection
 
 pytestmark = pytest.mark.slow
 INFO, PREMIUM, TICKER = "/fapi/v1/exchangeInfo", "/fapi/v1/premiumIndex", "/fapi/v1/ticker/24hr"
@@ -145,7 +145,7 @@ def test_nothing_is_opened_or_planned_on_a_symbol_that_ends(
         assert planned.code == code
         assert signal.side == "long"
         assert await refused(desk, desk.approved()) == code
-        answer = await manual.place(desk.exchange, SYMBOL, "BUY", "MARKET", "1")
+        answer = await manual_orders.place(desk.exchange, SYMBOL, "BUY", "MARKET", "1")
         assert (bool(answer), answer["code"]) == (False, code)
         assert desk.amount == 0
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from desk import SYMBOL, Desk, at_desk, entered
 
-from trader_cli.core.plans import Refused
+from trader_cli.core.money.plans import Refused
 from trader_cli.execution.executor import Executor
-from trader_cli.execution.settling import Settlement, settle
+from trader_cli.execution.ledger_adjustment import Settlement, settle
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_rows import Intent
 

@@ -13,9 +13,11 @@ from aiohttp import web
 from keeping import SYMBOL, KeepingHost, later, refusal, rights
 
 from trader_cli.core.errors import ConfigurationError, ExchangeUnavailable, RateLimited, TraderError
-from trader_cli.core.orders import NotPlaced, OrderRequest, Placed, StopRequest, Unknown
+from trader_cli.core.money.orders import NotPlaced, OrderRequest, Placed, StopRequest, Unknown
+from trader_cli.exchange.account.paper_exchange import PaperExchange
+from trader_cli.exchange.account.private_api import PrivateSide
 from trader_cli.exchange.binance import BinanceExchange
-from trader_cli.exchange.gate import (
+from trader_cli.exchange.connection.signing_gate import (
     DEMO_HOSTS,
     REAL_HOSTS,
     Gate,
@@ -24,8 +26,6 @@ from trader_cli.exchange.gate import (
     signing_origins,
     tells_key_rights,
 )
-from trader_cli.exchange.paper import PaperExchange
-from trader_cli.exchange.private import PrivateSide
 from trader_cli.settings import as_settings
 
 pytestmark = pytest.mark.slow
@@ -65,13 +65,25 @@ async def everything(side: PrivateSide) -> None:
     """Every signed request there is, whatever becomes of it."""
     stop = StopRequest("stop", SYMBOL, "SELL", "stop", Decimal(1900))
     for ask in (
-        side.account, side.positions, side.hedge_mode, side.key_rights, lambda: side.brackets(SYMBOL),
-        lambda: side.symbol_options(SYMBOL), lambda: side.trades(SYMBOL), lambda: side.income(0),
-        lambda: side.submit(opening()), lambda: side.submit(closing()), lambda: side.submit_stop(stop),
-        lambda: side.find_order(SYMBOL, "a"), lambda: side.open_orders(SYMBOL), lambda: side.open_stops(SYMBOL),
-        lambda: side.all_orders(SYMBOL), lambda: side.all_stops(SYMBOL), lambda: side.cancel_order(SYMBOL, "a"),
+        side.account,
+        side.positions,
+        side.hedge_mode,
+        side.key_rights,
+        lambda: side.brackets(SYMBOL),
+        lambda: side.symbol_options(SYMBOL),
+        lambda: side.trades(SYMBOL),
+        lambda: side.income(0),
+        lambda: side.submit(opening()),
+        lambda: side.submit(closing()),
+        lambda: side.submit_stop(stop),
+        lambda: side.find_order(SYMBOL, "a"),
+        lambda: side.open_orders(SYMBOL),
+        lambda: side.open_stops(SYMBOL),
+        lambda: side.all_orders(SYMBOL),
+        lambda: side.all_stops(SYMBOL),
+        lambda: side.cancel_order(SYMBOL, "a"),
         lambda: side.cancel_stop(SYMBOL, "a"),
-    ):  # fmt: skip
+    ):
         try:
             await ask()
         except TraderError:
@@ -164,7 +176,7 @@ def test_where_each_mode_signs(mode: str, options: dict[str, Any], hosts: tuple[
 
 def point_elsewhere(exchange: BinanceExchange, url: str) -> None:
     """What a mistake in the client could do."""
-    from trader_cli.exchange.client import point_at
+    from trader_cli.exchange.connection.client import point_at
 
     for lane in (exchange._connection._lane, exchange._connection.care_lane):
         assert lane
@@ -190,7 +202,7 @@ def test_bytes_for_another_host_do_not_leave() -> None:
 
 
 def test_a_signature_is_seen_in_header_query_and_body() -> None:
-    from trader_cli.exchange.client import make_session
+    from trader_cli.exchange.connection.client import make_session
 
     async def main() -> None:
         async with KeepingHost() as host:
@@ -198,9 +210,11 @@ def test_a_signature_is_seen_in_header_query_and_body() -> None:
             async with make_session(gate=gate) as session:
                 assert (await session.get(f"{host.url}/fapi/v1/time")).status == 200
                 for method, extra in (
-                    ("GET", {"headers": {"x-mbx-apikey": "k"}}), ("GET", {"params": {"signature": "s"}}),
-                    ("POST", {"data": b"a=1&signature=s"}), ("POST", {"data": "signature=s"}),
-                ):  # fmt: skip
+                    ("GET", {"headers": {"x-mbx-apikey": "k"}}),
+                    ("GET", {"params": {"signature": "s"}}),
+                    ("POST", {"data": b"a=1&signature=s"}),
+                    ("POST", {"data": "signature=s"}),
+                ):
                     with pytest.raises(SigningRefused):
                         await session.request(method, f"{host.url}{ORDER}", **extra)
                 with pytest.raises(SigningRefused, match="no proxy"):
@@ -372,17 +386,23 @@ def test_care_asks_once() -> None:
     at_host(work, max_retries=2, **KEYS)
 
 
-@pytest.mark.parametrize(("status", "body", "seconds"), [
-    (429, {"code": -1003, "msg": "Too many requests."}, 1), (418, {"code": -1003, "msg": "banned"}, 1),
-    (400, {"code": -1003, "msg": "Too much request weight used."}, 1), (403, "<html>Forbidden</html>", 1),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("status", "body", "seconds"),
+    [
+        (429, {"code": -1003, "msg": "Too many requests."}, 1),
+        (418, {"code": -1003, "msg": "banned"}, 1),
+        (400, {"code": -1003, "msg": "Too much request weight used."}, 1),
+        (403, "<html>Forbidden</html>", 1),
+    ],
+)
 def test_while_frozen_nothing_is_sent_and_one_order_goes_first(status: int, body: Any, seconds: int) -> None:
     async def work(exchange: BinanceExchange, host: KeepingHost) -> None:
         wait = {"Retry-After": str(seconds)}
         host.answers["POST " + ORDER] = lambda _: (
             web.Response(text=body, status=status, headers=wait, content_type="text/html")
-            if isinstance(body, str) else web.json_response(body, status=status, headers=wait)
-        )  # fmt: skip
+            if isinstance(body, str)
+            else web.json_response(body, status=status, headers=wait)
+        )
         assert exchange.frozen_s() == 0
         assert isinstance(await exchange.care.submit(closing()), NotPlaced)
         assert 0 < exchange.frozen_s() <= seconds

@@ -13,17 +13,17 @@ import pytest
 from desk import covered
 from trading import SYMBOL, plan_now, trading
 
-from trader_cli.core.plans import Approved
-from trader_cli.core.timeframes import Timeframe
-from trader_cli.execution.entered import Entered
+from trader_cli.core.market.timeframes import Timeframe
+from trader_cli.core.money.plans import Approved
+from trader_cli.execution.entry_result import Entered
 from trader_cli.execution.executor import Executor
 from trader_cli.pipelines.live_trading_pipeline import LiveTradingPipeline
-from trader_cli.pipelines.market import Market, run_in_market
-from trader_cli.pipelines.passes import Audience
-from trader_cli.pipelines.running import run_forever, run_once
+from trader_cli.pipelines.market_access import Market, run_in_market
+from trader_cli.pipelines.trading.iterations import Audience
+from trader_cli.pipelines.trading.trading_run import run_forever, run_once
 from trader_cli.settings import Settings, as_settings
 from trader_cli.storage.ledger import Ledger
-from trader_cli.storage.markets import ledger_path
+from trader_cli.storage.market_names import ledger_path
 from trader_cli.tactician.position_monitor import PositionMonitor
 
 pytestmark = pytest.mark.slow
@@ -33,10 +33,13 @@ QUARTER = Timeframe.parse("15m")
 
 def sim_settings(folder: Path, **changes: Any) -> Settings:
     tree: dict[str, Any] = {
-        "mode": "sim", "cache_dir": str(folder / "cache"), "state_dir": str(folder / "state"),
-        "analyst": {"learners": 1}, "sim": {"days": 40, "symbols": ["ETHUSDT"]},
+        "mode": "sim",
+        "cache_dir": str(folder / "cache"),
+        "state_dir": str(folder / "state"),
+        "analyst": {"learners": 1},
+        "sim": {"days": 40, "symbols": ["ETHUSDT"]},
         "feature_engineering_orchestrator": {"wavelet_cache": {"cache_dir": str(folder / "cache" / "wavelet")}},
-    }  # fmt: skip
+    }
     for section, value in changes.items():
         tree[section] = {**tree.get(section, {}), **value} if isinstance(value, dict) else value
     return as_settings(tree)
@@ -45,8 +48,8 @@ def sim_settings(folder: Path, **changes: Any) -> Settings:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with fetched bars, features and a model of the small market."""
-    from trader_cli.pipelines.fetch import fetch
-    from trader_cli.pipelines.stages import features, train
+    from trader_cli.pipelines.stages.fetching import fetch
+    from trader_cli.pipelines.stages.model_stages import features, train
 
     folder = tmp_path_factory.mktemp("trained")
     settings = sim_settings(folder)
@@ -159,7 +162,7 @@ def test_persistence_is_as_set(tmp_path: Path) -> None:
     from hostile import HostileDesk, hostile
 
     from trader_cli.core.errors import ExchangeUnavailable
-    from trader_cli.venue.faults import Fault, FaultPlan
+    from trader_cli.venue.server.faults import Fault, FaultPlan
 
     async def work(desk: HostileDesk) -> int:
         began = desk.clock.now_ms()

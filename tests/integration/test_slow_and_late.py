@@ -14,12 +14,12 @@ from desk import ORDER, POSITIONS, STOP, SYMBOL, covered, sound
 from hostile import HostileDesk, hostile
 
 from trader_cli.core.errors import ExchangeUnavailable, TraderError
-from trader_cli.core.plans import Refused
-from trader_cli.execution.entered import Entered
+from trader_cli.core.money.plans import Refused
+from trader_cli.execution.entry_result import Entered
 from trader_cli.execution.executor import Executor
 from trader_cli.storage.ledger import Ledger
-from trader_cli.venue.faults import Fault, FaultPlan
-from trader_cli.venue.switches import Switches
+from trader_cli.venue.engine.switches import Switches
+from trader_cli.venue.server.faults import Fault, FaultPlan
 
 pytestmark = pytest.mark.slow
 
@@ -280,9 +280,12 @@ def test_a_blind_backstop_is_taken_away_though_it_cannot_be_at_once(down_s: floa
         on(("DELETE", "/fapi/v1/algoOrder"), failure="503"),
     ]
     living(
-        life, tmp_path, when=ORDER, switches=Switches(close_stop_while_flat="accepted"),
+        life,
+        tmp_path,
+        when=ORDER,
+        switches=Switches(close_stop_while_flat="accepted"),
         faults=lambda now: FaultPlan((faults[0], replace(faults[1], from_ms=now, to_ms=now + round(down_s * 1000)))),
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("failure", ["truncated", "empty", "[]", "503 unknown", "502"])

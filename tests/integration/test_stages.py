@@ -23,17 +23,17 @@ from docs.generate import demo_output, readme_demo
 from trader_cli.analyst import analyst as analyst_module
 from trader_cli.analyst import training
 from trader_cli.analyst.analyst import Analyst
-from trader_cli.core.artifacts import ArtifactKey
-from trader_cli.core.bars import aggregate_bars, with_close_time
 from trader_cli.core.errors import ExitCode
-from trader_cli.core.orders import OrderRequest
-from trader_cli.core.timeframes import Timeframe
+from trader_cli.core.identity.manifests import ArtifactKey
+from trader_cli.core.market.bars import aggregate_bars, with_close_time
+from trader_cli.core.market.timeframes import Timeframe
+from trader_cli.core.money.orders import OrderRequest
 from trader_cli.exchange.binance import BinanceExchange
-from trader_cli.pipelines import stages
+from trader_cli.pipelines.stages import model_stages
 from trader_cli.settings import as_settings
 from trader_cli.storage.artifacts import ArtifactStore
 from trader_cli.venue.clocks import FixedClock
-from trader_cli.venue.synthetic import synthetic_tape
+from trader_cli.venue.simulated_market.synthetic import synthetic_tape
 
 pytestmark = pytest.mark.slow
 
@@ -121,7 +121,7 @@ def test_training_and_analysis_are_given_the_stored_funding(
     monkeypatch.setattr(analyst_module, "analyse", take)
     settings = as_settings({"mode": "sim", "analyst": {"trees": 11}, **folders})
     with pytest.raises(Interrupt):
-        stages.train(settings, "ETHUSDT", M15)
+        model_stages.train(settings, "ETHUSDT", M15)
     shown = planted.run("analyze", "--json").json
     asked = as_settings({"mode": "sim", **folders, "costs": {"funding_bps": 2}})
     monkeypatch.setattr(analyst_module, "changed_since", lambda *_: None)
@@ -140,8 +140,14 @@ def test_the_guides_analyst_gives_what_the_command_gave(planted: CommandLine) ->
     """`Analyst(config)`, `initialize`, `execute_analysis`, results and status, with a dict as configuration."""
     shown = planted.run("analyze", "--json").json
     config = {"mode": "sim", "cache_dir": str(planted.folder / "cache"), "state_dir": str(planted.folder / "state")}
-    asked = {"symbol": "ETHUSDT", "timeframe": "15m", "limit": 100, "analysis_type": "technical",
-             "include_indicators": True, "include_patterns": True}  # fmt: skip
+    asked = {
+        "symbol": "ETHUSDT",
+        "timeframe": "15m",
+        "limit": 100,
+        "analysis_type": "technical",
+        "include_indicators": True,
+        "include_patterns": True,
+    }
 
     async def use(analyst: Analyst) -> dict[str, Any]:
         assert await analyst.initialize()
@@ -296,7 +302,7 @@ def test_a_corrupt_artifact_names_its_mend_and_the_mend_works(sim: CommandLine) 
 
 def test_a_bundle_with_a_changed_byte_is_refused_and_training_mends_it(
     sim: CommandLine, made_once: dict[str, Path]
-) -> None:  # fmt: skip
+) -> None:
     already(sim, made_once, "train")
     booster = next((sim.folder / "cache" / "models").rglob("side.txt"))
     whole = booster.read_bytes()
@@ -336,7 +342,7 @@ def test_two_fetches_at_once_both_succeed_and_agree(sim: CommandLine) -> None:
 @pytest.mark.parametrize("stage", ["fetch", "features", "train", "analyze"])
 def test_an_interrupted_stage_leaves_everything_whole(
     sim: CommandLine, made_once: dict[str, Path], stage: str, how: signal.Signals
-) -> None:  # fmt: skip
+) -> None:
     if stage != "fetch":
         already(sim, made_once, {"features": "fetch", "train": "features", "analyze": "train"}[stage])
     words = ("fetch", *SERIES) if stage == "fetch" else (stage,)
@@ -557,11 +563,17 @@ def test_another_market_behind_the_same_address_replaces_the_bars(trader: Comman
 
 @pytest.mark.parametrize(
     ("path", "bend"),
-    [("/fapi/v1/ticker/24hr", lambda b: {**b, "highPrice": "inf"}), ("/fapi/v1/ticker/24hr", lambda b: {**b, "symbol": "BTCUSDT"}),
-     ("/fapi/v1/depth", lambda b: {**b, "bids": [["inf", "1"]]}), ("/fapi/v1/premiumIndex", lambda b: {**b, "markPrice": "NaN"}),
-     ("/fapi/v1/premiumIndex", lambda b: {**b, "markPrice": "-5"}), ("/fapi/v1/openInterest", lambda b: {**b, "openInterest": "-3"}),
-     ("/fapi/v1/fundingRate", lambda b: [{**b[0], "fundingRate": "NaN"}]), ("/fapi/v1/exchangeInfo", lambda b: {**b, "symbols": []})],
-)  # fmt: skip
+    [
+        ("/fapi/v1/ticker/24hr", lambda b: {**b, "highPrice": "inf"}),
+        ("/fapi/v1/ticker/24hr", lambda b: {**b, "symbol": "BTCUSDT"}),
+        ("/fapi/v1/depth", lambda b: {**b, "bids": [["inf", "1"]]}),
+        ("/fapi/v1/premiumIndex", lambda b: {**b, "markPrice": "NaN"}),
+        ("/fapi/v1/premiumIndex", lambda b: {**b, "markPrice": "-5"}),
+        ("/fapi/v1/openInterest", lambda b: {**b, "openInterest": "-3"}),
+        ("/fapi/v1/fundingRate", lambda b: [{**b[0], "fundingRate": "NaN"}]),
+        ("/fapi/v1/exchangeInfo", lambda b: {**b, "symbols": []}),
+    ],
+)
 def test_numbers_that_cannot_be_true_are_refused_everywhere(trader: CommandLine, path: str, bend: Bend) -> None:
     with serving(playing_now(synthetic_tape(("ETHUSDT",), 12, 0.0, 5)), {path: bend}) as url:
         environment = {"TRADER_BINANCE_EXCHANGE__BASE_URL": url, "TRADER_BINANCE_EXCHANGE__MAX_RETRIES": "0"}
@@ -613,9 +625,12 @@ def test_a_claim_after_other_costs_gives_no_signal_and_names_the_training(sim: C
     """Nobody has shown an edge after these costs, without that model, from this seed."""
     chain(sim, "fetch", "features", "train")
     for name, value in (
-        ("COSTS__TAKER_FEE_BPS", "9"), ("COSTS__SLIPPAGE_BPS", "9"), ("COSTS__FUNDING_BPS", "9"),
-        ("ANALYST__ENABLE_DUAL_MODEL_SYSTEM", "false"), ("ANALYST__CLAIM_PROBABILITY", "0.999"),
-    ):  # fmt: skip
+        ("COSTS__TAKER_FEE_BPS", "9"),
+        ("COSTS__SLIPPAGE_BPS", "9"),
+        ("COSTS__FUNDING_BPS", "9"),
+        ("ANALYST__ENABLE_DUAL_MODEL_SYSTEM", "false"),
+        ("ANALYST__CLAIM_PROBABILITY", "0.999"),
+    ):
         refused = sim.run("analyze", **{f"TRADER_{name}": value})
         assert (refused.code, refused.out) == (ExitCode.DATA, ""), refused.err
         assert "claim does not hold" in refused.err

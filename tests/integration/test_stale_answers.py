@@ -12,7 +12,7 @@ import pytest
 from desk import ORDER, POSITIONS, STOP, SYMBOL, Desk, Rule, at_desk, covered, entered, first, sound
 
 from trader_cli.core.errors import ConfigurationError, TraderError
-from trader_cli.core.plans import Approved, Refused
+from trader_cli.core.money.plans import Approved, Refused
 from trader_cli.execution import preflight
 
 pytestmark = pytest.mark.slow

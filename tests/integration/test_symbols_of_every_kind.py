@@ -18,15 +18,15 @@ from conftest import CommandLine, Ran
 from served import answering, playing_now
 from venues import Inside
 
-from trader_cli.core.artifacts import ArtifactKey
 from trader_cli.core.errors import ExitCode, UsageError
-from trader_cli.core.timeframes import DAY_MS, Timeframe
+from trader_cli.core.identity.manifests import ArtifactKey
+from trader_cli.core.market.timeframes import DAY_MS, Timeframe
 from trader_cli.storage.artifacts import ArtifactStore
-from trader_cli.venue.archive import BulkArchive
 from trader_cli.venue.clocks import WallClock
-from trader_cli.venue.routes import PublicRoutes, VenueRejection
-from trader_cli.venue.synthetic import synthetic_tape
-from trader_cli.venue.tape import Tape
+from trader_cli.venue.server.archive_routes import BulkArchive
+from trader_cli.venue.server.public_routes import PublicRoutes, VenueRejection
+from trader_cli.venue.simulated_market.synthetic import synthetic_tape
+from trader_cli.venue.simulated_market.tape import Tape
 
 pytestmark = pytest.mark.slow
 
@@ -64,9 +64,12 @@ def day(days_ago: int, spelled: str = "%Y-%m-%d") -> str:
 
 @contextmanager
 def exchange(
-    answers: dict[str, Answer] | None = None, *, unlisted: tuple[str, ...] = (), asked: list[str] | None = None,
+    answers: dict[str, Answer] | None = None,
+    *,
+    unlisted: tuple[str, ...] = (),
+    asked: list[str] | None = None,
     **listed: dict[str, Any],
-) -> Iterator[str]:  # fmt: skip
+) -> Iterator[str]:
     """The exchange and its archive under one address. `unlisted` it does not list; `listed` changes what it says."""
     archive, bent, requests = BulkArchive(routes().markets), dict(answers or {}), [] if asked is None else asked
 
@@ -289,10 +292,16 @@ def spot_of(name: str) -> Answer:
             return refusal(-1121)
         whole = routes().table["/api/v3/klines"]({**query, "symbol": MANY}, WallClock().now_ms())
         return [
-            [row[0], *(f"{float(price) / 1000:.9f}" for price in row[1:5]), f"{float(row[5]) * 1000:.3f}", *row[6:9],
-             f"{float(row[9]) * 1000:.3f}", *row[10:]]
+            [
+                row[0],
+                *(f"{float(price) / 1000:.9f}" for price in row[1:5]),
+                f"{float(row[5]) * 1000:.3f}",
+                *row[6:9],
+                f"{float(row[9]) * 1000:.3f}",
+                *row[10:],
+            ]
             for row in whole
-        ]  # fmt: skip
+        ]
 
     return answer
 
@@ -350,10 +359,15 @@ def test_where_there_is_no_spot_market_the_bars_are_stored_and_it_is_said(tmp_pa
 
 
 BESIDE = {
-    "mark": "/fapi/v1/markPriceKlines", "index": "/fapi/v1/indexPriceKlines", "spot": "/api/v3/klines",
-    "funding": "/fapi/v1/fundingRate", "open-interest": "/futures/data/openInterestHist",
-    "trades": "/fapi/v1/aggTrades", "depth": "/fapi/v1/depth", "info": "/fapi/v1/ticker/24hr",
-}  # fmt: skip
+    "mark": "/fapi/v1/markPriceKlines",
+    "index": "/fapi/v1/indexPriceKlines",
+    "spot": "/api/v3/klines",
+    "funding": "/fapi/v1/fundingRate",
+    "open-interest": "/futures/data/openInterestHist",
+    "trades": "/fapi/v1/aggTrades",
+    "depth": "/fapi/v1/depth",
+    "info": "/fapi/v1/ticker/24hr",
+}
 ANSWERS: dict[str, tuple[Callable[[], Any], tuple[ExitCode, ...]]] = {
     "refused": (lambda: refusal(-1130), (ExitCode.DONE,)),
     "a firewall": (lambda: web.Response(status=403, text="<html>"), (ExitCode.DONE, ExitCode.UNAVAILABLE)),

@@ -23,9 +23,13 @@ def made_with(threads: int, folder: Path) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests"))),
     }
     done = subprocess.run(
-        [sys.executable, "-m", "digested", str(threads)], cwd=folder, env=environment, capture_output=True, text=True,
+        [sys.executable, "-m", "digested", str(threads)],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
         check=False,
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout))
 

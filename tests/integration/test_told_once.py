@@ -16,12 +16,12 @@ from venues import Inside, Place, venue_process
 from trader_cli.core.errors import ExchangeUnavailable
 from trader_cli.core.types import Abstention
 from trader_cli.execution.coverage import remembered
-from trader_cli.execution.entered import Entered
-from trader_cli.pipelines.forever import Forever
-from trader_cli.pipelines.passes import Pass
+from trader_cli.execution.entry_result import Entered
+from trader_cli.pipelines.trading.iterations import Pass
+from trader_cli.pipelines.trading.live_loop import Forever
 from trader_cli.storage.ledger import Ledger
-from trader_cli.tactician.reports import Report
-from trader_cli.venue.faults import Fault, FaultPlan
+from trader_cli.tactician.monitor_reports import Report
+from trader_cli.venue.server.faults import Fault, FaultPlan
 
 pytestmark = pytest.mark.slow
 

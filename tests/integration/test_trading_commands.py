@@ -42,8 +42,10 @@ def analysed(small: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
 
     def make(folder: Path) -> list[dict[str, Any]]:
         cli = of(folder, inside=False)
-        done = [cli.run(stage, *rest, "--json", **SMALL_SIM) for stage, *rest in
-                (("fetch", *SERIES), ("features",), ("train",), ("analyze", "--wait", "96"))]  # fmt: skip
+        done = [
+            cli.run(stage, *rest, "--json", **SMALL_SIM)
+            for stage, *rest in (("fetch", *SERIES), ("features",), ("train",), ("analyze", "--wait", "96"))
+        ]
         assert [r.code for r in done] == [0] * 4, [r.err for r in done]
         return [r.json for r in done]
 
@@ -289,9 +291,18 @@ def test_plans_that_are_not_entered(fresh: CommandLine) -> None:
 
 
 TAKING_A_SYMBOL = [
-    ("fetch",), ("features",), ("train",), ("analyze",), ("tactics",), ("enter",), ("run",), ("flatten",), ("unlock",),
-    ("ledger", "settle"), ("ledger", "rebuild"),
-]  # fmt: skip
+    ("fetch",),
+    ("features",),
+    ("train",),
+    ("analyze",),
+    ("tactics",),
+    ("enter",),
+    ("run",),
+    ("flatten",),
+    ("unlock",),
+    ("ledger", "settle"),
+    ("ledger", "rebuild"),
+]
 
 
 @pytest.mark.parametrize("command", TAKING_A_SYMBOL, ids=" ".join)
@@ -304,8 +315,9 @@ def test_what_cannot_be_a_symbol_is_said_and_names_no_file(
     assert not [file for file in tmp_path.rglob("*") if file.is_file() and file.stat().st_size]
 
 
-@pytest.mark.parametrize("command", [c for c in TAKING_A_SYMBOL if c[0] in {"run", "flatten", "unlock", "ledger"}],
-                         ids=" ".join)  # fmt: skip
+@pytest.mark.parametrize(
+    "command", [c for c in TAKING_A_SYMBOL if c[0] in {"run", "flatten", "unlock", "ledger"}], ids=" ".join
+)
 @pytest.mark.parametrize("is_traded", [False, True])
 def test_a_symbol_nobody_lists_is_said_and_changes_nothing(
     fresh: CommandLine, command: tuple[str, ...], *, is_traded: bool

@@ -14,8 +14,8 @@ from conftest import CommandLine, Ran
 from desk import SYMBOL
 from venues import Inside, Place, plan_file, venue_process
 
-from trader_cli.core.orders import OrderRequest
-from trader_cli.core.plans import TradePlan
+from trader_cli.core.money.orders import OrderRequest
+from trader_cli.core.money.plans import TradePlan
 from trader_cli.exchange.binance import BinanceExchange
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_reading import LedgerReading
@@ -119,10 +119,16 @@ def test_live_wants_everything_said(place: Place, demo: CommandLine) -> None:
     live = Inside(demo.folder, ("--profile", "live"))
     plan = place.plan(mode="live")
     cap = {"TRADER_TACTICIAN__CAPITAL_CAP": "5000"}
-    refused = [enter(live, place, plan), enter(live, place, plan, "--live"),
-               enter(live, place, place.plan(mode="live", unproven=True, lineage="x"), "--live", **cap)]  # fmt: skip
+    refused = [
+        enter(live, place, plan),
+        enter(live, place, plan, "--live"),
+        enter(live, place, place.plan(mode="live", unproven=True, lineage="x"), "--live", **cap),
+    ]
     assert [(r.code, r.json["code"]) for r in refused] == [
-        (7, "live_not_given"), (7, "capital_cap_unset"), (7, "unproven_in_live")]  # fmt: skip
+        (7, "live_not_given"),
+        (7, "capital_cap_unset"),
+        (7, "unproven_in_live"),
+    ]
     for command in (("analyze", "--allow-unproven"), ("run", SYMBOL, "--timeframe", "15m", "--allow-unproven")):
         done = live.run(*command, **place.environment(), **cap)
         assert (done.code, "unproven" in done.err) == (3, True), done.err

@@ -7,7 +7,7 @@ from conftest import CommandLine
 
 from trader_cli.settings import as_settings
 from trader_cli.storage.ledger import Ledger
-from trader_cli.storage.markets import ledger_path
+from trader_cli.storage.market_names import ledger_path
 
 pytestmark = pytest.mark.slow
 
@@ -19,8 +19,7 @@ def test_a_symbol_is_unlocked_whoever_holds_the_ledger(trader: CommandLine) -> N
         ledger.latch("BTCUSDT", "adl", "reduced", 2)
         ledger.halt("looked bad", 3)
         done = trader.run("unlock", "ETHUSDT", "--reason", "looked", "--json")
-        assert (done.code, done.json["was_latched"]) == (
-            0, {"code": "unprotected", "reason": "no stop could be had"})  # fmt: skip
+        assert (done.code, done.json["was_latched"]) == (0, {"code": "unprotected", "reason": "no stop could be had"})
         assert set(ledger.latches()) == {"BTCUSDT"}
         assert [line.latched for line in ledger.latch_lines()] == [True, True], "the owner writes it down, nobody else"
         ledger.take_requests(4)

@@ -49,9 +49,13 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
         own.write_text("costs: {taker_fee_bps: 6}\ntactician: {risk_per_trade: 0.008, max_leverage: 4}\n")
         words = ("--json", "--junit", "report.xml", "--config", str(own))
         process = subprocess.run(
-            [sys.executable, str(ROOT / "live_trading_integration_verifier.py"), *words], cwd=folder, text=True,
-            capture_output=True, check=False, env=CommandLine(folder).environment(),
-        )  # fmt: skip
+            [sys.executable, str(ROOT / "live_trading_integration_verifier.py"), *words],
+            cwd=folder,
+            text=True,
+            capture_output=True,
+            check=False,
+            env=CommandLine(folder).environment(),
+        )
         return [process.returncode, process.stdout, process.stderr]
 
     folder, ran = made_for_all(tmp_path_factory, "verify", make)
@@ -105,9 +109,13 @@ def test_the_list_names_every_check_and_carries_out_none(trader: CommandLine) ->
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [(("--tier", "1"), "Tier 1 is not built yet"), (("--tier", "9"), "not built yet"),
-     (("--only", "klines_equal_the_tap"), "klines_equal_the_tape"), (("--nonsense",), "No such option")],
-)  # fmt: skip
+    [
+        (("--tier", "1"), "Tier 1 is not built yet"),
+        (("--tier", "9"), "not built yet"),
+        (("--only", "klines_equal_the_tap"), "klines_equal_the_tape"),
+        (("--nonsense",), "No such option"),
+    ],
+)
 def test_what_is_not_there_is_a_usage_error(trader: CommandLine, words: tuple[str, ...], said: str) -> None:
     ran = trader.run("verify", *words)
     assert (ran.code, said in ran.err) == (ExitCode.USAGE, True), ran.err
@@ -198,6 +206,9 @@ def test_breaks_of_the_product_are_seen() -> None:
     """A seeded slice of the campaign that `make breaks` runs whole."""
     ran = subprocess.run(
         [sys.executable, str(ROOT / "scripts" / "break_verify.py"), "--sample", "2", "--seed", "7"],
-        capture_output=True, text=True, check=False, timeout=300,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
     assert (ran.returncode, "2 of 2 breaks seen" in ran.stdout) == (0, True), ran.stdout + ran.stderr

@@ -9,14 +9,16 @@ import pytest
 from desk import SYMBOL, Desk, at_desk
 
 from trader_cli.core.errors import HungUp, Terminated
-from trader_cli.pipelines.bare_flatten import Wish
-from trader_cli.pipelines.reducing import _naming_what_is_left
+from trader_cli.pipelines.trading.flatten_without_ledger import Wish
+from trader_cli.pipelines.trading.risk_reduction import _naming_what_is_left
 
 pytestmark = pytest.mark.slow
 DAMAGES: dict[str, Callable[[Path], object]] = {
-    "whole": lambda _path: None, "lost": Path.unlink, "empty": lambda path: path.write_bytes(b""),
+    "whole": lambda _path: None,
+    "lost": Path.unlink,
+    "empty": lambda path: path.write_bytes(b""),
     "beheaded": lambda path: path.write_bytes(b"\0" * 100 + path.read_bytes()[100:]),
-}  # fmt: skip
+}
 
 
 def held(path: Path) -> Path:

@@ -8,9 +8,9 @@ import pytest
 from desk import ORDER, STOP, Desk, at_desk, first
 from hostile import HostileDesk, hostile
 
-from trader_cli.core.plans import Refused
-from trader_cli.execution.entered import Entered
-from trader_cli.venue.faults import Fault, FaultPlan
+from trader_cli.core.money.plans import Refused
+from trader_cli.execution.entry_result import Entered
+from trader_cli.venue.server.faults import Fault, FaultPlan
 
 pytestmark = pytest.mark.slow
 
@@ -54,8 +54,10 @@ def blind_after_s(path: Path, budget_s: float) -> float:
     def slow(now: int) -> FaultPlan:
         until = now + 30_000
         late = [Fault(*ORDER, after_s=20.0, count=1)]
-        late += [Fault("GET", path, after_s=20.0, to_ms=until)
-                 for path in ("/fapi/v1/order", "/fapi/v1/userTrades", "/fapi/v3/positionRisk")]  # fmt: skip
+        late += [
+            Fault("GET", path, after_s=20.0, to_ms=until)
+            for path in ("/fapi/v1/order", "/fapi/v1/userTrades", "/fapi/v3/positionRisk")
+        ]
         return FaultPlan(tuple(late))
 
     waited_s = hostile(work, path, faults=slow, when=ORDER, execution={"request_budget": budget_s})

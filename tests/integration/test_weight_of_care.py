@@ -11,20 +11,41 @@ import pytest
 from desk import POSITIONS, STOP, covered
 from hostile import HostileDesk, hostile
 
-from trader_cli.core.plans import Approved
+from trader_cli.core.money.plans import Approved
 from trader_cli.core.weights import WEIGHT_LIMIT, request_weight
-from trader_cli.execution.entered import Entered
+from trader_cli.execution.entry_result import Entered
 from trader_cli.execution.executor import Executor
 from trader_cli.storage.ledger import Ledger
-from trader_cli.venue.faults import Fault, FaultPlan
-from trader_cli.venue.request_log import LoggedRequest
+from trader_cli.venue.server.faults import Fault, FaultPlan
+from trader_cli.venue.server.request_log import LoggedRequest
 
 pytestmark = pytest.mark.slow
 
-SYMBOLS = tuple(f"{name}USDT" for name in (
-    "ETH", "BTC", "SOL", "BNB", "XRP", "ADA", "DOT", "LTC", "TRX", "UNI",
-    "AVAX", "LINK", "ATOM", "NEAR", "APT", "ARB", "OP", "SUI", "INJ", "FIL",
-))  # fmt: skip
+SYMBOLS = tuple(
+    f"{name}USDT"
+    for name in (
+        "ETH",
+        "BTC",
+        "SOL",
+        "BNB",
+        "XRP",
+        "ADA",
+        "DOT",
+        "LTC",
+        "TRX",
+        "UNI",
+        "AVAX",
+        "LINK",
+        "ATOM",
+        "NEAR",
+        "APT",
+        "ARB",
+        "OP",
+        "SUI",
+        "INJ",
+        "FIL",
+    )
+)
 CALM_S = 60
 MINUTE_MS = 60_000
 DEADLINE_S, BUDGET_S = 5.0, 2.0
@@ -46,10 +67,14 @@ async def entered(desk: HostileDesk, executor: Executor, symbols: tuple[str, ...
         mark = desk.engine.mark(symbol)
         away, rules = mark / 5, desk.exchange.symbol_rules(symbol)
         plan = desk.plan(
-            symbol=symbol, price=mark, max_drift=mark / 50, quantity=str(rules.quantity_down(Decimal(200) / mark)),
-            stop_price=rules.price_down(mark - away), backstop_price=rules.price_down(mark - away * Decimal("1.5")),
+            symbol=symbol,
+            price=mark,
+            max_drift=mark / 50,
+            quantity=str(rules.quantity_down(Decimal(200) / mark)),
+            stop_price=rules.price_down(mark - away),
+            backstop_price=rules.price_down(mark - away * Decimal("1.5")),
             take_profit_price=rules.price_down(mark + away),
-        )  # fmt: skip
+        )
         done = await executor.enter(Approved(plan))
         assert isinstance(done, Entered), done
 
@@ -62,9 +87,7 @@ def stops_vanish(desk: HostileDesk, symbols: tuple[str, ...] = SYMBOLS) -> None:
 
 @pytest.mark.parametrize("refusing_s", [120, 300])
 @pytest.mark.parametrize("failure", ["503", "-2021", "timeout -1007 before"])
-def test_twenty_bare_symbols_stay_under_four_fifths_of_the_limit(
-    failure: str, refusing_s: int, tmp_path: Path
-) -> None:  # fmt: skip
+def test_twenty_bare_symbols_stay_under_four_fifths_of_the_limit(failure: str, refusing_s: int, tmp_path: Path) -> None:
     async def work(desk: HostileDesk) -> None:
         said: list[str] = []
         with Ledger.opened(desk.path) as ledger:

@@ -6,14 +6,14 @@ import numpy as np
 import polars as pl
 
 from trader_cli.analyst.training import TrainingInput, train
-from trader_cli.core.bars import aggregate_bars, with_close_time
-from trader_cli.core.schemas import TIME
-from trader_cli.core.timeframes import Timeframe
+from trader_cli.core.market.bars import aggregate_bars, with_close_time
+from trader_cli.core.market.schemas import TIME
+from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.core.types import Claim
 from trader_cli.features.build import build_features
 from trader_cli.features.registry import FamilyOptions, make_spec
 from trader_cli.settings import as_settings
-from trader_cli.venue.tape import Tape
+from trader_cli.venue.simulated_market.tape import Tape
 
 M15 = Timeframe.parse("15m")
 

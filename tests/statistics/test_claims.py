@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from claims import claim_on
 
-from trader_cli.venue.synthetic import synthetic_tape
+from trader_cli.venue.simulated_market.synthetic import synthetic_tape
 
 pytestmark = pytest.mark.slow
 

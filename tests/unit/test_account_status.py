@@ -8,12 +8,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from trader_cli.core.orders import TradeState
-from trader_cli.pipelines.account_status import AccountStatus, account_status
+from trader_cli.core.money.orders import TradeState
+from trader_cli.pipelines.trading.account_status import AccountStatus, account_status
 from trader_cli.settings import Settings, as_settings
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_rows import Intent
-from trader_cli.storage.markets import ledger_path, market_source
+from trader_cli.storage.market_names import ledger_path, market_source
 from trader_cli.storage.state import VenueState, state_root
 
 ETH = "ETHUSDT"
@@ -33,8 +33,9 @@ def opened(settings: Settings, *purposes: str) -> AccountStatus:
             name: Any = purpose
             ledger.intend(Intent(f"td-{purpose}", "d", ETH, name, side, Decimal(1), 1, trigger_price=level))
             ledger.note(f"td-{purpose}", "done" if purpose == "entry" else "open", 1, exchange_id="1", note="FILLED")
-        trade = TradeState(1, "1", ETH, "BUY", Decimal(2000), Decimal(1), Decimal(0), "USDT", Decimal(0), maker=False,
-                           time_ms=1)  # fmt: skip
+        trade = TradeState(
+            1, "1", ETH, "BUY", Decimal(2000), Decimal(1), Decimal(0), "USDT", Decimal(0), maker=False, time_ms=1
+        )
         ledger.fill("td-entry", trade)
         ledger.latch(ETH, "unprotected", "no stop could be had", 1)
     return account_status(settings)
@@ -54,8 +55,19 @@ def test_an_average_is_shown_with_the_digits_of_a_price(tmp_path: Path) -> None:
     opened(settings, "backstop", "stop")
     with Ledger.opened(ledger_path(settings)) as ledger:
         for number, price in ((2, "2000.07"), (3, "2000.11")):
-            trade = TradeState(number, "1", ETH, "BUY", Decimal(price), Decimal(1), Decimal(0), "USDT", Decimal(0),
-                               maker=False, time_ms=1)  # fmt: skip
+            trade = TradeState(
+                number,
+                "1",
+                ETH,
+                "BUY",
+                Decimal(price),
+                Decimal(1),
+                Decimal(0),
+                "USDT",
+                Decimal(0),
+                maker=False,
+                time_ms=1,
+            )
             ledger.fill("td-entry", trade)
     assert account_status(settings).held[0].entry_price == "2000.06"
 

@@ -18,22 +18,22 @@ from trader_cli.analyst.boosting import Rows, fit_calibrated
 from trader_cli.analyst.calibration import apply_classes, apply_platt, fit_classes, fit_platt
 from trader_cli.analyst.claim import make_claim
 from trader_cli.analyst.decision import Costs, TradeCosts, acts, choose_side
-from trader_cli.analyst.fitted import FittedFamilies, FittedOptions
+from trader_cli.analyst.fitted_families import FittedFamilies, FittedOptions
 from trader_cli.analyst.health import market_health
 from trader_cli.analyst.labels import average_uniqueness, trailing_volatility, triple_barrier
-from trader_cli.analyst.model import TrainedModel
 from trader_cli.analyst.statistics import (
     expected_best_sharpe,
     probabilistic_sharpe,
     probability_of_overfitting,
     sharpe,
 )
-from trader_cli.analyst.technical import candlestick_patterns, support_and_resistance
+from trader_cli.analyst.technical_summary import candlestick_patterns, support_and_resistance
+from trader_cli.analyst.trained_model import TrainedModel
 from trader_cli.analyst.walk_forward import Dataset, book_gains, walk_forward
-from trader_cli.core.timeframes import Timeframe
+from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.core.types import Abstention, Analysis, Claim, Signal
+from trader_cli.features.bar_arrays import BarSeries
 from trader_cli.features.regimes import RegimeModel, fit_regimes
-from trader_cli.features.series import BarSeries
 from trader_cli.settings import as_settings
 
 M15 = Timeframe.parse("15m")
@@ -197,8 +197,16 @@ def dataset(n: int = 1200, seed: int = 0) -> tuple[Dataset, np.ndarray]:
     rows = np.flatnonzero(labels.valid)
     x = rng.normal(size=(len(rows), 6))
     uniqueness = average_uniqueness(rows, labels.end[rows], len(bars))
-    data = Dataset(x, labels.outcome[rows], rows, labels.end[rows], uniqueness, labels.barrier[rows],
-                   labels.gain_long[rows], labels.gain_short[rows])  # fmt: skip
+    data = Dataset(
+        x,
+        labels.outcome[rows],
+        rows,
+        labels.end[rows],
+        uniqueness,
+        labels.barrier[rows],
+        labels.gain_long[rows],
+        labels.gain_short[rows],
+    )
     return data, np.diff(bars.close, prepend=bars.close[0]) / np.concatenate([bars.close[:1], bars.close[:-1]])
 
 
@@ -212,8 +220,11 @@ def test_walk_forward_never_learns_from_what_has_not_ended() -> None:
     ours = walk_forward(data, SMALL, COSTS, 7)
     edge = int(np.linspace(len(data) * 0.25, len(data), 5)[3])
     late = data.end >= data.start[edge]
-    changed = replace(data, outcome=np.where(late, -data.outcome, data.outcome).astype(np.int8),
-                      gain_long=np.where(late, -data.gain_long, data.gain_long))  # fmt: skip
+    changed = replace(
+        data,
+        outcome=np.where(late, -data.outcome, data.outcome).astype(np.int8),
+        gain_long=np.where(late, -data.gain_long, data.gain_long),
+    )
     theirs = walk_forward(changed, SMALL, COSTS, 7)
     stop = int(np.linspace(len(data) * 0.25, len(data), 5)[4])
     assert np.array_equal(ours.probabilities[:stop], theirs.probabilities[:stop], equal_nan=True)

@@ -10,11 +10,11 @@ from desk import plan_at
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from trader_cli.core.exit_forms import Form, Heard, exit_forms, next_form
-from trader_cli.core.orders import SymbolRules
-from trader_cli.core.plans import Refused
-from trader_cli.core.rules import entry_limit, exit_limit, openable
-from trader_cli.exchange.account_replies import symbol_rules
+from trader_cli.core.money.exit_forms import Form, Heard, exit_forms, next_form
+from trader_cli.core.money.orders import SymbolRules
+from trader_cli.core.money.plans import Refused
+from trader_cli.core.money.trading_rules import entry_limit, exit_limit, openable
+from trader_cli.exchange.account.account_replies import symbol_rules
 from trader_cli.settings import as_settings
 
 NOW = 1_704_067_200_000
@@ -37,26 +37,44 @@ def filter_of(name: str, **lines: str | None) -> Body:
 def documents(draw: Any) -> Body:
     """One symbol of exchangeInfo. Filters, and lines of them, may be missing, zero, tiny or huge."""
     filters = [
-        filter_of("PRICE_FILTER", tickSize=draw(maybe(*TICKS)), minPrice=draw(maybe("0.0001", "1", "50")),
-                  maxPrice=draw(maybe("100", "20000", "1000000000"))),
-        filter_of("LOT_SIZE", stepSize=draw(maybe(*STEPS)), minQty=draw(maybe("0.001", "1", "5000")),
-                  maxQty=draw(maybe("10", "100000", "1e12"))),
-        filter_of("MARKET_LOT_SIZE", stepSize=draw(maybe(*STEPS)), minQty=draw(maybe("0.001", "1", "5000")),
-                  maxQty=draw(maybe("3", "1000", "1e12"))),
+        filter_of(
+            "PRICE_FILTER",
+            tickSize=draw(maybe(*TICKS)),
+            minPrice=draw(maybe("0.0001", "1", "50")),
+            maxPrice=draw(maybe("100", "20000", "1000000000")),
+        ),
+        filter_of(
+            "LOT_SIZE",
+            stepSize=draw(maybe(*STEPS)),
+            minQty=draw(maybe("0.001", "1", "5000")),
+            maxQty=draw(maybe("10", "100000", "1e12")),
+        ),
+        filter_of(
+            "MARKET_LOT_SIZE",
+            stepSize=draw(maybe(*STEPS)),
+            minQty=draw(maybe("0.001", "1", "5000")),
+            maxQty=draw(maybe("3", "1000", "1e12")),
+        ),
         filter_of("MIN_NOTIONAL", notional=draw(maybe("5", "100"))),
-        filter_of("PERCENT_PRICE", multiplierUp=draw(maybe("1.0005", "1.05", "5")),
-                  multiplierDown=draw(maybe("0.9995", "0.95", "0.2"))),
+        filter_of(
+            "PERCENT_PRICE",
+            multiplierUp=draw(maybe("1.0005", "1.05", "5")),
+            multiplierDown=draw(maybe("0.9995", "0.95", "0.2")),
+        ),
         filter_of("MAX_NUM_ALGO_ORDERS", limit=draw(maybe("1", "10", "200"))),
         filter_of("POSITION_RISK_CONTROL", positionControlSide="NONE"),
-    ]  # fmt: skip
+    ]
     return {
         "symbol": draw(st.sampled_from(("ETHUSDT", "1000SHIBUSDT", "BTCUSDT_260327", "币安人生USDT"))),
         "status": draw(st.sampled_from(("TRADING",) * 4 + ("SETTLING", "PENDING_TRADING", "NEW_WORD"))),
         "contractType": draw(st.sampled_from(("PERPETUAL", "PERPETUAL", "TRADIFI_PERPETUAL", "PERPETUAL DELIVERING"))),
         "deliveryDate": draw(st.sampled_from((4_133_404_800_000, 0, NOW + 7_200_000))),
-        "pricePrecision": 8, "quantityPrecision": 3, "quoteAsset": "USDT", "marginAsset": "USDT",
+        "pricePrecision": 8,
+        "quantityPrecision": 3,
+        "quoteAsset": "USDT",
+        "marginAsset": "USDT",
         "filters": draw(st.lists(st.sampled_from(filters), unique_by=lambda f: f["filterType"], max_size=len(filters))),
-    }  # fmt: skip
+    }
 
 
 def broken(body: Body, name: str, **values: Decimal) -> list[str]:
@@ -64,10 +82,15 @@ def broken(body: Body, name: str, **values: Decimal) -> list[str]:
     found = next((f for f in body["filters"] if f["filterType"] == name), {})
     number = {line: Decimal(found[line]) for line in found if line != "filterType"}
     ways = {
-        "tickSize": lambda v, r: v % r, "stepSize": lambda v, r: v % r, "minPrice": lambda v, r: v < r,
-        "minQty": lambda v, r: v < r, "maxPrice": lambda v, r: v > r, "maxQty": lambda v, r: v > r,
-        "multiplierUp": lambda v, r: v > r, "multiplierDown": lambda v, r: v < r,
-    }  # fmt: skip
+        "tickSize": lambda v, r: v % r,
+        "stepSize": lambda v, r: v % r,
+        "minPrice": lambda v, r: v < r,
+        "minQty": lambda v, r: v < r,
+        "maxPrice": lambda v, r: v > r,
+        "maxQty": lambda v, r: v > r,
+        "multiplierUp": lambda v, r: v > r,
+        "multiplierDown": lambda v, r: v < r,
+    }
     return [f"{name} {line}" for line, v in values.items() if number.get(line) and ways[line](v, number[line])]
 
 
@@ -79,8 +102,13 @@ def quantity_faults(body: Body, name: str, quantity: Decimal) -> list[str]:
     return broken(body, name, stepSize=quantity, minQty=quantity, maxQty=quantity) + ([] if quantity > 0 else ["> 0"])
 
 
-@given(documents(), st.sampled_from(("long", "short")), st.decimals("0.02", "90000", places=4),
-       st.decimals("0.001", "2000000", places=3), st.sampled_from((0, 9)))  # fmt: skip
+@given(
+    documents(),
+    st.sampled_from(("long", "short")),
+    st.decimals("0.02", "90000", places=4),
+    st.decimals("0.001", "2000000", places=3),
+    st.sampled_from((0, 9)),
+)
 def test_what_opens_and_its_stops_pass_every_filter(
     body: Body, side: str, mark: Decimal, quantity: Decimal, resting: int
 ) -> None:
@@ -116,9 +144,18 @@ def plan_of(rules: SymbolRules, side: str, mark: Decimal, quantity: Decimal) -> 
     levels = (rules.price_down(level) for level in (mark - away, mark - away * 2, mark + away * 2))
     stop, backstop, target = levels
     return plan_at(
-        SETTINGS, mark, NOW, side=side, quantity=str(rules.quantity_down(quantity)), symbol=rules.symbol, price=mark,
-        stop_price=stop, backstop_price=backstop, take_profit_price=target, max_drift=mark / 100,
-    )  # fmt: skip
+        SETTINGS,
+        mark,
+        NOW,
+        side=side,
+        quantity=str(rules.quantity_down(quantity)),
+        symbol=rules.symbol,
+        price=mark,
+        stop_price=stop,
+        backstop_price=backstop,
+        take_profit_price=target,
+        max_drift=mark / 100,
+    )
 
 
 def nearest(body: Body, name: str, held: Decimal) -> Decimal | None:
@@ -179,8 +216,15 @@ def test_what_reduces_is_sent_in_the_nearest_form_there_is_and_as_it_is_where_th
     assert all(form.quantity > 0 for form in whole)
 
 
-@given(documents(), documents(), st.decimals("0.001", "5000", places=3), st.decimals("0.02", "90000", places=4),
-       st.sampled_from((1, -1)), st.booleans(), st.decimals("-0.01", "0.01", places=4))  # fmt: skip
+@given(
+    documents(),
+    documents(),
+    st.decimals("0.001", "5000", places=3),
+    st.decimals("0.02", "90000", places=4),
+    st.sampled_from((1, -1)),
+    st.booleans(),
+    st.decimals("-0.01", "0.01", places=4),
+)
 @example(lots_of({}, {}), banded("1.01", "0.99"), Decimal(1), Decimal(100), 1, True, Decimal(0))
 @example(lots_of({}, {}), banded("1.03", "0.97"), Decimal(1), Decimal(100), -1, True, Decimal("-0.001"))
 def test_whatever_the_exchange_enforces_a_position_is_left_if_any_form_of_it_passes(
@@ -201,8 +245,12 @@ def test_whatever_the_exchange_enforces_a_position_is_left_if_any_form_of_it_pas
     assert thin or next_form(forms, heard) is None, "only then it is dust"
 
 
-@given(documents(), st.decimals("0.02", "90000", places=4), st.sampled_from((1, -1)),
-       st.sampled_from((Decimal(1), Decimal("0.5"), Decimal(0))))  # fmt: skip
+@given(
+    documents(),
+    st.decimals("0.02", "90000", places=4),
+    st.sampled_from((1, -1)),
+    st.sampled_from((Decimal(1), Decimal("0.5"), Decimal(0))),
+)
 def test_a_limit_order_that_leaves_lies_at_the_edge_of_the_band(
     body: Body, mark: Decimal, sign: int, reach: Decimal
 ) -> None:

@@ -18,17 +18,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trader_cli.core.errors import DataInvalid, UsageError
-from trader_cli.core.schemas import FUNDING, MARK, OPEN_INTEREST, TIME
-from trader_cli.core.timeframes import DAY_MS, Timeframe
-from trader_cli.exchange.archive_files import (
+from trader_cli.core.market.schemas import FUNDING, MARK, OPEN_INTEREST, TIME
+from trader_cli.core.market.timeframes import DAY_MS, Timeframe
+from trader_cli.exchange.archive.catalogue import (
     BAR_KINDS,
     PERIODS,
     ArchiveFile,
     Kind,
     plan_files,
 )
-from trader_cli.exchange.archive_parsing import Parsed, parse_archive
-from trader_cli.pipelines.history import KINDS, HistoryReader
+from trader_cli.exchange.archive.parsing import Parsed, parse_archive
+from trader_cli.pipelines.stages.history_source import KINDS, HistoryReader
 
 M15, M1 = Timeframe.parse("15m"), Timeframe.parse("1m")
 QUICK = settings(deadline=None, max_examples=60)
@@ -213,8 +213,11 @@ def test_mark_and_index_klines_are_mark_frames(kind: Any, way: Way, seed: int) -
 
 def assert_parsed(found: Parsed, expected: Parsed) -> None:
     assert (found.repeated, found.contradictory, found.outside, found.empty) == (
-        expected.repeated, expected.contradictory, expected.outside, expected.empty,
-    )  # fmt: skip
+        expected.repeated,
+        expected.contradictory,
+        expected.outside,
+        expected.empty,
+    )
     assert found.frame.equals(expected.frame)
     assert found.frame.schema == expected.frame.schema
 
@@ -244,9 +247,17 @@ def test_disorder_repeats_contradictions_and_neighbours_change_nothing_and_are_c
 def trades(n: int = 50) -> pl.DataFrame:
     rng = random.Random(n)
     rows = [
-        (1000 + i, round(2000 + rng.random(), 2), round(rng.random(), 3), 10 * i, 10 * i + 1, ms(2024, 1, 1) + i * 977, rng.random() < 0.5)
+        (
+            1000 + i,
+            round(2000 + rng.random(), 2),
+            round(rng.random(), 3),
+            10 * i,
+            10 * i + 1,
+            ms(2024, 1, 1) + i * 977,
+            rng.random() < 0.5,
+        )
         for i in range(n)
-    ]  # fmt: skip
+    ]
     return pl.DataFrame(rows, schema=["a", "price", "quantity", "f", "l", "time", "maker"], orient="row")
 
 
@@ -439,14 +450,26 @@ def test_a_bomb_is_refused_before_it_is_inflated_also_if_it_lies() -> None:
 
 
 def test_real_bars_survive_the_archives_writing(market_data: Any) -> None:
-    from trader_cli.venue.tape import load_bars_file
+    from trader_cli.venue.simulated_market.tape import load_bars_file
 
     (real,) = load_bars_file(market_data / "klines/spot_12col/BTCUSDT-1h-2023Q1.parquet")
     file = ArchiveFile("spot", "monthly", "klines", "BTCUSDT", "1h", date(2023, 2, 1))
     february = real.bars.filter(pl.col("open_time").dt.month() == 2)
     for way in (Way(), Way(header=False), Way(micro=True)):
-        parsed = parse_archive(zipped(kline_csv(real.bars.filter(pl.col("open_time").is_between(
-            datetime(2023, 1, 31, tzinfo=UTC), datetime(2023, 3, 1, 23, tzinfo=UTC))), way), file), file)  # fmt: skip
+        parsed = parse_archive(
+            zipped(
+                kline_csv(
+                    real.bars.filter(
+                        pl.col("open_time").is_between(
+                            datetime(2023, 1, 31, tzinfo=UTC), datetime(2023, 3, 1, 23, tzinfo=UTC)
+                        )
+                    ),
+                    way,
+                ),
+                file,
+            ),
+            file,
+        )
         assert_parsed(parsed, Parsed(february, outside=48))
 
 

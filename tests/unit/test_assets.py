@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trader_cli.core.assets import QUOTE, Flow, amounts_text, by_asset, margin_asset_of, valued
-from trader_cli.core.limits import History, Level, LossLimits, breaches, breaches_by_asset
-from trader_cli.core.orders import AccountState, TradeState
-from trader_cli.core.timeframes import DAY_MS
-from trader_cli.exchange.account_replies import account_state
-from trader_cli.pipelines.summary import Money
+from trader_cli.core.market.timeframes import DAY_MS
+from trader_cli.core.money.assets import QUOTE, Flow, amounts_text, by_asset, margin_asset_of, valued
+from trader_cli.core.money.loss_limits import History, Level, LossLimits, breaches, breaches_by_asset
+from trader_cli.core.money.orders import AccountState, TradeState
+from trader_cli.exchange.account.account_replies import account_state
+from trader_cli.pipelines.trading.run_summary import Money
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_reading import LedgerReading
 from trader_cli.storage.ledger_rows import Intent
@@ -31,11 +31,19 @@ ASSETS = ("USDT", "USDC", "BTC")
 @pytest.mark.parametrize(
     ("symbol", "asset"),
     [
-        ("ETHUSDT", "USDT"), ("ETHUSDC", "USDC"), ("ETHBTC", "BTC"), ("BTCUSDT_260327", "USDT"),
-        ("USDCUSDT", "USDT"), ("BTCDOMUSDT", "USDT"), ("1000PEPEUSDC", "USDC"), ("E", "USDT"), ("", "USDT"),
-        ("BTCUSDC_261225", "USDC"), ("币安人生USDT", "USDT"),
+        ("ETHUSDT", "USDT"),
+        ("ETHUSDC", "USDC"),
+        ("ETHBTC", "BTC"),
+        ("BTCUSDT_260327", "USDT"),
+        ("USDCUSDT", "USDT"),
+        ("BTCDOMUSDT", "USDT"),
+        ("1000PEPEUSDC", "USDC"),
+        ("E", "USDT"),
+        ("", "USDT"),
+        ("BTCUSDC_261225", "USDC"),
+        ("币安人生USDT", "USDT"),
     ],
-)  # fmt: skip
+)
 def test_a_name_tells_its_margin_asset(symbol: str, asset: str) -> None:
     assert margin_asset_of(symbol) == asset
 
@@ -98,11 +106,16 @@ amounts = st.integers(-900, 900).map(D)
 contracts = st.sampled_from(ASSETS)
 histories = st.lists(
     st.builds(
-        lambda at, amount, margin, is_bnb: Flow(at, amount / 100 if is_bnb else amount, "BNB" if is_bnb else margin, margin),
-        st.integers(0, NOW), amounts, contracts, st.booleans(),
+        lambda at, amount, margin, is_bnb: Flow(
+            at, amount / 100 if is_bnb else amount, "BNB" if is_bnb else margin, margin
+        ),
+        st.integers(0, NOW),
+        amounts,
+        contracts,
+        st.booleans(),
     ),
     max_size=25,
-).map(lambda flows: sorted(flows, key=lambda flow: flow.time_ms))  # fmt: skip
+).map(lambda flows: sorted(flows, key=lambda flow: flow.time_ms))
 
 
 def account_after(flows: list[Flow]) -> AccountState:

@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import trader_cli
-from trader_cli.core import assurance, doubts
-from trader_cli.core.assurance import (
+from trader_cli.core.money.orders import OrderState, PositionState, StopState
+from trader_cli.core.proofs import assurance, doubts
+from trader_cli.core.proofs.assurance import (
     Absent,
     AllFlat,
     Closed,
@@ -38,8 +39,7 @@ from trader_cli.core.assurance import (
     prove_walk_away,
     standing,
 )
-from trader_cli.core.evidence import Books, Kept, Look, NoBooks, Traces, explained, strangers
-from trader_cli.core.orders import OrderState, PositionState, StopState
+from trader_cli.core.proofs.evidence import Books, Kept, Look, NoBooks, Traces, explained, strangers
 
 PACKAGE = Path(trader_cli.__file__).parent
 ETH, BTC = "ETHUSDT", "BTCUSDT"
@@ -57,9 +57,20 @@ def stop(
 ) -> StopState:
     """A stop that rests; without a quantity it closes the whole position."""
     made = StopState(
-        "1", name, symbol, side, "stop", "NEW", Decimal(1900), Decimal(quantity or 0), quantity is None,
-        quantity is not None, True, None, 1,
-    )  # fmt: skip
+        "1",
+        name,
+        symbol,
+        side,
+        "stop",
+        "NEW",
+        Decimal(1900),
+        Decimal(quantity or 0),
+        quantity is None,
+        quantity is not None,
+        True,
+        None,
+        1,
+    )
     return replace(made, **changes)
 
 
@@ -108,7 +119,7 @@ TROUBLES: list[tuple[str, Look, Books | NoBooks, str]] = [
     ("no ledger over a stop of ours", replace(NOTHING, stops=(stop(),)), FRESH, "1 order(s) with our ids"),
     ("no ledger over a position", replace(NOTHING, positions=(position(),)), FRESH, "holds ETHUSDT 1"),
     ("no ledger and no answer", replace(NOTHING, positions=None), FRESH, "has not shown"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("look", "books", "words"), [t[1:] for t in TROUBLES], ids=[t[0] for t in TROUBLES])
@@ -147,8 +158,13 @@ def test_an_account_that_lives_with_us_is_known_by_the_ledger_and_says_so() -> N
     assert "by the ledger" in prove_recorded(resting).sentence
     assert "by the ledger" in prove_recorded(EMPTY).sentence
     assert isinstance(prove_recorded(FRESH), Recorded)
-    for doubtful in (DAMAGED, HELD, replace(resting, moving=(MOVING,)), replace(resting, held={}),
-                     replace(resting, held={ETH: ONE, BTC: ONE})):  # fmt: skip
+    for doubtful in (
+        DAMAGED,
+        HELD,
+        replace(resting, moving=(MOVING,)),
+        replace(resting, held={}),
+        replace(resting, held={ETH: ONE, BTC: ONE}),
+    ):
         assert isinstance(prove_recorded(doubtful), Doubt), doubtful
         with pytest.raises(Unproved):
             Recorded(doubtful)
@@ -157,8 +173,16 @@ def test_an_account_that_lives_with_us_is_known_by_the_ledger_and_says_so() -> N
 def test_an_entry_is_absent_only_when_everything_agrees_for_long_enough() -> None:
     gone = Traces(ETH, "td-e-1", ordered=False, traded=Decimal(0), before=ONE, after=ONE, waited_ms=90, enough_ms=90)
     assert "nothing was opened" in prove_absent(gone).sentence
-    for change in ({"ordered": True}, {"ordered": None}, {"traded": ONE}, {"traded": None}, {"before": None},
-                   {"after": None}, {"after": Decimal(2)}, {"waited_ms": 89}):  # fmt: skip
+    for change in (
+        {"ordered": True},
+        {"ordered": None},
+        {"traded": ONE},
+        {"traded": None},
+        {"before": None},
+        {"after": None},
+        {"after": Decimal(2)},
+        {"waited_ms": 89},
+    ):
         assert isinstance(prove_absent(replace(gone, **change)), Doubt), change
         with pytest.raises(Unproved):
             Absent(replace(gone, **change))
@@ -166,17 +190,24 @@ def test_an_entry_is_absent_only_when_everything_agrees_for_long_enough() -> Non
 
 def test_no_proof_can_be_built_by_hand() -> None:
     for build in (
-        lambda: Flat(ETH, COVERED, HELD), lambda: Protected(ETH, NOTHING, EMPTY), lambda: AllFlat(COVERED, HELD),
-        lambda: Flat(ETH, replace(NOTHING, positions=None), EMPTY), lambda: Closed(Flat(ETH, NOTHING, EMPTY), Decimal(0)),
-        lambda: NotSent("td-e-1", "sending"), lambda: Doubt(()),
-    ):  # fmt: skip
+        lambda: Flat(ETH, COVERED, HELD),
+        lambda: Protected(ETH, NOTHING, EMPTY),
+        lambda: AllFlat(COVERED, HELD),
+        lambda: Flat(ETH, replace(NOTHING, positions=None), EMPTY),
+        lambda: Closed(Flat(ETH, NOTHING, EMPTY), Decimal(0)),
+        lambda: NotSent("td-e-1", "sending"),
+        lambda: Doubt(()),
+    ):
         with pytest.raises(Unproved):
             build()
 
 
 def test_what_our_ids_explain_without_a_ledger() -> None:
-    past = (order("td-e-1", status="FILLED", filled=1), order("td-x-1", status="FILLED", filled="0.4", side="SELL"),
-            order("hand", status="FILLED", filled=5))  # fmt: skip
+    past = (
+        order("td-e-1", status="FILLED", filled=1),
+        order("td-x-1", status="FILLED", filled="0.4", side="SELL"),
+        order("hand", status="FILLED", filled=5),
+    )
     shown = replace(COVERED, positions=(position(3), position(1, BTC)))
     assert explained(replace(shown, past=past)) == {ETH: Decimal("0.6"), BTC: 0}
     assert explained(replace(shown, stops=(stop("td-s-1", quantity="0.7"),))) == {ETH: Decimal("0.7"), BTC: 0}
@@ -191,22 +222,33 @@ _symbols = st.sampled_from([ETH, BTC])
 _amounts = st.sampled_from([Decimal(x) for x in ("-1", "-0.5", "0.5", "1")])
 _stops = st.lists(
     st.builds(
-        stop, _names, st.sampled_from(["BUY", "SELL"]), st.sampled_from([None, "0.5", "1"]), _symbols,
-        status=st.sampled_from(["NEW", "CANCELED"]), by_mark_price=st.booleans(),
+        stop,
+        _names,
+        st.sampled_from(["BUY", "SELL"]),
+        st.sampled_from([None, "0.5", "1"]),
+        _symbols,
+        status=st.sampled_from(["NEW", "CANCELED"]),
+        by_mark_price=st.booleans(),
     ),
     max_size=3,
-)  # fmt: skip
+)
 _positions = st.lists(st.builds(position, _amounts, _symbols), max_size=2, unique_by=lambda p: p.symbol)
 _orders = st.lists(st.builds(order, _names, _symbols, st.sampled_from(["NEW", "FILLED"])), max_size=1)
 _looks = st.builds(
-    lambda p, s, o: Look(1, None if p is None else tuple(p), None if s is None else tuple(s),
-                         None if o is None else tuple(o)),
-    st.none() | _positions, st.none() | _stops, st.none() | _orders,
-)  # fmt: skip
+    lambda p, s, o: Look(
+        1, None if p is None else tuple(p), None if s is None else tuple(s), None if o is None else tuple(o)
+    ),
+    st.none() | _positions,
+    st.none() | _stops,
+    st.none() | _orders,
+)
 _books = st.builds(
-    Books, st.dictionaries(_symbols, _amounts, max_size=2), st.frozensets(_names, max_size=4),
-    st.sampled_from([(), (), (MOVING,)]), st.sampled_from([{}, {}, {ETH: ONE}]),
-)  # fmt: skip
+    Books,
+    st.dictionaries(_symbols, _amounts, max_size=2),
+    st.frozensets(_names, max_size=4),
+    st.sampled_from([(), (), (MOVING,)]),
+    st.sampled_from([{}, {}, {ETH: ONE}]),
+)
 
 
 def fine(look: Look, books: Books) -> bool:
@@ -253,7 +295,7 @@ def test_yes_is_said_exactly_where_everything_agrees(look: Look, books: Books) -
 # --- the words, in one module only ---
 
 WORDS = re.compile(r"\b(yes|flat|closed|nothing|protected|walk away|no position of ours is open)\b", re.IGNORECASE)
-HOME = "core/assurance.py"
+HOME = "core/proofs/assurance.py"
 CODES = frozenset({"flat", "closed", "--yes", " --yes"})
 """Stored actions, keys of JSON and options: no sentences."""
 NOT_ABOUT_THE_ACCOUNT = re.compile(
@@ -268,17 +310,17 @@ OTHERWISE = {
     "cli/commands/status.py": "about series that were fetched",
     "cli/main.py": "one line of help for each command",
     "cli/options.py": "help of options",
-    "core/exits.py": "the reason of an assessment, a stored word",
-    "exchange/archive.py": "a connection that was ended",
+    "core/money/exits.py": "the reason of an assessment, a stored word",
+    "exchange/archive/download.py": "a connection that was ended",
     "exchange/binance.py": "a part that is not installed",
-    "exchange/connection.py": "a connection that was ended",
-    "exchange/lane.py": "a connection that was ended",
-    "exchange/paper.py": "a connection that was ended",
-    "exchange/replies.py": "an answer without content",
+    "exchange/connection/connection.py": "a connection that was ended",
+    "exchange/connection/request_lane.py": "a connection that was ended",
+    "exchange/account/paper_exchange.py": "a connection that was ended",
+    "exchange/connection/replies.py": "an answer without content",
     "settings/model.py": "the meaning of a setting",
     "storage/files.py": "about a file",
     "storage/inventory.py": "about files of the cache",
-    "venue/orders.py": "what the simulated exchange says of a symbol",
+    "venue/engine/order_intake.py": "what the simulated exchange says of a symbol",
 }
 """Files whose sentences with these words are not about the account, and what they are about."""
 
@@ -294,9 +336,10 @@ def sentences(source: str) -> Iterator[tuple[int, str]]:
 
 def comforting(source: str) -> list[tuple[int, str]]:
     return [
-        (line, text) for line, text in sentences(source)
+        (line, text)
+        for line, text in sentences(source)
         if WORDS.search(text) and text not in CODES and not NOT_ABOUT_THE_ACCOUNT.search(text)
-    ]  # fmt: skip
+    ]
 
 
 def test_comfort_is_worded_in_one_module_only() -> None:
@@ -327,5 +370,5 @@ def test_every_comforting_sentence_of_the_module_stands_in_a_proof() -> None:
         elif not isinstance(node, ast.ClassDef):
             worded = [text for _, text in comforting(ast.unparse(node))]
             assert set(worded) <= {" and NOTHING protects it.", assurance.QUESTION}, worded
-    assert comforting((PACKAGE / "core" / "doubts.py").read_text()) == []
+    assert comforting((PACKAGE / "core" / "proofs" / "doubts.py").read_text()) == []
     assert doubts.second_trader(()) is None

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trader_cli.cli.commands.analyze import _facts
-from trader_cli.core.averages import average_price, places, readable
+from trader_cli.core.money.averages import average_price, places, readable
 from trader_cli.core.types import Analysis, Signal
-from trader_cli.pipelines.stages import Analysed
+from trader_cli.pipelines.stages.model_stages import Analysed
 
 TICKS = st.integers(-8, 2).map(lambda exponent: Decimal(1).scaleb(exponent))
 FILLS = st.lists(st.tuples(st.integers(1, 10**7), st.integers(1, 10**6)), min_size=1, max_size=9)
@@ -46,7 +46,7 @@ def test_an_average_has_two_digits_more_than_its_prices_and_lies_between_them(
         ("123456.78912345", (), "123456.79"),
         ("1E+5", (), "100000"),
     ],
-)  # fmt: skip
+)
 def test_a_price_is_read_by_a_person(price: str, on_ticks: tuple[str, ...], shown: str) -> None:
     assert f"{readable(Decimal(price), *map(Decimal, on_ticks)):f}" == shown
 

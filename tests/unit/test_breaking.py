@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trader_cli.core.breaker import (
+from trader_cli.core.market.timeframes import DAY_MS
+from trader_cli.core.money.breaker import (
     HOUR_MS,
     LATCHING,
     Brake,
@@ -25,11 +26,10 @@ from trader_cli.core.breaker import (
     one_within_a_day,
     runaway,
 )
-from trader_cli.core.orders import TradeState
-from trader_cli.core.timeframes import DAY_MS
-from trader_cli.execution.breaking import after_close, catch_up, check_breaker, hold_back
+from trader_cli.core.money.orders import TradeState
+from trader_cli.execution.circuit_breaker import after_close, catch_up, check_breaker, hold_back
 from trader_cli.settings import as_settings
-from trader_cli.storage import asked
+from trader_cli.storage import owner_requests
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_reading import LedgerReading
 from trader_cli.storage.ledger_rows import Intent
@@ -61,8 +61,22 @@ def entry(ledger: Ledger, symbol: str, at_ms: int, decision: str, *, closed: str
             ledger.assess(symbol, "exit", {"reason": closed, "client_id": client_id}, at_ms)
         ledger.note(client_id, "sent", at_ms)
         if filled:
-            ledger.fill(client_id, TradeState(next(_numbers), "1", symbol, side, Decimal(100), Decimal(1), Decimal(0),  # type: ignore[arg-type]
-                                              "USDT", Decimal(0), False, at_ms))  # fmt: skip
+            ledger.fill(
+                client_id,
+                TradeState(
+                    next(_numbers),
+                    "1",
+                    symbol,
+                    side,
+                    Decimal(100),
+                    Decimal(1),
+                    Decimal(0),  # type: ignore[arg-type]
+                    "USDT",
+                    Decimal(0),
+                    False,
+                    at_ms,
+                ),
+            )
 
 
 def code(ledger: Ledger, symbol: str, now_ms: int = START, **execution: Any) -> str | None:
@@ -139,8 +153,11 @@ def test_what_no_line_tells_is_found_and_what_one_tells_is_not(found: list[Break
 
 
 @EXAMPLES
-@given(st.lists(st.tuples(st.sampled_from([E, B]), st.integers(START - 2 * DAY_MS, START)), max_size=30),
-       st.integers(1, 5), st.integers(1, 12))  # fmt: skip
+@given(
+    st.lists(st.tuples(st.sampled_from([E, B]), st.integers(START - 2 * DAY_MS, START)), max_size=30),
+    st.integers(1, 5),
+    st.integers(1, 12),
+)
 def test_the_brake_never_lets_one_more_through(entries: list[tuple[str, int]], hour: int, day: int) -> None:
     brake = Brake(hour, day)
     in_a_day = sum(at > START - DAY_MS for _, at in entries)
@@ -233,7 +250,9 @@ def test_a_process_that_died_before_it_could_latch_is_caught_up_with(opened: Ope
         assert code(ledger, "SOLUSDT", START + 2 * HOUR_MS) == "entries_halted"
         assert set(ledger.latches()) == {E, B}
         assert breakdowns_of(ledger.latch_lines()) == [
-            Breakdown(E, "d1", START + 1000), Breakdown(B, "d2", START + HOUR_MS + 1000)]  # fmt: skip
+            Breakdown(E, "d1", START + 1000),
+            Breakdown(B, "d2", START + HOUR_MS + 1000),
+        ]
         assert catch_up(ledger) == []
         assert after_close(ledger, B, "unprotected", START + HOUR_MS + 1000) == []
 
@@ -266,7 +285,7 @@ def test_unlocking_asked_for_counts_at_once_and_lifts_only_what_was_seen(opened:
     path = tmp_path / "l.sqlite"
     with opened() as ledger:
         ledger.latch(E, "unprotected", "first", START)
-        asked.ask(path, f"unlock-{E}", "1 looked at it")
+        owner_requests.ask(path, f"unlock-{E}", "1 looked at it")
         with LedgerReading.shown(path) as shown:
             assert shown is not None
             assert shown.latched(E) is None
@@ -274,10 +293,10 @@ def test_unlocking_asked_for_counts_at_once_and_lifts_only_what_was_seen(opened:
         assert ledger.latched(E) == ("liquidation", "second"), "nobody has looked at this one"
         ledger.take_requests(START + 2)
         assert ledger.latched(E) == ("liquidation", "second")
-        assert asked.asked_of(path, f"unlock-{E}") is None
-        asked.ask(path, f"unlock-{E}", "2 looked at that, too")
+        assert owner_requests.asked_of(path, f"unlock-{E}") is None
+        owner_requests.ask(path, f"unlock-{E}", "2 looked at that, too")
         ledger.take_requests(START + 3)
-        assert asked.asked_of(path, f"unlock-{E}") is None
+        assert owner_requests.asked_of(path, f"unlock-{E}") is None
         last = ledger.latch_lines()[-1]
         assert (last.latched, last.reason, last.at_ms) == (False, "looked at that, too", START + 3)
     with opened() as ledger:

@@ -44,16 +44,19 @@ def test_everybody_who_must_see_a_break_is_there(campaign: ModuleType) -> None:
 
 
 EXITS = "test_exits.py::test_time_and_target_close"
-FORGOTTEN = ("core/exits.py", "if now_ms >= held.exit_by_ms:", "if False:")
-CLUMSY = ("core/exits.py", "if now_ms >= held.exit_by_ms:", "if nobody_knows_this:")
+FORGOTTEN = ("core/money/exits.py", "if now_ms >= held.exit_by_ms:", "if False:")
+CLUMSY = ("core/money/exits.py", "if now_ms >= held.exit_by_ms:", "if nobody_knows_this:")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("replacement", "test", "unseen", "by"),
-    [(FORGOTTEN, EXITS, False, EXITS), (CLUMSY, EXITS, True, "a crash"),
-     (FORGOTTEN, "test_exits.py::test_the_trail_follows_in_whole_rungs", True, "nothing")],
-)  # fmt: skip
+    [
+        (FORGOTTEN, EXITS, False, EXITS),
+        (CLUMSY, EXITS, True, "a crash"),
+        (FORGOTTEN, "test_exits.py::test_the_trail_follows_in_whole_rungs", True, "nothing"),
+    ],
+)
 def test_a_break_is_seen_where_a_test_fails_and_not_where_it_crashes_or_passes(
     campaign: ModuleType, tmp_path: Path, replacement: tuple[str, str, str], test: str, unseen: bool, by: str
 ) -> None:

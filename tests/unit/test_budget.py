@@ -13,12 +13,15 @@ from hypothesis import strategies as st
 
 from trader_cli.core.errors import RateLimited
 from trader_cli.core.weights import FUTURES, request_weight
-from trader_cli.exchange.budget import RequestBudget, WeightBudget
+from trader_cli.exchange.connection.weight_budget import RequestBudget, WeightBudget
 from trader_cli.venue.clocks import VirtualClock, run_virtual
 
 KLINES, FUNDING, OPEN_INTEREST, SPOT = (
-    "/fapi/v1/klines", "/fapi/v1/fundingRate", "/futures/data/openInterestHist", "/api/v3/klines",
-)  # fmt: skip
+    "/fapi/v1/klines",
+    "/fapi/v1/fundingRate",
+    "/futures/data/openInterestHist",
+    "/api/v3/klines",
+)
 MINUTE = 60_000
 
 
@@ -198,12 +201,19 @@ def per_minute(limit: Any, kind: str = "REQUEST_WEIGHT", interval: str = "MINUTE
 @pytest.mark.parametrize(
     ("limits", "spot", "allowed"),
     [
-        (None, False, 2400), ([], False, 2400), ({"limit": 5}, False, 2400), ([1, None, {}], False, 2400),
-        (per_minute(0), False, 2400), (per_minute("many"), False, 2400), (per_minute(100, "ORDERS"), False, 2400),
-        (per_minute(100, interval="DAY"), False, 2400), (per_minute(100, number=5), False, 2400),
-        (per_minute(100, "RAW_REQUESTS") + per_minute(90), False, 90), (per_minute(100), True, 2400),
+        (None, False, 2400),
+        ([], False, 2400),
+        ({"limit": 5}, False, 2400),
+        ([1, None, {}], False, 2400),
+        (per_minute(0), False, 2400),
+        (per_minute("many"), False, 2400),
+        (per_minute(100, "ORDERS"), False, 2400),
+        (per_minute(100, interval="DAY"), False, 2400),
+        (per_minute(100, number=5), False, 2400),
+        (per_minute(100, "RAW_REQUESTS") + per_minute(90), False, 90),
+        (per_minute(100), True, 2400),
     ],
-)  # fmt: skip
+)
 def test_limits_are_learned_and_odd_ones_left_aside(limits: Any, spot: bool, allowed: int) -> None:
     clock, budget = together()
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-PARTLY = "from trader_cli.exchange.ccxt_binance import ccxt_binance; client, errors = ccxt_binance()\n"
+PARTLY = "from trader_cli.exchange.connection.ccxt_binance import ccxt_binance; client, errors = ccxt_binance()\n"
 
 
 def ran(code: str) -> str:
@@ -20,7 +20,7 @@ def test_no_other_exchange_is_imported() -> None:
     code = f"""
 {PARTLY}
 import sys
-from trader_cli.exchange.client import make_client
+from trader_cli.exchange.connection.client import make_client
 from trader_cli.settings import as_settings
 import asyncio, aiohttp
 async def use():

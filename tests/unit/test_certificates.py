@@ -14,7 +14,7 @@ import pytest
 import pywt
 
 from trader_cli.analyst.analyst import Analyst
-from trader_cli.analyst.certifying import (
+from trader_cli.analyst.certificate_store import (
     PROBES,
     certificate_key,
     ensure_certificate,
@@ -28,11 +28,13 @@ from trader_cli.analyst.certifying import (
 from trader_cli.analyst.feature_artifacts import build_feature_artifact
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
 from trader_cli.cli.entry import cost_meant
-from trader_cli.core.artifacts import Manifest
-from trader_cli.core.bars import aggregate_bars, check_bars, with_close_time
 from trader_cli.core.errors import ConfigurationError, DataInvalid, DataMissing, DataStale, ExitCode, VerificationFailed
-from trader_cli.core.schemas import TIME
-from trader_cli.core.timeframes import Timeframe
+from trader_cli.core.identity.manifests import Manifest
+from trader_cli.core.market.bars import aggregate_bars, check_bars, with_close_time
+from trader_cli.core.market.schemas import TIME
+from trader_cli.core.market.timeframes import Timeframe
+from trader_cli.features.bar_arrays import PRICE_INPUTS, BarSeries
+from trader_cli.features.certificate_rows import choose_cuts
 from trader_cli.features.certificates import (
     AHEAD,
     IMPURE,
@@ -48,16 +50,14 @@ from trader_cli.features.certificates import (
     merge,
 )
 from trader_cli.features.certification_tape import certification_frame, crashed, redrawn, rows_needed
-from trader_cli.features.costs import measure, new_bar_ms
 from trader_cli.features.families import higher
 from trader_cli.features.family import Family
+from trader_cli.features.family_costs import measure, new_bar_ms
 from trader_cli.features.inputs import ALL_INPUTS, known_inputs
 from trader_cli.features.modwt import window_sum
-from trader_cli.features.probing import choose_cuts
 from trader_cli.features.registry import FamilyOptions, FeatureSpec, make_spec
-from trader_cli.features.series import PRICE_INPUTS, BarSeries
 from trader_cli.features.trials import with_other_past
-from trader_cli.pipelines.live_budget import require_live_budget
+from trader_cli.pipelines.stages.live_budget import require_live_budget
 from trader_cli.settings import as_settings
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
 from trader_cli.venue.clocks import FixedClock
@@ -405,9 +405,17 @@ class Desk:
 
     def __init__(self, folder: Path) -> None:
         self.settings = as_settings(
-            {"cache_dir": str(folder), "analyst": {"enable_ml_predictions": False}, "state_dir": str(folder.parent / "state"),
-             "feature_engineering_orchestrator": {"enable_legacy_features": False, "higher_timeframes": [], "wavelet_cache": {"cache_enabled": False, "cache_dir": str(folder)}}}
-        )  # fmt: skip
+            {
+                "cache_dir": str(folder),
+                "analyst": {"enable_ml_predictions": False},
+                "state_dir": str(folder.parent / "state"),
+                "feature_engineering_orchestrator": {
+                    "enable_legacy_features": False,
+                    "higher_timeframes": [],
+                    "wavelet_cache": {"cache_enabled": False, "cache_dir": str(folder)},
+                },
+            }
+        )
         self.store = ArtifactStore(folder)
         self.orchestrator = FeatureEngineeringOrchestrator(self.settings)
         bars = TAPE.filter(pl.col("open_time") > TAPE["open_time"][200]).select(TAPE.columns[:11])

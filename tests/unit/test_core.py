@@ -13,13 +13,13 @@ from conftest import random_bars
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trader_cli.core.anchors import blocks_between, floor_block, next_block
-from trader_cli.core.bars import aggregate_bars, check_bars, find_gaps
-from trader_cli.core.digests import digest_frame, digest_value
 from trader_cli.core.errors import DataInvalid, UsageError
-from trader_cli.core.liquidation import liquidation_price, touch_probability
-from trader_cli.core.schemas import BARS
-from trader_cli.core.timeframes import Timeframe, known_timeframes
+from trader_cli.core.identity.anchors import blocks_between, floor_block, next_block
+from trader_cli.core.identity.digests import digest_frame, digest_value
+from trader_cli.core.market.bars import aggregate_bars, check_bars, find_gaps
+from trader_cli.core.market.schemas import BARS
+from trader_cli.core.market.timeframes import Timeframe, known_timeframes
+from trader_cli.core.money.liquidation import liquidation_price, touch_probability
 
 M15, H1 = Timeframe.parse("15m"), Timeframe.parse("1h")
 TIMES = st.integers(min_value=0, max_value=4_102_444_800_000)

@@ -10,17 +10,22 @@ import pytest
 from desk import plan_at
 
 from trader_cli.cli.commands.enter import _plan
-from trader_cli.core.plans import Approved
-from trader_cli.core.timeframes import Timeframe
-from trader_cli.execution.entered import Entered
+from trader_cli.core.market.timeframes import Timeframe
+from trader_cli.core.money.plans import Approved
+from trader_cli.execution.entry_result import Entered
 from trader_cli.settings import as_settings
 
 
 @pytest.mark.parametrize(
     ("average", "words"),
-    [("2000.10", "long 1 at 2000.10"), ("2000.133333333333333333333333", "long 1 at 2000.13"),
-     ("0.00001234", "long 1 at 0.00001234"), ("2000.5", "long 1 at 2000.5"), ("0", "long 1 at a price that is not booked yet")],
-)  # fmt: skip
+    [
+        ("2000.10", "long 1 at 2000.10"),
+        ("2000.133333333333333333333333", "long 1 at 2000.13"),
+        ("0.00001234", "long 1 at 0.00001234"),
+        ("2000.5", "long 1 at 2000.5"),
+        ("0", "long 1 at a price that is not booked yet"),
+    ],
+)
 def test_the_price_is_short_and_no_price_is_none(average: str, words: str) -> None:
     plan = plan_at(as_settings({"mode": "demo"}), Decimal(2000), 1_700_000_000_000)
     assert Entered(plan, None, Decimal(1), Decimal(average), None, 0, fresh=True).filled == words

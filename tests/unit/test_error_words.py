@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trader_cli.core.errors import ExchangeRejected, ExchangeUnavailable, RateLimited, TooManyOrders
-from trader_cli.exchange.budget import RequestBudget
-from trader_cli.exchange.errors import scrubbed, translate
-from trader_cli.exchange.replies import shown
+from trader_cli.exchange.connection.error_table import scrubbed, translate
+from trader_cli.exchange.connection.replies import shown
+from trader_cli.exchange.connection.weight_budget import RequestBudget
 from trader_cli.venue.clocks import VirtualClock, run_virtual
 
 KEY, SECRET = "kEy0123456789abcdefKEY", "sEcret9876543210SECRET"
@@ -52,12 +52,19 @@ def kinds() -> dict[str, Exception]:
     info = RequestInfo(yarl.URL(URL), "GET", CIMultiDictProxy(CIMultiDict({"X-MBX-APIKEY": KEY})), yarl.URL(URL))
     at = ConnectionKey("fapi.binance.com", 443, True, True, None, None, None)
     theirs: list[Exception] = [
-        aiohttp.InvalidURL(URL), aiohttp.ClientResponseError(info, (), status=302, message=URL),
-        aiohttp.TooManyRedirects(info, ()), aiohttp.ContentTypeError(info, (), message=URL),
-        aiohttp.ClientConnectorError(at, OSError(111, f"refused {URL}")), aiohttp.ServerDisconnectedError(URL),
-        aiohttp.ClientPayloadError(URL), aiohttp.ClientOSError(104, URL), aiohttp.ServerTimeoutError(URL),
-        TimeoutError(URL), ValueError(f"bad {SIGNED}"), aiohttp.ClientError(),
-    ]  # fmt: skip
+        aiohttp.InvalidURL(URL),
+        aiohttp.ClientResponseError(info, (), status=302, message=URL),
+        aiohttp.TooManyRedirects(info, ()),
+        aiohttp.ContentTypeError(info, (), message=URL),
+        aiohttp.ClientConnectorError(at, OSError(111, f"refused {URL}")),
+        aiohttp.ServerDisconnectedError(URL),
+        aiohttp.ClientPayloadError(URL),
+        aiohttp.ClientOSError(104, URL),
+        aiohttp.ServerTimeoutError(URL),
+        TimeoutError(URL),
+        ValueError(f"bad {SIGNED}"),
+        aiohttp.ClientError(),
+    ]
     return made | {f"{type(error).__name__} {number}": error for number, error in enumerate(theirs)}
 
 

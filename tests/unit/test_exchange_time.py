@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trader_cli.exchange.exchange_time import ExchangeTime, RoundTrip
+from trader_cli.exchange.connection.exchange_time import ExchangeTime, RoundTrip
 from trader_cli.venue.clocks import VirtualClock
 
 TRUE_AHEAD_MS = 1_700_000_000_000

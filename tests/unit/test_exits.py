@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trader_cli.core.exits import STAY, Action, ExitRules, Held, Opinion, assess, trailing_stop
+from trader_cli.core.money.exits import STAY, Action, ExitRules, Held, Opinion, assess, trailing_stop
 
 EXAMPLES = settings(max_examples=60, deadline=None)
 RULES = ExitRules(1.0, 0.25, 0.8, 0.6, 4 * 900_000, 900_000)
@@ -18,18 +18,31 @@ MIDDLE = Decimal(1000)
 prices = st.integers(800_00, 1200_00).map(lambda cents: Decimal(cents) / 100)
 losses = st.floats(0, 1)
 rules = st.builds(
-    ExitRules, st.floats(0.1, 4), st.floats(0.05, 2), st.floats(0.5, 1), st.floats(0.1, 0.7),
-    st.integers(1, 10**7), st.integers(0, 10**6),
-)  # fmt: skip
+    ExitRules,
+    st.floats(0.1, 4),
+    st.floats(0.05, 2),
+    st.floats(0.5, 1),
+    st.floats(0.1, 0.7),
+    st.integers(1, 10**7),
+    st.integers(0, 10**6),
+)
 
 
 def held(side: str = "long", **changes: object) -> Held:
     sign = 1 if side == "long" else -1
     made = Held(
-        side=side, quantity=Decimal(1), entry_price=MIDDLE, first_stop=MIDDLE - 20 * sign,
-        stop_price=MIDDLE - 20 * sign, take_profit_price=MIDDLE + 40 * sign, best_price=MIDDLE,
-        exit_by_ms=NOW + 10**9, opened_ms=0, last_act_ms=0, scaled_down=False,
-    )  # type: ignore[arg-type]  # fmt: skip
+        side=side,
+        quantity=Decimal(1),
+        entry_price=MIDDLE,
+        first_stop=MIDDLE - 20 * sign,
+        stop_price=MIDDLE - 20 * sign,
+        take_profit_price=MIDDLE + 40 * sign,
+        best_price=MIDDLE,
+        exit_by_ms=NOW + 10**9,
+        opened_ms=0,
+        last_act_ms=0,
+        scaled_down=False,
+    )  # type: ignore[arg-type]
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
@@ -42,11 +55,22 @@ def mirrored(position: Held) -> Held:
 
 positions = st.builds(
     lambda side, entry, first, stop, best, dwell, scaled: held(
-        side, entry_price=entry, first_stop=first, stop_price=stop, best_price=best, last_act_ms=NOW - dwell,
+        side,
+        entry_price=entry,
+        first_stop=first,
+        stop_price=stop,
+        best_price=best,
+        last_act_ms=NOW - dwell,
         scaled_down=scaled,
     ),
-    st.sampled_from(["long", "short"]), prices, prices, prices, prices, st.integers(0, 2 * 10**6), st.booleans(),
-)  # fmt: skip
+    st.sampled_from(["long", "short"]),
+    prices,
+    prices,
+    prices,
+    prices,
+    st.integers(0, 2 * 10**6),
+    st.booleans(),
+)
 
 
 @EXAMPLES

@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trader_cli.core.orders import OrderState, StopState
-from trader_cli.execution.explaining import explained, folded
+from trader_cli.core.money.orders import OrderState, StopState
+from trader_cli.execution.attribution import explained, folded
 
 D = Decimal
 
@@ -21,10 +21,20 @@ def order(client_id: str, side: Any, filled: str | int, at: int = 0, *, reduce_o
 
 def stop(client_id: str, side: Any, quantity: str, kind: Any = "stop", **changes: Any) -> StopState:
     given: dict[str, Any] = {
-        "algo_id": "1", "client_id": client_id, "symbol": "ETHUSDT", "side": side, "kind": kind, "status": "NEW",
-        "trigger_price": D(1), "quantity": D(quantity), "close_position": False, "reduce_only": True,
-        "by_mark_price": True, "actual_order_id": None, "update_ms": 0,
-    }  # fmt: skip
+        "algo_id": "1",
+        "client_id": client_id,
+        "symbol": "ETHUSDT",
+        "side": side,
+        "kind": kind,
+        "status": "NEW",
+        "trigger_price": D(1),
+        "quantity": D(quantity),
+        "close_position": False,
+        "reduce_only": True,
+        "by_mark_price": True,
+        "actual_order_id": None,
+        "update_ms": 0,
+    }
     return StopState(**(given | changes))
 
 
@@ -76,9 +86,13 @@ def test_where_orders_say_nothing_resting_stops_do_and_then_a_ledger() -> None:
 
 SIDES = st.sampled_from(["BUY", "SELL"])
 ORDERS = st.builds(
-    order, st.sampled_from(["td-e-1", "td-x-1", "web-1"]), SIDES, st.integers(0, 9), st.integers(0, 9),
+    order,
+    st.sampled_from(["td-e-1", "td-x-1", "web-1"]),
+    SIDES,
+    st.integers(0, 9),
+    st.integers(0, 9),
     reduce_only=st.booleans(),
-)  # fmt: skip
+)
 
 
 @given(st.integers(-9, 9).filter(bool), st.lists(ORDERS, max_size=8), st.none() | st.integers(-9, 9))

@@ -13,15 +13,15 @@ from conftest import START_MS, random_bars
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trader_cli.core.bars import with_close_time
-from trader_cli.core.schemas import FUNDING, MARK, OPEN_INTEREST, TIME, TRADES
-from trader_cli.core.timeframes import HOUR_MS, MINUTE_MS, Timeframe
+from trader_cli.core.market.bars import with_close_time
+from trader_cli.core.market.schemas import FUNDING, MARK, OPEN_INTEREST, TIME, TRADES
+from trader_cli.core.market.timeframes import HOUR_MS, MINUTE_MS, Timeframe
+from trader_cli.features.bar_arrays import PRICE_INPUTS, BarSeries
 from trader_cli.features.build import build_features, history_start
 from trader_cli.features.families import candles, levels
 from trader_cli.features.families.technical import WARMUP
 from trader_cli.features.inputs import ALL_INPUTS, INPUT_NAMES, align_inputs, known_inputs
 from trader_cli.features.registry import ADVANCED, FamilyOptions, FeatureSpec, make_spec
-from trader_cli.features.series import PRICE_INPUTS, BarSeries
 
 M15 = Timeframe.parse("15m")
 N = 900
@@ -46,18 +46,24 @@ def market(seed: int) -> dict[str, pl.DataFrame]:
     bars = random_bars(N, seed=seed)
     count = 14 * N
     trades = frame_of(
-        TRADES, time=np.sort(rng.integers(START_MS, END_MS, count)), trade_id=np.arange(count),
-        price=2000 * np.exp(np.cumsum(rng.normal(0, 1e-3, count))), quantity=rng.lognormal(0, 1, count),
+        TRADES,
+        time=np.sort(rng.integers(START_MS, END_MS, count)),
+        trade_id=np.arange(count),
+        price=2000 * np.exp(np.cumsum(rng.normal(0, 1e-3, count))),
+        quantity=rng.lognormal(0, 1, count),
         buyer_is_maker=rng.random(count) < 0.5,
-    )  # fmt: skip
+    )
     opened = (pl.col("time").to_physical() // M15.ms * M15.ms).cast(TIME).alias("open_time")
     traded = trades.group_by(opened).agg(pl.col("quantity").sum().alias("own"))
     bars = bars.join(traded, on="open_time", how="left", maintain_order="left")
     volume = pl.col("own").fill_null(0.0)
     bars = bars.with_columns(
-        volume.alias("volume"), (volume * 2000).alias("quote_volume"), pl.Series("trades", rng.integers(1, 99, N)),
-        (volume * pl.Series(rng.uniform(0, 1, N))).alias("taker_buy_base"), (volume * 999).alias("taker_buy_quote"),
-    ).drop("own")  # fmt: skip
+        volume.alias("volume"),
+        (volume * 2000).alias("quote_volume"),
+        pl.Series("trades", rng.integers(1, 99, N)),
+        (volume * pl.Series(rng.uniform(0, 1, N))).alias("taker_buy_base"),
+        (volume * 999).alias("taker_buy_quote"),
+    ).drop("own")
     paid = np.arange(START_MS - 25 * 8 * HOUR_MS, END_MS, 8 * HOUR_MS)
     counted = np.arange(START_MS - HOUR_MS, END_MS, 5 * MINUTE_MS)
     given = pl.DataFrame(
@@ -68,13 +74,19 @@ def market(seed: int) -> dict[str, pl.DataFrame]:
         }
     )
     return {
-        "bars": with_close_time(bars, M15), "trades": trades,
-        "funding": frame_of(FUNDING, time=paid + rng.integers(0, 20, len(paid)), funding_rate=rng.normal(0, 1e-4, len(paid)),
-                            mark_price=[None] * len(paid)),
-        "mark": klines_of(rng), "index": klines_of(rng),
+        "bars": with_close_time(bars, M15),
+        "trades": trades,
+        "funding": frame_of(
+            FUNDING,
+            time=paid + rng.integers(0, 20, len(paid)),
+            funding_rate=rng.normal(0, 1e-4, len(paid)),
+            mark_price=[None] * len(paid),
+        ),
+        "mark": klines_of(rng),
+        "index": klines_of(rng),
         "open_interest": frame_of(OPEN_INTEREST, time=counted, open_interest=rng.lognormal(9, 0.1, len(counted))),
         "levels": given,
-    }  # fmt: skip
+    }
 
 
 def aligned(everything: dict[str, pl.DataFrame]) -> pl.DataFrame:
@@ -112,17 +124,25 @@ def known_by(kind: str, frame: pl.DataFrame, when_ms: int) -> pl.Series:
 
 def crashed(kind: str, frame: pl.DataFrame) -> pl.DataFrame:
     """The same rows with wild values."""
-    wild = {"trades": ("price", "quantity"), "funding": ("funding_rate",), "open_interest": ("open_interest",),
-            "levels": ("price", "strength")}.get(kind, ("open", "high", "low", "close"))  # fmt: skip
+    wild = {
+        "trades": ("price", "quantity"),
+        "funding": ("funding_rate",),
+        "open_interest": ("open_interest",),
+        "levels": ("price", "strength"),
+    }.get(kind, ("open", "high", "low", "close"))
     return frame.with_columns(pl.col(name) * 7.3 for name in wild)
 
 
 def bars_after(bars: pl.DataFrame, how: str, cut: int) -> pl.DataFrame:
     if how == "cut":
         return bars[:cut]
-    tail = ELSEWHERE["bars"][cut:] if how == "redraw" else bars[cut:].with_columns(
-        (pl.col(n) * 0.3 for n in ("open", "high", "low", "close")), taker_buy_base=pl.col("volume") * 0.01
-    )  # fmt: skip
+    tail = (
+        ELSEWHERE["bars"][cut:]
+        if how == "redraw"
+        else bars[cut:].with_columns(
+            (pl.col(n) * 0.3 for n in ("open", "high", "low", "close")), taker_buy_base=pl.col("volume") * 0.01
+        )
+    )
     return pl.concat([bars[:cut], tail])
 
 
@@ -136,9 +156,10 @@ def another_future(how: str, cut: int) -> dict[str, pl.DataFrame]:
             head, tail = frame.filter(known), frame.filter(~known)
             other = ELSEWHERE[kind]
             tail = {
-                "cut": tail.clear(), "crash": crashed(kind, tail),
+                "cut": tail.clear(),
+                "crash": crashed(kind, tail),
                 "redraw": other.filter(~known_by(kind, other, when - (kind == "trades"))),
-            }[how]  # fmt: skip
+            }[how]
             changed[kind] = pl.concat([head, tail])
     return changed
 
@@ -224,9 +245,15 @@ def test_a_switch_of_the_registry_is_a_family_of_its_own_file(name: str) -> None
 def test_families_whose_inputs_are_not_known_are_left_out_and_named() -> None:
     spec = make_spec(FamilyOptions(M15))
     assert set(spec.left_out) == {
-        "orderflow_bars", "orderflow_size", "orderflow_trades", "derivatives_funding", "derivatives_basis",
-        "derivatives_open_interest", "sr_support", "sr_resistance",
-    }  # fmt: skip
+        "orderflow_bars",
+        "orderflow_size",
+        "orderflow_trades",
+        "derivatives_funding",
+        "derivatives_basis",
+        "derivatives_open_interest",
+        "sr_support",
+        "sr_resistance",
+    }
     assert "levels" in {family.name for family in spec.families}
 
 
@@ -302,12 +329,16 @@ def plain_levels(high: np.ndarray, low: np.ndarray, close: np.ndarray, t: int) -
     up = 10.0 if above is None else min((above - close[t]) / average, 10.0)
     highs, lows = ([x for x in turns if x[1] == kind] for kind in (0, 1))
     return {
-        "levels_support_gap": down, "levels_resistance_gap": up, "levels_support_strength": strength(below),
-        "levels_resistance_strength": strength(above), "levels_position": down / (down + up),
-        "levels_bars_since_high": float(t - highs[-1][0]), "levels_bars_since_low": float(t - lows[-1][0]),
+        "levels_support_gap": down,
+        "levels_resistance_gap": up,
+        "levels_support_strength": strength(below),
+        "levels_resistance_strength": strength(above),
+        "levels_position": down / (down + up),
+        "levels_bars_since_high": float(t - highs[-1][0]),
+        "levels_bars_since_low": float(t - lows[-1][0]),
         "levels_last_high_gap": float(np.clip((close[t] - highs[-1][2]) / average, -10, 10)),
         "levels_last_low_gap": float(np.clip((close[t] - lows[-1][2]) / average, -10, 10)),
-    }  # fmt: skip
+    }
 
 
 @given(st.integers(0, 10_000), st.sampled_from([0.0, 1.0, 5.0]))
@@ -371,15 +402,28 @@ def test_patterns_and_indicators_equal_ta_lib_from_the_same_anchor() -> None:
     for warmup, names in ((candles.WARMUP, tuple(candles.patterns())), (WARMUP, ())):
         part = BarSeries.of(FRAME.filter(pl.col("open_time").to_physical() >= day - warmup * M15.ms))
         o, h, l, c, v = part.open, part.high, part.low, part.close, part.volume  # noqa: E741
-        wanted = {n: getattr(talib, f)(o, h, l, c) for n, f in candles.patterns().items()} if names else {
-            "rsi_7": talib.RSI(c, 7), "adx_14": talib.ADX(h, l, c, 14), "cci_20": talib.CCI(h, l, c, 20),
-            "mfi_14": talib.MFI(h, l, c, v, 14), "willr_14": talib.WILLR(h, l, c, 14), "trix_15": talib.TRIX(c, 15),
-            "macd_hist_12_26_9": talib.MACD(c, 12, 26, 9)[2] / c, "natr_28": talib.NATR(h, l, c, 28),
-            "kama_30_gap": c / talib.KAMA(c, 30) - 1, "ultosc_7_14_28": talib.ULTOSC(h, l, c, 7, 14, 28),
-            "aroonosc_25": talib.AROONOSC(h, l, 25), "cmo_14": talib.CMO(c, 14), "roc_24": talib.ROCP(c, 24),
-            "stoch_k_14": talib.STOCH(h, l, c, fastk_period=14, slowk_period=3, slowd_period=3)[0],
-            "plus_di_14": talib.PLUS_DI(h, l, c, 14), "adosc_3_10": talib.ADOSC(h, l, c, v, 3, 10) / talib.SMA(v, 20),
-        }  # fmt: skip
+        wanted = (
+            {n: getattr(talib, f)(o, h, l, c) for n, f in candles.patterns().items()}
+            if names
+            else {
+                "rsi_7": talib.RSI(c, 7),
+                "adx_14": talib.ADX(h, l, c, 14),
+                "cci_20": talib.CCI(h, l, c, 20),
+                "mfi_14": talib.MFI(h, l, c, v, 14),
+                "willr_14": talib.WILLR(h, l, c, 14),
+                "trix_15": talib.TRIX(c, 15),
+                "macd_hist_12_26_9": talib.MACD(c, 12, 26, 9)[2] / c,
+                "natr_28": talib.NATR(h, l, c, 28),
+                "kama_30_gap": c / talib.KAMA(c, 30) - 1,
+                "ultosc_7_14_28": talib.ULTOSC(h, l, c, 7, 14, 28),
+                "aroonosc_25": talib.AROONOSC(h, l, 25),
+                "cmo_14": talib.CMO(c, 14),
+                "roc_24": talib.ROCP(c, 24),
+                "stoch_k_14": talib.STOCH(h, l, c, fastk_period=14, slowk_period=3, slowd_period=3)[0],
+                "plus_di_14": talib.PLUS_DI(h, l, c, 14),
+                "adosc_3_10": talib.ADOSC(h, l, c, v, 3, 10) / talib.SMA(v, 20),
+            }
+        )
         for name, reference in wanted.items():
             np.testing.assert_allclose(column(name)[rows], reference[warmup:], rtol=1e-9, atol=1e-12, err_msg=name)
     assert len(candles.patterns()) == 61

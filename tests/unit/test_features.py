@@ -16,16 +16,16 @@ from hypothesis import strategies as st
 
 from trader_cli.analyst.feature_artifacts import build_feature_artifact, not_known_yet
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
-from trader_cli.core.artifacts import Manifest
-from trader_cli.core.bars import aggregate_bars
 from trader_cli.core.errors import ConfigurationError, DataInvalid, DataMissing
-from trader_cli.core.schemas import check_features
-from trader_cli.core.timeframes import Timeframe
+from trader_cli.core.identity.manifests import Manifest
+from trader_cli.core.market.bars import aggregate_bars
+from trader_cli.core.market.schemas import check_features
+from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.features import build
+from trader_cli.features.bar_arrays import BarSeries
 from trader_cli.features.build import build_features, history_start
 from trader_cli.features.modwt import WaveletFilter, modwt, window_sum
 from trader_cli.features.registry import FamilyOptions, FeatureSpec, make_spec
-from trader_cli.features.series import BarSeries
 from trader_cli.storage.artifacts import ArtifactStore
 
 M15 = Timeframe.parse("15m")

@@ -19,13 +19,14 @@ from hypothesis import strategies as st
 from trader_cli.analyst.analysis import analyse
 from trader_cli.analyst.decision import TradeCosts
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
-from trader_cli.analyst.fitted import FittedFamilies, FittedOptions, fit_families, history_bars
-from trader_cli.analyst.model import TrainedModel
+from trader_cli.analyst.fitted_families import FittedFamilies, FittedOptions, fit_families, history_bars
+from trader_cli.analyst.trained_model import TrainedModel
 from trader_cli.analyst.training import TrainingInput, make_dataset, train
 from trader_cli.analyst.walk_forward import META_COLUMNS, Dataset, fit_meta, make_folds, walk_forward
 from trader_cli.core.errors import ConfigurationError, DataInvalid, DataMissing, UsageError
-from trader_cli.core.timeframes import Timeframe
+from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.features.autoencoder import Autoencoder, fit_autoencoder
+from trader_cli.features.bar_arrays import BarSeries
 from trader_cli.features.fracdiff import (
     ORDERS,
     dickey_fuller,
@@ -35,7 +36,6 @@ from trader_cli.features.fracdiff import (
     smallest_stationary_order,
 )
 from trader_cli.features.regimes import FILTER_BARS, RegimeModel, fit_regimes
-from trader_cli.features.series import BarSeries
 from trader_cli.settings import as_settings
 
 M15 = Timeframe.parse("15m")
@@ -119,10 +119,12 @@ def test_a_bar_of_ten_sigma_is_an_anomaly() -> None:
         close, before = FRAME["close"].to_numpy() * lift, FRAME["open"].to_numpy() * np.roll(lift, 1)
         before[0] = FRAME["open"][0]
         bars = FRAME.with_columns(
-            open=pl.Series(before), close=pl.Series(close), high=pl.Series(np.maximum(before, close) * 1.001),
+            open=pl.Series(before),
+            close=pl.Series(close),
+            high=pl.Series(np.maximum(before, close) * 1.001),
             low=pl.Series(np.minimum(before, close) * 0.999),
             volume=pl.Series(FRAME["volume"].to_numpy() * np.where(np.arange(1500) == at, 8.0, 1.0)),
-        )  # fmt: skip
+        )
         x = features_of(bars)
         assert ENCODER.encode(x[at : at + 1])[0, -1] > 0.99
         assert ENCODER.encode(X[at : at + 1])[0, -1] < 0.99
@@ -316,9 +318,10 @@ def test_nothing_after_the_training_rows_changes_what_is_fitted(how: str) -> Non
         FITTED.columns(BARS, X[:1300], np.arange(1300)).tobytes()
     )
     earlier = altered(1280, "crash")
-    assert FITTED.digest != fit_families(
-        BarSeries.of(earlier), features_of(earlier)[ROWS], NAMES, ROWS, SETTINGS, M15
-    ).digest  # fmt: skip
+    assert (
+        FITTED.digest
+        != fit_families(BarSeries.of(earlier), features_of(earlier)[ROWS], NAMES, ROWS, SETTINGS, M15).digest
+    )
 
 
 def test_a_served_row_equals_the_batch_to_the_bit() -> None:

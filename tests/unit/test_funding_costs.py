@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from trader_cli.analyst.analysis import analyse
 from trader_cli.analyst.decision import Costs
-from trader_cli.analyst.funding import FundingRates, funding_rates
+from trader_cli.analyst.funding_cost import FundingRates, funding_rates
 from trader_cli.analyst.training import TrainingInput
-from trader_cli.core.schemas import TIME
-from trader_cli.core.timeframes import HOUR_MS, Timeframe
+from trader_cli.core.market.schemas import TIME
+from trader_cli.core.market.timeframes import HOUR_MS, Timeframe
 from trader_cli.core.types import Signal
 from trader_cli.settings import as_settings
 

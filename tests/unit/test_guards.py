@@ -9,14 +9,14 @@ import pytest
 from test_trading_keys import NOW, planned
 
 from trader_cli.analyst.analyst import Analyst
-from trader_cli.core.artifacts import Manifest
 from trader_cli.core.errors import DataStale
-from trader_cli.core.orders import PositionState
-from trader_cli.core.plans import Request, TradePlan
-from trader_cli.core.timeframes import Timeframe
-from trader_cli.execution.reconcile import View
+from trader_cli.core.identity.manifests import Manifest
+from trader_cli.core.market.timeframes import Timeframe
+from trader_cli.core.money.orders import PositionState
+from trader_cli.core.money.plans import Request, TradePlan
+from trader_cli.execution.reconciliation import View
+from trader_cli.tactician.monitor_reports import alarms
 from trader_cli.tactician.planning import too_late
-from trader_cli.tactician.reports import alarms
 
 QUARTER = Timeframe.parse("15m")
 
@@ -55,9 +55,11 @@ def test_bars_beyond_the_markets_time_are_refused() -> None:
 
 def view(*, ours: str, shown: str | None, liquidation: str | None = None) -> View:
     level = None if liquidation is None else Decimal(liquidation)
-    position = None if shown is None else PositionState(
-        "ETHUSDT", Decimal(shown), NOW.mark, NOW.mark, level, Decimal(0), Decimal(0), 1
-    )  # fmt: skip
+    position = (
+        None
+        if shown is None
+        else PositionState("ETHUSDT", Decimal(shown), NOW.mark, NOW.mark, level, Decimal(0), Decimal(0), 1)
+    )
     foreign = Decimal(shown or 0) - Decimal(ours)
     return View("ETHUSDT", position, Decimal(ours), foreign, (), 0, 0)
 

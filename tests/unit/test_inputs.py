@@ -14,12 +14,12 @@ import pytest
 from conftest import START_MS, random_bars
 
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
-from trader_cli.core.bars import with_close_time
 from trader_cli.core.errors import DataInvalid
-from trader_cli.core.schemas import FUNDING, MARK, OPEN_INTEREST, TIME, TRADES
-from trader_cli.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, Timeframe
+from trader_cli.core.market.bars import with_close_time
+from trader_cli.core.market.schemas import FUNDING, MARK, OPEN_INTEREST, TIME, TRADES
+from trader_cli.core.market.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, Timeframe
 from trader_cli.features.inputs import ALL_INPUTS, INPUT_NAMES, align_inputs, futures_inputs, known_inputs
-from trader_cli.features.levels_given import as_levels
+from trader_cli.features.sr_levels import as_levels
 
 H1 = Timeframe.parse("1h")
 BARS = random_bars(60, "1h")
@@ -123,9 +123,13 @@ def trades_and_bars() -> tuple[pl.DataFrame, pl.DataFrame]:
     """Trades of ten of the sixty hours, and bars whose volumes are theirs."""
     rng = np.random.default_rng(6)
     trades = frame_of(
-        TRADES, time=TRADE_TIMES, trade_id=np.arange(4000), price=2000 * np.exp(np.cumsum(rng.normal(0, 1e-4, 4000))),
-        quantity=rng.lognormal(0, 1, 4000), buyer_is_maker=rng.random(4000) < 0.4,
-    )  # fmt: skip
+        TRADES,
+        time=TRADE_TIMES,
+        trade_id=np.arange(4000),
+        price=2000 * np.exp(np.cumsum(rng.normal(0, 1e-4, 4000))),
+        quantity=rng.lognormal(0, 1, 4000),
+        buyer_is_maker=rng.random(4000) < 0.4,
+    )
     hours = (pl.col("time").to_physical() // HOUR_MS * HOUR_MS).cast(TIME).alias("open_time")
     sums = trades.group_by(hours).agg(pl.col("quantity").sum().alias("own"))
     bars = BARS.join(sums, on="open_time", how="left", maintain_order="left")
@@ -145,11 +149,13 @@ def test_flows_are_those_of_a_plain_loop_over_each_bars_trades() -> None:
         quantities = sorted((r[3] for r in rows), reverse=True)
         large = sum(quantities[: -(-len(rows) // 20)])
         wanted = {
-            "flow_buy": sum(r[3] for r in rows if not r[4]), "flow_sell": sum(r[3] for r in rows if r[4]),
-            "flow_trades": len(rows), "flow_vwap": sum(r[2] * r[3] for r in rows) / sum(quantities),
+            "flow_buy": sum(r[3] for r in rows if not r[4]),
+            "flow_sell": sum(r[3] for r in rows if r[4]),
+            "flow_trades": len(rows),
+            "flow_vwap": sum(r[2] * r[3] for r in rows) / sum(quantities),
             "flow_large": large / sum(quantities),
             "flow_same": sum(a[4] == b[4] for a, b in pairwise(rows)) / (len(rows) - 1),
-        }  # fmt: skip
+        }
         assert {name: aligned[name][i] for name in wanted} == pytest.approx(wanted, rel=1e-12)
 
 
@@ -176,11 +182,12 @@ def test_a_bar_that_trades_cover_in_part_has_no_flow() -> None:
 
 def test_the_order_and_the_repetition_of_rows_do_not_matter() -> None:
     given = {
-        "trades": TRADES_OF, "funding": funding([START_MS + i * 8 * HOUR_MS + i for i in range(7)]),
+        "trades": TRADES_OF,
+        "funding": funding([START_MS + i * 8 * HOUR_MS + i for i in range(7)]),
         "mark": klines([START_MS + i * HOUR_MS for i in range(50)], HOUR_MS),
         "index": klines([START_MS + i * HOUR_MS for i in range(50)], HOUR_MS),
         "open_interest": interest([START_MS + i * HOUR_MS for i in range(50)]),
-    }  # fmt: skip
+    }
     shuffled = {
         kind: pl.concat([f, f[: f.height // 2]]).sample(fraction=1.0, shuffle=True, seed=1) for kind, f in given.items()
     }
@@ -199,9 +206,14 @@ def test_what_is_known_is_told_by_name() -> None:
     aligned = align_inputs(BARS, H1, funding=funding([START_MS, START_MS + 8 * HOUR_MS]))
     assert known_inputs(aligned) == known_inputs(BARS) | {"funding_rate", "funding_age_ms", "funding_interval_ms"}
     empty = align_inputs(
-        BARS, H1, trades=TRADES_OF.clear(), funding=funding([]), mark=klines([], HOUR_MS), index=klines([], HOUR_MS),
+        BARS,
+        H1,
+        trades=TRADES_OF.clear(),
+        funding=funding([]),
+        mark=klines([], HOUR_MS),
+        index=klines([], HOUR_MS),
         open_interest=interest([]),
-    )  # fmt: skip
+    )
     assert known_inputs(empty) == known_inputs(BARS)
     assert set(empty.columns) - set(BARS.columns) == ALL_INPUTS - set(INPUT_NAMES["bars"]) - set(INPUT_NAMES["levels"])
 
@@ -215,8 +227,17 @@ def levels(*rows: tuple[int, float, float]) -> pl.DataFrame:
 
 def test_the_nearest_level_is_the_one_a_plain_search_finds() -> None:
     rng = np.random.default_rng(8)
-    given = levels(*((START_MS + int(t), float(p), float(s)) for t, p, s in zip(
-        rng.integers(-HOUR_MS, 50 * HOUR_MS, 40), np.round(rng.uniform(1950, 2050, 40)), rng.uniform(0, 9, 40), strict=True)))  # fmt: skip
+    given = levels(
+        *(
+            (START_MS + int(t), float(p), float(s))
+            for t, p, s in zip(
+                rng.integers(-HOUR_MS, 50 * HOUR_MS, 40),
+                np.round(rng.uniform(1950, 2050, 40)),
+                rng.uniform(0, 9, 40),
+                strict=True,
+            )
+        )
+    )
     aligned = align_inputs(BARS, H1, levels=given)
     told = given.sort("known_time", maintain_order=True).rows()
     for row in aligned.with_columns(pl.col("open_time").to_physical()).iter_rows(named=True):
@@ -263,9 +284,14 @@ def wide_futures() -> pl.DataFrame:
     rates = [1e-4 * np.sin(i) if i % 8 == 0 else None for i in range(400)]
     prices = [2000.0 + i for i in range(400)]
     return pl.DataFrame(
-        {"time": times, "funding_rate": rates, "mark_price": prices, "index_price": [p * 1.0001 for p in prices],
-         "open_interest": [1e5 + i for i in range(400)]}
-    )  # fmt: skip
+        {
+            "time": times,
+            "funding_rate": rates,
+            "mark_price": prices,
+            "index_price": [p * 1.0001 for p in prices],
+            "open_interest": [1e5 + i for i in range(400)],
+        }
+    )
 
 
 def test_each_of_the_guides_arguments_brings_its_columns(tmp_path: Path) -> None:
@@ -275,9 +301,10 @@ def test_each_of_the_guides_arguments_brings_its_columns(tmp_path: Path) -> None
     bars = bars.with_columns(pl.coalesce("own", "volume").alias("volume")).drop("own")
     plain = set(made(tmp_path, bars).columns)
     cases = {
-        "orderflow": (TRADES_OF, None, None), "derivatives": (None, wide_futures(), None),
+        "orderflow": (TRADES_OF, None, None),
+        "derivatives": (None, wide_futures(), None),
         "sr": (None, None, {"support": 1.0, "resistance": 1e9, "known_time": START_MS}),
-    }  # fmt: skip
+    }
     for prefix, given in cases.items():
         more = set(made(tmp_path, bars, *given).columns) - plain
         assert more
@@ -340,9 +367,13 @@ def test_real_trades_give_flows_where_they_cover_a_minute(market_data: Path, nam
     minute = Timeframe.parse("1m")
     raw = pl.read_parquet(market_data / "trades" / f"{name}.parquet")
     trades = frame_of(
-        TRADES, time=raw["trade_time"], trade_id=raw["trade_id"], price=raw["price"], quantity=raw["qty"],
+        TRADES,
+        time=raw["trade_time"],
+        trade_id=raw["trade_id"],
+        price=raw["price"],
+        quantity=raw["qty"],
         buyer_is_maker=raw["is_buyer_maker"],
-    ).sort("time", "trade_id")  # fmt: skip
+    ).sort("time", "trade_id")
     opened = (pl.col("time").to_physical() // MINUTE_MS * MINUTE_MS).cast(TIME).alias("open_time")
     prices = {"open": pl.first, "high": pl.max, "low": pl.min, "close": pl.last}
     bars = with_close_time(

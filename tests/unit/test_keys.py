@@ -18,9 +18,9 @@ from trader_cli.analyst.analysis import analyse
 from trader_cli.analyst.analyst import Analyst
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
 from trader_cli.analyst.training import TrainingInput, learners, train
-from trader_cli.core.timeframes import Timeframe
+from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.core.types import Abstention
-from trader_cli.features.series import BarSeries
+from trader_cli.features.bar_arrays import BarSeries
 from trader_cli.settings import as_settings
 from trader_cli.settings.load import key_paths
 from trader_cli.venue.clocks import FixedClock
@@ -75,9 +75,17 @@ USUAL = trained()
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("horizon_bars", 12), ("barrier_width", 0.6), ("volatility_span", 32), ("walk_forward_folds", 4), ("trees", 12),
-     ("leaves", 8), ("learning_rate", 0.2), ("learners", 2)],
-)  # fmt: skip
+    [
+        ("horizon_bars", 12),
+        ("barrier_width", 0.6),
+        ("volatility_span", 32),
+        ("walk_forward_folds", 4),
+        ("trees", 12),
+        ("leaves", 8),
+        ("learning_rate", 0.2),
+        ("learners", 2),
+    ],
+)
 def test_training_keys_change_the_model(key: str, value: Any) -> None:
     changed = trained(**{key: value})
     assert (changed.side.booster.model_to_string(), changed.claim) != (

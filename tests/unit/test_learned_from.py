@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from trader_cli.analyst.boosting import CALIBRATION_SHARE, Rows, fit_calibrated
 from trader_cli.analyst.decision import Choice, TradeCosts
 from trader_cli.analyst.training import TrainingInput, make_dataset, train
-from trader_cli.features.series import BarSeries
+from trader_cli.features.bar_arrays import BarSeries
 from trader_cli.settings import as_settings
 
 N, SPAN = 800, 60
@@ -66,9 +66,16 @@ def test_the_act_model_learns_what_is_left_after_costs_whichever_the_side(
     data, _ = test_analyst.dataset(300)
     long, short = rng.normal(0, 0.02, (2, n))
     one = replace(
-        data, x=data.x[:n], outcome=data.outcome[:n], start=data.start[:n], end=data.end[:n],
-        uniqueness=data.uniqueness[:n], barrier=data.barrier[:n], gain_long=long, gain_short=short,
-    )  # fmt: skip
+        data,
+        x=data.x[:n],
+        outcome=data.outcome[:n],
+        start=data.start[:n],
+        end=data.end[:n],
+        uniqueness=data.uniqueness[:n],
+        barrier=data.barrier[:n],
+        gain_long=long,
+        gain_short=short,
+    )
     other = replace(one, gain_long=short, gain_short=long)
     p = np.full((n, 3), 1 / 3)
 

@@ -14,15 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trader_cli.core.errors import DataError, DataInvalid, ExitCode
-from trader_cli.core.limits import Level
-from trader_cli.core.orders import IncomeState, TradeState
-from trader_cli.storage.asked import ask
+from trader_cli.core.money.loss_limits import Level
+from trader_cli.core.money.orders import IncomeState, TradeState
 from trader_cli.storage.ledger import Ledger, LedgerDamaged
 from trader_cli.storage.ledger_reading import LedgerReading
 from trader_cli.storage.ledger_rows import Intent
 from trader_cli.storage.ledger_schema import migration
-from trader_cli.venue.books import Account, Order
-from trader_cli.venue.engine import Engine
+from trader_cli.storage.owner_requests import ask
+from trader_cli.venue.engine.books import Account, Order
+from trader_cli.venue.engine.engine import Engine
 
 
 def trade(number: int, side: Any, quantity: str, price: str = "100", realized: str = "0") -> TradeState:
@@ -100,9 +100,9 @@ import pathlib
 from trader_cli.storage.ledger import Ledger, LedgerDamaged
 from trader_cli.storage.ledger_reading import LedgerReading
 from trader_cli.storage.ledger_schema import migration
-from trader_cli.core.limits import Level
+from trader_cli.core.money.loss_limits import Level
 from trader_cli.core.errors import ExitCode
-from trader_cli.core.orders import IncomeState
+from trader_cli.core.money.orders import IncomeState
 try:
     with Ledger.opened(pathlib.Path({str(path)!r})): print("opened")
 except Exception as error: print(error)
@@ -166,8 +166,10 @@ def test_a_line_cannot_be_replaced_either(tmp_path: Path) -> None:
         ledger.intend(intent())
         ledger.fill("a", trade(1, "BUY", "1"))
     with sqlite3.connect(path, isolation_level=None) as stranger:
-        stranger.execute("INSERT OR REPLACE INTO fills SELECT symbol, trade_id, client_id, side, price, '9', commission,"
-                         " commission_asset, realized, maker, time_ms FROM fills")  # fmt: skip
+        stranger.execute(
+            "INSERT OR REPLACE INTO fills SELECT symbol, trade_id, client_id, side, price, '9', commission,"
+            " commission_asset, realized, maker, time_ms FROM fills"
+        )
     with Ledger.opened(path) as ledger:
         assert ledger.holding("E").amount == 1
 
@@ -256,8 +258,10 @@ def test_levels_and_transfers_are_remembered_once_each(tmp_path: Path) -> None:
         ledger.see("USDT", level)
     with Ledger.opened(path) as ledger:
         assert (ledger.levels(), ledger.transfers("USDT"), ledger.transfers("USDC")) == (
-            [(1, "USDT", level)], [(7, Decimal(-5))], []
-        )  # fmt: skip
+            [(1, "USDT", level)],
+            [(7, Decimal(-5))],
+            [],
+        )
         assert ledger.levels(after=1) == []
         assert (ledger.money_since_ms(), ledger.last_income_ms()) == (9, 7)
         for table in ("levels", "transfers"):

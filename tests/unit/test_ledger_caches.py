@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from trader_cli.core.orders import TradeState
+from trader_cli.core.money.orders import TradeState
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_reading import LedgerReading
 from trader_cli.storage.ledger_rows import Intent
@@ -26,17 +26,31 @@ def intent(number: int, dice: random.Random) -> Intent:
     purpose = PURPOSES[number % 3]
     side = "BUY" if purpose == "entry" else "SELL"
     return Intent(
-        f"td-{number}", f"plan-{number // 20}", dice.choice(SYMBOLS), purpose, side, Decimal(2), number,  # type: ignore[arg-type]
+        f"td-{number}",
+        f"plan-{number // 20}",
+        dice.choice(SYMBOLS),
+        purpose,
+        side,
+        Decimal(2),
+        number,  # type: ignore[arg-type]
         reduce_only=purpose != "entry",
-    )  # fmt: skip
+    )
 
 
 def trade(number: int, of: Intent) -> TradeState:
     return TradeState(
-        symbol=of.symbol, trade_id=number, order_id=f"x{of.client_id}", side=of.side, price=Decimal(100),
-        quantity=Decimal(1), commission=Decimal(0), commission_asset="USDT", realized_profit=Decimal(0), maker=False,
+        symbol=of.symbol,
+        trade_id=number,
+        order_id=f"x{of.client_id}",
+        side=of.side,
+        price=Decimal(100),
+        quantity=Decimal(1),
+        commission=Decimal(0),
+        commission_asset="USDT",
+        realized_profit=Decimal(0),
+        maker=False,
         time_ms=number,
-    )  # fmt: skip
+    )
 
 
 def write(ledger: Ledger, number: int, dice: random.Random, known: list[Intent]) -> None:
@@ -50,8 +64,17 @@ def write(ledger: Ledger, number: int, dice: random.Random, known: list[Intent])
     of = dice.choice(known)
     ledger.intend(of)  # once more is no line, and changes nothing
     if kind == "note":
-        status, words = dice.choice((("sending", ""), ("unknown", ""), ("open", "NEW"), ("open", "PARTIALLY_FILLED 1"),
-                                     ("done", "FILLED 2"), ("refused", "-1"), ("absent", "")))  # fmt: skip
+        status, words = dice.choice(
+            (
+                ("sending", ""),
+                ("unknown", ""),
+                ("open", "NEW"),
+                ("open", "PARTIALLY_FILLED 1"),
+                ("done", "FILLED 2"),
+                ("refused", "-1"),
+                ("absent", ""),
+            )
+        )
         ledger.note(of.client_id, status, number, exchange_id=f"x{of.client_id}", note=words)
     else:
         ledger.fill(of.client_id, trade(number, of))

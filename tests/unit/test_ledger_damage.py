@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from trader_cli.core.errors import DataError, TraderError
-from trader_cli.core.evidence import Look
-from trader_cli.core.orders import OrderState, TradeState
-from trader_cli.execution.orphans import require_no_orphans
-from trader_cli.execution.remembered import REMEMBERED_MS, WINDOW_MS, windows
+from trader_cli.core.money.orders import OrderState, TradeState
+from trader_cli.core.proofs.evidence import Look
+from trader_cli.execution.exchange_history import REMEMBERED_MS, WINDOW_MS, windows
+from trader_cli.execution.orphan_orders import require_no_orphans
 from trader_cli.storage.ledger import Ledger, LedgerDamaged, LedgerUnwritable
 from trader_cli.storage.ledger_books import books_of
 from trader_cli.storage.ledger_faults import guarded
@@ -36,8 +36,22 @@ def written(path: Path, lines: int = 30) -> Path:
                 if side == "BUY" or number < lines - 1:
                     price = Decimal(2000 + number)
                     trade_id = 2 * number + (side == "SELL")
-                    ledger.fill(name, TradeState(trade_id, name, ETH, side, price, Decimal(1), Decimal("0.8"), "USDT",
-                                                 Decimal(0), maker=False, time_ms=number))  # fmt: skip
+                    ledger.fill(
+                        name,
+                        TradeState(
+                            trade_id,
+                            name,
+                            ETH,
+                            side,
+                            price,
+                            Decimal(1),
+                            Decimal("0.8"),
+                            "USDT",
+                            Decimal(0),
+                            maker=False,
+                            time_ms=number,
+                        ),
+                    )
             ledger.assess(ETH, "stay", {"reason": "nothing"}, number)
         ledger.halt("test", 1)
         ledger.clear_halt("test", 2)
@@ -49,9 +63,16 @@ def read_all(path: Path) -> Any:
     with LedgerReading.shown(path) as ledger:
         assert ledger is not None
         return (
-            books_of(ledger), ledger.net_income(), ledger.journal_digest(), ledger.counted_refusals(), ledger.fills(),
-            ledger.decisions(), ledger.halted(), ledger.entries(ETH), ledger.latches(),
-        )  # fmt: skip
+            books_of(ledger),
+            ledger.net_income(),
+            ledger.journal_digest(),
+            ledger.counted_refusals(),
+            ledger.fills(),
+            ledger.decisions(),
+            ledger.halted(),
+            ledger.entries(ETH),
+            ledger.latches(),
+        )
 
 
 def flipped(path: Path, at: int, mask: int = 0xFF) -> None:

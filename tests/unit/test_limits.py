@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trader_cli.core.limits import History, Level, LossLimits, breach, breaches, thinned, worth_keeping
-from trader_cli.core.timeframes import DAY_MS
+from trader_cli.core.market.timeframes import DAY_MS
+from trader_cli.core.money.loss_limits import History, Level, LossLimits, breach, breaches, thinned, worth_keeping
 
 EXAMPLES = settings(max_examples=60, deadline=None)
 LIMITS = LossLimits(0.03, 0.1)
@@ -125,8 +125,11 @@ def test_what_is_booked_in_the_moment_of_a_look_is_lost_once() -> None:
 
 
 histories = st.lists(
-    st.tuples(st.integers(0, 5000), st.integers(-3000, 3000), st.integers(-3000, 3000)), min_size=1, max_size=25, unique_by=lambda row: row[0],
-).map(lambda rows: sorted(rows, key=lambda row: -row[0]))  # fmt: skip
+    st.tuples(st.integers(0, 5000), st.integers(-3000, 3000), st.integers(-3000, 3000)),
+    min_size=1,
+    max_size=25,
+    unique_by=lambda row: row[0],
+).map(lambda rows: sorted(rows, key=lambda row: -row[0]))
 
 
 @EXAMPLES

@@ -14,18 +14,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trader_cli.core.errors import ConfigurationError, DataInvalid
-from trader_cli.core.timeframes import MINUTE_MS
-from trader_cli.venue.books import Account
-from trader_cli.venue.engine import BOOK_LEVELS, Engine
-from trader_cli.venue.market import FUNDING_INTERVAL_MS, SymbolMarket
-from trader_cli.venue.observed import ObservedMarket
-from trader_cli.venue.paper import PaperDesk
-from trader_cli.venue.paper_journal import PaperJournal
-from trader_cli.venue.path import expand
-from trader_cli.venue.private import COMMANDS
-from trader_cli.venue.routes import VenueRejection
-from trader_cli.venue.sightings import MINUTE, SeenBar, SeenBook, Sighting, look_ms, points
-from trader_cli.venue.synthetic import synthetic_tape
+from trader_cli.core.market.timeframes import MINUTE_MS
+from trader_cli.venue.engine.books import Account
+from trader_cli.venue.engine.engine import BOOK_LEVELS, Engine
+from trader_cli.venue.paper.observations import MINUTE, SeenBar, SeenBook, Sighting, look_ms, points
+from trader_cli.venue.paper.observed_market import ObservedMarket
+from trader_cli.venue.paper.paper_account import PaperDesk
+from trader_cli.venue.paper.paper_journal import PaperJournal
+from trader_cli.venue.server.private_routes import COMMANDS
+from trader_cli.venue.server.public_routes import VenueRejection
+from trader_cli.venue.simulated_market.intrabar_path import expand
+from trader_cli.venue.simulated_market.symbol_market import FUNDING_INTERVAL_MS, SymbolMarket
+from trader_cli.venue.simulated_market.synthetic import synthetic_tape
 
 TAPE = synthetic_tape(("ETHUSDT", "BTCUSDT"), 6, 0.5, 3)
 MARKETS = {name: SymbolMarket(symbol) for name, symbol in TAPE.symbols.items()}
@@ -67,8 +67,14 @@ def off(price: Any, share: float) -> Decimal:
 
 
 def stop(side: str, trigger: Any, kind: str = "STOP_MARKET", **extra: Any) -> dict[str, Any]:
-    return {"side": side, "type": kind, "triggerPrice": trigger, "algoType": "CONDITIONAL", "workingType": "MARK_PRICE",
-            **extra}  # fmt: skip
+    return {
+        "side": side,
+        "type": kind,
+        "triggerPrice": trigger,
+        "algoType": "CONDITIONAL",
+        "workingType": "MARK_PRICE",
+        **extra,
+    }
 
 
 def state(engine: Engine) -> tuple[Any, ...]:
@@ -116,7 +122,7 @@ def bars_at(symbol: str, start_ms: int, now_ms: int) -> list[SeenBar]:
 
 
 def look(symbol: str, since: Sighting | None, upto_ms: int) -> Sighting:
-    """A look at the tape, as `exchange.observer` looks at an exchange."""
+    """A look at the tape, as `exchange.market_data.market_poller` looks at an exchange."""
     rules = RULES[symbol]
     if since is None:
         return Sighting(rules, upto_ms, upto_ms, bars_at(symbol, upto_ms - 3 * MINUTE_MS, upto_ms)[-1])
@@ -240,7 +246,7 @@ Step = tuple[int, Callable[[PaperDesk], tuple[str, str, dict[str, str]]] | None]
 
 
 def looked(desk: PaperDesk, moment: int, asked: set[str], *, with_book: bool = False) -> tuple[list[Sighting], int]:
-    """What `exchange.paper` tells the desk."""
+    """What `exchange.account.paper_exchange` tells the desk."""
     now = max(look_ms(moment), desk.now_ms)
     seen = []
     for symbol in sorted(desk.busy() | asked):

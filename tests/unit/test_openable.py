@@ -13,35 +13,69 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trader_cli import __version__
-from trader_cli.core.orders import LeverageBracket, SymbolRules
-from trader_cli.core.plans import Refused, TradePlan
-from trader_cli.core.rules import DELISTING_MARGIN_MS, RULE_CODES, Prices, entry_limit, openable, trading, trustworthy
+from trader_cli.core.money.orders import LeverageBracket, SymbolRules
+from trader_cli.core.money.plans import Refused, TradePlan
+from trader_cli.core.money.trading_rules import (
+    DELISTING_MARGIN_MS,
+    RULE_CODES,
+    Prices,
+    entry_limit,
+    openable,
+    trading,
+    trustworthy,
+)
 from trader_cli.execution.preflight import check_live
 from trader_cli.settings import as_settings
-from trader_cli.storage import verified
+from trader_cli.storage import demo_verified
 
 EXAMPLES = settings(max_examples=80, deadline=None)
 HOUR = 3_600_000
 RULES = SymbolRules(
-    "ETHUSDT", Decimal("0.01"), Decimal("0.001"), Decimal("0.001"), Decimal(10_000), Decimal(5),
-    delivery_ms=4_133_404_800_000, band_up=Decimal("1.05"), band_down=Decimal("0.95"), min_price=Decimal("0.01"),
-    max_price=Decimal(100_000), max_algo_orders=100,
-)  # fmt: skip
-BRACKETS = (LeverageBracket(Decimal(50_000), 125, Decimal("0.004"), Decimal(0)),
-            LeverageBracket(Decimal(10_000_000), 10, Decimal("0.01"), Decimal(300)))  # fmt: skip
+    "ETHUSDT",
+    Decimal("0.01"),
+    Decimal("0.001"),
+    Decimal("0.001"),
+    Decimal(10_000),
+    Decimal(5),
+    delivery_ms=4_133_404_800_000,
+    band_up=Decimal("1.05"),
+    band_down=Decimal("0.95"),
+    min_price=Decimal("0.01"),
+    max_price=Decimal(100_000),
+    max_algo_orders=100,
+)
+BRACKETS = (
+    LeverageBracket(Decimal(50_000), 125, Decimal("0.004"), Decimal(0)),
+    LeverageBracket(Decimal(10_000_000), 10, Decimal("0.01"), Decimal(300)),
+)
 NOW = 1_700_000_000_000
 
 
 def plan(side: Any = "long", **changes: Any) -> TradePlan:
     up = 1 if side == "long" else -1
     given: dict[str, Any] = {
-        "account": "a", "mode": "demo", "symbol": "ETHUSDT", "timeframe": "15m", "side": side, "lineage": "m",
-        "decision_ms": NOW, "created_ms": NOW, "expires_ms": NOW + HOUR, "exit_by_ms": NOW + 6 * HOUR,
-        "price": Decimal("2000.00"), "quantity": Decimal("1.500"), "leverage": 5,
-        "stop_price": 2000 - up * Decimal("20.03"), "backstop_price": 2000 - up * Decimal("30.01"),
-        "take_profit_price": 2000 + up * Decimal("20.07"), "max_drift": Decimal("5.005"), "risk_quote": Decimal(30),
-        "expected_value_bps": 1.0, "liquidation_probability": 0.0, "binding": "kelly",
-    }  # fmt: skip
+        "account": "a",
+        "mode": "demo",
+        "symbol": "ETHUSDT",
+        "timeframe": "15m",
+        "side": side,
+        "lineage": "m",
+        "decision_ms": NOW,
+        "created_ms": NOW,
+        "expires_ms": NOW + HOUR,
+        "exit_by_ms": NOW + 6 * HOUR,
+        "price": Decimal("2000.00"),
+        "quantity": Decimal("1.500"),
+        "leverage": 5,
+        "stop_price": 2000 - up * Decimal("20.03"),
+        "backstop_price": 2000 - up * Decimal("30.01"),
+        "take_profit_price": 2000 + up * Decimal("20.07"),
+        "max_drift": Decimal("5.005"),
+        "risk_quote": Decimal(30),
+        "expected_value_bps": 1.0,
+        "liquidation_probability": 0.0,
+        "binding": "kelly",
+    }
     return TradePlan(**{**given, **changes})
 
 
@@ -183,8 +217,9 @@ def test_prices_apart_or_stale_open_nothing(changes: dict[str, Any], found: str 
 
 
 def live(folder: Path, **execution: Any) -> Callable[[], Refused | None]:
-    given = as_settings({"mode": "live", "state_dir": str(folder), "execution": execution,
-                         "tactician": {"capital_cap": 100.0}})  # fmt: skip
+    given = as_settings(
+        {"mode": "live", "state_dir": str(folder), "execution": execution, "tactician": {"capital_cap": 100.0}}
+    )
     return lambda: check_live(given, plan(mode="live"), live=True)
 
 
@@ -195,9 +230,9 @@ def test_live_waits_for_verification_on_demo_trading(tmp_path: Path) -> None:
     assert refused.code == "demo_not_verified"
     assert __version__ in refused.sentence
     assert live(tmp_path, without_demo_verification=True)() is None
-    verified.record(state, "0.0.0", NOW)
+    demo_verified.record(state, "0.0.0", NOW)
     assert asked() is not None, "another version's"
-    path = verified.record(state, __version__, NOW)
+    path = demo_verified.record(state, __version__, NOW)
     assert asked() is None
     for body in (b"", b"[]", b"{}", path.read_bytes().replace(b"true", b"false"), path.read_bytes()[:-9]):
         path.write_bytes(body)

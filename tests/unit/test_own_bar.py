@@ -16,12 +16,12 @@ from conftest import random_bars
 from test_stored_inputs import M15, Shelf
 
 from trader_cli.analyst.analyst import Analyst
-from trader_cli.analyst.model import TrainedModel
+from trader_cli.analyst.trained_model import TrainedModel
 from trader_cli.core.errors import DataStale
+from trader_cli.features.bar_arrays import BarSeries
 from trader_cli.features.build import build_features
 from trader_cli.features.families.wavelet import wavelet_energies
 from trader_cli.features.registry import FamilyOptions, make_spec
-from trader_cli.features.series import BarSeries
 from trader_cli.settings import as_settings
 
 BARS = BarSeries.of(random_bars(900, seed=4))
@@ -35,8 +35,10 @@ def family_of(column: str) -> Any:
 @pytest.mark.parametrize("column", ["body_1", "range_1"])
 def test_the_shape_of_a_bar_is_told_by_that_bar_alone(column: str) -> None:
     other = BarSeries.of(random_bars(900, seed=5))
-    mixed = {name: np.append(getattr(other, name)[:-1], getattr(BARS, name)[-1])
-             for name in ("open", "high", "low", "close", "volume")}  # fmt: skip
+    mixed = {
+        name: np.append(getattr(other, name)[:-1], getattr(BARS, name)[-1])
+        for name in ("open", "high", "low", "close", "volume")
+    }
     family = family_of(column)
     ours, theirs = (family.evaluate(bars)[column] for bars in (BARS, replace(BARS, **mixed)))
     assert ours[-1] == theirs[-1]

@@ -15,14 +15,14 @@ from pathlib import Path
 import pytest
 
 from trader_cli.core.errors import LedgerLocked
-from trader_cli.storage import asked
+from trader_cli.storage import owner_requests
 from trader_cli.storage.ledger import Ledger
-from trader_cli.storage.lock import OwnerLock, lock_file, owner_of, recorded, start_of, supersede
+from trader_cli.storage.ledger_lock import OwnerLock, lock_file, owner_of, recorded, start_of, supersede
 
 HOLDS = """
 import sys, time
 from pathlib import Path
-from trader_cli.storage.lock import OwnerLock
+from trader_cli.storage.ledger_lock import OwnerLock
 lock = OwnerLock.acquire(Path(sys.argv[1]), "trader somewhere")
 print(lock.epoch, flush=True)
 time.sleep(60)
@@ -120,7 +120,7 @@ def test_a_lock_that_cannot_be_written_is_held_until_somebody_takes_over(tmp_pat
 
 def test_looking_at_a_free_lock_keeps_nobody_out(tmp_path: Path) -> None:
     path = tmp_path / "a.sqlite"
-    looks = "from pathlib import Path\nimport sys\nfrom trader_cli.storage.lock import owner_of\n"
+    looks = "from pathlib import Path\nimport sys\nfrom trader_cli.storage.ledger_lock import owner_of\n"
     looks += "print(1, flush=True)\nwhile True: owner_of(Path(sys.argv[1]))\n"
     looker = subprocess.Popen([sys.executable, "-c", looks, str(path)], stdout=subprocess.PIPE)
     try:
@@ -135,16 +135,16 @@ def test_looking_at_a_free_lock_keeps_nobody_out(tmp_path: Path) -> None:
 
 def test_an_acknowledgement_is_of_the_request_that_stands(tmp_path: Path) -> None:
     path = tmp_path / "a.sqlite"
-    assert not asked.is_acknowledged(path, "flatten")
-    asked.ask(path, "flatten", "first")
-    assert not asked.is_acknowledged(path, "flatten")
-    asked.acknowledge(path, "flatten")
-    assert asked.is_acknowledged(path, "flatten")
-    asked.ask(path, "flatten", "second")
-    assert not asked.is_acknowledged(path, "flatten")
-    asked.acknowledge(path, "flatten")
-    asked.forget_asked(path, "flatten")
-    assert not asked.is_acknowledged(path, "flatten")
+    assert not owner_requests.is_acknowledged(path, "flatten")
+    owner_requests.ask(path, "flatten", "first")
+    assert not owner_requests.is_acknowledged(path, "flatten")
+    owner_requests.acknowledge(path, "flatten")
+    assert owner_requests.is_acknowledged(path, "flatten")
+    owner_requests.ask(path, "flatten", "second")
+    assert not owner_requests.is_acknowledged(path, "flatten")
+    owner_requests.acknowledge(path, "flatten")
+    owner_requests.forget_asked(path, "flatten")
+    assert not owner_requests.is_acknowledged(path, "flatten")
 
 
 def test_on_a_full_disk_a_request_is_a_file_without_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,9 +154,9 @@ def test_on_a_full_disk_a_request_is_a_file_without_words(tmp_path: Path, monkey
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    asked.ask(path, "flatten", "a reason")
-    asked.acknowledge(path, "flatten")
-    assert asked.asked_of(path, "flatten") == "by hand"
-    assert asked.is_acknowledged(path, "flatten")
+    owner_requests.ask(path, "flatten", "a reason")
+    owner_requests.acknowledge(path, "flatten")
+    assert owner_requests.asked_of(path, "flatten") == "by hand"
+    assert owner_requests.is_acknowledged(path, "flatten")
     with OwnerLock.acquire(path, "x") as lock:
         assert lock.is_current()

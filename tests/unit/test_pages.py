@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trader_cli.core.weights import request_weight
-from trader_cli.exchange.pages import in_order, page_plan
+from trader_cli.exchange.market_data.pages import in_order, page_plan
 from trader_cli.venue.clocks import VirtualClock, run_virtual
 
 MOST = 3200

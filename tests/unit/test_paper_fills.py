@@ -13,16 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from looks import HOUR, Account, Paper, Simulated, Watched
 
-from trader_cli.core.timeframes import MINUTE_MS
-from trader_cli.exchange.account_replies import income_state, position_state, trade_state
-from trader_cli.venue import books
-from trader_cli.venue.engine import Engine
-from trader_cli.venue.observed import ObservedMarket
-from trader_cli.venue.private import COMMANDS, READS
-from trader_cli.venue.routes import VenueRejection
-from trader_cli.venue.sightings import SeenBar, SeenBook, Sighting
-from trader_cli.venue.synthetic import synthetic_tape
-from trader_cli.venue.triggers import SLIPPAGE
+from trader_cli.core.market.timeframes import MINUTE_MS
+from trader_cli.exchange.account.account_replies import income_state, position_state, trade_state
+from trader_cli.venue.engine import books
+from trader_cli.venue.engine.engine import Engine
+from trader_cli.venue.engine.triggers import SLIPPAGE
+from trader_cli.venue.paper.observations import SeenBar, SeenBook, Sighting
+from trader_cli.venue.paper.observed_market import ObservedMarket
+from trader_cli.venue.server.private_routes import COMMANDS, READS
+from trader_cli.venue.server.public_routes import VenueRejection
+from trader_cli.venue.simulated_market.synthetic import synthetic_tape
 
 LOOKS = {"10 s": (10_000, 3), "1 min": (MINUTE_MS, 18), "15 min": (15 * MINUTE_MS, 240), "6 h": (6 * HOUR, 1440)}
 """Between two looks, ms; hours watched."""

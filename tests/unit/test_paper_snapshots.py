@@ -10,18 +10,18 @@ from pathlib import Path
 import pytest
 from test_observed import ETH, RULES, START, opened, restarted_now_and_then, state, tell
 
-from trader_cli.venue.books import Account, Income, Owed, Position, SymbolOptions
-from trader_cli.venue.engine import Engine
-from trader_cli.venue.paper_journal import PaperJournal
-from trader_cli.venue.sightings import SeenBar, Sighting
-from trader_cli.venue.snapshots import Written, restore
-from trader_cli.venue.triggers import OLD_FILLS
+from trader_cli.venue.engine.account_rows import Written, restore
+from trader_cli.venue.engine.books import Account, Income, Owed, Position, SymbolOptions
+from trader_cli.venue.engine.engine import Engine
+from trader_cli.venue.engine.triggers import OLD_FILLS
+from trader_cli.venue.paper.observations import SeenBar, Sighting
+from trader_cli.venue.paper.paper_journal import PaperJournal
 
 
 def test_an_account_opens_from_its_last_snapshot_and_goes_on_alike(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trader_cli.venue.paper._SNAPSHOT_EVERY", 3)
+    monkeypatch.setattr("trader_cli.venue.paper.paper_account._SNAPSHOT_EVERY", 3)
     cut = restarted_now_and_then(tmp_path, 5)
     cut.close()
     journal = PaperJournal(tmp_path)
@@ -84,12 +84,19 @@ def test_mark_prices_are_journalled_with_what_was_seen(tmp_path: Path) -> None:
 def test_everything_of_an_account_comes_back_from_its_snapshot() -> None:
     """Also what paper accounts do not use today: whatever a record holds is written, or a restart would lose it."""
     account = Account(
-        Decimal("99.5"), hedge_mode=True, others={"BNB": Decimal("0.25"), "USDC": Decimal(7)}, fees_in_bnb=True,
-        maker_fee=Decimal("-0.0001"), taker_fee=Decimal("0.0003"), multi_assets=True, credits_mode=True,
-        positions={ETH: Position(ETH, Decimal(2), Decimal(1800))}, options={ETH: SymbolOptions(7, isolated=True)},
+        Decimal("99.5"),
+        hedge_mode=True,
+        others={"BNB": Decimal("0.25"), "USDC": Decimal(7)},
+        fees_in_bnb=True,
+        maker_fee=Decimal("-0.0001"),
+        taker_fee=Decimal("0.0003"),
+        multi_assets=True,
+        credits_mode=True,
+        positions={ETH: Position(ETH, Decimal(2), Decimal(1800))},
+        options={ETH: SymbolOptions(7, isolated=True)},
         income=[Income("FUNDING_FEE", ETH, Decimal("-0.5"), START, None, "BNB")],
         owed=[Owed(ETH, START, Decimal(2), Decimal("1800.5"))],
-    )  # fmt: skip
+    )
     tables = {"orders", "algos", "fills"}  # as they are traded: see above
     plain = Account(Decimal(0))
     compared = {f.name for f in fields(Account) if f.compare} - tables

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trader_cli.core.orders import LeverageBracket, SymbolRules
-from trader_cli.core.plans import Approved, Refused, Request, TradePlan
+from trader_cli.core.money.orders import LeverageBracket, SymbolRules
+from trader_cli.core.money.plans import Approved, Refused, Request, TradePlan
 from trader_cli.core.types import Analysis, Claim, Signal
 from trader_cli.execution.preflight import check_shape
 from trader_cli.settings import Settings, as_settings
@@ -27,9 +27,19 @@ BRACKETS = (
 )
 CLAIM = Claim(True, "test", 0.99, 0.99, 0.1, 0.05, 1, 5000, 500, 0.1)
 NOW = Now(
-    now_ms=1_000_000, account="a", equity=Decimal(10_000), available=Decimal(10_000), long_notional=Decimal(0),
-    short_notional=Decimal(0), mark=Decimal(2000), asks=1e6, bids=1e6, day_volume=1e9, rules=RULES, brackets=BRACKETS,
-)  # fmt: skip
+    now_ms=1_000_000,
+    account="a",
+    equity=Decimal(10_000),
+    available=Decimal(10_000),
+    long_notional=Decimal(0),
+    short_notional=Decimal(0),
+    mark=Decimal(2000),
+    asks=1e6,
+    bids=1e6,
+    day_volume=1e9,
+    rules=RULES,
+    brackets=BRACKETS,
+)
 
 
 @cache
@@ -63,19 +73,29 @@ def approved(*given: Any, **named: Any) -> TradePlan:
 
 signals = st.builds(signal, st.sampled_from(["long", "short"]), st.floats(0.3, 0.95), st.floats(0.003, 0.08))
 nows = st.builds(
-    replace, st.just(NOW), equity=st.integers(50, 10**6).map(Decimal), available=st.integers(0, 10**6).map(Decimal),
-    long_notional=st.integers(0, 30_000).map(Decimal), asks=st.floats(0, 1e7), bids=st.floats(0, 1e7),
-    day_volume=st.floats(0, 1e10), mark=st.integers(1_999_000, 2_001_000).map(lambda m: Decimal(m) / 1000),
-)  # fmt: skip
+    replace,
+    st.just(NOW),
+    equity=st.integers(50, 10**6).map(Decimal),
+    available=st.integers(0, 10**6).map(Decimal),
+    long_notional=st.integers(0, 30_000).map(Decimal),
+    asks=st.floats(0, 1e7),
+    bids=st.floats(0, 1e7),
+    day_volume=st.floats(0, 1e10),
+    mark=st.integers(1_999_000, 2_001_000).map(lambda m: Decimal(m) / 1000),
+)
 requests = st.builds(
-    Request, st.one_of(st.none(), st.integers(1, 10**6).map(lambda q: Decimal(q) / 1000)),
-    st.one_of(st.none(), st.integers(1, 200)), st.sampled_from([None, "low", "medium", "high"]),
-)  # fmt: skip
+    Request,
+    st.one_of(st.none(), st.integers(1, 10**6).map(lambda q: Decimal(q) / 1000)),
+    st.one_of(st.none(), st.integers(1, 200)),
+    st.sampled_from([None, "low", "medium", "high"]),
+)
 
 
 @EXAMPLES
-@given(st.builds(signal, st.sampled_from(["long", "short"]), st.floats(0.7, 0.95), st.floats(0.003, 0.2)),
-       st.sampled_from(["0.01", "1", "7", "30", "90", "300", "1500", "4000"]).map(Decimal))  # fmt: skip
+@given(
+    st.builds(signal, st.sampled_from(["long", "short"]), st.floats(0.7, 0.95), st.floats(0.003, 0.2)),
+    st.sampled_from(["0.01", "1", "7", "30", "90", "300", "1500", "4000"]).map(Decimal),
+)
 def test_on_a_coarse_tick_a_plan_keeps_its_sense_or_the_tick_is_named(made: Signal, tick: Decimal) -> None:
     outcome = planned(made, replace(NOW, rules=replace(RULES, tick=tick)))
     if isinstance(outcome, Refused):
@@ -144,13 +164,20 @@ _DOLLARS = 2**15
 def _in_another_asset(now: Now) -> Now:
     """The same account and market, every amount of it counted in an asset that is worth so many dollars."""
     rules, unit = now.rules, Decimal(_DOLLARS)
-    less = replace(rules, symbol="ETHBTC", tick=rules.tick / unit, min_notional=rules.min_notional / unit,
-                   margin_asset="BTC")  # fmt: skip
+    less = replace(
+        rules, symbol="ETHBTC", tick=rules.tick / unit, min_notional=rules.min_notional / unit, margin_asset="BTC"
+    )
     brackets = [replace(b, notional_cap=b.notional_cap / unit, offset=b.offset / unit) for b in now.brackets]
     money = ("equity", "available", "long_notional", "short_notional", "mark")
     floats = {name: getattr(now, name) / _DOLLARS for name in ("asks", "bids", "day_volume")}
-    return replace(now, rules=less, brackets=brackets, dollar_price=unit, **floats,
-                   **{name: getattr(now, name) / unit for name in money})  # fmt: skip
+    return replace(
+        now,
+        rules=less,
+        brackets=brackets,
+        dollar_price=unit,
+        **floats,
+        **{name: getattr(now, name) / unit for name in money},
+    )
 
 
 @EXAMPLES

@@ -14,12 +14,12 @@ from conftest import random_bars
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from trader_cli.core.bars import PRICES, find_gaps, with_close_time
 from trader_cli.core.errors import DataInvalid, TraderError
-from trader_cli.core.quality import LISTED, QualityReport, quality_report
-from trader_cli.core.schemas import BARS
-from trader_cli.core.timeframes import Timeframe, known_timeframes
-from trader_cli.venue.tape import load_bars_file
+from trader_cli.core.market.bars import PRICES, find_gaps, with_close_time
+from trader_cli.core.market.quality import LISTED, QualityReport, quality_report
+from trader_cli.core.market.schemas import BARS
+from trader_cli.core.market.timeframes import Timeframe, known_timeframes
+from trader_cli.venue.simulated_market.tape import load_bars_file
 
 M15 = Timeframe.parse("15m")
 ROWS = 400

@@ -19,17 +19,17 @@ from trader_cli.analyst.analysis import DOUBT_BARS
 from trader_cli.analyst.analyst import Analyst
 from trader_cli.analyst.labels import triple_barrier
 from trader_cli.analyst.training import TrainingInput, make_dataset, train
-from trader_cli.core.artifacts import Manifest
-from trader_cli.core.bars import PRICES
-from trader_cli.core.digests import digest_frame
-from trader_cli.core.quality import UNFIT, bars_of_kinds, doubtful_bars, quality_report, unfit_bars
+from trader_cli.core.identity.digests import digest_frame
+from trader_cli.core.identity.manifests import Manifest
+from trader_cli.core.market.bars import PRICES
+from trader_cli.core.market.quality import UNFIT, bars_of_kinds, doubtful_bars, quality_report, unfit_bars
 from trader_cli.core.types import Abstention
-from trader_cli.features.series import BarSeries
-from trader_cli.pipelines.stages import features
-from trader_cli.pipelines.status import status
+from trader_cli.features.bar_arrays import BarSeries
+from trader_cli.pipelines.stages.model_stages import features
+from trader_cli.pipelines.stages.stored_status import status
 from trader_cli.settings import Settings, as_settings
 from trader_cli.storage.artifacts import ArtifactStore, span_of, stage_key
-from trader_cli.storage.markets import market_source
+from trader_cli.storage.market_names import market_source
 from trader_cli.venue.clocks import FixedClock
 
 CONFIG = as_settings({"analyst": QUICK})
@@ -53,9 +53,11 @@ def standing(bars: pl.DataFrame, row: int, count: int) -> pl.DataFrame:
 def test_masks_are_the_spans_of_the_report(seed: int, row: int, what: str) -> None:
     bars = random_bars(400, seed=seed)
     spoiled = {
-        "line": lambda: straight(bars, row, 5), "print": lambda: printed(bars, row),
-        "still": lambda: standing(bars, row, 4), "none": lambda: bars,
-    }[what]()  # fmt: skip
+        "line": lambda: straight(bars, row, 5),
+        "print": lambda: printed(bars, row),
+        "still": lambda: standing(bars, row, 4),
+        "none": lambda: bars,
+    }[what]()
     report, at = quality_report(spoiled, M15), spoiled["open_time"].to_physical()
     for kind, mask in bars_of_kinds(spoiled, M15, (*UNFIT, "stuck")).items():
         spans = [at.is_between(f.first_ms, f.last_ms) for f in report.findings if f.kind == kind]
@@ -106,18 +108,21 @@ def test_only_the_last_bars_are_doubted(age: int) -> None:
         "stuck": doubtful_bars(standing(bars, row - 2, 3), M15, DOUBT_BARS),
     }
     told = {name: found.get(name, 0) for name, found in seen.items()}
-    assert told == {
-        "bad_print": int(0 < age < 3), "interpolated": int(0 < age < 3), "stuck": max(0, 3 - age)
-    }  # fmt: skip
+    assert told == {"bad_print": int(0 < age < 3), "interpolated": int(0 < age < 3), "stuck": max(0, 3 - age)}
     assert doubtful_bars(standing(bars, row - 1, 2), M15, DOUBT_BARS) == {}, "two still bars are a quiet moment"
 
 
 def settings_in(folder: Path) -> Settings:
     wanted = {"wavelets": ["haar"], "higher_timeframes": [], "enable_legacy_features": False}
-    return as_settings({
-        "mode": "paper", "cache_dir": str(folder / "cache"), "state_dir": str(folder / "state"),
-        "feature_engineering_orchestrator": wanted, "analyst": {"enable_ml_predictions": False},
-    })  # fmt: skip
+    return as_settings(
+        {
+            "mode": "paper",
+            "cache_dir": str(folder / "cache"),
+            "state_dir": str(folder / "state"),
+            "feature_engineering_orchestrator": wanted,
+            "analyst": {"enable_ml_predictions": False},
+        }
+    )
 
 
 def stored(config: Settings, bars: pl.DataFrame) -> ArtifactStore:
@@ -126,8 +131,19 @@ def stored(config: Settings, bars: pl.DataFrame) -> ArtifactStore:
     chunk = store.put_chunk(digest_frame(bars), bars)
     rows, first, last = span_of([chunk])
     counts = {kind: held for kind, (_, held) in quality_report(bars, M15).counts.items()}
-    made = Manifest("bars", "test", market_source(config), "ETHUSDT", "15m", "0", chunks=(chunk,), rows=rows,
-                    first_ms=first, last_ms=last, notes={"quality": counts})  # fmt: skip
+    made = Manifest(
+        "bars",
+        "test",
+        market_source(config),
+        "ETHUSDT",
+        "15m",
+        "0",
+        chunks=(chunk,),
+        rows=rows,
+        first_ms=first,
+        last_ms=last,
+        notes={"quality": counts},
+    )
     store.publish(stage_key(config, "ETHUSDT", M15, "bars"), made)
     return store
 
@@ -158,10 +174,10 @@ def test_features_and_status_show_it_and_the_analyst_abstains_while_it_is_near(t
 
 
 def test_a_training_of_before_is_not_taken_for_one_that_leaves_rows_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    from trader_cli.pipelines import stages
+    from trader_cli.pipelines.stages import model_stages
 
     made = Manifest("features", "test", "tape", "E", "15m", "0")
-    before = stages._training_key(CONFIG, made, made)
-    monkeypatch.setattr(stages, "UNFIT", ("interpolated",))
-    assert stages._training_key(CONFIG, made, made) != before
-    assert stages._training_key(CONFIG, replace(made, rows=1), made) != before
+    before = model_stages._training_key(CONFIG, made, made)
+    monkeypatch.setattr(model_stages, "UNFIT", ("interpolated",))
+    assert model_stages._training_key(CONFIG, made, made) != before
+    assert model_stages._training_key(CONFIG, replace(made, rows=1), made) != before

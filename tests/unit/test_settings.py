@@ -108,9 +108,14 @@ def test_a_secret_in_a_file_is_refused_and_never_shown(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("seed: [", "not valid YAML"), ("- 1\n", "must be a mapping"), ("sim: 3\n", "must hold keys of its own"),
-     ("seed: -1\n", "'seed'.*greater than or equal to 0.*-1"), ("mode: yolo\n", "'mode'.*'yolo'")],
-)  # fmt: skip
+    [
+        ("seed: [", "not valid YAML"),
+        ("- 1\n", "must be a mapping"),
+        ("sim: 3\n", "must hold keys of its own"),
+        ("seed: -1\n", "'seed'.*greater than or equal to 0.*-1"),
+        ("mode: yolo\n", "'mode'.*'yolo'"),
+    ],
+)
 def test_bad_files_are_explained(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "bad.yaml"
     file.write_text(text)
@@ -144,10 +149,15 @@ def test_state_may_not_lie_where_everything_may_be_deleted() -> None:
 
 @pytest.mark.parametrize(
     ("variable", "value"),
-    [("TRADER_COSTS__TAKER_FEE_BPS", "inf"), ("TRADER_BINANCE_EXCHANGE__TIMEOUT", "inf"), ("TRADER_ANALYST__MAX_BAR_AGE", "nan"),
-     ("TRADER_BINANCE_EXCHANGE__BASE_URL", "foo"), ("TRADER_BINANCE_EXCHANGE__BASE_URL", "http://u:pw@host"),
-     ("TRADER_SIM__SYMBOLS", "ETHUSDT")],
-)  # fmt: skip
+    [
+        ("TRADER_COSTS__TAKER_FEE_BPS", "inf"),
+        ("TRADER_BINANCE_EXCHANGE__TIMEOUT", "inf"),
+        ("TRADER_ANALYST__MAX_BAR_AGE", "nan"),
+        ("TRADER_BINANCE_EXCHANGE__BASE_URL", "foo"),
+        ("TRADER_BINANCE_EXCHANGE__BASE_URL", "http://u:pw@host"),
+        ("TRADER_SIM__SYMBOLS", "ETHUSDT"),
+    ],
+)
 def test_values_that_make_no_sense_are_refused(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
     monkeypatch.setenv(variable, value)
     with pytest.raises(ConfigurationError):

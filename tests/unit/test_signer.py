@@ -17,8 +17,8 @@ from key_pairs import KINDS, ec_key, ed25519_key, pair_of, pem, rsa_key
 from pydantic import SecretStr
 
 from trader_cli.core.errors import ConfigurationError, ExitCode
-from trader_cli.exchange.errors import scrubbed
-from trader_cli.exchange.signing import Signer
+from trader_cli.exchange.connection.error_table import scrubbed
+from trader_cli.exchange.connection.request_signing import Signer
 from trader_cli.settings import as_settings
 
 PAYLOAD = "symbol=ETHUSDT&timestamp=1700000000000&recvWindow=5000"
@@ -129,8 +129,8 @@ def test_a_private_key_is_taken_out_of_words(kind: str) -> None:
 def test_only_a_private_key_needs_the_library_for_it() -> None:
     """`trader status` answers at once: nothing heavy is loaded for a secret that signs by HMAC."""
     program = (
-        "import sys; from pydantic import SecretStr; from trader_cli.exchange.quick_look import QuickLook;"
-        " from trader_cli.exchange.signing import Signer; Signer(SecretStr(sys.argv[1])).signature('a');"
+        "import sys; from pydantic import SecretStr; from trader_cli.exchange.account.account_snapshot import QuickLook;"
+        " from trader_cli.exchange.connection.request_signing import Signer; Signer(SecretStr(sys.argv[1])).signature('a');"
         " print('cryptography' in sys.modules, 'ccxt' in sys.modules)"
     )
 

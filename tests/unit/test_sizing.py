@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from trader_cli.core.orders import LeverageBracket
-from trader_cli.core.sizing import (
+from trader_cli.core.money.orders import LeverageBracket
+from trader_cli.core.money.sizing import (
     Limits,
     Setting,
     bracket_of,
@@ -29,24 +29,54 @@ BRACKETS = tuple(
 )
 LIMITS = Limits(0.25, 0.8, 0.01, 0.4, 2.0, 1.5, 0.25, 0.05, 5, 0.001, 0.5, None)
 SETTING = Setting(
-    side="long", price=2000.0, stop_distance=0.02, target_distance=0.02, cost=0.001, probability=0.6, trades=500,
-    sigma_horizon=0.02, sigma_year=0.6, equity=10_000.0, available=10_000.0, others=0.0, same_side=0.0,
-    book_notional=10**6, bar_notional=10**7, max_market_notional=10**7, brackets=BRACKETS,
-)  # fmt: skip
+    side="long",
+    price=2000.0,
+    stop_distance=0.02,
+    target_distance=0.02,
+    cost=0.001,
+    probability=0.6,
+    trades=500,
+    sigma_horizon=0.02,
+    sigma_year=0.6,
+    equity=10_000.0,
+    available=10_000.0,
+    others=0.0,
+    same_side=0.0,
+    book_notional=10**6,
+    bar_notional=10**7,
+    max_market_notional=10**7,
+    brackets=BRACKETS,
+)
 
 trades = st.builds(
-    replace, st.just(SETTING), side=st.sampled_from(["long", "short"]), stop_distance=st.floats(0.001, 0.2),
-    target_distance=st.floats(0.001, 0.2), cost=st.floats(0, 0.02), probability=st.floats(0, 1),
-    trades=st.integers(0, 5000), sigma_horizon=st.floats(0.001, 0.2), sigma_year=st.floats(0.05, 3),
-    equity=st.floats(10, 10**6), available=st.floats(0, 10**6), others=st.floats(0, 10**5),
-    same_side=st.floats(0, 10**5), book_notional=st.floats(0, 10**7), bar_notional=st.floats(0, 10**8),
-)  # fmt: skip
+    replace,
+    st.just(SETTING),
+    side=st.sampled_from(["long", "short"]),
+    stop_distance=st.floats(0.001, 0.2),
+    target_distance=st.floats(0.001, 0.2),
+    cost=st.floats(0, 0.02),
+    probability=st.floats(0, 1),
+    trades=st.integers(0, 5000),
+    sigma_horizon=st.floats(0.001, 0.2),
+    sigma_year=st.floats(0.05, 3),
+    equity=st.floats(10, 10**6),
+    available=st.floats(0, 10**6),
+    others=st.floats(0, 10**5),
+    same_side=st.floats(0, 10**5),
+    book_notional=st.floats(0, 10**7),
+    bar_notional=st.floats(0, 10**8),
+)
 limits = st.builds(
-    replace, st.just(LIMITS), kelly_fraction=st.floats(0.01, 0.5), confidence=st.floats(0.5, 0.99),
-    risk_per_trade=st.floats(0.001, 0.1), max_leverage=st.integers(1, 125),
-    max_liquidation_probability=st.floats(0, 0.2), margin_share=st.floats(0.05, 1),
+    replace,
+    st.just(LIMITS),
+    kelly_fraction=st.floats(0.01, 0.5),
+    confidence=st.floats(0.5, 0.99),
+    risk_per_trade=st.floats(0.001, 0.1),
+    max_leverage=st.integers(1, 125),
+    max_liquidation_probability=st.floats(0, 0.2),
+    margin_share=st.floats(0.05, 1),
     capital_cap=st.one_of(st.none(), st.floats(1, 10**5)),
-)  # fmt: skip
+)
 
 
 def size(setting: Setting, rules: Limits = LIMITS) -> float:
@@ -91,8 +121,12 @@ def test_no_edge_no_trades_no_size() -> None:
 @given(trades, limits)
 def test_twice_the_account_is_twice_the_size(setting: Setting, rules: Limits) -> None:
     """Where nothing of the market binds."""
-    open_market = {"book_notional": 1e18, "bar_notional": 1e18, "max_market_notional": 1e18, "brackets": (
-        LeverageBracket(Decimal(10**15), 125, Decimal("0.004"), Decimal(0)),)}  # fmt: skip
+    open_market = {
+        "book_notional": 1e18,
+        "bar_notional": 1e18,
+        "max_market_notional": 1e18,
+        "brackets": (LeverageBracket(Decimal(10**15), 125, Decimal("0.004"), Decimal(0)),),
+    }
     alone = replace(setting, others=0.0, same_side=0.0, **open_market)  # type: ignore[arg-type]
     doubled = replace(alone, equity=2 * alone.equity, available=2 * alone.available)
     uncapped = replace(rules, capital_cap=None)
@@ -159,9 +193,13 @@ def test_the_lower_bound_is_below_and_grows(one: float, other: float, trades: in
 @given(trades, limits)
 def test_long_and_short_are_sized_alike_but_for_liquidation(setting: Setting, rules: Limits) -> None:
     sizes = [
-        {k: v for k, v in caps(replace(setting, side=side), rules, rules.max_leverage, sized_by_edge=True).items()
-         if k != "liquidation_probability"} for side in ("long", "short")
-    ]  # type: ignore[arg-type]  # fmt: skip
+        {
+            k: v
+            for k, v in caps(replace(setting, side=side), rules, rules.max_leverage, sized_by_edge=True).items()
+            if k != "liquidation_probability"
+        }
+        for side in ("long", "short")
+    ]  # type: ignore[arg-type]
     assert sizes[0] == sizes[1]
 
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from conftest import random_bars
 
-from trader_cli.core.artifacts import ArtifactKey, Manifest
-from trader_cli.core.digests import digest_frame
 from trader_cli.core.errors import DataError, DataInvalid, DataMissing
+from trader_cli.core.identity.digests import digest_frame
+from trader_cli.core.identity.manifests import ArtifactKey, Manifest
 from trader_cli.storage.artifacts import ArtifactStore, span_of
 from trader_cli.storage.block_cache import BlockCache
 from trader_cli.storage.bundles import BundleStore

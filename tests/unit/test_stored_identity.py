@@ -15,35 +15,37 @@ from typing import Any
 import polars as pl
 import pytest
 
-from trader_cli.analyst.made_with import PRODUCER, changed_since, library_versions, made_with
-from trader_cli.analyst.model import TrainedModel
+from trader_cli.analyst.claim_basis import PRODUCER, changed_since, library_versions, made_with
+from trader_cli.analyst.trained_model import TrainedModel
 from trader_cli.core.answers import Answer
-from trader_cli.core.artifacts import MANIFEST_SCHEMA, ArtifactKey, Manifest
-from trader_cli.core.assets import Flow
-from trader_cli.core.digests import canonical_json, digest_value
 from trader_cli.core.errors import DataInvalid, DataStale, UsageError
-from trader_cli.core.schemas import TIME
+from trader_cli.core.identity.digests import canonical_json, digest_value
+from trader_cli.core.identity.manifests import MANIFEST_SCHEMA, ArtifactKey, Manifest
+from trader_cli.core.market.schemas import TIME
+from trader_cli.core.money.assets import Flow
 from trader_cli.core.types import Abstention, Analysis
-from trader_cli.execution.orphans import halt_where_lost
-from trader_cli.pipelines.summary import booked_since
+from trader_cli.execution.orphan_orders import halt_where_lost
+from trader_cli.pipelines.trading.run_summary import booked_since
 from trader_cli.settings import Settings, as_settings
 from trader_cli.settings.places import host_source
 from trader_cli.storage.artifacts import ArtifactStore
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_books import other_ledgers, second_ledger
+from trader_cli.storage.ledger_lock import lock_file
 from trader_cli.storage.ledger_reading import LedgerReading
 from trader_cli.storage.ledger_rows import Intent
-from trader_cli.storage.lock import lock_file
-from trader_cli.storage.markets import ledger_path, ledger_paths
+from trader_cli.storage.market_names import ledger_path, ledger_paths
 from trader_cli.storage.state import Trial, TrialLedger, VenueState
 from trader_cli.tactician.tactician import Tactician
-from trader_cli.venue.journal import Journal
+from trader_cli.venue.engine.venue_journal import Journal
 
 KEY = ArtifactKey("paper", "ETHUSDT", "15m", "bars")
 OTHERS = (
-    ArtifactKey("live", "ETHUSDT", "15m", "bars"), ArtifactKey("paper", "BTCUSDT", "15m", "bars"),
-    ArtifactKey("paper", "ETHUSDT", "1h", "bars"), ArtifactKey("paper", "ETHUSDT", "15m", "features"),
-)  # fmt: skip
+    ArtifactKey("live", "ETHUSDT", "15m", "bars"),
+    ArtifactKey("paper", "BTCUSDT", "15m", "bars"),
+    ArtifactKey("paper", "ETHUSDT", "1h", "bars"),
+    ArtifactKey("paper", "ETHUSDT", "15m", "features"),
+)
 README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
 
 
@@ -114,11 +116,13 @@ def test_a_bundle_of_another_version_is_called_that(schema: int, said: str) -> N
 
 
 CHANGES: tuple[tuple[dict[str, Any], str], ...] = (
-    ({"costs": {"taker_fee_bps": 9}}, "costs taker_fee_bps"), ({"costs": {"slippage_bps": 9}}, "costs slippage_bps"),
-    ({"costs": {"funding_bps": 9}}, "costs funding_bps"), ({"seed": 99}, "seed"),
+    ({"costs": {"taker_fee_bps": 9}}, "costs taker_fee_bps"),
+    ({"costs": {"slippage_bps": 9}}, "costs slippage_bps"),
+    ({"costs": {"funding_bps": 9}}, "costs funding_bps"),
+    ({"seed": 99}, "seed"),
     ({"analyst": {"enable_dual_model_system": False}}, "enable_dual_model_system"),
     ({"analyst": {"claim_probability": 0.99}}, "claim_probability"),
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize(("change", "named"), CHANGES, ids=str)
@@ -164,17 +168,30 @@ def test_an_analysis_after_other_costs_or_of_another_market_is_not_acted_on(tmp_
 @pytest.mark.parametrize(
     ("urls", "source"),
     [
-        (("http://127.0.0.1:8787", "http://localhost:8787", "http://LOCALHOST:8787/", "http://localhost.:8787",
-          "http://[::1]:8787", "http://127.0.0.2:8787", "http://0.0.0.0:8787", "http://[::ffff:127.0.0.1]:8787"),
-         "127.0.0.1-8787"),
+        (
+            (
+                "http://127.0.0.1:8787",
+                "http://localhost:8787",
+                "http://LOCALHOST:8787/",
+                "http://localhost.:8787",
+                "http://[::1]:8787",
+                "http://127.0.0.2:8787",
+                "http://0.0.0.0:8787",
+                "http://[::ffff:127.0.0.1]:8787",
+            ),
+            "127.0.0.1-8787",
+        ),
         (("http://localhost", "http://localhost:80", "http://127.0.0.1:80"), "127.0.0.1-http"),
         (("https://example.org", "https://example.org:443", "https://EXAMPLE.org./"), "example.org-https"),
         (("https://localhost.example.org",), "localhost.example.org-https"),
-        (("https://fapi.binance.com", "https://fapi.binance.com:443/", "https://FAPI.binance.com.", None), "binance-um"),
+        (
+            ("https://fapi.binance.com", "https://fapi.binance.com:443/", "https://FAPI.binance.com.", None),
+            "binance-um",
+        ),
         (("https://demo-fapi.binance.com", "https://testnet.binancefuture.com"), "binance-demo"),
         (("http://fapi.binance.com:8443",), "fapi.binance.com-8443"),
     ],
-)  # fmt: skip
+)
 def test_a_host_by_any_of_its_names_is_one_market(urls: tuple[str | None, ...], source: str) -> None:
     found = {host_source(as_settings({"binance_exchange": {"base_url": url}})) for url in urls}
     assert found == {source}

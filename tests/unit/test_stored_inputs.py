@@ -10,14 +10,14 @@ from test_families import HERE, M15
 
 from trader_cli.analyst.analyst import Analyst
 from trader_cli.analyst.feature_inputs import FeatureInputs, stored_inputs, stored_manifests
-from trader_cli.core.artifacts import Manifest
-from trader_cli.core.digests import digest_frame
 from trader_cli.core.errors import DataMissing, DataStale
+from trader_cli.core.identity.digests import digest_frame
+from trader_cli.core.identity.manifests import Manifest
 from trader_cli.features.inputs import INPUT_NAMES, align_inputs, known_inputs
-from trader_cli.pipelines.stages import _current_features, refresh_features
+from trader_cli.pipelines.stages.model_stages import _current_features, refresh_features
 from trader_cli.settings import Settings, as_settings
 from trader_cli.storage.artifacts import ArtifactStore, span_of, stage_key
-from trader_cli.storage.markets import market_source
+from trader_cli.storage.market_names import market_source
 from trader_cli.venue.clocks import FixedClock
 
 BARS = HERE["bars"]

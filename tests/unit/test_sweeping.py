@@ -14,10 +14,10 @@ from conftest import random_bars
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trader_cli.core.artifacts import ArtifactKey, Chunk, Manifest
-from trader_cli.core.digests import digest_frame, digest_value
 from trader_cli.core.errors import DataError
-from trader_cli.pipelines.cache import cache_stats, free_cache
+from trader_cli.core.identity.digests import digest_frame, digest_value
+from trader_cli.core.identity.manifests import ArtifactKey, Chunk, Manifest
+from trader_cli.pipelines.stages.cache_use import cache_stats, free_cache
 from trader_cli.settings import Settings, as_settings
 from trader_cli.storage.artifacts import ArtifactStore, span_of
 from trader_cli.storage.block_cache import BlockCache
@@ -55,9 +55,18 @@ def chunk(store: ArtifactStore, seed: int) -> Chunk:
 def manifest(key: ArtifactKey, *chunks: Chunk, **notes: str) -> Manifest:
     rows, first, last = span_of(chunks)
     return Manifest(
-        key.stage, "test", "tape", key.symbol, key.timeframe, "0", chunks=chunks, rows=rows, first_ms=first,
-        last_ms=last, notes=dict(notes),
-    )  # fmt: skip
+        key.stage,
+        "test",
+        "tape",
+        key.symbol,
+        key.timeframe,
+        "0",
+        chunks=chunks,
+        rows=rows,
+        first_ms=first,
+        last_ms=last,
+        notes=dict(notes),
+    )
 
 
 def publish(store: ArtifactStore, key: ArtifactKey, *seeds: int) -> Manifest:
@@ -72,7 +81,9 @@ def loose(root: Path) -> list[str]:
     return [f"{one.kind}/{one.name}" for one in found]
 
 
-SERIES = st.sampled_from([ETH, replace(ETH, symbol="BTCUSDT"), replace(ETH, profile="paper"), replace(ETH, stage="features")])  # fmt: skip
+SERIES = st.sampled_from(
+    [ETH, replace(ETH, symbol="BTCUSDT"), replace(ETH, profile="paper"), replace(ETH, stage="features")]
+)
 STEPS = st.one_of(
     st.tuples(st.just("artifact"), SERIES, st.lists(st.integers(0, 5), min_size=1, max_size=3, unique=True)),
     st.tuples(st.just("document"), st.sampled_from(["analysis", "plan", "quality"]), st.integers(0, 3)),
@@ -255,7 +266,9 @@ def test_what_a_damaged_manifest_might_refer_to_stays(tmp_path: Path, spoil: Cal
     assert ArtifactStore(tmp_path).read(made).height == 20
 
 
-@pytest.mark.parametrize(("stage", "stays"), [("bars", {"manifests", "chunks"}), ("analysis", {"documents"}), ("model", {"models"})])  # fmt: skip
+@pytest.mark.parametrize(
+    ("stage", "stays"), [("bars", {"manifests", "chunks"}), ("analysis", {"documents"}), ("model", {"models"})]
+)
 def test_what_a_damaged_reference_might_refer_to_stays(tmp_path: Path, stage: str, stays: set[str]) -> None:
     store, bundles = ArtifactStore(tmp_path), BundleStore(tmp_path / "models")
     for number in range(2):
@@ -282,9 +295,20 @@ def test_references_that_cannot_be_listed_stop_it(tmp_path: Path) -> None:
 
 
 def test_what_is_not_ours_is_never_touched(tmp_path: Path) -> None:
-    kept = ["recordings/tape/2024-01-01.jsonl", "recordings/.part-x", "documents/notes.txt", "documents/plan.json",
-            "chunks/00/mine.parquet", "models/mine/a", "mine/a", "README.md", "refs/sim/last.json",
-            "manifests/ABCDEF.json", f"manifests/{'a' * 32}.json.bak", f"documents/{'b' * 32}.json/x"]  # fmt: skip
+    kept = [
+        "recordings/tape/2024-01-01.jsonl",
+        "recordings/.part-x",
+        "documents/notes.txt",
+        "documents/plan.json",
+        "chunks/00/mine.parquet",
+        "models/mine/a",
+        "mine/a",
+        "README.md",
+        "refs/sim/last.json",
+        "manifests/ABCDEF.json",
+        f"manifests/{'a' * 32}.json.bak",
+        f"documents/{'b' * 32}.json/x",
+    ]
     for name in kept:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
@@ -296,8 +320,10 @@ def test_what_is_not_ours_is_never_touched(tmp_path: Path) -> None:
 
 def test_certificates_that_nobody_finds_any_more_go(tmp_path: Path) -> None:
     store = ArtifactStore(tmp_path)
-    bodies = {name * 32: {"versions": versions} for name, versions in
-              (("a", OURS), ("b", {"trader": "0"}), ("c", {"trader": "0.1"}))}  # fmt: skip
+    bodies = {
+        name * 32: {"versions": versions}
+        for name, versions in (("a", OURS), ("b", {"trader": "0"}), ("c", {"trader": "0.1"}))
+    }
     for key, body in bodies.items():
         store.put_certificate(key, body)
     named = manifest(replace(ETH, stage="features"), chunk(store, 1), certificate=digest_value(bodies["b" * 32]))

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from trader_cli.cli.options import time_of
 from trader_cli.core.errors import DataInvalid, UsageError
-from trader_cli.core.symbols import delivery_ms_of, is_symbol, pair_of, spot_markets, symbol_in, symbol_of
-from trader_cli.venue.archive import ArchiveFile
-from trader_cli.venue.routes import PublicRoutes, VenueRejection
-from trader_cli.venue.synthetic import synthetic_tape
-from trader_cli.venue.tape import load_tape
+from trader_cli.core.market.symbols import delivery_ms_of, is_symbol, pair_of, spot_markets, symbol_in, symbol_of
+from trader_cli.venue.server.archive_routes import ArchiveFile
+from trader_cli.venue.server.public_routes import PublicRoutes, VenueRejection
+from trader_cli.venue.simulated_market.synthetic import synthetic_tape
+from trader_cli.venue.simulated_market.tape import load_tape
 
 NAMES = {
     "BTCUSDT_260327-15m-2026.parquet": "BTCUSDT_260327",
@@ -112,11 +112,21 @@ def test_the_simulated_exchange_lists_a_contract_with_its_day() -> None:
 DAY = datetime(2026, 1, 31, tzinfo=UTC)
 NOON = DAY + timedelta(hours=12)
 SPELLED = {
-    "2026-01-31": None, "20260131": None, "2026-W05-6": None, "2026W056": None,
-    "2026-01-31T12": NOON, "2026-01-31T12:00": NOON, "2026-01-31 12:00": NOON, "20260131T1200": NOON,
-    "20260131T120000Z": NOON, "2026-01-31t12:00:00.000z": NOON, "2026-01-31T13:00+01:00": NOON,
-    "2026-01-31T13:00:00,000+0100": NOON, "2026W056T12": NOON, "20260131 120000": NOON,
-}  # fmt: skip
+    "2026-01-31": None,
+    "20260131": None,
+    "2026-W05-6": None,
+    "2026W056": None,
+    "2026-01-31T12": NOON,
+    "2026-01-31T12:00": NOON,
+    "2026-01-31 12:00": NOON,
+    "20260131T1200": NOON,
+    "20260131T120000Z": NOON,
+    "2026-01-31t12:00:00.000z": NOON,
+    "2026-01-31T13:00+01:00": NOON,
+    "2026-01-31T13:00:00,000+0100": NOON,
+    "2026W056T12": NOON,
+    "20260131 120000": NOON,
+}
 
 
 @pytest.mark.parametrize("text", SPELLED)
@@ -131,11 +141,35 @@ def test_every_spelling_of_a_day_or_time_means_what_it_says(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["1769817600", "1769817600000", "1712011200000", "17120112000", "2026", "2026-01", "202601", "2026-W05", "2026W05",
-     "2026-031", "2026031", "2026-1-31", "2026-02-30", "20260230", " 2026-01-31", "2026-01-31 ", "2026-01-31T",
-     "2026-01-31x12:00", "2026-01-31T25:00", "2026-01-31+01:00", "31.01.2026", "01/31/2026", "yesterday", "", "nan",
-     "２０２６-01-31"],
-)  # fmt: skip
+    [
+        "1769817600",
+        "1769817600000",
+        "1712011200000",
+        "17120112000",
+        "2026",
+        "2026-01",
+        "202601",
+        "2026-W05",
+        "2026W05",
+        "2026-031",
+        "2026031",
+        "2026-1-31",
+        "2026-02-30",
+        "20260230",
+        " 2026-01-31",
+        "2026-01-31 ",
+        "2026-01-31T",
+        "2026-01-31x12:00",
+        "2026-01-31T25:00",
+        "2026-01-31+01:00",
+        "31.01.2026",
+        "01/31/2026",
+        "yesterday",
+        "",
+        "nan",
+        "２０２６-01-31",
+    ],
+)
 @pytest.mark.parametrize("end", [False, True])
 def test_what_could_mean_something_else_is_refused(text: str, *, end: bool) -> None:
     with pytest.raises(UsageError, match="wants a day or a time"):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import talib
 
-from trader_cli.analyst.technical import candlestick_patterns, technical_summary
-from trader_cli.features.series import BarSeries
+from trader_cli.analyst.technical_summary import candlestick_patterns, technical_summary
+from trader_cli.features.bar_arrays import BarSeries
 
 Floats = np.ndarray
 
@@ -54,5 +54,7 @@ def test_a_last_bar_that_moved_says_what_it_says() -> None:
     close[-1] = 1900
     row = {"rsi_14": talib.RSI(close, 14)[-1], "ema_20_gap": -0.01, "ema_50_gap": 0.0}
     assert technical_summary(row, series(close, close, close, close)) == {
-        **row, "momentum": "oversold", "trend": "mixed",
-    }  # fmt: skip
+        **row,
+        "momentum": "oversold",
+        "trend": "mixed",
+    }

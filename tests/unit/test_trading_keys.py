@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from trader_cli.core.exits import ExitRules, Held, Opinion, assess
-from trader_cli.core.limits import LossLimits, breach
-from trader_cli.core.orders import LeverageBracket, SymbolRules
-from trader_cli.core.plans import Approved, Refused, Request, TradePlan
+from trader_cli.core.money.exits import ExitRules, Held, Opinion, assess
+from trader_cli.core.money.loss_limits import LossLimits, breach
+from trader_cli.core.money.orders import LeverageBracket, SymbolRules
+from trader_cli.core.money.plans import Approved, Refused, Request, TradePlan
 from trader_cli.core.types import Analysis, Claim, Signal
 from trader_cli.settings import as_settings
 from trader_cli.tactician.planning import Now, plan
@@ -21,12 +21,24 @@ CLAIM = Claim(True, "", 1.0, 1.0, 0.1, 0.1, 3, 5000, 900, 0.0)
 SIGNAL = Signal("long", 0.6, 0.53, 40.0, 2040.0, 1960.0, 24)
 ANALYSIS = Analysis("ETHUSDT", "15m", 1_700_000_000_000, 2000.0, SIGNAL, claim=CLAIM, digests={"model": "m"})
 RULES = SymbolRules("ETHUSDT", Decimal("0.01"), Decimal("0.001"), Decimal("0.001"), Decimal(100_000), Decimal(20))
-BRACKETS = (LeverageBracket(Decimal(50_000), 125, Decimal("0.004"), Decimal(0)),
-            LeverageBracket(Decimal(10_000_000), 50, Decimal("0.01"), Decimal(300)))  # fmt: skip
+BRACKETS = (
+    LeverageBracket(Decimal(50_000), 125, Decimal("0.004"), Decimal(0)),
+    LeverageBracket(Decimal(10_000_000), 50, Decimal("0.01"), Decimal(300)),
+)
 NOW = Now(
-    1_700_000_001_000, "account", Decimal(10_000), Decimal(10_000), Decimal(0), Decimal(0), Decimal(2000), 1e6, 1e6,
-    2e9, RULES, BRACKETS,
-)  # fmt: skip
+    1_700_000_001_000,
+    "account",
+    Decimal(10_000),
+    Decimal(10_000),
+    Decimal(0),
+    Decimal(0),
+    Decimal(2000),
+    1e6,
+    1e6,
+    2e9,
+    RULES,
+    BRACKETS,
+)
 
 
 def planned(now: Now = NOW, request: Request | None = None, **tactician: Any) -> TradePlan | Refused:
@@ -35,10 +47,17 @@ def planned(now: Now = NOW, request: Request | None = None, **tactician: Any) ->
 
 
 WIDE: dict[str, Any] = {
-    "kelly_fraction": 0.5, "risk_per_trade": 0.1, "target_volatility": 9.0, "max_exposure": 9.0, "max_same_side": 9.0,
-    "max_book_share": 1.0, "max_volume_share": 1.0, "margin_share": 1.0, "max_leverage": 20,
+    "kelly_fraction": 0.5,
+    "risk_per_trade": 0.1,
+    "target_volatility": 9.0,
+    "max_exposure": 9.0,
+    "max_same_side": 9.0,
+    "max_book_share": 1.0,
+    "max_volume_share": 1.0,
+    "margin_share": 1.0,
+    "max_leverage": 20,
     "max_liquidation_probability": 1.0,
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(
@@ -106,9 +125,18 @@ def test_loss_limits_halt_at_their_share() -> None:
 
 
 HELD = Held(
-    "long", Decimal(1), Decimal(2000), Decimal(1960), Decimal(1960), Decimal(2040), Decimal(2021), 10**13, 0, 0,
+    "long",
+    Decimal(1),
+    Decimal(2000),
+    Decimal(1960),
+    Decimal(1960),
+    Decimal(2040),
+    Decimal(2021),
+    10**13,
+    0,
+    0,
     scaled_down=False,
-)  # fmt: skip
+)
 
 
 def rules(**settings: Any) -> ExitRules:
@@ -130,8 +158,10 @@ def test_risk_thresholds_decide_what_an_opinion_does() -> None:
     assert assess(held, mark, opinion, rules(), now).kind == "scale_down"
     assert assess(held, mark, opinion, rules(high_risk_threshold=0.65), now).kind == "close"
     assert assess(held, mark, opinion, rules(medium_risk_threshold=0.75), now).kind == "stay"
-    lows = {PositionMonitor({"mode": "demo", "low_risk_threshold": low})._manager.band(Opinion(0.4, 0), planned(), 0)  # type: ignore[arg-type]
-            for low in (0.3, 0.5)}  # fmt: skip
+    lows = {
+        PositionMonitor({"mode": "demo", "low_risk_threshold": low})._manager.band(Opinion(0.4, 0), planned(), 0)  # type: ignore[arg-type]
+        for low in (0.3, 0.5)
+    }
     assert lows == {"low", "minimal"}
 
 

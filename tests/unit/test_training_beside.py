@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from trader_cli.core.timeframes import Timeframe
-from trader_cli.pipelines import passes
+from trader_cli.core.market.timeframes import Timeframe
+from trader_cli.pipelines.trading import iterations
 
 M15 = Timeframe.parse("15m")
 
@@ -37,19 +37,20 @@ class Training:
 
 
 def trader(*, threads: bool) -> Any:
-    made = object.__new__(passes.Trader)
+    made = object.__new__(iterations.Trader)
     vars(made).update(
-        settings=None, market=SimpleNamespace(threads=threads, exchange=SimpleNamespace(server_now_ms=lambda: 0)),
-        audience=passes.Audience(),
-    )  # fmt: skip
+        settings=None,
+        market=SimpleNamespace(threads=threads, exchange=SimpleNamespace(server_now_ms=lambda: 0)),
+        audience=iterations.Audience(),
+    )
     return made
 
 
 @pytest.fixture
 def training(monkeypatch: pytest.MonkeyPatch) -> Training:
     made = Training()
-    monkeypatch.setattr(passes, "train", made)
-    monkeypatch.setattr(passes, "has_model", lambda *_: False)
+    monkeypatch.setattr(iterations, "train", made)
+    monkeypatch.setattr(iterations, "has_model", lambda *_: False)
     return made
 
 
@@ -85,6 +86,6 @@ def test_where_time_is_virtual_nothing_happens_in_threads(training: Training) ->
 
 
 def test_a_model_that_is_there_is_not_trained_again(training: Training, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(passes, "has_model", lambda *_: True)
+    monkeypatch.setattr(iterations, "has_model", lambda *_: True)
     asyncio.run(trader(threads=True).train_beside("ETHUSDT", M15))
     assert training.steps == 0

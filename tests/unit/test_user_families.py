@@ -13,13 +13,13 @@ import polars as pl
 import pytest
 from conftest import random_bars
 
-from trader_cli.analyst.certifying import make_certificate
+from trader_cli.analyst.certificate_store import make_certificate
 from trader_cli.analyst.feature_artifacts import build_feature_artifact
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
-from trader_cli.core.artifacts import Manifest
-from trader_cli.core.digests import digest_bytes
 from trader_cli.core.errors import ConfigurationError, DataInvalid, VerificationFailed
-from trader_cli.core.timeframes import Timeframe
+from trader_cli.core.identity.digests import digest_bytes
+from trader_cli.core.identity.manifests import Manifest
+from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.features.build import build_features
 from trader_cli.features.family import Family
 from trader_cli.features.registry import FeatureSpec
@@ -112,10 +112,22 @@ def test_the_wavelet_cache_knows_one_file_from_another(tmp_path: Path) -> None:
     ("old", "new", "sentence"),
     [
         ("def families", "def familes", "has no function families"),
-        ("import numpy as np", "import nonumpy", r"the file of \S+my_family.py failed at \S+, line 2: ModuleNotFoundError"),
+        (
+            "import numpy as np",
+            "import nonumpy",
+            r"the file of \S+my_family.py failed at \S+, line 2: ModuleNotFoundError",
+        ),
         ("return [", "return [[", r"failed at \S+my_family.py, line 6: SyntaxError"),
-        ("return [", "1 / 0; return [", r"families\(options\) of \S+ failed at \S+my_family.py, line 6: ZeroDivisionError"),
-        ("return {", "bars.volumes; return {", r"the family 'mine' of \S+ failed at \S+my_family.py, line 9: AttributeError"),
+        (
+            "return [",
+            "1 / 0; return [",
+            r"families\(options\) of \S+ failed at \S+my_family.py, line 6: ZeroDivisionError",
+        ),
+        (
+            "return {",
+            "bars.volumes; return {",
+            r"the family 'mine' of \S+ failed at \S+my_family.py, line 9: AttributeError",
+        ),
         ("return {", "bars.close[0] = 1; return {", "line 9: ValueError: assignment destination is read-only"),
         ('("mine_gap",)', '("gap",)', "columns of 'mine' begin with 'mine_'; found 'gap'"),
         ('"mine", (', '"My Own", (', "'My Own' is no name"),
@@ -123,7 +135,7 @@ def test_the_wavelet_cache_knows_one_file_from_another(tmp_path: Path) -> None:
         ("1, (", "-1, (", "warm-up of 0 bars or more"),
         ("[Family", "['mine', Family", "gave 'mine', which is no Family"),
     ],
-)  # fmt: skip
+)
 def test_code_that_fails_is_told_with_its_file_and_line(tmp_path: Path, old: str, new: str, sentence: str) -> None:
     assert old in PLAIN
     with pytest.raises(ConfigurationError, match=sentence):
@@ -239,9 +251,15 @@ def test_a_family_of_ones_own_is_certified_before_its_first_use(tmp_path: Path) 
     for source, name in ((PLAIN, "honest.py"), (ahead, "ahead.py")):
         file = written(tmp_path, source, name)
         one = FeatureEngineeringOrchestrator(
-            {"cache_dir": str(tmp_path / "cache"), "feature_engineering_orchestrator": {
-                "enable_advanced_features": False, "enable_legacy_features": False, "user_families": [file]}}
-        )  # fmt: skip
+            {
+                "cache_dir": str(tmp_path / "cache"),
+                "feature_engineering_orchestrator": {
+                    "enable_advanced_features": False,
+                    "enable_legacy_features": False,
+                    "user_families": [file],
+                },
+            }
+        )
         if source == PLAIN:
             assert asyncio.run(one.generate_all_features(klines)).columns[2:] == ["mine_gap"]
         else:

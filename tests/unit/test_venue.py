@@ -14,16 +14,16 @@ from conftest import random_bars
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trader_cli.core.bars import aggregate_bars, check_bars, with_close_time
 from trader_cli.core.errors import DataInvalid, DataMissing
-from trader_cli.core.schemas import TIME
-from trader_cli.core.timeframes import Timeframe
+from trader_cli.core.market.bars import aggregate_bars, check_bars, with_close_time
+from trader_cli.core.market.schemas import TIME
+from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.venue.clocks import DrivenClock, VirtualClock, WallClock, run_virtual
-from trader_cli.venue.market import SymbolMarket
-from trader_cli.venue.path import expand
-from trader_cli.venue.routes import PublicRoutes, VenueRejection
-from trader_cli.venue.synthetic import synthetic_tape
-from trader_cli.venue.tape import SymbolTape, load_tape
+from trader_cli.venue.server.public_routes import PublicRoutes, VenueRejection
+from trader_cli.venue.simulated_market.intrabar_path import expand
+from trader_cli.venue.simulated_market.symbol_market import SymbolMarket
+from trader_cli.venue.simulated_market.synthetic import synthetic_tape
+from trader_cli.venue.simulated_market.tape import SymbolTape, load_tape
 
 M1, M15 = Timeframe.parse("1m"), Timeframe.parse("15m")
 
@@ -86,7 +86,7 @@ MARKETS: dict[str, SymbolMarket] = {}
 
 
 def _tape_in_memory(bars: pl.DataFrame) -> SymbolTape:
-    from trader_cli.venue.tape import make_symbol_tape
+    from trader_cli.venue.simulated_market.tape import make_symbol_tape
 
     return make_symbol_tape("ETHUSDT", M1, with_close_time(bars, M1), 7, {})
 
@@ -166,12 +166,15 @@ def test_klines_window_and_limit(routes: PublicRoutes) -> None:
 
 @pytest.mark.parametrize(
     ("path", "query", "code"),
-    [("/fapi/v1/klines", {"interval": "1m"}, -1102), ("/fapi/v1/klines", {"symbol": "NOPE", "interval": "1m"}, -1121),
-     ("/fapi/v1/klines", {"symbol": "ETHUSDT", "interval": "7m"}, -1120),
-     ("/fapi/v1/klines", {"symbol": "ETHUSDT", "interval": "1m", "limit": 1501}, -1130),
-     ("/fapi/v1/klines", {"symbol": "ETHUSDT", "interval": "1m", "startTime": "soon"}, -1130),
-     ("/fapi/v1/depth", {"symbol": "ETHUSDT", "limit": 7}, -4021)],
-)  # fmt: skip
+    [
+        ("/fapi/v1/klines", {"interval": "1m"}, -1102),
+        ("/fapi/v1/klines", {"symbol": "NOPE", "interval": "1m"}, -1121),
+        ("/fapi/v1/klines", {"symbol": "ETHUSDT", "interval": "7m"}, -1120),
+        ("/fapi/v1/klines", {"symbol": "ETHUSDT", "interval": "1m", "limit": 1501}, -1130),
+        ("/fapi/v1/klines", {"symbol": "ETHUSDT", "interval": "1m", "startTime": "soon"}, -1130),
+        ("/fapi/v1/depth", {"symbol": "ETHUSDT", "limit": 7}, -4021),
+    ],
+)
 def test_bad_requests_get_the_exchanges_codes(
     routes: PublicRoutes, path: str, query: dict[str, Any], code: int
 ) -> None:

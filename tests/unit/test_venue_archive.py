@@ -20,14 +20,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trader_cli.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, Timeframe
-from trader_cli.venue.archive import BulkArchive
+from trader_cli.core.market.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, Timeframe
 from trader_cli.venue.clocks import VirtualClock, run_virtual
-from trader_cli.venue.routes import PublicRoutes, VenueRejection
-from trader_cli.venue.server import VenueServer
-from trader_cli.venue.synthetic import START_MS, synthetic_tape
-from trader_cli.venue.tape import SymbolTape, Tape, load_tape
-from trader_cli.venue.written import one_written, written
+from trader_cli.venue.server.archive_routes import BulkArchive
+from trader_cli.venue.server.public_routes import PublicRoutes, VenueRejection
+from trader_cli.venue.server.server import VenueServer
+from trader_cli.venue.simulated_market.number_format import one_written, written
+from trader_cli.venue.simulated_market.synthetic import START_MS, synthetic_tape
+from trader_cli.venue.simulated_market.tape import SymbolTape, Tape, load_tape
 
 SYMBOL, BARS = "ETHUSDT", ("open_ms", "open", "high", "low", "close", "volume")
 UM, SPOT = "/data/futures/um", "/data/spot"
@@ -132,10 +132,12 @@ def month_span(month: str) -> tuple[int, int]:
 
 
 SERIES = [
-    (UM, "klines", "/fapi/v1/klines"), (UM, "markPriceKlines", "/fapi/v1/markPriceKlines"),
-    (UM, "indexPriceKlines", "/fapi/v1/indexPriceKlines"), (UM, "premiumIndexKlines", "/fapi/v1/premiumIndexKlines"),
+    (UM, "klines", "/fapi/v1/klines"),
+    (UM, "markPriceKlines", "/fapi/v1/markPriceKlines"),
+    (UM, "indexPriceKlines", "/fapi/v1/indexPriceKlines"),
+    (UM, "premiumIndexKlines", "/fapi/v1/premiumIndexKlines"),
     (SPOT, "klines", "/api/v3/klines"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("root", "kind", "route"), SERIES)
@@ -239,7 +241,7 @@ def test_the_routes_tell_nothing_before_its_time(now: int, interval: str) -> Non
         ("/api/v3/klines", {"symbol": SYMBOL, "interval": interval, "limit": 3}),
         ("/api/v3/aggTrades", {"symbol": SYMBOL, "limit": 5}),
         ("/futures/data/openInterestHist", {"symbol": SYMBOL, "period": "5m"}),
-    ]  # fmt: skip
+    ]
     for path, query in asked:
         told = answer(path, now, **query)
         assert told
@@ -267,12 +269,14 @@ def test_files_are_the_same_bytes_whoever_makes_them() -> None:
 
 @pytest.mark.parametrize(
     ("path", "appears"),
-    [(file_path(UM, "daily", "klines", "1m", "2024-12-31"), "2025-01-01 08:00"),
-     (file_path(UM, "daily", "metrics", None, "2024-12-31"), "2025-01-01 08:00"),
-     (file_path(UM, "monthly", "klines", "1m", "2024-12"), "2025-01-06 08:00"),  # a Monday
-     (file_path(SPOT, "monthly", "aggTrades", None, "2024-11"), "2024-12-02 08:00"),
-     (file_path(UM, "monthly", "fundingRate", None, "2025-01"), "2025-02-03 08:00")],
-)  # fmt: skip
+    [
+        (file_path(UM, "daily", "klines", "1m", "2024-12-31"), "2025-01-01 08:00"),
+        (file_path(UM, "daily", "metrics", None, "2024-12-31"), "2025-01-01 08:00"),
+        (file_path(UM, "monthly", "klines", "1m", "2024-12"), "2025-01-06 08:00"),  # a Monday
+        (file_path(SPOT, "monthly", "aggTrades", None, "2024-11"), "2024-12-02 08:00"),
+        (file_path(UM, "monthly", "fundingRate", None, "2025-01"), "2025-02-03 08:00"),
+    ],
+)
 @pytest.mark.parametrize("ending", ["", ".CHECKSUM"])
 def test_files_appear_the_next_day_or_on_the_first_monday(path: str, appears: str, ending: str) -> None:
     assert the_archive().read(path + ending, ms(appears) - 1) is None
@@ -294,18 +298,46 @@ GOOD = f"{UM}/daily/klines/{SYMBOL}/1m/{SYMBOL}-1m-2024-12-05.zip"
 
 @pytest.mark.parametrize(
     "path",
-    [GOOD.replace("2024-12-05", date) for date in ("2024-12-20", "2024-11-19", "2025-01-20", "2024-12-32", "2024-12",
-                                                   "2024-12-5", "2024-1a-05", "", "24-12-05")]
-    + [GOOD.replace(SYMBOL, "NOPEUSDT"), GOOD.replace("1m", "7m"), GOOD.replace("1m", "1w"), GOOD.replace("1m", "1s"),
-       GOOD.replace("/1m/", "/"), GOOD.replace(f"/{SYMBOL}/", "/BTCUSDT/"), GOOD.replace("/1m/", "/5m/"),
-       GOOD.replace("daily", "weekly"), GOOD.replace("futures/um", "futures/cm"), GOOD.replace("klines", "trades"),
-       GOOD.replace(".zip", ".csv"), GOOD + ".MD5", GOOD + "/", "/data/", GOOD.replace("/data", "/data/data"),
-       GOOD.replace("klines", "indexPriceKlines").replace("futures/um", "spot"),
-       file_path(UM, "monthly", "metrics", None, "2024-12"), file_path(UM, "daily", "fundingRate", None, "2024-12-05"),
-       file_path(SPOT, "monthly", "fundingRate", None, "2024-12"), file_path(SPOT, "daily", "metrics", None, "2024-12-05"),
-       file_path(UM, "daily", "aggTrades", "1m", "2024-12-05"), file_path(UM, "daily", "metrics", None, "2024-12-20"),
-       file_path(UM, "daily", "aggTrades", None, "2024-12-20")],
-)  # fmt: skip
+    [
+        GOOD.replace("2024-12-05", date)
+        for date in (
+            "2024-12-20",
+            "2024-11-19",
+            "2025-01-20",
+            "2024-12-32",
+            "2024-12",
+            "2024-12-5",
+            "2024-1a-05",
+            "",
+            "24-12-05",
+        )
+    ]
+    + [
+        GOOD.replace(SYMBOL, "NOPEUSDT"),
+        GOOD.replace("1m", "7m"),
+        GOOD.replace("1m", "1w"),
+        GOOD.replace("1m", "1s"),
+        GOOD.replace("/1m/", "/"),
+        GOOD.replace(f"/{SYMBOL}/", "/BTCUSDT/"),
+        GOOD.replace("/1m/", "/5m/"),
+        GOOD.replace("daily", "weekly"),
+        GOOD.replace("futures/um", "futures/cm"),
+        GOOD.replace("klines", "trades"),
+        GOOD.replace(".zip", ".csv"),
+        GOOD + ".MD5",
+        GOOD + "/",
+        "/data/",
+        GOOD.replace("/data", "/data/data"),
+        GOOD.replace("klines", "indexPriceKlines").replace("futures/um", "spot"),
+        file_path(UM, "monthly", "metrics", None, "2024-12"),
+        file_path(UM, "daily", "fundingRate", None, "2024-12-05"),
+        file_path(SPOT, "monthly", "fundingRate", None, "2024-12"),
+        file_path(SPOT, "daily", "metrics", None, "2024-12-05"),
+        file_path(UM, "daily", "aggTrades", "1m", "2024-12-05"),
+        file_path(UM, "daily", "metrics", None, "2024-12-20"),
+        file_path(UM, "daily", "aggTrades", None, "2024-12-20"),
+    ],
+)
 def test_what_the_archive_does_not_hold_is_not_found(path: str) -> None:
     assert the_archive().read(GOOD, LATER) is not None
     assert the_archive().read(path, LATER) is None
@@ -438,8 +470,13 @@ def test_halves_are_rounded_by_one_rule_alone_or_together(values: list[float], h
 
 def test_a_half_goes_to_the_even_digit() -> None:
     assert [one_written(value, 2) for value in (0.125, 0.375, -0.125, 1.005, 2.0, -0.001)] == [
-        "0.12", "0.38", "-0.12", "1.00", "2.00", "0.00",
-    ]  # fmt: skip
+        "0.12",
+        "0.38",
+        "-0.12",
+        "1.00",
+        "2.00",
+        "0.00",
+    ]
 
 
 def test_spot_answers_in_its_own_shapes() -> None:
@@ -456,11 +493,14 @@ def test_spot_answers_in_its_own_shapes() -> None:
     assert spot == [{**trade, "M": True} for trade in perpetual]
     assert answer("/fapi/v1/fundingInfo", now) == []
     wrong: list[tuple[str, dict[str, Any], int]] = [
-        ("/api/v3/klines", {**bars, "limit": 1001}, -1130), ("/api/v3/klines", {**bars, "symbol": "NOPE"}, -1121),
-        ("/api/v3/klines", {"interval": "1h"}, -1102), ("/api/v3/aggTrades", {"symbol": SYMBOL, "limit": 1001}, -1130),
+        ("/api/v3/klines", {**bars, "limit": 1001}, -1130),
+        ("/api/v3/klines", {**bars, "symbol": "NOPE"}, -1121),
+        ("/api/v3/klines", {"interval": "1h"}, -1102),
+        ("/api/v3/aggTrades", {"symbol": SYMBOL, "limit": 1001}, -1130),
         ("/api/v3/aggTrades", {"symbol": SYMBOL, "startTime": now - HOUR_MS - 1, "endTime": now}, -1127),
-        ("/api/v3/exchangeInfo", {"symbol": "NOPE"}, -1121), ("/fapi/v1/indexPriceKlines", bars, -1102),
-    ]  # fmt: skip
+        ("/api/v3/exchangeInfo", {"symbol": "NOPE"}, -1121),
+        ("/fapi/v1/indexPriceKlines", bars, -1102),
+    ]
     for path, query, code in wrong:
         with pytest.raises(VenueRejection) as refused:
             answer(path, now, **query)
@@ -480,8 +520,16 @@ def test_the_archive_is_served_and_costs_nothing() -> None:
     async def main() -> list[tuple[int, dict[str, str], bytes]]:
         with clock.held():
             async with VenueServer(the_tape(), clock) as venue, aiohttp.ClientSession() as session:
-                asked = [("GET", there), ("GET", f"{there}.CHECKSUM"), ("HEAD", there), ("GET", missing),
-                         ("HEAD", missing), ("POST", there), ("GET", "/fapi/v1/time"), ("GET", "/api/v3/time")]  # fmt: skip
+                asked = [
+                    ("GET", there),
+                    ("GET", f"{there}.CHECKSUM"),
+                    ("HEAD", there),
+                    ("GET", missing),
+                    ("HEAD", missing),
+                    ("POST", there),
+                    ("GET", "/fapi/v1/time"),
+                    ("GET", "/api/v3/time"),
+                ]
                 return [await fetched(session, method, venue.url + path) for method, path in asked]
 
     file, checksum, head, absent, head_absent, posted, time, spot = run_virtual(main, clock)

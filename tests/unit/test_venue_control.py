@@ -14,9 +14,9 @@ import aiohttp
 import pytest
 
 from trader_cli.venue.clocks import VirtualClock, run_virtual
-from trader_cli.venue.server import VenueServer
-from trader_cli.venue.signing import known_key
-from trader_cli.venue.synthetic import synthetic_tape
+from trader_cli.venue.server.authentication import known_key
+from trader_cli.venue.server.server import VenueServer
+from trader_cli.venue.simulated_market.synthetic import synthetic_tape
 
 TAPE = synthetic_tape(("ETHUSDT",), 3, 0.5, 3)
 ENTRY = {"symbol": "ETHUSDT", "side": "BUY", "type": "MARKET", "quantity": "1", "newClientOrderId": "td-e-1"}
@@ -64,8 +64,15 @@ def test_books_show_what_is_open_what_covers_it_and_since_when_it_was_bare() -> 
         await asker.signed("POST", "/fapi/v1/order", **ENTRY)
         filled_ms = asker.clock.now_ms()
         await asker.clock.sleep(3)
-        stop = {"symbol": "ETHUSDT", "side": "SELL", "type": "STOP_MARKET", "triggerPrice": "1.00",
-                "algoType": "CONDITIONAL", "closePosition": "true", "clientAlgoId": "td-b-1"}  # fmt: skip
+        stop = {
+            "symbol": "ETHUSDT",
+            "side": "SELL",
+            "type": "STOP_MARKET",
+            "triggerPrice": "1.00",
+            "algoType": "CONDITIONAL",
+            "closePosition": "true",
+            "clientAlgoId": "td-b-1",
+        }
         open_yet = (await asker.books())["symbols"]["ETHUSDT"]
         assert open_yet["bare_spans"] == [[filled_ms, filled_ms + 3000]]
         status, body = await asker.signed("POST", "/fapi/v1/algoOrder", **stop)

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trader_cli.venue.books import Account
-from trader_cli.venue.cover import CoverWatch
-from trader_cli.venue.engine import Engine
-from trader_cli.venue.market import SymbolMarket
-from trader_cli.venue.private import COMMANDS
-from trader_cli.venue.routes import VenueRejection
-from trader_cli.venue.synthetic import synthetic_tape
+from trader_cli.venue.engine.books import Account
+from trader_cli.venue.engine.cover_audit import CoverWatch
+from trader_cli.venue.engine.engine import Engine
+from trader_cli.venue.server.private_routes import COMMANDS
+from trader_cli.venue.server.public_routes import VenueRejection
+from trader_cli.venue.simulated_market.symbol_market import SymbolMarket
+from trader_cli.venue.simulated_market.synthetic import synthetic_tape
 
 TAPE = synthetic_tape(("ETHUSDT",), 6, 0.5, 3)
 MARKETS = {name: SymbolMarket(symbol) for name, symbol in TAPE.symbols.items()}
@@ -45,8 +45,16 @@ class Played:
 
     def stop(self, side: str, away: float, kind: str = "STOP_MARKET", **extra: Any) -> Any:
         trigger = (self.engine.mark("ETHUSDT") * Decimal(str(1 + away))).quantize(Decimal("0.01"))
-        return self.do("POST", "/fapi/v1/algoOrder", side=side, type=kind, triggerPrice=trigger,
-                       algoType="CONDITIONAL", workingType="MARK_PRICE", **extra)  # fmt: skip
+        return self.do(
+            "POST",
+            "/fapi/v1/algoOrder",
+            side=side,
+            type=kind,
+            triggerPrice=trigger,
+            algoType="CONDITIONAL",
+            workingType="MARK_PRICE",
+            **extra,
+        )
 
     def drop(self, algo: Any) -> Any:
         return self.do("DELETE", "/fapi/v1/algoOrder", algoId=algo["algoId"])
@@ -189,10 +197,13 @@ def test_it_is_what_looking_at_every_change_and_at_every_second_sees(steps: list
 
 def act(one: Played, what: int) -> None:
     acts = (
-        lambda: one.order("BUY", "1"), lambda: one.order("SELL", "1"), lambda: one.stop("SELL", -0.003, **part("1")),
-        lambda: one.stop("BUY", 0.003, **part("1")), lambda: one.stop("SELL", -0.01, **WHOLE),
+        lambda: one.order("BUY", "1"),
+        lambda: one.order("SELL", "1"),
+        lambda: one.stop("SELL", -0.003, **part("1")),
+        lambda: one.stop("BUY", 0.003, **part("1")),
+        lambda: one.stop("SELL", -0.01, **WHOLE),
         lambda: one.do("DELETE", "/fapi/v1/algoOpenOrders"),
-    )  # fmt: skip
+    )
     try:
         acts[what]()
     except VenueRejection:

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 
 from trader_cli.core.errors import ConfigurationError, UsageError
 from trader_cli.venue.clocks import VirtualClock, WallClock, run_virtual
-from trader_cli.venue.failures import FAILURES, failure_of
-from trader_cli.venue.faults import ENDPOINTS, RANDOM_FAILURES, Fault, FaultPlan, FaultRun, random_plan
-from trader_cli.venue.server import VenueServer
-from trader_cli.venue.signing import KEYS
-from trader_cli.venue.synthetic import synthetic_tape
+from trader_cli.venue.server.authentication import KEYS
+from trader_cli.venue.server.failure_kinds import FAILURES, failure_of
+from trader_cli.venue.server.faults import ENDPOINTS, RANDOM_FAILURES, Fault, FaultPlan, FaultRun, random_plan
+from trader_cli.venue.server.server import VenueServer
+from trader_cli.venue.simulated_market.synthetic import synthetic_tape
 
 TAPE = synthetic_tape(("ETHUSDT",), 6, 0.5, 3)
 START = TAPE.at(0.5)
@@ -302,8 +302,11 @@ def test_chance_is_seeded_and_keeps_its_share(seed: int, share: float) -> None:
 
 
 def test_delays_of_several_faults_are_the_longest_and_the_first_failure_counts() -> None:
-    faults = (Fault("*", "*", before_s=1, after_s=5), Fault("GET", "*", before_s=2, failure="503"),
-              Fault("GET", TIME, failure="403", lag_s=9))  # fmt: skip
+    faults = (
+        Fault("*", "*", before_s=1, after_s=5),
+        Fault("GET", "*", before_s=2, failure="503"),
+        Fault("GET", TIME, failure="403", lag_s=9),
+    )
     met = FaultRun(FaultPlan(faults)).meets("GET", TIME, None, 0)
     assert (met.before_s, met.after_s, met.lag_s, met.failure) == (2, 5, 9, "503")
 

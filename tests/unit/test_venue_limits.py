@@ -12,22 +12,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trader_cli.core.timeframes import DAY_MS, MINUTE_MS
+from trader_cli.core.market.timeframes import DAY_MS, MINUTE_MS
 from trader_cli.core.weights import FUNDING, FUTURES, FUTURES_DATA, SPOT, WALLET, WEIGHT_LIMIT, pool_of, request_weight
 from trader_cli.venue.clocks import VirtualClock, run_virtual
-from trader_cli.venue.faulty import FaultyVenue
-from trader_cli.venue.limits import ORDER_RULES, PATIENCE, RequestLimits
-from trader_cli.venue.routes import PublicRoutes
-from trader_cli.venue.synthetic import synthetic_tape
+from trader_cli.venue.server.faulty_venue import FaultyVenue
+from trader_cli.venue.server.public_routes import PublicRoutes
+from trader_cli.venue.server.request_limits import ORDER_RULES, PATIENCE, RequestLimits
+from trader_cli.venue.simulated_market.synthetic import synthetic_tape
 
 TAPE = synthetic_tape(("ETHUSDT",), 3, 0.0, 3)
 NOON = TAPE.start_ms + 2 * DAY_MS + 12 * 60 * MINUTE_MS
 KLINES, TIME, SPOT_TIME = "/fapi/v1/klines", "/fapi/v1/time", "/api/v3/time"
 PATHS = {
-    KLINES: FUTURES, "/fapi/v1/indexPriceKlines": FUTURES, "/fapi/v3/account": FUTURES, "/fapi/v1/order": FUTURES,
-    "/futures/data/openInterestHist": FUTURES_DATA, "/fapi/v1/fundingRate": FUNDING, "/fapi/v1/fundingInfo": FUNDING,
-    "/api/v3/klines": SPOT, "/api/v3/exchangeInfo": SPOT, "/sapi/v1/account/apiRestrictions": WALLET,
-}  # fmt: skip
+    KLINES: FUTURES,
+    "/fapi/v1/indexPriceKlines": FUTURES,
+    "/fapi/v3/account": FUTURES,
+    "/fapi/v1/order": FUTURES,
+    "/futures/data/openInterestHist": FUTURES_DATA,
+    "/fapi/v1/fundingRate": FUNDING,
+    "/fapi/v1/fundingInfo": FUNDING,
+    "/api/v3/klines": SPOT,
+    "/api/v3/exchangeInfo": SPOT,
+    "/sapi/v1/account/apiRestrictions": WALLET,
+}
 
 
 def test_every_path_is_counted_in_its_pool() -> None:
@@ -37,13 +44,22 @@ def test_every_path_is_counted_in_its_pool() -> None:
 
 @pytest.mark.parametrize(
     ("path", "query", "weight"),
-    [*((f"/fapi/v1/{kind}", {"limit": limit}, weight)
-       for kind in ("klines", "markPriceKlines", "indexPriceKlines", "premiumIndexKlines")
-       for limit, weight in ((99, 1), (100, 2), (499, 2), (500, 5), (1000, 5), (1500, 10))),
-     ("/api/v3/klines", {"limit": "10"}, 2), ("/api/v3/klines", {"limit": "1000"}, 2), ("/api/v3/exchangeInfo", {}, 20),
-     ("/api/v3/aggTrades", {}, 2), ("/api/v3/time", {}, 1), ("/futures/data/openInterestHist", {"limit": 500}, 1),
-     ("/fapi/v1/fundingRate", {"limit": 1000}, 1), ("/fapi/v1/fundingInfo", {}, 1)],
-)  # fmt: skip
+    [
+        *(
+            (f"/fapi/v1/{kind}", {"limit": limit}, weight)
+            for kind in ("klines", "markPriceKlines", "indexPriceKlines", "premiumIndexKlines")
+            for limit, weight in ((99, 1), (100, 2), (499, 2), (500, 5), (1000, 5), (1500, 10))
+        ),
+        ("/api/v3/klines", {"limit": "10"}, 2),
+        ("/api/v3/klines", {"limit": "1000"}, 2),
+        ("/api/v3/exchangeInfo", {}, 20),
+        ("/api/v3/aggTrades", {}, 2),
+        ("/api/v3/time", {}, 1),
+        ("/futures/data/openInterestHist", {"limit": 500}, 1),
+        ("/fapi/v1/fundingRate", {"limit": 1000}, 1),
+        ("/fapi/v1/fundingInfo", {}, 1),
+    ],
+)
 def test_what_requests_cost(path: str, query: dict[str, Any], weight: int) -> None:
     assert request_weight(path, query) == weight
 

@@ -9,28 +9,50 @@ import aiohttp
 import pytest
 
 from trader_cli.venue.clocks import DrivenClock
-from trader_cli.venue.own_host import refusal
-from trader_cli.venue.server import VenueServer
-from trader_cli.venue.synthetic import synthetic_tape
+from trader_cli.venue.server.host_check import refusal
+from trader_cli.venue.server.server import VenueServer
+from trader_cli.venue.simulated_market.synthetic import synthetic_tape
 
 TAPE = synthetic_tape(("ETHUSDT",), 3, 0.5, 3)
 ROUTES = (
-    ("GET", "/fapi/v1/time"), ("POST", "/fapi/v1/order"), ("DELETE", "/fapi/v1/order"), ("OPTIONS", "/fapi/v1/order"),
-    ("GET", "/venue/clock"), ("POST", "/venue/lease"), ("POST", "/venue/lease/a/sleep"), ("DELETE", "/venue/lease/a"),
-    ("GET", "/venue/books"), ("GET", "/venue/requests"), ("PUT", "/venue/faults"), ("GET", "/data/futures/um/x.zip"),
-)  # fmt: skip
+    ("GET", "/fapi/v1/time"),
+    ("POST", "/fapi/v1/order"),
+    ("DELETE", "/fapi/v1/order"),
+    ("OPTIONS", "/fapi/v1/order"),
+    ("GET", "/venue/clock"),
+    ("POST", "/venue/lease"),
+    ("POST", "/venue/lease/a/sleep"),
+    ("DELETE", "/venue/lease/a"),
+    ("GET", "/venue/books"),
+    ("GET", "/venue/requests"),
+    ("PUT", "/venue/faults"),
+    ("GET", "/data/futures/um/x.zip"),
+)
 FOREIGN = (
-    ({"Host": "attacker.example"}, 421), ({"Host": "attacker.example:{port}"}, 421), ({"Host": "127.0.0.1"}, 421),
-    ({"Host": "127.0.0.1:1"}, 421), ({"Host": "127.0.0.1.attacker.example:{port}"}, 421), ({"Host": ""}, 421),
-    ({"Origin": "https://attacker.example"}, 403), ({"Origin": "null"}, 403), ({"Origin": "http://127.0.0.1:1"}, 403),
-    ({"Origin": "https://127.0.0.1:{port}"}, 403), ({"Sec-Fetch-Site": "cross-site"}, 403),
+    ({"Host": "attacker.example"}, 421),
+    ({"Host": "attacker.example:{port}"}, 421),
+    ({"Host": "127.0.0.1"}, 421),
+    ({"Host": "127.0.0.1:1"}, 421),
+    ({"Host": "127.0.0.1.attacker.example:{port}"}, 421),
+    ({"Host": ""}, 421),
+    ({"Origin": "https://attacker.example"}, 403),
+    ({"Origin": "null"}, 403),
+    ({"Origin": "http://127.0.0.1:1"}, 403),
+    ({"Origin": "https://127.0.0.1:{port}"}, 403),
+    ({"Sec-Fetch-Site": "cross-site"}, 403),
     ({"Sec-Fetch-Site": "same-site"}, 403),
-)  # fmt: skip
+)
 OWN = (
-    {}, {"Host": "127.0.0.1:{port}"}, {"Host": "localhost:{port}"}, {"Host": "LocalHost:{port}"},
-    {"Host": "[::1]:{port}"}, {"Origin": "http://127.0.0.1:{port}"}, {"Origin": "http://localhost:{port}"},
-    {"Sec-Fetch-Site": "same-origin"}, {"Sec-Fetch-Site": "none"},
-)  # fmt: skip
+    {},
+    {"Host": "127.0.0.1:{port}"},
+    {"Host": "localhost:{port}"},
+    {"Host": "LocalHost:{port}"},
+    {"Host": "[::1]:{port}"},
+    {"Origin": "http://127.0.0.1:{port}"},
+    {"Origin": "http://localhost:{port}"},
+    {"Sec-Fetch-Site": "same-origin"},
+    {"Sec-Fetch-Site": "none"},
+)
 
 Ask = Callable[..., Awaitable[aiohttp.ClientResponse]]
 

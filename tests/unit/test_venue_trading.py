@@ -14,18 +14,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trader_cli.core.errors import ConfigurationError
-from trader_cli.venue.books import ZERO, Account
-from trader_cli.venue.changes import RuleBook, RuleChange
-from trader_cli.venue.engine import Engine
-from trader_cli.venue.margin import BRACKETS, liquidation_price, maintenance_margin
-from trader_cli.venue.market import SymbolMarket
-from trader_cli.venue.ports import Beyond
-from trader_cli.venue.private import COMMANDS, READS
-from trader_cli.venue.routes import PublicRoutes, VenueRejection
-from trader_cli.venue.synthetic import synthetic_tape
-from trader_cli.venue.trading import Request, TradingDesk, is_private
-from trader_cli.venue.triggers import Touch
-from trader_cli.venue.wallets import fresh_account
+from trader_cli.venue.engine.books import ZERO, Account
+from trader_cli.venue.engine.engine import Engine
+from trader_cli.venue.engine.margin import BRACKETS, liquidation_price, maintenance_margin
+from trader_cli.venue.engine.triggers import Touch
+from trader_cli.venue.server.private_routes import COMMANDS, READS
+from trader_cli.venue.server.public_routes import PublicRoutes, VenueRejection
+from trader_cli.venue.server.trading_desk import Request, TradingDesk, is_private
+from trader_cli.venue.server.wallets import fresh_account
+from trader_cli.venue.simulated_market.market_port import Beyond
+from trader_cli.venue.simulated_market.rule_changes import RuleBook, RuleChange
+from trader_cli.venue.simulated_market.symbol_market import SymbolMarket
+from trader_cli.venue.simulated_market.synthetic import synthetic_tape
 
 TAPE = synthetic_tape(("ETHUSDT", "BTCUSDT"), 6, 0.5, 3)
 MARKETS = {name: SymbolMarket(symbol) for name, symbol in TAPE.symbols.items()}
@@ -50,13 +50,33 @@ def market(one: Engine, side: str, quantity: str, **extra: Any) -> Any:
 
 
 def limit(one: Engine, side: str, quantity: str, price: Any, force: str = "GTC", **extra: Any) -> Any:
-    return do(one, "POST", "/fapi/v1/order", symbol="ETHUSDT", side=side, type="LIMIT", quantity=quantity, price=price,
-              timeInForce=force, **extra)  # fmt: skip
+    return do(
+        one,
+        "POST",
+        "/fapi/v1/order",
+        symbol="ETHUSDT",
+        side=side,
+        type="LIMIT",
+        quantity=quantity,
+        price=price,
+        timeInForce=force,
+        **extra,
+    )
 
 
 def stop(one: Engine, side: str, trigger: Any, kind: str = "STOP_MARKET", **extra: Any) -> Any:
-    return do(one, "POST", "/fapi/v1/algoOrder", symbol="ETHUSDT", side=side, type=kind, triggerPrice=trigger,
-              algoType="CONDITIONAL", workingType="MARK_PRICE", **extra)  # fmt: skip
+    return do(
+        one,
+        "POST",
+        "/fapi/v1/algoOrder",
+        symbol="ETHUSDT",
+        side=side,
+        type=kind,
+        triggerPrice=trigger,
+        algoType="CONDITIONAL",
+        workingType="MARK_PRICE",
+        **extra,
+    )
 
 
 def at(price: Decimal, factor: float) -> Decimal:
@@ -103,8 +123,15 @@ def test_it_does_not_matter_how_time_is_cut(cuts: list[int], side: str) -> None:
     assert played(running) == played([total])
 
 
-@pytest.mark.parametrize(("side", "kind", "factor"), [("BUY", "STOP_MARKET", 0.997), ("SELL", "STOP_MARKET", 1.003),
-                         ("BUY", "TAKE_PROFIT_MARKET", 1.003), ("SELL", "TAKE_PROFIT_MARKET", 0.997)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("side", "kind", "factor"),
+    [
+        ("BUY", "STOP_MARKET", 0.997),
+        ("SELL", "STOP_MARKET", 1.003),
+        ("BUY", "TAKE_PROFIT_MARKET", 1.003),
+        ("SELL", "TAKE_PROFIT_MARKET", 0.997),
+    ],
+)
 def test_a_conditional_order_fills_when_the_mark_reaches_it_and_not_before(side: str, kind: str, factor: float) -> None:
     one = engine()
     entry = Decimal(market(one, side, "1")["avgPrice"])
@@ -224,16 +251,28 @@ def test_maintenance_margin_has_no_jump_between_brackets() -> None:
 
 
 REFUSALS: dict[str, tuple[dict[str, Any], int]] = {
-    "no symbol": ({"symbol": ""}, -1102), "wrong symbol": ({"symbol": "NOPE"}, -1121), "wrong side": ({"side": "HOLD"}, -1117),
-    "wrong type": ({"type": "ICEBERG"}, -1116), "a stop here": ({"type": "STOP_MARKET"}, -4120),
-    "no quantity": ({"quantity": ""}, -1102), "a word": ({"quantity": "much"}, -1100), "NaN": ({"quantity": "NaN"}, -1100),
-    "zero": ({"quantity": "0"}, -4003), "off the step": ({"quantity": "0.0001"}, -1111), "too much": ({"quantity": "9999999"}, -4005),
-    "too small": ({"quantity": "0.001"}, -4164), "too dear": ({"quantity": "500"}, -2019),
-    "bad id": ({"newClientOrderId": "a b"}, -4015), "long id": ({"newClientOrderId": "x" * 37}, -4015),
-    "hedge side": ({"positionSide": "LONG"}, -4061), "nothing to reduce": ({"reduceOnly": "true"}, -2022),
-    "bad flag": ({"reduceOnly": "maybe"}, -1130), "off the tick": ({"type": "LIMIT", "price": "2000.001", "timeInForce": "GTC"}, -4014),
-    "no force": ({"type": "LIMIT", "price": "2000"}, -1102), "far off": ({"type": "LIMIT", "price": "9000", "timeInForce": "GTC"}, -4016),
-}  # fmt: skip
+    "no symbol": ({"symbol": ""}, -1102),
+    "wrong symbol": ({"symbol": "NOPE"}, -1121),
+    "wrong side": ({"side": "HOLD"}, -1117),
+    "wrong type": ({"type": "ICEBERG"}, -1116),
+    "a stop here": ({"type": "STOP_MARKET"}, -4120),
+    "no quantity": ({"quantity": ""}, -1102),
+    "a word": ({"quantity": "much"}, -1100),
+    "NaN": ({"quantity": "NaN"}, -1100),
+    "zero": ({"quantity": "0"}, -4003),
+    "off the step": ({"quantity": "0.0001"}, -1111),
+    "too much": ({"quantity": "9999999"}, -4005),
+    "too small": ({"quantity": "0.001"}, -4164),
+    "too dear": ({"quantity": "500"}, -2019),
+    "bad id": ({"newClientOrderId": "a b"}, -4015),
+    "long id": ({"newClientOrderId": "x" * 37}, -4015),
+    "hedge side": ({"positionSide": "LONG"}, -4061),
+    "nothing to reduce": ({"reduceOnly": "true"}, -2022),
+    "bad flag": ({"reduceOnly": "maybe"}, -1130),
+    "off the tick": ({"type": "LIMIT", "price": "2000.001", "timeInForce": "GTC"}, -4014),
+    "no force": ({"type": "LIMIT", "price": "2000"}, -1102),
+    "far off": ({"type": "LIMIT", "price": "9000", "timeInForce": "GTC"}, -4016),
+}
 
 
 @pytest.mark.parametrize("why", REFUSALS)
@@ -288,16 +327,21 @@ def test_one_backstop_per_direction_and_none_that_would_trigger_at_once() -> Non
 def test_leverage_and_margin_type_obey_their_rules() -> None:
     one = engine()
     for path, parameters, code in (
-        ("leverage", {"leverage": 200}, -4028), ("leverage", {"leverage": 0}, -4028),
-        ("marginType", {"marginType": "ISOLATED"}, -4046), ("marginType", {"marginType": "SHARED"}, -4044),
+        ("leverage", {"leverage": 200}, -4028),
+        ("leverage", {"leverage": 0}, -4028),
+        ("marginType", {"marginType": "ISOLATED"}, -4046),
+        ("marginType", {"marginType": "SHARED"}, -4044),
         ("positionSide/dual", {"dualSidePosition": "false"}, -4059),
-    ):  # fmt: skip
+    ):
         with pytest.raises(VenueRejection) as refused:
             do(one, "POST", f"/fapi/v1/{path}", symbol="ETHUSDT", **parameters)
         assert refused.value.code == code
     market(one, "BUY", "1")
-    for path, parameters, code in (("leverage", {"leverage": 2}, -4161), ("marginType", {"marginType": "CROSSED"}, -4048),
-                                   ("positionSide/dual", {"dualSidePosition": "true"}, -4068)):  # fmt: skip
+    for path, parameters, code in (
+        ("leverage", {"leverage": 2}, -4161),
+        ("marginType", {"marginType": "CROSSED"}, -4048),
+        ("positionSide/dual", {"dualSidePosition": "true"}, -4068),
+    ):
         with pytest.raises(VenueRejection) as refused:
             do(one, "POST", f"/fapi/v1/{path}", symbol="ETHUSDT", **parameters)
         assert refused.value.code == code
@@ -357,10 +401,22 @@ def test_a_restarted_venue_is_where_it_was(tmp_path: Path) -> None:
         ("POST", "/fapi/v1/leverage", 0, {"symbol": "ETHUSDT", "leverage": 7}),
         ("POST", "/fapi/v1/order", 1, {**order, "quantity": "0.0001"}),
         ("POST", "/fapi/v1/order", 2, {**order, "quantity": "1"}),
-        ("POST", "/fapi/v1/algoOrder", 3, {"symbol": "ETHUSDT", "side": "SELL", "type": "STOP_MARKET", "algoType": "CONDITIONAL",
-                                           "triggerPrice": "2000", "quantity": "1", "reduceOnly": "true"}),
+        (
+            "POST",
+            "/fapi/v1/algoOrder",
+            3,
+            {
+                "symbol": "ETHUSDT",
+                "side": "SELL",
+                "type": "STOP_MARKET",
+                "algoType": "CONDITIONAL",
+                "triggerPrice": "2000",
+                "quantity": "1",
+                "reduceOnly": "true",
+            },
+        ),
         ("POST", "/fapi/v1/order", 9 * 3600, {**order, "quantity": "0.5"}),
-    ]  # fmt: skip
+    ]
     refused = 0
     for method, path, seconds, parameters in steps:
         now = START + seconds * 1000
@@ -406,8 +462,14 @@ def test_funding_falls_due_at_every_boundary_passed_in_one_step() -> None:
     assert times == list(range(first, START + 25 * HOUR + 1, 8 * HOUR))
 
 
-@pytest.mark.parametrize(("path", "parameters"), [("order", {"side": "BUY", "type": "MARKET", "quantity": "1" + "0" * 31}),
-                         ("leverage", {"leverage": "²"}), ("order", {"side": "BUY", "type": "MARKET", "quantity": "1e400"})])  # fmt: skip
+@pytest.mark.parametrize(
+    ("path", "parameters"),
+    [
+        ("order", {"side": "BUY", "type": "MARKET", "quantity": "1" + "0" * 31}),
+        ("leverage", {"leverage": "²"}),
+        ("order", {"side": "BUY", "type": "MARKET", "quantity": "1e400"}),
+    ],
+)
 def test_absurd_numbers_are_refused_and_a_restart_survives_them(
     tmp_path: Path, path: str, parameters: dict[str, Any]
 ) -> None:

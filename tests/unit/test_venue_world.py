@@ -13,18 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_venue_cover import WHOLE, part
 
-from trader_cli.venue.books import ZERO, Account
-from trader_cli.venue.changes import PERPETUAL_DELIVERY_MS, PriceShift, RuleBook, RuleChange
 from trader_cli.venue.clocks import VirtualClock, run_virtual
-from trader_cli.venue.engine import Engine
-from trader_cli.venue.forced import deleverage, liquidate, settle
-from trader_cli.venue.margin import BRACKETS, brackets_of
-from trader_cli.venue.market import SymbolMarket
-from trader_cli.venue.private import COMMANDS, READS
-from trader_cli.venue.routes import PublicRoutes, VenueRejection
-from trader_cli.venue.server import VenueServer
-from trader_cli.venue.switches import Switches, choices, every_combination, sampled
-from trader_cli.venue.synthetic import synthetic_tape
+from trader_cli.venue.engine.books import ZERO, Account
+from trader_cli.venue.engine.engine import Engine
+from trader_cli.venue.engine.forced_orders import deleverage, liquidate, settle
+from trader_cli.venue.engine.margin import BRACKETS, brackets_of
+from trader_cli.venue.engine.switches import Switches, choices, every_combination, sampled
+from trader_cli.venue.server.private_routes import COMMANDS, READS
+from trader_cli.venue.server.public_routes import PublicRoutes, VenueRejection
+from trader_cli.venue.server.server import VenueServer
+from trader_cli.venue.simulated_market.rule_changes import PERPETUAL_DELIVERY_MS, PriceShift, RuleBook, RuleChange
+from trader_cli.venue.simulated_market.symbol_market import SymbolMarket
+from trader_cli.venue.simulated_market.synthetic import synthetic_tape
 
 TAPE = synthetic_tape(("ETHUSDT", "BTCUSDT"), 6, 0.5, 3)
 MARKETS = {name: SymbolMarket(symbol) for name, symbol in TAPE.symbols.items()}
@@ -52,10 +52,18 @@ class World:
 
     def stop(self, side: str, away: float, kind: str = "STOP_MARKET", **extra: Any) -> Any:
         trigger = (self.engine.mark("ETHUSDT") * Decimal(str(1 + away))).quantize(Decimal("0.1"))
-        return self.do("POST", "/fapi/v1/algoOrder", **{
-            "side": side, "type": kind, "triggerPrice": trigger, "algoType": "CONDITIONAL",
-            "workingType": "MARK_PRICE", **extra,
-        })  # fmt: skip
+        return self.do(
+            "POST",
+            "/fapi/v1/algoOrder",
+            **{
+                "side": side,
+                "type": kind,
+                "triggerPrice": trigger,
+                "algoType": "CONDITIONAL",
+                "workingType": "MARK_PRICE",
+                **extra,
+            },
+        )
 
     def ask(self, path: str, **query: str) -> Any:
         return self.routes.table[path](query, self.engine.now_ms)
@@ -193,11 +201,15 @@ def test_a_quantity_stop_larger_than_the_position_when_it_triggers(answer: str, 
 def test_whatever_is_answered_nothing_reduce_only_opens_and_money_is_kept(switches: Switches, acts: list[int]) -> None:
     world = World(**switches.as_dict())
     choice = (
-        lambda: world.order("BUY", "1"), lambda: world.order("SELL", "0.4", reduceOnly="true"),
-        lambda: world.order("SELL", "5", reduceOnly="true"), lambda: world.stop("SELL", -0.003, **WHOLE),
-        lambda: world.stop("SELL", -0.002, **part("2")), lambda: world.stop("SELL", 0.003, "TAKE_PROFIT_MARKET", **part("1")),
-        lambda: world.do("DELETE", "/fapi/v1/algoOpenOrders"), lambda: world.at((world.engine.now_ms - START) / 1000 + 900),
-    )  # fmt: skip
+        lambda: world.order("BUY", "1"),
+        lambda: world.order("SELL", "0.4", reduceOnly="true"),
+        lambda: world.order("SELL", "5", reduceOnly="true"),
+        lambda: world.stop("SELL", -0.003, **WHOLE),
+        lambda: world.stop("SELL", -0.002, **part("2")),
+        lambda: world.stop("SELL", 0.003, "TAKE_PROFIT_MARKET", **part("1")),
+        lambda: world.do("DELETE", "/fapi/v1/algoOpenOrders"),
+        lambda: world.at((world.engine.now_ms - START) / 1000 + 900),
+    )
     for act in acts:
         before = world.amount
         code_of(choice[act])
@@ -241,8 +253,16 @@ def test_filters_hold_from_their_time_where_they_are_shown_and_where_they_are_ch
     assert info(world, "BTCUSDT") == next(s for s in before["symbols"] if s["symbol"] == "BTCUSDT")
 
 
-@pytest.mark.parametrize(("status", "opening", "reducing"), [("BREAK", -4140, -4141), ("PRE_SETTLE", -4140, 0),
-                         ("SETTLING", -4140, -4141), ("CLOSE", -4140, -4141), ("REMOVED", -1121, -1121)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("status", "opening", "reducing"),
+    [
+        ("BREAK", -4140, -4141),
+        ("PRE_SETTLE", -4140, 0),
+        ("SETTLING", -4140, -4141),
+        ("CLOSE", -4140, -4141),
+        ("REMOVED", -1121, -1121),
+    ],
+)
 def test_what_a_status_forbids(status: Any, opening: int, reducing: int) -> None:
     delivery = START + HOUR
     world = World(RuleChange("ETHUSDT", START + 1000, status=status, delivery_ms=delivery))

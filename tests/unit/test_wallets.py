@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from trader_cli.tactician.losses import _Wallets
+from trader_cli.tactician.loss_watch import _Wallets
 
 
 def asked(movements: dict[int, str], seconds: int) -> list[int]:

@@ -15,13 +15,13 @@ from trader_cli.cli.commands import run as run_command
 from trader_cli.cli.commands import status as status_command
 from trader_cli.cli.options import live_meant
 from trader_cli.core.errors import ExchangeUnavailable, ExitCode, UsageError
-from trader_cli.exchange.errors import translate
+from trader_cli.exchange.connection.error_table import translate
 from trader_cli.execution.coverage import naming_what_is_left
-from trader_cli.pipelines.venue import reset_tape
+from trader_cli.pipelines.venue_service import reset_tape
 from trader_cli.settings import as_settings
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_rows import Intent
-from trader_cli.storage.markets import ledger_path
+from trader_cli.storage.market_names import ledger_path
 
 
 @pytest.mark.parametrize("mode", ["paper", "sim", "demo"])
@@ -59,8 +59,14 @@ def test_winding_a_tape_back_names_what_it_forgets(tmp_path: Path) -> None:
     with Ledger.opened(ledger_path(settings)) as ledger:
         ledger.intend(Intent("a", "d", "ETHUSDT", "entry", "BUY", Decimal(1), 1))
         fill = SimpleNamespace(trade_id=1, order_id="1", symbol="ETHUSDT", side="BUY", price=Decimal(100))
-        rest: dict[str, Any] = {"quantity": Decimal(1), "commission": Decimal(0), "commission_asset": "USDT",
-                                "realized_profit": Decimal(0), "maker": False, "time_ms": 1}  # fmt: skip
+        rest: dict[str, Any] = {
+            "quantity": Decimal(1),
+            "commission": Decimal(0),
+            "commission_asset": "USDT",
+            "realized_profit": Decimal(0),
+            "maker": False,
+            "time_ms": 1,
+        }
         ledger.fill("a", SimpleNamespace(**vars(fill), **rest))  # type: ignore[arg-type]
     done = reset_tape(settings)
     assert done.forgotten == ("ETHUSDT 1",)
@@ -72,16 +78,18 @@ def test_winding_a_tape_back_names_what_it_forgets(tmp_path: Path) -> None:
 def test_status_leaves_with_a_code_of_its_own_where_it_is_asked_to(
     may: bool, asked: bool, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trader_cli.pipelines.account_status.begin_look", lambda _settings: None)
-    monkeypatch.setattr("trader_cli.pipelines.account_status.account_status", lambda *_: SimpleNamespace(walk_away=may))
-    monkeypatch.setattr("trader_cli.pipelines.status.status", lambda *_: None)
+    monkeypatch.setattr("trader_cli.pipelines.trading.account_status.begin_look", lambda _settings: None)
+    monkeypatch.setattr(
+        "trader_cli.pipelines.trading.account_status.account_status", lambda *_: SimpleNamespace(walk_away=may)
+    )
+    monkeypatch.setattr("trader_cli.pipelines.stages.stored_status.status", lambda *_: None)
     monkeypatch.setattr(status_command, "_show", lambda *_: None)
     ran = CliRunner().invoke(status_command.app, ["--exit-code"] if asked else [])
     assert ran.exit_code == code
 
 
 def test_where_nothing_came_back_the_reason_of_the_system_is_said() -> None:
-    from trader_cli.exchange.ccxt_binance import ccxt_binance
+    from trader_cli.exchange.connection.ccxt_binance import ccxt_binance
 
     error = ccxt_binance()[1].ExchangeNotAvailable("binanceusdm GET https://fapi.binance.com/fapi/v1/time")
     error.__cause__ = OSError(-2, "Name or service not known")

@@ -11,9 +11,9 @@ from conftest import random_bars
 
 from trader_cli.analyst import decision, walk_forward
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
-from trader_cli.core import sizing
-from trader_cli.core.timeframes import Timeframe
-from trader_cli.features.series import BarSeries
+from trader_cli.core.market.timeframes import Timeframe
+from trader_cli.core.money import sizing
+from trader_cli.features.bar_arrays import BarSeries
 from trader_cli.pipelines.verification import (
     own_settings,
     worked_exchange,
@@ -32,8 +32,9 @@ NEED_A_MARKET = {"columns_by_definition", "claims_pay_their_costs", "funding_by_
 MODULES = (worked_exchange, worked_features, worked_models, worked_plans, worked_training)
 WORKED = [
     *(c for module in MODULES for c in module.CHECKS if c.name not in NEED_A_MARKET),
-    *worked_records.CHECKS, *worked_records.STORED,
-]  # fmt: skip
+    *worked_records.CHECKS,
+    *worked_records.STORED,
+]
 KNOWN = {check.name: check for check in (*WORKED, *own_settings.CHECKS)}
 
 
@@ -114,10 +115,14 @@ def test_as_shipped_everything_can_be_written_and_risk_management_is_on(
 
 @pytest.mark.parametrize(
     ("section", "key", "value"),
-    [("tactician", "enable_risk_management", False), ("analyst", "enable_market_health_analysis", False),
-     ("analyst", "enable_liquidation_risk_analysis", False), ("tactician", "max_daily_loss", 1.0),
-     ("tactician", "max_drawdown", 1.0)],
-)  # fmt: skip
+    [
+        ("tactician", "enable_risk_management", False),
+        ("analyst", "enable_market_health_analysis", False),
+        ("analyst", "enable_liquidation_risk_analysis", False),
+        ("tactician", "max_daily_loss", 1.0),
+        ("tactician", "max_drawdown", 1.0),
+    ],
+)
 def test_risk_management_that_is_off_fails(tmp_path: Path, section: str, key: str, value: object) -> None:
     check = KNOWN["risk_management_is_on"]
     assert carried_out(check, tmp_path).passed

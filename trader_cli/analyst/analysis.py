@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trader_cli.analyst.decision import DOWN, FLAT, UP, Costs, acts, choose_side
-from trader_cli.analyst.funding import funding_rates
+from trader_cli.analyst.funding_cost import funding_rates
 from trader_cli.analyst.health import market_health
 from trader_cli.analyst.labels import trailing_volatility
-from trader_cli.analyst.technical import candlestick_patterns, support_and_resistance, technical_summary
+from trader_cli.analyst.technical_summary import candlestick_patterns, support_and_resistance, technical_summary
 from trader_cli.analyst.walk_forward import meta_features
 from trader_cli.core.errors import DataInvalid
-from trader_cli.core.liquidation import liquidation_price, touch_probability
-from trader_cli.core.sizing import SIGMA_UNCERTAINTY
+from trader_cli.core.money.liquidation import liquidation_price, touch_probability
+from trader_cli.core.money.sizing import SIGMA_UNCERTAINTY
 from trader_cli.core.types import Abstention, Analysis, Health, Probabilities, Side, Signal
 from trader_cli.features.regimes import NAMES
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from trader_cli.analyst.decision import Choice, TradeCosts
-    from trader_cli.analyst.model import TrainedModel
-    from trader_cli.core.timeframes import Timeframe
-    from trader_cli.features.series import BarSeries
+    from trader_cli.analyst.trained_model import TrainedModel
+    from trader_cli.core.market.timeframes import Timeframe
+    from trader_cli.features.bar_arrays import BarSeries
     from trader_cli.settings import Settings
 
     Floats = NDArray[np.float64]
@@ -177,9 +177,15 @@ def _barrier(given: AnalysisInput, model: TrainedModel) -> Floats:
 
 
 def _outcome(
-    given: AnalysisInput, model: TrainedModel, choice: Choice, p: Floats, p_act: Floats | None, barrier: Floats,
-    *, allow_unproven: bool,
-) -> Signal | Abstention:  # fmt: skip
+    given: AnalysisInput,
+    model: TrainedModel,
+    choice: Choice,
+    p: Floats,
+    p_act: Floats | None,
+    barrier: Floats,
+    *,
+    allow_unproven: bool,
+) -> Signal | Abstention:
     value_bps, break_even = float(choice.expected_value[0]) * 1e4, float(choice.break_even[0])
     unproven = allow_unproven and not model.claim.edge
     veto = None if unproven else _veto_on_opinion(model, choice, p_act)

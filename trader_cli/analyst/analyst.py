@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 from trader_cli import __version__
 from trader_cli.analyst.analysis import DOUBT_BARS, LEVEL_BARS, AnalysisInput, analyse
-from trader_cli.analyst.certifying import naming, require_certificate, require_certified
+from trader_cli.analyst.certificate_store import naming, require_certificate, require_certified
+from trader_cli.analyst.claim_basis import changed_since
 from trader_cli.analyst.feature_artifacts import build_feature_artifact
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
 from trader_cli.analyst.feature_inputs import is_current, spec_made, stored_funding, stored_inputs, stored_manifests
-from trader_cli.analyst.fitted import FittedOptions, history_bars
-from trader_cli.analyst.funding import FUNDING_ROWS
-from trader_cli.analyst.made_with import changed_since
-from trader_cli.analyst.model import TrainedModel
+from trader_cli.analyst.fitted_families import FittedOptions, history_bars
+from trader_cli.analyst.funding_cost import FUNDING_ROWS
+from trader_cli.analyst.trained_model import TrainedModel
 from trader_cli.core.answers import Answer
-from trader_cli.core.digests import digest_value
 from trader_cli.core.errors import DataError, DataInvalid, DataMissing, DataStale, UsageError
-from trader_cli.core.quality import doubtful_bars
-from trader_cli.core.schemas import FEATURE_KEYS
-from trader_cli.core.timeframes import Timeframe
+from trader_cli.core.identity.digests import digest_value
+from trader_cli.core.market.quality import doubtful_bars
+from trader_cli.core.market.schemas import FEATURE_KEYS
+from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.core.types import Abstention, Analysis
-from trader_cli.features.series import BarSeries
+from trader_cli.features.bar_arrays import BarSeries
 from trader_cli.settings import as_settings
 from trader_cli.storage.artifacts import ArtifactStore, command_of, stage_key
 from trader_cli.storage.bundles import BundleStore
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from trader_cli.core.artifacts import ArtifactKey, Manifest
+    from trader_cli.core.identity.manifests import ArtifactKey, Manifest
     from trader_cli.core.ports import Clock
     from trader_cli.settings import Settings
 
@@ -68,7 +68,7 @@ class Analyst:
     async def initialize(self) -> bool:
         """Get ready: a clock, if none was given."""
         if self._clock is None:
-            from trader_cli.exchange.venue_clock import clock_of
+            from trader_cli.exchange.connection.venue_clock import clock_of
 
             self._clock = await clock_of(self.settings.binance_exchange)
         self._ready = True
@@ -95,9 +95,14 @@ class Analyst:
         return Answer(analysis.as_dict(), given=True)
 
     def analyse(
-        self, symbol: str, timeframe: Timeframe, *, limit: int = LEVEL_BARS, include_indicators: bool = True,
+        self,
+        symbol: str,
+        timeframe: Timeframe,
+        *,
+        limit: int = LEVEL_BARS,
+        include_indicators: bool = True,
         include_patterns: bool = True,
-    ) -> Analysis:  # fmt: skip
+    ) -> Analysis:
         """The analysis of the last stored bar, from the store where the same one was made before."""
         if not self._ready or self._clock is None:
             raise UsageError("The analyst is not initialised.", mend="Call `await analyst.initialize()` first.")
@@ -113,16 +118,27 @@ class Analyst:
         self._refuse_the_future(bars, model, timeframe, now)
         recent = self._recent(bars, max(level_bars, history_bars(timeframe)))
         given = AnalysisInput(
-            symbol=symbol, timeframe=timeframe, bars=BarSeries.of(recent),
-            features=self._last_row(features, bars), model=model, snapshot=snapshot,
+            symbol=symbol,
+            timeframe=timeframe,
+            bars=BarSeries.of(recent),
+            features=self._last_row(features, bars),
+            model=model,
+            snapshot=snapshot,
             bar_age_ms=now - (bars.last_ms or 0) - timeframe.ms,
             book_age_ms=None if snapshot is None else now - int(snapshot["fetched_ms"]),
-            digests={"bars": bars.digest, "features": features.digest, "model": model_digest or "none",
-                     "market": snapshot_digest or "none", "costs": self.settings.costs.digest},
-            include_indicators=include_indicators, include_patterns=include_patterns,
-            level_bars=level_bars, doubts=doubtful_bars(recent, timeframe, DOUBT_BARS),
+            digests={
+                "bars": bars.digest,
+                "features": features.digest,
+                "model": model_digest or "none",
+                "market": snapshot_digest or "none",
+                "costs": self.settings.costs.digest,
+            },
+            include_indicators=include_indicators,
+            include_patterns=include_patterns,
+            level_bars=level_bars,
+            doubts=doubtful_bars(recent, timeframe, DOUBT_BARS),
             funding=stored_funding(self.store, self.settings, symbol, timeframe, bars, FUNDING_ROWS),
-        )  # fmt: skip
+        )
         analysis = self._remembered(given)
         self._results.append(analysis)
         return analysis
@@ -146,11 +162,18 @@ class Analyst:
         key = self._key(given.symbol, given.timeframe, "analysis")
         options = self.settings.analyst
         name = digest_value(
-            [given.digests, len(given.recent), given.include_indicators, given.include_patterns, __version__,
-             options.model_dump(mode="json"), self.settings.costs.model_dump(mode="json"),
-             given.bar_age_ms > options.max_bar_age * given.timeframe.ms,
-             given.book_age_ms is not None and given.book_age_ms <= options.max_book_age * 1000]
-        )  # fmt: skip
+            [
+                given.digests,
+                len(given.recent),
+                given.include_indicators,
+                given.include_patterns,
+                __version__,
+                options.model_dump(mode="json"),
+                self.settings.costs.model_dump(mode="json"),
+                given.bar_age_ms > options.max_bar_age * given.timeframe.ms,
+                given.book_age_ms is not None and given.book_age_ms <= options.max_book_age * 1000,
+            ]
+        )
         given = replace(given, digests={**given.digests, "analysis_input": name})
         pointed = self.store.found(key)
         known = self.store.get_document(pointed) if pointed else None

@@ -10,8 +10,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from trader_cli.analyst.funding import FundingRates
-    from trader_cli.core.timeframes import Timeframe
+    from trader_cli.analyst.funding_cost import FundingRates
+    from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.settings.model import CostSettings
 
     Floats = NDArray[np.float64]

@@ -14,12 +14,12 @@ import numpy as np
 import polars as pl
 
 from trader_cli import __version__
-from trader_cli.core.anchors import storage_blocks
-from trader_cli.core.artifacts import Chunk, Manifest
-from trader_cli.core.digests import FrameRows, digest_value
 from trader_cli.core.errors import DataInvalid, DataMissing
+from trader_cli.core.identity.anchors import storage_blocks
+from trader_cli.core.identity.digests import FrameRows, digest_value
+from trader_cli.core.identity.manifests import Chunk, Manifest
+from trader_cli.core.market.schemas import FEATURE_KEYS
 from trader_cli.core.ports import silent
-from trader_cli.core.schemas import FEATURE_KEYS
 from trader_cli.features.build import Builder, family_start, history_start
 from trader_cli.features.inputs import known_inputs
 from trader_cli.storage.artifacts import span_of
@@ -128,9 +128,11 @@ class _Work:
         """The chunks of neighbouring blocks, stored."""
         first, stop = run[0].first, run[-1].stop
         builder = Builder(
-            self.bars[:stop], replace(self.spec, families=() if family is None else (family,)), int(self.times[first]),
+            self.bars[:stop],
+            replace(self.spec, families=() if family is None else (family,)),
+            int(self.times[first]),
             self.orchestrator.evaluate,
-        )  # fmt: skip
+        )
         keys = builder.keys()
         columns = keys if family is None else [keys[0], *builder.columns(family)]
         frame = pl.DataFrame(columns)

@@ -8,25 +8,25 @@ import numpy as np
 import polars as pl
 
 from trader_cli.analyst.user_families import load_families
-from trader_cli.core.bars import check_bars, with_close_time
-from trader_cli.core.digests import digest_bytes, digest_value
 from trader_cli.core.errors import ConfigurationError, DataInvalid, DataMissing, UsageError
-from trader_cli.core.schemas import TIME
-from trader_cli.core.timeframes import Timeframe
+from trader_cli.core.identity.digests import digest_bytes, digest_value
+from trader_cli.core.market.bars import check_bars, with_close_time
+from trader_cli.core.market.schemas import TIME
+from trader_cli.core.market.timeframes import Timeframe
+from trader_cli.features.bar_arrays import PRICE_INPUTS, BarSeries
 from trader_cli.features.build import build_features
 from trader_cli.features.inputs import align_inputs, futures_inputs, known_inputs
-from trader_cli.features.levels_given import as_levels
 from trader_cli.features.registry import FamilyOptions, make_spec
-from trader_cli.features.series import PRICE_INPUTS, BarSeries
+from trader_cli.features.sr_levels import as_levels
 from trader_cli.settings import as_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from trader_cli.analyst.fitted import FittedFamilies
+    from trader_cli.analyst.fitted_families import FittedFamilies
+    from trader_cli.features.bar_arrays import Floats
     from trader_cli.features.family import Family
     from trader_cli.features.registry import FeatureSpec, MakeFamilies
-    from trader_cli.features.series import Floats
     from trader_cli.settings import Settings
     from trader_cli.storage.block_cache import BlockCache
 
@@ -107,7 +107,7 @@ class FeatureEngineeringOrchestrator:
         """A family of one's own is certified before its first use. Raises `VerificationFailed`."""
         if not self._options.user_families:
             return
-        from trader_cli.analyst.certifying import ensure_certificate
+        from trader_cli.analyst.certificate_store import ensure_certificate
         from trader_cli.storage.artifacts import ArtifactStore
 
         names = known_inputs(aligned)
@@ -140,9 +140,14 @@ class FeatureEngineeringOrchestrator:
             return family.evaluate(bars)
         cache = self._opened()
         digest = digest_value(
-            [family.name, family.version, family.source, sorted(family.parameters.items()),
-             digest_bytes(bars.content(family.inputs))]
-        )  # fmt: skip
+            [
+                family.name,
+                family.version,
+                family.source,
+                sorted(family.parameters.items()),
+                digest_bytes(bars.content(family.inputs)),
+            ]
+        )
         known = cache.get(digest)
         if (
             known is not None

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trader_cli.core.bars import utc_text
-from trader_cli.core.digests import digest_value
 from trader_cli.core.errors import DataStale
+from trader_cli.core.identity.digests import digest_value
+from trader_cli.core.market.bars import utc_text
 from trader_cli.features.inputs import INPUT_NAMES, align_inputs, known_inputs
 from trader_cli.storage.artifacts import stage_key
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import polars as pl
 
     from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
-    from trader_cli.core.artifacts import Manifest
-    from trader_cli.core.timeframes import Timeframe
+    from trader_cli.core.identity.manifests import Manifest
+    from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.features.registry import FeatureSpec
     from trader_cli.settings import Settings
     from trader_cli.storage.artifacts import ArtifactStore

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from trader_cli.features.series import BarSeries
+    from trader_cli.features.bar_arrays import BarSeries
 
     Floats = NDArray[np.float64]
 

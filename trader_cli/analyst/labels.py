@@ -16,7 +16,7 @@ from trader_cli.features.modwt import window_sum
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from trader_cli.features.series import BarSeries
+    from trader_cli.features.bar_arrays import BarSeries
 
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]

@@ -10,19 +10,19 @@ import numpy as np
 
 from trader_cli.analyst.boosting import fit_calibrated
 from trader_cli.analyst.claim import make_claim
+from trader_cli.analyst.claim_basis import PRODUCER, made_with
 from trader_cli.analyst.decision import Costs
-from trader_cli.analyst.fitted import FittedFamilies, fit_families
-from trader_cli.analyst.funding import funding_rates
+from trader_cli.analyst.fitted_families import FittedFamilies, fit_families
+from trader_cli.analyst.funding_cost import funding_rates
 from trader_cli.analyst.labels import average_uniqueness, triple_barrier
-from trader_cli.analyst.made_with import PRODUCER, made_with
-from trader_cli.analyst.model import TrainedModel
 from trader_cli.analyst.statistics import probability_of_overfitting, sharpe
+from trader_cli.analyst.trained_model import TrainedModel
 from trader_cli.analyst.walk_forward import Dataset, OutOfSample, book_gains, fit_meta, make_folds, walk_forward
 from trader_cli.core.errors import DataMissing
+from trader_cli.core.market.quality import unfit_bars
+from trader_cli.core.market.schemas import FEATURE_KEYS, milliseconds
 from trader_cli.core.ports import silent
-from trader_cli.core.quality import unfit_bars
-from trader_cli.core.schemas import FEATURE_KEYS, milliseconds
-from trader_cli.features.series import BarSeries
+from trader_cli.features.bar_arrays import BarSeries
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
+    from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.core.ports import Progress
-    from trader_cli.core.timeframes import Timeframe
     from trader_cli.core.types import Claim
     from trader_cli.settings import Settings
     from trader_cli.settings.model import AnalystSettings
@@ -127,13 +127,26 @@ def train(
         meta = fit_meta(wide, best.out, everything, options, of_trades, settings.seed)
     progress("final models", 1, 1)
     return TrainedModel(
-        key=given.key, source=given.source, symbol=given.symbol, timeframe=given.timeframe.name,
-        features=(*names, *fitted.names), side=side, meta=meta, fitted=fitted, claim=claim,
-        horizon_bars=options.horizon_bars, barrier_width=options.barrier_width,
-        volatility_span=options.volatility_span, first_ms=int(bars.open_ms[data.start[0]]),
-        last_ms=int(bars.open_ms[data.end[-1]]), inputs=given.inputs, metrics=_metrics(data, best.out),
-        seed=settings.seed, made_with=made_with(settings), producer=PRODUCER,
-    )  # fmt: skip
+        key=given.key,
+        source=given.source,
+        symbol=given.symbol,
+        timeframe=given.timeframe.name,
+        features=(*names, *fitted.names),
+        side=side,
+        meta=meta,
+        fitted=fitted,
+        claim=claim,
+        horizon_bars=options.horizon_bars,
+        barrier_width=options.barrier_width,
+        volatility_span=options.volatility_span,
+        first_ms=int(bars.open_ms[data.start[0]]),
+        last_ms=int(bars.open_ms[data.end[-1]]),
+        inputs=given.inputs,
+        metrics=_metrics(data, best.out),
+        seed=settings.seed,
+        made_with=made_with(settings),
+        producer=PRODUCER,
+    )
 
 
 @dataclass(frozen=True)

@@ -20,15 +20,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trader_cli.core.digests import digest_bytes
 from trader_cli.core.errors import ConfigurationError, DataInvalid
+from trader_cli.core.identity.digests import digest_bytes
+from trader_cli.features.bar_arrays import PRICE_INPUTS, BarSeries
 from trader_cli.features.family import Family
 from trader_cli.features.inputs import ALL_INPUTS
-from trader_cli.features.series import PRICE_INPUTS, BarSeries
 
 if TYPE_CHECKING:
+    from trader_cli.features.bar_arrays import Floats
     from trader_cli.features.registry import FamilyOptions, MakeFamilies
-    from trader_cli.features.series import Floats
 
 GROUP = "trader.feature_families"
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")

@@ -133,9 +133,13 @@ def walk_forward(
     folds = make_folds(data, options.walk_forward_folds) if folds is None else folds
     of_trades = costs.of_trades(data.start, options.horizon_bars)
     out = OutOfSample(
-        np.full((n, 3), np.nan), np.full(n, np.nan), np.zeros(n, np.int8), np.zeros(n, bool), np.zeros(n, bool),
+        np.full((n, 3), np.nan),
+        np.full(n, np.nan),
+        np.zeros(n, np.int8),
+        np.zeros(n, bool),
+        np.zeros(n, bool),
         np.full(n, _NOTHING),
-    )  # fmt: skip
+    )
     for number, fold in enumerate(folds):
         wide, test, before = data.widened(fold.columns), fold.test, fold.before
         side_model = fit_calibrated(wide.side_rows().cut(before), 3, options, seed)

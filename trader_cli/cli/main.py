@@ -50,9 +50,13 @@ class _LazyGroup(TyperGroup):
 
 
 app = typer.Typer(
-    cls=_LazyGroup, no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode="rich",
+    cls=_LazyGroup,
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
-)  # fmt: skip
+)
 
 
 def _version(wanted: bool) -> None:

@@ -12,8 +12,8 @@ import typer
 from trader_cli.core.errors import DataInvalid, DataMissing, ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from trader_cli.core.artifacts import ArtifactKey
-    from trader_cli.core.timeframes import Timeframe
+    from trader_cli.core.identity.manifests import ArtifactKey
+    from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.settings import Settings
     from trader_cli.storage.artifacts import ArtifactStore
 
@@ -23,14 +23,14 @@ _BETWEEN = re.compile(r"[,;\"']")
 
 def one_symbol(text: str | None) -> str | None:
     """As the exchange writes it. Raises `UsageError` for what cannot be a symbol."""
-    from trader_cli.core.symbols import symbol_of
+    from trader_cli.core.market.symbols import symbol_of
 
     return None if text is None else symbol_of(text)
 
 
 def each_symbol(texts: list[str] | None) -> list[str] | None:
     """The same for several."""
-    from trader_cli.core.symbols import symbol_of
+    from trader_cli.core.market.symbols import symbol_of
 
     return None if texts is None else [symbol_of(text) for text in texts]
 
@@ -108,7 +108,7 @@ def unproven_allowed(allow: bool) -> dict[str, Any]:
 
 def series(settings: Settings, symbol: str | None, timeframe: str | None) -> tuple[str, Timeframe]:
     """The symbol and time frame meant: as given, else those fetched last. Raises `UsageError`."""
-    from trader_cli.core.timeframes import Timeframe
+    from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.storage.artifacts import ArtifactStore
 
     last = ArtifactStore(settings.cache_dir).last_series(settings.mode)
@@ -126,7 +126,7 @@ def several(
 ) -> tuple[list[str], Timeframe]:
     """The symbols and time frame meant; `everything`: all that were fetched in it from this market."""
     from trader_cli.storage.artifacts import ArtifactStore
-    from trader_cli.storage.markets import market_source
+    from trader_cli.storage.market_names import market_source
 
     if not everything:
         wanted: list[str | None] = list(symbols) if symbols else [None]
@@ -134,8 +134,11 @@ def several(
         return list(dict.fromkeys(name for name, _ in named)), named[0][1]
     _, frame = series(settings, "ANY", timeframe)
     store, source = ArtifactStore(settings.cache_dir), market_source(settings)
-    wanted_keys = (key for key in store.references()
-                   if (key.profile, key.timeframe, key.stage) == (settings.mode, frame.name, "bars"))  # fmt: skip
+    wanted_keys = (
+        key
+        for key in store.references()
+        if (key.profile, key.timeframe, key.stage) == (settings.mode, frame.name, "bars")
+    )
     found = [key.symbol for key in wanted_keys if _is_of(store, key, source)]
     if not found:
         raise DataMissing(

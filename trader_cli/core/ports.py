@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     import polars as pl
 
     from trader_cli.core.answers import Answer
-    from trader_cli.core.artifacts import ArtifactKey, Manifest
-    from trader_cli.core.tape import TapeEvent
+    from trader_cli.core.identity.manifests import ArtifactKey, Manifest
+    from trader_cli.core.market.events import TapeEvent
     from trader_cli.core.types import Analysis
 
 

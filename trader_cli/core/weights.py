@@ -34,15 +34,27 @@ WALLET = Pool("wallet request weight", "spot", 12_000, MINUTE_MS, ("X-SAPI-USED-
 WEIGHT_LIMIT = FUTURES.limit
 _POOLS = {"/futures/data/": FUTURES_DATA, "/fapi/v1/funding": FUNDING, "/api/": SPOT, "/sapi/": WALLET}
 _KLINES = {
-    "/fapi/v1/klines", "/fapi/v1/markPriceKlines", "/fapi/v1/indexPriceKlines", "/fapi/v1/premiumIndexKlines",
-}  # fmt: skip
+    "/fapi/v1/klines",
+    "/fapi/v1/markPriceKlines",
+    "/fapi/v1/indexPriceKlines",
+    "/fapi/v1/premiumIndexKlines",
+}
 _WEIGHTS = {
-    "/fapi/v1/aggTrades": 20, "/fapi/v3/account": 5, "/fapi/v3/positionRisk": 5, "/fapi/v1/userTrades": 5,
-    "/fapi/v1/income": 30, "/fapi/v1/commissionRate": 20, "/fapi/v1/positionSide/dual": 30, "/fapi/v1/symbolConfig": 5,
+    "/fapi/v1/aggTrades": 20,
+    "/fapi/v3/account": 5,
+    "/fapi/v3/positionRisk": 5,
+    "/fapi/v1/userTrades": 5,
+    "/fapi/v1/income": 30,
+    "/fapi/v1/commissionRate": 20,
+    "/fapi/v1/positionSide/dual": 30,
+    "/fapi/v1/symbolConfig": 5,
     "/fapi/v1/multiAssetsMargin": 30,
-    "/fapi/v1/allOrders": 5, "/fapi/v1/allAlgoOrders": 5,
-    "/api/v3/exchangeInfo": 20, "/api/v3/klines": 2, "/api/v3/aggTrades": 2,
-}  # fmt: skip
+    "/fapi/v1/allOrders": 5,
+    "/fapi/v1/allAlgoOrders": 5,
+    "/api/v3/exchangeInfo": 20,
+    "/api/v3/klines": 2,
+    "/api/v3/aggTrades": 2,
+}
 
 
 def pool_of(path: str) -> Pool:

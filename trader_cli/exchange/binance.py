@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from trader_cli.core.errors import ConfigurationError
+from trader_cli.core.market.schemas import BARS, MARK, TRADES, check_schema
+from trader_cli.core.market.symbols import delivery_ms_of
+from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.core.ports import silent
-from trader_cli.core.schemas import BARS, MARK, TRADES, check_schema
-from trader_cli.core.symbols import delivery_ms_of
-from trader_cli.core.timeframes import Timeframe
-from trader_cli.exchange import listing, recording, replies
-from trader_cli.exchange.history import History
-from trader_cli.exchange.klines import KlineHistory
-from trader_cli.exchange.private import PrivateSide
-from trader_cli.exchange.session import ExchangeSession
+from trader_cli.exchange.account.private_api import PrivateSide
+from trader_cli.exchange.connection import replies
+from trader_cli.exchange.exchange_session import ExchangeSession
+from trader_cli.exchange.market_data import listing, recorder
+from trader_cli.exchange.market_data.klines import KlineHistory
+from trader_cli.exchange.market_data.public_history import History
 from trader_cli.settings.places import account_folder, host_source, state_root
 
 if TYPE_CHECKING:
@@ -28,10 +29,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from trader_cli.core.answers import Answer
+    from trader_cli.core.market.events import TapeEvent
     from trader_cli.core.ports import Clock, ManualOrders, Progress, Recorder
-    from trader_cli.core.tape import TapeEvent
-    from trader_cli.exchange.klines import Kind, Market
-    from trader_cli.exchange.paper import PaperConnection
+    from trader_cli.exchange.account.paper_exchange import PaperConnection
+    from trader_cli.exchange.market_data.klines import Kind, Market
     from trader_cli.settings import Settings
 
 _DEPTHS = (5, 10, 20, 50, 100, 500, 1000)
@@ -63,7 +64,7 @@ class BinanceExchange(ExchangeSession):
         """In paper both are the paper account: there is nothing to sign with."""
         if self.settings.mode != "paper":
             return super()._private_sides()
-        from trader_cli.exchange.paper import PaperConnection
+        from trader_cli.exchange.account.paper_exchange import PaperConnection
 
         self._paper = PaperConnection(self, self._connection, self._paper_folder())
         return PrivateSide(self._paper), PrivateSide(self._paper)
@@ -88,7 +89,7 @@ class BinanceExchange(ExchangeSession):
         """
         self._require(symbol)
         bars = await self._bars(symbol, interval, limit, start_ms, progress=progress)
-        self._record(lambda now_ms: recording.bars(symbol, Timeframe.parse(interval), bars, now_ms))
+        self._record(lambda now_ms: recorder.bars(symbol, Timeframe.parse(interval), bars, now_ms))
         return bars
 
     async def get_mark_klines(
@@ -132,13 +133,20 @@ class BinanceExchange(ExchangeSession):
     ) -> AsyncGenerator[pl.DataFrame, None]:
         async with aclosing(frames):
             async for frame in frames:
-                self._record(partial(recording.bars, symbol, timeframe, frame))
+                self._record(partial(recorder.bars, symbol, timeframe, frame))
                 yield frame
 
     async def _bars(
-        self, symbol: str, interval: str, limit: int, start_ms: int | None, *, kind: Kind = "klines",
-        market: Market = "um", progress: Progress = silent,
-    ) -> pl.DataFrame:  # fmt: skip
+        self,
+        symbol: str,
+        interval: str,
+        limit: int,
+        start_ms: int | None,
+        *,
+        kind: Kind = "klines",
+        market: Market = "um",
+        progress: Progress = silent,
+    ) -> pl.DataFrame:
         """The frames of `stream_klines` in one."""
         timeframe = Timeframe.parse(interval)
         first, last = self._klines.span(timeframe, limit, start_ms)
@@ -165,7 +173,7 @@ class BinanceExchange(ExchangeSession):
             await self._read("depth", {"symbol": symbol, "limit": asked}), "an order book", "bids", "asks", "T"
         )
         book = dict(replies.parsed("an order book", reply, lambda r: replies.order_book(r, symbol, limit)))
-        self._record(lambda now_ms: recording.book(symbol, book, now_ms))
+        self._record(lambda now_ms: recorder.book(symbol, book, now_ms))
         return book
 
     async def get_agg_trades(self, symbol: str, limit: int = 500) -> pl.DataFrame:
@@ -229,7 +237,7 @@ class BinanceExchange(ExchangeSession):
                 },
             )
         )
-        self._record(lambda now_ms: recording.mark(symbol, premium, now_ms))
+        self._record(lambda now_ms: recorder.mark(symbol, premium, now_ms))
         return premium
 
     async def get_open_interest(self, symbol: str) -> float:

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import ConfigurationError
+from trader_cli.exchange.account.paper_exchange import PaperExchange
 from trader_cli.exchange.binance import BinanceExchange
-from trader_cli.exchange.paper import PaperExchange
-from trader_cli.exchange.recording import TapeRecorder
-from trader_cli.storage.markets import market_source
+from trader_cli.exchange.market_data.recorder import TapeRecorder
+from trader_cli.storage.market_names import market_source
 from trader_cli.storage.state import VenueState, state_root
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from trader_cli.core import assurance
-from trader_cli.core.doubts import is_open
 from trader_cli.core.errors import ExchangeRejected, ExchangeUnavailable, Terminated
-from trader_cli.core.evidence import Look
-from trader_cli.execution.behind import entry_id
+from trader_cli.core.proofs import assurance
+from trader_cli.core.proofs.doubts import is_open
+from trader_cli.core.proofs.evidence import Look
+from trader_cli.execution.plan_lookup import entry_id
 from trader_cli.storage.ledger import LedgerUnwritable
 from trader_cli.storage.ledger_books import books_of
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from trader_cli.core.errors import TraderError
-    from trader_cli.core.plans import TradePlan
-    from trader_cli.execution.reconcile import View
+    from trader_cli.core.money.plans import TradePlan
+    from trader_cli.execution.reconciliation import View
     from trader_cli.storage.ledger import Ledger
     from trader_cli.storage.ledger_reading import LedgerReading
 

@@ -12,36 +12,36 @@ from contextlib import suppress
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from trader_cli.core.assurance import NotSent
 from trader_cli.core.errors import ConfigurationError, DataError, ExchangeRejected, ExchangeUnavailable, TraderError
-from trader_cli.core.orders import OrderRequest, OrderState
-from trader_cli.core.plans import Approved, Refused, TradePlan
-from trader_cli.core.rules import RULE_CODES, entry_limit
-from trader_cli.exchange.private import order_parameters, stop_parameters
+from trader_cli.core.money.orders import OrderRequest, OrderState
+from trader_cli.core.money.plans import Approved, Refused, TradePlan
+from trader_cli.core.money.trading_rules import RULE_CODES, entry_limit
+from trader_cli.core.proofs.assurance import NotSent
+from trader_cli.exchange.account.private_api import order_parameters, stop_parameters
 from trader_cli.execution import preflight
-from trader_cli.execution.behind import plan_behind
-from trader_cli.execution.bench import Bench
-from trader_cli.execution.breaking import after_close, hold_back
-from trader_cli.execution.checking import refusal
-from trader_cli.execution.courier import Courier
+from trader_cli.execution.circuit_breaker import after_close, hold_back
 from trader_cli.execution.coverage import Coverage, acknowledged, last_known, remembered, standing_of
-from trader_cli.execution.ended import exit_reason
-from trader_cli.execution.entered import Entered
-from trader_cli.execution.guarding import Ended, Guard
-from trader_cli.execution.leaving import asked_to_leave, leaving
+from trader_cli.execution.entry_result import Entered
+from trader_cli.execution.execution_context import Bench
+from trader_cli.execution.exit_reasons import exit_reason
+from trader_cli.execution.notifications import Told
+from trader_cli.execution.order_submitter import Courier
+from trader_cli.execution.plan_lookup import plan_behind
+from trader_cli.execution.pre_trade_checks import refusal
 from trader_cli.execution.protection import Protector, stop_request
-from trader_cli.execution.reconcile import Reconciler
-from trader_cli.execution.told import Told
+from trader_cli.execution.protection_loop import Ended, Guard
+from trader_cli.execution.reconciliation import Reconciler
+from trader_cli.execution.shutdown import asked_to_leave, leaving
 from trader_cli.storage.ledger import LedgerUnwritable
 from trader_cli.storage.ledger_rows import Intent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trader_cli.core.orders import OrderSide
+    from trader_cli.core.money.orders import OrderSide
     from trader_cli.exchange.binance import BinanceExchange
     from trader_cli.execution.protection import Cover
-    from trader_cli.execution.reconcile import View
+    from trader_cli.execution.reconciliation import View
     from trader_cli.settings import Settings
     from trader_cli.storage.ledger import Ledger
 
@@ -57,18 +57,28 @@ class Executor:
     """
 
     def __init__(
-        self, exchange: BinanceExchange, ledger: Ledger, settings: Settings, *,
-        say: Callable[[str], None] = unsaid, leaving: Callable[[], bool] = asked_to_leave,
-    ) -> None:  # fmt: skip
+        self,
+        exchange: BinanceExchange,
+        ledger: Ledger,
+        settings: Settings,
+        *,
+        say: Callable[[str], None] = unsaid,
+        leaving: Callable[[], bool] = asked_to_leave,
+    ) -> None:
         self.settings = settings
         self.exchange = exchange
         self.ledger = ledger
         self.say = say
         options = settings.execution
         self.courier = Courier(
-            exchange.care, ledger, exchange.clock, exchange.server_now_ms, exchange.symbol_rules,
-            options.request_budget, round(options.absence_after * 1000),
-        )  # fmt: skip
+            exchange.care,
+            ledger,
+            exchange.clock,
+            exchange.server_now_ms,
+            exchange.symbol_rules,
+            options.request_budget,
+            round(options.absence_after * 1000),
+        )
         self.courier.filled |= {symbol for symbol in ledger.symbols() if ledger.unbooked(symbol)}
         self.protector = Protector(self.courier)
         self.reconciler = Reconciler(self.courier)
@@ -145,9 +155,15 @@ class Executor:
         side: OrderSide = "BUY" if plan.side == "long" else "SELL"
         limit = entry_limit(plan, self.exchange.symbol_rules(plan.symbol), plan.price)
         return Intent(
-            plan.client_id("entry"), plan.plan_id, plan.symbol, "entry", side, plan.quantity,
-            self.exchange.server_now_ms(), price=limit,
-        )  # fmt: skip
+            plan.client_id("entry"),
+            plan.plan_id,
+            plan.symbol,
+            "entry",
+            side,
+            plan.quantity,
+            self.exchange.server_now_ms(),
+            price=limit,
+        )
 
     def _write_down(self, plan: TradePlan, entry: Intent) -> None:
         """The decision, its entry and its stops, in one stroke: so that protecting needs no further line."""
@@ -170,8 +186,9 @@ class Executor:
                 await self.exchange.refresh_rules()
             raise ExchangeRejected(
                 f"The exchange did not take the entry: {note.note if note else ''}",
-                code=ended.refused.code if ended.refused else None, mend=await self.standing(plan.symbol),
-            )  # fmt: skip
+                code=ended.refused.code if ended.refused else None,
+                mend=await self.standing(plan.symbol),
+            )
         if ended.how == "absent":
             await self.tidy(plan, ended)
             if ended.refused is not None:
@@ -190,8 +207,9 @@ class Executor:
         if filled and not fresh and ended.view.is_flat:
             why = ended.closed or exit_reason(self.ledger, plan.symbol, plan.plan_id)
             return self._entered(plan, entry, None, fresh=False, closed=why)
-        return self._entered(plan, entry, ended.cover if filled else None, fresh=fresh,
-                             closed=ended.closed if filled else None)  # fmt: skip
+        return self._entered(
+            plan, entry, ended.cover if filled else None, fresh=fresh, closed=ended.closed if filled else None
+        )
 
     async def tidy(self, plan: TradePlan, ended: Ended) -> None:
         """After the end of a guard: a flat symbol is swept, and what a close breaks is latched."""
@@ -240,9 +258,17 @@ class Executor:
         order = None
         if note is not None and note.exchange_id:
             order = OrderState(
-                note.exchange_id, entry.client_id, plan.symbol, entry.side, note.note.partition(" ")[0], plan.quantity,
-                quantity, average or None, reduce_only=False, update_ms=note.at_ms,
-            )  # fmt: skip
+                note.exchange_id,
+                entry.client_id,
+                plan.symbol,
+                entry.side,
+                note.note.partition(" ")[0],
+                plan.quantity,
+                quantity,
+                average or None,
+                reduce_only=False,
+                update_ms=note.at_ms,
+            )
         if quantity and not self.told.has(plan, "entered"):
             self.told.note(plan, "entered")
         if quantity and fresh and closed is not None:

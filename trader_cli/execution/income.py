@@ -7,21 +7,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trader_cli.exchange.private import INCOME_PAGE
+from trader_cli.exchange.account.private_api import INCOME_PAGE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from trader_cli.core.orders import IncomeState
+    from trader_cli.core.money.orders import IncomeState
     from trader_cli.storage.ledger import Ledger
 
 _IN_TRADES = frozenset({"REALIZED_PNL", "COMMISSION"})
 _OF_THE_ACCOUNT = frozenset({"COMMISSION_REBATE", "REFERRAL_KICKBACK", "API_REBATE", "FEE_RETURN"})
 """Income of no symbol that our fees have led to."""
-_TRANSFERS = frozenset({
-    "TRANSFER", "INTERNAL_TRANSFER", "CROSS_COLLATERAL_TRANSFER", "STRATEGY_UMFUTURES_TRANSFER", "COIN_SWAP_DEPOSIT",
-    "COIN_SWAP_WITHDRAW", "AUTO_EXCHANGE", "WELCOME_BONUS", "FUTURES_PRESENT",
-})  # fmt: skip
+_TRANSFERS = frozenset(
+    {
+        "TRANSFER",
+        "INTERNAL_TRANSFER",
+        "CROSS_COLLATERAL_TRANSFER",
+        "STRATEGY_UMFUTURES_TRANSFER",
+        "COIN_SWAP_DEPOSIT",
+        "COIN_SWAP_WITHDRAW",
+        "AUTO_EXCHANGE",
+        "WELCOME_BONUS",
+        "FUTURES_PRESENT",
+    }
+)
 """What was paid in or out, also of one asset into another; a kind that is not named counts as a profit or loss."""
 _DAY_MS = 86_400_000
 """How late the exchange may still show an income."""

@@ -8,25 +8,25 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from trader_cli import __version__
-from trader_cli.core.assets import Dollars, digits_of, dollar_pair, margin_asset_of
-from trader_cli.core.averages import readable
 from trader_cli.core.errors import ConfigurationError, ExchangeRejected, ExchangeUnavailable, RateLimited
-from trader_cli.core.orders import SymbolOptions
-from trader_cli.core.plans import Refused
-from trader_cli.core.rules import RULES_AGE_S, Prices, funded, openable, trading, trustworthy
-from trader_cli.core.sizing import bracket_of
-from trader_cli.exchange.opening import refuse_rights
-from trader_cli.execution.breaking import catch_up
-from trader_cli.storage.markets import account_fingerprint
-from trader_cli.storage.verified import is_verified
+from trader_cli.core.money.assets import Dollars, digits_of, dollar_pair, margin_asset_of
+from trader_cli.core.money.averages import readable
+from trader_cli.core.money.orders import SymbolOptions
+from trader_cli.core.money.plans import Refused
+from trader_cli.core.money.sizing import bracket_of
+from trader_cli.core.money.trading_rules import RULES_AGE_S, Prices, funded, openable, trading, trustworthy
+from trader_cli.exchange.account.entry_permission import refuse_rights
+from trader_cli.execution.circuit_breaker import catch_up
+from trader_cli.storage.demo_verified import is_verified
+from trader_cli.storage.market_names import account_fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from trader_cli.core.orders import AccountState, SymbolRules
-    from trader_cli.core.plans import TradePlan
+    from trader_cli.core.money.orders import AccountState, SymbolRules
+    from trader_cli.core.money.plans import TradePlan
     from trader_cli.exchange.binance import BinanceExchange
-    from trader_cli.execution.reconcile import View
+    from trader_cli.execution.reconciliation import View
     from trader_cli.settings import Settings
     from trader_cli.storage.ledger import Ledger
 
@@ -155,9 +155,9 @@ async def dollars_of(exchange: BinanceExchange, assets: Iterable[str], settings:
 
 def _unpriced(asset: str, why: str) -> Refused:
     return Refused(
-        "no_dollar_price", f"{why} By its price is told what {asset} is worth in dollars: no position is opened where"
-        f" {asset} is at work.",
-    )  # fmt: skip
+        "no_dollar_price",
+        f"{why} By its price is told what {asset} is worth in dollars: no position is opened where {asset} is at work.",
+    )
 
 
 async def elsewhere(
@@ -226,23 +226,25 @@ def check_room(plan: TradePlan, exchange: BinanceExchange, room: Room) -> Refuse
     moved, tick = abs(room.mark - plan.price), exchange.symbol_rules(plan.symbol).tick
     if moved > plan.max_drift:
         return Refused(
-            "price_moved", f"Mark price {room.mark:f} is {moved:f} from the plan's {plan.price:f}; at most"
+            "price_moved",
+            f"Mark price {room.mark:f} is {moved:f} from the plan's {plan.price:f}; at most"
             f" {readable(plan.max_drift, tick):f} is allowed. Run `trader tactics` again.",
-        )  # fmt: skip
+        )
     if (room.mark - plan.stop_price) * plan.sign <= 0 or (plan.take_profit_price - room.mark) * plan.sign <= 0:
         return Refused("price_moved", f"Mark price {room.mark:f} is beyond the plan's stop or target.")
     rules, notional, asset = exchange.symbol_rules(plan.symbol), plan.quantity * room.mark, room.asset
     if plan.quantity < rules.min_quantity or notional < rules.min_notional:
         return Refused(
-            "below_minimum", f"{plan.quantity:f} {plan.symbol} is worth {digits_of(notional, asset)}; the exchange"
+            "below_minimum",
+            f"{plan.quantity:f} {plan.symbol} is worth {digits_of(notional, asset)}; the exchange"
             f" takes no less than {rules.min_quantity:f} and {rules.min_notional:f}.",
-        )  # fmt: skip
+        )
     needed = notional / plan.leverage + notional * _TAKER_FEE
     if needed > room.available:
         return Refused(
-            "insufficient_margin", f"The entry needs {digits_of(needed, asset)} of margin;"
-            f" {digits_of(room.available, asset)} is available.",
-        )  # fmt: skip
+            "insufficient_margin",
+            f"The entry needs {digits_of(needed, asset)} of margin; {digits_of(room.available, asset)} is available.",
+        )
     return None
 
 

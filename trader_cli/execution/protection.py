@@ -10,17 +10,17 @@ from decimal import ROUND_DOWN, Decimal
 from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import ConfigurationError, ExchangeRejected, ExchangeUnavailable
-from trader_cli.core.guarding import to_drop
-from trader_cli.core.orders import StopRequest, StopState
+from trader_cli.core.money.orders import StopRequest, StopState
+from trader_cli.core.money.protection_step import to_drop
 from trader_cli.storage.ledger_rows import Intent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trader_cli.core.ids import Purpose
-    from trader_cli.core.plans import TradePlan
+    from trader_cli.core.identity.ids import Purpose
+    from trader_cli.core.money.plans import TradePlan
     from trader_cli.core.types import Side
-    from trader_cli.execution.courier import Courier
+    from trader_cli.execution.order_submitter import Courier
 
 
 _MOST_UNKNOWN = 2
@@ -103,10 +103,12 @@ class Protector:
         """Where a missing quantity stop belongs: never looser than one that ever rested for this plan."""
         ledger = self.courier.ledger
         levels = [
-            i.trigger_price for i in ledger.intents_of(plan.plan_id)
-            if i.purpose == "stop" and i.trigger_price is not None
+            i.trigger_price
+            for i in ledger.intents_of(plan.plan_id)
+            if i.purpose == "stop"
+            and i.trigger_price is not None
             and ledger.first_note(i.client_id, "open") is not None
-        ]  # fmt: skip
+        ]
         levels += [s.trigger_price for s in cover.stops] + [plan.stop_price]
         return self.rounded(plan, max(levels) if plan.sign > 0 else min(levels))
 
@@ -137,8 +139,9 @@ class Protector:
         """Stops for more than is held cut down to it: the looser ones go, or one that fits comes first."""
         stops = sorted(
             cover.stops if purpose == "stop" else cover.take_profits,
-            key=lambda stop: stop.trigger_price, reverse=plan.sign > 0,
-        )  # fmt: skip
+            key=lambda stop: stop.trigger_price,
+            reverse=plan.sign > 0,
+        )
         dropped = to_drop([stop.quantity for stop in stops], cover.quantity)
         if dropped is None:
             level = self.tightest(plan, cover) if purpose == "stop" else self.level(plan, purpose)
@@ -164,10 +167,16 @@ class Protector:
 
     def _intent(self, plan: TradePlan, purpose: Purpose, level: Decimal, quantity: Decimal, generation: int) -> Intent:
         return Intent(
-            plan.client_id(purpose, generation), plan.plan_id, plan.symbol, purpose,
-            "SELL" if plan.side == "long" else "BUY", None if purpose == "backstop" else quantity,
-            self.courier.now_ms(), trigger_price=level, reduce_only=True,
-        )  # fmt: skip
+            plan.client_id(purpose, generation),
+            plan.plan_id,
+            plan.symbol,
+            purpose,
+            "SELL" if plan.side == "long" else "BUY",
+            None if purpose == "backstop" else quantity,
+            self.courier.now_ms(),
+            trigger_price=level,
+            reduce_only=True,
+        )
 
     def rounded(self, plan: TradePlan, price: Decimal) -> Decimal:
         """On a tick, away from the market's side that would make it looser."""
@@ -185,6 +194,10 @@ def stop_request(intent: Intent) -> StopRequest:
     """The stop or take-profit an intent stands for; the backstop has no quantity and closes everything."""
     assert intent.trigger_price is not None
     return StopRequest(
-        intent.client_id, intent.symbol, intent.side, "take_profit" if intent.purpose == "take_profit" else "stop",
-        intent.trigger_price, None if intent.purpose == "backstop" else intent.quantity,
-    )  # fmt: skip
+        intent.client_id,
+        intent.symbol,
+        intent.side,
+        "take_profit" if intent.purpose == "take_profit" else "stop",
+        intent.trigger_price,
+        None if intent.purpose == "backstop" else intent.quantity,
+    )

@@ -10,22 +10,22 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from trader_cli.core import ids
 from trader_cli.core.errors import DataInvalid, UsageError
-from trader_cli.core.ids import purpose_of
-from trader_cli.core.plans import TradePlan
-from trader_cli.core.timeframes import DAY_MS
-from trader_cli.execution.reconcile import Reconciler
-from trader_cli.execution.remembered import remembered
+from trader_cli.core.identity import ids
+from trader_cli.core.identity.ids import purpose_of
+from trader_cli.core.market.timeframes import DAY_MS
+from trader_cli.core.money.plans import TradePlan
+from trader_cli.execution.exchange_history import remembered
+from trader_cli.execution.reconciliation import Reconciler
 from trader_cli.storage.ledger_rows import Intent
-from trader_cli.storage.markets import account_fingerprint
+from trader_cli.storage.market_names import account_fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trader_cli.core.orders import OrderState, StopState, SymbolRules, TradeState
+    from trader_cli.core.money.orders import OrderState, StopState, SymbolRules, TradeState
+    from trader_cli.execution.exchange_history import Remembered
     from trader_cli.execution.executor import Executor
-    from trader_cli.execution.remembered import Remembered
     from trader_cli.storage.ledger import Ledger
 
 LINEAGE = "rebuilt"
@@ -120,9 +120,15 @@ def _smaller(signed: Decimal, held: Decimal) -> Decimal:
 def _book_external(ledger: Ledger, trade: TradeState, part: Decimal, why: str) -> None:
     client_id = ids.client_id(f"{trade.symbol}-{trade.order_id}", "external")
     intent = Intent(
-        client_id, _decision_at(ledger, trade), trade.symbol, "external", trade.side, trade.quantity, trade.time_ms,
+        client_id,
+        _decision_at(ledger, trade),
+        trade.symbol,
+        "external",
+        trade.side,
+        trade.quantity,
+        trade.time_ms,
         reduce_only=True,
-    )  # fmt: skip
+    )
     share = part / trade.quantity
     with ledger.together():
         ledger.intend(intent)
@@ -164,11 +170,12 @@ def _episodes(past: Remembered) -> list[_Episode]:
     ends = [*(entry.update_ms for entry in entries[1:]), 1 << 62]
     return [
         _Episode(
-            entry, tuple(o for o in exits if entry.update_ms <= o.update_ms < end),
+            entry,
+            tuple(o for o in exits if entry.update_ms <= o.update_ms < end),
             tuple(s for s in past.stops if entry.update_ms - _BEFORE_MS <= s.create_ms < end - _BEFORE_MS),
         )
         for entry, end in zip(entries, ends, strict=False)
-    ]  # fmt: skip
+    ]
 
 
 def _write_order(ledger: Ledger, decision_id: str, order: OrderState) -> None:
@@ -177,9 +184,17 @@ def _write_order(ledger: Ledger, decision_id: str, order: OrderState) -> None:
     if purpose is None or ledger.intent(order.client_id) is not None:
         return
     ledger.intend(
-        Intent(order.client_id, decision_id, order.symbol, purpose, order.side, order.quantity, order.update_ms,
-               reduce_only=order.reduce_only)
-    )  # fmt: skip
+        Intent(
+            order.client_id,
+            decision_id,
+            order.symbol,
+            purpose,
+            order.side,
+            order.quantity,
+            order.update_ms,
+            reduce_only=order.reduce_only,
+        )
+    )
     status = "open" if order.is_open else "done"
     ledger.note(order.client_id, status, order.update_ms, exchange_id=order.order_id, note=order.status)
 
@@ -190,10 +205,18 @@ def _write_stop(ledger: Ledger, decision_id: str, stop: StopState) -> None:
     if purpose is None or ledger.intent(stop.client_id) is not None:
         return
     ledger.intend(
-        Intent(stop.client_id, decision_id, stop.symbol, purpose, stop.side,
-               None if stop.close_position else stop.quantity, stop.create_ms, trigger_price=stop.trigger_price,
-               reduce_only=True)
-    )  # fmt: skip
+        Intent(
+            stop.client_id,
+            decision_id,
+            stop.symbol,
+            purpose,
+            stop.side,
+            None if stop.close_position else stop.quantity,
+            stop.create_ms,
+            trigger_price=stop.trigger_price,
+            reduce_only=True,
+        )
+    )
     ledger.note(stop.client_id, "open", stop.create_ms, exchange_id=stop.algo_id, note="NEW")
     if not stop.is_open:
         exchange_id = stop.actual_order_id or stop.algo_id
@@ -209,13 +232,26 @@ def _plan(executor: Executor, episode: _Episode, rules: SymbolRules) -> TradePla
         first[purpose_of(stop.client_id)] = stop.trigger_price
     near, far = rules.price_down(price * (1 - up * _FALLBACK)), rules.price_down(price * (1 - 2 * up * _FALLBACK))
     return TradePlan(
-        account=account_fingerprint(executor.settings), mode=executor.settings.mode, symbol=entry.symbol,
-        timeframe=_TIMEFRAME, side="long" if up > 0 else "short", lineage=LINEAGE, decision_ms=entry.update_ms,
-        created_ms=entry.update_ms, expires_ms=entry.update_ms,
-        exit_by_ms=max(entry.update_ms, executor.exchange.server_now_ms()) + DAY_MS, price=price,
-        quantity=entry.quantity, leverage=1, stop_price=first.get("stop", near),
+        account=account_fingerprint(executor.settings),
+        mode=executor.settings.mode,
+        symbol=entry.symbol,
+        timeframe=_TIMEFRAME,
+        side="long" if up > 0 else "short",
+        lineage=LINEAGE,
+        decision_ms=entry.update_ms,
+        created_ms=entry.update_ms,
+        expires_ms=entry.update_ms,
+        exit_by_ms=max(entry.update_ms, executor.exchange.server_now_ms()) + DAY_MS,
+        price=price,
+        quantity=entry.quantity,
+        leverage=1,
+        stop_price=first.get("stop", near),
         backstop_price=first.get("backstop", far),
         take_profit_price=first.get("take_profit", rules.price_down(price * (1 + up * _FALLBACK))),
-        max_drift=_ZERO, risk_quote=_ZERO, expected_value_bps=0.0, liquidation_probability=0.0,
-        binding=LINEAGE, unproven=True,
-    )  # fmt: skip
+        max_drift=_ZERO,
+        risk_quote=_ZERO,
+        expected_value_bps=0.0,
+        liquidation_probability=0.0,
+        binding=LINEAGE,
+        unproven=True,
+    )

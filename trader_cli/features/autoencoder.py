@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trader_cli.core.digests import digest_value
 from trader_cli.core.errors import ConfigurationError, DataMissing
-from trader_cli.features.products import crossed, rows_at_once
+from trader_cli.core.identity.digests import digest_value
+from trader_cli.features.blocked_matmul import crossed, rows_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from trader_cli.core.anchors import anchor_block, blocks_between, floor_block
 from trader_cli.core.errors import DataInvalid
-from trader_cli.core.schemas import TIME, milliseconds
-from trader_cli.features.series import BarSeries
+from trader_cli.core.identity.anchors import anchor_block, blocks_between, floor_block
+from trader_cli.core.market.schemas import TIME, milliseconds
+from trader_cli.features.bar_arrays import BarSeries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from trader_cli.core.timeframes import Timeframe
+    from trader_cli.core.market.timeframes import Timeframe
+    from trader_cli.features.bar_arrays import Floats, Times
     from trader_cli.features.family import Family
     from trader_cli.features.registry import FeatureSpec
-    from trader_cli.features.series import Floats, Times
 
     Evaluate = Callable[[Family, BarSeries], Mapping[str, Floats]]
 
@@ -81,8 +81,11 @@ def build_features(
         return _few_rows(builder, spec)
     with ThreadPoolExecutor(1) as ahead:
         rooms = ahead.map(builder.room, spec.families)
-        columns = [column for family, room in zip(spec.families, rooms, strict=True)
-                   for column in builder.columns(family, room)]  # fmt: skip
+        columns = [
+            column
+            for family, room in zip(spec.families, rooms, strict=True)
+            for column in builder.columns(family, room)
+        ]
     return pl.DataFrame([*builder.keys(), *columns])
 
 

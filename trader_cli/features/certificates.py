@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from trader_cli.core.digests import digest_frame, digest_value
 from trader_cli.core.errors import DataInvalid, VerificationFailed
+from trader_cli.core.identity.digests import digest_frame, digest_value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

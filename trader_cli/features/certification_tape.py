@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from trader_cli.core.bars import with_close_time
-from trader_cli.core.schemas import BARS, TIME
-from trader_cli.core.timeframes import DAY_MS
+from trader_cli.core.market.bars import with_close_time
+from trader_cli.core.market.schemas import BARS, TIME
+from trader_cli.core.market.timeframes import DAY_MS
+from trader_cli.features.bar_arrays import PRICE_INPUTS
 from trader_cli.features.build import TILE, history_start
-from trader_cli.features.series import PRICE_INPUTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from trader_cli.core.timeframes import Timeframe
+    from trader_cli.core.market.timeframes import Timeframe
+    from trader_cli.features.bar_arrays import Floats
     from trader_cli.features.registry import FeatureSpec
-    from trader_cli.features.series import Floats
 
 _BEGINNING_MS = 1_677_628_800_000  # 1 March 2023: two longer months follow, as long a history as any row has
 _LONGEST_MS = 31 * DAY_MS
@@ -160,8 +160,11 @@ def crashed(frame: pl.DataFrame) -> pl.DataFrame:
     """The same market at three tenths of its price and twenty times its volume; what was not known is known."""
     scaled = [pl.col(name) * 0.3 for name in ("open", "high", "low", "close")]
     volumes = [(pl.col(name) * 20 + 1).cast(BARS.columns[name]) for name in ("volume", *_nullable(frame))]
-    others = [(pl.col(name).cast(pl.Float64).fill_nan(None).fill_null(0.5) * 0.7 + 1e-6).alias(name)
-              for name in frame.columns if name not in BARS.columns]  # fmt: skip
+    others = [
+        (pl.col(name).cast(pl.Float64).fill_nan(None).fill_null(0.5) * 0.7 + 1e-6).alias(name)
+        for name in frame.columns
+        if name not in BARS.columns
+    ]
     return frame.with_columns(*scaled, *volumes, *others)
 
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trader_cli.core.digests import digest_bytes
 from trader_cli.core.errors import ConfigurationError
+from trader_cli.core.identity.digests import digest_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from trader_cli.core.timeframes import Timeframe
-    from trader_cli.features.series import BarSeries, Floats
+    from trader_cli.core.market.timeframes import Timeframe
+    from trader_cli.features.bar_arrays import BarSeries, Floats
 
     Compute = Callable[..., Mapping[str, Floats]]
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trader_cli.core.errors import DataMissing, UsageError
-from trader_cli.features.products import crossed
+from trader_cli.features.blocked_matmul import crossed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

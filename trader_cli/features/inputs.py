@@ -14,16 +14,16 @@ import numpy as np
 import polars as pl
 
 from trader_cli.core.errors import DataInvalid
-from trader_cli.core.schemas import FUNDING, MARK, OPEN_INTEREST, TIME, TRADES, Schema, check_schema
-from trader_cli.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, Timeframe
-from trader_cli.features.levels_given import KNOWN_LEVELS, check_levels, nearest_levels
+from trader_cli.core.market.schemas import FUNDING, MARK, OPEN_INTEREST, TIME, TRADES, Schema, check_schema
+from trader_cli.core.market.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, Timeframe
+from trader_cli.features.bar_arrays import PRICE_INPUTS
 from trader_cli.features.modwt import trailing_sums
-from trader_cli.features.series import PRICE_INPUTS
+from trader_cli.features.sr_levels import KNOWN_LEVELS, check_levels, nearest_levels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from trader_cli.features.series import Floats, Times
+    from trader_cli.features.bar_arrays import Floats, Times
 
 OPEN_INTEREST_LAG_MS = 5 * MINUTE_MS
 """How long after its stamp an open interest is published: the exchange's statistics are of whole five minutes."""
@@ -51,7 +51,7 @@ INPUT_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 flow_buy, flow_sell: quantity bought and sold by takers, base asset. flow_trades: number of trades. flow_vwap: their
 mean price. flow_large: share of the quantity in the largest twentieth of the trades. flow_same: share of trades on the
 side of the trade before. funding_rate: the last one paid, per payment. funding_interval_ms: from the payment before to
-that one. mark_close, index_close: quote currency. open_interest: base asset. level_*: `features.levels_given`.
+that one. mark_close, index_close: quote currency. open_interest: base asset. level_*: `features.sr_levels`.
 """
 
 ALL_INPUTS = frozenset(name for names in INPUT_NAMES.values() for name in names)
@@ -77,7 +77,7 @@ def align_inputs(
     interval, has passed since. Given both, `index_close` is that of the index bar that closed with the mark bar.
     `open_interest`: OPEN_INTEREST. The last stamp at or before close less 5 minutes, the time its publication takes;
     null once it is older than 2 of its own intervals, at least 15 min and at most 24 h.
-    `levels`: known_time (UTC ms), price, strength (see `features.levels_given`).
+    `levels`: known_time (UTC ms), price, strength (see `features.sr_levels`).
     Order and repetition of rows do not matter. Raises `DataInvalid` for a frame that does not fit its schema.
     """
     decided = bars["open_time"].to_physical().to_numpy().astype(np.int64) + timeframe.ms

@@ -19,7 +19,7 @@ import numpy as np
 from trader_cli.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from trader_cli.features.series import Floats
+    from trader_cli.features.bar_arrays import Floats
 
 _EXACT = 1e-12
 BLOCK = 32_768

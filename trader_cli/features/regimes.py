@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trader_cli.core.anchors import anchor_block, blocks_between, floor_block, next_block
+from trader_cli.core.identity.anchors import anchor_block, blocks_between, floor_block, next_block
+from trader_cli.features.blocked_matmul import crossed
 from trader_cli.features.modwt import window_sum
-from trader_cli.features.products import crossed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from trader_cli.core.timeframes import Timeframe
-    from trader_cli.features.series import BarSeries
+    from trader_cli.core.market.timeframes import Timeframe
+    from trader_cli.features.bar_arrays import BarSeries
 
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]

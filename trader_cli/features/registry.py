@@ -11,23 +11,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import ConfigurationError
+from trader_cli.features.bar_arrays import PRICE_INPUTS
 from trader_cli.features.families import (
     candles,
     derivatives,
-    given_levels,
     higher,
     levels,
     order_flow,
     session,
     technical,
+    user_levels,
     wavelet,
 )
-from trader_cli.features.series import PRICE_INPUTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from trader_cli.core.timeframes import Timeframe
+    from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.features.family import Family
 
     MakeFamilies = Callable[["FamilyOptions"], Iterable[Family]]
@@ -53,7 +53,7 @@ ADVANCED: dict[str, MakeFamilies] = {
     "levels": levels.families,
     "order_flow": order_flow.families,
     "derivatives": derivatives.families,
-    "given_levels": given_levels.families,
+    "given_levels": user_levels.families,
 }
 
 

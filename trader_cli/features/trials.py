@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trader_cli.core.anchors import floor_block
+from trader_cli.core.identity.anchors import floor_block
+from trader_cli.features.bar_arrays import PRICE_INPUTS, BarSeries
 from trader_cli.features.build import Builder, family_start
+from trader_cli.features.certificate_rows import choose_cuts, probe_rows
 from trader_cli.features.certificates import (
     AHEAD,
     IMPURE,
@@ -23,8 +25,6 @@ from trader_cli.features.certificates import (
     Reach,
 )
 from trader_cli.features.certification_tape import crashed, redrawn, spliced
-from trader_cli.features.probing import choose_cuts, probe_rows
-from trader_cli.features.series import PRICE_INPUTS, BarSeries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
-    from trader_cli.core.timeframes import Timeframe
+    from trader_cli.core.market.timeframes import Timeframe
+    from trader_cli.features.bar_arrays import Floats, Times
     from trader_cli.features.family import Family
     from trader_cli.features.registry import FeatureSpec
-    from trader_cli.features.series import Floats, Times
 
     Flags = NDArray[np.bool_]
 

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.answers import Answer
 from trader_cli.core.errors import DataMissing, UsageError
-from trader_cli.core.timeframes import Timeframe
+from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.execution.accounts import connected_exchange
-from trader_cli.execution.entered import Entered
-from trader_cli.execution.leaving import until_time_is_up
-from trader_cli.execution.orphans import ledger_for
-from trader_cli.pipelines.forever import Forever
-from trader_cli.pipelines.market import Market
-from trader_cli.pipelines.passes import Audience, Pass, Trader
+from trader_cli.execution.entry_result import Entered
+from trader_cli.execution.orphan_orders import ledger_for
+from trader_cli.execution.shutdown import until_time_is_up
+from trader_cli.pipelines.market_access import Market
+from trader_cli.pipelines.trading.iterations import Audience, Pass, Trader
+from trader_cli.pipelines.trading.live_loop import Forever
 from trader_cli.settings import as_settings
-from trader_cli.storage.markets import market_source
+from trader_cli.storage.market_names import market_source
 from trader_cli.tactician.tactician import document_of
 
 if TYPE_CHECKING:

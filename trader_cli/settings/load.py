@@ -238,8 +238,11 @@ def _refuse_unsafe(settings: Settings) -> None:
             f"state_dir {settings.state_dir} lies inside cache_dir {settings.cache_dir}, which may be emptied.",
             mend="Put it elsewhere.",
         )
-    for section, key in (("tactician", "enable_risk_management"), ("analyst", "enable_market_health_analysis"),
-                         ("analyst", "enable_liquidation_risk_analysis")):  # fmt: skip
+    for section, key in (
+        ("tactician", "enable_risk_management"),
+        ("analyst", "enable_market_health_analysis"),
+        ("analyst", "enable_liquidation_risk_analysis"),
+    ):
         if settings.mode == "live" and not getattr(getattr(settings, section), key):
             raise ConfigurationError(f"{section}.{key} cannot be off in live: it would switch risk management off.")
     options = settings.binance_exchange

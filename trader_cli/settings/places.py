@@ -16,8 +16,10 @@ _LOOPBACK = "127.0.0.1"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _REAL, _DEMO = "binance-um", "binance-demo"
 _OFFICIAL = {
-    "fapi.binance.com-https": _REAL, "demo-fapi.binance.com-https": _DEMO, "testnet.binancefuture.com-https": _DEMO,
-}  # fmt: skip
+    "fapi.binance.com-https": _REAL,
+    "demo-fapi.binance.com-https": _DEMO,
+    "testnet.binancefuture.com-https": _DEMO,
+}
 """The exchange's own hosts spelled out: the markets that are meant where none is set."""
 
 

@@ -18,10 +18,10 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from trader_cli.core.artifacts import MANIFEST_SCHEMA, ArtifactKey, Chunk, Manifest, another_version
-from trader_cli.core.digests import canonical_json, digest_bytes, digest_value
 from trader_cli.core.errors import DataError, DataInvalid, DataMissing, DataStale, UsageError
-from trader_cli.core.symbols import is_symbol
+from trader_cli.core.identity.digests import canonical_json, digest_bytes, digest_value
+from trader_cli.core.identity.manifests import MANIFEST_SCHEMA, ArtifactKey, Chunk, Manifest, another_version
+from trader_cli.core.market.symbols import is_symbol
 from trader_cli.storage.files import at_work, freshen, write_atomic
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from trader_cli.core.timeframes import Timeframe
+    from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.settings import Settings
 
 
@@ -311,8 +311,13 @@ class ArtifactStore:
 
 
 _COMMANDS = {
-    "bars": "fetch", "funding": "fetch", "market": "fetch", "plan": "tactics", "model": "train", "analysis": "analyze",
-}  # fmt: skip
+    "bars": "fetch",
+    "funding": "fetch",
+    "market": "fetch",
+    "plan": "tactics",
+    "model": "train",
+    "analysis": "analyze",
+}
 
 
 def _parquet(frame: pl.DataFrame) -> bytes:

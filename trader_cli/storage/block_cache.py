@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import diskcache
 import polars as pl
 
-from trader_cli.core.digests import digest_bytes
 from trader_cli.core.errors import DataError, DataInvalid
+from trader_cli.core.identity.digests import digest_bytes
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,8 +9,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trader_cli.core.digests import canonical_json, digest_bytes
 from trader_cli.core.errors import DataError, DataInvalid
+from trader_cli.core.identity.digests import canonical_json, digest_bytes
 from trader_cli.storage.files import PART, freshen
 
 if TYPE_CHECKING:

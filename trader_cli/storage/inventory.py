@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from trader_cli.core.artifacts import ArtifactKey, Manifest
 from trader_cli.core.errors import DataError, DataInvalid
+from trader_cli.core.identity.manifests import ArtifactKey, Manifest
 from trader_cli.storage.artifacts import ArtifactStore
 from trader_cli.storage.files import PART, is_held
 from trader_cli.storage.staging import staged_chunks
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from trader_cli.core.artifacts import Chunk
+    from trader_cli.core.identity.manifests import Chunk
 
 _DIGEST = "[0-9a-f]{32}"
 SWEPT: Mapping[str, re.Pattern[str]] = MappingProxyType(

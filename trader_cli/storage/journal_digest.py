@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trader_cli.core.digests import digest_value
+from trader_cli.core.identity.digests import digest_value
 
 if TYPE_CHECKING:
     from trader_cli.storage.ledger_reading import LedgerReading

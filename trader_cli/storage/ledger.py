@@ -11,10 +11,9 @@ import sqlite3
 from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from trader_cli.core.assets import margin_asset_of
-from trader_cli.core.breaker import in_force
 from trader_cli.core.errors import DataInvalid
-from trader_cli.storage.asked import asked_of, forget_asked
+from trader_cli.core.money.assets import margin_asset_of
+from trader_cli.core.money.breaker import in_force
 from trader_cli.storage.ledger_faults import (
     GuardedConnection,
     LedgerDamaged,
@@ -25,10 +24,11 @@ from trader_cli.storage.ledger_faults import (
     is_another,
 )
 from trader_cli.storage.ledger_identity import claim, require_own
+from trader_cli.storage.ledger_lock import OwnerLock, this_command
 from trader_cli.storage.ledger_reading import SETTLED, LedgerReading
 from trader_cli.storage.ledger_rows import Note
 from trader_cli.storage.ledger_schema import MIGRATIONS, migration
-from trader_cli.storage.lock import OwnerLock, this_command
+from trader_cli.storage.owner_requests import asked_of, forget_asked
 from trader_cli.storage.side_journal import fold_in
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from decimal import Decimal
     from pathlib import Path
 
-    from trader_cli.core.limits import Level
-    from trader_cli.core.orders import IncomeState, TradeState
+    from trader_cli.core.money.loss_limits import Level
+    from trader_cli.core.money.orders import IncomeState, TradeState
     from trader_cli.storage.ledger_rows import Intent
 
 __all__ = ["Ledger", "LedgerDamaged", "LedgerUnwritable"]
@@ -183,9 +183,17 @@ class Ledger(LedgerReading):
     def intend(self, intent: Intent) -> bool:
         """Record an intent once; False if one with this client id is there already, and then nothing may be sent."""
         values = (
-            intent.client_id, intent.decision_id, intent.symbol, intent.purpose, intent.side, _text(intent.quantity),
-            _text(intent.price), _text(intent.trigger_price), int(intent.reduce_only), intent.at_ms,
-        )  # fmt: skip
+            intent.client_id,
+            intent.decision_id,
+            intent.symbol,
+            intent.purpose,
+            intent.side,
+            _text(intent.quantity),
+            _text(intent.price),
+            _text(intent.trigger_price),
+            int(intent.reduce_only),
+            intent.at_ms,
+        )
         is_new = self._write("INSERT OR IGNORE INTO intents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
         if is_new and self._unsettled is not None:
             self._unsettled[intent.client_id] = intent
@@ -252,9 +260,18 @@ class Ledger(LedgerReading):
     def fill(self, client_id: str, trade: TradeState) -> bool:
         """Record a fill once, by symbol and trade id; False if it is there already."""
         values = (
-            trade.symbol, trade.trade_id, client_id, trade.side, str(trade.price), str(trade.quantity),
-            str(trade.commission), trade.commission_asset, str(trade.realized_profit), int(trade.maker), trade.time_ms,
-        )  # fmt: skip
+            trade.symbol,
+            trade.trade_id,
+            client_id,
+            trade.side,
+            str(trade.price),
+            str(trade.quantity),
+            str(trade.commission),
+            trade.commission_asset,
+            str(trade.realized_profit),
+            int(trade.maker),
+            trade.time_ms,
+        )
         self._folds.pop(trade.symbol, None)
         self._unbooked.pop(trade.symbol, None)
         self._booked_of.pop(client_id, None)

@@ -6,9 +6,9 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import DataError
-from trader_cli.core.evidence import Books, Kept
+from trader_cli.core.proofs.evidence import Books, Kept
 from trader_cli.storage.ledger_reading import LedgerReading
-from trader_cli.storage.markets import ledger_path, ledger_paths
+from trader_cli.storage.market_names import ledger_path, ledger_paths
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -31,9 +31,14 @@ _CHECKED = 32 << 20
 """Bytes up to which a ledger is looked through when it is opened: with its indexes, and without."""
 
 
-_NO_SIDE_FILES = frozenset({
-    sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL,
-})  # fmt: skip
+_NO_SIDE_FILES = frozenset(
+    {
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+    }
+)
 _ROOMY = ("/dev/shm",)  # noqa: S108
 """Where a copy may lie when there is no room for temporary files."""
 

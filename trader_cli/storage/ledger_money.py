@@ -5,8 +5,8 @@ from __future__ import annotations
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
-from trader_cli.core.assets import QUOTE, Flow, by_asset, settled_in
-from trader_cli.core.limits import Level
+from trader_cli.core.money.assets import QUOTE, Flow, by_asset, settled_in
+from trader_cli.core.money.loss_limits import Level
 from trader_cli.storage.ledger_faults import REBUILD, LedgerDamaged
 
 if TYPE_CHECKING:

@@ -8,10 +8,9 @@ from contextlib import closing, contextmanager
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
-from trader_cli.core.breaker import UNPROTECTED, Breakdown, LatchLine, in_force
-from trader_cli.core.ids import is_a_purpose
+from trader_cli.core.identity.ids import is_a_purpose
+from trader_cli.core.money.breaker import UNPROTECTED, Breakdown, LatchLine, in_force
 from trader_cli.settings.private import keep_private
-from trader_cli.storage.asked import asked_of
 from trader_cli.storage.journal_digest import digest_of
 from trader_cli.storage.ledger_faults import (
     REBUILD,
@@ -24,6 +23,7 @@ from trader_cli.storage.ledger_faults import (
 from trader_cli.storage.ledger_identity import require_own
 from trader_cli.storage.ledger_money import MoneyReading, decimal_of
 from trader_cli.storage.ledger_rows import Booked, Holding, Intent, Note, cost_after
+from trader_cli.storage.owner_requests import asked_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from trader_cli.core.assets import QUOTE, Flow, settled_in
+from trader_cli.core.money.assets import QUOTE, Flow, settled_in
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
-    from trader_cli.core.ids import Purpose
+    from trader_cli.core.identity.ids import Purpose
 
 
 @dataclass(frozen=True)

@@ -59,9 +59,18 @@ MIGRATIONS = (
     """,
 )
 TABLES = (
-    "decisions", "intents", "orders", "fills", "income", "assessments", "halts", "latches", "levels", "transfers",
+    "decisions",
+    "intents",
+    "orders",
+    "fills",
+    "income",
+    "assessments",
+    "halts",
+    "latches",
+    "levels",
+    "transfers",
     "identity",
-)  # fmt: skip
+)
 
 
 def migration(number: int) -> str:

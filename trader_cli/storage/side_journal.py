@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from trader_cli.core.orders import OrderRequest
+    from trader_cli.core.money.orders import OrderRequest
     from trader_cli.storage.ledger import Ledger
 
 DECISION = "side-journal"
@@ -90,9 +90,17 @@ def _write(ledger: Ledger, kind: str, fields: dict[str, Any]) -> bool:
     if kind == "intent":
         decision = (ledger.entries(fields["symbol"]) or [DECISION])[-1]
         return ledger.intend(
-            Intent(fields["client_id"], decision, fields["symbol"], "exit", fields["side"],
-                   Decimal(fields["quantity"]), int(fields["at_ms"]), reduce_only=True)
-        )  # fmt: skip
+            Intent(
+                fields["client_id"],
+                decision,
+                fields["symbol"],
+                "exit",
+                fields["side"],
+                Decimal(fields["quantity"]),
+                int(fields["at_ms"]),
+                reduce_only=True,
+            )
+        )
     client_id, status, at_ms = fields["client_id"], fields["status"], int(fields["at_ms"])
     there = ledger.latest_note(client_id, status)
     if ledger.intent(client_id) is not None and (there is None or there.at_ms < at_ms):

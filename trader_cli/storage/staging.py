@@ -6,8 +6,8 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from trader_cli.core.artifacts import Chunk
-from trader_cli.core.digests import canonical_json
+from trader_cli.core.identity.digests import canonical_json
+from trader_cli.core.identity.manifests import Chunk
 from trader_cli.storage.files import write_atomic
 
 if TYPE_CHECKING:

@@ -88,9 +88,11 @@ def _swept(
     for manifest in (one for one in loose if one.kind == "manifests" and one.mtime_ns >= before_ns):
         marks.live |= chunks_of_manifest(manifest.path)
     old = [
-        one for kind in _ORDER for one in loose
+        one
+        for kind in _ORDER
+        for one in loose
         if one.kind == kind and kind not in marks.spared and one.mtime_ns < before_ns and not marks.is_live(one)
-    ]  # fmt: skip
+    ]
     freed = old if dry_run else [one for one in old if _free(one, before_ns)]
     stayed = [one for one in loose if one.mtime_ns >= before_ns]
     return Swept(by_kind(freed), total(stayed), tuple(marks.problems))

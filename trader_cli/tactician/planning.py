@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 from decimal import ROUND_UP, Decimal
 from typing import TYPE_CHECKING
 
-from trader_cli.core import sizing
-from trader_cli.core.assets import digits_of
-from trader_cli.core.averages import readable
-from trader_cli.core.plans import Approved, Refused, Request, TradePlan
-from trader_cli.core.rules import openable
-from trader_cli.core.timeframes import DAY_MS, Timeframe
+from trader_cli.core.market.timeframes import DAY_MS, Timeframe
+from trader_cli.core.money import sizing
+from trader_cli.core.money.assets import digits_of
+from trader_cli.core.money.averages import readable
+from trader_cli.core.money.plans import Approved, Refused, Request, TradePlan
+from trader_cli.core.money.trading_rules import openable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trader_cli.core.orders import LeverageBracket, SymbolRules
+    from trader_cli.core.money.orders import LeverageBracket, SymbolRules
     from trader_cli.core.types import Analysis, Signal
     from trader_cli.settings import Settings
 
@@ -89,17 +89,32 @@ def plan(analysis: Analysis, signal: Signal, now: Now, settings: Settings, reque
         )
     decided = analysis.decision_time_ms
     made = TradePlan(
-        account=now.account, mode=settings.mode, symbol=analysis.symbol, timeframe=analysis.timeframe,
-        side=signal.side, lineage=analysis.digests.get("model", "none"), decision_ms=decided,
-        created_ms=now.now_ms, expires_ms=decided + round(options.plan_validity * timeframe.ms),
-        exit_by_ms=decided + signal.horizon_bars * timeframe.ms, price=now.mark, quantity=quantity,
-        leverage=leverage.value, stop_price=stop, backstop_price=backstop,
+        account=now.account,
+        mode=settings.mode,
+        symbol=analysis.symbol,
+        timeframe=analysis.timeframe,
+        side=signal.side,
+        lineage=analysis.digests.get("model", "none"),
+        decision_ms=decided,
+        created_ms=now.now_ms,
+        expires_ms=decided + round(options.plan_validity * timeframe.ms),
+        exit_by_ms=decided + signal.horizon_bars * timeframe.ms,
+        price=now.mark,
+        quantity=quantity,
+        leverage=leverage.value,
+        stop_price=stop,
+        backstop_price=backstop,
         take_profit_price=_on_tick(signal.take_profit_price, now.rules, up=signal.side == "short"),
-        max_drift=drift, risk_quote=round(quantity * (distance + now.mark * Decimal(str(setting.cost))), 8),
-        expected_value_bps=signal.expected_value_bps, liquidation_probability=leverage.probability,
-        binding=binding, caps=caps, unproven=signal.unproven, digests=dict(analysis.digests),
+        max_drift=drift,
+        risk_quote=round(quantity * (distance + now.mark * Decimal(str(setting.cost))), 8),
+        expected_value_bps=signal.expected_value_bps,
+        liquidation_probability=leverage.probability,
+        binding=binding,
+        caps=caps,
+        unproven=signal.unproven,
+        digests=dict(analysis.digests),
         dollar_price=now.dollar_price,
-    )  # fmt: skip
+    )
     return openable(now.rules, now.brackets, made, now.now_ms) or Approved(made)
 
 
@@ -132,10 +147,19 @@ def limits_of(settings: Settings, request: Request) -> sizing.Limits:
     scale = _RISK_LEVELS.get(request.risk_level or "high", 1.0)
     most = o.max_leverage if o.enable_leverage_optimization else 1
     limits = sizing.Limits(
-        o.kelly_fraction * scale, o.confidence, o.risk_per_trade * scale, o.target_volatility, o.max_exposure,
-        o.max_same_side, o.max_book_share, o.max_volume_share, min(most, request.leverage or most),
-        o.max_liquidation_probability, o.margin_share, o.capital_cap,
-    )  # fmt: skip
+        o.kelly_fraction * scale,
+        o.confidence,
+        o.risk_per_trade * scale,
+        o.target_volatility,
+        o.max_exposure,
+        o.max_same_side,
+        o.max_book_share,
+        o.max_volume_share,
+        min(most, request.leverage or most),
+        o.max_liquidation_probability,
+        o.margin_share,
+        o.capital_cap,
+    )
     if o.enable_risk_management:
         return limits
     return replace(
@@ -154,14 +178,26 @@ def _setting(analysis: Analysis, signal: Signal, now: Now, settings: Settings, t
     years = signal.horizon_bars * timeframe.ms / _YEAR_MS
     held = now.long_notional if up else now.short_notional
     return sizing.Setting(
-        side=signal.side, price=mark, stop_distance=stop, target_distance=target, cost=cost,
-        probability=signal.probability_act, trades=analysis.claim.trades if analysis.claim else 0,
-        sigma_horizon=sigma, sigma_year=sigma / math.sqrt(years), equity=float(now.equity),
-        available=float(now.available), others=float(now.long_notional + now.short_notional), same_side=float(held),
-        book_notional=now.asks if up else now.bids, bar_notional=now.day_volume * timeframe.ms / DAY_MS,
-        max_market_notional=float(now.rules.max_market_quantity) * mark, brackets=now.brackets,
-        elsewhere=float(now.elsewhere), dollar_price=float(now.dollar_price or 1),
-    )  # fmt: skip
+        side=signal.side,
+        price=mark,
+        stop_distance=stop,
+        target_distance=target,
+        cost=cost,
+        probability=signal.probability_act,
+        trades=analysis.claim.trades if analysis.claim else 0,
+        sigma_horizon=sigma,
+        sigma_year=sigma / math.sqrt(years),
+        equity=float(now.equity),
+        available=float(now.available),
+        others=float(now.long_notional + now.short_notional),
+        same_side=float(held),
+        book_notional=now.asks if up else now.bids,
+        bar_notional=now.day_volume * timeframe.ms / DAY_MS,
+        max_market_notional=float(now.rules.max_market_quantity) * mark,
+        brackets=now.brackets,
+        elsewhere=float(now.elsewhere),
+        dollar_price=float(now.dollar_price or 1),
+    )
 
 
 def _sized(

@@ -16,27 +16,27 @@ from trader_cli.core.errors import (
 )
 from trader_cli.execution.accounts import connected_exchange
 from trader_cli.execution.executor import Executor, unsaid
-from trader_cli.execution.hearing import Ears
-from trader_cli.execution.leaving import leaving
-from trader_cli.execution.orphans import ledger_for
+from trader_cli.execution.orphan_orders import ledger_for
+from trader_cli.execution.request_listener import Ears
+from trader_cli.execution.shutdown import leaving
 from trader_cli.settings import as_settings
-from trader_cli.storage.asked import asked_of, forget_asked, symbols_asked
 from trader_cli.storage.ledger import LedgerUnwritable
-from trader_cli.tactician.caring import Carer, borne
-from trader_cli.tactician.losses import LossMinder
-from trader_cli.tactician.managing import LOOK_S, Manager
-from trader_cli.tactician.reports import Report, alarms, unheard
-from trader_cli.tactician.telling import Teller
+from trader_cli.storage.owner_requests import asked_of, forget_asked, symbols_asked
+from trader_cli.tactician.loss_watch import LossMinder
+from trader_cli.tactician.monitor_reports import Report, alarms, unheard
+from trader_cli.tactician.position_management import LOOK_S, Manager
+from trader_cli.tactician.protection_watch import Carer, borne
+from trader_cli.tactician.trade_events import Teller
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from trader_cli.core.orders import PositionState
-    from trader_cli.core.plans import TradePlan
+    from trader_cli.core.money.orders import PositionState
+    from trader_cli.core.money.plans import TradePlan
     from trader_cli.core.ports import Assessor
     from trader_cli.exchange.binance import BinanceExchange
-    from trader_cli.execution.guarding import Ended
-    from trader_cli.execution.reconcile import View
+    from trader_cli.execution.protection_loop import Ended
+    from trader_cli.execution.reconciliation import View
     from trader_cli.settings import Settings
     from trader_cli.storage.ledger import Ledger
 

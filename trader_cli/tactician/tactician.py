@@ -9,21 +9,21 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.answers import Answer
-from trader_cli.core.assets import margin_asset_of
-from trader_cli.core.digests import digest_value
 from trader_cli.core.errors import DataInvalid, DataMissing, DataStale, UsageError
-from trader_cli.core.plans import Approved, Refused, Request, TradePlan
-from trader_cli.core.timeframes import Timeframe
+from trader_cli.core.identity.digests import digest_value
+from trader_cli.core.market.timeframes import Timeframe
+from trader_cli.core.money.assets import margin_asset_of
+from trader_cli.core.money.plans import Approved, Refused, Request, TradePlan
 from trader_cli.core.types import Abstention, Analysis
 from trader_cli.execution import preflight
 from trader_cli.execution.accounts import connected_exchange
-from trader_cli.execution.breaking import catch_up, latch_of
+from trader_cli.execution.circuit_breaker import catch_up, latch_of
 from trader_cli.execution.income import book_income
-from trader_cli.execution.orphans import ledger_for
+from trader_cli.execution.orphan_orders import ledger_for
 from trader_cli.settings import as_settings
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
-from trader_cli.storage.markets import account_fingerprint, market_source
-from trader_cli.tactician.losses import Asked, FeePrices, Levels
+from trader_cli.storage.market_names import account_fingerprint, market_source
+from trader_cli.tactician.loss_watch import Asked, FeePrices, Levels
 from trader_cli.tactician.planning import Now, plan, refused_request, too_late
 
 if TYPE_CHECKING:
@@ -177,10 +177,16 @@ class Tactician:
             return None
         exchange, now = self._connected(), self._connected().server_now_ms()
         prices = FeePrices(exchange, self.settings.binance_exchange.timeout)
-        found = await self._levels.broken(ledger, Asked(
-            now, exchange.clock.monotonic_ms(), await exchange.private.account(),
-            lambda: book_income(ledger, exchange.private.income), prices,
-        ))  # fmt: skip
+        found = await self._levels.broken(
+            ledger,
+            Asked(
+                now,
+                exchange.clock.monotonic_ms(),
+                await exchange.private.account(),
+                lambda: book_income(ledger, exchange.private.income),
+                prices,
+            ),
+        )
         reason = next(iter(found.values()), None)
         if reason is None and prices.missing:
             return Refused(
@@ -202,10 +208,12 @@ class Tactician:
         if here is not None:
             return Refused("position_open", f"{symbol} holds a position of {here.amount:f} already.")
         account, premium, ticker, book, brackets = await asyncio.gather(
-            preflight.balance_for(exchange, symbol, self.settings), exchange.get_premium_index(symbol),
-            exchange.get_ticker(symbol), exchange.get_order_book(symbol, _BOOK_LEVELS),
+            preflight.balance_for(exchange, symbol, self.settings),
+            exchange.get_premium_index(symbol),
+            exchange.get_ticker(symbol),
+            exchange.get_order_book(symbol, _BOOK_LEVELS),
             exchange.private.brackets(symbol),
-        )  # fmt: skip
+        )
         prices = preflight.prices_of(symbol, premium, ticker, exchange.server_now_ms(), self.settings)
         if isinstance(prices, Refused):
             return prices
@@ -219,13 +227,21 @@ class Tactician:
         long = sum((p.amount * p.mark_price for p in alike if p.amount > 0), Decimal(0))
         short = sum((-p.amount * p.mark_price for p in alike if p.amount < 0), Decimal(0))
         return Now(
-            now_ms=exchange.server_now_ms(), account=account_fingerprint(self.settings), equity=account.equity,
-            available=account.available, long_notional=long, short_notional=short,
-            mark=prices.mark, asks=sum(p * q for p, q in book["asks"]),
-            bids=sum(p * q for p, q in book["bids"]), day_volume=float(ticker["quote_volume"]),
-            rules=rules, brackets=brackets,
-            elsewhere=rest[0], dollar_price=rest[1].prices.get(account.asset),
-        )  # fmt: skip
+            now_ms=exchange.server_now_ms(),
+            account=account_fingerprint(self.settings),
+            equity=account.equity,
+            available=account.available,
+            long_notional=long,
+            short_notional=short,
+            mark=prices.mark,
+            asks=sum(p * q for p, q in book["asks"]),
+            bids=sum(p * q for p, q in book["bids"]),
+            day_volume=float(ticker["quote_volume"]),
+            rules=rules,
+            brackets=brackets,
+            elsewhere=rest[0],
+            dollar_price=rest[1].prices.get(account.asset),
+        )
 
     def _record(self, analysis: Analysis, outcome: Outcome, ledger: Ledger) -> None:
         now = self._connected().server_now_ms()

@@ -9,13 +9,13 @@ import typer
 
 from trader_cli.cli import options as o
 from trader_cli.cli.show import print_facts, print_json, progress_bar, utc
-from trader_cli.core.averages import readable
 from trader_cli.core.errors import ExitCode
+from trader_cli.core.money.averages import readable
 from trader_cli.core.types import Abstention
 
 if TYPE_CHECKING:
     from trader_cli.core.types import Analysis
-    from trader_cli.pipelines.stages import Analysed
+    from trader_cli.pipelines.stages.model_stages import Analysed
 
 app = typer.Typer()
 
@@ -39,7 +39,7 @@ def analyze(
 
     Exit code 0: there is a signal. 4: the bars are stale. 8: the analyst abstains, and says why. Both are stored.
     """
-    from trader_cli.pipelines.stages import analyze_until_signal as run
+    from trader_cli.pipelines.stages.model_stages import analyze_until_signal as run
 
     overrides = {**o.gaps_allowed(allow_gaps), **o.unproven_allowed(allow_unproven)}
     settings = o.settings_from(profile, config, tape, overrides)
@@ -65,12 +65,14 @@ def _facts(done: Analysed) -> dict[str, Any]:
     a = done.analysis
     return {
         **_outcome(a),
-        "P(up, down, flat)": None if a.probabilities is None
+        "P(up, down, flat)": None
+        if a.probabilities is None
         else f"{a.probabilities.up:.3f}, {a.probabilities.down:.3f}, {a.probabilities.flat:.3f}",
         "claim": None if a.claim is None else f"{'edge' if a.claim.edge else 'no edge'}: {a.claim.reason}",
         "health": _health(a),
         "regime": None if a.regime is None else ", ".join(f"{name} {p:.2f}" for name, p in a.regime.items()),
-        "P(liquidation)": None if a.liquidation_probability is None
+        "P(liquidation)": None
+        if a.liquidation_probability is None
         else ", ".join(f"{name} {p:.4f}" for name, p in a.liquidation_probability.items()),
         "trend": a.technical.get("trend"),
         "momentum": a.technical.get("momentum"),
@@ -80,7 +82,7 @@ def _facts(done: Analysed) -> dict[str, Any]:
         "dual score": None if a.dual_score is None else f"{a.dual_score:.3f} (the lineage's A·T², no probability)",
         "market": done.source,
         "artifact": a.digests["analysis_input"] + (" (cache hit)" if done.cached else ""),
-    }  # fmt: skip
+    }
 
 
 def _price(value: float, analysis: Analysis) -> str:

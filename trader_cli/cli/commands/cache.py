@@ -11,7 +11,7 @@ from trader_cli.cli import options as o
 from trader_cli.cli.show import print_facts, print_json, print_table, progress_bar, say
 
 if TYPE_CHECKING:
-    from trader_cli.pipelines.cache import CacheStats
+    from trader_cli.pipelines.stages.cache_use import CacheStats
 
 app = typer.Typer(no_args_is_help=True, help="What the cache folder holds; free what nothing refers to.")
 
@@ -19,7 +19,7 @@ app = typer.Typer(no_args_is_help=True, help="What the cache folder holds; free 
 @app.command()
 def stats(profile: o.Profile = None, config: o.Config = None, json: o.Json = False) -> None:
     """Show what lies in the cache folder, by kind and by series, and how much of it nothing refers to."""
-    from trader_cli.pipelines.cache import cache_stats
+    from trader_cli.pipelines.stages.cache_use import cache_stats
 
     done = cache_stats(o.settings_from(profile, config))
     if json:
@@ -47,7 +47,7 @@ def gc(
     Where a reference or manifest is damaged, nothing it might refer to is freed. Fetches and other stages at work are
     not disturbed.
     """
-    from trader_cli.pipelines.cache import free_cache
+    from trader_cli.pipelines.stages.cache_use import free_cache
 
     seconds = o.duration(older_than, "--older-than", or_zero=True) or 0.0
     settings = o.settings_from(profile, config)
@@ -72,8 +72,9 @@ def _show(done: CacheStats) -> None:
         for name, kind in done.kinds.items()
         if kind.files
     ]
-    rows.append(("total", str(sum(k.files for k in done.kinds.values())), _size(done.bytes),
-                 _size(done.unreferenced_bytes)))  # fmt: skip
+    rows.append(
+        ("total", str(sum(k.files for k in done.kinds.values())), _size(done.bytes), _size(done.unreferenced_bytes))
+    )
     print_table(done.cache_dir, ("kind", "files", "size", "nothing refers to"), rows)
     if done.series:
         named = [(s.profile, f"{s.symbol} {s.timeframe}", _size(s.bytes)) for s in done.series]

@@ -9,16 +9,16 @@ import typer
 from trader_cli.cli import options as o
 from trader_cli.cli.commands.tactics import plan_facts, plan_title
 from trader_cli.cli.show import print_facts, print_json, say
-from trader_cli.core.breaker import BEYOND_BACKSTOP, UNPROTECTED
 from trader_cli.core.errors import DataInvalid, ExitCode
-from trader_cli.core.plans import Approved, Refused
+from trader_cli.core.money.breaker import BEYOND_BACKSTOP, UNPROTECTED
+from trader_cli.core.money.plans import Approved, Refused
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from trader_cli.core.timeframes import Timeframe
-    from trader_cli.execution.entered import Entered
-    from trader_cli.pipelines.trading import DryRun
+    from trader_cli.core.market.timeframes import Timeframe
+    from trader_cli.execution.entry_result import Entered
+    from trader_cli.pipelines.trading.trading_stages import DryRun
     from trader_cli.settings import Settings
 
 app = typer.Typer()
@@ -43,8 +43,8 @@ def enter(
     Running it again for the same plan sends nothing. Exit code 6: the exchange said no. 7: refused by a check.
     9: halted.
     """
-    from trader_cli.pipelines.trading import enter as run
-    from trader_cli.pipelines.trading import rehearse
+    from trader_cli.pipelines.trading.trading_stages import enter as run
+    from trader_cli.pipelines.trading.trading_stages import rehearse
 
     settings = o.settings_from(profile, config, tape)
     o.live_meant(settings, live=live)
@@ -69,7 +69,7 @@ def enter(
 
 
 def _plan(settings: Settings, symbol: str, timeframe: Timeframe, file: Path | None) -> Approved | Refused:
-    from trader_cli.pipelines.trading import plan_from, stored_plan
+    from trader_cli.pipelines.trading.trading_stages import plan_from, stored_plan
 
     if file is None:
         return stored_plan(settings, symbol, timeframe)
@@ -149,14 +149,25 @@ def entered_dict(done: Entered) -> dict[str, Any]:
     cover = done.cover
     stops = [] if cover is None else [*([cover.backstop] if cover.backstop else []), *cover.stops, *cover.take_profits]
     return {
-        "kind": "entered", "plan_id": done.plan.plan_id, "symbol": done.plan.symbol, "side": done.plan.side,
-        "fresh": done.fresh, "client_id": _order_id(done),
-        "order_id": done.order.order_id if done.order else None, "quantity": f"{done.quantity:f}",
-        "average_price": done.average, "closed": done.closed,
+        "kind": "entered",
+        "plan_id": done.plan.plan_id,
+        "symbol": done.plan.symbol,
+        "side": done.plan.side,
+        "fresh": done.fresh,
+        "client_id": _order_id(done),
+        "order_id": done.order.order_id if done.order else None,
+        "quantity": f"{done.quantity:f}",
+        "average_price": done.average,
+        "closed": done.closed,
         "seconds_uncovered": done.uncovered_ms / 1000,
         "stops": [
-            {"client_id": s.client_id, "kind": s.kind, "trigger_price": f"{s.trigger_price:f}",
-             "quantity": None if s.close_position else f"{s.quantity:f}", "close_position": s.close_position}
+            {
+                "client_id": s.client_id,
+                "kind": s.kind,
+                "trigger_price": f"{s.trigger_price:f}",
+                "quantity": None if s.close_position else f"{s.quantity:f}",
+                "close_position": s.close_position,
+            }
             for s in stops
         ],
-    }  # fmt: skip
+    }

@@ -23,10 +23,10 @@ from trader_cli.core.errors import ExitCode, TraderError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trader_cli.core.timeframes import Timeframe
+    from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.features.certificates import Certificate, ColumnVerdict
-    from trader_cli.features.costs import FamilyCost
-    from trader_cli.pipelines.stages import FeaturesBuilt
+    from trader_cli.features.family_costs import FamilyCost
+    from trader_cli.pipelines.stages.model_stages import FeaturesBuilt
     from trader_cli.settings import Settings
 
 app = typer.Typer()
@@ -55,7 +55,7 @@ def features(
     No column sees the future, and a stored certificate shows it: without one, columns are certified first. Exit code
     10: a column failed. Rows of the warm-up are null, never filled. Blocks made before are found, not made again.
     """
-    from trader_cli.pipelines import stages
+    from trader_cli.pipelines.stages import model_stages
 
     settings = o.settings_from(profile, config, tape, o.gaps_allowed(allow_gaps))
     if cost and certify:
@@ -64,7 +64,7 @@ def features(
         raise UsageError("--all means every symbol fetched.", mend="Leave out --all, or the symbols and --cost.")
     names, parsed = o.several(settings, symbols, timeframe, everything=everything)
     if cost:
-        from trader_cli.pipelines.live_budget import feature_costs
+        from trader_cli.pipelines.stages.live_budget import feature_costs
 
         budget_ms = settings.feature_engineering_orchestrator.live_budget_ms
         _show_costs(feature_costs(settings, parsed), parsed.name, budget_ms, as_json=json)
@@ -74,9 +74,9 @@ def features(
         return
     [name] = names
     with progress_bar() as progress:
-        certificate = stages.certify(settings, name, parsed, progress) if certify else None
+        certificate = model_stages.certify(settings, name, parsed, progress) if certify else None
         failed = certificate is not None and bool(certificate.failures)
-        done = None if failed else stages.features(settings, name, parsed, progress)
+        done = None if failed else model_stages.features(settings, name, parsed, progress)
     if json:
         _print_json(done, certificate)
     else:
@@ -90,7 +90,7 @@ def features(
 
 def _many(settings: Settings, names: list[str], timeframe: Timeframe, *, certify: bool, json: bool) -> None:
     """One symbol after the other; the trouble of one does not keep the others from theirs."""
-    from trader_cli.pipelines import stages
+    from trader_cli.pipelines.stages import model_stages
 
     done: list[FeaturesBuilt] = []
     failed: dict[str, TraderError] = {}
@@ -98,8 +98,8 @@ def _many(settings: Settings, names: list[str], timeframe: Timeframe, *, certify
         for number, name in enumerate(names, start=1):
             try:
                 if certify:
-                    stages.certify(settings, name, timeframe, progress).require()
-                done.append(stages.features(settings, name, timeframe, progress))
+                    model_stages.certify(settings, name, timeframe, progress).require()
+                done.append(model_stages.features(settings, name, timeframe, progress))
             except TraderError as error:
                 failed[name] = error
             progress("symbols", number, len(names))
@@ -144,8 +144,9 @@ def _show(done: FeaturesBuilt) -> None:
 
 def _show_certificate(certificate: Certificate) -> None:
     """One line per family, and one per column that failed."""
-    families = {column.family: [c for c in certificate.columns if c.family == column.family]
-                for column in certificate.columns}  # fmt: skip
+    families = {
+        column.family: [c for c in certificate.columns if c.family == column.family] for column in certificate.columns
+    }
     rows = [(name, str(len(columns)), _restart(columns), _status(columns)) for name, columns in families.items()]
     tapes = ", ".join(f"{tape.rows} {tape.name} bars at {tape.cuts} cuts" for tape in certificate.tapes)
     print_table(f"Certified on {tapes}", ("family", "columns", "restart, bars", "result"), rows)
@@ -178,8 +179,16 @@ def _show_costs(costs: Sequence[FamilyCost], timeframe: str, budget_ms: float, *
     ns_per_value = sum(cost.ns_per_row for cost in costs) / max(columns, 1)
     if as_json:
         families = [{**asdict(cost), "ns_per_value": cost.ns_per_value} for cost in costs]
-        print_json({"timeframe": timeframe, "families": families, "columns": columns, "ns_per_value": ns_per_value,
-                    "ms_per_new_bar": total_ms, "live_budget_ms": budget_ms})  # fmt: skip
+        print_json(
+            {
+                "timeframe": timeframe,
+                "families": families,
+                "columns": columns,
+                "ns_per_value": ns_per_value,
+                "ms_per_new_bar": total_ms,
+                "live_budget_ms": budget_ms,
+            }
+        )
         return
     rows = [(c.name, str(c.columns), f"{c.ns_per_value:.1f}", f"{c.ms_per_new_bar:.2f}") for c in costs]
     rows.append(("total", str(columns), f"{ns_per_value:.1f}", f"{total_ms:.2f}"))

@@ -21,7 +21,7 @@ from trader_cli.cli.show import (
 
 if TYPE_CHECKING:
     from trader_cli.core.errors import TraderError
-    from trader_cli.pipelines.fetch import Fetched
+    from trader_cli.pipelines.stages.fetching import Fetched
 
     Findings = dict[str, list[dict[str, Any]]]
 
@@ -79,10 +79,10 @@ def fetch(
     features is raised to what that takes. Each bar is checked, and a data-quality report is stored with them.
     """
     from trader_cli.core.errors import Finished, TraderError
-    from trader_cli.core.timeframes import Timeframe
-    from trader_cli.pipelines.fetch import FetchOptions
-    from trader_cli.pipelines.fetch import fetch_many as run
-    from trader_cli.pipelines.status import quality_findings
+    from trader_cli.core.market.timeframes import Timeframe
+    from trader_cli.pipelines.stages.fetching import FetchOptions
+    from trader_cli.pipelines.stages.fetching import fetch_many as run
+    from trader_cli.pipelines.stages.stored_status import quality_findings
 
     parsed = Timeframe.parse(timeframe)
     settings = o.settings_from(profile, config, tape, o.gaps_allowed(allow_gaps))
@@ -106,8 +106,11 @@ def fetch(
 
 
 def _show_findings(found: Findings) -> None:
-    rows = [(symbol, finding["kind"].replace("_", " "), finding["severity"], finding["sentence"])
-            for symbol, listed in found.items() for finding in listed]  # fmt: skip
+    rows = [
+        (symbol, finding["kind"].replace("_", " "), finding["severity"], finding["sentence"])
+        for symbol, listed in found.items()
+        for finding in listed
+    ]
     if found:
         print_table("Data quality, some of each kind", ("symbol", "kind", "severity", "what"), rows)
 
@@ -155,8 +158,17 @@ def _show_many(
         body = {"timeframe": timeframe, "series": series, "failed": failure_bodies(failed)}
         print_json({**body, **({"quality_findings": found} if found else {})})
         return
-    rows = [[d.symbol, str(d.bars), str(d.new_bars), f"{utc(d.first_ms)} to {utc(d.last_ms)}", str(len(d.gaps)),
-             _quality(d) or "–"] for d in done]  # fmt: skip
+    rows = [
+        [
+            d.symbol,
+            str(d.bars),
+            str(d.new_bars),
+            f"{utc(d.first_ms)} to {utc(d.last_ms)}",
+            str(len(d.gaps)),
+            _quality(d) or "–",
+        ]
+        for d in done
+    ]
     print_table(f"{len(done)} series of {timeframe} bars", ("symbol", "bars", "new", "span", "gaps", "quality"), rows)
     noted = [(one.symbol, note) for one in done for note in one.notes]
     for note in dict.fromkeys(note for _, note in noted):

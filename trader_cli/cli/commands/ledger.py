@@ -9,9 +9,9 @@ import typer
 
 from trader_cli.cli import options as o
 from trader_cli.cli.show import print_facts, print_json, print_table, say, utc
-from trader_cli.core.assets import amounts_text
 from trader_cli.core.errors import DataMissing, ExitCode, UsageError
-from trader_cli.core.plans import Refused
+from trader_cli.core.money.assets import amounts_text
+from trader_cli.core.money.plans import Refused
 
 app = typer.Typer(no_args_is_help=True, help="Show, back up, make again or settle the ledger of the account.")
 
@@ -26,7 +26,7 @@ def show(
 ) -> None:
     """Show the latest decisions and fills, and what each order was for."""
     from trader_cli.storage.ledger_reading import LedgerReading
-    from trader_cli.storage.markets import ledger_path
+    from trader_cli.storage.market_names import ledger_path
 
     path = ledger_path(o.settings_from(profile, config, tape))
     with LedgerReading.shown(path) as ledger:
@@ -34,26 +34,48 @@ def show(
             raise DataMissing(f"There is no ledger at {path}.", mend="It begins with `trader tactics` or `trader run`.")
         decisions, fills = ledger.decisions()[-last:], ledger.fills()[-last:]
         if json:
-            print_json({
-                "ledger": str(path), "journal": ledger.journal_digest(), "net_income": f"{ledger.net_income():f}",
-                "net_by_asset": {asset: f"{net:f}" for asset, net in ledger.nets().items()},
-                "decisions": [{"symbol": d[1], "decision_ms": d[2], "kind": d[3], **d[4]} for d in decisions],
-                "fills": [{k: str(v) for k, v in vars(fill).items()} for fill in fills],
-            })  # fmt: skip
+            print_json(
+                {
+                    "ledger": str(path),
+                    "journal": ledger.journal_digest(),
+                    "net_income": f"{ledger.net_income():f}",
+                    "net_by_asset": {asset: f"{net:f}" for asset, net in ledger.nets().items()},
+                    "decisions": [{"symbol": d[1], "decision_ms": d[2], "kind": d[3], **d[4]} for d in decisions],
+                    "fills": [{k: str(v) for k, v in vars(fill).items()} for fill in fills],
+                }
+            )
             return
         print_facts(str(path), {"net": amounts_text(ledger.nets()), "journal": ledger.journal_digest()})
         rows = [
-            (utc(decided), symbol, kind, f"{body['side']} {body['quantity']}, {body['binding']}" if kind == "plan"
-             else f"{body['sentence']} ({body['code']})")
+            (
+                utc(decided),
+                symbol,
+                kind,
+                f"{body['side']} {body['quantity']}, {body['binding']}"
+                if kind == "plan"
+                else f"{body['sentence']} ({body['code']})",
+            )
             for _, symbol, decided, kind, body in decisions
-        ]  # fmt: skip
+        ]
         print_table("decisions", ("bar closed", "symbol", "kind", "what"), rows)
         print_table(
             "fills",
             ("time", "symbol", "purpose", "side", "quantity", "price", "profit", "fee", "paid in"),
-            [(utc(f.time_ms), f.symbol, f.purpose, f.side, f"{f.quantity:f}", f"{f.price:f}", f"{f.realized:f}",
-              f"{f.commission:f}", f.commission_asset) for f in fills],
-        )  # fmt: skip
+            [
+                (
+                    utc(f.time_ms),
+                    f.symbol,
+                    f.purpose,
+                    f.side,
+                    f"{f.quantity:f}",
+                    f"{f.price:f}",
+                    f"{f.realized:f}",
+                    f"{f.commission:f}",
+                    f.commission_asset,
+                )
+                for f in fills
+            ],
+        )
 
 
 @app.command()
@@ -62,7 +84,7 @@ def backup(
 ) -> None:
     """Write a whole copy of the ledger, also while another process writes it."""
     from trader_cli.storage.ledger_reading import LedgerReading
-    from trader_cli.storage.markets import ledger_path
+    from trader_cli.storage.market_names import ledger_path
 
     path = ledger_path(o.settings_from(profile, config, tape))
     if file.exists() or not file.absolute().parent.is_dir():
@@ -80,14 +102,17 @@ def backup(
 
 @app.command()
 def rebuild(
-    symbols: o.Symbols = None, profile: o.Profile = None, config: o.Config = None, tape: o.Tape = None,
+    symbols: o.Symbols = None,
+    profile: o.Profile = None,
+    config: o.Config = None,
+    tape: o.Tape = None,
     json: o.Json = False,
-) -> None:  # fmt: skip
+) -> None:
     """Make a lost or damaged ledger again from what the exchange remembers of our orders: positions are ours again.
 
     What lies in its place is moved aside. Entries are halted until `trader reset`: look at it first.
     """
-    from trader_cli.pipelines.ledger_care import rebuild_ledger
+    from trader_cli.pipelines.trading.ledger_repair import rebuild_ledger
 
     made = rebuild_ledger(o.settings_from(profile, config, tape), symbols or [])
     if json:
@@ -114,14 +139,18 @@ def settle(
     What trades or forced orders explain is booked by them; what nothing explains only if two looks a minute apart show
     the same. It is never made larger, and no order is sent.
     """
-    from trader_cli.pipelines.ledger_care import settle as run
+    from trader_cli.pipelines.trading.ledger_repair import settle as run
 
     done = run(o.settings_from(profile, config, tape), symbol, say, book=yes)
     if isinstance(done, Refused):
         _told({"kind": "refusal", **asdict(done)}, done.sentence, json=json)
         raise typer.Exit(ExitCode.REFUSED)
-    facts = {"ledger": f"{done.ledger:f}", "exchange": f"{done.exchange:f}", "by trades": f"{done.explained:f}",
-             "by your word": f"{done.settled:f}"}  # fmt: skip
+    facts = {
+        "ledger": f"{done.ledger:f}",
+        "exchange": f"{done.exchange:f}",
+        "by trades": f"{done.explained:f}",
+        "by your word": f"{done.settled:f}",
+    }
     differs = done.explained != 0 or done.settled != 0
     title = f"{symbol}: both agree" if not differs else f"{symbol}: booked" if yes else f"{symbol}: would be booked"
     if json:

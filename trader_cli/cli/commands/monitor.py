@@ -9,11 +9,11 @@ import typer
 
 from trader_cli.cli import options as o
 from trader_cli.cli.show import print_facts, print_json, say
-from trader_cli.core.assurance import Doubt
 from trader_cli.core.errors import ExitCode
+from trader_cli.core.proofs.assurance import Doubt
 
 if TYPE_CHECKING:
-    from trader_cli.tactician.reports import Report
+    from trader_cli.tactician.monitor_reports import Report
 
 app = typer.Typer()
 
@@ -31,7 +31,7 @@ def monitor(
     Ends when flat, after --for, or on a signal; stops stay at the exchange either way. Each look is stored.
     Exit code 5: what the exchange shows and the ledger do not agree, or it did not answer.
     """
-    from trader_cli.pipelines.trading import monitor as run
+    from trader_cli.pipelines.trading.trading_stages import monitor as run
 
     settings = o.settings_from(profile, config, tape)
     reports: list[Report] = []
@@ -51,9 +51,12 @@ def monitor(
     is_proved = not isinstance(done.proof, Doubt)
     if json:
         print_json(
-            {"reports": [asdict(report) for report in reports], "open": done.left,
-             **({} if is_proved else {"doubt": done.proof.sentence})}
-        )  # fmt: skip
+            {
+                "reports": [asdict(report) for report in reports],
+                "open": done.left,
+                **({} if is_proved else {"doubt": done.proof.sentence}),
+            }
+        )
     else:
         for sentence in [*done.left.values(), *([] if is_proved and done.left else [done.proof.sentence])]:
             print_facts(sentence, {})
@@ -66,6 +69,10 @@ def line(report: Report) -> str:
     from trader_cli.cli.show import utc
 
     when = f"{utc(report.at_ms)} " if report.at_ms else ""
-    facts = [f"mark {report.mark}" if report.mark else "", f"stop {report.stop}" if report.stop else "",
-             f"profit {report.profit}" if report.profit else "", report.sentence]  # fmt: skip
+    facts = [
+        f"mark {report.mark}" if report.mark else "",
+        f"stop {report.stop}" if report.stop else "",
+        f"profit {report.profit}" if report.profit else "",
+        report.sentence,
+    ]
     return f"{when}{report.symbol} {report.action} ({report.reason}) " + ", ".join(fact for fact in facts if fact)

@@ -9,11 +9,11 @@ import typer
 from trader_cli.cli import options as o
 from trader_cli.cli.commands.monitor import line
 from trader_cli.cli.show import print_facts, print_json, progress_bar, quality_line, say, utc
-from trader_cli.core.assets import QUOTE
 from trader_cli.core.errors import ExitCode, UsageError
+from trader_cli.core.money.assets import QUOTE
 
 if TYPE_CHECKING:
-    from trader_cli.tactician.reports import Report
+    from trader_cli.tactician.monitor_reports import Report
 
 app = typer.Typer()
 
@@ -38,8 +38,8 @@ def run(
     Exit code 8: no signal. 7: refused by risk. 9: halted. With --forever it trades until a signal or --for; a restart
     goes on where it was.
     """
-    from trader_cli.pipelines.passes import Audience
-    from trader_cli.pipelines.running import run_forever, run_once
+    from trader_cli.pipelines.trading.iterations import Audience
+    from trader_cli.pipelines.trading.trading_run import run_forever, run_once
 
     overrides = {**o.gaps_allowed(allow_gaps), **o.unproven_allowed(allow_unproven)}
     settings = o.settings_from(profile, config, tape, overrides)
@@ -88,10 +88,13 @@ def pass_facts(done: dict[str, Any]) -> dict[str, Any]:
         "quality": quality_line(done["quality"]),
         "features": f"{done['features']}, {done['wavelet_features']} of them wavelet",
         "claim": None if claim is None else f"{'edge' if claim['edge'] else 'no edge'}: {claim['reason']}",
-        "signal": None if signal is None else f"{signal['side']}, {signal['expected_value_bps']:.1f} bps expected"
+        "signal": None
+        if signal is None
+        else f"{signal['side']}, {signal['expected_value_bps']:.1f} bps expected"
         + (" (UNPROVEN)" if signal["unproven"] else ""),
-        "plan": None if plan is None else f"{plan['side']} {plan['quantity']} at leverage {plan['leverage']},"
-        f" bound by {plan['binding']}",
+        "plan": None
+        if plan is None
+        else f"{plan['side']} {plan['quantity']} at leverage {plan['leverage']}, bound by {plan['binding']}",
         "because": None if done["refusal"] is None else f"{done['refusal']['sentence']} ({done['refusal']['code']})",
         **({} if trade is None else _trade_facts(trade)),
         "profit": _profit(done["profit"]),
@@ -101,7 +104,7 @@ def pass_facts(done: dict[str, Any]) -> dict[str, Any]:
         "artifacts": "\n".join(f"{name}: {path}" for name, path in done["artifacts"].items()),
         "ledger": done["ledger"],
         "journal": done["journal"],
-    }  # fmt: skip
+    }
 
 
 def _trade_facts(trade: dict[str, Any]) -> dict[str, Any]:
@@ -111,9 +114,10 @@ def _trade_facts(trade: dict[str, Any]) -> dict[str, Any]:
         "stops": ", ".join(stops),
         "without full cover": f"{trade['seconds_uncovered']:.3f} s",
         "fees paid in": ", ".join(f"{paid} {asset}" for asset, paid in trade["fees_in"].items()) or None,
-        "exit": None if trade["left_ms"] is None
+        "exit": None
+        if trade["left_ms"] is None
         else f"{trade['exit_reason']} at {trade['exit_price']}, {utc(trade['left_ms'])}",
-    }  # fmt: skip
+    }
 
 
 def _forever_facts(done: dict[str, Any]) -> dict[str, Any]:

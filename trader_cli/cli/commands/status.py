@@ -9,13 +9,13 @@ import typer
 
 from trader_cli.cli import options as o
 from trader_cli.cli.show import age, print_facts, print_json, print_table, quality_line, utc
-from trader_cli.core.assets import QUOTE
-from trader_cli.core.assurance import QUESTION
 from trader_cli.core.errors import ExitCode
+from trader_cli.core.money.assets import QUOTE
+from trader_cli.core.proofs.assurance import QUESTION
 
 if TYPE_CHECKING:
-    from trader_cli.pipelines.account_status import AccountStatus, HeldStatus
-    from trader_cli.pipelines.status import SeriesStatus, Status
+    from trader_cli.pipelines.stages.stored_status import SeriesStatus, Status
+    from trader_cli.pipelines.trading.account_status import AccountStatus, HeldStatus
 
 app = typer.Typer()
 
@@ -33,8 +33,8 @@ def status(
     json: o.Json = False,
 ) -> None:
     """Show what we hold, what protects it, what is wrong, whether one can walk away; and what the stages have left."""
-    from trader_cli.pipelines.account_status import account_status, begin_look
-    from trader_cli.pipelines.status import status as run
+    from trader_cli.pipelines.stages.stored_status import status as run
+    from trader_cli.pipelines.trading.account_status import account_status, begin_look
 
     settings = o.settings_from(profile, config, tape)
     asking = begin_look(settings)

@@ -9,13 +9,13 @@ import typer
 
 from trader_cli.cli import options as o
 from trader_cli.cli.show import print_facts, print_json, say, utc
-from trader_cli.core.assets import DOLLARS, digits_of, dollar_pair, margin_asset_of
 from trader_cli.core.errors import ExitCode, UsageError
-from trader_cli.core.plans import Approved, Refused, Request
+from trader_cli.core.money.assets import DOLLARS, digits_of, dollar_pair, margin_asset_of
+from trader_cli.core.money.plans import Approved, Refused, Request
 from trader_cli.core.types import Abstention
 
 if TYPE_CHECKING:
-    from trader_cli.core.plans import TradePlan
+    from trader_cli.core.money.plans import TradePlan
 
 app = typer.Typer()
 _OTHERWISE = {Refused: ExitCode.REFUSED, Abstention: ExitCode.ABSTAINED}
@@ -44,7 +44,7 @@ def tactics(
     Exit code 0: there is a plan for `trader enter`. 4: the analysis is stale. 7: refused by risk. 8: there was no
     signal. 9: halted.
     """
-    from trader_cli.pipelines.trading import tactics as run
+    from trader_cli.pipelines.trading.trading_stages import tactics as run
     from trader_cli.tactician.planning import refused_request
     from trader_cli.tactician.tactician import document_of
 

@@ -22,7 +22,7 @@ def unlock(
     json: o.Json = False,
 ) -> None:
     """Let entries of a symbol in again, as a person who has looked at why they are held back. A halt is not lifted."""
-    from trader_cli.pipelines.unlocking import unlock as run
+    from trader_cli.pipelines.trading.symbol_unlock import unlock as run
 
     was = run(o.settings_from(profile, config, tape), symbol, reason)
     if json:

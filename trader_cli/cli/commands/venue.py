@@ -41,7 +41,7 @@ def serve(
 
     It answers programs that name it 127.0.0.1, localhost or [::1] with its port, and no web page of another site.
     """
-    from trader_cli.pipelines.venue import serve as run
+    from trader_cli.pipelines.venue_service import serve as run
 
     def announce(url: str, label: str, now_ms: int) -> None:
         follow = "" if clock == "wall" else " TRADER_BINANCE_EXCHANGE__CLOCK=venue"
@@ -63,7 +63,7 @@ def serve(
 @app.command()
 def status(profile: o.Profile = "sim", config: o.Config = None, tape: o.Tape = None, json: o.Json = False) -> None:
     """Show where the tape of the sim settings stands."""
-    from trader_cli.pipelines.venue import tape_status
+    from trader_cli.pipelines.venue_service import tape_status
 
     done = tape_status(o.settings_from(profile, config, tape))
     if json:
@@ -82,7 +82,7 @@ def reset(profile: o.Profile = "sim", config: o.Config = None, tape: o.Tape = No
 
     Artifacts stay.
     """
-    from trader_cli.pipelines.venue import reset_tape
+    from trader_cli.pipelines.venue_service import reset_tape
 
     done = reset_tape(o.settings_from(profile, config, tape))
     if json:

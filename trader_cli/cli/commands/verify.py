@@ -69,8 +69,9 @@ def _show(report: Report) -> None:
     for line in dict.fromkeys(result.line for result in report.results):
         rows = [
             (f"  {r.name}", "passed" if r.passed else "FAILED", f"{r.seconds:.2f} s", r.found if r.passed else "")
-            for r in report.results if r.line == line
-        ]  # fmt: skip
+            for r in report.results
+            if r.line == line
+        ]
         print_table(line, ("  check", "result", "time", "found"), rows)
     for result in report.failed:
         facts = {"expected": result.expected, "found": result.found, "mend": result.mend}

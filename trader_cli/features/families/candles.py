@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from trader_cli.features.family import Family
 
 if TYPE_CHECKING:
+    from trader_cli.features.bar_arrays import BarSeries, Floats
     from trader_cli.features.registry import FamilyOptions
-    from trader_cli.features.series import BarSeries, Floats
 
 WARMUP = 64
 
@@ -28,8 +28,10 @@ def patterns() -> dict[str, str]:
     """Column name → TA-Lib's function, in TA-Lib's order."""
     import talib
 
-    return {f"candle_{name.removeprefix('CDL').lower()}": name
-            for name in talib.get_function_groups()["Pattern Recognition"]}  # fmt: skip
+    return {
+        f"candle_{name.removeprefix('CDL').lower()}": name
+        for name in talib.get_function_groups()["Pattern Recognition"]
+    }
 
 
 def _compute(bars: BarSeries) -> dict[str, Floats]:

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trader_cli.core.timeframes import HOUR_MS
+from trader_cli.core.market.timeframes import HOUR_MS
 from trader_cli.features.family import Family
 from trader_cli.features.modwt import window_sum
 
 if TYPE_CHECKING:
+    from trader_cli.features.bar_arrays import BarSeries, Floats
     from trader_cli.features.registry import FamilyOptions
-    from trader_cli.features.series import BarSeries, Floats
 
 _USUAL_MS = 8 * HOUR_MS
 _WINDOW = 96
@@ -23,17 +23,28 @@ _STILL = 1e-12
 def families(options: FamilyOptions) -> tuple[Family, ...]:  # noqa: ARG001
     """Funding, basis and open interest, each where its inputs are known."""
     funding = (
-        "derivatives_funding_rate", "derivatives_funding_rate_8h", "derivatives_funding_mean_3",
-        "derivatives_funding_mean_21", "derivatives_funding_gap_21", "derivatives_funding_phase",
-    )  # fmt: skip
+        "derivatives_funding_rate",
+        "derivatives_funding_rate_8h",
+        "derivatives_funding_mean_3",
+        "derivatives_funding_mean_21",
+        "derivatives_funding_gap_21",
+        "derivatives_funding_phase",
+    )
     basis = (
-        "derivatives_basis_1", "derivatives_basis_change_1", "derivatives_basis_change_8", "derivatives_basis_z_96",
+        "derivatives_basis_1",
+        "derivatives_basis_change_1",
+        "derivatives_basis_change_8",
+        "derivatives_basis_z_96",
         "derivatives_mark_gap_1",
-    )  # fmt: skip
+    )
     interest = (
-        "derivatives_oi_change_1", "derivatives_oi_change_8", "derivatives_oi_change_24", "derivatives_oi_volume_24",
-        "derivatives_oi_divergence_24", "derivatives_oi_agreement_24",
-    )  # fmt: skip
+        "derivatives_oi_change_1",
+        "derivatives_oi_change_8",
+        "derivatives_oi_change_24",
+        "derivatives_oi_volume_24",
+        "derivatives_oi_divergence_24",
+        "derivatives_oi_agreement_24",
+    )
     paid = ("funding_rate", "funding_age_ms", "funding_interval_ms", "funding_mean_3", "funding_mean_21")
     return (
         Family("derivatives_funding", funding, _funding, 0, paid, finite=True),
@@ -90,7 +101,10 @@ def _interest(bars: BarSeries) -> dict[str, Floats]:
         agreement = np.clip(window_sum(moved * grown, 24) / spread, -1.0, 1.0)
     day = _change(interest, 24)
     return {
-        "derivatives_oi_change_1": grown, "derivatives_oi_change_8": _change(interest, 8),
-        "derivatives_oi_change_24": day, "derivatives_oi_volume_24": turned,
-        "derivatives_oi_divergence_24": day - _change(price, 24), "derivatives_oi_agreement_24": agreement,
-    }  # fmt: skip
+        "derivatives_oi_change_1": grown,
+        "derivatives_oi_change_8": _change(interest, 8),
+        "derivatives_oi_change_24": day,
+        "derivatives_oi_volume_24": turned,
+        "derivatives_oi_divergence_24": day - _change(price, 24),
+        "derivatives_oi_agreement_24": agreement,
+    }

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from trader_cli.features.bar_arrays import PRICE_INPUTS
 from trader_cli.features.families import technical
 from trader_cli.features.family import Family
-from trader_cli.features.series import PRICE_INPUTS
 
 if TYPE_CHECKING:
-    from trader_cli.core.timeframes import Timeframe
+    from trader_cli.core.market.timeframes import Timeframe
+    from trader_cli.features.bar_arrays import BarSeries, Floats
     from trader_cli.features.registry import FamilyOptions
-    from trader_cli.features.series import BarSeries, Floats
 
 WARMUP = 48
 COLUMNS = (
-    "rsi_14", "ema_20_gap", "ema_20_slope", "natr_14", "bbands_position_20", "bbands_width_20", "roc_1", "roc_6",
-    "adx_14", "plus_di_14", "minus_di_14", "volume_gap_20",
-)  # fmt: skip
+    "rsi_14",
+    "ema_20_gap",
+    "ema_20_slope",
+    "natr_14",
+    "bbands_position_20",
+    "bbands_width_20",
+    "roc_1",
+    "roc_6",
+    "adx_14",
+    "plus_di_14",
+    "minus_di_14",
+    "volume_gap_20",
+)
 
 
 def families(options: FamilyOptions) -> tuple[Family, ...]:

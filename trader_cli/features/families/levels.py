@@ -17,8 +17,8 @@ from trader_cli.features.family import Family
 from trader_cli.features.modwt import window_sum
 
 if TYPE_CHECKING:
+    from trader_cli.features.bar_arrays import BarSeries, Floats, Times
     from trader_cli.features.registry import FamilyOptions
-    from trader_cli.features.series import BarSeries, Floats, Times
 
 CONFIRM = 3
 PIVOTS = 16
@@ -38,9 +38,16 @@ _SEEN = REACH_BARS - CONFIRM
 _RANGE = 14
 _ROWS = 2048
 COLUMNS = (
-    "levels_support_gap", "levels_resistance_gap", "levels_support_strength", "levels_resistance_strength",
-    "levels_position", "levels_bars_since_high", "levels_bars_since_low", "levels_last_high_gap", "levels_last_low_gap",
-)  # fmt: skip
+    "levels_support_gap",
+    "levels_resistance_gap",
+    "levels_support_strength",
+    "levels_resistance_strength",
+    "levels_position",
+    "levels_bars_since_high",
+    "levels_bars_since_low",
+    "levels_last_high_gap",
+    "levels_last_low_gap",
+)
 
 
 def families(options: FamilyOptions) -> tuple[Family, ...]:  # noqa: ARG001
@@ -140,10 +147,16 @@ def _columns(bars: BarSeries, average: Floats, nearest: Floats, highs: Times, lo
     since_high, last_high = _latest(highs, bars.high)
     since_low, last_low = _latest(lows, bars.low)
     values = (
-        down, up, below, above, position, since_high, since_low,
+        down,
+        up,
+        below,
+        above,
+        position,
+        since_high,
+        since_low,
         np.clip((bars.close - last_high) / average, -REACH, REACH),
         np.clip((bars.close - last_low) / average, -REACH, REACH),
-    )  # fmt: skip
+    )
     return dict(zip(COLUMNS, values, strict=True))
 
 

@@ -16,8 +16,8 @@ from trader_cli.features.family import Family
 from trader_cli.features.modwt import window_sum
 
 if TYPE_CHECKING:
+    from trader_cli.features.bar_arrays import BarSeries, Floats
     from trader_cli.features.registry import FamilyOptions
-    from trader_cli.features.series import BarSeries, Floats
 
 SHORT, DAY, LONG = 8, 24, 240
 
@@ -25,17 +25,32 @@ SHORT, DAY, LONG = 8, 24, 240
 def families(options: FamilyOptions) -> tuple[Family, ...]:  # noqa: ARG001
     """The three families of order flow."""
     bars = (
-        "orderflow_imbalance_1", "orderflow_imbalance_8", "orderflow_imbalance_24", "orderflow_imbalance_change_24",
-        "orderflow_impact_96", "orderflow_agreement_24",
-    )  # fmt: skip
+        "orderflow_imbalance_1",
+        "orderflow_imbalance_8",
+        "orderflow_imbalance_24",
+        "orderflow_imbalance_change_24",
+        "orderflow_impact_96",
+        "orderflow_agreement_24",
+    )
     size = (
-        "orderflow_size_gap_24", "orderflow_trades_gap_24", "orderflow_trades_gap_240", "orderflow_vwap_gap_1",
-        "orderflow_vwap_gap_24", "orderflow_illiquidity_24_240",
-    )  # fmt: skip
+        "orderflow_size_gap_24",
+        "orderflow_trades_gap_24",
+        "orderflow_trades_gap_240",
+        "orderflow_vwap_gap_1",
+        "orderflow_vwap_gap_24",
+        "orderflow_illiquidity_24_240",
+    )
     trades = (
-        "orderflow_flow_1", "orderflow_flow_8", "orderflow_flow_24", "orderflow_large_1", "orderflow_large_gap_24",
-        "orderflow_same_1", "orderflow_same_24", "orderflow_flow_vwap_gap_1", "orderflow_flow_size_gap_24",
-    )  # fmt: skip
+        "orderflow_flow_1",
+        "orderflow_flow_8",
+        "orderflow_flow_24",
+        "orderflow_large_1",
+        "orderflow_large_gap_24",
+        "orderflow_same_1",
+        "orderflow_same_24",
+        "orderflow_flow_vwap_gap_1",
+        "orderflow_flow_size_gap_24",
+    )
     return (
         Family("orderflow_bars", bars, _of_bars, 96, ("close", "volume", "taker_buy_base"), finite=True),
         Family("orderflow_size", size, _of_size, LONG, ("close", "volume", "quote_volume", "trades"), finite=True),
@@ -78,10 +93,13 @@ def _of_bars(bars: BarSeries) -> dict[str, Floats]:
         spread = np.sqrt(window_sum(returns * returns, DAY) * window_sum(steady * steady, DAY))
         agreement = np.clip(window_sum(moved, DAY) / spread, -1.0, 1.0)
     return {
-        "orderflow_imbalance_1": now, "orderflow_imbalance_8": short, "orderflow_imbalance_24": day,
-        "orderflow_imbalance_change_24": short - day, "orderflow_impact_96": impact,
+        "orderflow_imbalance_1": now,
+        "orderflow_imbalance_8": short,
+        "orderflow_imbalance_24": day,
+        "orderflow_imbalance_change_24": short - day,
+        "orderflow_impact_96": impact,
         "orderflow_agreement_24": agreement,
-    }  # fmt: skip
+    }
 
 
 def _of_size(bars: BarSeries) -> dict[str, Floats]:

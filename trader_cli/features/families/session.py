@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trader_cli.core.timeframes import DAY_MS, MINUTE_MS
+from trader_cli.core.market.timeframes import DAY_MS, MINUTE_MS
 from trader_cli.features.family import Family
 
 if TYPE_CHECKING:
+    from trader_cli.features.bar_arrays import BarSeries, Floats, Times
     from trader_cli.features.registry import FamilyOptions
-    from trader_cli.features.series import BarSeries, Floats, Times
 
 _THURSDAY = 4  # the epoch began on a Thursday; weeks here begin on Monday
 _DAY = DAY_MS // MINUTE_MS

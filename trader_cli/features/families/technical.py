@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trader_cli.features.bar_arrays import PRICE_INPUTS
 from trader_cli.features.families.ta_lib import bare as ta
 from trader_cli.features.family import Family
-from trader_cli.features.series import PRICE_INPUTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from trader_cli.features.bar_arrays import BarSeries, Floats
     from trader_cli.features.registry import FamilyOptions
-    from trader_cli.features.series import BarSeries, Floats
 
 WARMUP = 256
 

@@ -18,8 +18,8 @@ from trader_cli.features.modwt import BLOCK, WaveletFilter, scales, split, trail
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from trader_cli.features.bar_arrays import BarSeries, Floats
     from trader_cli.features.registry import FamilyOptions
-    from trader_cli.features.series import BarSeries, Floats
 
 _DENOISING_WINDOW = 256
 _TINY = 1e-24

@@ -10,14 +10,14 @@ import numpy as np
 
 from trader_cli.analyst.analysis import AnalysisInput, analyse
 from trader_cli.analyst.analyst import Analyst
-from trader_cli.analyst.made_with import changed_since
-from trader_cli.analyst.model import TrainedModel
+from trader_cli.analyst.claim_basis import changed_since
+from trader_cli.analyst.trained_model import TrainedModel
 from trader_cli.core.errors import DataInvalid, DataStale
-from trader_cli.core.schemas import FEATURE_KEYS
-from trader_cli.core.timeframes import HOUR_MS
+from trader_cli.core.market.schemas import FEATURE_KEYS
+from trader_cli.core.market.timeframes import HOUR_MS
 from trader_cli.core.types import Abstention
-from trader_cli.features.series import BarSeries
-from trader_cli.pipelines.stages import analyze
+from trader_cli.features.bar_arrays import BarSeries
+from trader_cli.pipelines.stages.model_stages import analyze
 from trader_cli.pipelines.verification.checks import (
     LINES,
     Check,
@@ -59,10 +59,16 @@ def _given(lab: Lab, row: int, model: TrainedModel) -> AnalysisInput:
     features = study.features.row(-row, named=True)
     bars = BarSeries.of(study.bars)
     return AnalysisInput(
-        symbol=SYMBOL, timeframe=TIMEFRAME, bars=bars.cut(len(bars) - row - 720, len(bars) - row + 1),
-        features={name: value for name, value in features.items() if name not in FEATURE_KEYS}, model=model,
-        snapshot=store.get_document(digest) if digest else None, bar_age_ms=0, book_age_ms=0, digests={},
-    )  # fmt: skip
+        symbol=SYMBOL,
+        timeframe=TIMEFRAME,
+        bars=bars.cut(len(bars) - row - 720, len(bars) - row + 1),
+        features={name: value for name, value in features.items() if name not in FEATURE_KEYS},
+        model=model,
+        snapshot=store.get_document(digest) if digest else None,
+        bar_age_ms=0,
+        book_age_ms=0,
+        digests={},
+    )
 
 
 def _recent(lab: Lab) -> list[Analysis]:
@@ -166,11 +172,12 @@ def claim_is_bound(lab: Lab) -> Iterator[Finding]:
     level = {"claim_probability": (1 + options.claim_probability) / 2}
     act = {"enable_dual_model_system": not options.enable_dual_model_system}
     cases: tuple[tuple[str, dict[str, Any], str], ...] = (
-        ("its own", {}, "analysed"), ("a higher fee", dearer, "refused, train named"),
+        ("its own", {}, "analysed"),
+        ("a higher fee", dearer, "refused, train named"),
         ("another seed", {"seed": study.settings.seed + 1}, "refused, train named"),
         ("a higher level", {"analyst": options.model_copy(update=level)}, "refused, train named"),
         ("another act model", {"analyst": options.model_copy(update=act)}, "refused, train named"),
-    )  # fmt: skip
+    )
     now_ms = int(study.bars["open_time"].to_physical()[-1]) + TIMEFRAME.ms
     for what, changes, wanted in cases:
         analyst = Analyst(study.settings.model_copy(update=changes), clock=FixedClock(now_ms))
@@ -240,19 +247,54 @@ def damaged_model_is_refused(lab: Lab) -> Iterator[Finding]:
 
 _TRAIN = "Run `trader train` again; see analyst and costs in the settings."
 CHECKS = (
-    Check("probabilities_sum_to_one", LINES[2], "calibrated probabilities of up, down and flat sum to 1 within 1e-12",
-          _TRAIN, probabilities_sum_to_one),
-    Check("barriers_as_stated", LINES[2], "stop and target lie the stated width around the price",
-          "See analyst.barrier_width, analyst.volatility_span and costs.", barriers_as_stated),
+    Check(
+        "probabilities_sum_to_one",
+        LINES[2],
+        "calibrated probabilities of up, down and flat sum to 1 within 1e-12",
+        _TRAIN,
+        probabilities_sum_to_one,
+    ),
+    Check(
+        "barriers_as_stated",
+        LINES[2],
+        "stop and target lie the stated width around the price",
+        "See analyst.barrier_width, analyst.volatility_span and costs.",
+        barriers_as_stated,
+    ),
     Check("gates_hold", LINES[2], "a signal is worth something after costs and above break-even", _TRAIN, gates_hold),
-    Check("claim_obeys_its_numbers", LINES[2], "an edge is claimed only by its statistics; without a claim no signal",
-          "See analyst.claim_probability; run `trader train` again.", claim_obeys_its_numbers),
-    Check("claim_is_bound", LINES[2], "a claim holds for the costs, act model and seed it was made with, and no others",
-          _TRAIN, claim_is_bound),
-    Check("null_market_is_silent", LINES[2], "on a market without an edge none is claimed and none traded",
-          "See costs and analyst.claim_probability: they may be too kind.", null_market_is_silent),
-    Check("stale_bars_abstain", LINES[2], "a bar that is too old gives no signal",
-          "See analyst.max_bar_age; run `trader fetch` before `trader analyze`.", stale_bars_abstain),
-    Check("damaged_model_is_refused", LINES[2], "a model bundle that was changed on disk is refused",
-          _TRAIN, damaged_model_is_refused),
-)  # fmt: skip
+    Check(
+        "claim_obeys_its_numbers",
+        LINES[2],
+        "an edge is claimed only by its statistics; without a claim no signal",
+        "See analyst.claim_probability; run `trader train` again.",
+        claim_obeys_its_numbers,
+    ),
+    Check(
+        "claim_is_bound",
+        LINES[2],
+        "a claim holds for the costs, act model and seed it was made with, and no others",
+        _TRAIN,
+        claim_is_bound,
+    ),
+    Check(
+        "null_market_is_silent",
+        LINES[2],
+        "on a market without an edge none is claimed and none traded",
+        "See costs and analyst.claim_probability: they may be too kind.",
+        null_market_is_silent,
+    ),
+    Check(
+        "stale_bars_abstain",
+        LINES[2],
+        "a bar that is too old gives no signal",
+        "See analyst.max_bar_age; run `trader fetch` before `trader analyze`.",
+        stale_bars_abstain,
+    ),
+    Check(
+        "damaged_model_is_refused",
+        LINES[2],
+        "a model bundle that was changed on disk is refused",
+        _TRAIN,
+        damaged_model_is_refused,
+    ),
+)

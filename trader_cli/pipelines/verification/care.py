@@ -6,21 +6,21 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from trader_cli.core.assurance import AllFlat, Doubt, Protected, Unproved, WalkAway, prove_flat, prove_walk_away
-from trader_cli.core.evidence import Books, Look
-from trader_cli.core.orders import OrderRequest
-from trader_cli.core.plans import Approved, Refused
+from trader_cli.core.money.orders import OrderRequest
+from trader_cli.core.money.plans import Approved, Refused
+from trader_cli.core.proofs.assurance import AllFlat, Doubt, Protected, Unproved, WalkAway, prove_flat, prove_walk_away
+from trader_cli.core.proofs.evidence import Books, Look
 from trader_cli.pipelines.verification.checks import LINES, Check, Finding, at_most, equal, holds
 from trader_cli.pipelines.verification.lab import SYMBOL
 from trader_cli.pipelines.verification.worlds import ENTRY, STOP, in_world, scripted
-from trader_cli.venue.faults import Fault, FaultPlan
+from trader_cli.venue.server.faults import Fault, FaultPlan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from trader_cli.pipelines.verification.lab import Lab
     from trader_cli.pipelines.verification.worlds import World
-    from trader_cli.venue.books import AlgoOrder
+    from trader_cli.venue.engine.books import AlgoOrder
 
 _QUANTITY, _OTHERS = Decimal("0.5"), Decimal("0.3")
 _NEVER = 10_000
@@ -138,9 +138,11 @@ def comfort_is_proved(lab: Lab) -> Iterator[Finding]:
         await world.enter(await world.plan())
         private = world.exchange.private
         look = Look(
-            world.exchange.server_now_ms(), tuple(await private.positions()), tuple(await private.open_stops(SYMBOL)),
+            world.exchange.server_now_ms(),
+            tuple(await private.positions()),
+            tuple(await private.open_stops(SYMBOL)),
             tuple(await private.open_orders(SYMBOL)),
-        )  # fmt: skip
+        )
         return look, frozenset(world.ledger.client_ids())
 
     look, known = in_world(lab, scripted(), work)
@@ -150,9 +152,11 @@ def comfort_is_proved(lab: Lab) -> Iterator[Finding]:
     yield holds("an account in order can be left alone", isinstance(good, WalkAway) and good.sentence.startswith("yes"))
     bare = Look(look.asked_ms, look.positions, (), look.orders)
     doubtful = (
-        ("nothing has answered", silent, books), ("an empty list against a ledger", empty, books),
-        ("no stop is shown", bare, books), ("stops of nobody we know", look, Books({SYMBOL: _QUANTITY}, frozenset())),
-    )  # fmt: skip
+        ("nothing has answered", silent, books),
+        ("an empty list against a ledger", empty, books),
+        ("no stop is shown", bare, books),
+        ("stops of nobody we know", look, Books({SYMBOL: _QUANTITY}, frozenset())),
+    )
     for what, shown, kept in doubtful:
         said = prove_walk_away(shown, kept)
         yield holds(f"{what}: NO", isinstance(said, Doubt) and said.sentence.startswith("NO"))
@@ -172,14 +176,39 @@ def _cannot_be_made(proof: type, *arguments: object) -> bool:
 
 _CARE = "Run `trader monitor`; see execution.protection_deadline and execution.request_budget."
 CHECKS = (
-    Check("late_reply_is_covered", LINES[4], "a position whose order is answered late is covered all the same",
-          _CARE, late_reply_is_covered),
-    Check("missing_stop_is_replaced", LINES[4], "a stop that is gone is placed again before anything is closed",
-          _CARE, missing_stop_is_replaced),
-    Check("foreign_beside_ours_stays", LINES[4], "what is not ours beside our position is neither closed nor covered",
-          "Close it by hand, or run `trader adopt`.", foreign_beside_ours_stays),
-    Check("breakdown_latches", LINES[4], "after an unprotected close nothing is opened until a person unlocks it",
-          "Run `trader status`, then `trader unlock SYMBOL`.", breakdown_latches),
-    Check("comfort_is_proved", LINES[4], "what reassures is said only where exchange and ledger prove it",
-          "Run `trader status` again; it names what has not answered.", comfort_is_proved),
-)  # fmt: skip
+    Check(
+        "late_reply_is_covered",
+        LINES[4],
+        "a position whose order is answered late is covered all the same",
+        _CARE,
+        late_reply_is_covered,
+    ),
+    Check(
+        "missing_stop_is_replaced",
+        LINES[4],
+        "a stop that is gone is placed again before anything is closed",
+        _CARE,
+        missing_stop_is_replaced,
+    ),
+    Check(
+        "foreign_beside_ours_stays",
+        LINES[4],
+        "what is not ours beside our position is neither closed nor covered",
+        "Close it by hand, or run `trader adopt`.",
+        foreign_beside_ours_stays,
+    ),
+    Check(
+        "breakdown_latches",
+        LINES[4],
+        "after an unprotected close nothing is opened until a person unlocks it",
+        "Run `trader status`, then `trader unlock SYMBOL`.",
+        breakdown_latches,
+    ),
+    Check(
+        "comfort_is_proved",
+        LINES[4],
+        "what reassures is said only where exchange and ledger prove it",
+        "Run `trader status` again; it names what has not answered.",
+        comfort_is_proved,
+    ),
+)

@@ -133,6 +133,13 @@ def carry_out(check: Check, lab: Lab) -> CheckResult:
     elif not findings:
         found = "nothing was compared"
     return CheckResult(
-        check.name, check.line, expected, found, round(perf_counter() - began, 3), passed, check.mend,
-        tuple(findings), error,
-    )  # fmt: skip
+        check.name,
+        check.line,
+        expected,
+        found,
+        round(perf_counter() - began, 3),
+        passed,
+        check.mend,
+        tuple(findings),
+        error,
+    )

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from pydantic import SecretStr
 
 from trader_cli.core.errors import ConfigurationError
-from trader_cli.core.plans import Approved
-from trader_cli.execution.entered import Entered
+from trader_cli.core.money.plans import Approved
+from trader_cli.execution.entry_result import Entered
 from trader_cli.pipelines.live_trading_pipeline import LiveTradingPipeline
-from trader_cli.pipelines.passes import Audience
-from trader_cli.pipelines.summary import Money, summary
+from trader_cli.pipelines.trading.iterations import Audience
+from trader_cli.pipelines.trading.run_summary import Money, summary
 from trader_cli.pipelines.verification.checks import LINES, Check, Finding, Unexpected, at_least, at_most, equal, holds
 from trader_cli.pipelines.verification.lab import KEY, SECRET, SYMBOL, TIMEFRAME
 from trader_cli.pipelines.verification.worlds import BALANCE, in_world, scripted
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from trader_cli.core.plans import TradePlan
-    from trader_cli.pipelines.passes import Pass
+    from trader_cli.core.money.plans import TradePlan
+    from trader_cli.pipelines.trading.iterations import Pass
     from trader_cli.pipelines.verification.lab import Lab
     from trader_cli.pipelines.verification.worlds import World
 
@@ -72,9 +72,12 @@ def _flow(lab: Lab) -> Flow:
 
         async def work(world: World) -> Flow:
             pipeline = LiveTradingPipeline(
-                world.settings, exchange=world.exchange, ledger=world.ledger, source=lab.tape.source,
+                world.settings,
+                exchange=world.exchange,
+                ledger=world.ledger,
+                source=lab.tape.source,
                 audience=Audience(report=world.reports.append),
-            )  # fmt: skip
+            )
             done = await pipeline.run_once(SYMBOL, TIMEFRAME, wait=_MOST_BARS_TO_A_SIGNAL)
             told = [pipeline.get_trading_status(), world.exchange.get_exchange_status(), world.reports, world.settings]
             heard.write(f"{_summary(world, done)} {told}")
@@ -93,12 +96,20 @@ def _flowed(world: World, done: Pass, folder: Path) -> Flow:
     books = world.account
     sent = [*(o.client_id for o in books.orders.values()), *(a.client_id for a in books.algos.values())]
     return Flow(
-        done, world.held, world.open_count, books.wallet - BALANCE, world.ledger.net_income(),
+        done,
+        world.held,
+        world.open_count,
+        books.wallet - BALANCE,
+        world.ledger.net_income(),
         [(f.trade_id, f.price, f.quantity, f.commission, f.realized) for f in books.fills],
         [(f.trade_id, f.price, f.quantity, f.commission, f.realized) for f in world.ledger.fills()],
         [client_id for client_id in sent if world.ledger.intent(client_id) is None],
-        [order.client_id for order in world.entries], world.last_exit(), world.ledger.journal_digest(), folder, "",
-    )  # fmt: skip
+        [order.client_id for order in world.entries],
+        world.last_exit(),
+        world.ledger.journal_digest(),
+        folder,
+        "",
+    )
 
 
 @contextmanager
@@ -228,18 +239,53 @@ def old_market_data_abstain(lab: Lab) -> Iterator[Finding]:
 
 _FLOW = "Run the stages one by one: `trader fetch`, `features`, `train`, `analyze`, `tactics`, `enter`, `monitor`."
 CHECKS = (
-    Check("one_pass_to_flat", LINES[5], "one pass goes from bars to a closed position and leaves nothing open",
-          _FLOW, one_pass_to_flat),
-    Check("ledger_equals_account", LINES[5], "the ledger's profit is the account's to 1e-8, fees and funding included",
-          "Run `trader monitor`: it reconciles the ledger with the exchange.", ledger_equals_account),
-    Check("every_order_has_its_intent", LINES[5], "whatever is at the exchange was journalled first",
-          "Keep the ledger: it knows what was sent.", every_order_has_its_intent),
-    Check("decisions_can_be_traced", LINES[5], "a plan names the bars, features and model it rests on",
-          _FLOW, decisions_can_be_traced),
-    Check("same_market_same_journal", LINES[5], "the same market gives the same decisions, to the digest",
-          "Install the locked versions: requirements.lock.", same_market_same_journal),
-    Check("secrets_stay_secret", LINES[5], "no key or secret is in the ledger, the artifacts or the output",
-          "Give keys by the environment only, and change those that were told.", secrets_stay_secret),
-    Check("old_market_data_abstain", LINES[5], "market data that are too old are not acted on",
-          "Give the time the data were seen.", old_market_data_abstain),
-)  # fmt: skip
+    Check(
+        "one_pass_to_flat",
+        LINES[5],
+        "one pass goes from bars to a closed position and leaves nothing open",
+        _FLOW,
+        one_pass_to_flat,
+    ),
+    Check(
+        "ledger_equals_account",
+        LINES[5],
+        "the ledger's profit is the account's to 1e-8, fees and funding included",
+        "Run `trader monitor`: it reconciles the ledger with the exchange.",
+        ledger_equals_account,
+    ),
+    Check(
+        "every_order_has_its_intent",
+        LINES[5],
+        "whatever is at the exchange was journalled first",
+        "Keep the ledger: it knows what was sent.",
+        every_order_has_its_intent,
+    ),
+    Check(
+        "decisions_can_be_traced",
+        LINES[5],
+        "a plan names the bars, features and model it rests on",
+        _FLOW,
+        decisions_can_be_traced,
+    ),
+    Check(
+        "same_market_same_journal",
+        LINES[5],
+        "the same market gives the same decisions, to the digest",
+        "Install the locked versions: requirements.lock.",
+        same_market_same_journal,
+    ),
+    Check(
+        "secrets_stay_secret",
+        LINES[5],
+        "no key or secret is in the ledger, the artifacts or the output",
+        "Give keys by the environment only, and change those that were told.",
+        secrets_stay_secret,
+    ),
+    Check(
+        "old_market_data_abstain",
+        LINES[5],
+        "market data that are too old are not acted on",
+        "Give the time the data were seen.",
+        old_market_data_abstain,
+    ),
+)

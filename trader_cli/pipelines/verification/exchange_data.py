@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trader_cli.core.errors import ExchangeUnavailable, UsageError
-from trader_cli.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, Timeframe
-from trader_cli.pipelines.fetch import FetchOptions, fetch_in
+from trader_cli.core.market.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, Timeframe
+from trader_cli.pipelines.stages.fetching import FetchOptions, fetch_in
 from trader_cli.pipelines.verification.checks import LINES, Check, Finding, at_least, at_most, equal
 from trader_cli.pipelines.verification.lab import SYMBOL, TIMEFRAME, in_market
 from trader_cli.pipelines.verification.worlds import in_world, scripted
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from trader_cli.pipelines.market import Market
+    from trader_cli.pipelines.market_access import Market
     from trader_cli.pipelines.verification.lab import Lab
     from trader_cli.pipelines.verification.worlds import World
-    from trader_cli.venue.faulty import Fault
+    from trader_cli.venue.server.faulty_venue import Fault
 
 _HOUR = Timeframe.parse("1h")
 _BARS = 1200
@@ -40,9 +40,12 @@ def _aggregated(lab: Lab, first_ms: int, bars: int, timeframe: Timeframe) -> dic
     first = int(np.searchsorted(tape.open_ms, first_ms))
     rows = {n: getattr(tape, n)[first : first + bars * each].reshape(bars, each) for n in (*_PRICES, "volume")}
     return {
-        "open": rows["open"][:, 0], "high": rows["high"].max(axis=1), "low": rows["low"].min(axis=1),
-        "close": rows["close"][:, -1], "volume": rows["volume"].sum(axis=1).round(3),
-    }  # fmt: skip
+        "open": rows["open"][:, 0],
+        "high": rows["high"].max(axis=1),
+        "low": rows["low"].min(axis=1),
+        "close": rows["close"][:, -1],
+        "volume": rows["volume"].sum(axis=1).round(3),
+    }
 
 
 def klines_equal_the_tape(lab: Lab) -> Iterator[Finding]:
@@ -85,9 +88,11 @@ def prices_agree(lab: Lab) -> Iterator[Finding]:
     async def work(market: Market) -> tuple[Any, ...]:
         exchange = market.exchange
         return (
-            await exchange.get_ticker(SYMBOL), await exchange.get_order_book(SYMBOL, 10),
-            await exchange.get_premium_index(SYMBOL), await exchange.get_agg_trades(SYMBOL, 200),
-        )  # fmt: skip
+            await exchange.get_ticker(SYMBOL),
+            await exchange.get_order_book(SYMBOL, 10),
+            await exchange.get_premium_index(SYMBOL),
+            await exchange.get_agg_trades(SYMBOL, 200),
+        )
 
     ticker, book, premium, trades = _asked(lab, work)
     tape, now = lab.symbol_tape, lab.start_ms + _INTO_A_BAR_MS
@@ -102,8 +107,11 @@ def prices_agree(lab: Lab) -> Iterator[Finding]:
     for side, falling in (("bids", True), ("asks", False)):
         prices = [price for price, _ in book[side]]
         yield equal(f"{side}, best first", sorted(prices, reverse=falling), prices)
-    yield equal("trades in order and none from the future", (True, True),
-                (trades["trade_id"].is_sorted(), int(trades["time"].to_physical()[-1]) <= now))  # fmt: skip
+    yield equal(
+        "trades in order and none from the future",
+        (True, True),
+        (trades["trade_id"].is_sorted(), int(trades["time"].to_physical()[-1]) <= now),
+    )
     day = slice(int(np.searchsorted(tape.open_ms, now - DAY_MS)), minute)
     yield at_least("24 h high", float(tape.high[day].max()), ticker["high"])
     yield at_most("24 h high", float(max(tape.high[day].max(), tape.high[minute])), ticker["high"])
@@ -162,16 +170,46 @@ def fetching_again_appends(lab: Lab) -> Iterator[Finding]:
 
 _NETWORK = "Check binance_exchange.base_url and the network; `trader fetch` shows what comes."
 CHECKS = (
-    Check("klines_equal_the_tape", LINES[0], "klines equal the market's minutes put together, to the bit",
-          _NETWORK, klines_equal_the_tape),
-    Check("only_closed_bars", LINES[0], "a bar is shown once it has closed, and not a millisecond earlier",
-          "Set the machine's clock; see binance_exchange.max_clock_skew.", only_closed_bars),
-    Check("prices_agree", LINES[0], "ticker, book, mark price and trades tell the tape's last price",
-          _NETWORK, prices_agree),
-    Check("server_time_is_known", LINES[0], "the exchange's time is ours, funding is told up to it",
-          "Set the machine's clock; see binance_exchange.max_clock_skew.", server_time_is_known),
-    Check("a_bad_answer_is_never_data", LINES[0], "a failed read is tried again, garbage is an error, never data",
-          "See binance_exchange.max_retries and binance_exchange.timeout.", a_bad_answer_is_never_data),
-    Check("fetching_again_appends", LINES[0], "fetching again adds the bars that have closed, and changes none",
-          "Run `trader fetch` again; see fetch.history_bars.", fetching_again_appends),
-)  # fmt: skip
+    Check(
+        "klines_equal_the_tape",
+        LINES[0],
+        "klines equal the market's minutes put together, to the bit",
+        _NETWORK,
+        klines_equal_the_tape,
+    ),
+    Check(
+        "only_closed_bars",
+        LINES[0],
+        "a bar is shown once it has closed, and not a millisecond earlier",
+        "Set the machine's clock; see binance_exchange.max_clock_skew.",
+        only_closed_bars,
+    ),
+    Check(
+        "prices_agree",
+        LINES[0],
+        "ticker, book, mark price and trades tell the tape's last price",
+        _NETWORK,
+        prices_agree,
+    ),
+    Check(
+        "server_time_is_known",
+        LINES[0],
+        "the exchange's time is ours, funding is told up to it",
+        "Set the machine's clock; see binance_exchange.max_clock_skew.",
+        server_time_is_known,
+    ),
+    Check(
+        "a_bad_answer_is_never_data",
+        LINES[0],
+        "a failed read is tried again, garbage is an error, never data",
+        "See binance_exchange.max_retries and binance_exchange.timeout.",
+        a_bad_answer_is_never_data,
+    ),
+    Check(
+        "fetching_again_appends",
+        LINES[0],
+        "fetching again adds the bars that have closed, and changes none",
+        "Run `trader fetch` again; see fetch.history_bars.",
+        fetching_again_appends,
+    ),
+)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trader_cli.analyst.certifying import make_certificate
+from trader_cli.analyst.certificate_store import make_certificate
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
-from trader_cli.core.schemas import FEATURE_KEYS
+from trader_cli.core.market.schemas import FEATURE_KEYS
 from trader_cli.features.family import Family
 from trader_cli.features.inputs import known_inputs
 from trader_cli.pipelines.verification.checks import LINES, Check, Finding, equal, holds, near
@@ -91,10 +91,13 @@ def wavelet_columns_as_declared(lab: Lab) -> Iterator[Finding]:
     declared = {
         name
         for wavelet in options.wavelets
-        for name in (*(f"wavelet_{kind}_{band}_{wavelet}" for kind in ("energy", "relative") for band in bands),
-                     *(f"wavelet_ratio_{near}{far}_{wavelet}" for near, far in pairwise(bands)),
-                     f"wavelet_entropy_{wavelet}", "wavelet_denoised_gap_haar")
-    }  # fmt: skip
+        for name in (
+            *(f"wavelet_{kind}_{band}_{wavelet}" for kind in ("energy", "relative") for band in bands),
+            *(f"wavelet_ratio_{near}{far}_{wavelet}" for near, far in pairwise(bands)),
+            f"wavelet_entropy_{wavelet}",
+            "wavelet_denoised_gap_haar",
+        )
+    }
     found = {name for name in lab.study.features.columns if "wavelet" in name}
     yield equal("number of wavelet columns", len(declared), len(found))
     yield equal("wavelet columns missing or not declared", set(), declared ^ found)
@@ -179,18 +182,49 @@ def certificate_holds(lab: Lab) -> Iterator[Finding]:
 
 _MEND = "Empty wavelet_cache.cache_dir and run `trader features` again; check that PyWavelets is the locked version."
 CHECKS = (
-    Check("wavelets_recomputed", LINES[1], "energies, shares and entropy follow from PyWavelets' filter taps to 1e-9",
-          _MEND, wavelets_recomputed),
-    Check("wavelet_columns_as_declared", LINES[1], "the wavelet columns are those the settings declare",
-          "Run `trader features` again; see feature_engineering_orchestrator.wavelets.", wavelet_columns_as_declared),
-    Check("no_look_ahead", LINES[1], "no column of any row changes when later bars are taken away",
-          _MEND, no_look_ahead),
-    Check("streaming_equals_batch", LINES[1], "one new bar gives the very bits the whole series gives",
-          _MEND, streaming_equals_batch),
-    Check("cache_changes_nothing", LINES[1], "features from the cache are those computed without it",
-          _MEND, cache_changes_nothing),
-    Check("certificate_holds", LINES[1], "every column is certified, and one that looks ahead is named",
-          "Run `trader features --certify` to see which; do not trade on it.", certificate_holds),
-    Check("every_column_has_a_value", LINES[1], "after the warm-up every column has a value",
-          "Fetch more history: see fetch.history_bars.", every_column_has_a_value),
-)  # fmt: skip
+    Check(
+        "wavelets_recomputed",
+        LINES[1],
+        "energies, shares and entropy follow from PyWavelets' filter taps to 1e-9",
+        _MEND,
+        wavelets_recomputed,
+    ),
+    Check(
+        "wavelet_columns_as_declared",
+        LINES[1],
+        "the wavelet columns are those the settings declare",
+        "Run `trader features` again; see feature_engineering_orchestrator.wavelets.",
+        wavelet_columns_as_declared,
+    ),
+    Check(
+        "no_look_ahead", LINES[1], "no column of any row changes when later bars are taken away", _MEND, no_look_ahead
+    ),
+    Check(
+        "streaming_equals_batch",
+        LINES[1],
+        "one new bar gives the very bits the whole series gives",
+        _MEND,
+        streaming_equals_batch,
+    ),
+    Check(
+        "cache_changes_nothing",
+        LINES[1],
+        "features from the cache are those computed without it",
+        _MEND,
+        cache_changes_nothing,
+    ),
+    Check(
+        "certificate_holds",
+        LINES[1],
+        "every column is certified, and one that looks ahead is named",
+        "Run `trader features --certify` to see which; do not trade on it.",
+        certificate_holds,
+    ),
+    Check(
+        "every_column_has_a_value",
+        LINES[1],
+        "after the warm-up every column has a value",
+        "Fetch more history: see fetch.history_bars.",
+        every_column_has_a_value,
+    ),
+)

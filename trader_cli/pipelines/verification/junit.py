@@ -32,8 +32,11 @@ def _counts(results: Sequence[CheckResult]) -> dict[str, str]:
     failures = sum(not result.passed for result in results) - errors
     seconds = sum(result.seconds for result in results)
     return {
-        "tests": str(len(results)), "failures": str(failures), "errors": str(errors), "time": f"{seconds:.3f}",
-    }  # fmt: skip
+        "tests": str(len(results)),
+        "failures": str(failures),
+        "errors": str(errors),
+        "time": f"{seconds:.3f}",
+    }
 
 
 def _judge(case: ET.Element, result: CheckResult) -> None:

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import SecretStr
 
-from trader_cli.core.timeframes import Timeframe
-from trader_cli.pipelines.assessor import StageAssessor
-from trader_cli.pipelines.market import Market, connected
-from trader_cli.pipelines.stages import train
+from trader_cli.core.market.timeframes import Timeframe
+from trader_cli.pipelines.market_access import Market, connected
+from trader_cli.pipelines.stages.model_stages import train
+from trader_cli.pipelines.trading.analyst_assessor import StageAssessor
 from trader_cli.settings.load import shipped_settings
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
 from trader_cli.venue.clocks import VirtualClock, run_virtual
-from trader_cli.venue.faulty import FaultyVenue
-from trader_cli.venue.synthetic import synthetic_tape
+from trader_cli.venue.server.faulty_venue import FaultyVenue
+from trader_cli.venue.simulated_market.synthetic import synthetic_tape
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
     from trader_cli.core.ports import Progress
     from trader_cli.core.types import Analysis
-    from trader_cli.pipelines.stages import Trained
+    from trader_cli.pipelines.stages.model_stages import Trained
     from trader_cli.settings import Settings
-    from trader_cli.venue.tape import SymbolTape, Tape
+    from trader_cli.venue.simulated_market.tape import SymbolTape, Tape
 
 T = TypeVar("T")
 SYMBOL = "ETHUSDT"
@@ -79,19 +79,28 @@ class Lab:
         )
         on = {"enable_advanced_features": True, "enable_legacy_features": True, "wavelet_cache": cache}
         sim = {"tape": None, "symbols": (SYMBOL,), "days": _DAYS, "planted_lead": lead, "start": _START}
-        exchange = {"api_key": SecretStr(KEY), "api_secret": SecretStr(SECRET), "use_testnet": False,
-                    "base_url": None, "clock": "venue", "max_retries": 3}  # fmt: skip
+        exchange = {
+            "api_key": SecretStr(KEY),
+            "api_secret": SecretStr(SECRET),
+            "use_testnet": False,
+            "base_url": None,
+            "clock": "venue",
+            "max_retries": 3,
+        }
         managed = {"enable_position_sizing": True, "enable_leverage_optimization": True, "enable_risk_management": True}
         return given.model_copy(
             update={
-                "mode": "sim", "seed": _SEED, "cache_dir": str(folder / "cache"), "state_dir": str(folder / "state"),
+                "mode": "sim",
+                "seed": _SEED,
+                "cache_dir": str(folder / "cache"),
+                "state_dir": str(folder / "state"),
                 "sim": shipped.sim.model_copy(update=sim),
                 "binance_exchange": given.binance_exchange.model_copy(update=exchange),
                 "analyst": shipped.analyst.model_copy(update={"learners": 1, "threads": given.analyst.threads}),
                 "feature_engineering_orchestrator": features.model_copy(update=on),
                 "tactician": given.tactician.model_copy(update={**managed, **tactician}),
             }
-        )  # fmt: skip
+        )
 
     def folder(self) -> str:
         """The name of a folder nobody has used yet."""

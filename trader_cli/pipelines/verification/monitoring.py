@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from trader_cli.core.orders import OrderRequest
-from trader_cli.core.plans import Approved, Refused
+from trader_cli.core.money.orders import OrderRequest
+from trader_cli.core.money.plans import Approved, Refused
 from trader_cli.core.types import Abstention, Analysis, Probabilities
 from trader_cli.pipelines.verification.checks import LINES, Check, Finding, at_least, at_most, equal, holds
 from trader_cli.pipelines.verification.lab import SYMBOL
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from trader_cli.core.types import Side
     from trader_cli.pipelines.verification.lab import Lab
     from trader_cli.pipelines.verification.worlds import World
-    from trader_cli.venue.books import AlgoOrder
-    from trader_cli.venue.faulty import Fault
-    from trader_cli.venue.tape import Tape
+    from trader_cli.venue.engine.books import AlgoOrder
+    from trader_cli.venue.server.faulty_venue import Fault
+    from trader_cli.venue.simulated_market.tape import Tape
 
 _QUANTITY = Decimal("0.5")
 _FOR_S = 3600.0
@@ -58,16 +58,26 @@ def _cared(
 def _ended(world: World) -> Ended:
     fills = world.account.fills
     return Ended(
-        world.held, world.open_count, world.last_exit(), tuple(world.stops), fills[-1].time_ms, fills[0].time_ms,
-        fills[-1].price, world.account.wallet - BALANCE, world.ledger.net_income(),
-    )  # fmt: skip
+        world.held,
+        world.open_count,
+        world.last_exit(),
+        tuple(world.stops),
+        fills[-1].time_ms,
+        fills[0].time_ms,
+        fills[-1].price,
+        world.account.wallet - BALANCE,
+        world.ledger.net_income(),
+    )
 
 
 def _flat(what: str, ended: Ended, *reasons: str) -> Iterator[Finding]:
     yield equal(f"{what}: position at the exchange", Decimal(0), ended.held)
     yield equal(f"{what}: orders left at the exchange", 0, ended.resting)
-    yield equal(f"{what}: reason, one of {', '.join(reasons)}", ended.reason if ended.reason in reasons else reasons[0],
-                ended.reason)  # fmt: skip
+    yield equal(
+        f"{what}: reason, one of {', '.join(reasons)}",
+        ended.reason if ended.reason in reasons else reasons[0],
+        ended.reason,
+    )
 
 
 def _trailed(lab: Lab, side: Side) -> Ended:
@@ -86,9 +96,10 @@ def stop_only_tightens(lab: Lab) -> Iterator[Finding]:
         yield at_least(f"{side}: stops placed, one after the other", 3, len(levels))
         yield equal(f"{side}: levels, each tighter than the last", sorted(set(levels)), levels)
         uncovered = [
-            old.trigger_price for old, new in zip(ended.stops, ended.stops[1:], strict=False)
+            old.trigger_price
+            for old, new in zip(ended.stops, ended.stops[1:], strict=False)
             if old.update_ms < new.time_ms
-        ]  # fmt: skip
+        ]
         yield equal(f"{side}: stops taken away before the next one rested", [], uncovered)
         yield holds(f"{side}: whether it ended with a profit", ended.earned > 0)
         yield from _flat(side, ended, "stop")
@@ -141,10 +152,13 @@ class _Opinion:
         """A long position's analysis at the last closed bar."""
         self.asked += 1
         return Analysis(
-            symbol=symbol, timeframe=timeframe, decision_time_ms=1 << 42, price=2000.0,
+            symbol=symbol,
+            timeframe=timeframe,
+            decision_time_ms=1 << 42,
+            price=2000.0,
             outcome=Abstention("scripted", "made by the verification"),
             probabilities=Probabilities(up=1 - self.loss, down=self.loss, flat=0.0),
-        )  # fmt: skip
+        )
 
 
 def high_risk_closes(lab: Lab) -> Iterator[Finding]:
@@ -266,22 +280,62 @@ def nothing_is_invented(lab: Lab) -> Iterator[Finding]:
 
 _MONITOR = "Run `trader monitor`; see position_monitoring_interval and monitor."
 CHECKS = (
-    Check("stop_only_tightens", LINES[4], "the stop follows the best price, never loosens, and never leaves a hole",
-          "See monitor.trail_distance and monitor.trail_step.", stop_only_tightens),
+    Check(
+        "stop_only_tightens",
+        LINES[4],
+        "the stop follows the best price, never loosens, and never leaves a hole",
+        "See monitor.trail_distance and monitor.trail_step.",
+        stop_only_tightens,
+    ),
     Check("take_profit_closes", LINES[4], "at its target a position is closed", _MONITOR, take_profit_closes),
-    Check("stop_closes_without_us", LINES[4], "the stop closes the position with no process of ours running",
-          _MONITOR, stop_closes_without_us),
+    Check(
+        "stop_closes_without_us",
+        LINES[4],
+        "the stop closes the position with no process of ours running",
+        _MONITOR,
+        stop_closes_without_us,
+    ),
     Check("time_exit_closes", LINES[4], "at the end of its horizon a position is closed", _MONITOR, time_exit_closes),
-    Check("high_risk_closes", LINES[4], "the model's opinion is asked once a bar and closes above the threshold",
-          "See high_risk_threshold and monitor.min_dwell.", high_risk_closes),
-    Check("flat_leaves_no_order", LINES[4], "flat means that no order of ours is left",
-          "Run `trader flatten`.", flat_leaves_no_order),
-    Check("silence_is_not_flat", LINES[4], "a question that fails is never read as no position",
-          "Check the network; the stops rest at the exchange meanwhile.", silence_is_not_flat),
-    Check("closed_outside_is_booked", LINES[4], "a position closed by somebody else is booked, not invented",
-          _MONITOR, closed_outside_is_booked),
-    Check("loss_limit_halts", LINES[4], "a broken loss limit closes and halts, until a person lifts it",
-          "Lift it with `trader reset`; see tactician.max_daily_loss.", loss_limit_halts),
-    Check("nothing_is_invented", LINES[4], "a position that is not at the exchange is reported, never made up",
-          _MONITOR, nothing_is_invented),
-)  # fmt: skip
+    Check(
+        "high_risk_closes",
+        LINES[4],
+        "the model's opinion is asked once a bar and closes above the threshold",
+        "See high_risk_threshold and monitor.min_dwell.",
+        high_risk_closes,
+    ),
+    Check(
+        "flat_leaves_no_order",
+        LINES[4],
+        "flat means that no order of ours is left",
+        "Run `trader flatten`.",
+        flat_leaves_no_order,
+    ),
+    Check(
+        "silence_is_not_flat",
+        LINES[4],
+        "a question that fails is never read as no position",
+        "Check the network; the stops rest at the exchange meanwhile.",
+        silence_is_not_flat,
+    ),
+    Check(
+        "closed_outside_is_booked",
+        LINES[4],
+        "a position closed by somebody else is booked, not invented",
+        _MONITOR,
+        closed_outside_is_booked,
+    ),
+    Check(
+        "loss_limit_halts",
+        LINES[4],
+        "a broken loss limit closes and halts, until a person lifts it",
+        "Lift it with `trader reset`; see tactician.max_daily_loss.",
+        loss_limit_halts,
+    ),
+    Check(
+        "nothing_is_invented",
+        LINES[4],
+        "a position that is not at the exchange is reported, never made up",
+        _MONITOR,
+        nothing_is_invented,
+    ),
+)

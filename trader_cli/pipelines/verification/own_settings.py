@@ -78,9 +78,18 @@ def risk_management_is_on(lab: Lab) -> Iterator[Finding]:
 
 
 CHECKS = (
-    Check("folders_take_what_is_written", LINES[5], "artifacts and ledger can be written where the settings put them",
-          "Give the folder's rights to your user, free its disk, or set cache_dir and state_dir elsewhere.",
-          folders_take_what_is_written),
-    Check("risk_management_is_on", LINES[5], "stops, limits and refusals are switched on",
-          "Take the key away from your configuration: `trader config` shows it.", risk_management_is_on),
-)  # fmt: skip
+    Check(
+        "folders_take_what_is_written",
+        LINES[5],
+        "artifacts and ledger can be written where the settings put them",
+        "Give the folder's rights to your user, free its disk, or set cache_dir and state_dir elsewhere.",
+        folders_take_what_is_written,
+    ),
+    Check(
+        "risk_management_is_on",
+        LINES[5],
+        "stops, limits and refusals are switched on",
+        "Take the key away from your configuration: `trader config` shows it.",
+        risk_management_is_on,
+    ),
+)

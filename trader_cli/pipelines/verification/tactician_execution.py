@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import ConfigurationError
-from trader_cli.core.plans import Approved, Refused
+from trader_cli.core.money.plans import Approved, Refused
 from trader_cli.pipelines.verification.checks import LINES, Check, Finding, at_least, at_most, equal, holds
 from trader_cli.pipelines.verification.lab import SYMBOL
 from trader_cli.pipelines.verification.worlds import ENTRY, STOP, in_world, scripted
@@ -17,13 +17,13 @@ from trader_cli.pipelines.verification.worlds import ENTRY, STOP, in_world, scri
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from trader_cli.core.plans import TradePlan
+    from trader_cli.core.money.plans import TradePlan
     from trader_cli.core.types import Side
-    from trader_cli.execution.entered import Entered
+    from trader_cli.execution.entry_result import Entered
     from trader_cli.pipelines.verification.lab import Lab
     from trader_cli.pipelines.verification.worlds import World
-    from trader_cli.venue.books import AlgoOrder
-    from trader_cli.venue.faulty import Fault, Route
+    from trader_cli.venue.engine.books import AlgoOrder
+    from trader_cli.venue.server.faulty_venue import Fault, Route
 
 _SIDES: tuple[Side, ...] = ("long", "short")
 _NEVER = 10_000
@@ -57,9 +57,15 @@ def _seen(lab: Lab, side: Side = "long", faults: dict[Route, list[Fault]] | None
         books = world.account
         option = books.option(SYMBOL)
         return Seen(
-            plan, entered, world.held, len(world.entries), tuple(books.algos.values()), books.fills[0].time_ms,
-            option.leverage, option.isolated,
-        )  # fmt: skip
+            plan,
+            entered,
+            world.held,
+            len(world.entries),
+            tuple(books.algos.values()),
+            books.fills[0].time_ms,
+            option.leverage,
+            option.isolated,
+        )
 
     return in_world(lab, scripted(), work, faults=faults)
 
@@ -92,8 +98,11 @@ def one_order_per_intent(lab: Lab) -> Iterator[Finding]:
 
 def one_order_after_a_lost_reply(lab: Lab) -> Iterator[Finding]:
     """The exchange takes the order and its answer is lost."""
-    for fault, what in (("dropped", "a reply that is dropped"), ("html", "a reply that is garbage"),
-                        ("truncated", "a reply that is cut off")):  # fmt: skip
+    for fault, what in (
+        ("dropped", "a reply that is dropped"),
+        ("html", "a reply that is garbage"),
+        ("truncated", "a reply that is cut off"),
+    ):
         seen = _seen(lab, faults={ENTRY: [fault]})  # type: ignore[list-item]
         yield equal(f"orders that open, after {what}", 1, seen.orders)
         yield equal(f"position, after {what}", seen.plan.quantity, seen.held)
@@ -185,9 +194,10 @@ def take_profit_rests(lab: Lab) -> Iterator[Finding]:
         if target is not None:
             wanted = (seen.plan.take_profit_price, abs(seen.held), True)
             yield equal(
-                f"{side}: level, quantity, reduce-only", wanted,
+                f"{side}: level, quantity, reduce-only",
+                wanted,
                 (target.trigger_price, target.quantity, target.reduce_only),
-            )  # fmt: skip
+            )
 
 
 def covered_within_the_deadline(lab: Lab) -> Iterator[Finding]:
@@ -251,25 +261,75 @@ def dangerous_accounts_are_refused(lab: Lab) -> Iterator[Finding]:
 _KEYS = "Make a key that can only read and trade futures; switch the account to one-way mode."
 _STOPS = "Run `trader monitor`: it protects first. See execution.protection_deadline."
 CHECKS = (
-    Check("one_order_per_intent", LINES[3], "a plan entered again sends nothing more",
-          "Keep the ledger: it knows what was sent.", one_order_per_intent),
-    Check("one_order_after_a_lost_reply", LINES[3], "an order whose reply is lost is found, not sent again",
-          "See binance_exchange.timeout and execution.persistence.", one_order_after_a_lost_reply),
-    Check("an_absent_entry_is_not_sent_again", LINES[3], "an entry that left no trace is proved absent",
-          "See execution.absence_after.", an_absent_entry_is_not_sent_again),
-    Check("a_kill_goes_on_where_it_was", LINES[3], "killed after the order was taken, the next start protects it",
-          _STOPS, a_kill_goes_on_where_it_was),
-    Check("stop_covers_the_position", LINES[3], "a reduce-only stop for the whole position rests at the plan's level",
-          _STOPS, stop_covers_the_position),
-    Check("stops_trigger_by_mark_price", LINES[3], "every stop triggers by mark price",
-          _STOPS, stops_trigger_by_mark_price),
-    Check("backstop_closes_everything", LINES[3], "a close-position stop rests at the worst level",
-          _STOPS, backstop_closes_everything),
+    Check(
+        "one_order_per_intent",
+        LINES[3],
+        "a plan entered again sends nothing more",
+        "Keep the ledger: it knows what was sent.",
+        one_order_per_intent,
+    ),
+    Check(
+        "one_order_after_a_lost_reply",
+        LINES[3],
+        "an order whose reply is lost is found, not sent again",
+        "See binance_exchange.timeout and execution.persistence.",
+        one_order_after_a_lost_reply,
+    ),
+    Check(
+        "an_absent_entry_is_not_sent_again",
+        LINES[3],
+        "an entry that left no trace is proved absent",
+        "See execution.absence_after.",
+        an_absent_entry_is_not_sent_again,
+    ),
+    Check(
+        "a_kill_goes_on_where_it_was",
+        LINES[3],
+        "killed after the order was taken, the next start protects it",
+        _STOPS,
+        a_kill_goes_on_where_it_was,
+    ),
+    Check(
+        "stop_covers_the_position",
+        LINES[3],
+        "a reduce-only stop for the whole position rests at the plan's level",
+        _STOPS,
+        stop_covers_the_position,
+    ),
+    Check(
+        "stops_trigger_by_mark_price",
+        LINES[3],
+        "every stop triggers by mark price",
+        _STOPS,
+        stops_trigger_by_mark_price,
+    ),
+    Check(
+        "backstop_closes_everything",
+        LINES[3],
+        "a close-position stop rests at the worst level",
+        _STOPS,
+        backstop_closes_everything,
+    ),
     Check("take_profit_rests", LINES[3], "the take-profit rests at the exchange", _STOPS, take_profit_rests),
-    Check("covered_within_the_deadline", LINES[3], "from fill to stop no more time passes than is allowed",
-          _STOPS, covered_within_the_deadline),
-    Check("unprotected_is_closed", LINES[3], "a position that cannot be protected in time is closed at market",
-          _STOPS, unprotected_is_closed),
-    Check("dangerous_accounts_are_refused", LINES[3], "keys that can withdraw and hedge mode are refused",
-          _KEYS, dangerous_accounts_are_refused),
-)  # fmt: skip
+    Check(
+        "covered_within_the_deadline",
+        LINES[3],
+        "from fill to stop no more time passes than is allowed",
+        _STOPS,
+        covered_within_the_deadline,
+    ),
+    Check(
+        "unprotected_is_closed",
+        LINES[3],
+        "a position that cannot be protected in time is closed at market",
+        _STOPS,
+        unprotected_is_closed,
+    ),
+    Check(
+        "dangerous_accounts_are_refused",
+        LINES[3],
+        "keys that can withdraw and hedge mode are refused",
+        _KEYS,
+        dangerous_accounts_are_refused,
+    ),
+)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from decimal import ROUND_DOWN, Decimal
 from typing import TYPE_CHECKING
 
-from trader_cli.core.plans import Approved, Refused, Request, TradePlan
+from trader_cli.core.money.plans import Approved, Refused, Request, TradePlan
 from trader_cli.core.types import Abstention, Analysis, Claim, Signal
 from trader_cli.pipelines.verification.checks import (
     LINES,
@@ -76,15 +76,26 @@ def _analysis(world: World, price: float, side: Side, probability: float) -> Ana
     break_even = (loss + _cost(settings)) / (gain + loss)
     value = 1e4 * (probability * (gain + loss) - loss - _cost(settings))
     claim = Claim(
-        edge=True, reason="made by the verification", deflated_sharpe_probability=0.99, excess_sharpe_probability=0.99,
-        sharpe_per_bar=0.1, doubled_cost_sharpe_per_bar=0.1, trials=1, bars=1000, trades=600,
+        edge=True,
+        reason="made by the verification",
+        deflated_sharpe_probability=0.99,
+        excess_sharpe_probability=0.99,
+        sharpe_per_bar=0.1,
+        doubled_cost_sharpe_per_bar=0.1,
+        trials=1,
+        bars=1000,
+        trades=600,
         overfitting_probability=0.1,
-    )  # fmt: skip
+    )
     return Analysis(
-        symbol=SYMBOL, timeframe=TIMEFRAME.name, decision_time_ms=world.clock.now_ms(), price=price,
-        outcome=Signal(side, probability, break_even, value, target, stop, _HORIZON), claim=claim,
+        symbol=SYMBOL,
+        timeframe=TIMEFRAME.name,
+        decision_time_ms=world.clock.now_ms(),
+        price=price,
+        outcome=Signal(side, probability, break_even, value, target, stop, _HORIZON),
+        claim=claim,
         digests={"model": "made by the verification"},
-    )  # fmt: skip
+    )
 
 
 def _cost(settings: Settings) -> float:
@@ -256,18 +267,53 @@ def halt_stops_entries(lab: Lab) -> Iterator[Finding]:
 
 _LIMITS = "See the tactician's limits: `trader config`; a smaller one binds."
 CHECKS = (
-    Check("size_is_the_smallest_cap", LINES[3], "the size is the smallest limit's, rounded down to a step",
-          _LIMITS, size_is_the_smallest_cap),
-    Check("risk_within_budget", LINES[3], "the loss at the stop, costs included, is within risk_per_trade",
-          "See tactician.risk_per_trade and costs.", risk_within_budget),
-    Check("leverage_within_liquidation_limit", LINES[3], "liquidation is improbable, and beyond the backstop",
-          "See tactician.max_liquidation_probability and tactician.max_leverage.", leverage_within_liquidation_limit),
-    Check("requests_only_lower", LINES[3], "what a person asks for lowers limits and never raises them",
-          _LIMITS, requests_only_lower),
-    Check("refusals_have_codes", LINES[3], "each reason not to trade is a refusal with its code",
-          _LIMITS, refusals_have_codes),
-    Check("same_decision_same_plan", LINES[3], "tactics run again about one analysis give the plan there is",
-          "Move the ledger away only by `trader venue reset`.", same_decision_same_plan),
-    Check("halt_stops_entries", LINES[3], "a halt stops entries until a person lifts it, across restarts",
-          "Lift it with `trader reset`.", halt_stops_entries),
-)  # fmt: skip
+    Check(
+        "size_is_the_smallest_cap",
+        LINES[3],
+        "the size is the smallest limit's, rounded down to a step",
+        _LIMITS,
+        size_is_the_smallest_cap,
+    ),
+    Check(
+        "risk_within_budget",
+        LINES[3],
+        "the loss at the stop, costs included, is within risk_per_trade",
+        "See tactician.risk_per_trade and costs.",
+        risk_within_budget,
+    ),
+    Check(
+        "leverage_within_liquidation_limit",
+        LINES[3],
+        "liquidation is improbable, and beyond the backstop",
+        "See tactician.max_liquidation_probability and tactician.max_leverage.",
+        leverage_within_liquidation_limit,
+    ),
+    Check(
+        "requests_only_lower",
+        LINES[3],
+        "what a person asks for lowers limits and never raises them",
+        _LIMITS,
+        requests_only_lower,
+    ),
+    Check(
+        "refusals_have_codes",
+        LINES[3],
+        "each reason not to trade is a refusal with its code",
+        _LIMITS,
+        refusals_have_codes,
+    ),
+    Check(
+        "same_decision_same_plan",
+        LINES[3],
+        "tactics run again about one analysis give the plan there is",
+        "Move the ledger away only by `trader venue reset`.",
+        same_decision_same_plan,
+    ),
+    Check(
+        "halt_stops_entries",
+        LINES[3],
+        "a halt stops entries until a person lifts it, across restarts",
+        "Lift it with `trader reset`.",
+        halt_stops_entries,
+    ),
+)

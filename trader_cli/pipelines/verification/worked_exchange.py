@@ -6,16 +6,16 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from trader_cli.core.orders import SymbolRules
-from trader_cli.core.timeframes import HOUR_MS, MINUTE_MS
+from trader_cli.core.market.timeframes import HOUR_MS, MINUTE_MS
+from trader_cli.core.money.orders import SymbolRules
 from trader_cli.pipelines.verification.checks import LINES, Check, Finding, equal
 from trader_cli.pipelines.verification.lab import SYMBOL
-from trader_cli.venue.books import Account
-from trader_cli.venue.changes import RuleBook, RuleChange
-from trader_cli.venue.engine import Engine
-from trader_cli.venue.observed import ObservedMarket
-from trader_cli.venue.private import COMMANDS
-from trader_cli.venue.sightings import SeenBar, SeenBook, Sighting
+from trader_cli.venue.engine.books import Account
+from trader_cli.venue.engine.engine import Engine
+from trader_cli.venue.paper.observations import SeenBar, SeenBook, Sighting
+from trader_cli.venue.paper.observed_market import ObservedMarket
+from trader_cli.venue.server.private_routes import COMMANDS
+from trader_cli.venue.simulated_market.rule_changes import RuleBook, RuleChange
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,9 +77,14 @@ class Desk:
     def close_at(self, side: str, kind: str, trigger: float, working: str = "MARK_PRICE") -> None:
         """A conditional order that closes the position."""
         self.send(
-            "algoOrder", side=side, type=kind, triggerPrice=trigger, workingType=working, closePosition="true",
+            "algoOrder",
+            side=side,
+            type=kind,
+            triggerPrice=trigger,
+            workingType=working,
+            closePosition="true",
             algoType="CONDITIONAL",
-        )  # fmt: skip
+        )
 
     def look(self, *minutes: Prices, marks: tuple[Prices, ...] = ()) -> None:
         """One look that shows these minutes, and those of the mark price."""
@@ -101,7 +106,7 @@ _EXITS: tuple[tuple[str, str, tuple[tuple[str, float], ...], tuple[Prices, ...],
     ("a stop that a minute opens beyond", "BUY", (("STOP_MARKET", 99),), ((97, 98, 96, 98),), "96.98"),
     ("a short's target", "SELL", (("TAKE_PROFIT_MARKET", 99),), ((100, 100, 95, 96),), "99.02"),
     ("a short's stop", "SELL", (("STOP_MARKET", 101),), ((100, 104, 100, 103),), "101.03"),
-)  # fmt: skip
+)
 """What, the entry's side, what waits, the minutes of one look, the price of the exit: half a spread of 0.02 and 1 bp
 of slippage beyond the trigger, on a tick."""
 
@@ -125,15 +130,20 @@ def exits_of_paper_by_hand(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
         yield equal(f"stop and target in minute {minute}: price", [Decimal("98.98")], desk.prices)
     wick: Prices = (100, 100, 90, 100)
     for working, last, mark, fills in (
-        ("MARK_PRICE", wick, calm, 0), ("MARK_PRICE", calm, wick, 1),
-        ("CONTRACT_PRICE", wick, calm, 1), ("CONTRACT_PRICE", calm, wick, 0),
-    ):  # fmt: skip
+        ("MARK_PRICE", wick, calm, 0),
+        ("MARK_PRICE", calm, wick, 1),
+        ("CONTRACT_PRICE", wick, calm, 1),
+        ("CONTRACT_PRICE", calm, wick, 0),
+    ):
         desk = Desk(marks=True)
         desk.market("BUY")
         desk.close_at("SELL", "STOP_MARKET", 99, working)
         desk.look(last, marks=(mark,))
-        yield equal(f"a wick in the {'last' if last is wick else 'mark'} price, stop by {working}: exits", fills,
-                    len(desk.prices))  # fmt: skip
+        yield equal(
+            f"a wick in the {'last' if last is wick else 'mark'} price, stop by {working}: exits",
+            fills,
+            len(desk.prices),
+        )
     yield from _limits()
     yield from _liquidations()
 
@@ -176,9 +186,13 @@ def fees_by_their_sign(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
         ("as maker with a rebate of 1 bp", {"maker_fee": Decimal("-0.0001")}, "maker", {"USDT": "0.0099"}),
         ("as taker at 3 bps", {"taker_fee": Decimal("0.0003")}, "taker", {"USDT": "-0.030003"}),
         ("as taker in BNB, a tenth less, at 100", {"fees_in_bnb": True}, "taker", {"BNB": "-0.00045004"}),
-        ("as maker with a rebate, fees in BNB", {"fees_in_bnb": True, "maker_fee": Decimal("-0.0001")}, "maker",
-         {"USDT": "0.0099"}),
-    )  # fmt: skip
+        (
+            "as maker with a rebate, fees in BNB",
+            {"fees_in_bnb": True, "maker_fee": Decimal("-0.0001")},
+            "maker",
+            {"USDT": "0.0099"},
+        ),
+    )
     for what, options, role, wanted in cases:
         desk = Desk(Account(_BALANCE, others={"BNB": bnb}, **options), others=("BNBUSDT",))
         if role == "taker":
@@ -199,9 +213,11 @@ def funding_at_its_interval(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
     """A position of 2 held over nine hours at 100, 1 bp the first hour, 2 the next: what is paid when."""
     rates = {hour: hour * 1e-4 for hour in range(1, 10)}
     cases: tuple[tuple[str, int | None, list[int]], ...] = (
-        ("observed, each hour a rate", None, list(range(1, 10))), ("every hour", 1, list(range(1, 10))),
-        ("every four hours", 4, [4, 8]), ("every eight hours", 8, [8]),
-    )  # fmt: skip
+        ("observed, each hour a rate", None, list(range(1, 10))),
+        ("every hour", 1, list(range(1, 10))),
+        ("every four hours", 4, [4, 8]),
+        ("every eight hours", 8, [8]),
+    )
     for what, interval, hours in cases:
         changes = () if interval is None else (RuleChange(SYMBOL, _START, funding_interval_h=interval),)
         for side, sign in (("BUY", 1), ("SELL", -1)):
@@ -217,10 +233,25 @@ def funding_at_its_interval(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
 
 _MEND = "Install the locked versions (requirements.lock); what paper and sim say of profit does not hold meanwhile."
 CHECKS = (
-    Check("exits_of_paper_by_hand", LINES[4], "in paper and sim an exit is no better than its trigger less its costs",
-          _MEND, exits_of_paper_by_hand),
-    Check("fees_by_their_sign", LINES[4], "in paper and sim fees are paid at their rate, and rebates received",
-          _MEND, fees_by_their_sign),
-    Check("funding_at_its_interval", LINES[4], "in paper and sim funding is paid at the symbol's own stamps",
-          _MEND, funding_at_its_interval),
-)  # fmt: skip
+    Check(
+        "exits_of_paper_by_hand",
+        LINES[4],
+        "in paper and sim an exit is no better than its trigger less its costs",
+        _MEND,
+        exits_of_paper_by_hand,
+    ),
+    Check(
+        "fees_by_their_sign",
+        LINES[4],
+        "in paper and sim fees are paid at their rate, and rebates received",
+        _MEND,
+        fees_by_their_sign,
+    ),
+    Check(
+        "funding_at_its_interval",
+        LINES[4],
+        "in paper and sim funding is paid at the symbol's own stamps",
+        _MEND,
+        funding_at_its_interval,
+    ),
+)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from trader_cli.core.bars import with_close_time
-from trader_cli.core.schemas import MARK, TIME
-from trader_cli.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, Timeframe
+from trader_cli.core.market.bars import with_close_time
+from trader_cli.core.market.schemas import MARK, TIME
+from trader_cli.core.market.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, Timeframe
+from trader_cli.features.bar_arrays import BarSeries
 from trader_cli.features.families import derivatives, order_flow
 from trader_cli.features.inputs import INPUT_NAMES, align_inputs
-from trader_cli.features.series import BarSeries
 from trader_cli.pipelines.verification.checks import LINES, Check, Finding, at_least, equal, near
 from trader_cli.pipelines.verification.lab import TIMEFRAME
 
@@ -42,9 +42,15 @@ def _three_bars() -> pl.DataFrame:
     """Bars opening at 00:00, 00:15 and 00:30; closes 100, 102, 101; volumes 10, 4, 6."""
     close = [100.0, 102.0, 101.0]
     frame = pl.DataFrame(
-        {"open_time": _times(*(_START + n * _BAR for n in range(3))), "open": close, "high": close, "low": close,
-         "close": close, "volume": [10.0, 4.0, 6.0]}
-    )  # fmt: skip
+        {
+            "open_time": _times(*(_START + n * _BAR for n in range(3))),
+            "open": close,
+            "high": close,
+            "low": close,
+            "close": close,
+            "volume": [10.0, 4.0, 6.0],
+        }
+    )
     return with_close_time(frame, TIMEFRAME)
 
 
@@ -61,32 +67,54 @@ def _given() -> dict[str, pl.DataFrame]:
     """What was known beside the three bars, each stamped on either side of a close."""
     trade_times = [_START, _START + _BAR - 1, _START + _BAR, _START + 2 * _BAR - 1, _START + 2 * _BAR]
     trades = pl.DataFrame(
-        {"time": _times(*trade_times), "trade_id": [1, 2, 3, 4, 5], "price": [99.0, 101.0, 102.0, 102.0, 101.0],
-         "quantity": [7.0, 3.0, 1.0, 3.0, 6.0], "buyer_is_maker": [False, True, False, True, False]}
-    )  # fmt: skip
+        {
+            "time": _times(*trade_times),
+            "trade_id": [1, 2, 3, 4, 5],
+            "price": [99.0, 101.0, 102.0, 102.0, 101.0],
+            "quantity": [7.0, 3.0, 1.0, 3.0, 6.0],
+            "buyer_is_maker": [False, True, False, True, False],
+        }
+    )
     funding = pl.DataFrame(
-        {"time": _times(_START + _BAR - 8 * HOUR_MS, _START + _BAR, _START + 2 * _BAR + 20),
-         "funding_rate": [0.0001, 0.0002, -0.0003], "mark_price": [100.0, 100.0, 100.0]}
-    )  # fmt: skip
+        {
+            "time": _times(_START + _BAR - 8 * HOUR_MS, _START + _BAR, _START + 2 * _BAR + 20),
+            "funding_rate": [0.0001, 0.0002, -0.0003],
+            "mark_price": [100.0, 100.0, 100.0],
+        }
+    )
     interest = pl.DataFrame(
         {"time": _times(_START + 10 * MINUTE_MS, _START + 25 * MINUTE_MS + 1), "open_interest": [1000.0, 2000.0]}
     )
     levels = pl.DataFrame(
-        {"known_time": _times(_START, _START + 2 * _BAR, _START + 2 * _BAR + 1), "price": [90.0, 99.0, 100.5],
-         "strength": [1.0, 2.0, 3.0]}
-    )  # fmt: skip
-    return {"trades": trades, "funding": funding, "mark": _marks(100.5, 102.5, 101.5), "levels": levels,
-            "index": _marks(100.0, 101.0, 102.0), "open_interest": interest}  # fmt: skip
+        {
+            "known_time": _times(_START, _START + 2 * _BAR, _START + 2 * _BAR + 1),
+            "price": [90.0, 99.0, 100.5],
+            "strength": [1.0, 2.0, 3.0],
+        }
+    )
+    return {
+        "trades": trades,
+        "funding": funding,
+        "mark": _marks(100.5, 102.5, 101.5),
+        "levels": levels,
+        "index": _marks(100.0, 101.0, 102.0),
+        "open_interest": interest,
+    }
 
 
 _KNOWN = {
-    "flow_buy": (7.0, 1.0, 6.0), "flow_sell": (3.0, 3.0, 0.0), "flow_trades": (2.0, 2.0, 1.0),
-    "flow_vwap": (99.6, 102.0, 101.0), "funding_rate": (0.0002, 0.0002, -0.0003),
+    "flow_buy": (7.0, 1.0, 6.0),
+    "flow_sell": (3.0, 3.0, 0.0),
+    "flow_trades": (2.0, 2.0, 1.0),
+    "flow_vwap": (99.6, 102.0, 101.0),
+    "funding_rate": (0.0002, 0.0002, -0.0003),
     "funding_age_ms": (0.0, float(_BAR), float(_BAR - 20)),
     "funding_interval_ms": (8.0 * HOUR_MS, 8.0 * HOUR_MS, float(_BAR + 20)),
-    "mark_close": (100.5, 102.5, 101.5), "index_close": (100.0, 101.0, 102.0),
-    "open_interest": (1000.0, 1000.0, 2000.0), "level_support": (90.0, 99.0, 100.5),
-}  # fmt: skip
+    "mark_close": (100.5, 102.5, 101.5),
+    "index_close": (100.0, 101.0, 102.0),
+    "open_interest": (1000.0, 1000.0, 2000.0),
+    "level_support": (90.0, 99.0, 100.5),
+}
 """What the three bars knew at 00:15, 00:30 and 00:45."""
 
 
@@ -155,14 +183,20 @@ def row_by_definition(bars: BarSeries, taker_buy: Floats | None) -> dict[str, fl
     top, bottom = float(h[-48:].max()), float(l[-48:].min())
     true_range = np.maximum(h[1:], c[:-1]) - np.minimum(l[1:], c[:-1])
     found = {
-        "roc_1": c[-1] / c[-2] - 1, "roc_12": c[-1] / c[-13] - 1, "range_1": (h[-1] - l[-1]) / c[-1],
-        "body_1": (c[-1] - o[-1]) / (h[-1] - l[-1]), "sma_100_gap": c[-1] / np.mean(c[-100:]) - 1,
-        "ema_20_gap": c[-1] / _ema(c, 20) - 1, "rsi_14": _rsi(c, 14), "natr_14": 100 * _wilder(true_range, 14) / c[-1],
-        "donchian_position_48": (c[-1] - bottom) / (top - bottom), "volume_gap_20": v[-1] / np.mean(v[-20:]) - 1,
+        "roc_1": c[-1] / c[-2] - 1,
+        "roc_12": c[-1] / c[-13] - 1,
+        "range_1": (h[-1] - l[-1]) / c[-1],
+        "body_1": (c[-1] - o[-1]) / (h[-1] - l[-1]),
+        "sma_100_gap": c[-1] / np.mean(c[-100:]) - 1,
+        "ema_20_gap": c[-1] / _ema(c, 20) - 1,
+        "rsi_14": _rsi(c, 14),
+        "natr_14": 100 * _wilder(true_range, 14) / c[-1],
+        "donchian_position_48": (c[-1] - bottom) / (top - bottom),
+        "volume_gap_20": v[-1] / np.mean(v[-20:]) - 1,
         "session_day_sin": math.sin(2 * math.pi * (minute % 1440) / 1440),
         "session_day_cos": math.cos(2 * math.pi * (minute % 1440) / 1440),
         "session_week_cos": math.cos(2 * math.pi * ((minute + 3 * 1440) % 10080) / 10080),
-    }  # fmt: skip
+    }
     if taker_buy is not None:
         found["orderflow_imbalance_1"] = (2 * taker_buy[-1] - v[-1]) / v[-1]
         found["orderflow_imbalance_8"] = (2 * taker_buy[-8:].sum() - v[-8:].sum()) / v[-8:].sum()
@@ -184,8 +218,11 @@ def columns_by_definition(lab: Lab) -> Iterator[Finding]:
     bars = BarSeries.of(study.bars)
     bought = study.bars["taker_buy_base"].to_numpy() if study.bars["taker_buy_base"].null_count() == 0 else None
     names = set(study.features.columns)
-    higher = [Timeframe.parse(n.removeprefix("htf").removesuffix("_roc_1")) for n in sorted(names)
-              if n.startswith("htf") and n.endswith("_roc_1")]  # fmt: skip
+    higher = [
+        Timeframe.parse(n.removeprefix("htf").removesuffix("_roc_1"))
+        for n in sorted(names)
+        if n.startswith("htf") and n.endswith("_roc_1")
+    ]
     compared = 0
     for back in _ROWS_BACK:
         stop = len(bars) - back + 1
@@ -207,12 +244,22 @@ def futures_columns_by_definition(lab: Lab) -> Iterator[Finding]:  # noqa: ARG00
     mark, index, interest = close + 0.25, close - 0.5, 1000 + 3 * t
     bought, sold = volume * 0.7, volume * 0.3
     extra = {
-        "taker_buy_base": bought, "mark_close": mark, "index_close": index, "open_interest": interest,
-        "funding_rate": np.full(n, -0.0002), "funding_age_ms": np.full(n, 1.0 * HOUR_MS),
-        "funding_interval_ms": np.full(n, 4.0 * HOUR_MS), "funding_mean_3": np.full(n, 0.0001),
-        "funding_mean_21": np.full(n, 0.0001), "flow_buy": bought, "flow_sell": sold, "flow_trades": np.full(n, 5.0),
-        "flow_vwap": close - 1, "flow_large": np.full(n, 0.5), "flow_same": np.full(n, 0.5),
-    }  # fmt: skip
+        "taker_buy_base": bought,
+        "mark_close": mark,
+        "index_close": index,
+        "open_interest": interest,
+        "funding_rate": np.full(n, -0.0002),
+        "funding_age_ms": np.full(n, 1.0 * HOUR_MS),
+        "funding_interval_ms": np.full(n, 4.0 * HOUR_MS),
+        "funding_mean_3": np.full(n, 0.0001),
+        "funding_mean_21": np.full(n, 0.0001),
+        "flow_buy": bought,
+        "flow_sell": sold,
+        "flow_trades": np.full(n, 5.0),
+        "flow_vwap": close - 1,
+        "flow_large": np.full(n, 0.5),
+        "flow_same": np.full(n, 0.5),
+    }
     opened = _START + np.arange(n, dtype=np.int64) * _BAR
     bars = BarSeries(opened, close, close + 1, close - 1, close, volume, extra)
     found: dict[str, Any] = {}
@@ -220,16 +267,21 @@ def futures_columns_by_definition(lab: Lab) -> Iterator[Finding]:  # noqa: ARG00
         if set(family.inputs) <= {*extra, *INPUT_NAMES["bars"][:5]}:
             found |= family.evaluate(bars)
     wanted = {
-        "derivatives_funding_rate": -0.0002, "derivatives_funding_rate_8h": -0.0004,
-        "derivatives_funding_gap_21": -0.0003, "derivatives_funding_phase": 0.25,
+        "derivatives_funding_rate": -0.0002,
+        "derivatives_funding_rate_8h": -0.0004,
+        "derivatives_funding_gap_21": -0.0003,
+        "derivatives_funding_phase": 0.25,
         "derivatives_basis_1": mark[-1] / index[-1] - 1,
         "derivatives_basis_change_1": mark[-1] / index[-1] - mark[-2] / index[-2],
         "derivatives_mark_gap_1": close[-1] / mark[-1] - 1,
         "derivatives_oi_change_1": math.log(interest[-1] / interest[-2]),
         "derivatives_oi_change_24": math.log(interest[-1] / interest[-25]),
-        "orderflow_imbalance_1": 0.4, "orderflow_imbalance_24": 0.4, "orderflow_flow_1": 0.4,
-        "orderflow_flow_24": 0.4, "orderflow_flow_vwap_gap_1": math.log(close[-1] / (close[-1] - 1)),
-    }  # fmt: skip
+        "orderflow_imbalance_1": 0.4,
+        "orderflow_imbalance_24": 0.4,
+        "orderflow_flow_1": 0.4,
+        "orderflow_flow_24": 0.4,
+        "orderflow_flow_vwap_gap_1": math.log(close[-1] / (close[-1] - 1)),
+    }
     for name, value in wanted.items():
         yield near(name, float(value), float(found[name][-1]), 1e-9)
 
@@ -238,12 +290,32 @@ _NO_OPTIONS: Any = None
 """These families have none."""
 _MEND = "Install the locked versions (requirements.lock), then run `trader features` again; do not trade meanwhile."
 CHECKS = (
-    Check("inputs_by_their_time", LINES[1], "a bar knows what was known at its close, and nothing a bar early or late",
-          _MEND, inputs_by_their_time),
-    Check("unknown_inputs_are_empty", LINES[1], "what is old, in part or without its pair is unknown, not carried on",
-          _MEND, unknown_inputs_are_empty),
-    Check("columns_by_definition", LINES[1], "columns are what their definitions say, at their own bar",
-          _MEND, columns_by_definition),
-    Check("futures_columns_by_definition", LINES[1], "order flow, funding, basis and open interest have their signs",
-          _MEND, futures_columns_by_definition),
-)  # fmt: skip
+    Check(
+        "inputs_by_their_time",
+        LINES[1],
+        "a bar knows what was known at its close, and nothing a bar early or late",
+        _MEND,
+        inputs_by_their_time,
+    ),
+    Check(
+        "unknown_inputs_are_empty",
+        LINES[1],
+        "what is old, in part or without its pair is unknown, not carried on",
+        _MEND,
+        unknown_inputs_are_empty,
+    ),
+    Check(
+        "columns_by_definition",
+        LINES[1],
+        "columns are what their definitions say, at their own bar",
+        _MEND,
+        columns_by_definition,
+    ),
+    Check(
+        "futures_columns_by_definition",
+        LINES[1],
+        "order flow, funding, basis and open interest have their signs",
+        _MEND,
+        futures_columns_by_definition,
+    ),
+)

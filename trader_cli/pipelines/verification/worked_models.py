@@ -8,7 +8,7 @@ import numpy as np
 
 from trader_cli.analyst.boosting import Rows, fit_calibrated, raw_probabilities
 from trader_cli.analyst.labels import triple_barrier
-from trader_cli.features.series import BarSeries
+from trader_cli.features.bar_arrays import BarSeries
 from trader_cli.pipelines.verification.checks import LINES, Check, Finding, at_least, at_most, equal, near
 from trader_cli.pipelines.verification.lab import TIMEFRAME
 from trader_cli.settings.load import shipped_settings
@@ -63,8 +63,14 @@ def gaps_have_no_labels(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
 
 _MEND = "Install the locked versions (requirements.lock), then run `trader train` again; do not trade meanwhile."
 CHECKS = (
-    Check("calibration_by_hand", LINES[2], "probabilities are calibrated on rows that the model did not learn from",
-          _MEND, calibration_by_hand),
-    Check("gaps_have_no_labels", LINES[2], "no label is made of bars on either side of a gap", _MEND,
-          gaps_have_no_labels),
-)  # fmt: skip
+    Check(
+        "calibration_by_hand",
+        LINES[2],
+        "probabilities are calibrated on rows that the model did not learn from",
+        _MEND,
+        calibration_by_hand,
+    ),
+    Check(
+        "gaps_have_no_labels", LINES[2], "no label is made of bars on either side of a gap", _MEND, gaps_have_no_labels
+    ),
+)

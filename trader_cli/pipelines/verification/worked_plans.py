@@ -6,16 +6,16 @@ import math
 from dataclasses import replace
 from decimal import Decimal
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from trader_cli.core.assets import Flow
-from trader_cli.core.exits import ExitRules, Held, Opinion, assess
-from trader_cli.core.limits import LossLimits, breaches, breaches_by_asset
-from trader_cli.core.liquidation import liquidation_price, touch_probability
-from trader_cli.core.orders import AccountState, LeverageBracket, SymbolRules
-from trader_cli.core.plans import Approved, Request, TradePlan
-from trader_cli.core.sizing import Limits, Setting, caps, needed_leverage
-from trader_cli.core.timeframes import DAY_MS
+from trader_cli.core.market.timeframes import DAY_MS
+from trader_cli.core.money.assets import Flow
+from trader_cli.core.money.exits import ExitRules, Held, Opinion, assess
+from trader_cli.core.money.liquidation import liquidation_price, touch_probability
+from trader_cli.core.money.loss_limits import LossLimits, breaches, breaches_by_asset
+from trader_cli.core.money.orders import AccountState, LeverageBracket, SymbolRules
+from trader_cli.core.money.plans import Approved, Request, TradePlan
+from trader_cli.core.money.sizing import Limits, Setting, caps, needed_leverage
 from trader_cli.core.types import Analysis, Claim, Signal
 from trader_cli.pipelines.verification.checks import LINES, Check, Finding, Unexpected, equal, near
 from trader_cli.pipelines.verification.lab import SYMBOL, TIMEFRAME
@@ -34,10 +34,24 @@ _SIDES: tuple[Side, ...] = ("long", "short")
 _BRACKETS = (LeverageBracket(Decimal(1_000_000), 20, Decimal("0.005"), Decimal(0)),)
 _RULES = SymbolRules(SYMBOL, Decimal("0.01"), Decimal("0.001"), Decimal("0.001"), Decimal(10_000), Decimal(5))
 _SETTING = Setting(
-    side="long", price=2000.0, stop_distance=0.01, target_distance=0.03, cost=0.002, probability=0.6, trades=500,
-    sigma_horizon=0.01, sigma_year=0.5, equity=10_000.0, available=8_000.0, others=1_000.0, same_side=500.0,
-    book_notional=500_000.0, bar_notional=10_000_000.0, max_market_notional=1e9, brackets=_BRACKETS,
-)  # fmt: skip
+    side="long",
+    price=2000.0,
+    stop_distance=0.01,
+    target_distance=0.03,
+    cost=0.002,
+    probability=0.6,
+    trades=500,
+    sigma_horizon=0.01,
+    sigma_year=0.5,
+    equity=10_000.0,
+    available=8_000.0,
+    others=1_000.0,
+    same_side=500.0,
+    book_notional=500_000.0,
+    bar_notional=10_000_000.0,
+    max_market_notional=1e9,
+    brackets=_BRACKETS,
+)
 _LIMITS = Limits(0.25, 0.8, 0.01, 0.4, 2.0, 1.5, 0.1, 0.01, 5, 0.001, 0.5, 30_000.0)
 
 
@@ -53,10 +67,16 @@ def sizes_by_hand(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
     """Stop 1 % away, target 3 %, costs 0.2 %, equity 10,000: every limit's notional."""
     p = _wilson(0.6, 500, 0.8)
     wanted = {
-        "kelly": (p / 0.012 - (1 - p) / 0.028) * 0.25 * 10_000, "volatility_target": 8_000.0,
-        "risk_per_trade": 100 / 0.012, "exposure": 19_000.0, "correlation": 14_500.0, "liquidity": 50_000.0,
-        "bracket": 1_000_000.0, "liquidation_probability": 20_000.0, "capital_cap": 29_000.0,
-    }  # fmt: skip
+        "kelly": (p / 0.012 - (1 - p) / 0.028) * 0.25 * 10_000,
+        "volatility_target": 8_000.0,
+        "risk_per_trade": 100 / 0.012,
+        "exposure": 19_000.0,
+        "correlation": 14_500.0,
+        "liquidity": 50_000.0,
+        "bracket": 1_000_000.0,
+        "liquidation_probability": 20_000.0,
+        "capital_cap": 29_000.0,
+    }
     for side in _SIDES:
         found = caps(replace(_SETTING, side=side), _LIMITS, 5, sized_by_edge=True)
         yield equal(f"{side}: limits", sorted(wanted), sorted(found))
@@ -83,19 +103,36 @@ def liquidation_by_hand(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
     """Entry 2000 at leverage 5, half a per cent of maintenance; and a walk that may touch a level."""
     yield near("liquidation of a long", 1600 / 0.995, liquidation_price(2000, 5, "long", 0.005), 1e-9)
     yield near("liquidation of a short", 2400 / 1.005, liquidation_price(2000, 5, "short", 0.005), 1e-9)
-    for side, level in (("long", 1595 / 0.995), ("short", 2405 / 1.005)):
-        yield near(f"liquidation of a {side}, 5 of maintenance amount", level,
-                   liquidation_price(2000, 5, side, 0.005, 5.0), 1e-9)  # type: ignore[arg-type]  # fmt: skip
+    sides: tuple[tuple[Literal["long", "short"], float], ...] = (("long", 1595 / 0.995), ("short", 2405 / 1.005))
+    for side, level in sides:
+        yield near(
+            f"liquidation of a {side}, 5 of maintenance amount",
+            level,
+            liquidation_price(2000, 5, side, 0.005, 5.0),
+            1e-9,
+        )
     two_sigma = 2 * NormalDist().cdf(-2.0)
     for level in (math.exp(0.02), math.exp(-0.02)):
-        yield near(f"probability to touch {level:.4f} of price, two σ away", two_sigma,
-                   touch_probability(1.0, level, 0.01), 1e-9)  # fmt: skip
+        yield near(
+            f"probability to touch {level:.4f} of price, two σ away",
+            two_sigma,
+            touch_probability(1.0, level, 0.01),
+            1e-9,
+        )
 
 
 _CLAIM = Claim(
-    edge=True, reason="made up", deflated_sharpe_probability=0.99, excess_sharpe_probability=0.99, sharpe_per_bar=0.1,
-    doubled_cost_sharpe_per_bar=0.1, trials=1, bars=5000, trades=500, overfitting_probability=0.1,
-)  # fmt: skip
+    edge=True,
+    reason="made up",
+    deflated_sharpe_probability=0.99,
+    excess_sharpe_probability=0.99,
+    sharpe_per_bar=0.1,
+    doubled_cost_sharpe_per_bar=0.1,
+    trials=1,
+    bars=5000,
+    trades=500,
+    overfitting_probability=0.1,
+)
 
 
 def _signal(side: Side) -> Signal:
@@ -108,18 +145,35 @@ def _planned(side: Side, mark: str = "2000", **shown: Any) -> TradePlan:
     """The plan of `_signal` in an account of 10,000; `shown` is what else there is to see."""
     shipped = shipped_settings()
     wide = {
-        "kelly_fraction": 0.5, "risk_per_trade": 0.01, "target_volatility": 100.0, "max_exposure": 10.0,
-        "max_same_side": 10.0, "margin_share": 1.0, "max_leverage": 5, "max_liquidation_probability": 0.5,
-        "capital_cap": None, "backstop_distance": 1.5, "max_price_drift": 0.25,
-    }  # fmt: skip
+        "kelly_fraction": 0.5,
+        "risk_per_trade": 0.01,
+        "target_volatility": 100.0,
+        "max_exposure": 10.0,
+        "max_same_side": 10.0,
+        "margin_share": 1.0,
+        "max_leverage": 5,
+        "max_liquidation_probability": 0.5,
+        "capital_cap": None,
+        "backstop_distance": 1.5,
+        "max_price_drift": 0.25,
+    }
     settings = shipped.model_copy(update={"tactician": shipped.tactician.model_copy(update=wide)})
     signal = _signal(side)
     analysis = Analysis(SYMBOL, TIMEFRAME.name, 900_000, 2000.0, signal, claim=_CLAIM, digests={"model": "made up"})
     now = Now(
-        now_ms=900_000, account="made up", equity=Decimal(10_000), available=Decimal(10_000),
-        long_notional=Decimal(0), short_notional=Decimal(0), mark=Decimal(mark), asks=1e9, bids=1e9, day_volume=1e12,
-        rules=_RULES, brackets=_BRACKETS,
-    )  # fmt: skip
+        now_ms=900_000,
+        account="made up",
+        equity=Decimal(10_000),
+        available=Decimal(10_000),
+        long_notional=Decimal(0),
+        short_notional=Decimal(0),
+        mark=Decimal(mark),
+        asks=1e9,
+        bids=1e9,
+        day_volume=1e12,
+        rules=_RULES,
+        brackets=_BRACKETS,
+    )
     outcome = plan(analysis, signal, replace(now, **shown), settings, Request())
     if not isinstance(outcome, Approved):
         raise Unexpected(f"no plan: {outcome.sentence} ({outcome.code})")
@@ -134,8 +188,9 @@ def plans_by_hand(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
         yield equal(f"{side}: quantity, 100 / (20 + 4) down to a step", Decimal("4.166"), made.quantity)
         yield equal(f"{side}: loss at the stop, costs included", Decimal("99.984"), made.risk_quote)
         levels = [Decimal(2000 + sign * x) for x in (-20, -30, 60)]
-        yield equal(f"{side}: stop, backstop, target", levels,
-                    [made.stop_price, made.backstop_price, made.take_profit_price])  # fmt: skip
+        yield equal(
+            f"{side}: stop, backstop, target", levels, [made.stop_price, made.backstop_price, made.take_profit_price]
+        )
         moved = _planned(side, str(2000 + 4 * sign))  # type: ignore[arg-type]
         cost = Decimal("0.002") * (2000 + 4 * sign)
         quantity = _RULES.quantity_down(Decimal(100) / (24 + cost))
@@ -152,8 +207,13 @@ def caps_of_a_plan_by_hand(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
     for side, target, same, book in (("long", 2060, 3000, 96e3), ("short", 1940, 1000, 48e3)):
         found = _planned(side, day_volume=9.6e9, **shown).caps  # type: ignore[arg-type]
         sigma = yearly * abs(math.log(target / 2000)) / 0.03
-        wanted = {"exposure": 96_000.0, "correlation": 100_000.0 - same, "liquidity": book / 4,
-                  "volatility_target": 1_000_000 / sigma, "risk_per_trade": 100 / 0.012}  # fmt: skip
+        wanted = {
+            "exposure": 96_000.0,
+            "correlation": 100_000.0 - same,
+            "liquidity": book / 4,
+            "volatility_target": 1_000_000 / sigma,
+            "risk_per_trade": 100 / 0.012,
+        }
         for name, value in wanted.items():
             yield near(f"{side}: notional by {name}", value, found.get(name, math.nan), 1e-6)
         thin = _planned(side, day_volume=9.6e6, **shown).caps  # type: ignore[arg-type]
@@ -161,8 +221,11 @@ def caps_of_a_plan_by_hand(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
     odd = replace(_RULES, tick=Decimal(7))
     for side, levels in (("long", [1981, 1974, 2058]), ("short", [2016, 2023, 1946])):
         made = _planned(side, rules=odd)  # type: ignore[arg-type]
-        yield equal(f"{side}, ticks of 7: stop, backstop and target, none further away", levels,
-                    [made.stop_price, made.backstop_price, made.take_profit_price])  # fmt: skip
+        yield equal(
+            f"{side}, ticks of 7: stop, backstop and target, none further away",
+            levels,
+            [made.stop_price, made.backstop_price, made.take_profit_price],
+        )
 
 
 _NOW = 20 * DAY_MS + 3_600_000
@@ -196,12 +259,13 @@ def loss_limits_by_hand(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
 def loss_limits_by_asset(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
     """10,000 USDT, 1,000 USDC and 1 BNB at 600: each margin asset by itself, fees in BNB at their price."""
     cases: tuple[tuple[str, tuple[tuple[str, str, str], ...], list[str]], ...] = (
-        ("30 USDC", (("USDC", "USDC", "-30"),), ["day 20 USDC"]), ("29.99 USDC", (("USDC", "USDC", "-29.99"),), []),
+        ("30 USDC", (("USDC", "USDC", "-30"),), ["day 20 USDC"]),
+        ("29.99 USDC", (("USDC", "USDC", "-29.99"),), []),
         ("300 USDT, of them half a BNB", (("USDT", "USDT", "0"), ("USDT", "BNB", "-0.5")), ["day 20"]),
         ("0.49 BNB of fees", (("USDT", "BNB", "-0.49"),), []),
         ("0.05 BNB of fees of USDC contracts", (("USDC", "BNB", "-0.05"),), ["day 20 USDC"]),
         ("100 USDC", (("USDC", "USDC", "-100"),), ["day 20 USDC", "drawdown USDC"]),
-    )  # fmt: skip
+    )
     prices = {margin: {"BNB": Decimal(600)} for margin in ("USDT", "USDC")}
     for what, lost, wanted in cases:
         flows = [Flow(_NOW - 1, Decimal(amount), asset, margin) for margin, asset, amount in lost]
@@ -222,25 +286,36 @@ def _held(sign: int, best: int) -> Held:
     """A position entered at 2000: stop 20 away, target 60 away, and the best price so far."""
     at = [Decimal(2000 + sign * x) for x in (-20, 60, best)]
     return Held(
-        "long" if sign > 0 else "short", Decimal(1), Decimal(2000), at[0], at[0], at[1], at[2], exit_by_ms=1_000_000,
-        opened_ms=0, last_act_ms=-1_000_000, scaled_down=False,
-    )  # fmt: skip
+        "long" if sign > 0 else "short",
+        Decimal(1),
+        Decimal(2000),
+        at[0],
+        at[0],
+        at[1],
+        at[2],
+        exit_by_ms=1_000_000,
+        opened_ms=0,
+        last_act_ms=-1_000_000,
+        scaled_down=False,
+    )
 
 
 def exits_by_hand(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
     """Prices and opinions on either side of each rule, of a long and of a short."""
     for sign, side in ((1, "long"), (-1, "short")):
         cases = (
-            ("at the stop", -20, 0, None, 0, "close", "stop_passed"), ("just inside", -19, 0, None, 0, "stay", None),
+            ("at the stop", -20, 0, None, 0, "close", "stop_passed"),
+            ("just inside", -19, 0, None, 0, "stay", None),
             ("at the target", 60, 0, None, 0, "take_profit", "target_passed"),
             ("before it", 59, 0, None, 0, "stay", None),
             ("its time is up", 5, 0, None, 1_000_000, "close", "time"),
             ("a millisecond earlier", 5, 0, None, 999_999, "stay", None),
             ("a likely loss", 5, 0, 0.7, 0, "close", "high_risk"),
             ("a possible loss", 5, 0, 0.6, 0, "scale_down", None),
-            ("a likely win", 5, 0, 0.4, 0, "stay", None), ("an old opinion", 5, 0, 0.7, 60_000, "scale_down", None),
+            ("a likely win", 5, 0, 0.4, 0, "stay", None),
+            ("an old opinion", 5, 0, 0.7, 60_000, "scale_down", None),
             ("price has gone 40 our way", 35, 40, None, 0, "tighten", "trail"),
-        )  # fmt: skip
+        )
         for what, at, best, loss, now, kind, reason in cases:
             opinion = None if loss is None else Opinion(loss, 0)
             action = assess(_held(sign, best), Decimal(2000 + sign * at), opinion, _EXITS, now)
@@ -272,20 +347,60 @@ def funding_by_its_sign(lab: Lab) -> Iterator[Finding]:
 
 _LIMITS_MEND = "Do not trade: sizes or limits are not what they say. Install the locked versions (requirements.lock)."
 CHECKS = (
-    Check("sizes_by_hand", LINES[3], "every limit's size is its own: the stop's distance sizes, the target's does not",
-          _LIMITS_MEND, sizes_by_hand),
-    Check("liquidation_by_hand", LINES[3], "liquidation lies where the exchange's formula puts it",
-          _LIMITS_MEND, liquidation_by_hand),
-    Check("plans_by_hand", LINES[3], "a plan loses at its stop what it states, and every level is on its side",
-          _LIMITS_MEND, plans_by_hand),
-    Check("loss_limits_by_hand", LINES[3], "a loss limit breaks on the spot: a cent earlier it does not",
-          _LIMITS_MEND, loss_limits_by_hand),
-    Check("caps_of_a_plan_by_hand", LINES[3], "a plan's limits are those of its side, its bar and its horizon",
-          _LIMITS_MEND, caps_of_a_plan_by_hand),
-    Check("loss_limits_by_asset", LINES[3], "each margin asset has its own loss limits, fees in another asset count",
-          _LIMITS_MEND, loss_limits_by_asset),
-    Check("exits_by_hand", LINES[3], "each exit rule acts where it says, for longs and for shorts",
-          _LIMITS_MEND, exits_by_hand),
-    Check("funding_by_its_sign", LINES[3], "with a positive rate longs pay and shorts receive, in the ledger as well",
-          "Run `trader monitor`: it reconciles the ledger with the exchange.", funding_by_its_sign),
-)  # fmt: skip
+    Check(
+        "sizes_by_hand",
+        LINES[3],
+        "every limit's size is its own: the stop's distance sizes, the target's does not",
+        _LIMITS_MEND,
+        sizes_by_hand,
+    ),
+    Check(
+        "liquidation_by_hand",
+        LINES[3],
+        "liquidation lies where the exchange's formula puts it",
+        _LIMITS_MEND,
+        liquidation_by_hand,
+    ),
+    Check(
+        "plans_by_hand",
+        LINES[3],
+        "a plan loses at its stop what it states, and every level is on its side",
+        _LIMITS_MEND,
+        plans_by_hand,
+    ),
+    Check(
+        "loss_limits_by_hand",
+        LINES[3],
+        "a loss limit breaks on the spot: a cent earlier it does not",
+        _LIMITS_MEND,
+        loss_limits_by_hand,
+    ),
+    Check(
+        "caps_of_a_plan_by_hand",
+        LINES[3],
+        "a plan's limits are those of its side, its bar and its horizon",
+        _LIMITS_MEND,
+        caps_of_a_plan_by_hand,
+    ),
+    Check(
+        "loss_limits_by_asset",
+        LINES[3],
+        "each margin asset has its own loss limits, fees in another asset count",
+        _LIMITS_MEND,
+        loss_limits_by_asset,
+    ),
+    Check(
+        "exits_by_hand",
+        LINES[3],
+        "each exit rule acts where it says, for longs and for shorts",
+        _LIMITS_MEND,
+        exits_by_hand,
+    ),
+    Check(
+        "funding_by_its_sign",
+        LINES[3],
+        "with a positive rate longs pay and shorts receive, in the ledger as well",
+        "Run `trader monitor`: it reconciles the ledger with the exchange.",
+        funding_by_its_sign,
+    ),
+)

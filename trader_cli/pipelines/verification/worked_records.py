@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from trader_cli.core.artifacts import ArtifactKey, Manifest
 from trader_cli.core.errors import DataInvalid
-from trader_cli.core.schemas import TIME
-from trader_cli.exchange import account_replies, replies
+from trader_cli.core.identity.manifests import ArtifactKey, Manifest
+from trader_cli.core.market.schemas import TIME
+from trader_cli.exchange.account import account_replies
+from trader_cli.exchange.connection import replies
 from trader_cli.pipelines.verification.checks import LINES, Check, Finding, equal
 from trader_cli.pipelines.verification.lab import SYMBOL, TIMEFRAME
 from trader_cli.storage.artifacts import ArtifactStore
@@ -29,9 +30,16 @@ def klines_by_hand(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
     row = [_START, "4.1", "4.4", "4.0", "4.3", "12.5", _START + 899_999, "52.5", 7, "5.25", "22.05", "0"]
     found = replies.bars_as_written([replies.klines_as_written([row])]).row(0, named=True)
     wanted = {
-        "open": 4.1, "high": 4.4, "low": 4.0, "close": 4.3, "volume": 12.5, "quote_volume": 52.5, "trades": 7,
-        "taker_buy_base": 5.25, "taker_buy_quote": 22.05,
-    }  # fmt: skip
+        "open": 4.1,
+        "high": 4.4,
+        "low": 4.0,
+        "close": 4.3,
+        "volume": 12.5,
+        "quote_volume": 52.5,
+        "trades": 7,
+        "taker_buy_base": 5.25,
+        "taker_buy_quote": 22.05,
+    }
     for name, value in wanted.items():
         yield equal(name, value, found[name])
     times = {name: round(found[name].timestamp() * 1000) for name in ("open_time", "close_time")}
@@ -39,16 +47,36 @@ def klines_by_hand(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
 
 
 _TRADE = {
-    "id": 11, "orderId": 22, "symbol": SYMBOL, "side": "SELL", "price": "2010.5", "qty": "0.4",
-    "commission": "0.4021", "commissionAsset": "USDT", "realizedPnl": "-4.2", "maker": False, "time": _START,
-}  # fmt: skip
+    "id": 11,
+    "orderId": 22,
+    "symbol": SYMBOL,
+    "side": "SELL",
+    "price": "2010.5",
+    "qty": "0.4",
+    "commission": "0.4021",
+    "commissionAsset": "USDT",
+    "realizedPnl": "-4.2",
+    "maker": False,
+    "time": _START,
+}
 _INCOME = {
-    "incomeType": "FUNDING_FEE", "tranId": 33, "symbol": SYMBOL, "income": "-0.15", "asset": "USDT", "time": _START,
-}  # fmt: skip
+    "incomeType": "FUNDING_FEE",
+    "tranId": 33,
+    "symbol": SYMBOL,
+    "income": "-0.15",
+    "asset": "USDT",
+    "time": _START,
+}
 _POSITION = {
-    "symbol": SYMBOL, "positionAmt": "-0.4", "entryPrice": "2000", "markPrice": "2010.5", "liquidationPrice": "2380",
-    "unRealizedProfit": "-4.2", "isolatedWallet": "160", "updateTime": _START,
-}  # fmt: skip
+    "symbol": SYMBOL,
+    "positionAmt": "-0.4",
+    "entryPrice": "2000",
+    "markPrice": "2010.5",
+    "liquidationPrice": "2380",
+    "unRealizedProfit": "-4.2",
+    "isolatedWallet": "160",
+    "updateTime": _START,
+}
 
 
 def account_by_hand(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
@@ -110,12 +138,27 @@ def damage_is_refused(lab: Lab) -> Iterator[Finding]:
 
 
 CHECKS = (
-    Check("klines_by_hand", LINES[0], "every number of a kline is read as what the exchange says it is",
-          "Install the locked versions (requirements.lock), and fetch again.", klines_by_hand),
-    Check("account_by_hand", LINES[0], "fills, fees, funding and positions are read with their signs",
-          "Install the locked versions (requirements.lock); do not trade meanwhile.", account_by_hand),
-)  # fmt: skip
+    Check(
+        "klines_by_hand",
+        LINES[0],
+        "every number of a kline is read as what the exchange says it is",
+        "Install the locked versions (requirements.lock), and fetch again.",
+        klines_by_hand,
+    ),
+    Check(
+        "account_by_hand",
+        LINES[0],
+        "fills, fees, funding and positions are read with their signs",
+        "Install the locked versions (requirements.lock); do not trade meanwhile.",
+        account_by_hand,
+    ),
+)
 STORED = (
-    Check("damage_is_refused", LINES[5], "what was changed on disk is refused, never used",
-          "Run the stage again that the message names.", damage_is_refused),
-)  # fmt: skip
+    Check(
+        "damage_is_refused",
+        LINES[5],
+        "what was changed on disk is refused, never used",
+        "Run the stage again that the message names.",
+        damage_is_refused,
+    ),
+)

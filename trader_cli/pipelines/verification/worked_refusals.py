@@ -6,20 +6,20 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from trader_cli.core.assets import CREDITS, Dollars
-from trader_cli.core.orders import AccountState, SymbolRules
-from trader_cli.core.rules import DELISTING_MARGIN_MS, Prices, funded, outlives, trading, trustworthy
+from trader_cli.core.money.assets import CREDITS, Dollars
+from trader_cli.core.money.orders import AccountState, SymbolRules
+from trader_cli.core.money.trading_rules import DELISTING_MARGIN_MS, Prices, funded, outlives, trading, trustworthy
 from trader_cli.execution.preflight import Room, check_caps
 from trader_cli.pipelines.verification.checks import LINES, Check, Finding, equal, near
 from trader_cli.pipelines.verification.lab import SYMBOL
 from trader_cli.pipelines.verification.worlds import in_world, scripted
 from trader_cli.settings.load import shipped_settings
-from trader_cli.venue.books import Income
+from trader_cli.venue.engine.books import Income
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from trader_cli.core.plans import Refused
+    from trader_cli.core.money.plans import Refused
     from trader_cli.pipelines.verification.lab import Lab
     from trader_cli.pipelines.verification.worlds import World
 
@@ -36,10 +36,11 @@ def accounts_that_are_refused(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
     """Multi-assets mode, credits mode, none of the margin asset: each alone."""
     credit = replace(_HELD, others=(AccountState(Decimal(50), Decimal(50), Decimal(0), CREDITS),))
     cases: tuple[tuple[str, AccountState, bool, str], ...] = (
-        ("USDT and nothing else", _HELD, False, "opened"), ("multi-assets mode", _HELD, True, "multi_assets"),
+        ("USDT and nothing else", _HELD, False, "opened"),
+        ("multi-assets mode", _HELD, True, "multi_assets"),
         ("credits beside USDT", credit, False, "credits_account"),
         ("no USDT", replace(_HELD, wallet=Decimal(0)), False, "no_balance"),
-    )  # fmt: skip
+    )
     for what, account, multi_assets, wanted in cases:
         yield equal(f"account with {what}", wanted, _code(funded(SYMBOL, "USDT", account, multi_assets=multi_assets)))
     other = funded(SYMBOL, "USDC", replace(_HELD, asset="USDC"), multi_assets=False)
@@ -70,7 +71,7 @@ def prices_that_are_refused(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
         ("no last price", replace(good, last=Decimal(0)), "prices_apart"),
         ("an old mark", replace(good, mark_age_ms=60_001), "stale_price"),
         ("an old last price", replace(good, last_age_ms=60_001), "stale_price"),
-    )  # fmt: skip
+    )
     for what, prices, wanted in cases:
         yield equal(f"prices with {what}", wanted, _code(trustworthy(SYMBOL, prices, 0.01, 60_000)))
 
@@ -92,8 +93,11 @@ def caps_before_an_entry(lab: Lab) -> Iterator[Finding]:
         return found
 
     wanted = ["opened", "exposure", "capital_cap"]
-    yield equal("4,000 held and 1,000 elsewhere; 4,050 held; 3,000 held and 2,100 elsewhere", wanted,
-                in_world(lab, scripted(), work))  # fmt: skip
+    yield equal(
+        "4,000 held and 1,000 elsewhere; 4,050 held; 3,000 held and 2,100 elsewhere",
+        wanted,
+        in_world(lab, scripted(), work),
+    )
 
 
 def rebates_are_booked(lab: Lab) -> Iterator[Finding]:
@@ -115,14 +119,39 @@ def rebates_are_booked(lab: Lab) -> Iterator[Finding]:
 
 _MEND = "Install the locked versions (requirements.lock) and run this again; open nothing meanwhile."
 CHECKS = (
-    Check("accounts_that_are_refused", LINES[3], "no position is opened on an account that cannot carry it as we trade",
-          _MEND, accounts_that_are_refused),
-    Check("symbols_that_are_refused", LINES[3], "no position is opened on what does not trade, or not for long enough",
-          _MEND, symbols_that_are_refused),
-    Check("prices_that_are_refused", LINES[3], "no position is opened on prices that are old or lie apart", _MEND,
-          prices_that_are_refused),
-    Check("caps_before_an_entry", LINES[3], "all positions together stay within what may be at work", _MEND,
-          caps_before_an_entry),
-    Check("rebates_are_booked", LINES[3], "what the account earns besides trades is in the ledger, transfers are not",
-          _MEND, rebates_are_booked),
-)  # fmt: skip
+    Check(
+        "accounts_that_are_refused",
+        LINES[3],
+        "no position is opened on an account that cannot carry it as we trade",
+        _MEND,
+        accounts_that_are_refused,
+    ),
+    Check(
+        "symbols_that_are_refused",
+        LINES[3],
+        "no position is opened on what does not trade, or not for long enough",
+        _MEND,
+        symbols_that_are_refused,
+    ),
+    Check(
+        "prices_that_are_refused",
+        LINES[3],
+        "no position is opened on prices that are old or lie apart",
+        _MEND,
+        prices_that_are_refused,
+    ),
+    Check(
+        "caps_before_an_entry",
+        LINES[3],
+        "all positions together stay within what may be at work",
+        _MEND,
+        caps_before_an_entry,
+    ),
+    Check(
+        "rebates_are_booked",
+        LINES[3],
+        "what the account earns besides trades is in the ledger, transfers are not",
+        _MEND,
+        rebates_are_booked,
+    ),
+)

@@ -12,14 +12,14 @@ import polars as pl
 
 from trader_cli.analyst.claim import make_claim
 from trader_cli.analyst.decision import Costs, TradeCosts, acts, choose_side
-from trader_cli.analyst.funding import funding_rates
+from trader_cli.analyst.funding_cost import funding_rates
 from trader_cli.analyst.labels import average_uniqueness, triple_barrier
 from trader_cli.analyst.statistics import expected_best_sharpe, probabilistic_sharpe, sharpe
 from trader_cli.analyst.training import make_dataset
 from trader_cli.analyst.walk_forward import Dataset, OutOfSample, book_gains, make_folds
-from trader_cli.core.schemas import TIME
-from trader_cli.core.timeframes import HOUR_MS
-from trader_cli.features.series import BarSeries
+from trader_cli.core.market.schemas import TIME
+from trader_cli.core.market.timeframes import HOUR_MS
+from trader_cli.features.bar_arrays import BarSeries
 from trader_cli.pipelines.verification.checks import LINES, Check, Finding, at_least, equal, holds, near
 from trader_cli.pipelines.verification.lab import SYMBOL, TIMEFRAME
 from trader_cli.settings.load import shipped_settings
@@ -61,7 +61,7 @@ _LABELS: tuple[tuple[str, dict[int, tuple[float, float]], tuple[int, int, float,
     ("the last bar of the horizon", {8: (102.1, 100.0)}, (1, 8, _UP, -_UP)),
     ("the bar after the horizon", {9: (110.0, 90.0)}, (0, 8, 0.0, 0.0)),
     ("not quite", {6: (102.0, 98.1)}, (0, 8, 0.0, 0.0)),
-)  # fmt: skip
+)
 """Of bar 4, at 100, over 4 bars: (outcome, row of its end, gain of a long, gain of a short)."""
 
 
@@ -135,9 +135,9 @@ def costs_by_hand(lab: Lab) -> Iterator[Finding]:
 def funding_by_hand(lab: Lab) -> Iterator[Finding]:
     """Stamps at 08:00 (10 bps), 16:00 (−20 bps), 17:00 (8 bps): hourly since then. Bars of 15 minutes from 07:00."""
     stamps, rates = np.array([8, 16, 17]) * HOUR_MS, [1e-3, -2e-3, 8e-4]
-    paid = pl.DataFrame({
-        "time": pl.Series(stamps + 12).cast(TIME), "funding_rate": rates, "mark_price": [None, None, None]
-    })  # fmt: skip
+    paid = pl.DataFrame(
+        {"time": pl.Series(stamps + 12).cast(TIME), "funding_rate": rates, "mark_price": [None, None, None]}
+    )
     opened = 7 * HOUR_MS + TIMEFRAME.ms * np.arange(45, dtype=np.int64)
     found = funding_rates(SYMBOL, TIMEFRAME, opened, paid)
     due = {row: float(found.due[row]) for row in range(3, 44) if found.due[row]}
@@ -186,9 +186,13 @@ def book_by_hand(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
     """A long over bars 1 and 2, a short over bars 4 and 5, half a unit each: what each bar returns after costs."""
     data, n = _dataset([0, 3], [2, 5]), 2
     out = OutOfSample(
-        np.full((n, 3), 1 / 3), np.full(n, 0.9), np.array([1, -1], np.int8), np.ones(n, bool), np.ones(n, bool),
+        np.full((n, 3), 1 / 3),
+        np.full(n, 0.9),
+        np.array([1, -1], np.int8),
+        np.ones(n, bool),
+        np.ones(n, bool),
         np.zeros(n, np.int64),
-    )  # fmt: skip
+    )
     market = np.array([0.0, 0.01, 0.02, 0.03, -0.01, 0.02, 0.5])
     gains, exposure, seen = book_gains(data, out, market, 2, Costs(0.001, 0.0001))
     wanted = (0.005 - 0.0005 - 0.00005, 0.01 - 0.00005, -0.0005, 0.005 - 0.0005 - 0.00005, -0.01 - 0.0005 - 0.00005)
@@ -248,20 +252,51 @@ def claims_pay_their_costs(lab: Lab) -> Iterator[Finding]:
 
 _MEND = "Install the locked versions (requirements.lock), then run `trader train` again; do not trade meanwhile."
 CHECKS = (
-    Check("labels_by_hand", LINES[2], "a label is what the bars after its own do first, and both at once is a loss",
-          _MEND, labels_by_hand),
-    Check("rows_by_hand", LINES[2], "a training row holds the features and the label of one and the same bar",
-          _MEND, rows_by_hand),
+    Check(
+        "labels_by_hand",
+        LINES[2],
+        "a label is what the bars after its own do first, and both at once is a loss",
+        _MEND,
+        labels_by_hand,
+    ),
+    Check(
+        "rows_by_hand",
+        LINES[2],
+        "a training row holds the features and the label of one and the same bar",
+        _MEND,
+        rows_by_hand,
+    ),
     Check("costs_by_hand", LINES[2], "fees, slippage and funding lower what a side is worth", _MEND, costs_by_hand),
-    Check("funding_by_hand", LINES[2], "funding is charged at the symbol's own stamps, at its own rates", _MEND,
-          funding_by_hand),
-    Check("act_labels_by_hand", LINES[2], "the act model learns what was worth it after costs", _MEND,
-          act_labels_by_hand),
-    Check("book_by_hand", LINES[2], "the claim's book pays fees on what it turns and funding on what it holds",
-          _MEND, book_by_hand),
+    Check(
+        "funding_by_hand",
+        LINES[2],
+        "funding is charged at the symbol's own stamps, at its own rates",
+        _MEND,
+        funding_by_hand,
+    ),
+    Check(
+        "act_labels_by_hand", LINES[2], "the act model learns what was worth it after costs", _MEND, act_labels_by_hand
+    ),
+    Check(
+        "book_by_hand",
+        LINES[2],
+        "the claim's book pays fees on what it turns and funding on what it holds",
+        _MEND,
+        book_by_hand,
+    ),
     Check("folds_by_hand", LINES[2], "no row is predicted by a model that knew its future", _MEND, folds_by_hand),
-    Check("claim_by_hand", LINES[2], "a claim needs trades, skill beyond luck and holding, and doubled costs",
-          _MEND, claim_by_hand),
-    Check("claims_pay_their_costs", LINES[2], "a trained model's claim is after costs, and worse at doubled ones",
-          _MEND, claims_pay_their_costs),
-)  # fmt: skip
+    Check(
+        "claim_by_hand",
+        LINES[2],
+        "a claim needs trades, skill beyond luck and holding, and doubled costs",
+        _MEND,
+        claim_by_hand,
+    ),
+    Check(
+        "claims_pay_their_costs",
+        LINES[2],
+        "a trained model's claim is after costs, and worse at doubled ones",
+        _MEND,
+        claims_pay_their_costs,
+    ),
+)

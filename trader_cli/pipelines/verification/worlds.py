@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import polars as pl
 
-from trader_cli.core.bars import with_close_time
-from trader_cli.core.plans import Approved, TradePlan
-from trader_cli.core.schemas import TIME
-from trader_cli.core.timeframes import MINUTE_MS, Timeframe
-from trader_cli.execution.entered import Entered
+from trader_cli.core.market.bars import with_close_time
+from trader_cli.core.market.schemas import TIME
+from trader_cli.core.market.timeframes import MINUTE_MS, Timeframe
+from trader_cli.core.money.plans import Approved, TradePlan
+from trader_cli.execution.entry_result import Entered
 from trader_cli.execution.executor import Executor
-from trader_cli.pipelines.market import connected
+from trader_cli.pipelines.market_access import connected
 from trader_cli.pipelines.verification.checks import Unexpected
 from trader_cli.pipelines.verification.lab import KEY, SYMBOL, at_venue
 from trader_cli.storage.ledger import Ledger
-from trader_cli.storage.markets import account_fingerprint, ledger_path
+from trader_cli.storage.market_names import account_fingerprint, ledger_path
 from trader_cli.tactician.position_monitor import PositionMonitor
 from trader_cli.venue.clocks import VirtualClock, run_virtual
-from trader_cli.venue.faulty import FaultyVenue
-from trader_cli.venue.tape import Tape, make_symbol_tape
+from trader_cli.venue.server.faulty_venue import FaultyVenue
+from trader_cli.venue.simulated_market.tape import Tape, make_symbol_tape
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from trader_cli.exchange.binance import BinanceExchange
     from trader_cli.pipelines.verification.lab import Lab
     from trader_cli.settings import Settings
-    from trader_cli.tactician.reports import Report
-    from trader_cli.venue.books import Account, AlgoOrder, Order
-    from trader_cli.venue.faulty import Fault, Route
+    from trader_cli.tactician.monitor_reports import Report
+    from trader_cli.venue.engine.books import Account, AlgoOrder, Order
+    from trader_cli.venue.server.faulty_venue import Fault, Route
 
 T = TypeVar("T")
 OPENS_MS = 1_704_067_200_000 + 450 * MINUTE_MS  # 2024-01-01 07:30 UTC: half an hour before a funding time
@@ -64,10 +64,13 @@ def scripted(*legs: tuple[int, float]) -> Tape:
     frame = pl.DataFrame(
         {
             "open_time": pl.Series(OPENS_MS + np.arange(len(close), dtype=np.int64) * MINUTE_MS).cast(TIME),
-            "open": opened, "high": np.maximum(opened, close), "low": np.minimum(opened, close), "close": close,
+            "open": opened,
+            "high": np.maximum(opened, close),
+            "low": np.minimum(opened, close),
+            "close": close,
             "volume": np.full(len(close), 5000.123),
         }
-    )  # fmt: skip
+    )
     minute = Timeframe.parse("1m")
     return Tape(
         "scripted", "scripted", {SYMBOL: make_symbol_tape(SYMBOL, minute, with_close_time(frame, minute), 1, {})}
@@ -111,9 +114,15 @@ class World:
         return entered
 
     async def plan(
-        self, side: Side = "long", *, quantity: str = "0.5", stop: float = 0.01, target: float = 0.05,
-        hold_minutes: float = 600, timeframe: str = "15m",
-    ) -> TradePlan:  # fmt: skip
+        self,
+        side: Side = "long",
+        *,
+        quantity: str = "0.5",
+        stop: float = 0.01,
+        target: float = 0.05,
+        hold_minutes: float = 600,
+        timeframe: str = "15m",
+    ) -> TradePlan:
         """A plan made by hand at the mark price now; distances are shares of price."""
         mark = Decimal(str((await self.exchange.get_premium_index(SYMBOL))["mark_price"]))
         now, sign = self.exchange.server_now_ms(), 1 if side == "long" else -1
@@ -123,13 +132,28 @@ class World:
             return rules.price_down(mark * Decimal(str(1 + sign * distance)))
 
         return TradePlan(
-            account=account_fingerprint(self.settings), mode=self.settings.mode, symbol=SYMBOL, timeframe=timeframe,
-            side=side, lineage="verification", decision_ms=now, created_ms=now, expires_ms=now + 15 * MINUTE_MS,
-            exit_by_ms=now + round(hold_minutes * MINUTE_MS), price=mark, quantity=Decimal(quantity), leverage=5,
-            stop_price=level(-stop), backstop_price=level(-1.5 * stop), take_profit_price=level(target),
-            max_drift=mark * Decimal("0.005"), risk_quote=mark * Decimal(quantity) * Decimal(str(stop)),
-            expected_value_bps=1.0, liquidation_probability=0.0, binding="verification",
-        )  # fmt: skip
+            account=account_fingerprint(self.settings),
+            mode=self.settings.mode,
+            symbol=SYMBOL,
+            timeframe=timeframe,
+            side=side,
+            lineage="verification",
+            decision_ms=now,
+            created_ms=now,
+            expires_ms=now + 15 * MINUTE_MS,
+            exit_by_ms=now + round(hold_minutes * MINUTE_MS),
+            price=mark,
+            quantity=Decimal(quantity),
+            leverage=5,
+            stop_price=level(-stop),
+            backstop_price=level(-1.5 * stop),
+            take_profit_price=level(target),
+            max_drift=mark * Decimal("0.005"),
+            risk_quote=mark * Decimal(quantity) * Decimal(str(stop)),
+            expected_value_bps=1.0,
+            liquidation_probability=0.0,
+            binding="verification",
+        )
 
     # --- what the exchange itself has ---
 
@@ -169,9 +193,16 @@ class World:
 
 
 def in_world(
-    lab: Lab, tape: Tape, work: Callable[[World], Awaitable[T]], *, faults: dict[Route, list[Fault]] | None = None,
-    key: str = KEY, settings: Settings | None = None, at_ms: int | None = None, most_s: float = _MOST_S,
-) -> T:  # fmt: skip
+    lab: Lab,
+    tape: Tape,
+    work: Callable[[World], Awaitable[T]],
+    *,
+    faults: dict[Route, list[Fault]] | None = None,
+    key: str = KEY,
+    settings: Settings | None = None,
+    at_ms: int | None = None,
+    most_s: float = _MOST_S,
+) -> T:
     """`work` in a fresh world, in virtual time, from `at_ms` on: ten minutes into the tape if not said.
 
     Raises `TimeoutError` once it has taken `most_s` seconds of that time: a product that waits for ever is broken.

@@ -1,0 +1,87 @@
+"""A user's families in a process of its own: what hangs on the process, such as the order of a set, is other there."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import trader_cli
+from trader_cli.core.errors import ConfigurationError
+from trader_cli.core.identity.digests import digest_bytes
+from trader_cli.core.market.timeframes import Timeframe
+from trader_cli.features.build import Builder
+from trader_cli.features.certification_tape import certification_frame, rows_needed
+
+if TYPE_CHECKING:
+    from trader_cli.features.registry import FeatureSpec
+    from trader_cli.settings import Settings
+
+_SEED = 20240229
+_TIMEOUT_S = 600
+_ANSWER = "made elsewhere: "
+
+
+def impure_elsewhere(spec: FeatureSpec, settings: Settings) -> frozenset[str]:
+    """The columns of families of one's own that another process, with other hashes, makes otherwise or not at all.
+
+    The families are named by `settings`; no key or secret is passed on. Raises `ConfigurationError` where the other
+    process does not answer.
+    """
+    here = column_digests(spec)
+    asked = {
+        "settings": settings.feature_engineering_orchestrator.model_dump(mode="json"),
+        "timeframe": spec.timeframe.name,
+        "inputs": list(spec.inputs),
+    }
+    known = {name: value for name, value in os.environ.items() if not name.upper().startswith("TRADER_")}
+    paths = [str(Path(trader_cli.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    seed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
+    try:
+        ran = subprocess.run(
+            [sys.executable, "-m", "trader_cli.analyst.isolated_process"],
+            input=json.dumps(asked),
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=_TIMEOUT_S,
+            env={**known, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+        )
+    except subprocess.SubprocessError as error:
+        said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1]
+        raise ConfigurationError(
+            f"user_families: they can be made here, but not in a process of their own: {said}.",
+            mend="A family may not depend on the process it runs in.",
+        ) from error
+    [answer] = [line for line in ran.stdout.splitlines() if line.startswith(_ANSWER)]
+    there = json.loads(answer.removeprefix(_ANSWER))
+    return frozenset(name for name, digest in here.items() if there.get(name) != digest)
+
+
+def column_digests(spec: FeatureSpec) -> dict[str, str]:
+    """The digest of each column of families of one's own, on the synthetic tape."""
+    frame = certification_frame(spec.timeframe, spec.inputs, rows=rows_needed(spec), seed=_SEED)
+    builder = Builder(frame, spec, 0)
+    own = [family for family in spec.families if family.source]
+    return {
+        name: digest_bytes(row.tobytes())
+        for family in own
+        for name, row in zip(family.columns, builder.fill(family, builder.room(family)), strict=True)
+    }
+
+
+def main() -> None:
+    """Answer what `impure_elsewhere` asks: one line of JSON, after whatever the families print."""
+    from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
+
+    asked = json.load(sys.stdin)
+    orchestrator = FeatureEngineeringOrchestrator({"feature_engineering_orchestrator": asked["settings"]})
+    spec = orchestrator.spec(Timeframe.parse(asked["timeframe"]), asked["inputs"])
+    sys.stdout.write(f"\n{_ANSWER}{json.dumps(column_digests(spec))}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What artifacts are named by: digests, ids, anchors, manifests."""

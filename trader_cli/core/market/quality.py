@@ -1,0 +1,379 @@
+"""What is wrong, or strange, with a series of bars: a report for people, not a feature (it looks both ways in time).
+
+Only what a valid BARS frame can still hide is looked for. What makes a frame invalid `core.bars.check_bars` refuses;
+rows left out on the way in (repeated, saved while open) are counted by whoever reads the file.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import polars as pl
+
+from trader_cli.core.market.bars import PRICES, Gap, check_bars, find_gaps, utc_text
+from trader_cli.core.market.ticks import decimals_of_bars, off_tick, unit_of, unit_of_decimals
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from trader_cli.core.market.timeframes import Timeframe
+
+Severity = Literal["note", "warning", "error"]
+
+UNFIT = ("interpolated", "other_instrument", "bad_print")
+"""Kinds whose bars are not what was traded: made up, of something else, or a price nobody could have had."""
+
+LISTED = 20
+"""Findings listed per kind, the longest; the counts are of all."""
+STUCK_BARS = 3
+OUTLIER_SIGMAS = 20.0
+BLOCK_BARS = 50
+BLOCKS = 4
+LEAST_SIGMA = 5e-4
+OTHER_INSTRUMENT_FACTOR = 3.0
+_REVERTED_SHARE = 0.25
+_STRAIGHT = 1e-9
+_ROUNDED_RUN = 3
+_ROUNDED_STEP = 4
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """How much a kind of finding matters, and what is said of a run of bars of it after `3 bars from ... to ...`."""
+
+    severity: Severity
+    text: str
+
+
+_KINDS: Mapping[str, _Kind] = MappingProxyType(
+    {
+        "gap": _Kind("warning", "missing"),
+        "zero_volume": _Kind("note", "without a trade"),
+        "stuck": _Kind("warning", "standing still without a trade"),
+        "interpolated": _Kind(
+            "error", "on a straight line between their neighbours in all prices and volume: filled in"
+        ),
+        "off_tick": _Kind("note", "with prices finer than the tick of the bars around: filled in, or a liquidation"),
+        "bad_print": _Kind("warning", "with a move far outside the usual that is taken back at once"),
+        "wick": _Kind("note", "with a high or low far outside the usual, left within the bar"),
+        "jump": _Kind("note", "with a move far outside the usual that stays"),
+        "other_instrument": _Kind("error", "opening at another price level than the close before: another instrument?"),
+        "volumes_disagree": _Kind("warning", "whose volumes, prices and trade counts contradict each other"),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A run of bars with the same thing to say about it: opening times (UTC ms) of its first and last bar."""
+
+    kind: str
+    first_ms: int
+    last_ms: int
+    bars: int
+    severity: Severity
+    sentence: str
+
+
+@dataclass(frozen=True)
+class QualityReport:
+    """What `quality_report` found. `counts` are of all findings and their bars, `findings` lists some of each kind."""
+
+    timeframe: str
+    rows: int
+    first_ms: int | None
+    last_ms: int | None
+    gaps: tuple[Gap, ...]
+    missing_bars: int
+    missing_share: float
+    counts: Mapping[str, tuple[int, int]]
+    """Kind → (findings, bars); kinds that were not found are absent."""
+    findings: tuple[Finding, ...]
+
+    def bars_of(self, kind: str) -> int:
+        """How many bars findings of this kind hold."""
+        return self.counts.get(kind, (0, 0))[1]
+
+    @property
+    def worst(self) -> Severity | None:
+        """The highest severity found, `None` if nothing was."""
+        found = {_KINDS[kind].severity for kind in self.counts}
+        order: tuple[Severity, ...] = ("error", "warning", "note")
+        return next((severity for severity in order if severity in found), None)
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able and small: at most `LISTED` findings per kind, gaps among them."""
+        return {
+            "timeframe": self.timeframe,
+            "rows": self.rows,
+            "first_ms": self.first_ms,
+            "last_ms": self.last_ms,
+            "missing_bars": self.missing_bars,
+            "missing_share": self.missing_share,
+            "worst": self.worst,
+            "counts": {kind: {"findings": found, "bars": bars} for kind, (found, bars) in self.counts.items()},
+            "findings": [asdict(finding) for finding in self.findings],
+        }
+
+
+def quality_report(bars: pl.DataFrame, timeframe: Timeframe) -> QualityReport:
+    """What a valid BARS frame of shape (n, 11) hides. Raises `DataInvalid` if it is not valid (`check_bars`).
+
+    Runs end at gaps. The kinds and their thresholds:
+
+    - `gap`: opening times missing between two rows (`find_gaps`); `missing_share` is of the bars of the whole span.
+    - `zero_volume`: volume 0. `stuck`: at least `STUCK_BARS` (3) of these in a row with one and the same price in
+      open, high, low and close: fewer are a quiet moment, more an outage the exchange filled.
+    - `interpolated`: open, high, low, close and volume each the mean of the bars before and after, to 1e-9 of the
+      value, where volume and a price change; or to one unit of the last decimal, if that holds for at least 3 bars in
+      a row whose volumes differ by more than 4 units. By chance five numbers do not agree to nine digits once, nor
+      to their last digit three times.
+    - `off_tick`: a price with more decimals than 99 % of all bars and 90 % of the 101 around it need (a tick that
+      changes for good is not one). Straight-line fillers show it, too; those are counted there.
+    - Outliers: with m the log return from close to close and σ = 1.4826 times the median |m| of the four blocks of 50
+      bars before the bar's own, at least `LEAST_SIGMA` (5 bp, so that nothing below 1 % counts), a move over
+      `OUTLIER_SIGMAS` (20) σ·√steps. `bad_print`: the next bar takes back all but a quarter of it; bars alone do not
+      tell a false price from a spike that was traded. `jump`: it stays (a crash, news).
+      `wick`: a high above, or low below, open and close by as much. Markets have fat tails, 20 σ is rare but real:
+      jumps and wicks are notes.
+    - `other_instrument`: the open over the close before differs by more than a factor of `OTHER_INSTRUMENT_FACTOR`
+      (3). Within a bar any move can be traded; between two trades of one instrument such a step cannot: a ticker
+      given to another coin, or a new denomination.
+    - `volumes_disagree`: quote over base volume outside low..high by more than 1e-5 (the exchange truncates each
+      trade's), taker buys above volume, or volume without trades; where those columns are known. (Not for
+      coin-margined contracts.)
+    """
+    check_bars(bars, timeframe)
+    rows, gaps = bars.height, find_gaps(bars, timeframe)
+    missing = sum(gap.bars for gap in gaps)
+    view = _view(bars, timeframe)
+    masks = _masks(view, bars)
+    listed, counts = _gap_findings(gaps), {"gap": (len(gaps), missing)}
+    for kind, mask in masks.items():
+        found = _runs(view, mask)
+        counts[kind] = (found.height, int(mask.sum()))
+        listed += _findings(kind, found)
+    return QualityReport(
+        timeframe=timeframe.name,
+        rows=rows,
+        first_ms=int(view["at"][0]) if rows else None,
+        last_ms=int(view["at"][-1]) if rows else None,
+        gaps=gaps,
+        missing_bars=missing,
+        missing_share=missing / (rows + missing) if rows else 0.0,
+        counts=MappingProxyType({kind: count for kind, count in counts.items() if count[0]}),
+        findings=tuple(sorted(listed, key=lambda finding: (finding.first_ms, finding.kind))),
+    )
+
+
+def bars_of_kinds(bars: pl.DataFrame, timeframe: Timeframe, kinds: tuple[str, ...] = UNFIT) -> dict[str, pl.Series]:
+    """Per kind, which of the n rows of valid BARS findings of it hold, (n,) without nulls; see `quality_report`.
+
+    All of them: a report lists only some. Of the last row too little is known yet: fillers and prints are told by the
+    bar after, a stuck run by its third bar.
+    """
+    masks = _masks(_view(bars, timeframe), bars)
+    return {kind: masks[kind].fill_null(value=False) for kind in kinds}
+
+
+def unfit_bars(bars: pl.DataFrame, timeframe: Timeframe) -> pl.Series:
+    """Which of the n rows of valid BARS hold what was not traded (`UNFIT`), or were another coin's, whose name this one
+    took over since; (n,) without nulls."""
+    masks = bars_of_kinds(bars, timeframe)
+    unfit = pl.DataFrame(masks).select(pl.any_horizontal(pl.all())).to_series()
+    taken_over = masks["other_instrument"].arg_true()
+    return unfit if taken_over.is_empty() else unfit | (pl.int_range(bars.height, eager=True) <= taken_over[-1])
+
+
+def doubtful_bars(bars: pl.DataFrame, timeframe: Timeframe, last: int) -> dict[str, int]:
+    """Kinds of `UNFIT` and `stuck` found among the `last` rows of valid BARS, with how many of those rows they hold."""
+    masks = bars_of_kinds(bars, timeframe, (*UNFIT, "stuck"))
+    return {kind: held for kind, mask in masks.items() if (held := int(mask.tail(last).sum()))}
+
+
+def _view(bars: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
+    """What the detectors share: at (opening, ms), steps since the row before, log returns from the close before."""
+    at = pl.col("open_time").to_physical()
+    return bars.select(
+        at.alias("at"),
+        (at.diff() // timeframe.ms).alias("steps"),
+        (pl.col("close") / pl.col("close").shift(1)).log().alias("move"),
+        (pl.col("open") / pl.col("close").shift(1)).log().alias("seam"),
+    )
+
+
+def _masks(view: pl.DataFrame, bars: pl.DataFrame) -> dict[str, pl.Series]:
+    """Per kind, which of the n bars it holds."""
+    decimals = decimals_of_bars(bars)
+    filled = _interpolated(view, bars, unit_of_decimals(decimals))
+    fine = off_tick(decimals) if decimals is not None else pl.repeat(value=False, n=bars.height, eager=True)
+    masks = {
+        "zero_volume": bars["volume"] == 0,
+        "stuck": _stuck(view, bars),
+        "interpolated": filled,
+        "off_tick": fine & ~filled,
+        "volumes_disagree": _volumes_disagree(bars),
+    }
+    return masks | _outliers(view, bars)
+
+
+def _stuck(view: pl.DataFrame, bars: pl.DataFrame) -> pl.Series:
+    still = bars.select(
+        (pl.col("volume") == 0) & (pl.col("high") == pl.col("low"))  # open and close lie between them
+    ).to_series()
+    begins = (
+        ~still
+        | (view["steps"] != 1).fill_null(value=True)
+        | (bars["close"] != bars["close"].shift(1)).fill_null(value=True)
+    )
+    return _long_enough(still, begins | ~still.shift(1, fill_value=False), STUCK_BARS)
+
+
+def _long_enough(mask: pl.Series, begins: pl.Series, least: int) -> pl.Series:
+    """`mask` without its runs of fewer than `least`; `begins` is true where a new run begins."""
+    runs = pl.DataFrame({"mask": mask, "run": begins.cast(pl.UInt32).cum_sum()})
+    return runs.select(pl.col("mask") & (pl.col("mask").sum().over("run") >= least)).to_series() if mask.any() else mask
+
+
+def _interpolated(view: pl.DataFrame, bars: pl.DataFrame, price_unit: float | None) -> pl.Series:
+    between = (view["steps"] == 1) & (view["steps"].shift(-1) == 1)
+    exact = bars.select(
+        *(_bent(name) <= _STRAIGHT * pl.col(name) for name in (*PRICES, "volume")),
+        _changes("volume").alias("volume_changes"),
+        pl.any_horizontal(_changes(name) for name in PRICES).alias("price_changes"),
+    )
+    found = (between & exact.select(pl.all_horizontal(pl.all())).to_series()).fill_null(value=False)
+    volume_unit = unit_of(bars, ("volume",)) if price_unit is not None else None
+    if price_unit is None or volume_unit is None:
+        return found
+    rounded = bars.select(
+        *(_bent(name) <= price_unit * 1.01 for name in PRICES),
+        (_bent("volume") <= volume_unit * 1.01).alias("straight"),
+        (pl.col("volume").diff().abs() > _ROUNDED_STEP * volume_unit).alias("slopes"),
+    )
+    near = (between & rounded.select(pl.all_horizontal(pl.all())).to_series()).fill_null(value=False)
+    return found | _long_enough(near, ~near | ~near.shift(1, fill_value=False), _ROUNDED_RUN)
+
+
+def _bent(name: str) -> pl.Expr:
+    """How far a value lies from the mean of its neighbours."""
+    return (pl.col(name) - (pl.col(name).shift(1) + pl.col(name).shift(-1)) / 2).abs()
+
+
+def _changes(name: str) -> pl.Expr:
+    return pl.col(name) != pl.col(name).shift(1)
+
+
+def _outliers(view: pl.DataFrame, bars: pl.DataFrame) -> dict[str, pl.Series]:
+    move, size = pl.col("move"), (pl.col("move") / pl.col("steps").sqrt()).abs()
+    usual = _usual(view.select(size).to_series())
+    limit = OUTLIER_SIGMAS * pl.max_horizontal(1.4826 * pl.lit(usual), pl.lit(LEAST_SIGMA))
+    taken_back = (move + move.shift(-1)).abs() <= _REVERTED_SHARE * move.abs()
+    adjacent = (pl.col("steps") == 1) & (pl.col("steps").shift(-1) == 1)
+    reach = pl.max_horizontal(
+        (pl.col("high") / pl.max_horizontal("open", "close")).log(),
+        (pl.min_horizontal("open", "close") / pl.col("low")).log(),
+    )
+    found = (
+        view.hstack(bars.select(PRICES))
+        .select(
+            (size > limit).alias("big"),
+            (taken_back & adjacent).alias("back"),
+            (pl.col("seam").abs() > math.log(OTHER_INSTRUMENT_FACTOR)).alias("other_instrument"),
+            (reach > limit).alias("wick"),
+        )
+        .with_columns(pl.all().fill_null(value=False))
+    )
+    other, printed = found["other_instrument"], found["big"] & found["back"]
+    printed &= ~printed.shift(1, fill_value=False)  # the bar that takes a print back is none itself
+    printed &= ~other | (other & other.shift(-1, fill_value=False))  # a print so bad that it looks like another coin
+    returned = printed.shift(1, fill_value=False)
+    return {
+        "bad_print": printed,
+        "wick": found["wick"],
+        "jump": found["big"] & ~printed & ~returned & ~other,
+        "other_instrument": other & ~printed & ~returned,
+    }
+
+
+def _usual(size: pl.Series) -> pl.Series:
+    """The median of `size` over about `BLOCKS` * `BLOCK_BARS` bars before each one's block; of all, at the start.
+
+    The median of the medians of blocks: a tenth of the time of a median that rolls by single bars.
+    """
+    typical = size.median()
+    if typical is None:
+        return size.fill_null(0.0)
+    before = _block_medians(size).rolling_median(BLOCKS, min_samples=1).shift(1).fill_null(typical)
+    return before.gather(pl.int_range(len(size), eager=True) // BLOCK_BARS)
+
+
+def _block_medians(size: pl.Series) -> pl.Series:
+    """The median of each `BLOCK_BARS` values, nulls left out; null for a block of nulls."""
+    blocks = -(-len(size) // BLOCK_BARS)
+    padded = np.full(blocks * BLOCK_BARS, np.nan)
+    padded[: len(size)] = size.fill_null(np.nan).to_numpy()
+    ordered = np.sort(padded.reshape(blocks, BLOCK_BARS), axis=1)  # NaN comes last
+    known = BLOCK_BARS - np.isnan(ordered).sum(axis=1)
+    rows = np.arange(blocks)
+    low, high = ordered[rows, np.maximum(known - 1, 0) // 2], ordered[rows, np.minimum(known // 2, BLOCK_BARS - 1)]
+    return pl.Series((low + high) / 2).fill_nan(None)
+
+
+def _volumes_disagree(bars: pl.DataFrame) -> pl.Series:
+    traded = pl.col("volume") > 0
+    mean = pl.col("quote_volume") / pl.col("volume")
+    wrong = (
+        traded & ((mean < pl.col("low") * (1 - 1e-5)) | (mean > pl.col("high") * (1 + 1e-5))),
+        pl.col("taker_buy_base") > pl.col("volume") * (1 + 1e-9),
+        pl.col("taker_buy_quote") > pl.col("quote_volume") * (1 + 1e-9),
+        traded & (pl.col("trades") == 0),
+    )
+    return bars.select(pl.any_horizontal(rule.fill_null(value=False) for rule in wrong)).to_series()
+
+
+def _runs(view: pl.DataFrame, mask: pl.Series) -> pl.DataFrame:
+    """Runs of true, ended by gaps: first and last opening time (ms), bars, the largest |move| (log) among them."""
+    rows = view.with_row_index().filter(mask)
+    begins = (pl.col("index").diff() != 1) | (pl.col("steps") != 1)
+    run = begins.fill_null(value=True).cast(pl.UInt32).cum_sum().alias("run")
+    return rows.group_by(run, maintain_order=True).agg(
+        pl.first("at").alias("first_ms"),
+        pl.last("at").alias("last_ms"),
+        pl.len().alias("bars"),
+        pl.col("move").sort_by(pl.col("move").abs(), descending=True, nulls_last=True).first().alias("move"),
+    )
+
+
+def _findings(kind: str, runs: pl.DataFrame) -> list[Finding]:
+    listed = runs.sort(pl.col("bars").cast(pl.Int64), pl.col("move").abs().fill_null(0.0), descending=True)[:LISTED]
+    known = _KINDS[kind]
+    return [
+        Finding(
+            kind, first, last, bars, known.severity, f"{_where(first, last, bars)} {known.text}{_moved(kind, move)}."
+        )
+        for first, last, bars, move in listed.select("first_ms", "last_ms", "bars", "move").iter_rows()
+    ]
+
+
+def _gap_findings(gaps: tuple[Gap, ...]) -> list[Finding]:
+    longest = sorted(gaps, key=lambda gap: -gap.bars)[:LISTED]
+    return [Finding("gap", gap.first_ms, gap.last_ms, gap.bars, "warning", f"{gap}.") for gap in longest]
+
+
+def _where(first_ms: int, last_ms: int, bars: int) -> str:
+    return (
+        f"1 bar at {utc_text(first_ms)}"
+        if bars == 1
+        else f"{bars} bars from {utc_text(first_ms)} to {utc_text(last_ms)}"
+    )
+
+
+def _moved(kind: str, move: float | None) -> str:
+    if kind not in {"bad_print", "jump", "other_instrument"} or move is None:
+        return ""
+    return f", {math.expm1(move):+,.1%} from the close before"

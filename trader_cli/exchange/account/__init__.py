@@ -1,0 +1,1 @@
+"""The private side: account, orders, positions; and the paper account in its place."""

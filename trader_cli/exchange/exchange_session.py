@@ -1,0 +1,163 @@
+"""A session with the exchange: its connection and time, what it lists, and who may sign. No market data here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from trader_cli.core.errors import UsageError
+from trader_cli.exchange.account.entry_permission import Opening
+from trader_cli.exchange.account.private_api import PrivateSide
+from trader_cli.exchange.connection.connection import CARE_WAIT_S, Connection
+from trader_cli.exchange.connection.signing_gate import options_to_sign_with, signing_origins, tells_key_rights
+from trader_cli.exchange.market_data.symbol_book import SymbolBook
+from trader_cli.settings import as_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from trader_cli.core.money.orders import SymbolRules
+    from trader_cli.core.ports import Clock
+    from trader_cli.settings import Settings
+
+_ROUTES = {
+    "time": ("fapiPublicGetTime", "/fapi/v1/time"),
+    "exchangeInfo": ("fapiPublicGetExchangeInfo", "/fapi/v1/exchangeInfo"),
+    "ticker": ("fapiPublicGetTicker24hr", "/fapi/v1/ticker/24hr"),
+    "depth": ("fapiPublicGetDepth", "/fapi/v1/depth"),
+    "aggTrades": ("fapiPublicGetAggTrades", "/fapi/v1/aggTrades"),
+    "premiumIndex": ("fapiPublicGetPremiumIndex", "/fapi/v1/premiumIndex"),
+    "fundingRate": ("fapiPublicGetFundingRate", "/fapi/v1/fundingRate"),
+    "openInterest": ("fapiPublicGetOpenInterest", "/fapi/v1/openInterest"),
+}
+
+
+class ExchangeSession:
+    """`await initialize()` first, `await close()` last. `private` is the account, `care` the same for its protection.
+
+    What `care` asks and sends goes once, at once, on connections of its own.
+    """
+
+    def __init__(
+        self,
+        config: Settings | Mapping[str, Any] | None = None,
+        *,
+        clock: Clock | None = None,
+        venue_url: str | None = None,
+        remembered: Path | None = None,
+    ) -> None:
+        """`venue_url`: the simulated venue of mode sim, to which alone it signs; `remembered`: a file for symbols."""
+        self.settings = as_settings(config)
+        self._connection = _connection(self.settings, clock, venue_url)
+        self._book = SymbolBook(remembered)
+        self.private, self.care = self._private_sides()
+
+    def _private_sides(self) -> tuple[PrivateSide, PrivateSide]:
+        """(the account, and the same for what protects it: asked once, at once, on connections of its own)."""
+        opening = Opening(self._connection, tells_rights=tells_key_rights(self.settings))
+        return PrivateSide(self._connection, opening), PrivateSide(self._connection.care, opening)
+
+    async def initialize(self, *, care: bool = False) -> bool:
+        """Connect: learn the exchange's time and symbols. Raises `ClockSkewed` if our clock is off by too much.
+
+        With `care` it is for what reduces: the exchange's time and symbols are asked for side by side, each is waited
+        for two seconds at most, and what has not come is taken from this machine's clock and from memory.
+        """
+        try:
+            if care:
+                await self._connect_for_care()
+            else:
+                await self._connection.open()
+                self._learn_symbols(await self._read("exchangeInfo", {}))
+        except BaseException:
+            await self.close()
+            raise
+        return True
+
+    async def _connect_for_care(self) -> None:
+        connection = self._connection
+        await connection.prepare()
+        lane = connection.care_lane
+
+        async def symbols() -> None:
+            self._learn_symbols(await lane.ask(*_ROUTES["exchangeInfo"], {}))
+
+        await connection.at_most(CARE_WAIT_S, lane.time(), symbols())
+        self._book.recall()
+
+    def _learn_symbols(self, reply: Any) -> bool:
+        changed = self._book.learn(reply, self.server_now_ms())
+        self._connection.learn_limits(reply.get("rateLimits"))
+        return changed
+
+    async def refresh_rules(self, *, older_than_s: float | None = None) -> bool:
+        """Read the symbols again, where they are older than that; whether anything of any symbol has changed."""
+        self._require_open()
+        if older_than_s is not None and self.rules_age_s() <= older_than_s:
+            return False
+        return self._learn_symbols(await self._read("exchangeInfo", {}))
+
+    @property
+    def symbols(self) -> Mapping[str, dict[str, Any]]:
+        """The exchange's own descriptions of its symbols, by name, as last read."""
+        return self._book.bodies
+
+    def rules_age_s(self) -> float:
+        """Seconds since the symbols were read from the exchange; infinite if they never were."""
+        return self._book.age_s(self.server_now_ms())
+
+    @property
+    def clock(self) -> Clock:
+        """The clock in use. Raises `UsageError` before `initialize`."""
+        return self._connection.clock
+
+    def server_now_ms(self) -> int:
+        """The exchange's time, or a little earlier: never later than it is. No one who sets our clock moves it."""
+        return self._connection.server_now_ms()
+
+    def frozen_s(self) -> float:
+        """Seconds until the futures host takes requests again; until then none is sent to it."""
+        return self._connection.frozen_s()
+
+    def orders_held_s(self) -> float:
+        """Seconds until the exchange takes orders that open again; reads and what reduces go on."""
+        return self._connection.orders_held_s()
+
+    def symbol_rules(self, symbol: str) -> SymbolRules:
+        """The exchange's filters of a symbol. Raises `UsageError` for one that is not known."""
+        rules = self.rules_or_none(symbol)
+        if rules is None:
+            raise self._book.unknown(symbol)
+        return rules
+
+    def rules_or_none(self, symbol: str) -> SymbolRules | None:
+        """The exchange's filters of a symbol; None for one that is not known."""
+        self._require_open()
+        return self._book.rules(symbol)
+
+    async def close(self) -> None:
+        """End the session. Safe to call twice."""
+        await self._connection.close()
+
+    def _require_open(self) -> None:
+        if not self._connection.is_open:
+            raise UsageError("The exchange is not initialised.", mend="Call `await exchange.initialize()` first.")
+
+    def require_listed(self, *symbols: str) -> None:
+        """Raises `UsageError` for the first that is not listed; where no list was to be had, the exchange says it."""
+        for symbol in symbols:
+            self._require(symbol)
+
+    def _require(self, symbol: str) -> None:
+        """Refuse what is not listed. Where no list was to be had, the exchange says it."""
+        self._require_open()
+        self._book.require(symbol)
+
+    async def _read(self, route: str, query: dict[str, Any]) -> Any:
+        """One public read."""
+        return await self._connection.read(*_ROUTES[route], query)
+
+
+def _connection(settings: Settings, clock: Clock | None, venue_url: str | None) -> Connection:
+    signs_at = signing_origins(settings, venue_url)
+    return Connection(options_to_sign_with(settings, signs_at), clock, signs_at)

@@ -1,0 +1,89 @@
+"""Everything that is asked of the exchange before an entry, side by side, and every reason it may give not to enter."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from trader_cli.core.errors import ExchangeUnavailable
+from trader_cli.core.money.assets import margin_asset_of
+from trader_cli.core.money.plans import Refused
+from trader_cli.core.proofs.evidence import Look
+from trader_cli.execution import preflight
+from trader_cli.execution.circuit_breaker import check_breaker
+from trader_cli.execution.orphan_orders import require_no_orphans
+
+if TYPE_CHECKING:
+    from trader_cli.core.money.orders import OrderState
+    from trader_cli.core.money.plans import TradePlan
+    from trader_cli.execution.executor import Executor
+    from trader_cli.execution.reconciliation import View
+
+
+async def refusal(executor: Executor, plan: TradePlan, symbol: str, *, live: bool) -> Refused | None:
+    """Every reason not to enter this plan now, or `None`. Raises `TraderError` where it cannot be known."""
+    exchange, settings, ledger = executor.exchange, executor.settings, executor.ledger
+    rules = await preflight.current_rules(exchange, plan.symbol)
+    if isinstance(rules, Refused):
+        return rules
+    refused = (
+        preflight.check_unchanged(plan, ledger)
+        or preflight.check_openable(plan, exchange)
+        or preflight.check_shape(plan, rules)
+        or preflight.check_live(settings, plan, live=live)
+        or preflight.check_plan(settings, plan, ledger, symbol, exchange.server_now_ms())
+        or check_breaker(ledger, symbol, exchange.server_now_ms(), settings)
+    )
+    if refused is not None:
+        return refused
+    _require_open_doors(executor)
+    if executor.reconciler.waiting_entry(symbol) is not None:
+        await executor.reconciler.look_at_orders(symbol)
+        if executor.reconciler.waiting_entry(symbol) is not None:
+            return Refused("order_unknown", f"{symbol}: it is not known yet what became of an order of ours.")
+    view, orders, prices, account, _ = await asyncio.gather(
+        _looked(executor, symbol),
+        exchange.private.open_orders(symbol),
+        preflight.current_prices(exchange, symbol, settings),
+        preflight.balance_for(exchange, symbol, settings),
+        preflight.check_account(exchange, settings),
+    )
+    refused = _check_symbol(executor, view, orders) or preflight.check_openable(plan, exchange, resting=len(view.stops))
+    if refused is not None:
+        return refused
+    if isinstance(prices, Refused):
+        return prices
+    if isinstance(account, Refused):
+        return account
+    sights = {name: sight.position for name, sight in executor.reconciler.sights.items() if name != symbol}
+    held = {name: abs(p.amount) * p.mark_price for name, p in sights.items() if p}
+    others = sum((at for name, at in held.items() if margin_asset_of(name) == account.asset), Decimal(0))
+    rest = await preflight.elsewhere(exchange, account.asset, held, settings)
+    if isinstance(rest, Refused):
+        return rest
+    room = preflight.Room(prices.mark, account.available, account.equity, others, rest[0], account.asset, rest[1])
+    return preflight.check_room(plan, exchange, room) or preflight.check_caps(plan, settings, room)
+
+
+def _require_open_doors(executor: Executor) -> None:
+    """Raises `ExchangeUnavailable` while the exchange takes no request, or no new orders."""
+    frozen_s, held_s = executor.exchange.frozen_s(), executor.exchange.orders_held_s()
+    if frozen_s or held_s:
+        what = "no request" if frozen_s else "no new order"
+        raise ExchangeUnavailable(f"The exchange takes {what} for {max(frozen_s, held_s):.0f} s.", mend="Wait.")
+
+
+async def _looked(executor: Executor, symbol: str) -> View:
+    await executor.view(symbol, since_ms=executor.exchange.clock.monotonic_ms())
+    await executor.reconciler.look_at_trades(symbol)
+    return executor.reconciler.view(symbol)
+
+
+def _check_symbol(executor: Executor, view: View, orders: list[OrderState]) -> Refused | None:
+    """Whether the symbol holds anything, ours or not, and whether somebody else trades with ids of our kind."""
+    rec, now = executor.reconciler, executor.exchange.server_now_ms()
+    past = tuple(rec.booker.strangers.get(view.symbol, ()))
+    look = Look(now, None, rec.sight(view.symbol).others, tuple(orders), past=past)
+    others = [order for order in orders if executor.courier.intent(order.client_id) is None]
+    return require_no_orphans(executor.ledger, look, now) or preflight.check_foreign(view, len(others))

@@ -1,0 +1,71 @@
+"""Hearing what other processes ask of the one that owns the ledger: at least every second, also while it waits.
+
+That a flatten is asked for is acknowledged as soon as the event loop turns; what is asked is done at the next look.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from trader_cli.storage.owner_requests import acknowledge, asked_of, is_acknowledged
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from trader_cli.core.ports import Clock
+
+REQUESTS = ("halt", "reset", "flatten")
+_EVERY_S = 1.0
+_ACKNOWLEDGE_S = 0.5
+
+
+@dataclass(frozen=True)
+class Ears:
+    """Requests that lie beside the ledger at `path`. Where time is `virtual` naps are not cut into seconds."""
+
+    path: Path
+    clock: Clock
+    virtual: bool = False
+
+    def is_asked(self) -> bool:
+        """Whether another process asks for anything; a flatten is acknowledged."""
+        self.acknowledge()
+        return any(asked_of(self.path, what) is not None for what in REQUESTS)
+
+    def acknowledge(self) -> None:
+        """Say that a flatten that is asked for was seen."""
+        if asked_of(self.path, "flatten") is not None and not is_acknowledged(self.path, "flatten"):
+            acknowledge(self.path, "flatten")
+
+    async def nap(self, seconds: float, is_over: Callable[[], bool] = lambda: False) -> None:
+        """Sleep so many seconds of the clock, or until something is asked or it `is_over`."""
+        if self.virtual:
+            await self.clock.sleep(seconds)
+            return
+        until_ms = self.clock.monotonic_ms() + seconds * 1000
+        most_s = _EVERY_S / max(self.clock.loop_s(1.0), 1e-9)
+        while (left_s := (until_ms - self.clock.monotonic_ms()) / 1000) > 0:
+            await self.clock.sleep(min(left_s, most_s))
+            if self.is_asked() or is_over():
+                return
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """Inside, a flatten is acknowledged whenever the loop turns, whatever is waited for there."""
+        if self.virtual:
+            yield
+            return
+        task = asyncio.ensure_future(self._listen())
+        try:
+            yield
+        finally:
+            task.cancel()
+
+    async def _listen(self) -> None:
+        while True:
+            self.acknowledge()
+            await asyncio.sleep(_ACKNOWLEDGE_S)

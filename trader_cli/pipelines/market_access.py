@@ -1,0 +1,173 @@
+"""Which market the settings mean: its source name, its time, and a connected exchange. Sim runs its venue inside."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from pydantic import SecretStr
+
+from trader_cli.core.errors import DataMissing, ExchangeUnavailable
+from trader_cli.execution.shutdown import leaving, run_supervised
+from trader_cli.storage.market_names import account_key, market_source
+from trader_cli.storage.state import VenueState, state_root
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from trader_cli.core.ports import Clock
+    from trader_cli.exchange.archive.download import Archive
+    from trader_cli.exchange.binance import BinanceExchange
+    from trader_cli.settings import Settings
+    from trader_cli.venue.clocks import VirtualClock
+    from trader_cli.venue.simulated_market.tape import Tape
+
+T = TypeVar("T")
+ARCHIVE_URL = "https://data.binance.vision"
+
+
+@dataclass(frozen=True)
+class Market:
+    """A connected market: its exchange, its clock and its source name.
+
+    `threads`: whether work may be done in threads while the loop goes on; not where time is virtual. `turn` is for
+    work that holds a whole series in memory: one at a time.
+    """
+
+    exchange: BinanceExchange
+    clock: Clock
+    source: str
+    threads: bool = False
+    archive: Archive | None = None
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock, compare=False)
+
+    @asynccontextmanager
+    async def with_archive(self) -> AsyncIterator[Market]:
+        """This market with its bulk archive, where it has one; a market that has it open already is itself."""
+        from trader_cli.exchange.archive.download import Archive
+
+        options = self.exchange.settings.binance_exchange
+        url = options.archive_url or options.base_url or (None if options.use_testnet else ARCHIVE_URL)
+        if url is None or self.archive is not None:
+            yield self
+            return
+        async with Archive(url, self.clock, timeout_s=options.timeout, threads=self.threads) as archive:
+            yield replace(self, archive=archive)
+
+
+def sim_tape(settings: Settings) -> Tape:
+    """The tape of the `sim` settings."""
+    from trader_cli.venue.simulated_market.synthetic import synthetic_tape
+    from trader_cli.venue.simulated_market.tape import load_tape
+
+    sim = settings.sim
+    if sim.tape is not None:
+        return load_tape(Path(sim.tape).expanduser(), settings.seed)
+    return synthetic_tape(sim.symbols, sim.days, sim.planted_lead, settings.seed)
+
+
+def run_in_market(
+    settings: Settings, work: Callable[[Market], Awaitable[T]], *, care: bool = False, for_s: float | None = None
+) -> T:
+    """Connect, run `work`, disconnect. In sim on virtual time, which is remembered for the next command.
+
+    `care`: for what reduces, which connects without what it does not need. After `for_s` seconds of the market's clock
+    the work is asked to end as by a signal, wherever it is; in virtual time it has to look itself.
+    """
+    from trader_cli.venue.clocks import VirtualClock, VirtualLoop
+
+    if settings.mode != "sim":
+        return run_supervised(_with_exchange(settings, work, care=care, for_s=for_s), asyncio.new_event_loop)
+    tape = sim_tape(settings)
+    remembered = VenueState(state_root(settings))
+    now = remembered.time(tape.source)
+    clock = VirtualClock(tape.at(settings.sim.start) if now is None else now)
+
+    async def timed(market: Market) -> T:
+        try:
+            return await work(market)
+        finally:
+            remembered.save_time(tape.source, clock.now_ms())
+
+    return run_supervised(_with_venue(settings, tape, clock, timed), lambda: VirtualLoop(clock))
+
+
+async def _with_exchange(
+    settings: Settings, work: Callable[[Market], Awaitable[T]], *, care: bool, for_s: float | None
+) -> T:
+    wall = settings.binance_exchange.clock == "wall"
+    if for_s is not None and wall:
+        leaving().end_in(for_s)
+    try:
+        async with connected(settings, None, care=care) as exchange:
+            if for_s is not None and not wall:
+                leaving().end_in(exchange.clock.loop_s(for_s))
+            return await work(Market(exchange, exchange.clock, market_source(settings), threads=wall))
+    except ExchangeUnavailable as error:
+        if settings.mode != "paper" or settings.binance_exchange.base_url is not None:
+            raise
+        raise ExchangeUnavailable(error.sentence, mend="Without a network, try `--profile sim`.") from error
+
+
+async def _with_venue(settings: Settings, tape: Tape, clock: VirtualClock, work: Callable[[Market], Awaitable[T]]) -> T:
+    from trader_cli.venue.server.authentication import KEYS
+    from trader_cli.venue.server.server import VenueServer
+
+    folder = VenueState(state_root(settings)).accounts(tape.source, "virtual")
+    balance = Decimal(str(settings.sim.balance))
+    async with VenueServer(tape, clock, balance=balance, folder=folder) as venue:
+        key = KEYS[account_key(settings)]
+        keys = {"api_key": SecretStr(key.key), "api_secret": SecretStr(key.secret)}
+        options = settings.binance_exchange.model_copy(update={"base_url": venue.url, **keys})
+        inside = settings.model_copy(update={"binance_exchange": options})
+        async with connected(inside, clock, tape.source, venue_url=venue.url) as exchange:
+            return await work(Market(exchange, clock, tape.source))
+
+
+@asynccontextmanager
+async def connected(
+    settings: Settings,
+    clock: Clock | None,
+    source: str | None = None,
+    *,
+    venue_url: str | None = None,
+    care: bool = False,
+) -> AsyncIterator[BinanceExchange]:
+    """An initialised exchange that is closed at the end. `venue_url`: the venue of mode sim."""
+    from trader_cli.execution.accounts import exchange_of
+
+    exchange = exchange_of(settings, clock, source, venue_url=venue_url)
+    try:
+        await exchange.initialize(care=care)
+        yield exchange
+    finally:
+        await exchange.close()
+
+
+def market_now_ms(settings: Settings) -> int:
+    """The market's time without connecting to it. Raises `DataMissing` if a sim has not begun."""
+    from trader_cli.exchange.connection.venue_clock import attach
+    from trader_cli.venue.clocks import WallClock
+
+    if settings.mode == "sim":
+        now = VenueState(state_root(settings)).time(market_source(settings))
+        if now is None:
+            raise DataMissing("This tape has not been played yet.", mend="Run `trader fetch` first.")
+        return now
+    options = settings.binance_exchange
+    if options.clock == "venue" and options.base_url is not None:
+        return run_supervised(_venue_now(attach(options.base_url)), asyncio.new_event_loop)
+    return WallClock().now_ms()
+
+
+async def _venue_now(attaching: Awaitable[Clock]) -> int:
+    clock = await attaching
+    now = clock.now_ms()
+    leave: Callable[[], Awaitable[None]] | None = getattr(clock, "close", None)
+    if leave is not None:
+        await leave()
+    return now

@@ -1,0 +1,1 @@
+"""The stages fetch, features, train and analyze, and the artifacts they leave."""

@@ -1,0 +1,139 @@
+"""What is there, from references and manifests alone: quick, and reads no data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from trader_cli.core.errors import DataError
+from trader_cli.core.market.timeframes import Timeframe
+from trader_cli.pipelines.market_access import market_now_ms
+from trader_cli.storage.artifacts import ArtifactStore, stage_key
+from trader_cli.storage.bundles import BundleStore
+from trader_cli.storage.market_names import market_source
+
+if TYPE_CHECKING:
+    from trader_cli.core.identity.manifests import ArtifactKey
+    from trader_cli.exchange.account.account_snapshot import QuickLook
+    from trader_cli.settings import Settings
+
+
+@dataclass(frozen=True)
+class SeriesStatus:
+    """One series: its bars and their age, whether features and model are of these, the last outcome, what is wrong.
+
+    `quality`: bars by kind of data-quality finding, as counted when they were fetched.
+    """
+
+    symbol: str
+    timeframe: str
+    source: str
+    bars: int
+    last_close_ms: int
+    age_ms: int | None
+    features: str
+    model: str
+    outcome: str
+    problems: tuple[str, ...]
+    quality: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Status:
+    """Every series of a profile, the market the settings name, and its time if it is known."""
+
+    profile: str
+    source: str
+    now_ms: int | None
+    series: tuple[SeriesStatus, ...]
+
+
+def status(settings: Settings, asking: QuickLook | None = None) -> Status:
+    """The status of the settings' profile. A venue whose clock is followed tells its time through `asking`."""
+    store, now = ArtifactStore(settings.cache_dir), _now_ms(settings, asking)
+    source = market_source(settings)
+    keys = [key for key in store.references() if key.profile == settings.mode and key.stage == "bars"]
+    return Status(settings.mode, source, now, tuple(_series(store, key, source, now) for key in keys))
+
+
+def _now_ms(settings: Settings, asking: QuickLook | None) -> int | None:
+    """The market's time, `None` if it is not known; a venue that does not answer keeps nobody waiting."""
+    if asking is not None and settings.binance_exchange.clock == "venue":
+        return asking.venue_now_ms()
+    try:
+        return market_now_ms(settings)
+    except DataError:
+        return None
+
+
+def quality_findings(settings: Settings, symbol: str, timeframe: Timeframe) -> list[dict[str, Any]]:
+    """What the stored data-quality report lists of a series: kind, severity, sentence and times (UTC ms) of each."""
+    store = ArtifactStore(settings.cache_dir)
+    digest = store.found(stage_key(settings, symbol, timeframe, "quality"))
+    body = store.get_document(digest) if digest is not None else None
+    return [] if body is None else list(body["findings"])
+
+
+def _series(store: ArtifactStore, key: ArtifactKey, source: str, now: int | None) -> SeriesStatus:
+    problems: list[str] = []
+    bars = _attempt(lambda: store.current(key), problems)
+    interval = Timeframe.parse(key.timeframe).ms
+    last_close = (bars.last_ms or 0) + interval if bars else 0
+    if bars is not None and bars.source != source:
+        problems.append(f"from {bars.source}, while the settings name {source}")
+    if bars is not None and bars.gaps:
+        problems.append(f"{len(bars.gaps)} gap(s), {sum(gap[2] for gap in bars.gaps)} bars missing")
+    return SeriesStatus(
+        symbol=key.symbol,
+        timeframe=key.timeframe,
+        source=bars.source if bars else "",
+        bars=bars.rows if bars else 0,
+        last_close_ms=last_close,
+        age_ms=now - last_close if now is not None and bars is not None and bars.source == source else None,
+        features=_attempt(lambda: _features(store, key, bars), problems) or "damaged",
+        model=_attempt(lambda: _model(store, key, bars), problems) or "damaged",
+        outcome=_attempt(lambda: _outcome(store, key), problems) or "damaged",
+        problems=tuple(problems),
+        quality=dict(bars.notes.get("quality", {})) if bars else {},
+    )
+
+
+def _attempt(read: Any, problems: list[str]) -> Any:
+    """What `read` gives; a damaged artifact becomes a problem that is shown, not a failure of the whole."""
+    try:
+        return read()
+    except DataError as error:
+        problems.append(str(error))
+        return None
+
+
+def _sibling(key: ArtifactKey, stage: str) -> ArtifactKey:
+    from dataclasses import replace
+
+    return replace(key, stage=stage)
+
+
+def _features(store: ArtifactStore, key: ArtifactKey, bars: Any) -> str:
+    made = store.current(_sibling(key, "features"))
+    if made is None:
+        return "none"
+    fresh = bars is not None and made.inputs.get("bars") == bars.digest
+    return f"{made.notes['columns']} columns" + ("" if fresh else ", of older bars")
+
+
+def _model(store: ArtifactStore, key: ArtifactKey, bars: Any) -> str:
+    digest = store.pointed(_sibling(key, "model"))
+    if digest is None:
+        return "none"
+    description = BundleStore(store.root / "models").description(digest)
+    claim = "edge" if description["claim"]["edge"] else "no edge"
+    fresh = bars is not None and description["inputs"]["bars"] == bars.digest
+    return claim + ("" if fresh else ", of older bars")
+
+
+def _outcome(store: ArtifactStore, key: ArtifactKey) -> str:
+    digest = store.pointed(_sibling(key, "analysis"))
+    body = store.get_document(digest) if digest else None
+    if body is None:
+        return "none"
+    return str(body["signal"]["side"] if body["signal"] else f"abstains ({body['abstention']['code']})")

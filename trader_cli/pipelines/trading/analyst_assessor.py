@@ -1,0 +1,55 @@
+"""The analyst as an `Assessor`: the monitor's opinion comes from the same stages as a signal does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from trader_cli.core.market.timeframes import Timeframe
+from trader_cli.pipelines.stages.fetching import fetch_in
+from trader_cli.pipelines.stages.model_stages import analyze, refresh_features
+from trader_cli.storage.artifacts import ArtifactStore
+
+if TYPE_CHECKING:
+    from trader_cli.core.types import Analysis
+    from trader_cli.pipelines.market_access import Market
+    from trader_cli.settings import Settings
+
+
+@dataclass
+class StageAssessor:
+    """Fetches the newest bars, builds their features and analyses the last one, in a connected market.
+
+    Asked again about the same bar it says the same again.
+    """
+
+    settings: Settings
+    market: Market
+    _store: ArtifactStore | None = None
+    _said: dict[tuple[str, str], Analysis] = field(default_factory=dict)
+
+    @property
+    def store(self) -> ArtifactStore:
+        """The artifacts, with what was read of them once."""
+        if self._store is None:
+            self._store = ArtifactStore(self.settings.cache_dir)
+        return self._store
+
+    async def refresh(self, symbol: str, timeframe: Timeframe) -> None:
+        """Bars and features up to now. Raises what the stages raise."""
+        await fetch_in(self.market, self.settings, symbol, timeframe, store=self.store)
+        refresh_features(self.settings, self.store, symbol, timeframe)
+
+    def analysis(self, symbol: str, timeframe: Timeframe) -> Analysis:
+        """The analysis of the last stored bar."""
+        now = self.market.exchange.server_now_ms()
+        return analyze(self.settings, symbol, timeframe, now, self.store).analysis
+
+    async def assess(self, symbol: str, timeframe: str) -> Analysis:
+        """The analysis of the last closed bar. Raises what the stages raise."""
+        parsed = Timeframe.parse(timeframe)
+        said = self._said.get((symbol, timeframe))
+        if said is None or said.decision_time_ms < parsed.floor(self.market.exchange.server_now_ms()):
+            await self.refresh(symbol, parsed)
+            said = self._said[symbol, timeframe] = self.analysis(symbol, parsed)
+        return said

@@ -1,0 +1,393 @@
+"""What only reduces risk: flatten, halt; and the lifting of a halt. No lock, halt, claim or plan stands in its way.
+
+Nor does the ledger: where it cannot be used, or its owner cannot be ended, `flatten_without_ledger` does it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import time
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import replace
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from trader_cli.core.errors import (
+    DataError,
+    ExchangeUnavailable,
+    ExitCode,
+    LedgerLocked,
+    OwnershipLost,
+    OwnerSilent,
+    Terminated,
+    TraderError,
+    UsageError,
+)
+from trader_cli.core.proofs.assurance import Doubt, prove_recorded
+from trader_cli.core.proofs.evidence import Books
+from trader_cli.execution.coverage import last_known, naming_what_is_left
+from trader_cli.execution.exchange_evidence import account_look
+from trader_cli.execution.executor import Executor
+from trader_cli.pipelines.market_access import run_in_market
+from trader_cli.pipelines.trading.flatten_without_ledger import Bare, Flattened, Wish
+from trader_cli.pipelines.trading.owner_takeover import end_owner
+from trader_cli.pipelines.trading.progress_notes import still_at_it
+from trader_cli.storage import ledger_lock, owner_requests
+from trader_cli.storage.ledger import Ledger
+from trader_cli.storage.ledger_books import books_of
+from trader_cli.storage.ledger_reading import LedgerReading
+from trader_cli.storage.market_names import ledger_path, market_source
+from trader_cli.storage.side_journal import SideJournal
+from trader_cli.storage.state import VenueState, state_root
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from trader_cli.pipelines.market_access import Market
+    from trader_cli.settings import Settings
+
+_ANSWER_S, _OWNER_S, _FREED_S = 3.0, 60.0, 3.0
+_LOOK_S = 0.1
+_CURE = "Run `trader ledger rebuild` to have it made again."
+_UNREADABLE = (sqlite3.Error, OSError, ValueError, ArithmeticError, TypeError, DataError)
+"""What reading a damaged ledger can raise."""
+
+
+def flatten(settings: Settings, wish: Wish) -> Flattened:
+    """Close every position of ours, now, or those of the symbols wished for.
+
+    Where another process owns the ledger it is asked to; should that process end meanwhile, it is done here. Raises
+    `OwnerSilent` if it has not answered within 3 s, `ExchangeUnavailable` if it has not done it within a minute; the
+    request is withdrawn then. With `force` that process is ended first.
+    """
+    if wish.all_of_it and not wish.symbols:
+        raise UsageError("--all-of-it wants the symbols named.", mend="Such as `trader flatten ETHUSDT --all-of-it`.")
+    said = _halted(settings, wish) if wish.also_halt else []
+    is_halted = wish.also_halt and not said
+    try:
+        done = _done(settings, wish)
+    except TraderError as error:
+        error.sentence += " Entries are halted until `trader reset`." if is_halted else ""
+        raise
+    done.said[:0], done.halted = said, done.halted or is_halted
+    return done
+
+
+def _done(settings: Settings, wish: Wish) -> Flattened:
+    try:
+        return _here(settings, wish)
+    except LedgerLocked as locked:
+        return _elsewhere(settings, wish, locked)
+
+
+def _elsewhere(settings: Settings, wish: Wish, locked: LedgerLocked) -> Flattened:
+    """The ledger is another process's: it is ended, or asked."""
+    if wish.force:
+        return _past_the_owner(settings, wish)
+    if wish.all_of_it:
+        raise LedgerLocked(str(ledger_path(settings)), locked.owner)
+    return _by_the_owner(settings, wish)
+
+
+def _here(settings: Settings, wish: Wish) -> Flattened:
+    """This process does it: with the ledger, or without where it cannot be used. Raises `LedgerLocked`."""
+    path = ledger_path(settings)
+    trouble = None if (lacks := unusable(path)) is None else f"{lacks} {_cure(path)}"
+    if trouble is None and _held_or_none(path) is not None:
+        try:
+            with Ledger.opened(path) as ledger:
+                done = _flatten(settings, ledger, wish)
+                if wish.all_of_it:
+                    done.closed |= Bare(settings, wish, None, {}, SideJournal(path)).run().closed
+                return done
+        except (DataError, sqlite3.Error) as error:
+            known = error if isinstance(error, TraderError) else f"The ledger {path} cannot be used: {error}."
+            trouble = str(known) if "rebuild" in str(known) else f"{known} {_cure(path)}"
+    with ExitStack() as stack:
+        with suppress(DataError):
+            stack.enter_context(ledger_lock.OwnerLock.acquire(path, ledger_lock.this_command()))
+        return Bare(settings, wish, trouble, _held_or_none(path) or {}, SideJournal(path)).run()
+
+
+def _by_the_owner(settings: Settings, wish: Wish) -> Flattened:
+    path, before = ledger_path(settings), _held_or_none(ledger_path(settings)) or {}
+    _require_known(settings, wish)
+    began, owner = time.monotonic(), ledger_lock.owner_of(path)
+    if _is_closing(owner):
+        wish.say(f"The process {owner} closes already, and is waited for; `trader flatten --force` ends it.")
+    try:
+        with _naming_the_owner(path):
+            owner_requests.ask(path, "flatten", wish.reason, wish.symbols)
+        with _naming_what_is_left(path, wish), still_at_it(wish.say, f"the process {_named(owner)} is to close it"):
+            while owner_requests.asked_of(path, "flatten") is not None:
+                owner = ledger_lock.owner_of(path)
+                if owner is None:
+                    with suppress(LedgerLocked):
+                        return _here(settings, wish)
+                _mind_the_time(path, owner, time.monotonic() - began)
+                time.sleep(_LOOK_S)
+    finally:
+        owner_requests.forget_asked(path, "flatten")
+    after = _held_or_none(path) or {}
+    closed = {symbol: amount - after.get(symbol, Decimal(0)) for symbol, amount in before.items()}
+    done = Flattened({symbol: f"{abs(amount):f}" for symbol, amount in closed.items() if amount != 0})
+    done.at_work = None if (owner := ledger_lock.owner_of(path)) is None else str(owner)
+    _attest_from_outside(settings, wish, done)
+    return done
+
+
+def _attest_from_outside(settings: Settings, wish: Wish, done: Flattened) -> None:
+    """What its owner has done, looked at from here: at the exchange, or in the ledger of an account kept with us."""
+    with LedgerReading.shown(ledger_path(settings)) as ledger:
+        books = Books({}, ()) if ledger is None else books_of(ledger)
+    if settings.mode in {"sim", "paper"}:
+        proof = prove_recorded(books)
+        (done.said if isinstance(proof, Doubt) else done.proved).append(proof.sentence)
+        done.exit_code = ExitCode.UNAVAILABLE if isinstance(proof, Doubt) else done.exit_code
+        return
+    from trader_cli.exchange.account.account_snapshot import QuickLook
+
+    done.attest(wish.symbols, QuickLook.begin(settings.binance_exchange).look(), books)
+
+
+def _require_known(settings: Settings, wish: Wish) -> None:
+    """A symbol that is named wrongly in a hurry must not read as done. Raises `UsageError`; nobody is asked for it."""
+    from trader_cli.exchange.market_data.symbol_book import SymbolBook
+
+    book = SymbolBook(VenueState(state_root(settings)).symbols(market_source(settings)))
+    try:
+        with LedgerReading.shown(ledger_path(settings)) as ledger:
+            ours = set() if ledger is None else set(ledger.symbols())
+    except _UNREADABLE:
+        return
+    book.recall()
+    for symbol in wish.symbols:
+        if symbol not in ours:
+            book.require(symbol)
+
+
+@contextmanager
+def _naming_what_is_left(path: Path, wish: Wish) -> Iterator[None]:
+    """Whoever ends the waiting hears that nobody is asked any more, and what the ledger knows to be open."""
+    try:
+        yield
+    except (KeyboardInterrupt, Terminated):
+        wish.say("The request to flatten is withdrawn; what is under way at its owner may still go.")
+        with suppress(*_UNREADABLE), LedgerReading.shown(path) as ledger:
+            if ledger is not None:
+                with naming_what_is_left(ledger, wish.say):
+                    raise
+        raise
+
+
+@contextmanager
+def _naming_the_owner(path: Path) -> Iterator[None]:
+    """Where no request can be left, the owner cannot answer either."""
+    try:
+        yield
+    except DataError as error:
+        raise OwnerSilent(_named(ledger_lock.owner_of(path))) from error
+
+
+def _named(owner: ledger_lock.Owner | None) -> str:
+    """Who owns the ledger, as far as its lock tells."""
+    return str(owner or ledger_lock.Owner(0, "", "", 0))
+
+
+def _is_closing(owner: ledger_lock.Owner | None) -> bool:
+    """Whether the owner is another `trader flatten`: it takes no requests, for it does nothing else."""
+    return owner is not None and "flatten" in owner.command.split()
+
+
+def _mind_the_time(path: Path, owner: ledger_lock.Owner | None, waited_s: float) -> None:
+    if waited_s > _ANSWER_S and not _is_closing(owner) and not owner_requests.is_acknowledged(path, "flatten"):
+        raise OwnerSilent(_named(owner))
+    if waited_s > _OWNER_S:
+        raise ExchangeUnavailable(
+            f"The process {_named(owner)} owns the ledger, was asked to flatten, and has not for {_OWNER_S:.0f} s.",
+            mend="`trader flatten --force` ends it and goes on. Its stops rest at the exchange meanwhile.",
+        )
+
+
+def _past_the_owner(settings: Settings, wish: Wish) -> Flattened:
+    """End the process that owns the ledger; where that cannot be, close beside it with a journal of our own."""
+    owner = ledger_lock.owner_of(ledger_path(settings))
+    if owner is not None and owner.pid == os.getpid():
+        raise LedgerLocked(str(ledger_path(settings)), str(owner))
+    why = None if owner is None else end_owner(owner)
+    until = time.monotonic() + _FREED_S
+    while why is None:
+        with suppress(LedgerLocked):
+            done = _here(settings, wish)
+            if owner is not None:
+                done.said.insert(0, f"The process {owner} was ended.")
+            return done
+        if time.monotonic() > until:
+            why = "its lock is still held"
+        time.sleep(_LOOK_S)
+    return _beside_the_owner(settings, wish, f"The process {_named(owner)} could not be ended: {why}.")
+
+
+def _beside_the_owner(settings: Settings, wish: Wish, why: str) -> Flattened:
+    path, known = ledger_path(settings), _held_or_none(ledger_path(settings)) or {}
+    silenced = ledger_lock.supersede(path)
+    quiet = "It sends no order from now on" if silenced else "It may still send, for its lock cannot be written"
+    said = _halted(settings, replace(wish, reason=f"flatten --force: {why}"))
+    done = Bare(settings, wish, f"{why} {quiet}.", known, SideJournal(path)).run()
+    done.said[:0] = [*said, f"{why} {quiet}."]
+    done.halted = not said
+    return done
+
+
+def _halted(settings: Settings, wish: Wish) -> list[str]:
+    """Halt, as far as the disk lets one; what there is to say of it."""
+    try:
+        halt(settings, wish.reason)
+    except (DataError, OSError) as error:
+        return [f"Entries could not be halted: {error}"]
+    return []
+
+
+def _flatten(settings: Settings, ledger: Ledger, wish: Wish) -> Flattened:
+    """Close what is ours, all symbols at once; what one lacks does not keep the others open."""
+    symbols = [symbol for symbol in ledger.symbols() if not wish.symbols or symbol in wish.symbols]
+
+    async def close(market: Market) -> Flattened:
+        market.exchange.require_listed(*(symbol for symbol in wish.symbols if symbol not in symbols))
+        executor = Executor(market.exchange, ledger, settings, say=wish.say)
+        done, failed = Flattened(), []
+
+        async def one(symbol: str) -> Decimal | TraderError:
+            try:
+                await executor.settle_entries(symbol)
+                return await executor.close(symbol, wish.reason)
+            except OwnershipLost:
+                raise
+            except TraderError as error:
+                return error
+
+        for symbol, found in zip(symbols, await asyncio.gather(*map(one, symbols)), strict=True):
+            if isinstance(found, TraderError):
+                failed.append((symbol, found))
+            elif found:
+                done.closed[symbol] = f"{found:f}"
+        if failed:
+            symbol, first = failed[0]
+            first.sentence = f"{first.sentence} {await executor.standing(symbol)}"
+            raise first
+        exchange = market.exchange
+        look = await account_look(exchange.care, market.clock, exchange.server_now_ms())
+        done.attest(wish.symbols, look, books_of(ledger))
+        for symbol in done.closed:
+            executor.told.note_end(symbol)
+        return done
+
+    known = [last_known(ledger, s) for s in symbols if ledger.holding(s).amount != 0]
+    try:
+        with (
+            naming_what_is_left(ledger, wish.say),
+            still_at_it(wish.say, "the exchange has not answered it all", known),
+        ):
+            return run_in_market(settings, close, care=True)
+    except ExchangeUnavailable as error:
+        known = [last_known(ledger, s) for s in symbols if ledger.holding(s).amount != 0]
+        raise ExchangeUnavailable(" ".join([error.sentence, *known]), mend=error.mend) from error
+
+
+def unusable(path: Path) -> str | None:
+    """Why the ledger at `path` cannot be used, read whole; `None` if it can."""
+    if path.is_dir():
+        return f"A folder lies where the ledger {path} should be."
+    if not path.exists():
+        return f"There is no ledger {path}."
+    if path.stat().st_size == 0:
+        return f"The ledger {path} is empty."
+    try:
+        _read_whole(path)
+    except _UNREADABLE as error:
+        return f"The ledger {path} cannot be read: {error}."
+    return None
+
+
+def _cure(path: Path) -> str:
+    """What mends a ledger that cannot be used: where the disk takes nothing, room or rights; else to make it again."""
+    try:
+        disk = os.statvfs(path.parent)
+    except OSError:
+        return _CURE
+    if disk.f_flag & os.ST_RDONLY or not os.access(path.parent, os.W_OK):
+        return f"Make {path.parent} writable again."
+    return "Free some disk." if disk.f_bavail == 0 else _CURE
+
+
+def _read_whole(path: Path) -> None:
+    """Read everything that what reduces relies on. Raises what `_UNREADABLE` names."""
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+        found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if found != "ok":
+        raise DataError(f"{found}")
+    with LedgerReading.shown(path) as ledger:
+        if ledger is None:
+            return
+        ledger.decisions()
+        ledger.intents()
+        for symbol in ledger.symbols():
+            ledger.holding(symbol)
+
+
+def _held_or_none(path: Path) -> dict[str, Decimal] | None:
+    """What the ledger holds, by symbol; `None` if it cannot be read, or never held anything."""
+    try:
+        with LedgerReading.shown(path) as ledger:
+            if ledger is None or not ledger.symbols():
+                return None
+            held = {symbol: ledger.holding(symbol).amount for symbol in ledger.symbols()}
+    except _UNREADABLE:
+        return None
+    return {symbol: amount for symbol, amount in held.items() if amount != 0}
+
+
+def halt(settings: Settings, reason: str) -> None:
+    """Stop all entries from now on; needs neither exchange nor keys, nor the ledger: its file is left in any case."""
+    path = ledger_path(settings)
+    owner_requests.ask(path, "halt", reason)
+    if unusable(path) is None:
+        _written_down(settings, path)
+
+
+def reset(settings: Settings, reason: str) -> str | None:
+    """A person lifts the halt; what it was, `None` if there was none. A process at work is asked to write it down.
+
+    Where the ledger cannot be used only the request to halt is lifted; what it says itself stays.
+    """
+    path = ledger_path(settings)
+    if unusable(path) is not None:
+        was = owner_requests.asked_of(path, "halt")
+        owner_requests.forget_asked(path, "halt")
+        return was
+    with LedgerReading.shown(path) as shown:
+        was = None if shown is None else shown.halted()
+    owner_requests.forget_asked(path, "halt")
+    if was is not None:
+        owner_requests.ask(path, "reset", reason)
+        _written_down(settings, path)
+    return was
+
+
+def _written_down(settings: Settings, path: Path) -> None:
+    """Write requests into the ledger, if it is free and takes them; they count from their files meanwhile."""
+    with suppress(LedgerLocked, DataError, sqlite3.Error), Ledger.opened(path) as ledger:
+        ledger.take_requests(_now_ms(settings))
+
+
+def _now_ms(settings: Settings) -> int:
+    from trader_cli.pipelines.market_access import market_now_ms
+    from trader_cli.venue.clocks import WallClock
+
+    try:
+        return market_now_ms(settings)
+    except (DataError, ExchangeUnavailable):
+        return WallClock().now_ms()

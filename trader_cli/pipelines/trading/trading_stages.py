@@ -1,0 +1,175 @@
+"""The stages that trade: tactics, enter, monitor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from trader_cli.core.errors import DataInvalid, DataMissing
+from trader_cli.core.money.plans import Approved, Refused, TradePlan
+from trader_cli.core.proofs.assurance import prove_all_flat, prove_walk_away
+from trader_cli.execution.exchange_evidence import account_look
+from trader_cli.execution.executor import Executor, unsaid
+from trader_cli.execution.exit_reasons import exit_reason
+from trader_cli.execution.plan_lookup import plan_behind
+from trader_cli.execution.request_listener import Ears
+from trader_cli.execution.shutdown import until_time_is_up
+from trader_cli.pipelines.market_access import run_in_market
+from trader_cli.pipelines.trading.analyst_assessor import StageAssessor
+from trader_cli.pipelines.trading.ledger_ownership import run_owning
+from trader_cli.storage.artifacts import ArtifactStore, stage_key
+from trader_cli.storage.ledger import Ledger
+from trader_cli.storage.ledger_books import books_of, other_ledgers
+from trader_cli.storage.market_names import ledger_path
+from trader_cli.tactician.position_monitor import PositionMonitor
+from trader_cli.tactician.tactician import Tactician
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trader_cli.core.market.timeframes import Timeframe
+    from trader_cli.core.money.plans import Request
+    from trader_cli.core.proofs.assurance import AllFlat, Doubt, WalkAway
+    from trader_cli.execution.entry_result import Entered
+    from trader_cli.pipelines.market_access import Market
+    from trader_cli.pipelines.trading.ledger_ownership import Owned
+    from trader_cli.settings import Settings
+    from trader_cli.tactician.monitor_reports import Report
+    from trader_cli.tactician.tactician import Outcome
+
+
+def tactics(
+    settings: Settings, symbol: str, timeframe: Timeframe, request: Request, say: Callable[[str], None] = unsaid
+) -> Outcome:
+    """Decide about the stored analysis; the decision is recorded and published for `enter`."""
+
+    async def decide(owned: Owned) -> Outcome:
+        tactician = Tactician(settings, exchange=owned.market.exchange, ledger=owned.ledger)
+        return await tactician.decide(symbol, timeframe, request)
+
+    return run_owning(settings, decide, symbols=(symbol,), say=say)
+
+
+def stored_plan(settings: Settings, symbol: str, timeframe: Timeframe) -> Approved | Refused:
+    """The plan the last tactics came to, or their refusal. Raises `DataMissing` where there were none."""
+    store, command = ArtifactStore(settings.cache_dir), f"`trader tactics {symbol} --timeframe {timeframe}`"
+    digest = store.pointed(stage_key(settings, symbol, timeframe, "plan"))
+    body = store.get_document(digest) if digest else None
+    if body is None:
+        raise DataMissing(f"There is no plan for {symbol} {timeframe}.", mend=f"Run {command} first.")
+    return plan_from(body, command)
+
+
+def plan_from(body: dict[str, Any], command: str = "`trader tactics`") -> Approved | Refused:
+    """A stored decision as a value. Raises `DataInvalid`."""
+    try:
+        if body["kind"] != "plan":
+            return Refused(str(body["code"]), f"The last tactics came to no plan: {body['sentence']}")
+        made = TradePlan.from_dict(body["plan"])
+    except (KeyError, TypeError, ArithmeticError, ValueError) as error:
+        raise DataInvalid(f"The stored plan cannot be read: {error!r}.", mend=f"Run {command} again.") from error
+    if made.plan_id != body["plan"]["plan_id"]:
+        raise DataInvalid("The stored plan does not match its id: it was changed.", mend=f"Run {command} again.")
+    return Approved(made)
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What an entry would send, or why it would not."""
+
+    plan: TradePlan
+    refused: Refused | None
+    requests: list[dict[str, Any]]
+
+
+def enter(
+    settings: Settings, plan: TradePlan, symbol: str, *, live: bool = False, say: Callable[[str], None]
+) -> Entered | Refused:
+    """Carry out a plan; the second time finds what the first one did. Interrupted, it says what is left."""
+
+    async def carry_out(owned: Owned) -> Entered | Refused:
+        if plan.symbol != symbol:
+            return Refused("other_symbol", f"The plan is for {plan.symbol}; asked was {symbol}.")
+        if owned.lost is not None:
+            return owned.lost
+        executor = Executor(owned.market.exchange, owned.ledger, settings, say=say)
+        ears = Ears(owned.ledger.path, owned.market.clock, virtual=settings.mode == "sim")
+        with ears.open():
+            return await executor.enter(Approved(plan), live=live, recorded=settings.mode == "live")
+
+    return run_owning(settings, carry_out, symbols=(symbol,), say=say)
+
+
+def rehearse(settings: Settings, plan: TradePlan, symbol: str) -> DryRun:
+    """The exact requests of an entry and every check it would meet; nothing is sent and nothing written."""
+    with Ledger.imagined(ledger_path(settings)) as ledger:
+
+        async def look(market: Market) -> DryRun:
+            executor = Executor(market.exchange, ledger, settings)
+            if (before := _carried_out(executor, plan)) is not None:
+                return DryRun(plan, before, [])
+            refused = await executor.check(plan, symbol, live=True)
+            return DryRun(plan, refused, executor.requests(plan))
+
+        return run_in_market(settings, look)
+
+
+def _carried_out(executor: Executor, plan: TradePlan) -> Refused | None:
+    """That the entry of this plan was sent before, so that no order would be sent now."""
+    ledger, entry = executor.ledger, executor.ledger.intent(plan.client_id("entry"))
+    status = None if entry is None else ledger.status(entry.client_id)
+    if entry is None or status is None:
+        return None
+    if ledger.filled(entry.client_id) == 0 and not ledger.fills(client_id=entry.client_id):
+        return Refused("entered_before", f"Its entry was sent before ({status}), and is not sent again.")
+    kept = plan_behind(ledger, entry) or plan
+    is_held = executor.plan_of(plan.symbol) == kept and ledger.holding(plan.symbol).amount != 0
+    left = f"left since: {exit_reason(ledger, plan.symbol, kept.plan_id)}"
+    what = "its position is open" if is_held else left
+    return Refused("entered_before", f"It was entered before ({what}), and is not entered again.")
+
+
+@dataclass(frozen=True)
+class Cared:
+    """How a monitor ended: what is open and what protects it, by symbol, and what is proved of the account."""
+
+    left: dict[str, str]
+    proof: AllFlat | WalkAway | Doubt
+
+
+def monitor(
+    settings: Settings, for_s: float | None, report: Callable[[Report], None], say: Callable[[str], None]
+) -> Cared:
+    """Care for our positions until flat, for so long, or until a signal; what is left and what protects it."""
+
+    async def care(owned: Owned) -> Cared:
+        market, ledger = owned.market, owned.ledger
+        watching = PositionMonitor(
+            settings,
+            exchange=market.exchange,
+            ledger=ledger,
+            assessor=StageAssessor(settings, market),
+            report=report,
+            say=say,
+        )
+        with until_time_is_up():
+            await watching.start_monitoring(for_s)
+        executor = Executor(market.exchange, ledger, settings, say=say)
+        still = await left(executor)
+        return Cared(still, await proved(executor))
+
+    return run_owning(settings, care, say=say, care=lambda _ledger: True, for_s=for_s)
+
+
+async def left(executor: Executor) -> dict[str, str]:
+    """What is open and what protects it, by symbol; empty where the ledger holds no position."""
+    held = [symbol for symbol in executor.ledger.symbols() if executor.ledger.holding(symbol).amount != 0]
+    return {symbol: await executor.standing(symbol) for symbol in held}
+
+
+async def proved(executor: Executor) -> AllFlat | WalkAway | Doubt:
+    """What the exchange's answer and the ledger prove together of the account: flat, else whether it can be left."""
+    exchange = executor.exchange
+    look = await account_look(exchange.care, exchange.clock, exchange.server_now_ms())
+    books = books_of(executor.ledger, other_ledgers(executor.settings))
+    return prove_walk_away(look, books) if books.held else prove_all_flat(look, books)

@@ -1,0 +1,1 @@
+"""The exchange engine: accounts, matching, margin, funding, liquidation, and its journal. Knows no server."""

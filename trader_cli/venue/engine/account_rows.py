@@ -1,0 +1,116 @@
+"""What an engine's account is, as rows: written in parts, each holding only what is new, and put together again.
+
+Orders that have ended, fills and income never change: each is written once. What still waits is written every time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from decimal import Decimal
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from trader_cli.venue.engine.books import Account, AlgoOrder, Fill, Income, Order, Owed, Position, SymbolOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from trader_cli.venue.engine.engine import Engine
+
+_OF_THE_ACCOUNT = (
+    "wallet",
+    "hedge_mode",
+    "fees_in_bnb",
+    "maker_fee",
+    "taker_fee",
+    "multi_assets",
+    "credits_mode",
+)
+Body = dict[str, Any]
+"""A part, of what JSON can hold."""
+
+
+@dataclass
+class Written:
+    """What of an account has been written already."""
+
+    ended: set[int] = field(default_factory=set)
+    fills: int = 0
+    income: int = 0
+
+    def part(self, engine: Engine) -> Body:
+        """The next part: what is new, and everything that may change yet."""
+        books = engine.account
+        orders = [o for o in books.orders.values() if o.order_id not in self.ended]
+        algos = [a for a in books.algos.values() if a.algo_id not in self.ended]
+        return {
+            "engine": engine.counters(),
+            "account": {name: _written(getattr(books, name)) for name in _OF_THE_ACCOUNT},
+            "others": {asset: str(amount) for asset, amount in books.others.items()},
+            "positions": _rows(Position, books.positions.values()),
+            "options": {name: [option.leverage, option.isolated] for name, option in books.options.items()},
+            "orders": _rows(Order, orders),
+            "algos": _rows(AlgoOrder, algos),
+            "fills": _rows(Fill, books.fills[self.fills :]),
+            "income": _rows(Income, books.income[self.income :]),
+            "owed": _rows(Owed, books.owed),
+        }
+
+    def note(self, account: Account) -> None:
+        """The part of this account has been written, or read."""
+        self.ended |= {o.order_id for o in account.orders.values() if not o.is_open}
+        self.ended |= {a.algo_id for a in account.algos.values() if not a.is_open}
+        self.fills, self.income = len(account.fills), len(account.income)
+
+
+def restore(engine: Engine, parts: list[Body]) -> None:
+    """Bring a fresh engine to where the last of the parts, oldest first, was written. At least one is needed."""
+    last = parts[-1]
+    orders = {o.order_id: o for part in parts for o in _read(Order, part["orders"])}
+    algos = {a.algo_id: a for part in parts for a in _read(AlgoOrder, part["algos"])}
+    engine.account = Account(
+        **{name: _read_back(value) for name, value in last["account"].items()},
+        positions={p.symbol: p for p in _read(Position, last["positions"])},
+        options={name: SymbolOptions(leverage, isolated) for name, (leverage, isolated) in last["options"].items()},
+        orders=dict(sorted(orders.items())),
+        algos=dict(sorted(algos.items())),
+        fills=[fill for part in parts for fill in _read(Fill, part["fills"])],
+        income=[income for part in parts for income in _read(Income, part["income"])],
+        others={asset: Decimal(amount) for asset, amount in last["others"].items()},
+        owed=_read(Owed, last["owed"]) if "owed" in last else [],
+    )
+    engine.set_counters(last["engine"])
+
+
+def _written(value: Decimal | bool | None) -> str | bool | None:
+    return str(value) if isinstance(value, Decimal) else value
+
+
+def _read_back(value: str | bool | None) -> Any:
+    return Decimal(value) if isinstance(value, str) else value
+
+
+@cache
+def _columns(kind: type) -> tuple[tuple[str, bool], ...]:
+    """Names of a record's fields, and whether each is a `Decimal`."""
+    return tuple((column.name, column.type in {"Decimal", Decimal}) for column in fields(kind))
+
+
+def _rows(kind: type, records: Iterable[Any]) -> Body:
+    columns = _columns(kind)
+    rows = [
+        [str(getattr(r, name)) if is_decimal else getattr(r, name) for name, is_decimal in columns] for r in records
+    ]
+    return {"columns": [name for name, _ in columns], "rows": rows}
+
+
+def _read(kind: Any, body: Body) -> list[Any]:
+    """Records of a table; a column that was not written yet has its default."""
+    decimals = [at for at, name in enumerate(body["columns"]) if dict(_columns(kind)).get(name)]
+    rows = body["rows"]
+    for row in rows:
+        for at in decimals:
+            row[at] = Decimal(row[at])
+    if body["columns"] == [name for name, _ in _columns(kind)]:
+        return [kind(*row) for row in rows]
+    return [kind(**dict(zip(body["columns"], row, strict=True))) for row in rows]

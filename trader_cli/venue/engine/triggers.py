@@ -1,0 +1,189 @@
+"""When a waiting order is reached, and at which price what it becomes is carried out. Never better than the market was.
+
+A conditional order goes by the price it names: the mark, or the last price. What it becomes is a market order after the
+trigger: from the trigger, or from where a minute opened beyond it, less half the spread and slippage, and then down the
+book. Where the order of events within a minute is not known, stops come first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from typing import TYPE_CHECKING, NamedTuple
+
+from trader_cli.venue.engine.books import ZERO
+from trader_cli.venue.engine.margin import TAKER_FEE, liquidation_price
+
+if TYPE_CHECKING:
+    from trader_cli.venue.engine.books import AlgoOrder
+    from trader_cli.venue.engine.engine import Engine
+    from trader_cli.venue.simulated_market.market_port import Beyond
+
+SLIPPAGE = Decimal("0.0001")
+"""What a triggered order loses between trigger and book, as a share of the price: `costs.slippage_bps` as it comes."""
+_EXACT = 1e-12
+
+Levels = list[tuple[Decimal, Decimal]]
+
+
+@dataclass(frozen=True)
+class FillRules:
+    """How orders are filled. What an account did under older rules is replayed under those."""
+
+    version: int
+    taker_fee: Decimal
+    from_trigger: bool
+    """Whether triggered orders are filled as above; else they took the book of the first price seen beyond."""
+
+
+OLD_FILLS = FillRules(1, Decimal("0.0004"), from_trigger=False)
+FILLS = FillRules(2, TAKER_FEE, from_trigger=True)
+
+
+class Touch(NamedTuple):
+    """The prices of a symbol at one moment that reach something waiting; None where that price reaches nothing."""
+
+    time_ms: int
+    symbol: str
+    last: Beyond | None
+    mark: Beyond | None
+
+
+def first_touch(engine: Engine, symbol: str, upto_ms: int) -> Touch | None:
+    """The first prices in (now, upto] that change something on a symbol."""
+    market = engine.markets[symbol]
+    if market.mark_is_last:
+        hit = market.first_beyond(engine.now_ms, upto_ms, *bounds(engine, symbol))
+        return None if hit is None else Touch(hit.time_ms, symbol, hit, hit)
+    last = market.first_beyond(engine.now_ms, upto_ms, *last_bounds(engine, symbol))
+    mark = market.first_mark_beyond(engine.now_ms, upto_ms, *mark_bounds(engine, symbol))
+    first = min((hit.time_ms for hit in (last, mark) if hit is not None), default=None)
+    if first is None:
+        return None
+    at_first = [hit if hit is not None and hit.time_ms == first else None for hit in (last, mark)]
+    return Touch(first, symbol, *at_first)
+
+
+def bounds(engine: Engine, symbol: str) -> tuple[float, float]:
+    """(highest price at or below which, lowest at or above which something happens), the mark being the last price."""
+    last, mark = last_bounds(engine, symbol), mark_bounds(engine, symbol)
+    half = float(engine.markets[symbol].rules.tick) / 2
+    return max(last[0], mark[0] + half), min(last[1], mark[1] - half)
+
+
+def last_bounds(engine: Engine, symbol: str) -> tuple[float, float]:
+    """As `bounds`, of the last price. A resting limit order fills when price trades through it, one tick beyond."""
+    tick = engine.markets[symbol].rules.tick
+    below, above = [ZERO], [Decimal("Infinity")]
+    for order in engine.account.open_orders(symbol):
+        (below if order.sign > 0 else above).append(order.price - order.sign * tick)
+    for algo in engine.account.open_algos(symbol):
+        if not algo.by_mark:
+            (below if algo.triggers_below else above).append(algo.trigger_price)
+    half = float(tick) / 2
+    return float(max(below)) + half, float(min(above)) - half
+
+
+def mark_bounds(engine: Engine, symbol: str) -> tuple[float, float]:
+    """As `bounds`, of the mark price: orders that name it, and the liquidation price."""
+    below, above = [ZERO], [Decimal("Infinity")]
+    for algo in engine.account.open_algos(symbol):
+        if algo.by_mark:
+            (below if algo.triggers_below else above).append(algo.trigger_price)
+    position = engine.account.position(symbol)
+    if position.amount != 0:
+        level = liquidation_price(engine.account, position, engine.brackets(symbol))
+        if level > 0:
+            (below if position.amount > 0 else above).append(level)
+    return float(max(below)) * (1 + _EXACT), float(min(above)) * (1 - _EXACT)
+
+
+def mark_of(engine: Engine, touch: Touch) -> Decimal | None:
+    """The mark price of a touch, exactly; None where it reaches nothing."""
+    return None if touch.mark is None else _price(engine, touch.symbol, touch.mark, by_mark=True)
+
+
+def triggered(engine: Engine, touch: Touch) -> list[tuple[AlgoOrder, Decimal]]:
+    """Conditional orders that a touch triggers, oldest first, and the price from which each is carried out.
+
+    Beside a target or a reducing limit order, stops that the same unresolved stretch of time reaches come first.
+    """
+    waiting = engine.account.open_algos(touch.symbol)
+    now = [(algo, hit) for algo in waiting if (hit := _touching(algo, touch)) and _reached(engine, algo, hit)]
+    if engine.fills.from_trigger and _favours(engine, touch, [algo for algo, _ in now]):
+        reached = {algo.algo_id for algo, _ in now}
+        stops = [algo for algo in waiting if algo.is_stop and algo.algo_id not in reached]
+        later = [(algo, hit) for algo in stops if (hit := _unresolved(engine, algo, touch.time_ms))]
+        now = sorted([*later, *now], key=lambda found: not found[0].is_stop)
+    return [(algo, _reference(engine, algo, hit)) for algo, hit in now]
+
+
+def _touching(algo: AlgoOrder, touch: Touch) -> Beyond | None:
+    return touch.mark if algo.by_mark else touch.last
+
+
+def _price(engine: Engine, symbol: str, hit: Beyond, *, by_mark: bool) -> Decimal:
+    """The price of a hit; a mark price of its own has more decimals than the symbol's tick."""
+    if by_mark and not engine.markets[symbol].mark_is_last:
+        return Decimal(str(hit.price))
+    return engine.price(symbol, hit.price)
+
+
+def _reached(engine: Engine, algo: AlgoOrder, hit: Beyond) -> bool:
+    price = _price(engine, algo.symbol, hit, by_mark=algo.by_mark)
+    return price <= algo.trigger_price if algo.triggers_below else price >= algo.trigger_price
+
+
+def _favours(engine: Engine, touch: Touch, reached: list[AlgoOrder]) -> bool:
+    """Whether the touch takes profit: by a target, or by a limit order that reduces."""
+    if any(not algo.is_stop for algo in reached):
+        return True
+    if touch.last is None:
+        return False
+    price = engine.price(touch.symbol, touch.last.price)
+    orders = engine.account.open_orders(touch.symbol)
+    return any(o.reduce_only and (o.price - price) * o.sign > 0 for o in orders)
+
+
+def _unresolved(engine: Engine, algo: AlgoOrder, time_ms: int) -> Beyond | None:
+    """Where an order is reached after `time_ms` and yet perhaps before it."""
+    market = engine.markets[algo.symbol]
+    end_ms = market.unresolved_until(time_ms)
+    if end_ms <= time_ms:
+        return None
+    trigger, half = float(algo.trigger_price), float(market.rules.tick) / 2
+    reach = (trigger + half, float("inf")) if algo.triggers_below else (0.0, trigger - half)
+    look = market.first_mark_beyond if algo.by_mark and not market.mark_is_last else market.first_beyond
+    hit = look(time_ms, end_ms, *reach)
+    return hit if hit is not None and _reached(engine, algo, hit) else None
+
+
+def _reference(engine: Engine, algo: AlgoOrder, hit: Beyond) -> Decimal:
+    """The trigger, or the last price at that moment if it is worse for who trades.
+
+    Within a minute prices pass through all between two points: a trigger that the last price passed was its price.
+    """
+    market, trigger = engine.markets[algo.symbol], float(algo.trigger_price)
+    apart = algo.by_mark and not market.mark_is_last
+    if hit.before is None:
+        last = market.last_price(hit.time_ms) if apart else hit.price
+    elif apart:
+        gone = (hit.before - trigger) / (hit.before - hit.price) if hit.before != hit.price else 1.0
+        last = market.price_on_the_way(hit.time_ms, min(max(gone, 0.0), 1.0))
+    else:
+        last = trigger
+    worse = min if algo.side == "SELL" else max
+    return worse(algo.trigger_price, engine.price(algo.symbol, last))
+
+
+def after_trigger(engine: Engine, symbol: str, sign: int, at: Decimal, sides: tuple[Levels, Levels]) -> Levels:
+    """The levels that a buy (+1) or sell (−1) takes, moved to begin half the spread and slippage beyond `at`."""
+    bids, asks = sides
+    levels = asks if sign > 0 else bids
+    if not levels:
+        return []
+    half = (asks[0][0] - bids[0][0]) / 2 if asks and bids else ZERO
+    tick = engine.rules(symbol).tick
+    rounding = ROUND_CEILING if sign > 0 else ROUND_FLOOR
+    best = ((at + sign * (half + at * SLIPPAGE)) / tick).to_integral_value(rounding) * tick
+    return [(best + price - levels[0][0], q) for price, q in levels if best + price - levels[0][0] > 0]

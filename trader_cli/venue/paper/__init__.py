@@ -1,0 +1,1 @@
+"""The paper account: what was seen of a real exchange, and the engine filling on it."""

@@ -1,0 +1,1 @@
+"""The HTTP server around engine and market: routes, request limits, signing, faults."""

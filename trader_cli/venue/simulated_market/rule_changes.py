@@ -1,0 +1,138 @@
+"""Rules of the exchange that change under its clients, and quotes that lie apart, each with the time it holds from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from functools import cache
+from typing import TYPE_CHECKING, Literal
+
+from trader_cli.core.market.symbols import delivery_ms_of
+from trader_cli.core.market.timeframes import HOUR_MS
+from trader_cli.core.money.assets import margin_asset_of
+from trader_cli.venue.engine.margin import BRACKETS, usual_brackets
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from decimal import Decimal
+
+    from trader_cli.core.money.orders import SymbolRules
+    from trader_cli.venue.engine.margin import Bracket
+
+PERPETUAL_DELIVERY_MS = 4_133_404_800_000
+"""The delivery date of a contract that has none."""
+Status = Literal["TRADING", "PENDING_TRADING", "BREAK", "PRE_SETTLE", "SETTLING", "CLOSE", "REMOVED"]
+REDUCING: frozenset[Status] = frozenset({"TRADING", "PRE_SETTLE"})
+"""Where a position may be reduced. It may be opened while TRADING alone; REMOVED is known no longer."""
+
+
+@dataclass(frozen=True)
+class RuleChange:
+    """From `at_ms` on the symbol has these rules; what is None stays. `brackets`: see `margin.brackets_of`."""
+
+    symbol: str
+    at_ms: int
+    tick: Decimal | None = None
+    step: Decimal | None = None
+    min_quantity: Decimal | None = None
+    min_notional: Decimal | None = None
+    status: Status | None = None
+    delivery_ms: int | None = None
+    brackets: tuple[Bracket, ...] | None = None
+    funding_interval_h: int | None = None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What holds for a symbol at a moment, beside the filters its market has."""
+
+    status: Status = "TRADING"
+    delivery_ms: int = PERPETUAL_DELIVERY_MS
+    brackets: tuple[Bracket, ...] = BRACKETS
+    funding_interval_h: int | None = None
+    filters: dict[str, Decimal] = field(default_factory=dict)
+
+    @property
+    def funding_interval_ms(self) -> int | None:
+        """The interval between funding payments; None where it is the usual one."""
+        return None if self.funding_interval_h is None else self.funding_interval_h * HOUR_MS
+
+    def rules(self, base: SymbolRules) -> SymbolRules:
+        """The filters that hold, `base` being the market's own. A coarser step makes the smallest quantity one step."""
+        if not self.filters:
+            return base
+        step = self.filters.get("step", base.step)
+        return replace(
+            base,
+            tick=self.filters.get("tick", base.tick),
+            step=step,
+            min_quantity=self.filters.get("min_quantity", max(base.min_quantity, step)),
+            min_notional=self.filters.get("min_notional", base.min_notional),
+        )
+
+
+_FILTERS = ("tick", "step", "min_quantity", "min_notional")
+
+
+class RuleBook:
+    """Every change of the rules, in order of time.
+
+    `observed`: of markets that are only looked at. Any full hour may be a funding time there, and the rates that were
+    seen say which were.
+    """
+
+    def __init__(self, changes: Iterable[RuleChange] = (), *, observed: bool = False) -> None:
+        self._changes = sorted(changes, key=lambda change: change.at_ms)
+        self.observed = observed
+        self.has_intervals = observed or any(change.funding_interval_h for change in self._changes)
+
+    def at(self, symbol: str, now_ms: int) -> Listing:
+        """What holds now."""
+        listing = _unchanged(symbol)
+        for change in self._changes:
+            if change.symbol == symbol and change.at_ms <= now_ms:
+                listing = _changed(listing, change)
+        return listing
+
+    def next_after(self, now_ms: int) -> int | None:
+        """When something changes next."""
+        return next((change.at_ms for change in self._changes if change.at_ms > now_ms), None)
+
+    def funds_at(self, symbol: str, time_ms: int, usual_ms: int = 8 * HOUR_MS) -> bool:
+        """Whether funding falls due then; `time_ms` is a full hour, `usual_ms` the interval unless changed.
+
+        Contracts with a day of delivery pay none.
+        """
+        if delivery_ms_of(symbol) is not None:
+            return False
+        return self.observed or time_ms % (self.at(symbol, time_ms - 1).funding_interval_ms or usual_ms) == 0
+
+
+@cache
+def _unchanged(symbol: str) -> Listing:
+    return Listing(brackets=usual_brackets(margin_asset_of(symbol)))
+
+
+def _changed(listing: Listing, change: RuleChange) -> Listing:
+    given = {f.name: getattr(change, f.name) for f in fields(change) if getattr(change, f.name) is not None}
+    filters = {name: given.pop(name) for name in _FILTERS if name in given}
+    del given["symbol"], given["at_ms"]
+    return replace(listing, filters={**listing.filters, **filters}, **given)
+
+
+@dataclass(frozen=True)
+class PriceShift:
+    """In [from, to) premiumIndex quotes mark and index times these factors, and as of `stale_ms` ago.
+
+    The last price, the book and the engine's own mark stay: only what is quoted lies apart.
+    """
+
+    symbol: str
+    from_ms: int = 0
+    to_ms: int = PERPETUAL_DELIVERY_MS
+    mark: float = 1.0
+    index: float = 1.0
+    stale_ms: int = 0
+
+    def holds(self, symbol: str, now_ms: int) -> bool:
+        """Whether it holds for the symbol now."""
+        return self.symbol == symbol and self.from_ms <= now_ms < self.to_ms

@@ -1,0 +1,41 @@
+"""Source names: which market an artifact is from, told without loading the market."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trader_cli.core.errors import DataMissing
+from trader_cli.core.identity.digests import digest_bytes, digest_value
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def tape_files(path: Path) -> list[Path]:
+    """The Parquet files a tape path names. Raises `DataMissing`."""
+    if path.is_dir():
+        found = sorted(path.glob("*.parquet"))
+        if not found:
+            raise DataMissing(
+                f"The tape folder {path} holds no Parquet file.", mend="Name a file or folder of bars with --tape."
+            )
+        return found
+    if not path.is_file():
+        raise DataMissing(f"The tape {path} does not exist.", mend="Name a Parquet file of bars with --tape.")
+    return [path]
+
+
+def file_content(path: Path) -> str:
+    """A digest of the bytes of the tape at `path`, whatever its files are called."""
+    return digest_value(sorted(digest_bytes(file.read_bytes()) for file in tape_files(path)))
+
+
+def file_source(path: Path, seed: int) -> str:
+    """The source name of the tape at `path`: readable, and different for other bytes or another path seed."""
+    return f"tape-{path.stem}-{digest_value([file_content(path), seed])[:12]}"
+
+
+def synthetic_source(symbols: tuple[str, ...], days: int, planted_lead: float, seed: int) -> str:
+    """The source name of a synthetic market."""
+    kind = "lead" if planted_lead else "null"
+    return f"synthetic-{kind}-{digest_value([sorted(symbols), days, planted_lead, seed])[:12]}"

@@ -1,0 +1,402 @@
+"""The market as it is known at a moment: everything the public routes show, from the tape up to `now_ms` and no later.
+
+Closed bars come from the tape exactly; the forming one and the trades come from the seeded intrabar path. The book is
+derived from past volume and range, the mark price is the last price; index, premium, open interest and funding rates
+are derived too (`venue.simulated_market.derived_series`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trader_cli.core.market.symbols import delivery_ms_of
+from trader_cli.core.market.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, Timeframe
+from trader_cli.core.money.assets import margin_asset_of
+from trader_cli.core.money.orders import SymbolRules
+from trader_cli.venue.engine.margin import in_asset
+from trader_cli.venue.simulated_market.derived_series import OpenInterest, index_price, seen_as
+from trader_cli.venue.simulated_market.intrabar_path import expand, points_per_bar, uniforms
+from trader_cli.venue.simulated_market.market_port import Beyond
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from trader_cli.venue.simulated_market.intrabar_path import Path
+    from trader_cli.venue.simulated_market.number_format import View
+    from trader_cli.venue.simulated_market.tape import SymbolTape
+
+    Floats = NDArray[np.float64]
+
+FUNDING_INTERVAL_MS = 8 * HOUR_MS
+MIN_NOTIONAL = Decimal(5)
+"""In dollars; see `in_asset`."""
+MAX_QUANTITY = Decimal(1_000_000)
+_EVENT_BARS = 512
+_CHUNK = 20_000
+_THIN_BOOK = 1000
+"""Steps a minute assumed to trade before the first bar of a tape has closed."""
+_SUMS = ("volume", "quote_volume", "trades", "taker_buy_base", "taker_buy_quote")
+_COLUMNS = ("open", "high", "low", "close", *_SUMS)
+
+
+@dataclass(frozen=True)
+class Kline:
+    """One bar as the exchange shows it, finished or not."""
+
+    open_ms: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    quote_volume: float
+    trades: float
+    taker_buy_base: float
+    taker_buy_quote: float
+
+
+@dataclass(frozen=True)
+class Trade:
+    """One trade of the path."""
+
+    time_ms: int
+    trade_id: int
+    price: float
+    quantity: float
+    buyer_is_maker: bool
+
+
+@dataclass(frozen=True)
+class DayStatistics:
+    """The last 24 hours."""
+
+    open_ms: int
+    open: float
+    high: float
+    low: float
+    last: float
+    volume: float
+    quote_volume: float
+    trades: float
+
+
+class SymbolMarket:
+    """One symbol. Every method takes `now_ms` and shows nothing later."""
+
+    def __init__(self, tape: SymbolTape) -> None:
+        self.tape = tape
+        self._tables: dict[tuple[View, int], dict[str, Floats]] = {}
+        self._seen: tuple[tuple[int, int], dict[str, Floats] | None] | None = None
+        self._expanded: tuple[int, tuple[NDArray[np.int64], Floats, Floats]] | None = None
+
+    @cached_property
+    def rules(self) -> SymbolRules:
+        """The symbol's filters."""
+        tick, step = (Decimal(f"{value:.8f}") for value in (self.tape.tick, self.tape.step))
+        least = in_asset(MIN_NOTIONAL, margin_asset_of(self.tape.symbol))
+        return SymbolRules(self.tape.symbol, tick, step, step, MAX_QUANTITY, least)
+
+    def first_beyond(self, after_ms: int, upto_ms: int, below: float, above: float) -> Beyond | None:
+        """The first point of the path in (after, upto] whose price is ≤ `below` or ≥ `above`."""
+        tape = self.tape
+        first = int(np.searchsorted(tape.open_ms, after_ms - tape.timeframe.ms, side="right"))
+        last = int(np.searchsorted(tape.open_ms, upto_ms, side="right"))
+        for start in range(first, last, _EVENT_BARS):
+            stop = min(start + _EVENT_BARS, last)
+            near = np.flatnonzero((tape.low[start:stop] <= below) | (tape.high[start:stop] >= above))
+            for index in (start + near).tolist():
+                times, prices, quantities = self._points_of(index)
+                hits = (times > after_ms) & (times <= upto_ms) & ((prices <= below) | (prices >= above))
+                at = int(np.argmax(hits))
+                if hits[at]:
+                    within = at > 0 and times[at - 1] // MINUTE_MS == times[at] // MINUTE_MS
+                    before = float(prices[at - 1]) if within else None
+                    return Beyond(int(times[at]), float(prices[at]), float(quantities[at]), before)
+        return None
+
+    def _points_of(self, index: int) -> tuple[NDArray[np.int64], Floats, Floats]:
+        """Times, prices and quantities of one bar's path. The bar that was asked for last is remembered."""
+        if self._expanded is None or self._expanded[0] != index:
+            path = expand(self.tape, index, index + 1)
+            self._expanded = index, (path.time_ms[0], path.price[0], path.quantity[0])
+        return self._expanded[1]
+
+    mark_is_last = True
+    """No tape holds a mark price."""
+
+    def first_mark_beyond(self, after_ms: int, upto_ms: int, below: float, above: float) -> Beyond | None:
+        """As `first_beyond`."""
+        return self.first_beyond(after_ms, upto_ms, below, above)
+
+    def mark_price(self, now_ms: int) -> float:
+        """The last price."""
+        return self.last_price(now_ms)
+
+    def price_on_the_way(self, time_ms: int, share: float) -> float:  # noqa: ARG002
+        """The last price: every point of a path is known."""
+        return self.last_price(time_ms)
+
+    def unresolved_until(self, time_ms: int) -> int:
+        """The moment itself: a path says what came first."""
+        return time_ms
+
+    @cached_property
+    def _base(self) -> dict[str, Floats]:
+        tape = self.tape
+        opened = tape.open_ms.astype(np.float64)
+        prices = {name: getattr(tape, name) for name in ("open", "high", "low", "close", "volume")}
+        return {"open_ms": opened, **prices, **tape.sums()}
+
+    def _table(self, view: View, timeframe: Timeframe) -> dict[str, Floats]:
+        """All bars of a time frame on the whole tape; the callers show only what has closed."""
+        key: tuple[View, int] = ("last" if view == "mark" else view, timeframe.ms)
+        if key not in self._tables:
+            self._tables[key] = _grouped(seen_as(view, self.tape.seed, self._base), timeframe.ms)
+        return self._tables[key]
+
+    def klines(
+        self, timeframe: Timeframe, now_ms: int, start_ms: int | None, end_ms: int | None, limit: int
+    ) -> list[Kline]:
+        """Bars oldest first, the forming one last: the first `limit` from `start_ms` on, or the last `limit`."""
+        bars = self.bars("last", timeframe, now_ms, (start_ms, end_ms, limit))
+        columns = (bars["open_ms"].astype(np.int64), *(bars[name] for name in _COLUMNS))
+        return [Kline(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
+
+    def bars(
+        self, view: View, timeframe: Timeframe, now_ms: int, page: tuple[int | None, int | None, int]
+    ) -> dict[str, Floats]:
+        """Bars as columns of shape (n,), the forming one last; `page` is (start, end, limit) as for `klines`."""
+        start_ms, end_ms, limit = page
+        table = self._table(view, timeframe)
+        closed = int(np.searchsorted(table["open_ms"], now_ms - timeframe.ms, side="right"))
+        shown = self._window(table["open_ms"][:closed], start_ms, end_ms, limit)
+        bars = {name: column[shown.start : shown.stop] for name, column in table.items()}
+        forming_ms, full = timeframe.floor(now_ms), start_ms is not None and len(shown) == limit
+        if full or not (start_ms or 0) <= forming_ms <= (now_ms if end_ms is None else end_ms):
+            return bars
+        forming = self._forming(view, timeframe, now_ms)
+        if forming is None:
+            return bars
+        return {name: np.concatenate([bars[name], forming[name]])[-limit:] for name in bars}
+
+    def closed_bars(self, view: View, timeframe: Timeframe, first_ms: int, stop_ms: int) -> dict[str, Floats]:
+        """The finished bars that open in [first, stop), as columns. The caller shows them only once `stop` is past."""
+        table = self._table(view, timeframe)
+        first, stop = np.searchsorted(table["open_ms"], [first_ms, stop_ms]).tolist()
+        return {name: column[first:stop] for name, column in table.items()}
+
+    @staticmethod
+    def _window(opened: Floats, start_ms: int | None, end_ms: int | None, limit: int) -> range:
+        stop = len(opened) if end_ms is None else int(np.searchsorted(opened, end_ms, side="right"))
+        if start_ms is None:
+            return range(max(0, stop - limit), stop)
+        first = int(np.searchsorted(opened, start_ms, side="left"))
+        return range(first, max(first, min(stop, first + limit)))
+
+    def _forming(self, view: View, timeframe: Timeframe, now_ms: int) -> dict[str, Floats] | None:
+        """The unfinished bar, columns of shape (1,): closed base bars inside it, the path of the base bar under way."""
+        base, step = self._base, self.tape.timeframe.ms
+        first = int(np.searchsorted(base["open_ms"], timeframe.floor(now_ms), side="left"))
+        stop = int(np.searchsorted(base["open_ms"], now_ms - step, side="right"))
+        seen = {name: column[first:stop] for name, column in base.items()}
+        part = self._partial(stop, now_ms)
+        if part is not None:
+            seen = {name: np.concatenate([seen[name], part[name]]) for name in seen}
+        if not len(seen["open_ms"]):
+            return None
+        return _grouped(seen_as(view, self.tape.seed, seen), timeframe.ms)
+
+    def _partial(self, index: int, now_ms: int) -> dict[str, Floats] | None:
+        """The base bar under way at `now_ms`, as far as its path has come."""
+        if self._seen is None or self._seen[0] != (index, now_ms):
+            self._seen = (index, now_ms), self._seen_part(index, now_ms)
+        return self._seen[1]
+
+    def _seen_part(self, index: int, now_ms: int) -> dict[str, Floats] | None:
+        seen = [t for t in self._path_trades(index, index + 1) if t.time_ms <= now_ms]
+        if not seen:
+            return None
+        prices, buys = [t.price for t in seen], [t for t in seen if not t.buyer_is_maker]
+        values = {
+            "open_ms": float(self.tape.open_ms[index]),
+            "open": prices[0],
+            "high": max(prices),
+            "low": min(prices),
+            "close": prices[-1],
+            "volume": sum(t.quantity for t in seen),
+            "quote_volume": sum(t.price * t.quantity for t in seen),
+            "trades": float(sum(t.quantity > 0 for t in seen)),
+            "taker_buy_base": sum(t.quantity for t in buys),
+            "taker_buy_quote": sum(t.price * t.quantity for t in buys),
+        }
+        return {name: np.array([value]) for name, value in values.items()}
+
+    def closed_trades(self, first_ms: int, stop_ms: int) -> dict[str, NDArray[Any]]:
+        """Aggregate trades of the bars that open in [first, stop), as columns. Shown only once `stop` is past."""
+        first, stop = np.searchsorted(self.tape.open_ms, [first_ms, stop_ms]).tolist()
+        parts = [_traded(expand(self.tape, at, min(at + _CHUNK, stop))) for at in range(first, stop, _CHUNK)]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
+
+    def _path_trades(self, first: int, stop: int) -> list[Trade]:
+        if first >= min(stop, len(self.tape.open_ms)):
+            return []
+        path = expand(self.tape, first, stop)
+        columns = (path.time_ms, path.trade_id, path.price, path.quantity, ~path.taker_buys)
+        return [Trade(*row) for row in zip(*(c.ravel().tolist() for c in columns), strict=True)]
+
+    def _bar_under_way(self, time_ms: int) -> int:
+        """Index of the base bar that holds `time_ms`, or of the first one after it."""
+        return int(np.searchsorted(self.tape.open_ms, time_ms - self.tape.timeframe.ms, side="right"))
+
+    def last_price(self, now_ms: int) -> float:
+        """The latest price shown by `now_ms`; before the first trade, the first open."""
+        under_way = self._bar_under_way(now_ms)
+        if under_way < len(self.tape.open_ms):
+            times, prices, _ = self._points_of(under_way)
+            seen = int(np.searchsorted(times, now_ms, side="right"))
+            if seen:
+                return float(prices[seen - 1])
+        return float(self.tape.close[under_way - 1] if under_way else self.tape.open[0])
+
+    def day(self, now_ms: int) -> DayStatistics:
+        """Statistics of the last 24 hours, the bar under way included."""
+        base = self._base
+        under_way = self._bar_under_way(now_ms)
+        first = int(np.searchsorted(base["open_ms"], now_ms - DAY_MS, side="left"))
+        rows = {name: base[name][first:under_way] for name in base}
+        part = self._partial(under_way, now_ms)
+        if part is not None:
+            rows = {name: np.concatenate([rows[name], part[name]]) for name in base}
+        if not len(rows["open"]):
+            last = self.last_price(now_ms)
+            return DayStatistics(now_ms, last, last, last, last, 0.0, 0.0, 0.0)
+        return DayStatistics(
+            int(rows["open_ms"][0]),
+            float(rows["open"][0]),
+            float(rows["high"].max()),
+            float(rows["low"].min()),
+            float(rows["close"][-1]),
+            float(rows["volume"].sum()),
+            float(rows["quote_volume"].sum()),
+            float(rows["trades"].sum()),
+        )
+
+    def trades(
+        self, now_ms: int, start_ms: int | None, end_ms: int | None, from_id: int | None, limit: int
+    ) -> list[Trade]:
+        """Aggregate trades oldest first: from an id or a time on, or the latest `limit`."""
+        stop_ms = min(now_ms, end_ms if end_ms is not None else now_ms)
+        last = self._bar_under_way(stop_ms) + 1
+        if from_id is not None:
+            first = int(np.searchsorted(self.tape.open_ms, from_id // self._points * self.tape.timeframe.ms))
+        elif start_ms is not None:
+            first = self._bar_under_way(start_ms)
+        else:
+            first = max(0, last - 2 - limit // max(1, self._points // 2))
+        if from_id is not None or start_ms is not None:
+            last = min(last, first + 2 + 4 * limit // self._points)
+        seen = [
+            t
+            for t in self._path_trades(first, last)
+            if t.quantity > 0 and t.time_ms <= stop_ms and t.time_ms >= (start_ms or 0) and t.trade_id >= (from_id or 0)
+        ]
+        return seen[-limit:] if from_id is None and start_ms is None else seen[:limit]
+
+    @property
+    def _points(self) -> int:
+        return points_per_bar(self.tape.timeframe.ms)
+
+    def book(self, now_ms: int, levels: int) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
+        """(bids, asks), best first, derived from the last hour's volume and range; seeded, stable within a second.
+
+        A deeper look shows the same levels and more.
+        """
+        tape = self.tape
+        under_way = self._bar_under_way(now_ms)
+        recent = slice(max(0, under_way - max(1, HOUR_MS // tape.timeframe.ms)), under_way)
+        last, tick = self.last_price(now_ms), tape.tick
+        per_minute, spread = _THIN_BOOK * tape.step, tick
+        if under_way:
+            per_minute = float(tape.volume[recent].mean()) * MINUTE_MS / tape.timeframe.ms
+            spread = max(tick, 0.02 * float((tape.high[recent] - tape.low[recent]).mean()))
+        half = max(1, round(spread / (2 * tick)))
+        dice = uniforms(tape.seed, np.array([now_ms // 1000], dtype=np.int64), 2 * levels)[0]
+        gap = max(1, round(last * 0.5e-4 / tick))
+        sides = []
+        for sign, noise in ((-1, dice[0::2]), (1, dice[1::2])):
+            prices = last + sign * tick * (half + gap * np.arange(levels))
+            sizes = np.maximum(1.0, np.round(per_minute * (0.5 + noise) * 0.3 / tape.step)) * tape.step
+            sides.append([(p, q) for p, q in zip(prices.tolist(), sizes.tolist(), strict=True) if p > 0])
+        return sides[0], sides[1]
+
+    def funding_rate(self, time_ms: int) -> float:
+        """The derived funding rate of the interval that ends at `time_ms`: near the usual 0.01 %, seeded."""
+        noise = float(uniforms(self.tape.seed, np.array([time_ms // FUNDING_INTERVAL_MS], dtype=np.int64), 1)[0, 0])
+        return round(1e-4 + 1e-4 * (noise - 0.5), 8)
+
+    def funding_times(self, now_ms: int, start_ms: int | None, end_ms: int | None, limit: int) -> list[int]:
+        """Past funding times, oldest first; a contract with a day of delivery has none."""
+        if delivery_ms_of(self.tape.symbol) is not None:
+            return []
+        opened = int(self.tape.open_ms[0])
+        first = -(-max(opened, start_ms or 0) // FUNDING_INTERVAL_MS) * FUNDING_INTERVAL_MS
+        times = list(range(first, min(now_ms, end_ms if end_ms is not None else now_ms) + 1, FUNDING_INTERVAL_MS))
+        return times[:limit] if start_ms is not None else times[-limit:]
+
+    def hourly_times(
+        self, now_ms: int, start_ms: int | None, end_ms: int | None, limit: int, falls_due: Callable[[int], bool]
+    ) -> list[int]:
+        """As `funding_times`, of the full hours at which funding falls due."""
+        first = -(-max(int(self.tape.open_ms[0]), start_ms or 0) // HOUR_MS) * HOUR_MS
+        hours = range(first, min(now_ms, end_ms if end_ms is not None else now_ms) + 1, HOUR_MS)
+        times = [hour for hour in hours if falls_due(hour)]
+        return times[:limit] if start_ms is not None else times[-limit:]
+
+    def open_interest(self, now_ms: int) -> float:
+        """Derived: half of the last day's volume, in whole steps."""
+        return round(0.5 * self.day(now_ms).volume / self.tape.step) * self.tape.step
+
+    @cached_property
+    def interest(self) -> OpenInterest:
+        """Open interest at many moments, from closed bars."""
+        return OpenInterest(self.tape, self._base["taker_buy_base"])
+
+    def index_price(self, now_ms: int) -> float:
+        """Derived: the last price less a seeded basis of a few basis points (`venue.derived.basis`)."""
+        opened = np.array([self.tape.timeframe.floor(now_ms)], dtype=np.int64)
+        return float(index_price(self.tape.seed, opened, np.array([self.last_price(now_ms)]))[0])
+
+
+def _traded(path: Path) -> dict[str, NDArray[Any]]:
+    """The points of a path at which something traded, in order."""
+    real = path.quantity.ravel() > 0
+    columns = {
+        "trade_id": path.trade_id,
+        "price": path.price,
+        "quantity": path.quantity,
+        "time_ms": path.time_ms,
+        "maker": ~path.taker_buys,
+    }
+    return {name: column.ravel()[real] for name, column in columns.items()}
+
+
+def _grouped(base: dict[str, Floats], interval_ms: int) -> dict[str, Floats]:
+    """Bars of an interval from finer ones; bars missing on the tape are missing from the sum, as on the exchange."""
+    group = base["open_ms"] // interval_ms
+    first = np.concatenate([[0], np.flatnonzero(np.diff(group)) + 1]).astype(np.int64)
+    last = np.concatenate([first[1:], [len(group)]]) - 1
+    return {
+        "open_ms": group[first] * interval_ms,
+        "open": base["open"][first],
+        "high": np.maximum.reduceat(base["high"], first),
+        "low": np.minimum.reduceat(base["low"], first),
+        "close": base["close"][last],
+        **{name: np.add.reduceat(base[name], first) for name in _SUMS},
+    }

@@ -1,0 +1,236 @@
+"""Tapes: what the simulated market plays. Read from Parquet bars, or made up from a seed (`synthetic`)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from trader_cli.core.errors import DataInvalid
+from trader_cli.core.identity.digests import digest_value
+from trader_cli.core.market.bars import PRICES, check_bars, with_close_time
+from trader_cli.core.market.schemas import TIME
+from trader_cli.core.market.symbols import is_symbol, symbol_in
+from trader_cli.core.market.timeframes import DAY_MS, HOUR_MS, Timeframe, known_timeframes
+from trader_cli.venue.simulated_market.intrabar_path import expand
+from trader_cli.venue.simulated_market.source_names import file_source, tape_files
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+_RECORDED = ("quote_volume", "trades", "taker_buy_base", "taker_buy_quote")
+_CHUNK = 20_000
+
+
+@dataclass(frozen=True)
+class SymbolTape:
+    """Bars of one symbol as arrays of shape (n,), its price tick and quantity step, and the seed of its path."""
+
+    symbol: str
+    timeframe: Timeframe
+    seed: int
+    tick: float
+    step: float
+    open_ms: NDArray[np.int64]
+    open: Floats
+    high: Floats
+    low: Floats
+    close: Floats
+    volume: Floats
+    recorded: dict[str, Floats] = field(default_factory=dict)
+
+    @property
+    def end_ms(self) -> int:
+        """The first millisecond after the last bar."""
+        return int(self.open_ms[-1]) + self.timeframe.ms
+
+    def sums(self) -> dict[str, Floats]:
+        """Quote volume, trades, taker buys: as recorded, else summed from the path."""
+        if all(name in self.recorded for name in _RECORDED):
+            return self.recorded
+        parts: dict[str, list[Floats]] = {name: [] for name in _RECORDED}
+        for first in range(0, len(self.open_ms), _CHUNK):
+            path = expand(self, first, min(first + _CHUNK, len(self.open_ms)))
+            value = path.price * path.quantity
+            parts["quote_volume"].append(value.sum(axis=1))
+            parts["trades"].append((path.quantity > 0).sum(axis=1).astype(np.float64))
+            parts["taker_buy_base"].append(np.where(path.taker_buys, path.quantity, 0.0).sum(axis=1))
+            parts["taker_buy_quote"].append(np.where(path.taker_buys, value, 0.0).sum(axis=1))
+        return {name: self.recorded.get(name, np.concatenate(parts[name])) for name in _RECORDED}
+
+
+@dataclass(frozen=True)
+class Tape:
+    """Symbols played together. `source` names the market in every artifact made from it; `label` is for people."""
+
+    source: str
+    label: str
+    symbols: dict[str, SymbolTape]
+
+    @property
+    def start_ms(self) -> int:
+        """Opening time of the earliest bar."""
+        return min(int(tape.open_ms[0]) for tape in self.symbols.values())
+
+    @property
+    def end_ms(self) -> int:
+        """When the last bar ends."""
+        return max(tape.end_ms for tape in self.symbols.values())
+
+    def at(self, share: float) -> int:
+        """The whole hour at this share of the tape's length, UTC ms."""
+        at = self.start_ms + int((self.end_ms - self.start_ms) * share)
+        return max(self.start_ms, at - at % 3_600_000)
+
+    def shift_to(self, now_ms: int, share: float) -> int:
+        """By how many ms to move the tape so that `now_ms` lies at about this share of it.
+
+        Whole weeks if enough of the tape is left after that, else days, hours or bars: sessions and higher frames stay
+        where they were as far as can be.
+        """
+        start, bar_ms = self.at(share), max(tape.timeframe.ms for tape in self.symbols.values())
+        for unit in (7 * DAY_MS, DAY_MS, HOUR_MS, bar_ms):
+            if unit % bar_ms == 0 and start + 2 * unit <= self.end_ms:
+                break
+        return (now_ms - start) // unit * unit
+
+    def shifted(self, by_ms: int) -> Tape:
+        """The same market at other times."""
+        moved = {name: replace(tape, open_ms=tape.open_ms + by_ms) for name, tape in self.symbols.items()}
+        return replace(self, symbols=moved)
+
+
+def load_tape(path: Path, seed: int) -> Tape:
+    """A tape from a Parquet file of bars, or a folder of them.
+
+    Columns: open_time (UTC), open, high, low, close, volume, and where known the other BARS columns and `symbol`;
+    without that column the file's name begins with the symbol (`ETHUSDT-1m-2023.parquet`; `BTCUSDT_260327-15m.parquet`
+    is the contract delivered that day, not the perpetual).
+    Raises `DataMissing` and `DataInvalid`, the latter with the offending row.
+    """
+    symbols: dict[str, SymbolTape] = {}
+    for file in tape_files(path):
+        for found in load_bars_file(file):
+            if found.symbol in symbols:
+                raise DataInvalid(
+                    f"The tape {path} holds {found.symbol} twice, the second time in {file.name}.",
+                    mend="Name one file per symbol.",
+                )
+            symbols[found.symbol] = _symbol_tape(found, seed)
+    return Tape(file_source(path, seed), f"tape {path.name}", symbols)
+
+
+@dataclass(frozen=True)
+class SymbolBars:
+    """Checked BARS of one symbol, as a file has them."""
+
+    symbol: str
+    timeframe: Timeframe
+    bars: pl.DataFrame
+
+
+def load_bars_file(file: Path) -> tuple[SymbolBars, ...]:
+    """The bars a Parquet file holds, one entry per symbol; the columns are those of `load_tape`.
+
+    The time frame is the smallest step between rows, of a single row that in the file's name (`ETHUSDT-1m-...`).
+    Raises `DataInvalid` with the reason, where there is one with the offending row.
+    """
+    return tuple(_symbol_bars(symbol, frame, file) for symbol, frame in _frames(file).items())
+
+
+def _frames(file: Path) -> dict[str, pl.DataFrame]:
+    try:
+        frame = pl.read_parquet(file)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataInvalid(f"{file} is not a readable Parquet file: {str(error).splitlines()[0]}.") from error
+    absent = [name for name in ("open_time", *PRICES, "volume") if name not in frame.columns]
+    if absent:
+        raise DataInvalid(
+            f"{file} has no column {absent[0]!r}; a tape needs open_time, open, high, low, close, volume."
+        )
+    if not isinstance(frame.schema["open_time"], pl.Datetime):
+        raise DataInvalid(f"{file}: open_time must be a UTC timestamp; found {frame.schema['open_time']}.")
+    if frame.is_empty():
+        raise DataInvalid(f"{file} holds no bars.")
+    frame = frame.with_columns(pl.col("open_time").cast(TIME))
+    if "symbol" in frame.columns:
+        if frame["symbol"].null_count():
+            raise DataInvalid(f"{file}: row {frame['symbol'].is_null().arg_max()} has no symbol.")
+        parts = frame.partition_by("symbol", as_dict=True, include_key=False)
+        named = {str(key[0]): part for key, part in parts.items()}
+        wrong = next((name for name in named if not is_symbol(name)), None)
+        if wrong is not None:
+            raise DataInvalid(f"{file}: {wrong!r} in its symbol column is not a symbol.")
+        return named
+    symbol = symbol_in(file.name)
+    if symbol is None:
+        raise DataInvalid(
+            f"{file}: cannot tell the symbol.", mend="Add a symbol column or begin the file name with it."
+        )
+    return {symbol: frame}
+
+
+def _symbol_bars(symbol: str, frame: pl.DataFrame, file: Path) -> SymbolBars:
+    timeframe = _timeframe(symbol, frame, file)
+    try:
+        whole = with_close_time(frame, timeframe)
+    except pl.exceptions.PolarsError as error:
+        raise DataInvalid(f"{file}, {symbol}: not all columns are numbers: {str(error).splitlines()[0]}.") from error
+    return SymbolBars(symbol, timeframe, check_bars(whole, timeframe, origin=f"{file}, {symbol}"))
+
+
+def _timeframe(symbol: str, frame: pl.DataFrame, file: Path) -> Timeframe:
+    if frame.height == 1:
+        named = re.search(r"-(\d+[mhd])(?=[-.])", file.name)
+        if named is None or named[1] not in known_timeframes():
+            raise DataInvalid(
+                f"{file}: {symbol} has a single bar, which does not tell its time frame.",
+                mend="Name it in the file's name, as in ETHUSDT-1m-2023.parquet.",
+            )
+        return Timeframe.parse(named[1])
+    steps = frame["open_time"].to_physical().diff().drop_nulls().abs()
+    smallest = steps.filter(steps > 0).min()  # of rows with the same time `check_bars` names the second
+    step_ms = smallest if isinstance(smallest, int) else 0
+    timeframe = Timeframe.of_ms(step_ms)
+    if timeframe is None:
+        raise DataInvalid(f"{file}: {symbol} has bars {step_ms} ms apart, which is no time frame the exchange offers.")
+    return timeframe
+
+
+def _symbol_tape(found: SymbolBars, seed: int) -> SymbolTape:
+    bars = found.bars
+    recorded = {name: bars[name].to_numpy().astype(np.float64) for name in _RECORDED if bars[name].null_count() == 0}
+    return make_symbol_tape(found.symbol, found.timeframe, bars, seed, recorded)
+
+
+def make_symbol_tape(
+    symbol: str, timeframe: Timeframe, frame: pl.DataFrame, seed: int, recorded: dict[str, Floats]
+) -> SymbolTape:
+    """A symbol's tape from checked BARS; tick and step are the decimals its numbers use."""
+    arrays = {name: frame[name].to_numpy().astype(np.float64) for name in (*PRICES, "volume")}
+    prices = np.concatenate([arrays[name] for name in PRICES])
+    return SymbolTape(
+        symbol,
+        timeframe,
+        seed=int(digest_value([symbol, seed])[:15], 16),
+        tick=10.0 ** -_decimals(prices),
+        step=10.0 ** -_decimals(arrays["volume"]),
+        open_ms=frame["open_time"].to_physical().to_numpy().astype(np.int64),
+        recorded=recorded,
+        **arrays,
+    )
+
+
+def _decimals(values: Floats) -> int:
+    """Decimals that write every value exactly to within float rounding, at most 8."""
+    for decimals in range(8):
+        if np.all(np.abs(np.round(values, decimals) - values) <= 1e-9 * np.maximum(np.abs(values), 1e-6)):
+            return decimals
+    return 8
