@@ -337,7 +337,7 @@ def test_an_owner_that_is_stopped_between_intent_and_send_sends_nothing_after_it
     assert open_at(place) == (0, [])
 
     async def orders(exchange: BinanceExchange) -> list[str]:
-        return [order.client_id for order in await exchange.private.all_orders(SYMBOL)]
+        return [order.client_id for order in await exchange.private.past_orders(SYMBOL)]
 
     with LedgerReading.shown(place.ledger(demo.folder / "state")) as read:
         assert read is not None
