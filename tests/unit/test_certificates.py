@@ -35,7 +35,9 @@ from trader_cli.core.market.schemas import TIME
 from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.features.bar_arrays import PRICE_INPUTS, BarSeries
 from trader_cli.features.certificate_rows import choose_cuts
-from trader_cli.features.certificates import (
+from trader_cli.features.certificates import Certificate, certify
+from trader_cli.features.certification_tape import certification_frame, crashed, redrawn, rows_needed
+from trader_cli.features.column_verdicts import (
     AHEAD,
     IMPURE,
     NOT_FINITE,
@@ -43,19 +45,16 @@ from trader_cli.features.certificates import (
     STREAMING,
     UNDECLARED,
     UNEXERCISED,
-    Certificate,
     ColumnVerdict,
     Reach,
-    certify,
     merge,
 )
-from trader_cli.features.certification_tape import certification_frame, crashed, redrawn, rows_needed
 from trader_cli.features.families import higher
-from trader_cli.features.family import Family
+from trader_cli.features.family import Family, FamilyOptions
 from trader_cli.features.family_costs import measure, new_bar_ms
 from trader_cli.features.inputs import ALL_INPUTS, known_inputs
 from trader_cli.features.modwt import window_sum
-from trader_cli.features.registry import FamilyOptions, FeatureSpec, make_spec
+from trader_cli.features.registry import FeatureSpec, make_spec
 from trader_cli.features.trials import with_other_past
 from trader_cli.pipelines.stages.live_budget import require_live_budget
 from trader_cli.settings import as_settings
