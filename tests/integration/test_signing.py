@@ -148,11 +148,11 @@ def test_sim_signs_with_its_own_keys_for_the_venue_that_was_opened(keys: dict[st
 
 
 def test_a_venue_that_is_not_on_loopback_gets_nothing() -> None:
-    sim = as_settings({"mode": "sim"})
-    assert signing_origins(sim, "https://fapi.binance.com") == frozenset()
-    assert signing_origins(sim, "http://127.0.0.1:81") == {("http", "127.0.0.1", 81)}
-    assert signing_origins(sim, "http://127.0.0.1.example.org") == frozenset()
-    assert signing_origins(sim) == frozenset()
+    options = as_settings({"mode": "sim"}).binance_exchange
+    assert signing_origins("sim", options, "https://fapi.binance.com") == frozenset()
+    assert signing_origins("sim", options, "http://127.0.0.1:81") == {("http", "127.0.0.1", 81)}
+    assert signing_origins("sim", options, "http://127.0.0.1.example.org") == frozenset()
+    assert signing_origins("sim", options) == frozenset()
 
 
 @pytest.mark.parametrize(
@@ -170,8 +170,8 @@ def test_a_venue_that_is_not_on_loopback_gets_nothing() -> None:
 )
 def test_where_each_mode_signs(mode: str, options: dict[str, Any], hosts: tuple[str, ...], rights_count: bool) -> None:
     settings = as_settings({"mode": mode, "binance_exchange": options})
-    assert signing_origins(settings) == {origin_of(host) for host in hosts}
-    assert tells_key_rights(settings) == rights_count
+    assert signing_origins(settings.mode, settings.binance_exchange) == {origin_of(host) for host in hosts}
+    assert tells_key_rights(settings.mode, settings.binance_exchange) == rights_count
 
 
 def point_elsewhere(exchange: BinanceExchange, url: str) -> None:

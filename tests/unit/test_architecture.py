@@ -69,6 +69,94 @@ def test_an_arrow_that_points_back_is_found() -> None:
     assert backward("analyst", "from trader_cli.core import types") == []
 
 
+SUBROOMS = {
+    "core": ["proofs", "money", "identity", "market"],
+    "exchange": ["account archive", "market_data", "connection"],
+    "pipelines": ["verification", "trading", "stages"],
+    "venue": ["paper", "server", "engine", "simulated_market"],
+}
+"""Imports between a room's folders only go right; those beside each other do not know each other."""
+BACK_ARROWS = {
+    ("exchange.market_data.symbol_book", "exchange.account.account_replies"),
+}
+"""Known ones that point back, until they are turned."""
+CIRCLES = {
+    frozenset({"exchange.binance"})
+    | {f"exchange.{name}" for name in ("account.paper_exchange", "account.paper_poll", "market_data.market_poller")},
+    frozenset({"execution.executor", "execution.pre_trade_checks"}),
+    frozenset({"execution.order_submitter", "execution.protection"}),
+    frozenset(f"execution.{name}" for name in ("execution_context", "protection_orders", "symbol_queries")),
+}
+"""Known circles of files, until they are opened."""
+
+
+def file_graph() -> dict[str, set[str]]:
+    """Which file imports which, imports for type checking included, by names without the package's."""
+    files = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in PACKAGE.rglob("*.py")}
+    found: dict[str, set[str]] = {}
+    for name, path in files.items():
+        named = {seen.removeprefix("trader_cli.") for seen in imports_of(path.read_text())}
+        found[name] = (named & files.keys()) - {name}
+    return found
+
+
+def circles(graph: dict[str, set[str]]) -> set[frozenset[str]]:
+    """The sets of files that reach each other, of two and more."""
+    reached = {name: _reached(graph, name) for name in graph}
+    together = {frozenset({other for other in reached[name] if name in reached[other]}) for name in graph}
+    return {files for files in together if len(files) > 1}
+
+
+def _reached(graph: dict[str, set[str]], name: str) -> set[str]:
+    seen: set[str] = set()
+    waiting = [name]
+    while waiting:
+        new = graph[waiting.pop()] - seen
+        seen |= new
+        waiting.extend(new)
+    return seen
+
+
+def test_no_file_imports_one_that_imports_it() -> None:
+    assert circles(file_graph()) == CIRCLES
+
+
+def test_a_circle_of_files_is_found() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": set()}) == {frozenset("abc")}
+    assert circles({"a": {"b"}, "b": {"c"}, "c": set()}) == set()
+
+
+def _back_arrows(graph: dict[str, set[str]]) -> set[tuple[str, str]]:
+    ranks = {
+        room: {name: at for at, names in enumerate(order) for name in names.split()} for room, order in SUBROOMS.items()
+    }
+    arrows = [(source.split("."), target.split(".")) for source, targets in graph.items() for target in targets]
+    return {
+        (".".join(source), ".".join(target))
+        for source, target in arrows
+        if len(source) == len(target) == 3 and source[0] == target[0] in ranks and source[1] != target[1]
+        if ranks[source[0]][source[1]] >= ranks[source[0]][target[1]]
+    }
+
+
+def test_imports_between_the_folders_of_a_room_only_go_right() -> None:
+    assert _back_arrows(file_graph()) == BACK_ARROWS
+
+
+def test_every_folder_of_those_rooms_has_its_place() -> None:
+    for room, order in SUBROOMS.items():
+        folders = {path.parent.name for path in (PACKAGE / room).glob("*/__init__.py")}
+        assert folders == set(" ".join(order).split())
+
+
+def test_a_folder_that_points_back_is_found() -> None:
+    graph = {
+        "venue.engine.fees": {"venue.server.server", "venue.clocks"},
+        "venue.paper.paper_account": {"venue.engine.fees"},
+    }
+    assert _back_arrows(graph) == {("venue.engine.fees", "venue.server.server")}
+
+
 def test_core_touches_no_file_network_clock_or_randomness() -> None:
     for file in (PACKAGE / "core").rglob("*.py"):
         source = file.read_text()

@@ -224,15 +224,15 @@ def live(folder: Path, **execution: Any) -> Callable[[], Refused | None]:
 
 
 def test_live_waits_for_verification_on_demo_trading(tmp_path: Path) -> None:
-    asked, state = live(tmp_path), as_settings({"state_dir": str(tmp_path)})
+    asked = live(tmp_path)
     refused = asked()
     assert isinstance(refused, Refused)
     assert refused.code == "demo_not_verified"
     assert __version__ in refused.sentence
     assert live(tmp_path, without_demo_verification=True)() is None
-    demo_verified.record(state, "0.0.0", NOW)
+    demo_verified.record(tmp_path, "0.0.0", NOW)
     assert asked() is not None, "another version's"
-    path = demo_verified.record(state, __version__, NOW)
+    path = demo_verified.record(tmp_path, __version__, NOW)
     assert asked() is None
     for body in (b"", b"[]", b"{}", path.read_bytes().replace(b"true", b"false"), path.read_bytes()[:-9]):
         path.write_bytes(body)

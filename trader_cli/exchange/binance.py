@@ -21,7 +21,8 @@ from trader_cli.exchange.exchange_session import ExchangeSession
 from trader_cli.exchange.market_data import listing, recorder
 from trader_cli.exchange.market_data.klines import KlineHistory
 from trader_cli.exchange.market_data.public_history import History
-from trader_cli.settings.places import account_folder, host_source, state_root
+from trader_cli.settings.options import PaperOptions
+from trader_cli.settings.places import account_folder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from trader_cli.core.ports import Clock, ManualOrders, Progress, Recorder
     from trader_cli.exchange.account.paper_exchange import PaperConnection
     from trader_cli.exchange.market_data.klines import Kind, Market
-    from trader_cli.settings import Settings
+    from trader_cli.settings import Settings, Workspace
 
 _DEPTHS = (5, 10, 20, 50, 100, 500, 1000)
 
@@ -47,7 +48,7 @@ class BinanceExchange(ExchangeSession):
 
     def __init__(
         self,
-        config: Settings | Mapping[str, Any] | None = None,
+        config: Workspace | Settings | Mapping[str, Any] | None = None,
         *,
         clock: Clock | None = None,
         venue_url: str | None = None,
@@ -66,12 +67,12 @@ class BinanceExchange(ExchangeSession):
             return super()._private_sides()
         from trader_cli.exchange.account.paper_exchange import PaperConnection
 
-        self._paper = PaperConnection(self, self._connection, self._paper_folder())
+        self._paper = PaperConnection(self, self._connection, self._paper_folder(), PaperOptions.of(self.settings))
         return BinanceBroker(self._paper), BinanceBroker(self._paper)
 
     def _paper_folder(self) -> Path | None:
         """Where the paper account lies: where the command line keeps it, too."""
-        return account_folder(state_root(self.settings), host_source(self.settings), "paper")
+        return account_folder(self.workspace.state_dir, self.workspace.source, "paper")
 
     async def close(self) -> None:
         """End the session, and give a paper account back. Safe to call twice."""

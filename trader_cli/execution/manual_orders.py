@@ -17,7 +17,7 @@ from trader_cli.execution import preflight
 from trader_cli.execution.entry_result import Entered
 from trader_cli.execution.executor import Executor
 from trader_cli.execution.orphan_orders import ledger_for
-from trader_cli.storage.market_names import account_fingerprint
+from trader_cli.settings.workspace import workspace_of
 
 if TYPE_CHECKING:
     from trader_cli.core.ports import Exchange
@@ -159,7 +159,7 @@ async def _plan(
     distance = abs(mark - stop)
     tick = rules.price_down
     made = TradePlan(
-        account=account_fingerprint(settings),
+        account=workspace_of(settings).account.fingerprint,
         mode=settings.mode,
         symbol=symbol,
         timeframe=_TIMEFRAME,

@@ -17,8 +17,8 @@ from trader_cli.core.money.plans import Refused
 from trader_cli.core.money.sizing import bracket_of
 from trader_cli.core.money.trading_rules import RULES_AGE_S, Prices, funded, openable, trading, trustworthy
 from trader_cli.execution.circuit_breaker import catch_up
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.demo_verified import is_verified
-from trader_cli.storage.market_names import account_fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -64,7 +64,8 @@ def check_live(settings: Settings, plan: TradePlan, *, live: bool) -> Refused | 
         return Refused("capital_cap_unset", "Live needs tactician.capital_cap: the most that may be at work.")
     if plan.unproven:
         return Refused("unproven_in_live", "A model without a claimed edge does not trade live.")
-    if not settings.execution.without_demo_verification and not is_verified(settings, __version__):
+    state_dir = workspace_of(settings).state_dir
+    if not settings.execution.without_demo_verification and not is_verified(state_dir, __version__):
         return Refused(
             "demo_not_verified",
             f"Live needs that `verify` tier 2 passed on demo trading with version {__version__}, and no record says so."
@@ -94,11 +95,12 @@ def check_plan(settings: Settings, plan: TradePlan, ledger: Ledger, symbol: str,
         return Refused("halted", f"Trading is halted: {halted}. A person lifts this with `trader reset`.")
     if plan.symbol != symbol:
         return Refused("other_symbol", f"The plan is for {plan.symbol}; asked was {symbol}.")
-    if plan.account != account_fingerprint(settings) or plan.mode != settings.mode:
+    ours = workspace_of(settings).account
+    if (plan.account, plan.mode) != (ours.fingerprint, ours.mode):
         return Refused(
             "other_account",
             f"The plan was made for account {plan.account} ({plan.mode});"
-            f" this is {account_fingerprint(settings)} ({settings.mode}). Run `trader tactics` again.",
+            f" this is {ours.fingerprint} ({ours.mode}). Run `trader tactics` again.",
         )
     if now_ms >= plan.expires_ms:
         return Refused("plan_expired", f"The plan expired {(now_ms - plan.expires_ms) / 1000:.0f} s ago.")
