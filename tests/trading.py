@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 from aiohttp import web
 
 from trader_cli.core.money.plans import TradePlan
-from trader_cli.exchange.account.paper_exchange import PaperExchange
 from trader_cli.exchange.binance import BinanceExchange
+from trader_cli.exchange.paper_exchange import PaperExchange
 from trader_cli.settings import Settings, as_settings
 from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import Ledger

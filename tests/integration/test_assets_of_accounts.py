@@ -15,7 +15,7 @@ from trader_cli.core.market.timeframes import HOUR_MS
 from trader_cli.core.money.assets import CREDITS, Flow, margin_asset_of
 from trader_cli.core.money.orders import OrderRequest, Placed
 from trader_cli.core.money.plans import Approved, Refused
-from trader_cli.exchange.account.paper_exchange import PaperExchange
+from trader_cli.exchange.paper_exchange import PaperExchange
 from trader_cli.execution import preflight
 from trader_cli.execution.entry_result import Entered
 from trader_cli.execution.executor import Executor

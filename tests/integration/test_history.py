@@ -306,7 +306,7 @@ def test_the_other_reads_of_the_simulated_exchange(tape: Tape) -> None:
         funding = pl.concat(await taken(exchange.stream_funding("ETHUSDT", 0, now)))
         assert funding.equals(await exchange.get_funding_rates("ETHUSDT", 1000))
         for market in ("um", "spot"):
-            listed = await exchange.exchange_info(market)
+            listed = (await exchange.exchange_info(market)).as_dict()
             assert [s["symbol"] for s in listed["symbols"]][:1] == ["ETHUSDT"]
             assert listed["symbols"][0]["base"] == "ETH"
             assert {f["filterType"] for f in listed["symbols"][0]["filters"]} >= {"PRICE_FILTER", "LOT_SIZE"}
@@ -485,7 +485,7 @@ def test_what_is_listed_and_traded_most() -> None:
         assert await exchange.top_symbols(3) == ["ETHUSDT", "BUSDT", "DUSDT"]
         assert await exchange.top_symbols(99) == ["ETHUSDT", "BUSDT", "DUSDT", "AUSDT"]
         assert "symbol" not in host.of("/fapi/v1/ticker/24hr")[0]
-        listed = await exchange.exchange_info()
+        listed = (await exchange.exchange_info()).as_dict()
         assert [s["status"] for s in listed["symbols"]].count("SETTLING") == 1
         assert listed["symbols"][2] == {
             "symbol": "CUSDC",

@@ -19,7 +19,7 @@ from trading import at_paper
 
 from trader_cli.core.errors import ConfigurationError, ExchangeRejected, ExchangeUnavailable, UsageError
 from trader_cli.core.money.orders import MarginSettings, NotPlaced, OrderRequest, Placed, StopRequest, Unknown
-from trader_cli.exchange.account.paper_exchange import PaperExchange
+from trader_cli.exchange.paper_exchange import PaperExchange
 from trader_cli.pipelines.market_access import Market, run_in_market
 from trader_cli.settings import as_settings
 from trader_cli.venue.clocks import VirtualClock

@@ -12,7 +12,7 @@ from trading import at_paper
 
 from trader_cli.core.money.orders import AccountState, OrderRequest, Placed
 from trader_cli.core.money.plans import Refused
-from trader_cli.exchange.account.paper_exchange import PaperExchange
+from trader_cli.exchange.paper_exchange import PaperExchange
 from trader_cli.execution import preflight
 from trader_cli.settings import as_settings
 from trader_cli.venue.clocks import VirtualClock

@@ -14,7 +14,7 @@ from trading import at_paper
 
 from trader_cli.core.market.timeframes import HOUR_MS
 from trader_cli.core.money.orders import OrderRequest, Placed
-from trader_cli.exchange.account.paper_exchange import PaperExchange
+from trader_cli.exchange.paper_exchange import PaperExchange
 from trader_cli.venue.clocks import VirtualClock
 from trader_cli.venue.server.server import VenueServer
 from trader_cli.venue.simulated_market.synthetic import synthetic_tape

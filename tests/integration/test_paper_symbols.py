@@ -14,7 +14,7 @@ from trading import at_paper
 
 from trader_cli.core.errors import ExchangeUnavailable
 from trader_cli.core.money.orders import MarginSettings, NotPlaced, OrderRequest, Placed, StopRequest
-from trader_cli.exchange.account.paper_exchange import PaperExchange
+from trader_cli.exchange.paper_exchange import PaperExchange
 from trader_cli.venue.clocks import VirtualClock
 from trader_cli.venue.server.server import VenueServer
 from trader_cli.venue.simulated_market.synthetic import synthetic_tape

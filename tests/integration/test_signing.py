@@ -15,7 +15,6 @@ from keeping import SYMBOL, KeepingHost, later, refusal, rights
 from trader_cli.core.errors import ConfigurationError, ExchangeUnavailable, RateLimited, TraderError
 from trader_cli.core.money.orders import NotPlaced, OrderRequest, Placed, StopRequest, Unknown
 from trader_cli.exchange.account.broker import BinanceBroker
-from trader_cli.exchange.account.paper_exchange import PaperExchange
 from trader_cli.exchange.binance import BinanceExchange
 from trader_cli.exchange.connection.signing_gate import (
     DEMO_HOSTS,
@@ -26,6 +25,7 @@ from trader_cli.exchange.connection.signing_gate import (
     signing_origins,
     tells_key_rights,
 )
+from trader_cli.exchange.paper_exchange import PaperExchange
 from trader_cli.settings import as_settings
 
 pytestmark = pytest.mark.slow

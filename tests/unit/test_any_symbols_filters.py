@@ -14,7 +14,7 @@ from trader_cli.core.money.exit_forms import Form, Heard, exit_forms, next_form
 from trader_cli.core.money.orders import SymbolRules
 from trader_cli.core.money.plans import Refused
 from trader_cli.core.money.trading_rules import entry_limit, exit_limit, openable
-from trader_cli.exchange.account.account_replies import symbol_rules
+from trader_cli.exchange.market_data.symbol_filters import symbol_rules
 from trader_cli.settings import as_settings
 
 NOW = 1_704_067_200_000

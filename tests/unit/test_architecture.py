@@ -76,13 +76,9 @@ SUBROOMS = {
     "venue": ["paper", "server", "engine", "simulated_market"],
 }
 """Imports between a room's folders only go right; those beside each other do not know each other."""
-BACK_ARROWS = {
-    ("exchange.market_data.symbol_book", "exchange.account.account_replies"),
-}
+BACK_ARROWS: set[tuple[str, str]] = set()
 """Known ones that point back, until they are turned."""
 CIRCLES = {
-    frozenset({"exchange.binance"})
-    | {f"exchange.{name}" for name in ("account.paper_exchange", "account.paper_poll", "market_data.market_poller")},
     frozenset({"execution.executor", "execution.pre_trade_checks"}),
     frozenset({"execution.order_submitter", "execution.protection"}),
     frozenset(f"execution.{name}" for name in ("execution_context", "protection_orders", "symbol_queries")),

@@ -315,7 +315,7 @@ OTHERWISE = {
     "exchange/binance.py": "a part that is not installed",
     "exchange/connection/connection.py": "a connection that was ended",
     "exchange/connection/request_lane.py": "a connection that was ended",
-    "exchange/account/paper_exchange.py": "a connection that was ended",
+    "exchange/account/paper_connection.py": "a connection that was ended",
     "exchange/connection/replies.py": "an answer without content",
     "settings/model.py": "the meaning of a setting",
     "storage/files.py": "about a file",

@@ -246,7 +246,7 @@ Step = tuple[int, Callable[[PaperDesk], tuple[str, str, dict[str, str]]] | None]
 
 
 def looked(desk: PaperDesk, moment: int, asked: set[str], *, with_book: bool = False) -> tuple[list[Sighting], int]:
-    """What `exchange.account.paper_exchange` tells the desk."""
+    """What `exchange.account.paper_connection` tells the desk."""
     now = max(look_ms(moment), desk.now_ms)
     seen = []
     for symbol in sorted(desk.busy() | asked):

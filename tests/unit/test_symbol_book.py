@@ -12,8 +12,8 @@ from keeping import FILTERS, SYMBOL, listed
 
 from trader_cli.core.errors import ExchangeUnavailable
 from trader_cli.core.market.symbols import delivery_ms_of
-from trader_cli.exchange.account.account_replies import symbol_rules
 from trader_cli.exchange.market_data.symbol_book import SymbolBook
+from trader_cli.exchange.market_data.symbol_filters import symbol_rules
 
 
 def told(**changes: Any) -> dict[str, Any]:

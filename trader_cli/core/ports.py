@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from trader_cli.core.answers import Answer
     from trader_cli.core.identity.manifests import ArtifactKey, Manifest
     from trader_cli.core.market.events import TapeEvent
+    from trader_cli.core.market.quotes import OrderBook, PremiumIndex, Ticker
     from trader_cli.core.money.orders import (
         AccountState,
         IncomeState,
@@ -57,16 +58,39 @@ class Clock(Protocol):
 
 
 class MarketData(Protocol):
-    """The public side of an exchange. Frames and dicts are described at `exchange.binance.BinanceExchange`."""
+    """The public side of an exchange: frames of what was, oldest first, and values of what is now.
+
+    Raises `UsageError` for an unknown symbol, `ExchangeUnavailable` where there is no answer, `DataInvalid` for numbers
+    that cannot be true.
+    """
 
     def get_klines(
         self, symbol: str, interval: str, limit: int = ..., *, start_ms: int | None = ...
-    ) -> Awaitable[pl.DataFrame]: ...
-    def get_ticker(self, symbol: str) -> Awaitable[dict[str, Any]]: ...
-    def get_order_book(self, symbol: str, limit: int = ...) -> Awaitable[dict[str, Any]]: ...
-    def get_premium_index(self, symbol: str) -> Awaitable[dict[str, Any]]: ...
-    def get_agg_trades(self, symbol: str, limit: int = ...) -> Awaitable[pl.DataFrame]: ...
-    def get_funding_rates(self, symbol: str, limit: int = ...) -> Awaitable[pl.DataFrame]: ...
+    ) -> Awaitable[pl.DataFrame]:
+        """Closed bars as a BARS frame: the last `limit`, or the first of those that open from `start_ms` on."""
+        ...
+
+    def get_agg_trades(self, symbol: str, limit: int = ...) -> Awaitable[pl.DataFrame]:
+        """The latest aggregate trades as a TRADES frame."""
+        ...
+
+    def get_funding_rates(
+        self, symbol: str, limit: int = ..., *, start_ms: int | None = ...
+    ) -> Awaitable[pl.DataFrame]:
+        """Funding payments as a FUNDING frame: the latest, or the first from `start_ms` on."""
+        ...
+
+    def ticker(self, symbol: str) -> Awaitable[Ticker]:
+        """The last 24 hours."""
+        ...
+
+    def order_book(self, symbol: str, limit: int = ...) -> Awaitable[OrderBook]:
+        """The order book, at most `limit` levels a side."""
+        ...
+
+    def premium_index(self, symbol: str) -> Awaitable[PremiumIndex]:
+        """Mark and index price, and the funding ahead."""
+        ...
 
 
 class Broker(Protocol):

@@ -12,13 +12,13 @@ import polars as pl
 
 from trader_cli.core.errors import ConfigurationError
 from trader_cli.core.market.schemas import BARS, MARK, TRADES, check_schema
-from trader_cli.core.market.symbols import delivery_ms_of
 from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.core.ports import silent
 from trader_cli.exchange.account.broker import BinanceBroker
 from trader_cli.exchange.connection import replies
+from trader_cli.exchange.connection.reply_fields import number
 from trader_cli.exchange.exchange_session import ExchangeSession
-from trader_cli.exchange.market_data import listing, recorder
+from trader_cli.exchange.market_data import listing, market_replies, recorder
 from trader_cli.exchange.market_data.klines import KlineHistory
 from trader_cli.exchange.market_data.public_history import History
 from trader_cli.settings.options import PaperOptions
@@ -31,9 +31,11 @@ if TYPE_CHECKING:
 
     from trader_cli.core.answers import Answer
     from trader_cli.core.market.events import TapeEvent
+    from trader_cli.core.market.quotes import OrderBook, PremiumIndex, Ticker
     from trader_cli.core.ports import Clock, ManualOrders, Progress, Recorder
-    from trader_cli.exchange.account.paper_exchange import PaperConnection
+    from trader_cli.exchange.account.paper_connection import PaperConnection
     from trader_cli.exchange.market_data.klines import Kind, Market
+    from trader_cli.exchange.market_data.listing import ExchangeInfo
     from trader_cli.settings import Settings, Workspace
 
 _DEPTHS = (5, 10, 20, 50, 100, 500, 1000)
@@ -65,7 +67,7 @@ class BinanceExchange(ExchangeSession):
         """In paper both are the paper account: there is nothing to sign with."""
         if self.settings.mode != "paper":
             return super()._private_sides()
-        from trader_cli.exchange.account.paper_exchange import PaperConnection
+        from trader_cli.exchange.account.paper_connection import PaperConnection
 
         self._paper = PaperConnection(self, self._connection, self._paper_folder(), PaperOptions.of(self.settings))
         return BinanceBroker(self._paper), BinanceBroker(self._paper)
@@ -160,37 +162,43 @@ class BinanceExchange(ExchangeSession):
                 progress(f"{symbol} {interval}", done, expected)
         return pl.concat(frames)
 
-    async def get_ticker(self, symbol: str) -> dict[str, Any]:
-        """The last 24 hours: symbol, timestamp (ms), last, open, high, low, volume, quote_volume, change_percent."""
+    async def ticker(self, symbol: str) -> Ticker:
+        """The last 24 hours of a symbol."""
         self._require(symbol)
         reply = replies.as_mapping(await self._read("ticker", {"symbol": symbol}), "a ticker", "lastPrice")
-        return dict(replies.parsed("a ticker", reply, lambda r: replies.ticker(r, symbol)))
+        return replies.parsed("a ticker", reply, partial(market_replies.ticker, symbol=symbol))
 
-    async def get_order_book(self, symbol: str, limit: int = 10) -> dict[str, Any]:
-        """`{symbol, timestamp (ms), bids, asks}`: [price, quantity] levels, best first, `limit` (≤ 1000) a side."""
+    async def order_book(self, symbol: str, limit: int = 10) -> OrderBook:
+        """The order book, `limit` (≤ 1000) levels a side."""
         self._require(symbol)
         asked = next((depth for depth in _DEPTHS if depth >= limit), _DEPTHS[-1])
         reply = replies.as_mapping(
             await self._read("depth", {"symbol": symbol, "limit": asked}), "an order book", "bids", "asks", "T"
         )
-        book = dict(replies.parsed("an order book", reply, lambda r: replies.order_book(r, symbol, limit)))
-        self._record(lambda now_ms: recorder.book(symbol, book, now_ms))
+        book = replies.parsed("an order book", reply, partial(market_replies.order_book, symbol=symbol, depth=limit))
+        self._record(lambda now_ms: recorder.book(book, now_ms))
         return book
+
+    async def premium_index(self, symbol: str) -> PremiumIndex:
+        """Mark and index price, and the funding ahead."""
+        self._require(symbol)
+        reply = replies.as_mapping(await self._read("premiumIndex", {"symbol": symbol}), "a mark price", "markPrice")
+        premium = replies.parsed("a mark price", reply, partial(market_replies.premium_index, symbol=symbol))
+        self._record(lambda now_ms: recorder.mark(premium, now_ms))
+        return premium
 
     async def get_agg_trades(self, symbol: str, limit: int = 500) -> pl.DataFrame:
         """The latest aggregate trades as a TRADES frame, oldest first, at most 1000."""
         self._require(symbol)
         reply = replies.as_list(await self._read("aggTrades", {"symbol": symbol, "limit": min(limit, 1000)}), "trades")
-        frame: pl.DataFrame = replies.parsed("trades", reply, replies.trades_frame)
-        return check_schema(frame, TRADES)
+        return check_schema(replies.parsed("trades", reply, market_replies.trades_frame), TRADES)
 
     async def get_funding_rates(self, symbol: str, limit: int = 100, *, start_ms: int | None = None) -> pl.DataFrame:
         """Funding payments as a FUNDING frame, oldest first, at most 1000: the latest, or the first from `start_ms`."""
         self._require(symbol)
         query = {"symbol": symbol, "limit": min(limit, 1000)} | ({} if start_ms is None else {"startTime": start_ms})
         reply = replies.as_list(await self._read("fundingRate", query), "funding rates")
-        frame: pl.DataFrame = replies.parsed("funding rates", reply, replies.funding_frame)
-        return frame
+        return replies.parsed("funding rates", reply, market_replies.funding_frame)
 
     def stream_agg_trades(self, symbol: str, first_ms: int, last_ms: int) -> AsyncGenerator[pl.DataFrame, None]:
         """Aggregate trades from `first_ms` to `last_ms` (UTC ms, both inclusive), oldest first, as TRADES frames."""
@@ -207,8 +215,8 @@ class BinanceExchange(ExchangeSession):
         self._require(symbol)
         return await self._history.open_interest(symbol, period, first_ms, last_ms)
 
-    async def exchange_info(self, market: str = "um") -> dict[str, Any]:
-        """What "um" or "spot" lists, now: see `listing.exchange_info`."""
+    async def exchange_info(self, market: str = "um") -> ExchangeInfo:
+        """What "um" or "spot" lists, now."""
         self._require_open()
         return await listing.exchange_info(self._connection, market)
 
@@ -218,28 +226,7 @@ class BinanceExchange(ExchangeSession):
         `say` is told which are left out because the exchange shows no volume of theirs.
         """
         self._require_open()
-        return await listing.top_symbols(self._connection, self.symbols, count, say)
-
-    async def get_premium_index(self, symbol: str) -> dict[str, Any]:
-        """`{timestamp (ms), mark_price, index_price, funding_rate, next_funding_ms}`."""
-        self._require(symbol)
-        reply = replies.as_mapping(await self._read("premiumIndex", {"symbol": symbol}), "a mark price", "markPrice")
-        unpaid = "" if delivery_ms_of(symbol) is None else "0"  # a delivery contract pays no funding: its rate is empty
-        premium = dict(
-            replies.parsed(
-                "a mark price",
-                reply,
-                lambda r: {
-                    "timestamp": int(r["time"]),
-                    "mark_price": replies.number(r["markPrice"], above=0),
-                    "index_price": replies.number(r["indexPrice"], above=0),
-                    "funding_rate": replies.number(r["lastFundingRate"] or unpaid),
-                    "next_funding_ms": int(r["nextFundingTime"]),
-                },
-            )
-        )
-        self._record(lambda now_ms: recorder.mark(symbol, premium, now_ms))
-        return premium
+        return await listing.top_symbols(self._connection, self._book.trading_perpetuals(), count, say)
 
     async def get_open_interest(self, symbol: str) -> float:
         """Open contracts, in units of the base asset."""
@@ -247,9 +234,21 @@ class BinanceExchange(ExchangeSession):
         reply = replies.as_mapping(
             await self._read("openInterest", {"symbol": symbol}), "open interest", "openInterest"
         )
-        return float(replies.parsed("open interest", reply, lambda r: replies.number(r["openInterest"], least=0)))
+        return replies.parsed("open interest", reply, lambda r: number(r["openInterest"], least=0))
 
-    # --- the account, as the guide asks for it; `private` has it typed ---
+    # --- the market and the account as dictionaries, for the guide ---
+
+    async def get_ticker(self, symbol: str) -> dict[str, Any]:
+        """The last 24 hours: symbol, timestamp (ms), last, open, high, low, volume, quote_volume, change_percent."""
+        return (await self.ticker(symbol)).as_dict()
+
+    async def get_order_book(self, symbol: str, limit: int = 10) -> dict[str, Any]:
+        """`{symbol, timestamp (ms), bids, asks}`: [price, quantity] levels, best first, `limit` (≤ 1000) a side."""
+        return (await self.order_book(symbol, limit)).as_dict()
+
+    async def get_premium_index(self, symbol: str) -> dict[str, Any]:
+        """`{timestamp (ms), mark_price, index_price, funding_rate, next_funding_ms}`."""
+        return (await self.premium_index(symbol)).as_dict()
 
     async def get_account(self) -> dict[str, Any]:
         """`{wallet, available, unrealized_profit, equity}` in the quote currency, as decimals."""

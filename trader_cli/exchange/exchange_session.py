@@ -13,7 +13,7 @@ from trader_cli.exchange.market_data.symbol_book import SymbolBook
 from trader_cli.settings.workspace import workspace_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
     from trader_cli.core.money.orders import SymbolRules
@@ -102,13 +102,21 @@ class ExchangeSession:
         return self._learn_symbols(await self._read("exchangeInfo", {}))
 
     @property
-    def symbols(self) -> Mapping[str, dict[str, Any]]:
-        """The exchange's own descriptions of its symbols, by name, as last read."""
-        return self._book.bodies
+    def symbols(self) -> Collection[str]:
+        """The names of the exchange's symbols, as last read; none where no list was to be had."""
+        return self._book.names
 
     def is_listed(self, symbol: str) -> bool:
         """Whether the exchange listed a symbol when it was last read."""
-        return symbol in self._book.bodies
+        return symbol in self._book.names
+
+    def symbol_status(self, symbol: str) -> str | None:
+        """What the exchange says of a symbol: TRADING, SETTLING, …; `None` where it does not list it."""
+        return self._book.status(symbol)
+
+    def every_rules(self) -> Mapping[str, SymbolRules]:
+        """The filters of every symbol that can be read, as last read from the exchange."""
+        return self._book.every_rules()
 
     def rules_age_s(self) -> float:
         """Seconds since the symbols were read from the exchange; infinite if they never were."""

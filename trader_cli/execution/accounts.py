@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import ConfigurationError
-from trader_cli.exchange.account.paper_exchange import PaperExchange
 from trader_cli.exchange.binance import BinanceExchange
 from trader_cli.exchange.market_data.recorder import TapeRecorder
+from trader_cli.exchange.paper_exchange import PaperExchange
 from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.state import VenueState
 

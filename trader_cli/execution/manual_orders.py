@@ -137,7 +137,7 @@ async def _plan(
     rules = await preflight.current_rules(exchange, symbol)
     if isinstance(rules, Refused):
         return rules
-    mark = Decimal(str((await exchange.get_premium_index(symbol))["mark_price"]))
+    mark = Decimal(str((await exchange.premium_index(symbol)).mark_price))
     now, options, up = exchange.server_now_ms(), settings.tactician, _sign(side)
     if approved is not None:
         stop, target = approved.stop_price, approved.take_profit_price

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trader_cli import __version__
 from trader_cli.core.errors import ConfigurationError, ExchangeRejected, ExchangeUnavailable, RateLimited
@@ -23,6 +23,7 @@ from trader_cli.storage.demo_verified import is_verified
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from trader_cli.core.market.quotes import PremiumIndex, Ticker
     from trader_cli.core.money.orders import AccountState, SymbolRules
     from trader_cli.core.money.plans import TradePlan
     from trader_cli.core.ports import Exchange
@@ -181,16 +182,14 @@ def check_openable(plan: TradePlan, exchange: Exchange, *, resting: int | None =
 
 async def current_prices(exchange: Exchange, symbol: str, settings: Settings) -> Prices | Refused:
     """Mark, index and last price, asked side by side; a refusal where one is stale or they lie too far apart."""
-    premium, ticker = await asyncio.gather(exchange.get_premium_index(symbol), exchange.get_ticker(symbol))
+    premium, ticker = await asyncio.gather(exchange.premium_index(symbol), exchange.ticker(symbol))
     return prices_of(symbol, premium, ticker, exchange.server_now_ms(), settings)
 
 
-def prices_of(
-    symbol: str, premium: Mapping[str, Any], ticker: Mapping[str, Any], now_ms: int, settings: Settings
-) -> Prices | Refused:
+def prices_of(symbol: str, premium: PremiumIndex, ticker: Ticker, now_ms: int, settings: Settings) -> Prices | Refused:
     """What the exchange showed of a symbol's prices, or why nothing is opened on them."""
-    mark, index, last = (Decimal(str(x)) for x in (premium["mark_price"], premium["index_price"], ticker["last"]))
-    prices = Prices(mark, index, last, now_ms - int(premium["timestamp"]), now_ms - int(ticker["timestamp"]))
+    mark, index, last = (Decimal(str(x)) for x in (premium.mark_price, premium.index_price, ticker.last_price))
+    prices = Prices(mark, index, last, now_ms - premium.time_ms, now_ms - ticker.time_ms)
     return trustworthy(symbol, prices, settings.execution.max_price_spread, MARK_AGE_MS) or prices
 
 

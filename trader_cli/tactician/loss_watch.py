@@ -89,9 +89,9 @@ class FeePrices:
         """The mark price of a contract; None where there is none, or none of now."""
         if not self._exchange.is_listed(pair):
             return None
-        premium = await self._exchange.get_premium_index(pair)
-        age_ms = self._exchange.server_now_ms() - int(premium["timestamp"])
-        return Decimal(str(premium["mark_price"])) if age_ms <= _PRICE_AGE_MS else None
+        premium = await self._exchange.premium_index(pair)
+        age_ms = self._exchange.server_now_ms() - premium.time_ms
+        return Decimal(str(premium.mark_price)) if age_ms <= _PRICE_AGE_MS else None
 
 
 class _Wallets:

@@ -209,9 +209,9 @@ class Tactician:
             return Refused("position_open", f"{symbol} holds a position of {here.amount:f} already.")
         account, premium, ticker, book, brackets = await asyncio.gather(
             preflight.balance_for(exchange, symbol, self.settings),
-            exchange.get_premium_index(symbol),
-            exchange.get_ticker(symbol),
-            exchange.get_order_book(symbol, _BOOK_LEVELS),
+            exchange.premium_index(symbol),
+            exchange.ticker(symbol),
+            exchange.order_book(symbol, _BOOK_LEVELS),
             exchange.private.brackets(symbol),
         )
         prices = preflight.prices_of(symbol, premium, ticker, exchange.server_now_ms(), self.settings)
@@ -234,9 +234,9 @@ class Tactician:
             long_notional=long,
             short_notional=short,
             mark=prices.mark,
-            asks=sum(p * q for p, q in book["asks"]),
-            bids=sum(p * q for p, q in book["bids"]),
-            day_volume=float(ticker["quote_volume"]),
+            asks=book.ask_quote,
+            bids=book.bid_quote,
+            day_volume=ticker.quote_volume,
             rules=rules,
             brackets=brackets,
             elsewhere=rest[0],

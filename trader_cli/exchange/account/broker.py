@@ -18,6 +18,7 @@ from trader_cli.core.money.orders import (
 )
 from trader_cli.exchange.account import account_replies as parse
 from trader_cli.exchange.connection import replies
+from trader_cli.exchange.connection.reply_fields import truth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -127,7 +128,7 @@ class BinanceBroker:
             "the assets mode",
             "multiAssetsMargin",
         )
-        return bool(self._parsed("the assets mode", reply, lambda r: parse.truth(r["multiAssetsMargin"])))
+        return bool(self._parsed("the assets mode", reply, lambda r: truth(r["multiAssetsMargin"])))
 
     async def hedge_mode(self) -> bool:
         """Whether the account keeps long and short positions side by side, which we refuse to trade."""
@@ -136,7 +137,7 @@ class BinanceBroker:
             "the position mode",
             "dualSidePosition",
         )
-        return bool(self._parsed("the position mode", reply, lambda r: parse.truth(r["dualSidePosition"])))
+        return bool(self._parsed("the position mode", reply, lambda r: truth(r["dualSidePosition"])))
 
     async def key_rights(self) -> KeyRights:
         """What the key may do."""

@@ -9,18 +9,19 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from trader_cli.core.errors import ExchangeRejected, NoPrice, NotListed, TraderError
 from trader_cli.core.market.timeframes import HOUR_MS
+from trader_cli.core.ports import MarketData
 from trader_cli.exchange.market_data.market_poller import Observer
 from trader_cli.venue.paper.observations import caught_up
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Mapping
 
     from trader_cli.core.money.orders import SymbolRules
-    from trader_cli.exchange.binance import BinanceExchange
+    from trader_cli.core.ports import Clock
     from trader_cli.exchange.connection.connection import Connection
     from trader_cli.venue.paper.observations import Sighting
     from trader_cli.venue.paper.paper_account import PaperDesk
@@ -51,10 +52,35 @@ class Seen:
     settled: list[str] = field(default_factory=list)
 
 
+class RealMarket(MarketData, Protocol):
+    """What a paper account asks of the real exchange, beside the minute bars it reads itself."""
+
+    @property
+    def clock(self) -> Clock:
+        """The clock in use."""
+        ...
+
+    def is_listed(self, symbol: str) -> bool:
+        """Whether the exchange lists a symbol, as far as it was read."""
+        ...
+
+    def symbol_status(self, symbol: str) -> str | None:
+        """What the exchange says of a symbol (TRADING, SETTLING …); `None` where it does not list it."""
+        ...
+
+    def every_rules(self) -> Mapping[str, SymbolRules]:
+        """The filters of every symbol as last read."""
+        ...
+
+    def refresh_rules(self, *, older_than_s: float | None = None) -> Awaitable[bool]:
+        """Read the filters again, where they are older than that."""
+        ...
+
+
 class PaperLook:
     """Looks for one account. Raises `ExchangeUnavailable` where the exchange does not answer or shows no price."""
 
-    def __init__(self, exchange: BinanceExchange, public: Connection) -> None:
+    def __init__(self, exchange: RealMarket, public: Connection) -> None:
         self._exchange = exchange
         self._observer = Observer(exchange, public)
         self._asked_ms: dict[str, int] = {}
@@ -126,9 +152,8 @@ class PaperLook:
         with suppress(TraderError, TimeoutError):  # what was listed last counts, then
             async with asyncio.timeout(self._exchange.clock.loop_s(_LISTING_WAIT_S)):
                 await self._exchange.refresh_rules(older_than_s=_LISTING_AGE_S)
-        listed = self._exchange.symbols
         for symbol, error in seen.missing.items():
-            status = listed[symbol].get("status", "TRADING") if symbol in listed else ""
+            status = self._exchange.symbol_status(symbol) or ""
             if status == "TRADING" and not seen.sightings:
                 raise error
             if status in _SETTLED and symbol in busy:

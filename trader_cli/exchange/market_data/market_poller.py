@@ -10,6 +10,7 @@ from trader_cli.core.errors import NoPrice
 from trader_cli.core.market.bars import check_bars, utc_text
 from trader_cli.core.market.timeframes import HOUR_MS, MINUTE_MS
 from trader_cli.exchange.connection import replies
+from trader_cli.exchange.market_data import market_replies
 from trader_cli.venue.engine.engine import BOOK_LEVELS
 from trader_cli.venue.paper.observations import MINUTE, SeenBar, SeenBook, Sighting
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from trader_cli.core.money.orders import SymbolRules
-    from trader_cli.exchange.binance import BinanceExchange
+    from trader_cli.core.ports import MarketData
     from trader_cli.exchange.connection.connection import Connection
 
 _PAGE = 1000
@@ -31,7 +32,7 @@ _FIELDS = ("open", "high", "low", "close", "volume")
 class Observer:
     """Raises like the public side; nothing seen is ever made up."""
 
-    def __init__(self, exchange: BinanceExchange, connection: Connection) -> None:
+    def __init__(self, exchange: MarketData, connection: Connection) -> None:
         self._exchange = exchange
         self._connection = connection
 
@@ -55,9 +56,8 @@ class Observer:
 
     async def book(self, symbol: str) -> SeenBook:
         """The order book, as deep as the engine looks."""
-        shown = await self._exchange.get_order_book(symbol, BOOK_LEVELS)
-        bids, asks = (tuple((price, size) for price, size in shown[side]) for side in ("bids", "asks"))
-        return SeenBook(bids, asks)
+        shown = await self._exchange.order_book(symbol, BOOK_LEVELS)
+        return SeenBook(shown.bids, shown.asks)
 
     async def _both(self, symbol: str, start_ms: int, upto_ms: int) -> tuple[list[SeenBar], list[SeenBar]]:
         """Minute bars of the last price and of the mark price."""
@@ -84,7 +84,7 @@ class Observer:
             "limit": min(_PAGE, (upto_ms - start_ms) // MINUTE_MS + 1),
         }
         reply = await self._connection.read(*route, query)
-        frame = replies.parsed("klines", replies.as_list(reply, "klines"), replies.klines_frame)
+        frame = replies.parsed("klines", replies.as_list(reply, "klines"), market_replies.klines_frame)
         if route == _MARK:
             frame = frame.with_columns(pl.lit(0.0).alias("volume"))
         check_bars(frame, MINUTE, origin=f"{symbol} {MINUTE} from the exchange")

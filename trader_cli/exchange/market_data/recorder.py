@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trader_cli.core.market.events import BarClosedEvent, BookEvent, MarkEvent
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from trader_cli.core.market.events import TapeEvent
+    from trader_cli.core.market.quotes import OrderBook, PremiumIndex
     from trader_cli.core.market.timeframes import Timeframe
 
 _LEVELS = 20
@@ -43,15 +44,14 @@ class TapeRecorder:
             file.write(json.dumps(line) + "\n")
 
 
-def book(symbol: str, shown: dict[str, Any], now_ms: int) -> list[TapeEvent]:
+def book(shown: OrderBook, now_ms: int) -> list[TapeEvent]:
     """A book as an event."""
-    bids, asks = (tuple((p, q) for p, q in shown[side][:_LEVELS]) for side in ("bids", "asks"))
-    return [BookEvent(now_ms, symbol, bids, asks)]
+    return [BookEvent(now_ms, shown.symbol, shown.bids[:_LEVELS], shown.asks[:_LEVELS])]
 
 
-def mark(symbol: str, shown: dict[str, Any], now_ms: int) -> list[TapeEvent]:
+def mark(shown: PremiumIndex, now_ms: int) -> list[TapeEvent]:
     """A mark price as an event."""
-    return [MarkEvent(now_ms, symbol, shown["mark_price"], derived=False)]
+    return [MarkEvent(now_ms, shown.symbol, shown.mark_price, derived=False)]
 
 
 def bars(symbol: str, timeframe: Timeframe, shown: pl.DataFrame, now_ms: int) -> list[TapeEvent]:

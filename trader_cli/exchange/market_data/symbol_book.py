@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.errors import ExchangeUnavailable, NotListed
-from trader_cli.exchange.account.account_replies import symbol_rules
+from trader_cli.core.money.assets import margin_asset_of
 from trader_cli.exchange.connection import replies
+from trader_cli.exchange.market_data.symbol_filters import symbol_rules
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from trader_cli.core.money.orders import SymbolRules
 
@@ -32,6 +33,7 @@ _KEPT = (
 """What of a symbol's description matters to us: remembered, and compared."""
 
 _WRITTEN_AGAIN_MS = 3_600_000
+_PERPETUALS = frozenset({"PERPETUAL", "TRADIFI_PERPETUAL"})
 
 Bodies = dict[str, dict[str, Any]]
 
@@ -44,6 +46,8 @@ class SymbolBook:
 
     def __init__(self, path: Path | None = None) -> None:
         self.bodies: Bodies = {}
+        self._rules: dict[str, SymbolRules] = {}
+        self._rules_of: Bodies | None = None
         self._path = path
         self._read_ms: int | None = None
         self._written_ms: int | None = None
@@ -88,6 +92,19 @@ class SymbolBook:
         hint = f"Did you mean {', '.join(near)}?" if near else some if listed else "Its symbols could not be read."
         return NotListed(f"The exchange does not list the symbol {symbol!r}.", mend=hint)
 
+    @property
+    def names(self) -> Collection[str]:
+        """Every symbol that is listed."""
+        return self.bodies.keys()
+
+    def status(self, symbol: str) -> str | None:
+        """What the exchange says of a symbol; `None` where it does not list it."""
+        return str(self.bodies[symbol].get("status", "TRADING")) if symbol in self.bodies else None
+
+    def trading_perpetuals(self) -> set[str]:
+        """Perpetual contracts quoted in USDT, those of gold, stocks and the like (TradFi) too, that trade now."""
+        return {name for name, body in self.bodies.items() if _is_trading_perpetual(body)}
+
     def age_s(self, server_ms: int) -> float:
         """Seconds since they were read; infinite if they never were."""
         return float("inf") if self._read_ms is None else max(0, server_ms - self._read_ms) / 1000
@@ -97,8 +114,13 @@ class SymbolBook:
         body = self.bodies.get(symbol)
         if body is None:
             return None
-        made: SymbolRules = replies.parsed("the symbol's filters", body, symbol_rules)
-        return made
+        return replies.parsed("the symbol's filters", body, symbol_rules)
+
+    def every_rules(self) -> Mapping[str, SymbolRules]:
+        """The filters of every symbol whose name says in what it is margined; one that cannot be read is left out."""
+        if self._rules_of is not self.bodies:
+            self._rules_of, self._rules = self.bodies, dict(_readable_rules(self.bodies))
+        return self._rules
 
     def _write(self) -> None:
         if self._path is None:
@@ -113,6 +135,18 @@ class SymbolBook:
                 part.replace(self._path)
             finally:
                 part.unlink(missing_ok=True)
+
+
+def _is_trading_perpetual(body: Mapping[str, Any]) -> bool:
+    found = body.get("quoteAsset"), body.get("status")
+    return body.get("contractType") in _PERPETUALS and found == ("USDT", "TRADING")
+
+
+def _readable_rules(bodies: Bodies) -> Iterator[tuple[str, SymbolRules]]:
+    for symbol, body in bodies.items():
+        if (body.get("marginAsset") or body.get("quoteAsset")) == margin_asset_of(symbol):
+            with suppress(KeyError, ValueError):
+                yield symbol, symbol_rules(body)
 
 
 def _essence(bodies: Mapping[str, Mapping[str, Any]]) -> Bodies:

@@ -338,8 +338,7 @@ class _Fetch:
 
 def _status(market: Market, symbol: str) -> str | None:
     """What the exchange says of the symbol: TRADING, SETTLING, …; None where it does not list it."""
-    listed = market.exchange.symbols
-    return "TRADING" if not listed else None if symbol not in listed else str(listed[symbol].get("status", "TRADING"))
+    return market.exchange.symbol_status(symbol) if market.exchange.symbols else "TRADING"
 
 
 def _said_of_status(status: str | None, symbol: str) -> list[str]:

@@ -214,7 +214,7 @@ class HistoryReader:
     @property
     def _trades(self) -> bool:
         """Whether files are still to be expected: not of what is settled or closed."""
-        return bool(self.exchange.symbols.get(self.symbol, {}).get("status", "TRADING") == "TRADING")
+        return self.exchange.symbol_status(self.symbol) in {"TRADING", None}
 
     def _is_late(self, file: ArchiveFile) -> bool:
         """Whether a file may not have been published yet."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trader_cli.core.identity.manifests import ArtifactKey, Chunk
+    from trader_cli.core.market.quotes import OrderBook
     from trader_cli.exchange.binance import BinanceExchange
     from trader_cli.pipelines.market_access import Market
     from trader_cli.storage.artifacts import ArtifactStore
@@ -38,9 +39,9 @@ async def store_state(store: ArtifactStore, market: Market, key: KeyOf, symbol: 
     body = {
         "source": market.source,
         "fetched_ms": exchange.server_now_ms(),
-        "ticker": await exchange.get_ticker(symbol),
-        "book": await exchange.get_order_book(symbol, _BOOK_LEVELS),
-        "premium": await exchange.get_premium_index(symbol),
+        "ticker": (await exchange.ticker(symbol)).as_dict(),
+        "book": (await exchange.order_book(symbol, _BOOK_LEVELS)).as_dict(),
+        "premium": (await exchange.premium_index(symbol)).as_dict(),
         "open_interest": open_interest,
     }
     store.point(key("market"), store.put_document(body))
@@ -53,14 +54,14 @@ async def store_snapshot(
     """Store one of `SNAPSHOTS`: sentences on stored ones that nobody can show again, and how many rows are new."""
     exchange = market.exchange
     if kind == "depth":
-        book = depth_frame(await exchange.get_order_book(symbol, _DEPTH_LEVELS))
+        book = depth_frame(await exchange.order_book(symbol, _DEPTH_LEVELS))
         return _append(store, key("depth"), market.source, book), book.height
     listed = await exchange.exchange_info()
-    mine = [one for one in listed["symbols"] if one["symbol"] == symbol]
-    if not mine:
+    mine = listed.only(symbol)
+    if not mine.symbols:
         exchange.require_listed(symbol)
         raise DataMissing(f"The exchange lists no {symbol} now.")
-    store.point(key("info"), store.put_document({**listed, "symbols": mine}))
+    store.point(key("info"), store.put_document(mine.as_dict()))
     return [], 1
 
 
@@ -74,11 +75,11 @@ async def _open_interest(exchange: BinanceExchange, symbol: str) -> tuple[float 
         return None, [f"The exchange does not tell the open interest of {symbol} any more: it is not trading now."]
 
 
-def depth_frame(book: dict[str, Any]) -> pl.DataFrame:
+def depth_frame(book: OrderBook) -> pl.DataFrame:
     """A DEPTH frame of one snapshot: bids, then asks, each best first, levels counted from 0."""
     rows = [
-        (book["timestamp"], side, level, price, quantity)
-        for side, levels in (("bid", book["bids"]), ("ask", book["asks"]))
+        (book.time_ms, side, level, price, quantity)
+        for side, levels in (("bid", book.bids), ("ask", book.asks))
         for level, (price, quantity) in enumerate(levels)
     ]
     frame = pl.DataFrame(rows, schema=dict.fromkeys(DEPTH.columns), orient="row", infer_schema_length=None)

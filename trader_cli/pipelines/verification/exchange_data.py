@@ -88,24 +88,24 @@ def prices_agree(lab: Lab) -> Iterator[Finding]:
     async def work(market: Market) -> tuple[Any, ...]:
         exchange = market.exchange
         return (
-            await exchange.get_ticker(SYMBOL),
-            await exchange.get_order_book(SYMBOL, 10),
-            await exchange.get_premium_index(SYMBOL),
+            await exchange.ticker(SYMBOL),
+            await exchange.order_book(SYMBOL, 10),
+            await exchange.premium_index(SYMBOL),
             await exchange.get_agg_trades(SYMBOL, 200),
         )
 
     ticker, book, premium, trades = _asked(lab, work)
     tape, now = lab.symbol_tape, lab.start_ms + _INTO_A_BAR_MS
     minute = int(np.searchsorted(tape.open_ms, now, side="right")) - 1
-    last, bid, ask = ticker["last"], book["bids"][0][0], book["asks"][0][0]
+    last, bid, ask = ticker.last_price, book.bids[0][0], book.asks[0][0]
     yield at_least("last price, no lower than its minute on the tape", float(tape.low[minute]), last)
     yield at_most("last price, no higher than its minute on the tape", float(tape.high[minute]), last)
-    yield equal("mark price of a market without a recorded one: the last", last, premium["mark_price"])
+    yield equal("mark price of a market without a recorded one: the last", last, premium.mark_price)
     yield equal("price of the latest trade", last, float(trades["price"][-1]))
     yield equal("bid < last < ask", (True, True), (bid < last, last < ask))
-    yield equal("levels asked for", (10, 10), (len(book["bids"]), len(book["asks"])))
-    for side, falling in (("bids", True), ("asks", False)):
-        prices = [price for price, _ in book[side]]
+    yield equal("levels asked for", (10, 10), (len(book.bids), len(book.asks)))
+    for side, levels, falling in (("bids", book.bids, True), ("asks", book.asks, False)):
+        prices = [price for price, _ in levels]
         yield equal(f"{side}, best first", sorted(prices, reverse=falling), prices)
     yield equal(
         "trades in order and none from the future",

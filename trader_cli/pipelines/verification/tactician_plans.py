@@ -120,7 +120,7 @@ def _decided(lab: Lab, request: Request | None = None, case: Case | None = None)
     case = case or Case()
 
     async def work(world: World) -> Decided:
-        price = float((await world.exchange.get_premium_index(SYMBOL))["mark_price"])
+        price = float((await world.exchange.premium_index(SYMBOL)).mark_price)
         analysis = _analysis(world, price, case.side, case.probability)
         if case.abstaining:
             analysis = replace(analysis, outcome=Abstention("no_edge", "The model claims no edge."))
@@ -174,7 +174,7 @@ def leverage_within_liquidation_limit(lab: Lab) -> Iterator[Finding]:
     """The stated probability, and where the exchange itself would liquidate the position."""
 
     async def work(world: World) -> tuple[TradePlan, Decimal]:
-        price = float((await world.exchange.get_premium_index(SYMBOL))["mark_price"])
+        price = float((await world.exchange.premium_index(SYMBOL)).mark_price)
         plan = (await _decide(world, _analysis(world, price, "long", _WIN_RATE), Request())).plan
         await world.enter(plan)
         (position,) = await world.exchange.private.positions()
@@ -229,7 +229,7 @@ def same_decision_same_plan(lab: Lab) -> Iterator[Finding]:
     """Tactics run again about one analysis, half a minute later."""
 
     async def work(world: World) -> tuple[TradePlan, Outcome, int]:
-        price = float((await world.exchange.get_premium_index(SYMBOL))["mark_price"])
+        price = float((await world.exchange.premium_index(SYMBOL)).mark_price)
         analysis = _analysis(world, price, "long", _WIN_RATE)
         first = await _decide(world, analysis, Request())
         await world.clock.sleep(30)

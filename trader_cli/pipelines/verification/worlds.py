@@ -124,7 +124,7 @@ class World:
         timeframe: str = "15m",
     ) -> TradePlan:
         """A plan made by hand at the mark price now; distances are shares of price."""
-        mark = Decimal(str((await self.exchange.get_premium_index(SYMBOL))["mark_price"]))
+        mark = Decimal(str((await self.exchange.premium_index(SYMBOL)).mark_price))
         now, sign = self.exchange.server_now_ms(), 1 if side == "long" else -1
         rules = self.exchange.symbol_rules(SYMBOL)
 

@@ -1,4 +1,4 @@
-"""`PaperExchange`: the real exchange's market data, and an account that is filled here on what they show. No keys.
+"""A paper account as a connection that answers signed requests: filled here on what the real exchange shows. No keys.
 
 What it does not do: it does not move the market, knows no queue at a price, and sees within an unfinished minute only
 new extremes and the last price. Leverage brackets are the simulated venue's, fees those without any discount.
@@ -14,23 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.errors import ConfigurationError, ExchangeRejected, NotListed, TraderError, UsageError
 from trader_cli.core.market.bars import utc_text
-from trader_cli.core.money.assets import dollar_pair, margin_asset_of
+from trader_cli.core.money.assets import dollar_pair
 from trader_cli.core.money.orders import UNREADABLE, NotPlaced, Unknown
 from trader_cli.core.money.trading_rules import Prices, trustworthy
-from trader_cli.exchange.account.account_replies import symbol_rules
-from trader_cli.exchange.binance import BinanceExchange
-from trader_cli.settings import as_settings
-from trader_cli.settings.workspace import Workspace, workspace_of
 from trader_cli.venue.server.public_routes import VenueRejection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from trader_cli.core.money.orders import SymbolRules
     from trader_cli.core.ports import Clock
+    from trader_cli.exchange.account.paper_poll import RealMarket
     from trader_cli.exchange.connection.connection import Connection
-    from trader_cli.settings import Settings
     from trader_cli.settings.model import BinanceExchangeSettings
     from trader_cli.settings.options import PaperOptions
     from trader_cli.venue.paper.observations import Sighting
@@ -57,38 +52,10 @@ _MOST_AHEAD_MS = 10_000
 """By how much the exchange may seem to be behind the account: how exactly its time is known. Prices stand so long."""
 
 
-class PaperExchange(BinanceExchange):
-    """The exchange with a paper account behind `private`, whatever the mode. `folder` keeps it; None forgets it."""
-
-    def __init__(
-        self,
-        config: Workspace | Settings | Mapping[str, Any] | None = None,
-        *,
-        clock: Clock | None = None,
-        folder: Path | None = None,
-        remembered: Path | None = None,
-    ) -> None:
-        self._folder = folder
-        super().__init__(_in_paper(config), clock=clock, remembered=remembered)
-
-    def _paper_folder(self) -> Path | None:
-        return self._folder
-
-
-def _in_paper(config: Workspace | Settings | Mapping[str, Any] | None) -> Workspace:
-    """What a configuration means in the mode paper, whatever its own is."""
-    if isinstance(config, Workspace) and config.mode == "paper":
-        return config
-    settings = config.settings if isinstance(config, Workspace) else as_settings(config)
-    return workspace_of(settings.model_copy(update={"mode": "paper"}))
-
-
 class PaperConnection:
     """What `BinanceBroker` asks of a connection, answered by a paper account. Opened by the first request."""
 
-    def __init__(
-        self, exchange: BinanceExchange, public: Connection, folder: Path | None, options: PaperOptions
-    ) -> None:
+    def __init__(self, exchange: RealMarket, public: Connection, folder: Path | None, options: PaperOptions) -> None:
         from trader_cli.exchange.account.paper_poll import PaperLook
 
         self._exchange = exchange
@@ -97,8 +64,6 @@ class PaperConnection:
         self._paper = options
         self._looks = PaperLook(exchange, public)
         self._desk: PaperDesk | None = None
-        self._rules: dict[str, SymbolRules] = {}
-        self._listed: Mapping[str, dict[str, Any]] | None = None
         self._turn = asyncio.Lock()
         self._wallets_again_ms = 0
 
@@ -164,7 +129,9 @@ class PaperConnection:
             raise UsageError("The exchange is closed.", mend="Call `await exchange.initialize()` first.")
         if self._desk is None:
             balance = Decimal(str(self._paper.account.balance))
-            self._desk = PaperDesk(self._rules_now(), look_ms(self._public.server_now_ms()), balance, self._folder)
+            self._desk = PaperDesk(
+                self._exchange.every_rules(), look_ms(self._public.server_now_ms()), balance, self._folder
+            )
         return self._desk
 
     async def _open_wallets(self, desk: PaperDesk) -> None:
@@ -192,25 +159,18 @@ class PaperConnection:
             return Decimal(1)
         if not self._exchange.is_listed(pair):
             return None
-        premium = await self._exchange.get_premium_index(pair)
-        mark, index = (Decimal(str(premium[name])) for name in ("mark_price", "index_price"))
-        age_ms = self._public.server_now_ms() - int(premium["timestamp"])
+        premium = await self._exchange.premium_index(pair)
+        mark, index = Decimal(str(premium.mark_price)), Decimal(str(premium.index_price))
+        age_ms = self._public.server_now_ms() - premium.time_ms
         most_apart = self._paper.max_price_spread
         refused = trustworthy(pair, Prices(mark, index, mark, age_ms, age_ms), most_apart, _STALE_MS)
         return mark if refused is None else None
 
     def _listed_now(self, desk: PaperDesk, symbol: str) -> bool:
         """Whether a command may name the symbol: it is listed, or something of it is still held."""
-        rules = self._rules_now()
+        rules = self._exchange.every_rules()
         desk.know(rules)
         return symbol in rules or symbol in desk.busy()
-
-    def _rules_now(self) -> Mapping[str, SymbolRules]:
-        """The filters of every symbol as the exchange lists them now: they are read again, and new ones come."""
-        if self._listed is not self._exchange.symbols:
-            self._listed = self._exchange.symbols
-            self._rules = _rules_of_all(self._listed)
-        return self._rules
 
     async def _look(
         self, desk: PaperDesk, asked: str | None = None, *, with_book: bool = False
@@ -223,7 +183,7 @@ class PaperConnection:
         from trader_cli.venue.paper.observations import look_ms
         from trader_cli.venue.paper.paper_account import SETTLE
 
-        server_ms, rules = self._public.server_now_ms(), self._rules_now()
+        server_ms, rules = self._public.server_now_ms(), self._exchange.every_rules()
         if desk.now_ms > server_ms + _MOST_AHEAD_MS:
             raise ConfigurationError(
                 f"The paper account has come to {utc_text(desk.now_ms)}; the exchange is at {utc_text(server_ms)}.",
@@ -255,18 +215,6 @@ class PaperConnection:
         desk, self._desk = self._desk, None
         if desk is not None:
             desk.close()
-
-
-def _rules_of_all(bodies: Mapping[str, dict[str, Any]]) -> dict[str, SymbolRules]:
-    """Filters of every symbol whose name says in what it is margined."""
-    made = {}
-    for symbol, body in bodies.items():
-        if (body.get("marginAsset") or body.get("quoteAsset")) == margin_asset_of(symbol):
-            try:
-                made[symbol] = symbol_rules(body)
-            except (KeyError, ValueError):
-                continue  # one whose filters cannot be read is unknown to the account
-    return made
 
 
 def _verb(method: str) -> str:
