@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from trader_cli.core.identity.feature_notes import FeatureNotes
 from trader_cli.core.money.assets import QUOTE, by_asset, margin_asset_of
 from trader_cli.core.money.averages import average_price
 from trader_cli.core.money.plans import Approved
@@ -18,6 +19,7 @@ from trader_cli.storage.artifacts import ArtifactStore, stage_key
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from trader_cli.core.json_values import JsonObject
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.core.money.assets import Flow
     from trader_cli.core.money.plans import TradePlan
@@ -64,7 +66,7 @@ class Money:
         own = abs(self.ledger - self.account) / size if size else Decimal(0)
         return max([own, *(other.difference for other in self.others)])
 
-    def as_dict(self, *, account: bool = True) -> dict[str, Any]:
+    def as_dict(self, *, account: bool = True) -> JsonObject:
         """As JSON shows it; without `account` the account was not told."""
         return {
             "asset": self.asset,
@@ -90,20 +92,20 @@ def booked_since(before: Iterable[Flow], now: Iterable[Flow], since_ms: int) -> 
 
 def summary(
     settings: Settings, executor: Executor, done: Pass, timeframe: Timeframe, money: Money, since_ms: int = 0
-) -> dict[str, Any]:
+) -> JsonObject:
     """Everything of a pass that began at `since_ms` as one mapping. A trade that had ended before is none of it."""
     store = ArtifactStore(settings.cache_dir)
     bars = store.current(stage_key(settings, done.symbol, timeframe, "bars"))
     features = store.current(stage_key(settings, done.symbol, timeframe, "features"))
     plan = done.outcome.plan if isinstance(done.outcome, Approved) else executor.plan_of(done.symbol)
     analysis = done.analysis
-    body: dict[str, Any] = {
+    body: JsonObject = {
         "symbol": done.symbol,
         "timeframe": done.timeframe,
         "bars": bars.rows if bars else 0,
-        "quality": dict(bars.notes.get("quality", {})) if bars else {},
-        "features": features.notes["columns"] if features else 0,
-        "wavelet_features": features.notes["wavelet_columns"] if features else 0,
+        "quality": bars.quality if bars else {},
+        "features": FeatureNotes.of(features).columns if features else 0,
+        "wavelet_features": FeatureNotes.of(features).wavelet_columns if features else 0,
         "claim": asdict(analysis.claim) if analysis and analysis.claim else None,
         "signal": asdict(analysis.signal) if analysis and analysis.signal else None,
         "abstention": asdict(analysis.outcome) if analysis and isinstance(analysis.outcome, Abstention) else None,
@@ -121,7 +123,7 @@ def summary(
     return body
 
 
-def trade_of(executor: Executor, plan: TradePlan) -> dict[str, Any]:
+def trade_of(executor: Executor, plan: TradePlan) -> JsonObject:
     """A position from its entry to its end, from the ledger."""
     ledger = executor.ledger
     fills = ledger.fills(decision_id=plan.plan_id)
@@ -164,7 +166,7 @@ def fees_of(fills: Iterable[Booked]) -> dict[str, Decimal]:
     return paid
 
 
-def _average(fills: list[Any]) -> str | None:
+def _average(fills: list[Booked]) -> str | None:
     average = average_price((f.price, f.quantity) for f in fills)
     return None if average is None else f"{average:f}"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import ExchangeRejected, ExchangeUnavailable, TraderError
 from trader_cli.core.money.assets import margin_asset_of
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from decimal import Decimal
 
+    from trader_cli.core.json_values import JsonObject
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.pipelines.market_access import Market
     from trader_cli.pipelines.trading.ledger_ownership import Owned
@@ -39,11 +40,11 @@ def run_once(
     for_s: float | None = None,
     live: bool = False,
     audience: Audience | None = None,
-) -> dict[str, Any]:
+) -> JsonObject:
     """One pass from bars to a closed position; its summary."""
     say = (audience or Audience()).say
 
-    async def work(owned: Owned) -> dict[str, Any]:
+    async def work(owned: Owned) -> JsonObject:
         market, ledger = owned.market, owned.ledger
         pipeline = LiveTradingPipeline(
             settings,
@@ -80,11 +81,11 @@ def run_forever(
     for_s: float | None = None,
     live: bool = False,
     audience: Audience | None = None,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Trade symbols for so long, or until a signal; what is open at the end, and the money."""
     say = (audience or Audience()).say
 
-    async def work(owned: Owned) -> dict[str, Any]:
+    async def work(owned: Owned) -> JsonObject:
         market, ledger = owned.market, owned.ledger
         pipeline = LiveTradingPipeline(
             settings,
