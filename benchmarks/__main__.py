@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import archive, care, claims, features, fetch, fitted, start, week
+from benchmarks import archive, care, claims, features, fetch, fitted, nothing_to_do, start, week
 
 CAMPAIGNS = {
     "start": start.run,
+    "nothing": nothing_to_do.run,
     "features": features.run,
     "fitted": fitted.run,
     "fetch": fetch.run,

@@ -24,12 +24,12 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from benchmarks.timing import report
+from benchmarks.versions import ROOT, checked_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BEFORE = "9257dc4"
-ROOT = Path(__file__).parents[1]
 CHILD = Path(__file__).with_name("care_child.py")
 ENTRIES, STATUSES = 60, 7
 TIME, POSITIONS, PAST = "/fapi/v1/time", "/fapi/v3/positionRisk", "/fapi/v1/allOrders"
@@ -42,7 +42,7 @@ SLOW_S = 1.5
 def run() -> None:
     """Entries and looks now against then, and `trader status`."""
     with tempfile.TemporaryDirectory() as folder:
-        then = _checked_out(Path(folder) / "then")
+        then = checked_out(BEFORE, Path(folder) / "then")
         if then is None:
             print(f"care against {BEFORE}: left out, that commit is not in this repository")
         else:
@@ -50,16 +50,6 @@ def run() -> None:
             for number in (1, 3):
                 _looks(then, number)
         _status(Path(folder))
-
-
-def _checked_out(into: Path) -> Path | None:
-    """The product as it was; `None` where its commit is not there."""
-    into.mkdir()
-    made = subprocess.run(["git", "archive", BEFORE, "trader_cli"], cwd=ROOT, capture_output=True, check=False)
-    if made.returncode:
-        return None
-    subprocess.run(["tar", "-x", "-C", str(into)], input=made.stdout, check=True)
-    return into
 
 
 @contextmanager

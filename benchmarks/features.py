@@ -21,8 +21,9 @@ from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.features.bar_arrays import PRICE_INPUTS, BarSeries
 from trader_cli.features.build import build_features
 from trader_cli.features.families.wavelet import wavelet_energies
+from trader_cli.features.family import FamilyOptions
 from trader_cli.features.inputs import ALL_INPUTS
-from trader_cli.features.registry import FamilyOptions, make_spec
+from trader_cli.features.registry import make_spec
 
 ROWS = 1_000_000
 FAMILY_ROWS = 200_000

@@ -12,8 +12,9 @@ from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.features.bar_arrays import BarSeries
 from trader_cli.features.build import build_features, history_start
 from trader_cli.features.certification_tape import certification_frame
+from trader_cli.features.family import FamilyOptions
 from trader_cli.features.inputs import ALL_INPUTS
-from trader_cli.features.registry import FamilyOptions, make_spec
+from trader_cli.features.registry import make_spec
 from trader_cli.settings import as_settings
 
 M15 = Timeframe.parse("15m")

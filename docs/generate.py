@@ -95,8 +95,9 @@ def commands() -> str:
 def feature_families() -> str:
     """docs/feature-families.md with its table of families; the rest of the page is written by hand."""
     from trader_cli.core.market.timeframes import Timeframe
+    from trader_cli.features.family import FamilyOptions
     from trader_cli.features.inputs import ALL_INPUTS
-    from trader_cli.features.registry import ADVANCED, LEGACY, FamilyOptions
+    from trader_cli.features.registry import ADVANCED, LEGACY
 
     hour = Timeframe.parse("1h")
     options = FamilyOptions(hour, inputs=ALL_INPUTS, higher=hour.higher)

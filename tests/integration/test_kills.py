@@ -150,7 +150,7 @@ def _reduce_by_hand(place: Place, plan: TradePlan) -> None:
     async def work(exchange: BinanceExchange) -> None:
         if await exchange.private.positions():
             side = "SELL" if plan.side == "long" else "BUY"
-            await exchange.private.submit(OrderRequest("hand", SYMBOL, side, Decimal("0.3"), reduce_only=True))  # type: ignore[arg-type]
+            await exchange.private.place(OrderRequest("hand", SYMBOL, side, Decimal("0.3"), reduce_only=True))  # type: ignore[arg-type]
 
     place.by_hand(work)
 

@@ -67,7 +67,7 @@ def trading(work: Work, folder: Path, clock: VirtualClock, **bent: Any) -> Any:
 
 async def send(exchange: PaperExchange, side: str, quantity: str = "1") -> None:
     order = OrderRequest(f"{side}-{exchange.server_now_ms()}", SYMBOL, side, D(quantity), reduce_only=side == "SELL")
-    assert isinstance(await exchange.private.submit(order), Placed)
+    assert isinstance(await exchange.private.place(order), Placed)
 
 
 async def until(exchange: PaperExchange, clock: VirtualClock, end_ms: int, every_s: float = 10) -> None:

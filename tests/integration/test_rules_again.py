@@ -220,7 +220,7 @@ async def stored_signal(desk: Desk) -> Signal:
     now = desk.clock.now_ms()
     analysis = Analysis(SYMBOL, "4h", now, price, signal, claim=claim, digests={"model": "m"})
     store = ArtifactStore(desk.settings.cache_dir)
-    key = stage_key(desk.settings, SYMBOL, Timeframe.parse("4h"), "analysis")
+    key = stage_key(desk.settings.mode, SYMBOL, Timeframe.parse("4h"), "analysis")
     store.point(key, store.put_document(analysis.as_dict()))
     return signal
 

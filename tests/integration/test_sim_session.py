@@ -22,8 +22,8 @@ from trader_cli.pipelines.market_access import Market, run_in_market
 from trader_cli.pipelines.trading.iterations import Audience
 from trader_cli.pipelines.trading.trading_run import run_forever, run_once
 from trader_cli.settings import Settings, as_settings
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import Ledger
-from trader_cli.storage.market_names import ledger_path
 from trader_cli.tactician.position_monitor import PositionMonitor
 
 pytestmark = pytest.mark.slow
@@ -112,7 +112,7 @@ def test_a_pending_signal_is_looked_at_again(folder: Path) -> None:
         lines: list[str] = []
 
         async def work(market: Market, settings: Settings = settings, lines: list[str] = lines) -> None:
-            with Ledger.opened(ledger_path(settings)) as ledger:
+            with Ledger.opened(workspace_of(settings).ledger_path) as ledger:
                 pipeline = LiveTradingPipeline(
                     settings,
                     exchange=market.exchange,

@@ -67,7 +67,7 @@ def trade(place: Place, side: Any, quantity: str, *, reduce_only: bool = False) 
 
     async def work(exchange: BinanceExchange) -> None:
         order = OrderRequest(f"hand-{time.time_ns()}", SYMBOL, side, Decimal(quantity), reduce_only=reduce_only)
-        await exchange.private.submit(order)
+        await exchange.private.place(order)
 
     place.by_hand(work)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -68,6 +69,94 @@ def test_an_arrow_that_points_back_is_found() -> None:
     assert backward("analyst", "from trader_cli.core import types") == []
 
 
+SUBROOMS = {
+    "core": ["proofs", "money", "identity", "market"],
+    "exchange": ["account archive", "market_data", "connection"],
+    "pipelines": ["verification", "trading", "stages"],
+    "venue": ["paper", "server", "engine", "simulated_market"],
+}
+"""Imports between a room's folders only go right; those beside each other do not know each other."""
+BACK_ARROWS = {
+    ("exchange.market_data.symbol_book", "exchange.account.account_replies"),
+}
+"""Known ones that point back, until they are turned."""
+CIRCLES = {
+    frozenset({"exchange.binance"})
+    | {f"exchange.{name}" for name in ("account.paper_exchange", "account.paper_poll", "market_data.market_poller")},
+    frozenset({"execution.executor", "execution.pre_trade_checks"}),
+    frozenset({"execution.order_submitter", "execution.protection"}),
+    frozenset(f"execution.{name}" for name in ("execution_context", "protection_orders", "symbol_queries")),
+}
+"""Known circles of files, until they are opened."""
+
+
+def file_graph() -> dict[str, set[str]]:
+    """Which file imports which, imports for type checking included, by names without the package's."""
+    files = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in PACKAGE.rglob("*.py")}
+    found: dict[str, set[str]] = {}
+    for name, path in files.items():
+        named = {seen.removeprefix("trader_cli.") for seen in imports_of(path.read_text())}
+        found[name] = (named & files.keys()) - {name}
+    return found
+
+
+def circles(graph: dict[str, set[str]]) -> set[frozenset[str]]:
+    """The sets of files that reach each other, of two and more."""
+    reached = {name: _reached(graph, name) for name in graph}
+    together = {frozenset({other for other in reached[name] if name in reached[other]}) for name in graph}
+    return {files for files in together if len(files) > 1}
+
+
+def _reached(graph: dict[str, set[str]], name: str) -> set[str]:
+    seen: set[str] = set()
+    waiting = [name]
+    while waiting:
+        new = graph[waiting.pop()] - seen
+        seen |= new
+        waiting.extend(new)
+    return seen
+
+
+def test_no_file_imports_one_that_imports_it() -> None:
+    assert circles(file_graph()) == CIRCLES
+
+
+def test_a_circle_of_files_is_found() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": set()}) == {frozenset("abc")}
+    assert circles({"a": {"b"}, "b": {"c"}, "c": set()}) == set()
+
+
+def _back_arrows(graph: dict[str, set[str]]) -> set[tuple[str, str]]:
+    ranks = {
+        room: {name: at for at, names in enumerate(order) for name in names.split()} for room, order in SUBROOMS.items()
+    }
+    arrows = [(source.split("."), target.split(".")) for source, targets in graph.items() for target in targets]
+    return {
+        (".".join(source), ".".join(target))
+        for source, target in arrows
+        if len(source) == len(target) == 3 and source[0] == target[0] in ranks and source[1] != target[1]
+        if ranks[source[0]][source[1]] >= ranks[source[0]][target[1]]
+    }
+
+
+def test_imports_between_the_folders_of_a_room_only_go_right() -> None:
+    assert _back_arrows(file_graph()) == BACK_ARROWS
+
+
+def test_every_folder_of_those_rooms_has_its_place() -> None:
+    for room, order in SUBROOMS.items():
+        folders = {path.parent.name for path in (PACKAGE / room).glob("*/__init__.py")}
+        assert folders == set(" ".join(order).split())
+
+
+def test_a_folder_that_points_back_is_found() -> None:
+    graph = {
+        "venue.engine.fees": {"venue.server.server", "venue.clocks"},
+        "venue.paper.paper_account": {"venue.engine.fees"},
+    }
+    assert _back_arrows(graph) == {("venue.engine.fees", "venue.server.server")}
+
+
 def test_core_touches_no_file_network_clock_or_randomness() -> None:
     for file in (PACKAGE / "core").rglob("*.py"):
         source = file.read_text()
@@ -83,6 +172,71 @@ def test_only_the_exchange_room_knows_ccxt() -> None:
     for file in PACKAGE.rglob("*.py"):
         if file.relative_to(PACKAGE).parts[0] != "exchange":
             assert "ccxt" not in {name.split(".")[0] for name in imports_of(file.read_text())}, file
+
+
+WORDS_OF_THE_EXCHANGE = re.compile(r"ccxt|aiohttp|fapi|algo(?!rithm)", re.IGNORECASE)
+MAY_SAY_THEM = {
+    "settings/places.py": ("fapi", "hosts of the exchange, by which stored ledgers are named"),
+    "execution/attribution.py": ("algo", "a person is told which endpoint did not answer, by the exchange's own name"),
+    "pipelines/verification/": ("fapi algo", "sets faults on routes of the simulated venue and reads its books"),
+}
+MAY_BUILD_AN_EXCHANGE = {
+    "analyst/analyst.py": "the guide's class has a clock as its exchange would",
+    "execution/accounts.py": "makes the exchange that the settings mean",
+    "execution/manual_orders.py": "is handed the guide's own class",
+    "execution/orphan_orders.py": "is handed the guide's own class",
+    "tactician/tactician.py": "the guide's class takes the guide's exchange",
+    "tactician/position_monitor.py": "the guide's class takes the guide's exchange",
+}
+"""Files of the rooms that know the exchange by its ports, which import it all the same."""
+
+
+def code_words(source: str) -> Iterator[str]:
+    """Identifiers, imported names and strings; comments and docstrings left out."""
+    tree = ast.parse(source)
+    documents = {id(n.value) for n in ast.walk(tree) if isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documents:
+            yield node.value
+        for name in ("id", "attr", "arg", "name", "module", "asname"):
+            word = getattr(node, name, None)
+            if isinstance(word, str):
+                yield word
+
+
+def words_of_the_exchange(source: str) -> set[str]:
+    return {found.lower() for word in code_words(source) for found in WORDS_OF_THE_EXCHANGE.findall(word)}
+
+
+def test_words_of_the_exchange_stay_in_the_rooms_that_speak_to_it() -> None:
+    said = {}
+    for file in PACKAGE.rglob("*.py"):
+        name = str(file.relative_to(PACKAGE))
+        if name.split("/", maxsplit=1)[0] not in {"exchange", "venue"}:
+            place = next((place for place in MAY_SAY_THEM if name.startswith(place)), name)
+            said[place] = said.get(place, set()) | words_of_the_exchange(file.read_text())
+    assert {place: words for place, words in said.items() if words} == {
+        place: set(words.split()) for place, (words, _) in MAY_SAY_THEM.items()
+    }
+
+
+def test_a_word_of_the_exchange_is_found_in_code_alone() -> None:
+    assert words_of_the_exchange("import ccxt.async_support as c\nfapi = 1\nx.algo_id(newAlgo=f'/fapi/{c}')") == {
+        "ccxt",
+        "fapi",
+        "algo",
+    }
+    assert words_of_the_exchange('"""ccxt"""\ndef f():\n    """fapi"""\n    return algorithm  # algo') == set()
+
+
+def test_orders_and_tactics_know_the_exchange_by_its_ports() -> None:
+    importing = {
+        str(file.relative_to(PACKAGE))
+        for room in ("execution", "tactician", "analyst")
+        for file in (PACKAGE / room).rglob("*.py")
+        if any(name.startswith("trader_cli.exchange") for name in imports_of(file.read_text()))
+    }
+    assert importing == MAY_BUILD_AN_EXCHANGE.keys()
 
 
 def test_help_loads_nothing_heavy() -> None:

@@ -35,7 +35,9 @@ from trader_cli.core.market.schemas import TIME
 from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.features.bar_arrays import PRICE_INPUTS, BarSeries
 from trader_cli.features.certificate_rows import choose_cuts
-from trader_cli.features.certificates import (
+from trader_cli.features.certificates import Certificate, certify
+from trader_cli.features.certification_tape import certification_frame, crashed, redrawn, rows_needed
+from trader_cli.features.column_verdicts import (
     AHEAD,
     IMPURE,
     NOT_FINITE,
@@ -43,19 +45,16 @@ from trader_cli.features.certificates import (
     STREAMING,
     UNDECLARED,
     UNEXERCISED,
-    Certificate,
     ColumnVerdict,
     Reach,
-    certify,
     merge,
 )
-from trader_cli.features.certification_tape import certification_frame, crashed, redrawn, rows_needed
 from trader_cli.features.families import higher
-from trader_cli.features.family import Family
+from trader_cli.features.family import Family, FamilyOptions
 from trader_cli.features.family_costs import measure, new_bar_ms
 from trader_cli.features.inputs import ALL_INPUTS, known_inputs
 from trader_cli.features.modwt import window_sum
-from trader_cli.features.registry import FamilyOptions, FeatureSpec, make_spec
+from trader_cli.features.registry import FeatureSpec, make_spec
 from trader_cli.features.trials import with_other_past
 from trader_cli.pipelines.stages.live_budget import require_live_budget
 from trader_cli.settings import as_settings
@@ -425,11 +424,11 @@ class Desk:
         self.bars = Manifest(
             "bars", "t", "tape", "ETHUSDT", "15m", "0", chunks=(chunk,), rows=bars.height, first_ms=first, last_ms=last
         )
-        self.store.publish(stage_key(self.settings, "ETHUSDT", M15, "bars"), self.bars)
+        self.store.publish(stage_key(self.settings.mode, "ETHUSDT", M15, "bars"), self.bars)
         self.made = build_feature_artifact(self.store, self.bars, bars, self.spec, self.orchestrator).manifest
 
     def publish(self, made: Manifest) -> None:
-        self.store.publish(stage_key(self.settings, "ETHUSDT", M15, "features"), made)
+        self.store.publish(stage_key(self.settings.mode, "ETHUSDT", M15, "features"), made)
 
     def analyse(self) -> None:
         clock = FixedClock((self.bars.last_ms or 0) + M15.ms)
@@ -459,7 +458,7 @@ def test_features_that_the_analyst_makes_itself_need_one_too(tmp_path: Path) -> 
         desk.analyse()
     certificate = ensure_certificate(desk.store, desk.spec)
     desk.analyse()
-    made = desk.store.current(stage_key(desk.settings, "ETHUSDT", M15, "features"))
+    made = desk.store.current(stage_key(desk.settings.mode, "ETHUSDT", M15, "features"))
     assert made is not None
     assert made.notes["certificate"] == certificate.digest
 

@@ -21,7 +21,8 @@ from trader_cli.core.errors import DataStale
 from trader_cli.features.bar_arrays import BarSeries
 from trader_cli.features.build import build_features
 from trader_cli.features.families.wavelet import wavelet_energies
-from trader_cli.features.registry import FamilyOptions, make_spec
+from trader_cli.features.family import FamilyOptions
+from trader_cli.features.registry import make_spec
 from trader_cli.settings import as_settings
 
 BARS = BarSeries.of(random_bars(900, seed=4))

@@ -13,7 +13,7 @@ from test_observed import ETH, RULES, START, opened, restarted_now_and_then, sta
 from trader_cli.venue.engine.account_rows import Written, restore
 from trader_cli.venue.engine.books import Account, Income, Owed, Position, SymbolOptions
 from trader_cli.venue.engine.engine import Engine
-from trader_cli.venue.engine.triggers import OLD_FILLS
+from trader_cli.venue.engine.fill_rules import OLD_FILLS
 from trader_cli.venue.paper.observations import SeenBar, Sighting
 from trader_cli.venue.paper.paper_journal import PaperJournal
 

@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 from trader_cli.core.errors import ConfigurationError
 from trader_cli.venue.engine.books import ZERO, Account
 from trader_cli.venue.engine.engine import Engine
-from trader_cli.venue.engine.margin import BRACKETS, liquidation_price, maintenance_margin
+from trader_cli.venue.engine.margin import liquidation_price
 from trader_cli.venue.engine.triggers import Touch
 from trader_cli.venue.server.private_routes import COMMANDS, READS
 from trader_cli.venue.server.public_routes import PublicRoutes, VenueRejection
 from trader_cli.venue.server.trading_desk import Request, TradingDesk, is_private
 from trader_cli.venue.server.wallets import fresh_account
+from trader_cli.venue.simulated_market.brackets import BRACKETS, maintenance_margin
 from trader_cli.venue.simulated_market.market_port import Beyond
 from trader_cli.venue.simulated_market.rule_changes import RuleBook, RuleChange
 from trader_cli.venue.simulated_market.symbol_market import SymbolMarket

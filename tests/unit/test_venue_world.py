@@ -17,11 +17,11 @@ from trader_cli.venue.clocks import VirtualClock, run_virtual
 from trader_cli.venue.engine.books import ZERO, Account
 from trader_cli.venue.engine.engine import Engine
 from trader_cli.venue.engine.forced_orders import deleverage, liquidate, settle
-from trader_cli.venue.engine.margin import BRACKETS, brackets_of
 from trader_cli.venue.engine.switches import Switches, choices, every_combination, sampled
 from trader_cli.venue.server.private_routes import COMMANDS, READS
 from trader_cli.venue.server.public_routes import PublicRoutes, VenueRejection
 from trader_cli.venue.server.server import VenueServer
+from trader_cli.venue.simulated_market.brackets import BRACKETS, brackets_of
 from trader_cli.venue.simulated_market.rule_changes import PERPETUAL_DELIVERY_MS, PriceShift, RuleBook, RuleChange
 from trader_cli.venue.simulated_market.symbol_market import SymbolMarket
 from trader_cli.venue.simulated_market.synthetic import synthetic_tape

@@ -18,8 +18,9 @@ from trader_cli.analyst.isolated_process import impure_elsewhere
 from trader_cli.core.errors import DataInvalid, DataMissing, DataStale
 from trader_cli.core.identity.digests import digest_bytes, digest_value
 from trader_cli.core.ports import silent
-from trader_cli.features.certificates import IMPURE, Certificate, certify, identity_digest
+from trader_cli.features.certificates import Certificate, certify, identity_digest
 from trader_cli.features.certification_tape import certification_frame, rows_needed
+from trader_cli.features.column_verdicts import IMPURE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from trader_cli.analyst.user_families import load_families
-from trader_cli.core.errors import ConfigurationError, DataInvalid, DataMissing, UsageError
+from trader_cli.analyst.configured_families import configured_spec, own_families
+from trader_cli.core.errors import DataInvalid, DataMissing
 from trader_cli.core.identity.digests import digest_bytes, digest_value
 from trader_cli.core.market.bars import check_bars, with_close_time
 from trader_cli.core.market.schemas import TIME
@@ -16,7 +16,6 @@ from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.features.bar_arrays import PRICE_INPUTS, BarSeries
 from trader_cli.features.build import build_features
 from trader_cli.features.inputs import align_inputs, futures_inputs, known_inputs
-from trader_cli.features.registry import FamilyOptions, make_spec
 from trader_cli.features.sr_levels import as_levels
 from trader_cli.settings import as_settings
 
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
 
     from trader_cli.analyst.fitted_families import FittedFamilies
     from trader_cli.features.bar_arrays import Floats
-    from trader_cli.features.family import Family
-    from trader_cli.features.registry import FeatureSpec, MakeFamilies
+    from trader_cli.features.family import Family, MakeFamilies
+    from trader_cli.features.registry import FeatureSpec
     from trader_cli.settings import Settings
     from trader_cli.storage.block_cache import BlockCache
 
@@ -55,25 +54,9 @@ class FeatureEngineeringOrchestrator:
 
         Raises `ConfigurationError` for bad parameters and for families of the user that cannot be loaded.
         """
-        options = self._options
-        named = options.higher_timeframes
-        try:
-            higher = timeframe.higher if named is None else tuple(map(Timeframe.parse, named))
-        except UsageError as error:
-            raise ConfigurationError(f"higher_timeframes: {error}") from error
-        made_for = FamilyOptions(
-            timeframe,
-            inputs=frozenset(inputs),
-            wavelets=options.wavelets,
-            wavelet_levels=options.wavelet_levels,
-            wavelet_window=options.wavelet_window,
-            higher=higher,
-        )
         if self._own is None:
-            self._own = tuple(map(load_families, options.user_families))
-        return make_spec(
-            made_for, legacy=options.enable_legacy_features, advanced=options.enable_advanced_features, own=self._own
-        )
+            self._own = own_families(self._options)
+        return configured_spec(self._options, timeframe, inputs, self._own)
 
     async def generate_all_features(
         self,

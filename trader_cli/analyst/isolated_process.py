@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import trader_cli
+from trader_cli.analyst.configured_families import configured_spec, own_families
 from trader_cli.core.errors import ConfigurationError
 from trader_cli.core.identity.digests import digest_bytes
 from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.features.build import Builder
 from trader_cli.features.certification_tape import certification_frame, rows_needed
+from trader_cli.settings import as_settings
 
 if TYPE_CHECKING:
     from trader_cli.features.registry import FeatureSpec
@@ -75,11 +77,10 @@ def column_digests(spec: FeatureSpec) -> dict[str, str]:
 
 def main() -> None:
     """Answer what `impure_elsewhere` asks: one line of JSON, after whatever the families print."""
-    from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
-
     asked = json.load(sys.stdin)
-    orchestrator = FeatureEngineeringOrchestrator({"feature_engineering_orchestrator": asked["settings"]})
-    spec = orchestrator.spec(Timeframe.parse(asked["timeframe"]), asked["inputs"])
+    settings = as_settings({"feature_engineering_orchestrator": asked["settings"]})
+    options = settings.feature_engineering_orchestrator
+    spec = configured_spec(options, Timeframe.parse(asked["timeframe"]), asked["inputs"], own_families(options))
     sys.stdout.write(f"\n{_ANSWER}{json.dumps(column_digests(spec))}\n")
 
 

@@ -28,7 +28,7 @@ from trader_cli.features.inputs import ALL_INPUTS
 
 if TYPE_CHECKING:
     from trader_cli.features.bar_arrays import Floats
-    from trader_cli.features.registry import FamilyOptions, MakeFamilies
+    from trader_cli.features.family import FamilyOptions, MakeFamilies
 
 GROUP = "trader.feature_families"
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")

@@ -1,4 +1,4 @@
-"""What a feature family is."""
+"""What a feature family is, and what families are made for."""
 
 from __future__ import annotations
 
@@ -10,14 +10,28 @@ import numpy as np
 
 from trader_cli.core.errors import ConfigurationError
 from trader_cli.core.identity.digests import digest_bytes
+from trader_cli.features.bar_arrays import PRICE_INPUTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.features.bar_arrays import BarSeries, Floats
 
     Compute = Callable[..., Mapping[str, Floats]]
+    MakeFamilies = Callable[["FamilyOptions"], Iterable["Family"]]
+
+
+@dataclass(frozen=True)
+class FamilyOptions:
+    """What families are made for: the base time frame, the inputs that are known, the settings' parameters."""
+
+    timeframe: Timeframe
+    inputs: frozenset[str] = frozenset(PRICE_INPUTS)
+    wavelets: tuple[str, ...] = ("haar", "db4")
+    wavelet_levels: int = 4
+    wavelet_window: int = 64
+    higher: tuple[Timeframe, ...] = ()
 
 
 @dataclass(frozen=True)

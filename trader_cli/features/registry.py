@@ -25,24 +25,10 @@ from trader_cli.features.families import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from trader_cli.core.market.timeframes import Timeframe
-    from trader_cli.features.family import Family
-
-    MakeFamilies = Callable[["FamilyOptions"], Iterable[Family]]
-
-
-@dataclass(frozen=True)
-class FamilyOptions:
-    """What families are made for: the base time frame, the inputs that are known, the settings' parameters."""
-
-    timeframe: Timeframe
-    inputs: frozenset[str] = frozenset(PRICE_INPUTS)
-    wavelets: tuple[str, ...] = ("haar", "db4")
-    wavelet_levels: int = 4
-    wavelet_window: int = 64
-    higher: tuple[Timeframe, ...] = ()
+    from trader_cli.features.family import Family, FamilyOptions, MakeFamilies
 
 
 LEGACY: dict[str, MakeFamilies] = {"technical": technical.families, "candles": candles.families}

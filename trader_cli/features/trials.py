@@ -13,7 +13,8 @@ from trader_cli.core.identity.anchors import floor_block
 from trader_cli.features.bar_arrays import PRICE_INPUTS, BarSeries
 from trader_cli.features.build import Builder, family_start
 from trader_cli.features.certificate_rows import choose_cuts, probe_rows
-from trader_cli.features.certificates import (
+from trader_cli.features.certification_tape import crashed, redrawn, spliced
+from trader_cli.features.column_verdicts import (
     AHEAD,
     IMPURE,
     NOT_FINITE,
@@ -24,7 +25,6 @@ from trader_cli.features.certificates import (
     ColumnVerdict,
     Reach,
 )
-from trader_cli.features.certification_tape import crashed, redrawn, spliced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

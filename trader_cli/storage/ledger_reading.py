@@ -295,7 +295,8 @@ class LedgerReading(MoneyReading):
 
     def journal_digest(self) -> str:
         """A digest of what was decided, intended and done: two sessions with the same one traded the same."""
-        return digest_of(self)
+        done = [(symbol, *row) for symbol in self.symbols() for row in self.assessments(symbol)]
+        return digest_of(self.decisions(), self.intents(), done)
 
     def backup(self, path: Path) -> None:
         """A consistent copy, taken while this ledger is in use."""

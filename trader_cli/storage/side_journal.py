@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from trader_cli.core.money.orders import OrderRequest
-    from trader_cli.storage.ledger import Ledger
+    from trader_cli.storage.ledger_writing import LedgerWriting
 
 DECISION = "side-journal"
 """The decision of lines about a symbol on which the ledger has no entry."""
@@ -70,7 +70,7 @@ class SideJournal:
         return True
 
 
-def fold_in(ledger: Ledger) -> int:
+def fold_in(ledger: LedgerWriting) -> int:
     """Write the side journal's lines into the ledger, each once; how many intents were new.
 
     A ledger without any intents takes none: it was made anew, and is to be rebuilt from the exchange first.
@@ -86,7 +86,7 @@ def fold_in(ledger: Ledger) -> int:
     return new
 
 
-def _write(ledger: Ledger, kind: str, fields: dict[str, Any]) -> bool:
+def _write(ledger: LedgerWriting, kind: str, fields: dict[str, Any]) -> bool:
     if kind == "intent":
         decision = (ledger.entries(fields["symbol"]) or [DECISION])[-1]
         return ledger.intend(

@@ -19,7 +19,7 @@ from support.trading.desk import SYMBOL, plan_at
 from trader_cli.core.money.plans import TradePlan
 from trader_cli.exchange.binance import BinanceExchange
 from trader_cli.settings import Settings, load_settings
-from trader_cli.storage.market_names import ledger_path
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.venue.clocks import WallClock
 from trader_cli.venue.server.faults import Fault, FaultPlan
 
@@ -118,7 +118,7 @@ class Place:
 
     def ledger(self, state: Path, key: str = "sim-key") -> Path:
         """Where commands with this state directory keep their ledger."""
-        return ledger_path(self.settings(key, state_dir=str(state)))
+        return workspace_of(self.settings(key, state_dir=str(state))).ledger_path
 
 
 def plan_file(plan: TradePlan, folder: Path) -> str:

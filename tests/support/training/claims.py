@@ -11,7 +11,8 @@ from trader_cli.core.market.schemas import TIME
 from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.core.types import Claim
 from trader_cli.features.build import build_features
-from trader_cli.features.registry import FamilyOptions, make_spec
+from trader_cli.features.family import FamilyOptions
+from trader_cli.features.registry import make_spec
 from trader_cli.settings import as_settings
 from trader_cli.venue.simulated_market.tape import Tape
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from trader_cli.core.market.timeframes import Timeframe
-    from trader_cli.features.certificates import Certificate, ColumnVerdict
+    from trader_cli.features.certificates import Certificate
+    from trader_cli.features.column_verdicts import ColumnVerdict
     from trader_cli.features.family_costs import FamilyCost
     from trader_cli.pipelines.stages.model_stages import FeaturesBuilt
     from trader_cli.settings import Settings

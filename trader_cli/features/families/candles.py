@@ -13,7 +13,7 @@ from trader_cli.features.family import Family
 
 if TYPE_CHECKING:
     from trader_cli.features.bar_arrays import BarSeries, Floats
-    from trader_cli.features.registry import FamilyOptions
+    from trader_cli.features.family import FamilyOptions
 
 WARMUP = 64
 

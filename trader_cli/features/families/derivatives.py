@@ -12,7 +12,7 @@ from trader_cli.features.modwt import window_sum
 
 if TYPE_CHECKING:
     from trader_cli.features.bar_arrays import BarSeries, Floats
-    from trader_cli.features.registry import FamilyOptions
+    from trader_cli.features.family import FamilyOptions
 
 _USUAL_MS = 8 * HOUR_MS
 _WINDOW = 96

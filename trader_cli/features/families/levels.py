@@ -18,7 +18,7 @@ from trader_cli.features.modwt import window_sum
 
 if TYPE_CHECKING:
     from trader_cli.features.bar_arrays import BarSeries, Floats, Times
-    from trader_cli.features.registry import FamilyOptions
+    from trader_cli.features.family import FamilyOptions
 
 CONFIRM = 3
 PIVOTS = 16

@@ -17,7 +17,7 @@ from trader_cli.features.modwt import window_sum
 
 if TYPE_CHECKING:
     from trader_cli.features.bar_arrays import BarSeries, Floats
-    from trader_cli.features.registry import FamilyOptions
+    from trader_cli.features.family import FamilyOptions
 
 SHORT, DAY, LONG = 8, 24, 240
 

@@ -12,7 +12,7 @@ from trader_cli.features.family import Family
 
 if TYPE_CHECKING:
     from trader_cli.features.bar_arrays import BarSeries, Floats, Times
-    from trader_cli.features.registry import FamilyOptions
+    from trader_cli.features.family import FamilyOptions
 
 _THURSDAY = 4  # the epoch began on a Thursday; weeks here begin on Monday
 _DAY = DAY_MS // MINUTE_MS

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from trader_cli.features.bar_arrays import BarSeries, Floats
-    from trader_cli.features.registry import FamilyOptions
+    from trader_cli.features.family import FamilyOptions
 
 WARMUP = 256
 

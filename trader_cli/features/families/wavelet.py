@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from trader_cli.features.bar_arrays import BarSeries, Floats
-    from trader_cli.features.registry import FamilyOptions
+    from trader_cli.features.family import FamilyOptions
 
 _DENOISING_WINDOW = 256
 _TINY = 1e-24

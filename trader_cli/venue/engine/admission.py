@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 from trader_cli.core.money.assets import margin_asset_of
 from trader_cli.venue.engine.books import ZERO
 from trader_cli.venue.engine.fees import rate_of
-from trader_cli.venue.engine.margin import available, most_notional
+from trader_cli.venue.engine.margin import available
 from trader_cli.venue.engine.queries import VenueRejection
+from trader_cli.venue.simulated_market.brackets import most_notional
 
 if TYPE_CHECKING:
     from trader_cli.venue.engine.books import Order
-    from trader_cli.venue.engine.engine import Engine
+    from trader_cli.venue.engine.engine_state import EngineState
 
 
-def require_margin(engine: Engine, order: Order) -> None:
+def require_margin(engine: EngineState, order: Order) -> None:
     """Refuse an order that balance or bracket cannot carry. Only what enlarges the position counts."""
     position = engine.account.position(order.symbol)
     reducing = min(abs(position.amount), order.quantity) if position.amount * order.sign < 0 else ZERO
@@ -32,7 +33,7 @@ def require_margin(engine: Engine, order: Order) -> None:
         raise VenueRejection(400, -2019, "Margin is insufficient.")
 
 
-def _require_one_cross_position(engine: Engine, symbol: str) -> None:
+def _require_one_cross_position(engine: EngineState, symbol: str) -> None:
     """Several positions on one cross margin are not simulated, and that is said rather than got wrong."""
     account = engine.account
     held = [p.symbol for p in account.positions.values() if p.amount != 0 and p.symbol != symbol]
@@ -40,7 +41,7 @@ def _require_one_cross_position(engine: Engine, symbol: str) -> None:
         raise VenueRejection(400, -4000, "trader venue: one cross-margin position at a time; use isolated margin.")
 
 
-def require_fitting(engine: Engine, order: Order) -> None:
+def require_fitting(engine: EngineState, order: Order) -> None:
     """Where the switch says so, refuse what a triggered quantity stop became if it is larger than the position."""
     if not order.reduce_only or order.close_position or engine.switches.stop_above_position == "trimmed":
         return

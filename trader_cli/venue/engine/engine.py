@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from trader_cli.core.market.timeframes import HOUR_MS
 from trader_cli.core.money.assets import QUOTE
 from trader_cli.venue.engine.admission import require_fitting, require_margin
-from trader_cli.venue.engine.books import ZERO, Account, AlgoOrder, Fill, Income, Order, Position, places
+from trader_cli.venue.engine.books import ZERO, Account, AlgoOrder, Fill, Income, Order, Position
+from trader_cli.venue.engine.engine_state import EngineState
 from trader_cli.venue.engine.fees import fee_of
+from trader_cli.venue.engine.fill_rules import FILLS
 from trader_cli.venue.engine.funding import fund
 from trader_cli.venue.engine.margin import (
     LIQUIDATION_FEE,
@@ -27,17 +28,16 @@ from trader_cli.venue.engine.margin import (
 )
 from trader_cli.venue.engine.queries import VenueRejection
 from trader_cli.venue.engine.switches import Switches
-from trader_cli.venue.engine.triggers import FILLS, FillRules, Touch, after_trigger, first_touch, mark_of, triggered
+from trader_cli.venue.engine.triggers import Touch, after_trigger, first_touch, mark_of, triggered
 from trader_cli.venue.simulated_market.rule_changes import RuleBook
 from trader_cli.venue.simulated_market.symbol_market import FUNDING_INTERVAL_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
+    from decimal import Decimal
 
-    from trader_cli.core.money.orders import SymbolRules
-    from trader_cli.venue.engine.margin import Bracket
+    from trader_cli.venue.engine.fill_rules import FillRules
     from trader_cli.venue.simulated_market.market_port import EngineMarket
-    from trader_cli.venue.simulated_market.rule_changes import Listing
 
 Watcher = Callable[["Engine"], None]
 """Called with the engine after each change of its account, `now_ms` being the moment of the change."""
@@ -46,7 +46,7 @@ BOOK_LEVELS = 50
 """How deep into a book orders reach."""
 
 
-class Engine:
+class Engine(EngineState):
     """One account trading on markets. Times only go forward."""
 
     def __init__(
@@ -59,12 +59,7 @@ class Engine:
         book: RuleBook | None = None,
         fills: FillRules = FILLS,
     ) -> None:
-        self.markets = markets
-        self.fills = fills
-        self.switches = switches or Switches()
-        self._book = book or RuleBook()
-        self.account = account
-        self.now_ms = start_ms
+        super().__init__(markets, account, start_ms, switches or Switches(), book or RuleBook(), fills)
         self.on_change: list[Watcher] = []
         self._funding_step_ms = HOUR_MS if self._book.has_intervals else FUNDING_INTERVAL_MS
         self._next_funding_ms = (start_ms // self._funding_step_ms + 1) * self._funding_step_ms
@@ -104,12 +99,6 @@ class Engine:
         """Tell those who watch that the account has changed, just now."""
         for watcher in self.on_change:
             watcher(self)
-
-    def busy(self) -> set[str]:
-        """Symbols on which a price can change something."""
-        held = {p.symbol for p in self.account.positions.values() if p.amount != 0}
-        waiting: Iterable[Order | AlgoOrder] = [*self.account.open_orders(), *self.account.open_algos()]
-        return held | {order.symbol for order in waiting}
 
     def _first_touches(self, upto_ms: int) -> list[Touch]:
         """The earliest touches in (now, upto] that change something.
@@ -160,38 +149,6 @@ class Engine:
         self._fill(order, price, quantity, maker=False, commission=commission)
         return order
 
-    # --- rules ---
-
-    def listing(self, symbol: str) -> Listing:
-        """Status, brackets and funding interval of a symbol now."""
-        return self._book.at(symbol, self.now_ms)
-
-    def rules(self, symbol: str) -> SymbolRules:
-        """The filters of a symbol now."""
-        return self.listing(symbol).rules(self.markets[symbol].rules)
-
-    def brackets(self, symbol: str) -> tuple[Bracket, ...]:
-        """The leverage brackets of a symbol now."""
-        return self.listing(symbol).brackets
-
-    # --- prices ---
-
-    def mark(self, symbol: str) -> Decimal:
-        """The mark price now, the last price where none was recorded."""
-        return self.price(symbol, self.markets[symbol].mark_price(self.now_ms))
-
-    def marks(self) -> dict[str, Decimal]:
-        """Mark prices of every symbol with a position or an open order."""
-        return {symbol: self.mark(symbol) for symbol in self.busy()}
-
-    def price(self, symbol: str, value: float) -> Decimal:
-        """A float price of the market as the exchange writes it."""
-        return Decimal(f"{value:.{places(self.markets[symbol].rules.tick)}f}")
-
-    def quantity(self, symbol: str, value: float) -> Decimal:
-        """A float quantity of the market as the exchange writes it."""
-        return Decimal(f"{value:.{places(self.markets[symbol].rules.step)}f}")
-
     # --- orders ---
 
     def place(self, order: Order) -> Order:
@@ -241,13 +198,6 @@ class Engine:
             if quantity <= 0:
                 break
             self._fill(order, price, quantity, maker=False)
-
-    def allowed(self, order: Order, quantity: Decimal) -> Decimal:
-        """How much of `quantity` may execute: a reduce-only order no more than the position it reduces."""
-        if not order.reduce_only:
-            return quantity
-        amount = self.account.position(order.symbol).amount
-        return min(quantity, abs(amount)) if amount * order.sign < 0 else ZERO
 
     def _fill(
         self, order: Order, price: Decimal, quantity: Decimal, *, maker: bool, commission: Decimal | None = None

@@ -9,19 +9,19 @@ from trader_cli.core.money.assets import dollar_pair, margin_asset_of
 from trader_cli.venue.engine.margin import MAKER_FEE, cents
 
 if TYPE_CHECKING:
-    from trader_cli.venue.engine.engine import Engine
+    from trader_cli.venue.engine.engine_state import EngineState
 
 BNB = "BNB"
 _IN_BNB = Decimal("0.9")
 
 
-def rate_of(engine: Engine, *, maker: bool) -> Decimal:
+def rate_of(engine: EngineState, *, maker: bool) -> Decimal:
     """The account's rate; a negative one is a rebate."""
     own, usual = (engine.account.maker_fee, MAKER_FEE) if maker else (engine.account.taker_fee, engine.fills.taker_fee)
     return usual if own is None else own
 
 
-def fee_of(engine: Engine, symbol: str, notional: Decimal, *, maker: bool) -> tuple[Decimal, str]:
+def fee_of(engine: EngineState, symbol: str, notional: Decimal, *, maker: bool) -> tuple[Decimal, str]:
     """(fee, asset): in BNB a tenth less, where the account pays so and holds enough; else in the margin asset.
 
     Where BNB has no price in the margin asset, fees are paid in that; rebates always are.
@@ -35,7 +35,7 @@ def fee_of(engine: Engine, symbol: str, notional: Decimal, *, maker: bool) -> tu
     return fee, engine.account.pays_in(symbol)
 
 
-def _bnb_in(engine: Engine, margin: str) -> Decimal | None:
+def _bnb_in(engine: EngineState, margin: str) -> Decimal | None:
     """The price of BNB in a margin asset: of their contract, else of what both are worth in dollars."""
     if f"{BNB}{margin}" in engine.markets:
         return engine.mark(f"{BNB}{margin}")
@@ -43,7 +43,7 @@ def _bnb_in(engine: Engine, margin: str) -> Decimal | None:
     return None if worth is None or unit is None else worth / unit
 
 
-def dollars_of(engine: Engine, asset: str) -> Decimal | None:
+def dollars_of(engine: EngineState, asset: str) -> Decimal | None:
     """What one of an asset is worth in dollars by its mark price; None without a market of it."""
     pair = dollar_pair(asset)
     if pair is None:

@@ -14,14 +14,14 @@ from trader_cli.venue.engine.books import Income, Owed
 from trader_cli.venue.engine.margin import cents
 
 if TYPE_CHECKING:
-    from trader_cli.venue.engine.engine import Engine
+    from trader_cli.venue.engine.engine_state import EngineState
     from trader_cli.venue.simulated_market.rule_changes import RuleBook
 
 OWED_MS = 2 * HOUR_MS
 """How long a stamp without a rate is noted. One whose rate is not there an hour later was none."""
 
 
-def fund(engine: Engine, book: RuleBook, time_ms: int, usual_ms: int) -> None:
+def fund(engine: EngineState, book: RuleBook, time_ms: int, usual_ms: int) -> None:
     """What falls due at a full hour, the engine's time; `usual_ms` is the interval of symbols without their own."""
     account = engine.account
     account.owed = [owed for owed in account.owed if owed.time_ms > time_ms - OWED_MS]
@@ -36,7 +36,7 @@ def fund(engine: Engine, book: RuleBook, time_ms: int, usual_ms: int) -> None:
             account.owed.append(held)
 
 
-def fund_late(engine: Engine, symbol: str) -> None:
+def fund_late(engine: EngineState, symbol: str) -> None:
     """What was held at stamps whose rates have been seen since. Each is charged once."""
     account, market = engine.account, engine.markets[symbol]
     seen = {o: rate for o in account.owed if o.symbol == symbol and (rate := market.funding_rate(o.time_ms)) != 0}
@@ -45,7 +45,7 @@ def fund_late(engine: Engine, symbol: str) -> None:
         _charge(engine, owed, rate)
 
 
-def _charge(engine: Engine, held: Owed, rate: float) -> None:
+def _charge(engine: EngineState, held: Owed, rate: float) -> None:
     """The payment of a stamp; out of the isolated margin where the position is still there."""
     account = engine.account
     paid = cents(-held.amount * held.mark * Decimal(str(rate)))

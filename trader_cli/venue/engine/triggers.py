@@ -7,16 +7,15 @@ book. Where the order of events within a minute is not known, stops come first.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
 from trader_cli.venue.engine.books import ZERO
-from trader_cli.venue.engine.margin import TAKER_FEE, liquidation_price
+from trader_cli.venue.engine.margin import liquidation_price
 
 if TYPE_CHECKING:
     from trader_cli.venue.engine.books import AlgoOrder
-    from trader_cli.venue.engine.engine import Engine
+    from trader_cli.venue.engine.engine_state import EngineState
     from trader_cli.venue.simulated_market.market_port import Beyond
 
 SLIPPAGE = Decimal("0.0001")
@@ -24,20 +23,6 @@ SLIPPAGE = Decimal("0.0001")
 _EXACT = 1e-12
 
 Levels = list[tuple[Decimal, Decimal]]
-
-
-@dataclass(frozen=True)
-class FillRules:
-    """How orders are filled. What an account did under older rules is replayed under those."""
-
-    version: int
-    taker_fee: Decimal
-    from_trigger: bool
-    """Whether triggered orders are filled as above; else they took the book of the first price seen beyond."""
-
-
-OLD_FILLS = FillRules(1, Decimal("0.0004"), from_trigger=False)
-FILLS = FillRules(2, TAKER_FEE, from_trigger=True)
 
 
 class Touch(NamedTuple):
@@ -49,7 +34,7 @@ class Touch(NamedTuple):
     mark: Beyond | None
 
 
-def first_touch(engine: Engine, symbol: str, upto_ms: int) -> Touch | None:
+def first_touch(engine: EngineState, symbol: str, upto_ms: int) -> Touch | None:
     """The first prices in (now, upto] that change something on a symbol."""
     market = engine.markets[symbol]
     if market.mark_is_last:
@@ -64,14 +49,14 @@ def first_touch(engine: Engine, symbol: str, upto_ms: int) -> Touch | None:
     return Touch(first, symbol, *at_first)
 
 
-def bounds(engine: Engine, symbol: str) -> tuple[float, float]:
+def bounds(engine: EngineState, symbol: str) -> tuple[float, float]:
     """(highest price at or below which, lowest at or above which something happens), the mark being the last price."""
     last, mark = last_bounds(engine, symbol), mark_bounds(engine, symbol)
     half = float(engine.markets[symbol].rules.tick) / 2
     return max(last[0], mark[0] + half), min(last[1], mark[1] - half)
 
 
-def last_bounds(engine: Engine, symbol: str) -> tuple[float, float]:
+def last_bounds(engine: EngineState, symbol: str) -> tuple[float, float]:
     """As `bounds`, of the last price. A resting limit order fills when price trades through it, one tick beyond."""
     tick = engine.markets[symbol].rules.tick
     below, above = [ZERO], [Decimal("Infinity")]
@@ -84,7 +69,7 @@ def last_bounds(engine: Engine, symbol: str) -> tuple[float, float]:
     return float(max(below)) + half, float(min(above)) - half
 
 
-def mark_bounds(engine: Engine, symbol: str) -> tuple[float, float]:
+def mark_bounds(engine: EngineState, symbol: str) -> tuple[float, float]:
     """As `bounds`, of the mark price: orders that name it, and the liquidation price."""
     below, above = [ZERO], [Decimal("Infinity")]
     for algo in engine.account.open_algos(symbol):
@@ -98,12 +83,12 @@ def mark_bounds(engine: Engine, symbol: str) -> tuple[float, float]:
     return float(max(below)) * (1 + _EXACT), float(min(above)) * (1 - _EXACT)
 
 
-def mark_of(engine: Engine, touch: Touch) -> Decimal | None:
+def mark_of(engine: EngineState, touch: Touch) -> Decimal | None:
     """The mark price of a touch, exactly; None where it reaches nothing."""
     return None if touch.mark is None else _price(engine, touch.symbol, touch.mark, by_mark=True)
 
 
-def triggered(engine: Engine, touch: Touch) -> list[tuple[AlgoOrder, Decimal]]:
+def triggered(engine: EngineState, touch: Touch) -> list[tuple[AlgoOrder, Decimal]]:
     """Conditional orders that a touch triggers, oldest first, and the price from which each is carried out.
 
     Beside a target or a reducing limit order, stops that the same unresolved stretch of time reaches come first.
@@ -122,19 +107,19 @@ def _touching(algo: AlgoOrder, touch: Touch) -> Beyond | None:
     return touch.mark if algo.by_mark else touch.last
 
 
-def _price(engine: Engine, symbol: str, hit: Beyond, *, by_mark: bool) -> Decimal:
+def _price(engine: EngineState, symbol: str, hit: Beyond, *, by_mark: bool) -> Decimal:
     """The price of a hit; a mark price of its own has more decimals than the symbol's tick."""
     if by_mark and not engine.markets[symbol].mark_is_last:
         return Decimal(str(hit.price))
     return engine.price(symbol, hit.price)
 
 
-def _reached(engine: Engine, algo: AlgoOrder, hit: Beyond) -> bool:
+def _reached(engine: EngineState, algo: AlgoOrder, hit: Beyond) -> bool:
     price = _price(engine, algo.symbol, hit, by_mark=algo.by_mark)
     return price <= algo.trigger_price if algo.triggers_below else price >= algo.trigger_price
 
 
-def _favours(engine: Engine, touch: Touch, reached: list[AlgoOrder]) -> bool:
+def _favours(engine: EngineState, touch: Touch, reached: list[AlgoOrder]) -> bool:
     """Whether the touch takes profit: by a target, or by a limit order that reduces."""
     if any(not algo.is_stop for algo in reached):
         return True
@@ -145,7 +130,7 @@ def _favours(engine: Engine, touch: Touch, reached: list[AlgoOrder]) -> bool:
     return any(o.reduce_only and (o.price - price) * o.sign > 0 for o in orders)
 
 
-def _unresolved(engine: Engine, algo: AlgoOrder, time_ms: int) -> Beyond | None:
+def _unresolved(engine: EngineState, algo: AlgoOrder, time_ms: int) -> Beyond | None:
     """Where an order is reached after `time_ms` and yet perhaps before it."""
     market = engine.markets[algo.symbol]
     end_ms = market.unresolved_until(time_ms)
@@ -158,7 +143,7 @@ def _unresolved(engine: Engine, algo: AlgoOrder, time_ms: int) -> Beyond | None:
     return hit if hit is not None and _reached(engine, algo, hit) else None
 
 
-def _reference(engine: Engine, algo: AlgoOrder, hit: Beyond) -> Decimal:
+def _reference(engine: EngineState, algo: AlgoOrder, hit: Beyond) -> Decimal:
     """The trigger, or the last price at that moment if it is worse for who trades.
 
     Within a minute prices pass through all between two points: a trigger that the last price passed was its price.
@@ -176,7 +161,7 @@ def _reference(engine: Engine, algo: AlgoOrder, hit: Beyond) -> Decimal:
     return worse(algo.trigger_price, engine.price(algo.symbol, last))
 
 
-def after_trigger(engine: Engine, symbol: str, sign: int, at: Decimal, sides: tuple[Levels, Levels]) -> Levels:
+def after_trigger(engine: EngineState, symbol: str, sign: int, at: Decimal, sides: tuple[Levels, Levels]) -> Levels:
     """The levels that a buy (+1) or sell (−1) takes, moved to begin half the spread and slippage beyond `at`."""
     bids, asks = sides
     levels = asks if sign > 0 else bids

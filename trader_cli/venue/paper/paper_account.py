@@ -16,9 +16,10 @@ from trader_cli.core.market.timeframes import HOUR_MS
 from trader_cli.venue.engine.account_rows import Written, restore
 from trader_cli.venue.engine.books import ZERO, Income
 from trader_cli.venue.engine.engine import Engine
+from trader_cli.venue.engine.fill_rules import FILLS, OLD_FILLS
 from trader_cli.venue.engine.funding import fund_late
 from trader_cli.venue.engine.margin import cents
-from trader_cli.venue.engine.triggers import FILLS, OLD_FILLS, bounds, last_bounds, mark_bounds
+from trader_cli.venue.engine.triggers import bounds, last_bounds, mark_bounds
 from trader_cli.venue.engine.venue_journal import WALLET, Command
 from trader_cli.venue.paper.observations import Sighting, mark_points, points
 from trader_cli.venue.paper.observed_market import ObservedMarket

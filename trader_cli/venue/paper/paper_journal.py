@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.money.orders import SymbolRules
-from trader_cli.venue.engine.triggers import FILLS
+from trader_cli.venue.engine.fill_rules import FILLS
 from trader_cli.venue.engine.venue_journal import Command, Journal
 from trader_cli.venue.paper.observations import SeenBar, SeenBook, Sighting
 

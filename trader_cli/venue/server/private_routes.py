@@ -8,14 +8,7 @@ from typing import TYPE_CHECKING, Any
 from trader_cli.core.money.assets import CREDITS, margin_asset_of
 from trader_cli.venue.engine.books import ZERO, AlgoOrder, Fill, Order, Position
 from trader_cli.venue.engine.fees import rate_of
-from trader_cli.venue.engine.margin import (
-    backing,
-    initial_margin,
-    liquidation_price,
-    maintenance_margin,
-    most_notional,
-    unrealized,
-)
+from trader_cli.venue.engine.margin import backing, initial_margin, liquidation_price, unrealized
 from trader_cli.venue.engine.order_intake import (
     Parameters,
     flag,
@@ -28,10 +21,11 @@ from trader_cli.venue.engine.order_intake import (
     whole,
 )
 from trader_cli.venue.server.wallets import asset_row, fee_burn, multi_assets, set_fee_burn, set_multi_assets, text
+from trader_cli.venue.simulated_market.brackets import maintenance_margin, most_notional
 
 if TYPE_CHECKING:
     from trader_cli.venue.engine.engine import Engine
-    from trader_cli.venue.engine.margin import Bracket
+    from trader_cli.venue.simulated_market.brackets import Bracket
 
 Body = dict[str, Any] | list[Any]
 Handler = Callable[["Engine", Parameters], Body]

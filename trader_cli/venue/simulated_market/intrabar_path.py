@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trader_cli.venue.simulated_market.tape import FLOWS
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 POINT_MS = 5_000
 MAX_POINTS = 240
+_CHUNK = 20_000
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,25 @@ def expand(tape: SymbolTape, first: int, stop: int) -> Path:
     taker_buys = np.where(move == 0, dice[:, :points] < 0.5, move > 0)
     trade_id = (opened // tape.timeframe.ms)[:, None] * points + np.arange(points)
     return Path(time_ms, price, quantity, taker_buys, trade_id)
+
+
+def flows(tape: SymbolTape) -> dict[str, Floats]:
+    """Quote volume, trades and taker buys of each bar, shape (n,): as recorded, else summed from the path."""
+    if all(name in tape.recorded for name in FLOWS):
+        return tape.recorded
+    starts = range(0, len(tape.open_ms), _CHUNK)
+    parts = [_flows(expand(tape, first, min(first + _CHUNK, len(tape.open_ms)))) for first in starts]
+    return {name: tape.recorded.get(name, np.concatenate([part[name] for part in parts])) for name in FLOWS}
+
+
+def _flows(path: Path) -> dict[str, Floats]:
+    value = path.price * path.quantity
+    return {
+        "quote_volume": value.sum(axis=1),
+        "trades": (path.quantity > 0).sum(axis=1).astype(np.float64),
+        "taker_buy_base": np.where(path.taker_buys, path.quantity, 0.0).sum(axis=1),
+        "taker_buy_quote": np.where(path.taker_buys, value, 0.0).sum(axis=1),
+    }
 
 
 def _prices(tape: SymbolTape, first: int, stop: int, noise: Floats, dice: Floats) -> Floats:

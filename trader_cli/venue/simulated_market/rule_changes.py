@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Literal
 from trader_cli.core.market.symbols import delivery_ms_of
 from trader_cli.core.market.timeframes import HOUR_MS
 from trader_cli.core.money.assets import margin_asset_of
-from trader_cli.venue.engine.margin import BRACKETS, usual_brackets
+from trader_cli.venue.simulated_market.brackets import BRACKETS, usual_brackets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from decimal import Decimal
 
     from trader_cli.core.money.orders import SymbolRules
-    from trader_cli.venue.engine.margin import Bracket
+    from trader_cli.venue.simulated_market.brackets import Bracket
 
 PERPETUAL_DELIVERY_MS = 4_133_404_800_000
 """The delivery date of a contract that has none."""

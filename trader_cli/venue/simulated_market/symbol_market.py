@@ -18,9 +18,9 @@ from trader_cli.core.market.symbols import delivery_ms_of
 from trader_cli.core.market.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, Timeframe
 from trader_cli.core.money.assets import margin_asset_of
 from trader_cli.core.money.orders import SymbolRules
-from trader_cli.venue.engine.margin import in_asset
+from trader_cli.venue.simulated_market.brackets import in_asset
 from trader_cli.venue.simulated_market.derived_series import OpenInterest, index_price, seen_as
-from trader_cli.venue.simulated_market.intrabar_path import expand, points_per_bar, uniforms
+from trader_cli.venue.simulated_market.intrabar_path import expand, flows, points_per_bar, uniforms
 from trader_cli.venue.simulated_market.market_port import Beyond
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ class SymbolMarket:
         tape = self.tape
         opened = tape.open_ms.astype(np.float64)
         prices = {name: getattr(tape, name) for name in ("open", "high", "low", "close", "volume")}
-        return {"open_ms": opened, **prices, **tape.sums()}
+        return {"open_ms": opened, **prices, **flows(tape)}
 
     def _table(self, view: View, timeframe: Timeframe) -> dict[str, Floats]:
         """All bars of a time frame on the whole tape; the callers show only what has closed."""

@@ -15,8 +15,7 @@ from trader_cli.core.market.bars import PRICES, check_bars, with_close_time
 from trader_cli.core.market.schemas import TIME
 from trader_cli.core.market.symbols import is_symbol, symbol_in
 from trader_cli.core.market.timeframes import DAY_MS, HOUR_MS, Timeframe, known_timeframes
-from trader_cli.venue.simulated_market.intrabar_path import expand
-from trader_cli.venue.simulated_market.source_names import file_source, tape_files
+from trader_cli.settings.source_names import file_source, tape_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-_RECORDED = ("quote_volume", "trades", "taker_buy_base", "taker_buy_quote")
-_CHUNK = 20_000
+FLOWS = ("quote_volume", "trades", "taker_buy_base", "taker_buy_quote")
+"""What real bars also record of their trades; where it is not, it is summed from the path."""
 
 
 @dataclass(frozen=True)
@@ -50,20 +49,6 @@ class SymbolTape:
     def end_ms(self) -> int:
         """The first millisecond after the last bar."""
         return int(self.open_ms[-1]) + self.timeframe.ms
-
-    def sums(self) -> dict[str, Floats]:
-        """Quote volume, trades, taker buys: as recorded, else summed from the path."""
-        if all(name in self.recorded for name in _RECORDED):
-            return self.recorded
-        parts: dict[str, list[Floats]] = {name: [] for name in _RECORDED}
-        for first in range(0, len(self.open_ms), _CHUNK):
-            path = expand(self, first, min(first + _CHUNK, len(self.open_ms)))
-            value = path.price * path.quantity
-            parts["quote_volume"].append(value.sum(axis=1))
-            parts["trades"].append((path.quantity > 0).sum(axis=1).astype(np.float64))
-            parts["taker_buy_base"].append(np.where(path.taker_buys, path.quantity, 0.0).sum(axis=1))
-            parts["taker_buy_quote"].append(np.where(path.taker_buys, value, 0.0).sum(axis=1))
-        return {name: self.recorded.get(name, np.concatenate(parts[name])) for name in _RECORDED}
 
 
 @dataclass(frozen=True)
@@ -206,7 +191,7 @@ def _timeframe(symbol: str, frame: pl.DataFrame, file: Path) -> Timeframe:
 
 def _symbol_tape(found: SymbolBars, seed: int) -> SymbolTape:
     bars = found.bars
-    recorded = {name: bars[name].to_numpy().astype(np.float64) for name in _RECORDED if bars[name].null_count() == 0}
+    recorded = {name: bars[name].to_numpy().astype(np.float64) for name in FLOWS if bars[name].null_count() == 0}
     return make_symbol_tape(found.symbol, found.timeframe, bars, seed, recorded)
 
 
