@@ -212,8 +212,8 @@ def summary(
 ) -> PassSummary:
     """Everything of a pass that began at `since_ms`. A trade that had ended before is none of it."""
     store = ArtifactStore(settings.cache_dir)
-    bars = store.current(stage_key(settings, done.symbol, timeframe, "bars"))
-    features = store.current(stage_key(settings, done.symbol, timeframe, "features"))
+    bars = store.current(stage_key(settings.mode, done.symbol, timeframe, "bars"))
+    features = store.current(stage_key(settings.mode, done.symbol, timeframe, "features"))
     made = FeatureNotes.of(features) if features else None
     analysis, ledger = done.analysis, executor.ledger
     return PassSummary(
@@ -295,5 +295,5 @@ def _refusal(done: Pass) -> Refused | Abstention | None:
 
 
 def _artifacts(settings: Settings, store: ArtifactStore, symbol: str, timeframe: Timeframe) -> dict[str, str]:
-    found = {stage: store.reference_path(stage_key(settings, symbol, timeframe, stage)) for stage in _STAGES}
+    found = {stage: store.reference_path(stage_key(settings.mode, symbol, timeframe, stage)) for stage in _STAGES}
     return {stage: str(path) for stage, path in found.items() if path.exists()}

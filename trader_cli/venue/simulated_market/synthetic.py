@@ -15,7 +15,7 @@ from trader_cli.core.identity.digests import digest_value
 from trader_cli.core.market.bars import with_close_time
 from trader_cli.core.market.schemas import TIME
 from trader_cli.core.market.timeframes import MINUTE_MS, Timeframe
-from trader_cli.venue.simulated_market.source_names import synthetic_source
+from trader_cli.settings.source_names import synthetic_source
 from trader_cli.venue.simulated_market.tape import SymbolTape, Tape, make_symbol_tape
 
 if TYPE_CHECKING:

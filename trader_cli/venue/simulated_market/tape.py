@@ -15,7 +15,7 @@ from trader_cli.core.market.bars import PRICES, check_bars, with_close_time
 from trader_cli.core.market.schemas import TIME
 from trader_cli.core.market.symbols import is_symbol, symbol_in
 from trader_cli.core.market.timeframes import DAY_MS, HOUR_MS, Timeframe, known_timeframes
-from trader_cli.venue.simulated_market.source_names import file_source, tape_files
+from trader_cli.settings.source_names import file_source, tape_files
 
 if TYPE_CHECKING:
     from pathlib import Path
