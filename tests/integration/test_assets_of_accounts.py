@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from accounts import TAPE, TRADED, Place, at_exchange, nets
+from support.trading.margin_assets import TAPE, TRADED, Place, at_exchange, nets
 
 from trader_cli.core.errors import ExchangeRejected
 from trader_cli.core.market.timeframes import HOUR_MS

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from desk import LOST, ORDER, SYMBOL, Desk, at_desk, entered, first, honest
+from support.trading.desk import LOST, ORDER, SYMBOL, Desk, at_desk, entered, first, honest
 
 from trader_cli.core.errors import ExchangeUnavailable
 from trader_cli.core.identity.ids import purpose_of

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from desk import ORDER, STOP, SYMBOL, covered
-from hostile import HostileDesk, hostile
+from support.trading.desk import ORDER, STOP, SYMBOL, covered
+from support.trading.hostile_desk import HostileDesk, hostile
 
 from trader_cli.core.errors import ExchangeUnavailable
 from trader_cli.core.market.timeframes import Timeframe

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from keeping import SYMBOL, KeepingHost, Kept, later, listed, order_of, refusal
+from support.hosts.recording_host import SYMBOL, KeepingHost, Kept, later, listed, order_of, refusal
 from test_signing import KEYS, ORDER, closing, opening
 
 from trader_cli.core.errors import ClockSkewed, ExchangeRejected, ExchangeUnavailable, UsageError

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import CommandLine, Ran
-from desk import SYMBOL
+from support.commands.command_line import CommandLine, Ran
+from support.commands.in_process import Inside
+from support.hosts.venue_process import Place, venue_process
+from support.trading.desk import SYMBOL
 from test_trading_on_a_host import enter
-from venues import Inside, Place, venue_process
 
 from trader_cli.exchange.account.broker import BinanceBroker
 from trader_cli.storage.ledger import Ledger

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import CommandLine
-from desk import SYMBOL
-from key_pairs import KINDS, pair_of, pem
+from support.commands.command_line import CommandLine
+from support.commands.in_process import Inside
+from support.hosts.key_pairs import KINDS, pair_of, pem
+from support.hosts.venue_process import Place, venue_process
+from support.trading.desk import SYMBOL
 from test_quick_look import KEY, PARTS, answers, honest, host, looking
-from venues import Inside, Place, venue_process
 
 from trader_cli.core.errors import ConfigurationError, ExitCode
 from trader_cli.core.money.orders import MarginSettings, OrderRequest, Placed, StopRequest

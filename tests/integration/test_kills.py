@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import CommandLine
-from desk import SYMBOL
-from venues import Inside, Place, plan_file, venue_process
+from support.commands.command_line import CommandLine
+from support.commands.in_process import Inside
+from support.hosts.venue_process import Place, plan_file, venue_process
+from support.trading.desk import SYMBOL
 
 from trader_cli.core.money.orders import OrderRequest, StopState
 from trader_cli.core.money.plans import TradePlan

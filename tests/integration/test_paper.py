@@ -14,8 +14,8 @@ from typing import Any
 import polars as pl
 import pytest
 from aiohttp import web
-from served import playing_now, serving
-from trading import at_paper
+from support.hosts.tape_host import playing_now, serving
+from support.trading.virtual_venue import at_paper
 
 from trader_cli.core.errors import ConfigurationError, ExchangeRejected, ExchangeUnavailable, UsageError
 from trader_cli.core.money.orders import MarginSettings, NotPlaced, OrderRequest, Placed, StopRequest, Unknown

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from trading import at_paper
+from support.trading.virtual_venue import at_paper
 
 from trader_cli.core.money.orders import AccountState, OrderRequest, Placed
 from trader_cli.core.money.plans import Refused

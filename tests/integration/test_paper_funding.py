@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from trading import at_paper
+from support.trading.virtual_venue import at_paper
 
 from trader_cli.core.market.timeframes import HOUR_MS
 from trader_cli.core.money.orders import OrderRequest, Placed

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from trading import at_paper
+from support.trading.virtual_venue import at_paper
 
 from trader_cli.core.errors import ExchangeUnavailable
 from trader_cli.core.money.orders import MarginSettings, NotPlaced, OrderRequest, Placed, StopRequest

@@ -17,10 +17,11 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from conftest import CommandLine
-from desk import SYMBOL
+from support.commands.command_line import CommandLine
+from support.commands.in_process import Inside
+from support.hosts.venue_process import Place, plan_file, venue_process
+from support.trading.desk import SYMBOL
 from test_trading_on_a_host import enter, open_at, trade
-from venues import Inside, Place, plan_file, venue_process
 
 from trader_cli.core.errors import LedgerLocked, OwnerSilent
 from trader_cli.exchange.binance import BinanceExchange

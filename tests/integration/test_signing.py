@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from keeping import SYMBOL, KeepingHost, later, refusal, rights
+from support.hosts.recording_host import SYMBOL, KeepingHost, later, refusal, rights
 
 from trader_cli.core.errors import ConfigurationError, ExchangeUnavailable, RateLimited, TraderError
 from trader_cli.core.money.orders import NotPlaced, OrderRequest, Placed, StopRequest, Unknown

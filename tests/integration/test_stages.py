@@ -16,8 +16,8 @@ from typing import Any
 import polars as pl
 import pytest
 from aiohttp import web
-from conftest import CommandLine, Ran
-from served import Bend, playing_now, serving
+from support.commands.command_line import CommandLine, Ran
+from support.hosts.tape_host import Bend, playing_now, serving
 
 from docs.generate import demo_output, readme_demo
 from trader_cli.analyst import analyst as analyst_module

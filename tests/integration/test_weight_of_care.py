@@ -8,8 +8,8 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from desk import POSITIONS, STOP, covered
-from hostile import HostileDesk, hostile
+from support.trading.desk import POSITIONS, STOP, covered
+from support.trading.hostile_desk import HostileDesk, hostile
 
 from trader_cli.core.money.plans import Approved
 from trader_cli.execution.entry_result import Entered

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from keeping import FILTERS, SYMBOL, listed
+from support.hosts.recording_host import FILTERS, SYMBOL, listed
 
 from trader_cli.core.errors import ExchangeUnavailable
 from trader_cli.core.market.symbols import delivery_ms_of

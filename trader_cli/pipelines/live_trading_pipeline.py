@@ -38,7 +38,7 @@ class LiveTradingPipeline:
 
     def __init__(
         self,
-        config: Settings | Mapping[str, Any] | None = None,
+        config: Settings | Mapping[str, object] | None = None,
         *,
         exchange: BinanceExchange | None = None,
         ledger: Ledger | None = None,

@@ -54,7 +54,7 @@ class PositionMonitor:
 
     def __init__(
         self,
-        config: Settings | Mapping[str, Any] | None = None,
+        config: Settings | Mapping[str, object] | None = None,
         *,
         exchange: BinanceExchange | None = None,
         ledger: Ledger | None = None,
