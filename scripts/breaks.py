@@ -290,7 +290,7 @@ BREAKS = (
                 '        try:\n            found, asked_ms = await courier.looks.ask(\n                "positions", courier.broker.positions, since_ms=since_ms, share_ms=share_ms\n            )\n        except Exception:\n            found, asked_ms = [], courier.now_ms()\n',
             ),
             (
-                "execution/reconciliation.py",
+                "execution/symbol_view.py",
                 "return self.expected == 0\n",
                 "return self.expected == 0 or self.is_missing\n",
             ),

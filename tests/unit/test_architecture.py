@@ -80,8 +80,6 @@ BACK_ARROWS: set[tuple[str, str]] = set()
 """Known ones that point back, until they are turned."""
 CIRCLES = {
     frozenset({"execution.executor", "execution.pre_trade_checks"}),
-    frozenset({"execution.order_submitter", "execution.protection"}),
-    frozenset(f"execution.{name}" for name in ("execution_context", "protection_orders", "symbol_queries")),
 }
 """Known circles of files, until they are opened."""
 

@@ -14,7 +14,7 @@ from trader_cli.core.identity.manifests import Manifest
 from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.core.money.orders import PositionState
 from trader_cli.core.money.plans import Request, TradePlan
-from trader_cli.execution.reconciliation import View
+from trader_cli.execution.symbol_view import View
 from trader_cli.tactician.monitor_reports import alarms
 from trader_cli.tactician.planning import too_late
 

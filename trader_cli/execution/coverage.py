@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from trader_cli.core.errors import TraderError
     from trader_cli.core.money.plans import TradePlan
-    from trader_cli.execution.reconciliation import View
+    from trader_cli.execution.symbol_view import View
     from trader_cli.storage.ledger import Ledger
     from trader_cli.storage.ledger_reading import LedgerReading
 

@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from trader_cli.execution.protection import cover_of
-from trader_cli.execution.protection_orders import Sends
-from trader_cli.execution.symbol_queries import Questions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,8 +27,7 @@ class Bench:
     `say` is told what a person must hear at once, `leaving` says whether a signal has asked this process to end, `tick`
     is called at every turn. `bare` remembers since when a plan's position is without cover, `sent_here` whose entries
     this process sent, `opened` when they filled at the latest, `taken` symbols where a close-position stop that is not
-    ours keeps ours away, `sends` and `questions` what was tried and asked for positions that are not covered yet. Times
-    are monotonic.
+    ours keeps ours away. Times are monotonic.
     """
 
     exchange: Exchange
@@ -46,8 +43,6 @@ class Bench:
     bare: dict[str, int] = field(default_factory=dict)
     taken: set[str] = field(default_factory=set)
     opened: dict[str, int] = field(default_factory=dict)
-    sends: dict[str, Sends] = field(default_factory=dict)
-    questions: dict[str, Questions] = field(default_factory=dict)
 
     def now_ms(self) -> int:
         """Monotonic time: every deadline, pause and patience counts on it, since nobody can set it."""
@@ -56,23 +51,6 @@ class Bench:
     def steadily(self, at_ms: int) -> int:
         """A time of the exchange on the monotonic clock, as far as the exchange's time is known now."""
         return self.now_ms() - max(0, self.exchange.server_now_ms() - at_ms)
-
-    def sends_of(self, plan: TradePlan) -> Sends:
-        """What was tried for a plan, also by earlier guards of this process while it was bare."""
-        if plan.plan_id not in self.sends:
-            self.sends[plan.plan_id] = Sends(self, plan)
-        return self.sends[plan.plan_id]
-
-    def questions_of(self, plan: TradePlan) -> Questions:
-        """What was asked for a plan: a new guard asks no sooner than the one before it would have."""
-        if plan.plan_id not in self.questions:
-            self.questions[plan.plan_id] = Questions(self, plan)
-        return self.questions[plan.plan_id]
-
-    def settle(self, plan: TradePlan) -> None:
-        """A plan is covered, or its position has ended: what comes later begins anew."""
-        self.sends.pop(plan.plan_id, None)
-        self.questions.pop(plan.plan_id, None)
 
     @property
     def deadline_ms(self) -> int:

@@ -18,16 +18,18 @@ from trader_cli.core.money.plans import Approved, Refused, TradePlan
 from trader_cli.core.money.trading_rules import RULE_CODES, entry_limit
 from trader_cli.core.proofs.assurance import NotSent
 from trader_cli.execution import preflight
+from trader_cli.execution.attempts import Attempts
 from trader_cli.execution.circuit_breaker import after_close, hold_back
 from trader_cli.execution.coverage import Coverage, acknowledged, last_known, remembered, standing_of
 from trader_cli.execution.entry_result import Entered
 from trader_cli.execution.execution_context import Bench
 from trader_cli.execution.exit_reasons import exit_reason
+from trader_cli.execution.intent_requests import order_request, stop_request
 from trader_cli.execution.notifications import Told
 from trader_cli.execution.order_submitter import Courier
 from trader_cli.execution.plan_lookup import plan_behind
 from trader_cli.execution.pre_trade_checks import refusal
-from trader_cli.execution.protection import Protector, order_request, stop_request
+from trader_cli.execution.protection import Protector
 from trader_cli.execution.protection_loop import Ended, Guard
 from trader_cli.execution.reconciliation import Reconciler
 from trader_cli.execution.shutdown import asked_to_leave, leaving
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
     from trader_cli.core.money.orders import OrderSide, PreparedRequest
     from trader_cli.core.ports import Exchange
     from trader_cli.execution.protection import Cover
-    from trader_cli.execution.reconciliation import View
+    from trader_cli.execution.symbol_view import View
     from trader_cli.settings import Settings
     from trader_cli.storage.ledger import Ledger
 
@@ -87,6 +89,7 @@ class Executor:
         self.bench = Bench(
             exchange, self.courier, self.protector, self.reconciler, self.coverage, settings, say, leaving
         )
+        self.attempts = Attempts(self.bench)
 
     async def end(self) -> None:
         """Let go of what is still under way."""
@@ -138,7 +141,7 @@ class Executor:
             refused = Refused("plan_unrecorded", "Tactics never made this plan on this ledger: `trader tactics`.")
         if refused is not None:
             return refused
-        guard = Guard(self.bench, plan)
+        guard = Guard(self.attempts, plan)
         entry = self._entry(plan)
         try:
             self._write_down(plan, entry)
@@ -243,7 +246,7 @@ class Executor:
                 plan, entry, None, fresh=False, closed=exit_reason(self.ledger, plan.symbol, plan.plan_id)
             )
         async with leaving().shielded():
-            ended = await Guard(self.bench, plan, must_look=True).run()
+            ended = await Guard(self.attempts, plan, must_look=True).run()
             return await self._finished(plan, entry, ended, fresh=False)
 
     def _entered(
@@ -289,7 +292,7 @@ class Executor:
         Goes on while the exchange is away. Raises `ExchangeUnavailable` where that could not be found out.
         """
         async with leaving().shielded():
-            ended = await Guard(self.bench, plan, must_look=True).run()
+            ended = await Guard(self.attempts, plan, must_look=True).run()
             await self.tidy(plan, ended)
         if ended.how == "unknown" and ended.cover is None:
             raise ExchangeUnavailable(f"The exchange does not show the position of {plan.symbol} clearly.")
@@ -325,7 +328,7 @@ class Executor:
         if began <= goal and began:
             return Decimal(0)
         async with leaving().shielded():
-            ended = await Guard(self.bench, plan, goal=goal, reason=reason, most_s=most_s).run()
+            ended = await Guard(self.attempts, plan, goal=goal, reason=reason, most_s=most_s).run()
             await self.tidy(plan, ended)
         left = abs(ended.view.expected)
         if left > goal and ended.how == "dust":

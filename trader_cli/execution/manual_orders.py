@@ -22,7 +22,7 @@ from trader_cli.settings.workspace import workspace_of
 if TYPE_CHECKING:
     from trader_cli.core.ports import Exchange
     from trader_cli.exchange.binance import BinanceExchange
-    from trader_cli.execution.reconciliation import View
+    from trader_cli.execution.symbol_view import View
     from trader_cli.storage.ledger import Ledger
 
 _TIMEFRAME, _BARS, _HORIZON = "1h", 72, 24

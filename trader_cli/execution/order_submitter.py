@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from trader_cli.core.errors import ExchangeUnavailable, OwnershipLost, TraderError
 from trader_cli.core.money.orders import UNREADABLE, NotPlaced, OrderState, Placed, StopState
 from trader_cli.execution.bounded_queries import Looks
-from trader_cli.execution.protection import order_request, stop_request
+from trader_cli.execution.intent_requests import order_request, resting_stop, stop_request
+from trader_cli.execution.stop_doubts import Doubts
 from trader_cli.storage.ledger import LedgerUnwritable
 from trader_cli.storage.ledger_reading import SETTLED
 from trader_cli.storage.ledger_rows import Note
@@ -33,8 +34,6 @@ _NEVER_ARRIVED = frozenset({UNREADABLE, -1021, -1015, -1008})
 _AT_ONCE_S = 0.1
 _LAGGING_MS = 5000
 """How long a query is taken to lag behind what the exchange itself has acknowledged."""
-_MOST_DOUBTED = 6
-"""So many stops are doubted within `absence_after` before that is taken for a query that lags."""
 ABSENT = NotPlaced(0, "The exchange never had it.")
 
 State = OrderState | StopState
@@ -65,7 +64,7 @@ class Courier:
     changed_ms: dict[str, int] = field(default_factory=dict)
     filled_ms: dict[str, int] = field(default_factory=dict)
     averages: dict[str, Decimal] = field(default_factory=dict)
-    _doubted: dict[str, dict[str, int]] = field(default_factory=dict)
+    _doubts: Doubts = field(default_factory=Doubts)
     _steady: dict[tuple[str, str], int] = field(default_factory=dict)
     _shown_ms: dict[str, int] = field(default_factory=dict)
 
@@ -286,45 +285,23 @@ class Courier:
         A query may lag behind the exchange; what rests after all is trusted again as soon as anything shows it.
         """
         known_ms = asked_ms - self._steadily(intent, "open", self.ledger.first_note, self.now_ms())
-        doubted = self._doubted.setdefault(intent.symbol, {})
         if known_ms >= self.absence_ms:
-            doubted.pop(intent.client_id, None)
+            self._doubts.drop(intent.symbol, intent.client_id)
             self.note(intent, "done", note="GONE")
-        elif known_ms >= _LAGGING_MS and len(doubted) < _MOST_DOUBTED:
-            doubted.setdefault(intent.client_id, asked_ms)
+        elif known_ms >= _LAGGING_MS:
+            self._doubts.add(intent)
 
     def resting(self, intent: Intent) -> StopState | None:
         """A stop the exchange has acknowledged and no look has shown to be gone."""
-        if intent.trigger_price is None:
-            return None
-        note = self.ledger.last_note(intent.client_id)
-        if note is None or note.status != "open":
-            return None
-        kind = stop_request(intent).kind
-        return StopState(
-            stop_id=note.exchange_id or "",
-            client_id=intent.client_id,
-            symbol=intent.symbol,
-            side=intent.side,
-            kind=kind,
-            status="NEW",
-            trigger_price=intent.trigger_price,
-            quantity=intent.quantity or Decimal(0),
-            close_position=intent.quantity is None,
-            reduce_only=intent.quantity is not None,
-            by_mark_price=True,
-            actual_order_id=None,
-            update_ms=note.at_ms,
-        )
+        return None if intent.trigger_price is None else resting_stop(intent, self.ledger.last_note(intent.client_id))
 
     def _rests(self, intent: Intent) -> bool:
         """Whether a stop counts as cover."""
-        return self.resting(intent) is not None and intent.client_id not in self._doubted.get(intent.symbol, {})
+        return self.resting(intent) is not None and not self._doubts.has(intent.symbol, intent.client_id)
 
     def stops(self, symbol: str) -> list[StopState]:
         """Every stop and take-profit of ours that is known to rest, and not doubted."""
-        doubted = self._doubted.get(symbol, {})
-        return [stop for stop in self.every_stop(symbol) if stop.client_id not in doubted]
+        return [stop for stop in self.every_stop(symbol) if not self._doubts.has(symbol, stop.client_id)]
 
     def every_stop(self, symbol: str) -> list[StopState]:
         """Those that are doubted, too."""
@@ -333,14 +310,13 @@ class Courier:
 
     def trust_backstop(self, symbol: str) -> None:
         """The exchange says that a close-position stop rests (−4130): one of ours that is doubted is there still."""
-        doubted = self._doubted.get(symbol, {})
         for stop in self.every_stop(symbol):
             if stop.close_position and stop.kind == "stop":
-                doubted.pop(stop.client_id, None)
+                self._doubts.drop(symbol, stop.client_id)
 
     def seen(self, intent: Intent, state: State) -> State:
         """Write down what the exchange shows, if it is news."""
-        self._doubted.get(intent.symbol, {}).pop(intent.client_id, None)
+        self._doubts.drop(intent.symbol, intent.client_id)
         status = "open" if state.is_open else "done"
         exchange_id = state.order_id if isinstance(state, OrderState) else (state.actual_order_id or state.stop_id)
         filled = state.filled if isinstance(state, OrderState) else Decimal(0)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from trader_cli.core.money.orders import OrderState
     from trader_cli.core.money.plans import TradePlan
     from trader_cli.execution.executor import Executor
-    from trader_cli.execution.reconciliation import View
+    from trader_cli.execution.symbol_view import View
 
 
 async def refusal(executor: Executor, plan: TradePlan, symbol: str, *, live: bool) -> Refused | None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from trader_cli.core.money.orders import AccountState, SymbolRules
     from trader_cli.core.money.plans import TradePlan
     from trader_cli.core.ports import Exchange
-    from trader_cli.execution.reconciliation import View
+    from trader_cli.execution.symbol_view import View
     from trader_cli.settings import Settings
     from trader_cli.storage.ledger import Ledger
 

@@ -10,7 +10,7 @@ from decimal import ROUND_DOWN, Decimal
 from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import ConfigurationError, ExchangeRejected, ExchangeUnavailable
-from trader_cli.core.money.orders import OrderRequest, StopRequest, StopState
+from trader_cli.core.money.orders import StopState
 from trader_cli.core.money.protection_step import to_drop
 from trader_cli.storage.ledger_rows import Intent
 
@@ -188,30 +188,3 @@ class Protector:
 
 
 _PURPOSES: tuple[Purpose, ...] = ("backstop", "stop", "take_profit")
-
-
-def order_request(intent: Intent) -> OrderRequest:
-    """The order an entry or exit stands for: at market or at its price, immediate or cancelled."""
-    assert intent.quantity is not None
-    return OrderRequest(
-        intent.client_id,
-        intent.symbol,
-        intent.side,
-        intent.quantity,
-        price=intent.price,
-        time_in_force="IOC",
-        reduce_only=intent.reduce_only,
-    )
-
-
-def stop_request(intent: Intent) -> StopRequest:
-    """The stop or take-profit an intent stands for; the backstop has no quantity and closes everything."""
-    assert intent.trigger_price is not None
-    return StopRequest(
-        intent.client_id,
-        intent.symbol,
-        intent.side,
-        "take_profit" if intent.purpose == "take_profit" else "stop",
-        intent.trigger_price,
-        None if intent.purpose == "backstop" else intent.quantity,
-    )

@@ -18,20 +18,20 @@ from trader_cli.core.money.trading_rules import RULE_CODES
 from trader_cli.execution.protection import cover_of
 from trader_cli.execution.protection_orders import KINDS
 from trader_cli.execution.symbol_queries import SHARED_MS
+from trader_cli.execution.uncovered_time import UncoveredTime
 
 if TYPE_CHECKING:
     from trader_cli.core.money.orders import NotPlaced
     from trader_cli.core.money.plans import TradePlan
-    from trader_cli.execution.execution_context import Bench
+    from trader_cli.execution.attempts import Attempts
     from trader_cli.execution.protection import Cover
-    from trader_cli.execution.reconciliation import View
+    from trader_cli.execution.symbol_view import View
     from trader_cli.storage.ledger_rows import Intent
 
 ZERO = Decimal(0)
 _ANSWERED_MS = 500
 """An answer that comes sooner needs no question beside it."""
 _TURN_S = 0.25
-_ALARM_MS = 8000
 _BOOKING_MS = 10_000
 _REFUSED_MS = 10_000
 """How long a covered position is tried to be closed against refusals before the caller is told."""
@@ -67,7 +67,7 @@ class Guard:
 
     def __init__(
         self,
-        bench: Bench,
+        attempts: Attempts,
         plan: TradePlan,
         *,
         goal: Decimal | None = None,
@@ -75,16 +75,16 @@ class Guard:
         must_look: bool = False,
         most_s: float | None = None,
     ) -> None:
-        self._bench, self._plan = bench, plan
+        self._attempts, self._bench, self._plan = attempts, attempts.bench, plan
         self._goal, self._reason, self._must_look, self._most_s = goal, reason, must_look, most_s
-        self._sends, self._questions = bench.sends_of(plan), bench.questions_of(plan)
+        self._sends, self._questions = attempts.sends(plan), attempts.questions(plan)
+        self._uncovered = UncoveredTime(self._bench, plan, self._sends)
         self._closed: str | None = None
-        self._began_ms = self._told_ms = self._quiet_until_ms = 0
+        self._began_ms = self._quiet_until_ms = 0
         self._settled_ms: int | None = None
         self._flat_ms: int | None = None
         self._leave_ms: int | None = None
-        self._limit_told = self._regained = False
-        self._view: View = bench.reconciler.view(plan.symbol)
+        self._view: View = self._bench.reconciler.view(plan.symbol)
 
     def send_entry(self, entry: Intent) -> None:
         """The entry itself, journalled before this returns. Raises `LedgerUnwritable`; then it was not sent."""
@@ -92,7 +92,7 @@ class Guard:
 
     async def run(self) -> Ended:
         """Until it has ended; raises `OwnershipLost` where another process has taken over."""
-        self._began_ms = self._now()
+        self._began_ms = self._uncovered.began_ms = self._now()
         try:
             while (ended := self._turn()) is None:
                 await self._anything()
@@ -103,7 +103,7 @@ class Guard:
         finally:
             self._questions.drop()
         if ended.how != "bare":
-            self._bench.settle(self._plan)
+            self._attempts.settle(self._plan)
         return ended
 
     def _turn(self) -> Ended | None:
@@ -123,7 +123,7 @@ class Guard:
                 self._sends.begin(step, standing, self._closed or self._reason)
             if self._now() >= self._quiet_until_ms:
                 self._ask(standing)
-        self._alarm(standing, frozen_s)
+        self._uncovered.alarm(standing, frozen_s)
         return None
 
     def _now(self) -> int:
@@ -164,7 +164,7 @@ class Guard:
             backstop=cover.backstop is not None,
             stopped=cover.stopped,
             targeted=cover.targeted,
-            bare_since_ms=self._bare_since(held + possible, covered=covered),
+            bare_since_ms=self._uncovered.since_ms(held + possible, covered=covered, presumed=view.presumed),
             is_beyond_backstop=self._is_beyond(view),
             goal=self._goal,
             tries=self._sends.tries(),
@@ -189,40 +189,6 @@ class Guard:
     def _is_beyond(self, view: View) -> bool:
         mark = view.position.mark_price if view.position else None
         return mark is not None and (mark - self._plan.backstop_price) * self._plan.sign <= 0
-
-    def _bare_since(self, most: Decimal, *, covered: bool) -> int:
-        """Since when the limit that closes counts; what was lost and regained is written down."""
-        bench, plan, now = self._bench, self._plan, self._now()
-        if covered or most == 0:
-            if bench.bare.pop(plan.plan_id, None) is not None or not self._regained:
-                self._regained = True
-                bench.coverage.regained(plan)
-            if covered:
-                bench.coverage.saw_cover(plan, bench.exchange.server_now_ms())
-            return now
-        if plan.plan_id not in bench.bare:
-            bench.bare[plan.plan_id] = now
-            bench.coverage.lost(plan)
-        if plan.plan_id in bench.sent_here and not bench.coverage.has_rested(plan):
-            bench.bare[plan.plan_id] = self._opened_ms()
-        return bench.bare[plan.plan_id]
-
-    def _opened_ms(self) -> int:
-        """When our own entry filled; until anything says that it has, the latest moment at which it surely had not."""
-        bench, plan = self._bench, self._plan
-        if plan.plan_id in bench.opened:
-            return bench.opened[plan.plan_id]
-        latest = max(self._sent_ms(), self._sends.sign_ms)
-        filled_ms = bench.coverage.filled_ms(plan)
-        if filled_ms is None and not self._view.presumed:
-            return latest
-        told = latest if filled_ms is None else bench.steadily(filled_ms)
-        bench.opened[plan.plan_id] = max(told, self._sent_ms()) if filled_ms is not None else latest
-        return bench.opened[plan.plan_id]
-
-    def _sent_ms(self) -> int:
-        entry = self._bench.reconciler.entry_of(self._plan)
-        return self._began_ms if entry is None else self._bench.courier.sent_ms(entry)
 
     # --- whether it has ended ---
 
@@ -385,20 +351,3 @@ class Guard:
             await asyncio.wait(under_way, timeout=clock.loop_s(_TURN_S), return_when=asyncio.FIRST_COMPLETED)
         else:
             await clock.sleep(min(max(frozen_s, 0.05), 1.0) if frozen_s else _TURN_S)
-
-    def _alarm(self, s: Standing, frozen_s: float) -> None:
-        """Said at least every ten seconds while something is or may be open, and bare for too long or in a ban."""
-        now, bench = self._now(), self._bench
-        if s.is_covered or not s.is_open:
-            return
-        bare_ms = now - s.bare_since_ms
-        broken = bare_ms > bench.deadline_ms + bench.courier.budget_s * 1000
-        if not (broken or frozen_s) or (self._told_ms and now - self._told_ms < _ALARM_MS):
-            return
-        self._told_ms = now
-        what = f"{s.held:f} is open" if s.held else f"{s.possible:f} may be open"
-        wait = f"; the exchange takes no request for {frozen_s:.0f} s" if frozen_s else ""
-        bench.say(f"ALARM: {self._plan.symbol}: {what} and no stop covers it since {bare_ms / 1000:.1f} s{wait}.")
-        if broken and not self._limit_told:
-            self._limit_told = True
-            bench.coverage.limit_broken(self._plan, bare_ms)

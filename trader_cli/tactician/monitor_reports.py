@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from trader_cli.core.money.plans import TradePlan
-    from trader_cli.execution.reconciliation import View
+    from trader_cli.execution.symbol_view import View
 
 
 @dataclass(frozen=True)

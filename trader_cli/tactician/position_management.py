@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from trader_cli.core.ports import Assessor
     from trader_cli.execution.executor import Executor
     from trader_cli.execution.protection import Cover
-    from trader_cli.execution.reconciliation import View
+    from trader_cli.execution.symbol_view import View
     from trader_cli.settings import Settings
     from trader_cli.tactician.trade_events import Teller
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from trader_cli.core.ports import Assessor
     from trader_cli.exchange.binance import BinanceExchange
     from trader_cli.execution.protection_loop import Ended
-    from trader_cli.execution.reconciliation import View
+    from trader_cli.execution.symbol_view import View
     from trader_cli.settings import Settings
     from trader_cli.storage.ledger import Ledger
 

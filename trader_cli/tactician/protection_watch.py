@@ -95,7 +95,7 @@ class Carer:
         """What care for each of these came to, and what that latches."""
         guards = [
             Guard(
-                executor.bench,
+                executor.attempts,
                 plan,
                 goal=ZERO if symbol in self.closing else None,
                 reason=self.closing.get(symbol, ""),
