@@ -19,7 +19,6 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from trader_cli.core.money.plans import Approved, TradePlan
-from trader_cli.core.weights import request_weight
 from trader_cli.exchange.binance import BinanceExchange
 from trader_cli.execution.executor import Entered, Executor
 from trader_cli.settings import Settings, as_settings
@@ -28,6 +27,7 @@ from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import Ledger
 from trader_cli.tactician.position_monitor import PositionMonitor
 from trader_cli.venue.clocks import VirtualClock, run_virtual
+from trader_cli.venue.request_weights import request_weight
 from trader_cli.venue.server.server import VenueServer
 from trader_cli.venue.simulated_market.synthetic import synthetic_tape
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from accounts import TAPE, TRADED, Place, at_exchange, nets
+from support.trading.margin_assets import TAPE, TRADED, Place, at_exchange, nets
 
 from trader_cli.core.errors import ExchangeRejected
 from trader_cli.core.market.timeframes import HOUR_MS
@@ -69,7 +69,7 @@ def test_the_capital_cap_counts_every_dollar(tmp_path: Path) -> None:
     async def work(place: Place) -> str:
         mark = place.engine.mark("ETHUSDT")
         room = float(mark) * 1.5
-        executor = capped(place, room)
+        executor = capped_executor(place, room)
         as_much = str((mark / place.engine.mark("ETHUSDC")).quantize(D("0.1")))
         first = await executor.enter(Approved(await place.plan("ETHUSDC", quantity=as_much)))
         assert isinstance(first, Entered), first
@@ -95,7 +95,7 @@ def test_the_capital_cap_counts_other_assets_at_a_price_that_is_named(tmp_path: 
 
     async def work(place: Place) -> str:
         coins = place.engine.mark("ETHBTC") * place.engine.mark("BTCUSDT")
-        executor = capped(place, float(coins + place.engine.mark("ETHUSDT")) * 0.95)
+        executor = capped_executor(place, float(coins + place.engine.mark("ETHUSDT")) * 0.95)
         entered = await executor.enter(Approved(await place.plan(first)))
         assert isinstance(entered, Entered), entered
         refused = await executor.enter(Approved(await place.plan(second)))
@@ -134,7 +134,7 @@ def test_without_a_price_in_dollars_nothing_is_opened_and_what_is_open_is_closed
     async def work(place: Place) -> None:
         assert isinstance(await place.enter("ETHBTC"), Entered)
         place.venue.shift(shift)
-        capped_at, free = capped(place, 1e6), place.executor
+        capped_at, free = capped_executor(place, 1e6), place.executor
         for executor, symbol in ((capped_at, "ETHUSDT"), (free, "ETHBTC")):
             if symbol == "ETHBTC":
                 await executor.close(symbol, "by_hand")
@@ -235,7 +235,7 @@ def test_paper_pays_funding_at_each_stamp_by_what_was_held_then(tmp_path: Path, 
             await exchange.initialize()
             held, amount = dict[int, Decimal](), D(0)
             for number, quantity in enumerate(("2", "1", "0.5")):
-                sent = await exchange.private.submit(OrderRequest(f"buy-{number}", "ETHUSDT", "BUY", D(quantity)))
+                sent = await exchange.private.place(OrderRequest(f"buy-{number}", "ETHUSDT", "BUY", D(quantity)))
                 assert isinstance(sent, Placed)
                 amount += D(quantity)
                 began = clock.now_ms()

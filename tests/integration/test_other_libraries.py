@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import CommandLine
+from support.commands.command_line import CommandLine
 
 from trader_cli.analyst.claim_basis import library_versions
 from trader_cli.core.errors import ExitCode

@@ -17,10 +17,11 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from conftest import CommandLine
-from desk import SYMBOL
+from support.commands.command_line import CommandLine
+from support.commands.in_process import Inside
+from support.hosts.venue_process import Place, plan_file, venue_process
+from support.trading.desk import SYMBOL
 from test_trading_on_a_host import enter, open_at, trade
-from venues import Inside, Place, plan_file, venue_process
 
 from trader_cli.core.errors import LedgerLocked, OwnerSilent
 from trader_cli.exchange.binance import BinanceExchange
@@ -337,7 +338,7 @@ def test_an_owner_that_is_stopped_between_intent_and_send_sends_nothing_after_it
     assert open_at(place) == (0, [])
 
     async def orders(exchange: BinanceExchange) -> list[str]:
-        return [order.client_id for order in await exchange.private.all_orders(SYMBOL)]
+        return [order.client_id for order in await exchange.private.past_orders(SYMBOL)]
 
     with LedgerReading.shown(place.ledger(demo.folder / "state")) as read:
         assert read is not None

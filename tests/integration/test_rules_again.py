@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import desk as desks
 import pytest
 from aiohttp import web
-from desk import ORDER, SYMBOL, Desk, at_desk, entered, refused
+from support.trading import desk as desks
+from support.trading.desk import ORDER, SYMBOL, Desk, at_desk, entered, refused
 
 from trader_cli.core.errors import ExchangeRejected
 from trader_cli.core.market.timeframes import Timeframe

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from desk import covered
-from trading import SYMBOL, plan_now, trading
+from support.trading.desk import covered
+from support.trading.virtual_venue import SYMBOL, plan_now, trading
 
 from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.core.money.plans import Approved
@@ -162,7 +162,7 @@ def test_the_protection_deadline_is_as_set(tmp_path: Path, deadline: float, clos
 
 def test_persistence_is_as_set(tmp_path: Path) -> None:
     """Covered by what the position shows, with order and trades silent: `enter` waits so long to learn more of it."""
-    from hostile import HostileDesk, hostile
+    from support.trading.hostile_desk import HostileDesk, hostile
 
     from trader_cli.core.errors import ExchangeUnavailable
     from trader_cli.venue.server.faults import Fault, FaultPlan

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import CommandLine
+from support.commands.command_line import CommandLine
 
 from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import Ledger

@@ -44,7 +44,7 @@ RULES = SymbolRules(
     band_down=Decimal("0.95"),
     min_price=Decimal("0.01"),
     max_price=Decimal(100_000),
-    max_algo_orders=100,
+    max_stop_orders=100,
 )
 BRACKETS = (
     LeverageBracket(Decimal(50_000), 125, Decimal("0.004"), Decimal(0)),
@@ -92,7 +92,7 @@ def code(rules: SymbolRules = RULES, made: TradePlan | None = None, resting: int
 @pytest.mark.parametrize("side", ["long", "short"])
 def test_a_plan_made_under_the_rules_of_now_is_openable(side: str) -> None:
     assert code(made=plan(side)) is None
-    assert code(replace(RULES, delivery_ms=None, max_algo_orders=None, min_price=None, max_price=None)) is None
+    assert code(replace(RULES, delivery_ms=None, max_stop_orders=None, min_price=None, max_price=None)) is None
 
 
 @pytest.mark.parametrize("side", ["long", "short"])
@@ -114,8 +114,8 @@ def test_a_plan_made_under_the_rules_of_now_is_openable(side: str) -> None:
         ({"max_market_quantity": Decimal("1.499")}, "stops_impossible"),
         ({"min_price": Decimal(1999)}, "stops_impossible"),
         ({"max_price": Decimal(2001)}, "stops_impossible"),
-        ({"max_algo_orders": 2}, "stops_impossible"),
-        ({"max_algo_orders": 3}, None),
+        ({"max_stop_orders": 2}, "stops_impossible"),
+        ({"max_stop_orders": 3}, None),
     ],
 )
 def test_rules_that_changed_under_a_plan(side: str, rules: dict[str, Any], found: str | None) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.errors import UsageError
+from trader_cli.exchange.account.broker import BinanceBroker
 from trader_cli.exchange.account.entry_permission import Opening
-from trader_cli.exchange.account.private_api import PrivateSide
 from trader_cli.exchange.connection.connection import CARE_WAIT_S, Connection
 from trader_cli.exchange.connection.signing_gate import options_to_sign_with, signing_origins, tells_key_rights
 from trader_cli.exchange.market_data.symbol_book import SymbolBook
@@ -55,11 +55,11 @@ class ExchangeSession:
         self._book = SymbolBook(remembered)
         self.private, self.care = self._private_sides()
 
-    def _private_sides(self) -> tuple[PrivateSide, PrivateSide]:
+    def _private_sides(self) -> tuple[BinanceBroker, BinanceBroker]:
         """(the account, and the same for what protects it: asked once, at once, on connections of its own)."""
         options = self.settings.binance_exchange
         opening = Opening(self._connection, tells_rights=tells_key_rights(self.settings.mode, options))
-        return PrivateSide(self._connection, opening), PrivateSide(self._connection.care, opening)
+        return BinanceBroker(self._connection, opening), BinanceBroker(self._connection.care, opening)
 
     async def initialize(self, *, care: bool = False) -> bool:
         """Connect: learn the exchange's time and symbols. Raises `ClockSkewed` if our clock is off by too much.
@@ -105,6 +105,10 @@ class ExchangeSession:
     def symbols(self) -> Mapping[str, dict[str, Any]]:
         """The exchange's own descriptions of its symbols, by name, as last read."""
         return self._book.bodies
+
+    def is_listed(self, symbol: str) -> bool:
+        """Whether the exchange listed a symbol when it was last read."""
+        return symbol in self._book.bodies
 
     def rules_age_s(self) -> float:
         """Seconds since the symbols were read from the exchange; infinite if they never were."""

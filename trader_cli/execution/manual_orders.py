@@ -20,6 +20,7 @@ from trader_cli.execution.orphan_orders import ledger_for
 from trader_cli.settings.options import ExecutionOptions
 
 if TYPE_CHECKING:
+    from trader_cli.core.ports import Exchange
     from trader_cli.exchange.binance import BinanceExchange
     from trader_cli.execution.reconciliation import View
     from trader_cli.storage.ledger import Ledger
@@ -184,7 +185,7 @@ async def _plan(
     return preflight.check_openable(made, exchange) or made
 
 
-async def _deviation(exchange: BinanceExchange, symbol: str) -> float:
+async def _deviation(exchange: Exchange, symbol: str) -> float:
     """Standard deviation of the log return over a day, from recent hourly bars."""
     close = (await exchange.get_klines(symbol, _TIMEFRAME, _BARS))["close"].to_list()
     steps = [math.log(b / a) for a, b in pairwise(close)]

@@ -71,7 +71,7 @@ async def halt_where_lost(exchange: BinanceExchange, ledger: Ledger, symbols: Se
     )
     shown = [position.symbol for position in look.positions or ()] + [move.symbol for move in moves if move.symbol]
     named = dict.fromkeys([*symbols, *shown])
-    past = await asyncio.gather(*(_answered(exchange, care.all_orders(symbol)) for symbol in named))
+    past = await asyncio.gather(*(_answered(exchange, care.past_orders(symbol)) for symbol in named))
     whole = replace(look, past=tuple(order for orders in past for order in orders))
     with suppress(LedgerUnwritable):
         return require_no_orphans(ledger, whole, exchange.server_now_ms())

@@ -216,9 +216,9 @@ def _write_stop(ledger: Ledger, decision_id: str, stop: StopState) -> None:
             reduce_only=True,
         )
     )
-    ledger.note(stop.client_id, "open", stop.create_ms, exchange_id=stop.algo_id, note="NEW")
+    ledger.note(stop.client_id, "open", stop.create_ms, exchange_id=stop.stop_id, note="NEW")
     if not stop.is_open:
-        exchange_id = stop.actual_order_id or stop.algo_id
+        exchange_id = stop.actual_order_id or stop.stop_id
         ledger.note(stop.client_id, "done", stop.update_ms, exchange_id=exchange_id, note=stop.status)
 
 

@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any
 from trader_cli.core.errors import ConfigurationError, ExchangeRejected, NotListed, TraderError, UsageError
 from trader_cli.core.market.bars import utc_text
 from trader_cli.core.money.assets import dollar_pair, margin_asset_of
-from trader_cli.core.money.orders import NotPlaced, Unknown
+from trader_cli.core.money.orders import UNREADABLE, NotPlaced, Unknown
 from trader_cli.core.money.trading_rules import Prices, trustworthy
 from trader_cli.exchange.account.account_replies import symbol_rules
 from trader_cli.exchange.binance import BinanceExchange
-from trader_cli.exchange.connection.connection import UNREADABLE
 from trader_cli.settings import as_settings
 from trader_cli.settings.workspace import Workspace, workspace_of
 from trader_cli.venue.server.public_routes import VenueRejection
@@ -85,7 +84,7 @@ def _in_paper(config: Workspace | Settings | Mapping[str, Any] | None) -> Worksp
 
 
 class PaperConnection:
-    """What `PrivateSide` asks of a connection, answered by a paper account. Opened by the first request."""
+    """What `BinanceBroker` asks of a connection, answered by a paper account. Opened by the first request."""
 
     def __init__(
         self, exchange: BinanceExchange, public: Connection, folder: Path | None, options: PaperOptions
@@ -191,7 +190,7 @@ class PaperConnection:
         pair = dollar_pair(asset)
         if pair is None:
             return Decimal(1)
-        if pair not in self._exchange.symbols:
+        if not self._exchange.is_listed(pair):
             return None
         premium = await self._exchange.get_premium_index(pair)
         mark, index = (Decimal(str(premium[name])) for name in ("mark_price", "index_price"))

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trader_cli.core.market.timeframes import Timeframe
+    from trader_cli.core.money.orders import PreparedRequest
     from trader_cli.core.money.plans import Request
     from trader_cli.core.proofs.assurance import AllFlat, Doubt, WalkAway
     from trader_cli.execution.entry_result import Entered
@@ -81,7 +82,7 @@ class DryRun:
 
     plan: TradePlan
     refused: Refused | None
-    requests: list[dict[str, Any]]
+    requests: list[PreparedRequest]
 
 
 def enter(

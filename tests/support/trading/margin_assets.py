@@ -8,8 +8,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from desk import engine_of
-from trading import settings_at
+from support.trading.desk import engine_of
+from support.trading.virtual_venue import settings_at
 
 from trader_cli.core.market.timeframes import HOUR_MS
 from trader_cli.core.money.plans import Approved, Refused, TradePlan
