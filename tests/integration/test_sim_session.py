@@ -73,9 +73,9 @@ GOLDEN = "de9a1e895f84a2d1cf9427e3a0b28416"
 def test_the_golden_journal(folder: Path) -> None:
     """Six hours of one symbol. A change of decisions must be a deliberate change of this digest."""
     done = run_forever(sim_settings(folder), [SYMBOL], QUARTER, for_s=6 * 3600)
-    assert done["trades"] >= 2
-    assert done["profit"]["relative_difference"] < 1e-8
-    assert done["journal"] == GOLDEN
+    assert done.trades >= 2
+    assert done.profit.difference < 1e-8
+    assert done.journal == GOLDEN
 
 
 def test_what_the_market_showed_is_recorded(folder: Path) -> None:
@@ -95,14 +95,17 @@ def test_what_the_market_showed_is_recorded(folder: Path) -> None:
 def test_an_unproven_model_trades_only_when_asked_to(tmp_path: Path) -> None:
     null = sim_settings(tmp_path, sim={"planted_lead": 0.0})
     asked = sim_settings(tmp_path, sim={"planted_lead": 0.0}, analyst={"allow_unproven": True})
-    abstained = run_once(null, SYMBOL, QUARTER, wait=0, for_s=None)
-    assert abstained["abstention"]["code"] == "no_edge"
-    assert "trade" not in abstained
-    traded = run_once(asked, SYMBOL, QUARTER, wait=0, for_s=None)
-    assert traded["plan"]["unproven"]
-    assert traded["plan"]["binding"] == "unproven"
-    assert Decimal(traded["trade"]["open"]) == 0
-    assert traded["profit"]["relative_difference"] < 1e-8
+    abstained = run_once(null, SYMBOL, QUARTER, wait=0, for_s=None).done
+    assert abstained.abstention is not None
+    assert abstained.abstention.code == "no_edge"
+    assert "trade" not in abstained.as_dict()
+    traded = run_once(asked, SYMBOL, QUARTER, wait=0, for_s=None).done
+    assert traded.plan is not None
+    assert traded.plan.unproven
+    assert traded.plan.binding == "unproven"
+    assert traded.trade is not None
+    assert traded.trade.open == 0
+    assert traded.profit.difference < 1e-8
 
 
 def test_a_pending_signal_is_looked_at_again(folder: Path) -> None:

@@ -37,7 +37,7 @@ class LiveTradingPipeline:
 
     def __init__(
         self,
-        config: Workspace | Settings | Mapping[str, Any] | None = None,
+        config: Workspace | Settings | Mapping[str, object] | None = None,
         *,
         exchange: BinanceExchange | None = None,
         ledger: Ledger | None = None,

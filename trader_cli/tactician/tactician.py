@@ -46,7 +46,7 @@ class Tactician:
 
     def __init__(
         self,
-        config: Workspace | Settings | Mapping[str, Any] | None = None,
+        config: Workspace | Settings | Mapping[str, object] | None = None,
         *,
         exchange: BinanceExchange | None = None,
         store: ArtifactStore | None = None,
