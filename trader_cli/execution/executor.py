@@ -13,15 +13,16 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import ConfigurationError, DataError, ExchangeRejected, ExchangeUnavailable, TraderError
-from trader_cli.core.money.orders import MarginSettings, OrderState
+from trader_cli.core.money.orders import MarginSettings
 from trader_cli.core.money.plans import Approved, Refused, TradePlan
-from trader_cli.core.money.trading_rules import RULE_CODES, entry_limit
+from trader_cli.core.money.trading_rules import RULE_CODES
 from trader_cli.core.proofs.assurance import NotSent
 from trader_cli.execution import preflight
 from trader_cli.execution.attempts import Attempts
 from trader_cli.execution.circuit_breaker import after_close, hold_back
 from trader_cli.execution.coverage import Coverage, acknowledged, last_known, remembered, standing_of
-from trader_cli.execution.entry_result import Entered
+from trader_cli.execution.entry_journal import entry_intent, write_down
+from trader_cli.execution.entry_result import Entered, entered, filled_quantity
 from trader_cli.execution.execution_context import Bench
 from trader_cli.execution.exit_reasons import exit_reason
 from trader_cli.execution.intent_requests import order_request, stop_request
@@ -34,17 +35,17 @@ from trader_cli.execution.protection_loop import Ended, Guard
 from trader_cli.execution.reconciliation import Reconciler
 from trader_cli.execution.shutdown import asked_to_leave, leaving
 from trader_cli.storage.ledger import LedgerUnwritable
-from trader_cli.storage.ledger_rows import Intent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trader_cli.core.money.orders import OrderSide, PreparedRequest
+    from trader_cli.core.money.orders import PreparedRequest
     from trader_cli.core.ports import Exchange
     from trader_cli.execution.protection import Cover
     from trader_cli.execution.symbol_view import View
     from trader_cli.settings.options import ExecutionOptions
     from trader_cli.storage.ledger import Ledger
+    from trader_cli.storage.ledger_rows import Intent
 
 
 def unsaid(_sentence: str) -> None:
@@ -117,7 +118,7 @@ class Executor:
 
     async def check(self, plan: TradePlan, symbol: str, *, live: bool = False) -> Refused | None:
         """Preflight: every reason not to enter this plan now."""
-        return await refusal(self, plan, symbol, live=live)
+        return await refusal(self.bench, self.options, plan, symbol, live=live)
 
     async def enter(self, approved: Approved, *, live: bool = False, recorded: bool = False) -> Entered | Refused:
         """Carry out an approved plan, once: the second time finds what the first one did.
@@ -142,7 +143,7 @@ class Executor:
         guard = Guard(self.attempts, plan)
         entry = self._entry(plan)
         try:
-            self._write_down(plan, entry)
+            write_down(self.bench, plan, entry)
             guard.send_entry(entry)
         except LedgerUnwritable as error:
             unsent = NotSent(entry.client_id, self.ledger.status(entry.client_id))
@@ -151,31 +152,7 @@ class Executor:
             return await self._finished(plan, entry, await guard.run(), fresh=True)
 
     def _entry(self, plan: TradePlan) -> Intent:
-        """The entry: immediate or cancelled, at no worse a price than the plan allows."""
-        side: OrderSide = "BUY" if plan.side == "long" else "SELL"
-        limit = entry_limit(plan, self.exchange.symbol_rules(plan.symbol), plan.price)
-        return Intent(
-            plan.client_id("entry"),
-            plan.plan_id,
-            plan.symbol,
-            "entry",
-            side,
-            plan.quantity,
-            self.exchange.server_now_ms(),
-            price=limit,
-        )
-
-    def _write_down(self, plan: TradePlan, entry: Intent) -> None:
-        """The decision, its entry and its stops, in one stroke: so that protecting needs no further line."""
-        before = self.reconciler.sight(plan.symbol).amount
-        with self.ledger.together():
-            self.ledger.decide(
-                plan.plan_id, plan.symbol, plan.decision_ms, "plan", plan.as_dict(), self.exchange.server_now_ms()
-            )
-            for intent in (entry, *self.protector.intents(plan, plan.quantity)):
-                self.ledger.intend(intent)
-            body = {"plan_id": plan.plan_id, "position": f"{before:f}"}
-            self.ledger.assess(plan.symbol, "before_entry", body, self.exchange.server_now_ms())
+        return entry_intent(plan, self.exchange.symbol_rules(plan.symbol), self.exchange.server_now_ms())
 
     async def _finished(self, plan: TradePlan, entry: Intent, ended: Ended, *, fresh: bool) -> Entered | Refused:
         """What a guard's end means to whoever entered."""
@@ -203,7 +180,7 @@ class Executor:
         unwritten = self.courier.unwritten
         if unwritten is not None:
             raise DataError(f"{unwritten.sentence} {await self.standing(plan.symbol)}", mend=unwritten.mend)
-        filled = self._filled(entry.client_id) > 0
+        filled = filled_quantity(self.ledger, entry.client_id) > 0
         if filled and not fresh and ended.view.is_flat:
             why = ended.closed or exit_reason(self.ledger, plan.symbol, plan.plan_id)
             return self._entered(plan, entry, None, fresh=False, closed=why)
@@ -250,31 +227,12 @@ class Executor:
     def _entered(
         self, plan: TradePlan, entry: Intent, cover: Cover | None, *, fresh: bool, closed: str | None
     ) -> Entered:
-        fills = self.ledger.fills(client_id=entry.client_id)
-        booked = sum((f.quantity for f in fills), Decimal(0))
-        cost = sum((f.quantity * f.price for f in fills), Decimal(0))
-        quantity, note = self._filled(entry.client_id), self.ledger.last_note(entry.client_id)
-        average = cost / booked if booked else self.courier.averages.get(entry.client_id, Decimal(0))
-        order = None
-        if note is not None and note.exchange_id:
-            order = OrderState(
-                note.exchange_id,
-                entry.client_id,
-                plan.symbol,
-                entry.side,
-                note.note.partition(" ")[0],
-                plan.quantity,
-                quantity,
-                average or None,
-                reduce_only=False,
-                update_ms=note.at_ms,
-            )
-        if quantity and not self.told.has(plan, "entered"):
+        done = entered(self.bench, plan, entry, cover, fresh=fresh, closed=closed)
+        if done.quantity and not self.told.has(plan, "entered"):
             self.told.note(plan, "entered")
-        if quantity and fresh and closed is not None:
+        if done.quantity and fresh and closed is not None:
             self.told.note(plan, "ended")
-        uncovered = self.coverage.missing_ms(plan)
-        return Entered(plan, order, quantity, average, cover, uncovered, fresh, closed)
+        return done
 
     def held_back(self, symbol: str, code: str, detail: str) -> None:
         """Entries of a symbol held back for what was found there; said once."""
@@ -347,12 +305,7 @@ class Executor:
 
     def _exited(self, plan: TradePlan) -> Decimal:
         exits = (i.client_id for i in self.courier.intents_of(plan.plan_id) if i.purpose == "exit")
-        return sum(map(self._filled, exits), Decimal(0))
-
-    def _filled(self, client_id: str) -> Decimal:
-        """How much of an order has filled: by its trades, or by the exchange's word where they are not booked yet."""
-        booked = sum((fill.quantity for fill in self.ledger.fills(client_id=client_id)), Decimal(0))
-        return max(booked, self.ledger.filled(client_id))
+        return sum((filled_quantity(self.ledger, client_id) for client_id in exits), Decimal(0))
 
     def _not_closed(self, symbol: str, ended: Ended, standing: str) -> None:
         if ended.refused is not None:
@@ -395,15 +348,3 @@ class Executor:
 def _dust(symbol: str, left: Decimal, ended: Ended) -> str:
     why = "" if ended.refused is None else f" ({ended.refused.sentence})"
     return f"{symbol}: {left:f} is dust: the exchange has refused an order of it in every form{why}; its stop stays."
-
-
-async def guarded_together(guards: list[Guard]) -> list[Ended | TraderError]:
-    """Several symbols under care at once: what one lacks does not keep the others waiting."""
-
-    async def one(guard: Guard) -> Ended | TraderError:
-        try:
-            return await guard.run()
-        except TraderError as error:
-            return error
-
-    return list(await asyncio.gather(*(one(guard) for guard in guards)))

@@ -17,13 +17,17 @@ from trader_cli.execution.orphan_orders import require_no_orphans
 if TYPE_CHECKING:
     from trader_cli.core.money.orders import OrderState
     from trader_cli.core.money.plans import TradePlan
-    from trader_cli.execution.executor import Executor
+    from trader_cli.core.ports import Exchange
+    from trader_cli.execution.execution_context import Bench
     from trader_cli.execution.symbol_view import View
+    from trader_cli.settings.options import ExecutionOptions
 
 
-async def refusal(executor: Executor, plan: TradePlan, symbol: str, *, live: bool) -> Refused | None:
+async def refusal(
+    bench: Bench, options: ExecutionOptions, plan: TradePlan, symbol: str, *, live: bool
+) -> Refused | None:
     """Every reason not to enter this plan now, or `None`. Raises `TraderError` where it cannot be known."""
-    exchange, options, ledger = executor.exchange, executor.options, executor.ledger
+    exchange, reconciler, ledger = bench.exchange, bench.reconciler, bench.courier.ledger
     rules = await preflight.current_rules(exchange, plan.symbol)
     if isinstance(rules, Refused):
         return rules
@@ -37,26 +41,26 @@ async def refusal(executor: Executor, plan: TradePlan, symbol: str, *, live: boo
     )
     if refused is not None:
         return refused
-    _require_open_doors(executor)
-    if executor.reconciler.waiting_entry(symbol) is not None:
-        await executor.reconciler.look_at_orders(symbol)
-        if executor.reconciler.waiting_entry(symbol) is not None:
+    _require_open_doors(exchange)
+    if reconciler.waiting_entry(symbol) is not None:
+        await reconciler.look_at_orders(symbol)
+        if reconciler.waiting_entry(symbol) is not None:
             return Refused("order_unknown", f"{symbol}: it is not known yet what became of an order of ours.")
     view, orders, prices, account, _ = await asyncio.gather(
-        _looked(executor, symbol),
+        _looked(bench, symbol),
         exchange.private.open_orders(symbol),
         preflight.current_prices(exchange, symbol, options),
         preflight.balance_for(exchange, symbol, options),
         preflight.check_account(exchange, options),
     )
-    refused = _check_symbol(executor, view, orders) or preflight.check_openable(plan, exchange, resting=len(view.stops))
+    refused = _check_symbol(bench, view, orders) or preflight.check_openable(plan, exchange, resting=len(view.stops))
     if refused is not None:
         return refused
     if isinstance(prices, Refused):
         return prices
     if isinstance(account, Refused):
         return account
-    sights = {name: sight.position for name, sight in executor.reconciler.sights.items() if name != symbol}
+    sights = {name: sight.position for name, sight in reconciler.sights.items() if name != symbol}
     held = {name: abs(p.amount) * p.mark_price for name, p in sights.items() if p}
     others = sum((at for name, at in held.items() if margin_asset_of(name) == account.asset), Decimal(0))
     rest = await preflight.elsewhere(exchange, account.asset, held, options)
@@ -66,24 +70,26 @@ async def refusal(executor: Executor, plan: TradePlan, symbol: str, *, live: boo
     return preflight.check_room(plan, exchange, room) or preflight.check_caps(plan, options.limits, room)
 
 
-def _require_open_doors(executor: Executor) -> None:
+def _require_open_doors(exchange: Exchange) -> None:
     """Raises `ExchangeUnavailable` while the exchange takes no request, or no new orders."""
-    frozen_s, held_s = executor.exchange.frozen_s(), executor.exchange.orders_held_s()
+    frozen_s, held_s = exchange.frozen_s(), exchange.orders_held_s()
     if frozen_s or held_s:
         what = "no request" if frozen_s else "no new order"
         raise ExchangeUnavailable(f"The exchange takes {what} for {max(frozen_s, held_s):.0f} s.", mend="Wait.")
 
 
-async def _looked(executor: Executor, symbol: str) -> View:
-    await executor.view(symbol, since_ms=executor.exchange.clock.monotonic_ms())
-    await executor.reconciler.look_at_trades(symbol)
-    return executor.reconciler.view(symbol)
+async def _looked(bench: Bench, symbol: str) -> View:
+    reconciler = bench.reconciler
+    await reconciler.positions(since_ms=bench.now_ms())
+    await reconciler.reconcile(symbol)
+    await reconciler.look_at_trades(symbol)
+    return reconciler.view(symbol)
 
 
-def _check_symbol(executor: Executor, view: View, orders: list[OrderState]) -> Refused | None:
+def _check_symbol(bench: Bench, view: View, orders: list[OrderState]) -> Refused | None:
     """Whether the symbol holds anything, ours or not, and whether somebody else trades with ids of our kind."""
-    rec, now = executor.reconciler, executor.exchange.server_now_ms()
+    rec, now = bench.reconciler, bench.exchange.server_now_ms()
     past = tuple(rec.booker.strangers.get(view.symbol, ()))
     look = Look(now, None, rec.sight(view.symbol).others, tuple(orders), past=past)
-    others = [order for order in orders if executor.courier.intent(order.client_id) is None]
-    return require_no_orphans(executor.ledger, look, now) or preflight.check_foreign(view, len(others))
+    others = [order for order in orders if bench.courier.intent(order.client_id) is None]
+    return require_no_orphans(bench.courier.ledger, look, now) or preflight.check_foreign(view, len(others))

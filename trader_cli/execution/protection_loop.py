@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from trader_cli.core.errors import TraderError
 from trader_cli.core.money.breaker import BEYOND_BACKSTOP, UNPROTECTED
 from trader_cli.core.money.protection_step import Standing, must_leave, next_steps
 from trader_cli.core.money.trading_rules import RULE_CODES
@@ -351,3 +352,15 @@ class Guard:
             await asyncio.wait(under_way, timeout=clock.loop_s(_TURN_S), return_when=asyncio.FIRST_COMPLETED)
         else:
             await clock.sleep(min(max(frozen_s, 0.05), 1.0) if frozen_s else _TURN_S)
+
+
+async def guarded_together(guards: list[Guard]) -> list[Ended | TraderError]:
+    """Several symbols under care at once: what one lacks does not keep the others waiting."""
+
+    async def one(guard: Guard) -> Ended | TraderError:
+        try:
+            return await guard.run()
+        except TraderError as error:
+            return error
+
+    return list(await asyncio.gather(*(one(guard) for guard in guards)))

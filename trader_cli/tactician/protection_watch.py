@@ -8,8 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, TypeVar
 
 from trader_cli.core.errors import OwnershipLost, TraderError
-from trader_cli.execution.executor import guarded_together
-from trader_cli.execution.protection_loop import Guard
+from trader_cli.execution.protection_loop import Guard, guarded_together
 from trader_cli.execution.shutdown import Shield, asked_to_leave, leaving
 from trader_cli.storage.ledger import LedgerUnwritable
 from trader_cli.tactician.position_management import LOOK_S
