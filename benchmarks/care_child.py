@@ -19,14 +19,14 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from trader_cli.core.money.plans import Approved, TradePlan
-from trader_cli.core.weights import request_weight
 from trader_cli.exchange.binance import BinanceExchange
 from trader_cli.execution.executor import Entered, Executor
 from trader_cli.settings import Settings, as_settings
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import Ledger
-from trader_cli.storage.market_names import account_fingerprint
 from trader_cli.tactician.position_monitor import PositionMonitor
 from trader_cli.venue.clocks import VirtualClock, run_virtual
+from trader_cli.venue.request_weights import request_weight
 from trader_cli.venue.server.server import VenueServer
 from trader_cli.venue.simulated_market.synthetic import synthetic_tape
 
@@ -76,7 +76,7 @@ async def plan_now(exchange: BinanceExchange, symbol: str, stop: str) -> TradePl
     mark = Decimal(str((await exchange.get_premium_index(symbol))["mark_price"]))
     now, rules, away = exchange.server_now_ms(), exchange.symbol_rules(symbol), mark * Decimal(stop)
     return TradePlan(
-        account=account_fingerprint(exchange.settings),
+        account=workspace_of(exchange.settings).account.fingerprint,
         mode=exchange.settings.mode,
         symbol=symbol,
         timeframe="15m",

@@ -12,8 +12,8 @@ SEEDS = range(100, 130)
 
 def run() -> None:
     """Thirty markets of each kind; about ten minutes on two cores."""
-    sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "statistics"))
-    from claims import claim_on
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+    from support.training.claims import claim_on
 
     for lead in (0.0, 0.35, 0.5):
         claims = [claim_on(synthetic_tape(("ETHUSDT",), 112, lead, seed)) for seed in SEEDS]

@@ -12,10 +12,10 @@ import time
 import aiohttp
 
 from benchmarks.timing import report
-from trader_cli.core.weights import FUTURES
 from trader_cli.exchange.binance import BinanceExchange
 from trader_cli.exchange.market_data.pages import CHEAP_BARS
 from trader_cli.venue.clocks import VirtualClock, run_virtual
+from trader_cli.venue.request_weights import FUTURES
 from trader_cli.venue.server.server import VenueServer
 from trader_cli.venue.simulated_market.synthetic import synthetic_tape
 

@@ -195,13 +195,13 @@ BREAKS = (
         "stop not reduce-only",
         ("stop_covers_the_position",),
         ("test_executor.py::test_an_entry_is_one_order_with_its_stops_resting",),
-        (("exchange/account/private_api.py", 'f"{stop.quantity:f}", "reduceOnly": "true"}', 'f"{stop.quantity:f}"}'),),
+        (("exchange/account/broker.py", 'f"{stop.quantity:f}", "reduceOnly": "true"}', 'f"{stop.quantity:f}"}'),),
     ),
     Break(
         "stop by last price",
         ("stops_trigger_by_mark_price",),
         ("test_executor.py::test_an_entry_is_one_order_with_its_stops_resting",),
-        (("exchange/account/private_api.py", '"workingType": "MARK_PRICE"', '"workingType": "CONTRACT_PRICE"'),),
+        (("exchange/account/broker.py", '"workingType": "MARK_PRICE"', '"workingType": "CONTRACT_PRICE"'),),
     ),
     Break(
         "stop for half the position",
@@ -237,7 +237,7 @@ BREAKS = (
         "key that can withdraw accepted",
         ("dangerous_accounts_are_refused",),
         ("test_signing.py::test_nothing_is_opened_with_a_key_that_can_withdraw_or_of_which_nothing_is_known",),
-        (("exchange/account/entry_permission.py", "if rights.can_withdraw:", "if False:"),),
+        (("core/money/key_rights.py", "if rights.can_withdraw:", "if False:"),),
     ),
     Break(
         "stop loosened when trailing",
@@ -286,8 +286,8 @@ BREAKS = (
         (
             (
                 "execution/reconciliation.py",
-                '        found, asked_ms = await courier.looks.ask(\n            "positions", courier.private.positions, since_ms=since_ms, share_ms=share_ms\n        )\n',
-                '        try:\n            found, asked_ms = await courier.looks.ask(\n                "positions", courier.private.positions, since_ms=since_ms, share_ms=share_ms\n            )\n        except Exception:\n            found, asked_ms = [], courier.now_ms()\n',
+                '        found, asked_ms = await courier.looks.ask(\n            "positions", courier.broker.positions, since_ms=since_ms, share_ms=share_ms\n        )\n',
+                '        try:\n            found, asked_ms = await courier.looks.ask(\n                "positions", courier.broker.positions, since_ms=since_ms, share_ms=share_ms\n            )\n        except Exception:\n            found, asked_ms = [], courier.now_ms()\n',
             ),
             (
                 "execution/reconciliation.py",

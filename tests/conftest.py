@@ -1,53 +1,19 @@
-"""Fixtures shared by all tests: made-up bars, real market data where it is there, and a hermetic command line."""
+"""Fixtures shared by all tests: real market data where it is there, and a hermetic command line."""
 
 from __future__ import annotations
 
-import fcntl
-import json
 import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import polars as pl
 import pytest
 from hypothesis import settings
-
-from trader_cli.core.market.bars import with_close_time
-from trader_cli.core.market.schemas import TIME
-from trader_cli.core.market.timeframes import Timeframe
+from support.commands.command_line import SMALL_SIM, CommandLine
+from support.commands.shared_folders import made_for_all
 
 # No deadline: a machine that is busy makes no test fail. The same examples in every run; `make explore` tries others.
 settings.register_profile("here", deadline=None, derandomize="TRADER_EXPLORE" not in os.environ)
 settings.load_profile("here")
-START_MS = 1_704_067_200_000
-
-
-def random_bars(
-    n: int, timeframe: str = "15m", seed: int = 0, start_ms: int = START_MS, sigma: float = 0.004
-) -> pl.DataFrame:
-    """A valid BARS frame: a random walk with ranges and volumes."""
-    rng = np.random.default_rng(seed)
-    step = Timeframe.parse(timeframe)
-    close = 2000 * np.exp(np.cumsum(rng.normal(0, sigma, n)))
-    opened = np.concatenate([[2000.0], close[:-1]])
-    reach = np.abs(rng.normal(0, sigma / 2, (2, n)))
-    frame = pl.DataFrame(
-        {
-            "open_time": pl.Series(start_ms + np.arange(n, dtype=np.int64) * step.ms).cast(TIME),
-            "open": opened,
-            "high": np.maximum(opened, close) * (1 + reach[0]),
-            "low": np.minimum(opened, close) * (1 - reach[1]),
-            "close": close,
-            "volume": rng.lognormal(5, 0.6, n),
-        }
-    )
-    return with_close_time(frame, step)
 
 
 @pytest.fixture(autouse=True)
@@ -73,67 +39,10 @@ def eth_tape(market_data: Path) -> Path:
     return market_data / "klines" / "um" / "ETHUSDT-1m-2023.parquet"
 
 
-@dataclass(frozen=True)
-class Ran:
-    """A finished command."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> dict[str, Any]:
-        """The one object on stdout."""
-        return dict(json.loads(self.out))
-
-
-@dataclass(frozen=True)
-class CommandLine:
-    """`trader` in a folder of its own, with its own state."""
-
-    folder: Path
-    base: tuple[str, ...] = ()
-
-    def environment(self, **extra: str) -> dict[str, str]:
-        """The process environment."""
-        return {
-            **{name: value for name, value in os.environ.items() if name != "TRADER_KILLS"},
-            "TRADER_STATE_DIR": str(self.folder / "state"),
-            "OMP_WAIT_POLICY": "passive",
-            "COLUMNS": "120",
-            **extra,
-        }
-
-    def start(self, *arguments: str, **extra: str) -> subprocess.Popen[str]:
-        """The command, running."""
-        return subprocess.Popen(
-            [sys.executable, "-m", "trader_cli", *arguments, *self.base],
-            cwd=self.folder,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=self.environment(**extra),
-        )
-
-    def run(self, *arguments: str, **extra: str) -> Ran:
-        """The command, finished."""
-        process = self.start(*arguments, **extra)
-        out, err = process.communicate(timeout=240)
-        assert "Traceback" not in err, err
-        return Ran(process.returncode, out, err)
-
-    def leftovers(self) -> list[Path]:
-        """Half-written files."""
-        return list(self.folder.rglob(".part-*"))
-
-
 @pytest.fixture
 def trader(tmp_path: Path) -> CommandLine:
     """The command line in an empty folder, default profile."""
     return CommandLine(tmp_path)
-
-
-SMALL_SIM = {"TRADER_ANALYST__LEARNERS": "1", "TRADER_SIM__DAYS": "40", "TRADER_SIM__SYMBOLS": '["ETHUSDT"]'}
 
 
 @pytest.fixture
@@ -142,19 +51,6 @@ def sim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
     for name, value in SMALL_SIM.items():
         monkeypatch.setenv(name, value)
     return CommandLine(tmp_path, ("--profile", "sim"))
-
-
-def made_for_all(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Any]) -> tuple[Path, Any]:
-    """A folder made by whichever worker needs it first, and what `make` gave back, as JSON; all of a run share it."""
-    base = factory.getbasetemp()
-    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    folder, told = base / name, base / f"{name}.json"
-    with (base / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not told.exists():
-            folder.mkdir(exist_ok=True)
-            told.write_text(json.dumps(make(folder)))
-    return folder, json.loads(told.read_text())
 
 
 @pytest.fixture(scope="session")

@@ -7,11 +7,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import desk as desks
 import pytest
 from aiohttp import web
-from desk import ORDER, STOP, SYMBOL, Desk, at_desk, entered, sound
-from hostile import HostileDesk, hostile
+from support.trading import desk as desks
+from support.trading.desk import ORDER, STOP, SYMBOL, Desk, at_desk, entered, sound
+from support.trading.hostile_desk import HostileDesk, hostile
 
 from trader_cli.core.money.breaker import UNPROTECTED
 from trader_cli.core.money.plans import Approved

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from archives import Way, kline_csv, zipped
-from conftest import random_bars
+from support.market.archive_zips import Way, kline_csv, zipped
+from support.market.bars import random_bars
 
 import trader_cli.exchange.archive.download as archive_module
 from trader_cli.core.errors import ExchangeUnavailable, UsageError

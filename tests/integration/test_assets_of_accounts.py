@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from accounts import TAPE, TRADED, Place, at_exchange, nets
+from support.trading.margin_assets import TAPE, TRADED, Place, at_exchange, nets
 
 from trader_cli.core.errors import ExchangeRejected
 from trader_cli.core.market.timeframes import HOUR_MS
@@ -227,7 +227,7 @@ def test_paper_pays_funding_at_each_stamp_by_what_was_held_then(tmp_path: Path, 
             await exchange.initialize()
             held, amount = dict[int, Decimal](), D(0)
             for number, quantity in enumerate(("2", "1", "0.5")):
-                sent = await exchange.private.submit(OrderRequest(f"buy-{number}", "ETHUSDT", "BUY", D(quantity)))
+                sent = await exchange.private.place(OrderRequest(f"buy-{number}", "ETHUSDT", "BUY", D(quantity)))
                 assert isinstance(sent, Placed)
                 amount += D(quantity)
                 began = clock.now_ms()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from desk import LOST, ORDER, SYMBOL, Desk, at_desk, entered, first, honest
+from support.trading.desk import LOST, ORDER, SYMBOL, Desk, at_desk, entered, first, honest
 
 from trader_cli.core.errors import ExchangeUnavailable
 from trader_cli.core.identity.ids import purpose_of
@@ -122,9 +122,9 @@ class Slow:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.desk.exchange.private, name)
 
-    async def submit(self, order: Any) -> Any:
+    async def place(self, order: Any) -> Any:
         await self.desk.clock.sleep(self.before_s)
-        sent = await self.desk.exchange.private.submit(order)
+        sent = await self.desk.exchange.private.place(order)
         await self.desk.clock.sleep(self.after_s)
         return sent
 
@@ -147,7 +147,7 @@ def test_late_replies_and_late_views_close_no_more_than_ours(
         if D(foreign):
             desk.trade_by_hand("BUY", foreign)
         closer = closer_at(desk)
-        closer.private = Slow(desk, before_s, after_s, lag_s)  # type: ignore[assignment]
+        closer.broker = Slow(desk, before_s, after_s, lag_s)  # type: ignore[assignment]
         began, shown = desk.clock.monotonic_ms(), (await closer.positions())[SYMBOL].amount
         try:
             assert await closer.close(SYMBOL, shown, D(1)) == 1
@@ -175,16 +175,16 @@ def test_an_order_too_large_goes_in_steps(tmp_path: Path) -> None:
             def __getattr__(self, name: str) -> Any:
                 return getattr(private, name)
 
-            async def submit(self, order: Any) -> Any:
+            async def place(self, order: Any) -> Any:
                 from trader_cli.core.money.orders import NotPlaced
 
                 if order.quantity > D("0.3"):
                     return NotPlaced(-4005, "Quantity greater than max quantity.")
                 sizes.append(order.quantity)
-                return await private.submit(order)
+                return await private.place(order)
 
         closer = closer_at(desk)
-        closer.private = Small()  # type: ignore[assignment]
+        closer.broker = Small()  # type: ignore[assignment]
         assert await closer.close(SYMBOL, D("1.000"), D("1.000")) == 1
         assert desk.amount == 0
         assert sizes == [D("0.250")] * 4

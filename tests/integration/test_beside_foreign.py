@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from desk import ORDER, STOP, SYMBOL, covered, sound
-from hostile import HostileDesk, hostile
+from support.trading.desk import ORDER, STOP, SYMBOL, covered, sound
+from support.trading.hostile_desk import HostileDesk, hostile
 from test_slow_and_late import living, on
 
 from trader_cli.core.errors import TraderError

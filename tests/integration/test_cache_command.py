@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import SMALL_SIM, CommandLine
-from venues import Inside
+from support.commands.command_line import SMALL_SIM, CommandLine
+from support.commands.in_process import Inside
 
 from trader_cli.core.errors import ExitCode
 from trader_cli.core.identity.manifests import ArtifactKey

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from desk import ORDER, STOP, SYMBOL, covered
-from hostile import HostileDesk, hostile
+from support.trading.desk import ORDER, STOP, SYMBOL, covered
+from support.trading.hostile_desk import HostileDesk, hostile
 
 from trader_cli.core.errors import ExchangeUnavailable
 from trader_cli.core.market.timeframes import Timeframe
@@ -110,7 +110,7 @@ def test_an_older_answer_about_a_stop_undoes_no_newer_one(tmp_path: Path) -> Non
         await desk.clock.sleep(30)
         backstop = next(i for i in ledger.unsettled(SYMBOL) if i.purpose == "backstop")
         courier = executor.courier
-        rests = await courier.private.find_stop(SYMBOL, backstop.client_id)
+        rests = await courier.broker.stop(SYMBOL, backstop.client_id)
         now = desk.clock.monotonic_ms()
         courier.shown(backstop, None, now)
         courier.shown(backstop, rests, now - 1000)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from keeping import SYMBOL, KeepingHost, Kept, later, listed, order_of, refusal
+from support.hosts.recording_host import SYMBOL, KeepingHost, Kept, later, listed, order_of, refusal
 from test_signing import KEYS, ORDER, closing, opening
 
 from trader_cli.core.errors import ClockSkewed, ExchangeRejected, ExchangeUnavailable, UsageError
@@ -84,7 +84,7 @@ def set_answer(route: str, answer: Callable[[Kept], Any]) -> Prepare:
 
 async def reduces(exchange: BinanceExchange, _host: KeepingHost) -> None:
     assert await exchange.care.positions() == []
-    assert isinstance(await exchange.care.submit(closing()), Placed)
+    assert isinstance(await exchange.care.place(closing()), Placed)
 
 
 @pytest.mark.parametrize("route", [TIME, INFO])
@@ -130,7 +130,7 @@ def test_without_the_exchanges_time_half_a_minute_either_way_is_good_enough_to_r
 ) -> None:
     async def work(exchange: BinanceExchange, host: KeepingHost) -> None:
         await reduces(exchange, host)
-        sent = await exchange.care.submit(opening())
+        sent = await exchange.care.place(opening())
         assert isinstance(sent, Placed) == (off_ms == 0)
         windows = {kept.given["newClientOrderId"]: kept.given["recvWindow"] for kept in host.asked(ORDER, "POST")}
         assert windows == {"in": "5000", "out": "60000"}
@@ -146,7 +146,7 @@ def test_a_clock_set_by_an_hour_changes_nothing() -> None:
             clock.off_ms = step
             assert abs(exchange.server_now_ms() - host.now_ms()) < 500
             await reduces(exchange, host)
-            assert isinstance(await exchange.private.submit(opening()), Placed)
+            assert isinstance(await exchange.private.place(opening()), Placed)
         assert len(host.asked("/fapi/v1/time")) == asked
 
     caring(work)
@@ -158,13 +158,13 @@ def test_a_refusal_by_time_sets_the_clock_again_and_reads_are_tried_once_more(of
         host.skew_ms = off_ms
         assert await exchange.care.positions() == []
         assert abs(exchange.server_now_ms() - host.now_ms()) < 500
-        assert isinstance(await exchange.private.submit(opening()), Placed)
+        assert isinstance(await exchange.private.place(opening()), Placed)
         host.skew_ms -= off_ms
-        refused = await exchange.care.submit(opening("late"))
+        refused = await exchange.care.place(opening("late"))
         assert isinstance(refused, NotPlaced)
         assert refused.code == -1021
         await asyncio.sleep(0.2)
-        assert isinstance(await exchange.care.submit(opening("later")), Placed)
+        assert isinstance(await exchange.care.place(opening("later")), Placed)
         last = host.asked(ORDER, "POST")[-1]
         assert last.given["recvWindow"] == "5000"
 
@@ -251,9 +251,9 @@ def test_rules_are_read_again_when_old_and_say_whether_anything_changed() -> Non
 def test_stops_and_cancels_of_care_are_sent_though_time_is_unknown() -> None:
     async def work(exchange: BinanceExchange, host: KeepingHost) -> None:
         stop = StopRequest("stop", SYMBOL, "SELL", "stop", Decimal(1900))
-        await exchange.care.submit_stop(stop)
+        await exchange.care.place_stop(stop)
         host.answers["GET " + ORDER] = in_window(host, order_of)
-        found = await exchange.care.cancel_order(SYMBOL, "out")
+        found = await exchange.care.cancel(SYMBOL, "out")
         assert found
         assert {kept.given["recvWindow"] for kept in host.signed} == {"60000"}
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from conftest import SMALL_SIM, CommandLine
+from support.commands.command_line import SMALL_SIM, CommandLine
 
 from trader_cli.analyst.certificate_store import certificate_key, find_certificate, store_certificate
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from desk import STOP, SYMBOL, Desk, Rule, at_desk, covered, honest, sound
+from support.trading.desk import STOP, SYMBOL, Desk, Rule, at_desk, covered, honest, sound
 
 from trader_cli.core.money.plans import Approved
 from trader_cli.execution.entry_result import Entered

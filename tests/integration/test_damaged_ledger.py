@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import CommandLine, Ran
-from desk import SYMBOL
+from support.commands.command_line import CommandLine, Ran
+from support.commands.in_process import Inside
+from support.hosts.venue_process import Place, venue_process
+from support.trading.desk import SYMBOL
 from test_trading_on_a_host import enter
-from venues import Inside, Place, venue_process
 
-from trader_cli.exchange.account.private_api import PrivateSide
+from trader_cli.exchange.account.broker import BinanceBroker
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_reading import LedgerReading
 
@@ -163,12 +164,12 @@ def test_a_position_the_past_does_not_explain_leaves_the_old_file(place: Place, 
     beheaded(path)
     before = path.read_bytes()
     with pytest.MonkeyPatch.context() as patch:
-        asked = PrivateSide.all_orders
+        asked = BinanceBroker.past_orders
 
-        async def forgetful(self: PrivateSide, symbol: str, **span: Any) -> Any:
+        async def forgetful(self: BinanceBroker, symbol: str, **span: Any) -> Any:
             return [o for o in await asked(self, symbol, **span) if not o.client_id.startswith("td-e-")]
 
-        patch.setattr(PrivateSide, "all_orders", forgetful)
+        patch.setattr(BinanceBroker, "past_orders", forgetful)
         done = run(demo, place, "ledger", "rebuild")
     assert done.code == 4, done.out
     assert "comes to 0, and the position it shows is 1" in done.err

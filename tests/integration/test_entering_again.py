@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from desk import ORDER, SYMBOL, Desk, at_desk, entered, first, refused, sound
+from support.trading.desk import ORDER, SYMBOL, Desk, at_desk, entered, first, refused, sound
 
 from trader_cli.core.errors import ExchangeRejected
 from trader_cli.core.money.plans import Approved, Refused, TradePlan

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 import pytest
-from entry_kills import campaign, summary
+from support.trading.entry_kills import campaign, summary
 
 pytestmark = pytest.mark.slow
 

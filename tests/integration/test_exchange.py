@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 import pytest
 from aiohttp import web
-from served import Bend, playing_now, serving
+from support.hosts.tape_host import Bend, playing_now, serving
 
 from trader_cli.core.errors import (
     ClockSkewed,

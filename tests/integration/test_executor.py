@@ -7,7 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from desk import LOST, ORDER, POSITIONS, STOP, SYMBOL, Desk, Rule, at_desk, covered, entered, first, refused, sound
+from support.trading.desk import (
+    LOST,
+    ORDER,
+    POSITIONS,
+    STOP,
+    SYMBOL,
+    Desk,
+    Rule,
+    at_desk,
+    covered,
+    entered,
+    first,
+    refused,
+    sound,
+)
 
 from trader_cli.execution.entry_result import Entered
 from trader_cli.execution.executor import Executor

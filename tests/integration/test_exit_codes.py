@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from conftest import CommandLine
-from served import playing_now, serving
+from support.commands.command_line import CommandLine
+from support.hosts.tape_host import playing_now, serving
 
 from trader_cli.core.errors import ExitCode
 from trader_cli.venue.simulated_market.synthetic import synthetic_tape

@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from conftest import CommandLine, Ran
-from served import answering, playing_now, serving
-from venues import Inside
+from support.commands.command_line import CommandLine, Ran
+from support.commands.in_process import Inside
+from support.hosts.tape_host import answering, playing_now, serving
 
 from trader_cli.cli.options import named_symbols
 from trader_cli.core.errors import DataInvalid, DataMissing, ExchangeUnavailable, ExitCode, TraderError

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from hosts import DAY_MS, HOUR_MS, MINUTE_MS, Query, Route, with_host
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.hosts.scripted_host import DAY_MS, HOUR_MS, MINUTE_MS, Query, Route, with_host
 
 from trader_cli.core.errors import TraderError
 from trader_cli.core.identity.manifests import ArtifactKey, Manifest

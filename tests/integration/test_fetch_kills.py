@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from conftest import CommandLine, Ran
+from support.commands.command_line import CommandLine, Ran
 
 pytestmark = pytest.mark.slow
 

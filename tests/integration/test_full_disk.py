@@ -8,7 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from desk import ORDER, SYMBOL, Desk, at_desk, covered, sound
+from support.trading.desk import ORDER, SYMBOL, Desk, at_desk, covered, sound
 
 from trader_cli.core.errors import DataError
 from trader_cli.core.money.orders import TradeState

@@ -19,8 +19,8 @@ from trader_cli.pipelines.market_access import Market
 from trader_cli.pipelines.stages.model_stages import train
 from trader_cli.pipelines.trading.analyst_assessor import StageAssessor
 from trader_cli.settings import as_settings
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger_reading import LedgerReading
-from trader_cli.storage.market_names import ledger_path, market_source
 from trader_cli.venue.clocks import VirtualClock, run_virtual
 from trader_cli.venue.server.server import VenueServer
 from trader_cli.venue.simulated_market.synthetic import synthetic_tape
@@ -72,7 +72,7 @@ def test_every_python_block_runs_in_order(tmp_path: Path, capsys: pytest.Capture
     assert names["order"]["executedQty"] == "0.1"
     assert names["monitor_status"] == {"position_id": "position_id", "state": "unknown"}
     assert names["trading_result"]["code"] == "market_data_stale"
-    with LedgerReading.shown(ledger_path(as_settings(names["config"]))) as ledger:
+    with LedgerReading.shown(workspace_of(as_settings(names["config"])).ledger_path) as ledger:
         assert ledger is not None
         assert ledger.holding("ETHUSDT").amount == 0
         assert [i.purpose for i in ledger.intents()][:4] == ["entry", "backstop", "stop", "take_profit"]
@@ -107,7 +107,7 @@ async def prepare(config: dict[str, Any], names: dict[str, Any]) -> None:
     settings, exchange = as_settings(config), names["BinanceExchange"](config)
     await exchange.initialize()
     hour = Timeframe.parse("1h")
-    stages = StageAssessor(settings, Market(exchange, exchange.clock, market_source(settings)))
+    stages = StageAssessor(settings, Market(exchange, exchange.clock, workspace_of(settings).source))
     await stages.refresh("ETHUSDT", hour)
     train(settings, "ETHUSDT", hour)
     names |= {

@@ -10,7 +10,19 @@ from typing import Any
 import polars as pl
 import pytest
 from aiohttp import web
-from hosts import DAY_MS, HOUR_MS, MINUTE_MS, NOON_MS, Host, Query, Route, exchange_info, kline, klines, with_host
+from support.hosts.scripted_host import (
+    DAY_MS,
+    HOUR_MS,
+    MINUTE_MS,
+    NOON_MS,
+    Host,
+    Query,
+    Route,
+    exchange_info,
+    kline,
+    klines,
+    with_host,
+)
 
 from trader_cli.core.errors import DataInvalid, ExchangeUnavailable, UsageError
 from trader_cli.core.market.schemas import BARS, FUNDING, MARK, OPEN_INTEREST, TRADES, check_schema

@@ -9,9 +9,9 @@ from typing import Any
 
 import aiohttp
 import pytest
-from callers import Caller
-from desk import ORDER, STOP, SYMBOL, sound
-from hostile import HostileDesk, hostile
+from support.hosts.signed_client import Caller
+from support.trading.desk import ORDER, STOP, SYMBOL, sound
+from support.trading.hostile_desk import HostileDesk, hostile
 
 from trader_cli.execution.entry_result import Entered
 from trader_cli.venue.engine.switches import Switches

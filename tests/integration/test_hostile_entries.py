@@ -13,8 +13,8 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from desk import ORDER, STOP, SYMBOL, covered
-from hostile import HostileDesk, hostile
+from support.trading.desk import ORDER, STOP, SYMBOL, covered
+from support.trading.hostile_desk import HostileDesk, hostile
 
 from trader_cli.core.errors import TraderError
 from trader_cli.execution.executor import Executor

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from desk import BALANCE, ORDER, POSITIONS, STOP, SYMBOL
-from venues import Place, plan_file, venue_process
-from warm import Started, Warm
+from support.commands.warm_interpreter import Started, Warm
+from support.hosts.venue_process import Place, plan_file, venue_process
+from support.trading.desk import BALANCE, ORDER, POSITIONS, STOP, SYMBOL
 
 from trader_cli.core.money.plans import TradePlan
 from trader_cli.exchange.binance import BinanceExchange

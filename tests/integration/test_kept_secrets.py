@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 import pytest
-from desk import Desk, at_desk, entered
+from support.trading.desk import Desk, at_desk, entered
 from test_rules_again import decided, stored_signal
 
 from trader_cli.core.money.plans import Approved

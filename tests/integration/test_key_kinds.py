@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import CommandLine
-from desk import SYMBOL
-from key_pairs import KINDS, pair_of, pem
+from support.commands.command_line import CommandLine
+from support.commands.in_process import Inside
+from support.hosts.key_pairs import KINDS, pair_of, pem
+from support.hosts.venue_process import Place, venue_process
+from support.trading.desk import SYMBOL
 from test_quick_look import KEY, PARTS, answers, honest, host, looking
-from venues import Inside, Place, venue_process
 
 from trader_cli.core.errors import ConfigurationError, ExitCode
-from trader_cli.core.money.orders import OrderRequest, Placed, StopRequest, SymbolOptions
+from trader_cli.core.money.orders import MarginSettings, OrderRequest, Placed, StopRequest
 from trader_cli.exchange.binance import BinanceExchange
 
 pytestmark = pytest.mark.slow
@@ -40,18 +41,18 @@ def name_of(kind: str) -> str:
 async def everything(exchange: BinanceExchange) -> None:
     """Every kind of request that is signed: reads, orders in a body, cancels in a query."""
     side, rules = exchange.private, exchange.symbol_rules(SYMBOL)
-    assert await side.set_symbol_options(SYMBOL, SymbolOptions(3, isolated=True)) == SymbolOptions(3, isolated=True)
+    assert await side.set_margin_settings(SYMBOL, MarginSettings(3, isolated=True)) == MarginSettings(3, isolated=True)
     assert (await side.account()).wallet > 0
     assert await side.brackets(SYMBOL)
     assert (await side.key_rights()).can_trade_futures
-    assert isinstance(await side.submit(OrderRequest("in", SYMBOL, "BUY", Decimal("0.5"))), Placed)
+    assert isinstance(await side.place(OrderRequest("in", SYMBOL, "BUY", Decimal("0.5"))), Placed)
     [position] = await side.positions()
     level = rules.price_down(position.entry_price / 2)
-    assert isinstance(await side.submit_stop(StopRequest("stop", SYMBOL, "SELL", "stop", level)), Placed)
+    assert isinstance(await side.place_stop(StopRequest("stop", SYMBOL, "SELL", "stop", level)), Placed)
     cancelled = await side.cancel_stop(SYMBOL, "stop")
     assert cancelled and cancelled.status == "CANCELED"
     assert isinstance(
-        await exchange.care.submit(OrderRequest("out", SYMBOL, "SELL", Decimal("0.5"), reduce_only=True)), Placed
+        await exchange.care.place(OrderRequest("out", SYMBOL, "SELL", Decimal("0.5"), reduce_only=True)), Placed
     )
     assert await exchange.care.positions() == []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 
 import pytest
-from conftest import CommandLine, Ran
+from support.commands.command_line import CommandLine, Ran
 
 from trader_cli.exchange.connection.weight_budget import WeightBudget
 from trader_cli.venue.clocks import VirtualClock, run_virtual

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import CommandLine
-from desk import SYMBOL
-from venues import Inside, Place, plan_file, venue_process
+from support.commands.command_line import CommandLine
+from support.commands.in_process import Inside
+from support.hosts.venue_process import Place, plan_file, venue_process
+from support.trading.desk import SYMBOL
 
 from trader_cli.core.money.orders import OrderRequest, StopState
 from trader_cli.core.money.plans import TradePlan
@@ -149,7 +150,7 @@ def _reduce_by_hand(place: Place, plan: TradePlan) -> None:
     async def work(exchange: BinanceExchange) -> None:
         if await exchange.private.positions():
             side = "SELL" if plan.side == "long" else "BUY"
-            await exchange.private.submit(OrderRequest("hand", SYMBOL, side, Decimal("0.3"), reduce_only=True))  # type: ignore[arg-type]
+            await exchange.private.place(OrderRequest("hand", SYMBOL, side, Decimal("0.3"), reduce_only=True))  # type: ignore[arg-type]
 
     place.by_hand(work)
 

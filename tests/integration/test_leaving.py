@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import CommandLine
+from support.commands.command_line import CommandLine
 
 pytestmark = pytest.mark.slow
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import CommandLine, Ran
-from desk import SYMBOL
-from venues import Place, plan_file
+from support.commands.command_line import CommandLine, Ran
+from support.hosts.venue_process import Place, plan_file
+from support.trading.desk import SYMBOL
 
 from trader_cli.exchange.binance import BinanceExchange
 from trader_cli.storage.ledger_lock import owner_of

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from desk import ORDER, SYMBOL, Desk, at_desk, covered, sound
+from support.trading.desk import ORDER, SYMBOL, Desk, at_desk, covered, sound
 
 from trader_cli.core.errors import DataError
 from trader_cli.execution.entry_result import Entered

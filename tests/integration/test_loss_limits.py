@@ -103,7 +103,7 @@ def test_the_highest_equity_is_remembered_by_the_ledger(tmp_path: Path) -> None:
     async def work(place: Place) -> None:
         assert isinstance(await place.enter("ETHUSDT", quantity="4", stop="0.5"), Entered)
         minder, executor = LossMinder(place.settings), place.executor
-        account = executor.courier.private.account
+        account = executor.courier.broker.account
         real = await account()
         shown = {"profit": real.wallet * D("0.16")}
 
@@ -112,7 +112,7 @@ def test_the_highest_equity_is_remembered_by_the_ledger(tmp_path: Path) -> None:
 
             return replace(await account(), unrealized_profit=shown["profit"])
 
-        executor.courier.private.account = bent  # type: ignore[method-assign,assignment]
+        executor.courier.broker.account = bent  # type: ignore[method-assign,assignment]
         await executor.view("ETHUSDT")
         assert await minder.broken(executor) is None
         await place.clock.sleep(26 * 3600)
@@ -146,9 +146,9 @@ def test_funding_of_a_position_of_somebody_else_is_not_ours(tmp_path: Path) -> N
         await place.enter("ETHUSDC")
         await place.executor.close("ETHUSDC", "by_hand")
         private = place.exchange.private
-        await private.submit(OrderRequest("person1", "ETHUSDT", "BUY", D(1)))
+        await private.place(OrderRequest("person1", "ETHUSDT", "BUY", D(1)))
         await place.clock.sleep(3600)
-        await private.submit(OrderRequest("person2", "ETHUSDT", "SELL", D(1), reduce_only=True))
+        await private.place(OrderRequest("person2", "ETHUSDT", "SELL", D(1), reduce_only=True))
         await place.enter("ETHUSDT")
         await place.clock.sleep(8 * 3600)
         await place.executor.view("ETHUSDT")

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from desk import ORDER, STOP, SYMBOL, Says, covered
-from hostile import HostileDesk, hostile
+from support.trading.desk import ORDER, STOP, SYMBOL, Says, covered
+from support.trading.hostile_desk import HostileDesk, hostile
 from test_full_disk import leave_room, with_small_pages
 
 from trader_cli.exchange.binance import BinanceExchange

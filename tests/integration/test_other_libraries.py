@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import CommandLine
+from support.commands.command_line import CommandLine
 
 from trader_cli.analyst.claim_basis import library_versions
 from trader_cli.core.errors import ExitCode
@@ -30,7 +30,7 @@ def test_a_model_of_another_talib_is_refused_and_trained_again(tmp_path: Path) -
     folders = {"cache_dir": str(tmp_path / "cache"), "state_dir": str(tmp_path / "state")}
     settings = load_settings("sim", None, {**folders, "sim": {"days": 40}})
     store = ArtifactStore(settings.cache_dir)
-    bundles, key = BundleStore(store.root / "models"), stage_key(settings, "ETHUSDT", M15, "model")
+    bundles, key = BundleStore(store.root / "models"), stage_key(settings.mode, "ETHUSDT", M15, "model")
     trained = str(store.pointed(key))
     files, description = bundles.load(trained)
     assert description["made_with"]["libraries"] == library_versions()

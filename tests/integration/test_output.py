@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import CommandLine
+from support.commands.command_line import CommandLine
 
 from trader_cli.cli.main import COMMANDS
 

@@ -14,11 +14,11 @@ from typing import Any
 import polars as pl
 import pytest
 from aiohttp import web
-from served import playing_now, serving
-from trading import at_paper
+from support.hosts.tape_host import playing_now, serving
+from support.trading.virtual_venue import at_paper
 
 from trader_cli.core.errors import ConfigurationError, ExchangeRejected, ExchangeUnavailable, UsageError
-from trader_cli.core.money.orders import NotPlaced, OrderRequest, Placed, StopRequest, SymbolOptions, Unknown
+from trader_cli.core.money.orders import MarginSettings, NotPlaced, OrderRequest, Placed, StopRequest, Unknown
 from trader_cli.exchange.account.paper_exchange import PaperExchange
 from trader_cli.pipelines.market_access import Market, run_in_market
 from trader_cli.settings import as_settings
@@ -71,19 +71,21 @@ def buy(client_id: str = "one", quantity: str = "1", **extra: Any) -> OrderReque
 
 async def bought(exchange: PaperExchange, below: str = "0.99") -> Decimal:
     """Buy one and let a stop rest below; returns the trigger."""
-    assert isinstance(await exchange.private.submit(buy()), Placed)
+    assert isinstance(await exchange.private.place(buy()), Placed)
     (position,) = await exchange.private.positions()
     trigger = exchange.symbol_rules(SYMBOL).price_down(position.entry_price * Decimal(below))
-    assert isinstance(await exchange.private.submit_stop(StopRequest("s", SYMBOL, "SELL", "stop", trigger)), Placed)
+    assert isinstance(await exchange.private.place_stop(StopRequest("s", SYMBOL, "SELL", "stop", trigger)), Placed)
     return trigger
 
 
 def test_an_order_its_stop_and_the_way_out_without_any_key() -> None:
     async def work(exchange: PaperExchange, venue: WatchedVenue, _clock: VirtualClock) -> None:
         side = exchange.private
-        assert await side.set_symbol_options(SYMBOL, SymbolOptions(7, isolated=True)) == SymbolOptions(7, isolated=True)
+        assert await side.set_margin_settings(SYMBOL, MarginSettings(7, isolated=True)) == MarginSettings(
+            7, isolated=True
+        )
         before, asks = await side.account(), (await exchange.get_order_book(SYMBOL, 50))["asks"]
-        placed = await side.submit(buy())
+        placed = await side.place(buy())
         assert isinstance(placed, Placed)
         assert placed.state.status == "FILLED"
         trades = await side.trades(SYMBOL)
@@ -92,10 +94,10 @@ def test_an_order_its_stop_and_the_way_out_without_any_key() -> None:
         assert position.liquidation_price is not None
         assert position.mark_price == Decimal(str((await exchange.get_ticker(SYMBOL))["last"]))
         low = exchange.symbol_rules(SYMBOL).price_down(position.entry_price * Decimal("0.97"))
-        assert isinstance(await side.submit_stop(StopRequest("back", SYMBOL, "SELL", "stop", low)), Placed)
+        assert isinstance(await side.place_stop(StopRequest("back", SYMBOL, "SELL", "stop", low)), Placed)
         (resting,) = await side.open_stops(SYMBOL)
         assert (resting.close_position, resting.by_mark_price) == (True, True)
-        closed = await side.submit(OrderRequest("out", SYMBOL, "SELL", Decimal(1), reduce_only=True))
+        closed = await side.place(OrderRequest("out", SYMBOL, "SELL", Decimal(1), reduce_only=True))
         assert isinstance(closed, Placed)
         assert await side.positions() == []
         assert await side.open_stops(SYMBOL) == []
@@ -116,7 +118,7 @@ def test_a_stop_passed_between_two_looks_has_triggered_in_its_minute_and_funding
 
     async def later(exchange: PaperExchange, _venue: WatchedVenue, clock: VirtualClock) -> Any:
         bars = await exchange.get_klines(SYMBOL, "1m", hours * 60)
-        stop = await exchange.private.find_stop(SYMBOL, "s")
+        stop = await exchange.private.stop(SYMBOL, "s")
         fill = (await exchange.private.trades(SYMBOL))[-1]
         paid = await exchange.private._read("fapiPrivateGetIncome", "/fapi/v1/income", incomeType="FUNDING_FEE")
         shown = await exchange.get_funding_rates(SYMBOL)
@@ -162,17 +164,17 @@ def test_without_the_exchange_nothing_is_answered_and_nothing_is_done(down: str)
         trades = await side.trades(SYMBOL)
         await clock.sleep(300)
         venue.down = down
-        refused = await side.submit(buy("two"))
+        refused = await side.place(buy("two"))
         assert isinstance(refused, NotPlaced), "it certainly was not carried out"
         if down != "depth":  # what rests needs no book
-            for asked in (side.account, side.positions, lambda: side.find_order(SYMBOL, "two")):
+            for asked in (side.account, side.positions, lambda: side.order(SYMBOL, "two")):
                 with pytest.raises(ExchangeUnavailable):
                     await asked()
             assert isinstance(
-                await side.submit_stop(StopRequest("t", SYMBOL, "SELL", "stop", Decimal(9), Decimal(1))), NotPlaced
+                await side.place_stop(StopRequest("t", SYMBOL, "SELL", "stop", Decimal(9), Decimal(1))), NotPlaced
             )
         venue.down = ""
-        assert await side.find_order(SYMBOL, "two") is None
+        assert await side.order(SYMBOL, "two") is None
         assert await side.trades(SYMBOL) == trades
         assert [stop.client_id for stop in await side.open_stops(SYMBOL)] == ["s"]
 
@@ -201,11 +203,11 @@ def test_prices_that_stand_still_are_not_taken_for_the_markets() -> None:
 )
 def test_a_refusal_has_the_exchanges_code(order: OrderRequest, code: int) -> None:
     async def work(exchange: PaperExchange, _venue: WatchedVenue, _clock: VirtualClock) -> None:
-        refused = await exchange.private.submit(order)
+        refused = await exchange.private.place(order)
         assert isinstance(refused, NotPlaced), refused
         assert refused.code == code
         assert await exchange.private.positions() == []
-        assert await exchange.private.find_stop(SYMBOL, "never sent") is None
+        assert await exchange.private.stop(SYMBOL, "never sent") is None
         with pytest.raises(ExchangeRejected) as unknown:
             await exchange.private.trades("NOPEUSDT")
         assert unknown.value.code == -1121
@@ -217,10 +219,10 @@ def test_a_second_order_of_the_same_id_is_unknown_and_single() -> None:
     async def work(exchange: PaperExchange, _venue: WatchedVenue, _clock: VirtualClock) -> None:
         last = Decimal(str((await exchange.get_ticker(SYMBOL))["last"]))
         resting = buy(price=exchange.symbol_rules(SYMBOL).price_down(last * Decimal("0.97")))
-        assert isinstance(await exchange.private.submit(resting), Placed)
-        assert isinstance(await exchange.private.submit(resting), Unknown)
+        assert isinstance(await exchange.private.place(resting), Placed)
+        assert isinstance(await exchange.private.place(resting), Unknown)
         (found,) = await exchange.private.open_orders(SYMBOL)
-        cancelled = await exchange.private.cancel_order(SYMBOL, found.client_id)
+        cancelled = await exchange.private.cancel(SYMBOL, found.client_id)
         assert cancelled
         assert cancelled.status == "CANCELED"
 
@@ -286,7 +288,7 @@ from trader_cli.core.money.orders import OrderRequest
 from trader_cli.pipelines.market_access import run_in_market
 from trader_cli.settings import as_settings
 async def work(market):
-    await market.exchange.private.submit(OrderRequest("one", "ETHUSDT", "BUY", Decimal(1)))
+    await market.exchange.private.place(OrderRequest("one", "ETHUSDT", "BUY", Decimal(1)))
     os.kill(os.getpid(), signal.SIGKILL)
 run_in_market(as_settings({"mode": "paper", "state_dir": sys.argv[1], "binance_exchange": {"base_url": sys.argv[2]}}), work)
 """

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from trading import at_paper
+from support.trading.virtual_venue import at_paper
 
 from trader_cli.core.money.orders import AccountState, OrderRequest, Placed
 from trader_cli.core.money.plans import Refused
@@ -54,7 +54,7 @@ async def traded(exchange: PaperExchange, symbol: str) -> Decimal:
     """A round trip; what its fills say it came to."""
     for side in ("BUY", "SELL"):
         order = OrderRequest(f"{side}-{symbol}", symbol, side, D(1), reduce_only=side == "SELL")
-        assert isinstance(await exchange.private.submit(order), Placed)
+        assert isinstance(await exchange.private.place(order), Placed)
         await exchange.clock.sleep(60)
     fills = await exchange.private.trades(symbol)
     assert all(fill.commission > 0 for fill in fills)
@@ -98,11 +98,11 @@ def test_without_a_price_in_dollars_there_is_no_wallet_and_no_plan(tmp_path: Pat
 def test_what_is_held_in_an_asset_that_is_no_longer_named_is_still_looked_at(tmp_path: Path) -> None:
     async def buy(exchange: PaperExchange) -> None:
         await wallets(exchange)
-        assert isinstance(await exchange.private.submit(OrderRequest("b", "ETHBTC", "BUY", D(1))), Placed)
+        assert isinstance(await exchange.private.place(OrderRequest("b", "ETHBTC", "BUY", D(1))), Placed)
 
     async def close(exchange: PaperExchange) -> Decimal:
         order = OrderRequest("s", "ETHBTC", "SELL", D(1), reduce_only=True)
-        assert isinstance(await exchange.private.submit(order), Placed)
+        assert isinstance(await exchange.private.place(order), Placed)
         return sum((p.amount for p in await exchange.private.positions()), D(0))
 
     in_paper(buy, tmp_path)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from trading import at_paper
+from support.trading.virtual_venue import at_paper
 
 from trader_cli.core.market.timeframes import HOUR_MS
 from trader_cli.core.money.orders import OrderRequest, Placed
@@ -67,7 +67,7 @@ def trading(work: Work, folder: Path, clock: VirtualClock, **bent: Any) -> Any:
 
 async def send(exchange: PaperExchange, side: str, quantity: str = "1") -> None:
     order = OrderRequest(f"{side}-{exchange.server_now_ms()}", SYMBOL, side, D(quantity), reduce_only=side == "SELL")
-    assert isinstance(await exchange.private.submit(order), Placed)
+    assert isinstance(await exchange.private.place(order), Placed)
 
 
 async def until(exchange: PaperExchange, clock: VirtualClock, end_ms: int, every_s: float = 10) -> None:

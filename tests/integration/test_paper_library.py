@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import CommandLine
-from served import playing_now, serving
+from support.commands.command_line import CommandLine
+from support.hosts.tape_host import playing_now, serving
 
 from trader_cli.exchange.binance import BinanceExchange
 from trader_cli.execution.accounts import exchange_of

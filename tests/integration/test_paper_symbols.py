@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from trading import at_paper
+from support.trading.virtual_venue import at_paper
 
 from trader_cli.core.errors import ExchangeUnavailable
-from trader_cli.core.money.orders import NotPlaced, OrderRequest, Placed, StopRequest, SymbolOptions
+from trader_cli.core.money.orders import MarginSettings, NotPlaced, OrderRequest, Placed, StopRequest
 from trader_cli.exchange.account.paper_exchange import PaperExchange
 from trader_cli.venue.clocks import VirtualClock
 from trader_cli.venue.server.server import VenueServer
@@ -76,14 +76,14 @@ async def bought(exchange: PaperExchange, below: str = "0.5") -> dict[str, D]:
     """A position with a stop in each symbol, that of ETHUSDT at so much of the price; the triggers."""
     triggers = {}
     for symbol, quantity in QUANTITY.items():
-        await exchange.private.set_symbol_options(symbol, SymbolOptions(5, isolated=True))
-        entry = await exchange.private.submit(OrderRequest(f"b-{symbol}", symbol, "BUY", D(quantity)))
+        await exchange.private.set_margin_settings(symbol, MarginSettings(5, isolated=True))
+        entry = await exchange.private.place(OrderRequest(f"b-{symbol}", symbol, "BUY", D(quantity)))
         assert isinstance(entry, Placed)
         triggers[symbol] = exchange.symbol_rules(symbol).price_down(
             entry.state.average_price * D(below if symbol == ETH else "0.5")
         )
         stop = StopRequest(f"s-{symbol}", symbol, "SELL", "stop", triggers[symbol])
-        assert isinstance(await exchange.private.submit_stop(stop), Placed)
+        assert isinstance(await exchange.private.place_stop(stop), Placed)
     return triggers
 
 
@@ -93,7 +93,7 @@ async def held(exchange: PaperExchange) -> dict[str, D]:
 
 async def closed(exchange: PaperExchange, symbol: str) -> Any:
     order = OrderRequest(f"x-{symbol}", symbol, "SELL", D(QUANTITY[symbol]), reduce_only=True)
-    return await exchange.private.submit(order)
+    return await exchange.private.place(order)
 
 
 @pytest.mark.parametrize("how", ["settling", "delisted", "delisted, bars still told"])
@@ -111,7 +111,7 @@ def test_what_is_traded_no_more_is_settled_at_its_last_mark_and_the_other_goes_o
         assert last.price == pytest.approx(mark, rel=D("0.002"))
         assert await exchange.private.open_stops(ETH) == [], "nothing of it waits"
         assert [s.client_id for s in await exchange.private.open_stops(BTC)] == ["s-BTCUSDT"]
-        refused = await exchange.private.submit(OrderRequest("again", ETH, "BUY", D(1)))
+        refused = await exchange.private.place(OrderRequest("again", ETH, "BUY", D(1)))
         assert isinstance(refused, NotPlaced), "there is no price at which it could be bought"
         assert ETH in refused.sentence or "Invalid symbol" in refused.sentence
         assert isinstance(await closed(exchange, BTC), Placed)
@@ -169,13 +169,13 @@ def test_filters_that_are_read_again_reach_the_account() -> None:
     async def work(exchange: PaperExchange, venue: OddVenue, clock: VirtualClock) -> None:
         last = D(str((await exchange.get_ticker(ETH))["last"]))
         fine = OrderRequest("fine", ETH, "BUY", D(1), price=(last * D("0.98")).quantize(D("0.1")) + D("0.001"))
-        refused = await exchange.private.submit(fine)
+        refused = await exchange.private.place(fine)
         assert isinstance(refused, NotPlaced)
         assert refused.code == -4014
         venue.tick = "0.001"
         await clock.sleep(60)
         assert await exchange.refresh_rules()
-        assert isinstance(await exchange.private.submit(fine), Placed)
+        assert isinstance(await exchange.private.place(fine), Placed)
         (resting,) = await exchange.private.open_orders(ETH)
         assert resting.client_id == "fine"
 
@@ -185,13 +185,13 @@ def test_filters_that_are_read_again_reach_the_account() -> None:
 def test_a_symbol_that_is_listed_later_is_traded(tmp_path: Path) -> None:
     async def work(exchange: PaperExchange, venue: OddVenue, clock: VirtualClock) -> Any:
         order = OrderRequest("one", ETH, "BUY", D(1))
-        refused = await exchange.private.submit(order)
+        refused = await exchange.private.place(order)
         assert isinstance(refused, NotPlaced)
         assert refused.code == -1121
         venue.status = "TRADING"
         await clock.sleep(60)
         await exchange.refresh_rules()
-        assert isinstance(await exchange.private.submit(order), Placed)
+        assert isinstance(await exchange.private.place(order), Placed)
         return await held(exchange)
 
     async def later(exchange: PaperExchange, _venue: OddVenue, clock: VirtualClock) -> Any:

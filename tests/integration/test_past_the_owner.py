@@ -17,10 +17,11 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from conftest import CommandLine
-from desk import SYMBOL
+from support.commands.command_line import CommandLine
+from support.commands.in_process import Inside
+from support.hosts.venue_process import Place, plan_file, venue_process
+from support.trading.desk import SYMBOL
 from test_trading_on_a_host import enter, open_at, trade
-from venues import Inside, Place, plan_file, venue_process
 
 from trader_cli.core.errors import LedgerLocked, OwnerSilent
 from trader_cli.exchange.binance import BinanceExchange
@@ -28,11 +29,11 @@ from trader_cli.pipelines.trading import risk_reduction
 from trader_cli.pipelines.trading.flatten_without_ledger import Flattened, Wish
 from trader_cli.pipelines.trading.owner_takeover import end_owner
 from trader_cli.settings import load_settings
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage import owner_requests
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_lock import Owner, OwnerLock, owner_of, start_of
 from trader_cli.storage.ledger_reading import LedgerReading
-from trader_cli.storage.market_names import ledger_path
 from trader_cli.storage.side_journal import SideJournal
 
 pytestmark = pytest.mark.slow
@@ -337,7 +338,7 @@ def test_an_owner_that_is_stopped_between_intent_and_send_sends_nothing_after_it
     assert open_at(place) == (0, [])
 
     async def orders(exchange: BinanceExchange) -> list[str]:
-        return [order.client_id for order in await exchange.private.all_orders(SYMBOL)]
+        return [order.client_id for order in await exchange.private.past_orders(SYMBOL)]
 
     with LedgerReading.shown(place.ledger(demo.folder / "state")) as read:
         assert read is not None
@@ -397,7 +398,7 @@ def test_an_owner_that_is_not_known_is_named_as_such_and_not_waited_for_without_
 
 def test_an_owner_that_goes_on_after_a_flatten_is_named(tmp_path: Path) -> None:
     settings = load_settings("paper", None, {"state_dir": str(tmp_path)})
-    path = ledger_path(settings)
+    path = workspace_of(settings).ledger_path
     with Ledger.opened(path):
         done = threading.Timer(0.3, owner_requests.forget_asked, (path, "flatten"))
         done.start()

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from trader_cli.core.errors import ConfigurationError, ExchangeRejected, ExchangeUnavailable
-from trader_cli.core.money.orders import NotPlaced, OrderRequest, Placed, StopRequest, SymbolOptions, Unknown
+from trader_cli.core.money.orders import MarginSettings, NotPlaced, OrderRequest, Placed, StopRequest, Unknown
 from trader_cli.exchange.binance import BinanceExchange
 from trader_cli.venue.clocks import VirtualClock, run_virtual
 from trader_cli.venue.server.server import VenueServer
@@ -86,9 +86,11 @@ def buy(client_id: str = "one", quantity: str = "1", **extra: Any) -> OrderReque
 def test_an_order_its_stops_and_the_way_out() -> None:
     async def work(exchange: BinanceExchange, _venue: FaultyVenue, _clock: VirtualClock) -> None:
         side, rules = exchange.private, exchange.symbol_rules(SYMBOL)
-        assert await side.set_symbol_options(SYMBOL, SymbolOptions(7, isolated=True)) == SymbolOptions(7, isolated=True)
+        assert await side.set_margin_settings(SYMBOL, MarginSettings(7, isolated=True)) == MarginSettings(
+            7, isolated=True
+        )
         before = await side.account()
-        placed = await side.submit(buy())
+        placed = await side.place(buy())
         assert isinstance(placed, Placed)
         assert placed.state.status == "FILLED"
         (position,) = await side.positions()
@@ -97,9 +99,9 @@ def test_an_order_its_stops_and_the_way_out() -> None:
         assert position.liquidation_price < position.entry_price
         low, high = (rules.price_down(position.entry_price * Decimal(f)) for f in ("0.97", "1.03"))
         stops = [
-            await side.submit_stop(StopRequest("back", SYMBOL, "SELL", "stop", low)),
-            await side.submit_stop(StopRequest("near", SYMBOL, "SELL", "stop", low + 1, Decimal(1))),
-            await side.submit_stop(StopRequest("gain", SYMBOL, "SELL", "take_profit", high, Decimal(1))),
+            await side.place_stop(StopRequest("back", SYMBOL, "SELL", "stop", low)),
+            await side.place_stop(StopRequest("near", SYMBOL, "SELL", "stop", low + 1, Decimal(1))),
+            await side.place_stop(StopRequest("gain", SYMBOL, "SELL", "take_profit", high, Decimal(1))),
         ]
         assert all(isinstance(stop, Placed) for stop in stops)
         waiting = {stop.client_id: stop for stop in await side.open_stops(SYMBOL)}
@@ -109,7 +111,7 @@ def test_an_order_its_stops_and_the_way_out() -> None:
         cancelled = await side.cancel_stop(SYMBOL, "near")
         assert cancelled
         assert cancelled.status == "CANCELED"
-        closed = await side.submit(OrderRequest("out", SYMBOL, "SELL", Decimal(1), reduce_only=True))
+        closed = await side.place(OrderRequest("out", SYMBOL, "SELL", Decimal(1), reduce_only=True))
         assert isinstance(closed, Placed)
         assert await side.positions() == []
         trades = await side.trades(SYMBOL)
@@ -166,13 +168,13 @@ def test_limit_orders_rest_and_are_cancelled() -> None:
         side, rules = exchange.private, exchange.symbol_rules(SYMBOL)
         last = Decimal(str((await exchange.get_ticker(SYMBOL))["last"]))
         price = rules.price_down(last * Decimal("0.97"))
-        assert isinstance(await side.submit(buy("rest", price=price, time_in_force="GTX")), Placed)
+        assert isinstance(await side.place(buy("rest", price=price, time_in_force="GTX")), Placed)
         assert [o.client_id for o in await side.open_orders(SYMBOL)] == ["rest"]
-        gone = await side.cancel_order(SYMBOL, "rest")
+        gone = await side.cancel(SYMBOL, "rest")
         assert gone
         assert gone.status == "CANCELED"
-        assert await side.cancel_order(SYMBOL, "never sent") is None
-        assert await side.find_stop(SYMBOL, "never sent") is None
+        assert await side.cancel(SYMBOL, "never sent") is None
+        assert await side.stop(SYMBOL, "never sent") is None
 
     trading(work)
 
@@ -183,9 +185,9 @@ LOST = ["dropped", "empty", "html", "truncated", "object", "other", "unknown"]
 @pytest.mark.parametrize("fault", LOST)
 def test_a_lost_reply_is_unknown_and_the_order_is_found_and_single(fault: str) -> None:
     async def work(exchange: BinanceExchange, venue: FaultyVenue, _clock: VirtualClock) -> None:
-        sent = await exchange.private.submit(buy())
+        sent = await exchange.private.place(buy())
         assert isinstance(sent, Unknown), sent
-        found = await exchange.private.find_order(SYMBOL, "one")
+        found = await exchange.private.order(SYMBOL, "one")
         assert found
         assert found.status == "FILLED"
         assert venue.seen.count(("POST", "/fapi/v1/order")) == 1
@@ -197,12 +199,12 @@ def test_a_lost_reply_is_unknown_and_the_order_is_found_and_single(fault: str) -
 @pytest.mark.parametrize("fault", ["dropped", "html", "unknown"])
 def test_a_lost_reply_about_a_stop_is_unknown_too(fault: str) -> None:
     async def work(exchange: BinanceExchange, venue: FaultyVenue, _clock: VirtualClock) -> None:
-        await exchange.private.submit(buy())
+        await exchange.private.place(buy())
         (position,) = await exchange.private.positions()
         trigger = exchange.symbol_rules(SYMBOL).price_down(position.entry_price * Decimal("0.95"))
-        sent = await exchange.private.submit_stop(StopRequest("s", SYMBOL, "SELL", "stop", trigger))
+        sent = await exchange.private.place_stop(StopRequest("s", SYMBOL, "SELL", "stop", trigger))
         assert isinstance(sent, Unknown)
-        assert await exchange.private.find_stop(SYMBOL, "s")
+        assert await exchange.private.stop(SYMBOL, "s")
         assert venue.seen.count(("POST", "/fapi/v1/algoOrder")) == 1
 
     trading(work, faults={("POST", "/fapi/v1/algoOrder"): [fault]})
@@ -210,9 +212,9 @@ def test_a_lost_reply_about_a_stop_is_unknown_too(fault: str) -> None:
 
 def test_a_server_that_is_down_is_unknown_and_nothing_is_sent_again() -> None:
     async def work(exchange: BinanceExchange, venue: FaultyVenue, _clock: VirtualClock) -> None:
-        assert isinstance(await exchange.private.submit(buy()), Unknown)
+        assert isinstance(await exchange.private.place(buy()), Unknown)
         assert venue.seen.count(("POST", "/fapi/v1/order")) == 1
-        assert await exchange.private.find_order(SYMBOL, "one") is None
+        assert await exchange.private.order(SYMBOL, "one") is None
 
     trading(work, faults={("POST", "/fapi/v1/order"): ["down before"]})
 
@@ -229,7 +231,7 @@ def test_a_server_that_is_down_is_unknown_and_nothing_is_sent_again() -> None:
 )
 def test_a_refusal_is_certain_and_has_its_code(order: OrderRequest, code: int) -> None:
     async def work(exchange: BinanceExchange, _venue: FaultyVenue, _clock: VirtualClock) -> None:
-        refused = await exchange.private.submit(order)
+        refused = await exchange.private.place(order)
         assert isinstance(refused, NotPlaced), refused
         assert refused.code == code
         assert await exchange.private.positions() == []
@@ -251,8 +253,8 @@ def test_a_duplicate_client_id_means_that_the_first_exists() -> None:
         price = exchange.symbol_rules(SYMBOL).price_down(
             Decimal(str((await exchange.get_ticker(SYMBOL))["last"])) * Decimal("0.97")
         )
-        assert isinstance(await exchange.private.submit(buy(price=price)), Placed)
-        assert isinstance(await exchange.private.submit(buy(price=price)), Unknown)
+        assert isinstance(await exchange.private.place(buy(price=price)), Placed)
+        assert isinstance(await exchange.private.place(buy(price=price)), Unknown)
         assert len(await exchange.private.open_orders(SYMBOL)) == 1
 
     trading(work)
@@ -283,7 +285,7 @@ def test_keys_are_asked_for_and_their_rights_known() -> None:
 def test_options_that_the_exchange_refuses_are_errors() -> None:
     async def work(exchange: BinanceExchange, _venue: FaultyVenue, _clock: VirtualClock) -> None:
         with pytest.raises(ExchangeRejected) as refused:
-            await exchange.private.set_symbol_options(SYMBOL, SymbolOptions(500, isolated=True))
+            await exchange.private.set_margin_settings(SYMBOL, MarginSettings(500, isolated=True))
         assert refused.value.code == -4028
         brackets = await exchange.private.brackets(SYMBOL)
         assert brackets[0].max_leverage == 125

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from conftest import CommandLine
+from support.commands.command_line import CommandLine
 
 from trader_cli.core.proofs.assurance import Doubt, WalkAway, prove_walk_away
 from trader_cli.core.proofs.evidence import Books

@@ -8,7 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from accounts import TAPE, TRADED, Place, at_exchange, nets
+from support.trading.margin_assets import TAPE, TRADED, Place, at_exchange, nets
 
 from trader_cli.core.market.timeframes import DAY_MS, HOUR_MS
 from trader_cli.core.money.assets import margin_asset_of

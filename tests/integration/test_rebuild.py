@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from trading import SYMBOL, plan_now, trading
+from support.trading.virtual_venue import SYMBOL, plan_now, trading
 
 from trader_cli.core.errors import UsageError
 from trader_cli.core.money.plans import Approved

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from hosts import DAY_MS, NOON_MS, Query, Route, with_host
+from support.hosts.scripted_host import DAY_MS, NOON_MS, Query, Route, with_host
 
 from trader_cli.core.money.orders import OrderState, StopState, TradeState
 from trader_cli.execution.exchange_history import Remembered, remembered

@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import desk as desks
 import pytest
 from aiohttp import web
-from desk import ORDER, SYMBOL, Desk, at_desk, entered, refused
+from support.trading import desk as desks
+from support.trading.desk import ORDER, SYMBOL, Desk, at_desk, entered, refused
 
 from trader_cli.core.errors import ExchangeRejected
 from trader_cli.core.market.timeframes import Timeframe
@@ -220,7 +220,7 @@ async def stored_signal(desk: Desk) -> Signal:
     now = desk.clock.now_ms()
     analysis = Analysis(SYMBOL, "4h", now, price, signal, claim=claim, digests={"model": "m"})
     store = ArtifactStore(desk.settings.cache_dir)
-    key = stage_key(desk.settings, SYMBOL, Timeframe.parse("4h"), "analysis")
+    key = stage_key(desk.settings.mode, SYMBOL, Timeframe.parse("4h"), "analysis")
     store.point(key, store.put_document(analysis.as_dict()))
     return signal
 

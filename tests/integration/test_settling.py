@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from desk import SYMBOL, Desk, at_desk, entered
+from support.trading.desk import SYMBOL, Desk, at_desk, entered
 
 from trader_cli.core.money.plans import Refused
 from trader_cli.execution.executor import Executor

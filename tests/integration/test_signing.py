@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from keeping import SYMBOL, KeepingHost, later, refusal, rights
+from support.hosts.recording_host import SYMBOL, KeepingHost, later, refusal, rights
 
 from trader_cli.core.errors import ConfigurationError, ExchangeUnavailable, RateLimited, TraderError
 from trader_cli.core.money.orders import NotPlaced, OrderRequest, Placed, StopRequest, Unknown
+from trader_cli.exchange.account.broker import BinanceBroker
 from trader_cli.exchange.account.paper_exchange import PaperExchange
-from trader_cli.exchange.account.private_api import PrivateSide
 from trader_cli.exchange.binance import BinanceExchange
 from trader_cli.exchange.connection.signing_gate import (
     DEMO_HOSTS,
@@ -61,7 +61,7 @@ def at_host(work: Work, mode: str | None = "demo", *, care: bool = False, **opti
     return asyncio.run(main())
 
 
-async def everything(side: PrivateSide) -> None:
+async def everything(side: BinanceBroker) -> None:
     """Every signed request there is, whatever becomes of it."""
     stop = StopRequest("stop", SYMBOL, "SELL", "stop", Decimal(1900))
     for ask in (
@@ -70,18 +70,18 @@ async def everything(side: PrivateSide) -> None:
         side.hedge_mode,
         side.key_rights,
         lambda: side.brackets(SYMBOL),
-        lambda: side.symbol_options(SYMBOL),
+        lambda: side.margin_settings(SYMBOL),
         lambda: side.trades(SYMBOL),
         lambda: side.income(0),
-        lambda: side.submit(opening()),
-        lambda: side.submit(closing()),
-        lambda: side.submit_stop(stop),
-        lambda: side.find_order(SYMBOL, "a"),
+        lambda: side.place(opening()),
+        lambda: side.place(closing()),
+        lambda: side.place_stop(stop),
+        lambda: side.order(SYMBOL, "a"),
         lambda: side.open_orders(SYMBOL),
         lambda: side.open_stops(SYMBOL),
-        lambda: side.all_orders(SYMBOL),
-        lambda: side.all_stops(SYMBOL),
-        lambda: side.cancel_order(SYMBOL, "a"),
+        lambda: side.past_orders(SYMBOL),
+        lambda: side.past_stops(SYMBOL),
+        lambda: side.cancel(SYMBOL, "a"),
         lambda: side.cancel_stop(SYMBOL, "a"),
     ):
         try:
@@ -148,11 +148,11 @@ def test_sim_signs_with_its_own_keys_for_the_venue_that_was_opened(keys: dict[st
 
 
 def test_a_venue_that_is_not_on_loopback_gets_nothing() -> None:
-    sim = as_settings({"mode": "sim"})
-    assert signing_origins(sim, "https://fapi.binance.com") == frozenset()
-    assert signing_origins(sim, "http://127.0.0.1:81") == {("http", "127.0.0.1", 81)}
-    assert signing_origins(sim, "http://127.0.0.1.example.org") == frozenset()
-    assert signing_origins(sim) == frozenset()
+    options = as_settings({"mode": "sim"}).binance_exchange
+    assert signing_origins("sim", options, "https://fapi.binance.com") == frozenset()
+    assert signing_origins("sim", options, "http://127.0.0.1:81") == {("http", "127.0.0.1", 81)}
+    assert signing_origins("sim", options, "http://127.0.0.1.example.org") == frozenset()
+    assert signing_origins("sim", options) == frozenset()
 
 
 @pytest.mark.parametrize(
@@ -170,8 +170,8 @@ def test_a_venue_that_is_not_on_loopback_gets_nothing() -> None:
 )
 def test_where_each_mode_signs(mode: str, options: dict[str, Any], hosts: tuple[str, ...], rights_count: bool) -> None:
     settings = as_settings({"mode": mode, "binance_exchange": options})
-    assert signing_origins(settings) == {origin_of(host) for host in hosts}
-    assert tells_key_rights(settings) == rights_count
+    assert signing_origins(settings.mode, settings.binance_exchange) == {origin_of(host) for host in hosts}
+    assert tells_key_rights(settings.mode, settings.binance_exchange) == rights_count
 
 
 def point_elsewhere(exchange: BinanceExchange, url: str) -> None:
@@ -191,7 +191,7 @@ def test_bytes_for_another_host_do_not_leave() -> None:
                 with pytest.raises(SigningRefused, match="was stopped"):
                     await side.positions()
                 with pytest.raises(SigningRefused):
-                    await side.submit(closing())
+                    await side.place(closing())
             assert other.kept == []
             point_elsewhere(exchange, host.url.replace("127.0.0.1", "localhost"))
             with pytest.raises(SigningRefused):
@@ -237,7 +237,7 @@ def test_redirects_are_not_followed(status: int, home: bool) -> None:
             for side in (exchange.private, exchange.care):
                 with pytest.raises(ExchangeUnavailable):
                     await side.positions()
-                assert isinstance(await side.submit(closing()), Unknown)
+                assert isinstance(await side.place(closing()), Unknown)
             with pytest.raises(ExchangeUnavailable):
                 await exchange.get_ticker(SYMBOL)
             assert other.kept == []
@@ -270,23 +270,23 @@ def test_no_proxy_gets_anything(name: str, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize("lane", ["private", "care"])
 def test_nothing_is_opened_with_a_key_that_can_withdraw_or_of_which_nothing_is_known(lane: str) -> None:
     async def work(exchange: BinanceExchange, host: KeepingHost) -> None:
-        side: PrivateSide = getattr(exchange, lane)
+        side: BinanceBroker = getattr(exchange, lane)
         host.answers["GET " + RIGHTS] = lambda _: rights(withdraw=True)
         with pytest.raises(ConfigurationError, match="can withdraw"):
-            await side.submit(opening())
+            await side.place(opening())
         host.answers["GET " + RIGHTS] = lambda _: refusal(-1000, "busy", 503)
         with pytest.raises(ExchangeUnavailable):
-            await side.submit(opening())
+            await side.place(opening())
         host.answers["GET " + RIGHTS] = lambda _: {
             "enableFutures": False,
             "enableWithdrawals": False,
             "ipRestrict": True,
         }
         with pytest.raises(ConfigurationError, match="cannot trade"):
-            await side.submit(opening())
+            await side.place(opening())
         assert host.asked(ORDER, "POST") == []
         asked = len(host.asked(RIGHTS))
-        assert isinstance(await side.submit(closing()), Placed)
+        assert isinstance(await side.place(closing()), Placed)
         assert len(host.asked(RIGHTS)) == asked, "what reduces does not ask"
 
     at_host(work, **KEYS)
@@ -295,11 +295,11 @@ def test_nothing_is_opened_with_a_key_that_can_withdraw_or_of_which_nothing_is_k
 def test_rights_are_asked_once_for_both_sides_and_again_after_a_quarter_of_an_hour() -> None:
     async def work(exchange: BinanceExchange, host: KeepingHost) -> None:
         for number, side in enumerate((exchange.private, exchange.care, exchange.private)):
-            assert isinstance(await side.submit(opening(str(number))), Placed)
+            assert isinstance(await side.place(opening(str(number))), Placed)
         assert len(host.asked(RIGHTS)) == 1
         real, later_ms = exchange.clock.monotonic_ms, 15 * 60_000 + 1
         exchange.clock.monotonic_ms = lambda: real() + later_ms  # type: ignore[method-assign]
-        await exchange.care.submit(opening("late"))
+        await exchange.care.place(opening("late"))
         assert len(host.asked(RIGHTS)) == 2
 
     at_host(work, **KEYS)
@@ -308,9 +308,9 @@ def test_rights_are_asked_once_for_both_sides_and_again_after_a_quarter_of_an_ho
 def test_what_reduces_waits_for_no_check() -> None:
     async def work(exchange: BinanceExchange, host: KeepingHost) -> None:
         host.answers["GET " + RIGHTS] = later(3, rights())
-        entering = asyncio.create_task(exchange.private.submit(opening()))
+        entering = asyncio.create_task(exchange.private.place(opening()))
         await asyncio.sleep(0.05)
-        assert isinstance(await asyncio.wait_for(exchange.care.submit(closing()), 1), Placed)
+        assert isinstance(await asyncio.wait_for(exchange.care.place(closing()), 1), Placed)
         assert not entering.done()
         entering.cancel()
 
@@ -327,7 +327,7 @@ def test_a_hundred_slow_reads_do_not_delay_care() -> None:
         await asyncio.sleep(0.1)
         began = asyncio.get_running_loop().time()
         assert await exchange.care.positions() == []
-        assert isinstance(await exchange.care.submit(closing()), Placed)
+        assert isinstance(await exchange.care.place(closing()), Placed)
         assert asyncio.get_running_loop().time() - began < 0.7
         assert not any(read.done() for read in reads)
         for read in reads:
@@ -342,7 +342,7 @@ def test_fifty_slow_looks_of_care_do_not_delay_its_next_order() -> None:
         host.answers["GET /fapi/v3/positionRisk"] = later(1.5, [])
         looks = [asyncio.create_task(exchange.care.positions()) for _ in range(50)]
         await asyncio.sleep(0.2)
-        assert isinstance(await asyncio.wait_for(exchange.care.submit(closing()), 0.8), Placed)
+        assert isinstance(await asyncio.wait_for(exchange.care.place(closing()), 0.8), Placed)
         assert await asyncio.gather(*looks) == [[]] * 50, "a late answer is still read"
 
     at_host(work, **KEYS)
@@ -351,7 +351,7 @@ def test_fifty_slow_looks_of_care_do_not_delay_its_next_order() -> None:
 @pytest.mark.parametrize("lane", ["private", "care"])
 def test_an_error_says_whether_anything_answered(lane: str) -> None:
     async def work(exchange: BinanceExchange, host: KeepingHost) -> None:
-        side: PrivateSide = getattr(exchange, lane)
+        side: BinanceBroker = getattr(exchange, lane)
         answers: dict[str, tuple[Any, bool]] = {
             "busy": (lambda _: web.Response(text="busy", status=503), True),
             "garbled": (lambda _: web.Response(text="<html>"), True),
@@ -404,19 +404,19 @@ def test_while_frozen_nothing_is_sent_and_one_order_goes_first(status: int, body
             else web.json_response(body, status=status, headers=wait)
         )
         assert exchange.frozen_s() == 0
-        assert isinstance(await exchange.care.submit(closing()), NotPlaced)
+        assert isinstance(await exchange.care.place(closing()), NotPlaced)
         assert 0 < exchange.frozen_s() <= seconds
         asked = len(host.kept)
         reads = [asyncio.create_task(exchange.get_ticker(SYMBOL)) for _ in range(5)]
         for _ in range(5):
             with pytest.raises(RateLimited):
                 await exchange.care.positions()
-            assert isinstance(await exchange.care.submit(closing()), NotPlaced)
+            assert isinstance(await exchange.care.place(closing()), NotPlaced)
             await asyncio.sleep(0.1)
         assert len(host.kept) == asked
         del host.answers["POST " + ORDER]
         await exchange.clock.sleep(exchange.frozen_s() + 0.01)
-        await exchange.care.submit(closing())
+        await exchange.care.place(closing())
         await asyncio.gather(*reads, return_exceptions=True)
         after = host.kept[asked:]
         assert after[0].method == "POST"
@@ -431,7 +431,7 @@ def test_a_request_that_waits_for_a_connection_does_not_leave_into_a_freeze() ->
         host.answers["POST " + ORDER] = lambda _: refusal(-1003, "Too many requests.", 429, **{"Retry-After": "9"})
         reads = [asyncio.create_task(exchange.get_ticker(SYMBOL)) for _ in range(40)]
         await asyncio.sleep(0.2)
-        await exchange.care.submit(closing())
+        await exchange.care.place(closing())
         asked = len(host.kept)
         done, _ = await asyncio.wait(reads, timeout=1.5)
         assert len(host.kept) == asked
@@ -446,7 +446,7 @@ def test_too_many_orders_stop_new_ones_only() -> None:
     async def work(exchange: BinanceExchange, host: KeepingHost) -> None:
         honest = host.answers["POST " + ORDER]
         host.answers["POST " + ORDER] = lambda _: refusal(-1015, "Too many new orders.", 429, **{"Retry-After": "1"})
-        refused = await exchange.care.submit(opening())
+        refused = await exchange.care.place(opening())
         assert isinstance(refused, NotPlaced)
         assert refused.code == -1015
         assert exchange.frozen_s() == 0
@@ -454,14 +454,14 @@ def test_too_many_orders_stop_new_ones_only() -> None:
         host.answers["POST " + ORDER] = honest
         sent = len(host.asked(ORDER, "POST"))
         for side in (exchange.private, exchange.care):
-            held = await side.submit(opening())
+            held = await side.place(opening())
             assert isinstance(held, NotPlaced)
             assert held.code == -1015
         assert len(host.asked(ORDER, "POST")) == sent
         assert await exchange.care.positions() == []
-        assert isinstance(await exchange.care.submit(closing()), Placed)
+        assert isinstance(await exchange.care.place(closing()), Placed)
         await asyncio.sleep(exchange.orders_held_s() + 0.01)
-        assert isinstance(await exchange.care.submit(opening()), Placed)
+        assert isinstance(await exchange.care.place(opening()), Placed)
 
     at_host(work, **KEYS)
 
@@ -479,6 +479,6 @@ def test_a_limit_of_another_pool_or_host_stops_nothing_of_care(path: str) -> Non
             await ask()
         assert exchange.frozen_s() == 0
         assert await exchange.care.positions() == []
-        assert isinstance(await exchange.care.submit(closing()), Placed)
+        assert isinstance(await exchange.care.place(closing()), Placed)
 
     at_host(work, **KEYS)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from desk import covered
-from trading import SYMBOL, plan_now, trading
+from support.trading.desk import covered
+from support.trading.virtual_venue import SYMBOL, plan_now, trading
 
 from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.core.money.plans import Approved
@@ -22,8 +22,8 @@ from trader_cli.pipelines.market_access import Market, run_in_market
 from trader_cli.pipelines.trading.iterations import Audience
 from trader_cli.pipelines.trading.trading_run import run_forever, run_once
 from trader_cli.settings import Settings, as_settings
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import Ledger
-from trader_cli.storage.market_names import ledger_path
 from trader_cli.tactician.position_monitor import PositionMonitor
 
 pytestmark = pytest.mark.slow
@@ -112,7 +112,7 @@ def test_a_pending_signal_is_looked_at_again(folder: Path) -> None:
         lines: list[str] = []
 
         async def work(market: Market, settings: Settings = settings, lines: list[str] = lines) -> None:
-            with Ledger.opened(ledger_path(settings)) as ledger:
+            with Ledger.opened(workspace_of(settings).ledger_path) as ledger:
                 pipeline = LiveTradingPipeline(
                     settings,
                     exchange=market.exchange,
@@ -159,7 +159,7 @@ def test_the_protection_deadline_is_as_set(tmp_path: Path, deadline: float, clos
 
 def test_persistence_is_as_set(tmp_path: Path) -> None:
     """Covered by what the position shows, with order and trades silent: `enter` waits so long to learn more of it."""
-    from hostile import HostileDesk, hostile
+    from support.trading.hostile_desk import HostileDesk, hostile
 
     from trader_cli.core.errors import ExchangeUnavailable
     from trader_cli.venue.server.faults import Fault, FaultPlan

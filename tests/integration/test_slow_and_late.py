@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from desk import ORDER, POSITIONS, STOP, SYMBOL, covered, sound
-from hostile import HostileDesk, hostile
+from support.trading.desk import ORDER, POSITIONS, STOP, SYMBOL, covered, sound
+from support.trading.hostile_desk import HostileDesk, hostile
 
 from trader_cli.core.errors import ExchangeUnavailable, TraderError
 from trader_cli.core.money.plans import Refused

@@ -16,8 +16,8 @@ from typing import Any
 import polars as pl
 import pytest
 from aiohttp import web
-from conftest import CommandLine, Ran
-from served import Bend, playing_now, serving
+from support.commands.command_line import CommandLine, Ran
+from support.hosts.tape_host import Bend, playing_now, serving
 
 from docs.generate import demo_output, readme_demo
 from trader_cli.analyst import analyst as analyst_module
@@ -435,7 +435,7 @@ def test_a_served_account_goes_on_after_a_restart(trader: CommandLine) -> None:
 
     async def buy(exchange: BinanceExchange) -> Any:
         wallet = (await exchange.private.account()).wallet
-        return wallet, await exchange.private.submit(OrderRequest("a", "ETHUSDT", "BUY", Decimal("0.1")))
+        return wallet, await exchange.private.place(OrderRequest("a", "ETHUSDT", "BUY", Decimal("0.1")))
 
     async def look(exchange: BinanceExchange) -> Any:
         return [position.amount for position in await exchange.private.positions()]

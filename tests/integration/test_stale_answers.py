@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from desk import ORDER, POSITIONS, STOP, SYMBOL, Desk, Rule, at_desk, covered, entered, first, sound
+from support.trading.desk import ORDER, POSITIONS, STOP, SYMBOL, Desk, Rule, at_desk, covered, entered, first, sound
 
 from trader_cli.core.errors import ConfigurationError, TraderError
 from trader_cli.core.money.plans import Approved, Refused

@@ -14,9 +14,9 @@ from typing import Any
 import polars as pl
 import pytest
 from aiohttp import web
-from conftest import CommandLine, Ran
-from served import answering, playing_now
-from venues import Inside
+from support.commands.command_line import CommandLine, Ran
+from support.commands.in_process import Inside
+from support.hosts.tape_host import answering, playing_now
 
 from trader_cli.core.errors import ExitCode, UsageError
 from trader_cli.core.identity.manifests import ArtifactKey

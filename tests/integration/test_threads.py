@@ -23,7 +23,7 @@ def made_with(threads: int, folder: Path) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests"))),
     }
     done = subprocess.run(
-        [sys.executable, "-m", "digested", str(threads)],
+        [sys.executable, "-m", "support.market.thread_digests", str(threads)],
         cwd=folder,
         env=environment,
         capture_output=True,

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from desk import ORDER, STOP, SYMBOL, Desk, first
-from hostile import HostileDesk, hostile
+from support.commands.in_process import Inside
+from support.hosts.venue_process import Place, venue_process
+from support.trading.desk import ORDER, STOP, SYMBOL, Desk, first
+from support.trading.hostile_desk import HostileDesk, hostile
 from test_trading_on_a_host import enter, trade
-from venues import Inside, Place, venue_process
 
 from trader_cli.core.errors import ExchangeUnavailable
 from trader_cli.core.types import Abstention

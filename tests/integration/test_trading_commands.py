@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import SMALL_SIM, CommandLine, Ran, made_for_all
-from venues import Inside
+from support.commands.command_line import SMALL_SIM, CommandLine, Ran
+from support.commands.in_process import Inside
+from support.commands.shared_folders import made_for_all
 
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_reading import LedgerReading

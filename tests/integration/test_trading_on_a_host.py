@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import CommandLine, Ran
-from desk import SYMBOL
-from venues import Inside, Place, plan_file, venue_process
+from support.commands.command_line import CommandLine, Ran
+from support.commands.in_process import Inside
+from support.hosts.venue_process import Place, plan_file, venue_process
+from support.trading.desk import SYMBOL
 
 from trader_cli.core.money.orders import OrderRequest
 from trader_cli.core.money.plans import TradePlan
@@ -66,7 +67,7 @@ def trade(place: Place, side: Any, quantity: str, *, reduce_only: bool = False) 
 
     async def work(exchange: BinanceExchange) -> None:
         order = OrderRequest(f"hand-{time.time_ns()}", SYMBOL, side, Decimal(quantity), reduce_only=reduce_only)
-        await exchange.private.submit(order)
+        await exchange.private.place(order)
 
     place.by_hand(work)
 

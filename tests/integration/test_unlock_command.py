@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from conftest import CommandLine
+from support.commands.command_line import CommandLine
 
-from trader_cli.settings import as_settings
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import Ledger
-from trader_cli.storage.market_names import ledger_path
 
 pytestmark = pytest.mark.slow
 
 
 def test_a_symbol_is_unlocked_whoever_holds_the_ledger(trader: CommandLine) -> None:
-    path = ledger_path(as_settings({"state_dir": str(trader.folder / "state")}))
+    path = workspace_of({"state_dir": str(trader.folder / "state")}).ledger_path
     with Ledger.opened(path) as ledger:
         ledger.latch("ETHUSDT", "unprotected", "no stop could be had", 1)
         ledger.latch("BTCUSDT", "adl", "reduced", 2)

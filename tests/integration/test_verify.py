@@ -12,7 +12,8 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
-from conftest import CommandLine, Ran, made_for_all
+from support.commands.command_line import CommandLine, Ran
+from support.commands.shared_folders import made_for_all
 
 from trader_cli.core.errors import ExitCode, UsageError
 from trader_cli.pipelines.live_trading_integration_verifier import (

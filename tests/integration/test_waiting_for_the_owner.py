@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from desk import SYMBOL, Desk, at_desk
+from support.trading.desk import SYMBOL, Desk, at_desk
 
 from trader_cli.core.errors import HungUp, Terminated
 from trader_cli.pipelines.trading.flatten_without_ledger import Wish

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from desk import ORDER, STOP, Desk, at_desk, first
-from hostile import HostileDesk, hostile
+from support.trading.desk import ORDER, STOP, Desk, at_desk, first
+from support.trading.hostile_desk import HostileDesk, hostile
 
 from trader_cli.core.money.plans import Refused
 from trader_cli.execution.entry_result import Entered

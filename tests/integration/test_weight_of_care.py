@@ -8,14 +8,14 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from desk import POSITIONS, STOP, covered
-from hostile import HostileDesk, hostile
+from support.trading.desk import POSITIONS, STOP, covered
+from support.trading.hostile_desk import HostileDesk, hostile
 
 from trader_cli.core.money.plans import Approved
-from trader_cli.core.weights import WEIGHT_LIMIT, request_weight
 from trader_cli.execution.entry_result import Entered
 from trader_cli.execution.executor import Executor
 from trader_cli.storage.ledger import Ledger
+from trader_cli.venue.request_weights import WEIGHT_LIMIT, request_weight
 from trader_cli.venue.server.faults import Fault, FaultPlan
 from trader_cli.venue.server.request_log import LoggedRequest
 

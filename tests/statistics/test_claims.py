@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from claims import claim_on
+from support.training.claims import claim_on
 
 from trader_cli.venue.simulated_market.synthetic import synthetic_tape
 

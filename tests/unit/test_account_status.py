@@ -11,10 +11,10 @@ from typing import Any
 from trader_cli.core.money.orders import TradeState
 from trader_cli.pipelines.trading.account_status import AccountStatus, account_status
 from trader_cli.settings import Settings, as_settings
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_rows import Intent
-from trader_cli.storage.market_names import ledger_path, market_source
-from trader_cli.storage.state import VenueState, state_root
+from trader_cli.storage.state import VenueState
 
 ETH = "ETHUSDT"
 
@@ -25,7 +25,7 @@ def of(folder: Path, mode: Any = "sim") -> Settings:
 
 def opened(settings: Settings, *purposes: str) -> AccountStatus:
     """The status once an entry has filled and these stops of it were last seen open."""
-    with Ledger.opened(ledger_path(settings)) as ledger:
+    with Ledger.opened(workspace_of(settings).ledger_path) as ledger:
         ledger.decide("d", ETH, 1, "plan", {"side": "long", "quantity": "1"}, 1)
         for purpose in ("entry", *purposes):
             level = None if purpose == "entry" else Decimal(1900)
@@ -53,7 +53,7 @@ def test_a_position_and_its_stops_are_told_by_the_ledger_and_it_says_so(tmp_path
 def test_an_average_is_shown_with_the_digits_of_a_price(tmp_path: Path) -> None:
     settings = of(tmp_path)
     opened(settings, "backstop", "stop")
-    with Ledger.opened(ledger_path(settings)) as ledger:
+    with Ledger.opened(workspace_of(settings).ledger_path) as ledger:
         for number, price in ((2, "2000.07"), (3, "2000.11")):
             trade = TradeState(
                 number,
@@ -81,7 +81,7 @@ def test_no_ledger_is_no_comfort_where_the_account_has_traded(tmp_path: Path) ->
     for mode, kind in (("sim", "virtual"), ("paper", "paper")):
         settings = of(tmp_path / mode, mode)
         assert account_status(settings).walk_away, "a fresh account"
-        folder = VenueState(state_root(settings)).accounts(market_source(settings), kind)
+        folder = VenueState(workspace_of(settings).state_dir).accounts(workspace_of(settings).source, kind)
         folder.mkdir(parents=True)
         with closing(sqlite3.connect(folder / "journal.sqlite")) as db, db:
             db.execute("CREATE TABLE commands (time_ms INTEGER)")
@@ -93,7 +93,7 @@ def test_no_ledger_is_no_comfort_where_the_account_has_traded(tmp_path: Path) ->
 
 def test_a_damaged_ledger_is_no_comfort_and_no_traceback(tmp_path: Path) -> None:
     settings = of(tmp_path)
-    path = ledger_path(settings)
+    path = workspace_of(settings).ledger_path
     for content in (b"", b"x" * 8192):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)

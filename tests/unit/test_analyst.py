@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from conftest import random_bars
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.market.bars import random_bars
 
 from trader_cli.analyst.analysis import AnalysisInput, analyse
 from trader_cli.analyst.boosting import Rows, fit_calibrated

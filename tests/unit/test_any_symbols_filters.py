@@ -6,9 +6,9 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from desk import plan_at
 from hypothesis import example, given
 from hypothesis import strategies as st
+from support.trading.desk import plan_at
 
 from trader_cli.core.money.exit_forms import Form, Heard, exit_forms, next_form
 from trader_cli.core.money.orders import SymbolRules

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -171,6 +172,71 @@ def test_only_the_exchange_room_knows_ccxt() -> None:
     for file in PACKAGE.rglob("*.py"):
         if file.relative_to(PACKAGE).parts[0] != "exchange":
             assert "ccxt" not in {name.split(".")[0] for name in imports_of(file.read_text())}, file
+
+
+WORDS_OF_THE_EXCHANGE = re.compile(r"ccxt|aiohttp|fapi|algo(?!rithm)", re.IGNORECASE)
+MAY_SAY_THEM = {
+    "settings/places.py": ("fapi", "hosts of the exchange, by which stored ledgers are named"),
+    "execution/attribution.py": ("algo", "a person is told which endpoint did not answer, by the exchange's own name"),
+    "pipelines/verification/": ("fapi algo", "sets faults on routes of the simulated venue and reads its books"),
+}
+MAY_BUILD_AN_EXCHANGE = {
+    "analyst/analyst.py": "the guide's class has a clock as its exchange would",
+    "execution/accounts.py": "makes the exchange that the settings mean",
+    "execution/manual_orders.py": "is handed the guide's own class",
+    "execution/orphan_orders.py": "is handed the guide's own class",
+    "tactician/tactician.py": "the guide's class takes the guide's exchange",
+    "tactician/position_monitor.py": "the guide's class takes the guide's exchange",
+}
+"""Files of the rooms that know the exchange by its ports, which import it all the same."""
+
+
+def code_words(source: str) -> Iterator[str]:
+    """Identifiers, imported names and strings; comments and docstrings left out."""
+    tree = ast.parse(source)
+    documents = {id(n.value) for n in ast.walk(tree) if isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documents:
+            yield node.value
+        for name in ("id", "attr", "arg", "name", "module", "asname"):
+            word = getattr(node, name, None)
+            if isinstance(word, str):
+                yield word
+
+
+def words_of_the_exchange(source: str) -> set[str]:
+    return {found.lower() for word in code_words(source) for found in WORDS_OF_THE_EXCHANGE.findall(word)}
+
+
+def test_words_of_the_exchange_stay_in_the_rooms_that_speak_to_it() -> None:
+    said = {}
+    for file in PACKAGE.rglob("*.py"):
+        name = str(file.relative_to(PACKAGE))
+        if name.split("/", maxsplit=1)[0] not in {"exchange", "venue"}:
+            place = next((place for place in MAY_SAY_THEM if name.startswith(place)), name)
+            said[place] = said.get(place, set()) | words_of_the_exchange(file.read_text())
+    assert {place: words for place, words in said.items() if words} == {
+        place: set(words.split()) for place, (words, _) in MAY_SAY_THEM.items()
+    }
+
+
+def test_a_word_of_the_exchange_is_found_in_code_alone() -> None:
+    assert words_of_the_exchange("import ccxt.async_support as c\nfapi = 1\nx.algo_id(newAlgo=f'/fapi/{c}')") == {
+        "ccxt",
+        "fapi",
+        "algo",
+    }
+    assert words_of_the_exchange('"""ccxt"""\ndef f():\n    """fapi"""\n    return algorithm  # algo') == set()
+
+
+def test_orders_and_tactics_know_the_exchange_by_its_ports() -> None:
+    importing = {
+        str(file.relative_to(PACKAGE))
+        for room in ("execution", "tactician", "analyst")
+        for file in (PACKAGE / room).rglob("*.py")
+        if any(name.startswith("trader_cli.exchange") for name in imports_of(file.read_text()))
+    }
+    assert importing == MAY_BUILD_AN_EXCHANGE.keys()
 
 
 def test_help_loads_nothing_heavy() -> None:

@@ -12,10 +12,10 @@ from typing import Any, get_args
 
 import polars as pl
 import pytest
-from archives import KLINE_HEADER, Way, kline_csv, written, zipped, zipped_members
-from conftest import random_bars
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.market.archive_zips import KLINE_HEADER, Way, kline_csv, written, zipped, zipped_members
+from support.market.bars import random_bars
 
 from trader_cli.core.errors import DataInvalid, UsageError
 from trader_cli.core.market.schemas import FUNDING, MARK, OPEN_INTEREST, TIME

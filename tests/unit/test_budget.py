@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trader_cli.core.errors import RateLimited
-from trader_cli.core.weights import FUTURES, request_weight
 from trader_cli.exchange.connection.weight_budget import RequestBudget, WeightBudget
 from trader_cli.venue.clocks import VirtualClock, run_virtual
+from trader_cli.venue.request_weights import FUTURES, request_weight
 
 KLINES, FUNDING, OPEN_INTEREST, SPOT = (
     "/fapi/v1/klines",

@@ -424,11 +424,11 @@ class Desk:
         self.bars = Manifest(
             "bars", "t", "tape", "ETHUSDT", "15m", "0", chunks=(chunk,), rows=bars.height, first_ms=first, last_ms=last
         )
-        self.store.publish(stage_key(self.settings, "ETHUSDT", M15, "bars"), self.bars)
+        self.store.publish(stage_key(self.settings.mode, "ETHUSDT", M15, "bars"), self.bars)
         self.made = build_feature_artifact(self.store, self.bars, bars, self.spec, self.orchestrator).manifest
 
     def publish(self, made: Manifest) -> None:
-        self.store.publish(stage_key(self.settings, "ETHUSDT", M15, "features"), made)
+        self.store.publish(stage_key(self.settings.mode, "ETHUSDT", M15, "features"), made)
 
     def analyse(self) -> None:
         clock = FixedClock((self.bars.last_ms or 0) + M15.ms)
@@ -458,7 +458,7 @@ def test_features_that_the_analyst_makes_itself_need_one_too(tmp_path: Path) -> 
         desk.analyse()
     certificate = ensure_certificate(desk.store, desk.spec)
     desk.analyse()
-    made = desk.store.current(stage_key(desk.settings, "ETHUSDT", M15, "features"))
+    made = desk.store.current(stage_key(desk.settings.mode, "ETHUSDT", M15, "features"))
     assert made is not None
     assert made.notes["certificate"] == certificate.digest
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from conftest import random_bars
 from hypothesis import given
 from hypothesis import strategies as st
+from support.market.bars import random_bars
 
 from trader_cli.core.errors import DataInvalid, UsageError
 from trader_cli.core.identity.anchors import blocks_between, floor_block, next_block

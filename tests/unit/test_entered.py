@@ -7,7 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from desk import plan_at
+from support.trading.desk import plan_at
 
 from trader_cli.cli.commands.enter import _plan
 from trader_cli.core.market.timeframes import Timeframe

@@ -21,7 +21,7 @@ def order(client_id: str, side: Any, filled: str | int, at: int = 0, *, reduce_o
 
 def stop(client_id: str, side: Any, quantity: str, kind: Any = "stop", **changes: Any) -> StopState:
     given: dict[str, Any] = {
-        "algo_id": "1",
+        "stop_id": "1",
         "client_id": client_id,
         "symbol": "ETHUSDT",
         "side": side,

@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 import pytest
 import talib
-from conftest import START_MS, random_bars
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.market.bars import START_MS, random_bars
 
 from trader_cli.core.market.bars import with_close_time
 from trader_cli.core.market.schemas import FUNDING, MARK, OPEN_INTEREST, TIME, TRADES

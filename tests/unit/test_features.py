@@ -10,9 +10,9 @@ import polars as pl
 import pytest
 import pywt
 import talib
-from conftest import START_MS, random_bars
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.market.bars import START_MS, random_bars
 
 from trader_cli.analyst.feature_artifacts import build_feature_artifact, not_known_yet
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator

@@ -12,9 +12,9 @@ import numpy as np
 import polars as pl
 import pytest
 import test_analyst
-from conftest import random_bars
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.market.bars import random_bars
 
 from trader_cli.analyst.analysis import analyse
 from trader_cli.analyst.decision import TradeCosts

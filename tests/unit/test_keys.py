@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import test_analyst
 import yaml
-from conftest import random_bars
+from support.market.bars import random_bars
 
 from trader_cli.analyst.analysis import analyse
 from trader_cli.analyst.analyst import Analyst

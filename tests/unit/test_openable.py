@@ -42,7 +42,7 @@ RULES = SymbolRules(
     band_down=Decimal("0.95"),
     min_price=Decimal("0.01"),
     max_price=Decimal(100_000),
-    max_algo_orders=100,
+    max_stop_orders=100,
 )
 BRACKETS = (
     LeverageBracket(Decimal(50_000), 125, Decimal("0.004"), Decimal(0)),
@@ -90,7 +90,7 @@ def code(rules: SymbolRules = RULES, made: TradePlan | None = None, resting: int
 @pytest.mark.parametrize("side", ["long", "short"])
 def test_a_plan_made_under_the_rules_of_now_is_openable(side: str) -> None:
     assert code(made=plan(side)) is None
-    assert code(replace(RULES, delivery_ms=None, max_algo_orders=None, min_price=None, max_price=None)) is None
+    assert code(replace(RULES, delivery_ms=None, max_stop_orders=None, min_price=None, max_price=None)) is None
 
 
 @pytest.mark.parametrize("side", ["long", "short"])
@@ -112,8 +112,8 @@ def test_a_plan_made_under_the_rules_of_now_is_openable(side: str) -> None:
         ({"max_market_quantity": Decimal("1.499")}, "stops_impossible"),
         ({"min_price": Decimal(1999)}, "stops_impossible"),
         ({"max_price": Decimal(2001)}, "stops_impossible"),
-        ({"max_algo_orders": 2}, "stops_impossible"),
-        ({"max_algo_orders": 3}, None),
+        ({"max_stop_orders": 2}, "stops_impossible"),
+        ({"max_stop_orders": 3}, None),
     ],
 )
 def test_rules_that_changed_under_a_plan(side: str, rules: dict[str, Any], found: str | None) -> None:
@@ -224,15 +224,15 @@ def live(folder: Path, **execution: Any) -> Callable[[], Refused | None]:
 
 
 def test_live_waits_for_verification_on_demo_trading(tmp_path: Path) -> None:
-    asked, state = live(tmp_path), as_settings({"state_dir": str(tmp_path)})
+    asked = live(tmp_path)
     refused = asked()
     assert isinstance(refused, Refused)
     assert refused.code == "demo_not_verified"
     assert __version__ in refused.sentence
     assert live(tmp_path, without_demo_verification=True)() is None
-    demo_verified.record(state, "0.0.0", NOW)
+    demo_verified.record(tmp_path, "0.0.0", NOW)
     assert asked() is not None, "another version's"
-    path = demo_verified.record(state, __version__, NOW)
+    path = demo_verified.record(tmp_path, __version__, NOW)
     assert asked() is None
     for body in (b"", b"[]", b"{}", path.read_bytes().replace(b"true", b"false"), path.read_bytes()[:-9]):
         path.write_bytes(body)

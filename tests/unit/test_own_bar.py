@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import test_keys
-from conftest import random_bars
+from support.market.bars import random_bars
 from test_stored_inputs import M15, Shelf
 
 from trader_cli.analyst.analyst import Analyst

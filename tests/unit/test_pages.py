@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trader_cli.core.weights import request_weight
 from trader_cli.exchange.market_data.pages import in_order, page_plan
 from trader_cli.venue.clocks import VirtualClock, run_virtual
+from trader_cli.venue.request_weights import request_weight
 
 MOST = 3200
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from looks import HOUR, Account, Paper, Simulated, Watched
+from support.trading.paper_beside_exchange import HOUR, Account, Paper, Simulated, Watched
 
 from trader_cli.core.market.timeframes import MINUTE_MS
 from trader_cli.exchange.account.account_replies import income_state, position_state, trade_state

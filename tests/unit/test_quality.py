@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from conftest import random_bars
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support.market.bars import random_bars
 
 from trader_cli.core.errors import DataInvalid, TraderError
 from trader_cli.core.market.bars import PRICES, find_gaps, with_close_time

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from conftest import random_bars
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.market.bars import random_bars
 from test_keys import BARS, FEATURES, M15, QUICK
 from test_quality import planted, straight
 
@@ -28,8 +28,8 @@ from trader_cli.features.bar_arrays import BarSeries
 from trader_cli.pipelines.stages.model_stages import features
 from trader_cli.pipelines.stages.stored_status import status
 from trader_cli.settings import Settings, as_settings
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.artifacts import ArtifactStore, span_of, stage_key
-from trader_cli.storage.market_names import market_source
 from trader_cli.venue.clocks import FixedClock
 
 CONFIG = as_settings({"analyst": QUICK})
@@ -134,7 +134,7 @@ def stored(config: Settings, bars: pl.DataFrame) -> ArtifactStore:
     made = Manifest(
         "bars",
         "test",
-        market_source(config),
+        workspace_of(config).source,
         "ETHUSDT",
         "15m",
         "0",
@@ -144,7 +144,7 @@ def stored(config: Settings, bars: pl.DataFrame) -> ArtifactStore:
         last_ms=last,
         notes={"quality": counts},
     )
-    store.publish(stage_key(config, "ETHUSDT", M15, "bars"), made)
+    store.publish(stage_key(config.mode, "ETHUSDT", M15, "bars"), made)
     return store
 
 
@@ -160,11 +160,11 @@ def test_features_and_status_show_it_and_the_analyst_abstains_while_it_is_near(t
         store = stored(config, spoiled)
         built = features(config, "ETHUSDT", M15)
         assert built.quality == counts
-        made = store.current(stage_key(config, "ETHUSDT", M15, "features"))
+        made = store.current(stage_key(config.mode, "ETHUSDT", M15, "features"))
         assert made is not None
         assert made.notes["quality"] == counts
         assert status(config).series[0].quality == counts
-        analyst = Analyst(config, clock=FixedClock(now), source=market_source(config))
+        analyst = Analyst(config, clock=FixedClock(now), source=workspace_of(config).source)
         outcome = analyst.analyse("ETHUSDT", M15).outcome
         assert isinstance(outcome, Abstention)
         assert outcome.code == code

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-from key_pairs import KINDS, ec_key, ed25519_key, pair_of, pem, rsa_key
 from pydantic import SecretStr
+from support.hosts.key_pairs import KINDS, ec_key, ed25519_key, pair_of, pem, rsa_key
 
 from trader_cli.core.errors import ConfigurationError, ExitCode
 from trader_cli.exchange.connection.error_table import scrubbed

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import random_bars
+from support.market.bars import random_bars
 
 from trader_cli.core.errors import DataError, DataInvalid, DataMissing
 from trader_cli.core.identity.digests import digest_frame

@@ -28,13 +28,13 @@ from trader_cli.execution.orphan_orders import halt_where_lost
 from trader_cli.pipelines.trading.run_summary import booked_since
 from trader_cli.settings import Settings, as_settings
 from trader_cli.settings.places import host_source
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.artifacts import ArtifactStore
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_books import other_ledgers, second_ledger
 from trader_cli.storage.ledger_lock import lock_file
 from trader_cli.storage.ledger_reading import LedgerReading
 from trader_cli.storage.ledger_rows import Intent
-from trader_cli.storage.market_names import ledger_path, ledger_paths
 from trader_cli.storage.state import Trial, TrialLedger, VenueState
 from trader_cli.tactician.tactician import Tactician
 from trader_cli.venue.engine.venue_journal import Journal
@@ -207,28 +207,28 @@ def live_at(folder: Path, url: str | None) -> Settings:
 
 def test_a_ledger_under_an_earlier_name_of_the_exchange_is_the_one_in_use(tmp_path: Path) -> None:
     """However the address is spelt: one ledger, and a halt in it is seen."""
-    today, earlier = ledger_paths(live_at(tmp_path, None), "live")
+    today, earlier = workspace_of(live_at(tmp_path, None)).ledgers.files("live")
     assert (today.parent.name, earlier.parent.name) == (LOCAL, SPELLED)
     assert today.name != earlier.name, "the fingerprint holds the market's name"
     with Ledger.opened(earlier) as ledger:
         ledger.halt("loss of the day", 1)
     for url in (None, "https://fapi.binance.com", "https://fapi.binance.com/"):
         settings = live_at(tmp_path, url)
-        assert ledger_path(settings) == earlier
-        assert second_ledger(settings) is None
-        with LedgerReading.shown(ledger_path(settings)) as shown:
+        assert workspace_of(settings).ledger_path == earlier
+        assert second_ledger(workspace_of(settings).ledgers) is None
+        with LedgerReading.shown(workspace_of(settings).ledger_path) as shown:
             assert shown is not None and shown.halted() == "loss of the day"
 
 
 def test_two_ledgers_of_one_account_are_said_and_halt(tmp_path: Path) -> None:
     settings = live_at(tmp_path, None)
-    for path in ledger_paths(settings, "live"):
+    for path in workspace_of(settings).ledgers.files("live"):
         with Ledger.opened(path) as ledger:
             ledger.intend(Intent("a", "d", "ETHUSDT", "entry", "BUY", Decimal(1), 1))
-    assert "two ledgers" in str(second_ledger(settings))
-    assert "two ledgers" in " ".join(other_ledgers(settings)), "and so nobody may walk away"
+    assert "two ledgers" in str(second_ledger(workspace_of(settings).ledgers))
+    assert "two ledgers" in " ".join(other_ledgers(workspace_of(settings).ledgers)), "and so nobody may walk away"
     exchange = SimpleNamespace(settings=settings, server_now_ms=lambda: 5, care=None)
-    with Ledger.opened(ledger_path(settings)) as ledger:
+    with Ledger.opened(workspace_of(settings).ledger_path) as ledger:
         refused = asyncio.run(halt_where_lost(exchange, ledger))  # type: ignore[arg-type]
         assert refused is not None and refused.code == "two_ledgers"
         assert "two ledgers" in str(ledger.halted())
@@ -254,7 +254,7 @@ def test_state_is_its_users_alone_also_what_an_earlier_version_left(tmp_path: Pa
         state = VenueState(tmp_path / "state")
         state.save_time("market", 7 + n)
         Journal(state.accounts("market", "virtual")).close()
-        path = ledger_path(settings)
+        path = workspace_of(settings).ledger_path
         with Ledger.opened(path) as ledger:
             ledger.halt("tried", 1)
             assert set(readable_by_others(tmp_path / "state")) <= {"backup.sqlite"}

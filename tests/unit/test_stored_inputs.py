@@ -16,8 +16,8 @@ from trader_cli.core.identity.manifests import Manifest
 from trader_cli.features.inputs import INPUT_NAMES, align_inputs, known_inputs
 from trader_cli.pipelines.stages.model_stages import _current_features, refresh_features
 from trader_cli.settings import Settings, as_settings
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.artifacts import ArtifactStore, span_of, stage_key
-from trader_cli.storage.market_names import market_source
 from trader_cli.venue.clocks import FixedClock
 
 BARS = HERE["bars"]
@@ -39,7 +39,7 @@ class Shelf:
     def __init__(self, folder: Path) -> None:
         self.settings = settings_in(folder)
         self.store = ArtifactStore(self.settings.cache_dir)
-        self.source = market_source(self.settings)
+        self.source = workspace_of(self.settings).source
         self.bars = self.put("bars", BARS)
 
     def put(self, kind: str, frame: pl.DataFrame, source: str | None = None) -> Manifest:
@@ -57,7 +57,7 @@ class Shelf:
             first_ms=first,
             last_ms=last,
         )
-        self.store.publish(stage_key(self.settings, "ETHUSDT", M15, kind), manifest)
+        self.store.publish(stage_key(self.settings.mode, "ETHUSDT", M15, kind), manifest)
         return manifest
 
     def inputs(self) -> FeatureInputs:

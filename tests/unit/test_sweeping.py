@@ -10,9 +10,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
-from conftest import random_bars
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.market.bars import random_bars
 
 from trader_cli.core.errors import DataError
 from trader_cli.core.identity.digests import digest_frame, digest_value

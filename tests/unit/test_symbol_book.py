@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from keeping import FILTERS, SYMBOL, listed
+from support.hosts.recording_host import FILTERS, SYMBOL, listed
 
 from trader_cli.core.errors import ExchangeUnavailable
 from trader_cli.core.market.symbols import delivery_ms_of
@@ -26,7 +26,7 @@ def test_the_rules_hold_bands_orders_status_and_the_end() -> None:
     rules = book.rules(SYMBOL)
     assert rules is not None
     assert (rules.band_up, rules.band_down) == (Decimal("1.05"), Decimal("0.95"))
-    assert (rules.max_orders, rules.max_algo_orders) == (200, 10)
+    assert (rules.max_orders, rules.max_stop_orders) == (200, 10)
     assert (rules.status, rules.contract_type, rules.delivery_ms) == ("TRADING", "PERPETUAL", None)
     assert book.learn(told(deliveryDate=1_900_000_000_000, status="SETTLING", filters=FILTERS[:4]), 0)
     rules = book.rules(SYMBOL)

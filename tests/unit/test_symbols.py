@@ -7,9 +7,9 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from conftest import random_bars
 from hypothesis import given
 from hypothesis import strategies as st
+from support.market.bars import random_bars
 
 from trader_cli.cli.options import time_of
 from trader_cli.core.errors import DataInvalid, UsageError

@@ -6,7 +6,7 @@ from itertools import permutations
 from pathlib import Path
 
 import pytest
-from conftest import CommandLine
+from support.commands.command_line import CommandLine
 
 from trader_cli.core.errors import ConfigurationError
 from trader_cli.settings import as_settings, load_settings

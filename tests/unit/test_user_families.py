@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from conftest import random_bars
+from support.market.bars import random_bars
 
 from trader_cli.analyst.certificate_store import make_certificate
 from trader_cli.analyst.feature_artifacts import build_feature_artifact

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from conftest import random_bars
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.market.bars import random_bars
 
 from trader_cli.core.errors import DataInvalid, DataMissing
 from trader_cli.core.market.bars import aggregate_bars, check_bars, with_close_time

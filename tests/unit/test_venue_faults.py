@@ -12,9 +12,9 @@ from typing import Any
 
 import aiohttp
 import pytest
-from callers import Caller
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.hosts.signed_client import Caller
 
 from trader_cli.core.errors import ConfigurationError, UsageError
 from trader_cli.venue.clocks import VirtualClock, WallClock, run_virtual

@@ -13,8 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trader_cli.core.market.timeframes import DAY_MS, MINUTE_MS
-from trader_cli.core.weights import FUNDING, FUTURES, FUTURES_DATA, SPOT, WALLET, WEIGHT_LIMIT, pool_of, request_weight
 from trader_cli.venue.clocks import VirtualClock, run_virtual
+from trader_cli.venue.request_weights import (
+    FUNDING,
+    FUTURES,
+    FUTURES_DATA,
+    SPOT,
+    WALLET,
+    WEIGHT_LIMIT,
+    pool_of,
+    request_weight,
+)
 from trader_cli.venue.server.faulty_venue import FaultyVenue
 from trader_cli.venue.server.public_routes import PublicRoutes
 from trader_cli.venue.server.request_limits import ORDER_RULES, PATIENCE, RequestLimits

@@ -8,9 +8,9 @@ from typing import Any
 
 import aiohttp
 import pytest
-from callers import Caller
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.hosts.signed_client import Caller
 from test_venue_cover import WHOLE, part
 
 from trader_cli.venue.clocks import VirtualClock, run_virtual

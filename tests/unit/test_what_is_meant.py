@@ -19,9 +19,9 @@ from trader_cli.exchange.connection.error_table import translate
 from trader_cli.execution.coverage import naming_what_is_left
 from trader_cli.pipelines.venue_service import reset_tape
 from trader_cli.settings import as_settings
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_rows import Intent
-from trader_cli.storage.market_names import ledger_path
 
 
 @pytest.mark.parametrize("mode", ["paper", "sim", "demo"])
@@ -56,7 +56,7 @@ def test_who_is_not_answered_any_more_says_what_is_left(tmp_path: Path) -> None:
 
 def test_winding_a_tape_back_names_what_it_forgets(tmp_path: Path) -> None:
     settings = as_settings({"mode": "sim", "state_dir": str(tmp_path)})
-    with Ledger.opened(ledger_path(settings)) as ledger:
+    with Ledger.opened(workspace_of(settings).ledger_path) as ledger:
         ledger.intend(Intent("a", "d", "ETHUSDT", "entry", "BUY", Decimal(1), 1))
         fill = SimpleNamespace(trade_id=1, order_id="1", symbol="ETHUSDT", side="BUY", price=Decimal(100))
         rest: dict[str, Any] = {

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import random_bars
+from support.market.bars import random_bars
 
 from trader_cli.analyst import decision, walk_forward
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator

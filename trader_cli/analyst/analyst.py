@@ -203,7 +203,7 @@ class Analyst:
         }
 
     def _key(self, symbol: str, timeframe: Timeframe, stage: str) -> ArtifactKey:
-        return stage_key(self.settings, symbol, timeframe, stage)
+        return stage_key(self.settings.mode, symbol, timeframe, stage)
 
     def _input(self, symbol: str, timeframe: Timeframe, stage: str, command: str) -> Manifest:
         manifest = self.store.require(

@@ -41,7 +41,7 @@ def stored_manifests(
     store: ArtifactStore, settings: Settings, symbol: str, timeframe: Timeframe, bars_manifest: Manifest
 ) -> dict[str, Manifest]:
     """The current artifacts of each kind that are of the same market as the bars. Raises `DataInvalid`."""
-    found = ((kind, store.current(stage_key(settings, symbol, timeframe, kind))) for kind in KINDS)
+    found = ((kind, store.current(stage_key(settings.mode, symbol, timeframe, kind))) for kind in KINDS)
     return {kind: manifest for kind, manifest in found if manifest and manifest.source == bars_manifest.source}
 
 
@@ -70,7 +70,7 @@ def stored_funding(
     store: ArtifactStore, settings: Settings, symbol: str, timeframe: Timeframe, bars: Manifest, rows: int | None = None
 ) -> pl.DataFrame | None:
     """FUNDING that is stored beside the bars, at least its last `rows`; `None` where none is of the same market."""
-    manifest = store.current(stage_key(settings, symbol, timeframe, "funding"))
+    manifest = store.current(stage_key(settings.mode, symbol, timeframe, "funding"))
     if manifest is None or manifest.source != bars.source:
         return None
     return store.read(manifest if rows is None else manifest.tail(rows))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trader_cli.core.errors import DataInvalid, DataMissing, ExitCode, UsageError
+from trader_cli.settings.workspace import workspace_of
 
 if TYPE_CHECKING:
     from trader_cli.core.identity.manifests import ArtifactKey
@@ -126,14 +127,13 @@ def several(
 ) -> tuple[list[str], Timeframe]:
     """The symbols and time frame meant; `everything`: all that were fetched in it from this market."""
     from trader_cli.storage.artifacts import ArtifactStore
-    from trader_cli.storage.market_names import market_source
 
     if not everything:
         wanted: list[str | None] = list(symbols) if symbols else [None]
         named = [series(settings, symbol, timeframe) for symbol in wanted]
         return list(dict.fromkeys(name for name, _ in named)), named[0][1]
     _, frame = series(settings, "ANY", timeframe)
-    store, source = ArtifactStore(settings.cache_dir), market_source(settings)
+    store, source = ArtifactStore(settings.cache_dir), workspace_of(settings).source
     wanted_keys = (
         key
         for key in store.references()

@@ -15,13 +15,14 @@ from trader_cli.core.market.schemas import BARS, MARK, TRADES, check_schema
 from trader_cli.core.market.symbols import delivery_ms_of
 from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.core.ports import silent
-from trader_cli.exchange.account.private_api import PrivateSide
+from trader_cli.exchange.account.broker import BinanceBroker
 from trader_cli.exchange.connection import replies
 from trader_cli.exchange.exchange_session import ExchangeSession
 from trader_cli.exchange.market_data import listing, recorder
 from trader_cli.exchange.market_data.klines import KlineHistory
 from trader_cli.exchange.market_data.public_history import History
-from trader_cli.settings.places import account_folder, host_source, state_root
+from trader_cli.settings.options import PaperOptions
+from trader_cli.settings.places import account_folder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from trader_cli.core.ports import Clock, ManualOrders, Progress, Recorder
     from trader_cli.exchange.account.paper_exchange import PaperConnection
     from trader_cli.exchange.market_data.klines import Kind, Market
-    from trader_cli.settings import Settings
+    from trader_cli.settings import Settings, Workspace
 
 _DEPTHS = (5, 10, 20, 50, 100, 500, 1000)
 
@@ -47,7 +48,7 @@ class BinanceExchange(ExchangeSession):
 
     def __init__(
         self,
-        config: Settings | Mapping[str, Any] | None = None,
+        config: Workspace | Settings | Mapping[str, Any] | None = None,
         *,
         clock: Clock | None = None,
         venue_url: str | None = None,
@@ -60,18 +61,18 @@ class BinanceExchange(ExchangeSession):
         self._history = History(self._connection)
         self.recorder: Recorder | None = None
 
-    def _private_sides(self) -> tuple[PrivateSide, PrivateSide]:
+    def _private_sides(self) -> tuple[BinanceBroker, BinanceBroker]:
         """In paper both are the paper account: there is nothing to sign with."""
         if self.settings.mode != "paper":
             return super()._private_sides()
         from trader_cli.exchange.account.paper_exchange import PaperConnection
 
-        self._paper = PaperConnection(self, self._connection, self._paper_folder())
-        return PrivateSide(self._paper), PrivateSide(self._paper)
+        self._paper = PaperConnection(self, self._connection, self._paper_folder(), PaperOptions.of(self.settings))
+        return BinanceBroker(self._paper), BinanceBroker(self._paper)
 
     def _paper_folder(self) -> Path | None:
         """Where the paper account lies: where the command line keeps it, too."""
-        return account_folder(state_root(self.settings), host_source(self.settings), "paper")
+        return account_folder(self.workspace.state_dir, self.workspace.source, "paper")
 
     async def close(self) -> None:
         """End the session, and give a paper account back. Safe to call twice."""
@@ -265,13 +266,13 @@ class BinanceExchange(ExchangeSession):
 
     async def set_leverage(self, symbol: str, leverage: int) -> int:
         """Set the leverage of a symbol; what the exchange has afterwards."""
-        now = await self.private.symbol_options(symbol)
-        return (await self.private.set_symbol_options(symbol, replace(now, leverage=leverage))).leverage
+        now = await self.private.margin_settings(symbol)
+        return (await self.private.set_margin_settings(symbol, replace(now, leverage=leverage))).leverage
 
     async def set_margin_mode(self, symbol: str, *, isolated: bool) -> bool:
         """Set the margin mode of a symbol; whether it is isolated afterwards."""
-        now = await self.private.symbol_options(symbol)
-        return (await self.private.set_symbol_options(symbol, replace(now, isolated=isolated))).isolated
+        now = await self.private.margin_settings(symbol)
+        return (await self.private.set_margin_settings(symbol, replace(now, isolated=isolated))).isolated
 
     async def create_order(self, symbol: str, side: str, order_type: str = "MARKET", quantity: Any = None) -> Answer:
         """An order by hand, journalled before it is sent; false, with `code` and `sentence`, where it is refused.
@@ -284,16 +285,16 @@ class BinanceExchange(ExchangeSession):
     async def cancel_order(self, symbol: str, order_id: str) -> dict[str, Any] | None:
         """Cancel an order by the exchange's id or our client id; what the exchange has of it afterwards."""
         self._require(symbol)
-        found = await self.private.order_by(symbol, order_id)
+        found = await self.private.order_by_id(symbol, order_id)
         if found is None:
             return None
-        after = await self.private.cancel_order(symbol, found.client_id)
+        after = await self.private.cancel(symbol, found.client_id)
         return None if after is None else asdict(after)
 
     async def get_order(self, symbol: str, order_id: str) -> dict[str, Any] | None:
         """An order by the exchange's id or our client id; `None` only if the exchange says that it has none."""
         self._require(symbol)
-        found = await self.private.order_by(symbol, order_id)
+        found = await self.private.order_by_id(symbol, order_id)
         return None if found is None else asdict(found)
 
     def get_exchange_status(self) -> dict[str, Any]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.errors import UsageError
+from trader_cli.exchange.account.broker import BinanceBroker
 from trader_cli.exchange.account.entry_permission import Opening
-from trader_cli.exchange.account.private_api import PrivateSide
 from trader_cli.exchange.connection.connection import CARE_WAIT_S, Connection
 from trader_cli.exchange.connection.signing_gate import options_to_sign_with, signing_origins, tells_key_rights
 from trader_cli.exchange.market_data.symbol_book import SymbolBook
-from trader_cli.settings import as_settings
+from trader_cli.settings.workspace import workspace_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from trader_cli.core.money.orders import SymbolRules
     from trader_cli.core.ports import Clock
     from trader_cli.settings import Settings
+    from trader_cli.settings.model import BinanceExchangeSettings, Mode
+    from trader_cli.settings.workspace import Workspace
 
 _ROUTES = {
     "time": ("fapiPublicGetTime", "/fapi/v1/time"),
@@ -40,22 +42,24 @@ class ExchangeSession:
 
     def __init__(
         self,
-        config: Settings | Mapping[str, Any] | None = None,
+        config: Workspace | Settings | Mapping[str, Any] | None = None,
         *,
         clock: Clock | None = None,
         venue_url: str | None = None,
         remembered: Path | None = None,
     ) -> None:
         """`venue_url`: the simulated venue of mode sim, to which alone it signs; `remembered`: a file for symbols."""
-        self.settings = as_settings(config)
-        self._connection = _connection(self.settings, clock, venue_url)
+        self.workspace = workspace_of(config)
+        self.settings = self.workspace.settings
+        self._connection = _connection(self.settings.mode, self.settings.binance_exchange, clock, venue_url)
         self._book = SymbolBook(remembered)
         self.private, self.care = self._private_sides()
 
-    def _private_sides(self) -> tuple[PrivateSide, PrivateSide]:
+    def _private_sides(self) -> tuple[BinanceBroker, BinanceBroker]:
         """(the account, and the same for what protects it: asked once, at once, on connections of its own)."""
-        opening = Opening(self._connection, tells_rights=tells_key_rights(self.settings))
-        return PrivateSide(self._connection, opening), PrivateSide(self._connection.care, opening)
+        options = self.settings.binance_exchange
+        opening = Opening(self._connection, tells_rights=tells_key_rights(self.settings.mode, options))
+        return BinanceBroker(self._connection, opening), BinanceBroker(self._connection.care, opening)
 
     async def initialize(self, *, care: bool = False) -> bool:
         """Connect: learn the exchange's time and symbols. Raises `ClockSkewed` if our clock is off by too much.
@@ -101,6 +105,10 @@ class ExchangeSession:
     def symbols(self) -> Mapping[str, dict[str, Any]]:
         """The exchange's own descriptions of its symbols, by name, as last read."""
         return self._book.bodies
+
+    def is_listed(self, symbol: str) -> bool:
+        """Whether the exchange listed a symbol when it was last read."""
+        return symbol in self._book.bodies
 
     def rules_age_s(self) -> float:
         """Seconds since the symbols were read from the exchange; infinite if they never were."""
@@ -158,6 +166,6 @@ class ExchangeSession:
         return await self._connection.read(*_ROUTES[route], query)
 
 
-def _connection(settings: Settings, clock: Clock | None, venue_url: str | None) -> Connection:
-    signs_at = signing_origins(settings, venue_url)
-    return Connection(options_to_sign_with(settings, signs_at), clock, signs_at)
+def _connection(mode: Mode, options: BinanceExchangeSettings, clock: Clock | None, venue_url: str | None) -> Connection:
+    signs_at = signing_origins(mode, options, venue_url)
+    return Connection(options_to_sign_with(mode, options, signs_at), clock, signs_at)

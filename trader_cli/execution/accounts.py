@@ -9,8 +9,8 @@ from trader_cli.core.errors import ConfigurationError
 from trader_cli.exchange.account.paper_exchange import PaperExchange
 from trader_cli.exchange.binance import BinanceExchange
 from trader_cli.exchange.market_data.recorder import TapeRecorder
-from trader_cli.storage.market_names import market_source
-from trader_cli.storage.state import VenueState, state_root
+from trader_cli.settings.workspace import workspace_of
+from trader_cli.storage.state import VenueState
 
 if TYPE_CHECKING:
     from trader_cli.core.ports import Clock
@@ -25,10 +25,10 @@ def exchange_of(
     `source` names the market where the settings' own name is not it; `venue_url` is the venue of mode sim, which alone
     gets signed requests. What the exchange lists is remembered in the state directory, by market.
     """
-    source = source or market_source(settings)
-    remembered = VenueState(state_root(settings)).symbols(source)
+    source = source or workspace_of(settings).source
+    remembered = VenueState(workspace_of(settings).state_dir).symbols(source)
     if settings.mode == "paper":
-        folder = VenueState(state_root(settings)).accounts(source, "paper")
+        folder = VenueState(workspace_of(settings).state_dir).accounts(source, "paper")
         exchange: BinanceExchange = PaperExchange(settings, clock=clock, folder=folder, remembered=remembered)
     else:
         exchange = BinanceExchange(settings, clock=clock, venue_url=venue_url, remembered=remembered)

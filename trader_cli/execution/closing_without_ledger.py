@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from trader_cli.core.money.orders import OrderSide, PositionState
-    from trader_cli.core.ports import Clock
-    from trader_cli.exchange.account.private_api import PrivateSide
+    from trader_cli.core.ports import Broker, Clock
     from trader_cli.storage.side_journal import SideJournal
 
 T = TypeVar("T")
@@ -44,7 +43,7 @@ ZERO = Decimal(0)
 class BareCloser:
     """One account's exits without a ledger."""
 
-    private: PrivateSide
+    broker: Broker
     clock: Clock
     now_ms: Callable[[], int]
     account: str
@@ -55,7 +54,7 @@ class BareCloser:
 
     async def positions(self) -> dict[str, PositionState]:
         """What the exchange shows, by symbol. Raises `ExchangeUnavailable` if it cannot be asked."""
-        found = await self._asked(self.private.positions)
+        found = await self._asked(self.broker.positions)
         if found is None:
             raise ExchangeUnavailable("The exchange does not show its positions.", mend=_AGAIN)
         return {position.symbol: position for position in found}
@@ -63,9 +62,9 @@ class BareCloser:
     async def explain(self, symbol: str, shown: Decimal, known: Decimal | None = None) -> Explained:
         """How much of what is shown is ours; `known` is what a ledger that can still be read holds."""
         orders, stops, resting = await asyncio.gather(
-            self._asked(lambda: self.private.all_orders(symbol)),
-            self._asked(lambda: self.private.all_stops(symbol)),
-            self._asked(lambda: self.private.open_stops(symbol)),
+            self._asked(lambda: self.broker.past_orders(symbol)),
+            self._asked(lambda: self.broker.past_stops(symbol)),
+            self._asked(lambda: self.broker.open_stops(symbol)),
         )
         if orders is None:
             orders = await self._traded_orders(symbol)
@@ -143,7 +142,7 @@ class BareCloser:
 
     async def _submitted(self, order: OrderRequest) -> Sent:
         """The reply to an order, if it comes in time. The request goes on: what it does is found by its id."""
-        task = asyncio.ensure_future(self.private.submit(order))
+        task = asyncio.ensure_future(self.broker.place(order))
         self._late.add(task)
         done, _ = await asyncio.wait({task}, timeout=self.clock.loop_s(_ASK_S))
         if not done:
@@ -162,7 +161,7 @@ class BareCloser:
         while self.clock.monotonic_ms() < until:
             try:
                 async with asyncio.timeout(self.clock.loop_s(_ASK_S)):
-                    state = await self.private.find_order(order.symbol, order.client_id)
+                    state = await self.broker.order(order.symbol, order.client_id)
             except (TraderError, TimeoutError):
                 state = None
             if state is not None:
@@ -196,15 +195,15 @@ class BareCloser:
 
     async def _cancel_entries(self, symbol: str) -> None:
         """Take back what of ours could still open; as far as the exchange shows it."""
-        for order in await self._asked(lambda: self.private.open_orders(symbol)) or []:
+        for order in await self._asked(lambda: self.broker.open_orders(symbol)) or []:
             if ids.purpose_of(order.client_id) == "entry":
-                await self._asked(lambda o=order: self.private.cancel_order(symbol, o.client_id))  # type: ignore[misc]
+                await self._asked(lambda o=order: self.broker.cancel(symbol, o.client_id))  # type: ignore[misc]
 
     async def _take_away(self, symbol: str, kind: str | None) -> tuple[int, list[str]]:
         """Cancel our stops and targets, or those of one kind."""
-        resting = await self._asked(lambda: self.private.open_stops(symbol))
+        resting = await self._asked(lambda: self.broker.open_stops(symbol))
         if resting is None:
-            resting = await self._asked(lambda: self.private.all_stops(symbol))
+            resting = await self._asked(lambda: self.broker.past_stops(symbol))
         if resting is None:
             raise ExchangeUnavailable(
                 f"The exchange does not show what rests on {symbol}; stops of ours may.",
@@ -217,15 +216,15 @@ class BareCloser:
 
     async def _cancelled(self, symbol: str, stop: StopState) -> StopState | None:
         """The stop after it was cancelled; `None` if that could not be found out."""
-        return await self._asked(lambda: self.private.cancel_stop(symbol, stop.client_id))
+        return await self._asked(lambda: self.broker.cancel_stop(symbol, stop.client_id))
 
     async def _traded_orders(self, symbol: str) -> list[OrderState] | None:
         """The orders behind the latest trades, where the list of orders does not answer."""
-        trades = await self._asked(lambda: self.private.trades(symbol))
+        trades = await self._asked(lambda: self.broker.trades(symbol))
         if trades is None:
             return None
         named = list(dict.fromkeys(trade.order_id for trade in reversed(trades)))[:_TRADES_ASKED]
-        found = [await self._asked(lambda n=n: self.private.order_by(symbol, n)) for n in named]  # type: ignore[misc]
+        found = [await self._asked(lambda n=n: self.broker.order_by_id(symbol, n)) for n in named]  # type: ignore[misc]
         return [order for order in found if order is not None]
 
     async def _asked(self, question: Callable[[], Awaitable[T]]) -> T | None:

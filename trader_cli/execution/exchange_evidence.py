@@ -11,15 +11,14 @@ from trader_cli.core.proofs.evidence import Look
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from trader_cli.core.ports import Clock
-    from trader_cli.exchange.account.private_api import PrivateSide
+    from trader_cli.core.ports import Broker, Clock
 
 T = TypeVar("T")
 BUDGET_S = 3.0
 """So long each question is waited for; what has not answered then is unknown."""
 
 
-async def account_look(private: PrivateSide, clock: Clock, now_ms: int) -> Look:
+async def account_look(broker: Broker, clock: Clock, now_ms: int) -> Look:
     """Positions, stops and orders, asked side by side; each `None` where it did not answer, with the reason."""
     problems: list[str] = []
 
@@ -33,7 +32,7 @@ async def account_look(private: PrivateSide, clock: Clock, now_ms: int) -> Look:
         return None
 
     positions, stops, orders = await asyncio.gather(
-        asked(private.positions()), asked(private.open_stops()), asked(private.open_orders())
+        asked(broker.positions()), asked(broker.open_stops()), asked(broker.open_orders())
     )
     held = None if positions is None else tuple(p for p in positions if p.amount != 0)
     return Look(now_ms, held, stops, orders, tuple(dict.fromkeys(problems)))

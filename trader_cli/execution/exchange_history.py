@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from trader_cli.core.errors import ExchangeRejected
 from trader_cli.core.market.timeframes import DAY_MS
-from trader_cli.exchange.account.private_api import INCOME_PAGE
+from trader_cli.core.money.orders import INCOME_PAGE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Iterator
 
     from trader_cli.core.money.orders import OrderState, StopState, TradeState
-    from trader_cli.exchange.account.private_api import PrivateSide
+    from trader_cli.core.ports import Broker
 
 T = TypeVar("T")
 WINDOW_MS = 7 * DAY_MS
@@ -37,35 +37,35 @@ class Remembered:
     trades: tuple[TradeState, ...]
 
 
-async def remembered(private: PrivateSide, symbol: str, now_ms: int) -> Remembered:
+async def remembered(broker: Broker, symbol: str, now_ms: int) -> Remembered:
     """Everything of a symbol that the exchange still tells, `now_ms` being its time."""
 
     async def orders(start_ms: int, end_ms: int) -> list[OrderState]:
-        return await private.all_orders(symbol, start_ms=start_ms, end_ms=end_ms)
+        return await broker.past_orders(symbol, start_ms=start_ms, end_ms=end_ms)
 
     async def stops(start_ms: int, end_ms: int) -> list[StopState]:
-        return await private.all_stops(symbol, start_ms=start_ms, end_ms=end_ms)
+        return await broker.past_stops(symbol, start_ms=start_ms, end_ms=end_ms)
 
     async def trades(start_ms: int, end_ms: int) -> list[TradeState]:
-        return await private.trades(symbol, start_ms=start_ms, end_ms=end_ms)
+        return await broker.trades(symbol, start_ms=start_ms, end_ms=end_ms)
 
     found = await _all(orders, now_ms, _ORDERS_PAGE, lambda order: order.order_id)
-    waiting = await _all(stops, now_ms, _ORDERS_PAGE, lambda stop: stop.algo_id)
+    waiting = await _all(stops, now_ms, _ORDERS_PAGE, lambda stop: stop.stop_id)
     paid = await _all(trades, now_ms, _TRADES_PAGE, lambda trade: trade.trade_id)
     return Remembered(
         symbol,
         tuple(sorted(found, key=lambda order: int(order.order_id))),
-        tuple(sorted(waiting, key=lambda stop: (stop.create_ms, int(stop.algo_id)))),
+        tuple(sorted(waiting, key=lambda stop: (stop.create_ms, int(stop.stop_id)))),
         tuple(sorted(paid, key=lambda trade: (trade.time_ms, trade.trade_id))),
     )
 
 
-async def traded_symbols(private: PrivateSide, now_ms: int) -> set[str]:
+async def traded_symbols(broker: Broker, now_ms: int) -> set[str]:
     """The symbols that have moved the wallet as far back as the exchange tells, whoever traded them."""
     found: set[str] = set()
     cursor = now_ms - REMEMBERED_MS + _AHEAD_MS
     while True:
-        page = await private.income(cursor)
+        page = await broker.income(cursor)
         found |= {row.symbol for row in page if row.symbol}
         if len(page) < INCOME_PAGE or page[-1].time_ms <= cursor:
             return found

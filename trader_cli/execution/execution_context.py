@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from trader_cli.core.money.plans import TradePlan
-    from trader_cli.exchange.binance import BinanceExchange
+    from trader_cli.core.ports import Exchange
     from trader_cli.execution.coverage import Coverage
     from trader_cli.execution.order_submitter import Courier
     from trader_cli.execution.protection import Cover, Protector
@@ -33,7 +33,7 @@ class Bench:
     are monotonic.
     """
 
-    exchange: BinanceExchange
+    exchange: Exchange
     courier: Courier
     protector: Protector
     reconciler: Reconciler

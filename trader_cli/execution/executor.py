@@ -10,14 +10,13 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import ConfigurationError, DataError, ExchangeRejected, ExchangeUnavailable, TraderError
-from trader_cli.core.money.orders import OrderRequest, OrderState
+from trader_cli.core.money.orders import MarginSettings, OrderState
 from trader_cli.core.money.plans import Approved, Refused, TradePlan
 from trader_cli.core.money.trading_rules import RULE_CODES, entry_limit
 from trader_cli.core.proofs.assurance import NotSent
-from trader_cli.exchange.account.private_api import order_parameters, stop_parameters
 from trader_cli.execution import preflight
 from trader_cli.execution.circuit_breaker import after_close, hold_back
 from trader_cli.execution.coverage import Coverage, acknowledged, last_known, remembered, standing_of
@@ -28,7 +27,7 @@ from trader_cli.execution.notifications import Told
 from trader_cli.execution.order_submitter import Courier
 from trader_cli.execution.plan_lookup import plan_behind
 from trader_cli.execution.pre_trade_checks import refusal
-from trader_cli.execution.protection import Protector, stop_request
+from trader_cli.execution.protection import Protector, order_request, stop_request
 from trader_cli.execution.protection_loop import Ended, Guard
 from trader_cli.execution.reconciliation import Reconciler
 from trader_cli.execution.shutdown import asked_to_leave, leaving
@@ -38,8 +37,8 @@ from trader_cli.storage.ledger_rows import Intent
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trader_cli.core.money.orders import OrderSide
-    from trader_cli.exchange.binance import BinanceExchange
+    from trader_cli.core.money.orders import OrderSide, PreparedRequest
+    from trader_cli.core.ports import Exchange
     from trader_cli.execution.protection import Cover
     from trader_cli.execution.reconciliation import View
     from trader_cli.settings import Settings
@@ -58,7 +57,7 @@ class Executor:
 
     def __init__(
         self,
-        exchange: BinanceExchange,
+        exchange: Exchange,
         ledger: Ledger,
         settings: Settings,
         *,
@@ -385,20 +384,11 @@ class Executor:
             return remembered(self.ledger, symbol, error)
         return standing_of(view, self.ledger)
 
-    def requests(self, plan: TradePlan) -> list[dict[str, Any]]:
+    def requests(self, plan: TradePlan) -> list[PreparedRequest]:
         """The exact requests an entry sends, without time and signature."""
-        entry = self._entry(plan)
-        order = OrderRequest(
-            entry.client_id, plan.symbol, entry.side, plan.quantity, price=entry.price, time_in_force="IOC"
-        )
         stops = [stop_request(intent) for intent in self.protector.intents(plan, plan.quantity)]
-        sent: list[tuple[str, dict[str, Any]]] = [
-            ("/fapi/v1/marginType", {"symbol": plan.symbol, "marginType": "ISOLATED"}),
-            ("/fapi/v1/leverage", {"symbol": plan.symbol, "leverage": plan.leverage}),
-            ("/fapi/v1/order", order_parameters(order)),
-            *(("/fapi/v1/algoOrder", stop_parameters(stop)) for stop in stops),
-        ]
-        return [{"method": "POST", "path": path, "parameters": parameters} for path, parameters in sent]
+        margin = MarginSettings(plan.leverage, isolated=True)
+        return self.courier.broker.preview(plan.symbol, margin, order_request(self._entry(plan)), stops)
 
 
 def _dust(symbol: str, left: Decimal, ended: Ended) -> str:

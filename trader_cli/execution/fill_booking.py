@@ -49,7 +49,7 @@ class Booker:
         """An order by the exchange's id; `None` while it is not shown."""
         courier = self.courier
         key = ("order", symbol, order_id)
-        return (await courier.looks.ask(key, lambda: courier.private.order_by(symbol, order_id)))[0]
+        return (await courier.looks.ask(key, lambda: courier.broker.order_by_id(symbol, order_id)))[0]
 
     async def book_ours(self, symbol: str) -> list[TradeState]:
         """Book trades of our orders; those of orders that are shown and not ours are returned."""
@@ -107,7 +107,7 @@ class Booker:
         courier = self.courier
         trades, _ = await courier.looks.ask(
             ("trades", symbol, from_id, start_ms),
-            lambda: courier.private.trades(symbol, from_id=from_id, start_ms=start_ms),
+            lambda: courier.broker.trades(symbol, from_id=from_id, start_ms=start_ms),
             since_ms=courier.filled_ms.get(symbol, 0),  # what was asked before the last fill cannot show it
         )
         return trades
@@ -190,7 +190,7 @@ class Booker:
 
     async def _income(self, start_ms: int) -> list[IncomeState]:
         courier = self.courier
-        return (await courier.looks.ask(("income", start_ms), lambda: courier.private.income(start_ms)))[0]
+        return (await courier.looks.ask(("income", start_ms), lambda: courier.broker.income(start_ms)))[0]
 
 
 def known_intent(courier: Courier, client_id: str, symbol: str) -> Intent | None:

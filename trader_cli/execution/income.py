@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trader_cli.exchange.account.private_api import INCOME_PAGE
+from trader_cli.core.money.orders import INCOME_PAGE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -17,9 +17,10 @@ from trader_cli.execution import preflight
 from trader_cli.execution.entry_result import Entered
 from trader_cli.execution.executor import Executor
 from trader_cli.execution.orphan_orders import ledger_for
-from trader_cli.storage.market_names import account_fingerprint
+from trader_cli.settings.workspace import workspace_of
 
 if TYPE_CHECKING:
+    from trader_cli.core.ports import Exchange
     from trader_cli.exchange.binance import BinanceExchange
     from trader_cli.execution.reconciliation import View
     from trader_cli.storage.ledger import Ledger
@@ -158,7 +159,7 @@ async def _plan(
     distance = abs(mark - stop)
     tick = rules.price_down
     made = TradePlan(
-        account=account_fingerprint(settings),
+        account=workspace_of(settings).account.fingerprint,
         mode=settings.mode,
         symbol=symbol,
         timeframe=_TIMEFRAME,
@@ -184,7 +185,7 @@ async def _plan(
     return preflight.check_openable(made, exchange) or made
 
 
-async def _deviation(exchange: BinanceExchange, symbol: str) -> float:
+async def _deviation(exchange: Exchange, symbol: str) -> float:
     """Standard deviation of the log return over a day, from recent hourly bars."""
     close = (await exchange.get_klines(symbol, _TIMEFRAME, _BARS))["close"].to_list()
     steps = [math.log(b / a) for a, b in pairwise(close)]

@@ -13,10 +13,9 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import ExchangeUnavailable, OwnershipLost, TraderError
-from trader_cli.core.money.orders import NotPlaced, OrderRequest, OrderState, Placed, StopState
-from trader_cli.exchange.connection.connection import UNREADABLE
+from trader_cli.core.money.orders import UNREADABLE, NotPlaced, OrderState, Placed, StopState
 from trader_cli.execution.bounded_queries import Looks
-from trader_cli.execution.protection import stop_request
+from trader_cli.execution.protection import order_request, stop_request
 from trader_cli.storage.ledger import LedgerUnwritable
 from trader_cli.storage.ledger_reading import SETTLED
 from trader_cli.storage.ledger_rows import Note
@@ -25,8 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from trader_cli.core.money.orders import Sent, SymbolRules
-    from trader_cli.core.ports import Clock
-    from trader_cli.exchange.account.private_api import PrivateSide
+    from trader_cli.core.ports import Broker, Clock
     from trader_cli.storage.ledger import Ledger
     from trader_cli.storage.ledger_rows import Intent
 
@@ -51,7 +49,7 @@ class Courier:
     take after something had been sent; `unjournalled` what was sent all the same, because it can only reduce.
     """
 
-    private: PrivateSide
+    broker: Broker
     ledger: Ledger
     clock: Clock
     now_ms: Callable[[], int]
@@ -177,18 +175,8 @@ class Courier:
 
     def _submit(self, intent: Intent) -> Awaitable[Sent]:
         if intent.purpose in {"entry", "exit"}:
-            assert intent.quantity is not None
-            order = OrderRequest(
-                intent.client_id,
-                intent.symbol,
-                intent.side,
-                intent.quantity,
-                price=intent.price,
-                time_in_force="IOC",
-                reduce_only=intent.reduce_only,
-            )
-            return self.private.submit(order)
-        return self.private.submit_stop(stop_request(intent))
+            return self.broker.place(order_request(intent))
+        return self.broker.place_stop(stop_request(intent))
 
     async def end(self) -> None:
         """Let replies under way go: whoever comes after looks everything up by its id."""
@@ -289,8 +277,8 @@ class Courier:
 
     async def _look(self, intent: Intent) -> State | None:
         if intent.purpose in {"entry", "exit"}:
-            return await self.private.find_order(intent.symbol, intent.client_id)
-        return await self.private.find_stop(intent.symbol, intent.client_id)
+            return await self.broker.order(intent.symbol, intent.client_id)
+        return await self.broker.stop(intent.symbol, intent.client_id)
 
     def _doubt(self, intent: Intent, asked_ms: int) -> None:
         """A stop that was acknowledged and is not known any more: another is tried at once, in time it is gone.
@@ -314,7 +302,7 @@ class Courier:
             return None
         kind = stop_request(intent).kind
         return StopState(
-            algo_id=note.exchange_id or "",
+            stop_id=note.exchange_id or "",
             client_id=intent.client_id,
             symbol=intent.symbol,
             side=intent.side,
@@ -354,7 +342,7 @@ class Courier:
         """Write down what the exchange shows, if it is news."""
         self._doubted.get(intent.symbol, {}).pop(intent.client_id, None)
         status = "open" if state.is_open else "done"
-        exchange_id = state.order_id if isinstance(state, OrderState) else (state.actual_order_id or state.algo_id)
+        exchange_id = state.order_id if isinstance(state, OrderState) else (state.actual_order_id or state.stop_id)
         filled = state.filled if isinstance(state, OrderState) else Decimal(0)
         if filled < self.ledger.filled(intent.client_id):
             return state  # an older word than the one that is written down
@@ -377,7 +365,7 @@ class Courier:
         number = state.actual_order_id
         try:
             order, _ = await self.looks.ask(
-                ("order", number), lambda: self.private.order_by(intent.symbol, number), share_ms=1000
+                ("order", number), lambda: self.broker.order_by_id(intent.symbol, number), share_ms=1000
             )
         except ExchangeUnavailable:
             return state  # what it became is asked again: until then it counts as it did

@@ -16,9 +16,9 @@ from trader_cli.core.proofs import doubts
 from trader_cli.core.proofs.evidence import strangers
 from trader_cli.execution.exchange_evidence import BUDGET_S, account_look
 from trader_cli.execution.exchange_history import WINDOW_MS
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import Ledger, LedgerUnwritable
 from trader_cli.storage.ledger_books import second_ledger
-from trader_cli.storage.market_names import ledger_path
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Sequence
@@ -59,7 +59,7 @@ async def halt_where_lost(exchange: BinanceExchange, ledger: Ledger, symbols: Se
     """
     if ledger.halted() is not None:
         return None
-    second = second_ledger(exchange.settings)
+    second = second_ledger(workspace_of(exchange.settings).ledgers)
     if second is not None:
         with suppress(LedgerUnwritable):
             ledger.halt(f"{SPLIT}: {second}", exchange.server_now_ms())
@@ -72,7 +72,7 @@ async def halt_where_lost(exchange: BinanceExchange, ledger: Ledger, symbols: Se
     )
     shown = [position.symbol for position in look.positions or ()] + [move.symbol for move in moves if move.symbol]
     named = dict.fromkeys([*symbols, *shown])
-    past = await asyncio.gather(*(_answered(exchange, care.all_orders(symbol)) for symbol in named))
+    past = await asyncio.gather(*(_answered(exchange, care.past_orders(symbol)) for symbol in named))
     whole = replace(look, past=tuple(order for orders in past for order in orders))
     with suppress(LedgerUnwritable):
         return require_no_orphans(ledger, whole, exchange.server_now_ms())
@@ -95,6 +95,6 @@ async def ledger_for(
     if given is not None:
         yield given
         return
-    with Ledger.opened(ledger_path(exchange.settings)) as ledger:
+    with Ledger.opened(workspace_of(exchange.settings).ledger_path) as ledger:
         await halt_where_lost(exchange, ledger, symbols)
         yield ledger

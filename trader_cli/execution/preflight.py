@@ -11,21 +11,21 @@ from trader_cli import __version__
 from trader_cli.core.errors import ConfigurationError, ExchangeRejected, ExchangeUnavailable, RateLimited
 from trader_cli.core.money.assets import Dollars, digits_of, dollar_pair, margin_asset_of
 from trader_cli.core.money.averages import readable
-from trader_cli.core.money.orders import SymbolOptions
+from trader_cli.core.money.key_rights import refuse_rights
+from trader_cli.core.money.orders import MarginSettings
 from trader_cli.core.money.plans import Refused
 from trader_cli.core.money.sizing import bracket_of
 from trader_cli.core.money.trading_rules import RULES_AGE_S, Prices, funded, openable, trading, trustworthy
-from trader_cli.exchange.account.entry_permission import refuse_rights
 from trader_cli.execution.circuit_breaker import catch_up
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.demo_verified import is_verified
-from trader_cli.storage.market_names import account_fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from trader_cli.core.money.orders import AccountState, SymbolRules
     from trader_cli.core.money.plans import TradePlan
-    from trader_cli.exchange.binance import BinanceExchange
+    from trader_cli.core.ports import Exchange
     from trader_cli.execution.reconciliation import View
     from trader_cli.settings import Settings
     from trader_cli.storage.ledger import Ledger
@@ -38,7 +38,7 @@ _LONGEST_MS = 40 * 86_400_000
 _TAKER_FEE = Decimal("0.0005")
 
 
-async def check_account(exchange: BinanceExchange, settings: Settings) -> None:
+async def check_account(exchange: Exchange, settings: Settings) -> None:
     """Refuse a key that can withdraw or cannot trade, and an account in hedge mode. Raises `ConfigurationError`."""
     if settings.mode in {"live", "demo"} and not _is_demo_trading(settings):
         refuse_rights(await exchange.private.key_rights())
@@ -64,7 +64,8 @@ def check_live(settings: Settings, plan: TradePlan, *, live: bool) -> Refused | 
         return Refused("capital_cap_unset", "Live needs tactician.capital_cap: the most that may be at work.")
     if plan.unproven:
         return Refused("unproven_in_live", "A model without a claimed edge does not trade live.")
-    if not settings.execution.without_demo_verification and not is_verified(settings, __version__):
+    state_dir = workspace_of(settings).state_dir
+    if not settings.execution.without_demo_verification and not is_verified(state_dir, __version__):
         return Refused(
             "demo_not_verified",
             f"Live needs that `verify` tier 2 passed on demo trading with version {__version__}, and no record says so."
@@ -94,25 +95,26 @@ def check_plan(settings: Settings, plan: TradePlan, ledger: Ledger, symbol: str,
         return Refused("halted", f"Trading is halted: {halted}. A person lifts this with `trader reset`.")
     if plan.symbol != symbol:
         return Refused("other_symbol", f"The plan is for {plan.symbol}; asked was {symbol}.")
-    if plan.account != account_fingerprint(settings) or plan.mode != settings.mode:
+    ours = workspace_of(settings).account
+    if (plan.account, plan.mode) != (ours.fingerprint, ours.mode):
         return Refused(
             "other_account",
             f"The plan was made for account {plan.account} ({plan.mode});"
-            f" this is {account_fingerprint(settings)} ({settings.mode}). Run `trader tactics` again.",
+            f" this is {ours.fingerprint} ({ours.mode}). Run `trader tactics` again.",
         )
     if now_ms >= plan.expires_ms:
         return Refused("plan_expired", f"The plan expired {(now_ms - plan.expires_ms) / 1000:.0f} s ago.")
     return None
 
 
-async def current_rules(exchange: BinanceExchange, symbol: str) -> SymbolRules | Refused:
+async def current_rules(exchange: Exchange, symbol: str) -> SymbolRules | Refused:
     """The symbol's rules, read again if they are older than a few minutes; a refusal where it is not trading."""
     await exchange.refresh_rules(older_than_s=RULES_AGE_S)
     rules = exchange.symbol_rules(symbol)
     return trading(rules) or rules
 
 
-async def _multi_assets(exchange: BinanceExchange) -> bool:
+async def _multi_assets(exchange: Exchange) -> bool:
     """Whether the account says that it is in multi-assets mode.
 
     Not every host tells. None takes an isolated margin in that mode, and it is set and read back before an entry.
@@ -125,7 +127,7 @@ async def _multi_assets(exchange: BinanceExchange) -> bool:
         return False
 
 
-async def balance_for(exchange: BinanceExchange, symbol: str, settings: Settings) -> AccountState | Refused:
+async def balance_for(exchange: Exchange, symbol: str, settings: Settings) -> AccountState | Refused:
     """The balances of the asset a contract is margined in, or why this account carries no position there.
 
     One that is no dollar is refused where its price in dollars is not known.
@@ -140,10 +142,10 @@ async def balance_for(exchange: BinanceExchange, symbol: str, settings: Settings
     return refused or account.of(asset)
 
 
-async def dollars_of(exchange: BinanceExchange, assets: Iterable[str], settings: Settings) -> Dollars | Refused:
+async def dollars_of(exchange: Exchange, assets: Iterable[str], settings: Settings) -> Dollars | Refused:
     """What assets are worth in dollars, by prices that are fresh and agree; a refusal, `no_dollar_price`, without."""
     wanted = {asset: pair for asset in sorted(set(assets)) if (pair := dollar_pair(asset)) is not None}
-    unlisted = [asset for asset, pair in wanted.items() if pair not in exchange.symbols]
+    unlisted = [asset for asset, pair in wanted.items() if not exchange.is_listed(pair)]
     if unlisted:
         return _unpriced(unlisted[0], f"The exchange lists no {wanted[unlisted[0]]}.")
     found = await asyncio.gather(*(current_prices(exchange, pair, settings) for pair in wanted.values()))
@@ -161,7 +163,7 @@ def _unpriced(asset: str, why: str) -> Refused:
 
 
 async def elsewhere(
-    exchange: BinanceExchange, asset: str, notionals: Mapping[str, Decimal], settings: Settings
+    exchange: Exchange, asset: str, notionals: Mapping[str, Decimal], settings: Settings
 ) -> tuple[Decimal, Dollars] | Refused:
     """Dollars of what is held in other margin assets than this one, 0 where no cap counts them; the prices needed.
 
@@ -172,12 +174,12 @@ async def elsewhere(
     return dollars if isinstance(dollars, Refused) else (dollars.elsewhere(asset, counted), dollars)
 
 
-def check_openable(plan: TradePlan, exchange: BinanceExchange, *, resting: int | None = None) -> Refused | None:
+def check_openable(plan: TradePlan, exchange: Exchange, *, resting: int | None = None) -> Refused | None:
     """Whether a plan still fits the exchange's rules: it trades, outlives the position, and takes its stops."""
     return openable(exchange.symbol_rules(plan.symbol), (), plan, exchange.server_now_ms(), resting=resting)
 
 
-async def current_prices(exchange: BinanceExchange, symbol: str, settings: Settings) -> Prices | Refused:
+async def current_prices(exchange: Exchange, symbol: str, settings: Settings) -> Prices | Refused:
     """Mark, index and last price, asked side by side; a refusal where one is stale or they lie too far apart."""
     premium, ticker = await asyncio.gather(exchange.get_premium_index(symbol), exchange.get_ticker(symbol))
     return prices_of(symbol, premium, ticker, exchange.server_now_ms(), settings)
@@ -221,7 +223,7 @@ class Room:
     dollars: Dollars
 
 
-def check_room(plan: TradePlan, exchange: BinanceExchange, room: Room) -> Refused | None:
+def check_room(plan: TradePlan, exchange: Exchange, room: Room) -> Refused | None:
     """Whether price is still where the plan was made, and the balance carries it."""
     moved, tick = abs(room.mark - plan.price), exchange.symbol_rules(plan.symbol).tick
     if moved > plan.max_drift:
@@ -280,7 +282,7 @@ def check_shape(plan: TradePlan, rules: SymbolRules) -> Refused | None:
     return None
 
 
-async def set_leverage(plan: TradePlan, exchange: BinanceExchange) -> Refused | None:
+async def set_leverage(plan: TradePlan, exchange: Exchange) -> Refused | None:
     """Isolated margin and the plan's leverage, set and read back."""
     bracket = bracket_of(await exchange.private.brackets(plan.symbol), float(plan.quantity * plan.price))
     if plan.leverage > bracket.max_leverage:
@@ -288,5 +290,5 @@ async def set_leverage(plan: TradePlan, exchange: BinanceExchange) -> Refused | 
             "leverage_above_bracket",
             f"Leverage {plan.leverage} is above the bracket's {bracket.max_leverage} at this size.",
         )
-    await exchange.private.set_symbol_options(plan.symbol, SymbolOptions(plan.leverage, isolated=True))
+    await exchange.private.set_margin_settings(plan.symbol, MarginSettings(plan.leverage, isolated=True))
     return None

@@ -10,7 +10,7 @@ from decimal import ROUND_DOWN, Decimal
 from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import ConfigurationError, ExchangeRejected, ExchangeUnavailable
-from trader_cli.core.money.orders import StopRequest, StopState
+from trader_cli.core.money.orders import OrderRequest, StopRequest, StopState
 from trader_cli.core.money.protection_step import to_drop
 from trader_cli.storage.ledger_rows import Intent
 
@@ -158,7 +158,7 @@ class Protector:
         courier.require_ownership()
         key = ("cancel", stop.client_id)
         try:
-            after, _ = await courier.looks.ask(key, lambda: courier.private.cancel_stop(stop.symbol, stop.client_id))
+            after, _ = await courier.looks.ask(key, lambda: courier.broker.cancel_stop(stop.symbol, stop.client_id))
         except (ExchangeUnavailable, ExchangeRejected, ConfigurationError):
             return False
         if after is not None:
@@ -188,6 +188,20 @@ class Protector:
 
 
 _PURPOSES: tuple[Purpose, ...] = ("backstop", "stop", "take_profit")
+
+
+def order_request(intent: Intent) -> OrderRequest:
+    """The order an entry or exit stands for: at market or at its price, immediate or cancelled."""
+    assert intent.quantity is not None
+    return OrderRequest(
+        intent.client_id,
+        intent.symbol,
+        intent.side,
+        intent.quantity,
+        price=intent.price,
+        time_in_force="IOC",
+        reduce_only=intent.reduce_only,
+    )
 
 
 def stop_request(intent: Intent) -> StopRequest:

@@ -17,8 +17,8 @@ from trader_cli.core.market.timeframes import DAY_MS
 from trader_cli.core.money.plans import TradePlan
 from trader_cli.execution.exchange_history import remembered
 from trader_cli.execution.reconciliation import Reconciler
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger_rows import Intent
-from trader_cli.storage.market_names import account_fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -217,9 +217,9 @@ def _write_stop(ledger: Ledger, decision_id: str, stop: StopState) -> None:
             reduce_only=True,
         )
     )
-    ledger.note(stop.client_id, "open", stop.create_ms, exchange_id=stop.algo_id, note="NEW")
+    ledger.note(stop.client_id, "open", stop.create_ms, exchange_id=stop.stop_id, note="NEW")
     if not stop.is_open:
-        exchange_id = stop.actual_order_id or stop.algo_id
+        exchange_id = stop.actual_order_id or stop.stop_id
         ledger.note(stop.client_id, "done", stop.update_ms, exchange_id=exchange_id, note=stop.status)
 
 
@@ -232,7 +232,7 @@ def _plan(executor: Executor, episode: _Episode, rules: SymbolRules) -> TradePla
         first[purpose_of(stop.client_id)] = stop.trigger_price
     near, far = rules.price_down(price * (1 - up * _FALLBACK)), rules.price_down(price * (1 - 2 * up * _FALLBACK))
     return TradePlan(
-        account=account_fingerprint(executor.settings),
+        account=workspace_of(executor.settings).account.fingerprint,
         mode=executor.settings.mode,
         symbol=entry.symbol,
         timeframe=_TIMEFRAME,

@@ -124,7 +124,7 @@ class Reconciler:
         """Every position of the account, by symbol; one request for all."""
         courier = self.courier
         found, asked_ms = await courier.looks.ask(
-            "positions", courier.private.positions, since_ms=since_ms, share_ms=share_ms
+            "positions", courier.broker.positions, since_ms=since_ms, share_ms=share_ms
         )
         shown = {position.symbol: position for position in found}
         self._all_asked_ms = max(self._all_asked_ms, asked_ms)  # of what is not shown it was asked, too
@@ -143,7 +143,7 @@ class Reconciler:
         listed: dict[str, StopState] = {}
         trouble: ExchangeUnavailable | None = None
         try:
-            found, asked_ms = await courier.looks.ask(("stops", symbol), lambda: courier.private.open_stops(symbol))
+            found, asked_ms = await courier.looks.ask(("stops", symbol), lambda: courier.broker.open_stops(symbol))
             listed = {stop.client_id: stop for stop in found}
             others = (stop for stop in found if known_intent(courier, stop.client_id, symbol) is None)
             self.sight(symbol).others = tuple(others)
@@ -333,7 +333,7 @@ class Reconciler:
         courier = self.courier
         order, _ = await courier.looks.ask(
             ("by id", intent.client_id),
-            lambda: courier.private.find_order(intent.symbol, intent.client_id),
+            lambda: courier.broker.order(intent.symbol, intent.client_id),
             since_ms=since_ms,
         )
         if order is not None:
@@ -351,10 +351,10 @@ class Reconciler:
         """What rests and what traded of orders that the exchange says it does not have."""
         courier, start = self.courier, min(intent.at_ms for intent in intents) - _EARLIER_MS
         resting, _ = await courier.looks.ask(
-            ("orders", symbol), lambda: courier.private.open_orders(symbol), since_ms=since_ms
+            ("orders", symbol), lambda: courier.broker.open_orders(symbol), since_ms=since_ms
         )
         trades, _ = await courier.looks.ask(
-            ("trades since", symbol, start), lambda: courier.private.trades(symbol, start_ms=start), since_ms=since_ms
+            ("trades since", symbol, start), lambda: courier.broker.trades(symbol, start_ms=start), since_ms=since_ms
         )
         found, sides = {order.client_id for order in resting}, {intent.side for intent in intents}
         nobodys = {

@@ -22,7 +22,7 @@ from trader_cli.pipelines.market_access import Market
 from trader_cli.pipelines.trading.iterations import Audience, Pass, Trader
 from trader_cli.pipelines.trading.live_loop import Forever
 from trader_cli.settings import as_settings
-from trader_cli.storage.market_names import market_source
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.tactician.tactician import document_of
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class LiveTradingPipeline:
         return {
             "initialized": self._exchange is not None,
             "mode": self.settings.mode,
-            "market": market_source(self.settings),
+            "market": workspace_of(self.settings).source,
             "passes": len(self._results),
             "last": self._results[-1] if self._results else None,
         }
@@ -152,7 +152,7 @@ class LiveTradingPipeline:
     async def _trading(self, *symbols: str) -> AsyncIterator[Trader]:
         """Everything a pass needs, while its ledger is open."""
         exchange = self._connected()
-        market = Market(exchange, exchange.clock, self._source or market_source(self.settings))
+        market = Market(exchange, exchange.clock, self._source or workspace_of(self.settings).source)
         async with ledger_for(exchange, self._ledger, symbols) as ledger:
             yield Trader(self.settings, market, ledger, self._audience, live=self._live)
 

@@ -13,8 +13,8 @@ from pydantic import SecretStr
 
 from trader_cli.core.errors import DataMissing, ExchangeUnavailable
 from trader_cli.execution.shutdown import leaving, run_supervised
-from trader_cli.storage.market_names import account_key, market_source
-from trader_cli.storage.state import VenueState, state_root
+from trader_cli.settings.workspace import account_key, workspace_of
+from trader_cli.storage.state import VenueState
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -83,7 +83,7 @@ def run_in_market(
     if settings.mode != "sim":
         return run_supervised(_with_exchange(settings, work, care=care, for_s=for_s), asyncio.new_event_loop)
     tape = sim_tape(settings)
-    remembered = VenueState(state_root(settings))
+    remembered = VenueState(workspace_of(settings).state_dir)
     now = remembered.time(tape.source)
     clock = VirtualClock(tape.at(settings.sim.start) if now is None else now)
 
@@ -106,7 +106,7 @@ async def _with_exchange(
         async with connected(settings, None, care=care) as exchange:
             if for_s is not None and not wall:
                 leaving().end_in(exchange.clock.loop_s(for_s))
-            return await work(Market(exchange, exchange.clock, market_source(settings), threads=wall))
+            return await work(Market(exchange, exchange.clock, workspace_of(settings).source, threads=wall))
     except ExchangeUnavailable as error:
         if settings.mode != "paper" or settings.binance_exchange.base_url is not None:
             raise
@@ -117,7 +117,7 @@ async def _with_venue(settings: Settings, tape: Tape, clock: VirtualClock, work:
     from trader_cli.venue.server.authentication import KEYS
     from trader_cli.venue.server.server import VenueServer
 
-    folder = VenueState(state_root(settings)).accounts(tape.source, "virtual")
+    folder = VenueState(workspace_of(settings).state_dir).accounts(tape.source, "virtual")
     balance = Decimal(str(settings.sim.balance))
     async with VenueServer(tape, clock, balance=balance, folder=folder) as venue:
         key = KEYS[account_key(settings)]
@@ -154,7 +154,7 @@ def market_now_ms(settings: Settings) -> int:
     from trader_cli.venue.clocks import WallClock
 
     if settings.mode == "sim":
-        now = VenueState(state_root(settings)).time(market_source(settings))
+        now = VenueState(workspace_of(settings).state_dir).time(workspace_of(settings).source)
         if now is None:
             raise DataMissing("This tape has not been played yet.", mend="Run `trader fetch` first.")
         return now

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from trader_cli.core.errors import ConfigurationError, DataStale, UsageError
 from trader_cli.execution.shutdown import run_supervised
 from trader_cli.pipelines.market_access import sim_tape
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_books import books_of
-from trader_cli.storage.market_names import market_source
-from trader_cli.storage.state import VenueState, state_root
+from trader_cli.storage.state import VenueState
 from trader_cli.venue.clocks import DrivenClock, WallClock
 from trader_cli.venue.engine.venue_journal import last_command_ms
 from trader_cli.venue.server.faults import FaultPlan
@@ -40,7 +40,7 @@ def serve(
 
     `faults` names a file of faults (`venue.server.faults`); its times count from the start of the serving.
     """
-    state = VenueState(state_root(settings))
+    state = VenueState(workspace_of(settings).state_dir)
     tape, clock = _played(state, sim_tape(settings), settings.sim.start, clock_name)
     folder = state.accounts(tape.source, clock_name)
     plan = None if faults is None else FaultPlan.load(faults, clock.now_ms())
@@ -90,7 +90,7 @@ def _moved_to_now(state: VenueState, tape: Tape, start: float) -> Tape:
 def tape_status(settings: Settings) -> dict[str, Any]:
     """Label, source, span and remembered time of the sim settings' tape."""
     tape = sim_tape(settings)
-    now = VenueState(state_root(settings)).time(tape.source)
+    now = VenueState(workspace_of(settings).state_dir).time(tape.source)
     return {"label": tape.label, "source": tape.source, "start_ms": tape.start_ms, "end_ms": tape.end_ms, "now_ms": now}
 
 
@@ -106,13 +106,13 @@ class Reset:
 
 def reset_tape(settings: Settings) -> Reset:
     """Forget the tape's time and accounts. Their ledgers are kept, under another name."""
-    source, forgotten, aside = market_source(settings), [], []
-    folder = state_root(settings) / "ledgers" / source
+    source, forgotten, aside = workspace_of(settings).source, [], []
+    folder = workspace_of(settings).state_dir / "ledgers" / source
     for path in sorted(folder.glob("*-sim.sqlite")):
         with Ledger.opened(path) as ledger:  # nobody else may be using it
             held = books_of(ledger).held
         number = len(list(folder.glob(f"{path.name}.before-reset-*")))
         aside.append(str(path.rename(path.with_name(f"{path.name}.before-reset-{number + 1}"))))
         forgotten += [f"{symbol} {amount:f}" for symbol, amount in held.items()]
-    was_played = VenueState(state_root(settings)).reset(source)
+    was_played = VenueState(workspace_of(settings).state_dir).reset(source)
     return Reset(source, was_played, tuple(forgotten), tuple(aside))

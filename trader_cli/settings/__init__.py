@@ -2,5 +2,6 @@
 
 from trader_cli.settings.load import as_settings, load_settings
 from trader_cli.settings.model import Settings
+from trader_cli.settings.workspace import Workspace, workspace_of
 
-__all__ = ["Settings", "as_settings", "load_settings"]
+__all__ = ["Settings", "Workspace", "as_settings", "load_settings", "workspace_of"]

@@ -17,6 +17,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+Mode = Literal["paper", "sim", "demo", "live"]
 FetchKind = Literal["mark", "index", "spot", "funding", "open-interest", "trades", "depth", "info"]
 
 
@@ -247,7 +248,7 @@ class Settings(BaseSettings):
         env_ignore_empty=True,
     )
 
-    mode: Literal["paper", "sim", "demo", "live"] = Field(description="which market and whose fills")
+    mode: Mode = Field(description="which market and whose fills")
     seed: int = Field(ge=0, description="seed of everything random: tapes, training")
     cache_dir: str = Field(description="root of the artifacts")
     record: bool = Field(description="write down what the exchange shows, as a tape under cache_dir/recordings")

@@ -31,12 +31,11 @@ if TYPE_CHECKING:
     import polars as pl
 
     from trader_cli.core.market.timeframes import Timeframe
-    from trader_cli.settings import Settings
 
 
-def stage_key(settings: Settings, symbol: str, timeframe: Timeframe, stage: str) -> ArtifactKey:
-    """The key of a stage's current artifact under these settings."""
-    return ArtifactKey(settings.mode, symbol, timeframe.name, stage)
+def stage_key(profile: str, symbol: str, timeframe: Timeframe, stage: str) -> ArtifactKey:
+    """The key of a stage's current artifact in a profile (paper, sim, demo, live)."""
+    return ArtifactKey(profile, symbol, timeframe.name, stage)
 
 
 _REMEMBERED_BYTES = 256 << 20

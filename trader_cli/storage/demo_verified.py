@@ -6,28 +6,25 @@ import json
 from typing import TYPE_CHECKING
 
 from trader_cli.storage.files import write_atomic
-from trader_cli.storage.state import state_root
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from trader_cli.settings import Settings
 
 TIER = 2
 """The tier that counts: the life of an order on demo trading."""
 
 
-def record(settings: Settings, version: str, at_ms: int) -> Path:
+def record(state_dir: Path, version: str, at_ms: int) -> Path:
     """Write down that tier 2 passed on demo trading with this version; where."""
-    path = _path(settings, version)
+    path = _path(state_dir, version)
     write_atomic(path, json.dumps({"version": version, "tier": TIER, "passed": True, "at_ms": at_ms}).encode())
     return path
 
 
-def is_verified(settings: Settings, version: str) -> bool:
+def is_verified(state_dir: Path, version: str) -> bool:
     """Whether a record says so. One that is missing, cannot be read or is of something else says nothing."""
     try:
-        body = json.loads(_path(settings, version).read_bytes())
+        body = json.loads(_path(state_dir, version).read_bytes())
     except (OSError, ValueError):
         return False
     if not isinstance(body, dict):
@@ -35,5 +32,5 @@ def is_verified(settings: Settings, version: str) -> bool:
     return (body.get("version"), body.get("tier"), body.get("passed")) == (version, TIER, True)
 
 
-def _path(settings: Settings, version: str) -> Path:
-    return state_root(settings) / "verified" / f"demo-{version}.json"
+def _path(state_dir: Path, version: str) -> Path:
+    return state_dir / "verified" / f"demo-{version}.json"

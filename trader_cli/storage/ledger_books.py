@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 from trader_cli.core.errors import DataError
 from trader_cli.core.proofs.evidence import Books, Kept
 from trader_cli.storage.ledger_reading import LedgerReading
-from trader_cli.storage.market_names import ledger_path, ledger_paths
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from trader_cli.settings import Settings
+    from trader_cli.settings.workspace import LedgerPlaces
     from trader_cli.storage.ledger_rows import Intent
 
 _REAL = ("demo", "live")
@@ -44,22 +43,22 @@ def _kept(ledger: LedgerReading, intent: Intent) -> Kept:
     return Kept(intent.symbol, intent.client_id, intent.purpose, status, intent.trigger_price, quantity)
 
 
-def other_ledgers(settings: Settings) -> tuple[str, ...]:
+def other_ledgers(ledgers: LedgerPlaces) -> tuple[str, ...]:
     """Sentences about ledgers that another profile keeps of the same account, where something is open in them.
 
     And about a second one of this very profile.
     """
-    if settings.mode not in _REAL:
+    if ledgers.mode not in _REAL:
         return ()
-    kept = [path for mode in _REAL if mode != settings.mode for path in ledger_paths(settings, mode)]
-    second = second_ledger(settings)
+    kept = [path for mode in _REAL if mode != ledgers.mode for path in ledgers.files(mode)]
+    second = second_ledger(ledgers)
     return (*([] if second is None else [second]), *(said for path in kept if (said := _open_in(path))))
 
 
-def second_ledger(settings: Settings) -> str | None:
+def second_ledger(ledgers: LedgerPlaces) -> str | None:
     """The sentence about another ledger of this account and mode, kept when its host was spelled out; else `None`."""
-    mine = ledger_path(settings)
-    others = [path for path in ledger_paths(settings, settings.mode) if path != mine and path.exists()]
+    mine = ledgers.path
+    others = [path for path in ledgers.files(ledgers.mode) if path != mine and path.exists()]
     if not others:
         return None
     return (

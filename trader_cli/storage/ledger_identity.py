@@ -6,13 +6,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from trader_cli.settings.workspace import LEDGERS
 from trader_cli.storage.ledger_faults import REBUILD, LedgerDamaged
 
 if TYPE_CHECKING:
     import sqlite3
     from pathlib import Path
 
-FOLDER = "ledgers"
 _NAME = re.compile(r"[0-9a-f]{12}-[a-z]+")
 BEING_MADE = ".rebuilding"
 
@@ -24,7 +24,7 @@ class LedgerOfAnother(LedgerDamaged):
 def identity_at(path: Path) -> str | None:
     """The identity that a place names: market, account's fingerprint and mode; `None` for one that names none."""
     name = path.stem.removesuffix(BEING_MADE)
-    is_named = path.parent.parent.name == FOLDER and _NAME.fullmatch(name) is not None
+    is_named = path.parent.parent.name == LEDGERS and _NAME.fullmatch(name) is not None
     return f"{path.parent.name}/{name}" if is_named else None
 
 

@@ -10,14 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import ConfigurationError, DataInvalid
-from trader_cli.settings.places import account_folder, state_root
+from trader_cli.settings.places import account_folder
 from trader_cli.settings.private import make_private
 from trader_cli.storage.files import write_atomic
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-__all__ = ["Trial", "TrialLedger", "VenueState", "state_root"]
 
 
 class VenueState:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from trader_cli.core.money.assets import Flow
     from trader_cli.core.money.orders import AccountState
-    from trader_cli.exchange.binance import BinanceExchange
+    from trader_cli.core.ports import Exchange
     from trader_cli.execution.executor import Executor
     from trader_cli.settings import Settings
     from trader_cli.storage.ledger import Ledger
@@ -48,7 +48,7 @@ class FeePrices:
     `missing` are the pairs of which no price is known: what was paid in them is not counted.
     """
 
-    def __init__(self, exchange: BinanceExchange, budget_s: float) -> None:
+    def __init__(self, exchange: Exchange, budget_s: float) -> None:
         self._exchange, self._budget_s = exchange, budget_s
         self._known: dict[tuple[str, str], tuple[Decimal, int]] = {}
         self.missing: list[str] = []
@@ -87,7 +87,7 @@ class FeePrices:
 
     async def _mark(self, pair: str) -> Decimal | None:
         """The mark price of a contract; None where there is none, or none of now."""
-        if pair not in self._exchange.symbols:
+        if not self._exchange.is_listed(pair):
             return None
         premium = await self._exchange.get_premium_index(pair)
         age_ms = self._exchange.server_now_ms() - int(premium["timestamp"])
@@ -215,7 +215,7 @@ class LossMinder:
 
     async def broken(self, executor: Executor) -> str | None:
         """A newly broken limit: latched; its reason if positions are to be closed for it."""
-        account, _ = await executor.courier.looks.ask("account", executor.courier.private.account)
+        account, _ = await executor.courier.looks.ask("account", executor.courier.broker.account)
         ledger, now = executor.ledger, executor.exchange.server_now_ms()
         self._prices = self._prices or FeePrices(executor.exchange, executor.courier.budget_s)
         booker, monotonic_ms = executor.reconciler.booker, executor.courier.clock.monotonic_ms()

@@ -21,8 +21,8 @@ from trader_cli.execution.circuit_breaker import catch_up, latch_of
 from trader_cli.execution.income import book_income
 from trader_cli.execution.orphan_orders import ledger_for
 from trader_cli.settings import as_settings
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
-from trader_cli.storage.market_names import account_fingerprint, market_source
 from trader_cli.tactician.loss_watch import Asked, FeePrices, Levels
 from trader_cli.tactician.planning import Now, plan, refused_request, too_late
 
@@ -97,13 +97,13 @@ class Tactician:
             outcome = await self._outcome(analysis, request or Request(), ledger)
             self._record(analysis, outcome, ledger)
         self._results.append(outcome)
-        key = stage_key(self.settings, symbol, timeframe, "plan")
+        key = stage_key(self.settings.mode, symbol, timeframe, "plan")
         self.store.point(key, self.store.put_document(document_of(outcome)))
         return outcome
 
     def _analysis(self, symbol: str, timeframe: Timeframe) -> Analysis:
-        key = stage_key(self.settings, symbol, timeframe, "analysis")
-        digest = self.store.pointed(key, market_source(self.settings))
+        key = stage_key(self.settings.mode, symbol, timeframe, "analysis")
+        digest = self.store.pointed(key, workspace_of(self.settings).source)
         body = self.store.get_document(digest) if digest else None
         if body is None:
             raise DataMissing(
@@ -228,7 +228,7 @@ class Tactician:
         short = sum((-p.amount * p.mark_price for p in alike if p.amount < 0), Decimal(0))
         return Now(
             now_ms=exchange.server_now_ms(),
-            account=account_fingerprint(self.settings),
+            account=workspace_of(self.settings).account.fingerprint,
             equity=account.equity,
             available=account.available,
             long_notional=long,
@@ -250,7 +250,7 @@ class Tactician:
             ledger.decide(made.plan_id, made.symbol, made.decision_ms, "plan", made.as_dict(), now)
             return
         kind = "refusal" if isinstance(outcome, Refused) else "abstention"
-        what = [kind, account_fingerprint(self.settings), analysis.symbol, analysis.timeframe]
+        what = [kind, workspace_of(self.settings).account.fingerprint, analysis.symbol, analysis.timeframe]
         name = digest_value([*what, analysis.decision_time_ms, outcome.code])
         ledger.decide(name, analysis.symbol, analysis.decision_time_ms, kind, asdict(outcome), now)
 
@@ -263,7 +263,7 @@ class Tactician:
         approved = sum(isinstance(outcome, Approved) for outcome in self._results)
         return {
             "initialized": self._exchange is not None,
-            "market": market_source(self.settings),
+            "market": workspace_of(self.settings).source,
             "decisions": len(self._results),
             "approved": approved,
             "refused": refused,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -95,12 +96,12 @@ def _refuse(symbol: str, refused: Refused, *, as_json: bool) -> None:
 def _show_rehearsal(done: DryRun, *, as_json: bool) -> None:
     refused = done.refused and {"code": done.refused.code, "sentence": done.refused.sentence}
     if as_json:
-        print_json({"plan": done.plan.as_dict(), "refused": refused, "requests": done.requests})
+        print_json({"plan": done.plan.as_dict(), "refused": refused, "requests": [asdict(r) for r in done.requests]})
     else:
         print_facts(plan_title(done.plan), plan_facts(done.plan))
         for request in done.requests:
-            fields = "&".join(f"{name}={value}" for name, value in request["parameters"].items())
-            print(f"{request['method']} {request['path']}\n    {fields}")
+            fields = "&".join(f"{name}={value}" for name, value in request.parameters.items())
+            print(f"{request.method} {request.path}\n    {fields}")
         if done.refused is not None:
             print_facts("would not be entered", {"because": f"{done.refused.sentence} ({done.refused.code})"})
     if done.refused is not None:

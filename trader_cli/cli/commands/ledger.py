@@ -12,6 +12,7 @@ from trader_cli.cli.show import print_facts, print_json, print_table, say, utc
 from trader_cli.core.errors import DataMissing, ExitCode, UsageError
 from trader_cli.core.money.assets import amounts_text
 from trader_cli.core.money.plans import Refused
+from trader_cli.settings.workspace import workspace_of
 
 app = typer.Typer(no_args_is_help=True, help="Show, back up, make again or settle the ledger of the account.")
 
@@ -26,9 +27,8 @@ def show(
 ) -> None:
     """Show the latest decisions and fills, and what each order was for."""
     from trader_cli.storage.ledger_reading import LedgerReading
-    from trader_cli.storage.market_names import ledger_path
 
-    path = ledger_path(o.settings_from(profile, config, tape))
+    path = workspace_of(o.settings_from(profile, config, tape)).ledger_path
     with LedgerReading.shown(path) as ledger:
         if ledger is None:
             raise DataMissing(f"There is no ledger at {path}.", mend="It begins with `trader tactics` or `trader run`.")
@@ -84,9 +84,8 @@ def backup(
 ) -> None:
     """Write a whole copy of the ledger, also while another process writes it."""
     from trader_cli.storage.ledger_reading import LedgerReading
-    from trader_cli.storage.market_names import ledger_path
 
-    path = ledger_path(o.settings_from(profile, config, tape))
+    path = workspace_of(o.settings_from(profile, config, tape)).ledger_path
     if file.exists() or not file.absolute().parent.is_dir():
         why = "is there already" if file.exists() else "lies in no folder that exists"
         raise UsageError(f"{file} {why}.", mend="Name a new file.")

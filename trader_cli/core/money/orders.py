@@ -8,11 +8,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import ROUND_DOWN, ROUND_UP, Decimal
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from trader_cli.core.money.assets import QUOTE
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 OrderSide = Literal["BUY", "SELL"]
+INCOME_PAGE = 1000
+"""The most rows of one answer about income; a full one means that there are more."""
+UNREADABLE = -1
+"""The code of a refusal by HTTP alone: a firewall or a limit, before the matching engine."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,7 @@ class OrderState:
 class StopState:
     """A conditional order as the exchange has it. `actual_order_id` names the order it became, once triggered."""
 
-    algo_id: str
+    stop_id: str
     client_id: str
     symbol: str
     side: OrderSide
@@ -160,8 +167,8 @@ class AccountState:
 
 
 @dataclass(frozen=True)
-class SymbolOptions:
-    """Leverage and margin mode chosen for a symbol."""
+class MarginSettings:
+    """Leverage and margin mode in force for a symbol. `isolated`: its margin is its own, not shared (cross)."""
 
     leverage: int
     isolated: bool
@@ -217,7 +224,7 @@ class SymbolRules:
     band_up: Decimal | None = None
     band_down: Decimal | None = None
     max_orders: int | None = None
-    max_algo_orders: int | None = None
+    max_stop_orders: int | None = None
     min_price: Decimal | None = None
     max_price: Decimal | None = None
     limit_lots: Lots | None = None
@@ -284,3 +291,12 @@ class Unknown:
 
 
 Sent = Placed | NotPlaced | Unknown
+
+
+@dataclass(frozen=True)
+class PreparedRequest:
+    """A request as it would be sent, without time and signature: for a person to read."""
+
+    method: str
+    path: str
+    parameters: Mapping[str, str | int]

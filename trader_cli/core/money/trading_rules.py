@@ -173,10 +173,10 @@ def _impossible(rules: SymbolRules, plan: TradePlan, resting: int | None) -> str
         return f"the quantity {plan.quantity:f} is above the largest it takes, {rules.max_market_quantity:f}"
     if (
         resting is not None
-        and rules.max_algo_orders is not None
-        and resting + _STOPS_OF_AN_ENTRY > rules.max_algo_orders
+        and rules.max_stop_orders is not None
+        and resting + _STOPS_OF_AN_ENTRY > rules.max_stop_orders
     ):
-        return f"{resting} conditional orders wait there already, and {rules.max_algo_orders} are the most it takes"
+        return f"{resting} conditional orders wait there already, and {rules.max_stop_orders} are the most it takes"
     return None
 
 

@@ -15,10 +15,10 @@ from trader_cli.core.money.orders import (
     KeyRights,
     LeverageBracket,
     Lots,
+    MarginSettings,
     OrderState,
     PositionState,
     StopState,
-    SymbolOptions,
     SymbolRules,
     TradeState,
 )
@@ -63,7 +63,7 @@ def stop_state(body: dict[str, Any]) -> StopState:
     """A conditional order."""
     actual = str(body.get("actualOrderId") or "")
     return StopState(
-        algo_id=str(int(body["algoId"])),
+        stop_id=str(int(body["algoId"])),
         client_id=str(body["clientAlgoId"]),
         symbol=str(body["symbol"]),
         side=_side(body),
@@ -141,9 +141,9 @@ def _balances(row: dict[str, Any]) -> AccountState:
     )
 
 
-def symbol_options(body: dict[str, Any]) -> SymbolOptions:
+def margin_settings(body: dict[str, Any]) -> MarginSettings:
     """Leverage and margin mode."""
-    return SymbolOptions(int(body["leverage"]), str(body["marginType"]).upper() == "ISOLATED")
+    return MarginSettings(int(body["leverage"]), str(body["marginType"]).upper() == "ISOLATED")
 
 
 def symbol_rules(body: dict[str, Any]) -> SymbolRules:
@@ -173,7 +173,7 @@ def symbol_rules(body: dict[str, Any]) -> SymbolRules:
         band_up=_limit(band, "multiplierUp"),
         band_down=_limit(band, "multiplierDown"),
         max_orders=_listed(filters.get("MAX_NUM_ORDERS", {}), "limit", int) or None,
-        max_algo_orders=_listed(filters.get("MAX_NUM_ALGO_ORDERS", {}), "limit", int) or None,
+        max_stop_orders=_listed(filters.get("MAX_NUM_ALGO_ORDERS", {}), "limit", int) or None,
         min_price=_limit(price, "minPrice"),
         max_price=_limit(price, "maxPrice"),
         limit_lots=each[0],

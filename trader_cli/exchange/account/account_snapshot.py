@@ -19,9 +19,9 @@ from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_ope
 
 from trader_cli.core.errors import ConfigurationError, ExchangeUnavailable
 from trader_cli.core.proofs.evidence import Look
-from trader_cli.core.weights import FUTURES, WEIGHT_LIMIT
 from trader_cli.exchange.account.account_replies import order_state, position_state, stop_state
 from trader_cli.exchange.connection.request_signing import Signer
+from trader_cli.venue.request_weights import FUTURES, WEIGHT_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

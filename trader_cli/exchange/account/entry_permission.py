@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trader_cli.core.errors import ConfigurationError
+from trader_cli.core.money.key_rights import refuse_rights
 from trader_cli.core.money.orders import NotPlaced
 
 if TYPE_CHECKING:
@@ -48,13 +48,3 @@ class Opening:
         good_until_ms, now_ms = self._good_until_ms, self._connection.clock.monotonic_ms()
         if self._tells_rights and (good_until_ms is None or now_ms > good_until_ms):
             refuse_rights(await ask_rights())
-
-
-def refuse_rights(rights: KeyRights) -> None:
-    """Raises `ConfigurationError` for a key that can withdraw, or cannot trade futures."""
-    if rights.can_withdraw:
-        raise ConfigurationError(
-            "This API key can withdraw, and is refused.", mend="Make one that can only read and trade futures."
-        )
-    if not rights.can_trade_futures:
-        raise ConfigurationError("This API key cannot trade futures.", mend="Allow futures for it.")

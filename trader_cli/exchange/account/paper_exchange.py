@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 from trader_cli.core.errors import ConfigurationError, ExchangeRejected, NotListed, TraderError, UsageError
 from trader_cli.core.market.bars import utc_text
 from trader_cli.core.money.assets import dollar_pair, margin_asset_of
-from trader_cli.core.money.orders import NotPlaced, Unknown
+from trader_cli.core.money.orders import UNREADABLE, NotPlaced, Unknown
 from trader_cli.core.money.trading_rules import Prices, trustworthy
 from trader_cli.exchange.account.account_replies import symbol_rules
 from trader_cli.exchange.binance import BinanceExchange
-from trader_cli.exchange.connection.connection import UNREADABLE
 from trader_cli.settings import as_settings
+from trader_cli.settings.workspace import Workspace, workspace_of
 from trader_cli.venue.server.public_routes import VenueRejection
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from trader_cli.exchange.connection.connection import Connection
     from trader_cli.settings import Settings
     from trader_cli.settings.model import BinanceExchangeSettings
+    from trader_cli.settings.options import PaperOptions
     from trader_cli.venue.paper.observations import Sighting
     from trader_cli.venue.paper.paper_account import PaperDesk
 
@@ -61,28 +62,39 @@ class PaperExchange(BinanceExchange):
 
     def __init__(
         self,
-        config: Settings | Mapping[str, Any] | None = None,
+        config: Workspace | Settings | Mapping[str, Any] | None = None,
         *,
         clock: Clock | None = None,
         folder: Path | None = None,
         remembered: Path | None = None,
     ) -> None:
         self._folder = folder
-        super().__init__(as_settings(config).model_copy(update={"mode": "paper"}), clock=clock, remembered=remembered)
+        super().__init__(_in_paper(config), clock=clock, remembered=remembered)
 
     def _paper_folder(self) -> Path | None:
         return self._folder
 
 
-class PaperConnection:
-    """What `PrivateSide` asks of a connection, answered by a paper account. Opened by the first request."""
+def _in_paper(config: Workspace | Settings | Mapping[str, Any] | None) -> Workspace:
+    """What a configuration means in the mode paper, whatever its own is."""
+    if isinstance(config, Workspace) and config.mode == "paper":
+        return config
+    settings = config.settings if isinstance(config, Workspace) else as_settings(config)
+    return workspace_of(settings.model_copy(update={"mode": "paper"}))
 
-    def __init__(self, exchange: BinanceExchange, public: Connection, folder: Path | None) -> None:
+
+class PaperConnection:
+    """What `BinanceBroker` asks of a connection, answered by a paper account. Opened by the first request."""
+
+    def __init__(
+        self, exchange: BinanceExchange, public: Connection, folder: Path | None, options: PaperOptions
+    ) -> None:
         from trader_cli.exchange.account.paper_poll import PaperLook
 
         self._exchange = exchange
         self._public = public
         self._folder = folder
+        self._paper = options
         self._looks = PaperLook(exchange, public)
         self._desk: PaperDesk | None = None
         self._rules: dict[str, SymbolRules] = {}
@@ -151,7 +163,7 @@ class PaperConnection:
         if not self._public.is_open:
             raise UsageError("The exchange is closed.", mend="Call `await exchange.initialize()` first.")
         if self._desk is None:
-            balance = Decimal(str(self._exchange.settings.paper.balance))
+            balance = Decimal(str(self._paper.account.balance))
             self._desk = PaperDesk(self._rules_now(), look_ms(self._public.server_now_ms()), balance, self._folder)
         return self._desk
 
@@ -161,8 +173,8 @@ class PaperConnection:
         One whose price in dollars cannot be told is asked for again in a minute: nothing is planned in it until then,
         and what is open waits for none.
         """
-        settings, now = self._exchange.settings, self.clock.monotonic_ms()
-        wanted = [asset for asset in settings.paper.assets if not desk.has_wallet(asset)]
+        now = self.clock.monotonic_ms()
+        wanted = [asset for asset in self._paper.account.assets if not desk.has_wallet(asset)]
         if not wanted or now < self._wallets_again_ms:
             return
         self._wallets_again_ms = now + _WALLETS_AGAIN_MS
@@ -171,19 +183,19 @@ class PaperConnection:
                 async with asyncio.timeout(self.clock.loop_s(_WALLET_PRICE_S)):
                     price = await self._dollars_for(asset)
                 if price is not None:
-                    desk.open_wallet(asset, Decimal(str(settings.paper.balance)), price)
+                    desk.open_wallet(asset, Decimal(str(self._paper.account.balance)), price)
 
     async def _dollars_for(self, asset: str) -> Decimal | None:
         """The mark price of an asset in dollars, if there is one that is fresh and near its index."""
         pair = dollar_pair(asset)
         if pair is None:
             return Decimal(1)
-        if pair not in self._exchange.symbols:
+        if not self._exchange.is_listed(pair):
             return None
         premium = await self._exchange.get_premium_index(pair)
         mark, index = (Decimal(str(premium[name])) for name in ("mark_price", "index_price"))
         age_ms = self._public.server_now_ms() - int(premium["timestamp"])
-        most_apart = self._exchange.settings.execution.max_price_spread
+        most_apart = self._paper.max_price_spread
         refused = trustworthy(pair, Prices(mark, index, mark, age_ms, age_ms), most_apart, _STALE_MS)
         return mark if refused is None else None
 

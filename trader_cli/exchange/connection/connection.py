@@ -21,7 +21,7 @@ from trader_cli.core.errors import (
     TraderError,
     UsageError,
 )
-from trader_cli.core.money.orders import NotPlaced, Unknown
+from trader_cli.core.money.orders import UNREADABLE, NotPlaced, Unknown
 from trader_cli.exchange.connection import replies
 from trader_cli.exchange.connection.exchange_time import ExchangeTime
 from trader_cli.exchange.connection.request_lane import TIME, Lane, is_signed, only_reduces, require_open
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from trader_cli.exchange.connection.signing_gate import Origin
     from trader_cli.settings.model import BinanceExchangeSettings
 
-UNREADABLE = -1
-"""The code of a refusal by HTTP alone: a firewall or a limit, before the matching engine."""
 CARE_WAIT_S = 2.0
 """How long care waits for something it can do without. What comes later is still read."""
 _NO_CLOCK_IS_SO_WRONG_S = 86_400

@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from trader_cli.core.errors import ConfigurationError, RateLimited
-from trader_cli.venue.server.authentication import KEYS
+from trader_cli.settings.workspace import SIM_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     import aiohttp
 
-    from trader_cli.settings import Settings
-    from trader_cli.settings.model import BinanceExchangeSettings
+    from trader_cli.settings.model import BinanceExchangeSettings, Mode
 
 Origin = tuple[str, str, int]
 """Scheme, host, port."""
@@ -40,37 +39,37 @@ def origin_of(url: str) -> Origin:
     return parts.scheme, parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 0)
 
 
-def signing_origins(settings: Settings, venue_url: str | None = None) -> frozenset[Origin]:
+def signing_origins(mode: Mode, options: BinanceExchangeSettings, venue_url: str | None = None) -> frozenset[Origin]:
     """Where signed requests may go. Paper: nowhere. Sim: to the venue that was opened, on loopback. Else the host set.
 
     `venue_url` is the simulated venue's own.
     """
-    options = settings.binance_exchange
-    if settings.mode == "paper":
+    if mode == "paper":
         return frozenset()
-    if settings.mode == "sim":
+    if mode == "sim":
         origin = origin_of(venue_url or "")
         return frozenset({origin} if origin[1] in _LOOPBACK else ())
     if options.base_url is not None:
         return frozenset({origin_of(options.base_url)})
-    demo = settings.mode == "demo" or options.use_testnet
+    demo = mode == "demo" or options.use_testnet
     return frozenset(map(origin_of, DEMO_HOSTS if demo else REAL_HOSTS))
 
 
-def tells_key_rights(settings: Settings) -> bool:
+def tells_key_rights(mode: Mode, options: BinanceExchangeSettings) -> bool:
     """Whether this is a host that tells what a key may do, and whose answer counts before anything is opened."""
-    if settings.mode not in {"live", "demo"}:
+    if mode not in {"live", "demo"}:
         return False
-    at = signing_origins(settings)
+    at = signing_origins(mode, options)
     return not at <= frozenset(map(origin_of, DEMO_HOSTS))
 
 
-def options_to_sign_with(settings: Settings, signs_at: frozenset[Origin]) -> BinanceExchangeSettings:
+def options_to_sign_with(
+    mode: Mode, options: BinanceExchangeSettings, signs_at: frozenset[Origin]
+) -> BinanceExchangeSettings:
     """How the exchange is spoken to; without keys where nothing may be signed, or where they are not the venue's."""
     from pydantic import SecretStr
 
-    options = settings.binance_exchange
-    known = settings.mode != "sim" or options.api_key.get_secret_value() in KEYS
+    known = mode != "sim" or options.api_key.get_secret_value() in SIM_KEYS
     if signs_at and known:
         return options
     return options.model_copy(update={"api_key": SecretStr(""), "api_secret": SecretStr("")})

@@ -1,6 +1,6 @@
 """The request budget: stay well inside the exchange's limits, and stop at once when it says so.
 
-The exchange counts in fixed windows of the clock, each kind of request in a pool of its own (`core.weights`).
+The exchange counts in fixed windows of the clock, each kind of request in a pool of its own (`venue.request_weights`).
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.errors import RateLimited
-from trader_cli.core.weights import FUNDING, FUTURES, FUTURES_DATA, SPOT, WALLET, pool_of, request_weight
+from trader_cli.venue.request_weights import FUNDING, FUTURES, FUTURES_DATA, SPOT, WALLET, pool_of, request_weight
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from trader_cli.core.ports import Clock
-    from trader_cli.core.weights import Pool
+    from trader_cli.venue.request_weights import Pool
 
 _LONGEST_FREEZE_MS = 90_000
 _LONG_AGO_MS = 86_400_000

@@ -175,7 +175,7 @@ def fetch_many(
 def _remember(settings: Settings, symbol: str, timeframe: Timeframe) -> None:
     """Note which series a person fetched last, once there are bars of it."""
     store = ArtifactStore(settings.cache_dir)
-    if store.found(stage_key(settings, symbol, timeframe, "bars")) is not None:
+    if store.found(stage_key(settings.mode, symbol, timeframe, "bars")) is not None:
         store.remember_series(settings.mode, symbol, timeframe.name)
 
 
@@ -204,7 +204,7 @@ async def fetch_in(
             f" one that opened {utc_text(fetched.expected_last_ms)} has closed since.",
             mend="What came was stored. Fetch again; if it stays so, trading has stopped or the tape has ended.",
         )
-    manifest = store.current(stage_key(settings, symbol, timeframe, "bars"))
+    manifest = store.current(stage_key(settings.mode, symbol, timeframe, "bars"))
     if manifest is not None:
         refuse_gaps(settings, manifest)
     return fetched

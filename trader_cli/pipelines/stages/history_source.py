@@ -16,9 +16,9 @@ from trader_cli.core.market.bars import PRICES
 from trader_cli.core.market.schemas import BARS, FUNDING, MARK, OPEN_INTEREST, TRADES, milliseconds, rows_between
 from trader_cli.core.market.symbols import pair_of
 from trader_cli.core.market.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, Timeframe
-from trader_cli.core.weights import WEIGHT_LIMIT
 from trader_cli.exchange.archive.catalogue import plan_files
 from trader_cli.exchange.archive.parsing import parse_archive
+from trader_cli.venue.request_weights import WEIGHT_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping

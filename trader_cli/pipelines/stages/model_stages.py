@@ -32,10 +32,10 @@ from trader_cli.core.ports import silent
 from trader_cli.execution.shutdown import leaving
 from trader_cli.pipelines.market_access import market_now_ms
 from trader_cli.pipelines.stages.fetching import fetch, refuse_gaps
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
 from trader_cli.storage.bundles import BundleStore
-from trader_cli.storage.market_names import market_lineage, market_source
-from trader_cli.storage.state import Trial, TrialLedger, state_root
+from trader_cli.storage.state import Trial, TrialLedger
 from trader_cli.venue.clocks import FixedClock
 
 if TYPE_CHECKING:
@@ -97,8 +97,9 @@ class Analysed:
 
 def stored_bars(settings: Settings, store: ArtifactStore, symbol: str, timeframe: Timeframe) -> Manifest:
     """The current bars of this market. Raises `DataMissing`, `DataStale`, or `DataInvalid` for gaps not allowed."""
-    manifest = store.require(stage_key(settings, symbol, timeframe, "bars"), f"fetch {symbol} --timeframe {timeframe}")
-    require_source(manifest, market_source(settings))
+    key = stage_key(settings.mode, symbol, timeframe, "bars")
+    manifest = store.require(key, f"fetch {symbol} --timeframe {timeframe}")
+    require_source(manifest, workspace_of(settings).source)
     refuse_gaps(settings, manifest)
     return manifest
 
@@ -170,7 +171,7 @@ def _refreshed(
     finally:
         orchestrator.close()
     built = replace(built, manifest=naming(built.manifest, certificate))
-    store.publish(stage_key(settings, symbol, timeframe, "features"), built.manifest)
+    store.publish(stage_key(settings.mode, symbol, timeframe, "features"), built.manifest)
     return built
 
 
@@ -185,13 +186,13 @@ def train(settings: Settings, symbol: str, timeframe: Timeframe, progress: Progr
     bars = stored_bars(settings, store, symbol, timeframe)
     made = _current_features(settings, store, bars, symbol, timeframe)
     key = _training_key(settings, bars, made)
-    digest = store.found(stage_key(settings, symbol, timeframe, "model"))
+    digest = store.found(stage_key(settings.mode, symbol, timeframe, "model"))
     cached = digest is not None and _is_model(bundles, digest, key)
     if digest is None or not cached:
-        ledger = TrialLedger(state_root(settings))
+        ledger = TrialLedger(workspace_of(settings).state_dir)
 
         def count_trials(sharpes: list[float]) -> list[float]:
-            first, last, lineage = bars.first_ms or 0, bars.last_ms or 0, market_lineage(settings)
+            first, last, lineage = bars.first_ms or 0, bars.last_ms or 0, workspace_of(settings).lineage
             per_day = math.sqrt(DAY_MS / timeframe.ms)
             for learner, sharpe in enumerate(sharpes):
                 ledger.record(Trial(f"{key}-{learner}", lineage, symbol, first, last, sharpe * per_day))
@@ -212,7 +213,7 @@ def train(settings: Settings, symbol: str, timeframe: Timeframe, progress: Progr
             model = fit(given, settings, count_trials, progress)
         with store.at_work():
             digest = bundles.save(model.files(), model.description(PRODUCER))
-            store.point(stage_key(settings, symbol, timeframe, "model"), digest, market=bars.source)
+            store.point(stage_key(settings.mode, symbol, timeframe, "model"), digest, market=bars.source)
     model = TrainedModel.from_bundle(*bundles.load(digest))
     return Trained(
         symbol,
@@ -232,7 +233,7 @@ def _current_features(
     settings: Settings, store: ArtifactStore, bars: Manifest, symbol: str, timeframe: Timeframe
 ) -> Manifest:
     command = f"features {symbol} --timeframe {timeframe}"
-    made = store.require(stage_key(settings, symbol, timeframe, "features"), command)
+    made = store.require(stage_key(settings.mode, symbol, timeframe, "features"), command)
     manifests = stored_manifests(store, settings, symbol, timeframe, bars)
     orchestrator = FeatureEngineeringOrchestrator(settings)
     same_inputs, same_settings = is_current(made, bars, manifests, orchestrator, timeframe)
@@ -297,7 +298,7 @@ def has_model(settings: Settings, symbol: str, timeframe: Timeframe, now_ms: int
     from trader_cli.analyst.trained_model import TrainedModel
 
     store = ArtifactStore(settings.cache_dir)
-    digest = store.found(stage_key(settings, symbol, timeframe, "model"))
+    digest = store.found(stage_key(settings.mode, symbol, timeframe, "model"))
     if digest is None:
         return False
     try:
@@ -305,7 +306,7 @@ def has_model(settings: Settings, symbol: str, timeframe: Timeframe, now_ms: int
     except DataInvalid:
         return False
     usable = changed_since(model.made_with, model.producer, settings) is None
-    return usable and model.source == market_source(settings) and model.last_ms <= now_ms
+    return usable and model.source == workspace_of(settings).source and model.last_ms <= now_ms
 
 
 def analyze(
@@ -313,7 +314,7 @@ def analyze(
 ) -> Analysed:
     """Analyse the last stored bar, at `now_ms` or the market's own time."""
     now = market_now_ms(settings) if now_ms is None else now_ms
-    source = market_source(settings)
+    source = workspace_of(settings).source
     analyst = Analyst(settings, store=store, clock=FixedClock(now), source=source)
     analysis = analyst.analyse(symbol, timeframe)
     return Analysed(analysis, source, analyst.last_was_cached)

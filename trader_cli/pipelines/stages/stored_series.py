@@ -75,7 +75,7 @@ class StoredSeries:
 
     def key(self, stage: str) -> ArtifactKey:
         """Where the reference to a stage is found."""
-        return stage_key(self.settings, self.symbol, self.timeframe, stage)
+        return stage_key(self.settings.mode, self.symbol, self.timeframe, stage)
 
     def stored(self, kind: SeriesKind, notes: list[str]) -> Manifest | None:
         """What is stored of a kind from this market; a damaged reference is made anew, and `notes` say so."""

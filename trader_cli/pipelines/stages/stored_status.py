@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from trader_cli.core.errors import DataError
 from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.pipelines.market_access import market_now_ms
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
 from trader_cli.storage.bundles import BundleStore
-from trader_cli.storage.market_names import market_source
 
 if TYPE_CHECKING:
     from trader_cli.core.identity.manifests import ArtifactKey
@@ -51,7 +51,7 @@ class Status:
 def status(settings: Settings, asking: QuickLook | None = None) -> Status:
     """The status of the settings' profile. A venue whose clock is followed tells its time through `asking`."""
     store, now = ArtifactStore(settings.cache_dir), _now_ms(settings, asking)
-    source = market_source(settings)
+    source = workspace_of(settings).source
     keys = [key for key in store.references() if key.profile == settings.mode and key.stage == "bars"]
     return Status(settings.mode, source, now, tuple(_series(store, key, source, now) for key in keys))
 
@@ -69,7 +69,7 @@ def _now_ms(settings: Settings, asking: QuickLook | None) -> int | None:
 def quality_findings(settings: Settings, symbol: str, timeframe: Timeframe) -> list[dict[str, Any]]:
     """What the stored data-quality report lists of a series: kind, severity, sentence and times (UTC ms) of each."""
     store = ArtifactStore(settings.cache_dir)
-    digest = store.found(stage_key(settings, symbol, timeframe, "quality"))
+    digest = store.found(stage_key(settings.mode, symbol, timeframe, "quality"))
     body = store.get_document(digest) if digest is not None else None
     return [] if body is None else list(body["findings"])
 

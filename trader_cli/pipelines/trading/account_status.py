@@ -18,12 +18,12 @@ from trader_cli.core.money.averages import readable
 from trader_cli.core.proofs import doubts
 from trader_cli.core.proofs.assurance import Doubt, prove_recorded, prove_walk_away
 from trader_cli.core.proofs.evidence import ZERO, Books, Look, NoBooks, explained, foreign, is_a_stop
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger_books import books_of, other_ledgers
 from trader_cli.storage.ledger_lock import owner_of
 from trader_cli.storage.ledger_reading import LedgerReading
-from trader_cli.storage.market_names import account_fingerprint, ledger_path, market_source
 from trader_cli.storage.owner_requests import asked_of
-from trader_cli.storage.state import VenueState, state_root
+from trader_cli.storage.state import VenueState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -114,7 +114,7 @@ def _has_exchange(settings: Settings) -> bool:
 
 def account_status(settings: Settings, asking: QuickLook | None = None) -> AccountStatus:
     """The status of the account, `asking` having been begun by `begin_look`."""
-    asking, path = asking or begin_look(settings), ledger_path(settings)
+    asking, path = asking or begin_look(settings), workspace_of(settings).ledger_path
     kept = _kept(settings, path)
     look = None if asking is None or not _has_exchange(settings) else _with_past(asking, asking.look(), kept.books)
     proof: WalkAway | Recorded | Doubt = (
@@ -122,7 +122,7 @@ def account_status(settings: Settings, asking: QuickLook | None = None) -> Accou
     )
     owner = owner_of(path)
     return AccountStatus(
-        account_fingerprint(settings),
+        workspace_of(settings).account.fingerprint,
         str(path),
         _seen(look),
         _held(kept, look),
@@ -143,7 +143,7 @@ def account_status(settings: Settings, asking: QuickLook | None = None) -> Accou
 
 def _kept(settings: Settings, path: Path) -> _Kept:
     """The ledger's part, whatever state its file is in."""
-    others = other_ledgers(settings)
+    others = other_ledgers(workspace_of(settings).ledgers)
     try:
         with LedgerReading.shown(path) as ledger:
             if ledger is not None and (ledger.client_ids() or not _has_traded_here(settings)):
@@ -170,7 +170,8 @@ def _has_traded_here(settings: Settings) -> bool:
 
     kind = "virtual" if settings.mode == "sim" else "paper"
     try:
-        return last_command_ms(VenueState(state_root(settings)).accounts(market_source(settings), kind)) > 0
+        workspace = workspace_of(settings)
+        return last_command_ms(VenueState(workspace.state_dir).accounts(workspace.source, kind)) > 0
     except (sqlite3.Error, OSError):
         return True
 

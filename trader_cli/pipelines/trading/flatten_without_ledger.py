@@ -14,7 +14,7 @@ from trader_cli.execution.exchange_evidence import account_look
 from trader_cli.execution.executor import unsaid
 from trader_cli.pipelines.market_access import run_in_market
 from trader_cli.pipelines.trading.progress_notes import still_at_it
-from trader_cli.storage.market_names import account_fingerprint
+from trader_cli.settings.workspace import workspace_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -87,7 +87,7 @@ class Bare:
 
     async def _run(self, market: Market) -> Flattened:
         exchange = market.exchange
-        account = account_fingerprint(self.settings)
+        account = workspace_of(self.settings).account.fingerprint
         closer = BareCloser(exchange.care, market.clock, exchange.server_now_ms, account, self.journal)
         positions = await closer.positions()
         exchange.require_listed(*(s for s in self.wish.symbols if s not in positions and s not in self.known))

@@ -9,8 +9,8 @@ from trader_cli.execution.coverage import naming_what_is_left
 from trader_cli.execution.executor import unsaid
 from trader_cli.execution.orphan_orders import halt_where_lost
 from trader_cli.pipelines.market_access import run_in_market
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import Ledger
-from trader_cli.storage.market_names import ledger_path
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -44,7 +44,7 @@ def run_owning(
 
     `symbols` are those the command is about. `care` and `for_s` as in `run_in_market`.
     """
-    with Ledger.opened(ledger_path(settings)) as ledger:
+    with Ledger.opened(workspace_of(settings).ledger_path) as ledger:
 
         async def owned(market: Market) -> T:
             lost = await halt_where_lost(market.exchange, ledger, symbols)

@@ -15,12 +15,12 @@ from trader_cli.execution.executor import Executor
 from trader_cli.execution.ledger_adjustment import settle as settle_symbol
 from trader_cli.execution.rebuild import rebuild
 from trader_cli.pipelines.market_access import run_in_market
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_faults import guarded
 from trader_cli.storage.ledger_identity import BEING_MADE
 from trader_cli.storage.ledger_lock import OwnerLock, lock_file, this_command
 from trader_cli.storage.ledger_reading import LedgerReading
-from trader_cli.storage.market_names import ledger_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +52,7 @@ def rebuild_ledger(settings: Settings, symbols: list[str]) -> Rebuilt:
     `UsageError` where a healthy ledger has lines in it, `DataInvalid` where a position cannot be explained: the old
     file is left where it is then.
     """
-    path = ledger_path(settings)
+    path = workspace_of(settings).ledger_path
     with OwnerLock.acquire(path, this_command()):
         is_there = _require_nothing_better(path)
         made = path.with_name(f"{path.stem}{BEING_MADE}.sqlite")
@@ -126,7 +126,7 @@ def settle(settings: Settings, symbol: str, say: Callable[[str], None], *, book:
 
     Raises `DataMissing` without a ledger: none is made for it.
     """
-    path = ledger_path(settings)
+    path = workspace_of(settings).ledger_path
     if not path.exists():
         raise DataMissing(f"There is no ledger at {path}.", mend="If one was lost, run `trader ledger rebuild`.")
     with Ledger.opened(path) if book else Ledger.imagined(path) as ledger:

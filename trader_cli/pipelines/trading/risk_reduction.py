@@ -34,13 +34,13 @@ from trader_cli.pipelines.market_access import run_in_market
 from trader_cli.pipelines.trading.flatten_without_ledger import Bare, Flattened, Wish
 from trader_cli.pipelines.trading.owner_takeover import end_owner
 from trader_cli.pipelines.trading.progress_notes import still_at_it
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage import ledger_lock, owner_requests
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_books import books_of
 from trader_cli.storage.ledger_reading import LedgerReading
-from trader_cli.storage.market_names import ledger_path, market_source
 from trader_cli.storage.side_journal import SideJournal
-from trader_cli.storage.state import VenueState, state_root
+from trader_cli.storage.state import VenueState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,13 +88,13 @@ def _elsewhere(settings: Settings, wish: Wish, locked: LedgerLocked) -> Flattene
     if wish.force:
         return _past_the_owner(settings, wish)
     if wish.all_of_it:
-        raise LedgerLocked(str(ledger_path(settings)), locked.owner)
+        raise LedgerLocked(str(workspace_of(settings).ledger_path), locked.owner)
     return _by_the_owner(settings, wish)
 
 
 def _here(settings: Settings, wish: Wish) -> Flattened:
     """This process does it: with the ledger, or without where it cannot be used. Raises `LedgerLocked`."""
-    path = ledger_path(settings)
+    path = workspace_of(settings).ledger_path
     trouble = None if (lacks := unusable(path)) is None else f"{lacks} {_cure(path)}"
     if trouble is None and _held_or_none(path) is not None:
         try:
@@ -113,7 +113,8 @@ def _here(settings: Settings, wish: Wish) -> Flattened:
 
 
 def _by_the_owner(settings: Settings, wish: Wish) -> Flattened:
-    path, before = ledger_path(settings), _held_or_none(ledger_path(settings)) or {}
+    path = workspace_of(settings).ledger_path
+    before = _held_or_none(path) or {}
     _require_known(settings, wish)
     began, owner = time.monotonic(), ledger_lock.owner_of(path)
     if _is_closing(owner):
@@ -141,7 +142,7 @@ def _by_the_owner(settings: Settings, wish: Wish) -> Flattened:
 
 def _attest_from_outside(settings: Settings, wish: Wish, done: Flattened) -> None:
     """What its owner has done, looked at from here: at the exchange, or in the ledger of an account kept with us."""
-    with LedgerReading.shown(ledger_path(settings)) as ledger:
+    with LedgerReading.shown(workspace_of(settings).ledger_path) as ledger:
         books = Books({}, ()) if ledger is None else books_of(ledger)
     if settings.mode in {"sim", "paper"}:
         proof = prove_recorded(books)
@@ -157,9 +158,10 @@ def _require_known(settings: Settings, wish: Wish) -> None:
     """A symbol that is named wrongly in a hurry must not read as done. Raises `UsageError`; nobody is asked for it."""
     from trader_cli.exchange.market_data.symbol_book import SymbolBook
 
-    book = SymbolBook(VenueState(state_root(settings)).symbols(market_source(settings)))
+    workspace = workspace_of(settings)
+    book = SymbolBook(VenueState(workspace.state_dir).symbols(workspace.source))
     try:
-        with LedgerReading.shown(ledger_path(settings)) as ledger:
+        with LedgerReading.shown(workspace_of(settings).ledger_path) as ledger:
             ours = set() if ledger is None else set(ledger.symbols())
     except _UNREADABLE:
         return
@@ -214,9 +216,9 @@ def _mind_the_time(path: Path, owner: ledger_lock.Owner | None, waited_s: float)
 
 def _past_the_owner(settings: Settings, wish: Wish) -> Flattened:
     """End the process that owns the ledger; where that cannot be, close beside it with a journal of our own."""
-    owner = ledger_lock.owner_of(ledger_path(settings))
+    owner = ledger_lock.owner_of(workspace_of(settings).ledger_path)
     if owner is not None and owner.pid == os.getpid():
-        raise LedgerLocked(str(ledger_path(settings)), str(owner))
+        raise LedgerLocked(str(workspace_of(settings).ledger_path), str(owner))
     why = None if owner is None else end_owner(owner)
     until = time.monotonic() + _FREED_S
     while why is None:
@@ -232,7 +234,8 @@ def _past_the_owner(settings: Settings, wish: Wish) -> Flattened:
 
 
 def _beside_the_owner(settings: Settings, wish: Wish, why: str) -> Flattened:
-    path, known = ledger_path(settings), _held_or_none(ledger_path(settings)) or {}
+    path = workspace_of(settings).ledger_path
+    known = _held_or_none(path) or {}
     silenced = ledger_lock.supersede(path)
     quiet = "It sends no order from now on" if silenced else "It may still send, for its lock cannot be written"
     said = _halted(settings, replace(wish, reason=f"flatten --force: {why}"))
@@ -352,7 +355,7 @@ def _held_or_none(path: Path) -> dict[str, Decimal] | None:
 
 def halt(settings: Settings, reason: str) -> None:
     """Stop all entries from now on; needs neither exchange nor keys, nor the ledger: its file is left in any case."""
-    path = ledger_path(settings)
+    path = workspace_of(settings).ledger_path
     owner_requests.ask(path, "halt", reason)
     if unusable(path) is None:
         _written_down(settings, path)
@@ -363,7 +366,7 @@ def reset(settings: Settings, reason: str) -> str | None:
 
     Where the ledger cannot be used only the request to halt is lifted; what it says itself stays.
     """
-    path = ledger_path(settings)
+    path = workspace_of(settings).ledger_path
     if unusable(path) is not None:
         was = owner_requests.asked_of(path, "halt")
         owner_requests.forget_asked(path, "halt")

@@ -93,8 +93,8 @@ def summary(
 ) -> dict[str, Any]:
     """Everything of a pass that began at `since_ms` as one mapping. A trade that had ended before is none of it."""
     store = ArtifactStore(settings.cache_dir)
-    bars = store.current(stage_key(settings, done.symbol, timeframe, "bars"))
-    features = store.current(stage_key(settings, done.symbol, timeframe, "features"))
+    bars = store.current(stage_key(settings.mode, done.symbol, timeframe, "bars"))
+    features = store.current(stage_key(settings.mode, done.symbol, timeframe, "features"))
     plan = done.outcome.plan if isinstance(done.outcome, Approved) else executor.plan_of(done.symbol)
     analysis = done.analysis
     body: dict[str, Any] = {
@@ -177,5 +177,5 @@ def _refusal(done: Pass) -> dict[str, str] | None:
 
 
 def _artifacts(settings: Settings, store: ArtifactStore, symbol: str, timeframe: Timeframe) -> dict[str, str]:
-    found = {stage: store.reference_path(stage_key(settings, symbol, timeframe, stage)) for stage in _STAGES}
+    found = {stage: store.reference_path(stage_key(settings.mode, symbol, timeframe, stage)) for stage in _STAGES}
     return {stage: str(path) for stage, path in found.items() if path.exists()}

@@ -6,10 +6,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import DataError, ExchangeUnavailable, LedgerLocked, UsageError
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage import owner_requests
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_reading import LedgerReading
-from trader_cli.storage.market_names import ledger_path
 
 if TYPE_CHECKING:
     from trader_cli.core.money.breaker import LatchLine
@@ -22,7 +22,7 @@ def unlock(settings: Settings, symbol: str, reason: str) -> LatchLine | None:
     A process at work is asked to write it down. A latch that comes meanwhile is not lifted: nobody has looked at it.
     Raises `UsageError` for a symbol that was never held back and on which we never had an order: it may be misspelt.
     """
-    path = ledger_path(settings)
+    path = workspace_of(settings).ledger_path
     with LedgerReading.shown(path) as shown:
         known = set() if shown is None else {*shown.symbols(), *(line.symbol for line in shown.latch_lines())}
         was = None if shown is None else shown.latches().get(symbol)

@@ -17,10 +17,10 @@ from trader_cli.execution.shutdown import until_time_is_up
 from trader_cli.pipelines.market_access import run_in_market
 from trader_cli.pipelines.trading.analyst_assessor import StageAssessor
 from trader_cli.pipelines.trading.ledger_ownership import run_owning
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_books import books_of, other_ledgers
-from trader_cli.storage.market_names import ledger_path
 from trader_cli.tactician.position_monitor import PositionMonitor
 from trader_cli.tactician.tactician import Tactician
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trader_cli.core.market.timeframes import Timeframe
+    from trader_cli.core.money.orders import PreparedRequest
     from trader_cli.core.money.plans import Request
     from trader_cli.core.proofs.assurance import AllFlat, Doubt, WalkAway
     from trader_cli.execution.entry_result import Entered
@@ -53,7 +54,7 @@ def tactics(
 def stored_plan(settings: Settings, symbol: str, timeframe: Timeframe) -> Approved | Refused:
     """The plan the last tactics came to, or their refusal. Raises `DataMissing` where there were none."""
     store, command = ArtifactStore(settings.cache_dir), f"`trader tactics {symbol} --timeframe {timeframe}`"
-    digest = store.pointed(stage_key(settings, symbol, timeframe, "plan"))
+    digest = store.pointed(stage_key(settings.mode, symbol, timeframe, "plan"))
     body = store.get_document(digest) if digest else None
     if body is None:
         raise DataMissing(f"There is no plan for {symbol} {timeframe}.", mend=f"Run {command} first.")
@@ -79,7 +80,7 @@ class DryRun:
 
     plan: TradePlan
     refused: Refused | None
-    requests: list[dict[str, Any]]
+    requests: list[PreparedRequest]
 
 
 def enter(
@@ -102,7 +103,7 @@ def enter(
 
 def rehearse(settings: Settings, plan: TradePlan, symbol: str) -> DryRun:
     """The exact requests of an entry and every check it would meet; nothing is sent and nothing written."""
-    with Ledger.imagined(ledger_path(settings)) as ledger:
+    with Ledger.imagined(workspace_of(settings).ledger_path) as ledger:
 
         async def look(market: Market) -> DryRun:
             executor = Executor(market.exchange, ledger, settings)
@@ -171,5 +172,5 @@ async def proved(executor: Executor) -> AllFlat | WalkAway | Doubt:
     """What the exchange's answer and the ledger prove together of the account: flat, else whether it can be left."""
     exchange = executor.exchange
     look = await account_look(exchange.care, exchange.clock, exchange.server_now_ms())
-    books = books_of(executor.ledger, other_ledgers(executor.settings))
+    books = books_of(executor.ledger, other_ledgers(workspace_of(executor.settings).ledgers))
     return prove_walk_away(look, books) if books.held else prove_all_flat(look, books)

@@ -55,7 +55,7 @@ def _model(lab: Lab) -> TrainedModel:
 def _given(lab: Lab, row: int, model: TrainedModel) -> AnalysisInput:
     """What the analyst saw `row` bars from the end of the study, with another model if need be."""
     study, store = lab.study, lab.study.store
-    digest = store.pointed(stage_key(study.settings, SYMBOL, TIMEFRAME, "market"))
+    digest = store.pointed(stage_key(study.settings.mode, SYMBOL, TIMEFRAME, "market"))
     features = study.features.row(-row, named=True)
     bars = BarSeries.of(study.bars)
     return AnalysisInput(
@@ -120,8 +120,8 @@ def barriers_as_stated(lab: Lab) -> Iterator[Finding]:
 def _funding_of_a_long(study: Study) -> float:
     """Over the horizon, on a market of 8 hours: the next payment at the rate that is told, others as the last three."""
     store, settings = study.store, study.settings
-    paid = store.require(stage_key(settings, SYMBOL, TIMEFRAME, "funding"), "fetch")
-    market = store.get_document(str(store.pointed(stage_key(settings, SYMBOL, TIMEFRAME, "market"))))
+    paid = store.require(stage_key(settings.mode, SYMBOL, TIMEFRAME, "funding"), "fetch")
+    market = store.get_document(str(store.pointed(stage_key(settings.mode, SYMBOL, TIMEFRAME, "market"))))
     assert market is not None
     premium = market["premium"]
     start = int(study.bars["open_time"].to_physical()[-1]) + TIMEFRAME.ms

@@ -94,7 +94,7 @@ def foreign_beside_ours_stays(lab: Lab) -> Iterator[Finding]:
 
     async def work(world: World) -> tuple[Decimal, Decimal, tuple[AlgoOrder, ...], Decimal, int, str]:
         await world.enter(await world.plan())
-        await world.exchange.private.submit(OrderRequest("by-hand", SYMBOL, "BUY", _OTHERS))
+        await world.exchange.private.place(OrderRequest("by-hand", SYMBOL, "BUY", _OTHERS))
         await world.monitor().start_monitoring(60)
         ours, held, resting = world.ledger.holding(SYMBOL).amount, world.held, _resting(world)
         done = await world.executor.enter(Approved(await world.plan(timeframe="1h")))

@@ -160,7 +160,8 @@ class Lab:
                 await market.clock.sleep(TIMEFRAME.ms / 1000)
                 analysis = await assessor.assess(SYMBOL, TIMEFRAME.name)
             store = assessor.store
-            bars, features = (store.require(stage_key(settings, SYMBOL, TIMEFRAME, s), s) for s in ("bars", "features"))
+            stages = ("bars", "features")
+            bars, features = (store.require(stage_key(settings.mode, SYMBOL, TIMEFRAME, s), s) for s in stages)
             now = market.exchange.server_now_ms()
             return Study(settings, trained, store.read(bars), store.read(features), analysis, now)
 

@@ -227,7 +227,7 @@ def closed_outside_is_booked(lab: Lab) -> Iterator[Finding]:
 
     async def work(world: World) -> tuple[Decimal, Ended]:
         await world.enter(await world.plan())
-        await world.exchange.private.submit(OrderRequest("by-hand", SYMBOL, "SELL", _QUANTITY, reduce_only=True))
+        await world.exchange.private.place(OrderRequest("by-hand", SYMBOL, "SELL", _QUANTITY, reduce_only=True))
         await world.monitor().start_monitoring(60)
         return world.ledger.holding(SYMBOL).amount, _ended(world)
 

@@ -11,7 +11,7 @@ from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 from trader_cli.pipelines.verification.checks import LINES, Check, Finding, equal, holds
-from trader_cli.storage.state import state_root
+from trader_cli.settings.places import state_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -107,7 +107,7 @@ def _cost(settings: Settings) -> float:
 async def _decide(world: World, analysis: Analysis, request: Request) -> Decided:
     """Tactics about an analysis that lies in the world's store."""
     store = ArtifactStore(world.settings.cache_dir)
-    key = stage_key(world.settings, SYMBOL, TIMEFRAME, "analysis")
+    key = stage_key(world.settings.mode, SYMBOL, TIMEFRAME, "analysis")
     store.point(key, store.put_document(analysis.as_dict()))
     tactician = Tactician(world.settings, exchange=world.exchange, ledger=world.ledger)
     outcome = await tactician.decide(SYMBOL, TIMEFRAME, request)

@@ -21,8 +21,8 @@ from trader_cli.execution.executor import Executor
 from trader_cli.pipelines.market_access import connected
 from trader_cli.pipelines.verification.checks import Unexpected
 from trader_cli.pipelines.verification.lab import KEY, SYMBOL, at_venue
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import Ledger
-from trader_cli.storage.market_names import account_fingerprint, ledger_path
 from trader_cli.tactician.position_monitor import PositionMonitor
 from trader_cli.venue.clocks import VirtualClock, run_virtual
 from trader_cli.venue.server.faulty_venue import FaultyVenue
@@ -99,7 +99,7 @@ class World:
     def restart(self) -> None:
         """Close the ledger and open it again, as another process would."""
         self._ledgers.close()
-        self.ledger = self._ledgers.enter_context(Ledger.opened(ledger_path(self.settings)))
+        self.ledger = self._ledgers.enter_context(Ledger.opened(workspace_of(self.settings).ledger_path))
 
     def monitor(self, assessor: Assessor | None = None) -> PositionMonitor:
         """A new monitor; what it says is in `reports`."""
@@ -133,7 +133,7 @@ class World:
             return rules.price_down(mark * Decimal(str(1 + sign * distance)))
 
         return TradePlan(
-            account=account_fingerprint(self.settings),
+            account=workspace_of(self.settings).account.fingerprint,
             mode=self.settings.mode,
             symbol=SYMBOL,
             timeframe=timeframe,
@@ -217,7 +217,7 @@ def in_world(
             async with venue:
                 inside = at_venue(options, venue.url)
                 async with connected(inside, clock, venue_url=venue.url) as exchange:
-                    ledger = ledgers.enter_context(Ledger.opened(ledger_path(inside)))
+                    ledger = ledgers.enter_context(Ledger.opened(workspace_of(inside).ledger_path))
                     async with asyncio.timeout(most_s):
                         return await work(World(inside, venue, exchange, clock, key, ledgers, ledger, []))
 

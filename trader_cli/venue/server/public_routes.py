@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.market.symbols import delivery_ms_of, pair_of
 from trader_cli.core.market.timeframes import DAY_MS, HOUR_MS, MINUTE_MS
-from trader_cli.core.weights import FUTURES
 from trader_cli.venue.engine.books import places
 from trader_cli.venue.engine.queries import (
     Body,
@@ -24,6 +23,7 @@ from trader_cli.venue.engine.queries import (
     page_limit,
     timeframe_of,
 )
+from trader_cli.venue.request_weights import FUTURES
 from trader_cli.venue.server.request_limits import ORDER_RULES
 from trader_cli.venue.server.spot_routes import SpotRoutes
 from trader_cli.venue.simulated_market.number_format import (
@@ -284,7 +284,7 @@ def _symbol_info(market: SymbolMarket, listing: Listing) -> dict[str, Any]:
         "pair": pair,
         "contractType": "PERPETUAL" if delivered_ms is None else "CURRENT_QUARTER",
         "deliveryDate": ends_ms,
-        "onboardDate": int(tape.open_ms[0]),
+        "onboardDate": tape.start_ms,
         "status": listing.status,
         "maintMarginPercent": "2.5000",
         "requiredMarginPercent": "5.0000",

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.market.timeframes import DAY_MS, MINUTE_MS
-from trader_cli.core.weights import pool_of
+from trader_cli.venue.request_weights import pool_of
 
 if TYPE_CHECKING:
-    from trader_cli.core.weights import Pool
+    from trader_cli.venue.request_weights import Pool
 
 PATIENCE = 10
 """Refusals in one window after which the address is banned."""

@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl
 
-from trader_cli.core.weights import pool_of
+from trader_cli.venue.request_weights import pool_of
 
 KEPT = 20_000
 """Requests remembered; older ones are forgotten."""

@@ -17,8 +17,8 @@ import orjson
 from aiohttp import web
 
 from trader_cli.core.market.timeframes import MINUTE_MS
-from trader_cli.core.weights import request_weight
 from trader_cli.venue.clocks import DrivenClock, VirtualClock, wait_out
+from trader_cli.venue.request_weights import request_weight
 from trader_cli.venue.server.archive_routes import ROOT, BulkArchive
 from trader_cli.venue.server.authentication import known_key
 from trader_cli.venue.server.control_routes import Control

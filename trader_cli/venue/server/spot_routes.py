@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.market.timeframes import HOUR_MS
-from trader_cli.core.weights import SPOT
 from trader_cli.venue.engine.queries import Body, Query, Route, VenueRejection, integer, named, page_limit, timeframe_of
+from trader_cli.venue.request_weights import SPOT
 from trader_cli.venue.simulated_market.number_format import decimals, kline_columns, rows, writers
 
 if TYPE_CHECKING:

@@ -81,7 +81,7 @@ class OpenInterest:
 
     def times(self, first_ms: int, last_ms: int, every_ms: int) -> Ints:
         """The moments on the grid in [first, last] from the first closed bar of the tape on. Shape (n,)."""
-        first = max(first_ms, int(self._tape.open_ms[0]) + self._tape.timeframe.ms)
+        first = max(first_ms, self._tape.start_ms + self._tape.timeframe.ms)
         return np.arange(-(-first // every_ms) * every_ms, last_ms + 1, every_ms, dtype=np.int64)
 
     def at(self, times: Ints) -> tuple[Floats, Floats]:

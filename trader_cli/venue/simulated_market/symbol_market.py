@@ -329,7 +329,7 @@ class SymbolMarket:
         """Past funding times, oldest first; a contract with a day of delivery has none."""
         if delivery_ms_of(self.tape.symbol) is not None:
             return []
-        opened = int(self.tape.open_ms[0])
+        opened = self.tape.start_ms
         first = -(-max(opened, start_ms or 0) // FUNDING_INTERVAL_MS) * FUNDING_INTERVAL_MS
         times = list(range(first, min(now_ms, end_ms if end_ms is not None else now_ms) + 1, FUNDING_INTERVAL_MS))
         return times[:limit] if start_ms is not None else times[-limit:]
@@ -338,7 +338,7 @@ class SymbolMarket:
         self, now_ms: int, start_ms: int | None, end_ms: int | None, limit: int, falls_due: Callable[[int], bool]
     ) -> list[int]:
         """As `funding_times`, of the full hours at which funding falls due."""
-        first = -(-max(int(self.tape.open_ms[0]), start_ms or 0) // HOUR_MS) * HOUR_MS
+        first = -(-max(self.tape.start_ms, start_ms or 0) // HOUR_MS) * HOUR_MS
         hours = range(first, min(now_ms, end_ms if end_ms is not None else now_ms) + 1, HOUR_MS)
         times = [hour for hour in hours if falls_due(hour)]
         return times[:limit] if start_ms is not None else times[-limit:]

@@ -14,7 +14,7 @@ import numpy as np
 
 from trader_cli.core.identity.digests import digest_value
 from trader_cli.core.market.timeframes import MINUTE_MS, Timeframe
-from trader_cli.venue.simulated_market.source_names import synthetic_source
+from trader_cli.settings.source_names import synthetic_source
 from trader_cli.venue.simulated_market.tape import SymbolTape, Tape, TapeBars, path_seed
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from trader_cli.core.market.bars import PRICES, check_bars, with_close_time
 from trader_cli.core.market.schemas import TIME
 from trader_cli.core.market.symbols import is_symbol, symbol_in
 from trader_cli.core.market.timeframes import Timeframe, known_timeframes
-from trader_cli.venue.simulated_market.source_names import file_source, tape_files
+from trader_cli.settings.source_names import file_source, tape_files
 from trader_cli.venue.simulated_market.tape import FLOWS, SymbolTape, Tape, TapeBars, path_seed
 
 if TYPE_CHECKING:

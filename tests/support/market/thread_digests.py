@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import polars as pl
-from conftest import random_bars
+from support.market.bars import random_bars
 
 from trader_cli.analyst.analysis import AnalysisInput, analyse
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator

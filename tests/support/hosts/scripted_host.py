@@ -7,9 +7,9 @@ from typing import Any
 
 from aiohttp import web
 
-from trader_cli.core.weights import request_weight
 from trader_cli.exchange.binance import BinanceExchange
 from trader_cli.venue.clocks import VirtualClock, run_virtual
+from trader_cli.venue.request_weights import request_weight
 
 Query = dict[str, str]
 Route = Callable[[Query, int], Any]

@@ -13,8 +13,8 @@ from trader_cli.core.money.plans import TradePlan
 from trader_cli.exchange.account.paper_exchange import PaperExchange
 from trader_cli.exchange.binance import BinanceExchange
 from trader_cli.settings import Settings, as_settings
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import Ledger
-from trader_cli.storage.market_names import account_fingerprint, ledger_path
 from trader_cli.venue.clocks import VirtualClock, run_virtual
 from trader_cli.venue.server.server import VenueServer
 from trader_cli.venue.simulated_market.synthetic import synthetic_tape
@@ -56,7 +56,7 @@ def trading(folder: Path, work: Work, tape: Tape = TAPE, share: float = 0.5, **c
             exchange = BinanceExchange(settings, clock=clock)
             await exchange.initialize()
             try:
-                with Ledger.opened(ledger_path(settings)) as ledger:
+                with Ledger.opened(workspace_of(settings).ledger_path) as ledger:
                     return await work(exchange, ledger, venue)
             finally:
                 await exchange.close()
@@ -71,7 +71,7 @@ async def plan_now(
     mark = Decimal(str((await exchange.get_premium_index(SYMBOL))["mark_price"]))
     now, sign, tick = exchange.server_now_ms(), 1 if side == "long" else -1, exchange.symbol_rules(SYMBOL).price_down
     made: dict[str, Any] = {
-        "account": account_fingerprint(exchange.settings),
+        "account": workspace_of(exchange.settings).account.fingerprint,
         "mode": exchange.settings.mode,
         "symbol": SYMBOL,
         "timeframe": "15m",

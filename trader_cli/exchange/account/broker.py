@@ -1,27 +1,36 @@
-"""The private side of the exchange: account, positions, leverage, orders, stops. Sends once; reads are checked."""
+"""The broker of a Binance account: what the `Broker` port asks and sends, in the exchange's words. Sends once."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from trader_cli.core.errors import DataInvalid, ExchangeRejected, ExchangeUnavailable
-from trader_cli.core.money.orders import NotPlaced, OrderState, Placed, Sent, StopState, Unknown
+from trader_cli.core.money.orders import (
+    INCOME_PAGE,
+    UNREADABLE,
+    NotPlaced,
+    OrderState,
+    Placed,
+    PreparedRequest,
+    Sent,
+    StopState,
+    Unknown,
+)
 from trader_cli.exchange.account import account_replies as parse
 from trader_cli.exchange.connection import replies
-from trader_cli.exchange.connection.connection import UNREADABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from trader_cli.core.money.orders import (
         AccountState,
         IncomeState,
         KeyRights,
         LeverageBracket,
+        MarginSettings,
         OrderRequest,
         PositionState,
         StopRequest,
-        SymbolOptions,
         TradeState,
     )
     from trader_cli.exchange.account.entry_permission import Opening
@@ -30,7 +39,8 @@ T = TypeVar("T")
 NO_SUCH_ORDER = frozenset({-2011, -2013})
 _UNCERTAIN = frozenset({-1000, -1001, -1006, -1007, -1008, -4116})
 _NOTHING_TO_CHANGE = frozenset({-4046, -4059})
-INCOME_PAGE = 1000
+_ORDER, _STOP = "/fapi/v1/order", "/fapi/v1/algoOrder"
+_LEVERAGE, _MARGIN_TYPE = "/fapi/v1/leverage", "/fapi/v1/marginType"
 _KINDS = {"stop": "STOP_MARKET", "take_profit": "TAKE_PROFIT_MARKET"}
 
 
@@ -50,8 +60,8 @@ class SignedConnection(Protocol):
         ...
 
 
-class PrivateSide:
-    """What an API key may see and do. Raises like the public side; sending returns `Sent` instead."""
+class BinanceBroker:
+    """The `Broker` of what an API key may see and do, over a connection to the exchange or to a paper account."""
 
     def __init__(self, connection: SignedConnection, opening: Opening | None = None) -> None:
         """`opening` is asked before an order leaves that could open a position; None: nobody is."""
@@ -80,23 +90,23 @@ class PrivateSide:
         reply = await self._read("fapiPrivateGetLeverageBracket", "/fapi/v1/leverageBracket", symbol=symbol)
         return self._parsed("leverage brackets", reply, lambda answer: parse.brackets_of(answer, symbol))
 
-    async def symbol_options(self, symbol: str) -> SymbolOptions:
+    async def margin_settings(self, symbol: str) -> MarginSettings:
         """Leverage and margin mode in force."""
         reply = replies.as_list(
             await self._read("fapiPrivateGetSymbolConfig", "/fapi/v1/symbolConfig", symbol=symbol), "symbol settings"
         )
         row = next((r for r in reply if isinstance(r, dict) and r.get("symbol") == symbol), None)
-        return self._parsed("symbol settings", row, parse.symbol_options)
+        return self._parsed("symbol settings", row, parse.margin_settings)
 
-    async def set_symbol_options(self, symbol: str, wanted: SymbolOptions) -> SymbolOptions:
+    async def set_margin_settings(self, symbol: str, wanted: MarginSettings) -> MarginSettings:
         """Set margin mode and leverage where they differ, and read them back. Raises `ExchangeRejected`."""
-        now = await self.symbol_options(symbol)
+        now = await self.margin_settings(symbol)
         if now.isolated != wanted.isolated:
-            kind = "ISOLATED" if wanted.isolated else "CROSSED"
-            await self._set("fapiPrivatePostMarginType", "/fapi/v1/marginType", symbol=symbol, marginType=kind)
+            kind = _margin_type(wanted)
+            await self._set("fapiPrivatePostMarginType", _MARGIN_TYPE, symbol=symbol, marginType=kind)
         if now.leverage != wanted.leverage:
-            await self._set("fapiPrivatePostLeverage", "/fapi/v1/leverage", symbol=symbol, leverage=wanted.leverage)
-        found = await self.symbol_options(symbol)
+            await self._set("fapiPrivatePostLeverage", _LEVERAGE, symbol=symbol, leverage=wanted.leverage)
+        found = await self.margin_settings(symbol)
         if found != wanted:
             raise DataInvalid(f"{symbol}: asked for {wanted}, and the exchange has {found}.")
         return found
@@ -152,7 +162,7 @@ class PrivateSide:
         reply = await self._read("fapiPrivateGetIncome", "/fapi/v1/income", startTime=start_ms, limit=INCOME_PAGE)
         return [self._parsed("income", row, parse.income_state) for row in replies.as_list(reply, "income")]
 
-    async def submit(self, order: OrderRequest) -> Sent:
+    async def place(self, order: OrderRequest) -> Sent:
         """Send an order, once. Raises `ConfigurationError` rather than open with a key that may withdraw."""
         if self._opening is not None and not order.reduce_only:
             self._connection.require_keys()
@@ -160,14 +170,24 @@ class PrivateSide:
             if refused is not None:
                 return refused
         body = order_parameters(order)
-        return await self._send("fapiPrivatePostOrder", "/fapi/v1/order", body, parse.order_state, order.client_id)
+        return await self._send("fapiPrivatePostOrder", _ORDER, body, parse.order_state, order.client_id)
 
-    async def submit_stop(self, stop: StopRequest) -> Sent:
+    async def place_stop(self, stop: StopRequest) -> Sent:
         """Let a stop or take-profit rest at the exchange, triggered by mark price. Sent once."""
         body = stop_parameters(stop)
-        return await self._send(
-            "fapiPrivatePostAlgoOrder", "/fapi/v1/algoOrder", body, parse.stop_state, stop.client_id
-        )
+        return await self._send("fapiPrivatePostAlgoOrder", _STOP, body, parse.stop_state, stop.client_id)
+
+    def preview(
+        self, symbol: str, margin: MarginSettings, order: OrderRequest, stops: Sequence[StopRequest]
+    ) -> list[PreparedRequest]:
+        """What would be sent for an entry with its stops, without time and signature. Sends and asks nothing."""
+        sent: list[tuple[str, dict[str, Any]]] = [
+            (_MARGIN_TYPE, {"symbol": symbol, "marginType": _margin_type(margin)}),
+            (_LEVERAGE, {"symbol": symbol, "leverage": margin.leverage}),
+            (_ORDER, order_parameters(order)),
+            *((_STOP, stop_parameters(stop)) for stop in stops),
+        ]
+        return [PreparedRequest("POST", path, parameters) for path, parameters in sent]
 
     async def _send(
         self, method: str, path: str, body: dict[str, Any], shape: Callable[[dict[str, Any]], Any], client_id: str
@@ -184,22 +204,22 @@ class PrivateSide:
             return Unknown(f"The exchange answered {replies.shown(reply)}.")
         return Placed(state) if state.client_id == client_id else Unknown("The exchange answered about another order.")
 
-    async def find_order(self, symbol: str, client_id: str) -> OrderState | None:
+    async def order(self, symbol: str, client_id: str) -> OrderState | None:
         """An order by its client id; `None` only if the exchange says that it has none."""
         query = {"symbol": symbol, "origClientOrderId": client_id}
-        return await self._found("fapiPrivateGetOrder", "/fapi/v1/order", query, parse.order_state)
+        return await self._found("fapiPrivateGetOrder", _ORDER, query, parse.order_state)
 
-    async def order_by(self, symbol: str, order_id: str) -> OrderState | None:
+    async def order_by_id(self, symbol: str, order_id: str) -> OrderState | None:
         """An order by the exchange's own id (digits) or by its client id."""
         if not str(order_id).isdigit():
-            return await self.find_order(symbol, order_id)
+            return await self.order(symbol, order_id)
         query = {"symbol": symbol, "orderId": str(order_id)}
-        return await self._found("fapiPrivateGetOrder", "/fapi/v1/order", query, parse.order_state)
+        return await self._found("fapiPrivateGetOrder", _ORDER, query, parse.order_state)
 
-    async def find_stop(self, symbol: str, client_id: str) -> StopState | None:
+    async def stop(self, symbol: str, client_id: str) -> StopState | None:
         """A stop by its client id; `None` only if the exchange says that it has none."""
         query = {"symbol": symbol, "clientAlgoId": client_id}
-        return await self._found("fapiPrivateGetAlgoOrder", "/fapi/v1/algoOrder", query, parse.stop_state)
+        return await self._found("fapiPrivateGetAlgoOrder", _STOP, query, parse.stop_state)
 
     async def _found(self, method: str, path: str, query: dict[str, Any], shape: Callable[[Any], T]) -> T | None:
         try:
@@ -222,7 +242,7 @@ class PrivateSide:
         reply = await self._read("fapiPrivateGetOpenAlgoOrders", "/fapi/v1/openAlgoOrders", **query)
         return [self._parsed("a stop", row, parse.stop_state) for row in replies.as_list(reply, "stops")]
 
-    async def all_orders(
+    async def past_orders(
         self, symbol: str, *, start_ms: int | None = None, end_ms: int | None = None
     ) -> list[OrderState]:
         """At most 1000 orders of a symbol, whatever became of them: the latest, or of a span of at most 7 days."""
@@ -230,7 +250,7 @@ class PrivateSide:
         reply = await self._read("fapiPrivateGetAllOrders", "/fapi/v1/allOrders", symbol=symbol, limit=1000, **query)
         return [self._parsed("an order", row, parse.order_state) for row in replies.as_list(reply, "orders")]
 
-    async def all_stops(
+    async def past_stops(
         self, symbol: str, *, start_ms: int | None = None, end_ms: int | None = None
     ) -> list[StopState]:
         """At most 1000 conditional orders of a symbol, in the same way."""
@@ -240,23 +260,27 @@ class PrivateSide:
         )
         return [self._parsed("a stop", row, parse.stop_state) for row in replies.as_list(reply, "stops")]
 
-    async def cancel_order(self, symbol: str, client_id: str) -> OrderState | None:
+    async def cancel(self, symbol: str, client_id: str) -> OrderState | None:
         """Cancel an order; returns what the exchange has afterwards. A cancel that finds nothing proves nothing."""
         self._connection.require_keys()
         query = {"symbol": symbol, "origClientOrderId": client_id}
-        await self._connection.send("fapiPrivateDeleteOrder", "/fapi/v1/order", query)
-        return await self.find_order(symbol, client_id)
+        await self._connection.send("fapiPrivateDeleteOrder", _ORDER, query)
+        return await self.order(symbol, client_id)
 
     async def cancel_stop(self, symbol: str, client_id: str) -> StopState | None:
         """Cancel a stop; returns what the exchange has afterwards."""
         self._connection.require_keys()
         query = {"symbol": symbol, "clientAlgoId": client_id}
-        await self._connection.send("fapiPrivateDeleteAlgoOrder", "/fapi/v1/algoOrder", query)
-        return await self.find_stop(symbol, client_id)
+        await self._connection.send("fapiPrivateDeleteAlgoOrder", _STOP, query)
+        return await self.stop(symbol, client_id)
 
     @staticmethod
     def _parsed(what: str, reply: Any, shape: Callable[[Any], T]) -> T:
         return replies.parsed(what, reply, shape)
+
+
+def _margin_type(margin: MarginSettings) -> str:
+    return "ISOLATED" if margin.isolated else "CROSSED"
 
 
 def _span(start_ms: int | None, end_ms: int | None) -> dict[str, int]:

@@ -19,8 +19,8 @@ from trader_cli.exchange.binance import BinanceExchange
 from trader_cli.execution.entry_result import Entered
 from trader_cli.execution.executor import Executor
 from trader_cli.settings import Settings, as_settings
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import Ledger
-from trader_cli.storage.market_names import account_fingerprint
 from trader_cli.tactician.monitor_reports import Report
 from trader_cli.tactician.position_monitor import PositionMonitor
 from trader_cli.venue.clocks import VirtualClock, run_virtual
@@ -159,7 +159,7 @@ def plan_at(
         "take_profit_price": mark + away,
     }
     given: dict[str, Any] = {
-        "account": account_fingerprint(settings),
+        "account": workspace_of(settings).account.fingerprint,
         "mode": settings.mode,
         "symbol": SYMBOL,
         "timeframe": "15m",

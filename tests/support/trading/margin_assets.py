@@ -8,8 +8,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from desk import engine_of
-from trading import settings_at
+from support.trading.desk import engine_of
+from support.trading.virtual_venue import settings_at
 
 from trader_cli.core.market.timeframes import HOUR_MS
 from trader_cli.core.money.plans import Approved, Refused, TradePlan
@@ -17,8 +17,8 @@ from trader_cli.exchange.binance import BinanceExchange
 from trader_cli.execution.entry_result import Entered
 from trader_cli.execution.executor import Executor
 from trader_cli.settings import Settings
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import Ledger
-from trader_cli.storage.market_names import account_fingerprint, ledger_path
 from trader_cli.venue.clocks import VirtualClock, run_virtual
 from trader_cli.venue.engine.books import Account, Income
 from trader_cli.venue.engine.engine import Engine
@@ -59,7 +59,7 @@ class Place:
         mark, now = self.engine.mark(symbol), self.clock.now_ms()
         away, tick = mark * D(stop) * (1 if side == "long" else -1), self.exchange.symbol_rules(symbol).price_down
         made: dict[str, Any] = {
-            "account": account_fingerprint(self.settings),
+            "account": workspace_of(self.settings).account.fingerprint,
             "mode": "demo",
             "symbol": symbol,
             "timeframe": "15m",
@@ -121,7 +121,7 @@ def at_exchange(
             exchange = BinanceExchange(made, clock=clock)
             await exchange.initialize()
             try:
-                with Ledger.opened(ledger_path(made)) as ledger:
+                with Ledger.opened(workspace_of(made).ledger_path) as ledger:
                     books = engine_of(venue, clock).account
                     opened = {asset: books.balance(asset) for asset in books.assets()}
                     return await work(Place(made, venue, exchange, clock, ledger, opened))

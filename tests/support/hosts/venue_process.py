@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import http.client
-import io
 import json
-import os
 import signal
-import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,40 +13,17 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from conftest import CommandLine, Ran
-from desk import SYMBOL, plan_at
+from support.commands.command_line import CommandLine, Ran
+from support.trading.desk import SYMBOL, plan_at
 
-from trader_cli.cli import entry
 from trader_cli.core.money.plans import TradePlan
 from trader_cli.exchange.binance import BinanceExchange
 from trader_cli.settings import Settings, load_settings
-from trader_cli.storage.market_names import ledger_path
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.venue.clocks import WallClock
 from trader_cli.venue.server.faults import Fault, FaultPlan
 
 SECRET = "sim-secret"
-
-
-@dataclass(frozen=True)
-class Inside(CommandLine):
-    """The command line without the start of a process."""
-
-    def run(self, *arguments: str, **extra: str) -> Ran:
-        """The command, finished."""
-        out, err, argv, there, before = io.StringIO(), io.StringIO(), sys.argv, Path.cwd(), dict(os.environ)
-        os.chdir(self.folder)
-        os.environ.update(self.environment(**extra))
-        sys.argv = ["trader", *arguments, *self.base]
-        try:
-            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-                code = entry._run()
-        finally:
-            sys.argv = argv
-            os.chdir(there)
-            os.environ.clear()
-            os.environ.update(before)
-        assert "Traceback" not in err.getvalue(), err.getvalue()
-        return Ran(int(code), out.getvalue(), err.getvalue())
 
 
 @contextmanager
@@ -145,7 +118,7 @@ class Place:
 
     def ledger(self, state: Path, key: str = "sim-key") -> Path:
         """Where commands with this state directory keep their ledger."""
-        return ledger_path(self.settings(key, state_dir=str(state)))
+        return workspace_of(self.settings(key, state_dir=str(state))).ledger_path
 
 
 def plan_file(plan: TradePlan, folder: Path) -> str:

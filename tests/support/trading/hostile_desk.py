@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from desk import BALANCE, ORDER, STOP, SYMBOL, BentVenue, Desk
+from support.trading.desk import BALANCE, ORDER, STOP, SYMBOL, BentVenue, Desk
 
 from trader_cli.exchange.binance import BinanceExchange
 from trader_cli.settings import as_settings

@@ -18,9 +18,9 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from desk import BALANCE, ORDER, STOP, SYMBOL
-from venues import Place, plan_file, venue_process
-from warm import Started, Warm
+from support.commands.warm_interpreter import Started, Warm
+from support.hosts.venue_process import Place, plan_file, venue_process
+from support.trading.desk import BALANCE, ORDER, STOP, SYMBOL
 
 from trader_cli.storage.ledger_reading import LedgerReading
 from trader_cli.venue.server.faults import Fault

@@ -1,4 +1,4 @@
-"""Source names: which market an artifact is from, told without loading the market."""
+"""Source names of simulated markets: which one an artifact is from, told without loading it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,12 @@ def file_content(path: Path) -> str:
 
 def file_source(path: Path, seed: int) -> str:
     """The source name of the tape at `path`: readable, and different for other bytes or another path seed."""
-    return f"tape-{path.stem}-{digest_value([file_content(path), seed])[:12]}"
+    return content_source(path, file_content(path), seed)
+
+
+def content_source(path: Path, content: str, seed: int) -> str:
+    """The same where the digest of the content is known."""
+    return f"tape-{path.stem}-{digest_value([content, seed])[:12]}"
 
 
 def synthetic_source(symbols: tuple[str, ...], days: int, planted_lead: float, seed: int) -> str:
