@@ -30,6 +30,7 @@ from trader_cli.analyst.statistics import (
 from trader_cli.analyst.technical_summary import candlestick_patterns, support_and_resistance
 from trader_cli.analyst.trained_model import TrainedModel
 from trader_cli.analyst.walk_forward import Dataset, book_gains, walk_forward
+from trader_cli.core.market.snapshot import MarketSnapshot
 from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.core.types import Abstention, Analysis, Claim, Signal
 from trader_cli.features.bar_arrays import BarSeries
@@ -287,6 +288,7 @@ def test_regimes_find_a_calm_and_a_stressed_market() -> None:
 
 
 SNAPSHOT: dict[str, Any] = {
+    "source": "tape",
     "fetched_ms": 0,
     "ticker": {"quote_volume": 1440 * 50_000.0},
     "book": {"bids": [[99.99, 500.0], [99.95, 500.0]], "asks": [[100.01, 500.0], [100.05, 500.0]]},
@@ -295,7 +297,7 @@ SNAPSHOT: dict[str, Any] = {
 
 
 def health(snapshot: dict[str, Any] | None = SNAPSHOT, age_s: float | None = 1.0) -> Any:
-    return market_health(BARS, snapshot, age_s, 900)
+    return market_health(BARS, None if snapshot is None else MarketSnapshot.from_dict(snapshot), age_s, 900)
 
 
 def test_health_falls_with_every_cause_and_one_dead_part_vetoes() -> None:
@@ -337,11 +339,12 @@ def fitted(edge: bool = True) -> TrainedModel:
 
 
 MODEL = fitted()
+MARKET = MarketSnapshot.from_dict(SNAPSHOT)
 
 
 def given_input(**changes: Any) -> AnalysisInput:
     base = AnalysisInput(
-        "ETHUSDT", M15, BARS, {"a": 2.0, "b": 1.0, "c": 0.0}, MODEL, SNAPSHOT, bar_age_ms=0, book_age_ms=0, digests={}
+        "ETHUSDT", M15, BARS, {"a": 2.0, "b": 1.0, "c": 0.0}, MODEL, MARKET, bar_age_ms=0, book_age_ms=0, digests={}
     )
     return replace(base, **changes)
 

@@ -100,7 +100,7 @@ def test_the_next_payment_is_what_the_exchange_tells(next_hour: int, at: int, ba
     """An interval that was changed shows in the next stamp first: told 18:00 after 16:00, it is two hours."""
     paid, premium = (
         payments([8, 16], [8e-4, 8e-4]),
-        {"next_funding_ms": START + next_hour * HOUR_MS, "funding_rate": -0.01},
+        (START + next_hour * HOUR_MS, -0.01),
     )
     opened = np.array([START + (at - 1) * HOUR_MS], dtype=np.int64)
     found = funding_rates("ETHUSDT", H1, opened, paid, premium).ahead(np.array([0]), bars)[0]

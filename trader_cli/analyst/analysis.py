@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from trader_cli.analyst.decision import Choice, TradeCosts
     from trader_cli.analyst.trained_model import TrainedModel
+    from trader_cli.core.market.snapshot import MarketSnapshot
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.features.bar_arrays import BarSeries
     from trader_cli.settings import Settings
@@ -54,9 +55,9 @@ class AnalysisInput:
     symbol: str
     timeframe: Timeframe
     bars: BarSeries
-    features: Mapping[str, Any]
+    features: Mapping[str, float | None]
     model: TrainedModel | None
-    snapshot: Mapping[str, Any] | None
+    snapshot: MarketSnapshot | None
     bar_age_ms: int
     book_age_ms: int | None
     digests: dict[str, str]
@@ -73,8 +74,8 @@ class AnalysisInput:
 
     def costs(self, settings: Settings, horizon_bars: int) -> TradeCosts:
         """Of a trade opened at the last close: funding at recent rates, the next payment at the one that is told."""
-        premium = self.snapshot["premium"] if self.snapshot else None
-        rates = funding_rates(self.symbol, self.timeframe, self.bars.open_ms[-1:], self.funding, premium)
+        upcoming = self.snapshot.next_funding if self.snapshot else None
+        rates = funding_rates(self.symbol, self.timeframe, self.bars.open_ms[-1:], self.funding, upcoming)
         return Costs.of(settings.costs, self.timeframe, rates).of_trades(np.zeros(1, np.int64), horizon_bars)
 
 

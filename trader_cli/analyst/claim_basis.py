@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from functools import lru_cache
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trader_cli import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from trader_cli.core.json_values import JsonObject
     from trader_cli.settings import Settings
 
 _LIBRARIES = ("lightgbm", "numpy", "PyWavelets", "TA-Lib")
@@ -27,7 +28,7 @@ def library_versions() -> dict[str, str]:
     return {name: version(name) for name in _LIBRARIES}
 
 
-def made_with(settings: Settings) -> dict[str, Any]:
+def made_with(settings: Settings) -> JsonObject:
     """What a claim that is made now rests on, as JSON."""
     return {
         "costs": settings.costs.model_dump(mode="json"),
@@ -38,7 +39,7 @@ def made_with(settings: Settings) -> dict[str, Any]:
     }
 
 
-def changed_since(made: Mapping[str, Any], producer: str, settings: Settings) -> str | None:
+def changed_since(made: Mapping[str, object], producer: str, settings: Settings) -> str | None:
     """What is other now than when a model was made, in words; `None` where nothing is."""
     if producer != PRODUCER:
         return f"made by {producer}; this is {PRODUCER}"

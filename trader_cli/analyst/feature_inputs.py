@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import DataStale
 from trader_cli.core.identity.digests import digest_value
+from trader_cli.core.json_values import texts_of
 from trader_cli.core.market.bars import utc_text
 from trader_cli.features.inputs import INPUT_NAMES, align_inputs, known_inputs
 from trader_cli.storage.artifacts import stage_key
@@ -107,4 +108,4 @@ def is_current(
 
 def spec_made(made: Manifest, orchestrator: FeatureEngineeringOrchestrator, timeframe: Timeframe) -> FeatureSpec:
     """What the settings want now of the inputs that were known when these features were made."""
-    return orchestrator.spec(timeframe, made.notes.get("known_inputs", ()))
+    return orchestrator.spec(timeframe, texts_of(made.notes.get("known_inputs", ())))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import polars as pl
@@ -20,6 +20,7 @@ from trader_cli.core.market.ticks import decimals_of_bars, off_tick, unit_of, un
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from trader_cli.core.json_values import JsonObject
     from trader_cli.core.market.timeframes import Timeframe
 
 Severity = Literal["note", "warning", "error"]
@@ -105,7 +106,7 @@ class QualityReport:
         order: tuple[Severity, ...] = ("error", "warning", "note")
         return next((severity for severity in order if severity in found), None)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
         """JSON-able and small: at most `LISTED` findings per kind, gaps among them."""
         return {
             "timeframe": self.timeframe,

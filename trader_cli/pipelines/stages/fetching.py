@@ -274,7 +274,7 @@ class _Fetch:
             bars.digest,
             tuple(notes),
             besides.rows,
-            bars.notes["quality"],
+            bars.quality,
             reader.files,
         )
 

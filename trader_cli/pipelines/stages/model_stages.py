@@ -25,6 +25,7 @@ from trader_cli.analyst.feature_inputs import is_current, spec_made, stored_fund
 from trader_cli.analyst.fitted_families import FittedOptions
 from trader_cli.core.errors import DataInvalid, DataStale
 from trader_cli.core.identity.digests import digest_value
+from trader_cli.core.identity.feature_notes import FeatureNotes
 from trader_cli.core.market.quality import UNFIT
 from trader_cli.core.market.schemas import check_features
 from trader_cli.core.market.timeframes import DAY_MS
@@ -110,7 +111,8 @@ def features(settings: Settings, symbol: str, timeframe: Timeframe, progress: Pr
     built = refresh_features(settings, store, symbol, timeframe, progress)
     manifest = built.manifest
     unknown = set(not_known_yet(store, manifest))
-    families = [family["name"] for family in manifest.notes["families"] if unknown.intersection(family["columns"])]
+    notes = FeatureNotes.of(manifest)
+    families = [family.name for family in notes.families if unknown.intersection(family.columns)]
     complete = store.read(manifest).select(pl.sum_horizontal(pl.all().is_null()).eq(0).sum()).item()
     return FeaturesBuilt(
         symbol,
@@ -118,15 +120,15 @@ def features(settings: Settings, symbol: str, timeframe: Timeframe, progress: Pr
         manifest.source,
         manifest.rows,
         int(complete),
-        manifest.notes["columns"],
-        manifest.notes["wavelet_columns"],
+        notes.columns,
+        notes.wavelet_columns,
         built.found,
         built.made,
         manifest.first_ms or 0,
         manifest.last_ms or 0,
         manifest.digest,
-        manifest.notes["certificate"],
-        manifest.notes["quality"],
+        notes.certificate or "",
+        notes.quality,
         families,
     )
 

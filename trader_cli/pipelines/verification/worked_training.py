@@ -159,8 +159,8 @@ def funding_by_hand(lab: Lab) -> Iterator[Finding]:
         for (what, rate), cost in zip(ahead, longs, strict=True):
             yield near(f"costs times {factor:g}: long from {what}", rate * factor, float(cost), 1e-15)
         yield equal(f"costs times {factor:g}: what shorts would receive is not counted", [0.0, 0.0], shorts.tolist())
-    premium = {"next_funding_ms": 20 * HOUR_MS, "funding_rate": -0.01}
-    upcoming = funding_rates(SYMBOL, TIMEFRAME, opened[-1:], paid, premium)
+    payment = 20 * HOUR_MS, -0.01
+    upcoming = funding_rates(SYMBOL, TIMEFRAME, opened[-1:], paid, payment)
     yield near("the next payment by the exchange's word", -0.01, float(upcoming.ahead(_FIRST_ROW, 8)[0]), 1e-15)
 
 
