@@ -363,8 +363,8 @@ BREAKS = (
         (
             (
                 "tactician/position_management.py",
-                "ledger.assess(plan.symbol, action.kind, body, now_ms)",
-                "ledger.assess(plan.symbol, action.kind, body, now_ms + __import__('time').time_ns() % 977)",
+                "ledger.assess(plan.symbol, action.kind, look.as_dict(), now_ms)",
+                "ledger.assess(plan.symbol, action.kind, look.as_dict(), now_ms + __import__('time').time_ns() % 977)",
             ),
         ),
     ),
