@@ -687,8 +687,8 @@ BREAKS = (
         (
             (
                 "tactician/planning.py",
-                "distance * Decimal(str(options.backstop_distance)))",
-                "distance / Decimal(str(options.backstop_distance)))",
+                "distance * Decimal(str(o.backstop_distance)))",
+                "distance / Decimal(str(o.backstop_distance)))",
             ),
         ),
     ),

@@ -22,6 +22,7 @@ from trader_cli.pipelines.market_access import Market, run_in_market
 from trader_cli.pipelines.trading.iterations import Audience
 from trader_cli.pipelines.trading.trading_run import run_forever, run_once
 from trader_cli.settings import Settings, as_settings
+from trader_cli.settings.options import ExecutionOptions
 from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import Ledger
 from trader_cli.tactician.position_monitor import PositionMonitor
@@ -133,7 +134,7 @@ def test_a_pending_signal_is_looked_at_again(folder: Path) -> None:
 @pytest.mark.parametrize("closes", [True, False])
 def test_a_loss_limit_halts_and_closes_if_so_set(tmp_path: Path, closes: bool) -> None:
     async def work(exchange: Any, ledger: Ledger, _venue: Any) -> tuple[Decimal, str | None]:
-        executor = Executor(exchange, ledger, exchange.settings)
+        executor = Executor(exchange, ledger, ExecutionOptions.of(exchange.workspace))
         await executor.enter(Approved(await plan_now(exchange)))
         await PositionMonitor(exchange.settings, exchange=exchange, ledger=ledger).step(executor)
         return ledger.holding(SYMBOL).amount, ledger.halted()
@@ -150,7 +151,9 @@ def test_the_protection_deadline_is_as_set(tmp_path: Path, deadline: float, clos
 
     async def work(exchange: Any, ledger: Ledger, venue: Any) -> Entered:
         venue.down["POST", "/fapi/v1/algoOrder"] = exchange.server_now_ms() + 10_000
-        done = await Executor(exchange, ledger, exchange.settings).enter(Approved(await plan_now(exchange)))
+        done = await Executor(exchange, ledger, ExecutionOptions.of(exchange.workspace)).enter(
+            Approved(await plan_now(exchange))
+        )
         assert isinstance(done, Entered)
         assert (ledger.holding(SYMBOL).amount == 0) == (closed is not None)
         return done
@@ -171,7 +174,9 @@ def test_persistence_is_as_set(tmp_path: Path) -> None:
         began = desk.clock.now_ms()
         with Ledger.opened(desk.path) as ledger:
             with pytest.raises(ExchangeUnavailable, match="not known"):
-                await Executor(desk.exchange, ledger, desk.settings).enter(desk.approved())
+                await Executor(desk.exchange, ledger, ExecutionOptions.of(workspace_of(desk.settings))).enter(
+                    desk.approved()
+                )
         assert covered(desk.amount, desk.stops())
         return desk.clock.now_ms() - began
 
@@ -190,7 +195,9 @@ def test_persistence_is_as_set(tmp_path: Path) -> None:
 
 def test_the_monitors_interval_and_history_are_as_set(tmp_path: Path) -> None:
     async def work(exchange: Any, ledger: Ledger, _venue: Any) -> tuple[int, int]:
-        await Executor(exchange, ledger, exchange.settings).enter(Approved(await plan_now(exchange)))
+        await Executor(exchange, ledger, ExecutionOptions.of(exchange.workspace)).enter(
+            Approved(await plan_now(exchange))
+        )
         monitor = PositionMonitor(exchange.settings, exchange=exchange, ledger=ledger)
         monitor.add_position("p", {"symbol": SYMBOL})
         await monitor.start_monitoring(120)

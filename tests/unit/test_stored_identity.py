@@ -227,7 +227,7 @@ def test_two_ledgers_of_one_account_are_said_and_halt(tmp_path: Path) -> None:
             ledger.intend(Intent("a", "d", "ETHUSDT", "entry", "BUY", Decimal(1), 1))
     assert "two ledgers" in str(second_ledger(workspace_of(settings).ledgers))
     assert "two ledgers" in " ".join(other_ledgers(workspace_of(settings).ledgers)), "and so nobody may walk away"
-    exchange = SimpleNamespace(settings=settings, server_now_ms=lambda: 5, care=None)
+    exchange = SimpleNamespace(workspace=workspace_of(settings), server_now_ms=lambda: 5, care=None)
     with Ledger.opened(workspace_of(settings).ledger_path) as ledger:
         refused = asyncio.run(halt_where_lost(exchange, ledger))  # type: ignore[arg-type]
         assert refused is not None and refused.code == "two_ledgers"

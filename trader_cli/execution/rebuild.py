@@ -17,7 +17,6 @@ from trader_cli.core.market.timeframes import DAY_MS
 from trader_cli.core.money.plans import TradePlan
 from trader_cli.execution.exchange_history import remembered
 from trader_cli.execution.reconciliation import Reconciler
-from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger_rows import Intent
 
 if TYPE_CHECKING:
@@ -233,8 +232,8 @@ def _plan(executor: Executor, episode: _Episode, rules: SymbolRules) -> TradePla
         first[purpose_of(stop.client_id)] = stop.trigger_price
     near, far = rules.price_down(price * (1 - up * _FALLBACK)), rules.price_down(price * (1 - 2 * up * _FALLBACK))
     return TradePlan(
-        account=workspace_of(executor.settings).account.fingerprint,
-        mode=executor.settings.mode,
+        account=executor.options.account.fingerprint,
+        mode=executor.options.account.mode,
         symbol=entry.symbol,
         timeframe=_TIMEFRAME,
         side="long" if up > 0 else "short",

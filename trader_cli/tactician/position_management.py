@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from trader_cli.execution.executor import Executor
     from trader_cli.execution.protection import Cover
     from trader_cli.execution.reconciliation import View
-    from trader_cli.settings import Settings
+    from trader_cli.settings.options import ManagementOptions
     from trader_cli.tactician.trade_events import Teller
 
 LOOK_S = 6.0
@@ -39,8 +39,8 @@ _SETTLE_MS = 500
 class Manager:
     """Manages covered positions. Without an assessor the last stored opinion decays."""
 
-    def __init__(self, settings: Settings, teller: Teller, assessor: Assessor | None = None) -> None:
-        self._settings, self._teller, self._assessor = settings, teller, assessor
+    def __init__(self, options: ManagementOptions, teller: Teller, assessor: Assessor | None = None) -> None:
+        self._options, self._teller, self._assessor = options, teller, assessor
         self._assessed_ms: dict[str, int] = {}
         self._unmoved: dict[str, Decimal | None] = {}
         self._later_ms: dict[str, int] = {}
@@ -148,12 +148,12 @@ class Manager:
 
     def rules(self, plan: TradePlan) -> ExitRules:
         """The exit rules as set, in the plan's bars."""
-        m, bar_ms = self._settings.monitor, Timeframe.parse(plan.timeframe).ms
+        m, bar_ms = self._options.monitor, Timeframe.parse(plan.timeframe).ms
         return ExitRules(
             m.trail_distance,
             m.trail_step,
-            self._settings.high_risk_threshold,
-            self._settings.medium_risk_threshold,
+            self._options.high_risk_threshold,
+            self._options.medium_risk_threshold,
             round(m.confidence_half_life * bar_ms),
             round(m.min_dwell * bar_ms),
         )
@@ -202,6 +202,6 @@ class Manager:
         """The guide's risk band of the calibrated loss probability."""
         if opinion is None:
             return "unknown"
-        loss, s = opinion.decayed(now_ms, self.rules(plan).half_life_ms), self._settings
+        loss, s = opinion.decayed(now_ms, self.rules(plan).half_life_ms), self._options
         bands = ((s.high_risk_threshold, "high"), (s.medium_risk_threshold, "medium"), (s.low_risk_threshold, "low"))
         return next((name for threshold, name in bands if loss >= threshold), "minimal")

@@ -62,7 +62,7 @@ class PaperExchange(BinanceExchange):
 
     def __init__(
         self,
-        config: Workspace | Settings | Mapping[str, Any] | None = None,
+        config: Workspace | Settings | Mapping[str, object] | None = None,
         *,
         clock: Clock | None = None,
         folder: Path | None = None,
@@ -75,7 +75,7 @@ class PaperExchange(BinanceExchange):
         return self._folder
 
 
-def _in_paper(config: Workspace | Settings | Mapping[str, Any] | None) -> Workspace:
+def _in_paper(config: Workspace | Settings | Mapping[str, object] | None) -> Workspace:
     """What a configuration means in the mode paper, whatever its own is."""
     if isinstance(config, Workspace) and config.mode == "paper":
         return config

@@ -15,6 +15,8 @@ from trader_cli.pipelines.trading.iterations import Audience
 from trader_cli.pipelines.trading.ledger_ownership import run_owning
 from trader_cli.pipelines.trading.run_summary import Money, RunForever, RunOnce, booked_since, summary
 from trader_cli.pipelines.trading.trading_stages import left, proved
+from trader_cli.settings.options import ExecutionOptions
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.artifacts import ArtifactStore
 from trader_cli.storage.ledger_books import anything_open
 
@@ -60,11 +62,11 @@ def run_once(
         ArtifactStore(settings.cache_dir).remember_series(settings.mode, symbol, timeframe.name)
         done = await pipeline.run_once(symbol, timeframe, wait=wait, for_s=for_s)
         after = (await market.exchange.private.account()).wallets
-        executor = Executor(market.exchange, ledger, settings, say=say)
+        executor = Executor(market.exchange, ledger, ExecutionOptions.of(workspace_of(settings)), say=say)
         moved = booked_since(booked, ledger.flows(), began)
         money = Money.between(({}, moved), (before, after), margin_asset_of(symbol))
         body = summary(settings, executor, done, timeframe, money, began)
-        return RunOnce(body, await left(executor), (await proved(executor)).sentence)
+        return RunOnce(body, await left(executor), (await proved(executor, workspace_of(settings).ledgers)).sentence)
 
     return run_owning(settings, work, symbols=(symbol,), say=say, care=anything_open, for_s=for_s)
 
@@ -97,7 +99,7 @@ def run_forever(
         before = await _wallets(market)
         with until_time_is_up():
             await pipeline.run_forever(symbols, timeframe, for_s=for_s)
-        executor = Executor(market.exchange, ledger, settings, say=say)
+        executor = Executor(market.exchange, ledger, ExecutionOptions.of(workspace_of(settings)), say=say)
         with suppress(TraderError):  # what is not booked by now is booked by the next command
             for symbol in ledger.symbols():
                 await executor.view(symbol)
@@ -110,7 +112,7 @@ def run_forever(
             profit=money,
             is_account_known=shown is not None,
             still_open=await left(executor),
-            account=(await proved(executor)).sentence,
+            account=(await proved(executor, workspace_of(settings).ledgers)).sentence,
             refusals=ledger.counted_refusals(),
             halted=ledger.halted(),
             ledger=str(ledger.path),
