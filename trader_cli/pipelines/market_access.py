@@ -62,7 +62,7 @@ class Market:
 def sim_tape(settings: Settings) -> Tape:
     """The tape of the `sim` settings."""
     from trader_cli.venue.simulated_market.synthetic import synthetic_tape
-    from trader_cli.venue.simulated_market.tape import load_tape
+    from trader_cli.venue.simulated_market.tape_loading import load_tape
 
     sim = settings.sim
     if sim.tape is not None:
