@@ -363,8 +363,8 @@ BREAKS = (
         (
             (
                 "tactician/position_management.py",
-                "ledger.assess(plan.symbol, action.kind, body, now_ms)",
-                "ledger.assess(plan.symbol, action.kind, body, now_ms + __import__('time').time_ns() % 977)",
+                "ledger.assess(plan.symbol, action.kind, look.as_dict(), now_ms)",
+                "ledger.assess(plan.symbol, action.kind, look.as_dict(), now_ms + __import__('time').time_ns() % 977)",
             ),
         ),
     ),
@@ -594,7 +594,7 @@ BREAKS = (
         "doubled costs not doubled",
         ("claims_pay_their_costs",),
         ("test_learned_from.py::test_a_claim_at_doubled_costs_is_worse_just_where_there_are_costs",),
-        (("analyst/training.py", "given.costs(settings, 2.0)", "given.costs(settings)"),),
+        (("analyst/training.py", "given.costs(config.costs, 2.0)", "given.costs(config.costs)"),),
     ),
     Break(
         "tries not counted",
