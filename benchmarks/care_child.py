@@ -22,6 +22,7 @@ from trader_cli.core.money.plans import Approved, TradePlan
 from trader_cli.exchange.binance import BinanceExchange
 from trader_cli.execution.executor import Entered, Executor
 from trader_cli.settings import Settings, as_settings
+from trader_cli.settings.options import ExecutionOptions
 from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import Ledger
 from trader_cli.tactician.position_monitor import PositionMonitor
@@ -118,7 +119,7 @@ async def entries(url: str) -> None:
     exchange = BinanceExchange(settings)
     await exchange.initialize()
     with tempfile.TemporaryDirectory() as folder, Ledger.opened(Path(folder) / "ledger.sqlite") as ledger:
-        executor = Executor(exchange, ledger, settings)
+        executor = Executor(exchange, ledger, ExecutionOptions.of(workspace_of(settings)))
         while await asyncio.to_thread(sys.stdin.readline):
             plan, since, began = await plan_now(exchange, SYMBOLS[0], "0.05"), len(heard.requests), time.perf_counter()
             done = await executor.enter(Approved(plan))
@@ -141,7 +142,8 @@ async def open_one(url: str) -> None:
     exchange = BinanceExchange(settings)
     await exchange.initialize()
     with tempfile.TemporaryDirectory() as folder, Ledger.opened(Path(folder) / "ledger.sqlite") as ledger:
-        done = await Executor(exchange, ledger, settings).enter(Approved(await plan_now(exchange, SYMBOLS[0], "0.05")))
+        executor = Executor(exchange, ledger, ExecutionOptions.of(exchange.workspace))
+        done = await executor.enter(Approved(await plan_now(exchange, SYMBOLS[0], "0.05")))
         assert isinstance(done, Entered), done
     await exchange.close()
 
@@ -158,7 +160,7 @@ def looks(number: int) -> None:
                 exchange = BinanceExchange(settings, clock=clock)
                 await exchange.initialize()
                 with Ledger.opened(Path(folder) / "ledger.sqlite") as ledger:
-                    executor = Executor(exchange, ledger, settings)
+                    executor = Executor(exchange, ledger, ExecutionOptions.of(workspace_of(settings)))
                     for symbol in SYMBOLS[:number]:
                         done = await executor.enter(Approved(await plan_now(exchange, symbol, "0.2")))
                         assert isinstance(done, Entered), done

@@ -17,6 +17,8 @@ from trader_cli.core.money.breaker import UNPROTECTED
 from trader_cli.core.money.plans import Approved
 from trader_cli.core.money.trading_rules import DELISTING_MARGIN_MS, RULES_AGE_S
 from trader_cli.execution.executor import Executor
+from trader_cli.settings.options import ExecutionOptions
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import Ledger
 from trader_cli.tactician.position_monitor import PositionMonitor
 from trader_cli.venue.server.public_routes import VenueRejection
@@ -205,7 +207,7 @@ def test_a_delisting_announced_while_held_is_said_and_left_in_time(tmp_path: Pat
         levels = {name: level.quantize(Decimal("0.01")) for name, level in far.items()}
         said: list[tuple[int, str]] = []
         with Ledger.opened(desk.path) as ledger:
-            executor = Executor(desk.exchange, ledger, desk.settings)
+            executor = Executor(desk.exchange, ledger, ExecutionOptions.of(workspace_of(desk.settings)))
             plan = desk.plan(side=side, leverage=2, exit_by_ms=desk.clock.now_ms() + 6 * HOUR_MS, **levels)
             await executor.enter(Approved(plan))
             monitor = PositionMonitor(desk.settings, exchange=desk.exchange, ledger=ledger)

@@ -19,6 +19,8 @@ from trader_cli.exchange.account.paper_exchange import PaperExchange
 from trader_cli.execution import preflight
 from trader_cli.execution.entry_result import Entered
 from trader_cli.execution.executor import Executor
+from trader_cli.settings.options import ExecutionOptions
+from trader_cli.settings.workspace import Workspace, workspace_of
 from trader_cli.tactician.loss_watch import FeePrices, LossMinder
 from trader_cli.tactician.planning import Now
 from trader_cli.tactician.position_monitor import PositionMonitor
@@ -67,7 +69,7 @@ def test_the_capital_cap_counts_every_dollar(tmp_path: Path) -> None:
     async def work(place: Place) -> str:
         mark = place.engine.mark("ETHUSDT")
         room = float(mark) * 1.5
-        executor = capped(place, room)
+        executor = capped_executor(place, room)
         as_much = str((mark / place.engine.mark("ETHUSDC")).quantize(D("0.1")))
         first = await executor.enter(Approved(await place.plan("ETHUSDC", quantity=as_much)))
         assert isinstance(first, Entered), first
@@ -78,9 +80,13 @@ def test_the_capital_cap_counts_every_dollar(tmp_path: Path) -> None:
     assert at_exchange(work, tmp_path) == "capital_cap"
 
 
-def capped(place: Place, cap: float) -> Executor:
+def capped(place: Place, cap: float) -> Workspace:
     changed = place.settings.tactician.model_copy(update={"capital_cap": cap})
-    return Executor(place.exchange, place.ledger, place.settings.model_copy(update={"tactician": changed}))
+    return workspace_of(place.settings.model_copy(update={"tactician": changed}))
+
+
+def capped_executor(place: Place, cap: float) -> Executor:
+    return Executor(place.exchange, place.ledger, ExecutionOptions.of(capped(place, cap)))
 
 
 @pytest.mark.parametrize("first", ["ETHBTC", "ETHUSDT"])
@@ -89,7 +95,7 @@ def test_the_capital_cap_counts_other_assets_at_a_price_that_is_named(tmp_path: 
 
     async def work(place: Place) -> str:
         coins = place.engine.mark("ETHBTC") * place.engine.mark("BTCUSDT")
-        executor = capped(place, float(coins + place.engine.mark("ETHUSDT")) * 0.95)
+        executor = capped_executor(place, float(coins + place.engine.mark("ETHUSDT")) * 0.95)
         entered = await executor.enter(Approved(await place.plan(first)))
         assert isinstance(entered, Entered), entered
         refused = await executor.enter(Approved(await place.plan(second)))
@@ -108,7 +114,7 @@ def test_a_plan_is_made_by_the_equity_of_its_own_asset_and_by_dollars_of_the_res
 ) -> None:
     async def work(place: Place) -> None:
         assert isinstance(await place.enter(held), Entered)
-        tactician = Tactician(capped(place, 9000.0).settings, exchange=place.exchange, ledger=place.ledger)
+        tactician = Tactician(capped(place, 9000.0), exchange=place.exchange, ledger=place.ledger)
         now = await tactician._now(symbol)
         assert isinstance(now, Now)
         price, asset = place.engine.mark("BTCUSDT"), margin_asset_of(symbol)
@@ -128,7 +134,7 @@ def test_without_a_price_in_dollars_nothing_is_opened_and_what_is_open_is_closed
     async def work(place: Place) -> None:
         assert isinstance(await place.enter("ETHBTC"), Entered)
         place.venue.shift(shift)
-        capped_at, free = capped(place, 1e6), place.executor
+        capped_at, free = capped_executor(place, 1e6), place.executor
         for executor, symbol in ((capped_at, "ETHUSDT"), (free, "ETHBTC")):
             if symbol == "ETHBTC":
                 await executor.close(symbol, "by_hand")
@@ -149,7 +155,9 @@ def test_an_account_that_we_do_not_trade_is_refused_and_what_is_open_is_closed(t
         refused = await place.enter("ETHUSDC")
         assert isinstance(refused, Refused)
         assert refused.code == {"multi_assets": "multi_assets", "credits_mode": "credits_account"}[mode]
-        planned = await preflight.balance_for(place.exchange, "ETHUSDT", place.settings)
+        planned = await preflight.balance_for(
+            place.exchange, "ETHUSDT", ExecutionOptions.of(workspace_of(place.settings))
+        )
         assert isinstance(planned, Refused)
         assert planned.code == refused.code
         assert place.books.position("ETHUSDC").amount == 0
@@ -163,7 +171,7 @@ def test_an_account_that_we_do_not_trade_is_refused_and_what_is_open_is_closed(t
 def test_an_account_in_credits_mode_is_paid_in_credits_and_loses_by_them(tmp_path: Path, share: str) -> None:
     async def work(place: Place) -> None:
         assert isinstance(await place.enter("ETHUSDT", quantity="0.1", stop="0.2"), Entered)
-        minder, executor = LossMinder(place.settings), place.executor
+        minder, executor = LossMinder(place.settings.tactician), place.executor
         paid = nets(place)
         place.books.credits_mode = True
         await executor.view("ETHUSDT")
@@ -262,7 +270,7 @@ def test_a_loss_limit_breaks_at_the_first_look_after_the_account_says_so(tmp_pat
         place.earn("TRANSFER", "2", "BNB")
         place.books.fees_in_bnb = cost.startswith("BNB")
         assert isinstance(await place.enter(symbol, quantity="0.5", stop="0.2"), Entered)
-        minder, executor = LossMinder(place.settings), place.executor
+        minder, executor = LossMinder(place.settings.tactician), place.executor
         await executor.view(symbol)
         assert await minder.broken(executor) is None
         asset, margin = {"funding": "USDT", "USDC": "USDC", "BTC": "BTC"}.get(cost, "BNB"), symbol[3:]

@@ -15,6 +15,8 @@ from trader_cli.core.errors import TraderError
 from trader_cli.core.money.plans import Refused
 from trader_cli.execution.entry_result import Entered
 from trader_cli.execution.executor import Executor
+from trader_cli.settings.options import ExecutionOptions
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import Ledger
 from trader_cli.venue.engine.switches import Switches
 from trader_cli.venue.server.faults import FaultPlan
@@ -176,7 +178,7 @@ def test_an_exit_of_more_than_is_left_closes_what_is_left(answer: str, tmp_path:
 def test_a_position_turned_by_hand_is_never_touched(tmp_path: Path) -> None:
     async def work(desk: HostileDesk) -> None:
         with Ledger.opened(desk.path) as ledger:
-            executor = Executor(desk.exchange, ledger, desk.settings)
+            executor = Executor(desk.exchange, ledger, ExecutionOptions.of(workspace_of(desk.settings)))
             assert isinstance(await executor.enter(desk.approved()), Entered)
             desk.trade_by_hand("SELL", "3")
             await desk.monitor(ledger).start_monitoring(30)

@@ -21,6 +21,8 @@ from trader_cli.execution.entry_result import Entered
 from trader_cli.execution.executor import Executor
 from trader_cli.execution.request_listener import Ears
 from trader_cli.pipelines.trading.live_loop import Forever
+from trader_cli.settings.options import ExecutionOptions
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage import owner_requests
 from trader_cli.storage.ledger import Ledger
 from trader_cli.tactician.monitor_reports import unheard
@@ -40,7 +42,7 @@ def living(life: Life, path: Path, symbols: tuple[str, ...] = (SYMBOL,)) -> None
 
     async def work(desk: HostileDesk) -> None:
         with Ledger.opened(desk.path) as ledger:
-            executor = Executor(desk.exchange, ledger, desk.settings)
+            executor = Executor(desk.exchange, ledger, ExecutionOptions.of(workspace_of(desk.settings)))
             await life(desk, ledger, executor)
             await executor.end()
 

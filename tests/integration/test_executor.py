@@ -25,6 +25,8 @@ from support.trading.desk import (
 
 from trader_cli.execution.entry_result import Entered
 from trader_cli.execution.executor import Executor
+from trader_cli.settings.options import ExecutionOptions
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import Ledger
 
 pytestmark = pytest.mark.slow
@@ -124,7 +126,7 @@ def test_while_the_exchange_is_away_with_a_bare_position_entering_goes_on_and_al
             executor = Executor(
                 desk.exchange,
                 ledger,
-                desk.settings,
+                ExecutionOptions.of(workspace_of(desk.settings)),
                 say=lambda line: said.append(desk.clock.now_ms()) if line.startswith("ALARM") else None,
             )
             began = desk.clock.now_ms()

@@ -18,6 +18,8 @@ from support.trading.hostile_desk import HostileDesk, hostile
 
 from trader_cli.core.errors import TraderError
 from trader_cli.execution.executor import Executor
+from trader_cli.settings.options import ExecutionOptions
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import Ledger
 from trader_cli.venue.engine.switches import every_combination
 from trader_cli.venue.server.faults import random_plan
@@ -55,7 +57,10 @@ async def live(desk: HostileDesk, life: Life, said: list[tuple[int, str]]) -> No
     """Live, and then care until long after the last fault; the account is as intended at the end."""
     with Ledger.opened(desk.path) as ledger:
         executor = Executor(
-            desk.exchange, ledger, desk.settings, say=lambda line: said.append((desk.clock.now_ms(), line))
+            desk.exchange,
+            ledger,
+            ExecutionOptions.of(workspace_of(desk.settings)),
+            say=lambda line: said.append((desk.clock.now_ms(), line)),
         )
         try:
             await life(desk, executor)

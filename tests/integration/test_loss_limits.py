@@ -13,6 +13,8 @@ from trader_cli.core.market.timeframes import HOUR_MS
 from trader_cli.core.money.orders import OrderRequest, TradeState
 from trader_cli.execution.entry_result import Entered
 from trader_cli.execution.executor import Executor
+from trader_cli.settings.options import ExecutionOptions
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.tactician.loss_watch import LossMinder
 from trader_cli.tactician.tactician import Tactician
 from trader_cli.venue.engine.books import Income
@@ -31,7 +33,7 @@ def at_limits(work: Work, folder: Path) -> None:
 async def held(place: Place) -> tuple[LossMinder, Executor]:
     """A position with a far stop, looked at once."""
     assert isinstance(await place.enter("ETHUSDT", quantity="0.5", stop="0.2"), Entered)
-    minder, executor = LossMinder(place.settings), place.executor
+    minder, executor = LossMinder(place.settings.tactician), place.executor
     await executor.view("ETHUSDT")
     assert await minder.broken(executor) is None
     await place.clock.sleep(10)
@@ -102,7 +104,7 @@ def test_the_highest_equity_is_remembered_by_the_ledger(tmp_path: Path) -> None:
 
     async def work(place: Place) -> None:
         assert isinstance(await place.enter("ETHUSDT", quantity="4", stop="0.5"), Entered)
-        minder, executor = LossMinder(place.settings), place.executor
+        minder, executor = LossMinder(place.settings.tactician), place.executor
         account = executor.courier.broker.account
         real = await account()
         shown = {"profit": real.wallet * D("0.16")}
@@ -117,7 +119,7 @@ def test_the_highest_equity_is_remembered_by_the_ledger(tmp_path: Path) -> None:
         assert await minder.broken(executor) is None
         await place.clock.sleep(26 * 3600)
         shown["profit"] = real.wallet * D("0.005")
-        await LossMinder(place.settings).broken(executor)
+        await LossMinder(place.settings.tactician).broken(executor)
         assert "from its highest" in str(place.ledger.halted())
 
     at_limits(work, tmp_path)
@@ -127,7 +129,7 @@ def test_tactics_know_what_the_monitor_has_seen_meanwhile(tmp_path: Path) -> Non
     async def work(place: Place) -> None:
         tactics = Tactician(place.settings, exchange=place.exchange, ledger=place.ledger)
         assert await tactics._breach(place.ledger) is None
-        minder, executor = LossMinder(place.settings), place.executor
+        minder, executor = LossMinder(place.settings.tactician), place.executor
         move(place, "FUNDING_FEE", 0.13)
         assert await minder.broken(executor) is None
         await place.clock.sleep(26 * 3600)
@@ -166,11 +168,13 @@ def test_funding_of_a_position_of_somebody_else_is_not_ours(tmp_path: Path) -> N
 def test_fees_without_a_price_are_said_once(tmp_path: Path) -> None:
     async def work(place: Place) -> None:
         said: list[str] = []
-        executor = Executor(place.exchange, place.ledger, place.settings, say=said.append)
+        executor = Executor(
+            place.exchange, place.ledger, ExecutionOptions.of(workspace_of(place.settings)), say=said.append
+        )
         assert isinstance(await executor.enter(await approved(place)), Entered)
         owner = place.ledger.fills()[0].client_id
         place.ledger.fill(owner, paid_in("XYZ", place))
-        minder = LossMinder(place.settings)
+        minder = LossMinder(place.settings.tactician)
         for _ in range(3):
             await minder.broken(executor)
             await place.clock.sleep(70)

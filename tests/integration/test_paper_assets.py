@@ -14,7 +14,8 @@ from trader_cli.core.money.orders import AccountState, OrderRequest, Placed
 from trader_cli.core.money.plans import Refused
 from trader_cli.exchange.account.paper_exchange import PaperExchange
 from trader_cli.execution import preflight
-from trader_cli.settings import as_settings
+from trader_cli.settings.options import ExecutionOptions
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.venue.clocks import VirtualClock
 from trader_cli.venue.engine.venue_journal import last_command_ms
 from trader_cli.venue.server.server import VenueServer
@@ -78,7 +79,7 @@ def test_a_paper_account_trades_by_the_margin_asset_of_the_contract(tmp_path: Pa
 
 
 async def _told(exchange: PaperExchange) -> AccountState | Refused:
-    return await preflight.balance_for(exchange, "ETHBTC", as_settings({}))
+    return await preflight.balance_for(exchange, "ETHBTC", ExecutionOptions.of(workspace_of({})))
 
 
 @pytest.mark.parametrize("why", ["stale", "apart", "unlisted"])

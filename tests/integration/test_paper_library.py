@@ -12,7 +12,7 @@ from support.hosts.tape_host import playing_now, serving
 
 from trader_cli.exchange.binance import BinanceExchange
 from trader_cli.execution.accounts import exchange_of
-from trader_cli.settings import as_settings
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.venue.simulated_market.synthetic import synthetic_tape
 
 pytestmark = pytest.mark.slow
@@ -40,7 +40,7 @@ def test_an_order_of_the_library_in_paper_is_found_by_flatten(monkeypatch: pytes
                 await exchange.close()
 
         async def held() -> list[str]:
-            exchange = exchange_of(as_settings({}))
+            exchange = exchange_of(workspace_of({}))
             await exchange.initialize(care=True)
             try:
                 return [f"{p.symbol} {p.amount}" for p in await exchange.care.positions()]

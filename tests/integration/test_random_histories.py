@@ -146,7 +146,7 @@ def test_ledger_and_limits_are_those_of_the_account_in_every_asset(tmp_path: Pat
     async def work(place: Place) -> None:
         place.earn("TRANSFER", "1", "BNB")
         executor = place.executor
-        history = History(place, dice, executor, LossMinder(place.settings))
+        history = History(place, dice, executor, LossMinder(place.settings.tactician))
         await history.look()
         for _ in range(dice.randint(5, 12)):
             await history.act()

@@ -14,6 +14,7 @@ from trader_cli.core.money.plans import Approved
 from trader_cli.execution.entry_result import Entered
 from trader_cli.execution.executor import Executor
 from trader_cli.execution.rebuild import rebuild
+from trader_cli.settings.options import ExecutionOptions
 from trader_cli.storage.ledger import Ledger
 from trader_cli.tactician.position_monitor import PositionMonitor
 
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 def test_a_lost_ledger_is_made_again_and_the_position_is_ours(tmp_path: Path) -> None:
     async def work(exchange: Any, ledger: Ledger, _venue: Any) -> None:
-        executor = Executor(exchange, ledger, exchange.settings)
+        executor = Executor(exchange, ledger, ExecutionOptions.of(exchange.workspace))
         first = await plan_now(exchange, side="short")
         await executor.enter(Approved(first))
         await executor.close(SYMBOL, "test")
@@ -33,7 +34,7 @@ def test_a_lost_ledger_is_made_again_and_the_position_is_ours(tmp_path: Path) ->
         with pytest.raises(UsageError, match="not empty"):
             await rebuild(executor, [SYMBOL])
         with Ledger.opened(tmp_path / "again.sqlite") as again:
-            made = Executor(exchange, again, exchange.settings)
+            made = Executor(exchange, again, ExecutionOptions.of(exchange.workspace))
             assert await rebuild(made, [SYMBOL]) == {SYMBOL: len(ledger.fills())}
             assert again.holding(SYMBOL) == ledger.holding(SYMBOL)
             assert again.net_income() == ledger.net_income()
@@ -62,13 +63,13 @@ def test_a_plan_that_was_entered_is_found_again_after_a_rebuild_with_the_time_it
     tmp_path: Path,
 ) -> None:
     async def work(exchange: Any, ledger: Ledger, _venue: Any) -> None:
-        executor = Executor(exchange, ledger, exchange.settings)
+        executor = Executor(exchange, ledger, ExecutionOptions.of(exchange.workspace))
         plan = await plan_now(exchange)
         first = await executor.enter(Approved(plan))
         assert isinstance(first, Entered)
         await exchange.clock.sleep(1800)
         with Ledger.opened(tmp_path / "again.sqlite") as again:
-            made = Executor(exchange, again, exchange.settings)
+            made = Executor(exchange, again, ExecutionOptions.of(exchange.workspace))
             await rebuild(made, [SYMBOL])
             found = await made.enter(Approved(plan))
             assert isinstance(found, Entered)

@@ -12,6 +12,8 @@ from support.trading.desk import SYMBOL, Desk, at_desk, entered
 from trader_cli.core.money.plans import Refused
 from trader_cli.execution.executor import Executor
 from trader_cli.execution.ledger_adjustment import Settlement, settle
+from trader_cli.settings.options import ExecutionOptions
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_rows import Intent
 
@@ -28,7 +30,13 @@ async def settled(desk: Desk, *, book: bool, said: list[str] | None = None) -> S
     heard = [] if said is None else said
     with Ledger.opened(desk.path) if book else Ledger.imagined(desk.path) as ledger:
         before = ledger.holding(SYMBOL).amount
-        return await settle(Executor(desk.exchange, ledger, desk.settings), SYMBOL, before, book=book, say=heard.append)
+        return await settle(
+            Executor(desk.exchange, ledger, ExecutionOptions.of(workspace_of(desk.settings))),
+            SYMBOL,
+            before,
+            book=book,
+            say=heard.append,
+        )
 
 
 def holding(desk: Desk) -> Decimal:
@@ -110,7 +118,11 @@ def test_two_looks_that_differ_settle_nothing(tmp_path: Path) -> None:
 
         with Ledger.opened(desk.path) as ledger:
             refused = await settle(
-                Executor(desk.exchange, ledger, desk.settings), SYMBOL, Decimal(1), book=True, say=changed
+                Executor(desk.exchange, ledger, ExecutionOptions.of(workspace_of(desk.settings))),
+                SYMBOL,
+                Decimal(1),
+                book=True,
+                say=changed,
             )
             assert isinstance(refused, Refused)
             assert refused.code == "looks_differ"

@@ -22,6 +22,7 @@ from trader_cli.pipelines.market_access import Market, run_in_market
 from trader_cli.pipelines.trading.iterations import Audience
 from trader_cli.pipelines.trading.trading_run import run_forever, run_once
 from trader_cli.settings import Settings, as_settings
+from trader_cli.settings.options import ExecutionOptions
 from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import Ledger
 from trader_cli.tactician.position_monitor import PositionMonitor
@@ -72,9 +73,9 @@ GOLDEN = "de9a1e895f84a2d1cf9427e3a0b28416"
 def test_the_golden_journal(folder: Path) -> None:
     """Six hours of one symbol. A change of decisions must be a deliberate change of this digest."""
     done = run_forever(sim_settings(folder), [SYMBOL], QUARTER, for_s=6 * 3600)
-    assert done["trades"] >= 2
-    assert done["profit"]["relative_difference"] < 1e-8
-    assert done["journal"] == GOLDEN
+    assert done.trades >= 2
+    assert done.profit.difference < 1e-8
+    assert done.journal == GOLDEN
 
 
 def test_what_the_market_showed_is_recorded(folder: Path) -> None:
@@ -94,14 +95,17 @@ def test_what_the_market_showed_is_recorded(folder: Path) -> None:
 def test_an_unproven_model_trades_only_when_asked_to(tmp_path: Path) -> None:
     null = sim_settings(tmp_path, sim={"planted_lead": 0.0})
     asked = sim_settings(tmp_path, sim={"planted_lead": 0.0}, analyst={"allow_unproven": True})
-    abstained = run_once(null, SYMBOL, QUARTER, wait=0, for_s=None)
-    assert abstained["abstention"]["code"] == "no_edge"
-    assert "trade" not in abstained
-    traded = run_once(asked, SYMBOL, QUARTER, wait=0, for_s=None)
-    assert traded["plan"]["unproven"]
-    assert traded["plan"]["binding"] == "unproven"
-    assert Decimal(traded["trade"]["open"]) == 0
-    assert traded["profit"]["relative_difference"] < 1e-8
+    abstained = run_once(null, SYMBOL, QUARTER, wait=0, for_s=None).done
+    assert abstained.abstention is not None
+    assert abstained.abstention.code == "no_edge"
+    assert "trade" not in abstained.as_dict()
+    traded = run_once(asked, SYMBOL, QUARTER, wait=0, for_s=None).done
+    assert traded.plan is not None
+    assert traded.plan.unproven
+    assert traded.plan.binding == "unproven"
+    assert traded.trade is not None
+    assert traded.trade.open == 0
+    assert traded.profit.difference < 1e-8
 
 
 def test_a_pending_signal_is_looked_at_again(folder: Path) -> None:
@@ -130,7 +134,7 @@ def test_a_pending_signal_is_looked_at_again(folder: Path) -> None:
 @pytest.mark.parametrize("closes", [True, False])
 def test_a_loss_limit_halts_and_closes_if_so_set(tmp_path: Path, closes: bool) -> None:
     async def work(exchange: Any, ledger: Ledger, _venue: Any) -> tuple[Decimal, str | None]:
-        executor = Executor(exchange, ledger, exchange.settings)
+        executor = Executor(exchange, ledger, ExecutionOptions.of(exchange.workspace))
         await executor.enter(Approved(await plan_now(exchange)))
         await PositionMonitor(exchange.settings, exchange=exchange, ledger=ledger).step(executor)
         return ledger.holding(SYMBOL).amount, ledger.halted()
@@ -147,7 +151,9 @@ def test_the_protection_deadline_is_as_set(tmp_path: Path, deadline: float, clos
 
     async def work(exchange: Any, ledger: Ledger, venue: Any) -> Entered:
         venue.down["POST", "/fapi/v1/algoOrder"] = exchange.server_now_ms() + 10_000
-        done = await Executor(exchange, ledger, exchange.settings).enter(Approved(await plan_now(exchange)))
+        done = await Executor(exchange, ledger, ExecutionOptions.of(exchange.workspace)).enter(
+            Approved(await plan_now(exchange))
+        )
         assert isinstance(done, Entered)
         assert (ledger.holding(SYMBOL).amount == 0) == (closed is not None)
         return done
@@ -168,7 +174,9 @@ def test_persistence_is_as_set(tmp_path: Path) -> None:
         began = desk.clock.now_ms()
         with Ledger.opened(desk.path) as ledger:
             with pytest.raises(ExchangeUnavailable, match="not known"):
-                await Executor(desk.exchange, ledger, desk.settings).enter(desk.approved())
+                await Executor(desk.exchange, ledger, ExecutionOptions.of(workspace_of(desk.settings))).enter(
+                    desk.approved()
+                )
         assert covered(desk.amount, desk.stops())
         return desk.clock.now_ms() - began
 
@@ -187,7 +195,9 @@ def test_persistence_is_as_set(tmp_path: Path) -> None:
 
 def test_the_monitors_interval_and_history_are_as_set(tmp_path: Path) -> None:
     async def work(exchange: Any, ledger: Ledger, _venue: Any) -> tuple[int, int]:
-        await Executor(exchange, ledger, exchange.settings).enter(Approved(await plan_now(exchange)))
+        await Executor(exchange, ledger, ExecutionOptions.of(exchange.workspace)).enter(
+            Approved(await plan_now(exchange))
+        )
         monitor = PositionMonitor(exchange.settings, exchange=exchange, ledger=ledger)
         monitor.add_position("p", {"symbol": SYMBOL})
         await monitor.start_monitoring(120)

@@ -17,6 +17,8 @@ from trader_cli.core.errors import ExchangeUnavailable, TraderError
 from trader_cli.core.money.plans import Refused
 from trader_cli.execution.entry_result import Entered
 from trader_cli.execution.executor import Executor
+from trader_cli.settings.options import ExecutionOptions
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import Ledger
 from trader_cli.venue.engine.switches import Switches
 from trader_cli.venue.server.faults import Fault, FaultPlan
@@ -40,7 +42,12 @@ def living(life: Life, path: Path, *, said: list[str] | None = None, **world: An
 
     async def work(desk: HostileDesk) -> Any:
         with Ledger.opened(desk.path) as ledger:
-            executor = Executor(desk.exchange, ledger, desk.settings, say=(said if said is not None else []).append)
+            executor = Executor(
+                desk.exchange,
+                ledger,
+                ExecutionOptions.of(workspace_of(desk.settings)),
+                say=(said if said is not None else []).append,
+            )
             try:
                 return await life(desk, ledger, executor)
             finally:

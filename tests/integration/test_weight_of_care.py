@@ -14,6 +14,8 @@ from support.trading.hostile_desk import HostileDesk, hostile
 from trader_cli.core.money.plans import Approved
 from trader_cli.execution.entry_result import Entered
 from trader_cli.execution.executor import Executor
+from trader_cli.settings.options import ExecutionOptions
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import Ledger
 from trader_cli.venue.request_weights import WEIGHT_LIMIT, request_weight
 from trader_cli.venue.server.faults import Fault, FaultPlan
@@ -91,7 +93,9 @@ def test_twenty_bare_symbols_stay_under_four_fifths_of_the_limit(failure: str, r
     async def work(desk: HostileDesk) -> None:
         said: list[str] = []
         with Ledger.opened(desk.path) as ledger:
-            executor = Executor(desk.exchange, ledger, desk.settings, say=said.append)
+            executor = Executor(
+                desk.exchange, ledger, ExecutionOptions.of(workspace_of(desk.settings)), say=said.append
+            )
             await entered(desk, executor)
             await desk.clock.sleep(MINUTE_MS / 1000)
             began = desk.clock.now_ms()
@@ -131,7 +135,7 @@ def test_exits_that_never_arrived_are_settled_by_the_way_once_nothing_is_to_be_c
 
     async def work(desk: HostileDesk) -> None:
         with Ledger.opened(desk.path) as ledger:
-            executor = Executor(desk.exchange, ledger, desk.settings)
+            executor = Executor(desk.exchange, ledger, ExecutionOptions.of(workspace_of(desk.settings)))
             await entered(desk, executor, few)
             began = desk.clock.now_ms()
             ends = began + refusing_s * 1000

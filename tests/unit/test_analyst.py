@@ -30,11 +30,13 @@ from trader_cli.analyst.statistics import (
 from trader_cli.analyst.technical_summary import candlestick_patterns, support_and_resistance
 from trader_cli.analyst.trained_model import TrainedModel
 from trader_cli.analyst.walk_forward import Dataset, book_gains, walk_forward
+from trader_cli.core.market.snapshot import MarketSnapshot
 from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.core.types import Abstention, Analysis, Claim, Signal
 from trader_cli.features.bar_arrays import BarSeries
 from trader_cli.features.regimes import RegimeModel, fit_regimes
 from trader_cli.settings import as_settings
+from trader_cli.settings.options import AnalysisOptions
 
 M15 = Timeframe.parse("15m")
 BARS = BarSeries.of(random_bars(1500))
@@ -287,6 +289,7 @@ def test_regimes_find_a_calm_and_a_stressed_market() -> None:
 
 
 SNAPSHOT: dict[str, Any] = {
+    "source": "tape",
     "fetched_ms": 0,
     "ticker": {"quote_volume": 1440 * 50_000.0},
     "book": {"bids": [[99.99, 500.0], [99.95, 500.0]], "asks": [[100.01, 500.0], [100.05, 500.0]]},
@@ -295,7 +298,7 @@ SNAPSHOT: dict[str, Any] = {
 
 
 def health(snapshot: dict[str, Any] | None = SNAPSHOT, age_s: float | None = 1.0) -> Any:
-    return market_health(BARS, snapshot, age_s, 900)
+    return market_health(BARS, None if snapshot is None else MarketSnapshot.from_dict(snapshot), age_s, 900)
 
 
 def test_health_falls_with_every_cause_and_one_dead_part_vetoes() -> None:
@@ -337,18 +340,22 @@ def fitted(edge: bool = True) -> TrainedModel:
 
 
 MODEL = fitted()
+MARKET = MarketSnapshot.from_dict(SNAPSHOT)
 
 
 def given_input(**changes: Any) -> AnalysisInput:
     base = AnalysisInput(
-        "ETHUSDT", M15, BARS, {"a": 2.0, "b": 1.0, "c": 0.0}, MODEL, SNAPSHOT, bar_age_ms=0, book_age_ms=0, digests={}
+        "ETHUSDT", M15, BARS, {"a": 2.0, "b": 1.0, "c": 0.0}, MODEL, MARKET, bar_age_ms=0, book_age_ms=0, digests={}
     )
     return replace(base, **changes)
 
 
 def test_a_clear_case_is_a_signal_and_its_mirror_the_other_side() -> None:
     config = as_settings({})
-    long, short = analyse(given_input(), config), analyse(given_input(features={"a": -2.0, "b": 1.0, "c": 0.0}), config)
+    long, short = (
+        analyse(given_input(), AnalysisOptions.of(config)),
+        analyse(given_input(features={"a": -2.0, "b": 1.0, "c": 0.0}), AnalysisOptions.of(config)),
+    )
     assert isinstance(long.outcome, Signal)
     assert isinstance(short.outcome, Signal)
     assert (long.outcome.side, short.outcome.side) == ("long", "short")
@@ -376,7 +383,7 @@ ABSTENTIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 @pytest.mark.parametrize("code", ABSTENTIONS)
 def test_every_abstention_has_its_code_and_a_sentence(code: str) -> None:
     changes, options = ABSTENTIONS[code]
-    outcome = analyse(given_input(**changes), as_settings({"analyst": options})).outcome
+    outcome = analyse(given_input(**changes), AnalysisOptions.of(as_settings({"analyst": options}))).outcome
     assert isinstance(outcome, Abstention)
     assert outcome.code == code
     assert outcome.sentence.endswith(".")
@@ -393,7 +400,9 @@ KEYS: dict[str, Any] = {
 
 @pytest.mark.parametrize("key", KEYS)
 def test_each_switch_of_the_analyst_changes_the_analysis(key: str) -> None:
-    on, off = (analyse(given_input(), as_settings({"analyst": {key: value}})) for value in (True, False))
+    on, off = (
+        analyse(given_input(), AnalysisOptions.of(as_settings({"analyst": {key: value}}))) for value in (True, False)
+    )
     assert KEYS[key](on) is not None
     assert KEYS[key](off) is None
 
@@ -414,7 +423,7 @@ def test_volatility_is_trailing_and_restartable() -> None:
 def test_live_levels_are_the_barriers_that_labels_have() -> None:
     """The same bars with a future behind them: what training would look for is what a signal asks for."""
     given = given_input()
-    said = analyse(given, as_settings({}))
+    said = analyse(given, AnalysisOptions.of(as_settings({})))
     assert said.signal is not None
     n, horizon = len(given.bars), said.signal.horizon_bars
     later = given.bars.open_ms[-1] + M15.ms * np.arange(1, horizon + 1)

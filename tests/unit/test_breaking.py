@@ -80,7 +80,7 @@ def entry(ledger: Ledger, symbol: str, at_ms: int, decision: str, *, closed: str
 
 
 def code(ledger: Ledger, symbol: str, now_ms: int = START, **execution: Any) -> str | None:
-    refused = check_breaker(ledger, symbol, now_ms, as_settings({"mode": "demo", "execution": execution}))
+    refused = check_breaker(ledger, symbol, now_ms, as_settings({"mode": "demo", "execution": execution}).execution)
     assert refused is None or refused.sentence.endswith(".")
     return None if refused is None else refused.code
 

@@ -26,6 +26,8 @@ from trader_cli.core.money.trading_rules import (
 )
 from trader_cli.execution.preflight import check_live
 from trader_cli.settings import as_settings
+from trader_cli.settings.options import ExecutionOptions
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage import demo_verified
 
 EXAMPLES = settings(max_examples=80, deadline=None)
@@ -217,10 +219,10 @@ def test_prices_apart_or_stale_open_nothing(changes: dict[str, Any], found: str 
 
 
 def live(folder: Path, **execution: Any) -> Callable[[], Refused | None]:
-    given = as_settings(
+    given = workspace_of(
         {"mode": "live", "state_dir": str(folder), "execution": execution, "tactician": {"capital_cap": 100.0}}
     )
-    return lambda: check_live(given, plan(mode="live"), live=True)
+    return lambda: check_live(ExecutionOptions.of(given), plan(mode="live"), live=True)
 
 
 def test_live_waits_for_verification_on_demo_trading(tmp_path: Path) -> None:
@@ -237,5 +239,5 @@ def test_live_waits_for_verification_on_demo_trading(tmp_path: Path) -> None:
     for body in (b"", b"[]", b"{}", path.read_bytes().replace(b"true", b"false"), path.read_bytes()[:-9]):
         path.write_bytes(body)
         assert asked() is not None, body
-    demo = as_settings({"mode": "demo", "state_dir": str(tmp_path / "other")})
-    assert check_live(demo, plan(), live=False) is None, "demo needs none of it"
+    demo = workspace_of({"mode": "demo", "state_dir": str(tmp_path / "other")})
+    assert check_live(ExecutionOptions.of(demo), plan(), live=False) is None, "demo needs none of it"

@@ -16,6 +16,7 @@ from trader_cli.core.money.plans import Approved, Refused, Request, TradePlan
 from trader_cli.core.types import Analysis, Claim, Signal
 from trader_cli.execution.preflight import check_shape
 from trader_cli.settings import Settings, as_settings
+from trader_cli.settings.options import PlanningOptions
 from trader_cli.tactician.planning import Now, plan
 
 EXAMPLES = settings(max_examples=60, deadline=None)
@@ -62,7 +63,7 @@ def analysis(made: Signal) -> Analysis:
 def planned(
     made: Signal, now: Now = NOW, settings: Settings | None = None, request: Request | None = None
 ) -> Approved | Refused:
-    return plan(analysis(made), made, now, settings or defaults(), request or Request())
+    return plan(analysis(made), made, now, PlanningOptions.of(settings or defaults()), request or Request())
 
 
 def approved(*given: Any, **named: Any) -> TradePlan:
@@ -190,7 +191,8 @@ def test_a_plan_in_another_margin_asset_is_the_one_in_dollars(
     now = replace(now, elsewhere=elsewhere)
     other = replace(made, stop_price=made.stop_price / _DOLLARS, take_profit_price=made.take_profit_price / _DOLLARS)
     bar = replace(analysis(other), symbol="ETHBTC", price=MARK / _DOLLARS)
-    one, another = planned(made, now, settings, request), plan(bar, other, _in_another_asset(now), settings, request)
+    options = PlanningOptions.of(settings)
+    one, another = planned(made, now, settings, request), plan(bar, other, _in_another_asset(now), options, request)
     if isinstance(one, Refused) or isinstance(another, Refused):
         assert isinstance(one, Refused) and isinstance(another, Refused) and one.code == another.code
         return
@@ -262,7 +264,7 @@ def test_the_same_decision_has_the_same_id_and_ids() -> None:
 def test_limits_are_of_the_frame_that_is_traded() -> None:
     """The same signal in bars sixteen times as long: a sixteenth of the volatility a year, squared; 16 times a bar."""
     made, now = signal(), replace(NOW, asks=1e12, day_volume=1e6)
-    wide = as_settings({"tactician": {"max_volume_share": 1.0}})
+    wide = PlanningOptions.of(as_settings({"tactician": {"max_volume_share": 1.0}}))
     short, long = (
         plan(replace(analysis(made), timeframe=frame), made, now, wide, Request()) for frame in ("15m", "4h")
     )

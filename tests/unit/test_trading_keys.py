@@ -14,6 +14,7 @@ from trader_cli.core.money.orders import LeverageBracket, SymbolRules
 from trader_cli.core.money.plans import Approved, Refused, Request, TradePlan
 from trader_cli.core.types import Analysis, Claim, Signal
 from trader_cli.settings import as_settings
+from trader_cli.settings.options import PlanningOptions
 from trader_cli.tactician.planning import Now, plan
 from trader_cli.tactician.position_monitor import PositionMonitor
 
@@ -42,7 +43,8 @@ NOW = Now(
 
 
 def planned(now: Now = NOW, request: Request | None = None, **tactician: Any) -> TradePlan | Refused:
-    made = plan(ANALYSIS, SIGNAL, now, as_settings({"mode": "sim", "tactician": tactician}), request or Request())
+    options = PlanningOptions.of(as_settings({"mode": "sim", "tactician": tactician}))
+    made = plan(ANALYSIS, SIGNAL, now, options, request or Request())
     return made.plan if isinstance(made, Approved) else made
 
 

@@ -19,12 +19,15 @@ from trader_cli.analyst.trained_model import TrainedModel
 from trader_cli.core.answers import Answer
 from trader_cli.core.errors import DataError, DataInvalid, DataMissing, DataStale, UsageError
 from trader_cli.core.identity.digests import digest_value
+from trader_cli.core.json_values import object_of
 from trader_cli.core.market.quality import doubtful_bars
 from trader_cli.core.market.schemas import FEATURE_KEYS
+from trader_cli.core.market.snapshot import MarketSnapshot
 from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.core.types import Abstention, Analysis
 from trader_cli.features.bar_arrays import BarSeries
 from trader_cli.settings import as_settings
+from trader_cli.settings.options import AnalysisOptions, TrainingOptions
 from trader_cli.storage.artifacts import ArtifactStore, command_of, stage_key
 from trader_cli.storage.bundles import BundleStore
 
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from trader_cli.core.identity.manifests import ArtifactKey, Manifest
+    from trader_cli.core.json_values import JsonObject
     from trader_cli.core.ports import Clock
     from trader_cli.settings import Settings
 
@@ -50,7 +54,7 @@ class Analyst:
 
     def __init__(
         self,
-        config: Settings | Mapping[str, Any] | None = None,
+        config: Settings | Mapping[str, object] | None = None,
         *,
         store: ArtifactStore | None = None,
         clock: Clock | None = None,
@@ -111,9 +115,7 @@ class Analyst:
         model = self._model(symbol, timeframe, features) if self.settings.analyst.enable_ml_predictions else None
         model_digest = self.store.found(self._key(symbol, timeframe, "model")) if model else None
         snapshot_digest = self.store.pointed(self._key(symbol, timeframe, "market"))
-        snapshot = self.store.get_document(snapshot_digest) if snapshot_digest else None
-        if snapshot is not None and snapshot.get("source") != bars.source:
-            snapshot = None
+        snapshot = self._snapshot(snapshot_digest, bars.source)
         now, level_bars = self._clock.now_ms(), max(limit, LEVEL_BARS)
         self._refuse_the_future(bars, model, timeframe, now)
         recent = self._recent(bars, max(level_bars, history_bars(timeframe)))
@@ -125,7 +127,7 @@ class Analyst:
             model=model,
             snapshot=snapshot,
             bar_age_ms=now - (bars.last_ms or 0) - timeframe.ms,
-            book_age_ms=None if snapshot is None else now - int(snapshot["fetched_ms"]),
+            book_age_ms=None if snapshot is None else now - snapshot.fetched_ms,
             digests={
                 "bars": bars.digest,
                 "features": features.digest,
@@ -137,11 +139,18 @@ class Analyst:
             include_patterns=include_patterns,
             level_bars=level_bars,
             doubts=doubtful_bars(recent, timeframe, DOUBT_BARS),
-            funding=stored_funding(self.store, self.settings, symbol, timeframe, bars, FUNDING_ROWS),
+            funding=stored_funding(self.store, self.settings.mode, symbol, timeframe, bars, FUNDING_ROWS),
         )
         analysis = self._remembered(given)
         self._results.append(analysis)
         return analysis
+
+    def _snapshot(self, digest: str | None, source: str) -> MarketSnapshot | None:
+        """The stored snapshot of this market; `None` where there is none, or it is of another."""
+        document = self.store.get_document(digest) if digest else None
+        if document is None or document.get("source") != source:
+            return None
+        return MarketSnapshot.from_dict(document)
 
     @staticmethod
     def _refuse_the_future(bars: Manifest, model: TrainedModel | None, timeframe: Timeframe, now_ms: int) -> None:
@@ -177,18 +186,18 @@ class Analyst:
         given = replace(given, digests={**given.digests, "analysis_input": name})
         pointed = self.store.found(key)
         known = self.store.get_document(pointed) if pointed else None
-        self.last_was_cached = known is not None and dict(known.get("digests", {})).get("analysis_input") == name
+        self.last_was_cached = known is not None and object_of(known.get("digests", {})).get("analysis_input") == name
         if known is not None and self.last_was_cached:
             return Analysis.from_dict(known)
-        analysis = analyse(given, self.settings)
+        analysis = analyse(given, AnalysisOptions.of(self.settings))
         self.store.point(key, self.store.put_document(analysis.as_dict()), market=self._source or "")
         return analysis
 
-    def get_analysis_results(self) -> list[dict[str, Any]]:
+    def get_analysis_results(self) -> list[JsonObject]:
         """The signals found since `initialize`, oldest first."""
         return [analysis.as_dict() for analysis in self._results if analysis.signal is not None]
 
-    def get_analysis_status(self) -> dict[str, Any]:
+    def get_analysis_status(self) -> JsonObject:
         """Counts of what was analysed, and why the analyst abstained."""
         abstained: dict[str, int] = {}
         for analysis in self._results:
@@ -217,12 +226,12 @@ class Analyst:
         manifest = self.store.current(self._key(symbol, timeframe, "features"))
         orchestrator = FeatureEngineeringOrchestrator(self.settings)
         made_by = f"features {symbol} --timeframe {timeframe}"
-        beside = stored_manifests(self.store, self.settings, symbol, timeframe, bars)
+        beside = stored_manifests(self.store, self.settings.mode, symbol, timeframe, bars)
         if manifest is not None and all(is_current(manifest, bars, beside, orchestrator, timeframe)):
             require_certified(self.store, spec_made(manifest, orchestrator, timeframe), manifest, made_by)
             return manifest
         if self.settings.analyst.enable_feature_engineering:
-            given = stored_inputs(self.store, self.settings, symbol, timeframe, bars, self.store.read(bars))
+            given = stored_inputs(self.store, self.settings.mode, symbol, timeframe, bars, self.store.read(bars))
             spec = orchestrator.spec(timeframe, given.names)
             certificate = require_certificate(self.store, spec, made_by)
             with self.store.at_work():
@@ -261,10 +270,10 @@ class Analyst:
         options = self.settings.analyst
         ours = (options.horizon_bars, options.barrier_width, options.volatility_span)
         theirs = (model.horizon_bars, model.barrier_width, model.volatility_span)
-        others = FittedOptions.of(self.settings) != model.fitted.options
+        others = FittedOptions.of(self.settings.feature_engineering_orchestrator) != model.fitted.options
         if others or ours != theirs or model.inputs.get("feature_settings") != features.settings:
             raise DataStale("The model was trained with other label or feature settings.", mend=f"Run {command} again.")
-        changed = changed_since(model.made_with, model.producer, self.settings)
+        changed = changed_since(model.made_with, model.producer, TrainingOptions.of(self.settings))
         if changed is not None:
             raise DataStale(f"The model's claim does not hold: it was {changed}.", mend=f"Run {command} again.")
         return model
@@ -273,7 +282,7 @@ class Analyst:
         """The last `count` bars."""
         return self.store.read(bars.tail(count)).tail(count)
 
-    def _last_row(self, features: Manifest, bars: Manifest) -> dict[str, Any]:
+    def _last_row(self, features: Manifest, bars: Manifest) -> dict[str, float | None]:
         row = self.store.read(features.tail()).tail(1).row(0, named=True)
         if features.last_ms != bars.last_ms:
             raise DataInvalid(

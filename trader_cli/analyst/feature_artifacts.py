@@ -17,6 +17,7 @@ from trader_cli import __version__
 from trader_cli.core.errors import DataInvalid, DataMissing
 from trader_cli.core.identity.anchors import storage_blocks
 from trader_cli.core.identity.digests import FrameRows, digest_value
+from trader_cli.core.identity.feature_notes import FamilyNote, FeatureNotes
 from trader_cli.core.identity.manifests import Chunk, Manifest
 from trader_cli.core.market.schemas import FEATURE_KEYS
 from trader_cli.core.ports import silent
@@ -160,7 +161,6 @@ def _manifest(
     bars: Manifest, spec: FeatureSpec, chunks: tuple[Chunk, ...], known: frozenset[str], digests: Mapping[str, str]
 ) -> Manifest:
     rows, first, last = span_of(chunk for chunk in chunks if chunk.part == _KEYS)
-    names = spec.columns
     return Manifest(
         stage="features",
         producer=f"trader {__version__}",
@@ -174,23 +174,19 @@ def _manifest(
         first_ms=first,
         last_ms=last,
         gaps=bars.gaps,
-        notes={
-            "columns": len(names),
-            "wavelet_columns": sum("wavelet" in name for name in names),
-            "known_inputs": sorted(known),
-            "left_out": list(spec.left_out),
-            "quality": dict(bars.notes.get("quality", {})),
-            "families": [
-                {
-                    "name": f.name,
-                    "columns": list(f.columns),
-                    "inputs": list(f.inputs),
-                    "warmup_bars": f.warmup,
-                    "timeframe": f.frame(spec.timeframe).name,
-                }
-                for f in spec.families
-            ],
-        },
+        notes=_notes(spec, known, bars.quality).as_dict(),
+    )
+
+
+def _notes(spec: FeatureSpec, known: frozenset[str], quality: dict[str, int]) -> FeatureNotes:
+    base = spec.timeframe
+    return FeatureNotes(
+        columns=len(spec.columns),
+        wavelet_columns=sum("wavelet" in name for name in spec.columns),
+        known_inputs=tuple(sorted(known)),
+        left_out=spec.left_out,
+        quality=quality,
+        families=tuple(FamilyNote(f.name, f.columns, f.inputs, f.warmup, f.frame(base).name) for f in spec.families),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -39,7 +39,7 @@ class FeatureEngineeringOrchestrator:
     """
 
     def __init__(
-        self, config: Settings | Mapping[str, Any] | None = None, *, fitted: FittedFamilies | None = None
+        self, config: Settings | Mapping[str, object] | None = None, *, fitted: FittedFamilies | None = None
     ) -> None:
         self.settings = as_settings(config)
         self._fitted = fitted
@@ -63,7 +63,7 @@ class FeatureEngineeringOrchestrator:
         klines_df: pl.DataFrame,
         agg_trades_df: pl.DataFrame | None = None,
         futures_df: pl.DataFrame | None = None,
-        sr_levels: Any = None,
+        sr_levels: object = None,
     ) -> pl.DataFrame:
         """FEATURES of klines and of whatever else is given; families whose inputs are not given are left out.
 
@@ -96,7 +96,7 @@ class FeatureEngineeringOrchestrator:
         names = known_inputs(aligned)
         twin = FeatureEngineeringOrchestrator(self.settings).spec(timeframe, names)
         store, spec = ArtifactStore(self.settings.cache_dir), self.spec(timeframe, names)
-        ensure_certificate(store, spec, twin, bars=aligned, settings=self.settings).require()
+        ensure_certificate(store, spec, twin, bars=aligned, options=self._options).require()
 
     @staticmethod
     def _with_fitted(features: pl.DataFrame, bars: pl.DataFrame, fitted: FittedFamilies) -> pl.DataFrame:

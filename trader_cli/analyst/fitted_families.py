@@ -9,24 +9,27 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from trader_cli.core.errors import UsageError
 from trader_cli.core.identity.digests import digest_value
+from trader_cli.core.json_values import built, number_of, object_of, texts_of
 from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.features import regimes as hmm
 from trader_cli.features.autoencoder import Autoencoder, autoencoder_columns, fit_autoencoder
 from trader_cli.features.fracdiff import COLUMN, ORDERS, fracdiff, fracdiff_weights, smallest_stationary_order
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from trader_cli.core.json_values import JsonObject
     from trader_cli.features.bar_arrays import BarSeries
-    from trader_cli.settings import Settings
+    from trader_cli.settings.model import FeatureSettings
+    from trader_cli.settings.options import TrainingOptions
 
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
@@ -43,9 +46,8 @@ class FittedOptions:
     advanced: bool = False
 
     @classmethod
-    def of(cls, settings: Settings) -> FittedOptions:
+    def of(cls, options: FeatureSettings) -> FittedOptions:
         """As configured."""
-        options = settings.feature_engineering_orchestrator
         bottleneck = options.autoencoder_bottleneck if options.enable_autoencoder_features else 0
         return cls(bottleneck, options.enable_advanced_features)
 
@@ -80,7 +82,7 @@ class FittedFamilies:
         """The name of all that was fitted."""
         return digest_value(self.as_dict())
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
         """Plain lists and numbers, for the bundle."""
         return {
             "options": asdict(self.options),
@@ -92,16 +94,16 @@ class FittedFamilies:
         }
 
     @classmethod
-    def from_dict(cls, body: dict[str, Any]) -> FittedFamilies:
+    def from_dict(cls, body: Mapping[str, object]) -> FittedFamilies:
         """The inverse of `as_dict`."""
         encoder, model = body["encoder"], body["regimes"]
         return cls(
-            FittedOptions(**body["options"]),
-            Timeframe.parse(body["timeframe"]),
-            tuple(body["inputs"]),
-            None if encoder is None else Autoencoder.from_dict(encoder),
-            None if model is None else hmm.RegimeModel.from_dict(model),
-            body["fracdiff_order"],
+            built(FittedOptions, object_of(body["options"])),
+            Timeframe.parse(str(body["timeframe"])),
+            texts_of(body["inputs"]),
+            None if encoder is None else Autoencoder.from_dict(object_of(encoder)),
+            None if model is None else hmm.RegimeModel.from_dict(object_of(model)),
+            None if body["fracdiff_order"] is None else number_of(body["fracdiff_order"]),
         )
 
     def columns(self, bars: BarSeries, x: Floats, rows: Ints) -> Floats:
@@ -135,18 +137,18 @@ def history_bars(timeframe: Timeframe) -> int:
 
 
 def fit_families(
-    bars: BarSeries, x: Floats, inputs: Sequence[str], rows: Ints, settings: Settings, timeframe: Timeframe
+    bars: BarSeries, x: Floats, inputs: Sequence[str], rows: Ints, config: TrainingOptions, timeframe: Timeframe
 ) -> FittedFamilies:
     """Fit what the settings switch on, on the features x (m, k) at `rows` (m,) of the bars, ascending.
 
     Nothing after the last of `rows` is looked at. Regimes are always fitted, for the analysis shows them; they are
     columns only where `enable_advanced_features` is on.
     """
-    options = FittedOptions.of(settings)
+    options = FittedOptions.of(config.features)
     seen = bars.cut(0, int(rows[-1]) + 1 if len(rows) else 0)
     encoder = order = None
     if options.autoencoder_bottleneck and np.isfinite(x).any(axis=1).sum() >= _MIN_ROWS:
-        encoder = fit_autoencoder(x, bottleneck=options.autoencoder_bottleneck, seed=settings.seed)
+        encoder = fit_autoencoder(x, bottleneck=options.autoencoder_bottleneck, seed=config.seed)
     if options.advanced and len(rows) >= _MIN_ROWS:
         order = smallest_stationary_order(np.log(seen.close[int(rows[0]) :]))
     model = hmm.fit_regimes(seen, timeframe)

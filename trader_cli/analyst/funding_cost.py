@@ -18,8 +18,6 @@ from trader_cli.core.market.timeframes import DAY_MS, HOUR_MS, MINUTE_MS
 from trader_cli.features.modwt import trailing_sums
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import polars as pl
     from numpy.typing import NDArray
 
@@ -93,9 +91,9 @@ def funding_rates(
     timeframe: Timeframe,
     open_ms: Times,
     funding: pl.DataFrame | None,
-    premium: Mapping[str, Any] | None = None,
+    upcoming: tuple[int, float] | None = None,
 ) -> FundingRates:
-    """From FUNDING and the opening times of bars (n,), ascending; `premium` tells the next payment.
+    """From FUNDING and the opening times of bars (n,), ascending; `upcoming` is (time, rate) of the next payment.
 
     A payment is known at a close if it is stamped by then. It stands until the next one, at most a day; the last one
     stands for its own interval. A delivery contract pays none: all its rates are 0.
@@ -103,8 +101,6 @@ def funding_rates(
     n, closed = len(open_ms), open_ms + timeframe.ms
     if delivery_ms_of(symbol) is not None:
         return FundingRates(timeframe.ms, closed, np.zeros(n), np.zeros(n), np.full(n, float(USUAL_HOURS)))
-    told = premium if premium and premium.get("next_funding_ms") else None
-    upcoming = (int(told["next_funding_ms"]), float(told["funding_rate"])) if told else None
     if funding is None or funding.is_empty():
         unknown = np.full(n, np.nan)
         return FundingRates(timeframe.ms, closed, unknown, unknown, unknown, upcoming)

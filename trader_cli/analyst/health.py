@@ -6,7 +6,7 @@ What is missing or stale counts as unhealthy, never as fine.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,10 +14,9 @@ from trader_cli.analyst.labels import trailing_volatility
 from trader_cli.core.types import Health
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
 
+    from trader_cli.core.market.snapshot import MarketSnapshot
     from trader_cli.features.bar_arrays import BarSeries
 
     Floats = NDArray[np.float64]
@@ -31,7 +30,7 @@ _FUNDING_BPS = 10.0
 
 
 def market_health(
-    bars: BarSeries, snapshot: Mapping[str, Any] | None, book_age_s: float | None, max_book_age_s: float
+    bars: BarSeries, snapshot: MarketSnapshot | None, book_age_s: float | None, max_book_age_s: float
 ) -> Health:
     """Health at the last of `bars`, with the stored market snapshot (ticker, book, premium) if there is one.
 
@@ -69,15 +68,15 @@ def _share_worse(x: Floats) -> float:
     return float((above + 0.5 * equal) / len(known))
 
 
-def _minute_quote_volume(snapshot: Mapping[str, Any] | None) -> float:
-    return float(snapshot["ticker"]["quote_volume"]) / 1440 if snapshot else 0.0
+def _minute_quote_volume(snapshot: MarketSnapshot | None) -> float:
+    return snapshot.day_volume_quote / 1440 if snapshot else 0.0
 
 
-def _from_snapshot(snapshot: Mapping[str, Any] | None, per_minute: float) -> dict[str, float]:
+def _from_snapshot(snapshot: MarketSnapshot | None, per_minute: float) -> dict[str, float]:
     """Spread, depth within 10 bps against a minute's turnover, imbalance and funding; all 0 without a snapshot."""
     if snapshot is None:
         return dict.fromkeys(("spread", "depth", "imbalance", "funding"), 0.0)
-    bids, asks = snapshot["book"]["bids"], snapshot["book"]["asks"]
+    bids, asks = snapshot.bids, snapshot.asks
     mid = (bids[0][0] + asks[0][0]) / 2
     bid_notional = sum(p * q for p, q in bids if p >= mid * (1 - _BAND))
     ask_notional = sum(p * q for p, q in asks if p <= mid * (1 + _BAND))
@@ -87,7 +86,7 @@ def _from_snapshot(snapshot: Mapping[str, Any] | None, per_minute: float) -> dic
         "spread": _falling((asks[0][0] - bids[0][0]) / mid * 1e4, middle=_SPREAD_BPS),
         "depth": both / (both + per_minute) if both > 0 else 0.0,
         "imbalance": max(0.0, 1.0 - imbalance**2),
-        "funding": _falling(abs(float(snapshot["premium"]["funding_rate"])) * 1e4, middle=_FUNDING_BPS),
+        "funding": _falling(abs(snapshot.funding_rate) * 1e4, middle=_FUNDING_BPS),
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,19 +22,20 @@ _CONFIRM = 3
 _RADIUS_ATR = 0.5
 
 
-def technical_summary(row: Mapping[str, Any], bars: BarSeries | None = None) -> dict[str, Any]:
+def technical_summary(row: Mapping[str, float | None], bars: BarSeries | None = None) -> dict[str, float | str]:
     """Trend, momentum and volatility in words and numbers, from one row of features; absent features are left out.
 
     Where the last 15 closes of `bars` are equal the market stands still: its trend is flat, its momentum neutral.
     """
     keys = ("rsi_14", "adx_14", "ema_20_gap", "ema_50_gap", "macd_hist_12_26_9", "bbands_position_20", "natr_14")
     still = bars is not None and _stands_still(bars.close)
-    summary: dict[str, Any] = {name: row[name] for name in keys if row.get(name) is not None}
-    if {"ema_20_gap", "ema_50_gap"} <= summary.keys():
-        summary["trend"] = "flat" if still else _trend(summary["ema_20_gap"], summary["ema_50_gap"])
-    if "rsi_14" in summary:
-        summary["momentum"] = "neutral" if still else _momentum(summary["rsi_14"])
-    return summary
+    known = {name: value for name in keys if (value := row.get(name)) is not None}
+    words: dict[str, float | str] = {}
+    if {"ema_20_gap", "ema_50_gap"} <= known.keys():
+        words["trend"] = "flat" if still else _trend(known["ema_20_gap"], known["ema_50_gap"])
+    if "rsi_14" in known:
+        words["momentum"] = "neutral" if still else _momentum(known["rsi_14"])
+    return {**known, **words}
 
 
 def _stands_still(close: Floats) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from trader_cli.analyst.walk_forward import META_COLUMNS
 from trader_cli.core.errors import DataInvalid
 from trader_cli.core.identity.digests import canonical_json, digest_value
 from trader_cli.core.identity.manifests import another_version
+from trader_cli.core.json_values import built, object_of, texts_of
 from trader_cli.core.types import Claim
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from trader_cli.core.json_values import JsonObject
     from trader_cli.features.bar_arrays import BarSeries
 
     Floats = NDArray[np.float64]
@@ -57,7 +59,7 @@ class TrainedModel:
     inputs: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     seed: int = 0
-    made_with: dict[str, Any] = field(default_factory=dict)
+    made_with: JsonObject = field(default_factory=dict)
     producer: str = ""
 
     @property
@@ -80,10 +82,10 @@ class TrainedModel:
         files["fitted.json"] = canonical_json(self.fitted.as_dict())
         return files
 
-    def _maps(self) -> dict[str, Any]:
+    def _maps(self) -> JsonObject:
         return {"side": self.side.maps, "meta": self.meta.maps if self.meta else None}
 
-    def description(self, producer: str) -> dict[str, Any]:
+    def description(self, producer: str) -> JsonObject:
         """What `bundle.json` says besides the files' digests."""
         names = (
             "key",
@@ -112,7 +114,7 @@ class TrainedModel:
         }
 
     @classmethod
-    def from_bundle(cls, files: Mapping[str, bytes], description: Mapping[str, Any]) -> TrainedModel:
+    def from_bundle(cls, files: Mapping[str, bytes], description: Mapping[str, object]) -> TrainedModel:
         """The inverse. Raises `DataInvalid` for a bundle of another schema or whose parts do not fit together."""
         if description.get("schema") != BUNDLE_SCHEMA:
             raise DataInvalid(
@@ -132,21 +134,22 @@ class TrainedModel:
         maps = json.loads(files["calibration.json"])
         meta = _calibrated(files["meta.txt"], maps["meta"]) if "meta.txt" in files else None
         known = {name: description[name] for name in cls.__dataclass_fields__ if name in description}
-        known |= {"features": tuple(description["features"]), "claim": Claim(**description["claim"])}
-        model = cls(**known, side=_calibrated(files["side.txt"], maps["side"]), meta=meta, fitted=fitted)
-        _refuse_strangers(model, description["meta_features"])
+        known |= {"features": texts_of(description["features"]), "claim": built(Claim, object_of(description["claim"]))}
+        side = _calibrated(files["side.txt"], maps["side"])
+        model = built(cls, {**known, "side": side, "meta": meta, "fitted": fitted})
+        _refuse_strangers(model, texts_of(description["meta_features"]))
         return model
 
 
-def _training_of(description: Mapping[str, Any]) -> str:
+def _training_of(description: Mapping[str, object]) -> str:
     """The command that makes this model."""
     symbol, timeframe = description.get("symbol"), description.get("timeframe")
     return f"trader train {symbol} --timeframe {timeframe}" if symbol and timeframe else "trader train"
 
 
-def _refuse_strangers(model: TrainedModel, meta_features: list[str]) -> None:
+def _refuse_strangers(model: TrainedModel, meta_features: tuple[str, ...]) -> None:
     """Raises `DataInvalid` where the models read other columns than the fitted families and the features give."""
-    wanted = [*model.features, *META_COLUMNS]
+    wanted = (*model.features, *META_COLUMNS)
     widths = [(model.side, len(model.features)), *([(model.meta, len(wanted))] if model.meta else [])]
     fit = (*model.fitted.inputs, *model.fitted.names) == model.features and meta_features == wanted
     if not fit or any(one.booster.num_feature() != width for one, width in widths):

@@ -97,7 +97,7 @@ def _digest_of(point: EntryPoint, file: str) -> str:
     return digest_bytes(version.encode(), source)
 
 
-def _function(found: Any, origin: _Origin) -> Callable[..., Iterable[Family]]:
+def _function(found: object, origin: _Origin) -> Callable[..., Iterable[Family]]:
     if not callable(found):
         raise ConfigurationError(
             f"user_families: {origin.reference} has no function families(options), which gives the families.",
@@ -126,7 +126,7 @@ def _line(error: BaseException, origin: _Origin) -> str:
     return f"{origin.file}, line {own[-1].lineno}" if own else origin.file
 
 
-def _checked(family: Any, origin: _Origin) -> Family:
+def _checked(family: object, origin: _Origin) -> Family:
     """The family with its source named and its results checked. Raises `ConfigurationError` for one of bad names."""
     if not isinstance(family, Family):
         raise ConfigurationError(
@@ -167,14 +167,14 @@ def _unwritable(bars: BarSeries, inputs: tuple[str, ...]) -> BarSeries:
     return BarSeries(shown(bars.open_ms), **own, extra=MappingProxyType(extra))
 
 
-def _arrays(found: Any, family: Family, n: int) -> dict[str, Floats]:
+def _arrays(found: object, family: Family, n: int) -> dict[str, Floats]:
     """The family's columns as float64 arrays of n rows. Raises `DataInvalid` naming family and column."""
     if not isinstance(found, Mapping):
         raise DataInvalid(f"The family {family.name!r} gives {type(found).__name__}; a mapping of columns is wanted.")
     return {name: _array(found, name, family, n) for name in family.columns}
 
 
-def _array(found: Mapping[str, Any], name: str, family: Family, n: int) -> Floats:
+def _array(found: Mapping[str, object], name: str, family: Family, n: int) -> Floats:
     if name not in found:
         raise DataInvalid(f"The family {family.name!r} does not give its column {name!r}; it gives {sorted(found)}.")
     try:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from trader_cli.core.errors import TraderError
     from trader_cli.core.ports import Progress
 
+    Facts = Mapping[str, object]
+    """What a person reads, by name; what is `None` is left out."""
+
 
 _UNBROKEN = 10_000
 """Columns."""
@@ -37,12 +40,12 @@ def _print(renderable: object) -> None:
         print(line.rstrip())
 
 
-def print_json(body: Mapping[str, Any]) -> None:
+def print_json(body: Mapping[str, object]) -> None:
     """One object, keys as given."""
     print(json.dumps(body, allow_nan=False, default=str))
 
 
-def print_facts(title: str, facts: Mapping[str, Any]) -> None:
+def print_facts(title: str, facts: Facts) -> None:
     """A title line and aligned name–value lines; a value of `None` is left out."""
     from rich.table import Table
     from rich.text import Text

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
+
+from trader_cli.core.json_values import built, object_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from trader_cli.core.json_values import JsonObject
 
 Side = Literal["long", "short"]
 
@@ -91,7 +95,7 @@ class Analysis:
     health: Health | None = None
     regime: dict[str, float] | None = None
     liquidation_probability: dict[str, float] | None = None
-    technical: dict[str, Any] = field(default_factory=dict)
+    technical: dict[str, float | str] = field(default_factory=dict)
     patterns: dict[str, int] = field(default_factory=dict)
     levels: dict[str, float | None] = field(default_factory=dict)
     explanation: dict[str, float] = field(default_factory=dict)
@@ -103,20 +107,21 @@ class Analysis:
         """The signal, or `None` if this analysis abstains."""
         return self.outcome if isinstance(self.outcome, Signal) else None
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
         """The JSON shape: as the fields, with `outcome` split into `signal` and `abstention`, one of them null."""
-        body = asdict(self)
+        body: JsonObject = asdict(self)
         outcome = body.pop("outcome")
         body["signal"] = outcome if self.signal else None
         body["abstention"] = None if self.signal else outcome
         return body
 
     @classmethod
-    def from_dict(cls, body: Mapping[str, Any]) -> Analysis:
+    def from_dict(cls, body: Mapping[str, object]) -> Analysis:
         """The inverse of `as_dict`."""
         given = dict(body)
         signal, abstention = given.pop("signal"), given.pop("abstention")
-        given["outcome"] = Signal(**signal) if signal is not None else Abstention(**abstention)
-        for name, kind in (("probabilities", Probabilities), ("claim", Claim), ("health", Health)):
-            given[name] = kind(**given[name]) if given[name] is not None else None
-        return cls(**given)
+        kind, outcome = (Abstention, abstention) if signal is None else (Signal, signal)
+        given["outcome"] = built(kind, object_of(outcome))
+        for name, part in (("probabilities", Probabilities), ("claim", Claim), ("health", Health)):
+            given[name] = None if given[name] is None else built(part, object_of(given[name]))
+        return built(cls, given)

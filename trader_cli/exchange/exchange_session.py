@@ -42,7 +42,7 @@ class ExchangeSession:
 
     def __init__(
         self,
-        config: Workspace | Settings | Mapping[str, Any] | None = None,
+        config: Workspace | Settings | Mapping[str, object] | None = None,
         *,
         clock: Clock | None = None,
         venue_url: str | None = None,

@@ -21,7 +21,7 @@ from trader_cli.core.money.plans import Refused
 
 if TYPE_CHECKING:
     from trader_cli.core.money.breaker import Runaway
-    from trader_cli.settings import Settings
+    from trader_cli.settings.model import ExecutionSettings
     from trader_cli.storage.ledger import Ledger
 
 
@@ -86,7 +86,7 @@ def latch_of(ledger: Ledger, symbol: str) -> Refused | None:
     )
 
 
-def check_breaker(ledger: Ledger, symbol: str, now_ms: int, settings: Settings) -> Refused | None:
+def check_breaker(ledger: Ledger, symbol: str, now_ms: int, options: ExecutionSettings) -> Refused | None:
     """Why nothing may be opened on a symbol: a latch, a halt, or the runaway brake, which latches as it is broken.
 
     To be asked once per entry, just before it is written down. What an earlier process closed as unprotected and could
@@ -103,7 +103,7 @@ def check_breaker(ledger: Ledger, symbol: str, now_ms: int, settings: Settings) 
         ledger.entries_sent(now_ms - DAY_MS),
         symbol,
         now_ms,
-        brake_of(settings),
+        brake_of(options),
         cleared_ms=ledger.cleared_ms(),
         unlocked_ms=max(
             (line.at_ms for line in ledger.latch_lines() if line.symbol == symbol and not line.latched), default=0
@@ -125,6 +125,6 @@ def _braked(ledger: Ledger, broken: Runaway, now_ms: int) -> Refused:
     )
 
 
-def brake_of(settings: Settings) -> Brake:
+def brake_of(options: ExecutionSettings) -> Brake:
     """The brake as set."""
-    return Brake(settings.execution.max_entries_per_hour, settings.execution.max_entries_per_day)
+    return Brake(options.max_entries_per_hour, options.max_entries_per_day)

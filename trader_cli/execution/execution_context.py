@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from trader_cli.execution.order_submitter import Courier
     from trader_cli.execution.protection import Cover, Protector
     from trader_cli.execution.reconciliation import Reconciler
-    from trader_cli.settings import Settings
+    from trader_cli.settings.model import ExecutionSettings
 
 
 @dataclass
@@ -38,7 +38,7 @@ class Bench:
     protector: Protector
     reconciler: Reconciler
     coverage: Coverage
-    settings: Settings
+    options: ExecutionSettings
     say: Callable[[str], None]
     leaving: Callable[[], bool]
     tick: Callable[[], None] = lambda: None
@@ -77,12 +77,12 @@ class Bench:
     @property
     def deadline_ms(self) -> int:
         """How long a position may be without cover before it is closed."""
-        return round(self.settings.execution.protection_deadline * 1000)
+        return round(self.options.protection_deadline * 1000)
 
     @property
     def patience_ms(self) -> int:
         """How long what is covered is waited for to be known."""
-        return round(self.settings.execution.persistence * 1000)
+        return round(self.options.persistence * 1000)
 
     def cover(self, plan: TradePlan, held: Decimal) -> Cover:
         """What is known to rest for so much of a plan's position."""

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from trader_cli.core.ports import Exchange
     from trader_cli.execution.protection import Cover
     from trader_cli.execution.reconciliation import View
-    from trader_cli.settings import Settings
+    from trader_cli.settings.options import ExecutionOptions
     from trader_cli.storage.ledger import Ledger
 
 
@@ -59,24 +59,24 @@ class Executor:
         self,
         exchange: Exchange,
         ledger: Ledger,
-        settings: Settings,
+        options: ExecutionOptions,
         *,
         say: Callable[[str], None] = unsaid,
         leaving: Callable[[], bool] = asked_to_leave,
     ) -> None:
-        self.settings = settings
+        self.options = options
         self.exchange = exchange
         self.ledger = ledger
         self.say = say
-        options = settings.execution
+        orders = options.orders
         self.courier = Courier(
             exchange.care,
             ledger,
             exchange.clock,
             exchange.server_now_ms,
             exchange.symbol_rules,
-            options.request_budget,
-            round(options.absence_after * 1000),
+            orders.request_budget,
+            round(orders.absence_after * 1000),
         )
         self.courier.filled |= {symbol for symbol in ledger.symbols() if ledger.unbooked(symbol)}
         self.protector = Protector(self.courier)
@@ -84,9 +84,7 @@ class Executor:
         self.coverage = Coverage(ledger, exchange.server_now_ms)
         self._to_latch: list[tuple[str, str, int]] = []
         self.told = Told(ledger, exchange.server_now_ms)
-        self.bench = Bench(
-            exchange, self.courier, self.protector, self.reconciler, self.coverage, settings, say, leaving
-        )
+        self.bench = Bench(exchange, self.courier, self.protector, self.reconciler, self.coverage, orders, say, leaving)
 
     async def end(self) -> None:
         """Let go of what is still under way."""
@@ -104,8 +102,7 @@ class Executor:
         waiting = self.reconciler.waiting_entry(symbol)
         entries = self.ledger.entries(symbol)
         decision = waiting.decision_id if waiting is not None else entries[-1] if entries else None
-        body = self.ledger.decision(decision) if decision is not None else None
-        return None if body is None else TradePlan.from_dict(body)
+        return None if decision is None else self.ledger.plan(decision)
 
     def exit_reason(self, symbol: str) -> str:
         """Why our last position on a symbol ended, by what closed it."""

@@ -17,7 +17,7 @@ from trader_cli.execution import preflight
 from trader_cli.execution.entry_result import Entered
 from trader_cli.execution.executor import Executor
 from trader_cli.execution.orphan_orders import ledger_for
-from trader_cli.settings.workspace import workspace_of
+from trader_cli.settings.options import ExecutionOptions
 
 if TYPE_CHECKING:
     from trader_cli.core.ports import Exchange
@@ -44,7 +44,7 @@ async def place(exchange: BinanceExchange, symbol: str, side: str, order_type: s
         assert refused is not None
         return _no(refused)
     async with ledger_for(exchange, None, (symbol,)) as ledger:
-        executor = Executor(exchange, ledger, exchange.settings)
+        executor = Executor(exchange, ledger, ExecutionOptions.of(exchange.workspace))
         view = await executor.view(symbol)
         rounded = exchange.symbol_rules(symbol).quantity_down(amount)
         if view.held * _sign(side) < 0:
@@ -57,7 +57,7 @@ async def place(exchange: BinanceExchange, symbol: str, side: str, order_type: s
 
 
 def _refused(exchange: BinanceExchange, side: str, order_type: str) -> Refused | None:
-    if exchange.settings.mode == "live":
+    if exchange.workspace.mode == "live":
         return Refused("live_refuses_manual_orders", "In live, orders are made by `trader tactics` and `trader enter`.")
     if side not in {"BUY", "SELL"}:
         return Refused("bad_side", f"side is BUY or SELL; found {side!r}.")
@@ -91,9 +91,9 @@ def _noted(ledger: Ledger, symbol: str, now_ms: int, refused: Refused) -> Answer
 
 def _approved(ledger: Ledger, symbol: str, side: str, now_ms: int) -> TradePlan | None:
     """A plan the tactics approved for this side that is still valid and was not entered."""
-    for _, name, _, kind, body in reversed(ledger.decisions()):
-        if kind == "plan" and name == symbol:
-            plan = TradePlan.from_dict(body)
+    for decided in reversed(ledger.decisions()):
+        if decided.kind == "plan" and decided.symbol == symbol:
+            plan = decided.plan
             fresh = plan.expires_ms > now_ms and ledger.status(plan.client_id("entry")) is None
             return plan if fresh and plan.sign == _sign(side) else None
     return None
@@ -133,34 +133,34 @@ async def _plan(
     executor: Executor, symbol: str, side: str, quantity: Decimal, approved: TradePlan | None
 ) -> TradePlan | Refused:
     """A plan with stops for an order by hand: levels of the approved one, else one day's standard deviation away."""
-    exchange, settings = executor.exchange, executor.settings
+    exchange, options = executor.exchange, executor.options
     rules = await preflight.current_rules(exchange, symbol)
     if isinstance(rules, Refused):
         return rules
     mark = Decimal(str((await exchange.get_premium_index(symbol))["mark_price"]))
-    now, options, up = exchange.server_now_ms(), settings.tactician, _sign(side)
+    now, limits, up = exchange.server_now_ms(), options.limits, _sign(side)
     if approved is not None:
         stop, target = approved.stop_price, approved.take_profit_price
     else:
         distance = mark * Decimal(str(await _deviation(exchange, symbol)))
         stop, target = mark - up * distance, mark + up * distance
-    account = await preflight.balance_for(exchange, symbol, settings)
+    account = await preflight.balance_for(exchange, symbol, options)
     if isinstance(account, Refused):
         return account
     margin = account.available * _SHARE
-    leverage = max(1, math.ceil(quantity * mark / margin)) if margin > 0 else options.max_leverage + 1
-    if leverage > options.max_leverage or quantity * mark > account.equity * Decimal(str(options.max_exposure)):
+    leverage = max(1, math.ceil(quantity * mark / margin)) if margin > 0 else limits.max_leverage + 1
+    if leverage > limits.max_leverage or quantity * mark > account.equity * Decimal(str(limits.max_exposure)):
         return Refused(
             "above_limits",
             f"{quantity:f} {symbol} is worth {digits_of(quantity * mark, account.asset)}; equity is"
             f" {digits_of(account.equity, account.asset)}, and"
-            f" at most {options.max_exposure:g} times that at leverage {options.max_leverage} is allowed.",
+            f" at most {limits.max_exposure:g} times that at leverage {limits.max_leverage} is allowed.",
         )
     distance = abs(mark - stop)
     tick = rules.price_down
     made = TradePlan(
-        account=workspace_of(settings).account.fingerprint,
-        mode=settings.mode,
+        account=options.account.fingerprint,
+        mode=options.account.mode,
         symbol=symbol,
         timeframe=_TIMEFRAME,
         side="long" if up > 0 else "short",
@@ -173,7 +173,7 @@ async def _plan(
         quantity=quantity,
         leverage=leverage,
         stop_price=tick(stop),
-        backstop_price=tick(mark - up * distance * Decimal(str(options.backstop_distance))),
+        backstop_price=tick(mark - up * distance * Decimal(str(limits.backstop_distance))),
         take_profit_price=tick(target),
         max_drift=distance / 2,
         risk_quote=(quantity * distance).quantize(Decimal("1e-8"), rounding=ROUND_DOWN),

@@ -16,7 +16,6 @@ from trader_cli.core.proofs import doubts
 from trader_cli.core.proofs.evidence import strangers
 from trader_cli.execution.exchange_evidence import BUDGET_S, account_look
 from trader_cli.execution.exchange_history import WINDOW_MS
-from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import Ledger, LedgerUnwritable
 from trader_cli.storage.ledger_books import second_ledger
 
@@ -59,7 +58,7 @@ async def halt_where_lost(exchange: BinanceExchange, ledger: Ledger, symbols: Se
     """
     if ledger.halted() is not None:
         return None
-    second = second_ledger(workspace_of(exchange.settings).ledgers)
+    second = second_ledger(exchange.workspace.ledgers)
     if second is not None:
         with suppress(LedgerUnwritable):
             ledger.halt(f"{SPLIT}: {second}", exchange.server_now_ms())
@@ -95,6 +94,6 @@ async def ledger_for(
     if given is not None:
         yield given
         return
-    with Ledger.opened(workspace_of(exchange.settings).ledger_path) as ledger:
+    with Ledger.opened(exchange.workspace.ledger_path) as ledger:
         await halt_where_lost(exchange, ledger, symbols)
         yield ledger

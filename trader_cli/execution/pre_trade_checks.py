@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 async def refusal(executor: Executor, plan: TradePlan, symbol: str, *, live: bool) -> Refused | None:
     """Every reason not to enter this plan now, or `None`. Raises `TraderError` where it cannot be known."""
-    exchange, settings, ledger = executor.exchange, executor.settings, executor.ledger
+    exchange, options, ledger = executor.exchange, executor.options, executor.ledger
     rules = await preflight.current_rules(exchange, plan.symbol)
     if isinstance(rules, Refused):
         return rules
@@ -31,9 +31,9 @@ async def refusal(executor: Executor, plan: TradePlan, symbol: str, *, live: boo
         preflight.check_unchanged(plan, ledger)
         or preflight.check_openable(plan, exchange)
         or preflight.check_shape(plan, rules)
-        or preflight.check_live(settings, plan, live=live)
-        or preflight.check_plan(settings, plan, ledger, symbol, exchange.server_now_ms())
-        or check_breaker(ledger, symbol, exchange.server_now_ms(), settings)
+        or preflight.check_live(options, plan, live=live)
+        or preflight.check_plan(options.account, plan, ledger, symbol, exchange.server_now_ms())
+        or check_breaker(ledger, symbol, exchange.server_now_ms(), options.orders)
     )
     if refused is not None:
         return refused
@@ -45,9 +45,9 @@ async def refusal(executor: Executor, plan: TradePlan, symbol: str, *, live: boo
     view, orders, prices, account, _ = await asyncio.gather(
         _looked(executor, symbol),
         exchange.private.open_orders(symbol),
-        preflight.current_prices(exchange, symbol, settings),
-        preflight.balance_for(exchange, symbol, settings),
-        preflight.check_account(exchange, settings),
+        preflight.current_prices(exchange, symbol, options),
+        preflight.balance_for(exchange, symbol, options),
+        preflight.check_account(exchange, options),
     )
     refused = _check_symbol(executor, view, orders) or preflight.check_openable(plan, exchange, resting=len(view.stops))
     if refused is not None:
@@ -59,11 +59,11 @@ async def refusal(executor: Executor, plan: TradePlan, symbol: str, *, live: boo
     sights = {name: sight.position for name, sight in executor.reconciler.sights.items() if name != symbol}
     held = {name: abs(p.amount) * p.mark_price for name, p in sights.items() if p}
     others = sum((at for name, at in held.items() if margin_asset_of(name) == account.asset), Decimal(0))
-    rest = await preflight.elsewhere(exchange, account.asset, held, settings)
+    rest = await preflight.elsewhere(exchange, account.asset, held, options)
     if isinstance(rest, Refused):
         return rest
     room = preflight.Room(prices.mark, account.available, account.equity, others, rest[0], account.asset, rest[1])
-    return preflight.check_room(plan, exchange, room) or preflight.check_caps(plan, settings, room)
+    return preflight.check_room(plan, exchange, room) or preflight.check_caps(plan, options.limits, room)
 
 
 def _require_open_doors(executor: Executor) -> None:

@@ -17,7 +17,6 @@ from trader_cli.core.money.plans import Refused
 from trader_cli.core.money.sizing import bracket_of
 from trader_cli.core.money.trading_rules import RULES_AGE_S, Prices, funded, openable, trading, trustworthy
 from trader_cli.execution.circuit_breaker import catch_up
-from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.demo_verified import is_verified
 
 if TYPE_CHECKING:
@@ -27,7 +26,9 @@ if TYPE_CHECKING:
     from trader_cli.core.money.plans import TradePlan
     from trader_cli.core.ports import Exchange
     from trader_cli.execution.reconciliation import View
-    from trader_cli.settings import Settings
+    from trader_cli.settings.model import TacticianSettings
+    from trader_cli.settings.options import ExecutionOptions
+    from trader_cli.settings.workspace import AccountId
     from trader_cli.storage.ledger import Ledger
 
 MARK_AGE_MS = 60_000
@@ -38,9 +39,9 @@ _LONGEST_MS = 40 * 86_400_000
 _TAKER_FEE = Decimal("0.0005")
 
 
-async def check_account(exchange: Exchange, settings: Settings) -> None:
+async def check_account(exchange: Exchange, options: ExecutionOptions) -> None:
     """Refuse a key that can withdraw or cannot trade, and an account in hedge mode. Raises `ConfigurationError`."""
-    if settings.mode in {"live", "demo"} and not _is_demo_trading(settings):
+    if options.account.mode in {"live", "demo"} and not options.is_demo_trading:
         refuse_rights(await exchange.private.key_rights())
     if await exchange.private.hedge_mode():
         raise ConfigurationError(
@@ -49,23 +50,17 @@ async def check_account(exchange: Exchange, settings: Settings) -> None:
         )
 
 
-def _is_demo_trading(settings: Settings) -> bool:
-    """The exchange's demo trading does not tell a key's rights."""
-    return settings.binance_exchange.use_testnet and settings.binance_exchange.base_url is None
-
-
-def check_live(settings: Settings, plan: TradePlan, *, live: bool) -> Refused | None:
+def check_live(options: ExecutionOptions, plan: TradePlan, *, live: bool) -> Refused | None:
     """What opening in live needs on top: everything explicit."""
-    if settings.mode != "live":
+    if options.account.mode != "live":
         return None
     if not live:
         return Refused("live_not_given", "Opening in live needs --live on the command.")
-    if settings.tactician.capital_cap is None:
+    if options.limits.capital_cap is None:
         return Refused("capital_cap_unset", "Live needs tactician.capital_cap: the most that may be at work.")
     if plan.unproven:
         return Refused("unproven_in_live", "A model without a claimed edge does not trade live.")
-    state_dir = workspace_of(settings).state_dir
-    if not settings.execution.without_demo_verification and not is_verified(state_dir, __version__):
+    if not options.orders.without_demo_verification and not is_verified(options.state_dir, __version__):
         return Refused(
             "demo_not_verified",
             f"Live needs that `verify` tier 2 passed on demo trading with version {__version__}, and no record says so."
@@ -77,9 +72,9 @@ def check_live(settings: Settings, plan: TradePlan, *, live: bool) -> Refused | 
 def check_unchanged(plan: TradePlan, ledger: Ledger) -> Refused | None:
     """Whether the plan is the one that was recorded under its id, if one was."""
     recorded = ledger.decision(plan.plan_id)
-    if recorded is None or recorded == plan.as_dict():
+    if recorded is None or recorded.body == plan.as_dict():
         return None
-    differ = [name for name, value in plan.as_dict().items() if recorded.get(name) != value]
+    differ = [name for name, value in plan.as_dict().items() if recorded.body.get(name) != value]
     return Refused(
         "plan_changed",
         f"The plan {plan.plan_id} differs from the one tactics recorded: {', '.join(differ)}."
@@ -87,7 +82,7 @@ def check_unchanged(plan: TradePlan, ledger: Ledger) -> Refused | None:
     )
 
 
-def check_plan(settings: Settings, plan: TradePlan, ledger: Ledger, symbol: str, now_ms: int) -> Refused | None:
+def check_plan(ours: AccountId, plan: TradePlan, ledger: Ledger, symbol: str, now_ms: int) -> Refused | None:
     """Whether this plan is one to be entered here and now, as far as ledger and clock know."""
     catch_up(ledger)
     halted = ledger.halted()
@@ -95,7 +90,6 @@ def check_plan(settings: Settings, plan: TradePlan, ledger: Ledger, symbol: str,
         return Refused("halted", f"Trading is halted: {halted}. A person lifts this with `trader reset`.")
     if plan.symbol != symbol:
         return Refused("other_symbol", f"The plan is for {plan.symbol}; asked was {symbol}.")
-    ours = workspace_of(settings).account
     if (plan.account, plan.mode) != (ours.fingerprint, ours.mode):
         return Refused(
             "other_account",
@@ -127,14 +121,14 @@ async def _multi_assets(exchange: Exchange) -> bool:
         return False
 
 
-async def balance_for(exchange: Exchange, symbol: str, settings: Settings) -> AccountState | Refused:
+async def balance_for(exchange: Exchange, symbol: str, options: ExecutionOptions) -> AccountState | Refused:
     """The balances of the asset a contract is margined in, or why this account carries no position there.
 
     One that is no dollar is refused where its price in dollars is not known.
     """
     asset = exchange.symbol_rules(symbol).margin_asset
     account, multi_assets, dollars = await asyncio.gather(
-        exchange.private.account(), _multi_assets(exchange), dollars_of(exchange, {asset}, settings)
+        exchange.private.account(), _multi_assets(exchange), dollars_of(exchange, {asset}, options)
     )
     refused = funded(symbol, asset, account, multi_assets=multi_assets)
     if isinstance(dollars, Refused) and (refused is None or refused.code == "no_balance"):
@@ -142,13 +136,13 @@ async def balance_for(exchange: Exchange, symbol: str, settings: Settings) -> Ac
     return refused or account.of(asset)
 
 
-async def dollars_of(exchange: Exchange, assets: Iterable[str], settings: Settings) -> Dollars | Refused:
+async def dollars_of(exchange: Exchange, assets: Iterable[str], options: ExecutionOptions) -> Dollars | Refused:
     """What assets are worth in dollars, by prices that are fresh and agree; a refusal, `no_dollar_price`, without."""
     wanted = {asset: pair for asset in sorted(set(assets)) if (pair := dollar_pair(asset)) is not None}
     unlisted = [asset for asset, pair in wanted.items() if not exchange.is_listed(pair)]
     if unlisted:
         return _unpriced(unlisted[0], f"The exchange lists no {wanted[unlisted[0]]}.")
-    found = await asyncio.gather(*(current_prices(exchange, pair, settings) for pair in wanted.values()))
+    found = await asyncio.gather(*(current_prices(exchange, pair, options) for pair in wanted.values()))
     for asset, prices in zip(wanted, found, strict=True):
         if isinstance(prices, Refused):
             return _unpriced(asset, prices.sentence)
@@ -163,14 +157,14 @@ def _unpriced(asset: str, why: str) -> Refused:
 
 
 async def elsewhere(
-    exchange: Exchange, asset: str, notionals: Mapping[str, Decimal], settings: Settings
+    exchange: Exchange, asset: str, notionals: Mapping[str, Decimal], options: ExecutionOptions
 ) -> tuple[Decimal, Dollars] | Refused:
     """Dollars of what is held in other margin assets than this one, 0 where no cap counts them; the prices needed.
 
     `notionals` are by symbol, each in its own margin asset.
     """
-    counted = notionals if settings.tactician.capital_cap is not None else {}
-    dollars = await dollars_of(exchange, {asset, *map(margin_asset_of, counted)}, settings)
+    counted = notionals if options.limits.capital_cap is not None else {}
+    dollars = await dollars_of(exchange, {asset, *map(margin_asset_of, counted)}, options)
     return dollars if isinstance(dollars, Refused) else (dollars.elsewhere(asset, counted), dollars)
 
 
@@ -179,19 +173,19 @@ def check_openable(plan: TradePlan, exchange: Exchange, *, resting: int | None =
     return openable(exchange.symbol_rules(plan.symbol), (), plan, exchange.server_now_ms(), resting=resting)
 
 
-async def current_prices(exchange: Exchange, symbol: str, settings: Settings) -> Prices | Refused:
+async def current_prices(exchange: Exchange, symbol: str, options: ExecutionOptions) -> Prices | Refused:
     """Mark, index and last price, asked side by side; a refusal where one is stale or they lie too far apart."""
     premium, ticker = await asyncio.gather(exchange.get_premium_index(symbol), exchange.get_ticker(symbol))
-    return prices_of(symbol, premium, ticker, exchange.server_now_ms(), settings)
+    return prices_of(symbol, premium, ticker, exchange.server_now_ms(), options)
 
 
 def prices_of(
-    symbol: str, premium: Mapping[str, Any], ticker: Mapping[str, Any], now_ms: int, settings: Settings
+    symbol: str, premium: Mapping[str, Any], ticker: Mapping[str, Any], now_ms: int, options: ExecutionOptions
 ) -> Prices | Refused:
     """What the exchange showed of a symbol's prices, or why nothing is opened on them."""
     mark, index, last = (Decimal(str(x)) for x in (premium["mark_price"], premium["index_price"], ticker["last"]))
     prices = Prices(mark, index, last, now_ms - int(premium["timestamp"]), now_ms - int(ticker["timestamp"]))
-    return trustworthy(symbol, prices, settings.execution.max_price_spread, MARK_AGE_MS) or prices
+    return trustworthy(symbol, prices, options.orders.max_price_spread, MARK_AGE_MS) or prices
 
 
 def check_foreign(view: View, open_orders: int) -> Refused | None:
@@ -250,9 +244,9 @@ def check_room(plan: TradePlan, exchange: Exchange, room: Room) -> Refused | Non
     return None
 
 
-def check_caps(plan: TradePlan, settings: Settings, room: Room) -> Refused | None:
+def check_caps(plan: TradePlan, limits: TacticianSettings, room: Room) -> Refused | None:
     """Whether all positions together stay within what may be at work; other plans may have been entered since."""
-    limits, total = settings.tactician, plan.quantity * room.mark + room.others
+    total = plan.quantity * room.mark + room.others
     whole = total * room.dollars.of(room.asset) + room.elsewhere
     if limits.capital_cap is not None and whole > Decimal(str(limits.capital_cap)) * _SLACK:
         return Refused(

@@ -17,7 +17,6 @@ from trader_cli.core.market.timeframes import DAY_MS
 from trader_cli.core.money.plans import TradePlan
 from trader_cli.execution.exchange_history import remembered
 from trader_cli.execution.reconciliation import Reconciler
-from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger_rows import Intent
 
 if TYPE_CHECKING:
@@ -140,7 +139,8 @@ def _book_external(ledger: Ledger, trade: TradeState, part: Decimal, why: str) -
 def _decision_at(ledger: Ledger, trade: TradeState) -> str:
     """The decision whose position a trade made smaller."""
     entries = ledger.entries(trade.symbol)
-    begun = [name for name in entries if (ledger.decision(name) or {}).get("decision_ms", 0) <= trade.time_ms]
+    found = {name: ledger.decision(name) for name in entries}
+    begun = [name for name, decided in found.items() if decided is None or decided.decision_ms <= trade.time_ms]
     return (begun or entries or [LINEAGE])[-1]
 
 
@@ -232,8 +232,8 @@ def _plan(executor: Executor, episode: _Episode, rules: SymbolRules) -> TradePla
         first[purpose_of(stop.client_id)] = stop.trigger_price
     near, far = rules.price_down(price * (1 - up * _FALLBACK)), rules.price_down(price * (1 - 2 * up * _FALLBACK))
     return TradePlan(
-        account=workspace_of(executor.settings).account.fingerprint,
-        mode=executor.settings.mode,
+        account=executor.options.account.fingerprint,
+        mode=executor.options.account.mode,
         symbol=entry.symbol,
         timeframe=_TIMEFRAME,
         side="long" if up > 0 else "short",

@@ -9,7 +9,7 @@ the same bits alone and among a million; a matrix product has not.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,9 +18,11 @@ from trader_cli.core.identity.digests import digest_value
 from trader_cli.features.blocked_matmul import crossed, rows_at_once
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
+
+    from trader_cli.core.json_values import JsonObject
 
     Floats = NDArray[np.float64]
     Singles = NDArray[np.float32]
@@ -73,12 +75,12 @@ class Autoencoder:
         """The name of these very arrays."""
         return digest_value(self.as_dict())
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
         """Plain lists, for the bundle."""
         return {name: getattr(self, name).tolist() for name in self.__dataclass_fields__}
 
     @classmethod
-    def from_dict(cls, body: dict[str, Any]) -> Autoencoder:
+    def from_dict(cls, body: Mapping[str, object]) -> Autoencoder:
         """The inverse of `as_dict`."""
         return cls(**{name: np.asarray(body[name], dtype=np.float64) for name in cls.__dataclass_fields__})
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import DataInvalid, VerificationFailed
 from trader_cli.core.identity.digests import digest_frame, digest_value
+from trader_cli.core.json_values import built, objects_of
 from trader_cli.features.column_verdicts import PASSED, ColumnVerdict, merge
 from trader_cli.features.trials import Effort, try_columns
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from trader_cli.core.json_values import JsonObject
     from trader_cli.features.registry import FeatureSpec
 
 SCHEMA = 1
@@ -70,18 +72,19 @@ class Certificate:
             )
         return self
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
         """The JSON shape."""
         return {**asdict(self), "versions": dict(self.versions)}
 
     @classmethod
-    def from_dict(cls, body: dict[str, Any]) -> Certificate:
+    def from_dict(cls, body: Mapping[str, object]) -> Certificate:
         """The inverse of `as_dict`. Raises `DataInvalid` where fields do not fit."""
         try:
             if body["schema"] != SCHEMA:
                 raise DataInvalid(f"A certificate of schema {SCHEMA} was expected; found {body['schema']}.")
-            columns = tuple(ColumnVerdict(**column) for column in body["columns"])
-            return cls(**{**body, "columns": columns, "tapes": tuple(Tape(**tape) for tape in body["tapes"])})
+            columns = tuple(built(ColumnVerdict, column) for column in objects_of(body["columns"]))
+            tapes = tuple(built(Tape, tape) for tape in objects_of(body["tapes"]))
+            return built(cls, {**body, "columns": columns, "tapes": tapes})
         except (KeyError, TypeError) as error:
             raise DataInvalid(f"This is no certificate: {error!r}.", mend="Run `trader features --certify`.") from error
 

@@ -17,10 +17,11 @@ from trader_cli.features.blocked_matmul import crossed
 from trader_cli.features.modwt import window_sum
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from trader_cli.core.json_values import JsonObject
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.features.bar_arrays import BarSeries
 
@@ -57,12 +58,12 @@ class RegimeModel:
     transition: Floats
     initial: Floats
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
         """Plain lists, for the bundle."""
         return {name: getattr(self, name).tolist() for name in self.__dataclass_fields__}
 
     @classmethod
-    def from_dict(cls, body: dict[str, Any]) -> RegimeModel:
+    def from_dict(cls, body: Mapping[str, object]) -> RegimeModel:
         """The inverse of `as_dict`."""
         return cls(**{name: np.asarray(body[name], dtype=np.float64) for name in cls.__dataclass_fields__})
 
@@ -92,7 +93,7 @@ class RegimeModel:
         """
         if len(blocks) == 1:
             anchor, _, stop = blocks[0]
-            steps: Any = likelihood[anchor:stop].tolist()
+            steps = likelihood[anchor:stop].tolist()
             return [np.array(_filter(steps, self.initial.tolist(), self.transition.tolist()))]
         length = max(stop - anchor for anchor, _, stop in blocks)
         rows = np.array([anchor for anchor, _, _ in blocks]) + np.arange(length)[:, None]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -30,7 +30,7 @@ _MEND = (
 )
 
 
-def as_levels(given: Any) -> pl.DataFrame | None:
+def as_levels(given: object) -> pl.DataFrame | None:
     """The levels frame of what a caller of the guide's method gives: a frame, a dict of two prices with the time they
     became known, or `None`. Raises `DataInvalid` for anything else."""
     if given is None or isinstance(given, pl.DataFrame):

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import UsageError
 from trader_cli.core.ports import silent
@@ -71,7 +71,7 @@ class LiveTradingIntegrationVerifier:
     Costs, limits and monitoring are those of the configuration; the market is always the embedded one.
     """
 
-    def __init__(self, config: Settings | Mapping[str, Any] | None = None) -> None:
+    def __init__(self, config: Settings | Mapping[str, object] | None = None) -> None:
         self.settings = as_settings(config)
 
     async def run(self, only: Sequence[str] = (), *, tier: int = 0, progress: Progress = silent) -> Report:

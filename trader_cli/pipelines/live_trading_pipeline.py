@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any
 from trader_cli.core.answers import Answer
 from trader_cli.core.errors import DataMissing, UsageError
 from trader_cli.core.market.timeframes import Timeframe
-from trader_cli.execution.accounts import connected_exchange
+from trader_cli.execution.accounts import ExchangeLease
 from trader_cli.execution.entry_result import Entered
 from trader_cli.execution.orphan_orders import ledger_for
 from trader_cli.execution.shutdown import until_time_is_up
 from trader_cli.pipelines.market_access import Market
 from trader_cli.pipelines.trading.iterations import Audience, Pass, Trader
 from trader_cli.pipelines.trading.live_loop import Forever
-from trader_cli.settings import as_settings
 from trader_cli.settings.workspace import workspace_of
 from trader_cli.tactician.tactician import document_of
 
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     from trader_cli.exchange.binance import BinanceExchange
-    from trader_cli.settings import Settings
+    from trader_cli.settings import Settings, Workspace
     from trader_cli.storage.ledger import Ledger
 
 
@@ -38,7 +37,7 @@ class LiveTradingPipeline:
 
     def __init__(
         self,
-        config: Settings | Mapping[str, Any] | None = None,
+        config: Workspace | Settings | Mapping[str, object] | None = None,
         *,
         exchange: BinanceExchange | None = None,
         ledger: Ledger | None = None,
@@ -46,27 +45,24 @@ class LiveTradingPipeline:
         live: bool = False,
         audience: Audience | None = None,
     ) -> None:
-        self.settings = as_settings(config)
-        self._exchange = exchange
+        self.workspace = workspace_of(config)
+        self.settings = self.workspace.settings
+        self._lease = ExchangeLease(self.workspace, exchange, "pipeline", "pipeline")
         self._ledger = ledger
         self._source = source
         self._live = live
         self._audience = audience or Audience()
-        self._owns_exchange = exchange is None
         self._forever: Forever | None = None
         self._results: deque[dict[str, Any]] = deque(maxlen=self.settings.tactician.max_history)
 
     async def initialize(self) -> bool:
         """Connect to the exchange, if none was given."""
-        if self._exchange is None:
-            self._exchange = await connected_exchange(self.settings)
+        await self._lease.open()
         return True
 
     async def close(self) -> None:
         """End what `initialize` began."""
-        if self._owns_exchange and self._exchange is not None:
-            await self._exchange.close()
-            self._exchange = None
+        await self._lease.close()
 
     def stop(self) -> None:
         """Let `run_forever` return after what is under way. Stops stay where they rest."""
@@ -84,7 +80,7 @@ class LiveTradingPipeline:
         if "symbol" not in market_data:
             raise UsageError("Market data need a symbol.")
         timeframe = Timeframe.parse(str(market_data.get("timeframe", "1h")))
-        age_ms = self._connected().server_now_ms() - _time_of(market_data.get("timestamp"))
+        age_ms = self._lease.exchange.server_now_ms() - _time_of(market_data.get("timestamp"))
         if abs(age_ms) > timeframe.ms:
             sentence = f"The market data are {age_ms / 3_600_000:.1f} h old; at most one {timeframe} bar is allowed."
             return self._answered(
@@ -107,9 +103,9 @@ class LiveTradingPipeline:
     def get_trading_status(self) -> dict[str, Any]:
         """What this pipeline knows of itself; asks the exchange nothing."""
         return {
-            "initialized": self._exchange is not None,
+            "initialized": self._lease.is_open,
             "mode": self.settings.mode,
-            "market": workspace_of(self.settings).source,
+            "market": self.workspace.source,
             "passes": len(self._results),
             "last": self._results[-1] if self._results else None,
         }
@@ -143,16 +139,11 @@ class LiveTradingPipeline:
                 self._forever = Forever(trader, symbols, timeframe)
                 await self._forever.run(for_s)
 
-    def _connected(self) -> BinanceExchange:
-        if self._exchange is None:
-            raise UsageError("The pipeline is not initialised.", mend="Call `await pipeline.initialize()` first.")
-        return self._exchange
-
     @asynccontextmanager
     async def _trading(self, *symbols: str) -> AsyncIterator[Trader]:
         """Everything a pass needs, while its ledger is open."""
-        exchange = self._connected()
-        market = Market(exchange, exchange.clock, self._source or workspace_of(self.settings).source)
+        exchange = self._lease.exchange
+        market = Market(exchange, exchange.clock, self._source or self.workspace.source)
         async with ledger_for(exchange, self._ledger, symbols) as ledger:
             yield Trader(self.settings, market, ledger, self._audience, live=self._live)
 

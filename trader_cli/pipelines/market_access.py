@@ -61,12 +61,13 @@ class Market:
 
 def sim_tape(settings: Settings) -> Tape:
     """The tape of the `sim` settings."""
-    from trader_cli.venue.simulated_market.synthetic import synthetic_tape
-    from trader_cli.venue.simulated_market.tape import load_tape
-
     sim = settings.sim
     if sim.tape is not None:
+        from trader_cli.venue.simulated_market.tape_loading import load_tape
+
         return load_tape(Path(sim.tape).expanduser(), settings.seed)
+    from trader_cli.venue.simulated_market.synthetic import synthetic_tape
+
     return synthetic_tape(sim.symbols, sim.days, sim.planted_lead, settings.seed)
 
 
@@ -124,7 +125,7 @@ async def _with_venue(settings: Settings, tape: Tape, clock: VirtualClock, work:
         keys = {"api_key": SecretStr(key.key), "api_secret": SecretStr(key.secret)}
         options = settings.binance_exchange.model_copy(update={"base_url": venue.url, **keys})
         inside = settings.model_copy(update={"binance_exchange": options})
-        async with connected(inside, clock, tape.source, venue_url=venue.url) as exchange:
+        async with connected(inside, clock, venue_url=venue.url) as exchange:
             return await work(Market(exchange, clock, tape.source))
 
 
@@ -132,7 +133,6 @@ async def _with_venue(settings: Settings, tape: Tape, clock: VirtualClock, work:
 async def connected(
     settings: Settings,
     clock: Clock | None,
-    source: str | None = None,
     *,
     venue_url: str | None = None,
     care: bool = False,
@@ -140,7 +140,7 @@ async def connected(
     """An initialised exchange that is closed at the end. `venue_url`: the venue of mode sim."""
     from trader_cli.execution.accounts import exchange_of
 
-    exchange = exchange_of(settings, clock, source, venue_url=venue_url)
+    exchange = exchange_of(workspace_of(settings), clock, venue_url=venue_url)
     try:
         await exchange.initialize(care=care)
         yield exchange

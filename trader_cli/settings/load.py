@@ -52,7 +52,7 @@ def load_settings(
     return _validated(tree)
 
 
-def as_settings(config: Settings | Mapping[str, Any] | None) -> Settings:
+def as_settings(config: Settings | Mapping[str, object] | None) -> Settings:
     """Settings from what a library caller passes: `Settings`, a dict of (some) keys, or nothing for the defaults.
 
     As on the command line, `TRADER_PROFILE` names the profile, and may not contradict `TRADER_MODE`. A dict that says

@@ -9,7 +9,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from trader_cli.settings.model import PaperSettings, Settings
+    from pathlib import Path
+
+    from trader_cli.settings.model import (
+        AnalystSettings,
+        CostSettings,
+        ExecutionSettings,
+        FeatureSettings,
+        Mode,
+        MonitorSettings,
+        PaperSettings,
+        Settings,
+        TacticianSettings,
+    )
+    from trader_cli.settings.workspace import AccountId, Workspace
 
 
 @dataclass(frozen=True)
@@ -23,3 +36,86 @@ class PaperOptions:
     def of(cls, settings: Settings) -> PaperOptions:
         """Those of these settings."""
         return cls(settings.paper, settings.execution.max_price_spread)
+
+
+@dataclass(frozen=True)
+class ExecutionOptions:
+    """Whose orders are sent, how, and within which limits. `state_dir` holds what demo trading has verified.
+
+    `is_demo_trading`: at the exchange's own demo host, which does not tell a key's rights.
+    """
+
+    account: AccountId
+    orders: ExecutionSettings
+    limits: TacticianSettings
+    is_demo_trading: bool
+    state_dir: Path
+
+    @classmethod
+    def of(cls, workspace: Workspace) -> ExecutionOptions:
+        """Those of a workspace."""
+        settings, host = workspace.settings, workspace.settings.binance_exchange
+        demo = host.use_testnet and host.base_url is None
+        return cls(workspace.account, settings.execution, settings.tactician, demo, workspace.state_dir)
+
+
+@dataclass(frozen=True)
+class PlanningOptions:
+    """What plans are made by. `barrier_width` is the distance of the label's price barriers, in σ·√horizon."""
+
+    mode: Mode
+    limits: TacticianSettings
+    barrier_width: float
+
+    @classmethod
+    def of(cls, settings: Settings) -> PlanningOptions:
+        """Those of these settings."""
+        return cls(settings.mode, settings.tactician, settings.analyst.barrier_width)
+
+
+@dataclass(frozen=True)
+class ManagementOptions:
+    """How an open position is managed; the thresholds are calibrated probabilities of a loss."""
+
+    monitor: MonitorSettings
+    high_risk_threshold: float
+    medium_risk_threshold: float
+    low_risk_threshold: float
+
+    @classmethod
+    def of(cls, settings: Settings) -> ManagementOptions:
+        """Those of these settings."""
+        return cls(
+            settings.monitor,
+            settings.high_risk_threshold,
+            settings.medium_risk_threshold,
+            settings.low_risk_threshold,
+        )
+
+
+@dataclass(frozen=True)
+class AnalysisOptions:
+    """What an analysis contains and what vetoes it, and what trading costs."""
+
+    analyst: AnalystSettings
+    costs: CostSettings
+
+    @classmethod
+    def of(cls, settings: Settings) -> AnalysisOptions:
+        """Those of these settings."""
+        return cls(settings.analyst, settings.costs)
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How models are trained and claims are judged; `features` says which families are fitted in training."""
+
+    analyst: AnalystSettings
+    costs: CostSettings
+    features: FeatureSettings
+    seed: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> TrainingOptions:
+        """Those of these settings."""
+        return cls(settings.analyst, settings.costs, settings.feature_engineering_orchestrator, settings.seed)

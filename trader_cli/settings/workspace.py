@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trader_cli.core.identity.digests import digest_value
 from trader_cli.settings.load import as_settings
@@ -93,7 +93,7 @@ class Workspace:
         return self.ledgers.path
 
 
-def workspace_of(config: Workspace | Settings | Mapping[str, Any] | None) -> Workspace:
+def workspace_of(config: Workspace | Settings | Mapping[str, object] | None) -> Workspace:
     """What a configuration means; one that was resolved before is itself.
 
     Raises `ConfigurationError` for keys that are not known, `DataMissing` for a tape that is not there.

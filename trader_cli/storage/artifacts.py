@@ -16,7 +16,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import DataError, DataInvalid, DataMissing, DataStale, UsageError
 from trader_cli.core.identity.digests import canonical_json, digest_bytes, digest_value
@@ -25,11 +25,12 @@ from trader_cli.core.market.symbols import is_symbol
 from trader_cli.storage.files import at_work, freshen, write_atomic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     import polars as pl
 
+    from trader_cli.core.json_values import JsonObject
     from trader_cli.core.market.timeframes import Timeframe
 
 
@@ -52,7 +53,7 @@ class ArtifactStore:
         self._frames: dict[str, pl.DataFrame] = {}
         self._held_bytes = 0
         self._remembering = Lock()
-        self._certificates: dict[str, dict[str, Any]] = {}
+        self._certificates: dict[str, JsonObject] = {}
 
     def chunk_path(self, key: str, content: str) -> Path:
         """Where the chunk of this key and content digest lies."""
@@ -244,14 +245,14 @@ class ArtifactStore:
             )
         return manifest
 
-    def put_document(self, body: dict[str, Any]) -> str:
+    def put_document(self, body: Mapping[str, object]) -> str:
         """Store a JSON document, its keys in the order given; returns its digest."""
-        content = json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
+        content = json.dumps(dict(body), separators=(",", ":"), allow_nan=False).encode()
         digest = digest_bytes(content)
         write_atomic(self.root / "documents" / f"{digest}.json", content)
         return digest
 
-    def get_document(self, digest: str) -> dict[str, Any] | None:
+    def get_document(self, digest: str) -> JsonObject | None:
         """A stored document, or `None` if it is missing or damaged."""
         try:
             content = (self.root / "documents" / f"{digest}.json").read_bytes()
@@ -259,13 +260,20 @@ class ArtifactStore:
             return None
         return dict(json.loads(content)) if digest_bytes(content) == digest else None
 
-    def put_certificate(self, key: str, body: dict[str, Any]) -> None:
+    def require_document(self, digest: str) -> JsonObject:
+        """A stored document. Raises `DataInvalid` if it is missing or damaged."""
+        body = self.get_document(digest)
+        if body is None:
+            raise DataInvalid(f"The stored document {digest} is missing or damaged.")
+        return body
+
+    def put_certificate(self, key: str, body: JsonObject) -> None:
         """Store the certificate of a key, in place of an earlier one."""
         written = {"digest": digest_bytes(canonical_json(body)), "certificate": body}
         write_atomic(self._certificate_path(key), canonical_json(written))
         self._certificates[key] = body
 
-    def certificate(self, key: str) -> dict[str, Any] | None:
+    def certificate(self, key: str) -> JsonObject | None:
         """The certificate of a key, read once, or `None` if it is missing or damaged."""
         if key not in self._certificates:
             try:

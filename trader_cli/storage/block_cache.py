@@ -9,7 +9,7 @@ import io
 import sqlite3
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import diskcache
 import polars as pl
@@ -19,6 +19,10 @@ from trader_cli.core.identity.digests import digest_bytes
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
+
+    Arrays = dict[str, NDArray[np.float64]]
+    """Columns of equal length by name."""
 
 _PLAIN = (bytes, str, int, float)
 _SEAL = 32
@@ -31,27 +35,27 @@ DATABASE = "cache.db"
 class PlainDisk(diskcache.Disk):  # type: ignore[misc]
     """Stores bytes, text and numbers. Raises `DataInvalid` for anything that would need a pickle."""
 
-    def put(self, key: Any) -> Any:
+    def put(self, key: object) -> object:
         _refuse_objects(key)
         return super().put(key)
 
-    def get(self, key: Any, raw: Any) -> Any:
+    def get(self, key: object, raw: bool) -> object:
         if not raw:
             raise DataInvalid("The block cache holds a pickled key.", mend="Delete its folder; it will be made anew.")
         return super().get(key, raw)
 
-    def store(self, value: Any, read: bool, key: Any = diskcache.UNKNOWN) -> Any:
+    def store(self, value: object, read: bool, key: object = diskcache.UNKNOWN) -> object:
         if not read:
             _refuse_objects(value)
         return super().store(value, read, key=key)
 
-    def fetch(self, mode: Any, filename: Any, value: Any, read: bool) -> Any:
+    def fetch(self, mode: int, filename: str | None, value: object, read: bool) -> object:
         if mode == diskcache.core.MODE_PICKLE:
             raise DataInvalid("The block cache holds a pickle.", mend="Delete its folder; it will be made anew.")
         return super().fetch(mode, filename, value, read)
 
 
-def _refuse_objects(value: Any) -> None:
+def _refuse_objects(value: object) -> None:
     if not isinstance(value, _PLAIN):
         raise DataInvalid(f"The block cache stores bytes, text and numbers; got {type(value).__name__}.")
 
@@ -79,7 +83,7 @@ class BlockCache:
         self.hits = 0
         self.misses = 0
 
-    def get(self, digest: str) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]] | None:
+    def get(self, digest: str) -> Arrays | None:
         """The arrays stored under `digest`, or `None` where there are none or they are not what was stored."""
         content = self._content(digest)
         if content is None:
@@ -99,7 +103,7 @@ class BlockCache:
         seal, content = stored[:_SEAL], stored[_SEAL:]
         return content if seal == _sealed(digest, content) else None
 
-    def put(self, digest: str, arrays: dict[str, np.ndarray[Any, np.dtype[np.float64]]]) -> None:
+    def put(self, digest: str, arrays: Arrays) -> None:
         """Store arrays of equal length; NaN stays NaN."""
         buffer = io.BytesIO()
         pl.DataFrame(arrays).write_ipc(buffer, compression="lz4")

@@ -7,14 +7,17 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import DataError, DataInvalid
 from trader_cli.core.identity.digests import canonical_json, digest_bytes
+from trader_cli.core.json_values import object_of
 from trader_cli.storage.files import PART, freshen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from trader_cli.core.json_values import JsonObject
 
 _INDEX = "bundle.json"
 
@@ -25,7 +28,7 @@ class BundleStore:
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
 
-    def save(self, files: Mapping[str, bytes], description: Mapping[str, Any]) -> str:
+    def save(self, files: Mapping[str, bytes], description: Mapping[str, object]) -> str:
         """Store files beside `bundle.json` (the description and every file's digest); returns the bundle's digest."""
         index = {**description, "files": {name: digest_bytes(content) for name, content in sorted(files.items())}}
         content = canonical_json(index)
@@ -50,7 +53,7 @@ class BundleStore:
             shutil.rmtree(part, ignore_errors=True)
         return digest
 
-    def description(self, digest: str) -> dict[str, Any]:
+    def description(self, digest: str) -> JsonObject:
         """The checked `bundle.json` of a bundle. Raises `DataInvalid`."""
         path = self.root / digest / _INDEX
         try:
@@ -65,11 +68,11 @@ class BundleStore:
             )
         return dict(json.loads(content))
 
-    def load(self, digest: str) -> tuple[dict[str, bytes], dict[str, Any]]:
+    def load(self, digest: str) -> tuple[dict[str, bytes], JsonObject]:
         """(files, description), every byte checked. Raises `DataInvalid` naming the file that was changed."""
         description = self.description(digest)
         files: dict[str, bytes] = {}
-        for name, wanted in description["files"].items():
+        for name, wanted in object_of(description["files"]).items():
             path = self.root / digest / name
             try:
                 files[name] = path.read_bytes()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trader_cli.core.money.assets import margin_asset_of
 from trader_cli.core.money.breaker import in_force
@@ -14,13 +14,16 @@ from trader_cli.storage.ledger_rows import Note
 from trader_cli.storage.owner_requests import asked_of, forget_asked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from decimal import Decimal
     from pathlib import Path
 
     from trader_cli.core.money.loss_limits import Level
     from trader_cli.core.money.orders import IncomeState, TradeState
     from trader_cli.storage.ledger_rows import Intent
+
+    Body = Mapping[str, object]
+    """What is written down of a decision or an act, as JSON."""
 
 
 class LedgerWriting(LedgerReading):
@@ -43,12 +46,12 @@ class LedgerWriting(LedgerReading):
                 mend="Put it back; or end this process, run `trader ledger rebuild`, and begin again.",
             )
 
-    def _write(self, statement: str, values: tuple[Any, ...]) -> bool:
+    def _write(self, statement: str, values: tuple[object, ...]) -> bool:
         """Whether a row was added; it is on disk when this returns."""
         self.require_in_place()
         return self._run(statement, values)
 
-    def _run(self, statement: str, values: tuple[Any, ...] = ()) -> bool:
+    def _run(self, statement: str, values: tuple[object, ...] = ()) -> bool:
         try:
             return self._db.execute(statement, values).rowcount > 0
         except LedgerDamaged as error:
@@ -93,11 +96,9 @@ class LedgerWriting(LedgerReading):
         for client_id, note in self._unwritten.items():
             (self._settled.add if note.status in SETTLED else self._settled.discard)(client_id)
 
-    def decide(
-        self, decision_id: str, symbol: str, decision_ms: int, kind: str, body: dict[str, Any], at_ms: int
-    ) -> bool:
+    def decide(self, decision_id: str, symbol: str, decision_ms: int, kind: str, body: Body, at_ms: int) -> bool:
         """Record a decision once; False if it is there already."""
-        values = (decision_id, symbol, decision_ms, kind, json.dumps(body, sort_keys=True), at_ms)
+        values = (decision_id, symbol, decision_ms, kind, json.dumps(dict(body), sort_keys=True), at_ms)
         return self._write("INSERT OR IGNORE INTO decisions VALUES (?, ?, ?, ?, ?, ?)", values)
 
     def intend(self, intent: Intent) -> bool:
@@ -217,11 +218,11 @@ class LedgerWriting(LedgerReading):
                 (asset, str(level.wallet), str(level.equity), level.time_ms),
             )
 
-    def assess(self, symbol: str, action: str, body: dict[str, Any], at_ms: int) -> None:
+    def assess(self, symbol: str, action: str, body: Body, at_ms: int) -> None:
         """Record an assessment of a position, "stay" included."""
         self._write(
             "INSERT INTO assessments (symbol, action, body, at_ms) VALUES (?, ?, ?, ?)",
-            (symbol, action, json.dumps(body, sort_keys=True), at_ms),
+            (symbol, action, json.dumps(dict(body), sort_keys=True), at_ms),
         )
 
     def halt(self, reason: str, at_ms: int) -> None:

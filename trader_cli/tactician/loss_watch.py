@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from trader_cli.core.money.orders import AccountState
     from trader_cli.core.ports import Exchange
     from trader_cli.execution.executor import Executor
-    from trader_cli.settings import Settings
+    from trader_cli.settings.model import TacticianSettings
     from trader_cli.storage.ledger import Ledger
 
 _ACCOUNT, _BROKEN = "", "loss_limit"
@@ -139,8 +139,8 @@ class Levels:
     `first` asks for income before the first judgement: where nobody else of this process does.
     """
 
-    def __init__(self, settings: Settings, *, first: bool = False) -> None:
-        self._options, self._first = settings.tactician, first
+    def __init__(self, limits: TacticianSettings, *, first: bool = False) -> None:
+        self._options, self._first = limits, first
         self._seen: dict[str, list[Level]] = {}
         self._read = 0
         self._wallets = _Wallets()
@@ -206,11 +206,11 @@ def _unexplained(ledger: Ledger, account: AccountState, flows: list[Flow]) -> di
 class LossMinder:
     """Remembers which limits were broken; a disk that takes no line does not keep it from acting."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._options = settings.tactician
+    def __init__(self, limits: TacticianSettings) -> None:
+        self._options = limits
         self._counted: set[tuple[str, int]] = set()
         self._prices: FeePrices | None = None
-        self._levels = Levels(settings)
+        self._levels = Levels(limits)
         self._unpriced: set[str] = set()
 
     async def broken(self, executor: Executor) -> str | None:
@@ -222,7 +222,7 @@ class LossMinder:
         asked = Asked(now, monotonic_ms, account, lambda: booker.receive_income(at_once=True), self._prices)
         found, since = await self._levels.broken(ledger, asked), ledger.cleared_ms()
         self._name_unpriced(executor)
-        told = {str(body["limit"]) for _, body, _ in ledger.assessments(_ACCOUNT, since, (_BROKEN,))}
+        told = {str(line.body["limit"]) for line in ledger.assessments(_ACCOUNT, since, (_BROKEN,))}
         fresh = {n: why for n, why in found.items() if n not in told and (n, since) not in self._counted}
         if not fresh:
             return None

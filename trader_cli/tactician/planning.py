@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from trader_cli.core.money.orders import LeverageBracket, SymbolRules
     from trader_cli.core.types import Analysis, Signal
-    from trader_cli.settings import Settings
+    from trader_cli.settings.model import TacticianSettings
+    from trader_cli.settings.options import PlanningOptions
 
 _YEAR_MS = 365 * DAY_MS
 _RISK_LEVELS = {"low": 0.25, "medium": 0.5, "high": 1.0}
@@ -54,14 +55,16 @@ class Now:
     dollar_price: Decimal | None = None
 
 
-def plan(analysis: Analysis, signal: Signal, now: Now, settings: Settings, request: Request) -> Approved | Refused:
+def plan(
+    analysis: Analysis, signal: Signal, now: Now, options: PlanningOptions, request: Request
+) -> Approved | Refused:
     """The plan of a signal, or why there is none. The request only ever lowers what the limits allow."""
     refused = refused_request(request)
     if refused is not None:
         return refused
     timeframe = Timeframe.parse(analysis.timeframe)
-    setting, options = _setting(analysis, signal, now, settings, timeframe), settings.tactician
-    drift = Decimal(str(options.max_price_drift * abs(analysis.price - signal.stop_price)))
+    setting, o = _setting(analysis, signal, now, options.barrier_width, timeframe), options.limits
+    drift = Decimal(str(o.max_price_drift * abs(analysis.price - signal.stop_price)))
     reference = request.price if request.price is not None else Decimal(str(analysis.price))
     if abs(now.mark - reference) > drift or abs(now.mark - Decimal(str(analysis.price))) > drift:
         return Refused(
@@ -69,8 +72,8 @@ def plan(analysis: Analysis, signal: Signal, now: Now, settings: Settings, reque
             f"Mark price is {now.mark:f}; the {'signal was' if request.price is None else 'given price is'} at"
             f" {reference:f}; at most {readable(drift, now.rules.tick):f} may lie between.",
         )
-    limits = limits_of(settings, request)
-    sized = _sized(signal, setting, limits, now, settings, request)
+    limits = limits_of(o, request)
+    sized = _sized(signal, setting, limits, now, o, request)
     if isinstance(sized, Refused):
         return sized
     quantity, binding, caps = sized
@@ -78,7 +81,7 @@ def plan(analysis: Analysis, signal: Signal, now: Now, settings: Settings, reque
     up = 1 if signal.side == "long" else -1
     stop = _on_tick(signal.stop_price, now.rules, up=signal.side == "long")
     distance = abs(now.mark - stop)
-    furthest = float(now.mark - up * distance * Decimal(str(options.backstop_distance)))
+    furthest = float(now.mark - up * distance * Decimal(str(o.backstop_distance)))
     backstop = _on_tick(furthest, now.rules, up=signal.side == "long")
     liquidated = sizing.liquidation_level(setting, leverage.value, float(quantity * now.mark))
     if (float(backstop) - liquidated) * up <= 0:
@@ -90,14 +93,14 @@ def plan(analysis: Analysis, signal: Signal, now: Now, settings: Settings, reque
     decided = analysis.decision_time_ms
     made = TradePlan(
         account=now.account,
-        mode=settings.mode,
+        mode=options.mode,
         symbol=analysis.symbol,
         timeframe=analysis.timeframe,
         side=signal.side,
         lineage=analysis.digests.get("model", "none"),
         decision_ms=decided,
         created_ms=now.now_ms,
-        expires_ms=decided + round(options.plan_validity * timeframe.ms),
+        expires_ms=decided + round(o.plan_validity * timeframe.ms),
         exit_by_ms=decided + signal.horizon_bars * timeframe.ms,
         price=now.mark,
         quantity=quantity,
@@ -141,9 +144,8 @@ def refused_request(request: Request) -> Refused | None:
     return None
 
 
-def limits_of(settings: Settings, request: Request) -> sizing.Limits:
+def limits_of(o: TacticianSettings, request: Request) -> sizing.Limits:
     """The settings' limits, lowered by what was asked for."""
-    o = settings.tactician
     scale = _RISK_LEVELS.get(request.risk_level or "high", 1.0)
     most = o.max_leverage if o.enable_leverage_optimization else 1
     limits = sizing.Limits(
@@ -167,14 +169,16 @@ def limits_of(settings: Settings, request: Request) -> sizing.Limits:
     )
 
 
-def _setting(analysis: Analysis, signal: Signal, now: Now, settings: Settings, timeframe: Timeframe) -> sizing.Setting:
+def _setting(
+    analysis: Analysis, signal: Signal, now: Now, barrier_width: float, timeframe: Timeframe
+) -> sizing.Setting:
     """Distances from the signal's barriers, as they are from the mark price now."""
     mark, up = float(now.mark), signal.side == "long"
     stop, target = abs(mark - signal.stop_price) / mark, abs(signal.take_profit_price - mark) / mark
     planned_stop = abs(analysis.price - signal.stop_price) / analysis.price
     planned_target = abs(signal.take_profit_price - analysis.price) / analysis.price
     cost = signal.break_even_probability * (planned_target + planned_stop) - planned_stop
-    sigma = abs(math.log(signal.take_profit_price / analysis.price)) / settings.analyst.barrier_width
+    sigma = abs(math.log(signal.take_profit_price / analysis.price)) / barrier_width
     years = signal.horizon_bars * timeframe.ms / _YEAR_MS
     held = now.long_notional if up else now.short_notional
     return sizing.Setting(
@@ -201,14 +205,14 @@ def _setting(analysis: Analysis, signal: Signal, now: Now, settings: Settings, t
 
 
 def _sized(
-    signal: Signal, setting: sizing.Setting, limits: sizing.Limits, now: Now, settings: Settings, request: Request
+    signal: Signal, setting: sizing.Setting, limits: sizing.Limits, now: Now, o: TacticianSettings, request: Request
 ) -> tuple[Decimal, str, dict[str, float]] | Refused:
     """Quantity, the cap that bound it, and every cap."""
     caps = sizing.caps(setting, limits, limits.max_leverage, sized_by_edge=not signal.unproven)
     smallest = _smallest(now)
     if signal.unproven:
         caps["unproven"] = max(setting.equity * _UNPROVEN_SHARE, float(smallest * now.mark))
-    if not settings.tactician.enable_position_sizing:
+    if not o.enable_position_sizing:
         caps["sizing_off"] = float(smallest * now.mark)
     if request.quantity is not None:
         caps["request"] = float(request.quantity * now.mark)

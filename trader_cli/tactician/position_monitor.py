@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import (
     ConfigurationError,
@@ -14,30 +14,32 @@ from trader_cli.core.errors import (
     TraderError,
     UsageError,
 )
-from trader_cli.execution.accounts import connected_exchange
+from trader_cli.execution.accounts import ExchangeLease
 from trader_cli.execution.executor import Executor, unsaid
 from trader_cli.execution.orphan_orders import ledger_for
 from trader_cli.execution.request_listener import Ears
 from trader_cli.execution.shutdown import leaving
-from trader_cli.settings import as_settings
+from trader_cli.settings.options import ExecutionOptions, ManagementOptions
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import LedgerUnwritable
 from trader_cli.storage.owner_requests import asked_of, forget_asked, symbols_asked
 from trader_cli.tactician.loss_watch import LossMinder
 from trader_cli.tactician.monitor_reports import Report, alarms, unheard
 from trader_cli.tactician.position_management import LOOK_S, Manager
 from trader_cli.tactician.protection_watch import Carer, borne
-from trader_cli.tactician.trade_events import Teller
+from trader_cli.tactician.trade_events import Named, Teller
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from trader_cli.core.json_values import JsonObject
     from trader_cli.core.money.orders import PositionState
     from trader_cli.core.money.plans import TradePlan
     from trader_cli.core.ports import Assessor
     from trader_cli.exchange.binance import BinanceExchange
     from trader_cli.execution.protection_loop import Ended
     from trader_cli.execution.reconciliation import View
-    from trader_cli.settings import Settings
+    from trader_cli.settings import Settings, Workspace
     from trader_cli.storage.ledger import Ledger
 
 _RETRY_S = 1.0
@@ -54,7 +56,7 @@ class PositionMonitor:
 
     def __init__(
         self,
-        config: Settings | Mapping[str, Any] | None = None,
+        config: Workspace | Settings | Mapping[str, object] | None = None,
         *,
         exchange: BinanceExchange | None = None,
         ledger: Ledger | None = None,
@@ -62,14 +64,14 @@ class PositionMonitor:
         report: Callable[[Report], None] = unheard,
         say: Callable[[str], None] = unsaid,
     ) -> None:
-        self.settings = as_settings(config)
+        self.workspace = workspace_of(config)
+        self.settings = self.workspace.settings
         self.say = say
-        self._exchange = exchange
-        self._owns_exchange = exchange is None
+        self._lease = ExchangeLease(self.workspace, exchange, "monitor", "position_monitor")
         self._ledger = ledger
         self._teller = Teller(report, self.settings.max_assessment_history)
-        self._manager = Manager(self.settings, self._teller, assessor)
-        self._losses = LossMinder(self.settings)
+        self._manager = Manager(ManagementOptions.of(self.settings), self._teller, assessor)
+        self._losses = LossMinder(self.settings.tactician)
         self.entering: set[str] = set()
         self._caring: set[str] = set()
         self._executor: Executor | None = None
@@ -84,29 +86,26 @@ class PositionMonitor:
 
     async def initialize(self) -> bool:
         """Connect to the exchange, if none was given."""
-        if self._exchange is None:
-            self._exchange = await connected_exchange(self.settings)
+        await self._lease.open()
         return True
 
     async def close(self) -> None:
         """End what `initialize` began."""
-        if self._owns_exchange and self._exchange is not None:
-            await self._exchange.close()
-            self._exchange = None
+        await self._lease.close()
 
     # --- the guide's surface ---
 
-    def add_position(self, position_id: str, position: Mapping[str, Any]) -> None:
+    def add_position(self, position_id: str, position: Mapping[str, object]) -> None:
         """Give a position a name. Whether it exists, the exchange says; one that does not is reported, never made."""
         if "symbol" not in position:
             raise UsageError("A position needs a symbol.")
-        self._teller.named[str(position_id)] = {**position, "state": "added"}
+        self._teller.named[str(position_id)] = Named(dict(position), str(position["symbol"]))
 
     def remove_position(self, position_id: str) -> None:
         """Forget the name. A position that is open stays under care."""
         self._teller.named.pop(str(position_id), None)
 
-    def get_position_status(self, position_id: str) -> dict[str, Any]:
+    def get_position_status(self, position_id: str) -> JsonObject:
         """What is known of a named position and its last looks; {"state": "unknown"} if nothing is."""
         return {"position_id": position_id, **self._teller.status_of(str(position_id))}
 
@@ -117,11 +116,13 @@ class PositionMonitor:
         is waited for: nothing is concluded from silence.
         """
         self._stopped = False
-        clock = self._connected().clock
-        async with ledger_for(self._connected(), self._ledger) as ledger:
+        clock = self._lease.exchange.clock
+        async with ledger_for(self._lease.exchange, self._ledger) as ledger:
             ears = Ears(ledger.path, clock, virtual=self.settings.mode == "sim")
-            self._executor = executor = Executor(self._connected(), ledger, self.settings, say=self.say)
-            self._began_ms = self._connected().server_now_ms()
+            self._executor = executor = Executor(
+                self._lease.exchange, ledger, ExecutionOptions.of(self.workspace), say=self.say
+            )
+            self._began_ms = self._lease.exchange.server_now_ms()
             ends_ms = None if for_s is None else clock.monotonic_ms() + round(for_s * 1000)
             try:
                 with ears.open():
@@ -133,7 +134,7 @@ class PositionMonitor:
 
     async def _go_on(self, ears: Ears, lost: set[str], ends_ms: int | None) -> None:
         """Look after look; at once where an answer that came late has shown that a stop is gone."""
-        clock = self._connected().clock
+        clock = self._lease.exchange.clock
         while not self._stopped and await self._attempt():
             await leaving().give_way()
             left_s = None if ends_ms is None else (ends_ms - clock.monotonic_ms()) / 1000
@@ -188,7 +189,7 @@ class PositionMonitor:
         executor = self._executor
         if executor is None or not self._ours(executor):
             raise error
-        now = self._connected().server_now_ms()
+        now = self._lease.exchange.server_now_ms()
         self._teller.say(Report("", now, "alarm", "ledger_unwritable", sentence=f"{error} Care goes on without."))
         return True
 
@@ -196,12 +197,12 @@ class PositionMonitor:
         """Whether a key that has never been accepted is given up: at once where nothing is open, else after a while."""
         executor = self._executor
         held = executor is not None and any(executor.ledger.holding(s).amount for s in executor.ledger.symbols())
-        waited = self._connected().server_now_ms() - self._began_ms
+        waited = self._lease.exchange.server_now_ms() - self._began_ms
         return not held or waited > self.settings.execution.persistence * 1000
 
     def _wait_out(self, symbol: str, error: TraderError) -> None:
         self._troubled = True
-        now = self._connected().server_now_ms()
+        now = self._lease.exchange.server_now_ms()
         self._teller.say(Report(symbol, now, "wait", type(error).__name__, sentence=str(error)))
 
     async def step(self, executor: Executor | None = None) -> bool:
@@ -390,10 +391,3 @@ class PositionMonitor:
             self._caring.discard(symbol)
 
     # --- what it works with ---
-
-    def _connected(self) -> BinanceExchange:
-        if self._exchange is None:
-            raise UsageError(
-                "The monitor is not initialised.", mend="Call `await position_monitor.initialize()` first."
-            )
-        return self._exchange

@@ -6,21 +6,21 @@ import asyncio
 from collections import deque
 from dataclasses import asdict
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trader_cli.core.answers import Answer
 from trader_cli.core.errors import DataInvalid, DataMissing, DataStale, UsageError
 from trader_cli.core.identity.digests import digest_value
 from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.core.money.assets import margin_asset_of
-from trader_cli.core.money.plans import Approved, Refused, Request, TradePlan
+from trader_cli.core.money.plans import Approved, Refused, Request
 from trader_cli.core.types import Abstention, Analysis
 from trader_cli.execution import preflight
-from trader_cli.execution.accounts import connected_exchange
+from trader_cli.execution.accounts import ExchangeLease
 from trader_cli.execution.circuit_breaker import catch_up, latch_of
 from trader_cli.execution.income import book_income
 from trader_cli.execution.orphan_orders import ledger_for
-from trader_cli.settings import as_settings
+from trader_cli.settings.options import ExecutionOptions, PlanningOptions
 from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
 from trader_cli.tactician.loss_watch import Asked, FeePrices, Levels
@@ -29,8 +29,9 @@ from trader_cli.tactician.planning import Now, plan, refused_request, too_late
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from trader_cli.core.json_values import JsonObject
     from trader_cli.exchange.binance import BinanceExchange
-    from trader_cli.settings import Settings
+    from trader_cli.settings import Settings, Workspace
     from trader_cli.storage.ledger import Ledger
 
 _BOOK_LEVELS = 50
@@ -46,33 +47,30 @@ class Tactician:
 
     def __init__(
         self,
-        config: Settings | Mapping[str, Any] | None = None,
+        config: Workspace | Settings | Mapping[str, object] | None = None,
         *,
         exchange: BinanceExchange | None = None,
         store: ArtifactStore | None = None,
         ledger: Ledger | None = None,
     ) -> None:
-        self.settings = as_settings(config)
-        self.store = store or ArtifactStore(self.settings.cache_dir)
-        self._exchange = exchange
-        self._owns_exchange = exchange is None
+        self.workspace = workspace_of(config)
+        self.settings = self.workspace.settings
+        self.store = store or ArtifactStore(self.workspace.cache_dir)
+        self._lease = ExchangeLease(self.workspace, exchange, "tactician", "tactician")
         self._ledger = ledger
-        self._levels = Levels(self.settings, first=True)
+        self._levels = Levels(self.settings.tactician, first=True)
         self._results: deque[Outcome] = deque(maxlen=self.settings.tactician.max_history)
 
     async def initialize(self) -> bool:
         """Connect to the exchange, if none was given."""
-        if self._exchange is None:
-            self._exchange = await connected_exchange(self.settings)
+        await self._lease.open()
         return True
 
     async def close(self) -> None:
         """End what `initialize` began."""
-        if self._owns_exchange and self._exchange is not None:
-            await self._exchange.close()
-            self._exchange = None
+        await self._lease.close()
 
-    async def execute_tactics(self, tactics_input: Mapping[str, Any]) -> Answer:
+    async def execute_tactics(self, tactics_input: Mapping[str, object]) -> Answer:
         """The plan for a symbol's stored analysis as a mapping; false, with `code` and `sentence`, if there is none.
 
         Keys: symbol, timeframe (default 1h), and the requests current_price, position_size, leverage, risk_level.
@@ -93,17 +91,17 @@ class Tactician:
         an analysis, `DataStale` for one of another market or other costs, and what the exchange raises.
         """
         analysis = self._analysis(symbol, timeframe)
-        async with ledger_for(self._connected(), self._ledger, (symbol,)) as ledger:
+        async with ledger_for(self._lease.exchange, self._ledger, (symbol,)) as ledger:
             outcome = await self._outcome(analysis, request or Request(), ledger)
             self._record(analysis, outcome, ledger)
         self._results.append(outcome)
-        key = stage_key(self.settings.mode, symbol, timeframe, "plan")
+        key = stage_key(self.workspace.mode, symbol, timeframe, "plan")
         self.store.point(key, self.store.put_document(document_of(outcome)))
         return outcome
 
     def _analysis(self, symbol: str, timeframe: Timeframe) -> Analysis:
-        key = stage_key(self.settings.mode, symbol, timeframe, "analysis")
-        digest = self.store.pointed(key, workspace_of(self.settings).source)
+        key = stage_key(self.workspace.mode, symbol, timeframe, "analysis")
+        digest = self.store.pointed(key, self.workspace.source)
         body = self.store.get_document(digest) if digest else None
         if body is None:
             raise DataMissing(
@@ -126,7 +124,7 @@ class Tactician:
         return analysis
 
     async def _outcome(self, analysis: Analysis, request: Request, ledger: Ledger) -> Outcome:
-        signal, exchange = analysis.signal, self._connected()
+        signal, exchange = analysis.signal, self._lease.exchange
         if signal is None:
             assert isinstance(analysis.outcome, Abstention)
             return analysis.outcome
@@ -160,13 +158,14 @@ class Tactician:
         seen = await self._now(analysis.symbol)
         if isinstance(seen, Refused):
             return seen
-        return plan(analysis, signal, seen, self.settings, request)
+        return plan(analysis, signal, seen, PlanningOptions.of(self.settings), request)
 
     def _made_before(self, analysis: Analysis, ledger: Ledger) -> Approved | None:
         """The plan this very analysis led to earlier."""
-        for _, symbol, decided, kind, body in reversed(ledger.decisions()):
-            if kind == "plan" and symbol == analysis.symbol and decided == analysis.decision_time_ms:
-                made = TradePlan.from_dict(body)
+        for decided in reversed(ledger.decisions()):
+            at_this_bar = (decided.symbol, decided.decision_ms) == (analysis.symbol, analysis.decision_time_ms)
+            if decided.kind == "plan" and at_this_bar:
+                made = decided.plan
                 if made.lineage == analysis.digests.get("model", "none") and made.timeframe == analysis.timeframe:
                     return Approved(made)
         return None
@@ -175,7 +174,7 @@ class Tactician:
         """A loss limit that is broken: latched before anything else."""
         if not self.settings.tactician.enable_risk_management:
             return None
-        exchange, now = self._connected(), self._connected().server_now_ms()
+        exchange, now = self._lease.exchange, self._lease.exchange.server_now_ms()
         prices = FeePrices(exchange, self.settings.binance_exchange.timeout)
         found = await self._levels.broken(
             ledger,
@@ -199,7 +198,7 @@ class Tactician:
         return reason
 
     async def _now(self, symbol: str) -> Now | Refused:
-        exchange = self._connected()
+        exchange, options = self._lease.exchange, ExecutionOptions.of(self.workspace)
         rules = await preflight.current_rules(exchange, symbol)
         if isinstance(rules, Refused):
             return rules
@@ -208,19 +207,19 @@ class Tactician:
         if here is not None:
             return Refused("position_open", f"{symbol} holds a position of {here.amount:f} already.")
         account, premium, ticker, book, brackets = await asyncio.gather(
-            preflight.balance_for(exchange, symbol, self.settings),
+            preflight.balance_for(exchange, symbol, options),
             exchange.get_premium_index(symbol),
             exchange.get_ticker(symbol),
             exchange.get_order_book(symbol, _BOOK_LEVELS),
             exchange.private.brackets(symbol),
         )
-        prices = preflight.prices_of(symbol, premium, ticker, exchange.server_now_ms(), self.settings)
+        prices = preflight.prices_of(symbol, premium, ticker, exchange.server_now_ms(), options)
         if isinstance(prices, Refused):
             return prices
         if isinstance(account, Refused):
             return account
         held = {p.symbol: abs(p.amount) * p.mark_price for p in positions}
-        rest = await preflight.elsewhere(exchange, account.asset, held, self.settings)
+        rest = await preflight.elsewhere(exchange, account.asset, held, options)
         if isinstance(rest, Refused):
             return rest
         alike = [p for p in positions if margin_asset_of(p.symbol) == account.asset]
@@ -228,7 +227,7 @@ class Tactician:
         short = sum((-p.amount * p.mark_price for p in alike if p.amount < 0), Decimal(0))
         return Now(
             now_ms=exchange.server_now_ms(),
-            account=workspace_of(self.settings).account.fingerprint,
+            account=self.workspace.account.fingerprint,
             equity=account.equity,
             available=account.available,
             long_notional=long,
@@ -244,17 +243,17 @@ class Tactician:
         )
 
     def _record(self, analysis: Analysis, outcome: Outcome, ledger: Ledger) -> None:
-        now = self._connected().server_now_ms()
+        now = self._lease.exchange.server_now_ms()
         if isinstance(outcome, Approved):
             made = outcome.plan
             ledger.decide(made.plan_id, made.symbol, made.decision_ms, "plan", made.as_dict(), now)
             return
         kind = "refusal" if isinstance(outcome, Refused) else "abstention"
-        what = [kind, workspace_of(self.settings).account.fingerprint, analysis.symbol, analysis.timeframe]
+        what = [kind, self.workspace.account.fingerprint, analysis.symbol, analysis.timeframe]
         name = digest_value([*what, analysis.decision_time_ms, outcome.code])
         ledger.decide(name, analysis.symbol, analysis.decision_time_ms, kind, asdict(outcome), now)
 
-    def get_status(self) -> dict[str, Any]:
+    def get_status(self) -> JsonObject:
         """Counts of what was decided, and why not."""
         refused: dict[str, int] = {}
         for outcome in self._results:
@@ -262,34 +261,30 @@ class Tactician:
                 refused[outcome.code] = refused.get(outcome.code, 0) + 1
         approved = sum(isinstance(outcome, Approved) for outcome in self._results)
         return {
-            "initialized": self._exchange is not None,
-            "market": workspace_of(self.settings).source,
+            "initialized": self._lease.is_open,
+            "market": self.workspace.source,
             "decisions": len(self._results),
             "approved": approved,
             "refused": refused,
         }
 
-    def _connected(self) -> BinanceExchange:
-        if self._exchange is None:
-            raise UsageError("The tactician is not initialised.", mend="Call `await tactician.initialize()` first.")
-        return self._exchange
 
-
-def document_of(outcome: Outcome) -> dict[str, Any]:
+def document_of(outcome: Outcome) -> JsonObject:
     """What is stored of a decision: `plan` or `code` and `sentence`."""
     if isinstance(outcome, Approved):
         return {"kind": "plan", "plan": outcome.plan.as_dict()}
     return {"kind": "refusal" if isinstance(outcome, Refused) else "abstention", **asdict(outcome)}
 
 
-def request_of(given: Mapping[str, Any]) -> Request:
+def request_of(given: Mapping[str, object]) -> Request:
     """The guide's input as upper bounds. Raises `UsageError` for what is no number."""
     try:
         size, price, leverage = (given.get(name) for name in ("position_size", "current_price", "leverage"))
+        level = given.get("risk_level")
         return Request(
             quantity=None if size is None else Decimal(str(size)),
-            leverage=None if leverage is None else int(float(leverage)),
-            risk_level=given.get("risk_level"),
+            leverage=None if leverage is None else int(float(str(leverage))),
+            risk_level=None if level is None else str(level),
             price=None if price is None else Decimal(str(price)),
         )
     except (InvalidOperation, ValueError) as error:

@@ -19,6 +19,7 @@ from trader_cli.exchange.binance import BinanceExchange
 from trader_cli.execution.entry_result import Entered
 from trader_cli.execution.executor import Executor
 from trader_cli.settings import Settings, as_settings
+from trader_cli.settings.options import ExecutionOptions
 from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import Ledger
 from trader_cli.tactician.monitor_reports import Report
@@ -204,7 +205,7 @@ class Desk:
     def open(self) -> Iterator[tuple[Ledger, Executor]]:
         """As a process that has just started: the ledger from its file, a fresh executor."""
         with Ledger.opened(self.path) as ledger:
-            yield ledger, Executor(self.exchange, ledger, self.settings)
+            yield ledger, Executor(self.exchange, ledger, ExecutionOptions.of(workspace_of(self.settings)))
 
     def monitor(
         self, ledger: Ledger, loss: float | None = None, heard: Callable[[Report], None] = lambda _: None

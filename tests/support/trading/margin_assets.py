@@ -17,6 +17,7 @@ from trader_cli.exchange.binance import BinanceExchange
 from trader_cli.execution.entry_result import Entered
 from trader_cli.execution.executor import Executor
 from trader_cli.settings import Settings
+from trader_cli.settings.options import ExecutionOptions
 from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import Ledger
 from trader_cli.venue.clocks import VirtualClock, run_virtual
@@ -88,7 +89,7 @@ class Place:
 
     @property
     def executor(self) -> Executor:
-        return Executor(self.exchange, self.ledger, self.settings)
+        return Executor(self.exchange, self.ledger, ExecutionOptions.of(workspace_of(self.settings)))
 
     def moved(self) -> dict[str, Decimal]:
         """What happened to each wallet, transfers left out."""

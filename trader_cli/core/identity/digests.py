@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,12 +27,12 @@ def digest_bytes(*parts: bytes) -> str:
     return state.hexdigest()
 
 
-def digest_value(value: Any) -> str:
+def digest_value(value: object) -> str:
     """Hex digest of a JSON-able value; the order of mapping keys does not matter, NaN is refused."""
     return digest_bytes(canonical_json(value))
 
 
-def canonical_json(value: Any) -> bytes:
+def canonical_json(value: object) -> bytes:
     """The one JSON text of a value: sorted keys, no white space, no NaN (ValueError)."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING
 
 from trader_cli.core.identity.digests import digest_value
+from trader_cli.core.json_values import built, items_of, object_of, objects_of, whole_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from trader_cli.core.json_values import JsonObject
 
 MANIFEST_SCHEMA = 1
 
@@ -69,13 +75,18 @@ class Manifest:
     first_ms: int | None = None
     last_ms: int | None = None
     gaps: tuple[tuple[int, int, int], ...] = ()
-    notes: dict[str, Any] = field(default_factory=dict)
+    notes: JsonObject = field(default_factory=dict)
     schema: int = MANIFEST_SCHEMA
 
     @cached_property
     def digest(self) -> str:
         """The manifest's name."""
         return digest_value(self.as_dict())
+
+    @property
+    def quality(self) -> dict[str, int]:
+        """How many bars the findings of each kind of the data-quality report hold; empty where there is none."""
+        return {kind: whole_of(bars) for kind, bars in object_of(self.notes.get("quality", {})).items()}
 
     def tail(self, rows: int = 1) -> Manifest:
         """The same artifact, of only those last chunks of each part that hold at least this many rows."""
@@ -87,14 +98,19 @@ class Manifest:
                 kept.append(chunk)
         return replace(self, chunks=tuple(reversed(kept)))
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
         """The JSON shape."""
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return {**fields, "chunks": tuple({name: getattr(chunk, name) for name in _CHUNK} for chunk in self.chunks)}
 
     @classmethod
-    def from_dict(cls, body: dict[str, Any]) -> Manifest:
-        """The inverse of `as_dict`. Raises `TypeError` or `KeyError` where fields do not fit."""
-        chunks = tuple(Chunk(**c) for c in body["chunks"])
-        gaps = tuple((int(a), int(b), int(n)) for a, b, n in body["gaps"])
-        return cls(**{**body, "chunks": chunks, "gaps": gaps})
+    def from_dict(cls, body: Mapping[str, object]) -> Manifest:
+        """The inverse of `as_dict`. Raises `TypeError`, `ValueError` or `KeyError` where fields do not fit."""
+        chunks = tuple(built(Chunk, chunk) for chunk in objects_of(body["chunks"]))
+        gaps = tuple(_gap(gap) for gap in items_of(body["gaps"]))
+        return built(cls, {**body, "chunks": chunks, "gaps": gaps})
+
+
+def _gap(field: object) -> tuple[int, int, int]:
+    first, last, missing = map(whole_of, items_of(field))
+    return first, last, missing

@@ -9,17 +9,19 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import polars as pl
 
-from trader_cli.core.market.bars import PRICES, Gap, check_bars, find_gaps, utc_text
+from trader_cli.core.market.bars import PRICES, check_bars, find_gaps
+from trader_cli.core.market.gaps import Gap, utc_text
 from trader_cli.core.market.ticks import decimals_of_bars, off_tick, unit_of, unit_of_decimals
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from trader_cli.core.json_values import JsonObject
     from trader_cli.core.market.timeframes import Timeframe
 
 Severity = Literal["note", "warning", "error"]
@@ -105,7 +107,7 @@ class QualityReport:
         order: tuple[Severity, ...] = ("error", "warning", "note")
         return next((severity for severity in order if severity in found), None)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
         """JSON-able and small: at most `LISTED` findings per kind, gaps among them."""
         return {
             "timeframe": self.timeframe,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trader_cli.core.identity import ids
+from trader_cli.core.json_values import built
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from trader_cli.core.json_values import JsonObject
     from trader_cli.core.types import Side
 
 MANUAL = "manual"
@@ -68,7 +70,7 @@ class TradePlan:
         """The client id of one of its orders."""
         return ids.client_id(self.plan_id, purpose, generation)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
         """The JSON shape: decimals as text, and the plan's id."""
         body = {name: f"{v:f}" if isinstance(v, Decimal) else v for name, v in asdict(self).items()}
         if self.dollar_price is None:
@@ -76,15 +78,22 @@ class TradePlan:
         return {"plan_id": self.plan_id, **body}
 
     @classmethod
-    def from_dict(cls, body: Mapping[str, Any]) -> TradePlan:
+    def from_dict(cls, body: Mapping[str, object]) -> TradePlan:
         """The inverse of `as_dict`. Raises `KeyError` or `ArithmeticError` for what is no plan."""
-        given: dict[str, Any] = {
-            f.name: Decimal(body[f.name]) if f.type == "Decimal" else body[f.name]
+        given = {
+            f.name: _decimal(body[f.name]) if f.type == "Decimal" else body[f.name]
             for f in fields(cls)
             if f.name != "dollar_price"
         }
         price = body.get("dollar_price")
-        return cls(**given, dollar_price=None if price is None else Decimal(price))
+        return built(cls, {**given, "dollar_price": None if price is None else _decimal(price)})
+
+
+def _decimal(field: object) -> Decimal:
+    """A number as a plan holds it. Raises `ArithmeticError` or `TypeError` for what is none."""
+    if not isinstance(field, str | int | float):
+        raise TypeError(f"a number was expected, found {field!r}")
+    return Decimal(field)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.errors import ConfigurationError, ExchangeRejected, NotListed, TraderError, UsageError
-from trader_cli.core.market.bars import utc_text
+from trader_cli.core.market.gaps import utc_text
 from trader_cli.core.money.assets import dollar_pair, margin_asset_of
 from trader_cli.core.money.orders import UNREADABLE, NotPlaced, Unknown
 from trader_cli.core.money.trading_rules import Prices, trustworthy
@@ -62,7 +62,7 @@ class PaperExchange(BinanceExchange):
 
     def __init__(
         self,
-        config: Workspace | Settings | Mapping[str, Any] | None = None,
+        config: Workspace | Settings | Mapping[str, object] | None = None,
         *,
         clock: Clock | None = None,
         folder: Path | None = None,
@@ -75,7 +75,7 @@ class PaperExchange(BinanceExchange):
         return self._folder
 
 
-def _in_paper(config: Workspace | Settings | Mapping[str, Any] | None) -> Workspace:
+def _in_paper(config: Workspace | Settings | Mapping[str, object] | None) -> Workspace:
     """What a configuration means in the mode paper, whatever its own is."""
     if isinstance(config, Workspace) and config.mode == "paper":
         return config

@@ -12,6 +12,7 @@ from trader_cli import __version__
 from trader_cli.core.errors import DataInvalid
 from trader_cli.core.identity.digests import digest_value
 from trader_cli.core.identity.manifests import Manifest
+from trader_cli.core.json_values import object_of, whole_of
 from trader_cli.pipelines.stages.series_update import SeriesUpdater, Span
 from trader_cli.storage.artifacts import span_of, stage_key
 from trader_cli.storage.staging import Staging
@@ -96,8 +97,9 @@ class StoredSeries:
     def _asked(self) -> dict[str, int]:
         """From when on (UTC ms) each stage was asked for, of this market: what is absent there, it does not have."""
         digest = self.store.found(self.key("asked"))
-        body = (digest and self.store.get_document(digest)) or {}
-        return dict(body["stages"]) if body.get("source") == self.source else {}
+        body = (self.store.get_document(digest) if digest else None) or {}
+        stages = object_of(body["stages"]) if body.get("source") == self.source else {}
+        return {stage: whole_of(since_ms) for stage, since_ms in stages.items()}
 
     def _remember_asked(self, stage: str, since_ms: int) -> None:
         """Once it is published, and beside the manifest: bars that are the same are the same artifact."""

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from trader_cli.core.errors import DataError
+from trader_cli.core.identity.feature_notes import FeatureNotes
+from trader_cli.core.json_values import object_of, objects_of
 from trader_cli.core.market.timeframes import Timeframe
+from trader_cli.core.types import Analysis, Signal
 from trader_cli.pipelines.market_access import market_now_ms
 from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
 from trader_cli.storage.bundles import BundleStore
 
 if TYPE_CHECKING:
-    from trader_cli.core.identity.manifests import ArtifactKey
+    from collections.abc import Callable
+
+    from trader_cli.core.identity.manifests import ArtifactKey, Manifest
+    from trader_cli.core.json_values import JsonObject
     from trader_cli.exchange.account.account_snapshot import QuickLook
     from trader_cli.settings import Settings
+
+
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True)
@@ -66,12 +75,12 @@ def _now_ms(settings: Settings, asking: QuickLook | None) -> int | None:
         return None
 
 
-def quality_findings(settings: Settings, symbol: str, timeframe: Timeframe) -> list[dict[str, Any]]:
+def quality_findings(settings: Settings, symbol: str, timeframe: Timeframe) -> list[JsonObject]:
     """What the stored data-quality report lists of a series: kind, severity, sentence and times (UTC ms) of each."""
     store = ArtifactStore(settings.cache_dir)
     digest = store.found(stage_key(settings.mode, symbol, timeframe, "quality"))
     body = store.get_document(digest) if digest is not None else None
-    return [] if body is None else list(body["findings"])
+    return [] if body is None else objects_of(body["findings"])
 
 
 def _series(store: ArtifactStore, key: ArtifactKey, source: str, now: int | None) -> SeriesStatus:
@@ -94,11 +103,11 @@ def _series(store: ArtifactStore, key: ArtifactKey, source: str, now: int | None
         model=_attempt(lambda: _model(store, key, bars), problems) or "damaged",
         outcome=_attempt(lambda: _outcome(store, key), problems) or "damaged",
         problems=tuple(problems),
-        quality=dict(bars.notes.get("quality", {})) if bars else {},
+        quality=bars.quality if bars else {},
     )
 
 
-def _attempt(read: Any, problems: list[str]) -> Any:
+def _attempt(read: Callable[[], Read], problems: list[str]) -> Read | None:
     """What `read` gives; a damaged artifact becomes a problem that is shown, not a failure of the whole."""
     try:
         return read()
@@ -113,21 +122,21 @@ def _sibling(key: ArtifactKey, stage: str) -> ArtifactKey:
     return replace(key, stage=stage)
 
 
-def _features(store: ArtifactStore, key: ArtifactKey, bars: Any) -> str:
+def _features(store: ArtifactStore, key: ArtifactKey, bars: Manifest | None) -> str:
     made = store.current(_sibling(key, "features"))
     if made is None:
         return "none"
     fresh = bars is not None and made.inputs.get("bars") == bars.digest
-    return f"{made.notes['columns']} columns" + ("" if fresh else ", of older bars")
+    return f"{FeatureNotes.of(made).columns} columns" + ("" if fresh else ", of older bars")
 
 
-def _model(store: ArtifactStore, key: ArtifactKey, bars: Any) -> str:
+def _model(store: ArtifactStore, key: ArtifactKey, bars: Manifest | None) -> str:
     digest = store.pointed(_sibling(key, "model"))
     if digest is None:
         return "none"
     description = BundleStore(store.root / "models").description(digest)
-    claim = "edge" if description["claim"]["edge"] else "no edge"
-    fresh = bars is not None and description["inputs"]["bars"] == bars.digest
+    claim = "edge" if object_of(description["claim"])["edge"] else "no edge"
+    fresh = bars is not None and object_of(description["inputs"])["bars"] == bars.digest
     return claim + ("" if fresh else ", of older bars")
 
 
@@ -136,4 +145,5 @@ def _outcome(store: ArtifactStore, key: ArtifactKey) -> str:
     body = store.get_document(digest) if digest else None
     if body is None:
         return "none"
-    return str(body["signal"]["side"] if body["signal"] else f"abstains ({body['abstention']['code']})")
+    outcome = Analysis.from_dict(body).outcome
+    return outcome.side if isinstance(outcome, Signal) else f"abstains ({outcome.code})"

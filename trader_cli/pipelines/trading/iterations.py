@@ -15,6 +15,8 @@ from trader_cli.execution.request_listener import Ears
 from trader_cli.pipelines.stages.live_budget import require_live_budget
 from trader_cli.pipelines.stages.model_stages import has_model, train
 from trader_cli.pipelines.trading.analyst_assessor import StageAssessor
+from trader_cli.settings.options import ExecutionOptions
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.tactician.position_monitor import PositionMonitor
 from trader_cli.tactician.tactician import Tactician
 
@@ -77,7 +79,7 @@ class Trader:
         self.live = live
         self._over_budget: dict[str, ConfigurationError | None] = {}
         self.ears = Ears(ledger.path, market.clock, virtual=settings.mode == "sim")
-        self.executor = Executor(market.exchange, ledger, settings, say=audience.say)
+        self.executor = Executor(market.exchange, ledger, ExecutionOptions.of(workspace_of(settings)), say=audience.say)
         self.assessor = StageAssessor(settings, market)
         self.tactician = Tactician(settings, exchange=market.exchange, ledger=ledger)
         self.monitor = PositionMonitor(

@@ -15,6 +15,7 @@ from trader_cli.execution.executor import Executor
 from trader_cli.execution.ledger_adjustment import settle as settle_symbol
 from trader_cli.execution.rebuild import rebuild
 from trader_cli.pipelines.market_access import run_in_market
+from trader_cli.settings.options import ExecutionOptions
 from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_faults import guarded
@@ -82,7 +83,7 @@ async def _rebuilt(
         ours = {order.symbol for order in resting if is_ours(order.client_id)}
         held = {position.symbol for position in await private.positions()}
         chosen = sorted(ours | held | await traded_symbols(private, market.exchange.server_now_ms()))
-    fills = await rebuild(Executor(market.exchange, ledger, settings), chosen)
+    fills = await rebuild(Executor(market.exchange, ledger, ExecutionOptions.of(workspace_of(settings))), chosen)
     if is_there or ledger.client_ids():
         ledger.halt(_HALT, market.exchange.server_now_ms())
     return fills
@@ -136,6 +137,7 @@ def settle(settings: Settings, symbol: str, say: Callable[[str], None], *, book:
         async def work(market: Market) -> Settlement | Refused:
             if not is_known:
                 market.exchange.require_listed(symbol)
-            return await settle_symbol(Executor(market.exchange, ledger, settings), symbol, before, book=book, say=say)
+            executor = Executor(market.exchange, ledger, ExecutionOptions.of(workspace_of(settings)))
+            return await settle_symbol(executor, symbol, before, book=book, say=say)
 
         return run_in_market(settings, work)

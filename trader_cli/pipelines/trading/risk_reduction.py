@@ -34,6 +34,7 @@ from trader_cli.pipelines.market_access import run_in_market
 from trader_cli.pipelines.trading.flatten_without_ledger import Bare, Flattened, Wish
 from trader_cli.pipelines.trading.owner_takeover import end_owner
 from trader_cli.pipelines.trading.progress_notes import still_at_it
+from trader_cli.settings.options import ExecutionOptions
 from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage import ledger_lock, owner_requests
 from trader_cli.storage.ledger import Ledger
@@ -260,7 +261,7 @@ def _flatten(settings: Settings, ledger: Ledger, wish: Wish) -> Flattened:
 
     async def close(market: Market) -> Flattened:
         market.exchange.require_listed(*(symbol for symbol in wish.symbols if symbol not in symbols))
-        executor = Executor(market.exchange, ledger, settings, say=wish.say)
+        executor = Executor(market.exchange, ledger, ExecutionOptions.of(workspace_of(settings)), say=wish.say)
         done, failed = Flattened(), []
 
         async def one(symbol: str) -> Decimal | TraderError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import ExchangeRejected, ExchangeUnavailable, TraderError
 from trader_cli.core.money.assets import margin_asset_of
@@ -13,8 +13,10 @@ from trader_cli.execution.shutdown import until_time_is_up
 from trader_cli.pipelines.live_trading_pipeline import LiveTradingPipeline
 from trader_cli.pipelines.trading.iterations import Audience
 from trader_cli.pipelines.trading.ledger_ownership import run_owning
-from trader_cli.pipelines.trading.run_summary import Money, booked_since, summary
+from trader_cli.pipelines.trading.run_summary import Money, RunForever, RunOnce, booked_since, summary
 from trader_cli.pipelines.trading.trading_stages import left, proved
+from trader_cli.settings.options import ExecutionOptions
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.artifacts import ArtifactStore
 from trader_cli.storage.ledger_books import anything_open
 
@@ -39,11 +41,11 @@ def run_once(
     for_s: float | None = None,
     live: bool = False,
     audience: Audience | None = None,
-) -> dict[str, Any]:
+) -> RunOnce:
     """One pass from bars to a closed position; its summary."""
     say = (audience or Audience()).say
 
-    async def work(owned: Owned) -> dict[str, Any]:
+    async def work(owned: Owned) -> RunOnce:
         market, ledger = owned.market, owned.ledger
         pipeline = LiveTradingPipeline(
             settings,
@@ -60,14 +62,11 @@ def run_once(
         ArtifactStore(settings.cache_dir).remember_series(settings.mode, symbol, timeframe.name)
         done = await pipeline.run_once(symbol, timeframe, wait=wait, for_s=for_s)
         after = (await market.exchange.private.account()).wallets
-        executor = Executor(market.exchange, ledger, settings, say=say)
+        executor = Executor(market.exchange, ledger, ExecutionOptions.of(workspace_of(settings)), say=say)
         moved = booked_since(booked, ledger.flows(), began)
         money = Money.between(({}, moved), (before, after), margin_asset_of(symbol))
-        return {
-            **summary(settings, executor, done, timeframe, money, began),
-            "still_open": await left(executor),
-            "account": (await proved(executor)).sentence,
-        }
+        body = summary(settings, executor, done, timeframe, money, began)
+        return RunOnce(body, await left(executor), (await proved(executor, workspace_of(settings).ledgers)).sentence)
 
     return run_owning(settings, work, symbols=(symbol,), say=say, care=anything_open, for_s=for_s)
 
@@ -80,11 +79,11 @@ def run_forever(
     for_s: float | None = None,
     live: bool = False,
     audience: Audience | None = None,
-) -> dict[str, Any]:
+) -> RunForever:
     """Trade symbols for so long, or until a signal; what is open at the end, and the money."""
     say = (audience or Audience()).say
 
-    async def work(owned: Owned) -> dict[str, Any]:
+    async def work(owned: Owned) -> RunForever:
         market, ledger = owned.market, owned.ledger
         pipeline = LiveTradingPipeline(
             settings,
@@ -100,7 +99,7 @@ def run_forever(
         before = await _wallets(market)
         with until_time_is_up():
             await pipeline.run_forever(symbols, timeframe, for_s=for_s)
-        executor = Executor(market.exchange, ledger, settings, say=say)
+        executor = Executor(market.exchange, ledger, ExecutionOptions.of(workspace_of(settings)), say=say)
         with suppress(TraderError):  # what is not booked by now is booked by the next command
             for symbol in ledger.symbols():
                 await executor.view(symbol)
@@ -108,16 +107,17 @@ def run_forever(
         shown = None if before is None or after is None else (before, after)
         moved = booked_since(booked, ledger.flows(), began)
         money = Money.between(({}, moved), shown or ({}, {}), margin_asset_of(symbols[0]))
-        return {
-            "trades": sum(len(ledger.entries(symbol)) for symbol in symbols),
-            "profit": money.as_dict(account=shown is not None),
-            "still_open": await left(executor),
-            "account": (await proved(executor)).sentence,
-            "refusals": ledger.counted_refusals(),
-            "halted": ledger.halted(),
-            "ledger": str(ledger.path),
-            "journal": ledger.journal_digest(),
-        }
+        return RunForever(
+            trades=sum(len(ledger.entries(symbol)) for symbol in symbols),
+            profit=money,
+            is_account_known=shown is not None,
+            still_open=await left(executor),
+            account=(await proved(executor, workspace_of(settings).ledgers)).sentence,
+            refusals=ledger.counted_refusals(),
+            halted=ledger.halted(),
+            ledger=str(ledger.path),
+            journal=ledger.journal_digest(),
+        )
 
     return run_owning(settings, work, symbols=symbols, say=say, care=anything_open, for_s=for_s)
 

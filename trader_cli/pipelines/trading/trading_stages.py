@@ -17,6 +17,7 @@ from trader_cli.execution.shutdown import until_time_is_up
 from trader_cli.pipelines.market_access import run_in_market
 from trader_cli.pipelines.trading.analyst_assessor import StageAssessor
 from trader_cli.pipelines.trading.ledger_ownership import run_owning
+from trader_cli.settings.options import ExecutionOptions
 from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
 from trader_cli.storage.ledger import Ledger
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from trader_cli.pipelines.market_access import Market
     from trader_cli.pipelines.trading.ledger_ownership import Owned
     from trader_cli.settings import Settings
+    from trader_cli.settings.workspace import LedgerPlaces
     from trader_cli.tactician.monitor_reports import Report
     from trader_cli.tactician.tactician import Outcome
 
@@ -93,7 +95,7 @@ def enter(
             return Refused("other_symbol", f"The plan is for {plan.symbol}; asked was {symbol}.")
         if owned.lost is not None:
             return owned.lost
-        executor = Executor(owned.market.exchange, owned.ledger, settings, say=say)
+        executor = Executor(owned.market.exchange, owned.ledger, ExecutionOptions.of(workspace_of(settings)), say=say)
         ears = Ears(owned.ledger.path, owned.market.clock, virtual=settings.mode == "sim")
         with ears.open():
             return await executor.enter(Approved(plan), live=live, recorded=settings.mode == "live")
@@ -106,7 +108,7 @@ def rehearse(settings: Settings, plan: TradePlan, symbol: str) -> DryRun:
     with Ledger.imagined(workspace_of(settings).ledger_path) as ledger:
 
         async def look(market: Market) -> DryRun:
-            executor = Executor(market.exchange, ledger, settings)
+            executor = Executor(market.exchange, ledger, ExecutionOptions.of(workspace_of(settings)))
             if (before := _carried_out(executor, plan)) is not None:
                 return DryRun(plan, before, [])
             refused = await executor.check(plan, symbol, live=True)
@@ -155,9 +157,9 @@ def monitor(
         )
         with until_time_is_up():
             await watching.start_monitoring(for_s)
-        executor = Executor(market.exchange, ledger, settings, say=say)
+        executor = Executor(market.exchange, ledger, ExecutionOptions.of(workspace_of(settings)), say=say)
         still = await left(executor)
-        return Cared(still, await proved(executor))
+        return Cared(still, await proved(executor, workspace_of(settings).ledgers))
 
     return run_owning(settings, care, say=say, care=lambda _ledger: True, for_s=for_s)
 
@@ -168,9 +170,9 @@ async def left(executor: Executor) -> dict[str, str]:
     return {symbol: await executor.standing(symbol) for symbol in held}
 
 
-async def proved(executor: Executor) -> AllFlat | WalkAway | Doubt:
+async def proved(executor: Executor, ledgers: LedgerPlaces) -> AllFlat | WalkAway | Doubt:
     """What the exchange's answer and the ledger prove together of the account: flat, else whether it can be left."""
     exchange = executor.exchange
     look = await account_look(exchange.care, exchange.clock, exchange.server_now_ms())
-    books = books_of(executor.ledger, other_ledgers(workspace_of(executor.settings).ledgers))
+    books = books_of(executor.ledger, other_ledgers(ledgers))
     return prove_walk_away(look, books) if books.held else prove_all_flat(look, books)

@@ -13,7 +13,9 @@ from trader_cli.analyst.analyst import Analyst
 from trader_cli.analyst.claim_basis import changed_since
 from trader_cli.analyst.trained_model import TrainedModel
 from trader_cli.core.errors import DataInvalid, DataStale
+from trader_cli.core.json_values import object_of
 from trader_cli.core.market.schemas import FEATURE_KEYS
+from trader_cli.core.market.snapshot import MarketSnapshot
 from trader_cli.core.market.timeframes import HOUR_MS
 from trader_cli.core.types import Abstention
 from trader_cli.features.bar_arrays import BarSeries
@@ -30,6 +32,7 @@ from trader_cli.pipelines.verification.checks import (
     near,
 )
 from trader_cli.pipelines.verification.lab import SYMBOL, TIMEFRAME
+from trader_cli.settings.options import AnalysisOptions, TrainingOptions
 from trader_cli.storage.artifacts import stage_key
 from trader_cli.storage.bundles import BundleStore
 from trader_cli.venue.clocks import FixedClock
@@ -37,6 +40,7 @@ from trader_cli.venue.clocks import FixedClock
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from trader_cli.core.json_values import JsonObject
     from trader_cli.core.types import Analysis, Claim, Signal
     from trader_cli.pipelines.verification.lab import Lab, Study
 
@@ -44,7 +48,7 @@ _LAST_ROWS = 200
 _MIN_TRADES = 30
 
 
-def _bundle(study: Study) -> tuple[dict[str, bytes], dict[str, Any]]:
+def _bundle(study: Study) -> tuple[dict[str, bytes], JsonObject]:
     return BundleStore(study.store.root / "models").load(study.trained.digest)
 
 
@@ -64,7 +68,7 @@ def _given(lab: Lab, row: int, model: TrainedModel) -> AnalysisInput:
         bars=bars.cut(len(bars) - row - 720, len(bars) - row + 1),
         features={name: value for name, value in features.items() if name not in FEATURE_KEYS},
         model=model,
-        snapshot=store.get_document(digest) if digest else None,
+        snapshot=MarketSnapshot.from_dict(store.require_document(digest)) if digest else None,
         bar_age_ms=0,
         book_age_ms=0,
         digests={},
@@ -73,8 +77,8 @@ def _given(lab: Lab, row: int, model: TrainedModel) -> AnalysisInput:
 
 def _recent(lab: Lab) -> list[Analysis]:
     """What the analyst says of each of the last bars, with the study's model."""
-    model, settings = _model(lab), lab.study.settings
-    return lab.once("recent", lambda: [analyse(_given(lab, back, model), settings) for back in range(1, 41)])
+    model, options = _model(lab), AnalysisOptions.of(lab.study.settings)
+    return lab.once("recent", lambda: [analyse(_given(lab, back, model), options) for back in range(1, 41)])
 
 
 def _signal(lab: Lab) -> Signal:
@@ -121,14 +125,13 @@ def _funding_of_a_long(study: Study) -> float:
     """Over the horizon, on a market of 8 hours: the next payment at the rate that is told, others as the last three."""
     store, settings = study.store, study.settings
     paid = store.require(stage_key(settings.mode, SYMBOL, TIMEFRAME, "funding"), "fetch")
-    market = store.get_document(str(store.pointed(stage_key(settings.mode, SYMBOL, TIMEFRAME, "market"))))
-    assert market is not None
-    premium = market["premium"]
+    digest = str(store.pointed(stage_key(settings.mode, SYMBOL, TIMEFRAME, "market")))
+    market = MarketSnapshot.from_dict(store.require_document(digest))
     start = int(study.bars["open_time"].to_physical()[-1]) + TIMEFRAME.ms
     end, each = start + settings.analyst.horizon_bars * TIMEFRAME.ms, 8 * HOUR_MS
     stamps = [at for at in range(start // each * each, end + 1, each) if at > start]
     usual = float(store.read(paid)["funding_rate"].tail(3).to_numpy().mean())
-    return sum(premium["funding_rate"] if at == premium["next_funding_ms"] else usual for at in stamps)
+    return sum(market.funding_rate if at == market.next_funding_ms else usual for at in stamps)
 
 
 def gates_hold(lab: Lab) -> Iterator[Finding]:
@@ -160,7 +163,7 @@ def claim_obeys_its_numbers(lab: Lab) -> Iterator[Finding]:
     model = _model(lab)
     without = replace(model, claim=replace(model.claim, edge=False, reason="taken away by the verification"))
     for back in (1, 2, 3):
-        outcome = analyse(_given(lab, back, without), lab.study.settings).outcome
+        outcome = analyse(_given(lab, back, without), AnalysisOptions.of(lab.study.settings)).outcome
         yield equal(f"outcome without a claim, {back} from the end", "no_edge", _code(outcome))
 
 
@@ -189,9 +192,9 @@ def claim_is_bound(lab: Lab) -> Iterator[Finding]:
         yield equal(f"under {what}", wanted, said)
 
     model = _model(lab)
-    others = {**model.made_with, "libraries": {**model.made_with.get("libraries", {}), "numpy": "0.0"}}
+    others = {**model.made_with, "libraries": {**object_of(model.made_with["libraries"]), "numpy": "0.0"}}
     for what, made, holds_not in (("its own", model.made_with, False), ("another numpy", others, True)):
-        changed = changed_since(made, model.producer, study.settings)
+        changed = changed_since(made, model.producer, TrainingOptions.of(study.settings))
         yield equal(f"made with {what}: does not hold", holds_not, changed is not None)
 
 

@@ -8,7 +8,7 @@ import shutil
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from trader_cli.core.json_values import JsonObject
     from trader_cli.core.money.plans import TradePlan
     from trader_cli.pipelines.trading.iterations import Pass
     from trader_cli.pipelines.verification.lab import Lab
@@ -87,9 +88,9 @@ def _flow(lab: Lab) -> Flow:
     return replace(flow, told=heard.getvalue())
 
 
-def _summary(world: World, done: Pass) -> dict[str, Any]:
+def _summary(world: World, done: Pass) -> JsonObject:
     money = Money(world.ledger.net_income(), world.account.wallet - BALANCE)
-    return summary(world.settings, world.executor, done, TIMEFRAME, money)
+    return summary(world.settings, world.executor, done, TIMEFRAME, money).as_dict()
 
 
 def _flowed(world: World, done: Pass, folder: Path) -> Flow:

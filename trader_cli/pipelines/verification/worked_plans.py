@@ -21,6 +21,7 @@ from trader_cli.pipelines.verification.checks import LINES, Check, Finding, Unex
 from trader_cli.pipelines.verification.lab import SYMBOL, TIMEFRAME
 from trader_cli.pipelines.verification.worlds import in_world, scripted
 from trader_cli.settings.load import shipped_settings
+from trader_cli.settings.options import PlanningOptions
 from trader_cli.tactician.planning import Now, plan
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ def _planned(side: Side, mark: str = "2000", **shown: Any) -> TradePlan:
         rules=_RULES,
         brackets=_BRACKETS,
     )
-    outcome = plan(analysis, signal, replace(now, **shown), settings, Request())
+    outcome = plan(analysis, signal, replace(now, **shown), PlanningOptions.of(settings), Request())
     if not isinstance(outcome, Approved):
         raise Unexpected(f"no plan: {outcome.sentence} ({outcome.code})")
     return outcome.plan

@@ -89,7 +89,7 @@ def caps_before_an_entry(lab: Lab) -> Iterator[Finding]:
             room = Room(
                 Decimal(1000), Decimal(9_000), Decimal(10_000), Decimal(others), Decimal(elsewhere), "USDT", Dollars()
             )
-            found.append(_code(check_caps(plan, settings, room)))
+            found.append(_code(check_caps(plan, settings.tactician, room)))
         return found
 
     wanted = ["opened", "exposure", "capital_cap"]

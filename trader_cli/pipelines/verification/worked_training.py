@@ -94,7 +94,7 @@ def rows_by_hand(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
     features = pl.DataFrame({**columns, "number": np.arange(n, dtype=np.float64)})
     unfit = np.zeros(n, dtype=bool)
     unfit[300] = True
-    data, names = make_dataset(bars, features, settings, _BAR, unfit)
+    data, names = make_dataset(bars, features, settings.analyst, _BAR, unfit)
     options = settings.analyst
     labels = triple_barrier(bars, options.horizon_bars, options.barrier_width, options.volatility_span, _BAR)
     yield equal("columns", ["number"], names)
@@ -159,8 +159,8 @@ def funding_by_hand(lab: Lab) -> Iterator[Finding]:
         for (what, rate), cost in zip(ahead, longs, strict=True):
             yield near(f"costs times {factor:g}: long from {what}", rate * factor, float(cost), 1e-15)
         yield equal(f"costs times {factor:g}: what shorts would receive is not counted", [0.0, 0.0], shorts.tolist())
-    premium = {"next_funding_ms": 20 * HOUR_MS, "funding_rate": -0.01}
-    upcoming = funding_rates(SYMBOL, TIMEFRAME, opened[-1:], paid, premium)
+    payment = 20 * HOUR_MS, -0.01
+    upcoming = funding_rates(SYMBOL, TIMEFRAME, opened[-1:], paid, payment)
     yield near("the next payment by the exchange's word", -0.01, float(upcoming.ahead(_FIRST_ROW, 8)[0]), 1e-15)
 
 

@@ -21,12 +21,14 @@ from trader_cli.execution.executor import Executor
 from trader_cli.pipelines.market_access import connected
 from trader_cli.pipelines.verification.checks import Unexpected
 from trader_cli.pipelines.verification.lab import KEY, SYMBOL, at_venue
+from trader_cli.settings.options import ExecutionOptions
 from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import Ledger
 from trader_cli.tactician.position_monitor import PositionMonitor
 from trader_cli.venue.clocks import VirtualClock, run_virtual
 from trader_cli.venue.server.faulty_venue import FaultyVenue
-from trader_cli.venue.simulated_market.tape import Tape, make_symbol_tape
+from trader_cli.venue.simulated_market.tape import Tape
+from trader_cli.venue.simulated_market.tape_loading import make_symbol_tape
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -93,7 +95,7 @@ class World:
     @property
     def executor(self) -> Executor:
         """A new executor, as a process that has just started has."""
-        return Executor(self.exchange, self.ledger, self.settings)
+        return Executor(self.exchange, self.ledger, ExecutionOptions.of(workspace_of(self.settings)))
 
     def restart(self) -> None:
         """Close the ledger and open it again, as another process would."""

@@ -8,13 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
+from trader_cli.core.json_values import built, items_of, object_of, texts_of, whole_of
 from trader_cli.venue.engine.books import Account, AlgoOrder, Fill, Income, Order, Owed, Position, SymbolOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
+    from trader_cli.core.json_values import JsonObject
     from trader_cli.venue.engine.engine import Engine
 
 _OF_THE_ACCOUNT = (
@@ -26,8 +28,7 @@ _OF_THE_ACCOUNT = (
     "multi_assets",
     "credits_mode",
 )
-Body = dict[str, Any]
-"""A part, of what JSON can hold."""
+Record = TypeVar("Record")
 
 
 @dataclass
@@ -38,7 +39,7 @@ class Written:
     fills: int = 0
     income: int = 0
 
-    def part(self, engine: Engine) -> Body:
+    def part(self, engine: Engine) -> JsonObject:
         """The next part: what is new, and everything that may change yet."""
         books = engine.account
         orders = [o for o in books.orders.values() if o.order_id not in self.ended]
@@ -63,30 +64,36 @@ class Written:
         self.fills, self.income = len(account.fills), len(account.income)
 
 
-def restore(engine: Engine, parts: list[Body]) -> None:
+def restore(engine: Engine, parts: Sequence[JsonObject]) -> None:
     """Bring a fresh engine to where the last of the parts, oldest first, was written. At least one is needed."""
     last = parts[-1]
     orders = {o.order_id: o for part in parts for o in _read(Order, part["orders"])}
     algos = {a.algo_id: a for part in parts for a in _read(AlgoOrder, part["algos"])}
-    engine.account = Account(
-        **{name: _read_back(value) for name, value in last["account"].items()},
-        positions={p.symbol: p for p in _read(Position, last["positions"])},
-        options={name: SymbolOptions(leverage, isolated) for name, (leverage, isolated) in last["options"].items()},
-        orders=dict(sorted(orders.items())),
-        algos=dict(sorted(algos.items())),
-        fills=[fill for part in parts for fill in _read(Fill, part["fills"])],
-        income=[income for part in parts for income in _read(Income, part["income"])],
-        others={asset: Decimal(amount) for asset, amount in last["others"].items()},
-        owed=_read(Owed, last["owed"]) if "owed" in last else [],
-    )
-    engine.set_counters(last["engine"])
+    tables = {
+        "positions": {p.symbol: p for p in _read(Position, last["positions"])},
+        "options": {name: _option(row) for name, row in object_of(last["options"]).items()},
+        "orders": dict(sorted(orders.items())),
+        "algos": dict(sorted(algos.items())),
+        "fills": [fill for part in parts for fill in _read(Fill, part["fills"])],
+        "income": [income for part in parts for income in _read(Income, part["income"])],
+        "others": {asset: Decimal(str(amount)) for asset, amount in object_of(last["others"]).items()},
+        "owed": _read(Owed, last["owed"]) if "owed" in last else [],
+    }
+    simple = {name: _read_back(value) for name, value in object_of(last["account"]).items()}
+    engine.account = built(Account, {**simple, **tables})
+    engine.set_counters([whole_of(counter) for counter in items_of(last["engine"])])
+
+
+def _option(row: object) -> SymbolOptions:
+    leverage, isolated = items_of(row)
+    return SymbolOptions(whole_of(leverage), bool(isolated))
 
 
 def _written(value: Decimal | bool | None) -> str | bool | None:
     return str(value) if isinstance(value, Decimal) else value
 
 
-def _read_back(value: str | bool | None) -> Any:
+def _read_back(value: object) -> object:
     return Decimal(value) if isinstance(value, str) else value
 
 
@@ -96,7 +103,7 @@ def _columns(kind: type) -> tuple[tuple[str, bool], ...]:
     return tuple((column.name, column.type in {"Decimal", Decimal}) for column in fields(kind))
 
 
-def _rows(kind: type, records: Iterable[Any]) -> Body:
+def _rows(kind: type, records: Iterable[object]) -> JsonObject:
     columns = _columns(kind)
     rows = [
         [str(getattr(r, name)) if is_decimal else getattr(r, name) for name, is_decimal in columns] for r in records
@@ -104,13 +111,17 @@ def _rows(kind: type, records: Iterable[Any]) -> Body:
     return {"columns": [name for name, _ in columns], "rows": rows}
 
 
-def _read(kind: Any, body: Body) -> list[Any]:
+def _read(kind: type[Record], table: object) -> list[Record]:
     """Records of a table; a column that was not written yet has its default."""
-    decimals = [at for at, name in enumerate(body["columns"]) if dict(_columns(kind)).get(name)]
-    rows = body["rows"]
+    plain: type = kind
+    body, columns = object_of(table), _columns(plain)
+    names, decimals = texts_of(body["columns"]), {name for name, is_decimal in columns if is_decimal}
+    places = [at for at, name in enumerate(names) if name in decimals]
+    rows = [items_of(row) for row in items_of(body["rows"])]
     for row in rows:
-        for at in decimals:
-            row[at] = Decimal(row[at])
-    if body["columns"] == [name for name, _ in _columns(kind)]:
-        return [kind(*row) for row in rows]
-    return [kind(**dict(zip(body["columns"], row, strict=True))) for row in rows]
+        for at in places:
+            row[at] = Decimal(str(row[at]))
+    made: Callable[..., Record] = kind
+    if names == tuple(name for name, _ in columns):
+        return [made(*row) for row in rows]
+    return [made(**dict(zip(names, row, strict=True))) for row in rows]

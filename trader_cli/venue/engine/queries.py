@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 from trader_cli.core.errors import UsageError
+from trader_cli.core.json_values import JsonObject
 from trader_cli.core.market.timeframes import Timeframe
 
 Query = Mapping[str, str]
-Body = dict[str, Any] | list[Any]
+Body = JsonObject | Sequence[object]
+"""What a route answers: an object of JSON, or rows of it."""
 Route = Callable[[Query, int], Body]
 """From the parameters and the moment (UTC ms) to the JSON."""
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import random
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_type_hints
+from typing import TYPE_CHECKING, Literal, get_args, get_type_hints
+
+from trader_cli.core.json_values import built
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,8 +51,7 @@ def every_combination() -> Iterator[Switches]:
     """All of them, the defaults first."""
     names = choices()
     for answers in itertools.product(*names.values()):
-        given: dict[str, Any] = dict(zip(names, answers, strict=True))
-        yield Switches(**given)
+        yield built(Switches, dict(zip(names, answers, strict=True)))
 
 
 def sampled(seed: int, count: int) -> list[Switches]:

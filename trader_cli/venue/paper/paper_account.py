@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import sqlite3
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import DataInvalid
+from trader_cli.core.json_values import object_of, texts_of
 from trader_cli.core.market.timeframes import HOUR_MS
 from trader_cli.venue.engine.account_rows import Written, restore
 from trader_cli.venue.engine.books import ZERO, Income
@@ -24,7 +25,7 @@ from trader_cli.venue.engine.venue_journal import WALLET, Command
 from trader_cli.venue.paper.observations import Sighting, mark_points, points
 from trader_cli.venue.paper.observed_market import ObservedMarket
 from trader_cli.venue.paper.paper_journal import PaperJournal, read_sighting, sighting_body
-from trader_cli.venue.server.private_routes import COMMANDS, READS, Body, Handler
+from trader_cli.venue.server.private_routes import COMMANDS, READS, Handler
 from trader_cli.venue.server.public_routes import VenueRejection
 from trader_cli.venue.server.wallets import fresh_account
 from trader_cli.venue.simulated_market.rule_changes import RuleBook
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
     from trader_cli.core.money.orders import SymbolRules
     from trader_cli.venue.engine.order_intake import Parameters
+    from trader_cli.venue.engine.queries import Body
 
 _FAILURES = (VenueRejection, ArithmeticError, ValueError, LookupError)
 _SNAPSHOT_EVERY = 100
@@ -96,9 +98,9 @@ class PaperDesk:
     def _replay(self) -> None:
         kept = self._journal.snapshots()
         if kept.parts:
-            restore(self.engine, [part["engine"] for part in kept.parts])
+            restore(self.engine, [object_of(part["engine"]) for part in kept.parts])
             self._written.note(self.engine.account)
-            for body in kept.parts[-1]["latest"]:
+            for body in texts_of(kept.parts[-1]["latest"]):
                 self._show(read_sighting(body))
         entries, upto_ms = list(self._journal.entries(kept)), self.engine.now_ms
         self.know({entry.symbol: entry.rules for entry in entries if isinstance(entry, Sighting)})
@@ -194,12 +196,12 @@ class PaperDesk:
 
     # --- requests ---
 
-    def read(self, path: str, parameters: Parameters, seen: list[Sighting], now_ms: int) -> Any:
+    def read(self, path: str, parameters: Parameters, seen: list[Sighting], now_ms: int) -> Body:
         """The answer to a signed GET at `now_ms`. Raises `VenueRejection`."""
         self._take(seen, now_ms, None)
         return READS[path](self.engine, parameters)
 
-    def command(self, method: str, path: str, parameters: dict[str, str], seen: list[Sighting], now_ms: int) -> Any:
+    def command(self, method: str, path: str, parameters: dict[str, str], seen: list[Sighting], now_ms: int) -> Body:
         """Journal a command together with what was seen for it, then carry it out. Raises `VenueRejection`."""
         if self._unwritten >= _SNAPSHOT_EVERY:
             self._keep()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trader_cli.core.money.orders import SymbolRules
 from trader_cli.venue.engine.fill_rules import FILLS
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from trader_cli.core.json_values import JsonObject
+
 
 @dataclass(frozen=True)
 class Snapshots:
@@ -23,7 +25,7 @@ class Snapshots:
 
     commands: int = 0
     sightings: int = 0
-    parts: tuple[dict[str, Any], ...] = ()
+    parts: tuple[JsonObject, ...] = ()
 
 
 class PaperJournal(Journal):
@@ -55,7 +57,7 @@ class PaperJournal(Journal):
         time_ms, text = self._db.execute("SELECT time_ms, balance FROM opened").fetchone()
         return int(time_ms), Decimal(text)
 
-    def keep(self, part: dict[str, Any], fill_rules: int) -> None:
+    def keep(self, part: JsonObject, fill_rules: int) -> None:
         """Write the next part of a snapshot of what everything journalled until now has led to."""
         self._db.execute(
             "INSERT INTO snapshots (commands, sightings, fill_rules, body) VALUES ("

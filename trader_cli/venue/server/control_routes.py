@@ -11,7 +11,7 @@ None of them is counted, logged or bent.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 from aiohttp import web
@@ -24,6 +24,7 @@ from trader_cli.venue.server.public_routes import VenueRejection
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from trader_cli.core.json_values import JsonObject
     from trader_cli.venue.clocks import ServedClock
     from trader_cli.venue.engine.books import Account, AlgoOrder
     from trader_cli.venue.server.authentication import ApiKey
@@ -108,7 +109,7 @@ def _known(name: str) -> ApiKey:
     return key
 
 
-def _symbol_books(account: Account, symbol: str) -> dict[str, Any]:
+def _symbol_books(account: Account, symbol: str) -> JsonObject:
     """Position and what rests, of one symbol."""
     return {
         "position": str(account.position(symbol).amount),
@@ -117,7 +118,7 @@ def _symbol_books(account: Account, symbol: str) -> dict[str, Any]:
     }
 
 
-def _algo(algo: AlgoOrder) -> dict[str, Any]:
+def _algo(algo: AlgoOrder) -> JsonObject:
     return {
         "client_id": algo.client_id,
         "side": algo.side,
@@ -130,7 +131,7 @@ def _algo(algo: AlgoOrder) -> dict[str, Any]:
     }
 
 
-def _entries(account: Account) -> list[dict[str, Any]]:
+def _entries(account: Account) -> list[JsonObject]:
     """Orders that could open and have traded, in the order of their numbers."""
     return [
         {"client_id": o.client_id, "symbol": o.symbol, "side": o.side, "filled": str(o.filled), "time_ms": o.time_ms}
@@ -139,7 +140,7 @@ def _entries(account: Account) -> list[dict[str, Any]]:
     ]
 
 
-def _logged(entry: LoggedRequest) -> dict[str, Any]:
+def _logged(entry: LoggedRequest) -> JsonObject:
     sent = entry.parameters
     return {
         "number": entry.number,
@@ -157,5 +158,5 @@ def _logged(entry: LoggedRequest) -> dict[str, Any]:
     }
 
 
-def _answer(body: Any) -> web.Response:
+def _answer(body: object) -> web.Response:
     return web.Response(body=orjson.dumps(body), content_type="application/json")

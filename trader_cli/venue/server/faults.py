@@ -9,17 +9,20 @@ import random
 from dataclasses import asdict, dataclass, fields
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import yaml
 
 from trader_cli.core.errors import ConfigurationError, UsageError
+from trader_cli.core.json_values import built, objects_of
 from trader_cli.venue.server.failure_kinds import failure_of
 from trader_cli.venue.simulated_market.intrabar_path import uniforms
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from trader_cli.core.json_values import JsonObject
 
 Endpoint = tuple[str, str]
 """Method and path."""
@@ -133,17 +136,19 @@ class FaultPlan:
         """Whether some answer lags: what the account was has to be remembered."""
         return any(fault.lag_s for fault in self.faults)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
         """As JSON and YAML hold it: defaults left out."""
         plain = {f.name: f.default for f in fields(Fault)}
         rows = [{n: v for n, v in asdict(fault).items() if v != plain[n]} for fault in self.faults]
         return {"seed": self.seed, "faults": rows}
 
     @classmethod
-    def from_dict(cls, tree: Mapping[str, Any], start_ms: int = 0) -> FaultPlan:
+    def from_dict(cls, tree: Mapping[str, object], start_ms: int = 0) -> FaultPlan:
         """From what `as_dict` gives; `from_s` and `to_s` are seconds after `start_ms`. Raises `UsageError`."""
         try:
-            return cls(tuple(_fault(row, start_ms) for row in tree["faults"]), int(tree.get("seed", 0)))
+            return cls(
+                tuple(_fault(row, start_ms) for row in objects_of(tree["faults"])), int(str(tree.get("seed", 0)))
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise UsageError(
                 f"A fault plan is `seed` and a list `faults`, each with method and path; {error!r} was found.",
@@ -160,14 +165,14 @@ class FaultPlan:
         return cls.from_dict(tree if isinstance(tree, dict) else {}, start_ms)
 
 
-def _fault(row: Mapping[str, Any], start_ms: int) -> Fault:
+def _fault(row: Mapping[str, object], start_ms: int) -> Fault:
     """A fault of a file; times after the start become times of the exchange."""
     given = dict(row)
     for name in ("from", "to"):
         after_s = given.pop(f"{name}_s", None)
         if after_s is not None:
-            given[f"{name}_ms"] = start_ms + round(1000 * float(after_s))
-    return Fault(**given)
+            given[f"{name}_ms"] = start_ms + round(1000 * float(str(after_s)))
+    return built(Fault, given)
 
 
 class FaultRun:

@@ -7,7 +7,7 @@ lists symbols whose funding interval was changed.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trader_cli.core.market.symbols import delivery_ms_of, pair_of
 from trader_cli.core.market.timeframes import DAY_MS, HOUR_MS, MINUTE_MS
@@ -42,6 +42,7 @@ from trader_cli.venue.simulated_market.symbol_market import FUNDING_INTERVAL_MS,
 if TYPE_CHECKING:
     from decimal import Decimal
 
+    from trader_cli.core.json_values import JsonObject
     from trader_cli.venue.simulated_market.rule_changes import Listing
     from trader_cli.venue.simulated_market.tape import Tape
 
@@ -127,7 +128,7 @@ class PublicRoutes:
             return self._day(self._market(query), now)
         return [self._day(market, now) for market in self.markets.values()]
 
-    def _day(self, market: SymbolMarket, now: int) -> dict[str, Any]:
+    def _day(self, market: SymbolMarket, now: int) -> JsonObject:
         day = market.day(now)
         price, quantity, both = writers(market.tape)
         average = day.quote_volume / day.volume if day.volume else day.last
@@ -190,7 +191,7 @@ class PublicRoutes:
             return self._premium(self._market(query), now)
         return [self._premium(market, now) for market in self.markets.values()]
 
-    def _premium(self, market: SymbolMarket, now: int) -> dict[str, Any]:
+    def _premium(self, market: SymbolMarket, now: int) -> JsonObject:
         symbol = market.tape.symbol
         price, _, _ = writers(market.tape)
         interval = self.book.at(symbol, now).funding_interval_ms or FUNDING_INTERVAL_MS
@@ -268,7 +269,7 @@ class PublicRoutes:
         ]
 
 
-def _symbol_info(market: SymbolMarket, listing: Listing) -> dict[str, Any]:
+def _symbol_info(market: SymbolMarket, listing: Listing) -> JsonObject:
     tape, rules = market.tape, listing.rules(market.rules)
     pair, delivered_ms = pair_of(tape.symbol), delivery_ms_of(tape.symbol)
     quote = next((q for q in _QUOTES if pair.endswith(q)), "USDT")
@@ -284,7 +285,7 @@ def _symbol_info(market: SymbolMarket, listing: Listing) -> dict[str, Any]:
         "pair": pair,
         "contractType": "PERPETUAL" if delivered_ms is None else "CURRENT_QUARTER",
         "deliveryDate": ends_ms,
-        "onboardDate": int(tape.open_ms[0]),
+        "onboardDate": tape.start_ms,
         "status": listing.status,
         "maintMarginPercent": "2.5000",
         "requiredMarginPercent": "5.0000",

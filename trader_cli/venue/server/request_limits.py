@@ -6,12 +6,13 @@ All requests come from one address. The clock is the venue's; nothing here waits
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trader_cli.core.market.timeframes import DAY_MS, MINUTE_MS
 from trader_cli.venue.request_weights import pool_of
 
 if TYPE_CHECKING:
+    from trader_cli.core.json_values import JsonObject
     from trader_cli.venue.request_weights import Pool
 
 PATIENCE = 10
@@ -26,7 +27,7 @@ class Refusal:
     """Why a request is not answered: status 429 or 418, the JSON, and how long to send nothing."""
 
     status: int
-    body: dict[str, Any]
+    body: JsonObject
     retry_after_s: int
 
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from trader_cli.venue.clocks import ServedClock
     from trader_cli.venue.engine.engine import Watcher
+    from trader_cli.venue.engine.queries import Body
     from trader_cli.venue.engine.switches import Switches
     from trader_cli.venue.server.failure_kinds import Failure
     from trader_cli.venue.server.faults import Endpoint, Meeting
@@ -80,7 +81,7 @@ class VenueServer:
         self._remembers = faults is not None
         self._bends: dict[Endpoint, Callable[[int], FaultPlan]] = {}
         self._watchers: list[Watcher] = []
-        self._under_way: set[asyncio.Task[Any]] = set()
+        self._under_way: set[asyncio.Task[None]] = set()
         self._switches, self._book = switches, RuleBook(changes)
         self._routes = PublicRoutes(tape, self._book)
         self._start_ms = tape.start_ms
@@ -296,7 +297,7 @@ class VenueServer:
         entry.outcome = answer.status
         return answer
 
-    def _public(self, request: web.Request, now: int) -> Any:
+    def _public(self, request: web.Request, now: int) -> Body:
         if request.method != "GET" or request.path not in self._routes.table:
             LOG.error("no route for %s %s", request.method, request.path)
             message = f"trader venue: no route for {request.method} {request.path}"
@@ -356,7 +357,7 @@ def _is_heard(request: web.Request) -> bool:
     return request.transport is not None and not request.transport.is_closing()
 
 
-def _json(body: Any, status: int, headers: dict[str, str]) -> web.Response:
+def _json(body: object, status: int, headers: dict[str, str]) -> web.Response:
     return web.Response(body=orjson.dumps(body), status=status, headers=headers, content_type="application/json")
 
 

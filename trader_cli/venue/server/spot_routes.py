@@ -6,7 +6,7 @@ milliseconds here also after 2025, as by default on the exchange; the archive's 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trader_cli.core.market.timeframes import HOUR_MS
 from trader_cli.venue.engine.queries import Body, Query, Route, VenueRejection, integer, named, page_limit, timeframe_of
@@ -16,6 +16,7 @@ from trader_cli.venue.simulated_market.number_format import decimals, kline_colu
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from trader_cli.core.json_values import JsonObject
     from trader_cli.venue.simulated_market.symbol_market import SymbolMarket
     from trader_cli.venue.simulated_market.tape import SymbolTape
 
@@ -81,7 +82,7 @@ class SpotRoutes:
         ]
 
 
-def _symbol_info(tape: SymbolTape) -> dict[str, Any]:
+def _symbol_info(tape: SymbolTape) -> JsonObject:
     quote = next((q for q in _QUOTES if tape.symbol.endswith(q)), "USDT")
     tick, step = (f"{s:.{decimals(s)}f}" for s in (tape.tick, tape.step))
     return {

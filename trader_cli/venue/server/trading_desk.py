@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trader_cli.venue.engine.account_history import History
 from trader_cli.venue.engine.cover_audit import CoverWatch
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from decimal import Decimal
     from pathlib import Path
 
+    from trader_cli.core.json_values import JsonObject
     from trader_cli.venue.engine.engine import Watcher
+    from trader_cli.venue.engine.queries import Body
     from trader_cli.venue.engine.switches import Switches
     from trader_cli.venue.server.authentication import Verifier
     from trader_cli.venue.simulated_market.rule_changes import RuleBook
@@ -123,7 +125,7 @@ class TradingDesk:
         if request.path != _LISTEN_KEY:
             self._parameters(key, request, now_ms)
 
-    def answer(self, request: Request, now_ms: int, *, stamped_ms: int | None = None, lag_ms: int = 0) -> Any:
+    def answer(self, request: Request, now_ms: int, *, stamped_ms: int | None = None, lag_ms: int = 0) -> Body:
         """The JSON answer. Raises `VenueRejection`.
 
         The request's time is checked as of `stamped_ms` (default: now). A query shows the account as it was `lag_ms`
@@ -150,7 +152,7 @@ class TradingDesk:
         self._journal.close()
 
 
-def restrictions(*, can_trade: bool, can_withdraw: bool) -> dict[str, Any]:
+def restrictions(*, can_trade: bool, can_withdraw: bool) -> JsonObject:
     """GET /sapi/v1/account/apiRestrictions."""
     return {
         "ipRestrict": True,

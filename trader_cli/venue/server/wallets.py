@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trader_cli.core.money.assets import QUOTE, dollar_pair, margin_asset_of
 from trader_cli.venue.engine.books import ZERO, Account
@@ -14,6 +14,7 @@ from trader_cli.venue.simulated_market.brackets import maintenance_margin
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from trader_cli.core.json_values import JsonObject
     from trader_cli.venue.engine.engine import Engine
     from trader_cli.venue.simulated_market.market_port import EngineMarket
 
@@ -26,7 +27,7 @@ def text(value: Decimal) -> str:
     return shown.rstrip("0").rstrip(".") if "." in shown else shown
 
 
-def asset_row(engine: Engine, asset: str, marks: dict[str, Decimal]) -> dict[str, Any]:
+def asset_row(engine: Engine, asset: str, marks: dict[str, Decimal]) -> JsonObject:
     """One asset of the account: its wallet, and the positions that are margined in it."""
     books = engine.account
     held = [p for p in of_asset(books, asset) if p.amount != 0]
@@ -53,12 +54,12 @@ def asset_row(engine: Engine, asset: str, marks: dict[str, Decimal]) -> dict[str
     }
 
 
-def multi_assets(engine: Engine, _parameters: Parameters) -> dict[str, Any]:
+def multi_assets(engine: Engine, _parameters: Parameters) -> JsonObject:
     """GET /fapi/v1/multiAssetsMargin."""
     return {"multiAssetsMargin": engine.account.multi_assets}
 
 
-def set_multi_assets(engine: Engine, parameters: Parameters) -> dict[str, Any]:
+def set_multi_assets(engine: Engine, parameters: Parameters) -> JsonObject:
     """POST /fapi/v1/multiAssetsMargin."""
     wanted = flag(parameters, "multiAssetsMargin")
     if wanted == engine.account.multi_assets:
@@ -70,12 +71,12 @@ def set_multi_assets(engine: Engine, parameters: Parameters) -> dict[str, Any]:
     return DONE
 
 
-def fee_burn(engine: Engine, _parameters: Parameters) -> dict[str, Any]:
+def fee_burn(engine: Engine, _parameters: Parameters) -> JsonObject:
     """GET /fapi/v1/feeBurn: whether fees are paid in BNB."""
     return {"feeBurn": engine.account.fees_in_bnb}
 
 
-def set_fee_burn(engine: Engine, parameters: Parameters) -> dict[str, Any]:
+def set_fee_burn(engine: Engine, parameters: Parameters) -> JsonObject:
     """POST /fapi/v1/feeBurn."""
     engine.account.fees_in_bnb = flag(parameters, "feeBurn")
     engine.changed()
