@@ -16,6 +16,7 @@ from trader_cli.features.family import FamilyOptions
 from trader_cli.features.inputs import ALL_INPUTS
 from trader_cli.features.registry import make_spec
 from trader_cli.settings import as_settings
+from trader_cli.settings.options import TrainingOptions
 
 M15 = Timeframe.parse("15m")
 TRAINED, SERVED = 3000, 300
@@ -31,7 +32,7 @@ def served() -> dict[str, float]:
         "benchmark", "tape", "ETHUSDT", M15, head.select(frame.columns[:11]), features.head(TRAINED), {}
     )
     settings = as_settings({"analyst": {"learners": 1, "walk_forward_folds": 3}})
-    model = train(given, settings, lambda sharpes: sharpes)
+    model = train(given, TrainingOptions.of(settings), lambda sharpes: sharpes)
     assert model.base_features == spec.columns
     times = frame["open_time"].to_physical()
     taken = []

@@ -33,7 +33,8 @@ from trader_cli.exchange.connection.venue_clock import LeasedClock, attach
 from trader_cli.venue.clocks import DrivenClock, VirtualClock, run_virtual
 from trader_cli.venue.server.server import VenueServer
 from trader_cli.venue.simulated_market.synthetic import synthetic_tape
-from trader_cli.venue.simulated_market.tape import Tape, load_tape
+from trader_cli.venue.simulated_market.tape import Tape
+from trader_cli.venue.simulated_market.tape_loading import load_tape
 
 pytestmark = pytest.mark.slow
 

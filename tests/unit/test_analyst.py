@@ -36,6 +36,7 @@ from trader_cli.core.types import Abstention, Analysis, Claim, Signal
 from trader_cli.features.bar_arrays import BarSeries
 from trader_cli.features.regimes import RegimeModel, fit_regimes
 from trader_cli.settings import as_settings
+from trader_cli.settings.options import AnalysisOptions
 
 M15 = Timeframe.parse("15m")
 BARS = BarSeries.of(random_bars(1500))
@@ -351,7 +352,10 @@ def given_input(**changes: Any) -> AnalysisInput:
 
 def test_a_clear_case_is_a_signal_and_its_mirror_the_other_side() -> None:
     config = as_settings({})
-    long, short = analyse(given_input(), config), analyse(given_input(features={"a": -2.0, "b": 1.0, "c": 0.0}), config)
+    long, short = (
+        analyse(given_input(), AnalysisOptions.of(config)),
+        analyse(given_input(features={"a": -2.0, "b": 1.0, "c": 0.0}), AnalysisOptions.of(config)),
+    )
     assert isinstance(long.outcome, Signal)
     assert isinstance(short.outcome, Signal)
     assert (long.outcome.side, short.outcome.side) == ("long", "short")
@@ -379,7 +383,7 @@ ABSTENTIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 @pytest.mark.parametrize("code", ABSTENTIONS)
 def test_every_abstention_has_its_code_and_a_sentence(code: str) -> None:
     changes, options = ABSTENTIONS[code]
-    outcome = analyse(given_input(**changes), as_settings({"analyst": options})).outcome
+    outcome = analyse(given_input(**changes), AnalysisOptions.of(as_settings({"analyst": options}))).outcome
     assert isinstance(outcome, Abstention)
     assert outcome.code == code
     assert outcome.sentence.endswith(".")
@@ -396,7 +400,9 @@ KEYS: dict[str, Any] = {
 
 @pytest.mark.parametrize("key", KEYS)
 def test_each_switch_of_the_analyst_changes_the_analysis(key: str) -> None:
-    on, off = (analyse(given_input(), as_settings({"analyst": {key: value}})) for value in (True, False))
+    on, off = (
+        analyse(given_input(), AnalysisOptions.of(as_settings({"analyst": {key: value}}))) for value in (True, False)
+    )
     assert KEYS[key](on) is not None
     assert KEYS[key](off) is None
 
@@ -417,7 +423,7 @@ def test_volatility_is_trailing_and_restartable() -> None:
 def test_live_levels_are_the_barriers_that_labels_have() -> None:
     """The same bars with a future behind them: what training would look for is what a signal asks for."""
     given = given_input()
-    said = analyse(given, as_settings({}))
+    said = analyse(given, AnalysisOptions.of(as_settings({})))
     assert said.signal is not None
     n, horizon = len(given.bars), said.signal.horizon_bars
     later = given.bars.open_ms[-1] + M15.ms * np.arange(1, horizon + 1)

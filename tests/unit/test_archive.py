@@ -450,7 +450,7 @@ def test_a_bomb_is_refused_before_it_is_inflated_also_if_it_lies() -> None:
 
 
 def test_real_bars_survive_the_archives_writing(market_data: Any) -> None:
-    from trader_cli.venue.simulated_market.tape import load_bars_file
+    from trader_cli.venue.simulated_market.tape_loading import load_bars_file
 
     (real,) = load_bars_file(market_data / "klines/spot_12col/BTCUSDT-1h-2023Q1.parquet")
     file = ArchiveFile("spot", "monthly", "klines", "BTCUSDT", "1h", date(2023, 2, 1))

@@ -37,6 +37,7 @@ from trader_cli.features.fracdiff import (
 )
 from trader_cli.features.regimes import FILTER_BARS, RegimeModel, fit_regimes
 from trader_cli.settings import as_settings
+from trader_cli.settings.options import AnalysisOptions, TrainingOptions
 
 M15 = Timeframe.parse("15m")
 FRAME = random_bars(1500, seed=3)
@@ -258,7 +259,7 @@ def test_regimes_stream_to_the_bit_with_just_the_needed_history(name: str) -> No
 
 def test_no_regime_and_no_difference_crosses_a_gap() -> None:
     holed = BarSeries.of(pl.concat([FRAME[:700], FRAME[703:]]))
-    fitted = fit_families(BARS, X[ROWS], NAMES, ROWS, SETTINGS, M15)
+    fitted = fit_families(BARS, X[ROWS], NAMES, ROWS, TrainingOptions.of(SETTINGS), M15)
     rows = np.arange(len(holed))
     got = fitted.columns(holed, np.delete(X, slice(700, 703), axis=0), rows)
     before = fitted.columns(BARS, X, np.arange(1500))
@@ -300,7 +301,7 @@ def test_many_sequences_teach_the_chain_they_came_from() -> None:
 
 # --- the families together ---
 
-FITTED = fit_families(BARS, X[ROWS], NAMES, ROWS, SETTINGS, M15)
+FITTED = fit_families(BARS, X[ROWS], NAMES, ROWS, TrainingOptions.of(SETTINGS), M15)
 
 
 def features_of(frame: pl.DataFrame) -> np.ndarray:
@@ -312,7 +313,7 @@ def test_nothing_after_the_training_rows_changes_what_is_fitted(how: str) -> Non
     """Another future, the same families; and another past, others: the digest is not blind."""
     frame = altered(1300, how)
     x = features_of(frame)
-    again = fit_families(BarSeries.of(frame), x[ROWS], NAMES, ROWS, SETTINGS, M15)
+    again = fit_families(BarSeries.of(frame), x[ROWS], NAMES, ROWS, TrainingOptions.of(SETTINGS), M15)
     assert again.digest == FITTED.digest
     assert again.columns(BarSeries.of(frame), x[:1300], np.arange(1300)).tobytes() == (
         FITTED.columns(BARS, X[:1300], np.arange(1300)).tobytes()
@@ -320,7 +321,9 @@ def test_nothing_after_the_training_rows_changes_what_is_fitted(how: str) -> Non
     earlier = altered(1280, "crash")
     assert (
         FITTED.digest
-        != fit_families(BarSeries.of(earlier), features_of(earlier)[ROWS], NAMES, ROWS, SETTINGS, M15).digest
+        != fit_families(
+            BarSeries.of(earlier), features_of(earlier)[ROWS], NAMES, ROWS, TrainingOptions.of(SETTINGS), M15
+        ).digest
     )
 
 
@@ -360,7 +363,7 @@ def test_families_survive_the_bundle() -> None:
 
 @pytest.mark.parametrize("n", [0, 50, 127])
 def test_too_few_rows_fit_nothing_and_say_nothing(n: int) -> None:
-    fitted = fit_families(BARS, X[ROWS][:n], NAMES, ROWS[:n], SETTINGS, M15)
+    fitted = fit_families(BARS, X[ROWS][:n], NAMES, ROWS[:n], TrainingOptions.of(SETTINGS), M15)
     columns = fitted.columns(BARS, X[-5:], np.arange(1495, 1500))
     assert np.isnan(np.delete(columns, np.s_[-4:-1], axis=1)).all()
 
@@ -373,7 +376,7 @@ QUICK: dict[str, Any] = {"trees": 8, "walk_forward_folds": 3, "learners": 1, "ho
 def trained(bars: pl.DataFrame = FRAME, **keys: Any) -> TrainedModel:
     config = as_settings({"analyst": QUICK, "feature_engineering_orchestrator": keys})
     features = FeatureEngineeringOrchestrator(TECHNICAL).build(bars, M15)
-    return train(TrainingInput("k", "tape", "ETHUSDT", M15, bars, features, {}), config, list)
+    return train(TrainingInput("k", "tape", "ETHUSDT", M15, bars, features, {}), TrainingOptions.of(config), list)
 
 
 MODEL = trained()
@@ -394,15 +397,15 @@ def test_switches_take_fitted_columns_away() -> None:
 
 def test_the_final_families_are_those_of_all_training_rows() -> None:
     config = as_settings({"analyst": QUICK})
-    data, _ = make_dataset(BARS, FEATURES, config, M15.ms)
-    assert MODEL.fitted.digest == fit_families(BARS, data.x, NAMES, data.start, config, M15).digest
+    data, _ = make_dataset(BARS, FEATURES, config.analyst, M15.ms)
+    assert MODEL.fitted.digest == fit_families(BARS, data.x, NAMES, data.start, TrainingOptions.of(config), M15).digest
 
 
 @pytest.mark.parametrize("how", ["redraw", "crash"])
 def test_every_fold_is_fitted_on_its_training_rows_only(how: str) -> None:
     """Another future after a segment's first row: what was fitted for it and all it says up to there stays."""
     config = as_settings({"analyst": QUICK})
-    data, _ = make_dataset(BARS, FEATURES, config, M15.ms)
+    data, _ = make_dataset(BARS, FEATURES, config.analyst, M15.ms)
 
     def folds(frame: pl.DataFrame, seen: list[str]) -> tuple[Dataset, list[Any]]:
         bars = BarSeries.of(frame)
@@ -412,7 +415,7 @@ def test_every_fold_is_fitted_on_its_training_rows_only(how: str) -> None:
         assert len(bars) == len(BARS)
 
         def fit(before: np.ndarray) -> np.ndarray:
-            fitted = fit_families(bars, base[before], NAMES, rows[before], config, M15)
+            fitted = fit_families(bars, base[before], NAMES, rows[before], TrainingOptions.of(config), M15)
             seen.append(fitted.digest)
             return fitted.columns(bars, base, rows)
 
@@ -479,7 +482,7 @@ def test_a_bundle_brings_its_families_back() -> None:
 
 
 def test_a_bundle_with_another_encoder_is_refused() -> None:
-    other = fit_families(BARS, X[ROWS][:-1], NAMES, ROWS[:-1], SETTINGS, M15)
+    other = fit_families(BARS, X[ROWS][:-1], NAMES, ROWS[:-1], TrainingOptions.of(SETTINGS), M15)
     swapped = {**MODEL.files(), "fitted.json": replace(MODEL, fitted=other).files()["fitted.json"]}
     with pytest.raises(DataInvalid, match="do not match its digest"):
         reloaded(swapped, MODEL.description("test"))
@@ -505,7 +508,7 @@ def test_the_analysis_says_what_the_batch_says(back: int) -> None:
         test_analyst.given_input(
             bars=BARS.cut(i + 1 - need, i + 1), model=MODEL, features=dict(zip(NAMES, X[i].tolist(), strict=True))
         ),
-        as_settings({}),
+        AnalysisOptions.of(as_settings({})),
     )
     assert analysis.probabilities is not None
     got = (analysis.probabilities.up, analysis.probabilities.down, analysis.probabilities.flat)
@@ -517,5 +520,7 @@ def test_the_analysis_says_what_the_batch_says(back: int) -> None:
 
 def test_levels_and_health_do_not_look_further_back_for_the_filters() -> None:
     usual = partial(test_analyst.given_input, level_bars=300)
-    long, short = (analyse(usual(bars=bars), as_settings({})) for bars in (BARS, BARS.cut(1200, 1500)))
+    long, short = (
+        analyse(usual(bars=bars), AnalysisOptions.of(as_settings({}))) for bars in (BARS, BARS.cut(1200, 1500))
+    )
     assert (long.levels, long.health) == (short.levels, short.health)

@@ -18,6 +18,7 @@ from trader_cli.core.market.schemas import TIME
 from trader_cli.core.market.timeframes import HOUR_MS, Timeframe
 from trader_cli.core.types import Signal
 from trader_cli.settings import as_settings
+from trader_cli.settings.options import AnalysisOptions
 
 H1 = Timeframe.parse("1h")
 EXAMPLES = settings(max_examples=80, deadline=None)
@@ -142,11 +143,11 @@ def test_a_position_pays_what_its_mirror_receives_and_only_what_is_paid_is_multi
 def test_a_plan_is_not_made_against_funding_that_eats_its_gain(rate: float) -> None:
     """8 % of notional in the day ahead, against the side that is likelier: it is not taken at that price."""
     given_input = test_analyst.given_input
-    usual = analyse(given_input(), as_settings({})).signal
+    usual = analyse(given_input(), AnalysisOptions.of(as_settings({}))).signal
     assert usual is not None
     times = pl.Series([int(given_input().bars.open_ms[-1]) + M15_MS - k * HOUR_MS for k in range(5, -1, -1)]).cast(TIME)
     paid = pl.DataFrame({"time": times, "funding_rate": [rate] * 6, "mark_price": [None] * 6})
-    signal = analyse(given_input(funding=paid), as_settings({})).outcome
+    signal = analyse(given_input(funding=paid), AnalysisOptions.of(as_settings({}))).outcome
     against = (usual.side == "long") == (rate > 0)
     assert not isinstance(signal, Signal) if against else isinstance(signal, Signal) and signal.side == usual.side
 
@@ -160,7 +161,7 @@ def test_training_charges_the_funding_it_is_given() -> None:
     times = pl.Series([first // HOUR_MS * HOUR_MS + k * HOUR_MS for k in range(52)]).cast(TIME)
     paid = pl.DataFrame({"time": times, "funding_rate": [1e-3] * 52, "mark_price": [None] * 52})
     made = TrainingInput("k", "tape", "ETHUSDT", Timeframe.parse("15m"), bars, bars, {}, paid)
-    once, twice = made.costs(as_settings({})), made.costs(as_settings({}), 2.0)
+    once, twice = made.costs(as_settings({}).costs), made.costs(as_settings({}).costs, 2.0)
     held = np.ones(200)
     assert once.of_holding(held)[8:].sum() == pytest.approx(1e-3 * 48, rel=0.05)
     assert twice.of_holding(held) == pytest.approx(2 * once.of_holding(held))

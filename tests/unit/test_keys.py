@@ -23,6 +23,7 @@ from trader_cli.core.types import Abstention
 from trader_cli.features.bar_arrays import BarSeries
 from trader_cli.settings import as_settings
 from trader_cli.settings.load import key_paths
+from trader_cli.settings.options import AnalysisOptions, TrainingOptions
 from trader_cli.venue.clocks import FixedClock
 
 ROOT = Path(__file__).parents[2]
@@ -67,7 +68,7 @@ QUICK: dict[str, Any] = {"trees": 10, "walk_forward_folds": 3, "learners": 1}
 
 def trained(**keys: Any) -> Any:
     settings = as_settings({"analyst": {**QUICK, **keys}})
-    return train(TrainingInput("k", "tape", "E", M15, BARS, FEATURES, {}), settings, list)
+    return train(TrainingInput("k", "tape", "E", M15, BARS, FEATURES, {}), TrainingOptions.of(settings), list)
 
 
 USUAL = trained()
@@ -107,14 +108,19 @@ def test_threads_change_no_model() -> None:
 
 @pytest.mark.parametrize("key", ["taker_fee_bps", "slippage_bps", "funding_bps"])
 def test_costs_lower_the_expected_value(key: str) -> None:
-    usual, dear = (analyse(test_analyst.given_input(), as_settings({"costs": costs})) for costs in ({}, {key: 30}))
+    usual, dear = (
+        analyse(test_analyst.given_input(), AnalysisOptions.of(as_settings({"costs": costs})))
+        for costs in ({}, {key: 30})
+    )
     assert usual.signal is not None
     assert dear.signal is None or dear.signal.expected_value_bps < usual.signal.expected_value_bps - 20
 
 
 def test_limits_of_the_analyst_decide_when_it_abstains() -> None:
     def code(given: dict[str, Any], **options: Any) -> str | None:
-        outcome = analyse(test_analyst.given_input(**given), as_settings({"analyst": options})).outcome
+        outcome = analyse(
+            test_analyst.given_input(**given), AnalysisOptions.of(as_settings({"analyst": options}))
+        ).outcome
         return outcome.code if isinstance(outcome, Abstention) else None
 
     assert code({}, min_market_health=0.999) == "unhealthy_market"
@@ -122,7 +128,8 @@ def test_limits_of_the_analyst_decide_when_it_abstains() -> None:
     assert (code({"bar_age_ms": M15.ms}), code({"bar_age_ms": M15.ms}, max_bar_age=0.5)) == (None, "bars_stale")
     risks = [
         analyse(
-            test_analyst.given_input(), as_settings({"analyst": {"maintenance_margin_rate": r}})
+            test_analyst.given_input(),
+            AnalysisOptions.of(as_settings({"analyst": {"maintenance_margin_rate": r}})),
         ).liquidation_probability
         for r in (0.005, 0.05)
     ]
@@ -134,7 +141,7 @@ def test_limits_of_the_analyst_decide_when_it_abstains() -> None:
 def test_only_so_many_results_are_kept() -> None:
     analyst = Analyst({"tactician": {"max_history": 2}}, clock=FixedClock(0))
     assert asyncio.run(analyst.initialize())
-    signal = analyse(test_analyst.given_input(), as_settings({}))
+    signal = analyse(test_analyst.given_input(), AnalysisOptions.of(as_settings({})))
     analyst._results.extend([signal, replace(signal, outcome=Abstention("c", "s.")), signal])
     assert len(analyst.get_analysis_results()) == 1
     assert analyst.get_analysis_status() == {"initialized": True, "analyses": 2, "signals": 1, "abstentions": {"c": 1}}

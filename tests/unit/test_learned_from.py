@@ -16,6 +16,7 @@ from trader_cli.analyst.decision import Choice, TradeCosts
 from trader_cli.analyst.training import TrainingInput, make_dataset, train
 from trader_cli.features.bar_arrays import BarSeries
 from trader_cli.settings import as_settings
+from trader_cli.settings.options import TrainingOptions
 
 N, SPAN = 800, 60
 EDGE = int(N * (1 - CALIBRATION_SHARE))
@@ -96,7 +97,7 @@ def test_the_act_model_learns_what_is_left_after_costs_whichever_the_side(
 def test_a_training_row_is_of_the_bar_that_its_label_is_of() -> None:
     number = test_keys.FEATURES.select("open_time", "decision_time").with_row_index("number")
     bars = BarSeries.of(test_keys.BARS)
-    data, _ = make_dataset(bars, number, as_settings({}), test_keys.M15.ms)
+    data, _ = make_dataset(bars, number, as_settings({}).analyst, test_keys.M15.ms)
     assert np.array_equal(data.x[:, 0], data.start)
     moved = np.where(data.outcome == 0, data.gain_long, np.sign(data.outcome) * data.barrier)
     came = bars.close[data.end] / bars.close[data.start] - 1
@@ -107,7 +108,7 @@ def test_a_claim_at_doubled_costs_is_worse_just_where_there_are_costs() -> None:
     def claim(**costs: float) -> object:
         options = as_settings({"analyst": test_keys.QUICK | {"allow_unproven": False}, "costs": costs})
         given_ = TrainingInput("k", "tape", "E", test_keys.M15, test_keys.BARS, test_keys.FEATURES, {})
-        return train(given_, options, list).claim
+        return train(given_, TrainingOptions.of(options), list).claim
 
     free = claim(taker_fee_bps=0, slippage_bps=0, funding_bps=0)
     assert free.doubled_cost_sharpe_per_bar == free.sharpe_per_bar  # type: ignore[attr-defined]

@@ -19,7 +19,7 @@ from trader_cli.core.market.bars import PRICES, find_gaps, with_close_time
 from trader_cli.core.market.quality import LISTED, QualityReport, quality_report
 from trader_cli.core.market.schemas import BARS
 from trader_cli.core.market.timeframes import Timeframe, known_timeframes
-from trader_cli.venue.simulated_market.tape import load_bars_file
+from trader_cli.venue.simulated_market.tape_loading import load_bars_file
 
 M15 = Timeframe.parse("15m")
 ROWS = 400

@@ -28,6 +28,7 @@ from trader_cli.features.bar_arrays import BarSeries
 from trader_cli.pipelines.stages.model_stages import features
 from trader_cli.pipelines.stages.stored_status import status
 from trader_cli.settings import Settings, as_settings
+from trader_cli.settings.options import TrainingOptions
 from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.artifacts import ArtifactStore, span_of, stage_key
 from trader_cli.venue.clocks import FixedClock
@@ -74,7 +75,7 @@ def test_bars_of_the_coin_that_had_the_name_before_are_unfit() -> None:
 
 
 def rows_of(bars: pl.DataFrame, unfit: np.ndarray[Any, np.dtype[np.bool_]] | None) -> Any:
-    return make_dataset(BarSeries.of(bars), FEATURES, CONFIG, M15.ms, unfit)[0]
+    return make_dataset(BarSeries.of(bars), FEATURES, CONFIG.analyst, M15.ms, unfit)[0]
 
 
 @settings(deadline=None, max_examples=20)
@@ -93,7 +94,7 @@ def test_just_the_rows_on_or_ending_on_unfit_bars_are_left_out(marked: set[int])
 @pytest.mark.parametrize("defect", ["line", "print", "none"])
 def test_training_leaves_out_what_rests_on_planted_defects_and_says_how_much(defect: str) -> None:
     bars = {"line": straight(BARS, 700, 6), "print": printed(BARS, 700), "none": BARS}[defect]
-    model = train(TrainingInput("k", "tape", "E", M15, bars, FEATURES, {}), CONFIG, list)
+    model = train(TrainingInput("k", "tape", "E", M15, bars, FEATURES, {}), TrainingOptions.of(CONFIG), list)
     assert model.metrics["left_out_rows"] >= {"line": 6, "print": 2, "none": 0}[defect]
     assert (model.metrics["left_out_rows"] > 0) == (defect != "none")
 

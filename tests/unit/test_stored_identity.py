@@ -27,6 +27,7 @@ from trader_cli.core.types import Abstention, Analysis
 from trader_cli.execution.orphan_orders import halt_where_lost
 from trader_cli.pipelines.trading.run_summary import booked_since
 from trader_cli.settings import Settings, as_settings
+from trader_cli.settings.options import TrainingOptions
 from trader_cli.settings.places import host_source
 from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.artifacts import ArtifactStore
@@ -127,18 +128,18 @@ CHANGES: tuple[tuple[dict[str, Any], str], ...] = (
 
 @pytest.mark.parametrize(("change", "named"), CHANGES, ids=str)
 def test_what_a_claim_rests_on_is_missed_when_it_changes(change: dict[str, Any], named: str) -> None:
-    made = made_with(as_settings({}))
-    assert changed_since(made, PRODUCER, as_settings({})) is None
-    assert named in str(changed_since(made, PRODUCER, as_settings(change)))
+    made = made_with(TrainingOptions.of(as_settings({})))
+    assert changed_since(made, PRODUCER, TrainingOptions.of(as_settings({}))) is None
+    assert named in str(changed_since(made, PRODUCER, TrainingOptions.of(as_settings(change))))
 
 
 @pytest.mark.parametrize("library", sorted(library_versions()))
 def test_a_library_of_another_version_is_named(library: str) -> None:
-    now = made_with(as_settings({}))
+    now = made_with(TrainingOptions.of(as_settings({})))
     made = {**now, "libraries": {**now["libraries"], library: "0.1"}}
-    assert f"libraries {library} 0.1" in str(changed_since(made, PRODUCER, as_settings({})))
-    assert "trader 0.0.1" in str(changed_since(now, "trader 0.0.1", as_settings({})))
-    assert changed_since({}, PRODUCER, as_settings({})) is not None
+    assert f"libraries {library} 0.1" in str(changed_since(made, PRODUCER, TrainingOptions.of(as_settings({}))))
+    assert "trader 0.0.1" in str(changed_since(now, "trader 0.0.1", TrainingOptions.of(as_settings({}))))
+    assert changed_since({}, PRODUCER, TrainingOptions.of(as_settings({}))) is not None
 
 
 def tactics_of(settings: Settings) -> Answer:

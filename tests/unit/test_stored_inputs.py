@@ -61,7 +61,7 @@ class Shelf:
         return manifest
 
     def inputs(self) -> FeatureInputs:
-        return stored_inputs(self.store, self.settings, "ETHUSDT", M15, self.bars, BARS)
+        return stored_inputs(self.store, self.settings.mode, "ETHUSDT", M15, self.bars, BARS)
 
     def current(self) -> Manifest:
         return _current_features(self.settings, self.store, self.bars, "ETHUSDT", M15)
@@ -88,7 +88,7 @@ def test_whatever_is_stored_is_aligned_and_named(shelf: Shelf) -> None:
 
 def test_inputs_of_another_market_are_not_used(shelf: Shelf) -> None:
     shelf.put("funding", HERE["funding"], source="another")
-    assert stored_manifests(shelf.store, shelf.settings, "ETHUSDT", M15, shelf.bars) == {}
+    assert stored_manifests(shelf.store, shelf.settings.mode, "ETHUSDT", M15, shelf.bars) == {}
     assert shelf.inputs().names == known_inputs(BARS)
 
 

@@ -17,7 +17,7 @@ from trader_cli.core.market.symbols import delivery_ms_of, is_symbol, pair_of, s
 from trader_cli.venue.server.archive_routes import ArchiveFile
 from trader_cli.venue.server.public_routes import PublicRoutes, VenueRejection
 from trader_cli.venue.simulated_market.synthetic import synthetic_tape
-from trader_cli.venue.simulated_market.tape import load_tape
+from trader_cli.venue.simulated_market.tape_loading import load_tape
 
 NAMES = {
     "BTCUSDT_260327-15m-2026.parquet": "BTCUSDT_260327",

@@ -278,5 +278,7 @@ def test_a_family_of_ones_own_is_certified_before_its_first_use(tmp_path: Path) 
 def test_a_family_that_hangs_on_the_process_is_impure(column: str, passes: bool, tmp_path: Path) -> None:
     file = written(tmp_path, PLAIN.replace("np.append(np.nan, np.diff(bars.close))", column))
     one = orchestrator(tmp_path, file)
-    found = make_certificate(one.spec(M15), orchestrator(tmp_path, file).spec(M15), settings=one.settings)
+    found = make_certificate(
+        one.spec(M15), orchestrator(tmp_path, file).spec(M15), options=one.settings.feature_engineering_orchestrator
+    )
     assert [c.status for c in found.columns] == ["passed" if passes else "impure"]

@@ -23,7 +23,8 @@ from trader_cli.venue.server.public_routes import PublicRoutes, VenueRejection
 from trader_cli.venue.simulated_market.intrabar_path import expand
 from trader_cli.venue.simulated_market.symbol_market import SymbolMarket
 from trader_cli.venue.simulated_market.synthetic import synthetic_tape
-from trader_cli.venue.simulated_market.tape import SymbolTape, load_tape
+from trader_cli.venue.simulated_market.tape import SymbolTape
+from trader_cli.venue.simulated_market.tape_loading import load_tape
 
 M1, M15 = Timeframe.parse("1m"), Timeframe.parse("15m")
 
@@ -86,7 +87,7 @@ MARKETS: dict[str, SymbolMarket] = {}
 
 
 def _tape_in_memory(bars: pl.DataFrame) -> SymbolTape:
-    from trader_cli.venue.simulated_market.tape import make_symbol_tape
+    from trader_cli.venue.simulated_market.tape_loading import make_symbol_tape
 
     return make_symbol_tape("ETHUSDT", M1, with_close_time(bars, M1), 7, {})
 

@@ -27,7 +27,8 @@ from trader_cli.venue.server.public_routes import PublicRoutes, VenueRejection
 from trader_cli.venue.server.server import VenueServer
 from trader_cli.venue.simulated_market.number_format import one_written, written
 from trader_cli.venue.simulated_market.synthetic import START_MS, synthetic_tape
-from trader_cli.venue.simulated_market.tape import SymbolTape, Tape, load_tape
+from trader_cli.venue.simulated_market.tape import SymbolTape, Tape, TapeBars
+from trader_cli.venue.simulated_market.tape_loading import load_tape
 
 SYMBOL, BARS = "ETHUSDT", ("open_ms", "open", "high", "low", "close", "volume")
 UM, SPOT = "/data/futures/um", "/data/spot"
@@ -46,7 +47,7 @@ LATER = ms("2025-03-10 12:00")
 
 
 def cut(tape: SymbolTape, keep: np.ndarray[Any, Any]) -> SymbolTape:
-    return replace(tape, **{name: getattr(tape, name)[keep] for name in BARS})
+    return tape.playing(TapeBars(**{name: getattr(tape, name)[keep] for name in BARS}))
 
 
 @cache
@@ -59,7 +60,8 @@ def the_tape() -> Tape:
     opened = made.symbols[SYMBOL].open_ms
     missing = (opened // DAY_MS == EMPTY_DAY // DAY_MS) | ((opened >= GAP) & (opened < GAP + 3 * HOUR_MS))
     thin = np.where(opened // MINUTE_MS % 7 == 0, 0.003, made.symbols[SYMBOL].volume)
-    return replace(made, symbols={SYMBOL: cut(replace(made.symbols[SYMBOL], volume=thin), ~missing)})
+    thinned = made.symbols[SYMBOL].playing(replace(made.symbols[SYMBOL].bars, volume=thin))
+    return replace(made, symbols={SYMBOL: cut(thinned, ~missing)})
 
 
 @cache
@@ -566,5 +568,5 @@ def test_real_bars_are_archived_unchanged(eth_tape: Path) -> None:
     assert len(rows) == source.height == 1440
     assert np.array_equal(rows[:, 1:6], source.select(names).to_numpy())
     assert np.array_equal(rows[:, 0], source["open_time"].dt.epoch("ms").to_numpy())
-    if "quote_volume" in symbol.recorded:
+    if "quote_volume" in symbol.bars.recorded:
         np.testing.assert_allclose(rows[:, 7], source["quote_volume"].to_numpy(), rtol=1e-9)

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from trader_cli.core.market.snapshot import MarketSnapshot
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.features.bar_arrays import BarSeries
-    from trader_cli.settings import Settings
+    from trader_cli.settings.model import CostSettings
+    from trader_cli.settings.options import AnalysisOptions
 
     Floats = NDArray[np.float64]
 
@@ -72,16 +73,16 @@ class AnalysisInput:
         """The bars looked at for levels and health."""
         return self.bars.cut(max(0, len(self.bars) - self.level_bars), len(self.bars))
 
-    def costs(self, settings: Settings, horizon_bars: int) -> TradeCosts:
+    def costs(self, costs: CostSettings, horizon_bars: int) -> TradeCosts:
         """Of a trade opened at the last close: funding at recent rates, the next payment at the one that is told."""
         upcoming = self.snapshot.next_funding if self.snapshot else None
         rates = funding_rates(self.symbol, self.timeframe, self.bars.open_ms[-1:], self.funding, upcoming)
-        return Costs.of(settings.costs, self.timeframe, rates).of_trades(np.zeros(1, np.int64), horizon_bars)
+        return Costs.of(costs, self.timeframe, rates).of_trades(np.zeros(1, np.int64), horizon_bars)
 
 
-def analyse(given: AnalysisInput, settings: Settings) -> Analysis:
+def analyse(given: AnalysisInput, config: AnalysisOptions) -> Analysis:
     """The analysis of the last bar. Pure. Raises `DataInvalid` if the model wants features that are not there."""
-    options = settings.analyst
+    options = config.analyst
     close = float(given.bars.close[-1])
     view = Analysis(
         symbol=given.symbol,
@@ -90,22 +91,22 @@ def analyse(given: AnalysisInput, settings: Settings) -> Analysis:
         price=close,
         outcome=Abstention("undecided", ""),
         claim=given.model.claim if given.model else None,
-        health=_health(given, settings) if options.enable_market_health_analysis else None,
+        health=_health(given, config) if options.enable_market_health_analysis else None,
         regime=_regime(given) if options.enable_regime_classification else None,
         technical=technical_summary(given.features, given.bars) if given.include_indicators else {},
         patterns=candlestick_patterns(given.bars) if given.include_patterns else {},
         levels=support_and_resistance(given.recent),
         digests=given.digests,
     )
-    veto = _veto_on_inputs(given, settings, view.health)
+    veto = _veto_on_inputs(given, config, view.health)
     if veto is not None:
-        return replace(view, outcome=veto, liquidation_probability=_liquidation(given, settings, "long"))
-    return _decide(given, settings, view)
+        return replace(view, outcome=veto, liquidation_probability=_liquidation(given, config, "long"))
+    return _decide(given, config, view)
 
 
-def _veto_on_inputs(given: AnalysisInput, settings: Settings, health: Health | None) -> Abstention | None:
+def _veto_on_inputs(given: AnalysisInput, config: AnalysisOptions, health: Health | None) -> Abstention | None:
     """Reasons to abstain before any model is asked."""
-    options = settings.analyst
+    options = config.analyst
     allowed_ms = options.max_bar_age * given.timeframe.ms
     if given.bar_age_ms > allowed_ms:
         return Abstention(
@@ -137,24 +138,24 @@ def _veto_on_inputs(given: AnalysisInput, settings: Settings, health: Health | N
     return None
 
 
-def _decide(given: AnalysisInput, settings: Settings, view: Analysis) -> Analysis:
+def _decide(given: AnalysisInput, config: AnalysisOptions, view: Analysis) -> Analysis:
     model = given.model
     assert model is not None  # _veto_on_inputs
     x = _row(given, model)
     p = model.side.predict(x)
     barrier = _barrier(given, model)
-    choice = choose_side(p, barrier, given.costs(settings, model.horizon_bars))
+    choice = choose_side(p, barrier, given.costs(config.costs, model.horizon_bars))
     p_act = (
         model.meta.predict(meta_features(x, p, choice))[:, 1]
-        if settings.analyst.enable_dual_model_system and model.meta
+        if config.analyst.enable_dual_model_system and model.meta
         else None
     )
     side: Side = "long" if choice.side[0] > 0 else "short"
     return replace(
         view,
-        outcome=_outcome(given, model, choice, p, p_act, barrier, allow_unproven=settings.analyst.allow_unproven),
+        outcome=_outcome(given, model, choice, p, p_act, barrier, allow_unproven=config.analyst.allow_unproven),
         probabilities=Probabilities(up=float(p[0, UP]), down=float(p[0, DOWN]), flat=float(p[0, FLAT])),
-        liquidation_probability=_liquidation(given, settings, side),
+        liquidation_probability=_liquidation(given, config, side),
         explanation=_explanation(model, x, UP if side == "long" else DOWN),
         dual_score=None if p_act is None else float(p[0, UP if side == "long" else DOWN] * p_act[0] ** 2),
     )
@@ -222,9 +223,9 @@ def _veto_on_opinion(model: TrainedModel, choice: Choice, p_act: Floats | None) 
     return None
 
 
-def _health(given: AnalysisInput, settings: Settings) -> Health:
+def _health(given: AnalysisInput, config: AnalysisOptions) -> Health:
     age_s = None if given.book_age_ms is None else given.book_age_ms / 1000
-    return market_health(given.recent, given.snapshot, age_s, settings.analyst.max_book_age)
+    return market_health(given.recent, given.snapshot, age_s, config.analyst.max_book_age)
 
 
 def _regime(given: AnalysisInput) -> dict[str, float] | None:
@@ -235,9 +236,9 @@ def _regime(given: AnalysisInput) -> dict[str, float] | None:
     return dict(zip(NAMES, map(float, filtered), strict=True)) if np.isfinite(filtered).all() else None
 
 
-def _liquidation(given: AnalysisInput, settings: Settings, side: Side) -> dict[str, float] | None:
+def _liquidation(given: AnalysisInput, config: AnalysisOptions, side: Side) -> dict[str, float] | None:
     """P(mark touches liquidation within the horizon) by leverage, for an isolated position taken now."""
-    options = settings.analyst
+    options = config.analyst
     if not options.enable_liquidation_risk_analysis:
         return None
     sigma = float(trailing_volatility(given.bars.close, options.volatility_span)[-1]) * float(

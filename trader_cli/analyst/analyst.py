@@ -27,6 +27,7 @@ from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.core.types import Abstention, Analysis
 from trader_cli.features.bar_arrays import BarSeries
 from trader_cli.settings import as_settings
+from trader_cli.settings.options import AnalysisOptions, TrainingOptions
 from trader_cli.storage.artifacts import ArtifactStore, command_of, stage_key
 from trader_cli.storage.bundles import BundleStore
 
@@ -138,7 +139,7 @@ class Analyst:
             include_patterns=include_patterns,
             level_bars=level_bars,
             doubts=doubtful_bars(recent, timeframe, DOUBT_BARS),
-            funding=stored_funding(self.store, self.settings, symbol, timeframe, bars, FUNDING_ROWS),
+            funding=stored_funding(self.store, self.settings.mode, symbol, timeframe, bars, FUNDING_ROWS),
         )
         analysis = self._remembered(given)
         self._results.append(analysis)
@@ -188,7 +189,7 @@ class Analyst:
         self.last_was_cached = known is not None and object_of(known.get("digests", {})).get("analysis_input") == name
         if known is not None and self.last_was_cached:
             return Analysis.from_dict(known)
-        analysis = analyse(given, self.settings)
+        analysis = analyse(given, AnalysisOptions.of(self.settings))
         self.store.point(key, self.store.put_document(analysis.as_dict()), market=self._source or "")
         return analysis
 
@@ -225,12 +226,12 @@ class Analyst:
         manifest = self.store.current(self._key(symbol, timeframe, "features"))
         orchestrator = FeatureEngineeringOrchestrator(self.settings)
         made_by = f"features {symbol} --timeframe {timeframe}"
-        beside = stored_manifests(self.store, self.settings, symbol, timeframe, bars)
+        beside = stored_manifests(self.store, self.settings.mode, symbol, timeframe, bars)
         if manifest is not None and all(is_current(manifest, bars, beside, orchestrator, timeframe)):
             require_certified(self.store, spec_made(manifest, orchestrator, timeframe), manifest, made_by)
             return manifest
         if self.settings.analyst.enable_feature_engineering:
-            given = stored_inputs(self.store, self.settings, symbol, timeframe, bars, self.store.read(bars))
+            given = stored_inputs(self.store, self.settings.mode, symbol, timeframe, bars, self.store.read(bars))
             spec = orchestrator.spec(timeframe, given.names)
             certificate = require_certificate(self.store, spec, made_by)
             with self.store.at_work():
@@ -269,10 +270,10 @@ class Analyst:
         options = self.settings.analyst
         ours = (options.horizon_bars, options.barrier_width, options.volatility_span)
         theirs = (model.horizon_bars, model.barrier_width, model.volatility_span)
-        others = FittedOptions.of(self.settings) != model.fitted.options
+        others = FittedOptions.of(self.settings.feature_engineering_orchestrator) != model.fitted.options
         if others or ours != theirs or model.inputs.get("feature_settings") != features.settings:
             raise DataStale("The model was trained with other label or feature settings.", mend=f"Run {command} again.")
-        changed = changed_since(model.made_with, model.producer, self.settings)
+        changed = changed_since(model.made_with, model.producer, TrainingOptions.of(self.settings))
         if changed is not None:
             raise DataStale(f"The model's claim does not hold: it was {changed}.", mend=f"Run {command} again.")
         return model

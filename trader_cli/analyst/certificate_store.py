@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from trader_cli.core.identity.manifests import Manifest
     from trader_cli.core.ports import Progress
     from trader_cli.features.registry import FeatureSpec
-    from trader_cli.settings import Settings
+    from trader_cli.settings.model import FeatureSettings
     from trader_cli.storage.artifacts import ArtifactStore
 
 SYNTHETIC = "synthetic"
@@ -75,20 +75,20 @@ def make_certificate(
     bars: pl.DataFrame | None = None,
     *,
     probes: int = 0,
-    settings: Settings | None = None,
+    options: FeatureSettings | None = None,
 ) -> Certificate:
     """Certify on the synthetic tape, and on the last of `bars`, BARS with the inputs of `spec`, where they are given.
 
-    `twin`: the same specification made anew, so that what a family keeps between calls is found. With `settings`,
+    `twin`: the same specification made anew, so that what a family keeps between calls is found. With `options`,
     families of one's own are also made in another process.
     """
     tapes: dict[str, pl.DataFrame] = {SYNTHETIC: synthetic_tape(spec)}
     if bars is not None:
         tapes[STORED] = bars.tail(max(rows_needed(spec), _LEAST_STORED))
     found = certify(spec, tapes, probes=probes, seed=_SEED, twin=twin, versions=library_versions())
-    if settings is None or not _has_own(spec):
+    if options is None or not _has_own(spec):
         return found
-    impure = impure_elsewhere(spec, settings)
+    impure = impure_elsewhere(spec, options)
     return replace(
         found, columns=tuple(replace(c, status=IMPURE, reach=None) if c.name in impure else c for c in found.columns)
     )
@@ -121,17 +121,17 @@ def ensure_certificate(
     twin: FeatureSpec | None = None,
     progress: Progress = silent,
     bars: pl.DataFrame | None = None,
-    settings: Settings | None = None,
+    options: FeatureSettings | None = None,
 ) -> Certificate:
     """The stored certificate of these families, made now where there is none. It may tell of failures.
 
-    Families of one's own are tried harder: on the stored `bars`, too, and with `settings` in another process.
+    Families of one's own are tried harder: on the stored `bars`, too, and with `options` in another process.
     """
     found = find_certificate(store, spec)
     if found is None:
         progress(f"certifying {len(spec.columns)} feature columns, once for these settings", 0, 0)
         own = _has_own(spec)
-        found = make_certificate(spec, twin, bars if own else None, probes=PROBES if own else 0, settings=settings)
+        found = make_certificate(spec, twin, bars if own else None, probes=PROBES if own else 0, options=options)
         store_certificate(store, spec, found)
     return found
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from trader_cli.core.json_values import JsonObject
-    from trader_cli.settings import Settings
+    from trader_cli.settings.options import TrainingOptions
 
 _LIBRARIES = ("lightgbm", "numpy", "PyWavelets", "TA-Lib")
 PRODUCER = f"trader {__version__}"
@@ -28,22 +28,22 @@ def library_versions() -> dict[str, str]:
     return {name: version(name) for name in _LIBRARIES}
 
 
-def made_with(settings: Settings) -> JsonObject:
+def made_with(config: TrainingOptions) -> JsonObject:
     """What a claim that is made now rests on, as JSON."""
     return {
-        "costs": settings.costs.model_dump(mode="json"),
-        "enable_dual_model_system": settings.analyst.enable_dual_model_system,
-        "claim_probability": settings.analyst.claim_probability,
-        "seed": settings.seed,
+        "costs": config.costs.model_dump(mode="json"),
+        "enable_dual_model_system": config.analyst.enable_dual_model_system,
+        "claim_probability": config.analyst.claim_probability,
+        "seed": config.seed,
         "libraries": dict(library_versions()),
     }
 
 
-def changed_since(made: Mapping[str, object], producer: str, settings: Settings) -> str | None:
+def changed_since(made: Mapping[str, object], producer: str, config: TrainingOptions) -> str | None:
     """What is other now than when a model was made, in words; `None` where nothing is."""
     if producer != PRODUCER:
         return f"made by {producer}; this is {PRODUCER}"
-    for name, now in made_with(settings).items():
+    for name, now in made_with(config).items():
         then = made.get(name)
         if then == now:
             continue

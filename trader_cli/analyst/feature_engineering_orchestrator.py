@@ -96,7 +96,7 @@ class FeatureEngineeringOrchestrator:
         names = known_inputs(aligned)
         twin = FeatureEngineeringOrchestrator(self.settings).spec(timeframe, names)
         store, spec = ArtifactStore(self.settings.cache_dir), self.spec(timeframe, names)
-        ensure_certificate(store, spec, twin, bars=aligned, settings=self.settings).require()
+        ensure_certificate(store, spec, twin, bars=aligned, options=self._options).require()
 
     @staticmethod
     def _with_fitted(features: pl.DataFrame, bars: pl.DataFrame, fitted: FittedFamilies) -> pl.DataFrame:

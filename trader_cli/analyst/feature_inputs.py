@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from trader_cli.core.errors import DataStale
 from trader_cli.core.identity.digests import digest_value
 from trader_cli.core.json_values import texts_of
-from trader_cli.core.market.bars import utc_text
+from trader_cli.core.market.gaps import utc_text
 from trader_cli.features.inputs import INPUT_NAMES, align_inputs, known_inputs
 from trader_cli.storage.artifacts import stage_key
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from trader_cli.core.identity.manifests import Manifest
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.features.registry import FeatureSpec
-    from trader_cli.settings import Settings
     from trader_cli.storage.artifacts import ArtifactStore
 
 KINDS = ("trades", "funding", "mark", "index", "open_interest")
@@ -39,16 +38,16 @@ class FeatureInputs:
 
 
 def stored_manifests(
-    store: ArtifactStore, settings: Settings, symbol: str, timeframe: Timeframe, bars_manifest: Manifest
+    store: ArtifactStore, profile: str, symbol: str, timeframe: Timeframe, bars_manifest: Manifest
 ) -> dict[str, Manifest]:
     """The current artifacts of each kind that are of the same market as the bars. Raises `DataInvalid`."""
-    found = ((kind, store.current(stage_key(settings.mode, symbol, timeframe, kind))) for kind in KINDS)
+    found = ((kind, store.current(stage_key(profile, symbol, timeframe, kind))) for kind in KINDS)
     return {kind: manifest for kind, manifest in found if manifest and manifest.source == bars_manifest.source}
 
 
 def stored_inputs(
     store: ArtifactStore,
-    settings: Settings,
+    profile: str,
     symbol: str,
     timeframe: Timeframe,
     bars_manifest: Manifest,
@@ -59,7 +58,7 @@ def stored_inputs(
     Raises `DataStale` where a stored input has fallen so far behind that the last bar does without it, naming it, its
     end and the command that fetches it; an input that begins late is null before.
     """
-    manifests = stored_manifests(store, settings, symbol, timeframe, bars_manifest)
+    manifests = stored_manifests(store, profile, symbol, timeframe, bars_manifest)
     frames = {kind: store.read(manifest) for kind, manifest in manifests.items()}
     frame = align_inputs(bars, timeframe, **frames)
     for kind, given in frames.items():
@@ -68,10 +67,10 @@ def stored_inputs(
 
 
 def stored_funding(
-    store: ArtifactStore, settings: Settings, symbol: str, timeframe: Timeframe, bars: Manifest, rows: int | None = None
+    store: ArtifactStore, profile: str, symbol: str, timeframe: Timeframe, bars: Manifest, rows: int | None = None
 ) -> pl.DataFrame | None:
     """FUNDING that is stored beside the bars, at least its last `rows`; `None` where none is of the same market."""
-    manifest = store.current(stage_key(settings.mode, symbol, timeframe, "funding"))
+    manifest = store.current(stage_key(profile, symbol, timeframe, "funding"))
     if manifest is None or manifest.source != bars.source:
         return None
     return store.read(manifest if rows is None else manifest.tail(rows))

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
     from trader_cli.core.json_values import JsonObject
     from trader_cli.features.bar_arrays import BarSeries
-    from trader_cli.settings import Settings
+    from trader_cli.settings.model import FeatureSettings
+    from trader_cli.settings.options import TrainingOptions
 
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
@@ -45,9 +46,8 @@ class FittedOptions:
     advanced: bool = False
 
     @classmethod
-    def of(cls, settings: Settings) -> FittedOptions:
+    def of(cls, options: FeatureSettings) -> FittedOptions:
         """As configured."""
-        options = settings.feature_engineering_orchestrator
         bottleneck = options.autoencoder_bottleneck if options.enable_autoencoder_features else 0
         return cls(bottleneck, options.enable_advanced_features)
 
@@ -137,18 +137,18 @@ def history_bars(timeframe: Timeframe) -> int:
 
 
 def fit_families(
-    bars: BarSeries, x: Floats, inputs: Sequence[str], rows: Ints, settings: Settings, timeframe: Timeframe
+    bars: BarSeries, x: Floats, inputs: Sequence[str], rows: Ints, config: TrainingOptions, timeframe: Timeframe
 ) -> FittedFamilies:
     """Fit what the settings switch on, on the features x (m, k) at `rows` (m,) of the bars, ascending.
 
     Nothing after the last of `rows` is looked at. Regimes are always fitted, for the analysis shows them; they are
     columns only where `enable_advanced_features` is on.
     """
-    options = FittedOptions.of(settings)
+    options = FittedOptions.of(config.features)
     seen = bars.cut(0, int(rows[-1]) + 1 if len(rows) else 0)
     encoder = order = None
     if options.autoencoder_bottleneck and np.isfinite(x).any(axis=1).sum() >= _MIN_ROWS:
-        encoder = fit_autoencoder(x, bottleneck=options.autoencoder_bottleneck, seed=settings.seed)
+        encoder = fit_autoencoder(x, bottleneck=options.autoencoder_bottleneck, seed=config.seed)
     if options.advanced and len(rows) >= _MIN_ROWS:
         order = smallest_stationary_order(np.log(seen.close[int(rows[0]) :]))
     model = hmm.fit_regimes(seen, timeframe)

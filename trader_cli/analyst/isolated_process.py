@@ -20,22 +20,22 @@ from trader_cli.settings import as_settings
 
 if TYPE_CHECKING:
     from trader_cli.features.registry import FeatureSpec
-    from trader_cli.settings import Settings
+    from trader_cli.settings.model import FeatureSettings
 
 _SEED = 20240229
 _TIMEOUT_S = 600
 _ANSWER = "made elsewhere: "
 
 
-def impure_elsewhere(spec: FeatureSpec, settings: Settings) -> frozenset[str]:
+def impure_elsewhere(spec: FeatureSpec, options: FeatureSettings) -> frozenset[str]:
     """The columns of families of one's own that another process, with other hashes, makes otherwise or not at all.
 
-    The families are named by `settings`; no key or secret is passed on. Raises `ConfigurationError` where the other
+    The families are named by `options`; no key or secret is passed on. Raises `ConfigurationError` where the other
     process does not answer.
     """
     here = column_digests(spec)
     asked = {
-        "settings": settings.feature_engineering_orchestrator.model_dump(mode="json"),
+        "settings": options.model_dump(mode="json"),
         "timeframe": spec.timeframe.name,
         "inputs": list(spec.inputs),
     }

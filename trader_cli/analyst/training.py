@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.core.ports import Progress
     from trader_cli.core.types import Claim
-    from trader_cli.settings import Settings
-    from trader_cli.settings.model import AnalystSettings
+    from trader_cli.settings.model import AnalystSettings, CostSettings
+    from trader_cli.settings.options import TrainingOptions
 
 MIN_ROWS = 500
 _KNOWN_SHARE = 0.9
@@ -56,16 +56,16 @@ class TrainingInput:
     inputs: dict[str, str]
     funding: pl.DataFrame | None = None
 
-    def costs(self, settings: Settings, factor: float = 1.0) -> Costs:
+    def costs(self, costs: CostSettings, factor: float = 1.0) -> Costs:
         """Of trading these bars; `factor` 2 for the doubled costs of the claim rule."""
         rates = funding_rates(self.symbol, self.timeframe, milliseconds(self.bars["open_time"]), self.funding)
-        return Costs.of(settings.costs, self.timeframe, rates, factor)
+        return Costs.of(costs, self.timeframe, rates, factor)
 
 
 def make_dataset(
     bars: BarSeries,
     features: pl.DataFrame,
-    settings: Settings,
+    options: AnalystSettings,
     step_ms: int,
     unfit: NDArray[np.bool_] | None = None,
 ) -> tuple[Dataset, list[str]]:
@@ -76,7 +76,6 @@ def make_dataset(
     look back over one stays: windows reach back months, and one bar in them moves little. Raises `DataMissing` with
     fewer than 500 rows.
     """
-    options = settings.analyst
     labels = triple_barrier(bars, options.horizon_bars, options.barrier_width, options.volatility_span, step_ms)
     names = [name for name in features.columns if name not in FEATURE_KEYS]
     x = features.select(names).to_numpy().astype(np.float64, copy=False)
@@ -98,7 +97,7 @@ def make_dataset(
 
 def train(
     given: TrainingInput,
-    settings: Settings,
+    config: TrainingOptions,
     count_trials: Callable[[list[float]], list[float]],
     progress: Progress = silent,
 ) -> TrainedModel:
@@ -110,21 +109,21 @@ def train(
     """
     bars = BarSeries.of(given.bars)
     unfit = unfit_bars(given.bars, given.timeframe).to_numpy()
-    data, names = make_dataset(bars, given.features, settings, given.timeframe.ms, unfit)
-    fitting = _Fitting(bars, data, tuple(names), settings, given.timeframe)
-    costs, doubled = given.costs(settings), given.costs(settings, 2.0)
+    data, names = make_dataset(bars, given.features, config.analyst, given.timeframe.ms, unfit)
+    fitting = _Fitting(bars, data, tuple(names), config, given.timeframe)
+    costs, doubled = given.costs(config.costs), given.costs(config.costs, 2.0)
     best, claim = _contest(fitting, costs, doubled, count_trials, progress)
     options = best.options
     everything = np.ones(len(data), dtype=bool)
     fitted = fitting.on(everything)
     wide = data.widened(fitting.columns(fitted))
-    side = fit_calibrated(wide.side_rows(), 3, options, settings.seed)
+    side = fit_calibrated(wide.side_rows(), 3, options, config.seed)
     if side is None:
         raise DataMissing("The training rows hold too few ups, downs or flats to learn from.", mend="Fetch more bars.")
     meta = None
     if options.enable_dual_model_system:
         of_trades = costs.of_trades(data.start, options.horizon_bars)
-        meta = fit_meta(wide, best.out, everything, options, of_trades, settings.seed)
+        meta = fit_meta(wide, best.out, everything, options, of_trades, config.seed)
     progress("final models", 1, 1)
     return TrainedModel(
         key=given.key,
@@ -143,8 +142,8 @@ def train(
         last_ms=int(bars.open_ms[data.end[-1]]),
         inputs=given.inputs,
         metrics=_metrics(data, best.out),
-        seed=settings.seed,
-        made_with=made_with(settings),
+        seed=config.seed,
+        made_with=made_with(config),
         producer=PRODUCER,
     )
 
@@ -156,13 +155,13 @@ class _Fitting:
     bars: BarSeries
     data: Dataset
     names: tuple[str, ...]
-    settings: Settings
+    config: TrainingOptions
     timeframe: Timeframe
 
     def on(self, rows: NDArray[np.bool_]) -> FittedFamilies:
         """The families fitted on these rows (n,) only."""
         x, start = self.data.x[rows], self.data.start[rows]
-        return fit_families(self.bars, x, self.names, start, self.settings, self.timeframe)
+        return fit_families(self.bars, x, self.names, start, self.config, self.timeframe)
 
     def columns(self, fitted: FittedFamilies) -> NDArray[np.float64]:
         """What they say of every row, (n, e)."""
@@ -201,21 +200,21 @@ def _contest(
     progress: Progress,
 ) -> tuple[_Contestant, Claim]:
     """The best learner, and what may be claimed for it with all of them counted."""
-    data, bars, settings = given.data, given.bars, given.settings
+    data, bars, config = given.data, given.bars, given.config
     returns = np.zeros(len(bars))
     returns[1:] = bars.close[1:] / bars.close[:-1] - 1.0
-    horizon = settings.analyst.horizon_bars
-    folds = make_folds(data, settings.analyst.walk_forward_folds, given.fold, progress)
+    horizon = config.analyst.horizon_bars
+    folds = make_folds(data, config.analyst.walk_forward_folds, given.fold, progress)
     tried = []
-    for number, options in enumerate(learners(settings.analyst), start=1):
+    for number, options in enumerate(learners(config.analyst), start=1):
         report = partial(_named, progress, f"walk-forward, learner {number}")
-        out = walk_forward(data, options, costs, settings.seed, report, folds)
+        out = walk_forward(data, options, costs, config.seed, report, folds)
         tried.append(_Contestant(options, out, book_gains(data, out, returns, horizon, costs)[0]))
     sharpes = [sharpe(one.gains) for one in tried]
     best = tried[int(np.argmax(sharpes))]
     book = book_gains(data, best.out, returns, horizon, costs)
     dearer, _, _ = book_gains(data, best.out, returns, horizon, doubled)
-    level, overfitting = settings.analyst.claim_probability, _overfitting([one.gains for one in tried])
+    level, overfitting = config.analyst.claim_probability, _overfitting([one.gains for one in tried])
     return best, make_claim(book, dearer, int(best.out.acted.sum()), count_trials(sharpes), level, overfitting)
 
 

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 from contextlib import aclosing
 from dataclasses import asdict, replace
-from functools import partial
+from functools import cached_property, partial
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
-
 from trader_cli.core.errors import ConfigurationError
-from trader_cli.core.market.schemas import BARS, MARK, TRADES, check_schema
 from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.core.ports import silent
 from trader_cli.exchange.account.broker import BinanceBroker
 from trader_cli.exchange.connection import replies
 from trader_cli.exchange.connection.reply_fields import number
 from trader_cli.exchange.exchange_session import ExchangeSession
-from trader_cli.exchange.market_data import listing, market_replies, recorder
-from trader_cli.exchange.market_data.klines import KlineHistory
-from trader_cli.exchange.market_data.public_history import History
+from trader_cli.exchange.market_data import listing, quote_replies, recorder
 from trader_cli.settings.options import PaperOptions
 from trader_cli.settings.places import account_folder
 
@@ -29,13 +24,16 @@ if TYPE_CHECKING:
     from decimal import Decimal
     from pathlib import Path
 
+    import polars as pl
+
     from trader_cli.core.answers import Answer
     from trader_cli.core.market.events import TapeEvent
     from trader_cli.core.market.quotes import OrderBook, PremiumIndex, Ticker
     from trader_cli.core.ports import Clock, ManualOrders, Progress, Recorder
     from trader_cli.exchange.account.paper_connection import PaperConnection
-    from trader_cli.exchange.market_data.klines import Kind, Market
+    from trader_cli.exchange.market_data.klines import Kind, KlineHistory, Market
     from trader_cli.exchange.market_data.listing import ExchangeInfo
+    from trader_cli.exchange.market_data.public_history import History
     from trader_cli.settings import Settings, Workspace
 
 _DEPTHS = (5, 10, 20, 50, 100, 500, 1000)
@@ -59,9 +57,20 @@ class BinanceExchange(ExchangeSession):
         """`venue_url`: the simulated venue of mode sim, to which alone it signs; `remembered`: a file for symbols."""
         self._paper: PaperConnection | None = None
         super().__init__(config, clock=clock, venue_url=venue_url, remembered=remembered)
-        self._klines = KlineHistory(self._connection)
-        self._history = History(self._connection)
         self.recorder: Recorder | None = None
+
+    @cached_property
+    def _klines(self) -> KlineHistory:
+        """Loaded where history is asked for: whoever trades needs no frames."""
+        from trader_cli.exchange.market_data.klines import KlineHistory
+
+        return KlineHistory(self._connection)
+
+    @cached_property
+    def _history(self) -> History:
+        from trader_cli.exchange.market_data.public_history import History
+
+        return History(self._connection)
 
     def _private_sides(self) -> tuple[BinanceBroker, BinanceBroker]:
         """In paper both are the paper account: there is nothing to sign with."""
@@ -151,6 +160,10 @@ class BinanceExchange(ExchangeSession):
         progress: Progress = silent,
     ) -> pl.DataFrame:
         """The frames of `stream_klines` in one."""
+        import polars as pl
+
+        from trader_cli.core.market.schemas import BARS, MARK
+
         timeframe = Timeframe.parse(interval)
         first, last = self._klines.span(timeframe, limit, start_ms)
         expected = max(0, (min(last, self._klines.latest_ms(timeframe)) - first) // timeframe.ms + 1)
@@ -166,7 +179,7 @@ class BinanceExchange(ExchangeSession):
         """The last 24 hours of a symbol."""
         self._require(symbol)
         reply = replies.as_mapping(await self._read("ticker", {"symbol": symbol}), "a ticker", "lastPrice")
-        return replies.parsed("a ticker", reply, partial(market_replies.ticker, symbol=symbol))
+        return replies.parsed("a ticker", reply, partial(quote_replies.ticker, symbol=symbol))
 
     async def order_book(self, symbol: str, limit: int = 10) -> OrderBook:
         """The order book, `limit` (≤ 1000) levels a side."""
@@ -175,7 +188,7 @@ class BinanceExchange(ExchangeSession):
         reply = replies.as_mapping(
             await self._read("depth", {"symbol": symbol, "limit": asked}), "an order book", "bids", "asks", "T"
         )
-        book = replies.parsed("an order book", reply, partial(market_replies.order_book, symbol=symbol, depth=limit))
+        book = replies.parsed("an order book", reply, partial(quote_replies.order_book, symbol=symbol, depth=limit))
         self._record(lambda now_ms: recorder.book(book, now_ms))
         return book
 
@@ -183,22 +196,27 @@ class BinanceExchange(ExchangeSession):
         """Mark and index price, and the funding ahead."""
         self._require(symbol)
         reply = replies.as_mapping(await self._read("premiumIndex", {"symbol": symbol}), "a mark price", "markPrice")
-        premium = replies.parsed("a mark price", reply, partial(market_replies.premium_index, symbol=symbol))
+        premium = replies.parsed("a mark price", reply, partial(quote_replies.premium_index, symbol=symbol))
         self._record(lambda now_ms: recorder.mark(premium, now_ms))
         return premium
 
     async def get_agg_trades(self, symbol: str, limit: int = 500) -> pl.DataFrame:
         """The latest aggregate trades as a TRADES frame, oldest first, at most 1000."""
+        from trader_cli.core.market.schemas import TRADES, check_schema
+        from trader_cli.exchange.market_data.reply_frames import trades_frame
+
         self._require(symbol)
         reply = replies.as_list(await self._read("aggTrades", {"symbol": symbol, "limit": min(limit, 1000)}), "trades")
-        return check_schema(replies.parsed("trades", reply, market_replies.trades_frame), TRADES)
+        return check_schema(replies.parsed("trades", reply, trades_frame), TRADES)
 
     async def get_funding_rates(self, symbol: str, limit: int = 100, *, start_ms: int | None = None) -> pl.DataFrame:
         """Funding payments as a FUNDING frame, oldest first, at most 1000: the latest, or the first from `start_ms`."""
+        from trader_cli.exchange.market_data.reply_frames import funding_frame
+
         self._require(symbol)
         query = {"symbol": symbol, "limit": min(limit, 1000)} | ({} if start_ms is None else {"startTime": start_ms})
         reply = replies.as_list(await self._read("fundingRate", query), "funding rates")
-        return replies.parsed("funding rates", reply, market_replies.funding_frame)
+        return replies.parsed("funding rates", reply, funding_frame)
 
     def stream_agg_trades(self, symbol: str, first_ms: int, last_ms: int) -> AsyncGenerator[pl.DataFrame, None]:
         """Aggregate trades from `first_ms` to `last_ms` (UTC ms, both inclusive), oldest first, as TRADES frames."""

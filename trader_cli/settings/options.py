@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from trader_cli.settings.model import (
+        AnalystSettings,
+        CostSettings,
         ExecutionSettings,
+        FeatureSettings,
         Mode,
         MonitorSettings,
         PaperSettings,
@@ -88,3 +91,31 @@ class ManagementOptions:
             settings.medium_risk_threshold,
             settings.low_risk_threshold,
         )
+
+
+@dataclass(frozen=True)
+class AnalysisOptions:
+    """What an analysis contains and what vetoes it, and what trading costs."""
+
+    analyst: AnalystSettings
+    costs: CostSettings
+
+    @classmethod
+    def of(cls, settings: Settings) -> AnalysisOptions:
+        """Those of these settings."""
+        return cls(settings.analyst, settings.costs)
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How models are trained and claims are judged; `features` says which families are fitted in training."""
+
+    analyst: AnalystSettings
+    costs: CostSettings
+    features: FeatureSettings
+    seed: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> TrainingOptions:
+        """Those of these settings."""
+        return cls(settings.analyst, settings.costs, settings.feature_engineering_orchestrator, settings.seed)

@@ -20,6 +20,7 @@ from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.features.bar_arrays import BarSeries
 from trader_cli.features.inputs import align_inputs
 from trader_cli.settings import as_settings
+from trader_cli.settings.options import AnalysisOptions, TrainingOptions
 
 M15 = Timeframe.parse("15m")
 BARS, TRADES = 2500, 600_000
@@ -64,9 +65,9 @@ def digests(threads: int) -> dict[str, str]:
     features = FeatureEngineeringOrchestrator(settings).build(aligned, M15)
     series = BarSeries.of(bars)
     labels = triple_barrier(series, 8, 1.0, 64, M15.ms)
-    model = train(TrainingInput("k", "tape", "E", M15, bars, features, {}), settings, list)
+    model = train(TrainingInput("k", "tape", "E", M15, bars, features, {}), TrainingOptions.of(settings), list)
     row = features.row(-1, named=True)
-    analysis = analyse(AnalysisInput("E", M15, series, row, model, None, 0, None, {}), settings)
+    analysis = analyse(AnalysisInput("E", M15, series, row, model, None, 0, None, {}), AnalysisOptions.of(settings))
     return {
         "aligned": bytes_of(aligned, aligned.columns),
         "features": bytes_of(features, features.columns),

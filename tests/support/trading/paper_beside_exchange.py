@@ -22,7 +22,8 @@ from trader_cli.venue.server.private_routes import COMMANDS
 from trader_cli.venue.server.wallets import fresh_account
 from trader_cli.venue.simulated_market.intrabar_path import expand
 from trader_cli.venue.simulated_market.symbol_market import SymbolMarket
-from trader_cli.venue.simulated_market.tape import SymbolTape, load_tape
+from trader_cli.venue.simulated_market.tape import SymbolTape
+from trader_cli.venue.simulated_market.tape_loading import load_tape
 
 HOUR = 60 * MINUTE_MS
 

@@ -14,6 +14,7 @@ from trader_cli.features.build import build_features
 from trader_cli.features.family import FamilyOptions
 from trader_cli.features.registry import make_spec
 from trader_cli.settings import as_settings
+from trader_cli.settings.options import TrainingOptions
 from trader_cli.venue.simulated_market.tape import Tape
 
 M15 = Timeframe.parse("15m")
@@ -32,4 +33,4 @@ def claim_on(tape: Tape, *, cost_factor: float = 1.0, drift_per_year: float = 0.
     costs = {name: getattr(default, name) * cost_factor for name in type(default).model_fields}
     features = build_features(bars, make_spec(FamilyOptions(M15, higher=M15.higher)))
     given = TrainingInput("key", tape.source, symbol.symbol, M15, bars, features, {})
-    return train(given, as_settings({"costs": costs}), list).claim
+    return train(given, TrainingOptions.of(as_settings({"costs": costs})), list).claim

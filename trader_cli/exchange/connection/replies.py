@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, TypeVar
-
-import polars as pl
 
 from trader_cli.core.errors import ExchangeUnavailable
 from trader_cli.exchange.connection.error_table import scrubbed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
 
 T = TypeVar("T")
 _MEND = "Check binance_exchange.base_url and the network; try again later."
@@ -47,7 +45,14 @@ def parsed(what: str, reply: Any, parse: Callable[[Any], T]) -> T:
     """`parse(reply)`, with a shape it did not expect turned into `ExchangeUnavailable`."""
     try:
         return parse(reply)
-    except (ValueError, TypeError, IndexError, KeyError, OverflowError, pl.exceptions.PolarsError):
+    except _misfits():
         raise ExchangeUnavailable(
             f"Expected {what} from the exchange; it answered {shown(reply)}.", mend=_MEND
         ) from None
+
+
+def _misfits() -> tuple[type[Exception], ...]:
+    """What parsing raises for a shape it did not expect; polars' own errors only where a frame was made by it."""
+    polars = sys.modules.get("polars")
+    plain = (ValueError, TypeError, IndexError, KeyError, OverflowError)
+    return plain if polars is None else (*plain, polars.exceptions.PolarsError)

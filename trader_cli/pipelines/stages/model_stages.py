@@ -33,6 +33,7 @@ from trader_cli.core.ports import silent
 from trader_cli.execution.shutdown import leaving
 from trader_cli.pipelines.market_access import market_now_ms
 from trader_cli.pipelines.stages.fetching import fetch, refuse_gaps
+from trader_cli.settings.options import TrainingOptions
 from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
 from trader_cli.storage.bundles import BundleStore
@@ -140,10 +141,10 @@ def certify(settings: Settings, symbol: str, timeframe: Timeframe, progress: Pro
     """
     store = ArtifactStore(settings.cache_dir)
     bars = stored_bars(settings, store, symbol, timeframe)
-    given = stored_inputs(store, settings, symbol, timeframe, bars, store.read(bars))
+    given = stored_inputs(store, settings.mode, symbol, timeframe, bars, store.read(bars))
     spec, twin = (FeatureEngineeringOrchestrator(settings).spec(timeframe, given.names) for _ in range(2))
     progress(f"certifying {len(spec.columns)} feature columns", 0, 0)
-    found = make_certificate(spec, twin, given.frame, probes=PROBES, settings=settings)
+    found = make_certificate(spec, twin, given.frame, probes=PROBES, options=settings.feature_engineering_orchestrator)
     store_certificate(store, spec, found)
     return found
 
@@ -164,10 +165,12 @@ def _refreshed(
 ) -> BuiltFeatures:
     bars = stored_bars(settings, store, symbol, timeframe)
     orchestrator = FeatureEngineeringOrchestrator(settings)
-    given = stored_inputs(store, settings, symbol, timeframe, bars, store.read(bars))
+    given = stored_inputs(store, settings.mode, symbol, timeframe, bars, store.read(bars))
     spec = orchestrator.spec(timeframe, given.names)
     twin = FeatureEngineeringOrchestrator(settings).spec(timeframe, given.names)
-    certificate = ensure_certificate(store, spec, twin, progress, given.frame, settings).require()
+    certificate = ensure_certificate(
+        store, spec, twin, progress, given.frame, settings.feature_engineering_orchestrator
+    ).require()
     try:
         built = build_feature_artifact(store, bars, given.frame, spec, orchestrator, progress, digests=given.digests)
     finally:
@@ -209,10 +212,10 @@ def train(settings: Settings, symbol: str, timeframe: Timeframe, progress: Progr
             store.read(bars),
             frame,
             {"bars": bars.digest, "features": made.digest, "feature_settings": made.settings},
-            stored_funding(store, settings, symbol, timeframe, bars),
+            stored_funding(store, settings.mode, symbol, timeframe, bars),
         )
         with leaving().prompt():
-            model = fit(given, settings, count_trials, progress)
+            model = fit(given, TrainingOptions.of(settings), count_trials, progress)
         with store.at_work():
             digest = bundles.save(model.files(), model.description(PRODUCER))
             store.point(stage_key(settings.mode, symbol, timeframe, "model"), digest, market=bars.source)
@@ -236,7 +239,7 @@ def _current_features(
 ) -> Manifest:
     command = f"features {symbol} --timeframe {timeframe}"
     made = store.require(stage_key(settings.mode, symbol, timeframe, "features"), command)
-    manifests = stored_manifests(store, settings, symbol, timeframe, bars)
+    manifests = stored_manifests(store, settings.mode, symbol, timeframe, bars)
     orchestrator = FeatureEngineeringOrchestrator(settings)
     same_inputs, same_settings = is_current(made, bars, manifests, orchestrator, timeframe)
     if not same_inputs:
@@ -270,7 +273,7 @@ def _training_key(settings: Settings, bars: Manifest, made: Manifest) -> str:
             "claim_probability",
         },
     )
-    fitted = asdict(FittedOptions.of(settings))
+    fitted = asdict(FittedOptions.of(settings.feature_engineering_orchestrator))
     return digest_value(
         [
             __version__,
@@ -307,7 +310,7 @@ def has_model(settings: Settings, symbol: str, timeframe: Timeframe, now_ms: int
         model = TrainedModel.from_bundle(*BundleStore(store.root / "models").load(digest))
     except DataInvalid:
         return False
-    usable = changed_since(model.made_with, model.producer, settings) is None
+    usable = changed_since(model.made_with, model.producer, TrainingOptions.of(settings)) is None
     return usable and model.source == workspace_of(settings).source and model.last_ms <= now_ms
 
 

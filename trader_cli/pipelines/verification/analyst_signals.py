@@ -32,6 +32,7 @@ from trader_cli.pipelines.verification.checks import (
     near,
 )
 from trader_cli.pipelines.verification.lab import SYMBOL, TIMEFRAME
+from trader_cli.settings.options import AnalysisOptions, TrainingOptions
 from trader_cli.storage.artifacts import stage_key
 from trader_cli.storage.bundles import BundleStore
 from trader_cli.venue.clocks import FixedClock
@@ -76,8 +77,8 @@ def _given(lab: Lab, row: int, model: TrainedModel) -> AnalysisInput:
 
 def _recent(lab: Lab) -> list[Analysis]:
     """What the analyst says of each of the last bars, with the study's model."""
-    model, settings = _model(lab), lab.study.settings
-    return lab.once("recent", lambda: [analyse(_given(lab, back, model), settings) for back in range(1, 41)])
+    model, options = _model(lab), AnalysisOptions.of(lab.study.settings)
+    return lab.once("recent", lambda: [analyse(_given(lab, back, model), options) for back in range(1, 41)])
 
 
 def _signal(lab: Lab) -> Signal:
@@ -162,7 +163,7 @@ def claim_obeys_its_numbers(lab: Lab) -> Iterator[Finding]:
     model = _model(lab)
     without = replace(model, claim=replace(model.claim, edge=False, reason="taken away by the verification"))
     for back in (1, 2, 3):
-        outcome = analyse(_given(lab, back, without), lab.study.settings).outcome
+        outcome = analyse(_given(lab, back, without), AnalysisOptions.of(lab.study.settings)).outcome
         yield equal(f"outcome without a claim, {back} from the end", "no_edge", _code(outcome))
 
 
@@ -193,7 +194,7 @@ def claim_is_bound(lab: Lab) -> Iterator[Finding]:
     model = _model(lab)
     others = {**model.made_with, "libraries": {**object_of(model.made_with["libraries"]), "numpy": "0.0"}}
     for what, made, holds_not in (("its own", model.made_with, False), ("another numpy", others, True)):
-        changed = changed_since(made, model.producer, study.settings)
+        changed = changed_since(made, model.producer, TrainingOptions.of(study.settings))
         yield equal(f"made with {what}: does not hold", holds_not, changed is not None)
 
 

@@ -94,7 +94,7 @@ def rows_by_hand(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
     features = pl.DataFrame({**columns, "number": np.arange(n, dtype=np.float64)})
     unfit = np.zeros(n, dtype=bool)
     unfit[300] = True
-    data, names = make_dataset(bars, features, settings, _BAR, unfit)
+    data, names = make_dataset(bars, features, settings.analyst, _BAR, unfit)
     options = settings.analyst
     labels = triple_barrier(bars, options.horizon_bars, options.barrier_width, options.volatility_span, _BAR)
     yield equal("columns", ["number"], names)

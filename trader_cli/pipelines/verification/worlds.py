@@ -27,7 +27,8 @@ from trader_cli.storage.ledger import Ledger
 from trader_cli.tactician.position_monitor import PositionMonitor
 from trader_cli.venue.clocks import VirtualClock, run_virtual
 from trader_cli.venue.server.faulty_venue import FaultyVenue
-from trader_cli.venue.simulated_market.tape import Tape, make_symbol_tape
+from trader_cli.venue.simulated_market.tape import Tape
+from trader_cli.venue.simulated_market.tape_loading import make_symbol_tape
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

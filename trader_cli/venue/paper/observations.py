@@ -16,7 +16,7 @@ import numpy as np
 from trader_cli.core.identity.digests import digest_value
 from trader_cli.core.market.timeframes import MINUTE_MS, Timeframe
 from trader_cli.venue.simulated_market.intrabar_path import expand, points_per_bar, uniforms
-from trader_cli.venue.simulated_market.tape import SymbolTape
+from trader_cli.venue.simulated_market.tape import SymbolTape, TapeBars
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -163,7 +163,7 @@ def _tape(rules: SymbolRules, bars: tuple[SeenBar, ...]) -> SymbolTape:
     table = np.array([(b.open, b.high, b.low, b.close, b.volume) for b in bars], dtype=np.float64).reshape(-1, 5)
     opened = np.array([bar.open_ms for bar in bars], dtype=np.int64)
     seed = int(digest_value([rules.symbol, "observed"])[:15], 16)
-    return SymbolTape(rules.symbol, MINUTE, seed, float(rules.tick), float(rules.step), opened, *table.T)
+    return SymbolTape.of(rules.symbol, MINUTE, seed, float(rules.tick), float(rules.step), TapeBars(opened, *table.T))
 
 
 def _increment(tape: SymbolTape, sighting: Sighting, bar: SeenBar, *, traded: bool) -> Points:

@@ -285,7 +285,7 @@ def _symbol_info(market: SymbolMarket, listing: Listing) -> JsonObject:
         "pair": pair,
         "contractType": "PERPETUAL" if delivered_ms is None else "CURRENT_QUARTER",
         "deliveryDate": ends_ms,
-        "onboardDate": int(tape.open_ms[0]),
+        "onboardDate": tape.start_ms,
         "status": listing.status,
         "maintMarginPercent": "2.5000",
         "requiredMarginPercent": "5.0000",

@@ -6,6 +6,7 @@ market: it is there so that what reads it is given something that moves.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,7 @@ from trader_cli.core.market.timeframes import DAY_MS, HOUR_MS, MINUTE_MS
 from trader_cli.venue.simulated_market.intrabar_path import uniforms
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
@@ -68,14 +69,19 @@ def seen_as(view: View, seed: int, bars: Mapping[str, Floats]) -> dict[str, Floa
 class OpenInterest:
     """Open interest and ratios of one symbol at many moments: half of what closed bars traded in the day before."""
 
-    def __init__(self, tape: SymbolTape, taker_buy_base: Floats) -> None:
+    def __init__(self, tape: SymbolTape, taker_buy_base: Callable[[], Floats]) -> None:
+        """`taker_buy_base`: what takers bought in each bar, asked for where a ratio is."""
         self._tape = tape
+        self._taker_buy_base = taker_buy_base
         self._lots = _sums(np.rint(tape.volume / tape.step))
-        self._bought_lots = _sums(np.rint(taker_buy_base / tape.step))
+
+    @cached_property
+    def _bought_lots(self) -> Floats:
+        return _sums(np.rint(self._taker_buy_base() / self._tape.step))
 
     def times(self, first_ms: int, last_ms: int, every_ms: int) -> Ints:
         """The moments on the grid in [first, last] from the first closed bar of the tape on. Shape (n,)."""
-        first = max(first_ms, int(self._tape.open_ms[0]) + self._tape.timeframe.ms)
+        first = max(first_ms, self._tape.start_ms + self._tape.timeframe.ms)
         return np.arange(-(-first // every_ms) * every_ms, last_ms + 1, every_ms, dtype=np.int64)
 
     def at(self, times: Ints) -> tuple[Floats, Floats]:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 POINT_MS = 5_000
 MAX_POINTS = 240
-_CHUNK = 20_000
 
 
 @dataclass(frozen=True)
@@ -76,13 +75,10 @@ def expand(tape: SymbolTape, first: int, stop: int) -> Path:
     return Path(time_ms, price, quantity, taker_buys, trade_id)
 
 
-def flows(tape: SymbolTape) -> dict[str, Floats]:
-    """Quote volume, trades and taker buys of each bar, shape (n,): as recorded, else summed from the path."""
-    if all(name in tape.recorded for name in FLOWS):
-        return tape.recorded
-    starts = range(0, len(tape.open_ms), _CHUNK)
-    parts = [_flows(expand(tape, first, min(first + _CHUNK, len(tape.open_ms)))) for first in starts]
-    return {name: tape.recorded.get(name, np.concatenate([part[name] for part in parts])) for name in FLOWS}
+def flows(tape: SymbolTape, first: int, stop: int) -> dict[str, Floats]:
+    """Quote volume, trades and taker buys of bars [first, stop): as recorded, else summed from the path."""
+    recorded = {name: values[first:stop] for name, values in tape.bars.recorded.items()}
+    return recorded if set(FLOWS) <= set(recorded) else {**_flows(expand(tape, first, stop)), **recorded}
 
 
 def _flows(path: Path) -> dict[str, Floats]:

@@ -18,9 +18,10 @@ from trader_cli.core.market.symbols import delivery_ms_of
 from trader_cli.core.market.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, Timeframe
 from trader_cli.core.money.assets import margin_asset_of
 from trader_cli.core.money.orders import SymbolRules
+from trader_cli.venue.simulated_market.base_bars import SUMS, BaseBars, grouped
 from trader_cli.venue.simulated_market.brackets import in_asset
 from trader_cli.venue.simulated_market.derived_series import OpenInterest, index_price, seen_as
-from trader_cli.venue.simulated_market.intrabar_path import expand, flows, points_per_bar, uniforms
+from trader_cli.venue.simulated_market.intrabar_path import expand, points_per_bar, uniforms
 from trader_cli.venue.simulated_market.market_port import Beyond
 
 if TYPE_CHECKING:
@@ -42,8 +43,7 @@ _EVENT_BARS = 512
 _CHUNK = 20_000
 _THIN_BOOK = 1000
 """Steps a minute assumed to trade before the first bar of a tape has closed."""
-_SUMS = ("volume", "quote_volume", "trades", "taker_buy_base", "taker_buy_quote")
-_COLUMNS = ("open", "high", "low", "close", *_SUMS)
+_COLUMNS = ("open", "high", "low", "close", *SUMS)
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class SymbolMarket:
 
     def __init__(self, tape: SymbolTape) -> None:
         self.tape = tape
-        self._tables: dict[tuple[View, int], dict[str, Floats]] = {}
+        self._base = BaseBars(tape)
         self._seen: tuple[tuple[int, int], dict[str, Floats] | None] | None = None
         self._expanded: tuple[int, tuple[NDArray[np.int64], Floats, Floats]] | None = None
 
@@ -147,20 +147,6 @@ class SymbolMarket:
         """The moment itself: a path says what came first."""
         return time_ms
 
-    @cached_property
-    def _base(self) -> dict[str, Floats]:
-        tape = self.tape
-        opened = tape.open_ms.astype(np.float64)
-        prices = {name: getattr(tape, name) for name in ("open", "high", "low", "close", "volume")}
-        return {"open_ms": opened, **prices, **flows(tape)}
-
-    def _table(self, view: View, timeframe: Timeframe) -> dict[str, Floats]:
-        """All bars of a time frame on the whole tape; the callers show only what has closed."""
-        key: tuple[View, int] = ("last" if view == "mark" else view, timeframe.ms)
-        if key not in self._tables:
-            self._tables[key] = _grouped(seen_as(view, self.tape.seed, self._base), timeframe.ms)
-        return self._tables[key]
-
     def klines(
         self, timeframe: Timeframe, now_ms: int, start_ms: int | None, end_ms: int | None, limit: int
     ) -> list[Kline]:
@@ -174,10 +160,10 @@ class SymbolMarket:
     ) -> dict[str, Floats]:
         """Bars as columns of shape (n,), the forming one last; `page` is (start, end, limit) as for `klines`."""
         start_ms, end_ms, limit = page
-        table = self._table(view, timeframe)
-        closed = int(np.searchsorted(table["open_ms"], now_ms - timeframe.ms, side="right"))
-        shown = self._window(table["open_ms"][:closed], start_ms, end_ms, limit)
-        bars = {name: column[shown.start : shown.stop] for name, column in table.items()}
+        opened, table = self._base.grouped(view, timeframe.ms)
+        closed = int(np.searchsorted(opened, now_ms - timeframe.ms, side="right"))
+        shown = self._window(opened[:closed], start_ms, end_ms, limit)
+        bars = table.between(shown.start, shown.stop)
         forming_ms, full = timeframe.floor(now_ms), start_ms is not None and len(shown) == limit
         if full or not (start_ms or 0) <= forming_ms <= (now_ms if end_ms is None else end_ms):
             return bars
@@ -188,9 +174,8 @@ class SymbolMarket:
 
     def closed_bars(self, view: View, timeframe: Timeframe, first_ms: int, stop_ms: int) -> dict[str, Floats]:
         """The finished bars that open in [first, stop), as columns. The caller shows them only once `stop` is past."""
-        table = self._table(view, timeframe)
-        first, stop = np.searchsorted(table["open_ms"], [first_ms, stop_ms]).tolist()
-        return {name: column[first:stop] for name, column in table.items()}
+        opened, table = self._base.grouped(view, timeframe.ms)
+        return table.between(*np.searchsorted(opened, [first_ms, stop_ms]).tolist())
 
     @staticmethod
     def _window(opened: Floats, start_ms: int | None, end_ms: int | None, limit: int) -> range:
@@ -202,16 +187,16 @@ class SymbolMarket:
 
     def _forming(self, view: View, timeframe: Timeframe, now_ms: int) -> dict[str, Floats] | None:
         """The unfinished bar, columns of shape (1,): closed base bars inside it, the path of the base bar under way."""
-        base, step = self._base, self.tape.timeframe.ms
-        first = int(np.searchsorted(base["open_ms"], timeframe.floor(now_ms), side="left"))
-        stop = int(np.searchsorted(base["open_ms"], now_ms - step, side="right"))
-        seen = {name: column[first:stop] for name, column in base.items()}
+        opened = self.tape.open_ms
+        first = int(np.searchsorted(opened, timeframe.floor(now_ms), side="left"))
+        stop = int(np.searchsorted(opened, now_ms - self.tape.timeframe.ms, side="right"))
+        seen = self._base.between(first, stop)
         part = self._partial(stop, now_ms)
         if part is not None:
             seen = {name: np.concatenate([seen[name], part[name]]) for name in seen}
         if not len(seen["open_ms"]):
             return None
-        return _grouped(seen_as(view, self.tape.seed, seen), timeframe.ms)
+        return grouped(seen_as(view, self.tape.seed, seen), timeframe.ms)
 
     def _partial(self, index: int, now_ms: int) -> dict[str, Floats] | None:
         """The base bar under way at `now_ms`, as far as its path has come."""
@@ -267,13 +252,12 @@ class SymbolMarket:
 
     def day(self, now_ms: int) -> DayStatistics:
         """Statistics of the last 24 hours, the bar under way included."""
-        base = self._base
         under_way = self._bar_under_way(now_ms)
-        first = int(np.searchsorted(base["open_ms"], now_ms - DAY_MS, side="left"))
-        rows = {name: base[name][first:under_way] for name in base}
+        first = int(np.searchsorted(self.tape.open_ms, now_ms - DAY_MS, side="left"))
+        rows = self._base.between(first, under_way)
         part = self._partial(under_way, now_ms)
         if part is not None:
-            rows = {name: np.concatenate([rows[name], part[name]]) for name in base}
+            rows = {name: np.concatenate([rows[name], part[name]]) for name in rows}
         if not len(rows["open"]):
             last = self.last_price(now_ms)
             return DayStatistics(now_ms, last, last, last, last, 0.0, 0.0, 0.0)
@@ -345,7 +329,7 @@ class SymbolMarket:
         """Past funding times, oldest first; a contract with a day of delivery has none."""
         if delivery_ms_of(self.tape.symbol) is not None:
             return []
-        opened = int(self.tape.open_ms[0])
+        opened = self.tape.start_ms
         first = -(-max(opened, start_ms or 0) // FUNDING_INTERVAL_MS) * FUNDING_INTERVAL_MS
         times = list(range(first, min(now_ms, end_ms if end_ms is not None else now_ms) + 1, FUNDING_INTERVAL_MS))
         return times[:limit] if start_ms is not None else times[-limit:]
@@ -354,7 +338,7 @@ class SymbolMarket:
         self, now_ms: int, start_ms: int | None, end_ms: int | None, limit: int, falls_due: Callable[[int], bool]
     ) -> list[int]:
         """As `funding_times`, of the full hours at which funding falls due."""
-        first = -(-max(int(self.tape.open_ms[0]), start_ms or 0) // HOUR_MS) * HOUR_MS
+        first = -(-max(self.tape.start_ms, start_ms or 0) // HOUR_MS) * HOUR_MS
         hours = range(first, min(now_ms, end_ms if end_ms is not None else now_ms) + 1, HOUR_MS)
         times = [hour for hour in hours if falls_due(hour)]
         return times[:limit] if start_ms is not None else times[-limit:]
@@ -366,7 +350,7 @@ class SymbolMarket:
     @cached_property
     def interest(self) -> OpenInterest:
         """Open interest at many moments, from closed bars."""
-        return OpenInterest(self.tape, self._base["taker_buy_base"])
+        return OpenInterest(self.tape, self._base.taker_buy_base)
 
     def index_price(self, now_ms: int) -> float:
         """Derived: the last price less a seeded basis of a few basis points (`venue.derived.basis`)."""
@@ -385,18 +369,3 @@ def _traded(path: Path) -> dict[str, NDArray[Any]]:
         "maker": ~path.taker_buys,
     }
     return {name: column.ravel()[real] for name, column in columns.items()}
-
-
-def _grouped(base: dict[str, Floats], interval_ms: int) -> dict[str, Floats]:
-    """Bars of an interval from finer ones; bars missing on the tape are missing from the sum, as on the exchange."""
-    group = base["open_ms"] // interval_ms
-    first = np.concatenate([[0], np.flatnonzero(np.diff(group)) + 1]).astype(np.int64)
-    last = np.concatenate([first[1:], [len(group)]]) - 1
-    return {
-        "open_ms": group[first] * interval_ms,
-        "open": base["open"][first],
-        "high": np.maximum.reduceat(base["high"], first),
-        "low": np.minimum.reduceat(base["low"], first),
-        "close": base["close"][last],
-        **{name: np.add.reduceat(base[name], first) for name in _SUMS},
-    }

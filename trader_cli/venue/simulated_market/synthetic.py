@@ -6,17 +6,16 @@ shows it. With strength 0 the log price is a martingale difference whatever the 
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-import polars as pl
 
 from trader_cli.core.identity.digests import digest_value
-from trader_cli.core.market.bars import with_close_time
-from trader_cli.core.market.schemas import TIME
 from trader_cli.core.market.timeframes import MINUTE_MS, Timeframe
 from trader_cli.settings.source_names import synthetic_source
-from trader_cli.venue.simulated_market.tape import SymbolTape, Tape, make_symbol_tape
+from trader_cli.venue.simulated_market.tape import SymbolTape, Tape, TapeBars, path_seed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,10 +33,12 @@ _PRICES = {
     "ETHUSDT": (2_200.0, 0.01, 0.001, 900.0),
     "ETHBTC": (0.055, 0.00001, 0.001, 400.0),
 }
+_USUAL = (100.0, 0.01, 0.01, 5_000.0)
+"""First price, tick, step, quantity traded per minute."""
 
 
 def synthetic_tape(symbols: tuple[str, ...], days: int, planted_lead: float, seed: int) -> Tape:
-    """A market of `days` × 1440 minute bars per symbol.
+    """A market of `days` × 1440 minute bars per symbol, made when they are asked for.
 
     `planted_lead` is the standard deviation of the drift in units of the quarter-hour volatility.
     """
@@ -47,14 +48,27 @@ def synthetic_tape(symbols: tuple[str, ...], days: int, planted_lead: float, see
 
 
 def _symbol(symbol: str, minutes: int, planted_lead: float, seed: int) -> SymbolTape:
+    tick, step = (10.0 ** -_decimals(size) for size in _kind(symbol)[1:3])
+    end_ms, make = START_MS + minutes * MINUTE_MS, partial(_bars, symbol, minutes, planted_lead, seed)
+    return SymbolTape(symbol, Timeframe.parse("1m"), path_seed(symbol, seed), tick, step, START_MS, end_ms, make)
+
+
+def _kind(symbol: str) -> tuple[float, float, float, float]:
+    return _PRICES.get(symbol, _USUAL)
+
+
+def _decimals(size: float) -> int:
+    """Decimals that write whole multiples of a tick or step."""
+    return max(0, round(-math.log10(size)))
+
+
+def _bars(symbol: str, minutes: int, planted_lead: float, seed: int) -> TapeBars:
     rng = np.random.default_rng(int(digest_value(["synthetic", symbol, seed])[:15], 16))
-    price, tick, step, per_minute = _PRICES.get(symbol, (100.0, 0.01, 0.01, 5_000.0))
     sigma = _volatility(rng, minutes)
     drift = _drift(rng, minutes, planted_lead) * sigma
     shocks = rng.standard_t(5, size=minutes) * np.sqrt(3 / 5)
-    close = price * np.exp(np.cumsum(drift + sigma * shocks - 0.5 * sigma**2))
-    frame = _bars(rng, close, price, sigma, tick, step, per_minute)
-    return make_symbol_tape(symbol, Timeframe.parse("1m"), frame, seed, {})
+    close = _kind(symbol)[0] * np.exp(np.cumsum(drift + sigma * shocks - 0.5 * sigma**2))
+    return _rounded(rng, close, sigma, symbol)
 
 
 def _volatility(rng: np.random.Generator, minutes: int) -> Floats:
@@ -86,9 +100,9 @@ def _drift(rng: np.random.Generator, minutes: int, strength: float) -> Floats:
     return np.repeat(strength * lead / np.sqrt(_LEAD_MINUTES), _LEAD_MINUTES)[:minutes]
 
 
-def _bars(
-    rng: np.random.Generator, close: Floats, first: float, sigma: Floats, tick: float, step: float, per_minute: float
-) -> pl.DataFrame:
+def _rounded(rng: np.random.Generator, close: Floats, sigma: Floats, symbol: str) -> TapeBars:
+    """Bars around closing prices, in whole ticks and steps."""
+    first, tick, step, per_minute = _kind(symbol)
     close = np.maximum(np.round(close / tick), 1) * tick
     opened = np.concatenate([[np.round(first / tick) * tick], close[:-1]])
     reach = np.abs(rng.normal(size=(2, len(close)))) * 0.5 * sigma * close
@@ -97,8 +111,6 @@ def _bars(
     hours = np.sin(2 * np.pi * np.arange(len(close)) / 1440) * 0.3
     volume = per_minute * np.exp(hours + 0.5 * rng.standard_normal(len(close))) * sigma / sigma.mean()
     volume = np.maximum(np.round(volume / step), 1) * step
-    decimals = max(0, round(-np.log10(tick)))
-    prices = {n: np.round(v, decimals) for n, v in (("open", opened), ("high", high), ("low", low), ("close", close))}
-    times = pl.Series("open_time", START_MS + np.arange(len(close), dtype=np.int64) * MINUTE_MS).cast(TIME)
-    frame = pl.DataFrame({"open_time": times, **prices, "volume": np.round(volume, 3)})
-    return with_close_time(frame, Timeframe.parse("1m"))
+    opened, high, low, close = (np.round(prices, _decimals(tick)) for prices in (opened, high, low, close))
+    times = START_MS + np.arange(len(close), dtype=np.int64) * MINUTE_MS
+    return TapeBars(times, opened, high, low, close, np.round(volume, 3))

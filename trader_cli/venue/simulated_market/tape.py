@@ -1,26 +1,21 @@
-"""Tapes: what the simulated market plays. Read from Parquet bars, or made up from a seed (`synthetic`)."""
+"""Tapes: what the simulated market plays: Parquet bars (`tape_loading`), or bars made up from a seed (`synthetic`)."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-import numpy as np
-import polars as pl
-
-from trader_cli.core.errors import DataInvalid
 from trader_cli.core.identity.digests import digest_value
-from trader_cli.core.market.bars import PRICES, check_bars, with_close_time
-from trader_cli.core.market.schemas import TIME
-from trader_cli.core.market.symbols import is_symbol, symbol_in
-from trader_cli.core.market.timeframes import DAY_MS, HOUR_MS, Timeframe, known_timeframes
-from trader_cli.settings.source_names import file_source, tape_files
+from trader_cli.core.market.timeframes import DAY_MS, HOUR_MS
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable, Mapping
 
+    import numpy as np
     from numpy.typing import NDArray
+
+    from trader_cli.core.market.timeframes import Timeframe
 
     Floats = NDArray[np.float64]
 
@@ -29,26 +24,92 @@ FLOWS = ("quote_volume", "trades", "taker_buy_base", "taker_buy_quote")
 
 
 @dataclass(frozen=True)
-class SymbolTape:
-    """Bars of one symbol as arrays of shape (n,), its price tick and quantity step, and the seed of its path."""
+class TapeBars:
+    """Bars as arrays of shape (n,); `recorded`: those of `FLOWS` that are known."""
 
-    symbol: str
-    timeframe: Timeframe
-    seed: int
-    tick: float
-    step: float
     open_ms: NDArray[np.int64]
     open: Floats
     high: Floats
     low: Floats
     close: Floats
     volume: Floats
-    recorded: dict[str, Floats] = field(default_factory=dict)
+    recorded: Mapping[str, Floats] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SymbolTape:
+    """One symbol: its price tick and quantity step, the seed of its path, its span [start, end), UTC ms, and its bars.
+
+    The bars are made when they are first asked for: most commands look at one symbol of a market, or at none.
+    """
+
+    symbol: str
+    timeframe: Timeframe
+    seed: int
+    tick: float
+    step: float
+    start_ms: int
+    end_ms: int
+    make: Callable[[], TapeBars] = field(repr=False, compare=False)
+
+    @classmethod
+    def of(cls, symbol: str, timeframe: Timeframe, seed: int, tick: float, step: float, bars: TapeBars) -> SymbolTape:
+        """A tape of bars that are there."""
+        start, end = (int(bars.open_ms[0]), int(bars.open_ms[-1]) + timeframe.ms) if len(bars.open_ms) else (0, 0)
+        return cls(symbol, timeframe, seed, tick, step, start, end, lambda: bars)
+
+    def playing(self, bars: TapeBars) -> SymbolTape:
+        """The same symbol with other bars."""
+        return self.of(self.symbol, self.timeframe, self.seed, self.tick, self.step, bars)
+
+    def shifted(self, by_ms: int) -> SymbolTape:
+        """The same bars at other times."""
+        start, end = self.start_ms + by_ms, self.end_ms + by_ms
+        return replace(self, start_ms=start, end_ms=end, make=partial(_moved, self, by_ms))
+
+    @cached_property
+    def bars(self) -> TapeBars:
+        """The bars, made once."""
+        return self.make()
 
     @property
-    def end_ms(self) -> int:
-        """The first millisecond after the last bar."""
-        return int(self.open_ms[-1]) + self.timeframe.ms
+    def open_ms(self) -> NDArray[np.int64]:
+        """Opening times."""
+        return self.bars.open_ms
+
+    @property
+    def open(self) -> Floats:
+        """Opening prices."""
+        return self.bars.open
+
+    @property
+    def high(self) -> Floats:
+        """Highest prices."""
+        return self.bars.high
+
+    @property
+    def low(self) -> Floats:
+        """Lowest prices."""
+        return self.bars.low
+
+    @property
+    def close(self) -> Floats:
+        """Closing prices."""
+        return self.bars.close
+
+    @property
+    def volume(self) -> Floats:
+        """Quantities traded."""
+        return self.bars.volume
+
+
+def _moved(tape: SymbolTape, by_ms: int) -> TapeBars:
+    return replace(tape.bars, open_ms=tape.open_ms + by_ms)
+
+
+def path_seed(symbol: str, seed: int) -> int:
+    """The seed of a symbol's path in a market of a seed."""
+    return int(digest_value([symbol, seed])[:15], 16)
 
 
 @dataclass(frozen=True)
@@ -62,7 +123,7 @@ class Tape:
     @property
     def start_ms(self) -> int:
         """Opening time of the earliest bar."""
-        return min(int(tape.open_ms[0]) for tape in self.symbols.values())
+        return min(tape.start_ms for tape in self.symbols.values())
 
     @property
     def end_ms(self) -> int:
@@ -88,134 +149,4 @@ class Tape:
 
     def shifted(self, by_ms: int) -> Tape:
         """The same market at other times."""
-        moved = {name: replace(tape, open_ms=tape.open_ms + by_ms) for name, tape in self.symbols.items()}
-        return replace(self, symbols=moved)
-
-
-def load_tape(path: Path, seed: int) -> Tape:
-    """A tape from a Parquet file of bars, or a folder of them.
-
-    Columns: open_time (UTC), open, high, low, close, volume, and where known the other BARS columns and `symbol`;
-    without that column the file's name begins with the symbol (`ETHUSDT-1m-2023.parquet`; `BTCUSDT_260327-15m.parquet`
-    is the contract delivered that day, not the perpetual).
-    Raises `DataMissing` and `DataInvalid`, the latter with the offending row.
-    """
-    symbols: dict[str, SymbolTape] = {}
-    for file in tape_files(path):
-        for found in load_bars_file(file):
-            if found.symbol in symbols:
-                raise DataInvalid(
-                    f"The tape {path} holds {found.symbol} twice, the second time in {file.name}.",
-                    mend="Name one file per symbol.",
-                )
-            symbols[found.symbol] = _symbol_tape(found, seed)
-    return Tape(file_source(path, seed), f"tape {path.name}", symbols)
-
-
-@dataclass(frozen=True)
-class SymbolBars:
-    """Checked BARS of one symbol, as a file has them."""
-
-    symbol: str
-    timeframe: Timeframe
-    bars: pl.DataFrame
-
-
-def load_bars_file(file: Path) -> tuple[SymbolBars, ...]:
-    """The bars a Parquet file holds, one entry per symbol; the columns are those of `load_tape`.
-
-    The time frame is the smallest step between rows, of a single row that in the file's name (`ETHUSDT-1m-...`).
-    Raises `DataInvalid` with the reason, where there is one with the offending row.
-    """
-    return tuple(_symbol_bars(symbol, frame, file) for symbol, frame in _frames(file).items())
-
-
-def _frames(file: Path) -> dict[str, pl.DataFrame]:
-    try:
-        frame = pl.read_parquet(file)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise DataInvalid(f"{file} is not a readable Parquet file: {str(error).splitlines()[0]}.") from error
-    absent = [name for name in ("open_time", *PRICES, "volume") if name not in frame.columns]
-    if absent:
-        raise DataInvalid(
-            f"{file} has no column {absent[0]!r}; a tape needs open_time, open, high, low, close, volume."
-        )
-    if not isinstance(frame.schema["open_time"], pl.Datetime):
-        raise DataInvalid(f"{file}: open_time must be a UTC timestamp; found {frame.schema['open_time']}.")
-    if frame.is_empty():
-        raise DataInvalid(f"{file} holds no bars.")
-    frame = frame.with_columns(pl.col("open_time").cast(TIME))
-    if "symbol" in frame.columns:
-        if frame["symbol"].null_count():
-            raise DataInvalid(f"{file}: row {frame['symbol'].is_null().arg_max()} has no symbol.")
-        parts = frame.partition_by("symbol", as_dict=True, include_key=False)
-        named = {str(key[0]): part for key, part in parts.items()}
-        wrong = next((name for name in named if not is_symbol(name)), None)
-        if wrong is not None:
-            raise DataInvalid(f"{file}: {wrong!r} in its symbol column is not a symbol.")
-        return named
-    symbol = symbol_in(file.name)
-    if symbol is None:
-        raise DataInvalid(
-            f"{file}: cannot tell the symbol.", mend="Add a symbol column or begin the file name with it."
-        )
-    return {symbol: frame}
-
-
-def _symbol_bars(symbol: str, frame: pl.DataFrame, file: Path) -> SymbolBars:
-    timeframe = _timeframe(symbol, frame, file)
-    try:
-        whole = with_close_time(frame, timeframe)
-    except pl.exceptions.PolarsError as error:
-        raise DataInvalid(f"{file}, {symbol}: not all columns are numbers: {str(error).splitlines()[0]}.") from error
-    return SymbolBars(symbol, timeframe, check_bars(whole, timeframe, origin=f"{file}, {symbol}"))
-
-
-def _timeframe(symbol: str, frame: pl.DataFrame, file: Path) -> Timeframe:
-    if frame.height == 1:
-        named = re.search(r"-(\d+[mhd])(?=[-.])", file.name)
-        if named is None or named[1] not in known_timeframes():
-            raise DataInvalid(
-                f"{file}: {symbol} has a single bar, which does not tell its time frame.",
-                mend="Name it in the file's name, as in ETHUSDT-1m-2023.parquet.",
-            )
-        return Timeframe.parse(named[1])
-    steps = frame["open_time"].to_physical().diff().drop_nulls().abs()
-    smallest = steps.filter(steps > 0).min()  # of rows with the same time `check_bars` names the second
-    step_ms = smallest if isinstance(smallest, int) else 0
-    timeframe = Timeframe.of_ms(step_ms)
-    if timeframe is None:
-        raise DataInvalid(f"{file}: {symbol} has bars {step_ms} ms apart, which is no time frame the exchange offers.")
-    return timeframe
-
-
-def _symbol_tape(found: SymbolBars, seed: int) -> SymbolTape:
-    bars = found.bars
-    recorded = {name: bars[name].to_numpy().astype(np.float64) for name in FLOWS if bars[name].null_count() == 0}
-    return make_symbol_tape(found.symbol, found.timeframe, bars, seed, recorded)
-
-
-def make_symbol_tape(
-    symbol: str, timeframe: Timeframe, frame: pl.DataFrame, seed: int, recorded: dict[str, Floats]
-) -> SymbolTape:
-    """A symbol's tape from checked BARS; tick and step are the decimals its numbers use."""
-    arrays = {name: frame[name].to_numpy().astype(np.float64) for name in (*PRICES, "volume")}
-    prices = np.concatenate([arrays[name] for name in PRICES])
-    return SymbolTape(
-        symbol,
-        timeframe,
-        seed=int(digest_value([symbol, seed])[:15], 16),
-        tick=10.0 ** -_decimals(prices),
-        step=10.0 ** -_decimals(arrays["volume"]),
-        open_ms=frame["open_time"].to_physical().to_numpy().astype(np.int64),
-        recorded=recorded,
-        **arrays,
-    )
-
-
-def _decimals(values: Floats) -> int:
-    """Decimals that write every value exactly to within float rounding, at most 8."""
-    for decimals in range(8):
-        if np.all(np.abs(np.round(values, decimals) - values) <= 1e-9 * np.maximum(np.abs(values), 1e-6)):
-            return decimals
-    return 8
+        return replace(self, symbols={name: tape.shifted(by_ms) for name, tape in self.symbols.items()})
