@@ -16,8 +16,8 @@ from trader_cli.exchange.connection import replies
 from trader_cli.exchange.connection.reply_fields import number
 from trader_cli.exchange.exchange_session import ExchangeSession
 from trader_cli.exchange.market_data import listing, quote_replies, recorder
-from trader_cli.settings.options import PaperOptions
 from trader_cli.settings.places import account_folder
+from trader_cli.settings.room_options import PaperOptions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from trader_cli.exchange.account.paper_connection import PaperConnection
     from trader_cli.exchange.market_data.klines import Kind, KlineHistory, Market
     from trader_cli.exchange.market_data.listing import ExchangeInfo
-    from trader_cli.exchange.market_data.public_history import History
+    from trader_cli.exchange.market_data.public_history import PublicHistory
     from trader_cli.settings import Settings, Workspace
 
 _DEPTHS = (5, 10, 20, 50, 100, 500, 1000)
@@ -67,15 +67,15 @@ class BinanceExchange(ExchangeSession):
         return KlineHistory(self._connection)
 
     @cached_property
-    def _history(self) -> History:
-        from trader_cli.exchange.market_data.public_history import History
+    def _history(self) -> PublicHistory:
+        from trader_cli.exchange.market_data.public_history import PublicHistory
 
-        return History(self._connection)
+        return PublicHistory(self._connection)
 
-    def _private_sides(self) -> tuple[BinanceBroker, BinanceBroker]:
+    def _brokers(self) -> tuple[BinanceBroker, BinanceBroker]:
         """In paper both are the paper account: there is nothing to sign with."""
         if self.settings.mode != "paper":
-            return super()._private_sides()
+            return super()._brokers()
         from trader_cli.exchange.account.paper_connection import PaperConnection
 
         self._paper = PaperConnection(self, self._connection, self._paper_folder(), PaperOptions.of(self.settings))
@@ -184,9 +184,9 @@ class BinanceExchange(ExchangeSession):
     async def order_book(self, symbol: str, limit: int = 10) -> OrderBook:
         """The order book, `limit` (≤ 1000) levels a side."""
         self._require(symbol)
-        asked = next((depth for depth in _DEPTHS if depth >= limit), _DEPTHS[-1])
+        requested = next((depth for depth in _DEPTHS if depth >= limit), _DEPTHS[-1])
         reply = replies.as_mapping(
-            await self._read("depth", {"symbol": symbol, "limit": asked}), "an order book", "bids", "asks", "T"
+            await self._read("depth", {"symbol": symbol, "limit": requested}), "an order book", "bids", "asks", "T"
         )
         book = replies.parsed("an order book", reply, partial(quote_replies.order_book, symbol=symbol, depth=limit))
         self._record(lambda now_ms: recorder.book(book, now_ms))
@@ -338,7 +338,7 @@ def _manual_orders() -> ManualOrders:
     found = list(entry_points(group="trader.manual_orders", name="default"))
     if not found:
         raise ConfigurationError(
-            "Nothing is installed that carries out orders by hand.", mend="Install trader with pip."
+            "Nothing is installed that carries out orders by hand.", hint="Install trader with pip."
         )
     place: ManualOrders = found[0].load()
     return place

@@ -10,7 +10,7 @@ from trader_cli.storage.ledger_rows import Intent
 if TYPE_CHECKING:
     from trader_cli.core.money.orders import OrderSide, SymbolRules
     from trader_cli.core.money.plans import TradePlan
-    from trader_cli.execution.execution_context import Bench
+    from trader_cli.execution.execution_context import ExecutionContext
 
 
 def entry_intent(plan: TradePlan, rules: SymbolRules, at_ms: int) -> Intent:
@@ -20,13 +20,13 @@ def entry_intent(plan: TradePlan, rules: SymbolRules, at_ms: int) -> Intent:
     return Intent(plan.client_id("entry"), plan.plan_id, plan.symbol, "entry", side, plan.quantity, at_ms, price=limit)
 
 
-def write_down(bench: Bench, plan: TradePlan, entry: Intent) -> None:
+def write_down(context: ExecutionContext, plan: TradePlan, entry: Intent) -> None:
     """The decision, its entry and its stops, in one stroke: so that protecting needs no further line."""
-    ledger, now_ms = bench.courier.ledger, bench.exchange.server_now_ms
-    before = bench.reconciler.sight(plan.symbol).amount
+    ledger, now_ms = context.submitter.ledger, context.exchange.server_now_ms
+    before = context.reconciler.snapshot(plan.symbol).amount
     with ledger.together():
         ledger.decide(plan.plan_id, plan.symbol, plan.decision_ms, "plan", plan.as_dict(), now_ms())
-        for intent in (entry, *bench.protector.intents(plan, plan.quantity)):
+        for intent in (entry, *context.protector.intents(plan, plan.quantity)):
             ledger.intend(intent)
         body = {"plan_id": plan.plan_id, "position": f"{before:f}"}
         ledger.assess(plan.symbol, "before_entry", body, now_ms())

@@ -11,15 +11,15 @@ from trader_cli.core.money.orders import OrderState
 
 if TYPE_CHECKING:
     from trader_cli.core.money.plans import TradePlan
-    from trader_cli.execution.execution_context import Bench
-    from trader_cli.execution.order_submitter import Courier
+    from trader_cli.execution.execution_context import ExecutionContext
+    from trader_cli.execution.order_submitter import OrderSubmitter
     from trader_cli.execution.protection import Cover
     from trader_cli.storage.ledger_reading import LedgerReading
     from trader_cli.storage.ledger_rows import Intent
 
 
 @dataclass(frozen=True)
-class Entered:
+class EntryResult:
     """What an entry came to. `fresh` is False where the same plan had been carried out before and nothing was sent.
 
     `average_price` is 0 where it is not known yet: the exchange has not shown the trades.
@@ -48,17 +48,17 @@ class Entered:
 
 
 def entered(
-    bench: Bench, plan: TradePlan, entry: Intent, cover: Cover | None, *, fresh: bool, closed: str | None
-) -> Entered:
+    context: ExecutionContext, plan: TradePlan, entry: Intent, cover: Cover | None, *, fresh: bool, closed: str | None
+) -> EntryResult:
     """What an entry came to, by the ledger: quantity, average price and order as they are known there."""
-    courier = bench.courier
-    fills = courier.ledger.fills(client_id=entry.client_id)
+    submitter = context.submitter
+    fills = submitter.ledger.fills(client_id=entry.client_id)
     booked = sum((f.quantity for f in fills), Decimal(0))
     cost = sum((f.quantity * f.price for f in fills), Decimal(0))
-    quantity = filled_quantity(courier.ledger, entry.client_id)
-    average = cost / booked if booked else courier.averages.get(entry.client_id, Decimal(0))
-    order = _order(courier, entry, plan, quantity, average)
-    return Entered(plan, order, quantity, average, cover, bench.coverage.missing_ms(plan), fresh, closed)
+    quantity = filled_quantity(submitter.ledger, entry.client_id)
+    average = cost / booked if booked else submitter.averages.get(entry.client_id, Decimal(0))
+    order = _order(submitter, entry, plan, quantity, average)
+    return EntryResult(plan, order, quantity, average, cover, context.coverage.missing_ms(plan), fresh, closed)
 
 
 def filled_quantity(ledger: LedgerReading, client_id: str) -> Decimal:
@@ -67,9 +67,11 @@ def filled_quantity(ledger: LedgerReading, client_id: str) -> Decimal:
     return max(booked, ledger.filled(client_id))
 
 
-def _order(courier: Courier, entry: Intent, plan: TradePlan, quantity: Decimal, average: Decimal) -> OrderState | None:
+def _order(
+    submitter: OrderSubmitter, entry: Intent, plan: TradePlan, quantity: Decimal, average: Decimal
+) -> OrderState | None:
     """The order of an entry as the last line about it has it; `None` where the exchange has not named it."""
-    note = courier.ledger.last_note(entry.client_id)
+    note = submitter.ledger.last_note(entry.client_id)
     if note is None or not note.exchange_id:
         return None
     return OrderState(

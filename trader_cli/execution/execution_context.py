@@ -14,24 +14,24 @@ if TYPE_CHECKING:
     from trader_cli.core.money.plans import TradePlan
     from trader_cli.core.ports import Exchange
     from trader_cli.execution.coverage import Coverage
-    from trader_cli.execution.order_submitter import Courier
+    from trader_cli.execution.order_submitter import OrderSubmitter
     from trader_cli.execution.protection import Cover, Protector
     from trader_cli.execution.reconciliation import Reconciler
     from trader_cli.settings.model import ExecutionSettings
 
 
 @dataclass
-class Bench:
-    """Tools and memory shared by the guards of one executor.
+class ExecutionContext:
+    """Tools and memory shared by the protection loops of one executor.
 
     `say` is told what a person must hear at once, `leaving` says whether a signal has asked this process to end, `tick`
-    is called at every turn. `bare` remembers since when a plan's position is without cover, `sent_here` whose entries
+    is called at every turn. `unprotected` remembers since when a plan's position is without cover, `sent_here` whose entries
     this process sent, `opened` when they filled at the latest, `taken` symbols where a close-position stop that is not
     ours keeps ours away. Times are monotonic.
     """
 
     exchange: Exchange
-    courier: Courier
+    submitter: OrderSubmitter
     protector: Protector
     reconciler: Reconciler
     coverage: Coverage
@@ -40,7 +40,7 @@ class Bench:
     leaving: Callable[[], bool]
     tick: Callable[[], None] = lambda: None
     sent_here: set[str] = field(default_factory=set)
-    bare: dict[str, int] = field(default_factory=dict)
+    unprotected: dict[str, int] = field(default_factory=dict)
     taken: set[str] = field(default_factory=set)
     opened: dict[str, int] = field(default_factory=dict)
 
@@ -64,4 +64,4 @@ class Bench:
 
     def cover(self, plan: TradePlan, held: Decimal) -> Cover:
         """What is known to rest for so much of a plan's position."""
-        return cover_of(plan.side, self.courier.stops(plan.symbol), held)
+        return cover_of(plan.side, self.submitter.stops(plan.symbol), held)

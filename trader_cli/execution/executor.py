@@ -22,18 +22,18 @@ from trader_cli.execution.attempts import Attempts
 from trader_cli.execution.circuit_breaker import after_close, hold_back
 from trader_cli.execution.coverage import Coverage, acknowledged, last_known, remembered, standing_of
 from trader_cli.execution.entry_journal import entry_intent, write_down
-from trader_cli.execution.entry_result import Entered, entered, filled_quantity
-from trader_cli.execution.execution_context import Bench
+from trader_cli.execution.entry_result import EntryResult, entered, filled_quantity
+from trader_cli.execution.execution_context import ExecutionContext
 from trader_cli.execution.exit_reasons import exit_reason
 from trader_cli.execution.intent_requests import order_request, stop_request
-from trader_cli.execution.notifications import Told
-from trader_cli.execution.order_submitter import Courier
+from trader_cli.execution.notifications import Notifications
+from trader_cli.execution.order_submitter import OrderSubmitter
 from trader_cli.execution.plan_lookup import plan_behind
 from trader_cli.execution.pre_trade_checks import refusal
 from trader_cli.execution.protection import Protector
-from trader_cli.execution.protection_loop import Ended, Guard
+from trader_cli.execution.protection_loop import ProtectionLoop, ProtectionResult
 from trader_cli.execution.reconciliation import Reconciler
-from trader_cli.execution.shutdown import asked_to_leave, leaving
+from trader_cli.execution.shutdown import leaving, shutdown_requested
 from trader_cli.storage.ledger import LedgerUnwritable
 
 if TYPE_CHECKING:
@@ -43,12 +43,12 @@ if TYPE_CHECKING:
     from trader_cli.core.ports import Exchange
     from trader_cli.execution.protection import Cover
     from trader_cli.execution.symbol_view import View
-    from trader_cli.settings.options import ExecutionOptions
+    from trader_cli.settings.room_options import ExecutionOptions
     from trader_cli.storage.ledger import Ledger
     from trader_cli.storage.ledger_rows import Intent
 
 
-def unsaid(_sentence: str) -> None:
+def discard_message(_sentence: str) -> None:
     """Nobody listens."""
 
 
@@ -64,16 +64,16 @@ class Executor:
         ledger: Ledger,
         options: ExecutionOptions,
         *,
-        say: Callable[[str], None] = unsaid,
-        leaving: Callable[[], bool] = asked_to_leave,
+        say: Callable[[str], None] = discard_message,
+        leaving: Callable[[], bool] = shutdown_requested,
     ) -> None:
         self.options = options
         self.exchange = exchange
         self.ledger = ledger
         self.say = say
         orders = options.orders
-        self.courier = Courier(
-            exchange.care,
+        self.submitter = OrderSubmitter(
+            exchange.protection,
             ledger,
             exchange.clock,
             exchange.server_now_ms,
@@ -81,18 +81,20 @@ class Executor:
             orders.request_budget,
             round(orders.absence_after * 1000),
         )
-        self.courier.filled |= {symbol for symbol in ledger.symbols() if ledger.unbooked(symbol)}
-        self.protector = Protector(self.courier)
-        self.reconciler = Reconciler(self.courier)
+        self.submitter.filled |= {symbol for symbol in ledger.symbols() if ledger.unbooked(symbol)}
+        self.protector = Protector(self.submitter)
+        self.reconciler = Reconciler(self.submitter)
         self.coverage = Coverage(ledger, exchange.server_now_ms)
         self._to_latch: list[tuple[str, str, int]] = []
-        self.told = Told(ledger, exchange.server_now_ms)
-        self.bench = Bench(exchange, self.courier, self.protector, self.reconciler, self.coverage, orders, say, leaving)
-        self.attempts = Attempts(self.bench)
+        self.notifications = Notifications(ledger, exchange.server_now_ms)
+        self.context = ExecutionContext(
+            exchange, self.submitter, self.protector, self.reconciler, self.coverage, orders, say, leaving
+        )
+        self.attempts = Attempts(self.context)
 
     async def end(self) -> None:
         """Let go of what is still under way."""
-        await self.courier.end()
+        await self.submitter.end()
 
     # --- what there is ---
 
@@ -117,9 +119,9 @@ class Executor:
 
     async def check(self, plan: TradePlan, symbol: str, *, live: bool = False) -> Refused | None:
         """Preflight: every reason not to enter this plan now."""
-        return await refusal(self.bench, self.options, plan, symbol, live=live)
+        return await refusal(self.context, self.options, plan, symbol, live=live)
 
-    async def enter(self, approved: Approved, *, live: bool = False, recorded: bool = False) -> Entered | Refused:
+    async def enter(self, approved: Approved, *, live: bool = False, recorded: bool = False) -> EntryResult | Refused:
         """Carry out an approved plan, once: the second time finds what the first one did.
 
         `recorded` takes only a plan that tactics wrote into this ledger.
@@ -139,21 +141,23 @@ class Executor:
             refused = Refused("plan_unrecorded", "Tactics never made this plan on this ledger: `trader tactics`.")
         if refused is not None:
             return refused
-        guard = Guard(self.attempts, plan)
+        guard = ProtectionLoop(self.attempts, plan)
         entry = self._entry(plan)
         try:
-            write_down(self.bench, plan, entry)
+            write_down(self.context, plan, entry)
             guard.send_entry(entry)
         except LedgerUnwritable as error:
             unsent = NotSent(entry.client_id, self.ledger.status(entry.client_id))
-            raise DataError(f"{error.sentence} {unsent.sentence}", mend=error.mend) from error
+            raise DataError(f"{error.sentence} {unsent.sentence}", hint=error.hint) from error
         async with leaving().shielded():
             return await self._finished(plan, entry, await guard.run(), fresh=True)
 
     def _entry(self, plan: TradePlan) -> Intent:
         return entry_intent(plan, self.exchange.symbol_rules(plan.symbol), self.exchange.server_now_ms())
 
-    async def _finished(self, plan: TradePlan, entry: Intent, ended: Ended, *, fresh: bool) -> Entered | Refused:
+    async def _finished(
+        self, plan: TradePlan, entry: Intent, ended: ProtectionResult, *, fresh: bool
+    ) -> EntryResult | Refused:
         """What a guard's end means to whoever entered."""
         if ended.how == "refused":
             note = self.ledger.last_note(entry.client_id)
@@ -163,7 +167,7 @@ class Executor:
             raise ExchangeRejected(
                 f"The exchange did not take the entry: {note.note if note else ''}",
                 code=ended.refused.code if ended.refused else None,
-                mend=await self.standing(plan.symbol),
+                hint=await self.standing(plan.symbol),
             )
         if ended.how == "absent":
             await self.tidy(plan, ended)
@@ -173,12 +177,12 @@ class Executor:
         if ended.how == "unknown" or ended.view.presumed:
             raise ExchangeUnavailable(
                 f"It is not known what became of the entry {entry.client_id}. {await self.standing(plan.symbol)}",
-                mend="Run `trader monitor`: it finds out, and protects first.",
+                hint="Run `trader monitor`: it finds out, and protects first.",
             )
         await self.tidy(plan, ended)
-        unwritten = self.courier.unwritten
+        unwritten = self.submitter.unwritten
         if unwritten is not None:
-            raise DataError(f"{unwritten.sentence} {await self.standing(plan.symbol)}", mend=unwritten.mend)
+            raise DataError(f"{unwritten.sentence} {await self.standing(plan.symbol)}", hint=unwritten.hint)
         filled = filled_quantity(self.ledger, entry.client_id) > 0
         if filled and not fresh and ended.view.is_flat:
             why = ended.closed or exit_reason(self.ledger, plan.symbol, plan.plan_id)
@@ -187,7 +191,7 @@ class Executor:
             plan, entry, ended.cover if filled else None, fresh=fresh, closed=ended.closed if filled else None
         )
 
-    async def tidy(self, plan: TradePlan, ended: Ended) -> None:
+    async def tidy(self, plan: TradePlan, ended: ProtectionResult) -> None:
         """After the end of a guard: a flat symbol is swept, and what a close breaks is latched."""
         self._to_latch += self.reconciler.booker.take_forced()
         if ended.view.expected * plan.sign <= 0 and self.reconciler.waiting_entry(plan.symbol) is None:
@@ -206,9 +210,9 @@ class Executor:
                     self.say(sentence)
                 self._to_latch.pop(0)
         except LedgerUnwritable as error:
-            self.courier.unwritten = self.courier.unwritten or error
+            self.submitter.unwritten = self.submitter.unwritten or error
 
-    async def _again(self, plan: TradePlan, entry: Intent) -> Entered | Refused:
+    async def _again(self, plan: TradePlan, entry: Intent) -> EntryResult | Refused:
         """A plan that was carried out before: nothing is opened; its position is covered still, or flat and swept."""
         note = self.ledger.last_note(entry.client_id)
         if note is not None and note.status == "refused":
@@ -220,17 +224,17 @@ class Executor:
                 plan, entry, None, fresh=False, closed=exit_reason(self.ledger, plan.symbol, plan.plan_id)
             )
         async with leaving().shielded():
-            ended = await Guard(self.attempts, plan, must_look=True).run()
+            ended = await ProtectionLoop(self.attempts, plan, must_look=True).run()
             return await self._finished(plan, entry, ended, fresh=False)
 
     def _entered(
         self, plan: TradePlan, entry: Intent, cover: Cover | None, *, fresh: bool, closed: str | None
-    ) -> Entered:
-        done = entered(self.bench, plan, entry, cover, fresh=fresh, closed=closed)
-        if done.quantity and not self.told.has(plan, "entered"):
-            self.told.note(plan, "entered")
+    ) -> EntryResult:
+        done = entered(self.context, plan, entry, cover, fresh=fresh, closed=closed)
+        if done.quantity and not self.notifications.has(plan, "entered"):
+            self.notifications.note(plan, "entered")
         if done.quantity and fresh and closed is not None:
-            self.told.note(plan, "ended")
+            self.notifications.note(plan, "ended")
         return done
 
     def held_back(self, symbol: str, code: str, detail: str) -> None:
@@ -247,7 +251,7 @@ class Executor:
         Goes on while the exchange is away. Raises `ExchangeUnavailable` where that could not be found out.
         """
         async with leaving().shielded():
-            ended = await Guard(self.attempts, plan, must_look=True).run()
+            ended = await ProtectionLoop(self.attempts, plan, must_look=True).run()
             await self.tidy(plan, ended)
         if ended.how == "unknown" and ended.cover is None:
             raise ExchangeUnavailable(f"The exchange does not show the position of {plan.symbol} clearly.")
@@ -283,7 +287,7 @@ class Executor:
         if began <= goal and began:
             return Decimal(0)
         async with leaving().shielded():
-            ended = await Guard(self.attempts, plan, goal=goal, reason=reason, most_s=most_s).run()
+            ended = await ProtectionLoop(self.attempts, plan, goal=goal, reason=reason, most_s=most_s).run()
             await self.tidy(plan, ended)
         left = abs(ended.view.expected)
         if left > goal and ended.how == "dust":
@@ -296,32 +300,32 @@ class Executor:
     async def _clear_view(self, symbol: str) -> View:
         """One look before a close; what is known to be there is not kept waiting for all of it."""
         known = self.reconciler.view(symbol).expected or self.reconciler.waiting_entry(symbol) is not None
-        most_s = self.exchange.clock.loop_s(self.courier.budget_s) if known else None
+        most_s = self.exchange.clock.loop_s(self.submitter.budget_s) if known else None
         with suppress(ExchangeUnavailable, ExchangeRejected, ConfigurationError, TimeoutError):
             async with asyncio.timeout(most_s):
                 return await self.view(symbol)
         return self.reconciler.view(symbol)
 
     def _exited(self, plan: TradePlan) -> Decimal:
-        exits = (i.client_id for i in self.courier.intents_of(plan.plan_id) if i.purpose == "exit")
+        exits = (i.client_id for i in self.submitter.intents_of(plan.plan_id) if i.purpose == "exit")
         return sum((filled_quantity(self.ledger, client_id) for client_id in exits), Decimal(0))
 
-    def _not_closed(self, symbol: str, ended: Ended, standing: str) -> None:
+    def _not_closed(self, symbol: str, ended: ProtectionResult, standing: str) -> None:
         if ended.refused is not None:
             raise ExchangeRejected(
                 f"The exchange refused to close {symbol}: {ended.refused.sentence} {standing}", code=ended.refused.code
             )
         raise ExchangeUnavailable(
-            f"It is not known what became of the exit of {symbol}. {standing}", mend="Run `trader flatten` again."
+            f"It is not known what became of the exit of {symbol}. {standing}", hint="Run `trader flatten` again."
         )
 
     async def sweep(self, symbol: str) -> int:
         """With our position flat, take every stop of ours away; how many went."""
-        return sum(await asyncio.gather(*(self.protector.remove(stop) for stop in self.courier.every_stop(symbol))))
+        return sum(await asyncio.gather(*(self.protector.remove(stop) for stop in self.submitter.every_stop(symbol))))
 
     def exits(self, decision_id: str) -> list[Intent]:
         """Exits of a decision in the order they were begun."""
-        return [i for i in self.courier.intents_of(decision_id) if i.purpose == "exit"]
+        return [i for i in self.submitter.intents_of(decision_id) if i.purpose == "exit"]
 
     async def settle_entries(self, symbol: str) -> None:
         """One look at entries and exits of unknown fate."""
@@ -341,9 +345,9 @@ class Executor:
         """The exact requests an entry sends, without time and signature."""
         stops = [stop_request(intent) for intent in self.protector.intents(plan, plan.quantity)]
         margin = MarginSettings(plan.leverage, isolated=True)
-        return self.courier.broker.preview(plan.symbol, margin, order_request(self._entry(plan)), stops)
+        return self.submitter.broker.preview(plan.symbol, margin, order_request(self._entry(plan)), stops)
 
 
-def _dust(symbol: str, left: Decimal, ended: Ended) -> str:
+def _dust(symbol: str, left: Decimal, ended: ProtectionResult) -> str:
     why = "" if ended.refused is None else f" ({ended.refused.sentence})"
     return f"{symbol}: {left:f} is dust: the exchange has refused an order of it in every form{why}; its stop stays."

@@ -13,14 +13,14 @@ ZERO = Decimal(0)
 
 
 @dataclass
-class Sight:
+class PositionSnapshot:
     """What was last seen of a symbol: its position (`None`: flat), what of it is foreign, and stops that are not ours.
 
-    `asked_ms` is when the position was asked for, on the monotonic clock; −1: never answered.
+    `requested_ms` is when the position was asked for, on the monotonic clock; −1: never answered.
     """
 
     position: PositionState | None = None
-    asked_ms: int = -1
+    requested_ms: int = -1
     foreign: Decimal = ZERO
     others: tuple[StopState, ...] = ()
 
@@ -47,7 +47,7 @@ class View:
     unknown_orders: int
     unbooked: Decimal = ZERO
     presumed: Decimal = ZERO
-    asked_ms: int = -1
+    requested_ms: int = -1
     is_booked: bool = True
 
     @property
