@@ -1,4 +1,4 @@
-"""What was tried and asked for positions that are not covered yet, by plan: a later guard goes on from there."""
+"""What was tried and asked for positions that are not covered yet, by plan: a later protection loop goes on from there."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Attempts:
     _queries: dict[str, SymbolQueries] = field(default_factory=dict)
 
     def protection_orders(self, plan: TradePlan) -> ProtectionOrders:
-        """What was tried for a plan, also by earlier guards of this process while it was bare."""
+        """What was tried for a plan, also by earlier loops of this process while it was unprotected."""
         if plan.plan_id not in self._orders:
             self._orders[plan.plan_id] = ProtectionOrders(self.context, plan)
         return self._orders[plan.plan_id]
 
     def queries(self, plan: TradePlan) -> SymbolQueries:
-        """What was asked for a plan: a new guard asks no sooner than the one before it would have."""
+        """What was asked for a plan: a new loop asks no sooner than the one before it would have."""
         if plan.plan_id not in self._queries:
             self._queries[plan.plan_id] = SymbolQueries(self.context, plan)
         return self._queries[plan.plan_id]

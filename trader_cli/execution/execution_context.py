@@ -25,9 +25,9 @@ class ExecutionContext:
     """Tools and memory shared by the protection loops of one executor.
 
     `say` is told what a person must hear at once, `leaving` says whether a signal has asked this process to end, `tick`
-    is called at every turn. `unprotected` remembers since when a plan's position is without cover, `sent_here` whose entries
-    this process sent, `opened` when they filled at the latest, `taken` symbols where a close-position stop that is not
-    ours keeps ours away. Times are monotonic.
+    is called at every turn. `unprotected` remembers since when a plan's position is without cover, `sent_here` whose
+    entries this process sent, `opened` when they filled at the latest, `taken` symbols where a close-position stop that
+    is not ours keeps ours away. Times are monotonic.
     """
 
     exchange: Exchange

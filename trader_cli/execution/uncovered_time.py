@@ -16,7 +16,7 @@ _ALARM_MS = 8000
 
 
 class UncoveredTime:
-    """That of one guard, which began at `began_ms`."""
+    """That of one protection loop, which began at `began_ms`."""
 
     def __init__(self, context: ExecutionContext, plan: TradePlan, protection_orders: ProtectionOrders) -> None:
         self._context, self._plan, self._orders = context, plan, protection_orders
