@@ -136,6 +136,8 @@ class _Stage:
         if self.settings.feature_engineering_orchestrator.user_families:
             return None
         before = [self.store.found(self.key(stage)) for stage in _BEFORE[self.name]]
+        if before[0] is None:
+            return None
         settings, source = self.settings.model_dump(mode="json", exclude=_PLACES), workspace_of(self.settings).source
         series = [self.name, self.symbol, self.timeframe.name, source]
         return digest_value([_code(), _versions(), settings, series, before, moment])
