@@ -1,4 +1,4 @@
-"""What was tried and asked for positions that are not covered yet, by plan: a later protection loop goes on from there."""
+"""What was tried and asked for positions that are not covered yet, by plan: a later protection loop goes on from it."""
 
 from __future__ import annotations
 
