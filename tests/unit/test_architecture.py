@@ -171,10 +171,6 @@ MAY_SAY_THEM = {
 MAY_BUILD_AN_EXCHANGE = {
     "analyst/analyst.py": "the guide's class has a clock as its exchange would",
     "execution/accounts.py": "makes the exchange that the settings mean",
-    "execution/manual_orders.py": "is handed the guide's own class",
-    "execution/orphan_orders.py": "is handed the guide's own class",
-    "tactician/tactician.py": "the guide's class takes the guide's exchange",
-    "tactician/position_monitor.py": "the guide's class takes the guide's exchange",
 }
 """Files of the rooms that know the exchange by its ports, which import it all the same."""
 

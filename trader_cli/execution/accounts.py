@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from trader_cli.core.errors import ConfigurationError, UsageError
+from trader_cli.core.ports import Exchange
 from trader_cli.exchange.binance import BinanceExchange
 from trader_cli.exchange.market_data.recorder import TapeRecorder
 from trader_cli.storage.state import VenueState
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from trader_cli.core.ports import Clock
     from trader_cli.settings.workspace import Workspace
+
+
+class OwnExchange(Exchange, Protocol):
+    """An exchange that was made from a configuration, which says whose account it is; closed by who made it."""
+
+    @property
+    def workspace(self) -> Workspace:
+        """What the configuration means it was made from."""
+        ...
+
+    def close(self) -> Awaitable[None]:
+        """End the session. Safe to call twice."""
+        ...
+
+
+E = TypeVar("E", bound=OwnExchange)
 
 
 def exchange_of(workspace: Workspace, clock: Clock | None = None, *, venue_url: str | None = None) -> BinanceExchange:
@@ -50,14 +69,14 @@ async def connected_exchange(workspace: Workspace) -> BinanceExchange:
     return exchange
 
 
-class ExchangeLease:
+class ExchangeLease(Generic[E]):
     """The exchange somebody works with: lent by a caller, who closes it, or one of his own, from `open` to `close`.
 
     `user` is what he is called, `name` the variable that messages tell to be initialised.
     """
 
-    def __init__(self, workspace: Workspace, lent: BinanceExchange | None, user: str, name: str) -> None:
-        self._exchange = lent
+    def __init__(self, workspace: Workspace, lent: E | None, user: str, name: str) -> None:
+        self._exchange: E | BinanceExchange | None = lent
         self._build = None if lent is not None else partial(connected_exchange, workspace)
         self._user, self._name = user, name
 
@@ -67,7 +86,7 @@ class ExchangeLease:
         return self._exchange is not None
 
     @property
-    def exchange(self) -> BinanceExchange:
+    def exchange(self) -> E | BinanceExchange:
         """The exchange. Raises `UsageError` before `open` where none was lent."""
         if self._exchange is None:
             raise UsageError(

@@ -21,7 +21,7 @@ from trader_cli.settings.room_options import ExecutionOptions
 
 if TYPE_CHECKING:
     from trader_cli.core.ports import Exchange
-    from trader_cli.exchange.binance import BinanceExchange
+    from trader_cli.execution.accounts import OwnExchange
     from trader_cli.execution.symbol_view import View
     from trader_cli.storage.ledger import Ledger
 
@@ -30,7 +30,7 @@ _SHARE = Decimal("0.9")
 """Share of the available balance that margin by hand may take."""
 
 
-async def place(exchange: BinanceExchange, symbol: str, side: str, order_type: str, quantity: Any) -> Answer:
+async def place(exchange: OwnExchange, symbol: str, side: str, order_type: str, quantity: Any) -> Answer:
     """Carry out an order by hand. False, with `code` and `sentence`, where it is refused or the exchange said no.
 
     Opposite to our position it reduces. With none of ours open, a SELL, or a BUY after a short of ours, is the exit of
@@ -56,7 +56,7 @@ async def place(exchange: BinanceExchange, symbol: str, side: str, order_type: s
         return await _open(executor, await _plan(executor, symbol, side, rounded, approved))
 
 
-def _refused(exchange: BinanceExchange, side: str, order_type: str) -> Refused | None:
+def _refused(exchange: OwnExchange, side: str, order_type: str) -> Refused | None:
     if exchange.workspace.mode == "live":
         return Refused("live_refuses_manual_orders", "In live, orders are made by `trader tactics` and `trader enter`.")
     if side not in {"BUY", "SELL"}:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Sequence
 
     from trader_cli.core.proofs.evidence import AccountSnapshot
-    from trader_cli.exchange.binance import BinanceExchange
+    from trader_cli.execution.accounts import OwnExchange
 
 T = TypeVar("T")
 LOST, SECOND, SPLIT = "ledger_lost", "second_trader", "two_ledgers"
@@ -49,7 +49,7 @@ def require_no_orphans(ledger: Ledger, snapshot: AccountSnapshot, at_ms: int) ->
     return refused
 
 
-async def halt_where_lost(exchange: BinanceExchange, ledger: Ledger, symbols: Sequence[str] = ()) -> Refused | None:
+async def halt_where_lost(exchange: OwnExchange, ledger: Ledger, symbols: Sequence[str] = ()) -> Refused | None:
     """Halt a ledger that knows no order while the exchange knows some with our ids; why, where that was found now.
 
     So is one beside which a second of the same account lies: each knows a part, and its halts, alone.
@@ -78,7 +78,7 @@ async def halt_where_lost(exchange: BinanceExchange, ledger: Ledger, symbols: Se
     return None
 
 
-async def _answered(exchange: BinanceExchange, question: Awaitable[list[T]]) -> list[T]:
+async def _answered(exchange: OwnExchange, question: Awaitable[list[T]]) -> list[T]:
     """The answer, if it comes in time; nothing where the exchange does not say."""
     try:
         return await asyncio.wait_for(question, exchange.clock.loop_s(BUDGET_S))
@@ -87,9 +87,7 @@ async def _answered(exchange: BinanceExchange, question: Awaitable[list[T]]) -> 
 
 
 @asynccontextmanager
-async def ledger_for(
-    exchange: BinanceExchange, given: Ledger | None, symbols: Sequence[str] = ()
-) -> AsyncIterator[Ledger]:
+async def ledger_for(exchange: OwnExchange, given: Ledger | None, symbols: Sequence[str] = ()) -> AsyncIterator[Ledger]:
     """The ledger that was given, else the account's own, halted where it was lost, open until the block ends."""
     if given is not None:
         yield given

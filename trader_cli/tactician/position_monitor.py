@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from trader_cli.core.money.orders import PositionState
     from trader_cli.core.money.plans import TradePlan
     from trader_cli.core.ports import Assessor
-    from trader_cli.exchange.binance import BinanceExchange
+    from trader_cli.execution.accounts import OwnExchange
     from trader_cli.execution.protection_loop import ProtectionResult
     from trader_cli.execution.symbol_view import View
     from trader_cli.settings import Settings, Workspace
@@ -58,7 +58,7 @@ class PositionMonitor:
         self,
         config: Workspace | Settings | Mapping[str, object] | None = None,
         *,
-        exchange: BinanceExchange | None = None,
+        exchange: OwnExchange | None = None,
         ledger: Ledger | None = None,
         assessor: Assessor | None = None,
         report: Callable[[Report], None] = discard_report,

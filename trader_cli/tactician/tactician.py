@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from trader_cli.core.json_values import JsonObject
-    from trader_cli.exchange.binance import BinanceExchange
+    from trader_cli.execution.accounts import OwnExchange
     from trader_cli.settings import Settings, Workspace
     from trader_cli.storage.ledger import Ledger
 
@@ -49,7 +49,7 @@ class Tactician:
         self,
         config: Workspace | Settings | Mapping[str, object] | None = None,
         *,
-        exchange: BinanceExchange | None = None,
+        exchange: OwnExchange | None = None,
         store: ArtifactStore | None = None,
         ledger: Ledger | None = None,
     ) -> None:
