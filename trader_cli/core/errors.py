@@ -19,9 +19,10 @@
     │   └── TooManyOrders       6  wait as long as it says
     └── VerificationFailed     10  do not use what it is about
 
-Those of the ledger's file (`storage.ledger_faults`) and of its owner are `DataError`s of their room. A command that ends by a
-signal leaves by `Finished`, `Terminated` (143) or `HungUp` (129), which are no errors. Refusals (7), abstentions (8) and halts
-(9) are not here: they are values (`core.types`, `core.money.plans`).
+Rooms add leaves of their own: `LedgerUnwritable`, `LedgerDamaged` and `LedgerOfAnother` are `DataError`s of the
+ledger's file, `SigningRefused` is a `ConfigurationError`. A command that ends by a signal leaves by `Finished`,
+`Terminated` (143) or `HungUp` (129), which are no errors. Refusals (7), abstentions (8) and halts (9) are values
+(`core.money.plans`, `core.types`).
 """
 
 from __future__ import annotations

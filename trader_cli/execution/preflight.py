@@ -35,7 +35,7 @@ MARK_AGE_MS = 60_000
 """How old a mark price may be."""
 _SLACK = Decimal("1.01")
 """A little more than a cap, for the price having moved since the plan was sized by it."""
-_LONGEST_MS = 40 * 86_400_000
+_LONGEST_MS = 40 * 86_400_000  # of validity: no time frame and no setting gives as much
 
 
 async def check_account(exchange: Exchange, options: ExecutionOptions) -> str | None:

@@ -136,9 +136,7 @@ class TradingDesk:
             return {"listenKey": f"listen-{key.account}"} if request.method == "POST" else {}
         parameters = self._parameters(key, request, now_ms if stamped_ms is None else stamped_ms)
         if request.path == _RESTRICTIONS:
-            return restrictions(
-                can_trade=key.can_trade, can_withdraw=key.can_withdraw, ip_restricted=key.ip_restricted
-            )
+            return restrictions(can_trade=key.can_trade, can_withdraw=key.can_withdraw, ip_restricted=key.ip_restricted)
         engine = self.engine(key)
         engine.advance(now_ms)
         if request.method == "GET":
