@@ -127,7 +127,7 @@ def test_costs_are_shown(built: CommandLine) -> None:
 
 
 def test_profile_is_the_profile_as_everywhere(built: CommandLine) -> None:
-    nameless = built.run("features", "--profile")
+    nameless = CommandLine(built.folder, ()).run("features", "--profile")
     assert (nameless.code, "requires an argument" in nameless.err) == (ExitCode.USAGE, True)
     assert "live_budget_ms" in built.run("features", "--cost", "--profile", "sim", "--json").json
 
