@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from trader_cli.execution.protection_orders import ProtectionOrders
 
 _ALARM_MS = 8000
+"""An alarm is repeated so often while it holds: often enough to be seen, seldom enough to be read."""
 
 
 class UncoveredTime:
