@@ -236,7 +236,7 @@ async def decided(desk: Desk) -> Any:
 def test_of_a_symbol_that_is_settled_the_rest_is_stored_and_what_is_missing_is_said(tmp_path: Path) -> None:
     async def snapshot(desk: Desk) -> list[str]:
         store = ArtifactStore(desk.settings.cache_dir)
-        key = partial(stage_key, desk.settings, SYMBOL, Timeframe.parse("1h"))
+        key = partial(stage_key, desk.settings.mode, SYMBOL, Timeframe.parse("1h"))
         market = Market(desk.exchange, desk.clock, "test")
         notes = await store_state(store, market, key, SYMBOL)
         body = store.get_document(store.pointed(key("market")) or "")
