@@ -39,7 +39,7 @@ def flatten(
 
     named = tuple(dict.fromkeys(symbols or ()))
     wish = Wish("flatten", named, also_halt=halt, force=force, all_of_it=all_of_it, say=say)
-    done = run(o.settings_from(profile, config, tape), wish)
+    done = run(o.workspace_from(profile, config, tape), wish)
     if json:
         told = {"left": done.left, "said": done.said, "exit_code": int(done.exit_code)}
         print_json(

@@ -14,7 +14,6 @@ from trader_cli.execution.exchange_evidence import account_look
 from trader_cli.execution.executor import unsaid
 from trader_cli.pipelines.market_access import run_in_market
 from trader_cli.pipelines.trading.progress_notes import still_at_it
-from trader_cli.settings.workspace import workspace_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from trader_cli.core.proofs.evidence import Look
     from trader_cli.execution.attribution import Explained
     from trader_cli.pipelines.market_access import Market
-    from trader_cli.settings import Settings
+    from trader_cli.settings import Workspace
     from trader_cli.storage.side_journal import SideJournal
 
 ZERO = Decimal(0)
@@ -74,7 +73,7 @@ class Flattened:
 class Bare:
     """A flatten without a ledger. `trouble` says why; `known` is what a ledger that can be read holds, signed."""
 
-    settings: Settings
+    workspace: Workspace
     wish: Wish
     trouble: str | None
     known: Mapping[str, Decimal] = field(default_factory=dict)
@@ -83,11 +82,11 @@ class Bare:
     def run(self) -> Flattened:
         """Close what is ours. Raises the first error after all symbols had their turn."""
         with still_at_it(self.wish.say, "the exchange has not answered it all"):
-            return run_in_market(self.settings, self._run, care=True)
+            return run_in_market(self.workspace, self._run, care=True)
 
     async def _run(self, market: Market) -> Flattened:
         exchange = market.exchange
-        account = workspace_of(self.settings).account.fingerprint
+        account = self.workspace.account.fingerprint
         closer = BareCloser(exchange.care, market.clock, exchange.server_now_ms, account, self.journal)
         positions = await closer.positions()
         exchange.require_listed(*(s for s in self.wish.symbols if s not in positions and s not in self.known))

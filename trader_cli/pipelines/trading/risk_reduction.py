@@ -35,7 +35,6 @@ from trader_cli.pipelines.trading.flatten_without_ledger import Bare, Flattened,
 from trader_cli.pipelines.trading.owner_takeover import end_owner
 from trader_cli.pipelines.trading.progress_notes import still_at_it
 from trader_cli.settings.options import ExecutionOptions
-from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage import ledger_lock, owner_requests
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_books import books_of
@@ -48,7 +47,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from trader_cli.pipelines.market_access import Market
-    from trader_cli.settings import Settings
+    from trader_cli.settings import Workspace
 
 _ANSWER_S, _OWNER_S, _FREED_S = 3.0, 60.0, 3.0
 _LOOK_S = 0.1
@@ -57,7 +56,7 @@ _UNREADABLE = (sqlite3.Error, OSError, ValueError, ArithmeticError, TypeError, D
 """What reading a damaged ledger can raise."""
 
 
-def flatten(settings: Settings, wish: Wish) -> Flattened:
+def flatten(workspace: Workspace, wish: Wish) -> Flattened:
     """Close every position of ours, now, or those of the symbols wished for.
 
     Where another process owns the ledger it is asked to; should that process end meanwhile, it is done here. Raises
@@ -66,10 +65,10 @@ def flatten(settings: Settings, wish: Wish) -> Flattened:
     """
     if wish.all_of_it and not wish.symbols:
         raise UsageError("--all-of-it wants the symbols named.", mend="Such as `trader flatten ETHUSDT --all-of-it`.")
-    said = _halted(settings, wish) if wish.also_halt else []
+    said = _halted(workspace, wish) if wish.also_halt else []
     is_halted = wish.also_halt and not said
     try:
-        done = _done(settings, wish)
+        done = _done(workspace, wish)
     except TraderError as error:
         error.sentence += " Entries are halted until `trader reset`." if is_halted else ""
         raise
@@ -77,32 +76,32 @@ def flatten(settings: Settings, wish: Wish) -> Flattened:
     return done
 
 
-def _done(settings: Settings, wish: Wish) -> Flattened:
+def _done(workspace: Workspace, wish: Wish) -> Flattened:
     try:
-        return _here(settings, wish)
+        return _here(workspace, wish)
     except LedgerLocked as locked:
-        return _elsewhere(settings, wish, locked)
+        return _elsewhere(workspace, wish, locked)
 
 
-def _elsewhere(settings: Settings, wish: Wish, locked: LedgerLocked) -> Flattened:
+def _elsewhere(workspace: Workspace, wish: Wish, locked: LedgerLocked) -> Flattened:
     """The ledger is another process's: it is ended, or asked."""
     if wish.force:
-        return _past_the_owner(settings, wish)
+        return _past_the_owner(workspace, wish)
     if wish.all_of_it:
-        raise LedgerLocked(str(workspace_of(settings).ledger_path), locked.owner)
-    return _by_the_owner(settings, wish)
+        raise LedgerLocked(str(workspace.ledger_path), locked.owner)
+    return _by_the_owner(workspace, wish)
 
 
-def _here(settings: Settings, wish: Wish) -> Flattened:
+def _here(workspace: Workspace, wish: Wish) -> Flattened:
     """This process does it: with the ledger, or without where it cannot be used. Raises `LedgerLocked`."""
-    path = workspace_of(settings).ledger_path
+    path = workspace.ledger_path
     trouble = None if (lacks := unusable(path)) is None else f"{lacks} {_cure(path)}"
     if trouble is None and _held_or_none(path) is not None:
         try:
             with Ledger.opened(path) as ledger:
-                done = _flatten(settings, ledger, wish)
+                done = _flatten(workspace, ledger, wish)
                 if wish.all_of_it:
-                    done.closed |= Bare(settings, wish, None, {}, SideJournal(path)).run().closed
+                    done.closed |= Bare(workspace, wish, None, {}, SideJournal(path)).run().closed
                 return done
         except (DataError, sqlite3.Error) as error:
             known = error if isinstance(error, TraderError) else f"The ledger {path} cannot be used: {error}."
@@ -110,13 +109,13 @@ def _here(settings: Settings, wish: Wish) -> Flattened:
     with ExitStack() as stack:
         with suppress(DataError):
             stack.enter_context(ledger_lock.OwnerLock.acquire(path, ledger_lock.this_command()))
-        return Bare(settings, wish, trouble, _held_or_none(path) or {}, SideJournal(path)).run()
+        return Bare(workspace, wish, trouble, _held_or_none(path) or {}, SideJournal(path)).run()
 
 
-def _by_the_owner(settings: Settings, wish: Wish) -> Flattened:
-    path = workspace_of(settings).ledger_path
+def _by_the_owner(workspace: Workspace, wish: Wish) -> Flattened:
+    path = workspace.ledger_path
     before = _held_or_none(path) or {}
-    _require_known(settings, wish)
+    _require_known(workspace, wish)
     began, owner = time.monotonic(), ledger_lock.owner_of(path)
     if _is_closing(owner):
         wish.say(f"The process {owner} closes already, and is waited for; `trader flatten --force` ends it.")
@@ -128,7 +127,7 @@ def _by_the_owner(settings: Settings, wish: Wish) -> Flattened:
                 owner = ledger_lock.owner_of(path)
                 if owner is None:
                     with suppress(LedgerLocked):
-                        return _here(settings, wish)
+                        return _here(workspace, wish)
                 _mind_the_time(path, owner, time.monotonic() - began)
                 time.sleep(_LOOK_S)
     finally:
@@ -137,32 +136,31 @@ def _by_the_owner(settings: Settings, wish: Wish) -> Flattened:
     closed = {symbol: amount - after.get(symbol, Decimal(0)) for symbol, amount in before.items()}
     done = Flattened({symbol: f"{abs(amount):f}" for symbol, amount in closed.items() if amount != 0})
     done.at_work = None if (owner := ledger_lock.owner_of(path)) is None else str(owner)
-    _attest_from_outside(settings, wish, done)
+    _attest_from_outside(workspace, wish, done)
     return done
 
 
-def _attest_from_outside(settings: Settings, wish: Wish, done: Flattened) -> None:
+def _attest_from_outside(workspace: Workspace, wish: Wish, done: Flattened) -> None:
     """What its owner has done, looked at from here: at the exchange, or in the ledger of an account kept with us."""
-    with LedgerReading.shown(workspace_of(settings).ledger_path) as ledger:
+    with LedgerReading.shown(workspace.ledger_path) as ledger:
         books = Books({}, ()) if ledger is None else books_of(ledger)
-    if settings.mode in {"sim", "paper"}:
+    if workspace.mode in {"sim", "paper"}:
         proof = prove_recorded(books)
         (done.said if isinstance(proof, Doubt) else done.proved).append(proof.sentence)
         done.exit_code = ExitCode.UNAVAILABLE if isinstance(proof, Doubt) else done.exit_code
         return
     from trader_cli.exchange.account.account_snapshot import QuickLook
 
-    done.attest(wish.symbols, QuickLook.begin(settings.binance_exchange).look(), books)
+    done.attest(wish.symbols, QuickLook.begin(workspace.settings.binance_exchange).look(), books)
 
 
-def _require_known(settings: Settings, wish: Wish) -> None:
+def _require_known(workspace: Workspace, wish: Wish) -> None:
     """A symbol that is named wrongly in a hurry must not read as done. Raises `UsageError`; nobody is asked for it."""
     from trader_cli.exchange.market_data.symbol_book import SymbolBook
 
-    workspace = workspace_of(settings)
     book = SymbolBook(VenueState(workspace.state_dir).symbols(workspace.source))
     try:
-        with LedgerReading.shown(workspace_of(settings).ledger_path) as ledger:
+        with LedgerReading.shown(workspace.ledger_path) as ledger:
             ours = set() if ledger is None else set(ledger.symbols())
     except _UNREADABLE:
         return
@@ -215,53 +213,53 @@ def _mind_the_time(path: Path, owner: ledger_lock.Owner | None, waited_s: float)
         )
 
 
-def _past_the_owner(settings: Settings, wish: Wish) -> Flattened:
+def _past_the_owner(workspace: Workspace, wish: Wish) -> Flattened:
     """End the process that owns the ledger; where that cannot be, close beside it with a journal of our own."""
-    owner = ledger_lock.owner_of(workspace_of(settings).ledger_path)
+    owner = ledger_lock.owner_of(workspace.ledger_path)
     if owner is not None and owner.pid == os.getpid():
-        raise LedgerLocked(str(workspace_of(settings).ledger_path), str(owner))
+        raise LedgerLocked(str(workspace.ledger_path), str(owner))
     why = None if owner is None else end_owner(owner)
     until = time.monotonic() + _FREED_S
     while why is None:
         with suppress(LedgerLocked):
-            done = _here(settings, wish)
+            done = _here(workspace, wish)
             if owner is not None:
                 done.said.insert(0, f"The process {owner} was ended.")
             return done
         if time.monotonic() > until:
             why = "its lock is still held"
         time.sleep(_LOOK_S)
-    return _beside_the_owner(settings, wish, f"The process {_named(owner)} could not be ended: {why}.")
+    return _beside_the_owner(workspace, wish, f"The process {_named(owner)} could not be ended: {why}.")
 
 
-def _beside_the_owner(settings: Settings, wish: Wish, why: str) -> Flattened:
-    path = workspace_of(settings).ledger_path
+def _beside_the_owner(workspace: Workspace, wish: Wish, why: str) -> Flattened:
+    path = workspace.ledger_path
     known = _held_or_none(path) or {}
     silenced = ledger_lock.supersede(path)
     quiet = "It sends no order from now on" if silenced else "It may still send, for its lock cannot be written"
-    said = _halted(settings, replace(wish, reason=f"flatten --force: {why}"))
-    done = Bare(settings, wish, f"{why} {quiet}.", known, SideJournal(path)).run()
+    said = _halted(workspace, replace(wish, reason=f"flatten --force: {why}"))
+    done = Bare(workspace, wish, f"{why} {quiet}.", known, SideJournal(path)).run()
     done.said[:0] = [*said, f"{why} {quiet}."]
     done.halted = not said
     return done
 
 
-def _halted(settings: Settings, wish: Wish) -> list[str]:
+def _halted(workspace: Workspace, wish: Wish) -> list[str]:
     """Halt, as far as the disk lets one; what there is to say of it."""
     try:
-        halt(settings, wish.reason)
+        halt(workspace, wish.reason)
     except (DataError, OSError) as error:
         return [f"Entries could not be halted: {error}"]
     return []
 
 
-def _flatten(settings: Settings, ledger: Ledger, wish: Wish) -> Flattened:
+def _flatten(workspace: Workspace, ledger: Ledger, wish: Wish) -> Flattened:
     """Close what is ours, all symbols at once; what one lacks does not keep the others open."""
     symbols = [symbol for symbol in ledger.symbols() if not wish.symbols or symbol in wish.symbols]
 
     async def close(market: Market) -> Flattened:
         market.exchange.require_listed(*(symbol for symbol in wish.symbols if symbol not in symbols))
-        executor = Executor(market.exchange, ledger, ExecutionOptions.of(workspace_of(settings)), say=wish.say)
+        executor = Executor(market.exchange, ledger, ExecutionOptions.of(workspace), say=wish.say)
         done, failed = Flattened(), []
 
         async def one(symbol: str) -> Decimal | TraderError:
@@ -295,7 +293,7 @@ def _flatten(settings: Settings, ledger: Ledger, wish: Wish) -> Flattened:
             naming_what_is_left(ledger, wish.say),
             still_at_it(wish.say, "the exchange has not answered it all", known),
         ):
-            return run_in_market(settings, close, care=True)
+            return run_in_market(workspace, close, care=True)
     except ExchangeUnavailable as error:
         known = [last_known(ledger, s) for s in symbols if ledger.holding(s).amount != 0]
         raise ExchangeUnavailable(" ".join([error.sentence, *known]), mend=error.mend) from error
@@ -354,20 +352,20 @@ def _held_or_none(path: Path) -> dict[str, Decimal] | None:
     return {symbol: amount for symbol, amount in held.items() if amount != 0}
 
 
-def halt(settings: Settings, reason: str) -> None:
+def halt(workspace: Workspace, reason: str) -> None:
     """Stop all entries from now on; needs neither exchange nor keys, nor the ledger: its file is left in any case."""
-    path = workspace_of(settings).ledger_path
+    path = workspace.ledger_path
     owner_requests.ask(path, "halt", reason)
     if unusable(path) is None:
-        _written_down(settings, path)
+        _written_down(workspace, path)
 
 
-def reset(settings: Settings, reason: str) -> str | None:
+def reset(workspace: Workspace, reason: str) -> str | None:
     """A person lifts the halt; what it was, `None` if there was none. A process at work is asked to write it down.
 
     Where the ledger cannot be used only the request to halt is lifted; what it says itself stays.
     """
-    path = workspace_of(settings).ledger_path
+    path = workspace.ledger_path
     if unusable(path) is not None:
         was = owner_requests.asked_of(path, "halt")
         owner_requests.forget_asked(path, "halt")
@@ -377,21 +375,21 @@ def reset(settings: Settings, reason: str) -> str | None:
     owner_requests.forget_asked(path, "halt")
     if was is not None:
         owner_requests.ask(path, "reset", reason)
-        _written_down(settings, path)
+        _written_down(workspace, path)
     return was
 
 
-def _written_down(settings: Settings, path: Path) -> None:
+def _written_down(workspace: Workspace, path: Path) -> None:
     """Write requests into the ledger, if it is free and takes them; they count from their files meanwhile."""
     with suppress(LedgerLocked, DataError, sqlite3.Error), Ledger.opened(path) as ledger:
-        ledger.take_requests(_now_ms(settings))
+        ledger.take_requests(_now_ms(workspace))
 
 
-def _now_ms(settings: Settings) -> int:
+def _now_ms(workspace: Workspace) -> int:
     from trader_cli.pipelines.market_access import market_now_ms
     from trader_cli.venue.clocks import WallClock
 
     try:
-        return market_now_ms(settings)
+        return market_now_ms(workspace)
     except (DataError, ExchangeUnavailable):
         return WallClock().now_ms()

@@ -90,7 +90,7 @@ def _flow(lab: Lab) -> Flow:
 
 def _summary(world: World, done: Pass) -> JsonObject:
     money = Money(world.ledger.net_income(), world.account.wallet - BALANCE)
-    return summary(world.settings, world.executor, done, TIMEFRAME, money).as_dict()
+    return summary(world.workspace, world.executor, done, TIMEFRAME, money).as_dict()
 
 
 def _flowed(world: World, done: Pass, folder: Path) -> Flow:
