@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export OMP_WAIT_POLICY := passive
+export PYTHONDONTWRITEBYTECODE :=# every process of the program would compile it anew
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test unit explore long verify breaks kills entry-kills hostile claims lint bench clean lock docs wheel

@@ -363,8 +363,8 @@ BREAKS = (
         (
             (
                 "tactician/position_management.py",
-                "ledger.assess(plan.symbol, action.kind, body, now_ms)",
-                "ledger.assess(plan.symbol, action.kind, body, now_ms + __import__('time').time_ns() % 977)",
+                "ledger.assess(plan.symbol, action.kind, look.as_dict(), now_ms)",
+                "ledger.assess(plan.symbol, action.kind, look.as_dict(), now_ms + __import__('time').time_ns() % 977)",
             ),
         ),
     ),
@@ -782,7 +782,7 @@ BREAKS = (
         ("test_worked_examples.py::test_the_worked_example_holds[klines_by_hand]",),
         (
             (
-                "exchange/connection/replies.py",
+                "exchange/market_data/reply_frames.py",
                 '    "quote_volume",\n    "trades",\n    "taker_buy_base",\n    "taker_buy_quote",\n    "unused",\n',
                 '    "taker_buy_quote",\n    "trades",\n    "taker_buy_base",\n    "quote_volume",\n    "unused",\n',
             ),

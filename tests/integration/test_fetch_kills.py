@@ -71,7 +71,7 @@ def killed_and_undisturbed(
             assert cli.run(*early, **venue).code == 0
     shutil.copytree(killed.folder, folder / "before")
     began = time.monotonic()
-    ran = whole.run(*words, **venue)
+    ran = whole.run_anew(*words, **venue)
     took = time.monotonic() - began
     assert ran.code == 0, ran.err
     for number in range(3 * _ASKED):

@@ -87,7 +87,7 @@ def test_an_owner_that_is_frozen_is_named_within_three_seconds_and_ended_by_forc
     with monitor_at_work(demo, place) as monitor:
         monitor.send_signal(signal.SIGSTOP)
         began = time.monotonic()
-        asked_for = demo.run("flatten", **place.environment())
+        asked_for = demo.run_anew("flatten", **place.environment())
         assert time.monotonic() - began < 6
         assert asked_for.code == 11, asked_for.err
         assert f"The process {monitor.pid} (" in asked_for.err

@@ -221,11 +221,11 @@ def test_without_a_key_nobody_is_asked() -> None:
 def test_the_process_ends_within_three_seconds_whatever_still_trickles(tmp_path: Path, clock: str) -> None:
     cli = CommandLine(tmp_path, ("--profile", "demo"))
     named = {"BASE_URL": "", "API_KEY": KEY, "API_SECRET": SECRET, "CLOCK": clock}
-    cli.run("status", "--help")  # byte code is compiled by now
+    cli.run_anew("status", "--help")  # byte code is compiled by now
     with host(dict.fromkeys((*PARTS.values(), TIME, "/venue/clock"), trickles)) as (url, _):
         environment = {f"TRADER_BINANCE_EXCHANGE__{name}": value for name, value in {**named, "BASE_URL": url}.items()}
         began = time.monotonic()
-        shown = cli.run("status", "--json", **environment)
+        shown = cli.run_anew("status", "--json", **environment)
         assert time.monotonic() - began < 3.0
     assert shown.code == 0, shown.err
     assert shown.json["account"]["walk_away"] is False
@@ -234,7 +234,7 @@ def test_the_process_ends_within_three_seconds_whatever_still_trickles(tmp_path:
     with host({}) as (url, _):
         environment["TRADER_BINANCE_EXCHANGE__BASE_URL"] = url
         began = time.monotonic()
-        assert cli.run("status", "--json", **environment).json["account"]["walk_away"] is True
+        assert cli.run_anew("status", "--json", **environment).json["account"]["walk_away"] is True
         assert time.monotonic() - began < 2.0
 
 

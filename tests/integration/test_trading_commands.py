@@ -97,7 +97,7 @@ def test_the_chain_and_the_pipeline_decide_and_do_the_same(
     planned, entered, cared = (chain.run(stage, "--json") for stage in ("tactics", "enter", "monitor"))
     assert [r.code for r in (planned, entered, cared)] == [0, 0, 0], planned.err + entered.err + cared.err
     assert cared.json["open"] == {}
-    whole = of(tmp_path / "run", inside=False).run("run", *SERIES, "--wait", "96", "--json")
+    whole = of(tmp_path / "run", inside=False).run_anew("run", *SERIES, "--wait", "96", "--json")
     assert whole.code == 0, whole.err
     said = whole.json
     assert said["plan"] == planned.json["plan"]

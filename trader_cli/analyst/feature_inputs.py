@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from trader_cli.core.errors import DataStale
 from trader_cli.core.identity.digests import digest_value
 from trader_cli.core.json_values import texts_of
-from trader_cli.core.market.bars import utc_text
+from trader_cli.core.market.gaps import utc_text
 from trader_cli.features.inputs import INPUT_NAMES, align_inputs, known_inputs
 from trader_cli.storage.artifacts import stage_key
 

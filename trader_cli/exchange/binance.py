@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from contextlib import aclosing
 from dataclasses import asdict, replace
-from functools import partial
+from functools import cached_property, partial
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
-
 from trader_cli.core.errors import ConfigurationError
-from trader_cli.core.market.schemas import BARS, MARK, TRADES, check_schema
 from trader_cli.core.market.symbols import delivery_ms_of
 from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.core.ports import silent
@@ -19,8 +16,6 @@ from trader_cli.exchange.account.broker import BinanceBroker
 from trader_cli.exchange.connection import replies
 from trader_cli.exchange.exchange_session import ExchangeSession
 from trader_cli.exchange.market_data import listing, recorder
-from trader_cli.exchange.market_data.klines import KlineHistory
-from trader_cli.exchange.market_data.public_history import History
 from trader_cli.settings.options import PaperOptions
 from trader_cli.settings.places import account_folder
 
@@ -29,11 +24,14 @@ if TYPE_CHECKING:
     from decimal import Decimal
     from pathlib import Path
 
+    import polars as pl
+
     from trader_cli.core.answers import Answer
     from trader_cli.core.market.events import TapeEvent
     from trader_cli.core.ports import Clock, ManualOrders, Progress, Recorder
     from trader_cli.exchange.account.paper_exchange import PaperConnection
-    from trader_cli.exchange.market_data.klines import Kind, Market
+    from trader_cli.exchange.market_data.klines import Kind, KlineHistory, Market
+    from trader_cli.exchange.market_data.public_history import History
     from trader_cli.settings import Settings, Workspace
 
 _DEPTHS = (5, 10, 20, 50, 100, 500, 1000)
@@ -57,9 +55,20 @@ class BinanceExchange(ExchangeSession):
         """`venue_url`: the simulated venue of mode sim, to which alone it signs; `remembered`: a file for symbols."""
         self._paper: PaperConnection | None = None
         super().__init__(config, clock=clock, venue_url=venue_url, remembered=remembered)
-        self._klines = KlineHistory(self._connection)
-        self._history = History(self._connection)
         self.recorder: Recorder | None = None
+
+    @cached_property
+    def _klines(self) -> KlineHistory:
+        """Loaded where history is asked for: whoever trades needs no frames."""
+        from trader_cli.exchange.market_data.klines import KlineHistory
+
+        return KlineHistory(self._connection)
+
+    @cached_property
+    def _history(self) -> History:
+        from trader_cli.exchange.market_data.public_history import History
+
+        return History(self._connection)
 
     def _private_sides(self) -> tuple[BinanceBroker, BinanceBroker]:
         """In paper both are the paper account: there is nothing to sign with."""
@@ -149,6 +158,10 @@ class BinanceExchange(ExchangeSession):
         progress: Progress = silent,
     ) -> pl.DataFrame:
         """The frames of `stream_klines` in one."""
+        import polars as pl
+
+        from trader_cli.core.market.schemas import BARS, MARK
+
         timeframe = Timeframe.parse(interval)
         first, last = self._klines.span(timeframe, limit, start_ms)
         expected = max(0, (min(last, self._klines.latest_ms(timeframe)) - first) // timeframe.ms + 1)
@@ -179,17 +192,22 @@ class BinanceExchange(ExchangeSession):
 
     async def get_agg_trades(self, symbol: str, limit: int = 500) -> pl.DataFrame:
         """The latest aggregate trades as a TRADES frame, oldest first, at most 1000."""
+        from trader_cli.core.market.schemas import TRADES, check_schema
+        from trader_cli.exchange.market_data.reply_frames import trades_frame
+
         self._require(symbol)
         reply = replies.as_list(await self._read("aggTrades", {"symbol": symbol, "limit": min(limit, 1000)}), "trades")
-        frame: pl.DataFrame = replies.parsed("trades", reply, replies.trades_frame)
+        frame: pl.DataFrame = replies.parsed("trades", reply, trades_frame)
         return check_schema(frame, TRADES)
 
     async def get_funding_rates(self, symbol: str, limit: int = 100, *, start_ms: int | None = None) -> pl.DataFrame:
         """Funding payments as a FUNDING frame, oldest first, at most 1000: the latest, or the first from `start_ms`."""
+        from trader_cli.exchange.market_data.reply_frames import funding_frame
+
         self._require(symbol)
         query = {"symbol": symbol, "limit": min(limit, 1000)} | ({} if start_ms is None else {"startTime": start_ms})
         reply = replies.as_list(await self._read("fundingRate", query), "funding rates")
-        frame: pl.DataFrame = replies.parsed("funding rates", reply, replies.funding_frame)
+        frame: pl.DataFrame = replies.parsed("funding rates", reply, funding_frame)
         return frame
 
     def stream_agg_trades(self, symbol: str, first_ms: int, last_ms: int) -> AsyncGenerator[pl.DataFrame, None]:

@@ -6,7 +6,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import ConfigurationError, UsageError
-from trader_cli.exchange.account.paper_exchange import PaperExchange
 from trader_cli.exchange.binance import BinanceExchange
 from trader_cli.exchange.market_data.recorder import TapeRecorder
 from trader_cli.storage.state import VenueState
@@ -25,6 +24,8 @@ def exchange_of(workspace: Workspace, clock: Clock | None = None, *, venue_url: 
     source, state = workspace.source, VenueState(workspace.state_dir)
     remembered = state.symbols(source)
     if workspace.mode == "paper":
+        from trader_cli.exchange.account.paper_exchange import PaperExchange
+
         folder = state.accounts(source, "paper")
         exchange: BinanceExchange = PaperExchange(workspace, clock=clock, folder=folder, remembered=remembered)
     else:

@@ -44,7 +44,7 @@ class Coverage:
         if lines and lines[-1][0] == LOST:
             return
         last = self.ledger.last_assessment(plan.symbol, _LOOKS)
-        since = self.covered.get(plan.plan_id) or (last[2] if last is not None else self.now_ms())
+        since = self.covered.get(plan.plan_id) or (last.at_ms if last is not None else self.now_ms())
         self._say(plan, LOST, {}, since)
 
     def regained(self, plan: TradePlan) -> None:
@@ -84,7 +84,7 @@ class Coverage:
 
     def _lines(self, plan: TradePlan) -> list[tuple[str, int]]:
         found = self.ledger.assessments(plan.symbol, plan.created_ms, (LOST, REGAINED))
-        return [(action, at) for action, body, at in found if body["plan_id"] == plan.plan_id]
+        return [(line.action, line.at_ms) for line in found if line.is_of(plan)]
 
     def filled_ms(self, plan: TradePlan) -> int | None:
         """When the entry first filled, by its trades, else by what was said of the order; `None` if unknown."""

@@ -102,8 +102,7 @@ class Executor:
         waiting = self.reconciler.waiting_entry(symbol)
         entries = self.ledger.entries(symbol)
         decision = waiting.decision_id if waiting is not None else entries[-1] if entries else None
-        body = self.ledger.decision(decision) if decision is not None else None
-        return None if body is None else TradePlan.from_dict(body)
+        return None if decision is None else self.ledger.plan(decision)
 
     def exit_reason(self, symbol: str) -> str:
         """Why our last position on a symbol ended, by what closed it."""

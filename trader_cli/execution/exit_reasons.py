@@ -22,4 +22,6 @@ def exit_reason(ledger: LedgerReading, symbol: str, decision: str) -> str:
     if last.purpose != "exit":
         return last.purpose
     told = ledger.assessments(symbol, 0, ("exit",))
-    return next((str(b["reason"]) for _, b, _ in reversed(told) if b["client_id"] == last.client_id), "exit")
+    return next(
+        (str(line.body["reason"]) for line in reversed(told) if line.body["client_id"] == last.client_id), "exit"
+    )

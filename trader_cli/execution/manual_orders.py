@@ -91,9 +91,9 @@ def _noted(ledger: Ledger, symbol: str, now_ms: int, refused: Refused) -> Answer
 
 def _approved(ledger: Ledger, symbol: str, side: str, now_ms: int) -> TradePlan | None:
     """A plan the tactics approved for this side that is still valid and was not entered."""
-    for _, name, _, kind, body in reversed(ledger.decisions()):
-        if kind == "plan" and name == symbol:
-            plan = TradePlan.from_dict(body)
+    for decided in reversed(ledger.decisions()):
+        if decided.kind == "plan" and decided.symbol == symbol:
+            plan = decided.plan
             fresh = plan.expires_ms > now_ms and ledger.status(plan.client_id("entry")) is None
             return plan if fresh and plan.sign == _sign(side) else None
     return None

@@ -9,12 +9,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from trader_cli.core.money.plans import TradePlan
 from trader_cli.storage.ledger import LedgerUnwritable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from trader_cli.core.money.plans import TradePlan
     from trader_cli.storage.ledger import Ledger
 
 What = Literal["entered", "ended"]
@@ -33,7 +33,7 @@ class Told:
     def has(self, plan: TradePlan, what: What) -> bool:
         """Whether somebody was told."""
         lines = self.ledger.assessments(plan.symbol, plan.created_ms, (f"told_{what}",))
-        return (plan.plan_id, what) in self._here or any(body["plan_id"] == plan.plan_id for _, body, _ in lines)
+        return (plan.plan_id, what) in self._here or any(line.is_of(plan) for line in lines)
 
     def note(self, plan: TradePlan, *what: What) -> None:
         """Remember that it has been told."""
@@ -64,5 +64,4 @@ class Told:
         return entries if self.ledger.holding(symbol).amount == 0 else entries[:-1]
 
     def _plans(self, decisions: list[str]) -> list[TradePlan]:
-        bodies = (self.ledger.decision(decision) for decision in decisions)
-        return [TradePlan.from_dict(body) for body in bodies if body is not None]
+        return [plan for plan in map(self.ledger.plan, decisions) if plan is not None]

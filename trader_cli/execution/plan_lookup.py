@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trader_cli.core.money.plans import TradePlan
-
 if TYPE_CHECKING:
+    from trader_cli.core.money.plans import TradePlan
     from trader_cli.storage.ledger_reading import LedgerReading
     from trader_cli.storage.ledger_rows import Intent
 
@@ -31,5 +30,4 @@ def entry_id(ledger: LedgerReading, plan: TradePlan) -> str:
 
 def plan_behind(ledger: LedgerReading, entry: Intent) -> TradePlan | None:
     """The plan under which an entry is kept."""
-    body = ledger.decision(entry.decision_id)
-    return None if body is None else TradePlan.from_dict(body)
+    return ledger.plan(entry.decision_id)

@@ -72,9 +72,9 @@ def check_live(options: ExecutionOptions, plan: TradePlan, *, live: bool) -> Ref
 def check_unchanged(plan: TradePlan, ledger: Ledger) -> Refused | None:
     """Whether the plan is the one that was recorded under its id, if one was."""
     recorded = ledger.decision(plan.plan_id)
-    if recorded is None or recorded == plan.as_dict():
+    if recorded is None or recorded.body == plan.as_dict():
         return None
-    differ = [name for name, value in plan.as_dict().items() if recorded.get(name) != value]
+    differ = [name for name, value in plan.as_dict().items() if recorded.body.get(name) != value]
     return Refused(
         "plan_changed",
         f"The plan {plan.plan_id} differs from the one tactics recorded: {', '.join(differ)}."

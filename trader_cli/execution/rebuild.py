@@ -139,7 +139,8 @@ def _book_external(ledger: Ledger, trade: TradeState, part: Decimal, why: str) -
 def _decision_at(ledger: Ledger, trade: TradeState) -> str:
     """The decision whose position a trade made smaller."""
     entries = ledger.entries(trade.symbol)
-    begun = [name for name in entries if (ledger.decision(name) or {}).get("decision_ms", 0) <= trade.time_ms]
+    found = {name: ledger.decision(name) for name in entries}
+    begun = [name for name, decided in found.items() if decided is None or decided.decision_ms <= trade.time_ms]
     return (begun or entries or [LINEAGE])[-1]
 
 

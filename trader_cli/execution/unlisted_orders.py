@@ -12,6 +12,7 @@ from trader_cli.storage.ledger_rows import Intent
 
 if TYPE_CHECKING:
     from trader_cli.core.identity.ids import Purpose
+    from trader_cli.core.money.orders import OrderSide
     from trader_cli.storage.ledger import Ledger
 
 _PURPOSES: tuple[Purpose, ...] = ("exit", "stop", "backstop", "take_profit")
@@ -27,7 +28,8 @@ def intent_of(client_id: str, ledger: Ledger, symbol: str, now_ms: int) -> Inten
         known = sum(i.purpose == purpose for i in ledger.intents_of(decision))
         for generation in range(known + _GENERATIONS):
             if ids.client_id(decision, purpose, generation) == client_id:
-                body = ledger.decision(decision) or {}
-                side = "SELL" if body.get("side") == "long" else "BUY"
-                return Intent(client_id, decision, symbol, purpose, side, None, now_ms, reduce_only=True)  # type: ignore[arg-type]
+                decided = ledger.decision(decision)
+                was_long = decided is not None and decided.body.get("side") == "long"
+                side: OrderSide = "SELL" if was_long else "BUY"
+                return Intent(client_id, decision, symbol, purpose, side, None, now_ms, reduce_only=True)
     return None

@@ -61,12 +61,13 @@ class Market:
 
 def sim_tape(workspace: Workspace) -> Tape:
     """The tape of the `sim` settings."""
-    from trader_cli.venue.simulated_market.synthetic import synthetic_tape
-    from trader_cli.venue.simulated_market.tape_loading import load_tape
-
     sim = workspace.settings.sim
     if sim.tape is not None:
+        from trader_cli.venue.simulated_market.tape_loading import load_tape
+
         return load_tape(Path(sim.tape).expanduser(), workspace.settings.seed)
+    from trader_cli.venue.simulated_market.synthetic import synthetic_tape
+
     return synthetic_tape(sim.symbols, sim.days, sim.planted_lead, workspace.settings.seed)
 
 

@@ -51,6 +51,10 @@ class LedgerDamaged(DataError):
     """What lies where the ledger belongs cannot be read as one."""
 
 
+Row = tuple[Any, ...]
+"""A row as SQLite gives it: STRICT tables say what its columns are, whoever makes a value of it checks the rest."""
+
+
 class GuardedCursor(sqlite3.Cursor):
     """A cursor whose errors are ours. Iterating takes all rows at once."""
 
@@ -65,12 +69,12 @@ class GuardedCursor(sqlite3.Cursor):
         with guarded():
             return super().fetchone()
 
-    def fetchall(self) -> list[Any]:
+    def fetchall(self) -> list[Row]:
         """Every row that is left."""
         with guarded():
             return super().fetchall()
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Row]:  # type: ignore[override]
         return iter(self.fetchall())
 
 

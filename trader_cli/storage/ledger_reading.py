@@ -6,7 +6,7 @@ import json
 import sqlite3
 from contextlib import closing, contextmanager
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trader_cli.core.identity.ids import is_a_purpose
 from trader_cli.core.money.breaker import UNPROTECTED, Breakdown, LatchLine, in_force
@@ -22,18 +22,23 @@ from trader_cli.storage.ledger_faults import (
 )
 from trader_cli.storage.ledger_identity import require_own
 from trader_cli.storage.ledger_money import MoneyReading, decimal_of
-from trader_cli.storage.ledger_rows import Booked, Holding, Intent, Note, cost_after
+from trader_cli.storage.ledger_rows import Assessed, Booked, Decided, Holding, Intent, Note, cost_after
 from trader_cli.storage.owner_requests import asked_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from trader_cli.core.json_values import JsonObject
+    from trader_cli.core.money.plans import TradePlan
+    from trader_cli.storage.ledger_faults import Row
+
 
 SETTLED = frozenset({"refused", "absent", "done"})
 """Statuses of an intent about which nothing more can come."""
 _RECENT = 4
 _NEVER_SENT = frozenset({"external", "settled"})
+_DECISIONS = "SELECT id, symbol, decision_ms, kind, body FROM decisions"
 _INTENTS = (
     "SELECT client_id, decision_id, symbol, purpose, side, quantity, at_ms, price, trigger_price, reduce_only"
     " FROM intents"
@@ -84,15 +89,19 @@ class LedgerReading(MoneyReading):
         )
         return [str(decision) for decision, client_id, booked in rows if booked or self.filled(client_id) > 0]
 
-    def decision(self, decision_id: str) -> dict[str, Any] | None:
+    def decision(self, decision_id: str) -> Decided | None:
         """What was recorded of a decision."""
-        row = self._db.execute("SELECT body FROM decisions WHERE id = ?", (decision_id,)).fetchone()
-        return None if row is None else _document(row[0])
+        row = self._db.execute(f"{_DECISIONS} WHERE id = ?", (decision_id,)).fetchone()
+        return None if row is None else _decided(row)
 
-    def decisions(self) -> list[tuple[str, str, int, str, dict[str, Any]]]:
-        """(id, symbol, decision time, kind, body) of every decision, oldest first."""
-        rows = self._db.execute("SELECT id, symbol, decision_ms, kind, body FROM decisions ORDER BY rowid")
-        return [(r[0], r[1], r[2], r[3], _document(r[4])) for r in rows]
+    def plan(self, decision_id: str) -> TradePlan | None:
+        """The plan that was recorded under this id."""
+        recorded = self.decision(decision_id)
+        return None if recorded is None else recorded.plan
+
+    def decisions(self) -> list[Decided]:
+        """Every decision, oldest first."""
+        return [_decided(row) for row in self._db.execute(f"{_DECISIONS} ORDER BY rowid")]
 
     def halted(self) -> str | None:
         """The reasons of the halt in force, oldest first; one asked for by another process counts at once."""
@@ -269,19 +278,17 @@ class LedgerReading(MoneyReading):
         )
         return [_booked(row) for row in rows]
 
-    def assessments(
-        self, symbol: str, since_ms: int = 0, actions: tuple[str, ...] = ()
-    ) -> list[tuple[str, dict[str, Any], int]]:
-        """(action, body, time) of the assessments of a symbol, oldest first; only of these `actions` if given."""
+    def assessments(self, symbol: str, since_ms: int = 0, actions: tuple[str, ...] = ()) -> list[Assessed]:
+        """The assessments of a symbol, oldest first; only of these `actions` if given."""
         chosen = f" AND action IN ({', '.join('?' * len(actions))})" if actions else ""
         rows = self._db.execute(
             f"SELECT action, body, at_ms FROM assessments WHERE symbol = ? AND at_ms >= ?{chosen} ORDER BY number",  # noqa: S608
             (symbol, since_ms, *actions),
         )
-        return [(r[0], _document(r[1]), r[2]) for r in rows]
+        return [Assessed(r[0], _document(r[1]), r[2]) for r in rows]
 
-    def last_assessment(self, symbol: str, actions: tuple[str, ...]) -> tuple[str, dict[str, Any], int] | None:
-        """(action, body, time) of the newest assessment of a symbol with one of these actions."""
+    def last_assessment(self, symbol: str, actions: tuple[str, ...]) -> Assessed | None:
+        """The newest assessment of a symbol with one of these actions."""
         rows = [
             self._db.execute(
                 "SELECT action, body, at_ms, number FROM assessments WHERE symbol = ? AND action = ?"
@@ -291,11 +298,11 @@ class LedgerReading(MoneyReading):
             for action in actions
         ]
         newest = max((row for row in rows if row is not None), key=lambda row: (row[2], row[3]), default=None)
-        return None if newest is None else (newest[0], _document(newest[1]), newest[2])
+        return None if newest is None else Assessed(newest[0], _document(newest[1]), newest[2])
 
     def journal_digest(self) -> str:
         """A digest of what was decided, intended and done: two sessions with the same one traded the same."""
-        done = [(symbol, *row) for symbol in self.symbols() for row in self.assessments(symbol)]
+        done = [(symbol, line) for symbol in self.symbols() for line in self.assessments(symbol)]
         return digest_of(self.decisions(), self.intents(), done)
 
     def backup(self, path: Path) -> None:
@@ -339,13 +346,17 @@ class LedgerReading(MoneyReading):
         return Holding(symbol, amount, cost / amount if amount else Decimal(0))
 
 
-def _intent(r: tuple[Any, ...]) -> Intent:
+def _decided(r: Row) -> Decided:
+    return Decided(r[0], r[1], r[2], r[3], _document(r[4]))
+
+
+def _intent(r: Row) -> Intent:
     if not is_a_purpose(r[3]) or r[4] not in {"BUY", "SELL"}:
         raise LedgerDamaged(f"The ledger's intent {r[0]} has the purpose {r[3]!r}, side {r[4]!r}.", mend=REBUILD)
     return Intent(r[0], r[1], r[2], r[3], r[4], _number(r[5]), r[6], _number(r[7]), _number(r[8]), bool(r[9]))
 
 
-def _booked(r: tuple[Any, ...]) -> Booked:
+def _booked(r: Row) -> Booked:
     price, quantity, commission, realized = (decimal_of(value) for value in r[5:9])
     return Booked(r[0], r[1], r[2], r[3], r[4], price, quantity, commission, realized, r[9], r[10])
 
@@ -354,7 +365,7 @@ def _number(value: str | None) -> Decimal | None:
     return None if value is None else decimal_of(value)
 
 
-def _document(text: str) -> dict[str, Any]:
+def _document(text: str) -> JsonObject:
     """A body as written. Raises `LedgerDamaged`."""
     try:
         return dict(json.loads(text))

@@ -6,11 +6,42 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from trader_cli.core.money.assets import QUOTE, Flow, settled_in
+from trader_cli.core.money.plans import TradePlan
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
     from trader_cli.core.identity.ids import Purpose
+    from trader_cli.core.json_values import JsonObject
+
+
+@dataclass(frozen=True)
+class Decided:
+    """A decision as written down: a plan, or a refusal or abstention with code and sentence in its `body`."""
+
+    decision_id: str
+    symbol: str
+    decision_ms: int
+    kind: str
+    body: JsonObject
+
+    @property
+    def plan(self) -> TradePlan:
+        """The plan that was approved. Raises `KeyError` or `ArithmeticError` where the decision was none."""
+        return TradePlan.from_dict(self.body)
+
+
+@dataclass(frozen=True)
+class Assessed:
+    """A line about a position or the account: what was done or seen, how it was put, when (UTC ms)."""
+
+    action: str
+    body: JsonObject
+    at_ms: int
+
+    def is_of(self, plan: TradePlan) -> bool:
+        """Whether the line is about the position of a plan. Raises `KeyError` for lines that name none."""
+        return self.body["plan_id"] == plan.plan_id
 
 
 @dataclass(frozen=True)

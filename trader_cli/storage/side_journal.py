@@ -10,14 +10,15 @@ import json
 import os
 from contextlib import suppress
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trader_cli.storage.ledger_rows import Intent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from trader_cli.core.json_values import JsonObject
     from trader_cli.core.money.orders import OrderRequest
     from trader_cli.storage.ledger_writing import LedgerWriting
 
@@ -41,7 +42,7 @@ class SideJournal:
         line = {"client_id": client_id, "status": status, "at_ms": at_ms, "exchange_id": exchange_id, "note": note}
         return self._append({"note": line})
 
-    def lines(self) -> Iterator[tuple[str, dict[str, Any]]]:
+    def lines(self) -> Iterator[tuple[str, JsonObject]]:
         """("intent" or "note", its fields), oldest first; a line that was cut off is left out."""
         try:
             written = self.path.read_text("utf-8", "replace").splitlines()
@@ -56,12 +57,12 @@ class SideJournal:
         with suppress(OSError):
             self.path.unlink()
 
-    def _append(self, line: dict[str, Any]) -> bool:
+    def _append(self, line: Mapping[str, object]) -> bool:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
-                os.write(file, b"\n" + json.dumps(line).encode() + b"\n")
+                os.write(file, b"\n" + json.dumps(dict(line)).encode() + b"\n")
                 os.fsync(file)
             finally:
                 os.close(file)
@@ -86,23 +87,25 @@ def fold_in(ledger: LedgerWriting) -> int:
     return new
 
 
-def _write(ledger: LedgerWriting, kind: str, fields: dict[str, Any]) -> bool:
+def _write(ledger: LedgerWriting, kind: str, fields: JsonObject) -> bool:
+    client_id, at_ms = str(fields["client_id"]), int(str(fields["at_ms"]))
     if kind == "intent":
-        decision = (ledger.entries(fields["symbol"]) or [DECISION])[-1]
-        return ledger.intend(
-            Intent(
-                fields["client_id"],
-                decision,
-                fields["symbol"],
-                "exit",
-                fields["side"],
-                Decimal(fields["quantity"]),
-                int(fields["at_ms"]),
-                reduce_only=True,
-            )
-        )
-    client_id, status, at_ms = fields["client_id"], fields["status"], int(fields["at_ms"])
+        return ledger.intend(_exit(ledger, client_id, fields, at_ms))
+    status, exchange_id = str(fields["status"]), fields["exchange_id"]
     there = ledger.latest_note(client_id, status)
     if ledger.intent(client_id) is not None and (there is None or there.at_ms < at_ms):
-        ledger.note(client_id, status, at_ms, exchange_id=fields["exchange_id"], note=fields["note"])
+        named = None if exchange_id is None else str(exchange_id)
+        ledger.note(client_id, status, at_ms, exchange_id=named, note=str(fields["note"]))
     return False
+
+
+def _exit(ledger: LedgerWriting, client_id: str, fields: JsonObject, at_ms: int) -> Intent:
+    """An exit as the line has it. Raises `ValueError` or `ArithmeticError` for one that is none."""
+    symbol, side = str(fields["symbol"]), fields["side"]
+    if side not in {"BUY", "SELL"}:
+        raise ValueError(side)
+    decision = (ledger.entries(symbol) or [DECISION])[-1]
+    quantity = Decimal(str(fields["quantity"]))
+    return Intent(
+        client_id, decision, symbol, "exit", "BUY" if side == "BUY" else "SELL", quantity, at_ms, reduce_only=True
+    )

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING
 
+from trader_cli.core.json_values import number_of, whole_of
 from trader_cli.core.money.exits import Opinion
 
 if TYPE_CHECKING:
+    from trader_cli.core.json_values import JsonObject
     from trader_cli.core.money.plans import TradePlan
     from trader_cli.core.types import Analysis
     from trader_cli.storage.ledger import Ledger
@@ -24,11 +28,51 @@ def opinion_of(plan: TradePlan, analysis: Analysis) -> Opinion | None:
 
 def last_opinion(ledger: Ledger, plan: TradePlan) -> Opinion | None:
     """The last opinion written down for this position."""
-    body = last_look(ledger, plan)
-    return None if body is None or body["loss"] is None else Opinion(float(body["loss"]), int(body["said_ms"]))
+    look = last_look(ledger, plan)
+    return None if look is None else look.opinion
 
 
-def last_look(ledger: Ledger, plan: TradePlan) -> dict[str, Any] | None:
+@dataclass(frozen=True)
+class WrittenLook:
+    """A look at a position as it is written down. Prices in quote currency, the quantity signed, of the base asset."""
+
+    plan_id: str
+    reason: str
+    mark_price: Decimal
+    quantity: Decimal
+    stop_price: Decimal
+    best_price: Decimal
+    opinion: Opinion | None
+    risk_band: str
+
+    def as_dict(self) -> JsonObject:
+        """As the ledger holds it: numbers of money as text, an opinion as the probability of loss and its time."""
+        return {
+            "plan": self.plan_id,
+            "reason": self.reason,
+            "mark": f"{self.mark_price:f}",
+            "quantity": f"{self.quantity:f}",
+            "stop": f"{self.stop_price:f}",
+            "best": f"{self.best_price:f}",
+            "loss": None if self.opinion is None else self.opinion.loss_probability,
+            "said_ms": None if self.opinion is None else self.opinion.at_ms,
+            "risk": self.risk_band,
+        }
+
+
+@dataclass(frozen=True)
+class LastLook:
+    """What the next look goes on from: the best price seen since the entry, and the opinion that decays."""
+
+    best_price: Decimal
+    opinion: Opinion | None
+
+
+def last_look(ledger: Ledger, plan: TradePlan) -> LastLook | None:
     """What was written down at the last look at this position."""
     found = ledger.last_assessment(plan.symbol, _LOOKS)
-    return found[1] if found is not None and found[1]["plan"] == plan.plan_id else None
+    if found is None or found.body["plan"] != plan.plan_id:
+        return None
+    loss = found.body["loss"]
+    opinion = None if loss is None else Opinion(float(number_of(loss)), whole_of(found.body["said_ms"]))
+    return LastLook(Decimal(str(found.body["best"])), opinion)

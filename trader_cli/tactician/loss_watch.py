@@ -222,7 +222,7 @@ class LossMinder:
         asked = Asked(now, monotonic_ms, account, lambda: booker.receive_income(at_once=True), self._prices)
         found, since = await self._levels.broken(ledger, asked), ledger.cleared_ms()
         self._name_unpriced(executor)
-        told = {str(body["limit"]) for _, body, _ in ledger.assessments(_ACCOUNT, since, (_BROKEN,))}
+        told = {str(line.body["limit"]) for line in ledger.assessments(_ACCOUNT, since, (_BROKEN,))}
         fresh = {n: why for n, why in found.items() if n not in told and (n, since) not in self._counted}
         if not fresh:
             return None

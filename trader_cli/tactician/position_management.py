@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import DataError, ExchangeRejected, ExchangeUnavailable
 from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.core.money.exits import Action, ExitRules, Held, Opinion, assess
 from trader_cli.storage.ledger import LedgerUnwritable
-from trader_cli.tactician.assessments import last_look, last_opinion, opinion_of
+from trader_cli.tactician.assessments import WrittenLook, last_look, last_opinion, opinion_of
 from trader_cli.tactician.delistings import Endings
 from trader_cli.tactician.monitor_reports import Report
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
+    from decimal import Decimal
 
     from trader_cli.core.money.plans import TradePlan
     from trader_cli.core.ports import Assessor
@@ -127,7 +127,7 @@ class Manager:
         ledger = executor.ledger
         holding, mark = ledger.holding(plan.symbol), view.position.mark_price if view.position else plan.price
         look = last_look(ledger, plan)
-        best = Decimal(look["best"]) if look else holding.entry_price
+        best = look.best_price if look else holding.entry_price
         act = ledger.last_assessment(plan.symbol, ("scale_down",))
         exits = executor.exits(plan.plan_id)
         entered = next((f.time_ms for f in ledger.fills(decision_id=plan.plan_id)), plan.created_ms)
@@ -141,7 +141,7 @@ class Manager:
             best_price=max(best, mark) if plan.sign > 0 else min(best, mark),
             exit_by_ms=plan.exit_by_ms,
             opened_ms=entered,
-            last_act_ms=act[2] if act else 0,
+            last_act_ms=act.at_ms if act else 0,
             scaled_down=bool(exits),
             leave_by_ms=self._endings.leave_by_ms(executor, plan.symbol),
         )
@@ -170,19 +170,18 @@ class Manager:
     ) -> None:
         assert view.position is not None
         mark, stop = f"{view.position.mark_price:f}", f"{held.stop_price:f}"
-        body = {
-            "plan": plan.plan_id,
-            "reason": action.reason,
-            "mark": mark,
-            "quantity": f"{view.held:f}",
-            "stop": stop,
-            "best": f"{held.best_price:f}",
-            "loss": None if opinion is None else opinion.loss_probability,
-            "said_ms": None if opinion is None else opinion.at_ms,
-            "risk": self.band(opinion, plan, now_ms),
-        }
+        look = WrittenLook(
+            plan_id=plan.plan_id,
+            reason=action.reason,
+            mark_price=view.position.mark_price,
+            quantity=view.held,
+            stop_price=held.stop_price,
+            best_price=held.best_price,
+            opinion=opinion,
+            risk_band=self.band(opinion, plan, now_ms),
+        )
         try:
-            executor.ledger.assess(plan.symbol, action.kind, body, now_ms)
+            executor.ledger.assess(plan.symbol, action.kind, look.as_dict(), now_ms)
         except LedgerUnwritable as error:
             # The stops rest at the exchange; what tightens or closes must still be tried.
             self._teller.say(Report(plan.symbol, now_ms, "alarm", "ledger_unwritable", sentence=str(error)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import (
     ConfigurationError,
@@ -27,11 +27,12 @@ from trader_cli.tactician.loss_watch import LossMinder
 from trader_cli.tactician.monitor_reports import Report, alarms, unheard
 from trader_cli.tactician.position_management import LOOK_S, Manager
 from trader_cli.tactician.protection_watch import Carer, borne
-from trader_cli.tactician.trade_events import Teller
+from trader_cli.tactician.trade_events import Named, Teller
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from trader_cli.core.json_values import JsonObject
     from trader_cli.core.money.orders import PositionState
     from trader_cli.core.money.plans import TradePlan
     from trader_cli.core.ports import Assessor
@@ -94,17 +95,17 @@ class PositionMonitor:
 
     # --- the guide's surface ---
 
-    def add_position(self, position_id: str, position: Mapping[str, Any]) -> None:
+    def add_position(self, position_id: str, position: Mapping[str, object]) -> None:
         """Give a position a name. Whether it exists, the exchange says; one that does not is reported, never made."""
         if "symbol" not in position:
             raise UsageError("A position needs a symbol.")
-        self._teller.named[str(position_id)] = {**position, "state": "added"}
+        self._teller.named[str(position_id)] = Named(dict(position), str(position["symbol"]))
 
     def remove_position(self, position_id: str) -> None:
         """Forget the name. A position that is open stays under care."""
         self._teller.named.pop(str(position_id), None)
 
-    def get_position_status(self, position_id: str) -> dict[str, Any]:
+    def get_position_status(self, position_id: str) -> JsonObject:
         """What is known of a named position and its last looks; {"state": "unknown"} if nothing is."""
         return {"position_id": position_id, **self._teller.status_of(str(position_id))}
 

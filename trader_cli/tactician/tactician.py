@@ -6,14 +6,14 @@ import asyncio
 from collections import deque
 from dataclasses import asdict
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trader_cli.core.answers import Answer
 from trader_cli.core.errors import DataInvalid, DataMissing, DataStale, UsageError
 from trader_cli.core.identity.digests import digest_value
 from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.core.money.assets import margin_asset_of
-from trader_cli.core.money.plans import Approved, Refused, Request, TradePlan
+from trader_cli.core.money.plans import Approved, Refused, Request
 from trader_cli.core.types import Abstention, Analysis
 from trader_cli.execution import preflight
 from trader_cli.execution.accounts import ExchangeLease
@@ -29,6 +29,7 @@ from trader_cli.tactician.planning import Now, plan, refused_request, too_late
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from trader_cli.core.json_values import JsonObject
     from trader_cli.exchange.binance import BinanceExchange
     from trader_cli.settings import Settings, Workspace
     from trader_cli.storage.ledger import Ledger
@@ -69,7 +70,7 @@ class Tactician:
         """End what `initialize` began."""
         await self._lease.close()
 
-    async def execute_tactics(self, tactics_input: Mapping[str, Any]) -> Answer:
+    async def execute_tactics(self, tactics_input: Mapping[str, object]) -> Answer:
         """The plan for a symbol's stored analysis as a mapping; false, with `code` and `sentence`, if there is none.
 
         Keys: symbol, timeframe (default 1h), and the requests current_price, position_size, leverage, risk_level.
@@ -161,9 +162,10 @@ class Tactician:
 
     def _made_before(self, analysis: Analysis, ledger: Ledger) -> Approved | None:
         """The plan this very analysis led to earlier."""
-        for _, symbol, decided, kind, body in reversed(ledger.decisions()):
-            if kind == "plan" and symbol == analysis.symbol and decided == analysis.decision_time_ms:
-                made = TradePlan.from_dict(body)
+        for decided in reversed(ledger.decisions()):
+            at_this_bar = (decided.symbol, decided.decision_ms) == (analysis.symbol, analysis.decision_time_ms)
+            if decided.kind == "plan" and at_this_bar:
+                made = decided.plan
                 if made.lineage == analysis.digests.get("model", "none") and made.timeframe == analysis.timeframe:
                     return Approved(made)
         return None
@@ -251,7 +253,7 @@ class Tactician:
         name = digest_value([*what, analysis.decision_time_ms, outcome.code])
         ledger.decide(name, analysis.symbol, analysis.decision_time_ms, kind, asdict(outcome), now)
 
-    def get_status(self) -> dict[str, Any]:
+    def get_status(self) -> JsonObject:
         """Counts of what was decided, and why not."""
         refused: dict[str, int] = {}
         for outcome in self._results:
@@ -267,21 +269,22 @@ class Tactician:
         }
 
 
-def document_of(outcome: Outcome) -> dict[str, Any]:
+def document_of(outcome: Outcome) -> JsonObject:
     """What is stored of a decision: `plan` or `code` and `sentence`."""
     if isinstance(outcome, Approved):
         return {"kind": "plan", "plan": outcome.plan.as_dict()}
     return {"kind": "refusal" if isinstance(outcome, Refused) else "abstention", **asdict(outcome)}
 
 
-def request_of(given: Mapping[str, Any]) -> Request:
+def request_of(given: Mapping[str, object]) -> Request:
     """The guide's input as upper bounds. Raises `UsageError` for what is no number."""
     try:
         size, price, leverage = (given.get(name) for name in ("position_size", "current_price", "leverage"))
+        level = given.get("risk_level")
         return Request(
             quantity=None if size is None else Decimal(str(size)),
-            leverage=None if leverage is None else int(float(leverage)),
-            risk_level=given.get("risk_level"),
+            leverage=None if leverage is None else int(float(str(leverage))),
+            risk_level=None if level is None else str(level),
             price=None if price is None else Decimal(str(price)),
         )
     except (InvalidOperation, ValueError) as error:

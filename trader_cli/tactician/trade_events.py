@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 from trader_cli.core.money.assets import amounts_text, by_asset
 from trader_cli.execution.exit_reasons import exit_reason
@@ -14,9 +15,19 @@ from trader_cli.tactician.monitor_reports import Report, unheard
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from trader_cli.core.json_values import JsonObject
     from trader_cli.core.money.orders import PositionState
     from trader_cli.core.money.plans import TradePlan
     from trader_cli.execution.executor import Executor
+
+
+@dataclass
+class Named:
+    """A position that somebody has given a name: what he said of it, and what has become of it since."""
+
+    given: Mapping[str, object]
+    symbol: str
+    state: Literal["added", "open", "closed", "not_at_exchange"] = "added"
 
 
 class Teller:
@@ -25,21 +36,23 @@ class Teller:
     def __init__(self, report: Callable[[Report], None] = unheard, most: int = 100) -> None:
         self._report, self._most = report, most
         self._history: dict[str, deque[Report]] = {}
-        self.named: dict[str, dict[str, Any]] = {}
+        self.named: dict[str, Named] = {}
 
     def say(self, report: Report) -> None:
         """Tell it on."""
         self._history.setdefault(report.symbol, deque(maxlen=self._most)).append(report)
         self._report(report)
 
-    def looks(self, symbol: str) -> list[dict[str, Any]]:
+    def looks(self, symbol: str) -> list[JsonObject]:
         """The last reports of a symbol."""
         return [vars(report) for report in self._history.get(symbol, ())]
 
-    def status_of(self, name: str) -> dict[str, Any]:
+    def status_of(self, name: str) -> JsonObject:
         """What is known of a named position, and its last reports."""
         named = self.named.get(name)
-        return {"state": "unknown"} if named is None else {**named, "assessments": self.looks(str(named["symbol"]))}
+        if named is None:
+            return {"state": "unknown"}
+        return {**named.given, "state": named.state, "assessments": self.looks(named.symbol)}
 
     def entered(self, executor: Executor, plan: TradePlan) -> None:
         """An entry that whoever sent it could not tell of, at the time it filled: its whole quantity, and its stop."""
@@ -73,8 +86,8 @@ class Teller:
     def settle_names(self, positions: Mapping[str, PositionState]) -> None:
         """What became of the positions that were given a name."""
         for name, named in self.named.items():
-            there = named["symbol"] in positions
-            if not there and named["state"] == "added":
-                sentence = f"Position {name} of {named['symbol']} is not at the exchange; none is made up for it."
-                self.say(Report(str(named["symbol"]), 0, "report", "not_at_exchange", sentence=sentence))
-            named["state"] = "open" if there else "closed" if named["state"] == "open" else "not_at_exchange"
+            there = named.symbol in positions
+            if not there and named.state == "added":
+                sentence = f"Position {name} of {named.symbol} is not at the exchange; none is made up for it."
+                self.say(Report(named.symbol, 0, "report", "not_at_exchange", sentence=sentence))
+            named.state = "open" if there else "closed" if named.state == "open" else "not_at_exchange"

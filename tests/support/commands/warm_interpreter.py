@@ -5,8 +5,13 @@ Run as a script it is that interpreter: it takes a line of JSON, starts or await
 
 from __future__ import annotations
 
+import atexit
+import gc
+import importlib
 import json
 import os
+import pkgutil
+import select
 import signal
 import subprocess
 import sys
@@ -14,23 +19,10 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-
-_LOADED = (
-    "ccxt.async_support",
-    "aiohttp",
-    "sqlite3",
-    "trader_cli.cli.entry",
-    "trader_cli.cli.main",
-    "trader_cli.pipelines.trading.trading_stages",
-    "trader_cli.pipelines.trading.risk_reduction",
-    "trader_cli.pipelines.trading.flatten_without_ledger",
-    "trader_cli.tactician.position_monitor",
-    "trader_cli.execution.executor",
-    "trader_cli.exchange.binance",
-)
 
 
 @dataclass(frozen=True)
@@ -43,17 +35,19 @@ class Started:
 
 
 class Warm:
-    """Starts `trader` commands. Use as a context manager; one thread at a time."""
+    """Starts `trader` commands. Use as a context manager."""
 
     def __enter__(self) -> Self:
+        self.environment = _foreign(os.environ)
         self._loader = subprocess.Popen(
             [sys.executable, __file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "OMP_WAIT_POLICY": "passive"},
+            env={**self.environment, "OMP_WAIT_POLICY": "passive"},
         )
         self._begun: set[int] = set()
+        self._lock = threading.Lock()
         assert self._loader.stdout is not None
         assert self._loader.stdout.readline() == "ready\n"
         return self
@@ -67,25 +61,38 @@ class Warm:
         self._loader.kill()
         self._loader.communicate()
 
+    def fits(self, environment: dict[str, str]) -> bool:
+        """Whether a command in this environment differs from the loader in settings of `trader` alone."""
+        given = ("OMP_WAIT_POLICY", "COLUMNS")
+        theirs, ours = _foreign(environment), self.environment
+        return all(theirs.get(name) == ours.get(name) for name in {*theirs, *ours} if name not in given)
+
     def _asked(self, **what: Any) -> Any:
         assert self._loader.stdin is not None
         assert self._loader.stdout is not None
-        self._loader.stdin.write(json.dumps(what) + "\n")
-        self._loader.stdin.flush()
-        return json.loads(self._loader.stdout.readline())
+        with self._lock:
+            self._loader.stdin.write(json.dumps(what) + "\n")
+            self._loader.stdin.flush()
+            return json.loads(self._loader.stdout.readline())
 
     def start(
         self, folder: Path, name: str, arguments: list[str], environment: dict[str, str], *, clock_off_s: float = 0.0
     ) -> Started:
         """A command in `folder`; `name` is that of its output. `clock_off_s`: how wrong its machine's clock is."""
-        out, err = folder / f"{name}.out", folder / f"{name}.err"
+        given = {"TRADER_STATE_DIR": str(folder / "state"), "COLUMNS": "120", **environment}
+        return self.begin(folder, folder / name, arguments, {**self.environment, **given}, clock_off_s=clock_off_s)
+
+    def begin(
+        self, folder: Path, output: Path, arguments: list[str], environment: dict[str, str], *, clock_off_s: float = 0.0
+    ) -> Started:
+        """A command in `folder`, in this environment and no other; what it says goes to `output`.out and .err."""
+        out, err = (output.with_name(f"{output.name}.{end}") for end in ("out", "err"))
         out.touch()
         err.touch()
-        given = {"TRADER_STATE_DIR": str(folder / "state"), "COLUMNS": "120", **environment}
         pid = self._asked(
             do="start",
             argv=arguments,
-            environment=given,
+            environment=environment,
             folder=str(folder),
             out=str(out),
             err=str(err),
@@ -96,31 +103,67 @@ class Warm:
 
     def ended(self, started: Started, most_s: float = 0.0) -> int | None:
         """Its exit code (negative: the signal), None if it runs still after so long."""
-        code = self._asked(do="wait", pid=started.pid, most_s=most_s)
+        if started.pid in self._begun:  # nobody has waited for it: the number is its own still
+            process = os.pidfd_open(started.pid)
+            try:
+                select.select([process], [], [], most_s)
+            finally:
+                os.close(process)
+        code = self._asked(do="wait", pid=started.pid)
         if code is None:
             return None
         self._begun.discard(started.pid)
         return int(code)
 
 
+@cache
+def shared_interpreter() -> Warm:
+    """The one of this worker, until it ends."""
+    warm = Warm()
+    atexit.register(warm.__exit__, None, None, None)
+    return warm.__enter__()
+
+
+def _foreign(environment: Any) -> dict[str, str]:
+    """What is not a setting of `trader`, nor changes from test to test."""
+    ours = ("TRADER_", "PYTEST_CURRENT_TEST")
+    return {name: value for name, value in environment.items() if not name.startswith(ours)}
+
+
 def serve() -> None:
     """Answer requests until the input ends."""
-    for name in _LOADED:
-        __import__(name)
-    assert threading.active_count() == 1
+    load()
     print("ready", flush=True)
     ended: dict[int, int] = {}
     for line in sys.stdin:
         asked = json.loads(line)
-        answer = forked(asked) if asked["do"] == "start" else awaited(asked["pid"], asked["most_s"], ended)
-        print(json.dumps(answer), flush=True)
+        if asked["do"] == "start":
+            pid = os.fork()
+            if not pid:
+                return become(asked)
+            print(json.dumps(pid), flush=True)
+        else:
+            print(json.dumps(awaited(asked["pid"], ended)), flush=True)
+    return None
 
 
-def forked(asked: dict[str, Any]) -> int:
-    """The pid of a command."""
-    pid = os.fork()
-    if pid:
-        return pid
+def load() -> None:
+    """The whole program and what it imports late."""
+    import trader_cli
+
+    for found in pkgutil.walk_packages(trader_cli.__path__, "trader_cli."):
+        if not found.name.endswith("__main__"):
+            importlib.import_module(found.name)
+    for name in ("aiohttp.web", "lightgbm", "polars", "pywt", "sqlite3", "talib"):
+        importlib.import_module(name)
+    importlib.import_module("trader_cli.exchange.connection.ccxt_binance").ccxt_binance()
+    assert threading.active_count() == 1
+    gc.collect()
+    gc.freeze()
+
+
+def become(asked: dict[str, Any]) -> None:
+    """Run the command; the process ends as `python -m trader_cli` does."""
     for number, name, flags in (
         (0, os.devnull, os.O_RDONLY),
         (1, asked["out"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
@@ -128,20 +171,14 @@ def forked(asked: dict[str, Any]) -> int:
     ):
         os.dup2(os.open(name, flags, 0o644), number)
     os.chdir(asked["folder"])
-    for name in [name for name in os.environ if name.startswith("TRADER_")]:
-        del os.environ[name]
+    os.environ.clear()
     os.environ.update(asked["environment"])
     if asked["clock_off_s"]:
         set_clock(asked["clock_off_s"])
     sys.argv = ["trader", *asked["argv"]]
     from trader_cli.cli import entry
 
-    try:
-        entry.main()
-    except SystemExit as leaving:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(leaving.code if isinstance(leaving.code, int) else 1)
+    entry.main()
 
 
 def set_clock(off_s: float) -> None:
@@ -151,17 +188,13 @@ def set_clock(off_s: float) -> None:
     time.time_ns = lambda: honest_ns() + round(off_s * 1e9)
 
 
-def awaited(pid: int, most_s: float, ended: dict[int, int]) -> int | None:
-    """The exit code of a command."""
-    until = time.monotonic() + most_s
-    while pid not in ended:
+def awaited(pid: int, ended: dict[int, int]) -> int | None:
+    """The exit code of a command, None while it runs."""
+    if pid not in ended:
         found, status = os.waitpid(pid, os.WNOHANG)
-        if found:
-            ended[pid] = os.waitstatus_to_exitcode(status)
-        elif time.monotonic() >= until:
+        if not found:
             return None
-        else:
-            time.sleep(0.01)
+        ended[pid] = os.waitstatus_to_exitcode(status)
     return ended[pid]
 
 

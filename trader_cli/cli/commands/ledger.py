@@ -39,7 +39,9 @@ def show(
                     "journal": ledger.journal_digest(),
                     "net_income": f"{ledger.net_income():f}",
                     "net_by_asset": {asset: f"{net:f}" for asset, net in ledger.nets().items()},
-                    "decisions": [{"symbol": d[1], "decision_ms": d[2], "kind": d[3], **d[4]} for d in decisions],
+                    "decisions": [
+                        {"symbol": d.symbol, "decision_ms": d.decision_ms, "kind": d.kind, **d.body} for d in decisions
+                    ],
                     "fills": [{k: str(v) for k, v in vars(fill).items()} for fill in fills],
                 }
             )
@@ -47,14 +49,14 @@ def show(
         print_facts(str(path), {"net": amounts_text(ledger.nets()), "journal": ledger.journal_digest()})
         rows = [
             (
-                utc(decided),
-                symbol,
-                kind,
-                f"{body['side']} {body['quantity']}, {body['binding']}"
-                if kind == "plan"
-                else f"{body['sentence']} ({body['code']})",
+                utc(d.decision_ms),
+                d.symbol,
+                d.kind,
+                f"{d.body['side']} {d.body['quantity']}, {d.body['binding']}"
+                if d.kind == "plan"
+                else f"{d.body['sentence']} ({d.body['code']})",
             )
-            for _, symbol, decided, kind, body in decisions
+            for d in decisions
         ]
         print_table("decisions", ("bar closed", "symbol", "kind", "what"), rows)
         print_table(

@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from trader_cli.core.errors import DataInvalid
+from trader_cli.core.market.gaps import Gap
 from trader_cli.core.market.schemas import BARS, TIME, check_schema
 
 if TYPE_CHECKING:
     from trader_cli.core.market.timeframes import Timeframe
 
 PRICES = ("open", "high", "low", "close")
-
-
-@dataclass(frozen=True)
-class Gap:
-    """Bars missing between two that are there: the opening times of the first and last missing one."""
-
-    first_ms: int
-    last_ms: int
-    bars: int
-
-    def __str__(self) -> str:
-        noun = "bar" if self.bars == 1 else "bars"
-        return f"{self.bars} {noun} missing, {utc_text(self.first_ms)} to {utc_text(self.last_ms)}"
-
-
-def utc_text(time_ms: int) -> str:
-    """`2023-07-03 23:26:00 UTC`."""
-    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def check_bars(frame: pl.DataFrame, timeframe: Timeframe, *, origin: str = "bars") -> pl.DataFrame:

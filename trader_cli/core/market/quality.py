@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import polars as pl
 
-from trader_cli.core.market.bars import PRICES, Gap, check_bars, find_gaps, utc_text
+from trader_cli.core.market.bars import PRICES, check_bars, find_gaps
+from trader_cli.core.market.gaps import Gap, utc_text
 from trader_cli.core.market.ticks import decimals_of_bars, off_tick, unit_of, unit_of_decimals
 
 if TYPE_CHECKING:

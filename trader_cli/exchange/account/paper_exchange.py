@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.errors import ConfigurationError, ExchangeRejected, NotListed, TraderError, UsageError
-from trader_cli.core.market.bars import utc_text
+from trader_cli.core.market.gaps import utc_text
 from trader_cli.core.money.assets import dollar_pair, margin_asset_of
 from trader_cli.core.money.orders import UNREADABLE, NotPlaced, Unknown
 from trader_cli.core.money.trading_rules import Prices, trustworthy

@@ -56,7 +56,7 @@ def make_client(settings: BinanceExchangeSettings, session: aiohttp.ClientSessio
         }
     )
     sign_with(client, signer or Signer(settings.api_secret))
-    client.ssl_context = _trust()  # else each client reads the certificates anew, at its first request
+    client.ssl_context = _trust(plain=is_plain(settings))  # else it reads the certificates anew, at its first request
     client.logger = _without_requests()
     client.on_rest_response = _remembering_headers(client.on_rest_response)
     if settings.use_testnet and settings.base_url is None:
@@ -102,13 +102,21 @@ def _moved(value: Any, scheme: str, netloc: str) -> Any:
     return url._replace(scheme=f"ws{secure}" if url.scheme.startswith("ws") else scheme, netloc=netloc).geturl()
 
 
-def make_session(pool: int = 16, gate: Gate | None = None) -> aiohttp.ClientSession:
-    """One session with pooled, kept-alive connections; no proxies. Behind a gate, redirects end the request."""
+def is_plain(settings: BinanceExchangeSettings) -> bool:
+    """Whether the host is spoken to without TLS, as a venue on this machine is."""
+    return urlsplit(settings.base_url or "").scheme == "http"
+
+
+def make_session(pool: int = 16, gate: Gate | None = None, *, plain: bool = False) -> aiohttp.ClientSession:
+    """One session with pooled, kept-alive connections; no proxies. Behind a gate, redirects end the request.
+
+    `plain`: for a host without TLS; any other is refused.
+    """
     import aiohttp
 
     from trader_cli.exchange.connection.signing_gate import guarded_request, never_amended_twice, refuses_redirects
 
-    connector = aiohttp.TCPConnector(limit=pool, ssl=_trust(), enable_cleanup_closed=True)
+    connector = aiohttp.TCPConnector(limit=pool, ssl=_trust(plain=plain), enable_cleanup_closed=True)
     if gate is None:
         return aiohttp.ClientSession(connector=connector)
     return aiohttp.ClientSession(
@@ -121,9 +129,12 @@ def make_session(pool: int = 16, gate: Gate | None = None) -> aiohttp.ClientSess
 
 
 @cache
-def _trust() -> ssl.SSLContext:
-    """The certificates we trust; reading them takes longer than all else about a session."""
+def _trust(*, plain: bool) -> ssl.SSLContext:
+    """The certificates we trust; reading them takes longer than all else about a session. None where none is needed."""
     import ssl
+
+    if plain:
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
     import certifi
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from trader_cli.core.errors import ExchangeUnavailable, RateLimited, UsageError
 from trader_cli.exchange.connection import replies
 from trader_cli.exchange.connection.ccxt_binance import ccxt_binance
-from trader_cli.exchange.connection.client import REPLY, Heard, make_client, make_session
+from trader_cli.exchange.connection.client import REPLY, Heard, is_plain, make_client, make_session
 from trader_cli.exchange.connection.error_table import translate
 from trader_cli.exchange.connection.exchange_time import RoundTrip
 from trader_cli.exchange.connection.signing_gate import SigningRefused
@@ -68,7 +68,7 @@ class Lane:
         self._clock = clock
         self._time = time
         self._budget = budget
-        self._session = make_session(connections, gate)
+        self._session = make_session(connections, gate, plain=is_plain(options))
         self._client = make_client(options, self._session, signer)
         self._client.milliseconds = time.now_ms
 

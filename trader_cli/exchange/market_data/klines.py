@@ -17,6 +17,7 @@ from trader_cli.core.market.bars import check_bars
 from trader_cli.core.market.schemas import BARS, MARK
 from trader_cli.core.market.symbols import pair_of
 from trader_cli.exchange.connection import replies
+from trader_cli.exchange.market_data import reply_frames
 from trader_cli.exchange.market_data.pages import AHEAD, CHEAP_BARS, SMALLEST_BARS, in_order, page_plan
 
 if TYPE_CHECKING:
@@ -146,10 +147,10 @@ class _Series:
             raise DataInvalid(f"{self._name} from the exchange begins before the time that was asked for.")
         while rows and int(rows[-1][0]) > end_ms:
             rows.pop()
-        return [replies.klines_as_written(rows)] if rows else []
+        return [reply_frames.klines_as_written(rows)] if rows else []
 
     def _frame(self, pages: list[pl.DataFrame]) -> pl.DataFrame:
-        frame: pl.DataFrame = replies.parsed("klines", pages, replies.bars_as_written)
+        frame: pl.DataFrame = replies.parsed("klines", pages, reply_frames.bars_as_written)
         check_bars(frame, self.timeframe, origin=f"{self._name} from the exchange")
         closed = frame.filter(pl.col("close_time").to_physical() < self.connection.server_now_ms())
         return closed.select(list(self.route.schema.columns))

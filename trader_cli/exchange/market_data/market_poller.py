@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from trader_cli.core.errors import NoPrice
-from trader_cli.core.market.bars import check_bars, utc_text
+from trader_cli.core.market.bars import check_bars
+from trader_cli.core.market.gaps import utc_text
 from trader_cli.core.market.timeframes import HOUR_MS, MINUTE_MS
 from trader_cli.exchange.connection import replies
+from trader_cli.exchange.market_data import reply_frames
 from trader_cli.venue.engine.engine import BOOK_LEVELS
 from trader_cli.venue.paper.observations import MINUTE, SeenBar, SeenBook, Sighting
 
@@ -84,7 +86,7 @@ class Observer:
             "limit": min(_PAGE, (upto_ms - start_ms) // MINUTE_MS + 1),
         }
         reply = await self._connection.read(*route, query)
-        frame = replies.parsed("klines", replies.as_list(reply, "klines"), replies.klines_frame)
+        frame = replies.parsed("klines", replies.as_list(reply, "klines"), reply_frames.klines_frame)
         if route == _MARK:
             frame = frame.with_columns(pl.lit(0.0).alias("volume"))
         check_bars(frame, MINUTE, origin=f"{symbol} {MINUTE} from the exchange")

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from trader_cli.core.errors import DataInvalid, UsageError
-from trader_cli.core.market.bars import utc_text
+from trader_cli.core.market.gaps import utc_text
 from trader_cli.core.market.schemas import FUNDING, OPEN_INTEREST, TRADES, check_schema
 from trader_cli.core.market.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, Timeframe
 from trader_cli.exchange.connection import replies
+from trader_cli.exchange.market_data import reply_frames
 from trader_cli.exchange.market_data.pages import SMALLEST_BARS, in_order, page_plan
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class History:
         reply = replies.as_list(
             await self._connection.read("fapiPublicGetAggTrades", "/fapi/v1/aggTrades", query), "trades"
         )
-        frame: pl.DataFrame = check_schema(replies.parsed("trades", reply, replies.trades_frame), TRADES)
+        frame: pl.DataFrame = check_schema(replies.parsed("trades", reply, reply_frames.trades_frame), TRADES)
         return _without_holes(frame, symbol, since)
 
     async def funding(self, symbol: str, first_ms: int, last_ms: int) -> AsyncGenerator[pl.DataFrame, None]:
@@ -92,7 +93,7 @@ class History:
         while start <= last_ms and not _is_last(frame, start, last_ms):
             query = {"symbol": symbol, "startTime": start, "endTime": last_ms, "limit": _PAYMENTS}
             reply = await self._connection.read("fapiPublicGetFundingRate", "/fapi/v1/fundingRate", query)
-            frame = replies.parsed("funding rates", replies.as_list(reply, "funding rates"), replies.funding_frame)
+            frame = replies.parsed("funding rates", replies.as_list(reply, "funding rates"), reply_frames.funding_frame)
             if frame.is_empty():
                 return
             _check_times(frame, f"Funding rates of {symbol}", start, last_ms)
@@ -119,7 +120,7 @@ class History:
         query = {"symbol": symbol, "period": period, "limit": limit, "startTime": first_ms, "endTime": last_ms}
         reply: Any = await self._connection.read("fapiDataGetOpenInterestHist", "/futures/data/openInterestHist", query)
         frame: pl.DataFrame = replies.parsed(
-            "open interest", replies.as_list(reply, "open interest"), replies.open_interest_frame
+            "open interest", replies.as_list(reply, "open interest"), reply_frames.open_interest_frame
         )
         return frame
 

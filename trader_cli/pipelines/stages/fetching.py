@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
 from trader_cli.core.errors import DataInvalid, DataMissing, DataStale, TraderError, UsageError
-from trader_cli.core.market.bars import Gap, utc_text
+from trader_cli.core.market.gaps import Gap, utc_text
 from trader_cli.core.market.quality import quality_report
 from trader_cli.core.market.symbols import symbol_of
 from trader_cli.core.ports import silent

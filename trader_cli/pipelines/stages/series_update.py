@@ -17,7 +17,7 @@ import polars as pl
 
 from trader_cli.core.errors import DataInvalid
 from trader_cli.core.identity.anchors import blocks_between, storage_blocks
-from trader_cli.core.market.bars import utc_text
+from trader_cli.core.market.gaps import utc_text
 from trader_cli.core.market.schemas import check_schema, milliseconds, rows_between
 from trader_cli.core.market.timeframes import DAY_MS, HOUR_MS
 

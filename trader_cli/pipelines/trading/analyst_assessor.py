@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from trader_cli.core.market.timeframes import Timeframe
-from trader_cli.pipelines.stages.fetching import fetch_in
-from trader_cli.pipelines.stages.model_stages import analyze, refresh_features
 from trader_cli.storage.artifacts import ArtifactStore
 
 if TYPE_CHECKING:
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
 class StageAssessor:
     """Fetches the newest bars, builds their features and analyses the last one, in a connected market.
 
-    Asked again about the same bar it says the same again.
+    Asked again about the same bar it says the same again. The stages are loaded when it is asked first.
     """
 
     workspace: Workspace
@@ -37,11 +35,16 @@ class StageAssessor:
 
     async def refresh(self, symbol: str, timeframe: Timeframe) -> None:
         """Bars and features up to now. Raises what the stages raise."""
+        from trader_cli.pipelines.stages.fetching import fetch_in
+        from trader_cli.pipelines.stages.model_stages import refresh_features
+
         await fetch_in(self.market, self.workspace, symbol, timeframe, store=self.store)
         refresh_features(self.workspace, self.store, symbol, timeframe)
 
     def analysis(self, symbol: str, timeframe: Timeframe) -> Analysis:
         """The analysis of the last stored bar."""
+        from trader_cli.pipelines.stages.model_stages import analyze
+
         now = self.market.exchange.server_now_ms()
         return analyze(self.workspace, symbol, timeframe, now, self.store).analysis
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.errors import DataStale, ExchangeUnavailable, OwnershipLost, TraderError
-from trader_cli.core.market.bars import utc_text
+from trader_cli.core.market.gaps import utc_text
 from trader_cli.core.money.plans import Approved, Refused
 from trader_cli.core.types import Abstention
 from trader_cli.execution.entry_result import Entered

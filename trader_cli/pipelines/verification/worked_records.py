@@ -12,7 +12,7 @@ from trader_cli.core.errors import DataInvalid
 from trader_cli.core.identity.manifests import ArtifactKey, Manifest
 from trader_cli.core.market.schemas import TIME
 from trader_cli.exchange.account import account_replies
-from trader_cli.exchange.connection import replies
+from trader_cli.exchange.market_data import reply_frames
 from trader_cli.pipelines.verification.checks import LINES, Check, Finding, equal
 from trader_cli.pipelines.verification.lab import SYMBOL, TIMEFRAME
 from trader_cli.storage.artifacts import ArtifactStore
@@ -28,7 +28,7 @@ _START = 1_704_067_200_000
 def klines_by_hand(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
     """The documented row: opening time, open, high, low, close, volume, closing time, quote volume, trades, bought."""
     row = [_START, "4.1", "4.4", "4.0", "4.3", "12.5", _START + 899_999, "52.5", 7, "5.25", "22.05", "0"]
-    found = replies.bars_as_written([replies.klines_as_written([row])]).row(0, named=True)
+    found = reply_frames.bars_as_written([reply_frames.klines_as_written([row])]).row(0, named=True)
     wanted = {
         "open": 4.1,
         "high": 4.4,
