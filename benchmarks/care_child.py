@@ -20,9 +20,9 @@ from urllib.parse import parse_qsl, urlsplit
 
 from trader_cli.core.money.plans import Approved, TradePlan
 from trader_cli.exchange.binance import BinanceExchange
-from trader_cli.execution.executor import Entered, Executor
+from trader_cli.execution.executor import EntryResult, Executor
 from trader_cli.settings import Settings, as_settings
-from trader_cli.settings.options import ExecutionOptions
+from trader_cli.settings.room_options import ExecutionOptions
 from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import Ledger
 from trader_cli.tactician.position_monitor import PositionMonitor
@@ -124,7 +124,7 @@ async def entries(url: str) -> None:
             plan, since, began = await plan_now(exchange, SYMBOLS[0], "0.05"), len(heard.requests), time.perf_counter()
             done = await executor.enter(Approved(plan))
             took = time.perf_counter() - began
-            assert isinstance(done, Entered), done
+            assert isinstance(done, EntryResult), done
             said = {
                 "protected_ms": protected_ms(heard, since),
                 "entered_ms": took * 1000,
@@ -144,7 +144,7 @@ async def open_one(url: str) -> None:
     with tempfile.TemporaryDirectory() as folder, Ledger.opened(Path(folder) / "ledger.sqlite") as ledger:
         executor = Executor(exchange, ledger, ExecutionOptions.of(exchange.workspace))
         done = await executor.enter(Approved(await plan_now(exchange, SYMBOLS[0], "0.05")))
-        assert isinstance(done, Entered), done
+        assert isinstance(done, EntryResult), done
     await exchange.close()
 
 
@@ -163,7 +163,7 @@ def looks(number: int) -> None:
                     executor = Executor(exchange, ledger, ExecutionOptions.of(workspace_of(settings)))
                     for symbol in SYMBOLS[:number]:
                         done = await executor.enter(Approved(await plan_now(exchange, symbol, "0.2")))
-                        assert isinstance(done, Entered), done
+                        assert isinstance(done, EntryResult), done
                     monitor = PositionMonitor(settings, exchange=exchange, ledger=ledger)
                     for _ in range(LOOKS):
                         since = len(heard.requests)

@@ -16,7 +16,7 @@ from trader_cli.features.family import FamilyOptions
 from trader_cli.features.inputs import ALL_INPUTS
 from trader_cli.features.registry import make_spec
 from trader_cli.settings import as_settings
-from trader_cli.settings.options import TrainingOptions
+from trader_cli.settings.room_options import TrainingOptions
 
 M15 = Timeframe.parse("15m")
 TRAINED, SERVED = 3000, 300

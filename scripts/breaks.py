@@ -228,7 +228,7 @@ BREAKS = (
         (
             (
                 "core/money/protection_step.py",
-                "late = not s.is_covered and now_ms - s.bare_since_ms >= deadline_ms",
+                "late = not s.is_covered and now_ms - s.unprotected_since_ms >= deadline_ms",
                 "late = False",
             ),
         ),
@@ -251,13 +251,13 @@ BREAKS = (
             ),
             (
                 "core/money/exits.py",
-                "    return max(level, held.stop_price) if held.sign > 0 else min(level, held.stop_price)\n",
+                "    return max(level, position.stop_price) if position.sign > 0 else min(level, position.stop_price)\n",
                 "    return level\n",
             ),
             (
                 "core/money/exits.py",
-                "(trailed - held.stop_price) * held.sign > 0 and",
-                "trailed != held.stop_price and",
+                "(trailed - position.stop_price) * position.sign > 0 and",
+                "trailed != position.stop_price and",
             ),
             (
                 "execution/protection.py",
@@ -274,8 +274,8 @@ BREAKS = (
         (
             (
                 "execution/protection.py",
-                "        placed = await self.courier.deliver(self.next_intent(plan, purpose, level, cover.quantity))\n",
-                "        for stop in old:\n            await self.remove(stop)\n        await self.courier.clock.sleep(1)\n        placed = await self.courier.deliver(self.next_intent(plan, purpose, level, cover.quantity))\n",
+                "        placed = await self.submitter.deliver(self.next_intent(plan, purpose, level, cover.quantity))\n",
+                "        for stop in old:\n            await self.remove(stop)\n        await self.submitter.clock.sleep(1)\n        placed = await self.submitter.deliver(self.next_intent(plan, purpose, level, cover.quantity))\n",
             ),
         ),
     ),
@@ -286,8 +286,8 @@ BREAKS = (
         (
             (
                 "execution/reconciliation.py",
-                '        found, asked_ms = await courier.looks.ask(\n            "positions", courier.broker.positions, since_ms=since_ms, share_ms=share_ms\n        )\n',
-                '        try:\n            found, asked_ms = await courier.looks.ask(\n                "positions", courier.broker.positions, since_ms=since_ms, share_ms=share_ms\n            )\n        except Exception:\n            found, asked_ms = [], courier.now_ms()\n',
+                '        found, requested_ms = await submitter.queries.ask(\n            "positions", submitter.broker.positions, since_ms=since_ms, share_ms=share_ms\n        )\n',
+                '        try:\n            found, requested_ms = await submitter.queries.ask(\n                "positions", submitter.broker.positions, since_ms=since_ms, share_ms=share_ms\n            )\n        except Exception:\n            found, requested_ms = [], submitter.now_ms()\n',
             ),
             (
                 "execution/reconciliation.py",
@@ -306,7 +306,7 @@ BREAKS = (
         "time exit forgotten",
         ("time_exit_closes",),
         ("test_exits.py::test_time_and_target_close",),
-        (("core/money/exits.py", "if now_ms >= held.exit_by_ms:", "if False:"),),
+        (("core/money/exits.py", "if now_ms >= position.exit_by_ms:", "if False:"),),
     ),
     Break(
         "orders left after flat",
@@ -702,7 +702,13 @@ BREAKS = (
         "stop of shorts looked for below",
         ("exits_by_hand",),
         ("test_exits.py::test_long_and_short_are_mirrors",),
-        (("core/money/exits.py", "if (mark - held.stop_price) * held.sign <= 0:", "if mark - held.stop_price <= 0:"),),
+        (
+            (
+                "core/money/exits.py",
+                "if (mark - position.stop_price) * position.sign <= 0:",
+                "if mark - position.stop_price <= 0:",
+            ),
+        ),
     ),
     Break(
         "opinions that never age",
@@ -1176,7 +1182,7 @@ BREAKS = (
         (
             (
                 "core/money/loss_limits.py",
-                "return max(*booked, *(look.equity for look in self._looks))",
+                "return max(*booked, *(point.equity for point in self._points))",
                 "return booked[0]",
             ),
         ),

@@ -17,7 +17,7 @@ from trader_cli.core.money.breaker import UNPROTECTED
 from trader_cli.core.money.plans import Approved
 from trader_cli.core.money.trading_rules import DELISTING_MARGIN_MS, RULES_AGE_S
 from trader_cli.execution.executor import Executor
-from trader_cli.settings.options import ExecutionOptions
+from trader_cli.settings.room_options import ExecutionOptions
 from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import Ledger
 from trader_cli.tactician.position_monitor import PositionMonitor
@@ -222,6 +222,6 @@ def test_a_delisting_announced_while_held_is_said_and_left_in_time(tmp_path: Pat
         assert heard[0][0] <= began + (announced_s + RULES_AGE_S + 20) * 1000
         assert 0 <= closed_ms - (ends[0] - DELISTING_MARGIN_MS) < 20_000
         assert desk.amount == 0
-        assert desk.bare_s() < 5, "stops go last"
+        assert desk.unprotected_s() < 5, "stops go last"
 
     hostile(work, tmp_path, changes=changes)

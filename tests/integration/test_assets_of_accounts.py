@@ -17,12 +17,12 @@ from trader_cli.core.money.orders import OrderRequest, Placed
 from trader_cli.core.money.plans import Approved, Refused
 from trader_cli.exchange.account.paper_exchange import PaperExchange
 from trader_cli.execution import preflight
-from trader_cli.execution.entry_result import Entered
+from trader_cli.execution.entry_result import EntryResult
 from trader_cli.execution.executor import Executor
-from trader_cli.settings.options import ExecutionOptions
+from trader_cli.settings.room_options import ExecutionOptions
 from trader_cli.settings.workspace import Workspace, workspace_of
-from trader_cli.tactician.loss_watch import FeePrices, LossMinder
-from trader_cli.tactician.planning import Now
+from trader_cli.tactician.loss_watch import FeePrices, LossWatch
+from trader_cli.tactician.planning import PlanningInputs
 from trader_cli.tactician.position_monitor import PositionMonitor
 from trader_cli.tactician.tactician import Tactician
 from trader_cli.venue.clocks import VirtualClock, run_virtual
@@ -72,7 +72,7 @@ def test_the_capital_cap_counts_every_dollar(tmp_path: Path) -> None:
         executor = capped_executor(place, room)
         as_much = str((mark / place.engine.mark("ETHUSDC")).quantize(D("0.1")))
         first = await executor.enter(Approved(await place.plan("ETHUSDC", quantity=as_much)))
-        assert isinstance(first, Entered), first
+        assert isinstance(first, EntryResult), first
         refused = await executor.enter(Approved(await place.plan("ETHUSDT")))
         assert isinstance(refused, Refused)
         return refused.code
@@ -97,12 +97,12 @@ def test_the_capital_cap_counts_other_assets_at_a_price_that_is_named(tmp_path: 
         coins = place.engine.mark("ETHBTC") * place.engine.mark("BTCUSDT")
         executor = capped_executor(place, float(coins + place.engine.mark("ETHUSDT")) * 0.95)
         entered = await executor.enter(Approved(await place.plan(first)))
-        assert isinstance(entered, Entered), entered
+        assert isinstance(entered, EntryResult), entered
         refused = await executor.enter(Approved(await place.plan(second)))
         assert isinstance(refused, Refused)
         assert f"BTC by BTCUSDT at {place.engine.mark('BTCUSDT'):f}" in refused.sentence
         fitting = await executor.enter(Approved(await place.plan(second, quantity="0.8")))
-        assert isinstance(fitting, Entered), fitting
+        assert isinstance(fitting, EntryResult), fitting
         return refused.code
 
     assert at_exchange(work, tmp_path) == "capital_cap"
@@ -113,10 +113,10 @@ def test_a_plan_is_made_by_the_equity_of_its_own_asset_and_by_dollars_of_the_res
     tmp_path: Path, symbol: str, held: str
 ) -> None:
     async def work(place: Place) -> None:
-        assert isinstance(await place.enter(held), Entered)
+        assert isinstance(await place.enter(held), EntryResult)
         tactician = Tactician(capped(place, 9000.0), exchange=place.exchange, ledger=place.ledger)
         now = await tactician._now(symbol)
-        assert isinstance(now, Now)
+        assert isinstance(now, PlanningInputs)
         price, asset = place.engine.mark("BTCUSDT"), margin_asset_of(symbol)
         assert now.dollar_price == (price if symbol == "ETHBTC" else None)
         assert now.elsewhere == place.engine.mark(held) * (price if held == "ETHBTC" else 1)
@@ -132,7 +132,7 @@ def test_without_a_price_in_dollars_nothing_is_opened_and_what_is_open_is_closed
     tmp_path: Path, shift: PriceShift
 ) -> None:
     async def work(place: Place) -> None:
-        assert isinstance(await place.enter("ETHBTC"), Entered)
+        assert isinstance(await place.enter("ETHBTC"), EntryResult)
         place.venue.shift(shift)
         capped_at, free = capped_executor(place, 1e6), place.executor
         for executor, symbol in ((capped_at, "ETHUSDT"), (free, "ETHBTC")):
@@ -142,7 +142,7 @@ def test_without_a_price_in_dollars_nothing_is_opened_and_what_is_open_is_closed
             refused = await executor.enter(Approved(await place.plan(symbol)))
             assert isinstance(refused, Refused)
             assert (refused.code, "BTCUSDT" in refused.sentence) == ("no_dollar_price", True)
-        assert isinstance(await free.enter(Approved(await place.plan("ETHUSDT"))), Entered), "no cap, no price"
+        assert isinstance(await free.enter(Approved(await place.plan("ETHUSDT"))), EntryResult), "no cap, no price"
 
     at_exchange(work, tmp_path)
 
@@ -150,7 +150,7 @@ def test_without_a_price_in_dollars_nothing_is_opened_and_what_is_open_is_closed
 @pytest.mark.parametrize("mode", ["multi_assets", "credits_mode"])
 def test_an_account_that_we_do_not_trade_is_refused_and_what_is_open_is_closed(tmp_path: Path, mode: str) -> None:
     async def work(place: Place) -> None:
-        assert isinstance(await place.enter("ETHUSDT"), Entered)
+        assert isinstance(await place.enter("ETHUSDT"), EntryResult)
         setattr(place.books, mode, True)
         refused = await place.enter("ETHUSDC")
         assert isinstance(refused, Refused)
@@ -170,17 +170,17 @@ def test_an_account_that_we_do_not_trade_is_refused_and_what_is_open_is_closed(t
 @pytest.mark.parametrize("share", ["0.02", "0.04"])
 def test_an_account_in_credits_mode_is_paid_in_credits_and_loses_by_them(tmp_path: Path, share: str) -> None:
     async def work(place: Place) -> None:
-        assert isinstance(await place.enter("ETHUSDT", quantity="0.1", stop="0.2"), Entered)
-        minder, executor = LossMinder(place.settings.tactician), place.executor
+        assert isinstance(await place.enter("ETHUSDT", quantity="0.1", stop="0.2"), EntryResult)
+        watch, executor = LossWatch(place.settings.tactician), place.executor
         paid = nets(place)
         place.books.credits_mode = True
         await executor.view("ETHUSDT")
-        assert await minder.broken(executor) is None
+        assert await watch.broken(executor) is None
         assert place.ledger.halted() is None, "what was dollars is credits: nothing was lost by that"
         lost = place.engine.equity() * D(share)
         place.books.earn(Income("FUNDING_FEE", "ETHUSDT", -lost, place.clock.now_ms(), asset=CREDITS))
         await place.clock.sleep(10)
-        await minder.broken(executor)
+        await watch.broken(executor)
         reason = place.ledger.halted()
         assert (reason is not None and "(BNFCR)" in reason) == (share == "0.04")
         await executor.close("ETHUSDT", "by_hand")
@@ -269,17 +269,17 @@ def test_a_loss_limit_breaks_at_the_first_look_after_the_account_says_so(tmp_pat
     async def work(place: Place) -> None:
         place.earn("TRANSFER", "2", "BNB")
         place.books.fees_in_bnb = cost.startswith("BNB")
-        assert isinstance(await place.enter(symbol, quantity="0.5", stop="0.2"), Entered)
-        minder, executor = LossMinder(place.settings.tactician), place.executor
+        assert isinstance(await place.enter(symbol, quantity="0.5", stop="0.2"), EntryResult)
+        watch, executor = LossWatch(place.settings.tactician), place.executor
         await executor.view(symbol)
-        assert await minder.broken(executor) is None
+        assert await watch.broken(executor) is None
         asset, margin = {"funding": "USDT", "USDC": "USDC", "BTC": "BTC"}.get(cost, "BNB"), symbol[3:]
         lost = place.engine.equity(margin) * D("0.031")
         lost /= place.engine.mark("BNBUSDT") if asset == "BNB" else 1
         lost *= place.engine.mark("BTCUSDT") if cost == "BNB of BTC" else 1
         place.books.earn(Income("FUNDING_FEE", symbol, -lost.quantize(D("1e-8")), place.clock.now_ms(), asset=asset))
         await place.clock.sleep(10)
-        await minder.broken(executor)
+        await watch.broken(executor)
         reason = place.ledger.halted()
         assert reason is not None
         assert "UTC day" in reason
@@ -298,7 +298,7 @@ def test_a_host_that_does_not_tell_the_assets_mode_is_traded_by_what_margin_it_t
         untold = FaultPlan((Fault("GET", "/fapi/v1/multiAssetsMargin", failure="503"),))
         place.venue.bend(untold)
         if not in_that_mode:
-            assert isinstance(await place.enter("ETHUSDT"), Entered)
+            assert isinstance(await place.enter("ETHUSDT"), EntryResult)
             return
         with pytest.raises(ExchangeRejected, match="Multi-Assets"):
             await place.enter("ETHUSDT")

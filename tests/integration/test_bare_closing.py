@@ -12,7 +12,7 @@ from support.trading.desk import LOST, ORDER, SYMBOL, Desk, at_desk, entered, fi
 
 from trader_cli.core.errors import ExchangeUnavailable
 from trader_cli.core.identity.ids import purpose_of
-from trader_cli.execution.closing_without_ledger import BareCloser
+from trader_cli.execution.closing_without_ledger import ClosingWithoutLedger
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.side_journal import SideJournal
 
@@ -20,17 +20,17 @@ pytestmark = pytest.mark.slow
 D = Decimal
 
 
-def closer_at(desk: Desk, journal: SideJournal | None = None) -> BareCloser:
-    return BareCloser(desk.exchange.private, desk.clock, desk.exchange.server_now_ms, "account", journal)
+def closing_at(desk: Desk, journal: SideJournal | None = None) -> ClosingWithoutLedger:
+    return ClosingWithoutLedger(desk.exchange.private, desk.clock, desk.exchange.server_now_ms, "account", journal)
 
 
 async def closed(desk: Desk, *, all_of_it: bool = False) -> Decimal:
     """Explain and close, as `flatten` does."""
-    closer = closer_at(desk)
-    shown = (await closer.positions())[SYMBOL].amount
-    found = await closer.explain(SYMBOL, shown)
+    closing = closing_at(desk)
+    shown = (await closing.positions())[SYMBOL].amount
+    found = await closing.explain(SYMBOL, shown)
     quantity = abs(shown) if all_of_it else found.ours
-    return await closer.close(SYMBOL, shown, quantity) if quantity else quantity
+    return await closing.close(SYMBOL, shown, quantity) if quantity else quantity
 
 
 @pytest.mark.parametrize("side", ["long", "short"])
@@ -51,7 +51,7 @@ def test_ours_is_closed_and_swept_with_endpoints_down(tmp_path: Path, side: str,
         desk.venue.bend(lambda _n, route: "down" if route[1] in down else "")
         assert await closed(desk) == 1
         assert desk.amount == 0
-        assert (await closer_at(desk).sweep(SYMBOL))[1] == []
+        assert (await closing_at(desk).sweep(SYMBOL))[1] == []
         assert desk.stops() == []
 
     at_desk(work, tmp_path, binance_exchange={"max_retries": 0})
@@ -65,7 +65,7 @@ def test_what_cannot_be_taken_away_does_not_keep_the_close_from_going_on(tmp_pat
         await entered(desk, desk.approved())
         refusals = first(ORDER, "nothing to reduce", "nothing to reduce", "nothing to reduce")
         desk.venue.bend(lambda n, route: fault if route[1] in lists else refusals(n, route))
-        assert await closer_at(desk).close(SYMBOL, D(1), D(1)) == 1
+        assert await closing_at(desk).close(SYMBOL, D(1), D(1)) == 1
         assert desk.amount == 0
 
     at_desk(work, tmp_path, binance_exchange={"max_retries": 0})
@@ -146,11 +146,11 @@ def test_late_replies_and_late_views_close_no_more_than_ours(
         await entered(desk, desk.approved())
         if D(foreign):
             desk.trade_by_hand("BUY", foreign)
-        closer = closer_at(desk)
-        closer.broker = Slow(desk, before_s, after_s, lag_s)  # type: ignore[assignment]
-        began, shown = desk.clock.monotonic_ms(), (await closer.positions())[SYMBOL].amount
+        closing = closing_at(desk)
+        closing.broker = Slow(desk, before_s, after_s, lag_s)  # type: ignore[assignment]
+        began, shown = desk.clock.monotonic_ms(), (await closing.positions())[SYMBOL].amount
         try:
-            assert await closer.close(SYMBOL, shown, D(1)) == 1
+            assert await closing.close(SYMBOL, shown, D(1)) == 1
             assert desk.amount == D(foreign)
         except ExchangeUnavailable:
             assert before_s > 20 or lag_s > 10
@@ -183,9 +183,9 @@ def test_an_order_too_large_goes_in_steps(tmp_path: Path) -> None:
                 sizes.append(order.quantity)
                 return await private.place(order)
 
-        closer = closer_at(desk)
-        closer.broker = Small()  # type: ignore[assignment]
-        assert await closer.close(SYMBOL, D("1.000"), D("1.000")) == 1
+        closing = closing_at(desk)
+        closing.broker = Small()  # type: ignore[assignment]
+        assert await closing.close(SYMBOL, D("1.000"), D("1.000")) == 1
         assert desk.amount == 0
         assert sizes == [D("0.250")] * 4
 
@@ -196,9 +196,9 @@ def test_lines_of_the_side_journal_are_folded_in_once(tmp_path: Path) -> None:
     async def work(desk: Desk) -> None:
         await entered(desk, desk.approved())
         journal = SideJournal(desk.path)
-        closer = closer_at(desk, journal)
-        assert await closer.close(SYMBOL, D(1), D(1)) == 1
-        await closer.sweep(SYMBOL)
+        closing = closing_at(desk, journal)
+        assert await closing.close(SYMBOL, D(1), D(1)) == 1
+        await closing.sweep(SYMBOL)
         kept = journal.path.read_bytes() + b'{"intent": {"client_id": "td-x-cut'
         journal.path.write_bytes(kept)
         for _ in range(2):

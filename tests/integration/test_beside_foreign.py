@@ -13,9 +13,9 @@ from test_slow_and_late import living, on
 
 from trader_cli.core.errors import TraderError
 from trader_cli.core.money.plans import Refused
-from trader_cli.execution.entry_result import Entered
+from trader_cli.execution.entry_result import EntryResult
 from trader_cli.execution.executor import Executor
-from trader_cli.settings.options import ExecutionOptions
+from trader_cli.settings.room_options import ExecutionOptions
 from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import Ledger
 from trader_cli.venue.engine.switches import Switches
@@ -33,7 +33,7 @@ def ours(desk: HostileDesk) -> list[Any]:
 @pytest.mark.parametrize("side", ["long", "short"])
 def test_beside_foreign_quantity_the_cover_is_a_quantity_stop_of_our_size(side: str, tmp_path: Path) -> None:
     async def life(desk: HostileDesk, ledger: Ledger, executor: Executor) -> None:
-        assert isinstance(await executor.enter(desk.approved(side=side)), Entered)
+        assert isinstance(await executor.enter(desk.approved(side=side)), EntryResult)
         same = "BUY" if side == "long" else "SELL"
         desk.trade_by_hand(same, "3")
         heard: list[Any] = []
@@ -42,7 +42,7 @@ def test_beside_foreign_quantity_the_cover_is_a_quantity_stop_of_our_size(side: 
         assert {(s.close_position, s.quantity) for s in ours(desk)} == {(False, Decimal(1))}
         assert "foreign" in {r.reason for r in heard}
         assert ledger.latched(SYMBOL) is not None
-        assert desk.bare_s(ours_only=True) == 0
+        assert desk.unprotected_s(ours_only=True) == 0
         assert abs(desk.amount) == 4, "what is foreign is left alone"
         desk.trade_by_hand("SELL" if side == "long" else "BUY", "3", reduceOnly="true")
         await monitor.start_monitoring(30)
@@ -57,7 +57,7 @@ def test_another_ones_close_position_stop_is_answered_by_quantity_stops(side: st
     said: list[str] = []
 
     async def life(desk: HostileDesk, ledger: Ledger, executor: Executor) -> None:
-        assert isinstance(await executor.enter(desk.approved(side=side)), Entered)
+        assert isinstance(await executor.enter(desk.approved(side=side)), EntryResult)
         desk.by_hand("DELETE", "/fapi/v1/algoOpenOrders")
         away = Decimal("0.97") if side == "long" else Decimal("1.03")
         level = (desk.engine.mark(SYMBOL) * away).quantize(Decimal("0.01"))
@@ -87,7 +87,7 @@ def test_ticks_that_change_while_entering_are_read_again(tmp_path: Path) -> None
         approved = desk.approved()
         done: Any = await executor.enter(approved)
         await desk.monitor(ledger).start_monitoring(30)
-        assert isinstance(done, Entered)
+        assert isinstance(done, EntryResult)
         assert done.closed is None
         assert covered(desk.amount, desk.stops())
         sound(desk, ledger)
@@ -106,7 +106,7 @@ def test_ticks_that_change_while_entering_are_read_again(tmp_path: Path) -> None
 @pytest.mark.parametrize("kind", ["liquidate", "deleverage", "settle"])
 def test_what_the_exchange_closes_by_force_is_named_booked_and_latches(kind: str, tmp_path: Path) -> None:
     async def life(desk: HostileDesk, ledger: Ledger, executor: Executor) -> None:
-        assert isinstance(await executor.enter(desk.approved(leverage=20)), Entered)
+        assert isinstance(await executor.enter(desk.approved(leverage=20)), EntryResult)
         getattr(desk, kind)()
         heard: list[Any] = []
         await desk.monitor(ledger, heard=heard.append).start_monitoring(60)
@@ -124,7 +124,7 @@ def test_what_the_exchange_closes_by_force_is_named_booked_and_latches(kind: str
 
 def test_a_part_that_is_deleveraged_leaves_stops_of_the_rest(tmp_path: Path) -> None:
     async def life(desk: HostileDesk, ledger: Ledger, executor: Executor) -> None:
-        assert isinstance(await executor.enter(desk.approved(quantity="2", leverage=20)), Entered)
+        assert isinstance(await executor.enter(desk.approved(quantity="2", leverage=20)), EntryResult)
         desk.deleverage(quantity="0.5")
         await desk.monitor(ledger).start_monitoring(60)
         assert {s.quantity for s in desk.stops() if not s.close_position} == {Decimal("1.5")}
@@ -142,7 +142,7 @@ def test_a_limit_of_another_pool_or_host_stops_nothing_of_care(path: str, tmp_pa
             except TraderError:
                 continue
         assert desk.exchange.frozen_s() == 0
-        assert isinstance(await executor.enter(desk.approved()), Entered)
+        assert isinstance(await executor.enter(desk.approved()), EntryResult)
         sound(desk, ledger)
 
     living(life, tmp_path, faults=FaultPlan((on(("GET", path), failure="429"),)))
@@ -150,7 +150,7 @@ def test_a_limit_of_another_pool_or_host_stops_nothing_of_care(path: str, tmp_pa
 
 def test_too_many_orders_stop_new_orders_only(tmp_path: Path) -> None:
     async def life(desk: HostileDesk, ledger: Ledger, executor: Executor) -> None:
-        assert isinstance(await executor.enter(desk.approved()), Entered)
+        assert isinstance(await executor.enter(desk.approved()), EntryResult)
         desk.venue.bend(FaultPlan((on(ORDER, failure="-1015", count=1),)))
         assert await executor.close(SYMBOL, "test") == 1
         assert desk.exchange.orders_held_s() > 0
@@ -166,7 +166,7 @@ def test_an_exit_of_more_than_is_left_closes_what_is_left(answer: str, tmp_path:
     """A person closes half while the exit is under way."""
 
     async def life(desk: HostileDesk, ledger: Ledger, executor: Executor) -> None:
-        assert isinstance(await executor.enter(desk.approved(quantity="2")), Entered)
+        assert isinstance(await executor.enter(desk.approved(quantity="2")), EntryResult)
         desk.trade_by_hand("SELL", "1", reduceOnly="true")
         await executor.close(SYMBOL, "test")
         assert desk.amount == 0
@@ -179,7 +179,7 @@ def test_a_position_turned_by_hand_is_never_touched(tmp_path: Path) -> None:
     async def work(desk: HostileDesk) -> None:
         with Ledger.opened(desk.path) as ledger:
             executor = Executor(desk.exchange, ledger, ExecutionOptions.of(workspace_of(desk.settings)))
-            assert isinstance(await executor.enter(desk.approved()), Entered)
+            assert isinstance(await executor.enter(desk.approved()), EntryResult)
             desk.trade_by_hand("SELL", "3")
             await desk.monitor(ledger).start_monitoring(30)
             assert desk.amount == -2

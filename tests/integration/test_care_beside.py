@@ -17,15 +17,15 @@ from trader_cli.core.errors import ExchangeUnavailable
 from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.core.money.plans import Approved, Refused
 from trader_cli.core.types import Analysis
-from trader_cli.execution.entry_result import Entered
+from trader_cli.execution.entry_result import EntryResult
 from trader_cli.execution.executor import Executor
-from trader_cli.execution.request_listener import Ears
-from trader_cli.pipelines.trading.live_loop import Forever
-from trader_cli.settings.options import ExecutionOptions
+from trader_cli.execution.request_listener import RequestListener
+from trader_cli.pipelines.trading.live_loop import LiveLoop
+from trader_cli.settings.room_options import ExecutionOptions
 from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage import owner_requests
 from trader_cli.storage.ledger import Ledger
-from trader_cli.tactician.monitor_reports import unheard
+from trader_cli.tactician.monitor_reports import discard_report
 from trader_cli.tactician.position_monitor import PositionMonitor
 from trader_cli.venue.server.faults import Fault, FaultPlan
 
@@ -64,7 +64,7 @@ async def entered(desk: HostileDesk, executor: Executor, symbols: Sequence[str])
             take_profit_price=rules.price_down(mark + away),
             decision_ms=desk.clock.now_ms() - 3_600_000,
         )
-        assert isinstance(await executor.enter(Approved(plan)), Entered)
+        assert isinstance(await executor.enter(Approved(plan)), EntryResult)
 
 
 def stops_vanish(desk: HostileDesk, *faults: Fault) -> int:
@@ -81,7 +81,7 @@ def refused_for_a_while(desk: HostileDesk) -> list[Fault]:
     return [Fault(m, path, failure="503", symbol=SYMBOL, to_ms=ends) for m, path in (STOP, ORDER)]
 
 
-class SlowOpinions:
+class SlowAssessor:
     """An assessor that does not answer, once it is slow."""
 
     def __init__(self, desk: HostileDesk) -> None:
@@ -101,7 +101,7 @@ def test_stops_that_vanish_are_found_missing_however_late_each_answer_is(late_s:
         desk.at(5, lambda: stops_vanish(desk, *slow))
         await desk.monitor(ledger).start_monitoring(120)
         assert covered(desk.amount, desk.stops())
-        assert desk.bare_s() <= INTERVAL_S + late_s + 2.0, "at the latest one look, its answer, and the stop"
+        assert desk.unprotected_s() <= INTERVAL_S + late_s + 2.0, "at the latest one look, its answer, and the stop"
 
     living(life, tmp_path)
 
@@ -111,14 +111,14 @@ def test_an_older_answer_about_a_stop_undoes_no_newer_one(tmp_path: Path) -> Non
         await entered(desk, executor, [SYMBOL])
         await desk.clock.sleep(30)
         backstop = next(i for i in ledger.unsettled(SYMBOL) if i.purpose == "backstop")
-        courier = executor.courier
-        rests = await courier.broker.stop(SYMBOL, backstop.client_id)
+        submitter = executor.submitter
+        rests = await submitter.broker.stop(SYMBOL, backstop.client_id)
         now = desk.clock.monotonic_ms()
-        courier.shown(backstop, None, now)
-        courier.shown(backstop, rests, now - 1000)
-        assert backstop.client_id not in [stop.client_id for stop in courier.stops(SYMBOL)]
-        courier.shown(backstop, rests, now + 1000)
-        assert backstop.client_id in [stop.client_id for stop in courier.stops(SYMBOL)]
+        submitter.shown(backstop, None, now)
+        submitter.shown(backstop, rests, now - 1000)
+        assert backstop.client_id not in [stop.client_id for stop in submitter.stops(SYMBOL)]
+        submitter.shown(backstop, rests, now + 1000)
+        assert backstop.client_id in [stop.client_id for stop in submitter.stops(SYMBOL)]
 
     living(life, tmp_path)
 
@@ -126,23 +126,23 @@ def test_an_older_answer_about_a_stop_undoes_no_newer_one(tmp_path: Path) -> Non
 def test_opinions_about_other_symbols_keep_nothing_bare_waiting(tmp_path: Path) -> None:
     async def life(desk: HostileDesk, ledger: Ledger, executor: Executor) -> None:
         await entered(desk, executor, SYMBOLS)
-        opinions, said = SlowOpinions(desk), list[int]()
+        assessments, said = SlowAssessor(desk), list[int]()
 
         def say(line: str) -> None:
             if line.startswith("ALARM"):
                 said.append(desk.clock.now_ms())
 
-        monitor = PositionMonitor(desk.settings, exchange=desk.exchange, ledger=ledger, assessor=opinions, say=say)
+        monitor = PositionMonitor(desk.settings, exchange=desk.exchange, ledger=ledger, assessor=assessments, say=say)
         monitor._manager._assessed_ms = _Forgets()
         began: list[int] = []
 
         def vanish() -> None:
-            opinions.is_slow = True
+            assessments.is_slow = True
             began.append(stops_vanish(desk, *refused_for_a_while(desk)))
 
         desk.at(5, vanish)
         await monitor.start_monitoring(120)
-        ((start, end),) = desk.bare_spans()
+        ((start, end),) = desk.unprotected_spans()
         assert end - began[0] <= (REFUSING_S + MOST_BARE_S) * 1000
         marks = [start + INTERVAL_S * 1000 + MOST_BARE_S * 1000, *said, end]
         assert all(b - a <= 10_000 for a, b in zip(marks, marks[1:], strict=False) if b > marks[0])
@@ -153,9 +153,9 @@ def test_opinions_about_other_symbols_keep_nothing_bare_waiting(tmp_path: Path) 
 def test_a_look_waits_for_opinions_no_longer_with_many_symbols(tmp_path: Path) -> None:
     async def life(desk: HostileDesk, ledger: Ledger, executor: Executor) -> None:
         await entered(desk, executor, SYMBOLS)
-        opinions = SlowOpinions(desk)
-        opinions.is_slow = True
-        monitor = PositionMonitor(desk.settings, exchange=desk.exchange, ledger=ledger, assessor=opinions)
+        assessments = SlowAssessor(desk)
+        assessments.is_slow = True
+        monitor = PositionMonitor(desk.settings, exchange=desk.exchange, ledger=ledger, assessor=assessments)
         began = desk.clock.now_ms()
         assert await monitor.step(executor)
         assert desk.clock.now_ms() - began <= 12_000
@@ -181,12 +181,12 @@ def test_trades_of_positions_that_are_not_ours_keep_nothing_bare_waiting(tmp_pat
             desk.settings,
             exchange=desk.exchange,
             ledger=ledger,
-            report=unheard,
+            report=discard_report,
             say=lambda line: said.append(desk.clock.now_ms()) if line.startswith("ALARM") else None,
         )
         caring = asyncio.ensure_future(monitor.start_monitoring(60))
         await asyncio.wait({caring})
-        ((_, end),) = desk.bare_spans()
+        ((_, end),) = desk.unprotected_spans()
         assert all(b - a <= 10_000 for a, b in zip(said, [*said[1:], end], strict=True))
 
     living(life, tmp_path, SYMBOLS)
@@ -226,7 +226,7 @@ def test_an_exit_asked_for_is_tried_all_along_while_nothing_answers(tmp_path: Pa
         times = [r.arrived_ms for r in desk.requests(ORDER, began[0]) if r.symbol == SYMBOL]
         assert max(b - a for a, b in zip(times, times[1:], strict=False)) <= MOST_BARE_S * 1000
         assert desk.amount == 0
-        assert desk.bare_s() <= REFUSING_S + MOST_BARE_S
+        assert desk.unprotected_s() <= REFUSING_S + MOST_BARE_S
 
     living(life, tmp_path, SYMBOLS[:3])
 
@@ -245,7 +245,7 @@ def test_what_a_broken_limit_closes_is_tried_until_it_is_closed(tmp_path: Path) 
         await monitor.start_monitoring(60)
         assert desk.amount == 0
         assert desk.books.fills[-1].time_ms - ends <= MOST_BARE_S * 1000
-        assert desk.bare_s() == 0
+        assert desk.unprotected_s() == 0
 
     living(life, tmp_path)
 
@@ -256,7 +256,7 @@ def test_a_request_to_flatten_that_is_withdrawn_is_not_carried_out_later(tmp_pat
         ends = desk.clock.now_ms() + round(REFUSING_S * 1000)
         desk.venue.bend(FaultPlan((Fault(*ORDER, failure="503", to_ms=ends),)))
         owner_requests.ask(desk.path, "flatten", "test", ())
-        desk.at(5, lambda: owner_requests.forget_asked(desk.path, "flatten"))
+        desk.at(5, lambda: owner_requests.forget_request(desk.path, "flatten"))
         await desk.monitor(ledger).start_monitoring(60)
         assert desk.amount > 0
         assert covered(desk.amount, desk.stops())
@@ -275,11 +275,11 @@ def test_a_flatten_asked_for_while_an_entry_is_under_way_is_not_forgotten(tmp_pa
         await monitor.step(executor)
         assert desk.books.position(other).amount == 0
         assert desk.books.position(entering).amount > 0, "whoever enters cares for it"
-        assert owner_requests.asked_of(desk.path, "flatten") == "test"
+        assert owner_requests.request_of(desk.path, "flatten") == "test"
         monitor.entering.clear()
         await monitor.step(executor)
         assert desk.books.position(entering).amount == 0
-        assert owner_requests.asked_of(desk.path, "flatten") is None
+        assert owner_requests.request_of(desk.path, "flatten") is None
 
     living(life, tmp_path, SYMBOLS[:2])
 
@@ -319,13 +319,13 @@ def test_run_forever_looks_at_what_it_holds_whatever_else_takes_its_time(slow: s
             monitor=desk.monitor(ledger),
             act=act,
             now_ms=desk.clock.now_ms,
-            audience=SimpleNamespace(say=lambda _: None),
+            sink=SimpleNamespace(say=lambda _: None),
             require_budget=lambda _: None,
             assessor=SimpleNamespace(assess=assess, refresh=refresh),
             train_beside=refresh,
-            ears=Ears(ledger.path, desk.exchange.clock, virtual=True),
+            listener=RequestListener(ledger.path, desk.exchange.clock, virtual=True),
         )
-        forever = Forever(trader, [entering], Timeframe.parse("15m"))  # type: ignore[arg-type]
+        forever = LiveLoop(trader, [entering], Timeframe.parse("15m"))  # type: ignore[arg-type]
         desk.venue.bend(FaultPlan((Fault(*ORDER, failure="timeout -1007 before", symbol=entering),)))
         desk.at(23, lambda: desk.by_hand("DELETE", "/fapi/v1/algoOpenOrders", symbol=held))
         await forever.run(60)
@@ -334,7 +334,7 @@ def test_run_forever_looks_at_what_it_holds_whatever_else_takes_its_time(slow: s
             assert isinstance(done[0], Refused)
         assert not trader.monitor.entering
         assert covered(desk.books.position(held).amount, desk.books.open_algos(held))
-        spans = [end - start for start, end in desk.bare_spans(held)]
+        spans = [end - start for start, end in desk.unprotected_spans(held)]
         assert spans
         assert max(spans) <= (INTERVAL_S + 2) * 1000
 

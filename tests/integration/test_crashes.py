@@ -11,7 +11,7 @@ import pytest
 from support.trading.desk import STOP, SYMBOL, Desk, Rule, at_desk, covered, honest, sound
 
 from trader_cli.core.money.plans import Approved
-from trader_cli.execution.entry_result import Entered
+from trader_cli.execution.entry_result import EntryResult
 
 pytestmark = pytest.mark.slow
 
@@ -21,11 +21,11 @@ Life = Callable[[Desk, Approved], Awaitable[Any]]
 async def enter(desk: Desk, approved: Approved) -> None:
     """Enter, and a look around."""
     with desk.open() as (ledger, executor):
-        assert isinstance(await executor.enter(approved), Entered)
+        assert isinstance(await executor.enter(approved), EntryResult)
         await desk.monitor(ledger).start_monitoring(5)
 
 
-async def care(desk: Desk, approved: Approved) -> None:
+async def protection(desk: Desk, approved: Approved) -> None:
     """Tighten, halve on an opinion, look again, close."""
     with desk.open() as (ledger, executor):
         view = await executor.view(SYMBOL)
@@ -77,7 +77,7 @@ def ways(route: tuple[str, str]) -> tuple[str, ...]:
     return ("kill before",) if route[0] == "GET" else ("kill before", "kill after", "kill late")
 
 
-@pytest.mark.parametrize(("before", "life"), [(None, enter), (enter, care)])
+@pytest.mark.parametrize(("before", "life"), [(None, enter), (enter, protection)])
 @pytest.mark.parametrize("side", ["long", "short"])
 def test_killed_at_every_request_it_ends_as_intended(
     before: Life | None, life: Life, side: str, tmp_path: Path
@@ -118,7 +118,7 @@ def test_after_a_crash_a_stop_is_tried_before_anything_is_closed(seconds: int, t
         await desk.clock.sleep(seconds)
         with desk.open() as (ledger, executor):
             done = await executor.enter(approved)
-            assert isinstance(done, Entered)
+            assert isinstance(done, EntryResult)
             assert done.closed is None
             assert seconds * 1000 <= done.uncovered_ms <= seconds * 1000 + 1000
             assert done.cover is not None and done.cover.full
@@ -137,7 +137,7 @@ def test_after_a_crash_what_cannot_be_covered_is_closed(tmp_path: Path) -> None:
         with desk.open() as (ledger, executor):
             began = desk.clock.now_ms()
             done = await executor.enter(approved)
-            assert isinstance(done, Entered)
+            assert isinstance(done, EntryResult)
             assert done.closed == "unprotected"
             assert desk.engine.account.fills[-1].time_ms - began <= 7000
             sound(desk, ledger)

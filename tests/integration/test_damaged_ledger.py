@@ -270,9 +270,9 @@ def test_a_disk_that_takes_nothing_hides_nothing(how: str, place: Place, demo: C
 
 @needs_mounts
 @pytest.mark.parametrize(
-    ("how", "mend"), [(READ_ONLY, "writable"), (FULL, "Free some disk")], ids=["read-only", "full"]
+    ("how", "hint"), [(READ_ONLY, "writable"), (FULL, "Free some disk")], ids=["read-only", "full"]
 )
-def test_a_disk_that_takes_nothing_takes_no_new_ledger(how: str, mend: str, place: Place, demo: CommandLine) -> None:
+def test_a_disk_that_takes_nothing_takes_no_new_ledger(how: str, hint: str, place: Place, demo: CommandLine) -> None:
     path = place.ledger(demo.folder / "state")
     beheaded(path)
     before = path.read_bytes()
@@ -280,7 +280,7 @@ def test_a_disk_that_takes_nothing_takes_no_new_ledger(how: str, mend: str, plac
     assert (shown.code, shown.json["account"]["walk_away"]) == (0, False), shown.err
     done = mounted(demo, place, how, "ledger", "rebuild")
     assert done.code == 4, done.out + done.err
-    assert mend in done.err
+    assert hint in done.err
     assert path.read_bytes() == before
 
 

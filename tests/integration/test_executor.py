@@ -23,9 +23,9 @@ from support.trading.desk import (
     sound,
 )
 
-from trader_cli.execution.entry_result import Entered
+from trader_cli.execution.entry_result import EntryResult
 from trader_cli.execution.executor import Executor
-from trader_cli.settings.options import ExecutionOptions
+from trader_cli.settings.room_options import ExecutionOptions
 from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import Ledger
 
@@ -131,7 +131,7 @@ def test_while_the_exchange_is_away_with_a_bare_position_entering_goes_on_and_al
             )
             began = desk.clock.now_ms()
             done = await executor.enter(desk.approved())
-            assert isinstance(done, Entered)
+            assert isinstance(done, EntryResult)
             assert done.closed == "unprotected"
             assert 300_000 <= desk.clock.now_ms() - began <= 310_000
             assert max(b - a for a, b in zip([began, *said], [*said, began + 300_000], strict=True)) <= 10_000
@@ -212,7 +212,7 @@ def test_what_is_foreign_is_refused_and_never_touched(tmp_path: Path) -> None:
         desk.trade_by_hand("BUY", "2", reduceOnly="true")
         assert desk.stops() == []
         with desk.open() as (_, executor):
-            assert isinstance(await executor.enter(desk.approved()), Entered)
+            assert isinstance(await executor.enter(desk.approved()), EntryResult)
 
     at_desk(work, tmp_path)
 

@@ -12,7 +12,7 @@ from support.trading.desk import ORDER, SYMBOL, Desk, at_desk, covered, sound
 
 from trader_cli.core.errors import DataError
 from trader_cli.core.money.orders import TradeState
-from trader_cli.execution.entry_result import Entered
+from trader_cli.execution.entry_result import EntryResult
 from trader_cli.execution.executor import Executor
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_faults import LedgerUnwritable
@@ -53,7 +53,7 @@ async def entered_with_room(desk: Desk, pages: int, lines: int) -> str:
     with desk.open() as (ledger, executor):
         leave_room(ledger, pages, lines)
         try:
-            assert isinstance(await executor.enter(approved), Entered)
+            assert isinstance(await executor.enter(approved), EntryResult)
         except DataError as error:
             said = str(error)
     sent = desk.venue.seen.count(ORDER) - before

@@ -13,7 +13,7 @@ from support.hosts.signed_client import Caller
 from support.trading.desk import ORDER, STOP, SYMBOL, sound
 from support.trading.hostile_desk import HostileDesk, hostile
 
-from trader_cli.execution.entry_result import Entered
+from trader_cli.execution.entry_result import EntryResult
 from trader_cli.venue.engine.switches import Switches
 from trader_cli.venue.server.faults import Fault, FaultPlan, random_plan
 from trader_cli.venue.simulated_market.rule_changes import RuleChange
@@ -30,11 +30,11 @@ async def entering(desk: HostileDesk) -> Any:
 def test_a_quiet_venue_shows_no_bare_moment(tmp_path: Path) -> None:
     async def work(desk: HostileDesk) -> None:
         with desk.open() as (ledger, executor):
-            assert isinstance(await executor.enter(desk.approved()), Entered)
+            assert isinstance(await executor.enter(desk.approved()), EntryResult)
             sound(desk, ledger)
         await desk.clock.sleep(30)
-        assert desk.bare_spans() == []
-        assert desk.bare_s() == 0
+        assert desk.unprotected_spans() == []
+        assert desk.unprotected_s() == 0
 
     hostile(work, tmp_path)
 
@@ -56,7 +56,7 @@ def test_stops_that_come_late_leave_one_span_of_just_that_length(tmp_path: Path,
                 triggerPrice=trigger,
             )
         assert status == 200
-        (span,) = desk.bare_spans()
+        (span,) = desk.unprotected_spans()
         assert span == (filled, filled + round(1000 * seconds))
         assert not desk.helped(span, 2)
         assert desk.helped(span, 5)
@@ -69,7 +69,7 @@ def test_the_same_world_gives_the_same_life(tmp_path: Path) -> None:
         async def work(desk: HostileDesk) -> Any:
             await asyncio.wait({asyncio.ensure_future(entering(desk))}, timeout=60)
             log = [(r.route, r.arrived_ms, r.executed_ms, r.replied_ms, r.status) for r in desk.requests()]
-            return desk.clock.now_ms(), desk.bare_spans(), log
+            return desk.clock.now_ms(), desk.unprotected_spans(), log
 
         (tmp_path / name).mkdir()
         return hostile(work, tmp_path / name, faults=lambda now: random_plan(5, now, span_s=30, most_delay_s=10))
@@ -139,7 +139,7 @@ def test_the_exchange_acts_and_changes_beside_the_client(tmp_path: Path) -> None
         assert desk.amount == 0
         names = [o.client_id.split("-")[0] for o in desk.books.orders.values()][1:]
         assert names == ["settlement_autoclose", "adl_autoclose", "autoclose"]
-        assert desk.bare_spans() == [(desk.start_ms, desk.start_ms + 3000)]
+        assert desk.unprotected_spans() == [(desk.start_ms, desk.start_ms + 3000)]
         assert desk.engine.switches.used_id == "refused"
         assert desk.engine.listing(SYMBOL).status == "BREAK"
 
@@ -157,8 +157,8 @@ def test_a_desk_of_several_symbols(tmp_path: Path) -> None:
         desk.by_hand("POST", "/fapi/v1/marginType", symbol="BTCUSDT", marginType="ISOLATED")
         desk.by_hand(*ORDER, symbol="BTCUSDT", side="BUY", type="MARKET", quantity="0.1")
         await desk.clock.sleep(1)
-        assert desk.bare_s("BTCUSDT") == 1
-        assert desk.bare_s() == 0
+        assert desk.unprotected_s("BTCUSDT") == 1
+        assert desk.unprotected_s() == 0
 
     hostile(work, tmp_path, symbols=("ETHUSDT", "BTCUSDT"))
 

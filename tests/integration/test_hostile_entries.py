@@ -18,7 +18,7 @@ from support.trading.hostile_desk import HostileDesk, hostile
 
 from trader_cli.core.errors import TraderError
 from trader_cli.execution.executor import Executor
-from trader_cli.settings.options import ExecutionOptions
+from trader_cli.settings.room_options import ExecutionOptions
 from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import Ledger
 from trader_cli.venue.engine.switches import every_combination
@@ -82,7 +82,7 @@ async def live(desk: HostileDesk, life: Life, said: list[tuple[int, str]]) -> No
 
 def covered_in_time(desk: HostileDesk, pause: tuple[int, int], said: list[tuple[int, str]]) -> None:
     """No span without cover is longer than the limit allows where an order or stop could have ended it."""
-    for span in desk.bare_spans():
+    for span in desk.unprotected_spans():
         began, ended = span
         if awake_ms(span, pause) <= MOST_BARE_MS:
             continue

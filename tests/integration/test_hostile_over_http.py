@@ -97,7 +97,7 @@ class Account:
         symbol = books["symbols"].get(SYMBOL, {"position": "0", "stops": [], "orders": [], "bare_spans": []})
         return {**books, **symbol, "held": Decimal(symbol["position"])}
 
-    def bare_ms(self, since_ms: int = 0) -> int:
+    def unprotected_ms(self, since_ms: int = 0) -> int:
         """The longest time without cover, of what came after."""
         spans = self.books()["bare_spans"]
         return max((end - max(start, since_ms) for start, end in spans if end > since_ms), default=0)
@@ -187,7 +187,7 @@ def test_the_entrys_reply_is_late(account: Account) -> None:
     account.place.bend_rows(row(ORDER, after_s=6), when=FIRST)
     code, said = account.enter(plan)
     assert code == 0, said
-    assert account.bare_ms() <= 1500
+    assert account.unprotected_ms() <= 1500
     assert account.sound(plan)["held"] == 1
 
 
@@ -197,7 +197,7 @@ def test_replies_to_stops_are_late_from_a_file_of_faults(warm: Warm, tmp_path: P
         plan = account.plan(side="short")
         code, said = account.enter(plan)
         assert code == 0, said
-        assert account.bare_ms() <= 1000
+        assert account.unprotected_ms() <= 1000
         assert account.sound(plan)["held"] == -1
 
 
@@ -208,8 +208,8 @@ def test_the_list_of_stops_is_slow_after_they_vanished(account: Account) -> None
     time.sleep(1.5)
     account.place.bend_rows(row(LIST, after_s=6))
     gone_ms = account.strip()
-    account.until(lambda: not _is_bare(account), 15)
-    assert account.bare_ms(gone_ms) <= MOST_BARE_MS
+    account.until(lambda: not _is_unprotected(account), 15)
+    assert account.unprotected_ms(gone_ms) <= MOST_BARE_MS
     os.kill(watching.pid, signal.SIGTERM)
     assert account.warm.ended(watching, 30) is not None
     assert account.sound(plan)["held"] in {0, 1}
@@ -222,7 +222,7 @@ def test_every_order_fails_for_a_while(account: Account) -> None:
     code, said = account.enter(plan)
     assert code == 6, said
     assert "ALARM" in said
-    assert account.bare_ms() <= 12_000 + MOST_BARE_MS
+    assert account.unprotected_ms() <= 12_000 + MOST_BARE_MS
     assert account.sound(plan)["held"] == 0
 
 
@@ -233,7 +233,7 @@ def test_the_reply_is_lost_and_queries_lag(account: Account) -> None:
     before = account.number()
     code, said = account.enter(plan)
     assert code == 0, said
-    assert account.bare_ms() <= 1500
+    assert account.unprotected_ms() <= 1500
     assert sum((a["method"], a["path"]) == ORDER for a in account.place.requests(before)) == 1
     account.sound(plan)
 
@@ -266,7 +266,7 @@ def test_during_a_ban_nothing_is_sent_and_an_order_goes_first_after_it(account: 
     assert forbidden == [], (ban_ms, [(a["arrived_ms"] - ban_ms, a["method"], a["path"], a["status"]) for a in asked])
     after = [a for a in asked if a["arrived_ms"] > ban_ms and a["status"] != 418]
     assert (after[0]["method"], after[0]["path"]) in {ORDER, STOP}, after[0]
-    assert account.bare_ms() <= seconds * 1000 + MOST_BARE_MS
+    assert account.unprotected_ms() <= seconds * 1000 + MOST_BARE_MS
     account.sound(plan)
 
 
@@ -280,8 +280,8 @@ def test_one_endpoint_alone_is_down(account: Account, route: tuple[str, str]) ->
     account.place.bend_rows(row(route, failure="503"))
     before = account.number()
     watching = account.start("monitor")
-    account.until(lambda: not _is_bare(account), 15)
-    assert account.bare_ms(max(gone_ms, account.answered_ms(before))) <= MOST_BARE_MS
+    account.until(lambda: not _is_unprotected(account), 15)
+    assert account.unprotected_ms(max(gone_ms, account.answered_ms(before))) <= MOST_BARE_MS
     account.kill(watching)
     code, said = account.run("flatten")
     assert account.books()["held"] == 0, said
@@ -294,8 +294,8 @@ def test_a_clock_that_is_off_keeps_nobody_from_leaving(account: Account, off_s: 
     plan = account.opened()
     gone_ms, before = account.strip(), account.number()
     watching = account.start("monitor", clock_off_s=off_s)
-    account.until(lambda: not _is_bare(account), 15)
-    assert account.bare_ms(max(gone_ms, account.answered_ms(before))) <= MOST_BARE_MS
+    account.until(lambda: not _is_unprotected(account), 15)
+    assert account.unprotected_ms(max(gone_ms, account.answered_ms(before))) <= MOST_BARE_MS
     account.kill(watching)
     code, said = account.run("flatten", clock_off_s=off_s)
     assert code == 0, said
@@ -314,11 +314,11 @@ def test_enter_is_killed_before_its_cover_and_run_again(account: Account) -> Non
     entering = account.start(*account.entering(plan))
     account.until(lambda: account.books()["entries"], PATIENCE_S)
     account.kill(entering)
-    assert _is_bare(account)
+    assert _is_unprotected(account)
     before = account.number()
     code, said = account.enter(plan)
     assert code in {0, 6}, said
-    assert account.bare_ms(account.answered_ms(before)) <= MOST_BARE_MS
+    assert account.unprotected_ms(account.answered_ms(before)) <= MOST_BARE_MS
     account.sound(plan)
 
 
@@ -335,8 +335,8 @@ def test_who_cares_is_killed_while_a_stop_is_on_its_way(account: Account, first_
     account.strip()
     before = account.number()
     again = account.start(*_words(second))
-    account.until(lambda: not _is_bare(account) and account.place.requests(before), PATIENCE_S)
-    assert account.bare_ms(account.answered_ms(before)) <= MOST_BARE_MS
+    account.until(lambda: not _is_unprotected(account) and account.place.requests(before), PATIENCE_S)
+    assert account.unprotected_ms(account.answered_ms(before)) <= MOST_BARE_MS
     account.kill(again)
     assert account.sound(plan)["held"] == 1
 
@@ -352,7 +352,7 @@ def test_flatten_is_killed_in_the_middle_and_run_again(account: Account) -> None
     assert code == 0, said
     books = account.books()
     assert (books["held"], books["stops"], books["orders"]) == (0, [], [])
-    assert account.bare_ms() <= 1500
+    assert account.unprotected_ms() <= 1500
     account.sound(plan)
 
 
@@ -360,7 +360,7 @@ def _words(command: str) -> list[str]:
     return ["monitor"] if command == "monitor" else ["run", SYMBOL, "--timeframe", "15m", "--forever"]
 
 
-def _is_bare(account: Account) -> bool:
+def _is_unprotected(account: Account) -> bool:
     books = account.books()
     return bool(books["held"]) and bool(books["bare_spans"]) and books["bare_spans"][-1][1] >= books["now_ms"]
 
@@ -383,7 +383,7 @@ def test_a_run_cares_for_what_is_open_with_the_clock_off(account: Account) -> No
     account.strip()
     caring = account.start(*_words("run --forever"), clock_off_s=3600)
     account.warm.ended(caring, 6)
-    assert not _is_bare(account)
+    assert not _is_unprotected(account)
 
 
 def test_a_signal_between_fill_and_cover_is_obeyed_once_covered(account: Account) -> None:
@@ -393,7 +393,7 @@ def test_a_signal_between_fill_and_cover_is_obeyed_once_covered(account: Account
     account.until(lambda: account.books()["entries"], PATIENCE_S)
     os.kill(entering.pid, signal.SIGTERM)
     assert account.warm.ended(entering, 20) is not None
-    assert not _is_bare(account)
+    assert not _is_unprotected(account)
 
 
 def test_flatten_says_that_it_is_still_at_it_and_what_it_leaves(account: Account) -> None:

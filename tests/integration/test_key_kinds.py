@@ -52,9 +52,9 @@ async def everything(exchange: BinanceExchange) -> None:
     cancelled = await side.cancel_stop(SYMBOL, "stop")
     assert cancelled and cancelled.status == "CANCELED"
     assert isinstance(
-        await exchange.care.place(OrderRequest("out", SYMBOL, "SELL", Decimal("0.5"), reduce_only=True)), Placed
+        await exchange.protection.place(OrderRequest("out", SYMBOL, "SELL", Decimal("0.5"), reduce_only=True)), Placed
     )
-    assert await exchange.care.positions() == []
+    assert await exchange.protection.positions() == []
 
 
 async def with_key(venue: Place, kind: str, secret: str) -> BinanceExchange:
@@ -129,18 +129,18 @@ def test_a_quick_look_signs_with_a_private_key_and_stays_quick(kind: str) -> Non
         honest(endpoint, query)
 
     with host(dict.fromkeys(PARTS.values(), noted)) as (url, _):
-        look = looking(url, api_secret=pem(KINDS[kind]())).look()
-    assert (look.positions, look.problems) == ((), ())
+        snapshot = looking(url, api_secret=pem(KINDS[kind]())).snapshot()
+    assert (snapshot.positions, snapshot.problems) == ((), ())
     assert len(signatures) == 3 and all(len(signature) >= 88 for signature in signatures)
 
 
 def test_an_unreadable_private_key_is_a_problem_of_the_look_and_nobody_is_asked() -> None:
     with host({PARTS["positions"]: answers([])}) as (url, asked):
-        look = looking(url, api_secret="-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----").look()
+        snapshot = looking(url, api_secret="-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----").snapshot()
         signed = [path for path, query in asked if "signature" in query]
-    assert (look.positions, look.stops, look.orders, signed) == (None, None, None, [])
-    assert "cannot be read" in look.problems[0]
-    assert KEY not in look.problems[0] and "AAAA" not in look.problems[0]
+    assert (snapshot.positions, snapshot.stops, snapshot.orders, signed) == (None, None, None, [])
+    assert "cannot be read" in snapshot.problems[0]
+    assert KEY not in snapshot.problems[0] and "AAAA" not in snapshot.problems[0]
 
 
 def test_the_venue_takes_no_public_key_it_cannot_read(trader: CommandLine) -> None:

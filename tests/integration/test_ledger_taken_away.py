@@ -10,7 +10,7 @@ import pytest
 from support.trading.desk import ORDER, SYMBOL, Desk, at_desk, covered, sound
 
 from trader_cli.core.errors import DataError
-from trader_cli.execution.entry_result import Entered
+from trader_cli.execution.entry_result import EntryResult
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_faults import LedgerUnwritable
 from trader_cli.tactician.monitor_reports import Report
@@ -40,7 +40,7 @@ def test_care_goes_on_and_says_that_nothing_is_written(tmp_path: Path, taken: Ca
     async def work(desk: Desk) -> None:
         told: list[Report] = []
         with desk.open() as (ledger, executor):
-            assert isinstance(await executor.enter(desk.approved()), Entered)
+            assert isinstance(await executor.enter(desk.approved()), EntryResult)
             monitor = desk.monitor(ledger, heard=told.append)
             await monitor.step(executor)
             taken(desk.path)

@@ -11,11 +11,11 @@ from test_assets_of_accounts import Place, at_exchange
 
 from trader_cli.core.market.timeframes import HOUR_MS
 from trader_cli.core.money.orders import OrderRequest, TradeState
-from trader_cli.execution.entry_result import Entered
+from trader_cli.execution.entry_result import EntryResult
 from trader_cli.execution.executor import Executor
-from trader_cli.settings.options import ExecutionOptions
+from trader_cli.settings.room_options import ExecutionOptions
 from trader_cli.settings.workspace import workspace_of
-from trader_cli.tactician.loss_watch import LossMinder
+from trader_cli.tactician.loss_watch import LossWatch
 from trader_cli.tactician.tactician import Tactician
 from trader_cli.venue.engine.books import Income
 from trader_cli.venue.server.faults import Fault, FaultPlan
@@ -30,14 +30,14 @@ def at_limits(work: Work, folder: Path) -> None:
     at_exchange(work, folder, tactician=LIMITS)
 
 
-async def held(place: Place) -> tuple[LossMinder, Executor]:
+async def held(place: Place) -> tuple[LossWatch, Executor]:
     """A position with a far stop, looked at once."""
-    assert isinstance(await place.enter("ETHUSDT", quantity="0.5", stop="0.2"), Entered)
-    minder, executor = LossMinder(place.settings.tactician), place.executor
+    assert isinstance(await place.enter("ETHUSDT", quantity="0.5", stop="0.2"), EntryResult)
+    watch, executor = LossWatch(place.settings.tactician), place.executor
     await executor.view("ETHUSDT")
-    assert await minder.broken(executor) is None
+    assert await watch.broken(executor) is None
     await place.clock.sleep(10)
-    return minder, executor
+    return watch, executor
 
 
 def move(place: Place, kind: str, share: float) -> None:
@@ -49,11 +49,11 @@ def move(place: Place, kind: str, share: float) -> None:
 @pytest.mark.parametrize("late_s", [0, 15, 60, 110, 200, 3600])
 def test_a_fall_of_the_wallet_counts_at_the_first_look_however_late_its_row(tmp_path: Path, late_s: int) -> None:
     async def work(place: Place) -> None:
-        minder, executor = await held(place)
+        watch, executor = await held(place)
         until = place.clock.now_ms() + late_s * 1000
         place.venue.bend(FaultPlan((Fault("GET", "/fapi/v1/income", lag_s=late_s + 60, to_ms=until),)))
         move(place, "FUNDING_FEE", -0.031)
-        await minder.broken(executor)
+        await watch.broken(executor)
         assert "UTC day" in str(place.ledger.halted())
 
     at_limits(work, tmp_path)
@@ -62,19 +62,19 @@ def test_a_fall_of_the_wallet_counts_at_the_first_look_however_late_its_row(tmp_
 @pytest.mark.parametrize("late_s", [0, 100, 500])
 def test_a_small_fall_is_asked_about_until_its_row_is_shown(tmp_path: Path, late_s: int) -> None:
     async def work(place: Place) -> None:
-        minder, executor = await held(place)
+        watch, executor = await held(place)
         until = place.clock.now_ms() + late_s * 1000
         place.venue.bend(FaultPlan((Fault("GET", "/fapi/v1/income", lag_s=late_s + 60, to_ms=until),)))
         move(place, "TRANSFER", -0.02)
         for _ in range(100):
-            await minder.broken(executor)
+            await watch.broken(executor)
             await place.clock.sleep(10)
         assert [amount for _, amount in place.ledger.transfers("USDT")][-1] < 0
         move(place, "FUNDING_FEE", -0.015)
-        await minder.broken(executor)
+        await watch.broken(executor)
         assert place.ledger.halted() is None, "1.5 % were lost, 2 % were withdrawn"
         move(place, "FUNDING_FEE", -0.0151)
-        await minder.broken(executor)
+        await watch.broken(executor)
         assert place.ledger.halted() is not None
 
     at_limits(work, tmp_path)
@@ -85,7 +85,7 @@ def test_what_is_paid_in_or_out_breaks_no_limit(tmp_path: Path, share: float) ->
     """At the monitor, at tactics in a process of their own, and while nobody looks."""
 
     async def work(place: Place) -> None:
-        minder, executor = await held(place)
+        watch, executor = await held(place)
         for who in ("monitor", "tactics", "monitor again"):
             move(place, "TRANSFER", share)
             await place.clock.sleep(120)
@@ -93,7 +93,7 @@ def test_what_is_paid_in_or_out_breaks_no_limit(tmp_path: Path, share: float) ->
                 own = Tactician(place.settings, exchange=place.exchange, ledger=place.ledger)
                 assert await own._breach(place.ledger) is None
             else:
-                await minder.broken(executor)
+                await watch.broken(executor)
             assert place.ledger.halted() is None, who
 
     at_limits(work, tmp_path)
@@ -103,9 +103,9 @@ def test_the_highest_equity_is_remembered_by_the_ledger(tmp_path: Path) -> None:
     """A profit that was open and is gone was lost, also for a process that never saw it."""
 
     async def work(place: Place) -> None:
-        assert isinstance(await place.enter("ETHUSDT", quantity="4", stop="0.5"), Entered)
-        minder, executor = LossMinder(place.settings.tactician), place.executor
-        account = executor.courier.broker.account
+        assert isinstance(await place.enter("ETHUSDT", quantity="4", stop="0.5"), EntryResult)
+        watch, executor = LossWatch(place.settings.tactician), place.executor
+        account = executor.submitter.broker.account
         real = await account()
         shown = {"profit": real.wallet * D("0.16")}
 
@@ -114,12 +114,12 @@ def test_the_highest_equity_is_remembered_by_the_ledger(tmp_path: Path) -> None:
 
             return replace(await account(), unrealized_profit=shown["profit"])
 
-        executor.courier.broker.account = bent  # type: ignore[method-assign,assignment]
+        executor.submitter.broker.account = bent  # type: ignore[method-assign,assignment]
         await executor.view("ETHUSDT")
-        assert await minder.broken(executor) is None
+        assert await watch.broken(executor) is None
         await place.clock.sleep(26 * 3600)
         shown["profit"] = real.wallet * D("0.005")
-        await LossMinder(place.settings.tactician).broken(executor)
+        await LossWatch(place.settings.tactician).broken(executor)
         assert "from its highest" in str(place.ledger.halted())
 
     at_limits(work, tmp_path)
@@ -129,9 +129,9 @@ def test_tactics_know_what_the_monitor_has_seen_meanwhile(tmp_path: Path) -> Non
     async def work(place: Place) -> None:
         tactics = Tactician(place.settings, exchange=place.exchange, ledger=place.ledger)
         assert await tactics._breach(place.ledger) is None
-        minder, executor = LossMinder(place.settings.tactician), place.executor
+        watch, executor = LossWatch(place.settings.tactician), place.executor
         move(place, "FUNDING_FEE", 0.13)
-        assert await minder.broken(executor) is None
+        assert await watch.broken(executor) is None
         await place.clock.sleep(26 * 3600)
         move(place, "FUNDING_FEE", -0.1)
         assert "from its highest" in str(await tactics._breach(place.ledger))
@@ -171,12 +171,12 @@ def test_fees_without_a_price_are_said_once(tmp_path: Path) -> None:
         executor = Executor(
             place.exchange, place.ledger, ExecutionOptions.of(workspace_of(place.settings)), say=said.append
         )
-        assert isinstance(await executor.enter(await approved(place)), Entered)
+        assert isinstance(await executor.enter(await approved(place)), EntryResult)
         owner = place.ledger.fills()[0].client_id
         place.ledger.fill(owner, paid_in("XYZ", place))
-        minder = LossMinder(place.settings.tactician)
+        watch = LossWatch(place.settings.tactician)
         for _ in range(3):
-            await minder.broken(executor)
+            await watch.broken(executor)
             await place.clock.sleep(70)
         assert [("XYZUSDT" in words) for words in said] == [True]
 

@@ -13,7 +13,7 @@ from support.trading.hostile_desk import HostileDesk, hostile
 from test_full_disk import leave_room, with_small_pages
 
 from trader_cli.exchange.binance import BinanceExchange
-from trader_cli.execution.entry_result import Entered
+from trader_cli.execution.entry_result import EntryResult
 from trader_cli.execution.executor import Executor
 from trader_cli.storage import owner_requests
 from trader_cli.storage.ledger import Ledger
@@ -41,7 +41,7 @@ OTHER = ("nothing", "clock ahead", "clock behind")
 async def another_process(desk: HostileDesk) -> AsyncIterator[BinanceExchange]:
     """A connection for care, made under whatever is wrong now."""
     exchange = BinanceExchange(desk.settings, clock=desk.client_clock)
-    await exchange.initialize(care=True)
+    await exchange.initialize(protection=True)
     try:
         yield exchange
     finally:
@@ -66,7 +66,7 @@ async def covers_and_closes(desk: HostileDesk, wrong: str) -> list[Report]:
     """A position whose stops a person took away; then a flatten that another process asks for."""
     with_small_pages(desk.path)
     with desk.open() as (_, executor):
-        assert isinstance(await executor.enter(desk.approved()), Entered)
+        assert isinstance(await executor.enter(desk.approved()), EntryResult)
     for stop in desk.stops():
         desk.by_hand("DELETE", "/fapi/v1/algoOrder", clientAlgoId=stop.client_id)
     if wrong in FAULTS:
@@ -84,18 +84,18 @@ async def covers_and_closes(desk: HostileDesk, wrong: str) -> list[Report]:
                 assessor=Says(0.1, exchange.server_now_ms),
                 report=heard.append,
             )
-            care = asyncio.ensure_future(monitor.start_monitoring())
-            await until(desk, lambda: care.done() or covered(desk.amount, desk.stops()) or desk.amount == 0, 12)
-            assert not care.done(), care.exception()
+            protection = asyncio.ensure_future(monitor.start_monitoring())
+            await until(desk, lambda: protection.done() or covered(desk.amount, desk.stops()) or desk.amount == 0, 12)
+            assert not protection.done(), protection.exception()
             assert desk.amount == 1, "a stop is tried first"
             await asyncio.sleep(30)
-            assert not care.done() or care.exception() is None, care.exception()
+            assert not protection.done() or protection.exception() is None, protection.exception()
             assert covered(desk.amount, desk.stops())
             owner_requests.ask(desk.path, "flatten", "by hand")
             await until(desk, lambda: desk.amount == 0, 15)
             await asyncio.sleep(1)
-            care.cancel()
-            await asyncio.gather(care, return_exceptions=True)
+            protection.cancel()
+            await asyncio.gather(protection, return_exceptions=True)
     return heard
 
 
@@ -109,7 +109,7 @@ def test_the_monitor_protects_and_closes_without(tmp_path: Path, wrong: str) -> 
 def test_a_quiet_look_asks_no_more_than_positions_stops_and_the_account(tmp_path: Path) -> None:
     async def work(desk: HostileDesk) -> dict[str, int]:
         with desk.open() as (ledger, executor):
-            assert isinstance(await executor.enter(desk.approved(quantity="1")), Entered)
+            assert isinstance(await executor.enter(desk.approved(quantity="1")), EntryResult)
             monitor = desk.monitor(ledger, loss=0.1)
             for _ in range(3):
                 await monitor.step(executor)
@@ -129,16 +129,16 @@ def test_a_quiet_look_asks_no_more_than_positions_stops_and_the_account(tmp_path
 def test_a_flatten_that_is_asked_between_two_looks_is_answered_within_a_second(tmp_path: Path) -> None:
     async def work(desk: HostileDesk) -> float:
         with desk.open() as (ledger, executor):
-            assert isinstance(await executor.enter(desk.approved()), Entered)
+            assert isinstance(await executor.enter(desk.approved()), EntryResult)
             monitor = desk.monitor(ledger, loss=0.1)
-            care = asyncio.ensure_future(monitor.start_monitoring())
+            protection = asyncio.ensure_future(monitor.start_monitoring())
             await asyncio.sleep(13)
             owner_requests.ask(desk.path, "flatten", "by hand")
             took = await until(
                 desk, lambda: owner_requests.is_acknowledged(desk.path, "flatten") or desk.amount == 0, 3
             )
             await until(desk, lambda: desk.amount == 0, 3)
-            await asyncio.wait_for(care, 20)
+            await asyncio.wait_for(protection, 20)
             return took
 
     assert hostile(work, tmp_path) <= 1.5
@@ -147,16 +147,16 @@ def test_a_flatten_that_is_asked_between_two_looks_is_answered_within_a_second(t
 def test_it_does_not_end_over_a_bare_position_when_its_time_is_up(tmp_path: Path) -> None:
     async def work(desk: HostileDesk) -> None:
         with desk.open() as (ledger, executor):
-            assert isinstance(await executor.enter(desk.approved()), Entered)
+            assert isinstance(await executor.enter(desk.approved()), EntryResult)
             for stop in desk.stops():
                 desk.by_hand("DELETE", "/fapi/v1/algoOrder", clientAlgoId=stop.client_id)
             down = (Fault(*STOP, failure="503"), Fault(*ORDER, failure="503"))
             desk.venue.bend(FaultPlan(down))
-            care = asyncio.ensure_future(desk.monitor(ledger, loss=0.1).start_monitoring(for_s=5))
+            protection = asyncio.ensure_future(desk.monitor(ledger, loss=0.1).start_monitoring(for_s=5))
             await asyncio.sleep(40)
-            assert not care.done(), "it is bare"
+            assert not protection.done(), "it is bare"
             desk.venue.bend(FaultPlan())
-            await asyncio.wait_for(care, 30)
+            await asyncio.wait_for(protection, 30)
             assert desk.amount == 0 or covered(desk.amount, desk.stops())
 
     hostile(work, tmp_path)
@@ -175,14 +175,14 @@ def test_however_the_care_ends_no_shield_is_left_up_and_nothing_under_way(
             monitor = desk.monitor(ledger)
 
             async def broken(_executor: Executor | None = None) -> bool:
-                monitor._care.bare.add(SYMBOL)
-                await monitor._care._mind_bare([SYMBOL])
+                monitor._protection.unprotected.add(SYMBOL)
+                await monitor._protection._mind_unprotected([SYMBOL])
                 raise RuntimeError("a bug")
 
             monkeypatch.setattr(monitor, "step", broken)
             with pytest.raises(RuntimeError, match="a bug"):
                 await monitor.start_monitoring()
-            assert (len(ended), monitor._care._shield._up) == (1, None)
+            assert (len(ended), monitor._protection._shield._up) == (1, None)
 
     monkeypatch.setattr(Executor, "end", end)
     hostile(work, tmp_path)

@@ -14,7 +14,7 @@ from trader_cli.core.money.orders import AccountState, OrderRequest, Placed
 from trader_cli.core.money.plans import Refused
 from trader_cli.exchange.account.paper_exchange import PaperExchange
 from trader_cli.execution import preflight
-from trader_cli.settings.options import ExecutionOptions
+from trader_cli.settings.room_options import ExecutionOptions
 from trader_cli.settings.workspace import workspace_of
 from trader_cli.venue.clocks import VirtualClock
 from trader_cli.venue.engine.venue_journal import last_command_ms

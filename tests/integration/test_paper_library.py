@@ -41,9 +41,9 @@ def test_an_order_of_the_library_in_paper_is_found_by_flatten(monkeypatch: pytes
 
         async def held() -> list[str]:
             exchange = exchange_of(workspace_of({}))
-            await exchange.initialize(care=True)
+            await exchange.initialize(protection=True)
             try:
-                return [f"{p.symbol} {p.amount}" for p in await exchange.care.positions()]
+                return [f"{p.symbol} {p.amount}" for p in await exchange.protection.positions()]
             finally:
                 await exchange.close()
 

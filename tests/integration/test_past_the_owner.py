@@ -26,7 +26,7 @@ from test_trading_on_a_host import enter, open_at, trade
 from trader_cli.core.errors import LedgerLocked, OwnerSilent
 from trader_cli.exchange.binance import BinanceExchange
 from trader_cli.pipelines.trading import risk_reduction
-from trader_cli.pipelines.trading.flatten_without_ledger import Flattened, Wish
+from trader_cli.pipelines.trading.flatten_without_ledger import FlattenRequest, FlattenResult
 from trader_cli.pipelines.trading.owner_takeover import end_owner
 from trader_cli.settings import load_settings
 from trader_cli.settings.workspace import workspace_of
@@ -93,7 +93,7 @@ def test_an_owner_that_is_frozen_is_named_within_three_seconds_and_ended_by_forc
         assert f"The process {monitor.pid} (" in asked_for.err
         assert "monitor" in asked_for.err
         assert "`trader flatten --force --profile demo`" in asked_for.err
-        assert owner_requests.asked_of(ledger, "flatten") is None, "the request is withdrawn"
+        assert owner_requests.request_of(ledger, "flatten") is None, "the request is withdrawn"
         assert open_at(place)[0] == 1
         forced = demo.run("flatten", "--force", "--json", **place.environment())
         assert (forced.code, forced.json["closed"]) == (0, {SYMBOL: "1"}), forced.err
@@ -148,7 +148,7 @@ def test_where_an_owner_cannot_be_ended_it_is_superseded_and_entries_are_halted(
         assert (forced.code, forced.json["closed"]) == (0, {SYMBOL: "1"}), forced.err
         assert "another user" in forced.err
         assert open_at(place) == (0, [])
-        assert owner_requests.asked_of(ledger, "halt") is not None
+        assert owner_requests.request_of(ledger, "halt") is not None
         time.sleep(0.3)
         assert says.read_text() == "False", "the old owner sends nothing more"
         assert SideJournal(ledger).path.exists()
@@ -248,7 +248,7 @@ def test_over_a_ledger_that_cannot_be_used_ours_is_closed_and_the_rest_is_listed
     assert open_at(place) == (Decimal("0.5"), [])
     halted = demo.run("halt", "--json", **place.environment())
     assert halted.code == 0, halted.err
-    assert owner_requests.asked_of(ledger, "halt") == "by hand"
+    assert owner_requests.request_of(ledger, "halt") == "by hand"
     assert demo.run("reset", "--json", **place.environment()).json["was_halted"] == "by hand"
     rest = demo.run("flatten", SYMBOL, "--all-of-it", "--json", **place.environment())
     assert (rest.code, rest.json["closed"]) == (0, {SYMBOL: "0.5"}), rest.err
@@ -377,22 +377,22 @@ def test_an_owner_that_is_not_known_is_named_as_such_and_not_waited_for_without_
     settings = load_settings("demo", None, {"state_dir": str(tmp_path)})
     tries: list[int] = []
 
-    def here(*_: object) -> Flattened:
+    def here(*_: object) -> FlattenResult:
         tries.append(1)
         if len(tries) in {1, 3} or len(tries) > 4:
             raise LedgerLocked("ledger", "(pid unknown)")
-        return Flattened()
+        return FlattenResult()
 
     monkeypatch.setattr(risk_reduction, "_here", here)
     monkeypatch.setattr(risk_reduction.ledger_lock, "owner_of", lambda _path: None)
-    monkeypatch.setattr(risk_reduction, "_beside_the_owner", lambda _settings, _wish, why: Flattened(said=[why]))
+    monkeypatch.setattr(risk_reduction, "_beside_the_owner", lambda _settings, _request, why: FlattenResult(said=[why]))
     for force in (True, True):
-        assert risk_reduction.flatten(workspace_of(settings), Wish("test", force=force)).said == []
-    said = risk_reduction.flatten(workspace_of(settings), Wish("test", force=True)).said
+        assert risk_reduction.flatten(workspace_of(settings), FlattenRequest("test", force=force)).said == []
+    said = risk_reduction.flatten(workspace_of(settings), FlattenRequest("test", force=True)).said
     assert said == ["The process (pid unknown) (command unknown) could not be ended: its lock is still held."]
     began = time.monotonic()
     with pytest.raises(OwnerSilent, match="pid unknown"):
-        risk_reduction.flatten(workspace_of(settings), Wish("test"))
+        risk_reduction.flatten(workspace_of(settings), FlattenRequest("test"))
     assert time.monotonic() - began < 6
 
 
@@ -400,9 +400,9 @@ def test_an_owner_that_goes_on_after_a_flatten_is_named(tmp_path: Path) -> None:
     settings = load_settings("paper", None, {"state_dir": str(tmp_path)})
     path = workspace_of(settings).ledger_path
     with Ledger.opened(path):
-        done = threading.Timer(0.3, owner_requests.forget_asked, (path, "flatten"))
+        done = threading.Timer(0.3, owner_requests.forget_request, (path, "flatten"))
         done.start()
-        found = risk_reduction.flatten(workspace_of(settings), Wish("test"))
+        found = risk_reduction.flatten(workspace_of(settings), FlattenRequest("test"))
         done.join()
     assert str(os.getpid()) in (found.at_work or "")
 
@@ -410,12 +410,12 @@ def test_an_owner_that_goes_on_after_a_flatten_is_named(tmp_path: Path) -> None:
 def test_a_request_with_symbols_is_read_by_both_sides(tmp_path: Path) -> None:
     path = tmp_path / "a.sqlite"
     owner_requests.ask(path, "flatten", "why", ("A", "B"))
-    assert (owner_requests.asked_of(path, "flatten"), owner_requests.symbols_asked(path, "flatten")) == (
+    assert (owner_requests.request_of(path, "flatten"), owner_requests.requested_symbols(path, "flatten")) == (
         "why",
         {"A", "B"},
     )
     owner_requests.ask(path, "flatten", "")
-    assert (owner_requests.asked_of(path, "flatten"), owner_requests.symbols_asked(path, "flatten")) == (
+    assert (owner_requests.request_of(path, "flatten"), owner_requests.requested_symbols(path, "flatten")) == (
         "by hand",
         frozenset(),
     )

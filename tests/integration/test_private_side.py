@@ -130,7 +130,7 @@ def test_a_command_whose_connection_dies_is_not_sent_again_but_for_a_cancel(
     route = (name.upper(), "/fapi/v1/order")
 
     async def work(exchange: BinanceExchange, venue: FaultyVenue, _clock: VirtualClock) -> None:
-        side = exchange._connection.care if caring else exchange._connection
+        side = exchange._connection.protection if caring else exchange._connection
         sent = {"symbol": SYMBOL, "origClientOrderId": "nobody-s", "side": "BUY", "quantity": "1", "price": "9"}
         answer = await side.send(f"fapiPrivate{name}Order", route[1], sent)
         assert isinstance(answer, Unknown), "nobody knows what became of it"

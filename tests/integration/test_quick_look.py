@@ -18,7 +18,7 @@ from support.commands.command_line import CommandLine
 
 from trader_cli.core.proofs.assurance import Doubt, WalkAway, prove_walk_away
 from trader_cli.core.proofs.evidence import Books
-from trader_cli.exchange.account.account_snapshot import QuickLook
+from trader_cli.exchange.account.account_snapshot import AccountSnapshotReader
 from trader_cli.settings import as_settings
 
 pytestmark = pytest.mark.slow
@@ -131,9 +131,11 @@ def host(behaviours: dict[str, Handler]) -> Iterator[tuple[str, list[tuple[str, 
         server.server_close()
 
 
-def looking(url: str, budget_s: float = BUDGET_S, **options: Any) -> QuickLook:
+def looking(url: str, budget_s: float = BUDGET_S, **options: Any) -> AccountSnapshotReader:
     keys = {"base_url": url, "api_key": KEY, "api_secret": SECRET, **options}
-    return QuickLook.begin(as_settings({"mode": "demo", "binance_exchange": keys}).binance_exchange, budget_s)
+    return AccountSnapshotReader.begin(
+        as_settings({"mode": "demo", "binance_exchange": keys}).binance_exchange, budget_s
+    )
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -141,33 +143,37 @@ def looking(url: str, budget_s: float = BUDGET_S, **options: Any) -> QuickLook:
 def test_what_does_not_answer_in_time_is_unknown(part: str, fault: str) -> None:
     with host({PARTS[part]: FAULTS[fault]}) as (url, asked):
         began = time.monotonic()
-        look = looking(url).look()
+        snapshot = looking(url).snapshot()
         assert time.monotonic() - began < BUDGET_S + 0.4
-        assert {name: getattr(look, name) for name in PARTS} == {name: None if name == part else () for name in PARTS}
-        assert isinstance(prove_walk_away(look, Books({}, ())), Doubt)
-        assert len(look.problems) == 1
-        assert not any(word in look.problems[0] for word in ("signature", "timestamp=", SECRET, KEY)), look.problems
+        assert {name: getattr(snapshot, name) for name in PARTS} == {
+            name: None if name == part else () for name in PARTS
+        }
+        assert isinstance(prove_walk_away(snapshot, Books({}, ())), Doubt)
+        assert len(snapshot.problems) == 1
+        assert not any(word in snapshot.problems[0] for word in ("signature", "timestamp=", SECRET, KEY)), (
+            snapshot.problems
+        )
         assert "/elsewhere" not in [path for path, _ in asked]
 
 
 @pytest.mark.parametrize("fault", ["hangs", "trickles", "HTML", "down"])
 def test_the_time_is_asked_beside_and_not_before(fault: str) -> None:
     with host({TIME: FAULTS[fault]}) as (url, _):
-        assert isinstance(prove_walk_away(looking(url).look(), Books({}, ())), WalkAway)
+        assert isinstance(prove_walk_away(looking(url).snapshot(), Books({}, ())), WalkAway)
 
 
 def test_everything_down_at_once_takes_no_longer() -> None:
     with host(dict.fromkeys([TIME, *PARTS.values()], trickles)) as (url, _):
         began = time.monotonic()
-        look = looking(url).look()
+        snapshot = looking(url).snapshot()
         assert time.monotonic() - began < BUDGET_S + 0.4
-    assert (look.positions, look.stops, look.orders) == (None, None, None)
+    assert (snapshot.positions, snapshot.stops, snapshot.orders) == (None, None, None)
     taken = socket.socket()
     taken.bind(("127.0.0.1", 0))  # nobody listens
-    look = looking(f"http://127.0.0.1:{taken.getsockname()[1]}").look()
+    snapshot = looking(f"http://127.0.0.1:{taken.getsockname()[1]}").snapshot()
     taken.close()
-    assert (look.positions, look.stops, look.orders) == (None, None, None)
-    assert look.problems == ("The exchange cannot be reached: Connection refused.",)
+    assert (snapshot.positions, snapshot.stops, snapshot.orders) == (None, None, None)
+    assert snapshot.problems == ("The exchange cannot be reached: Connection refused.",)
 
 
 def test_a_wrong_clock_is_set_by_the_exchange_s_once() -> None:
@@ -181,11 +187,11 @@ def test_a_wrong_clock_is_set_by_the_exchange_s_once() -> None:
 
     told = answers({"serverTime": now_ms() + away})
     with host({**dict.fromkeys(PARTS.values(), strict), TIME: told}) as (url, asked):
-        assert isinstance(prove_walk_away(looking(url, 2.0).look(), Books({}, ())), WalkAway)
+        assert isinstance(prove_walk_away(looking(url, 2.0).snapshot(), Books({}, ())), WalkAway)
         assert len(asked) == 7
     with host({**dict.fromkeys(PARTS.values(), strict), TIME: hangs}) as (url, _):
-        look = looking(url).look()
-        assert (look.positions, look.stops, look.orders) == (None, None, None)
+        snapshot = looking(url).snapshot()
+        assert (snapshot.positions, snapshot.stops, snapshot.orders) == (None, None, None)
 
 
 def test_past_orders_come_within_the_same_budget() -> None:
@@ -203,18 +209,18 @@ def test_past_orders_come_within_the_same_budget() -> None:
     }
     with host({"/fapi/v1/allOrders": answers([row])}) as (url, _):
         asking = looking(url)
-        assert [o.client_id for o in asking.with_past(asking.look(), ["ETHUSDT"]).past] == ["td-e-1"]
+        assert [o.client_id for o in asking.with_past(asking.snapshot(), ["ETHUSDT"]).past] == ["td-e-1"]
     with host({"/fapi/v1/allOrders": trickles}) as (url, _):
         asking, began = looking(url), time.monotonic()
-        look = asking.with_past(asking.look(), ["ETHUSDT", "BTCUSDT"])
+        snapshot = asking.with_past(asking.snapshot(), ["ETHUSDT", "BTCUSDT"])
         assert time.monotonic() - began < BUDGET_S + 0.4
-        assert (look.past, look.positions) == ((), ())
+        assert (snapshot.past, snapshot.positions) == ((), ())
 
 
 def test_without_a_key_nobody_is_asked() -> None:
     with host({}) as (url, asked):
-        look = looking(url, api_key="").look()
-        assert (look.positions, asked) == (None, [])
+        snapshot = looking(url, api_key="").snapshot()
+        assert (snapshot.positions, asked) == (None, [])
 
 
 @pytest.mark.parametrize("clock", ["wall", "venue"])
@@ -252,16 +258,16 @@ def test_a_status_that_is_watched_leaves_weight_to_whoever_cares(used: int, most
 
     with host(dict.fromkeys((TIME, *PARTS.values()), counted)) as (url, asked):
         began = time.monotonic()
-        look = looking(url).look()
+        snapshot = looking(url).snapshot()
         assert time.monotonic() - began < most_s
         paths = {path for path, _ in asked}
     heavy = {PARTS["stops"], PARTS["orders"]}
     assert (heavy <= paths) == (used <= 2040)
     assert (heavy & paths == set()) == (used > 2040)
-    assert look.positions == ()
+    assert snapshot.positions == ()
     if used > 2040:
-        assert (look.stops, look.orders) == (None, None)
-        (problem,) = look.problems
+        assert (snapshot.stops, snapshot.orders) == (None, None)
+        (problem,) = snapshot.problems
         assert f"{used} of the 2400" in problem
 
 
@@ -270,7 +276,7 @@ def test_a_status_that_is_watched_leaves_weight_to_whoever_cares(used: int, most
 def test_told_to_slow_down_a_status_asks_nothing_heavy(status: int, path: str) -> None:
     limited = answers({"code": -1003, "msg": "Too many requests"}, status)
     with host({path: limited}) as (url, asked):
-        look = looking(url).look()
+        snapshot = looking(url).snapshot()
         paths = {asked_path for asked_path, _ in asked}
     assert not {PARTS["stops"], PARTS["orders"]} & paths
-    assert (look.stops, look.orders) == (None, None)
+    assert (snapshot.stops, snapshot.orders) == (None, None)

@@ -13,7 +13,7 @@ from support.trading.margin_assets import TAPE, TRADED, Place, at_exchange, nets
 from trader_cli.core.market.timeframes import DAY_MS, HOUR_MS
 from trader_cli.core.money.assets import margin_asset_of
 from trader_cli.execution.executor import Executor
-from trader_cli.tactician.loss_watch import LossMinder
+from trader_cli.tactician.loss_watch import LossWatch
 from trader_cli.venue.engine.books import Income
 from trader_cli.venue.simulated_market.rule_changes import RuleChange
 
@@ -67,7 +67,7 @@ class History:
     place: Place
     dice: random.Random
     executor: Executor
-    minder: LossMinder
+    watch: LossWatch
     broke: set[str] = field(default_factory=set)
     since_ms: int = 0
     halts: int = 0
@@ -107,7 +107,7 @@ class History:
         place = self.place
         for symbol in TRADED:
             await self.executor.view(symbol)
-        await self.minder.broken(self.executor)
+        await self.watch.broken(self.executor)
         told, reason = place.ledger.halted(), []
         for asset in sorted({margin_asset_of(symbol) for symbol in place.ledger.symbols()}):
             booked, whole = lost(place, asset, self.since_ms)
@@ -146,7 +146,7 @@ def test_ledger_and_limits_are_those_of_the_account_in_every_asset(tmp_path: Pat
     async def work(place: Place) -> None:
         place.earn("TRANSFER", "1", "BNB")
         executor = place.executor
-        history = History(place, dice, executor, LossMinder(place.settings.tactician))
+        history = History(place, dice, executor, LossWatch(place.settings.tactician))
         await history.look()
         for _ in range(dice.randint(5, 12)):
             await history.act()

@@ -11,10 +11,10 @@ from support.trading.virtual_venue import SYMBOL, plan_now, trading
 
 from trader_cli.core.errors import UsageError
 from trader_cli.core.money.plans import Approved
-from trader_cli.execution.entry_result import Entered
+from trader_cli.execution.entry_result import EntryResult
 from trader_cli.execution.executor import Executor
 from trader_cli.execution.rebuild import rebuild
-from trader_cli.settings.options import ExecutionOptions
+from trader_cli.settings.room_options import ExecutionOptions
 from trader_cli.storage.ledger import Ledger
 from trader_cli.tactician.position_monitor import PositionMonitor
 
@@ -66,20 +66,20 @@ def test_a_plan_that_was_entered_is_found_again_after_a_rebuild_with_the_time_it
         executor = Executor(exchange, ledger, ExecutionOptions.of(exchange.workspace))
         plan = await plan_now(exchange)
         first = await executor.enter(Approved(plan))
-        assert isinstance(first, Entered)
+        assert isinstance(first, EntryResult)
         await exchange.clock.sleep(1800)
         with Ledger.opened(tmp_path / "again.sqlite") as again:
             made = Executor(exchange, again, ExecutionOptions.of(exchange.workspace))
             await rebuild(made, [SYMBOL])
             found = await made.enter(Approved(plan))
-            assert isinstance(found, Entered)
+            assert isinstance(found, EntryResult)
             assert (found.fresh, found.closed, found.quantity) == (False, None, first.quantity)
             assert found.cover is not None
             assert found.cover.full
             assert found.uncovered_ms == first.uncovered_ms
             await made.close(SYMBOL, "test")
             left = await made.enter(Approved(plan))
-            assert isinstance(left, Entered)
+            assert isinstance(left, EntryResult)
             assert (left.fresh, left.closed, left.uncovered_ms) == (False, "test", first.uncovered_ms)
 
     trading(tmp_path, work)

@@ -11,7 +11,7 @@ from aiohttp import web
 from support.hosts.scripted_host import DAY_MS, NOON_MS, Query, Route, with_host
 
 from trader_cli.core.money.orders import OrderState, StopState, TradeState
-from trader_cli.execution.exchange_history import Remembered, remembered
+from trader_cli.execution.exchange_history import ExchangeHistory, remembered
 from trader_cli.execution.rebuild import _book
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_rows import Intent
@@ -104,7 +104,7 @@ def test_everything_that_is_kept_is_found_once_however_much_lies_in_a_window(kep
         for name, row, page in (("allOrders", order, 1000), ("allAlgoOrders", algo, 1000), ("userTrades", paid, 500))
     }
 
-    async def work(exchange: Any, _host: Any) -> Remembered:
+    async def work(exchange: Any, _host: Any) -> ExchangeHistory:
         return await remembered(exchange.private, ETH, NOON_MS)
 
     past = with_host(routes, work, mode="demo", api_key="key", api_secret="secret")
@@ -161,7 +161,7 @@ def test_what_others_traded_makes_ours_smaller_only_after_their_own(kind: str, t
         ledger.intend(Intent("td-e-1", "d", ETH, "entry", "BUY", Decimal(1), 0))
         ledger.note("td-e-1", "done", 0, exchange_id=str(OURS), note="FILLED")
         stops: tuple[StopState, ...] = ()
-        left = _book(ledger, Remembered(ETH, orders, stops, tuple(trades)))
+        left = _book(ledger, ExchangeHistory(ETH, orders, stops, tuple(trades)))
         assert (ledger.holding(ETH).amount, left) == (Decimal(ours), Decimal(foreign))
         notes = [ledger.last_note(f.client_id) for f in ledger.fills() if f.purpose == "external"]
         assert [note.note for note in notes if note] == (

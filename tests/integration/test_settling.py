@@ -12,7 +12,7 @@ from support.trading.desk import SYMBOL, Desk, at_desk, entered
 from trader_cli.core.money.plans import Refused
 from trader_cli.execution.executor import Executor
 from trader_cli.execution.ledger_adjustment import Settlement, settle
-from trader_cli.settings.options import ExecutionOptions
+from trader_cli.settings.room_options import ExecutionOptions
 from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_rows import Intent

@@ -20,7 +20,7 @@ from trader_cli.exchange.binance import BinanceExchange
 from trader_cli.exchange.connection.signing_gate import (
     DEMO_HOSTS,
     REAL_HOSTS,
-    Gate,
+    SigningGate,
     SigningRefused,
     origin_of,
     signing_origins,
@@ -45,14 +45,14 @@ def closing(client_id: str = "out") -> OrderRequest:
     return OrderRequest(client_id, SYMBOL, "SELL", Decimal(1), reduce_only=True)
 
 
-def at_host(work: Work, mode: str | None = "demo", *, care: bool = False, **options: Any) -> Any:
+def at_host(work: Work, mode: str | None = "demo", *, protection: bool = False, **options: Any) -> Any:
     """Run `work` with an exchange at a host that keeps what arrives; mode None: what the environment says."""
 
     async def main() -> Any:
         async with KeepingHost() as host:
             asked = {"base_url": host.url, "max_retries": 0, "timeout": 5, **options}
             exchange = BinanceExchange({"binance_exchange": asked} | ({"mode": mode} if mode else {}))
-            await exchange.initialize(care=care)
+            await exchange.initialize(protection=protection)
             try:
                 return await work(exchange, host)
             finally:
@@ -99,7 +99,7 @@ def test_paper_signs_nothing_whatever_the_environment_holds(
 
     async def work(exchange: BinanceExchange, host: KeepingHost) -> None:
         await everything(exchange.private)
-        await everything(exchange.care)
+        await everything(exchange.protection)
         assert host.signed == []
         assert [kept.method for kept in host.kept if kept.method != "GET"] == []
 
@@ -138,7 +138,7 @@ def test_sim_signs_with_its_own_keys_for_the_venue_that_was_opened(keys: dict[st
             exchange = BinanceExchange(config, venue_url=host.url if opened else None)
             await exchange.initialize()
             await everything(exchange.private)
-            await everything(exchange.care)
+            await everything(exchange.protection)
             await exchange.close()
             assert bool(host.signed) == (opened and keys["api_key"] == "sim-key")
             assert {kept.key for kept in host.signed} <= {"sim-key"}
@@ -178,7 +178,7 @@ def point_elsewhere(exchange: BinanceExchange, url: str) -> None:
     """What a mistake in the client could do."""
     from trader_cli.exchange.connection.client import point_at
 
-    for lane in (exchange._connection._lane, exchange._connection.care_lane):
+    for lane in (exchange._connection._lane, exchange._connection.protection_lane):
         assert lane
         point_at(lane._client, url)
 
@@ -187,7 +187,7 @@ def test_bytes_for_another_host_do_not_leave() -> None:
     async def work(exchange: BinanceExchange, host: KeepingHost) -> None:
         async with KeepingHost() as other:
             point_elsewhere(exchange, other.url)
-            for side in (exchange.private, exchange.care):
+            for side in (exchange.private, exchange.protection):
                 with pytest.raises(SigningRefused, match="was stopped"):
                     await side.positions()
                 with pytest.raises(SigningRefused):
@@ -195,7 +195,7 @@ def test_bytes_for_another_host_do_not_leave() -> None:
             assert other.kept == []
             point_elsewhere(exchange, host.url.replace("127.0.0.1", "localhost"))
             with pytest.raises(SigningRefused):
-                await exchange.care.positions()
+                await exchange.protection.positions()
         assert host.signed == []
 
     at_host(work, **KEYS)
@@ -206,7 +206,7 @@ def test_a_signature_is_seen_in_header_query_and_body() -> None:
 
     async def main() -> None:
         async with KeepingHost() as host:
-            gate = Gate(frozenset(), lambda _method, _path: 0.0)
+            gate = SigningGate(frozenset(), lambda _method, _path: 0.0)
             async with make_session(gate=gate) as session:
                 assert (await session.get(f"{host.url}/fapi/v1/time")).status == 200
                 for method, extra in (
@@ -234,7 +234,7 @@ def test_redirects_are_not_followed(status: int, home: bool) -> None:
             answer = lambda _: web.Response(status=status, headers={"Location": to})  # noqa: E731
             host.answers |= {f"GET {path}": answer for path in ("/fapi/v3/positionRisk", "/fapi/v1/ticker/24hr")}
             host.answers["POST " + ORDER] = answer
-            for side in (exchange.private, exchange.care):
+            for side in (exchange.private, exchange.protection):
                 with pytest.raises(ExchangeUnavailable):
                     await side.positions()
                 assert isinstance(await side.place(closing()), Unknown)
@@ -252,13 +252,13 @@ def test_no_proxy_gets_anything(name: str, monkeypatch: pytest.MonkeyPatch) -> N
         async with KeepingHost() as proxy:
             for variable in ("http_proxy", "HTTP_PROXY", "https_proxy", "ALL_PROXY"):
                 monkeypatch.setenv(variable, proxy.url)
-            assert await exchange.care.positions() == []
+            assert await exchange.protection.positions() == []
             assert proxy.kept == []
-            lane = exchange._connection.care_lane
+            lane = exchange._connection.protection_lane
             setattr(lane._client, name, proxy.url)
             asked = len(host.kept)
             with pytest.raises(SigningRefused, match="no proxy"):
-                await exchange.care.positions()
+                await exchange.protection.positions()
             assert (proxy.kept, len(host.kept)) == ([], asked)
 
     at_host(work, **KEYS)
@@ -294,12 +294,12 @@ def test_nothing_is_opened_with_a_key_that_can_withdraw_or_of_which_nothing_is_k
 
 def test_rights_are_asked_once_for_both_sides_and_again_after_a_quarter_of_an_hour() -> None:
     async def work(exchange: BinanceExchange, host: KeepingHost) -> None:
-        for number, side in enumerate((exchange.private, exchange.care, exchange.private)):
+        for number, side in enumerate((exchange.private, exchange.protection, exchange.private)):
             assert isinstance(await side.place(opening(str(number))), Placed)
         assert len(host.asked(RIGHTS)) == 1
         real, later_ms = exchange.clock.monotonic_ms, 15 * 60_000 + 1
         exchange.clock.monotonic_ms = lambda: real() + later_ms  # type: ignore[method-assign]
-        await exchange.care.place(opening("late"))
+        await exchange.protection.place(opening("late"))
         assert len(host.asked(RIGHTS)) == 2
 
     at_host(work, **KEYS)
@@ -310,7 +310,7 @@ def test_what_reduces_waits_for_no_check() -> None:
         host.answers["GET " + RIGHTS] = later(3, rights())
         entering = asyncio.create_task(exchange.private.place(opening()))
         await asyncio.sleep(0.05)
-        assert isinstance(await asyncio.wait_for(exchange.care.place(closing()), 1), Placed)
+        assert isinstance(await asyncio.wait_for(exchange.protection.place(closing()), 1), Placed)
         assert not entering.done()
         entering.cancel()
 
@@ -326,8 +326,8 @@ def test_a_hundred_slow_reads_do_not_delay_care() -> None:
         reads = [asyncio.create_task(exchange.get_ticker(SYMBOL)) for _ in range(100)]
         await asyncio.sleep(0.1)
         began = asyncio.get_running_loop().time()
-        assert await exchange.care.positions() == []
-        assert isinstance(await exchange.care.place(closing()), Placed)
+        assert await exchange.protection.positions() == []
+        assert isinstance(await exchange.protection.place(closing()), Placed)
         assert asyncio.get_running_loop().time() - began < 0.7
         assert not any(read.done() for read in reads)
         for read in reads:
@@ -340,9 +340,9 @@ def test_a_hundred_slow_reads_do_not_delay_care() -> None:
 def test_fifty_slow_looks_of_care_do_not_delay_its_next_order() -> None:
     async def work(exchange: BinanceExchange, host: KeepingHost) -> None:
         host.answers["GET /fapi/v3/positionRisk"] = later(1.5, [])
-        looks = [asyncio.create_task(exchange.care.positions()) for _ in range(50)]
+        looks = [asyncio.create_task(exchange.protection.positions()) for _ in range(50)]
         await asyncio.sleep(0.2)
-        assert isinstance(await asyncio.wait_for(exchange.care.place(closing()), 0.8), Placed)
+        assert isinstance(await asyncio.wait_for(exchange.protection.place(closing()), 0.8), Placed)
         assert await asyncio.gather(*looks) == [[]] * 50, "a late answer is still read"
 
     at_host(work, **KEYS)
@@ -377,7 +377,7 @@ def test_care_asks_once() -> None:
     async def work(exchange: BinanceExchange, host: KeepingHost) -> None:
         host.answers["GET /fapi/v3/positionRisk"] = lambda _: web.Response(text="busy", status=503)
         with pytest.raises(ExchangeUnavailable):
-            await exchange.care.positions()
+            await exchange.protection.positions()
         assert len(host.asked("/fapi/v3/positionRisk")) == 1
         with pytest.raises(ExchangeUnavailable):
             await exchange.private.positions()
@@ -404,19 +404,19 @@ def test_while_frozen_nothing_is_sent_and_one_order_goes_first(status: int, body
             else web.json_response(body, status=status, headers=wait)
         )
         assert exchange.frozen_s() == 0
-        assert isinstance(await exchange.care.place(closing()), NotPlaced)
+        assert isinstance(await exchange.protection.place(closing()), NotPlaced)
         assert 0 < exchange.frozen_s() <= seconds
         asked = len(host.kept)
         reads = [asyncio.create_task(exchange.get_ticker(SYMBOL)) for _ in range(5)]
         for _ in range(5):
             with pytest.raises(RateLimited):
-                await exchange.care.positions()
-            assert isinstance(await exchange.care.place(closing()), NotPlaced)
+                await exchange.protection.positions()
+            assert isinstance(await exchange.protection.place(closing()), NotPlaced)
             await asyncio.sleep(0.1)
         assert len(host.kept) == asked
         del host.answers["POST " + ORDER]
         await exchange.clock.sleep(exchange.frozen_s() + 0.01)
-        await exchange.care.place(closing())
+        await exchange.protection.place(closing())
         await asyncio.gather(*reads, return_exceptions=True)
         after = host.kept[asked:]
         assert after[0].method == "POST"
@@ -431,7 +431,7 @@ def test_a_request_that_waits_for_a_connection_does_not_leave_into_a_freeze() ->
         host.answers["POST " + ORDER] = lambda _: refusal(-1003, "Too many requests.", 429, **{"Retry-After": "9"})
         reads = [asyncio.create_task(exchange.get_ticker(SYMBOL)) for _ in range(40)]
         await asyncio.sleep(0.2)
-        await exchange.care.place(closing())
+        await exchange.protection.place(closing())
         asked = len(host.kept)
         done, _ = await asyncio.wait(reads, timeout=1.5)
         assert len(host.kept) == asked
@@ -446,22 +446,22 @@ def test_too_many_orders_stop_new_ones_only() -> None:
     async def work(exchange: BinanceExchange, host: KeepingHost) -> None:
         honest = host.answers["POST " + ORDER]
         host.answers["POST " + ORDER] = lambda _: refusal(-1015, "Too many new orders.", 429, **{"Retry-After": "1"})
-        refused = await exchange.care.place(opening())
+        refused = await exchange.protection.place(opening())
         assert isinstance(refused, NotPlaced)
         assert refused.code == -1015
         assert exchange.frozen_s() == 0
         assert 0 < exchange.orders_held_s() <= 1
         host.answers["POST " + ORDER] = honest
         sent = len(host.asked(ORDER, "POST"))
-        for side in (exchange.private, exchange.care):
+        for side in (exchange.private, exchange.protection):
             held = await side.place(opening())
             assert isinstance(held, NotPlaced)
             assert held.code == -1015
         assert len(host.asked(ORDER, "POST")) == sent
-        assert await exchange.care.positions() == []
-        assert isinstance(await exchange.care.place(closing()), Placed)
+        assert await exchange.protection.positions() == []
+        assert isinstance(await exchange.protection.place(closing()), Placed)
         await asyncio.sleep(exchange.orders_held_s() + 0.01)
-        assert isinstance(await exchange.care.place(opening()), Placed)
+        assert isinstance(await exchange.protection.place(opening()), Placed)
 
     at_host(work, **KEYS)
 
@@ -478,7 +478,7 @@ def test_a_limit_of_another_pool_or_host_stops_nothing_of_care(path: str) -> Non
         with pytest.raises(RateLimited):
             await ask()
         assert exchange.frozen_s() == 0
-        assert await exchange.care.positions() == []
-        assert isinstance(await exchange.care.place(closing()), Placed)
+        assert await exchange.protection.positions() == []
+        assert isinstance(await exchange.protection.place(closing()), Placed)
 
     at_host(work, **KEYS)

@@ -15,14 +15,14 @@ from support.trading.virtual_venue import SYMBOL, plan_now, trading
 
 from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.core.money.plans import Approved
-from trader_cli.execution.entry_result import Entered
+from trader_cli.execution.entry_result import EntryResult
 from trader_cli.execution.executor import Executor
 from trader_cli.pipelines.live_trading_pipeline import LiveTradingPipeline
 from trader_cli.pipelines.market_access import Market, run_in_market
-from trader_cli.pipelines.trading.iterations import Audience
+from trader_cli.pipelines.trading.iterations import EventSink
 from trader_cli.pipelines.trading.trading_run import run_forever, run_once
 from trader_cli.settings import Settings, as_settings
-from trader_cli.settings.options import ExecutionOptions
+from trader_cli.settings.room_options import ExecutionOptions
 from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import Ledger
 from trader_cli.tactician.position_monitor import PositionMonitor
@@ -122,7 +122,7 @@ def test_a_pending_signal_is_looked_at_again(folder: Path) -> None:
                     exchange=market.exchange,
                     ledger=ledger,
                     source=market.source,
-                    audience=Audience(say=lines.append),
+                    sink=EventSink(say=lines.append),
                 )
                 await pipeline.run_forever([SYMBOL], QUARTER, for_s=3 * 3600)
 
@@ -149,12 +149,12 @@ def test_a_loss_limit_halts_and_closes_if_so_set(tmp_path: Path, closes: bool) -
 def test_the_protection_deadline_is_as_set(tmp_path: Path, deadline: float, closed: str | None) -> None:
     """Stops cannot be placed for ten seconds: past the deadline the position is closed, else it is covered late."""
 
-    async def work(exchange: Any, ledger: Ledger, venue: Any) -> Entered:
+    async def work(exchange: Any, ledger: Ledger, venue: Any) -> EntryResult:
         venue.down["POST", "/fapi/v1/algoOrder"] = exchange.server_now_ms() + 10_000
         done = await Executor(exchange, ledger, ExecutionOptions.of(exchange.workspace)).enter(
             Approved(await plan_now(exchange))
         )
-        assert isinstance(done, Entered)
+        assert isinstance(done, EntryResult)
         assert (ledger.holding(SYMBOL).amount == 0) == (closed is not None)
         return done
 

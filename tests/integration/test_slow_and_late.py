@@ -15,9 +15,9 @@ from support.trading.hostile_desk import HostileDesk, hostile
 
 from trader_cli.core.errors import ExchangeUnavailable, TraderError
 from trader_cli.core.money.plans import Refused
-from trader_cli.execution.entry_result import Entered
+from trader_cli.execution.entry_result import EntryResult
 from trader_cli.execution.executor import Executor
-from trader_cli.settings.options import ExecutionOptions
+from trader_cli.settings.room_options import ExecutionOptions
 from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import Ledger
 from trader_cli.venue.engine.switches import Switches
@@ -65,10 +65,10 @@ def entries(desk: HostileDesk) -> int:
 def test_the_entrys_reply_is_late(late_s: float, tmp_path: Path) -> None:
     async def life(desk: HostileDesk, ledger: Ledger, executor: Executor) -> None:
         done = await executor.enter(desk.approved())
-        assert isinstance(done, Entered)
+        assert isinstance(done, EntryResult)
         assert (done.quantity, done.closed, entries(desk)) == (1, None, 1)
-        assert desk.bare_s() <= 1.0
-        assert abs(done.uncovered_ms / 1000 - desk.bare_s()) <= 0.01
+        assert desk.unprotected_s() <= 1.0
+        assert abs(done.uncovered_ms / 1000 - desk.unprotected_s()) <= 0.01
         sound(desk, ledger)
 
     living(life, tmp_path, faults=[on(ORDER, after_s=late_s)])
@@ -78,9 +78,9 @@ def test_the_entrys_reply_is_late(late_s: float, tmp_path: Path) -> None:
 def test_replies_to_stops_are_late(late_s: float, tmp_path: Path) -> None:
     async def life(desk: HostileDesk, ledger: Ledger, executor: Executor) -> None:
         done = await executor.enter(desk.approved())
-        assert isinstance(done, Entered)
+        assert isinstance(done, EntryResult)
         assert done.closed is None
-        assert desk.bare_s() == 0
+        assert desk.unprotected_s() == 0
         await desk.monitor(ledger).start_monitoring(200)
         sound(desk, ledger)
         assert len(desk.stops()) == 3, "what was sent too often is gone again"
@@ -94,9 +94,9 @@ def test_every_order_fails_for_a_while(seconds: int, tmp_path: Path) -> None:
 
     async def life(desk: HostileDesk, ledger: Ledger, executor: Executor) -> None:
         done = await executor.enter(desk.approved())
-        assert isinstance(done, Entered)
+        assert isinstance(done, EntryResult)
         assert done.closed == "unprotected"
-        ((_, ended),) = desk.bare_spans()
+        ((_, ended),) = desk.unprotected_spans()
         assert ended - desk.start_ms <= (seconds + MOST_BARE_S) * 1000
         assert sum(line.startswith("ALARM") for line in said) >= (seconds - 7) // 10
         sound(desk, ledger)
@@ -114,9 +114,9 @@ def test_every_order_fails_for_a_while(seconds: int, tmp_path: Path) -> None:
 def test_the_reply_is_lost_and_queries_lag(lagging: Any, lag_s: float, lost: str, tmp_path: Path) -> None:
     async def life(desk: HostileDesk, ledger: Ledger, executor: Executor) -> None:
         done = await executor.enter(desk.approved())
-        assert isinstance(done, Entered)
+        assert isinstance(done, EntryResult)
         assert (done.quantity, entries(desk), len(desk.requests(ORDER))) == (1, 1, 1)
-        assert desk.bare_s() <= 1.0
+        assert desk.unprotected_s() <= 1.0
         sound(desk, ledger)
 
     faults = [on(ORDER, failure=lost, count=1), *(on(route, lag_s=lag_s) for route in lagging)]
@@ -166,7 +166,7 @@ def test_while_an_entry_is_unknown_its_symbol_takes_no_other(tmp_path: Path) -> 
 @pytest.mark.parametrize("slow_s", [4.0, 8.0, 16.0])
 def test_the_list_of_stops_is_slow_after_they_vanished(slow_s: float, tmp_path: Path) -> None:
     async def life(desk: HostileDesk, ledger: Ledger, executor: Executor) -> None:
-        assert isinstance(await executor.enter(desk.approved()), Entered)
+        assert isinstance(await executor.enter(desk.approved()), EntryResult)
         await desk.monitor(ledger).start_monitoring(5)
         gone_ms = desk.clock.now_ms()
         desk.by_hand("DELETE", "/fapi/v1/algoOpenOrders")
@@ -181,7 +181,7 @@ def test_the_list_of_stops_is_slow_after_they_vanished(slow_s: float, tmp_path: 
 @pytest.mark.parametrize("failure", ["dropped before", "503", "dropped", "503 unknown"])
 def test_one_lost_exit_is_repeated_at_once(failure: str, tmp_path: Path) -> None:
     async def life(desk: HostileDesk, ledger: Ledger, executor: Executor) -> None:
-        assert isinstance(await executor.enter(desk.approved()), Entered)
+        assert isinstance(await executor.enter(desk.approved()), EntryResult)
         began = desk.clock.now_ms()
         assert await executor.close(SYMBOL, "test") == 1
         assert desk.clock.now_ms() - began <= 3000
@@ -194,7 +194,7 @@ def test_one_lost_exit_is_repeated_at_once(failure: str, tmp_path: Path) -> None
 @pytest.mark.parametrize("failure", ["dropped before", "dropped"])
 def test_a_partial_exit_is_repeated_only_once_the_first_is_proved_absent(failure: str, tmp_path: Path) -> None:
     async def life(desk: HostileDesk, ledger: Ledger, executor: Executor) -> None:
-        assert isinstance(await executor.enter(desk.approved(quantity="2")), Entered)
+        assert isinstance(await executor.enter(desk.approved(quantity="2")), EntryResult)
         await desk.clock.sleep(1)
         began = desk.clock.now_ms()
         try:
@@ -218,9 +218,9 @@ def test_a_partial_exit_is_repeated_only_once_the_first_is_proved_absent(failure
 @pytest.mark.parametrize("beside", ["-2022", "-4118", "accepted"])
 def test_a_target_in_the_way_of_an_exit_is_taken_away_and_never_a_stop(beside: str, tmp_path: Path) -> None:
     async def life(desk: HostileDesk, ledger: Ledger, executor: Executor) -> None:
-        assert isinstance(await executor.enter(desk.approved()), Entered)
+        assert isinstance(await executor.enter(desk.approved()), EntryResult)
         assert await executor.close(SYMBOL, "test") == 1
-        assert desk.bare_s() == 0
+        assert desk.unprotected_s() == 0
         sound(desk, ledger)
 
     switches = Switches(reduce_beside_cover=beside, take_profits="cover")  # type: ignore[arg-type]
@@ -236,9 +236,9 @@ def test_during_a_ban_nothing_is_sent_and_an_order_goes_first_after_it(
 
     async def life(desk: HostileDesk, ledger: Ledger, executor: Executor) -> None:
         done = await executor.enter(desk.approved())
-        assert isinstance(done, Entered)
+        assert isinstance(done, EntryResult)
         assert desk.venue.log.while_banned + desk.venue.log.while_limited == 0
-        ((_, ended),) = desk.bare_spans()
+        ((_, ended),) = desk.unprotected_spans()
         after = [
             r for r in desk.requests() if r.arrived_ms >= desk.start_ms + seconds * 1000 and r.status not in {429, 418}
         ]
@@ -260,7 +260,7 @@ def test_during_a_ban_nothing_is_sent_and_an_order_goes_first_after_it(
 def test_what_filled_is_said_though_its_trades_are_not_shown(slow_s: float, tmp_path: Path) -> None:
     async def life(desk: HostileDesk, ledger: Ledger, executor: Executor) -> None:
         done = await executor.enter(desk.approved())
-        assert isinstance(done, Entered)
+        assert isinstance(done, EntryResult)
         assert (done.quantity, done.closed) == (1, None)
         assert done.cover is not None
         assert done.cover.full

@@ -31,7 +31,7 @@ def until(desk: Desk, seconds: float, fault: str, *routes: tuple[str, str]) -> R
 @pytest.mark.parametrize("seconds", [0.2, 3.0])
 def test_an_entry_whose_fill_is_not_shown_yet_keeps_its_stops(tmp_path: Path, lagging: Any, seconds: float) -> None:
     async def work(desk: Desk) -> None:
-        approved, bare = desk.approved(), []
+        approved, unprotected = desk.approved(), []
 
         def lag(_number: int, asked: tuple[str, str]) -> str:
             filled_ms = desk.engine.account.fills[0].time_ms if desk.engine.account.fills else desk.clock.now_ms()
@@ -43,14 +43,14 @@ def test_an_entry_whose_fill_is_not_shown_yet_keeps_its_stops(tmp_path: Path, la
 
         def watch() -> None:
             if len(desk.engine.account.algos) >= 1 and desk.amount and not covered(desk.amount, desk.stops()):
-                bare.append(desk.clock.now_ms())
+                unprotected.append(desk.clock.now_ms())
 
         desk.venue.watch = watch
         desk.venue.bend(lag)
         done = await entered(desk, approved)
         assert done.quantity == 1
         assert done.cover is not None
-        assert bare == []
+        assert unprotected == []
 
     at_desk(work, tmp_path)
 

@@ -17,9 +17,9 @@ from test_trading_on_a_host import enter, trade
 from trader_cli.core.errors import ExchangeUnavailable
 from trader_cli.core.types import Abstention
 from trader_cli.execution.coverage import remembered
-from trader_cli.execution.entry_result import Entered
-from trader_cli.pipelines.trading.iterations import Pass
-from trader_cli.pipelines.trading.live_loop import Forever
+from trader_cli.execution.entry_result import EntryResult
+from trader_cli.pipelines.trading.iterations import Iteration
+from trader_cli.pipelines.trading.live_loop import LiveLoop
 from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import Ledger
 from trader_cli.tactician.monitor_reports import Report
@@ -41,7 +41,7 @@ async def heard(desk: Desk, looks: int = 3) -> list[tuple[str, str, str]]:
 
 async def open_position(desk: Desk) -> None:
     with desk.open() as (_, executor):
-        assert isinstance(await executor.enter(desk.approved()), Entered)
+        assert isinstance(await executor.enter(desk.approved()), EntryResult)
 
 
 def by_hand(desk: HostileDesk) -> None:
@@ -102,7 +102,7 @@ def test_a_close_that_the_entry_itself_has_told_is_no_news_to_the_next_process(t
         desk.venue.bend(FaultPlan((Fault(*STOP, failure="503"),)))
         with desk.open() as (_, executor):
             done = await executor.enter(desk.approved())
-            assert isinstance(done, Entered)
+            assert isinstance(done, EntryResult)
             assert done.closed == "unprotected"
         return await heard(desk)
 
@@ -129,7 +129,7 @@ def test_a_run_tells_of_an_entry_that_was_left_again(tmp_path: Path) -> None:
     class Heard:
         """As much of a trader as telling needs."""
 
-        class audience:  # noqa: N801
+        class sink:  # noqa: N801
             say = staticmethod(said.append)
 
         workspace = workspace_of({"position_monitoring_interval": 10})
@@ -138,18 +138,18 @@ def test_a_run_tells_of_an_entry_that_was_left_again(tmp_path: Path) -> None:
         def now_ms() -> int:
             return 0
 
-    async def work(desk: HostileDesk) -> Entered:
+    async def work(desk: HostileDesk) -> EntryResult:
         desk.venue.bend(FaultPlan((Fault(*STOP, failure="503"),)))
         with desk.open() as (_, executor):
             done = await executor.enter(desk.approved())
-        assert isinstance(done, Entered)
+        assert isinstance(done, EntryResult)
         return done
 
     done = hostile(work, tmp_path)
     assert done.closed == "unprotected"
-    forever = Forever(Heard, [], None)  # type: ignore[arg-type]
+    forever = LiveLoop(Heard, [], None)  # type: ignore[arg-type]
     for _ in range(2):
-        forever._tell(Pass(SYMBOL, "15m", None, Abstention("x", "x"), done))
+        forever._tell(Iteration(SYMBOL, "15m", None, Abstention("x", "x"), done))
     assert len(said) == 1
     assert "unprotected" in said[0]
 

@@ -198,7 +198,7 @@ def test_names_are_stable_and_every_check_is_described() -> None:
     names = [check.name for check in CHECKS]
     assert len(set(names)) == len(names) >= 25
     assert {check.line for check in CHECKS} == set(LINES)
-    assert all(check.promise and check.mend.endswith((".", "`.")) for check in CHECKS)
+    assert all(check.promise and check.hint.endswith((".", "`.")) for check in CHECKS)
     assert chosen_checks(names[:2]) == CHECKS[:2]
     assert replace(CHECKS[0], name="other") not in CHECKS
 

@@ -9,7 +9,7 @@ import pytest
 from support.trading.desk import SYMBOL, Desk, at_desk
 
 from trader_cli.core.errors import HungUp, Terminated
-from trader_cli.pipelines.trading.flatten_without_ledger import Wish
+from trader_cli.pipelines.trading.flatten_without_ledger import FlattenRequest
 from trader_cli.pipelines.trading.risk_reduction import _naming_what_is_left
 
 pytestmark = pytest.mark.slow
@@ -38,12 +38,12 @@ def held(path: Path) -> Path:
 def test_a_ledger_that_cannot_be_read_keeps_nobody_from_waiting(kind: str, tmp_path: Path) -> None:
     path, said = held(tmp_path), list[str]()
     DAMAGES[kind](path)
-    with _naming_what_is_left(path, Wish("flatten", say=said.append)):
+    with _naming_what_is_left(path, FlattenRequest("flatten", say=said.append)):
         pass
     assert said == []
     for end in (KeyboardInterrupt, Terminated, HungUp):
         said.clear()
-        with pytest.raises(end), _naming_what_is_left(path, Wish("flatten", say=said.append)):
+        with pytest.raises(end), _naming_what_is_left(path, FlattenRequest("flatten", say=said.append)):
             raise end
         assert "withdrawn" in said[0]
         assert [line.startswith(f"Left as it is: {SYMBOL}: ") for line in said[1:]] == [True] * (kind == "whole")

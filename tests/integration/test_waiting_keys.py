@@ -9,7 +9,7 @@ from support.trading.desk import ORDER, STOP, Desk, at_desk, first
 from support.trading.hostile_desk import HostileDesk, hostile
 
 from trader_cli.core.money.plans import Refused
-from trader_cli.execution.entry_result import Entered
+from trader_cli.execution.entry_result import EntryResult
 from trader_cli.venue.server.faults import Fault, FaultPlan
 
 pytestmark = pytest.mark.slow
@@ -45,7 +45,7 @@ def blind_after_s(path: Path, budget_s: float) -> float:
     async def work(desk: HostileDesk) -> float:
         with desk.open() as (_, executor):
             done = await executor.enter(desk.approved())
-            assert isinstance(done, Entered)
+            assert isinstance(done, EntryResult)
             assert done.quantity == 1
             await executor.end()
         assert len(desk.requests(ORDER)) == 1

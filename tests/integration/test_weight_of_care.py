@@ -12,9 +12,9 @@ from support.trading.desk import POSITIONS, STOP, covered
 from support.trading.hostile_desk import HostileDesk, hostile
 
 from trader_cli.core.money.plans import Approved
-from trader_cli.execution.entry_result import Entered
+from trader_cli.execution.entry_result import EntryResult
 from trader_cli.execution.executor import Executor
-from trader_cli.settings.options import ExecutionOptions
+from trader_cli.settings.room_options import ExecutionOptions
 from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import Ledger
 from trader_cli.venue.request_weights import WEIGHT_LIMIT, request_weight
@@ -78,7 +78,7 @@ async def entered(desk: HostileDesk, executor: Executor, symbols: tuple[str, ...
             take_profit_price=rules.price_down(mark + away),
         )
         done = await executor.enter(Approved(plan))
-        assert isinstance(done, Entered), done
+        assert isinstance(done, EntryResult), done
 
 
 def stops_vanish(desk: HostileDesk, symbols: tuple[str, ...] = SYMBOLS) -> None:
@@ -120,7 +120,7 @@ def test_twenty_bare_symbols_stay_under_four_fifths_of_the_limit(failure: str, r
             positions = Counter(r.arrived_ms // 200 for r in asked if r.route == POSITIONS)
             assert max(positions.values()) <= 3, "asked once for all, never for each"
             for symbol in SYMBOLS:
-                for start, end in desk.bare_spans(symbol):
+                for start, end in desk.unprotected_spans(symbol):
                     assert end <= max(start, ends) + (DEADLINE_S + BUDGET_S) * 1000, (symbol, start - ends, end - ends)
                 amount = desk.books.position(symbol).amount
                 assert covered(amount, desk.books.open_algos(symbol)) if amount else True

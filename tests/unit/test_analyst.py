@@ -36,7 +36,7 @@ from trader_cli.core.types import Abstention, Analysis, Claim, Signal
 from trader_cli.features.bar_arrays import BarSeries
 from trader_cli.features.regimes import RegimeModel, fit_regimes
 from trader_cli.settings import as_settings
-from trader_cli.settings.options import AnalysisOptions
+from trader_cli.settings.room_options import AnalysisOptions
 
 M15 = Timeframe.parse("15m")
 BARS = BarSeries.of(random_bars(1500))

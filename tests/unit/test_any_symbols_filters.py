@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from support.trading.desk import plan_at
 
-from trader_cli.core.money.exit_forms import Form, Heard, exit_forms, next_form
+from trader_cli.core.money.exit_forms import Form, RefusedForms, exit_forms, next_form
 from trader_cli.core.money.orders import SymbolRules
 from trader_cli.core.money.plans import Refused
 from trader_cli.core.money.trading_rules import entry_limit, exit_limit, openable
@@ -232,7 +232,7 @@ def test_whatever_the_exchange_enforces_a_position_is_left_if_any_form_of_it_pas
 ) -> None:
     """The filters may be other ones than we know, and the mark price moved since it was seen."""
     forms = exit_forms(symbol_rules(known), held, sign, mark, whole=True, downward=False)
-    now, heard = mark * (1 + moved), Heard()
+    now, heard = mark * (1 + moved), RefusedForms()
     for _ in range(len(forms) + 1):
         form = next_form(forms, heard)
         if form is None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from trader_cli.core.market.timeframes import DAY_MS
 from trader_cli.core.money.assets import QUOTE, Flow, amounts_text, by_asset, margin_asset_of, valued
-from trader_cli.core.money.loss_limits import History, Level, LossLimits, breaches, breaches_by_asset
+from trader_cli.core.money.loss_limits import EquityHistory, EquityPoint, LossLimits, breaches, breaches_by_asset
 from trader_cli.core.money.orders import AccountState, TradeState
 from trader_cli.exchange.account.account_replies import account_state
 from trader_cli.pipelines.trading.run_summary import Money
@@ -171,7 +171,7 @@ def test_an_asset_that_only_fees_are_paid_in_has_no_limit_of_its_own() -> None:
     """A rebate in BNB, and a tenth of the BNB gone in fees: no contract is margined in it."""
     flows = [Flow(NOW - 2, D("0.01"), "BNB", "BNB"), Flow(NOW - 1, D("-0.1"), "BNB", "USDT")]
     account = AccountState(D(10_000), D(10_000), ZERO, QUOTE, (AccountState(D("0.9"), D("0.9"), ZERO, "BNB"),))
-    prices, seen = {"USDT": {"BNB": D(600)}}, {"BNB": History((Level(NOW - DAY_MS, D(1), D(1)),))}
+    prices, seen = {"USDT": {"BNB": D(600)}}, {"BNB": EquityHistory((EquityPoint(NOW - DAY_MS, D(1), D(1)),))}
     told = {"limits": LIMITS, "now_ms": NOW, "histories": seen}
     assert breaches_by_asset(flows, account, prices, **told, traded={"USDT"}) == {}  # type: ignore[arg-type]
     assert breaches_by_asset(flows, account, prices, **told, traded={"USDT", "BNB"})  # type: ignore[arg-type]

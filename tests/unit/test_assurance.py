@@ -28,7 +28,6 @@ from trader_cli.core.proofs.assurance import (
     Recorded,
     Unproved,
     WalkAway,
-    bare,
     last_known,
     prove_absent,
     prove_all_flat,
@@ -38,8 +37,9 @@ from trader_cli.core.proofs.assurance import (
     prove_recorded,
     prove_walk_away,
     standing,
+    unprotected,
 )
-from trader_cli.core.proofs.evidence import Books, Kept, Look, NoBooks, Traces, explained, strangers
+from trader_cli.core.proofs.evidence import AccountSnapshot, Books, LedgerOrder, NoBooks, Traces, explained, orphans
 
 PACKAGE = Path(trader_cli.__file__).parent
 ETH, BTC = "ETHUSDT", "BTCUSDT"
@@ -80,14 +80,14 @@ def order(name: str, symbol: str = ETH, status: str = "NEW", filled: Any = 0, si
 
 
 HELD = Books({ETH: ONE}, {"td-e-1", "td-b-1", "td-s-1"})
-COVERED = Look(1, (position(),), (stop(),), ())
-EMPTY, NOTHING = Books({}, ()), Look(1, (), (), ())
+COVERED = AccountSnapshot(1, (position(),), (stop(),), ())
+EMPTY, NOTHING = Books({}, ()), AccountSnapshot(1, (), (), ())
 FRESH = NoBooks("there is no ledger at x", "if one was lost, run `trader ledger rebuild`", fresh=True)
 DAMAGED = NoBooks("the ledger x cannot be read", "run `trader ledger rebuild`")
-MOVING = Kept(ETH, "td-e-2", "entry", "unknown")
+MOVING = LedgerOrder(ETH, "td-e-2", "entry", "unknown")
 
 # Each line: what is taken from a good account or put into it, the look, the ledger, and words of the doubt.
-TROUBLES: list[tuple[str, Look, Books | NoBooks, str]] = [
+TROUBLES: list[tuple[str, AccountSnapshot, Books | NoBooks, str]] = [
     ("positions did not answer", replace(COVERED, positions=None), HELD, "has not shown its positions"),
     ("stops did not answer", replace(COVERED, stops=None), HELD, "has not shown its stops"),
     ("orders did not answer", replace(COVERED, orders=None), HELD, "has not shown its orders"),
@@ -122,15 +122,17 @@ TROUBLES: list[tuple[str, Look, Books | NoBooks, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("look", "books", "words"), [t[1:] for t in TROUBLES], ids=[t[0] for t in TROUBLES])
-def test_each_trouble_makes_it_no_and_says_what_to_run(look: Look, books: Books | NoBooks, words: str) -> None:
-    found = prove_walk_away(look, books)
+@pytest.mark.parametrize(("snapshot", "books", "words"), [t[1:] for t in TROUBLES], ids=[t[0] for t in TROUBLES])
+def test_each_trouble_makes_it_no_and_says_what_to_run(
+    snapshot: AccountSnapshot, books: Books | NoBooks, words: str
+) -> None:
+    found = prove_walk_away(snapshot, books)
     assert isinstance(found, Doubt)
     assert words in found.sentence
     assert found.sentence.startswith("NO: ")
     assert "`trader " in found.sentence or "look yourself" in found.sentence or "profile" in found.sentence
     with pytest.raises(Unproved):
-        WalkAway(look, books)
+        WalkAway(snapshot, books)
 
 
 def test_what_is_proved_is_said() -> None:
@@ -147,14 +149,14 @@ def test_what_is_proved_is_said() -> None:
     )
     assert "0.5 beside it is not ours" in standing(ETH, replace(COVERED, positions=(position("1.5"),)), HELD)
     assert "NO stop of ours" in standing(ETH, replace(COVERED, stops=()), HELD)
-    assert bare(ETH, -ONE) == "ETHUSDT: short 1 is open and NOTHING protects it."
-    known = replace(HELD, resting=(Kept(ETH, "td-b-1", "backstop", "open", Decimal(1900)),))
+    assert unprotected(ETH, -ONE) == "ETHUSDT: short 1 is open and NOTHING protects it."
+    known = replace(HELD, resting=(LedgerOrder(ETH, "td-b-1", "backstop", "open", Decimal(1900)),))
     assert last_known(ETH, known) == "ETHUSDT: 1 is booked; stops were last seen resting at 1900."
     assert "NO stop of ours is known to rest" in last_known(BTC, known)
 
 
 def test_an_account_that_lives_with_us_is_known_by_the_ledger_and_says_so() -> None:
-    resting = replace(HELD, resting=(Kept(ETH, "td-b-1", "backstop", "open", Decimal(1900)),))
+    resting = replace(HELD, resting=(LedgerOrder(ETH, "td-b-1", "backstop", "open", Decimal(1900)),))
     assert "by the ledger" in prove_recorded(resting).sentence
     assert "by the ledger" in prove_recorded(EMPTY).sentence
     assert isinstance(prove_recorded(FRESH), Recorded)
@@ -212,7 +214,7 @@ def test_what_our_ids_explain_without_a_ledger() -> None:
     assert explained(replace(shown, past=past)) == {ETH: Decimal("0.6"), BTC: 0}
     assert explained(replace(shown, stops=(stop("td-s-1", quantity="0.7"),))) == {ETH: Decimal("0.7"), BTC: 0}
     assert explained(replace(shown, positions=(position(-3),), past=past)) == {ETH: 0}
-    assert strangers(past, {"td-e-1"}) == ("td-x-1",)
+    assert orphans(past, {"td-e-1"}) == ("td-x-1",)
 
 
 # --- a property: an oracle of its own ---
@@ -235,7 +237,7 @@ _stops = st.lists(
 _positions = st.lists(st.builds(position, _amounts, _symbols), max_size=2, unique_by=lambda p: p.symbol)
 _orders = st.lists(st.builds(order, _names, _symbols, st.sampled_from(["NEW", "FILLED"])), max_size=1)
 _looks = st.builds(
-    lambda p, s, o: Look(
+    lambda p, s, o: AccountSnapshot(
         1, None if p is None else tuple(p), None if s is None else tuple(s), None if o is None else tuple(o)
     ),
     st.none() | _positions,
@@ -251,14 +253,20 @@ _books = st.builds(
 )
 
 
-def fine(look: Look, books: Books) -> bool:
+def fine(snapshot: AccountSnapshot, books: Books) -> bool:
     """Whether a person may walk away, said once more and in another way."""
-    if look.positions is None or look.stops is None or look.orders is None or books.moving or books.unbooked:
+    if (
+        snapshot.positions is None
+        or snapshot.stops is None
+        or snapshot.orders is None
+        or books.moving
+        or books.unbooked
+    ):
         return False
-    shown = {p.symbol: p.amount for p in look.positions}
+    shown = {p.symbol: p.amount for p in snapshot.positions}
     for symbol, held in books.held.items():
         wanted, room = "SELL" if held > 0 else "BUY", abs(held)
-        for s in look.stops:
+        for s in snapshot.stops:
             if (
                 (s.symbol, s.side, s.status) == (symbol, wanted, "NEW")
                 and s.by_mark_price
@@ -267,7 +275,7 @@ def fine(look: Look, books: Books) -> bool:
                 room -= s.quantity if not s.close_position else room
         if shown.get(symbol) != held or room > 0:
             return False
-    for o in [*look.stops, *look.orders]:
+    for o in [*snapshot.stops, *snapshot.orders]:
         ours, known = o.client_id.startswith("td-"), o.client_id in books.known
         if o.status == "NEW" and ((ours and not known) or (known and o.symbol not in books.held)):
             return False
@@ -276,20 +284,20 @@ def fine(look: Look, books: Books) -> bool:
 
 @settings(max_examples=600, deadline=None)
 @given(_looks, _books)
-def test_yes_is_said_exactly_where_everything_agrees(look: Look, books: Books) -> None:
-    found = prove_walk_away(look, books)
-    assert isinstance(found, WalkAway) == fine(look, books), found
+def test_yes_is_said_exactly_where_everything_agrees(snapshot: AccountSnapshot, books: Books) -> None:
+    found = prove_walk_away(snapshot, books)
+    assert isinstance(found, WalkAway) == fine(snapshot, books), found
     assert found.sentence.startswith("yes") == isinstance(found, WalkAway)
     for symbol in (ETH, BTC):
-        if isinstance(prove_protected(symbol, look, books), Protected):
-            assert look.amount(symbol) * books.held[symbol] > 0
-            assert abs(look.amount(symbol)) >= abs(books.held[symbol])
-        if isinstance(prove_flat(symbol, look, books), Flat):
+        if isinstance(prove_protected(symbol, snapshot, books), Protected):
+            assert snapshot.amount(symbol) * books.held[symbol] > 0
+            assert abs(snapshot.amount(symbol)) >= abs(books.held[symbol])
+        if isinstance(prove_flat(symbol, snapshot, books), Flat):
             assert symbol not in books.held
-            assert look.positions is not None
+            assert snapshot.positions is not None
     if isinstance(found, WalkAway):
         for silent in ("positions", "stops", "orders"):
-            assert isinstance(prove_walk_away(replace(look, **{silent: None}), books), Doubt)
+            assert isinstance(prove_walk_away(replace(snapshot, **{silent: None}), books), Doubt)
 
 
 # --- the words, in one module only ---

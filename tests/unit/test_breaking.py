@@ -293,10 +293,10 @@ def test_unlocking_asked_for_counts_at_once_and_lifts_only_what_was_seen(opened:
         assert ledger.latched(E) == ("liquidation", "second"), "nobody has looked at this one"
         ledger.take_requests(START + 2)
         assert ledger.latched(E) == ("liquidation", "second")
-        assert owner_requests.asked_of(path, f"unlock-{E}") is None
+        assert owner_requests.request_of(path, f"unlock-{E}") is None
         owner_requests.ask(path, f"unlock-{E}", "2 looked at that, too")
         ledger.take_requests(START + 3)
-        assert owner_requests.asked_of(path, f"unlock-{E}") is None
+        assert owner_requests.request_of(path, f"unlock-{E}") is None
         last = ledger.latch_lines()[-1]
         assert (last.latched, last.reason, last.at_ms) == (False, "looked at that, too", START + 3)
     with opened() as ledger:

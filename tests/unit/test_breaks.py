@@ -44,8 +44,8 @@ def test_everybody_who_must_see_a_break_is_there(campaign: ModuleType) -> None:
 
 
 EXITS = "test_exits.py::test_time_and_target_close"
-FORGOTTEN = ("core/money/exits.py", "if now_ms >= held.exit_by_ms:", "if False:")
-CLUMSY = ("core/money/exits.py", "if now_ms >= held.exit_by_ms:", "if nobody_knows_this:")
+FORGOTTEN = ("core/money/exits.py", "if now_ms >= position.exit_by_ms:", "if False:")
+CLUMSY = ("core/money/exits.py", "if now_ms >= position.exit_by_ms:", "if nobody_knows_this:")
 
 
 @pytest.mark.slow

@@ -368,7 +368,7 @@ def test_failures_name_every_bad_column_with_its_reach_in_order() -> None:
         "2 of 2 feature columns fail their certificate: centred_mean_x (looks ahead, 5 bars),"
         " hours_on_open_time_x (looks ahead, 3 bars)."
     )
-    assert "centred_mean, hours_on_open_time" in str(caught.value.mend)
+    assert "centred_mean, hours_on_open_time" in str(caught.value.hint)
 
 
 def test_the_worst_of_several_tapes_counts() -> None:

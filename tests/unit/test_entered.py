@@ -12,7 +12,7 @@ from support.trading.desk import plan_at
 from trader_cli.cli.commands.enter import _plan
 from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.core.money.plans import Approved
-from trader_cli.execution.entry_result import Entered
+from trader_cli.execution.entry_result import EntryResult
 from trader_cli.settings import as_settings
 
 
@@ -28,7 +28,7 @@ from trader_cli.settings import as_settings
 )
 def test_the_price_is_short_and_no_price_is_none(average: str, words: str) -> None:
     plan = plan_at(as_settings({"mode": "demo"}), Decimal(2000), 1_700_000_000_000)
-    assert Entered(plan, None, Decimal(1), Decimal(average), None, 0, fresh=True).filled == words
+    assert EntryResult(plan, None, Decimal(1), Decimal(average), None, 0, fresh=True).filled == words
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])

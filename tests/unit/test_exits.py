@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trader_cli.core.money.exits import STAY, Action, ExitRules, Held, Opinion, assess, trailing_stop
+from trader_cli.core.money.exits import STAY, Action, Assessment, ExitRules, OpenPosition, assess, trailing_stop
 
 EXAMPLES = settings(max_examples=60, deadline=None)
 RULES = ExitRules(1.0, 0.25, 0.8, 0.6, 4 * 900_000, 900_000)
@@ -28,9 +28,9 @@ rules = st.builds(
 )
 
 
-def held(side: str = "long", **changes: object) -> Held:
+def held(side: str = "long", **changes: object) -> OpenPosition:
     sign = 1 if side == "long" else -1
-    made = Held(
+    made = OpenPosition(
         side=side,
         quantity=Decimal(1),
         entry_price=MIDDLE,
@@ -46,7 +46,7 @@ def held(side: str = "long", **changes: object) -> Held:
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
-def mirrored(position: Held) -> Held:
+def mirrored(position: OpenPosition) -> OpenPosition:
     """The same position of the other side, every price mirrored at the middle."""
     names = ("entry_price", "first_stop", "stop_price", "take_profit_price", "best_price")
     flipped = {name: 2 * MIDDLE - getattr(position, name) for name in names}
@@ -75,10 +75,12 @@ positions = st.builds(
 
 @EXAMPLES
 @given(positions, prices, losses, rules, st.integers(0, 10**7))
-def test_a_stop_only_ever_tightens(position: Held, mark: Decimal, loss: float, rule: ExitRules, age: int) -> None:
+def test_a_stop_only_ever_tightens(
+    position: OpenPosition, mark: Decimal, loss: float, rule: ExitRules, age: int
+) -> None:
     trailed = trailing_stop(position, rule)
     assert (trailed - position.stop_price) * position.sign >= 0
-    action = assess(position, mark, Opinion(loss, NOW - age), rule, NOW)
+    action = assess(position, mark, Assessment(loss, NOW - age), rule, NOW)
     if action.kind == "tighten":
         assert action.price is not None
         assert (action.price - position.stop_price) * position.sign > 0
@@ -88,9 +90,9 @@ def test_a_stop_only_ever_tightens(position: Held, mark: Decimal, loss: float, r
 @EXAMPLES
 @given(positions, prices, losses, losses, rules)
 def test_price_rules_do_not_look_at_the_opinion(
-    position: Held, mark: Decimal, one: float, other: float, rule: ExitRules
+    position: OpenPosition, mark: Decimal, one: float, other: float, rule: ExitRules
 ) -> None:
-    actions = [assess(position, mark, o, rule, NOW) for o in (Opinion(one, NOW), Opinion(other, NOW), None)]
+    actions = [assess(position, mark, o, rule, NOW) for o in (Assessment(one, NOW), Assessment(other, NOW), None)]
     by_price = {"stop_passed", "target_passed", "time"}
     if any(action.reason in by_price for action in actions):
         assert actions[0] == actions[1] == actions[2]
@@ -104,19 +106,21 @@ HOLDING = {"stay": 2, "tighten": 2, "scale_down": 1, "take_profit": 0, "close": 
 @EXAMPLES
 @given(positions, prices, losses, losses, rules)
 def test_a_higher_probability_of_loss_never_holds_longer(
-    position: Held, mark: Decimal, one: float, other: float, rule: ExitRules
+    position: OpenPosition, mark: Decimal, one: float, other: float, rule: ExitRules
 ) -> None:
     rule = replace(rule, medium_risk=min(rule.medium_risk, rule.high_risk))
     worse, better = max(one, other), min(one, other)
-    kept = [HOLDING[assess(position, mark, Opinion(loss, NOW), rule, NOW).kind] for loss in (better, worse)]
+    kept = [HOLDING[assess(position, mark, Assessment(loss, NOW), rule, NOW).kind] for loss in (better, worse)]
     assert kept[1] <= kept[0]
 
 
 @EXAMPLES
 @given(positions, prices, losses, rules, st.integers(0, 10**7))
-def test_long_and_short_are_mirrors(position: Held, mark: Decimal, loss: float, rule: ExitRules, age: int) -> None:
-    one = assess(position, mark, Opinion(loss, NOW - age), rule, NOW)
-    other = assess(mirrored(position), 2 * MIDDLE - mark, Opinion(loss, NOW - age), rule, NOW)
+def test_long_and_short_are_mirrors(
+    position: OpenPosition, mark: Decimal, loss: float, rule: ExitRules, age: int
+) -> None:
+    one = assess(position, mark, Assessment(loss, NOW - age), rule, NOW)
+    other = assess(mirrored(position), 2 * MIDDLE - mark, Assessment(loss, NOW - age), rule, NOW)
     assert (one.kind, one.reason, one.share) == (other.kind, other.reason, other.share)
     assert other.price == (None if one.price is None else 2 * MIDDLE - one.price)
 
@@ -124,29 +128,29 @@ def test_long_and_short_are_mirrors(position: Held, mark: Decimal, loss: float, 
 @EXAMPLES
 @given(losses, st.integers(0, 10**8), st.integers(1, 10**7))
 def test_without_news_an_opinion_decays_to_one_half(loss: float, age: int, half_life: int) -> None:
-    opinion = Opinion(loss, 0)
-    now, later = opinion.decayed(age, half_life), opinion.decayed(age + half_life, half_life)
+    assessment = Assessment(loss, 0)
+    now, later = assessment.decayed(age, half_life), assessment.decayed(age + half_life, half_life)
     assert abs(later - 0.5) == pytest.approx(abs(now - 0.5) / 2)
     assert (now - 0.5) * (loss - 0.5) >= 0
-    assert opinion.decayed(0, half_life) == pytest.approx(loss)
-    assert opinion.decayed(-5, half_life) == pytest.approx(loss), "an opinion from ahead of our clock is as of now"
+    assert assessment.decayed(0, half_life) == pytest.approx(loss)
+    assert assessment.decayed(-5, half_life) == pytest.approx(loss), "an opinion from ahead of our clock is as of now"
 
 
 def test_opinions_wait_for_the_dwell_and_scale_down_once() -> None:
     fresh = held(last_act_ms=NOW - RULES.dwell_ms + 1)
     rested = replace(fresh, last_act_ms=NOW - RULES.dwell_ms)
-    assert assess(fresh, MIDDLE, Opinion(0.9, NOW), RULES, NOW) == STAY
-    assert assess(rested, MIDDLE, Opinion(0.9, NOW), RULES, NOW) == Action("close", "high_risk")
-    halved = assess(rested, MIDDLE, Opinion(0.7, NOW), RULES, NOW)
+    assert assess(fresh, MIDDLE, Assessment(0.9, NOW), RULES, NOW) == STAY
+    assert assess(rested, MIDDLE, Assessment(0.9, NOW), RULES, NOW) == Action("close", "high_risk")
+    halved = assess(rested, MIDDLE, Assessment(0.7, NOW), RULES, NOW)
     assert (halved.kind, halved.share) == ("scale_down", Decimal("0.5"))
-    assert assess(replace(rested, scaled_down=True), MIDDLE, Opinion(0.7, NOW), RULES, NOW) == STAY
-    assert assess(rested, MIDDLE, Opinion(0.6, NOW), RULES, NOW).kind == "scale_down", "the threshold counts"
+    assert assess(replace(rested, scaled_down=True), MIDDLE, Assessment(0.7, NOW), RULES, NOW) == STAY
+    assert assess(rested, MIDDLE, Assessment(0.6, NOW), RULES, NOW).kind == "scale_down", "the threshold counts"
     assert assess(rested, MIDDLE, None, RULES, NOW) == STAY
 
 
 def test_an_opinion_that_has_decayed_below_the_threshold_does_nothing() -> None:
-    assert assess(held(), MIDDLE, Opinion(0.9, NOW - RULES.half_life_ms), RULES, NOW).kind == "scale_down"
-    assert assess(held(), MIDDLE, Opinion(0.9, NOW - 3 * RULES.half_life_ms), RULES, NOW) == STAY
+    assert assess(held(), MIDDLE, Assessment(0.9, NOW - RULES.half_life_ms), RULES, NOW).kind == "scale_down"
+    assert assess(held(), MIDDLE, Assessment(0.9, NOW - 3 * RULES.half_life_ms), RULES, NOW) == STAY
 
 
 def test_time_and_target_close() -> None:
@@ -158,15 +162,15 @@ def test_time_and_target_close() -> None:
 @EXAMPLES
 @given(positions, prices, losses, rules, st.integers(-(10**7), 10**7))
 def test_before_a_delisting_it_is_left_whatever_else_holds(
-    position: Held, mark: Decimal, loss: float, rule: ExitRules, late: int
+    position: OpenPosition, mark: Decimal, loss: float, rule: ExitRules, late: int
 ) -> None:
     ending = replace(position, leave_by_ms=NOW - late)
-    action = assess(ending, mark, Opinion(loss, NOW), rule, NOW)
+    action = assess(ending, mark, Assessment(loss, NOW), rule, NOW)
     if late >= 0:
         assert action.kind == "close"
         assert action.reason in {"delisting", "stop_passed"}
     else:
-        assert action == assess(position, mark, Opinion(loss, NOW), rule, NOW), "until then nothing is different"
+        assert action == assess(position, mark, Assessment(loss, NOW), rule, NOW), "until then nothing is different"
 
 
 def test_the_trail_follows_in_whole_rungs() -> None:

@@ -37,7 +37,7 @@ from trader_cli.features.fracdiff import (
 )
 from trader_cli.features.regimes import FILTER_BARS, RegimeModel, fit_regimes
 from trader_cli.settings import as_settings
-from trader_cli.settings.options import AnalysisOptions, TrainingOptions
+from trader_cli.settings.room_options import AnalysisOptions, TrainingOptions
 
 M15 = Timeframe.parse("15m")
 FRAME = random_bars(1500, seed=3)

@@ -18,7 +18,7 @@ from trader_cli.core.market.schemas import TIME
 from trader_cli.core.market.timeframes import HOUR_MS, Timeframe
 from trader_cli.core.types import Signal
 from trader_cli.settings import as_settings
-from trader_cli.settings.options import AnalysisOptions
+from trader_cli.settings.room_options import AnalysisOptions
 
 H1 = Timeframe.parse("1h")
 EXAMPLES = settings(max_examples=80, deadline=None)

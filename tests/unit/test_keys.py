@@ -23,7 +23,7 @@ from trader_cli.core.types import Abstention
 from trader_cli.features.bar_arrays import BarSeries
 from trader_cli.settings import as_settings
 from trader_cli.settings.load import key_paths
-from trader_cli.settings.options import AnalysisOptions, TrainingOptions
+from trader_cli.settings.room_options import AnalysisOptions, TrainingOptions
 from trader_cli.venue.clocks import FixedClock
 
 ROOT = Path(__file__).parents[2]

@@ -16,7 +16,7 @@ from trader_cli.analyst.decision import Choice, TradeCosts
 from trader_cli.analyst.training import TrainingInput, make_dataset, train
 from trader_cli.features.bar_arrays import BarSeries
 from trader_cli.settings import as_settings
-from trader_cli.settings.options import TrainingOptions
+from trader_cli.settings.room_options import TrainingOptions
 
 N, SPAN = 800, 60
 EDGE = int(N * (1 - CALIBRATION_SHARE))

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trader_cli.core.errors import DataError, DataInvalid, ExitCode
-from trader_cli.core.money.loss_limits import Level
+from trader_cli.core.money.loss_limits import EquityPoint
 from trader_cli.core.money.orders import IncomeState, TradeState
 from trader_cli.storage.ledger import Ledger, LedgerDamaged
 from trader_cli.storage.ledger_reading import LedgerReading
@@ -100,7 +100,7 @@ import pathlib
 from trader_cli.storage.ledger import Ledger, LedgerDamaged
 from trader_cli.storage.ledger_reading import LedgerReading
 from trader_cli.storage.ledger_schema import migration
-from trader_cli.core.money.loss_limits import Level
+from trader_cli.core.money.loss_limits import EquityPoint
 from trader_cli.core.errors import ExitCode
 from trader_cli.core.money.orders import IncomeState
 try:
@@ -252,7 +252,7 @@ def test_an_older_ledger_takes_its_identity_at_its_first_opening(tmp_path: Path)
 def test_levels_and_transfers_are_remembered_once_each(tmp_path: Path) -> None:
     path = tmp_path / "l.sqlite"
     row = IncomeState("TRANSFER-1", "TRANSFER", "", Decimal(-5), "USDT", 7)
-    level = Level(9, Decimal("10.50"), Decimal("11.25"))
+    level = EquityPoint(9, Decimal("10.50"), Decimal("11.25"))
     with Ledger.opened(path) as ledger:
         assert [ledger.transfer(row) for _ in range(2)] == [True, False]
         ledger.see("USDT", level)

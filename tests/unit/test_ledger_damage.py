@@ -12,7 +12,7 @@ import pytest
 
 from trader_cli.core.errors import DataError, TraderError
 from trader_cli.core.money.orders import OrderState, TradeState
-from trader_cli.core.proofs.evidence import Look
+from trader_cli.core.proofs.evidence import AccountSnapshot
 from trader_cli.execution.exchange_history import REMEMBERED_MS, WINDOW_MS, windows
 from trader_cli.execution.orphan_orders import require_no_orphans
 from trader_cli.storage.ledger import Ledger, LedgerDamaged, LedgerUnwritable
@@ -104,7 +104,7 @@ def test_what_cannot_be_read_is_called_damaged_and_names_the_cure(kind: str, tmp
     DAMAGES[kind](path)
     with pytest.raises(LedgerDamaged) as found:
         read_all(path)
-    assert found.value.mend == "Run `trader ledger rebuild`."
+    assert found.value.hint == "Run `trader ledger rebuild`."
     if kind not in {"emptied", "without tables"}:  # those are begun anew: what the exchange shows tells (orphans)
         with pytest.raises(LedgerDamaged), Ledger.opened(path):
             pass
@@ -150,11 +150,11 @@ def test_a_full_disk_asks_for_room_and_for_no_rebuild(tmp_path: Path) -> None:
         with pytest.raises(LedgerUnwritable) as found:
             for number in range(1000):
                 ledger.assess(ETH, "stay", {"reason": "x" * 400}, number)
-    assert found.value.mend == "Free some disk."
-    for number, kind, mend in ((28, LedgerUnwritable, "Free some disk."), (5, LedgerDamaged, "rebuild")):
+    assert found.value.hint == "Free some disk."
+    for number, kind, hint in ((28, LedgerUnwritable, "Free some disk."), (5, LedgerDamaged, "rebuild")):
         with pytest.raises(kind, match="cannot be") as told, guarded(tmp_path):
             raise OSError(number, "test")
-        assert mend in str(told.value)
+        assert hint in str(told.value)
 
 
 def test_readers_go_on_while_another_process_writes(tmp_path: Path) -> None:
@@ -187,8 +187,8 @@ def test_nothing_is_opened_over_orders_of_our_kind_that_are_not_in_the_ledger(tm
     def order(name: str) -> OrderState:
         return OrderState("1", name, ETH, "BUY", "FILLED", Decimal(1), Decimal(1), None, reduce_only=False, update_ms=1)
 
-    empty = Look(1, (), (), ())
-    strange = Look(1, (), (), (), past=(order("td-e-1"), order("by hand")))
+    empty = AccountSnapshot(1, (), (), ())
+    strange = AccountSnapshot(1, (), (), (), past=(order("td-e-1"), order("by hand")))
     with Ledger.opened(tmp_path / "ledger.sqlite") as ledger:
         assert require_no_orphans(ledger, empty, 1) is None
         assert ledger.halted() is None, "a fresh account begins unhalted"

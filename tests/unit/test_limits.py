@@ -9,7 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trader_cli.core.market.timeframes import DAY_MS
-from trader_cli.core.money.loss_limits import History, Level, LossLimits, breach, breaches, thinned, worth_keeping
+from trader_cli.core.money.loss_limits import (
+    EquityHistory,
+    EquityPoint,
+    LossLimits,
+    breach,
+    breaches,
+    thinned,
+    worth_keeping,
+)
 
 EXAMPLES = settings(max_examples=60, deadline=None)
 LIMITS = LossLimits(0.03, 0.1)
@@ -83,14 +91,16 @@ MINUTE = 60_000
 D = Decimal
 
 
-def seen(*looks: tuple[int, int, int]) -> list[Level]:
+def seen(*looks: tuple[int, int, int]) -> list[EquityPoint]:
     """Looks as (minutes before now, wallet, unrealised profit)."""
-    return [Level(NOW - minutes * MINUTE, D(wallet), D(wallet + profit)) for minutes, wallet, profit in looks]
+    return [EquityPoint(NOW - minutes * MINUTE, D(wallet), D(wallet + profit)) for minutes, wallet, profit in looks]
 
 
-def judged(looks: list[Level], wallet: int, profit: int = 0, transfers: tuple[tuple[int, int], ...] = ()) -> set[str]:
+def judged(
+    looks: list[EquityPoint], wallet: int, profit: int = 0, transfers: tuple[tuple[int, int], ...] = ()
+) -> set[str]:
     moves = [(NOW - minutes * MINUTE, D(amount)) for minutes, amount in transfers]
-    found = breaches([], D(wallet), D(profit), LIMITS, NOW, history=History(looks, moves))
+    found = breaches([], D(wallet), D(profit), LIMITS, NOW, history=EquityHistory(looks, moves))
     return {name.split()[0] for name in found}
 
 
@@ -120,8 +130,8 @@ def test_what_was_paid_in_is_part_of_what_can_be_lost() -> None:
 
 
 def test_what_is_booked_in_the_moment_of_a_look_is_lost_once() -> None:
-    look, lost = Level(TODAY, D(10_000), D(10_000)), [(TODAY, D(-200))]
-    assert breaches(lost, D(9_800), D(0), LIMITS, NOW, history=History([look])) == {}
+    point, lost = EquityPoint(TODAY, D(10_000), D(10_000)), [(TODAY, D(-200))]
+    assert breaches(lost, D(9_800), D(0), LIMITS, NOW, history=EquityHistory([point])) == {}
 
 
 histories = st.lists(
@@ -139,23 +149,27 @@ def test_transfers_alone_break_nothing(rows: list[tuple[int, int, int]]) -> None
     wallet, looks, moves, late = 100_000, [], [], 0
     for minutes, paid, _ in rows:
         at = NOW - minutes * MINUTE
-        looks += [Level(at + ms, D(wallet), D(wallet)) for ms in (-1, 30_000)]  # the later one is shown an old wallet
+        looks += [
+            EquityPoint(at + ms, D(wallet), D(wallet)) for ms in (-1, 30_000)
+        ]  # the later one is shown an old wallet
         wallet += paid
         late += max(paid, 0) * (minutes == 0)
         moves.append((at, D(paid)))
     for shown in (wallet, wallet - late):
-        assert breaches([], D(shown), D(0), LIMITS, NOW, history=History(looks, moves)) == {}
+        assert breaches([], D(shown), D(0), LIMITS, NOW, history=EquityHistory(looks, moves)) == {}
 
 
 @EXAMPLES
 @given(histories, st.integers(-5000, 5000))
 def test_a_limit_breaks_where_the_shown_equity_says_so(rows: list[tuple[int, int, int]], unrealized: int) -> None:
     """Without transfers the drawdown is the share of the highest equity that any look saw, whatever was booked."""
-    looks = [Level(NOW - at * MINUTE - 1, D(50_000 + wallet), D(50_000 + wallet + open_)) for at, wallet, open_ in rows]
+    looks = [
+        EquityPoint(NOW - at * MINUTE - 1, D(50_000 + wallet), D(50_000 + wallet + open_)) for at, wallet, open_ in rows
+    ]
     wallet, equity = looks[-1].wallet, looks[-1].wallet + unrealized
-    highest = max(*(max(look.equity, look.wallet) for look in looks), equity, wallet)
-    shown = max(*(look.equity for look in looks), equity)
-    found = breaches([], wallet, D(unrealized), LIMITS, NOW, history=History(looks))
+    highest = max(*(max(point.equity, point.wallet) for point in looks), equity, wallet)
+    shown = max(*(point.equity for point in looks), equity)
+    found = breaches([], wallet, D(unrealized), LIMITS, NOW, history=EquityHistory(looks))
     if equity <= shown * D("0.9"):
         assert "drawdown" in found
     if equity > highest * D("0.9"):
@@ -167,9 +181,11 @@ def test_a_limit_breaks_where_the_shown_equity_says_so(rows: list[tuple[int, int
     histories, st.integers(-5000, 5000), st.lists(st.tuples(st.integers(0, 5000), st.integers(-2000, 2000)), max_size=4)
 )
 def test_fewer_looks_tell_the_same(rows: list[tuple[int, int, int]], profit: int, paid: list[tuple[int, int]]) -> None:
-    looks = [Level(NOW - at * MINUTE - 1, D(20_000 + wallet), D(20_000 + wallet + open_)) for at, wallet, open_ in rows]
+    looks = [
+        EquityPoint(NOW - at * MINUTE - 1, D(20_000 + wallet), D(20_000 + wallet + open_)) for at, wallet, open_ in rows
+    ]
     moves = sorted((NOW - minutes * MINUTE, D(amount)) for minutes, amount in paid)
-    whole = History(looks, moves)
+    whole = EquityHistory(looks, moves)
     few = thinned(whole, NOW)
     assert len(few.seen) <= len(looks)
     told = [breaches([], D(20_000), D(profit), LIMITS, NOW, history=h) for h in (whole, few)]
@@ -179,12 +195,12 @@ def test_fewer_looks_tell_the_same(rows: list[tuple[int, int, int]], profit: int
 @EXAMPLES
 @given(st.lists(st.tuples(st.integers(1, 400), st.integers(-400, 400)), min_size=1, max_size=80))
 def test_what_is_kept_of_looks_tells_the_highest_equity(steps: list[tuple[int, int]]) -> None:
-    at, equity, highest, kept = 0, D(20_000), D(0), History()
+    at, equity, highest, kept = 0, D(20_000), D(0), EquityHistory()
     for seconds, change in steps:
         at, equity = at + seconds * 1000, equity + change
-        look = Level(at, equity, equity)
+        point = EquityPoint(at, equity, equity)
         highest = max(highest, equity)
-        if worth_keeping(kept, look):
-            kept = History([*kept.seen, look])
+        if worth_keeping(kept, point):
+            kept = EquityHistory([*kept.seen, point])
         assert max(level.equity for level in kept.seen) * D("1.0005") >= highest
         assert at - kept.seen[-1].time_ms < 900_000

@@ -17,9 +17,9 @@ from trader_cli.core.errors import ConfigurationError, DataInvalid
 from trader_cli.core.market.timeframes import MINUTE_MS
 from trader_cli.venue.engine.books import Account
 from trader_cli.venue.engine.engine import BOOK_LEVELS, Engine
-from trader_cli.venue.paper.observations import MINUTE, SeenBar, SeenBook, Sighting, look_ms, points
+from trader_cli.venue.paper.observations import MINUTE, Observation, SeenBar, SeenBook, look_ms, points
 from trader_cli.venue.paper.observed_market import ObservedMarket
-from trader_cli.venue.paper.paper_account import PaperDesk
+from trader_cli.venue.paper.paper_account import PaperAccount
 from trader_cli.venue.paper.paper_journal import PaperJournal
 from trader_cli.venue.server.private_routes import COMMANDS
 from trader_cli.venue.server.public_routes import VenueRejection
@@ -121,30 +121,30 @@ def bars_at(symbol: str, start_ms: int, now_ms: int) -> list[SeenBar]:
     return [SeenBar(k.open_ms, k.open, k.high, k.low, k.close, k.volume) for k in rows]
 
 
-def look(symbol: str, since: Sighting | None, upto_ms: int) -> Sighting:
+def look(symbol: str, since: Observation | None, upto_ms: int) -> Observation:
     """A look at the tape, as `exchange.market_data.market_poller` looks at an exchange."""
     rules = RULES[symbol]
     if since is None:
-        return Sighting(rules, upto_ms, upto_ms, bars_at(symbol, upto_ms - 3 * MINUTE_MS, upto_ms)[-1])
+        return Observation(rules, upto_ms, upto_ms, bars_at(symbol, upto_ms - 3 * MINUTE_MS, upto_ms)[-1])
     if since.upto_ms >= upto_ms:
         return since
     first = (since.upto_ms // FUNDING_INTERVAL_MS + 1) * FUNDING_INTERVAL_MS
     rates = tuple((b, MARKETS[symbol].funding_rate(b)) for b in range(first, upto_ms + 1, FUNDING_INTERVAL_MS))
     bars = tuple(bars_at(symbol, MINUTE.floor(since.upto_ms + 1), upto_ms))
-    return Sighting(rules, since.upto_ms, upto_ms, since.before, bars, funding=rates)
+    return Observation(rules, since.upto_ms, upto_ms, since.before, bars, funding=rates)
 
 
-def looks(moments: list[int]) -> Iterator[Sighting]:
+def looks(moments: list[int]) -> Iterator[Observation]:
     """Looks at a busy symbol, one after the other."""
     since = look(ETH, None, look_ms(START))
     for moment in moments:
-        sighting = look(ETH, since, moment)
-        yield sighting
-        since = sighting.end()
+        observation = look(ETH, since, moment)
+        yield observation
+        since = observation.end()
 
 
-def joined(sightings: Iterator[Sighting]) -> list[np.ndarray[Any, Any]]:
-    return [np.concatenate(column) for column in zip(*map(points, sightings), strict=True)]
+def joined(observations: Iterator[Observation]) -> list[np.ndarray[Any, Any]]:
+    return [np.concatenate(column) for column in zip(*map(points, observations), strict=True)]
 
 
 @given(st.sets(st.integers(1, 90), min_size=1, max_size=12))
@@ -174,12 +174,12 @@ def test_whenever_one_looks_every_minute_shows_its_high_low_close_and_volume(ste
 @settings(max_examples=20, deadline=None)
 def test_no_price_is_shown_before_it_was_traded(steps: list[int]) -> None:
     moments = sorted({look_ms(START + sum(steps[: i + 1])) for i in range(len(steps))} - {look_ms(START)})
-    for sighting in looks(moments):
-        seen = points(sighting)
+    for observation in looks(moments):
+        seen = points(observation)
         if len(seen[0]):
-            assert seen[0][0] > sighting.after_ms
-            assert seen[0][-1] <= sighting.upto_ms
-            assert sighting.end().before.close == seen[1][-1]
+            assert seen[0][0] > observation.after_ms
+            assert seen[0][-1] <= observation.upto_ms
+            assert observation.end().before.close == seen[1][-1]
 
 
 def test_a_look_never_stands_for_a_later_moment_nor_for_the_first_of_a_minute() -> None:
@@ -242,36 +242,38 @@ def test_two_symbols_seen_to_move_in_the_same_millisecond_both_trigger() -> None
 
 # --- the account ---
 
-Step = tuple[int, Callable[[PaperDesk], tuple[str, str, dict[str, str]]] | None]
+Step = tuple[int, Callable[[PaperAccount], tuple[str, str, dict[str, str]]] | None]
 
 
-def looked(desk: PaperDesk, moment: int, asked: set[str], *, with_book: bool = False) -> tuple[list[Sighting], int]:
+def looked(
+    desk: PaperAccount, moment: int, asked: set[str], *, with_book: bool = False
+) -> tuple[list[Observation], int]:
     """What `exchange.account.paper_exchange` tells the desk."""
     now = max(look_ms(moment), desk.now_ms)
     seen = []
     for symbol in sorted(desk.busy() | asked):
-        sighting = look(symbol, desk.since(symbol, now), now)
-        if desk.stirs(sighting) or (with_book and symbol in asked and not desk.has_book_of(symbol, now)):
-            made = [getattr(sighting, name) for name in ("rules", "after_ms", "upto_ms", "before", "bars")]
-            sighting = Sighting(*made, book=book_at(symbol, now), funding=sighting.funding)
-        seen.append(sighting)
+        observation = look(symbol, desk.since(symbol, now), now)
+        if desk.stirs(observation) or (with_book and symbol in asked and not desk.has_book_of(symbol, now)):
+            made = [getattr(observation, name) for name in ("rules", "after_ms", "upto_ms", "before", "bars")]
+            observation = Observation(*made, book=book_at(symbol, now), funding=observation.funding)
+        seen.append(observation)
     return seen, now
 
 
-def tell(desk: PaperDesk, moment: int, path: str, **parameters: Any) -> Any:
+def tell(desk: PaperAccount, moment: int, path: str, **parameters: Any) -> Any:
     text = {name: str(value) for name, value in parameters.items()}
     return desk.command("POST", path, text, *looked(desk, moment, {text["symbol"]}, with_book=path.endswith("/order")))
 
 
-def watch(desk: PaperDesk, moment: int) -> Any:
+def watch(desk: PaperAccount, moment: int) -> Any:
     return desk.read("/fapi/v3/account", {}, *looked(desk, moment, set()))
 
 
-def opened(folder: Path | None) -> PaperDesk:
-    return PaperDesk(RULES, look_ms(START), Decimal(10_000), folder)
+def opened(folder: Path | None) -> PaperAccount:
+    return PaperAccount(RULES, look_ms(START), Decimal(10_000), folder)
 
 
-def traded(desk: PaperDesk) -> None:
+def traded(desk: PaperAccount) -> None:
     """Two positions with stops, a limit order and a refusal."""
     for symbol, quantity in ((ETH, "2"), ("BTCUSDT", "0.05")):
         tell(desk, START + 500, "/fapi/v1/leverage", symbol=symbol, leverage=9)
@@ -300,7 +302,7 @@ def traded(desk: PaperDesk) -> None:
 WATCHED = [START + 100_000 + step * 137_770 for step in range(160)]
 
 
-def restarted_now_and_then(folder: Path, every: int) -> PaperDesk:
+def restarted_now_and_then(folder: Path, every: int) -> PaperAccount:
     """An account that is closed and opened again at every so many looks, and is always where an undisturbed one is."""
     whole, cut = opened(None), opened(folder)
     traded(whole)
@@ -348,7 +350,7 @@ def test_what_was_seen_and_the_command_it_was_seen_for_are_written_together_or_n
     journal = PaperJournal(tmp_path)
     entries = list(journal.entries())
 
-    def torn() -> Iterator[Sighting]:
+    def torn() -> Iterator[Observation]:
         yield look(ETH, None, look_ms(START + HOUR))
         raise Torn
 
@@ -410,6 +412,6 @@ def test_a_symbol_that_is_listed_no_longer_keeps_its_account(tmp_path: Path) -> 
     desk = opened(tmp_path)
     traded(desk)
     desk.close()
-    again = PaperDesk({}, look_ms(START), Decimal(10_000), tmp_path)
+    again = PaperAccount({}, look_ms(START), Decimal(10_000), tmp_path)
     assert state(again.engine) == state(desk.engine)
     again.close()

@@ -26,7 +26,7 @@ from trader_cli.core.money.trading_rules import (
 )
 from trader_cli.execution.preflight import check_live
 from trader_cli.settings import as_settings
-from trader_cli.settings.options import ExecutionOptions
+from trader_cli.settings.room_options import ExecutionOptions
 from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage import demo_verified
 

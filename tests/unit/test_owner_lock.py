@@ -143,7 +143,7 @@ def test_an_acknowledgement_is_of_the_request_that_stands(tmp_path: Path) -> Non
     owner_requests.ask(path, "flatten", "second")
     assert not owner_requests.is_acknowledged(path, "flatten")
     owner_requests.acknowledge(path, "flatten")
-    owner_requests.forget_asked(path, "flatten")
+    owner_requests.forget_request(path, "flatten")
     assert not owner_requests.is_acknowledged(path, "flatten")
 
 
@@ -156,7 +156,7 @@ def test_on_a_full_disk_a_request_is_a_file_without_words(tmp_path: Path, monkey
     monkeypatch.setattr(os, "fsync", full)
     owner_requests.ask(path, "flatten", "a reason")
     owner_requests.acknowledge(path, "flatten")
-    assert owner_requests.asked_of(path, "flatten") == "by hand"
+    assert owner_requests.request_of(path, "flatten") == "by hand"
     assert owner_requests.is_acknowledged(path, "flatten")
     with OwnerLock.acquire(path, "x") as lock:
         assert lock.is_current()

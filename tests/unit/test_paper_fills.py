@@ -18,7 +18,7 @@ from trader_cli.exchange.account.account_replies import income_state, position_s
 from trader_cli.venue.engine import books
 from trader_cli.venue.engine.engine import Engine
 from trader_cli.venue.engine.triggers import SLIPPAGE
-from trader_cli.venue.paper.observations import SeenBar, SeenBook, Sighting
+from trader_cli.venue.paper.observations import Observation, SeenBar, SeenBook
 from trader_cli.venue.paper.observed_market import ObservedMarket
 from trader_cli.venue.server.private_routes import COMMANDS, READS
 from trader_cli.venue.server.public_routes import VenueRejection
@@ -179,7 +179,7 @@ def held(side: str, working: str, triggers: dict[str, float], **seen: Any) -> En
     market, after = ObservedMarket(RULES), START + MINUTE_MS - 1
     first = bar(0, 100.0, 100.0, 100.0, 100.0)
     mark = {"mark_before": first} if "marks" in seen else {}
-    market.take(Sighting(RULES, after, after, first, book=BOOK, **mark))
+    market.take(Observation(RULES, after, after, first, book=BOOK, **mark))
     engine = Engine({"ETHUSDT": market}, books.Account(Decimal(10_000)), after)
     text = {"symbol": "ETHUSDT", "quantity": "1", "type": "MARKET", "side": side}
     COMMANDS["POST", "/fapi/v1/order"](engine, text)
@@ -188,7 +188,7 @@ def held(side: str, working: str, triggers: dict[str, float], **seen: Any) -> En
         algo = {**CLOSE, "symbol": "ETHUSDT", "side": other, "type": kind, "triggerPrice": str(trigger)}
         COMMANDS["POST", "/fapi/v1/algoOrder"](engine, algo | {"workingType": working})
     last = max(b.open_ms for b in seen["bars"]) + MINUTE_MS - 1
-    market.take(Sighting(RULES, after, last, first, book=BOOK, **seen, **mark))
+    market.take(Observation(RULES, after, last, first, book=BOOK, **seen, **mark))
     engine.advance(last)
     return engine
 
@@ -216,14 +216,16 @@ def test_a_minute_opens_where_it_is_traded_first_though_it_was_seen_before() -> 
     for volume, expected in ((0.0, Decimal("96.98")), (1.0, Decimal("98.98"))):
         market, after = ObservedMarket(RULES), START + MINUTE_MS - 1
         first, seen = bar(0, 100.0, 100.0, 100.0, 100.0), SeenBar(START + MINUTE_MS, *[100.0] * 4, volume)
-        market.take(Sighting(RULES, after, after, first, book=BOOK))
+        market.take(Observation(RULES, after, after, first, book=BOOK))
         engine = Engine({"ETHUSDT": market}, books.Account(Decimal(10_000)), after)
         entry = {"symbol": "ETHUSDT", "quantity": "1", "type": "MARKET", "side": "BUY"}
         COMMANDS["POST", "/fapi/v1/order"](engine, entry)
         algo = {**CLOSE, "symbol": "ETHUSDT", "side": "SELL", "type": "STOP_MARKET", "triggerPrice": "99"}
         COMMANDS["POST", "/fapi/v1/algoOrder"](engine, algo)
-        market.take(Sighting(RULES, after, after + 10_000, first, (seen,), book=BOOK))
-        market.take(Sighting(RULES, after + 10_000, after + 20_000, seen, (bar(1, 97.0, 98.0, 96.0, 98.0),), book=BOOK))
+        market.take(Observation(RULES, after, after + 10_000, first, (seen,), book=BOOK))
+        market.take(
+            Observation(RULES, after + 10_000, after + 20_000, seen, (bar(1, 97.0, 98.0, 96.0, 98.0),), book=BOOK)
+        )
         engine.advance(after + 20_000)
         assert engine.account.fills[-1].price == expected
 
@@ -268,11 +270,11 @@ def test_a_resting_limit_is_filled_at_its_own_price_and_only_when_traded_through
     for low, filled in ((99.0, 0), (98.99, 1), (95.0, 1)):
         market, after = ObservedMarket(RULES), START + MINUTE_MS - 1
         first = bar(0, 100.0, 100.0, 100.0, 100.0)
-        market.take(Sighting(RULES, after, after, first, book=BOOK))
+        market.take(Observation(RULES, after, after, first, book=BOOK))
         engine = Engine({"ETHUSDT": market}, books.Account(Decimal(10_000)), after)
         limit = {"type": "LIMIT", "price": "99", "quantity": "1", "timeInForce": "GTC", "side": "BUY"}
         COMMANDS["POST", "/fapi/v1/order"](engine, {"symbol": "ETHUSDT", **limit})
-        market.take(Sighting(RULES, after, after + MINUTE_MS, first, (bar(1, 100.0, 100.0, low, 100.0),)))
+        market.take(Observation(RULES, after, after + MINUTE_MS, first, (bar(1, 100.0, 100.0, low, 100.0),)))
         engine.advance(after + MINUTE_MS)
         assert [f.price for f in engine.account.fills] == [Decimal(99)] * filled
 
@@ -282,7 +284,7 @@ def test_looks_that_cut_a_minute_show_each_stretch_by_itself() -> None:
     market, moments = ObservedMarket(RULES), [START + MINUTE_MS - 1 + k * 10_000 for k in range(7)]
     for after, upto in pairwise(moments):
         now = bar(1, 100.0, 101.0, 99.0, 100.0)
-        market.take(Sighting(RULES, after, upto, now if after > START + MINUTE_MS else bar(0, *[100.0] * 4), (now,)))
+        market.take(Observation(RULES, after, upto, now if after > START + MINUTE_MS else bar(0, *[100.0] * 4), (now,)))
     inside = START + MINUTE_MS + 15_000
     assert market.unresolved_until(inside) == moments[2]
 
@@ -298,12 +300,12 @@ def test_fees_are_the_accounts_own_and_a_rebate_is_received(maker: Decimal, take
     for is_maker, rate in ((True, maker), (False, taker)):
         market, after = ObservedMarket(RULES), START + MINUTE_MS - 1
         first = bar(0, 100.0, 100.0, 100.0, 100.0)
-        market.take(Sighting(RULES, after, after, first, book=BOOK))
+        market.take(Observation(RULES, after, after, first, book=BOOK))
         account = books.Account(Decimal(10_000), maker_fee=maker, taker_fee=taker)
         engine, side = Engine({"ETHUSDT": market}, account, after), "BUY" if sign > 0 else "SELL"
         kind = {"type": "LIMIT", "price": str(100 - sign), "timeInForce": "GTC"} if is_maker else {"type": "MARKET"}
         COMMANDS["POST", "/fapi/v1/order"](engine, {"symbol": "ETHUSDT", "quantity": "1", "side": side, **kind})
-        market.take(Sighting(RULES, after, after + MINUTE_MS, first, (bar(1, 100.0, 103.0, 97.0, 100.0),)))
+        market.take(Observation(RULES, after, after + MINUTE_MS, first, (bar(1, 100.0, 103.0, 97.0, 100.0),)))
         engine.advance(after + MINUTE_MS)
         (fill,) = account.fills
         assert fill.maker == is_maker
@@ -337,7 +339,7 @@ def test_a_position_is_liquidated_at_its_liquidation_price_and_a_tick_before_it_
     for ticks, ended_ in ((0, True), (1, False)):
         market, after = ObservedMarket(RULES), START + MINUTE_MS - 1
         first = bar(0, 100.0, 100.0, 100.0, 100.0)
-        market.take(Sighting(RULES, after, after, first, book=BOOK))
+        market.take(Observation(RULES, after, after, first, book=BOOK))
         engine = Engine({"ETHUSDT": market}, books.Account(Decimal(10_000)), after)
         COMMANDS["POST", "/fapi/v1/marginType"](engine, {"symbol": "ETHUSDT", "marginType": "ISOLATED"})
         COMMANDS["POST", "/fapi/v1/leverage"](engine, {"symbol": "ETHUSDT", "leverage": str(leverage)})
@@ -348,6 +350,6 @@ def test_a_position_is_liquidated_at_its_liquidation_price_and_a_tick_before_it_
         whole = RULES.price_down(level) if sign > 0 else RULES.price_down(level) + RULES.tick
         worst = float(whole + sign * ticks * RULES.tick)
         seen = bar(1, 100.0, max(100.0, worst), min(100.0, worst), 100.0)
-        market.take(Sighting(RULES, after, after + MINUTE_MS, first, (seen,)))
+        market.take(Observation(RULES, after, after + MINUTE_MS, first, (seen,)))
         engine.advance(after + MINUTE_MS)
         assert (engine.account.position("ETHUSDT").amount == 0) == ended_

@@ -14,7 +14,7 @@ from trader_cli.venue.engine.account_rows import Written, restore
 from trader_cli.venue.engine.books import Account, Income, Owed, Position, SymbolOptions
 from trader_cli.venue.engine.engine import Engine
 from trader_cli.venue.engine.fill_rules import OLD_FILLS
-from trader_cli.venue.paper.observations import SeenBar, Sighting
+from trader_cli.venue.paper.observations import Observation, SeenBar
 from trader_cli.venue.paper.paper_journal import PaperJournal
 
 
@@ -74,7 +74,7 @@ def test_what_an_account_did_under_older_rules_stays_as_it_was(tmp_path: Path) -
 def test_mark_prices_are_journalled_with_what_was_seen(tmp_path: Path) -> None:
     bar = SeenBar(START, 100.0, 100.0, 100.0, 100.0, 1.0)
     mark = SeenBar(START, 100.5, 101.0, 100.0, 100.5, 0.0)
-    seen = Sighting(RULES[ETH], START + 10, START + 20, bar, (bar,), mark_before=mark, marks=(mark, mark))
+    seen = Observation(RULES[ETH], START + 10, START + 20, bar, (bar,), mark_before=mark, marks=(mark, mark))
     journal = PaperJournal(tmp_path)
     journal.write([seen], [seen.end()], None)
     assert (list(journal.entries()), journal.latest()) == ([seen], [seen.end()])

@@ -16,8 +16,8 @@ from trader_cli.core.money.plans import Approved, Refused, Request, TradePlan
 from trader_cli.core.types import Analysis, Claim, Signal
 from trader_cli.execution.preflight import check_shape
 from trader_cli.settings import Settings, as_settings
-from trader_cli.settings.options import PlanningOptions
-from trader_cli.tactician.planning import Now, plan
+from trader_cli.settings.room_options import PlanningOptions
+from trader_cli.tactician.planning import PlanningInputs, plan
 
 EXAMPLES = settings(max_examples=60, deadline=None)
 MARK = 2000.0
@@ -27,7 +27,7 @@ BRACKETS = (
     LeverageBracket(Decimal(10**7), 20, Decimal("0.02"), Decimal(800)),
 )
 CLAIM = Claim(True, "test", 0.99, 0.99, 0.1, 0.05, 1, 5000, 500, 0.1)
-NOW = Now(
+NOW = PlanningInputs(
     now_ms=1_000_000,
     account="a",
     equity=Decimal(10_000),
@@ -61,7 +61,7 @@ def analysis(made: Signal) -> Analysis:
 
 
 def planned(
-    made: Signal, now: Now = NOW, settings: Settings | None = None, request: Request | None = None
+    made: Signal, now: PlanningInputs = NOW, settings: Settings | None = None, request: Request | None = None
 ) -> Approved | Refused:
     return plan(analysis(made), made, now, PlanningOptions.of(settings or defaults()), request or Request())
 
@@ -113,7 +113,7 @@ def test_on_a_coarse_tick_a_plan_keeps_its_sense_or_the_tick_is_named(made: Sign
 
 @EXAMPLES
 @given(signals, nows, requests)
-def test_a_plan_keeps_every_limit_and_is_rounded_down(made: Signal, now: Now, request: Request) -> None:
+def test_a_plan_keeps_every_limit_and_is_rounded_down(made: Signal, now: PlanningInputs, request: Request) -> None:
     outcome, options = planned(made, now, request=request), defaults().tactician
     if isinstance(outcome, Refused):
         assert outcome.code and outcome.sentence.endswith(".")
@@ -136,7 +136,7 @@ def test_a_plan_keeps_every_limit_and_is_rounded_down(made: Signal, now: Now, re
 
 @EXAMPLES
 @given(signals, nows, requests)
-def test_requests_only_ever_lower(made: Signal, now: Now, request: Request) -> None:
+def test_requests_only_ever_lower(made: Signal, now: PlanningInputs, request: Request) -> None:
     free, asked = planned(made, now), planned(made, now, request=request)
     if isinstance(free, Refused):
         assert isinstance(asked, Refused)
@@ -162,7 +162,7 @@ _DOLLARS = 2**15
 """What one of the other margin asset is worth; a power of two leaves the digits of floats as they are."""
 
 
-def _in_another_asset(now: Now) -> Now:
+def _in_another_asset(now: PlanningInputs) -> PlanningInputs:
     """The same account and market, every amount of it counted in an asset that is worth so many dollars."""
     rules, unit = now.rules, Decimal(_DOLLARS)
     less = replace(
@@ -184,7 +184,7 @@ def _in_another_asset(now: Now) -> Now:
 @EXAMPLES
 @given(signals, nows, requests, st.integers(0, 20_000).map(Decimal), st.sampled_from([None, 500.0, 4000.0, 60_000.0]))
 def test_a_plan_in_another_margin_asset_is_the_one_in_dollars(
-    made: Signal, now: Now, request: Request, elsewhere: Decimal, cap: float | None
+    made: Signal, now: PlanningInputs, request: Request, elsewhere: Decimal, cap: float | None
 ) -> None:
     """Shares of equity need no price; the capital cap and what is held elsewhere are dollars, and go by it."""
     settings = as_settings({"tactician": {"capital_cap": cap}})
@@ -227,7 +227,7 @@ LIVE_LIKE = {"capital_cap": 1000.0}
     ],
 )
 def test_refusals_have_their_codes(
-    made: Signal, now: Now, options: dict[str, Any], request_: Request | None, code: str
+    made: Signal, now: PlanningInputs, options: dict[str, Any], request_: Request | None, code: str
 ) -> None:
     outcome = planned(made, now, as_settings({"tactician": options}), request_)
     assert isinstance(outcome, Refused), outcome

@@ -28,7 +28,7 @@ from trader_cli.features.bar_arrays import BarSeries
 from trader_cli.pipelines.stages.model_stages import features
 from trader_cli.pipelines.stages.stored_status import status
 from trader_cli.settings import Settings, as_settings
-from trader_cli.settings.options import TrainingOptions
+from trader_cli.settings.room_options import TrainingOptions
 from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.artifacts import ArtifactStore, span_of, stage_key
 from trader_cli.venue.clocks import FixedClock

@@ -105,8 +105,8 @@ def test_what_cannot_sign_is_refused_in_a_sentence_that_does_not_show_it(what: s
     error = refused.value
     assert error.exit_code == ExitCode.CONFIGURATION
     assert words in error.sentence
-    assert error.mend
-    said = f"{error} {error.mend} {error.__cause__} {error.__context__ if not error.__suppress_context__ else ''}"
+    assert error.hint
+    said = f"{error} {error.hint} {error.__cause__} {error.__context__ if not error.__suppress_context__ else ''}"
     pieces = {secret[at : at + 12] for at in range(0, max(1, len(secret) - 12), 4)}
     shown = {piece for piece in pieces if piece in said}
     assert all(set(piece) <= set("- BEGINPRIVATEKYOSHURAC\n") for piece in shown), shown
@@ -129,7 +129,7 @@ def test_a_private_key_is_taken_out_of_words(kind: str) -> None:
 def test_only_a_private_key_needs_the_library_for_it() -> None:
     """`trader status` answers at once: nothing heavy is loaded for a secret that signs by HMAC."""
     program = (
-        "import sys; from pydantic import SecretStr; from trader_cli.exchange.account.account_snapshot import QuickLook;"
+        "import sys; from pydantic import SecretStr; from trader_cli.exchange.account.account_snapshot import AccountSnapshotReader;"
         " from trader_cli.exchange.connection.request_signing import Signer; Signer(SecretStr(sys.argv[1])).signature('a');"
         " print('cryptography' in sys.modules, 'ccxt' in sys.modules)"
     )

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from trader_cli.core.money.orders import LeverageBracket
 from trader_cli.core.money.sizing import (
-    Limits,
-    Setting,
+    SizingInputs,
+    SizingLimits,
     bracket_of,
     caps,
     highest_leverage,
@@ -27,8 +27,8 @@ BRACKETS = tuple(
     LeverageBracket(Decimal(cap), most, Decimal(rate), Decimal(offset))
     for cap, most, rate, offset in ((50_000, 125, "0.004", 0), (250_000, 50, "0.01", 300), (10**6, 10, "0.05", 10_300))
 )
-LIMITS = Limits(0.25, 0.8, 0.01, 0.4, 2.0, 1.5, 0.25, 0.05, 5, 0.001, 0.5, None)
-SETTING = Setting(
+LIMITS = SizingLimits(0.25, 0.8, 0.01, 0.4, 2.0, 1.5, 0.25, 0.05, 5, 0.001, 0.5, None)
+SETTING = SizingInputs(
     side="long",
     price=2000.0,
     stop_distance=0.02,
@@ -79,13 +79,13 @@ limits = st.builds(
 )
 
 
-def size(setting: Setting, rules: Limits = LIMITS) -> float:
+def size(setting: SizingInputs, rules: SizingLimits = LIMITS) -> float:
     return min(caps(setting, rules, rules.max_leverage, sized_by_edge=True).values())
 
 
 @EXAMPLES
 @given(trades, limits, st.floats(1, 10))
-def test_size_never_grows_as_things_get_worse(setting: Setting, rules: Limits, factor: float) -> None:
+def test_size_never_grows_as_things_get_worse(setting: SizingInputs, rules: SizingLimits, factor: float) -> None:
     slack = size(setting, rules) * (1 + 1e-9)
     wilder = replace(setting, sigma_horizon=setting.sigma_horizon * factor, sigma_year=setting.sigma_year * factor)
     assert size(wilder, rules) <= slack
@@ -100,7 +100,7 @@ def test_size_never_grows_as_things_get_worse(setting: Setting, rules: Limits, f
 
 @EXAMPLES
 @given(trades, limits)
-def test_at_or_below_break_even_the_size_is_exactly_zero(setting: Setting, rules: Limits) -> None:
+def test_at_or_below_break_even_the_size_is_exactly_zero(setting: SizingInputs, rules: SizingLimits) -> None:
     win, loss = setting.target_distance - setting.cost, setting.stop_distance + setting.cost
     even = loss / (win + loss) if win > 0 else 1.0
     below = replace(setting, probability=min(setting.probability, even * (1 - 1e-12)))
@@ -119,7 +119,7 @@ def test_no_edge_no_trades_no_size() -> None:
 
 @EXAMPLES
 @given(trades, limits)
-def test_twice_the_account_is_twice_the_size(setting: Setting, rules: Limits) -> None:
+def test_twice_the_account_is_twice_the_size(setting: SizingInputs, rules: SizingLimits) -> None:
     """Where nothing of the market binds."""
     open_market = {
         "book_notional": 1e18,
@@ -135,7 +135,7 @@ def test_twice_the_account_is_twice_the_size(setting: Setting, rules: Limits) ->
 
 @EXAMPLES
 @given(trades, limits)
-def test_every_cap_is_kept(setting: Setting, rules: Limits) -> None:
+def test_every_cap_is_kept(setting: SizingInputs, rules: SizingLimits) -> None:
     notional = size(setting, rules)
     assert notional >= 0
     assert notional * (setting.stop_distance + setting.cost) <= setting.equity * rules.risk_per_trade * (1 + 1e-9)
@@ -149,7 +149,7 @@ def test_every_cap_is_kept(setting: Setting, rules: Limits) -> None:
 
 @EXAMPLES
 @given(trades, limits)
-def test_the_leverage_a_size_needs_keeps_liquidation_unlikely(setting: Setting, rules: Limits) -> None:
+def test_the_leverage_a_size_needs_keeps_liquidation_unlikely(setting: SizingInputs, rules: SizingLimits) -> None:
     notional = size(setting, rules) * (1 - 1e-9)
     if notional <= 0:
         return
@@ -163,7 +163,7 @@ def test_the_leverage_a_size_needs_keeps_liquidation_unlikely(setting: Setting, 
 @EXAMPLES
 @given(trades, limits, st.floats(1, 10**6), st.integers(1, 125))
 def test_the_highest_leverage_is_allowed_and_the_next_is_not(
-    setting: Setting, rules: Limits, notional: float, most: int
+    setting: SizingInputs, rules: SizingLimits, notional: float, most: int
 ) -> None:
     found = highest_leverage(setting, rules, notional, most)
     if found:
@@ -174,7 +174,7 @@ def test_the_highest_leverage_is_allowed_and_the_next_is_not(
 
 @EXAMPLES
 @given(trades, st.floats(1, 10**6), st.integers(1, 60))
-def test_more_leverage_is_never_safer(setting: Setting, notional: float, leverage: int) -> None:
+def test_more_leverage_is_never_safer(setting: SizingInputs, notional: float, leverage: int) -> None:
     risks = [liquidation_risk(setting, value, notional) for value in (leverage, leverage + 1)]
     assert risks[0] <= risks[1] + 1e-12
 
@@ -191,7 +191,7 @@ def test_the_lower_bound_is_below_and_grows(one: float, other: float, trades: in
 
 @EXAMPLES
 @given(trades, limits)
-def test_long_and_short_are_sized_alike_but_for_liquidation(setting: Setting, rules: Limits) -> None:
+def test_long_and_short_are_sized_alike_but_for_liquidation(setting: SizingInputs, rules: SizingLimits) -> None:
     sizes = [
         {
             k: v
@@ -214,14 +214,16 @@ def test_leverage_is_the_lowest_whole_one_that_funds_the_size(notional: float, s
 
 @EXAMPLES
 @given(trades, limits)
-def test_the_risk_cap_loses_its_share_of_equity_at_the_stop_costs_included(setting: Setting, rules: Limits) -> None:
+def test_the_risk_cap_loses_its_share_of_equity_at_the_stop_costs_included(
+    setting: SizingInputs, rules: SizingLimits
+) -> None:
     notional = caps(setting, rules, rules.max_leverage, sized_by_edge=True)["risk_per_trade"]
     assert notional * (setting.stop_distance + setting.cost) == pytest.approx(setting.equity * rules.risk_per_trade)
 
 
 @EXAMPLES
 @given(trades, limits, st.floats(1, 10**4))
-def test_what_is_held_already_leaves_so_much_less(setting: Setting, rules: Limits, more: float) -> None:
+def test_what_is_held_already_leaves_so_much_less(setting: SizingInputs, rules: SizingLimits, more: float) -> None:
     roomy = replace(setting, equity=10**6, others=100.0, same_side=100.0)
     before, after = (
         caps(one, replace(rules, capital_cap=10**6), 5, sized_by_edge=True)

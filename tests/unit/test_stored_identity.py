@@ -27,8 +27,8 @@ from trader_cli.core.types import Abstention, Analysis
 from trader_cli.execution.orphan_orders import halt_where_lost
 from trader_cli.pipelines.trading.run_summary import booked_since
 from trader_cli.settings import Settings, as_settings
-from trader_cli.settings.options import TrainingOptions
 from trader_cli.settings.places import host_source
+from trader_cli.settings.room_options import TrainingOptions
 from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.artifacts import ArtifactStore
 from trader_cli.storage.ledger import Ledger
@@ -228,7 +228,7 @@ def test_two_ledgers_of_one_account_are_said_and_halt(tmp_path: Path) -> None:
             ledger.intend(Intent("a", "d", "ETHUSDT", "entry", "BUY", Decimal(1), 1))
     assert "two ledgers" in str(second_ledger(workspace_of(settings).ledgers))
     assert "two ledgers" in " ".join(other_ledgers(workspace_of(settings).ledgers)), "and so nobody may walk away"
-    exchange = SimpleNamespace(workspace=workspace_of(settings), server_now_ms=lambda: 5, care=None)
+    exchange = SimpleNamespace(workspace=workspace_of(settings), server_now_ms=lambda: 5, protection=None)
     with Ledger.opened(workspace_of(settings).ledger_path) as ledger:
         refused = asyncio.run(halt_where_lost(exchange, ledger))  # type: ignore[arg-type]
         assert refused is not None and refused.code == "two_ledgers"

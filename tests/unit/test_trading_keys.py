@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from trader_cli.core.money.exits import ExitRules, Held, Opinion, assess
+from trader_cli.core.money.exits import Assessment, ExitRules, OpenPosition, assess
 from trader_cli.core.money.loss_limits import LossLimits, breach
 from trader_cli.core.money.orders import LeverageBracket, SymbolRules
 from trader_cli.core.money.plans import Approved, Refused, Request, TradePlan
 from trader_cli.core.types import Analysis, Claim, Signal
 from trader_cli.settings import as_settings
-from trader_cli.settings.options import PlanningOptions
-from trader_cli.tactician.planning import Now, plan
+from trader_cli.settings.room_options import PlanningOptions
+from trader_cli.tactician.planning import PlanningInputs, plan
 from trader_cli.tactician.position_monitor import PositionMonitor
 
 CLAIM = Claim(True, "", 1.0, 1.0, 0.1, 0.1, 3, 5000, 900, 0.0)
@@ -26,7 +26,7 @@ BRACKETS = (
     LeverageBracket(Decimal(50_000), 125, Decimal("0.004"), Decimal(0)),
     LeverageBracket(Decimal(10_000_000), 50, Decimal("0.01"), Decimal(300)),
 )
-NOW = Now(
+NOW = PlanningInputs(
     1_700_000_001_000,
     "account",
     Decimal(10_000),
@@ -42,7 +42,7 @@ NOW = Now(
 )
 
 
-def planned(now: Now = NOW, request: Request | None = None, **tactician: Any) -> TradePlan | Refused:
+def planned(now: PlanningInputs = NOW, request: Request | None = None, **tactician: Any) -> TradePlan | Refused:
     options = PlanningOptions.of(as_settings({"mode": "sim", "tactician": tactician}))
     made = plan(ANALYSIS, SIGNAL, now, options, request or Request())
     return made.plan if isinstance(made, Approved) else made
@@ -126,7 +126,7 @@ def test_loss_limits_halt_at_their_share() -> None:
     assert "highest" in str(breach(flows, Decimal(9600), Decimal(0), LossLimits(0.5, 0.03), day))
 
 
-HELD = Held(
+HELD = OpenPosition(
     "long",
     Decimal(1),
     Decimal(2000),
@@ -155,13 +155,13 @@ def test_the_trail_follows_at_its_distance_and_in_its_steps() -> None:
 
 
 def test_risk_thresholds_decide_what_an_opinion_does() -> None:
-    mark, opinion = Decimal(2001), Opinion(0.7, 10_000_000)
+    mark, assessment = Decimal(2001), Assessment(0.7, 10_000_000)
     held, now = replace(HELD, best_price=Decimal(2001)), 10_000_000
-    assert assess(held, mark, opinion, rules(), now).kind == "scale_down"
-    assert assess(held, mark, opinion, rules(high_risk_threshold=0.65), now).kind == "close"
-    assert assess(held, mark, opinion, rules(medium_risk_threshold=0.75), now).kind == "stay"
+    assert assess(held, mark, assessment, rules(), now).kind == "scale_down"
+    assert assess(held, mark, assessment, rules(high_risk_threshold=0.65), now).kind == "close"
+    assert assess(held, mark, assessment, rules(medium_risk_threshold=0.75), now).kind == "stay"
     lows = {
-        PositionMonitor({"mode": "demo", "low_risk_threshold": low})._manager.band(Opinion(0.4, 0), planned(), 0)  # type: ignore[arg-type]
+        PositionMonitor({"mode": "demo", "low_risk_threshold": low})._manager.band(Assessment(0.4, 0), planned(), 0)  # type: ignore[arg-type]
         for low in (0.3, 0.5)
     }
     assert lows == {"low", "minimal"}
@@ -169,12 +169,12 @@ def test_risk_thresholds_decide_what_an_opinion_does() -> None:
 
 def test_confidence_decays_and_acts_keep_their_distance() -> None:
     held, mark = replace(HELD, best_price=Decimal(2001), last_act_ms=9_500_000), Decimal(2001)
-    opinion, now = Opinion(0.9, 10_000_000), 10_000_000
-    assert assess(held, mark, opinion, rules(), now).kind == "stay"
-    assert assess(held, mark, opinion, rules(monitor={"min_dwell": 0}), now).kind == "close"
+    assessment, now = Assessment(0.9, 10_000_000), 10_000_000
+    assert assess(held, mark, assessment, rules(), now).kind == "stay"
+    assert assess(held, mark, assessment, rules(monitor={"min_dwell": 0}), now).kind == "close"
     later = 10_000_000 + 4 * 900_000
-    assert assess(held, mark, opinion, rules(), later).kind == "scale_down"
-    assert assess(held, mark, opinion, rules(monitor={"confidence_half_life": 100}), later).kind == "close"
+    assert assess(held, mark, assessment, rules(), later).kind == "scale_down"
+    assert assess(held, mark, assessment, rules(monitor={"confidence_half_life": 100}), later).kind == "close"
 
 
 def test_a_lifted_halt_starts_the_count_anew() -> None:

@@ -41,7 +41,7 @@ def trader(*, threads: bool) -> Any:
     vars(made).update(
         workspace=None,
         market=SimpleNamespace(threads=threads, exchange=SimpleNamespace(server_now_ms=lambda: 0)),
-        audience=iterations.Audience(),
+        sink=iterations.EventSink(),
     )
     return made
 

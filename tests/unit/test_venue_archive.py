@@ -25,7 +25,7 @@ from trader_cli.venue.clocks import VirtualClock, run_virtual
 from trader_cli.venue.server.archive_routes import BulkArchive
 from trader_cli.venue.server.public_routes import PublicRoutes, VenueRejection
 from trader_cli.venue.server.server import VenueServer
-from trader_cli.venue.simulated_market.number_format import one_written, written
+from trader_cli.venue.simulated_market.number_format import format_one, formatted
 from trader_cli.venue.simulated_market.synthetic import START_MS, synthetic_tape
 from trader_cli.venue.simulated_market.tape import SymbolTape, Tape, TapeBars
 from trader_cli.venue.simulated_market.tape_loading import load_tape
@@ -456,7 +456,7 @@ def test_a_page_does_not_depend_on_how_it_is_asked_for() -> None:
 @given(st.lists(st.integers(1, 10**13), min_size=1, max_size=50), st.integers(0, 8))
 def test_numbers_written_together_are_written_as_one_by_one(lots: list[int], places: int) -> None:
     values = np.array(lots, dtype=np.int64) / 10.0**places
-    together = written([values, values[::-1]], places)
+    together = formatted([values, values[::-1]], places)
     one_by_one = [f"{value:.{places}f}" for value in values.tolist()]
     assert [column.to_list() for column in together] == [one_by_one, one_by_one[::-1]]
 
@@ -467,11 +467,11 @@ def test_numbers_written_together_are_written_as_one_by_one(lots: list[int], pla
 def test_halves_are_rounded_by_one_rule_alone_or_together(values: list[float], halves: list[int], places: int) -> None:
     """A route and the archive show one number as one text, also where the next digit would be a 5."""
     values = [*values, *((2 * half + 1) / (2 * 10.0**places) for half in halves)]
-    assert written([np.array(values)], places)[0].to_list() == [one_written(value, places) for value in values]
+    assert formatted([np.array(values)], places)[0].to_list() == [format_one(value, places) for value in values]
 
 
 def test_a_half_goes_to_the_even_digit() -> None:
-    assert [one_written(value, 2) for value in (0.125, 0.375, -0.125, 1.005, 2.0, -0.001)] == [
+    assert [format_one(value, 2) for value in (0.125, 0.375, -0.125, 1.005, 2.0, -0.001)] == [
         "0.12",
         "0.38",
         "-0.12",

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trader_cli.venue.engine.books import Account
-from trader_cli.venue.engine.cover_audit import CoverWatch
+from trader_cli.venue.engine.cover_audit import CoverAudit
 from trader_cli.venue.engine.engine import Engine
 from trader_cli.venue.server.private_routes import COMMANDS
 from trader_cli.venue.server.public_routes import VenueRejection
@@ -28,7 +28,7 @@ class Played:
 
     def __init__(self) -> None:
         self.engine = Engine(MARKETS, Account(Decimal(100_000)), START)
-        self.watch = CoverWatch()
+        self.watch = CoverAudit()
         self.engine.on_change.append(self.watch)
         self.engine.advance(START)
 
@@ -61,7 +61,7 @@ class Played:
 
     def spans(self, until_s: float, *, ours_only: bool = False) -> list[tuple[float, float]]:
         self.at(until_s)
-        found = self.watch.bare_spans("ETHUSDT", START + round(until_s * 1000), ours_only=ours_only)
+        found = self.watch.unprotected_spans("ETHUSDT", START + round(until_s * 1000), ours_only=ours_only)
         return [((start - START) / 1000, (end - START) / 1000) for start, end in found]
 
 

@@ -78,7 +78,7 @@ def test_winding_a_tape_back_names_what_it_forgets(tmp_path: Path) -> None:
 def test_status_leaves_with_a_code_of_its_own_where_it_is_asked_to(
     may: bool, asked: bool, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trader_cli.pipelines.trading.account_status.begin_look", lambda _settings: None)
+    monkeypatch.setattr("trader_cli.pipelines.trading.account_status.begin_snapshot", lambda _settings: None)
     monkeypatch.setattr(
         "trader_cli.pipelines.trading.account_status.account_status", lambda *_: SimpleNamespace(walk_away=may)
     )

@@ -86,7 +86,7 @@ def test_act_labels_without_a_cost_are_seen(tmp_path: Path, monkeypatch: pytest.
 def test_the_target_taken_for_the_stop_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     true = sizing.caps
 
-    def turned(setting: sizing.Setting, *rest: Any, **named: Any) -> dict[str, float]:
+    def turned(setting: sizing.SizingInputs, *rest: Any, **named: Any) -> dict[str, float]:
         stop, target = setting.target_distance, setting.stop_distance
         return true(replace(setting, stop_distance=stop, target_distance=target), *rest, **named)
 

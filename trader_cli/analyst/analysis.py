@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.features.bar_arrays import BarSeries
     from trader_cli.settings.model import CostSettings
-    from trader_cli.settings.options import AnalysisOptions
+    from trader_cli.settings.room_options import AnalysisOptions
 
     Floats = NDArray[np.float64]
 
@@ -166,7 +166,7 @@ def _row(given: AnalysisInput, model: TrainedModel) -> Floats:
     if absent:
         raise DataInvalid(
             f"The model wants the feature {absent[0]!r}, which the features do not have ({len(absent)} are absent).",
-            mend="The feature settings have changed since training: run `trader train` again.",
+            hint="The feature settings have changed since training: run `trader train` again.",
         )
     values = [given.features[name] for name in model.base_features]
     base = np.array([[np.nan if value is None else value for value in values]], dtype=np.float64)
@@ -190,7 +190,7 @@ def _outcome(
 ) -> Signal | Abstention:
     value_bps, break_even = float(choice.expected_value[0]) * 1e4, float(choice.break_even[0])
     unproven = allow_unproven and not model.claim.edge
-    veto = None if unproven else _veto_on_opinion(model, choice, p_act)
+    veto = None if unproven else _veto_on_assessment(model, choice, p_act)
     if veto is not None:
         return veto
     long = bool(choice.side[0] > 0)
@@ -208,7 +208,7 @@ def _outcome(
     )
 
 
-def _veto_on_opinion(model: TrainedModel, choice: Choice, p_act: Floats | None) -> Abstention | None:
+def _veto_on_assessment(model: TrainedModel, choice: Choice, p_act: Floats | None) -> Abstention | None:
     """Reasons to abstain once the model has spoken."""
     value_bps, break_even = float(choice.expected_value[0]) * 1e4, float(choice.break_even[0])
     if not model.claim.edge:

@@ -26,7 +26,7 @@ from trader_cli.core.market.snapshot import MarketSnapshot
 from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.core.types import Abstention, Analysis
 from trader_cli.features.bar_arrays import BarSeries
-from trader_cli.settings.options import AnalysisOptions, TrainingOptions
+from trader_cli.settings.room_options import AnalysisOptions, TrainingOptions
 from trader_cli.settings.workspace import settings_of
 from trader_cli.storage.artifacts import ArtifactStore, command_of, stage_key
 from trader_cli.storage.bundles import BundleStore
@@ -109,7 +109,7 @@ class Analyst:
     ) -> Analysis:
         """The analysis of the last stored bar, from the store where the same one was made before."""
         if not self._ready or self._clock is None:
-            raise UsageError("The analyst is not initialised.", mend="Call `await analyst.initialize()` first.")
+            raise UsageError("The analyst is not initialised.", hint="Call `await analyst.initialize()` first.")
         bars = self._input(symbol, timeframe, "bars", "fetch")
         features = self._features(symbol, timeframe, bars)
         model = self._model(symbol, timeframe, features) if self.settings.analyst.enable_ml_predictions else None
@@ -158,12 +158,12 @@ class Analyst:
         if (bars.last_ms or 0) + timeframe.ms > now_ms + _AHEAD_MS:
             raise DataStale(
                 f"The stored bars of {bars.symbol} reach beyond the market's time.",
-                mend=f"Run `trader fetch {bars.symbol} --timeframe {timeframe}`.",
+                hint=f"Run `trader fetch {bars.symbol} --timeframe {timeframe}`.",
             )
         if model is not None and model.last_ms > now_ms + _AHEAD_MS:
             raise DataStale(
                 f"The model of {bars.symbol} was trained on bars beyond the market's time.",
-                mend=f"Run `trader train {bars.symbol} --timeframe {timeframe}`.",
+                hint=f"Run `trader train {bars.symbol} --timeframe {timeframe}`.",
             )
 
     def _remembered(self, given: AnalysisInput) -> Analysis:
@@ -246,8 +246,8 @@ class Analyst:
             return manifest
         command = f"Run `trader {made_by}`."
         if manifest is None:
-            raise DataMissing(f"There are no features of {symbol} {timeframe}.", mend=command)
-        raise DataStale(f"The features of {symbol} {timeframe} are of other inputs or other settings.", mend=command)
+            raise DataMissing(f"There are no features of {symbol} {timeframe}.", hint=command)
+        raise DataStale(f"The features of {symbol} {timeframe} are of other inputs or other settings.", hint=command)
 
     def _model(self, symbol: str, timeframe: Timeframe, features: Manifest) -> TrainedModel:
         digest = self.store.pointed(self._key(symbol, timeframe, "model"))
@@ -255,27 +255,27 @@ class Analyst:
         if digest is None:
             raise DataMissing(
                 f"There is no model of {symbol} {timeframe} in profile {self.settings.mode}.",
-                mend=f"Run {command} first.",
+                hint=f"Run {command} first.",
             )
         model = TrainedModel.from_bundle(*self.bundles.load(digest))
         if (model.symbol, model.timeframe) != (symbol, timeframe.name):
             raise DataInvalid(
                 f"The model is of {model.symbol} {model.timeframe}, not of {symbol} {timeframe}.",
-                mend=f"Run {command} again.",
+                hint=f"Run {command} again.",
             )
         if self._source is not None and model.source != self._source:
             raise DataStale(
-                f"The model was trained on {model.source}; this is {self._source}.", mend=f"Run {command} again."
+                f"The model was trained on {model.source}; this is {self._source}.", hint=f"Run {command} again."
             )
         options = self.settings.analyst
         ours = (options.horizon_bars, options.barrier_width, options.volatility_span)
         theirs = (model.horizon_bars, model.barrier_width, model.volatility_span)
         others = FittedOptions.of(self.settings.feature_engineering_orchestrator) != model.fitted.options
         if others or ours != theirs or model.inputs.get("feature_settings") != features.settings:
-            raise DataStale("The model was trained with other label or feature settings.", mend=f"Run {command} again.")
+            raise DataStale("The model was trained with other label or feature settings.", hint=f"Run {command} again.")
         changed = changed_since(model.made_with, model.producer, TrainingOptions.of(self.settings))
         if changed is not None:
-            raise DataStale(f"The model's claim does not hold: it was {changed}.", mend=f"Run {command} again.")
+            raise DataStale(f"The model's claim does not hold: it was {changed}.", hint=f"Run {command} again.")
         return model
 
     def _recent(self, bars: Manifest, count: int) -> pl.DataFrame:
@@ -286,7 +286,7 @@ class Analyst:
         row = self.store.read(features.tail()).tail(1).row(0, named=True)
         if features.last_ms != bars.last_ms:
             raise DataInvalid(
-                "The features do not end with the last stored bar.", mend=f"Run `trader {command_of(features)}`."
+                "The features do not end with the last stored bar.", hint=f"Run `trader {command_of(features)}`."
             )
         return {name: value for name, value in row.items() if name not in FEATURE_KEYS}
 
@@ -297,5 +297,5 @@ def require_source(manifest: Manifest, source: str | None) -> None:
         raise DataStale(
             f"The stored {manifest.stage} of {manifest.symbol} {manifest.timeframe} are from {manifest.source};"
             f" the settings name {source}.",
-            mend=f"Give the --tape and profile they were fetched with, or run `trader {command_of(manifest)}`.",
+            hint=f"Give the --tape and profile they were fetched with, or run `trader {command_of(manifest)}`.",
         )

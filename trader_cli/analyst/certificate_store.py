@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import trader_cli.core
 import trader_cli.features
 from trader_cli import __version__
-from trader_cli.analyst.isolated_process import impure_elsewhere
+from trader_cli.analyst.isolated_process import impure_in_new_process
 from trader_cli.core.errors import DataInvalid, DataMissing, DataStale
 from trader_cli.core.identity.digests import digest_bytes, digest_value
 from trader_cli.core.ports import silent
@@ -88,7 +88,7 @@ def make_certificate(
     found = certify(spec, tapes, probes=probes, seed=_SEED, twin=twin, versions=library_versions())
     if options is None or not _has_own(spec):
         return found
-    impure = impure_elsewhere(spec, options)
+    impure = impure_in_new_process(spec, options)
     return replace(
         found, columns=tuple(replace(c, status=IMPURE, reach=None) if c.name in impure else c for c in found.columns)
     )
@@ -146,7 +146,7 @@ def require_certificate(store: ArtifactStore, spec: FeatureSpec, command: str) -
         raise DataMissing(
             f"There is no certificate that the {len(spec.columns)} feature columns of {spec.timeframe} do not see the"
             " future, for these settings and this version.",
-            mend=f"Run `trader {command}`, or give the --config it was run with.",
+            hint=f"Run `trader {command}`, or give the --config it was run with.",
         )
     return found.require()
 
@@ -160,7 +160,7 @@ def require_certified(store: ArtifactStore, spec: FeatureSpec, made: Manifest, c
     if made.settings != found.spec or "certificate" not in made.notes:
         raise DataStale(
             f"The features of {made.symbol} {made.timeframe} name no certificate of their own families.",
-            mend=f"Run `trader {command}`.",
+            hint=f"Run `trader {command}`.",
         )
     return found
 

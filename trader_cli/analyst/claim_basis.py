@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from trader_cli.core.json_values import JsonObject
-    from trader_cli.settings.options import TrainingOptions
+    from trader_cli.settings.room_options import TrainingOptions
 
 _LIBRARIES = ("lightgbm", "numpy", "PyWavelets", "TA-Lib")
 PRODUCER = f"trader {__version__}"

@@ -80,7 +80,7 @@ def build_feature_artifact(
     """
     times = bars["open_time"].to_physical().to_numpy()
     if not times.size:
-        raise DataMissing("There are no bars to make features of.", mend="Run `trader fetch` first.")
+        raise DataMissing("There are no bars to make features of.", hint="Run `trader fetch` first.")
     work = _Work(store, bars, FrameRows(bars), times, spec, orchestrator)
     chunks: list[Chunk] = []
     made: dict[str, int] = {}
@@ -211,12 +211,12 @@ def _require_known(store: ArtifactStore, manifest: Manifest, bars: pl.DataFrame,
         raise DataInvalid(
             f"A gap in the {timeframe} bars of {manifest.symbol} lies within the {needed} bars that the latest features"
             f" reach back; {len(empty)} of them cannot be computed.",
-            mend="Wait until enough bars have followed it, or fetch again.",
+            hint="Wait until enough bars have followed it, or fetch again.",
         )
     raise DataMissing(
         f"Too few bars: {len(empty)} of {len(spec.columns)} features of {manifest.symbol}"
         f" {timeframe} are not known yet at the last bar. All together reach back {needed} bars; there are"
         f" {bars.height}.",
-        mend=f"Run `trader fetch {manifest.symbol} --timeframe {timeframe} --limit {needed}`;"
+        hint=f"Run `trader fetch {manifest.symbol} --timeframe {timeframe} --limit {needed}`;"
         " if the exchange has no earlier ones, use a shorter time frame.",
     )

@@ -88,7 +88,7 @@ def _require_fresh(kind: str, given: pl.DataFrame, aligned: pl.DataFrame, symbol
         raise DataStale(
             f"The stored {kind.replace('_', ' ')} of {symbol} {timeframe} end {utc_text(end_ms)}, too long before the"
             f" last bar, which opened {utc_text(last_ms)}.",
-            mend=f"Run `trader fetch {symbol} --timeframe {timeframe}`.",
+            hint=f"Run `trader fetch {symbol} --timeframe {timeframe}`.",
         )
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from trader_cli.core.json_values import JsonObject
     from trader_cli.features.bar_arrays import BarSeries
     from trader_cli.settings.model import FeatureSettings
-    from trader_cli.settings.options import TrainingOptions
+    from trader_cli.settings.room_options import TrainingOptions
 
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]

@@ -27,14 +27,14 @@ _TIMEOUT_S = 600
 _ANSWER = "made elsewhere: "
 
 
-def impure_elsewhere(spec: FeatureSpec, options: FeatureSettings) -> frozenset[str]:
+def impure_in_new_process(spec: FeatureSpec, options: FeatureSettings) -> frozenset[str]:
     """The columns of families of one's own that another process, with other hashes, makes otherwise or not at all.
 
     The families are named by `options`; no key or secret is passed on. Raises `ConfigurationError` where the other
     process does not answer.
     """
     here = column_digests(spec)
-    asked = {
+    request = {
         "settings": options.model_dump(mode="json"),
         "timeframe": spec.timeframe.name,
         "inputs": list(spec.inputs),
@@ -45,7 +45,7 @@ def impure_elsewhere(spec: FeatureSpec, options: FeatureSettings) -> frozenset[s
     try:
         ran = subprocess.run(
             [sys.executable, "-m", "trader_cli.analyst.isolated_process"],
-            input=json.dumps(asked),
+            input=json.dumps(request),
             capture_output=True,
             text=True,
             check=True,
@@ -56,7 +56,7 @@ def impure_elsewhere(spec: FeatureSpec, options: FeatureSettings) -> frozenset[s
         said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1]
         raise ConfigurationError(
             f"user_families: they can be made here, but not in a process of their own: {said}.",
-            mend="A family may not depend on the process it runs in.",
+            hint="A family may not depend on the process it runs in.",
         ) from error
     [answer] = [line for line in ran.stdout.splitlines() if line.startswith(_ANSWER)]
     there = json.loads(answer.removeprefix(_ANSWER))
@@ -76,11 +76,11 @@ def column_digests(spec: FeatureSpec) -> dict[str, str]:
 
 
 def main() -> None:
-    """Answer what `impure_elsewhere` asks: one line of JSON, after whatever the families print."""
-    asked = json.load(sys.stdin)
-    settings = as_settings({"feature_engineering_orchestrator": asked["settings"]})
+    """Answer what `impure_in_new_process` asks: one line of JSON, after whatever the families print."""
+    request = json.load(sys.stdin)
+    settings = as_settings({"feature_engineering_orchestrator": request["settings"]})
     options = settings.feature_engineering_orchestrator
-    spec = configured_spec(options, Timeframe.parse(asked["timeframe"]), asked["inputs"], own_families(options))
+    spec = configured_spec(options, Timeframe.parse(request["timeframe"]), request["inputs"], own_families(options))
     sys.stdout.write(f"\n{_ANSWER}{json.dumps(column_digests(spec))}\n")
 
 

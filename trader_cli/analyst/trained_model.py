@@ -119,17 +119,17 @@ class TrainedModel:
         if description.get("schema") != BUNDLE_SCHEMA:
             raise DataInvalid(
                 f"The model bundle was made by {another_version(description.get('schema'), BUNDLE_SCHEMA)}.",
-                mend=f"Run `{_training_of(description)}` again.",
+                hint=f"Run `{_training_of(description)}` again.",
             )
         if digest_value(description["features"]) != description["features_digest"]:
             raise DataInvalid(
-                "The model bundle's feature list does not match its digest.", mend="Run `trader train` again."
+                "The model bundle's feature list does not match its digest.", hint="Run `trader train` again."
             )
         fitted = FittedFamilies.from_dict(json.loads(files["fitted.json"]))
         if fitted.digest != description["fitted_digest"]:
             raise DataInvalid(
                 "The model bundle's fitted features (autoencoder, regimes, differencing) do not match its digest.",
-                mend="Run `trader train` again.",
+                hint="Run `trader train` again.",
             )
         maps = json.loads(files["calibration.json"])
         meta = _calibrated(files["meta.txt"], maps["meta"]) if "meta.txt" in files else None
@@ -137,7 +137,7 @@ class TrainedModel:
         known |= {"features": texts_of(description["features"]), "claim": built(Claim, object_of(description["claim"]))}
         side = _calibrated(files["side.txt"], maps["side"])
         model = built(cls, {**known, "side": side, "meta": meta, "fitted": fitted})
-        _refuse_strangers(model, texts_of(description["meta_features"]))
+        _refuse_unknown_members(model, texts_of(description["meta_features"]))
         return model
 
 
@@ -147,7 +147,7 @@ def _training_of(description: Mapping[str, object]) -> str:
     return f"trader train {symbol} --timeframe {timeframe}" if symbol and timeframe else "trader train"
 
 
-def _refuse_strangers(model: TrainedModel, meta_features: tuple[str, ...]) -> None:
+def _refuse_unknown_members(model: TrainedModel, meta_features: tuple[str, ...]) -> None:
     """Raises `DataInvalid` where the models read other columns than the fitted families and the features give."""
     wanted = (*model.features, *META_COLUMNS)
     widths = [(model.side, len(model.features)), *([(model.meta, len(wanted))] if model.meta else [])]
@@ -155,7 +155,7 @@ def _refuse_strangers(model: TrainedModel, meta_features: tuple[str, ...]) -> No
     if not fit or any(one.booster.num_feature() != width for one, width in widths):
         raise DataInvalid(
             "The model bundle's models read other columns than its feature list names.",
-            mend="Run `trader train` again.",
+            hint="Run `trader train` again.",
         )
 
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from trader_cli.core.ports import Progress
     from trader_cli.core.types import Claim
     from trader_cli.settings.model import AnalystSettings, CostSettings
-    from trader_cli.settings.options import TrainingOptions
+    from trader_cli.settings.room_options import TrainingOptions
 
 MIN_ROWS = 500
 _KNOWN_SHARE = 0.9
@@ -86,7 +86,7 @@ def make_dataset(
         lacking = MIN_ROWS - len(rows) + len(bars)
         raise DataMissing(
             f"Too few bars to train: {len(rows)} complete labelled rows of {len(bars)} bars; {MIN_ROWS} are needed.",
-            mend=f"Fetch more (`--limit {lacking}`) and make their features; if the exchange has no more, use a shorter"
+            hint=f"Fetch more (`--limit {lacking}`) and make their features; if the exchange has no more, use a shorter"
             " time frame.",
         )
     uniqueness = average_uniqueness(rows, labels.end[rows], len(bars))
@@ -119,7 +119,7 @@ def train(
     wide = data.widened(fitting.columns(fitted))
     side = fit_calibrated(wide.side_rows(), 3, options, config.seed)
     if side is None:
-        raise DataMissing("The training rows hold too few ups, downs or flats to learn from.", mend="Fetch more bars.")
+        raise DataMissing("The training rows hold too few ups, downs or flats to learn from.", hint="Fetch more bars.")
     meta = None
     if options.enable_dual_model_system:
         of_trades = costs.of_trades(data.start, options.horizon_bars)

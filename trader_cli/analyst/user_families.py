@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 GROUP = "trader.feature_families"
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
-_MEND = "docs/feature-families.md shows a family that works."
+_HINT = "docs/feature-families.md shows a family that works."
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def _of_file(path: Path) -> tuple[_Origin, Callable[..., Iterable[Family]]]:
         source = path.expanduser().read_bytes()
     except OSError as error:
         raise ConfigurationError(
-            f"user_families: cannot read {path}: {error.strerror}.", mend="Name a Python file, or an entry point."
+            f"user_families: cannot read {path}: {error.strerror}.", hint="Name a Python file, or an entry point."
         ) from error
     origin = _Origin(str(path), str(path), digest_bytes(source))
     module = ModuleType(f"trader_user_family_{origin.digest}")
@@ -80,7 +80,7 @@ def _of_entry_point(name: str) -> tuple[_Origin, Callable[..., Iterable[Family]]
     if name not in known:
         raise ConfigurationError(
             f"user_families: {name!r} is no file ending in .py and no entry point of the group {GROUP}.",
-            mend=f"Known: {', '.join(sorted(known)) or 'none'}.",
+            hint=f"Known: {', '.join(sorted(known)) or 'none'}.",
         )
     point = known[name]
     with _users_code(_Origin(name, name, ""), "the entry point"):
@@ -101,7 +101,7 @@ def _function(found: object, origin: _Origin) -> Callable[..., Iterable[Family]]
     if not callable(found):
         raise ConfigurationError(
             f"user_families: {origin.reference} has no function families(options), which gives the families.",
-            mend=_MEND,
+            hint=_HINT,
         )
     made: Callable[..., Iterable[Family]] = found
     return made
@@ -130,7 +130,7 @@ def _checked(family: object, origin: _Origin) -> Family:
     """The family with its source named and its results checked. Raises `ConfigurationError` for one of bad names."""
     if not isinstance(family, Family):
         raise ConfigurationError(
-            f"user_families: families(options) of {origin.reference} gave {family!r}, which is no Family.", mend=_MEND
+            f"user_families: families(options) of {origin.reference} gave {family!r}, which is no Family.", hint=_HINT
         )
     if not _NAME.fullmatch(family.name):
         raise ConfigurationError(f"user_families: {family.name!r} is no name: write it as my_family (a-z, 0-9, _).")
@@ -143,7 +143,7 @@ def _checked(family: object, origin: _Origin) -> Family:
     if unknown:
         raise ConfigurationError(
             f"user_families: {family.name!r} reads the unknown input {unknown[0]!r}.",
-            mend=f"Known: {', '.join(sorted(ALL_INPUTS))}.",
+            hint=f"Known: {', '.join(sorted(ALL_INPUTS))}.",
         )
 
     def compute(bars: BarSeries, **parameters: object) -> dict[str, Floats]:

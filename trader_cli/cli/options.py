@@ -92,7 +92,7 @@ def settings_from(
         tree["sim"] = {"tape": str(tape)}
     settings = load_settings(profile, config, tree)
     if tape is not None and settings.mode != "sim":
-        raise UsageError(f"--tape is played in the sim profile; this is {settings.mode}.", mend="Add --profile sim.")
+        raise UsageError(f"--tape is played in the sim profile; this is {settings.mode}.", hint="Add --profile sim.")
     return settings
 
 
@@ -127,7 +127,7 @@ def series(workspace: Workspace, symbol: str | None, timeframe: str | None) -> t
     if (symbol is None or timeframe is None) and last is None:
         raise UsageError(
             f"Nothing was fetched yet in profile {workspace.mode}, so name a symbol and --timeframe.",
-            mend="Or run `trader fetch` first.",
+            hint="Or run `trader fetch` first.",
         )
     found_symbol, found_timeframe = last or ("", "")
     return (symbol or found_symbol).upper(), Timeframe.parse(timeframe or found_timeframe)
@@ -153,7 +153,7 @@ def several(
     found = [key.symbol for key in wanted_keys if _is_of(store, key, source)]
     if not found:
         raise DataMissing(
-            f"No {frame} bars were fetched yet in profile {workspace.mode}.", mend="Run `trader fetch` first."
+            f"No {frame} bars were fetched yet in profile {workspace.mode}.", hint="Run `trader fetch` first."
         )
     return found, frame
 
@@ -170,14 +170,14 @@ def _is_of(store: ArtifactStore, key: ArtifactKey, source: str) -> bool:
 def one_of_several(names: list[str], *, forever: bool) -> None:
     """Raises `UsageError` for several symbols in one pass."""
     if not forever and len(names) > 1:
-        raise UsageError("One pass is over one symbol.", mend="Add --forever for several.")
+        raise UsageError("One pass is over one symbol.", hint="Add --forever for several.")
 
 
 def live_meant(workspace: Workspace, *, live: bool) -> None:
     """Raises `UsageError` for `--live` where the profile is another: whoever gives it means real money."""
     if live and workspace.mode != "live":
         raise UsageError(
-            f"--live is for the profile live; this is {workspace.mode}.", mend="Leave it out, or give --profile live."
+            f"--live is for the profile live; this is {workspace.mode}.", hint="Leave it out, or give --profile live."
         )
 
 
@@ -192,7 +192,7 @@ def named_symbols(symbols: list[str] | None, file: Path | None, top: int) -> lis
         listed += [name for line in text.splitlines() for name in _BETWEEN.sub(" ", line.partition("#")[0]).split()]
     named = list(dict.fromkeys(name.upper() for name in listed))
     if not named and not top:
-        raise UsageError("No symbol is named.", mend="Name some, such as ETHUSDT, or use --top or --symbols-file.")
+        raise UsageError("No symbol is named.", hint="Name some, such as ETHUSDT, or use --top or --symbols-file.")
     return named
 
 

@@ -120,8 +120,8 @@ def say_failures(failed: Mapping[str, TraderError]) -> None:
     """What went wrong with each symbol, then what mends it, each mend once."""
     for symbol, error in failed.items():
         say(f"{symbol}: {error.sentence}")
-    for mend in dict.fromkeys(error.mend for error in failed.values() if error.mend):
-        say(mend)
+    for hint in dict.fromkeys(error.hint for error in failed.values() if error.hint):
+        say(hint)
 
 
 def failure_bodies(failed: Mapping[str, TraderError]) -> list[dict[str, str]]:

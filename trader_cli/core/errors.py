@@ -30,19 +30,19 @@ class ExitCode(IntEnum):
 
 
 class TraderError(Exception):
-    """Something the operator can mend. `sentence` says what was expected and found, `mend` what to do."""
+    """Something the operator can mend. `sentence` says what was expected and found, `hint` what to do."""
 
     exit_code = ExitCode.BUG
     answered = True
     """Whether the exchange said anything, where this is about the exchange."""
 
-    def __init__(self, sentence: str, *, mend: str | None = None) -> None:
+    def __init__(self, sentence: str, *, hint: str | None = None) -> None:
         super().__init__(sentence)
         self.sentence = sentence
-        self.mend = mend
+        self.hint = hint
 
     def __str__(self) -> str:
-        return self.sentence if self.mend is None else f"{self.sentence} {self.mend}"
+        return self.sentence if self.hint is None else f"{self.sentence} {self.hint}"
 
 
 class UsageError(TraderError):
@@ -89,7 +89,7 @@ class LedgerLocked(TraderError):
     exit_code = ExitCode.LOCKED
 
     def __init__(self, path: str, owner: str) -> None:
-        super().__init__(f"Another trader process, {owner}, owns the ledger {path}.", mend="Let it end, or stop it.")
+        super().__init__(f"Another trader process, {owner}, owns the ledger {path}.", hint="Let it end, or stop it.")
         self.owner = owner
 
 
@@ -98,7 +98,7 @@ class OwnerSilent(LedgerLocked):
 
     def __init__(self, owner: str) -> None:
         TraderError.__init__(
-            self, f"The process {owner} owns the ledger and does not answer.", mend="`trader flatten --force` ends it."
+            self, f"The process {owner} owns the ledger and does not answer.", hint="`trader flatten --force` ends it."
         )
         self.owner = owner
 
@@ -111,8 +111,8 @@ class ExchangeUnavailable(TraderError):
 
     exit_code = ExitCode.UNAVAILABLE
 
-    def __init__(self, sentence: str, *, mend: str | None = None, answered: bool = True) -> None:
-        super().__init__(sentence, mend=mend)
+    def __init__(self, sentence: str, *, hint: str | None = None, answered: bool = True) -> None:
+        super().__init__(sentence, hint=hint)
         self.answered = answered
 
 
@@ -123,8 +123,8 @@ class NoPrice(ExchangeUnavailable):
 class RateLimited(ExchangeUnavailable):
     """The exchange told us to slow down, for `retry_after_s`. `banned`: it has shut our address out."""
 
-    def __init__(self, sentence: str, *, retry_after_s: float, mend: str | None = None, banned: bool = False) -> None:
-        super().__init__(sentence, mend=mend)
+    def __init__(self, sentence: str, *, retry_after_s: float, hint: str | None = None, banned: bool = False) -> None:
+        super().__init__(sentence, hint=hint)
         self.retry_after_s = retry_after_s
         self.banned = banned
 
@@ -140,16 +140,16 @@ class ExchangeRejected(TraderError):
 
     exit_code = ExitCode.REJECTED
 
-    def __init__(self, sentence: str, *, code: int | None = None, mend: str | None = None) -> None:
-        super().__init__(sentence, mend=mend)
+    def __init__(self, sentence: str, *, code: int | None = None, hint: str | None = None) -> None:
+        super().__init__(sentence, hint=hint)
         self.code = code
 
 
 class TooManyOrders(ExchangeRejected):
     """The exchange takes no more new orders for `retry_after_s`; everything else goes on."""
 
-    def __init__(self, sentence: str, *, code: int, retry_after_s: float, mend: str | None = None) -> None:
-        super().__init__(sentence, code=code, mend=mend)
+    def __init__(self, sentence: str, *, code: int, retry_after_s: float, hint: str | None = None) -> None:
+        super().__init__(sentence, code=code, hint=hint)
         self.retry_after_s = retry_after_s
 
 

@@ -198,8 +198,8 @@ class Broker(Protocol):
 class Exchange(MarketData, Protocol):
     """A place to trade, as execution and tactics see it: its prices, its rules, its time, and the account.
 
-    A second one needs no network: a simulation gives the same broker for `private` and `care`, takes requests at all
-    times, and its rules are never older than now.
+    A second one needs no network: a simulation gives the same broker for `private` and `protection`, takes requests at
+    all times, and its rules are never older than now.
     """
 
     @property
@@ -213,7 +213,7 @@ class Exchange(MarketData, Protocol):
         ...
 
     @property
-    def care(self) -> Broker:
+    def protection(self) -> Broker:
         """The same account, for what protects a position: asked once and at once, behind nobody."""
         ...
 

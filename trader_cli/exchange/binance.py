@@ -16,8 +16,8 @@ from trader_cli.exchange.account.broker import BinanceBroker
 from trader_cli.exchange.connection import replies
 from trader_cli.exchange.exchange_session import ExchangeSession
 from trader_cli.exchange.market_data import listing, recorder
-from trader_cli.settings.options import PaperOptions
 from trader_cli.settings.places import account_folder
+from trader_cli.settings.room_options import PaperOptions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from trader_cli.core.ports import Clock, ManualOrders, Progress, Recorder
     from trader_cli.exchange.account.paper_exchange import PaperConnection
     from trader_cli.exchange.market_data.klines import Kind, KlineHistory, Market
-    from trader_cli.exchange.market_data.public_history import History
+    from trader_cli.exchange.market_data.public_history import PublicHistory
     from trader_cli.settings import Settings, Workspace
 
 _DEPTHS = (5, 10, 20, 50, 100, 500, 1000)
@@ -65,15 +65,15 @@ class BinanceExchange(ExchangeSession):
         return KlineHistory(self._connection)
 
     @cached_property
-    def _history(self) -> History:
-        from trader_cli.exchange.market_data.public_history import History
+    def _history(self) -> PublicHistory:
+        from trader_cli.exchange.market_data.public_history import PublicHistory
 
-        return History(self._connection)
+        return PublicHistory(self._connection)
 
-    def _private_sides(self) -> tuple[BinanceBroker, BinanceBroker]:
+    def _brokers(self) -> tuple[BinanceBroker, BinanceBroker]:
         """In paper both are the paper account: there is nothing to sign with."""
         if self.settings.mode != "paper":
-            return super()._private_sides()
+            return super()._brokers()
         from trader_cli.exchange.account.paper_exchange import PaperConnection
 
         self._paper = PaperConnection(self, self._connection, self._paper_folder(), PaperOptions.of(self.settings))
@@ -182,9 +182,9 @@ class BinanceExchange(ExchangeSession):
     async def get_order_book(self, symbol: str, limit: int = 10) -> dict[str, Any]:
         """`{symbol, timestamp (ms), bids, asks}`: [price, quantity] levels, best first, `limit` (≤ 1000) a side."""
         self._require(symbol)
-        asked = next((depth for depth in _DEPTHS if depth >= limit), _DEPTHS[-1])
+        requested = next((depth for depth in _DEPTHS if depth >= limit), _DEPTHS[-1])
         reply = replies.as_mapping(
-            await self._read("depth", {"symbol": symbol, "limit": asked}), "an order book", "bids", "asks", "T"
+            await self._read("depth", {"symbol": symbol, "limit": requested}), "an order book", "bids", "asks", "T"
         )
         book = dict(replies.parsed("an order book", reply, lambda r: replies.order_book(r, symbol, limit)))
         self._record(lambda now_ms: recorder.book(symbol, book, now_ms))
@@ -339,7 +339,7 @@ def _manual_orders() -> ManualOrders:
     found = list(entry_points(group="trader.manual_orders", name="default"))
     if not found:
         raise ConfigurationError(
-            "Nothing is installed that carries out orders by hand.", mend="Install trader with pip."
+            "Nothing is installed that carries out orders by hand.", hint="Install trader with pip."
         )
     place: ManualOrders = found[0].load()
     return place

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.errors import UsageError
 from trader_cli.exchange.account.broker import BinanceBroker
-from trader_cli.exchange.account.entry_permission import Opening
-from trader_cli.exchange.connection.connection import CARE_WAIT_S, Connection
+from trader_cli.exchange.account.entry_permission import EntryPermission
+from trader_cli.exchange.connection.connection import PROTECTION_WAIT_S, Connection
 from trader_cli.exchange.connection.signing_gate import options_to_sign_with, signing_origins, tells_key_rights
 from trader_cli.exchange.market_data.symbol_book import SymbolBook
 from trader_cli.settings.workspace import workspace_of
@@ -35,9 +35,9 @@ _ROUTES = {
 
 
 class ExchangeSession:
-    """`await initialize()` first, `await close()` last. `private` is the account, `care` the same for its protection.
+    """`await initialize()` first, `await close()` last. `private` is the account, `protection` the same account.
 
-    What `care` asks and sends goes once, at once, on connections of its own.
+    What `protection` asks and sends goes once, at once, on connections of its own: by it positions are protected.
     """
 
     def __init__(
@@ -53,23 +53,23 @@ class ExchangeSession:
         self.settings = self.workspace.settings
         self._connection = _connection(self.settings.mode, self.settings.binance_exchange, clock, venue_url)
         self._book = SymbolBook(remembered)
-        self.private, self.care = self._private_sides()
+        self.private, self.protection = self._brokers()
 
-    def _private_sides(self) -> tuple[BinanceBroker, BinanceBroker]:
+    def _brokers(self) -> tuple[BinanceBroker, BinanceBroker]:
         """(the account, and the same for what protects it: asked once, at once, on connections of its own)."""
         options = self.settings.binance_exchange
-        opening = Opening(self._connection, tells_rights=tells_key_rights(self.settings.mode, options))
-        return BinanceBroker(self._connection, opening), BinanceBroker(self._connection.care, opening)
+        opening = EntryPermission(self._connection, tells_rights=tells_key_rights(self.settings.mode, options))
+        return BinanceBroker(self._connection, opening), BinanceBroker(self._connection.protection, opening)
 
-    async def initialize(self, *, care: bool = False) -> bool:
+    async def initialize(self, *, protection: bool = False) -> bool:
         """Connect: learn the exchange's time and symbols. Raises `ClockSkewed` if our clock is off by too much.
 
-        With `care` it is for what reduces: the exchange's time and symbols are asked for side by side, each is waited
-        for two seconds at most, and what has not come is taken from this machine's clock and from memory.
+        With `protection` it is for what reduces: the exchange's time and symbols are asked for side by side, each is
+        waited for two seconds at most, and what has not come is taken from this machine's clock and from memory.
         """
         try:
-            if care:
-                await self._connect_for_care()
+            if protection:
+                await self._connect_for_protection()
             else:
                 await self._connection.open()
                 self._learn_symbols(await self._read("exchangeInfo", {}))
@@ -78,15 +78,15 @@ class ExchangeSession:
             raise
         return True
 
-    async def _connect_for_care(self) -> None:
+    async def _connect_for_protection(self) -> None:
         connection = self._connection
         await connection.prepare()
-        lane = connection.care_lane
+        lane = connection.protection_lane
 
         async def symbols() -> None:
             self._learn_symbols(await lane.ask(*_ROUTES["exchangeInfo"], {}))
 
-        await connection.at_most(CARE_WAIT_S, lane.time(), symbols())
+        await connection.at_most(PROTECTION_WAIT_S, lane.time(), symbols())
         self._book.recall()
 
     def _learn_symbols(self, reply: Any) -> bool:
@@ -149,7 +149,7 @@ class ExchangeSession:
 
     def _require_open(self) -> None:
         if not self._connection.is_open:
-            raise UsageError("The exchange is not initialised.", mend="Call `await exchange.initialize()` first.")
+            raise UsageError("The exchange is not initialised.", hint="Call `await exchange.initialize()` first.")
 
     def require_listed(self, *symbols: str) -> None:
         """Raises `UsageError` for the first that is not listed; where no list was to be had, the exchange says it."""

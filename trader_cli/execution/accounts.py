@@ -43,7 +43,7 @@ async def connected_exchange(workspace: Workspace) -> BinanceExchange:
     if workspace.mode == "sim":
         raise ConfigurationError(
             "The sim profile's market lives inside `trader` commands.",
-            mend="Pass an exchange, or set mode demo and base_url to a `trader venue serve`.",
+            hint="Pass an exchange, or set mode demo and base_url to a `trader venue serve`.",
         )
     exchange = exchange_of(workspace)
     await exchange.initialize()
@@ -71,7 +71,7 @@ class ExchangeLease:
         """The exchange. Raises `UsageError` before `open` where none was lent."""
         if self._exchange is None:
             raise UsageError(
-                f"The {self._user} is not initialised.", mend=f"Call `await {self._name}.initialize()` first."
+                f"The {self._user} is not initialised.", hint=f"Call `await {self._name}.initialize()` first."
             )
         return self._exchange
 

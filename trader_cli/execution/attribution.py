@@ -17,7 +17,7 @@ ZERO = Decimal(0)
 
 
 @dataclass(frozen=True)
-class Explained:
+class Attribution:
     """A position as shown (signed), how much of it is ours (unsigned), what says so, and what did not answer.
 
     `resting`: the quantity for which stops of ours rest, unsigned; 0 where they name none.
@@ -43,7 +43,7 @@ def explained(
     orders: Sequence[OrderState] | None,
     stops: Sequence[StopState] | None,
     resting: Sequence[StopState] | None,
-) -> Explained:
+) -> Attribution:
     """Ours is the fold of our orders; where that explains nothing, our resting stops; else what a ledger knew.
 
     Stops older than our last fill say nothing: they are left over. `None` is what did not answer. `known` is the signed
@@ -62,7 +62,7 @@ def explained(
         ((known or ZERO) * sign, "the ledger says so"),
     )
     amount, because = next(((a, b) for a, b in ways if a > 0), (ZERO, "no order with our ids explains it"))
-    return Explained(symbol, shown, min(amount, abs(shown)), because, unanswered, cover if sized else ZERO)
+    return Attribution(symbol, shown, min(amount, abs(shown)), because, unanswered, cover if sized else ZERO)
 
 
 def _filled(orders: Iterable[OrderState], stops: Iterable[StopState]) -> list[OrderState]:

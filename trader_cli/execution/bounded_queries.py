@@ -24,7 +24,7 @@ _MOST_UNDER_WAY = 3
 
 
 @dataclass(eq=False)
-class _Asked:
+class _Query:
     """One request under way, and when it was sent."""
 
     at_ms: int
@@ -34,12 +34,12 @@ class _Asked:
 
 
 @dataclass
-class Looks:
+class BoundedQueries:
     """Reads of the care path. `budget_s` is how long one answer is waited for; times are the clock's monotonic ones."""
 
     clock: Clock
     budget_s: float
-    _lines: dict[Hashable, list[_Asked]] = field(default_factory=dict)
+    _lines: dict[Hashable, list[_Query]] = field(default_factory=dict)
 
     async def ask(
         self,
@@ -58,24 +58,24 @@ class Looks:
         """
         line = self._lines.setdefault(key, [])
         now = self.clock.monotonic_ms()
-        line[:] = [asked for asked in line if asked.done_ms is None or now - asked.done_ms <= _UNHEARD_MS]
-        asked = self._begun(line, question, share_ms)
+        line[:] = [query for query in line if query.done_ms is None or now - query.done_ms <= _UNHEARD_MS]
+        query = self._begun(line, question, share_ms)
         try:
-            return await self._answered(line, asked, since_ms)
+            return await self._answered(line, query, since_ms)
         finally:
-            asked.hear = hear or asked.hear
+            query.hear = hear or query.hear
             if not line and self._lines.get(key) is line:
                 del self._lines[key]  # weeks of questions leave nothing behind
 
-    async def _answered(self, line: list[_Asked], newest: _Asked, since_ms: int) -> tuple[Any, int]:
+    async def _answered(self, line: list[_Query], newest: _Query, since_ms: int) -> tuple[Any, int]:
         until = self.clock.monotonic_ms() + round(self.budget_s * 1000)
         while True:
-            heard = [asked for asked in line if asked.task.done()]
-            for asked in heard:
-                line.remove(asked)
-            good = [asked for asked in heard if asked.at_ms >= since_ms and _succeeded(asked.task)]
+            heard = [query for query in line if query.task.done()]
+            for query in heard:
+                line.remove(query)
+            good = [query for query in heard if query.at_ms >= since_ms and _succeeded(query.task)]
             if good:
-                last = max(good, key=lambda asked: asked.at_ms)
+                last = max(good, key=lambda query: query.at_ms)
                 return last.task.result(), last.at_ms
             if newest.task.done():
                 answer = newest.task.result()
@@ -85,29 +85,29 @@ class Looks:
             left_s = (until - self.clock.monotonic_ms()) / 1000
             if left_s <= 0:
                 raise ExchangeUnavailable(f"The exchange has not answered within {self.budget_s:g} s.")
-            waiting = [asked.task for asked in line]
+            waiting = [query.task for query in line]
             await asyncio.wait(waiting, timeout=self.clock.loop_s(left_s), return_when=asyncio.FIRST_COMPLETED)
 
-    def _begun(self, line: list[_Asked], question: Callable[[], Awaitable[T]], share_ms: int) -> _Asked:
+    def _begun(self, line: list[_Query], question: Callable[[], Awaitable[T]], share_ms: int) -> _Query:
         """The request whose answer is waited for: a new one, or the last where that is young or too many wait."""
         now = self.clock.monotonic_ms()
-        waiting = [asked for asked in line if not asked.task.done()]
+        waiting = [query for query in line if not query.task.done()]
         if waiting and (now - waiting[-1].at_ms < share_ms or len(waiting) >= _MOST_UNDER_WAY):
             return waiting[-1]
-        asked = _Asked(now, asyncio.ensure_future(question()))
-        asked.task.add_done_callback(lambda task: self._heard(asked, task))
-        line.append(asked)
-        return asked
+        query = _Query(now, asyncio.ensure_future(question()))
+        query.task.add_done_callback(lambda task: self._heard(query, task))
+        line.append(query)
+        return query
 
-    def _heard(self, asked: _Asked, task: asyncio.Task[Any]) -> None:
+    def _heard(self, query: _Query, task: asyncio.Task[Any]) -> None:
         """When it was answered; a failure that nobody waits for any more is no unhandled error."""
-        asked.done_ms = self.clock.monotonic_ms()
-        if _succeeded(task) and asked.hear is not None:
-            asked.hear(task.result(), asked.at_ms)
+        query.done_ms = self.clock.monotonic_ms()
+        if _succeeded(task) and query.hear is not None:
+            query.hear(task.result(), query.at_ms)
 
     async def end(self) -> None:
         """Give up what is still under way: nobody will ask for it any more."""
-        tasks = [asked.task for line in self._lines.values() for asked in line]
+        tasks = [query.task for line in self._lines.values() for query in line]
         self._lines.clear()
         for task in tasks:
             task.cancel()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 from trader_cli.core.errors import ExchangeRejected, ExchangeUnavailable, TraderError
 from trader_cli.core.identity import ids
 from trader_cli.core.money.orders import NotPlaced, OrderRequest, OrderState, Placed, Sent, StopState, Unknown
-from trader_cli.execution.attribution import Explained, explained
+from trader_cli.execution.attribution import Attribution, explained
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -40,7 +40,7 @@ ZERO = Decimal(0)
 
 
 @dataclass
-class BareCloser:
+class ClosingWithoutLedger:
     """One account's exits without a ledger."""
 
     broker: Broker
@@ -54,17 +54,17 @@ class BareCloser:
 
     async def positions(self) -> dict[str, PositionState]:
         """What the exchange shows, by symbol. Raises `ExchangeUnavailable` if it cannot be asked."""
-        found = await self._asked(self.broker.positions)
+        found = await self._answer_to(self.broker.positions)
         if found is None:
-            raise ExchangeUnavailable("The exchange does not show its positions.", mend=_AGAIN)
+            raise ExchangeUnavailable("The exchange does not show its positions.", hint=_AGAIN)
         return {position.symbol: position for position in found}
 
-    async def explain(self, symbol: str, shown: Decimal, known: Decimal | None = None) -> Explained:
+    async def explain(self, symbol: str, shown: Decimal, known: Decimal | None = None) -> Attribution:
         """How much of what is shown is ours; `known` is what a ledger that can still be read holds."""
         orders, stops, resting = await asyncio.gather(
-            self._asked(lambda: self.broker.past_orders(symbol)),
-            self._asked(lambda: self.broker.past_stops(symbol)),
-            self._asked(lambda: self.broker.open_stops(symbol)),
+            self._answer_to(lambda: self.broker.past_orders(symbol)),
+            self._answer_to(lambda: self.broker.past_stops(symbol)),
+            self._answer_to(lambda: self.broker.open_stops(symbol)),
         )
         if orders is None:
             orders = await self._traded_orders(symbol)
@@ -83,12 +83,12 @@ class BareCloser:
         while left > rest:
             if self.clock.monotonic_ms() > until:
                 kind = ExchangeRejected if refused else ExchangeUnavailable
-                raise kind(_unfinished(symbol, left, rest, why), mend=_AGAIN)
+                raise kind(_unfinished(symbol, left, rest, why), hint=_AGAIN)
             order = self._order(symbol, shown, min(left - rest, cap), foreign=foreign)
             patience_ms = _SHOWN_S * 250 if rest == 0 else until - self.clock.monotonic_ms()
             sent = await self._deliver(order, patience_ms / 1000)
             if isinstance(sent, Unknown) and rest > 0:
-                raise ExchangeUnavailable(_unfinished(symbol, left, rest, sent.sentence), mend=_AGAIN)
+                raise ExchangeUnavailable(_unfinished(symbol, left, rest, sent.sentence), hint=_AGAIN)
             refused, why = isinstance(sent, NotPlaced), "" if isinstance(sent, Placed) else sent.sentence
             if isinstance(sent, NotPlaced):
                 cap = _half(cap, shown) if sent.code == _TOO_MUCH else cap
@@ -112,7 +112,7 @@ class BareCloser:
 
     def _order(self, symbol: str, shown: Decimal, quantity: Decimal, *, foreign: bool) -> OrderRequest:
         self._sent += 1
-        name = ids.foreign_exit_id if foreign else ids.bare_exit_id
+        name = ids.foreign_exit_id if foreign else ids.exit_id_without_ledger
         side: OrderSide = "SELL" if shown > 0 else "BUY"
         client_id = name(self.account, symbol, self.now_ms(), self._sent)
         return OrderRequest(client_id, symbol, side, quantity, reduce_only=True)
@@ -184,7 +184,7 @@ class BareCloser:
         """Look until the exchange shows no more than the rest."""
         while (shown := await self._shown(symbol, began)) > rest:
             if self.clock.monotonic_ms() > until:
-                raise ExchangeUnavailable(_unfinished(symbol, shown, rest, ""), mend=_AGAIN)
+                raise ExchangeUnavailable(_unfinished(symbol, shown, rest, ""), hint=_AGAIN)
             await self.clock.sleep(_LOOK_S)
 
     async def _shown(self, symbol: str, began: Decimal) -> Decimal:
@@ -195,19 +195,19 @@ class BareCloser:
 
     async def _cancel_entries(self, symbol: str) -> None:
         """Take back what of ours could still open; as far as the exchange shows it."""
-        for order in await self._asked(lambda: self.broker.open_orders(symbol)) or []:
+        for order in await self._answer_to(lambda: self.broker.open_orders(symbol)) or []:
             if ids.purpose_of(order.client_id) == "entry":
-                await self._asked(lambda o=order: self.broker.cancel(symbol, o.client_id))  # type: ignore[misc]
+                await self._answer_to(lambda o=order: self.broker.cancel(symbol, o.client_id))  # type: ignore[misc]
 
     async def _take_away(self, symbol: str, kind: str | None) -> tuple[int, list[str]]:
         """Cancel our stops and targets, or those of one kind."""
-        resting = await self._asked(lambda: self.broker.open_stops(symbol))
+        resting = await self._answer_to(lambda: self.broker.open_stops(symbol))
         if resting is None:
-            resting = await self._asked(lambda: self.broker.past_stops(symbol))
+            resting = await self._answer_to(lambda: self.broker.past_stops(symbol))
         if resting is None:
             raise ExchangeUnavailable(
                 f"The exchange does not show what rests on {symbol}; stops of ours may.",
-                mend=_AGAIN,
+                hint=_AGAIN,
             )
         ours = [s for s in resting if s.is_open and ids.purpose_of(s.client_id) and kind in {None, s.kind}]
         states = [await self._cancelled(symbol, stop) for stop in ours]
@@ -216,18 +216,18 @@ class BareCloser:
 
     async def _cancelled(self, symbol: str, stop: StopState) -> StopState | None:
         """The stop after it was cancelled; `None` if that could not be found out."""
-        return await self._asked(lambda: self.broker.cancel_stop(symbol, stop.client_id))
+        return await self._answer_to(lambda: self.broker.cancel_stop(symbol, stop.client_id))
 
     async def _traded_orders(self, symbol: str) -> list[OrderState] | None:
         """The orders behind the latest trades, where the list of orders does not answer."""
-        trades = await self._asked(lambda: self.broker.trades(symbol))
+        trades = await self._answer_to(lambda: self.broker.trades(symbol))
         if trades is None:
             return None
         named = list(dict.fromkeys(trade.order_id for trade in reversed(trades)))[:_TRADES_ASKED]
-        found = [await self._asked(lambda n=n: self.broker.order_by_id(symbol, n)) for n in named]  # type: ignore[misc]
+        found = [await self._answer_to(lambda n=n: self.broker.order_by_id(symbol, n)) for n in named]  # type: ignore[misc]
         return [order for order in found if order is not None]
 
-    async def _asked(self, question: Callable[[], Awaitable[T]]) -> T | None:
+    async def _answer_to(self, question: Callable[[], Awaitable[T]]) -> T | None:
         """The answer, `None` if there is none after a few tries."""
         for number in range(_TRIES):
             try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from trader_cli.core.errors import ExchangeRejected, ExchangeUnavailable, Terminated
 from trader_cli.core.proofs import assurance
 from trader_cli.core.proofs.doubts import is_open
-from trader_cli.core.proofs.evidence import Look
+from trader_cli.core.proofs.evidence import AccountSnapshot
 from trader_cli.execution.plan_lookup import entry_id
 from trader_cli.storage.ledger import LedgerUnwritable
 from trader_cli.storage.ledger_books import books_of
@@ -57,9 +57,9 @@ class Coverage:
         """A look has just seen full cover."""
         self.covered[plan.plan_id] = now_ms
 
-    def limit_broken(self, plan: TradePlan, bare_ms: int) -> None:
+    def limit_broken(self, plan: TradePlan, unprotected_ms: int) -> None:
         """The limit on time without cover is broken: a line of its own."""
-        self._say(plan, BROKEN, {"bare_ms": bare_ms}, self.now_ms())
+        self._say(plan, BROKEN, {"bare_ms": unprotected_ms}, self.now_ms())
 
     def _say(self, plan: TradePlan, action: str, body: dict[str, int], at_ms: int) -> None:
         with suppress(LedgerUnwritable):  # what protects goes on; the disk is told of elsewhere
@@ -110,12 +110,12 @@ class Coverage:
 def standing_of(view: View, ledger: LedgerReading) -> str:
     """A sentence from what the exchange shows of a symbol and the ledger knows: what is open and what protects it."""
     positions = () if view.position is None else (view.position,)
-    look = Look(view.asked_ms, positions, view.stops, None, symbols=frozenset({view.symbol}))
+    snapshot = AccountSnapshot(view.requested_ms, positions, view.stops, None, symbols=frozenset({view.symbol}))
     books = books_of(ledger)
     held = books.held.get(view.symbol)
     if held and not view.stops:
-        return assurance.bare(view.symbol, held)
-    return assurance.standing(view.symbol, look, books)
+        return assurance.unprotected(view.symbol, held)
+    return assurance.standing(view.symbol, snapshot, books)
 
 
 def acknowledged(view: View) -> str:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Entered:
+class EntryResult:
     """What an entry came to. `fresh` is False where the same plan had been carried out before and nothing was sent.
 
     `average_price` is 0 where it is not known yet: the exchange has not shown the trades.

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
 from trader_cli.core.errors import ConfigurationError, ExchangeRejected, ExchangeUnavailable
-from trader_cli.core.proofs.evidence import Look
+from trader_cli.core.proofs.evidence import AccountSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -18,11 +18,11 @@ BUDGET_S = 3.0
 """So long each question is waited for; what has not answered then is unknown."""
 
 
-async def account_look(broker: Broker, clock: Clock, now_ms: int) -> Look:
+async def take_account_snapshot(broker: Broker, clock: Clock, now_ms: int) -> AccountSnapshot:
     """Positions, stops and orders, asked side by side; each `None` where it did not answer, with the reason."""
     problems: list[str] = []
 
-    async def asked(question: Awaitable[list[T]]) -> tuple[T, ...] | None:
+    async def answered(question: Awaitable[list[T]]) -> tuple[T, ...] | None:
         try:
             return tuple(await asyncio.wait_for(question, clock.loop_s(BUDGET_S)))
         except TimeoutError:
@@ -32,7 +32,7 @@ async def account_look(broker: Broker, clock: Clock, now_ms: int) -> Look:
         return None
 
     positions, stops, orders = await asyncio.gather(
-        asked(broker.positions()), asked(broker.open_stops()), asked(broker.open_orders())
+        answered(broker.positions()), answered(broker.open_stops()), answered(broker.open_orders())
     )
     held = None if positions is None else tuple(p for p in positions if p.amount != 0)
-    return Look(now_ms, held, stops, orders, tuple(dict.fromkeys(problems)))
+    return AccountSnapshot(now_ms, held, stops, orders, tuple(dict.fromkeys(problems)))

@@ -28,7 +28,7 @@ _SHORTEST_MS = 3_600_000
 
 
 @dataclass(frozen=True)
-class Remembered:
+class ExchangeHistory:
     """A symbol's past, each kind once and oldest first."""
 
     symbol: str
@@ -37,7 +37,7 @@ class Remembered:
     trades: tuple[TradeState, ...]
 
 
-async def remembered(broker: Broker, symbol: str, now_ms: int) -> Remembered:
+async def remembered(broker: Broker, symbol: str, now_ms: int) -> ExchangeHistory:
     """Everything of a symbol that the exchange still tells, `now_ms` being its time."""
 
     async def orders(start_ms: int, end_ms: int) -> list[OrderState]:
@@ -52,7 +52,7 @@ async def remembered(broker: Broker, symbol: str, now_ms: int) -> Remembered:
     found = await _all(orders, now_ms, _ORDERS_PAGE, lambda order: order.order_id)
     waiting = await _all(stops, now_ms, _ORDERS_PAGE, lambda stop: stop.stop_id)
     paid = await _all(trades, now_ms, _TRADES_PAGE, lambda trade: trade.trade_id)
-    return Remembered(
+    return ExchangeHistory(
         symbol,
         tuple(sorted(found, key=lambda order: int(order.order_id))),
         tuple(sorted(waiting, key=lambda stop: (stop.create_ms, int(stop.stop_id)))),

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from trader_cli.execution.protection import cover_of
-from trader_cli.execution.protection_orders import Sends
-from trader_cli.execution.symbol_queries import Questions
+from trader_cli.execution.protection_orders import ProtectionOrders
+from trader_cli.execution.symbol_queries import SymbolQueries
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
     from trader_cli.core.money.plans import TradePlan
     from trader_cli.core.ports import Exchange
     from trader_cli.execution.coverage import Coverage
-    from trader_cli.execution.order_submitter import Courier
+    from trader_cli.execution.order_submitter import OrderSubmitter
     from trader_cli.execution.protection import Cover, Protector
     from trader_cli.execution.reconciliation import Reconciler
     from trader_cli.settings.model import ExecutionSettings
 
 
 @dataclass
-class Bench:
-    """Tools and memory shared by the guards of one executor.
+class ExecutionContext:
+    """Tools and memory shared by the protection loops of one executor.
 
     `say` is told what a person must hear at once, `leaving` says whether a signal has asked this process to end, `tick`
-    is called at every turn. `bare` remembers since when a plan's position is without cover, `sent_here` whose entries
-    this process sent, `opened` when they filled at the latest, `taken` symbols where a close-position stop that is not
-    ours keeps ours away, `sends` and `questions` what was tried and asked for positions that are not covered yet. Times
-    are monotonic.
+    is called at every turn. `unprotected` remembers since when a plan's position is without cover, `sent_here` whose
+    entries this process sent, `opened` when they filled at the latest, `taken` symbols where a close-position stop that
+    is not ours keeps ours away, `protection_orders` and `queries` what was tried and asked for positions that are not
+    covered yet. Times are monotonic.
     """
 
     exchange: Exchange
-    courier: Courier
+    submitter: OrderSubmitter
     protector: Protector
     reconciler: Reconciler
     coverage: Coverage
@@ -43,11 +43,11 @@ class Bench:
     leaving: Callable[[], bool]
     tick: Callable[[], None] = lambda: None
     sent_here: set[str] = field(default_factory=set)
-    bare: dict[str, int] = field(default_factory=dict)
+    unprotected: dict[str, int] = field(default_factory=dict)
     taken: set[str] = field(default_factory=set)
     opened: dict[str, int] = field(default_factory=dict)
-    sends: dict[str, Sends] = field(default_factory=dict)
-    questions: dict[str, Questions] = field(default_factory=dict)
+    protection_orders: dict[str, ProtectionOrders] = field(default_factory=dict)
+    queries: dict[str, SymbolQueries] = field(default_factory=dict)
 
     def now_ms(self) -> int:
         """Monotonic time: every deadline, pause and patience counts on it, since nobody can set it."""
@@ -57,22 +57,22 @@ class Bench:
         """A time of the exchange on the monotonic clock, as far as the exchange's time is known now."""
         return self.now_ms() - max(0, self.exchange.server_now_ms() - at_ms)
 
-    def sends_of(self, plan: TradePlan) -> Sends:
+    def protection_orders_of(self, plan: TradePlan) -> ProtectionOrders:
         """What was tried for a plan, also by earlier guards of this process while it was bare."""
-        if plan.plan_id not in self.sends:
-            self.sends[plan.plan_id] = Sends(self, plan)
-        return self.sends[plan.plan_id]
+        if plan.plan_id not in self.protection_orders:
+            self.protection_orders[plan.plan_id] = ProtectionOrders(self, plan)
+        return self.protection_orders[plan.plan_id]
 
-    def questions_of(self, plan: TradePlan) -> Questions:
+    def queries_of(self, plan: TradePlan) -> SymbolQueries:
         """What was asked for a plan: a new guard asks no sooner than the one before it would have."""
-        if plan.plan_id not in self.questions:
-            self.questions[plan.plan_id] = Questions(self, plan)
-        return self.questions[plan.plan_id]
+        if plan.plan_id not in self.queries:
+            self.queries[plan.plan_id] = SymbolQueries(self, plan)
+        return self.queries[plan.plan_id]
 
     def settle(self, plan: TradePlan) -> None:
         """A plan is covered, or its position has ended: what comes later begins anew."""
-        self.sends.pop(plan.plan_id, None)
-        self.questions.pop(plan.plan_id, None)
+        self.protection_orders.pop(plan.plan_id, None)
+        self.queries.pop(plan.plan_id, None)
 
     @property
     def deadline_ms(self) -> int:
@@ -86,4 +86,4 @@ class Bench:
 
     def cover(self, plan: TradePlan, held: Decimal) -> Cover:
         """What is known to rest for so much of a plan's position."""
-        return cover_of(plan.side, self.courier.stops(plan.symbol), held)
+        return cover_of(plan.side, self.submitter.stops(plan.symbol), held)

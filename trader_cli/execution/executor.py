@@ -20,17 +20,17 @@ from trader_cli.core.proofs.assurance import NotSent
 from trader_cli.execution import preflight
 from trader_cli.execution.circuit_breaker import after_close, hold_back
 from trader_cli.execution.coverage import Coverage, acknowledged, last_known, remembered, standing_of
-from trader_cli.execution.entry_result import Entered
-from trader_cli.execution.execution_context import Bench
+from trader_cli.execution.entry_result import EntryResult
+from trader_cli.execution.execution_context import ExecutionContext
 from trader_cli.execution.exit_reasons import exit_reason
-from trader_cli.execution.notifications import Told
-from trader_cli.execution.order_submitter import Courier
+from trader_cli.execution.notifications import Notifications
+from trader_cli.execution.order_submitter import OrderSubmitter
 from trader_cli.execution.plan_lookup import plan_behind
 from trader_cli.execution.pre_trade_checks import refusal
 from trader_cli.execution.protection import Protector, order_request, stop_request
-from trader_cli.execution.protection_loop import Ended, Guard
+from trader_cli.execution.protection_loop import ProtectionLoop, ProtectionResult
 from trader_cli.execution.reconciliation import Reconciler
-from trader_cli.execution.shutdown import asked_to_leave, leaving
+from trader_cli.execution.shutdown import leaving, shutdown_requested
 from trader_cli.storage.ledger import LedgerUnwritable
 from trader_cli.storage.ledger_rows import Intent
 
@@ -41,11 +41,11 @@ if TYPE_CHECKING:
     from trader_cli.core.ports import Exchange
     from trader_cli.execution.protection import Cover
     from trader_cli.execution.reconciliation import View
-    from trader_cli.settings.options import ExecutionOptions
+    from trader_cli.settings.room_options import ExecutionOptions
     from trader_cli.storage.ledger import Ledger
 
 
-def unsaid(_sentence: str) -> None:
+def discard_message(_sentence: str) -> None:
     """Nobody listens."""
 
 
@@ -61,16 +61,16 @@ class Executor:
         ledger: Ledger,
         options: ExecutionOptions,
         *,
-        say: Callable[[str], None] = unsaid,
-        leaving: Callable[[], bool] = asked_to_leave,
+        say: Callable[[str], None] = discard_message,
+        leaving: Callable[[], bool] = shutdown_requested,
     ) -> None:
         self.options = options
         self.exchange = exchange
         self.ledger = ledger
         self.say = say
         orders = options.orders
-        self.courier = Courier(
-            exchange.care,
+        self.submitter = OrderSubmitter(
+            exchange.protection,
             ledger,
             exchange.clock,
             exchange.server_now_ms,
@@ -78,17 +78,19 @@ class Executor:
             orders.request_budget,
             round(orders.absence_after * 1000),
         )
-        self.courier.filled |= {symbol for symbol in ledger.symbols() if ledger.unbooked(symbol)}
-        self.protector = Protector(self.courier)
-        self.reconciler = Reconciler(self.courier)
+        self.submitter.filled |= {symbol for symbol in ledger.symbols() if ledger.unbooked(symbol)}
+        self.protector = Protector(self.submitter)
+        self.reconciler = Reconciler(self.submitter)
         self.coverage = Coverage(ledger, exchange.server_now_ms)
         self._to_latch: list[tuple[str, str, int]] = []
-        self.told = Told(ledger, exchange.server_now_ms)
-        self.bench = Bench(exchange, self.courier, self.protector, self.reconciler, self.coverage, orders, say, leaving)
+        self.notifications = Notifications(ledger, exchange.server_now_ms)
+        self.context = ExecutionContext(
+            exchange, self.submitter, self.protector, self.reconciler, self.coverage, orders, say, leaving
+        )
 
     async def end(self) -> None:
         """Let go of what is still under way."""
-        await self.courier.end()
+        await self.submitter.end()
 
     # --- what there is ---
 
@@ -115,7 +117,7 @@ class Executor:
         """Preflight: every reason not to enter this plan now."""
         return await refusal(self, plan, symbol, live=live)
 
-    async def enter(self, approved: Approved, *, live: bool = False, recorded: bool = False) -> Entered | Refused:
+    async def enter(self, approved: Approved, *, live: bool = False, recorded: bool = False) -> EntryResult | Refused:
         """Carry out an approved plan, once: the second time finds what the first one did.
 
         `recorded` takes only a plan that tactics wrote into this ledger.
@@ -135,14 +137,14 @@ class Executor:
             refused = Refused("plan_unrecorded", "Tactics never made this plan on this ledger: `trader tactics`.")
         if refused is not None:
             return refused
-        guard = Guard(self.bench, plan)
+        guard = ProtectionLoop(self.context, plan)
         entry = self._entry(plan)
         try:
             self._write_down(plan, entry)
             guard.send_entry(entry)
         except LedgerUnwritable as error:
             unsent = NotSent(entry.client_id, self.ledger.status(entry.client_id))
-            raise DataError(f"{error.sentence} {unsent.sentence}", mend=error.mend) from error
+            raise DataError(f"{error.sentence} {unsent.sentence}", hint=error.hint) from error
         async with leaving().shielded():
             return await self._finished(plan, entry, await guard.run(), fresh=True)
 
@@ -163,7 +165,7 @@ class Executor:
 
     def _write_down(self, plan: TradePlan, entry: Intent) -> None:
         """The decision, its entry and its stops, in one stroke: so that protecting needs no further line."""
-        before = self.reconciler.sight(plan.symbol).amount
+        before = self.reconciler.snapshot(plan.symbol).amount
         with self.ledger.together():
             self.ledger.decide(
                 plan.plan_id, plan.symbol, plan.decision_ms, "plan", plan.as_dict(), self.exchange.server_now_ms()
@@ -173,7 +175,9 @@ class Executor:
             body = {"plan_id": plan.plan_id, "position": f"{before:f}"}
             self.ledger.assess(plan.symbol, "before_entry", body, self.exchange.server_now_ms())
 
-    async def _finished(self, plan: TradePlan, entry: Intent, ended: Ended, *, fresh: bool) -> Entered | Refused:
+    async def _finished(
+        self, plan: TradePlan, entry: Intent, ended: ProtectionResult, *, fresh: bool
+    ) -> EntryResult | Refused:
         """What a guard's end means to whoever entered."""
         if ended.how == "refused":
             note = self.ledger.last_note(entry.client_id)
@@ -183,7 +187,7 @@ class Executor:
             raise ExchangeRejected(
                 f"The exchange did not take the entry: {note.note if note else ''}",
                 code=ended.refused.code if ended.refused else None,
-                mend=await self.standing(plan.symbol),
+                hint=await self.standing(plan.symbol),
             )
         if ended.how == "absent":
             await self.tidy(plan, ended)
@@ -193,12 +197,12 @@ class Executor:
         if ended.how == "unknown" or ended.view.presumed:
             raise ExchangeUnavailable(
                 f"It is not known what became of the entry {entry.client_id}. {await self.standing(plan.symbol)}",
-                mend="Run `trader monitor`: it finds out, and protects first.",
+                hint="Run `trader monitor`: it finds out, and protects first.",
             )
         await self.tidy(plan, ended)
-        unwritten = self.courier.unwritten
+        unwritten = self.submitter.unwritten
         if unwritten is not None:
-            raise DataError(f"{unwritten.sentence} {await self.standing(plan.symbol)}", mend=unwritten.mend)
+            raise DataError(f"{unwritten.sentence} {await self.standing(plan.symbol)}", hint=unwritten.hint)
         filled = self._filled(entry.client_id) > 0
         if filled and not fresh and ended.view.is_flat:
             why = ended.closed or exit_reason(self.ledger, plan.symbol, plan.plan_id)
@@ -207,7 +211,7 @@ class Executor:
             plan, entry, ended.cover if filled else None, fresh=fresh, closed=ended.closed if filled else None
         )
 
-    async def tidy(self, plan: TradePlan, ended: Ended) -> None:
+    async def tidy(self, plan: TradePlan, ended: ProtectionResult) -> None:
         """After the end of a guard: a flat symbol is swept, and what a close breaks is latched."""
         self._to_latch += self.reconciler.booker.take_forced()
         if ended.view.expected * plan.sign <= 0 and self.reconciler.waiting_entry(plan.symbol) is None:
@@ -226,9 +230,9 @@ class Executor:
                     self.say(sentence)
                 self._to_latch.pop(0)
         except LedgerUnwritable as error:
-            self.courier.unwritten = self.courier.unwritten or error
+            self.submitter.unwritten = self.submitter.unwritten or error
 
-    async def _again(self, plan: TradePlan, entry: Intent) -> Entered | Refused:
+    async def _again(self, plan: TradePlan, entry: Intent) -> EntryResult | Refused:
         """A plan that was carried out before: nothing is opened; its position is covered still, or flat and swept."""
         note = self.ledger.last_note(entry.client_id)
         if note is not None and note.status == "refused":
@@ -240,17 +244,17 @@ class Executor:
                 plan, entry, None, fresh=False, closed=exit_reason(self.ledger, plan.symbol, plan.plan_id)
             )
         async with leaving().shielded():
-            ended = await Guard(self.bench, plan, must_look=True).run()
+            ended = await ProtectionLoop(self.context, plan, must_look=True).run()
             return await self._finished(plan, entry, ended, fresh=False)
 
     def _entered(
         self, plan: TradePlan, entry: Intent, cover: Cover | None, *, fresh: bool, closed: str | None
-    ) -> Entered:
+    ) -> EntryResult:
         fills = self.ledger.fills(client_id=entry.client_id)
         booked = sum((f.quantity for f in fills), Decimal(0))
         cost = sum((f.quantity * f.price for f in fills), Decimal(0))
         quantity, note = self._filled(entry.client_id), self.ledger.last_note(entry.client_id)
-        average = cost / booked if booked else self.courier.averages.get(entry.client_id, Decimal(0))
+        average = cost / booked if booked else self.submitter.averages.get(entry.client_id, Decimal(0))
         order = None
         if note is not None and note.exchange_id:
             order = OrderState(
@@ -265,12 +269,12 @@ class Executor:
                 reduce_only=False,
                 update_ms=note.at_ms,
             )
-        if quantity and not self.told.has(plan, "entered"):
-            self.told.note(plan, "entered")
+        if quantity and not self.notifications.has(plan, "entered"):
+            self.notifications.note(plan, "entered")
         if quantity and fresh and closed is not None:
-            self.told.note(plan, "ended")
+            self.notifications.note(plan, "ended")
         uncovered = self.coverage.missing_ms(plan)
-        return Entered(plan, order, quantity, average, cover, uncovered, fresh, closed)
+        return EntryResult(plan, order, quantity, average, cover, uncovered, fresh, closed)
 
     def held_back(self, symbol: str, code: str, detail: str) -> None:
         """Entries of a symbol held back for what was found there; said once."""
@@ -286,7 +290,7 @@ class Executor:
         Goes on while the exchange is away. Raises `ExchangeUnavailable` where that could not be found out.
         """
         async with leaving().shielded():
-            ended = await Guard(self.bench, plan, must_look=True).run()
+            ended = await ProtectionLoop(self.context, plan, must_look=True).run()
             await self.tidy(plan, ended)
         if ended.how == "unknown" and ended.cover is None:
             raise ExchangeUnavailable(f"The exchange does not show the position of {plan.symbol} clearly.")
@@ -322,7 +326,7 @@ class Executor:
         if began <= goal and began:
             return Decimal(0)
         async with leaving().shielded():
-            ended = await Guard(self.bench, plan, goal=goal, reason=reason, most_s=most_s).run()
+            ended = await ProtectionLoop(self.context, plan, goal=goal, reason=reason, most_s=most_s).run()
             await self.tidy(plan, ended)
         left = abs(ended.view.expected)
         if left > goal and ended.how == "dust":
@@ -335,14 +339,14 @@ class Executor:
     async def _clear_view(self, symbol: str) -> View:
         """One look before a close; what is known to be there is not kept waiting for all of it."""
         known = self.reconciler.view(symbol).expected or self.reconciler.waiting_entry(symbol) is not None
-        most_s = self.exchange.clock.loop_s(self.courier.budget_s) if known else None
+        most_s = self.exchange.clock.loop_s(self.submitter.budget_s) if known else None
         with suppress(ExchangeUnavailable, ExchangeRejected, ConfigurationError, TimeoutError):
             async with asyncio.timeout(most_s):
                 return await self.view(symbol)
         return self.reconciler.view(symbol)
 
     def _exited(self, plan: TradePlan) -> Decimal:
-        exits = (i.client_id for i in self.courier.intents_of(plan.plan_id) if i.purpose == "exit")
+        exits = (i.client_id for i in self.submitter.intents_of(plan.plan_id) if i.purpose == "exit")
         return sum(map(self._filled, exits), Decimal(0))
 
     def _filled(self, client_id: str) -> Decimal:
@@ -350,22 +354,22 @@ class Executor:
         booked = sum((fill.quantity for fill in self.ledger.fills(client_id=client_id)), Decimal(0))
         return max(booked, self.ledger.filled(client_id))
 
-    def _not_closed(self, symbol: str, ended: Ended, standing: str) -> None:
+    def _not_closed(self, symbol: str, ended: ProtectionResult, standing: str) -> None:
         if ended.refused is not None:
             raise ExchangeRejected(
                 f"The exchange refused to close {symbol}: {ended.refused.sentence} {standing}", code=ended.refused.code
             )
         raise ExchangeUnavailable(
-            f"It is not known what became of the exit of {symbol}. {standing}", mend="Run `trader flatten` again."
+            f"It is not known what became of the exit of {symbol}. {standing}", hint="Run `trader flatten` again."
         )
 
     async def sweep(self, symbol: str) -> int:
         """With our position flat, take every stop of ours away; how many went."""
-        return sum(await asyncio.gather(*(self.protector.remove(stop) for stop in self.courier.every_stop(symbol))))
+        return sum(await asyncio.gather(*(self.protector.remove(stop) for stop in self.submitter.every_stop(symbol))))
 
     def exits(self, decision_id: str) -> list[Intent]:
         """Exits of a decision in the order they were begun."""
-        return [i for i in self.courier.intents_of(decision_id) if i.purpose == "exit"]
+        return [i for i in self.submitter.intents_of(decision_id) if i.purpose == "exit"]
 
     async def settle_entries(self, symbol: str) -> None:
         """One look at entries and exits of unknown fate."""
@@ -385,18 +389,18 @@ class Executor:
         """The exact requests an entry sends, without time and signature."""
         stops = [stop_request(intent) for intent in self.protector.intents(plan, plan.quantity)]
         margin = MarginSettings(plan.leverage, isolated=True)
-        return self.courier.broker.preview(plan.symbol, margin, order_request(self._entry(plan)), stops)
+        return self.submitter.broker.preview(plan.symbol, margin, order_request(self._entry(plan)), stops)
 
 
-def _dust(symbol: str, left: Decimal, ended: Ended) -> str:
+def _dust(symbol: str, left: Decimal, ended: ProtectionResult) -> str:
     why = "" if ended.refused is None else f" ({ended.refused.sentence})"
     return f"{symbol}: {left:f} is dust: the exchange has refused an order of it in every form{why}; its stop stays."
 
 
-async def guarded_together(guards: list[Guard]) -> list[Ended | TraderError]:
+async def guarded_together(guards: list[ProtectionLoop]) -> list[ProtectionResult | TraderError]:
     """Several symbols under care at once: what one lacks does not keep the others waiting."""
 
-    async def one(guard: Guard) -> Ended | TraderError:
+    async def one(guard: ProtectionLoop) -> ProtectionResult | TraderError:
         try:
             return await guard.run()
         except TraderError as error:

@@ -13,7 +13,7 @@ from trader_cli.storage.ledger_rows import Intent
 
 if TYPE_CHECKING:
     from trader_cli.core.money.orders import IncomeState, OrderState, TradeState
-    from trader_cli.execution.order_submitter import Courier
+    from trader_cli.execution.order_submitter import OrderSubmitter
 
 ZERO = Decimal(0)
 _FUNDING_MS = 3_600_000
@@ -31,14 +31,14 @@ FORCED = frozenset(_CODES.values())
 
 
 @dataclass
-class Booker:
+class FillBooker:
     """Reads trades and income through a courier, and writes them to its ledger.
 
-    `strangers` are orders with ids of our kind that this ledger does not know, by symbol.
+    `orphans` are orders with ids of our kind that this ledger does not know, by symbol.
     """
 
-    courier: Courier
-    strangers: dict[str, list[OrderState]] = field(default_factory=dict)
+    submitter: OrderSubmitter
+    orphans: dict[str, list[OrderState]] = field(default_factory=dict)
     _forced_orders: dict[str, str] = field(default_factory=dict)
     _forced: list[tuple[str, str, int]] = field(default_factory=list)
     _nobodys: set[str] = field(default_factory=set)
@@ -47,13 +47,13 @@ class Booker:
 
     async def order(self, symbol: str, order_id: str) -> OrderState | None:
         """An order by the exchange's id; `None` while it is not shown."""
-        courier = self.courier
+        submitter = self.submitter
         key = ("order", symbol, order_id)
-        return (await courier.looks.ask(key, lambda: courier.broker.order_by_id(symbol, order_id)))[0]
+        return (await submitter.queries.ask(key, lambda: submitter.broker.order_by_id(symbol, order_id)))[0]
 
     async def book_ours(self, symbol: str) -> list[TradeState]:
         """Book trades of our orders; those of orders that are shown and not ours are returned."""
-        ledger, unknown = self.courier.ledger, []
+        ledger, unknown = self.submitter.ledger, []
         for trade in await self._new_trades(symbol):
             owner = ledger.owner(symbol, trade.order_id) or await self._claimed(trade)
             if owner is None and trade.order_id not in self._nobodys:
@@ -61,7 +61,7 @@ class Booker:
             if owner is None:
                 unknown.append(trade)
             elif ledger.fill(owner, trade):
-                self.courier.changed_ms[symbol] = self.courier.clock.monotonic_ms()
+                self.submitter.changed_ms[symbol] = self.submitter.clock.monotonic_ms()
         return unknown
 
     async def _claimed(self, trade: TradeState) -> str | None:
@@ -71,24 +71,24 @@ class Booker:
         order = await self.order(trade.symbol, trade.order_id)
         if order is None:
             return None  # the trade is there, the order is not shown yet: it is asked again
-        intent = known_intent(self.courier, order.client_id, trade.symbol)
+        intent = known_intent(self.submitter, order.client_id, trade.symbol)
         if intent is None:
             self._nobodys.add(trade.order_id)
             kind = ids.forced_kind(order.client_id)
             if kind is not None:
                 self._forced_orders[trade.order_id] = _CODES[kind]
             if ids.is_ours(order.client_id):
-                self.strangers.setdefault(trade.symbol, []).append(order)
+                self.orphans.setdefault(trade.symbol, []).append(order)
             return None
         words = f"{order.status} {order.filled:f}"
-        self.courier.note(intent, "open" if order.is_open else "done", order.order_id, words)
-        is_written = self.courier.ledger.intent(intent.client_id) is not None
+        self.submitter.note(intent, "open" if order.is_open else "done", order.order_id, words)
+        is_written = self.submitter.ledger.intent(intent.client_id) is not None
         return intent.client_id if is_written else None  # a disk that took no line takes its fill later
 
     async def _new_trades(self, symbol: str) -> list[TradeState]:
         """Trades after the last one booked; before the first, those since our first intent."""
-        ledger = self.courier.ledger
-        first, now = next(iter(ledger.intents(symbol)), None), self.courier.now_ms()
+        ledger = self.submitter.ledger
+        first, now = next(iter(ledger.intents(symbol)), None), self.submitter.now_ms()
         last = ledger.last_trade_id(symbol)
         since = max(first.at_ms - _SETTLED_MS, now - _WEEK_MS + _SETTLED_MS) if first else now - _DAY_MS
         since -= since % _SETTLED_MS  # the same question for a while: a late answer is heard
@@ -104,11 +104,11 @@ class Booker:
     async def _trades(
         self, symbol: str, *, from_id: int | None = None, start_ms: int | None = None
     ) -> list[TradeState]:
-        courier = self.courier
-        trades, _ = await courier.looks.ask(
+        submitter = self.submitter
+        trades, _ = await submitter.queries.ask(
             ("trades", symbol, from_id, start_ms),
-            lambda: courier.broker.trades(symbol, from_id=from_id, start_ms=start_ms),
-            since_ms=courier.filled_ms.get(symbol, 0),  # what was asked before the last fill cannot show it
+            lambda: submitter.broker.trades(symbol, from_id=from_id, start_ms=start_ms),
+            since_ms=submitter.filled_ms.get(symbol, 0),  # what was asked before the last fill cannot show it
         )
         return trades
 
@@ -117,9 +117,9 @@ class Booker:
 
         They are folded in order since our entry: what others added is theirs, and the first to go when they reduce.
         """
-        ledger = self.courier.ledger
+        ledger = self.submitter.ledger
         entry = ledger.fills(decision_id=ledger.entries(symbol)[-1])
-        since = entry[0].time_ms if entry else self.courier.now_ms()
+        since = entry[0].time_ms if entry else self.submitter.now_ms()
         booked, ours, foreign = {f.trade_id: f for f in ledger.fills() if f.symbol == symbol}, ZERO, ZERO
         for trade in await self._since(symbol, entry[0].trade_id if entry else None, since):
             signed = trade.quantity if trade.side == "BUY" else -trade.quantity
@@ -149,7 +149,7 @@ class Booker:
         return found
 
     def _book_part(self, trade: TradeState, part: Decimal) -> None:
-        ledger = self.courier.ledger
+        ledger = self.submitter.ledger
         share = part / trade.quantity
         client_id = ids.client_id(f"{trade.symbol}-{trade.order_id}", "external")
         external = Intent(
@@ -178,24 +178,24 @@ class Booker:
 
     async def receive_income(self, *, at_once: bool = False) -> None:
         """Book funding and the like: on start, after each funding time, and `at_once` where a position has ended."""
-        ledger, courier, now = self.courier.ledger, self.courier, self.courier.now_ms()
+        ledger, submitter, now = self.submitter.ledger, self.submitter, self.submitter.now_ms()
         since = ledger.money_since_ms()
         due = not self._income_ms or _boundary(now) != _boundary(self._income_ms)
-        is_early = courier.clock.monotonic_ms() < self._income_again_ms
+        is_early = submitter.clock.monotonic_ms() < self._income_again_ms
         if since is None or not (due or at_once) or is_early:
             return
-        self._income_again_ms = courier.clock.monotonic_ms() + _INCOME_AGAIN_MS
+        self._income_again_ms = submitter.clock.monotonic_ms() + _INCOME_AGAIN_MS
         await book_income(ledger, self._income)
         self._income_ms, self._income_again_ms = now, 0
 
     async def _income(self, start_ms: int) -> list[IncomeState]:
-        courier = self.courier
-        return (await courier.looks.ask(("income", start_ms), lambda: courier.broker.income(start_ms)))[0]
+        submitter = self.submitter
+        return (await submitter.queries.ask(("income", start_ms), lambda: submitter.broker.income(start_ms)))[0]
 
 
-def known_intent(courier: Courier, client_id: str, symbol: str) -> Intent | None:
+def known_intent(submitter: OrderSubmitter, client_id: str, symbol: str) -> Intent | None:
     """An intent of ours by its id, also one that no line names because the disk was full when it was sent."""
-    return courier.intent(client_id) or intent_of(client_id, courier.ledger, symbol, courier.now_ms())
+    return submitter.intent(client_id) or intent_of(client_id, submitter.ledger, symbol, submitter.now_ms())
 
 
 def _sign(amount: Decimal) -> int:

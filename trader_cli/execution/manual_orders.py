@@ -14,10 +14,10 @@ from trader_cli.core.market.timeframes import DAY_MS
 from trader_cli.core.money.assets import digits_of
 from trader_cli.core.money.plans import MANUAL, Approved, Refused, TradePlan
 from trader_cli.execution import preflight
-from trader_cli.execution.entry_result import Entered
+from trader_cli.execution.entry_result import EntryResult
 from trader_cli.execution.executor import Executor
 from trader_cli.execution.orphan_orders import ledger_for
-from trader_cli.settings.options import ExecutionOptions
+from trader_cli.settings.room_options import ExecutionOptions
 
 if TYPE_CHECKING:
     from trader_cli.core.ports import Exchange
@@ -112,7 +112,7 @@ async def _reduce(executor: Executor, view: View, side: str, quantity: Decimal) 
     if not last:
         return _no(Refused("nothing_to_reduce", f"{view.symbol}: the position has ended meanwhile."))
     note = executor.ledger.last_note(last[0].client_id)
-    executor.told.note_end(view.symbol)
+    executor.notifications.note_end(view.symbol)
     return Answer(
         {
             "kind": "order",
@@ -198,7 +198,7 @@ async def _open(executor: Executor, plan: TradePlan | Refused) -> Answer:
     if isinstance(plan, Refused):
         return _no(plan)
     done = await executor.enter(Approved(plan))
-    if not isinstance(done, Entered):
+    if not isinstance(done, EntryResult):
         return _no(done)
     if not done.fresh:
         return _no(

@@ -23,7 +23,7 @@ _LAST = 3
 
 
 @dataclass
-class Told:
+class Notifications:
     """What was told, by the ledger, and by this process where the disk took no line."""
 
     ledger: Ledger
@@ -55,7 +55,7 @@ class Told:
             if plan.plan_id in ended:
                 self.note(plan, "ended")
 
-    def untold_ends(self, symbol: str) -> list[TradePlan]:
+    def unreported_ends(self, symbol: str) -> list[TradePlan]:
         """The last positions of a symbol that have ended without anybody having been told, oldest first."""
         return [plan for plan in self._plans(self._ended(symbol)[-_LAST:]) if not self.has(plan, "ended")]
 

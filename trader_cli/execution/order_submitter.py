@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import ExchangeUnavailable, OwnershipLost, TraderError
 from trader_cli.core.money.orders import UNREADABLE, NotPlaced, OrderState, Placed, StopState
-from trader_cli.execution.bounded_queries import Looks
+from trader_cli.execution.bounded_queries import BoundedQueries
 from trader_cli.execution.protection import order_request, stop_request
 from trader_cli.storage.ledger import LedgerUnwritable
 from trader_cli.storage.ledger_reading import SETTLED
@@ -41,7 +41,7 @@ State = OrderState | StopState
 
 
 @dataclass
-class Courier:
+class OrderSubmitter:
     """One account's sends, on the care lane.
 
     `filled` names symbols with fills that are not booked yet, `lost` those where a stop was found to be gone since they
@@ -60,7 +60,7 @@ class Courier:
     lost: set[str] = field(default_factory=set)
     unwritten: LedgerUnwritable | None = None
     unjournalled: dict[str, Intent] = field(default_factory=dict)
-    looks: Looks = field(init=False)
+    queries: BoundedQueries = field(init=False)
     _under_way: dict[str, asyncio.Task[State | NotPlaced | None]] = field(default_factory=dict)
     changed_ms: dict[str, int] = field(default_factory=dict)
     filled_ms: dict[str, int] = field(default_factory=dict)
@@ -70,7 +70,7 @@ class Courier:
     _shown_ms: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.looks = Looks(self.clock, self.budget_s)
+        self.queries = BoundedQueries(self.clock, self.budget_s)
 
     # --- sending ---
 
@@ -158,14 +158,14 @@ class Courier:
 
     async def _answered(self, intent: Intent) -> Sent:
         """The reply; that it was sent is written down at the latest when it has not come at once."""
-        asked = asyncio.ensure_future(self._submit(intent))
+        sending = asyncio.ensure_future(self._submit(intent))
         try:
-            await asyncio.wait({asked}, timeout=self.clock.loop_s(_AT_ONCE_S))
-            if not asked.done() and self.ledger.is_open:
+            await asyncio.wait({sending}, timeout=self.clock.loop_s(_AT_ONCE_S))
+            if not sending.done() and self.ledger.is_open:
                 self._note_sending(intent)
-            return await asked
+            return await sending
         except asyncio.CancelledError:
-            asked.cancel()
+            sending.cancel()
             raise
 
     def _note_sending(self, intent: Intent) -> None:
@@ -184,7 +184,7 @@ class Courier:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self.looks.end()
+        await self.queries.end()
 
     # --- what became of it ---
 
@@ -242,37 +242,37 @@ class Courier:
         the waiting has ended is read all the same.
         """
         try:
-            state, asked_ms = await self.looks.ask(
+            state, requested_ms = await self.queries.ask(
                 ("by id", intent.client_id),
                 lambda: self._look(intent),
-                hear=lambda state, asked_ms: self.shown(intent, state, asked_ms),
+                hear=lambda state, requested_ms: self.shown(intent, state, requested_ms),
             )
         except ExchangeUnavailable:
             return None
-        if asked_ms < self._shown_ms.get(intent.client_id, asked_ms):
+        if requested_ms < self._shown_ms.get(intent.client_id, requested_ms):
             return None
-        self.shown(intent, state, asked_ms)
+        self.shown(intent, state, requested_ms)
         return None if state is None else await self._seen(intent, state)
 
-    def shown(self, intent: Intent, state: State | None, asked_ms: int) -> None:
+    def shown(self, intent: Intent, state: State | None, requested_ms: int) -> None:
         """Read what a query said of an intent (`None`: it knows no such order); an older word undoes no newer one."""
-        if not self.ledger.is_open or asked_ms < self._shown_ms.get(intent.client_id, asked_ms):
+        if not self.ledger.is_open or requested_ms < self._shown_ms.get(intent.client_id, requested_ms):
             return
-        self._shown_ms[intent.client_id], rested = asked_ms, self._rests(intent)
+        self._shown_ms[intent.client_id], rested = requested_ms, self._rests(intent)
         if state is None:
-            self._not_shown(intent, asked_ms)
+            self._not_shown(intent, requested_ms)
         elif not isinstance(state, StopState) or state.actual_order_id is None:
             self.seen(intent, state)
         if rested and not self._rests(intent):
             self.lost.add(intent.symbol)
 
-    def _not_shown(self, intent: Intent, asked_ms: int) -> None:
+    def _not_shown(self, intent: Intent, requested_ms: int) -> None:
         """The exchange knows no such order: of a stop that can mean that it is gone, or that it never arrived."""
         if intent.trigger_price is None:
             return
         if self.resting(intent) is not None:
-            self._doubt(intent, asked_ms)
-        elif self.is_waiting(intent) and asked_ms - self.sent_ms(intent) >= self.absence_ms:
+            self._doubt(intent, requested_ms)
+        elif self.is_waiting(intent) and requested_ms - self.sent_ms(intent) >= self.absence_ms:
             self.note(intent, "absent")
 
     async def _look(self, intent: Intent) -> State | None:
@@ -280,18 +280,18 @@ class Courier:
             return await self.broker.order(intent.symbol, intent.client_id)
         return await self.broker.stop(intent.symbol, intent.client_id)
 
-    def _doubt(self, intent: Intent, asked_ms: int) -> None:
+    def _doubt(self, intent: Intent, requested_ms: int) -> None:
         """A stop that was acknowledged and is not known any more: another is tried at once, in time it is gone.
 
         A query may lag behind the exchange; what rests after all is trusted again as soon as anything shows it.
         """
-        known_ms = asked_ms - self._steadily(intent, "open", self.ledger.first_note, self.now_ms())
+        known_ms = requested_ms - self._steadily(intent, "open", self.ledger.first_note, self.now_ms())
         doubted = self._doubted.setdefault(intent.symbol, {})
         if known_ms >= self.absence_ms:
             doubted.pop(intent.client_id, None)
             self.note(intent, "done", note="GONE")
         elif known_ms >= _LAGGING_MS and len(doubted) < _MOST_DOUBTED:
-            doubted.setdefault(intent.client_id, asked_ms)
+            doubted.setdefault(intent.client_id, requested_ms)
 
     def resting(self, intent: Intent) -> StopState | None:
         """A stop the exchange has acknowledged and no look has shown to be gone."""
@@ -364,7 +364,7 @@ class Courier:
             return self.seen(intent, state)
         number = state.actual_order_id
         try:
-            order, _ = await self.looks.ask(
+            order, _ = await self.queries.ask(
                 ("order", number), lambda: self.broker.order_by_id(intent.symbol, number), share_ms=1000
             )
         except ExchangeUnavailable:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, TypeVar
 from trader_cli.core.errors import TraderError
 from trader_cli.core.money.plans import Refused
 from trader_cli.core.proofs import doubts
-from trader_cli.core.proofs.evidence import strangers
-from trader_cli.execution.exchange_evidence import BUDGET_S, account_look
+from trader_cli.core.proofs.evidence import orphans
+from trader_cli.execution.exchange_evidence import BUDGET_S, take_account_snapshot
 from trader_cli.execution.exchange_history import WINDOW_MS
 from trader_cli.storage.ledger import Ledger, LedgerUnwritable
 from trader_cli.storage.ledger_books import second_ledger
@@ -22,21 +22,21 @@ from trader_cli.storage.ledger_books import second_ledger
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Sequence
 
-    from trader_cli.core.proofs.evidence import Look
+    from trader_cli.core.proofs.evidence import AccountSnapshot
     from trader_cli.exchange.binance import BinanceExchange
 
 T = TypeVar("T")
 LOST, SECOND, SPLIT = "ledger_lost", "second_trader", "two_ledgers"
 
 
-def require_no_orphans(ledger: Ledger, look: Look, at_ms: int) -> Refused | None:
+def require_no_orphans(ledger: Ledger, snapshot: AccountSnapshot, at_ms: int) -> Refused | None:
     """Before each entry: nothing is opened while the exchange shows orders of our kind that are not in this ledger.
 
     Entries are halted then, until a person has looked. A ledger with no order in it is taken to be one that was made
     anew over those of a lost one.
     """
-    shown = (*look.resting, *look.past)
-    unknown = strangers(shown, {order.client_id for order in shown if ledger.intent(order.client_id) is not None})
+    shown = (*snapshot.resting, *snapshot.past)
+    unknown = orphans(shown, {order.client_id for order in shown if ledger.intent(order.client_id) is not None})
     sentence = doubts.second_trader(unknown)
     if sentence is None:
         return None
@@ -65,14 +65,14 @@ async def halt_where_lost(exchange: BinanceExchange, ledger: Ledger, symbols: Se
         return Refused(SPLIT, f"{second[0].upper()}{second[1:]}.")
     if ledger.client_ids():
         return None
-    care, now = exchange.care, exchange.server_now_ms()
-    look, moves = await asyncio.gather(
-        account_look(care, exchange.clock, now), _answered(exchange, care.income(now - WINDOW_MS))
+    protection, now = exchange.protection, exchange.server_now_ms()
+    snapshot, moves = await asyncio.gather(
+        take_account_snapshot(protection, exchange.clock, now), _answered(exchange, protection.income(now - WINDOW_MS))
     )
-    shown = [position.symbol for position in look.positions or ()] + [move.symbol for move in moves if move.symbol]
+    shown = [position.symbol for position in snapshot.positions or ()] + [move.symbol for move in moves if move.symbol]
     named = dict.fromkeys([*symbols, *shown])
-    past = await asyncio.gather(*(_answered(exchange, care.past_orders(symbol)) for symbol in named))
-    whole = replace(look, past=tuple(order for orders in past for order in orders))
+    past = await asyncio.gather(*(_answered(exchange, protection.past_orders(symbol)) for symbol in named))
+    whole = replace(snapshot, past=tuple(order for orders in past for order in orders))
     with suppress(LedgerUnwritable):
         return require_no_orphans(ledger, whole, exchange.server_now_ms())
     return None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from trader_cli.core.errors import ExchangeUnavailable
 from trader_cli.core.money.assets import margin_asset_of
 from trader_cli.core.money.plans import Refused
-from trader_cli.core.proofs.evidence import Look
+from trader_cli.core.proofs.evidence import AccountSnapshot
 from trader_cli.execution import preflight
 from trader_cli.execution.circuit_breaker import check_breaker
 from trader_cli.execution.orphan_orders import require_no_orphans
@@ -56,8 +56,8 @@ async def refusal(executor: Executor, plan: TradePlan, symbol: str, *, live: boo
         return prices
     if isinstance(account, Refused):
         return account
-    sights = {name: sight.position for name, sight in executor.reconciler.sights.items() if name != symbol}
-    held = {name: abs(p.amount) * p.mark_price for name, p in sights.items() if p}
+    snapshots = {name: snapshot.position for name, snapshot in executor.reconciler.snapshots.items() if name != symbol}
+    held = {name: abs(p.amount) * p.mark_price for name, p in snapshots.items() if p}
     others = sum((at for name, at in held.items() if margin_asset_of(name) == account.asset), Decimal(0))
     rest = await preflight.elsewhere(exchange, account.asset, held, options)
     if isinstance(rest, Refused):
@@ -71,7 +71,7 @@ def _require_open_doors(executor: Executor) -> None:
     frozen_s, held_s = executor.exchange.frozen_s(), executor.exchange.orders_held_s()
     if frozen_s or held_s:
         what = "no request" if frozen_s else "no new order"
-        raise ExchangeUnavailable(f"The exchange takes {what} for {max(frozen_s, held_s):.0f} s.", mend="Wait.")
+        raise ExchangeUnavailable(f"The exchange takes {what} for {max(frozen_s, held_s):.0f} s.", hint="Wait.")
 
 
 async def _looked(executor: Executor, symbol: str) -> View:
@@ -83,7 +83,7 @@ async def _looked(executor: Executor, symbol: str) -> View:
 def _check_symbol(executor: Executor, view: View, orders: list[OrderState]) -> Refused | None:
     """Whether the symbol holds anything, ours or not, and whether somebody else trades with ids of our kind."""
     rec, now = executor.reconciler, executor.exchange.server_now_ms()
-    past = tuple(rec.booker.strangers.get(view.symbol, ()))
-    look = Look(now, None, rec.sight(view.symbol).others, tuple(orders), past=past)
-    others = [order for order in orders if executor.courier.intent(order.client_id) is None]
-    return require_no_orphans(executor.ledger, look, now) or preflight.check_foreign(view, len(others))
+    past = tuple(rec.booker.orphans.get(view.symbol, ()))
+    snapshot = AccountSnapshot(now, None, rec.snapshot(view.symbol).others, tuple(orders), past=past)
+    others = [order for order in orders if executor.submitter.intent(order.client_id) is None]
+    return require_no_orphans(executor.ledger, snapshot, now) or preflight.check_foreign(view, len(others))

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from trader_cli.core.ports import Exchange
     from trader_cli.execution.reconciliation import View
     from trader_cli.settings.model import TacticianSettings
-    from trader_cli.settings.options import ExecutionOptions
+    from trader_cli.settings.room_options import ExecutionOptions
     from trader_cli.settings.workspace import AccountId
     from trader_cli.storage.ledger import Ledger
 
@@ -46,7 +46,7 @@ async def check_account(exchange: Exchange, options: ExecutionOptions) -> None:
     if await exchange.private.hedge_mode():
         raise ConfigurationError(
             "The account is in hedge mode, which is refused: our stops would protect the wrong side.",
-            mend="Switch it to one-way mode.",
+            hint="Switch it to one-way mode.",
         )
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from trader_cli.core.identity.ids import Purpose
     from trader_cli.core.money.plans import TradePlan
     from trader_cli.core.types import Side
-    from trader_cli.execution.order_submitter import Courier
+    from trader_cli.execution.order_submitter import OrderSubmitter
 
 
 _MOST_UNKNOWN = 2
@@ -78,7 +78,7 @@ def cover_of(side: Side, stops: Sequence[StopState], quantity: Decimal) -> Cover
 class Protector:
     """The stops of a plan: which intent is next, at what level; tightening and taking away."""
 
-    courier: Courier
+    submitter: OrderSubmitter
 
     def intents(self, plan: TradePlan, quantity: Decimal) -> list[Intent]:
         """The first backstop, stop and take-profit of a plan: written down together with its entry."""
@@ -86,11 +86,11 @@ class Protector:
 
     def next_intent(self, plan: TradePlan, purpose: Purpose, level: Decimal, quantity: Decimal) -> Intent:
         """The first generation that was never sent and means the same, or a new one."""
-        courier = self.courier
-        known = [i for i in courier.intents_of(plan.plan_id) if i.purpose == purpose]
+        submitter = self.submitter
+        known = [i for i in submitter.intents_of(plan.plan_id) if i.purpose == purpose]
         for intent in known:
             same = intent.trigger_price == level and (purpose == "backstop" or intent.quantity == quantity)
-            if same and courier.status(intent) is None:
+            if same and submitter.status(intent) is None:
                 return intent
         return self._intent(plan, purpose, level, quantity, len(known))
 
@@ -101,7 +101,7 @@ class Protector:
 
     def tightest(self, plan: TradePlan, cover: Cover) -> Decimal:
         """Where a missing quantity stop belongs: never looser than one that ever rested for this plan."""
-        ledger = self.courier.ledger
+        ledger = self.submitter.ledger
         levels = [
             i.trigger_price
             for i in ledger.intents_of(plan.plan_id)
@@ -126,14 +126,14 @@ class Protector:
         self, plan: TradePlan, purpose: Purpose, level: Decimal, cover: Cover, old: Sequence[StopState]
     ) -> Cover:
         """What rests once one for the whole quantity stands in for the old ones; those go only when it rests."""
-        unsettled = [i for i in self.courier.unsettled(plan.symbol) if i.purpose == purpose]
-        if sum(self.courier.is_waiting(i) for i in unsettled) >= _MOST_UNKNOWN:
+        unsettled = [i for i in self.submitter.unsettled(plan.symbol) if i.purpose == purpose]
+        if sum(self.submitter.is_waiting(i) for i in unsettled) >= _MOST_UNKNOWN:
             return cover
-        placed = await self.courier.deliver(self.next_intent(plan, purpose, level, cover.quantity))
+        placed = await self.submitter.deliver(self.next_intent(plan, purpose, level, cover.quantity))
         if isinstance(placed, StopState) and placed.is_open:
             for stop in old:
                 await self.remove(stop)
-        return cover_of(plan.side, self.courier.stops(plan.symbol), cover.quantity)
+        return cover_of(plan.side, self.submitter.stops(plan.symbol), cover.quantity)
 
     async def fitted(self, plan: TradePlan, purpose: Purpose, cover: Cover) -> None:
         """Stops for more than is held cut down to it: the looser ones go, or one that fits comes first."""
@@ -152,17 +152,19 @@ class Protector:
 
     async def remove(self, stop: StopState) -> bool:
         """Cancel a stop of ours; whether it surely rests no more."""
-        courier, intent = self.courier, self.courier.intent(stop.client_id)
+        submitter, intent = self.submitter, self.submitter.intent(stop.client_id)
         if intent is None:
             return False
-        courier.require_ownership()
+        submitter.require_ownership()
         key = ("cancel", stop.client_id)
         try:
-            after, _ = await courier.looks.ask(key, lambda: courier.broker.cancel_stop(stop.symbol, stop.client_id))
+            after, _ = await submitter.queries.ask(
+                key, lambda: submitter.broker.cancel_stop(stop.symbol, stop.client_id)
+            )
         except (ExchangeUnavailable, ExchangeRejected, ConfigurationError):
             return False
         if after is not None:
-            courier.seen(intent, after)
+            submitter.seen(intent, after)
         return after is not None and not after.is_open
 
     def _intent(self, plan: TradePlan, purpose: Purpose, level: Decimal, quantity: Decimal, generation: int) -> Intent:
@@ -173,14 +175,14 @@ class Protector:
             purpose,
             "SELL" if plan.side == "long" else "BUY",
             None if purpose == "backstop" else quantity,
-            self.courier.now_ms(),
+            self.submitter.now_ms(),
             trigger_price=level,
             reduce_only=True,
         )
 
     def rounded(self, plan: TradePlan, price: Decimal) -> Decimal:
         """On a tick, away from the market's side that would make it looser."""
-        tick = self.courier.tick(plan.symbol)
+        tick = self.submitter.tick(plan.symbol)
         if tick is None:
             return price
         steps = (price / tick).to_integral_value(rounding=ROUND_DOWN)

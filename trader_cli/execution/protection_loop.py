@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from trader_cli.core.money.breaker import BEYOND_BACKSTOP, UNPROTECTED
-from trader_cli.core.money.protection_step import Standing, must_leave, next_steps
+from trader_cli.core.money.protection_step import ProtectionState, must_leave, next_steps
 from trader_cli.core.money.trading_rules import RULE_CODES
 from trader_cli.execution.protection import cover_of
 from trader_cli.execution.protection_orders import KINDS
@@ -22,7 +22,7 @@ from trader_cli.execution.symbol_queries import SHARED_MS
 if TYPE_CHECKING:
     from trader_cli.core.money.orders import NotPlaced
     from trader_cli.core.money.plans import TradePlan
-    from trader_cli.execution.execution_context import Bench
+    from trader_cli.execution.execution_context import ExecutionContext
     from trader_cli.execution.protection import Cover
     from trader_cli.execution.reconciliation import View
     from trader_cli.storage.ledger_rows import Intent
@@ -45,7 +45,7 @@ _LOOKED_INTO = frozenset({_PASSED, -2022, -4118})
 
 
 @dataclass(frozen=True)
-class Ended:
+class ProtectionResult:
     """How it ended: "covered", "flat", "reduced", "dust", "absent", "refused", "bare", or "unknown" with what is known.
 
     `closed` says why it was closed although nobody asked for it.
@@ -58,7 +58,7 @@ class Ended:
     refused: NotPlaced | None = None
 
 
-class Guard:
+class ProtectionLoop:
     """One symbol under care. `goal` is what is to be left of the position (`None`: all of it), `reason` why.
 
     With `must_look` it does not end before the exchange was asked what rests, and what has moved. After `most_s`
@@ -67,7 +67,7 @@ class Guard:
 
     def __init__(
         self,
-        bench: Bench,
+        context: ExecutionContext,
         plan: TradePlan,
         *,
         goal: Decimal | None = None,
@@ -75,158 +75,158 @@ class Guard:
         must_look: bool = False,
         most_s: float | None = None,
     ) -> None:
-        self._bench, self._plan = bench, plan
+        self._context, self._plan = context, plan
         self._goal, self._reason, self._must_look, self._most_s = goal, reason, must_look, most_s
-        self._sends, self._questions = bench.sends_of(plan), bench.questions_of(plan)
+        self._orders, self._queries = context.protection_orders_of(plan), context.queries_of(plan)
         self._closed: str | None = None
         self._began_ms = self._told_ms = self._quiet_until_ms = 0
         self._settled_ms: int | None = None
         self._flat_ms: int | None = None
         self._leave_ms: int | None = None
         self._limit_told = self._regained = False
-        self._view: View = bench.reconciler.view(plan.symbol)
+        self._view: View = context.reconciler.view(plan.symbol)
 
     def send_entry(self, entry: Intent) -> None:
         """The entry itself, journalled before this returns. Raises `LedgerUnwritable`; then it was not sent."""
-        self._sends.entry(entry)
+        self._orders.entry(entry)
 
-    async def run(self) -> Ended:
+    async def run(self) -> ProtectionResult:
         """Until it has ended; raises `OwnershipLost` where another process has taken over."""
         self._began_ms = self._now()
         try:
             while (ended := self._turn()) is None:
                 await self._anything()
-                self._bench.tick()
+                self._context.tick()
         except asyncio.CancelledError:
-            self._sends.cancel()
+            self._orders.cancel()
             raise
         finally:
-            self._questions.drop()
+            self._queries.drop()
         if ended.how != "bare":
-            self._bench.settle(self._plan)
+            self._context.settle(self._plan)
         return ended
 
-    def _turn(self) -> Ended | None:
+    def _turn(self) -> ProtectionResult | None:
         """Take up what has come, send and ask what is due; how it ended, if it has."""
-        for kind, refused in self._sends.take_up():
+        for kind, refused in self._orders.take_up():
             self._heard_no(kind, refused.code)
-        self._view = self._bench.reconciler.view(self._plan.symbol)
+        self._view = self._context.reconciler.view(self._plan.symbol)
         standing = self._standing()
         ended = self._ended(standing) or self._ended_late(standing)
         if ended is not None:
             return ended
         frozen_s = self._frozen_s()
         if not frozen_s:
-            for step in next_steps(standing, self._now(), self._bench.deadline_ms):
+            for step in next_steps(standing, self._now(), self._context.deadline_ms):
                 if step.kind == "exit":
                     self._leave(standing)
-                self._sends.begin(step, standing, self._closed or self._reason)
+                self._orders.begin(step, standing, self._closed or self._reason)
             if self._now() >= self._quiet_until_ms:
                 self._ask(standing)
         self._alarm(standing, frozen_s)
         return None
 
     def _now(self) -> int:
-        return self._bench.now_ms()
+        return self._context.now_ms()
 
     def _frozen_s(self) -> float:
         """How long the exchange takes no request; after that what covers or closes goes first, alone."""
-        frozen_s = self._bench.exchange.frozen_s()
+        frozen_s = self._context.exchange.frozen_s()
         if frozen_s:
             self._quiet_until_ms = self._now() + round(frozen_s * 1000) + _FIRST_MS
         return frozen_s
 
-    def _leave(self, s: Standing) -> None:
+    def _leave(self, s: ProtectionState) -> None:
         """The first exit that nobody asked for: once it is sent there is no going back."""
-        if self._goal is None and s.held and must_leave(s, self._now(), self._bench.deadline_ms):
+        if self._goal is None and s.held and must_leave(s, self._now(), self._context.deadline_ms):
             self._closed, self._goal = (BEYOND_BACKSTOP if s.is_beyond_backstop else UNPROTECTED), ZERO
 
     def _heard_no(self, kind: str, code: int) -> None:
         if code == _TAKEN and kind == "backstop":
-            self._bench.courier.trust_backstop(self._plan.symbol)
-            self._questions.at_once("stops")
+            self._context.submitter.trust_backstop(self._plan.symbol)
+            self._queries.at_once("stops")
         if code in _LOOKED_INTO:
-            self._questions.at_once("positions")
+            self._queries.at_once("positions")
         if code in RULE_CODES:
-            self._questions.about_rules()
+            self._queries.about_rules()
 
     # --- what is known ---
 
-    def _standing(self) -> Standing:
+    def _standing(self) -> ProtectionState:
         view = self._view
         held = max(view.expected * self._plan.sign, ZERO)
         cover, possible = cover_of(self._plan.side, view.stops, held), self._possible(held)
         covered = cover.backstop is not None or (cover.stopped >= held and not possible)
-        return Standing(
+        return ProtectionState(
             held=held,
             possible=possible,
             foreign=view.foreign != 0 and not view.is_missing,
             backstop=cover.backstop is not None,
             stopped=cover.stopped,
             targeted=cover.targeted,
-            bare_since_ms=self._bare_since(held + possible, covered=covered),
+            unprotected_since_ms=self._unprotected_since(held + possible, covered=covered),
             is_beyond_backstop=self._is_beyond(view),
             goal=self._goal,
-            tries=self._sends.tries(),
-            backstop_taken=self._questions.backstop_taken,
+            tries=self._orders.tries(),
+            backstop_taken=self._queries.backstop_taken,
             has_targets=bool(cover.take_profits),
-            must_drop_targets=self._sends.must_drop_targets,
+            must_drop_targets=self._orders.must_drop_targets,
             may_be_blind=self._may_be_blind(),
         )
 
     def _possible(self, held: Decimal) -> Decimal:
         """What may be open besides: an entry of unknown fate, or one that can still fill."""
-        entry = self._bench.reconciler.waiting_entry(self._plan.symbol)
+        entry = self._context.reconciler.waiting_entry(self._plan.symbol)
         if entry is None or entry.quantity is None:
             return ZERO
         return max(entry.quantity - held, ZERO)
 
     def _may_be_blind(self) -> bool:
         """Whether the entry's reply has been waited for long enough to send without it what can only close."""
-        is_young = self._now() - self._began_ms < self._bench.courier.budget_s * 1000
-        return not (is_young and self._sends.tried("entry").is_waiting)
+        is_young = self._now() - self._began_ms < self._context.submitter.budget_s * 1000
+        return not (is_young and self._orders.tried("entry").is_waiting)
 
     def _is_beyond(self, view: View) -> bool:
         mark = view.position.mark_price if view.position else None
         return mark is not None and (mark - self._plan.backstop_price) * self._plan.sign <= 0
 
-    def _bare_since(self, most: Decimal, *, covered: bool) -> int:
+    def _unprotected_since(self, most: Decimal, *, covered: bool) -> int:
         """Since when the limit that closes counts; what was lost and regained is written down."""
-        bench, plan, now = self._bench, self._plan, self._now()
+        context, plan, now = self._context, self._plan, self._now()
         if covered or most == 0:
-            if bench.bare.pop(plan.plan_id, None) is not None or not self._regained:
+            if context.unprotected.pop(plan.plan_id, None) is not None or not self._regained:
                 self._regained = True
-                bench.coverage.regained(plan)
+                context.coverage.regained(plan)
             if covered:
-                bench.coverage.saw_cover(plan, bench.exchange.server_now_ms())
+                context.coverage.saw_cover(plan, context.exchange.server_now_ms())
             return now
-        if plan.plan_id not in bench.bare:
-            bench.bare[plan.plan_id] = now
-            bench.coverage.lost(plan)
-        if plan.plan_id in bench.sent_here and not bench.coverage.has_rested(plan):
-            bench.bare[plan.plan_id] = self._opened_ms()
-        return bench.bare[plan.plan_id]
+        if plan.plan_id not in context.unprotected:
+            context.unprotected[plan.plan_id] = now
+            context.coverage.lost(plan)
+        if plan.plan_id in context.sent_here and not context.coverage.has_rested(plan):
+            context.unprotected[plan.plan_id] = self._opened_ms()
+        return context.unprotected[plan.plan_id]
 
     def _opened_ms(self) -> int:
         """When our own entry filled; until anything says that it has, the latest moment at which it surely had not."""
-        bench, plan = self._bench, self._plan
-        if plan.plan_id in bench.opened:
-            return bench.opened[plan.plan_id]
-        latest = max(self._sent_ms(), self._sends.sign_ms)
-        filled_ms = bench.coverage.filled_ms(plan)
+        context, plan = self._context, self._plan
+        if plan.plan_id in context.opened:
+            return context.opened[plan.plan_id]
+        latest = max(self._sent_ms(), self._orders.sign_ms)
+        filled_ms = context.coverage.filled_ms(plan)
         if filled_ms is None and not self._view.presumed:
             return latest
-        told = latest if filled_ms is None else bench.steadily(filled_ms)
-        bench.opened[plan.plan_id] = max(told, self._sent_ms()) if filled_ms is not None else latest
-        return bench.opened[plan.plan_id]
+        told = latest if filled_ms is None else context.steadily(filled_ms)
+        context.opened[plan.plan_id] = max(told, self._sent_ms()) if filled_ms is not None else latest
+        return context.opened[plan.plan_id]
 
     def _sent_ms(self) -> int:
-        entry = self._bench.reconciler.entry_of(self._plan)
-        return self._began_ms if entry is None else self._bench.courier.sent_ms(entry)
+        entry = self._context.reconciler.entry_of(self._plan)
+        return self._began_ms if entry is None else self._context.submitter.sent_ms(entry)
 
     # --- whether it has ended ---
 
-    def _ended(self, s: Standing) -> Ended | None:
+    def _ended(self, s: ProtectionState) -> ProtectionResult | None:
         view, now = self._view, self._now()
         leaving = self._is_leaving(now)
         if self._must_look and not leaving and not all(map(self._has_looked, self._wanted(s))):
@@ -239,65 +239,67 @@ class Guard:
             return self._ended_unknown(s, view, now, leaving=leaving)
         return self._ended_covered(s, view, now, leaving=leaving)
 
-    def _ended_covered(self, s: Standing, view: View, now: int, *, leaving: bool) -> Ended | None:
+    def _ended_covered(self, s: ProtectionState, view: View, now: int, *, leaving: bool) -> ProtectionResult | None:
         settled = not s.possible and self._is_complete(s)
         late = s.possible and now - self._began_ms > self._longest_ms
         if (settled and self._is_booked(view, now)) or leaving or late:
-            return Ended("unknown" if s.possible else "covered", view, self._cover(s.held))
+            return ProtectionResult("unknown" if s.possible else "covered", view, self._cover(s.held))
         return None
 
-    def _ended_flat(self, view: View, now: int, *, leaving: bool) -> Ended | None:
+    def _ended_flat(self, view: View, now: int, *, leaving: bool) -> ProtectionResult | None:
         # an exit of unknown fate has nothing left to reduce; it keeps new entries away, and nobody waiting
         self._flat_ms = self._flat_ms or now
-        moving = self._bench.reconciler.waiting_entry(self._plan.symbol) is not None or bool(self._sends.under_way())
+        moving = self._context.reconciler.waiting_entry(self._plan.symbol) is not None or bool(self._orders.under_way())
         moving = moving or (self._has_moved(view) and now - self._flat_ms < _SHOWN_MS)
         settled = self._is_booked(view, now) and not moving
         if not settled and not leaving and now - self._flat_ms < self._longest_ms:
             return None
-        entry = self._bench.reconciler.entry_of(self._plan)
-        status = None if entry is None else self._bench.courier.status(entry)
+        entry = self._context.reconciler.entry_of(self._plan)
+        status = None if entry is None else self._context.submitter.status(entry)
         how = {"absent": "absent", "refused": "refused"}.get(status or "", "flat") if settled else "unknown"
-        return Ended(how, view, closed=self._why_closed(), refused=self._sends.tried("entry").refused)
+        return ProtectionResult(how, view, closed=self._why_closed(), refused=self._orders.tried("entry").refused)
 
     def _why_closed(self) -> str | None:
         """Why it was closed without anybody asking; `None` where nothing was."""
-        return self._closed if self._sends.has_left() else None
+        return self._closed if self._orders.has_left() else None
 
-    def _ended_reducing(self, s: Standing, view: View, now: int, *, leaving: bool) -> Ended | None:
+    def _ended_reducing(self, s: ProtectionState, view: View, now: int, *, leaving: bool) -> ProtectionResult | None:
         exit_ = s.tried("exit")
         done = s.held <= (self._goal or ZERO) and not s.possible and not exit_.unknown
         if done and self._is_booked(view, now):
-            return Ended("reduced", view, self._cover(s.held), self._why_closed())
-        refused_ms = self._sends.exit_refused_ms
+            return ProtectionResult("reduced", view, self._cover(s.held), self._why_closed())
+        refused_ms = self._orders.exit_refused_ms
         refused = refused_ms is not None and now - refused_ms > _REFUSED_MS
-        late = now - self._began_ms > self._bench.patience_ms
-        if s.is_covered and (leaving or late or refused or self._sends.is_dust):
-            how = "dust" if self._sends.is_dust else "unknown"
-            return Ended(how, view, self._cover(s.held), self._why_closed(), self._sends.tried("exit").refused)
+        late = now - self._began_ms > self._context.patience_ms
+        if s.is_covered and (leaving or late or refused or self._orders.is_dust):
+            how = "dust" if self._orders.is_dust else "unknown"
+            return ProtectionResult(
+                how, view, self._cover(s.held), self._why_closed(), self._orders.tried("exit").refused
+            )
         return None
 
-    def _ended_unknown(self, s: Standing, view: View, now: int, *, leaving: bool) -> Ended | None:
+    def _ended_unknown(self, s: ProtectionState, view: View, now: int, *, leaving: bool) -> ProtectionResult | None:
         """Nothing says that the entry has filled: that is given up after a while, or when told to leave."""
         if s.held:
             return None
-        heard = self._bench.reconciler.sight(self._plan.symbol).asked_ms > self._began_ms
+        heard = self._context.reconciler.snapshot(self._plan.symbol).requested_ms > self._began_ms
         late = heard and now - self._began_ms > self._longest_ms
-        asked_to = leaving and self._leave_ms is not None and now - self._leave_ms >= self._bench.deadline_ms
-        return Ended("unknown", view) if late or asked_to else None
+        asked_to = leaving and self._leave_ms is not None and now - self._leave_ms >= self._context.deadline_ms
+        return ProtectionResult("unknown", view) if late or asked_to else None
 
-    def _ended_late(self, s: Standing) -> Ended | None:
+    def _ended_late(self, s: ProtectionState) -> ProtectionResult | None:
         if self._most_s is None or self._now() - self._began_ms < self._most_s * 1000:
             return None
         how = "bare" if s.is_open and not s.is_covered else "unknown"
-        return Ended(how, self._view, self._cover(s.held), self._why_closed())
+        return ProtectionResult(how, self._view, self._cover(s.held), self._why_closed())
 
     @property
     def _longest_ms(self) -> int:
         """How long an entry of unknown fate is waited for."""
-        return self._bench.patience_ms + self._bench.courier.absence_ms
+        return self._context.patience_ms + self._context.submitter.absence_ms
 
     def _is_leaving(self, now: int) -> bool:
-        if not self._bench.leaving():
+        if not self._context.leaving():
             return False
         self._leave_ms = self._leave_ms or now
         return True
@@ -305,29 +307,29 @@ class Guard:
     def _is_booked(self, view: View, now: int) -> bool:
         """Whether the trades of what has filled are booked, or were waited for long enough."""
         self._settled_ms = self._settled_ms or now
-        patience = self._bench.patience_ms if view.presumed else _BOOKING_MS
+        patience = self._context.patience_ms if view.presumed else _BOOKING_MS
         return view.is_booked or now - self._settled_ms > patience
 
-    def _wanted(self, s: Standing) -> list[str]:
+    def _wanted(self, s: ProtectionState) -> list[str]:
         """Kinds of questions that must have been asked once, whatever was answered."""
         moving = ["orders"] if self._moving(s) else []
         return ["positions", "stops", *moving, *(["trades"] if self._has_moved(self._view) else [])]
 
     def _has_looked(self, kind: str) -> bool:
-        sight = self._bench.reconciler.sight(self._plan.symbol)
-        if kind == "positions" and sight.asked_ms >= max(self._began_ms - SHARED_MS, 0):
+        snapshot = self._context.reconciler.snapshot(self._plan.symbol)
+        if kind == "positions" and snapshot.requested_ms >= max(self._began_ms - SHARED_MS, 0):
             return True
-        return self._questions.was_asked(kind, self._began_ms)
+        return self._queries.was_asked(kind, self._began_ms)
 
     def _has_moved(self, view: View) -> bool:
         """Whether ledger and position differ, or something has filled that is not booked."""
-        sight = self._bench.reconciler.sight(self._plan.symbol)
-        return not view.is_booked or (sight.asked_ms >= 0 and view.ours != sight.amount)
+        snapshot = self._context.reconciler.snapshot(self._plan.symbol)
+        return not view.is_booked or (snapshot.requested_ms >= 0 and view.ours != snapshot.amount)
 
-    def _is_complete(self, s: Standing) -> bool:
+    def _is_complete(self, s: ProtectionState) -> bool:
         """Whether each part of the cover rests, or was tried and will not come by waiting for it."""
         beside = s.foreign or s.backstop_taken
-        return not self._sends.under_way() and all(
+        return not self._orders.under_way() and all(
             (
                 s.backstop or beside or self._was_tried("backstop", 2),
                 s.stopped >= s.held or self._was_tried("stop", 2) or s.tried("stop").unknown > 1,
@@ -338,67 +340,69 @@ class Guard:
         )
 
     def _was_tried(self, kind: str, often: int) -> bool:
-        tried = self._sends.tried(kind)
+        tried = self._orders.tried(kind)
         return tried.count >= often
 
     def _cover(self, held: Decimal) -> Cover:
-        return self._bench.cover(self._plan, held)
+        return self._context.cover(self._plan, held)
 
     # --- asking, waiting, telling ---
 
-    def _ask(self, s: Standing) -> None:
+    def _ask(self, s: ProtectionState) -> None:
         """Questions that can tell something now."""
-        view, questions, rec = self._view, self._questions, self._bench.reconciler
-        if self._sends.are_young(_ANSWERED_MS):
+        view, queries, rec = self._view, self._queries, self._context.reconciler
+        if self._orders.are_young(_ANSWERED_MS):
             return
         waiting = self._moving(s)
         if waiting:
-            questions.about_orders(waiting)
+            queries.about_orders(waiting)
         if self._wants_stops(s) or (self._must_look and not self._has_looked("stops")):
-            questions.about_stops()
+            queries.about_stops()
         moved = self._has_moved(view) or bool(waiting)
         if self._has_moved(view) or any(i.purpose == "entry" for i in waiting) or rec.is_stale(self._plan.symbol):
-            questions.about_trades()
+            queries.about_trades()
         unsure = self._goal is not None or not s.is_covered
         if moved or unsure or (self._must_look and not self._has_looked("positions")):
-            questions.about_positions()
+            queries.about_positions()
 
-    def _moving(self, s: Standing) -> list[Intent]:
+    def _moving(self, s: ProtectionState) -> list[Intent]:
         """Entries and exits of which more can come. Where nothing is to be closed exits are settled by the way."""
-        moving = [i for i in self._bench.courier.unsettled(self._plan.symbol) if i.purpose in {"entry", "exit"}]
+        moving = [i for i in self._context.submitter.unsettled(self._plan.symbol) if i.purpose in {"entry", "exit"}]
         is_calm = self._goal is None and (s.is_covered or not s.is_open)
         return [] if is_calm and all(i.purpose == "exit" for i in moving) else moving
 
-    def _wants_stops(self, s: Standing) -> bool:
+    def _wants_stops(self, s: ProtectionState) -> bool:
         """Whether the list of what rests can tell something: stops of unknown fate, or none where there should be."""
-        refused = self._sends.tried("backstop").refused
+        refused = self._orders.tried("backstop").refused
         unknown = any(s.tried(kind).unknown for kind in KINDS if kind != "exit")
         return unknown or (refused is not None and refused.code == _TAKEN)
 
     async def _anything(self) -> None:
         """Wait for any answer, or until the next thing may be due."""
-        if self._sends.has_news():
+        if self._orders.has_news():
             return
-        clock, frozen_s = self._bench.exchange.clock, self._bench.exchange.frozen_s()
-        under_way = [*self._sends.under_way(), *self._questions.under_way()]
+        clock, frozen_s = self._context.exchange.clock, self._context.exchange.frozen_s()
+        under_way = [*self._orders.under_way(), *self._queries.under_way()]
         if under_way and not frozen_s:
             await asyncio.wait(under_way, timeout=clock.loop_s(_TURN_S), return_when=asyncio.FIRST_COMPLETED)
         else:
             await clock.sleep(min(max(frozen_s, 0.05), 1.0) if frozen_s else _TURN_S)
 
-    def _alarm(self, s: Standing, frozen_s: float) -> None:
+    def _alarm(self, s: ProtectionState, frozen_s: float) -> None:
         """Said at least every ten seconds while something is or may be open, and bare for too long or in a ban."""
-        now, bench = self._now(), self._bench
+        now, context = self._now(), self._context
         if s.is_covered or not s.is_open:
             return
-        bare_ms = now - s.bare_since_ms
-        broken = bare_ms > bench.deadline_ms + bench.courier.budget_s * 1000
+        unprotected_ms = now - s.unprotected_since_ms
+        broken = unprotected_ms > context.deadline_ms + context.submitter.budget_s * 1000
         if not (broken or frozen_s) or (self._told_ms and now - self._told_ms < _ALARM_MS):
             return
         self._told_ms = now
         what = f"{s.held:f} is open" if s.held else f"{s.possible:f} may be open"
         wait = f"; the exchange takes no request for {frozen_s:.0f} s" if frozen_s else ""
-        bench.say(f"ALARM: {self._plan.symbol}: {what} and no stop covers it since {bare_ms / 1000:.1f} s{wait}.")
+        context.say(
+            f"ALARM: {self._plan.symbol}: {what} and no stop covers it since {unprotected_ms / 1000:.1f} s{wait}."
+        )
         if broken and not self._limit_told:
             self._limit_told = True
-            bench.coverage.limit_broken(self._plan, bare_ms)
+            context.coverage.limit_broken(self._plan, unprotected_ms)

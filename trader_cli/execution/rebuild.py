@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from trader_cli.core.money.orders import OrderState, StopState, SymbolRules, TradeState
-    from trader_cli.execution.exchange_history import Remembered
+    from trader_cli.execution.exchange_history import ExchangeHistory
     from trader_cli.execution.executor import Executor
     from trader_cli.storage.ledger import Ledger
 
@@ -53,7 +53,7 @@ async def rebuild(executor: Executor, symbols: Sequence[str]) -> dict[str, int]:
     """
     ledger, exchange = executor.ledger, executor.exchange
     if ledger.intents():
-        raise UsageError(f"The ledger {ledger.path} is not empty.", mend="Move it away first, to have it made again.")
+        raise UsageError(f"The ledger {ledger.path} is not empty.", hint="Move it away first, to have it made again.")
     wrong = []
     for symbol in symbols:
         past = await remembered(exchange.private, symbol, exchange.server_now_ms())
@@ -64,15 +64,15 @@ async def rebuild(executor: Executor, symbols: Sequence[str]) -> dict[str, int]:
     if wrong:
         raise DataInvalid(
             " ".join(wrong),
-            mend="Look at the account yourself: close what is there by hand, or `trader flatten SYMBOL`.",
+            hint="Look at the account yourself: close what is there by hand, or `trader flatten SYMBOL`.",
         )
     for symbol in symbols:
-        executor.told.note_past(symbol)
-    await Reconciler(executor.courier).booker.receive_income(at_once=True)
+        executor.notifications.note_past(symbol)
+    await Reconciler(executor.submitter).booker.receive_income(at_once=True)
     return {symbol: sum(fill.symbol == symbol for fill in ledger.fills()) for symbol in symbols}
 
 
-async def _unexplained(executor: Executor, past: Remembered, foreign: Decimal) -> list[str]:
+async def _unexplained(executor: Executor, past: ExchangeHistory, foreign: Decimal) -> list[str]:
     """The sentence about a position that is not the sum of our fills and of what others traded."""
     ours = executor.ledger.holding(past.symbol).amount
     positions = {p.symbol: p.amount for p in await executor.exchange.private.positions()}
@@ -87,7 +87,7 @@ async def _unexplained(executor: Executor, past: Remembered, foreign: Decimal) -
 # --- fills ---
 
 
-def _book(ledger: Ledger, past: Remembered) -> Decimal:
+def _book(ledger: Ledger, past: ExchangeHistory) -> Decimal:
     """Book our trades, and others' as far as they made ours smaller; what is left of others' alone.
 
     A trade whose order the exchange does not remember is nobody's: it explains nothing.
@@ -147,7 +147,7 @@ def _decision_at(ledger: Ledger, trade: TradeState) -> str:
 # --- orders ---
 
 
-def _write_past(executor: Executor, past: Remembered) -> None:
+def _write_past(executor: Executor, past: ExchangeHistory) -> None:
     """Everything that carries our ids: by entry where it followed one, else for itself, so that it is known as ours."""
     ledger, rules = executor.ledger, executor.exchange.symbol_rules(past.symbol)
     with ledger.together():
@@ -164,7 +164,7 @@ def _write_past(executor: Executor, past: Remembered) -> None:
             _write_order(ledger, LINEAGE, order)
 
 
-def _episodes(past: Remembered) -> list[_Episode]:
+def _episodes(past: ExchangeHistory) -> list[_Episode]:
     entries = [o for o in past.orders if purpose_of(o.client_id) == "entry" and o.filled > 0]
     exits = [o for o in past.orders if purpose_of(o.client_id) == "exit"]
     ends = [*(entry.update_ms for entry in entries[1:]), 1 << 62]

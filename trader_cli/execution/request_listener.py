@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trader_cli.storage.owner_requests import acknowledge, asked_of, is_acknowledged
+from trader_cli.storage.owner_requests import acknowledge, is_acknowledged, request_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,21 +24,21 @@ _ACKNOWLEDGE_S = 0.5
 
 
 @dataclass(frozen=True)
-class Ears:
+class RequestListener:
     """Requests that lie beside the ledger at `path`. Where time is `virtual` naps are not cut into seconds."""
 
     path: Path
     clock: Clock
     virtual: bool = False
 
-    def is_asked(self) -> bool:
+    def is_requested(self) -> bool:
         """Whether another process asks for anything; a flatten is acknowledged."""
         self.acknowledge()
-        return any(asked_of(self.path, what) is not None for what in REQUESTS)
+        return any(request_of(self.path, what) is not None for what in REQUESTS)
 
     def acknowledge(self) -> None:
         """Say that a flatten that is asked for was seen."""
-        if asked_of(self.path, "flatten") is not None and not is_acknowledged(self.path, "flatten"):
+        if request_of(self.path, "flatten") is not None and not is_acknowledged(self.path, "flatten"):
             acknowledge(self.path, "flatten")
 
     async def nap(self, seconds: float, is_over: Callable[[], bool] = lambda: False) -> None:
@@ -50,7 +50,7 @@ class Ears:
         most_s = _EVERY_S / max(self.clock.loop_s(1.0), 1e-9)
         while (left_s := (until_ms - self.clock.monotonic_ms()) / 1000) > 0:
             await self.clock.sleep(min(left_s, most_s))
-            if self.is_asked() or is_over():
+            if self.is_requested() or is_over():
                 return
 
     @contextmanager

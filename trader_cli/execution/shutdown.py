@@ -29,19 +29,19 @@ _ENDS: dict[int, type[BaseException]] = {
 _TIME_UP = signal.SIGALRM
 
 
-class Leaving:
-    """What signals asked of a run. `asked` names the first one; where no run is installed it stays `None`."""
+class Shutdown:
+    """What signals asked of a run. `requested` names the first one; where no run is installed it stays `None`."""
 
     def __init__(self) -> None:
-        self.asked: str | None = None
+        self.requested: str | None = None
         self._task: asyncio.Task[object] | None = None
         self._shields = 0
         self._waiting = False
         self._struck: set[int] = set()
 
     @asynccontextmanager
-    async def shielded(self) -> AsyncIterator[Leaving]:
-        """In this block a first signal only sets `asked`, and cancels when the block ends; a second cancels at once."""
+    async def shielded(self) -> AsyncIterator[Shutdown]:
+        """Here a first signal only sets `requested`, and cancels when the block ends; a second cancels at once."""
         self._shields += 1
         try:
             yield self
@@ -74,7 +74,7 @@ class Leaving:
     def _strike_here(self, number: int, _frame: FrameType | None) -> NoReturn:
         """The loop will hear of the same signal, too; that must not count as a second one."""
         self._struck.add(number)
-        self.asked = self.asked or signal.Signals(number).name
+        self.requested = self.requested or signal.Signals(number).name
         if self._task is not None and asyncio.current_task() is not self._task:
             self._task.get_loop().call_soon(self._cancel)
         raise asyncio.CancelledError
@@ -83,8 +83,8 @@ class Leaving:
         """A signal, told by the loop."""
         if number in self._struck:
             self._struck.discard(number)
-        elif self.asked is None or self._is_time_up:
-            self.asked = signal.Signals(number).name
+        elif self.requested is None or self._is_time_up:
+            self.requested = signal.Signals(number).name
             if self._shields:
                 self._waiting = True
             else:
@@ -106,7 +106,7 @@ class Leaving:
 
     @property
     def _is_time_up(self) -> bool:
-        return self.asked == _TIME_UP.name
+        return self.requested == _TIME_UP.name
 
     def end_in(self, seconds: float) -> None:
         """Ask this run to end after so many seconds of real time, as a first signal does."""
@@ -122,7 +122,7 @@ class Leaving:
         """Whether it was the end of the time that cancelled; then the run may go on to its end."""
         if not self._is_time_up:
             return False
-        self.asked = None
+        self.requested = None
         if self._task is not None:
             self._task.uncancel()
         return True
@@ -149,7 +149,7 @@ class Leaving:
         """What the first signal ends the process with; `None` if there was none."""
         if self._is_time_up:
             return ExchangeUnavailable("The time given with --for is up, and the exchange had not answered yet.")
-        return None if self.asked is None else _ENDS[signal.Signals[self.asked]]()
+        return None if self.requested is None else _ENDS[signal.Signals[self.requested]]()
 
 
 class Shield:
@@ -168,12 +168,12 @@ class Shield:
             await was.aclose()
 
 
-_CURRENT: ContextVar[Leaving] = ContextVar("leaving")
+_CURRENT: ContextVar[Shutdown] = ContextVar("leaving")
 
 
-def leaving() -> Leaving:
+def leaving() -> Shutdown:
     """What was asked of the run this is part of; one that hears nothing where none is."""
-    return _CURRENT.get(None) or Leaving()
+    return _CURRENT.get(None) or Shutdown()
 
 
 @contextmanager
@@ -188,9 +188,9 @@ def until_time_is_up() -> Iterator[None]:
         leaving().forget_time()
 
 
-def asked_to_leave() -> bool:
+def shutdown_requested() -> bool:
     """Whether a signal, or the end of its time, has asked the run this is part of to end."""
-    return leaving().asked is not None
+    return leaving().requested is not None
 
 
 def run_supervised(work: Coroutine[object, object, T], loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> T:
@@ -198,19 +198,19 @@ def run_supervised(work: Coroutine[object, object, T], loop_factory: Callable[[]
 
     Raises `KeyboardInterrupt`, `Terminated` or `HungUp` after a signal, unless the work raised something of its own.
     """
-    asked = Leaving()
+    shutdown = Shutdown()
 
     async def supervised() -> T:
         if threading.current_thread() is not threading.main_thread():
             return await work
-        with asked.installed():
+        with shutdown.installed():
             return await work
 
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         try:
             return runner.run(supervised())
         except asyncio.CancelledError:
-            reason = asked.reason()
+            reason = shutdown.reason()
             if reason is None:
                 raise
             raise reason from None

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from trader_cli.core.money.plans import TradePlan
-    from trader_cli.execution.execution_context import Bench
+    from trader_cli.execution.execution_context import ExecutionContext
     from trader_cli.storage.ledger_rows import Intent
 
 _BACK_OFF_MS = (250, 250, 500, 1000, 2000)
@@ -25,41 +25,41 @@ _CROWD_MS = {"orders": 750, "absence": 2000, "stops": 750, "trades": 750}
 
 
 @dataclass
-class _Look:
+class _Query:
     """One kind of question: its request, how often and when it was asked, and when the next is due."""
 
     task: asyncio.Task[None] | None = None
-    asked_ms: int = -1
+    requested_ms: int = -1
     next_ms: int = 0
     count: int = 0
 
 
-class Questions:
+class SymbolQueries:
     """Looks for one plan."""
 
-    def __init__(self, bench: Bench, plan: TradePlan) -> None:
-        self._bench, self._plan = bench, plan
-        self._looks: dict[str, _Look] = {}
+    def __init__(self, context: ExecutionContext, plan: TradePlan) -> None:
+        self._context, self._plan = context, plan
+        self._queries: dict[str, _Query] = {}
 
     @property
     def backstop_taken(self) -> bool:
         """Whether a close-position stop that is not ours rests where ours would."""
-        return self._plan.symbol in self._bench.taken
+        return self._plan.symbol in self._context.taken
 
     # --- kinds ---
 
     def about_positions(self) -> None:
         """What the exchange holds: one answer, whoever asked for it, serves all symbols for a while."""
-        look = self._looks.setdefault("positions", _Look())
-        seen_ms = self._bench.reconciler.sight(self._plan.symbol).asked_ms
-        if look.next_ms != _AT_ONCE and self._bench.now_ms() < seen_ms + _pause_ms(look.count):
+        query = self._queries.setdefault("positions", _Query())
+        seen_ms = self._context.reconciler.snapshot(self._plan.symbol).requested_ms
+        if query.next_ms != _AT_ONCE and self._context.now_ms() < seen_ms + _pause_ms(query.count):
             return
-        self._start("positions", lambda: self._bench.reconciler.positions(share_ms=SHARED_MS))
+        self._start("positions", lambda: self._context.reconciler.positions(share_ms=SHARED_MS))
 
     def about_orders(self, waiting: list[Intent]) -> None:
         """What became of entries and exits, and whether they never were."""
-        self._start("orders", lambda: self._bench.reconciler.look_at_orders(self._plan.symbol))
-        self._start("absence", lambda: self._bench.reconciler.prove_absent(self._plan.symbol, waiting))
+        self._start("orders", lambda: self._context.reconciler.look_at_orders(self._plan.symbol))
+        self._start("absence", lambda: self._context.reconciler.prove_absent(self._plan.symbol, waiting))
 
     def about_stops(self) -> None:
         """What rests."""
@@ -67,41 +67,41 @@ class Questions:
 
     def about_trades(self) -> None:
         """What has filled."""
-        self._start("trades", lambda: self._bench.reconciler.look_at_trades(self._plan.symbol))
+        self._start("trades", lambda: self._context.reconciler.look_at_trades(self._plan.symbol))
 
     def about_rules(self) -> None:
         """The symbol's rules, after a refusal by them."""
-        self._start("rules", self._bench.exchange.refresh_rules)
+        self._start("rules", self._context.exchange.refresh_rules)
 
     async def _look_at_stops(self) -> None:
         """What rests; a close-position stop of somebody else keeps ours away, and quantity stops do instead."""
-        bench, plan = self._bench, self._plan
-        await bench.reconciler.look_at_stops(plan.symbol)
+        context, plan = self._context, self._plan
+        await context.reconciler.look_at_stops(plan.symbol)
         side = "SELL" if plan.sign > 0 else "BUY"
-        others = [s for s in bench.reconciler.sight(plan.symbol).others if s.close_position and s.side == side]
+        others = [s for s in context.reconciler.snapshot(plan.symbol).others if s.close_position and s.side == side]
         taken = any(s.kind == "stop" for s in others)
-        taken = taken and not any(stop.close_position for stop in bench.courier.stops(plan.symbol))
+        taken = taken and not any(stop.close_position for stop in context.submitter.stops(plan.symbol))
         if taken and not self.backstop_taken:
-            bench.say(
+            context.say(
                 f"{plan.symbol}: a close-position stop that is not ours rests there, and the exchange allows one;"
                 " ours are quantity stops only."
             )
-        (bench.taken.add if taken else bench.taken.discard)(plan.symbol)
+        (context.taken.add if taken else context.taken.discard)(plan.symbol)
 
     # --- asking ---
 
     def at_once(self, kind: str) -> None:
         """The next of this kind is due now."""
-        self._looks.setdefault(kind, _Look()).next_ms = _AT_ONCE
+        self._queries.setdefault(kind, _Query()).next_ms = _AT_ONCE
 
     def was_asked(self, kind: str, since_ms: int) -> bool:
         """Whether a kind was asked since then, whatever was answered, and is not under way."""
-        look = self._looks.get(kind)
-        return look is not None and look.asked_ms >= since_ms and (look.task is None or look.task.done())
+        query = self._queries.get(kind)
+        return query is not None and query.requested_ms >= since_ms and (query.task is None or query.task.done())
 
     def under_way(self) -> list[asyncio.Task[None]]:
         """Questions that are waited for."""
-        return [look.task for look in self._looks.values() if look.task is not None and not look.task.done()]
+        return [query.task for query in self._queries.values() if query.task is not None and not query.task.done()]
 
     def drop(self) -> None:
         """Nobody waits for an answer any more."""
@@ -115,16 +115,16 @@ class Questions:
         except (ExchangeUnavailable, ExchangeRejected, ConfigurationError):
             return
         except LedgerUnwritable as error:
-            self._bench.courier.unwritten = self._bench.courier.unwritten or error
+            self._context.submitter.unwritten = self._context.submitter.unwritten or error
 
     def _start(self, kind: str, question: Callable[[], Awaitable[Any]]) -> None:
-        look, now = self._looks.setdefault(kind, _Look()), self._bench.now_ms()
-        if (look.task is not None and not look.task.done()) or now < look.next_ms:
+        query, now = self._queries.setdefault(kind, _Query()), self._context.now_ms()
+        if (query.task is not None and not query.task.done()) or now < query.next_ms:
             return
-        crowd_ms = _CROWD_MS.get(kind, 0) * max(0, len(self._bench.bare) - 1)
-        look.next_ms = now + max(_pause_ms(look.count), crowd_ms)
-        look.count, look.asked_ms = look.count + 1, now
-        look.task = asyncio.ensure_future(self._tolerant(question()))
+        crowd_ms = _CROWD_MS.get(kind, 0) * max(0, len(self._context.unprotected) - 1)
+        query.next_ms = now + max(_pause_ms(query.count), crowd_ms)
+        query.count, query.requested_ms = query.count + 1, now
+        query.task = asyncio.ensure_future(self._tolerant(question()))
 
 
 def _pause_ms(count: int) -> int:

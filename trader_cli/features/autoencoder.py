@@ -158,15 +158,15 @@ def fit_autoencoder(x: Floats, *, bottleneck: int, seed: int, rounds: int = 10) 
     if not 1 <= bottleneck <= x.shape[1]:
         raise ConfigurationError(
             f"The autoencoder's bottleneck is {bottleneck}; the rows have {x.shape[1]} features.",
-            mend="Set feature_engineering_orchestrator.autoencoder_bottleneck between 1 and that.",
+            hint="Set feature_engineering_orchestrator.autoencoder_bottleneck between 1 and that.",
         )
     x = x[np.isfinite(x).any(axis=1)]
     if len(x) < MIN_ROWS:
-        raise DataMissing(f"An autoencoder needs {MIN_ROWS} rows; found {len(x)}.", mend="Fetch more bars.")
+        raise DataMissing(f"An autoencoder needs {MIN_ROWS} rows; found {len(x)}.", hint="Fetch more bars.")
     centre, scale = _moments(x)
     z, known = standardised(x, centre, scale)
     edge = len(z) - max(1, int(len(z) * _TAIL_SHARE))
-    early, late = (_Lesson.of(z[part], known[part], bottleneck) for part in (slice(edge), slice(edge, None)))
+    early, late = (_TrainingSet.of(z[part], known[part], bottleneck) for part in (slice(edge), slice(edge, None)))
     weights = np.round(_trained(early, late, bottleneck, np.random.default_rng(seed), rounds), 5)
     inward, inward_bias, outward, outward_bias = _parts(weights, bottleneck)
     unjudged = Autoencoder(centre, scale, inward, inward_bias, outward, outward_bias, np.zeros(1))
@@ -192,7 +192,7 @@ def _single(x: Floats) -> Floats:
 
 
 @dataclass(frozen=True)
-class _Lesson:
+class _TrainingSet:
     """Standardised rows z (n, k) and where they are known, of which `size` are taken at once."""
 
     z: Floats
@@ -200,20 +200,20 @@ class _Lesson:
     size: int
 
     @classmethod
-    def of(cls, z: Floats, known: NDArray[np.bool_], bottleneck: int) -> _Lesson:
+    def of(cls, z: Floats, known: NDArray[np.bool_], bottleneck: int) -> _TrainingSet:
         """In batches of 256, or fewer where the products would be large."""
         return cls(z, known, min(_BATCH, rows_at_once(z.shape[1] * bottleneck)))
 
-    def batches(self, order: NDArray[np.int64]) -> Iterator[_Lesson]:
+    def batches(self, order: NDArray[np.int64]) -> Iterator[_TrainingSet]:
         """The rows in this order, batch by batch."""
         for first in range(0, len(order), self.size):
             rows = order[first : first + self.size]
-            yield _Lesson(self.z[rows], self.known[rows], self.size)
+            yield _TrainingSet(self.z[rows], self.known[rows], self.size)
 
-    def thinned(self) -> _Lesson:
+    def thinned(self) -> _TrainingSet:
         """About a thousand of them, evenly spread."""
         every = 1 + len(self.z) // _PRINCIPAL_ROWS
-        return _Lesson(self.z[::every], self.known[::every], self.size)
+        return _TrainingSet(self.z[::every], self.known[::every], self.size)
 
     def covered(self, axes: Floats) -> Floats:
         """Their covariance (k, k) times axes (k, b)."""
@@ -221,15 +221,15 @@ class _Lesson:
         return np.asarray(sum(crossed(piece, piece @ axes) for piece in pieces) / len(self.z))
 
 
-def _principal(lesson: _Lesson, bottleneck: int, rng: np.random.Generator) -> Floats:
+def _principal(training_set: _TrainingSet, bottleneck: int, rng: np.random.Generator) -> Floats:
     """Weights by which the layer begins as the first principal components, their signs fixed.
 
     By subspace iteration (Golub & Van Loan, *Matrix Computations*, ch. 8): a start needs no more precision.
     """
-    axes = np.linalg.qr(rng.normal(size=(lesson.z.shape[1], bottleneck)))[0]
+    axes = np.linalg.qr(rng.normal(size=(training_set.z.shape[1], bottleneck)))[0]
     for _ in range(_ITERATIONS):
-        axes = np.linalg.qr(lesson.covered(axes))[0]
-    values, turn = np.linalg.eigh(crossed(axes, lesson.covered(axes)))
+        axes = np.linalg.qr(training_set.covered(axes))[0]
+    values, turn = np.linalg.eigh(crossed(axes, training_set.covered(axes)))
     axes = axes @ turn[:, ::-1]
     axes = axes * np.where(axes[np.abs(axes).argmax(axis=0), np.arange(bottleneck)] < 0, -1.0, 1.0)
     reach = np.sqrt(np.maximum(values[::-1], 1e-6)) / _SPREAD
@@ -248,7 +248,7 @@ def _parts(weights: Floats, bottleneck: int) -> tuple[Floats, Floats, Floats, Fl
     return inward.reshape(k, bottleneck), inward_bias, outward.reshape(bottleneck, k), outward_bias
 
 
-def _trained(early: _Lesson, late: _Lesson, bottleneck: int, rng: np.random.Generator, rounds: int) -> Floats:
+def _trained(early: _TrainingSet, late: _TrainingSet, bottleneck: int, rng: np.random.Generator, rounds: int) -> Floats:
     """Adam (Kingma & Ba 2015) on the early rows; the weights that did best on the late ones."""
     weights = _principal(early.thinned(), bottleneck, rng)
     mean, square = np.zeros_like(weights), np.zeros_like(weights)
@@ -269,7 +269,7 @@ def _trained(early: _Lesson, late: _Lesson, bottleneck: int, rng: np.random.Gene
     return best
 
 
-def _residual(rows: _Lesson, weights: Floats, bottleneck: int) -> tuple[Floats, Floats]:
+def _residual(rows: _TrainingSet, weights: Floats, bottleneck: int) -> tuple[Floats, Floats]:
     """Reconstruction less the rows (n, k), 0 where unknown, and the bottlenecks (n, b)."""
     inward, inward_bias, outward, outward_bias = _parts(weights, bottleneck)
     hidden = np.tanh(rows.z @ inward + inward_bias)
@@ -280,7 +280,7 @@ def _residual(rows: _Lesson, weights: Floats, bottleneck: int) -> tuple[Floats, 
     return residual, hidden
 
 
-def _loss(rows: _Lesson, weights: Floats, bottleneck: int) -> float:
+def _loss(rows: _TrainingSet, weights: Floats, bottleneck: int) -> float:
     """Mean squared error over the known values."""
     total = 0.0
     for batch in rows.batches(np.arange(len(rows.z))):
@@ -289,7 +289,7 @@ def _loss(rows: _Lesson, weights: Floats, bottleneck: int) -> float:
     return total / max(float(rows.known.sum()), 1.0)
 
 
-def _slope(rows: _Lesson, weights: Floats, bottleneck: int) -> Floats:
+def _slope(rows: _TrainingSet, weights: Floats, bottleneck: int) -> Floats:
     """Gradient of half the mean squared error per row, by the flat weights."""
     residual, hidden = _residual(rows, weights, bottleneck)
     residual /= len(hidden)

@@ -68,7 +68,7 @@ class Certificate:
             raise VerificationFailed(
                 f"{len(bad)} of {len(self.columns)} feature columns fail their certificate:"
                 f" {', '.join(map(str, bad))}.",
-                mend=f"Correct the families {families}, or switch them off; docs/certificates.md says what is wrong.",
+                hint=f"Correct the families {families}, or switch them off; docs/certificates.md says what is wrong.",
             )
         return self
 
@@ -86,7 +86,7 @@ class Certificate:
             tapes = tuple(built(Tape, tape) for tape in objects_of(body["tapes"]))
             return built(cls, {**body, "columns": columns, "tapes": tapes})
         except (KeyError, TypeError) as error:
-            raise DataInvalid(f"This is no certificate: {error!r}.", mend="Run `trader features --certify`.") from error
+            raise DataInvalid(f"This is no certificate: {error!r}.", hint="Run `trader features --certify`.") from error
 
 
 def identity_digest(spec: FeatureSpec) -> str:

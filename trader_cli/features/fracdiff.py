@@ -92,7 +92,7 @@ def dickey_fuller(x: Floats) -> tuple[float, int]:
     `DataMissing` below 30 values.
     """
     if len(x) < 30:
-        raise DataMissing(f"A test for a unit root needs 30 values; found {len(x)}.", mend="Fetch more bars.")
+        raise DataMissing(f"A test for a unit root needs 30 values; found {len(x)}.", hint="Fetch more bars.")
     lags = int(4 * (len(x) / 100) ** 0.25)
     steps = np.diff(x)
     if not steps.any():

@@ -70,11 +70,11 @@ def _filter(wavelet: str) -> WaveletFilter:
         taps = pywt.Wavelet(wavelet)
     except ValueError as error:
         raise ConfigurationError(
-            f"Unknown wavelet {wavelet!r}.", mend=f"Known: {', '.join(pywt.wavelist(kind='discrete'))}."
+            f"Unknown wavelet {wavelet!r}.", hint=f"Known: {', '.join(pywt.wavelist(kind='discrete'))}."
         ) from error
     if not taps.orthogonal:
         raise ConfigurationError(
-            f"Wavelet {wavelet!r} is not orthogonal.", mend="Use one of haar, db2, db4, sym4, coif1."
+            f"Wavelet {wavelet!r} is not orthogonal.", hint="Use one of haar, db2, db4, sym4, coif1."
         )
     return WaveletFilter(np.array(taps.dec_lo) / np.sqrt(2.0), np.array(taps.dec_hi) / np.sqrt(2.0))
 

@@ -58,14 +58,14 @@ class FeatureSpec:
             having = [family.name for family in self.families if twice in {family.name, *family.columns}]
             raise ConfigurationError(
                 f"The name {twice!r} is given twice, in the feature families {' and '.join(having)}.",
-                mend="Rename the one that is yours.",
+                hint="Rename the one that is yours.",
             )
         for family in self.families:
             extra = sorted(set(family.inputs).difference(PRICE_INPUTS))
             if extra and family.frame(self.timeframe) != self.timeframe:
                 raise ConfigurationError(
                     f"The feature family {family.name!r} reads {extra[0]!r}, which bars of a higher frame do not have.",
-                    mend=f"They have {', '.join(PRICE_INPUTS)}.",
+                    hint=f"They have {', '.join(PRICE_INPUTS)}.",
                 )
             frame = family.frame(self.timeframe)
             if frame.ms < self.timeframe.ms or frame.ms % self.timeframe.ms:

@@ -24,7 +24,7 @@ KNOWN_LEVELS = ("level_support", "level_resistance", "level_support_strength", "
 
 LEVELS = Schema("levels", 1, {"known_time": TIME, "price": pl.Float64, "strength": pl.Float64})
 
-_MEND = (
+_HINT = (
     "Give a frame with the columns known_time (UTC ms), price, strength, or"
     " {'support': …, 'resistance': …, 'known_time': …}."
 )
@@ -36,7 +36,7 @@ def as_levels(given: object) -> pl.DataFrame | None:
     if given is None or isinstance(given, pl.DataFrame):
         return None if given is None else check_levels(given)
     if not isinstance(given, Mapping):
-        raise DataInvalid(f"Levels are a frame or a mapping; found {type(given).__name__}.", mend=_MEND)
+        raise DataInvalid(f"Levels are a frame or a mapping; found {type(given).__name__}.", hint=_HINT)
     if "known_time" not in given:
         raise _without_time(list(given))
     prices = [float(given[side]) for side in ("support", "resistance") if given.get(side) is not None]
@@ -50,9 +50,9 @@ def check_levels(levels: pl.DataFrame) -> pl.DataFrame:
         raise _without_time(levels.columns)
     dtype = levels.schema["known_time"]
     if not (dtype.is_integer() or isinstance(dtype, pl.Datetime)):
-        raise DataInvalid(f"known_time of levels is UTC milliseconds; found {dtype}.", mend=_MEND)
+        raise DataInvalid(f"known_time of levels is UTC milliseconds; found {dtype}.", hint=_HINT)
     if isinstance(dtype, pl.Datetime) and dtype.time_zone is None:
-        raise DataInvalid("known_time of levels has no time zone.", mend="Make it UTC.")
+        raise DataInvalid("known_time of levels has no time zone.", hint="Make it UTC.")
     time = pl.col("known_time").dt.convert_time_zone("UTC") if isinstance(dtype, pl.Datetime) else pl.col("known_time")
     numbers = [pl.col(name).cast(pl.Float64) for name in ("price", "strength") if name in levels.columns]
     frame = check_schema(levels.with_columns(time.cast(TIME), *numbers), LEVELS)
@@ -65,7 +65,7 @@ def check_levels(levels: pl.DataFrame) -> pl.DataFrame:
 
 def _without_time(found: list[str]) -> DataInvalid:
     return DataInvalid(
-        f"Levels need known_time, when each became known: without it they could look ahead; found {found}.", mend=_MEND
+        f"Levels need known_time, when each became known: without it they could look ahead; found {found}.", hint=_HINT
     )
 
 

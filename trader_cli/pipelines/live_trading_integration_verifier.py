@@ -16,12 +16,12 @@ from trader_cli.core.errors import UsageError
 from trader_cli.core.ports import silent
 from trader_cli.pipelines.verification import (
     analyst_signals,
-    care,
     end_to_end,
     exchange_data,
     feature_engineering,
     monitoring,
     own_settings,
+    protection_checks,
     tactician_execution,
     tactician_plans,
     worked_exchange,
@@ -56,7 +56,7 @@ CHECKS: tuple[Check, ...] = (
     *worked_refusals.CHECKS,
     *tactician_execution.CHECKS,
     *monitoring.CHECKS,
-    *care.CHECKS,
+    *protection_checks.CHECKS,
     *worked_exchange.CHECKS,
     *end_to_end.CHECKS,
     *worked_records.STORED,
@@ -100,13 +100,13 @@ def chosen_checks(only: Sequence[str] = (), tier: int = 0) -> tuple[Check, ...]:
     if tier != 0:
         raise UsageError(
             f"Tier {tier} is not built yet; there is tier 0: offline, against the simulated exchange.",
-            mend="Leave --tier away.",
+            hint="Leave --tier away.",
         )
     known = [check.name for check in CHECKS]
     for name in only:
         if name not in known:
             near = get_close_matches(name, known, n=1, cutoff=0)
             raise UsageError(
-                f"There is no check {name!r}; the nearest is {near[0]}.", mend="See `trader verify --list`."
+                f"There is no check {name!r}; the nearest is {near[0]}.", hint="See `trader verify --list`."
             )
     return tuple(check for check in CHECKS if not only or check.name in only)

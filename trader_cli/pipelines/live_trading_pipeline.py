@@ -15,12 +15,12 @@ from trader_cli.core.answers import Answer
 from trader_cli.core.errors import DataMissing, UsageError
 from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.execution.accounts import ExchangeLease
-from trader_cli.execution.entry_result import Entered
+from trader_cli.execution.entry_result import EntryResult
 from trader_cli.execution.orphan_orders import ledger_for
 from trader_cli.execution.shutdown import until_time_is_up
 from trader_cli.pipelines.market_access import Market
-from trader_cli.pipelines.trading.iterations import Audience, Pass, Trader
-from trader_cli.pipelines.trading.live_loop import Forever
+from trader_cli.pipelines.trading.iterations import EventSink, Iteration, Trader
+from trader_cli.pipelines.trading.live_loop import LiveLoop
 from trader_cli.settings.workspace import workspace_of
 from trader_cli.tactician.tactician import document_of
 
@@ -43,7 +43,7 @@ class LiveTradingPipeline:
         ledger: Ledger | None = None,
         source: str | None = None,
         live: bool = False,
-        audience: Audience | None = None,
+        sink: EventSink | None = None,
     ) -> None:
         self.workspace = workspace_of(config)
         self.settings = self.workspace.settings
@@ -51,8 +51,8 @@ class LiveTradingPipeline:
         self._ledger = ledger
         self._source = source
         self._live = live
-        self._audience = audience or Audience()
-        self._forever: Forever | None = None
+        self._sink = sink or EventSink()
+        self._forever: LiveLoop | None = None
         self._results: deque[dict[str, Any]] = deque(maxlen=self.settings.tactician.max_history)
 
     async def initialize(self) -> bool:
@@ -93,7 +93,7 @@ class LiveTradingPipeline:
             missing = {"kind": "error", "code": type(error).__name__, "sentence": str(error)}
             return self._answered(missing, given=False)
         body = document_of(done.outcome) if done.outcome is not None else {}
-        given = isinstance(done.entered, Entered)
+        given = isinstance(done.entered, EntryResult)
         return self._answered({**body, "entered": given}, given=given)
 
     def _answered(self, body: dict[str, Any], *, given: bool) -> Answer:
@@ -112,18 +112,22 @@ class LiveTradingPipeline:
 
     # --- both kinds of run ---
 
-    async def run_once(self, symbol: str, timeframe: Timeframe, *, wait: int = 0, for_s: float | None = None) -> Pass:
+    async def run_once(
+        self, symbol: str, timeframe: Timeframe, *, wait: int = 0, for_s: float | None = None
+    ) -> Iteration:
         """Fetch, features, train where there is no model, analyze (waiting up to `wait` bars for a signal), tactics,
         enter, and care until flat or for `for_s` seconds."""
-        done = Pass(symbol, timeframe.name, notes=["the time given was up before the pass was done"])
+        done = Iteration(symbol, timeframe.name, notes=["the time given was up before the pass was done"])
         async with self._trading(symbol) as trader:
-            with until_time_is_up(), trader.ears.open():
+            with until_time_is_up(), trader.listener.open():
                 ends_ms = None if for_s is None else trader.market.clock.monotonic_ms() + for_s * 1000
                 await trader.executor.reconciler.booker.receive_income()
                 if (await trader.executor.view(symbol)).held == 0:
                     done = await trader.once(symbol, timeframe, wait=wait, ends_ms=ends_ms)
                 else:
-                    done = Pass(symbol, timeframe.name, notes=["a position of ours is open already: it is cared for"])
+                    done = Iteration(
+                        symbol, timeframe.name, notes=["a position of ours is open already: it is cared for"]
+                    )
                 if trader.ledger.holding(symbol).amount != 0:
                     left_s = None if ends_ms is None else (ends_ms - trader.market.clock.monotonic_ms()) / 1000
                     await trader.monitor.start_monitoring(left_s)
@@ -135,8 +139,8 @@ class LiveTradingPipeline:
         Raises `DataError` where the ledger cannot be written; stops stay where they rest.
         """
         async with self._trading(*symbols) as trader:
-            with trader.ears.open():
-                self._forever = Forever(trader, symbols, timeframe)
+            with trader.listener.open():
+                self._forever = LiveLoop(trader, symbols, timeframe)
                 await self._forever.run(for_s)
 
     @asynccontextmanager
@@ -145,7 +149,7 @@ class LiveTradingPipeline:
         exchange = self._lease.exchange
         market = Market(exchange, exchange.clock, self._source or self.workspace.source)
         async with ledger_for(exchange, self._ledger, symbols) as ledger:
-            yield Trader(self.workspace, market, ledger, self._audience, live=self._live)
+            yield Trader(self.workspace, market, ledger, self._sink, live=self._live)
 
 
 def _time_of(stamp: Any) -> int:

@@ -72,17 +72,23 @@ def sim_tape(workspace: Workspace) -> Tape:
 
 
 def run_in_market(
-    workspace: Workspace, work: Callable[[Market], Awaitable[T]], *, care: bool = False, for_s: float | None = None
+    workspace: Workspace,
+    work: Callable[[Market], Awaitable[T]],
+    *,
+    protection: bool = False,
+    for_s: float | None = None,
 ) -> T:
     """Connect, run `work`, disconnect. In sim on virtual time, which is remembered for the next command.
 
-    `care`: for what reduces, which connects without what it does not need. After `for_s` seconds of the market's clock
-    the work is asked to end as by a signal, wherever it is; in virtual time it has to look itself.
+    `protection`: for what reduces, which connects without what it does not need. After `for_s` seconds of the market's
+    clock the work is asked to end as by a signal, wherever it is; in virtual time it has to look itself.
     """
     from trader_cli.venue.clocks import VirtualClock, VirtualLoop
 
     if workspace.mode != "sim":
-        return run_supervised(_with_exchange(workspace, work, care=care, for_s=for_s), asyncio.new_event_loop)
+        return run_supervised(
+            _with_exchange(workspace, work, protection=protection, for_s=for_s), asyncio.new_event_loop
+        )
     tape = sim_tape(workspace)
     remembered = VenueState(workspace.state_dir)
     now = remembered.time(tape.source)
@@ -98,20 +104,20 @@ def run_in_market(
 
 
 async def _with_exchange(
-    workspace: Workspace, work: Callable[[Market], Awaitable[T]], *, care: bool, for_s: float | None
+    workspace: Workspace, work: Callable[[Market], Awaitable[T]], *, protection: bool, for_s: float | None
 ) -> T:
     wall = workspace.settings.binance_exchange.clock == "wall"
     if for_s is not None and wall:
         leaving().end_in(for_s)
     try:
-        async with connected(workspace, None, care=care) as exchange:
+        async with connected(workspace, None, protection=protection) as exchange:
             if for_s is not None and not wall:
                 leaving().end_in(exchange.clock.loop_s(for_s))
             return await work(Market(exchange, exchange.clock, workspace.source, threads=wall))
     except ExchangeUnavailable as error:
         if workspace.mode != "paper" or workspace.settings.binance_exchange.base_url is not None:
             raise
-        raise ExchangeUnavailable(error.sentence, mend="Without a network, try `--profile sim`.") from error
+        raise ExchangeUnavailable(error.sentence, hint="Without a network, try `--profile sim`.") from error
 
 
 async def _with_venue(
@@ -137,14 +143,14 @@ async def connected(
     clock: Clock | None,
     *,
     venue_url: str | None = None,
-    care: bool = False,
+    protection: bool = False,
 ) -> AsyncIterator[BinanceExchange]:
     """An initialised exchange that is closed at the end. `venue_url`: the venue of mode sim."""
     from trader_cli.execution.accounts import exchange_of
 
     exchange = exchange_of(workspace, clock, venue_url=venue_url)
     try:
-        await exchange.initialize(care=care)
+        await exchange.initialize(protection=protection)
         yield exchange
     finally:
         await exchange.close()
@@ -158,7 +164,7 @@ def market_now_ms(workspace: Workspace) -> int:
     if workspace.mode == "sim":
         now = VenueState(workspace.state_dir).time(workspace.source)
         if now is None:
-            raise DataMissing("This tape has not been played yet.", mend="Run `trader fetch` first.")
+            raise DataMissing("This tape has not been played yet.", hint="Run `trader fetch` first.")
         return now
     options = workspace.settings.binance_exchange
     if options.clock == "venue" and options.base_url is not None:

@@ -57,7 +57,7 @@ async def _serve(server: VenueServer, port: int, announce: Callable[[], None]) -
             await asyncio.Event().wait()
     except OSError as error:
         raise ConfigurationError(
-            f"Cannot listen on 127.0.0.1:{port}: {error.strerror}.", mend="Choose another --port."
+            f"Cannot listen on 127.0.0.1:{port}: {error.strerror}.", hint="Choose another --port."
         ) from error
 
 
@@ -82,7 +82,7 @@ def _moved_to_now(state: VenueState, tape: Tape, start: float) -> Tape:
         state.save_shift(tape.source, shift)
     moved = tape.shifted(shift)
     if moved.end_ms <= now:
-        raise DataStale("This tape has been played to its end.", mend="Run `trader venue reset` to start over.")
+        raise DataStale("This tape has been played to its end.", hint="Run `trader venue reset` to start over.")
     return moved
 
 

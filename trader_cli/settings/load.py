@@ -40,14 +40,14 @@ def load_settings(
     """
     named = os.environ.get("TRADER_PROFILE") or None
     name, file = profile or named, config or os.environ.get("TRADER_CONFIG") or None
-    asked = {
+    requested = {
         f"--profile {profile}" if profile else f"TRADER_PROFILE={named}": _profile_tree(name) if name else {},
         str(file): _file_tree(Path(file)) if file else {},
         "TRADER_MODE in the environment": _environment_tree(),
     }
-    _refuse_two_modes(asked)
+    _refuse_two_modes(requested)
     tree = _default_tree()
-    for over in (*asked.values(), dict(overrides or {})):
+    for over in (*requested.values(), dict(overrides or {})):
         tree = _merged(tree, over)
     return _validated(tree)
 
@@ -111,7 +111,7 @@ def _profile_tree(name: str) -> Tree:
         return _file_tree(Path(name))
     near = get_close_matches(name, PROFILES, n=1)
     hint = f"Did you mean {near[0]}? " if near else ""
-    raise ConfigurationError(f"Unknown profile {name!r}.", mend=f"{hint}Known: {', '.join(PROFILES)}, or a YAML file.")
+    raise ConfigurationError(f"Unknown profile {name!r}.", hint=f"{hint}Known: {', '.join(PROFILES)}, or a YAML file.")
 
 
 def _file_tree(path: Path) -> Tree:
@@ -126,7 +126,7 @@ def _file_tree(path: Path) -> Tree:
             variable = environment_name((section, key))
             raise ConfigurationError(
                 f"{path} holds a secret in {section}.{key}.",
-                mend=f"Take it out and set the environment variable {variable}.",
+                hint=f"Take it out and set the environment variable {variable}.",
             )
     return tree
 
@@ -168,7 +168,7 @@ def _refuse_unknown(tree: Mapping[Any, Any], model: type[BaseModel], origin: str
         if field is None:
             raise ConfigurationError(
                 f"Unknown key {prefix + str(key)!r} in {origin}.",
-                mend=f"The nearest known key is {_nearest(str(key), model, prefix)!r}.",
+                hint=f"The nearest known key is {_nearest(str(key), model, prefix)!r}.",
             )
         section = _section(field.annotation)
         if section is None:
@@ -186,7 +186,7 @@ def _environment_tree() -> Tree:
         if variable.startswith(_PREFIX) and variable not in known | _NOT_SETTINGS:
             near = get_close_matches(variable, known | _NOT_SETTINGS, n=1, cutoff=0) or [""]
             raise ConfigurationError(
-                f"Unknown setting {variable} in the environment.", mend=f"The nearest known one is {near[0]}."
+                f"Unknown setting {variable} in the environment.", hint=f"The nearest known one is {near[0]}."
             )
     try:
         return EnvSettingsSource(Settings)()
@@ -195,7 +195,7 @@ def _environment_tree() -> Tree:
         named = [name for name in os.environ if name.upper().startswith(f"{_PREFIX}{section}".upper())]
         raise ConfigurationError(
             f"{' or '.join(sorted(named))} in the environment cannot be read.",
-            mend=f"""Lists are written as JSON, such as {min(named, default=section)}='["one", "two"]'.""",
+            hint=f"""Lists are written as JSON, such as {min(named, default=section)}='["one", "two"]'.""",
         ) from None
 
 
@@ -208,13 +208,13 @@ def _merged(low: Mapping[str, Any], high: Mapping[str, Any]) -> Tree:
     return merged
 
 
-def _refuse_two_modes(asked: Mapping[str, Mapping[str, Any]]) -> None:
+def _refuse_two_modes(requested: Mapping[str, Mapping[str, Any]]) -> None:
     """Which market is traded, with whose money, is never decided by the order of files: two answers are refused."""
-    modes = {origin: str(tree["mode"]) for origin, tree in asked.items() if "mode" in tree}
+    modes = {origin: str(tree["mode"]) for origin, tree in requested.items() if "mode" in tree}
     if len(set(modes.values())) > 1:
         said = ", ".join(f"{origin} says {mode}" for origin, mode in modes.items())
         raise ConfigurationError(
-            f"Two modes are asked for: {said}.", mend="Take one away. No exchange was connected to."
+            f"Two modes are asked for: {said}.", hint="Take one away. No exchange was connected to."
         )
 
 
@@ -236,7 +236,7 @@ def _refuse_unsafe(settings: Settings) -> None:
     if settings.state_dir is not None and state.resolve().is_relative_to(cache.resolve()):
         raise ConfigurationError(
             f"state_dir {settings.state_dir} lies inside cache_dir {settings.cache_dir}, which may be emptied.",
-            mend="Put it elsewhere.",
+            hint="Put it elsewhere.",
         )
     for section, key in (
         ("tactician", "enable_risk_management"),
@@ -253,7 +253,7 @@ def _refuse_unsafe(settings: Settings) -> None:
     ):
         raise ConfigurationError(
             f"The mode is {settings.mode}, and binance_exchange.use_testnet is {str(options.use_testnet).lower()}.",
-            mend="Demo trading is at the demo host, live at the real one: take one of the two away.",
+            hint="Demo trading is at the demo host, live at the real one: take one of the two away.",
         )
     if settings.mode == "live" and settings.analyst.allow_unproven:
         raise ConfigurationError("analyst.allow_unproven is refused in live: a model without an edge does not trade.")

@@ -17,11 +17,11 @@ def tape_files(path: Path) -> list[Path]:
         found = sorted(path.glob("*.parquet"))
         if not found:
             raise DataMissing(
-                f"The tape folder {path} holds no Parquet file.", mend="Name a file or folder of bars with --tape."
+                f"The tape folder {path} holds no Parquet file.", hint="Name a file or folder of bars with --tape."
             )
         return found
     if not path.is_file():
-        raise DataMissing(f"The tape {path} does not exist.", mend="Name a Parquet file of bars with --tape.")
+        raise DataMissing(f"The tape {path} does not exist.", hint="Name a Parquet file of bars with --tape.")
     return [path]
 
 

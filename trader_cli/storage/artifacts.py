@@ -153,7 +153,7 @@ class ArtifactStore:
             for chunk in manifest.chunks:
                 parts.setdefault(chunk.part, []).append(self.read_chunk(chunk))
         except DataInvalid as error:
-            raise DataInvalid(error.sentence, mend=f"Run `trader {command_of(manifest)}` again.") from error
+            raise DataInvalid(error.sentence, hint=f"Run `trader {command_of(manifest)}` again.") from error
         columns: dict[str, pl.Series] = {}
         for frames in parts.values():
             for column in pl.concat(frames).iter_columns():
@@ -198,15 +198,15 @@ class ArtifactStore:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataInvalid(f"The reference {path} is corrupt.", mend=_again(key)) from error
+            raise DataInvalid(f"The reference {path} is corrupt.", hint=_again(key)) from error
         named = {**asdict(key), **{name: body[name] for name in asdict(key) if name in body}}  # earlier ones name none
         if named != asdict(key):
-            raise DataInvalid(f"The reference {path} is of {'/'.join(map(str, named.values()))}.", mend=_again(key))
+            raise DataInvalid(f"The reference {path} is of {'/'.join(map(str, named.values()))}.", hint=_again(key))
         if market and body.get("market", market) != market:
             raise DataStale(
                 f"The stored {key.stage} of {key.symbol} {key.timeframe} is of {body['market']}; the settings name"
                 f" {market}.",
-                mend=_again(key),
+                hint=_again(key),
             )
         return digest
 
@@ -221,7 +221,7 @@ class ArtifactStore:
         if manifest is None:
             raise DataMissing(
                 f"There are no {key.stage} of {key.symbol} {key.timeframe} in profile {key.profile}.",
-                mend=f"Run `trader {command}` first.",
+                hint=f"Run `trader {command}` first.",
             )
         return manifest
 
@@ -231,17 +231,17 @@ class ArtifactStore:
             body = dict(json.loads(path.read_bytes()))
             if body.get("schema") != MANIFEST_SCHEMA:
                 found = another_version(body.get("schema"), MANIFEST_SCHEMA)
-                raise DataInvalid(f"The manifest {path} was written by {found}.", mend=_again(key))
+                raise DataInvalid(f"The manifest {path} was written by {found}.", hint=_again(key))
             manifest = Manifest.from_dict(body)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataInvalid(f"The manifest {path} is missing or corrupt.", mend=_again(key)) from error
+            raise DataInvalid(f"The manifest {path} is missing or corrupt.", hint=_again(key)) from error
         if manifest.digest != digest:
-            raise DataInvalid(f"The manifest {path} was changed after it was written.", mend=_again(key))
+            raise DataInvalid(f"The manifest {path} was changed after it was written.", hint=_again(key))
         if (manifest.symbol, manifest.timeframe, manifest.stage) != (key.symbol, key.timeframe, key.stage):
             raise DataInvalid(
                 f"The reference {self.reference_path(key)} names the {manifest.stage} of {manifest.symbol}"
                 f" {manifest.timeframe}.",
-                mend=_again(key),
+                hint=_again(key),
             )
         return manifest
 
@@ -313,7 +313,7 @@ class ArtifactStore:
     def reference_path(self, key: ArtifactKey) -> Path:
         """Where the reference of a key lies. Raises `UsageError` for a symbol that cannot name a folder."""
         if not is_symbol(key.symbol):
-            raise UsageError(f"{key.symbol!r} is not a symbol.", mend="Write it as the exchange does, such as ETHUSDT.")
+            raise UsageError(f"{key.symbol!r} is not a symbol.", hint="Write it as the exchange does, such as ETHUSDT.")
         return self.root / "refs" / key.profile / key.symbol / key.timeframe / f"{key.stage}.json"
 
 

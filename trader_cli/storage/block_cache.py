@@ -41,7 +41,7 @@ class PlainDisk(diskcache.Disk):  # type: ignore[misc]
 
     def get(self, key: object, raw: bool) -> object:
         if not raw:
-            raise DataInvalid("The block cache holds a pickled key.", mend="Delete its folder; it will be made anew.")
+            raise DataInvalid("The block cache holds a pickled key.", hint="Delete its folder; it will be made anew.")
         return super().get(key, raw)
 
     def store(self, value: object, read: bool, key: object = diskcache.UNKNOWN) -> object:
@@ -51,7 +51,7 @@ class PlainDisk(diskcache.Disk):  # type: ignore[misc]
 
     def fetch(self, mode: int, filename: str | None, value: object, read: bool) -> object:
         if mode == diskcache.core.MODE_PICKLE:
-            raise DataInvalid("The block cache holds a pickle.", mend="Delete its folder; it will be made anew.")
+            raise DataInvalid("The block cache holds a pickle.", hint="Delete its folder; it will be made anew.")
         return super().fetch(mode, filename, value, read)
 
 
@@ -78,7 +78,7 @@ class BlockCache:
             )
         except (sqlite3.Error, OSError) as error:
             raise DataError(
-                f"The block cache {path} cannot be used: {error}.", mend="Delete the folder; it will be made anew."
+                f"The block cache {path} cannot be used: {error}.", hint="Delete the folder; it will be made anew."
             ) from error
         self.hits = 0
         self.misses = 0

@@ -60,11 +60,11 @@ class BundleStore:
             content = path.read_bytes()
         except OSError as error:
             raise DataInvalid(
-                f"The model bundle {path.parent} cannot be read: {error.strerror}.", mend=_MEND
+                f"The model bundle {path.parent} cannot be read: {error.strerror}.", hint=_HINT
             ) from error
         if digest_bytes(content) != digest:
             raise DataInvalid(
-                f"The model bundle {path.parent} was changed: {_INDEX} is not what was written.", mend=_MEND
+                f"The model bundle {path.parent} was changed: {_INDEX} is not what was written.", hint=_HINT
             )
         return dict(json.loads(content))
 
@@ -77,10 +77,10 @@ class BundleStore:
             try:
                 files[name] = path.read_bytes()
             except OSError as error:
-                raise DataInvalid(f"The model bundle's {path} cannot be read: {error.strerror}.", mend=_MEND) from error
+                raise DataInvalid(f"The model bundle's {path} cannot be read: {error.strerror}.", hint=_HINT) from error
             if digest_bytes(files[name]) != wanted:
                 raise DataInvalid(
-                    f"The model bundle {path.parent} was changed: {name} is not what was written.", mend=_MEND
+                    f"The model bundle {path.parent} was changed: {name} is not what was written.", hint=_HINT
                 )
         return files, description
 
@@ -92,7 +92,7 @@ class BundleStore:
         return True
 
 
-_MEND = "Run `trader train` again."
+_HINT = "Run `trader train` again."
 
 
 def _write_durably(path: Path, content: bytes) -> None:

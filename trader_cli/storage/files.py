@@ -37,7 +37,7 @@ def write_atomic(path: Path, content: bytes, *, durable: bool = True) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=PART, dir=path.parent)
     except OSError as error:
-        raise DataError(f"Cannot write {path}: {error.strerror}.", mend="Nothing was changed.") from error
+        raise DataError(f"Cannot write {path}: {error.strerror}.", hint="Nothing was changed.") from error
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -46,7 +46,7 @@ def write_atomic(path: Path, content: bytes, *, durable: bool = True) -> None:
                 os.fsync(file.fileno())
         Path(temporary).replace(path)
     except OSError as error:
-        raise DataError(f"Cannot write {path}: {error.strerror}.", mend="Nothing was changed.") from error
+        raise DataError(f"Cannot write {path}: {error.strerror}.", hint="Nothing was changed.") from error
     finally:
         Path(temporary).unlink(missing_ok=True)
 
@@ -129,7 +129,7 @@ def _opened(path: Path) -> IO[str]:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path.open("a")
     except OSError as error:
-        raise DataError(f"Cannot use {path}: {error.strerror}.", mend="Check cache_dir.") from error
+        raise DataError(f"Cannot use {path}: {error.strerror}.", hint="Check cache_dir.") from error
 
 
 def _taken(file: IO[str]) -> bool:

@@ -199,7 +199,7 @@ def _entries(folder: Path, *, deep: bool = False) -> Iterator[os.DirEntry[str]]:
         return
     except OSError as error:
         raise DataError(
-            f"The folder {folder} cannot be read: {error.strerror}.", mend="Nothing was freed; mend the folder first."
+            f"The folder {folder} cannot be read: {error.strerror}.", hint="Nothing was freed; mend the folder first."
         ) from error
     for entry in listed:
         if deep and entry.is_dir():

@@ -89,7 +89,7 @@ class Ledger(LedgerWriting):
         if version > len(MIGRATIONS):
             raise DataInvalid(
                 f"The ledger {path} was written by a newer trader (version {version}), or its head is damaged.",
-                mend="Upgrade; if it is damaged, run `trader ledger rebuild`.",
+                hint="Upgrade; if it is damaged, run `trader ledger rebuild`.",
             )
         for number in range(version + 1, len(MIGRATIONS) + 1):
             db.executescript(migration(number))

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import DataError
-from trader_cli.core.proofs.evidence import Books, Kept
+from trader_cli.core.proofs.evidence import Books, LedgerOrder
 from trader_cli.storage.ledger_reading import LedgerReading
 
 if TYPE_CHECKING:
@@ -36,11 +36,11 @@ def books_of(ledger: LedgerReading, others: tuple[str, ...] = ()) -> Books:
     )
 
 
-def _kept(ledger: LedgerReading, intent: Intent) -> Kept:
+def _kept(ledger: LedgerReading, intent: Intent) -> LedgerOrder:
     """An intent and the last word about it. A backstop closes everything, whatever quantity was written down."""
     status = ledger.status(intent.client_id) or ""
     quantity = None if intent.purpose == "backstop" else intent.quantity
-    return Kept(intent.symbol, intent.client_id, intent.purpose, status, intent.trigger_price, quantity)
+    return LedgerOrder(intent.symbol, intent.client_id, intent.purpose, status, intent.trigger_price, quantity)
 
 
 def other_ledgers(ledgers: LedgerPlaces) -> tuple[str, ...]:

@@ -99,7 +99,7 @@ def guarded(path: Path | str = "") -> Iterator[None]:
     except sqlite3.Error as error:
         raise _of_sqlite(error, path) from error
     except UnicodeDecodeError as error:
-        raise LedgerDamaged(f"The ledger {path} cannot be read: {error.reason}.", mend=REBUILD) from error
+        raise LedgerDamaged(f"The ledger {path} cannot be read: {error.reason}.", hint=REBUILD) from error
     except OSError as error:
         raise of_the_disk(error, path) from error
 
@@ -108,22 +108,22 @@ def _of_sqlite(error: sqlite3.Error, path: Path | str) -> DataError:
     name = f"The ledger {path}".rstrip()
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
     if code in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}:
-        return LedgerUnwritable(f"{name} cannot be written: {error}.", mend=_ROOM)
+        return LedgerUnwritable(f"{name} cannot be written: {error}.", hint=_ROOM)
     if code == sqlite3.SQLITE_READONLY or (code == sqlite3.SQLITE_CANTOPEN and not _takes_files(path)):
-        return LedgerUnwritable(f"{name} cannot be written: {error}.", mend=_WRITABLE)
+        return LedgerUnwritable(f"{name} cannot be written: {error}.", hint=_WRITABLE)
     if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
-        return LedgerUnwritable(f"{name} is in use: {error}.", mend="Try again in a moment.")
-    return LedgerDamaged(f"{name} cannot be read: {error}.", mend=REBUILD)
+        return LedgerUnwritable(f"{name} is in use: {error}.", hint="Try again in a moment.")
+    return LedgerDamaged(f"{name} cannot be read: {error}.", hint=REBUILD)
 
 
 def of_the_disk(error: OSError, path: Path | str) -> DataError:
     """The ledger's error for a file system's."""
     said = error.strerror or str(error)
     if error.errno in _NO_ROOM:
-        return LedgerUnwritable(f"The ledger {path} cannot be written: {said}.", mend=_ROOM)
+        return LedgerUnwritable(f"The ledger {path} cannot be written: {said}.", hint=_ROOM)
     if error.errno in _NOT_WRITABLE and not _takes_files(path):
-        return LedgerUnwritable(f"The ledger {path} cannot be written: {said}.", mend=_WRITABLE)
-    return LedgerDamaged(f"The ledger {path} cannot be read: {said}.", mend=REBUILD)
+        return LedgerUnwritable(f"The ledger {path} cannot be written: {said}.", hint=_WRITABLE)
+    return LedgerDamaged(f"The ledger {path} cannot be read: {said}.", hint=REBUILD)
 
 
 def _takes_files(path: Path | str) -> bool:
@@ -140,7 +140,7 @@ def require_absent(path: Path) -> None:
             what = "leads nowhere" if part.is_symlink() else "is no folder"
             raise LedgerDamaged(
                 f"The ledger {path} cannot be looked for: {part} {what}.",
-                mend="Set state_dir to a folder that is there.",
+                hint="Set state_dir to a folder that is there.",
             )
 
 
@@ -165,7 +165,7 @@ def connection(path: Path, *, writing: bool) -> Iterator[GuardedConnection]:
     """A connection to the file at `path`, closed at the end; the file is looked through where that is cheap."""
     with guarded(path):
         if path.is_dir():
-            raise LedgerDamaged(f"The ledger {path} cannot be read: it is a folder.", mend=REBUILD)
+            raise LedgerDamaged(f"The ledger {path} cannot be read: it is a folder.", hint=REBUILD)
         where = str(path) if writing else f"{path.absolute().as_uri()}?mode=ro"
         made = sqlite3.connect(where, uri=not writing, isolation_level=None, factory=GuardedConnection)
     with closing(made) as db:
@@ -223,4 +223,4 @@ def check(db: GuardedConnection, path: Path) -> None:
     kind = "integrity_check" if size <= _CHECKED_WHOLE else "quick_check"
     found = db.execute(f"PRAGMA {kind}(1)").fetchone()[0]
     if found != "ok":
-        raise LedgerDamaged(f"The ledger {path} is damaged: {' '.join(str(found).split())}.", mend=REBUILD)
+        raise LedgerDamaged(f"The ledger {path} is damaged: {' '.join(str(found).split())}.", hint=REBUILD)

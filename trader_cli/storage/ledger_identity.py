@@ -42,7 +42,7 @@ def require_own(db: sqlite3.Connection, path: Path) -> None:
     if wanted is not None and found not in {None, wanted}:
         raise LedgerOfAnother(
             f"The ledger {path} was made for another account: for {found}, and {wanted} is wanted.",
-            mend=f"Put the right file in its place. If there is none, {REBUILD[0].lower()}{REBUILD[1:]}",
+            hint=f"Put the right file in its place. If there is none, {REBUILD[0].lower()}{REBUILD[1:]}",
         )
 
 

@@ -73,7 +73,7 @@ class OwnerLock:
         except OSError as error:
             raise DataError(
                 f"The lock {lock} of the ledger cannot be used: {error.strerror}.",
-                mend="Its folder must be there and writable.",
+                hint="Its folder must be there and writable.",
             ) from error
         if not _flocked(file, fcntl.LOCK_EX, tries=_TRIES):
             os.close(file)

@@ -6,7 +6,7 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
 from trader_cli.core.money.assets import QUOTE, Flow, by_asset, settled_in
-from trader_cli.core.money.loss_limits import Level
+from trader_cli.core.money.loss_limits import EquityPoint
 from trader_cli.storage.ledger_faults import REBUILD, LedgerDamaged
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class MoneyReading:
         """Time of the newest income or transfer recorded, 0 if there is none."""
         return last_of(self._db)
 
-    def levels(self, after: int = 0) -> list[tuple[int, str, Level]]:
+    def levels(self, after: int = 0) -> list[tuple[int, str, EquityPoint]]:
         """(number, asset, level) of what looks at the account saw, in the order written; only those after a number."""
         return levels_of(self._db, after)
 
@@ -76,7 +76,7 @@ def flows_of(db: GuardedConnection) -> list[Flow]:
     return sorted((flow for flow in flows if flow.amount), key=lambda flow: flow.time_ms)
 
 
-def levels_of(db: GuardedConnection, after: int) -> list[tuple[int, str, Level]]:
+def levels_of(db: GuardedConnection, after: int) -> list[tuple[int, str, EquityPoint]]:
     """(number, asset, level) of what looks at the account saw, in the order written."""
     if not _has_table(db, "levels"):
         return []
@@ -84,7 +84,7 @@ def levels_of(db: GuardedConnection, after: int) -> list[tuple[int, str, Level]]
         "SELECT number, asset, wallet, equity, at_ms FROM levels WHERE number > ? ORDER BY number", (after,)
     )
     return [
-        (int(number), str(asset), Level(int(at_ms), decimal_of(wallet), decimal_of(equity)))
+        (int(number), str(asset), EquityPoint(int(at_ms), decimal_of(wallet), decimal_of(equity)))
         for number, asset, wallet, equity, at_ms in rows
     ]
 
@@ -143,5 +143,5 @@ def decimal_of(text: str) -> Decimal:
     except InvalidOperation:
         number = Decimal("NaN")
     if not number.is_finite():
-        raise LedgerDamaged(f"The ledger holds {text!r} where a number belongs.", mend=REBUILD)
+        raise LedgerDamaged(f"The ledger holds {text!r} where a number belongs.", hint=REBUILD)
     return number

@@ -23,7 +23,7 @@ from trader_cli.storage.ledger_faults import (
 from trader_cli.storage.ledger_identity import require_own
 from trader_cli.storage.ledger_money import MoneyReading, decimal_of
 from trader_cli.storage.ledger_rows import Assessed, Booked, Decided, Holding, Intent, Note, cost_after
-from trader_cli.storage.owner_requests import asked_of
+from trader_cli.storage.owner_requests import request_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,7 +75,7 @@ class LedgerReading(MoneyReading):
             yield None
             return
         if size == 0 and not path.with_name(f"{path.name}-wal").exists():
-            raise LedgerDamaged(f"The ledger {path} is empty.", mend=REBUILD)
+            raise LedgerDamaged(f"The ledger {path} is empty.", hint=REBUILD)
         with reading(path) as db:
             require_own(db, path)
             yield cls(db, path)
@@ -109,9 +109,9 @@ class LedgerReading(MoneyReading):
             "SELECT reason FROM halts WHERE halted = 1"
             " AND number > (SELECT COALESCE(MAX(number), 0) FROM halts WHERE halted = 0) ORDER BY number"
         )
-        asked, reasons = asked_of(self.path, "halt"), [str(row[0]) for row in rows.fetchall()]
+        requested, reasons = request_of(self.path, "halt"), [str(row[0]) for row in rows.fetchall()]
         said: list[str] = []
-        for reason in [*reasons, asked] if asked is not None else reasons:
+        for reason in [*reasons, requested] if requested is not None else reasons:
             if not any(reason in earlier for earlier in said):
                 said = [*(earlier for earlier in said if earlier not in reason), reason]
         return "; ".join(said) if said else None
@@ -128,8 +128,8 @@ class LedgerReading(MoneyReading):
     def latches(self) -> dict[str, LatchLine]:
         """The symbols whose entries are held back, and why; unlocking asked for by another process counts at once."""
         standing = in_force(self.latch_lines())
-        asked = {symbol: asked_of(self.path, f"unlock-{symbol}") for symbol in standing}
-        return {s: line for s, line in standing.items() if (asked[s] or "").partition(" ")[0] != str(line.number)}
+        requested = {symbol: request_of(self.path, f"unlock-{symbol}") for symbol in standing}
+        return {s: line for s, line in standing.items() if (requested[s] or "").partition(" ")[0] != str(line.number)}
 
     def latched(self, symbol: str) -> tuple[str, str] | None:
         """(code, reason) of the latch that holds entries of a symbol back, if one does."""
@@ -352,7 +352,7 @@ def _decided(r: Row) -> Decided:
 
 def _intent(r: Row) -> Intent:
     if not is_a_purpose(r[3]) or r[4] not in {"BUY", "SELL"}:
-        raise LedgerDamaged(f"The ledger's intent {r[0]} has the purpose {r[3]!r}, side {r[4]!r}.", mend=REBUILD)
+        raise LedgerDamaged(f"The ledger's intent {r[0]} has the purpose {r[3]!r}, side {r[4]!r}.", hint=REBUILD)
     return Intent(r[0], r[1], r[2], r[3], r[4], _number(r[5]), r[6], _number(r[7]), _number(r[8]), bool(r[9]))
 
 
@@ -370,7 +370,7 @@ def _document(text: str) -> JsonObject:
     try:
         return dict(json.loads(text))
     except (ValueError, TypeError) as error:
-        raise LedgerDamaged(f"The ledger holds a line that cannot be read: {error}.", mend=REBUILD) from error
+        raise LedgerDamaged(f"The ledger holds a line that cannot be read: {error}.", hint=REBUILD) from error
 
 
 def _filled(note: str | None) -> Decimal:

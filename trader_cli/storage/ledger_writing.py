@@ -11,14 +11,14 @@ from trader_cli.core.money.breaker import in_force
 from trader_cli.storage.ledger_faults import GuardedConnection, LedgerDamaged, LedgerUnwritable, is_another
 from trader_cli.storage.ledger_reading import SETTLED, LedgerReading
 from trader_cli.storage.ledger_rows import Note
-from trader_cli.storage.owner_requests import asked_of, forget_asked
+from trader_cli.storage.owner_requests import forget_request, request_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from decimal import Decimal
     from pathlib import Path
 
-    from trader_cli.core.money.loss_limits import Level
+    from trader_cli.core.money.loss_limits import EquityPoint
     from trader_cli.core.money.orders import IncomeState, TradeState
     from trader_cli.storage.ledger_rows import Intent
 
@@ -43,7 +43,7 @@ class LedgerWriting(LedgerReading):
         if self._file is not None and is_another(self.path, self._file):
             raise LedgerUnwritable(
                 f"The ledger {self.path} was deleted or replaced while it was in use: it takes no line any more.",
-                mend="Put it back; or end this process, run `trader ledger rebuild`, and begin again.",
+                hint="Put it back; or end this process, run `trader ledger rebuild`, and begin again.",
             )
 
     def _write(self, statement: str, values: tuple[object, ...]) -> bool:
@@ -55,7 +55,7 @@ class LedgerWriting(LedgerReading):
         try:
             return self._db.execute(statement, values).rowcount > 0
         except LedgerDamaged as error:
-            raise LedgerUnwritable(error.sentence, mend=error.mend) from error
+            raise LedgerUnwritable(error.sentence, hint=error.hint) from error
 
     @contextmanager
     def together(self, *, synced: bool = True) -> Iterator[None]:
@@ -210,7 +210,7 @@ class LedgerWriting(LedgerReading):
         values = (row.income_id, row.kind, str(row.amount), row.asset, row.time_ms)
         return self._write("INSERT OR IGNORE INTO transfers VALUES (?, ?, ?, ?, ?)", values)
 
-    def see(self, asset: str, level: Level) -> None:
+    def see(self, asset: str, level: EquityPoint) -> None:
         """Record what a look at the account saw of an asset; enough if it outlives a power cut a little later."""
         with self.together(synced=False):
             self._write(
@@ -253,23 +253,23 @@ class LedgerWriting(LedgerReading):
         A halt outlives its own lifting; a latch newer than the one a person saw outlives the unlocking.
         """
         self._take_unlocks(at_ms)
-        asked, lifted = asked_of(self.path, "halt"), asked_of(self.path, "reset")
+        requested, lifted = request_of(self.path, "halt"), request_of(self.path, "reset")
         if lifted is not None:
             self.clear_halt(lifted, at_ms)
-            forget_asked(self.path, "reset")
-        if asked is not None:
-            self.halt(asked, at_ms)
-            forget_asked(self.path, "halt")
+            forget_request(self.path, "reset")
+        if requested is not None:
+            self.halt(requested, at_ms)
+            forget_request(self.path, "halt")
 
     def _take_unlocks(self, at_ms: int) -> None:
         for symbol, line in in_force(self.latch_lines()).items():
-            asked = asked_of(self.path, f"unlock-{symbol}")
-            if asked is None:
+            requested = request_of(self.path, f"unlock-{symbol}")
+            if requested is None:
                 continue
-            number, _, reason = asked.partition(" ")
+            number, _, reason = requested.partition(" ")
             if number == str(line.number):
                 self.unlatch(symbol, reason, at_ms)
-            forget_asked(self.path, f"unlock-{symbol}")
+            forget_request(self.path, f"unlock-{symbol}")
 
 
 def _text(value: Decimal | None) -> str | None:

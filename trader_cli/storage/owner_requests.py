@@ -28,7 +28,7 @@ def ask(path: Path, what: str, reason: str, symbols: Sequence[str] = ()) -> None
     _leave(path.with_suffix(f".{what}"), "\n".join([" ".join(reason.split()) or _BY_HAND, *symbols]).encode())
 
 
-def asked_of(path: Path, what: str) -> str | None:
+def request_of(path: Path, what: str) -> str | None:
     """The reason given with what is asked for, if it is."""
     try:
         return path.with_suffix(f".{what}").read_text("utf-8", "replace").split("\n")[0] or _BY_HAND
@@ -36,7 +36,7 @@ def asked_of(path: Path, what: str) -> str | None:
         return None
 
 
-def symbols_asked(path: Path, what: str) -> frozenset[str]:
+def requested_symbols(path: Path, what: str) -> frozenset[str]:
     """The symbols it is asked for; empty: for all."""
     try:
         return frozenset(path.with_suffix(f".{what}").read_text("utf-8", "replace").split("\n")[1:])
@@ -44,7 +44,7 @@ def symbols_asked(path: Path, what: str) -> frozenset[str]:
         return frozenset()
 
 
-def forget_asked(path: Path, what: str) -> None:
+def forget_request(path: Path, what: str) -> None:
     """It has been done."""
     path.with_suffix(f".{what}").unlink(missing_ok=True)
     path.with_suffix(f".{what}.ack").unlink(missing_ok=True)

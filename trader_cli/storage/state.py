@@ -63,9 +63,9 @@ class VenueState:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise ConfigurationError(f"{path} cannot be read: {error.strerror}.", mend="Check state_dir.") from error
+            raise ConfigurationError(f"{path} cannot be read: {error.strerror}.", hint="Check state_dir.") from error
         except (ValueError, TypeError) as error:
-            raise DataInvalid(f"{path} is corrupt.", mend="Run `trader venue reset`.") from error
+            raise DataInvalid(f"{path} is corrupt.", hint="Run `trader venue reset`.") from error
 
     def _save(self, source: str, name: str, value: int) -> None:
         write_atomic(self._folder / source / f"{name}.json", json.dumps(value).encode())
@@ -103,7 +103,7 @@ class TrialLedger:
                 )
         except (sqlite3.Error, OSError) as error:
             raise DataInvalid(
-                f"The trial ledger {self._path} cannot be used: {error}.", mend="Restore it, or move it away."
+                f"The trial ledger {self._path} cannot be used: {error}.", hint="Restore it, or move it away."
             ) from error
 
     def _connected(self) -> sqlite3.Connection:

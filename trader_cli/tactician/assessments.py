@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from trader_cli.core.json_values import number_of, whole_of
-from trader_cli.core.money.exits import Opinion
+from trader_cli.core.money.exits import Assessment
 
 if TYPE_CHECKING:
     from trader_cli.core.json_values import JsonObject
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 _LOOKS = ("stay", "tighten", "scale_down")
 
 
-def opinion_of(plan: TradePlan, analysis: Analysis) -> Opinion | None:
+def assessment_of(plan: TradePlan, analysis: Analysis) -> Assessment | None:
     """P(the losing barrier is hit first) for the side that is held; `None` where the analysis has no probabilities."""
     if analysis.probabilities is None:
         return None
     loss = analysis.probabilities.down if plan.side == "long" else analysis.probabilities.up
-    return Opinion(loss, analysis.decision_time_ms)
+    return Assessment(loss, analysis.decision_time_ms)
 
 
-def last_opinion(ledger: Ledger, plan: TradePlan) -> Opinion | None:
+def last_stored_assessment(ledger: Ledger, plan: TradePlan) -> Assessment | None:
     """The last opinion written down for this position."""
-    look = last_look(ledger, plan)
-    return None if look is None else look.opinion
+    look = last_monitor_line(ledger, plan)
+    return None if look is None else look.assessment
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class WrittenLook:
     quantity: Decimal
     stop_price: Decimal
     best_price: Decimal
-    opinion: Opinion | None
+    assessment: Assessment | None
     risk_band: str
 
     def as_dict(self) -> JsonObject:
@@ -54,8 +54,8 @@ class WrittenLook:
             "quantity": f"{self.quantity:f}",
             "stop": f"{self.stop_price:f}",
             "best": f"{self.best_price:f}",
-            "loss": None if self.opinion is None else self.opinion.loss_probability,
-            "said_ms": None if self.opinion is None else self.opinion.at_ms,
+            "loss": None if self.assessment is None else self.assessment.loss_probability,
+            "said_ms": None if self.assessment is None else self.assessment.at_ms,
             "risk": self.risk_band,
         }
 
@@ -65,14 +65,14 @@ class LastLook:
     """What the next look goes on from: the best price seen since the entry, and the opinion that decays."""
 
     best_price: Decimal
-    opinion: Opinion | None
+    assessment: Assessment | None
 
 
-def last_look(ledger: Ledger, plan: TradePlan) -> LastLook | None:
+def last_monitor_line(ledger: Ledger, plan: TradePlan) -> LastLook | None:
     """What was written down at the last look at this position."""
     found = ledger.last_assessment(plan.symbol, _LOOKS)
     if found is None or found.body["plan"] != plan.plan_id:
         return None
     loss = found.body["loss"]
-    opinion = None if loss is None else Opinion(float(number_of(loss)), whole_of(found.body["said_ms"]))
-    return LastLook(Decimal(str(found.body["best"])), opinion)
+    assessment = None if loss is None else Assessment(float(number_of(loss)), whole_of(found.body["said_ms"]))
+    return LastLook(Decimal(str(found.body["best"])), assessment)

@@ -20,7 +20,7 @@ _TRY_AGAIN_MS = 60_000
 _SAID_AGAIN_MS = 12 * 3_600_000
 
 
-class Endings:
+class Delistings:
     """Reads the rules again while positions are open, and says of each symbol that ends when it does."""
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class Endings:
             return
         self._tried_ms = now
         with suppress(TraderError, TimeoutError):
-            async with asyncio.timeout(clock.loop_s(executor.courier.budget_s)):
+            async with asyncio.timeout(clock.loop_s(executor.submitter.budget_s)):
                 await executor.exchange.refresh_rules(older_than_s=RULES_AGE_S)
 
 

@@ -12,8 +12,8 @@ from trader_cli.core.errors import ExchangeRejected, ExchangeUnavailable, Trader
 from trader_cli.core.market.timeframes import DAY_MS
 from trader_cli.core.money.assets import CREDITS, DOLLARS, assets_to_price, by_asset, dollar_pair, margin_asset_of
 from trader_cli.core.money.loss_limits import (
-    History,
-    Level,
+    EquityHistory,
+    EquityPoint,
     LossLimits,
     breaches_by_asset,
     counted_states,
@@ -101,7 +101,7 @@ class _Wallets:
         self._unexplained: dict[str, Decimal] | None = None
         self._explained: dict[str, Decimal] | None = None
         self._moved_ms = self._due_ms = 0
-        self._asked_ms = -_INCOME_APART_MS
+        self._requested_ms = -_INCOME_APART_MS
 
     def moved(self, rest: dict[str, Decimal], now_ms: int) -> bool:
         """Whether income is to be asked for now; `rest` is what of each wallet no row explains.
@@ -114,16 +114,16 @@ class _Wallets:
         self._unexplained = rest
         if self._explained is None or now_ms - self._moved_ms > DAY_MS:
             self._explained = rest
-        if rest == self._explained or now_ms < max(self._due_ms, self._asked_ms + _INCOME_APART_MS):
+        if rest == self._explained or now_ms < max(self._due_ms, self._requested_ms + _INCOME_APART_MS):
             return False
-        self._asked_ms = now_ms
+        self._requested_ms = now_ms
         pause_ms = max(_INCOME_APART_MS, now_ms - self._moved_ms)
         self._due_ms = now_ms + min(pause_ms, _INCOME_PAUSE_MS)
         return True
 
 
 @dataclass(frozen=True)
-class Asked:
+class LossInputs:
     """What a look at the losses needs: a clock, the account as shown, income of the exchange, and prices of fees."""
 
     now_ms: int
@@ -133,7 +133,7 @@ class Asked:
     prices: FeePrices
 
 
-class Levels:
+class EquityLimits:
     """Judges the account's equity by what looks at it have seen, and remembers this one in the ledger.
 
     `first` asks for income before the first judgement: where nobody else of this process does.
@@ -141,30 +141,30 @@ class Levels:
 
     def __init__(self, limits: TacticianSettings, *, first: bool = False) -> None:
         self._options, self._first = limits, first
-        self._seen: dict[str, list[Level]] = {}
+        self._seen: dict[str, list[EquityPoint]] = {}
         self._read = 0
         self._wallets = _Wallets()
 
-    async def broken(self, ledger: Ledger, asked: Asked) -> dict[str, str]:
+    async def broken(self, ledger: Ledger, inputs: LossInputs) -> dict[str, str]:
         """The limits that are broken, by name, each with its sentence; see `core.limits.breaches_by_asset`."""
         flows = ledger.flows()
-        if self._wallets.moved(_unexplained(ledger, asked.account, flows), asked.monotonic_ms) or self._first:
+        if self._wallets.moved(_unexplained(ledger, inputs.account, flows), inputs.monotonic_ms) or self._first:
             with suppress(ExchangeUnavailable, ExchangeRejected):  # it is asked for again at a later look
-                await asked.receive()
+                await inputs.receive()
                 self._first = False
             flows = ledger.flows()
-            self._wallets.moved(_unexplained(ledger, asked.account, flows), asked.monotonic_ms)
+            self._wallets.moved(_unexplained(ledger, inputs.account, flows), inputs.monotonic_ms)
         limits, since = LossLimits(self._options.max_daily_loss, self._options.max_drawdown), ledger.cleared_ms()
-        prices = await asked.prices.of(flows)
+        prices = await inputs.prices.of(flows)
         traded = {margin_asset_of(symbol) for symbol in ledger.symbols()}
-        states = counted_states(flows, asked.account, traded)
+        states = counted_states(flows, inputs.account, traded)
         self._recall(ledger)
-        histories = {asset: self._history(ledger, asset, asked.now_ms) for asset in states}
+        histories = {asset: self._history(ledger, asset, inputs.now_ms) for asset in states}
         found = breaches_by_asset(
-            flows, asked.account, prices, limits, asked.now_ms, since_ms=since, histories=histories, traded=traded
+            flows, inputs.account, prices, limits, inputs.now_ms, since_ms=since, histories=histories, traded=traded
         )
         for asset, history in histories.items():
-            self._remember(ledger, history, states[asset], asked.now_ms)
+            self._remember(ledger, history, states[asset], inputs.now_ms)
         return found
 
     def _recall(self, ledger: Ledger) -> None:
@@ -173,17 +173,17 @@ class Levels:
             self._seen.setdefault(asset, []).append(level)
             self._read = number
 
-    def _history(self, ledger: Ledger, asset: str, now_ms: int) -> History:
+    def _history(self, ledger: Ledger, asset: str, now_ms: int) -> EquityHistory:
         alike = (CREDITS, *DOLLARS) if asset == CREDITS else (asset,)
         transfers = sorted(paid for name in alike for paid in ledger.transfers(name))
         seen = self._seen.setdefault(asset, [])
         if len(seen) > _MANY:
-            seen[:] = thinned(History(seen, transfers), now_ms).seen
-        return History(seen, transfers)
+            seen[:] = thinned(EquityHistory(seen, transfers), now_ms).seen
+        return EquityHistory(seen, transfers)
 
-    def _remember(self, ledger: Ledger, history: History, state: AccountState, now_ms: int) -> None:
+    def _remember(self, ledger: Ledger, history: EquityHistory, state: AccountState, now_ms: int) -> None:
         """In this process also where the disk takes no line."""
-        level = Level(now_ms, state.wallet, state.equity)
+        level = EquityPoint(now_ms, state.wallet, state.equity)
         if not worth_keeping(history, level):
             return
         try:
@@ -203,24 +203,24 @@ def _unexplained(ledger: Ledger, account: AccountState, flows: list[Flow]) -> di
     }
 
 
-class LossMinder:
+class LossWatch:
     """Remembers which limits were broken; a disk that takes no line does not keep it from acting."""
 
     def __init__(self, limits: TacticianSettings) -> None:
         self._options = limits
         self._counted: set[tuple[str, int]] = set()
         self._prices: FeePrices | None = None
-        self._levels = Levels(limits)
+        self._levels = EquityLimits(limits)
         self._unpriced: set[str] = set()
 
     async def broken(self, executor: Executor) -> str | None:
         """A newly broken limit: latched; its reason if positions are to be closed for it."""
-        account, _ = await executor.courier.looks.ask("account", executor.courier.broker.account)
+        account, _ = await executor.submitter.queries.ask("account", executor.submitter.broker.account)
         ledger, now = executor.ledger, executor.exchange.server_now_ms()
-        self._prices = self._prices or FeePrices(executor.exchange, executor.courier.budget_s)
-        booker, monotonic_ms = executor.reconciler.booker, executor.courier.clock.monotonic_ms()
-        asked = Asked(now, monotonic_ms, account, lambda: booker.receive_income(at_once=True), self._prices)
-        found, since = await self._levels.broken(ledger, asked), ledger.cleared_ms()
+        self._prices = self._prices or FeePrices(executor.exchange, executor.submitter.budget_s)
+        booker, monotonic_ms = executor.reconciler.booker, executor.submitter.clock.monotonic_ms()
+        inputs = LossInputs(now, monotonic_ms, account, lambda: booker.receive_income(at_once=True), self._prices)
+        found, since = await self._levels.broken(ledger, inputs), ledger.cleared_ms()
         self._name_unpriced(executor)
         told = {str(line.body["limit"]) for line in ledger.assessments(_ACCOUNT, since, (_BROKEN,))}
         fresh = {n: why for n, why in found.items() if n not in told and (n, since) not in self._counted}

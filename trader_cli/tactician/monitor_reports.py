@@ -25,7 +25,7 @@ class Report:
     sentence: str = ""
 
 
-def unheard(_report: Report) -> None:
+def discard_report(_report: Report) -> None:
     """Nobody listens."""
 
 

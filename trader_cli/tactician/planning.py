@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from trader_cli.core.money.orders import LeverageBracket, SymbolRules
     from trader_cli.core.types import Analysis, Signal
     from trader_cli.settings.model import TacticianSettings
-    from trader_cli.settings.options import PlanningOptions
+    from trader_cli.settings.room_options import PlanningOptions
 
 _YEAR_MS = 365 * DAY_MS
 _RISK_LEVELS = {"low": 0.25, "medium": 0.5, "high": 1.0}
@@ -31,7 +31,7 @@ _HEADROOM = Decimal("1.02")
 
 
 @dataclass(frozen=True)
-class Now:
+class PlanningInputs:
     """Account and market as the exchange shows them at the moment of planning. Money in the margin asset.
 
     `long_notional` and `short_notional` are of all positions in this margin asset; `elsewhere` is what those in others
@@ -56,7 +56,7 @@ class Now:
 
 
 def plan(
-    analysis: Analysis, signal: Signal, now: Now, options: PlanningOptions, request: Request
+    analysis: Analysis, signal: Signal, now: PlanningInputs, options: PlanningOptions, request: Request
 ) -> Approved | Refused:
     """The plan of a signal, or why there is none. The request only ever lowers what the limits allow."""
     refused = refused_request(request)
@@ -144,11 +144,11 @@ def refused_request(request: Request) -> Refused | None:
     return None
 
 
-def limits_of(o: TacticianSettings, request: Request) -> sizing.Limits:
+def limits_of(o: TacticianSettings, request: Request) -> sizing.SizingLimits:
     """The settings' limits, lowered by what was asked for."""
     scale = _RISK_LEVELS.get(request.risk_level or "high", 1.0)
     most = o.max_leverage if o.enable_leverage_optimization else 1
-    limits = sizing.Limits(
+    limits = sizing.SizingLimits(
         o.kelly_fraction * scale,
         o.confidence,
         o.risk_per_trade * scale,
@@ -170,8 +170,8 @@ def limits_of(o: TacticianSettings, request: Request) -> sizing.Limits:
 
 
 def _setting(
-    analysis: Analysis, signal: Signal, now: Now, barrier_width: float, timeframe: Timeframe
-) -> sizing.Setting:
+    analysis: Analysis, signal: Signal, now: PlanningInputs, barrier_width: float, timeframe: Timeframe
+) -> sizing.SizingInputs:
     """Distances from the signal's barriers, as they are from the mark price now."""
     mark, up = float(now.mark), signal.side == "long"
     stop, target = abs(mark - signal.stop_price) / mark, abs(signal.take_profit_price - mark) / mark
@@ -181,7 +181,7 @@ def _setting(
     sigma = abs(math.log(signal.take_profit_price / analysis.price)) / barrier_width
     years = signal.horizon_bars * timeframe.ms / _YEAR_MS
     held = now.long_notional if up else now.short_notional
-    return sizing.Setting(
+    return sizing.SizingInputs(
         side=signal.side,
         price=mark,
         stop_distance=stop,
@@ -205,7 +205,12 @@ def _setting(
 
 
 def _sized(
-    signal: Signal, setting: sizing.Setting, limits: sizing.Limits, now: Now, o: TacticianSettings, request: Request
+    signal: Signal,
+    setting: sizing.SizingInputs,
+    limits: sizing.SizingLimits,
+    now: PlanningInputs,
+    o: TacticianSettings,
+    request: Request,
 ) -> tuple[Decimal, str, dict[str, float]] | Refused:
     """Quantity, the cap that bound it, and every cap."""
     caps = sizing.caps(setting, limits, limits.max_leverage, sized_by_edge=not signal.unproven)
@@ -242,7 +247,7 @@ _WHY = {
 }
 
 
-def _smallest(now: Now) -> Decimal:
+def _smallest(now: PlanningInputs) -> Decimal:
     """The smallest quantity the exchange takes, with a little headroom."""
     steps = (now.rules.min_notional * _HEADROOM / now.mark / now.rules.step).to_integral_value(rounding=ROUND_UP)
     return max(now.rules.min_quantity, steps * now.rules.step)

@@ -15,19 +15,19 @@ from trader_cli.core.errors import (
     UsageError,
 )
 from trader_cli.execution.accounts import ExchangeLease
-from trader_cli.execution.executor import Executor, unsaid
+from trader_cli.execution.executor import Executor, discard_message
 from trader_cli.execution.orphan_orders import ledger_for
-from trader_cli.execution.request_listener import Ears
+from trader_cli.execution.request_listener import RequestListener
 from trader_cli.execution.shutdown import leaving
-from trader_cli.settings.options import ExecutionOptions, ManagementOptions
+from trader_cli.settings.room_options import ExecutionOptions, ManagementOptions
 from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import LedgerUnwritable
-from trader_cli.storage.owner_requests import asked_of, forget_asked, symbols_asked
-from trader_cli.tactician.loss_watch import LossMinder
-from trader_cli.tactician.monitor_reports import Report, alarms, unheard
-from trader_cli.tactician.position_management import LOOK_S, Manager
-from trader_cli.tactician.protection_watch import Carer, borne
-from trader_cli.tactician.trade_events import Named, Teller
+from trader_cli.storage.owner_requests import forget_request, request_of, requested_symbols
+from trader_cli.tactician.loss_watch import LossWatch
+from trader_cli.tactician.monitor_reports import Report, alarms, discard_report
+from trader_cli.tactician.position_management import LOOK_S, PositionManagement
+from trader_cli.tactician.protection_watch import ProtectionWatch, tolerating_unwritable
+from trader_cli.tactician.trade_events import Named, TradeEvents
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from trader_cli.core.money.plans import TradePlan
     from trader_cli.core.ports import Assessor
     from trader_cli.exchange.binance import BinanceExchange
-    from trader_cli.execution.protection_loop import Ended
+    from trader_cli.execution.protection_loop import ProtectionResult
     from trader_cli.execution.reconciliation import View
     from trader_cli.settings import Settings, Workspace
     from trader_cli.storage.ledger import Ledger
@@ -61,17 +61,17 @@ class PositionMonitor:
         exchange: BinanceExchange | None = None,
         ledger: Ledger | None = None,
         assessor: Assessor | None = None,
-        report: Callable[[Report], None] = unheard,
-        say: Callable[[str], None] = unsaid,
+        report: Callable[[Report], None] = discard_report,
+        say: Callable[[str], None] = discard_message,
     ) -> None:
         self.workspace = workspace_of(config)
         self.settings = self.workspace.settings
         self.say = say
         self._lease = ExchangeLease(self.workspace, exchange, "monitor", "position_monitor")
         self._ledger = ledger
-        self._teller = Teller(report, self.settings.max_assessment_history)
-        self._manager = Manager(ManagementOptions.of(self.settings), self._teller, assessor)
-        self._losses = LossMinder(self.settings.tactician)
+        self._events = TradeEvents(report, self.settings.max_assessment_history)
+        self._manager = PositionManagement(ManagementOptions.of(self.settings), self._events, assessor)
+        self._losses = LossWatch(self.settings.tactician)
         self.entering: set[str] = set()
         self._caring: set[str] = set()
         self._executor: Executor | None = None
@@ -81,7 +81,7 @@ class PositionMonitor:
         self._began_ms = 0
         self._troubled = False
         self._foreign: set[str] = set()
-        self._care = Carer(self._told)
+        self._protection = ProtectionWatch(self._on_protection_end)
         self._limits: dict[str, str] = {}
 
     async def initialize(self) -> bool:
@@ -99,15 +99,15 @@ class PositionMonitor:
         """Give a position a name. Whether it exists, the exchange says; one that does not is reported, never made."""
         if "symbol" not in position:
             raise UsageError("A position needs a symbol.")
-        self._teller.named[str(position_id)] = Named(dict(position), str(position["symbol"]))
+        self._events.named[str(position_id)] = Named(dict(position), str(position["symbol"]))
 
     def remove_position(self, position_id: str) -> None:
         """Forget the name. A position that is open stays under care."""
-        self._teller.named.pop(str(position_id), None)
+        self._events.named.pop(str(position_id), None)
 
     def get_position_status(self, position_id: str) -> JsonObject:
         """What is known of a named position and its last looks; {"state": "unknown"} if nothing is."""
-        return {"position_id": position_id, **self._teller.status_of(str(position_id))}
+        return {"position_id": position_id, **self._events.status_of(str(position_id))}
 
     async def start_monitoring(self, for_s: float | None = None) -> None:
         """Care for our positions until none is left, `stop()` is called, or `for_s` seconds have passed.
@@ -118,37 +118,37 @@ class PositionMonitor:
         self._stopped = False
         clock = self._lease.exchange.clock
         async with ledger_for(self._lease.exchange, self._ledger) as ledger:
-            ears = Ears(ledger.path, clock, virtual=self.settings.mode == "sim")
+            listener = RequestListener(ledger.path, clock, virtual=self.settings.mode == "sim")
             self._executor = executor = Executor(
                 self._lease.exchange, ledger, ExecutionOptions.of(self.workspace), say=self.say
             )
             self._began_ms = self._lease.exchange.server_now_ms()
             ends_ms = None if for_s is None else clock.monotonic_ms() + round(for_s * 1000)
             try:
-                with ears.open():
-                    await self._go_on(ears, executor.courier.lost, ends_ms)
+                with listener.open():
+                    await self._go_on(listener, executor.submitter.lost, ends_ms)
             finally:
                 self._executor = None
                 await executor.end()
                 await self.release()
 
-    async def _go_on(self, ears: Ears, lost: set[str], ends_ms: int | None) -> None:
+    async def _go_on(self, listener: RequestListener, lost: set[str], ends_ms: int | None) -> None:
         """Look after look; at once where an answer that came late has shown that a stop is gone."""
         clock = self._lease.exchange.clock
         while not self._stopped and await self._attempt():
             await leaving().give_way()
             left_s = None if ends_ms is None else (ends_ms - clock.monotonic_ms()) / 1000
-            if left_s is not None and left_s <= 0 and not self._care.bare:
+            if left_s is not None and left_s <= 0 and not self._protection.unprotected:
                 break
-            await ears.nap(self._pause_s(left_s), lambda: bool(lost))
+            await listener.nap(self._pause_s(left_s), lambda: bool(lost))
 
     async def release(self) -> None:
         """However the care ends: no shield is left up that would keep a signal waiting."""
-        await self._care.release()
+        await self._protection.release()
 
     def _pause_s(self, left_s: float | None) -> float:
         wait_s = _RETRY_S if self._troubled else self.settings.position_monitoring_interval
-        return wait_s if left_s is None or self._care.bare else min(wait_s, left_s)
+        return wait_s if left_s is None or self._protection.unprotected else min(wait_s, left_s)
 
     def stop(self) -> None:
         """Let `start_monitoring` return after the look under way. Stops stay where they rest."""
@@ -157,12 +157,12 @@ class PositionMonitor:
     @property
     def is_pressed(self) -> bool:
         """Whether something is known to be open and bare: a look at it must not wait for anything else."""
-        return bool(self._care.bare)
+        return bool(self._protection.unprotected)
 
     @property
     def is_closing(self) -> bool:
         """Whether something is to be closed that is not yet."""
-        return bool(self._care.closing or self._limits)
+        return bool(self._protection.closing or self._limits)
 
     # --- the loop ---
 
@@ -190,7 +190,7 @@ class PositionMonitor:
         if executor is None or not self._ours(executor):
             raise error
         now = self._lease.exchange.server_now_ms()
-        self._teller.say(Report("", now, "alarm", "ledger_unwritable", sentence=f"{error} Care goes on without."))
+        self._events.say(Report("", now, "alarm", "ledger_unwritable", sentence=f"{error} Care goes on without."))
         return True
 
     def _is_hopeless(self) -> bool:
@@ -203,7 +203,7 @@ class PositionMonitor:
     def _wait_out(self, symbol: str, error: TraderError) -> None:
         self._troubled = True
         now = self._lease.exchange.server_now_ms()
-        self._teller.say(Report(symbol, now, "wait", type(error).__name__, sentence=str(error)))
+        self._events.say(Report(symbol, now, "wait", type(error).__name__, sentence=str(error)))
 
     async def step(self, executor: Executor | None = None) -> bool:
         """One look at everything of ours; whether anything is still open or unclear.
@@ -215,22 +215,22 @@ class PositionMonitor:
         self._troubled = False
         self._take_requests(executor)
         self._catch_up(executor)
-        positions = await self._care.beside(executor, self._seen(executor))
+        positions = await self._protection.beside(executor, self._seen(executor))
         await self._close_all(executor)
-        await self._care_for(executor, self._ours(executor))
+        await self._protect(executor, self._ours(executor))
         if positions is not None:
             await self._mind_losses(executor, positions)
-            self._teller.settle_names(positions)
+            self._events.settle_names(positions)
             self._looked = True
-        if executor.courier.unwritten is not None:
-            unwritten, executor.courier.unwritten = executor.courier.unwritten, None
+        if executor.submitter.unwritten is not None:
+            unwritten, executor.submitter.unwritten = executor.submitter.unwritten, None
             raise unwritten
         return bool(self._ours(executor))
 
     @staticmethod
     def _take_requests(executor: Executor) -> None:
         """Requests of other processes count where they lie; a disk that takes no line is told of later."""
-        with borne(executor):
+        with tolerating_unwritable(executor):
             executor.ledger.require_in_place()
             executor.ledger.take_requests(executor.exchange.server_now_ms())
 
@@ -244,7 +244,7 @@ class PositionMonitor:
     async def _seen(self, executor: Executor) -> Mapping[str, PositionState] | None:
         """Every position, and whether those that the ledger does not explain are ours."""
         positions = await self._positions(executor, self._ours(executor))
-        with borne(executor):
+        with tolerating_unwritable(executor):
             await executor.reconciler.look_for_ours((positions or {}).values())
         return positions
 
@@ -264,16 +264,16 @@ class PositionMonitor:
         ledger = executor.ledger
         waiting = {i.symbol for i in ledger.unsettled() if ledger.last_note(i.client_id) is not None}
         held = {symbol for symbol in ledger.symbols() if ledger.holding(symbol).amount != 0}
-        return sorted((waiting | held | executor.courier.filled) - self.entering)
+        return sorted((waiting | held | executor.submitter.filled) - self.entering)
 
     async def _close_all(self, executor: Executor) -> None:
         """What a broken limit or another process wants closed, as long as it does; told, and forgotten once done."""
-        path, care, limits = executor.ledger.path, self._care, self._limits
-        reason, care.closing = asked_of(path, "flatten"), dict(limits)
+        path, protection, limits = executor.ledger.path, self._protection, self._limits
+        reason, protection.closing = request_of(path, "flatten"), dict(limits)
         if reason is not None:
-            Ears(path, executor.exchange.clock).acknowledge()
-            only = symbols_asked(path, "flatten")
-            care.closing |= {s: reason for s in self._ours(executor) if not only or s in only}
+            RequestListener(path, executor.exchange.clock).acknowledge()
+            only = requested_symbols(path, "flatten")
+            protection.closing |= {s: reason for s in self._ours(executor) if not only or s in only}
 
         async def close(symbol: str, why: str) -> bool:
             try:
@@ -283,25 +283,25 @@ class PositionMonitor:
             except TraderError as error:
                 self._wait_out(symbol, error)
                 return False
-            care.closing.pop(symbol, None)
+            protection.closing.pop(symbol, None)
             limits.pop(symbol, None)
             now = executor.exchange.server_now_ms()
             if closed:
-                self._teller.say(Report(symbol, now, "close", why, quantity=f"{closed:f}"))
+                self._events.say(Report(symbol, now, "close", why, quantity=f"{closed:f}"))
             self._say_gone(executor, symbol)
             return True
 
-        done = await asyncio.gather(*(close(symbol, why) for symbol, why in list(care.closing.items())))
+        done = await asyncio.gather(*(close(symbol, why) for symbol, why in list(protection.closing.items())))
         if reason is not None and all(done) and not self.entering:
             with suppress(OSError):  # a read-only disk: whoever asked takes it away
-                forget_asked(path, "flatten")
+                forget_request(path, "flatten")
 
     async def _mind_losses(self, executor: Executor, positions: Mapping[str, PositionState]) -> None:
         """Loss limits: looked at after every position has had its care."""
         if not self.settings.tactician.enable_risk_management or not positions:
             return
         try:
-            reason = await self._care.beside(executor, self._losses.broken(executor))
+            reason = await self._protection.beside(executor, self._losses.broken(executor))
         except (ExchangeUnavailable, ExchangeRejected) as error:
             self._wait_out("", error)
             return
@@ -311,17 +311,20 @@ class PositionMonitor:
 
     # --- care ---
 
-    async def _care_for(self, executor: Executor, symbols: list[str]) -> None:
+    async def _protect(self, executor: Executor, symbols: list[str]) -> None:
         """One look at every symbol: protection of all at once, then what each needs the model and the book for."""
         plans = {symbol: executor.plan_of(symbol) for symbol in symbols}
-        ended = await self._care.look_at(executor, plans, symbols)
-        executor.courier.lost.clear()  # what was found by now was cared for
-        await self._care.beside(executor, self._follow_up(executor, plans, ended))
-        with borne(executor):
-            await self._care.beside(executor, self._care.settle_exits(executor, symbols))
+        ended = await self._protection.look_at(executor, plans, symbols)
+        executor.submitter.lost.clear()  # what was found by now was cared for
+        await self._protection.beside(executor, self._follow_up(executor, plans, ended))
+        with tolerating_unwritable(executor):
+            await self._protection.beside(executor, self._protection.settle_exits(executor, symbols))
 
     async def _follow_up(
-        self, executor: Executor, plans: Mapping[str, TradePlan | None], ended: Mapping[str, Ended | TraderError]
+        self,
+        executor: Executor,
+        plans: Mapping[str, TradePlan | None],
+        ended: Mapping[str, ProtectionResult | TraderError],
     ) -> None:
         """What each look came to, one symbol after the other."""
         await self._manager.begin_look(executor, plans)
@@ -333,11 +336,11 @@ class PositionMonitor:
                 if found is None or plan is None:
                     await self._without_plan(executor, symbol)
                 else:
-                    await self._after_care(executor, plan, found)
+                    await self._after_protection(executor, plan, found)
             except OwnershipLost:
                 raise
             except LedgerUnwritable as error:
-                executor.courier.unwritten = executor.courier.unwritten or error
+                executor.submitter.unwritten = executor.submitter.unwritten or error
             except TraderError as error:
                 self._wait_out(symbol, error)
 
@@ -347,20 +350,20 @@ class PositionMonitor:
         if view.is_flat and executor.reconciler.waiting_entry(symbol) is None:
             await executor.sweep(symbol)
         for alarm in alarms(view, None, executor.exchange.server_now_ms()):
-            self._teller.say(alarm)
+            self._events.say(alarm)
 
-    async def _after_care(self, executor: Executor, plan: TradePlan, ended: Ended) -> None:
+    async def _after_protection(self, executor: Executor, plan: TradePlan, ended: ProtectionResult) -> None:
         """What a look at one symbol comes to: told, written down, and acted on."""
         symbol, now, view = plan.symbol, executor.exchange.server_now_ms(), ended.view
         with suppress(ExchangeUnavailable, ExchangeRejected):  # it is asked for again; care must not wait for it
             await executor.reconciler.booker.receive_income(at_once=view.is_flat and symbol in self._caring)
         for alarm in alarms(view, plan, now):
-            self._teller.say(alarm)
+            self._events.say(alarm)
         self._mind_foreign(executor, view)
         if not view.is_flat:
             self._caring.add(symbol)
-            self._teller.entered(executor, plan)
-        self._told(executor, plan, ended)
+            self._events.entered(executor, plan)
+        self._on_protection_end(executor, plan, ended)
         if view.is_flat or ended.how == "bare":
             unknown = executor.reconciler.waiting_entry(symbol) is not None
             self._troubled = self._troubled or ended.how == "bare" or unknown
@@ -369,13 +372,13 @@ class PositionMonitor:
             await self._manager.manage(executor, plan, view, ended.cover)
             self._say_gone(executor, symbol)
 
-    def _told(self, executor: Executor, plan: TradePlan, ended: Ended | TraderError) -> None:
+    def _on_protection_end(self, executor: Executor, plan: TradePlan, ended: ProtectionResult | TraderError) -> None:
         """That a position was closed although nobody asked for it, and that it is no more."""
         if isinstance(ended, TraderError):
             self._wait_out(plan.symbol, ended)
             return
         if ended.closed is not None:
-            self._teller.say(Report(plan.symbol, executor.exchange.server_now_ms(), "close", ended.closed))
+            self._events.say(Report(plan.symbol, executor.exchange.server_now_ms(), "close", ended.closed))
         if ended.view.is_flat or ended.how == "bare":
             self._say_gone(executor, plan.symbol)
 
@@ -387,7 +390,7 @@ class PositionMonitor:
         (self._foreign.add if appeared else self._foreign.discard)(view.symbol)
 
     def _say_gone(self, executor: Executor, symbol: str) -> None:
-        if self._teller.gone(executor, symbol):
+        if self._events.gone(executor, symbol):
             self._caring.discard(symbol)
 
     # --- what it works with ---

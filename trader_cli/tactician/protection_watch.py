@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from trader_cli.core.errors import OwnershipLost, TraderError
 from trader_cli.execution.executor import guarded_together
-from trader_cli.execution.protection_loop import Guard
-from trader_cli.execution.shutdown import Shield, asked_to_leave, leaving
+from trader_cli.execution.protection_loop import ProtectionLoop
+from trader_cli.execution.shutdown import Shield, leaving, shutdown_requested
 from trader_cli.storage.ledger import LedgerUnwritable
 from trader_cli.tactician.position_management import LOOK_S
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
     from trader_cli.core.money.plans import TradePlan
     from trader_cli.execution.executor import Executor
-    from trader_cli.execution.protection_loop import Ended
+    from trader_cli.execution.protection_loop import ProtectionResult
 
-    Found = Ended | TraderError
-    Told = Callable[[Executor, TradePlan, "Found"], None]
+    Found = ProtectionResult | TraderError
+    OnProtectionEnd = Callable[[Executor, TradePlan, "Found"], None]
 
 T = TypeVar("T")
 ZERO = Decimal(0)
@@ -32,14 +32,14 @@ _A_MOMENT_S = 0.25
 """What takes no longer needs nothing beside it."""
 
 
-class Carer:
+class ProtectionWatch:
     """Remembers which symbols are known to be bare, and which are to be closed, and why, until they are.
 
     `tell` hears how care beside other work has ended.
     """
 
-    def __init__(self, tell: Told) -> None:
-        self.bare: set[str] = set()
+    def __init__(self, tell: OnProtectionEnd) -> None:
+        self.unprotected: set[str] = set()
         self.closing: dict[str, str] = {}
         self._tell = tell
         self._shield = Shield()
@@ -47,7 +47,7 @@ class Carer:
     @property
     def _pressed(self) -> set[str]:
         """What cannot wait."""
-        return self.bare | self.closing.keys()
+        return self.unprotected | self.closing.keys()
 
     async def look_at(
         self, executor: Executor, plans: Mapping[str, TradePlan | None], symbols: list[str]
@@ -55,9 +55,9 @@ class Carer:
         """One look at each of these at once; a signal waits for the cover of what it finds to be bare."""
         async with leaving().shielded():
             ended = await self._guarded(executor, {s: plan for s, plan in plans.items() if plan is not None})
-            while asked_to_leave() and self.bare & ended.keys():
-                ended |= await self._guarded(executor, {s: p for s, p in plans.items() if p and s in self.bare})
-            await self._mind_bare(symbols)
+            while shutdown_requested() and self.unprotected & ended.keys():
+                ended |= await self._guarded(executor, {s: p for s, p in plans.items() if p and s in self.unprotected})
+            await self._mind_unprotected(symbols)
         return ended
 
     async def beside(self, executor: Executor, work: Awaitable[T]) -> T:
@@ -80,7 +80,7 @@ class Carer:
     async def _keep(self, executor: Executor) -> None:
         """A short round of care for what cannot wait; how it ended is told."""
         plans = {symbol: plan for symbol in sorted(self._pressed) if (plan := executor.plan_of(symbol)) is not None}
-        self.bare &= plans.keys()
+        self.unprotected &= plans.keys()
         self.closing = {symbol: why for symbol, why in self.closing.items() if symbol in plans}
         async with leaving().shielded():
             ended = await self._guarded(executor, plans, _KEEP_S, must_look=False)
@@ -94,8 +94,8 @@ class Carer:
     ) -> dict[str, Found]:
         """What care for each of these came to, and what that latches."""
         guards = [
-            Guard(
-                executor.bench,
+            ProtectionLoop(
+                executor.context,
                 plan,
                 goal=ZERO if symbol in self.closing else None,
                 reason=self.closing.get(symbol, ""),
@@ -107,21 +107,21 @@ class Carer:
         ended = dict(zip(plans, await guarded_together(guards), strict=True))
         known = {symbol: found for symbol, found in ended.items() if not isinstance(found, TraderError)}
 
-        async def tidy(symbol: str, found: Ended) -> None:
-            with borne(executor):
+        async def tidy(symbol: str, found: ProtectionResult) -> None:
+            with tolerating_unwritable(executor):
                 await executor.tidy(plans[symbol], found)
 
         for symbol, found in known.items():
-            (self.bare.add if found.how == "bare" else self.bare.discard)(symbol)
+            (self.unprotected.add if found.how == "bare" else self.unprotected.discard)(symbol)
             if found.how in {"flat", "reduced", "dust", "absent", "refused"}:
                 self.closing.pop(symbol, None)
         await asyncio.gather(*(tidy(symbol, found) for symbol, found in known.items()))
         return ended
 
-    async def _mind_bare(self, symbols: list[str]) -> None:
+    async def _mind_unprotected(self, symbols: list[str]) -> None:
         """While anything is known to be bare a first signal waits for its cover, between the looks, too."""
-        self.bare &= set(symbols)
-        await self._shield.hold(up=bool(self.bare))
+        self.unprotected &= set(symbols)
+        await self._shield.hold(up=bool(self.unprotected))
 
     async def release(self) -> None:
         """However the care ends: no shield is left up that would keep a signal waiting."""
@@ -129,9 +129,9 @@ class Carer:
 
 
 @contextmanager
-def borne(executor: Executor) -> Iterator[None]:
+def tolerating_unwritable(executor: Executor) -> Iterator[None]:
     """A disk that takes no line is told of after the look; it does not keep anything from care."""
     try:
         yield
     except LedgerUnwritable as error:
-        executor.courier.unwritten = executor.courier.unwritten or error
+        executor.submitter.unwritten = executor.submitter.unwritten or error

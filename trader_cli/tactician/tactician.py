@@ -20,11 +20,11 @@ from trader_cli.execution.accounts import ExchangeLease
 from trader_cli.execution.circuit_breaker import catch_up, latch_of
 from trader_cli.execution.income import book_income
 from trader_cli.execution.orphan_orders import ledger_for
-from trader_cli.settings.options import ExecutionOptions, PlanningOptions
+from trader_cli.settings.room_options import ExecutionOptions, PlanningOptions
 from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
-from trader_cli.tactician.loss_watch import Asked, FeePrices, Levels
-from trader_cli.tactician.planning import Now, plan, refused_request, too_late
+from trader_cli.tactician.loss_watch import EquityLimits, FeePrices, LossInputs
+from trader_cli.tactician.planning import PlanningInputs, plan, refused_request, too_late
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,7 +58,7 @@ class Tactician:
         self.store = store or ArtifactStore(self.workspace.cache_dir)
         self._lease = ExchangeLease(self.workspace, exchange, "tactician", "tactician")
         self._ledger = ledger
-        self._levels = Levels(self.settings.tactician, first=True)
+        self._levels = EquityLimits(self.settings.tactician, first=True)
         self._results: deque[Outcome] = deque(maxlen=self.settings.tactician.max_history)
 
     async def initialize(self) -> bool:
@@ -106,20 +106,20 @@ class Tactician:
         if body is None:
             raise DataMissing(
                 f"There is no analysis of {symbol} {timeframe} in profile {self.settings.mode}.",
-                mend=f"Run `trader analyze {symbol} --timeframe {timeframe}` first.",
+                hint=f"Run `trader analyze {symbol} --timeframe {timeframe}` first.",
             )
         try:
             analysis = Analysis.from_dict(body)
         except (KeyError, TypeError, ValueError) as error:
             raise DataInvalid(
                 f"The stored analysis of {symbol} {timeframe} was written by another version of trader ({error!r}).",
-                mend=f"Run `trader analyze {symbol} --timeframe {timeframe}` again.",
+                hint=f"Run `trader analyze {symbol} --timeframe {timeframe}` again.",
             ) from error
         costs = self.settings.costs.digest
         if analysis.digests.get("costs", costs) != costs:
             raise DataStale(
                 f"The stored analysis of {symbol} {timeframe} was made with other costs.",
-                mend=f"Run `trader train {symbol} --timeframe {timeframe}`, then `trader analyze`.",
+                hint=f"Run `trader train {symbol} --timeframe {timeframe}`, then `trader analyze`.",
             )
         return analysis
 
@@ -178,7 +178,7 @@ class Tactician:
         prices = FeePrices(exchange, self.settings.binance_exchange.timeout)
         found = await self._levels.broken(
             ledger,
-            Asked(
+            LossInputs(
                 now,
                 exchange.clock.monotonic_ms(),
                 await exchange.private.account(),
@@ -197,7 +197,7 @@ class Tactician:
             ledger.halt(reason, now)
         return reason
 
-    async def _now(self, symbol: str) -> Now | Refused:
+    async def _now(self, symbol: str) -> PlanningInputs | Refused:
         exchange, options = self._lease.exchange, ExecutionOptions.of(self.workspace)
         rules = await preflight.current_rules(exchange, symbol)
         if isinstance(rules, Refused):
@@ -225,7 +225,7 @@ class Tactician:
         alike = [p for p in positions if margin_asset_of(p.symbol) == account.asset]
         long = sum((p.amount * p.mark_price for p in alike if p.amount > 0), Decimal(0))
         short = sum((-p.amount * p.mark_price for p in alike if p.amount < 0), Decimal(0))
-        return Now(
+        return PlanningInputs(
             now_ms=exchange.server_now_ms(),
             account=self.workspace.account.fingerprint,
             equity=account.equity,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from trader_cli.core.money.assets import amounts_text, by_asset
 from trader_cli.execution.exit_reasons import exit_reason
 from trader_cli.execution.plan_lookup import entry_id
-from trader_cli.tactician.monitor_reports import Report, unheard
+from trader_cli.tactician.monitor_reports import Report, discard_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -30,10 +30,10 @@ class Named:
     state: Literal["added", "open", "closed", "not_at_exchange"] = "added"
 
 
-class Teller:
+class TradeEvents:
     """Tells reports on, and keeps the last ones of each symbol. `most` is how many."""
 
-    def __init__(self, report: Callable[[Report], None] = unheard, most: int = 100) -> None:
+    def __init__(self, report: Callable[[Report], None] = discard_report, most: int = 100) -> None:
         self._report, self._most = report, most
         self._history: dict[str, deque[Report]] = {}
         self.named: dict[str, Named] = {}
@@ -56,18 +56,18 @@ class Teller:
 
     def entered(self, executor: Executor, plan: TradePlan) -> None:
         """An entry that whoever sent it could not tell of, at the time it filled: its whole quantity, and its stop."""
-        if executor.told.has(plan, "entered"):
+        if executor.notifications.has(plan, "entered"):
             return
         fills = executor.ledger.fills(client_id=entry_id(executor.ledger, plan))
         quantity = sum((fill.quantity for fill in fills), Decimal(0))
         if quantity:
-            executor.told.note(plan, "entered")
+            executor.notifications.note(plan, "entered")
             at_ms, stop = fills[-1].time_ms, f"{plan.stop_price:f}"
             self.say(Report(plan.symbol, at_ms, "entered", plan.side, f"{quantity:f}", stop=stop))
 
     def gone(self, executor: Executor, symbol: str) -> bool:
         """Every end of our positions on a symbol that was not told yet, also of one that ended between two looks."""
-        told = [self._ended(executor, plan) for plan in executor.told.untold_ends(symbol)]
+        told = [self._ended(executor, plan) for plan in executor.notifications.unreported_ends(symbol)]
         return any(told)
 
     def _ended(self, executor: Executor, plan: TradePlan) -> bool:
@@ -76,7 +76,7 @@ class Teller:
         if not fills:
             return False
         self.entered(executor, plan)
-        executor.told.note(plan, "ended")
+        executor.notifications.note(plan, "ended")
         net = by_asset(flow for fill in fills for flow in fill.flows if flow.amount)
         profit = f"{next(iter(net.values())):f}" if len(net) == 1 else amounts_text(net)
         reason = exit_reason(executor.ledger, plan.symbol, plan.plan_id)

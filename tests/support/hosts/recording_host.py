@@ -41,7 +41,7 @@ def listed(**changes: Any) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Kept:
+class LedgerOrder:
     """A request as it arrived."""
 
     method: str
@@ -55,7 +55,7 @@ class Kept:
         return bool(self.key) or "signature" in self.given
 
 
-Answer = Callable[[Kept], Any]
+Answer = Callable[[LedgerOrder], Any]
 """To a body, a response, or something to wait for that gives one."""
 
 
@@ -64,7 +64,7 @@ def refusal(code: int, message: str, status: int = 400, **headers: str) -> web.R
     return web.json_response({"code": code, "msg": message}, status=status, headers=headers)
 
 
-def order_of(kept: Kept) -> dict[str, Any]:
+def order_of(kept: LedgerOrder) -> dict[str, Any]:
     """The order that was asked for, filled."""
     given = kept.given
     return {
@@ -85,7 +85,7 @@ class KeepingHost:
     """`answers` maps "METHOD path" to what answers it; `skew_ms` is by how much its clock is ahead of ours."""
 
     def __init__(self, **answers: Answer) -> None:
-        self.kept: list[Kept] = []
+        self.kept: list[LedgerOrder] = []
         self.skew_ms = 0
         self.symbols = [listed()]
         self.answers: dict[str, Answer] = {
@@ -106,7 +106,7 @@ class KeepingHost:
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         text = request.url.raw_query_string + "&" + (await request.read()).decode()
         given = {name: values[-1] for name, values in parse_qs(text).items()}
-        kept = Kept(request.method, request.path, given, request.headers.get("X-MBX-APIKEY", ""))
+        kept = LedgerOrder(request.method, request.path, given, request.headers.get("X-MBX-APIKEY", ""))
         self.kept.append(kept)
         answer = self.answers.get(f"{request.method} {request.path}")
         made = answer(kept) if answer else refusal(-1000, f"nothing at {request.path}", 404)
@@ -129,12 +129,12 @@ class KeepingHost:
         if runner is not None:
             await runner.cleanup()
 
-    def asked(self, path: str, method: str = "") -> list[Kept]:
+    def asked(self, path: str, method: str = "") -> list[LedgerOrder]:
         """What was asked of a path."""
         return [kept for kept in self.kept if kept.path == path and method in {"", kept.method}]
 
     @property
-    def signed(self) -> list[Kept]:
+    def signed(self) -> list[LedgerOrder]:
         """What arrived with a key or a signature."""
         return [kept for kept in self.kept if kept.is_signed]
 
@@ -161,7 +161,7 @@ def rights(*, withdraw: bool = False) -> dict[str, bool]:
 def later(seconds: float, body: Any) -> Answer:
     """An answer that takes its time."""
 
-    async def answer(_: Kept) -> Any:
+    async def answer(_: LedgerOrder) -> Any:
         await asyncio.sleep(seconds)
         return body
 

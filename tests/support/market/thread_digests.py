@@ -20,7 +20,7 @@ from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.features.bar_arrays import BarSeries
 from trader_cli.features.inputs import align_inputs
 from trader_cli.settings import as_settings
-from trader_cli.settings.options import AnalysisOptions, TrainingOptions
+from trader_cli.settings.room_options import AnalysisOptions, TrainingOptions
 
 M15 = Timeframe.parse("15m")
 BARS, TRADES = 2500, 600_000

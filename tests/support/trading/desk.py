@@ -12,14 +12,14 @@ from typing import Any
 
 from aiohttp import web
 
-from trader_cli.core.money.exits import Opinion
+from trader_cli.core.money.exits import Assessment
 from trader_cli.core.money.plans import Approved, Refused, TradePlan
 from trader_cli.core.types import Abstention, Analysis, Probabilities
 from trader_cli.exchange.binance import BinanceExchange
-from trader_cli.execution.entry_result import Entered
+from trader_cli.execution.entry_result import EntryResult
 from trader_cli.execution.executor import Executor
 from trader_cli.settings import Settings, as_settings
-from trader_cli.settings.options import ExecutionOptions
+from trader_cli.settings.room_options import ExecutionOptions
 from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import Ledger
 from trader_cli.tactician.monitor_reports import Report
@@ -297,11 +297,11 @@ def covered(amount: Decimal, stops: list[AlgoOrder]) -> bool:
     return any(s.close_position for s in stopping) or sum(s.quantity for s in stopping) >= abs(amount)
 
 
-async def entered(desk: Desk, approved: Approved) -> Entered:
+async def entered(desk: Desk, approved: Approved) -> EntryResult:
     """Enter as a process of its own; everything is as intended at its end."""
     with desk.open() as (ledger, executor):
         done = await executor.enter(approved)
-        assert isinstance(done, Entered), done
+        assert isinstance(done, EntryResult), done
         sound(desk, ledger)
         return done
 
@@ -347,8 +347,8 @@ __all__ = [
     "POSITIONS",
     "STOP",
     "SYMBOL",
+    "Assessment",
     "Desk",
-    "Opinion",
     "at_desk",
     "covered",
     "entered",

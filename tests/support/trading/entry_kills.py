@@ -55,7 +55,7 @@ class Struck:
     running: bool
     between: bool
     how: str
-    bare_ms: int
+    unprotected_ms: int
     faults: tuple[dict[str, Any], ...] = field(repr=False, default=())
     wrong: tuple[str, ...] = ()
 
@@ -126,10 +126,10 @@ class Strike:
         running, killed_ms = self._kill(entering)
         how = self._go_on()
         between = running and sent is not None and not self._is_covered(killed_ms)
-        bare_ms = self._bare_ms(killed_ms)
+        unprotected_ms = self._unprotected_ms(killed_ms)
         self._end()
         rows = tuple(asdict(fault) for fault in faults)
-        return Struck(self._seed, running, between, how, bare_ms, rows, tuple(self._wrong))
+        return Struck(self._seed, running, between, how, unprotected_ms, rows, tuple(self._wrong))
 
     def _start(self, name: str, *arguments: str) -> Started:
         return self._warm.start(self._folder, name, list(arguments), self._environment)
@@ -197,7 +197,7 @@ class Strike:
             return False
         return not any(start <= at_ms < end for start, end in books["of"]["bare_spans"])
 
-    def _bare_ms(self, killed_ms: int) -> int:
+    def _unprotected_ms(self, killed_ms: int) -> int:
         """The longest time without cover since the new process was first answered."""
         fresh = [a for a in self._place.requests(self._after) if a["arrived_ms"] > killed_ms and a["status"]]
         if not fresh:
@@ -265,7 +265,7 @@ def _said(started: Started) -> str:
 def summary(done: list[Struck]) -> str:
     """The figures."""
     between = [struck for struck in done if struck.between]
-    bare = sorted(struck.bare_ms for struck in between if struck.bare_ms)
+    bare = sorted(struck.unprotected_ms for struck in between if struck.unprotected_ms)
     ways = {how: sum(s.how == how for s in between) for how in sorted({s.how for s in between})}
     longest = (
         f"bare after the first answer: {len(bare)} times, half {bare[len(bare) // 2]} ms, most {bare[-1]} ms"

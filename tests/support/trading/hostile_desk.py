@@ -1,6 +1,6 @@
 """A desk in a hostile world: seeded faults, switches and rule changes of the exchange, a client whose clock jumps or stops.
 
-`hostile(work, path, faults=…)` runs `work(desk)` in virtual time. `desk.bare_spans(symbol)` is the measure of issue 10:
+`hostile(work, path, faults=…)` runs `work(desk)` in virtual time. `desk.unprotected_spans(symbol)` is the measure of issue 10:
 when the exchange's own books showed a position not wholly behind stops.
 """
 
@@ -24,7 +24,7 @@ from trader_cli.settings import as_settings
 from trader_cli.venue.clocks import VirtualClock, VirtualLoop
 from trader_cli.venue.engine import forced_orders
 from trader_cli.venue.engine.books import Account
-from trader_cli.venue.engine.cover_audit import CoverWatch, Span
+from trader_cli.venue.engine.cover_audit import CoverAudit, Span
 from trader_cli.venue.engine.switches import Switches
 from trader_cli.venue.server.faults import Fault, FaultPlan
 from trader_cli.venue.server.request_log import LoggedRequest
@@ -112,7 +112,7 @@ class SteppedClock:
 class HostileDesk(Desk):
     """A desk whose exchange is watched and whose client can be disturbed. `clock` is the exchange's true time."""
 
-    cover: CoverWatch = field(default_factory=CoverWatch)
+    cover: CoverAudit = field(default_factory=CoverAudit)
     client_clock: SteppedClock = field(default_factory=lambda: SteppedClock(VirtualClock(0)))
     start_ms: int = 0
     outside: Context = field(default_factory=Context)
@@ -123,14 +123,16 @@ class HostileDesk(Desk):
         """The exchange's own account, as of now."""
         return self.engine.account
 
-    def bare_spans(self, symbol: str = SYMBOL, *, ours_only: bool = False) -> list[Span]:
+    def unprotected_spans(self, symbol: str = SYMBOL, *, ours_only: bool = False) -> list[Span]:
         """When the exchange's books showed a position, or our part of one, not wholly behind stops."""
         self.engine  # noqa: B018 (advances to now)
-        return self.cover.bare_spans(symbol, self.clock.now_ms(), ours_only=ours_only)
+        return self.cover.unprotected_spans(symbol, self.clock.now_ms(), ours_only=ours_only)
 
-    def bare_s(self, symbol: str = SYMBOL, *, ours_only: bool = False) -> float:
+    def unprotected_s(self, symbol: str = SYMBOL, *, ours_only: bool = False) -> float:
         """The longest such span in seconds, 0 if there was none."""
-        return max((end - start for start, end in self.bare_spans(symbol, ours_only=ours_only)), default=0) / 1000
+        return (
+            max((end - start for start, end in self.unprotected_spans(symbol, ours_only=ours_only)), default=0) / 1000
+        )
 
     def requests(self, route: tuple[str, str] | None = None, since_ms: int = 0) -> list[LoggedRequest]:
         """What arrived at the exchange, oldest first."""
@@ -208,7 +210,7 @@ def hostile(  # noqa: PLR0913 (each names one side of the world)
     clock = PausableClock(tape.at(start))
 
     async def main() -> Any:
-        outside, cover, client_clock = copy_context(), CoverWatch(), SteppedClock(clock)
+        outside, cover, client_clock = copy_context(), CoverAudit(), SteppedClock(clock)
         ruled = changes(clock.now_ms()) if callable(changes) else changes
         async with BentVenue(
             tape, clock, balance=BALANCE, faults=FaultPlan(), switches=switches, changes=ruled

@@ -14,10 +14,10 @@ from support.trading.virtual_venue import settings_at
 from trader_cli.core.market.timeframes import HOUR_MS
 from trader_cli.core.money.plans import Approved, Refused, TradePlan
 from trader_cli.exchange.binance import BinanceExchange
-from trader_cli.execution.entry_result import Entered
+from trader_cli.execution.entry_result import EntryResult
 from trader_cli.execution.executor import Executor
 from trader_cli.settings import Settings
-from trader_cli.settings.options import ExecutionOptions
+from trader_cli.settings.room_options import ExecutionOptions
 from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import Ledger
 from trader_cli.venue.clocks import VirtualClock, run_virtual
@@ -84,7 +84,7 @@ class Place:
         }
         return TradePlan(**made)
 
-    async def enter(self, symbol: str, **wanted: str) -> Entered | Refused:
+    async def enter(self, symbol: str, **wanted: str) -> EntryResult | Refused:
         return await self.executor.enter(Approved(await self.plan(symbol, **wanted)))
 
     @property

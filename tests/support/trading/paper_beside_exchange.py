@@ -16,8 +16,8 @@ from trader_cli.core.market.timeframes import MINUTE_MS
 from trader_cli.core.money.assets import QUOTE, margin_asset_of
 from trader_cli.venue.engine.books import Fill, Income
 from trader_cli.venue.engine.engine import BOOK_LEVELS, Engine
-from trader_cli.venue.paper.observations import SeenBar, SeenBook, Sighting
-from trader_cli.venue.paper.paper_account import PaperDesk
+from trader_cli.venue.paper.observations import Observation, SeenBar, SeenBook
+from trader_cli.venue.paper.paper_account import PaperAccount
 from trader_cli.venue.server.private_routes import COMMANDS
 from trader_cli.venue.server.wallets import fresh_account
 from trader_cli.venue.simulated_market.intrabar_path import expand
@@ -84,15 +84,15 @@ class Watched:
             close = bars[-1].close
         return tuple(bars)
 
-    def look(self, since: Sighting | None, upto_ms: int) -> Sighting:
+    def look(self, since: Observation | None, upto_ms: int) -> Observation:
         """What is seen since a sighting."""
         rules = self.market.rules
         if since is None:
-            return Sighting(rules, upto_ms, upto_ms, self.bars(_minute(upto_ms), upto_ms)[-1])
+            return Observation(rules, upto_ms, upto_ms, self.bars(_minute(upto_ms), upto_ms)[-1])
         if since.upto_ms >= upto_ms:
             return since
         bars = self.bars(_minute(since.upto_ms + 1), upto_ms)
-        return Sighting(rules, since.upto_ms, upto_ms, since.before, bars)
+        return Observation(rules, since.upto_ms, upto_ms, since.before, bars)
 
     def book(self, now_ms: int) -> SeenBook:
         bids, asks = self.market.book(now_ms, BOOK_LEVELS)
@@ -135,17 +135,17 @@ class Paper(Account):
     def __init__(self, watched: Watched) -> None:
         super().__init__(watched)
         self.now_ms = watched.start_ms
-        self.desk = PaperDesk({self.symbol: watched.market.rules}, self.now_ms, Decimal(10**15))
+        self.desk = PaperAccount({self.symbol: watched.market.rules}, self.now_ms, Decimal(10**15))
         self.engine = self.desk.engine
         _enrich(self.engine, self.symbol)
 
-    def _seen(self, *, asked: bool) -> list[Sighting]:
+    def _seen(self, *, asked: bool) -> list[Observation]:
         if not asked and self.symbol not in self.desk.busy():
             return []
         seen = self.watched.look(self.desk.since(self.symbol, self.now_ms), self.now_ms)
         if asked or self.desk.stirs(seen):
             made = [getattr(seen, name) for name in ("rules", "after_ms", "upto_ms", "before", "bars")]
-            seen = Sighting(*made, book=self.watched.book(self.now_ms))
+            seen = Observation(*made, book=self.watched.book(self.now_ms))
         return [seen]
 
     def send(self, path: str, **parameters: Any) -> Any:

@@ -14,7 +14,7 @@ from trader_cli.features.build import build_features
 from trader_cli.features.family import FamilyOptions
 from trader_cli.features.registry import make_spec
 from trader_cli.settings import as_settings
-from trader_cli.settings.options import TrainingOptions
+from trader_cli.settings.room_options import TrainingOptions
 from trader_cli.venue.simulated_market.tape import Tape
 
 M15 = Timeframe.parse("15m")

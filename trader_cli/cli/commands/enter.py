@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from trader_cli.core.market.timeframes import Timeframe
-    from trader_cli.execution.entry_result import Entered
+    from trader_cli.execution.entry_result import EntryResult
     from trader_cli.pipelines.trading.trading_stages import DryRun
     from trader_cli.settings import Workspace
 
@@ -79,9 +79,9 @@ def _plan(workspace: Workspace, symbol: str, timeframe: Timeframe, file: Path | 
     try:
         body = json.loads(file.read_bytes())  # with or without a byte order mark
     except ValueError as error:
-        raise DataInvalid(f"{file} is no plan: {error}.", mend="Write one with `trader tactics --json`.") from error
+        raise DataInvalid(f"{file} is no plan: {error}.", hint="Write one with `trader tactics --json`.") from error
     if not isinstance(body, dict) or "kind" not in body:
-        raise DataInvalid(f"{file} is no plan.", mend="Write one with `trader tactics --json`.")
+        raise DataInvalid(f"{file} is no plan.", hint="Write one with `trader tactics --json`.")
     return plan_from(body)
 
 
@@ -108,7 +108,7 @@ def _show_rehearsal(done: DryRun, *, as_json: bool) -> None:
         raise typer.Exit(o.code_of(done.refused.code, ExitCode.REFUSED))
 
 
-def _headline(done: Entered) -> str:
+def _headline(done: EntryResult) -> str:
     plan = done.plan
     if done.quantity == 0:
         return f"{plan.symbol}: the entry {plan.client_id('entry')} ended without a fill"
@@ -121,7 +121,7 @@ def _headline(done: Entered) -> str:
     return f"{plan.symbol}: {what}: {done.filled}"
 
 
-def entered_facts(done: Entered) -> dict[str, Any]:
+def entered_facts(done: EntryResult) -> dict[str, Any]:
     """An entry for people."""
     cover = done.cover
     return {
@@ -134,7 +134,7 @@ def entered_facts(done: Entered) -> dict[str, Any]:
     }
 
 
-def _order_id(done: Entered) -> str:
+def _order_id(done: EntryResult) -> str:
     return done.plan.client_id("entry") if done.order is None else done.order.client_id
 
 
@@ -145,7 +145,7 @@ def _stop(stop: Any) -> str | None:
     return f"{what} at {stop.trigger_price:f} by mark price"
 
 
-def entered_dict(done: Entered) -> dict[str, Any]:
+def entered_dict(done: EntryResult) -> dict[str, Any]:
     """An entry for programs."""
     cover = done.cover
     stops = [] if cover is None else [*([cover.backstop] if cover.backstop else []), *cover.stops, *cover.take_profits]

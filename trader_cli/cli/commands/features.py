@@ -60,9 +60,9 @@ def features(
 
     workspace = o.workspace_from(profile, config, tape, o.gaps_allowed(allow_gaps))
     if cost and certify:
-        raise UsageError("--cost builds and certifies nothing.", mend="Leave out --cost or --certify.")
+        raise UsageError("--cost builds and certifies nothing.", hint="Leave out --cost or --certify.")
     if everything and (cost or symbols):
-        raise UsageError("--all means every symbol fetched.", mend="Leave out --all, or the symbols and --cost.")
+        raise UsageError("--all means every symbol fetched.", hint="Leave out --all, or the symbols and --cost.")
     names, parsed = o.several(workspace, symbols, timeframe, everything=everything)
     if cost:
         from trader_cli.pipelines.stages.live_budget import feature_costs

@@ -34,12 +34,12 @@ def flatten(
     owns the ledger does it for us, and goes on trading after that unless --halt is given; one that does not answer
     within 3 s is named (exit code 11), and ended with --force.
     """
-    from trader_cli.pipelines.trading.flatten_without_ledger import Wish
+    from trader_cli.pipelines.trading.flatten_without_ledger import FlattenRequest
     from trader_cli.pipelines.trading.risk_reduction import flatten as run
 
     named = tuple(dict.fromkeys(symbols or ()))
-    wish = Wish("flatten", named, also_halt=halt, force=force, all_of_it=all_of_it, say=say)
-    done = run(o.workspace_from(profile, config, tape), wish)
+    request = FlattenRequest("flatten", named, also_halt=halt, force=force, all_of_it=all_of_it, say=say)
+    done = run(o.workspace_from(profile, config, tape), request)
     if json:
         told = {"left": done.left, "said": done.said, "exit_code": int(done.exit_code)}
         print_json(

@@ -30,7 +30,7 @@ def show(
     path = o.workspace_from(profile, config, tape).ledger_path
     with LedgerReading.shown(path) as ledger:
         if ledger is None:
-            raise DataMissing(f"There is no ledger at {path}.", mend="It begins with `trader tactics` or `trader run`.")
+            raise DataMissing(f"There is no ledger at {path}.", hint="It begins with `trader tactics` or `trader run`.")
         decisions, fills = ledger.decisions()[-last:], ledger.fills()[-last:]
         if json:
             print_json(
@@ -89,10 +89,10 @@ def backup(
     path = o.workspace_from(profile, config, tape).ledger_path
     if file.exists() or not file.absolute().parent.is_dir():
         why = "is there already" if file.exists() else "lies in no folder that exists"
-        raise UsageError(f"{file} {why}.", mend="Name a new file.")
+        raise UsageError(f"{file} {why}.", hint="Name a new file.")
     with LedgerReading.shown(path) as ledger:
         if ledger is None:
-            raise DataMissing(f"There is no ledger at {path}.", mend="It begins with `trader tactics` or `trader run`.")
+            raise DataMissing(f"There is no ledger at {path}.", hint="It begins with `trader tactics` or `trader run`.")
         ledger.backup(file)
     if json:
         print_json({"ledger": str(path), "backup": str(file)})

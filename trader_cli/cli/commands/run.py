@@ -43,7 +43,7 @@ def run(
     Exit code 8: no signal. 7: refused by risk. 9: halted. With --forever it trades until a signal or --for; a restart
     goes on where it was.
     """
-    from trader_cli.pipelines.trading.iterations import Audience
+    from trader_cli.pipelines.trading.iterations import EventSink
     from trader_cli.pipelines.trading.run_summary import RunForever, RunOnce
     from trader_cli.pipelines.trading.trading_run import run_forever, run_once
 
@@ -60,18 +60,18 @@ def run(
         say(line(report), quiet=report.action == "stay")
 
     with progress_bar() as progress:
-        audience = Audience(heard, say, progress)
+        sink = EventSink(heard, say, progress)
         done: RunForever | RunOnce
         if forever:
-            done = run_forever(workspace, names, parsed, for_s=seconds, live=live, audience=audience)
+            done = run_forever(workspace, names, parsed, for_s=seconds, live=live, sink=sink)
         else:
-            done = run_once(workspace, names[0], parsed, wait=wait, for_s=seconds, live=live, audience=audience)
+            done = run_once(workspace, names[0], parsed, wait=wait, for_s=seconds, live=live, sink=sink)
     if json:
         print_json(done.as_dict())
     elif isinstance(done, RunForever):
         print_facts(f"{', '.join(names)} {parsed}: ran", _forever_facts(done))
     else:
-        print_facts(f"{done.done.symbol} {done.done.timeframe}: {_headline(done)}", pass_facts(done))
+        print_facts(f"{done.done.symbol} {done.done.timeframe}: {_headline(done)}", iteration_facts(done))
     if isinstance(done, RunOnce) and done.done.refusal is not None:
         abstained = done.done.abstention is not None or done.done.signal is None
         raise typer.Exit(o.code_of(done.done.refusal.code, ExitCode.ABSTAINED if abstained else ExitCode.REFUSED))
@@ -85,7 +85,7 @@ def _headline(run: RunOnce) -> str:
     return f"traded, left by {run.done.trade.exit_reason}"
 
 
-def pass_facts(run: RunOnce) -> Facts:
+def iteration_facts(run: RunOnce) -> Facts:
     """A pass for people, in the order in which things happened."""
     done = run.done
     claim, signal, plan, refusal = done.claim, done.signal, done.plan, done.refusal

@@ -34,10 +34,10 @@ def status(
 ) -> None:
     """Show what we hold, what protects it, what is wrong, whether one can walk away; and what the stages have left."""
     from trader_cli.pipelines.stages.stored_status import status as run
-    from trader_cli.pipelines.trading.account_status import account_status, begin_look
+    from trader_cli.pipelines.trading.account_status import account_status, begin_snapshot
 
     workspace = o.workspace_from(profile, config, tape)
-    asking = begin_look(workspace)
+    asking = begin_snapshot(workspace)
     done, account = run(workspace, asking), account_status(workspace, asking)
     if json:
         print_json({**asdict(done), "account": asdict(account)})

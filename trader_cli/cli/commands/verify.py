@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -49,7 +48,7 @@ def verify(
 
         junit.write_bytes(junit_xml(report))
     if json:
-        print_json({"passed": report.passed, **asdict(report)})
+        print_json({"passed": report.passed, **report.as_dict()})
     else:
         _show(report)
     if not report.passed:
@@ -58,7 +57,7 @@ def verify(
 
 def _list(checks: Sequence[Check], *, as_json: bool) -> None:
     if as_json:
-        body = [{"name": c.name, "line": c.line, "expected": c.promise, "mend": c.mend} for c in checks]
+        body = [{"name": c.name, "line": c.line, "expected": c.promise, "mend": c.hint} for c in checks]
         print_json({"checks": body})
         return
     for line in dict.fromkeys(check.line for check in checks):
@@ -74,7 +73,7 @@ def _show(report: Report) -> None:
         ]
         print_table(line, ("  check", "result", "time", "found"), rows)
     for result in report.failed:
-        facts = {"expected": result.expected, "found": result.found, "mend": result.mend}
+        facts = {"expected": result.expected, "found": result.found, "mend": result.hint}
         print_facts(f"{result.name} FAILED", facts)
     print_facts(_headline(report), {"market": report.source, "seconds": f"{report.seconds:.1f}"})
 

@@ -54,7 +54,7 @@ def client_id(plan: str, purpose: Purpose, generation: int = 0) -> str:
     return f"td-{_LETTERS[purpose]}-{digest_value(['order', plan, purpose, generation])[:28]}"
 
 
-def bare_exit_id(account: str, symbol: str, at_ms: int, number: int) -> str:
+def exit_id_without_ledger(account: str, symbol: str, at_ms: int, number: int) -> str:
     """The client id of an exit that is sent without a ledger; no plan's order can have it."""
     return f"td-{_LETTERS['exit']}-{digest_value(['bare', account, symbol, at_ms, number])[:28]}"
 

@@ -10,7 +10,7 @@ from trader_cli.core.json_values import items_of, number_of, object_of, whole_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Level = tuple[float, float]
+EquityPoint = tuple[float, float]
 """Price and quantity."""
 
 
@@ -25,8 +25,8 @@ class MarketSnapshot:
     source: str
     fetched_ms: int
     day_volume_quote: float
-    bids: tuple[Level, ...]
-    asks: tuple[Level, ...]
+    bids: tuple[EquityPoint, ...]
+    asks: tuple[EquityPoint, ...]
     funding_rate: float
     next_funding_ms: int | None = None
 
@@ -51,5 +51,5 @@ class MarketSnapshot:
         )
 
 
-def _levels(field: object) -> tuple[Level, ...]:
+def _levels(field: object) -> tuple[EquityPoint, ...]:
     return tuple((number_of(price), number_of(quantity)) for price, quantity in map(items_of, items_of(field)))

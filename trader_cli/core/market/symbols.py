@@ -25,7 +25,7 @@ def symbol_of(text: str) -> str:
     if not is_symbol(symbol):
         raise UsageError(
             f"{text!r} is not a symbol.",
-            mend="Write it as the exchange does, such as ETHUSDT, and blanks between several.",
+            hint="Write it as the exchange does, such as ETHUSDT, and blanks between several.",
         )
     return symbol
 

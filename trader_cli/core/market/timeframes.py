@@ -56,7 +56,7 @@ class Timeframe:
         if name not in _MINUTES:
             near = get_close_matches(name, _MINUTES, n=1, cutoff=0.7)  # 1M is no 1m, and 1w neither
             hint = f"Did you mean {near[0]}? " if near else ""
-            raise UsageError(f"Unknown time frame {name!r}.", mend=f"{hint}Known: {', '.join(_MINUTES)}.")
+            raise UsageError(f"Unknown time frame {name!r}.", hint=f"{hint}Known: {', '.join(_MINUTES)}.")
         return cls(name, _MINUTES[name] * MINUTE_MS)
 
     @classmethod

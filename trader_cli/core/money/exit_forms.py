@@ -37,7 +37,7 @@ class Form:
 
 
 @dataclass(frozen=True)
-class Heard:
+class RefusedForms:
     """What the exchange has refused of one exit: quantities (of limit orders, or not) and reaches of limit orders.
 
     `thin`: the book is too thin for a market order. `downward`: more than is open may have been asked for.
@@ -48,11 +48,11 @@ class Heard:
     thin: bool = False
     downward: bool = False
 
-    def after(self, form: Form, code: int) -> Heard:
+    def after(self, form: Form, code: int) -> RefusedForms:
         """With one more refusal. A thin book says nothing about limit orders, of which all are tried anew."""
         is_limit = form.reach is not None
         if code == NO_COUNTERPARTY:
-            return Heard(frozenset(q for q in self.quantities if not q[0]), thin=True, downward=self.downward)
+            return RefusedForms(frozenset(q for q in self.quantities if not q[0]), thin=True, downward=self.downward)
         if code in NOTHING_TO_REDUCE:
             return replace(self, downward=True)
         if form.reach is not None and code in PRICE_CODES:
@@ -87,7 +87,7 @@ def exit_forms(
     return tuple(made)
 
 
-def next_form(forms: Iterable[Form], heard: Heard) -> Form | None:
+def next_form(forms: Iterable[Form], heard: RefusedForms) -> Form | None:
     """The first that was not refused, limit orders first in a thin book; None where every one was."""
     left = [form for form in forms if not heard.has_refused(form)]
     return min(left, key=lambda form: heard.thin and form.reach is None, default=None)

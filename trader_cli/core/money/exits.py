@@ -30,7 +30,7 @@ class ExitRules:
 
 
 @dataclass(frozen=True)
-class Held:
+class OpenPosition:
     """A position as it is: its plan's levels, what rests at the exchange, and the best price seen since entry.
 
     `exit_by_ms` is the plan's time exit; `leave_by_ms` when it must be over because the symbol is delisted, if it is.
@@ -56,7 +56,7 @@ class Held:
 
 
 @dataclass(frozen=True)
-class Opinion:
+class Assessment:
     """The model's last word: P(the barrier on the losing side is hit first), and when it was given."""
 
     loss_probability: float
@@ -81,44 +81,48 @@ class Action:
 STAY = Action("stay", "nothing to do")
 
 
-def assess(held: Held, mark: Decimal, opinion: Opinion | None, rules: ExitRules, now_ms: int) -> Action:
+def assess(
+    position: OpenPosition, mark: Decimal, assessment: Assessment | None, rules: ExitRules, now_ms: int
+) -> Action:
     """The action for a position at this mark price. Price rules do not look at the opinion."""
-    if (mark - held.stop_price) * held.sign <= 0:
+    if (mark - position.stop_price) * position.sign <= 0:
         return Action("close", "stop_passed")
-    if held.leave_by_ms is not None and now_ms >= held.leave_by_ms:
+    if position.leave_by_ms is not None and now_ms >= position.leave_by_ms:
         return Action("close", "delisting")
-    if now_ms >= held.exit_by_ms:
+    if now_ms >= position.exit_by_ms:
         return Action("close", "time")
-    if (mark - held.take_profit_price) * held.sign >= 0:
+    if (mark - position.take_profit_price) * position.sign >= 0:
         return Action("take_profit", "target_passed")
-    by_opinion = _by_opinion(held, opinion, rules, now_ms)
-    if by_opinion is not None:
-        return by_opinion
-    trailed = trailing_stop(held, rules)
-    if (trailed - held.stop_price) * held.sign > 0 and (mark - trailed) * held.sign > 0:
+    by_assessment = _by_assessment(position, assessment, rules, now_ms)
+    if by_assessment is not None:
+        return by_assessment
+    trailed = trailing_stop(position, rules)
+    if (trailed - position.stop_price) * position.sign > 0 and (mark - trailed) * position.sign > 0:
         return Action("tighten", "trail", price=trailed)
     return STAY
 
 
-def _by_opinion(held: Held, opinion: Opinion | None, rules: ExitRules, now_ms: int) -> Action | None:
-    if opinion is None or now_ms - held.last_act_ms < rules.dwell_ms:
+def _by_assessment(
+    position: OpenPosition, assessment: Assessment | None, rules: ExitRules, now_ms: int
+) -> Action | None:
+    if assessment is None or now_ms - position.last_act_ms < rules.dwell_ms:
         return None
-    loss = opinion.decayed(now_ms, rules.half_life_ms)
+    loss = assessment.decayed(now_ms, rules.half_life_ms)
     if loss >= rules.high_risk:
         return Action("close", "high_risk")
-    if loss >= rules.medium_risk and not held.scaled_down:
+    if loss >= rules.medium_risk and not position.scaled_down:
         return Action("scale_down", "medium_risk", share=Decimal("0.5"))
     return None
 
 
-def trailing_stop(held: Held, rules: ExitRules) -> Decimal:
+def trailing_stop(position: OpenPosition, rules: ExitRules) -> Decimal:
     """The stop that follows the best price at its distance, in whole rungs; never looser than the stop there is."""
-    unit = abs(held.entry_price - held.first_stop)
+    unit = abs(position.entry_price - position.first_stop)
     if unit == 0:
-        return held.stop_price
-    gained = (held.best_price - held.entry_price) * held.sign / unit
+        return position.stop_price
+    gained = (position.best_price - position.entry_price) * position.sign / unit
     rung = math.floor((float(gained) + 1.0 - rules.trail_distance) / rules.trail_step)
     if rung < 1:
-        return held.stop_price
-    level = held.first_stop + held.sign * unit * Decimal(str(rules.trail_step)) * rung
-    return max(level, held.stop_price) if held.sign > 0 else min(level, held.stop_price)
+        return position.stop_price
+    level = position.first_stop + position.sign * unit * Decimal(str(rules.trail_step)) * rung
+    return max(level, position.stop_price) if position.sign > 0 else min(level, position.stop_price)

@@ -14,7 +14,7 @@ def refuse_rights(rights: KeyRights) -> None:
     """Raises `ConfigurationError` for a key that can withdraw, or cannot trade futures."""
     if rights.can_withdraw:
         raise ConfigurationError(
-            "This API key can withdraw, and is refused.", mend="Make one that can only read and trade futures."
+            "This API key can withdraw, and is refused.", hint="Make one that can only read and trade futures."
         )
     if not rights.can_trade_futures:
-        raise ConfigurationError("This API key cannot trade futures.", mend="Allow futures for it.")
+        raise ConfigurationError("This API key cannot trade futures.", hint="Allow futures for it.")

@@ -42,7 +42,7 @@ class LossLimits:
 
 
 @dataclass(frozen=True)
-class Level:
+class EquityPoint:
     """What a look at the account saw of one asset: wallet balance, and equity with unrealised profit."""
 
     time_ms: int
@@ -51,10 +51,10 @@ class Level:
 
 
 @dataclass(frozen=True)
-class History:
+class EquityHistory:
     """What is remembered of an asset: looks before this one, and (time, amount) of transfers, oldest first."""
 
-    seen: Sequence[Level] = ()
+    seen: Sequence[EquityPoint] = ()
     transfers: Amounts = ()
 
 
@@ -66,7 +66,7 @@ def breach(
     now_ms: int,
     *,
     since_ms: int = 0,
-    history: History = History(),
+    history: EquityHistory = EquityHistory(),
 ) -> str | None:
     """The sentence of the first limit that is broken, if one is; see `breaches`."""
     found = breaches(flows, wallet, unrealized, limits, now_ms, since_ms=since_ms, history=history)
@@ -81,7 +81,7 @@ def breaches(
     now_ms: int,
     *,
     since_ms: int = 0,
-    history: History = History(),
+    history: EquityHistory = EquityHistory(),
     asset: str = QUOTE,
 ) -> dict[str, str]:
     """The sentences of the limits that are broken, by name: "day" with its number, and "drawdown".
@@ -90,7 +90,7 @@ def breaches(
     them. They tell the levels that no look saw. What was lost before `since_ms`, when a person last lifted a halt, has
     been looked at and counts no more.
     """
-    past = _Past(list(flows), Level(now_ms, wallet, wallet + unrealized), history, since_ms)
+    past = _Past(list(flows), EquityPoint(now_ms, wallet, wallet + unrealized), history, since_ms)
     opened, peak, equity = past.opened(max(now_ms // DAY_MS * DAY_MS, since_ms)), past.peak(), wallet + unrealized
     found = {}
     if opened > 0 and opened - equity >= opened * Decimal(str(limits.daily)):
@@ -105,28 +105,30 @@ def breaches(
 class _Past:
     """Levels of one asset, each as it would be today: moved by what was paid in or out after it."""
 
-    def __init__(self, flows: list[tuple[int, Decimal]], now: Level, history: History, since_ms: int) -> None:
+    def __init__(
+        self, flows: list[tuple[int, Decimal]], now: EquityPoint, history: EquityHistory, since_ms: int
+    ) -> None:
         moves = counted_transfers(history.transfers, now.time_ms)
         self._times = [time_ms for time_ms, _ in moves]
         self._sums = [Decimal(0), *accumulate(amount for _, amount in moves)]
         self._flow_times = [time_ms for time_ms, _ in flows]
         self._flow_sums = [Decimal(0), *accumulate(amount for _, amount in flows)]
         self._since_ms = since_ms
-        seen = sorted(history.seen, key=lambda look: look.time_ms)
-        before = [look for look in seen if look.time_ms < now.time_ms and not self._is_unclear(look)]
-        last = Level(max(now.time_ms, *self._flow_times[-1:], 0), now.wallet, now.equity)
-        self._looks = [*(self._moved(look) for look in before if look.time_ms >= since_ms), last]
-        self._look_times = [look.time_ms for look in self._looks]
+        seen = sorted(history.seen, key=lambda point: point.time_ms)
+        before = [point for point in seen if point.time_ms < now.time_ms and not self._is_unclear(point)]
+        last = EquityPoint(max(now.time_ms, *self._flow_times[-1:], 0), now.wallet, now.equity)
+        self._points = [*(self._moved(point) for point in before if point.time_ms >= since_ms), last]
+        self._point_times = [point.time_ms for point in self._points]
 
-    def _is_unclear(self, look: Level) -> bool:
+    def _is_unclear(self, point: EquityPoint) -> bool:
         """Whether a look came so soon after a transfer that its wallet may be the one from before it."""
-        place = bisect_right(self._times, look.time_ms)
-        return place > 0 and look.time_ms - self._times[place - 1] < _SETTLED_MS
+        place = bisect_right(self._times, point.time_ms)
+        return place > 0 and point.time_ms - self._times[place - 1] < _SETTLED_MS
 
-    def _moved(self, look: Level) -> Level:
-        paid = self._sums[-1] - self._sums[bisect_right(self._times, look.time_ms)]
-        before_ms = look.time_ms - 1  # what was booked in the same moment came after it: nothing is counted twice
-        return Level(before_ms, look.wallet + paid, look.equity + paid)
+    def _moved(self, point: EquityPoint) -> EquityPoint:
+        paid = self._sums[-1] - self._sums[bisect_right(self._times, point.time_ms)]
+        before_ms = point.time_ms - 1  # what was booked in the same moment came after it: nothing is counted twice
+        return EquityPoint(before_ms, point.wallet + paid, point.equity + paid)
 
     def _booked(self, after_ms: int, until_ms: int) -> Decimal:
         """What was booked after one time and until another."""
@@ -135,9 +137,9 @@ class _Past:
 
     def _wallet(self, time_ms: int) -> Decimal:
         """The wallet at a time: of the last look before it and what was booked since, or back from the first."""
-        place = bisect_right(self._look_times, time_ms)
-        look = self._looks[max(place - 1, 0)]
-        return look.wallet + self._booked(look.time_ms, time_ms)
+        place = bisect_right(self._point_times, time_ms)
+        point = self._points[max(place - 1, 0)]
+        return point.wallet + self._booked(point.time_ms, time_ms)
 
     def opened(self, begun_ms: int) -> Decimal:
         """The level at the beginning of a day, or when a person lifted a halt.
@@ -145,10 +147,10 @@ class _Past:
         What a look close to it saw, unrealised profit included; else the wallet as booked. Where only later looks are
         close, the higher of both: a profit that was open then can be lost today.
         """
-        before = [look for look in self._looks if begun_ms - _BESIDE_MS <= look.time_ms < begun_ms]
+        before = [point for point in self._points if begun_ms - _BESIDE_MS <= point.time_ms < begun_ms]
         if before:
             return before[-1].equity
-        first = self._looks[min(bisect_right(self._look_times, begun_ms - 1), len(self._looks) - 1)]
+        first = self._points[min(bisect_right(self._point_times, begun_ms - 1), len(self._points) - 1)]
         beside = first.time_ms < begun_ms + _BESIDE_MS
         level = max(first.wallet, first.equity) if beside else first.wallet
         return level - self._booked(begun_ms - 1, first.time_ms)
@@ -157,7 +159,7 @@ class _Past:
         """The highest level: as seen, and as booked between looks."""
         since = bisect_right(self._flow_times, self._since_ms - 1)
         booked = [self._wallet(at) for at in (self._since_ms - 1, *self._flow_times[since:])]
-        return max(*booked, *(look.equity for look in self._looks))
+        return max(*booked, *(point.equity for point in self._points))
 
 
 def counted_transfers(transfers: Amounts, now_ms: int) -> Amounts:
@@ -165,33 +167,33 @@ def counted_transfers(transfers: Amounts, now_ms: int) -> Amounts:
     return [(at, amount) for at, amount in transfers if amount < 0 or at <= now_ms - _SETTLED_MS]
 
 
-def worth_keeping(history: History, look: Level) -> bool:
+def worth_keeping(history: EquityHistory, point: EquityPoint) -> bool:
     """Whether a look is to be remembered: the first, one a quarter of an hour, and each clearly higher than the rest.
 
     So much is forgotten at most: 0.05 % of the highest equity.
     """
-    if not history.seen or look.time_ms - history.seen[-1].time_ms >= _KEPT_MS:
+    if not history.seen or point.time_ms - history.seen[-1].time_ms >= _KEPT_MS:
         return True
     last = _moment(history, history.seen[-1])
     rest = [level.equity for level in history.seen if _moment(history, level) == last]
-    return look.equity > max(rest) * (1 + _FINEST)
+    return point.equity > max(rest) * (1 + _FINEST)
 
 
-def thinned(history: History, now_ms: int) -> History:
+def thinned(history: EquityHistory, now_ms: int) -> EquityHistory:
     """The same levels in fewer looks: the first, those of two days, and before them the highest between transfers."""
-    best: dict[int, Level] = {}
-    for look in history.seen:
-        place = _moment(history, look)
-        if place not in best or look.equity > best[place].equity:
-            best[place] = look
-    recent = {look for look in history.seen if look.time_ms > now_ms - _RECENT_MS}
+    best: dict[int, EquityPoint] = {}
+    for point in history.seen:
+        place = _moment(history, point)
+        if place not in best or point.equity > best[place].equity:
+            best[place] = point
+    recent = {point for point in history.seen if point.time_ms > now_ms - _RECENT_MS}
     kept = {*history.seen[:1], *best.values(), *recent}
-    return History(sorted(kept, key=lambda look: look.time_ms), history.transfers)
+    return EquityHistory(sorted(kept, key=lambda point: point.time_ms), history.transfers)
 
 
-def _moment(history: History, look: Level) -> int:
+def _moment(history: EquityHistory, point: EquityPoint) -> int:
     """How many transfers came before a look."""
-    return sum(at <= look.time_ms for at, _ in history.transfers)
+    return sum(at <= point.time_ms for at, _ in history.transfers)
 
 
 def breaches_by_asset(
@@ -202,7 +204,7 @@ def breaches_by_asset(
     now_ms: int,
     *,
     since_ms: int = 0,
-    histories: Mapping[str, History] | None = None,
+    histories: Mapping[str, EquityHistory] | None = None,
     traded: Collection[str] | None = None,
 ) -> dict[str, str]:
     """The sentences of the limits that are broken in any margin asset; see `breaches`, `traded` in `counted_states`.
@@ -222,7 +224,7 @@ def breaches_by_asset(
         counted = valued(booked, margin, known)
         elsewhere = valued([f for f in booked if f.asset != f.margin_asset], margin, known)
         wallet = state.wallet + sum((amount for _, amount in elsewhere), Decimal(0))  # as if it had been paid from here
-        history = _with_costs((histories or {}).get(margin, History()), elsewhere)
+        history = _with_costs((histories or {}).get(margin, EquityHistory()), elsewhere)
         broken = breaches(
             counted, wallet, state.unrealized_profit, limits, now_ms, since_ms=since_ms, history=history, asset=margin
         )
@@ -275,12 +277,12 @@ def counted_states(
     return {margin: account.of(margin) for margin in sorted(margins)}
 
 
-def _with_costs(history: History, elsewhere: Amounts) -> History:
+def _with_costs(history: EquityHistory, elsewhere: Amounts) -> EquityHistory:
     """Looks as if what was paid in other assets by then had been paid from this one."""
     times, sums = [at for at, _ in elsewhere], [Decimal(0), *accumulate(amount for _, amount in elsewhere)]
-    paid = [sums[bisect_right(times, look.time_ms - 1)] for look in history.seen]
+    paid = [sums[bisect_right(times, point.time_ms - 1)] for point in history.seen]
     seen = [
-        Level(look.time_ms, look.wallet + cost, look.equity + cost)
-        for look, cost in zip(history.seen, paid, strict=True)
+        EquityPoint(point.time_ms, point.wallet + cost, point.equity + cost)
+        for point, cost in zip(history.seen, paid, strict=True)
     ]
-    return History(seen, history.transfers)
+    return EquityHistory(seen, history.transfers)

@@ -28,7 +28,7 @@ _MOST_UNKNOWN_STOPS = 2
 
 
 @dataclass(frozen=True)
-class Tries:
+class Attempts:
     """What was tried of one kind since it was needed: how often, when last, and how many of unknown fate there are.
 
     `waiting` is whether the last one's reply is still waited for.
@@ -46,13 +46,13 @@ class Tries:
 
 
 @dataclass(frozen=True)
-class Standing:
+class ProtectionState:
     """One symbol of ours as it is known: quantities unsigned, times in milliseconds on the monotonic clock.
 
     `held` is open by any sign; `possible` may be open besides, an entry of unknown fate; `foreign` says that the symbol
     holds something that is not ours. `stopped` and `targeted` are behind acknowledged quantity stops and take-profits.
-    `bare_since_ms` is when it was last known to be covered, `goal` what is to be left of it (`None`: all). What is only
-    possible is answered by sends once `may_be_blind`: its reply has been waited for.
+    `unprotected_since_ms` is when it was last known to be covered, `goal` what is to be left of it (`None`: all). What
+    is only possible is answered by sends once `may_be_blind`: its reply has been waited for.
     """
 
     held: Decimal
@@ -61,10 +61,10 @@ class Standing:
     backstop: bool
     stopped: Decimal
     targeted: Decimal
-    bare_since_ms: int
+    unprotected_since_ms: int
     is_beyond_backstop: bool
     goal: Decimal | None
-    tries: dict[str, Tries]
+    tries: dict[str, Attempts]
     backstop_taken: bool = False
     has_targets: bool = False
     must_drop_targets: bool = False
@@ -80,9 +80,9 @@ class Standing:
         """Whether anything of ours is open or may be."""
         return bool(self.held or self.possible)
 
-    def tried(self, kind: str) -> Tries:
+    def tried(self, kind: str) -> Attempts:
         """What was tried of a kind."""
-        return self.tries.get(kind, Tries())
+        return self.tries.get(kind, Attempts())
 
 
 @dataclass(frozen=True)
@@ -94,27 +94,27 @@ class Step:
     whole: bool = False
 
 
-def next_steps(s: Standing, now_ms: int, deadline_ms: int) -> list[Step]:
+def next_steps(s: ProtectionState, now_ms: int, deadline_ms: int) -> list[Step]:
     """Everything that should be sent now, most urgent first; none of it waits for another."""
     if not (s.held or (s.possible and s.may_be_blind)):
         return []
     return [*_exits(s, now_ms, deadline_ms), *_stops(s, now_ms), *_surplus(s)]
 
 
-def _due(s: Standing, kind: str, now_ms: int) -> bool:
+def _due(s: ProtectionState, kind: str, now_ms: int) -> bool:
     """Whether the next of a kind may be sent; a backstop for what is only possible is tried more often."""
     tried = s.tried(kind)
     pause = "blind" if kind == "backstop" and not s.held else kind
     return not tried.waiting and (not tried.count or now_ms >= tried.due_ms(pause))
 
 
-def must_leave(s: Standing, now_ms: int, deadline_ms: int) -> bool:
+def must_leave(s: ProtectionState, now_ms: int, deadline_ms: int) -> bool:
     """Whether it is to be closed because it cannot be covered, or price is beyond the last stop."""
-    late = not s.is_covered and now_ms - s.bare_since_ms >= deadline_ms
+    late = not s.is_covered and now_ms - s.unprotected_since_ms >= deadline_ms
     return late or (s.is_beyond_backstop and not s.is_covered)
 
 
-def _exits(s: Standing, now_ms: int, deadline_ms: int) -> list[Step]:
+def _exits(s: ProtectionState, now_ms: int, deadline_ms: int) -> list[Step]:
     leaving = must_leave(s, now_ms, deadline_ms)
     goal = ZERO if leaving else s.goal
     told_off = s.must_drop_targets and s.held > 0  # an exit for more than is open may have been refused for that
@@ -128,7 +128,7 @@ def _exits(s: Standing, now_ms: int, deadline_ms: int) -> list[Step]:
     return [*drop, Step("exit", most - goal, whole)]
 
 
-def _stops(s: Standing, now_ms: int) -> list[Step]:
+def _stops(s: ProtectionState, now_ms: int) -> list[Step]:
     steps = []
     if not s.backstop and not s.foreign and not s.backstop_taken and _due(s, "backstop", now_ms):
         steps.append(Step("backstop"))
@@ -142,7 +142,7 @@ def _stops(s: Standing, now_ms: int) -> list[Step]:
     return steps
 
 
-def _surplus(s: Standing) -> list[Step]:
+def _surplus(s: ProtectionState) -> list[Step]:
     """What is more than fits: a backstop would close what is foreign, stops for more than is held what is not ours.
 
     Each goes once what stays, or stands in for it, rests.

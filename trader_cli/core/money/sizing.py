@@ -25,7 +25,7 @@ SIGMA_UNCERTAINTY = 0.6
 
 
 @dataclass(frozen=True)
-class Limits:
+class SizingLimits:
     """What the settings allow. Fractions of equity unless said otherwise; None: no limit. `capital_cap` is dollars."""
 
     kelly_fraction: float
@@ -43,7 +43,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Setting:
+class SizingInputs:
     """The trade and the account it would be made in.
 
     `trades` is how many out-of-sample trades stand behind `probability`; `sigma_horizon` is the standard deviation of
@@ -94,7 +94,7 @@ def lower_probability(probability: float, trades: int, confidence: float) -> flo
     return probability * (probability / (probability + z2 / 2 + spread))
 
 
-def kelly_notional(setting: Setting, limits: Limits) -> float:
+def kelly_notional(setting: SizingInputs, limits: SizingLimits) -> float:
     """Fractional Kelly on the lower bound; exactly 0 where that is at or below break-even."""
     win = setting.target_distance - setting.cost
     loss = setting.stop_distance + setting.cost
@@ -109,14 +109,14 @@ def bracket_of(brackets: Sequence[LeverageBracket], notional: float) -> Leverage
     return next((b for b in brackets if notional <= b.notional_cap), brackets[-1])
 
 
-def liquidation_level(setting: Setting, leverage: int, notional: float) -> float:
+def liquidation_level(setting: SizingInputs, leverage: int, notional: float) -> float:
     """The liquidation price of an isolated position of this notional, entered now."""
     bracket = bracket_of(setting.brackets, notional)
     offset = float(bracket.offset) * setting.price / notional if notional > 0 else 0.0
     return liquidation_price(setting.price, leverage, setting.side, float(bracket.maintenance_rate), offset)
 
 
-def liquidation_risk(setting: Setting, leverage: int, notional: float) -> float:
+def liquidation_risk(setting: SizingInputs, leverage: int, notional: float) -> float:
     """P(mark touches the liquidation price of an isolated position within the horizon); 1 if it is there already."""
     level = liquidation_level(setting, leverage, notional)
     if level >= setting.price if setting.side == "long" else level <= setting.price:
@@ -124,7 +124,7 @@ def liquidation_risk(setting: Setting, leverage: int, notional: float) -> float:
     return touch_probability(setting.price, level, setting.sigma_horizon, SIGMA_UNCERTAINTY)
 
 
-def highest_leverage(setting: Setting, limits: Limits, notional: float, most: int) -> int:
+def highest_leverage(setting: SizingInputs, limits: SizingLimits, notional: float, most: int) -> int:
     """The highest leverage up to `most` whose liquidation risk is allowed and whose bracket allows it; 0 if none."""
     for leverage in range(most, 0, -1):
         allowed = leverage <= bracket_of(setting.brackets, notional).max_leverage
@@ -133,7 +133,7 @@ def highest_leverage(setting: Setting, limits: Limits, notional: float, most: in
     return 0
 
 
-def caps(setting: Setting, limits: Limits, most_leverage: int, *, sized_by_edge: bool) -> dict[str, float]:
+def caps(setting: SizingInputs, limits: SizingLimits, most_leverage: int, *, sized_by_edge: bool) -> dict[str, float]:
     """Every limit's notional, by name. `sized_by_edge` False leaves the edge's own caps out (Kelly)."""
     equity, loss = setting.equity, setting.stop_distance + setting.cost
     margin = setting.available * limits.margin_share
@@ -167,7 +167,7 @@ def _bracket_cap(brackets: Sequence[LeverageBracket], leverage: int) -> float:
     return max(allowed, default=0.0)
 
 
-def needed_leverage(setting: Setting, limits: Limits, notional: float) -> Leverage:
+def needed_leverage(setting: SizingInputs, limits: SizingLimits, notional: float) -> Leverage:
     """The lowest leverage that funds a notional from the margin that may be used, and its liquidation risk."""
     margin = setting.available * limits.margin_share
     value = max(1, math.ceil(notional / margin)) if margin > 0 else 1

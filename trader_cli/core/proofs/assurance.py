@@ -1,8 +1,9 @@
 """Sentences a person relies on, each made from a proof that cannot be built without its evidence.
 
 "Yes", "flat", "closed", "nothing" and "protected" are written here and nowhere else. A proof holds what the exchange
-showed (`Look`) and what the ledger knows (`Books`), and its constructor looks through both: while a doubt is left it
-raises `Unproved`. What has not answered is unknown, and unknown is no proof. This module asks nobody; it only weighs.
+showed (`AccountSnapshot`) and what the ledger knows (`Books`), and its constructor looks through both: while a doubt is
+left it raises `Unproved`. What has not answered is unknown, and unknown is no proof. This module asks nobody; it only
+weighs.
 """
 
 from __future__ import annotations
@@ -11,7 +12,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trader_cli.core.proofs import doubts
-from trader_cli.core.proofs.evidence import ZERO, Books, Look, NoBooks, Traces, covering, foreign, is_a_stop, tightest
+from trader_cli.core.proofs.evidence import (
+    ZERO,
+    AccountSnapshot,
+    Books,
+    NoBooks,
+    Traces,
+    covering,
+    foreign,
+    is_a_stop,
+    tightest,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -50,16 +61,16 @@ class Flat:
     """No position of ours is open on a symbol, no order of ours rests there and none is under way."""
 
     symbol: str
-    look: Look
+    snapshot: AccountSnapshot
     books: Books
 
     def __post_init__(self) -> None:
-        _certain(doubts.of_flat(self.symbol, self.look, self.books))
+        _certain(doubts.of_flat(self.symbol, self.snapshot, self.books))
 
     @property
     def sentence(self) -> str:
         """What is proved."""
-        left = "stop" if self.look.orders is None else "order"
+        left = "stop" if self.snapshot.orders is None else "order"
         return f"{self.symbol}: no position of ours is open, and no {left} of ours is left."
 
     @property
@@ -88,11 +99,11 @@ class Closed:
 class AllFlat:
     """No position of ours is open on the whole account, no order of ours rests and none is under way."""
 
-    look: Look
+    snapshot: AccountSnapshot
     books: Books
 
     def __post_init__(self) -> None:
-        _certain(doubts.of_all_flat(self.look, self.books))
+        _certain(doubts.of_all_flat(self.snapshot, self.books))
 
     @property
     def sentence(self) -> str:
@@ -105,18 +116,18 @@ class Protected:
     """The whole of our position on a symbol lies behind stops of ours that the exchange itself shows."""
 
     symbol: str
-    look: Look
+    snapshot: AccountSnapshot
     books: Books
 
     def __post_init__(self) -> None:
-        _certain(doubts.of_protected(self.symbol, self.look, self.books))
+        _certain(doubts.of_protected(self.symbol, self.snapshot, self.books))
 
     @property
     def sentence(self) -> str:
         """What is proved."""
         held = self.books.held[self.symbol]
-        level = tightest(covering(self.symbol, held, self.look, self.books))
-        beside = self.look.amount(self.symbol) - held
+        level = tightest(covering(self.symbol, held, self.snapshot, self.books))
+        beside = self.snapshot.amount(self.symbol) - held
         note = f" {beside:f} beside it is not ours." if beside else ""
         return f"{doubts.is_open(self.symbol, held)}, protected by a stop at {level:f} resting at the exchange.{note}"
 
@@ -125,16 +136,16 @@ class Protected:
 class WalkAway:
     """The account can be left alone: the exchange answered everything, and ledger and exchange agree on all of it."""
 
-    look: Look
+    snapshot: AccountSnapshot
     books: Books | NoBooks
 
     def __post_init__(self) -> None:
-        _certain(doubts.of_walk_away(self.look, self.books))
+        _certain(doubts.of_walk_away(self.snapshot, self.books))
 
     @property
     def sentence(self) -> str:
         """What is proved, and what is not ours."""
-        extra = foreign(self.look, self.books)
+        extra = foreign(self.snapshot, self.books)
         note = f" Not ours and left alone: {', '.join(extra)}." if extra else ""
         if isinstance(self.books, NoBooks):
             return f"yes: no ledger is here, and the exchange shows no position and no order of ours.{note}"
@@ -196,36 +207,36 @@ class NotSent:
         return "Nothing was sent."
 
 
-def prove_flat(symbol: str, look: Look, books: Books) -> Flat | Doubt:
+def prove_flat(symbol: str, snapshot: AccountSnapshot, books: Books) -> Flat | Doubt:
     """That nothing of ours is open or resting on a symbol."""
-    reasons = doubts.of_flat(symbol, look, books)
-    return Doubt(reasons) if reasons else Flat(symbol, look, books)
+    reasons = doubts.of_flat(symbol, snapshot, books)
+    return Doubt(reasons) if reasons else Flat(symbol, snapshot, books)
 
 
-def prove_closed(symbol: str, quantity: Decimal, look: Look, books: Books) -> Closed | Doubt:
+def prove_closed(symbol: str, quantity: Decimal, snapshot: AccountSnapshot, books: Books) -> Closed | Doubt:
     """That so much was closed and the symbol is flat."""
-    flat = prove_flat(symbol, look, books)
+    flat = prove_flat(symbol, snapshot, books)
     if isinstance(flat, Doubt):
         return flat
     return Closed(flat, quantity) if quantity > 0 else Doubt((f"{symbol}: no quantity has left",))
 
 
-def prove_all_flat(look: Look, books: Books) -> AllFlat | Doubt:
+def prove_all_flat(snapshot: AccountSnapshot, books: Books) -> AllFlat | Doubt:
     """That nothing of ours is open or resting anywhere."""
-    reasons = doubts.of_all_flat(look, books)
-    return Doubt(reasons) if reasons else AllFlat(look, books)
+    reasons = doubts.of_all_flat(snapshot, books)
+    return Doubt(reasons) if reasons else AllFlat(snapshot, books)
 
 
-def prove_protected(symbol: str, look: Look, books: Books) -> Protected | Doubt:
+def prove_protected(symbol: str, snapshot: AccountSnapshot, books: Books) -> Protected | Doubt:
     """That stops of ours, shown by the exchange, cover all that we hold of a symbol."""
-    reasons = doubts.of_protected(symbol, look, books)
-    return Doubt(reasons) if reasons else Protected(symbol, look, books)
+    reasons = doubts.of_protected(symbol, snapshot, books)
+    return Doubt(reasons) if reasons else Protected(symbol, snapshot, books)
 
 
-def prove_walk_away(look: Look, books: Books | NoBooks) -> WalkAway | Doubt:
+def prove_walk_away(snapshot: AccountSnapshot, books: Books | NoBooks) -> WalkAway | Doubt:
     """That the account can be left alone."""
-    reasons = doubts.of_walk_away(look, books)
-    return Doubt(reasons) if reasons else WalkAway(look, books)
+    reasons = doubts.of_walk_away(snapshot, books)
+    return Doubt(reasons) if reasons else WalkAway(snapshot, books)
 
 
 def prove_recorded(books: Books | NoBooks) -> Recorded | Doubt:
@@ -240,16 +251,16 @@ def prove_absent(traces: Traces) -> Absent | Doubt:
     return Doubt(reasons) if reasons else Absent(traces)
 
 
-def standing(symbol: str, look: Look, books: Books) -> str:
+def standing(symbol: str, snapshot: AccountSnapshot, books: Books) -> str:
     """One sentence about a symbol: what is open and what protects it, or why that is not known."""
     held = books.held.get(symbol, ZERO)
-    proof = prove_protected(symbol, look, books) if held else prove_flat(symbol, look, books)
+    proof = prove_protected(symbol, snapshot, books) if held else prove_flat(symbol, snapshot, books)
     if isinstance(proof, Doubt) and held:
         return f"{doubts.is_open(symbol, held)} by the ledger; {proof.sentence}"
     return f"{symbol}: {proof.sentence}" if isinstance(proof, Doubt) else proof.sentence
 
 
-def bare(symbol: str, held: Decimal) -> str:
+def unprotected(symbol: str, held: Decimal) -> str:
     """The alarm about a position that no stop covers."""
     return f"{doubts.is_open(symbol, held)} and NOTHING protects it."
 

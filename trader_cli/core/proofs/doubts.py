@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from trader_cli.core.proofs.evidence import ZERO, NoBooks, covering, is_a_stop, strangers
+from trader_cli.core.proofs.evidence import ZERO, NoBooks, covering, is_a_stop, orphans
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -16,68 +16,72 @@ if TYPE_CHECKING:
 
     from trader_cli.core.identity.ids import Purpose
     from trader_cli.core.money.orders import StopState
-    from trader_cli.core.proofs.evidence import Books, Look, Traces
+    from trader_cli.core.proofs.evidence import AccountSnapshot, Books, Traces
 
 _AGAIN = "run `trader status` again"
 _CARE = "run `trader monitor`"
 
 
-def of_flat(symbol: str, look: Look, books: Books) -> tuple[str, ...]:
+def of_flat(symbol: str, snapshot: AccountSnapshot, books: Books) -> tuple[str, ...]:
     """Every reason why a symbol may not be called flat."""
-    reasons = [*_unanswered(look, {symbol}), *_pending(books, symbol)]
+    reasons = [*_unanswered(snapshot, {symbol}), *_pending(books, symbol)]
     held = books.held.get(symbol, ZERO)
     if held != 0:
-        reasons += _differing(symbol, held, look) or [is_open(symbol, held)]
-    second = second_trader(strangers((o for o in look.resting if o.symbol == symbol), books.known))
-    return (*reasons, *_left_over(look, books, symbol), *([second] if second else []))
+        reasons += _differing(symbol, held, snapshot) or [is_open(symbol, held)]
+    second = second_trader(orphans((o for o in snapshot.resting if o.symbol == symbol), books.known))
+    return (*reasons, *_left_over(snapshot, books, symbol), *([second] if second else []))
 
 
-def of_protected(symbol: str, look: Look, books: Books) -> tuple[str, ...]:
+def of_protected(symbol: str, snapshot: AccountSnapshot, books: Books) -> tuple[str, ...]:
     """Every reason why our position on a symbol may not be called protected."""
     held = books.held.get(symbol, ZERO)
     if held == 0:
         return (f"{symbol}: the ledger holds no position",)
-    reasons = [*_unanswered(look, {symbol}), *_pending(books, symbol)]
-    if look.positions is not None and not _is_all_there(held, look.amount(symbol)):
-        reasons += _differing(symbol, held, look)
-    if look.stops is not None:
-        reasons += _bare(symbol, held, covering(symbol, held, look, books))
+    reasons = [*_unanswered(snapshot, {symbol}), *_pending(books, symbol)]
+    if snapshot.positions is not None and not _is_all_there(held, snapshot.amount(symbol)):
+        reasons += _differing(symbol, held, snapshot)
+    if snapshot.stops is not None:
+        reasons += _unprotected(symbol, held, covering(symbol, held, snapshot, books))
     return tuple(reasons)
 
 
-def of_walk_away(look: Look, books: Books | NoBooks) -> tuple[str, ...]:
+def of_walk_away(snapshot: AccountSnapshot, books: Books | NoBooks) -> tuple[str, ...]:
     """Every reason not to walk away."""
-    reasons = [*_unanswered(look, None), *books.others]
+    reasons = [*_unanswered(snapshot, None), *books.others]
     if isinstance(books, NoBooks):
-        return (*reasons, *_without_books(look, books))
+        return (*reasons, *_without_books(snapshot, books))
     reasons += _pending(books, None)
     for symbol, held in books.held.items():
-        reasons += _differing(symbol, held, look) if look.positions is not None else []
-        reasons += _bare(symbol, held, covering(symbol, held, look, books)) if look.stops is not None else []
-    flat = {o.symbol for o in look.resting} - set(books.held)
+        reasons += _differing(symbol, held, snapshot) if snapshot.positions is not None else []
+        reasons += (
+            _unprotected(symbol, held, covering(symbol, held, snapshot, books)) if snapshot.stops is not None else []
+        )
+    flat = {o.symbol for o in snapshot.resting} - set(books.held)
     for symbol in sorted(flat):
-        reasons += _left_over(look, books, symbol)
-    doubled = [s for s, count in Counter(p.symbol for p in look.positions or () if p.amount != 0).items() if count > 1]
+        reasons += _left_over(snapshot, books, symbol)
+    doubled = [
+        s for s, count in Counter(p.symbol for p in snapshot.positions or () if p.amount != 0).items() if count > 1
+    ]
     reasons += [f"{symbol}: two positions are shown: the account is in hedge mode; look yourself" for symbol in doubled]
     reasons += [
         f"{o.symbol}: entry {o.client_id} was taken to be absent, and {o.filled:f} of it has filled; {_CARE}"
-        for o in look.past
+        for o in snapshot.past
         if o.client_id in books.dead and o.filled
     ]
-    second = second_trader(strangers((*look.resting, *look.past), books.known))
+    second = second_trader(orphans((*snapshot.resting, *snapshot.past), books.known))
     return (*reasons, second) if second else tuple(reasons)
 
 
-def of_all_flat(look: Look, books: Books) -> tuple[str, ...]:
+def of_all_flat(snapshot: AccountSnapshot, books: Books) -> tuple[str, ...]:
     """Every reason why the account may not be called flat of ours."""
-    open_still = [is_open(symbol, held) for symbol, held in books.held.items() if look.amount(symbol) == held]
-    return (*of_walk_away(look, books), *open_still)
+    open_still = [is_open(symbol, held) for symbol, held in books.held.items() if snapshot.amount(symbol) == held]
+    return (*of_walk_away(snapshot, books), *open_still)
 
 
 def of_recorded(books: Books | NoBooks) -> tuple[str, ...]:
     """What a ledger of an account that lives with us leaves open."""
     if isinstance(books, NoBooks):
-        return (*books.others, *(() if books.fresh else (f"{books.sentence}; {books.cure}",)))
+        return (*books.others, *(() if books.fresh else (f"{books.sentence}; {books.hint}",)))
     reasons = [*books.others, *_pending(books, None)]
     for symbol, held in books.held.items():
         kept = [s for s in books.resting if s.symbol == symbol and is_a_stop(s)]
@@ -115,14 +119,20 @@ def second_trader(unknown: Collection[str]) -> str | None:
     )
 
 
-def _unanswered(look: Look, symbols: set[str] | None) -> list[str]:
+def _unanswered(snapshot: AccountSnapshot, symbols: set[str] | None) -> list[str]:
     """What was not asked or not answered. One symbol can do without its orders: ours at the engine never rest."""
-    silent = {"positions": look.positions is None, "stops": look.stops is None, "orders": look.orders is None}
+    silent = {
+        "positions": snapshot.positions is None,
+        "stops": snapshot.stops is None,
+        "orders": snapshot.orders is None,
+    }
     missing = [name for name, is_silent in silent.items() if is_silent and (name != "orders" or symbols is None)]
-    why = f" ({' '.join(look.problems)})" if look.problems else ""
+    why = f" ({' '.join(snapshot.problems)})" if snapshot.problems else ""
     reasons = [f"the exchange has not shown its {' and '.join(missing)}{why}; {_AGAIN}"] if missing else []
-    if look.symbols is not None and (symbols is None or symbols - look.symbols):
-        reasons.append(f"the exchange was asked about {', '.join(sorted(look.symbols)) or 'no symbol'} only; {_AGAIN}")
+    if snapshot.symbols is not None and (symbols is None or symbols - snapshot.symbols):
+        reasons.append(
+            f"the exchange was asked about {', '.join(sorted(snapshot.symbols)) or 'no symbol'} only; {_AGAIN}"
+        )
     return reasons
 
 
@@ -143,12 +153,12 @@ def _pending(books: Books, symbol: str | None) -> list[str]:
     ]
 
 
-def _differing(symbol: str, held: Decimal, look: Look) -> list[str]:
+def _differing(symbol: str, held: Decimal, snapshot: AccountSnapshot) -> list[str]:
     """Where ledger and exchange disagree about a symbol: both numbers."""
-    amount = look.amount(symbol)
+    amount = snapshot.amount(symbol)
     if amount == held:
         return []
-    both = f"{symbol}: the ledger holds {held:f}, the exchange shows {_shown(look, symbol)}"
+    both = f"{symbol}: the ledger holds {held:f}, the exchange shows {_shown(snapshot, symbol)}"
     if _is_all_there(held, amount):
         return [f"{both}: {amount - held:f} of it is not ours, and our stops may close it too; {_CARE}"]
     return [f"{both}; {_CARE}, and where they still differ `trader ledger settle {symbol}`"]
@@ -159,16 +169,16 @@ def _is_all_there(held: Decimal, shown: Decimal) -> bool:
     return held * shown > 0 and abs(shown) >= abs(held)
 
 
-def _shown(look: Look, symbol: str) -> str:
+def _shown(snapshot: AccountSnapshot, symbol: str) -> str:
     """A position in the exchange's words: its side and its profit."""
-    position = look.position(symbol)
+    position = snapshot.position(symbol)
     if position is None:
-        return "no answer" if look.positions is None else "none"
+        return "no answer" if snapshot.positions is None else "none"
     side = "long" if position.amount > 0 else "short"
     return f"{position.amount:f} ({side}, profit {position.unrealized_profit:f})"
 
 
-def _bare(symbol: str, held: Decimal, stops: tuple[StopState, ...]) -> list[str]:
+def _unprotected(symbol: str, held: Decimal, stops: tuple[StopState, ...]) -> list[str]:
     covered = sum((s.quantity for s in stops), ZERO)
     if any(s.close_position for s in stops) or covered >= abs(held):
         return []
@@ -176,11 +186,11 @@ def _bare(symbol: str, held: Decimal, stops: tuple[StopState, ...]) -> list[str]
     return [f"{symbol}: the exchange shows NO stop of ours for {missing:f} of {abs(held):f}; {_CARE}"]
 
 
-def _left_over(look: Look, books: Books, symbol: str) -> list[str]:
+def _left_over(snapshot: AccountSnapshot, books: Books, symbol: str) -> list[str]:
     """Orders of ours that rest although nothing is held."""
     if books.held.get(symbol):
         return []
-    left = [o for o in look.resting if o.symbol == symbol and o.client_id in books.known]
+    left = [o for o in snapshot.resting if o.symbol == symbol and o.client_id in books.known]
     moving = {m.client_id for m in books.moving}
     return [
         f"{symbol}: order {o.client_id} of ours still rests although we hold none; run `trader flatten {symbol}`"
@@ -189,13 +199,13 @@ def _left_over(look: Look, books: Books, symbol: str) -> list[str]:
     ]
 
 
-def _without_books(look: Look, books: NoBooks) -> list[str]:
+def _without_books(snapshot: AccountSnapshot, books: NoBooks) -> list[str]:
     """Why an account without a ledger may not be left: whatever carries our ids, or is held at all."""
-    ours = strangers((*look.resting, *look.past), ())
-    held = [f"{p.symbol} {p.amount:f}" for p in look.positions or () if p.amount != 0]
+    ours = orphans((*snapshot.resting, *snapshot.past), ())
+    held = [f"{p.symbol} {p.amount:f}" for p in snapshot.positions or () if p.amount != 0]
     if books.fresh and not ours and not held:
         return []
-    reasons = [f"{books.sentence}; {books.cure}"]
+    reasons = [f"{books.sentence}; {books.hint}"]
     if ours:
         reasons.append(f"{len(ours)} order(s) with our ids are known to the exchange ({_some(ours)})")
     return reasons + ([f"the account holds {', '.join(held)}"] if held else [])

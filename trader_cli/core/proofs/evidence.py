@@ -22,14 +22,14 @@ ZERO = Decimal(0)
 
 
 @dataclass(frozen=True)
-class Look:
-    """What the exchange showed at `asked_ms`. None of a kind: it did not answer about it, which is never "none there".
+class AccountSnapshot:
+    """What the exchange showed at `requested_ms`. None of a kind: it did not answer about it; never "none there".
 
     `symbols` is what was asked about, None for the whole account. `problems` say why something did not answer. `past`:
     orders of the last days, whatever became of them, of symbols where something was to be explained.
     """
 
-    asked_ms: int
+    requested_ms: int
     positions: tuple[PositionState, ...] | None
     stops: tuple[StopState, ...] | None
     orders: tuple[OrderState, ...] | None
@@ -54,7 +54,7 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Kept:
+class LedgerOrder:
     """An order or stop of ours as the ledger last knew it. A stop without `quantity` closes the whole position."""
 
     symbol: str
@@ -77,19 +77,19 @@ class Books:
 
     held: Mapping[str, Decimal]
     known: Collection[str]
-    moving: tuple[Kept, ...] = ()
+    moving: tuple[LedgerOrder, ...] = ()
     unbooked: Mapping[str, Decimal] = field(default_factory=dict)
-    resting: tuple[Kept, ...] = ()
+    resting: tuple[LedgerOrder, ...] = ()
     others: tuple[str, ...] = ()
     dead: Collection[str] = ()
 
 
 @dataclass(frozen=True)
 class NoBooks:
-    """There is no ledger that can be read. `sentence` says why, `cure` what to run; `fresh` if there is simply none."""
+    """There is no ledger that can be read. `sentence` says why, `hint` what to run; `fresh` if there is simply none."""
 
     sentence: str
-    cure: str
+    hint: str
     fresh: bool = False
     others: tuple[str, ...] = ()
 
@@ -112,12 +112,12 @@ class Traces:
     enough_ms: int
 
 
-def covering(symbol: str, held: Decimal, look: Look, books: Books) -> tuple[StopState, ...]:
+def covering(symbol: str, held: Decimal, snapshot: AccountSnapshot, books: Books) -> tuple[StopState, ...]:
     """Stops of ours that close a position of this sign: the exchange shows them and the ledger knows them."""
     side = "SELL" if held > 0 else "BUY"
     return tuple(
         s
-        for s in look.stops or ()
+        for s in snapshot.stops or ()
         if s.symbol == symbol
         and s.side == side
         and s.is_open
@@ -135,25 +135,25 @@ def tightest(stops: Iterable[StopState]) -> Decimal:
     return max(levels) if found[0].side == "SELL" else min(levels)
 
 
-def foreign(look: Look, books: Books | NoBooks) -> tuple[str, ...]:
+def foreign(snapshot: AccountSnapshot, books: Books | NoBooks) -> tuple[str, ...]:
     """What the exchange shows beyond ours, by symbol."""
     held = {} if isinstance(books, NoBooks) else books.held
-    extra = {p.symbol: p.amount - held.get(p.symbol, ZERO) for p in look.positions or ()}
+    extra = {p.symbol: p.amount - held.get(p.symbol, ZERO) for p in snapshot.positions or ()}
     return tuple(f"{symbol} {amount:f}" for symbol, amount in extra.items() if amount != 0)
 
 
-def explained(look: Look) -> dict[str, Decimal]:
+def explained(snapshot: AccountSnapshot) -> dict[str, Decimal]:
     """What of each position orders with our ids explain, by the exchange's word alone: never more than it shows."""
-    return {p.symbol: _part(p.amount, _ours(look, p)) for p in look.positions or () if p.amount != 0}
+    return {p.symbol: _part(p.amount, _ours(snapshot, p)) for p in snapshot.positions or () if p.amount != 0}
 
 
-def _ours(look: Look, position: PositionState) -> Decimal:
+def _ours(snapshot: AccountSnapshot, position: PositionState) -> Decimal:
     """The fold of our past orders; where they are not remembered, what our quantity stops were made for."""
-    past = [o for o in look.past if o.symbol == position.symbol and is_ours(o.client_id) and o.filled]
+    past = [o for o in snapshot.past if o.symbol == position.symbol and is_ours(o.client_id) and o.filled]
     if past:
         return sum((o.filled if o.side == "BUY" else -o.filled for o in past), ZERO)
     closing = "SELL" if position.amount > 0 else "BUY"
-    stops = [s for s in look.stops or () if s.symbol == position.symbol and s.side == closing and s.is_open]
+    stops = [s for s in snapshot.stops or () if s.symbol == position.symbol and s.side == closing and s.is_open]
     behind = sum((s.quantity for s in stops if s.kind == "stop" and is_ours(s.client_id)), ZERO)
     return behind if position.amount > 0 else -behind
 
@@ -162,11 +162,11 @@ def _part(shown: Decimal, ours: Decimal) -> Decimal:
     return min(shown, ours, key=abs) if shown * ours > 0 else ZERO
 
 
-def strangers(states: Iterable[OrderState | StopState], known: Collection[str]) -> tuple[str, ...]:
+def orphans(states: Iterable[OrderState | StopState], known: Collection[str]) -> tuple[str, ...]:
     """Client ids of our kind that this ledger never wrote down, among open orders, stops and past orders."""
     return tuple(dict.fromkeys(o.client_id for o in states if is_ours(o.client_id) and o.client_id not in known))
 
 
-def is_a_stop(kept: Kept) -> bool:
+def is_a_stop(kept: LedgerOrder) -> bool:
     """Whether an order the ledger knows closes a losing position."""
     return kept.purpose in {"stop", "backstop"}

@@ -18,7 +18,7 @@ from urllib.parse import quote, urlencode
 from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
 
 from trader_cli.core.errors import ConfigurationError, ExchangeUnavailable
-from trader_cli.core.proofs.evidence import Look
+from trader_cli.core.proofs.evidence import AccountSnapshot
 from trader_cli.exchange.account.account_replies import order_state, position_state, stop_state
 from trader_cli.exchange.connection.request_signing import Signer
 from trader_cli.venue.request_weights import FUTURES, WEIGHT_LIMIT
@@ -70,22 +70,24 @@ class _Answer:
     at_s: float = 0.0
 
 
-class QuickLook:
+class AccountSnapshotReader:
     """Begin it, do something else, then ask for what came. Threads that still wait do not keep the process alive."""
 
     def __init__(self, options: BinanceExchangeSettings, budget_s: float) -> None:
         self._options, self._budget_s = options, budget_s
         self._until = time.monotonic() + budget_s
-        self._asked_ms = time.time_ns() // 1_000_000
+        self._requested_ms = time.time_ns() // 1_000_000
         self._opener: OpenerDirector = build_opener(_NoRedirect, ProxyHandler({}))
         self._time = _Answer(_TIME)
         self._used, self._told = 0, threading.Event()
-        self._asked: dict[str, _Answer] = {}
+        self._requested: dict[str, _Answer] = {}
         self._signer: Signer | None = None
         self._unsigned = "no API key is set."
 
     @classmethod
-    def begin(cls, options: BinanceExchangeSettings, budget_s: float = BUDGET_S, *, account: bool = True) -> QuickLook:
+    def begin(
+        cls, options: BinanceExchangeSettings, budget_s: float = BUDGET_S, *, account: bool = True
+    ) -> AccountSnapshotReader:
         """Everything is asked side by side: time, positions, stops and orders; a venue's clock where it is followed."""
         made = cls(options, budget_s)
         if options.clock == "venue" and options.base_url is not None:
@@ -99,32 +101,32 @@ class QuickLook:
                 made._start(path, made._heavy)
         return made
 
-    def look(self) -> Look:
+    def snapshot(self) -> AccountSnapshot:
         """What the exchange showed within the budget."""
         if self._signer is None:
-            return Look(self._asked_ms, None, None, None, (self._unsigned,))
+            return AccountSnapshot(self._requested_ms, None, None, None, (self._unsigned,))
         problems: list[str] = []
         positions = self._read(_POSITIONS, position_state, problems)
         stops, orders = self._read(_STOPS, stop_state, problems), self._read(_ORDERS, order_state, problems)
         held = None if positions is None else tuple(p for p in positions if p.amount != 0)
-        return Look(self._asked_ms, held, stops, orders, tuple(dict.fromkeys(problems)))
+        return AccountSnapshot(self._requested_ms, held, stops, orders, tuple(dict.fromkeys(problems)))
 
-    def with_past(self, look: Look, symbols: Sequence[str]) -> Look:
+    def with_past(self, snapshot: AccountSnapshot, symbols: Sequence[str]) -> AccountSnapshot:
         """The same look with the last days' orders of these symbols, as far as they come in time."""
         names = {symbol: f"{_PAST}?{symbol}" for symbol in symbols}
         for symbol, name in names.items():
-            self._asked[name] = self._begun(
+            self._requested[name] = self._begun(
                 _Answer(_PAST), partial(self._signed, query={"symbol": symbol, "limit": 1000})
             )
-        problems: list[str] = list(look.problems)
+        problems: list[str] = list(snapshot.problems)
         found: list[OrderState] = []
         for name in names.values():
             found += self._read(name, order_state, problems) or ()
-        return replace(look, past=tuple(found), problems=tuple(dict.fromkeys(problems)))
+        return replace(snapshot, past=tuple(found), problems=tuple(dict.fromkeys(problems)))
 
     def venue_now_ms(self) -> int | None:
         """The time of the venue whose clock is followed; `None` where it has not told it."""
-        answer = self._asked.get(_CLOCK)
+        answer = self._requested.get(_CLOCK)
         if answer is None or not self._has_come(answer) or not isinstance(answer.body, dict):
             return None
         shown = answer.body.get("now_ms")
@@ -139,7 +141,7 @@ class QuickLook:
     # --- asking, in threads ---
 
     def _start(self, path: str, ask: Callable[[_Answer], Any]) -> None:
-        self._asked[path] = self._begun(_Answer(path), ask)
+        self._requested[path] = self._begun(_Answer(path), ask)
 
     def _begun(self, answer: _Answer, ask: Callable[[_Answer], Any]) -> _Answer:
         def work() -> None:
@@ -220,7 +222,7 @@ class QuickLook:
 
     def _read(self, name: str, shape: Callable[[dict[str, Any]], Any], problems: list[str]) -> tuple[Any, ...] | None:
         """The rows of an answer as values; `None`, and why, where it did not come or cannot be read."""
-        answer = self._asked[name]
+        answer = self._requested[name]
         what = _WORDS[answer.path]
         if not self._has_come(answer):
             problems.append(f"No answer about {what} within {self._budget_s:g} s.")

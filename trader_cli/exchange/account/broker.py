@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         StopRequest,
         TradeState,
     )
-    from trader_cli.exchange.account.entry_permission import Opening
+    from trader_cli.exchange.account.entry_permission import EntryPermission
 
 T = TypeVar("T")
 NO_SUCH_ORDER = frozenset({-2011, -2013})
@@ -63,7 +63,7 @@ class SignedConnection(Protocol):
 class BinanceBroker:
     """The `Broker` of what an API key may see and do, over a connection to the exchange or to a paper account."""
 
-    def __init__(self, connection: SignedConnection, opening: Opening | None = None) -> None:
+    def __init__(self, connection: SignedConnection, opening: EntryPermission | None = None) -> None:
         """`opening` is asked before an order leaves that could open a position; None: nobody is."""
         self._connection = connection
         self._opening = opening

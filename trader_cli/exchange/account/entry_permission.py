@@ -20,7 +20,7 @@ _TOO_MANY_ORDERS = -1015
 _GOOD_FOR_MS = 15 * 60_000
 
 
-class Opening:
+class EntryPermission:
     """Shared by both private sides. `tells_rights`: whether this is a host that says what a key may do."""
 
     def __init__(self, connection: Connection, *, tells_rights: bool) -> None:

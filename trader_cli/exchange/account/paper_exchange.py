@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from trader_cli.exchange.connection.connection import Connection
     from trader_cli.settings import Settings
     from trader_cli.settings.model import BinanceExchangeSettings
-    from trader_cli.settings.options import PaperOptions
-    from trader_cli.venue.paper.observations import Sighting
-    from trader_cli.venue.paper.paper_account import PaperDesk
+    from trader_cli.settings.room_options import PaperOptions
+    from trader_cli.venue.paper.observations import Observation
+    from trader_cli.venue.paper.paper_account import PaperAccount
 
 _RESTRICTIONS = "/sapi/v1/account/apiRestrictions"
 _PRICELESS = frozenset(
@@ -87,14 +87,14 @@ class PaperConnection:
     def __init__(
         self, exchange: BinanceExchange, public: Connection, folder: Path | None, options: PaperOptions
     ) -> None:
-        from trader_cli.exchange.account.paper_poll import PaperLook
+        from trader_cli.exchange.account.paper_poll import PaperPoll
 
         self._exchange = exchange
         self._public = public
         self._folder = folder
         self._paper = options
-        self._looks = PaperLook(exchange, public)
-        self._desk: PaperDesk | None = None
+        self._poll = PaperPoll(exchange, public)
+        self._account: PaperAccount | None = None
         self._rules: dict[str, SymbolRules] = {}
         self._listed: Mapping[str, dict[str, Any]] | None = None
         self._turn = asyncio.Lock()
@@ -120,25 +120,25 @@ class PaperConnection:
         if path == _RESTRICTIONS:
             return restrictions(can_trade=True, can_withdraw=False)
         async with self._turn:
-            desk = self._opened()
+            account = self._opened()
             if path == _ACCOUNT:
-                await self._open_wallets(desk)
-            seen, now_ms = ([], desk.now_ms) if path in _PRICELESS else await self._look(desk)
+                await self._open_wallets(account)
+            seen, now_ms = ([], account.now_ms) if path in _PRICELESS else await self._look(account)
             try:
-                return self._answered(desk.read, path, _text(query), seen, now_ms)
+                return self._answered(account.read, path, _text(query), seen, now_ms)
             except VenueRejection as refused:
                 raise ExchangeRejected(_sentence(refused), code=refused.code) from refused
 
     async def send(self, method: str, path: str, parameters: dict[str, Any]) -> dict[str, Any] | NotPlaced | Unknown:
         """One command. Where the look before it fails, it was not carried out, and that is certain."""
         verb, text = _verb(method), _text(parameters)
-        asked = text.get("symbol") if verb == "POST" and path in _PRICED else None
+        requested = text.get("symbol") if verb == "POST" and path in _PRICED else None
         async with self._turn:
             try:
-                desk = self._opened()
-                if verb == "POST" and "symbol" in text and not self._listed_now(desk, text["symbol"]):
+                account = self._opened()
+                if verb == "POST" and "symbol" in text and not self._listed_now(account, text["symbol"]):
                     return NotPlaced(_INVALID_SYMBOL, f"The exchange does not list the symbol {text['symbol']!r}.")
-                seen, now_ms = await self._look(desk, asked, with_book=path == "/fapi/v1/order")
+                seen, now_ms = await self._look(account, requested, with_book=path == "/fapi/v1/order")
             except NotListed as error:
                 return NotPlaced(_INVALID_SYMBOL, error.sentence)
             except UsageError:
@@ -148,31 +148,33 @@ class PaperConnection:
             except TraderError as error:
                 return NotPlaced(UNREADABLE, error.sentence)
             try:
-                return dict(self._answered(desk.command, verb, path, text, seen, now_ms))
+                return dict(self._answered(account.command, verb, path, text, seen, now_ms))
             except VenueRejection as refused:
                 return NotPlaced(refused.code, _sentence(refused))
             except (TraderError, ArithmeticError, ValueError) as error:
                 return Unknown(f"The paper account does not answer: {error}")
 
-    def _opened(self) -> PaperDesk:
+    def _opened(self) -> PaperAccount:
         from trader_cli.venue.paper.observations import look_ms
-        from trader_cli.venue.paper.paper_account import PaperDesk
+        from trader_cli.venue.paper.paper_account import PaperAccount
 
         if not self._public.is_open:
-            raise UsageError("The exchange is closed.", mend="Call `await exchange.initialize()` first.")
-        if self._desk is None:
+            raise UsageError("The exchange is closed.", hint="Call `await exchange.initialize()` first.")
+        if self._account is None:
             balance = Decimal(str(self._paper.account.balance))
-            self._desk = PaperDesk(self._rules_now(), look_ms(self._public.server_now_ms()), balance, self._folder)
-        return self._desk
+            self._account = PaperAccount(
+                self._rules_now(), look_ms(self._public.server_now_ms()), balance, self._folder
+            )
+        return self._account
 
-    async def _open_wallets(self, desk: PaperDesk) -> None:
+    async def _open_wallets(self, account: PaperAccount) -> None:
         """The wallets of `paper.assets` that are not there yet.
 
         One whose price in dollars cannot be told is asked for again in a minute: nothing is planned in it until then,
         and what is open waits for none.
         """
         now = self.clock.monotonic_ms()
-        wanted = [asset for asset in self._paper.account.assets if not desk.has_wallet(asset)]
+        wanted = [asset for asset in self._paper.account.assets if not account.has_wallet(asset)]
         if not wanted or now < self._wallets_again_ms:
             return
         self._wallets_again_ms = now + _WALLETS_AGAIN_MS
@@ -181,7 +183,7 @@ class PaperConnection:
                 async with asyncio.timeout(self.clock.loop_s(_WALLET_PRICE_S)):
                     price = await self._dollars_for(asset)
                 if price is not None:
-                    desk.open_wallet(asset, Decimal(str(self._paper.account.balance)), price)
+                    account.open_wallet(asset, Decimal(str(self._paper.account.balance)), price)
 
     async def _dollars_for(self, asset: str) -> Decimal | None:
         """The mark price of an asset in dollars, if there is one that is fresh and near its index."""
@@ -197,11 +199,11 @@ class PaperConnection:
         refused = trustworthy(pair, Prices(mark, index, mark, age_ms, age_ms), most_apart, _STALE_MS)
         return mark if refused is None else None
 
-    def _listed_now(self, desk: PaperDesk, symbol: str) -> bool:
+    def _listed_now(self, account: PaperAccount, symbol: str) -> bool:
         """Whether a command may name the symbol: it is listed, or something of it is still held."""
         rules = self._rules_now()
-        desk.know(rules)
-        return symbol in rules or symbol in desk.busy()
+        account.know(rules)
+        return symbol in rules or symbol in account.busy()
 
     def _rules_now(self) -> Mapping[str, SymbolRules]:
         """The filters of every symbol as the exchange lists them now: they are read again, and new ones come."""
@@ -211,31 +213,31 @@ class PaperConnection:
         return self._rules
 
     async def _look(
-        self, desk: PaperDesk, asked: str | None = None, *, with_book: bool = False
-    ) -> tuple[list[Sighting], int]:
+        self, account: PaperAccount, requested: str | None = None, *, with_book: bool = False
+    ) -> tuple[list[Observation], int]:
         """(what was seen of every symbol that matters, the moment up to which). Settles what is traded no more.
 
         Raises what stands in the way where there is no price of the symbol that is asked for.
         """
-        from trader_cli.exchange.account.paper_poll import Asked
+        from trader_cli.exchange.account.paper_poll import SymbolRequest
         from trader_cli.venue.paper.observations import look_ms
         from trader_cli.venue.paper.paper_account import SETTLE
 
         server_ms, rules = self._public.server_now_ms(), self._rules_now()
-        if desk.now_ms > server_ms + _MOST_AHEAD_MS:
+        if account.now_ms > server_ms + _MOST_AHEAD_MS:
             raise ConfigurationError(
-                f"The paper account has come to {utc_text(desk.now_ms)}; the exchange is at {utc_text(server_ms)}.",
-                mend="An account goes on with the exchange it was opened on; choose another state_dir.",
+                f"The paper account has come to {utc_text(account.now_ms)}; the exchange is at {utc_text(server_ms)}.",
+                hint="An account goes on with the exchange it was opened on; choose another state_dir.",
             )
-        upto_ms = max(look_ms(server_ms), desk.now_ms)
-        seen = await self._looks.at(desk, rules, Asked(asked, with_book), upto_ms)
-        sightings = seen.sightings
+        upto_ms = max(look_ms(server_ms), account.now_ms)
+        seen = await self._poll.at(account, rules, SymbolRequest(requested, with_book), upto_ms)
+        observations = seen.observations
         for symbol in seen.settled:
-            self._answered(desk.command, "POST", SETTLE, {"symbol": symbol}, sightings, upto_ms)
-            sightings = []
-        if asked in seen.missing:
-            raise seen.missing[asked]
-        return sightings, upto_ms
+            self._answered(account.command, "POST", SETTLE, {"symbol": symbol}, observations, upto_ms)
+            observations = []
+        if requested in seen.missing:
+            raise seen.missing[requested]
+        return observations, upto_ms
 
     def _answered(self, ask: Any, *arguments: Any) -> Any:
         """The desk's answer. A desk that failed for another reason than a refusal is opened anew from its journal."""
@@ -250,9 +252,9 @@ class PaperConnection:
 
     def close(self) -> None:
         """Give the account back. Safe to call twice."""
-        desk, self._desk = self._desk, None
-        if desk is not None:
-            desk.close()
+        account, self._account = self._account, None
+        if account is not None:
+            account.close()
 
 
 def _rules_of_all(bodies: Mapping[str, dict[str, Any]]) -> dict[str, SymbolRules]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import ExchangeRejected, NoPrice, NotListed, TraderError
 from trader_cli.core.market.timeframes import HOUR_MS
-from trader_cli.exchange.market_data.market_poller import Observer
+from trader_cli.exchange.market_data.market_poller import MarketPoller
 from trader_cli.venue.paper.observations import caught_up
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from trader_cli.core.money.orders import SymbolRules
     from trader_cli.exchange.binance import BinanceExchange
     from trader_cli.exchange.connection.connection import Connection
-    from trader_cli.venue.paper.observations import Sighting
-    from trader_cli.venue.paper.paper_account import PaperDesk
+    from trader_cli.venue.paper.observations import Observation
+    from trader_cli.venue.paper.paper_account import PaperAccount
 
 _NOT_TOLD = frozenset({-1121, -1122, -4108, -4141})
 """Of a symbol that is listed no longer, or whose status forbids the question."""
@@ -35,7 +35,7 @@ _SOONEST_AGAIN_MS = 5_000
 
 
 @dataclass(frozen=True)
-class Asked:
+class SymbolRequest:
     """What a command names and needs the price of, perhaps with its book."""
 
     symbol: str | None = None
@@ -43,60 +43,64 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Seen:
+class PollResult:
     """What was seen, and why of the others nothing was."""
 
-    sightings: list[Sighting] = field(default_factory=list)
+    observations: list[Observation] = field(default_factory=list)
     missing: dict[str, TraderError] = field(default_factory=dict)
     settled: list[str] = field(default_factory=list)
 
 
-class PaperLook:
+class PaperPoll:
     """Looks for one account. Raises `ExchangeUnavailable` where the exchange does not answer or shows no price."""
 
     def __init__(self, exchange: BinanceExchange, public: Connection) -> None:
         self._exchange = exchange
-        self._observer = Observer(exchange, public)
-        self._asked_ms: dict[str, int] = {}
+        self._poller = MarketPoller(exchange, public)
+        self._requested_ms: dict[str, int] = {}
 
-    async def at(self, desk: PaperDesk, rules: Mapping[str, SymbolRules], asked: Asked, upto_ms: int) -> Seen:
+    async def at(
+        self, account: PaperAccount, rules: Mapping[str, SymbolRules], request: SymbolRequest, upto_ms: int
+    ) -> PollResult:
         """What is to be told to the desk, and which symbols it has to settle after that."""
-        seen, busy, owed = Seen(), desk.busy(), desk.owed()
-        named = {asked.symbol} & rules.keys() if asked.symbol else set()
+        seen, busy, owed = PollResult(), account.busy(), account.owed()
+        named = {request.symbol} & rules.keys() if request.symbol else set()
         for symbol in sorted(busy | named):
             try:
                 hours = owed.get(symbol, set())
-                seen.sightings.append(await self._symbol(desk, _rules(desk, rules, symbol), asked, upto_ms, hours))
+                seen.observations.append(
+                    await self._symbol(account, _rules(account, rules, symbol), request, upto_ms, hours)
+                )
             except (NoPrice, NotListed, ExchangeRejected) as error:
                 if isinstance(error, ExchangeRejected) and error.code not in _NOT_TOLD:
                     raise
                 seen.missing[symbol] = error
         for symbol in sorted(owed.keys() - busy - named):
-            seen.sightings.extend(await self._left_behind(desk, symbol, owed[symbol], upto_ms))
+            seen.observations.extend(await self._left_behind(account, symbol, owed[symbol], upto_ms))
         if seen.missing:
             await self._judge(seen, busy)
         return seen
 
     async def _symbol(
-        self, desk: PaperDesk, rules: SymbolRules, asked: Asked, upto_ms: int, owed: set[int]
-    ) -> Sighting:
-        symbol, since = rules.symbol, desk.since(rules.symbol, upto_ms)
-        if since is not None and since.upto_ms < desk.now_ms == upto_ms:
-            raise NoPrice(f"The exchange has shown no price of {symbol} until now.", mend="Try again.")
-        sighting = await self._observer.sight(rules, since, upto_ms)
-        passed = {*hours_within(sighting.after_ms, upto_ms)}
+        self, account: PaperAccount, rules: SymbolRules, request: SymbolRequest, upto_ms: int, owed: set[int]
+    ) -> Observation:
+        symbol, since = rules.symbol, account.since(rules.symbol, upto_ms)
+        if since is not None and since.upto_ms < account.now_ms == upto_ms:
+            raise NoPrice(f"The exchange has shown no price of {symbol} until now.", hint="Try again.")
+        observation = await self._poller.observe(rules, since, upto_ms)
+        passed = {*hours_within(observation.after_ms, upto_ms)}
         hours = passed | owed if passed or self._is_due(symbol, owed, upto_ms) else passed
-        sighting = replace(sighting, funding=await self._rates(symbol, hours, upto_ms))
+        observation = replace(observation, funding=await self._rates(symbol, hours, upto_ms))
         if since is not None:
-            sighting = caught_up(sighting, desk.now_ms)
-        wanted = asked.with_book and symbol == asked.symbol and not desk.has_book_of(symbol, upto_ms)
-        if wanted or desk.stirs(sighting):
-            sighting = replace(sighting, book=await self._observer.book(symbol))
-        return sighting
+            observation = caught_up(observation, account.now_ms)
+        wanted = request.with_book and symbol == request.symbol and not account.has_book_of(symbol, upto_ms)
+        if wanted or account.stirs(observation):
+            observation = replace(observation, book=await self._poller.book(symbol))
+        return observation
 
-    async def _left_behind(self, desk: PaperDesk, symbol: str, owed: set[int], upto_ms: int) -> list[Sighting]:
+    async def _left_behind(self, account: PaperAccount, symbol: str, owed: set[int], upto_ms: int) -> list[Observation]:
         """Funding rates of a symbol that is held no longer, and was at a stamp."""
-        latest = desk.latest(symbol)
+        latest = account.latest(symbol)
         if latest is None or not self._is_due(symbol, owed, upto_ms):
             return []
         with suppress(NotListed, ExchangeRejected):
@@ -105,9 +109,9 @@ class PaperLook:
         return []
 
     async def _rates(self, symbol: str, hours: set[int], upto_ms: int) -> tuple[tuple[int, float], ...]:
-        rates = await self._observer.rates(symbol, hours)
+        rates = await self._poller.rates(symbol, hours)
         if hours:
-            self._asked_ms[symbol] = upto_ms
+            self._requested_ms[symbol] = upto_ms
         return rates
 
     def _is_due(self, symbol: str, owed: set[int], upto_ms: int) -> bool:
@@ -115,10 +119,10 @@ class PaperLook:
         if not owed:
             return False
         newest = max(owed)
-        waited = max(self._asked_ms.get(symbol, newest) - newest, _SOONEST_AGAIN_MS)
-        return symbol not in self._asked_ms or upto_ms - newest >= 2 * waited
+        waited = max(self._requested_ms.get(symbol, newest) - newest, _SOONEST_AGAIN_MS)
+        return symbol not in self._requested_ms or upto_ms - newest >= 2 * waited
 
-    async def _judge(self, seen: Seen, busy: set[str]) -> None:
+    async def _judge(self, seen: PollResult, busy: set[str]) -> None:
         """Which symbols are to be settled. One may stand still that is listed as not trading, or beside fresh ones.
 
         Raises where an account would be valued by nothing but old prices.
@@ -129,7 +133,7 @@ class PaperLook:
         listed = self._exchange.symbols
         for symbol, error in seen.missing.items():
             status = listed[symbol].get("status", "TRADING") if symbol in listed else ""
-            if status == "TRADING" and not seen.sightings:
+            if status == "TRADING" and not seen.observations:
                 raise error
             if status in _SETTLED and symbol in busy:
                 seen.settled.append(symbol)
@@ -140,6 +144,6 @@ def hours_within(after_ms: int, upto_ms: int) -> range:
     return range((after_ms // HOUR_MS + 1) * HOUR_MS, upto_ms + 1, HOUR_MS)
 
 
-def _rules(desk: PaperDesk, rules: Mapping[str, SymbolRules], symbol: str) -> SymbolRules:
+def _rules(account: PaperAccount, rules: Mapping[str, SymbolRules], symbol: str) -> SymbolRules:
     """The filters of today; of a symbol that is listed no longer, the last."""
-    return rules[symbol] if symbol in rules else desk.rules(symbol)
+    return rules[symbol] if symbol in rules else account.rules(symbol)

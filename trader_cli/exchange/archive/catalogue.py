@@ -163,7 +163,7 @@ def _check_kind(market: str, kind: str, symbol: str, interval: str | None) -> No
     if market not in MARKETS or kind not in PERIODS or (market == "spot" and kind not in SPOT_KINDS):
         raise UsageError(
             f"The archive has no {kind!r} of {market!r}.",
-            mend=f"Markets: {', '.join(MARKETS)}. Kinds: {', '.join(PERIODS)}; spot has only klines and aggTrades.",
+            hint=f"Markets: {', '.join(MARKETS)}. Kinds: {', '.join(PERIODS)}; spot has only klines and aggTrades.",
         )
     if _A_NAME.fullmatch(symbol) is None:
         raise UsageError(f"{symbol!r} is no symbol: letters and digits are expected, as in ETHUSDT.")

@@ -122,7 +122,7 @@ class Archive:
             raise ExchangeUnavailable(
                 f"{file.name} from {self._base_url} is not what its check sum promises: {len(body):,} bytes with"
                 f" sha256 {digest}, promised {wanted}.",
-                mend="Try again later; if it stays so, the archive is being written anew.",
+                hint="Try again later; if it stays so, the archive is being written anew.",
             )
         return body
 
@@ -140,7 +140,7 @@ class Archive:
         import aiohttp
 
         if not self._open:
-            raise UsageError("The archive is closed.", mend="Use it as `async with Archive(...) as archive`.")
+            raise UsageError("The archive is closed.", hint="Use it as `async with Archive(...) as archive`.")
         self._session = self._session or make_session()  # most fetches need nothing of the archive
         url = f"{self._base_url}/{path}"
         timeout = aiohttp.ClientTimeout(
@@ -151,11 +151,11 @@ class Archive:
                 if reply.status == 404:
                     return None
                 if reply.status != 200:
-                    raise ExchangeUnavailable(f"{url} answered with HTTP {reply.status}.", mend="Try again later.")
+                    raise ExchangeUnavailable(f"{url} answered with HTTP {reply.status}.", hint="Try again later.")
                 return await _body(reply, url, longest)
         except (aiohttp.ClientError, TimeoutError) as error:
             reason = str(error) or type(error).__name__
-            raise ExchangeUnavailable(f"{url} could not be read: {reason}.", mend="Check the network.") from error
+            raise ExchangeUnavailable(f"{url} could not be read: {reason}.", hint="Check the network.") from error
 
 
 async def _body(reply: aiohttp.ClientResponse, url: str, longest: int) -> bytes:
@@ -177,12 +177,12 @@ def _promised_digest(checksum: bytes | None, file: ArchiveFile) -> str:
     if checksum is None:
         raise ExchangeUnavailable(
             f"{file.name} is there, but not its {file.name}.CHECKSUM: it cannot be verified and is not used.",
-            mend="Try again later.",
+            hint="Try again later.",
         )
     found = _CHECKSUM.fullmatch(checksum.decode(errors="replace").strip())
     if found is None or found[2] != file.name:
         raise ExchangeUnavailable(
             f"{file.name}.CHECKSUM should hold a sha256 and {file.name!r}; found {checksum[:100]!r}.",
-            mend="Try again later.",
+            hint="Try again later.",
         )
     return found[1].lower()

@@ -24,7 +24,7 @@ def csv_of_zip(body: bytes, *, origin: str, symbol: str, bound: int) -> bytes:
         with zipfile.ZipFile(io.BytesIO(body)) as opened:
             members = opened.infolist()
     except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error) as error:
-        raise DataInvalid(f"{origin} is no readable zip: {error}.", mend="Download it again.") from error
+        raise DataInvalid(f"{origin} is no readable zip: {error}.", hint="Download it again.") from error
     if len(members) != 1:
         names = ", ".join(member.filename for member in members[:3])
         raise DataInvalid(f"{origin}: one CSV is expected in it; found {len(members)} members ({names}).")
@@ -43,7 +43,7 @@ def _stored(body: bytes, member: zipfile.ZipInfo, origin: str) -> memoryview:
     start = member.header_offset + _LOCAL_HEADER.size
     if start > len(body) or body[member.header_offset : member.header_offset + 4] != _MAGIC:
         raise DataInvalid(
-            f"{origin} is no readable zip: its member is not where it should be.", mend="Download it again."
+            f"{origin} is no readable zip: its member is not where it should be.", hint="Download it again."
         )
     start += sum(_LOCAL_HEADER.unpack_from(body, member.header_offset))
     return memoryview(body)[start : start + member.compress_size]
@@ -58,12 +58,12 @@ def _inflated(stored: memoryview, member: zipfile.ZipInfo, origin: str) -> bytes
         try:
             whole = inflate.decompress(stored, member.file_size + 1)
         except zlib.error as error:
-            raise DataInvalid(f"{origin} is damaged: {error}.", mend="Download it again.") from error
+            raise DataInvalid(f"{origin} is damaged: {error}.", hint="Download it again.") from error
         ended = inflate.eof
     if not ended or len(whole) != member.file_size or zlib.crc32(whole) != member.CRC:
         raise DataInvalid(
             f"{origin} is damaged: {member.file_size:,} bytes of CSV are promised, {len(whole):,} came out,"
             " or their check sum differs.",
-            mend="Download it again.",
+            hint="Download it again.",
         )
     return whole

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from trader_cli.exchange.connection.signing_gate import Gate
+    from trader_cli.exchange.connection.signing_gate import SigningGate
     from trader_cli.settings.model import BinanceExchangeSettings
 
 RECEIVE_WINDOW_MS = 5000
@@ -25,14 +25,14 @@ RECEIVE_WINDOW_MS = 5000
 
 
 @dataclass
-class Heard:
+class ReplyHead:
     """Status and headers of the reply to one request, as soon as it is there."""
 
     status: int | None = None
     headers: Mapping[str, str] | None = None
 
 
-REPLY: ContextVar[Heard | None] = ContextVar("REPLY", default=None)
+REPLY: ContextVar[ReplyHead | None] = ContextVar("REPLY", default=None)
 """Where this task's request wants its reply noted. What ccxt remembers itself is shared by all under way."""
 
 
@@ -107,7 +107,7 @@ def is_plain(settings: BinanceExchangeSettings) -> bool:
     return urlsplit(settings.base_url or "").scheme == "http"
 
 
-def make_session(pool: int = 16, gate: Gate | None = None, *, plain: bool = False) -> aiohttp.ClientSession:
+def make_session(pool: int = 16, gate: SigningGate | None = None, *, plain: bool = False) -> aiohttp.ClientSession:
     """One session with pooled, kept-alive connections; no proxies. Behind a gate, redirects end the request.
 
     `plain`: for a host without TLS; any other is refused.

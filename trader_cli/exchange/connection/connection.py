@@ -24,9 +24,9 @@ from trader_cli.core.errors import (
 from trader_cli.core.money.orders import UNREADABLE, NotPlaced, Unknown
 from trader_cli.exchange.connection import replies
 from trader_cli.exchange.connection.exchange_time import ExchangeTime
-from trader_cli.exchange.connection.request_lane import TIME, Lane, is_signed, only_reduces, require_open
+from trader_cli.exchange.connection.request_lane import TIME, RequestLane, is_signed, only_reduces, require_open
 from trader_cli.exchange.connection.request_signing import Signer
-from trader_cli.exchange.connection.signing_gate import Gate, SigningRefused
+from trader_cli.exchange.connection.signing_gate import SigningGate, SigningRefused
 from trader_cli.exchange.connection.weight_budget import RequestBudget
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from trader_cli.exchange.connection.signing_gate import Origin
     from trader_cli.settings.model import BinanceExchangeSettings
 
-CARE_WAIT_S = 2.0
+PROTECTION_WAIT_S = 2.0
 """How long care waits for something it can do without. What comes later is still read."""
 _NO_CLOCK_IS_SO_WRONG_S = 86_400
 _WRONG_TIME = -1021
@@ -54,15 +54,15 @@ class Connection:
     ) -> None:
         self.options = options
         self.last_error: str | None = None
-        self.care = CareConnection(self)
+        self.protection = ProtectionConnection(self)
         self._clock = clock
         self._signs_at = signs_at
         self._signer: Signer | None = None
-        self._lane: Lane | None = None
-        self._care_lane: Lane | None = None
+        self._lane: RequestLane | None = None
+        self._protection_lane: RequestLane | None = None
         self._known: tuple[ExchangeTime, RequestBudget] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._time_asked_ms: int | None = None
+        self._time_requested_ms: int | None = None
         self._orders_held_until_ms = 0
 
     async def prepare(self) -> None:
@@ -74,7 +74,7 @@ class Connection:
         time = ExchangeTime(self._clock)
         self._known = time, RequestBudget(self._clock, self.options.weight_fraction, time.earliest_ms)
         self._orders_held_until_ms = self._clock.monotonic_ms()
-        self._lane = self._new_lane(Gate(self._signs_at, self._market_wait_s), _MARKET_CONNECTIONS)
+        self._lane = self._new_lane(SigningGate(self._signs_at, self._market_wait_s), _MARKET_CONNECTIONS)
 
     async def open(self) -> None:
         """Connect, and learn the exchange's time. Raises `ClockSkewed` if our clock is off by too much."""
@@ -82,11 +82,11 @@ class Connection:
         trip = await self._retrying(self._time_in_turn)
         self._refuse_skew(trip)
 
-    def _new_lane(self, gate: Gate, connections: int) -> Lane:
+    def _new_lane(self, gate: SigningGate, connections: int) -> RequestLane:
         signer = self._signer or Signer(self.options.api_secret)
-        return Lane(self.options, self.clock, self.time, self.budget, gate, signer, connections=connections)
+        return RequestLane(self.options, self.clock, self.time, self.budget, gate, signer, connections=connections)
 
-    def _care_wait_s(self, _method: str, path: str) -> float:
+    def _protection_wait_s(self, _method: str, path: str) -> float:
         return self.budget.frozen_s(path)
 
     def _market_wait_s(self, method: str, path: str) -> float:
@@ -94,7 +94,7 @@ class Connection:
 
     def _settling_s(self, path: str) -> float:
         """After a freeze the market's reads let care go first, where there is any."""
-        return self.budget.settling_s(path) if self._care_lane is not None else 0.0
+        return self.budget.settling_s(path) if self._protection_lane is not None else 0.0
 
     def _refuse_skew(self, trip: RoundTrip) -> None:
         offset_ms = trip.ahead_ms - (self.clock.now_ms() - self.clock.monotonic_ms())
@@ -105,7 +105,7 @@ class Connection:
         raise ClockSkewed(
             f"This machine's clock is {skew_s:.1f} s {side} the exchange's;"
             f" {self.options.max_clock_skew:g} s are allowed.",
-            mend="Set the clock (for example by NTP) and try again."
+            hint="Set the clock (for example by NTP) and try again."
             if skew_s < _NO_CLOCK_IS_SO_WRONG_S
             else "If this is a trader venue that keeps its own time, set TRADER_BINANCE_EXCHANGE__CLOCK=venue.",
         )
@@ -137,11 +137,13 @@ class Connection:
         return self._known[1]
 
     @property
-    def care_lane(self) -> Lane:
+    def protection_lane(self) -> RequestLane:
         """The lane of care, made when it is first used."""
         require_open(self._lane)
-        self._care_lane = self._care_lane or self._new_lane(Gate(self._signs_at, self._care_wait_s), 0)
-        return self._care_lane
+        self._protection_lane = self._protection_lane or self._new_lane(
+            SigningGate(self._signs_at, self._protection_wait_s), 0
+        )
+        return self._protection_lane
 
     @property
     def offset_ms(self) -> int:
@@ -175,12 +177,12 @@ class Connection:
         if not self.options.api_key.get_secret_value() or not self.options.api_secret.get_secret_value():
             raise ConfigurationError(
                 "This needs an API key and its secret.",
-                mend="Set TRADER_BINANCE_EXCHANGE__API_KEY and TRADER_BINANCE_EXCHANGE__API_SECRET.",
+                hint="Set TRADER_BINANCE_EXCHANGE__API_KEY and TRADER_BINANCE_EXCHANGE__API_SECRET.",
             )
 
     async def close(self) -> None:
         """End the sessions, and what still waits for an answer. Safe to call twice."""
-        lanes, self._lane, self._care_lane = (self._lane, self._care_lane), None, None
+        lanes, self._lane, self._protection_lane = (self._lane, self._protection_lane), None, None
         tasks, self._tasks = self._tasks, set()
         for task in tasks:
             task.cancel()
@@ -217,10 +219,10 @@ class Connection:
         wall = self.options.clock == "wall"  # a venue's clock is the exchange's own
         due = now or (wall and self.time.age_s > _TIME_IS_OLD_S)
         at_ms = self.clock.monotonic_ms()
-        recently = self._time_asked_ms is not None and at_ms - self._time_asked_ms < _ASKED_AGAIN_MS
+        recently = self._time_requested_ms is not None and at_ms - self._time_requested_ms < _ASKED_AGAIN_MS
         if due and (now or not recently) and self._lane is not None:
-            self._time_asked_ms = at_ms
-            self.in_background(self.care_lane.time() if now else self._time_in_turn())
+            self._time_requested_ms = at_ms
+            self.in_background(self.protection_lane.time() if now else self._time_in_turn())
 
     async def _time_in_turn(self) -> RoundTrip:
         lane = require_open(self._lane)
@@ -275,7 +277,7 @@ class Connection:
         except ExchangeRejected as error:
             if error.code != _WRONG_TIME:
                 raise
-            await self.at_most(CARE_WAIT_S, self._time_in_turn())
+            await self.at_most(PROTECTION_WAIT_S, self._time_in_turn())
             if urgent:
                 raise
         try:
@@ -290,11 +292,11 @@ class Connection:
         await self.budget.spend(path, query, urgent=urgent)
         if not urgent and (settling_s := self._settling_s(path)):
             await self.clock.sleep(settling_s)
-        reply = await self.asked(lane, method, path, query)
+        reply = await self.request(lane, method, path, query)
         self.ask_time_soon()
         return reply
 
-    async def asked(self, lane: Lane, method: str, path: str, query: dict[str, Any]) -> Any:
+    async def request(self, lane: RequestLane, method: str, path: str, query: dict[str, Any]) -> Any:
         """One request of a lane; what goes wrong is noted."""
         sent_ms = self.clock.monotonic_ms()
         try:
@@ -310,7 +312,7 @@ class Connection:
             raise
 
 
-class CareConnection:
+class ProtectionConnection:
     """The lane of what protects a position: everything is asked once, at once, behind nobody."""
 
     def __init__(self, connection: Connection) -> None:
@@ -327,32 +329,32 @@ class CareConnection:
     async def read(self, method: str, path: str, query: dict[str, Any]) -> Any:
         """One read. Raises `RateLimited` at once where the exchange wants no request."""
         try:
-            return await self._asked(method, path, query)
+            return await self._request(method, path, query)
         except ExchangeRejected as error:
             if error.code != _WRONG_TIME:
                 raise
-        await self._connection.at_most(CARE_WAIT_S, self._connection.care_lane.time())
-        return await self._asked(method, path, query)
+        await self._connection.at_most(PROTECTION_WAIT_S, self._connection.protection_lane.time())
+        return await self._request(method, path, query)
 
     async def send(self, method: str, path: str, parameters: dict[str, Any]) -> dict[str, Any] | NotPlaced | Unknown:
         """One command, sent once (a cancel: see above) and at once."""
-        reply = await self._connection.sent(self._asked(method, path, parameters, free=True))
+        reply = await self._connection.sent(self._request(method, path, parameters, free=True))
         if isinstance(reply, NotPlaced) and reply.code == _WRONG_TIME:
             self._connection.ask_time_soon(now=True)
         return reply
 
-    async def _asked(self, method: str, path: str, query: dict[str, Any], *, free: bool = False) -> Any:
+    async def _request(self, method: str, path: str, query: dict[str, Any], *, free: bool = False) -> Any:
         connection = self._connection
-        lane = connection.care_lane
+        lane = connection.protection_lane
         if (frozen_s := connection.budget.frozen_s(path)) > 0:
             raise RateLimited(
-                f"The exchange wants no request for {frozen_s:.0f} s.", retry_after_s=frozen_s, mend="Wait."
+                f"The exchange wants no request for {frozen_s:.0f} s.", retry_after_s=frozen_s, hint="Wait."
             )
         connection.budget.take(path, query, free=free)
-        reply = await connection.asked(lane, method, path, query)
+        reply = await connection.request(lane, method, path, query)
         connection.ask_time_soon()
         return reply
 
 
 def _not_initialised() -> UsageError:
-    return UsageError("The exchange is not initialised.", mend="Call `await exchange.initialize()` first.")
+    return UsageError("The exchange is not initialised.", hint="Call `await exchange.initialize()` first.")

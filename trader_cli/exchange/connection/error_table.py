@@ -73,25 +73,25 @@ def _meaning(error: Exception, code: int | None, text: str, reply: Reply) -> Tra
             f"The exchange takes no more new orders for now: {text}.",
             code=code,
             retry_after_s=wait,
-            mend=f"Wait {wait:g} s.",
+            hint=f"Wait {wait:g} s.",
         )
     if isinstance(error, (ccxt.DDoSProtection, ccxt.RateLimitExceeded)) or _wants_quiet(code, reply.status):
         return _limited(error, text, reply)
     if code in _KEY_CODES or isinstance(error, ccxt.AuthenticationError):
         return ConfigurationError(
-            f"The exchange does not accept the API key: {text}.", mend="Check the key and its rights."
+            f"The exchange does not accept the API key: {text}.", hint="Check the key and its rights."
         )
     vague = code is None and isinstance(error, (ccxt.OperationFailed, ccxt.BadResponse, ccxt.NullResponse))
     if code in _TEMPORARY_CODES or vague or _tells_nothing(code, reply.status):
         answered = _answered(code, reply)
         said = f"did not answer properly: {text}" if answered else f"cannot be reached: {text}{_reason(error)}"
         return ExchangeUnavailable(
-            f"The exchange {said}.", mend="Check the network; try again later.", answered=answered
+            f"The exchange {said}.", hint="Check the network; try again later.", answered=answered
         )
     if code is not None:
         return ExchangeRejected(f"The exchange rejected the request: {text}.", code=code)
     return ExchangeUnavailable(
-        f"The exchange cannot be used: {text}.", mend="Try again later.", answered=_answered(code, reply)
+        f"The exchange cannot be used: {text}.", hint="Try again later.", answered=_answered(code, reply)
     )
 
 
@@ -123,7 +123,7 @@ def _limited(error: Exception, text: str, reply: Reply) -> RateLimited:
     return RateLimited(
         f"The exchange asks us to slow down: {text}.",
         retry_after_s=wait,
-        mend=f"Wait {wait:g} s.",
+        hint=f"Wait {wait:g} s.",
         banned=until is not None or reply.status == _BANNED,
     )
 

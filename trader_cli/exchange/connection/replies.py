@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 T = TypeVar("T")
-_MEND = "Check binance_exchange.base_url and the network; try again later."
+_HINT = "Check binance_exchange.base_url and the network; try again later."
 
 
 def as_list(reply: Any, what: str) -> list[Any]:
     """The reply, if it is a list."""
     if not isinstance(reply, list):
         raise ExchangeUnavailable(
-            f"Expected a list of {what} from the exchange; it answered {shown(reply)}.", mend=_MEND
+            f"Expected a list of {what} from the exchange; it answered {shown(reply)}.", hint=_HINT
         )
     return reply
 
@@ -29,7 +29,7 @@ def as_list(reply: Any, what: str) -> list[Any]:
 def as_mapping(reply: Any, what: str, *needed: str) -> dict[str, Any]:
     """The reply, if it is an object that has the needed fields."""
     if not isinstance(reply, dict) or any(reply.get(name) is None for name in needed):
-        raise ExchangeUnavailable(f"Expected {what} from the exchange; it answered {shown(reply)}.", mend=_MEND)
+        raise ExchangeUnavailable(f"Expected {what} from the exchange; it answered {shown(reply)}.", hint=_HINT)
     return reply
 
 
@@ -49,7 +49,7 @@ def parsed(what: str, reply: Any, parse: Callable[[Any], T]) -> T:
         return parse(reply)
     except _misfits():
         raise ExchangeUnavailable(
-            f"Expected {what} from the exchange; it answered {shown(reply)}.", mend=_MEND
+            f"Expected {what} from the exchange; it answered {shown(reply)}.", hint=_HINT
         ) from None
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from trader_cli.core.errors import ExchangeUnavailable, RateLimited, UsageError
 from trader_cli.exchange.connection import replies
 from trader_cli.exchange.connection.ccxt_binance import ccxt_binance
-from trader_cli.exchange.connection.client import REPLY, Heard, is_plain, make_client, make_session
+from trader_cli.exchange.connection.client import REPLY, ReplyHead, is_plain, make_client, make_session
 from trader_cli.exchange.connection.error_table import translate
 from trader_cli.exchange.connection.exchange_time import RoundTrip
 from trader_cli.exchange.connection.signing_gate import SigningRefused
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from trader_cli.core.ports import Clock
     from trader_cli.exchange.connection.exchange_time import ExchangeTime
     from trader_cli.exchange.connection.request_signing import Signer
-    from trader_cli.exchange.connection.signing_gate import Gate
+    from trader_cli.exchange.connection.signing_gate import SigningGate
     from trader_cli.exchange.connection.weight_budget import RequestBudget
     from trader_cli.settings.model import BinanceExchangeSettings
 
@@ -49,7 +49,7 @@ _PROXIES = (
 )
 
 
-class Lane:
+class RequestLane:
     """Opened by being made, closed by `close`; used by one event loop."""
 
     def __init__(
@@ -58,7 +58,7 @@ class Lane:
         clock: Clock,
         time: ExchangeTime,
         budget: RequestBudget,
-        gate: Gate,
+        gate: SigningGate,
         signer: Signer,
         *,
         connections: int,
@@ -78,7 +78,7 @@ class Lane:
 
         _, ccxt = ccxt_binance()
         self._refuse_proxies()
-        sent_ms, heard = self._time.earliest_ms(), Heard()
+        sent_ms, heard = self._time.earliest_ms(), ReplyHead()
         REPLY.set(heard)
         try:
             with self._clock.held():
@@ -90,11 +90,11 @@ class Lane:
         if not isinstance(reply, (dict, list)) or reply == {}:
             raise ExchangeUnavailable(
                 f"The exchange answered {replies.shown(reply)}.",
-                mend="Check binance_exchange.base_url and the network.",
+                hint="Check binance_exchange.base_url and the network.",
             )
         return reply
 
-    def _translated(self, error: Exception, path: str, heard: Heard) -> Exception:
+    def _translated(self, error: Exception, path: str, heard: ReplyHead) -> Exception:
         options = self._options
         secrets = (options.api_key.get_secret_value(), options.api_secret.get_secret_value())
         meant = translate(error, heard.headers, status=heard.status, now_ms=self._time.now_ms(), secrets=secrets)
@@ -105,7 +105,7 @@ class Lane:
     def _refuse_proxies(self) -> None:
         for name in _PROXIES:
             if getattr(self._client, name, None) is not None:
-                raise SigningRefused(f"Requests to the exchange go through no proxy; found {name}.", mend="Unset it.")
+                raise SigningRefused(f"Requests to the exchange go through no proxy; found {name}.", hint="Unset it.")
 
     async def time(self) -> RoundTrip:
         """Ask the exchange for its time, and take it over."""
@@ -141,8 +141,8 @@ def is_signed(method: str) -> bool:
     return "Private" in method or method.startswith("sapi")
 
 
-def require_open(lane: Lane | None) -> Lane:
+def require_open(lane: RequestLane | None) -> RequestLane:
     """The lane. Raises `UsageError` where there is none."""
     if lane is None:
-        raise UsageError("The exchange is closed.", mend="Call `await exchange.initialize()` first.")
+        raise UsageError("The exchange is closed.", hint="Call `await exchange.initialize()` first.")
     return lane

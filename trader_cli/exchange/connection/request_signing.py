@@ -129,5 +129,5 @@ def _base64(signed: bytes) -> str:
     return base64.b64encode(signed).decode()
 
 
-def _refused(what: str, mend: str) -> ConfigurationError:
-    return ConfigurationError(f"The API secret {what}.", mend=mend)
+def _refused(what: str, hint: str) -> ConfigurationError:
+    return ConfigurationError(f"The API secret {what}.", hint=hint)

@@ -76,7 +76,7 @@ def options_to_sign_with(
 
 
 @dataclass(frozen=True)
-class Gate:
+class SigningGate:
     """What may leave. `wait_s` tells for how long no request may go to a path, asked directly before it goes."""
 
     signs_at: frozenset[Origin]
@@ -90,21 +90,21 @@ class Gate:
             raise SigningRefused(
                 f"A signed request to {origin[0]}://{origin[1]}:{origin[2]} was stopped; in this mode they go to"
                 f" {allowed}.",
-                mend="Check mode, profile and binance_exchange.base_url.",
+                hint="Check mode, profile and binance_exchange.base_url.",
             )
         wait_s = self.wait_s(method, urlsplit(url).path)
         if wait_s > 0:
-            raise RateLimited(f"The exchange takes no request for {wait_s:.1f} s.", retry_after_s=wait_s, mend="Wait.")
+            raise RateLimited(f"The exchange takes no request for {wait_s:.1f} s.", retry_after_s=wait_s, hint="Wait.")
 
 
-def guarded_request(gate: Gate) -> type[aiohttp.ClientRequest]:
+def guarded_request(gate: SigningGate) -> type[aiohttp.ClientRequest]:
     """A request that asks the gate when it is made, and again when a connection is there for it."""
     import aiohttp
 
     class GuardedRequest(aiohttp.ClientRequest):
         def __init__(self, method: str, url: Any, *, data: Any = None, proxy: Any = None, **rest: Any) -> None:
             if proxy is not None:
-                raise SigningRefused("Requests to the exchange go through no proxy.", mend="Unset it.")
+                raise SigningRefused("Requests to the exchange go through no proxy.", hint="Unset it.")
             super().__init__(method, url, data=data, **rest)
             self._is_signed = _KEY_HEADER in self.headers or "signature" in self.url.query or _holds_signature(data)
             self._ask_the_gate()

@@ -40,7 +40,7 @@ async def attach(base_url: str) -> Clock:
         await session.close()
         raise ExchangeUnavailable(
             f"No trader venue answers at {base_url}: {error}.",
-            mend="Start it with `trader venue serve`, or set clock: wall.",
+            hint="Start it with `trader venue serve`, or set clock: wall.",
         ) from error
     return LeasedClock(session, str(leased["lease"]), int(leased["now_ms"]))
 

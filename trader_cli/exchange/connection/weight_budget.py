@@ -69,7 +69,7 @@ class WeightBudget:
     def _thaw_ms(self, wait_ms: int) -> int:
         if wait_ms > _LONGEST_FREEZE_MS:
             wait = wait_ms / 1000
-            raise RateLimited(f"The exchange wants no request for {wait:.0f} s.", retry_after_s=wait, mend="Wait.")
+            raise RateLimited(f"The exchange wants no request for {wait:.0f} s.", retry_after_s=wait, hint="Wait.")
         return wait_ms
 
     def observe(self, headers: Mapping[str, str] | None, sent_ms: int | None = None) -> None:

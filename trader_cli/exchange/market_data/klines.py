@@ -89,7 +89,7 @@ class KlineHistory:
         """
         if (kind, market) not in _ROUTES:
             raise UsageError(
-                f"The {market} market has no {kind} bars.", mend="Known: klines of um and spot; mark, index of um."
+                f"The {market} market has no {kind} bars.", hint="Known: klines of um and spot; mark, index of um."
             )
         return _Series(self._connection, symbol, timeframe, _ROUTES[kind, market]).frames(
             max(0, first_ms), min(last_ms, self.latest_ms(timeframe))
@@ -162,7 +162,7 @@ class _Series:
     def _explained(self, error: ExchangeRejected) -> TraderError:
         if error.code == _INVALID_INTERVAL:
             return UsageError(
-                f"The exchange has no {self.timeframe} bars of {self.symbol}.", mend="Ask for longer ones."
+                f"The exchange has no {self.timeframe} bars of {self.symbol}.", hint="Ask for longer ones."
             )
         if error.code == _INVALID_SYMBOL:
             return NotListed(f"The exchange does not list the symbol {self.symbol!r} on this market.")

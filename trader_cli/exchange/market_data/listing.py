@@ -26,7 +26,7 @@ async def exchange_info(connection: Connection, market: str = "um") -> dict[str,
     not say), filters as the exchange writes them. The weight it states per minute is what we keep to from now on.
     """
     if market not in _ROUTES:
-        raise UsageError(f"Unknown market {market!r}.", mend=f"Known: {', '.join(_ROUTES)}.")
+        raise UsageError(f"Unknown market {market!r}.", hint=f"Known: {', '.join(_ROUTES)}.")
     reply = replies.as_mapping(await connection.read(*_ROUTES[market], {}), "exchange information", "symbols")
     connection.learn_limits(reply.get("rateLimits"), spot=market == "spot")
     return dict(replies.parsed("exchange information", reply, lambda r: _document(market, r)))
@@ -73,7 +73,7 @@ async def top_symbols(
     trading = {name: _volume(row) for name, row in names.items() if _is_perpetual(symbols.get(name, {}))}
     unknown = sorted(name for name, volume in trading.items() if volume is None)
     if trading and len(unknown) == len(trading):
-        raise ExchangeUnavailable("The exchange shows no symbol's volume of the last day.", mend="Try again later.")
+        raise ExchangeUnavailable("The exchange shows no symbol's volume of the last day.", hint="Try again later.")
     if unknown:
         say(f"Left out, for the exchange shows no volume of the last day: {', '.join(unknown)}.")
     volumes = {name: volume for name, volume in trading.items() if volume is not None}

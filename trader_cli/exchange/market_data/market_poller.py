@@ -13,7 +13,7 @@ from trader_cli.core.market.timeframes import HOUR_MS, MINUTE_MS
 from trader_cli.exchange.connection import replies
 from trader_cli.exchange.market_data import reply_frames
 from trader_cli.venue.engine.engine import BOOK_LEVELS
-from trader_cli.venue.paper.observations import MINUTE, SeenBar, SeenBook, Sighting
+from trader_cli.venue.paper.observations import MINUTE, Observation, SeenBar, SeenBook
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -30,19 +30,19 @@ _MARK: _Route = ("fapiPublicGetMarkPriceKlines", "/fapi/v1/markPriceKlines")
 _FIELDS = ("open", "high", "low", "close", "volume")
 
 
-class Observer:
+class MarketPoller:
     """Raises like the public side; nothing seen is ever made up."""
 
     def __init__(self, exchange: BinanceExchange, connection: Connection) -> None:
         self._exchange = exchange
         self._connection = connection
 
-    async def sight(self, rules: SymbolRules, since: Sighting | None, upto_ms: int) -> Sighting:
+    async def observe(self, rules: SymbolRules, since: Observation | None, upto_ms: int) -> Observation:
         """What happened since a sighting, up to a moment of `look_ms`; without one, how things stand."""
         if since is None:
             bars, marks = await self._both(rules.symbol, upto_ms - _STALE_MS, upto_ms)
             mark = _fresh(rules.symbol, marks, upto_ms) if marks else None
-            return Sighting(rules, upto_ms, upto_ms, _fresh(rules.symbol, bars, upto_ms), mark_before=mark)
+            return Observation(rules, upto_ms, upto_ms, _fresh(rules.symbol, bars, upto_ms), mark_before=mark)
         if since.upto_ms >= upto_ms:
             return since
         start_ms = MINUTE.floor(since.upto_ms + 1)
@@ -53,7 +53,9 @@ class Observer:
             _fresh(rules.symbol, [mark, *marks], upto_ms)
         if since.before.open_ms == start_ms and (not bars or bars[0].open_ms != start_ms):
             raise NoPrice(f"The exchange no longer shows the bar of {rules.symbol} at {utc_text(start_ms)}.")
-        return Sighting(rules, since.upto_ms, upto_ms, since.before, tuple(bars), mark_before=mark, marks=tuple(marks))
+        return Observation(
+            rules, since.upto_ms, upto_ms, since.before, tuple(bars), mark_before=mark, marks=tuple(marks)
+        )
 
     async def book(self, symbol: str) -> SeenBook:
         """The order book, as deep as the engine looks."""
@@ -117,5 +119,5 @@ def _fresh(symbol: str, bars: list[SeenBar], upto_ms: int) -> SeenBar:
     """The last bar, if it is of these minutes: an account is never valued at a price that is old."""
     if not bars or bars[-1].open_ms < upto_ms - _STALE_MS:
         since = f" since {utc_text(bars[-1].open_ms)}" if bars else ""
-        raise NoPrice(f"The exchange shows no price of {symbol}{since}.", mend="Try again later.")
+        raise NoPrice(f"The exchange shows no price of {symbol}{since}.", hint="Try again later.")
     return bars[-1]

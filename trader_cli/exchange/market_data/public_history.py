@@ -29,7 +29,7 @@ _REMEMBERED_MS = 30 * DAY_MS
 """How far back the exchange tells open interest."""
 
 
-class History:
+class PublicHistory:
     """Reads over one connection. Raises like `Connection.read`, and `DataInvalid` for what cannot be true."""
 
     def __init__(self, connection: Connection) -> None:
@@ -106,7 +106,7 @@ class History:
         The exchange tells the last 30 days; what was asked for before them is left out.
         """
         if period not in _PERIODS:
-            raise UsageError(f"There is no open interest every {period!r}.", mend=f"Known: {', '.join(_PERIODS)}.")
+            raise UsageError(f"There is no open interest every {period!r}.", hint=f"Known: {', '.join(_PERIODS)}.")
         step, now = Timeframe.parse(period).ms, self._connection.server_now_ms()
         first = -(-max(first_ms, now - _REMEMBERED_MS + step) // step) * step
         last = min(last_ms, now)
@@ -143,7 +143,7 @@ def _without_holes(frame: pl.DataFrame, symbol: str, since: dict[str, int]) -> p
         at = int((ids != before + 1).arg_true()[0])
         raise DataInvalid(
             f"Aggregate trades of {symbol} from the exchange: id {before[at]} is followed by {ids[at]}.",
-            mend="Fetch again later, or take these days from the archive.",
+            hint="Fetch again later, or take these days from the archive.",
         )
     if first_ms < since.get("startTime", first_ms):
         raise DataInvalid(f"Aggregate trades of {symbol} from the exchange begin before the time that was asked for.")

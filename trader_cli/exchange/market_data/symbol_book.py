@@ -56,7 +56,7 @@ class SymbolBook:
         information = replies.as_mapping(reply, "exchange information", "symbols")
         bodies: Bodies = replies.parsed("symbols", information, lambda r: {str(s["symbol"]): s for s in r["symbols"]})
         if not bodies:
-            raise ExchangeUnavailable("The exchange lists no symbols.", mend="Check binance_exchange.base_url.")
+            raise ExchangeUnavailable("The exchange lists no symbols.", hint="Check binance_exchange.base_url.")
         changed = _essence(bodies) != _essence(self.bodies)
         self.bodies, self._read_ms = bodies, server_ms
         if changed or self._written_ms is None or server_ms - self._written_ms > _WRITTEN_AGAIN_MS:
@@ -86,7 +86,7 @@ class SymbolBook:
         near = get_close_matches(symbol.upper(), listed, n=3, cutoff=0.5)
         some = f"It lists {', '.join(listed[:5])}{' …' if len(listed) > 5 else ''}."
         hint = f"Did you mean {', '.join(near)}?" if near else some if listed else "Its symbols could not be read."
-        return NotListed(f"The exchange does not list the symbol {symbol!r}.", mend=hint)
+        return NotListed(f"The exchange does not list the symbol {symbol!r}.", hint=hint)
 
     def age_s(self, server_ms: int) -> float:
         """Seconds since they were read; infinite if they never were."""

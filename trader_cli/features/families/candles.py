@@ -35,7 +35,7 @@ def patterns() -> dict[str, str]:
 
 
 def _compute(bars: BarSeries) -> dict[str, Floats]:
-    from trader_cli.features.families.ta_lib import bare
+    from trader_cli.features.families.ta_lib import raw_talib
 
     prices = bars.open, bars.high, bars.low, bars.close
-    return {column: getattr(bare, name)(*prices) for column, name in patterns().items()}
+    return {column: getattr(raw_talib, name)(*prices) for column, name in patterns().items()}

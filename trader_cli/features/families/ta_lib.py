@@ -12,9 +12,9 @@ class _Bare:
         import talib
 
         function = getattr(talib, name)
-        bare = getattr(function, "__wrapped__", function)
-        setattr(self, name, bare)
-        return bare
+        raw_talib = getattr(function, "__wrapped__", function)
+        setattr(self, name, raw_talib)
+        return raw_talib
 
 
-bare = _Bare()
+raw_talib = _Bare()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trader_cli.features.bar_arrays import PRICE_INPUTS
-from trader_cli.features.families.ta_lib import bare as ta
+from trader_cli.features.families.ta_lib import raw_talib as ta
 from trader_cli.features.family import Family
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from trader_cli.pipelines.stages.history_source import KINDS, HistoryReader, Way
 from trader_cli.pipelines.stages.market_snapshot import SNAPSHOTS
 from trader_cli.pipelines.stages.series_update import Span
 from trader_cli.pipelines.stages.stored_series import StoredSeries
-from trader_cli.pipelines.stages.supplementary import Besides, but_for
+from trader_cli.pipelines.stages.supplementary import SupplementaryData, but_for
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
 from trader_cli.storage.files import exclusive_among
 
@@ -60,10 +60,10 @@ class FetchOptions:
         unknown = [kind for kind in self.kinds if kind not in {*KINDS, *SNAPSHOTS}]
         if unknown:
             known = ", ".join(name for name in (*KINDS, *SNAPSHOTS) if name != "klines")
-            raise UsageError(f"There is no kind of data {unknown[0]!r} to fetch.", mend=f"Known: {known}.")
+            raise UsageError(f"There is no kind of data {unknown[0]!r} to fetch.", hint=f"Known: {known}.")
         if self.since_ms is not None and self.limit is not None:
             raise UsageError(
-                "--limit counts back from the last bar, --since says where to begin.", mend="Give one of the two."
+                "--limit counts back from the last bar, --since says where to begin.", hint="Give one of the two."
             )
         if self.since_ms is not None and self.until_ms is not None and self.since_ms > self.until_ms:
             raise UsageError(f"The span begins {utc_text(self.since_ms)}, after its end {utc_text(self.until_ms)}.")
@@ -202,7 +202,7 @@ async def fetch_in(
         raise DataStale(
             f"The exchange's last closed {timeframe} bar of {symbol} opened {utc_text(fetched.last_ms)};"
             f" one that opened {utc_text(fetched.expected_last_ms)} has closed since.",
-            mend="What came was stored. Fetch again; if it stays so, trading has stopped or the tape has ended.",
+            hint="What came was stored. Fetch again; if it stays so, trading has stopped or the tape has ended.",
         )
     manifest = store.current(stage_key(workspace.mode, symbol, timeframe, "bars"))
     if manifest is not None:
@@ -216,7 +216,7 @@ def refuse_gaps(workspace: Workspace, bars: Manifest) -> None:
         raise DataInvalid(
             f"The {bars.timeframe} bars of {bars.symbol} have {len(bars.gaps)} gap(s);"
             f" the first: {Gap(*bars.gaps[0])}.",
-            mend="What came was stored. Fetch again; or pass --allow-gaps, here and to what reads them (or set"
+            hint="What came was stored. Fetch again; or pass --allow-gaps, here and to what reads them (or set"
             " fetch.allow_gaps): features around a gap stay null.",
         )
 
@@ -255,8 +255,8 @@ class _Fetch:
             notes.append(f"{update.replaced_rows} stored bar(s) differed from the exchange's and were replaced.")
         if self.options.repair and not (update.replaced_rows or update.new_rows):
             notes.append("Every bar was read again: none is missing, none differs.")
-        asked = frozenset({*series.workspace.settings.fetch.kinds, *self.options.kinds})
-        besides = Besides(series, self.market, reader, span, bars, self._wanted(asked), asked)
+        requested = frozenset({*series.workspace.settings.fetch.kinds, *self.options.kinds})
+        besides = SupplementaryData(series, self.market, reader, span, bars, self._wanted(requested), requested)
         await besides.all()
         if besides.troubles:
             raise but_for(besides.troubles)
@@ -285,8 +285,8 @@ class _Fetch:
             replaced = other is not None and other.source != self.market.source
             return [f"{other.rows} bars of another market, {other.source}, are replaced."] if other and replaced else []
         first, last, options = known.first_ms or 0, known.last_ms or 0, self.options
-        asked = any(given is not None for given in (options.limit, options.since_ms, options.until_ms))
-        if not asked or (first >= span.first_ms and last <= span.last_ms):
+        requested = any(given is not None for given in (options.limit, options.since_ms, options.until_ms))
+        if not requested or (first >= span.first_ms and last <= span.last_ms):
             return []
         return [f"The {known.rows} bars stored before, from {utc_text(first)} to {utc_text(last)}, are kept."]
 
@@ -295,16 +295,16 @@ class _Fetch:
         return DataMissing(
             f"The exchange has no closed {self.series.timeframe} bars of {symbol}"
             f" from {utc_text(span.first_ms)} to {utc_text(span.last_ms)}.",
-            mend=None
+            hint=None
             if status == "TRADING"
             else f"It is not trading now: the exchange says {status or 'no word of it'}.",
         )
 
-    def _wanted(self, asked: frozenset[str]) -> tuple[str, ...]:
+    def _wanted(self, requested: frozenset[str]) -> tuple[str, ...]:
         """As asked, as configured, and what was stored before: an input that was wanted once is kept up to date."""
         store, key = self.series.store, self.series.key
         stored = {name for name, kind in KINDS.items() if store.found(key(kind.stage)) is not None}
-        return tuple(name for name in (*KINDS, *SNAPSHOTS) if name in asked | stored and name != "klines")
+        return tuple(name for name in (*KINDS, *SNAPSHOTS) if name in requested | stored and name != "klines")
 
     def _judged(self, bars: Manifest) -> tuple[Manifest, list[str]]:
         """The manifest of bars with their gaps and what the data-quality report counts, and its gravest sentences.

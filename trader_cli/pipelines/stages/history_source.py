@@ -169,10 +169,10 @@ class HistoryReader:
 
     def _nowhere(self, gone: NotListed) -> NotListed:
         """Neither the exchange nor its archive knows it."""
-        mend = "If it did once, name a span of then by --since and --until: the archive keeps what was."
+        hint = "If it did once, name a span of then by --since and --until: the archive keeps what was."
         return NotListed(
             f"{gone.sentence} Its archive does not hold that time either.",
-            mend=mend if gone.mend is None else f"{gone.mend} {mend}",
+            hint=hint if gone.hint is None else f"{gone.hint} {hint}",
         )
 
     async def _completed(self, kind: SeriesKind, rows: pl.DataFrame, first_ms: int, last_ms: int) -> pl.DataFrame:
@@ -207,7 +207,7 @@ class HistoryReader:
         if begun and self._trades:
             raise DataMissing(
                 f"The archive has no {file.name} ({file.path}).",
-                mend="Use --via auto to ask by REST for what is absent.",
+                hint="Use --via auto to ask by REST for what is absent.",
             )
         return False
 
@@ -306,7 +306,7 @@ class HistoryReader:
 
     def _archive_is_sooner(self, kind: SeriesKind, first_ms: int, last_ms: int) -> bool:
         if self.way == "archive" and self.archive is None:
-            raise UsageError("This market has no bulk archive.", mend="Use --via rest, or set archive_url.")
+            raise UsageError("This market has no bulk archive.", hint="Use --via rest, or set archive_url.")
         if self.way != "auto" or self.archive is None:
             return self.way == "archive"
         files = len(self._plan(kind, first_ms, last_ms))

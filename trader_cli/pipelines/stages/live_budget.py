@@ -44,5 +44,5 @@ def require_live_budget(
         f"The features of one new {timeframe} bar take {total_ms:.1f} ms of CPU time on this machine;"
         f" feature_engineering_orchestrator.live_budget_ms allows {budget_ms:g}."
         f" The dearest family is {dearest} with {costs[dearest]:.1f} ms.",
-        mend=f"Switch it off or raise the budget; `trader features --cost --timeframe {timeframe}` lists them all.",
+        hint=f"Switch it off or raise the budget; `trader features --cost --timeframe {timeframe}` lists them all.",
     )

@@ -33,7 +33,7 @@ from trader_cli.core.ports import silent
 from trader_cli.execution.shutdown import leaving
 from trader_cli.pipelines.market_access import market_now_ms
 from trader_cli.pipelines.stages.fetching import refuse_gaps
-from trader_cli.settings.options import TrainingOptions
+from trader_cli.settings.room_options import TrainingOptions
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
 from trader_cli.storage.bundles import BundleStore
 from trader_cli.storage.state import Trial, TrialLedger
@@ -245,12 +245,12 @@ def _current_features(
         other = "bars" if made.inputs.get("bars") != bars.digest else "inputs"
         raise DataStale(
             f"The features of {symbol} {timeframe} are of other {other} than the stored ones.",
-            mend=f"Run `trader {command}`.",
+            hint=f"Run `trader {command}`.",
         )
     if not same_settings:
         raise DataStale(
             f"The features of {symbol} {timeframe} were made with other feature settings.",
-            mend=f"Run `trader {command}`, or give the --config they were made with.",
+            hint=f"Run `trader {command}`, or give the --config they were made with.",
         )
     require_certified(store, spec_made(made, orchestrator, timeframe), made, command)
     return made

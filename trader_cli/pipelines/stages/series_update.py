@@ -47,14 +47,14 @@ _COMPARED = 100
 class Span:
     """What is wanted of a series: rows from `first_ms` to `last_ms`, both inclusive.
 
-    Stored rows after `latest_ms` go: the market has not come there yet (a tape wound back). `asked_ms` is from when on
-    the exchange was asked before: what is absent there, it does not have.
+    Stored rows after `latest_ms` go: the market has not come there yet (a tape wound back). `requested_ms` is from when
+    on the exchange was asked before: what is absent there, it does not have.
     """
 
     first_ms: int
     last_ms: int
     latest_ms: int
-    asked_ms: int | None = None
+    requested_ms: int | None = None
     repair: bool = False
 
 
@@ -121,7 +121,7 @@ class SeriesUpdater:
             fresh = await self._read(first, last)
         else:
             if span.repair:
-                missing = self._missing(kept + staged, [(first, last), *lost], replace(span, asked_ms=None))
+                missing = self._missing(kept + staged, [(first, last), *lost], replace(span, requested_ms=None))
             else:
                 missing = self._missing(kept + staged, lost, span)
             fresh = [piece for wanted in missing for piece in await self._read(*wanted)]
@@ -180,15 +180,15 @@ class SeriesUpdater:
         ordered = sorted(known, key=lambda piece: piece.first_ms)
         first, end = ordered[0].first_ms, min(max(piece.last_ms for piece in ordered), span.latest_ms)
         recent = span.latest_ms - _RECENT_MS
-        asked = span.asked_ms is not None and span.first_ms >= span.asked_ms
-        missing = [*lost, *self._holes(ordered, span), (max(span.first_ms, recent if asked else 0), first - 1)]
+        requested = span.requested_ms is not None and span.first_ms >= span.requested_ms
+        missing = [*lost, *self._holes(ordered, span), (max(span.first_ms, recent if requested else 0), first - 1)]
         if end <= span.last_ms:  # payments are so few that a week of them costs no more than the last one
             missing.append((max(first, min(end, recent)) if self.kind.stage == "funding" else end, span.last_ms))
         return _merged(missing, _NEAR_ROWS * self._grid_ms)
 
     def _holes(self, ordered: list[_Piece], span: Span) -> list[tuple[int, int]]:
         """Holes on the grid, and between pieces of events, that nobody asked for yet or that are recent."""
-        grid, recent, asked = self._grid_ms, span.latest_ms - _RECENT_MS, span.asked_ms
+        grid, recent, requested = self._grid_ms, span.latest_ms - _RECENT_MS, span.requested_ms
         found: list[tuple[int, int]] = []
         end = ordered[0].last_ms
         for piece in ordered:
@@ -197,7 +197,7 @@ class SeriesUpdater:
             if grid and piece.last_ms >= recent:
                 found += _holes_of(piece.rows(self.store.read_chunk), grid)
             end = max(end, piece.last_ms)
-        return [(first, last) for first, last in found if last >= recent or asked is None or first < asked]
+        return [(first, last) for first, last in found if last >= recent or requested is None or first < requested]
 
     @property
     def _grid_ms(self) -> int:
@@ -245,7 +245,7 @@ class SeriesUpdater:
             raise DataInvalid(
                 f"{self.reader.symbol} {self.reader.timeframe} {self.kind.stage}: the row of {at} does not come after"
                 " the one before it.",
-                mend="Fetch again.",
+                hint="Fetch again.",
             )
         return frame
 

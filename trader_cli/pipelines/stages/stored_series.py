@@ -41,7 +41,7 @@ class StoredSeries:
     async def update(self, kind: SeriesKind, reader: HistoryReader, span: Span) -> tuple[Manifest | None, SeriesUpdate]:
         """One kind up to date, described but not yet published."""
         before = self.stored(kind, reader.notes)
-        since = None if before is None else self._asked().get(kind.stage)
+        since = None if before is None else self._requested_since().get(kind.stage)
         updater = SeriesUpdater(self.store, self._staging(kind), reader, kind, self.progress, reader.notes)
         wanted = Span(span.first_ms, span.last_ms, span.latest_ms, since, span.repair)
         update = await updater.update(before.chunks if before else (), wanted)
@@ -65,7 +65,7 @@ class StoredSeries:
     def publish(self, kind: SeriesKind, manifest: Manifest, first_ms: int) -> None:
         """The manifest is the current one from now on, and `first_ms` is when it was asked for from."""
         known = self.stored(kind, [])
-        since = None if known is None else self._asked().get(kind.stage)
+        since = None if known is None else self._requested_since().get(kind.stage)
         self.store.publish(self.key(kind.stage), manifest)
         self._staging(kind).clear()
         self._remember_asked(kind.stage, first_ms if since is None else min(since, first_ms))
@@ -94,7 +94,7 @@ class StoredSeries:
     def _staging(self, kind: SeriesKind) -> Staging:
         return Staging(self.store, f"{self.source}-{self.symbol}-{self.timeframe}-{kind.stage}")
 
-    def _asked(self) -> dict[str, int]:
+    def _requested_since(self) -> dict[str, int]:
         """From when on (UTC ms) each stage was asked for, of this market: what is absent there, it does not have."""
         digest = self.store.found(self.key("asked"))
         body = (self.store.get_document(digest) if digest else None) or {}
@@ -103,5 +103,5 @@ class StoredSeries:
 
     def _remember_asked(self, stage: str, since_ms: int) -> None:
         """Once it is published, and beside the manifest: bars that are the same are the same artifact."""
-        body = {"source": self.source, "stages": dict(sorted({**self._asked(), stage: since_ms}.items()))}
+        body = {"source": self.source, "stages": dict(sorted({**self._requested_since(), stage: since_ms}.items()))}
         self.store.point(self.key("asked"), self.store.put_document(body))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from trader_cli.core.identity.manifests import ArtifactKey, Manifest
     from trader_cli.core.json_values import JsonObject
-    from trader_cli.exchange.account.account_snapshot import QuickLook
+    from trader_cli.exchange.account.account_snapshot import AccountSnapshotReader
     from trader_cli.settings import Workspace
 
 
@@ -56,7 +56,7 @@ class Status:
     series: tuple[SeriesStatus, ...]
 
 
-def status(workspace: Workspace, asking: QuickLook | None = None) -> Status:
+def status(workspace: Workspace, asking: AccountSnapshotReader | None = None) -> Status:
     """The status of the settings' profile. A venue whose clock is followed tells its time through `asking`."""
     store, now = ArtifactStore(workspace.cache_dir), _now_ms(workspace, asking)
     source = workspace.source
@@ -64,7 +64,7 @@ def status(workspace: Workspace, asking: QuickLook | None = None) -> Status:
     return Status(workspace.mode, source, now, tuple(_series(store, key, source, now) for key in keys))
 
 
-def _now_ms(workspace: Workspace, asking: QuickLook | None) -> int | None:
+def _now_ms(workspace: Workspace, asking: AccountSnapshotReader | None) -> int | None:
     """The market's time, `None` if it is not known; a venue that does not answer keeps nobody waiting."""
     if asking is not None and workspace.settings.binance_exchange.clock == "venue":
         return asking.venue_now_ms()

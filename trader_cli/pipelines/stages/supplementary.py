@@ -33,10 +33,10 @@ _SAME_COIN = 1.5
 
 
 @dataclass
-class Besides:
+class SupplementaryData:
     """Reads and publishes what was wanted besides `bars`, one after the other.
 
-    `wanted` are names of `KINDS` and `SNAPSHOTS`, `asked` those that a person or the settings name now. What the
+    `wanted` are names of `KINDS` and `SNAPSHOTS`, `requested` those that a person or the settings name now. What the
     exchange does not have is said in the reader's notes; what went wrong is also in `troubles`, and may be had later.
     `rows` counts rows and new rows of each kind.
     """
@@ -47,7 +47,7 @@ class Besides:
     span: Span
     bars: Manifest
     wanted: tuple[str, ...]
-    asked: frozenset[str]
+    requested: frozenset[str]
     rows: dict[str, dict[str, int]] = field(default_factory=dict)
     troubles: list[TraderError] = field(default_factory=list)
 
@@ -124,7 +124,7 @@ class Besides:
         """The span of a kind: no more than there are bars for, and only onwards where it is not asked for now."""
         kind, span, step = KINDS[name], self.span, self.series.timeframe.ms
         first = max(span.first_ms, self.bars.first_ms or 0)
-        if name not in self.asked:
+        if name not in self.requested:
             stored = self.series.stored(kind, [])
             first = max(first, (stored.first_ms if stored is not None else None) or first)
         more = 0 if kind.is_bars else step
@@ -145,5 +145,5 @@ def but_for(troubles: list[TraderError]) -> TraderError:
     sentence = " ".join(dict.fromkeys(error.sentence for error in troubles))
     unavailable = any(isinstance(error, ExchangeUnavailable) for error in troubles)
     return (ExchangeUnavailable if unavailable else DataInvalid)(
-        sentence, mend="The bars were stored. Fetch again for the rest."
+        sentence, hint="The bars were stored. Fetch again for the rest."
     )

@@ -17,11 +17,11 @@ from trader_cli.core.identity.ids import purpose_of
 from trader_cli.core.money.averages import readable
 from trader_cli.core.proofs import doubts
 from trader_cli.core.proofs.assurance import Doubt, prove_recorded, prove_walk_away
-from trader_cli.core.proofs.evidence import ZERO, Books, Look, NoBooks, explained, foreign, is_a_stop
+from trader_cli.core.proofs.evidence import ZERO, AccountSnapshot, Books, NoBooks, explained, foreign, is_a_stop
 from trader_cli.storage.ledger_books import books_of, other_ledgers
 from trader_cli.storage.ledger_lock import owner_of
 from trader_cli.storage.ledger_reading import LedgerReading
-from trader_cli.storage.owner_requests import asked_of
+from trader_cli.storage.owner_requests import request_of
 from trader_cli.storage.state import VenueState
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from trader_cli.core.proofs.assurance import Recorded, WalkAway
-    from trader_cli.exchange.account.account_snapshot import QuickLook
+    from trader_cli.exchange.account.account_snapshot import AccountSnapshotReader
     from trader_cli.settings import Workspace
 
 _MADE_AGAIN = "run `trader ledger rebuild`, then `trader reset`"
@@ -97,13 +97,13 @@ class _Kept:
     profits: dict[str, str] = field(default_factory=dict)
 
 
-def begin_look(workspace: Workspace) -> QuickLook | None:
+def begin_snapshot(workspace: Workspace) -> AccountSnapshotReader | None:
     """Ask the exchange, where it has the account or the time; the answers are waited for by `account_status`."""
     if workspace.mode == "sim" or (workspace.mode == "paper" and workspace.settings.binance_exchange.clock != "venue"):
         return None
-    from trader_cli.exchange.account.account_snapshot import QuickLook
+    from trader_cli.exchange.account.account_snapshot import AccountSnapshotReader
 
-    return QuickLook.begin(workspace.settings.binance_exchange, account=_has_exchange(workspace))
+    return AccountSnapshotReader.begin(workspace.settings.binance_exchange, account=_has_exchange(workspace))
 
 
 def _has_exchange(workspace: Workspace) -> bool:
@@ -111,22 +111,24 @@ def _has_exchange(workspace: Workspace) -> bool:
     return workspace.mode not in {"sim", "paper"}
 
 
-def account_status(workspace: Workspace, asking: QuickLook | None = None) -> AccountStatus:
-    """The status of the account, `asking` having been begun by `begin_look`."""
-    asking, path = asking or begin_look(workspace), workspace.ledger_path
+def account_status(workspace: Workspace, asking: AccountSnapshotReader | None = None) -> AccountStatus:
+    """The status of the account, `asking` having been begun by `begin_snapshot`."""
+    asking, path = asking or begin_snapshot(workspace), workspace.ledger_path
     kept = _kept(workspace, path)
-    look = None if asking is None or not _has_exchange(workspace) else _with_past(asking, asking.look(), kept.books)
+    snapshot = (
+        None if asking is None or not _has_exchange(workspace) else _with_past(asking, asking.snapshot(), kept.books)
+    )
     proof: WalkAway | Recorded | Doubt = (
-        prove_recorded(kept.books) if look is None else prove_walk_away(look, kept.books)
+        prove_recorded(kept.books) if snapshot is None else prove_walk_away(snapshot, kept.books)
     )
     owner = owner_of(path)
     return AccountStatus(
         workspace.account.fingerprint,
         str(path),
-        _seen(look),
-        _held(kept, look),
+        _seen(snapshot),
+        _held(kept, snapshot),
         _moving(kept.books),
-        _not_ours(kept.books, look),
+        _not_ours(kept.books, snapshot),
         kept.halted,
         owner is not None,
         kept.profit,
@@ -151,7 +153,7 @@ def _kept(workspace: Workspace, path: Path) -> _Kept:
                 anew = f"the ledger {path} knows no order, and the account that is kept here has traded"
                 return _Kept(NoBooks(anew, _MADE_AGAIN, others=others), ledger.halted())
     except DataError as error:
-        return _Kept(NoBooks(error.sentence.rstrip("."), _as_clause(error.mend), others=others), _asked_halt(path))
+        return _Kept(NoBooks(error.sentence.rstrip("."), _as_clause(error.hint), others=others), _asked_halt(path))
     if _has_traded_here(workspace):
         gone = f"there is no ledger at {path}, and the account that is kept here has traded"
         return _Kept(NoBooks(gone, _MADE_AGAIN, others=others), _asked_halt(path))
@@ -190,31 +192,31 @@ def _of_ledger(ledger: LedgerReading, others: tuple[str, ...]) -> _Kept:
 
 def _asked_halt(path: Path) -> str | None:
     with suppress(OSError):
-        return asked_of(path, "halt")
+        return request_of(path, "halt")
     return None
 
 
-def _as_clause(mend: str | None) -> str:
+def _as_clause(hint: str | None) -> str:
     """A mend within a sentence."""
-    said = (mend or "look yourself").rstrip(".")
+    said = (hint or "look yourself").rstrip(".")
     return said[0].lower() + said[1:]
 
 
-def _with_past(asking: QuickLook, look: Look, books: Books | NoBooks) -> Look:
+def _with_past(asking: AccountSnapshotReader, snapshot: AccountSnapshot, books: Books | NoBooks) -> AccountSnapshot:
     """The look with past orders of the symbols the ledger does not explain."""
     held = {} if isinstance(books, NoBooks) else books.held
-    unexplained = [p.symbol for p in look.positions or () if p.amount != held.get(p.symbol, ZERO)]
-    return asking.with_past(look, unexplained[:_MOST_EXPLAINED]) if unexplained else look
+    unexplained = [p.symbol for p in snapshot.positions or () if p.amount != held.get(p.symbol, ZERO)]
+    return asking.with_past(snapshot, unexplained[:_MOST_EXPLAINED]) if unexplained else snapshot
 
 
-def _seen(look: Look | None) -> str:
+def _seen(snapshot: AccountSnapshot | None) -> str:
     """Whose word the status is."""
-    if look is None:
+    if snapshot is None:
         return "the ledger, as of the last command"
-    silent = [part is None for part in (look.positions, look.stops, look.orders)]
+    silent = [part is None for part in (snapshot.positions, snapshot.stops, snapshot.orders)]
     if all(silent):
-        return f"the ledger alone: {' '.join(look.problems)}"
-    return f"the exchange in part: {' '.join(look.problems)}" if any(silent) else "the exchange, now"
+        return f"the ledger alone: {' '.join(snapshot.problems)}"
+    return f"the exchange in part: {' '.join(snapshot.problems)}" if any(silent) else "the exchange, now"
 
 
 def _moving(books: Books | NoBooks) -> tuple[str, ...]:
@@ -222,34 +224,34 @@ def _moving(books: Books | NoBooks) -> tuple[str, ...]:
     return tuple(f"{m.symbol} {m.purpose} {m.client_id}: {m.status}" for m in moving)
 
 
-def _not_ours(books: Books | NoBooks, look: Look | None) -> tuple[str, ...]:
+def _not_ours(books: Books | NoBooks, snapshot: AccountSnapshot | None) -> tuple[str, ...]:
     """What the exchange shows beyond ours; without a ledger, beyond what orders with our ids explain."""
-    if look is None:
+    if snapshot is None:
         return ()
     if isinstance(books, Books):
-        return foreign(look, books)
-    return foreign(look, Books({s: amount for s, amount in explained(look).items() if amount != 0}, ()))
+        return foreign(snapshot, books)
+    return foreign(snapshot, Books({s: amount for s, amount in explained(snapshot).items() if amount != 0}, ()))
 
 
-def _held(kept: _Kept, look: Look | None) -> tuple[HeldStatus, ...]:
+def _held(kept: _Kept, snapshot: AccountSnapshot | None) -> tuple[HeldStatus, ...]:
     if isinstance(kept.books, Books):
-        return tuple(_line(kept.books, symbol, kept.entry_prices[symbol], look) for symbol in kept.books.held)
-    if look is None:
+        return tuple(_line(kept.books, symbol, kept.entry_prices[symbol], snapshot) for symbol in kept.books.held)
+    if snapshot is None:
         return ()
-    ours = Books({s: amount for s, amount in explained(look).items() if amount != 0}, _ours_resting(look))
-    prices = {p.symbol: p.entry_price for p in look.positions or ()}
-    return tuple(_line(ours, symbol, prices[symbol], look) for symbol in ours.held)
+    ours = Books({s: amount for s, amount in explained(snapshot).items() if amount != 0}, _ours_resting(snapshot))
+    prices = {p.symbol: p.entry_price for p in snapshot.positions or ()}
+    return tuple(_line(ours, symbol, prices[symbol], snapshot) for symbol in ours.held)
 
 
-def _line(books: Books, symbol: str, entry_price: Decimal, look: Look | None) -> HeldStatus:
+def _line(books: Books, symbol: str, entry_price: Decimal, snapshot: AccountSnapshot | None) -> HeldStatus:
     held = books.held[symbol]
-    position = look.position(symbol) if look is not None else None
-    levels = _levels(books, symbol, look)
-    if look is not None:
-        problem = "; ".join(doubts.of_protected(symbol, look, books)) or None
+    position = snapshot.position(symbol) if snapshot is not None else None
+    levels = _levels(books, symbol, snapshot)
+    if snapshot is not None:
+        problem = "; ".join(doubts.of_protected(symbol, snapshot, books)) or None
     else:
         problem = None if levels["stop"] or levels["backstop"] else "NO stop is known to rest; run `trader monitor`"
-    answered = look is not None and look.positions is not None
+    answered = snapshot is not None and snapshot.positions is not None
     return HeldStatus(
         symbol,
         f"{held:f}",
@@ -260,7 +262,7 @@ def _line(books: Books, symbol: str, entry_price: Decimal, look: Look | None) ->
         levels["backstop"],
         levels["take_profit"],
         problem,
-        f"{look.amount(symbol):f}" if look is not None and answered else None,
+        f"{snapshot.amount(symbol):f}" if snapshot is not None and answered else None,
     )
 
 
@@ -269,15 +271,15 @@ def _shown(entry_price: Decimal, levels: Mapping[str, str | None]) -> Decimal:
     return readable(entry_price, *(Decimal(level) for level in levels.values() if level is not None))
 
 
-def _levels(books: Books, symbol: str, look: Look | None) -> dict[str, str | None]:
+def _levels(books: Books, symbol: str, snapshot: AccountSnapshot | None) -> dict[str, str | None]:
     """The level of each kind of stop of ours that rests, by the exchange if it has answered."""
     levels: dict[str, str | None] = {"stop": None, "backstop": None, "take_profit": None}
-    if look is None or look.stops is None:
+    if snapshot is None or snapshot.stops is None:
         known = [k for k in books.resting if k.symbol == symbol and (is_a_stop(k) or k.purpose == "take_profit")]
         return levels | {k.purpose: f"{k.level:f}" for k in known if k.level is not None}
-    resting = [s for s in look.stops if s.symbol == symbol and s.is_open and s.client_id in books.known]
+    resting = [s for s in snapshot.stops if s.symbol == symbol and s.is_open and s.client_id in books.known]
     return levels | {purpose: f"{s.trigger_price:f}" for s in resting if (purpose := purpose_of(s.client_id))}
 
 
-def _ours_resting(look: Look) -> frozenset[str]:
-    return frozenset(order.client_id for order in look.resting if purpose_of(order.client_id))
+def _ours_resting(snapshot: AccountSnapshot) -> frozenset[str]:
+    return frozenset(order.client_id for order in snapshot.resting if purpose_of(order.client_id))

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 from trader_cli.core.errors import ExchangeUnavailable, ExitCode, TraderError
 from trader_cli.core.proofs.assurance import Doubt, prove_all_flat, prove_closed, prove_flat
 from trader_cli.core.proofs.evidence import Books
-from trader_cli.execution.closing_without_ledger import BareCloser
-from trader_cli.execution.exchange_evidence import account_look
-from trader_cli.execution.executor import unsaid
+from trader_cli.execution.closing_without_ledger import ClosingWithoutLedger
+from trader_cli.execution.exchange_evidence import take_account_snapshot
+from trader_cli.execution.executor import discard_message
 from trader_cli.pipelines.market_access import run_in_market
-from trader_cli.pipelines.trading.progress_notes import still_at_it
+from trader_cli.pipelines.trading.progress_notes import with_progress_notes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from trader_cli.core.proofs.assurance import AllFlat, Closed, Flat
-    from trader_cli.core.proofs.evidence import Look
-    from trader_cli.execution.attribution import Explained
+    from trader_cli.core.proofs.evidence import AccountSnapshot
+    from trader_cli.execution.attribution import Attribution
     from trader_cli.pipelines.market_access import Market
     from trader_cli.settings import Workspace
     from trader_cli.storage.side_journal import SideJournal
@@ -29,7 +29,7 @@ ZERO = Decimal(0)
 
 
 @dataclass(frozen=True)
-class Wish:
+class FlattenRequest:
     """What is to be closed, and how far one may go for it. No `symbols`: all. `say` hears what cannot wait."""
 
     reason: str
@@ -37,11 +37,11 @@ class Wish:
     also_halt: bool = False
     force: bool = False
     all_of_it: bool = False
-    say: Callable[[str], None] = unsaid
+    say: Callable[[str], None] = discard_message
 
 
 @dataclass
-class Flattened:
+class FlattenResult:
     """What came of it: quantities closed and left by symbol, what there is to say, and the code to leave with.
 
     `proved` are sentences made from proofs; where something could not be proved, `said` has the doubt. `halted`:
@@ -56,12 +56,14 @@ class Flattened:
     halted: bool = False
     at_work: str | None = None
 
-    def attest(self, symbols: Sequence[str], look: Look, books: Books) -> None:
+    def attest(self, symbols: Sequence[str], snapshot: AccountSnapshot, books: Books) -> None:
         """Weigh what was closed against what the exchange shows now: of these symbols, or of the whole account."""
-        proofs: list[AllFlat | Flat | Closed | Doubt] = [] if symbols else [prove_all_flat(look, books)]
+        proofs: list[AllFlat | Flat | Closed | Doubt] = [] if symbols else [prove_all_flat(snapshot, books)]
         for symbol in dict.fromkeys([*symbols, *self.closed]):
             amount = Decimal(self.closed.get(symbol, 0))
-            proofs.append(prove_closed(symbol, amount, look, books) if amount else prove_flat(symbol, look, books))
+            proofs.append(
+                prove_closed(symbol, amount, snapshot, books) if amount else prove_flat(symbol, snapshot, books)
+            )
         self.proved += [proof.sentence for proof in proofs if not isinstance(proof, Doubt)]
         doubts = dict.fromkeys(reason for proof in proofs if isinstance(proof, Doubt) for reason in proof.reasons)
         if doubts:
@@ -70,59 +72,59 @@ class Flattened:
 
 
 @dataclass(frozen=True)
-class Bare:
+class FlattenWithoutLedger:
     """A flatten without a ledger. `trouble` says why; `known` is what a ledger that can be read holds, signed."""
 
     workspace: Workspace
-    wish: Wish
+    request: FlattenRequest
     trouble: str | None
     known: Mapping[str, Decimal] = field(default_factory=dict)
     journal: SideJournal | None = None
 
-    def run(self) -> Flattened:
+    def run(self) -> FlattenResult:
         """Close what is ours. Raises the first error after all symbols had their turn."""
-        with still_at_it(self.wish.say, "the exchange has not answered it all"):
-            return run_in_market(self.workspace, self._run, care=True)
+        with with_progress_notes(self.request.say, "the exchange has not answered it all"):
+            return run_in_market(self.workspace, self._run, protection=True)
 
-    async def _run(self, market: Market) -> Flattened:
+    async def _run(self, market: Market) -> FlattenResult:
         exchange = market.exchange
         account = self.workspace.account.fingerprint
-        closer = BareCloser(exchange.care, market.clock, exchange.server_now_ms, account, self.journal)
-        positions = await closer.positions()
-        exchange.require_listed(*(s for s in self.wish.symbols if s not in positions and s not in self.known))
-        done, failed = Flattened(), list[TraderError]()
-        for symbol in self.wish.symbols or sorted({*positions, *self.known}):
+        closing = ClosingWithoutLedger(exchange.protection, market.clock, exchange.server_now_ms, account, self.journal)
+        positions = await closing.positions()
+        exchange.require_listed(*(s for s in self.request.symbols if s not in positions and s not in self.known))
+        done, failed = FlattenResult(), list[TraderError]()
+        for symbol in self.request.symbols or sorted({*positions, *self.known}):
             position = positions.get(symbol)
             try:
-                await self._one(closer, symbol, position.amount if position else ZERO, done)
+                await self._one(closing, symbol, position.amount if position else ZERO, done)
             except TraderError as error:
                 failed.append(error)
         if self.trouble is not None and (done.closed or done.left or failed):
             done.said.insert(0, self.trouble)
         if failed:
             words = [*done.said, *(f"{symbol}: {amount} went." for symbol, amount in done.closed.items())]
-            raise type(failed[0])(" ".join([*words, *(e.sentence for e in failed)]), mend=failed[0].mend)
+            raise type(failed[0])(" ".join([*words, *(e.sentence for e in failed)]), hint=failed[0].hint)
         if not done.left:
-            look = await account_look(exchange.care, market.clock, exchange.server_now_ms())
-            done.attest(self.wish.symbols or sorted(positions), look, Books({}, ()))
+            snapshot = await take_account_snapshot(exchange.protection, market.clock, exchange.server_now_ms())
+            done.attest(self.request.symbols or sorted(positions), snapshot, Books({}, ()))
         return done
 
-    async def _one(self, closer: BareCloser, symbol: str, shown: Decimal, done: Flattened) -> None:
+    async def _one(self, closing: ClosingWithoutLedger, symbol: str, shown: Decimal, done: FlattenResult) -> None:
         if shown == 0:
-            await self._sweep(closer, symbol)
+            await self._sweep(closing, symbol)
             return
-        found = await closer.explain(symbol, shown, self.known.get(symbol))
-        closed = await closer.close(symbol, shown, found.ours) if found.ours else ZERO
-        if self.wish.all_of_it and found.foreign:
-            closed += await closer.close(symbol, shown - closed.copy_sign(shown), found.foreign, foreign=True)
+        found = await closing.explain(symbol, shown, self.known.get(symbol))
+        closed = await closing.close(symbol, shown, found.ours) if found.ours else ZERO
+        if self.request.all_of_it and found.foreign:
+            closed += await closing.close(symbol, shown - closed.copy_sign(shown), found.foreign, foreign=True)
         if closed:
             done.closed[symbol] = f"{closed.normalize():f}"
         if closed < abs(shown):
             self._leave(found, abs(shown) - closed, done)
         if closed == abs(shown) or (found.ours and found.resting <= found.ours):
-            await self._sweep(closer, symbol)
+            await self._sweep(closing, symbol)
 
-    def _leave(self, found: Explained, left: Decimal, done: Flattened) -> None:
+    def _leave(self, found: Attribution, left: Decimal, done: FlattenResult) -> None:
         """Name what was not closed; where our ledger is whole, what it does not know is another's business."""
         if self.trouble is None and not found.ours:
             return
@@ -136,14 +138,14 @@ class Bare:
         )
 
     @staticmethod
-    async def _sweep(closer: BareCloser, symbol: str) -> None:
-        _, still = await closer.sweep(symbol)
+    async def _sweep(closing: ClosingWithoutLedger, symbol: str) -> None:
+        _, still = await closing.sweep(symbol)
         if still:
             raise ExchangeUnavailable(
                 f"{symbol}: these orders of ours may still rest: {', '.join(still)}.",
-                mend="Run `trader flatten` again.",
+                hint="Run `trader flatten` again.",
             )
 
 
-def _nothing(found: Explained) -> str:
+def _nothing(found: Attribution) -> str:
     return f"only {found.ours:f} is ours: {found.because}" if found.ours else found.because

@@ -11,11 +11,11 @@ from trader_cli.core.errors import ConfigurationError
 from trader_cli.core.money.plans import Approved, Refused
 from trader_cli.core.ports import silent
 from trader_cli.execution.executor import Executor
-from trader_cli.execution.request_listener import Ears
+from trader_cli.execution.request_listener import RequestListener
 from trader_cli.pipelines.stages.live_budget import require_live_budget
 from trader_cli.pipelines.stages.model_stages import has_model, train
 from trader_cli.pipelines.trading.analyst_assessor import StageAssessor
-from trader_cli.settings.options import ExecutionOptions
+from trader_cli.settings.room_options import ExecutionOptions
 from trader_cli.tactician.position_monitor import PositionMonitor
 from trader_cli.tactician.tactician import Tactician
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.core.ports import Progress
     from trader_cli.core.types import Analysis
-    from trader_cli.execution.entry_result import Entered
+    from trader_cli.execution.entry_result import EntryResult
     from trader_cli.pipelines.market_access import Market
     from trader_cli.settings import Workspace
     from trader_cli.storage.ledger import Ledger
@@ -36,28 +36,28 @@ SETTLE_MS = 500
 """How long after its close a bar is asked for."""
 
 
-def unheard(_what: Report | str) -> None:
+def discard_event(_what: Report | str) -> None:
     """Nobody listens."""
 
 
 @dataclass(frozen=True)
-class Audience:
+class EventSink:
     """Who is told: every look at a position, sentences for a person, how far a long piece of work has come."""
 
-    report: Callable[[Report], None] = unheard
-    say: Callable[[str], None] = unheard
+    report: Callable[[Report], None] = discard_event
+    say: Callable[[str], None] = discard_event
     progress: Progress = silent
 
 
 @dataclass
-class Pass:
+class Iteration:
     """One pass over one symbol: what was thought, decided and done."""
 
     symbol: str
     timeframe: str
     analysis: Analysis | None = None
     outcome: Outcome | None = None
-    entered: Entered | Refused | None = None
+    entered: EntryResult | Refused | None = None
     notes: list[str] = field(default_factory=list)
 
 
@@ -69,16 +69,16 @@ class Trader:
     """Everything one account needs for passes, in a connected market and over an open ledger."""
 
     def __init__(
-        self, workspace: Workspace, market: Market, ledger: Ledger, audience: Audience, *, live: bool = False
+        self, workspace: Workspace, market: Market, ledger: Ledger, sink: EventSink, *, live: bool = False
     ) -> None:
         self.workspace = workspace
         self.market = market
         self.ledger = ledger
-        self.audience = audience
+        self.sink = sink
         self.live = live
         self._over_budget: dict[str, ConfigurationError | None] = {}
-        self.ears = Ears(ledger.path, market.clock, virtual=workspace.mode == "sim")
-        self.executor = Executor(market.exchange, ledger, ExecutionOptions.of(workspace), say=audience.say)
+        self.listener = RequestListener(ledger.path, market.clock, virtual=workspace.mode == "sim")
+        self.executor = Executor(market.exchange, ledger, ExecutionOptions.of(workspace), say=sink.say)
         self.assessor = StageAssessor(workspace, market)
         self.tactician = Tactician(workspace, exchange=market.exchange, ledger=ledger)
         self.monitor = PositionMonitor(
@@ -86,8 +86,8 @@ class Trader:
             exchange=market.exchange,
             ledger=ledger,
             assessor=self.assessor,
-            report=audience.report,
-            say=audience.say,
+            report=sink.report,
+            say=sink.say,
         )
 
     def now_ms(self) -> int:
@@ -109,7 +109,7 @@ class Trader:
     def train_if_needed(self, symbol: str, timeframe: Timeframe) -> None:
         """Train on the stored features where there is no model."""
         if not has_model(self.workspace, symbol, timeframe, self.now_ms()):
-            train(self.workspace, symbol, timeframe, self.audience.progress)
+            train(self.workspace, symbol, timeframe, self.sink.progress)
 
     async def train_beside(self, symbol: str, timeframe: Timeframe) -> None:
         """The same where others wait: the loop turns meanwhile, so that care and what other processes ask go on."""
@@ -121,7 +121,7 @@ class Trader:
         def progress(what: str, done: int, total: int) -> None:
             if left.is_set():
                 raise _LeftBehind
-            self.audience.progress(what, done, total)
+            self.sink.progress(what, done, total)
 
         try:
             await asyncio.to_thread(train, self.workspace, symbol, timeframe, progress)
@@ -130,13 +130,13 @@ class Trader:
 
     async def once(
         self, symbol: str, timeframe: Timeframe, *, wait: int = 0, may_train: bool = True, ends_ms: float | None = None
-    ) -> Pass:
+    ) -> Iteration:
         """Bars, features, a model where there is none, an analysis (waiting for a signal), tactics, entry.
 
         At `ends_ms` of the monotonic clock the waiting ends, and no entry is begun any more.
         """
         self.require_budget(timeframe)
-        done = Pass(symbol, timeframe.name)
+        done = Iteration(symbol, timeframe.name)
         await self.assessor.refresh(symbol, timeframe)
         if may_train:
             self.train_if_needed(symbol, timeframe)
@@ -144,7 +144,7 @@ class Trader:
         for waited in range(1, wait + 1):
             if done.analysis.signal is not None:
                 break
-            self.audience.progress("waiting for a signal", waited, wait)
+            self.sink.progress("waiting for a signal", waited, wait)
             await self._until_close(timeframe, ends_ms)
             if self._is_over(ends_ms):
                 done.notes.append("the time given was up before there was a signal")
@@ -163,11 +163,11 @@ class Trader:
         while (left_ms := close - self.now_ms()) > 0 and not self._is_over(ends_ms):
             if ends_ms is not None:
                 left_ms = min(left_ms, max(1, round(ends_ms - self.market.clock.monotonic_ms())))
-            await self.ears.nap(min(left_ms, interval_ms) / 1000)
-            if self.ears.is_asked():
+            await self.listener.nap(min(left_ms, interval_ms) / 1000)
+            if self.listener.is_requested():
                 await self.monitor.step(self.executor)
 
-    async def act(self, done: Pass, timeframe: Timeframe) -> None:
+    async def act(self, done: Iteration, timeframe: Timeframe) -> None:
         """Tactics, and the entry where there is a plan."""
         self.require_budget(timeframe)
         done.outcome = await self.tactician.decide(done.symbol, timeframe)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from trader_cli.execution.coverage import naming_what_is_left
-from trader_cli.execution.executor import unsaid
+from trader_cli.execution.executor import discard_message
 from trader_cli.execution.orphan_orders import halt_where_lost
 from trader_cli.pipelines.market_access import run_in_market
 from trader_cli.storage.ledger import Ledger
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Owned:
+class LedgerOwnership:
     """A connected market and the ledger of its account; `lost` where that was found to be made anew, and is halted."""
 
     market: Market
@@ -32,16 +32,16 @@ class Owned:
 
 def run_owning(
     workspace: Workspace,
-    work: Callable[[Owned], Awaitable[T]],
+    work: Callable[[LedgerOwnership], Awaitable[T]],
     *,
     symbols: Sequence[str] = (),
-    say: Callable[[str], None] = unsaid,
-    care: Callable[[Ledger], bool] = lambda _ledger: False,
+    say: Callable[[str], None] = discard_message,
+    protection: Callable[[Ledger], bool] = lambda _ledger: False,
     for_s: float | None = None,
 ) -> T:
     """Own the ledger, connect, see whether it was lost, run `work`. Interrupted, it says what is left.
 
-    `symbols` are those the command is about. `care` and `for_s` as in `run_in_market`.
+    `symbols` are those the command is about. `protection` and `for_s` as in `run_in_market`.
     """
     with Ledger.opened(workspace.ledger_path) as ledger:
 
@@ -49,7 +49,7 @@ def run_owning(
             lost = await halt_where_lost(market.exchange, ledger, symbols)
             if lost is not None:
                 say(lost.sentence)
-            return await work(Owned(market, ledger, lost))
+            return await work(LedgerOwnership(market, ledger, lost))
 
         with naming_what_is_left(ledger, say):
-            return run_in_market(workspace, owned, care=care(ledger), for_s=for_s)
+            return run_in_market(workspace, owned, protection=protection(ledger), for_s=for_s)

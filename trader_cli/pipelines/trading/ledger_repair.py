@@ -15,7 +15,7 @@ from trader_cli.execution.executor import Executor
 from trader_cli.execution.ledger_adjustment import settle as settle_symbol
 from trader_cli.execution.rebuild import rebuild
 from trader_cli.pipelines.market_access import run_in_market
-from trader_cli.settings.options import ExecutionOptions
+from trader_cli.settings.room_options import ExecutionOptions
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_faults import guarded
 from trader_cli.storage.ledger_identity import BEING_MADE
@@ -99,7 +99,7 @@ def _require_nothing_better(path: Path) -> bool:
     except DataError:
         return True
     raise UsageError(
-        f"The ledger {path} is not empty, and can be read.", mend="Move it away first, to have it made again."
+        f"The ledger {path} is not empty, and can be read.", hint="Move it away first, to have it made again."
     )
 
 
@@ -128,7 +128,7 @@ def settle(workspace: Workspace, symbol: str, say: Callable[[str], None], *, boo
     """
     path = workspace.ledger_path
     if not path.exists():
-        raise DataMissing(f"There is no ledger at {path}.", mend="If one was lost, run `trader ledger rebuild`.")
+        raise DataMissing(f"There is no ledger at {path}.", hint="If one was lost, run `trader ledger rebuild`.")
     with Ledger.opened(path) if book else Ledger.imagined(path) as ledger:
         is_known = symbol in ledger.symbols()
         before = ledger.holding(symbol).amount if is_known else Decimal(0)

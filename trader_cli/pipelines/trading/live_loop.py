@@ -14,9 +14,9 @@ from trader_cli.core.errors import DataStale, ExchangeUnavailable, OwnershipLost
 from trader_cli.core.market.gaps import utc_text
 from trader_cli.core.money.plans import Approved, Refused
 from trader_cli.core.types import Abstention
-from trader_cli.execution.entry_result import Entered
+from trader_cli.execution.entry_result import EntryResult
 from trader_cli.execution.shutdown import leaving
-from trader_cli.pipelines.trading.iterations import SETTLE_MS, Pass
+from trader_cli.pipelines.trading.iterations import SETTLE_MS, Iteration
 from trader_cli.storage.ledger import LedgerUnwritable
 from trader_cli.storage.ledger_books import anything_open
 
@@ -37,12 +37,12 @@ class _Series:
 
     symbol: str
     analysed_ms: int = 0
-    last: Pass | None = None
+    last: Iteration | None = None
     tactics_ms: int | None = None
     retries: int = 0
 
 
-class Forever:
+class LiveLoop:
     """The loop over symbols of one time frame."""
 
     def __init__(self, trader: Trader, symbols: Sequence[str], timeframe: Timeframe) -> None:
@@ -78,39 +78,39 @@ class Forever:
     async def _go_on(self, ends: int | None) -> None:
         trader = self._trader
         while not self._stopped and (ends is None or trader.now_ms() < ends or trader.monitor.is_pressed):
-            await self._care()
+            await self._supervise()
             for series in self._series:
-                await self._care()
-                if not self._must_only_care():
-                    await self._supervised(series.symbol, self._beside_care(self._tend(series)))
+                await self._supervise()
+                if not self._must_only_protect():
+                    await self._supervised(series.symbol, self._beside_protection(self._tend(series)))
             await leaving().give_way()
             self._is_open = self._is_open or self._holds_something()
             until = self._next_wake() if ends is None else min(self._next_wake(), ends)
             await self._sleep_until(until)
 
-    def _must_only_care(self) -> bool:
+    def _must_only_protect(self) -> bool:
         """While something is bare, or the ledger takes no line, nothing else is begun."""
         return self._trader.monitor.is_pressed or not self._is_writable
 
     async def _sleep_until(self, until_ms: int) -> None:
         """Sleep, but not on where another process asks for something; a second only while something is bare."""
         if self._trader.monitor.is_pressed or self._trader.monitor.is_closing:
-            await self._trader.ears.nap(_PRESSED_S)
+            await self._trader.listener.nap(_PRESSED_S)
             return
         while not self._stopped:
             left_ms = until_ms - self._trader.now_ms()
-            await self._trader.ears.nap(max(_SHORTEST_S, min(left_ms, self._interval_ms) / 1000), self._has_lost)
-            if left_ms <= self._interval_ms or self._trader.ears.is_asked() or self._has_lost():
+            await self._trader.listener.nap(max(_SHORTEST_S, min(left_ms, self._interval_ms) / 1000), self._has_lost)
+            if left_ms <= self._interval_ms or self._trader.listener.is_requested() or self._has_lost():
                 return
 
     def _has_lost(self) -> bool:
         """Whether an answer that came late has shown that a stop is gone."""
-        return bool(self._trader.executor.courier.lost)
+        return bool(self._trader.executor.submitter.lost)
 
     def _holds_something(self) -> bool:
         return anything_open(self._trader.ledger)
 
-    async def _care(self) -> None:
+    async def _supervise(self) -> None:
         """The monitor's look, if it is due."""
         now, last = self._trader.now_ms(), self._cared_ms
         due = self._is_open and last is not None and now >= last + self._interval_ms
@@ -120,7 +120,7 @@ class Forever:
 
     def _is_called(self) -> bool:
         monitor = self._trader.monitor
-        return monitor.is_pressed or monitor.is_closing or self._trader.ears.is_asked() or self._has_lost()
+        return monitor.is_pressed or monitor.is_closing or self._trader.listener.is_requested() or self._has_lost()
 
     async def _look(self) -> None:
         """A look that a ledger without room does not end, while anything is held."""
@@ -135,7 +135,7 @@ class Forever:
             self._say(f"care: {error} Care goes on without.")
 
     def _say(self, line: str) -> None:
-        self._trader.audience.say(f"{utc_text(self._trader.now_ms())} {line}")
+        self._trader.sink.say(f"{utc_text(self._trader.now_ms())} {line}")
 
     def _next_wake(self) -> int:
         now = self._trader.now_ms()
@@ -170,7 +170,7 @@ class Forever:
             series.analysed_ms = 0 if first else closed_ms - 1
             raise
         series.retries, series.tactics_ms = 0, trader.now_ms()
-        series.last = Pass(series.symbol, self._timeframe.name, analysis)
+        series.last = Iteration(series.symbol, self._timeframe.name, analysis)
 
     def _put_off(self, series: _Series, error: DataStale) -> None:
         """A bar that is late is asked for again; one that does not come, as at the end of a tape, ends the run."""
@@ -179,9 +179,9 @@ class Forever:
             raise error
         series.analysed_ms -= 1
         series.tactics_ms = None
-        self._trader.audience.say(f"{series.symbol}: {error.sentence}")
+        self._trader.sink.say(f"{series.symbol}: {error.sentence}")
 
-    async def _try_tactics(self, series: _Series, done: Pass) -> None:
+    async def _try_tactics(self, series: _Series, done: Iteration) -> None:
         """Tactics and entry; what is refused now may be possible at the next interval, while the signal is valid."""
         trader = self._trader
         if trader.ledger.holding(series.symbol).amount != 0:
@@ -196,14 +196,14 @@ class Forever:
         if refused is not None and refused.code != "halted":
             series.tactics_ms = trader.now_ms() + round(trader.workspace.settings.tactician.tactics_interval * 1000)
 
-    async def _beside_care(self, work: Awaitable[None]) -> None:
+    async def _beside_protection(self, work: Awaitable[None]) -> None:
         """An analysis or an entry; while it takes its time the monitor's looks go on: none waits for the market."""
         task, clock = asyncio.ensure_future(work), self._trader.executor.exchange.clock
         try:
             while not task.done():
                 await asyncio.wait({task}, timeout=clock.loop_s(_PRESSED_S))
                 if not task.done():
-                    await self._care()
+                    await self._supervise()
             await task
         finally:
             task.cancel()
@@ -221,13 +221,13 @@ class Forever:
                 raise
             self._say(f"{what}: {error}")
             if isinstance(error, ExchangeUnavailable):
-                await self._trader.ears.nap(_PRESSED_S if self._trader.monitor.is_pressed else _RETRY_S)
+                await self._trader.listener.nap(_PRESSED_S if self._trader.monitor.is_pressed else _RETRY_S)
         return None
 
-    def _tell(self, done: Pass) -> None:
-        if isinstance(done.entered, Entered) and not done.entered.fresh and done.entered.closed is not None:
+    def _tell(self, done: Iteration) -> None:
+        if isinstance(done.entered, EntryResult) and not done.entered.fresh and done.entered.closed is not None:
             return  # a plan that was carried out and left before: told then
-        if isinstance(done.entered, Entered):
+        if isinstance(done.entered, EntryResult):
             plan = done.entered.plan
             line = f"entered {done.entered.filled}, stop {plan.stop_price:f}"
             if done.entered.quantity == 0:

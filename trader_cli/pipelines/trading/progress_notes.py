@@ -14,7 +14,7 @@ EVERY_S = 5.0
 
 
 @contextmanager
-def still_at_it(say: Callable[[str], None], what: str, known: Sequence[str] = ()) -> Iterator[None]:
+def with_progress_notes(say: Callable[[str], None], what: str, known: Sequence[str] = ()) -> Iterator[None]:
     """Say so every five seconds of real time, in a thread of its own: the work may be waiting for anything.
 
     `what` is what is waited for; `known` are sentences about what was last known to be open.

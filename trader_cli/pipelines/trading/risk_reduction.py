@@ -28,13 +28,13 @@ from trader_cli.core.errors import (
 from trader_cli.core.proofs.assurance import Doubt, prove_recorded
 from trader_cli.core.proofs.evidence import Books
 from trader_cli.execution.coverage import last_known, naming_what_is_left
-from trader_cli.execution.exchange_evidence import account_look
+from trader_cli.execution.exchange_evidence import take_account_snapshot
 from trader_cli.execution.executor import Executor
 from trader_cli.pipelines.market_access import run_in_market
-from trader_cli.pipelines.trading.flatten_without_ledger import Bare, Flattened, Wish
+from trader_cli.pipelines.trading.flatten_without_ledger import FlattenRequest, FlattenResult, FlattenWithoutLedger
 from trader_cli.pipelines.trading.owner_takeover import end_owner
-from trader_cli.pipelines.trading.progress_notes import still_at_it
-from trader_cli.settings.options import ExecutionOptions
+from trader_cli.pipelines.trading.progress_notes import with_progress_notes
+from trader_cli.settings.room_options import ExecutionOptions
 from trader_cli.storage import ledger_lock, owner_requests
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_books import books_of
@@ -51,24 +51,24 @@ if TYPE_CHECKING:
 
 _ANSWER_S, _OWNER_S, _FREED_S = 3.0, 60.0, 3.0
 _LOOK_S = 0.1
-_CURE = "Run `trader ledger rebuild` to have it made again."
+_HINT = "Run `trader ledger rebuild` to have it made again."
 _UNREADABLE = (sqlite3.Error, OSError, ValueError, ArithmeticError, TypeError, DataError)
 """What reading a damaged ledger can raise."""
 
 
-def flatten(workspace: Workspace, wish: Wish) -> Flattened:
+def flatten(workspace: Workspace, request: FlattenRequest) -> FlattenResult:
     """Close every position of ours, now, or those of the symbols wished for.
 
     Where another process owns the ledger it is asked to; should that process end meanwhile, it is done here. Raises
     `OwnerSilent` if it has not answered within 3 s, `ExchangeUnavailable` if it has not done it within a minute; the
     request is withdrawn then. With `force` that process is ended first.
     """
-    if wish.all_of_it and not wish.symbols:
-        raise UsageError("--all-of-it wants the symbols named.", mend="Such as `trader flatten ETHUSDT --all-of-it`.")
-    said = _halted(workspace, wish) if wish.also_halt else []
-    is_halted = wish.also_halt and not said
+    if request.all_of_it and not request.symbols:
+        raise UsageError("--all-of-it wants the symbols named.", hint="Such as `trader flatten ETHUSDT --all-of-it`.")
+    said = _halted(workspace, request) if request.also_halt else []
+    is_halted = request.also_halt and not said
     try:
-        done = _done(workspace, wish)
+        done = _done(workspace, request)
     except TraderError as error:
         error.sentence += " Entries are halted until `trader reset`." if is_halted else ""
         raise
@@ -76,71 +76,74 @@ def flatten(workspace: Workspace, wish: Wish) -> Flattened:
     return done
 
 
-def _done(workspace: Workspace, wish: Wish) -> Flattened:
+def _done(workspace: Workspace, request: FlattenRequest) -> FlattenResult:
     try:
-        return _here(workspace, wish)
+        return _here(workspace, request)
     except LedgerLocked as locked:
-        return _elsewhere(workspace, wish, locked)
+        return _elsewhere(workspace, request, locked)
 
 
-def _elsewhere(workspace: Workspace, wish: Wish, locked: LedgerLocked) -> Flattened:
+def _elsewhere(workspace: Workspace, request: FlattenRequest, locked: LedgerLocked) -> FlattenResult:
     """The ledger is another process's: it is ended, or asked."""
-    if wish.force:
-        return _past_the_owner(workspace, wish)
-    if wish.all_of_it:
+    if request.force:
+        return _past_the_owner(workspace, request)
+    if request.all_of_it:
         raise LedgerLocked(str(workspace.ledger_path), locked.owner)
-    return _by_the_owner(workspace, wish)
+    return _by_the_owner(workspace, request)
 
 
-def _here(workspace: Workspace, wish: Wish) -> Flattened:
+def _here(workspace: Workspace, request: FlattenRequest) -> FlattenResult:
     """This process does it: with the ledger, or without where it cannot be used. Raises `LedgerLocked`."""
     path = workspace.ledger_path
-    trouble = None if (lacks := unusable(path)) is None else f"{lacks} {_cure(path)}"
+    trouble = None if (lacks := unusable(path)) is None else f"{lacks} {_hint(path)}"
     if trouble is None and _held_or_none(path) is not None:
         try:
             with Ledger.opened(path) as ledger:
-                done = _flatten(workspace, ledger, wish)
-                if wish.all_of_it:
-                    done.closed |= Bare(workspace, wish, None, {}, SideJournal(path)).run().closed
+                done = _flatten(workspace, ledger, request)
+                if request.all_of_it:
+                    done.closed |= FlattenWithoutLedger(workspace, request, None, {}, SideJournal(path)).run().closed
                 return done
         except (DataError, sqlite3.Error) as error:
             known = error if isinstance(error, TraderError) else f"The ledger {path} cannot be used: {error}."
-            trouble = str(known) if "rebuild" in str(known) else f"{known} {_cure(path)}"
+            trouble = str(known) if "rebuild" in str(known) else f"{known} {_hint(path)}"
     with ExitStack() as stack:
         with suppress(DataError):
             stack.enter_context(ledger_lock.OwnerLock.acquire(path, ledger_lock.this_command()))
-        return Bare(workspace, wish, trouble, _held_or_none(path) or {}, SideJournal(path)).run()
+        return FlattenWithoutLedger(workspace, request, trouble, _held_or_none(path) or {}, SideJournal(path)).run()
 
 
-def _by_the_owner(workspace: Workspace, wish: Wish) -> Flattened:
+def _by_the_owner(workspace: Workspace, request: FlattenRequest) -> FlattenResult:
     path = workspace.ledger_path
     before = _held_or_none(path) or {}
-    _require_known(workspace, wish)
+    _require_known(workspace, request)
     began, owner = time.monotonic(), ledger_lock.owner_of(path)
     if _is_closing(owner):
-        wish.say(f"The process {owner} closes already, and is waited for; `trader flatten --force` ends it.")
+        request.say(f"The process {owner} closes already, and is waited for; `trader flatten --force` ends it.")
     try:
         with _naming_the_owner(path):
-            owner_requests.ask(path, "flatten", wish.reason, wish.symbols)
-        with _naming_what_is_left(path, wish), still_at_it(wish.say, f"the process {_named(owner)} is to close it"):
-            while owner_requests.asked_of(path, "flatten") is not None:
+            owner_requests.ask(path, "flatten", request.reason, request.symbols)
+        with (
+            _naming_what_is_left(path, request),
+            with_progress_notes(request.say, f"the process {_named(owner)} is to close it"),
+        ):
+            while owner_requests.request_of(path, "flatten") is not None:
                 owner = ledger_lock.owner_of(path)
                 if owner is None:
                     with suppress(LedgerLocked):
-                        return _here(workspace, wish)
+                        return _here(workspace, request)
                 _mind_the_time(path, owner, time.monotonic() - began)
                 time.sleep(_LOOK_S)
     finally:
-        owner_requests.forget_asked(path, "flatten")
+        owner_requests.forget_request(path, "flatten")
     after = _held_or_none(path) or {}
     closed = {symbol: amount - after.get(symbol, Decimal(0)) for symbol, amount in before.items()}
-    done = Flattened({symbol: f"{abs(amount):f}" for symbol, amount in closed.items() if amount != 0})
+    done = FlattenResult({symbol: f"{abs(amount):f}" for symbol, amount in closed.items() if amount != 0})
     done.at_work = None if (owner := ledger_lock.owner_of(path)) is None else str(owner)
-    _attest_from_outside(workspace, wish, done)
+    _attest_from_outside(workspace, request, done)
     return done
 
 
-def _attest_from_outside(workspace: Workspace, wish: Wish, done: Flattened) -> None:
+def _attest_from_outside(workspace: Workspace, request: FlattenRequest, done: FlattenResult) -> None:
     """What its owner has done, looked at from here: at the exchange, or in the ledger of an account kept with us."""
     with LedgerReading.shown(workspace.ledger_path) as ledger:
         books = Books({}, ()) if ledger is None else books_of(ledger)
@@ -149,12 +152,12 @@ def _attest_from_outside(workspace: Workspace, wish: Wish, done: Flattened) -> N
         (done.said if isinstance(proof, Doubt) else done.proved).append(proof.sentence)
         done.exit_code = ExitCode.UNAVAILABLE if isinstance(proof, Doubt) else done.exit_code
         return
-    from trader_cli.exchange.account.account_snapshot import QuickLook
+    from trader_cli.exchange.account.account_snapshot import AccountSnapshotReader
 
-    done.attest(wish.symbols, QuickLook.begin(workspace.settings.binance_exchange).look(), books)
+    done.attest(request.symbols, AccountSnapshotReader.begin(workspace.settings.binance_exchange).snapshot(), books)
 
 
-def _require_known(workspace: Workspace, wish: Wish) -> None:
+def _require_known(workspace: Workspace, request: FlattenRequest) -> None:
     """A symbol that is named wrongly in a hurry must not read as done. Raises `UsageError`; nobody is asked for it."""
     from trader_cli.exchange.market_data.symbol_book import SymbolBook
 
@@ -165,21 +168,21 @@ def _require_known(workspace: Workspace, wish: Wish) -> None:
     except _UNREADABLE:
         return
     book.recall()
-    for symbol in wish.symbols:
+    for symbol in request.symbols:
         if symbol not in ours:
             book.require(symbol)
 
 
 @contextmanager
-def _naming_what_is_left(path: Path, wish: Wish) -> Iterator[None]:
+def _naming_what_is_left(path: Path, request: FlattenRequest) -> Iterator[None]:
     """Whoever ends the waiting hears that nobody is asked any more, and what the ledger knows to be open."""
     try:
         yield
     except (KeyboardInterrupt, Terminated):
-        wish.say("The request to flatten is withdrawn; what is under way at its owner may still go.")
+        request.say("The request to flatten is withdrawn; what is under way at its owner may still go.")
         with suppress(*_UNREADABLE), LedgerReading.shown(path) as ledger:
             if ledger is not None:
-                with naming_what_is_left(ledger, wish.say):
+                with naming_what_is_left(ledger, request.say):
                     raise
         raise
 
@@ -209,11 +212,11 @@ def _mind_the_time(path: Path, owner: ledger_lock.Owner | None, waited_s: float)
     if waited_s > _OWNER_S:
         raise ExchangeUnavailable(
             f"The process {_named(owner)} owns the ledger, was asked to flatten, and has not for {_OWNER_S:.0f} s.",
-            mend="`trader flatten --force` ends it and goes on. Its stops rest at the exchange meanwhile.",
+            hint="`trader flatten --force` ends it and goes on. Its stops rest at the exchange meanwhile.",
         )
 
 
-def _past_the_owner(workspace: Workspace, wish: Wish) -> Flattened:
+def _past_the_owner(workspace: Workspace, request: FlattenRequest) -> FlattenResult:
     """End the process that owns the ledger; where that cannot be, close beside it with a journal of our own."""
     owner = ledger_lock.owner_of(workspace.ledger_path)
     if owner is not None and owner.pid == os.getpid():
@@ -222,50 +225,50 @@ def _past_the_owner(workspace: Workspace, wish: Wish) -> Flattened:
     until = time.monotonic() + _FREED_S
     while why is None:
         with suppress(LedgerLocked):
-            done = _here(workspace, wish)
+            done = _here(workspace, request)
             if owner is not None:
                 done.said.insert(0, f"The process {owner} was ended.")
             return done
         if time.monotonic() > until:
             why = "its lock is still held"
         time.sleep(_LOOK_S)
-    return _beside_the_owner(workspace, wish, f"The process {_named(owner)} could not be ended: {why}.")
+    return _beside_the_owner(workspace, request, f"The process {_named(owner)} could not be ended: {why}.")
 
 
-def _beside_the_owner(workspace: Workspace, wish: Wish, why: str) -> Flattened:
+def _beside_the_owner(workspace: Workspace, request: FlattenRequest, why: str) -> FlattenResult:
     path = workspace.ledger_path
     known = _held_or_none(path) or {}
     silenced = ledger_lock.supersede(path)
     quiet = "It sends no order from now on" if silenced else "It may still send, for its lock cannot be written"
-    said = _halted(workspace, replace(wish, reason=f"flatten --force: {why}"))
-    done = Bare(workspace, wish, f"{why} {quiet}.", known, SideJournal(path)).run()
+    said = _halted(workspace, replace(request, reason=f"flatten --force: {why}"))
+    done = FlattenWithoutLedger(workspace, request, f"{why} {quiet}.", known, SideJournal(path)).run()
     done.said[:0] = [*said, f"{why} {quiet}."]
     done.halted = not said
     return done
 
 
-def _halted(workspace: Workspace, wish: Wish) -> list[str]:
+def _halted(workspace: Workspace, request: FlattenRequest) -> list[str]:
     """Halt, as far as the disk lets one; what there is to say of it."""
     try:
-        halt(workspace, wish.reason)
+        halt(workspace, request.reason)
     except (DataError, OSError) as error:
         return [f"Entries could not be halted: {error}"]
     return []
 
 
-def _flatten(workspace: Workspace, ledger: Ledger, wish: Wish) -> Flattened:
+def _flatten(workspace: Workspace, ledger: Ledger, request: FlattenRequest) -> FlattenResult:
     """Close what is ours, all symbols at once; what one lacks does not keep the others open."""
-    symbols = [symbol for symbol in ledger.symbols() if not wish.symbols or symbol in wish.symbols]
+    symbols = [symbol for symbol in ledger.symbols() if not request.symbols or symbol in request.symbols]
 
-    async def close(market: Market) -> Flattened:
-        market.exchange.require_listed(*(symbol for symbol in wish.symbols if symbol not in symbols))
-        executor = Executor(market.exchange, ledger, ExecutionOptions.of(workspace), say=wish.say)
-        done, failed = Flattened(), []
+    async def close(market: Market) -> FlattenResult:
+        market.exchange.require_listed(*(symbol for symbol in request.symbols if symbol not in symbols))
+        executor = Executor(market.exchange, ledger, ExecutionOptions.of(workspace), say=request.say)
+        done, failed = FlattenResult(), []
 
         async def one(symbol: str) -> Decimal | TraderError:
             try:
                 await executor.settle_entries(symbol)
-                return await executor.close(symbol, wish.reason)
+                return await executor.close(symbol, request.reason)
             except OwnershipLost:
                 raise
             except TraderError as error:
@@ -281,22 +284,22 @@ def _flatten(workspace: Workspace, ledger: Ledger, wish: Wish) -> Flattened:
             first.sentence = f"{first.sentence} {await executor.standing(symbol)}"
             raise first
         exchange = market.exchange
-        look = await account_look(exchange.care, market.clock, exchange.server_now_ms())
-        done.attest(wish.symbols, look, books_of(ledger))
+        snapshot = await take_account_snapshot(exchange.protection, market.clock, exchange.server_now_ms())
+        done.attest(request.symbols, snapshot, books_of(ledger))
         for symbol in done.closed:
-            executor.told.note_end(symbol)
+            executor.notifications.note_end(symbol)
         return done
 
     known = [last_known(ledger, s) for s in symbols if ledger.holding(s).amount != 0]
     try:
         with (
-            naming_what_is_left(ledger, wish.say),
-            still_at_it(wish.say, "the exchange has not answered it all", known),
+            naming_what_is_left(ledger, request.say),
+            with_progress_notes(request.say, "the exchange has not answered it all", known),
         ):
-            return run_in_market(workspace, close, care=True)
+            return run_in_market(workspace, close, protection=True)
     except ExchangeUnavailable as error:
         known = [last_known(ledger, s) for s in symbols if ledger.holding(s).amount != 0]
-        raise ExchangeUnavailable(" ".join([error.sentence, *known]), mend=error.mend) from error
+        raise ExchangeUnavailable(" ".join([error.sentence, *known]), hint=error.hint) from error
 
 
 def unusable(path: Path) -> str | None:
@@ -314,15 +317,15 @@ def unusable(path: Path) -> str | None:
     return None
 
 
-def _cure(path: Path) -> str:
+def _hint(path: Path) -> str:
     """What mends a ledger that cannot be used: where the disk takes nothing, room or rights; else to make it again."""
     try:
         disk = os.statvfs(path.parent)
     except OSError:
-        return _CURE
+        return _HINT
     if disk.f_flag & os.ST_RDONLY or not os.access(path.parent, os.W_OK):
         return f"Make {path.parent} writable again."
-    return "Free some disk." if disk.f_bavail == 0 else _CURE
+    return "Free some disk." if disk.f_bavail == 0 else _HINT
 
 
 def _read_whole(path: Path) -> None:
@@ -367,12 +370,12 @@ def reset(workspace: Workspace, reason: str) -> str | None:
     """
     path = workspace.ledger_path
     if unusable(path) is not None:
-        was = owner_requests.asked_of(path, "halt")
-        owner_requests.forget_asked(path, "halt")
+        was = owner_requests.request_of(path, "halt")
+        owner_requests.forget_request(path, "halt")
         return was
     with LedgerReading.shown(path) as shown:
         was = None if shown is None else shown.halted()
-    owner_requests.forget_asked(path, "halt")
+    owner_requests.forget_request(path, "halt")
     if was is not None:
         owner_requests.ask(path, "reset", reason)
         _written_down(workspace, path)

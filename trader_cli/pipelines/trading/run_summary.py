@@ -12,7 +12,7 @@ from trader_cli.core.money.assets import QUOTE, by_asset, margin_asset_of
 from trader_cli.core.money.averages import average_price
 from trader_cli.core.money.plans import Approved, Refused
 from trader_cli.core.types import Abstention, Claim, Signal
-from trader_cli.execution.entry_result import Entered
+from trader_cli.execution.entry_result import EntryResult
 from trader_cli.execution.plan_lookup import entry_id
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from trader_cli.core.money.assets import Flow
     from trader_cli.core.money.plans import TradePlan
     from trader_cli.execution.executor import Executor
-    from trader_cli.pipelines.trading.iterations import Pass
+    from trader_cli.pipelines.trading.iterations import Iteration
     from trader_cli.settings import Workspace
     from trader_cli.storage.ledger import Ledger
     from trader_cli.storage.ledger_rows import Booked
@@ -208,7 +208,7 @@ class RunForever:
 
 
 def summary(
-    workspace: Workspace, executor: Executor, done: Pass, timeframe: Timeframe, money: Money, since_ms: int = 0
+    workspace: Workspace, executor: Executor, done: Iteration, timeframe: Timeframe, money: Money, since_ms: int = 0
 ) -> PassSummary:
     """Everything of a pass that began at `since_ms`. A trade that had ended before is none of it."""
     store = ArtifactStore(workspace.cache_dir)
@@ -237,7 +237,7 @@ def summary(
     )
 
 
-def _trade_since(executor: Executor, done: Pass, since_ms: int) -> TradeSummary | None:
+def _trade_since(executor: Executor, done: Iteration, since_ms: int) -> TradeSummary | None:
     """The trade of the pass, if there was one and it had not ended before."""
     ledger = executor.ledger
     plan = done.outcome.plan if isinstance(done.outcome, Approved) else executor.plan_of(done.symbol)
@@ -289,8 +289,8 @@ def fees_of(fills: Iterable[Booked]) -> dict[str, Decimal]:
     return paid
 
 
-def _refusal(done: Pass) -> Refused | Abstention | None:
-    refused = done.entered if done.entered is not None and not isinstance(done.entered, Entered) else done.outcome
+def _refusal(done: Iteration) -> Refused | Abstention | None:
+    refused = done.entered if done.entered is not None and not isinstance(done.entered, EntryResult) else done.outcome
     return None if refused is None or isinstance(refused, Approved) else refused
 
 

@@ -28,7 +28,7 @@ def unlock(workspace: Workspace, symbol: str, reason: str) -> LatchLine | None:
     if symbol not in known:
         raise UsageError(
             f"Entries of {symbol} were never held back, and no order of ours was ever there.",
-            mend="See `trader status` for what is latched.",
+            hint="See `trader status` for what is latched.",
         )
     if was is not None:
         owner_requests.ask(path, f"unlock-{symbol}", f"{was.number} {reason}")

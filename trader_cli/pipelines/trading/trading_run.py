@@ -11,11 +11,11 @@ from trader_cli.core.money.assets import margin_asset_of
 from trader_cli.execution.executor import Executor
 from trader_cli.execution.shutdown import until_time_is_up
 from trader_cli.pipelines.live_trading_pipeline import LiveTradingPipeline
-from trader_cli.pipelines.trading.iterations import Audience
+from trader_cli.pipelines.trading.iterations import EventSink
 from trader_cli.pipelines.trading.ledger_ownership import run_owning
 from trader_cli.pipelines.trading.run_summary import Money, RunForever, RunOnce, booked_since, summary
 from trader_cli.pipelines.trading.trading_stages import left, proved
-from trader_cli.settings.options import ExecutionOptions
+from trader_cli.settings.room_options import ExecutionOptions
 from trader_cli.storage.artifacts import ArtifactStore
 from trader_cli.storage.ledger_books import anything_open
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.pipelines.market_access import Market
-    from trader_cli.pipelines.trading.ledger_ownership import Owned
+    from trader_cli.pipelines.trading.ledger_ownership import LedgerOwnership
     from trader_cli.settings import Workspace
 
 _WALLET_S = 2.0
@@ -39,12 +39,12 @@ def run_once(
     wait: int = 0,
     for_s: float | None = None,
     live: bool = False,
-    audience: Audience | None = None,
+    sink: EventSink | None = None,
 ) -> RunOnce:
     """One pass from bars to a closed position; its summary."""
-    say = (audience or Audience()).say
+    say = (sink or EventSink()).say
 
-    async def work(owned: Owned) -> RunOnce:
+    async def work(owned: LedgerOwnership) -> RunOnce:
         market, ledger = owned.market, owned.ledger
         pipeline = LiveTradingPipeline(
             workspace,
@@ -52,7 +52,7 @@ def run_once(
             ledger=ledger,
             source=market.source,
             live=live,
-            audience=audience,
+            sink=sink,
         )
         if symbol not in ledger.symbols():
             market.exchange.require_listed(symbol)
@@ -67,7 +67,7 @@ def run_once(
         body = summary(workspace, executor, done, timeframe, money, began)
         return RunOnce(body, await left(executor), (await proved(executor, workspace.ledgers)).sentence)
 
-    return run_owning(workspace, work, symbols=(symbol,), say=say, care=anything_open, for_s=for_s)
+    return run_owning(workspace, work, symbols=(symbol,), say=say, protection=anything_open, for_s=for_s)
 
 
 def run_forever(
@@ -77,12 +77,12 @@ def run_forever(
     *,
     for_s: float | None = None,
     live: bool = False,
-    audience: Audience | None = None,
+    sink: EventSink | None = None,
 ) -> RunForever:
     """Trade symbols for so long, or until a signal; what is open at the end, and the money."""
-    say = (audience or Audience()).say
+    say = (sink or EventSink()).say
 
-    async def work(owned: Owned) -> RunForever:
+    async def work(owned: LedgerOwnership) -> RunForever:
         market, ledger = owned.market, owned.ledger
         pipeline = LiveTradingPipeline(
             workspace,
@@ -90,7 +90,7 @@ def run_forever(
             ledger=ledger,
             source=market.source,
             live=live,
-            audience=audience,
+            sink=sink,
         )
         if not anything_open(ledger):
             market.exchange.require_listed(*symbols)
@@ -118,13 +118,13 @@ def run_forever(
             journal=ledger.journal_digest(),
         )
 
-    return run_owning(workspace, work, symbols=symbols, say=say, care=anything_open, for_s=for_s)
+    return run_owning(workspace, work, symbols=symbols, say=say, protection=anything_open, for_s=for_s)
 
 
 async def _wallets(market: Market) -> dict[str, Decimal] | None:
     """The account's wallets by asset; `None` where it is not told: care of what is open must not wait for it."""
     try:
         async with asyncio.timeout(market.clock.loop_s(_WALLET_S)):
-            return (await market.exchange.care.account()).wallets
+            return (await market.exchange.protection.account()).wallets
     except (ExchangeUnavailable, ExchangeRejected, TimeoutError):
         return None

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 from trader_cli.core.errors import DataInvalid, DataMissing
 from trader_cli.core.money.plans import Approved, Refused, TradePlan
 from trader_cli.core.proofs.assurance import prove_all_flat, prove_walk_away
-from trader_cli.execution.exchange_evidence import account_look
-from trader_cli.execution.executor import Executor, unsaid
+from trader_cli.execution.exchange_evidence import take_account_snapshot
+from trader_cli.execution.executor import Executor, discard_message
 from trader_cli.execution.exit_reasons import exit_reason
 from trader_cli.execution.plan_lookup import plan_behind
-from trader_cli.execution.request_listener import Ears
+from trader_cli.execution.request_listener import RequestListener
 from trader_cli.execution.shutdown import until_time_is_up
 from trader_cli.pipelines.market_access import run_in_market
 from trader_cli.pipelines.trading.analyst_assessor import StageAssessor
 from trader_cli.pipelines.trading.ledger_ownership import run_owning
-from trader_cli.settings.options import ExecutionOptions
+from trader_cli.settings.room_options import ExecutionOptions
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_books import books_of, other_ledgers
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from trader_cli.core.money.orders import PreparedRequest
     from trader_cli.core.money.plans import Request
     from trader_cli.core.proofs.assurance import AllFlat, Doubt, WalkAway
-    from trader_cli.execution.entry_result import Entered
+    from trader_cli.execution.entry_result import EntryResult
     from trader_cli.pipelines.market_access import Market
-    from trader_cli.pipelines.trading.ledger_ownership import Owned
+    from trader_cli.pipelines.trading.ledger_ownership import LedgerOwnership
     from trader_cli.settings import Workspace
     from trader_cli.settings.workspace import LedgerPlaces
     from trader_cli.tactician.monitor_reports import Report
@@ -41,11 +41,15 @@ if TYPE_CHECKING:
 
 
 def tactics(
-    workspace: Workspace, symbol: str, timeframe: Timeframe, request: Request, say: Callable[[str], None] = unsaid
+    workspace: Workspace,
+    symbol: str,
+    timeframe: Timeframe,
+    request: Request,
+    say: Callable[[str], None] = discard_message,
 ) -> Outcome:
     """Decide about the stored analysis; the decision is recorded and published for `enter`."""
 
-    async def decide(owned: Owned) -> Outcome:
+    async def decide(owned: LedgerOwnership) -> Outcome:
         tactician = Tactician(workspace, exchange=owned.market.exchange, ledger=owned.ledger)
         return await tactician.decide(symbol, timeframe, request)
 
@@ -58,7 +62,7 @@ def stored_plan(workspace: Workspace, symbol: str, timeframe: Timeframe) -> Appr
     digest = store.pointed(stage_key(workspace.mode, symbol, timeframe, "plan"))
     body = store.get_document(digest) if digest else None
     if body is None:
-        raise DataMissing(f"There is no plan for {symbol} {timeframe}.", mend=f"Run {command} first.")
+        raise DataMissing(f"There is no plan for {symbol} {timeframe}.", hint=f"Run {command} first.")
     return plan_from(body, command)
 
 
@@ -69,9 +73,9 @@ def plan_from(body: dict[str, Any], command: str = "`trader tactics`") -> Approv
             return Refused(str(body["code"]), f"The last tactics came to no plan: {body['sentence']}")
         made = TradePlan.from_dict(body["plan"])
     except (KeyError, TypeError, ArithmeticError, ValueError) as error:
-        raise DataInvalid(f"The stored plan cannot be read: {error!r}.", mend=f"Run {command} again.") from error
+        raise DataInvalid(f"The stored plan cannot be read: {error!r}.", hint=f"Run {command} again.") from error
     if made.plan_id != body["plan"]["plan_id"]:
-        raise DataInvalid("The stored plan does not match its id: it was changed.", mend=f"Run {command} again.")
+        raise DataInvalid("The stored plan does not match its id: it was changed.", hint=f"Run {command} again.")
     return Approved(made)
 
 
@@ -86,17 +90,17 @@ class DryRun:
 
 def enter(
     workspace: Workspace, plan: TradePlan, symbol: str, *, live: bool = False, say: Callable[[str], None]
-) -> Entered | Refused:
+) -> EntryResult | Refused:
     """Carry out a plan; the second time finds what the first one did. Interrupted, it says what is left."""
 
-    async def carry_out(owned: Owned) -> Entered | Refused:
+    async def carry_out(owned: LedgerOwnership) -> EntryResult | Refused:
         if plan.symbol != symbol:
             return Refused("other_symbol", f"The plan is for {plan.symbol}; asked was {symbol}.")
         if owned.lost is not None:
             return owned.lost
         executor = Executor(owned.market.exchange, owned.ledger, ExecutionOptions.of(workspace), say=say)
-        ears = Ears(owned.ledger.path, owned.market.clock, virtual=workspace.mode == "sim")
-        with ears.open():
+        listener = RequestListener(owned.ledger.path, owned.market.clock, virtual=workspace.mode == "sim")
+        with listener.open():
             return await executor.enter(Approved(plan), live=live, recorded=workspace.mode == "live")
 
     return run_owning(workspace, carry_out, symbols=(symbol,), say=say)
@@ -106,14 +110,14 @@ def rehearse(workspace: Workspace, plan: TradePlan, symbol: str) -> DryRun:
     """The exact requests of an entry and every check it would meet; nothing is sent and nothing written."""
     with Ledger.imagined(workspace.ledger_path) as ledger:
 
-        async def look(market: Market) -> DryRun:
+        async def snapshot(market: Market) -> DryRun:
             executor = Executor(market.exchange, ledger, ExecutionOptions.of(workspace))
             if (before := _carried_out(executor, plan)) is not None:
                 return DryRun(plan, before, [])
             refused = await executor.check(plan, symbol, live=True)
             return DryRun(plan, refused, executor.requests(plan))
 
-        return run_in_market(workspace, look)
+        return run_in_market(workspace, snapshot)
 
 
 def _carried_out(executor: Executor, plan: TradePlan) -> Refused | None:
@@ -132,7 +136,7 @@ def _carried_out(executor: Executor, plan: TradePlan) -> Refused | None:
 
 
 @dataclass(frozen=True)
-class Cared:
+class MonitorResult:
     """How a monitor ended: what is open and what protects it, by symbol, and what is proved of the account."""
 
     left: dict[str, str]
@@ -141,10 +145,10 @@ class Cared:
 
 def monitor(
     workspace: Workspace, for_s: float | None, report: Callable[[Report], None], say: Callable[[str], None]
-) -> Cared:
+) -> MonitorResult:
     """Care for our positions until flat, for so long, or until a signal; what is left and what protects it."""
 
-    async def care(owned: Owned) -> Cared:
+    async def protection(owned: LedgerOwnership) -> MonitorResult:
         market, ledger = owned.market, owned.ledger
         watching = PositionMonitor(
             workspace,
@@ -158,9 +162,9 @@ def monitor(
             await watching.start_monitoring(for_s)
         executor = Executor(market.exchange, ledger, ExecutionOptions.of(workspace), say=say)
         still = await left(executor)
-        return Cared(still, await proved(executor, workspace.ledgers))
+        return MonitorResult(still, await proved(executor, workspace.ledgers))
 
-    return run_owning(workspace, care, say=say, care=lambda _ledger: True, for_s=for_s)
+    return run_owning(workspace, protection, say=say, protection=lambda _ledger: True, for_s=for_s)
 
 
 async def left(executor: Executor) -> dict[str, str]:
@@ -172,6 +176,6 @@ async def left(executor: Executor) -> dict[str, str]:
 async def proved(executor: Executor, ledgers: LedgerPlaces) -> AllFlat | WalkAway | Doubt:
     """What the exchange's answer and the ledger prove together of the account: flat, else whether it can be left."""
     exchange = executor.exchange
-    look = await account_look(exchange.care, exchange.clock, exchange.server_now_ms())
+    snapshot = await take_account_snapshot(exchange.protection, exchange.clock, exchange.server_now_ms())
     books = books_of(executor.ledger, other_ledgers(ledgers))
-    return prove_walk_away(look, books) if books.held else prove_all_flat(look, books)
+    return prove_walk_away(snapshot, books) if books.held else prove_all_flat(snapshot, books)

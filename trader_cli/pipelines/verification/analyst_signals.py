@@ -32,7 +32,7 @@ from trader_cli.pipelines.verification.checks import (
     near,
 )
 from trader_cli.pipelines.verification.lab import SYMBOL, TIMEFRAME
-from trader_cli.settings.options import AnalysisOptions, TrainingOptions
+from trader_cli.settings.room_options import AnalysisOptions, TrainingOptions
 from trader_cli.storage.artifacts import stage_key
 from trader_cli.storage.bundles import BundleStore
 from trader_cli.venue.clocks import FixedClock

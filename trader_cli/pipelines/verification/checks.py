@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -70,14 +70,14 @@ def _text(value: object) -> str:
 class Check:
     """A promise of the product under a stable name, on a line of the guide, and what mends it where it is broken.
 
-    `look` yields findings; the promise holds if there is at least one and all of them passed.
+    `run` yields findings; the promise holds if there is at least one and all of them passed.
     """
 
     name: str
     line: str
     promise: str
-    mend: str
-    look: Callable[[Lab], Iterable[Finding]]
+    hint: str
+    run: Callable[[Lab], Iterable[Finding]]
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class CheckResult:
     found: str
     seconds: float
     passed: bool
-    mend: str
+    hint: str
     findings: tuple[Finding, ...]
     error: str | None = None
 
@@ -114,13 +114,19 @@ class Report:
         """The checks that did not pass."""
         return tuple(result for result in self.results if not result.passed)
 
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON shows it: there the hint of a check is "mend"."""
+        body = asdict(self)
+        rows = [{"mend" if name == "hint" else name: row[name] for name in row} for row in body["results"]]
+        return {**body, "results": rows}
+
 
 def carry_out(check: Check, lab: Lab) -> CheckResult:
     """The result of one check; whatever it raises becomes what was found."""
     began, findings = perf_counter(), list[Finding]()
     error: str | None = None
     try:
-        findings += check.look(lab)
+        findings += check.run(lab)
     except Exception as raised:  # noqa: BLE001 - supervises: a check that breaks must not keep the others from running
         error = f"{type(raised).__name__}: {raised}"
     wrong = next((finding for finding in findings if not finding.passed), None)
@@ -139,7 +145,7 @@ def carry_out(check: Check, lab: Lab) -> CheckResult:
         found,
         round(perf_counter() - began, 3),
         passed,
-        check.mend,
+        check.hint,
         tuple(findings),
         error,
     )

@@ -14,9 +14,9 @@ from pydantic import SecretStr
 
 from trader_cli.core.errors import ConfigurationError
 from trader_cli.core.money.plans import Approved
-from trader_cli.execution.entry_result import Entered
+from trader_cli.execution.entry_result import EntryResult
 from trader_cli.pipelines.live_trading_pipeline import LiveTradingPipeline
-from trader_cli.pipelines.trading.iterations import Audience
+from trader_cli.pipelines.trading.iterations import EventSink
 from trader_cli.pipelines.trading.run_summary import Money, summary
 from trader_cli.pipelines.verification.checks import LINES, Check, Finding, Unexpected, at_least, at_most, equal, holds
 from trader_cli.pipelines.verification.lab import KEY, SECRET, SYMBOL, TIMEFRAME
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from trader_cli.core.json_values import JsonObject
     from trader_cli.core.money.plans import TradePlan
-    from trader_cli.pipelines.trading.iterations import Pass
+    from trader_cli.pipelines.trading.iterations import Iteration
     from trader_cli.pipelines.verification.lab import Lab
     from trader_cli.pipelines.verification.worlds import World
 
@@ -41,7 +41,7 @@ _CENTS = Decimal("1e-8")
 class Flow:
     """One pass over the market with a lead: what was done, and what exchange and ledger say of it afterwards."""
 
-    done: Pass
+    done: Iteration
     held: Decimal
     resting: int
     earned: Decimal
@@ -77,7 +77,7 @@ def _flow(lab: Lab) -> Flow:
                 exchange=world.exchange,
                 ledger=world.ledger,
                 source=lab.tape.source,
-                audience=Audience(report=world.reports.append),
+                sink=EventSink(report=world.reports.append),
             )
             done = await pipeline.run_once(SYMBOL, TIMEFRAME, wait=_MOST_BARS_TO_A_SIGNAL)
             told = [pipeline.get_trading_status(), world.exchange.get_exchange_status(), world.reports, world.settings]
@@ -88,12 +88,12 @@ def _flow(lab: Lab) -> Flow:
     return replace(flow, told=heard.getvalue())
 
 
-def _summary(world: World, done: Pass) -> JsonObject:
+def _summary(world: World, done: Iteration) -> JsonObject:
     money = Money(world.ledger.net_income(), world.account.wallet - BALANCE)
     return summary(world.workspace, world.executor, done, TIMEFRAME, money).as_dict()
 
 
-def _flowed(world: World, done: Pass, folder: Path) -> Flow:
+def _flowed(world: World, done: Iteration, folder: Path) -> Flow:
     books = world.account
     sent = [*(o.client_id for o in books.orders.values()), *(a.client_id for a in books.algos.values())]
     return Flow(
@@ -132,15 +132,15 @@ def _first(lab: Lab) -> Flow:
     return lab.once("first pass", lambda: _flow(lab))
 
 
-def one_pass_to_flat(lab: Lab) -> Iterator[Finding]:
+def one_iteration_to_flat(lab: Lab) -> Iterator[Finding]:
     """Fetch, features, analysis, plan, entry, care, exit."""
     flow = _first(lab)
     done = flow.done
     signal = done.analysis.signal if done.analysis else None
     yield equal("a signal, a plan of its side", signal.side if signal else "a signal", flow.plan.side)
-    yield holds("an entry", isinstance(done.entered, Entered))
+    yield holds("an entry", isinstance(done.entered, EntryResult))
     yield equal(
-        "quantity entered", flow.plan.quantity, done.entered.quantity if isinstance(done.entered, Entered) else 0
+        "quantity entered", flow.plan.quantity, done.entered.quantity if isinstance(done.entered, EntryResult) else 0
     )
     yield equal("position at the exchange, in the end", Decimal(0), flow.held)
     yield equal("orders left at the exchange", 0, flow.resting)
@@ -245,7 +245,7 @@ CHECKS = (
         LINES[5],
         "one pass goes from bars to a closed position and leaves nothing open",
         _FLOW,
-        one_pass_to_flat,
+        one_iteration_to_flat,
     ),
     Check(
         "ledger_equals_account",

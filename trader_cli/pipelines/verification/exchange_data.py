@@ -30,7 +30,7 @@ _INTO_A_BAR_MS = 7 * MINUTE_MS + 13_000
 _PRICES = ("open", "high", "low", "close")
 
 
-def _asked(lab: Lab, work: Callable[[Market], Awaitable[Any]]) -> Any:
+def _fetched(lab: Lab, work: Callable[[Market], Awaitable[Any]]) -> Any:
     """`work` in the market, in the middle of a bar."""
     return in_market(lab.settings(lab.folder()), lab.tape, lab.start_ms + _INTO_A_BAR_MS, work)
 
@@ -56,7 +56,7 @@ def klines_equal_the_tape(lab: Lab) -> Iterator[Finding]:
         async def work(market: Market, name: str = timeframe.name, count: int = count) -> pl.DataFrame:
             return await market.exchange.get_klines(SYMBOL, name, count)
 
-        frame = _asked(lab, work)
+        frame = _fetched(lab, work)
         latest = timeframe.floor(lab.start_ms + _INTO_A_BAR_MS) - timeframe.ms
         first = latest - (count - 1) * timeframe.ms
         opened = frame["open_time"].to_physical().to_list()
@@ -77,7 +77,7 @@ def only_closed_bars(lab: Lab) -> Iterator[Finding]:
             seen.append((int(frame["open_time"].to_physical()[-1]), int(frame["close_time"].to_physical()[-1])))
         return seen
 
-    middle, before, after = _asked(lab, work)
+    middle, before, after = _fetched(lab, work)
     yield equal("last bar in the middle of the next", (bar - TIMEFRAME.ms, bar - 1), middle)
     yield equal("last bar a millisecond before the close", (bar - TIMEFRAME.ms, bar - 1), before)
     yield equal("last bar at the close", (bar, bar + TIMEFRAME.ms - 1), after)
@@ -95,7 +95,7 @@ def prices_agree(lab: Lab) -> Iterator[Finding]:
             await exchange.get_agg_trades(SYMBOL, 200),
         )
 
-    ticker, book, premium, trades = _asked(lab, work)
+    ticker, book, premium, trades = _fetched(lab, work)
     tape, now = lab.symbol_tape, lab.start_ms + _INTO_A_BAR_MS
     minute = int(np.searchsorted(tape.open_ms, now, side="right")) - 1
     last, bid, ask = ticker["last"], book["bids"][0][0], book["asks"][0][0]
@@ -126,7 +126,7 @@ def server_time_is_known(lab: Lab) -> Iterator[Finding]:
         rates = (await exchange.get_funding_rates(SYMBOL, 9))["time"].to_physical().to_list()
         return exchange.server_now_ms(), market.clock.now_ms(), rates, exchange.get_exchange_status()
 
-    server, ours, funded, status = _asked(lab, work)
+    server, ours, funded, status = _fetched(lab, work)
     last = ours - ours % (8 * HOUR_MS)
     yield equal("server time", lab.start_ms + _INTO_A_BAR_MS, server)
     yield equal("clock offset", 0, status["clock_offset_ms"])

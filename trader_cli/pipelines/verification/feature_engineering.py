@@ -180,13 +180,13 @@ def certificate_holds(lab: Lab) -> Iterator[Finding]:
     yield equal("a column that knows the next close, and its reach", [("ahead_close_1", 1)], reached)
 
 
-_MEND = "Empty wavelet_cache.cache_dir and run `trader features` again; check that PyWavelets is the locked version."
+_HINT = "Empty wavelet_cache.cache_dir and run `trader features` again; check that PyWavelets is the locked version."
 CHECKS = (
     Check(
         "wavelets_recomputed",
         LINES[1],
         "energies, shares and entropy follow from PyWavelets' filter taps to 1e-9",
-        _MEND,
+        _HINT,
         wavelets_recomputed,
     ),
     Check(
@@ -197,20 +197,20 @@ CHECKS = (
         wavelet_columns_as_declared,
     ),
     Check(
-        "no_look_ahead", LINES[1], "no column of any row changes when later bars are taken away", _MEND, no_look_ahead
+        "no_look_ahead", LINES[1], "no column of any row changes when later bars are taken away", _HINT, no_look_ahead
     ),
     Check(
         "streaming_equals_batch",
         LINES[1],
         "one new bar gives the very bits the whole series gives",
-        _MEND,
+        _HINT,
         streaming_equals_batch,
     ),
     Check(
         "cache_changes_nothing",
         LINES[1],
         "features from the cache are those computed without it",
-        _MEND,
+        _HINT,
         cache_changes_nothing,
     ),
     Check(

@@ -44,4 +44,4 @@ def _judge(case: ET.Element, result: CheckResult) -> None:
         return
     message = _NOT_XML.sub("?", f"expected {result.expected}; found {result.found}")
     verdict = ET.SubElement(case, "failure" if result.error is None else "error", {"message": message})
-    verdict.text = f"{message}\n{result.mend}"
+    verdict.text = f"{message}\n{result.hint}"

@@ -141,16 +141,16 @@ def time_exit_closes(lab: Lab) -> Iterator[Finding]:
     yield at_most("seconds held, up to the next look", 302.0 + lab.config.position_monitoring_interval, seconds)
 
 
-class _Opinion:
+class _Assessor:
     """An assessor that always says the same probability of a loss."""
 
     def __init__(self, loss: float) -> None:
         self.loss = loss
-        self.asked = 0
+        self.requested = 0
 
     async def assess(self, symbol: str, timeframe: str) -> Analysis:
         """A long position's analysis at the last closed bar."""
-        self.asked += 1
+        self.requested += 1
         return Analysis(
             symbol=symbol,
             timeframe=timeframe,
@@ -165,10 +165,10 @@ def high_risk_closes(lab: Lab) -> Iterator[Finding]:
     """The model turns against the position: asked once a bar, obeyed above the threshold, not below."""
 
     async def work(world: World, loss: float) -> tuple[Ended, int]:
-        assessor = _Opinion(loss)
+        assessor = _Assessor(loss)
         await world.enter(await world.plan(timeframe="1m"))
         await world.monitor(assessor).start_monitoring(150)
-        return _ended(world), assessor.asked
+        return _ended(world), assessor.requested
 
     async def sure(world: World) -> tuple[Ended, int]:
         return await work(world, 1.0)
@@ -178,11 +178,11 @@ def high_risk_closes(lab: Lab) -> Iterator[Finding]:
 
     closed, _ = in_world(lab, scripted(), sure)
     yield from _flat("a sure loss", closed, "high_risk")
-    kept, asked = in_world(lab, scripted(), fine)
+    kept, requested = in_world(lab, scripted(), fine)
     yield equal("position after a good opinion", _QUANTITY, kept.held)
     yield equal("orders that protect it", 3, kept.resting)
-    yield at_least("how often the model was asked", 1, asked)
-    yield at_most("how often the model was asked: once per closed bar", 3, asked)
+    yield at_least("how often the model was asked", 1, requested)
+    yield at_most("how often the model was asked: once per closed bar", 3, requested)
 
 
 def flat_leaves_no_order(lab: Lab) -> Iterator[Finding]:

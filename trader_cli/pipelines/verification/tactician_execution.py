@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from trader_cli.core.money.plans import TradePlan
     from trader_cli.core.types import Side
-    from trader_cli.execution.entry_result import Entered
+    from trader_cli.execution.entry_result import EntryResult
     from trader_cli.pipelines.verification.lab import Lab
     from trader_cli.pipelines.verification.worlds import World
     from trader_cli.venue.engine.books import AlgoOrder
@@ -34,7 +34,7 @@ class Seen:
     """What the exchange has after an entry."""
 
     plan: TradePlan
-    entered: Entered
+    entered: EntryResult
     held: Decimal
     orders: int
     algos: tuple[AlgoOrder, ...]
@@ -216,7 +216,7 @@ def unprotected_is_closed(lab: Lab) -> Iterator[Finding]:
     """An exchange that takes the entry and refuses every stop."""
     settings = lab.settings(lab.folder())
 
-    async def work(world: World) -> tuple[Entered, Decimal, int, int, str]:
+    async def work(world: World) -> tuple[EntryResult, Decimal, int, int, str]:
         entered = await world.enter(await world.plan())
         fills = world.account.fills
         return entered, world.held, fills[-1].time_ms - fills[0].time_ms, world.open_count, world.last_exit()

@@ -12,7 +12,7 @@ from trader_cli.pipelines.verification.checks import LINES, Check, Finding, equa
 from trader_cli.pipelines.verification.lab import SYMBOL
 from trader_cli.venue.engine.books import Account
 from trader_cli.venue.engine.engine import Engine
-from trader_cli.venue.paper.observations import SeenBar, SeenBook, Sighting
+from trader_cli.venue.paper.observations import Observation, SeenBar, SeenBook
 from trader_cli.venue.paper.observed_market import ObservedMarket
 from trader_cli.venue.server.private_routes import COMMANDS
 from trader_cli.venue.simulated_market.rule_changes import RuleBook, RuleChange
@@ -62,7 +62,7 @@ class Desk:
     def _see(self, symbol: str, upto_ms: int, bars: tuple[SeenBar, ...], marks: tuple[SeenBar, ...] = ()) -> None:
         before = _STILL if self.marks else None
         self.markets[symbol].take(
-            Sighting(_rules(symbol), _OPENED, upto_ms, _STILL, bars, _BOOK, mark_before=before, marks=marks)
+            Observation(_rules(symbol), _OPENED, upto_ms, _STILL, bars, _BOOK, mark_before=before, marks=marks)
         )
 
     def send(self, path: str, **parameters: Any) -> None:
@@ -231,27 +231,27 @@ def funding_at_its_interval(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
             yield equal(f"{what}, {side}: paid (−) or received", wanted, paid)
 
 
-_MEND = "Install the locked versions (requirements.lock); what paper and sim say of profit does not hold meanwhile."
+_HINT = "Install the locked versions (requirements.lock); what paper and sim say of profit does not hold meanwhile."
 CHECKS = (
     Check(
         "exits_of_paper_by_hand",
         LINES[4],
         "in paper and sim an exit is no better than its trigger less its costs",
-        _MEND,
+        _HINT,
         exits_of_paper_by_hand,
     ),
     Check(
         "fees_by_their_sign",
         LINES[4],
         "in paper and sim fees are paid at their rate, and rebates received",
-        _MEND,
+        _HINT,
         fees_by_their_sign,
     ),
     Check(
         "funding_at_its_interval",
         LINES[4],
         "in paper and sim funding is paid at the symbol's own stamps",
-        _MEND,
+        _HINT,
         funding_at_its_interval,
     ),
 )

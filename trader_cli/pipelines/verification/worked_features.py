@@ -288,34 +288,34 @@ def futures_columns_by_definition(lab: Lab) -> Iterator[Finding]:  # noqa: ARG00
 
 _NO_OPTIONS: Any = None
 """These families have none."""
-_MEND = "Install the locked versions (requirements.lock), then run `trader features` again; do not trade meanwhile."
+_HINT = "Install the locked versions (requirements.lock), then run `trader features` again; do not trade meanwhile."
 CHECKS = (
     Check(
         "inputs_by_their_time",
         LINES[1],
         "a bar knows what was known at its close, and nothing a bar early or late",
-        _MEND,
+        _HINT,
         inputs_by_their_time,
     ),
     Check(
         "unknown_inputs_are_empty",
         LINES[1],
         "what is old, in part or without its pair is unknown, not carried on",
-        _MEND,
+        _HINT,
         unknown_inputs_are_empty,
     ),
     Check(
         "columns_by_definition",
         LINES[1],
         "columns are what their definitions say, at their own bar",
-        _MEND,
+        _HINT,
         columns_by_definition,
     ),
     Check(
         "futures_columns_by_definition",
         LINES[1],
         "order flow, funding, basis and open interest have their signs",
-        _MEND,
+        _HINT,
         futures_columns_by_definition,
     ),
 )

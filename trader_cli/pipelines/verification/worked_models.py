@@ -61,16 +61,16 @@ def gaps_have_no_labels(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
     yield equal("bars that have a label", [2, 3, 4, 9], np.flatnonzero(labels.valid).tolist())
 
 
-_MEND = "Install the locked versions (requirements.lock), then run `trader train` again; do not trade meanwhile."
+_HINT = "Install the locked versions (requirements.lock), then run `trader train` again; do not trade meanwhile."
 CHECKS = (
     Check(
         "calibration_by_hand",
         LINES[2],
         "probabilities are calibrated on rows that the model did not learn from",
-        _MEND,
+        _HINT,
         calibration_by_hand,
     ),
     Check(
-        "gaps_have_no_labels", LINES[2], "no label is made of bars on either side of a gap", _MEND, gaps_have_no_labels
+        "gaps_have_no_labels", LINES[2], "no label is made of bars on either side of a gap", _HINT, gaps_have_no_labels
     ),
 )

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from trader_cli.core.market.timeframes import DAY_MS
 from trader_cli.core.money.assets import Flow
-from trader_cli.core.money.exits import ExitRules, Held, Opinion, assess
+from trader_cli.core.money.exits import Assessment, ExitRules, OpenPosition, assess
 from trader_cli.core.money.liquidation import liquidation_price, touch_probability
 from trader_cli.core.money.loss_limits import LossLimits, breaches, breaches_by_asset
 from trader_cli.core.money.orders import AccountState, LeverageBracket, SymbolRules
 from trader_cli.core.money.plans import Approved, Request, TradePlan
-from trader_cli.core.money.sizing import Limits, Setting, caps, needed_leverage
+from trader_cli.core.money.sizing import SizingInputs, SizingLimits, caps, needed_leverage
 from trader_cli.core.types import Analysis, Claim, Signal
 from trader_cli.pipelines.verification.checks import LINES, Check, Finding, Unexpected, equal, near
 from trader_cli.pipelines.verification.lab import SYMBOL, TIMEFRAME
 from trader_cli.pipelines.verification.worlds import in_world, scripted
 from trader_cli.settings.load import shipped_settings
-from trader_cli.settings.options import PlanningOptions
-from trader_cli.tactician.planning import Now, plan
+from trader_cli.settings.room_options import PlanningOptions
+from trader_cli.tactician.planning import PlanningInputs, plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _SIDES: tuple[Side, ...] = ("long", "short")
 _BRACKETS = (LeverageBracket(Decimal(1_000_000), 20, Decimal("0.005"), Decimal(0)),)
 _RULES = SymbolRules(SYMBOL, Decimal("0.01"), Decimal("0.001"), Decimal("0.001"), Decimal(10_000), Decimal(5))
-_SETTING = Setting(
+_SETTING = SizingInputs(
     side="long",
     price=2000.0,
     stop_distance=0.01,
@@ -53,7 +53,7 @@ _SETTING = Setting(
     max_market_notional=1e9,
     brackets=_BRACKETS,
 )
-_LIMITS = Limits(0.25, 0.8, 0.01, 0.4, 2.0, 1.5, 0.1, 0.01, 5, 0.001, 0.5, 30_000.0)
+_LIMITS = SizingLimits(0.25, 0.8, 0.01, 0.4, 2.0, 1.5, 0.1, 0.01, 5, 0.001, 0.5, 30_000.0)
 
 
 def _wilson(p: float, trades: int, confidence: float) -> float:
@@ -161,7 +161,7 @@ def _planned(side: Side, mark: str = "2000", **shown: Any) -> TradePlan:
     settings = shipped.model_copy(update={"tactician": shipped.tactician.model_copy(update=wide)})
     signal = _signal(side)
     analysis = Analysis(SYMBOL, TIMEFRAME.name, 900_000, 2000.0, signal, claim=_CLAIM, digests={"model": "made up"})
-    now = Now(
+    now = PlanningInputs(
         now_ms=900_000,
         account="made up",
         equity=Decimal(10_000),
@@ -283,10 +283,10 @@ _TO_FUNDING_S = 25 * 60
 _EXITS = ExitRules(trail_distance=1.0, trail_step=0.5, high_risk=0.7, medium_risk=0.55, half_life_ms=60_000, dwell_ms=0)
 
 
-def _held(sign: int, best: int) -> Held:
+def _held(sign: int, best: int) -> OpenPosition:
     """A position entered at 2000: stop 20 away, target 60 away, and the best price so far."""
     at = [Decimal(2000 + sign * x) for x in (-20, 60, best)]
-    return Held(
+    return OpenPosition(
         "long" if sign > 0 else "short",
         Decimal(1),
         Decimal(2000),
@@ -318,8 +318,8 @@ def exits_by_hand(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
             ("price has gone 40 our way", 35, 40, None, 0, "tighten", "trail"),
         )
         for what, at, best, loss, now, kind, reason in cases:
-            opinion = None if loss is None else Opinion(loss, 0)
-            action = assess(_held(sign, best), Decimal(2000 + sign * at), opinion, _EXITS, now)
+            assessment = None if loss is None else Assessment(loss, 0)
+            action = assess(_held(sign, best), Decimal(2000 + sign * at), assessment, _EXITS, now)
             yield equal(f"{side}, {what}", (kind, reason or action.reason), (action.kind, action.reason))
         trail = assess(_held(sign, 40), Decimal(2000 + sign * 35), None, _EXITS, 0).price
         yield equal(f"{side}, best price 40 away: the stop follows 20 behind", Decimal(2000 + sign * 20), trail)
@@ -346,55 +346,55 @@ def funding_by_its_sign(lab: Lab) -> Iterator[Finding]:
         yield equal(f"{side}: booked in the ledger", paid, booked)
 
 
-_LIMITS_MEND = "Do not trade: sizes or limits are not what they say. Install the locked versions (requirements.lock)."
+_LIMITS_HINT = "Do not trade: sizes or limits are not what they say. Install the locked versions (requirements.lock)."
 CHECKS = (
     Check(
         "sizes_by_hand",
         LINES[3],
         "every limit's size is its own: the stop's distance sizes, the target's does not",
-        _LIMITS_MEND,
+        _LIMITS_HINT,
         sizes_by_hand,
     ),
     Check(
         "liquidation_by_hand",
         LINES[3],
         "liquidation lies where the exchange's formula puts it",
-        _LIMITS_MEND,
+        _LIMITS_HINT,
         liquidation_by_hand,
     ),
     Check(
         "plans_by_hand",
         LINES[3],
         "a plan loses at its stop what it states, and every level is on its side",
-        _LIMITS_MEND,
+        _LIMITS_HINT,
         plans_by_hand,
     ),
     Check(
         "loss_limits_by_hand",
         LINES[3],
         "a loss limit breaks on the spot: a cent earlier it does not",
-        _LIMITS_MEND,
+        _LIMITS_HINT,
         loss_limits_by_hand,
     ),
     Check(
         "caps_of_a_plan_by_hand",
         LINES[3],
         "a plan's limits are those of its side, its bar and its horizon",
-        _LIMITS_MEND,
+        _LIMITS_HINT,
         caps_of_a_plan_by_hand,
     ),
     Check(
         "loss_limits_by_asset",
         LINES[3],
         "each margin asset has its own loss limits, fees in another asset count",
-        _LIMITS_MEND,
+        _LIMITS_HINT,
         loss_limits_by_asset,
     ),
     Check(
         "exits_by_hand",
         LINES[3],
         "each exit rule acts where it says, for longs and for shorts",
-        _LIMITS_MEND,
+        _LIMITS_HINT,
         exits_by_hand,
     ),
     Check(

@@ -117,41 +117,41 @@ def rebates_are_booked(lab: Lab) -> Iterator[Finding]:
     yield near("rebates in the ledger", 1.75, float(after - before), 1e-12)
 
 
-_MEND = "Install the locked versions (requirements.lock) and run this again; open nothing meanwhile."
+_HINT = "Install the locked versions (requirements.lock) and run this again; open nothing meanwhile."
 CHECKS = (
     Check(
         "accounts_that_are_refused",
         LINES[3],
         "no position is opened on an account that cannot carry it as we trade",
-        _MEND,
+        _HINT,
         accounts_that_are_refused,
     ),
     Check(
         "symbols_that_are_refused",
         LINES[3],
         "no position is opened on what does not trade, or not for long enough",
-        _MEND,
+        _HINT,
         symbols_that_are_refused,
     ),
     Check(
         "prices_that_are_refused",
         LINES[3],
         "no position is opened on prices that are old or lie apart",
-        _MEND,
+        _HINT,
         prices_that_are_refused,
     ),
     Check(
         "caps_before_an_entry",
         LINES[3],
         "all positions together stay within what may be at work",
-        _MEND,
+        _HINT,
         caps_before_an_entry,
     ),
     Check(
         "rebates_are_booked",
         LINES[3],
         "what the account earns besides trades is in the ledger, transfers are not",
-        _MEND,
+        _HINT,
         rebates_are_booked,
     ),
 )

@@ -128,8 +128,8 @@ def costs_by_hand(lab: Lab) -> Iterator[Finding]:
         yield near(f"row {row}: expected value", worth[row], float(choice.expected_value[row]), 1e-12)
         yield near(f"row {row}: win rate that returns nothing", even[row], float(choice.break_even[row]), 1e-12)
     yield equal("worth acting on", [True, True, False], acts(choice, None).tolist())
-    asked = acts(choice, np.array([even[0] + 0.01, even[1] - 0.01, 0.99]))
-    yield equal("worth acting on, the act model asked", [True, False, False], asked.tolist())
+    requested = acts(choice, np.array([even[0] + 0.01, even[1] - 0.01, 0.99]))
+    yield equal("worth acting on, the act model asked", [True, False, False], requested.tolist())
 
 
 def funding_by_hand(lab: Lab) -> Iterator[Finding]:
@@ -250,53 +250,53 @@ def claims_pay_their_costs(lab: Lab) -> Iterator[Finding]:
         yield holds(f"doubled costs return less, {name}", claim.doubled_cost_sharpe_per_bar < claim.sharpe_per_bar)
 
 
-_MEND = "Install the locked versions (requirements.lock), then run `trader train` again; do not trade meanwhile."
+_HINT = "Install the locked versions (requirements.lock), then run `trader train` again; do not trade meanwhile."
 CHECKS = (
     Check(
         "labels_by_hand",
         LINES[2],
         "a label is what the bars after its own do first, and both at once is a loss",
-        _MEND,
+        _HINT,
         labels_by_hand,
     ),
     Check(
         "rows_by_hand",
         LINES[2],
         "a training row holds the features and the label of one and the same bar",
-        _MEND,
+        _HINT,
         rows_by_hand,
     ),
-    Check("costs_by_hand", LINES[2], "fees, slippage and funding lower what a side is worth", _MEND, costs_by_hand),
+    Check("costs_by_hand", LINES[2], "fees, slippage and funding lower what a side is worth", _HINT, costs_by_hand),
     Check(
         "funding_by_hand",
         LINES[2],
         "funding is charged at the symbol's own stamps, at its own rates",
-        _MEND,
+        _HINT,
         funding_by_hand,
     ),
     Check(
-        "act_labels_by_hand", LINES[2], "the act model learns what was worth it after costs", _MEND, act_labels_by_hand
+        "act_labels_by_hand", LINES[2], "the act model learns what was worth it after costs", _HINT, act_labels_by_hand
     ),
     Check(
         "book_by_hand",
         LINES[2],
         "the claim's book pays fees on what it turns and funding on what it holds",
-        _MEND,
+        _HINT,
         book_by_hand,
     ),
-    Check("folds_by_hand", LINES[2], "no row is predicted by a model that knew its future", _MEND, folds_by_hand),
+    Check("folds_by_hand", LINES[2], "no row is predicted by a model that knew its future", _HINT, folds_by_hand),
     Check(
         "claim_by_hand",
         LINES[2],
         "a claim needs trades, skill beyond luck and holding, and doubled costs",
-        _MEND,
+        _HINT,
         claim_by_hand,
     ),
     Check(
         "claims_pay_their_costs",
         LINES[2],
         "a trained model's claim is after costs, and worse at doubled ones",
-        _MEND,
+        _HINT,
         claims_pay_their_costs,
     ),
 )

@@ -16,12 +16,12 @@ from trader_cli.core.market.bars import with_close_time
 from trader_cli.core.market.schemas import TIME
 from trader_cli.core.market.timeframes import MINUTE_MS, Timeframe
 from trader_cli.core.money.plans import Approved, TradePlan
-from trader_cli.execution.entry_result import Entered
+from trader_cli.execution.entry_result import EntryResult
 from trader_cli.execution.executor import Executor
 from trader_cli.pipelines.market_access import connected
 from trader_cli.pipelines.verification.checks import Unexpected
 from trader_cli.pipelines.verification.lab import KEY, SYMBOL, at_venue
-from trader_cli.settings.options import ExecutionOptions
+from trader_cli.settings.room_options import ExecutionOptions
 from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import Ledger
 from trader_cli.tactician.position_monitor import PositionMonitor
@@ -113,10 +113,10 @@ class World:
             self.settings, exchange=self.exchange, ledger=self.ledger, assessor=assessor, report=self.reports.append
         )
 
-    async def enter(self, plan: TradePlan) -> Entered:
+    async def enter(self, plan: TradePlan) -> EntryResult:
         """The plan carried out; a refusal is an error here."""
         entered = await self.executor.enter(Approved(plan))
-        if not isinstance(entered, Entered):
+        if not isinstance(entered, EntryResult):
             raise Unexpected(f"the entry was refused: {entered.sentence} ({entered.code})")
         return entered
 

@@ -14,7 +14,7 @@ KEPT_MS = 180_000
 """How far back an account is remembered."""
 
 
-class History:
+class AccountHistory:
     """The account of one engine at each of its changes, three minutes back. What has ended is shared, not copied."""
 
     def __init__(self, engine: Engine) -> None:

@@ -33,7 +33,7 @@ class Cover:
     buys: Decimal
     ours: Decimal
 
-    def is_bare(self, *, ours_only: bool = False) -> bool:
+    def is_unprotected(self, *, ours_only: bool = False) -> bool:
         """Whether some of the position, or of our part of it, has no stop."""
         needed = abs(self.amount)
         if ours_only:
@@ -51,7 +51,7 @@ def cover_of(account: Account, symbol: str, at_ms: int, ours: Decimal = ZERO) ->
     return Cover(at_ms, position.amount if position else ZERO, stopped["SELL"], stopped["BUY"], ours)
 
 
-class CoverWatch:
+class CoverAudit:
     """Watches an engine (`VenueServer.watch_engine`) and remembers every change of cover with its time.
 
     Orders whose client id begins with `prefix` are ours.
@@ -98,12 +98,12 @@ class CoverWatch:
         """Every change, oldest first."""
         return tuple(self._seen.get(symbol, ()))
 
-    def bare_spans(self, symbol: str, now_ms: int, *, ours_only: bool = False) -> list[Span]:
+    def unprotected_spans(self, symbol: str, now_ms: int, *, ours_only: bool = False) -> list[Span]:
         """When the position, or our part of it, was not wholly behind stops. One that lasts still ends now."""
         seen, spans = self._seen.get(symbol, []), list[Span]()
         for at, cover in enumerate(seen):
             end = seen[at + 1].at_ms if at + 1 < len(seen) else now_ms
-            if not cover.is_bare(ours_only=ours_only) or end <= cover.at_ms:
+            if not cover.is_unprotected(ours_only=ours_only) or end <= cover.at_ms:
                 continue
             if spans and spans[-1][1] == cover.at_ms:
                 spans[-1] = spans[-1][0], end

@@ -47,7 +47,7 @@ class Journal:
     """An append-only SQLite file with one owner. Without a folder it lives in memory."""
 
     def __init__(
-        self, folder: Path | None, *, mend: str = "Let it end, or reach it by binance_exchange.base_url."
+        self, folder: Path | None, *, hint: str = "Let it end, or reach it by binance_exchange.base_url."
     ) -> None:
         self._lock = None
         if folder is not None:
@@ -59,7 +59,7 @@ class Journal:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 self._lock.close()
-                raise ConfigurationError(f"Another process owns the venue's state in {folder}.", mend=mend) from None
+                raise ConfigurationError(f"Another process owns the venue's state in {folder}.", hint=hint) from None
         self._db = sqlite3.connect(":memory:" if folder is None else folder / "journal.sqlite", isolation_level=None)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")

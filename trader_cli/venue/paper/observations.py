@@ -59,7 +59,7 @@ class SeenBook:
 
 
 @dataclass(frozen=True)
-class Sighting:
+class Observation:
     """What was seen of a symbol in (after_ms, upto_ms].
 
     `before` is the latest bar as it stood at `after_ms`; `bars` are those since, oldest first, its continuation among
@@ -83,10 +83,10 @@ class Sighting:
         """Whose prices these are."""
         return self.rules.symbol
 
-    def end(self) -> Sighting:
+    def end(self) -> Observation:
         """What stood at `upto_ms`: where the next sighting begins."""
         mark = None if self.mark_before is None else _latest(self.mark_before, self.marks)
-        return Sighting(self.rules, self.upto_ms, self.upto_ms, _latest(self.before, self.bars), mark_before=mark)
+        return Observation(self.rules, self.upto_ms, self.upto_ms, _latest(self.before, self.bars), mark_before=mark)
 
 
 def _latest(before: SeenBar, bars: tuple[SeenBar, ...]) -> SeenBar:
@@ -103,41 +103,45 @@ def look_ms(now_ms: int) -> int:
     return at - 1 if at % MINUTE_MS == 0 else at
 
 
-def points(sighting: Sighting) -> Points:
+def points(observation: Observation) -> Points:
     """Times (UTC ms, strictly ascending, in (after, upto]), prices and traded quantities: arrays of shape (n,)."""
-    return _points(sighting, traded=True)
+    return _points(observation, traded=True)
 
 
-def _points(sighting: Sighting, *, traded: bool) -> Points:
-    tape = _tape(sighting.rules, sighting.bars)
-    closed = [i for i, bar in enumerate(sighting.bars) if bar.open_ms > sighting.after_ms and _is_closed(bar, sighting)]
-    first, stop = (closed[0], closed[-1] + 1) if closed else (len(sighting.bars), len(sighting.bars))
+def _points(observation: Observation, *, traded: bool) -> Points:
+    tape = _tape(observation.rules, observation.bars)
+    closed = [
+        i
+        for i, bar in enumerate(observation.bars)
+        if bar.open_ms > observation.after_ms and _is_closed(bar, observation)
+    ]
+    first, stop = (closed[0], closed[-1] + 1) if closed else (len(observation.bars), len(observation.bars))
     path = expand(tape, first, stop)
-    parts = [_increment(tape, sighting, bar, traded=traded) for bar in sighting.bars[:first]]
+    parts = [_increment(tape, observation, bar, traded=traded) for bar in observation.bars[:first]]
     parts.append((path.time_ms.ravel(), path.price.ravel(), path.quantity.ravel()))
-    parts += [_increment(tape, sighting, bar, traded=traded) for bar in sighting.bars[stop:]]
+    parts += [_increment(tape, observation, bar, traded=traded) for bar in observation.bars[stop:]]
     times, prices, quantities = zip(*parts, strict=True)
     return np.concatenate(times), np.concatenate(prices), np.concatenate(quantities)
 
 
-def mark_points(sighting: Sighting) -> Points:
+def mark_points(observation: Observation) -> Points:
     """As `points`, of the mark price, whose quantities are zero. Its minutes turn when those of the last price do."""
-    before = sighting.mark_before or sighting.before
-    return _points(replace(sighting, before=before, bars=sighting.marks), traded=False)
+    before = observation.mark_before or observation.before
+    return _points(replace(observation, before=before, bars=observation.marks), traded=False)
 
 
-def caught_up(sighting: Sighting, now_ms: int) -> Sighting:
+def caught_up(observation: Observation, now_ms: int) -> Observation:
     """The same, told to an account that has come to `now_ms` meanwhile: what it missed counts as having come since.
 
     Where it had been seen until just then, it is the sighting itself. Not for one that ends by `now_ms`.
     """
-    if sighting.after_ms >= now_ms:
-        return sighting
-    before, bars = _caught_up(sighting.before, sighting.bars, points(sighting), now_ms)
-    if sighting.mark_before is None:
-        return replace(sighting, after_ms=now_ms, before=before, bars=bars)
-    mark, marks = _caught_up(sighting.mark_before, sighting.marks, mark_points(sighting), now_ms)
-    return replace(sighting, after_ms=now_ms, before=before, bars=bars, mark_before=mark, marks=marks)
+    if observation.after_ms >= now_ms:
+        return observation
+    before, bars = _caught_up(observation.before, observation.bars, points(observation), now_ms)
+    if observation.mark_before is None:
+        return replace(observation, after_ms=now_ms, before=before, bars=bars)
+    mark, marks = _caught_up(observation.mark_before, observation.marks, mark_points(observation), now_ms)
+    return replace(observation, after_ms=now_ms, before=before, bars=bars, mark_before=mark, marks=marks)
 
 
 def _caught_up(
@@ -155,8 +159,8 @@ def _caught_up(
     return known, (SeenBar(minute, stood, high, low, float(prices[-1]), float(news[2][old].sum())), *later)
 
 
-def _is_closed(bar: SeenBar, sighting: Sighting) -> bool:
-    return bar.open_ms + MINUTE_MS <= sighting.upto_ms + 1
+def _is_closed(bar: SeenBar, observation: Observation) -> bool:
+    return bar.open_ms + MINUTE_MS <= observation.upto_ms + 1
 
 
 def _tape(rules: SymbolRules, bars: tuple[SeenBar, ...]) -> SymbolTape:
@@ -166,20 +170,20 @@ def _tape(rules: SymbolRules, bars: tuple[SeenBar, ...]) -> SymbolTape:
     return SymbolTape.of(rules.symbol, MINUTE, seed, float(rules.tick), float(rules.step), TapeBars(opened, *table.T))
 
 
-def _increment(tape: SymbolTape, sighting: Sighting, bar: SeenBar, *, traded: bool) -> Points:
+def _increment(tape: SymbolTape, observation: Observation, bar: SeenBar, *, traded: bool) -> Points:
     """A bar that was or is unfinished: what it shows now and did not before, evenly over the time it had for it.
 
     Before the first trade of a minute its bar stands at the close of the one before: of what is `traded` that is no
     price, and the minute opens where it is traded first.
     """
-    before = sighting.before if sighting.before.open_ms == bar.open_ms else None
+    before = observation.before if observation.before.open_ms == bar.open_ms else None
     if traded and before is not None and before.volume == 0:
         before = None
     now = before.joined(bar) if before else bar
     if traded and now.volume == 0:
         return _NONE
-    start = max(sighting.after_ms, bar.open_ms - 1)
-    end = min(sighting.upto_ms, bar.open_ms + MINUTE_MS - 1)
+    start = max(observation.after_ms, bar.open_ms - 1)
+    end = min(observation.upto_ms, bar.open_ms + MINUTE_MS - 1)
     if end <= start:
         return _NONE
     prices = _news(before, now, high_first=_high_first(tape.seed, bar.open_ms))

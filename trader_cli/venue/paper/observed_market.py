@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trader_cli.core.market.timeframes import HOUR_MS, MINUTE_MS
-from trader_cli.venue.paper.observations import SeenBook, Sighting, mark_points, points
+from trader_cli.venue.paper.observations import Observation, SeenBook, mark_points, points
 from trader_cli.venue.simulated_market.market_port import Beyond
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from trader_cli.core.money.orders import SymbolRules
     from trader_cli.venue.paper.observations import Points
-    from trader_cli.venue.simulated_market.market_port import Level, Shown
+    from trader_cli.venue.simulated_market.market_port import Level, PricePoint
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class _Points:
         self.name = name
         self.times, self.prices, self.quantities = array("q"), array("d"), array("d")
 
-    def add(self, shown: Iterable[Shown]) -> None:
+    def add(self, shown: Iterable[PricePoint]) -> None:
         """(UTC ms, price, traded quantity), each later than all before. Raises `ValueError`."""
         for time_ms, price, quantity in shown:
             if self.times and time_ms <= self.times[-1]:
@@ -85,21 +85,21 @@ class ObservedMarket:
 
     # --- what is shown to it ---
 
-    def take(self, sighting: Sighting) -> None:
+    def take(self, observation: Observation) -> None:
         """Everything of a sighting."""
-        self.rules = sighting.rules
-        if not self._looks or sighting.upto_ms > self._looks[-1]:
-            self._looks.append(sighting.upto_ms)
-        _add(self._last, _traded_by(sighting), sighting.before.close, points(sighting))
-        if sighting.mark_before is not None:
-            _add(self._mark, sighting.after_ms, sighting.mark_before.close, mark_points(sighting))
-        self._rates |= dict(sighting.funding)
-        if sighting.book is not None:
-            if sighting.upto_ms > sighting.after_ms:
-                self._books.append(_ShownBook(sighting.after_ms + 1, sighting.book, moving=True))
-            self.show_book(sighting.upto_ms, sighting.book)
+        self.rules = observation.rules
+        if not self._looks or observation.upto_ms > self._looks[-1]:
+            self._looks.append(observation.upto_ms)
+        _add(self._last, _traded_by(observation), observation.before.close, points(observation))
+        if observation.mark_before is not None:
+            _add(self._mark, observation.after_ms, observation.mark_before.close, mark_points(observation))
+        self._rates |= dict(observation.funding)
+        if observation.book is not None:
+            if observation.upto_ms > observation.after_ms:
+                self._books.append(_ShownBook(observation.after_ms + 1, observation.book, moving=True))
+            self.show_book(observation.upto_ms, observation.book)
 
-    def show_points(self, shown: Iterable[Shown]) -> None:
+    def show_points(self, shown: Iterable[PricePoint]) -> None:
         """(UTC ms, price, traded quantity), each later than all before. Raises `ValueError`."""
         self._last.add(shown)
 
@@ -177,10 +177,10 @@ class ObservedMarket:
         return sum(rate for at, rate in self._rates.items() if first <= at < last)
 
 
-def _traded_by(sighting: Sighting) -> int:
+def _traded_by(observation: Observation) -> int:
     """When the price with which a sighting begins was traded, at the latest: not in a minute without a trade so far."""
-    before = sighting.before
-    return sighting.after_ms if before.volume > 0 else min(sighting.after_ms, before.open_ms - 1)
+    before = observation.before
+    return observation.after_ms if before.volume > 0 else min(observation.after_ms, before.open_ms - 1)
 
 
 def _add(seen: _Points, after_ms: int, before: float, shown: Points) -> None:

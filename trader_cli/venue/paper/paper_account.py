@@ -22,9 +22,9 @@ from trader_cli.venue.engine.funding import fund_late
 from trader_cli.venue.engine.margin import cents
 from trader_cli.venue.engine.triggers import bounds, last_bounds, mark_bounds
 from trader_cli.venue.engine.venue_journal import WALLET, Command
-from trader_cli.venue.paper.observations import Sighting, mark_points, points
+from trader_cli.venue.paper.observations import Observation, mark_points, points
 from trader_cli.venue.paper.observed_market import ObservedMarket
-from trader_cli.venue.paper.paper_journal import PaperJournal, read_sighting, sighting_body
+from trader_cli.venue.paper.paper_journal import PaperJournal, observation_body, read_observation
 from trader_cli.venue.server.private_routes import COMMANDS, READS, Handler
 from trader_cli.venue.server.public_routes import VenueRejection
 from trader_cli.venue.server.wallets import fresh_account
@@ -73,14 +73,14 @@ def _settle(engine: Engine, parameters: Parameters) -> Body:
 _CARRIED_OUT: dict[tuple[str, str], Handler] = {**COMMANDS, ("POST", WALLET): _fill_wallet, ("POST", SETTLE): _settle}
 
 
-class PaperDesk:
+class PaperAccount:
     """One paper account. `folder` keeps its journal (None: memory); `balance` USDT is what a new one opens with."""
 
     def __init__(
         self, rules: Mapping[str, SymbolRules], now_ms: int, balance: Decimal, folder: Path | None = None
     ) -> None:
         self._markets = {symbol: ObservedMarket(rule) for symbol, rule in rules.items()}
-        self._latest: dict[str, Sighting] = {}
+        self._latest: dict[str, Observation] = {}
         self._journal = PaperJournal(folder)
         self._written, self._unwritten = Written(), 0
         try:
@@ -101,12 +101,12 @@ class PaperDesk:
             restore(self.engine, [object_of(part["engine"]) for part in kept.parts])
             self._written.note(self.engine.account)
             for body in texts_of(kept.parts[-1]["latest"]):
-                self._show(read_sighting(body))
+                self._show(read_observation(body))
         entries, upto_ms = list(self._journal.entries(kept)), self.engine.now_ms
-        self.know({entry.symbol: entry.rules for entry in entries if isinstance(entry, Sighting)})
+        self.know({entry.symbol: entry.rules for entry in entries if isinstance(entry, Observation)})
         for entry in entries:
             self._unwritten += 1
-            if isinstance(entry, Sighting):
+            if isinstance(entry, Observation):
                 if entry.upto_ms > upto_ms:
                     self.engine.advance(upto_ms)
                 upto_ms = entry.upto_ms
@@ -114,15 +114,15 @@ class PaperDesk:
             else:
                 self.engine.advance(entry.time_ms)
                 self._carry_out_again(entry)
-        for sighting in self._journal.latest():
-            self._show(sighting)
-            upto_ms = max(upto_ms, sighting.upto_ms)
+        for observation in self._journal.latest():
+            self._show(observation)
+            upto_ms = max(upto_ms, observation.upto_ms)
         self.engine.advance(upto_ms)
 
     def _keep(self) -> None:
         """Write down what is new in the account. From here on it trades by the rules of today."""
         self.engine.fills = FILLS
-        latest = [sighting_body(sighting) for sighting in self._latest.values()]
+        latest = [observation_body(observation) for observation in self._latest.values()]
         try:
             self._journal.keep({"engine": self._written.part(self.engine), "latest": latest}, FILLS.version)
         except sqlite3.Error as error:
@@ -135,12 +135,12 @@ class PaperDesk:
         for symbol, rule in rules.items():
             self._markets.setdefault(symbol, ObservedMarket(rule))
 
-    def _show(self, sighting: Sighting) -> None:
+    def _show(self, observation: Observation) -> None:
         """Show the market what was seen. A symbol that is listed no longer keeps its account."""
-        market = self._markets.setdefault(sighting.symbol, ObservedMarket(sighting.rules))
-        market.take(sighting)
-        fund_late(self.engine, sighting.symbol)
-        self._latest[sighting.symbol] = sighting.end()
+        market = self._markets.setdefault(observation.symbol, ObservedMarket(observation.rules))
+        market.take(observation)
+        fund_late(self.engine, observation.symbol)
+        self._latest[observation.symbol] = observation.end()
 
     def _carry_out_again(self, command: Command) -> None:
         try:
@@ -159,7 +159,7 @@ class PaperDesk:
         """Symbols with a position or open orders: nothing may be missed on them."""
         return self.engine.busy()
 
-    def since(self, symbol: str, now_ms: int) -> Sighting | None:
+    def since(self, symbol: str, now_ms: int) -> Observation | None:
         """Where the next sighting begins: what stood at the last one; None where nothing in between could matter."""
         latest = self._latest.get(symbol)
         current = latest is not None and latest.upto_ms == now_ms
@@ -169,7 +169,7 @@ class PaperDesk:
         """The filters by which it was looked at last."""
         return self._markets[symbol].rules
 
-    def latest(self, symbol: str) -> Sighting | None:
+    def latest(self, symbol: str) -> Observation | None:
         """What stood at the last look."""
         return self._latest.get(symbol)
 
@@ -180,15 +180,15 @@ class PaperDesk:
             hours.setdefault(owed.symbol, set()).add(owed.time_ms)
         return hours
 
-    def stirs(self, sighting: Sighting) -> bool:
+    def stirs(self, observation: Observation) -> bool:
         """Whether a price of the sighting triggers or fills something."""
-        symbol = sighting.symbol
+        symbol = observation.symbol
         if symbol not in self.busy():
             return False
-        if sighting.mark_before is None:
-            return _beyond(points(sighting)[1], *bounds(self.engine, symbol))
-        by_mark = _beyond(mark_points(sighting)[1], *mark_bounds(self.engine, symbol))
-        return by_mark or _beyond(points(sighting)[1], *last_bounds(self.engine, symbol))
+        if observation.mark_before is None:
+            return _beyond(points(observation)[1], *bounds(self.engine, symbol))
+        by_mark = _beyond(mark_points(observation)[1], *mark_bounds(self.engine, symbol))
+        return by_mark or _beyond(points(observation)[1], *last_bounds(self.engine, symbol))
 
     def has_book_of(self, symbol: str, now_ms: int) -> bool:
         """Whether the book of just that moment was seen."""
@@ -196,12 +196,12 @@ class PaperDesk:
 
     # --- requests ---
 
-    def read(self, path: str, parameters: Parameters, seen: list[Sighting], now_ms: int) -> Body:
+    def read(self, path: str, parameters: Parameters, seen: list[Observation], now_ms: int) -> Body:
         """The answer to a signed GET at `now_ms`. Raises `VenueRejection`."""
         self._take(seen, now_ms, None)
         return READS[path](self.engine, parameters)
 
-    def command(self, method: str, path: str, parameters: dict[str, str], seen: list[Sighting], now_ms: int) -> Body:
+    def command(self, method: str, path: str, parameters: dict[str, str], seen: list[Observation], now_ms: int) -> Body:
         """Journal a command together with what was seen for it, then carry it out. Raises `VenueRejection`."""
         if self._unwritten >= _SNAPSHOT_EVERY:
             self._keep()
@@ -218,7 +218,7 @@ class PaperDesk:
         if not self.has_wallet(asset):
             self.command("POST", WALLET, named, [], self.now_ms)
 
-    def _take(self, seen: list[Sighting], now_ms: int, command: Command | None) -> None:
+    def _take(self, seen: list[Observation], now_ms: int, command: Command | None) -> None:
         is_hour = now_ms // HOUR_MS > self.engine.now_ms // HOUR_MS  # a stamp, perhaps: what was held, at which mark
         matters = command is not None or is_hour or any(s.book or s.funding for s in seen)
         try:
@@ -226,8 +226,8 @@ class PaperDesk:
         except sqlite3.Error as error:
             raise _unwritable(error) from error
         self._unwritten += (len(seen) if matters else 0) + (command is not None)
-        for sighting in seen:
-            self._show(sighting)
+        for observation in seen:
+            self._show(observation)
         self.engine.advance(now_ms)
 
     def close(self) -> None:
@@ -236,7 +236,7 @@ class PaperDesk:
 
 
 def _unwritable(error: sqlite3.Error) -> DataInvalid:
-    return DataInvalid(f"The paper account's journal cannot be written: {error}.", mend="Check the disk and state_dir.")
+    return DataInvalid(f"The paper account's journal cannot be written: {error}.", hint="Check the disk and state_dir.")
 
 
 def _beyond(prices: NDArray[np.float64], below: float, above: float) -> bool:

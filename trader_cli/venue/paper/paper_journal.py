@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from trader_cli.core.money.orders import SymbolRules
 from trader_cli.venue.engine.fill_rules import FILLS
 from trader_cli.venue.engine.venue_journal import Command, Journal
-from trader_cli.venue.paper.observations import SeenBar, SeenBook, Sighting
+from trader_cli.venue.paper.observations import Observation, SeenBar, SeenBook
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -24,15 +24,15 @@ class Snapshots:
     """Parts of a snapshot, oldest first, and after how many commands and sightings the last was written."""
 
     commands: int = 0
-    sightings: int = 0
+    observations: int = 0
     parts: tuple[JsonObject, ...] = ()
 
 
 class PaperJournal(Journal):
-    """A venue's journal that holds also what was seen: `sightings` before which command, `latest` per symbol."""
+    """A venue's journal that holds also what was seen: `observations` before which command, `latest` per symbol."""
 
     def __init__(self, folder: Path | None) -> None:
-        super().__init__(folder, mend="Let it end first: a paper account has one owner at a time.")
+        super().__init__(folder, hint="Let it end first: a paper account has one owner at a time.")
         self._db.execute(
             "CREATE TABLE IF NOT EXISTS opened (number INTEGER PRIMARY KEY CHECK (number = 1),"
             " time_ms INTEGER NOT NULL, balance TEXT NOT NULL) STRICT"
@@ -76,16 +76,16 @@ class PaperJournal(Journal):
         parts = [(commands, seen, part) for commands, seen, body in rows if (part := json.loads(body))]
         return Snapshots(parts[-1][0], parts[-1][1], tuple(part for *_, part in parts)) if parts else Snapshots()
 
-    def write(self, kept: Iterable[Sighting], latest: Iterable[Sighting], command: Command | None) -> None:
+    def write(self, kept: Iterable[Observation], latest: Iterable[Observation], command: Command | None) -> None:
         """All or nothing, and on disk when this returns."""
         self._db.execute("BEGIN IMMEDIATE")
         try:
             self._db.executemany(
                 "INSERT INTO sightings (command, body) VALUES ((SELECT COALESCE(MAX(number), 0) + 1 FROM commands), ?)",
-                [(sighting_body(sighting),) for sighting in kept],
+                [(observation_body(observation),) for observation in kept],
             )
             self._db.executemany(
-                "INSERT OR REPLACE INTO latest VALUES (?, ?)", [(s.symbol, sighting_body(s)) for s in latest]
+                "INSERT OR REPLACE INTO latest VALUES (?, ?)", [(s.symbol, observation_body(s)) for s in latest]
             )
             if command is not None:
                 self.append(command)
@@ -94,25 +94,25 @@ class PaperJournal(Journal):
             self._db.execute("ROLLBACK")
             raise
 
-    def entries(self, since: Snapshots | None = None) -> Iterator[Sighting | Command]:
+    def entries(self, since: Snapshots | None = None) -> Iterator[Observation | Command]:
         """Sightings and commands in the order in which they were written, those after a snapshot."""
         since = since or Snapshots()
         query = "SELECT command, body FROM sightings WHERE number > ? ORDER BY number"
-        seen = self._db.execute(query, (since.sightings,)).fetchall()
+        seen = self._db.execute(query, (since.observations,)).fetchall()
         at = 0
         for number, command in enumerate(self.commands(since.commands), start=since.commands + 1):
             while at < len(seen) and seen[at][0] <= number:
-                yield read_sighting(seen[at][1])
+                yield read_observation(seen[at][1])
                 at += 1
             yield command
-        yield from (read_sighting(body) for _, body in seen[at:])
+        yield from (read_observation(body) for _, body in seen[at:])
 
-    def latest(self) -> list[Sighting]:
+    def latest(self) -> list[Observation]:
         """What stood at the last look at each symbol."""
-        return [read_sighting(body) for (body,) in self._db.execute("SELECT body FROM latest ORDER BY symbol")]
+        return [read_observation(body) for (body,) in self._db.execute("SELECT body FROM latest ORDER BY symbol")]
 
 
-def sighting_body(s: Sighting) -> str:
+def observation_body(s: Observation) -> str:
     rules = [
         s.rules.symbol,
         *(
@@ -134,7 +134,7 @@ def sighting_body(s: Sighting) -> str:
     return json.dumps([s.after_ms, s.upto_ms, rules, bars, book, s.funding, marks], separators=(",", ":"))
 
 
-def read_sighting(body: str) -> Sighting:
+def read_observation(body: str) -> Observation:
     after_ms, upto_ms, (symbol, *filters), rows, book, funding, *more = json.loads(body)
     before, *bars = (SeenBar(*row) for row in rows)
     seen = None if book is None else SeenBook(*(tuple((p, q) for p, q in side) for side in book))
@@ -142,4 +142,4 @@ def read_sighting(body: str) -> Sighting:
     rules = SymbolRules(symbol, tick, step, least, most, worth)
     marks = [SeenBar(*row) for row in (more[0] if more else [])]
     rates, first = tuple((t, r) for t, r in funding), marks[0] if marks else None
-    return Sighting(rules, after_ms, upto_ms, before, tuple(bars), seen, rates, first, tuple(marks[1:]))
+    return Observation(rules, after_ms, upto_ms, before, tuple(bars), seen, rates, first, tuple(marks[1:]))

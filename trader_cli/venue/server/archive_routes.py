@@ -26,8 +26,8 @@ from trader_cli.venue.simulated_market.number_format import (
     KLINE_FIELDS,
     View,
     decimals,
+    formatted,
     kline_columns,
-    written,
 )
 from trader_cli.venue.simulated_market.symbol_market import FUNDING_INTERVAL_MS
 
@@ -118,10 +118,10 @@ class BulkArchive:
 
     def read(self, path: str, now_ms: int) -> bytes | None:
         """The bytes at a path (it begins with `/data/`) as of `now_ms`; `None` if there is no such file, or not yet."""
-        asked = ArchiveFile.parse(path)
-        if asked is None:
+        requested = ArchiveFile.parse(path)
+        if requested is None:
             return None
-        file, checksum = asked
+        file, checksum = requested
         market = self._markets.get(file.symbol)
         if market is None or now_ms < file.published_ms or not _traded(market, file):
             return None
@@ -210,8 +210,8 @@ def _trade_frame(file: ArchiveFile, market: SymbolMarket) -> pl.DataFrame | None
     frame = pl.DataFrame(
         {
             "agg_trade_id": ids,
-            "price": written([trades["price"]], decimals(tape.tick))[0],
-            "quantity": written([trades["quantity"]], decimals(tape.step))[0],
+            "price": formatted([trades["price"]], decimals(tape.tick))[0],
+            "quantity": formatted([trades["quantity"]], decimals(tape.step))[0],
             "first_trade_id": ids,
             "last_trade_id": ids,
             "transact_time": pl.Series(trades["time_ms"]) * file.unit,
@@ -234,7 +234,7 @@ def _funding_frame(file: ArchiveFile, market: SymbolMarket) -> pl.DataFrame | No
         {
             "calc_time": times,
             "funding_interval_hours": hours,
-            "last_funding_rate": written([rates], DERIVED_PLACES)[0],
+            "last_funding_rate": formatted([rates], DERIVED_PLACES)[0],
         }
     )
 
@@ -249,13 +249,13 @@ def _metrics_frame(file: ArchiveFile, market: SymbolMarket) -> pl.DataFrame | No
     held, value = interest.at(times)
     quantity, both = decimals(tape.step), decimals(tape.tick) + decimals(tape.step)
     by_count, by_size, all_by_count = interest.ratios(times)
-    ratios = written([by_count, by_size, all_by_count, interest.taker_ratio(times)], DERIVED_PLACES)
+    ratios = formatted([by_count, by_size, all_by_count, interest.taker_ratio(times)], DERIVED_PLACES)
     return pl.DataFrame(
         {
             "create_time": pl.Series(times).cast(pl.Datetime("ms")).dt.strftime("%Y-%m-%d %H:%M:%S"),
             "symbol": pl.Series([tape.symbol]).new_from_index(0, len(times)),
-            "sum_open_interest": written([held], quantity)[0],
-            "sum_open_interest_value": written([value], both)[0],
+            "sum_open_interest": formatted([held], quantity)[0],
+            "sum_open_interest_value": formatted([value], both)[0],
             "count_toptrader_long_short_ratio": ratios[0],
             "sum_toptrader_long_short_ratio": ratios[1],
             "count_long_short_ratio": ratios[2],

@@ -61,8 +61,8 @@ class Control:
         symbols = {
             symbol: {
                 **_symbol_books(engine.account, symbol),
-                "bare_spans": cover.bare_spans(symbol, now),
-                "bare_spans_ours": cover.bare_spans(symbol, now, ours_only=True),
+                "bare_spans": cover.unprotected_spans(symbol, now),
+                "bare_spans_ours": cover.unprotected_spans(symbol, now, ours_only=True),
             }
             for symbol in cover.symbols
         }
@@ -93,10 +93,10 @@ class Control:
         return _answer(plan.as_dict())
 
     async def _take_public_key(self, request: web.Request) -> web.Response:
-        asked = await request.json()
-        key = _known(str(asked.get("key", "")))
+        body = await request.json()
+        key = _known(str(body.get("key", "")))
         try:
-            self._desk().register(key, str(asked.get("public_key", "")))
+            self._desk().register(key, str(body.get("public_key", "")))
         except ValueError as error:
             raise VenueRejection(400, -1102, f"'public_key' is no PEM public key, RSA or Ed25519: {error}.") from error
         return _answer({"key": key.key})

@@ -95,7 +95,7 @@ def failure_of(name: str) -> Failure:
     if found is None:
         raise UsageError(
             f"No failure is called {name!r}.",
-            mend=f"Name a code of the exchange (-2022), or one of: {', '.join(FAILURES)}; with ' before' or ' late'.",
+            hint=f"Name a code of the exchange (-2022), or one of: {', '.join(FAILURES)}; with ' before' or ' late'.",
         )
     return found if execution is None else replace(found, name=name, execution=execution)  # type: ignore[arg-type]
 

@@ -152,7 +152,7 @@ class FaultPlan:
         except (KeyError, TypeError, ValueError) as error:
             raise UsageError(
                 f"A fault plan is `seed` and a list `faults`, each with method and path; {error!r} was found.",
-                mend=f"The names of a fault: {', '.join(f.name for f in fields(Fault))}.",
+                hint=f"The names of a fault: {', '.join(f.name for f in fields(Fault))}.",
             ) from error
 
     @classmethod
@@ -180,12 +180,12 @@ class FaultRun:
 
     def __init__(self, plan: FaultPlan) -> None:
         self.plan = plan
-        self._asked: dict[Endpoint, int] = {}
+        self._counts: dict[Endpoint, int] = {}
         self._met = [0] * len(plan.faults)
 
     def meets(self, method: str, path: str, symbol: str | None, now_ms: int) -> Meeting:
         """What a request that arrives now meets. Chance depends on seed, fault and number on its endpoint alone."""
-        number = self._asked[method, path] = self._asked.get((method, path), 0) + 1
+        number = self._counts[method, path] = self._counts.get((method, path), 0) + 1
         met = [
             fault
             for at, fault in enumerate(self.plan.faults)

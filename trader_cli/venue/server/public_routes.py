@@ -30,11 +30,11 @@ from trader_cli.venue.simulated_market.number_format import (
     DERIVED_PLACES,
     View,
     decimals,
+    format_one,
+    formatted,
+    formatters,
     kline_columns,
-    one_written,
     rows,
-    writers,
-    written,
 )
 from trader_cli.venue.simulated_market.rule_changes import PriceShift, RuleBook
 from trader_cli.venue.simulated_market.symbol_market import FUNDING_INTERVAL_MS, SymbolMarket
@@ -130,7 +130,7 @@ class PublicRoutes:
 
     def _day(self, market: SymbolMarket, now: int) -> JsonObject:
         day = market.day(now)
-        price, quantity, both = writers(market.tape)
+        price, quantity, both = formatters(market.tape)
         average = day.quote_volume / day.volume if day.volume else day.last
         return {
             "symbol": market.tape.symbol,
@@ -157,7 +157,7 @@ class PublicRoutes:
         if limit not in _DEPTHS:
             raise VenueRejection(400, -4021, f"Valid limit values are {', '.join(map(str, _DEPTHS))}.")
         bids, asks = market.book(now, limit)
-        price, quantity, _ = writers(market.tape)
+        price, quantity, _ = formatters(market.tape)
         return {
             "lastUpdateId": now,
             "E": now,
@@ -172,7 +172,7 @@ class PublicRoutes:
         if start is not None and end is not None and end - start > HOUR_MS:
             raise VenueRejection(400, -4188, "Invalid time range: startTime and endTime are more than an hour apart.")
         found = market.trades(now, start, end, integer(query, "fromId"), page_limit(query, 500, 1000))
-        price, quantity, _ = writers(market.tape)
+        price, quantity, _ = formatters(market.tape)
         return [
             {
                 "a": t.trade_id,
@@ -193,7 +193,7 @@ class PublicRoutes:
 
     def _premium(self, market: SymbolMarket, now: int) -> JsonObject:
         symbol = market.tape.symbol
-        price, _, _ = writers(market.tape)
+        price, _, _ = formatters(market.tape)
         interval = self.book.at(symbol, now).funding_interval_ms or FUNDING_INTERVAL_MS
         following, funded = (now // interval + 1) * interval, delivery_ms_of(symbol) is None
         shift = next((s for s in reversed(self.shifts) if s.holds(symbol, now)), PriceShift(symbol))
@@ -202,9 +202,9 @@ class PublicRoutes:
         return {
             "symbol": symbol,
             "markPrice": price(mark),
-            "indexPrice": one_written(index, DERIVED_PLACES),
+            "indexPrice": format_one(index, DERIVED_PLACES),
             "estimatedSettlePrice": price(mark),
-            "lastFundingRate": one_written(market.funding_rate(following), DERIVED_PLACES) if funded else "",
+            "lastFundingRate": format_one(market.funding_rate(following), DERIVED_PLACES) if funded else "",
             "interestRate": "0.00010000" if funded else "",
             "nextFundingTime": following if funded else 0,
             "time": seen,
@@ -233,12 +233,12 @@ class PublicRoutes:
 
     def _funding_rates(self, query: Query, now: int) -> Body:
         market = self._market(query)
-        price, _, _ = writers(market.tape)
+        price, _, _ = formatters(market.tape)
         return [
             {
                 "symbol": market.tape.symbol,
                 "fundingTime": at,
-                "fundingRate": one_written(market.funding_rate(at), DERIVED_PLACES),
+                "fundingRate": format_one(market.funding_rate(at), DERIVED_PLACES),
                 "markPrice": price(market.last_price(at)),
             }
             for at in self._funding_times(market, query, now)
@@ -246,7 +246,7 @@ class PublicRoutes:
 
     def _open_interest(self, query: Query, now: int) -> Body:
         market = self._market(query)
-        _, quantity, _ = writers(market.tape)
+        _, quantity, _ = formatters(market.tape)
         return {"symbol": market.tape.symbol, "openInterest": quantity(market.open_interest(now)), "time": now}
 
     def _open_interest_history(self, query: Query, now: int) -> Body:
@@ -262,7 +262,7 @@ class PublicRoutes:
         times = times[-limit:] if start is None else times[:limit]
         held, value = market.interest.at(times)
         price, quantity = decimals(market.tape.tick), decimals(market.tape.step)
-        columns = (written([held], quantity)[0], written([value], price + quantity)[0])
+        columns = (formatted([held], quantity)[0], formatted([value], price + quantity)[0])
         return [
             {"symbol": market.tape.symbol, "sumOpenInterest": h, "sumOpenInterestValue": v, "timestamp": t}
             for h, v, t in zip(*(column.to_list() for column in columns), times.tolist(), strict=True)

@@ -173,19 +173,19 @@ class VenueServer:
 
     async def _answer(self, request: web.Request) -> web.Response:
         body = (await request.read()).decode(errors="replace")
-        asked = Request(request.method, request.path, request.rel_url.raw_query_string, body, request.headers)
+        parsed = Request(request.method, request.path, request.rel_url.raw_query_string, body, request.headers)
         now = self._clock.now_ms()
-        entry = self.log.arrived(asked.method, asked.path, "&".join(filter(None, (asked.query, body))), now)
+        entry = self.log.arrived(parsed.method, parsed.path, "&".join(filter(None, (parsed.query, body))), now)
         if entry.route in self._bends:
             self.bend(self._bends.pop(entry.route)(now))
-        met = self._faults.meets(asked.method, asked.path, entry.symbol, now)
+        met = self._faults.meets(parsed.method, parsed.path, entry.symbol, now)
         entry.failure = met.failure
-        answer = await self._bent(request, asked, entry, met)
+        answer = await self._bent(request, parsed, entry, met)
         entry.replied_ms = self._clock.now_ms()
         entry.status = answer.status if _is_heard(request) else 0
         return answer
 
-    async def _bent(self, request: web.Request, asked: Request, entry: LoggedRequest, met: Meeting) -> web.Response:
+    async def _bent(self, request: web.Request, parsed: Request, entry: LoggedRequest, met: Meeting) -> web.Response:
         """The answer, with whatever the request meets on its way there and back."""
         failure = failure_of(met.failure) if met.failure is not None else None
         headers, refusal = self._charge(request, entry.arrived_ms)
@@ -193,14 +193,14 @@ class VenueServer:
             return self._limited(entry, refusal, headers)
         answer = _json({}, 200, headers)
         if failure is not None and failure.execution == "late":
-            refused = self._stamped(asked, entry.arrived_ms)
+            refused = self._stamped(parsed, entry.arrived_ms)
             if refused is not None:
                 return _rejected(refused, headers)
-            self._in_background(self._carry_out_late(request, asked, entry, met))
+            self._in_background(self._carry_out_late(request, parsed, entry, met))
         else:
             await self._pause(met.before_s, request)
             if failure is None or failure.execution == "now":
-                answer = self._carry_out(request, asked, entry, headers, lag_ms=round(met.lag_s * 1000))
+                answer = self._carry_out(request, parsed, entry, headers, lag_ms=round(met.lag_s * 1000))
         await self._pause(met.after_s, request)
         return answer if failure is None else self._failed(request, entry, failure, met, answer)
 
@@ -221,20 +221,20 @@ class VenueServer:
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
 
-    def _stamped(self, asked: Request, now_ms: int) -> VenueRejection | None:
+    def _stamped(self, parsed: Request, now_ms: int) -> VenueRejection | None:
         """The refusal of a private request whose key, signature or time is wrong now."""
-        if not is_private(asked.method, asked.path):
+        if not is_private(parsed.method, parsed.path):
             return None
         try:
-            self._trading().check(asked, now_ms)
+            self._trading().check(parsed, now_ms)
         except VenueRejection as rejection:
             return rejection
         return None
 
-    async def _carry_out_late(self, request: web.Request, asked: Request, entry: LoggedRequest, met: Meeting) -> None:
+    async def _carry_out_late(self, request: web.Request, parsed: Request, entry: LoggedRequest, met: Meeting) -> None:
         """What was told to be of unknown fate is done after all. Its time was checked when it came."""
         await self._clock.sleep(met.before_s)
-        self._carry_out(request, asked, entry, {}, stamped_ms=entry.arrived_ms)
+        self._carry_out(request, parsed, entry, {}, stamped_ms=entry.arrived_ms)
 
     def _failed(
         self, request: web.Request, entry: LoggedRequest, failure: Failure, met: Meeting, answer: web.Response
@@ -274,7 +274,7 @@ class VenueServer:
     def _carry_out(
         self,
         request: web.Request,
-        asked: Request,
+        parsed: Request,
         entry: LoggedRequest,
         headers: dict[str, str],
         *,
@@ -283,12 +283,12 @@ class VenueServer:
     ) -> web.Response:
         """The true answer, made now."""
         now = entry.executed_ms = self._clock.now_ms()
-        if asked.path.startswith(ROOT) and asked.method in {"GET", "HEAD"}:
-            answer = self._archived(asked.path)
+        if parsed.path.startswith(ROOT) and parsed.method in {"GET", "HEAD"}:
+            answer = self._archived(parsed.path)
         else:
             try:
-                if is_private(asked.method, asked.path):
-                    body = self._trading().answer(asked, now, stamped_ms=stamped_ms, lag_ms=lag_ms)
+                if is_private(parsed.method, parsed.path):
+                    body = self._trading().answer(parsed, now, stamped_ms=stamped_ms, lag_ms=lag_ms)
                 else:
                     body = self._public(request, now)
                 answer = _json(body, 200, headers)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from trader_cli.core.market.timeframes import HOUR_MS
 from trader_cli.venue.engine.queries import Body, Query, Route, VenueRejection, integer, named, page_limit, timeframe_of
 from trader_cli.venue.request_weights import SPOT
-from trader_cli.venue.simulated_market.number_format import decimals, kline_columns, rows, writers
+from trader_cli.venue.simulated_market.number_format import decimals, formatters, kline_columns, rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,7 +44,7 @@ class SpotRoutes:
         return self.markets[symbol]
 
     def _exchange_info(self, query: Query, now: int) -> Body:
-        asked = [self._market(query)] if "symbol" in query else list(self.markets.values())
+        requested = [self._market(query)] if "symbol" in query else list(self.markets.values())
         return {
             "timezone": "UTC",
             "serverTime": now,
@@ -52,7 +52,7 @@ class SpotRoutes:
                 {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": SPOT.limit},
             ],
             "exchangeFilters": [],
-            "symbols": [_symbol_info(market.tape) for market in asked],
+            "symbols": [_symbol_info(market.tape) for market in requested],
         }
 
     def _klines(self, query: Query, now: int) -> Body:
@@ -66,7 +66,7 @@ class SpotRoutes:
         start, end = integer(query, "startTime"), integer(query, "endTime")
         if start is not None and end is not None and end - start > HOUR_MS:
             raise VenueRejection(400, -1127, "More than 1 hours between startTime and endTime.")
-        price, quantity, _ = writers(market.tape)
+        price, quantity, _ = formatters(market.tape)
         return [
             {
                 "a": t.trade_id,

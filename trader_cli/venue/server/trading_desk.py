@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trader_cli.venue.engine.account_history import History
-from trader_cli.venue.engine.cover_audit import CoverWatch
+from trader_cli.venue.engine.account_history import AccountHistory
+from trader_cli.venue.engine.cover_audit import CoverAudit
 from trader_cli.venue.engine.engine import Engine
 from trader_cli.venue.engine.venue_journal import Command, Journal
 from trader_cli.venue.server.authentication import KEYS, ApiKey, key_of, known_key, signed_parameters, verifier_of
@@ -65,9 +65,9 @@ class TradingDesk:
         self._markets, self._start_ms, self._balance = markets, start_ms, balance
         self._switches, self._book = switches, book
         self._engines: dict[str, Engine] = {}
-        self._covers: dict[str, CoverWatch] = {}
+        self._covers: dict[str, CoverAudit] = {}
         self._verifiers: dict[str, Verifier] = {}
-        self._histories: dict[str, History] = {}
+        self._histories: dict[str, AccountHistory] = {}
         self._remembered_from_ms: int | None = None
         for command in self._journal.commands():
             self._replay(command)
@@ -90,13 +90,13 @@ class TradingDesk:
                 self._balance, hedge_mode=key.hedge_mode, markets=self._markets, at_ms=self._start_ms
             )
             engine = Engine(self._markets, account, self._start_ms, switches=self._switches, book=self._book)
-            self._engines[key.account], self._covers[key.account] = engine, CoverWatch()
+            self._engines[key.account], self._covers[key.account] = engine, CoverAudit()
             engine.on_change.append(self._covers[key.account])
             if self._remembered_from_ms is not None:
-                self._histories[key.account] = History(engine)
+                self._histories[key.account] = AccountHistory(engine)
         return self._engines[key.account]
 
-    def cover(self, key: ApiKey) -> CoverWatch:
+    def cover(self, key: ApiKey) -> CoverAudit:
         """What was covered of a key's account, and when."""
         self.engine(key)
         return self._covers[key.account]
@@ -110,7 +110,7 @@ class TradingDesk:
         self._remembered_from_ms = now_ms
         for name, engine in self._engines.items():
             engine.advance(now_ms)
-            self._histories[name] = History(engine)
+            self._histories[name] = AccountHistory(engine)
 
     def register(self, key: ApiKey, public_key: str) -> None:
         """From now on this key signs by the private half of an RSA or Ed25519 key. Raises `ValueError`."""

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 Level = tuple[float, float]
 """(price, quantity) of a book."""
-Shown = tuple[int, float, float]
+PricePoint = tuple[int, float, float]
 """(UTC ms, price, traded quantity) of a price point."""
 
 

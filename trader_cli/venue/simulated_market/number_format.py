@@ -47,22 +47,22 @@ def decimals(step: float) -> int:
     return max(0, len(f"{step:.8f}".rstrip("0").partition(".")[2]))
 
 
-def writers(tape: SymbolTape) -> tuple[Callable[[float], str], Callable[[float], str], Callable[[float], str]]:
+def formatters(tape: SymbolTape) -> tuple[Callable[[float], str], Callable[[float], str], Callable[[float], str]]:
     """How single prices, quantities and their products are written: with just the decimals of tick and step."""
     price, quantity = decimals(tape.tick), decimals(tape.step)
     return (
-        lambda value: one_written(value, price),
-        lambda value: one_written(value, quantity),
-        lambda value: one_written(value, price + quantity),
+        lambda value: format_one(value, price),
+        lambda value: format_one(value, quantity),
+        lambda value: format_one(value, price + quantity),
     )
 
 
-def one_written(value: float, places: int) -> str:
-    """A finite number with `places` decimals, rounded as `written` rounds: halves of the last place to the even one."""
+def format_one(value: float, places: int) -> str:
+    """A finite number with `places` decimals, rounded as `formatted` rounds: halves to the even last place."""
     return f"{Decimal(round(value * 10.0**places)).scaleb(-places):f}"
 
 
-def written(columns: Sequence[Floats], places: int) -> list[pl.Series]:
+def formatted(columns: Sequence[Floats], places: int) -> list[pl.Series]:
     """Columns of shape (n,) as text with `places` decimals, halves of the last place to the even. NaN becomes null."""
     import polars as pl
 
@@ -81,13 +81,13 @@ def kline_columns(bars: Mapping[str, Floats], view: View, tape: SymbolTape, inte
 
     price, quantity = decimals(tape.tick), decimals(tape.step)
     opened = bars["open_ms"].astype(np.int64)
-    prices = written([bars[name] for name in _PRICES], price if view in {"last", "mark"} else DERIVED_PLACES)
+    prices = formatted([bars[name] for name in _PRICES], price if view in {"last", "mark"} else DERIVED_PLACES)
     count = pl.Series(np.rint(bars["trades"]).astype(np.int64))
     nothing = pl.Series(["0"]).new_from_index(0, len(opened))
     volume = bought = value = bought_value = nothing
     if view == "last":
-        volume, bought = written([bars["volume"], bars["taker_buy_base"]], quantity)
-        value, bought_value = written([bars["quote_volume"], bars["taker_buy_quote"]], price + quantity)
+        volume, bought = formatted([bars["volume"], bars["taker_buy_base"]], quantity)
+        value, bought_value = formatted([bars["quote_volume"], bars["taker_buy_quote"]], price + quantity)
     closed = pl.Series(opened + (interval_ms - 1))
     return [pl.Series(opened), *prices, volume, closed, value, count, bought, bought_value, nothing]
 

@@ -39,7 +39,7 @@ def load_tape(path: Path, seed: int) -> Tape:
             if found.symbol in symbols:
                 raise DataInvalid(
                     f"The tape {path} holds {found.symbol} twice, the second time in {file.name}.",
-                    mend="Name one file per symbol.",
+                    hint="Name one file per symbol.",
                 )
             symbols[found.symbol] = _symbol_tape(found, seed)
     return Tape(file_source(path, seed), f"tape {path.name}", symbols)
@@ -90,7 +90,7 @@ def _frames(file: Path) -> dict[str, pl.DataFrame]:
     symbol = symbol_in(file.name)
     if symbol is None:
         raise DataInvalid(
-            f"{file}: cannot tell the symbol.", mend="Add a symbol column or begin the file name with it."
+            f"{file}: cannot tell the symbol.", hint="Add a symbol column or begin the file name with it."
         )
     return {symbol: frame}
 
@@ -110,7 +110,7 @@ def _timeframe(symbol: str, frame: pl.DataFrame, file: Path) -> Timeframe:
         if named is None or named[1] not in known_timeframes():
             raise DataInvalid(
                 f"{file}: {symbol} has a single bar, which does not tell its time frame.",
-                mend="Name it in the file's name, as in ETHUSDT-1m-2023.parquet.",
+                hint="Name it in the file's name, as in ETHUSDT-1m-2023.parquet.",
             )
         return Timeframe.parse(named[1])
     steps = frame["open_time"].to_physical().diff().drop_nulls().abs()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from trader_cli.core.money.orders import OrderRequest
 from trader_cli.core.money.plans import Approved, Refused
 from trader_cli.core.proofs.assurance import AllFlat, Doubt, Protected, Unproved, WalkAway, prove_flat, prove_walk_away
-from trader_cli.core.proofs.evidence import Books, Look
+from trader_cli.core.proofs.evidence import AccountSnapshot, Books
 from trader_cli.pipelines.verification.checks import LINES, Check, Finding, at_most, equal, holds
 from trader_cli.pipelines.verification.lab import SYMBOL
 from trader_cli.pipelines.verification.worlds import ENTRY, STOP, in_world, scripted
@@ -34,7 +34,7 @@ class Covered:
 
     held: Decimal
     entries: int
-    bare_ms: int
+    unprotected_ms: int
     resting: tuple[AlgoOrder, ...]
 
 
@@ -60,7 +60,7 @@ def late_reply_is_covered(lab: Lab) -> Iterator[Finding]:
             seen = in_world(lab, scripted(), work)
             what = f"{route[1]} answers {late_s:g} s late"
             most_ms = round((options.protection_deadline + options.request_budget) * 1000)
-            yield at_most(f"{what}: milliseconds without a stop, at the exchange", most_ms, seen.bare_ms)
+            yield at_most(f"{what}: milliseconds without a stop, at the exchange", most_ms, seen.unprotected_ms)
             yield equal(f"{what}: orders that open", 1, seen.entries)
             yield equal(f"{what}: position", _QUANTITY, seen.held)
             yield equal(f"{what}: backstops that rest", 1, sum(s.close_position for s in seen.resting))
@@ -78,11 +78,11 @@ def missing_stop_is_replaced(lab: Lab) -> Iterator[Finding]:
         bare, began = len(_resting(world)), world.clock.now_ms()
         await world.monitor().start_monitoring(60)
         new = [s.time_ms for s in (*world.stops, *world.backstops) if s.time_ms >= began]
-        bare_ms = min(new, default=began + _NEVER * 1000) - began if not bare else _NEVER * 1000
-        return Covered(world.held, len(world.entries), bare_ms, _resting(world)), world.last_exit()
+        unprotected_ms = min(new, default=began + _NEVER * 1000) - began if not bare else _NEVER * 1000
+        return Covered(world.held, len(world.entries), unprotected_ms, _resting(world)), world.last_exit()
 
     seen, closed = in_world(lab, scripted(), work)
-    yield at_most("milliseconds from the look to a stop, at the exchange", deadline_ms, seen.bare_ms)
+    yield at_most("milliseconds from the look to a stop, at the exchange", deadline_ms, seen.unprotected_ms)
     yield equal("position", _QUANTITY, seen.held)
     yield equal("why it ended", "unknown", closed)
     yield equal("backstops that rest", 1, sum(s.close_position for s in seen.resting))
@@ -134,10 +134,10 @@ def breakdown_latches(lab: Lab) -> Iterator[Finding]:
 def comfort_is_proved(lab: Lab) -> Iterator[Finding]:
     """What reassures, asked of silence and of contradictions; and of an account that is in order."""
 
-    async def work(world: World) -> tuple[Look, frozenset[str]]:
+    async def work(world: World) -> tuple[AccountSnapshot, frozenset[str]]:
         await world.enter(await world.plan())
         private = world.exchange.private
-        look = Look(
+        look = AccountSnapshot(
             world.exchange.server_now_ms(),
             tuple(await private.positions()),
             tuple(await private.open_stops(SYMBOL)),
@@ -147,10 +147,13 @@ def comfort_is_proved(lab: Lab) -> Iterator[Finding]:
 
     look, known = in_world(lab, scripted(), work)
     books = Books({SYMBOL: _QUANTITY}, known)
-    silent, empty = Look(look.asked_ms, None, None, None, ("silent",)), Look(look.asked_ms, (), (), ())
+    silent, empty = (
+        AccountSnapshot(look.requested_ms, None, None, None, ("silent",)),
+        AccountSnapshot(look.requested_ms, (), (), ()),
+    )
     good = prove_walk_away(look, books)
     yield holds("an account in order can be left alone", isinstance(good, WalkAway) and good.sentence.startswith("yes"))
-    bare = Look(look.asked_ms, look.positions, (), look.orders)
+    bare = AccountSnapshot(look.requested_ms, look.positions, (), look.orders)
     doubtful = (
         ("nothing has answered", silent, books),
         ("an empty list against a ledger", empty, books),
