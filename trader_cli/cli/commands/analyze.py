@@ -15,7 +15,7 @@ from trader_cli.core.types import Abstention
 
 if TYPE_CHECKING:
     from trader_cli.core.types import Analysis
-    from trader_cli.pipelines.stages.model_stages import Analysed
+    from trader_cli.pipelines.stages.stage_results import Analysed
 
 app = typer.Typer()
 

@@ -24,10 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from trader_cli.core.market.timeframes import Timeframe
+    from trader_cli.core.ports import Progress
     from trader_cli.features.certificates import Certificate
     from trader_cli.features.column_verdicts import ColumnVerdict
     from trader_cli.features.family_costs import FamilyCost
-    from trader_cli.pipelines.stages.model_stages import FeaturesBuilt
+    from trader_cli.pipelines.stages.stage_results import FeaturesBuilt
     from trader_cli.settings import Workspace
 
 app = typer.Typer()
@@ -56,7 +57,7 @@ def features(
     No column sees the future, and a stored certificate shows it: without one, columns are certified first. Exit code
     10: a column failed. Rows of the warm-up are null, never filled. Blocks made before are found, not made again.
     """
-    from trader_cli.pipelines.stages import model_stages
+    from trader_cli.pipelines.stages.up_to_date import features as run
 
     workspace = o.workspace_from(profile, config, tape, o.gaps_allowed(allow_gaps))
     if cost and certify:
@@ -75,9 +76,9 @@ def features(
         return
     [name] = names
     with progress_bar() as progress:
-        certificate = model_stages.certify(workspace, name, parsed, progress) if certify else None
+        certificate = _certified(workspace, name, parsed, progress) if certify else None
         failed = certificate is not None and bool(certificate.failures)
-        done = None if failed else model_stages.features(workspace, name, parsed, progress)
+        done = None if failed else run(workspace, name, parsed, progress)
     if json:
         _print_json(done, certificate)
     else:
@@ -89,9 +90,15 @@ def features(
         raise typer.Exit(ExitCode.VERIFICATION_FAILED)
 
 
+def _certified(workspace: Workspace, symbol: str, timeframe: Timeframe, progress: Progress) -> Certificate:
+    from trader_cli.pipelines.stages.model_stages import certify
+
+    return certify(workspace, symbol, timeframe, progress)
+
+
 def _many(workspace: Workspace, names: list[str], timeframe: Timeframe, *, certify: bool, json: bool) -> None:
     """One symbol after the other; the trouble of one does not keep the others from theirs."""
-    from trader_cli.pipelines.stages import model_stages
+    from trader_cli.pipelines.stages.up_to_date import features as run
 
     done: list[FeaturesBuilt] = []
     failed: dict[str, TraderError] = {}
@@ -99,8 +106,8 @@ def _many(workspace: Workspace, names: list[str], timeframe: Timeframe, *, certi
         for number, name in enumerate(names, start=1):
             try:
                 if certify:
-                    model_stages.certify(workspace, name, timeframe, progress).require()
-                done.append(model_stages.features(workspace, name, timeframe, progress))
+                    _certified(workspace, name, timeframe, progress).require()
+                done.append(run(workspace, name, timeframe, progress))
             except TraderError as error:
                 failed[name] = error
             progress("symbols", number, len(names))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -33,6 +33,7 @@ from trader_cli.core.ports import silent
 from trader_cli.execution.shutdown import leaving
 from trader_cli.pipelines.market_access import market_now_ms
 from trader_cli.pipelines.stages.fetching import refuse_gaps
+from trader_cli.pipelines.stages.stage_results import Analysed, FeaturesBuilt, Trained
 from trader_cli.settings.room_options import TrainingOptions
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
 from trader_cli.storage.bundles import BundleStore
@@ -44,56 +45,8 @@ if TYPE_CHECKING:
     from trader_cli.core.identity.manifests import Manifest
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.core.ports import Progress
-    from trader_cli.core.types import Analysis, Claim
     from trader_cli.features.certificates import Certificate
     from trader_cli.settings import Workspace
-
-
-@dataclass(frozen=True)
-class FeaturesBuilt:
-    """What the features stage came to. `made` 0 is a cache hit; `quality`: bars by kind of data-quality finding;
-    `unknown`: families of which the last row does not know every column."""
-
-    symbol: str
-    timeframe: str
-    source: str
-    rows: int
-    complete_rows: int
-    columns: int
-    wavelet_columns: int
-    found: int
-    made: int
-    first_ms: int
-    last_ms: int
-    digest: str
-    certificate: str
-    quality: dict[str, int] = field(default_factory=dict)
-    unknown: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What training came to. `cached` means that the very same training had been done before."""
-
-    symbol: str
-    timeframe: str
-    source: str
-    claim: Claim
-    metrics: dict[str, float]
-    features: int
-    first_ms: int
-    last_ms: int
-    digest: str
-    cached: bool
-
-
-@dataclass(frozen=True)
-class Analysed:
-    """An analysis, and whether the very same one was there already."""
-
-    analysis: Analysis
-    source: str
-    cached: bool
 
 
 def stored_bars(workspace: Workspace, store: ArtifactStore, symbol: str, timeframe: Timeframe) -> Manifest:

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from trader_cli.core.ports import silent
 from trader_cli.pipelines.market_access import run_in_market
-from trader_cli.pipelines.stages.fetching import FetchOptions, fetch_in, remember_fetched
-from trader_cli.pipelines.stages.model_stages import Analysed, analyze, refresh_features
+from trader_cli.pipelines.stages.up_to_date import analyze
 from trader_cli.storage.artifacts import ArtifactStore
 
 if TYPE_CHECKING:
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.core.ports import Progress
     from trader_cli.pipelines.market_access import Market
+    from trader_cli.pipelines.stages.stage_results import Analysed
     from trader_cli.settings import Workspace
 
 
@@ -27,6 +27,8 @@ def analyze_until_signal(
     first = analyze(workspace, symbol, timeframe)
     if first.analysis.signal is not None or bars == 0:
         return first
+    from trader_cli.pipelines.stages import model_stages
+    from trader_cli.pipelines.stages.fetching import FetchOptions, fetch_in, remember_fetched
 
     async def work(market: Market) -> Analysed:
         analysed, store = first, ArtifactStore(workspace.cache_dir)
@@ -34,8 +36,8 @@ def analyze_until_signal(
             for waited in range(1, bars + 1):
                 progress("waiting for a signal", waited, bars)
                 await fetch_in(one_archive, workspace, symbol, timeframe, FetchOptions(next_close=True), store=store)
-                refresh_features(workspace, store, symbol, timeframe)
-                analysed = analyze(workspace, symbol, timeframe, market.clock.now_ms(), store)
+                model_stages.refresh_features(workspace, store, symbol, timeframe)
+                analysed = model_stages.analyze(workspace, symbol, timeframe, market.clock.now_ms(), store)
                 if analysed.analysis.signal is not None:
                     break
         return analysed
