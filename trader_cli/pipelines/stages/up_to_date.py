@@ -52,36 +52,36 @@ _LIBRARIES = ("numpy", "polars", "PyWavelets", "TA-Lib", "lightgbm")
 def features(workspace: Workspace, symbol: str, timeframe: Timeframe, progress: Progress = silent) -> FeaturesBuilt:
     """`model_stages.features`, at once where they are made."""
     stage = _Stage(workspace, symbol, timeframe, "features")
-    asked = stage.asked()
-    known = stage.known(asked)
+    requested = stage.requested()
+    known = stage.known(requested)
     if known is not None and stage.holds_all("features", *_INPUTS):
         return built(FeaturesBuilt, known)
     from trader_cli.pipelines.stages import model_stages
 
     done = model_stages.features(workspace, symbol, timeframe, progress)
-    stage.remember(asked, asdict(replace(done, found=done.found + done.made, made=0)))
+    stage.remember(requested, asdict(replace(done, found=done.found + done.made, made=0)))
     return done
 
 
 def train(workspace: Workspace, symbol: str, timeframe: Timeframe, progress: Progress = silent) -> Trained:
     """`model_stages.train`, at once where the same training was done."""
     stage = _Stage(workspace, symbol, timeframe, "model")
-    asked = stage.asked()
-    known = stage.known(asked)
+    requested = stage.requested()
+    known = stage.known(requested)
     if known is not None and stage.has_whole_model():
         return built(Trained, {**known, "claim": built(Claim, object_of(known["claim"]))})
     from trader_cli.pipelines.stages import model_stages
 
     done = model_stages.train(workspace, symbol, timeframe, progress)
-    stage.remember(asked, asdict(replace(done, cached=True)))
+    stage.remember(requested, asdict(replace(done, cached=True)))
     return done
 
 
 def analyze(workspace: Workspace, symbol: str, timeframe: Timeframe) -> Analysed:
     """`model_stages.analyze` at the market's own time, at once where the same analysis was made."""
     now_ms, stage = market_now_ms(workspace), _Stage(workspace, symbol, timeframe, "analysis")
-    asked = stage.asked(stage.ages(now_ms))
-    known = stage.known(asked)
+    requested = stage.requested(stage.ages(now_ms))
+    known = stage.known(requested)
     if known is not None and stage.has_whole_model() and stage.holds_all("bars", "funding", tail="features"):
         body = stage.store.get_document(str(known["artifact"]))
         if body is not None:
@@ -89,7 +89,7 @@ def analyze(workspace: Workspace, symbol: str, timeframe: Timeframe) -> Analysed
     from trader_cli.pipelines.stages import model_stages
 
     done = model_stages.analyze(workspace, symbol, timeframe, now_ms)
-    stage.remember(asked, {"artifact": stage.store.found(stage.key("analysis"))}, stage.ages(now_ms))
+    stage.remember(requested, {"artifact": stage.store.found(stage.key("analysis"))}, stage.ages(now_ms))
     return done
 
 
@@ -112,7 +112,7 @@ class _Stage:
         """The reference to a stage's artifact."""
         return stage_key(self.workspace.mode, self.symbol, self.timeframe, stage)
 
-    def asked(self, *moment: object) -> str | None:
+    def requested(self, *moment: object) -> str | None:
         """The digest of all it depends on; `None` where that cannot be told."""
         if self.workspace.settings.feature_engineering_orchestrator.user_families:
             return None
@@ -123,18 +123,18 @@ class _Stage:
         series = [self.name, self.symbol, self.timeframe.name, self.workspace.source]
         return digest_value([_code(), _versions(), chosen, series, before, moment])
 
-    def known(self, asked: str | None) -> JsonObject | None:
+    def known(self, requested: str | None) -> JsonObject | None:
         """What it came to when it depended on just this, if that is still the current artifact, and certified."""
-        found = None if asked is None else read_stamp(self.store.root, self.key(self.name), asked)
+        found = None if requested is None else read_stamp(self.store.root, self.key(self.name), requested)
         current = self.store.found(self.key(self.name))
         if found is None or current is None or current not in {found.get("digest"), found.get("artifact")}:
             return None
         return found if self._is_certified() else None
 
-    def remember(self, asked: str | None, found: JsonObject, *moment: object) -> None:
+    def remember(self, requested: str | None, found: JsonObject, *moment: object) -> None:
         """Keep what it came to, if nothing it depends on has changed meanwhile."""
-        if asked is not None and asked == self.asked(*moment):
-            write_stamp(self.store.root, self.key(self.name), asked, found)
+        if requested is not None and requested == self.requested(*moment):
+            write_stamp(self.store.root, self.key(self.name), requested, found)
 
     def ages(self, now_ms: int) -> list[bool | None]:
         """What of an analysis depends on the time: are bars or model of the future, are bars old, is the book fresh."""
