@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -38,7 +38,7 @@ from trader_cli.storage.bundles import BundleStore
 from trader_cli.venue.clocks import FixedClock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from trader_cli.core.json_values import JsonObject
     from trader_cli.core.types import Analysis, Claim, Signal
@@ -174,7 +174,7 @@ def claim_is_bound(lab: Lab) -> Iterator[Finding]:
     dearer = {"costs": costs.model_copy(update={"taker_fee_bps": costs.taker_fee_bps + 1})}
     level = {"claim_probability": (1 + options.claim_probability) / 2}
     act = {"enable_dual_model_system": not options.enable_dual_model_system}
-    cases: tuple[tuple[str, dict[str, Any], str], ...] = (
+    cases: tuple[tuple[str, Mapping[str, object], str], ...] = (
         ("its own", {}, "analysed"),
         ("a higher fee", dearer, "refused, train named"),
         ("another seed", {"seed": study.settings.seed + 1}, "refused, train named"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from decimal import Decimal
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
 
     from trader_cli.pipelines.verification.lab import Lab
 
+Ordered = TypeVar("Ordered", float, Decimal)
 LINES = (
     "Exchange API data fetching",
     "Feature engineering with wavelet transforms",
@@ -51,12 +53,12 @@ def near(what: str, expected: float, found: float, tolerance: float) -> Finding:
     return Finding(what, f"{expected!r} ± {tolerance:g}", repr(found), bool(abs(expected - found) <= tolerance))
 
 
-def at_most(what: str, limit: Any, found: Any) -> Finding:
+def at_most(what: str, limit: Ordered, found: Ordered) -> Finding:
     """No more than a limit."""
     return Finding(what, f"at most {_text(limit)}", _text(found), bool(found <= limit))
 
 
-def at_least(what: str, limit: Any, found: Any) -> Finding:
+def at_least(what: str, limit: Ordered, found: Ordered) -> Finding:
     """No less than a limit."""
     return Finding(what, f"at least {_text(limit)}", _text(found), bool(found >= limit))
 

@@ -148,7 +148,7 @@ def unknown_inputs_are_empty(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
         yield equal(f"{name}, the last mark price missing", values, alone[name].to_list())
 
 
-def _number(value: Any) -> float:
+def _number(value: float | None) -> float:
     return float("nan") if value is None else float(value)
 
 
@@ -262,7 +262,7 @@ def futures_columns_by_definition(lab: Lab) -> Iterator[Finding]:  # noqa: ARG00
     }
     opened = _START + np.arange(n, dtype=np.int64) * _BAR
     bars = BarSeries(opened, close, close + 1, close - 1, close, volume, extra)
-    found: dict[str, Any] = {}
+    found: dict[str, Floats] = {}
     for family in (*derivatives.families(_NO_OPTIONS), *order_flow.families(_NO_OPTIONS)):
         if set(family.inputs) <= {*extra, *INPUT_NAMES["bars"][:5]}:
             found |= family.evaluate(bars)
