@@ -29,9 +29,7 @@ Tree = dict[str, object]
 
 
 def load_settings(
-    profile: str | None = None,
-    config: str | Path | None = None,
-    overrides: Mapping[str, object] | None = None,
+    profile: str | None = None, config: str | Path | None = None, overrides: Mapping[str, object] | None = None
 ) -> Settings:
     """The settings of one command.
 

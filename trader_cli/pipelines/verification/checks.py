@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from trader_cli.core.json_values import JsonObject
     from trader_cli.pipelines.verification.lab import Lab
 
 Ordered = TypeVar("Ordered", float, Decimal)
@@ -116,7 +117,7 @@ class Report:
         """The checks that did not pass."""
         return tuple(result for result in self.results if not result.passed)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
         """As JSON shows it: there the hint of a check is "mend"."""
         body = asdict(self)
         rows = [{"mend" if name == "hint" else name: row[name] for name in row} for row in body["results"]]
