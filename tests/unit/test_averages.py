@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from trader_cli.cli.commands.analyze import _facts
 from trader_cli.core.money.averages import average_price, places, readable
 from trader_cli.core.types import Analysis, Signal
-from trader_cli.pipelines.stages.model_stages import Analysed
+from trader_cli.pipelines.stages.stage_results import Analysed
 
 TICKS = st.integers(-8, 2).map(lambda exponent: Decimal(1).scaleb(exponent))
 FILLS = st.lists(st.tuples(st.integers(1, 10**7), st.integers(1, 10**6)), min_size=1, max_size=9)

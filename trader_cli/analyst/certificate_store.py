@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import trader_cli.core
 import trader_cli.features
-from trader_cli import __version__
 from trader_cli.analyst.isolated_process import impure_in_new_process
 from trader_cli.core.errors import DataInvalid, DataMissing, DataStale
 from trader_cli.core.identity.digests import digest_bytes, digest_value
@@ -21,6 +19,7 @@ from trader_cli.core.ports import silent
 from trader_cli.features.certificates import Certificate, certify, identity_digest
 from trader_cli.features.certification_tape import certification_frame, rows_needed
 from trader_cli.features.column_verdicts import IMPURE
+from trader_cli.features.library_versions import library_versions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,13 +38,6 @@ _SEED = 20230301
 PROBES = 240
 """Rows made alone where the package's own tests do not stand behind the families, or a person asks."""
 _LEAST_STORED = 3000
-_LIBRARIES = ("numpy", "polars", "PyWavelets", "TA-Lib")
-
-
-@lru_cache(maxsize=1)
-def library_versions() -> dict[str, str]:
-    """What can change a column besides its family and the bars."""
-    return {"trader": __version__, **{name: version(name) for name in _LIBRARIES}}
 
 
 @lru_cache(maxsize=1)

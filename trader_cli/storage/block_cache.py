@@ -16,6 +16,7 @@ import polars as pl
 
 from trader_cli.core.errors import DataError, DataInvalid
 from trader_cli.core.identity.digests import digest_bytes
+from trader_cli.storage.inventory import BLOCK_CACHE_BYTES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,10 +27,6 @@ if TYPE_CHECKING:
 
 _PLAIN = (bytes, str, int, float)
 _SEAL = 32
-SIZE_LIMIT = 2**30
-"""Bytes."""
-DATABASE = "cache.db"
-"""By this file one knows the folder of a block cache."""
 
 
 class PlainDisk(diskcache.Disk):  # type: ignore[misc]
@@ -74,7 +71,7 @@ class BlockCache:
             path.mkdir(parents=True, exist_ok=True)
             path.chmod(0o700)
             self._cache = diskcache.Cache(
-                str(path), disk=PlainDisk, eviction_policy="least-recently-used", size_limit=SIZE_LIMIT
+                str(path), disk=PlainDisk, eviction_policy="least-recently-used", size_limit=BLOCK_CACHE_BYTES
             )
         except (sqlite3.Error, OSError) as error:
             raise DataError(

@@ -20,6 +20,7 @@ from trader_cli.core.identity.manifests import ArtifactKey, Manifest
 from trader_cli.storage.artifacts import ArtifactStore
 from trader_cli.storage.files import PART, is_held
 from trader_cli.storage.staging import staged_chunks
+from trader_cli.storage.stamps import STAMPS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -40,6 +41,10 @@ SWEPT: Mapping[str, re.Pattern[str]] = MappingProxyType(
 )
 """Folder → how things in it are named. Nothing of another name is ever swept. A manifest goes before its chunks."""
 PARTS = "parts"
+DATABASE = "cache.db"
+"""By this file one knows the folder of a block cache."""
+BLOCK_CACHE_BYTES = 2**30
+"""The size limit of a block cache."""
 STAGED_S = 7 * 86_400
 """How long the next fetch may take to go on from where a killed one stopped."""
 _DOCUMENTS = frozenset({"market", "info", "analysis", "plan", "quality", "asked"})
@@ -85,7 +90,7 @@ def take_inventory(root: Path) -> list[Stored]:
                 found += _stored(PARTS, entry.name, entry)
             elif named is not None and entry.is_dir(follow_symlinks=False) == (kind == "models"):
                 found += _stored(kind, named[1], entry)
-    for folder in (root, *_folders(root / "refs")):
+    for folder in (root, *_folders(root / "refs"), *_folders(root / STAMPS)):
         found += [one for e in _entries(folder) if e.name.startswith(PART) for one in _stored(PARTS, e.name, e)]
     return found
 

@@ -16,7 +16,7 @@ from trader_cli.core.types import Abstention
 if TYPE_CHECKING:
     from trader_cli.cli.show import Facts
     from trader_cli.core.types import Analysis
-    from trader_cli.pipelines.stages.model_stages import Analysed
+    from trader_cli.pipelines.stages.stage_results import Analysed
 
 app = typer.Typer()
 
@@ -40,7 +40,7 @@ def analyze(
 
     Exit code 0: there is a signal. 4: the bars are stale. 8: the analyst abstains, and says why. Both are stored.
     """
-    from trader_cli.pipelines.stages.model_stages import analyze_until_signal as run
+    from trader_cli.pipelines.stages.up_to_date import analyze_until_signal as run
 
     overrides = {**o.gaps_allowed(allow_gaps), **o.unproven_allowed(allow_unproven)}
     settings = o.settings_from(profile, config, tape, overrides)

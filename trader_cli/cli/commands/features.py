@@ -25,10 +25,11 @@ if TYPE_CHECKING:
 
     from trader_cli.core.json_values import JsonObject
     from trader_cli.core.market.timeframes import Timeframe
+    from trader_cli.core.ports import Progress
     from trader_cli.features.certificates import Certificate
     from trader_cli.features.column_verdicts import ColumnVerdict
     from trader_cli.features.family_costs import FamilyCost
-    from trader_cli.pipelines.stages.model_stages import FeaturesBuilt
+    from trader_cli.pipelines.stages.stage_results import FeaturesBuilt
     from trader_cli.settings import Settings
 
 app = typer.Typer()
@@ -57,7 +58,7 @@ def features(
     No column sees the future, and a stored certificate shows it: without one, columns are certified first. Exit code
     10: a column failed. Rows of the warm-up are null, never filled. Blocks made before are found, not made again.
     """
-    from trader_cli.pipelines.stages import model_stages
+    from trader_cli.pipelines.stages.up_to_date import features as run
 
     settings = o.settings_from(profile, config, tape, o.gaps_allowed(allow_gaps))
     if cost and certify:
@@ -76,9 +77,9 @@ def features(
         return
     [name] = names
     with progress_bar() as progress:
-        certificate = model_stages.certify(settings, name, parsed, progress) if certify else None
+        certificate = _certified(settings, name, parsed, progress) if certify else None
         failed = certificate is not None and bool(certificate.failures)
-        done = None if failed else model_stages.features(settings, name, parsed, progress)
+        done = None if failed else run(settings, name, parsed, progress)
     if json:
         _print_json(done, certificate)
     else:
@@ -90,9 +91,15 @@ def features(
         raise typer.Exit(ExitCode.VERIFICATION_FAILED)
 
 
+def _certified(settings: Settings, symbol: str, timeframe: Timeframe, progress: Progress) -> Certificate:
+    from trader_cli.pipelines.stages.model_stages import certify
+
+    return certify(settings, symbol, timeframe, progress)
+
+
 def _many(settings: Settings, names: list[str], timeframe: Timeframe, *, certify: bool, json: bool) -> None:
     """One symbol after the other; the trouble of one does not keep the others from theirs."""
-    from trader_cli.pipelines.stages import model_stages
+    from trader_cli.pipelines.stages.up_to_date import features as run
 
     done: list[FeaturesBuilt] = []
     failed: dict[str, TraderError] = {}
@@ -100,8 +107,8 @@ def _many(settings: Settings, names: list[str], timeframe: Timeframe, *, certify
         for number, name in enumerate(names, start=1):
             try:
                 if certify:
-                    model_stages.certify(settings, name, timeframe, progress).require()
-                done.append(model_stages.features(settings, name, timeframe, progress))
+                    _certified(settings, name, timeframe, progress).require()
+                done.append(run(settings, name, timeframe, progress))
             except TraderError as error:
                 failed[name] = error
             progress("symbols", number, len(names))

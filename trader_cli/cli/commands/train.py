@@ -27,7 +27,7 @@ def train(
     Triple-barrier labels, walk-forward purged by label end, calibrated. The claim counts costs and every training ever
     run on these data. A model without an edge is stored and says so; it gives no signals.
     """
-    from trader_cli.pipelines.stages.model_stages import train as run
+    from trader_cli.pipelines.stages.up_to_date import train as run
 
     settings = o.settings_from(profile, config, tape, o.gaps_allowed(allow_gaps))
     name, parsed = o.series(settings, symbol, timeframe)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trader_cli.core.ports import silent
-from trader_cli.storage.block_cache import DATABASE, SIZE_LIMIT, BlockCache
 from trader_cli.storage.files import remove_folder
-from trader_cli.storage.inventory import PARTS, SWEPT, mark, measured, take_inventory
+from trader_cli.storage.inventory import BLOCK_CACHE_BYTES, DATABASE, PARTS, SWEPT, mark, measured, take_inventory
+from trader_cli.storage.stamps import STAMPS
 from trader_cli.storage.sweeping import HOUR_S, by_kind, sweep, unreferenced
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from trader_cli.storage.inventory import Marks, Stored
 
 WAVELET = "wavelet"
-_BESIDE = ("refs", "recordings", "locks")
+_BESIDE = ("refs", STAMPS, "recordings", "locks")
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def free_cache(
 
 def _usable() -> Callable[[dict[str, str]], bool]:
     """Whether a certificate's versions are those in use: one of other versions is never found again."""
-    from trader_cli.analyst.certificate_store import library_versions
+    from trader_cli.features.library_versions import library_versions
 
     ours = library_versions()
     return lambda versions: versions == ours
@@ -152,7 +152,9 @@ def _freed_blocks(folder: Path, older_than_s: float, *, forgotten: bool, dry_run
             remove_folder(folder)
         return files, size
     if dry_run:
-        return 0, max(0, size - SIZE_LIMIT)
+        return 0, max(0, size - BLOCK_CACHE_BYTES)
+    from trader_cli.storage.block_cache import BlockCache
+
     cache = BlockCache(folder)
     cache.cull()
     cache.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -32,7 +32,8 @@ from trader_cli.core.market.timeframes import DAY_MS
 from trader_cli.core.ports import silent
 from trader_cli.execution.shutdown import leaving
 from trader_cli.pipelines.market_access import market_now_ms
-from trader_cli.pipelines.stages.fetching import fetch, refuse_gaps
+from trader_cli.pipelines.stages.fetching import refuse_gaps
+from trader_cli.pipelines.stages.stage_results import Analysed, FeaturesBuilt, Trained
 from trader_cli.settings.room_options import TrainingOptions
 from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
@@ -45,56 +46,8 @@ if TYPE_CHECKING:
     from trader_cli.core.identity.manifests import Manifest
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.core.ports import Progress
-    from trader_cli.core.types import Analysis, Claim
     from trader_cli.features.certificates import Certificate
     from trader_cli.settings import Settings
-
-
-@dataclass(frozen=True)
-class FeaturesBuilt:
-    """What the features stage came to. `made` 0 is a cache hit; `quality`: bars by kind of data-quality finding;
-    `unknown`: families of which the last row does not know every column."""
-
-    symbol: str
-    timeframe: str
-    source: str
-    rows: int
-    complete_rows: int
-    columns: int
-    wavelet_columns: int
-    found: int
-    made: int
-    first_ms: int
-    last_ms: int
-    digest: str
-    certificate: str
-    quality: dict[str, int] = field(default_factory=dict)
-    unknown: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What training came to. `cached` means that the very same training had been done before."""
-
-    symbol: str
-    timeframe: str
-    source: str
-    claim: Claim
-    metrics: dict[str, float]
-    features: int
-    first_ms: int
-    last_ms: int
-    digest: str
-    cached: bool
-
-
-@dataclass(frozen=True)
-class Analysed:
-    """An analysis, and whether the very same one was there already."""
-
-    analysis: Analysis
-    source: str
-    cached: bool
 
 
 def stored_bars(settings: Settings, store: ArtifactStore, symbol: str, timeframe: Timeframe) -> Manifest:
@@ -323,18 +276,3 @@ def analyze(
     analyst = Analyst(settings, store=store, clock=FixedClock(now), source=source)
     analysis = analyst.analyse(symbol, timeframe)
     return Analysed(analysis, source, analyst.last_was_cached)
-
-
-def analyze_until_signal(
-    settings: Settings, symbol: str, timeframe: Timeframe, bars: int, progress: Progress = silent
-) -> Analysed:
-    """Analyse now, and after each newly closed bar, until there is a signal or `bars` more bars have closed."""
-    analysed = analyze(settings, symbol, timeframe)
-    for waited in range(1, bars + 1):
-        if analysed.analysis.signal is not None:
-            break
-        progress("waiting for a signal", waited, bars)
-        fetch(settings, symbol, timeframe, next_close=True)
-        features(settings, symbol, timeframe)
-        analysed = analyze(settings, symbol, timeframe)
-    return analysed

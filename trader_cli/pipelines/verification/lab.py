@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from trader_cli.core.ports import Progress
     from trader_cli.core.types import Analysis
-    from trader_cli.pipelines.stages.model_stages import Trained
+    from trader_cli.pipelines.stages.stage_results import Trained
     from trader_cli.settings import Settings
     from trader_cli.venue.simulated_market.tape import SymbolTape, Tape
 

@@ -1,0 +1,56 @@
+"""What the stages after fetch come to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trader_cli.core.types import Analysis, Claim
+
+
+@dataclass(frozen=True)
+class FeaturesBuilt:
+    """What the features stage came to. `made` 0 is a cache hit; `quality`: bars by kind of data-quality finding;
+    `unknown`: families of which the last row does not know every column."""
+
+    symbol: str
+    timeframe: str
+    source: str
+    rows: int
+    complete_rows: int
+    columns: int
+    wavelet_columns: int
+    found: int
+    made: int
+    first_ms: int
+    last_ms: int
+    digest: str
+    certificate: str
+    quality: dict[str, int] = field(default_factory=dict)
+    unknown: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training came to. `cached` means that the very same training had been done before."""
+
+    symbol: str
+    timeframe: str
+    source: str
+    claim: Claim
+    metrics: dict[str, float]
+    features: int
+    first_ms: int
+    last_ms: int
+    digest: str
+    cached: bool
+
+
+@dataclass(frozen=True)
+class Analysed:
+    """An analysis, and whether the very same one was there already."""
+
+    analysis: Analysis
+    source: str
+    cached: bool
