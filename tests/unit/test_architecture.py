@@ -14,17 +14,15 @@ import pytest
 import trader_cli
 
 PACKAGE = Path(trader_cli.__file__).parent
-ORDER = [
-    "core",
-    "settings",
-    "features",
-    "venue",
-    "exchange storage",
-    "execution",
-    "analyst tactician",
-    "pipelines report",
-    "cli",
-]
+PAGE = (PACKAGE.parent / "docs" / "architecture.md").read_text()
+
+
+def drawn(text: str) -> list[str]:
+    """`a → b | c → d` as a list of what stands between the arrows, the last first; those beside each other together."""
+    return [" ".join(names.split(" | ")) for names in reversed(text.strip().split(" → "))]
+
+
+ORDER = drawn(next(line for line in PAGE.splitlines() if line.startswith("    cli → ")))
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms.split()}
 IMPURE = {
     "os",
@@ -70,10 +68,8 @@ def test_an_arrow_that_points_back_is_found() -> None:
 
 
 SUBROOMS = {
-    "core": ["proofs", "money", "identity", "market"],
-    "exchange": ["account archive", "market_data", "connection"],
-    "pipelines": ["verification", "trading", "stages"],
-    "venue": ["paper", "server", "engine", "simulated_market"],
+    room: drawn(order)[::-1]
+    for room, order in (line.strip().split(": ") for line in PAGE.splitlines() if re.match(r" {4}\w+: \w+ ", line))
 }
 """Imports between a room's folders only go right; those beside each other do not know each other."""
 BACK_ARROWS = {
