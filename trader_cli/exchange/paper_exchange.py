@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trader_cli.exchange.binance import BinanceExchange
-from trader_cli.settings import as_settings
-from trader_cli.settings.workspace import Workspace, workspace_of
+from trader_cli.settings.workspace import Workspace, settings_of, workspace_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,5 +37,4 @@ def _in_paper(config: Workspace | Settings | Mapping[str, object] | None) -> Wor
     """What a configuration means in the mode paper, whatever its own is."""
     if isinstance(config, Workspace) and config.mode == "paper":
         return config
-    settings = config.settings if isinstance(config, Workspace) else as_settings(config)
-    return workspace_of(settings.model_copy(update={"mode": "paper"}))
+    return workspace_of(settings_of(config).model_copy(update={"mode": "paper"}))
