@@ -1,4 +1,4 @@
-"""`trader features`: certified once, refused with a failure, `--certify` in tables and JSON, `--cost` both ways."""
+"""`trader features`: certified once, refused with a failure, `--certify` in tables and JSON, `--cost`, and `--profile`."""
 
 from __future__ import annotations
 
@@ -116,15 +116,20 @@ def test_the_table_names_families_and_what_failed(built: CommandLine, capsys: py
     assert lines[-2].startswith("nothing is built")
 
 
-@pytest.mark.parametrize("words", [("--cost",), ("--profile",)])
-def test_costs_are_shown_by_either_word(built: CommandLine, words: tuple[str, ...]) -> None:
+def test_costs_are_shown(built: CommandLine) -> None:
     columns = len(FeatureEngineeringOrchestrator({"mode": "sim"}).spec(M15, ALL_INPUTS).columns)
-    shown = built.run("features", *words, "--json").json
+    shown = built.run("features", "--cost", "--json").json
     assert sum(family["columns"] for family in shown["families"]) == shown["columns"] == columns
     assert shown["ms_per_new_bar"] == pytest.approx(sum(f["ms_per_new_bar"] for f in shown["families"]))
-    table = built.run("features", *words).out.splitlines()
+    table = built.run("features", "--cost").out.splitlines()
     assert "250 ms per new bar are allowed" in table[0]
     assert table[-1].split()[:2] == ["total", str(columns)]
+
+
+def test_profile_is_the_profile_as_everywhere(built: CommandLine) -> None:
+    nameless = CommandLine(built.folder, ()).run("features", "--profile")
+    assert (nameless.code, "requires an argument" in nameless.err) == (ExitCode.USAGE, True)
+    assert "live_budget_ms" in built.run("features", "--cost", "--profile", "sim", "--json").json
 
 
 def test_cost_and_certify_together_are_refused(built: CommandLine) -> None:

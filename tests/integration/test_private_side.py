@@ -264,10 +264,10 @@ def test_keys_are_asked_for_and_their_rights_known() -> None:
     async def rights(exchange: BinanceExchange, _venue: FaultyVenue, _clock: VirtualClock) -> Any:
         return await exchange.private.key_rights(), await exchange.private.hedge_mode()
 
-    (plain, one_way), (risky, _), (_, hedged) = (
-        trading(rights, key=k) for k in ("sim-key", "sim-withdraw-key", "sim-hedge-key")
-    )
-    assert (plain.can_withdraw, one_way) == (False, False)
+    keys = ("sim-key", "sim-withdraw-key", "sim-hedge-key", "sim-anywhere-key")
+    (plain, one_way), (risky, _), (_, hedged), (anywhere, _) = (trading(rights, key=k) for k in keys)
+    assert (plain.can_withdraw, plain.ip_restricted, one_way) == (False, True, False)
+    assert not anywhere.ip_restricted
     assert risky.can_withdraw
     assert hedged
 

@@ -116,6 +116,12 @@ def test_a_foreign_position_is_refused_and_left_alone(shared: Place, demo: Comma
     trade(shared, "SELL", "0.5", reduce_only=True)
 
 
+def test_a_key_that_works_from_everywhere_trades_and_is_warned_of_once(place: Place, demo: CommandLine) -> None:
+    done = enter(demo, place, place.plan("sim-anywhere-key"), key="sim-anywhere-key")
+    assert done.code == 0, done.err
+    assert done.err.count("works from every address") == 1
+
+
 def test_live_wants_everything_said(place: Place, demo: CommandLine) -> None:
     live = Inside(demo.folder, ("--profile", "live"))
     plan = place.plan(mode="live")

@@ -27,7 +27,6 @@ from trader_cli.analyst.certificate_store import (
 )
 from trader_cli.analyst.feature_artifacts import build_feature_artifact
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
-from trader_cli.cli.entry import cost_meant
 from trader_cli.core.errors import ConfigurationError, DataInvalid, DataMissing, DataStale, ExitCode, VerificationFailed
 from trader_cli.core.identity.manifests import Manifest
 from trader_cli.core.market.bars import aggregate_bars, check_bars, with_close_time
@@ -499,21 +498,6 @@ def test_over_the_live_budget_the_dearest_family_is_named() -> None:
         ConfigurationError, match=rf"{60 * families}\.0 ms.*allows 100.*dearest family is wavelet_haar with 60\.0 ms"
     ):
         require_live_budget(settings, M15, slow.__next__)
-
-
-@pytest.mark.parametrize(
-    ("words", "meant"),
-    [
-        ("features ETHUSDT --profile", "features ETHUSDT --cost"),
-        ("features --profile --json", "features --cost --json"),
-        ("features --profile -p sim", "features --cost -p sim"),
-        ("features --profile sim", "features --profile sim"),
-        ("features --profile sim --profile", "features --profile sim --cost"),
-        ("train --profile", "train --profile"),
-    ],
-)
-def test_profile_without_a_name_asks_for_the_cost(words: str, meant: str) -> None:
-    assert cost_meant(words.split()) == meant.split()
 
 
 def sometimes(when: Callable[[BarSeries, Floats], Floats]) -> FeatureSpec:

@@ -26,7 +26,6 @@ def main() -> NoReturn:
     signal.signal(signal.SIGTERM, _terminate)
     if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # `nohup` has it ignored, and so it stays
         signal.signal(signal.SIGHUP, _terminate)
-    sys.argv[1:] = cost_meant(sys.argv[1:])
     sys.unraisablehook = _deliver_again
     code = _run()
     if code == ExitCode.INTERRUPTED:
@@ -36,17 +35,6 @@ def main() -> NoReturn:
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
-
-
-def cost_meant(words: list[str]) -> list[str]:
-    """`trader features --profile` without a name asks what the families cost: `--cost`."""
-    if words[:1] != ["features"]:
-        return words
-    following = [*words[1:], "--"]
-    return [
-        "--cost" if word == "--profile" and after.startswith("-") else word
-        for word, after in zip(words, following, strict=True)
-    ]
 
 
 def _run() -> int:

@@ -1,6 +1,28 @@
 """The one error tree, sorted by what the operator must do, and the exit codes it maps to.
 
-Refusals and abstentions are not here: they are values (`core.types`).
+    TraderError                 1  a bug, where it is no other
+    ├── UsageError              2  call it again, corrected
+    │   └── NotListed           2  name a symbol that is listed
+    ├── ConfigurationError      3  correct a setting, the environment or the machine
+    │   └── ClockSkewed         3  set the clock
+    ├── DataError               4  run the stage that makes it
+    │   ├── DataMissing         4
+    │   ├── DataInvalid         4
+    │   └── DataStale           4
+    ├── LedgerLocked           11  let the other process end, or stop it
+    │   └── OwnerSilent        11  end it by force
+    ├── ExchangeUnavailable     5  try again later
+    │   ├── NoPrice             5
+    │   └── RateLimited         5  wait as long as it says
+    ├── OwnershipLost          11  nothing: another process goes on
+    ├── ExchangeRejected        6  read what the exchange says
+    │   └── TooManyOrders       6  wait as long as it says
+    └── VerificationFailed     10  do not use what it is about
+
+Rooms add leaves of their own: `LedgerUnwritable`, `LedgerDamaged` and `LedgerOfAnother` are `DataError`s of the
+ledger's file, `SigningRefused` is a `ConfigurationError`. A command that ends by a signal leaves by `Finished`,
+`Terminated` (143) or `HungUp` (129), which are no errors. Refusals (7), abstentions (8) and halts (9) are values
+(`core.money.plans`, `core.types`).
 """
 
 from __future__ import annotations

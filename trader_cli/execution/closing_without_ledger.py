@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from trader_cli.core.errors import ExchangeRejected, ExchangeUnavailable, TraderError
 from trader_cli.core.identity import ids
+from trader_cli.core.money.exit_forms import NOTHING_TO_REDUCE
 from trader_cli.core.money.orders import NotPlaced, OrderRequest, OrderState, Placed, Sent, StopState, Unknown
 from trader_cli.execution.attribution import Attribution, explained
 
@@ -28,13 +29,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _ASK_S = 4.0
 """How long one request is waited for; a late reply of an order is found by its id."""
-_TRIES = 3
-_LOOK_S = 0.25
-_SHOWN_S = 10.0
-_BACK_OFF_S = (0.0, 1.0, 2.0, 4.0)
-_TRADES_ASKED = 20
-_TOO_MUCH = -4005
-_NOTHING_TO_REDUCE = frozenset({-2022, -4118})
+_TRIES = 3  # reads: one failure is chance, three are an answer
+_LOOK_S = 0.25  # between looks: what was sent is answered and shown within tenths of a second
+_SHOWN_S = 10.0  # how long the position may take to show a fill
+_BACK_OFF_S = (0.0, 1.0, 2.0, 4.0)  # between orders that were refused: sooner the same would be refused again
+_TRADES_ASKED = 20  # orders behind the last trades, one request each
+_TOO_MUCH = -4005  # more than a market order may ask for: in parts, then
 _AGAIN = "Run `trader flatten` again."
 ZERO = Decimal(0)
 
@@ -92,7 +92,7 @@ class ClosingWithoutLedger:
             refused, why = isinstance(sent, NotPlaced), "" if isinstance(sent, Placed) else sent.sentence
             if isinstance(sent, NotPlaced):
                 cap = _half(cap, shown) if sent.code == _TOO_MUCH else cap
-                if sent.code in _NOTHING_TO_REDUCE and tried:
+                if sent.code in NOTHING_TO_REDUCE and tried:
                     with suppress(TraderError):
                         await self._take_away(symbol, "take_profit")
             filled = sent.state.filled if isinstance(sent, Placed) and isinstance(sent.state, OrderState) else ZERO

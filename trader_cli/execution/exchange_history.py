@@ -21,8 +21,8 @@ WINDOW_MS = 7 * DAY_MS
 REMEMBERED_MS = 90 * DAY_MS
 """How far back the exchange goes."""
 _AHEAD_MS = 60_000
-_TOO_FAR_BACK = -4166
-_ORDERS_PAGE, _TRADES_PAGE = 1000, 500
+_TOO_FAR_BACK = -4166  # the window begins before what the exchange remembers
+_ORDERS_PAGE, _TRADES_PAGE = 1000, 500  # the most a page holds ("All Orders"), and its default ("Account Trade List")
 _SHORTEST_MS = 3_600_000
 """A span this short is not halved any more, however many rows it has."""
 

@@ -48,6 +48,7 @@ class ExecutionContext:
     opened: dict[str, int] = field(default_factory=dict)
     protection_orders: dict[str, ProtectionOrders] = field(default_factory=dict)
     queries: dict[str, SymbolQueries] = field(default_factory=dict)
+    _warned: set[str] = field(default_factory=set)
 
     def now_ms(self) -> int:
         """Monotonic time: every deadline, pause and patience counts on it, since nobody can set it."""
@@ -56,6 +57,12 @@ class ExecutionContext:
     def steadily(self, at_ms: int) -> int:
         """A time of the exchange on the monotonic clock, as far as the exchange's time is known now."""
         return self.now_ms() - max(0, self.exchange.server_now_ms() - at_ms)
+
+    def warn_once(self, sentence: str) -> None:
+        """Say what a person should know, the first time."""
+        if sentence not in self._warned:
+            self._warned.add(sentence)
+            self.say(sentence)
 
     def protection_orders_of(self, plan: TradePlan) -> ProtectionOrders:
         """What was tried for a plan, also by earlier guards of this process while it was bare."""

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 ZERO = Decimal(0)
 _FUNDING_MS = 3_600_000
 """The shortest interval between funding payments there is: a symbol's own may change at any time."""
-_SETTLED_MS = 60_000
+_SETTLED_MS = 60_000  # rows of the wallet come up to a minute after what they are about
 _DAY_MS = 86_400_000
 """How far back trades are looked at on a symbol this ledger never traded, for those of another trader of our kind."""
-_WEEK_MS = 7 * _DAY_MS
-_TRADES_PAGE = 500
+_WEEK_MS = 7 * _DAY_MS  # the longest span of one query ("Account Trade List")
+_TRADES_PAGE = 500  # the default of the same page
 _INCOME_AGAIN_MS = 10_000
 """After an answer that failed: other symbols must not wait for the same one each."""
 _CODES = {"liquidation": "liquidation", "auto-deleveraging": "adl", "settlement": "settlement"}

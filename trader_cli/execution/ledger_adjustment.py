@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from trader_cli.core.money.orders import OrderSide
     from trader_cli.execution.executor import Executor
 
-_BETWEEN_S = 60.0
+_BETWEEN_S = 60.0  # two looks so far apart see the same only of what has come to rest
 _ZERO = Decimal(0)
 
 

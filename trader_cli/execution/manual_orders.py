@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from trader_cli.execution.reconciliation import View
     from trader_cli.storage.ledger import Ledger
 
-_TIMEFRAME, _BARS, _HORIZON = "1h", 72, 24
+_TIMEFRAME, _BARS, _HORIZON = "1h", 72, 24  # volatility of three days, for stops that are to hold for one
 _SHARE = Decimal("0.9")
 """Share of the available balance that margin by hand may take."""
 

@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     from trader_cli.storage.ledger_rows import Intent
 
 _NEVER_ARRIVED = frozenset({UNREADABLE, -1021, -1015, -1008})
-"""Refused before it was looked at: by a limit, or for the time it was signed at. It may be tried under a new id."""
+"""Refused before it was looked at: by a limit (−1015 orders, −1008 load), or for the time it was signed at (−1021). It
+may be tried under a new id."""
 _AT_ONCE_S = 0.1
+"""A leaving process gives an order that is being sent so long: the round trip of one."""
 _LAGGING_MS = 5000
 """How long a query is taken to lag behind what the exchange itself has acknowledged."""
 _MOST_DOUBTED = 6

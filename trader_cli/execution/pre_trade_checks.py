@@ -42,13 +42,15 @@ async def refusal(executor: Executor, plan: TradePlan, symbol: str, *, live: boo
         await executor.reconciler.look_at_orders(symbol)
         if executor.reconciler.waiting_entry(symbol) is not None:
             return Refused("order_unknown", f"{symbol}: it is not known yet what became of an order of ours.")
-    view, orders, prices, account, _ = await asyncio.gather(
+    view, orders, prices, account, warning = await asyncio.gather(
         _looked(executor, symbol),
         exchange.private.open_orders(symbol),
         preflight.current_prices(exchange, symbol, options),
         preflight.balance_for(exchange, symbol, options),
         preflight.check_account(exchange, options),
     )
+    if warning is not None:
+        executor.context.warn_once(warning)
     refused = _check_symbol(executor, view, orders) or preflight.check_openable(plan, exchange, resting=len(view.stops))
     if refused is not None:
         return refused
@@ -63,7 +65,7 @@ async def refusal(executor: Executor, plan: TradePlan, symbol: str, *, live: boo
     if isinstance(rest, Refused):
         return rest
     room = preflight.Room(prices.mark, account.available, account.equity, others, rest[0], account.asset, rest[1])
-    return preflight.check_room(plan, exchange, room) or preflight.check_caps(plan, options.limits, room)
+    return preflight.check_room(plan, exchange, room, options.costs) or preflight.check_caps(plan, options.limits, room)
 
 
 def _require_open_doors(executor: Executor) -> None:

@@ -11,7 +11,7 @@ from trader_cli import __version__
 from trader_cli.core.errors import ConfigurationError, ExchangeRejected, ExchangeUnavailable, RateLimited
 from trader_cli.core.money.assets import Dollars, digits_of, dollar_pair, margin_asset_of
 from trader_cli.core.money.averages import readable
-from trader_cli.core.money.key_rights import refuse_rights
+from trader_cli.core.money.key_rights import refuse_rights, warning_of
 from trader_cli.core.money.orders import MarginSettings
 from trader_cli.core.money.plans import Refused
 from trader_cli.core.money.sizing import bracket_of
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from trader_cli.core.money.plans import TradePlan
     from trader_cli.core.ports import Exchange
     from trader_cli.execution.reconciliation import View
-    from trader_cli.settings.model import TacticianSettings
+    from trader_cli.settings.model import CostSettings, TacticianSettings
     from trader_cli.settings.room_options import ExecutionOptions
     from trader_cli.settings.workspace import AccountId
     from trader_cli.storage.ledger import Ledger
@@ -35,19 +35,25 @@ MARK_AGE_MS = 60_000
 """How old a mark price may be."""
 _SLACK = Decimal("1.01")
 """A little more than a cap, for the price having moved since the plan was sized by it."""
-_LONGEST_MS = 40 * 86_400_000
-_TAKER_FEE = Decimal("0.0005")
+_LONGEST_MS = 40 * 86_400_000  # of validity: no time frame and no setting gives as much
 
 
-async def check_account(exchange: Exchange, options: ExecutionOptions) -> None:
-    """Refuse a key that can withdraw or cannot trade, and an account in hedge mode. Raises `ConfigurationError`."""
+async def check_account(exchange: Exchange, options: ExecutionOptions) -> str | None:
+    """Refuse a key that can withdraw or cannot trade, and an account in hedge mode. Raises `ConfigurationError`.
+
+    Returns what a person should know of a key that will do.
+    """
+    warning = None
     if options.account.mode in {"live", "demo"} and not options.is_demo_trading:
-        refuse_rights(await exchange.private.key_rights())
+        rights = await exchange.private.key_rights()
+        refuse_rights(rights)
+        warning = warning_of(rights)
     if await exchange.private.hedge_mode():
         raise ConfigurationError(
             "The account is in hedge mode, which is refused: our stops would protect the wrong side.",
             hint="Switch it to one-way mode.",
         )
+    return warning
 
 
 def check_live(options: ExecutionOptions, plan: TradePlan, *, live: bool) -> Refused | None:
@@ -217,8 +223,8 @@ class Room:
     dollars: Dollars
 
 
-def check_room(plan: TradePlan, exchange: Exchange, room: Room) -> Refused | None:
-    """Whether price is still where the plan was made, and the balance carries it."""
+def check_room(plan: TradePlan, exchange: Exchange, room: Room, costs: CostSettings) -> Refused | None:
+    """Whether price is still where the plan was made, and the balance carries it and the taker fee of these costs."""
     moved, tick = abs(room.mark - plan.price), exchange.symbol_rules(plan.symbol).tick
     if moved > plan.max_drift:
         return Refused(
@@ -235,7 +241,7 @@ def check_room(plan: TradePlan, exchange: Exchange, room: Room) -> Refused | Non
             f"{plan.quantity:f} {plan.symbol} is worth {digits_of(notional, asset)}; the exchange"
             f" takes no less than {rules.min_quantity:f} and {rules.min_notional:f}.",
         )
-    needed = notional / plan.leverage + notional * _TAKER_FEE
+    needed = notional / plan.leverage + notional * Decimal(str(costs.taker_fee_bps)) / 10_000
     if needed > room.available:
         return Refused(
             "insufficient_margin",

@@ -31,8 +31,11 @@ ZERO = Decimal(0)
 _ANSWERED_MS = 500
 """An answer that comes sooner needs no question beside it."""
 _TURN_S = 0.25
+"""The longest a turn waits for news: the shortest pause of a question, and a twentieth of the usual limit."""
 _ALARM_MS = 8000
+"""An alarm is repeated so often while it holds: often enough to be seen, seldom enough to be read."""
 _BOOKING_MS = 10_000
+"""How long trades of a covered position may take to be told before the caller hears of the entry without them."""
 _REFUSED_MS = 10_000
 """How long a covered position is tried to be closed against refusals before the caller is told."""
 _SHOWN_MS = 2000
@@ -40,6 +43,7 @@ _SHOWN_MS = 2000
 _FIRST_MS = 500
 """After a ban questions wait so long, so that an order can be first."""
 _PASSED, _TAKEN = -2021, -4130
+"""A stop would trigger at once: price is beyond it. A close-position stop rests in this direction: only one may."""
 _LOOKED_INTO = frozenset({_PASSED, -2022, -4118})
 """Refusals about which the position itself must be asked: it says where the mark price is, and what is open."""
 

@@ -35,8 +35,9 @@ if TYPE_CHECKING:
     from trader_cli.execution.protection import Cover
 
 _TIDY_MS = 2000
+"""Between two attempts to cancel what is left over: it protects nothing and harms nobody for a while."""
 _NOTHING_OPEN = frozenset({-4509, *NOTHING_TO_REDUCE})
-"""Refusals that are a sign, though no proof, that nothing was open when they were given."""
+"""Refusals that are a sign, though no proof, that nothing was open when they were given. −4509: a position first."""
 _FORM_CODES = LOT_CODES | PRICE_CODES
 _MOST_AT_ONCE = 12
 """So many forms of an exit are tried one right after the other; then they come as rarely as any other exit."""

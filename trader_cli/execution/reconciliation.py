@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from trader_cli.storage.ledger_rows import Intent
 
 ZERO = Decimal(0)
-_EARLIER_MS = 2000
-_STALE_MS = 5000
-_SEEK_MS = 60_000
-_AGAIN_MS = 4000
+_EARLIER_MS = 2000  # before an intent: our clock and the exchange's may differ by as much as is allowed
+_STALE_MS = 5000  # an older answer says nothing of now; within a look of the monitor everything is asked once
+_SEEK_MS = 60_000  # orders of ours nobody knows are sought once a minute: it costs a query of all orders a symbol
+_AGAIN_MS = 4000  # one order is asked for so often while it rests; its list is asked for in between
 _MOST_PROVED = 3
 """So many exits of unknown fate are asked for at once, the oldest: each new one is as good as they are."""
 _MOST_SETTLED, _SETTLED_AT_ONCE = 3, 20

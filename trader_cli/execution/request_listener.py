@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 REQUESTS = ("halt", "reset", "flatten")
 _EVERY_S = 1.0
-_ACKNOWLEDGE_S = 0.5
+_ACKNOWLEDGE_S = 0.5  # `flatten` waits three seconds for it
 
 
 @dataclass(frozen=True)

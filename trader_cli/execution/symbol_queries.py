@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from trader_cli.storage.ledger_rows import Intent
 
 _BACK_OFF_MS = (250, 250, 500, 1000, 2000)
+"""Between two askings of a kind: news comes within tenths of a second, or the exchange is in trouble: weight counts."""
 _AT_ONCE = -1
 SHARED_MS = 200
 """One answer about positions serves every symbol that asks at about the same time."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from trader_cli.storage.ledger import Ledger
 
 _PURPOSES: tuple[Purpose, ...] = ("exit", "stop", "backstop", "take_profit")
-_PLANS, _GENERATIONS = 3, 200
+_PLANS, _GENERATIONS = 3, 200  # digests tried: of the last plans, and more attempts than a day of trouble makes
 
 
 def intent_of(client_id: str, ledger: Ledger, symbol: str, now_ms: int) -> Intent | None:

@@ -48,6 +48,7 @@ class ExecutionOptions:
     account: AccountId
     orders: ExecutionSettings
     limits: TacticianSettings
+    costs: CostSettings
     is_demo_trading: bool
     state_dir: Path
 
@@ -56,7 +57,7 @@ class ExecutionOptions:
         """Those of a workspace."""
         settings, host = workspace.settings, workspace.settings.binance_exchange
         demo = host.use_testnet and host.base_url is None
-        return cls(workspace.account, settings.execution, settings.tactician, demo, workspace.state_dir)
+        return cls(workspace.account, settings.execution, settings.tactician, settings.costs, demo, workspace.state_dir)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 LEDGERS = "ledgers"
 """The folder of the ledgers in the state directory."""
-SIM_KEYS = ("sim-key", "sim-read-key", "sim-withdraw-key", "sim-hedge-key")
+SIM_KEYS = ("sim-key", "sim-read-key", "sim-withdraw-key", "sim-hedge-key", "sim-anywhere-key")
 """Keys of the simulated exchange, as `venue.server.authentication` knows them."""
 
 

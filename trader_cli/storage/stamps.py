@@ -25,21 +25,21 @@ if TYPE_CHECKING:
 STAMPS = "stamps"
 
 
-def read_stamp(root: Path, key: ArtifactKey, basis: str) -> JsonObject | None:
+def read_stamp(root: Path, key: ArtifactKey, requested: str) -> JsonObject | None:
     """What the stage came to when it depended on just this; `None` where nobody knows."""
     try:
         written = object_of(json.loads(_path(root, key).read_bytes()))
         found = object_of(written["found"])
-        whole = written["digest"] == digest_value([basis, found])
+        whole = written["digest"] == digest_value([requested, found])
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return found if whole else None
 
 
-def write_stamp(root: Path, key: ArtifactKey, basis: str, found: JsonObject) -> None:
+def write_stamp(root: Path, key: ArtifactKey, requested: str, found: JsonObject) -> None:
     """Remember what the stage came to; a disk that takes nothing more is no trouble of the stage."""
     with suppress(DataError):
-        body = {"digest": digest_value([basis, found]), "found": found}
+        body = {"digest": digest_value([requested, found]), "found": found}
         write_atomic(_path(root, key), canonical_json(body), durable=False)
 
 

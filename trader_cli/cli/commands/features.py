@@ -42,10 +42,7 @@ def features(
     certify: Annotated[
         bool, typer.Option("--certify", help="Certify every column anew, on synthetic and stored bars; then build.")
     ] = False,
-    cost: Annotated[
-        bool,
-        typer.Option("--cost", help="Show what each family costs, and build nothing; also: --profile without a name."),
-    ] = False,
+    cost: Annotated[bool, typer.Option("--cost", help="Show what each family costs, and build nothing.")] = False,
     allow_gaps: o.AllowGaps = False,
     profile: o.Profile = None,
     config: o.Config = None,

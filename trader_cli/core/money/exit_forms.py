@@ -17,12 +17,32 @@ if TYPE_CHECKING:
 
     from trader_cli.core.money.orders import SymbolRules
 
-LOT_CODES = frozenset({-1013, -1111, -4003, -4004, -4005, -4023})
-"""Refusals of a quantity."""
-PRICE_CODES = frozenset({-1013, -4002, -4013, -4014, -4016, -4024})
-"""Refusals of a limit order's price."""
+LOT_CODES = frozenset(
+    {
+        -1013,  # a filter failed; which one only the words say
+        -1111,  # more digits than the step has
+        -4003,  # not above zero
+        -4004,  # below the least
+        -4005,  # above the most, of market orders a smaller one
+        -4023,  # not on the step
+    }
+)
+"""Refusals of a quantity. Numbers as in "Error Codes" of the exchange's USDⓈ-M futures documentation."""
+PRICE_CODES = frozenset(
+    {
+        -1013,  # a filter failed; which one only the words say
+        -4002,  # above the most
+        -4013,  # below the least
+        -4014,  # not on the tick
+        -4016,  # above the band around the mark price
+        -4024,  # below the band around the mark price
+    }
+)
+"""Refusals of a limit order's price. The same page."""
 NO_COUNTERPARTY = -4131
+"""A market order's best price lies outside the band (PERCENT_PRICE): the book is thin."""
 NOTHING_TO_REDUCE = frozenset({-2022, -4118})
+"""Reduce-only refused: nothing is open, or other reduce-only orders cover it already."""
 _REACHES = (Decimal(1), Decimal("0.5"), Decimal(0))
 """How far into the band a limit order goes, the furthest first: the mark price may have moved since."""
 

@@ -1,4 +1,4 @@
-"""What an API key may and may not be allowed to do: one that can withdraw is refused, whatever it is to be used for."""
+"""What an API key may be allowed to do: one that can withdraw is refused, one open to every address is warned of."""
 
 from __future__ import annotations
 
@@ -18,3 +18,14 @@ def refuse_rights(rights: KeyRights) -> None:
         )
     if not rights.can_trade_futures:
         raise ConfigurationError("This API key cannot trade futures.", hint="Allow futures for it.")
+
+
+def warning_of(rights: KeyRights) -> str | None:
+    """What a person should know of a key that is not refused: one that works from every address is as good as lost once
+    it is seen."""
+    if rights.ip_restricted:
+        return None
+    return (
+        "This API key works from every address: whoever sees it can trade. Restrict it to this machine's address where"
+        " the exchange manages API keys."
+    )

@@ -31,10 +31,15 @@ if TYPE_CHECKING:
     from trader_cli.settings.model import BinanceExchangeSettings
 
 BUDGET_S = 1.5
+"""A status is looked at by a person: what has not come by then is said to be unknown."""
 _WINDOW_MS = 5000
+"""The exchange's own default of `recvWindow`: this asks once and by this machine's clock."""
 _WRONG_TIME = -1021
+"""The time stamp lies outside `recvWindow`, or more than a second ahead of the exchange."""
 _ENOUGH = frozenset({418, 429})
+"""HTTP: banned, and too many requests: nothing more is asked."""
 _LONGEST = 8 << 20
+"""Bytes of a reply: the longest, exchange information of every symbol, is not asked here."""
 _TIME, _CLOCK = "/fapi/v1/time", "/venue/clock"
 _POSITIONS, _STOPS, _ORDERS = "/fapi/v3/positionRisk", "/fapi/v1/openAlgoOrders", "/fapi/v1/openOrders"
 _PAST = "/fapi/v1/allOrders"

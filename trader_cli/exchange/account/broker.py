@@ -37,8 +37,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 NO_SUCH_ORDER = frozenset({-2011, -2013})
+"""Cancel rejected; order does not exist: ended, never there, or not shown yet by the server that was asked."""
 _UNCERTAIN = frozenset({-1000, -1001, -1006, -1007, -1008, -4116})
+"""Said of an order that may be there all the same. −4116, a duplicate client id, says that one of this id is."""
 _NOTHING_TO_CHANGE = frozenset({-4046, -4059})
+"""Margin type, position side: as it is already."""
 _ORDER, _STOP = "/fapi/v1/order", "/fapi/v1/algoOrder"
 _LEVERAGE, _MARGIN_TYPE = "/fapi/v1/leverage", "/fapi/v1/marginType"
 _KINDS = {"stop": "STOP_MARKET", "take_profit": "TAKE_PROFIT_MARKET"}

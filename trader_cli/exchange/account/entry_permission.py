@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from trader_cli.exchange.connection.connection import Connection
 
 _TOO_MANY_ORDERS = -1015
+"""The exchange's own number for what it would answer."""
 _GOOD_FOR_MS = 15 * 60_000
+"""A key's rights are changed by hand and seldom; asked at every entry they would cost a request each."""
 
 
 class EntryPermission:

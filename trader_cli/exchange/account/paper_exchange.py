@@ -51,8 +51,8 @@ _PRICED = frozenset({"/fapi/v1/order", "/fapi/v1/algoOrder", "/fapi/v1/leverage"
 """Commands that need the price of the symbol they name."""
 _ACCOUNT = "/fapi/v3/account"
 _STALE_MS = _WALLETS_AGAIN_MS = 60_000
-_WALLET_PRICE_S = 2.0
-_INVALID_SYMBOL = -1121
+_WALLET_PRICE_S = 2.0  # what opens a wallet waits no longer for its price: the entry does
+_INVALID_SYMBOL = -1121  # the exchange's own number
 _MOST_AHEAD_MS = 10_000
 """By how much the exchange may seem to be behind the account: how exactly its time is known. Prices stand so long."""
 

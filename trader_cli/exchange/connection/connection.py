@@ -39,11 +39,11 @@ if TYPE_CHECKING:
 
 PROTECTION_WAIT_S = 2.0
 """How long care waits for something it can do without. What comes later is still read."""
-_NO_CLOCK_IS_SO_WRONG_S = 86_400
-_WRONG_TIME = -1021
-_TIME_IS_OLD_S = 600.0
-_ASKED_AGAIN_MS = 30_000
-_MARKET_CONNECTIONS = 16
+_NO_CLOCK_IS_SO_WRONG_S = 86_400  # a venue in a time of its own, not a clock that is off
+_WRONG_TIME = -1021  # the time stamp lies outside `recvWindow`, or more than a second ahead of the exchange
+_TIME_IS_OLD_S = 600.0  # a clock drifts by some ten parts in a million: 30 ms in ten minutes, far within a second
+_ASKED_AGAIN_MS = 30_000  # soon enough after a refusal, rare enough when every request is refused
+_MARKET_CONNECTIONS = 16  # pages of history on the way at once, and room for a few single questions
 
 
 class Connection:

@@ -21,12 +21,30 @@ if TYPE_CHECKING:
 
 _CODE = re.compile(r'"code"\s*:\s*"?(-?\d+)')
 _BANNED_UNTIL = re.compile(r"banned until (\d{10,})")
-_TEMPORARY_CODES = frozenset({-1000, -1001, -1006, -1007, -1008, -1016})
-_KEY_CODES = frozenset({-1002, -1022, -2014, -2015})
+_TEMPORARY_CODES = {
+    -1000: "unknown error while processing",
+    -1001: "internal error, disconnected",
+    -1006: "unexpected response from the message bus: what became of it is unknown",
+    -1007: "timeout waiting for the backend: what became of it is unknown",
+    -1008: "the server is overloaded; what reduces is let through",
+    -1016: "the service is shutting down",
+}
+"""What is likely to pass. Words as in "Error Codes" of the exchange's USDⓈ-M futures documentation."""
+_KEY_CODES = {
+    -1002: "not authorised for this request",
+    -1022: "the signature is not valid",
+    -2014: "the format of the API key is not valid",
+    -2015: "unknown key, an address it is not for, or a right it does not have",
+}
+"""What only a person can put right, at the key. The same page."""
 _TOO_MUCH_WEIGHT = -1003
+"""Too many requests: comes with HTTP 429, with 418 for those who went on ("Limits" of the same documentation)."""
 _TOO_MANY_ORDERS = -1015
+"""Too many new orders in 10 seconds or a minute: everything but new orders goes on."""
 _FIREWALL, _TOO_MANY_REQUESTS, _BANNED, _TIMED_OUT = 403, 429, 418, 408
+"""HTTP: the web application firewall; a limit is broken; banned for going on; the backend did not answer in time."""
 _DEFAULT_RETRY_S = 30.0
+"""Where no `Retry-After` says how long: half of the window of a minute in which weight is counted."""
 _FIREWALL_S = 1.0
 """The firewall may mean one endpoint only: a pause, but care of a position must not wait for it."""
 _ORDERS_HELD_S = 10.0

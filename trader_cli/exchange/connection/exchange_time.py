@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 WIDEST_MS = 1000
 """A round trip that took longer says too little about when the exchange looked at its clock."""
-_KEPT = 8
-_FORGOTTEN_MS = 3_600_000
+_KEPT = 8  # round trips: the narrowest of a few is near the truth
+_FORGOTTEN_MS = 3_600_000  # by then the clock may have drifted by more than a round trip tells
 _LATE_MS = 4000
 """What was under way for so long may have come after its window, though its time was right."""
-_REMEMBERED_MS = 60_000
+_REMEMBERED_MS = 60_000  # a refusal for the time stamp casts doubt for so long
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from trader_cli.core.ports import Clock
     from trader_cli.venue.request_weights import Pool
 
-_LONGEST_FREEZE_MS = 90_000
-_LONG_AGO_MS = 86_400_000
+_LONGEST_FREEZE_MS = 90_000  # a window of a minute is waited for, and a little; longer is a ban, and an error at once
+_LONG_AGO_MS = 86_400_000  # before any freeze
 _SETTLING_MS = 500
 """How long reads of the market wait after a freeze, so that what protects a position goes first."""
 _POOLS = (FUTURES, FUTURES_DATA, FUNDING, SPOT, WALLET)

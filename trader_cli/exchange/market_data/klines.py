@@ -31,6 +31,7 @@ Kind = Literal["klines", "mark", "index"]
 Market = Literal["um", "spot"]
 
 _INVALID_INTERVAL, _INVALID_SYMBOL = -1120, -1121
+"""The exchange's numbers for a time frame and for a symbol it does not know ("Error Codes")."""
 _NOT_TRADING = frozenset({-1122, -4108, -4141})
 """Of a symbol that is being delivered, settled or closed, or waits to be traded."""
 _FRAME_PAGES = 8

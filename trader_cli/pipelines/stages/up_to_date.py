@@ -53,28 +53,28 @@ _LIBRARIES = ("numpy", "polars", "PyWavelets", "TA-Lib", "lightgbm")
 def features(settings: Settings, symbol: str, timeframe: Timeframe, progress: Progress = silent) -> FeaturesBuilt:
     """`model_stages.features`, at once where they are made."""
     stage = _Stage(settings, symbol, timeframe, "features")
-    basis = stage.basis()
-    known = stage.known(basis)
+    requested = stage.requested()
+    known = stage.known(requested)
     if known is not None and stage.holds_all("features", *_INPUTS):
         return built(FeaturesBuilt, known)
     from trader_cli.pipelines.stages import model_stages
 
     done = model_stages.features(settings, symbol, timeframe, progress)
-    stage.remember(basis, asdict(replace(done, found=done.found + done.made, made=0)))
+    stage.remember(requested, asdict(replace(done, found=done.found + done.made, made=0)))
     return done
 
 
 def train(settings: Settings, symbol: str, timeframe: Timeframe, progress: Progress = silent) -> Trained:
     """`model_stages.train`, at once where the same training was done."""
     stage = _Stage(settings, symbol, timeframe, "model")
-    basis = stage.basis()
-    known = stage.known(basis)
+    requested = stage.requested()
+    known = stage.known(requested)
     if known is not None and stage.has_whole_model():
         return built(Trained, {**known, "claim": built(Claim, object_of(known["claim"]))})
     from trader_cli.pipelines.stages import model_stages
 
     done = model_stages.train(settings, symbol, timeframe, progress)
-    stage.remember(basis, asdict(replace(done, cached=True)))
+    stage.remember(requested, asdict(replace(done, cached=True)))
     return done
 
 
@@ -99,8 +99,8 @@ def analyze_until_signal(
 def analyze(settings: Settings, symbol: str, timeframe: Timeframe) -> Analysed:
     """`model_stages.analyze` at the market's own time, at once where the same analysis was made."""
     now_ms, stage = market_now_ms(settings), _Stage(settings, symbol, timeframe, "analysis")
-    basis = stage.basis(stage.ages(now_ms))
-    known = stage.known(basis)
+    requested = stage.requested(stage.ages(now_ms))
+    known = stage.known(requested)
     if known is not None and stage.has_whole_model() and stage.holds_all("bars", "funding", tail="features"):
         body = stage.store.get_document(str(known["artifact"]))
         if body is not None:
@@ -108,7 +108,7 @@ def analyze(settings: Settings, symbol: str, timeframe: Timeframe) -> Analysed:
     from trader_cli.pipelines.stages import model_stages
 
     done = model_stages.analyze(settings, symbol, timeframe, now_ms)
-    stage.remember(basis, {"artifact": stage.store.found(stage.key("analysis"))}, stage.ages(now_ms))
+    stage.remember(requested, {"artifact": stage.store.found(stage.key("analysis"))}, stage.ages(now_ms))
     return done
 
 
@@ -131,7 +131,7 @@ class _Stage:
         """The reference to a stage's artifact."""
         return stage_key(self.settings.mode, self.symbol, self.timeframe, stage)
 
-    def basis(self, *moment: object) -> str | None:
+    def requested(self, *moment: object) -> str | None:
         """The digest of all it depends on; `None` where that cannot be told."""
         if self.settings.feature_engineering_orchestrator.user_families:
             return None
@@ -142,18 +142,18 @@ class _Stage:
         series = [self.name, self.symbol, self.timeframe.name, source]
         return digest_value([_code(), _versions(), settings, series, before, moment])
 
-    def known(self, basis: str | None) -> JsonObject | None:
+    def known(self, requested: str | None) -> JsonObject | None:
         """What it came to when it depended on just this, if that is still the current artifact, and certified."""
-        found = None if basis is None else read_stamp(self.store.root, self.key(self.name), basis)
+        found = None if requested is None else read_stamp(self.store.root, self.key(self.name), requested)
         current = self.store.found(self.key(self.name))
         if found is None or current is None or current not in {found.get("digest"), found.get("artifact")}:
             return None
         return found if self._is_certified() else None
 
-    def remember(self, basis: str | None, found: JsonObject, *moment: object) -> None:
+    def remember(self, requested: str | None, found: JsonObject, *moment: object) -> None:
         """Keep what it came to, if nothing it depends on has changed meanwhile."""
-        if basis is not None and basis == self.basis(*moment):
-            write_stamp(self.store.root, self.key(self.name), basis, found)
+        if requested is not None and requested == self.requested(*moment):
+            write_stamp(self.store.root, self.key(self.name), requested, found)
 
     def ages(self, now_ms: int) -> list[bool | None]:
         """What of an analysis depends on the time: are bars or model of the future, are bars old, is the book fresh."""

@@ -36,6 +36,7 @@ class ApiKey:
     can_trade: bool = True
     can_withdraw: bool = False
     hedge_mode: bool = False
+    ip_restricted: bool = True
 
 
 KEYS = {
@@ -45,6 +46,7 @@ KEYS = {
         ApiKey("sim-read-key", "sim-secret", "main", can_trade=False),
         ApiKey("sim-withdraw-key", "sim-secret", "withdraw", can_withdraw=True),
         ApiKey("sim-hedge-key", "sim-secret", "hedge", hedge_mode=True),
+        ApiKey("sim-anywhere-key", "sim-secret", "anywhere", ip_restricted=False),
     )
 }
 """The keys every simulated exchange knows. They open nothing real."""

@@ -136,7 +136,7 @@ class TradingDesk:
             return {"listenKey": f"listen-{key.account}"} if request.method == "POST" else {}
         parameters = self._parameters(key, request, now_ms if stamped_ms is None else stamped_ms)
         if request.path == _RESTRICTIONS:
-            return restrictions(can_trade=key.can_trade, can_withdraw=key.can_withdraw)
+            return restrictions(can_trade=key.can_trade, can_withdraw=key.can_withdraw, ip_restricted=key.ip_restricted)
         engine = self.engine(key)
         engine.advance(now_ms)
         if request.method == "GET":
@@ -152,10 +152,10 @@ class TradingDesk:
         self._journal.close()
 
 
-def restrictions(*, can_trade: bool, can_withdraw: bool) -> JsonObject:
+def restrictions(*, can_trade: bool, can_withdraw: bool, ip_restricted: bool = True) -> JsonObject:
     """GET /sapi/v1/account/apiRestrictions."""
     return {
-        "ipRestrict": True,
+        "ipRestrict": ip_restricted,
         "createTime": 0,
         "enableReading": True,
         "enableFutures": can_trade,
