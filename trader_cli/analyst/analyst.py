@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trader_cli import __version__
 from trader_cli.analyst.analysis import DOUBT_BARS, LEVEL_BARS, AnalysisInput, analyse
@@ -78,7 +78,7 @@ class Analyst:
         self._ready = True
         return True
 
-    async def execute_analysis(self, analysis_input: Mapping[str, Any]) -> Answer:
+    async def execute_analysis(self, analysis_input: Mapping[str, object]) -> Answer:
         """Analyse one symbol: `Analysis.as_dict()`, whose `signal` is null where the analyst abstains.
 
         Keys: symbol, timeframe, limit (bars looked at for levels), include_indicators, include_patterns. False, with a
@@ -90,7 +90,7 @@ class Analyst:
             analysis = self.analyse(
                 str(analysis_input["symbol"]),
                 Timeframe.parse(str(analysis_input.get("timeframe", "1h"))),
-                limit=int(analysis_input.get("limit", LEVEL_BARS)),
+                limit=int(str(analysis_input.get("limit", LEVEL_BARS))),
                 include_indicators=bool(analysis_input.get("include_indicators", True)),
                 include_patterns=bool(analysis_input.get("include_patterns", True)),
             )

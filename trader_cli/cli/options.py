@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,7 @@ from trader_cli.settings.workspace import workspace_of
 
 if TYPE_CHECKING:
     from trader_cli.core.identity.manifests import ArtifactKey
+    from trader_cli.core.json_values import JsonObject
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.settings import Settings
     from trader_cli.storage.artifacts import ArtifactStore
@@ -83,7 +84,7 @@ AllowGaps = Annotated[bool, typer.Option("--allow-gaps", help="Go on where bars 
 
 
 def settings_from(
-    profile: str | None, config: Path | None, tape: Path | None = None, overrides: dict[str, Any] | None = None
+    profile: str | None, config: Path | None, tape: Path | None = None, overrides: JsonObject | None = None
 ) -> Settings:
     """The settings of a command called with these options. Raises `UsageError` for a tape outside of sim."""
     from trader_cli.settings import load_settings
@@ -97,12 +98,12 @@ def settings_from(
     return settings
 
 
-def gaps_allowed(allow: bool) -> dict[str, Any]:
+def gaps_allowed(allow: bool) -> JsonObject:
     """The override behind --allow-gaps."""
     return {"fetch": {"allow_gaps": True}} if allow else {}
 
 
-def unproven_allowed(allow: bool) -> dict[str, Any]:
+def unproven_allowed(allow: bool) -> JsonObject:
     """The override behind --allow-unproven."""
     return {"analyst": {"allow_unproven": True}} if allow else {}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,7 @@ from trader_cli.core.money.averages import readable
 from trader_cli.core.types import Abstention
 
 if TYPE_CHECKING:
+    from trader_cli.cli.show import Facts
     from trader_cli.core.types import Analysis
     from trader_cli.pipelines.stages.stage_results import Analysed
 
@@ -61,7 +62,7 @@ def _headline(analysis: Analysis) -> str:
     return f"{what}: {analysis.signal.side}"
 
 
-def _facts(done: Analysed) -> dict[str, Any]:
+def _facts(done: Analysed) -> Facts:
     a = done.analysis
     return {
         **_outcome(a),
@@ -96,7 +97,7 @@ def _health(a: Analysis) -> str | None:
     return f"{a.health.score:.2f}, worst: {a.health.binding} {a.health.components[a.health.binding]:.2f}"
 
 
-def _outcome(a: Analysis) -> dict[str, Any]:
+def _outcome(a: Analysis) -> Facts:
     if isinstance(a.outcome, Abstention):
         return {"because": f"{a.outcome.sentence} ({a.outcome.code})", "price": _price(a.price, a)}
     signal = a.outcome

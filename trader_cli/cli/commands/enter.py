@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,7 +17,10 @@ from trader_cli.core.money.plans import Approved, Refused
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from trader_cli.cli.show import Facts
+    from trader_cli.core.json_values import JsonObject
     from trader_cli.core.market.timeframes import Timeframe
+    from trader_cli.core.money.orders import StopState
     from trader_cli.execution.entry_result import EntryResult
     from trader_cli.pipelines.trading.trading_stages import DryRun
     from trader_cli.settings import Settings
@@ -121,13 +124,13 @@ def _headline(done: EntryResult) -> str:
     return f"{plan.symbol}: {what}: {done.filled}"
 
 
-def entered_facts(done: EntryResult) -> dict[str, Any]:
+def entered_facts(done: EntryResult) -> Facts:
     """An entry for people."""
     cover = done.cover
     return {
         "plan": done.plan.plan_id,
         "order": _order_id(done) + (f", exchange id {done.order.order_id}" if done.order else ""),
-        "backstop": _stop(cover and cover.backstop),
+        "backstop": _stop(cover.backstop) if cover else None,
         "stop": ", ".join(filter(None, (_stop(s) for s in cover.stops))) if cover else None,
         "take profit": ", ".join(filter(None, (_stop(s) for s in cover.take_profits))) if cover else None,
         "without full cover": f"{done.uncovered_ms / 1000:.3f} s",
@@ -138,14 +141,14 @@ def _order_id(done: EntryResult) -> str:
     return done.plan.client_id("entry") if done.order is None else done.order.client_id
 
 
-def _stop(stop: Any) -> str | None:
+def _stop(stop: StopState | None) -> str | None:
     if stop is None:
         return None
     what = "closes everything" if stop.close_position else f"{stop.quantity:f}"
     return f"{what} at {stop.trigger_price:f} by mark price"
 
 
-def entered_dict(done: EntryResult) -> dict[str, Any]:
+def entered_dict(done: EntryResult) -> JsonObject:
     """An entry for programs."""
     cover = done.cover
     stops = [] if cover is None else [*([cover.backstop] if cover.backstop else []), *cover.stops, *cover.take_profits]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,6 +23,7 @@ from trader_cli.core.errors import ExitCode, TraderError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from trader_cli.core.json_values import JsonObject
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.core.ports import Progress
     from trader_cli.features.certificates import Certificate
@@ -124,7 +125,7 @@ def _many(settings: Settings, names: list[str], timeframe: Timeframe, *, certify
 
 
 def _print_json(done: FeaturesBuilt | None, certificate: Certificate | None) -> None:
-    body: dict[str, Any] = {} if done is None else {**asdict(done), "cache_hit": done.made == 0}
+    body: JsonObject = {} if done is None else {**asdict(done), "cache_hit": done.made == 0}
     if certificate is not None:
         found = {"digest": certificate.digest, "passed": not certificate.failures, **certificate.as_dict()}
         body["certificate"] = found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -21,9 +21,10 @@ from trader_cli.cli.show import (
 
 if TYPE_CHECKING:
     from trader_cli.core.errors import TraderError
+    from trader_cli.core.json_values import JsonObject
     from trader_cli.pipelines.stages.fetching import Fetched
 
-    Findings = dict[str, list[dict[str, Any]]]
+    Findings = dict[str, list[JsonObject]]
 
 app = typer.Typer()
 
@@ -107,7 +108,7 @@ def fetch(
 
 def _show_findings(found: Findings) -> None:
     rows = [
-        (symbol, finding["kind"].replace("_", " "), finding["severity"], finding["sentence"])
+        (symbol, str(finding["kind"]).replace("_", " "), str(finding["severity"]), str(finding["sentence"]))
         for symbol, listed in found.items()
         for finding in listed
     ]
@@ -142,7 +143,7 @@ def _quality(done: Fetched) -> str:
     return ", ".join(f"{bars} {kind.replace('_', ' ')}" for kind, bars in sorted(done.quality.items()) if kind != "gap")
 
 
-def _body(done: Fetched) -> dict[str, Any]:
+def _body(done: Fetched) -> JsonObject:
     return {**asdict(done), "cache_hit": done.new_bars == 0}
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from trader_cli.cli.show import Facts
-    from trader_cli.pipelines.trading.run_summary import Money, RunForever, RunOnce, TradeSummary
+    from trader_cli.pipelines.trading.run_values import Money, RunForever, RunOnce, TradeSummary
     from trader_cli.tactician.monitor_reports import Report
 
 app = typer.Typer()
@@ -44,7 +44,7 @@ def run(
     goes on where it was.
     """
     from trader_cli.pipelines.trading.iterations import EventSink
-    from trader_cli.pipelines.trading.run_summary import RunForever, RunOnce
+    from trader_cli.pipelines.trading.run_values import RunForever, RunOnce
     from trader_cli.pipelines.trading.trading_run import run_forever, run_once
 
     overrides = {**o.gaps_allowed(allow_gaps), **o.unproven_allowed(allow_unproven)}

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import trader_cli
 from trader_cli.core.errors import DataInvalid
@@ -43,7 +43,7 @@ _BEFORE = {
 }
 """What a stage reads of those before it."""
 _ROOMS = ("core", "settings", "features", "analyst", "storage", "pipelines")
-_PLACES: dict[str, Any] = {"cache_dir": True, "state_dir": True, "sim": {"tape"}}
+_PLACES: dict[str, bool | set[str]] = {"cache_dir": True, "state_dir": True, "sim": {"tape"}}
 """Settings that only say where things lie; a tape is named by what it holds."""
 AHEAD_MS = 5000
 """How far clocks may differ, as the analyst has it."""

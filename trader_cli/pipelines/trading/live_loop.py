@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from trader_cli.core.errors import DataStale, ExchangeUnavailable, OwnershipLost, TraderError
 from trader_cli.core.market.gaps import utc_text
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.pipelines.trading.iterations import Trader
 
+T = TypeVar("T")
 _RETRY_S, _PRESSED_S = 10.0, 1.0
 _SHORTEST_S = 0.05
 _MOST_RETRIES = 30
@@ -208,7 +209,7 @@ class LiveLoop:
         finally:
             task.cancel()
 
-    async def _supervised(self, what: str, work: Awaitable[Any]) -> Any:
+    async def _supervised(self, what: str, work: Awaitable[T]) -> T | None:
         """Only a ledger that takes no line, and the end of a tape, stop the run."""
         try:
             return await work

@@ -9,7 +9,7 @@ import asyncio
 import os
 import sqlite3
 import time
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -32,6 +32,7 @@ from trader_cli.execution.exchange_evidence import take_account_snapshot
 from trader_cli.execution.executor import Executor
 from trader_cli.pipelines.market_access import run_in_market
 from trader_cli.pipelines.trading.flatten_without_ledger import FlattenRequest, FlattenResult, FlattenWithoutLedger
+from trader_cli.pipelines.trading.ledger_health import UNREADABLE, held_or_none, hint_for, unusable
 from trader_cli.pipelines.trading.owner_takeover import end_owner
 from trader_cli.pipelines.trading.progress_notes import with_progress_notes
 from trader_cli.settings.room_options import ExecutionOptions
@@ -52,9 +53,6 @@ if TYPE_CHECKING:
 
 _ANSWER_S, _OWNER_S, _FREED_S = 3.0, 60.0, 3.0
 _LOOK_S = 0.1
-_HINT = "Run `trader ledger rebuild` to have it made again."
-_UNREADABLE = (sqlite3.Error, OSError, ValueError, ArithmeticError, TypeError, DataError)
-"""What reading a damaged ledger can raise."""
 
 
 def flatten(settings: Settings, request: FlattenRequest) -> FlattenResult:
@@ -96,8 +94,8 @@ def _elsewhere(settings: Settings, request: FlattenRequest, locked: LedgerLocked
 def _here(settings: Settings, request: FlattenRequest) -> FlattenResult:
     """This process does it: with the ledger, or without where it cannot be used. Raises `LedgerLocked`."""
     path = workspace_of(settings).ledger_path
-    trouble = None if (lacks := unusable(path)) is None else f"{lacks} {_hint(path)}"
-    if trouble is None and _held_or_none(path) is not None:
+    trouble = None if (lacks := unusable(path)) is None else f"{lacks} {hint_for(path)}"
+    if trouble is None and held_or_none(path) is not None:
         try:
             with Ledger.opened(path) as ledger:
                 done = _flatten(settings, ledger, request)
@@ -106,16 +104,16 @@ def _here(settings: Settings, request: FlattenRequest) -> FlattenResult:
                 return done
         except (DataError, sqlite3.Error) as error:
             known = error if isinstance(error, TraderError) else f"The ledger {path} cannot be used: {error}."
-            trouble = str(known) if "rebuild" in str(known) else f"{known} {_hint(path)}"
+            trouble = str(known) if "rebuild" in str(known) else f"{known} {hint_for(path)}"
     with ExitStack() as stack:
         with suppress(DataError):
             stack.enter_context(ledger_lock.OwnerLock.acquire(path, ledger_lock.this_command()))
-        return FlattenWithoutLedger(settings, request, trouble, _held_or_none(path) or {}, SideJournal(path)).run()
+        return FlattenWithoutLedger(settings, request, trouble, held_or_none(path) or {}, SideJournal(path)).run()
 
 
 def _by_the_owner(settings: Settings, request: FlattenRequest) -> FlattenResult:
     path = workspace_of(settings).ledger_path
-    before = _held_or_none(path) or {}
+    before = held_or_none(path) or {}
     _require_known(settings, request)
     began, owner = time.monotonic(), ledger_lock.owner_of(path)
     if _is_closing(owner):
@@ -136,7 +134,7 @@ def _by_the_owner(settings: Settings, request: FlattenRequest) -> FlattenResult:
                 time.sleep(_LOOK_S)
     finally:
         owner_requests.forget_request(path, "flatten")
-    after = _held_or_none(path) or {}
+    after = held_or_none(path) or {}
     closed = {symbol: amount - after.get(symbol, Decimal(0)) for symbol, amount in before.items()}
     done = FlattenResult({symbol: f"{abs(amount):f}" for symbol, amount in closed.items() if amount != 0})
     done.at_work = None if (owner := ledger_lock.owner_of(path)) is None else str(owner)
@@ -167,7 +165,7 @@ def _require_known(settings: Settings, request: FlattenRequest) -> None:
     try:
         with LedgerReading.shown(workspace_of(settings).ledger_path) as ledger:
             ours = set() if ledger is None else set(ledger.symbols())
-    except _UNREADABLE:
+    except UNREADABLE:
         return
     book.recall()
     for symbol in request.symbols:
@@ -182,7 +180,7 @@ def _naming_what_is_left(path: Path, request: FlattenRequest) -> Iterator[None]:
         yield
     except (KeyboardInterrupt, Terminated):
         request.say("The request to flatten is withdrawn; what is under way at its owner may still go.")
-        with suppress(*_UNREADABLE), LedgerReading.shown(path) as ledger:
+        with suppress(*UNREADABLE), LedgerReading.shown(path) as ledger:
             if ledger is not None:
                 with naming_what_is_left(ledger, request.say):
                     raise
@@ -239,7 +237,7 @@ def _past_the_owner(settings: Settings, request: FlattenRequest) -> FlattenResul
 
 def _beside_the_owner(settings: Settings, request: FlattenRequest, why: str) -> FlattenResult:
     path = workspace_of(settings).ledger_path
-    known = _held_or_none(path) or {}
+    known = held_or_none(path) or {}
     silenced = ledger_lock.supersede(path)
     quiet = "It sends no order from now on" if silenced else "It may still send, for its lock cannot be written"
     said = _halted(settings, replace(request, reason=f"flatten --force: {why}"))
@@ -302,59 +300,6 @@ def _flatten(settings: Settings, ledger: Ledger, request: FlattenRequest) -> Fla
     except ExchangeUnavailable as error:
         known = [last_known(ledger, s) for s in symbols if ledger.holding(s).amount != 0]
         raise ExchangeUnavailable(" ".join([error.sentence, *known]), hint=error.hint) from error
-
-
-def unusable(path: Path) -> str | None:
-    """Why the ledger at `path` cannot be used, read whole; `None` if it can."""
-    if path.is_dir():
-        return f"A folder lies where the ledger {path} should be."
-    if not path.exists():
-        return f"There is no ledger {path}."
-    if path.stat().st_size == 0:
-        return f"The ledger {path} is empty."
-    try:
-        _read_whole(path)
-    except _UNREADABLE as error:
-        return f"The ledger {path} cannot be read: {error}."
-    return None
-
-
-def _hint(path: Path) -> str:
-    """What mends a ledger that cannot be used: where the disk takes nothing, room or rights; else to make it again."""
-    try:
-        disk = os.statvfs(path.parent)
-    except OSError:
-        return _HINT
-    if disk.f_flag & os.ST_RDONLY or not os.access(path.parent, os.W_OK):
-        return f"Make {path.parent} writable again."
-    return "Free some disk." if disk.f_bavail == 0 else _HINT
-
-
-def _read_whole(path: Path) -> None:
-    """Read everything that what reduces relies on. Raises what `_UNREADABLE` names."""
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
-        found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
-    if found != "ok":
-        raise DataError(f"{found}")
-    with LedgerReading.shown(path) as ledger:
-        if ledger is None:
-            return
-        ledger.decisions()
-        ledger.intents()
-        for symbol in ledger.symbols():
-            ledger.holding(symbol)
-
-
-def _held_or_none(path: Path) -> dict[str, Decimal] | None:
-    """What the ledger holds, by symbol; `None` if it cannot be read, or never held anything."""
-    try:
-        with LedgerReading.shown(path) as ledger:
-            if ledger is None or not ledger.symbols():
-                return None
-            held = {symbol: ledger.holding(symbol).amount for symbol in ledger.symbols()}
-    except _UNREADABLE:
-        return None
-    return {symbol: amount for symbol, amount in held.items() if amount != 0}
 
 
 def halt(settings: Settings, reason: str) -> None:

@@ -13,7 +13,8 @@ from trader_cli.execution.shutdown import until_time_is_up
 from trader_cli.pipelines.live_trading_pipeline import LiveTradingPipeline
 from trader_cli.pipelines.trading.iterations import EventSink
 from trader_cli.pipelines.trading.ledger_ownership import run_owning
-from trader_cli.pipelines.trading.run_summary import Money, RunForever, RunOnce, booked_since, summary
+from trader_cli.pipelines.trading.run_summary import booked_since, summary
+from trader_cli.pipelines.trading.run_values import Money, RunForever, RunOnce
 from trader_cli.pipelines.trading.trading_stages import left, proved
 from trader_cli.settings.room_options import ExecutionOptions
 from trader_cli.settings.workspace import workspace_of

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import DataInvalid, DataMissing
+from trader_cli.core.json_values import object_of
 from trader_cli.core.money.plans import Approved, Refused, TradePlan
 from trader_cli.core.proofs.assurance import prove_all_flat, prove_walk_away
 from trader_cli.execution.exchange_evidence import take_account_snapshot
@@ -28,6 +29,7 @@ from trader_cli.tactician.tactician import Tactician
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from trader_cli.core.json_values import JsonObject
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.core.money.orders import PreparedRequest
     from trader_cli.core.money.plans import Request
@@ -67,15 +69,16 @@ def stored_plan(settings: Settings, symbol: str, timeframe: Timeframe) -> Approv
     return plan_from(body, command)
 
 
-def plan_from(body: dict[str, Any], command: str = "`trader tactics`") -> Approved | Refused:
+def plan_from(body: JsonObject, command: str = "`trader tactics`") -> Approved | Refused:
     """A stored decision as a value. Raises `DataInvalid`."""
     try:
         if body["kind"] != "plan":
             return Refused(str(body["code"]), f"The last tactics came to no plan: {body['sentence']}")
-        made = TradePlan.from_dict(body["plan"])
+        recorded = object_of(body["plan"])
+        made = TradePlan.from_dict(recorded)
     except (KeyError, TypeError, ArithmeticError, ValueError) as error:
         raise DataInvalid(f"The stored plan cannot be read: {error!r}.", hint=f"Run {command} again.") from error
-    if made.plan_id != body["plan"]["plan_id"]:
+    if made.plan_id != recorded["plan_id"]:
         raise DataInvalid("The stored plan does not match its id: it was changed.", hint=f"Run {command} again.")
     return Approved(made)
 

@@ -69,7 +69,7 @@ class Lab:
     _made: dict[str, Any] = field(default_factory=dict)
     _folders: int = 0
 
-    def settings(self, name: str, lead: float = _LEAD, **tactician: Any) -> Settings:
+    def settings(self, name: str, lead: float = _LEAD, **tactician: object) -> Settings:
         """The configuration that is verified, in a folder `name` of the lab and on its market."""
         given, shipped = self.config, shipped_settings()
         folder = self.root / name
@@ -179,7 +179,7 @@ def in_market(settings: Settings, tape: Tape, at_ms: int, work: Callable[[Market
         ):
             return await work(Market(exchange, clock, tape.source))
 
-    return run_virtual(main, clock)  # type: ignore[no-any-return]
+    return run_virtual(main, clock)
 
 
 def at_venue(settings: Settings, url: str) -> Settings:

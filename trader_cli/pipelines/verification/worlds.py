@@ -222,4 +222,4 @@ def in_world(
                     async with asyncio.timeout(most_s):
                         return await work(World(inside, venue, exchange, clock, key, ledgers, ledger, []))
 
-    return run_virtual(main, clock)  # type: ignore[no-any-return]
+    return run_virtual(main, clock)

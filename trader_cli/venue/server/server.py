@@ -12,7 +12,7 @@ import asyncio
 import logging
 from decimal import Decimal
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 from aiohttp import web
@@ -54,7 +54,6 @@ _NOT_FOUND = (
     "<Message>The specified key does not exist.</Message></Error>"
 )
 ARCHIVE = "/data/"
-"""What paths of the bulk archive begin with."""
 OPENING_BALANCE = Decimal(10_000)
 _BAN_MS = 120_000
 
@@ -218,7 +217,7 @@ class VenueServer:
             if task is not None:
                 self._under_way.discard(task)
 
-    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+    def _in_background(self, work: Coroutine[object, None, None]) -> None:
         task = asyncio.ensure_future(work)
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
@@ -320,7 +319,6 @@ class VenueServer:
 
     @cached_property
     def _archive(self) -> BulkArchive:
-        """Loaded with the first file that is asked for."""
         from trader_cli.venue.server.archive_routes import BulkArchive
 
         return BulkArchive(self._routes.markets)
