@@ -153,6 +153,115 @@ def test_a_folder_that_points_back_is_found() -> None:
     assert _back_arrows(graph) == {("venue.engine.fees", "venue.server.server")}
 
 
+BELOW_PIPELINES = ("core", "features", "venue", "storage", "exchange", "execution", "analyst", "tactician")
+WHOLE = {"Settings", "Workspace"}
+TAKES_A_CONFIGURATION = {
+    "exchange/exchange_session.py: ExchangeSession.__init__": "what `BinanceExchange` resolves, once",
+    "exchange/binance.py: BinanceExchange.__init__": "the guide's",
+    "exchange/account/paper_exchange.py: PaperExchange.__init__": "the same in mode paper",
+    "exchange/account/paper_exchange.py: _in_paper": "what it resolves",
+    "execution/accounts.py: exchange_of": "builds the guide's exchange",
+    "execution/accounts.py: connected_exchange": "connects it",
+    "execution/accounts.py: ExchangeLease.__init__": "builds it where none is lent",
+    "analyst/analyst.py: Analyst.__init__": "the guide's",
+    "analyst/feature_engineering_orchestrator.py: FeatureEngineeringOrchestrator.__init__": "the guide's",
+    "tactician/tactician.py: Tactician.__init__": "the guide's",
+    "tactician/position_monitor.py: PositionMonitor.__init__": "the guide's",
+}
+DERIVED_IN = {
+    "workspace_of": {
+        "cli/options.py",
+        "exchange/account/paper_exchange.py",
+        "exchange/exchange_session.py",
+        "pipelines/live_trading_pipeline.py",
+        "pipelines/verification/exchange_data.py",
+        "pipelines/verification/lab.py",
+        "pipelines/verification/worlds.py",
+        "tactician/position_monitor.py",
+        "tactician/tactician.py",
+    },
+    "account_key": {"pipelines/market_access.py", "settings/workspace.py"},
+    "state_root": {"pipelines/verification/own_settings.py", "settings/workspace.py"},
+    "user_state_dir": {"settings/places.py"},
+    "host_source": {"settings/workspace.py"},
+    "earlier_names": {"settings/workspace.py"},
+    "file_content": {"settings/source_names.py", "settings/workspace.py"},
+    "content_source": {"settings/source_names.py", "settings/workspace.py"},
+    "file_source": {"venue/simulated_market/tape_loading.py"},
+    "synthetic_source": {"settings/workspace.py", "venue/simulated_market/synthetic.py"},
+}
+"""Which files say what the settings mean: the doors of the program, and the tapes, which are named as they are made."""
+
+
+def _names(node: ast.AST | None) -> set[str]:
+    return {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)} if node is not None else set()
+
+
+def _is_whole(name: str, annotation: ast.AST | None) -> bool:
+    """Whether a parameter or field takes the whole configuration: by its type, or by a name that tells no section.
+
+    A digest of settings is a text.
+    """
+    said = _names(annotation)
+    section = said == {"str"} or any(one.endswith(("Settings", "Options")) and one not in WHOLE for one in said)
+    return bool(said & WHOLE) or (name in {"settings", "workspace", "config"} and not section)
+
+
+def whole_settings(source: str) -> set[str]:
+    """Functions and classes that take or hold the whole settings, by their qualified names."""
+    found: set[str] = set()
+
+    def look(node: ast.AST, within: tuple[str, ...]) -> None:
+        name = ".".join(within)
+        if isinstance(node, ast.AnnAssign):
+            target = getattr(node.target, "attr", getattr(node.target, "id", ""))
+            found.update({name} if _is_whole(target, node.annotation) else ())
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            found.update({name} if node.attr.strip("_") in {"settings", "workspace", "config"} else ())
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            within = (*within, node.name)
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            found.update(".".join(within) for arg in given if _is_whole(arg.arg, arg.annotation))
+        for inner in ast.iter_child_nodes(node):
+            look(inner, within)
+
+    look(ast.parse(source), ())
+    return found
+
+
+def test_no_room_below_pipelines_takes_the_whole_settings() -> None:
+    """Each gets its own section, or options made of several; the guide's classes resolve a configuration, once."""
+    files = [path for room in BELOW_PIPELINES for path in sorted((PACKAGE / room).rglob("*.py"))]
+    found = {f"{path.relative_to(PACKAGE)}: {name}" for path in files for name in whole_settings(path.read_text())}
+    assert found == TAKES_A_CONFIGURATION.keys()
+
+
+def test_whole_settings_are_found_however_they_come() -> None:
+    for line in (
+        "def f(x: Settings | None): ...",
+        "def f(*, settings): ...",
+        "def f(config: dict): ...",
+        "async def f(a, b: Callable[[Workspace], int]): ...",
+        "class f:\n    kept: Settings",
+        "def f(a):\n    a.settings = 1",
+    ):
+        assert whole_settings(line) == {"f"}, line
+    assert whole_settings("def f(config: TrainingOptions, settings: CostSettings, x: SettingsError): ...") == set()
+
+
+def called(source: str) -> set[str]:
+    """Names of the functions that are called."""
+    calls = [node.func for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    return {getattr(call, "id", getattr(call, "attr", "")) for call in calls}
+
+
+def test_what_settings_mean_is_derived_in_listed_places() -> None:
+    """A market, an account, a ledger's place: resolved at the door, and passed on from there."""
+    calls = {str(path.relative_to(PACKAGE)): called(path.read_text()) for path in sorted(PACKAGE.rglob("*.py"))}
+    assert {name: {file for file, names in calls.items() if name in names} for name in DERIVED_IN} == DERIVED_IN
+
+
 def test_core_touches_no_file_network_clock_or_randomness() -> None:
     for file in (PACKAGE / "core").rglob("*.py"):
         source = file.read_text()

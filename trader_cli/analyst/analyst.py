@@ -26,8 +26,8 @@ from trader_cli.core.market.snapshot import MarketSnapshot
 from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.core.types import Abstention, Analysis
 from trader_cli.features.bar_arrays import BarSeries
-from trader_cli.settings import as_settings
 from trader_cli.settings.room_options import AnalysisOptions, TrainingOptions
+from trader_cli.settings.workspace import settings_of
 from trader_cli.storage.artifacts import ArtifactStore, command_of, stage_key
 from trader_cli.storage.bundles import BundleStore
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from trader_cli.core.identity.manifests import ArtifactKey, Manifest
     from trader_cli.core.json_values import JsonObject
     from trader_cli.core.ports import Clock
-    from trader_cli.settings import Settings
+    from trader_cli.settings import Settings, Workspace
 
 _AHEAD_MS = 5000
 """How far clocks may differ."""
@@ -54,13 +54,13 @@ class Analyst:
 
     def __init__(
         self,
-        config: Settings | Mapping[str, object] | None = None,
+        config: Workspace | Settings | Mapping[str, object] | None = None,
         *,
         store: ArtifactStore | None = None,
         clock: Clock | None = None,
         source: str | None = None,
     ) -> None:
-        self.settings = as_settings(config)
+        self.settings = settings_of(config)
         self.store = store or ArtifactStore(self.settings.cache_dir)
         self.bundles = BundleStore(self.store.root / "models")
         self._clock = clock

@@ -150,7 +150,7 @@ class LiveTradingPipeline:
         exchange = self._lease.exchange
         market = Market(exchange, exchange.clock, self._source or self.workspace.source)
         async with ledger_for(exchange, self._ledger, symbols) as ledger:
-            yield Trader(self.settings, market, ledger, self._sink, live=self._live)
+            yield Trader(self.workspace, market, ledger, self._sink, live=self._live)
 
 
 def _time_of(stamp: object) -> int:

@@ -40,13 +40,13 @@ def analyze(
 
     Exit code 0: there is a signal. 4: the bars are stale. 8: the analyst abstains, and says why. Both are stored.
     """
-    from trader_cli.pipelines.stages.up_to_date import analyze_until_signal as run
+    from trader_cli.pipelines.stages.signal_wait import analyze_until_signal as run
 
     overrides = {**o.gaps_allowed(allow_gaps), **o.unproven_allowed(allow_unproven)}
-    settings = o.settings_from(profile, config, tape, overrides)
-    name, parsed = o.series(settings, symbol, timeframe)
+    workspace = o.workspace_from(profile, config, tape, overrides)
+    name, parsed = o.series(workspace, symbol, timeframe)
     with progress_bar() as progress:
-        done = run(settings, name, parsed, wait, progress)
+        done = run(workspace, name, parsed, wait, progress)
     if json:
         print_json({**done.analysis.as_dict(), "source": done.source, "cache_hit": done.cached})
     else:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from trader_cli.core.money.orders import StopState
     from trader_cli.execution.entry_result import EntryResult
     from trader_cli.pipelines.trading.trading_stages import DryRun
-    from trader_cli.settings import Settings
+    from trader_cli.settings import Workspace
 
 app = typer.Typer()
 BREAKDOWNS = frozenset({UNPROTECTED, BEYOND_BACKSTOP})
@@ -50,17 +50,17 @@ def enter(
     from trader_cli.pipelines.trading.trading_stages import enter as run
     from trader_cli.pipelines.trading.trading_stages import rehearse
 
-    settings = o.settings_from(profile, config, tape)
-    o.live_meant(settings, live=live)
-    name, parsed = o.series(settings, symbol, timeframe)
-    decided = _plan(settings, name, parsed, plan)
+    workspace = o.workspace_from(profile, config, tape)
+    o.live_meant(workspace, live=live)
+    name, parsed = o.series(workspace, symbol, timeframe)
+    decided = _plan(workspace, name, parsed, plan)
     if isinstance(decided, Refused):
         _refuse(name, decided, as_json=json)
         return
     if dry_run:
-        _show_rehearsal(rehearse(settings, decided.plan, name), as_json=json)
+        _show_rehearsal(rehearse(workspace, decided.plan, name), as_json=json)
         return
-    done = run(settings, decided.plan, name, live=live, say=say)
+    done = run(workspace, decided.plan, name, live=live, say=say)
     if isinstance(done, Refused):
         _refuse(name, done, as_json=json)
         return
@@ -72,11 +72,11 @@ def enter(
         raise typer.Exit(ExitCode.REJECTED)
 
 
-def _plan(settings: Settings, symbol: str, timeframe: Timeframe, file: Path | None) -> Approved | Refused:
+def _plan(workspace: Workspace, symbol: str, timeframe: Timeframe, file: Path | None) -> Approved | Refused:
     from trader_cli.pipelines.trading.trading_stages import plan_from, stored_plan
 
     if file is None:
-        return stored_plan(settings, symbol, timeframe)
+        return stored_plan(workspace, symbol, timeframe)
     import json
 
     try:

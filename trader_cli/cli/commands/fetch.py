@@ -86,14 +86,14 @@ def fetch(
     from trader_cli.pipelines.stages.stored_status import quality_findings
 
     parsed = Timeframe.parse(timeframe)
-    settings = o.settings_from(profile, config, tape, o.gaps_allowed(allow_gaps))
+    workspace = o.workspace_from(profile, config, tape, o.gaps_allowed(allow_gaps))
     named = o.named_symbols(symbols, symbols_file, top)
     wanted = tuple(word for words in kinds or () for word in words.split(",") if word)
     span = o.time_of(since, "--since"), o.time_of(until, "--until", end=True)
     options = FetchOptions(limit, *span, kinds=wanted, way=via, repair=repair)
     with progress_bar() as progress:
-        outcomes = run(settings, named, parsed, options, top=top, progress=progress, say=say)
-    found = {symbol: quality_findings(settings, symbol, parsed) for symbol, _ in outcomes} if report else {}
+        outcomes = run(workspace, named, parsed, options, top=top, progress=progress, say=say)
+    found = {symbol: quality_findings(workspace, symbol, parsed) for symbol, _ in outcomes} if report else {}
     if len(outcomes) > 1:
         _show_many(outcomes, parsed.name, found, json=json)
     elif isinstance(outcomes[0][1], TraderError):

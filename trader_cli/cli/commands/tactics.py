@@ -49,13 +49,13 @@ def tactics(
     from trader_cli.tactician.planning import refused_request
     from trader_cli.tactician.tactician import document_of
 
-    settings = o.settings_from(profile, config, tape)
-    name, parsed = o.series(settings, symbol, timeframe)
+    workspace = o.workspace_from(profile, config, tape)
+    name, parsed = o.series(workspace, symbol, timeframe)
     request = Request(_number(position_size), leverage, risk_level)
     senseless = refused_request(request)
     if senseless is not None:
         raise UsageError(senseless.sentence)
-    outcome = run(settings, name, parsed, request, say)
+    outcome = run(workspace, name, parsed, request, say)
     if json:
         print_json(document_of(outcome))
     elif isinstance(outcome, Approved):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from trader_cli.core.money.plans import TradePlan
     from trader_cli.execution.executor import Executor
     from trader_cli.pipelines.trading.iterations import Iteration
-    from trader_cli.settings import Settings
+    from trader_cli.settings import Workspace
     from trader_cli.storage.ledger import Ledger
     from trader_cli.storage.ledger_rows import Booked
 
@@ -41,12 +41,12 @@ def booked_since(before: Iterable[Flow], now: Iterable[Flow], since_ms: int) -> 
 
 
 def summary(
-    settings: Settings, executor: Executor, done: Iteration, timeframe: Timeframe, money: Money, since_ms: int = 0
+    workspace: Workspace, executor: Executor, done: Iteration, timeframe: Timeframe, money: Money, since_ms: int = 0
 ) -> PassSummary:
     """Everything of a pass that began at `since_ms`. A trade that had ended before is none of it."""
-    store = ArtifactStore(settings.cache_dir)
-    bars = store.current(stage_key(settings.mode, done.symbol, timeframe, "bars"))
-    features = store.current(stage_key(settings.mode, done.symbol, timeframe, "features"))
+    store = ArtifactStore(workspace.cache_dir)
+    bars = store.current(stage_key(workspace.mode, done.symbol, timeframe, "bars"))
+    features = store.current(stage_key(workspace.mode, done.symbol, timeframe, "features"))
     made = FeatureNotes.of(features) if features else None
     analysis, ledger = done.analysis, executor.ledger
     return PassSummary(
@@ -62,7 +62,7 @@ def summary(
         plan=done.outcome.plan if isinstance(done.outcome, Approved) else None,
         refusal=_refusal(done),
         notes=done.notes,
-        artifacts=_artifacts(settings, store, done.symbol, timeframe),
+        artifacts=_artifacts(workspace, store, done.symbol, timeframe),
         ledger=str(ledger.path),
         journal=ledger.journal_digest(),
         trade=_trade_since(executor, done, since_ms),
@@ -127,6 +127,6 @@ def _refusal(done: Iteration) -> Refused | Abstention | None:
     return None if refused is None or isinstance(refused, Approved) else refused
 
 
-def _artifacts(settings: Settings, store: ArtifactStore, symbol: str, timeframe: Timeframe) -> dict[str, str]:
-    found = {stage: store.reference_path(stage_key(settings.mode, symbol, timeframe, stage)) for stage in _STAGES}
+def _artifacts(workspace: Workspace, store: ArtifactStore, symbol: str, timeframe: Timeframe) -> dict[str, str]:
+    found = {stage: store.reference_path(stage_key(workspace.mode, symbol, timeframe, stage)) for stage in _STAGES}
     return {stage: str(path) for stage, path in found.items() if path.exists()}

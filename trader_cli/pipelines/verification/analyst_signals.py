@@ -118,7 +118,7 @@ def stale_bars_abstain(lab: Lab) -> Iterator[Finding]:
     last_close = int(study.bars["open_time"].to_physical()[-1]) + TIMEFRAME.ms
     allowed = round(study.settings.analyst.max_bar_age * TIMEFRAME.ms)
     for late, code in ((allowed, False), (allowed + 1, True), (10 * allowed, True)):
-        outcome = analyze(study.settings, SYMBOL, TIMEFRAME, last_close + late).analysis.outcome
+        outcome = analyze(study.workspace, SYMBOL, TIMEFRAME, last_close + late).analysis.outcome
         yield equal(f"stale {late / 60_000:g} min after the close", code, code_of(outcome) == "bars_stale")
 
 

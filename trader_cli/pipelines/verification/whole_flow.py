@@ -89,7 +89,7 @@ def flow_once(lab: Lab) -> Flow:
 
 def _summary(world: World, done: Iteration) -> JsonObject:
     money = Money(world.ledger.net_income(), world.account.wallet - BALANCE)
-    return summary(world.settings, world.executor, done, TIMEFRAME, money).as_dict()
+    return summary(world.workspace, world.executor, done, TIMEFRAME, money).as_dict()
 
 
 def _flowed(world: World, done: Iteration, folder: Path) -> Flow:
