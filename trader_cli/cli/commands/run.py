@@ -51,7 +51,7 @@ def run(
     settings = o.settings_from(profile, config, tape, overrides)
     o.live_meant(settings, live=live)
     if forever and wait:
-        raise UsageError("--wait is for one pass; --forever waits for every bar anyway.")
+        raise UsageError("--wait is for one iteration; --forever waits for every bar anyway.")
     names, parsed = o.several(settings, symbols, timeframe)
     o.one_of_several(names, forever=forever)
     seconds = o.duration(for_, "--for")
