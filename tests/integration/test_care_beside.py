@@ -313,7 +313,7 @@ def test_run_forever_looks_at_what_it_holds_whatever_else_takes_its_time(slow: s
             done.append(await executor.enter(Approved(plan)))
 
         trader = SimpleNamespace(
-            settings=desk.settings,
+            workspace=workspace_of(desk.settings),
             executor=executor,
             ledger=ledger,
             monitor=desk.monitor(ledger),

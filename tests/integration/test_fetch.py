@@ -28,6 +28,7 @@ from trader_cli.core.market.timeframes import DAY_MS, Timeframe
 from trader_cli.exchange.archive import download
 from trader_cli.pipelines.stages.fetching import Fetched, FetchOptions, fetch_many
 from trader_cli.settings import load_settings
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.artifacts import ArtifactStore
 from trader_cli.venue.clocks import WallClock
 from trader_cli.venue.server.archive_routes import BulkArchive
@@ -90,7 +91,7 @@ def fetched(
         },
     )
     asked = FetchOptions(since_ms=midnight(days), until_ms=midnight(2) - 1, **options)
-    return dict(fetch_many(settings, [SYMBOLS[0]], M1, asked))
+    return dict(fetch_many(workspace_of(settings), [SYMBOLS[0]], M1, asked))
 
 
 def only(outcomes: dict[str, Fetched | TraderError]) -> Fetched:
@@ -237,7 +238,11 @@ def test_a_damaged_file_of_long_ago_is_read_again_alone(tmp_path: Path, host: st
     )
     asked = FetchOptions(since_ms=midnight(75), until_ms=midnight(2) - 1, way="rest")
     again = only(
-        dict(fetch_many(rest, [SYMBOLS[0]], M1, asked, progress=lambda what, done, total: seen.append(str(total))))
+        dict(
+            fetch_many(
+                workspace_of(rest), [SYMBOLS[0]], M1, asked, progress=lambda what, done, total: seen.append(str(total))
+            )
+        )
     )
     assert again.digest == by_rest.digest
     assert again.new_bars == chunk.rows
@@ -312,7 +317,7 @@ def test_a_series_another_process_fetches_is_waited_for_and_the_others_go_on(tmp
             "binance_exchange": {"base_url": host},
         },
     )
-    first = only(dict(fetch_many(settings, [SYMBOLS[0]], Timeframe.parse("1h"), FetchOptions(limit=100))))
+    first = only(dict(fetch_many(workspace_of(settings), [SYMBOLS[0]], Timeframe.parse("1h"), FetchOptions(limit=100))))
     [lock] = (tmp_path / "cache" / "locks").iterdir()
     said: list[str] = []
     with lock.open("a") as held:
@@ -324,7 +329,9 @@ def test_a_series_another_process_fetches_is_waited_for_and_the_others_go_on(tmp
                 fcntl.flock(held, fcntl.LOCK_UN)
 
         outcomes = dict(
-            fetch_many(settings, list(SYMBOLS), Timeframe.parse("1h"), FetchOptions(limit=100), progress=heard)
+            fetch_many(
+                workspace_of(settings), list(SYMBOLS), Timeframe.parse("1h"), FetchOptions(limit=100), progress=heard
+            )
         )
     assert "waiting for another fetch of this series" in said
     again = outcomes[SYMBOLS[0]]

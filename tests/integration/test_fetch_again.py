@@ -23,6 +23,7 @@ from trader_cli.exchange.binance import BinanceExchange
 from trader_cli.pipelines.market_access import Market
 from trader_cli.pipelines.stages.fetching import Fetched, FetchOptions, fetch_in
 from trader_cli.settings import load_settings
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.artifacts import ArtifactStore
 from trader_cli.venue.server.public_routes import PublicRoutes
 from trader_cli.venue.simulated_market.synthetic import START_MS, synthetic_tape
@@ -79,7 +80,9 @@ class World:
         async def work(exchange: BinanceExchange, _: Any) -> Fetched:
             market = Market(exchange, exchange.clock, "host")
             store = ArtifactStore(self.folder / folder)
-            return await fetch_in(market, loaded, SYMBOL, Timeframe.parse(self.timeframe), asked, store=store)
+            return await fetch_in(
+                market, workspace_of(loaded), SYMBOL, Timeframe.parse(self.timeframe), asked, store=store
+            )
 
         answered = self.answered = [0]
         routes = {path: self._bent(path, route, answered) for path, route in honest().table.items()}

@@ -107,9 +107,9 @@ async def prepare(config: dict[str, Any], names: dict[str, Any]) -> None:
     settings, exchange = as_settings(config), names["BinanceExchange"](config)
     await exchange.initialize()
     hour = Timeframe.parse("1h")
-    stages = StageAssessor(settings, Market(exchange, exchange.clock, workspace_of(settings).source))
+    stages = StageAssessor(workspace_of(settings), Market(exchange, exchange.clock, workspace_of(settings).source))
     await stages.refresh("ETHUSDT", hour)
-    train(settings, "ETHUSDT", hour)
+    train(workspace_of(settings), "ETHUSDT", hour)
     names |= {
         "trades_data": await exchange.get_agg_trades("ETHUSDT"),
         "futures_data": None,

@@ -13,6 +13,7 @@ from trader_cli.core.errors import ExitCode
 from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.pipelines.stages.model_stages import has_model
 from trader_cli.settings import load_settings
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
 from trader_cli.storage.bundles import BundleStore
 
@@ -48,8 +49,8 @@ def test_a_model_of_another_talib_is_refused_and_trained_again(tmp_path: Path) -
     assert "libraries TA-Lib 0.6.8; it is" in said
     assert "trader train ETHUSDT --timeframe 15m" in said
     far = 10**15
-    assert not has_model(settings, "ETHUSDT", M15, far), "`run` trains again by itself"
+    assert not has_model(workspace_of(settings), "ETHUSDT", M15, far), "`run` trains again by itself"
     assert cli.run("train", **SMALL).code == 0
     assert store.pointed(key) == trained
-    assert has_model(settings, "ETHUSDT", M15, far)
+    assert has_model(workspace_of(settings), "ETHUSDT", M15, far)
     assert cli.run("analyze", **SMALL).code in {ExitCode.DONE, ExitCode.ABSTAINED}

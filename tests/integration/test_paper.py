@@ -21,7 +21,7 @@ from trader_cli.core.errors import ConfigurationError, ExchangeRejected, Exchang
 from trader_cli.core.money.orders import MarginSettings, NotPlaced, OrderRequest, Placed, StopRequest, Unknown
 from trader_cli.exchange.account.paper_exchange import PaperExchange
 from trader_cli.pipelines.market_access import Market, run_in_market
-from trader_cli.settings import as_settings
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.venue.clocks import VirtualClock
 from trader_cli.venue.server.server import VenueServer
 from trader_cli.venue.simulated_market.synthetic import synthetic_tape
@@ -286,11 +286,11 @@ import asyncio, os, signal, sys
 from decimal import Decimal
 from trader_cli.core.money.orders import OrderRequest
 from trader_cli.pipelines.market_access import run_in_market
-from trader_cli.settings import as_settings
+from trader_cli.settings import workspace_of
 async def work(market):
     await market.exchange.private.place(OrderRequest("one", "ETHUSDT", "BUY", Decimal(1)))
     os.kill(os.getpid(), signal.SIGKILL)
-run_in_market(as_settings({"mode": "paper", "state_dir": sys.argv[1], "binance_exchange": {"base_url": sys.argv[2]}}), work)
+run_in_market(workspace_of({"mode": "paper", "state_dir": sys.argv[1], "binance_exchange": {"base_url": sys.argv[2]}}), work)
 """
 
     async def positions(market: Market) -> Any:
@@ -303,7 +303,7 @@ run_in_market(as_settings({"mode": "paper", "state_dir": sys.argv[1], "binance_e
         )
         assert killed.returncode == -signal.SIGKILL
         config = {"mode": "paper", "state_dir": str(tmp_path), "binance_exchange": {"base_url": url}}
-        (position,), trades = run_in_market(as_settings(config), positions)
+        (position,), trades = run_in_market(workspace_of(config), positions)
     assert position.amount == sum(t.quantity for t in trades) == 1
     (journal,) = tmp_path.rglob("journal.sqlite")
     assert journal.parent.name == "paper"

@@ -384,15 +384,15 @@ def test_an_owner_that_is_not_known_is_named_as_such_and_not_waited_for_without_
         return FlattenResult()
 
     monkeypatch.setattr(risk_reduction, "_here", here)
-    monkeypatch.setattr(risk_reduction.lock, "owner_of", lambda _path: None)
+    monkeypatch.setattr(risk_reduction.ledger_lock, "owner_of", lambda _path: None)
     monkeypatch.setattr(risk_reduction, "_beside_the_owner", lambda _settings, _request, why: FlattenResult(said=[why]))
     for force in (True, True):
-        assert risk_reduction.flatten(settings, FlattenRequest("test", force=force)).said == []
-    said = risk_reduction.flatten(settings, FlattenRequest("test", force=True)).said
+        assert risk_reduction.flatten(workspace_of(settings), FlattenRequest("test", force=force)).said == []
+    said = risk_reduction.flatten(workspace_of(settings), FlattenRequest("test", force=True)).said
     assert said == ["The process (pid unknown) (command unknown) could not be ended: its lock is still held."]
     began = time.monotonic()
     with pytest.raises(OwnerSilent, match="pid unknown"):
-        risk_reduction.flatten(settings, FlattenRequest("test"))
+        risk_reduction.flatten(workspace_of(settings), FlattenRequest("test"))
     assert time.monotonic() - began < 6
 
 
@@ -402,7 +402,7 @@ def test_an_owner_that_goes_on_after_a_flatten_is_named(tmp_path: Path) -> None:
     with Ledger.opened(path):
         done = threading.Timer(0.3, owner_requests.forget_request, (path, "flatten"))
         done.start()
-        found = risk_reduction.flatten(settings, FlattenRequest("test"))
+        found = risk_reduction.flatten(workspace_of(settings), FlattenRequest("test"))
         done.join()
     assert str(os.getpid()) in (found.at_work or "")
 

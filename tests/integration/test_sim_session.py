@@ -54,9 +54,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("trained")
     settings = sim_settings(folder)
-    fetch(settings, SYMBOL, QUARTER)
-    features(settings, SYMBOL, QUARTER)
-    assert train(settings, SYMBOL, QUARTER).claim.edge
+    fetch(workspace_of(settings), SYMBOL, QUARTER)
+    features(workspace_of(settings), SYMBOL, QUARTER)
+    assert train(workspace_of(settings), SYMBOL, QUARTER).claim.edge
     return folder
 
 
@@ -72,7 +72,7 @@ GOLDEN = "de9a1e895f84a2d1cf9427e3a0b28416"
 
 def test_the_golden_journal(folder: Path) -> None:
     """Six hours of one symbol. A change of decisions must be a deliberate change of this digest."""
-    done = run_forever(sim_settings(folder), [SYMBOL], QUARTER, for_s=6 * 3600)
+    done = run_forever(workspace_of(sim_settings(folder)), [SYMBOL], QUARTER, for_s=6 * 3600)
     assert done.trades >= 2
     assert done.profit.difference < 1e-8
     assert done.journal == GOLDEN
@@ -84,22 +84,22 @@ def test_what_the_market_showed_is_recorded(folder: Path) -> None:
         return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
     settings, before = sim_settings(folder), len(events())
-    run_once(settings, SYMBOL, QUARTER, wait=1, for_s=60)
+    run_once(workspace_of(settings), SYMBOL, QUARTER, wait=1, for_s=60)
     seen = events()
     assert {"BookEvent", "MarkEvent", "BarClosedEvent"} <= {event["kind"] for event in seen[before:]}
     assert [event["time_ms"] for event in seen] == sorted(event["time_ms"] for event in seen)
-    run_once(settings.model_copy(update={"record": False}), SYMBOL, QUARTER, wait=1, for_s=60)
+    run_once(workspace_of(settings.model_copy(update={"record": False})), SYMBOL, QUARTER, wait=1, for_s=60)
     assert events() == seen
 
 
 def test_an_unproven_model_trades_only_when_asked_to(tmp_path: Path) -> None:
     null = sim_settings(tmp_path, sim={"planted_lead": 0.0})
     asked = sim_settings(tmp_path, sim={"planted_lead": 0.0}, analyst={"allow_unproven": True})
-    abstained = run_once(null, SYMBOL, QUARTER, wait=0, for_s=None).done
+    abstained = run_once(workspace_of(null), SYMBOL, QUARTER, wait=0, for_s=None).done
     assert abstained.abstention is not None
     assert abstained.abstention.code == "no_edge"
     assert "trade" not in abstained.as_dict()
-    traded = run_once(asked, SYMBOL, QUARTER, wait=0, for_s=None).done
+    traded = run_once(workspace_of(asked), SYMBOL, QUARTER, wait=0, for_s=None).done
     assert traded.plan is not None
     assert traded.plan.unproven
     assert traded.plan.binding == "unproven"
@@ -126,7 +126,7 @@ def test_a_pending_signal_is_looked_at_again(folder: Path) -> None:
                 )
                 await pipeline.run_forever([SYMBOL], QUARTER, for_s=3 * 3600)
 
-        run_in_market(settings, work)
+        run_in_market(workspace_of(settings), work)
         told[interval] = sum("below_minimum" in line for line in lines)
     assert told[60.0] > 3 * told[300.0] > 0
 

@@ -31,6 +31,7 @@ from trader_cli.core.money.orders import OrderRequest
 from trader_cli.exchange.binance import BinanceExchange
 from trader_cli.pipelines.stages import model_stages
 from trader_cli.settings import as_settings
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.artifacts import ArtifactStore
 from trader_cli.venue.clocks import FixedClock
 from trader_cli.venue.simulated_market.synthetic import synthetic_tape
@@ -121,7 +122,7 @@ def test_training_and_analysis_are_given_the_stored_funding(
     monkeypatch.setattr(analyst_module, "analyse", take)
     settings = as_settings({"mode": "sim", "analyst": {"trees": 11}, **folders})
     with pytest.raises(Interrupt):
-        model_stages.train(settings, "ETHUSDT", M15)
+        model_stages.train(workspace_of(settings), "ETHUSDT", M15)
     shown = planted.run("analyze", "--json").json
     asked = as_settings({"mode": "sim", **folders, "costs": {"funding_bps": 2}})
     monkeypatch.setattr(analyst_module, "changed_since", lambda *_: None)

@@ -20,6 +20,7 @@ from trader_cli.execution.coverage import remembered
 from trader_cli.execution.entry_result import EntryResult
 from trader_cli.pipelines.trading.iterations import Iteration
 from trader_cli.pipelines.trading.live_loop import LiveLoop
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import Ledger
 from trader_cli.tactician.monitor_reports import Report
 from trader_cli.venue.server.faults import Fault, FaultPlan
@@ -131,8 +132,7 @@ def test_a_run_tells_of_an_entry_that_was_left_again(tmp_path: Path) -> None:
         class sink:  # noqa: N801
             say = staticmethod(said.append)
 
-        class settings:  # noqa: N801
-            position_monitoring_interval = 10
+        workspace = workspace_of({"position_monitoring_interval": 10})
 
         @staticmethod
         def now_ms() -> int:

@@ -38,7 +38,7 @@ def opened(settings: Settings, *purposes: str) -> AccountStatus:
         )
         ledger.fill("td-entry", trade)
         ledger.latch(ETH, "unprotected", "no stop could be had", 1)
-    return account_status(settings)
+    return account_status(workspace_of(settings))
 
 
 def test_a_position_and_its_stops_are_told_by_the_ledger_and_it_says_so(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_an_average_is_shown_with_the_digits_of_a_price(tmp_path: Path) -> None:
                 time_ms=1,
             )
             ledger.fill("td-entry", trade)
-    assert account_status(settings).held[0].entry_price == "2000.06"
+    assert account_status(workspace_of(settings)).held[0].entry_price == "2000.06"
 
 
 def test_without_a_stop_it_is_no(tmp_path: Path) -> None:
@@ -80,13 +80,13 @@ def test_without_a_stop_it_is_no(tmp_path: Path) -> None:
 def test_no_ledger_is_no_comfort_where_the_account_has_traded(tmp_path: Path) -> None:
     for mode, kind in (("sim", "virtual"), ("paper", "paper")):
         settings = of(tmp_path / mode, mode)
-        assert account_status(settings).walk_away, "a fresh account"
+        assert account_status(workspace_of(settings)).walk_away, "a fresh account"
         folder = VenueState(workspace_of(settings).state_dir).accounts(workspace_of(settings).source, kind)
         folder.mkdir(parents=True)
         with closing(sqlite3.connect(folder / "journal.sqlite")) as db, db:
             db.execute("CREATE TABLE commands (time_ms INTEGER)")
             db.execute("INSERT INTO commands VALUES (1)")
-        lost = account_status(settings)
+        lost = account_status(workspace_of(settings))
         assert not lost.walk_away
         assert "has traded; run `trader ledger rebuild`" in lost.verdict
 
@@ -97,6 +97,6 @@ def test_a_damaged_ledger_is_no_comfort_and_no_traceback(tmp_path: Path) -> None
     for content in (b"", b"x" * 8192):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-        said = account_status(settings)
+        said = account_status(workspace_of(settings))
         assert (said.walk_away, said.profit, said.trades) == (False, None, None)
         assert "run `trader ledger rebuild`" in said.verdict

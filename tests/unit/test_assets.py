@@ -15,7 +15,7 @@ from trader_cli.core.money.assets import QUOTE, Flow, amounts_text, by_asset, ma
 from trader_cli.core.money.loss_limits import EquityHistory, EquityPoint, LossLimits, breaches, breaches_by_asset
 from trader_cli.core.money.orders import AccountState, TradeState
 from trader_cli.exchange.account.account_replies import account_state
-from trader_cli.pipelines.trading.run_summary import Money
+from trader_cli.pipelines.trading.run_values import Money
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_reading import LedgerReading
 from trader_cli.storage.ledger_rows import Intent

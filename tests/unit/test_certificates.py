@@ -36,6 +36,7 @@ from trader_cli.features.bar_arrays import PRICE_INPUTS, BarSeries
 from trader_cli.features.certificate_rows import choose_cuts
 from trader_cli.features.certificates import Certificate, certify
 from trader_cli.features.certification_tape import certification_frame, crashed, redrawn, rows_needed
+from trader_cli.features.column_comparisons import with_other_past
 from trader_cli.features.column_verdicts import (
     AHEAD,
     IMPURE,
@@ -54,7 +55,6 @@ from trader_cli.features.family_costs import measure, new_bar_ms
 from trader_cli.features.inputs import ALL_INPUTS, known_inputs
 from trader_cli.features.modwt import window_sum
 from trader_cli.features.registry import FeatureSpec, make_spec
-from trader_cli.features.trials import with_other_past
 from trader_cli.pipelines.stages.live_budget import require_live_budget
 from trader_cli.settings import as_settings
 from trader_cli.storage.artifacts import ArtifactStore, stage_key

@@ -159,12 +159,12 @@ def test_features_and_status_show_it_and_the_analyst_abstains_while_it_is_near(t
         (standing(bars, 1197, 3), {"stuck": 3, "zero_volume": 3}, "data_quality"),
     ):
         store = stored(config, spoiled)
-        built = features(config, "ETHUSDT", M15)
+        built = features(workspace_of(config), "ETHUSDT", M15)
         assert built.quality == counts
         made = store.current(stage_key(config.mode, "ETHUSDT", M15, "features"))
         assert made is not None
         assert made.notes["quality"] == counts
-        assert status(config).series[0].quality == counts
+        assert status(workspace_of(config)).series[0].quality == counts
         analyst = Analyst(config, clock=FixedClock(now), source=workspace_of(config).source)
         outcome = analyst.analyse("ETHUSDT", M15).outcome
         assert isinstance(outcome, Abstention)
@@ -178,7 +178,7 @@ def test_a_training_of_before_is_not_taken_for_one_that_leaves_rows_out(monkeypa
     from trader_cli.pipelines.stages import model_stages
 
     made = Manifest("features", "test", "tape", "E", "15m", "0")
-    before = model_stages._training_key(CONFIG, made, made)
+    before = model_stages._training_key(workspace_of(CONFIG), made, made)
     monkeypatch.setattr(model_stages, "UNFIT", ("interpolated",))
-    assert model_stages._training_key(CONFIG, made, made) != before
-    assert model_stages._training_key(CONFIG, replace(made, rows=1), made) != before
+    assert model_stages._training_key(workspace_of(CONFIG), made, made) != before
+    assert model_stages._training_key(workspace_of(CONFIG), replace(made, rows=1), made) != before

@@ -64,7 +64,7 @@ class Shelf:
         return stored_inputs(self.store, self.settings.mode, "ETHUSDT", M15, self.bars, BARS)
 
     def current(self) -> Manifest:
-        return _current_features(self.settings, self.store, self.bars, "ETHUSDT", M15)
+        return _current_features(workspace_of(self.settings), self.store, self.bars, "ETHUSDT", M15)
 
 
 @pytest.fixture
@@ -112,14 +112,14 @@ def test_an_input_that_begins_late_or_after_the_last_bar_is_null_before(shelf: S
 
 
 def test_features_are_made_of_what_is_stored_and_are_current_only_for_it(shelf: Shelf) -> None:
-    refresh_features(shelf.settings, shelf.store, "ETHUSDT", M15)
+    refresh_features(workspace_of(shelf.settings), shelf.store, "ETHUSDT", M15)
     first = shelf.current()
     assert first.inputs == {"bars": shelf.bars.digest}
     assert "derivatives_funding" in first.notes["left_out"]
     digest = shelf.put("funding", HERE["funding"]).digest
     with pytest.raises(DataStale, match="are of other inputs than the stored ones"):
         shelf.current()
-    refresh_features(shelf.settings, shelf.store, "ETHUSDT", M15)
+    refresh_features(workspace_of(shelf.settings), shelf.store, "ETHUSDT", M15)
     made = shelf.current()
     assert made.inputs == {"bars": shelf.bars.digest, "funding": digest}
     assert set(made.notes["known_inputs"]) == known_inputs(BARS) | set(INPUT_NAMES["funding"])
@@ -132,15 +132,15 @@ def test_the_analyst_uses_the_same_inputs_as_the_stages(shelf: Shelf) -> None:
     analyst = Analyst(shelf.settings, store=shelf.store, clock=FixedClock(LAST_MS + M15.ms), source=shelf.source)
     with pytest.raises(DataMissing, match="no certificate"):
         analyst._features("ETHUSDT", M15, shelf.bars)
-    refresh_features(shelf.settings, shelf.store, "ETHUSDT", M15)
+    refresh_features(workspace_of(shelf.settings), shelf.store, "ETHUSDT", M15)
     made = analyst._features("ETHUSDT", M15, shelf.bars)
     assert made.digest == shelf.current().digest == analyst._features("ETHUSDT", M15, shelf.bars).digest
-    refresh_features(shelf.settings, shelf.store, "ETHUSDT", M15)
+    refresh_features(workspace_of(shelf.settings), shelf.store, "ETHUSDT", M15)
     assert shelf.current().digest == made.digest
 
 
 def test_features_made_with_other_switches_are_told(shelf: Shelf) -> None:
-    refresh_features(shelf.settings, shelf.store, "ETHUSDT", M15)
+    refresh_features(workspace_of(shelf.settings), shelf.store, "ETHUSDT", M15)
     options = shelf.settings.feature_engineering_orchestrator.model_copy(update={"enable_legacy_features": False})
     shelf.settings = shelf.settings.model_copy(update={"feature_engineering_orchestrator": options})
     with pytest.raises(DataStale, match="were made with other feature settings"):

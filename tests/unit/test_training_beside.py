@@ -39,7 +39,7 @@ class Training:
 def trader(*, threads: bool) -> Any:
     made = object.__new__(iterations.Trader)
     vars(made).update(
-        settings=None,
+        workspace=None,
         market=SimpleNamespace(threads=threads, exchange=SimpleNamespace(server_now_ms=lambda: 0)),
         sink=iterations.EventSink(),
     )

@@ -68,10 +68,10 @@ def test_winding_a_tape_back_names_what_it_forgets(tmp_path: Path) -> None:
             "time_ms": 1,
         }
         ledger.fill("a", SimpleNamespace(**vars(fill), **rest))  # type: ignore[arg-type]
-    done = reset_tape(settings)
+    done = reset_tape(workspace_of(settings))
     assert done.forgotten == ("ETHUSDT 1",)
     assert [Path(path).exists() for path in done.set_aside] == [True]
-    assert reset_tape(settings).set_aside == ()
+    assert reset_tape(workspace_of(settings)).set_aside == ()
 
 
 @pytest.mark.parametrize(("may", "asked", "code"), [(True, True, 0), (False, True, ExitCode.LOOK), (False, False, 0)])

@@ -17,6 +17,7 @@ from trader_cli.features.bar_arrays import BarSeries
 from trader_cli.pipelines.verification import (
     own_settings,
     worked_exchange,
+    worked_exits,
     worked_features,
     worked_models,
     worked_plans,
@@ -97,9 +98,9 @@ def test_the_target_taken_for_the_stop_is_seen(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_daily_limit_that_is_forgotten_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    true = worked_plans.breaches
+    true = worked_exits.breaches
     forgetful = lambda *given, **named: {k: v for k, v in true(*given, **named).items() if k == "drawdown"}  # noqa: E731
-    monkeypatch.setattr(worked_plans, "breaches", forgetful)
+    monkeypatch.setattr(worked_exits, "breaches", forgetful)
     assert not carried_out(KNOWN["loss_limits_by_hand"], tmp_path).passed
 
 

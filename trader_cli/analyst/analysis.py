@@ -254,8 +254,7 @@ def _liquidation(given: AnalysisInput, config: AnalysisOptions, side: Side) -> d
 def _explanation(model: TrainedModel, x: Floats, kind: int) -> dict[str, float]:
     """The features that moved the side's raw score most (TreeSHAP, log-odds units), largest first."""
     width = len(model.features) + 1
-    contributions = np.asarray(model.side.booster.predict(x, pred_contrib=True, num_threads=1)).reshape(-1, width)[
-        kind, :-1
-    ]
+    shares = np.asarray(model.side.booster.predict(x, pred_contrib=True, num_threads=1))
+    contributions = shares.reshape(-1, width)[kind, :-1]
     order = np.argsort(-np.abs(contributions))[:_TOP_FEATURES]
     return {model.features[i]: float(contributions[i]) for i in order}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trader_cli import __version__
 from trader_cli.analyst.analysis import DOUBT_BARS, LEVEL_BARS, AnalysisInput, analyse
@@ -26,8 +26,8 @@ from trader_cli.core.market.snapshot import MarketSnapshot
 from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.core.types import Abstention, Analysis
 from trader_cli.features.bar_arrays import BarSeries
-from trader_cli.settings import as_settings
 from trader_cli.settings.room_options import AnalysisOptions, TrainingOptions
+from trader_cli.settings.workspace import settings_of
 from trader_cli.storage.artifacts import ArtifactStore, command_of, stage_key
 from trader_cli.storage.bundles import BundleStore
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from trader_cli.core.identity.manifests import ArtifactKey, Manifest
     from trader_cli.core.json_values import JsonObject
     from trader_cli.core.ports import Clock
-    from trader_cli.settings import Settings
+    from trader_cli.settings import Settings, Workspace
 
 _AHEAD_MS = 5000
 """How far clocks may differ."""
@@ -54,13 +54,13 @@ class Analyst:
 
     def __init__(
         self,
-        config: Settings | Mapping[str, object] | None = None,
+        config: Workspace | Settings | Mapping[str, object] | None = None,
         *,
         store: ArtifactStore | None = None,
         clock: Clock | None = None,
         source: str | None = None,
     ) -> None:
-        self.settings = as_settings(config)
+        self.settings = settings_of(config)
         self.store = store or ArtifactStore(self.settings.cache_dir)
         self.bundles = BundleStore(self.store.root / "models")
         self._clock = clock
@@ -78,7 +78,7 @@ class Analyst:
         self._ready = True
         return True
 
-    async def execute_analysis(self, analysis_input: Mapping[str, Any]) -> Answer:
+    async def execute_analysis(self, analysis_input: Mapping[str, object]) -> Answer:
         """Analyse one symbol: `Analysis.as_dict()`, whose `signal` is null where the analyst abstains.
 
         Keys: symbol, timeframe, limit (bars looked at for levels), include_indicators, include_patterns. False, with a
@@ -90,7 +90,7 @@ class Analyst:
             analysis = self.analyse(
                 str(analysis_input["symbol"]),
                 Timeframe.parse(str(analysis_input.get("timeframe", "1h"))),
-                limit=int(analysis_input.get("limit", LEVEL_BARS)),
+                limit=int(str(analysis_input.get("limit", LEVEL_BARS))),
                 include_indicators=bool(analysis_input.get("include_indicators", True)),
                 include_patterns=bool(analysis_input.get("include_patterns", True)),
             )

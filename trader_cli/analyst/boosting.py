@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from trader_cli.analyst.calibration import apply_classes, fit_classes
 
 if TYPE_CHECKING:
+    from lightgbm import Booster
     from numpy.typing import NDArray
 
     from trader_cli.settings.model import AnalystSettings
@@ -24,7 +25,7 @@ CALIBRATION_SHARE = 0.25
 class Calibrated:
     """A booster and the Platt map of each of its classes."""
 
-    booster: Any
+    booster: Booster
     maps: list[tuple[float, float]]
 
     def predict(self, x: Floats) -> Floats:
@@ -32,7 +33,7 @@ class Calibrated:
         return apply_classes(raw_probabilities(self.booster, x), self.maps)
 
 
-def raw_probabilities(booster: Any, x: Floats) -> Floats:
+def raw_probabilities(booster: Booster, x: Floats) -> Floats:
     """The booster's own probabilities, shape (n, k); a binary model gives (1−p, p)."""
     p = np.asarray(booster.predict(x, num_threads=1))
     return np.column_stack([1 - p, p]) if p.ndim == 1 else p
@@ -66,11 +67,11 @@ def fit_calibrated(rows: Rows, kinds: int, options: AnalystSettings, seed: int) 
     return Calibrated(booster, fit_classes(raw_probabilities(booster, late.x), late.classes, late.uniqueness))
 
 
-def _fit(rows: Rows, kinds: int, options: AnalystSettings, seed: int) -> Any:
+def _fit(rows: Rows, kinds: int, options: AnalystSettings, seed: int) -> Booster:
     import lightgbm
 
     smallest = 10.0 / max(float(rows.uniqueness.mean()), 1e-3)
-    parameters: dict[str, Any] = {
+    parameters: dict[str, object] = {
         "objective": "binary" if kinds == 2 else "multiclass",
         "num_leaves": options.leaves,
         "learning_rate": options.learning_rate,

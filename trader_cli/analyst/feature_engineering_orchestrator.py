@@ -17,7 +17,7 @@ from trader_cli.features.bar_arrays import PRICE_INPUTS, BarSeries
 from trader_cli.features.build import build_features
 from trader_cli.features.inputs import align_inputs, futures_inputs, known_inputs
 from trader_cli.features.sr_levels import as_levels
-from trader_cli.settings import as_settings
+from trader_cli.settings.workspace import settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from trader_cli.features.bar_arrays import Floats
     from trader_cli.features.family import Family, MakeFamilies
     from trader_cli.features.registry import FeatureSpec
-    from trader_cli.settings import Settings
+    from trader_cli.settings import Settings, Workspace
     from trader_cli.storage.block_cache import BlockCache
 
 
@@ -39,9 +39,9 @@ class FeatureEngineeringOrchestrator:
     """
 
     def __init__(
-        self, config: Settings | Mapping[str, object] | None = None, *, fitted: FittedFamilies | None = None
+        self, config: Workspace | Settings | Mapping[str, object] | None = None, *, fitted: FittedFamilies | None = None
     ) -> None:
-        self.settings = as_settings(config)
+        self.settings = settings_of(config)
         self._fitted = fitted
         self._options = self.settings.feature_engineering_orchestrator
         self._cache: BlockCache | None = None

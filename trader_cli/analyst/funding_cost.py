@@ -8,7 +8,7 @@ notice. Source: Binance, "Introduction to Binance Futures Funding Rates".
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
     Times = NDArray[np.int64]
+    Moments = int | Times
 
 USUAL_HOURS = 8
 """The interval where none is known, and the longest there is: a wider gap between stamps is one that was not stored."""
@@ -77,9 +78,10 @@ class FundingRates:
         return rate + later * float(_stamps(next_ms, end_ms, each)) if next_ms <= end_ms else 0.0
 
 
-def _stamps(start_ms: Any, end_ms: Any, hours: Any) -> Any:
+def _stamps(start_ms: Moments, end_ms: Moments, hours: float | Floats) -> Floats:
     """How many stamps lie after `start_ms`, up to `end_ms`."""
-    return end_ms // (hours * HOUR_MS) - start_ms // (hours * HOUR_MS)
+    interval_ms = np.asarray(hours) * HOUR_MS
+    return np.asarray(end_ms // interval_ms - start_ms // interval_ms)
 
 
 def _is_next(start_ms: int, stamp_ms: int, hours: float) -> bool:

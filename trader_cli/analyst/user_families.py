@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import MappingProxyType, ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -27,9 +27,12 @@ from trader_cli.features.family import Family
 from trader_cli.features.inputs import ALL_INPUTS
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from trader_cli.features.bar_arrays import Floats
     from trader_cli.features.family import FamilyOptions, MakeFamilies
 
+Kind = TypeVar("Kind", bound=np.generic)
 GROUP = "trader.feature_families"
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _HINT = "docs/feature-families.md shows a family that works."
@@ -157,7 +160,7 @@ def _checked(family: object, origin: _Origin) -> Family:
 def _unwritable(bars: BarSeries, inputs: tuple[str, ...]) -> BarSeries:
     """The bars with just the inputs that were declared, as copies that are not to be written to."""
 
-    def shown(values: Any) -> Any:
+    def shown(values: NDArray[Kind]) -> NDArray[Kind]:
         own = values.copy()
         own.setflags(write=False)
         return own

@@ -5,17 +5,17 @@ from __future__ import annotations
 import codecs
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from trader_cli.core.errors import DataInvalid, DataMissing, ExitCode, UsageError
-from trader_cli.settings.workspace import workspace_of
 
 if TYPE_CHECKING:
     from trader_cli.core.identity.manifests import ArtifactKey
+    from trader_cli.core.json_values import JsonObject
     from trader_cli.core.market.timeframes import Timeframe
-    from trader_cli.settings import Settings
+    from trader_cli.settings import Settings, Workspace
     from trader_cli.storage.artifacts import ArtifactStore
 
 _BETWEEN = re.compile(r"[,;\"']")
@@ -83,7 +83,7 @@ AllowGaps = Annotated[bool, typer.Option("--allow-gaps", help="Go on where bars 
 
 
 def settings_from(
-    profile: str | None, config: Path | None, tape: Path | None = None, overrides: dict[str, Any] | None = None
+    profile: str | None, config: Path | None, tape: Path | None = None, overrides: JsonObject | None = None
 ) -> Settings:
     """The settings of a command called with these options. Raises `UsageError` for a tape outside of sim."""
     from trader_cli.settings import load_settings
@@ -97,25 +97,37 @@ def settings_from(
     return settings
 
 
-def gaps_allowed(allow: bool) -> dict[str, Any]:
+def workspace_from(
+    profile: str | None, config: Path | None, tape: Path | None = None, overrides: JsonObject | None = None
+) -> Workspace:
+    """What these options mean: their settings, and market, account and places by them, resolved here and only here.
+
+    Raises what `settings_from` raises, and `DataMissing` for a tape that is not there.
+    """
+    from trader_cli.settings import workspace_of
+
+    return workspace_of(settings_from(profile, config, tape, overrides))
+
+
+def gaps_allowed(allow: bool) -> JsonObject:
     """The override behind --allow-gaps."""
     return {"fetch": {"allow_gaps": True}} if allow else {}
 
 
-def unproven_allowed(allow: bool) -> dict[str, Any]:
+def unproven_allowed(allow: bool) -> JsonObject:
     """The override behind --allow-unproven."""
     return {"analyst": {"allow_unproven": True}} if allow else {}
 
 
-def series(settings: Settings, symbol: str | None, timeframe: str | None) -> tuple[str, Timeframe]:
+def series(workspace: Workspace, symbol: str | None, timeframe: str | None) -> tuple[str, Timeframe]:
     """The symbol and time frame meant: as given, else those fetched last. Raises `UsageError`."""
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.storage.artifacts import ArtifactStore
 
-    last = ArtifactStore(settings.cache_dir).last_series(settings.mode)
+    last = ArtifactStore(workspace.cache_dir).last_series(workspace.mode)
     if (symbol is None or timeframe is None) and last is None:
         raise UsageError(
-            f"Nothing was fetched yet in profile {settings.mode}, so name a symbol and --timeframe.",
+            f"Nothing was fetched yet in profile {workspace.mode}, so name a symbol and --timeframe.",
             hint="Or run `trader fetch` first.",
         )
     found_symbol, found_timeframe = last or ("", "")
@@ -123,26 +135,26 @@ def series(settings: Settings, symbol: str | None, timeframe: str | None) -> tup
 
 
 def several(
-    settings: Settings, symbols: list[str] | None, timeframe: str | None, *, everything: bool = False
+    workspace: Workspace, symbols: list[str] | None, timeframe: str | None, *, everything: bool = False
 ) -> tuple[list[str], Timeframe]:
     """The symbols and time frame meant; `everything`: all that were fetched in it from this market."""
     from trader_cli.storage.artifacts import ArtifactStore
 
     if not everything:
         wanted: list[str | None] = list(symbols) if symbols else [None]
-        named = [series(settings, symbol, timeframe) for symbol in wanted]
+        named = [series(workspace, symbol, timeframe) for symbol in wanted]
         return list(dict.fromkeys(name for name, _ in named)), named[0][1]
-    _, frame = series(settings, "ANY", timeframe)
-    store, source = ArtifactStore(settings.cache_dir), workspace_of(settings).source
+    _, frame = series(workspace, "ANY", timeframe)
+    store, source = ArtifactStore(workspace.cache_dir), workspace.source
     wanted_keys = (
         key
         for key in store.references()
-        if (key.profile, key.timeframe, key.stage) == (settings.mode, frame.name, "bars")
+        if (key.profile, key.timeframe, key.stage) == (workspace.mode, frame.name, "bars")
     )
     found = [key.symbol for key in wanted_keys if _is_of(store, key, source)]
     if not found:
         raise DataMissing(
-            f"No {frame} bars were fetched yet in profile {settings.mode}.", hint="Run `trader fetch` first."
+            f"No {frame} bars were fetched yet in profile {workspace.mode}.", hint="Run `trader fetch` first."
         )
     return found, frame
 
@@ -162,11 +174,11 @@ def one_of_several(names: list[str], *, forever: bool) -> None:
         raise UsageError("One pass is over one symbol.", hint="Add --forever for several.")
 
 
-def live_meant(settings: Settings, *, live: bool) -> None:
+def live_meant(workspace: Workspace, *, live: bool) -> None:
     """Raises `UsageError` for `--live` where the profile is another: whoever gives it means real money."""
-    if live and settings.mode != "live":
+    if live and workspace.mode != "live":
         raise UsageError(
-            f"--live is for the profile live; this is {settings.mode}.", hint="Leave it out, or give --profile live."
+            f"--live is for the profile live; this is {workspace.mode}.", hint="Leave it out, or give --profile live."
         )
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class Answer(dict[str, Any]):
     """A dict whose truth is whether what was asked for was given."""
 
-    def __init__(self, body: dict[str, Any], *, given: bool) -> None:
+    def __init__(self, body: Mapping[str, object], *, given: bool) -> None:
         super().__init__(body)
         self.given = given
 

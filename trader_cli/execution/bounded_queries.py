@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from trader_cli.core.errors import ExchangeUnavailable
 
@@ -24,13 +24,13 @@ _MOST_UNDER_WAY = 3
 
 
 @dataclass(eq=False)
-class _Query:
+class _Query(Generic[T]):
     """One request under way, and when it was sent."""
 
     at_ms: int
-    task: asyncio.Task[Any]
+    task: asyncio.Task[T]
     done_ms: int | None = None
-    hear: Callable[[Any, int], None] | None = None
+    hear: Callable[[T, int], None] | None = None
 
 
 @dataclass
@@ -39,7 +39,7 @@ class BoundedQueries:
 
     clock: Clock
     budget_s: float
-    _lines: dict[Hashable, list[_Query]] = field(default_factory=dict)
+    _lines: dict[Hashable, list[_Query[Any]]] = field(default_factory=dict)
 
     async def ask(
         self,
@@ -67,7 +67,7 @@ class BoundedQueries:
             if not line and self._lines.get(key) is line:
                 del self._lines[key]  # weeks of questions leave nothing behind
 
-    async def _answered(self, line: list[_Query], newest: _Query, since_ms: int) -> tuple[Any, int]:
+    async def _answered(self, line: list[_Query[T]], newest: _Query[T], since_ms: int) -> tuple[T, int]:
         until = self.clock.monotonic_ms() + round(self.budget_s * 1000)
         while True:
             heard = [query for query in line if query.task.done()]
@@ -88,7 +88,7 @@ class BoundedQueries:
             waiting = [query.task for query in line]
             await asyncio.wait(waiting, timeout=self.clock.loop_s(left_s), return_when=asyncio.FIRST_COMPLETED)
 
-    def _begun(self, line: list[_Query], question: Callable[[], Awaitable[T]], share_ms: int) -> _Query:
+    def _begun(self, line: list[_Query[T]], question: Callable[[], Awaitable[T]], share_ms: int) -> _Query[T]:
         """The request whose answer is waited for: a new one, or the last where that is young or too many wait."""
         now = self.clock.monotonic_ms()
         waiting = [query for query in line if not query.task.done()]
@@ -99,7 +99,7 @@ class BoundedQueries:
         line.append(query)
         return query
 
-    def _heard(self, query: _Query, task: asyncio.Task[Any]) -> None:
+    def _heard(self, query: _Query[T], task: asyncio.Task[T]) -> None:
         """When it was answered; a failure that nobody waits for any more is no unhandled error."""
         query.done_ms = self.clock.monotonic_ms()
         if _succeeded(task) and query.hear is not None:
@@ -114,5 +114,5 @@ class BoundedQueries:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _succeeded(task: asyncio.Task[Any]) -> bool:
+def _succeeded(task: asyncio.Task[object]) -> bool:
     return not task.cancelled() and task.exception() is None

@@ -9,7 +9,7 @@ import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import ConfigurationError, ExchangeRejected, ExchangeUnavailable
 from trader_cli.core.identity import ids
@@ -28,11 +28,15 @@ from trader_cli.storage.ledger import LedgerUnwritable
 from trader_cli.storage.ledger_rows import Intent
 
 if TYPE_CHECKING:
-    from trader_cli.core.money.orders import SymbolRules
+    from trader_cli.core.identity.ids import Purpose
+    from trader_cli.core.money.orders import OrderState, StopState, SymbolRules
     from trader_cli.core.money.plans import TradePlan
     from trader_cli.core.money.protection_step import ProtectionState, Step
     from trader_cli.execution.execution_context import ExecutionContext
     from trader_cli.execution.protection import Cover
+
+    Sent = OrderState | StopState | NotPlaced | None
+    """What came of a send: what the exchange has, its no, or nothing that is known."""
 
 _TIDY_MS = 2000
 """Between two attempts to cancel what is left over: it protects nothing and harms nobody for a while."""
@@ -51,7 +55,7 @@ class SendAttempts:
 
     count: int = 0
     last_ms: int = 0
-    task: asyncio.Task[Any] | None = None
+    task: asyncio.Task[Sent] | None = None
     refused: NotPlaced | None = None
 
     @property
@@ -88,7 +92,7 @@ class ProtectionOrders:
             found[kind] = Attempts(tried.count, tried.last_ms, tried.is_waiting, waiting.count(kind))  # type: ignore[arg-type]
         return found
 
-    def under_way(self) -> list[asyncio.Task[Any]]:
+    def under_way(self) -> list[asyncio.Task[Sent]]:
         """Sends whose replies are waited for."""
         return [t.task for t in self._tried.values() if t.task is not None and not t.task.done()]
 
@@ -134,7 +138,7 @@ class ProtectionOrders:
         if step.kind == "stop":
             level = protector.tightest(plan, self._context.cover(plan, standing.held))
             return protector.next_intent(plan, "stop", level, step.quantity)
-        purpose: Any = step.kind
+        purpose: Purpose = "take_profit" if step.kind == "take_profit" else "backstop"
         return protector.next_intent(plan, purpose, protector.level(plan, purpose), step.quantity)
 
     def _exit(self, step: Step, reason: str) -> Intent:
@@ -233,7 +237,7 @@ class ProtectionOrders:
             tried.count = 1
 
 
-def _result(task: asyncio.Task[Any]) -> Any:
+def _result(task: asyncio.Task[Sent]) -> Sent:
     """What a send came to; whatever else went wrong is found out by the next look. `OwnershipLost` is passed on."""
     try:
         return task.result()

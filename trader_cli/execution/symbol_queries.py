@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import ConfigurationError, ExchangeRejected, ExchangeUnavailable
 from trader_cli.storage.ledger import LedgerUnwritable
@@ -109,7 +109,7 @@ class SymbolQueries:
         for task in self.under_way():
             task.cancel()
 
-    async def _tolerant(self, question: Awaitable[Any]) -> None:
+    async def _tolerant(self, question: Awaitable[object]) -> None:
         """A question whose failure is no answer, and says nothing; what the disk would not take is told of later."""
         try:
             await question
@@ -118,7 +118,7 @@ class SymbolQueries:
         except LedgerUnwritable as error:
             self._context.submitter.unwritten = self._context.submitter.unwritten or error
 
-    def _start(self, kind: str, question: Callable[[], Awaitable[Any]]) -> None:
+    def _start(self, kind: str, question: Callable[[], Awaitable[object]]) -> None:
         query, now = self._queries.setdefault(kind, _Query()), self._context.now_ms()
         if (query.task is not None and not query.task.done()) or now < query.next_ms:
             return

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from dataclasses import dataclass, field, replace
-from types import MappingProxyType
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +12,20 @@ from trader_cli.features.bar_arrays import PRICE_INPUTS, BarSeries
 from trader_cli.features.build import Builder, family_start
 from trader_cli.features.certificate_rows import choose_cuts, probe_rows
 from trader_cli.features.certification_tape import crashed, redrawn, spliced
+from trader_cli.features.column_comparisons import (
+    TELLING_ROWS,
+    agreeing,
+    differing_columns,
+    distances_tried,
+    first_row_reaching,
+    last_values,
+    longest_series,
+    moved_columns,
+    standard_deviations,
+    table_of,
+    telling_rows,
+    with_other_past,
+)
 from trader_cli.features.column_verdicts import (
     AHEAD,
     IMPURE,
@@ -32,7 +44,6 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
-    from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.features.bar_arrays import Floats, Times
     from trader_cli.features.family import Family
     from trader_cli.features.registry import FeatureSpec
@@ -42,13 +53,8 @@ if TYPE_CHECKING:
 _STREAMED = 8
 _TWIN_SHARE = 4
 _TOLERANCE = 1e-6
-_ROUNDING = 1e-9
 _AHEAD = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144)
 """So many more bars are shown to a row that is another alone."""
-_STEP = 1.2
-_TELLING = 8
-_TELLING_ROWS = 4
-"""A block of fewer rows moves as a whole by chance."""
 
 
 @dataclass
@@ -119,7 +125,7 @@ class _Trial:
         times, base = self._times, self._spec.timeframe
         gaps = np.flatnonzero(np.diff(times[: len(times) // 2]) != base.ms) + 1
         origin = int(times[gaps[-1]]) if len(gaps) else int(times[0])
-        rows = [_first_reaching(family, base, times, origin) for family in self._spec.families]
+        rows = [first_row_reaching(family, base, times, origin) for family in self._spec.families]
         return min(max(rows, default=0), len(times) * 3 // 4)
 
     def _last_rows(self) -> list[int]:
@@ -133,10 +139,10 @@ class _Trial:
         """One verdict per column of a family."""
         family = self._spec.families[number]
         self._remembering.forget()
-        found = _table(self._whole, family)
+        found = table_of(self._whole, family)
         known = np.isfinite(found)
         impure = self._is_impure(self._twin.families[number], found)
-        sigma = _deviations(found)
+        sigma = standard_deviations(found)
         reaches, rounding = self._reaches(family, found, sigma)
         self._remembering.forget()
         streaming, probed = self._alone(family, found, sigma)
@@ -167,13 +173,13 @@ class _Trial:
         for cut, builders in self._alterations:
             began, moved = self._block_began(family, cut), np.full(len(found), cut)
             for builder in builders:
-                differs, rounds = _moved(_table(builder, family)[:, :cut], found[:, :cut], sigma)
+                differs, rounds = moved_columns(table_of(builder, family)[:, :cut], found[:, :cut], sigma)
                 rounding |= rounds.any(axis=1)
                 moved = np.minimum(moved, np.where(differs.any(axis=1), differs.argmax(axis=1), cut))
             for at in np.flatnonzero(moved < cut):
                 farthest[at] = max(farthest[at], cut - moved[at])
                 known = began + np.flatnonzero(np.isfinite(found[at, began:cut]))
-                if len(known) >= _TELLING_ROWS:
+                if len(known) >= TELLING_ROWS:
                     telling[at] = True
                     entire[at] &= moved[at] <= known[len(known) // 10]
         whole = telling & entire
@@ -196,9 +202,9 @@ class _Trial:
         """Whether the twin, which has seen the crash first, says something else; of the last quarter of the tape."""
         since = self._recent(twin)
         at_ms = int(self._times[since])
-        _table(Builder(self._crashed, self._twin, at_ms), twin)
-        again = _table(Builder(self._frame, self._twin, at_ms), twin)
-        return _differing_columns(again, found[:, since:])
+        table_of(Builder(self._crashed, self._twin, at_ms), twin)
+        again = table_of(Builder(self._frame, self._twin, at_ms), twin)
+        return differing_columns(again, found[:, since:])
 
     def _recent(self, family: Family) -> int:
         """The first row of the last quarter; of a finite family, which may not be what it says, the very first."""
@@ -209,10 +215,10 @@ class _Trial:
         differs, reaches = np.zeros(len(found), dtype=np.bool_), list[Reach | None]([None] * len(found))
         for row in self._streamed:
             alone, wanted = self._made(family, row, 0), found[:, row]
-            moved, rounds = _moved(alone, wanted, sigma)
+            moved, rounds = moved_columns(alone, wanted, sigma)
             differs |= moved | rounds
             for ahead in _AHEAD if moved.any() else ():
-                again, _ = _moved(self._made(family, row, ahead), wanted, sigma)
+                again, _ = moved_columns(self._made(family, row, ahead), wanted, sigma)
                 for at in np.flatnonzero(moved & ~again):
                     known = reaches[at]
                     reaches[at] = max(ahead, known) if isinstance(known, int) else ahead
@@ -222,7 +228,7 @@ class _Trial:
     def _made(self, family: Family, row: int, ahead: int) -> Floats:
         """The columns at a row where so many bars after it are known, shape (columns,)."""
         bars = self._frame[: row + 1 + ahead]
-        return _table(Builder(bars, self._spec, int(self._times[row])), family)[:, 0]
+        return table_of(Builder(bars, self._spec, int(self._times[row])), family)[:, 0]
 
     def _undeclared(self, family: Family, found: Floats) -> Flags:
         """Whether a column moves where only inputs move that the family does not declare; of the last quarter."""
@@ -231,117 +237,21 @@ class _Trial:
             return np.zeros(len(found), dtype=np.bool_)
         since = self._recent(family)
         bars = self._frame.with_columns(self._redrawn[name] for name in names)
-        moved = _table(Builder(bars, self._spec, int(self._times[since])), family)
-        return _differing_columns(moved, found[:, since:])
+        moved = table_of(Builder(bars, self._spec, int(self._times[since])), family)
+        return differing_columns(moved, found[:, since:])
 
     def _restarts(self, family: Family, found: Floats) -> list[int | None]:
         """For each column the fewest bars before a row that are enough, of those up to the warm-up."""
         bars = longest_series(self._frame, self._spec, family)
-        tolerance = (0.0 if family.finite else _TOLERANCE) * _deviations(found)
-        windows = [bars.cut(max(0, row - 2 * family.warmup - 64), row + 1) for row in _telling_rows(family, bars)]
-        references = [_last(family, window) for window in windows]
-        tried = _distances(family.warmup)
+        tolerance = (0.0 if family.finite else _TOLERANCE) * standard_deviations(found)
+        windows = [bars.cut(max(0, row - 2 * family.warmup - 64), row + 1) for row in telling_rows(family, bars)]
+        references = [last_values(family, window) for window in windows]
+        tried = distances_tried(family.warmup)
         agrees = np.ones((len(tried), len(found)), dtype=np.bool_)
         for number, back in enumerate(tried):
             for window, reference in zip(windows, references, strict=True):
                 kept = len(window) - 1 - back
                 if kept > 0:
-                    agrees[number] &= _agree(_last(family, with_other_past(window, kept)), reference, tolerance)
+                    agrees[number] &= agreeing(last_values(family, with_other_past(window, kept)), reference, tolerance)
         onwards = np.logical_and.accumulate(agrees[::-1])[::-1]
         return [tried[int(np.argmax(enough))] if enough.any() else None for enough in onwards.T]
-
-
-def _first_reaching(family: Family, base: Timeframe, times: Times, origin: int) -> int:
-    """The first row whose anchor lies at or after `origin`."""
-    return bisect_left(times.tolist(), origin, key=lambda at: family_start(family, base, at))
-
-
-def longest_series(frame: pl.DataFrame, spec: FeatureSpec, family: Family) -> BarSeries:
-    """The bars a family is evaluated on, of its own frame, without a gap: the longest run of them."""
-    seen: list[BarSeries] = []
-
-    def note(probe: Family, bars: BarSeries) -> Mapping[str, Floats]:
-        seen.append(bars)
-        return {name: np.full(len(bars), np.nan) for name in probe.columns}
-
-    probe = replace(family, finite=True, warmup=0)
-    _table(Builder(frame, replace(spec, families=(probe,)), int(frame["open_time"].to_physical()[0]), note), probe)
-    return max(seen, key=len, default=BarSeries.of(frame[:0], spec.inputs))
-
-
-def with_other_past(bars: BarSeries, first: int) -> BarSeries:
-    """The same bars from row `first` on; those before it run backwards, and end where row `first` opens."""
-    scale = bars.open[first] / bars.open[0]
-    before = {
-        "open": bars.close[:first][::-1] * scale,
-        "high": bars.high[:first][::-1] * scale,
-        "low": bars.low[:first][::-1] * scale,
-        "close": bars.open[:first][::-1] * scale,
-        "volume": bars.volume[:first][::-1],
-    }
-    own = {name: np.concatenate([before[name], bars[name][first:]]) for name in PRICE_INPUTS}
-    extra = {name: np.concatenate([values[:first][::-1], values[first:]]) for name, values in bars.extra.items()}
-    return BarSeries(bars.open_ms, **own, extra=MappingProxyType(extra))
-
-
-def _telling_rows(family: Family, bars: BarSeries) -> list[int]:
-    """Rows whose past is replaced: the last one, and those where most columns are far from what they usually are."""
-    if len(bars) <= family.warmup:
-        return []
-    found = family.evaluate(bars)
-    rows = np.stack([found[name] for name in family.columns])[:, family.warmup :]
-    with np.errstate(all="ignore"):
-        known = np.nan_to_num(rows, posinf=0.0, neginf=0.0)
-        far = np.abs(known - np.median(known, axis=1, keepdims=True))
-        rank = (far / (far.max(axis=1, keepdims=True) + 1e-300)).sum(axis=0)
-    most = np.argsort(rank, kind="stable")[-_TELLING:] + family.warmup
-    return sorted({len(bars) - 1, *most.tolist()})
-
-
-def _distances(warmup: int) -> list[int]:
-    """0 … warm-up, about a fifth apart."""
-    steps = np.unique(np.geomspace(1, max(warmup, 1), 2 + int(np.log(max(warmup, 1)) / np.log(_STEP))).astype(int))
-    return sorted({0, warmup, *(step for step in steps.tolist() if step <= warmup)})
-
-
-def _last(family: Family, bars: BarSeries) -> Floats:
-    found = family.evaluate(bars)
-    return np.array([found[name][-1] for name in family.columns])
-
-
-def _agree(ours: Floats, theirs: Floats, tolerance: Floats) -> Flags:
-    known = np.isfinite(ours)
-    with np.errstate(invalid="ignore"):
-        near: Flags = np.abs(ours - theirs) <= tolerance
-    return np.where(known & np.isfinite(theirs), near, known == np.isfinite(theirs))
-
-
-def _table(builder: Builder, family: Family) -> Floats:
-    """The columns of a family, shape (columns, rows), NaN for null."""
-    return builder.fill(family, builder.room(family))
-
-
-def _differs(ours: Floats, theirs: Floats) -> Flags:
-    """Where two arrays are not the same to the bit."""
-    return np.asarray(ours.view(np.int64) != theirs.view(np.int64))
-
-
-def _moved(ours: Floats, theirs: Floats, sigma: Floats) -> tuple[Flags, Flags]:
-    """Where values are others, and where they only round differently, by no more than 1e-9 of a column's σ."""
-    differs = _differs(ours, theirs)
-    if not differs.any():
-        return differs, differs
-    width = sigma if ours.ndim == 1 else sigma[:, None]
-    with np.errstate(invalid="ignore"):
-        near = np.abs(ours - theirs) <= _ROUNDING * width
-    return differs & ~near, differs & near
-
-
-def _deviations(found: Floats) -> Floats:
-    """Standard deviation of each column over its known values; 0 where there are none."""
-    return np.array([np.std(row[np.isfinite(row)]) if np.isfinite(row).any() else 0.0 for row in found])
-
-
-def _differing_columns(ours: Floats, theirs: Floats) -> Flags:
-    differs: Flags = np.logical_or.reduce(_differs(ours, theirs), axis=1)
-    return differs

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trader_cli.core.answers import Answer
 from trader_cli.core.errors import DataMissing, UsageError
@@ -27,6 +27,7 @@ from trader_cli.tactician.tactician import document_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
+    from trader_cli.core.json_values import JsonObject
     from trader_cli.exchange.binance import BinanceExchange
     from trader_cli.settings import Settings, Workspace
     from trader_cli.storage.ledger import Ledger
@@ -53,7 +54,7 @@ class LiveTradingPipeline:
         self._live = live
         self._sink = sink or EventSink()
         self._forever: LiveLoop | None = None
-        self._results: deque[dict[str, Any]] = deque(maxlen=self.settings.tactician.max_history)
+        self._results: deque[JsonObject] = deque(maxlen=self.settings.tactician.max_history)
 
     async def initialize(self) -> bool:
         """Connect to the exchange, if none was given."""
@@ -71,7 +72,7 @@ class LiveTradingPipeline:
 
     # --- the guide's surface ---
 
-    async def execute_trading(self, market_data: Mapping[str, Any]) -> Answer:
+    async def execute_trading(self, market_data: Mapping[str, object]) -> Answer:
         """One pass without the care: analyse, decide, enter. False, with `code` and `sentence`, where nothing is done.
 
         `market_data` names the symbol and the time it was seen (`timestamp`, ISO or UTC ms; optional `timeframe`):
@@ -90,17 +91,17 @@ class LiveTradingPipeline:
             async with self._trading(str(market_data["symbol"])) as trader:
                 done = await trader.once(str(market_data["symbol"]), timeframe, may_train=False)
         except DataMissing as error:
-            missing = {"kind": "error", "code": type(error).__name__, "sentence": str(error)}
+            missing: JsonObject = {"kind": "error", "code": type(error).__name__, "sentence": str(error)}
             return self._answered(missing, given=False)
         body = document_of(done.outcome) if done.outcome is not None else {}
         given = isinstance(done.entered, EntryResult)
         return self._answered({**body, "entered": given}, given=given)
 
-    def _answered(self, body: dict[str, Any], *, given: bool) -> Answer:
+    def _answered(self, body: JsonObject, *, given: bool) -> Answer:
         self._results.append(body)
         return Answer(body, given=given)
 
-    def get_trading_status(self) -> dict[str, Any]:
+    def get_trading_status(self) -> JsonObject:
         """What this pipeline knows of itself; asks the exchange nothing."""
         return {
             "initialized": self._lease.is_open,
@@ -151,10 +152,10 @@ class LiveTradingPipeline:
         exchange = self._lease.exchange
         market = Market(exchange, exchange.clock, self._source or self.workspace.source)
         async with ledger_for(exchange, self._ledger, symbols) as ledger:
-            yield Trader(self.settings, market, ledger, self._sink, live=self._live)
+            yield Trader(self.workspace, market, ledger, self._sink, live=self._live)
 
 
-def _time_of(stamp: Any) -> int:
+def _time_of(stamp: object) -> int:
     """UTC milliseconds of an ISO text or a number of them. Raises `UsageError`."""
     if isinstance(stamp, int) and not isinstance(stamp, bool):
         return stamp

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from trader_cli.core.errors import DataMissing, ExchangeUnavailable
 from trader_cli.execution.shutdown import leaving, run_supervised
-from trader_cli.settings.workspace import account_key, workspace_of
+from trader_cli.settings.workspace import account_key
 from trader_cli.storage.state import VenueState
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from trader_cli.core.ports import Clock
     from trader_cli.exchange.archive.download import Archive
     from trader_cli.exchange.binance import BinanceExchange
-    from trader_cli.settings import Settings
+    from trader_cli.settings import Workspace
     from trader_cli.venue.clocks import VirtualClock
     from trader_cli.venue.simulated_market.tape import Tape
 
@@ -59,20 +59,24 @@ class Market:
             yield replace(self, archive=archive)
 
 
-def sim_tape(settings: Settings) -> Tape:
+def sim_tape(workspace: Workspace) -> Tape:
     """The tape of the `sim` settings."""
-    sim = settings.sim
+    sim = workspace.settings.sim
     if sim.tape is not None:
         from trader_cli.venue.simulated_market.tape_loading import load_tape
 
-        return load_tape(Path(sim.tape).expanduser(), settings.seed)
+        return load_tape(Path(sim.tape).expanduser(), workspace.settings.seed)
     from trader_cli.venue.simulated_market.synthetic import synthetic_tape
 
-    return synthetic_tape(sim.symbols, sim.days, sim.planted_lead, settings.seed)
+    return synthetic_tape(sim.symbols, sim.days, sim.planted_lead, workspace.settings.seed)
 
 
 def run_in_market(
-    settings: Settings, work: Callable[[Market], Awaitable[T]], *, protection: bool = False, for_s: float | None = None
+    workspace: Workspace,
+    work: Callable[[Market], Awaitable[T]],
+    *,
+    protection: bool = False,
+    for_s: float | None = None,
 ) -> T:
     """Connect, run `work`, disconnect. In sim on virtual time, which is remembered for the next command.
 
@@ -81,14 +85,14 @@ def run_in_market(
     """
     from trader_cli.venue.clocks import VirtualClock, VirtualLoop
 
-    if settings.mode != "sim":
+    if workspace.mode != "sim":
         return run_supervised(
-            _with_exchange(settings, work, protection=protection, for_s=for_s), asyncio.new_event_loop
+            _with_exchange(workspace, work, protection=protection, for_s=for_s), asyncio.new_event_loop
         )
-    tape = sim_tape(settings)
-    remembered = VenueState(workspace_of(settings).state_dir)
+    tape = sim_tape(workspace)
+    remembered = VenueState(workspace.state_dir)
     now = remembered.time(tape.source)
-    clock = VirtualClock(tape.at(settings.sim.start) if now is None else now)
+    clock = VirtualClock(tape.at(workspace.settings.sim.start) if now is None else now)
 
     async def timed(market: Market) -> T:
         try:
@@ -96,44 +100,46 @@ def run_in_market(
         finally:
             remembered.save_time(tape.source, clock.now_ms())
 
-    return run_supervised(_with_venue(settings, tape, clock, timed), lambda: VirtualLoop(clock))
+    return run_supervised(_with_venue(workspace, tape, clock, timed), lambda: VirtualLoop(clock))
 
 
 async def _with_exchange(
-    settings: Settings, work: Callable[[Market], Awaitable[T]], *, protection: bool, for_s: float | None
+    workspace: Workspace, work: Callable[[Market], Awaitable[T]], *, protection: bool, for_s: float | None
 ) -> T:
-    wall = settings.binance_exchange.clock == "wall"
+    wall = workspace.settings.binance_exchange.clock == "wall"
     if for_s is not None and wall:
         leaving().end_in(for_s)
     try:
-        async with connected(settings, None, protection=protection) as exchange:
+        async with connected(workspace, None, protection=protection) as exchange:
             if for_s is not None and not wall:
                 leaving().end_in(exchange.clock.loop_s(for_s))
-            return await work(Market(exchange, exchange.clock, workspace_of(settings).source, threads=wall))
+            return await work(Market(exchange, exchange.clock, workspace.source, threads=wall))
     except ExchangeUnavailable as error:
-        if settings.mode != "paper" or settings.binance_exchange.base_url is not None:
+        if workspace.mode != "paper" or workspace.settings.binance_exchange.base_url is not None:
             raise
         raise ExchangeUnavailable(error.sentence, hint="Without a network, try `--profile sim`.") from error
 
 
-async def _with_venue(settings: Settings, tape: Tape, clock: VirtualClock, work: Callable[[Market], Awaitable[T]]) -> T:
+async def _with_venue(
+    workspace: Workspace, tape: Tape, clock: VirtualClock, work: Callable[[Market], Awaitable[T]]
+) -> T:
     from trader_cli.venue.server.authentication import KEYS
     from trader_cli.venue.server.server import VenueServer
 
-    folder = VenueState(workspace_of(settings).state_dir).accounts(tape.source, "virtual")
-    balance = Decimal(str(settings.sim.balance))
+    folder = VenueState(workspace.state_dir).accounts(tape.source, "virtual")
+    balance = Decimal(str(workspace.settings.sim.balance))
     async with VenueServer(tape, clock, balance=balance, folder=folder) as venue:
-        key = KEYS[account_key(settings)]
+        key = KEYS[account_key(workspace.settings)]
         keys = {"api_key": SecretStr(key.key), "api_secret": SecretStr(key.secret)}
-        options = settings.binance_exchange.model_copy(update={"base_url": venue.url, **keys})
-        inside = settings.model_copy(update={"binance_exchange": options})
+        options = workspace.settings.binance_exchange.model_copy(update={"base_url": venue.url, **keys})
+        inside = replace(workspace, settings=workspace.settings.model_copy(update={"binance_exchange": options}))
         async with connected(inside, clock, venue_url=venue.url) as exchange:
             return await work(Market(exchange, clock, tape.source))
 
 
 @asynccontextmanager
 async def connected(
-    settings: Settings,
+    workspace: Workspace,
     clock: Clock | None,
     *,
     venue_url: str | None = None,
@@ -142,7 +148,7 @@ async def connected(
     """An initialised exchange that is closed at the end. `venue_url`: the venue of mode sim."""
     from trader_cli.execution.accounts import exchange_of
 
-    exchange = exchange_of(workspace_of(settings), clock, venue_url=venue_url)
+    exchange = exchange_of(workspace, clock, venue_url=venue_url)
     try:
         await exchange.initialize(protection=protection)
         yield exchange
@@ -150,17 +156,17 @@ async def connected(
         await exchange.close()
 
 
-def market_now_ms(settings: Settings) -> int:
+def market_now_ms(workspace: Workspace) -> int:
     """The market's time without connecting to it. Raises `DataMissing` if a sim has not begun."""
     from trader_cli.exchange.connection.venue_clock import attach
     from trader_cli.venue.clocks import WallClock
 
-    if settings.mode == "sim":
-        now = VenueState(workspace_of(settings).state_dir).time(workspace_of(settings).source)
+    if workspace.mode == "sim":
+        now = VenueState(workspace.state_dir).time(workspace.source)
         if now is None:
             raise DataMissing("This tape has not been played yet.", hint="Run `trader fetch` first.")
         return now
-    options = settings.binance_exchange
+    options = workspace.settings.binance_exchange
     if options.clock == "venue" and options.base_url is not None:
         return run_supervised(_venue_now(attach(options.base_url)), asyncio.new_event_loop)
     return WallClock().now_ms()

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from trader_cli.core.errors import ConfigurationError, DataStale, UsageError
 from trader_cli.execution.shutdown import run_supervised
 from trader_cli.pipelines.market_access import sim_tape
-from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_books import books_of
 from trader_cli.storage.state import VenueState
@@ -24,13 +23,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from trader_cli.settings import Settings
+    from trader_cli.settings import Workspace
     from trader_cli.venue.clocks import ServedClock
     from trader_cli.venue.simulated_market.tape import Tape
 
 
 def serve(
-    settings: Settings,
+    workspace: Workspace,
     port: int,
     clock_name: str,
     announce: Callable[[str, str, int], None],
@@ -40,11 +39,11 @@ def serve(
 
     `faults` names a file of faults (`venue.server.faults`); its times count from the start of the serving.
     """
-    state = VenueState(workspace_of(settings).state_dir)
-    tape, clock = _played(state, sim_tape(settings), settings.sim.start, clock_name)
+    state = VenueState(workspace.state_dir)
+    tape, clock = _played(state, sim_tape(workspace), workspace.settings.sim.start, clock_name)
     folder = state.accounts(tape.source, clock_name)
     plan = None if faults is None else FaultPlan.load(faults, clock.now_ms())
-    balance = Decimal(str(settings.sim.balance))
+    balance = Decimal(str(workspace.settings.sim.balance))
     server = VenueServer(tape, clock, port=port, balance=balance, folder=folder, faults=plan)
     run_supervised(
         _serve(server, port, lambda: announce(server.url, tape.label, clock.now_ms())), asyncio.new_event_loop
@@ -87,10 +86,10 @@ def _moved_to_now(state: VenueState, tape: Tape, start: float) -> Tape:
     return moved
 
 
-def tape_status(settings: Settings) -> dict[str, Any]:
+def tape_status(workspace: Workspace) -> dict[str, Any]:
     """Label, source, span and remembered time of the sim settings' tape."""
-    tape = sim_tape(settings)
-    now = VenueState(workspace_of(settings).state_dir).time(tape.source)
+    tape = sim_tape(workspace)
+    now = VenueState(workspace.state_dir).time(tape.source)
     return {"label": tape.label, "source": tape.source, "start_ms": tape.start_ms, "end_ms": tape.end_ms, "now_ms": now}
 
 
@@ -104,15 +103,15 @@ class Reset:
     set_aside: tuple[str, ...]
 
 
-def reset_tape(settings: Settings) -> Reset:
+def reset_tape(workspace: Workspace) -> Reset:
     """Forget the tape's time and accounts. Their ledgers are kept, under another name."""
-    source, forgotten, aside = workspace_of(settings).source, [], []
-    folder = workspace_of(settings).state_dir / "ledgers" / source
+    source, forgotten, aside = workspace.source, [], []
+    folder = workspace.state_dir / "ledgers" / source
     for path in sorted(folder.glob("*-sim.sqlite")):
         with Ledger.opened(path) as ledger:  # nobody else may be using it
             held = books_of(ledger).held
         number = len(list(folder.glob(f"{path.name}.before-reset-*")))
         aside.append(str(path.rename(path.with_name(f"{path.name}.before-reset-{number + 1}"))))
         forgotten += [f"{symbol} {amount:f}" for symbol, amount in held.items()]
-    was_played = VenueState(workspace_of(settings).state_dir).reset(source)
+    was_played = VenueState(workspace.state_dir).reset(source)
     return Reset(source, was_played, tuple(forgotten), tuple(aside))

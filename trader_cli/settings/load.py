@@ -11,13 +11,13 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import EnvSettingsSource, SettingsError
 
 from trader_cli.core.errors import ConfigurationError
+from trader_cli.core.json_values import built
 from trader_cli.settings.model import Settings
 
 PROFILES = ("paper", "sim", "demo", "live")
@@ -25,13 +25,11 @@ _PREFIX = "TRADER_"
 _NOT_SETTINGS = frozenset({"TRADER_PROFILE", "TRADER_CONFIG"})
 _SECRETS = (("binance_exchange", "api_key"), ("binance_exchange", "api_secret"))
 
-Tree = dict[str, Any]
+Tree = dict[str, object]
 
 
 def load_settings(
-    profile: str | None = None,
-    config: str | Path | None = None,
-    overrides: Mapping[str, Any] | None = None,
+    profile: str | None = None, config: str | Path | None = None, overrides: Mapping[str, object] | None = None
 ) -> Settings:
     """The settings of one command.
 
@@ -96,7 +94,7 @@ def environment_name(path: tuple[str, ...]) -> str:
     return _PREFIX + "__".join(path).upper()
 
 
-def _section(annotation: Any) -> type[BaseModel] | None:
+def _section(annotation: object) -> type[BaseModel] | None:
     return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
 
 
@@ -145,7 +143,7 @@ def _parsed(text: str, origin: str) -> Tree:
 class _UniqueKeys(yaml.SafeLoader):
     """A safe loader that refuses a key written twice in one mapping."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
         keys = [self.construct_object(key) for key, _ in node.value]
         twice = [key for key in keys if keys.count(key) > 1]
         if twice:
@@ -162,7 +160,7 @@ def _nearest(key: str, model: type[BaseModel], prefix: str) -> str:
     return elsewhere[0] if elsewhere else prefix + here[0]
 
 
-def _refuse_unknown(tree: Mapping[Any, Any], model: type[BaseModel], origin: str, prefix: str = "") -> None:
+def _refuse_unknown(tree: Mapping[str, object], model: type[BaseModel], origin: str, prefix: str = "") -> None:
     for key, value in tree.items():
         field = model.model_fields.get(str(key))
         if field is None:
@@ -199,7 +197,7 @@ def _environment_tree() -> Tree:
         ) from None
 
 
-def _merged(low: Mapping[str, Any], high: Mapping[str, Any]) -> Tree:
+def _merged(low: Mapping[str, object], high: Mapping[str, object]) -> Tree:
     merged = dict(low)
     for key, value in high.items():
         below = merged.get(key)
@@ -208,7 +206,7 @@ def _merged(low: Mapping[str, Any], high: Mapping[str, Any]) -> Tree:
     return merged
 
 
-def _refuse_two_modes(requested: Mapping[str, Mapping[str, Any]]) -> None:
+def _refuse_two_modes(requested: Mapping[str, Mapping[str, object]]) -> None:
     """Which market is traded, with whose money, is never decided by the order of files: two answers are refused."""
     modes = {origin: str(tree["mode"]) for origin, tree in requested.items() if "mode" in tree}
     if len(set(modes.values())) > 1:
@@ -220,7 +218,7 @@ def _refuse_two_modes(requested: Mapping[str, Mapping[str, Any]]) -> None:
 
 def _validated(tree: Tree) -> Settings:
     try:
-        settings = Settings(**tree)
+        settings = built(Settings, tree)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])

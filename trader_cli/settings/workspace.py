@@ -114,6 +114,11 @@ def workspace_of(config: Workspace | Settings | Mapping[str, object] | None) -> 
     )
 
 
+def settings_of(config: Workspace | Settings | Mapping[str, object] | None) -> Settings:
+    """The settings alone, for what asks neither market nor account: nothing is derived."""
+    return config.settings if isinstance(config, Workspace) else as_settings(config)
+
+
 def account_key(settings: Settings) -> str:
     """The API key that trades: in sim one of the simulated exchange's, whatever else is set; none in paper."""
     if settings.mode == "paper":

@@ -11,22 +11,21 @@ seed give the same bytes.
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import asdict
-from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import DataError, DataInvalid, DataMissing, DataStale, UsageError
-from trader_cli.core.identity.digests import canonical_json, digest_bytes, digest_value
+from trader_cli.core.identity.digests import canonical_json, digest_bytes
 from trader_cli.core.identity.manifests import MANIFEST_SCHEMA, ArtifactKey, Chunk, Manifest, another_version
 from trader_cli.core.market.symbols import is_symbol
-from trader_cli.storage.files import at_work, freshen, write_atomic
+from trader_cli.storage.chunk_store import ChunkStore
+from trader_cli.storage.files import at_work, write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     import polars as pl
 
@@ -39,110 +38,16 @@ def stage_key(profile: str, symbol: str, timeframe: Timeframe, stage: str) -> Ar
     return ArtifactKey(profile, symbol, timeframe.name, stage)
 
 
-_REMEMBERED_BYTES = 256 << 20
-_REMEMBERED_ROWS = 10_000
-"""Larger chunks are read again when they are wanted again: years of minute bars do not stay in memory."""
-
-
-class ArtifactStore:
+class ArtifactStore(ChunkStore):
     """Artifacts under one root folder. Chunks never change, so those read or found once are remembered."""
 
     def __init__(self, root: str | Path) -> None:
-        self.root = Path(root).expanduser()
-        self._found: dict[str, Chunk] = {}
-        self._frames: dict[str, pl.DataFrame] = {}
-        self._held_bytes = 0
-        self._remembering = Lock()
+        super().__init__(root)
         self._certificates: dict[str, JsonObject] = {}
-
-    def chunk_path(self, key: str, content: str) -> Path:
-        """Where the chunk of this key and content digest lies."""
-        return self.root / "chunks" / key[:2] / f"{key}.{content}.parquet"
 
     def at_work(self) -> AbstractContextManager[None]:
         """While this lasts, nothing that is made here is swept away before a reference names it."""
         return at_work(self.root / "locks")
-
-    def put_chunk(self, key: str, frame: pl.DataFrame) -> Chunk:
-        """Store a non-empty frame whose first column is a time; damaged files of the same key go."""
-        written = _parquet(frame)
-        return self._put(key, digest_bytes(written), written, frame)
-
-    def put_rows(self, stage: str, frame: pl.DataFrame) -> Chunk:
-        """Store a non-empty frame of a raw series, named by nothing but what it holds."""
-        written = _parquet(frame)
-        content = digest_bytes(written)
-        return self._put(digest_value([stage, content]), content, written, frame)
-
-    def _put(self, key: str, content: str, written: bytes, frame: pl.DataFrame) -> Chunk:
-        path = self.chunk_path(key, content)
-        if _content_of(path) != content or not freshen(path):
-            write_atomic(path, written, durable=False)
-        for other in path.parent.glob(f"{key}.*.parquet"):
-            if other != path:
-                other.unlink(missing_ok=True)
-        times = frame.to_series(0).to_physical()
-        self._found[key] = Chunk(key, content, frame.height, int(times[0]), int(times[-1]))
-        return self._found[key]
-
-    def holds(self, chunk: Chunk) -> bool:
-        """Whether the file of a chunk is there and what its manifest says."""
-        known = self._found.get(chunk.key)
-        if known is None or known.content != chunk.content:
-            path = self.chunk_path(chunk.key, chunk.content)
-            if _content_of(path) != chunk.content or not freshen(path):
-                return False
-            self._found[chunk.key] = chunk
-        return True
-
-    def find_chunk(self, key: str) -> Chunk | None:
-        """The chunk of this key if there is one whose bytes are those that were written. It counts as used now."""
-        known = self._found.get(key) or self._searched(key)
-        if known is None or not freshen(self.chunk_path(key, known.content)):
-            self._found.pop(key, None)
-            return None
-        self._found[key] = known
-        return known
-
-    def _searched(self, key: str) -> Chunk | None:
-        import polars as pl
-
-        for path in sorted((self.root / "chunks" / key[:2]).glob(f"{key}.*.parquet")):
-            content = path.name.split(".")[1]
-            if _content_of(path) == content:
-                times = pl.read_parquet(path, columns=[0]).to_series().to_physical()
-                return Chunk(key, content, len(times), int(times[0]), int(times[-1]))
-        return None
-
-    def read_chunk(self, chunk: Chunk) -> pl.DataFrame:
-        """The frame of a chunk. Raises `DataInvalid` if the file is missing or not what the manifest says."""
-        known = self._frames.get(chunk.content)
-        if known is not None:
-            return known
-        frame = self._frame(chunk)
-        if chunk.rows <= _REMEMBERED_ROWS:
-            self._remember(chunk.content, frame)
-        return frame
-
-    def _remember(self, content: str, frame: pl.DataFrame) -> None:
-        with self._remembering:
-            if content not in self._frames:
-                self._frames[content] = frame
-                self._held_bytes += int(frame.estimated_size())
-            while self._held_bytes > _REMEMBERED_BYTES:
-                self._held_bytes -= int(self._frames.pop(next(iter(self._frames))).estimated_size())
-
-    def _frame(self, chunk: Chunk) -> pl.DataFrame:
-        import polars as pl
-
-        path = self.chunk_path(chunk.key, chunk.content)
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise DataInvalid(f"The artifact file {path} cannot be read: {error.strerror}.") from error
-        if digest_bytes(content) != chunk.content:
-            raise DataInvalid(f"The artifact file {path} is corrupt: it is not what its manifest describes.")
-        return pl.read_parquet(io.BytesIO(content))
 
     def read(self, manifest: Manifest) -> pl.DataFrame:
         """All rows of an artifact. Raises `DataInvalid` naming the stage to run again."""
@@ -327,23 +232,8 @@ _COMMANDS = {
 }
 
 
-def _parquet(frame: pl.DataFrame) -> bytes:
-    """The bytes of a frame; the same however it was put together in memory."""
-    buffer = io.BytesIO()
-    frame.rechunk().write_parquet(buffer, compression="lz4", statistics=True)
-    return buffer.getvalue()
-
-
 def _again(key: ArtifactKey) -> str:
     return f"Run `trader {_COMMANDS.get(key.stage, key.stage)} {key.symbol} --timeframe {key.timeframe}` again."
-
-
-def _content_of(path: Path) -> str | None:
-    """The digest of a file's bytes, or `None` if it cannot be read."""
-    try:
-        return digest_bytes(path.read_bytes())
-    except OSError:
-        return None
 
 
 def command_of(manifest: Manifest) -> str:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from contextlib import closing, contextmanager
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from trader_cli.core.identity.ids import is_a_purpose
-from trader_cli.core.money.breaker import UNPROTECTED, Breakdown, LatchLine, in_force
+from trader_cli.core.money.breaker import UNPROTECTED, Breakdown
 from trader_cli.settings.private import keep_private
 from trader_cli.storage.journal_digest import digest_of
+from trader_cli.storage.ledger_columns import booked_fill, filled_quantity, intent_of
+from trader_cli.storage.ledger_decisions import DecisionReading
 from trader_cli.storage.ledger_faults import (
     REBUILD,
     GuardedConnection,
@@ -22,30 +22,24 @@ from trader_cli.storage.ledger_faults import (
 )
 from trader_cli.storage.ledger_identity import require_own
 from trader_cli.storage.ledger_money import MoneyReading, decimal_of
-from trader_cli.storage.ledger_rows import Assessed, Booked, Decided, Holding, Intent, Note, cost_after
-from trader_cli.storage.owner_requests import request_of
+from trader_cli.storage.ledger_rows import Booked, Holding, Intent, Note, cost_after
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    from trader_cli.core.json_values import JsonObject
-    from trader_cli.core.money.plans import TradePlan
-    from trader_cli.storage.ledger_faults import Row
 
 
 SETTLED = frozenset({"refused", "absent", "done"})
 """Statuses of an intent about which nothing more can come."""
 _RECENT = 4
 _NEVER_SENT = frozenset({"external", "settled"})
-_DECISIONS = "SELECT id, symbol, decision_ms, kind, body FROM decisions"
 _INTENTS = (
     "SELECT client_id, decision_id, symbol, purpose, side, quantity, at_ms, price, trigger_price, reduce_only"
     " FROM intents"
 )
 
 
-class LedgerReading(MoneyReading):
+class LedgerReading(DecisionReading, MoneyReading):
     """The ledger of one account as it can be read, also while another process writes it."""
 
     def __init__(self, db: GuardedConnection, path: Path) -> None:
@@ -89,53 +83,6 @@ class LedgerReading(MoneyReading):
         )
         return [str(decision) for decision, client_id, booked in rows if booked or self.filled(client_id) > 0]
 
-    def decision(self, decision_id: str) -> Decided | None:
-        """What was recorded of a decision."""
-        row = self._db.execute(f"{_DECISIONS} WHERE id = ?", (decision_id,)).fetchone()
-        return None if row is None else _decided(row)
-
-    def plan(self, decision_id: str) -> TradePlan | None:
-        """The plan that was recorded under this id."""
-        recorded = self.decision(decision_id)
-        return None if recorded is None else recorded.plan
-
-    def decisions(self) -> list[Decided]:
-        """Every decision, oldest first."""
-        return [_decided(row) for row in self._db.execute(f"{_DECISIONS} ORDER BY rowid")]
-
-    def halted(self) -> str | None:
-        """The reasons of the halt in force, oldest first; one asked for by another process counts at once."""
-        rows = self._db.execute(
-            "SELECT reason FROM halts WHERE halted = 1"
-            " AND number > (SELECT COALESCE(MAX(number), 0) FROM halts WHERE halted = 0) ORDER BY number"
-        )
-        requested, reasons = request_of(self.path, "halt"), [str(row[0]) for row in rows.fetchall()]
-        said: list[str] = []
-        for reason in [*reasons, requested] if requested is not None else reasons:
-            if not any(reason in earlier for earlier in said):
-                said = [*(earlier for earlier in said if earlier not in reason), reason]
-        return "; ".join(said) if said else None
-
-    def latch_lines(self) -> list[LatchLine]:
-        """Every line that latched or unlocked a symbol, in the order they were written."""
-        if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'latches'").fetchone():
-            return []  # shown as an older trader wrote it: only its next owner adds the table
-        rows = self._db.execute(
-            "SELECT number, symbol, latched, code, reason, at_ms, cause FROM latches ORDER BY number"
-        )
-        return [LatchLine(r[0], r[1], bool(r[2]), *r[3:]) for r in rows]
-
-    def latches(self) -> dict[str, LatchLine]:
-        """The symbols whose entries are held back, and why; unlocking asked for by another process counts at once."""
-        standing = in_force(self.latch_lines())
-        requested = {symbol: request_of(self.path, f"unlock-{symbol}") for symbol in standing}
-        return {s: line for s, line in standing.items() if (requested[s] or "").partition(" ")[0] != str(line.number)}
-
-    def latched(self, symbol: str) -> tuple[str, str] | None:
-        """(code, reason) of the latch that holds entries of a symbol back, if one does."""
-        line = self.latches().get(symbol)
-        return None if line is None else (line.code, line.reason)
-
     def unprotected_exits(self) -> list[Breakdown]:
         """Positions whose exit as unprotected filled, by the decision they came from, at the time of that fill."""
         rows = self._db.execute(
@@ -163,12 +110,12 @@ class LedgerReading(MoneyReading):
     def intents(self, symbol: str | None = None) -> list[Intent]:
         """Every intent, oldest first."""
         where, values = ("", ()) if symbol is None else ("WHERE symbol = ?", (symbol,))
-        return [_intent(row) for row in self._db.execute(f"{_INTENTS} {where} ORDER BY rowid", values)]
+        return [intent_of(row) for row in self._db.execute(f"{_INTENTS} {where} ORDER BY rowid", values)]
 
     def intent(self, client_id: str) -> Intent | None:
         """One intent."""
         row = self._db.execute(f"{_INTENTS} WHERE client_id = ?", (client_id,)).fetchone()
-        return None if row is None else _intent(row)
+        return None if row is None else intent_of(row)
 
     def client_ids(self) -> list[str]:
         """The client id of every intent."""
@@ -177,7 +124,7 @@ class LedgerReading(MoneyReading):
     def intents_of(self, decision_id: str) -> list[Intent]:
         """Every intent of a decision, oldest first."""
         rows = self._db.execute(f"{_INTENTS} WHERE decision_id = ? ORDER BY rowid", (decision_id,))
-        return [_intent(row) for row in rows]
+        return [intent_of(row) for row in rows]
 
     def unsettled(self, symbol: str | None = None) -> list[Intent]:
         """Intents of which more can come: sent or unknown, resting, or written down and never sent."""
@@ -217,7 +164,7 @@ class LedgerReading(MoneyReading):
     def filled(self, client_id: str) -> Decimal:
         """How much of an order the exchange said has filled, whether its trades are booked yet or not."""
         last = self.last_note(client_id)
-        return _filled(last.note if last and last.exchange_id else None)
+        return filled_quantity(last.note if last and last.exchange_id else None)
 
     def unbooked(self, symbol: str) -> list[Decimal]:
         """Signed quantities that have filled, by the exchange's word about each order, and are in no booked trade yet.
@@ -251,11 +198,6 @@ class LedgerReading(MoneyReading):
         )
         return frozenset(row[0] for row in rows)
 
-    def cleared_ms(self) -> int:
-        """When a person last lifted a halt, 0 if never."""
-        row = self._db.execute("SELECT MAX(at_ms) FROM halts WHERE halted = 0").fetchone()
-        return int(row[0] or 0)
-
     def owner(self, symbol: str, exchange_id: str) -> str | None:
         """The client id of the intent that became this order at the exchange."""
         row = self._db.execute(
@@ -276,29 +218,7 @@ class LedgerReading(MoneyReading):
             " ORDER BY f.time_ms, f.trade_id",
             tuple(chosen.values()),
         )
-        return [_booked(row) for row in rows]
-
-    def assessments(self, symbol: str, since_ms: int = 0, actions: tuple[str, ...] = ()) -> list[Assessed]:
-        """The assessments of a symbol, oldest first; only of these `actions` if given."""
-        chosen = f" AND action IN ({', '.join('?' * len(actions))})" if actions else ""
-        rows = self._db.execute(
-            f"SELECT action, body, at_ms FROM assessments WHERE symbol = ? AND at_ms >= ?{chosen} ORDER BY number",  # noqa: S608
-            (symbol, since_ms, *actions),
-        )
-        return [Assessed(r[0], _document(r[1]), r[2]) for r in rows]
-
-    def last_assessment(self, symbol: str, actions: tuple[str, ...]) -> Assessed | None:
-        """The newest assessment of a symbol with one of these actions."""
-        rows = [
-            self._db.execute(
-                "SELECT action, body, at_ms, number FROM assessments WHERE symbol = ? AND action = ?"
-                " ORDER BY at_ms DESC, number DESC LIMIT 1",
-                (symbol, action),
-            ).fetchone()
-            for action in actions
-        ]
-        newest = max((row for row in rows if row is not None), key=lambda row: (row[2], row[3]), default=None)
-        return None if newest is None else Assessed(newest[0], _document(newest[1]), newest[2])
+        return [booked_fill(row) for row in rows]
 
     def journal_digest(self) -> str:
         """A digest of what was decided, intended and done: two sessions with the same one traded the same."""
@@ -310,13 +230,6 @@ class LedgerReading(MoneyReading):
         with guarded(path), closing(sqlite3.connect(path)) as copy:
             self._db.backup(copy)
             keep_private(path)
-
-    def counted_refusals(self) -> dict[str, int]:
-        """How often each reason was given for not trading."""
-        rows = self._db.execute(
-            "SELECT json_extract(body, '$.code'), COUNT(*) FROM decisions WHERE kind != 'plan' GROUP BY 1 ORDER BY 1"
-        )
-        return {str(code): int(count) for code, count in rows}
 
     def last_trade_id(self, symbol: str) -> int:
         """The newest fill recorded of a symbol, 0 if there is none."""
@@ -344,39 +257,3 @@ class LedgerReading(MoneyReading):
             cost = cost_after(amount, cost, signed, decimal_of(price))
             amount += signed
         return Holding(symbol, amount, cost / amount if amount else Decimal(0))
-
-
-def _decided(r: Row) -> Decided:
-    return Decided(r[0], r[1], r[2], r[3], _document(r[4]))
-
-
-def _intent(r: Row) -> Intent:
-    if not is_a_purpose(r[3]) or r[4] not in {"BUY", "SELL"}:
-        raise LedgerDamaged(f"The ledger's intent {r[0]} has the purpose {r[3]!r}, side {r[4]!r}.", hint=REBUILD)
-    return Intent(r[0], r[1], r[2], r[3], r[4], _number(r[5]), r[6], _number(r[7]), _number(r[8]), bool(r[9]))
-
-
-def _booked(r: Row) -> Booked:
-    price, quantity, commission, realized = (decimal_of(value) for value in r[5:9])
-    return Booked(r[0], r[1], r[2], r[3], r[4], price, quantity, commission, realized, r[9], r[10])
-
-
-def _number(value: str | None) -> Decimal | None:
-    return None if value is None else decimal_of(value)
-
-
-def _document(text: str) -> JsonObject:
-    """A body as written. Raises `LedgerDamaged`."""
-    try:
-        return dict(json.loads(text))
-    except (ValueError, TypeError) as error:
-        raise LedgerDamaged(f"The ledger holds a line that cannot be read: {error}.", hint=REBUILD) from error
-
-
-def _filled(note: str | None) -> Decimal:
-    """The quantity in the words of a note, such as "FILLED 0.5"."""
-    _, _, quantity = (note or "").partition(" ")
-    try:
-        return Decimal(quantity or 0)
-    except InvalidOperation:
-        return Decimal(0)

@@ -11,13 +11,14 @@ import selectors
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from trader_cli.core.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
+T = TypeVar("T")
 _HELD_WAIT_S = 0.05
 _STALLED = 20
 """Waits in vain after which a holder is taken to wait for a slow answer that another of its requests waits for."""
@@ -291,10 +292,10 @@ def loop_clock() -> WallClock | VirtualClock:
 ServedClock = WallClock | VirtualClock | DrivenClock
 
 
-def run_virtual(main: Callable[[], Awaitable[Any]], clock: VirtualClock) -> Any:
+def run_virtual(main: Callable[[], Awaitable[T]], clock: VirtualClock) -> T:
     """Run `main()` to its end on a virtual loop of `clock`."""
 
-    async def started() -> Any:
+    async def started() -> T:
         return await main()
 
     with asyncio.Runner(loop_factory=lambda: VirtualLoop(clock)) as runner:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,7 @@ from trader_cli.core.money.averages import readable
 from trader_cli.core.types import Abstention
 
 if TYPE_CHECKING:
+    from trader_cli.cli.show import Facts
     from trader_cli.core.types import Analysis
     from trader_cli.pipelines.stages.stage_results import Analysed
 
@@ -39,13 +40,13 @@ def analyze(
 
     Exit code 0: there is a signal. 4: the bars are stale. 8: the analyst abstains, and says why. Both are stored.
     """
-    from trader_cli.pipelines.stages.up_to_date import analyze_until_signal as run
+    from trader_cli.pipelines.stages.signal_wait import analyze_until_signal as run
 
     overrides = {**o.gaps_allowed(allow_gaps), **o.unproven_allowed(allow_unproven)}
-    settings = o.settings_from(profile, config, tape, overrides)
-    name, parsed = o.series(settings, symbol, timeframe)
+    workspace = o.workspace_from(profile, config, tape, overrides)
+    name, parsed = o.series(workspace, symbol, timeframe)
     with progress_bar() as progress:
-        done = run(settings, name, parsed, wait, progress)
+        done = run(workspace, name, parsed, wait, progress)
     if json:
         print_json({**done.analysis.as_dict(), "source": done.source, "cache_hit": done.cached})
     else:
@@ -61,7 +62,7 @@ def _headline(analysis: Analysis) -> str:
     return f"{what}: {analysis.signal.side}"
 
 
-def _facts(done: Analysed) -> dict[str, Any]:
+def _facts(done: Analysed) -> Facts:
     a = done.analysis
     return {
         **_outcome(a),
@@ -96,7 +97,7 @@ def _health(a: Analysis) -> str | None:
     return f"{a.health.score:.2f}, worst: {a.health.binding} {a.health.components[a.health.binding]:.2f}"
 
 
-def _outcome(a: Analysis) -> dict[str, Any]:
+def _outcome(a: Analysis) -> Facts:
     if isinstance(a.outcome, Abstention):
         return {"because": f"{a.outcome.sentence} ({a.outcome.code})", "price": _price(a.price, a)}
     signal = a.outcome

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -58,7 +58,7 @@ def gc(
         young = {"files": done.young[0], "bytes": done.young[1]}
         print_json({**asdict(done), "freed": freed, "young": young, "bytes": done.bytes})
     else:
-        facts: dict[str, Any] = {kind: f"{files} files, {_size(size)}" for kind, (files, size) in done.freed.items()}
+        facts: dict[str, object] = {kind: f"{files} files, {_size(size)}" for kind, (files, size) in done.freed.items()}
         left = f"{done.young[0]} files, {_size(done.young[1])}, younger than {older_than} or than a stage at work"
         what = "would be freed" if dry_run else "freed"
         print_facts(f"{_size(done.bytes)} {what}", {**facts, "left": left if done.young[0] else None})

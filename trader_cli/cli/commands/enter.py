@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,10 +17,13 @@ from trader_cli.core.money.plans import Approved, Refused
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from trader_cli.cli.show import Facts
+    from trader_cli.core.json_values import JsonObject
     from trader_cli.core.market.timeframes import Timeframe
+    from trader_cli.core.money.orders import StopState
     from trader_cli.execution.entry_result import EntryResult
     from trader_cli.pipelines.trading.trading_stages import DryRun
-    from trader_cli.settings import Settings
+    from trader_cli.settings import Workspace
 
 app = typer.Typer()
 BREAKDOWNS = frozenset({UNPROTECTED, BEYOND_BACKSTOP})
@@ -47,17 +50,17 @@ def enter(
     from trader_cli.pipelines.trading.trading_stages import enter as run
     from trader_cli.pipelines.trading.trading_stages import rehearse
 
-    settings = o.settings_from(profile, config, tape)
-    o.live_meant(settings, live=live)
-    name, parsed = o.series(settings, symbol, timeframe)
-    decided = _plan(settings, name, parsed, plan)
+    workspace = o.workspace_from(profile, config, tape)
+    o.live_meant(workspace, live=live)
+    name, parsed = o.series(workspace, symbol, timeframe)
+    decided = _plan(workspace, name, parsed, plan)
     if isinstance(decided, Refused):
         _refuse(name, decided, as_json=json)
         return
     if dry_run:
-        _show_rehearsal(rehearse(settings, decided.plan, name), as_json=json)
+        _show_rehearsal(rehearse(workspace, decided.plan, name), as_json=json)
         return
-    done = run(settings, decided.plan, name, live=live, say=say)
+    done = run(workspace, decided.plan, name, live=live, say=say)
     if isinstance(done, Refused):
         _refuse(name, done, as_json=json)
         return
@@ -69,11 +72,11 @@ def enter(
         raise typer.Exit(ExitCode.REJECTED)
 
 
-def _plan(settings: Settings, symbol: str, timeframe: Timeframe, file: Path | None) -> Approved | Refused:
+def _plan(workspace: Workspace, symbol: str, timeframe: Timeframe, file: Path | None) -> Approved | Refused:
     from trader_cli.pipelines.trading.trading_stages import plan_from, stored_plan
 
     if file is None:
-        return stored_plan(settings, symbol, timeframe)
+        return stored_plan(workspace, symbol, timeframe)
     import json
 
     try:
@@ -121,13 +124,13 @@ def _headline(done: EntryResult) -> str:
     return f"{plan.symbol}: {what}: {done.filled}"
 
 
-def entered_facts(done: EntryResult) -> dict[str, Any]:
+def entered_facts(done: EntryResult) -> Facts:
     """An entry for people."""
     cover = done.cover
     return {
         "plan": done.plan.plan_id,
         "order": _order_id(done) + (f", exchange id {done.order.order_id}" if done.order else ""),
-        "backstop": _stop(cover and cover.backstop),
+        "backstop": _stop(cover.backstop) if cover else None,
         "stop": ", ".join(filter(None, (_stop(s) for s in cover.stops))) if cover else None,
         "take profit": ", ".join(filter(None, (_stop(s) for s in cover.take_profits))) if cover else None,
         "without full cover": f"{done.uncovered_ms / 1000:.3f} s",
@@ -138,14 +141,14 @@ def _order_id(done: EntryResult) -> str:
     return done.plan.client_id("entry") if done.order is None else done.order.client_id
 
 
-def _stop(stop: Any) -> str | None:
+def _stop(stop: StopState | None) -> str | None:
     if stop is None:
         return None
     what = "closes everything" if stop.close_position else f"{stop.quantity:f}"
     return f"{what} at {stop.trigger_price:f} by mark price"
 
 
-def entered_dict(done: EntryResult) -> dict[str, Any]:
+def entered_dict(done: EntryResult) -> JsonObject:
     """An entry for programs."""
     cover = done.cover
     stops = [] if cover is None else [*([cover.backstop] if cover.backstop else []), *cover.stops, *cover.take_profits]

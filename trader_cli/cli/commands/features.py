@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,13 +23,14 @@ from trader_cli.core.errors import ExitCode, TraderError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from trader_cli.core.json_values import JsonObject
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.core.ports import Progress
     from trader_cli.features.certificates import Certificate
     from trader_cli.features.column_verdicts import ColumnVerdict
     from trader_cli.features.family_costs import FamilyCost
     from trader_cli.pipelines.stages.stage_results import FeaturesBuilt
-    from trader_cli.settings import Settings
+    from trader_cli.settings import Workspace
 
 app = typer.Typer()
 
@@ -56,26 +57,26 @@ def features(
     """
     from trader_cli.pipelines.stages.up_to_date import features as run
 
-    settings = o.settings_from(profile, config, tape, o.gaps_allowed(allow_gaps))
+    workspace = o.workspace_from(profile, config, tape, o.gaps_allowed(allow_gaps))
     if cost and certify:
         raise UsageError("--cost builds and certifies nothing.", hint="Leave out --cost or --certify.")
     if everything and (cost or symbols):
         raise UsageError("--all means every symbol fetched.", hint="Leave out --all, or the symbols and --cost.")
-    names, parsed = o.several(settings, symbols, timeframe, everything=everything)
+    names, parsed = o.several(workspace, symbols, timeframe, everything=everything)
     if cost:
         from trader_cli.pipelines.stages.live_budget import feature_costs
 
-        budget_ms = settings.feature_engineering_orchestrator.live_budget_ms
-        _show_costs(feature_costs(settings, parsed), parsed.name, budget_ms, as_json=json)
+        budget_ms = workspace.settings.feature_engineering_orchestrator.live_budget_ms
+        _show_costs(feature_costs(workspace.settings, parsed), parsed.name, budget_ms, as_json=json)
         return
     if len(names) > 1:
-        _many(settings, names, parsed, certify=certify, json=json)
+        _many(workspace, names, parsed, certify=certify, json=json)
         return
     [name] = names
     with progress_bar() as progress:
-        certificate = _certified(settings, name, parsed, progress) if certify else None
+        certificate = _certified(workspace, name, parsed, progress) if certify else None
         failed = certificate is not None and bool(certificate.failures)
-        done = None if failed else run(settings, name, parsed, progress)
+        done = None if failed else run(workspace, name, parsed, progress)
     if json:
         _print_json(done, certificate)
     else:
@@ -87,13 +88,13 @@ def features(
         raise typer.Exit(ExitCode.VERIFICATION_FAILED)
 
 
-def _certified(settings: Settings, symbol: str, timeframe: Timeframe, progress: Progress) -> Certificate:
+def _certified(workspace: Workspace, symbol: str, timeframe: Timeframe, progress: Progress) -> Certificate:
     from trader_cli.pipelines.stages.model_stages import certify
 
-    return certify(settings, symbol, timeframe, progress)
+    return certify(workspace, symbol, timeframe, progress)
 
 
-def _many(settings: Settings, names: list[str], timeframe: Timeframe, *, certify: bool, json: bool) -> None:
+def _many(workspace: Workspace, names: list[str], timeframe: Timeframe, *, certify: bool, json: bool) -> None:
     """One symbol after the other; the trouble of one does not keep the others from theirs."""
     from trader_cli.pipelines.stages.up_to_date import features as run
 
@@ -103,8 +104,8 @@ def _many(settings: Settings, names: list[str], timeframe: Timeframe, *, certify
         for number, name in enumerate(names, start=1):
             try:
                 if certify:
-                    _certified(settings, name, timeframe, progress).require()
-                done.append(run(settings, name, timeframe, progress))
+                    _certified(workspace, name, timeframe, progress).require()
+                done.append(run(workspace, name, timeframe, progress))
             except TraderError as error:
                 failed[name] = error
             progress("symbols", number, len(names))
@@ -124,7 +125,7 @@ def _many(settings: Settings, names: list[str], timeframe: Timeframe, *, certify
 
 
 def _print_json(done: FeaturesBuilt | None, certificate: Certificate | None) -> None:
-    body: dict[str, Any] = {} if done is None else {**asdict(done), "cache_hit": done.made == 0}
+    body: JsonObject = {} if done is None else {**asdict(done), "cache_hit": done.made == 0}
     if certificate is not None:
         found = {"digest": certificate.digest, "passed": not certificate.failures, **certificate.as_dict()}
         body["certificate"] = found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -21,9 +21,10 @@ from trader_cli.cli.show import (
 
 if TYPE_CHECKING:
     from trader_cli.core.errors import TraderError
+    from trader_cli.core.json_values import JsonObject
     from trader_cli.pipelines.stages.fetching import Fetched
 
-    Findings = dict[str, list[dict[str, Any]]]
+    Findings = dict[str, list[JsonObject]]
 
 app = typer.Typer()
 
@@ -85,14 +86,14 @@ def fetch(
     from trader_cli.pipelines.stages.stored_status import quality_findings
 
     parsed = Timeframe.parse(timeframe)
-    settings = o.settings_from(profile, config, tape, o.gaps_allowed(allow_gaps))
+    workspace = o.workspace_from(profile, config, tape, o.gaps_allowed(allow_gaps))
     named = o.named_symbols(symbols, symbols_file, top)
     wanted = tuple(word for words in kinds or () for word in words.split(",") if word)
     span = o.time_of(since, "--since"), o.time_of(until, "--until", end=True)
     options = FetchOptions(limit, *span, kinds=wanted, way=via, repair=repair)
     with progress_bar() as progress:
-        outcomes = run(settings, named, parsed, options, top=top, progress=progress, say=say)
-    found = {symbol: quality_findings(settings, symbol, parsed) for symbol, _ in outcomes} if report else {}
+        outcomes = run(workspace, named, parsed, options, top=top, progress=progress, say=say)
+    found = {symbol: quality_findings(workspace, symbol, parsed) for symbol, _ in outcomes} if report else {}
     if len(outcomes) > 1:
         _show_many(outcomes, parsed.name, found, json=json)
     elif isinstance(outcomes[0][1], TraderError):
@@ -107,7 +108,7 @@ def fetch(
 
 def _show_findings(found: Findings) -> None:
     rows = [
-        (symbol, finding["kind"].replace("_", " "), finding["severity"], finding["sentence"])
+        (symbol, str(finding["kind"]).replace("_", " "), str(finding["severity"]), str(finding["sentence"]))
         for symbol, listed in found.items()
         for finding in listed
     ]
@@ -142,7 +143,7 @@ def _quality(done: Fetched) -> str:
     return ", ".join(f"{bars} {kind.replace('_', ' ')}" for kind, bars in sorted(done.quality.items()) if kind != "gap")
 
 
-def _body(done: Fetched) -> dict[str, Any]:
+def _body(done: Fetched) -> JsonObject:
     return {**asdict(done), "cache_hit": done.new_bars == 0}
 
 

@@ -39,7 +39,7 @@ def flatten(
 
     named = tuple(dict.fromkeys(symbols or ()))
     request = FlattenRequest("flatten", named, also_halt=halt, force=force, all_of_it=all_of_it, say=say)
-    done = run(o.settings_from(profile, config, tape), request)
+    done = run(o.workspace_from(profile, config, tape), request)
     if json:
         told = {"left": done.left, "said": done.said, "exit_code": int(done.exit_code)}
         print_json(

@@ -23,7 +23,7 @@ def halt(
     """Stop all entries until `trader reset`. Open positions stay under care, their stops where they are."""
     from trader_cli.pipelines.trading.risk_reduction import halt as run
 
-    run(o.settings_from(profile, config, tape), reason)
+    run(o.workspace_from(profile, config, tape), reason)
     if json:
         print_json({"halted": reason})
     else:

@@ -12,7 +12,6 @@ from trader_cli.cli.show import print_facts, print_json, print_table, say, utc
 from trader_cli.core.errors import DataMissing, ExitCode, UsageError
 from trader_cli.core.money.assets import amounts_text
 from trader_cli.core.money.plans import Refused
-from trader_cli.settings.workspace import workspace_of
 
 app = typer.Typer(no_args_is_help=True, help="Show, back up, make again or settle the ledger of the account.")
 
@@ -28,7 +27,7 @@ def show(
     """Show the latest decisions and fills, and what each order was for."""
     from trader_cli.storage.ledger_reading import LedgerReading
 
-    path = workspace_of(o.settings_from(profile, config, tape)).ledger_path
+    path = o.workspace_from(profile, config, tape).ledger_path
     with LedgerReading.shown(path) as ledger:
         if ledger is None:
             raise DataMissing(f"There is no ledger at {path}.", hint="It begins with `trader tactics` or `trader run`.")
@@ -87,7 +86,7 @@ def backup(
     """Write a whole copy of the ledger, also while another process writes it."""
     from trader_cli.storage.ledger_reading import LedgerReading
 
-    path = workspace_of(o.settings_from(profile, config, tape)).ledger_path
+    path = o.workspace_from(profile, config, tape).ledger_path
     if file.exists() or not file.absolute().parent.is_dir():
         why = "is there already" if file.exists() else "lies in no folder that exists"
         raise UsageError(f"{file} {why}.", hint="Name a new file.")
@@ -115,7 +114,7 @@ def rebuild(
     """
     from trader_cli.pipelines.trading.ledger_repair import rebuild_ledger
 
-    made = rebuild_ledger(o.settings_from(profile, config, tape), symbols or [])
+    made = rebuild_ledger(o.workspace_from(profile, config, tape), symbols or [])
     if json:
         print_json(asdict(made))
         return
@@ -142,7 +141,7 @@ def settle(
     """
     from trader_cli.pipelines.trading.ledger_repair import settle as run
 
-    done = run(o.settings_from(profile, config, tape), symbol, say, book=yes)
+    done = run(o.workspace_from(profile, config, tape), symbol, say, book=yes)
     if isinstance(done, Refused):
         _told({"kind": "refusal", **asdict(done)}, done.sentence, json=json)
         raise typer.Exit(ExitCode.REFUSED)

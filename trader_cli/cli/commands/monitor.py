@@ -33,7 +33,7 @@ def monitor(
     """
     from trader_cli.pipelines.trading.trading_stages import monitor as run
 
-    settings = o.settings_from(profile, config, tape)
+    workspace = o.workspace_from(profile, config, tape)
     reports: list[Report] = []
 
     def heard(report: Report) -> None:
@@ -47,7 +47,7 @@ def monitor(
         else:
             say(line(report), quiet=report.action == "stay")
 
-    done = run(settings, o.duration(for_, "--for"), heard, say)
+    done = run(workspace, o.duration(for_, "--for"), heard, say)
     is_proved = not isinstance(done.proof, Doubt)
     if json:
         print_json(

@@ -23,7 +23,7 @@ def reset(
     """Lift a halt, as a person who has looked at its reason."""
     from trader_cli.pipelines.trading.risk_reduction import reset as run
 
-    was = run(o.settings_from(profile, config, tape), reason)
+    was = run(o.workspace_from(profile, config, tape), reason)
     if json:
         print_json({"was_halted": was})
     elif was is None:

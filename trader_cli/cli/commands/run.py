@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from trader_cli.cli.show import Facts
-    from trader_cli.pipelines.trading.run_summary import Money, RunForever, RunOnce, TradeSummary
+    from trader_cli.pipelines.trading.run_values import Money, RunForever, RunOnce, TradeSummary
     from trader_cli.tactician.monitor_reports import Report
 
 app = typer.Typer()
@@ -44,15 +44,15 @@ def run(
     goes on where it was.
     """
     from trader_cli.pipelines.trading.iterations import EventSink
-    from trader_cli.pipelines.trading.run_summary import RunForever, RunOnce
+    from trader_cli.pipelines.trading.run_values import RunForever, RunOnce
     from trader_cli.pipelines.trading.trading_run import run_forever, run_once
 
     overrides = {**o.gaps_allowed(allow_gaps), **o.unproven_allowed(allow_unproven)}
-    settings = o.settings_from(profile, config, tape, overrides)
-    o.live_meant(settings, live=live)
+    workspace = o.workspace_from(profile, config, tape, overrides)
+    o.live_meant(workspace, live=live)
     if forever and wait:
         raise UsageError("--wait is for one iteration; --forever waits for every bar anyway.")
-    names, parsed = o.several(settings, symbols, timeframe)
+    names, parsed = o.several(workspace, symbols, timeframe)
     o.one_of_several(names, forever=forever)
     seconds = o.duration(for_, "--for")
 
@@ -63,9 +63,9 @@ def run(
         sink = EventSink(heard, say, progress)
         done: RunForever | RunOnce
         if forever:
-            done = run_forever(settings, names, parsed, for_s=seconds, live=live, sink=sink)
+            done = run_forever(workspace, names, parsed, for_s=seconds, live=live, sink=sink)
         else:
-            done = run_once(settings, names[0], parsed, wait=wait, for_s=seconds, live=live, sink=sink)
+            done = run_once(workspace, names[0], parsed, wait=wait, for_s=seconds, live=live, sink=sink)
     if json:
         print_json(done.as_dict())
     elif isinstance(done, RunForever):

@@ -36,9 +36,9 @@ def status(
     from trader_cli.pipelines.stages.stored_status import status as run
     from trader_cli.pipelines.trading.account_status import account_status, begin_snapshot
 
-    settings = o.settings_from(profile, config, tape)
-    asking = begin_snapshot(settings)
-    done, account = run(settings, asking), account_status(settings, asking)
+    workspace = o.workspace_from(profile, config, tape)
+    asking = begin_snapshot(workspace)
+    done, account = run(workspace, asking), account_status(workspace, asking)
     if json:
         print_json({**asdict(done), "account": asdict(account)})
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,7 @@ from trader_cli.core.money.plans import Approved, Refused, Request
 from trader_cli.core.types import Abstention
 
 if TYPE_CHECKING:
+    from trader_cli.cli.show import Facts
     from trader_cli.core.money.plans import TradePlan
 
 app = typer.Typer()
@@ -48,13 +49,13 @@ def tactics(
     from trader_cli.tactician.planning import refused_request
     from trader_cli.tactician.tactician import document_of
 
-    settings = o.settings_from(profile, config, tape)
-    name, parsed = o.series(settings, symbol, timeframe)
+    workspace = o.workspace_from(profile, config, tape)
+    name, parsed = o.series(workspace, symbol, timeframe)
     request = Request(_number(position_size), leverage, risk_level)
     senseless = refused_request(request)
     if senseless is not None:
         raise UsageError(senseless.sentence)
-    outcome = run(settings, name, parsed, request, say)
+    outcome = run(workspace, name, parsed, request, say)
     if json:
         print_json(document_of(outcome))
     elif isinstance(outcome, Approved):
@@ -70,7 +71,7 @@ def plan_title(plan: TradePlan) -> str:
     return f"{plan.symbol} {plan.timeframe}: plan to go {plan.side} {plan.quantity:f} at about {plan.price:f}"
 
 
-def plan_facts(plan: TradePlan) -> dict[str, Any]:
+def plan_facts(plan: TradePlan) -> Facts:
     """A plan for people."""
     asset = margin_asset_of(plan.symbol)
     unit, few = ("quote", ".0f") if asset in DOLLARS else (asset, ".8f")

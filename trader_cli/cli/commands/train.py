@@ -29,10 +29,10 @@ def train(
     """
     from trader_cli.pipelines.stages.up_to_date import train as run
 
-    settings = o.settings_from(profile, config, tape, o.gaps_allowed(allow_gaps))
-    name, parsed = o.series(settings, symbol, timeframe)
+    workspace = o.workspace_from(profile, config, tape, o.gaps_allowed(allow_gaps))
+    name, parsed = o.series(workspace, symbol, timeframe)
     with progress_bar() as progress:
-        done = run(settings, name, parsed, progress)
+        done = run(workspace, name, parsed, progress)
     if json:
         print_json({**asdict(done), "cache_hit": done.cached})
         return

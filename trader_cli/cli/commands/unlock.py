@@ -24,7 +24,7 @@ def unlock(
     """Let entries of a symbol in again, as a person who has looked at why they are held back. A halt is not lifted."""
     from trader_cli.pipelines.trading.symbol_unlock import unlock as run
 
-    was = run(o.settings_from(profile, config, tape), symbol, reason)
+    was = run(o.workspace_from(profile, config, tape), symbol, reason)
     if json:
         print_json({"symbol": symbol, "was_latched": None if was is None else {"code": was.code, "reason": was.reason}})
     elif was is None:

@@ -53,7 +53,7 @@ def serve(
             print_facts(f"serving on {url} until Ctrl-C", facts)
 
     try:
-        run(o.settings_from(profile, config, tape), port, clock, announce, faults)
+        run(o.workspace_from(profile, config, tape), port, clock, announce, faults)
     except KeyboardInterrupt:
         raise Finished(ExitCode.INTERRUPTED) from None
     except Terminated as leaving:
@@ -65,7 +65,7 @@ def status(profile: o.Profile = "sim", config: o.Config = None, tape: o.Tape = N
     """Show where the tape of the sim settings stands."""
     from trader_cli.pipelines.venue_service import tape_status
 
-    done = tape_status(o.settings_from(profile, config, tape))
+    done = tape_status(o.workspace_from(profile, config, tape))
     if json:
         print_json(done)
         return
@@ -84,7 +84,7 @@ def reset(profile: o.Profile = "sim", config: o.Config = None, tape: o.Tape = No
     """
     from trader_cli.pipelines.venue_service import reset_tape
 
-    done = reset_tape(o.settings_from(profile, config, tape))
+    done = reset_tape(o.workspace_from(profile, config, tape))
     if json:
         print_json(asdict(done))
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -78,7 +78,7 @@ def _show(report: Report) -> None:
     print_facts(_headline(report), {"market": report.source, "seconds": f"{report.seconds:.1f}"})
 
 
-def _headline(report: Report) -> Any:
+def _headline(report: Report) -> str:
     passed = len(report.results) - len(report.failed)
     if report.passed:
         return f"all {passed} checks passed"

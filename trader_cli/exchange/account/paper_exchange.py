@@ -19,8 +19,7 @@ from trader_cli.core.money.orders import UNREADABLE, NotPlaced, Unknown
 from trader_cli.core.money.trading_rules import Prices, trustworthy
 from trader_cli.exchange.account.account_replies import symbol_rules
 from trader_cli.exchange.binance import BinanceExchange
-from trader_cli.settings import as_settings
-from trader_cli.settings.workspace import Workspace, workspace_of
+from trader_cli.settings.workspace import Workspace, settings_of, workspace_of
 from trader_cli.venue.server.public_routes import VenueRejection
 
 if TYPE_CHECKING:
@@ -79,8 +78,7 @@ def _in_paper(config: Workspace | Settings | Mapping[str, object] | None) -> Wor
     """What a configuration means in the mode paper, whatever its own is."""
     if isinstance(config, Workspace) and config.mode == "paper":
         return config
-    settings = config.settings if isinstance(config, Workspace) else as_settings(config)
-    return workspace_of(settings.model_copy(update={"mode": "paper"}))
+    return workspace_of(settings_of(config).model_copy(update={"mode": "paper"}))
 
 
 class PaperConnection:

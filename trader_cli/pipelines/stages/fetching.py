@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from trader_cli.core.identity.manifests import Manifest
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.core.ports import Progress
-    from trader_cli.settings import Settings
+    from trader_cli.settings import Workspace
 
 _SETTLE_MS = 500
 _WAITING = "waiting for another fetch of this series"
@@ -94,7 +94,7 @@ class Fetched:
 
 
 def fetch(
-    settings: Settings,
+    workspace: Workspace,
     symbol: str,
     timeframe: Timeframe,
     limit: int | None = None,
@@ -110,14 +110,14 @@ def fetch(
     after storing them, for gaps unless `fetch.allow_gaps`.
     """
     options = FetchOptions(limit=limit, next_close=next_close)
-    [(_, outcome)] = fetch_many(settings, [symbol], timeframe, options, progress=progress)
+    [(_, outcome)] = fetch_many(workspace, [symbol], timeframe, options, progress=progress)
     if isinstance(outcome, TraderError):
         raise outcome
     return outcome
 
 
 def fetch_many(
-    settings: Settings,
+    workspace: Workspace,
     symbols: list[str],
     timeframe: Timeframe,
     options: FetchOptions,
@@ -148,7 +148,7 @@ def fetch_many(
             async with turns:
                 try:
                     outcome: Fetched | TraderError = await fetch_in(
-                        market, settings, symbol, timeframe, options, progress=progress
+                        market, workspace, symbol, timeframe, options, progress=progress
                     )
                 except TraderError as error:
                     outcome = error
@@ -166,22 +166,22 @@ def fetch_many(
             await asyncio.gather(*tasks, return_exceptions=True)
 
     try:
-        return run_in_market(settings, work)
+        return run_in_market(workspace, work)
     finally:
         for symbol in symbols[:1]:
-            _remember(settings, symbol, timeframe)
+            remember_fetched(workspace, symbol, timeframe)
 
 
-def _remember(settings: Settings, symbol: str, timeframe: Timeframe) -> None:
+def remember_fetched(workspace: Workspace, symbol: str, timeframe: Timeframe) -> None:
     """Note which series a person fetched last, once there are bars of it."""
-    store = ArtifactStore(settings.cache_dir)
-    if store.found(stage_key(settings.mode, symbol, timeframe, "bars")) is not None:
-        store.remember_series(settings.mode, symbol, timeframe.name)
+    store = ArtifactStore(workspace.cache_dir)
+    if store.found(stage_key(workspace.mode, symbol, timeframe, "bars")) is not None:
+        store.remember_series(workspace.mode, symbol, timeframe.name)
 
 
 async def fetch_in(
     market: Market,
-    settings: Settings,
+    workspace: Workspace,
     symbol: str,
     timeframe: Timeframe,
     options: FetchOptions = FetchOptions(),
@@ -191,9 +191,9 @@ async def fetch_in(
 ) -> Fetched:
     """`fetch` in a market that is connected already."""
     symbol_of(symbol)
-    store = store or ArtifactStore(settings.cache_dir)
+    store = store or ArtifactStore(workspace.cache_dir)
     lock = store.root / "locks" / f"{market.source}-{symbol}-{timeframe}.lock"
-    series = StoredSeries(settings, store, market.source, symbol, timeframe, progress)
+    series = StoredSeries(workspace, store, market.source, symbol, timeframe, progress)
     async with exclusive_among(lock, market.clock, partial(progress, _WAITING, 0, 0)):
         fetched = await _Fetch(series, market, options).all()
     status = _status(market, symbol)
@@ -204,15 +204,15 @@ async def fetch_in(
             f" one that opened {utc_text(fetched.expected_last_ms)} has closed since.",
             hint="What came was stored. Fetch again; if it stays so, trading has stopped or the tape has ended.",
         )
-    manifest = store.current(stage_key(settings.mode, symbol, timeframe, "bars"))
+    manifest = store.current(stage_key(workspace.mode, symbol, timeframe, "bars"))
     if manifest is not None:
-        refuse_gaps(settings, manifest)
+        refuse_gaps(workspace, manifest)
     return fetched
 
 
-def refuse_gaps(settings: Settings, bars: Manifest) -> None:
+def refuse_gaps(workspace: Workspace, bars: Manifest) -> None:
     """Raise `DataInvalid` for stored bars with a gap, unless gaps are allowed."""
-    if bars.gaps and not settings.fetch.allow_gaps:
+    if bars.gaps and not workspace.settings.fetch.allow_gaps:
         raise DataInvalid(
             f"The {bars.timeframe} bars of {bars.symbol} have {len(bars.gaps)} gap(s);"
             f" the first: {Gap(*bars.gaps[0])}.",
@@ -255,7 +255,7 @@ class _Fetch:
             notes.append(f"{update.replaced_rows} stored bar(s) differed from the exchange's and were replaced.")
         if self.options.repair and not (update.replaced_rows or update.new_rows):
             notes.append("Every bar was read again: none is missing, none differs.")
-        requested = frozenset({*series.settings.fetch.kinds, *self.options.kinds})
+        requested = frozenset({*series.workspace.settings.fetch.kinds, *self.options.kinds})
         besides = SupplementaryData(series, self.market, reader, span, bars, self._wanted(requested), requested)
         await besides.all()
         if besides.troubles:
@@ -321,15 +321,15 @@ class _Fetch:
 
     def _span(self, last_ms: int, latest_ms: int, notes: list[str]) -> Span:
         """From where: as far back as asked, and at least as far as the latest row of features reaches."""
-        options, timeframe, settings = self.options, self.series.timeframe, self.series.settings
+        options, timeframe, workspace = self.options, self.series.timeframe, self.series.workspace
         step = timeframe.ms
         if options.since_ms is not None:
             first = -(-options.since_ms // step) * step
             if first > last_ms:
                 raise UsageError(f"No {timeframe} bar has closed since {utc_text(options.since_ms)}.")
             return Span(first, last_ms, latest_ms, repair=options.repair)
-        wanted = options.limit if options.limit is not None else settings.fetch.history_bars
-        spec = FeatureEngineeringOrchestrator(settings).spec(timeframe, ALL_INPUTS)
+        wanted = options.limit if options.limit is not None else workspace.settings.fetch.history_bars
+        spec = FeatureEngineeringOrchestrator(workspace).spec(timeframe, ALL_INPUTS)
         needed = (last_ms - history_start(spec, last_ms)) // step + 1
         if needed > wanted:
             notes.append(f"{wanted} bars are too few for the features, which reach back {needed}; fetching {needed}.")

@@ -35,7 +35,6 @@ from trader_cli.pipelines.market_access import market_now_ms
 from trader_cli.pipelines.stages.fetching import refuse_gaps
 from trader_cli.pipelines.stages.stage_results import Analysed, FeaturesBuilt, Trained
 from trader_cli.settings.room_options import TrainingOptions
-from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
 from trader_cli.storage.bundles import BundleStore
 from trader_cli.storage.state import Trial, TrialLedger
@@ -47,22 +46,22 @@ if TYPE_CHECKING:
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.core.ports import Progress
     from trader_cli.features.certificates import Certificate
-    from trader_cli.settings import Settings
+    from trader_cli.settings import Workspace
 
 
-def stored_bars(settings: Settings, store: ArtifactStore, symbol: str, timeframe: Timeframe) -> Manifest:
+def stored_bars(workspace: Workspace, store: ArtifactStore, symbol: str, timeframe: Timeframe) -> Manifest:
     """The current bars of this market. Raises `DataMissing`, `DataStale`, or `DataInvalid` for gaps not allowed."""
-    key = stage_key(settings.mode, symbol, timeframe, "bars")
+    key = stage_key(workspace.mode, symbol, timeframe, "bars")
     manifest = store.require(key, f"fetch {symbol} --timeframe {timeframe}")
-    require_source(manifest, workspace_of(settings).source)
-    refuse_gaps(settings, manifest)
+    require_source(manifest, workspace.source)
+    refuse_gaps(workspace, manifest)
     return manifest
 
 
-def features(settings: Settings, symbol: str, timeframe: Timeframe, progress: Progress = silent) -> FeaturesBuilt:
+def features(workspace: Workspace, symbol: str, timeframe: Timeframe, progress: Progress = silent) -> FeaturesBuilt:
     """Make the features of the stored bars and publish them."""
-    store = ArtifactStore(settings.cache_dir)
-    built = refresh_features(settings, store, symbol, timeframe, progress)
+    store = ArtifactStore(workspace.cache_dir)
+    built = refresh_features(workspace, store, symbol, timeframe, progress)
     manifest = built.manifest
     unknown = set(not_known_yet(store, manifest))
     notes = FeatureNotes.of(manifest)
@@ -87,70 +86,70 @@ def features(settings: Settings, symbol: str, timeframe: Timeframe, progress: Pr
     )
 
 
-def certify(settings: Settings, symbol: str, timeframe: Timeframe, progress: Progress = silent) -> Certificate:
+def certify(workspace: Workspace, symbol: str, timeframe: Timeframe, progress: Progress = silent) -> Certificate:
     """Certify the families anew, on the synthetic tape and the last stored bars; what is found is stored, good or bad.
 
     The families used are the settings'; where there are failures, nothing is built, trained or traded on them.
     """
-    store = ArtifactStore(settings.cache_dir)
-    bars = stored_bars(settings, store, symbol, timeframe)
-    given = stored_inputs(store, settings.mode, symbol, timeframe, bars, store.read(bars))
-    spec, twin = (FeatureEngineeringOrchestrator(settings).spec(timeframe, given.names) for _ in range(2))
+    store = ArtifactStore(workspace.cache_dir)
+    bars = stored_bars(workspace, store, symbol, timeframe)
+    given = stored_inputs(store, workspace.mode, symbol, timeframe, bars, store.read(bars))
+    spec, twin = (FeatureEngineeringOrchestrator(workspace).spec(timeframe, given.names) for _ in range(2))
     progress(f"certifying {len(spec.columns)} feature columns", 0, 0)
-    found = make_certificate(spec, twin, given.frame, probes=PROBES, options=settings.feature_engineering_orchestrator)
+    options = workspace.settings.feature_engineering_orchestrator
+    found = make_certificate(spec, twin, given.frame, probes=PROBES, options=options)
     store_certificate(store, spec, found)
     return found
 
 
 def refresh_features(
-    settings: Settings, store: ArtifactStore, symbol: str, timeframe: Timeframe, progress: Progress = silent
+    workspace: Workspace, store: ArtifactStore, symbol: str, timeframe: Timeframe, progress: Progress = silent
 ) -> BuiltFeatures:
     """Make the features of the stored bars and publish them; what a person wants to know of them is not counted.
 
     Families without a certificate are certified first. Raises `VerificationFailed` for a column that sees the future.
     """
     with store.at_work():
-        return _refreshed(settings, store, symbol, timeframe, progress)
+        return _refreshed(workspace, store, symbol, timeframe, progress)
 
 
 def _refreshed(
-    settings: Settings, store: ArtifactStore, symbol: str, timeframe: Timeframe, progress: Progress
+    workspace: Workspace, store: ArtifactStore, symbol: str, timeframe: Timeframe, progress: Progress
 ) -> BuiltFeatures:
-    bars = stored_bars(settings, store, symbol, timeframe)
-    orchestrator = FeatureEngineeringOrchestrator(settings)
-    given = stored_inputs(store, settings.mode, symbol, timeframe, bars, store.read(bars))
+    bars = stored_bars(workspace, store, symbol, timeframe)
+    orchestrator = FeatureEngineeringOrchestrator(workspace)
+    given = stored_inputs(store, workspace.mode, symbol, timeframe, bars, store.read(bars))
     spec = orchestrator.spec(timeframe, given.names)
-    twin = FeatureEngineeringOrchestrator(settings).spec(timeframe, given.names)
-    certificate = ensure_certificate(
-        store, spec, twin, progress, given.frame, settings.feature_engineering_orchestrator
-    ).require()
+    twin = FeatureEngineeringOrchestrator(workspace).spec(timeframe, given.names)
+    options = workspace.settings.feature_engineering_orchestrator
+    certificate = ensure_certificate(store, spec, twin, progress, given.frame, options).require()
     try:
         built = build_feature_artifact(store, bars, given.frame, spec, orchestrator, progress, digests=given.digests)
     finally:
         orchestrator.close()
     built = replace(built, manifest=naming(built.manifest, certificate))
-    store.publish(stage_key(settings.mode, symbol, timeframe, "features"), built.manifest)
+    store.publish(stage_key(workspace.mode, symbol, timeframe, "features"), built.manifest)
     return built
 
 
-def train(settings: Settings, symbol: str, timeframe: Timeframe, progress: Progress = silent) -> Trained:
+def train(workspace: Workspace, symbol: str, timeframe: Timeframe, progress: Progress = silent) -> Trained:
     """Train on the stored features; the same inputs and settings find the model that is there."""
     from trader_cli.analyst.trained_model import TrainedModel
     from trader_cli.analyst.training import TrainingInput
     from trader_cli.analyst.training import train as fit
 
-    store = ArtifactStore(settings.cache_dir)
+    store = ArtifactStore(workspace.cache_dir)
     bundles = BundleStore(store.root / "models")
-    bars = stored_bars(settings, store, symbol, timeframe)
-    made = _current_features(settings, store, bars, symbol, timeframe)
-    key = _training_key(settings, bars, made)
-    digest = store.found(stage_key(settings.mode, symbol, timeframe, "model"))
+    bars = stored_bars(workspace, store, symbol, timeframe)
+    made = _current_features(workspace, store, bars, symbol, timeframe)
+    key = _training_key(workspace, bars, made)
+    digest = store.found(stage_key(workspace.mode, symbol, timeframe, "model"))
     cached = digest is not None and _is_model(bundles, digest, key)
     if digest is None or not cached:
-        ledger = TrialLedger(workspace_of(settings).state_dir)
+        ledger = TrialLedger(workspace.state_dir)
 
         def count_trials(sharpes: list[float]) -> list[float]:
-            first, last, lineage = bars.first_ms or 0, bars.last_ms or 0, workspace_of(settings).lineage
+            first, last, lineage = bars.first_ms or 0, bars.last_ms or 0, workspace.lineage
             per_day = math.sqrt(DAY_MS / timeframe.ms)
             for learner, sharpe in enumerate(sharpes):
                 ledger.record(Trial(f"{key}-{learner}", lineage, symbol, first, last, sharpe * per_day))
@@ -165,13 +164,13 @@ def train(settings: Settings, symbol: str, timeframe: Timeframe, progress: Progr
             store.read(bars),
             frame,
             {"bars": bars.digest, "features": made.digest, "feature_settings": made.settings},
-            stored_funding(store, settings.mode, symbol, timeframe, bars),
+            stored_funding(store, workspace.mode, symbol, timeframe, bars),
         )
         with leaving().prompt():
-            model = fit(given, TrainingOptions.of(settings), count_trials, progress)
+            model = fit(given, TrainingOptions.of(workspace.settings), count_trials, progress)
         with store.at_work():
             digest = bundles.save(model.files(), model.description(PRODUCER))
-            store.point(stage_key(settings.mode, symbol, timeframe, "model"), digest, market=bars.source)
+            store.point(stage_key(workspace.mode, symbol, timeframe, "model"), digest, market=bars.source)
     model = TrainedModel.from_bundle(*bundles.load(digest))
     return Trained(
         symbol,
@@ -188,12 +187,12 @@ def train(settings: Settings, symbol: str, timeframe: Timeframe, progress: Progr
 
 
 def _current_features(
-    settings: Settings, store: ArtifactStore, bars: Manifest, symbol: str, timeframe: Timeframe
+    workspace: Workspace, store: ArtifactStore, bars: Manifest, symbol: str, timeframe: Timeframe
 ) -> Manifest:
     command = f"features {symbol} --timeframe {timeframe}"
-    made = store.require(stage_key(settings.mode, symbol, timeframe, "features"), command)
-    manifests = stored_manifests(store, settings.mode, symbol, timeframe, bars)
-    orchestrator = FeatureEngineeringOrchestrator(settings)
+    made = store.require(stage_key(workspace.mode, symbol, timeframe, "features"), command)
+    manifests = stored_manifests(store, workspace.mode, symbol, timeframe, bars)
+    orchestrator = FeatureEngineeringOrchestrator(workspace)
     same_inputs, same_settings = is_current(made, bars, manifests, orchestrator, timeframe)
     if not same_inputs:
         other = "bars" if made.inputs.get("bars") != bars.digest else "inputs"
@@ -210,8 +209,8 @@ def _current_features(
     return made
 
 
-def _training_key(settings: Settings, bars: Manifest, made: Manifest) -> str:
-    matters = settings.analyst.model_dump(
+def _training_key(workspace: Workspace, bars: Manifest, made: Manifest) -> str:
+    matters = workspace.settings.analyst.model_dump(
         mode="json",
         include={
             "enable_dual_model_system",
@@ -226,7 +225,7 @@ def _training_key(settings: Settings, bars: Manifest, made: Manifest) -> str:
             "claim_probability",
         },
     )
-    fitted = asdict(FittedOptions.of(settings.feature_engineering_orchestrator))
+    fitted = asdict(FittedOptions.of(workspace.settings.feature_engineering_orchestrator))
     return digest_value(
         [
             __version__,
@@ -234,8 +233,8 @@ def _training_key(settings: Settings, bars: Manifest, made: Manifest) -> str:
             made.digest,
             matters,
             fitted,
-            settings.costs.model_dump(mode="json"),
-            settings.seed,
+            workspace.settings.costs.model_dump(mode="json"),
+            workspace.settings.seed,
             library_versions(),
             ["unfit", *UNFIT],
         ]
@@ -251,28 +250,32 @@ def _is_model(bundles: BundleStore, digest: str, key: str) -> bool:
     return bool(description["key"] == key)
 
 
-def has_model(settings: Settings, symbol: str, timeframe: Timeframe, now_ms: int) -> bool:
+def has_model(workspace: Workspace, symbol: str, timeframe: Timeframe, now_ms: int) -> bool:
     """Whether a model of this series, of this market and of its past, was trained and holds still."""
     from trader_cli.analyst.trained_model import TrainedModel
 
-    store = ArtifactStore(settings.cache_dir)
-    digest = store.found(stage_key(settings.mode, symbol, timeframe, "model"))
+    store = ArtifactStore(workspace.cache_dir)
+    digest = store.found(stage_key(workspace.mode, symbol, timeframe, "model"))
     if digest is None:
         return False
     try:
         model = TrainedModel.from_bundle(*BundleStore(store.root / "models").load(digest))
     except DataInvalid:
         return False
-    usable = changed_since(model.made_with, model.producer, TrainingOptions.of(settings)) is None
-    return usable and model.source == workspace_of(settings).source and model.last_ms <= now_ms
+    usable = changed_since(model.made_with, model.producer, TrainingOptions.of(workspace.settings)) is None
+    return usable and model.source == workspace.source and model.last_ms <= now_ms
 
 
 def analyze(
-    settings: Settings, symbol: str, timeframe: Timeframe, now_ms: int | None = None, store: ArtifactStore | None = None
+    workspace: Workspace,
+    symbol: str,
+    timeframe: Timeframe,
+    now_ms: int | None = None,
+    store: ArtifactStore | None = None,
 ) -> Analysed:
     """Analyse the last stored bar, at `now_ms` or the market's own time."""
-    now = market_now_ms(settings) if now_ms is None else now_ms
-    source = workspace_of(settings).source
-    analyst = Analyst(settings, store=store, clock=FixedClock(now), source=source)
+    now = market_now_ms(workspace) if now_ms is None else now_ms
+    source = workspace.source
+    analyst = Analyst(workspace, store=store, clock=FixedClock(now), source=source)
     analysis = analyst.analyse(symbol, timeframe)
     return Analysed(analysis, source, analyst.last_was_cached)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from trader_cli.core.ports import Progress
     from trader_cli.pipelines.stages.history_source import HistoryReader, SeriesKind
     from trader_cli.pipelines.stages.series_update import SeriesUpdate
-    from trader_cli.settings import Settings
+    from trader_cli.settings import Workspace
     from trader_cli.storage.artifacts import ArtifactStore
 
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 class StoredSeries:
     """The artifacts of a symbol and time frame, of the market `source`."""
 
-    settings: Settings
+    workspace: Workspace
     store: ArtifactStore
     source: str
     symbol: str
@@ -76,7 +76,7 @@ class StoredSeries:
 
     def key(self, stage: str) -> ArtifactKey:
         """Where the reference to a stage is found."""
-        return stage_key(self.settings.mode, self.symbol, self.timeframe, stage)
+        return stage_key(self.workspace.mode, self.symbol, self.timeframe, stage)
 
     def stored(self, kind: SeriesKind, notes: list[str]) -> Manifest | None:
         """What is stored of a kind from this market; a damaged reference is made anew, and `notes` say so."""

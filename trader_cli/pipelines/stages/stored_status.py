@@ -11,7 +11,6 @@ from trader_cli.core.json_values import object_of, objects_of
 from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.core.types import Analysis, Signal
 from trader_cli.pipelines.market_access import market_now_ms
-from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
 from trader_cli.storage.bundles import BundleStore
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from trader_cli.core.identity.manifests import ArtifactKey, Manifest
     from trader_cli.core.json_values import JsonObject
     from trader_cli.exchange.account.account_snapshot import AccountSnapshotReader
-    from trader_cli.settings import Settings
+    from trader_cli.settings import Workspace
 
 
 Read = TypeVar("Read")
@@ -57,28 +56,28 @@ class Status:
     series: tuple[SeriesStatus, ...]
 
 
-def status(settings: Settings, asking: AccountSnapshotReader | None = None) -> Status:
+def status(workspace: Workspace, asking: AccountSnapshotReader | None = None) -> Status:
     """The status of the settings' profile. A venue whose clock is followed tells its time through `asking`."""
-    store, now = ArtifactStore(settings.cache_dir), _now_ms(settings, asking)
-    source = workspace_of(settings).source
-    keys = [key for key in store.references() if key.profile == settings.mode and key.stage == "bars"]
-    return Status(settings.mode, source, now, tuple(_series(store, key, source, now) for key in keys))
+    store, now = ArtifactStore(workspace.cache_dir), _now_ms(workspace, asking)
+    source = workspace.source
+    keys = [key for key in store.references() if key.profile == workspace.mode and key.stage == "bars"]
+    return Status(workspace.mode, source, now, tuple(_series(store, key, source, now) for key in keys))
 
 
-def _now_ms(settings: Settings, asking: AccountSnapshotReader | None) -> int | None:
+def _now_ms(workspace: Workspace, asking: AccountSnapshotReader | None) -> int | None:
     """The market's time, `None` if it is not known; a venue that does not answer keeps nobody waiting."""
-    if asking is not None and settings.binance_exchange.clock == "venue":
+    if asking is not None and workspace.settings.binance_exchange.clock == "venue":
         return asking.venue_now_ms()
     try:
-        return market_now_ms(settings)
+        return market_now_ms(workspace)
     except DataError:
         return None
 
 
-def quality_findings(settings: Settings, symbol: str, timeframe: Timeframe) -> list[JsonObject]:
+def quality_findings(workspace: Workspace, symbol: str, timeframe: Timeframe) -> list[JsonObject]:
     """What the stored data-quality report lists of a series: kind, severity, sentence and times (UTC ms) of each."""
-    store = ArtifactStore(settings.cache_dir)
-    digest = store.found(stage_key(settings.mode, symbol, timeframe, "quality"))
+    store = ArtifactStore(workspace.cache_dir)
+    digest = store.found(stage_key(workspace.mode, symbol, timeframe, "quality"))
     body = store.get_document(digest) if digest is not None else None
     return [] if body is None else objects_of(body["findings"])
 

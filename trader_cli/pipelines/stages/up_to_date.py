@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import trader_cli
 from trader_cli.core.errors import DataInvalid
@@ -23,7 +23,6 @@ from trader_cli.core.ports import silent
 from trader_cli.core.types import Analysis, Claim
 from trader_cli.pipelines.market_access import market_now_ms
 from trader_cli.pipelines.stages.stage_results import Analysed, FeaturesBuilt, Trained
-from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
 from trader_cli.storage.bundles import BundleStore
 from trader_cli.storage.stamps import read_stamp, write_stamp
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from trader_cli.core.json_values import JsonObject
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.core.ports import Progress
-    from trader_cli.settings import Settings
+    from trader_cli.settings import Workspace
 
 _INPUTS = ("bars", "trades", "funding", "mark", "index", "open_interest")
 _BEFORE = {
@@ -43,71 +42,53 @@ _BEFORE = {
 }
 """What a stage reads of those before it."""
 _ROOMS = ("core", "settings", "features", "analyst", "storage", "pipelines")
-_PLACES: dict[str, Any] = {"cache_dir": True, "state_dir": True, "sim": {"tape"}}
+_PLACES: dict[str, bool | set[str]] = {"cache_dir": True, "state_dir": True, "sim": {"tape"}}
 """Settings that only say where things lie; a tape is named by what it holds."""
 AHEAD_MS = 5000
 """How far clocks may differ, as the analyst has it."""
 _LIBRARIES = ("numpy", "polars", "PyWavelets", "TA-Lib", "lightgbm")
 
 
-def features(settings: Settings, symbol: str, timeframe: Timeframe, progress: Progress = silent) -> FeaturesBuilt:
+def features(workspace: Workspace, symbol: str, timeframe: Timeframe, progress: Progress = silent) -> FeaturesBuilt:
     """`model_stages.features`, at once where they are made."""
-    stage = _Stage(settings, symbol, timeframe, "features")
+    stage = _Stage(workspace, symbol, timeframe, "features")
     requested = stage.requested()
     known = stage.known(requested)
     if known is not None and stage.holds_all("features", *_INPUTS):
         return built(FeaturesBuilt, known)
     from trader_cli.pipelines.stages import model_stages
 
-    done = model_stages.features(settings, symbol, timeframe, progress)
+    done = model_stages.features(workspace, symbol, timeframe, progress)
     stage.remember(requested, asdict(replace(done, found=done.found + done.made, made=0)))
     return done
 
 
-def train(settings: Settings, symbol: str, timeframe: Timeframe, progress: Progress = silent) -> Trained:
+def train(workspace: Workspace, symbol: str, timeframe: Timeframe, progress: Progress = silent) -> Trained:
     """`model_stages.train`, at once where the same training was done."""
-    stage = _Stage(settings, symbol, timeframe, "model")
+    stage = _Stage(workspace, symbol, timeframe, "model")
     requested = stage.requested()
     known = stage.known(requested)
     if known is not None and stage.has_whole_model():
         return built(Trained, {**known, "claim": built(Claim, object_of(known["claim"]))})
     from trader_cli.pipelines.stages import model_stages
 
-    done = model_stages.train(settings, symbol, timeframe, progress)
+    done = model_stages.train(workspace, symbol, timeframe, progress)
     stage.remember(requested, asdict(replace(done, cached=True)))
     return done
 
 
-def analyze_until_signal(
-    settings: Settings, symbol: str, timeframe: Timeframe, bars: int, progress: Progress = silent
-) -> Analysed:
-    """Analyse now, and after each newly closed bar, until there is a signal or `bars` more bars have closed."""
-    analysed = analyze(settings, symbol, timeframe)
-    for waited in range(1, bars + 1):
-        if analysed.analysis.signal is not None:
-            break
-        from trader_cli.pipelines.stages import model_stages
-        from trader_cli.pipelines.stages.fetching import fetch
-
-        progress("waiting for a signal", waited, bars)
-        fetch(settings, symbol, timeframe, next_close=True)
-        model_stages.features(settings, symbol, timeframe)
-        analysed = model_stages.analyze(settings, symbol, timeframe)
-    return analysed
-
-
-def analyze(settings: Settings, symbol: str, timeframe: Timeframe) -> Analysed:
+def analyze(workspace: Workspace, symbol: str, timeframe: Timeframe) -> Analysed:
     """`model_stages.analyze` at the market's own time, at once where the same analysis was made."""
-    now_ms, stage = market_now_ms(settings), _Stage(settings, symbol, timeframe, "analysis")
+    now_ms, stage = market_now_ms(workspace), _Stage(workspace, symbol, timeframe, "analysis")
     requested = stage.requested(stage.ages(now_ms))
     known = stage.known(requested)
     if known is not None and stage.has_whole_model() and stage.holds_all("bars", "funding", tail="features"):
         body = stage.store.get_document(str(known["artifact"]))
         if body is not None:
-            return Analysed(Analysis.from_dict(body), workspace_of(settings).source, cached=True)
+            return Analysed(Analysis.from_dict(body), workspace.source, cached=True)
     from trader_cli.pipelines.stages import model_stages
 
-    done = model_stages.analyze(settings, symbol, timeframe, now_ms)
+    done = model_stages.analyze(workspace, symbol, timeframe, now_ms)
     stage.remember(requested, {"artifact": stage.store.found(stage.key("analysis"))}, stage.ages(now_ms))
     return done
 
@@ -116,7 +97,7 @@ def analyze(settings: Settings, symbol: str, timeframe: Timeframe) -> Analysed:
 class _Stage:
     """One stage of one series."""
 
-    settings: Settings
+    workspace: Workspace
     symbol: str
     timeframe: Timeframe
     name: str
@@ -125,22 +106,22 @@ class _Stage:
     @property
     def store(self) -> ArtifactStore:
         """The artifacts; every look is a fresh one."""
-        return ArtifactStore(self.settings.cache_dir)
+        return ArtifactStore(self.workspace.cache_dir)
 
     def key(self, stage: str) -> ArtifactKey:
         """The reference to a stage's artifact."""
-        return stage_key(self.settings.mode, self.symbol, self.timeframe, stage)
+        return stage_key(self.workspace.mode, self.symbol, self.timeframe, stage)
 
     def requested(self, *moment: object) -> str | None:
         """The digest of all it depends on; `None` where that cannot be told."""
-        if self.settings.feature_engineering_orchestrator.user_families:
+        if self.workspace.settings.feature_engineering_orchestrator.user_families:
             return None
         before = [self.store.found(self.key(stage)) for stage in _BEFORE[self.name]]
         if before[0] is None:
             return None
-        settings, source = self.settings.model_dump(mode="json", exclude=_PLACES), workspace_of(self.settings).source
-        series = [self.name, self.symbol, self.timeframe.name, source]
-        return digest_value([_code(), _versions(), settings, series, before, moment])
+        chosen = self.workspace.settings.model_dump(mode="json", exclude=_PLACES)
+        series = [self.name, self.symbol, self.timeframe.name, self.workspace.source]
+        return digest_value([_code(), _versions(), chosen, series, before, moment])
 
     def known(self, requested: str | None) -> JsonObject | None:
         """What it came to when it depended on just this, if that is still the current artifact, and certified."""
@@ -157,7 +138,7 @@ class _Stage:
 
     def ages(self, now_ms: int) -> list[bool | None]:
         """What of an analysis depends on the time: are bars or model of the future, are bars old, is the book fresh."""
-        options, bars = self.settings.analyst, self._manifest("bars")
+        options, bars = self.workspace.settings.analyst, self._manifest("bars")
         digest = self.store.found(self.key("market"))
         book = None if digest is None else self.store.get_document(digest)
         if bars is None or bars.last_ms is None:

@@ -18,7 +18,6 @@ from trader_cli.core.money.averages import readable
 from trader_cli.core.proofs import doubts
 from trader_cli.core.proofs.assurance import Doubt, prove_recorded, prove_walk_away
 from trader_cli.core.proofs.evidence import ZERO, AccountSnapshot, Books, NoBooks, explained, foreign, is_a_stop
-from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger_books import books_of, other_ledgers
 from trader_cli.storage.ledger_lock import owner_of
 from trader_cli.storage.ledger_reading import LedgerReading
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
     from trader_cli.core.proofs.assurance import Recorded, WalkAway
     from trader_cli.exchange.account.account_snapshot import AccountSnapshotReader
-    from trader_cli.settings import Settings
+    from trader_cli.settings import Workspace
 
 _MADE_AGAIN = "run `trader ledger rebuild`, then `trader reset`"
 _MOST_EXPLAINED = 10
@@ -98,33 +97,33 @@ class _Kept:
     profits: dict[str, str] = field(default_factory=dict)
 
 
-def begin_snapshot(settings: Settings) -> AccountSnapshotReader | None:
+def begin_snapshot(workspace: Workspace) -> AccountSnapshotReader | None:
     """Ask the exchange, where it has the account or the time; the answers are waited for by `account_status`."""
-    if settings.mode == "sim" or (settings.mode == "paper" and settings.binance_exchange.clock != "venue"):
+    if workspace.mode == "sim" or (workspace.mode == "paper" and workspace.settings.binance_exchange.clock != "venue"):
         return None
     from trader_cli.exchange.account.account_snapshot import AccountSnapshotReader
 
-    return AccountSnapshotReader.begin(settings.binance_exchange, account=_has_exchange(settings))
+    return AccountSnapshotReader.begin(workspace.settings.binance_exchange, account=_has_exchange(workspace))
 
 
-def _has_exchange(settings: Settings) -> bool:
+def _has_exchange(workspace: Workspace) -> bool:
     """Whether the account lies at an exchange, and not with us."""
-    return settings.mode not in {"sim", "paper"}
+    return workspace.mode not in {"sim", "paper"}
 
 
-def account_status(settings: Settings, asking: AccountSnapshotReader | None = None) -> AccountStatus:
+def account_status(workspace: Workspace, asking: AccountSnapshotReader | None = None) -> AccountStatus:
     """The status of the account, `asking` having been begun by `begin_snapshot`."""
-    asking, path = asking or begin_snapshot(settings), workspace_of(settings).ledger_path
-    kept = _kept(settings, path)
+    asking, path = asking or begin_snapshot(workspace), workspace.ledger_path
+    kept = _kept(workspace, path)
     snapshot = (
-        None if asking is None or not _has_exchange(settings) else _with_past(asking, asking.snapshot(), kept.books)
+        None if asking is None or not _has_exchange(workspace) else _with_past(asking, asking.snapshot(), kept.books)
     )
     proof: WalkAway | Recorded | Doubt = (
         prove_recorded(kept.books) if snapshot is None else prove_walk_away(snapshot, kept.books)
     )
     owner = owner_of(path)
     return AccountStatus(
-        workspace_of(settings).account.fingerprint,
+        workspace.account.fingerprint,
         str(path),
         _seen(snapshot),
         _held(kept, snapshot),
@@ -143,19 +142,19 @@ def account_status(settings: Settings, asking: AccountSnapshotReader | None = No
     )
 
 
-def _kept(settings: Settings, path: Path) -> _Kept:
+def _kept(workspace: Workspace, path: Path) -> _Kept:
     """The ledger's part, whatever state its file is in."""
-    others = other_ledgers(workspace_of(settings).ledgers)
+    others = other_ledgers(workspace.ledgers)
     try:
         with LedgerReading.shown(path) as ledger:
-            if ledger is not None and (ledger.client_ids() or not _has_traded_here(settings)):
+            if ledger is not None and (ledger.client_ids() or not _has_traded_here(workspace)):
                 return _of_ledger(ledger, others)
             if ledger is not None:
                 anew = f"the ledger {path} knows no order, and the account that is kept here has traded"
                 return _Kept(NoBooks(anew, _MADE_AGAIN, others=others), ledger.halted())
     except DataError as error:
         return _Kept(NoBooks(error.sentence.rstrip("."), _as_clause(error.hint), others=others), _asked_halt(path))
-    if _has_traded_here(settings):
+    if _has_traded_here(workspace):
         gone = f"there is no ledger at {path}, and the account that is kept here has traded"
         return _Kept(NoBooks(gone, _MADE_AGAIN, others=others), _asked_halt(path))
     lost = NoBooks(
@@ -164,15 +163,14 @@ def _kept(settings: Settings, path: Path) -> _Kept:
     return _Kept(lost, _asked_halt(path), profit=f"{ZERO:f}", trades=0)
 
 
-def _has_traded_here(settings: Settings) -> bool:
+def _has_traded_here(workspace: Workspace) -> bool:
     """Whether an account that lives with us has carried out anything; `False` for one at an exchange."""
-    if _has_exchange(settings):
+    if _has_exchange(workspace):
         return False
     from trader_cli.venue.engine.venue_journal import last_command_ms
 
-    kind = "virtual" if settings.mode == "sim" else "paper"
+    kind = "virtual" if workspace.mode == "sim" else "paper"
     try:
-        workspace = workspace_of(settings)
         return last_command_ms(VenueState(workspace.state_dir).accounts(workspace.source, kind)) > 0
     except (sqlite3.Error, OSError):
         return True

@@ -11,7 +11,7 @@ from trader_cli.storage.artifacts import ArtifactStore
 if TYPE_CHECKING:
     from trader_cli.core.types import Analysis
     from trader_cli.pipelines.market_access import Market
-    from trader_cli.settings import Settings
+    from trader_cli.settings import Workspace
 
 
 @dataclass
@@ -21,7 +21,7 @@ class StageAssessor:
     Asked again about the same bar it says the same again. The stages are loaded when it is asked first.
     """
 
-    settings: Settings
+    workspace: Workspace
     market: Market
     _store: ArtifactStore | None = None
     _said: dict[tuple[str, str], Analysis] = field(default_factory=dict)
@@ -30,7 +30,7 @@ class StageAssessor:
     def store(self) -> ArtifactStore:
         """The artifacts, with what was read of them once."""
         if self._store is None:
-            self._store = ArtifactStore(self.settings.cache_dir)
+            self._store = ArtifactStore(self.workspace.cache_dir)
         return self._store
 
     async def refresh(self, symbol: str, timeframe: Timeframe) -> None:
@@ -38,15 +38,15 @@ class StageAssessor:
         from trader_cli.pipelines.stages.fetching import fetch_in
         from trader_cli.pipelines.stages.model_stages import refresh_features
 
-        await fetch_in(self.market, self.settings, symbol, timeframe, store=self.store)
-        refresh_features(self.settings, self.store, symbol, timeframe)
+        await fetch_in(self.market, self.workspace, symbol, timeframe, store=self.store)
+        refresh_features(self.workspace, self.store, symbol, timeframe)
 
     def analysis(self, symbol: str, timeframe: Timeframe) -> Analysis:
         """The analysis of the last stored bar."""
         from trader_cli.pipelines.stages.model_stages import analyze
 
         now = self.market.exchange.server_now_ms()
-        return analyze(self.settings, symbol, timeframe, now, self.store).analysis
+        return analyze(self.workspace, symbol, timeframe, now, self.store).analysis
 
     async def assess(self, symbol: str, timeframe: str) -> Analysis:
         """The analysis of the last closed bar. Raises what the stages raise."""

@@ -14,7 +14,6 @@ from trader_cli.execution.exchange_evidence import take_account_snapshot
 from trader_cli.execution.executor import discard_message
 from trader_cli.pipelines.market_access import run_in_market
 from trader_cli.pipelines.trading.progress_notes import with_progress_notes
-from trader_cli.settings.workspace import workspace_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from trader_cli.core.proofs.evidence import AccountSnapshot
     from trader_cli.execution.attribution import Attribution
     from trader_cli.pipelines.market_access import Market
-    from trader_cli.settings import Settings
+    from trader_cli.settings import Workspace
     from trader_cli.storage.side_journal import SideJournal
 
 ZERO = Decimal(0)
@@ -76,7 +75,7 @@ class FlattenResult:
 class FlattenWithoutLedger:
     """A flatten without a ledger. `trouble` says why; `known` is what a ledger that can be read holds, signed."""
 
-    settings: Settings
+    workspace: Workspace
     request: FlattenRequest
     trouble: str | None
     known: Mapping[str, Decimal] = field(default_factory=dict)
@@ -85,11 +84,11 @@ class FlattenWithoutLedger:
     def run(self) -> FlattenResult:
         """Close what is ours. Raises the first error after all symbols had their turn."""
         with with_progress_notes(self.request.say, "the exchange has not answered it all"):
-            return run_in_market(self.settings, self._run, protection=True)
+            return run_in_market(self.workspace, self._run, protection=True)
 
     async def _run(self, market: Market) -> FlattenResult:
         exchange = market.exchange
-        account = workspace_of(self.settings).account.fingerprint
+        account = self.workspace.account.fingerprint
         closing = ClosingWithoutLedger(exchange.protection, market.clock, exchange.server_now_ms, account, self.journal)
         positions = await closing.positions()
         exchange.require_listed(*(s for s in self.request.symbols if s not in positions and s not in self.known))

@@ -16,7 +16,6 @@ from trader_cli.pipelines.stages.live_budget import require_live_budget
 from trader_cli.pipelines.stages.model_stages import has_model, train
 from trader_cli.pipelines.trading.analyst_assessor import StageAssessor
 from trader_cli.settings.room_options import ExecutionOptions
-from trader_cli.settings.workspace import workspace_of
 from trader_cli.tactician.position_monitor import PositionMonitor
 from trader_cli.tactician.tactician import Tactician
 
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from trader_cli.core.types import Analysis
     from trader_cli.execution.entry_result import EntryResult
     from trader_cli.pipelines.market_access import Market
-    from trader_cli.settings import Settings
+    from trader_cli.settings import Workspace
     from trader_cli.storage.ledger import Ledger
     from trader_cli.tactician.monitor_reports import Report
     from trader_cli.tactician.tactician import Outcome
@@ -70,20 +69,20 @@ class Trader:
     """Everything one account needs for passes, in a connected market and over an open ledger."""
 
     def __init__(
-        self, settings: Settings, market: Market, ledger: Ledger, sink: EventSink, *, live: bool = False
+        self, workspace: Workspace, market: Market, ledger: Ledger, sink: EventSink, *, live: bool = False
     ) -> None:
-        self.settings = settings
+        self.workspace = workspace
         self.market = market
         self.ledger = ledger
         self.sink = sink
         self.live = live
         self._over_budget: dict[str, ConfigurationError | None] = {}
-        self.listener = RequestListener(ledger.path, market.clock, virtual=settings.mode == "sim")
-        self.executor = Executor(market.exchange, ledger, ExecutionOptions.of(workspace_of(settings)), say=sink.say)
-        self.assessor = StageAssessor(settings, market)
-        self.tactician = Tactician(settings, exchange=market.exchange, ledger=ledger)
+        self.listener = RequestListener(ledger.path, market.clock, virtual=workspace.mode == "sim")
+        self.executor = Executor(market.exchange, ledger, ExecutionOptions.of(workspace), say=sink.say)
+        self.assessor = StageAssessor(workspace, market)
+        self.tactician = Tactician(workspace, exchange=market.exchange, ledger=ledger)
         self.monitor = PositionMonitor(
-            settings,
+            workspace,
             exchange=market.exchange,
             ledger=ledger,
             assessor=self.assessor,
@@ -100,7 +99,7 @@ class Trader:
         if timeframe.name not in self._over_budget:
             self._over_budget[timeframe.name] = None
             try:
-                require_live_budget(self.settings, timeframe)
+                require_live_budget(self.workspace.settings, timeframe)
             except ConfigurationError as error:
                 self._over_budget[timeframe.name] = error
         refusal = self._over_budget[timeframe.name]
@@ -109,12 +108,12 @@ class Trader:
 
     def train_if_needed(self, symbol: str, timeframe: Timeframe) -> None:
         """Train on the stored features where there is no model."""
-        if not has_model(self.settings, symbol, timeframe, self.now_ms()):
-            train(self.settings, symbol, timeframe, self.sink.progress)
+        if not has_model(self.workspace, symbol, timeframe, self.now_ms()):
+            train(self.workspace, symbol, timeframe, self.sink.progress)
 
     async def train_beside(self, symbol: str, timeframe: Timeframe) -> None:
         """The same where others wait: the loop turns meanwhile, so that care and what other processes ask go on."""
-        if not self.market.threads or has_model(self.settings, symbol, timeframe, self.now_ms()):
+        if not self.market.threads or has_model(self.workspace, symbol, timeframe, self.now_ms()):
             self.train_if_needed(symbol, timeframe)
             return
         left = threading.Event()
@@ -125,7 +124,7 @@ class Trader:
             self.sink.progress(what, done, total)
 
         try:
-            await asyncio.to_thread(train, self.settings, symbol, timeframe, progress)
+            await asyncio.to_thread(train, self.workspace, symbol, timeframe, progress)
         finally:
             left.set()
 
@@ -160,7 +159,7 @@ class Trader:
     async def _until_close(self, timeframe: Timeframe, ends_ms: float | None) -> None:
         """Wait for the next bar to close, and do meanwhile what other processes ask for."""
         close = timeframe.floor(self.now_ms()) + timeframe.ms + SETTLE_MS
-        interval_ms = self.settings.position_monitoring_interval * 1000
+        interval_ms = self.workspace.settings.position_monitoring_interval * 1000
         while (left_ms := close - self.now_ms()) > 0 and not self._is_over(ends_ms):
             if ends_ms is not None:
                 left_ms = min(left_ms, max(1, round(ends_ms - self.market.clock.monotonic_ms())))

@@ -9,7 +9,6 @@ from trader_cli.execution.coverage import naming_what_is_left
 from trader_cli.execution.executor import discard_message
 from trader_cli.execution.orphan_orders import halt_where_lost
 from trader_cli.pipelines.market_access import run_in_market
-from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
     from trader_cli.core.money.plans import Refused
     from trader_cli.pipelines.market_access import Market
-    from trader_cli.settings import Settings
+    from trader_cli.settings import Workspace
 
 T = TypeVar("T")
 
@@ -32,7 +31,7 @@ class LedgerOwnership:
 
 
 def run_owning(
-    settings: Settings,
+    workspace: Workspace,
     work: Callable[[LedgerOwnership], Awaitable[T]],
     *,
     symbols: Sequence[str] = (),
@@ -44,7 +43,7 @@ def run_owning(
 
     `symbols` are those the command is about. `protection` and `for_s` as in `run_in_market`.
     """
-    with Ledger.opened(workspace_of(settings).ledger_path) as ledger:
+    with Ledger.opened(workspace.ledger_path) as ledger:
 
         async def owned(market: Market) -> T:
             lost = await halt_where_lost(market.exchange, ledger, symbols)
@@ -53,4 +52,4 @@ def run_owning(
             return await work(LedgerOwnership(market, ledger, lost))
 
         with naming_what_is_left(ledger, say):
-            return run_in_market(settings, owned, protection=protection(ledger), for_s=for_s)
+            return run_in_market(workspace, owned, protection=protection(ledger), for_s=for_s)

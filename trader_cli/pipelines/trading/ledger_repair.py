@@ -16,7 +16,6 @@ from trader_cli.execution.ledger_adjustment import settle as settle_symbol
 from trader_cli.execution.rebuild import rebuild
 from trader_cli.pipelines.market_access import run_in_market
 from trader_cli.settings.room_options import ExecutionOptions
-from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_faults import guarded
 from trader_cli.storage.ledger_identity import BEING_MADE
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from trader_cli.core.money.plans import Refused
     from trader_cli.execution.ledger_adjustment import Settlement
     from trader_cli.pipelines.market_access import Market
-    from trader_cli.settings import Settings
+    from trader_cli.settings import Workspace
 
 _HALT = "the ledger was made again from the exchange's memory; compare it with the account, then `trader reset`"
 _PARTS = ("", "-wal", "-shm")
@@ -46,14 +45,14 @@ class Rebuilt:
     halted: str | None
 
 
-def rebuild_ledger(settings: Settings, symbols: list[str]) -> Rebuilt:
+def rebuild_ledger(workspace: Workspace, symbols: list[str]) -> Rebuilt:
     """Make a lost or damaged ledger again; whatever lies in its place is moved aside, once the new one is whole.
 
     Default: every symbol with a position, with orders or stops of ours, or that has moved the wallet. Raises
     `UsageError` where a healthy ledger has lines in it, `DataInvalid` where a position cannot be explained: the old
     file is left where it is then.
     """
-    path = workspace_of(settings).ledger_path
+    path = workspace.ledger_path
     with OwnerLock.acquire(path, this_command()):
         is_there = _require_nothing_better(path)
         made = path.with_name(f"{path.stem}{BEING_MADE}.sqlite")
@@ -61,7 +60,7 @@ def rebuild_ledger(settings: Settings, symbols: list[str]) -> Rebuilt:
             with guarded(path):
                 _forget(made)
             with Ledger.opened(made) as ledger:
-                fills = run_in_market(settings, lambda market: _rebuilt(settings, ledger, market, symbols, is_there))
+                fills = run_in_market(workspace, lambda market: _rebuilt(workspace, ledger, market, symbols, is_there))
                 halted = ledger.halted()
             with guarded(path):
                 moved = _aside(path) if is_there else None
@@ -73,7 +72,7 @@ def rebuild_ledger(settings: Settings, symbols: list[str]) -> Rebuilt:
 
 
 async def _rebuilt(
-    settings: Settings, ledger: Ledger, market: Market, symbols: list[str], is_there: bool
+    workspace: Workspace, ledger: Ledger, market: Market, symbols: list[str], is_there: bool
 ) -> dict[str, int]:
     private = market.exchange.private
     market.exchange.require_listed(*symbols)
@@ -83,7 +82,7 @@ async def _rebuilt(
         ours = {order.symbol for order in resting if is_ours(order.client_id)}
         held = {position.symbol for position in await private.positions()}
         chosen = sorted(ours | held | await traded_symbols(private, market.exchange.server_now_ms()))
-    fills = await rebuild(Executor(market.exchange, ledger, ExecutionOptions.of(workspace_of(settings))), chosen)
+    fills = await rebuild(Executor(market.exchange, ledger, ExecutionOptions.of(workspace)), chosen)
     if is_there or ledger.client_ids():
         ledger.halt(_HALT, market.exchange.server_now_ms())
     return fills
@@ -122,12 +121,12 @@ def _forget(made: Path) -> None:
     lock_file(made).unlink(missing_ok=True)
 
 
-def settle(settings: Settings, symbol: str, say: Callable[[str], None], *, book: bool) -> Settlement | Refused:
+def settle(workspace: Workspace, symbol: str, say: Callable[[str], None], *, book: bool) -> Settlement | Refused:
     """Compare ledger and exchange about a symbol, and with `book` make the ledger smaller where it holds more.
 
     Raises `DataMissing` without a ledger: none is made for it.
     """
-    path = workspace_of(settings).ledger_path
+    path = workspace.ledger_path
     if not path.exists():
         raise DataMissing(f"There is no ledger at {path}.", hint="If one was lost, run `trader ledger rebuild`.")
     with Ledger.opened(path) if book else Ledger.imagined(path) as ledger:
@@ -137,7 +136,7 @@ def settle(settings: Settings, symbol: str, say: Callable[[str], None], *, book:
         async def work(market: Market) -> Settlement | Refused:
             if not is_known:
                 market.exchange.require_listed(symbol)
-            executor = Executor(market.exchange, ledger, ExecutionOptions.of(workspace_of(settings)))
+            executor = Executor(market.exchange, ledger, ExecutionOptions.of(workspace))
             return await settle_symbol(executor, symbol, before, book=book, say=say)
 
-        return run_in_market(settings, work)
+        return run_in_market(workspace, work)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from trader_cli.core.errors import DataStale, ExchangeUnavailable, OwnershipLost, TraderError
 from trader_cli.core.market.gaps import utc_text
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.pipelines.trading.iterations import Trader
 
+T = TypeVar("T")
 _RETRY_S, _PRESSED_S = 10.0, 1.0
 _SHORTEST_S = 0.05
 _MOST_RETRIES = 30
@@ -49,7 +50,7 @@ class LiveLoop:
         self._trader = trader
         self._timeframe = timeframe
         self._series = [_Series(symbol) for symbol in symbols]
-        self._interval_ms = round(trader.settings.position_monitoring_interval * 1000)
+        self._interval_ms = round(trader.workspace.settings.position_monitoring_interval * 1000)
         self._cared_ms: int | None = None
         self._is_open = True
         self._stopped = False
@@ -175,7 +176,7 @@ class LiveLoop:
     def _put_off(self, series: _Series, error: DataStale) -> None:
         """A bar that is late is asked for again; one that does not come, as at the end of a tape, ends the run."""
         series.retries += 1
-        if self._trader.settings.mode == "sim" or series.retries > _MOST_RETRIES:
+        if self._trader.workspace.mode == "sim" or series.retries > _MOST_RETRIES:
             raise error
         series.analysed_ms -= 1
         series.tactics_ms = None
@@ -194,7 +195,7 @@ class LiveLoop:
         self._tell(done)
         refused = next((x for x in (done.entered, done.outcome) if isinstance(x, Refused)), None)
         if refused is not None and refused.code != "halted":
-            series.tactics_ms = trader.now_ms() + round(trader.settings.tactician.tactics_interval * 1000)
+            series.tactics_ms = trader.now_ms() + round(trader.workspace.settings.tactician.tactics_interval * 1000)
 
     async def _beside_protection(self, work: Awaitable[None]) -> None:
         """An analysis or an entry; while it takes its time the monitor's looks go on: none waits for the market."""
@@ -208,7 +209,7 @@ class LiveLoop:
         finally:
             task.cancel()
 
-    async def _supervised(self, what: str, work: Awaitable[Any]) -> Any:
+    async def _supervised(self, what: str, work: Awaitable[T]) -> T | None:
         """Only a ledger that takes no line, and the end of a tape, stop the run."""
         try:
             return await work
@@ -217,7 +218,7 @@ class LiveLoop:
         except OwnershipLost:
             raise
         except TraderError as error:
-            if isinstance(error, DataStale) and self._trader.settings.mode == "sim":
+            if isinstance(error, DataStale) and self._trader.workspace.mode == "sim":
                 raise
             self._say(f"{what}: {error}")
             if isinstance(error, ExchangeUnavailable):

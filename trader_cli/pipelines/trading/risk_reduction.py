@@ -9,7 +9,7 @@ import asyncio
 import os
 import sqlite3
 import time
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -32,10 +32,10 @@ from trader_cli.execution.exchange_evidence import take_account_snapshot
 from trader_cli.execution.executor import Executor
 from trader_cli.pipelines.market_access import run_in_market
 from trader_cli.pipelines.trading.flatten_without_ledger import FlattenRequest, FlattenResult, FlattenWithoutLedger
+from trader_cli.pipelines.trading.ledger_health import UNREADABLE, held_or_none, hint_for, unusable
 from trader_cli.pipelines.trading.owner_takeover import end_owner
 from trader_cli.pipelines.trading.progress_notes import with_progress_notes
 from trader_cli.settings.room_options import ExecutionOptions
-from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage import ledger_lock, owner_requests
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_books import books_of
@@ -48,16 +48,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from trader_cli.pipelines.market_access import Market
-    from trader_cli.settings import Settings
+    from trader_cli.settings import Workspace
 
 _ANSWER_S, _OWNER_S, _FREED_S = 3.0, 60.0, 3.0
 _LOOK_S = 0.1
-_HINT = "Run `trader ledger rebuild` to have it made again."
-_UNREADABLE = (sqlite3.Error, OSError, ValueError, ArithmeticError, TypeError, DataError)
-"""What reading a damaged ledger can raise."""
 
 
-def flatten(settings: Settings, request: FlattenRequest) -> FlattenResult:
+def flatten(workspace: Workspace, request: FlattenRequest) -> FlattenResult:
     """Close every position of ours, now, or those of the symbols wished for.
 
     Where another process owns the ledger it is asked to; should that process end meanwhile, it is done here. Raises
@@ -66,10 +63,10 @@ def flatten(settings: Settings, request: FlattenRequest) -> FlattenResult:
     """
     if request.all_of_it and not request.symbols:
         raise UsageError("--all-of-it wants the symbols named.", hint="Such as `trader flatten ETHUSDT --all-of-it`.")
-    said = _halted(settings, request) if request.also_halt else []
+    said = _halted(workspace, request) if request.also_halt else []
     is_halted = request.also_halt and not said
     try:
-        done = _done(settings, request)
+        done = _done(workspace, request)
     except TraderError as error:
         error.sentence += " Entries are halted until `trader reset`." if is_halted else ""
         raise
@@ -77,46 +74,46 @@ def flatten(settings: Settings, request: FlattenRequest) -> FlattenResult:
     return done
 
 
-def _done(settings: Settings, request: FlattenRequest) -> FlattenResult:
+def _done(workspace: Workspace, request: FlattenRequest) -> FlattenResult:
     try:
-        return _here(settings, request)
+        return _here(workspace, request)
     except LedgerLocked as locked:
-        return _elsewhere(settings, request, locked)
+        return _elsewhere(workspace, request, locked)
 
 
-def _elsewhere(settings: Settings, request: FlattenRequest, locked: LedgerLocked) -> FlattenResult:
+def _elsewhere(workspace: Workspace, request: FlattenRequest, locked: LedgerLocked) -> FlattenResult:
     """The ledger is another process's: it is ended, or asked."""
     if request.force:
-        return _past_the_owner(settings, request)
+        return _past_the_owner(workspace, request)
     if request.all_of_it:
-        raise LedgerLocked(str(workspace_of(settings).ledger_path), locked.owner)
-    return _by_the_owner(settings, request)
+        raise LedgerLocked(str(workspace.ledger_path), locked.owner)
+    return _by_the_owner(workspace, request)
 
 
-def _here(settings: Settings, request: FlattenRequest) -> FlattenResult:
+def _here(workspace: Workspace, request: FlattenRequest) -> FlattenResult:
     """This process does it: with the ledger, or without where it cannot be used. Raises `LedgerLocked`."""
-    path = workspace_of(settings).ledger_path
-    trouble = None if (lacks := unusable(path)) is None else f"{lacks} {_hint(path)}"
-    if trouble is None and _held_or_none(path) is not None:
+    path = workspace.ledger_path
+    trouble = None if (lacks := unusable(path)) is None else f"{lacks} {hint_for(path)}"
+    if trouble is None and held_or_none(path) is not None:
         try:
             with Ledger.opened(path) as ledger:
-                done = _flatten(settings, ledger, request)
+                done = _flatten(workspace, ledger, request)
                 if request.all_of_it:
-                    done.closed |= FlattenWithoutLedger(settings, request, None, {}, SideJournal(path)).run().closed
+                    done.closed |= FlattenWithoutLedger(workspace, request, None, {}, SideJournal(path)).run().closed
                 return done
         except (DataError, sqlite3.Error) as error:
             known = error if isinstance(error, TraderError) else f"The ledger {path} cannot be used: {error}."
-            trouble = str(known) if "rebuild" in str(known) else f"{known} {_hint(path)}"
+            trouble = str(known) if "rebuild" in str(known) else f"{known} {hint_for(path)}"
     with ExitStack() as stack:
         with suppress(DataError):
             stack.enter_context(ledger_lock.OwnerLock.acquire(path, ledger_lock.this_command()))
-        return FlattenWithoutLedger(settings, request, trouble, _held_or_none(path) or {}, SideJournal(path)).run()
+        return FlattenWithoutLedger(workspace, request, trouble, held_or_none(path) or {}, SideJournal(path)).run()
 
 
-def _by_the_owner(settings: Settings, request: FlattenRequest) -> FlattenResult:
-    path = workspace_of(settings).ledger_path
-    before = _held_or_none(path) or {}
-    _require_known(settings, request)
+def _by_the_owner(workspace: Workspace, request: FlattenRequest) -> FlattenResult:
+    path = workspace.ledger_path
+    before = held_or_none(path) or {}
+    _require_known(workspace, request)
     began, owner = time.monotonic(), ledger_lock.owner_of(path)
     if _is_closing(owner):
         request.say(f"The process {owner} closes already, and is waited for; `trader flatten --force` ends it.")
@@ -131,43 +128,42 @@ def _by_the_owner(settings: Settings, request: FlattenRequest) -> FlattenResult:
                 owner = ledger_lock.owner_of(path)
                 if owner is None:
                     with suppress(LedgerLocked):
-                        return _here(settings, request)
+                        return _here(workspace, request)
                 _mind_the_time(path, owner, time.monotonic() - began)
                 time.sleep(_LOOK_S)
     finally:
         owner_requests.forget_request(path, "flatten")
-    after = _held_or_none(path) or {}
+    after = held_or_none(path) or {}
     closed = {symbol: amount - after.get(symbol, Decimal(0)) for symbol, amount in before.items()}
     done = FlattenResult({symbol: f"{abs(amount):f}" for symbol, amount in closed.items() if amount != 0})
     done.at_work = None if (owner := ledger_lock.owner_of(path)) is None else str(owner)
-    _attest_from_outside(settings, request, done)
+    _attest_from_outside(workspace, request, done)
     return done
 
 
-def _attest_from_outside(settings: Settings, request: FlattenRequest, done: FlattenResult) -> None:
+def _attest_from_outside(workspace: Workspace, request: FlattenRequest, done: FlattenResult) -> None:
     """What its owner has done, looked at from here: at the exchange, or in the ledger of an account kept with us."""
-    with LedgerReading.shown(workspace_of(settings).ledger_path) as ledger:
+    with LedgerReading.shown(workspace.ledger_path) as ledger:
         books = Books({}, ()) if ledger is None else books_of(ledger)
-    if settings.mode in {"sim", "paper"}:
+    if workspace.mode in {"sim", "paper"}:
         proof = prove_recorded(books)
         (done.said if isinstance(proof, Doubt) else done.proved).append(proof.sentence)
         done.exit_code = ExitCode.UNAVAILABLE if isinstance(proof, Doubt) else done.exit_code
         return
     from trader_cli.exchange.account.account_snapshot import AccountSnapshotReader
 
-    done.attest(request.symbols, AccountSnapshotReader.begin(settings.binance_exchange).snapshot(), books)
+    done.attest(request.symbols, AccountSnapshotReader.begin(workspace.settings.binance_exchange).snapshot(), books)
 
 
-def _require_known(settings: Settings, request: FlattenRequest) -> None:
+def _require_known(workspace: Workspace, request: FlattenRequest) -> None:
     """A symbol that is named wrongly in a hurry must not read as done. Raises `UsageError`; nobody is asked for it."""
     from trader_cli.exchange.market_data.symbol_book import SymbolBook
 
-    workspace = workspace_of(settings)
     book = SymbolBook(VenueState(workspace.state_dir).symbols(workspace.source))
     try:
-        with LedgerReading.shown(workspace_of(settings).ledger_path) as ledger:
+        with LedgerReading.shown(workspace.ledger_path) as ledger:
             ours = set() if ledger is None else set(ledger.symbols())
-    except _UNREADABLE:
+    except UNREADABLE:
         return
     book.recall()
     for symbol in request.symbols:
@@ -182,7 +178,7 @@ def _naming_what_is_left(path: Path, request: FlattenRequest) -> Iterator[None]:
         yield
     except (KeyboardInterrupt, Terminated):
         request.say("The request to flatten is withdrawn; what is under way at its owner may still go.")
-        with suppress(*_UNREADABLE), LedgerReading.shown(path) as ledger:
+        with suppress(*UNREADABLE), LedgerReading.shown(path) as ledger:
             if ledger is not None:
                 with naming_what_is_left(ledger, request.say):
                     raise
@@ -218,53 +214,53 @@ def _mind_the_time(path: Path, owner: ledger_lock.Owner | None, waited_s: float)
         )
 
 
-def _past_the_owner(settings: Settings, request: FlattenRequest) -> FlattenResult:
+def _past_the_owner(workspace: Workspace, request: FlattenRequest) -> FlattenResult:
     """End the process that owns the ledger; where that cannot be, close beside it with a journal of our own."""
-    owner = ledger_lock.owner_of(workspace_of(settings).ledger_path)
+    owner = ledger_lock.owner_of(workspace.ledger_path)
     if owner is not None and owner.pid == os.getpid():
-        raise LedgerLocked(str(workspace_of(settings).ledger_path), str(owner))
+        raise LedgerLocked(str(workspace.ledger_path), str(owner))
     why = None if owner is None else end_owner(owner)
     until = time.monotonic() + _FREED_S
     while why is None:
         with suppress(LedgerLocked):
-            done = _here(settings, request)
+            done = _here(workspace, request)
             if owner is not None:
                 done.said.insert(0, f"The process {owner} was ended.")
             return done
         if time.monotonic() > until:
             why = "its lock is still held"
         time.sleep(_LOOK_S)
-    return _beside_the_owner(settings, request, f"The process {_named(owner)} could not be ended: {why}.")
+    return _beside_the_owner(workspace, request, f"The process {_named(owner)} could not be ended: {why}.")
 
 
-def _beside_the_owner(settings: Settings, request: FlattenRequest, why: str) -> FlattenResult:
-    path = workspace_of(settings).ledger_path
-    known = _held_or_none(path) or {}
+def _beside_the_owner(workspace: Workspace, request: FlattenRequest, why: str) -> FlattenResult:
+    path = workspace.ledger_path
+    known = held_or_none(path) or {}
     silenced = ledger_lock.supersede(path)
     quiet = "It sends no order from now on" if silenced else "It may still send, for its lock cannot be written"
-    said = _halted(settings, replace(request, reason=f"flatten --force: {why}"))
-    done = FlattenWithoutLedger(settings, request, f"{why} {quiet}.", known, SideJournal(path)).run()
+    said = _halted(workspace, replace(request, reason=f"flatten --force: {why}"))
+    done = FlattenWithoutLedger(workspace, request, f"{why} {quiet}.", known, SideJournal(path)).run()
     done.said[:0] = [*said, f"{why} {quiet}."]
     done.halted = not said
     return done
 
 
-def _halted(settings: Settings, request: FlattenRequest) -> list[str]:
+def _halted(workspace: Workspace, request: FlattenRequest) -> list[str]:
     """Halt, as far as the disk lets one; what there is to say of it."""
     try:
-        halt(settings, request.reason)
+        halt(workspace, request.reason)
     except (DataError, OSError) as error:
         return [f"Entries could not be halted: {error}"]
     return []
 
 
-def _flatten(settings: Settings, ledger: Ledger, request: FlattenRequest) -> FlattenResult:
+def _flatten(workspace: Workspace, ledger: Ledger, request: FlattenRequest) -> FlattenResult:
     """Close what is ours, all symbols at once; what one lacks does not keep the others open."""
     symbols = [symbol for symbol in ledger.symbols() if not request.symbols or symbol in request.symbols]
 
     async def close(market: Market) -> FlattenResult:
         market.exchange.require_listed(*(symbol for symbol in request.symbols if symbol not in symbols))
-        executor = Executor(market.exchange, ledger, ExecutionOptions.of(workspace_of(settings)), say=request.say)
+        executor = Executor(market.exchange, ledger, ExecutionOptions.of(workspace), say=request.say)
         done, failed = FlattenResult(), []
 
         async def one(symbol: str) -> Decimal | TraderError:
@@ -298,79 +294,26 @@ def _flatten(settings: Settings, ledger: Ledger, request: FlattenRequest) -> Fla
             naming_what_is_left(ledger, request.say),
             with_progress_notes(request.say, "the exchange has not answered it all", known),
         ):
-            return run_in_market(settings, close, protection=True)
+            return run_in_market(workspace, close, protection=True)
     except ExchangeUnavailable as error:
         known = [last_known(ledger, s) for s in symbols if ledger.holding(s).amount != 0]
         raise ExchangeUnavailable(" ".join([error.sentence, *known]), hint=error.hint) from error
 
 
-def unusable(path: Path) -> str | None:
-    """Why the ledger at `path` cannot be used, read whole; `None` if it can."""
-    if path.is_dir():
-        return f"A folder lies where the ledger {path} should be."
-    if not path.exists():
-        return f"There is no ledger {path}."
-    if path.stat().st_size == 0:
-        return f"The ledger {path} is empty."
-    try:
-        _read_whole(path)
-    except _UNREADABLE as error:
-        return f"The ledger {path} cannot be read: {error}."
-    return None
-
-
-def _hint(path: Path) -> str:
-    """What mends a ledger that cannot be used: where the disk takes nothing, room or rights; else to make it again."""
-    try:
-        disk = os.statvfs(path.parent)
-    except OSError:
-        return _HINT
-    if disk.f_flag & os.ST_RDONLY or not os.access(path.parent, os.W_OK):
-        return f"Make {path.parent} writable again."
-    return "Free some disk." if disk.f_bavail == 0 else _HINT
-
-
-def _read_whole(path: Path) -> None:
-    """Read everything that what reduces relies on. Raises what `_UNREADABLE` names."""
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
-        found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
-    if found != "ok":
-        raise DataError(f"{found}")
-    with LedgerReading.shown(path) as ledger:
-        if ledger is None:
-            return
-        ledger.decisions()
-        ledger.intents()
-        for symbol in ledger.symbols():
-            ledger.holding(symbol)
-
-
-def _held_or_none(path: Path) -> dict[str, Decimal] | None:
-    """What the ledger holds, by symbol; `None` if it cannot be read, or never held anything."""
-    try:
-        with LedgerReading.shown(path) as ledger:
-            if ledger is None or not ledger.symbols():
-                return None
-            held = {symbol: ledger.holding(symbol).amount for symbol in ledger.symbols()}
-    except _UNREADABLE:
-        return None
-    return {symbol: amount for symbol, amount in held.items() if amount != 0}
-
-
-def halt(settings: Settings, reason: str) -> None:
+def halt(workspace: Workspace, reason: str) -> None:
     """Stop all entries from now on; needs neither exchange nor keys, nor the ledger: its file is left in any case."""
-    path = workspace_of(settings).ledger_path
+    path = workspace.ledger_path
     owner_requests.ask(path, "halt", reason)
     if unusable(path) is None:
-        _written_down(settings, path)
+        _written_down(workspace, path)
 
 
-def reset(settings: Settings, reason: str) -> str | None:
+def reset(workspace: Workspace, reason: str) -> str | None:
     """A person lifts the halt; what it was, `None` if there was none. A process at work is asked to write it down.
 
     Where the ledger cannot be used only the request to halt is lifted; what it says itself stays.
     """
-    path = workspace_of(settings).ledger_path
+    path = workspace.ledger_path
     if unusable(path) is not None:
         was = owner_requests.request_of(path, "halt")
         owner_requests.forget_request(path, "halt")
@@ -380,21 +323,21 @@ def reset(settings: Settings, reason: str) -> str | None:
     owner_requests.forget_request(path, "halt")
     if was is not None:
         owner_requests.ask(path, "reset", reason)
-        _written_down(settings, path)
+        _written_down(workspace, path)
     return was
 
 
-def _written_down(settings: Settings, path: Path) -> None:
+def _written_down(workspace: Workspace, path: Path) -> None:
     """Write requests into the ledger, if it is free and takes them; they count from their files meanwhile."""
     with suppress(LedgerLocked, DataError, sqlite3.Error), Ledger.opened(path) as ledger:
-        ledger.take_requests(_now_ms(settings))
+        ledger.take_requests(_now_ms(workspace))
 
 
-def _now_ms(settings: Settings) -> int:
+def _now_ms(workspace: Workspace) -> int:
     from trader_cli.pipelines.market_access import market_now_ms
     from trader_cli.venue.clocks import WallClock
 
     try:
-        return market_now_ms(settings)
+        return market_now_ms(workspace)
     except (DataError, ExchangeUnavailable):
         return WallClock().now_ms()

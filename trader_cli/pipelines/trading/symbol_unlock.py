@@ -6,23 +6,22 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import DataError, ExchangeUnavailable, LedgerLocked, UsageError
-from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage import owner_requests
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_reading import LedgerReading
 
 if TYPE_CHECKING:
     from trader_cli.core.money.breaker import LatchLine
-    from trader_cli.settings import Settings
+    from trader_cli.settings import Workspace
 
 
-def unlock(settings: Settings, symbol: str, reason: str) -> LatchLine | None:
+def unlock(workspace: Workspace, symbol: str, reason: str) -> LatchLine | None:
     """Lift the latch of a symbol; what it was, `None` if there was none. It counts at once.
 
     A process at work is asked to write it down. A latch that comes meanwhile is not lifted: nobody has looked at it.
     Raises `UsageError` for a symbol that was never held back and on which we never had an order: it may be misspelt.
     """
-    path = workspace_of(settings).ledger_path
+    path = workspace.ledger_path
     with LedgerReading.shown(path) as shown:
         known = set() if shown is None else {*shown.symbols(), *(line.symbol for line in shown.latch_lines())}
         was = None if shown is None else shown.latches().get(symbol)
@@ -34,15 +33,15 @@ def unlock(settings: Settings, symbol: str, reason: str) -> LatchLine | None:
     if was is not None:
         owner_requests.ask(path, f"unlock-{symbol}", f"{was.number} {reason}")
         with suppress(LedgerLocked), Ledger.opened(path) as ledger:
-            ledger.take_requests(_now_ms(settings))
+            ledger.take_requests(_now_ms(workspace))
     return was
 
 
-def _now_ms(settings: Settings) -> int:
+def _now_ms(workspace: Workspace) -> int:
     from trader_cli.pipelines.market_access import market_now_ms
     from trader_cli.venue.clocks import WallClock
 
     try:
-        return market_now_ms(settings)
+        return market_now_ms(workspace)
     except (DataError, ExchangeUnavailable):
         return WallClock().now_ms()

@@ -13,10 +13,10 @@ from trader_cli.execution.shutdown import until_time_is_up
 from trader_cli.pipelines.live_trading_pipeline import LiveTradingPipeline
 from trader_cli.pipelines.trading.iterations import EventSink
 from trader_cli.pipelines.trading.ledger_ownership import run_owning
-from trader_cli.pipelines.trading.run_summary import Money, RunForever, RunOnce, booked_since, summary
+from trader_cli.pipelines.trading.run_summary import booked_since, summary
+from trader_cli.pipelines.trading.run_values import Money, RunForever, RunOnce
 from trader_cli.pipelines.trading.trading_stages import left, proved
 from trader_cli.settings.room_options import ExecutionOptions
-from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.artifacts import ArtifactStore
 from trader_cli.storage.ledger_books import anything_open
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.pipelines.market_access import Market
     from trader_cli.pipelines.trading.ledger_ownership import LedgerOwnership
-    from trader_cli.settings import Settings
+    from trader_cli.settings import Workspace
 
 _WALLET_S = 2.0
 
 
 def run_once(
-    settings: Settings,
+    workspace: Workspace,
     symbol: str,
     timeframe: Timeframe,
     *,
@@ -48,7 +48,7 @@ def run_once(
     async def work(owned: LedgerOwnership) -> RunOnce:
         market, ledger = owned.market, owned.ledger
         pipeline = LiveTradingPipeline(
-            settings,
+            workspace,
             exchange=market.exchange,
             ledger=ledger,
             source=market.source,
@@ -59,20 +59,20 @@ def run_once(
             market.exchange.require_listed(symbol)
         began, booked = market.exchange.server_now_ms(), ledger.flows()
         before = (await market.exchange.private.account()).wallets
-        ArtifactStore(settings.cache_dir).remember_series(settings.mode, symbol, timeframe.name)
+        ArtifactStore(workspace.cache_dir).remember_series(workspace.mode, symbol, timeframe.name)
         done = await pipeline.run_once(symbol, timeframe, wait=wait, for_s=for_s)
         after = (await market.exchange.private.account()).wallets
-        executor = Executor(market.exchange, ledger, ExecutionOptions.of(workspace_of(settings)), say=say)
+        executor = Executor(market.exchange, ledger, ExecutionOptions.of(workspace), say=say)
         moved = booked_since(booked, ledger.flows(), began)
         money = Money.between(({}, moved), (before, after), margin_asset_of(symbol))
-        body = summary(settings, executor, done, timeframe, money, began)
-        return RunOnce(body, await left(executor), (await proved(executor, workspace_of(settings).ledgers)).sentence)
+        body = summary(workspace, executor, done, timeframe, money, began)
+        return RunOnce(body, await left(executor), (await proved(executor, workspace.ledgers)).sentence)
 
-    return run_owning(settings, work, symbols=(symbol,), say=say, protection=anything_open, for_s=for_s)
+    return run_owning(workspace, work, symbols=(symbol,), say=say, protection=anything_open, for_s=for_s)
 
 
 def run_forever(
-    settings: Settings,
+    workspace: Workspace,
     symbols: Sequence[str],
     timeframe: Timeframe,
     *,
@@ -86,7 +86,7 @@ def run_forever(
     async def work(owned: LedgerOwnership) -> RunForever:
         market, ledger = owned.market, owned.ledger
         pipeline = LiveTradingPipeline(
-            settings,
+            workspace,
             exchange=market.exchange,
             ledger=ledger,
             source=market.source,
@@ -99,7 +99,7 @@ def run_forever(
         before = await _wallets(market)
         with until_time_is_up():
             await pipeline.run_forever(symbols, timeframe, for_s=for_s)
-        executor = Executor(market.exchange, ledger, ExecutionOptions.of(workspace_of(settings)), say=say)
+        executor = Executor(market.exchange, ledger, ExecutionOptions.of(workspace), say=say)
         with suppress(TraderError):  # what is not booked by now is booked by the next command
             for symbol in ledger.symbols():
                 await executor.view(symbol)
@@ -112,14 +112,14 @@ def run_forever(
             profit=money,
             is_account_known=shown is not None,
             still_open=await left(executor),
-            account=(await proved(executor, workspace_of(settings).ledgers)).sentence,
+            account=(await proved(executor, workspace.ledgers)).sentence,
             refusals=ledger.counted_refusals(),
             halted=ledger.halted(),
             ledger=str(ledger.path),
             journal=ledger.journal_digest(),
         )
 
-    return run_owning(settings, work, symbols=symbols, say=say, protection=anything_open, for_s=for_s)
+    return run_owning(workspace, work, symbols=symbols, say=say, protection=anything_open, for_s=for_s)
 
 
 async def _wallets(market: Market) -> dict[str, Decimal] | None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import DataInvalid, DataMissing
+from trader_cli.core.json_values import object_of
 from trader_cli.core.money.plans import Approved, Refused, TradePlan
 from trader_cli.core.proofs.assurance import prove_all_flat, prove_walk_away
 from trader_cli.execution.exchange_evidence import take_account_snapshot
@@ -18,7 +19,6 @@ from trader_cli.pipelines.market_access import run_in_market
 from trader_cli.pipelines.trading.analyst_assessor import StageAssessor
 from trader_cli.pipelines.trading.ledger_ownership import run_owning
 from trader_cli.settings.room_options import ExecutionOptions
-from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_books import books_of, other_ledgers
@@ -28,6 +28,7 @@ from trader_cli.tactician.tactician import Tactician
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from trader_cli.core.json_values import JsonObject
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.core.money.orders import PreparedRequest
     from trader_cli.core.money.plans import Request
@@ -35,14 +36,14 @@ if TYPE_CHECKING:
     from trader_cli.execution.entry_result import EntryResult
     from trader_cli.pipelines.market_access import Market
     from trader_cli.pipelines.trading.ledger_ownership import LedgerOwnership
-    from trader_cli.settings import Settings
+    from trader_cli.settings import Workspace
     from trader_cli.settings.workspace import LedgerPlaces
     from trader_cli.tactician.monitor_reports import Report
     from trader_cli.tactician.tactician import Outcome
 
 
 def tactics(
-    settings: Settings,
+    workspace: Workspace,
     symbol: str,
     timeframe: Timeframe,
     request: Request,
@@ -51,31 +52,32 @@ def tactics(
     """Decide about the stored analysis; the decision is recorded and published for `enter`."""
 
     async def decide(owned: LedgerOwnership) -> Outcome:
-        tactician = Tactician(settings, exchange=owned.market.exchange, ledger=owned.ledger)
+        tactician = Tactician(workspace, exchange=owned.market.exchange, ledger=owned.ledger)
         return await tactician.decide(symbol, timeframe, request)
 
-    return run_owning(settings, decide, symbols=(symbol,), say=say)
+    return run_owning(workspace, decide, symbols=(symbol,), say=say)
 
 
-def stored_plan(settings: Settings, symbol: str, timeframe: Timeframe) -> Approved | Refused:
+def stored_plan(workspace: Workspace, symbol: str, timeframe: Timeframe) -> Approved | Refused:
     """The plan the last tactics came to, or their refusal. Raises `DataMissing` where there were none."""
-    store, command = ArtifactStore(settings.cache_dir), f"`trader tactics {symbol} --timeframe {timeframe}`"
-    digest = store.pointed(stage_key(settings.mode, symbol, timeframe, "plan"))
+    store, command = ArtifactStore(workspace.cache_dir), f"`trader tactics {symbol} --timeframe {timeframe}`"
+    digest = store.pointed(stage_key(workspace.mode, symbol, timeframe, "plan"))
     body = store.get_document(digest) if digest else None
     if body is None:
         raise DataMissing(f"There is no plan for {symbol} {timeframe}.", hint=f"Run {command} first.")
     return plan_from(body, command)
 
 
-def plan_from(body: dict[str, Any], command: str = "`trader tactics`") -> Approved | Refused:
+def plan_from(body: JsonObject, command: str = "`trader tactics`") -> Approved | Refused:
     """A stored decision as a value. Raises `DataInvalid`."""
     try:
         if body["kind"] != "plan":
             return Refused(str(body["code"]), f"The last tactics came to no plan: {body['sentence']}")
-        made = TradePlan.from_dict(body["plan"])
+        recorded = object_of(body["plan"])
+        made = TradePlan.from_dict(recorded)
     except (KeyError, TypeError, ArithmeticError, ValueError) as error:
         raise DataInvalid(f"The stored plan cannot be read: {error!r}.", hint=f"Run {command} again.") from error
-    if made.plan_id != body["plan"]["plan_id"]:
+    if made.plan_id != recorded["plan_id"]:
         raise DataInvalid("The stored plan does not match its id: it was changed.", hint=f"Run {command} again.")
     return Approved(made)
 
@@ -90,7 +92,7 @@ class DryRun:
 
 
 def enter(
-    settings: Settings, plan: TradePlan, symbol: str, *, live: bool = False, say: Callable[[str], None]
+    workspace: Workspace, plan: TradePlan, symbol: str, *, live: bool = False, say: Callable[[str], None]
 ) -> EntryResult | Refused:
     """Carry out a plan; the second time finds what the first one did. Interrupted, it says what is left."""
 
@@ -99,26 +101,26 @@ def enter(
             return Refused("other_symbol", f"The plan is for {plan.symbol}; asked was {symbol}.")
         if owned.lost is not None:
             return owned.lost
-        executor = Executor(owned.market.exchange, owned.ledger, ExecutionOptions.of(workspace_of(settings)), say=say)
-        listener = RequestListener(owned.ledger.path, owned.market.clock, virtual=settings.mode == "sim")
+        executor = Executor(owned.market.exchange, owned.ledger, ExecutionOptions.of(workspace), say=say)
+        listener = RequestListener(owned.ledger.path, owned.market.clock, virtual=workspace.mode == "sim")
         with listener.open():
-            return await executor.enter(Approved(plan), live=live, recorded=settings.mode == "live")
+            return await executor.enter(Approved(plan), live=live, recorded=workspace.mode == "live")
 
-    return run_owning(settings, carry_out, symbols=(symbol,), say=say)
+    return run_owning(workspace, carry_out, symbols=(symbol,), say=say)
 
 
-def rehearse(settings: Settings, plan: TradePlan, symbol: str) -> DryRun:
+def rehearse(workspace: Workspace, plan: TradePlan, symbol: str) -> DryRun:
     """The exact requests of an entry and every check it would meet; nothing is sent and nothing written."""
-    with Ledger.imagined(workspace_of(settings).ledger_path) as ledger:
+    with Ledger.imagined(workspace.ledger_path) as ledger:
 
         async def snapshot(market: Market) -> DryRun:
-            executor = Executor(market.exchange, ledger, ExecutionOptions.of(workspace_of(settings)))
+            executor = Executor(market.exchange, ledger, ExecutionOptions.of(workspace))
             if (before := _carried_out(executor, plan)) is not None:
                 return DryRun(plan, before, [])
             refused = await executor.check(plan, symbol, live=True)
             return DryRun(plan, refused, executor.requests(plan))
 
-        return run_in_market(settings, snapshot)
+        return run_in_market(workspace, snapshot)
 
 
 def _carried_out(executor: Executor, plan: TradePlan) -> Refused | None:
@@ -145,27 +147,27 @@ class MonitorResult:
 
 
 def monitor(
-    settings: Settings, for_s: float | None, report: Callable[[Report], None], say: Callable[[str], None]
+    workspace: Workspace, for_s: float | None, report: Callable[[Report], None], say: Callable[[str], None]
 ) -> MonitorResult:
     """Care for our positions until flat, for so long, or until a signal; what is left and what protects it."""
 
     async def protection(owned: LedgerOwnership) -> MonitorResult:
         market, ledger = owned.market, owned.ledger
         watching = PositionMonitor(
-            settings,
+            workspace,
             exchange=market.exchange,
             ledger=ledger,
-            assessor=StageAssessor(settings, market),
+            assessor=StageAssessor(workspace, market),
             report=report,
             say=say,
         )
         with until_time_is_up():
             await watching.start_monitoring(for_s)
-        executor = Executor(market.exchange, ledger, ExecutionOptions.of(workspace_of(settings)), say=say)
+        executor = Executor(market.exchange, ledger, ExecutionOptions.of(workspace), say=say)
         still = await left(executor)
-        return MonitorResult(still, await proved(executor, workspace_of(settings).ledgers))
+        return MonitorResult(still, await proved(executor, workspace.ledgers))
 
-    return run_owning(settings, protection, say=say, protection=lambda _ledger: True, for_s=for_s)
+    return run_owning(workspace, protection, say=say, protection=lambda _ledger: True, for_s=for_s)
 
 
 async def left(executor: Executor) -> dict[str, str]:

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trader_cli.analyst.analysis import AnalysisInput, analyse
-from trader_cli.analyst.analyst import Analyst
-from trader_cli.analyst.claim_basis import changed_since
-from trader_cli.analyst.trained_model import TrainedModel
-from trader_cli.core.errors import DataInvalid, DataStale
-from trader_cli.core.json_values import object_of
-from trader_cli.core.market.schemas import FEATURE_KEYS
+from trader_cli.core.errors import DataInvalid
 from trader_cli.core.market.snapshot import MarketSnapshot
 from trader_cli.core.market.timeframes import HOUR_MS
-from trader_cli.core.types import Abstention
 from trader_cli.features.bar_arrays import BarSeries
 from trader_cli.pipelines.stages.model_stages import analyze
+from trader_cli.pipelines.verification.analysed_rows import (
+    LAST_ROWS,
+    bundle_of,
+    code_of,
+    first_signal,
+    recent_analyses,
+    study_model,
+)
+from trader_cli.pipelines.verification.analyst_claims import claim_is_bound, claim_obeys_its_numbers
 from trader_cli.pipelines.verification.checks import (
     LINES,
     Check,
     Finding,
-    Unexpected,
     at_least,
     at_most,
     equal,
@@ -32,70 +32,21 @@ from trader_cli.pipelines.verification.checks import (
     near,
 )
 from trader_cli.pipelines.verification.lab import SYMBOL, TIMEFRAME
-from trader_cli.settings.room_options import AnalysisOptions, TrainingOptions
 from trader_cli.storage.artifacts import stage_key
-from trader_cli.storage.bundles import BundleStore
-from trader_cli.venue.clocks import FixedClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from trader_cli.core.json_values import JsonObject
-    from trader_cli.core.types import Analysis, Claim, Signal
     from trader_cli.pipelines.verification.lab import Lab, Study
-
-_LAST_ROWS = 200
-_MIN_TRADES = 30
-
-
-def _bundle(study: Study) -> tuple[dict[str, bytes], JsonObject]:
-    return BundleStore(study.store.root / "models").load(study.trained.digest)
-
-
-def _model(lab: Lab) -> TrainedModel:
-    return lab.once("model", lambda: TrainedModel.from_bundle(*_bundle(lab.study)))
-
-
-def _given(lab: Lab, row: int, model: TrainedModel) -> AnalysisInput:
-    """What the analyst saw `row` bars from the end of the study, with another model if need be."""
-    study, store = lab.study, lab.study.store
-    digest = store.pointed(stage_key(study.settings.mode, SYMBOL, TIMEFRAME, "market"))
-    features = study.features.row(-row, named=True)
-    bars = BarSeries.of(study.bars)
-    return AnalysisInput(
-        symbol=SYMBOL,
-        timeframe=TIMEFRAME,
-        bars=bars.cut(len(bars) - row - 720, len(bars) - row + 1),
-        features={name: value for name, value in features.items() if name not in FEATURE_KEYS},
-        model=model,
-        snapshot=MarketSnapshot.from_dict(store.require_document(digest)) if digest else None,
-        bar_age_ms=0,
-        book_age_ms=0,
-        digests={},
-    )
-
-
-def _recent(lab: Lab) -> list[Analysis]:
-    """What the analyst says of each of the last bars, with the study's model."""
-    model, options = _model(lab), AnalysisOptions.of(lab.study.settings)
-    return lab.once("recent", lambda: [analyse(_given(lab, back, model), options) for back in range(1, 41)])
-
-
-def _signal(lab: Lab) -> Signal:
-    signal = lab.study.analysis.signal
-    if signal is None:
-        outcome = lab.study.analysis.outcome
-        raise Unexpected(f"no signal on a market with a planted lead: {outcome}")
-    return signal
 
 
 def probabilities_sum_to_one(lab: Lab) -> Iterator[Finding]:
     """Of the analysis, and of many rows."""
-    model, study = _model(lab), lab.study
-    base = study.features.tail(_LAST_ROWS).select(model.base_features).to_numpy().astype(np.float64)
-    x = model.widened(BarSeries.of(study.bars), base, np.arange(study.bars.height)[-_LAST_ROWS:])
+    model, study = study_model(lab), lab.study
+    base = study.features.tail(LAST_ROWS).select(model.base_features).to_numpy().astype(np.float64)
+    x = model.widened(BarSeries.of(study.bars), base, np.arange(study.bars.height)[-LAST_ROWS:])
     p = model.side.predict(x)
-    yield equal("shape of the probabilities of the last rows", (_LAST_ROWS, 3), p.shape)
+    yield equal("shape of the probabilities of the last rows", (LAST_ROWS, 3), p.shape)
     yield near("furthest sum from one", 1.0, float(p.sum(axis=1)[np.abs(p.sum(axis=1) - 1).argmax()]), 1e-12)
     yield equal("probabilities inside [0, 1]", p.size, int(((p >= 0) & (p <= 1)).sum()))
     said = study.analysis.probabilities
@@ -106,7 +57,7 @@ def probabilities_sum_to_one(lab: Lab) -> Iterator[Finding]:
 
 def barriers_as_stated(lab: Lab) -> Iterator[Finding]:
     """Stop and target at C·exp(±width·σ·√horizon), σ from the closes; break-even from them and the costs."""
-    study, signal = lab.study, _signal(lab)
+    study, signal = lab.study, first_signal(lab)
     options, costs = study.settings.analyst, study.settings.costs
     close = study.bars["close"].to_numpy()
     returns = np.diff(np.log(close))[-options.volatility_span :]
@@ -137,7 +88,7 @@ def _funding_of_a_long(study: Study) -> float:
 def gates_hold(lab: Lab) -> Iterator[Finding]:
     """At each of the last bars: a signal is above every gate, an abstention names one it is below."""
     wrong, signals = [], 0
-    for analysis in _recent(lab):
+    for analysis in recent_analyses(lab):
         signal = analysis.signal
         signals += signal is not None
         if signal is not None and not (
@@ -146,76 +97,18 @@ def gates_hold(lab: Lab) -> Iterator[Finding]:
             wrong.append((analysis.decision_time_ms, signal))
     yield equal("signals below a gate", [], wrong)
     yield at_least("signals on a market with a planted lead", 1, signals)
-    signal = _signal(lab)
+    signal = first_signal(lab)
     p = lab.study.analysis.probabilities
     assert p is not None
     likelier = "long" if p.up > p.down else "short"
     yield equal("side of the signal: the likelier one", likelier, signal.side)
 
 
-def claim_obeys_its_numbers(lab: Lab) -> Iterator[Finding]:
-    """An edge is claimed just where every statistic says so, and without one there is no signal."""
-    level = lab.study.settings.analyst.claim_probability
-    for name, study in (("planted lead", lab.study), ("no lead", lab.null_study)):
-        claim = study.trained.claim
-        yield equal(f"edge claimed, {name}", _earned(claim, level), claim.edge)
-        yield at_least(f"tries counted, {name}", 1, claim.trials)
-    model = _model(lab)
-    without = replace(model, claim=replace(model.claim, edge=False, reason="taken away by the verification"))
-    for back in (1, 2, 3):
-        outcome = analyse(_given(lab, back, without), AnalysisOptions.of(lab.study.settings)).outcome
-        yield equal(f"outcome without a claim, {back} from the end", "no_edge", _code(outcome))
-
-
-def claim_is_bound(lab: Lab) -> Iterator[Finding]:
-    """Analysed under other costs, seed or act model than those the claim was made with, and under its own."""
-    study = lab.study
-    costs, options = study.settings.costs, study.settings.analyst
-    dearer = {"costs": costs.model_copy(update={"taker_fee_bps": costs.taker_fee_bps + 1})}
-    level = {"claim_probability": (1 + options.claim_probability) / 2}
-    act = {"enable_dual_model_system": not options.enable_dual_model_system}
-    cases: tuple[tuple[str, dict[str, Any], str], ...] = (
-        ("its own", {}, "analysed"),
-        ("a higher fee", dearer, "refused, train named"),
-        ("another seed", {"seed": study.settings.seed + 1}, "refused, train named"),
-        ("a higher level", {"analyst": options.model_copy(update=level)}, "refused, train named"),
-        ("another act model", {"analyst": options.model_copy(update=act)}, "refused, train named"),
-    )
-    now_ms = int(study.bars["open_time"].to_physical()[-1]) + TIMEFRAME.ms
-    for what, changes, wanted in cases:
-        analyst = Analyst(study.settings.model_copy(update=changes), clock=FixedClock(now_ms))
-        try:
-            analyst.analyse(SYMBOL, TIMEFRAME)
-            said = "analysed"
-        except DataStale as error:
-            said = "refused, train named" if f"trader train {SYMBOL}" in str(error) else str(error)
-        yield equal(f"under {what}", wanted, said)
-
-    model = _model(lab)
-    others = {**model.made_with, "libraries": {**object_of(model.made_with["libraries"]), "numpy": "0.0"}}
-    for what, made, holds_not in (("its own", model.made_with, False), ("another numpy", others, True)):
-        changed = changed_since(made, model.producer, TrainingOptions.of(study.settings))
-        yield equal(f"made with {what}: does not hold", holds_not, changed is not None)
-
-
-def _earned(claim: Claim, level: float) -> bool:
-    return (
-        claim.trades >= _MIN_TRADES
-        and claim.deflated_sharpe_probability >= level
-        and claim.excess_sharpe_probability >= level
-        and claim.doubled_cost_sharpe_per_bar > 0
-    )
-
-
-def _code(outcome: Signal | Abstention) -> str:
-    return outcome.code if isinstance(outcome, Abstention) else f"a signal to go {outcome.side}"
-
-
 def null_market_is_silent(lab: Lab) -> Iterator[Finding]:
     """A market in which price is a martingale."""
     study = lab.null_study
     yield holds("no edge claimed on a market without one", not study.trained.claim.edge)
-    code = _code(study.analysis.outcome)
+    code = code_of(study.analysis.outcome)
     yield equal("outcome", code if code == "unhealthy_market" else "no_edge", code)
 
 
@@ -225,8 +118,8 @@ def stale_bars_abstain(lab: Lab) -> Iterator[Finding]:
     last_close = int(study.bars["open_time"].to_physical()[-1]) + TIMEFRAME.ms
     allowed = round(study.settings.analyst.max_bar_age * TIMEFRAME.ms)
     for late, code in ((allowed, False), (allowed + 1, True), (10 * allowed, True)):
-        outcome = analyze(study.settings, SYMBOL, TIMEFRAME, last_close + late).analysis.outcome
-        yield equal(f"stale {late / 60_000:g} min after the close", code, _code(outcome) == "bars_stale")
+        outcome = analyze(study.workspace, SYMBOL, TIMEFRAME, last_close + late).analysis.outcome
+        yield equal(f"stale {late / 60_000:g} min after the close", code, code_of(outcome) == "bars_stale")
 
 
 def damaged_model_is_refused(lab: Lab) -> Iterator[Finding]:
@@ -236,16 +129,15 @@ def damaged_model_is_refused(lab: Lab) -> Iterator[Finding]:
     whole = path.read_bytes()
     path.write_bytes(whole[:-40] + bytes([whole[-40] ^ 1]) + whole[-39:])
     try:
-        _bundle(study)
+        bundle_of(study)
         refused = "loaded as if nothing had happened"
     except DataInvalid as error:
         refused = "refused, and named" if "side.txt" in error.sentence else error.sentence
     finally:
         path.write_bytes(whole)
     yield equal("a model with one wrong byte", "refused, and named", refused)
-    yield at_most(
-        "features of the model without a column", 0, len(set(_model(lab).base_features) - set(study.features.columns))
-    )
+    without = set(study_model(lab).base_features) - set(study.features.columns)
+    yield at_most("features of the model without a column", 0, len(without))
 
 
 _TRAIN = "Run `trader train` again; see analyst and costs in the settings."

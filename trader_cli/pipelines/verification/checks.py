@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from decimal import Decimal
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from trader_cli.core.json_values import JsonObject
     from trader_cli.pipelines.verification.lab import Lab
 
+Ordered = TypeVar("Ordered", float, Decimal)
 LINES = (
     "Exchange API data fetching",
     "Feature engineering with wavelet transforms",
@@ -51,12 +54,12 @@ def near(what: str, expected: float, found: float, tolerance: float) -> Finding:
     return Finding(what, f"{expected!r} ± {tolerance:g}", repr(found), bool(abs(expected - found) <= tolerance))
 
 
-def at_most(what: str, limit: Any, found: Any) -> Finding:
+def at_most(what: str, limit: Ordered, found: Ordered) -> Finding:
     """No more than a limit."""
     return Finding(what, f"at most {_text(limit)}", _text(found), bool(found <= limit))
 
 
-def at_least(what: str, limit: Any, found: Any) -> Finding:
+def at_least(what: str, limit: Ordered, found: Ordered) -> Finding:
     """No less than a limit."""
     return Finding(what, f"at least {_text(limit)}", _text(found), bool(found >= limit))
 
@@ -114,7 +117,7 @@ class Report:
         """The checks that did not pass."""
         return tuple(result for result in self.results if not result.passed)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
         """As JSON shows it: there the hint of a check is "mend"."""
         body = asdict(self)
         rows = [{"mend" if name == "hint" else name: row[name] for name in row} for row in body["results"]]

@@ -12,6 +12,7 @@ from trader_cli.pipelines.stages.fetching import FetchOptions, fetch_in
 from trader_cli.pipelines.verification.checks import LINES, Check, Finding, at_least, at_most, equal
 from trader_cli.pipelines.verification.lab import SYMBOL, TIMEFRAME, in_market
 from trader_cli.pipelines.verification.worlds import in_world, scripted
+from trader_cli.settings.workspace import workspace_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -155,12 +156,13 @@ def a_bad_answer_is_never_data(lab: Lab) -> Iterator[Finding]:
 def fetching_again_appends(lab: Lab) -> Iterator[Finding]:
     """The stored series grows by what has closed since, and by nothing else."""
     settings = lab.settings(lab.folder())
+    workspace = workspace_of(settings)
 
     async def work(market: Market) -> tuple[Any, ...]:
-        first = await fetch_in(market, settings, SYMBOL, TIMEFRAME, FetchOptions(limit=100))
-        again = await fetch_in(market, settings, SYMBOL, TIMEFRAME, FetchOptions(limit=100))
+        first = await fetch_in(market, workspace, SYMBOL, TIMEFRAME, FetchOptions(limit=100))
+        again = await fetch_in(market, workspace, SYMBOL, TIMEFRAME, FetchOptions(limit=100))
         await market.clock.sleep(2 * TIMEFRAME.ms / 1000)
-        return first, again, await fetch_in(market, settings, SYMBOL, TIMEFRAME, FetchOptions(limit=100))
+        return first, again, await fetch_in(market, workspace, SYMBOL, TIMEFRAME, FetchOptions(limit=100))
 
     first, again, later = in_market(settings, lab.tape, lab.start_ms, work)
     yield equal("new bars, fetched again at once", (0, first.digest), (again.new_bars, again.digest))

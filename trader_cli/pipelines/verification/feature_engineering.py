@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -80,7 +80,7 @@ def wavelets_recomputed(lab: Lab) -> Iterator[Finding]:
             yield near(f"{worst}, {back} rows from the end", wanted[worst], _number(row[worst]), _TOLERANCE)
 
 
-def _number(value: Any) -> float:
+def _number(value: float | None) -> float:
     return float("nan") if value is None else float(value)
 
 

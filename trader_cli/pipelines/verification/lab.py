@@ -16,6 +16,7 @@ from trader_cli.pipelines.market_access import Market, connected
 from trader_cli.pipelines.stages.model_stages import train
 from trader_cli.pipelines.trading.analyst_assessor import StageAssessor
 from trader_cli.settings.load import shipped_settings
+from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
 from trader_cli.venue.clocks import VirtualClock, run_virtual
 from trader_cli.venue.server.faulty_venue import FaultyVenue
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from trader_cli.core.ports import Progress
     from trader_cli.core.types import Analysis
     from trader_cli.pipelines.stages.stage_results import Trained
-    from trader_cli.settings import Settings
+    from trader_cli.settings import Settings, Workspace
     from trader_cli.venue.simulated_market.tape import SymbolTape, Tape
 
 T = TypeVar("T")
@@ -46,7 +47,7 @@ KEY, SECRET = "sim-key", "sim-secret"
 class Study:
     """A trained series and the analysis of its last bar: the first one with a signal, where there is one."""
 
-    settings: Settings
+    workspace: Workspace
     trained: Trained
     bars: pl.DataFrame
     features: pl.DataFrame
@@ -54,9 +55,14 @@ class Study:
     now_ms: int
 
     @property
+    def settings(self) -> Settings:
+        """The settings of its workspace."""
+        return self.workspace.settings
+
+    @property
     def store(self) -> ArtifactStore:
         """Its artifacts."""
-        return ArtifactStore(self.settings.cache_dir)
+        return ArtifactStore(self.workspace.cache_dir)
 
 
 @dataclass
@@ -69,7 +75,7 @@ class Lab:
     _made: dict[str, Any] = field(default_factory=dict)
     _folders: int = 0
 
-    def settings(self, name: str, lead: float = _LEAD, **tactician: Any) -> Settings:
+    def settings(self, name: str, lead: float = _LEAD, **tactician: object) -> Settings:
         """The configuration that is verified, in a folder `name` of the lab and on its market."""
         given, shipped = self.config, shipped_settings()
         folder = self.root / name
@@ -149,10 +155,12 @@ class Lab:
         return self.once("null study", lambda: self._studied(self.settings("null", 0.0), tape, 0))
 
     def _studied(self, settings: Settings, tape: Tape, wait: int) -> Study:
+        workspace = workspace_of(settings)
+
         async def work(market: Market) -> Study:
-            assessor = StageAssessor(settings, market)
+            assessor = StageAssessor(workspace, market)
             await assessor.refresh(SYMBOL, TIMEFRAME)
-            trained = train(settings, SYMBOL, TIMEFRAME, self.progress)
+            trained = train(workspace, SYMBOL, TIMEFRAME, self.progress)
             analysis = assessor.analysis(SYMBOL, TIMEFRAME)
             for _ in range(wait):
                 if analysis.signal is not None:
@@ -161,9 +169,9 @@ class Lab:
                 analysis = await assessor.assess(SYMBOL, TIMEFRAME.name)
             store = assessor.store
             stages = ("bars", "features")
-            bars, features = (store.require(stage_key(settings.mode, SYMBOL, TIMEFRAME, s), s) for s in stages)
+            bars, features = (store.require(stage_key(workspace.mode, SYMBOL, TIMEFRAME, s), s) for s in stages)
             now = market.exchange.server_now_ms()
-            return Study(settings, trained, store.read(bars), store.read(features), analysis, now)
+            return Study(workspace, trained, store.read(bars), store.read(features), analysis, now)
 
         return in_market(settings, tape, self.start_ms, work)
 
@@ -175,11 +183,11 @@ def in_market(settings: Settings, tape: Tape, at_ms: int, work: Callable[[Market
     async def main() -> T:
         async with (
             FaultyVenue(tape, clock) as venue,
-            connected(at_venue(settings, venue.url), clock, venue_url=venue.url) as exchange,
+            connected(workspace_of(at_venue(settings, venue.url)), clock, venue_url=venue.url) as exchange,
         ):
             return await work(Market(exchange, clock, tape.source))
 
-    return run_virtual(main, clock)  # type: ignore[no-any-return]
+    return run_virtual(main, clock)
 
 
 def at_venue(settings: Settings, url: str) -> Settings:

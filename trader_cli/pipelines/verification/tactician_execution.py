@@ -4,74 +4,29 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import ConfigurationError
 from trader_cli.core.money.plans import Approved, Refused
-from trader_cli.pipelines.verification.checks import LINES, Check, Finding, at_least, at_most, equal, holds
+from trader_cli.pipelines.verification.checks import LINES, Check, Finding, at_least, equal, holds
+from trader_cli.pipelines.verification.entries_covered import (
+    backstop_closes_everything,
+    covered_within_the_deadline,
+    stop_covers_the_position,
+    stops_trigger_by_mark_price,
+    take_profit_rests,
+    unprotected_is_closed,
+)
+from trader_cli.pipelines.verification.entries_seen import entry_seen
 from trader_cli.pipelines.verification.lab import SYMBOL
-from trader_cli.pipelines.verification.worlds import ENTRY, STOP, in_world, scripted
+from trader_cli.pipelines.verification.worlds import ENTRY, in_world, scripted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from trader_cli.core.money.plans import TradePlan
-    from trader_cli.core.types import Side
-    from trader_cli.execution.entry_result import EntryResult
     from trader_cli.pipelines.verification.lab import Lab
     from trader_cli.pipelines.verification.worlds import World
-    from trader_cli.venue.engine.books import AlgoOrder
-    from trader_cli.venue.server.faulty_venue import Fault, Route
-
-_SIDES: tuple[Side, ...] = ("long", "short")
-_NEVER = 10_000
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What the exchange has after an entry."""
-
-    plan: TradePlan
-    entered: EntryResult
-    held: Decimal
-    orders: int
-    algos: tuple[AlgoOrder, ...]
-    filled_ms: int
-    leverage: int
-    isolated: bool
-
-    def only(self, kind: str, *, close_position: bool) -> AlgoOrder | None:
-        """The one conditional order of a kind that rests, if there is just one."""
-        found = [a for a in self.algos if a.is_open and a.type == kind and a.close_position == close_position]
-        return found[0] if len(found) == 1 else None
-
-
-def _seen(lab: Lab, side: Side = "long", faults: dict[Route, list[Fault]] | None = None) -> Seen:
-    """An entry in a world of its own, and what the exchange has then."""
-
-    async def work(world: World) -> Seen:
-        plan = await world.plan(side)
-        entered = await world.enter(plan)
-        books = world.account
-        option = books.option(SYMBOL)
-        return Seen(
-            plan,
-            entered,
-            world.held,
-            len(world.entries),
-            tuple(books.algos.values()),
-            books.fills[0].time_ms,
-            option.leverage,
-            option.isolated,
-        )
-
-    return in_world(lab, scripted(), work, faults=faults)
-
-
-def _entered(lab: Lab, side: Side) -> Seen:
-    return lab.once(f"entered {side}", lambda: _seen(lab, side))
 
 
 def one_order_per_intent(lab: Lab) -> Iterator[Finding]:
@@ -103,7 +58,7 @@ def one_order_after_a_lost_reply(lab: Lab) -> Iterator[Finding]:
         ("html", "a reply that is garbage"),
         ("truncated", "a reply that is cut off"),
     ):
-        seen = _seen(lab, faults={ENTRY: [fault]})  # type: ignore[list-item]
+        seen = entry_seen(lab, faults={ENTRY: [fault]})  # type: ignore[list-item]
         yield equal(f"orders that open, after {what}", 1, seen.orders)
         yield equal(f"position, after {what}", seen.plan.quantity, seen.held)
         yield holds(f"backstop rests, after {what}", seen.only("STOP_MARKET", close_position=True) is not None)
@@ -151,89 +106,6 @@ def a_kill_goes_on_where_it_was(lab: Lab) -> Iterator[Finding]:
     yield equal("orders that open", 1, orders)
     yield equal("position", Decimal("0.5"), held)
     yield holds("covered in the end", covered)
-
-
-def stop_covers_the_position(lab: Lab) -> Iterator[Finding]:
-    """Side, size, level and trigger of the quantity stop, as the exchange has it."""
-    for side in _SIDES:
-        seen = _entered(lab, side)
-        stop, plan = seen.only("STOP_MARKET", close_position=False), seen.plan
-        yield holds(f"{side}: one quantity stop rests", stop is not None)
-        if stop is not None:
-            yield equal(f"{side}: side", "SELL" if side == "long" else "BUY", stop.side)
-            yield equal(f"{side}: quantity", abs(seen.held), stop.quantity)
-            yield equal(f"{side}: trigger price", plan.stop_price, stop.trigger_price)
-            yield holds(f"{side}: reduce-only", stop.reduce_only)
-
-
-def stops_trigger_by_mark_price(lab: Lab) -> Iterator[Finding]:
-    """What each conditional order looks at."""
-    for side in _SIDES:
-        algos = _entered(lab, side).algos
-        yield equal(f"{side}: working types", ["MARK_PRICE"] * 3, [algo.working_type for algo in algos])
-
-
-def backstop_closes_everything(lab: Lab) -> Iterator[Finding]:
-    """The close-position stop at the worst level."""
-    for side in _SIDES:
-        seen = _entered(lab, side)
-        backstop = seen.only("STOP_MARKET", close_position=True)
-        yield holds(f"{side}: one backstop rests", backstop is not None)
-        if backstop is not None:
-            yield equal(f"{side}: trigger price", seen.plan.backstop_price, backstop.trigger_price)
-            yield equal(f"{side}: side", "SELL" if side == "long" else "BUY", backstop.side)
-        yield equal(f"{side}: isolated, at the plan's leverage", (True, 5), (seen.isolated, seen.leverage))
-
-
-def take_profit_rests(lab: Lab) -> Iterator[Finding]:
-    """The take-profit at the exchange."""
-    for side in _SIDES:
-        seen = _entered(lab, side)
-        target = seen.only("TAKE_PROFIT_MARKET", close_position=False)
-        yield holds(f"{side}: one take-profit rests", target is not None)
-        if target is not None:
-            wanted = (seen.plan.take_profit_price, abs(seen.held), True)
-            yield equal(
-                f"{side}: level, quantity, reduce-only",
-                wanted,
-                (target.trigger_price, target.quantity, target.reduce_only),
-            )
-
-
-def covered_within_the_deadline(lab: Lab) -> Iterator[Finding]:
-    """From the exchange's fill to its first stop; with an honest exchange and with one that loses stops' replies."""
-    deadline_ms = round(lab.config.execution.protection_deadline * 1000)
-    cases: dict[str, list[Fault]] = {"honest": [], "loses the first reply": ["dropped"], "refuses once": ["refused"]}
-    for what, faults in cases.items():
-        seen = _seen(lab, faults={STOP: faults})
-        first = min((a.time_ms for a in seen.algos if a.type == "STOP_MARKET"), default=_NEVER * 1000)
-        yield at_most(f"{what}: milliseconds without a stop, at the exchange", deadline_ms, first - seen.filled_ms)
-        yield at_most(f"{what}: milliseconds without cover, by the ledger", deadline_ms, seen.entered.uncovered_ms)
-        yield equal(f"{what}: backstops that rest", 1, sum(a.is_open and a.close_position for a in seen.algos))
-
-
-def unprotected_is_closed(lab: Lab) -> Iterator[Finding]:
-    """An exchange that takes the entry and refuses every stop."""
-    settings = lab.settings(lab.folder())
-
-    async def work(world: World) -> tuple[EntryResult, Decimal, int, int, str]:
-        entered = await world.enter(await world.plan())
-        fills = world.account.fills
-        return entered, world.held, fills[-1].time_ms - fills[0].time_ms, world.open_count, world.last_exit()
-
-    entered, held, took_ms, resting, reason = in_world(
-        lab,
-        scripted(),
-        work,
-        settings=settings,
-        faults={STOP: ["refused"] * _NEVER},
-        most_s=settings.execution.protection_deadline + 60,
-    )
-    deadline_ms = round(settings.execution.protection_deadline * 1000)
-    yield equal("why it was closed", ("unprotected", "unprotected"), (entered.closed, reason))
-    yield equal("position", Decimal(0), held)
-    yield equal("orders left", 0, resting)
-    yield at_most("milliseconds from fill to flat: the deadline and two seconds", deadline_ms + 2000, took_ms)
 
 
 def dangerous_accounts_are_refused(lab: Lab) -> Iterator[Finding]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from trader_cli.core.json_values import built
 from trader_cli.core.market.timeframes import HOUR_MS, MINUTE_MS
 from trader_cli.core.money.orders import SymbolRules
 from trader_cli.pipelines.verification.checks import LINES, Check, Finding, equal
@@ -65,7 +66,7 @@ class Desk:
             Observation(_rules(symbol), _OPENED, upto_ms, _STILL, bars, _BOOK, mark_before=before, marks=marks)
         )
 
-    def send(self, path: str, **parameters: Any) -> None:
+    def send(self, path: str, **parameters: object) -> None:
         """A command, its values as text."""
         text = {name: str(value) for name, value in parameters.items()}
         COMMANDS["POST", f"/fapi/v1/{path}"](self.engine, {"symbol": SYMBOL, **text})
@@ -180,7 +181,7 @@ def _liquidations() -> Iterator[Finding]:
 def fees_by_their_sign(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
     """Taker 5 bps, maker 2 bps, a rebate of 1 bp, a tenth less in BNB: what wallet and income say."""
     bnb = Decimal(3)
-    cases: tuple[tuple[str, dict[str, Any], str, dict[str, str]], ...] = (
+    cases: tuple[tuple[str, dict[str, Decimal | bool], str, dict[str, str]], ...] = (
         ("as taker, 5 bps of 100.01", {}, "taker", {"USDT": "-0.050005"}),
         ("as maker, 2 bps of 99", {}, "maker", {"USDT": "-0.0198"}),
         ("as maker with a rebate of 1 bp", {"maker_fee": Decimal("-0.0001")}, "maker", {"USDT": "0.0099"}),
@@ -194,7 +195,8 @@ def fees_by_their_sign(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
         ),
     )
     for what, options, role, wanted in cases:
-        desk = Desk(Account(_BALANCE, others={"BNB": bnb}, **options), others=("BNBUSDT",))
+        opened = built(Account, {"wallet": _BALANCE, "others": {"BNB": bnb}, **options})
+        desk = Desk(opened, others=("BNBUSDT",))
         if role == "taker":
             desk.market("BUY")
         else:

@@ -6,16 +6,19 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 
-from trader_cli.core.market.bars import with_close_time
-from trader_cli.core.market.schemas import MARK, TIME
 from trader_cli.core.market.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, Timeframe
 from trader_cli.features.bar_arrays import BarSeries
 from trader_cli.features.families import derivatives, order_flow
-from trader_cli.features.inputs import INPUT_NAMES, align_inputs
-from trader_cli.pipelines.verification.checks import LINES, Check, Finding, at_least, equal, near
-from trader_cli.pipelines.verification.lab import TIMEFRAME
+from trader_cli.features.inputs import INPUT_NAMES
+from trader_cli.pipelines.verification.checks import LINES, Check, Finding, at_least, near
+from trader_cli.pipelines.verification.worked_inputs import (
+    BAR_MS,
+    OPEN_MS,
+    inputs_by_their_time,
+    number,
+    unknown_inputs_are_empty,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,130 +29,9 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-_START = 1_704_067_200_000
-"""2024-01-01 00:00 UTC, a Monday."""
-_BAR = TIMEFRAME.ms
 _SETTLED = 900
 """Bars after which the start of a recursive indicator no longer shows."""
 _ROWS_BACK = (1, 2, 63, 97)
-
-
-def _times(*ms: int) -> pl.Series:
-    return pl.Series(list(ms), dtype=pl.Int64).cast(TIME)
-
-
-def _three_bars() -> pl.DataFrame:
-    """Bars opening at 00:00, 00:15 and 00:30; closes 100, 102, 101; volumes 10, 4, 6."""
-    close = [100.0, 102.0, 101.0]
-    frame = pl.DataFrame(
-        {
-            "open_time": _times(*(_START + n * _BAR for n in range(3))),
-            "open": close,
-            "high": close,
-            "low": close,
-            "close": close,
-            "volume": [10.0, 4.0, 6.0],
-        }
-    )
-    return with_close_time(frame, TIMEFRAME)
-
-
-def _marks(*closes: float) -> pl.DataFrame:
-    """Klines of 15 minutes, the first opening at 00:00."""
-    opened = [_START + n * _BAR for n in range(len(closes))]
-    prices = {name: list(closes) for name in ("open", "high", "low", "close")}
-    return pl.DataFrame(
-        {"open_time": _times(*opened), "close_time": _times(*(at + _BAR - 1 for at in opened)), **prices}
-    ).select(list(MARK.columns))
-
-
-def _given() -> dict[str, pl.DataFrame]:
-    """What was known beside the three bars, each stamped on either side of a close."""
-    trade_times = [_START, _START + _BAR - 1, _START + _BAR, _START + 2 * _BAR - 1, _START + 2 * _BAR]
-    trades = pl.DataFrame(
-        {
-            "time": _times(*trade_times),
-            "trade_id": [1, 2, 3, 4, 5],
-            "price": [99.0, 101.0, 102.0, 102.0, 101.0],
-            "quantity": [7.0, 3.0, 1.0, 3.0, 6.0],
-            "buyer_is_maker": [False, True, False, True, False],
-        }
-    )
-    funding = pl.DataFrame(
-        {
-            "time": _times(_START + _BAR - 8 * HOUR_MS, _START + _BAR, _START + 2 * _BAR + 20),
-            "funding_rate": [0.0001, 0.0002, -0.0003],
-            "mark_price": [100.0, 100.0, 100.0],
-        }
-    )
-    interest = pl.DataFrame(
-        {"time": _times(_START + 10 * MINUTE_MS, _START + 25 * MINUTE_MS + 1), "open_interest": [1000.0, 2000.0]}
-    )
-    levels = pl.DataFrame(
-        {
-            "known_time": _times(_START, _START + 2 * _BAR, _START + 2 * _BAR + 1),
-            "price": [90.0, 99.0, 100.5],
-            "strength": [1.0, 2.0, 3.0],
-        }
-    )
-    return {
-        "trades": trades,
-        "funding": funding,
-        "mark": _marks(100.5, 102.5, 101.5),
-        "levels": levels,
-        "index": _marks(100.0, 101.0, 102.0),
-        "open_interest": interest,
-    }
-
-
-_KNOWN = {
-    "flow_buy": (7.0, 1.0, 6.0),
-    "flow_sell": (3.0, 3.0, 0.0),
-    "flow_trades": (2.0, 2.0, 1.0),
-    "flow_vwap": (99.6, 102.0, 101.0),
-    "funding_rate": (0.0002, 0.0002, -0.0003),
-    "funding_age_ms": (0.0, float(_BAR), float(_BAR - 20)),
-    "funding_interval_ms": (8.0 * HOUR_MS, 8.0 * HOUR_MS, float(_BAR + 20)),
-    "mark_close": (100.5, 102.5, 101.5),
-    "index_close": (100.0, 101.0, 102.0),
-    "open_interest": (1000.0, 1000.0, 2000.0),
-    "level_support": (90.0, 99.0, 100.5),
-}
-"""What the three bars knew at 00:15, 00:30 and 00:45."""
-
-
-def inputs_by_their_time(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
-    """Trades, funding, mark and index prices and open interest stamped around three closes, also to the millisecond."""
-    frame = align_inputs(_three_bars(), TIMEFRAME, **_given())
-    for name, wanted in _KNOWN.items():
-        for bar, (value, found) in enumerate(zip(wanted, frame[name].to_list(), strict=True)):
-            yield near(f"{name} at the close of bar {bar}", value, _number(found), 1e-9)
-    inputs = BarSeries.of(frame, tuple(_KNOWN))
-    for name in ("close", "volume", "mark_close"):
-        yield near(f"{name} of the last bar, as families see it", _number(frame[name][-1]), float(inputs[name][-1]), 0)
-
-
-def unknown_inputs_are_empty(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
-    """The same inputs two days later; trades that are not all of a bar; an index price without its mark price."""
-    shift = pl.duration(days=2)
-    late = _three_bars().with_columns(pl.col("open_time", "close_time") + shift)
-    old = {kind: given for kind, given in _given().items() if kind not in {"trades", "levels"}}
-    frame = align_inputs(late, TIMEFRAME, **old)
-    names = [name for name in _KNOWN if name in frame.columns]
-    yield equal("inputs of two days ago that are still known", [], [n for n in names if frame[n].null_count() < 3])
-    for kept, missing in ((3.97, 0), (3.95, 1), (2.5, 1)):
-        trades = _given()["trades"].with_columns(
-            pl.when(pl.col("trade_id") == 4).then(kept - 1.0).otherwise(pl.col("quantity")).alias("quantity")
-        )
-        found = align_inputs(_three_bars(), TIMEFRAME, trades=trades)["flow_buy"].null_count()
-        yield equal(f"bars without trades where those of one sum to {kept} of 4", missing, found)
-    alone = align_inputs(_three_bars(), TIMEFRAME, mark=_marks(100.5, 102.5), index=_marks(100.0, 101.0, 102.0))
-    for name, values in (("mark_close", [100.5, 102.5, None]), ("index_close", [100.0, 101.0, None])):
-        yield equal(f"{name}, the last mark price missing", values, alone[name].to_list())
-
-
-def _number(value: Any) -> float:
-    return float("nan") if value is None else float(value)
 
 
 # --- columns by their definitions ---
@@ -205,8 +87,8 @@ def row_by_definition(bars: BarSeries, taker_buy: Floats | None) -> dict[str, fl
 
 def higher_by_definition(bars: BarSeries, frame: Timeframe) -> dict[str, float]:
     """The last two bars of a higher frame that have closed with the last bar, by reshaping."""
-    each, decided = frame.ms // _BAR, int(bars.open_ms[-1]) + _BAR
-    behind = (decided - frame.floor(decided)) // _BAR
+    each, decided = frame.ms // BAR_MS, int(bars.open_ms[-1]) + BAR_MS
+    behind = (decided - frame.floor(decided)) // BAR_MS
     closes = bars.close[: len(bars) - behind][-1::-each][:7]
     name = f"htf{frame.name}"
     return {f"{name}_roc_1": float(closes[0] / closes[1] - 1), f"{name}_roc_6": float(closes[0] / closes[6] - 1)}
@@ -232,7 +114,7 @@ def columns_by_definition(lab: Lab) -> Iterator[Finding]:
             wanted |= higher_by_definition(upto, frame) if frame.ms <= DAY_MS else {}
         for name in sorted(names.intersection(wanted)):
             compared += 1
-            yield near(f"{name}, {back} rows from the end", wanted[name], _number(row[name]), 1e-6)
+            yield near(f"{name}, {back} rows from the end", wanted[name], number(row[name]), 1e-6)
     yield at_least("values compared", 10 * len(_ROWS_BACK), compared)
 
 
@@ -260,9 +142,9 @@ def futures_columns_by_definition(lab: Lab) -> Iterator[Finding]:  # noqa: ARG00
         "flow_large": np.full(n, 0.5),
         "flow_same": np.full(n, 0.5),
     }
-    opened = _START + np.arange(n, dtype=np.int64) * _BAR
+    opened = OPEN_MS + np.arange(n, dtype=np.int64) * BAR_MS
     bars = BarSeries(opened, close, close + 1, close - 1, close, volume, extra)
-    found: dict[str, Any] = {}
+    found: dict[str, Floats] = {}
     for family in (*derivatives.families(_NO_OPTIONS), *order_flow.families(_NO_OPTIONS)):
         if set(family.inputs) <= {*extra, *INPUT_NAMES["bars"][:5]}:
             found |= family.evaluate(bars)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from trader_cli.core.types import Side
     from trader_cli.exchange.binance import BinanceExchange
     from trader_cli.pipelines.verification.lab import Lab
-    from trader_cli.settings import Settings
+    from trader_cli.settings import Settings, Workspace
     from trader_cli.tactician.monitor_reports import Report
     from trader_cli.venue.engine.books import Account, AlgoOrder, Order
     from trader_cli.venue.server.faulty_venue import Fault, Route
@@ -83,7 +83,7 @@ def scripted(*legs: tuple[int, float]) -> Tape:
 class World:
     """One account on one venue, and what acts for it."""
 
-    settings: Settings
+    workspace: Workspace
     venue: FaultyVenue
     exchange: BinanceExchange
     clock: VirtualClock
@@ -93,14 +93,19 @@ class World:
     reports: list[Report]
 
     @property
+    def settings(self) -> Settings:
+        """The settings of its workspace."""
+        return self.workspace.settings
+
+    @property
     def executor(self) -> Executor:
         """A new executor, as a process that has just started has."""
-        return Executor(self.exchange, self.ledger, ExecutionOptions.of(workspace_of(self.settings)))
+        return Executor(self.exchange, self.ledger, ExecutionOptions.of(self.workspace))
 
     def restart(self) -> None:
         """Close the ledger and open it again, as another process would."""
         self._ledgers.close()
-        self.ledger = self._ledgers.enter_context(Ledger.opened(workspace_of(self.settings).ledger_path))
+        self.ledger = self._ledgers.enter_context(Ledger.opened(self.workspace.ledger_path))
 
     def monitor(self, assessor: Assessor | None = None) -> PositionMonitor:
         """A new monitor; what it says is in `reports`."""
@@ -134,7 +139,7 @@ class World:
             return rules.price_down(mark * Decimal(str(1 + sign * distance)))
 
         return TradePlan(
-            account=workspace_of(self.settings).account.fingerprint,
+            account=self.workspace.account.fingerprint,
             mode=self.settings.mode,
             symbol=SYMBOL,
             timeframe=timeframe,
@@ -216,10 +221,10 @@ def in_world(
         with ExitStack() as ledgers:
             venue = FaultyVenue(tape, clock, balance=BALANCE, faults=faults)
             async with venue:
-                inside = at_venue(options, venue.url)
+                inside = workspace_of(at_venue(options, venue.url))
                 async with connected(inside, clock, venue_url=venue.url) as exchange:
-                    ledger = ledgers.enter_context(Ledger.opened(workspace_of(inside).ledger_path))
+                    ledger = ledgers.enter_context(Ledger.opened(inside.ledger_path))
                     async with asyncio.timeout(most_s):
                         return await work(World(inside, venue, exchange, clock, key, ledgers, ledger, []))
 
-    return run_virtual(main, clock)  # type: ignore[no-any-return]
+    return run_virtual(main, clock)

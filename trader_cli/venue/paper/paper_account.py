@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from trader_cli.core.money.orders import SymbolRules
-    from trader_cli.venue.engine.order_intake import Parameters
     from trader_cli.venue.engine.queries import Body
+    from trader_cli.venue.engine.request_parameters import Parameters
 
 _FAILURES = (VenueRejection, ArithmeticError, ValueError, LookupError)
 _SNAPSHOT_EVERY = 100

@@ -8,7 +8,8 @@ from trader_cli.core.money.assets import CREDITS, margin_asset_of
 from trader_cli.venue.engine.books import ZERO, Position
 from trader_cli.venue.engine.fees import rate_of
 from trader_cli.venue.engine.margin import backing, initial_margin, liquidation_price, unrealized
-from trader_cli.venue.engine.order_intake import Parameters, flag, rejected, required, symbol_of, whole
+from trader_cli.venue.engine.order_intake import symbol_of
+from trader_cli.venue.engine.request_parameters import Parameters, flag, rejected, required, whole
 from trader_cli.venue.server.wallets import DONE, asset_row, text
 from trader_cli.venue.simulated_market.brackets import maintenance_margin, most_notional
 

@@ -202,20 +202,20 @@ def _trade_frame(file: ArchiveFile, market: SymbolMarket) -> pl.DataFrame | None
     import polars as pl
 
     trades = market.closed_trades(file.first_ms, file.stop_ms)
-    if not len(trades["trade_id"]):
+    if not len(trades.trade_id):
         return None
-    ids, tape, yes, no = pl.Series(trades["trade_id"]), market.tape, "true", "false"
+    ids, tape, yes, no = pl.Series(trades.trade_id), market.tape, "true", "false"
     if file.market == _SPOT:
         yes, no = "True", "False"
     frame = pl.DataFrame(
         {
             "agg_trade_id": ids,
-            "price": formatted([trades["price"]], decimals(tape.tick))[0],
-            "quantity": formatted([trades["quantity"]], decimals(tape.step))[0],
+            "price": formatted([trades.price], decimals(tape.tick))[0],
+            "quantity": formatted([trades.quantity], decimals(tape.step))[0],
             "first_trade_id": ids,
             "last_trade_id": ids,
-            "transact_time": pl.Series(trades["time_ms"]) * file.unit,
-            "is_buyer_maker": pl.Series(trades["maker"]),
+            "transact_time": pl.Series(trades.time_ms) * file.unit,
+            "is_buyer_maker": pl.Series(trades.maker),
         }
     ).with_columns(pl.when("is_buyer_maker").then(pl.lit(yes)).otherwise(pl.lit(no)).alias("is_buyer_maker"))
     return frame.with_columns(pl.lit(yes).alias("is_best_match")) if file.market == _SPOT else frame

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trader_cli.core.json_values import whole_of
-from trader_cli.venue.engine.order_intake import Parameters, symbol_of, whole
+from trader_cli.venue.engine.order_intake import symbol_of
+from trader_cli.venue.engine.request_parameters import Parameters, whole
 from trader_cli.venue.server.wallets import text
 
 if TYPE_CHECKING:

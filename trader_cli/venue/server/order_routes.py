@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trader_cli.venue.engine.books import ZERO, AlgoOrder, Order
-from trader_cli.venue.engine.order_intake import Parameters, missing, new_algo, new_order, rejected, symbol_of
+from trader_cli.venue.engine.order_intake import new_algo, new_order, symbol_of
+from trader_cli.venue.engine.request_parameters import Parameters, missing, rejected
 from trader_cli.venue.server.history_routes import PAGE, within
 from trader_cli.venue.server.wallets import text
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from trader_cli.venue.engine.order_intake import Parameters
 from trader_cli.venue.engine.queries import Body
+from trader_cli.venue.engine.request_parameters import Parameters
 from trader_cli.venue.server.account_routes import (
     account,
     commission_rate,

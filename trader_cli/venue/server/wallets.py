@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from trader_cli.core.money.assets import QUOTE, dollar_pair, margin_asset_of
 from trader_cli.venue.engine.books import ZERO, Account
 from trader_cli.venue.engine.margin import available, cents, initial_margin, of_asset, open_order_margin, unrealized
-from trader_cli.venue.engine.order_intake import Parameters, flag, rejected
+from trader_cli.venue.engine.request_parameters import Parameters, flag, rejected
 from trader_cli.venue.simulated_market.brackets import maintenance_margin
 
 if TYPE_CHECKING:

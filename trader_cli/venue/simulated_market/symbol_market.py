@@ -7,10 +7,9 @@ are derived too (`venue.simulated_market.derived_series`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,6 +22,7 @@ from trader_cli.venue.simulated_market.brackets import in_asset
 from trader_cli.venue.simulated_market.derived_series import OpenInterest, index_price, seen_as
 from trader_cli.venue.simulated_market.intrabar_path import expand, points_per_bar, uniforms
 from trader_cli.venue.simulated_market.market_port import Beyond
+from trader_cli.venue.simulated_market.market_values import DayStatistics, Kline, Trade, TradeColumns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,47 +44,6 @@ _CHUNK = 20_000
 _THIN_BOOK = 1000
 """Steps a minute assumed to trade before the first bar of a tape has closed."""
 _COLUMNS = ("open", "high", "low", "close", *SUMS)
-
-
-@dataclass(frozen=True)
-class Kline:
-    """One bar as the exchange shows it, finished or not."""
-
-    open_ms: int
-    open: float
-    high: float
-    low: float
-    close: float
-    volume: float
-    quote_volume: float
-    trades: float
-    taker_buy_base: float
-    taker_buy_quote: float
-
-
-@dataclass(frozen=True)
-class Trade:
-    """One trade of the path."""
-
-    time_ms: int
-    trade_id: int
-    price: float
-    quantity: float
-    buyer_is_maker: bool
-
-
-@dataclass(frozen=True)
-class DayStatistics:
-    """The last 24 hours."""
-
-    open_ms: int
-    open: float
-    high: float
-    low: float
-    last: float
-    volume: float
-    quote_volume: float
-    trades: float
 
 
 class SymbolMarket:
@@ -223,11 +182,11 @@ class SymbolMarket:
         }
         return {name: np.array([value]) for name, value in values.items()}
 
-    def closed_trades(self, first_ms: int, stop_ms: int) -> dict[str, NDArray[Any]]:
+    def closed_trades(self, first_ms: int, stop_ms: int) -> TradeColumns:
         """Aggregate trades of the bars that open in [first, stop), as columns. Shown only once `stop` is past."""
         first, stop = np.searchsorted(self.tape.open_ms, [first_ms, stop_ms]).tolist()
         parts = [_traded(expand(self.tape, at, min(at + _CHUNK, stop))) for at in range(first, stop, _CHUNK)]
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
+        return TradeColumns.joined(parts)
 
     def _path_trades(self, first: int, stop: int) -> list[Trade]:
         if first >= min(stop, len(self.tape.open_ms)):
@@ -358,14 +317,8 @@ class SymbolMarket:
         return float(index_price(self.tape.seed, opened, np.array([self.last_price(now_ms)]))[0])
 
 
-def _traded(path: Path) -> dict[str, NDArray[Any]]:
+def _traded(path: Path) -> TradeColumns:
     """The points of a path at which something traded, in order."""
     real = path.quantity.ravel() > 0
-    columns = {
-        "trade_id": path.trade_id,
-        "price": path.price,
-        "quantity": path.quantity,
-        "time_ms": path.time_ms,
-        "maker": ~path.taker_buys,
-    }
-    return {name: column.ravel()[real] for name, column in columns.items()}
+    ids, times, maker = path.trade_id.ravel()[real], path.time_ms.ravel()[real], ~path.taker_buys.ravel()[real]
+    return TradeColumns(ids, path.price.ravel()[real], path.quantity.ravel()[real], times, maker)

@@ -1,0 +1,48 @@
+"""Analysing again at each close, until there is a signal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trader_cli.core.ports import silent
+from trader_cli.pipelines.market_access import run_in_market
+from trader_cli.pipelines.stages.up_to_date import analyze
+from trader_cli.storage.artifacts import ArtifactStore
+
+if TYPE_CHECKING:
+    from trader_cli.core.market.timeframes import Timeframe
+    from trader_cli.core.ports import Progress
+    from trader_cli.pipelines.market_access import Market
+    from trader_cli.pipelines.stages.stage_results import Analysed
+    from trader_cli.settings import Workspace
+
+
+def analyze_until_signal(
+    workspace: Workspace, symbol: str, timeframe: Timeframe, bars: int, progress: Progress = silent
+) -> Analysed:
+    """Analyse now, and after each newly closed bar, until there is a signal or `bars` more bars have closed.
+
+    Where bars are waited for, the market is connected to once.
+    """
+    first = analyze(workspace, symbol, timeframe)
+    if first.analysis.signal is not None or bars == 0:
+        return first
+    from trader_cli.pipelines.stages import model_stages
+    from trader_cli.pipelines.stages.fetching import FetchOptions, fetch_in, remember_fetched
+
+    async def work(market: Market) -> Analysed:
+        analysed, store = first, ArtifactStore(workspace.cache_dir)
+        async with market.with_archive() as one_archive:
+            for waited in range(1, bars + 1):
+                progress("waiting for a signal", waited, bars)
+                await fetch_in(one_archive, workspace, symbol, timeframe, FetchOptions(next_close=True), store=store)
+                model_stages.refresh_features(workspace, store, symbol, timeframe)
+                analysed = model_stages.analyze(workspace, symbol, timeframe, market.clock.now_ms(), store)
+                if analysed.analysis.signal is not None:
+                    break
+        return analysed
+
+    try:
+        return run_in_market(workspace, work)
+    finally:
+        remember_fetched(workspace, symbol, timeframe)
