@@ -50,8 +50,7 @@ _LOOKED_INTO = frozenset({_PASSED, -2022, -4118})
 
 @dataclass(frozen=True)
 class ProtectionResult:
-    """How it ended: "covered", "flat", "reduced", "dust", "absent", "refused", "unprotected", or "unknown" with what is
-    known.
+    """The end: "covered", "flat", "reduced", "dust", "absent", "refused", "unprotected", "unknown" with what is known.
 
     `closed` says why it was closed although nobody asked for it.
     """
