@@ -7,7 +7,7 @@ export OMP_WAIT_POLICY := passive
 export PYTHONDONTWRITEBYTECODE :=# every process of the program would compile it anew
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit explore long verify breaks kills entry-kills hostile claims lint bench clean lock docs wheel
+.PHONY: help demo test unit explore long coverage mutants verify breaks kills entry-kills hostile claims lint bench clean lock docs wheel
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -35,6 +35,13 @@ explore: $(READY) ## the quick tests with other examples of their properties tha
 
 long: $(READY) ## slow tests whose siblings are in `test`; ten minutes
 	$(BIN)/python -m pytest -m long -n 2 --dist worksteal
+
+coverage: $(READY) ## which lines the tests reach, into docs/results.md; half an hour
+	$(BIN)/python -m pytest -m "not wall and not long" -n 4 --dist worksteal --cov=trader_cli --cov-context=test --cov-report=
+	$(BIN)/python scripts/coverage_page.py
+
+mutants: $(READY) ## of 200 small mistakes in core, execution and tactician, how many the tests notice; after `coverage`; an hour
+	nice -n 19 $(BIN)/python scripts/mutants.py --sample 200
 
 verify: $(READY) ## does everything work together, offline
 	$(BIN)/trader verify
@@ -78,6 +85,6 @@ lock: ## renew the lock files (needs pip-tools beside $(PYTHON))
 	  --no-emit-index-url --no-emit-find-links --extra dev -o requirements-dev.lock pyproject.toml
 
 clean: ## remove what can be made again; never a ledger
-	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .coverage dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find cache -mindepth 1 ! -name README.md -delete
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -35,7 +35,7 @@ CRASHES = (
 )
 """What is raised where the copy was broken too clumsily to run: that proves nothing."""
 NOT_COPIED = shutil.ignore_patterns(
-    ".git", ".venv", ".bench", ".*_cache", ".hypothesis", "__pycache__", "cache", "dist"
+    ".git", ".venv", ".bench", ".coverage*", ".*_cache", ".hypothesis", "__pycache__", "cache", "dist"
 )
 
 

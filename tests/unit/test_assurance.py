@@ -39,7 +39,16 @@ from trader_cli.core.proofs.assurance import (
     standing,
     unprotected,
 )
-from trader_cli.core.proofs.evidence import AccountSnapshot, Books, LedgerOrder, NoBooks, Traces, explained, orphans
+from trader_cli.core.proofs.evidence import (
+    AccountSnapshot,
+    Books,
+    LedgerOrder,
+    NoBooks,
+    Traces,
+    explained,
+    foreign,
+    orphans,
+)
 
 PACKAGE = Path(trader_cli.__file__).parent
 ETH, BTC = "ETHUSDT", "BTCUSDT"
@@ -380,3 +389,18 @@ def test_every_comforting_sentence_of_the_module_stands_in_a_proof() -> None:
             assert set(worded) <= {" and NOTHING protects it.", assurance.QUESTION}, worded
     assert comforting((PACKAGE / "core" / "proofs" / "doubts.py").read_text()) == []
     assert doubts.second_trader(()) is None
+
+
+@pytest.mark.parametrize(
+    ("amount", "books", "found"),
+    [
+        (1, HELD, ()),
+        ("1.5", HELD, ("ETHUSDT 0.5",)),
+        ("0.4", HELD, ("ETHUSDT -0.6",)),
+        (-2, HELD, ("ETHUSDT -3",)),
+        (1, EMPTY, ("ETHUSDT 1",)),
+        (1, DAMAGED, ("ETHUSDT 1",)),
+    ],
+)
+def test_foreign_is_what_is_shown_beyond_ours(amount: Any, books: Books | NoBooks, found: tuple[str, ...]) -> None:
+    assert foreign(replace(COVERED, positions=(position(amount),)), books) == found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -379,14 +379,16 @@ def trained(bars: pl.DataFrame = FRAME, **keys: Any) -> TrainedModel:
     return train(TrainingInput("k", "tape", "ETHUSDT", M15, bars, features, {}), TrainingOptions.of(config), list)
 
 
-MODEL = trained()
+@cache
+def usual_model() -> TrainedModel:
+    return trained()
 
 
 def test_switches_take_fitted_columns_away() -> None:
     autoencoders = {f"autoencoder_z{i}" for i in range(1, 7)} | {"autoencoder_error", "autoencoder_anomaly"}
     others = {"regime_calm", "regime_normal", "regime_stressed", "fracdiff_close"}
-    assert MODEL.base_features == tuple(NAMES)
-    assert set(MODEL.features) - set(NAMES) == autoencoders | others
+    assert usual_model().base_features == tuple(NAMES)
+    assert set(usual_model().features) - set(NAMES) == autoencoders | others
     assert set(trained(enable_autoencoder_features=False).features) - set(NAMES) == others
     assert set(trained(enable_advanced_features=False).features) - set(NAMES) == autoencoders
     assert "autoencoder_z3" not in trained(autoencoder_bottleneck=2).features
@@ -398,7 +400,10 @@ def test_switches_take_fitted_columns_away() -> None:
 def test_the_final_families_are_those_of_all_training_rows() -> None:
     config = as_settings({"analyst": QUICK})
     data, _ = make_dataset(BARS, FEATURES, config.analyst, M15.ms)
-    assert MODEL.fitted.digest == fit_families(BARS, data.x, NAMES, data.start, TrainingOptions.of(config), M15).digest
+    assert (
+        usual_model().fitted.digest
+        == fit_families(BARS, data.x, NAMES, data.start, TrainingOptions.of(config), M15).digest
+    )
 
 
 @pytest.mark.parametrize("how", ["redraw", "crash"])
@@ -458,10 +463,10 @@ def test_the_meta_model_learns_from_out_of_sample_sides_only() -> None:
 
 
 def test_the_meta_model_reads_named_columns() -> None:
-    assert MODEL.meta is not None
-    names = MODEL.description("test")["meta_features"]
-    assert names == [*MODEL.features, *META_COLUMNS]
-    assert MODEL.meta.booster.num_feature() == len(names)
+    assert usual_model().meta is not None
+    names = usual_model().description("test")["meta_features"]
+    assert names == [*usual_model().features, *META_COLUMNS]
+    assert usual_model().meta.booster.num_feature() == len(names)
 
 
 # --- in the bundle and the analysis ---
@@ -472,29 +477,29 @@ def reloaded(files: dict[str, bytes], description: dict[str, Any]) -> TrainedMod
 
 
 def test_a_bundle_brings_its_families_back() -> None:
-    again = reloaded(MODEL.files(), MODEL.description("test"))
-    assert again.fitted.digest == MODEL.fitted.digest
+    again = reloaded(usual_model().files(), usual_model().description("test"))
+    assert again.fitted.digest == usual_model().fitted.digest
     x = X[-40:]
     rows = np.arange(1460, 1500)
     assert again.side.predict(again.widened(BARS, x, rows)).tobytes() == (
-        MODEL.side.predict(MODEL.widened(BARS, x, rows)).tobytes()
+        usual_model().side.predict(usual_model().widened(BARS, x, rows)).tobytes()
     )
 
 
 def test_a_bundle_with_another_encoder_is_refused() -> None:
     other = fit_families(BARS, X[ROWS][:-1], NAMES, ROWS[:-1], TrainingOptions.of(SETTINGS), M15)
-    swapped = {**MODEL.files(), "fitted.json": replace(MODEL, fitted=other).files()["fitted.json"]}
+    swapped = {**usual_model().files(), "fitted.json": replace(usual_model(), fitted=other).files()["fitted.json"]}
     with pytest.raises(DataInvalid, match="do not match its digest"):
-        reloaded(swapped, MODEL.description("test"))
+        reloaded(swapped, usual_model().description("test"))
     fewer = FittedFamilies(FittedOptions(), M15, tuple(NAMES))
-    narrow = replace(MODEL, fitted=fewer)
+    narrow = replace(usual_model(), fitted=fewer)
     with pytest.raises(DataInvalid, match="other columns"):
         reloaded(narrow.files(), narrow.description("test"))
     narrow = replace(narrow, features=tuple(NAMES))
     with pytest.raises(DataInvalid, match="other columns"):
         reloaded(narrow.files(), narrow.description("test"))
     with pytest.raises(DataInvalid, match="schema 1"):
-        reloaded(MODEL.files(), {**MODEL.description("test"), "schema": 1})
+        reloaded(usual_model().files(), {**usual_model().description("test"), "schema": 1})
 
 
 @pytest.mark.parametrize("back", [1, 2, 50])
@@ -502,20 +507,22 @@ def test_the_analysis_says_what_the_batch_says(back: int) -> None:
     """From just the bars it needs, the model's probabilities of a row are those of the batch, to the bit."""
     i = 1500 - back
     rows = np.arange(900, 1500)
-    batch = MODEL.side.predict(MODEL.widened(BARS, X[rows], rows))
+    batch = usual_model().side.predict(usual_model().widened(BARS, X[rows], rows))
     need = history_bars(M15)
     analysis = analyse(
         test_analyst.given_input(
-            bars=BARS.cut(i + 1 - need, i + 1), model=MODEL, features=dict(zip(NAMES, X[i].tolist(), strict=True))
+            bars=BARS.cut(i + 1 - need, i + 1),
+            model=usual_model(),
+            features=dict(zip(NAMES, X[i].tolist(), strict=True)),
         ),
         AnalysisOptions.of(as_settings({})),
     )
     assert analysis.probabilities is not None
     got = (analysis.probabilities.up, analysis.probabilities.down, analysis.probabilities.flat)
     assert got == tuple(batch[i - 900])
-    assert MODEL.fitted.regimes is not None
+    assert usual_model().fitted.regimes is not None
     assert analysis.regime is not None
-    assert tuple(analysis.regime.values()) == tuple(MODEL.fitted.regimes.filtered(BARS, M15)[i])
+    assert tuple(analysis.regime.values()) == tuple(usual_model().fitted.regimes.filtered(BARS, M15)[i])
 
 
 def test_levels_and_health_do_not_look_further_back_for_the_filters() -> None:

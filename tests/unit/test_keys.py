@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,9 @@ def trained(**keys: Any) -> Any:
     return train(TrainingInput("k", "tape", "E", M15, BARS, FEATURES, {}), TrainingOptions.of(settings), list)
 
 
-USUAL = trained()
+@cache
+def usual() -> Any:
+    return trained()
 
 
 @pytest.mark.parametrize(
@@ -90,8 +93,8 @@ USUAL = trained()
 def test_training_keys_change_the_model(key: str, value: Any) -> None:
     changed = trained(**{key: value})
     assert (changed.side.booster.model_to_string(), changed.claim) != (
-        USUAL.side.booster.model_to_string(),
-        USUAL.claim,
+        usual().side.booster.model_to_string(),
+        usual().claim,
     )
 
 
@@ -101,9 +104,9 @@ def test_every_learner_is_a_trial() -> None:
 
 
 def test_threads_change_no_model() -> None:
-    base = FEATURES.select(USUAL.base_features).to_numpy()
-    x = USUAL.widened(BarSeries.of(BARS), base, np.arange(len(base)))
-    assert np.array_equal(trained(threads=2).side.predict(x), USUAL.side.predict(x))
+    base = FEATURES.select(usual().base_features).to_numpy()
+    x = usual().widened(BarSeries.of(BARS), base, np.arange(len(base)))
+    assert np.array_equal(trained(threads=2).side.predict(x), usual().side.predict(x))
 
 
 @pytest.mark.parametrize("key", ["taker_fee_bps", "slippage_bps", "funding_bps"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,9 @@ def everything_shown(upto_ms: int) -> ObservedMarket:
     return shown
 
 
-SHOWN = everything_shown(START + 9 * HOUR)
+@cache
+def shown_for_hours() -> ObservedMarket:
+    return everything_shown(START + 9 * HOUR)
 
 
 def do(engine: Engine, path: str, **parameters: Any) -> Any:
@@ -87,7 +90,7 @@ def state(engine: Engine) -> tuple[Any, ...]:
 @pytest.mark.parametrize(("side", "other", "sign"), [("BUY", "SELL", 1), ("SELL", "BUY", -1)])
 def test_the_engine_on_what_was_seen_is_the_engine_on_the_tape(side: str, other: str, sign: int) -> None:
     played = []
-    for market in (MARKETS[ETH], SHOWN):
+    for market in (MARKETS[ETH], shown_for_hours()):
         one = Engine({ETH: market}, Account(Decimal(10_000)), START)
         do(one, "/fapi/v1/marginType", marginType="ISOLATED")
         do(one, "/fapi/v1/leverage", leverage=20)

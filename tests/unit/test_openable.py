@@ -241,3 +241,10 @@ def test_live_waits_for_verification_on_demo_trading(tmp_path: Path) -> None:
         assert asked() is not None, body
     demo = workspace_of({"mode": "demo", "state_dir": str(tmp_path / "other")})
     assert check_live(ExecutionOptions.of(demo), plan(), live=False) is None, "demo needs none of it"
+
+
+@pytest.mark.parametrize(("side", "highest"), [("long", "2020.07"), ("short", "2030.01")])
+def test_the_highest_price_that_is_taken_is_itself_taken(side: str, highest: str) -> None:
+    made, most = plan(side), Decimal(highest)
+    assert code(replace(RULES, max_price=most), made) is None
+    assert code(replace(RULES, max_price=most - Decimal("0.01")), made) == "stops_impossible"

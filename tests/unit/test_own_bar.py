@@ -81,7 +81,7 @@ def test_the_analyst_decides_by_the_row_of_the_last_bar(tmp_path: Path) -> None:
 
 
 def test_a_model_is_taken_only_under_the_costs_of_its_claim(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = test_keys.USUAL
+    model = test_keys.usual()
     for fee, taken in ((5, True), (6, False)):
         analyst = Analyst(as_settings({"analyst": test_keys.QUICK, "costs": {"taker_fee_bps": fee}}))
         monkeypatch.setattr(analyst.store, "pointed", lambda _: "digest")

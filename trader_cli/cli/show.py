@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from rich.console import Console
     from rich.progress import Task, TaskID
@@ -75,9 +77,32 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     _print(table)
 
 
-@contextmanager
-def progress_bar() -> Iterator[Progress]:
+_DRAWN_ANYWAY = ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
+"""Set in the environment, rich may take for a terminal what is none."""
+
+
+def progress_bar() -> AbstractContextManager[Progress]:
     """A rich progress bar on stderr, one line per piece of work; nothing is drawn where stderr is not a terminal."""
+    drawn = sys.stderr.isatty() or any(name in os.environ for name in _DRAWN_ANYWAY)
+    return _bars() if drawn else nullcontext(_without_bars())
+
+
+def _without_bars() -> Progress:
+    """Says only what is begun whose end cannot be told."""
+    begun = set[str]()
+
+    def report(what: str, done: int, total: int) -> None:  # noqa: ARG001
+        if what not in begun and total == 0:
+            from rich.console import Console
+
+            Console(stderr=True).print(what)
+        begun.add(what)
+
+    return report
+
+
+@contextmanager
+def _bars() -> Iterator[Progress]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars

@@ -292,7 +292,7 @@ class Executor:
         left = abs(ended.view.expected)
         if left > goal and ended.how == "dust":
             self.say(_dust(symbol, left - goal, ended))
-        elif left > goal or ended.how in {"unknown", "bare"}:
+        elif left > goal or ended.how in {"unknown", "unprotected"}:
             standing = await self.standing(symbol) if most_s is None else last_known(self.ledger, symbol)
             self._not_closed(symbol, ended, standing)
         return max(began - left, Decimal(0)) if began else self._exited(plan)

@@ -50,7 +50,7 @@ _LOOKED_INTO = frozenset({_PASSED, -2022, -4118})
 
 @dataclass(frozen=True)
 class ProtectionResult:
-    """How it ended: "covered", "flat", "reduced", "dust", "absent", "refused", "bare", or "unknown" with what is known.
+    """The end: "covered", "flat", "reduced", "dust", "absent", "refused", "unprotected", "unknown" with what is known.
 
     `closed` says why it was closed although nobody asked for it.
     """
@@ -66,7 +66,7 @@ class ProtectionLoop:
     """One symbol under care. `goal` is what is to be left of the position (`None`: all of it), `reason` why.
 
     With `must_look` it does not end before the exchange was asked what rests, and what has moved. After `most_s`
-    seconds it ends as "bare" where it has not otherwise: for a caller that comes again.
+    seconds it ends as "unprotected" where it has not otherwise: for a caller that comes again.
     """
 
     def __init__(
@@ -106,8 +106,13 @@ class ProtectionLoop:
             raise
         finally:
             self._queries.drop()
+<<<<<<< HEAD
         if ended.how != "bare":
             self._attempts.settle(self._plan)
+=======
+        if ended.how != "unprotected":
+            self._context.settle(self._plan)
+>>>>>>> main
         return ended
 
     def _turn(self) -> ProtectionResult | None:
@@ -260,7 +265,7 @@ class ProtectionLoop:
     def _ended_late(self, s: ProtectionState) -> ProtectionResult | None:
         if self._most_s is None or self._now() - self._began_ms < self._most_s * 1000:
             return None
-        how = "bare" if s.is_open and not s.is_covered else "unknown"
+        how = "unprotected" if s.is_open and not s.is_covered else "unknown"
         return ProtectionResult(how, self._view, self._cover(s.held), self._why_closed())
 
     @property

@@ -118,7 +118,7 @@ class LiveTradingPipeline:
     ) -> Iteration:
         """Fetch, features, train where there is no model, analyze (waiting up to `wait` bars for a signal), tactics,
         enter, and care until flat or for `for_s` seconds."""
-        done = Iteration(symbol, timeframe.name, notes=["the time given was up before the pass was done"])
+        done = Iteration(symbol, timeframe.name, notes=["the time given was up before the iteration was done"])
         async with self._trading(symbol) as trader:
             with until_time_is_up(), trader.listener.open():
                 ends_ms = None if for_s is None else trader.market.clock.monotonic_ms() + for_s * 1000
@@ -127,7 +127,9 @@ class LiveTradingPipeline:
                     done = await trader.once(symbol, timeframe, wait=wait, ends_ms=ends_ms)
                 else:
                     done = Iteration(
-                        symbol, timeframe.name, notes=["a position of ours is open already: it is cared for"]
+                        symbol,
+                        timeframe.name,
+                        notes=["a position of ours is open already: the monitor goes on with it"],
                     )
                 if trader.ledger.holding(symbol).amount != 0:
                     left_s = None if ends_ms is None else (ends_ms - trader.market.clock.monotonic_ms()) / 1000

@@ -190,7 +190,9 @@ class PositionMonitor:
         if executor is None or not self._ours(executor):
             raise error
         now = self._lease.exchange.server_now_ms()
-        self._events.say(Report("", now, "alarm", "ledger_unwritable", sentence=f"{error} Care goes on without."))
+        self._events.say(
+            Report("", now, "alarm", "ledger_unwritable", sentence=f"{error} The monitor goes on without.")
+        )
         return True
 
     def _is_hopeless(self) -> bool:
@@ -364,9 +366,9 @@ class PositionMonitor:
             self._caring.add(symbol)
             self._events.entered(executor, plan)
         self._on_protection_end(executor, plan, ended)
-        if view.is_flat or ended.how == "bare":
+        if view.is_flat or ended.how == "unprotected":
             unknown = executor.reconciler.waiting_entry(symbol) is not None
-            self._troubled = self._troubled or ended.how == "bare" or unknown
+            self._troubled = self._troubled or ended.how == "unprotected" or unknown
             return
         if view.held != 0 and ended.cover is not None:
             await self._manager.manage(executor, plan, view, ended.cover)
@@ -379,7 +381,7 @@ class PositionMonitor:
             return
         if ended.closed is not None:
             self._events.say(Report(plan.symbol, executor.exchange.server_now_ms(), "close", ended.closed))
-        if ended.view.is_flat or ended.how == "bare":
+        if ended.view.is_flat or ended.how == "unprotected":
             self._say_gone(executor, plan.symbol)
 
     def _mind_foreign(self, executor: Executor, view: View) -> None:

@@ -111,7 +111,7 @@ class ProtectionWatch:
                 await executor.tidy(plans[symbol], found)
 
         for symbol, found in known.items():
-            (self.unprotected.add if found.how == "bare" else self.unprotected.discard)(symbol)
+            (self.unprotected.add if found.how == "unprotected" else self.unprotected.discard)(symbol)
             if found.how in {"flat", "reduced", "dust", "absent", "refused"}:
                 self.closing.pop(symbol, None)
         await asyncio.gather(*(tidy(symbol, found) for symbol, found in known.items()))

@@ -51,7 +51,7 @@ def run(
     workspace = o.workspace_from(profile, config, tape, overrides)
     o.live_meant(workspace, live=live)
     if forever and wait:
-        raise UsageError("--wait is for one pass; --forever waits for every bar anyway.")
+        raise UsageError("--wait is for one iteration; --forever waits for every bar anyway.")
     names, parsed = o.several(workspace, symbols, timeframe)
     o.one_of_several(names, forever=forever)
     seconds = o.duration(for_, "--for")

@@ -73,7 +73,7 @@ def _show(report: Report) -> None:
         ]
         print_table(line, ("  check", "result", "time", "found"), rows)
     for result in report.failed:
-        facts = {"expected": result.expected, "found": result.found, "mend": result.hint}
+        facts = {"expected": result.expected, "found": result.found, "hint": result.hint}
         print_facts(f"{result.name} FAILED", facts)
     print_facts(_headline(report), {"market": report.source, "seconds": f"{report.seconds:.1f}"})
 

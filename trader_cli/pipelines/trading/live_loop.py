@@ -133,7 +133,7 @@ class LiveLoop:
             if not self._holds_something():
                 raise
             self._is_open, self._is_writable = True, False
-            self._say(f"care: {error} Care goes on without.")
+            self._say(f"monitor: {error} It goes on without.")
 
     def _say(self, line: str) -> None:
         self._trader.sink.say(f"{utc_text(self._trader.now_ms())} {line}")

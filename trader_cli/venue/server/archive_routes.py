@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
     from trader_cli.venue.simulated_market.symbol_market import SymbolMarket
 
-ROOT = "/data/"
 _FUTURES, _SPOT = "futures/um", "spot"
 _PATH = re.compile(
     r"/data/(?P<market>futures/um|spot)/(?P<period>monthly|daily)/(?P<kind>[A-Za-z]+)/(?P<symbol>\w+)/"

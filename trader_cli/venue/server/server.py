@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from decimal import Decimal
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import orjson
@@ -19,7 +20,6 @@ from aiohttp import web
 from trader_cli.core.market.timeframes import MINUTE_MS
 from trader_cli.venue.clocks import DrivenClock, VirtualClock, wait_out
 from trader_cli.venue.request_weights import request_weight
-from trader_cli.venue.server.archive_routes import ROOT, BulkArchive
 from trader_cli.venue.server.authentication import known_key
 from trader_cli.venue.server.control_routes import Control
 from trader_cli.venue.server.failure_kinds import failure_of
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from trader_cli.venue.engine.engine import Watcher
     from trader_cli.venue.engine.queries import Body
     from trader_cli.venue.engine.switches import Switches
+    from trader_cli.venue.server.archive_routes import BulkArchive
     from trader_cli.venue.server.failure_kinds import Failure
     from trader_cli.venue.server.faults import Endpoint, Meeting
     from trader_cli.venue.server.request_limits import Refusal
@@ -52,6 +53,7 @@ _NOT_FOUND = (
     '<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>NoSuchKey</Code>'
     "<Message>The specified key does not exist.</Message></Error>"
 )
+ARCHIVE = "/data/"
 OPENING_BALANCE = Decimal(10_000)
 _BAN_MS = 120_000
 
@@ -89,7 +91,6 @@ class VenueServer:
         self._desk: TradingDesk | None = None
         self._clock = clock
         self._port = port
-        self._archive = BulkArchive(self._routes.markets)
         self._limits = RequestLimits()
         self._runner: web.AppRunner | None = None
         self.url = ""
@@ -283,7 +284,7 @@ class VenueServer:
     ) -> web.Response:
         """The true answer, made now."""
         now = entry.executed_ms = self._clock.now_ms()
-        if parsed.path.startswith(ROOT) and parsed.method in {"GET", "HEAD"}:
+        if parsed.path.startswith(ARCHIVE) and parsed.method in {"GET", "HEAD"}:
             answer = self._archived(parsed.path)
         else:
             try:
@@ -306,7 +307,7 @@ class VenueServer:
 
     def _charge(self, request: web.Request, now: int) -> tuple[dict[str, str], Refusal | None]:
         """Count the request. Commands cost 1 whatever the read of the same path costs; the archive is free."""
-        if request.path.startswith(ROOT):
+        if request.path.startswith(ARCHIVE):
             return {}, None
         weight = request_weight(request.path, request.query) if request.method == "GET" else 1
         charge = self._limits.charge(request.path, weight, now)
@@ -315,6 +316,12 @@ class VenueServer:
         key = known_key(request.headers.get("X-MBX-APIKEY", ""))
         order = self._limits.charge_order(key.account if key else "", now)
         return {**charge.headers, **order.headers}, order.refusal
+
+    @cached_property
+    def _archive(self) -> BulkArchive:
+        from trader_cli.venue.server.archive_routes import BulkArchive
+
+        return BulkArchive(self._routes.markets)
 
     def _archived(self, path: str) -> web.Response:
         """A file of the bulk archive. It costs no weight, and nothing is said about weight."""
