@@ -106,13 +106,8 @@ class ProtectionLoop:
             raise
         finally:
             self._queries.drop()
-<<<<<<< HEAD
-        if ended.how != "bare":
-            self._attempts.settle(self._plan)
-=======
         if ended.how != "unprotected":
-            self._context.settle(self._plan)
->>>>>>> main
+            self._attempts.settle(self._plan)
         return ended
 
     def _turn(self) -> ProtectionResult | None:
