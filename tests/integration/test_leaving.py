@@ -31,21 +31,21 @@ async def plain():
 
 async def shielded():
     try:
-        async with leaving().shielded() as asked:
+        async with leaving().shielded() as shutdown:
             say("begun")
             for _ in range(15):
                 await asyncio.sleep(0.1)
-            say("covered", asked.asked)
+            say("covered", shutdown.requested)
         say("went on")
     finally:
         say("cleaned")
 
 async def in_a_task():
     async def care():
-        async with leaving().shielded() as asked:
+        async with leaving().shielded() as shutdown:
             say("begun")
             await asyncio.sleep(1.5)
-            say("covered", asked.asked)
+            say("covered", shutdown.requested)
         return 1
     await asyncio.create_task(care())
     await asyncio.sleep(0)

@@ -364,22 +364,9 @@ def test_whoever_may_make_a_ledger_looks_whether_one_was_lost() -> None:
         assert "await halt_where_lost(" in (PACKAGE / name).read_text(), name
 
 
-LONGEST = 380
-MOST_ARE = 260
-"""Nine in ten modules have no more lines."""
-LONGER = {
-    "tactician/position_monitor.py",
-}
-"""Known modules that are longer, until they are split."""
-
-
-def test_no_module_keeps_state_or_grows_out_of_hand() -> None:
-    sources = {str(file.relative_to(PACKAGE)): file.read_text() for file in PACKAGE.rglob("*.py")}
-    for name, source in sources.items():
-        assert not any(isinstance(node, ast.Global) for node in ast.walk(ast.parse(source))), name
-    lines = {name: source.count("\n") for name, source in sources.items()}
-    assert {name for name, count in lines.items() if count > LONGEST} == LONGER
-    assert sorted(lines.values())[len(lines) * 9 // 10] <= MOST_ARE
+def test_no_module_keeps_state() -> None:
+    for file in PACKAGE.rglob("*.py"):
+        assert not any(isinstance(node, ast.Global) for node in ast.walk(ast.parse(file.read_text()))), file
 
 
 UNTYPED = {

@@ -9,8 +9,8 @@ from pathlib import Path
 import trader_cli
 
 PACKAGE = Path(trader_cli.__file__).parent
-FUNCTION_MEDIAN, FUNCTION_TENTH = 6, 19
-MODULE_TENTH, MODULE_LONGEST = 300, 412
+FUNCTION_MEDIAN, FUNCTION_TENTH = 6, 18
+MODULE_TENTH, MODULE_LONGEST = 260, 380
 DOCSTRINGS = 0.94
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 

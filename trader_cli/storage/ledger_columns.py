@@ -16,6 +16,7 @@ from trader_cli.storage.ledger_rows import Booked, Decided, Intent
 
 if TYPE_CHECKING:
     from trader_cli.core.json_values import JsonObject
+    from trader_cli.core.money.orders import TradeState
     from trader_cli.storage.ledger_faults import Row
 
 
@@ -33,6 +34,23 @@ def intent_of(r: Row) -> Intent:
 def booked_fill(r: Row) -> Booked:
     price, quantity, commission, realized = (decimal_of(value) for value in r[5:9])
     return Booked(r[0], r[1], r[2], r[3], r[4], price, quantity, commission, realized, r[9], r[10])
+
+
+def fill_row(client_id: str, trade: TradeState) -> Row:
+    """The row of a fill: whose order it was, and what the exchange told of it."""
+    return (
+        trade.symbol,
+        trade.trade_id,
+        client_id,
+        trade.side,
+        str(trade.price),
+        str(trade.quantity),
+        str(trade.commission),
+        trade.commission_asset,
+        str(trade.realized_profit),
+        int(trade.maker),
+        trade.time_ms,
+    )
 
 
 def decimal_or_none(value: str | None) -> Decimal | None:

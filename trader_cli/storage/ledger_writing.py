@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from trader_cli.core.money.assets import margin_asset_of
 from trader_cli.core.money.breaker import in_force
+from trader_cli.storage.ledger_columns import fill_row
 from trader_cli.storage.ledger_faults import GuardedConnection, LedgerDamaged, LedgerUnwritable, is_another
 from trader_cli.storage.ledger_reading import SETTLED, LedgerReading
 from trader_cli.storage.ledger_rows import Note
@@ -180,23 +181,12 @@ class LedgerWriting(LedgerReading):
 
     def fill(self, client_id: str, trade: TradeState) -> bool:
         """Record a fill once, by symbol and trade id; False if it is there already."""
-        values = (
-            trade.symbol,
-            trade.trade_id,
-            client_id,
-            trade.side,
-            str(trade.price),
-            str(trade.quantity),
-            str(trade.commission),
-            trade.commission_asset,
-            str(trade.realized_profit),
-            int(trade.maker),
-            trade.time_ms,
-        )
         self._folds.pop(trade.symbol, None)
         self._unbooked.pop(trade.symbol, None)
         self._booked_of.pop(client_id, None)
-        return self._write("INSERT OR IGNORE INTO fills VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+        return self._write(
+            "INSERT OR IGNORE INTO fills VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", fill_row(client_id, trade)
+        )
 
     def receive(
         self, income_id: str, kind: str, symbol: str, amount: Decimal, time_ms: int, asset: str | None = None

@@ -1,8 +1,7 @@
-"""`PositionMonitor`: care of open positions. Every ten seconds: reconcile, check protection, price rules, opinion."""
+"""`PositionMonitor`: watches open positions. Every ten seconds: reconcile, protect, price rules, assessment."""
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -22,11 +21,11 @@ from trader_cli.execution.shutdown import leaving
 from trader_cli.settings.room_options import ExecutionOptions, ManagementOptions
 from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import LedgerUnwritable
-from trader_cli.storage.owner_requests import forget_request, request_of, requested_symbols
 from trader_cli.tactician.loss_watch import LossWatch
 from trader_cli.tactician.monitor_reports import Report, alarms, discard_report
-from trader_cli.tactician.position_management import LOOK_S, PositionManagement
+from trader_cli.tactician.position_management import PositionManagement
 from trader_cli.tactician.protection_watch import ProtectionWatch, tolerating_unwritable
+from trader_cli.tactician.requested_closes import RequestedCloses
 from trader_cli.tactician.trade_events import Named, TradeEvents
 
 if TYPE_CHECKING:
@@ -82,7 +81,7 @@ class PositionMonitor:
         self._troubled = False
         self._foreign: set[str] = set()
         self._protection = ProtectionWatch(self._on_protection_end)
-        self._limits: dict[str, str] = {}
+        self._closes = RequestedCloses(self._protection, self._on_close, self._wait_out)
 
     async def initialize(self) -> bool:
         """Connect to the exchange, if none was given."""
@@ -162,7 +161,7 @@ class PositionMonitor:
     @property
     def is_closing(self) -> bool:
         """Whether something is to be closed that is not yet."""
-        return bool(self._protection.closing or self._limits)
+        return self._closes.are_waiting
 
     # --- the loop ---
 
@@ -218,7 +217,7 @@ class PositionMonitor:
         self._take_requests(executor)
         self._catch_up(executor)
         positions = await self._protection.beside(executor, self._seen(executor))
-        await self._close_all(executor)
+        await self._close_requested(executor)
         await self._protect(executor, self._ours(executor))
         if positions is not None:
             await self._mind_losses(executor, positions)
@@ -268,35 +267,13 @@ class PositionMonitor:
         held = {symbol for symbol in ledger.symbols() if ledger.holding(symbol).amount != 0}
         return sorted((waiting | held | executor.submitter.filled) - self.entering)
 
-    async def _close_all(self, executor: Executor) -> None:
-        """What a broken limit or another process wants closed, as long as it does; told, and forgotten once done."""
-        path, protection, limits = executor.ledger.path, self._protection, self._limits
-        reason, protection.closing = request_of(path, "flatten"), dict(limits)
-        if reason is not None:
-            RequestListener(path, executor.exchange.clock).acknowledge()
-            only = requested_symbols(path, "flatten")
-            protection.closing |= {s: reason for s in self._ours(executor) if not only or s in only}
+    async def _close_requested(self, executor: Executor) -> None:
+        await self._closes.carry_out(executor, self._ours(executor), entering=bool(self.entering))
 
-        async def close(symbol: str, why: str) -> bool:
-            try:
-                closed = await executor.close(symbol, why, most_s=LOOK_S)
-            except OwnershipLost:
-                raise
-            except TraderError as error:
-                self._wait_out(symbol, error)
-                return False
-            protection.closing.pop(symbol, None)
-            limits.pop(symbol, None)
-            now = executor.exchange.server_now_ms()
-            if closed:
-                self._events.say(Report(symbol, now, "close", why, quantity=f"{closed:f}"))
-            self._say_gone(executor, symbol)
-            return True
-
-        done = await asyncio.gather(*(close(symbol, why) for symbol, why in list(protection.closing.items())))
-        if reason is not None and all(done) and not self.entering:
-            with suppress(OSError):  # a read-only disk: whoever asked takes it away
-                forget_request(path, "flatten")
+    def _on_close(self, executor: Executor, symbol: str, report: Report | None) -> None:
+        if report is not None:
+            self._events.say(report)
+        self._say_gone(executor, symbol)
 
     async def _mind_losses(self, executor: Executor, positions: Mapping[str, PositionState]) -> None:
         """Loss limits: looked at after every position has had its care."""
@@ -308,10 +285,10 @@ class PositionMonitor:
             self._wait_out("", error)
             return
         if reason is not None:
-            self._limits |= dict.fromkeys(self._ours(executor), reason)
-            await self._close_all(executor)
+            self._closes.limits |= dict.fromkeys(self._ours(executor), reason)
+            await self._close_requested(executor)
 
-    # --- care ---
+    # --- protection ---
 
     async def _protect(self, executor: Executor, symbols: list[str]) -> None:
         """One look at every symbol: protection of all at once, then what each needs the model and the book for."""
@@ -394,5 +371,3 @@ class PositionMonitor:
     def _say_gone(self, executor: Executor, symbol: str) -> None:
         if self._events.gone(executor, symbol):
             self._caring.discard(symbol)
-
-    # --- what it works with ---

@@ -226,21 +226,27 @@ class LiveLoop:
         return None
 
     def _tell(self, done: Iteration) -> None:
-        if isinstance(done.entered, EntryResult) and not done.entered.fresh and done.entered.closed is not None:
-            return  # a plan that was carried out and left before: told then
-        if isinstance(done.entered, EntryResult):
-            plan = done.entered.plan
-            line = f"entered {done.entered.filled}, stop {plan.stop_price:f}"
-            if done.entered.quantity == 0:
-                line = f"the entry {plan.client_id('entry')} did not fill"
-            elif done.entered.closed is not None:
-                line = f"{line}; it was left again: {done.entered.closed}"
-        elif isinstance(done.entered, Refused):
-            line = f"not entered: {done.entered.sentence}"
-        elif done.outcome is None or isinstance(done.outcome, (Approved, Abstention)):
-            return
-        else:
-            line = f"{done.outcome.sentence} ({done.outcome.code})"
-        if line != self._told.get(done.symbol):
+        line = _news(done)
+        if line is not None and line != self._told.get(done.symbol):
             self._told[done.symbol] = line
             self._say(f"{done.symbol}: {line}")
+
+
+def _news(done: Iteration) -> str | None:
+    """What an iteration came to, as a person hears it; `None` where there is nothing to tell."""
+    if isinstance(done.entered, EntryResult):
+        return _of_entry(done.entered)
+    if isinstance(done.entered, Refused):
+        return f"not entered: {done.entered.sentence}"
+    if done.outcome is None or isinstance(done.outcome, (Approved, Abstention)):
+        return None
+    return f"{done.outcome.sentence} ({done.outcome.code})"
+
+
+def _of_entry(entered: EntryResult) -> str | None:
+    if entered.closed is not None and not entered.fresh:
+        return None  # a plan that was carried out and left before: told then
+    if entered.quantity == 0:
+        return f"the entry {entered.plan.client_id('entry')} did not fill"
+    line = f"entered {entered.filled}, stop {entered.plan.stop_price:f}"
+    return line if entered.closed is None else f"{line}; it was left again: {entered.closed}"

@@ -52,18 +52,20 @@ def loss_limits_by_hand(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
         yield equal(f"limits broken: {what}", wanted, sorted(found))
 
 
+_LOSSES_BY_ASSET: tuple[tuple[str, tuple[tuple[str, str, str], ...], list[str]], ...] = (
+    ("30 USDC", (("USDC", "USDC", "-30"),), ["day 20 USDC"]),
+    ("29.99 USDC", (("USDC", "USDC", "-29.99"),), []),
+    ("300 USDT, of them half a BNB", (("USDT", "USDT", "0"), ("USDT", "BNB", "-0.5")), ["day 20"]),
+    ("0.49 BNB of fees", (("USDT", "BNB", "-0.49"),), []),
+    ("0.05 BNB of fees of USDC contracts", (("USDC", "BNB", "-0.05"),), ["day 20 USDC"]),
+    ("100 USDC", (("USDC", "USDC", "-100"),), ["day 20 USDC", "drawdown USDC"]),
+)
+
+
 def loss_limits_by_asset(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
     """10,000 USDT, 1,000 USDC and 1 BNB at 600: each margin asset by itself, fees in BNB at their price."""
-    cases: tuple[tuple[str, tuple[tuple[str, str, str], ...], list[str]], ...] = (
-        ("30 USDC", (("USDC", "USDC", "-30"),), ["day 20 USDC"]),
-        ("29.99 USDC", (("USDC", "USDC", "-29.99"),), []),
-        ("300 USDT, of them half a BNB", (("USDT", "USDT", "0"), ("USDT", "BNB", "-0.5")), ["day 20"]),
-        ("0.49 BNB of fees", (("USDT", "BNB", "-0.49"),), []),
-        ("0.05 BNB of fees of USDC contracts", (("USDC", "BNB", "-0.05"),), ["day 20 USDC"]),
-        ("100 USDC", (("USDC", "USDC", "-100"),), ["day 20 USDC", "drawdown USDC"]),
-    )
     prices = {margin: {"BNB": Decimal(600)} for margin in ("USDT", "USDC")}
-    for what, lost, wanted in cases:
+    for what, lost, wanted in _LOSSES_BY_ASSET:
         flows = [Flow(_NOW - 1, Decimal(amount), asset, margin) for margin, asset, amount in lost]
         left = {asset: Decimal(had) for asset, had in (("USDT", 10_000), ("USDC", 1_000), ("BNB", 1))}
         for flow in flows:

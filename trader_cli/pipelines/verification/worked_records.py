@@ -23,24 +23,24 @@ if TYPE_CHECKING:
     from trader_cli.pipelines.verification.lab import Lab
 
 _START = 1_704_067_200_000
+_BAR = {
+    "open": 4.1,
+    "high": 4.4,
+    "low": 4.0,
+    "close": 4.3,
+    "volume": 12.5,
+    "quote_volume": 52.5,
+    "trades": 7,
+    "taker_buy_base": 5.25,
+    "taker_buy_quote": 22.05,
+}
 
 
 def klines_by_hand(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
     """The documented row: opening time, open, high, low, close, volume, closing time, quote volume, trades, bought."""
     row = [_START, "4.1", "4.4", "4.0", "4.3", "12.5", _START + 899_999, "52.5", 7, "5.25", "22.05", "0"]
     found = reply_frames.bars_as_written([reply_frames.klines_as_written([row])]).row(0, named=True)
-    wanted = {
-        "open": 4.1,
-        "high": 4.4,
-        "low": 4.0,
-        "close": 4.3,
-        "volume": 12.5,
-        "quote_volume": 52.5,
-        "trades": 7,
-        "taker_buy_base": 5.25,
-        "taker_buy_quote": 22.05,
-    }
-    for name, value in wanted.items():
+    for name, value in _BAR.items():
         yield equal(name, value, found[name])
     times = {name: round(found[name].timestamp() * 1000) for name in ("open_time", "close_time")}
     yield equal("open_time and close_time", (_START, _START + 899_999), (times["open_time"], times["close_time"]))

@@ -29,6 +29,7 @@ from trader_cli.venue.server.spot_routes import SpotRoutes
 from trader_cli.venue.simulated_market.number_format import (
     DERIVED_PLACES,
     View,
+    agg_trade_rows,
     decimals,
     format_one,
     formatted,
@@ -172,19 +173,7 @@ class PublicRoutes:
         if start is not None and end is not None and end - start > HOUR_MS:
             raise VenueRejection(400, -4188, "Invalid time range: startTime and endTime are more than an hour apart.")
         found = market.trades(now, start, end, integer(query, "fromId"), page_limit(query, 500, 1000))
-        price, quantity, _ = formatters(market.tape)
-        return [
-            {
-                "a": t.trade_id,
-                "p": price(t.price),
-                "q": quantity(t.quantity),
-                "f": t.trade_id,
-                "l": t.trade_id,
-                "T": t.time_ms,
-                "m": t.buyer_is_maker,
-            }
-            for t in found
-        ]
+        return agg_trade_rows(market.tape, found)
 
     def _premium_index(self, query: Query, now: int) -> Body:
         if "symbol" in query:

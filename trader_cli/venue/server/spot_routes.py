@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from trader_cli.core.market.timeframes import HOUR_MS
 from trader_cli.venue.engine.queries import Body, Query, Route, VenueRejection, integer, named, page_limit, timeframe_of
 from trader_cli.venue.request_weights import SPOT
-from trader_cli.venue.simulated_market.number_format import decimals, formatters, kline_columns, rows
+from trader_cli.venue.simulated_market.number_format import agg_trade_rows, decimals, kline_columns, rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,20 +66,8 @@ class SpotRoutes:
         start, end = integer(query, "startTime"), integer(query, "endTime")
         if start is not None and end is not None and end - start > HOUR_MS:
             raise VenueRejection(400, -1127, "More than 1 hours between startTime and endTime.")
-        price, quantity, _ = formatters(market.tape)
-        return [
-            {
-                "a": t.trade_id,
-                "p": price(t.price),
-                "q": quantity(t.quantity),
-                "f": t.trade_id,
-                "l": t.trade_id,
-                "T": t.time_ms,
-                "m": t.buyer_is_maker,
-                "M": True,
-            }
-            for t in market.trades(now, start, end, integer(query, "fromId"), limit)
-        ]
+        found = market.trades(now, start, end, integer(query, "fromId"), limit)
+        return [{**row, "M": True} for row in agg_trade_rows(market.tape, found)]
 
 
 def _symbol_info(tape: SymbolTape) -> JsonObject:

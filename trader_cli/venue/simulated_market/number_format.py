@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import polars as pl
     from numpy.typing import NDArray
 
+    from trader_cli.venue.simulated_market.market_values import Trade
     from trader_cli.venue.simulated_market.tape import SymbolTape
 
     Floats = NDArray[np.float64]
@@ -95,3 +96,20 @@ def kline_columns(bars: Mapping[str, Floats], view: View, tape: SymbolTape, inte
 def rows(columns: Sequence[pl.Series]) -> list[list[str | int]]:
     """Columns turned into rows."""
     return [list(row) for row in zip(*(column.to_list() for column in columns), strict=True)]
+
+
+def agg_trade_rows(tape: SymbolTape, trades: Iterable[Trade]) -> list[dict[str, object]]:
+    """Aggregate trades as the exchange lists them; on the path each is of a single trade."""
+    price, quantity, _ = formatters(tape)
+    return [
+        {
+            "a": t.trade_id,
+            "p": price(t.price),
+            "q": quantity(t.quantity),
+            "f": t.trade_id,
+            "l": t.trade_id,
+            "T": t.time_ms,
+            "m": t.buyer_is_maker,
+        }
+        for t in trades
+    ]
