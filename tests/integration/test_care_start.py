@@ -171,7 +171,7 @@ def test_a_refusal_by_time_sets_the_clock_again_and_reads_are_tried_once_more(of
     caring(work)
 
 
-@pytest.mark.parametrize("side", ["private", "care"])
+@pytest.mark.parametrize("side", ["private", "protection"])
 @pytest.mark.parametrize("off_ms", [-20_000, 20_000])
 def test_a_read_refused_by_time_is_tried_again_at_once_in_either_lane(side: str, off_ms: int) -> None:
     async def work(exchange: BinanceExchange, host: KeepingHost) -> None:

@@ -267,7 +267,7 @@ def test_no_proxy_gets_anything(name: str, monkeypatch: pytest.MonkeyPatch) -> N
 # --- what a key may do ---
 
 
-@pytest.mark.parametrize("lane", ["private", "care"])
+@pytest.mark.parametrize("lane", ["private", "protection"])
 def test_nothing_is_opened_with_a_key_that_can_withdraw_or_of_which_nothing_is_known(lane: str) -> None:
     async def work(exchange: BinanceExchange, host: KeepingHost) -> None:
         side: BinanceBroker = getattr(exchange, lane)
@@ -348,7 +348,7 @@ def test_fifty_slow_looks_of_care_do_not_delay_its_next_order() -> None:
     at_host(work, **KEYS)
 
 
-@pytest.mark.parametrize("lane", ["private", "care"])
+@pytest.mark.parametrize("lane", ["private", "protection"])
 def test_an_error_says_whether_anything_answered(lane: str) -> None:
     async def work(exchange: BinanceExchange, host: KeepingHost) -> None:
         side: BinanceBroker = getattr(exchange, lane)

@@ -26,7 +26,7 @@ from trader_cli.venue.clocks import WallClock
 from trader_cli.venue.server.archive_routes import BulkArchive
 from trader_cli.venue.server.public_routes import PublicRoutes, VenueRejection
 from trader_cli.venue.simulated_market.synthetic import synthetic_tape
-from trader_cli.venue.simulated_market.tape import Tape
+from trader_cli.venue.simulated_market.tape import Tape, TapeBars
 
 pytestmark = pytest.mark.slow
 
@@ -44,7 +44,7 @@ def tape() -> Tape:
     gone = made.symbols[GONE]
     kept = gone.open_ms < midnight(GONE_DAYS)
     names = ("open_ms", "open", "high", "low", "close", "volume")
-    ended = replace(gone, **{name: getattr(gone, name)[kept] for name in names}, recorded={})
+    ended = gone.playing(TapeBars(**{name: getattr(gone, name)[kept] for name in names}))
     return replace(made, symbols={**made.symbols, GONE: ended})
 
 

@@ -375,7 +375,7 @@ UNTYPED = {
     "exchange": (167, 69, "replies of the exchange, until they are checked"),
     "execution": (3, 0, "questions of every kind wait in one line; quantities as a person gives them"),
     "features": (6, 0, "one filter runs on numbers and on arrays; TA-Lib has no types"),
-    "pipelines": (10, 3, "worked examples ask for whatever the market shows; findings made once, by name"),
+    "pipelines": (7, 3, "worked examples ask for whatever the market shows; findings made once, by name"),
     "storage": (4, 0, "rows as SQLite gives them; whoever makes a value of one checks it"),
     "venue": (2, 0, "a venue with faults passes a whole venue's options on"),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from trader_cli.core.market.quotes import OrderBook, PremiumIndex, Ticker
     from trader_cli.pipelines.market_access import Market
     from trader_cli.pipelines.verification.lab import Lab
     from trader_cli.pipelines.verification.worlds import World
     from trader_cli.venue.server.faulty_venue import Fault
+
+T = TypeVar("T")
 
 _HOUR = Timeframe.parse("1h")
 _BARS = 1200
@@ -30,7 +33,7 @@ _INTO_A_BAR_MS = 7 * MINUTE_MS + 13_000
 _PRICES = ("open", "high", "low", "close")
 
 
-def _fetched(lab: Lab, work: Callable[[Market], Awaitable[Any]]) -> Any:
+def _fetched(lab: Lab, work: Callable[[Market], Awaitable[T]]) -> T:
     """`work` in the market, in the middle of a bar."""
     return in_market(lab.settings(lab.folder()), lab.tape, lab.start_ms + _INTO_A_BAR_MS, work)
 
@@ -86,7 +89,7 @@ def only_closed_bars(lab: Lab) -> Iterator[Finding]:
 def prices_agree(lab: Lab) -> Iterator[Finding]:
     """Ticker, book, mark price and trades of one moment, against each other and against the tape."""
 
-    async def work(market: Market) -> tuple[Any, ...]:
+    async def work(market: Market) -> tuple[Ticker, OrderBook, PremiumIndex, pl.DataFrame]:
         exchange = market.exchange
         return (
             await exchange.ticker(SYMBOL),
@@ -114,8 +117,8 @@ def prices_agree(lab: Lab) -> Iterator[Finding]:
         (trades["trade_id"].is_sorted(), int(trades["time"].to_physical()[-1]) <= now),
     )
     day = slice(int(np.searchsorted(tape.open_ms, now - DAY_MS)), minute)
-    yield at_least("24 h high", float(tape.high[day].max()), ticker["high"])
-    yield at_most("24 h high", float(max(tape.high[day].max(), tape.high[minute])), ticker["high"])
+    yield at_least("24 h high", float(tape.high[day].max()), ticker.high_price)
+    yield at_most("24 h high", float(max(tape.high[day].max(), tape.high[minute])), ticker.high_price)
 
 
 def server_time_is_known(lab: Lab) -> Iterator[Finding]:
