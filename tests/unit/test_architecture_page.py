@@ -91,3 +91,26 @@ def test_paths_that_a_page_names_are_there(page: Path) -> None:
 
 def test_a_path_that_is_not_there_is_found() -> None:
     assert absent("see `core/nothing.py`, `core/ports.py` and `core/money/sizing.caps`") == ["core/nothing.py"]
+
+
+ROOMS = "core|settings|features|venue|storage|exchange|execution|analyst|tactician|pipelines|cli"
+MODULES = re.compile(rf"`((?:{ROOMS})\.[\w.]+)`")
+
+
+def unknown_modules(text: str) -> list[str]:
+    """Modules of the package that a docstring names (`room.module`, `room.folder.module.name`) and that are not there."""
+    paths = {named: named.replace(".", "/") for named in MODULES.findall(text)}
+    return [
+        named
+        for named, path in paths.items()
+        if not any((PACKAGE / p).exists() or (PACKAGE / f"{p}.py").exists() for p in (path, path.rpartition("/")[0]))
+    ]
+
+
+def test_modules_that_docstrings_name_are_there() -> None:
+    unknown = {str(file.relative_to(PACKAGE)): unknown_modules(file.read_text()) for file in PACKAGE.rglob("*.py")}
+    assert {name: found for name, found in unknown.items() if found} == {}
+
+
+def test_a_module_that_is_not_there_is_found() -> None:
+    assert unknown_modules("`core.limits.breaches`, `core.money.loss_limits.breaches`") == ["core.limits.breaches"]

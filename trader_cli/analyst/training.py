@@ -72,9 +72,9 @@ def make_dataset(
     """(labelled rows, feature names): rows whose label is known and of whose features nine in ten are.
 
     `features` has one row per bar, in the same order. `unfit` (n,) marks bars that are not what was traded
-    (`core.quality.unfit_bars`): a row on such a bar, or whose label ends on one, is left out. A row whose features only
-    look back over one stays: windows reach back months, and one bar in them moves little. Raises `DataMissing` with
-    fewer than 500 rows.
+    (`core.market.quality.unfit_bars`): a row on such a bar, or whose label ends on one, is left out. A row whose
+    features only look back over one stays: windows reach back months, and one bar in them moves little. Raises
+    `DataMissing` with fewer than 500 rows.
     """
     labels = triple_barrier(bars, options.horizon_bars, options.barrier_width, options.volatility_span, step_ms)
     names = [name for name in features.columns if name not in FEATURE_KEYS]

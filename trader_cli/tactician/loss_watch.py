@@ -146,7 +146,7 @@ class EquityLimits:
         self._wallets = _Wallets()
 
     async def broken(self, ledger: Ledger, inputs: LossInputs) -> dict[str, str]:
-        """The limits that are broken, by name, each with its sentence; see `core.limits.breaches_by_asset`."""
+        """The limits that are broken, by name, each with its sentence; see `loss_limits.breaches_by_asset`."""
         flows = ledger.flows()
         if self._wallets.moved(_unexplained(ledger, inputs.account, flows), inputs.monotonic_ms) or self._first:
             with suppress(ExchangeUnavailable, ExchangeRejected):  # it is asked for again at a later look

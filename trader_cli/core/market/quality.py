@@ -1,7 +1,7 @@
 """What is wrong, or strange, with a series of bars: a report for people, not a feature (it looks both ways in time).
 
-Only what a valid BARS frame can still hide is looked for. What makes a frame invalid `core.bars.check_bars` refuses;
-rows left out on the way in (repeated, saved while open) are counted by whoever reads the file.
+Only what a valid BARS frame can still hide is looked for. What makes a frame invalid `core.market.bars.check_bars`
+refuses; rows left out on the way in (repeated, saved while open) are counted by whoever reads the file.
 """
 
 from __future__ import annotations

@@ -312,7 +312,7 @@ class SymbolMarket:
         return OpenInterest(self.tape, self._base.taker_buy_base)
 
     def index_price(self, now_ms: int) -> float:
-        """Derived: the last price less a seeded basis of a few basis points (`venue.derived.basis`)."""
+        """Derived: the last price less a seeded basis of a few basis points (`derived_series.basis`)."""
         opened = np.array([self.tape.timeframe.floor(now_ms)], dtype=np.int64)
         return float(index_price(self.tape.seed, opened, np.array([self.last_price(now_ms)]))[0])
 
