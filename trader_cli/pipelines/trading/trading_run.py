@@ -32,6 +32,16 @@ if TYPE_CHECKING:
 _WALLET_S = 2.0
 
 
+def _pipeline(
+    workspace: Workspace, owned: LedgerOwnership, *, live: bool, sink: EventSink | None
+) -> LiveTradingPipeline:
+    """The pipeline over a market and a ledger that this process owns."""
+    market, ledger = owned.market, owned.ledger
+    return LiveTradingPipeline(
+        workspace, exchange=market.exchange, ledger=ledger, source=market.source, live=live, sink=sink
+    )
+
+
 def run_once(
     workspace: Workspace,
     symbol: str,
@@ -47,14 +57,7 @@ def run_once(
 
     async def work(owned: LedgerOwnership) -> RunOnce:
         market, ledger = owned.market, owned.ledger
-        pipeline = LiveTradingPipeline(
-            workspace,
-            exchange=market.exchange,
-            ledger=ledger,
-            source=market.source,
-            live=live,
-            sink=sink,
-        )
+        pipeline = _pipeline(workspace, owned, live=live, sink=sink)
         if symbol not in ledger.symbols():
             market.exchange.require_listed(symbol)
         began, booked = market.exchange.server_now_ms(), ledger.flows()
@@ -85,14 +88,7 @@ def run_forever(
 
     async def work(owned: LedgerOwnership) -> RunForever:
         market, ledger = owned.market, owned.ledger
-        pipeline = LiveTradingPipeline(
-            workspace,
-            exchange=market.exchange,
-            ledger=ledger,
-            source=market.source,
-            live=live,
-            sink=sink,
-        )
+        pipeline = _pipeline(workspace, owned, live=live, sink=sink)
         if not anything_open(ledger):
             market.exchange.require_listed(*symbols)
         began, booked = market.exchange.server_now_ms(), ledger.flows()
