@@ -11,7 +11,7 @@ from support.commands.command_line import CommandLine
 from trader_cli.analyst.claim_basis import library_versions
 from trader_cli.core.errors import ExitCode
 from trader_cli.core.market.timeframes import Timeframe
-from trader_cli.pipelines.stages.model_stages import has_model
+from trader_cli.pipelines.stages.model_training import has_model
 from trader_cli.settings import load_settings
 from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.artifacts import ArtifactStore, stage_key

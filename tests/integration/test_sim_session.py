@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 from support.trading.desk import covered
+from support.trading.sim_folder import QUARTER, sim_settings, trained_folder
 from support.trading.virtual_venue import SYMBOL, plan_now, trading
 
-from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.core.money.plans import Approved
 from trader_cli.execution.entry_result import EntryResult
 from trader_cli.execution.executor import Executor
@@ -21,7 +21,7 @@ from trader_cli.pipelines.live_trading_pipeline import LiveTradingPipeline
 from trader_cli.pipelines.market_access import Market, run_in_market
 from trader_cli.pipelines.trading.iterations import EventSink
 from trader_cli.pipelines.trading.trading_run import run_forever, run_once
-from trader_cli.settings import Settings, as_settings
+from trader_cli.settings import Settings
 from trader_cli.settings.room_options import ExecutionOptions
 from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import Ledger
@@ -29,35 +29,11 @@ from trader_cli.tactician.position_monitor import PositionMonitor
 
 pytestmark = pytest.mark.slow
 
-QUARTER = Timeframe.parse("15m")
-
-
-def sim_settings(folder: Path, **changes: Any) -> Settings:
-    tree: dict[str, Any] = {
-        "mode": "sim",
-        "cache_dir": str(folder / "cache"),
-        "state_dir": str(folder / "state"),
-        "analyst": {"learners": 1},
-        "sim": {"days": 40, "symbols": ["ETHUSDT"]},
-        "feature_engineering_orchestrator": {"wavelet_cache": {"cache_dir": str(folder / "cache" / "wavelet")}},
-    }
-    for section, value in changes.items():
-        tree[section] = {**tree.get(section, {}), **value} if isinstance(value, dict) else value
-    return as_settings(tree)
-
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with fetched bars, features and a model of the small market."""
-    from trader_cli.pipelines.stages.fetching import fetch
-    from trader_cli.pipelines.stages.model_stages import features, train
-
-    folder = tmp_path_factory.mktemp("trained")
-    settings = sim_settings(folder)
-    fetch(workspace_of(settings), SYMBOL, QUARTER)
-    features(workspace_of(settings), SYMBOL, QUARTER)
-    assert train(workspace_of(settings), SYMBOL, QUARTER).claim.edge
-    return folder
+    return trained_folder(tmp_path_factory)
 
 
 @pytest.fixture

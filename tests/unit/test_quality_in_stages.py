@@ -175,10 +175,10 @@ def test_features_and_status_show_it_and_the_analyst_abstains_while_it_is_near(t
 
 
 def test_a_training_of_before_is_not_taken_for_one_that_leaves_rows_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    from trader_cli.pipelines.stages import model_stages
+    from trader_cli.pipelines.stages import model_training
 
     made = Manifest("features", "test", "tape", "E", "15m", "0")
-    before = model_stages._training_key(workspace_of(CONFIG), made, made)
-    monkeypatch.setattr(model_stages, "UNFIT", ("interpolated",))
-    assert model_stages._training_key(workspace_of(CONFIG), made, made) != before
-    assert model_stages._training_key(workspace_of(CONFIG), replace(made, rows=1), made) != before
+    before = model_training.training_key(workspace_of(CONFIG), made, made)
+    monkeypatch.setattr(model_training, "UNFIT", ("interpolated",))
+    assert model_training.training_key(workspace_of(CONFIG), made, made) != before
+    assert model_training.training_key(workspace_of(CONFIG), replace(made, rows=1), made) != before

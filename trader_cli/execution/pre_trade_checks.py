@@ -69,7 +69,9 @@ async def refusal(
     if isinstance(rest, Refused):
         return rest
     room = preflight.Room(prices.mark, account.available, account.equity, others, rest[0], account.asset, rest[1])
-    return preflight.check_room(plan, exchange, room, options.costs) or preflight.check_caps(plan, options.limits, room)
+    return preflight.check_room(plan, exchange.symbol_rules(plan.symbol), room, options.costs) or preflight.check_caps(
+        plan, options.limits, room
+    )
 
 
 def _require_open_doors(exchange: Exchange) -> None:

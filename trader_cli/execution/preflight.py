@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from trader_cli.core.market.quotes import PremiumIndex, Ticker
-    from trader_cli.core.money.orders import AccountState, SymbolRules
+    from trader_cli.core.money.orders import AccountState, LeverageBracket, SymbolRules
     from trader_cli.core.money.plans import TradePlan
     from trader_cli.core.ports import Exchange
     from trader_cli.execution.symbol_view import View
@@ -103,6 +103,11 @@ def check_plan(ours: AccountId, plan: TradePlan, ledger: Ledger, symbol: str, no
             f"The plan was made for account {plan.account} ({plan.mode});"
             f" this is {ours.fingerprint} ({ours.mode}). Run `trader tactics` again.",
         )
+    return check_validity(plan, now_ms)
+
+
+def check_validity(plan: TradePlan, now_ms: int) -> Refused | None:
+    """Whether the plan may still be entered."""
     if now_ms >= plan.expires_ms:
         return Refused("plan_expired", f"The plan expired {(now_ms - plan.expires_ms) / 1000:.0f} s ago.")
     return None
@@ -224,9 +229,9 @@ class Room:
     dollars: Dollars
 
 
-def check_room(plan: TradePlan, exchange: Exchange, room: Room, costs: CostSettings) -> Refused | None:
+def check_room(plan: TradePlan, rules: SymbolRules, room: Room, costs: CostSettings) -> Refused | None:
     """Whether price is still where the plan was made, and the balance carries it and the taker fee of these costs."""
-    moved, tick = abs(room.mark - plan.price), exchange.symbol_rules(plan.symbol).tick
+    moved, tick = abs(room.mark - plan.price), rules.tick
     if moved > plan.max_drift:
         return Refused(
             "price_moved",
@@ -235,7 +240,7 @@ def check_room(plan: TradePlan, exchange: Exchange, room: Room, costs: CostSetti
         )
     if (room.mark - plan.stop_price) * plan.sign <= 0 or (plan.take_profit_price - room.mark) * plan.sign <= 0:
         return Refused("price_moved", f"Mark price {room.mark:f} is beyond the plan's stop or target.")
-    rules, notional, asset = exchange.symbol_rules(plan.symbol), plan.quantity * room.mark, room.asset
+    notional, asset = plan.quantity * room.mark, room.asset
     if plan.quantity < rules.min_quantity or notional < rules.min_notional:
         return Refused(
             "below_minimum",
@@ -286,10 +291,17 @@ def check_shape(plan: TradePlan, rules: SymbolRules) -> Refused | None:
 async def set_leverage(plan: TradePlan, exchange: Exchange) -> Refused | None:
     """Isolated margin and the plan's leverage, set and read back."""
     bracket = bracket_of(await exchange.private.brackets(plan.symbol), float(plan.quantity * plan.price))
+    refused = check_leverage(plan, bracket)
+    if refused is None:
+        await exchange.private.set_margin_settings(plan.symbol, MarginSettings(plan.leverage, isolated=True))
+    return refused
+
+
+def check_leverage(plan: TradePlan, bracket: LeverageBracket) -> Refused | None:
+    """Whether the bracket of its size allows the plan's leverage."""
     if plan.leverage > bracket.max_leverage:
         return Refused(
             "leverage_above_bracket",
             f"Leverage {plan.leverage} is above the bracket's {bracket.max_leverage} at this size.",
         )
-    await exchange.private.set_margin_settings(plan.symbol, MarginSettings(plan.leverage, isolated=True))
     return None

@@ -2,8 +2,8 @@
 
 Roots are the references of every profile, certificates of the versions in use, and what fetches that were killed or are
 under way have staged. From a reference: its manifest and the manifest's chunks and certificate, or its document, or its
-model bundle. Digests that a model or an analysis names as its inputs are only ever compared, never followed, so what
-they name is not kept for their sake.
+model bundle; from a backtest also what it was made from. Digests that a model or an analysis names as its inputs are
+only ever compared, never followed, so what they name is not kept for their sake.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ BLOCK_CACHE_BYTES = 2**30
 """The size limit of a block cache."""
 STAGED_S = 7 * 86_400
 """How long the next fetch may take to go on from where a killed one stopped."""
+BACKTEST, MODEL_UNTIL = "backtest-", "model-"
+"""How stages of backtests begin, and those of models that were trained on the beginning of a series."""
 _DOCUMENTS = frozenset({"market", "info", "analysis", "plan", "quality", "asked"})
 
 
@@ -135,7 +137,9 @@ def _reach(store: ArtifactStore, key: ArtifactKey, marks: Marks, certified: set[
         if digest is None:
             return named
         named = {(kind, digest) for kind in ("manifests", "documents", "models")}
-        if key.stage in {*_DOCUMENTS, "model"} and not (store.root / "manifests" / f"{digest}.json").exists():
+        if (key.stage in _DOCUMENTS or _is_model(key.stage)) and not (
+            store.root / "manifests" / f"{digest}.json"
+        ).exists():
             return named
         manifest = store.current(key)
     except DataInvalid as error:
@@ -146,12 +150,25 @@ def _reach(store: ArtifactStore, key: ArtifactKey, marks: Marks, certified: set[
     if manifest is None:
         return named
     certified.add(str(manifest.notes.get("certificate")))
-    return named | {("manifests", manifest.digest)} | _names(manifest.chunks)
+    reached = named | {("manifests", manifest.digest)} | _names(manifest.chunks)
+    return reached | _inputs_of(store, manifest) if key.stage.startswith(BACKTEST) else reached
+
+
+def _inputs_of(store: ArtifactStore, manifest: Manifest) -> set[tuple[str, str]]:
+    """What a backtest was made from: it can be made again as long as it is kept."""
+    named = set(manifest.inputs.values())
+    chunks = [chunks_of_manifest(store.root / "manifests" / f"{digest}.json") for digest in sorted(named)]
+    return {(kind, digest) for kind in ("manifests", "models") for digest in named}.union(*chunks)
+
+
+def _is_model(stage: str) -> bool:
+    """Whether a reference is to a model bundle: the current one, or one of the beginning of a series."""
+    return stage == "model" or stage.startswith(MODEL_UNTIL)
 
 
 def _kinds_behind(stage: str) -> set[str]:
     """What a reference of a stage might lead to."""
-    if stage == "model":
+    if _is_model(stage):
         return {"models"}
     return {"documents"} if stage in _DOCUMENTS else {"manifests", "chunks", "certificates"}
 

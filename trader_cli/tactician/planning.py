@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from trader_cli.core.market.timeframes import DAY_MS, Timeframe
 from trader_cli.core.money import sizing
-from trader_cli.core.money.assets import digits_of
+from trader_cli.core.money.assets import digits_of, margin_asset_of
 from trader_cli.core.money.averages import readable
 from trader_cli.core.money.plans import Approved, Refused, Request, TradePlan
 from trader_cli.core.money.trading_rules import openable
@@ -17,7 +17,8 @@ from trader_cli.core.money.trading_rules import openable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trader_cli.core.money.orders import LeverageBracket, SymbolRules
+    from trader_cli.core.market.quotes import OrderBook, Ticker
+    from trader_cli.core.money.orders import AccountState, LeverageBracket, PositionState, SymbolRules
     from trader_cli.core.types import Analysis, Signal
     from trader_cli.settings.model import TacticianSettings
     from trader_cli.settings.room_options import PlanningOptions
@@ -53,6 +54,45 @@ class PlanningInputs:
     brackets: Sequence[LeverageBracket]
     elsewhere: Decimal = Decimal(0)
     dollar_price: Decimal | None = None
+
+
+@dataclass(frozen=True)
+class PlanningView:
+    """What was shown at `now_ms` of a symbol and the account. `account` is the balance of the contract's margin asset.
+
+    `positions` are all there are; `elsewhere` and `dollar_price` as in `PlanningInputs`.
+    """
+
+    now_ms: int
+    rules: SymbolRules
+    positions: Sequence[PositionState]
+    account: AccountState
+    mark: Decimal
+    ticker: Ticker
+    book: OrderBook
+    brackets: Sequence[LeverageBracket]
+    elsewhere: Decimal = Decimal(0)
+    dollar_price: Decimal | None = None
+
+    def inputs(self, fingerprint: str) -> PlanningInputs:
+        """What a plan is made from, for the account of this fingerprint."""
+        alike = [p for p in self.positions if margin_asset_of(p.symbol) == self.account.asset]
+        return PlanningInputs(
+            now_ms=self.now_ms,
+            account=fingerprint,
+            equity=self.account.equity,
+            available=self.account.available,
+            long_notional=sum((p.amount * p.mark_price for p in alike if p.amount > 0), Decimal(0)),
+            short_notional=sum((-p.amount * p.mark_price for p in alike if p.amount < 0), Decimal(0)),
+            mark=self.mark,
+            asks=self.book.ask_quote,
+            bids=self.book.bid_quote,
+            day_volume=self.ticker.quote_volume,
+            rules=self.rules,
+            brackets=self.brackets,
+            elsewhere=self.elsewhere,
+            dollar_price=self.dollar_price,
+        )
 
 
 def plan(

@@ -148,15 +148,7 @@ class PositionManagement:
 
     def rules(self, plan: TradePlan) -> ExitRules:
         """The exit rules as set, in the plan's bars."""
-        m, bar_ms = self._options.monitor, Timeframe.parse(plan.timeframe).ms
-        return ExitRules(
-            m.trail_distance,
-            m.trail_step,
-            self._options.high_risk_threshold,
-            self._options.medium_risk_threshold,
-            round(m.confidence_half_life * bar_ms),
-            round(m.min_dwell * bar_ms),
-        )
+        return exit_rules(self._options, Timeframe.parse(plan.timeframe))
 
     def _record(
         self,
@@ -205,3 +197,16 @@ class PositionManagement:
         loss, s = assessment.decayed(now_ms, self.rules(plan).half_life_ms), self._options
         bands = ((s.high_risk_threshold, "high"), (s.medium_risk_threshold, "medium"), (s.low_risk_threshold, "low"))
         return next((name for threshold, name in bands if loss >= threshold), "minimal")
+
+
+def exit_rules(options: ManagementOptions, timeframe: Timeframe) -> ExitRules:
+    """The exit rules as set, in bars of a time frame."""
+    m = options.monitor
+    return ExitRules(
+        m.trail_distance,
+        m.trail_step,
+        options.high_risk_threshold,
+        options.medium_risk_threshold,
+        round(m.confidence_half_life * timeframe.ms),
+        round(m.min_dwell * timeframe.ms),
+    )

@@ -12,7 +12,6 @@ from trader_cli.core.answers import Answer
 from trader_cli.core.errors import DataInvalid, DataMissing, DataStale, UsageError
 from trader_cli.core.identity.digests import digest_value
 from trader_cli.core.market.timeframes import Timeframe
-from trader_cli.core.money.assets import margin_asset_of
 from trader_cli.core.money.plans import Approved, Refused, Request
 from trader_cli.core.types import Abstention, Analysis
 from trader_cli.execution import preflight
@@ -24,7 +23,7 @@ from trader_cli.settings.room_options import ExecutionOptions, PlanningOptions
 from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
 from trader_cli.tactician.loss_watch import EquityLimits, FeePrices, LossInputs
-from trader_cli.tactician.planning import PlanningInputs, plan, refused_request, too_late
+from trader_cli.tactician.planning import PlanningInputs, PlanningView, plan, refused_request, too_late
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -222,25 +221,19 @@ class Tactician:
         rest = await preflight.elsewhere(exchange, account.asset, held, options)
         if isinstance(rest, Refused):
             return rest
-        alike = [p for p in positions if margin_asset_of(p.symbol) == account.asset]
-        long = sum((p.amount * p.mark_price for p in alike if p.amount > 0), Decimal(0))
-        short = sum((-p.amount * p.mark_price for p in alike if p.amount < 0), Decimal(0))
-        return PlanningInputs(
+        view = PlanningView(
             now_ms=exchange.server_now_ms(),
-            account=self.workspace.account.fingerprint,
-            equity=account.equity,
-            available=account.available,
-            long_notional=long,
-            short_notional=short,
-            mark=prices.mark,
-            asks=book.ask_quote,
-            bids=book.bid_quote,
-            day_volume=ticker.quote_volume,
             rules=rules,
+            positions=positions,
+            account=account,
+            mark=prices.mark,
+            ticker=ticker,
+            book=book,
             brackets=brackets,
             elsewhere=rest[0],
             dollar_price=rest[1].prices.get(account.asset),
         )
+        return view.inputs(self.workspace.account.fingerprint)
 
     def _record(self, analysis: Analysis, outcome: Outcome, ledger: Ledger) -> None:
         now = self._lease.exchange.server_now_ms()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from trader_cli import __version__
 from trader_cli.analyst.analyst import Analyst, require_source
 from trader_cli.analyst.certificate_store import (
     PROBES,
@@ -18,26 +16,18 @@ from trader_cli.analyst.certificate_store import (
     require_certified,
     store_certificate,
 )
-from trader_cli.analyst.claim_basis import PRODUCER, changed_since, library_versions
 from trader_cli.analyst.feature_artifacts import build_feature_artifact, not_known_yet
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
 from trader_cli.analyst.feature_inputs import is_current, spec_made, stored_funding, stored_inputs, stored_manifests
-from trader_cli.analyst.fitted_families import FittedOptions
-from trader_cli.core.errors import DataInvalid, DataStale
-from trader_cli.core.identity.digests import digest_value
+from trader_cli.core.errors import DataStale
 from trader_cli.core.identity.feature_notes import FeatureNotes
-from trader_cli.core.market.quality import UNFIT
 from trader_cli.core.market.schemas import check_features
-from trader_cli.core.market.timeframes import DAY_MS
 from trader_cli.core.ports import silent
-from trader_cli.execution.shutdown import leaving
 from trader_cli.pipelines.market_access import market_now_ms
 from trader_cli.pipelines.stages.fetching import refuse_gaps
+from trader_cli.pipelines.stages.model_training import TrainingData, train_on
 from trader_cli.pipelines.stages.stage_results import Analysed, FeaturesBuilt, Trained
-from trader_cli.settings.room_options import TrainingOptions
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
-from trader_cli.storage.bundles import BundleStore
-from trader_cli.storage.state import Trial, TrialLedger
 from trader_cli.venue.clocks import FixedClock
 
 if TYPE_CHECKING:
@@ -134,56 +124,29 @@ def _refreshed(
 
 def train(workspace: Workspace, symbol: str, timeframe: Timeframe, progress: Progress = silent) -> Trained:
     """Train on the stored features; the same inputs and settings find the model that is there."""
-    from trader_cli.analyst.trained_model import TrainedModel
-    from trader_cli.analyst.training import TrainingInput
-    from trader_cli.analyst.training import train as fit
-
     store = ArtifactStore(workspace.cache_dir)
-    bundles = BundleStore(store.root / "models")
-    bars = stored_bars(workspace, store, symbol, timeframe)
-    made = _current_features(workspace, store, bars, symbol, timeframe)
-    key = _training_key(workspace, bars, made)
-    digest = store.found(stage_key(workspace.mode, symbol, timeframe, "model"))
-    cached = digest is not None and _is_model(bundles, digest, key)
-    if digest is None or not cached:
-        ledger = TrialLedger(workspace.state_dir)
-
-        def count_trials(sharpes: list[float]) -> list[float]:
-            first, last, lineage = bars.first_ms or 0, bars.last_ms or 0, workspace.lineage
-            per_day = math.sqrt(DAY_MS / timeframe.ms)
-            for learner, sharpe in enumerate(sharpes):
-                ledger.record(Trial(f"{key}-{learner}", lineage, symbol, first, last, sharpe * per_day))
-            return [trial.daily_sharpe / per_day for trial in ledger.overlapping(lineage, symbol, first, last)]
-
-        frame = check_features(store.read(made))
-        given = TrainingInput(
-            key,
-            bars.source,
-            symbol,
-            timeframe,
-            store.read(bars),
-            frame,
-            {"bars": bars.digest, "features": made.digest, "feature_settings": made.settings},
-            stored_funding(store, workspace.mode, symbol, timeframe, bars),
-        )
-        with leaving().prompt():
-            model = fit(given, TrainingOptions.of(workspace.settings), count_trials, progress)
-        with store.at_work():
-            digest = bundles.save(model.files(), model.description(PRODUCER))
-            store.point(stage_key(workspace.mode, symbol, timeframe, "model"), digest, market=bars.source)
-    model = TrainedModel.from_bundle(*bundles.load(digest))
+    given = training_data(workspace, store, symbol, timeframe)
+    model = train_on(workspace, store, given, progress)
     return Trained(
         symbol,
         timeframe.name,
-        model.source,
-        model.claim,
-        model.metrics,
-        len(model.features),
-        model.first_ms,
-        model.last_ms,
-        digest,
-        cached,
+        model.trained.source,
+        model.trained.claim,
+        model.trained.metrics,
+        len(model.trained.features),
+        model.trained.first_ms,
+        model.trained.last_ms,
+        model.digest,
+        model.cached,
     )
+
+
+def training_data(workspace: Workspace, store: ArtifactStore, symbol: str, timeframe: Timeframe) -> TrainingData:
+    """The stored series that a training reads. Raises what the stages before it raise."""
+    bars = stored_bars(workspace, store, symbol, timeframe)
+    made = _current_features(workspace, store, bars, symbol, timeframe)
+    funding = stored_funding(store, workspace.mode, symbol, timeframe, bars)
+    return TrainingData(symbol, timeframe, bars, made, store.read(bars), check_features(store.read(made)), funding)
 
 
 def _current_features(
@@ -207,63 +170,6 @@ def _current_features(
         )
     require_certified(store, spec_made(made, orchestrator, timeframe), made, command)
     return made
-
-
-def _training_key(workspace: Workspace, bars: Manifest, made: Manifest) -> str:
-    matters = workspace.settings.analyst.model_dump(
-        mode="json",
-        include={
-            "enable_dual_model_system",
-            "horizon_bars",
-            "barrier_width",
-            "volatility_span",
-            "walk_forward_folds",
-            "trees",
-            "leaves",
-            "learning_rate",
-            "learners",
-            "claim_probability",
-        },
-    )
-    fitted = asdict(FittedOptions.of(workspace.settings.feature_engineering_orchestrator))
-    return digest_value(
-        [
-            __version__,
-            bars.digest,
-            made.digest,
-            matters,
-            fitted,
-            workspace.settings.costs.model_dump(mode="json"),
-            workspace.settings.seed,
-            library_versions(),
-            ["unfit", *UNFIT],
-        ]
-    )
-
-
-def _is_model(bundles: BundleStore, digest: str, key: str) -> bool:
-    """Whether this bundle is whole and of this training; a damaged one is trained again."""
-    try:
-        _, description = bundles.load(digest)
-    except DataInvalid:
-        return False
-    return bool(description["key"] == key)
-
-
-def has_model(workspace: Workspace, symbol: str, timeframe: Timeframe, now_ms: int) -> bool:
-    """Whether a model of this series, of this market and of its past, was trained and holds still."""
-    from trader_cli.analyst.trained_model import TrainedModel
-
-    store = ArtifactStore(workspace.cache_dir)
-    digest = store.found(stage_key(workspace.mode, symbol, timeframe, "model"))
-    if digest is None:
-        return False
-    try:
-        model = TrainedModel.from_bundle(*BundleStore(store.root / "models").load(digest))
-    except DataInvalid:
-        return False
-    usable = changed_since(model.made_with, model.producer, TrainingOptions.of(workspace.settings)) is None
-    return usable and model.source == workspace.source and model.last_ms <= now_ms
 
 
 def analyze(

@@ -13,7 +13,8 @@ from trader_cli.core.ports import silent
 from trader_cli.execution.executor import Executor
 from trader_cli.execution.request_listener import RequestListener
 from trader_cli.pipelines.stages.live_budget import require_live_budget
-from trader_cli.pipelines.stages.model_stages import has_model, train
+from trader_cli.pipelines.stages.model_stages import train
+from trader_cli.pipelines.stages.model_training import has_model
 from trader_cli.pipelines.trading.analyst_assessor import StageAssessor
 from trader_cli.settings.room_options import ExecutionOptions
 from trader_cli.tactician.position_monitor import PositionMonitor

@@ -1,0 +1,127 @@
+"""What a backtest leaves behind: decisions, fills, trades and equity, as frames. Money in the quote asset, float64.
+
+The engine's own money is `Decimal`; what is written down here is for reading and for statistics.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from trader_cli.core.identity import ids
+from trader_cli.core.market.schemas import TIME
+from trader_cli.core.money.plans import Approved, Refused
+
+if TYPE_CHECKING:
+    from trader_cli.backtest.position_keeper import ManagedPosition
+    from trader_cli.core.types import Abstention, Analysis
+    from trader_cli.venue.engine.books import Fill, Order
+    from trader_cli.venue.engine.engine import Engine
+
+ZERO = Decimal(0)
+Columns = dict[str, pl.DataType | type[pl.DataType]]
+F, S = pl.Float64, pl.String
+DECISIONS: Columns = {"time": TIME, "symbol": S, "bar_closed": TIME, "kind": S, "code": S, "sentence": S}
+"""`kind` is abstention, refusal or entered; `code` the reason, of an entry the binding limit of its size."""
+FILLS: Columns = {
+    "time": TIME,
+    "symbol": S,
+    "plan": S,
+    "purpose": S,
+    "side": S,
+    "price": F,
+    "quantity": F,
+    "fee": F,
+    "realised": F,
+    "reason": S,
+}
+TRADES: Columns = {
+    "opened": TIME,
+    "closed": TIME,
+    "symbol": S,
+    "plan": S,
+    "side": S,
+    "quantity": F,
+    "entry_price": F,
+    "exit_price": F,
+    "realised": F,
+    "fees": F,
+    "funding": F,
+    "net": F,
+    "reason": S,
+}
+"""One row a position; `closed`, `exit_price` and `reason` are null while it is open. `funding` is what it paid."""
+EQUITY: Columns = {"time": TIME, "wallet": F, "equity": F, "exposure": F}
+"""At each close: the wallet, with unrealised profit, and the notional of all positions."""
+
+
+@dataclass
+class Records:
+    """Taken down on the way, in order."""
+
+    decisions: list[tuple[object, ...]] = field(default_factory=list)
+    equity: list[tuple[object, ...]] = field(default_factory=list)
+    trades: list[tuple[object, ...]] = field(default_factory=list)
+    fills: list[tuple[object, ...]] = field(default_factory=list)
+
+    def decided(self, now_ms: int, analysis: Analysis, said: Abstention | Refused | Approved) -> None:
+        """What was decided of an analysis."""
+        kind, code, sentence = _told(said)
+        self.decisions.append((now_ms, analysis.symbol, analysis.decision_time_ms, kind, code, sentence))
+
+    def filled(self, fill: Fill, order: Order, plan_id: str, reason: str | None) -> None:
+        """A fill of an order: what the order was for, and why it left."""
+        purpose = ids.purpose_of(order.client_id) or ids.forced_kind(order.client_id) or "external"
+        numbers = (float(x) for x in (fill.price, fill.quantity, fill.commission, fill.realized))
+        self.fills.append((fill.time_ms, fill.symbol, plan_id, purpose, fill.side, *numbers, reason or purpose))
+
+    def traded(self, held: ManagedPosition, closed_ms: int | None) -> None:
+        """A position that has ended, or at the end of all is still open."""
+        entries = [fill for fill in held.fills if (fill.side == "BUY") == (held.plan.sign > 0)]
+        exits = [fill for fill in held.fills if fill not in entries]
+        realised = sum((fill.realized for fill in held.fills), ZERO)
+        fees = sum((fill.commission for fill in held.fills), held.costs)
+        self.trades.append(
+            (
+                held.opened_ms,
+                closed_ms,
+                held.plan.symbol,
+                held.plan.plan_id,
+                held.plan.side,
+                float(sum((fill.quantity for fill in entries), ZERO)),
+                _average(entries),
+                _average(exits),
+                float(realised),
+                float(fees),
+                float(held.funding),
+                float(realised - fees - held.funding),
+                None if closed_ms is None else self.fills[-1][-1],
+            )
+        )
+
+    def stood(self, engine: Engine) -> None:
+        """How the account stands now."""
+        held = (p for p in engine.account.positions.values() if p.amount)
+        exposure = sum((abs(p.amount) * engine.mark(p.symbol) for p in held), ZERO)
+        self.equity.append((engine.now_ms, float(engine.account.wallet), float(engine.equity()), float(exposure)))
+
+    def frames(self) -> dict[str, pl.DataFrame]:
+        """All of it, by name."""
+        rows = {"decisions": self.decisions, "fills": self.fills, "trades": self.trades, "equity": self.equity}
+        shapes: dict[str, Columns] = {"decisions": DECISIONS, "fills": FILLS, "trades": TRADES, "equity": EQUITY}
+        return {name: pl.DataFrame(rows[name], schema=shape, orient="row") for name, shape in shapes.items()}
+
+
+def _average(fills: list[Fill]) -> float | None:
+    quantity = sum((fill.quantity for fill in fills), ZERO)
+    return float(sum((fill.price * fill.quantity for fill in fills), ZERO) / quantity) if quantity else None
+
+
+def _told(said: Abstention | Refused | Approved) -> tuple[str, str, str]:
+    if isinstance(said, Approved):
+        made = said.plan
+        return "entered", made.binding, f"{made.side} {made.quantity:f} at {made.price:f}, stop {made.stop_price:f}"
+    return "refusal" if isinstance(said, Refused) else "abstention", said.code, said.sentence

@@ -1,0 +1,219 @@
+"""`trader backtest`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from trader_cli.cli import options as o
+from trader_cli.cli.show import print_facts, print_json, print_table, progress_bar, say, utc
+from trader_cli.core.errors import UsageError
+from trader_cli.core.market.timeframes import DAY_MS
+from trader_cli.pipelines.backtests.backtest_request import WALK_FORWARD, BacktestRequest
+
+if TYPE_CHECKING:
+    from trader_cli.backtest.figures import Figures
+    from trader_cli.backtest.performance import Risk, TradeFigures
+    from trader_cli.cli.show import Facts
+    from trader_cli.pipelines.backtests.backtest_store import StoredBacktest
+
+
+class _RunByDefault(TyperGroup):
+    """`trader backtest ETHUSDT` is `trader backtest run ETHUSDT`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args[:1] not in (["--help"], ["-h"]) and (not args or args[0] not in self.commands):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=_RunByDefault, help="Trade what is stored, as it would have been traded, and show what came of it."
+)
+
+
+@app.command()
+def run(
+    symbols: o.Symbols = None,
+    timeframe: o.MaybeTimeframe = None,
+    since: Annotated[
+        str | None, typer.Option("--since", help="From this UTC day or time on; default: halfway.", show_default=False)
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--until", help="Up to this UTC day (inclusive) or time.", show_default=False)
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", help="`current`, or a bundle's digest; default: trained on the way.", show_default=False
+        ),
+    ] = None,
+    refit: Annotated[str, typer.Option("--refit", help="How often models are trained anew on the way.")] = "30d",
+    allow_gaps: o.AllowGaps = False,
+    allow_unproven: o.AllowUnproven = False,
+    profile: o.Profile = None,
+    config: o.Config = None,
+    tape: o.Tape = None,
+    json: o.Json = False,
+) -> None:
+    """Trade stored bars by the very decisions that trade live, on the simulated exchange's engine.
+
+    Each model trades only bars after those it was trained on. The result is stored; see `list` and `show`.
+    """
+    from trader_cli.pipelines.backtests.backtest_run import run_backtest
+
+    overrides = {**o.gaps_allowed(allow_gaps), **o.unproven_allowed(allow_unproven)}
+    workspace = o.workspace_from(profile, config, tape, overrides)
+    names, parsed = o.several(workspace, symbols, timeframe)
+    refit_s = o.duration(refit, "--refit")
+    assert refit_s is not None
+    request = BacktestRequest(
+        tuple(names),
+        parsed,
+        o.time_of(since, "--since"),
+        o.time_of(until, "--until", end=True),
+        model or WALK_FORWARD,
+        round(refit_s * 1000),
+    )
+    with progress_bar() as progress:
+        done = run_backtest(workspace, request, progress)
+    _print(done, json=json)
+
+
+@app.command("list")
+def list_(profile: o.Profile = None, config: o.Config = None, tape: o.Tape = None, json: o.Json = False) -> None:
+    """List the backtests that are stored."""
+    from trader_cli.pipelines.backtests.backtest_store import stored
+    from trader_cli.storage.artifacts import ArtifactStore
+
+    workspace = o.workspace_from(profile, config, tape)
+    found = stored(workspace, ArtifactStore(workspace.cache_dir))
+    if json:
+        print_json({"backtests": [one.as_dict() for one in found]})
+        return
+    rows = [_row(one) for one in found]
+    print_table("backtests", ("name", "symbols", "bars", "from", "to", "models", "return", "Sharpe", "trades"), rows)
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="The backtest, or how its name begins.")],
+    profile: o.Profile = None,
+    config: o.Config = None,
+    tape: o.Tape = None,
+    json: o.Json = False,
+) -> None:
+    """Show what a backtest came to."""
+    from trader_cli.pipelines.backtests.backtest_store import find
+    from trader_cli.storage.artifacts import ArtifactStore
+
+    workspace = o.workspace_from(profile, config, tape)
+    _print(find(workspace, ArtifactStore(workspace.cache_dir), name), json=json)
+
+
+@app.command()
+def export(
+    name: Annotated[str, typer.Argument(help="The backtest, or how its name begins.")],
+    folder: Annotated[str, typer.Argument(help="A folder that is not there yet: one CSV file a part.")],
+    profile: o.Profile = None,
+    config: o.Config = None,
+    tape: o.Tape = None,
+) -> None:
+    """Write decisions, fills, trades and equity of a backtest as CSV files."""
+    from pathlib import Path
+
+    from trader_cli.pipelines.backtests.backtest_store import PARTS, find
+    from trader_cli.storage.artifacts import ArtifactStore
+
+    workspace, target = o.workspace_from(profile, config, tape), Path(folder)
+    if target.exists():
+        raise UsageError(f"{target} is there already.", hint="Name a folder that is not.")
+    store = ArtifactStore(workspace.cache_dir)
+    found = find(workspace, store, name)
+    target.mkdir(parents=True)
+    for part in PARTS:
+        frame = found.part(store, part)
+        if frame is not None:
+            frame.write_csv(target / f"{part}.csv")
+            say(f"{target / part}.csv: {frame.height} rows")
+
+
+def _print(done: StoredBacktest, *, json: bool) -> None:
+    if json:
+        print_json(done.as_dict())
+        return
+    request = done.request
+    print_facts(f"backtest {done.name}: {', '.join(request.symbols)} {request.timeframe}", _facts(done))
+
+
+def _facts(done: StoredBacktest) -> Facts:
+    f, risk, request = done.figures, done.figures.risk, done.request
+    return {
+        "span": f"{utc(request.since_ms or 0)} to {utc(request.until_ms or 0)}",
+        "models": _models(request),
+        "return": _return(risk),
+        "Sharpe": f"{_number(risk.sharpe)} (365 d, ddof 1, rf 0); {_number(risk.sharpe_252)} by 252 d;"
+        f" Sortino {_number(risk.sortino)}, Calmar {_number(risk.calmar)}",
+        "is it luck": f"deflated Sharpe probability {f.deflated_sharpe_probability:.2f}; {f.trials} tries on these data"
+        " counted",
+        "drawdown": f"{_percent(risk.drawdown)}, at the longest {risk.drawdown_ms / DAY_MS:.1f} days",
+        "trades": _trades(f),
+        "profit": _expectancy(f.trades),
+        "costs": f"fees {f.fees:.2f}, funding {f.funding:.2f}; turnover {f.turnover:.1f} times the equity",
+        "in the market": f"{f.time_in_market:.1%} of the bars",
+        "halted": f.halted,
+        "equity": f"{f.balance:.2f} to {f.final_equity:.2f}",
+    }
+
+
+def _trades(f: Figures) -> str:
+    ends = ", ".join(f"{count} by {why}" for why, count in f.exits.items())
+    won = f"; {f.trades.win_rate:.0%} won" if f.trades.win_rate is not None else ""
+    return f"{f.trades.count} closed{': ' if ends else ''}{ends}{won}; {f.still_open} open"
+
+
+def _expectancy(trades: TradeFigures) -> str | None:
+    if trades.expectancy is None:
+        return None
+    low, high = _number(trades.expectancy_low), _number(trades.expectancy_high)
+    factor = _number(trades.profit_factor)
+    return f"{trades.expectancy:.2f} a trade, 95 % interval {low} to {high}; profit factor {factor}"
+
+
+def _return(risk: Risk) -> str:
+    """Over the span, and a year where a year can be told of it."""
+    span = _percent(risk.total_return)
+    if risk.annual_return is None:
+        return span
+    return f"{span}, {_percent(risk.annual_return)} a year{' (of less than one)' if risk.is_short else ''}"
+
+
+def _row(done: StoredBacktest) -> tuple[str, ...]:
+    f, request = done.figures, done.request
+    return (
+        done.name,
+        ", ".join(request.symbols),
+        request.timeframe.name,
+        utc(request.since_ms or 0),
+        utc(request.until_ms or 0),
+        _models(request),
+        _percent(f.risk.total_return),
+        _number(f.risk.sharpe),
+        str(f.trades.count),
+    )
+
+
+def _models(request: BacktestRequest) -> str:
+    if request.model == WALK_FORWARD:
+        return f"trained anew every {request.refit_ms / DAY_MS:g} d"
+    return request.model[:12]
+
+
+def _percent(value: float) -> str:
+    return f"{value:+.2%}"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"

@@ -1,0 +1,1 @@
+"""Backtests of what is stored: made, kept as artifacts, and shown again."""

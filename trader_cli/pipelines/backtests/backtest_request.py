@@ -1,0 +1,55 @@
+"""What a backtest is asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from trader_cli.core.json_values import texts_of, whole_of
+from trader_cli.core.market.timeframes import Timeframe
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from trader_cli.core.json_values import JsonObject
+
+WALK_FORWARD, CURRENT = "walk-forward", "current"
+
+
+@dataclass(frozen=True)
+class BacktestRequest:
+    """What to trade, over which closes, and by which models.
+
+    `since_ms` None is the later half of what is stored, `until_ms` None its end. `model` is `WALK_FORWARD` (trained
+    anew every `refit_ms`), `CURRENT`, or the digest of a bundle.
+    """
+
+    symbols: tuple[str, ...]
+    timeframe: Timeframe
+    since_ms: int | None
+    until_ms: int | None
+    model: str
+    refit_ms: int
+
+    def as_dict(self) -> JsonObject:
+        """The JSON shape."""
+        return {
+            "symbols": list(self.symbols),
+            "timeframe": self.timeframe.name,
+            "since_ms": self.since_ms,
+            "until_ms": self.until_ms,
+            "model": self.model,
+            "refit_ms": self.refit_ms,
+        }
+
+    @classmethod
+    def from_dict(cls, body: Mapping[str, object]) -> BacktestRequest:
+        """The inverse of `as_dict`, of a span that is known."""
+        return cls(
+            tuple(texts_of(body["symbols"])),
+            Timeframe.parse(str(body["timeframe"])),
+            whole_of(body["since_ms"]),
+            whole_of(body["until_ms"]),
+            str(body["model"]),
+            whole_of(body["refit_ms"]),
+        )

@@ -1,0 +1,142 @@
+"""A backtest from what is stored: bars, features and funding as fetched, models as they could have been trained."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from trader_cli.analyst.trained_model import TrainedModel
+from trader_cli.backtest.desk import Desk, DeskOptions
+from trader_cli.backtest.faithful import Faithful, Schedule
+from trader_cli.backtest.model_spans import ModelSchedule, ModelSpan
+from trader_cli.backtest.stored_analyses import StoredAnalyses, SymbolHistory
+from trader_cli.core.errors import DataInvalid, DataMissing, UsageError
+from trader_cli.core.market.gaps import utc_text
+from trader_cli.core.market.schemas import milliseconds
+from trader_cli.core.ports import silent
+from trader_cli.exchange.simulated_exchange import SimulatedExchange
+from trader_cli.execution.shutdown import leaving
+from trader_cli.pipelines.backtests.backtest_request import CURRENT, WALK_FORWARD
+from trader_cli.pipelines.backtests.backtest_store import save
+from trader_cli.pipelines.backtests.stored_tape import tape_of
+from trader_cli.pipelines.stages.model_stages import training_data
+from trader_cli.pipelines.stages.model_training import train_on
+from trader_cli.settings.room_options import AnalysisOptions, ExecutionOptions, ManagementOptions, PlanningOptions
+from trader_cli.storage.artifacts import ArtifactStore, stage_key
+from trader_cli.storage.bundles import BundleStore
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from trader_cli.core.market.timeframes import Timeframe
+    from trader_cli.core.ports import Progress
+    from trader_cli.pipelines.backtests.backtest_request import BacktestRequest
+    from trader_cli.pipelines.backtests.backtest_store import StoredBacktest
+    from trader_cli.pipelines.stages.model_training import TrainingData
+    from trader_cli.settings import Workspace
+
+
+def run_backtest(workspace: Workspace, request: BacktestRequest, progress: Progress = silent) -> StoredBacktest:
+    """Trade the span, store what came of it. Raises `DataMissing` or `UsageError` for one that cannot be traded."""
+    store = ArtifactStore(workspace.cache_dir)
+    series = [training_data(workspace, store, symbol, request.timeframe) for symbol in request.symbols]
+    since, until = _span(series, request)
+    histories = {s.symbol: _history(workspace, store, s, request, (since, until), progress) for s in series}
+    venue = SimulatedExchange(
+        tape_of(workspace, store, request.symbols, request.timeframe),
+        since,
+        Decimal(str(workspace.settings.sim.balance)),
+    )
+    desk = Desk(venue, _options(workspace), request.timeframe)
+    analyses = StoredAnalyses(histories, venue, AnalysisOptions.of(workspace.settings))
+    with leaving().prompt():
+        Faithful(desk, request.symbols, analyses, _schedule(workspace, request.timeframe), progress).run(until)
+    return save(workspace, store, replace(request, since_ms=since, until_ms=until), histories, desk)
+
+
+def _span(series: Sequence[TrainingData], request: BacktestRequest) -> tuple[int, int]:
+    """The closes (first, last) to be traded, within what is stored of every symbol."""
+    bar_ms = request.timeframe.ms
+    closes = [milliseconds(s.bars["open_time"]) + bar_ms for s in series]
+    first, last = max(int(c[0]) for c in closes), min(int(c[-1]) for c in closes)
+    since = request.since_ms if request.since_ms is not None else request.timeframe.floor((first + last) // 2)
+    until = last if request.until_ms is None else min(last, request.timeframe.floor(request.until_ms + 1))
+    if request.until_ms is not None and since >= request.until_ms:
+        raise UsageError(f"--since {utc_text(since)} is not before --until {utc_text(request.until_ms)}.")
+    if since >= last or until <= first:
+        raise DataMissing(
+            f"No bars of {', '.join(request.symbols)} {request.timeframe} are stored in that span: they go from"
+            f" {utc_text(first)} to {utc_text(last)}.",
+            hint=f"Run `trader fetch {' '.join(request.symbols)} --timeframe {request.timeframe} --since …`.",
+        )
+    return max(since, first), until
+
+
+def _history(
+    workspace: Workspace,
+    store: ArtifactStore,
+    series: TrainingData,
+    request: BacktestRequest,
+    span: tuple[int, int],
+    progress: Progress,
+) -> SymbolHistory:
+    models = _models(workspace, store, series, request, span, progress)
+    digests = {
+        "bars": series.bars_manifest.digest,
+        "features": series.features_manifest.digest,
+        "costs": workspace.settings.costs.digest,
+    }
+    return SymbolHistory(series.symbol, series.timeframe, series.bars, series.features, series.funding, models, digests)
+
+
+def _models(
+    workspace: Workspace,
+    store: ArtifactStore,
+    series: TrainingData,
+    request: BacktestRequest,
+    span: tuple[int, int],
+    progress: Progress,
+) -> ModelSchedule:
+    since, until = span
+    if request.model != WALK_FORWARD:
+        return ModelSchedule((_given_model(workspace, store, series, request.model, since),))
+    spans = []
+    cuts = range(since, until, request.refit_ms)
+    for number, cut in enumerate(cuts):
+        progress(f"training the models of {series.symbol}", number, len(cuts))
+        made = train_on(workspace, store, series, until_ms=cut)
+        spans.append(ModelSpan(made.trained, cut, made.digest))
+    return ModelSchedule(tuple(spans))
+
+
+def _given_model(workspace: Workspace, store: ArtifactStore, series: TrainingData, name: str, since: int) -> ModelSpan:
+    """The current model of the series, or the bundle of this digest. Raises `DataMissing` or `DataInvalid`."""
+    symbol, timeframe = series.symbol, series.timeframe
+    digest = store.pointed(stage_key(workspace.mode, symbol, timeframe, "model")) if name == CURRENT else name
+    if digest is None:
+        raise DataMissing(
+            f"There is no model of {symbol} {timeframe} in profile {workspace.mode}.",
+            hint=f"Run `trader train {symbol} --timeframe {timeframe}`, or leave out --model.",
+        )
+    model = TrainedModel.from_bundle(*BundleStore(store.root / "models").load(digest))
+    if (model.symbol, model.timeframe) != (symbol, timeframe.name):
+        raise DataInvalid(
+            f"The model {digest[:12]} is of {model.symbol} {model.timeframe}, not of {symbol} {timeframe}."
+        )
+    return ModelSpan(model, since, digest)
+
+
+def _options(workspace: Workspace) -> DeskOptions:
+    settings = workspace.settings
+    return DeskOptions(PlanningOptions.of(settings), ExecutionOptions.of(workspace), ManagementOptions.of(settings))
+
+
+def _schedule(workspace: Workspace, timeframe: Timeframe) -> Schedule:
+    settings = workspace.settings
+    return Schedule(
+        timeframe,
+        look_ms=round(settings.position_monitoring_interval * 1000),
+        again_ms=round(settings.tactician.tactics_interval * 1000),
+        validity_ms=round(settings.tactician.plan_validity * timeframe.ms),
+    )

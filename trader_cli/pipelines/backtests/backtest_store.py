@@ -1,0 +1,148 @@
+"""Backtests as artifacts: a manifest that names everything they were made from, and their rows in Parquet.
+
+A backtest is named by what it was asked and what it was made from; made again it has the same name and the same bytes.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from trader_cli import __version__
+from trader_cli.backtest.figures import Figures, figures_of
+from trader_cli.core.errors import DataMissing
+from trader_cli.core.identity.digests import digest_value
+from trader_cli.core.identity.manifests import ArtifactKey, Manifest
+from trader_cli.core.json_values import object_of
+from trader_cli.core.market.timeframes import DAY_MS
+from trader_cli.pipelines.backtests.backtest_request import BacktestRequest
+from trader_cli.storage.inventory import BACKTEST
+from trader_cli.storage.state import Trial, TrialLedger
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from trader_cli.backtest.desk import Desk
+    from trader_cli.backtest.stored_analyses import SymbolHistory
+    from trader_cli.core.json_values import JsonObject
+    from trader_cli.settings import Workspace
+    from trader_cli.storage.artifacts import ArtifactStore
+
+PARTS = ("decisions", "fills", "trades", "equity")
+
+
+@dataclass(frozen=True)
+class StoredBacktest:
+    """A backtest as it is stored. `name` is what the commands call it."""
+
+    name: str
+    manifest: Manifest
+
+    @cached_property
+    def figures(self) -> Figures:
+        """What it came to."""
+        return Figures.from_dict(object_of(self.manifest.notes["figures"]))
+
+    @cached_property
+    def request(self) -> BacktestRequest:
+        """What it was asked."""
+        return BacktestRequest.from_dict(object_of(self.manifest.notes["request"]))
+
+    def part(self, store: ArtifactStore, name: str) -> pl.DataFrame | None:
+        """One of `PARTS`; `None` where it has no rows. Raises `DataInvalid` for a damaged file."""
+        chunks = [chunk for chunk in self.manifest.chunks if chunk.part == name]
+        return pl.concat([store.read_chunk(chunk) for chunk in chunks]) if chunks else None
+
+    def as_dict(self) -> JsonObject:
+        """The JSON shape."""
+        return {"backtest": self.name, "digest": self.manifest.digest, **self.manifest.notes}
+
+
+def save(
+    workspace: Workspace,
+    store: ArtifactStore,
+    request: BacktestRequest,
+    histories: Mapping[str, SymbolHistory],
+    desk: Desk,
+) -> StoredBacktest:
+    """Store what a backtest came to, and count it among the trials on these data."""
+    frames, settings, inputs = desk.records.frames(), digest_value(_settings(workspace)), _inputs(histories)
+    name = digest_value([__version__, request.as_dict(), inputs, settings, workspace.settings.seed])[:12]
+    count = partial(_count_trial, workspace, request, settings)
+    figures = figures_of(frames, workspace.settings.sim.balance, request.timeframe.ms, desk.halted, count)
+    with store.at_work():
+        chunks = tuple(replace(store.put_rows(part, f), part=part) for part, f in frames.items() if not f.is_empty())
+        manifest = Manifest(
+            stage=f"{BACKTEST}{name}",
+            producer=f"trader {__version__}",
+            source=workspace.source,
+            symbol=request.symbols[0],
+            timeframe=request.timeframe.name,
+            settings=settings,
+            inputs=inputs,
+            chunks=chunks,
+            rows=frames["equity"].height,
+            first_ms=request.since_ms,
+            last_ms=request.until_ms,
+            notes={"request": request.as_dict(), "figures": figures.as_dict(), "seed": workspace.settings.seed},
+        )
+        store.publish(_key(workspace, manifest), manifest)
+    return StoredBacktest(name, manifest)
+
+
+def _key(workspace: Workspace, manifest: Manifest) -> ArtifactKey:
+    return ArtifactKey(workspace.mode, manifest.symbol, manifest.timeframe, manifest.stage)
+
+
+def _settings(workspace: Workspace) -> JsonObject:
+    """What of the settings decides what is traded."""
+    sections = {"analyst", "tactician", "monitor", "execution", "costs", "feature_engineering_orchestrator"}
+    rules = {"position_monitoring_interval", "high_risk_threshold", "medium_risk_threshold", "low_risk_threshold"}
+    dumped = workspace.settings.model_dump(mode="json", include=sections | rules)
+    return {**dumped, "balance": workspace.settings.sim.balance}
+
+
+def _inputs(histories: Mapping[str, SymbolHistory]) -> dict[str, str]:
+    """Everything it was made from, by name: what of it is an artifact is kept as long as the backtest."""
+    found: dict[str, str] = {}
+    for symbol, history in sorted(histories.items()):
+        found |= {f"{stage} {symbol}": history.digests[stage] for stage in ("bars", "features")}
+        found |= {f"model {symbol} {span.from_ms}": span.digest for span in history.models.spans}
+    return found
+
+
+def _count_trial(workspace: Workspace, request: BacktestRequest, settings: str, sharpe: float) -> list[float]:
+    """Sharpe ratios per bar of every trial on these data, this one among them: one trial, whatever its span."""
+    what = digest_value([*request.symbols, request.timeframe.name, request.model, request.refit_ms, settings])
+    ledger, per_day = TrialLedger(workspace.state_dir), math.sqrt(DAY_MS / request.timeframe.ms)
+    span = (request.since_ms or 0, request.until_ms or 0)
+    ledger.record(Trial(f"backtest-{what}", workspace.lineage, request.symbols[0], *span, sharpe * per_day))
+    found = ledger.overlapping(workspace.lineage, request.symbols[0], *span)
+    return [trial.daily_sharpe / per_day for trial in found]
+
+
+def stored(workspace: Workspace, store: ArtifactStore) -> list[StoredBacktest]:
+    """Every backtest of this profile that can be read, by name."""
+    found = []
+    for key in store.references():
+        if key.profile == workspace.mode and key.stage.startswith(BACKTEST):
+            manifest = store.current(key)
+            if manifest is not None:
+                found.append(StoredBacktest(key.stage.removeprefix(BACKTEST), manifest))
+    return sorted(found, key=lambda one: one.name)
+
+
+def find(workspace: Workspace, store: ArtifactStore, name: str) -> StoredBacktest:
+    """The backtest of this name, or of the only name that begins so. Raises `DataMissing`."""
+    fitting = [one for one in stored(workspace, store) if one.name.startswith(name)]
+    exact = [one for one in fitting if one.name == name]
+    if len(exact or fitting) != 1:
+        found = "Several begin so" if fitting else "There is none"
+        raise DataMissing(
+            f"{found}: backtest {name!r} in profile {workspace.mode}.", hint="See `trader backtest list`."
+        )
+    return (exact or fitting)[0]
