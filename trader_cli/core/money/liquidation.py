@@ -26,9 +26,16 @@ def liquidation_price(
 
     Margin is entry / leverage; `cumulative` is the bracket's maintenance amount per unit of quantity.
     """
-    sign = 1.0 if side == "long" else -1.0
-    price = (entry / leverage + cumulative - sign * entry) / (maintenance_rate - sign)
-    return max(price, 0.0)
+    sign = 1 if side == "long" else -1
+    return max(liquidation_level(entry, entry / leverage + cumulative, sign, maintenance_rate), 0.0)
+
+
+def liquidation_level(entry: float, margin: float, sign: int, maintenance_rate: float) -> float:
+    """Price at which so much margin a unit, with what the position has lost, is the maintenance margin of the price.
+
+    `sign` is +1 long, −1 short. Below 0 where a long cannot be liquidated.
+    """
+    return (margin - sign * entry) / (maintenance_rate - sign)
 
 
 def touch_probability(price: float, level: float, sigma: float, sigma_uncertainty: float = 0.0) -> float:
