@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import archive, care, claims, features, fetch, fitted, nothing_to_do, start, week
+from benchmarks import archive, backtest, bars, care, claims, features, fetch, fitted, nothing_to_do, start, week
 
 CAMPAIGNS = {
     "start": start.run,
@@ -14,6 +14,8 @@ CAMPAIGNS = {
     "fetch": fetch.run,
     "archive": archive.run,
     "care": care.run,
+    "bars": bars.run,
+    "backtest": backtest.run,
 }
 LONG = {"claims": claims.run, "week": week.run, "archive-full": archive.full}
 

@@ -1,8 +1,8 @@
 """The faithful backtest: `trader run --forever` in one process, event by event on the venue's engine, without HTTP.
 
 The same moments: a bar is analysed half a second after its close, a refused plan is tried again every
-`tactics_interval` while its signal is valid, and open positions are looked at every `position_monitoring_interval`,
-counted from the entry that opened the account.
+`tactics_interval` while its signal is valid, and what is open is looked at right after the entry that opened the
+account and every `position_monitoring_interval` from then on.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 SETTLE_MS = 500
 """How long after its close a bar is asked for."""
+FIRST_LOOK_MS = 50
+"""How long after an entry the loop wakes again: its shortest sleep."""
 
 
 class Analyses(Protocol):
@@ -65,7 +67,7 @@ class Faithful:
         self._desk, self._analyses, self._schedule = desk, analyses, schedule
         self._series = [_Series(symbol) for symbol in symbols]
         self._assessments: dict[str, Assessment] = {}
-        self._looked_ms: int | None = None
+        self._looked_ms = self._opened_ms = desk.venue.now_ms
         self._stood_ms = 0
         self._progress = progress
 
@@ -84,16 +86,20 @@ class Faithful:
 
     def _look_if_due(self) -> None:
         now = self._desk.venue.now_ms
-        if self._desk.held and self._looked_ms is not None and now >= self._looked_ms + self._schedule.look_ms:
+        if self._desk.held and now >= self._next_look_ms:
             self._looked_ms = now
             self._desk.look(self._assessment)
+
+    @property
+    def _next_look_ms(self) -> int:
+        return max(self._looked_ms + self._schedule.look_ms, self._opened_ms + FIRST_LOOK_MS)
 
     def _next_wake(self) -> int:
         now, timeframe = self._desk.venue.now_ms, self._schedule.timeframe
         due = [timeframe.floor(now) + timeframe.ms + SETTLE_MS]
         due += [series.tactics_ms for series in self._series if series.tactics_ms is not None]
-        if self._desk.held and self._looked_ms is not None:
-            due.append(self._looked_ms + self._schedule.look_ms)
+        if self._desk.held:
+            due.append(self._next_look_ms)
         return max(min(due), now + 1)
 
     def _tend(self, series: _Series) -> None:
@@ -130,7 +136,7 @@ class Faithful:
             was_flat = not desk.held
             refused = desk.enter(decision)
             if was_flat and desk.held:
-                self._looked_ms = desk.venue.now_ms
+                self._opened_ms = desk.venue.now_ms
         desk.records.decided(now, analysis, refused or decision)
         if refused is not None and refused.code != "halted":
             series.tactics_ms = now + self._schedule.again_ms
