@@ -99,12 +99,17 @@ def _section(annotation: object) -> type[BaseModel] | None:
 
 
 def _default_tree() -> Tree:
-    return _parsed(package_yaml("default.yaml"), "configs/default.yaml")
+    return _shipped("default.yaml")
+
+
+def _shipped(name: str) -> Tree:
+    """A default file's keys, read by libyaml where it is there: in Python they take longer than all other settings."""
+    return _parsed(package_yaml(name), f"configs/{name}", getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def _profile_tree(name: str) -> Tree:
     if name in PROFILES:
-        return _parsed(package_yaml(f"profiles/{name}.yaml"), f"configs/profiles/{name}.yaml")
+        return _shipped(f"profiles/{name}.yaml")
     if name.endswith((".yaml", ".yml")):
         return _file_tree(Path(name))
     near = get_close_matches(name, PROFILES, n=1)
@@ -117,7 +122,7 @@ def _file_tree(path: Path) -> Tree:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"Cannot read the configuration file {path}: {error}.") from error
-    tree = _parsed(text, str(path))
+    tree = _parsed(text, str(path), _UniqueKeys)
     for section, key in _SECRETS:
         part = tree.get(section)
         if isinstance(part, dict) and part.get(key):
@@ -129,9 +134,9 @@ def _file_tree(path: Path) -> Tree:
     return tree
 
 
-def _parsed(text: str, origin: str) -> Tree:
+def _parsed(text: str, origin: str, loader: type[yaml.SafeLoader | yaml.CSafeLoader]) -> Tree:
     try:
-        tree = yaml.load(text, _UniqueKeys) or {}  # noqa: S506
+        tree = yaml.load(text, loader) or {}  # noqa: S506
     except yaml.YAMLError as error:
         raise ConfigurationError(f"{origin} is not valid YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(tree, dict):
