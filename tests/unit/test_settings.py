@@ -9,8 +9,7 @@ import pytest
 import yaml
 
 from trader_cli.core.errors import ConfigurationError
-from trader_cli.settings import Settings, as_settings, load_settings
-from trader_cli.settings import load
+from trader_cli.settings import Settings, as_settings, load, load_settings
 from trader_cli.settings.load import PROFILES, key_paths, package_yaml
 
 ROOT = Path(__file__).parents[2]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 _OBJECTS_AT_ONCE = 20_000
-"""New objects before the collector looks for cycles among them; at Python's 700 it looks hundreds of times per start."""
+"""New objects before the collector looks for cycles among them; at Python's 700 it looks 250 times per command."""
 _CARRIED = frozenset({"--profile", "-p", "--config", "-c", "--tape"})
 _WHOLE = "Everything on disk is whole; run the command again to go on."
 
