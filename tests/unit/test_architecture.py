@@ -347,7 +347,8 @@ print("loaded:", [name for name in {heavy} if name in sys.modules])
 
 MAKES_NO_LEDGER = {
     "pipelines/trading/ledger_repair.py": "rebuild makes the one that is to be made, settle wants one that is there",
-    "pipelines/trading/risk_reduction.py": "flatten, halt and reset write to one that can be read only",
+    "pipelines/trading/halting.py": "halt and reset write to one that can be read only",
+    "pipelines/trading/risk_reduction.py": "flatten writes to one that can be read only",
     "pipelines/trading/symbol_unlock.py": "one with a latch in it",
     "pipelines/venue_service.py": "those of a simulated market that is reset",
     "pipelines/verification/worlds.py": "accounts of its own",

@@ -71,7 +71,7 @@ def _without_requests() -> Iterator[None]:
     if "requests" in sys.modules:
         yield
         return
-    names: dict[str, Any] = {name: type(name, (Exception,), {}) for name in _OF_REQUESTS.values()}
+    names: dict[str, object] = {name: type(name, (Exception,), {}) for name in _OF_REQUESTS.values()}
     names |= {"Session": _session, "default_user_agent": lambda: f"python-requests/{version('requests')}"}
     modules = {name: ModuleType(name) for name in ("requests", "requests.utils", "requests.exceptions")}
     for module in modules.values():
@@ -84,7 +84,7 @@ def _without_requests() -> Iterator[None]:
             del sys.modules[name]
 
 
-def _session() -> Any:
+def _session() -> object:
     """A session for a synchronous client, which has all of `requests` from now on."""
     requests, exchange = import_module("requests"), import_module("ccxt.base.exchange")
     errors = {ours: getattr(requests, theirs) for ours, theirs in _OF_REQUESTS.items()}
