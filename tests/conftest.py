@@ -158,6 +158,12 @@ WALL = (
 """Whether something came in time by a real clock is seen here: they run by themselves, so that the machine is quiet."""
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Where only tests by the real clock are asked for, no other file is imported."""
+    only = str(config.getoption("markexpr")).startswith("wall")
+    return True if only and collection_path.suffix == ".py" and collection_path.name not in WALL else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what takes too long for every run, and what measures real time."""
     for item in items:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
 import subprocess
 import time
@@ -13,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.commands.command_line import CommandLine, Ran
-from support.hosts.venue_process import Place, plan_file
+from support.commands.command_line import CommandLine
+from support.hosts.venue_process import Place, plan_file, venue_process
 from support.trading.desk import SYMBOL
 
 from trader_cli.exchange.binance import BinanceExchange
 from trader_cli.storage.ledger_lock import owner_of
 from trader_cli.storage.ledger_reading import LedgerReading
+from trader_cli.venue.server.faults import Fault, FaultPlan
 
 pytestmark = pytest.mark.slow
 
@@ -38,18 +38,8 @@ def place(tmp_path: Path) -> Iterator[Place]:
     """A venue with a slow endpoint for stops."""
     folder = tmp_path / "venue"
     folder.mkdir()
-    rows = [{"method": "POST", "path": "/fapi/v1/algoOrder", "before_s": SLOW_S}]
-    (folder / "faults.json").write_text(json.dumps({"seed": 1, "faults": rows}))
-    market = {"TRADER_SIM__DAYS": "12", "TRADER_SIM__SYMBOLS": f'["{SYMBOL}"]'}
-    server = CommandLine(folder).start(
-        "venue", "serve", "--port", "0", "--clock", "wall", "--faults", "faults.json", "--json", **market
-    )
-    try:
-        assert server.stdout is not None
-        yield Place(Ran(0, server.stdout.readline(), "").json["url"])
-    finally:
-        server.send_signal(signal.SIGINT)
-        server.communicate(timeout=30)
+    with venue_process(folder, FaultPlan((Fault("POST", "/fapi/v1/algoOrder", SLOW_S),), seed=1)) as served:
+        yield served
 
 
 @pytest.fixture
