@@ -48,8 +48,8 @@ class Forked:
 
     def first_line(self) -> str:
         """The first line of its output, once it is there."""
-        while not (line := self.started.out.read_text("utf-8").partition("\n"))[1]:
-            assert self.code() is None, self.started.err.read_text("utf-8")
+        while not (line := self.said()[0].partition("\n"))[1]:
+            assert self.code() is None, self.said()
             time.sleep(0.01)
         return line[0]
 
@@ -58,12 +58,17 @@ class Forked:
         if self.code() is None:
             os.kill(self.started.pid, number)
 
-    def ended(self, number: signal.Signals, most_s: float = 30.0) -> Ran:
-        """End it by a signal, and what came of it."""
-        self.send(number)
+    def ended(self, *sent: signal.Signals, most_s: float = 30.0) -> Ran:
+        """What came of it, after these signals or by itself."""
+        for number in sent:
+            self.send(number)
         code = self.code(most_s)
-        assert code is not None, f"it runs still {most_s} s after {number.name}"
-        return _ran(code, self.started.out.read_text("utf-8"), self.started.err.read_text("utf-8"))
+        assert code is not None, f"it runs still after {most_s} s: {self.said()}"
+        return _ran(code, *self.said())
+
+    def said(self) -> tuple[str, str]:
+        """Its output and its errors, so far."""
+        return self.started.out.read_text("utf-8"), self.started.err.read_text("utf-8")
 
 
 @dataclass(frozen=True)
