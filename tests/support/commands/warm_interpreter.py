@@ -129,9 +129,17 @@ class Warm:
         return int(code)
 
 
-@cache
+_ONCE = threading.Lock()
+
+
 def shared_interpreter() -> Warm:
-    """The one of this worker, until it ends."""
+    """The one of this worker, until it ends; threads get the same."""
+    with _ONCE:
+        return _shared()
+
+
+@cache
+def _shared() -> Warm:
     warm = Warm()
     atexit.register(warm.__exit__, None, None, None)
     return warm.__enter__()

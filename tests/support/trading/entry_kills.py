@@ -18,7 +18,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from support.commands.warm_interpreter import Started, Warm, shared_interpreter
+from support.commands.warm_interpreter import Started, Warm
 from support.hosts.venue_process import Place, plan_file, venue_process
 from support.trading.desk import BALANCE, ORDER, STOP, SYMBOL
 
@@ -81,14 +81,14 @@ def campaign(
     folder: Path, seeds: Iterable[int], lanes: int, enough: Callable[[list[Struck]], bool] = lambda _: False
 ) -> list[Struck]:
     """A kill for each seed, or until it is enough."""
-    waiting, done, warm = SimpleQueue[int](), list[Struck](), shared_interpreter()
+    waiting, done = SimpleQueue[int](), list[Struck]()
     for seed in seeds:
         waiting.put(seed)
 
     def lane(number: int) -> None:
         home = folder / f"lane-{number}"
         home.mkdir()
-        with venue_process(home) as place:
+        with venue_process(home) as place, Warm() as warm:
             while not enough(done):
                 try:
                     seed = waiting.get_nowait()
