@@ -7,7 +7,7 @@ export OMP_WAIT_POLICY := passive
 export PYTHONDONTWRITEBYTECODE :=# every process of the program would compile it anew
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit explore long coverage mutants verify breaks kills entry-kills hostile claims lint bench clean lock docs wheel
+.PHONY: help demo test .wall .others unit explore long coverage mutants verify breaks kills entry-kills hostile claims lint bench clean lock docs wheel
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -23,9 +23,13 @@ demo: $(READY) ## from nothing to a closed position on the simulated exchange, n
 	@BIN=$(BIN) sh scripts/demo.sh
 
 test: $(READY) ## every test
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal
-	$(BIN)/python -m pytest -m "slow and wall and not long" -n 4 --dist worksteal
-	$(BIN)/python -m pytest -m "slow and not wall and not long" -n 4 --dist worksteal
+	$(MAKE) --jobs=2 --keep-going --output-sync=target --no-print-directory .wall .others
+
+.wall: # they mostly wait; what they need of the processor they get at once
+	$(BIN)/python -m pytest -m "wall and not long" -n 3 --dist worksteal
+
+.others: # in one call: to collect takes each worker seconds
+	nice -n 19 $(BIN)/python -m pytest -m "not wall and not long" -n 3 --dist worksteal
 
 unit: $(READY) ## the quick tests only
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal

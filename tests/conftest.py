@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,18 @@ from support.commands.shared_folders import made_for_all
 # No deadline: a machine that is busy makes no test fail. The same examples in every run; `make explore` tries others.
 settings.register_profile("here", deadline=None, derandomize="TRADER_EXPLORE" not in os.environ)
 settings.load_profile("here")
+
+
+MEMORY = Path("/dev/shm")  # noqa: S108
+ROOM = 4 * 2**30
+"""Bytes: several runs with all that they leave."""
+
+
+def pytest_configure() -> None:
+    """Temporary files lie in memory where there is room: what is synced after every line waits for no disk."""
+    if "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM:
+        os.environ["TMPDIR"] = str(MEMORY)
+        tempfile.tempdir = None
 
 
 @pytest.fixture(autouse=True)
@@ -143,6 +156,12 @@ WALL = (
     "test_entry_kills.py",
 )
 """Whether something came in time by a real clock is seen here: they run by themselves, so that the machine is quiet."""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Where only tests by the real clock are asked for, no other file is imported."""
+    only = str(config.getoption("markexpr")).startswith("wall")
+    return True if only and collection_path.suffix == ".py" and collection_path.name not in WALL else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

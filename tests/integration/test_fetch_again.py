@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from aiohttp import web
 from hypothesis import HealthCheck, given, settings
@@ -18,9 +19,11 @@ from support.hosts.scripted_host import DAY_MS, HOUR_MS, MINUTE_MS, Query, Route
 
 from trader_cli.core.errors import TraderError
 from trader_cli.core.identity.manifests import ArtifactKey, Manifest
+from trader_cli.core.market.quality import QualityReport, quality_report
 from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.exchange.binance import BinanceExchange
 from trader_cli.pipelines.market_access import Market
+from trader_cli.pipelines.stages import bar_quality
 from trader_cli.pipelines.stages.fetching import Fetched, FetchOptions, fetch_in
 from trader_cli.settings import load_settings
 from trader_cli.settings.workspace import workspace_of
@@ -222,6 +225,34 @@ def test_a_hole_of_long_ago_is_asked_for_again_only_by_a_repair(tmp_path: Path) 
     earlier, before = (world.fetch(BEGIN_MS - days * DAY_MS) for days in (400, 500))
     assert (earlier.digest, before.new_bars) == (before.digest, 0), "the same bars are the same artifact"
     assert mended.digest == world.fetch(BEGIN_MS, folder="scratch").digest
+
+
+def test_bars_that_stayed_as_they_are_keep_their_quality_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged: list[int] = []
+
+    def counted(bars: pl.DataFrame, timeframe: Timeframe) -> QualityReport:
+        judged.append(bars.height)
+        report = quality_report(bars, timeframe)
+        return replace(report, findings=tuple(replace(found, severity="error") for found in report.findings))
+
+    monkeypatch.setattr(bar_quality, "quality_report", counted)
+    world = World(tmp_path, "15m", now_ms=BEGIN_MS + 11 * DAY_MS)
+    world.hole(minutes_ago=9 * 1440, minutes=200)
+    first, again = world.fetch(BEGIN_MS), world.fetch(BEGIN_MS)
+    assert (len(judged), again.new_bars) == (1, 0)
+    assert (again.digest, again.gaps, again.quality) == (first.digest, first.gaps, first.quality)
+    assert ("missing" in first.notes[0], first.gaps != (), "gap" in first.quality) == (True, True, True)
+    assert again.notes == first.notes
+    world.fetch(BEGIN_MS, repair=True)
+    assert len(judged) == 2
+    store = ArtifactStore(tmp_path / "cache")
+    digest = store.found(ArtifactKey("paper", SYMBOL, "15m", "quality"))
+    (store.root / "documents" / f"{digest}.json").write_bytes(b"{}")
+    assert (world.fetch(BEGIN_MS).digest, len(judged)) == (first.digest, 3)
+    world.some_time(20)
+    assert (world.fetch(BEGIN_MS).new_bars, len(judged)) == (1, 4)
 
 
 def test_a_repair_of_a_span_before_all_that_is_stored_leaves_no_hole(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from support.commands.command_line import CommandLine, Ran
+from support.commands.command_line import CommandLine
+from support.hosts.venue_process import serving_venue
 
 pytestmark = pytest.mark.slow
 
@@ -28,13 +29,8 @@ MARKET = {"TRADER_SIM__DAYS": "110", "TRADER_SIM__START": "0.95", "TRADER_SIM__S
 @pytest.fixture(scope="module")
 def venue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """A venue in a process of its own, by the wall clock: what a command needs to reach it."""
-    server = CommandLine(tmp_path_factory.mktemp("venue")).start("venue", "serve", "--port", "0", "--json", **MARKET)
-    try:
-        assert server.stdout is not None
-        yield {"TRADER_BINANCE_EXCHANGE__BASE_URL": Ran(0, server.stdout.readline(), "").json["url"]}
-    finally:
-        server.send_signal(signal.SIGINT)
-        server.communicate(timeout=30)
+    with serving_venue(CommandLine(tmp_path_factory.mktemp("venue")), **MARKET) as url:
+        yield {"TRADER_BINANCE_EXCHANGE__BASE_URL": url}
 
 
 def referenced(cache: Path) -> dict[str, bytes]:
@@ -71,18 +67,16 @@ def killed_and_undisturbed(
             assert cli.run(*early, **venue).code == 0
     shutil.copytree(killed.folder, folder / "before")
     began = time.monotonic()
-    ran = whole.run_anew(*words, **venue)
+    ran = whole.run(*words, **venue)
     took = time.monotonic() - began
     assert ran.code == 0, ran.err
     for number in range(3 * _ASKED):
         if struck == _ASKED:
             break
         _wind_back(killed.folder, folder / "before", number)
-        process = killed.start(*words, **venue)
+        process = killed.begin(*words, **venue)
         time.sleep(rng.uniform(0.25, 0.85) * took)
-        struck += process.poll() is None
-        process.kill()
-        process.communicate(timeout=30)
+        struck += process.ended(signal.SIGKILL).code == -signal.SIGKILL
     for early in before:
         assert killed.run(*early, **venue).code == 0
     last = killed.run(*words, **venue)

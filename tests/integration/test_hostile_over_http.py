@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.commands.warm_interpreter import Started, Warm
+from support.commands.warm_interpreter import Started, Warm, shared_interpreter
 from support.hosts.venue_process import Place, plan_file, venue_process
 from support.trading.desk import BALANCE, ORDER, POSITIONS, STOP, SYMBOL
 
@@ -161,11 +161,10 @@ class Account:
         return books
 
 
-@pytest.fixture(scope="module")
-def warm() -> Iterator[Warm]:
+@pytest.fixture
+def warm() -> Warm:
     """Starts commands."""
-    with Warm() as started:
-        yield started
+    return shared_interpreter()
 
 
 @pytest.fixture(scope="module")

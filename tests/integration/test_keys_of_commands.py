@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import signal
-
 import pytest
-from support.commands.command_line import CommandLine, Ran
+from support.commands.command_line import CommandLine
+from support.hosts.venue_process import serving_venue
 
 from trader_cli.exchange.connection.weight_budget import WeightBudget
 from trader_cli.venue.clocks import VirtualClock, run_virtual
@@ -52,10 +51,7 @@ def test_without_feature_engineering_the_analyst_wants_them_made(sim: CommandLin
 
 
 def test_a_client_follows_the_venues_clock(trader: CommandLine) -> None:
-    server = trader.start("venue", "serve", "--port", "0", "--clock", "driven", "--json", TRADER_SIM__DAYS="12")
-    try:
-        assert server.stdout is not None
-        url = Ran(0, server.stdout.readline(), "").json["url"]
+    with serving_venue(trader, "--clock", "driven", TRADER_SIM__DAYS="12") as url:
         environment = {"TRADER_BINANCE_EXCHANGE__BASE_URL": url}
         skewed = trader.run("fetch", *SERIES, **environment)
         assert (skewed.code, "clock" in skewed.err) == (3, True)
@@ -63,10 +59,6 @@ def test_a_client_follows_the_venues_clock(trader: CommandLine) -> None:
         assert followed.code == 0, followed.err
         status = trader.run("status", "--json", TRADER_BINANCE_EXCHANGE__CLOCK="venue", **environment)
         assert 0 <= status.json["series"][0]["age_ms"] < 900_000
-    finally:
-        server.send_signal(signal.SIGINT)
-        server.communicate(timeout=30)
-    assert server.returncode == 130
 
 
 def test_a_smaller_share_of_the_budget_is_slower() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import time
 from decimal import Decimal
 from pathlib import Path
@@ -45,12 +46,9 @@ def outside(folder: Path) -> CommandLine:
 
 def kill_at(cli: CommandLine, after_s: float, *arguments: str, **environment: str) -> bool:
     """Start a command and kill it so many seconds later; whether it was still running."""
-    process = cli.start(*arguments, **environment)
+    process = cli.begin(*arguments, **environment)
     time.sleep(after_s)
-    running = process.poll() is None
-    process.kill()
-    process.communicate(timeout=30)
-    return running
+    return process.ended(signal.SIGKILL).code == -signal.SIGKILL
 
 
 class Seen:
@@ -136,9 +134,9 @@ def test_killed_anywhere_it_ends_as_intended(tmp_path: Path, kills: int) -> None
 def _usual_times(place: Place, cli: CommandLine, environment: dict[str, str]) -> dict[str, float]:
     """How long an entry takes from its start to its end, and a monitor until it has looked a few times."""
     plan = place.plan(lineage="first")
-    began = time.monotonic()
     entering = ("enter", SYMBOL, "--timeframe", "15m", "--plan", plan_file(plan, cli.folder))
-    cli.start(*entering, **environment).communicate(timeout=60)
+    began = time.monotonic()
+    assert cli.begin(*entering, **environment).code(60) == 0
     took = time.monotonic() - began
     assert cli.run("flatten", **environment).code == 0
     return {"enter": took, "monitor": took + 1}

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from decimal import Decimal
@@ -13,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.commands.command_line import CommandLine, Ran
-from support.hosts.venue_process import Place, plan_file
+from support.commands.command_line import CommandLine, Forked
+from support.hosts.venue_process import Place, plan_file, venue_process
 from support.trading.desk import SYMBOL
 
 from trader_cli.exchange.binance import BinanceExchange
 from trader_cli.storage.ledger_lock import owner_of
 from trader_cli.storage.ledger_reading import LedgerReading
+from trader_cli.venue.server.faults import Fault, FaultPlan
 
 pytestmark = pytest.mark.slow
 
@@ -38,18 +37,8 @@ def place(tmp_path: Path) -> Iterator[Place]:
     """A venue with a slow endpoint for stops."""
     folder = tmp_path / "venue"
     folder.mkdir()
-    rows = [{"method": "POST", "path": "/fapi/v1/algoOrder", "before_s": SLOW_S}]
-    (folder / "faults.json").write_text(json.dumps({"seed": 1, "faults": rows}))
-    market = {"TRADER_SIM__DAYS": "12", "TRADER_SIM__SYMBOLS": f'["{SYMBOL}"]'}
-    server = CommandLine(folder).start(
-        "venue", "serve", "--port", "0", "--clock", "wall", "--faults", "faults.json", "--json", **market
-    )
-    try:
-        assert server.stdout is not None
-        yield Place(Ran(0, server.stdout.readline(), "").json["url"])
-    finally:
-        server.send_signal(signal.SIGINT)
-        server.communicate(timeout=30)
+    with venue_process(folder, FaultPlan((Fault("POST", "/fapi/v1/algoOrder", SLOW_S),), seed=1)) as served:
+        yield served
 
 
 @pytest.fixture
@@ -70,14 +59,14 @@ def seen(place: Place) -> tuple[Decimal, list[Any]]:
     return found
 
 
-def entering(demo: CommandLine, place: Place) -> subprocess.Popen[str]:
+def entering(demo: CommandLine, place: Place) -> Forked:
     """`trader enter` in a process, once its order has filled and before any stop rests."""
     plan = place.plan()
-    process = demo.start("enter", *SERIES, "--plan", plan_file(plan, demo.folder), "--json", **place.environment())
+    process = demo.begin("enter", *SERIES, "--plan", plan_file(plan, demo.folder), "--json", **place.environment())
 
     async def filled(exchange: BinanceExchange) -> list[Any]:
         while not [p for p in await exchange.private.positions() if p.amount]:
-            assert process.poll() is None, process.communicate()
+            assert process.code() is None, process.said()
             await asyncio.sleep(0.05)
         return await exchange.private.open_stops(SYMBOL)
 
@@ -85,18 +74,16 @@ def entering(demo: CommandLine, place: Place) -> subprocess.Popen[str]:
     return process
 
 
-def caring(demo: CommandLine, place: Place, what: str) -> subprocess.Popen[str]:
+def caring(demo: CommandLine, place: Place, what: str) -> Forked:
     """A command that finds a bare position at its first look, a moment after that."""
-    entry = entering(demo, place)
-    entry.kill()
-    entry.communicate()
-    process = demo.start(*CARES[what], **place.environment())
+    entering(demo, place).ended(signal.SIGKILL)
+    process = demo.begin(*CARES[what], **place.environment())
     ledger = place.ledger(demo.folder / "state")
-    while (owner := owner_of(ledger)) is None or owner.pid != process.pid:
-        assert process.poll() is None, process.communicate()
+    while (owner := owner_of(ledger)) is None or owner.pid != process.started.pid:
+        assert process.code() is None, process.said()
         time.sleep(0.05)
     while not _is_booked(ledger):  # connected, and at its first look
-        assert process.poll() is None, process.communicate()
+        assert process.code() is None, process.said()
         time.sleep(0.05)
     return process
 
@@ -111,38 +98,30 @@ def _is_booked(path: Path) -> bool:
 def test_an_entry_is_covered_before_it_leaves_and_says_by_what(
     place: Place, demo: CommandLine, number: signal.Signals
 ) -> None:
-    process = entering(demo, place)
-    process.send_signal(number)
-    _, err = process.communicate(timeout=30)
-    assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}[number], err
+    left = entering(demo, place).ended(number)
+    assert left.code == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}[number], left.err
     amount, stops = seen(place)
     assert amount == 1
-    assert stops, err
-    assert f"Left as it is: {SYMBOL}: 1 is booked; stops were last seen resting at" in err
-    assert "Traceback" not in err
+    assert stops, left.err
+    assert f"Left as it is: {SYMBOL}: 1 is booked; stops were last seen resting at" in left.err
 
 
 def test_a_second_signal_cuts_an_entry_short_and_names_what_is_bare(place: Place, demo: CommandLine) -> None:
     process = entering(demo, place)
-    process.send_signal(signal.SIGINT)
+    process.send(signal.SIGINT)
     time.sleep(0.5)
     began = time.monotonic()
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    left = process.ended(signal.SIGINT)
     assert time.monotonic() - began < 2
-    assert process.returncode == 130, err
-    assert f"Left as it is: {SYMBOL}: " in err
-    assert "NO stop of ours is known to rest" in err
-    assert "Traceback" not in err
+    assert left.code == 130, left.err
+    assert f"Left as it is: {SYMBOL}: " in left.err
+    assert "NO stop of ours is known to rest" in left.err
 
 
 @pytest.mark.parametrize("what", CARES)
 def test_what_cares_covers_before_it_leaves(place: Place, demo: CommandLine, what: str) -> None:
-    process = caring(demo, place, what)
-    process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=30)
-    assert process.returncode == 143, err
+    left = caring(demo, place, what).ended(signal.SIGTERM)
+    assert left.code == 143, left.err
     amount, stops = seen(place)
-    assert amount == 0 or stops, err
-    assert "stops were last seen resting at" in err or "The ledger holds no position" in err
-    assert "Traceback" not in err
+    assert amount == 0 or stops, left.err
+    assert "stops were last seen resting at" in left.err or "The ledger holds no position" in left.err

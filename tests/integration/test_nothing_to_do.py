@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import shutil
 import subprocess
@@ -16,7 +17,11 @@ from trader_cli.core.errors import ExitCode
 
 pytestmark = pytest.mark.slow
 
-HEAVY = ["ccxt", "aiohttp", "polars", "numpy", "lightgbm", "scipy", "talib", "pywt", "diskcache", "trader_cli.analyst"]
+NETWORK, FRAMES = ("ccxt", "aiohttp", "requests"), ("polars", "numpy")
+LEARNING = ("lightgbm", "scipy", "talib", "pywt", "diskcache", "trader_cli.analyst")
+HEAVY = [*NETWORK, *FRAMES, *LEARNING, "trader_cli.execution.executor"]
+TRADING = {"ccxt", "aiohttp", "numpy", "trader_cli.execution.executor"}
+"""What trading in sim cannot do without: the client, HTTP, and the tape of the venue in the process."""
 AFTER = ("features", "train", "analyze")
 LOADED = f"""
 import sys
@@ -74,6 +79,16 @@ def test_a_stage_with_nothing_to_do_says_the_same_and_loads_nothing_heavy(
 )
 def test_a_command_that_looks_at_what_is_stored_loads_nothing_heavy(there: CommandLine, words: str) -> None:
     assert loaded(there, *words.split())[1] == "[]"
+
+
+@pytest.mark.parametrize("words", ["flatten", "monitor", "tactics", "enter --dry-run"])
+def test_a_command_that_trades_loads_neither_frames_nor_what_learns(there: CommandLine, words: str) -> None:
+    assert set(ast.literal_eval(loaded(there, *words.split())[1])) <= TRADING
+
+
+def test_a_fetch_loads_nothing_that_learns_or_trades(there: CommandLine) -> None:
+    heavy = set(ast.literal_eval(loaded(there, "fetch", "ETHUSDT", "--timeframe", "15m")[1]))
+    assert heavy.isdisjoint({"requests", "lightgbm", "scipy", "diskcache", "trader_cli.execution.executor"})
 
 
 def files_of(folder: Path, *names: str) -> Iterator[Path]:

@@ -406,10 +406,9 @@ def test_bad_numbers_from_a_server_store_nothing(trader: CommandLine) -> None:
 
 
 def test_paper_reads_a_separately_served_venue(trader: CommandLine) -> None:
-    server = trader.start("venue", "serve", "--port", "0", "--json", TRADER_SIM__DAYS="40")
+    server = trader.begin("venue", "serve", "--port", "0", "--json", TRADER_SIM__DAYS="40")
     try:
-        assert server.stdout is not None
-        url = Ran(0, server.stdout.readline(), "").json["url"]
+        url = Ran(0, server.first_line(), "").json["url"]
         environment = {"TRADER_BINANCE_EXCHANGE__BASE_URL": url}
         codes = [trader.run(*words, **environment).code for words in (("fetch", *SERIES), ("features",), ("train",))]
         assert codes == [0, 0, 0]
@@ -417,9 +416,8 @@ def test_paper_reads_a_separately_served_venue(trader: CommandLine) -> None:
         age = trader.run("status", "--json", **environment).json["series"][0]["age_ms"]
         assert 0 <= age < M15.ms + 60_000
     finally:
-        server.send_signal(signal.SIGTERM)
-        _, err = server.communicate(timeout=30)
-    assert server.returncode == ExitCode.TERMINATED, err
+        left = server.ended(signal.SIGTERM)
+    assert left.code == ExitCode.TERMINATED, left.err
 
 
 def test_a_served_account_goes_on_after_a_restart(trader: CommandLine) -> None:
@@ -443,14 +441,11 @@ def test_a_served_account_goes_on_after_a_restart(trader: CommandLine) -> None:
 
     environment = {"TRADER_SIM__DAYS": "40", "TRADER_SIM__BALANCE": "777"}
     for work, wanted in ((buy, Decimal(777)), (look, [Decimal("0.1")])):
-        server = trader.start("venue", "serve", "--port", "0", "--json", **environment)
-        assert server.stdout is not None
-        url = Ran(0, server.stdout.readline(), "").json["url"]
+        server = trader.begin("venue", "serve", "--port", "0", "--json", **environment)
         try:
-            found = asyncio.run(ask(url, work))
+            found = asyncio.run(ask(Ran(0, server.first_line(), "").json["url"], work))
         finally:
-            server.kill()
-            server.communicate(timeout=30)
+            server.ended(signal.SIGKILL)
         assert (found[0] if work is buy else found) == wanted
 
 

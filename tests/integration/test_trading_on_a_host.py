@@ -183,18 +183,18 @@ def test_flatten_and_halt_while_a_monitor_owns_the_ledger(place: Place, demo: Co
     outside = CommandLine(demo.folder, demo.base)
     watched = {**place.environment(), "TRADER_POSITION_MONITORING_INTERVAL": "0.5"}
     assert enter(demo, place, place.plan()).code == 0
-    monitor = outside.start("monitor", "--json", **watched)
+    monitor = outside.begin("monitor", "--json", **watched)
     try:
         wait_for_a_look(place.ledger(demo.folder / "state"))
         second = demo.run("monitor", **watched)
         assert (second.code, "Another trader process" in second.err) == (11, True)
         assert demo.run("halt", "--reason", "test", **watched).code == 0
         assert demo.run("flatten", **watched).code == 0
-        out, err = monitor.communicate(timeout=60)
+        done = monitor.ended(most_s=60)
     finally:
-        monitor.kill()
-    assert monitor.returncode == 0, err
-    assert Ran(0, out, err).json["open"] == {}
+        monitor.send(signal.SIGKILL)
+    assert done.code == 0, done.err
+    assert done.json["open"] == {}
     assert open_at(place) == (0, [])
     halted = enter(demo, place, place.plan())
     assert (halted.code, halted.json["code"]) == (9, "halted")
@@ -206,17 +206,16 @@ def test_an_interrupted_monitor_leaves_the_stops_and_names_them(
     place: Place, demo: CommandLine, sent: signal.Signals, code: int
 ) -> None:
     assert enter(demo, place, place.plan()).code == 0
-    monitor = CommandLine(demo.folder, demo.base).start("monitor", **place.environment())
+    monitor = CommandLine(demo.folder, demo.base).begin("monitor", **place.environment())
     try:
         wait_for_a_look(place.ledger(demo.folder / "state"))
-        monitor.send_signal(sent)
-        _, err = monitor.communicate(timeout=60)
+        done = monitor.ended(sent, most_s=60)
     finally:
-        monitor.kill()
-    assert monitor.returncode == code, err
+        monitor.send(signal.SIGKILL)
+    assert done.code == code, done.err
     amount, stops = open_at(place)
     assert (amount, len(stops)) == (1, 3)
-    assert all(f"{stop.trigger_price:f}" in err for stop in stops if stop.kind == "stop"), err
+    assert all(f"{stop.trigger_price:f}" in done.err for stop in stops if stop.kind == "stop"), done.err
     assert demo.run("flatten", **place.environment()).code == 0
     assert open_at(place) == (0, [])
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.source_trees import parsed
 
 import trader_cli
 
@@ -41,7 +42,7 @@ IMPURE = {
 
 
 def imports_of(source: str) -> Iterator[str]:
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parsed(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -214,7 +215,7 @@ def whole_settings(source: str) -> set[str]:
         for inner in ast.iter_child_nodes(node):
             look(inner, within)
 
-    look(ast.parse(source), ())
+    look(parsed(source), ())
     return found
 
 
@@ -240,7 +241,7 @@ def test_whole_settings_are_found_however_they_come() -> None:
 
 def called(source: str) -> set[str]:
     """Names of the functions that are called."""
-    calls = [node.func for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    calls = [node.func for node in ast.walk(parsed(source)) if isinstance(node, ast.Call)]
     return {getattr(call, "id", getattr(call, "attr", "")) for call in calls}
 
 
@@ -254,7 +255,7 @@ def test_core_touches_no_file_network_clock_or_randomness() -> None:
     for file in (PACKAGE / "core").rglob("*.py"):
         source = file.read_text()
         assert not IMPURE & {name.split(".")[0] for name in imports_of(source)}, file
-        tree = ast.parse(source)
+        tree = parsed(source)
         assert not any(isinstance(n, (ast.AsyncFunctionDef, ast.Await)) for n in ast.walk(tree)), file
         assert not [
             n for n in ast.walk(tree) if isinstance(n, ast.Attribute) and n.attr in {"now", "utcnow", "today"}
@@ -282,7 +283,7 @@ MAY_BUILD_AN_EXCHANGE = {
 
 def code_words(source: str) -> Iterator[str]:
     """Identifiers, imported names and strings; comments and docstrings left out."""
-    tree = ast.parse(source)
+    tree = parsed(source)
     documents = {id(n.value) for n in ast.walk(tree) if isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documents:
@@ -347,7 +348,8 @@ print("loaded:", [name for name in {heavy} if name in sys.modules])
 
 MAKES_NO_LEDGER = {
     "pipelines/trading/ledger_repair.py": "rebuild makes the one that is to be made, settle wants one that is there",
-    "pipelines/trading/risk_reduction.py": "flatten, halt and reset write to one that can be read only",
+    "pipelines/trading/halting.py": "halt and reset write to one that can be read only",
+    "pipelines/trading/risk_reduction.py": "flatten writes to one that can be read only",
     "pipelines/trading/symbol_unlock.py": "one with a latch in it",
     "pipelines/venue_service.py": "those of a simulated market that is reset",
     "pipelines/verification/worlds.py": "accounts of its own",
@@ -366,7 +368,7 @@ def test_whoever_may_make_a_ledger_looks_whether_one_was_lost() -> None:
 
 def test_no_module_keeps_state() -> None:
     for file in PACKAGE.rglob("*.py"):
-        assert not any(isinstance(node, ast.Global) for node in ast.walk(ast.parse(file.read_text()))), file
+        assert not any(isinstance(node, ast.Global) for node in ast.walk(parsed(file.read_text()))), file
 
 
 UNTYPED = {
@@ -384,7 +386,7 @@ UNTYPED = {
 
 def untyped(source: str) -> tuple[int, int]:
     """How often `Any` is used in a source, and how often `dict[str, Any]`; imports left out."""
-    nodes = list(ast.walk(ast.parse(source)))
+    nodes = list(ast.walk(parsed(source)))
     words = sum(isinstance(node, ast.Name) and node.id == "Any" for node in nodes)
     return words, sum(isinstance(node, ast.Subscript) and ast.unparse(node) == "dict[str, Any]" for node in nodes)
 

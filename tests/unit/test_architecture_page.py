@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from support.source_trees import parsed
 
 import trader_cli
 
@@ -21,7 +22,7 @@ QUESTIONS = {
 
 def defined(source: str) -> set[str]:
     """Names of classes, functions, methods and module-level values."""
-    tree = ast.parse(source)
+    tree = parsed(source)
     kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     found = {node.name for node in ast.walk(tree) if isinstance(node, kinds)}
     for node in tree.body:

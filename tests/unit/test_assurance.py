@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.source_trees import parsed
 
 import trader_cli
 from trader_cli.core.money.orders import OrderState, PositionState, StopState
@@ -344,7 +345,7 @@ OTHERWISE = {
 
 def sentences(source: str) -> Iterator[tuple[int, str]]:
     """Every string that can be shown, those within f-strings, too; docstrings left out."""
-    tree = ast.parse(source)
+    tree = parsed(source)
     said = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in said:
@@ -378,7 +379,7 @@ def test_comfort_elsewhere_would_be_found() -> None:
 
 def test_every_comforting_sentence_of_the_module_stands_in_a_proof() -> None:
     """The module itself: outside of the proofs' own `sentence` and `brief`, it has only an alarm and a question."""
-    tree = ast.parse((PACKAGE / HOME).read_text())
+    tree = parsed((PACKAGE / HOME).read_text())
     proofs = {node.name for node in tree.body if isinstance(node, ast.ClassDef)} - {"Unproved", "Doubt"}
     for node in tree.body:
         if isinstance(node, ast.ClassDef) and node.name in proofs:

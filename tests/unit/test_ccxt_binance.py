@@ -16,22 +16,24 @@ def ran(code: str) -> str:
     return done.stdout.strip()
 
 
-def test_no_other_exchange_is_imported() -> None:
+def test_neither_another_exchange_nor_requests_is_imported() -> None:
     code = f"""
 {PARTLY}
 import sys
 from trader_cli.exchange.connection.client import make_client
 from trader_cli.settings import as_settings
-import asyncio, aiohttp
+import asyncio, aiohttp, importlib.metadata
 async def use():
     async with aiohttp.ClientSession() as session:
         made = make_client(as_settings({{}}).binance_exchange, session)
         assert type(made) is client
+        assert made.userAgent == "python-requests/" + importlib.metadata.version("requests")
         await made.close()
 asyncio.run(use())
-print([n for n in ("kraken", "okx", "bybit") if f"ccxt.{{n}}" in sys.modules or f"ccxt.async_support.{{n}}" in sys.modules])
+loaded = [name for name in ("requests", "urllib3", "charset_normalizer") if name in sys.modules]
+print(loaded, [n for n in ("kraken", "okx", "bybit") if f"ccxt.{{n}}" in sys.modules or f"ccxt.async_support.{{n}}" in sys.modules])
 """
-    assert ran(code) == "[]"
+    assert ran(code) == "[] []"
 
 
 @pytest.mark.parametrize(
@@ -39,6 +41,7 @@ print([n for n in ("kraken", "okx", "bybit") if f"ccxt.{{n}}" in sys.modules or 
     [
         "import ccxt; print(ccxt.binanceusdm.__mro__[1] is ccxt.binance, len(ccxt.exchanges) > 90, ccxt.BaseError is errors.BaseError)",
         "import ccxt.async_support as c; print(c.binanceusdm is client, hasattr(c, 'kraken'), c.BaseError is errors.BaseError)",
+        "import ccxt; c = ccxt.binance(); import requests; from ccxt.base import exchange as e; print(type(c.session) is requests.Session, c.userAgent == requests.utils.default_user_agent(), (e.Timeout, e.requestsConnectionError) == (requests.Timeout, requests.ConnectionError))",
         "from ccxt import kraken, __version__; import ccxt; print(bool(__version__), isinstance(ccxt.okx, type), isinstance(ccxt.async_support.okx, type))",
         "import ccxt.pro as pro; import ccxt; print(issubclass(pro.binanceusdm, object), bool(pro.exchanges), ccxt.NetworkError is errors.NetworkError)",
     ],

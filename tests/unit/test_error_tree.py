@@ -7,6 +7,8 @@ import inspect
 import re
 from pathlib import Path
 
+from support.source_trees import parsed
+
 import trader_cli
 from trader_cli.core import errors
 from trader_cli.core.errors import TraderError
@@ -42,7 +44,7 @@ def test_errors_of_other_rooms_are_named_beside_it() -> None:
     """Read from the source: what is derived from a `TraderError`, under whatever room."""
     known = {name for name, _, _ in drawn(errors.__doc__ or "")}
     others: set[str] = set()
-    files = [ast.parse(file.read_text()) for file in PACKAGE.rglob("*.py") if file.name != "errors.py"]
+    files = [parsed(file.read_text()) for file in PACKAGE.rglob("*.py") if file.name != "errors.py"]
     for _ in range(3):  # leaves of leaves
         for tree in files:
             for node in ast.walk(tree):

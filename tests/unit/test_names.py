@@ -8,6 +8,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from support.source_trees import parsed
 
 import trader_cli
 
@@ -68,7 +69,7 @@ def gone() -> set[str]:
 def identifiers(source: str) -> set[str]:
     """Every name that a piece of code defines or uses; words in strings and comments are none."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parsed(source)):
         for field in ("id", "attr", "arg", "name", "asname", "module"):
             value = getattr(node, field, None)
             if isinstance(value, str):

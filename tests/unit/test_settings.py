@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from trader_cli.core.errors import ConfigurationError
-from trader_cli.settings import Settings, as_settings, load_settings
+from trader_cli.settings import Settings, as_settings, load, load_settings
 from trader_cli.settings.load import PROFILES, key_paths, package_yaml
 
 ROOT = Path(__file__).parents[2]
@@ -61,6 +61,11 @@ def test_default_yaml_holds_every_key_and_no_other() -> None:
 @pytest.mark.parametrize("name", ["default.yaml", *(f"profiles/{name}.yaml" for name in PROFILES)])
 def test_the_files_for_people_equal_those_in_the_package(name: str) -> None:
     assert (ROOT / "configs" / name).read_text() == package_yaml(name)
+
+
+@pytest.mark.parametrize("name", ["default.yaml", *(f"profiles/{name}.yaml" for name in PROFILES)])
+def test_shipped_files_hold_no_key_twice_and_say_to_libyaml_what_they_say_to_python(name: str) -> None:
+    assert load._shipped(name) == load._parsed(package_yaml(name), name, load._UniqueKeys)
 
 
 def test_later_sources_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+from support.source_trees import parsed
+
 import trader_cli
 
 PACKAGE = Path(trader_cli.__file__).parent
@@ -16,7 +18,7 @@ FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def modules() -> list[ast.Module]:
-    return [ast.parse(file.read_text()) for file in PACKAGE.rglob("*.py")]
+    return [parsed(file.read_text()) for file in PACKAGE.rglob("*.py")]
 
 
 def quantile(lengths: list[int], share: float) -> int:
@@ -59,4 +61,4 @@ def test_what_is_public_says_what_it_is() -> None:
 
 def test_what_is_counted_as_public() -> None:
     code = "class A:\n    def b(self): ...\n    def _c(self): ...\nclass _D:\n    def e(self): ...\ndef f():\n    def g(): ...\n"
-    assert [getattr(node, "name", "module") for node in public(ast.parse(code))] == ["module", "A", "b", "f"]
+    assert [getattr(node, "name", "module") for node in public(parsed(code))] == ["module", "A", "b", "f"]

@@ -99,12 +99,16 @@ def _section(annotation: object) -> type[BaseModel] | None:
 
 
 def _default_tree() -> Tree:
-    return _parsed(package_yaml("default.yaml"), "configs/default.yaml")
+    return _shipped("default.yaml")
+
+
+def _shipped(name: str) -> Tree:
+    return _parsed(package_yaml(name), f"configs/{name}", _QuickKeys)
 
 
 def _profile_tree(name: str) -> Tree:
     if name in PROFILES:
-        return _parsed(package_yaml(f"profiles/{name}.yaml"), f"configs/profiles/{name}.yaml")
+        return _shipped(f"profiles/{name}.yaml")
     if name.endswith((".yaml", ".yml")):
         return _file_tree(Path(name))
     near = get_close_matches(name, PROFILES, n=1)
@@ -117,7 +121,7 @@ def _file_tree(path: Path) -> Tree:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"Cannot read the configuration file {path}: {error}.") from error
-    tree = _parsed(text, str(path))
+    tree = _parsed(text, str(path), _UniqueKeys)
     for section, key in _SECRETS:
         part = tree.get(section)
         if isinstance(part, dict) and part.get(key):
@@ -129,9 +133,9 @@ def _file_tree(path: Path) -> Tree:
     return tree
 
 
-def _parsed(text: str, origin: str) -> Tree:
+def _parsed(text: str, origin: str, loader: type[_UniqueKeys | _QuickKeys]) -> Tree:
     try:
-        tree = yaml.load(text, _UniqueKeys) or {}  # noqa: S506
+        tree = yaml.load(text, loader) or {}  # noqa: S506
     except yaml.YAMLError as error:
         raise ConfigurationError(f"{origin} is not valid YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(tree, dict):
@@ -140,8 +144,8 @@ def _parsed(text: str, origin: str) -> Tree:
     return tree
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """A safe loader that refuses a key written twice in one mapping."""
+class _KeysOnce(yaml.constructor.SafeConstructor):
+    """Refuses a key written twice in one mapping."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
         keys = [self.construct_object(key) for key, _ in node.value]
@@ -151,6 +155,14 @@ class _UniqueKeys(yaml.SafeLoader):
                 None, None, f"the key {twice[0]!r} is written twice", node.start_mark
             )
         return super().construct_mapping(node, deep)
+
+
+class _UniqueKeys(_KeysOnce, yaml.SafeLoader):
+    """For what people write: its errors show the place."""
+
+
+class _QuickKeys(_KeysOnce, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """For what is shipped: compiled where it is there, a tenth of the time."""
 
 
 def _nearest(key: str, model: type[BaseModel], prefix: str) -> str:

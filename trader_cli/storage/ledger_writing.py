@@ -38,6 +38,7 @@ class LedgerWriting(LedgerReading):
         self._intents: dict[str, Intent] = {}
         self._intents_of: dict[str, list[Intent]] = {}
         self._booked_of: dict[str, Decimal] = {}
+        self._first_notes: dict[tuple[str, str], Note | None] = {}
 
     def require_in_place(self) -> None:
         """Raises `LedgerUnwritable` where the file was deleted or replaced: what sqlite writes on nobody would find."""
@@ -92,6 +93,7 @@ class LedgerWriting(LedgerReading):
         self._intents.clear()
         self._intents_of.clear()
         self._booked_of.clear()
+        self._first_notes.clear()
         with suppress(LedgerDamaged):  # a disk that does not even read: what was known stays known
             self._settled = self._read_settled()
         for client_id, note in self._unwritten.items():
@@ -147,7 +149,15 @@ class LedgerWriting(LedgerReading):
             (client_id, status, exchange_id, note, at_ms),
         )
         self._unwritten.pop(client_id, None)
+        if self._first_notes.get((client_id, status)) is None:
+            self._first_notes.pop((client_id, status), None)
         self._know(client_id, Note(status, exchange_id, note, at_ms))
+
+    def first_note(self, client_id: str, status: str) -> Note | None:
+        """The first line with this status: each look at a plan asks for that of every stop that was ever tried."""
+        if (client_id, status) not in self._first_notes:
+            self._first_notes[client_id, status] = super().first_note(client_id, status)
+        return self._first_notes[client_id, status]
 
     def remember(self, intent: Intent, note: Note) -> None:
         """What the disk would not take is known all the same, as long as this process lives: care goes by it."""

@@ -8,15 +8,18 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-from support.commands.warm_interpreter import shared_interpreter
+from support.commands.warm_interpreter import Started, shared_interpreter
 
 SMALL_SIM = {"TRADER_ANALYST__LEARNERS": "1", "TRADER_SIM__DAYS": "40", "TRADER_SIM__SYMBOLS": '["ETHUSDT"]'}
 """A small synthetic market and a quick model."""
 MOST_S = 240.0
+_NUMBERS = count()
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,41 @@ class Ran:
     def json(self) -> dict[str, Any]:
         """The one object on stdout."""
         return dict(json.loads(self.out))
+
+
+@dataclass(frozen=True)
+class Forked:
+    """A command at work, forked from an interpreter that has loaded the program; what it says goes to files."""
+
+    started: Started
+
+    def code(self, most_s: float = 0.0) -> int | None:
+        """Its exit code (negative: the signal), None if it runs still after so long."""
+        return shared_interpreter().ended(self.started, most_s)
+
+    def first_line(self) -> str:
+        """The first line of its output, once it is there."""
+        while not (line := self.said()[0].partition("\n"))[1]:
+            assert self.code() is None, self.said()
+            time.sleep(0.01)
+        return line[0]
+
+    def send(self, number: signal.Signals) -> None:
+        """A signal, if it runs still."""
+        if self.code() is None:
+            os.kill(self.started.pid, number)
+
+    def ended(self, *sent: signal.Signals, most_s: float = 30.0) -> Ran:
+        """What came of it, after these signals or by itself."""
+        for number in sent:
+            self.send(number)
+        code = self.code(most_s)
+        assert code is not None, f"it runs still after {most_s} s: {self.said()}"
+        return _ran(code, *self.said())
+
+    def said(self) -> tuple[str, str]:
+        """Its output and its errors, so far."""
+        return self.started.out.read_text("utf-8"), self.started.err.read_text("utf-8")
 
 
 @dataclass(frozen=True)
@@ -59,6 +97,13 @@ class CommandLine:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=self.environment(**extra),
+        )
+
+    def begin(self, *arguments: str, **extra: str) -> Forked:
+        """The command, running, without the second that an interpreter takes to load it."""
+        said = self.folder / f"{arguments[0]}-{next(_NUMBERS)}"
+        return Forked(
+            shared_interpreter().begin(self.folder, said, [*arguments, *self.base], self.environment(**extra))
         )
 
     def run(self, *arguments: str, **extra: str) -> Ran:

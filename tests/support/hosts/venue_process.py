@@ -13,9 +13,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from support.commands.command_line import CommandLine, Ran
+from support.commands.command_line import CommandLine
 from support.trading.desk import SYMBOL, plan_at
 
+from trader_cli.core.errors import ExitCode
 from trader_cli.core.money.plans import TradePlan
 from trader_cli.exchange.binance import BinanceExchange
 from trader_cli.settings import Settings, load_settings
@@ -27,22 +28,27 @@ SECRET = "sim-secret"
 
 
 @contextmanager
+def serving_venue(cli: CommandLine, *options: str, **market: str) -> Iterator[str]:
+    """`trader venue serve` in a process until the block ends; gives its URL."""
+    server = cli.begin("venue", "serve", "--port", "0", "--json", *options, **market)
+    try:
+        yield str(json.loads(server.first_line())["url"])
+    finally:
+        left = server.ended(signal.SIGINT)
+    assert left.code == ExitCode.INTERRUPTED, left.err
+
+
+@contextmanager
 def venue_process(folder: Path, faults: FaultPlan | None = None) -> Iterator[Place]:
     """`trader venue serve --clock wall` until the block ends; with a file of faults if there are any."""
-    cli = CommandLine(folder)
     market = {"TRADER_SIM__DAYS": "12", "TRADER_SIM__SYMBOLS": f'["{SYMBOL}"]'}
     bent: tuple[str, ...] = ()
     if faults is not None:
         file = folder / "faults.json"
         file.write_text(json.dumps(faults.as_dict()))
         bent = ("--faults", str(file))
-    server = cli.start("venue", "serve", "--port", "0", "--clock", "wall", "--json", *bent, **market)
-    try:
-        assert server.stdout is not None
-        yield Place(Ran(0, server.stdout.readline(), "").json["url"])
-    finally:
-        server.send_signal(signal.SIGINT)
-        server.communicate(timeout=30)
+    with serving_venue(CommandLine(folder), "--clock", "wall", *bent, **market) as url:
+        yield Place(url)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ def halt(
     json: o.Json = False,
 ) -> None:
     """Stop all entries until `trader reset`. Open positions stay under care, their stops where they are."""
-    from trader_cli.pipelines.trading.risk_reduction import halt as run
+    from trader_cli.pipelines.trading.halting import halt as run
 
     run(o.workspace_from(profile, config, tape), reason)
     if json:

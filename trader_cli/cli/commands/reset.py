@@ -21,7 +21,7 @@ def reset(
     json: o.Json = False,
 ) -> None:
     """Lift a halt, as a person who has looked at its reason."""
-    from trader_cli.pipelines.trading.risk_reduction import reset as run
+    from trader_cli.pipelines.trading.halting import reset as run
 
     was = run(o.workspace_from(profile, config, tape), reason)
     if json:

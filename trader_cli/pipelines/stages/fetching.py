@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
 from trader_cli.core.errors import DataInvalid, DataMissing, DataStale, TraderError, UsageError
 from trader_cli.core.market.gaps import Gap, utc_text
-from trader_cli.core.market.quality import quality_report
 from trader_cli.core.market.symbols import symbol_of
 from trader_cli.core.ports import silent
 from trader_cli.features.build import history_start
 from trader_cli.features.inputs import ALL_INPUTS
 from trader_cli.pipelines.market_access import Market, run_in_market
+from trader_cli.pipelines.stages.bar_quality import judged, judged_before
 from trader_cli.pipelines.stages.history_source import KINDS, HistoryReader, Way
 from trader_cli.pipelines.stages.market_snapshot import SNAPSHOTS
 from trader_cli.pipelines.stages.series_update import Span
@@ -246,9 +246,8 @@ class _Fetch:
         bars, update = await series.update(KINDS["klines"], reader, span)
         if bars is None:
             raise self._no_bars(span)
-        async with self.market.turn:
-            judged = asyncio.to_thread(self._judged, bars) if self.market.threads else None
-            bars, alarms = await judged if judged is not None else self._judged(bars)
+        before = None if self.options.repair else judged_before(series, bars, known)
+        bars, alarms = before or await self._judged(bars)
         notes += [*alarms[:3], *self._said_of_stored(known, span)]
         series.publish(KINDS["klines"], bars, span.first_ms)
         if update.replaced_rows:
@@ -306,18 +305,12 @@ class _Fetch:
         stored = {name for name, kind in KINDS.items() if store.found(key(kind.stage)) is not None}
         return tuple(name for name in (*KINDS, *SNAPSHOTS) if name in requested | stored and name != "klines")
 
-    def _judged(self, bars: Manifest) -> tuple[Manifest, list[str]]:
-        """The manifest of bars with their gaps and what the data-quality report counts, and its gravest sentences.
-
-        The report is stored.
-        """
-        store = self.series.store
-        report = quality_report(store.read(bars), self.series.timeframe)
-        store.point(self.series.key("quality"), store.put_document(report.as_dict()))
-        counts = {kind: bars_ for kind, (_, bars_) in report.counts.items()}
-        gaps = tuple((gap.first_ms, gap.last_ms, gap.bars) for gap in report.gaps)
-        grave = [finding.sentence for finding in report.findings if finding.severity == "error"]
-        return replace(bars, gaps=gaps, notes={**bars.notes, "quality": counts}), grave
+    async def _judged(self, bars: Manifest) -> tuple[Manifest, list[str]]:
+        """The bars with their data-quality report, in a thread where that is allowed: one series at a time."""
+        async with self.market.turn:
+            if self.market.threads:
+                return await asyncio.to_thread(judged, self.series, bars)
+            return judged(self.series, bars)
 
     def _span(self, last_ms: int, latest_ms: int, notes: list[str]) -> Span:
         """From where: as far back as asked, and at least as far as the latest row of features reaches."""

@@ -1,4 +1,4 @@
-"""What only reduces risk: flatten, halt; and the lifting of a halt. No lock, halt, claim or plan stands in its way.
+"""What only reduces risk: flatten. No lock, halt, claim or plan stands in its way.
 
 Nor does the ledger: where it cannot be used, or its owner cannot be ended, `flatten_without_ledger` does it.
 """
@@ -32,6 +32,7 @@ from trader_cli.execution.exchange_evidence import take_account_snapshot
 from trader_cli.execution.executor import Executor
 from trader_cli.pipelines.market_access import run_in_market
 from trader_cli.pipelines.trading.flatten_without_ledger import FlattenRequest, FlattenResult, FlattenWithoutLedger
+from trader_cli.pipelines.trading.halting import halt
 from trader_cli.pipelines.trading.ledger_health import UNREADABLE, held_or_none, hint_for, unusable
 from trader_cli.pipelines.trading.owner_takeover import end_owner
 from trader_cli.pipelines.trading.progress_notes import with_progress_notes
@@ -298,46 +299,3 @@ def _flatten(workspace: Workspace, ledger: Ledger, request: FlattenRequest) -> F
     except ExchangeUnavailable as error:
         known = [last_known(ledger, s) for s in symbols if ledger.holding(s).amount != 0]
         raise ExchangeUnavailable(" ".join([error.sentence, *known]), hint=error.hint) from error
-
-
-def halt(workspace: Workspace, reason: str) -> None:
-    """Stop all entries from now on; needs neither exchange nor keys, nor the ledger: its file is left in any case."""
-    path = workspace.ledger_path
-    owner_requests.ask(path, "halt", reason)
-    if unusable(path) is None:
-        _written_down(workspace, path)
-
-
-def reset(workspace: Workspace, reason: str) -> str | None:
-    """A person lifts the halt; what it was, `None` if there was none. A process at work is asked to write it down.
-
-    Where the ledger cannot be used only the request to halt is lifted; what it says itself stays.
-    """
-    path = workspace.ledger_path
-    if unusable(path) is not None:
-        was = owner_requests.request_of(path, "halt")
-        owner_requests.forget_request(path, "halt")
-        return was
-    with LedgerReading.shown(path) as shown:
-        was = None if shown is None else shown.halted()
-    owner_requests.forget_request(path, "halt")
-    if was is not None:
-        owner_requests.ask(path, "reset", reason)
-        _written_down(workspace, path)
-    return was
-
-
-def _written_down(workspace: Workspace, path: Path) -> None:
-    """Write requests into the ledger, if it is free and takes them; they count from their files meanwhile."""
-    with suppress(LedgerLocked, DataError, sqlite3.Error), Ledger.opened(path) as ledger:
-        ledger.take_requests(_now_ms(workspace))
-
-
-def _now_ms(workspace: Workspace) -> int:
-    from trader_cli.pipelines.market_access import market_now_ms
-    from trader_cli.venue.clocks import WallClock
-
-    try:
-        return market_now_ms(workspace)
-    except (DataError, ExchangeUnavailable):
-        return WallClock().now_ms()
