@@ -28,10 +28,10 @@ class RememberedRows:
 
     def of(self, db: GuardedConnection, statement: str, values: tuple[object, ...]) -> list[Row]:
         """The rows of a statement that only reads."""
-        asked = statement, values
-        if asked not in self._rows:
-            self._rows[asked] = db.execute(statement, values).fetchall()
-        return self._rows[asked]
+        query = statement, values
+        if query not in self._rows:
+            self._rows[query] = db.execute(statement, values).fetchall()
+        return self._rows[query]
 
     def forget(self, statement: str) -> None:
         """This statement is carried out: what names the table of its line is read anew; of any other, everything."""
@@ -39,7 +39,7 @@ class RememberedRows:
             return
         line = _LINE.match(statement)
         self._rows = (
-            {} if line is None else {asked: rows for asked, rows in self._rows.items() if line[1] not in asked[0]}
+            {} if line is None else {query: rows for query, rows in self._rows.items() if line[1] not in query[0]}
         )
 
 

@@ -48,7 +48,7 @@ class SymbolBook:
         self.bodies: Bodies = {}
         self._rules: dict[str, SymbolRules] = {}
         self._rules_of: Bodies | None = None
-        self._read_rules: dict[str, tuple[dict[str, Any], SymbolRules]] = {}
+        self._read_rules: dict[str, tuple[object, SymbolRules]] = {}
         self._path = path
         self._read_ms: int | None = None
         self._written_ms: int | None = None
