@@ -324,7 +324,8 @@ NO_FILTERS: tuple[Any, ...] = (
 def test_what_reduces_is_sent_whatever_filters_the_exchange_lists_by_now(filters: Any, tmp_path: Path) -> None:
     async def work(desk: Desk) -> None:
         await entered(desk, desk.approved(quantity="2.5"))
-        desk.exchange._book.bodies[SYMBOL]["filters"] = filters
+        books = desk.exchange._book.bodies
+        books[SYMBOL] = {**books[SYMBOL], "filters": filters}
         with desk.open() as (_, executor):
             assert await executor.close(SYMBOL, "by hand") == Decimal("2.5")
         assert desk.amount == 0

@@ -374,7 +374,7 @@ def test_no_module_keeps_state() -> None:
 UNTYPED = {
     "cli": (4, 0, "Typer's own groups take and give what its command line library does"),
     "core": (5, 4, "the guide's answers are dictionaries that its readers index; ticker, book and premium index"),
-    "exchange": (170, 69, "replies of the exchange, until they are checked"),
+    "exchange": (168, 69, "replies of the exchange, until they are checked"),
     "execution": (3, 0, "questions of every kind wait in one line; quantities as a person gives them"),
     "features": (6, 0, "one filter runs on numbers and on arrays; TA-Lib has no types"),
     "pipelines": (7, 3, "worked examples ask for whatever the market shows; findings made once, by name"),

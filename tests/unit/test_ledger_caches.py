@@ -6,13 +6,18 @@ import random
 from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from trader_cli.core.money.orders import TradeState
+from trader_cli.core.money.loss_limits import EquityPoint
+from trader_cli.core.money.orders import IncomeState, TradeState
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_reading import LedgerReading
 from trader_cli.storage.ledger_rows import Intent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SYMBOLS = ("ETHUSDT", "BTCUSDT")
 PURPOSES = ("entry", "stop", "exit")
@@ -53,9 +58,29 @@ def trade(number: int, of: Intent) -> TradeState:
     )
 
 
+BESIDE: tuple[Callable[[Ledger, str, int], object], ...] = (
+    lambda ledger, symbol, number: ledger.assess(
+        symbol, ("stay", "tighten")[number % 2], {"plan": f"{number}"}, number
+    ),
+    lambda ledger, symbol, number: ledger.decide(f"plan-{number % 60}", symbol, number, "abstain", {}, number),
+    lambda ledger, symbol, number: ledger.latch(symbol, "foreign", "", number),
+    lambda ledger, symbol, number: ledger.unlatch(symbol, "", number),
+    lambda ledger, symbol, number: ledger.clear_halt(symbol, number),
+    lambda ledger, symbol, number: ledger.receive(f"i{number}", "FUNDING_FEE", symbol, Decimal(number), number),
+    lambda ledger, _symbol, number: ledger.transfer(
+        IncomeState(f"t{number}", "TRANSFER", "", Decimal(1), "USDT", number)
+    ),
+    lambda ledger, _symbol, number: ledger.see("USDT", EquityPoint(number, Decimal(1), Decimal(number))),
+)
+"""Lines of the other tables."""
+
+
 def write(ledger: Ledger, number: int, dice: random.Random, known: list[Intent]) -> None:
     """One line of any kind."""
-    kind = dice.choice(("intend", "note", "note", "fill"))
+    kind = dice.choice(("intend", "note", "note", "fill", "beside"))
+    if kind == "beside":
+        dice.choice(BESIDE)(ledger, dice.choice(SYMBOLS), number)
+        return
     if kind == "intend" or not known:
         made = intent(number, dice)
         ledger.intend(made)
@@ -86,6 +111,12 @@ def known_to(ledger: LedgerReading) -> tuple[object, ...]:
         [(ledger.intent(f"td-{n}"), ledger.last_note(f"td-{n}")) for n in range(0, 1200, 7)],
         [ledger.intents_of(f"plan-{n}") for n in range(60)],
         [(s, ledger.unbooked(s), ledger.holding(s), [i.client_id for i in ledger.unsettled(s)]) for s in SYMBOLS],
+        [(s, ledger.entries(s), ledger.incomes(s), ledger.latched(s), ledger.was_held(s, 100, 200)) for s in SYMBOLS],
+        [(ledger.assessments(s, 50, ("stay",)), ledger.last_assessment(s, ("stay", "tighten"))) for s in SYMBOLS],
+        [(ledger.decision(f"plan-{n}"), ledger.fills(decision_id=f"plan-{n}")) for n in range(0, 60, 9)],
+        [(ledger.first_note(f"td-{n}", "open"), ledger.latest_note(f"td-{n}", "open")) for n in range(0, 1200, 97)],
+        (ledger.flows(), ledger.levels(3), ledger.transfers("USDT"), ledger.fills(), ledger.symbols()),
+        (ledger.cleared_ms(), ledger.latches(), ledger.money_since_ms(), ledger.last_income_ms()),
     )
 
 

@@ -8,28 +8,25 @@ from trader_cli.core.money.breaker import LatchLine, in_force
 from trader_cli.storage.ledger_columns import decision_of, document_of
 from trader_cli.storage.ledger_rows import Assessed, Decided
 from trader_cli.storage.owner_requests import request_of
+from trader_cli.storage.row_reading import RowReading
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from trader_cli.core.money.plans import TradePlan
-    from trader_cli.storage.ledger_faults import (
-        GuardedConnection,
-    )
 
 _DECISIONS = "SELECT id, symbol, decision_ms, kind, body FROM decisions"
 
 
-class DecisionReading:
+class DecisionReading(RowReading):
     """What was decided and said, by symbol and in the order it was written."""
 
-    _db: GuardedConnection
     path: Path
 
     def decision(self, decision_id: str) -> Decided | None:
         """What was recorded of a decision."""
-        row = self._db.execute(f"{_DECISIONS} WHERE id = ?", (decision_id,)).fetchone()
-        return None if row is None else decision_of(row)
+        rows = self._rows(f"{_DECISIONS} WHERE id = ?", (decision_id,))
+        return decision_of(rows[0]) if rows else None
 
     def plan(self, decision_id: str) -> TradePlan | None:
         """The plan that was recorded under this id."""
@@ -55,11 +52,9 @@ class DecisionReading:
 
     def latch_lines(self) -> list[LatchLine]:
         """Every line that latched or unlocked a symbol, in the order they were written."""
-        if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'latches'").fetchone():
+        if not self._rows("SELECT 1 FROM sqlite_master WHERE name = 'latches'"):
             return []  # shown as an older trader wrote it: only its next owner adds the table
-        rows = self._db.execute(
-            "SELECT number, symbol, latched, code, reason, at_ms, cause FROM latches ORDER BY number"
-        )
+        rows = self._rows("SELECT number, symbol, latched, code, reason, at_ms, cause FROM latches ORDER BY number")
         return [LatchLine(r[0], r[1], bool(r[2]), *r[3:]) for r in rows]
 
     def latches(self) -> dict[str, LatchLine]:
@@ -75,13 +70,13 @@ class DecisionReading:
 
     def cleared_ms(self) -> int:
         """When a person last lifted a halt, 0 if never."""
-        row = self._db.execute("SELECT MAX(at_ms) FROM halts WHERE halted = 0").fetchone()
+        (row,) = self._rows("SELECT MAX(at_ms) FROM halts WHERE halted = 0")
         return int(row[0] or 0)
 
     def assessments(self, symbol: str, since_ms: int = 0, actions: tuple[str, ...] = ()) -> list[Assessed]:
         """The assessments of a symbol, oldest first; only of these `actions` if given."""
         chosen = f" AND action IN ({', '.join('?' * len(actions))})" if actions else ""
-        rows = self._db.execute(
+        rows = self._rows(
             f"SELECT action, body, at_ms FROM assessments WHERE symbol = ? AND at_ms >= ?{chosen} ORDER BY number",  # noqa: S608
             (symbol, since_ms, *actions),
         )
@@ -90,14 +85,15 @@ class DecisionReading:
     def last_assessment(self, symbol: str, actions: tuple[str, ...]) -> Assessed | None:
         """The newest assessment of a symbol with one of these actions."""
         rows = [
-            self._db.execute(
+            row
+            for action in actions
+            for row in self._rows(
                 "SELECT action, body, at_ms, number FROM assessments WHERE symbol = ? AND action = ?"
                 " ORDER BY at_ms DESC, number DESC LIMIT 1",
                 (symbol, action),
-            ).fetchone()
-            for action in actions
+            )
         ]
-        newest = max((row for row in rows if row is not None), key=lambda row: (row[2], row[3]), default=None)
+        newest = max(rows, key=lambda row: (row[2], row[3]), default=None)
         return None if newest is None else Assessed(newest[0], document_of(newest[1]), newest[2])
 
     def counted_refusals(self) -> dict[str, int]:

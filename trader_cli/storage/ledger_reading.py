@@ -76,7 +76,7 @@ class LedgerReading(DecisionReading, MoneyReading):
 
     def entries(self, symbol: str) -> list[str]:
         """Ids of the decisions whose entry filled, oldest first."""
-        rows = self._db.execute(
+        rows = self._rows(
             "SELECT i.decision_id, i.client_id, EXISTS (SELECT 1 FROM fills f WHERE f.client_id = i.client_id)"
             " FROM intents i WHERE i.symbol = ? AND i.purpose = 'entry' ORDER BY i.rowid",
             (symbol,),
@@ -155,11 +155,11 @@ class LedgerReading(DecisionReading, MoneyReading):
         return self._note("client_id = ? AND status = ? ORDER BY number", (client_id, status))
 
     def _note(self, where: str, values: tuple[str, ...]) -> Note | None:
-        row = self._db.execute(
+        rows = self._rows(
             f"SELECT status, exchange_id, note, at_ms FROM orders WHERE {where} LIMIT 1",  # noqa: S608
             values,
-        ).fetchone()
-        return None if row is None else Note(*row)
+        )
+        return Note(*rows[0]) if rows else None
 
     def filled(self, client_id: str) -> Decimal:
         """How much of an order the exchange said has filled, whether its trades are booked yet or not."""
@@ -212,7 +212,7 @@ class LedgerReading(DecisionReading, MoneyReading):
         given = {"f.client_id": client_id, "i.decision_id": decision_id}
         chosen = {column: value for column, value in given.items() if value is not None}
         where = " AND ".join(f"{column} = ?" for column in chosen) or "1"
-        rows = self._db.execute(
+        rows = self._rows(
             "SELECT f.symbol, f.trade_id, f.client_id, i.purpose, f.side, f.price, f.quantity, f.commission,"  # noqa: S608
             f" f.realized, f.time_ms, f.commission_asset FROM fills f JOIN intents i USING (client_id) WHERE {where}"
             " ORDER BY f.time_ms, f.trade_id",
@@ -239,7 +239,7 @@ class LedgerReading(DecisionReading, MoneyReading):
 
     def symbols(self) -> list[str]:
         """Every symbol we ever had an intent on."""
-        return [str(row[0]) for row in self._db.execute("SELECT DISTINCT symbol FROM intents ORDER BY symbol")]
+        return [str(row[0]) for row in self._rows("SELECT DISTINCT symbol FROM intents ORDER BY symbol")]
 
     def holding(self, symbol: str) -> Holding:
         """The fold of our fills of a symbol, in order of time."""

@@ -13,6 +13,7 @@ from trader_cli.storage.ledger_faults import GuardedConnection, LedgerDamaged, L
 from trader_cli.storage.ledger_reading import SETTLED, LedgerReading
 from trader_cli.storage.ledger_rows import Note
 from trader_cli.storage.owner_requests import forget_request, request_of
+from trader_cli.storage.row_reading import RememberedRows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,9 +32,11 @@ class LedgerWriting(LedgerReading):
     """A ledger that this process alone writes. Raises `LedgerUnwritable` where the disk is full or takes no line."""
 
     _file: tuple[int, int] | None = None
+    _remembered: RememberedRows
 
     def __init__(self, db: GuardedConnection, path: Path) -> None:
         super().__init__(db, path)
+        self._remembered = RememberedRows()
         self._unwritten_intents: dict[str, Intent] = {}
         self._intents: dict[str, Intent] = {}
         self._intents_of: dict[str, list[Intent]] = {}
@@ -54,6 +57,7 @@ class LedgerWriting(LedgerReading):
         return self._run(statement, values)
 
     def _run(self, statement: str, values: tuple[object, ...] = ()) -> bool:
+        self._remembered.forget(statement)
         try:
             return self._db.execute(statement, values).rowcount > 0
         except LedgerDamaged as error:
@@ -86,6 +90,7 @@ class LedgerWriting(LedgerReading):
 
     def _remember_anew(self) -> None:
         """After something was undone: what is remembered is what the file holds, and what the disk would not take."""
+        self._remembered = RememberedRows()
         self._last_notes = None if self._last_notes is None else dict(self._unwritten)
         self._unsettled = None
         self._unbooked.clear()

@@ -8,6 +8,7 @@ believes those more than this table.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ _WEIGHTS = {
 """By path, beside the page's title; what is not here costs 1."""
 
 
+@lru_cache(maxsize=1024)
 def pool_of(path: str) -> Pool:
     """The pool in which a path is counted; USDⓈ-M futures' where there is no rule of its own."""
     return next((pool for start, pool in _POOLS.items() if path.startswith(start)), FUTURES)

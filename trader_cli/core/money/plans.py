@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields
 from decimal import Decimal
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from trader_cli.core.identity import ids
@@ -56,7 +57,7 @@ class TradePlan:
     digests: dict[str, str] = field(default_factory=dict)
     dollar_price: Decimal | None = None
 
-    @property
+    @cached_property
     def plan_id(self) -> str:
         """The digest of the decision: account, symbol, model lineage, decision time, side and tranche."""
         return ids.plan_id(self.account, self.symbol, self.lineage, self.decision_ms, self.side, self.tranche)

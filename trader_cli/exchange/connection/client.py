@@ -114,17 +114,16 @@ def make_session(pool: int = 16, gate: SigningGate | None = None, *, plain: bool
     """
     import aiohttp
 
-    from trader_cli.exchange.connection.signing_gate import guarded_request, never_amended_twice, refuses_redirects
+    from trader_cli.exchange.connection.signing_gate import guarded_request, sent_once
 
-    connector = aiohttp.TCPConnector(limit=pool, ssl=_trust(plain=plain), enable_cleanup_closed=True)
+    connector = aiohttp.TCPConnector(limit=pool, ssl=_trust(plain=plain), enable_cleanup_closed=not plain)
     if gate is None:
         return aiohttp.ClientSession(connector=connector)
     return aiohttp.ClientSession(
         connector=connector,
         trust_env=False,
         request_class=guarded_request(gate),
-        trace_configs=[refuses_redirects()],
-        middlewares=(never_amended_twice,),
+        middlewares=(sent_once,),
     )
 
 

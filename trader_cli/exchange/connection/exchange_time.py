@@ -47,6 +47,7 @@ class ExchangeTime:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._trips: deque[RoundTrip] = deque(maxlen=_KEPT)
+        self._narrowest: RoundTrip | None = None  # of `_trips`, until another comes or it is forgotten
         self._bound_ms: int | None = None
         self._refused_ms: int | None = None
         self._look_at_the_machine()
@@ -60,6 +61,7 @@ class ExchangeTime:
         if trip.width_ms > WIDEST_MS:
             return False
         self._trips.append(trip)
+        self._narrowest = None
         return True
 
     def refused(self, sent_ms: int) -> None:
@@ -74,15 +76,17 @@ class ExchangeTime:
         learned_since = any(trip.after_ms > sent_ms for trip in self._trips)
         if not learned_since and now_ms - sent_ms < _LATE_MS:
             self._trips.clear()
-            self._bound_ms = None
+            self._narrowest = self._bound_ms = None
             self._look_at_the_machine()
 
     @property
     def _best(self) -> RoundTrip | None:
         """The narrowest; of equals the newest. Two clocks drift apart: an old one is used only where none is newer."""
         oldest_ms = self._clock.monotonic_ms() - _FORGOTTEN_MS
-        recent = [trip for trip in self._trips if trip.after_ms >= oldest_ms] or list(self._trips)[-1:]
-        return min(reversed(recent), key=lambda trip: trip.width_ms, default=None)
+        if self._narrowest is None or self._narrowest.after_ms < oldest_ms:
+            recent = [trip for trip in self._trips if trip.after_ms >= oldest_ms] or list(self._trips)[-1:]
+            self._narrowest = min(reversed(recent), key=lambda trip: trip.width_ms, default=None)
+        return self._narrowest
 
     @property
     def is_known(self) -> bool:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     import aiohttp
+    from yarl import URL
 
     from trader_cli.settings.model import BinanceExchangeSettings, Mode
 
@@ -27,6 +28,8 @@ DEMO_HOSTS = ("https://demo-fapi.binance.com", "https://demo-api.binance.com")
 _LOOPBACK = frozenset({"127.0.0.1", "::1"})
 _PORTS = {"http": 80, "https": 443}
 _KEY_HEADER = "X-MBX-APIKEY"
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+"""What the HTTP client would follow."""
 
 
 class SigningRefused(ConfigurationError):
@@ -82,9 +85,9 @@ class SigningGate:
     signs_at: frozenset[Origin]
     wait_s: Callable[[str, str], float]
 
-    def check(self, method: str, url: str, *, signed: bool) -> None:
+    def check(self, method: str, url: URL, *, signed: bool) -> None:
         """Raises `SigningRefused` or `RateLimited`."""
-        origin = origin_of(url)
+        origin = url.scheme, url.raw_host or "", url.port or 0
         if signed and origin not in self.signs_at:
             allowed = ", ".join(sorted(f"{s}://{h}:{p}" for s, h, p in self.signs_at)) or "nowhere"
             raise SigningRefused(
@@ -92,7 +95,7 @@ class SigningGate:
                 f" {allowed}.",
                 hint="Check mode, profile and binance_exchange.base_url.",
             )
-        wait_s = self.wait_s(method, urlsplit(url).path)
+        wait_s = self.wait_s(method, url.raw_path)
         if wait_s > 0:
             raise RateLimited(f"The exchange takes no request for {wait_s:.1f} s.", retry_after_s=wait_s, hint="Wait.")
 
@@ -110,7 +113,7 @@ def guarded_request(gate: SigningGate) -> type[aiohttp.ClientRequest]:
             self._ask_the_gate()
 
         def _ask_the_gate(self) -> None:
-            gate.check(self.method, str(self.url), signed=self._is_signed)
+            gate.check(self.method, self.url, signed=self._is_signed)
 
         async def send(self, conn: Any) -> aiohttp.ClientResponse:
             self._ask_the_gate()
@@ -124,10 +127,10 @@ def _holds_signature(body: Any) -> bool:
     return isinstance(text, (bytes, bytearray)) and b"signature=" in text
 
 
-async def never_amended_twice(
+async def sent_once(
     request: aiohttp.ClientRequest, handler: Callable[[aiohttp.ClientRequest], Awaitable[aiohttp.ClientResponse]]
 ) -> aiohttp.ClientResponse:
-    """Keeps a PUT whose connection died, which may have amended an order, from being sent again.
+    """Ends a request that is answered by a redirect; and a PUT whose connection died, which may have amended an order.
 
     The HTTP client sends GET, PUT and DELETE again by itself then. A GET asks once more; the second copy of a cancel
     finds its order gone (-2011), as a lost reply to it is looked after anyway.
@@ -135,23 +138,14 @@ async def never_amended_twice(
     import aiohttp
 
     try:
-        return await handler(request)
+        response = await handler(request)
     except aiohttp.ClientConnectorError:
         raise  # nothing was sent, and nothing is sent again
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
         if request.method != "PUT":
             raise
         raise aiohttp.ClientError("The connection ended before an answer to PUT; it is not sent again.") from error
-
-
-def refuses_redirects() -> aiohttp.TraceConfig:
-    """Ends a request that is answered by a redirect."""
-    import aiohttp
-
-    async def stop(_session: Any, _context: Any, seen: aiohttp.TraceRequestRedirectParams) -> None:
-        seen.response.close()
+    if response.status in _REDIRECTS:
+        response.close()
         raise aiohttp.ClientError("The host answered with a redirect, which is not followed.")
-
-    tracing = aiohttp.TraceConfig()
-    tracing.on_request_redirect.append(stop)
-    return tracing
+    return response

@@ -41,6 +41,7 @@ class WeightBudget:
         self._clock = clock
         self._fraction = fraction
         self._now_ms = now_ms or clock.now_ms
+        self._headers = frozenset(name.lower() for name in pool.headers)
         self._turn = asyncio.Lock()
         self._window = -1
         self._frozen_until_ms = -_LONG_AGO_MS
@@ -80,9 +81,8 @@ class WeightBudget:
         self._turn_over(self._now_ms())
         if sent_ms is not None and sent_ms // self.pool.window_ms != self._window:
             return
-        names = {name.lower() for name in self.pool.headers}
-        for name, value in (headers or {}).items():
-            if name.lower() in names and value.isdigit():
+        for name, value in (headers or {}).items() if self._headers else ():
+            if name.lower() in self._headers and value.isdigit():
                 self.used = max(self.used, int(value))
 
     def take(self, weight: int) -> None:

@@ -48,6 +48,7 @@ class SymbolBook:
         self.bodies: Bodies = {}
         self._rules: dict[str, SymbolRules] = {}
         self._rules_of: Bodies | None = None
+        self._read_rules: dict[str, tuple[object, SymbolRules]] = {}
         self._path = path
         self._read_ms: int | None = None
         self._written_ms: int | None = None
@@ -114,7 +115,10 @@ class SymbolBook:
         body = self.bodies.get(symbol)
         if body is None:
             return None
-        return replies.parsed("the symbol's filters", body, symbol_rules)
+        known = self._read_rules.get(symbol)
+        if known is None or known[0] is not body:  # each answer of the exchange brings new descriptions
+            known = self._read_rules[symbol] = body, replies.parsed("the symbol's filters", body, symbol_rules)
+        return known[1]
 
     def every_rules(self) -> Mapping[str, SymbolRules]:
         """The filters of every symbol whose name says in what it is margined; one that cannot be read is left out."""
