@@ -696,7 +696,7 @@ BREAKS = (
         "liquidation of shorts where longs have theirs",
         ("liquidation_by_hand",),
         ("test_core.py::test_at_the_liquidation_price_margin_is_the_maintenance_margin",),
-        (("core/money/liquidation.py", 'sign = 1.0 if side == "long" else -1.0', "sign = 1.0"),),
+        (("core/money/liquidation.py", 'sign = 1 if side == "long" else -1', "sign = 1"),),
     ),
     Break(
         "stop of shorts looked for below",
@@ -1308,8 +1308,8 @@ BREAKS = (
         (
             (
                 "core/money/liquidation.py",
-                "price = (entry / leverage + cumulative - sign * entry)",
-                "price = (entry / leverage - cumulative - sign * entry)",
+                "entry / leverage + cumulative, sign",
+                "entry / leverage - cumulative, sign",
             ),
         ),
     ),

@@ -171,7 +171,7 @@ def _facts(done: StoredBacktest) -> Facts:
 def _trades(f: Figures) -> str:
     ends = ", ".join(f"{count} by {why}" for why, count in f.exits.items())
     won = f"; {f.trades.win_rate:.0%} won" if f.trades.win_rate is not None else ""
-    return f"{f.trades.count} closed{': ' if ends else ''}{ends}{won}; {f.still_open} open"
+    return f"{f.trades.count} ended{': ' if ends else ''}{ends}{won}; {f.still_open} open"
 
 
 def _expectancy(trades: TradeFigures) -> str | None:
