@@ -6,7 +6,14 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from trader_cli.core.money.assets import QUOTE
-from trader_cli.core.money.loss_limits import EquityHistory, EquityPoint, LossLimits, breaches, worth_keeping
+from trader_cli.core.money.loss_limits import (
+    KEPT_MS,
+    EquityHistory,
+    EquityPoint,
+    LossLimits,
+    breaches,
+    worth_keeping,
+)
 
 if TYPE_CHECKING:
     from trader_cli.settings.model import TacticianSettings
@@ -22,7 +29,8 @@ class LossRecord:
         self._limits = LossLimits(limits.max_daily_loss, limits.max_drawdown)
         self._is_on = limits.enable_risk_management
         self._seen: list[EquityPoint] = []
-        self._highest, self._counted, self._told = ZERO, 0, set[str]()
+        self._highest = self._best = ZERO
+        self._counted, self._told = 0, set[str]()
 
     def broken(self, engine: Engine) -> str | None:
         """The sentence of a limit newly broken."""
@@ -34,8 +42,10 @@ class LossRecord:
         if near and self._is_on:
             flows = [(income.time_ms, income.amount) for income in engine.account.income if income.asset == QUOTE]
             found = breaches(flows, wallet, equity - wallet, self._limits, engine.now_ms, history=history)
-        if worth_keeping(history, point):
+        is_soon = self._seen and point.time_ms - self._seen[-1].time_ms < KEPT_MS
+        if not (is_soon and equity <= self._best) and worth_keeping(history, point):
             self._seen.append(point)
+            self._best = max(self._best, equity)
         fresh = {name: why for name, why in found.items() if name not in self._told}
         self._told |= fresh.keys()
         return next(iter(fresh.values()), None)

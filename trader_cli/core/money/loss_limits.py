@@ -28,7 +28,8 @@ _SETTLED_MS = 60_000
 """How long after a transfer a look may still show the wallet without it."""
 _BESIDE_MS = 3_600_000
 """How far from the beginning of a day a look may be to say what the equity was then."""
-_KEPT_MS = 900_000
+KEPT_MS = 900_000
+"""How often a look is remembered that saw nothing higher."""
 _FINEST = Decimal("0.0005")
 _RECENT_MS = 2 * DAY_MS
 
@@ -172,7 +173,7 @@ def worth_keeping(history: EquityHistory, point: EquityPoint) -> bool:
 
     So much is forgotten at most: 0.05 % of the highest equity.
     """
-    if not history.seen or point.time_ms - history.seen[-1].time_ms >= _KEPT_MS:
+    if not history.seen or point.time_ms - history.seen[-1].time_ms >= KEPT_MS:
         return True
     last = _moment(history, history.seen[-1])
     rest = [level.equity for level in history.seen if _moment(history, level) == last]
