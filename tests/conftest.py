@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -23,7 +24,20 @@ ROOM = 4 * 2**30
 
 
 def pytest_configure() -> None:
-    """Temporary files lie in memory where there is room: what is synced after every line waits for no disk."""
+    """Signals are heard, and temporary files lie in memory where there is room."""
+    _hear_signals()
+    _keep_files_in_memory()
+
+
+def _hear_signals() -> None:
+    """A run that was started in the background, or under nohup, ignores them; so would everything it starts."""
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
+
+
+def _keep_files_in_memory() -> None:
+    """What is synced after every line waits for no disk."""
     if "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM:
         os.environ["TMPDIR"] = str(MEMORY)
         tempfile.tempdir = None

@@ -7,8 +7,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from trader_cli.analyst.trained_model import TrainedModel
-from trader_cli.backtest.desk import Desk, DeskOptions
-from trader_cli.backtest.faithful import Faithful, Schedule
+from trader_cli.backtest.backtest_account import AccountOptions, BacktestAccount
+from trader_cli.backtest.faithful_backtest import FaithfulBacktest, Schedule
 from trader_cli.backtest.model_spans import ModelSchedule, ModelSpan
 from trader_cli.backtest.stored_analyses import StoredAnalyses, SymbolHistory
 from trader_cli.core.errors import DataInvalid, DataMissing, UsageError
@@ -48,11 +48,13 @@ def run_backtest(workspace: Workspace, request: BacktestRequest, progress: Progr
         since,
         Decimal(str(workspace.settings.sim.balance)),
     )
-    desk = Desk(venue, _options(workspace), request.timeframe)
+    account = BacktestAccount(venue, _options(workspace), request.timeframe)
     analyses = StoredAnalyses(histories, venue, AnalysisOptions.of(workspace.settings))
     with leaving().prompt():
-        Faithful(desk, request.symbols, analyses, _schedule(workspace, request.timeframe), progress).run(until)
-    return save(workspace, store, replace(request, since_ms=since, until_ms=until), histories, desk)
+        FaithfulBacktest(account, request.symbols, analyses, _schedule(workspace, request.timeframe), progress).run(
+            until
+        )
+    return save(workspace, store, replace(request, since_ms=since, until_ms=until), histories, account)
 
 
 def _span(series: Sequence[TrainingData], request: BacktestRequest) -> tuple[int, int]:
@@ -127,9 +129,9 @@ def _given_model(workspace: Workspace, store: ArtifactStore, series: TrainingDat
     return ModelSpan(model, since, digest)
 
 
-def _options(workspace: Workspace) -> DeskOptions:
+def _options(workspace: Workspace) -> AccountOptions:
     settings = workspace.settings
-    return DeskOptions(PlanningOptions.of(settings), ExecutionOptions.of(workspace), ManagementOptions.of(settings))
+    return AccountOptions(PlanningOptions.of(settings), ExecutionOptions.of(workspace), ManagementOptions.of(settings))
 
 
 def _schedule(workspace: Workspace, timeframe: Timeframe) -> Schedule:

@@ -26,7 +26,7 @@ from trader_cli.storage.state import Trial, TrialLedger
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from trader_cli.backtest.desk import Desk
+    from trader_cli.backtest.backtest_account import BacktestAccount
     from trader_cli.backtest.stored_analyses import SymbolHistory
     from trader_cli.core.json_values import JsonObject
     from trader_cli.settings import Workspace
@@ -67,13 +67,13 @@ def save(
     store: ArtifactStore,
     request: BacktestRequest,
     histories: Mapping[str, SymbolHistory],
-    desk: Desk,
+    account: BacktestAccount,
 ) -> StoredBacktest:
     """Store what a backtest came to, and count it among the trials on these data."""
-    frames, settings, inputs = desk.records.frames(), digest_value(_settings(workspace)), _inputs(histories)
+    frames, settings, inputs = account.records.frames(), digest_value(_settings(workspace)), _inputs(histories)
     name = digest_value([__version__, request.as_dict(), inputs, settings, workspace.settings.seed])[:12]
     count = partial(_count_trial, workspace, request, settings)
-    figures = figures_of(frames, workspace.settings.sim.balance, request.timeframe.ms, desk.halted, count)
+    figures = figures_of(frames, workspace.settings.sim.balance, request.timeframe.ms, account.halted, count)
     with store.at_work():
         chunks = tuple(replace(store.put_rows(part, f), part=part) for part, f in frames.items() if not f.is_empty())
         manifest = Manifest(

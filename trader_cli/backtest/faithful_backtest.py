@@ -18,7 +18,7 @@ from trader_cli.tactician.assessments import assessment_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trader_cli.backtest.desk import Desk
+    from trader_cli.backtest.backtest_account import BacktestAccount
     from trader_cli.backtest.position_keeper import ManagedPosition
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.core.money.exits import Assessment
@@ -58,22 +58,27 @@ class _Series:
     approved: Approved | None = None
 
 
-class Faithful:
-    """Symbols of one account, from the desk's time on."""
+class FaithfulBacktest:
+    """Trades symbols for one account, from its venue's time on."""
 
     def __init__(
-        self, desk: Desk, symbols: Sequence[str], analyses: Analyses, schedule: Schedule, progress: Progress = silent
+        self,
+        account: BacktestAccount,
+        symbols: Sequence[str],
+        analyses: Analyses,
+        schedule: Schedule,
+        progress: Progress = silent,
     ) -> None:
-        self._desk, self._analyses, self._schedule = desk, analyses, schedule
+        self._account, self._analyses, self._schedule = account, analyses, schedule
         self._series = [_Series(symbol) for symbol in symbols]
         self._assessments: dict[str, Assessment] = {}
-        self._looked_ms = self._opened_ms = desk.venue.now_ms
+        self._looked_ms = self._opened_ms = account.venue.now_ms
         self._stood_ms = 0
         self._progress = progress
 
     def run(self, until_ms: int) -> None:
         """Trade until then."""
-        venue, began_ms = self._desk.venue, self._desk.venue.now_ms
+        venue, began_ms = self._account.venue, self._account.venue.now_ms
         bars = (until_ms - began_ms) // self._schedule.timeframe.ms
         while venue.now_ms < until_ms:
             self._progress("bars traded", (venue.now_ms - began_ms) // self._schedule.timeframe.ms, bars)
@@ -81,35 +86,35 @@ class Faithful:
             for series in self._series:
                 self._tend(series)
             venue.advance(min(self._next_wake(), until_ms))
-        self._desk.records.stood(venue.engine)
-        self._desk.end()
+        self._account.records.stood(venue.engine)
+        self._account.end()
 
     def _look_if_due(self) -> None:
-        now = self._desk.venue.now_ms
-        if self._desk.held and now >= self._next_look_ms:
+        now = self._account.venue.now_ms
+        if self._account.held and now >= self._next_look_ms:
             self._looked_ms = now
-            self._desk.look(self._assessment)
+            self._account.look(self._assessment)
 
     @property
     def _next_look_ms(self) -> int:
         return max(self._looked_ms + self._schedule.look_ms, self._opened_ms + FIRST_LOOK_MS)
 
     def _next_wake(self) -> int:
-        now, timeframe = self._desk.venue.now_ms, self._schedule.timeframe
+        now, timeframe = self._account.venue.now_ms, self._schedule.timeframe
         due = [timeframe.floor(now) + timeframe.ms + SETTLE_MS]
         due += [series.tactics_ms for series in self._series if series.tactics_ms is not None]
-        if self._desk.held:
+        if self._account.held:
             due.append(self._next_look_ms)
         return max(min(due), now + 1)
 
     def _tend(self, series: _Series) -> None:
-        now = self._desk.venue.now_ms
+        now = self._account.venue.now_ms
         closed = self._schedule.timeframe.floor(now - SETTLE_MS)
         if closed > series.analysed_ms:
             series.analysed_ms, series.tactics_ms, series.approved = closed, now, None
             series.analysis = analysis = self._analyses.of(series.symbol)
             if isinstance(analysis.outcome, Abstention):
-                self._desk.records.decided(now, analysis, analysis.outcome)
+                self._account.records.decided(now, analysis, analysis.outcome)
             self._stood(closed)
         if series.tactics_ms is not None and now >= series.tactics_ms:
             series.tactics_ms = None
@@ -119,32 +124,36 @@ class Faithful:
         """How the account stands, once a bar."""
         if closed_ms != self._stood_ms:
             self._stood_ms = closed_ms
-            self._desk.records.stood(self._desk.venue.engine)
+            self._account.records.stood(self._account.venue.engine)
 
     def _try_tactics(self, series: _Series) -> None:
         """Tactics and entry; what is refused now may be possible later, while the signal is valid."""
-        desk, analysis = self._desk, series.analysis
-        if series.symbol in desk.held or analysis is None or analysis.signal is None:
+        account, analysis = self._account, series.analysis
+        if analysis is None or analysis.signal is None:
             return
-        now = desk.venue.now_ms
+        now = account.venue.now_ms
+        if series.symbol in account.held:
+            account.records.decided(now, analysis, Refused("position_open", "The symbol holds a position of ours."))
+            return
         if now >= analysis.decision_time_ms + self._schedule.validity_ms:
+            account.records.decided(now, analysis, Abstention("analysis_stale", "The signal is not valid any more."))
             return
-        decision = series.approved or desk.decide(analysis, analysis.signal)
+        decision = series.approved or account.decide(analysis, analysis.signal)
         refused = decision if isinstance(decision, Refused) else None
         if isinstance(decision, Approved):
             series.approved = decision
-            was_flat = not desk.held
-            refused = desk.enter(decision)
-            if was_flat and desk.held:
-                self._opened_ms = desk.venue.now_ms
-        desk.records.decided(now, analysis, refused or decision)
+            was_flat = not account.held
+            refused = account.enter(decision)
+            if was_flat and account.held:
+                self._opened_ms = account.venue.now_ms
+        account.records.decided(now, analysis, refused or decision)
         if refused is not None and refused.code != "halted":
             series.tactics_ms = now + self._schedule.again_ms
 
     def _assessment(self, held: ManagedPosition) -> Assessment | None:
         """The model's opinion of the last closed bar since the plan's; where it has none, the one before decays."""
         symbol = held.plan.symbol
-        closed = self._schedule.timeframe.floor(self._desk.venue.now_ms - SETTLE_MS)
+        closed = self._schedule.timeframe.floor(self._account.venue.now_ms - SETTLE_MS)
         known = self._assessments.get(held.plan.plan_id)
         if closed > max(held.plan.decision_ms, known.at_ms if known else 0):
             said = assessment_of(held.plan, self._analyses.of(symbol))

@@ -43,7 +43,7 @@ ZERO = Decimal(0)
 
 
 @dataclass(frozen=True)
-class DeskOptions:
+class AccountOptions:
     """What rules an account: those of planning, of orders and limits, and of open positions."""
 
     planning: PlanningOptions
@@ -51,10 +51,10 @@ class DeskOptions:
     management: ManagementOptions
 
 
-class Desk:
+class BacktestAccount:
     """The account. `held` are positions as the last look saw them: one that has ended since is told by the next."""
 
-    def __init__(self, venue: SimulatedExchange, options: DeskOptions, timeframe: Timeframe) -> None:
+    def __init__(self, venue: SimulatedExchange, options: AccountOptions, timeframe: Timeframe) -> None:
         self.venue, self.held, self.records = venue, dict[str, ManagedPosition](), Records()
         self.keeper = PositionKeeper(venue, round(options.execution.orders.protection_deadline * 1000))
         self.halted: str | None = None
