@@ -23,13 +23,13 @@ demo: $(READY) ## from nothing to a closed position on the simulated exchange, n
 	@BIN=$(BIN) sh scripts/demo.sh
 
 test: $(READY) ## every test
-	$(MAKE) --jobs=2 --keep-going --output-sync=target --no-print-directory .wall .others
+	$(MAKE) --keep-going --no-print-directory .wall .others
 
-.wall: # they mostly wait; what they need of the processor they get at once
+.wall: # they mostly wait; alone, since they look at a clock
 	$(BIN)/python -m pytest -m "wall and not long" -n 3 --dist worksteal
 
 .others: # in one call: to collect takes each worker seconds
-	nice -n 19 $(BIN)/python -m pytest -m "not wall and not long" -n 3 --dist worksteal
+	$(BIN)/python -m pytest -m "not wall and not long" -n 3 --dist worksteal
 
 unit: $(READY) ## the quick tests only
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal
