@@ -257,6 +257,12 @@ class Executor:
             raise ExchangeUnavailable(f"The exchange does not show the position of {plan.symbol} clearly.")
         return ended.cover if ended.view.expected else None, ended.closed
 
+    async def cover_if_bare(self, view: View) -> None:
+        """See that what a view found open is covered, or closed, where no stop is known to rest for all of it."""
+        plan = self.plan_of(view.symbol)
+        if plan is not None and view.expected and not self.context.cover(plan, abs(view.expected)).full:
+            await self.keep_covered(plan)
+
     # --- leaving ---
 
     async def close(

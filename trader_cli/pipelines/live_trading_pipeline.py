@@ -7,17 +7,17 @@ symbols. One loop does one thing after the other, so that the same market gives 
 from __future__ import annotations
 
 from collections import deque
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from trader_cli.core.answers import Answer
-from trader_cli.core.errors import DataMissing, UsageError
+from trader_cli.core.errors import DataMissing, ExchangeRejected, ExchangeUnavailable, UsageError
 from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.execution.accounts import ExchangeLease
 from trader_cli.execution.entry_result import EntryResult
 from trader_cli.execution.orphan_orders import ledger_for
-from trader_cli.execution.shutdown import until_time_is_up
+from trader_cli.execution.shutdown import leaving, until_time_is_up
 from trader_cli.pipelines.market_access import Market
 from trader_cli.pipelines.trading.iterations import EventSink, Iteration, Trader
 from trader_cli.pipelines.trading.live_loop import LiveLoop
@@ -123,7 +123,7 @@ class LiveTradingPipeline:
             with until_time_is_up(), trader.listener.open():
                 ends_ms = None if for_s is None else trader.market.clock.monotonic_ms() + for_s * 1000
                 await trader.executor.reconciler.booker.receive_income()
-                if (await trader.executor.view(symbol)).held == 0:
+                if not await self._holds(trader, symbol):
                     done = await trader.once(symbol, timeframe, wait=wait, ends_ms=ends_ms)
                 else:
                     done = Iteration(
@@ -135,6 +135,15 @@ class LiveTradingPipeline:
                     left_s = None if ends_ms is None else (ends_ms - trader.market.clock.monotonic_ms()) / 1000
                     await trader.monitor.start_monitoring(left_s)
         return done
+
+    @staticmethod
+    async def _holds(trader: Trader, symbol: str) -> bool:
+        """Whether a position of ours is open; one that is found bare is covered before a signal is heard."""
+        async with leaving().shielded():
+            view = await trader.executor.view(symbol)
+            with suppress(ExchangeUnavailable, ExchangeRejected):  # care goes on with what could not be had here
+                await trader.executor.cover_if_bare(view)
+        return view.held != 0
 
     async def run_forever(self, symbols: Sequence[str], timeframe: Timeframe, *, for_s: float | None = None) -> None:
         """Trade symbols until `stop()`, or for `for_s` seconds. Silence of the exchange is waited out.
