@@ -15,7 +15,7 @@ from trader_cli.backtest.position_keeper import ManagedPosition, PositionKeeper
 from trader_cli.backtest.records import Records
 from trader_cli.core.market.gaps import utc_text
 from trader_cli.core.money.assets import Dollars, margin_asset_of
-from trader_cli.core.money.breaker import TOO_MANY, Brake, runaway
+from trader_cli.core.money.breaker import HALTING, LATCHING, TOO_MANY, Brake, runaway
 from trader_cli.core.money.exits import OpenPosition, assess
 from trader_cli.core.money.orders import NotPlaced, OrderRequest
 from trader_cli.core.money.plans import Approved, Refused, Request
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from trader_cli.venue.engine.engine import Engine
 
 ZERO = Decimal(0)
+UNFILLED = "entry_unfilled"
+"""The entry was sent, and nobody filled it: it is not sent again."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ class BacktestAccount:
         return preflight.prices_of(symbol, premium, ticker, self.venue.now_ms, self._options.execution)
 
     def enter(self, approved: Approved) -> Refused | None:
-        """Carry out a plan, covered before this returns. A refusal opens nothing, nor does an order nobody filled."""
+        """Carry out a plan, covered before this returns; or why nothing was opened."""
         made, venue = approved.plan, self.venue
         rules = venue.rules(made.symbol)
         refused = self._refusal(made, rules)
@@ -115,11 +117,12 @@ class BacktestAccount:
         reply = venue.place(OrderRequest(made.client_id("entry"), made.symbol, side, made.quantity, limit, "IOC"))
         if isinstance(reply, NotPlaced):
             return Refused("entry_rejected", reply.sentence)
-        if reply.filled:
-            leaving = exit_rules(self._options.management, self._timeframe)
-            self.held[made.symbol] = held = ManagedPosition(made, leaving, venue.now_ms, made.stop_price, venue.now_ms)
-            self._fold()
-            self.keeper.protect(held)
+        if not reply.filled:
+            return Refused(UNFILLED, f"Nobody sold or bought at {limit:f} or better.")
+        leaving = exit_rules(self._options.management, self._timeframe)
+        self.held[made.symbol] = held = ManagedPosition(made, leaving, venue.now_ms, made.stop_price, venue.now_ms)
+        self._fold()
+        self.keeper.protect(held)
         return None
 
     def _refusal(self, made: TradePlan, rules: SymbolRules) -> Refused | None:
@@ -158,8 +161,8 @@ class BacktestAccount:
         account = self.venue.engine.account
         for fill in account.fills[self._folded :]:
             held, order = self.held[fill.symbol], account.orders[fill.order_id]
-            held.take(fill)
-            self.records.filled(fill, order, held.plan.plan_id, self.keeper.reasons.get(order.client_id))
+            why = self.keeper.reasons.get(order.client_id)
+            held.take(fill, self.records.filled(fill, order, held.plan.plan_id, why))
         for income in account.income[self._paid :]:
             if income.symbol in self.held:
                 self.held[income.symbol].pay(income)
@@ -177,7 +180,7 @@ class BacktestAccount:
             self._manage(held, assessment_of(held))
         broken = self._losses.broken(self.venue.engine)
         if broken is not None:
-            self.halted = self.halted or f"{utc_text(self.venue.now_ms)}: {broken}"
+            self._halt(broken)
             for held in self._each() if self._options.execution.limits.close_on_halt else ():
                 self.keeper.protect(held, ZERO, "loss_limit")
         self._forget_flat()
@@ -194,7 +197,13 @@ class BacktestAccount:
             if self.venue.engine.account.position(symbol).amount == 0:
                 held = self.held.pop(symbol)
                 self.records.traded(held, held.fills[-1].time_ms)
+                if held.last_reason in HALTING:
+                    self._halt(f"{symbol}: {LATCHING[held.last_reason]}")
                 self.keeper.sweep(symbol)
+
+    def _halt(self, why: str) -> None:
+        """Nothing more is opened, as in live until a person has looked."""
+        self.halted = self.halted or f"{utc_text(self.venue.now_ms)}: {why}"
 
     def end(self) -> None:
         """Write down what is still open."""

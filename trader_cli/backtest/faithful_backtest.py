@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from trader_cli.backtest.backtest_account import UNFILLED
 from trader_cli.core.money.plans import Approved, Refused
 from trader_cli.core.ports import silent
 from trader_cli.core.types import Abstention
@@ -147,7 +148,7 @@ class FaithfulBacktest:
             if was_flat and account.held:
                 self._opened_ms = account.venue.now_ms
         account.records.decided(now, analysis, refused or decision)
-        if refused is not None and refused.code != "halted":
+        if refused is not None and refused.code not in {"halted", UNFILLED}:
             series.tactics_ms = now + self._schedule.again_ms
 
     def _assessment(self, held: ManagedPosition) -> Assessment | None:

@@ -36,6 +36,7 @@ class ManagedPosition:
     """A position under care, as its looks remember it. `best_price` is of looks; `stop_price` the tightest that rested.
 
     `amount` and `cost` are signed: the fold of `fills`. `funding` is what it has paid, `costs` what else was taken.
+    `last_reason` is where the last of its fills came from.
     """
 
     plan: TradePlan
@@ -52,9 +53,11 @@ class ManagedPosition:
     fills: list[Fill] = field(default_factory=list)
     funding: Decimal = ZERO
     costs: Decimal = ZERO
+    last_reason: str = ""
 
-    def take(self, fill: Fill) -> None:
-        """One more of its fills."""
+    def take(self, fill: Fill, reason: str) -> None:
+        """One more of its fills, and what it came from."""
+        self.last_reason = reason
         signed = fill.quantity if fill.side == "BUY" else -fill.quantity
         self.cost = cost_after(self.amount, self.cost, signed, fill.price)
         self.amount += signed

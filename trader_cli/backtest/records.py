@@ -72,11 +72,12 @@ class Records:
         kind, code, sentence = _told(said)
         self.decisions.append((now_ms, analysis.symbol, analysis.decision_time_ms, kind, code, sentence))
 
-    def filled(self, fill: Fill, order: Order, plan_id: str, reason: str | None) -> None:
-        """A fill of an order: what the order was for, and why it left."""
+    def filled(self, fill: Fill, order: Order, plan_id: str, reason: str | None) -> str:
+        """A fill of an order: what the order was for, and why it left, which is given back."""
         purpose = ids.purpose_of(order.client_id) or ids.forced_kind(order.client_id) or "external"
         numbers = (float(x) for x in (fill.price, fill.quantity, fill.commission, fill.realized))
         self.fills.append((fill.time_ms, fill.symbol, plan_id, purpose, fill.side, *numbers, reason or purpose))
+        return reason or purpose
 
     def traded(self, held: ManagedPosition, closed_ms: int | None) -> None:
         """A position that has ended, or at the end of all is still open."""
@@ -98,7 +99,7 @@ class Records:
                 float(fees),
                 float(held.funding),
                 float(realised - fees - held.funding),
-                None if closed_ms is None else self.fills[-1][-1],
+                None if closed_ms is None else held.last_reason,
             )
         )
 

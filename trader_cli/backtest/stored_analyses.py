@@ -17,7 +17,6 @@ from trader_cli.features.bar_arrays import BarSeries
 
 if TYPE_CHECKING:
     import polars as pl
-    from numpy.typing import NDArray
 
     from trader_cli.backtest.model_spans import ModelSchedule
     from trader_cli.core.market.timeframes import Timeframe
@@ -46,7 +45,6 @@ class StoredAnalyses:
     histories: dict[str, SymbolHistory]
     venue: SimulatedExchange
     options: AnalysisOptions
-    _closes: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     _said: dict[str, Analysis] = field(default_factory=dict)
 
     def of(self, symbol: str) -> Analysis:
