@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from trader_cli.core.errors import ConfigurationError, TraderError
+from trader_cli.core.errors import ConfigurationError
 from trader_cli.core.json_values import number_of, object_of, objects_of
 
 if TYPE_CHECKING:
@@ -44,10 +44,6 @@ _OPTIONS = (
 _PATIENCE_S = 30.0
 _TALL = 16_000
 """Pixels: no picture is higher."""
-
-
-class BrowserFailed(TraderError):
-    """The browser did not do what it was told."""
 
 
 def chromium() -> str | None:
@@ -81,6 +77,12 @@ def headless(program: str) -> Iterator[Browser]:
             os.close(from_us)
             os.close(to_us)
             _end(pid)
+
+
+def _failed(sentence: str) -> ConfigurationError:
+    return ConfigurationError(
+        sentence, hint="Open the page in your own browser; another Chromium may take the picture."
+    )
 
 
 def _pipe() -> tuple[int, int]:
@@ -123,7 +125,7 @@ class Browser:
             self.call(f"{domain}.enable")
 
     def call(self, method: str, **parameters: object) -> JsonObject:
-        """Tell it something; what it answers. Raises `BrowserFailed`."""
+        """Tell it something; what it answers. Raises `ConfigurationError`."""
         self._number += 1
         message = {"id": self._number, "method": method, "params": parameters}
         if self._session is not None:
@@ -134,16 +136,16 @@ class Browser:
             answer = self._next(until)
             if answer.get("id") == self._number:
                 if "error" in answer:
-                    raise BrowserFailed(f"The browser refused {method}: {answer['error']}.")
+                    raise _failed(f"The browser refused {method}: {answer['error']}.")
                 return object_of(answer["result"])
 
     def _next(self, until: float) -> JsonObject:
         while b"\0" not in self._left:
             if not select.select([self._reads], [], [], max(until - monotonic(), 0))[0]:
-                raise BrowserFailed(f"The browser has not answered for {_PATIENCE_S:.0f} s.")
+                raise _failed(f"The browser has not answered for {_PATIENCE_S:.0f} s.")
             read = os.read(self._reads, 1 << 20)
             if not read:
-                raise BrowserFailed("The browser has ended by itself.")
+                raise _failed("The browser has ended by itself.")
             self._left += read
         line, _, self._left = self._left.partition(b"\0")
         answer = dict(json.loads(line))
@@ -176,13 +178,13 @@ class Browser:
         until = monotonic() + _PATIENCE_S
         while self.value("document.documentElement?.dataset.ready ?? ''") == "":
             if monotonic() > until:
-                raise BrowserFailed(f"The page {file} was not drawn within {_PATIENCE_S:.0f} s.")
+                raise _failed(f"The page {file} was not drawn within {_PATIENCE_S:.0f} s.")
 
     def value(self, expression: str) -> object:
-        """What an expression of the page comes to, promises waited for. Raises `BrowserFailed` where it throws."""
+        """What an expression of the page comes to, promises waited for. Raises `ConfigurationError` where it throws."""
         answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         if "exceptionDetails" in answer:
-            raise BrowserFailed(f"{expression} failed: {answer['exceptionDetails']}.")
+            raise _failed(f"{expression} failed: {answer['exceptionDetails']}.")
         return object_of(answer["result"]).get("value")
 
     def picture(self, height: int | None = None) -> bytes:
