@@ -35,7 +35,7 @@ class VenueSession:
         self._venue, self._gate = venue, gate
         self.headers = CIMultiDict[str]()
 
-    def _request(
+    def request(
         self,
         method: str,
         url: URL | str,
@@ -49,10 +49,10 @@ class VenueSession:
             self._venue, self._gate, method, URL(url), data or b"", CIMultiDict(headers or {}), proxy
         )
 
-    get = partialmethod(_request, "GET")
-    post = partialmethod(_request, "POST")
-    put = partialmethod(_request, "PUT")
-    delete = partialmethod(_request, "DELETE")
+    get = partialmethod(request, "GET")
+    post = partialmethod(request, "POST")
+    put = partialmethod(request, "PUT")
+    delete = partialmethod(request, "DELETE")
 
     async def close(self) -> None:
         """Nothing is held."""
