@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from trader_cli import __version__
-from trader_cli.analyst.analysis import DOUBT_BARS, LEVEL_BARS, AnalysisInput, analyse
+from trader_cli.analyst.analysis import LEVEL_BARS, AnalysisInput, analyse
 from trader_cli.analyst.certificate_store import naming, require_certificate, require_certified
 from trader_cli.analyst.claim_basis import changed_since
 from trader_cli.analyst.feature_artifacts import build_feature_artifact
@@ -15,6 +15,7 @@ from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeri
 from trader_cli.analyst.feature_inputs import is_current, spec_made, stored_funding, stored_inputs, stored_manifests
 from trader_cli.analyst.fitted_families import FittedOptions, history_bars
 from trader_cli.analyst.funding_cost import FUNDING_ROWS
+from trader_cli.analyst.outcomes import DOUBT_BARS
 from trader_cli.analyst.trained_model import TrainedModel
 from trader_cli.core.answers import Answer
 from trader_cli.core.errors import DataError, DataInvalid, DataMissing, DataStale, UsageError

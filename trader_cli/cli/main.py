@@ -17,6 +17,7 @@ COMMANDS = {
     "enter": "Carry out the plan: one order, protected.",
     "monitor": "Care for open positions until they are closed.",
     "backtest": "Trade what is stored, and show what would have come of it.",
+    "report": "One page of a backtest, a session or the account, with charts.",
     "run": "All stages in a row, once or for weeks.",
     "flatten": "Close every position of ours, now.",
     "halt": "Stop all entries until reset.",

@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from trader_cli.analyst.trained_model import TrainedModel
-from trader_cli.backtest.backtest_account import AccountOptions, BacktestAccount
-from trader_cli.backtest.faithful_backtest import FaithfulBacktest, Schedule
 from trader_cli.backtest.model_spans import ModelSchedule, ModelSpan
-from trader_cli.backtest.stored_analyses import StoredAnalyses, SymbolHistory
+from trader_cli.backtest.stored_analyses import SymbolHistory
 from trader_cli.core.errors import DataInvalid, DataMissing, UsageError
 from trader_cli.core.market.gaps import utc_text
 from trader_cli.core.market.schemas import milliseconds
 from trader_cli.core.ports import silent
-from trader_cli.exchange.simulated_exchange import SimulatedExchange
-from trader_cli.execution.shutdown import leaving
 from trader_cli.pipelines.backtests.backtest_request import CURRENT, WALK_FORWARD
 from trader_cli.pipelines.backtests.backtest_store import save
+from trader_cli.pipelines.backtests.prepared_backtest import PreparedBacktest, trade
 from trader_cli.pipelines.backtests.stored_tape import tape_of
 from trader_cli.pipelines.stages.model_stages import training_data
 from trader_cli.pipelines.stages.model_training import train_on
-from trader_cli.settings.room_options import AnalysisOptions, ExecutionOptions, ManagementOptions, PlanningOptions
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
 from trader_cli.storage.bundles import BundleStore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.core.ports import Progress
     from trader_cli.pipelines.backtests.backtest_request import BacktestRequest
     from trader_cli.pipelines.backtests.backtest_store import StoredBacktest
@@ -43,18 +37,10 @@ def run_backtest(workspace: Workspace, request: BacktestRequest, progress: Progr
     series = [training_data(workspace, store, symbol, request.timeframe) for symbol in request.symbols]
     since, until = _span(series, request)
     histories = {s.symbol: _history(workspace, store, s, request, (since, until), progress) for s in series}
-    venue = SimulatedExchange(
-        tape_of(workspace, store, request.symbols, request.timeframe),
-        since,
-        Decimal(str(workspace.settings.sim.balance)),
-    )
-    account = BacktestAccount(venue, _options(workspace), request.timeframe)
-    analyses = StoredAnalyses(histories, venue, AnalysisOptions.of(workspace.settings))
-    with leaving().prompt():
-        FaithfulBacktest(account, request.symbols, analyses, _schedule(workspace, request.timeframe), progress).run(
-            until
-        )
-    return save(workspace, store, replace(request, since_ms=since, until_ms=until), histories, account)
+    tape = tape_of(workspace, store, request.symbols, request.timeframe)
+    known = replace(request, since_ms=since, until_ms=until)
+    account = trade(PreparedBacktest(workspace, known, histories, tape), progress)
+    return save(workspace, store, known, histories, account)
 
 
 def _span(series: Sequence[TrainingData], request: BacktestRequest) -> tuple[int, int]:
@@ -102,7 +88,7 @@ def _models(
 ) -> ModelSchedule:
     since, until = span
     if request.model != WALK_FORWARD:
-        return ModelSchedule((_given_model(workspace, store, series, request.model, since),))
+        return ModelSchedule((given_model(workspace, store, series, request.model, since),))
     spans = []
     cuts = range(since, until, request.refit_ms)
     for number, cut in enumerate(cuts):
@@ -112,7 +98,7 @@ def _models(
     return ModelSchedule(tuple(spans))
 
 
-def _given_model(workspace: Workspace, store: ArtifactStore, series: TrainingData, name: str, since: int) -> ModelSpan:
+def given_model(workspace: Workspace, store: ArtifactStore, series: TrainingData, name: str, since: int) -> ModelSpan:
     """The current model of the series, or the bundle of this digest. Raises `DataMissing` or `DataInvalid`."""
     symbol, timeframe = series.symbol, series.timeframe
     digest = store.pointed(stage_key(workspace.mode, symbol, timeframe, "model")) if name == CURRENT else name
@@ -127,18 +113,3 @@ def _given_model(workspace: Workspace, store: ArtifactStore, series: TrainingDat
             f"The model {digest[:12]} is of {model.symbol} {model.timeframe}, not of {symbol} {timeframe}."
         )
     return ModelSpan(model, since, digest)
-
-
-def _options(workspace: Workspace) -> AccountOptions:
-    settings = workspace.settings
-    return AccountOptions(PlanningOptions.of(settings), ExecutionOptions.of(workspace), ManagementOptions.of(settings))
-
-
-def _schedule(workspace: Workspace, timeframe: Timeframe) -> Schedule:
-    settings = workspace.settings
-    return Schedule(
-        timeframe,
-        look_ms=round(settings.position_monitoring_interval * 1000),
-        again_ms=round(settings.tactician.tactics_interval * 1000),
-        validity_ms=round(settings.tactician.plan_validity * timeframe.ms),
-    )
