@@ -11,7 +11,9 @@ from trader_cli.analyst.decision import DOWN, FLAT, UP, Costs, acts, choose_side
 from trader_cli.analyst.funding_cost import funding_rates
 from trader_cli.analyst.health import market_health
 from trader_cli.analyst.labels import trailing_volatility
+from trader_cli.analyst.rule_decision import rule_outcome
 from trader_cli.analyst.technical_summary import candlestick_patterns, support_and_resistance, technical_summary
+from trader_cli.analyst.trained_rule import TrainedRule
 from trader_cli.analyst.walk_forward import meta_features
 from trader_cli.core.errors import DataInvalid
 from trader_cli.core.money.liquidation import liquidation_price, touch_probability
@@ -25,7 +27,9 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
+    from trader_cli.analyst.bundled import Trained
     from trader_cli.analyst.decision import Choice, TradeCosts
+    from trader_cli.analyst.rule_decision import RuleWord
     from trader_cli.analyst.trained_model import TrainedModel
     from trader_cli.core.market.snapshot import MarketSnapshot
     from trader_cli.core.market.timeframes import Timeframe
@@ -51,13 +55,14 @@ class AnalysisInput:
     `bar_age_ms` and `book_age_ms` (`None`: no snapshot) are ages at the moment of asking. The bars need not reach
     further back than what is wanted for levels and regimes. `doubts`: kinds of data-quality findings that hold some of
     the last `DOUBT_BARS`, and how many. `funding`: FUNDING, its last payments suffice; `None` where it is not known.
+    `word`: what a rule of one's own says, where `model` is one.
     """
 
     symbol: str
     timeframe: Timeframe
     bars: BarSeries
     features: Mapping[str, float | None]
-    model: TrainedModel | None
+    model: Trained | None
     snapshot: MarketSnapshot | None
     bar_age_ms: int
     book_age_ms: int | None
@@ -67,6 +72,7 @@ class AnalysisInput:
     level_bars: int = LEVEL_BARS
     doubts: Mapping[str, int] = field(default_factory=dict)
     funding: pl.DataFrame | None = None
+    word: RuleWord | None = None
 
     @property
     def recent(self) -> BarSeries:
@@ -123,7 +129,8 @@ def _veto_on_inputs(given: AnalysisInput, config: AnalysisOptions, health: Healt
         )
     if not options.enable_ml_predictions or given.model is None:
         return Abstention("ml_predictions_off", "analyst.enable_ml_predictions is off: there is no opinion to act on.")
-    if options.enable_dual_model_system and given.model.meta is None:
+    trained = None if isinstance(given.model, TrainedRule) else given.model
+    if options.enable_dual_model_system and trained is not None and trained.meta is None:
         return Abstention("meta_model_absent", "The dual model system is on, but the bundle has no meta-label model.")
     wanted = given.model.base_features
     missing = [name for name in wanted if given.features.get(name) is None]
@@ -141,6 +148,8 @@ def _veto_on_inputs(given: AnalysisInput, config: AnalysisOptions, health: Healt
 def _decide(given: AnalysisInput, config: AnalysisOptions, view: Analysis) -> Analysis:
     model = given.model
     assert model is not None  # _veto_on_inputs
+    if isinstance(model, TrainedRule):
+        return _decide_by_rule(given, model, config, view)
     x = _row(given, model)
     p = model.side.predict(x)
     barrier = _barrier(given, model)
@@ -161,6 +170,18 @@ def _decide(given: AnalysisInput, config: AnalysisOptions, view: Analysis) -> An
     )
 
 
+def _decide_by_rule(given: AnalysisInput, rule: TrainedRule, config: AnalysisOptions, view: Analysis) -> Analysis:
+    word, costs = given.word, given.costs(config.costs, rule.horizon_bars)
+    assert word is not None  # whoever gives a rule asks it
+    barrier = float(_barrier(given, rule)[0])
+    return replace(
+        view,
+        outcome=rule_outcome(rule, word, view.price, barrier, costs, allow_unproven=config.analyst.allow_unproven),
+        liquidation_probability=_liquidation(given, config, "short" if word.side < 0 else "long"),
+        held=word.held,
+    )
+
+
 def _row(given: AnalysisInput, model: TrainedModel) -> Floats:
     absent = [name for name in model.base_features if name not in given.features]
     if absent:
@@ -173,7 +194,7 @@ def _row(given: AnalysisInput, model: TrainedModel) -> Floats:
     return model.widened(given.bars, base, np.array([len(given.bars) - 1]))
 
 
-def _barrier(given: AnalysisInput, model: TrainedModel) -> Floats:
+def _barrier(given: AnalysisInput, model: Trained) -> Floats:
     sigma = trailing_volatility(given.bars.close, model.volatility_span)[-1:]
     return np.asarray(model.barrier_width * sigma * np.sqrt(model.horizon_bars))
 
@@ -229,7 +250,7 @@ def _health(given: AnalysisInput, config: AnalysisOptions) -> Health:
 
 
 def _regime(given: AnalysisInput) -> dict[str, float] | None:
-    model = given.model.fitted.regimes if given.model else None
+    model = given.model.fitted.regimes if given.model and not isinstance(given.model, TrainedRule) else None
     if model is None:
         return None
     filtered = model.filtered(given.bars, given.timeframe, len(given.bars) - 1)[0]

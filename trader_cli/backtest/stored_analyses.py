@@ -10,6 +10,7 @@ import numpy as np
 from trader_cli.analyst.analysis import DOUBT_BARS, LEVEL_BARS, AnalysisInput, analyse
 from trader_cli.analyst.fitted_families import history_bars
 from trader_cli.analyst.funding_cost import FUNDING_ROWS
+from trader_cli.analyst.rule_decision import RuleWord
 from trader_cli.core.market.quality import doubtful_bars
 from trader_cli.core.market.schemas import FEATURE_KEYS
 from trader_cli.core.market.snapshot import MarketSnapshot
@@ -22,12 +23,16 @@ if TYPE_CHECKING:
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.core.types import Analysis
     from trader_cli.exchange.simulated_exchange import SimulatedExchange
+    from trader_cli.features.rule import BarSignals
     from trader_cli.settings.room_options import AnalysisOptions
 
 
 @dataclass(frozen=True)
 class SymbolHistory:
-    """BARS and FEATURES of a symbol, row for row, FUNDING if known, and the models that trade them."""
+    """BARS and FEATURES of a symbol, row for row, FUNDING if known, and the models that trade them.
+
+    `signals`: what a rule of one's own says of each row, where one decides.
+    """
 
     symbol: str
     timeframe: Timeframe
@@ -36,6 +41,7 @@ class SymbolHistory:
     funding: pl.DataFrame | None
     models: ModelSchedule
     digests: dict[str, str]
+    signals: BarSignals | None = None
 
 
 @dataclass
@@ -73,6 +79,7 @@ class StoredAnalyses:
             digests={**history.digests, "model": trading.digest},
             doubts=doubtful_bars(recent, timeframe, DOUBT_BARS),
             funding=self._funding(history, now),
+            word=None if history.signals is None else RuleWord.at(history.signals, row),
         )
 
     def _snapshot(self, symbol: str) -> MarketSnapshot:

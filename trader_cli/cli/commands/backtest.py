@@ -51,6 +51,8 @@ def run(
         ),
     ] = None,
     refit: Annotated[str, typer.Option("--refit", help="How often models are trained anew on the way.")] = "30d",
+    rule: o.RuleName = None,
+    parameters: o.Parameters = None,
     allow_gaps: o.AllowGaps = False,
     allow_unproven: o.AllowUnproven = False,
     profile: o.Profile = None,
@@ -64,7 +66,7 @@ def run(
     """
     from trader_cli.pipelines.backtests.backtest_run import run_backtest
 
-    overrides = {**o.gaps_allowed(allow_gaps), **o.unproven_allowed(allow_unproven)}
+    overrides = {**o.gaps_allowed(allow_gaps), **o.unproven_allowed(allow_unproven), **o.rule_named(rule, parameters)}
     workspace = o.workspace_from(profile, config, tape, overrides)
     names, parsed = o.several(workspace, symbols, timeframe)
     refit_s = o.duration(refit, "--refit")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from trader_cli import __version__
+from trader_cli.analyst.user_rules import rule_origin
 from trader_cli.backtest.figures import Figures, figures_of
 from trader_cli.core.errors import DataMissing
 from trader_cli.core.identity.digests import digest_value
@@ -103,6 +104,9 @@ def _settings(workspace: Workspace) -> JsonObject:
     sections = {"analyst", "tactician", "monitor", "execution", "costs", "feature_engineering_orchestrator"}
     rules = {"position_monitoring_interval", "high_risk_threshold", "medium_risk_threshold", "low_risk_threshold"}
     dumped = workspace.settings.model_dump(mode="json", include=sections | rules)
+    rule = workspace.settings.rule
+    if rule.name is not None:
+        dumped["rule"] = [rule.name, rule.parameters, rule_origin(rule.name).digest]
     return {**dumped, "balance": workspace.settings.sim.balance}
 
 
