@@ -69,7 +69,7 @@ def test_its_money_adds_up(ran: Workspace) -> None:
     assert equity is not None
     unrealised, net, f = equity["equity"][-1] - equity["wallet"][-1], float(trades["net"].sum()), done.figures
     assert f.final_equity == pytest.approx(f.balance + net + unrealised, rel=1e-8)
-    assert net == pytest.approx(f.realised - f.fees - f.funding, rel=1e-8)
+    assert net == pytest.approx(f.realised - f.costs.fees - f.costs.funding, rel=1e-8)
 
 
 def test_made_again_it_is_the_same(ran: Workspace) -> None:
@@ -81,7 +81,7 @@ def test_made_again_it_is_the_same(ran: Workspace) -> None:
 
 
 def test_the_same_configuration_is_one_trial_in_any_span(ran: Workspace) -> None:
-    assert backtested(ran, hours=5).figures.trials == backtested(ran, hours=4).figures.trials
+    assert backtested(ran, hours=5).figures.claim.trials == backtested(ran, hours=4).figures.claim.trials
 
 
 def test_a_model_never_trades_what_it_was_trained_on(ran: Workspace) -> None:

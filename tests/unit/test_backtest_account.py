@@ -102,3 +102,16 @@ def test_a_liquidation_halts_as_it_does_live(tmp_path: Path) -> None:
     assert account.records.frames()["trades"]["reason"].to_list() == ["liquidation"]
     assert account.halted is not None
     assert "liquidated" in account.halted
+
+
+def test_time_without_cover_counts_from_the_entry_or_from_when_all_was_covered(tmp_path: Path) -> None:
+    account = account_of(tmp_path, 0.0, "AAAUSDT")
+    assert account.enter(Approved(planned(account, "AAAUSDT"))) is None
+    held = account.held["AAAUSDT"]
+    assert (held.unprotected_ms, held.is_covered) == (0, True)
+    assert [purpose for _, purpose, _ in held.levels] == ["backstop", "stop", "take_profit"]
+    held.look(held.covered_ms + 700, covered=False)
+    held.look(held.covered_ms + 900, covered=False)
+    held.look(held.covered_ms + 1000, covered=True)
+    held.look(held.covered_ms + 5000, covered=True)
+    assert held.unprotected_ms == 1000

@@ -162,7 +162,8 @@ class BacktestAccount:
         for fill in account.fills[self._folded :]:
             held, order = self.held[fill.symbol], account.orders[fill.order_id]
             why = self.keeper.reasons.get(order.client_id)
-            held.take(fill, self.records.filled(fill, order, held.plan.plan_id, why))
+            last = self.venue.engine.markets[fill.symbol].last_price(fill.time_ms)
+            held.take(fill, self.records.filled(fill, order, held.plan.plan_id, why, last))
         for income in account.income[self._paid :]:
             if income.symbol in self.held:
                 self.held[income.symbol].pay(income)

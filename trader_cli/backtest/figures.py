@@ -1,16 +1,22 @@
-"""The figures of a backtest, from its rows: return and risk, trades, costs, and how likely it is luck."""
+"""The figures of a run, from its rows: return and risk, trades, costs, and how likely it is luck."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
-from trader_cli.analyst.statistics import expected_best_sharpe, probabilistic_sharpe, sharpe
-from trader_cli.backtest.performance import Risk, TradeFigures, risk_of, trade_figures
+from trader_cli.analyst.claim import make_claim
+from trader_cli.analyst.statistics import sharpe
+from trader_cli.backtest.costs import CostsByKind, cost_per_bar, costs_by_kind
+from trader_cli.backtest.exposure_held import Closes, exposure_book
+from trader_cli.backtest.performance import Risk, TradeFigures, bars_of_a_year, risk_of, trade_figures
+from trader_cli.backtest.resampling import Interval, Intervals, intervals_of
 from trader_cli.core.json_values import built, object_of
+from trader_cli.core.types import Claim
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -19,25 +25,45 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class FigureBasis:
+    """What the figures rest on beside the rows: the money at first, the market, and what a claim needs.
+
+    `count_trial` takes the Sharpe ratio per bar and gives those of every trial on these data.
+    """
+
+    balance: float
+    bar_ms: int
+    closes: Mapping[str, Closes]
+    claim_probability: float
+    count_trial: Callable[[float], list[float]]
+
+
+@dataclass(frozen=True)
 class Figures:
     """Money in the quote asset. `turnover` is what was traded over the mean equity, `time_in_market` a share of bars.
 
-    `deflated_sharpe_probability` is that of a Sharpe ratio above the best that `trials` without skill would show.
+    `mean_exposure` is net, `mean_gross_exposure` of longs and shorts together, both shares of equity; `held_return`
+    what that same exposure, held all along, would have brought. `claim` is the verdict by the rule that models are held
+    to. `unprotected_ms` is how long positions were not wholly behind stops, all together and the longest of them.
     """
 
     balance: float
     final_equity: float
     risk: Risk
+    intervals: Intervals
     trades: TradeFigures
     still_open: int
     exits: dict[str, int]
     realised: float
-    fees: float
-    funding: float
+    costs: CostsByKind
     turnover: float
     time_in_market: float
-    trials: int
-    deflated_sharpe_probability: float
+    mean_exposure: float
+    mean_gross_exposure: float
+    held_return: float
+    unprotected_ms: int
+    longest_unprotected_ms: int
+    claim: Claim
     halted: str | None
 
     def as_dict(self) -> JsonObject:
@@ -46,36 +72,39 @@ class Figures:
 
     @classmethod
     def from_dict(cls, body: Mapping[str, object]) -> Figures:
-        """The inverse of `as_dict`."""
-        risk, trades = built(Risk, object_of(body["risk"])), built(TradeFigures, object_of(body["trades"]))
-        return built(cls, {**body, "risk": risk, "trades": trades})
+        """The inverse of `as_dict`. Raises `TypeError` or `KeyError` for figures of another version."""
+        kinds = {"risk": Risk, "trades": TradeFigures, "costs": CostsByKind, "claim": Claim}
+        parts = {name: built(kind, object_of(body[name])) for name, kind in kinds.items()}
+        drawn = object_of(body["intervals"])
+        intervals = Intervals(**{name: built(Interval, object_of(one)) for name, one in drawn.items()})
+        return built(cls, {**body, **parts, "intervals": intervals})
 
 
-def figures_of(
-    frames: Mapping[str, pl.DataFrame],
-    balance: float,
-    bar_ms: int,
-    halted: str | None,
-    count_trial: Callable[[float], list[float]],
-) -> Figures:
-    """Of the frames of `Records`. `count_trial` takes its Sharpe ratio per bar and gives those of every trial."""
+def figures_of(frames: Mapping[str, pl.DataFrame], basis: FigureBasis, halted: str | None) -> Figures:
+    """Of the frames of `Records`."""
     trades, equity, fills = frames["trades"], frames["equity"], frames["fills"]
     closed, level = trades.filter(pl.col("closed").is_not_null()), equity["equity"].to_numpy()
-    returns = np.diff(level) / level[:-1]
-    trials, ends = count_trial(sharpe(returns)), closed["reason"].value_counts().sort("reason")
+    ends, book = closed["reason"].value_counts().sort("reason"), exposure_book(equity, fills, basis.closes)
+    doubled = book.gains - cost_per_bar(fills, equity) / level[:-1]
+    trials, each = basis.count_trial(sharpe(book.gains)), (book.gains, np.ones(1), book.held)
+    bare = trades["unprotected_ms"]
     return Figures(
-        balance=balance,
+        balance=basis.balance,
         final_equity=float(level[-1]),
-        risk=risk_of(level, balance, bar_ms),
+        risk=risk_of(level, basis.balance, basis.bar_ms),
+        intervals=intervals_of(book.gains, math.sqrt(bars_of_a_year(basis.bar_ms))),
         trades=trade_figures(closed["net"].to_numpy()),
         still_open=trades.height - closed.height,
         exits={str(why): int(count) for why, count in ends.iter_rows()},
         realised=float(trades["realised"].sum()),
-        fees=float(trades["fees"].sum()),
-        funding=float(trades["funding"].sum()),
+        costs=costs_by_kind(fills, trades),
         turnover=float((fills["price"] * fills["quantity"]).sum()) / float(level.mean()),
         time_in_market=float(np.mean(equity["exposure"].to_numpy() > 0)),
-        trials=len(trials),
-        deflated_sharpe_probability=probabilistic_sharpe(returns, expected_best_sharpe(trials, len(returns))),
+        mean_exposure=float(book.net.mean()),
+        mean_gross_exposure=float(book.gross.mean()),
+        held_return=float(np.prod(1 + book.held)) - 1,
+        unprotected_ms=int(bare.sum()),
+        longest_unprotected_ms=int(bare.to_numpy().max(initial=0)),
+        claim=make_claim(each, doubled, closed.height, trials, basis.claim_probability),
         halted=halted,
     )

@@ -48,13 +48,18 @@ class Risk:
     """Under a year: what is said of a year is extrapolated."""
 
 
+def bars_of_a_year(bar_ms: int) -> float:
+    """How many bars 365 days hold."""
+    return _DAYS * DAY_MS / bar_ms
+
+
 def risk_of(equity: Floats, start: float, bar_ms: int) -> Risk:
     """Of equity at the close of each bar, shape (n,), n ≥ 1, which began as `start`."""
     path = np.concatenate([[start], equity])
     returns = np.diff(path) / path[:-1]
     total, years = float(path[-1] / start) - 1, len(equity) * bar_ms / DAY_MS / _CALENDAR_DAYS
     annual = None if years < _SHORTEST_YEARS else math.expm1(math.log1p(total) / years) if total > -1 else -1.0
-    root = math.sqrt(_DAYS * DAY_MS / bar_ms)
+    root = math.sqrt(bars_of_a_year(bar_ms))
     mean, spread = float(returns.mean()), float(returns.std(ddof=1)) if len(returns) > 1 else 0.0
     below = math.sqrt(float(np.mean(np.minimum(returns, 0.0) ** 2)))
     drawdown, longest = _drawdown(path)

@@ -36,7 +36,8 @@ class ManagedPosition:
     """A position under care, as its looks remember it. `best_price` is of looks; `stop_price` the tightest that rested.
 
     `amount` and `cost` are signed: the fold of `fills`. `funding` is what it has paid, `costs` what else was taken.
-    `last_reason` is where the last of its fills came from.
+    `last_reason` is where the last of its fills came from. `levels` are (time, purpose, price) of each stop and target
+    that came to rest; `unprotected_ms` is how long part of it had no stop.
     """
 
     plan: TradePlan
@@ -54,6 +55,16 @@ class ManagedPosition:
     funding: Decimal = ZERO
     costs: Decimal = ZERO
     last_reason: str = ""
+    levels: list[tuple[int, Purpose, Decimal]] = field(default_factory=list)
+    unprotected_ms: int = 0
+    is_covered: bool = False
+
+    def look(self, now_ms: int, *, covered: bool) -> None:
+        """Whether all of it is behind stops now. What was not counts from the entry, or from when it last was."""
+        if covered:
+            self.unprotected_ms += 0 if self.is_covered else now_ms - self.covered_ms
+            self.covered_ms = now_ms
+        self.is_covered = covered
 
     def take(self, fill: Fill, reason: str) -> None:
         """One more of its fills, and what it came from."""
@@ -118,8 +129,7 @@ class PositionKeeper:
     def _state(self, held: ManagedPosition, goal: Decimal | None, tries: dict[str, Attempts]) -> ProtectionState:
         amount, plan = self._open(held), held.plan
         cover = self._cover(held, amount)
-        if cover.full:
-            held.covered_ms = self._venue.now_ms
+        held.look(self._venue.now_ms, covered=cover.full)
         return ProtectionState(
             held=amount,
             possible=ZERO,
@@ -156,7 +166,10 @@ class PositionKeeper:
         """Let a stop or target rest; whether the exchange took it."""
         kind: StopKind = "take_profit" if purpose == "take_profit" else "stop"
         stop = StopRequest(held.client_id(purpose), held.plan.symbol, held.closing_side, kind, level, quantity)
-        return not isinstance(self._venue.place_stop(stop), NotPlaced)
+        if isinstance(self._venue.place_stop(stop), NotPlaced):
+            return False
+        held.levels.append((self._venue.now_ms, purpose, level))
+        return True
 
     def _fit(self, held: ManagedPosition, *, is_stop: bool) -> None:
         """Stops or targets for more than is open: the looser ones go, or one that fits stands in for all."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import Decimal
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -16,6 +17,8 @@ from trader_cli.core.market.schemas import TIME
 from trader_cli.core.money.plans import Approved, Refused
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from trader_cli.backtest.position_keeper import ManagedPosition
     from trader_cli.core.types import Abstention, Analysis
     from trader_cli.venue.engine.books import Fill, Order
@@ -24,8 +27,20 @@ if TYPE_CHECKING:
 ZERO = Decimal(0)
 Columns = dict[str, pl.DataType | type[pl.DataType]]
 F, S = pl.Float64, pl.String
-DECISIONS: Columns = {"time": TIME, "symbol": S, "bar_closed": TIME, "kind": S, "code": S, "sentence": S}
-"""`kind` is abstention, refusal or entered; `code` the reason, of an entry the binding limit of its size."""
+DECISIONS: Columns = {
+    "time": TIME,
+    "symbol": S,
+    "bar_closed": TIME,
+    "kind": S,
+    "code": S,
+    "sentence": S,
+    "plan": S,
+    "probability": F,
+}
+"""`kind` is abstention, refusal or entered; `code` the reason, of an entry the binding limit of its size.
+
+`plan` names the trade an entry became; `probability` is what the model gave a signal to end in profit.
+"""
 FILLS: Columns = {
     "time": TIME,
     "symbol": S,
@@ -37,7 +52,10 @@ FILLS: Columns = {
     "fee": F,
     "realised": F,
     "reason": S,
+    "maker": pl.Boolean,
+    "reference": F,
 }
+"""`reference` is the price its order was sent at: the trigger's, else the last price then."""
 TRADES: Columns = {
     "opened": TIME,
     "closed": TIME,
@@ -52,10 +70,23 @@ TRADES: Columns = {
     "funding": F,
     "net": F,
     "reason": S,
+    "unprotected_ms": pl.Int64,
 }
 """One row a position; `closed`, `exit_price` and `reason` are null while it is open. `funding` is what it paid."""
+LEVELS: Columns = {"time": TIME, "symbol": S, "plan": S, "purpose": S, "price": F}
+"""Where stops and targets of a position came to rest, and when; a stop ends the one before it."""
 EQUITY: Columns = {"time": TIME, "wallet": F, "equity": F, "exposure": F}
 """At each close: the wallet, with unrealised profit, and the notional of all positions."""
+
+SHAPES: Mapping[str, Columns] = MappingProxyType(
+    {"decisions": DECISIONS, "fills": FILLS, "trades": TRADES, "levels": LEVELS, "equity": EQUITY}
+)
+"""The parts of a backtest, in the order they are written."""
+
+
+def framed(rows: Mapping[str, list[tuple[object, ...]]]) -> dict[str, pl.DataFrame]:
+    """Rows of each part as frames of its shape; those of a part that is not named are none."""
+    return {name: pl.DataFrame(rows.get(name, []), schema=shape, orient="row") for name, shape in SHAPES.items()}
 
 
 @dataclass
@@ -66,17 +97,22 @@ class Records:
     equity: list[tuple[object, ...]] = field(default_factory=list)
     trades: list[tuple[object, ...]] = field(default_factory=list)
     fills: list[tuple[object, ...]] = field(default_factory=list)
+    levels: list[tuple[object, ...]] = field(default_factory=list)
 
     def decided(self, now_ms: int, analysis: Analysis, said: Abstention | Refused | Approved) -> None:
         """What was decided of an analysis."""
-        kind, code, sentence = _told(said)
-        self.decisions.append((now_ms, analysis.symbol, analysis.decision_time_ms, kind, code, sentence))
+        plan_id = said.plan.plan_id if isinstance(said, Approved) else None
+        probability = analysis.signal.probability_act if analysis.signal else None
+        told = (*_told(said), plan_id, probability)
+        self.decisions.append((now_ms, analysis.symbol, analysis.decision_time_ms, *told))
 
-    def filled(self, fill: Fill, order: Order, plan_id: str, reason: str | None) -> str:
+    def filled(self, fill: Fill, order: Order, plan_id: str, reason: str | None, last_price: float) -> str:
         """A fill of an order: what the order was for, and why it left, which is given back."""
         purpose = ids.purpose_of(order.client_id) or ids.forced_kind(order.client_id) or "external"
         numbers = (float(x) for x in (fill.price, fill.quantity, fill.commission, fill.realized))
-        self.fills.append((fill.time_ms, fill.symbol, plan_id, purpose, fill.side, *numbers, reason or purpose))
+        sent_at = float(order.stop_price) or last_price
+        told = (*numbers, reason or purpose, fill.maker, sent_at)
+        self.fills.append((fill.time_ms, fill.symbol, plan_id, purpose, fill.side, *told))
         return reason or purpose
 
     def traded(self, held: ManagedPosition, closed_ms: int | None) -> None:
@@ -100,8 +136,11 @@ class Records:
                 float(held.funding),
                 float(realised - fees - held.funding),
                 None if closed_ms is None else held.last_reason,
+                held.unprotected_ms,
             )
         )
+        told = (held.plan.symbol, held.plan.plan_id)
+        self.levels += [(time_ms, *told, purpose, float(price)) for time_ms, purpose, price in held.levels]
 
     def stood(self, engine: Engine) -> None:
         """How the account stands now."""
@@ -111,9 +150,7 @@ class Records:
 
     def frames(self) -> dict[str, pl.DataFrame]:
         """All of it, by name."""
-        rows = {"decisions": self.decisions, "fills": self.fills, "trades": self.trades, "equity": self.equity}
-        shapes: dict[str, Columns] = {"decisions": DECISIONS, "fills": FILLS, "trades": TRADES, "equity": EQUITY}
-        return {name: pl.DataFrame(rows[name], schema=shape, orient="row") for name, shape in shapes.items()}
+        return framed({name: getattr(self, name) for name in SHAPES})
 
 
 def _average(fills: list[Fill]) -> float | None:

@@ -158,16 +158,28 @@ def _facts(done: StoredBacktest) -> Facts:
         "return": _return(risk),
         "Sharpe": f"{_number(risk.sharpe)} (365 d, ddof 1, rf 0); {_number(risk.sharpe_252)} by 252 d;"
         f" Sortino {_number(risk.sortino)}, Calmar {_number(risk.calmar)}",
-        "is it luck": f"deflated Sharpe probability {f.deflated_sharpe_probability:.2f}; {f.trials} tries on these data"
-        " counted",
+        "95 % interval": _intervals(f),
+        "is it luck": f"deflated Sharpe probability {f.claim.deflated_sharpe_probability:.2f};"
+        f" {f.claim.trials} tries on these data counted",
+        "edge": "yes" if f.claim.edge else f"no: {f.claim.reason}",
+        "same exposure held": f"{_percent(f.held_return)}, {_percent(f.mean_exposure)} of the equity on average",
         "drawdown": f"{_percent(risk.drawdown)}, at the longest {risk.drawdown_ms / DAY_MS:.1f} days",
         "trades": _trades(f),
         "profit": _expectancy(f.trades),
-        "costs": f"fees {f.fees:.2f}, funding {f.funding:.2f}; turnover {f.turnover:.1f} times the equity",
+        "costs": f"fees {f.costs.fees:.2f}, slippage {f.costs.slippage:.2f}, funding {f.costs.funding:.2f}; turnover"
+        f" {f.turnover:.1f} times the equity",
+        "without full cover": f"{f.unprotected_ms / 1000:.3f} s, the longest {f.longest_unprotected_ms / 1000:.3f} s",
         "in the market": f"{f.time_in_market:.1%} of the bars",
         "halted": f.halted,
         "equity": f"{f.balance:.2f} to {f.final_equity:.2f}",
     }
+
+
+def _intervals(f: Figures) -> str | None:
+    """By resamples of blocks of returns."""
+    shown = (("return", f.intervals.total_return, _percent), ("Sharpe", f.intervals.sharpe, _number))
+    told = [f"{name} {write(i.low)} to {write(i.high)}" for name, i, write in shown if i.low is not None]
+    return ", ".join(told) or None
 
 
 def _trades(f: Figures) -> str:
@@ -213,8 +225,8 @@ def _models(request: BacktestRequest) -> str:
     return request.model[:12]
 
 
-def _percent(value: float) -> str:
-    return f"{value:+.2%}"
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:+.2%}"
 
 
 def _number(value: float | None) -> str:

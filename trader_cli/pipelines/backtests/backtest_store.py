@@ -14,7 +14,9 @@ import polars as pl
 
 from trader_cli import __version__
 from trader_cli.analyst.user_rules import rule_origin
-from trader_cli.backtest.figures import Figures, figures_of
+from trader_cli.backtest.exposure_held import Closes
+from trader_cli.backtest.figures import FigureBasis, Figures, figures_of
+from trader_cli.backtest.records import SHAPES
 from trader_cli.core.errors import DataMissing
 from trader_cli.core.identity.digests import digest_value
 from trader_cli.core.identity.manifests import ArtifactKey, Manifest
@@ -25,7 +27,7 @@ from trader_cli.storage.inventory import BACKTEST
 from trader_cli.storage.state import Trial, TrialLedger
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from trader_cli.backtest.backtest_account import BacktestAccount
     from trader_cli.backtest.stored_analyses import SymbolHistory
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from trader_cli.settings import Workspace
     from trader_cli.storage.artifacts import ArtifactStore
 
-PARTS = ("decisions", "fills", "trades", "equity")
+PARTS = tuple(SHAPES)
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def save(
     frames, settings, inputs = account.records.frames(), digest_value(_settings(workspace)), _inputs(histories)
     name = digest_value([__version__, request.as_dict(), inputs, settings, workspace.settings.seed])[:12]
     count = partial(_count_trial, workspace, request, settings)
-    figures = figures_of(frames, workspace.settings.sim.balance, request.timeframe.ms, account.halted, count)
+    figures = figures_of(frames, _basis(workspace, request, histories, count), account.halted)
     with store.at_work():
         chunks = tuple(replace(store.put_rows(part, f), part=part) for part, f in frames.items() if not f.is_empty())
         manifest = Manifest(
@@ -89,10 +91,26 @@ def save(
             rows=frames["equity"].height,
             first_ms=request.since_ms,
             last_ms=request.until_ms,
-            notes={"request": request.as_dict(), "figures": figures.as_dict(), "seed": workspace.settings.seed},
+            notes={
+                "request": request.as_dict(),
+                "figures": figures.as_dict(),
+                "settings": _settings(workspace),
+                "seed": workspace.settings.seed,
+            },
         )
         store.publish(_key(workspace, manifest), manifest)
     return StoredBacktest(name, manifest)
+
+
+def _basis(
+    workspace: Workspace,
+    request: BacktestRequest,
+    histories: Mapping[str, SymbolHistory],
+    count: Callable[[float], list[float]],
+) -> FigureBasis:
+    settings = workspace.settings
+    closes = {symbol: Closes.of(history.bars, history.timeframe) for symbol, history in histories.items()}
+    return FigureBasis(settings.sim.balance, request.timeframe.ms, closes, settings.analyst.claim_probability, count)
 
 
 def _key(workspace: Workspace, manifest: Manifest) -> ArtifactKey:
@@ -150,3 +168,14 @@ def find(workspace: Workspace, store: ArtifactStore, name: str) -> StoredBacktes
             f"{found}: backtest {name!r} in profile {workspace.mode}.", hint="See `trader backtest list`."
         )
     return (exact or fitting)[0]
+
+
+def newest(workspace: Workspace, store: ArtifactStore) -> StoredBacktest:
+    """The backtest of this profile that was stored last. Raises `DataMissing` where there is none."""
+    found = stored(workspace, store)
+    if not found:
+        raise DataMissing(
+            f"There is no backtest in profile {workspace.mode}.",
+            hint="Run `trader backtest SYMBOL --timeframe 15m` first.",
+        )
+    return max(found, key=lambda one: store.reference_path(_key(workspace, one.manifest)).stat().st_mtime_ns)
