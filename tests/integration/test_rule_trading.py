@@ -162,14 +162,15 @@ def test_a_backtest_trades_as_the_run_does(folder: Path, tmp_path: Path) -> None
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     made = workspace(tmp_path, analyst={"allow_unproven": True})
     train(made, SYMBOL, QUARTER)
-    run_forever(made, [SYMBOL], QUARTER, for_s=6 * 3600)
-    done = backtested(made)
+    run_forever(made, [SYMBOL], QUARTER, for_s=12 * 3600)
+    done = backtested(made, hours=12)
     fills = done.part(ArtifactStore(made.cache_dir), "fills")
     assert fills is not None
     with LedgerReading.shown(made.ledger_path) as ledger:
         assert ledger is not None
         booked = ledger.fills()
-    assert len(booked) >= 4
+    assert len(booked) >= 6
+    assert "high_risk" in fills["reason"].to_list(), "it left where the word changed"
     assert [(f.time_ms, f.purpose, f.side, float(f.price), float(f.quantity)) for f in booked] == [
         (int(time.timestamp() * 1000 + 0.5), purpose, side, price, quantity)
         for time, purpose, side, price, quantity in fills.select(
@@ -179,17 +180,19 @@ def test_a_backtest_trades_as_the_run_does(folder: Path, tmp_path: Path) -> None
 
 
 def test_in_a_backtest_its_claim_is_of_what_came_before(ruled: Workspace) -> None:
-    done = backtested(ruled, model=WALK_FORWARD, hours=2)
+    done = backtested(ruled, model=WALK_FORWARD, hours=2, since_h=-20)
     assert [name for name in done.manifest.inputs if name.startswith("model ")]
     with pytest.raises(UsageError, match="it has seen"):
         backtested(ruled, hours=2, since_h=-24)
 
 
 def test_the_rules_parameters_are_part_of_the_trial(folder: Path, ruled: Workspace) -> None:
-    first = backtested(ruled, model=WALK_FORWARD, hours=2)
-    assert backtested(ruled, model=WALK_FORWARD, hours=3).figures.trials == first.figures.trials
+    first = backtested(ruled, model=WALK_FORWARD, hours=2, since_h=-20)
+    assert (
+        backtested(ruled, model=WALK_FORWARD, hours=3, since_h=-20).figures.claim.trials == first.figures.claim.trials
+    )
     other = workspace(folder, rule={"name": str(folder / "lead.py"), "parameters": {"bars": 6}})
-    later = backtested(other, model=WALK_FORWARD, hours=2)
-    assert later.figures.trials > first.figures.trials
+    later = backtested(other, model=WALK_FORWARD, hours=2, since_h=-20)
+    assert later.figures.claim.trials > first.figures.claim.trials
     assert later.name != first.name
     assert np.isfinite(replace(later).figures.final_equity)

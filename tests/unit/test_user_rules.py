@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,16 +17,19 @@ from trader_cli.analyst.rule_certificates import (
     make_rule_certificate,
     require_certified_rule,
 )
+from trader_cli.analyst.rule_testing import faults_of, made_up_bars, signals_on
 from trader_cli.analyst.user_rules import load_rule, rule_origin
 from trader_cli.core.errors import ConfigurationError, DataInvalid, DataMissing, UsageError, VerificationFailed
 from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.features.rules.channel_breakout import ChannelBreakout
 from trader_cli.features.rules.sma_cross import SmaCross
 from trader_cli.pipelines.new_signal import write_new_signal
-from trader_cli.settings import Settings, as_settings
+from trader_cli.settings import as_settings
+from trader_cli.settings.room_options import RuleOptions
 from trader_cli.storage.artifacts import ArtifactStore
 
 M15 = Timeframe.parse("15m")
+PAGE = Path(__file__).parents[2] / "docs" / "signals.md"
 PLAIN = """
 from dataclasses import dataclass
 import numpy as np
@@ -46,15 +50,16 @@ class Mine(Rule):
 BODY = '        side = np.sign(bars["close"] - np.roll(bars["close"], self.bars))\n'
 
 
-def settings_of(folder: Path, name: str, **rule: Any) -> Settings:
+def settings_of(folder: Path, name: str, **rule: Any) -> RuleOptions:
     switches = {"enable_advanced_features": False, "enable_autoencoder_features": False}
-    return as_settings(
+    made = as_settings(
         {
             "cache_dir": str(folder / "cache"),
             "rule": {"name": name, "time_limit": 60, **rule},
             "feature_engineering_orchestrator": switches,
         }
     )
+    return RuleOptions.of(made)
 
 
 def written(folder: Path, source: str, name: str = "my_rule.py") -> str:
@@ -229,3 +234,11 @@ def test_a_new_signal_overwrites_nothing(tmp_path: Path) -> None:
     for name in ("My Rule", "1x", "class", "sma_cross", "../x"):
         with pytest.raises(UsageError, match="is no name"):
             write_new_signal(name, tmp_path)
+
+
+def test_the_example_of_the_page_works_and_is_causal(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    named = load_rule(settings_of(tmp_path, written(tmp_path, example)).rule)
+    said = signals_on(named.rule, made_up_bars(named.rule))
+    assert set(said.side.tolist()) == {-1, 0, 1}
+    assert faults_of(named.rule) == ()

@@ -28,7 +28,7 @@ from trader_cli.core.market.snapshot import MarketSnapshot
 from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.core.types import Abstention, Analysis
 from trader_cli.features.bar_arrays import BarSeries
-from trader_cli.settings.room_options import AnalysisOptions, TrainingOptions
+from trader_cli.settings.room_options import AnalysisOptions, RuleOptions, TrainingOptions
 from trader_cli.settings.workspace import settings_of
 from trader_cli.storage.artifacts import ArtifactStore, command_of, stage_key
 from trader_cli.storage.bundles import BundleStore
@@ -143,7 +143,7 @@ class Analyst:
             level_bars=level_bars,
             doubts=doubtful_bars(recent, timeframe, DOUBT_BARS),
             funding=stored_funding(self.store, self.settings.mode, symbol, timeframe, bars, FUNDING_ROWS),
-            word=stored_word(self.store, self.settings, model, bars, features, timeframe)
+            word=stored_word(self.store, RuleOptions.of(self.settings), model, bars, features, timeframe)
             if isinstance(model, TrainedRule)
             else None,
         )

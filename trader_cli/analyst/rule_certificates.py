@@ -20,6 +20,7 @@ from trader_cli.core import errors
 from trader_cli.core.errors import ConfigurationError, DataInvalid, DataMissing, TraderError
 from trader_cli.core.identity.digests import digest_value
 from trader_cli.core.json_values import object_of, texts_of
+from trader_cli.core.market.schemas import BARS
 from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.core.ports import silent
 from trader_cli.features.certificates import Certificate
@@ -42,8 +43,8 @@ if TYPE_CHECKING:
     from trader_cli.core.ports import Progress
     from trader_cli.features.feature_spec import FeatureSpec
     from trader_cli.features.rule import NamedRule
-    from trader_cli.settings import Settings
-    from trader_cli.settings.model import RuleSettings
+    from trader_cli.settings.model import FeatureSettings, RuleSettings
+    from trader_cli.settings.room_options import RuleOptions
     from trader_cli.storage.artifacts import ArtifactStore
 
 _MODULE = "trader_cli.analyst.isolated_rule"
@@ -67,7 +68,7 @@ def find_rule_certificate(store: ArtifactStore, rule: RuleSettings, timeframe: T
 
 def certified_rule(
     store: ArtifactStore,
-    settings: Settings,
+    options: RuleOptions,
     timeframe: Timeframe,
     progress: Progress = silent,
     stored: pl.DataFrame | None = None,
@@ -76,39 +77,40 @@ def certified_rule(
 
     Raises `VerificationFailed` for one that sees the future, `ConfigurationError` for one that fails or does not end.
     """
-    rule = settings.rule
+    rule = options.rule
     found = find_rule_certificate(store, rule, timeframe)
     if found is None:
         progress(f"certifying the rule {rule.name}, once for these parameters", 0, 0)
-        found = make_rule_certificate(settings, timeframe, stored)
+        found = make_rule_certificate(options, timeframe, stored)
         store.put_certificate(rule_certificate_key(rule, timeframe), found.as_dict())
-    return _passed(settings, found)
+    return _passed(options, found)
 
 
-def require_certified_rule(store: ArtifactStore, settings: Settings, timeframe: Timeframe, command: str) -> NamedRule:
+def require_certified_rule(store: ArtifactStore, options: RuleOptions, timeframe: Timeframe, command: str) -> NamedRule:
     """The configured rule, which must have been certified. Raises `DataMissing` naming the command that does it."""
-    found = find_rule_certificate(store, settings.rule, timeframe)
+    found = find_rule_certificate(store, options.rule, timeframe)
     if found is None:
         raise DataMissing(
-            f"There is no certificate that the rule {settings.rule.name} does not see the future, as it is now and with"
+            f"There is no certificate that the rule {options.rule.name} does not see the future, as it is now and with"
             " these parameters.",
             hint=f"Run `trader {command}`.",
         )
-    return _passed(settings, found)
+    return _passed(options, found)
 
 
-def _passed(settings: Settings, found: Certificate) -> NamedRule:
+def _passed(options: RuleOptions, found: Certificate) -> NamedRule:
     require_causal(found.columns[0].family, found)
-    return load_rule(settings.rule)
+    return load_rule(options.rule)
 
 
-def make_rule_certificate(settings: Settings, timeframe: Timeframe, stored: pl.DataFrame | None = None) -> Certificate:
+def make_rule_certificate(
+    options: RuleOptions, timeframe: Timeframe, stored: pl.DataFrame | None = None
+) -> Certificate:
     """Certify the configured rule in a process of its own, and compare what a second one says, with other hashes."""
-    options = settings.feature_engineering_orchestrator
     request: JsonObject = {
         "settings": {
-            "rule": settings.rule.model_dump(mode="json"),
-            "feature_engineering_orchestrator": options.model_dump(mode="json"),
+            "rule": options.rule.model_dump(mode="json"),
+            "feature_engineering_orchestrator": options.features.model_dump(mode="json"),
         },
         "timeframe": timeframe.name,
     }
@@ -117,17 +119,17 @@ def make_rule_certificate(settings: Settings, timeframe: Timeframe, stored: pl.D
             path = Path(folder) / "stored.arrow"
             stored.tail(_STORED_ROWS).write_ipc(path)
             request["stored"] = str(path)
-        made = _asked(settings, {**request, "certify": True}, hash_seed="1")
-    again = _asked(settings, request, hash_seed="2")
+        made = _asked(options, {**request, "certify": True}, hash_seed="1")
+    again = _asked(options, request, hash_seed="2")
     found = Certificate.from_dict(object_of(made["certificate"]))
     here, there = object_of(made["digests"]), object_of(again["digests"])
     columns = (replace(c, status=IMPURE, reach=None) if here[c.name] != there[c.name] else c for c in found.columns)
     return replace(found, columns=tuple(columns))
 
 
-def _asked(settings: Settings, request: JsonObject, hash_seed: str) -> JsonObject:
+def _asked(options: RuleOptions, request: JsonObject, hash_seed: str) -> JsonObject:
     """The answer of a process of its own. Raises what it raised, `ConfigurationError` where it does not end."""
-    rule = settings.rule
+    rule = options.rule
     try:
         said = ask_new_process(_MODULE, request, rule.time_limit, hash_seed)
     except subprocess.TimeoutExpired as error:
@@ -156,7 +158,8 @@ def _tried(request: JsonObject) -> JsonObject:
 
     settings = as_settings(object_of(request["settings"]))
     timeframe = Timeframe.parse(str(request["timeframe"]))
-    named, spec = load_rule(settings.rule), feature_spec(settings, timeframe)
+    spec = feature_spec(settings.feature_engineering_orchestrator, timeframe)
+    named = load_rule(settings.rule)
     refuse_unknown_inputs(named, spec.columns)
     digests: JsonObject = {**digests_of(named, timeframe, trial_tape(named, timeframe, spec, SEED + 1))}
     if not request.get("certify"):
@@ -165,14 +168,15 @@ def _tried(request: JsonObject) -> JsonObject:
     if "stored" in request:
         import polars as pl
 
-        tapes[STORED] = pl.read_ipc(str(request["stored"]))
+        stored = pl.read_ipc(str(request["stored"]))
+        own = stored.select(name for name in stored.columns if name in BARS.columns)
+        tapes[STORED] = rule_frame(named, own, stored)
     certificate = try_rule(named, load_rule(settings.rule), timeframe, tapes)
     return {"digests": digests, "certificate": certificate.as_dict()}
 
 
-def feature_spec(settings: Settings, timeframe: Timeframe) -> FeatureSpec:
+def feature_spec(options: FeatureSettings, timeframe: Timeframe) -> FeatureSpec:
     """Every feature these settings may give."""
-    options = settings.feature_engineering_orchestrator
     return configured_spec(options, timeframe, ALL_INPUTS, own_families(options))
 
 

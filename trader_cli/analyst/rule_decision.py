@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from trader_cli.analyst.trained_rule import TrainedRule
     from trader_cli.features.rule import BarSignals
 
-Held = Literal["long", "short", "nothing"]
-_HELD: dict[int, Held] = {1: "long", 0: "nothing", -1: "short"}
+Holding = Literal["long", "short", "nothing"]
+_HELD: dict[int, Holding] = {1: "long", 0: "nothing", -1: "short"}
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class RuleWord:
         return cls(int(said.side[row]), before, float(said.stop[row]), float(said.target[row]))
 
     @property
-    def held(self) -> Held:
+    def held(self) -> Holding:
         """What it would hold, in words."""
         return _HELD[self.side]
 

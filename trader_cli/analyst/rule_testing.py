@@ -20,7 +20,7 @@ _QUARTER = Timeframe.parse("15m")
 
 def made_up_bars(rule: Rule, timeframe: Timeframe = _QUARTER) -> RuleBars:
     """Bars of a made-up market as the rule sees them, with the features of the shipped settings."""
-    named, spec = _named(rule), feature_spec(shipped_settings(), timeframe)
+    named, spec = _named(rule), feature_spec(shipped_settings().feature_engineering_orchestrator, timeframe)
     refuse_unknown_inputs(named, spec.columns)
     return rule_bars(trial_tape(named, timeframe, spec), rule.inputs)
 
@@ -32,7 +32,7 @@ def signals_on(rule: Rule, bars: RuleBars, timeframe: Timeframe = _QUARTER) -> B
 
 def faults_of(rule: Rule, timeframe: Timeframe = _QUARTER) -> tuple[str, ...]:
     """What its certificate would find: nothing where it does not see the future."""
-    named, spec = _named(rule), feature_spec(shipped_settings(), timeframe)
+    named, spec = _named(rule), feature_spec(shipped_settings().feature_engineering_orchestrator, timeframe)
     refuse_unknown_inputs(named, spec.columns)
     found = try_rule(named, named, timeframe, {SYNTHETIC: trial_tape(named, timeframe, spec)})
     return tuple(map(str, found.failures))

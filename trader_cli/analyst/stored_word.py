@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from trader_cli.analyst.trained_rule import TrainedRule
     from trader_cli.core.identity.manifests import Manifest
     from trader_cli.core.market.timeframes import Timeframe
-    from trader_cli.settings import Settings
+    from trader_cli.settings.room_options import RuleOptions
     from trader_cli.storage.artifacts import ArtifactStore
 
 
 def stored_word(
     store: ArtifactStore,
-    settings: Settings,
+    options: RuleOptions,
     judged: TrainedRule,
     bars: Manifest,
     features: Manifest,
@@ -31,7 +31,7 @@ def stored_word(
     Raises `DataStale` for another rule, `DataMissing` or `VerificationFailed` for one that is not certified.
     """
     command = f"train {bars.symbol} --timeframe {timeframe}"
-    named = require_certified_rule(store, settings, timeframe, command)
+    named = require_certified_rule(store, options, timeframe, command)
     other = judged.differs_from(named)
     if other is not None:
         raise DataStale(f"The stored claim does not hold: {other}.", hint=f"Run `trader {command}`.")

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from trader_cli.features.rule import BarSignals
     from trader_cli.pipelines.backtests.backtest_request import BacktestRequest
     from trader_cli.pipelines.backtests.backtest_store import StoredBacktest
-    from trader_cli.pipelines.stages.model_training import TrainingData
+    from trader_cli.pipelines.stages.training_inputs import TrainingData
     from trader_cli.settings import Workspace
 
 

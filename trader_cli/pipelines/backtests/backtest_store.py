@@ -55,6 +55,13 @@ class StoredBacktest:
         """What it was asked."""
         return BacktestRequest.from_dict(object_of(self.manifest.notes["request"]))
 
+    @property
+    def rule(self) -> str | None:
+        """The rule of one's own that decided, with the parameters that were given, in words."""
+        given = object_of(object_of(self.manifest.notes["settings"]).get("rule", {}))
+        parameters = [f"{name} {value}" for name, value in given.items() if name not in {"name", "source"}]
+        return ", ".join([str(given["name"]), *parameters]) if given else None
+
     def part(self, store: ArtifactStore, name: str) -> pl.DataFrame | None:
         """One of `PARTS`; `None` where it has no rows. Raises `DataInvalid` for a damaged file."""
         chunks = [chunk for chunk in self.manifest.chunks if chunk.part == name]
@@ -124,7 +131,7 @@ def _settings(workspace: Workspace) -> JsonObject:
     dumped = workspace.settings.model_dump(mode="json", include=sections | rules)
     rule = workspace.settings.rule
     if rule.name is not None:
-        dumped["rule"] = [rule.name, rule.parameters, rule_origin(rule.name).digest]
+        dumped["rule"] = {"name": rule.name, **rule.parameters, "source": rule_origin(rule.name).digest}
     return {**dumped, "balance": workspace.settings.sim.balance}
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from trader_cli import __version__
@@ -12,47 +11,22 @@ from trader_cli.analyst.fitted_families import FittedOptions
 from trader_cli.core.errors import DataInvalid, DataStale
 from trader_cli.core.identity.digests import digest_value
 from trader_cli.core.market.quality import UNFIT
-from trader_cli.core.market.schemas import milliseconds, rows_between
-from trader_cli.core.market.timeframes import DAY_MS
 from trader_cli.core.ports import silent
 from trader_cli.execution.shutdown import leaving
+from trader_cli.pipelines.stages.training_inputs import count_trials, training_input
 from trader_cli.settings.room_options import TrainingOptions
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
 from trader_cli.storage.bundles import BundleStore
 from trader_cli.storage.inventory import MODEL_UNTIL
-from trader_cli.storage.state import Trial, TrialLedger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import polars as pl
-
     from trader_cli.analyst.bundled import Trained
     from trader_cli.analyst.trained_model import TrainedModel
-    from trader_cli.analyst.training import TrainingInput
     from trader_cli.core.identity.manifests import Manifest
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.core.ports import Progress
+    from trader_cli.pipelines.stages.training_inputs import TrainingData
     from trader_cli.settings import Workspace
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """A series as stored: the manifests of its bars and features, their rows, one for one, and FUNDING if known."""
-
-    symbol: str
-    timeframe: Timeframe
-    bars_manifest: Manifest
-    features_manifest: Manifest
-    bars: pl.DataFrame
-    features: pl.DataFrame
-    funding: pl.DataFrame | None
-
-    def until(self, close_ms: int) -> TrainingData:
-        """What had closed, or was paid, by then."""
-        count = int(milliseconds(self.bars["open_time"]).searchsorted(close_ms - self.timeframe.ms, side="right"))
-        funding = None if self.funding is None else rows_between(self.funding, 0, close_ms + 1)
-        return replace(self, bars=self.bars[:count], features=self.features[:count], funding=funding)
 
 
 @dataclass(frozen=True)
@@ -105,32 +79,6 @@ def _fitted(workspace: Workspace, given: TrainingData, key: str, progress: Progr
     with leaving().prompt():
         options, trials = TrainingOptions.of(workspace.settings), count_trials(workspace, given, key)
         return fit(training_input(given, key), options, trials, progress)
-
-
-def training_input(given: TrainingData, key: str) -> TrainingInput:
-    """What a training starts from, of what is stored."""
-    from trader_cli.analyst.training import TrainingInput
-
-    bars, made = given.bars_manifest, given.features_manifest
-    inputs = {"bars": bars.digest, "features": made.digest, "feature_settings": made.settings}
-    return TrainingInput(
-        key, bars.source, given.symbol, given.timeframe, given.bars, given.features, inputs, given.funding
-    )
-
-
-def count_trials(workspace: Workspace, given: TrainingData, key: str) -> Callable[[list[float]], list[float]]:
-    """Counts learners in the trial ledger under a key: Sharpe ratios per bar in, those of all on these data out."""
-    ledger, lineage = TrialLedger(workspace.state_dir), workspace.lineage
-    per_day, times = math.sqrt(DAY_MS / given.timeframe.ms), milliseconds(given.bars["open_time"])
-    first, last = int(times[0]), int(times[-1])
-
-    def count(sharpes: list[float]) -> list[float]:
-        for learner, sharpe in enumerate(sharpes):
-            ledger.record(Trial(f"{key}-{learner}", lineage, given.symbol, first, last, sharpe * per_day))
-        found = ledger.overlapping(lineage, given.symbol, first, last)
-        return [trial.daily_sharpe / per_day for trial in found]
-
-    return count
 
 
 def training_key(workspace: Workspace, bars: Manifest, made: Manifest) -> str:

@@ -14,14 +14,14 @@ from trader_cli.core.identity.digests import digest_value
 from trader_cli.core.market.quality import UNFIT
 from trader_cli.core.ports import silent
 from trader_cli.features.rule_series import rule_bars, rule_signals
-from trader_cli.pipelines.stages.model_training import count_trials, training_input
-from trader_cli.settings.room_options import TrainingOptions
+from trader_cli.pipelines.stages.training_inputs import count_trials, training_input
+from trader_cli.settings.room_options import RuleOptions, TrainingOptions
 
 if TYPE_CHECKING:
     from trader_cli.analyst.trained_rule import TrainedRule
     from trader_cli.core.ports import Progress
     from trader_cli.features.rule import BarSignals, NamedRule
-    from trader_cli.pipelines.stages.model_training import TrainingData
+    from trader_cli.pipelines.stages.training_inputs import TrainingData
     from trader_cli.settings import Workspace
     from trader_cli.storage.artifacts import ArtifactStore
 
@@ -71,6 +71,6 @@ def prepare_rule(
     workspace: Workspace, store: ArtifactStore, series: TrainingData, progress: Progress = silent
 ) -> PreparedRule:
     """The configured rule for a series, certified now if it was not before. Raises what `certified_rule` raises."""
-    settings, timeframe = workspace.settings, series.timeframe
+    options, timeframe = RuleOptions.of(workspace.settings), series.timeframe
     beside = series.bars.hstack([c for c in series.features.iter_columns() if c.name not in series.bars.columns])
-    return PreparedRule(workspace, certified_rule(store, settings, timeframe, progress, beside), series)
+    return PreparedRule(workspace, certified_rule(store, options, timeframe, progress, beside), series)
