@@ -80,7 +80,7 @@ BREAKS = (
         "claim gate ignored",
         ("claim_obeys_its_numbers",),
         ("test_analyst.py::test_every_abstention_has_its_code_and_a_sentence",),
-        (("analyst/analysis.py", "    if not model.claim.edge:\n", "    if False:\n"),),
+        (("analyst/outcomes.py", "    if not model.claim.edge:\n", "    if False:\n"),),
     ),
     Break(
         "edge always claimed",
@@ -94,7 +94,7 @@ BREAKS = (
         ("test_analyst.py::test_live_levels_are_the_barriers_that_labels_have",),
         (
             (
-                "analyst/analysis.py",
+                "analyst/outcomes.py",
                 "close * float(np.exp(distance)), close",
                 "close * float(np.exp(distance / 2)), close",
             ),
@@ -104,7 +104,7 @@ BREAKS = (
         "stale bars accepted",
         ("stale_bars_abstain",),
         ("test_analyst.py::test_every_abstention_has_its_code_and_a_sentence",),
-        (("analyst/analysis.py", "if given.bar_age_ms > allowed_ms:", "if given.bar_age_ms > 100 * allowed_ms:"),),
+        (("analyst/outcomes.py", "if given.bar_age_ms > allowed_ms:", "if given.bar_age_ms > 100 * allowed_ms:"),),
     ),
     Break(
         "size rounded up",
@@ -636,7 +636,7 @@ BREAKS = (
         "open losses left out of the limits",
         ("loss_limits_by_hand", "loss_limit_halts"),
         ("test_limits.py::test_limits_are_met_exactly",),
-        (("core/money/loss_limits.py", "past.peak(), wallet + unrealized\n", "past.peak(), wallet\n"),),
+        (("core/money/loss_limits.py", "peak, wallet + unrealized, limits", "peak, wallet, limits"),),
     ),
     Break(
         "target's distance taken for the stop's",

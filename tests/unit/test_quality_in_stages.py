@@ -15,9 +15,9 @@ from support.market.bars import random_bars
 from test_keys import BARS, FEATURES, M15, QUICK
 from test_quality import planted, straight
 
-from trader_cli.analyst.analysis import DOUBT_BARS
 from trader_cli.analyst.analyst import Analyst
 from trader_cli.analyst.labels import triple_barrier
+from trader_cli.analyst.outcomes import DOUBT_BARS
 from trader_cli.analyst.training import TrainingInput, make_dataset, train
 from trader_cli.core.identity.digests import digest_frame
 from trader_cli.core.identity.manifests import Manifest

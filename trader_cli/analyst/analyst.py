@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from trader_cli import __version__
-from trader_cli.analyst.analysis import DOUBT_BARS, LEVEL_BARS, AnalysisInput, analyse
+from trader_cli.analyst.analysis import LEVEL_BARS, AnalysisInput, analyse
 from trader_cli.analyst.bundled import from_bundle, refuse_other_kind
 from trader_cli.analyst.certificate_store import naming, require_certificate, require_certified
 from trader_cli.analyst.claim_basis import changed_since
@@ -16,6 +16,7 @@ from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeri
 from trader_cli.analyst.feature_inputs import is_current, spec_made, stored_funding, stored_inputs, stored_manifests
 from trader_cli.analyst.fitted_families import FittedOptions, history_bars
 from trader_cli.analyst.funding_cost import FUNDING_ROWS
+from trader_cli.analyst.outcomes import DOUBT_BARS
 from trader_cli.analyst.stored_word import stored_word
 from trader_cli.analyst.trained_rule import TrainedRule
 from trader_cli.core.answers import Answer

@@ -7,6 +7,7 @@ notice. Source: Binance, "Introduction to Binance Futures Funding Rates".
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,8 @@ class FundingRates:
 
     `due`: the sum of the rates that fell due after the close before and up to this bar's, fraction of notional.
     `per_hour`: the mean rate per hour of the last payments known at the close. `interval_hours`: from the payment
-    before to the last one. `upcoming`: (time in ms, rate) of the next payment, where the exchange has told it.
+    before to the last one. `upcoming`: (time in ms, rate) of the next payment, where the exchange has told it; or two
+    arrays (n,), where it has told one at each close.
     """
 
     bar_ms: int
@@ -51,7 +53,7 @@ class FundingRates:
     due: Floats
     per_hour: Floats
     interval_hours: Floats
-    upcoming: tuple[int, float] | None = None
+    upcoming: tuple[int, float] | tuple[Times, Floats] | None = None
 
     def ahead(self, rows: Times, bars: int) -> Floats:
         """What a long pays that is opened at the close of each of these rows (m,) and held so long; NaN: unknown."""
@@ -60,22 +62,25 @@ class FundingRates:
         hours = np.where(np.isfinite(self.interval_hours[rows]), self.interval_hours[rows], USUAL_HOURS)
         if self.upcoming is None:
             return np.asarray(per_hour * hours * _stamps(start, start + duration_ms, hours))
-        return np.array(
-            [
-                self._told(int(at), duration_ms, *known)
-                for at, *known in zip(start, per_hour.tolist(), hours.tolist(), strict=True)
-            ]
-        )
+        told_ms, told = (np.broadcast_to(one, len(self.close_ms))[rows].tolist() for one in self.upcoming)
+        known = zip(start.tolist(), per_hour.tolist(), hours.tolist(), told_ms, told, strict=True)
+        return np.array([_told(duration_ms, *one) for one in known])
 
-    def _told(self, start_ms: int, duration_ms: int, per_hour: float, hours: float) -> float:
-        """The same for one close, where the exchange's own word on the next payment goes before what is usual."""
-        assert self.upcoming is not None
-        (next_ms, rate), end_ms = self.upcoming, start_ms + duration_ms
-        if next_ms <= start_ms:
-            return float(per_hour * hours * _stamps(start_ms, end_ms, hours))
-        each = next((n for n in (hours, *INTERVALS) if _is_next(start_ms, next_ms, n)), hours)
-        later = per_hour * each if np.isfinite(per_hour) else rate
-        return rate + later * float(_stamps(next_ms, end_ms, each)) if next_ms <= end_ms else 0.0
+
+def _told(duration_ms: int, start_ms: int, per_hour: float, hours: float, next_ms: int, rate: float) -> float:
+    """What a long pays for one close, where the exchange's own word on the next payment goes before what is usual."""
+    end_ms = start_ms + duration_ms
+    if next_ms <= start_ms:
+        return per_hour * hours * _count(start_ms, end_ms, hours)
+    each = next((n for n in (hours, *INTERVALS) if _is_next(start_ms, next_ms, n)), hours)
+    later = per_hour * each if math.isfinite(per_hour) else rate
+    return rate + later * _count(next_ms, end_ms, each) if next_ms <= end_ms else 0.0
+
+
+def _count(start_ms: int, end_ms: int, hours: float) -> float:
+    """`_stamps` of one span."""
+    interval_ms = hours * HOUR_MS
+    return end_ms // interval_ms - start_ms // interval_ms
 
 
 def _stamps(start_ms: Moments, end_ms: Moments, hours: float | Floats) -> Floats:
@@ -85,7 +90,7 @@ def _stamps(start_ms: Moments, end_ms: Moments, hours: float | Floats) -> Floats
 
 
 def _is_next(start_ms: int, stamp_ms: int, hours: float) -> bool:
-    return stamp_ms % (hours * HOUR_MS) == 0 and bool(_stamps(start_ms, stamp_ms, hours) == 1)
+    return stamp_ms % (hours * HOUR_MS) == 0 and _count(start_ms, stamp_ms, hours) == 1
 
 
 def funding_rates(
@@ -93,7 +98,7 @@ def funding_rates(
     timeframe: Timeframe,
     open_ms: Times,
     funding: pl.DataFrame | None,
-    upcoming: tuple[int, float] | None = None,
+    upcoming: tuple[int, float] | tuple[Times, Floats] | None = None,
 ) -> FundingRates:
     """From FUNDING and the opening times of bars (n,), ascending; `upcoming` is (time, rate) of the next payment.
 

@@ -20,9 +20,13 @@ if TYPE_CHECKING:
     from trader_cli.features.bar_arrays import BarSeries
 
     Floats = NDArray[np.float64]
+    Ints = NDArray[np.int64]
 
-_BAND = 10e-4
+BAND = 10e-4
+"""How far around the middle of a book depth is counted."""
 _DAY_BARS = 96
+_SMOOTHED = 8
+_AT_ONCE = 2048
 _SPREAD_BPS = 8.0
 """A spread that costs as much as two taker fees is half healthy."""
 _FUNDING_BPS = 10.0
@@ -36,8 +40,13 @@ def market_health(
 
     The score is the geometric mean of the components, or 0 if any is 0; `binding` names the worst.
     """
-    components = {**_from_bars(bars), **_from_snapshot(snapshot, _minute_quote_volume(snapshot))}
-    components["freshness"] = _freshness(book_age_s, max_book_age_s)
+    components = {**_from_bars(bars), **_from_snapshot(snapshot)}
+    components["freshness"] = freshness(book_age_s, max_book_age_s)
+    return combined(components)
+
+
+def combined(components: dict[str, float]) -> Health:
+    """Health from its components, in order."""
     worst = min(components, key=lambda name: (components[name], name))
     values = list(components.values())
     score = 0.0 if min(values) <= 0 else math.exp(sum(map(math.log, values)) / len(values))
@@ -46,16 +55,49 @@ def market_health(
 
 def _from_bars(bars: BarSeries) -> dict[str, float]:
     """Volatility and illiquidity against their own trailing distribution: the share of past bars that were worse."""
-    volatility = trailing_volatility(bars.close, min(_DAY_BARS, max(2, len(bars) // 4)))
+    volatility = trailing_volatility(bars.close, _span(len(bars)))
+    return {"volatility": _share_worse(volatility), "liquidity": _share_worse(_smoothed(_amihud(bars)))}
+
+
+def _span(bars: int) -> int:
+    return min(_DAY_BARS, max(2, bars // 4))
+
+
+def _amihud(bars: BarSeries) -> Floats:
+    """The move of each bar over what traded in it, (n,); the first is NaN. Source: Amihud 2002."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        amihud = np.abs(np.diff(np.log(bars.close), prepend=np.nan)) / (bars.close * bars.volume)
-    return {"volatility": _share_worse(volatility), "liquidity": _share_worse(_smoothed(amihud))}
+        return np.asarray(np.abs(np.diff(np.log(bars.close), prepend=np.nan)) / (bars.close * bars.volume))
+
+
+def from_bars_by_row(bars: BarSeries, rows: Ints, window: int) -> list[dict[str, float]]:
+    """What health tells from bars, at each row (m,) as the last of the newest `window` bars up to it."""
+    whole = rows[rows + 1 >= window]
+    early = [_from_bars(bars.cut(0, row + 1)) for row in rows[rows + 1 < window].tolist()]
+    span, smoothing = _span(window), _SMOOTHED
+    volatility = _ranks(trailing_volatility(bars.close, span), whole, window - span)
+    liquidity = _ranks(_smoothed(_amihud(bars)), whole, window - smoothing)
+    shares = zip(volatility, liquidity, strict=True)
+    return early + [{"volatility": one, "liquidity": other} for one, other in shares]
+
+
+def _ranks(x: Floats, rows: Ints, count: int) -> list[float]:
+    """`_share_worse` of the newest `count` values up to each ascending row (m,)."""
+    found: list[float] = []
+    for first in range(0, len(rows), _AT_ONCE):
+        at = rows[first : first + _AT_ONCE]
+        seen, last = x[at[:, None] + np.arange(1 - count, 1)], x[at][:, None]
+        known = np.isfinite(seen)
+        with np.errstate(invalid="ignore"):
+            above, equal = (known & (seen > last)).sum(axis=1), (known & (seen == last)).sum(axis=1)
+        shares = (above + 0.5 * equal) / np.maximum(known.sum(axis=1), 1)
+        found += np.where(np.isfinite(last[:, 0]), shares, 0.0).tolist()
+    return found
 
 
 def _smoothed(x: Floats) -> Floats:
     """Mean of the last eight values, so that one bar does not decide."""
-    padded = np.concatenate([np.full(7, np.nan), x])
-    windows = np.lib.stride_tricks.sliding_window_view(padded, 8)
+    padded = np.concatenate([np.full(_SMOOTHED - 1, np.nan), x])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, _SMOOTHED)
     return np.asarray(windows.mean(axis=1))
 
 
@@ -68,25 +110,31 @@ def _share_worse(x: Floats) -> float:
     return float((above + 0.5 * equal) / len(known))
 
 
-def _minute_quote_volume(snapshot: MarketSnapshot | None) -> float:
-    return snapshot.day_volume_quote / 1440 if snapshot else 0.0
-
-
-def _from_snapshot(snapshot: MarketSnapshot | None, per_minute: float) -> dict[str, float]:
+def _from_snapshot(snapshot: MarketSnapshot | None) -> dict[str, float]:
     """Spread, depth within 10 bps against a minute's turnover, imbalance and funding; all 0 without a snapshot."""
     if snapshot is None:
         return dict.fromkeys(("spread", "depth", "imbalance", "funding"), 0.0)
     bids, asks = snapshot.bids, snapshot.asks
     mid = (bids[0][0] + asks[0][0]) / 2
-    bid_notional = sum(p * q for p, q in bids if p >= mid * (1 - _BAND))
-    ask_notional = sum(p * q for p, q in asks if p <= mid * (1 + _BAND))
-    both = bid_notional + ask_notional
+    bid_notional = sum(p * q for p, q in bids if p >= mid * (1 - BAND))
+    ask_notional = sum(p * q for p, q in asks if p <= mid * (1 + BAND))
+    return from_book(
+        (bids[0][0], asks[0][0]), (bid_notional, ask_notional), snapshot.day_volume_quote, snapshot.funding_rate
+    )
+
+
+def from_book(
+    best: tuple[float, float], near: tuple[float, float], day_volume_quote: float, funding_rate: float
+) -> dict[str, float]:
+    """Components of a book by its best (bid, ask), and notionals within `BAND` of their middle."""
+    (bid, ask), (bid_notional, ask_notional), per_minute = best, near, day_volume_quote / 1440
+    mid, both = (bid + ask) / 2, bid_notional + ask_notional
     imbalance = abs(bid_notional - ask_notional) / both if both > 0 else 1.0
     return {
-        "spread": _falling((asks[0][0] - bids[0][0]) / mid * 1e4, middle=_SPREAD_BPS),
+        "spread": _falling((ask - bid) / mid * 1e4, middle=_SPREAD_BPS),
         "depth": both / (both + per_minute) if both > 0 else 0.0,
         "imbalance": max(0.0, 1.0 - imbalance**2),
-        "funding": _falling(abs(snapshot.funding_rate) * 1e4, middle=_FUNDING_BPS),
+        "funding": _falling(abs(funding_rate) * 1e4, middle=_FUNDING_BPS),
     }
 
 
@@ -95,6 +143,6 @@ def _falling(x: float, middle: float) -> float:
     return 1.0 / (1.0 + (max(x, 0.0) / middle) ** 2)
 
 
-def _freshness(age_s: float | None, most_s: float) -> float:
+def freshness(age_s: float | None, most_s: float) -> float:
     """1 or 0: a verdict rather than a slope, so that an analysis repeated a little later is the same analysis."""
     return 1.0 if age_s is not None and age_s <= most_s else 0.0

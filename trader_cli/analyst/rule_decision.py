@@ -40,6 +40,13 @@ class RuleWord:
         return _HELD[self.side]
 
 
+def held_by(up: float, down: float) -> Holding | None:
+    """What a rule would hold, by what a short (`up`) and a long (`down`) would lose by; NaN where it is not asked."""
+    if np.isnan(up):
+        return None
+    return "nothing" if up and down else "long" if up else "short"
+
+
 def rule_outcome(
     rule: TrainedRule, word: RuleWord, close: float, barrier: float, costs: TradeCosts, *, allow_unproven: bool
 ) -> Signal | Abstention:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from trader_cli.backtest.backtest_account import UNFILLED
+from trader_cli.backtest.schedule import SETTLE_MS, LookGrid
 from trader_cli.core.money.plans import Approved, Refused
 from trader_cli.core.ports import silent
 from trader_cli.core.types import Abstention
@@ -21,15 +22,10 @@ if TYPE_CHECKING:
 
     from trader_cli.backtest.backtest_account import BacktestAccount
     from trader_cli.backtest.position_keeper import ManagedPosition
-    from trader_cli.core.market.timeframes import Timeframe
+    from trader_cli.backtest.schedule import Schedule
     from trader_cli.core.money.exits import Assessment
     from trader_cli.core.ports import Progress
     from trader_cli.core.types import Analysis
-
-SETTLE_MS = 500
-"""How long after its close a bar is asked for."""
-FIRST_LOOK_MS = 50
-"""How long after an entry the loop wakes again: its shortest sleep."""
 
 
 class Analyses(Protocol):
@@ -40,18 +36,10 @@ class Analyses(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """When what is done: at closes of `timeframe`; looks, further tries, and how long a signal is valid, in ms."""
-
-    timeframe: Timeframe
-    look_ms: int
-    again_ms: int
-    validity_ms: int
-
-
 @dataclass
-class _Series:
+class Series:
+    """One symbol on its way: the close it was analysed at last, when tactics are due, and what they are tried on."""
+
     symbol: str
     analysed_ms: int = 0
     tactics_ms: int | None = None
@@ -71,46 +59,51 @@ class FaithfulBacktest:
         progress: Progress = silent,
     ) -> None:
         self._account, self._analyses, self._schedule = account, analyses, schedule
-        self._series = [_Series(symbol) for symbol in symbols]
+        self._series = [Series(symbol) for symbol in symbols]
         self._assessments: dict[str, Assessment] = {}
-        self._looked_ms = self._opened_ms = account.venue.now_ms
+        self._began_ms = now = account.venue.now_ms
+        self._looks = LookGrid(schedule.look_ms, now, now)
         self._stood_ms = 0
         self._progress = progress
 
     def run(self, until_ms: int) -> None:
         """Trade until then."""
-        venue, began_ms = self._account.venue, self._account.venue.now_ms
-        bars = (until_ms - began_ms) // self._schedule.timeframe.ms
+        venue, bar_ms = self._account.venue, self._schedule.timeframe.ms
+        bars = (until_ms - self._began_ms) // bar_ms
         while venue.now_ms < until_ms:
-            self._progress("bars traded", (venue.now_ms - began_ms) // self._schedule.timeframe.ms, bars)
+            self._progress("bars traded", (venue.now_ms - self._began_ms) // bar_ms, bars)
             self._look_if_due()
             for series in self._series:
                 self._tend(series)
-            venue.advance(min(self._next_wake(), until_ms))
+            self._go_on(until_ms)
         self._account.records.stood(venue.engine)
         self._account.end()
 
+    def _go_on(self, until_ms: int) -> None:
+        """Let time go on until something is to be done."""
+        self._account.venue.advance(min(self._next_wake(), until_ms))
+
     def _look_if_due(self) -> None:
         now = self._account.venue.now_ms
-        if self._account.held and now >= self._next_look_ms:
-            self._looked_ms = now
+        if self._account.held and now >= self._looks.next_ms:
+            self._looks.looked_ms = now
             self._account.look(self._assessment)
 
-    @property
-    def _next_look_ms(self) -> int:
-        return max(self._looked_ms + self._schedule.look_ms, self._opened_ms + FIRST_LOOK_MS)
-
     def _next_wake(self) -> int:
-        now, timeframe = self._account.venue.now_ms, self._schedule.timeframe
-        due = [timeframe.floor(now) + timeframe.ms + SETTLE_MS]
+        now = self._account.venue.now_ms
+        due = [self._schedule.next_close_ms(now)]
         due += [series.tactics_ms for series in self._series if series.tactics_ms is not None]
         if self._account.held:
-            due.append(self._next_look_ms)
+            due.append(self._looks.next_ms)
         return max(min(due), now + 1)
 
-    def _tend(self, series: _Series) -> None:
+    def _closed(self, now_ms: int) -> int:
+        """The last close that is looked at; the beginning is one, if bars close then."""
+        return self._schedule.timeframe.floor(max(now_ms - SETTLE_MS, self._began_ms))
+
+    def _tend(self, series: Series) -> None:
         now = self._account.venue.now_ms
-        closed = self._schedule.timeframe.floor(now - SETTLE_MS)
+        closed = self._closed(now)
         if closed > series.analysed_ms:
             series.analysed_ms, series.tactics_ms, series.approved = closed, now, None
             series.analysis = analysis = self._analyses.of(series.symbol)
@@ -127,7 +120,7 @@ class FaithfulBacktest:
             self._stood_ms = closed_ms
             self._account.records.stood(self._account.venue.engine)
 
-    def _try_tactics(self, series: _Series) -> None:
+    def _try_tactics(self, series: Series) -> None:
         """Tactics and entry; what is refused now may be possible later, while the signal is valid."""
         account, analysis = self._account, series.analysis
         if analysis is None or analysis.signal is None:
@@ -146,7 +139,7 @@ class FaithfulBacktest:
             was_flat = not account.held
             refused = account.enter(decision)
             if was_flat and account.held:
-                self._opened_ms = account.venue.now_ms
+                self._looks.opened_ms = account.venue.now_ms
         account.records.decided(now, analysis, refused or decision)
         if refused is not None and refused.code not in {"halted", UNFILLED}:
             series.tactics_ms = now + self._schedule.again_ms
@@ -154,7 +147,7 @@ class FaithfulBacktest:
     def _assessment(self, held: ManagedPosition) -> Assessment | None:
         """The model's opinion of the last closed bar since the plan's; where it has none, the one before decays."""
         symbol = held.plan.symbol
-        closed = self._schedule.timeframe.floor(self._account.venue.now_ms - SETTLE_MS)
+        closed = self._schedule.closed_by(self._account.venue.now_ms)
         known = self._assessments.get(held.plan.plan_id)
         if closed > max(held.plan.decision_ms, known.at_ms if known else 0):
             said = assessment_of(held.plan, self._analyses.of(symbol))

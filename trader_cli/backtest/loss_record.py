@@ -1,19 +1,18 @@
-"""Loss limits of a backtest's account: what looks have seen of its equity, and whether a limit is broken."""
+"""Loss limits of a backtest's account: what looks have seen of its equity, and whether a limit is broken.
+
+Looks that were passed over, because nothing could come of them, are made up for only once a limit is near.
+"""
 
 from __future__ import annotations
 
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from trader_cli.backtest.skipped_looks import SkippedLooks
+from trader_cli.core.market.timeframes import DAY_MS
 from trader_cli.core.money.assets import QUOTE
-from trader_cli.core.money.loss_limits import (
-    KEPT_MS,
-    EquityHistory,
-    EquityPoint,
-    LossLimits,
-    breaches,
-    worth_keeping,
-)
+from trader_cli.core.money.equity_levels import EquityLevels
+from trader_cli.core.money.loss_limits import EquityPoint, LossLimits, limits_broken
 
 if TYPE_CHECKING:
     from trader_cli.settings.model import TacticianSettings
@@ -27,33 +26,73 @@ class LossRecord:
 
     def __init__(self, limits: TacticianSettings) -> None:
         self._limits = LossLimits(limits.max_daily_loss, limits.max_drawdown)
+        self._shares = Decimal(str(limits.max_daily_loss)), Decimal(str(limits.max_drawdown))
         self._is_on = limits.enable_risk_management
-        self._seen: list[EquityPoint] = []
-        self._highest = self._best = ZERO
+        self._levels = EquityLevels()
+        self._waiting: list[EquityPoint | SkippedLooks] = []
+        self._highest = ZERO
         self._counted, self._told = 0, set[str]()
 
     def broken(self, engine: Engine) -> str | None:
         """The sentence of a limit newly broken."""
-        wallet, equity = engine.account.wallet, engine.equity()
-        self._note(engine, max(wallet, equity))
-        point, history = EquityPoint(engine.now_ms, wallet, equity), EquityHistory(self._seen)
-        near = equity < self._highest * Decimal(str(1 - min(self._limits.daily, self._limits.drawdown)))
+        now = _point(engine)
+        self._note(engine, max(now.wallet, now.equity))
         found = {}
-        if near and self._is_on:
-            flows = [(income.time_ms, income.amount) for income in engine.account.income if income.asset == QUOTE]
-            found = breaches(flows, wallet, equity - wallet, self._limits, engine.now_ms, history=history)
-        is_soon = self._seen and point.time_ms - self._seen[-1].time_ms < KEPT_MS
-        if not (is_soon and equity <= self._best) and worth_keeping(history, point):
-            self._seen.append(point)
-            self._best = max(self._best, equity)
+        if self._is_on and now.equity < self._near:
+            self._make_up()
+            opened, peak = self._levels.opened(now.time_ms // DAY_MS * DAY_MS, now), self._levels.peak(now)
+            found = limits_broken(opened, peak, now.equity, self._limits, now.time_ms)
+        if self._waiting:
+            self._waiting.append(now)
+        else:
+            self._levels.keep(now)
         fresh = {name: why for name, why in found.items() if name not in self._told}
         self._told |= fresh.keys()
         return next(iter(fresh.values()), None)
 
+    @property
+    def _near(self) -> Decimal:
+        """The equity below which a limit may be broken at all."""
+        return self._highest * (1 - min(self._shares))
+
     def _note(self, engine: Engine, level: Decimal) -> None:
-        """The highest level that a limit may count from: of looks, and of the wallet between them."""
-        wallet = engine.account.wallet
-        for income in reversed(engine.account.income[self._counted :]):
+        """What was booked, and the highest level that a limit may count from: of looks, and of the wallet between."""
+        wallet, booked = engine.account.wallet, engine.account.income[self._counted :]
+        self._levels.book((income.time_ms, income.amount) for income in booked if income.asset == QUOTE)
+        for income in reversed(booked):
             level, wallet = max(level, wallet), wallet - income.amount
         self._counted = len(engine.account.income)
         self._highest = max(self._highest, level, wallet)
+
+    def _make_up(self) -> None:
+        """Remember what looks that were passed over would have seen."""
+        for one in self._waiting:
+            if isinstance(one, SkippedLooks):
+                one.keep_in(self._levels)
+            else:
+                self._levels.keep(one)
+        self._waiting.clear()
+
+    # --- passing over ---
+
+    def pass_over(self, looks: SkippedLooks) -> None:
+        """Looks that are not made: nothing that they see reaches a limit."""
+        self._waiting.append(looks)
+        self._highest = max(self._highest, looks.highest)
+
+    def floor(self, engine: Engine, highest: Decimal) -> Decimal | None:
+        """The equity down to which no limit breaks today while equity stays below `highest`; None: none ever does."""
+        if not self._is_on:
+            return None
+        now, quick = _point(engine), max(self._highest, highest) * (1 - min(self._shares))
+        if now.equity > quick:
+            return quick
+        self._make_up()
+        day = now.time_ms // DAY_MS
+        opened, peak = self._levels.opened(day * DAY_MS, now), max(self._levels.peak(now), highest)
+        daily = ZERO if f"day {day}" in self._told else opened * (1 - self._shares[0])
+        return max(daily, ZERO if "drawdown" in self._told else peak * (1 - self._shares[1]))
+
+
+def _point(engine: Engine) -> EquityPoint:
+    return EquityPoint(engine.now_ms, engine.account.wallet, engine.equity())

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+import polars as pl
 
-from trader_cli.analyst.analysis import DOUBT_BARS, LEVEL_BARS, AnalysisInput, analyse
+from trader_cli.analyst.analysis import LEVEL_BARS, AnalysisInput, decide
 from trader_cli.analyst.fitted_families import history_bars
 from trader_cli.analyst.funding_cost import FUNDING_ROWS
+from trader_cli.analyst.outcomes import DOUBT_BARS
 from trader_cli.analyst.rule_decision import RuleWord
-from trader_cli.core.market.quality import doubtful_bars
-from trader_cli.core.market.schemas import FEATURE_KEYS
+from trader_cli.core.market.doubtful_rows import doubts_by_row
 from trader_cli.core.market.snapshot import MarketSnapshot
 from trader_cli.features.bar_arrays import BarSeries
 
 if TYPE_CHECKING:
-    import polars as pl
+    from numpy.typing import NDArray
 
     from trader_cli.backtest.model_spans import ModelSchedule
     from trader_cli.core.market.timeframes import Timeframe
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     from trader_cli.exchange.simulated_exchange import SimulatedExchange
     from trader_cli.features.rule import BarSignals
     from trader_cli.settings.room_options import AnalysisOptions
+
+    Floats = NDArray[np.float64]
+    Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,41 @@ class SymbolHistory:
     digests: dict[str, str]
     signals: BarSignals | None = None
 
+    @cached_property
+    def series(self) -> BarSeries:
+        """The bars as arrays."""
+        return BarSeries.of(self.bars)
+
+    @property
+    def reach(self) -> int:
+        """How many bars, its own included, an analysis of one sees."""
+        return max(LEVEL_BARS, history_bars(self.timeframe))
+
+    @cached_property
+    def doubts(self) -> dict[int, dict[str, int]]:
+        """What is doubtful about the bars before each row, as told then; rows without doubts are left out."""
+        return doubts_by_row(self.bars, self.timeframe, self.reach, DOUBT_BARS)
+
+    def rows_at(self, closes: Ints) -> Ints:
+        """The last bar that has closed by each time (m,), UTC ms; −1 where none has."""
+        return np.searchsorted(self.series.open_ms, closes - self.timeframe.ms, side="right") - 1
+
+    def row(self, names: tuple[str, ...], row: int) -> dict[str, float | None]:
+        """Features of a row by name, None where unknown; a name that is none of them is left out."""
+        have = set(self.features.columns)
+        known = [name for name in names if name in have]
+        return self.features.select(known).row(row, named=True)
+
+    def matrix(self, names: tuple[str, ...], rows: Ints) -> tuple[Floats, Ints]:
+        """(Features (m, k) by name at some rows, NaN where unknown; how many of each row are unknown, (m,))."""
+        first, stop = (int(rows.min()), int(rows.max()) + 1) if len(rows) else (0, 0)
+        part = self.features[first:stop].select(names)
+        unknown = np.zeros(part.height, dtype=np.int64)
+        for column in part:
+            if column.null_count():
+                unknown += column.is_null().to_numpy()
+        return part.cast(pl.Float64).to_numpy()[rows - first], unknown[rows - first]
+
 
 @dataclass
 class StoredAnalyses:
@@ -51,33 +91,34 @@ class StoredAnalyses:
     histories: dict[str, SymbolHistory]
     venue: SimulatedExchange
     options: AnalysisOptions
-    _said: dict[str, Analysis] = field(default_factory=dict)
+    _said: dict[str, tuple[int, Analysis]] = field(default_factory=dict)
 
     def of(self, symbol: str) -> Analysis:
         """The analysis of the last bar that has closed by the venue's time."""
         said, close_ms = self._said.get(symbol), self.histories[symbol].timeframe.floor(self.venue.now_ms)
-        if said is None or said.decision_time_ms != close_ms:
-            said = self._said[symbol] = analyse(self._input(self.histories[symbol], close_ms), self.options)
-        return said
+        if said is None or said[0] != close_ms:
+            said = self._said[symbol] = close_ms, self.made(symbol, close_ms)
+        return said[1]
+
+    def made(self, symbol: str, close_ms: int) -> Analysis:
+        """The analysis of the last bar that has closed by then, as it is made now."""
+        return decide(self._input(self.histories[symbol], close_ms), self.options)
 
     def _input(self, history: SymbolHistory, close_ms: int) -> AnalysisInput:
         timeframe, now, trading = history.timeframe, self.venue.now_ms, history.models.at(close_ms)
-        opened = history.bars["open_time"].to_physical().to_numpy()
-        row = int(np.searchsorted(opened, close_ms - timeframe.ms, side="right")) - 1
-        first = max(0, row + 1 - max(LEVEL_BARS, history_bars(timeframe)))
-        recent = history.bars[first : row + 1]
-        values = history.features.row(row, named=True)
+        row = int(history.rows_at(np.array([close_ms]))[0])
+        recent = history.series.cut(max(0, row + 1 - history.reach), row + 1)
         return AnalysisInput(
             symbol=history.symbol,
             timeframe=timeframe,
-            bars=BarSeries.of(recent),
-            features={name: value for name, value in values.items() if name not in FEATURE_KEYS},
+            bars=recent,
+            features=history.row(trading.model.base_features, row),
             model=trading.model,
             snapshot=self._snapshot(history.symbol),
-            bar_age_ms=now - int(opened[row]) - timeframe.ms,
+            bar_age_ms=now - int(recent.open_ms[-1]) - timeframe.ms,
             book_age_ms=0,
             digests={**history.digests, "model": trading.digest},
-            doubts=doubtful_bars(recent, timeframe, DOUBT_BARS),
+            doubts=history.doubts.get(row, {}),
             funding=self._funding(history, now),
             word=None if history.signals is None else RuleWord.at(history.signals, row),
         )

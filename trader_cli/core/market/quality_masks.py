@@ -118,12 +118,24 @@ def _changes(name: str) -> pl.Expr:
     return pl.col(name) != pl.col(name).shift(1)
 
 
+def bends(name: str, unit: pl.Series) -> pl.Expr:
+    """Whether a value may lie on the line between its neighbours, written in units (n,), and is not that before it."""
+    return (_bent(name) <= pl.max_horizontal(_STRAIGHT * pl.col(name), 1.02 * pl.lit(unit))) & (
+        _changes(name) if name == "volume" else pl.lit(value=True)
+    )
+
+
+def takes_back() -> pl.Expr:
+    """Of what `changes_of` gives: whether the bar after takes back all but a part of the move, without a gap."""
+    move = pl.col("move")
+    taken_back = (move + move.shift(-1)).abs() <= _REVERTED_SHARE * move.abs()
+    return taken_back & (pl.col("steps") == 1) & (pl.col("steps").shift(-1) == 1)
+
+
 def _outliers(view: pl.DataFrame, bars: pl.DataFrame) -> dict[str, pl.Series]:
-    move, size = pl.col("move"), (pl.col("move") / pl.col("steps").sqrt()).abs()
+    size = (pl.col("move") / pl.col("steps").sqrt()).abs()
     usual = _usual(view.select(size).to_series())
     limit = OUTLIER_SIGMAS * pl.max_horizontal(1.4826 * pl.lit(usual), pl.lit(LEAST_SIGMA))
-    taken_back = (move + move.shift(-1)).abs() <= _REVERTED_SHARE * move.abs()
-    adjacent = (pl.col("steps") == 1) & (pl.col("steps").shift(-1) == 1)
     reach = pl.max_horizontal(
         (pl.col("high") / pl.max_horizontal("open", "close")).log(),
         (pl.min_horizontal("open", "close") / pl.col("low")).log(),
@@ -132,7 +144,7 @@ def _outliers(view: pl.DataFrame, bars: pl.DataFrame) -> dict[str, pl.Series]:
         view.hstack(bars.select(PRICES))
         .select(
             (size > limit).alias("big"),
-            (taken_back & adjacent).alias("back"),
+            takes_back().alias("back"),
             (pl.col("seam").abs() > math.log(OTHER_INSTRUMENT_FACTOR)).alias("other_instrument"),
             (reach > limit).alias("wick"),
         )

@@ -41,9 +41,14 @@ def decimals_of_bars(bars: pl.DataFrame) -> pl.Series | None:
     beyond = sample.select(pl.any_horizontal(_off(name, MOST_DECIMALS) for name in PRICES).mean()).item()
     if beyond is None or beyond > 0.5:
         return None
+    return decimals_needed(bars, PRICES)
+
+
+def decimals_needed(bars: pl.DataFrame, names: Sequence[str]) -> pl.Series:
+    """How many decimals these columns of each bar need: shape (n,), 9 for more than 8."""
     needed = pl.repeat(0, bars.height, dtype=pl.UInt8, eager=True)
     for decimals in range(MOST_DECIMALS + 1):
-        off = bars.select(pl.any_horizontal(_off(name, decimals) for name in PRICES)).to_series()
+        off = bars.select(pl.any_horizontal(_off(name, decimals) for name in names)).to_series()
         if not off.any():
             break
         needed = needed + off.cast(pl.UInt8)

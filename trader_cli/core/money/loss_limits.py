@@ -92,7 +92,14 @@ def breaches(
     been looked at and counts no more.
     """
     past = _Past(list(flows), EquityPoint(now_ms, wallet, wallet + unrealized), history, since_ms)
-    opened, peak, equity = past.opened(max(now_ms // DAY_MS * DAY_MS, since_ms)), past.peak(), wallet + unrealized
+    opened, peak = past.opened(max(now_ms // DAY_MS * DAY_MS, since_ms)), past.peak()
+    return limits_broken(opened, peak, wallet + unrealized, limits, now_ms, asset=asset)
+
+
+def limits_broken(
+    opened: Decimal, peak: Decimal, equity: Decimal, limits: LossLimits, now_ms: int, *, asset: str = QUOTE
+) -> dict[str, str]:
+    """What `breaches` says of an equity, given the level at which the day opened and the highest there was."""
     found = {}
     if opened > 0 and opened - equity >= opened * Decimal(str(limits.daily)):
         lost, whole = digits_of(opened - equity, asset), digits_of(opened, asset)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from trader_cli.analyst.bundled import from_bundle, refuse_other_kind
 from trader_cli.analyst.trained_rule import TrainedRule
 from trader_cli.backtest.backtest_account import AccountOptions, BacktestAccount
-from trader_cli.backtest.faithful_backtest import FaithfulBacktest, Schedule
+from trader_cli.backtest.faithful_backtest import FaithfulBacktest
 from trader_cli.backtest.model_spans import ModelSchedule, ModelSpan
+from trader_cli.backtest.schedule import Schedule
 from trader_cli.backtest.stored_analyses import StoredAnalyses, SymbolHistory
 from trader_cli.core.errors import DataInvalid, DataMissing, DataStale, UsageError
 from trader_cli.core.market.gaps import utc_text
@@ -108,7 +109,7 @@ def _models(
 ) -> ModelSchedule:
     since, until = span
     if request.model != WALK_FORWARD:
-        return ModelSchedule((_given_model(workspace, store, series, request.model, since),))
+        return ModelSchedule((given_model(workspace, store, series, request.model, since),))
     spans = []
     cuts = range(since, until, request.refit_ms)
     for number, cut in enumerate(cuts):
@@ -118,7 +119,7 @@ def _models(
     return ModelSchedule(tuple(spans))
 
 
-def _given_model(workspace: Workspace, store: ArtifactStore, series: TrainingData, name: str, since: int) -> ModelSpan:
+def given_model(workspace: Workspace, store: ArtifactStore, series: TrainingData, name: str, since: int) -> ModelSpan:
     """The current model of the series, or the bundle of this digest. Raises `DataMissing` or `DataInvalid`."""
     symbol, timeframe = series.symbol, series.timeframe
     digest = store.pointed(stage_key(workspace.mode, symbol, timeframe, "model")) if name == CURRENT else name

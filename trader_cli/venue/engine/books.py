@@ -161,21 +161,43 @@ class Owed:
 _Waiting = TypeVar("_Waiting", Order, AlgoOrder)
 
 
-class _StillOpen(Generic[_Waiting]):
-    """Which of a growing table's orders are open: one that has ended is not looked at again."""
+class _Newest(Generic[_Waiting]):
+    """What has come to a table since the last look. A table only grows."""
 
     def __init__(self) -> None:
         self._known = 0
+
+    def of(self, table: dict[int, _Waiting]) -> list[_Waiting]:
+        """The new ones, oldest first."""
+        count, self._known = len(table) - self._known, len(table)
+        return list(islice(reversed(table.values()), count))[::-1] if count > 0 else []
+
+
+class _StillOpen(Generic[_Waiting]):
+    """Which of a table's orders are open: one that has ended is not looked at again, for it never opens again."""
+
+    def __init__(self) -> None:
+        self._newest: _Newest[_Waiting] = _Newest()
         self._open: list[_Waiting] = []
 
     def of(self, table: dict[int, _Waiting]) -> list[_Waiting]:
-        """Open ones, oldest first. A table only grows, and nothing that has ended opens again."""
-        if len(table) > self._known:
-            newest = islice(reversed(table.values()), len(table) - self._known)
-            self._open += reversed(list(newest))
-            self._known = len(table)
+        """Open ones, oldest first."""
+        self._open += self._newest.of(table)
         self._open = [order for order in self._open if order.is_open]
         return self._open
+
+
+class _ByClientId(Generic[_Waiting]):
+    """The latest order of each client id."""
+
+    def __init__(self) -> None:
+        self._newest: _Newest[_Waiting] = _Newest()
+        self._latest: dict[str, _Waiting] = {}
+
+    def of(self, table: dict[int, _Waiting]) -> dict[str, _Waiting]:
+        """Of every order there ever was."""
+        self._latest |= {order.client_id: order for order in self._newest.of(table)}
+        return self._latest
 
 
 @dataclass
@@ -204,6 +226,8 @@ class Account:
     owed: list[Owed] = field(default_factory=list)
     _open_orders: _StillOpen[Order] = field(default_factory=_StillOpen[Order], repr=False, compare=False)
     _open_algos: _StillOpen[AlgoOrder] = field(default_factory=_StillOpen[AlgoOrder], repr=False, compare=False)
+    _order_ids: _ByClientId[Order] = field(default_factory=_ByClientId[Order], repr=False, compare=False)
+    _algo_ids: _ByClientId[AlgoOrder] = field(default_factory=_ByClientId[AlgoOrder], repr=False, compare=False)
 
     def position(self, symbol: str) -> Position:
         """The position of a symbol, flat if there is none."""
@@ -220,6 +244,14 @@ class Account:
     def open_algos(self, symbol: str | None = None) -> list[AlgoOrder]:
         """Conditional orders waiting, oldest first."""
         return [a for a in self._open_algos.of(self.algos) if symbol in {None, a.symbol}]
+
+    def orders_by_id(self) -> dict[str, Order]:
+        """The latest order of each client id. Not to be changed."""
+        return self._order_ids.of(self.orders)
+
+    def algos_by_id(self) -> dict[str, AlgoOrder]:
+        """The latest conditional order of each client id. Not to be changed."""
+        return self._algo_ids.of(self.algos)
 
     def earn(self, income: Income) -> None:
         """Book an income."""

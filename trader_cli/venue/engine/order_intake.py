@@ -12,6 +12,8 @@ from trader_cli.venue.engine.switches import OUR_PREFIX
 from trader_cli.venue.simulated_market.rule_changes import REDUCING
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from trader_cli.venue.engine.engine import Engine
 
 CLIENT_ID = re.compile(r"^[.A-Z:/a-z0-9_-]{1,36}$")
@@ -55,8 +57,9 @@ def new_order(engine: Engine, parameters: Parameters) -> Order:
         raise rejected(-2025, "Reach max open order limit.")
     if reduce_only:
         _reducible(engine, symbol, side, quantity)
-    taken = engine.account.orders.values() if _remembers(engine) else engine.account.open_orders()
-    client_id = _client_id(parameters, "newClientOrderId", {o.client_id for o in taken})
+    books = engine.account
+    taken = books.orders_by_id() if _remembers(engine) else {o.client_id for o in books.open_orders()}
+    client_id = _client_id(parameters, "newClientOrderId", taken)
     order_id = engine.next_id()
     return Order(
         order_id,
@@ -110,8 +113,9 @@ def new_algo(engine: Engine, parameters: Parameters) -> AlgoOrder:
         update_ms=engine.now_ms,
     )
     _check_algo(engine, algo)
-    taken = engine.account.algos.values() if _remembers(engine) else engine.account.open_algos()
-    algo.client_id = _client_id(parameters, "clientAlgoId", {a.client_id for a in taken})
+    books = engine.account
+    taken = books.algos_by_id() if _remembers(engine) else {a.client_id for a in books.open_algos()}
+    algo.client_id = _client_id(parameters, "clientAlgoId", taken)
     algo.client_id = algo.client_id or f"web-{algo.algo_id}"
     return algo
 
@@ -195,7 +199,7 @@ def _one_way(engine: Engine, parameters: Parameters) -> None:
         raise rejected(-4061, "Order's position side does not match user's setting.")
 
 
-def _client_id(parameters: Parameters, name: str, taken: set[str]) -> str:
+def _client_id(parameters: Parameters, name: str, taken: Container[str]) -> str:
     client_id = parameters.get(name, "")
     if client_id and not CLIENT_ID.match(client_id):
         raise rejected(-4015, "Client order id is not valid.")

@@ -56,6 +56,9 @@ def _find_order(engine: Engine, parameters: Parameters) -> Order | None:
     number, client_id = parameters.get("orderId"), parameters.get("origClientOrderId")
     if not number and not client_id:
         raise missing("orderId")
+    latest = None if number else engine.account.orders_by_id().get(client_id or "")
+    if latest is not None and latest.symbol == symbol:
+        return latest
     found = [
         o
         for o in engine.account.orders.values()
@@ -135,10 +138,9 @@ def _find_algo(engine: Engine, parameters: Parameters) -> AlgoOrder | None:
     number, client_id = parameters.get("algoId"), parameters.get("clientAlgoId")
     if not number and not client_id:
         raise missing("algoId")
-    found = [
-        a for a in engine.account.algos.values() if (str(a.algo_id) == number if number else a.client_id == client_id)
-    ]
-    return found[-1] if found else None
+    if not number:
+        return engine.account.algos_by_id().get(client_id or "")
+    return next((a for a in engine.account.algos.values() if str(a.algo_id) == number), None)
 
 
 def show_algo(engine: Engine, parameters: Parameters) -> Body:

@@ -62,11 +62,16 @@ def _mix(z: NDArray[np.uint64] | np.uint64) -> NDArray[np.uint64]:
 
 def expand(tape: SymbolTape, first: int, stop: int) -> Path:
     """The path of bars [first, stop) of a tape."""
+    return expand_rows(tape, slice(first, stop))
+
+
+def expand_rows(tape: SymbolTape, rows: slice | Ints) -> Path:
+    """The path of some bars of a tape."""
     points = points_per_bar(tape.timeframe.ms)
-    opened = tape.open_ms[first:stop]
+    opened = tape.open_ms[rows]
     dice = uniforms(tape.seed, opened, 3 * points + 3)
-    price = _prices(tape, first, stop, dice[:, :points], dice[:, -3:])
-    quantity = _quantities(tape.volume[first:stop], tape.step, dice[:, points : 2 * points])
+    price = _prices(tape, rows, dice[:, :points], dice[:, -3:])
+    quantity = _quantities(tape.volume[rows], tape.step, dice[:, points : 2 * points])
     delay = (np.arange(points) + 0.5 * dice[:, 2 * points : 3 * points]) / points
     time_ms = opened[:, None] + np.floor(delay * tape.timeframe.ms).astype(np.int64)
     move = np.diff(price, axis=1, prepend=price[:, :1])
@@ -91,10 +96,10 @@ def _flows(path: Path) -> dict[str, Floats]:
     }
 
 
-def _prices(tape: SymbolTape, first: int, stop: int, noise: Floats, dice: Floats) -> Floats:
+def _prices(tape: SymbolTape, rows: slice | Ints, noise: Floats, dice: Floats) -> Floats:
     """Straight lines open → extreme → other extreme → close, with noise that keeps inside the bar."""
     points = noise.shape[1]
-    o, h, l, c = (getattr(tape, n)[first:stop, None] for n in ("open", "high", "low", "close"))  # noqa: E741
+    o, h, l, c = (getattr(tape, n)[rows, None] for n in ("open", "high", "low", "close"))  # noqa: E741
     one = 1 + np.floor(dice[:, :1] * (points - 2)).astype(np.int64)
     two = 1 + np.floor(dice[:, 1:2] * (points - 3)).astype(np.int64)
     two = np.where(two >= one, two + 1, two)

@@ -22,6 +22,7 @@ from trader_cli.venue.simulated_market.base_bars import SUMS, BaseBars, grouped
 from trader_cli.venue.simulated_market.brackets import in_asset
 from trader_cli.venue.simulated_market.derived_series import OpenInterest, index_price, seen_as
 from trader_cli.venue.simulated_market.intrabar_path import expand, points_per_bar, uniforms
+from trader_cli.venue.simulated_market.many_moments import books_at, day_quote_volumes
 from trader_cli.venue.simulated_market.market_port import Beyond
 from trader_cli.venue.simulated_market.market_values import DayStatistics, Kline, Trade, TradeColumns
 
@@ -41,11 +42,11 @@ MIN_NOTIONAL = Decimal(5)
 """In dollars; see `in_asset`."""
 MAX_QUANTITY = Decimal(1_000_000)
 _EVENT_BARS = 512
-_RUN_BARS = 64
-"""Bars whose path is made together: a single one takes two thirds of their time."""
+_RUN_BARS = 256
+"""Bars whose path is made together: a single one takes a third of their time."""
+_RUNS_KEPT = 4
+"""A price is looked for in one run, and what follows from it soon in another; several look at one market in turn."""
 _CHUNK = 20_000
-_THIN_BOOK = 1000
-"""Steps a minute assumed to trade before the first bar of a tape has closed."""
 _COLUMNS = ("open", "high", "low", "close", *SUMS)
 
 
@@ -56,7 +57,7 @@ class SymbolMarket:
         self.tape = tape
         self._base = BaseBars(tape)
         self._seen: tuple[tuple[int, int], dict[str, Floats] | None] | None = None
-        self._expanded: tuple[int, Path] | None = None
+        self._runs: dict[int, Path] = {}
 
     @cached_property
     def rules(self) -> SymbolRules:
@@ -89,12 +90,15 @@ class SymbolMarket:
         return path.time_ms[row], path.price[row], path.quantity[row]
 
     def _run_of(self, index: int) -> tuple[Path, int]:
-        """The path of the run of bars that holds one, and its row in it. The run asked for last is remembered."""
+        """The path of the run of bars that holds one, and its row in it. The last few runs made are remembered."""
         run, row = divmod(index, _RUN_BARS)
-        if self._expanded is None or self._expanded[0] != run:
+        path = self._runs.get(run)
+        if path is None:
             first = run * _RUN_BARS
-            self._expanded = run, expand(self.tape, first, first + _RUN_BARS)
-        return self._expanded[1], row
+            path = self._runs[run] = expand(self.tape, first, first + _RUN_BARS)
+            if len(self._runs) > _RUNS_KEPT:
+                del self._runs[next(iter(self._runs))]
+        return path, row
 
     mark_is_last = True
     """No tape holds a mark price."""
@@ -222,6 +226,10 @@ class SymbolMarket:
                 return float(prices[seen - 1])
         return float(self.tape.close[under_way - 1] if under_way else self.tape.open[0])
 
+    def day_quote_volumes(self, times: NDArray[np.int64]) -> Floats:
+        """The turnover that `day` tells at ascending times. Shape (n,)."""
+        return day_quote_volumes(self.tape, self._base, times)
+
     def day(self, now_ms: int) -> DayStatistics:
         """Statistics of the last 24 hours, the bar under way included."""
         under_way = self._bar_under_way(now_ms)
@@ -274,23 +282,11 @@ class SymbolMarket:
 
         A deeper look shows the same levels and more.
         """
-        tape = self.tape
-        under_way = self._bar_under_way(now_ms)
-        recent = slice(max(0, under_way - max(1, HOUR_MS // tape.timeframe.ms)), under_way)
-        last, tick = self.last_price(now_ms), tape.tick
-        per_minute, spread = _THIN_BOOK * tape.step, tick
-        if under_way:
-            per_minute = float(tape.volume[recent].mean()) * MINUTE_MS / tape.timeframe.ms
-            spread = max(tick, 0.02 * float((tape.high[recent] - tape.low[recent]).mean()))
-        half = max(1, round(spread / (2 * tick)))
-        dice = uniforms(tape.seed, np.array([now_ms // 1000], dtype=np.int64), 2 * levels)[0]
-        gap = max(1, round(last * 0.5e-4 / tick))
-        sides = []
-        for sign, noise in ((-1, dice[0::2]), (1, dice[1::2])):
-            prices = last + sign * tick * (half + gap * np.arange(levels))
-            sizes = np.maximum(1.0, np.round(per_minute * (0.5 + noise) * 0.3 / tape.step)) * tape.step
-            sides.append([(p, q) for p, q in zip(prices.tolist(), sizes.tolist(), strict=True) if p > 0])
-        return sides[0], sides[1]
+        moment = np.array([now_ms], dtype=np.int64)
+        book = books_at(self.tape, moment, np.array([self.last_price(now_ms)]), levels)
+        sides = (zip(prices[0].tolist(), sizes[0].tolist(), strict=True) for prices, sizes in (book.bids, book.asks))
+        bids, asks = ([(price, size) for price, size in side if price > 0] for side in sides)
+        return bids, asks
 
     def funding_rate(self, time_ms: int) -> float:
         """The derived funding rate of the interval that ends at `time_ms`: near the usual 0.01 %, seeded."""

@@ -1,0 +1,116 @@
+"""Closes decided together say what each alone says: outcome, probabilities, price and claim, to the last digit."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
+
+import numpy as np
+import polars as pl
+import pytest
+from support.trading.sim_folder import QUARTER, SYMBOL, sim_settings, trained_folder
+
+from trader_cli.analyst.trained_rule import TrainedRule
+from trader_cli.backtest.model_spans import ModelSchedule, ModelSpan
+from trader_cli.backtest.prepared_analyses import prepare
+from trader_cli.backtest.schedule import SETTLE_MS
+from trader_cli.backtest.stored_analyses import StoredAnalyses, SymbolHistory
+from trader_cli.exchange.simulated_exchange import SimulatedExchange
+from trader_cli.features.rule import NamedRule
+from trader_cli.features.rule_series import rule_bars, rule_signals
+from trader_cli.features.rules.sma_cross import SmaCross
+from trader_cli.pipelines.backtests.backtest_run import given_model
+from trader_cli.pipelines.market_access import sim_tape
+from trader_cli.pipelines.stages.model_stages import training_data
+from trader_cli.settings.room_options import AnalysisOptions
+from trader_cli.settings.workspace import Workspace, workspace_of
+from trader_cli.storage.artifacts import ArtifactStore
+from trader_cli.venue.simulated_market.symbol_market import SymbolMarket
+
+pytestmark = pytest.mark.slow
+CLOSES = 220
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    folder = tmp_path_factory.mktemp("prepared")
+    shutil.copytree(trained_folder(tmp_path_factory), folder, dirs_exist_ok=True)
+    return workspace_of(sim_settings(folder))
+
+
+def history_of(workspace: Workspace) -> SymbolHistory:
+    store = ArtifactStore(workspace.cache_dir)
+    data = training_data(workspace, store, SYMBOL, QUARTER)
+    last = int(data.bars["open_time"].to_physical()[-1]) + QUARTER.ms
+    span = given_model(workspace, store, data, "current", last + 1)
+    models = ModelSchedule((span, ModelSpan(span.model, last + 2, span.digest)))
+    return SymbolHistory(SYMBOL, QUARTER, data.bars, data.features, data.funding, models, {"bars": "b", "costs": "c"})
+
+
+def with_holes(history: SymbolHistory) -> SymbolHistory:
+    """Some of the newest bars are missing, some features unknown, some bars stuck."""
+    dice = np.random.default_rng(7)
+    kept = np.ones(history.bars.height, dtype=np.bool_)
+    kept[-CLOSES:] = dice.random(CLOSES) > 0.1
+    bars, features = history.bars.filter(pl.Series(kept)), history.features.filter(pl.Series(kept))
+    unknown = pl.Series(dice.random(features.height) < 0.3)
+    columns = [name for name in features.columns if features.schema[name].is_float()][:60]
+    features = features.with_columns(pl.when(~unknown).then(pl.col(name)).alias(name) for name in columns)
+    still = pl.int_range(bars.height, eager=True).is_between(bars.height - 40, bars.height - 34)
+    names = ("open", "high", "low", "close")
+    bars = bars.with_columns(
+        *(pl.when(still).then(pl.col("close").get(bars.height - 41)).otherwise(name).alias(name) for name in names),
+        pl.when(still).then(0.0).otherwise("volume").alias("volume"),
+    )
+    return replace(history, bars=bars, features=features)
+
+
+def with_few_payments(history: SymbolHistory) -> SymbolHistory:
+    """Funding is known from a few days ago only, and not whole."""
+    assert history.funding is not None
+    return replace(history, funding=history.funding[-8:].filter(pl.int_range(8, eager=True) != 4))
+
+
+def by_a_rule(history: SymbolHistory) -> SymbolHistory:
+    """A rule of one's own decides, of a series with holes."""
+    holed, named = with_holes(history), NamedRule("sma_cross", "of the package", SmaCross(2, 5))
+    model = history.models.spans[0].model
+    rule = TrainedRule(
+        "k", "s", SYMBOL, QUARTER.name, named.identity(), (), 0.7, model.claim, 24, 1.0, 64, 0, model.last_ms
+    )
+    models = ModelSchedule(tuple(replace(span, model=rule) for span in history.models.spans))
+    said = rule_signals(named, rule_bars(holed.bars, named.rule.inputs), QUARTER)
+    return replace(holed, models=models, signals=said)
+
+
+CHANGES: dict[str, Callable[[SymbolHistory], SymbolHistory]] = {
+    "as stored": lambda history: history,
+    "with holes": with_holes,
+    "with few payments": with_few_payments,
+    "by a rule": by_a_rule,
+    "without funding": lambda history: replace(history, funding=None),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_closes_decided_together_say_what_each_alone_says(workspace: Workspace, change: str) -> None:
+    history = CHANGES[change](history_of(workspace))
+    options = AnalysisOptions.of(workspace.settings)
+    tape = sim_tape(workspace)
+    last = int(history.bars["open_time"].to_physical()[-1]) + QUARTER.ms
+    first = last - (CLOSES - 1) * QUARTER.ms
+    prepared = prepare(history, SymbolMarket(tape.symbols[SYMBOL]), (first, last), options)
+    venue = SimulatedExchange(tape, first, Decimal(10_000))
+    alone = StoredAnalyses({SYMBOL: history}, venue, options)
+    codes = set()
+    for number, close in enumerate(range(first, last + 1, QUARTER.ms)):
+        venue.advance(close + SETTLE_MS)
+        said = alone.of(SYMBOL)
+        assert prepared.analysis(number) == said
+        assert prepared.marks[number] == venue.engine.markets[SYMBOL].last_price(close + SETTLE_MS)
+        codes.add("signal" if said.signal else said.outcome.code)  # type: ignore[union-attr]
+    assert "signal" in codes
+    if change == "with holes":
+        assert {"bars_stale", "data_quality", "features_incomplete"} & codes

@@ -1,0 +1,216 @@
+"""What `analysis.decide` says at many closed bars of a series, at once: equal at each, to the last digit.
+
+Models read all rows together; what is said of each is the same function's word as of a single one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trader_cli.analyst.decision import Choice, Costs, choose_side
+from trader_cli.analyst.funding_cost import FUNDING_ROWS, RECENT, funding_rates
+from trader_cli.analyst.health import combined, freshness, from_bars_by_row, from_book
+from trader_cli.analyst.labels import trailing_volatility
+from trader_cli.analyst.outcomes import Assessed, InputState, outcome_of, veto_on_inputs
+from trader_cli.analyst.rule_decision import RuleWord, rule_outcome
+from trader_cli.analyst.trained_rule import TrainedRule
+from trader_cli.analyst.walk_forward import meta_features
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import polars as pl
+    from numpy.typing import NDArray
+
+    from trader_cli.analyst.bundled import Trained
+    from trader_cli.analyst.decision import TradeCosts
+    from trader_cli.core.market.timeframes import Timeframe
+    from trader_cli.core.types import Abstention, Health, Signal
+    from trader_cli.features.bar_arrays import BarSeries
+    from trader_cli.features.rule import BarSignals
+    from trader_cli.settings.room_options import AnalysisOptions
+
+    Floats = NDArray[np.float64]
+    Ints = NDArray[np.int64]
+
+_AT_ONCE = 4096
+
+
+@dataclass(frozen=True)
+class SnapshotRows:
+    """Market snapshots at m moments, each field (m,): UTC ms, the day's turnover, the best of the book, what lies near.
+
+    `best` are (bid, ask), `near` the notionals within `health.BAND` of their middle; `funding_rate` is what a long pays
+    next, at `next_funding_ms`.
+    """
+
+    time_ms: Ints
+    day_volume_quote: Floats
+    best: tuple[Floats, Floats]
+    near: tuple[Floats, Floats]
+    funding_rate: Floats
+    next_funding_ms: Ints
+
+
+@dataclass(frozen=True)
+class SeriesRows:
+    """A series, and the rows (m,) of its bars at which it is looked at, ascending, one model for all.
+
+    `matrix` gives the base features of rows as (k, f), NaN where unknown, and how many are unknown, (k,). `doubts` by
+    row; `funding` is FUNDING of the whole series, of which each row sees what was paid by its moment; `health_bars` are
+    the newest bars that health is told from. `signals`: what a rule of one's own says of the series, where one decides.
+    """
+
+    symbol: str
+    timeframe: Timeframe
+    bars: BarSeries
+    rows: Ints
+    model: Trained
+    matrix: Callable[[Ints], tuple[Floats, Ints]]
+    doubts: Mapping[int, Mapping[str, int]]
+    funding: pl.DataFrame | None
+    snapshots: SnapshotRows
+    health_bars: int
+    signals: BarSignals | None = None
+
+
+@dataclass(frozen=True)
+class DecidedRows:
+    """What is decided at each of m rows; probabilities (m, 3) of up, down and flat, NaN where none were made.
+
+    Of a rule they are what a short (the first) and a long (the second) would lose by: certain, or not at all.
+    """
+
+    outcomes: list[Signal | Abstention]
+    probabilities: Floats
+
+
+def decide_rows(given: SeriesRows, config: AnalysisOptions) -> DecidedRows:
+    """As `analysis.decide` at each row."""
+    if isinstance(given.model, TrainedRule):
+        return _decided_by_rule(given, given.model, config)
+    missing, said = np.empty(len(given.rows), dtype=np.int64), []
+    for first in range(0, len(given.rows), _AT_ONCE):
+        part = slice(first, first + _AT_ONCE)
+        x, missing[part] = given.matrix(given.rows[part])
+        said.append(_said(given, config, part, x))
+    joined, vetoes, unproven = (
+        _joined(said),
+        _vetoes(given, config, missing),
+        config.analyst.allow_unproven,
+    )
+    outcomes: list[Signal | Abstention] = [
+        veto or outcome_of(_row(joined, at), close, allow_unproven=unproven)
+        for at, (veto, close) in enumerate(zip(vetoes, given.bars.close[given.rows].tolist(), strict=True))
+    ]
+    spoken = np.array([veto is None for veto in vetoes], dtype=np.bool_)
+    return DecidedRows(outcomes, np.where(spoken[:, None], joined.p, np.nan))
+
+
+def _decided_by_rule(given: SeriesRows, rule: TrainedRule, config: AnalysisOptions) -> DecidedRows:
+    """The same where a rule of one's own decides."""
+    everything, unproven, said = slice(0, len(given.rows)), config.analyst.allow_unproven, given.signals
+    assert said is not None  # whoever gives a rule asks it
+    costs, missing = _costs(given, config, everything), given.matrix(given.rows)[1]
+    sigma = trailing_volatility(given.bars.close, rule.volatility_span)[given.rows]
+    barriers = (rule.barrier_width * sigma * np.sqrt(rule.horizon_bars)).tolist()
+    vetoes, outcomes = _vetoes(given, config, missing), list["Signal | Abstention"]()
+    for at, (veto, row) in enumerate(zip(vetoes, given.rows.tolist(), strict=True)):
+        word, alone, close = RuleWord.at(said, row), costs.at(slice(at, at + 1)), float(given.bars.close[row])
+        told = rule_outcome(rule, word, close, barriers[at], alone, allow_unproven=unproven)
+        outcomes.append(veto or told)
+    side, spoken = said.side[given.rows], np.array([veto is None for veto in vetoes], dtype=np.bool_)
+    losses = np.stack([side >= 0, side <= 0, np.zeros(len(side), np.bool_)], axis=1).astype(np.float64)
+    return DecidedRows(outcomes, np.where(spoken[:, None], losses, np.nan))
+
+
+def _said(given: SeriesRows, config: AnalysisOptions, part: slice, base: Floats) -> Assessed:
+    """What the models say of some rows: `Assessed`, with so many rows."""
+    model, rows = given.model, given.rows[part]
+    assert not isinstance(model, TrainedRule)
+    x = model.widened(given.bars, base, rows)
+    p = model.side.predict(x)
+    sigma = trailing_volatility(given.bars.close, model.volatility_span)[rows]
+    barrier = np.asarray(model.barrier_width * sigma * np.sqrt(model.horizon_bars))
+    choice = choose_side(p, barrier, _costs(given, config, part))
+    asks_meta = config.analyst.enable_dual_model_system and model.meta
+    p_act = model.meta.predict(meta_features(x, p, choice))[:, 1] if asks_meta and model.meta else None
+    return Assessed(model, p, choice, p_act, barrier)
+
+
+def _joined(parts: list[Assessed]) -> Assessed:
+    choices = [part.choice for part in parts]
+    choice = Choice(
+        np.concatenate([c.side for c in choices]),
+        np.concatenate([c.expected_value for c in choices]),
+        np.concatenate([c.break_even for c in choices]),
+    )
+    acts = [part.p_act for part in parts if part.p_act is not None]
+    return Assessed(
+        parts[0].model,
+        np.concatenate([part.p for part in parts]),
+        choice,
+        np.concatenate(acts) if acts else None,
+        np.concatenate([part.barrier for part in parts]),
+    )
+
+
+def _row(said: Assessed, at: int) -> Assessed:
+    """One row of it."""
+    row, c = slice(at, at + 1), said.choice
+    choice = Choice(c.side[row], c.expected_value[row], c.break_even[row])
+    return Assessed(said.model, said.p[row], choice, None if said.p_act is None else said.p_act[row], said.barrier[row])
+
+
+def _costs(given: SeriesRows, config: AnalysisOptions, part: slice) -> TradeCosts:
+    """Of trades opened at the rows, as `AnalysisInput.costs` has them of one."""
+    shown, opened, funding = given.snapshots, given.bars.open_ms[given.rows[part]], given.funding
+    told = shown.next_funding_ms[part], shown.funding_rate[part]
+    rates = funding_rates(given.symbol, given.timeframe, opened, funding, told)
+    horizon, costs = given.model.horizon_bars, Costs.of(config.costs, given.timeframe, rates)
+    found = costs.of_trades(np.arange(len(opened)), horizon)
+    if funding is None:
+        return found
+    long, short = np.array(found.long), np.array(found.short)
+    for at, known in _first_payments(funding, shown.time_ms[part]):
+        one = funding_rates(given.symbol, given.timeframe, opened[at : at + 1], known, (int(told[0][at]), told[1][at]))
+        alone = Costs.of(config.costs, given.timeframe, one).of_trades(np.zeros(1, np.int64), horizon)
+        long[at], short[at] = np.asarray(alone.long)[0], np.asarray(alone.short)[0]
+    return type(found)(long, short)
+
+
+def _first_payments(funding: pl.DataFrame, times: Ints) -> list[tuple[int, pl.DataFrame]]:
+    """Moments at which so few payments were known that later ones would tell something of them, and what was known."""
+    paid = funding.to_series(0).to_physical().to_numpy()
+    known = np.searchsorted(paid, times, side="right")
+    few = np.flatnonzero(known <= RECENT + 1).tolist()
+    return [(at, funding[max(0, int(known[at]) - FUNDING_ROWS) : int(known[at])]) for at in few]
+
+
+def _vetoes(given: SeriesRows, config: AnalysisOptions, missing: Ints) -> list[Abstention | None]:
+    rows, options = given.rows, config.analyst
+    ages = given.snapshots.time_ms - given.bars.open_ms[rows] - given.timeframe.ms
+    health: list[Health | None] = [None] * len(rows)
+    if options.enable_market_health_analysis:
+        health = [*_health(given, config)]
+    found = []
+    for at, (row, age, lacking) in enumerate(zip(rows.tolist(), ages.tolist(), missing.tolist(), strict=True)):
+        doubts = given.doubts.get(row, {})
+        state = InputState(given.symbol, given.timeframe, age, doubts, given.model, lacking)
+        found.append(veto_on_inputs(state, options, health[at]))
+    return found
+
+
+def _health(given: SeriesRows, config: AnalysisOptions) -> list[Health]:
+    shown = given.snapshots
+    from_bars = from_bars_by_row(given.bars, given.rows, given.health_bars)
+    fresh = {"freshness": freshness(0.0, config.analyst.max_book_age)}
+    columns = (*shown.best, *shown.near, shown.day_volume_quote, shown.funding_rate)
+    shown_rows = zip(*(column.tolist() for column in columns), strict=True)
+    return [
+        combined({**told, **from_book((bid, ask), (bids, asks), volume, rate), **fresh})
+        for told, (bid, ask, bids, asks, volume, rate) in zip(from_bars, shown_rows, strict=True)
+    ]

@@ -1,0 +1,132 @@
+"""What is decided of one closed bar, once everything about it is known: a signal, or why there is none. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trader_cli.analyst.decision import DOWN, UP, acts
+from trader_cli.analyst.trained_rule import TrainedRule
+from trader_cli.core.types import Abstention, Signal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from trader_cli.analyst.bundled import Trained
+    from trader_cli.analyst.decision import Choice
+    from trader_cli.analyst.trained_model import TrainedModel
+    from trader_cli.core.market.timeframes import Timeframe
+    from trader_cli.core.types import Health
+    from trader_cli.settings.model import AnalystSettings
+
+    Floats = NDArray[np.float64]
+
+DOUBT_BARS = 3
+"""How many of the last bars must be sound. A filler or a bad print is told by the bar after it, a stuck run by its
+third bar: fewer would never see one. More would stop trading for hours over a print that the label's volatility, a mean
+over `volatility_span` bars, has taken in already."""
+
+
+@dataclass(frozen=True)
+class InputState:
+    """What is known of a bar before any model is asked.
+
+    `bar_age_ms` is how old it is when it is analysed, `missing` how many of the model's features it lacks, `doubts`
+    kinds of data-quality findings that hold some of the last `DOUBT_BARS`, and how many.
+    """
+
+    symbol: str
+    timeframe: Timeframe
+    bar_age_ms: int
+    doubts: Mapping[str, int]
+    model: Trained | None
+    missing: int
+
+
+def veto_on_inputs(given: InputState, options: AnalystSettings, health: Health | None) -> Abstention | None:
+    """Reasons to abstain before any model is asked."""
+    allowed_ms = options.max_bar_age * given.timeframe.ms
+    if given.bar_age_ms > allowed_ms:
+        return Abstention(
+            "bars_stale",
+            f"The last closed bar is {given.bar_age_ms / 60_000:.0f} min old; {allowed_ms / 60_000:.0f} are allowed."
+            f" Run `trader fetch {given.symbol} --timeframe {given.timeframe}`.",
+        )
+    if given.doubts:
+        found = ", ".join(f"{bars} {kind.replace('_', ' ')}" for kind, bars in sorted(given.doubts.items()))
+        return Abstention(
+            "data_quality",
+            f"Of the last {DOUBT_BARS} bars some are not as they were traded: {found}. They are looked at anew at each"
+            f" close; `trader fetch {given.symbol} --timeframe {given.timeframe} --repair` asks for them again.",
+        )
+    if not options.enable_ml_predictions or given.model is None:
+        return Abstention("ml_predictions_off", "analyst.enable_ml_predictions is off: there is no opinion to act on.")
+    trained = None if isinstance(given.model, TrainedRule) else given.model
+    if options.enable_dual_model_system and trained is not None and trained.meta is None:
+        return Abstention("meta_model_absent", "The dual model system is on, but the bundle has no meta-label model.")
+    wanted = len(given.model.base_features)
+    if given.missing > wanted // 10:
+        return Abstention("features_incomplete", f"{given.missing} of {wanted} features are unknown at this bar.")
+    if health is not None and health.score < options.min_market_health:
+        return Abstention(
+            "unhealthy_market",
+            f"Market health {health.score:.2f} is below {options.min_market_health:g}; the worst part is"
+            f" {health.binding} ({health.components[health.binding]:.2f}).",
+        )
+    return None
+
+
+@dataclass(frozen=True)
+class Assessed:
+    """What the models say of one bar: probabilities (1, 3), those of the side's profit, log distance of the barriers.
+
+    Everything has one row; `p_act` is None where no meta-label model was asked.
+    """
+
+    model: TrainedModel
+    p: Floats
+    choice: Choice
+    p_act: Floats | None
+    barrier: Floats
+
+
+def outcome_of(said: Assessed, close: float, *, allow_unproven: bool) -> Signal | Abstention:
+    """The better side at a close, where it is to be taken."""
+    model, choice, p, p_act = said.model, said.choice, said.p, said.p_act
+    value_bps, break_even = float(choice.expected_value[0]) * 1e4, float(choice.break_even[0])
+    unproven = allow_unproven and not model.claim.edge
+    veto = None if unproven else _veto_on_assessment(model, choice, p_act)
+    if veto is not None:
+        return veto
+    long = bool(choice.side[0] > 0)
+    distance = float(said.barrier[0])
+    above, below = close * float(np.exp(distance)), close * float(np.exp(-distance))
+    return Signal(
+        side="long" if long else "short",
+        probability_act=float(p[0, UP if long else DOWN] if p_act is None else p_act[0]),
+        break_even_probability=break_even,
+        expected_value_bps=value_bps,
+        take_profit_price=above if long else below,
+        stop_price=below if long else above,
+        horizon_bars=model.horizon_bars,
+        unproven=unproven,
+    )
+
+
+def _veto_on_assessment(model: TrainedModel, choice: Choice, p_act: Floats | None) -> Abstention | None:
+    """Reasons to abstain once the model has spoken."""
+    value_bps, break_even = float(choice.expected_value[0]) * 1e4, float(choice.break_even[0])
+    if not model.claim.edge:
+        return Abstention("no_edge", f"The model claims no edge: {model.claim.reason}.")
+    if not value_bps > 0:
+        return Abstention("no_expected_value", f"The better side is worth {value_bps:.1f} bps after costs.")
+    if not acts(choice, p_act)[0]:
+        shown = 0.0 if p_act is None else float(p_act[0])
+        return Abstention(
+            "meta_veto", f"The meta-label model gives this trade {shown:.3f}; break-even is {break_even:.3f}."
+        )
+    return None

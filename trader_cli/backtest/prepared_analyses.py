@@ -1,0 +1,179 @@
+"""Analyses of every close of a span, decided together before anything is traded: those of `StoredAnalyses`, in arrays.
+
+A close is decided as it is asked for half a second after it, which is when the loop asks. Whatever is asked at another
+moment is analysed then and there, as ever.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trader_cli.analyst.analysis import LEVEL_BARS, refuse_absent
+from trader_cli.analyst.decisions_by_row import SeriesRows, SnapshotRows, decide_rows
+from trader_cli.analyst.health import BAND
+from trader_cli.analyst.rule_decision import held_by
+from trader_cli.backtest.schedule import SETTLE_MS
+from trader_cli.core.market.symbols import delivery_ms_of
+from trader_cli.core.types import Abstention, Analysis, Probabilities, Signal
+from trader_cli.exchange.simulated_exchange import DEPTH
+from trader_cli.venue.simulated_market.many_moments import as_written, books_at, prices_at
+from trader_cli.venue.simulated_market.number_format import DERIVED_PLACES, decimals
+from trader_cli.venue.simulated_market.symbol_market import FUNDING_INTERVAL_MS, SymbolMarket
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from trader_cli.backtest.stored_analyses import SymbolHistory
+    from trader_cli.settings.room_options import AnalysisOptions
+
+    Floats = NDArray[np.float64]
+    Ints = NDArray[np.int64]
+
+
+_AT_ONCE = 4096
+
+
+@dataclass(frozen=True)
+class PreparedSymbol:
+    """One symbol at the closes first, first + bar … (n of them, UTC ms).
+
+    `decided_ms`: the close of the last bar there was then; `price` its close; `marks` the last price when it is asked;
+    `losses` P(up), P(down): what a short, a long loses by, NaN where nothing is told. Arrays of shape (n,).
+    """
+
+    symbol: str
+    first_ms: int
+    bar_ms: int
+    outcomes: list[Signal | Abstention]
+    probabilities: Floats
+    decided_ms: Ints
+    price: Floats
+    marks: Floats
+    history: SymbolHistory
+
+    def at(self, close_ms: int) -> int:
+        """The number of a close. Not every number is one that was prepared."""
+        return (close_ms - self.first_ms) // self.bar_ms
+
+    @property
+    def signals(self) -> Ints:
+        """Numbers of closes with a signal, ascending."""
+        return np.flatnonzero([isinstance(outcome, Signal) for outcome in self.outcomes])
+
+    def analysis(self, number: int) -> Analysis:
+        """What `analysis.decide` says at a close."""
+        trading = self.history.models.at(self.first_ms + number * self.bar_ms)
+        up, down, flat = self.probabilities[number].tolist()
+        ruled = self.history.signals is not None
+        return Analysis(
+            symbol=self.symbol,
+            timeframe=self.history.timeframe.name,
+            decision_time_ms=int(self.decided_ms[number]),
+            price=float(self.price[number]),
+            outcome=self.outcomes[number],
+            probabilities=None if np.isnan(up) or ruled else Probabilities(up, down, flat),
+            claim=trading.model.claim,
+            digests={**self.history.digests, "model": trading.digest},
+            held=held_by(up, down) if ruled else None,
+        )
+
+
+def prepare(
+    history: SymbolHistory, market: SymbolMarket, span: tuple[int, int], options: AnalysisOptions
+) -> PreparedSymbol:
+    """A symbol at the closes (first, last) of a span, UTC ms."""
+    timeframe, (first, last) = history.timeframe, span
+    closes = np.arange(timeframe.floor(first), last + 1, timeframe.ms, dtype=np.int64)
+    rows = history.rows_at(closes)
+    shown = _snapshots(market, closes + SETTLE_MS)
+    parts = []
+    for at in _by_model(history, closes):
+        trading = history.models.at(int(closes[at][0]))
+        refuse_absent(trading.model, history.features.columns)
+        names = trading.model.base_features
+        given = SeriesRows(
+            history.symbol,
+            timeframe,
+            history.series,
+            rows[at],
+            trading.model,
+            lambda wanted, names=names: history.matrix(names, wanted),  # type: ignore[misc]
+            history.doubts,
+            history.funding,
+            _cut(shown, at),
+            LEVEL_BARS,
+            history.signals,
+        )
+        parts.append(decide_rows(given, options))
+    return PreparedSymbol(
+        history.symbol,
+        int(closes[0]),
+        timeframe.ms,
+        [outcome for part in parts for outcome in part.outcomes],
+        np.concatenate([part.probabilities for part in parts]),
+        history.series.open_ms[rows] + timeframe.ms,
+        history.series.close[rows],
+        prices_at(market.tape, closes + SETTLE_MS),
+        history,
+    )
+
+
+def _by_model(history: SymbolHistory, closes: Ints) -> list[slice]:
+    """Runs of closes that one model trades."""
+    begun = [int(np.searchsorted(closes, span.from_ms)) for span in history.models.spans[1:]]
+    edges = [0, *begun, len(closes)]
+    return [slice(a, b) for a, b in pairwise(edges) if b > a]
+
+
+def _snapshots(market: SymbolMarket, times: Ints) -> SnapshotRows:
+    """What a fetch would have stored at each time, as far as it decides."""
+    parts = [_some_snapshots(market, times[at : at + _AT_ONCE]) for at in range(0, len(times), _AT_ONCE)]
+    best, near = (_side_by_side([getattr(p, name) for p in parts]) for name in ("best", "near"))
+    joined = {
+        name: np.concatenate([getattr(p, name) for p in parts])
+        for name in ("time_ms", "day_volume_quote", "funding_rate", "next_funding_ms")
+    }
+    return SnapshotRows(best=best, near=near, **joined)
+
+
+def _side_by_side(parts: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
+    return np.concatenate([bids for bids, _ in parts]), np.concatenate([asks for _, asks in parts])
+
+
+def _some_snapshots(market: SymbolMarket, times: Ints) -> SnapshotRows:
+    tape = market.tape
+    price, quantity = decimals(tape.tick), decimals(tape.step)
+    books = books_at(tape, times, prices_at(tape, times), DEPTH)
+    bids, asks = (
+        (as_written(prices, price), as_written(sizes, quantity)) for prices, sizes in (books.bids, books.asks)
+    )
+    middle = (bids[0][:, 0] + asks[0][:, 0]) / 2
+    near = (
+        _notional(bids, bids[0] >= (middle * (1 - BAND))[:, None]),
+        _notional(asks, asks[0] <= (middle * (1 + BAND))[:, None]),
+    )
+    funds = int(delivery_ms_of(tape.symbol) is None)
+    following = (times // FUNDING_INTERVAL_MS + 1) * FUNDING_INTERVAL_MS * funds
+    stamps, which = np.unique(following, return_inverse=True)
+    rates = as_written(np.array([market.funding_rate(at) * funds for at in stamps.tolist()]), DERIVED_PLACES)
+    volumes = as_written(market.day_quote_volumes(times), price + quantity)
+    return SnapshotRows(times, volumes, (bids[0][:, 0], asks[0][:, 0]), near, rates[which], following)
+
+
+def _notional(side: tuple[Floats, Floats], near: NDArray[np.bool_]) -> Floats:
+    """Σ price · size of the levels that are near, the best first. Shape (n,)."""
+    summed, count = np.cumsum(side[0] * side[1], axis=1), near.sum(axis=1)
+    return np.where(count > 0, summed[np.arange(len(count)), np.maximum(count - 1, 0)], 0.0)
+
+
+def _cut(shown: SnapshotRows, at: slice) -> SnapshotRows:
+    best, near = ((side[0][at], side[1][at]) for side in (shown.best, shown.near))
+    return SnapshotRows(
+        shown.time_ms[at], shown.day_volume_quote[at], best, near, shown.funding_rate[at], shown.next_funding_ms[at]
+    )

@@ -1,0 +1,50 @@
+"""When a backtest does what: the moments of `trader run --forever`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trader_cli.core.market.timeframes import Timeframe
+
+SETTLE_MS = 500
+"""How long after its close a bar is asked for."""
+FIRST_LOOK_MS = 50
+"""How long after an entry the loop wakes again: its shortest sleep."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When what is done: at closes of `timeframe`; looks, further tries, and how long a signal is valid, in ms."""
+
+    timeframe: Timeframe
+    look_ms: int
+    again_ms: int
+    validity_ms: int
+
+    def closed_by(self, now_ms: int) -> int:
+        """The last close whose bar can be asked for."""
+        return self.timeframe.floor(now_ms - SETTLE_MS)
+
+    def next_close_ms(self, now_ms: int) -> int:
+        """When the bar that is under way, or has only just closed, can be asked for."""
+        return self.closed_by(now_ms) + self.timeframe.ms + SETTLE_MS
+
+
+@dataclass
+class LookGrid:
+    """When what is held is looked at: after the entry that opened the account, and every so often from then on."""
+
+    every_ms: int
+    looked_ms: int
+    opened_ms: int
+
+    @property
+    def next_ms(self) -> int:
+        """The next look."""
+        return max(self.looked_ms + self.every_ms, self.opened_ms + FIRST_LOOK_MS)
+
+    def at_or_after(self, time_ms: int) -> int:
+        """The first look that is not before a time."""
+        return self.next_ms + max(0, -((self.next_ms - time_ms) // self.every_ms)) * self.every_ms
