@@ -71,10 +71,12 @@ class SymbolHistory:
         """Features of a row by name, None where unknown; a name that is none of them is left out."""
         have = set(self.features.columns)
         known = [name for name in names if name in have]
-        return self.features.select(known).row(row, named=True)
+        return self.features.select(known).row(row, named=True) if known else {}
 
     def matrix(self, names: tuple[str, ...], rows: Ints) -> tuple[Floats, Ints]:
         """(Features (m, k) by name at some rows, NaN where unknown; how many of each row are unknown, (m,))."""
+        if not names:
+            return np.empty((len(rows), 0)), np.zeros(len(rows), dtype=np.int64)
         first, stop = (int(rows.min()), int(rows.max()) + 1) if len(rows) else (0, 0)
         part = self.features[first:stop].select(names)
         unknown = np.zeros(part.height, dtype=np.int64)

@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from trader_cli.analyst.bundled import from_bundle, refuse_other_kind
 from trader_cli.analyst.trained_rule import TrainedRule
-from trader_cli.backtest.backtest_account import AccountOptions, BacktestAccount
-from trader_cli.backtest.faithful_backtest import FaithfulBacktest
 from trader_cli.backtest.model_spans import ModelSchedule, ModelSpan
-from trader_cli.backtest.schedule import Schedule
-from trader_cli.backtest.stored_analyses import StoredAnalyses, SymbolHistory
+from trader_cli.backtest.stored_analyses import SymbolHistory
 from trader_cli.core.errors import DataInvalid, DataMissing, DataStale, UsageError
 from trader_cli.core.market.gaps import utc_text
 from trader_cli.core.market.schemas import milliseconds
 from trader_cli.core.ports import silent
-from trader_cli.exchange.simulated_exchange import SimulatedExchange
-from trader_cli.execution.shutdown import leaving
 from trader_cli.pipelines.backtests.backtest_request import CURRENT, WALK_FORWARD
 from trader_cli.pipelines.backtests.backtest_store import save
+from trader_cli.pipelines.backtests.prepared_backtest import PreparedBacktest, trade
 from trader_cli.pipelines.backtests.stored_tape import tape_of
 from trader_cli.pipelines.stages.model_stages import training_data
 from trader_cli.pipelines.stages.model_training import train_on
 from trader_cli.pipelines.stages.rule_training import prepare_rule
-from trader_cli.settings.room_options import AnalysisOptions, ExecutionOptions, ManagementOptions, PlanningOptions
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
 from trader_cli.storage.bundles import BundleStore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.core.ports import Progress
     from trader_cli.features.rule import BarSignals
     from trader_cli.pipelines.backtests.backtest_request import BacktestRequest
@@ -47,18 +40,10 @@ def run_backtest(workspace: Workspace, request: BacktestRequest, progress: Progr
     series = [training_data(workspace, store, symbol, request.timeframe) for symbol in request.symbols]
     since, until = _span(series, request)
     histories = {s.symbol: _history(workspace, store, s, request, (since, until), progress) for s in series}
-    venue = SimulatedExchange(
-        tape_of(workspace, store, request.symbols, request.timeframe),
-        since,
-        Decimal(str(workspace.settings.sim.balance)),
-    )
-    account = BacktestAccount(venue, _options(workspace), request.timeframe)
-    analyses = StoredAnalyses(histories, venue, AnalysisOptions.of(workspace.settings))
-    with leaving().prompt():
-        FaithfulBacktest(account, request.symbols, analyses, _schedule(workspace, request.timeframe), progress).run(
-            until
-        )
-    return save(workspace, store, replace(request, since_ms=since, until_ms=until), histories, account)
+    tape = tape_of(workspace, store, request.symbols, request.timeframe)
+    known = replace(request, since_ms=since, until_ms=until)
+    account = trade(PreparedBacktest(workspace, known, histories, tape), progress)
+    return save(workspace, store, known, histories, account)
 
 
 def _span(series: Sequence[TrainingData], request: BacktestRequest) -> tuple[int, int]:
@@ -149,18 +134,3 @@ def _signals(
         if other is not None:
             raise DataStale(f"The claim {span.digest[:12]} does not hold: {other}.", hint="Leave out --model.")
     return rule.signals
-
-
-def _options(workspace: Workspace) -> AccountOptions:
-    settings = workspace.settings
-    return AccountOptions(PlanningOptions.of(settings), ExecutionOptions.of(workspace), ManagementOptions.of(settings))
-
-
-def _schedule(workspace: Workspace, timeframe: Timeframe) -> Schedule:
-    settings = workspace.settings
-    return Schedule(
-        timeframe,
-        look_ms=round(settings.position_monitoring_interval * 1000),
-        again_ms=round(settings.tactician.tactics_interval * 1000),
-        validity_ms=round(settings.tactician.plan_validity * timeframe.ms),
-    )
