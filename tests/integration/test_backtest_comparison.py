@@ -17,7 +17,7 @@ from trader_cli.core.errors import UsageError
 from trader_cli.core.market.timeframes import HOUR_MS, Timeframe
 from trader_cli.pipelines.backtests.backtest_comparison import Comparison, compare, first_changed
 from trader_cli.pipelines.backtests.backtest_recipe import CAUSES, Recipe, prepare
-from trader_cli.pipelines.backtests.backtest_request import CURRENT, BacktestRequest
+from trader_cli.pipelines.backtests.backtest_request import CURRENT, WALK_FORWARD, BacktestRequest
 from trader_cli.pipelines.backtests.backtest_run import run_backtest
 from trader_cli.pipelines.backtests.backtest_store import StoredBacktest, find
 from trader_cli.pipelines.backtests.prepared_backtest import trade
@@ -229,3 +229,20 @@ def test_a_comparison_stores_nothing(folder: Path, first: StoredBacktest) -> Non
     assert sorted(store.root.rglob("*")) == before
     assert find(at, store, first.name) == first
     assert store.current(stage_key(at.mode, SYMBOL, QUARTER, f"backtest-{first.name}")) == first.manifest
+
+
+def test_a_parameter_of_a_rule_is_a_setting(folder: Path) -> None:
+    """Rules of one's own are made again with what they were given."""
+    unproven = {"analyst": {"allow_unproven": True}}
+    one, two = (
+        workspace(folder, rule={"name": "sma_cross", "parameters": {"fast": fast}}, **unproven) for fast in (10, 12)
+    )
+    first, second = (backtested(at, WALK_FORWARD, refit_ms=1000 * HOUR_MS) for at in (one, two))
+    store = ArtifactStore(one.cache_dir)
+    frames = trade(prepare(Recipe.of(first.manifest), workspace(folder), store)).records.frames()
+    stored = first.part(store, "decisions")
+    assert stored is not None
+    assert frames["decisions"].equals(stored)
+    found = compared(workspace(folder), first, second)
+    assert "rule.fast 10 → 12" in next(one for one in found.causes if one.cause == "setting").differences
+    adds_up(found)

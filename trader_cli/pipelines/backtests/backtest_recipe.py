@@ -8,18 +8,21 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from trader_cli.analyst.trained_model import TrainedModel
+from trader_cli.analyst.bundled import from_bundle
+from trader_cli.analyst.user_rules import rule_origin
 from trader_cli.backtest.model_spans import ModelSchedule, ModelSpan
 from trader_cli.backtest.stored_analyses import SymbolHistory
-from trader_cli.core.errors import DataInvalid, DataMissing
+from trader_cli.core.errors import DataInvalid, DataMissing, DataStale
 from trader_cli.core.identity.digests import digest_value
 from trader_cli.core.json_values import object_of, whole_of
 from trader_cli.core.market.schemas import check_features
 from trader_cli.pipelines.backtests.backtest_request import BacktestRequest
+from trader_cli.pipelines.backtests.backtest_run import signals_of
 from trader_cli.pipelines.backtests.model_names import models_of
 from trader_cli.pipelines.backtests.prepared_backtest import PreparedBacktest
 from trader_cli.pipelines.backtests.stored_tape import FINEST, symbol_tape_of
 from trader_cli.pipelines.market_access import sim_tape
+from trader_cli.pipelines.stages.training_inputs import TrainingData
 from trader_cli.settings import workspace_of
 from trader_cli.storage.artifacts import stage_key
 from trader_cli.storage.bundles import BundleStore
@@ -108,18 +111,27 @@ def prepare(recipe: Recipe, workspace: Workspace, store: ArtifactStore) -> Prepa
     """All of it as values. Raises `DataError` where a part of it is gone, or cannot be traded with the others."""
     own = workspace_of(_settings(recipe, workspace.settings))
     request = replace(recipe.request, since_ms=recipe.span[0], until_ms=recipe.span[1])
-    histories = {symbol: _history(recipe, workspace.mode, store, symbol) for symbol in request.symbols}
+    histories = {symbol: _history(recipe, own, store, symbol) for symbol in request.symbols}
     return PreparedBacktest(own, request, histories, _tape(recipe, own, store), recipe.bars)
 
 
 def _settings(recipe: Recipe, now: Settings) -> Settings:
     """Those in force now with what the backtest was made by in their place."""
-    given: dict[str, object] = {**recipe.settings, "costs": recipe.costs}
+    given: dict[str, object] = {**recipe.settings, "costs": recipe.costs, "rule": _rule(recipe, now)}
     sim = {**now.sim.model_dump(mode="json"), **object_of(recipe.market.get("sim", {}))}
     sim["balance"] = given.pop("balance")
     given |= {"sim": sim, "seed": recipe.seed}
     fresh = {name: _as_it_is_typed(now, name, value) for name, value in given.items() if hasattr(now, name)}
     return now.model_copy(update=fresh)
+
+
+def _rule(recipe: Recipe, now: Settings) -> JsonObject:
+    """The section of the rule that decided, if one did. Raises `DataStale` where its source is another one now."""
+    told = dict(object_of(recipe.settings.get("rule", {})))
+    name, source = told.pop("name", None), told.pop("source", None)
+    if name is not None and rule_origin(str(name)).digest != source:
+        raise DataStale(f"The rule {name} has another source now.", hint="Run `trader backtest` with it again.")
+    return {"name": name, "parameters": told, "time_limit": now.rule.time_limit}
 
 
 def _as_it_is_typed(now: Settings, name: str, value: object) -> object:
@@ -157,22 +169,21 @@ def _path(recipe: Recipe, profile: str, store: ArtifactStore, symbol: str) -> Ma
     return store.manifest(digest, stage_key(profile, symbol, timeframe, "bars"))
 
 
-def _history(recipe: Recipe, profile: str, store: ArtifactStore, symbol: str) -> SymbolHistory:
+def _history(recipe: Recipe, workspace: Workspace, store: ArtifactStore, symbol: str) -> SymbolHistory:
     timeframe = recipe.request.timeframe
 
-    def read(digests: Mapping[str, str], stage: str) -> pl.DataFrame:
-        manifest = store.manifest(digests[f"{stage} {symbol}"], stage_key(profile, symbol, timeframe, stage))
-        return store.read(manifest)
+    def named(digests: Mapping[str, str], stage: str) -> Manifest:
+        return store.manifest(digests[f"{stage} {symbol}"], stage_key(workspace.mode, symbol, timeframe, stage))
 
-    bars, features = read(recipe.bars, "bars"), check_features(read(recipe.features, "features"))
-    funding = read(recipe.bars, "funding") if f"funding {symbol}" in recipe.bars else None
-    digests = {
-        "bars": recipe.bars[f"bars {symbol}"],
-        "features": recipe.features[f"features {symbol}"],
-        "costs": digest_value(recipe.costs),
-    }
+    of_bars, of_features = named(recipe.bars, "bars"), named(recipe.features, "features")
+    bars = store.read(of_bars)
+    features = row_for_row(bars, check_features(store.read(of_features)))
+    funding = store.read(named(recipe.bars, "funding")) if f"funding {symbol}" in recipe.bars else None
+    digests = {"bars": of_bars.digest, "features": of_features.digest, "costs": digest_value(recipe.costs)}
     models = _models(recipe, store, symbol)
-    return SymbolHistory(symbol, timeframe, bars, row_for_row(bars, features), funding, models, digests)
+    series = TrainingData(symbol, timeframe, of_bars, of_features, bars, features, funding)
+    signals = signals_of(workspace, store, series, models)
+    return SymbolHistory(symbol, timeframe, bars, features, funding, models, digests, signals)
 
 
 def row_for_row(bars: pl.DataFrame, features: pl.DataFrame) -> pl.DataFrame:
@@ -186,6 +197,6 @@ def _models(recipe: Recipe, store: ArtifactStore, symbol: str) -> ModelSchedule:
     bundles, spans = BundleStore(store.root / "models"), []
     for (of, from_ms), digest in recipe.models.items():
         if of == symbol:
-            model = TrainedModel.from_bundle(*bundles.load(digest))
+            model = from_bundle(*bundles.load(digest))
             spans.append(ModelSpan(model, max(from_ms, recipe.span[0]), digest))
     return ModelSchedule(tuple(sorted(spans, key=lambda span: span.from_ms)))

@@ -81,7 +81,7 @@ def _history(
     known = SymbolHistory(
         series.symbol, series.timeframe, series.bars, series.features, series.funding, models, digests
     )
-    return replace(known, signals=_signals(workspace, store, series, models))
+    return replace(known, signals=signals_of(workspace, store, series, models))
 
 
 def _models(
@@ -122,7 +122,7 @@ def given_model(workspace: Workspace, store: ArtifactStore, series: TrainingData
     return ModelSpan(model, since, digest)
 
 
-def _signals(
+def signals_of(
     workspace: Workspace, store: ArtifactStore, series: TrainingData, models: ModelSchedule
 ) -> BarSignals | None:
     """What the configured rule says of the series, if one decides. Raises `DataStale` for claims of another."""

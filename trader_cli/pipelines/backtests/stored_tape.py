@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from trader_cli.core.identity.manifests import Manifest
-    from trader_cli.pipelines.stages.model_training import TrainingData
+    from trader_cli.pipelines.stages.training_inputs import TrainingData
     from trader_cli.settings import Workspace
     from trader_cli.storage.artifacts import ArtifactStore
     from trader_cli.venue.simulated_market.tape import SymbolTape
