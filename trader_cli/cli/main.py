@@ -16,6 +16,7 @@ COMMANDS = {
     "tactics": "Turn the last analysis into a plan, or a refusal.",
     "enter": "Carry out the plan: one order, protected.",
     "monitor": "Care for open positions until they are closed.",
+    "new": "Write something to begin with: a rule of your own.",
     "backtest": "Trade what is stored, and show what would have come of it.",
     "report": "One page of a backtest, a session or the account, with charts.",
     "run": "All stages in a row, once or for weeks.",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from trader_cli.backtest.figures import Figures
     from trader_cli.backtest.performance import Risk, TradeFigures
     from trader_cli.cli.show import Facts
+    from trader_cli.pipelines.backtests.backtest_comparison import Comparison, FirstDecision
     from trader_cli.pipelines.backtests.backtest_store import StoredBacktest
 
 
@@ -51,6 +52,8 @@ def run(
         ),
     ] = None,
     refit: Annotated[str, typer.Option("--refit", help="How often models are trained anew on the way.")] = "30d",
+    rule: o.RuleName = None,
+    parameters: o.Parameters = None,
     allow_gaps: o.AllowGaps = False,
     allow_unproven: o.AllowUnproven = False,
     profile: o.Profile = None,
@@ -64,7 +67,7 @@ def run(
     """
     from trader_cli.pipelines.backtests.backtest_run import run_backtest
 
-    overrides = {**o.gaps_allowed(allow_gaps), **o.unproven_allowed(allow_unproven)}
+    overrides = {**o.gaps_allowed(allow_gaps), **o.unproven_allowed(allow_unproven), **o.rule_named(rule, parameters)}
     workspace = o.workspace_from(profile, config, tape, overrides)
     names, parsed = o.several(workspace, symbols, timeframe)
     refit_s = o.duration(refit, "--refit")
@@ -114,6 +117,35 @@ def show(
 
 
 @app.command()
+def compare(
+    first: Annotated[str, typer.Argument(help="A backtest, or how its name begins.")],
+    second: Annotated[str, typer.Argument(help="Another one.")],
+    profile: o.Profile = None,
+    config: o.Config = None,
+    tape: o.Tape = None,
+    json: o.Json = False,
+) -> None:
+    """Name what of two backtests differs, the money each difference is worth, and the first decision it changed.
+
+    The first is run again with one part of the second at a time: bars, features, models, settings, costs, seed. What
+    they come to together beyond their sum is the interaction. Nothing of it is stored, and none is a trial.
+    """
+    from trader_cli.pipelines.backtests import backtest_comparison as comparison
+    from trader_cli.pipelines.backtests.backtest_store import find
+    from trader_cli.storage.artifacts import ArtifactStore
+
+    workspace = o.workspace_from(profile, config, tape)
+    store = ArtifactStore(workspace.cache_dir)
+    both = [find(workspace, store, name) for name in (first, second)]
+    with progress_bar() as progress:
+        done = comparison.compare(workspace, store, both[0], both[1], progress)
+    if json:
+        print_json(done.as_dict())
+        return
+    print_facts(f"{done.names[0]} → {done.names[1]}: {done.difference:+.8f}", _compared(done))
+
+
+@app.command()
 def export(
     name: Annotated[str, typer.Argument(help="The backtest, or how its name begins.")],
     folder: Annotated[str, typer.Argument(help="A folder that is not there yet: one CSV file a part.")],
@@ -140,6 +172,21 @@ def export(
             say(f"{target / part}.csv: {frame.height} rows")
 
 
+def _compared(done: Comparison) -> Facts:
+    facts: dict[str, object] = {}
+    for found in done.causes:
+        worth = f"{found.worth:+.8f}" if found.worth is not None else f"not by itself: {found.refused}"
+        facts[found.cause] = "\n".join([worth, *found.differences, *_first(found.first_decision)])
+    facts["code"] = done.other_code
+    facts["interaction"] = f"{done.interaction:+.8f}"
+    facts["first decision that differs"] = "\n".join(_first(done.first_decision)) or "none"
+    return facts
+
+
+def _first(found: FirstDecision | None) -> list[str]:
+    return [] if found is None else [f"{utc(found.time_ms)} {found.symbol}", f"- {found.before}", f"+ {found.after}"]
+
+
 def _print(done: StoredBacktest, *, json: bool) -> None:
     if json:
         print_json(done.as_dict())
@@ -152,7 +199,7 @@ def _facts(done: StoredBacktest) -> Facts:
     f, risk, request = done.figures, done.figures.risk, done.request
     return {
         "span": f"{utc(request.since_ms or 0)} to {utc(request.until_ms or 0)}",
-        "models": _models(request),
+        "models": _models(done),
         "return": _return(risk),
         "Sharpe": f"{_number(risk.sharpe)} (365 d, ddof 1, rf 0); {_number(risk.sharpe_252)} by 252 d;"
         f" Sortino {_number(risk.sortino)}, Calmar {_number(risk.calmar)}",
@@ -210,17 +257,16 @@ def _row(done: StoredBacktest) -> tuple[str, ...]:
         request.timeframe.name,
         utc(request.since_ms or 0),
         utc(request.until_ms or 0),
-        _models(request),
+        _models(done),
         _percent(f.risk.total_return),
         _number(f.risk.sharpe),
         str(f.trades.count),
     )
 
 
-def _models(request: BacktestRequest) -> str:
-    if request.model == WALK_FORWARD:
-        return f"trained anew every {request.refit_ms / DAY_MS:g} d"
-    return request.model[:12]
+def _models(done: StoredBacktest) -> str:
+    request, how = done.request, "trained" if done.rule is None else f"rule {done.rule}; judged"
+    return f"{how} anew every {request.refit_ms / DAY_MS:g} d" if request.model == WALK_FORWARD else request.model[:12]
 
 
 def _percent(value: float | None) -> str:
