@@ -158,12 +158,21 @@ def _some_snapshots(market: SymbolMarket, times: Ints) -> SnapshotRows:
         _notional(bids, bids[0] >= (middle * (1 - BAND))[:, None]),
         _notional(asks, asks[0] <= (middle * (1 + BAND))[:, None]),
     )
-    funds = int(delivery_ms_of(tape.symbol) is None)
-    following = (times // FUNDING_INTERVAL_MS + 1) * FUNDING_INTERVAL_MS * funds
-    stamps, which = np.unique(following, return_inverse=True)
-    rates = as_written(np.array([market.funding_rate(at) * funds for at in stamps.tolist()]), DERIVED_PLACES)
+    following, rates = _funding(market, book, times)
     volumes = as_written(market.day_quote_volumes(times), price + quantity)
-    return SnapshotRows(times, volumes, (bids[0][:, 0], asks[0][:, 0]), near, rates[which], following)
+    return SnapshotRows(times, volumes, (bids[0][:, 0], asks[0][:, 0]), near, rates, following)
+
+
+def _funding(market: SymbolMarket, book: RuleBook, times: Ints) -> tuple[Ints, Floats]:
+    """(when it falls due next, the rate that is shown) at each time, shape (n,); 0 for a contract without."""
+    symbol, funds = market.tape.symbol, int(delivery_ms_of(market.tape.symbol) is None)
+    hours, which = np.unique(times // HOUR_MS, return_inverse=True)
+    shown = [
+        (following := book.next_funding_ms(symbol, at, FUNDING_INTERVAL_MS), market.quoted_funding_rate(at, following))
+        for at in (hours * HOUR_MS).tolist()
+    ]
+    following = np.array([due for due, _ in shown], dtype=np.int64)[which] * funds
+    return following, as_written(np.array([rate * funds for _, rate in shown]), DERIVED_PLACES)[which]
 
 
 def _notional(side: tuple[Floats, Floats], near: NDArray[np.bool_]) -> Floats:
