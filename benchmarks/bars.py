@@ -18,8 +18,9 @@ import polars as pl
 from benchmarks.timing import median_seconds, report
 from benchmarks.versions import ROOT
 from trader_cli.backtest.bar_engine import backtest_bars, trade_bars
-from trader_cli.backtest.bar_values import Bars, BarSignals, BarTerms
+from trader_cli.backtest.bar_values import Bars, BarTerms
 from trader_cli.backtest.performance import risk_of
+from trader_cli.features.rule import BarSignals
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -82,6 +82,7 @@ def commands() -> str:
 
     rich_utils.MAX_WIDTH = 100
     words = [[], *([name] for name in COMMANDS), ["venue", "serve"], ["venue", "status"], ["venue", "reset"]]
+    words += [["new", "signal"], ["backtest", "run"]]
     words += [["cache", "stats"], ["cache", "gc"]]
     words += [["ledger", "show"], ["ledger", "backup"], ["ledger", "rebuild"], ["ledger", "settle"]]
     parts = ["# Commands\n\nWritten by `make docs`.\n"]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+from pathlib import Path
 
 import pytest
+from support.commands.command_line import SMALL_SIM, Ran
+from support.commands.in_process import Inside
 from support.trading.sim_folder import QUARTER, SYMBOL, sim_settings, trained_folder
 
 from trader_cli.core.errors import DataInvalid, DataMissing, UsageError
@@ -13,6 +17,8 @@ from trader_cli.pipelines.backtests.backtest_run import run_backtest
 from trader_cli.pipelines.backtests.backtest_store import StoredBacktest, find, stored
 from trader_cli.pipelines.market_access import sim_tape
 from trader_cli.pipelines.trading.trading_run import run_forever
+from trader_cli.report.browser import chromium
+from trader_cli.report.ledger_report import ledger_report
 from trader_cli.settings import Workspace, workspace_of
 from trader_cli.storage.artifacts import ArtifactStore
 from trader_cli.storage.inventory import mark
@@ -123,3 +129,72 @@ def test_what_a_backtest_names_is_kept(ran: Workspace) -> None:
     kept = {name for _, name in marks.live}
     assert named <= kept
     assert not marks.problems
+
+
+@pytest.fixture(scope="module")
+def trader(ran: Workspace) -> Inside:
+    """The command line in the folder of the run."""
+    return Inside(ran.cache_dir.parent, ("--profile", "sim"))
+
+
+def reported(trader: Inside, *arguments: str, **environment: str) -> Ran:
+    return trader.run("report", *arguments, **SMALL_SIM, **environment)
+
+
+def test_the_page_of_a_backtest_says_what_it_came_to(ran: Workspace, trader: Inside) -> None:
+    done = backtested(ran)
+    made = reported(trader, done.name[:7], "-o", "of.html", "--json")
+    assert made.code == 0, made.err
+    html = (trader.folder / "of.html").read_text()
+    assert made.json == {"report": "of.html", "picture": None, "bytes": len(html.encode())}
+    found = dict(re.findall(r'data-figure="([\w.]+)" data-value="([^"]+)"', html))
+    assert float(found["risk.total_return"]) == done.figures.risk.total_return
+    assert float(found["costs.taker_fees"]) == done.figures.costs.taker_fees
+    assert all(digest in html for digest in (done.manifest.digest, *done.manifest.inputs.values()))
+    newest = reported(trader)
+    assert (newest.code, "report-" in newest.out) == (0, True)
+
+
+@pytest.mark.parametrize("kind", ["session", "account"])
+def test_the_page_of_the_account_shows_the_same_trades(ran: Workspace, trader: Inside, kind: str) -> None:
+    """The run and its backtest traded alike: so say their pages."""
+    assert reported(trader, kind, "-o", f"{kind}.html").code == 0
+    store, done = ArtifactStore(ran.cache_dir), backtested(ran)
+    with LedgerReading.shown(ran.ledger_path) as ledger:
+        assert ledger is not None
+        told = ledger_report(ledger, store, "account" if kind == "account" else "session", ran.mode, 0.95)
+    trades, theirs = told.frames["trades"], done.part(store, "trades")
+    assert theirs is not None
+    same = ("opened", "symbol", "side", "quantity", "entry_price", "exit_price", "realised", "fees", "net", "reason")
+    assert trades.select(same).equals(theirs.select(same))
+    levels, their_levels = told.frames["levels"], done.part(store, "levels")
+    assert their_levels is not None
+    assert set(levels["price"].to_list()) == set(their_levels["price"].to_list())
+    assert told.figures.realised == pytest.approx(done.figures.realised)
+    assert not told.bars[SYMBOL].is_empty()
+
+
+def test_what_is_no_report_is_not_written_over(trader: Inside) -> None:
+    precious = trader.folder / "notes.html"
+    precious.write_text("mine")
+    refused = reported(trader, "-o", "notes.html")
+    assert (refused.code, "it is no report" in refused.err, precious.read_text()) == (2, True, "mine")
+
+
+def test_without_a_browser_no_picture_and_no_page(trader: Inside) -> None:
+    refused = reported(trader, "-o", "pictured.html", "--png", PATH="")
+    assert (refused.code, "none is installed" in refused.err) == (3, True)
+    assert not (trader.folder / "pictured.html").exists()
+
+
+@pytest.mark.skipif(chromium() is None, reason="no Chromium is installed (Debian: chromium)")
+def test_a_picture_is_taken(trader: Inside) -> None:
+    assert reported(trader, "-o", "pictured.html", "--png").code == 0
+    assert (trader.folder / "pictured.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_backtest_or_a_ledger_that_is_not_there_is_named(trader: Inside, tmp_path: Path) -> None:
+    assert reported(trader, "fffffff").code == 4
+    nobody = Inside(tmp_path, ("--profile", "sim"))
+    for what in ("account", "session"):
+        assert (nobody.run("report", what).code, nobody.run("report").code) == (4, 4)

@@ -16,8 +16,8 @@ from trader_cli.core.identity.manifests import ArtifactKey
 from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.features.certificates import Certificate
 from trader_cli.features.column_verdicts import AHEAD
+from trader_cli.features.feature_spec import FeatureSpec
 from trader_cli.features.inputs import ALL_INPUTS
-from trader_cli.features.registry import FeatureSpec
 from trader_cli.storage.artifacts import ArtifactStore
 
 pytestmark = pytest.mark.slow

@@ -12,11 +12,15 @@ import polars as pl
 import pytest
 from support.trading.sim_folder import QUARTER, SYMBOL, sim_settings, trained_folder
 
+from trader_cli.analyst.trained_rule import TrainedRule
 from trader_cli.backtest.model_spans import ModelSchedule, ModelSpan
 from trader_cli.backtest.prepared_analyses import prepare
 from trader_cli.backtest.schedule import SETTLE_MS
 from trader_cli.backtest.stored_analyses import StoredAnalyses, SymbolHistory
 from trader_cli.exchange.simulated_exchange import SimulatedExchange
+from trader_cli.features.rule import NamedRule
+from trader_cli.features.rule_series import rule_bars, rule_signals
+from trader_cli.features.rules.sma_cross import SmaCross
 from trader_cli.pipelines.backtests.backtest_run import given_model
 from trader_cli.pipelines.market_access import sim_tape
 from trader_cli.pipelines.stages.model_stages import training_data
@@ -69,10 +73,23 @@ def with_few_payments(history: SymbolHistory) -> SymbolHistory:
     return replace(history, funding=history.funding[-8:].filter(pl.int_range(8, eager=True) != 4))
 
 
+def by_a_rule(history: SymbolHistory) -> SymbolHistory:
+    """A rule of one's own decides, of a series with holes."""
+    holed, named = with_holes(history), NamedRule("sma_cross", "of the package", SmaCross(2, 5))
+    model = history.models.spans[0].model
+    rule = TrainedRule(
+        "k", "s", SYMBOL, QUARTER.name, named.identity(), (), 0.7, model.claim, 24, 1.0, 64, 0, model.last_ms
+    )
+    models = ModelSchedule(tuple(replace(span, model=rule) for span in history.models.spans))
+    said = rule_signals(named, rule_bars(holed.bars, named.rule.inputs), QUARTER)
+    return replace(holed, models=models, signals=said)
+
+
 CHANGES: dict[str, Callable[[SymbolHistory], SymbolHistory]] = {
     "as stored": lambda history: history,
     "with holes": with_holes,
     "with few payments": with_few_payments,
+    "by a rule": by_a_rule,
     "without funding": lambda history: replace(history, funding=None),
 }
 

@@ -142,7 +142,18 @@ def test_a_folder_that_points_back_is_found() -> None:
     assert _back_arrows(graph) == {("venue.engine.fees", "venue.server.server")}
 
 
-BELOW_PIPELINES = ("core", "features", "venue", "storage", "exchange", "execution", "analyst", "tactician", "backtest")
+BELOW_PIPELINES = (
+    "core",
+    "features",
+    "venue",
+    "storage",
+    "exchange",
+    "execution",
+    "analyst",
+    "tactician",
+    "backtest",
+    "report",
+)
 WHOLE = {"Settings", "Workspace"}
 TAKES_A_CONFIGURATION = {
     "exchange/exchange_session.py: ExchangeSession.__init__": "what `BinanceExchange` resolves, once",

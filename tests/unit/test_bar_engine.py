@@ -10,7 +10,8 @@ from support.backtest.bar_tapes import MINUTE_MS, odd_bars, odd_signals, odd_ter
 from support.backtest.plain_bar_loop import COLUMNS, plain
 
 from trader_cli.backtest.bar_engine import backtest_bars, trade_bars
-from trader_cli.backtest.bar_values import Bars, BarSignals, BarTerms, Reason
+from trader_cli.backtest.bar_values import Bars, BarTerms, Reason
+from trader_cli.features.rule import BarSignals
 
 FREE = BarTerms(taker_fee=0.0, maker_fee=0.0, share=0.5, step=1e-9)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-import pywt
+from support.training.peeking_columns import PEEKING, WARMUPS, Markov, centred_mean, hours_on_open_time, pivot
 
 from trader_cli.analyst.analyst import Analyst
 from trader_cli.analyst.certificate_store import (
@@ -52,9 +52,9 @@ from trader_cli.features.column_verdicts import (
 from trader_cli.features.families import higher
 from trader_cli.features.family import Family, FamilyOptions
 from trader_cli.features.family_costs import measure, new_bar_ms
+from trader_cli.features.feature_spec import FeatureSpec
 from trader_cli.features.inputs import ALL_INPUTS, known_inputs
-from trader_cli.features.modwt import window_sum
-from trader_cli.features.registry import FeatureSpec, make_spec
+from trader_cli.features.registry import make_spec
 from trader_cli.pipelines.stages.live_budget import require_live_budget
 from trader_cli.settings import as_settings
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
@@ -77,109 +77,20 @@ def verdict(spec: FeatureSpec, **options: object) -> ColumnVerdict:
     return found
 
 
-def hours_on_open_time(bars: BarSeries) -> Floats:
-    frame = pl.DataFrame({"open_time": pl.Series(bars.open_ms).cast(TIME), "close": bars.close})
-    hours = frame.group_by((pl.col("open_time").to_physical() // H1.ms * H1.ms).cast(TIME).alias("hour")).agg(
-        pl.last("close").alias("hour_close")
-    )
-    return (
-        frame.join_asof(hours.sort("hour"), left_on="open_time", right_on="hour")["hour_close"].to_numpy() / bars.close
-    )
-
-
-def stationary(wavelet: str, level: int) -> Callable[[BarSeries], Floats]:
-    def column(bars: BarSeries) -> Floats:
-        x = np.log(bars.close)
-        padded = np.pad(x, (0, -len(x) % 2**level), mode="edge")
-        return pywt.swt(padded, wavelet, level, norm=True, trim_approx=True)[1][: len(x)]
-
-    return column
-
-
-def centred_mean(bars: BarSeries) -> Floats:
-    return np.convolve(bars.close, np.ones(11) / 11, "same") / bars.close
-
-
-def denoised_gap(bars: BarSeries) -> Floats:
-    parts = pywt.wavedec(np.log(bars.close), "db4", level=3)
-    threshold = np.median(np.abs(parts[-1])) / 0.6745 * np.sqrt(2 * np.log(len(bars)))
-    kept = [parts[0], *(pywt.threshold(part, threshold, "soft") for part in parts[1:])]
-    return np.log(bars.close) - pywt.waverec(kept, "db4")[: len(bars)]
-
-
-def pivot(bars: BarSeries, known_after: int, k: int = 3) -> Floats:
-    """1 where a bar's high is the highest of the k on either side, stamped `known_after` bars later."""
-    windows = np.lib.stride_tricks.sliding_window_view(bars.high, 2 * k + 1)
-    found = np.zeros(len(bars))
-    found[k : len(bars) - k] = windows.argmax(axis=1) == k
-    return np.concatenate([np.zeros(known_after), found[: len(bars) - known_after]])
-
-
-class Markov:
-    """Two states of a Gaussian hidden Markov model with fixed parameters, on log returns."""
-
-    stay, sigmas = 0.97, np.array([0.002, 0.008])
-
-    def densities(self, bars: BarSeries) -> Floats:
-        returns = np.diff(np.log(bars.close), prepend=np.log(bars.close[:1]))[:, None]
-        return np.exp(-0.5 * (returns / self.sigmas) ** 2) / self.sigmas + 1e-12
-
-    @property
-    def moves(self) -> Floats:
-        return np.array([[self.stay, 1 - self.stay], [1 - self.stay, self.stay]])
-
-    def filtered(self, bars: BarSeries) -> Floats:
-        state, out = np.array([0.5, 0.5]), []
-        for density in self.densities(bars):
-            state = (state @ self.moves) * density
-            state = state / state.sum()
-            out.append(state)
-        return np.array(out)
-
-    def smoothed(self, bars: BarSeries) -> Floats:
-        forward, density = self.filtered(bars), self.densities(bars)
-        later, out = np.ones(2), forward.copy()
-        for t in range(len(bars) - 2, -1, -1):
-            later = self.moves @ (density[t + 1] * later)
-            later = later / later.sum()
-            out[t] = forward[t] * later / (forward[t] * later).sum()
-        return out
-
-    def viterbi(self, bars: BarSeries) -> Floats:
-        logs, moves = np.log(self.densities(bars)), np.log(self.moves)
-        best, back = logs[0], []
-        for row in logs[1:]:
-            scores = best[:, None] + moves
-            back.append(scores.argmax(axis=0))
-            best = scores.max(axis=0) + row
-        path = [int(best.argmax())]
-        for step in reversed(back):
-            path.append(int(step[path[-1]]))
-        return np.array(path[::-1], dtype=np.float64)
-
-
-def back_filled(bars: BarSeries) -> Floats:
-    mean = window_sum(bars.close, 20) / (20 * bars.close)
-    return pl.Series(mean).fill_nan(None).fill_null(strategy="backward").to_numpy()
-
-
-def ranks(x: Floats) -> Floats:
-    return x.argsort().argsort() / len(x)
-
-
-BAD: dict[str, tuple[FeatureSpec, Callable[[Reach], bool]]] = {
-    "higher frame joined on open time": (planted(hours_on_open_time), lambda reach: reach == 3),
-    "swt haar d2": (planted(stationary("haar", 2)), lambda reach: reach == 3),
-    "swt db4 d3": (planted(stationary("db4", 3)), lambda reach: reach == "whole" or 20 <= reach <= 28),
-    "centred 11-bar mean": (planted(centred_mean), lambda reach: reach == 5),
-    "wavedec-denoised gap": (planted(denoised_gap), lambda reach: reach == "whole" or reach > 20),
-    "pivot stamped at its bar": (planted(lambda bars: pivot(bars, 0)), lambda reach: reach in {2, 3}),
-    "HMM smoothed": (planted(lambda b: Markov().smoothed(b)[:, 1]), lambda reach: reach == "whole" or reach > 20),
-    "HMM Viterbi": (planted(Markov().viterbi), lambda reach: reach == "whole" or 1 <= reach < 96),
-    "whole z-score": (planted(lambda b: (b.close - b.close.mean()) / b.close.std()), lambda reach: reach == "whole"),
-    "whole rank": (planted(lambda b: ranks(b.volume)), lambda reach: reach == "whole"),
-    "back-fill": (planted(back_filled, warmup=0), lambda reach: reach == "whole" or reach > 4),
+PLAUSIBLE: dict[str, Callable[[Reach], bool]] = {
+    "higher frame joined on open time": lambda reach: reach == 3,
+    "swt haar d2": lambda reach: reach == 3,
+    "swt db4 d3": lambda reach: reach == "whole" or 20 <= reach <= 28,
+    "centred 11-bar mean": lambda reach: reach == 5,
+    "wavedec-denoised gap": lambda reach: reach == "whole" or reach > 20,
+    "pivot stamped at its bar": lambda reach: reach in {2, 3},
+    "HMM smoothed": lambda reach: reach == "whole" or reach > 20,
+    "HMM Viterbi": lambda reach: reach == "whole" or 1 <= reach < 96,
+    "whole z-score": lambda reach: reach == "whole",
+    "whole rank": lambda reach: reach == "whole",
+    "back-fill": lambda reach: reach == "whole" or reach > 4,
 }
+BAD = {name: (planted(column, warmup=WARMUPS.get(name, 60)), PLAUSIBLE[name]) for name, column in PEEKING.items()}
 
 
 @pytest.mark.parametrize("name", BAD)

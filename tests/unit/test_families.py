@@ -21,8 +21,9 @@ from trader_cli.features.build import build_features, history_start
 from trader_cli.features.families import candles, levels
 from trader_cli.features.families.technical import WARMUP
 from trader_cli.features.family import FamilyOptions
+from trader_cli.features.feature_spec import FeatureSpec
 from trader_cli.features.inputs import ALL_INPUTS, INPUT_NAMES, align_inputs, known_inputs
-from trader_cli.features.registry import ADVANCED, FeatureSpec, make_spec
+from trader_cli.features.registry import ADVANCED, make_spec
 
 M15 = Timeframe.parse("15m")
 N = 900

@@ -25,8 +25,9 @@ from trader_cli.features import build
 from trader_cli.features.bar_arrays import BarSeries
 from trader_cli.features.build import build_features, history_start
 from trader_cli.features.family import FamilyOptions
+from trader_cli.features.feature_spec import FeatureSpec
 from trader_cli.features.modwt import WaveletFilter, modwt, window_sum
-from trader_cli.features.registry import FeatureSpec, make_spec
+from trader_cli.features.registry import make_spec
 from trader_cli.storage.artifacts import ArtifactStore
 
 M15 = Timeframe.parse("15m")

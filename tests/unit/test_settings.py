@@ -53,7 +53,11 @@ def test_default_yaml_holds_every_key_and_no_other() -> None:
     tree = yaml.safe_load(package_yaml("default.yaml"))
 
     def paths(part: Any, prefix: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
-        return {p for k, v in part.items() for p in (paths(v, (*prefix, k)) if isinstance(v, dict) else {(*prefix, k)})}
+        return {
+            p
+            for k, v in part.items()
+            for p in (paths(v, (*prefix, k)) if isinstance(v, dict) and v else {(*prefix, k)})
+        }
 
     assert paths(tree) == set(key_paths())
 

@@ -22,7 +22,7 @@ from trader_cli.core.identity.manifests import Manifest
 from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.features.build import build_features
 from trader_cli.features.family import Family
-from trader_cli.features.registry import FeatureSpec
+from trader_cli.features.feature_spec import FeatureSpec
 from trader_cli.storage.artifacts import ArtifactStore
 
 M15 = Timeframe.parse("15m")

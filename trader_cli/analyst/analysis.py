@@ -12,7 +12,9 @@ from trader_cli.analyst.funding_cost import funding_rates
 from trader_cli.analyst.health import market_health
 from trader_cli.analyst.labels import trailing_volatility
 from trader_cli.analyst.outcomes import Assessed, InputState, outcome_of, veto_on_inputs
+from trader_cli.analyst.rule_decision import rule_outcome
 from trader_cli.analyst.technical_summary import candlestick_patterns, support_and_resistance, technical_summary
+from trader_cli.analyst.trained_rule import TrainedRule
 from trader_cli.analyst.walk_forward import meta_features
 from trader_cli.core.errors import DataInvalid
 from trader_cli.core.money.liquidation import liquidation_price, touch_probability
@@ -26,7 +28,9 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
+    from trader_cli.analyst.bundled import Trained
     from trader_cli.analyst.decision import TradeCosts
+    from trader_cli.analyst.rule_decision import RuleWord
     from trader_cli.analyst.trained_model import TrainedModel
     from trader_cli.core.market.snapshot import MarketSnapshot
     from trader_cli.core.market.timeframes import Timeframe
@@ -48,13 +52,14 @@ class AnalysisInput:
     `bar_age_ms` and `book_age_ms` (`None`: no snapshot) are ages at the moment of asking. The bars need not reach
     further back than what is wanted for levels and regimes. `doubts`: kinds of data-quality findings that hold some of
     the last `DOUBT_BARS`, and how many. `funding`: FUNDING, its last payments suffice; `None` where it is not known.
+    `word`: what a rule of one's own says, where `model` is one.
     """
 
     symbol: str
     timeframe: Timeframe
     bars: BarSeries
     features: Mapping[str, float | None]
-    model: TrainedModel | None
+    model: Trained | None
     snapshot: MarketSnapshot | None
     bar_age_ms: int
     book_age_ms: int | None
@@ -64,6 +69,7 @@ class AnalysisInput:
     level_bars: int = LEVEL_BARS
     doubts: Mapping[str, int] = field(default_factory=dict)
     funding: pl.DataFrame | None = None
+    word: RuleWord | None = None
 
     @property
     def recent(self) -> BarSeries:
@@ -91,6 +97,10 @@ def analyse(given: AnalysisInput, config: AnalysisOptions) -> Analysis:
     veto = veto_on_inputs(_state(given), options, view.health)
     if veto is not None:
         return replace(view, outcome=veto, liquidation_probability=_liquidation(given, config, "long"))
+    if isinstance(given.model, TrainedRule):
+        said = _by_rule(given, given.model, config, view)
+        side: Side = "short" if said.held == "short" else "long"
+        return replace(said, liquidation_probability=_liquidation(given, config, side))
     return _decide(given, config, view)
 
 
@@ -101,6 +111,8 @@ def decide(given: AnalysisInput, config: AnalysisOptions) -> Analysis:
     veto = veto_on_inputs(_state(given), options, health)
     if veto is not None:
         return replace(view, outcome=veto)
+    if isinstance(given.model, TrainedRule):
+        return _by_rule(given, given.model, config, view)
     said, _ = _assessed(given, config)
     return decided(view, said, allow_unproven=options.allow_unproven)
 
@@ -146,10 +158,20 @@ def _decide(given: AnalysisInput, config: AnalysisOptions, view: Analysis) -> An
     )
 
 
+def _by_rule(given: AnalysisInput, rule: TrainedRule, config: AnalysisOptions, view: Analysis) -> Analysis:
+    """The analysis with what a rule of one's own says of its bar, and what follows from that."""
+    word, barrier = given.word, float(_barrier(given, rule)[0])
+    assert word is not None  # whoever gives a rule asks it
+    costs, unproven = given.costs(config.costs, rule.horizon_bars), config.analyst.allow_unproven
+    outcome = rule_outcome(rule, word, view.price, barrier, costs, allow_unproven=unproven)
+    return replace(view, outcome=outcome, held=word.held)
+
+
 def _assessed(given: AnalysisInput, config: AnalysisOptions) -> tuple[Assessed, Floats]:
     """What the models say, and the row (1, f) they read."""
     model = given.model
     assert model is not None  # veto_on_inputs
+    assert not isinstance(model, TrainedRule)
     x = _row(given, model)
     p, barrier = model.side.predict(x), _barrier(given, model)
     choice = choose_side(p, barrier, given.costs(config.costs, model.horizon_bars))
@@ -165,7 +187,7 @@ def _row(given: AnalysisInput, model: TrainedModel) -> Floats:
     return model.widened(given.bars, base, np.array([len(given.bars) - 1]))
 
 
-def refuse_absent(model: TrainedModel, names: Container[str]) -> None:
+def refuse_absent(model: Trained, names: Container[str]) -> None:
     """Raises `DataInvalid` where the model reads a feature that is not among these."""
     absent = [name for name in model.base_features if name not in names]
     if absent:
@@ -175,7 +197,7 @@ def refuse_absent(model: TrainedModel, names: Container[str]) -> None:
         )
 
 
-def _barrier(given: AnalysisInput, model: TrainedModel) -> Floats:
+def _barrier(given: AnalysisInput, model: Trained) -> Floats:
     sigma = trailing_volatility(given.bars.close, model.volatility_span)[-1:]
     return np.asarray(model.barrier_width * sigma * np.sqrt(model.horizon_bars))
 
@@ -186,7 +208,7 @@ def _health(given: AnalysisInput, config: AnalysisOptions) -> Health:
 
 
 def _regime(given: AnalysisInput) -> dict[str, float] | None:
-    model = given.model.fitted.regimes if given.model else None
+    model = given.model.fitted.regimes if given.model and not isinstance(given.model, TrainedRule) else None
     if model is None:
         return None
     filtered = model.filtered(given.bars, given.timeframe, len(given.bars) - 1)[0]

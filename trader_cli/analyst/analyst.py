@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from trader_cli import __version__
 from trader_cli.analyst.analysis import LEVEL_BARS, AnalysisInput, analyse
+from trader_cli.analyst.bundled import from_bundle, refuse_other_kind
 from trader_cli.analyst.certificate_store import naming, require_certificate, require_certified
 from trader_cli.analyst.claim_basis import changed_since
 from trader_cli.analyst.feature_artifacts import build_feature_artifact
@@ -16,7 +17,8 @@ from trader_cli.analyst.feature_inputs import is_current, spec_made, stored_fund
 from trader_cli.analyst.fitted_families import FittedOptions, history_bars
 from trader_cli.analyst.funding_cost import FUNDING_ROWS
 from trader_cli.analyst.outcomes import DOUBT_BARS
-from trader_cli.analyst.trained_model import TrainedModel
+from trader_cli.analyst.stored_word import stored_word
+from trader_cli.analyst.trained_rule import TrainedRule
 from trader_cli.core.answers import Answer
 from trader_cli.core.errors import DataError, DataInvalid, DataMissing, DataStale, UsageError
 from trader_cli.core.identity.digests import digest_value
@@ -27,7 +29,7 @@ from trader_cli.core.market.snapshot import MarketSnapshot
 from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.core.types import Abstention, Analysis
 from trader_cli.features.bar_arrays import BarSeries
-from trader_cli.settings.room_options import AnalysisOptions, TrainingOptions
+from trader_cli.settings.room_options import AnalysisOptions, RuleOptions, TrainingOptions
 from trader_cli.settings.workspace import settings_of
 from trader_cli.storage.artifacts import ArtifactStore, command_of, stage_key
 from trader_cli.storage.bundles import BundleStore
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from trader_cli.analyst.bundled import Trained
     from trader_cli.core.identity.manifests import ArtifactKey, Manifest
     from trader_cli.core.json_values import JsonObject
     from trader_cli.core.ports import Clock
@@ -141,6 +144,9 @@ class Analyst:
             level_bars=level_bars,
             doubts=doubtful_bars(recent, timeframe, DOUBT_BARS),
             funding=stored_funding(self.store, self.settings.mode, symbol, timeframe, bars, FUNDING_ROWS),
+            word=stored_word(self.store, RuleOptions.of(self.settings), model, bars, features, timeframe)
+            if isinstance(model, TrainedRule)
+            else None,
         )
         analysis = self._remembered(given)
         self._results.append(analysis)
@@ -154,7 +160,7 @@ class Analyst:
         return MarketSnapshot.from_dict(document)
 
     @staticmethod
-    def _refuse_the_future(bars: Manifest, model: TrainedModel | None, timeframe: Timeframe, now_ms: int) -> None:
+    def _refuse_the_future(bars: Manifest, model: Trained | None, timeframe: Timeframe, now_ms: int) -> None:
         """Raises `DataStale` for what was made when the market had come further than it is: a tape wound back."""
         if (bars.last_ms or 0) + timeframe.ms > now_ms + _AHEAD_MS:
             raise DataStale(
@@ -250,7 +256,7 @@ class Analyst:
             raise DataMissing(f"There are no features of {symbol} {timeframe}.", hint=command)
         raise DataStale(f"The features of {symbol} {timeframe} are of other inputs or other settings.", hint=command)
 
-    def _model(self, symbol: str, timeframe: Timeframe, features: Manifest) -> TrainedModel:
+    def _model(self, symbol: str, timeframe: Timeframe, features: Manifest) -> Trained:
         digest = self.store.pointed(self._key(symbol, timeframe, "model"))
         command = f"`trader train {symbol} --timeframe {timeframe}`"
         if digest is None:
@@ -258,7 +264,8 @@ class Analyst:
                 f"There is no model of {symbol} {timeframe} in profile {self.settings.mode}.",
                 hint=f"Run {command} first.",
             )
-        model = TrainedModel.from_bundle(*self.bundles.load(digest))
+        model = from_bundle(*self.bundles.load(digest))
+        refuse_other_kind(model, self.settings.rule.name, f"train {symbol} --timeframe {timeframe}")
         if (model.symbol, model.timeframe) != (symbol, timeframe.name):
             raise DataInvalid(
                 f"The model is of {model.symbol} {model.timeframe}, not of {symbol} {timeframe}.",
@@ -271,8 +278,13 @@ class Analyst:
         options = self.settings.analyst
         ours = (options.horizon_bars, options.barrier_width, options.volatility_span)
         theirs = (model.horizon_bars, model.barrier_width, model.volatility_span)
-        others = FittedOptions.of(self.settings.feature_engineering_orchestrator) != model.fitted.options
-        if others or ours != theirs or model.inputs.get("feature_settings") != features.settings:
+        fits = model.inputs.get("feature_settings") == features.settings
+        if isinstance(model, TrainedRule):
+            fits = fits or not model.features
+        else:
+            fitted = FittedOptions.of(self.settings.feature_engineering_orchestrator)
+            fits = fits and fitted == model.fitted.options
+        if not fits or ours != theirs:
             raise DataStale("The model was trained with other label or feature settings.", hint=f"Run {command} again.")
         changed = changed_since(model.made_with, model.producer, TrainingOptions.of(self.settings))
         if changed is not None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from trader_cli.core.identity.manifests import Manifest
     from trader_cli.core.ports import Progress
-    from trader_cli.features.registry import FeatureSpec
+    from trader_cli.features.feature_spec import FeatureSpec
     from trader_cli.settings.model import FeatureSettings
     from trader_cli.storage.artifacts import ArtifactStore
 
@@ -41,7 +41,7 @@ _LEAST_STORED = 3000
 
 
 @lru_cache(maxsize=1)
-def _code() -> str:
+def code_digest() -> str:
     """The digest of the code that makes features, and of the versions of the libraries under it."""
     files = [
         path
@@ -53,7 +53,7 @@ def _code() -> str:
 
 def certificate_key(spec: FeatureSpec) -> str:
     """The key of a certificate: the families with their parameters, their base frame, and the code they run on."""
-    return digest_value([spec.timeframe.name, identity_digest(spec), _code()])
+    return digest_value([spec.timeframe.name, identity_digest(spec), code_digest()])
 
 
 def synthetic_tape(spec: FeatureSpec) -> pl.DataFrame:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from trader_cli.features.family import MakeFamilies
-    from trader_cli.features.registry import FeatureSpec
+    from trader_cli.features.feature_spec import FeatureSpec
     from trader_cli.settings.model import FeatureSettings
 
 

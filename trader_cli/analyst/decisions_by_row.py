@@ -15,6 +15,8 @@ from trader_cli.analyst.funding_cost import FUNDING_ROWS, RECENT, funding_rates
 from trader_cli.analyst.health import combined, freshness, from_bars_by_row, from_book
 from trader_cli.analyst.labels import trailing_volatility
 from trader_cli.analyst.outcomes import Assessed, InputState, outcome_of, veto_on_inputs
+from trader_cli.analyst.rule_decision import RuleWord, rule_outcome
+from trader_cli.analyst.trained_rule import TrainedRule
 from trader_cli.analyst.walk_forward import meta_features
 
 if TYPE_CHECKING:
@@ -23,11 +25,12 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
+    from trader_cli.analyst.bundled import Trained
     from trader_cli.analyst.decision import TradeCosts
-    from trader_cli.analyst.trained_model import TrainedModel
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.core.types import Abstention, Health, Signal
     from trader_cli.features.bar_arrays import BarSeries
+    from trader_cli.features.rule import BarSignals
     from trader_cli.settings.room_options import AnalysisOptions
 
     Floats = NDArray[np.float64]
@@ -58,24 +61,28 @@ class SeriesRows:
 
     `matrix` gives the base features of rows as (k, f), NaN where unknown, and how many are unknown, (k,). `doubts` by
     row; `funding` is FUNDING of the whole series, of which each row sees what was paid by its moment; `health_bars` are
-    the newest bars that health is told from.
+    the newest bars that health is told from. `signals`: what a rule of one's own says of the series, where one decides.
     """
 
     symbol: str
     timeframe: Timeframe
     bars: BarSeries
     rows: Ints
-    model: TrainedModel
+    model: Trained
     matrix: Callable[[Ints], tuple[Floats, Ints]]
     doubts: Mapping[int, Mapping[str, int]]
     funding: pl.DataFrame | None
     snapshots: SnapshotRows
     health_bars: int
+    signals: BarSignals | None = None
 
 
 @dataclass(frozen=True)
 class DecidedRows:
-    """What is decided at each of m rows; probabilities (m, 3) of up, down and flat, NaN where none were made."""
+    """What is decided at each of m rows; probabilities (m, 3) of up, down and flat, NaN where none were made.
+
+    Of a rule they are what a short (the first) and a long (the second) would lose by: certain, or not at all.
+    """
 
     outcomes: list[Signal | Abstention]
     probabilities: Floats
@@ -83,13 +90,15 @@ class DecidedRows:
 
 def decide_rows(given: SeriesRows, config: AnalysisOptions) -> DecidedRows:
     """As `analysis.decide` at each row."""
+    if isinstance(given.model, TrainedRule):
+        return _decided_by_rule(given, given.model, config)
     missing, said = np.empty(len(given.rows), dtype=np.int64), []
     for first in range(0, len(given.rows), _AT_ONCE):
         part = slice(first, first + _AT_ONCE)
         x, missing[part] = given.matrix(given.rows[part])
         said.append(_said(given, config, part, x))
     joined, vetoes, unproven = (
-        _joined(given.model, said),
+        _joined(said),
         _vetoes(given, config, missing),
         config.analyst.allow_unproven,
     )
@@ -101,9 +110,27 @@ def decide_rows(given: SeriesRows, config: AnalysisOptions) -> DecidedRows:
     return DecidedRows(outcomes, np.where(spoken[:, None], joined.p, np.nan))
 
 
+def _decided_by_rule(given: SeriesRows, rule: TrainedRule, config: AnalysisOptions) -> DecidedRows:
+    """The same where a rule of one's own decides."""
+    everything, unproven, said = slice(0, len(given.rows)), config.analyst.allow_unproven, given.signals
+    assert said is not None  # whoever gives a rule asks it
+    costs, missing = _costs(given, config, everything), given.matrix(given.rows)[1]
+    sigma = trailing_volatility(given.bars.close, rule.volatility_span)[given.rows]
+    barriers = (rule.barrier_width * sigma * np.sqrt(rule.horizon_bars)).tolist()
+    vetoes, outcomes = _vetoes(given, config, missing), list["Signal | Abstention"]()
+    for at, (veto, row) in enumerate(zip(vetoes, given.rows.tolist(), strict=True)):
+        word, alone, close = RuleWord.at(said, row), costs.at(slice(at, at + 1)), float(given.bars.close[row])
+        told = rule_outcome(rule, word, close, barriers[at], alone, allow_unproven=unproven)
+        outcomes.append(veto or told)
+    side, spoken = said.side[given.rows], np.array([veto is None for veto in vetoes], dtype=np.bool_)
+    losses = np.stack([side >= 0, side <= 0, np.zeros(len(side), np.bool_)], axis=1).astype(np.float64)
+    return DecidedRows(outcomes, np.where(spoken[:, None], losses, np.nan))
+
+
 def _said(given: SeriesRows, config: AnalysisOptions, part: slice, base: Floats) -> Assessed:
     """What the models say of some rows: `Assessed`, with so many rows."""
     model, rows = given.model, given.rows[part]
+    assert not isinstance(model, TrainedRule)
     x = model.widened(given.bars, base, rows)
     p = model.side.predict(x)
     sigma = trailing_volatility(given.bars.close, model.volatility_span)[rows]
@@ -114,7 +141,7 @@ def _said(given: SeriesRows, config: AnalysisOptions, part: slice, base: Floats)
     return Assessed(model, p, choice, p_act, barrier)
 
 
-def _joined(model: TrainedModel, parts: list[Assessed]) -> Assessed:
+def _joined(parts: list[Assessed]) -> Assessed:
     choices = [part.choice for part in parts]
     choice = Choice(
         np.concatenate([c.side for c in choices]),
@@ -123,7 +150,7 @@ def _joined(model: TrainedModel, parts: list[Assessed]) -> Assessed:
     )
     acts = [part.p_act for part in parts if part.p_act is not None]
     return Assessed(
-        model,
+        parts[0].model,
         np.concatenate([part.p for part in parts]),
         choice,
         np.concatenate(acts) if acts else None,

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
     from trader_cli.core.ports import Progress
     from trader_cli.features.family import Family
-    from trader_cli.features.registry import FeatureSpec
+    from trader_cli.features.feature_spec import FeatureSpec
     from trader_cli.storage.artifacts import ArtifactStore
 
 _KEYS = "rows"

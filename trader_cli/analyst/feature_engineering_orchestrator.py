@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from trader_cli.analyst.fitted_families import FittedFamilies
     from trader_cli.features.bar_arrays import Floats
     from trader_cli.features.family import Family, MakeFamilies
-    from trader_cli.features.registry import FeatureSpec
+    from trader_cli.features.feature_spec import FeatureSpec
     from trader_cli.settings import Settings, Workspace
     from trader_cli.storage.block_cache import BlockCache
 

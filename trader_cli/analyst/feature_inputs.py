@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
     from trader_cli.core.identity.manifests import Manifest
     from trader_cli.core.market.timeframes import Timeframe
-    from trader_cli.features.registry import FeatureSpec
+    from trader_cli.features.feature_spec import FeatureSpec
     from trader_cli.storage.artifacts import ArtifactStore
 
 KINDS = ("trades", "funding", "mark", "index", "open_interest")

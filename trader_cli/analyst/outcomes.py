@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trader_cli.analyst.decision import DOWN, UP, acts
+from trader_cli.analyst.trained_rule import TrainedRule
 from trader_cli.core.types import Abstention, Signal
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from trader_cli.analyst.bundled import Trained
     from trader_cli.analyst.decision import Choice
     from trader_cli.analyst.trained_model import TrainedModel
     from trader_cli.core.market.timeframes import Timeframe
@@ -41,7 +43,7 @@ class InputState:
     timeframe: Timeframe
     bar_age_ms: int
     doubts: Mapping[str, int]
-    model: TrainedModel | None
+    model: Trained | None
     missing: int
 
 
@@ -63,7 +65,8 @@ def veto_on_inputs(given: InputState, options: AnalystSettings, health: Health |
         )
     if not options.enable_ml_predictions or given.model is None:
         return Abstention("ml_predictions_off", "analyst.enable_ml_predictions is off: there is no opinion to act on.")
-    if options.enable_dual_model_system and given.model.meta is None:
+    trained = None if isinstance(given.model, TrainedRule) else given.model
+    if options.enable_dual_model_system and trained is not None and trained.meta is None:
         return Abstention("meta_model_absent", "The dual model system is on, but the bundle has no meta-label model.")
     wanted = len(given.model.base_features)
     if given.missing > wanted // 10:

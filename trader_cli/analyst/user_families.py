@@ -8,20 +8,16 @@ from __future__ import annotations
 
 import inspect
 import re
-import sys
-import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from importlib.metadata import EntryPoint, entry_points
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType, ModuleType
+from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from trader_cli.analyst.user_code import Origin, entry_point, module_of_file, origin_of_entry_point, users_code
 from trader_cli.core.errors import ConfigurationError, DataInvalid
-from trader_cli.core.identity.digests import digest_bytes
 from trader_cli.features.bar_arrays import PRICE_INPUTS, BarSeries
 from trader_cli.features.family import Family
 from trader_cli.features.inputs import ALL_INPUTS
@@ -34,17 +30,9 @@ if TYPE_CHECKING:
 
 Kind = TypeVar("Kind", bound=np.generic)
 GROUP = "trader.feature_families"
+_SETTING = "user_families"
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _HINT = "docs/feature-families.md shows a family that works."
-
-
-@dataclass(frozen=True)
-class _Origin:
-    """Where a user's families come from: what it is called, its file, a digest of all that names its code."""
-
-    reference: str
-    file: str
-    digest: str
 
 
 def load_families(reference: str) -> MakeFamilies:
@@ -55,52 +43,28 @@ def load_families(reference: str) -> MakeFamilies:
     origin, make = _of_file(Path(reference)) if reference.endswith(".py") else _of_entry_point(reference)
 
     def families(options: FamilyOptions) -> tuple[Family, ...]:
-        with _users_code(origin, "families(options)"):
+        with users_code(origin, "families(options)"):
             made = tuple(make(options))
         return tuple(_checked(family, origin) for family in made)
 
     return families
 
 
-def _of_file(path: Path) -> tuple[_Origin, Callable[..., Iterable[Family]]]:
-    try:
-        source = path.expanduser().read_bytes()
-    except OSError as error:
-        raise ConfigurationError(
-            f"user_families: cannot read {path}: {error.strerror}.", hint="Name a Python file, or an entry point."
-        ) from error
-    origin = _Origin(str(path), str(path), digest_bytes(source))
-    module = ModuleType(f"trader_user_family_{origin.digest}")
-    module.__file__ = str(path)
-    sys.modules[module.__name__] = module  # dataclasses look their module up
-    with _users_code(origin, "the file"):
-        exec(compile(source, str(path), "exec"), module.__dict__)  # noqa: S102
+def _of_file(path: Path) -> tuple[Origin, Callable[..., Iterable[Family]]]:
+    origin, module = module_of_file(_SETTING, path)
     return origin, _function(getattr(module, "families", None), origin)
 
 
-def _of_entry_point(name: str) -> tuple[_Origin, Callable[..., Iterable[Family]]]:
-    known = {point.name: point for point in entry_points(group=GROUP)}
-    if name not in known:
-        raise ConfigurationError(
-            f"user_families: {name!r} is no file ending in .py and no entry point of the group {GROUP}.",
-            hint=f"Known: {', '.join(sorted(known)) or 'none'}.",
-        )
-    point = known[name]
-    with _users_code(_Origin(name, name, ""), "the entry point"):
+def _of_entry_point(name: str) -> tuple[Origin, Callable[..., Iterable[Family]]]:
+    point = entry_point(_SETTING, GROUP, name)
+    with users_code(Origin(_SETTING, name, name, ""), "the entry point"):
         found = point.load()
         file = inspect.getsourcefile(inspect.getmodule(found) or found) or name
-    origin = _Origin(name, file, _digest_of(point, file))
+    origin = origin_of_entry_point(_SETTING, point, file)
     return origin, _function(getattr(found, "families", found), origin)
 
 
-def _digest_of(point: EntryPoint, file: str) -> str:
-    distribution = point.dist
-    version = "" if distribution is None else f"{distribution.name} {distribution.version}"
-    source = Path(file).read_bytes() if Path(file).is_file() else b""
-    return digest_bytes(version.encode(), source)
-
-
-def _function(found: object, origin: _Origin) -> Callable[..., Iterable[Family]]:
+def _function(found: object, origin: Origin) -> Callable[..., Iterable[Family]]:
     if not callable(found):
         raise ConfigurationError(
             f"user_families: {origin.reference} has no function families(options), which gives the families.",
@@ -110,26 +74,7 @@ def _function(found: object, origin: _Origin) -> Callable[..., Iterable[Family]]
     return made
 
 
-@contextmanager
-def _users_code(origin: _Origin, doing: str) -> Iterator[None]:
-    """Turns whatever the user's code raises into a `ConfigurationError` with its file and line."""
-    try:
-        yield
-    except (Exception, SystemExit, GeneratorExit) as error:  # what a stranger's code may raise is told in full
-        raise ConfigurationError(
-            f"user_families: {doing} of {origin.reference} failed at {_line(error, origin)}:"
-            f" {type(error).__name__}: {error}"
-        ) from error
-
-
-def _line(error: BaseException, origin: _Origin) -> str:
-    if isinstance(error, SyntaxError) and error.filename == origin.file:
-        return f"{origin.file}, line {error.lineno}"
-    own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == origin.file]
-    return f"{origin.file}, line {own[-1].lineno}" if own else origin.file
-
-
-def _checked(family: object, origin: _Origin) -> Family:
+def _checked(family: object, origin: Origin) -> Family:
     """The family with its source named and its results checked. Raises `ConfigurationError` for one of bad names."""
     if not isinstance(family, Family):
         raise ConfigurationError(
@@ -150,7 +95,7 @@ def _checked(family: object, origin: _Origin) -> Family:
         )
 
     def compute(bars: BarSeries, **parameters: object) -> dict[str, Floats]:
-        with _users_code(origin, f"the family {family.name!r}"):
+        with users_code(origin, f"the family {family.name!r}"):
             found = family.compute(_unwritable(bars, family.inputs), **parameters)
         return _arrays(found, family, len(bars))
 

@@ -17,7 +17,8 @@ from trader_cli.backtest.bar_values import BarResult, BarTrades, Reason
 
 if TYPE_CHECKING:
     from trader_cli.backtest.bar_exits import Exits
-    from trader_cli.backtest.bar_values import Bars, BarSignals, BarTerms, Floats, Ints
+    from trader_cli.backtest.bar_values import Bars, BarTerms, Floats, Ints
+    from trader_cli.features.rule import BarSignals
 
 
 def trade_bars(bars: Bars, signals: BarSignals, terms: BarTerms) -> BarTrades:

@@ -44,19 +44,6 @@ class Bars:
 
 
 @dataclass(frozen=True)
-class BarSignals:
-    """What a rule says at the close of each bar: +1 long, −1 short, 0 nothing; carried out at the next open.
-
-    A position is opened only where the side is another than at the bar before: what was stopped stays out until then.
-    `stop` and `target` are distances from the fill, as fractions of it, with shape (n,); infinite where there is none.
-    """
-
-    side: NDArray[np.int8]
-    stop: Floats
-    target: Floats
-
-
-@dataclass(frozen=True)
 class BarTerms:
     """Account and costs. `share` of the wallet backs each position, `leverage` times that is its notional, in steps.
 

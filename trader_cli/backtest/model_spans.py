@@ -10,14 +10,14 @@ from trader_cli.core.errors import UsageError
 from trader_cli.core.market.gaps import utc_text
 
 if TYPE_CHECKING:
-    from trader_cli.analyst.trained_model import TrainedModel
+    from trader_cli.analyst.bundled import Trained
 
 
 @dataclass(frozen=True)
 class ModelSpan:
     """A model and the close from which on it trades. Raises `UsageError` where it was trained on bars after that."""
 
-    model: TrainedModel
+    model: Trained
     from_ms: int
     digest: str
 

@@ -17,6 +17,7 @@ from trader_cli.analyst.analysis import LEVEL_BARS, refuse_absent
 from trader_cli.analyst.decision import DOWN, UP
 from trader_cli.analyst.decisions_by_row import SeriesRows, SnapshotRows, decide_rows
 from trader_cli.analyst.health import BAND
+from trader_cli.analyst.rule_decision import held_by
 from trader_cli.backtest.schedule import SETTLE_MS
 from trader_cli.core.market.symbols import delivery_ms_of
 from trader_cli.core.types import Abstention, Analysis, Probabilities, Signal
@@ -84,15 +85,17 @@ class PreparedSymbol:
         """What `analysis.decide` says at a close."""
         trading, number = self.history.models.at(close_ms), self.at(close_ms)
         up, down, flat = self.probabilities[number].tolist()
+        ruled = self.history.signals is not None
         return Analysis(
             symbol=self.symbol,
             timeframe=self.history.timeframe.name,
             decision_time_ms=int(self.decided_ms[number]),
             price=float(self.price[number]),
             outcome=self.outcomes[number],
-            probabilities=None if np.isnan(up) else Probabilities(up, down, flat),
+            probabilities=None if np.isnan(up) or ruled else Probabilities(up, down, flat),
             claim=trading.model.claim,
             digests={**self.history.digests, "model": trading.digest},
+            held=held_by(up, down) if ruled else None,
         )
 
 
@@ -120,6 +123,7 @@ def prepare(
             history.funding,
             _cut(shown, at),
             LEVEL_BARS,
+            history.signals,
         )
         parts.append(decide_rows(given, options))
     return PreparedSymbol(

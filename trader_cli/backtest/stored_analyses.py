@@ -13,6 +13,7 @@ from trader_cli.analyst.analysis import LEVEL_BARS, AnalysisInput, decide
 from trader_cli.analyst.fitted_families import history_bars
 from trader_cli.analyst.funding_cost import FUNDING_ROWS
 from trader_cli.analyst.outcomes import DOUBT_BARS
+from trader_cli.analyst.rule_decision import RuleWord
 from trader_cli.core.market.doubtful_rows import doubts_by_row
 from trader_cli.core.market.snapshot import MarketSnapshot
 from trader_cli.features.bar_arrays import BarSeries
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.core.types import Analysis
     from trader_cli.exchange.simulated_exchange import SimulatedExchange
+    from trader_cli.features.rule import BarSignals
     from trader_cli.settings.room_options import AnalysisOptions
 
     Floats = NDArray[np.float64]
@@ -32,7 +34,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SymbolHistory:
-    """BARS and FEATURES of a symbol, row for row, FUNDING if known, and the models that trade them."""
+    """BARS and FEATURES of a symbol, row for row, FUNDING if known, and the models that trade them.
+
+    `signals`: what a rule of one's own says of each row, where one decides.
+    """
 
     symbol: str
     timeframe: Timeframe
@@ -41,6 +46,7 @@ class SymbolHistory:
     funding: pl.DataFrame | None
     models: ModelSchedule
     digests: dict[str, str]
+    signals: BarSignals | None = None
 
     @cached_property
     def series(self) -> BarSeries:
@@ -65,10 +71,12 @@ class SymbolHistory:
         """Features of a row by name, None where unknown; a name that is none of them is left out."""
         have = set(self.features.columns)
         known = [name for name in names if name in have]
-        return self.features.select(known).row(row, named=True)
+        return self.features.select(known).row(row, named=True) if known else {}
 
     def matrix(self, names: tuple[str, ...], rows: Ints) -> tuple[Floats, Ints]:
         """(Features (m, k) by name at some rows, NaN where unknown; how many of each row are unknown, (m,))."""
+        if not names:
+            return np.empty((len(rows), 0)), np.zeros(len(rows), dtype=np.int64)
         first, stop = (int(rows.min()), int(rows.max()) + 1) if len(rows) else (0, 0)
         part = self.features[first:stop].select(names)
         unknown = np.zeros(part.height, dtype=np.int64)
@@ -114,6 +122,7 @@ class StoredAnalyses:
             digests={**history.digests, "model": trading.digest},
             doubts=history.doubts.get(row, {}),
             funding=self._funding(history, now),
+            word=None if history.signals is None else RuleWord.at(history.signals, row),
         )
 
     def _snapshot(self, symbol: str) -> MarketSnapshot:

@@ -79,6 +79,17 @@ AllowUnproven = Annotated[
     bool,
     typer.Option("--allow-unproven", help="A signal without a claimed edge, at the smallest size; never in live."),
 ]
+RuleName = Annotated[
+    str | None,
+    typer.Option(
+        "--rule",
+        help="A rule decides: sma_cross, channel_breakout, my_rule.py:MyRule; default: rule.name.",
+        show_default=False,
+    ),
+]
+Parameters = Annotated[
+    list[str] | None, typer.Option("--set", help="A parameter of the rule, such as fast=10.", show_default=False)
+]
 AllowGaps = Annotated[bool, typer.Option("--allow-gaps", help="Go on where bars are missing.")]
 
 
@@ -117,6 +128,23 @@ def gaps_allowed(allow: bool) -> JsonObject:
 def unproven_allowed(allow: bool) -> JsonObject:
     """The override behind --allow-unproven."""
     return {"analyst": {"allow_unproven": True}} if allow else {}
+
+
+def rule_named(rule: str | None, parameters: list[str] | None) -> JsonObject:
+    """The override behind --rule and --set. Raises `UsageError` for a parameter that is not written name=number."""
+    import json
+
+    given: JsonObject = {}
+    for text in parameters or []:
+        name, equals, value = text.partition("=")
+        try:
+            given[name] = json.loads(value) if equals else None
+        except ValueError:
+            given[name] = None
+        if not isinstance(given[name], bool | int | float):
+            raise UsageError(f"--set wants a parameter of the rule, such as fast=10 or short=false; found {text!r}.")
+    named: JsonObject = {} if rule is None else {"name": rule}
+    return {"rule": {**named, **({"parameters": given} if given else {})}} if named or given else {}
 
 
 def series(workspace: Workspace, symbol: str | None, timeframe: str | None) -> tuple[str, Timeframe]:

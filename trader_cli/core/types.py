@@ -48,7 +48,8 @@ class Claim:
 class Signal:
     """A side worth taking now. Returns and costs are fractions of notional in basis points.
 
-    `unproven` marks the better side of a model without an edge, asked for to watch the flow.
+    `unproven` marks the better side of a model without an edge, asked for to watch the flow. `sigma_horizon`: standard
+    deviation of the log return over the horizon; `None`: the target's log distance over the label's width.
     """
 
     side: Side
@@ -59,6 +60,7 @@ class Signal:
     stop_price: float
     horizon_bars: int
     unproven: bool = False
+    sigma_horizon: float | None = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ class Health:
 class Analysis:
     """One look at one symbol at one closed bar. `outcome` is what was decided; everything else is why.
 
-    Sections switched off in the configuration are `None` or empty. `digests` name what it was made from.
+    Sections switched off in the configuration are `None` or empty. `digests` name what it was made from. `held`: what a
+    rule of one's own would hold now, where one decides.
     """
 
     symbol: str
@@ -101,6 +104,7 @@ class Analysis:
     explanation: dict[str, float] = field(default_factory=dict)
     dual_score: float | None = None
     digests: dict[str, str] = field(default_factory=dict)
+    held: Literal["long", "short", "nothing"] | None = None
 
     @property
     def signal(self) -> Signal | None:
@@ -110,7 +114,10 @@ class Analysis:
     def as_dict(self) -> JsonObject:
         """The JSON shape: as the fields, with `outcome` split into `signal` and `abstention`, one of them null."""
         body: JsonObject = asdict(self)
-        outcome = body.pop("outcome")
+        outcome = object_of(body.pop("outcome"))
+        for part, name in ((body, "held"), (outcome, "sigma_horizon")):  # said by rules only
+            if part.get(name) is None:
+                part.pop(name, None)
         body["signal"] = outcome if self.signal else None
         body["abstention"] = None if self.signal else outcome
         return body

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from trader_cli.exchange.market_data.listing import ExchangeInfo
     from trader_cli.exchange.market_data.public_history import PublicHistory
     from trader_cli.settings import Settings, Workspace
+    from trader_cli.venue.server.simulated_venue import SimulatedVenue
 
 _DEPTHS = (5, 10, 20, 50, 100, 500, 1000)
 
@@ -52,11 +53,15 @@ class BinanceExchange(ExchangeSession):
         *,
         clock: Clock | None = None,
         venue_url: str | None = None,
+        venue: SimulatedVenue | None = None,
         remembered: Path | None = None,
     ) -> None:
-        """`venue_url`: the simulated venue of mode sim, to which alone it signs; `remembered`: a file for symbols."""
+        """`venue_url`: the simulated venue of mode sim, to which alone it signs; `venue`: itself, in this process.
+
+        `remembered`: a file for symbols.
+        """
         self._paper: PaperConnection | None = None
-        super().__init__(config, clock=clock, venue_url=venue_url, remembered=remembered)
+        super().__init__(config, clock=clock, venue_url=venue_url, venue=venue, remembered=remembered)
         self.recorder: Recorder | None = None
 
     @cached_property

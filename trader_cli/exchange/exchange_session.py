@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from trader_cli.settings import Settings
     from trader_cli.settings.model import BinanceExchangeSettings, Mode
     from trader_cli.settings.workspace import Workspace
+    from trader_cli.venue.server.simulated_venue import SimulatedVenue
 
 _ROUTES = {
     "time": ("fapiPublicGetTime", "/fapi/v1/time"),
@@ -46,12 +47,16 @@ class ExchangeSession:
         *,
         clock: Clock | None = None,
         venue_url: str | None = None,
+        venue: SimulatedVenue | None = None,
         remembered: Path | None = None,
     ) -> None:
-        """`venue_url`: the simulated venue of mode sim, to which alone it signs; `remembered`: a file for symbols."""
+        """`venue_url`: the simulated venue of mode sim, to which alone it signs; `venue`: itself, in this process.
+
+        `remembered`: a file for symbols.
+        """
         self.workspace = workspace_of(config)
         self.settings = self.workspace.settings
-        self._connection = _connection(self.settings.mode, self.settings.binance_exchange, clock, venue_url)
+        self._connection = _connection(self.settings.mode, self.settings.binance_exchange, clock, venue_url, venue)
         self._book = SymbolBook(remembered)
         self.private, self.protection = self._brokers()
 
@@ -174,6 +179,12 @@ class ExchangeSession:
         return await self._connection.read(*_ROUTES[route], query)
 
 
-def _connection(mode: Mode, options: BinanceExchangeSettings, clock: Clock | None, venue_url: str | None) -> Connection:
+def _connection(
+    mode: Mode,
+    options: BinanceExchangeSettings,
+    clock: Clock | None,
+    venue_url: str | None,
+    venue: SimulatedVenue | None,
+) -> Connection:
     signs_at = signing_origins(mode, options, venue_url)
-    return Connection(options_to_sign_with(mode, options, signs_at), clock, signs_at)
+    return Connection(options_to_sign_with(mode, options, signs_at), clock, signs_at, venue)

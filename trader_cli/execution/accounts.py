@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from trader_cli.core.ports import Clock
     from trader_cli.settings.workspace import Workspace
+    from trader_cli.venue.server.simulated_venue import SimulatedVenue
 
 
 class OwnExchange(Exchange, Protocol):
@@ -34,11 +35,17 @@ class OwnExchange(Exchange, Protocol):
 E = TypeVar("E", bound=OwnExchange)
 
 
-def exchange_of(workspace: Workspace, clock: Clock | None = None, *, venue_url: str | None = None) -> BinanceExchange:
+def exchange_of(
+    workspace: Workspace,
+    clock: Clock | None = None,
+    *,
+    venue_url: str | None = None,
+    venue: SimulatedVenue | None = None,
+) -> BinanceExchange:
     """The exchange, not initialised: in paper with an account that lies in the state directory; recorded if so set.
 
-    `venue_url` is the venue of mode sim, which alone gets signed requests. What the exchange lists is remembered in
-    the state directory, by market.
+    `venue_url` is the venue of mode sim, which alone gets signed requests, `venue` itself, where it lives in this
+    process. What the exchange lists is remembered in the state directory, by market.
     """
     source, state = workspace.source, VenueState(workspace.state_dir)
     remembered = state.symbols(source)
@@ -48,7 +55,7 @@ def exchange_of(workspace: Workspace, clock: Clock | None = None, *, venue_url: 
         folder = state.accounts(source, "paper")
         exchange: BinanceExchange = PaperExchange(workspace, clock=clock, folder=folder, remembered=remembered)
     else:
-        exchange = BinanceExchange(workspace, clock=clock, venue_url=venue_url, remembered=remembered)
+        exchange = BinanceExchange(workspace, clock=clock, venue_url=venue_url, venue=venue, remembered=remembered)
     if workspace.settings.record:
         exchange.recorder = TapeRecorder(workspace.cache_dir / "recordings" / source)
     return exchange

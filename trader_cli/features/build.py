@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.features.bar_arrays import Floats, Times
     from trader_cli.features.family import Family
-    from trader_cli.features.registry import FeatureSpec
+    from trader_cli.features.feature_spec import FeatureSpec
 
     Evaluate = Callable[[Family, BarSeries], Mapping[str, Floats]]
 
@@ -187,7 +187,7 @@ def _fill_anchored(
     """Writes the family's columns into `room`, whose last column is the last bar's, but for rows before `since_ms`,
     those whose anchor is out of reach, and what is not finite. Raises `DataInvalid` for columns of another length."""
     frame, keep = family.frame(base), len(bars) - room.shape[1]
-    for anchor, first, stop in _spans(family, frame, bars.open_ms, since_ms, frame.ms // base.ms):
+    for anchor, first, stop in spans(family, frame, bars.open_ms, since_ms, frame.ms // base.ms):
         begin = max(first, keep)
         if begin >= stop:
             continue
@@ -204,8 +204,8 @@ def _fill_anchored(
             tile[~finite] = np.nan
 
 
-def _spans(
-    family: Family, frame: Timeframe, open_ms: Times, since_ms: int, ratio: int
+def spans(
+    family: Family, frame: Timeframe, open_ms: Times, since_ms: int, ratio: int = 1
 ) -> Iterator[tuple[int, int, int]]:
     """(anchor, first, stop): evaluate the rows [anchor, stop), use those from `first` on. `ratio`: base bars a bar."""
     for begin, stop in _segments(open_ms, frame.ms):

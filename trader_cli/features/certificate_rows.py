@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from trader_cli.features.bar_arrays import Times
-    from trader_cli.features.registry import FeatureSpec
+    from trader_cli.features.feature_spec import FeatureSpec
 
 _EARLY_CUTS = 5
 _TIMES = ("open_time", "close_time")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from trader_cli.core.json_values import JsonObject
-    from trader_cli.features.registry import FeatureSpec
+    from trader_cli.features.feature_spec import FeatureSpec
 
 SCHEMA = 1
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.features.bar_arrays import Floats
-    from trader_cli.features.registry import FeatureSpec
+    from trader_cli.features.feature_spec import FeatureSpec
 
 _BEGINNING_MS = 1_677_628_800_000  # 1 March 2023: two longer months follow, as long a history as any row has
 _LONGEST_MS = 31 * DAY_MS

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from trader_cli.features.family import Family
-    from trader_cli.features.registry import FeatureSpec
+    from trader_cli.features.feature_spec import FeatureSpec
 
 _RUNS = 3
 

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from trader_cli.features.bar_arrays import Floats, Times
     from trader_cli.features.family import Family
-    from trader_cli.features.registry import FeatureSpec
+    from trader_cli.features.feature_spec import FeatureSpec
 
     Flags = NDArray[np.bool_]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from trader_cli.exchange.binance import BinanceExchange
     from trader_cli.settings import Workspace
     from trader_cli.venue.clocks import VirtualClock
+    from trader_cli.venue.server.simulated_venue import SimulatedVenue
     from trader_cli.venue.simulated_market.tape import Tape
 
 T = TypeVar("T")
@@ -35,7 +36,7 @@ class Market:
     """A connected market: its exchange, its clock and its source name.
 
     `threads`: whether work may be done in threads while the loop goes on; not where time is virtual. `turn` is for
-    work that holds a whole series in memory: one at a time.
+    work that holds a whole series in memory: one at a time. `venue`: the simulated exchange in this process, if any.
     """
 
     exchange: BinanceExchange
@@ -44,6 +45,7 @@ class Market:
     threads: bool = False
     archive: Archive | None = None
     turn: asyncio.Lock = field(default_factory=asyncio.Lock, compare=False)
+    venue: SimulatedVenue | None = None
 
     @asynccontextmanager
     async def with_archive(self) -> AsyncIterator[Market]:
@@ -55,7 +57,8 @@ class Market:
         if url is None or self.archive is not None:
             yield self
             return
-        async with Archive(url, self.clock, timeout_s=options.timeout, threads=self.threads) as archive:
+        archive = Archive(url, self.clock, timeout_s=options.timeout, threads=self.threads, venue=self.venue)
+        async with archive:
             yield replace(self, archive=archive)
 
 
@@ -123,18 +126,19 @@ async def _with_exchange(
 async def _with_venue(
     workspace: Workspace, tape: Tape, clock: VirtualClock, work: Callable[[Market], Awaitable[T]]
 ) -> T:
+    from trader_cli.exchange.connection.venue_session import ADDRESS
     from trader_cli.venue.server.authentication import KEYS
-    from trader_cli.venue.server.server import VenueServer
+    from trader_cli.venue.server.simulated_venue import SimulatedVenue
 
     folder = VenueState(workspace.state_dir).accounts(tape.source, "virtual")
     balance = Decimal(str(workspace.settings.sim.balance))
-    async with VenueServer(tape, clock, balance=balance, folder=folder) as venue:
+    with closing(SimulatedVenue(tape, clock, balance=balance, folder=folder)) as venue:
         key = KEYS[account_key(workspace.settings)]
         keys = {"api_key": SecretStr(key.key), "api_secret": SecretStr(key.secret)}
-        options = workspace.settings.binance_exchange.model_copy(update={"base_url": venue.url, **keys})
+        options = workspace.settings.binance_exchange.model_copy(update={"base_url": ADDRESS, **keys})
         inside = replace(workspace, settings=workspace.settings.model_copy(update={"binance_exchange": options}))
-        async with connected(inside, clock, venue_url=venue.url) as exchange:
-            return await work(Market(exchange, clock, tape.source))
+        async with connected(inside, clock, venue_url=ADDRESS, venue=venue) as exchange:
+            return await work(Market(exchange, clock, tape.source, venue=venue))
 
 
 @asynccontextmanager
@@ -143,12 +147,13 @@ async def connected(
     clock: Clock | None,
     *,
     venue_url: str | None = None,
+    venue: SimulatedVenue | None = None,
     protection: bool = False,
 ) -> AsyncIterator[BinanceExchange]:
-    """An initialised exchange that is closed at the end. `venue_url`: the venue of mode sim."""
+    """An initialised exchange that is closed at the end. `venue_url`, `venue`: as `exchange_of` takes them."""
     from trader_cli.execution.accounts import exchange_of
 
-    exchange = exchange_of(workspace, clock, venue_url=venue_url)
+    exchange = exchange_of(workspace, clock, venue_url=venue_url, venue=venue)
     try:
         await exchange.initialize(protection=protection)
         yield exchange

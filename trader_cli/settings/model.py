@@ -123,6 +123,17 @@ class AnalystSettings(_Section):
     )
 
 
+class RuleSettings(_Section):
+    """A rule of one's own that decides in place of the trained models."""
+
+    name: str | None = Field(
+        description="`sma_cross`, `channel_breakout`, my_rule.py:MyRule, or an entry point of the group trader.rules;"
+        " null: the trained models decide"
+    )
+    parameters: dict[str, bool | int | float] = Field(description="the rule's parameters; the others as by default")
+    time_limit: Positive = Field(description="seconds its certification may take in a process of its own")
+
+
 class CostSettings(_Section):
     """What trading costs."""
 
@@ -256,6 +267,7 @@ class Settings(BaseSettings):
     binance_exchange: BinanceExchangeSettings
     feature_engineering_orchestrator: FeatureSettings
     analyst: AnalystSettings
+    rule: RuleSettings
     tactician: TacticianSettings
     execution: ExecutionSettings
     monitor: MonitorSettings

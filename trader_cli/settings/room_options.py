@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         Mode,
         MonitorSettings,
         PaperSettings,
+        RuleSettings,
         Settings,
         TacticianSettings,
     )
@@ -120,3 +121,16 @@ class TrainingOptions:
     def of(cls, settings: Settings) -> TrainingOptions:
         """Those of these settings."""
         return cls(settings.analyst, settings.costs, settings.feature_engineering_orchestrator, settings.seed)
+
+
+@dataclass(frozen=True)
+class RuleOptions:
+    """Which rule of one's own decides, if one does, and which features there are for it to read."""
+
+    rule: RuleSettings
+    features: FeatureSettings
+
+    @classmethod
+    def of(cls, settings: Settings) -> RuleOptions:
+        """Those of these settings."""
+        return cls(settings.rule, settings.feature_engineering_orchestrator)

@@ -118,7 +118,7 @@ class ArtifactStore(ChunkStore):
     def current(self, key: ArtifactKey) -> Manifest | None:
         """The current manifest of a key, or `None` where there is none yet."""
         digest = self.pointed(key)
-        return None if digest is None else self._manifest(digest, key)
+        return None if digest is None else self.manifest(digest, key)
 
     def require(self, key: ArtifactKey, command: str) -> Manifest:
         """The current manifest of a key. Raises `DataMissing` naming the command that makes it."""
@@ -130,7 +130,8 @@ class ArtifactStore(ChunkStore):
             )
         return manifest
 
-    def _manifest(self, digest: str, key: ArtifactKey) -> Manifest:
+    def manifest(self, digest: str, key: ArtifactKey) -> Manifest:
+        """The manifest of this digest, which a key pointed to once. Raises `DataInvalid`."""
         path = self.root / "manifests" / f"{digest}.json"
         try:
             body = dict(json.loads(path.read_bytes()))

@@ -57,7 +57,7 @@ class LedgerWriting(LedgerReading):
         return self._run(statement, values)
 
     def _run(self, statement: str, values: tuple[object, ...] = ()) -> bool:
-        self._remembered.forget(statement)
+        self._remembered.forget(statement, values)
         try:
             return self._db.execute(statement, values).rowcount > 0
         except LedgerDamaged as error:

@@ -19,7 +19,12 @@ _LOOKS = ("stay", "tighten", "scale_down")
 
 
 def assessment_of(plan: TradePlan, analysis: Analysis) -> Assessment | None:
-    """P(the losing barrier is hit first) for the side that is held; `None` where the analysis has no probabilities."""
+    """P(the losing barrier is hit first) for the side that is held; `None` where the analysis has no probabilities.
+
+    A rule of one's own knows no probability: certain loss where it would not hold this side any more, else none.
+    """
+    if analysis.held is not None:
+        return Assessment(float(analysis.held != plan.side), analysis.decision_time_ms)
     if analysis.probabilities is None:
         return None
     loss = analysis.probabilities.down if plan.side == "long" else analysis.probabilities.up

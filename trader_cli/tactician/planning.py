@@ -218,7 +218,8 @@ def _setting(
     planned_stop = abs(analysis.price - signal.stop_price) / analysis.price
     planned_target = abs(signal.take_profit_price - analysis.price) / analysis.price
     cost = signal.break_even_probability * (planned_target + planned_stop) - planned_stop
-    sigma = abs(math.log(signal.take_profit_price / analysis.price)) / barrier_width
+    by_target = abs(math.log(signal.take_profit_price / analysis.price)) / barrier_width
+    sigma = by_target if signal.sigma_horizon is None else signal.sigma_horizon
     years = signal.horizon_bars * timeframe.ms / _YEAR_MS
     held = now.long_notional if up else now.short_notional
     return sizing.SizingInputs(

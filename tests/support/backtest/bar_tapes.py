@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from trader_cli.backtest.bar_values import Bars, BarSignals, BarTerms
+from trader_cli.backtest.bar_values import Bars, BarTerms
+from trader_cli.features.rule import BarSignals
 
 MINUTE_MS = 60_000
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from trader_cli.backtest.bar_values import BarResult, Bars, BarSignals, BarTerms, BarTrades, Reason
+from trader_cli.backtest.bar_values import BarResult, Bars, BarTerms, BarTrades, Reason
+from trader_cli.features.rule import BarSignals
 
 COLUMNS = tuple(BarTrades.__dataclass_fields__)
 WHOLE = {"entry", "exit", "sign", "reason"}

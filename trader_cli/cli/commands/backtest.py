@@ -51,6 +51,8 @@ def run(
         ),
     ] = None,
     refit: Annotated[str, typer.Option("--refit", help="How often models are trained anew on the way.")] = "30d",
+    rule: o.RuleName = None,
+    parameters: o.Parameters = None,
     allow_gaps: o.AllowGaps = False,
     allow_unproven: o.AllowUnproven = False,
     profile: o.Profile = None,
@@ -64,7 +66,7 @@ def run(
     """
     from trader_cli.pipelines.backtests.backtest_run import run_backtest
 
-    overrides = {**o.gaps_allowed(allow_gaps), **o.unproven_allowed(allow_unproven)}
+    overrides = {**o.gaps_allowed(allow_gaps), **o.unproven_allowed(allow_unproven), **o.rule_named(rule, parameters)}
     workspace = o.workspace_from(profile, config, tape, overrides)
     names, parsed = o.several(workspace, symbols, timeframe)
     refit_s = o.duration(refit, "--refit")
@@ -152,7 +154,7 @@ def _facts(done: StoredBacktest) -> Facts:
     f, risk, request = done.figures, done.figures.risk, done.request
     return {
         "span": f"{utc(request.since_ms or 0)} to {utc(request.until_ms or 0)}",
-        "models": _models(request),
+        "models": _models(done),
         "return": _return(risk),
         "Sharpe": f"{_number(risk.sharpe)} (365 d, ddof 1, rf 0); {_number(risk.sharpe_252)} by 252 d;"
         f" Sortino {_number(risk.sortino)}, Calmar {_number(risk.calmar)}",
@@ -210,17 +212,16 @@ def _row(done: StoredBacktest) -> tuple[str, ...]:
         request.timeframe.name,
         utc(request.since_ms or 0),
         utc(request.until_ms or 0),
-        _models(request),
+        _models(done),
         _percent(f.risk.total_return),
         _number(f.risk.sharpe),
         str(f.trades.count),
     )
 
 
-def _models(request: BacktestRequest) -> str:
-    if request.model == WALK_FORWARD:
-        return f"trained anew every {request.refit_ms / DAY_MS:g} d"
-    return request.model[:12]
+def _models(done: StoredBacktest) -> str:
+    request, how = done.request, "trained" if done.rule is None else f"rule {done.rule}; judged"
+    return f"{how} anew every {request.refit_ms / DAY_MS:g} d" if request.model == WALK_FORWARD else request.model[:12]
 
 
 def _percent(value: float | None) -> str:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from trader_cli.core.ports import Clock
     from trader_cli.exchange.archive.catalogue import ArchiveFile
+    from trader_cli.exchange.connection.venue_session import VenueResponse, VenueSession
+    from trader_cli.venue.server.simulated_venue import SimulatedVenue
 
 ATTEMPTS = 4
 """How often one file is asked for before it counts as unavailable: about four seconds of trying again."""
@@ -41,12 +43,22 @@ class Archive:
     be under way where time is virtual. `timeout_s` is how long a silent connection is waited for, in real seconds.
     """
 
-    def __init__(self, base_url: str, clock: Clock, *, timeout_s: float = 30.0, threads: bool = False) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        clock: Clock,
+        *,
+        timeout_s: float = 30.0,
+        threads: bool = False,
+        venue: SimulatedVenue | None = None,
+    ) -> None:
+        """`venue` answers in this process, without sockets."""
         self._base_url = base_url.rstrip("/")
         self._clock = clock
         self._timeout_s = timeout_s
         self._threads = threads
-        self._session: aiohttp.ClientSession | None = None
+        self._venue = venue
+        self._session: aiohttp.ClientSession | VenueSession | None = None
         self._open = False
 
     async def __aenter__(self) -> Archive:
@@ -136,18 +148,25 @@ class Archive:
             checksum.cancel()
             await asyncio.gather(checksum, return_exceptions=True)  # its answer is taken or not wanted any more
 
+    def _opened(self) -> aiohttp.ClientSession | VenueSession:
+        if self._venue is None:
+            return make_session()
+        from trader_cli.exchange.connection.venue_session import VenueSession
+
+        return VenueSession(self._venue)
+
     async def _get(self, path: str, longest: int) -> bytes | None:
         import aiohttp
 
         if not self._open:
             raise UsageError("The archive is closed.", hint="Use it as `async with Archive(...) as archive`.")
-        self._session = self._session or make_session()  # most fetches need nothing of the archive
+        session = self._session = self._session or self._opened()  # most fetches need nothing of the archive
         url = f"{self._base_url}/{path}"
         timeout = aiohttp.ClientTimeout(
             total=_LONGEST_IN_TIMEOUTS * self._timeout_s, sock_connect=self._timeout_s, sock_read=self._timeout_s
         )
         try:
-            async with self._session.get(url, timeout=timeout, headers={"Accept-Encoding": "identity"}) as reply:
+            async with session.get(url, timeout=timeout, headers={"Accept-Encoding": "identity"}) as reply:
                 if reply.status == 404:
                     return None
                 if reply.status != 200:
@@ -158,7 +177,7 @@ class Archive:
             raise ExchangeUnavailable(f"{url} could not be read: {reason}.", hint="Check the network.") from error
 
 
-async def _body(reply: aiohttp.ClientResponse, url: str, longest: int) -> bytes:
+async def _body(reply: aiohttp.ClientResponse | VenueResponse, url: str, longest: int) -> bytes:
     parts, size = [], 0
     async for part in reply.content.iter_any():
         parts.append(part)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import aiohttp
 
     from trader_cli.exchange.connection.signing_gate import SigningGate
+    from trader_cli.exchange.connection.venue_session import VenueSession
     from trader_cli.settings.model import BinanceExchangeSettings
 
 RECEIVE_WINDOW_MS = 5000
@@ -36,7 +37,9 @@ REPLY: ContextVar[ReplyHead | None] = ContextVar("REPLY", default=None)
 """Where this task's request wants its reply noted. What ccxt remembers itself is shared by all under way."""
 
 
-def make_client(settings: BinanceExchangeSettings, session: aiohttp.ClientSession, signer: Signer | None = None) -> Any:
+def make_client(
+    settings: BinanceExchangeSettings, session: aiohttp.ClientSession | VenueSession, signer: Signer | None = None
+) -> Any:
     """An unmodified `ccxt.async_support.binanceusdm`, configured; it signs by `signer`, or by one of the settings'."""
     from trader_cli.exchange.connection.ccxt_binance import ccxt_binance
 

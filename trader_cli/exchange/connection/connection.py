@@ -23,6 +23,7 @@ from trader_cli.core.errors import (
 )
 from trader_cli.core.money.orders import UNREADABLE, NotPlaced, Unknown
 from trader_cli.exchange.connection import replies
+from trader_cli.exchange.connection.client import is_plain, make_session
 from trader_cli.exchange.connection.exchange_time import ExchangeTime
 from trader_cli.exchange.connection.request_lane import TIME, RequestLane, is_signed, only_reduces, require_open
 from trader_cli.exchange.connection.request_signing import Signer
@@ -32,10 +33,14 @@ from trader_cli.exchange.connection.weight_budget import RequestBudget
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
+    import aiohttp
+
     from trader_cli.core.ports import Clock
     from trader_cli.exchange.connection.exchange_time import RoundTrip
     from trader_cli.exchange.connection.signing_gate import Origin
+    from trader_cli.exchange.connection.venue_session import VenueSession
     from trader_cli.settings.model import BinanceExchangeSettings
+    from trader_cli.venue.server.simulated_venue import SimulatedVenue
 
 PROTECTION_WAIT_S = 2.0
 """How long care waits for something it can do without. What comes later is still read."""
@@ -50,9 +55,15 @@ class Connection:
     """Opened by `open`, closed by `close`; used by one event loop. `signs_at`: where signed requests may go."""
 
     def __init__(
-        self, options: BinanceExchangeSettings, clock: Clock | None, signs_at: frozenset[Origin] = frozenset()
+        self,
+        options: BinanceExchangeSettings,
+        clock: Clock | None,
+        signs_at: frozenset[Origin] = frozenset(),
+        venue: SimulatedVenue | None = None,
     ) -> None:
+        """`venue` answers in this process, without sockets."""
         self.options = options
+        self._venue = venue
         self.last_error: str | None = None
         self.protection = ProtectionConnection(self)
         self._clock = clock
@@ -84,7 +95,14 @@ class Connection:
 
     def _new_lane(self, gate: SigningGate, connections: int) -> RequestLane:
         signer = self._signer or Signer(self.options.api_secret)
-        return RequestLane(self.options, self.clock, self.time, self.budget, gate, signer, connections=connections)
+        session: aiohttp.ClientSession | VenueSession
+        if self._venue is None:
+            session = make_session(connections, gate, plain=is_plain(self.options))
+        else:
+            from trader_cli.exchange.connection.venue_session import VenueSession
+
+            session = VenueSession(self._venue, gate)
+        return RequestLane(self.options, self.clock, self.time, self.budget, session, signer)
 
     def _protection_wait_s(self, _method: str, path: str) -> float:
         return self.budget.frozen_s(path)

@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any
 from trader_cli.core.errors import ExchangeUnavailable, RateLimited, UsageError
 from trader_cli.exchange.connection import replies
 from trader_cli.exchange.connection.ccxt_binance import ccxt_binance
-from trader_cli.exchange.connection.client import REPLY, ReplyHead, is_plain, make_client, make_session
+from trader_cli.exchange.connection.client import REPLY, ReplyHead, make_client
 from trader_cli.exchange.connection.error_table import translate
 from trader_cli.exchange.connection.exchange_time import RoundTrip
 from trader_cli.exchange.connection.signing_gate import SigningRefused
 
 if TYPE_CHECKING:
+    import aiohttp
+
     from trader_cli.core.ports import Clock
     from trader_cli.exchange.connection.exchange_time import ExchangeTime
     from trader_cli.exchange.connection.request_signing import Signer
-    from trader_cli.exchange.connection.signing_gate import SigningGate
+    from trader_cli.exchange.connection.venue_session import VenueSession
     from trader_cli.exchange.connection.weight_budget import RequestBudget
     from trader_cli.settings.model import BinanceExchangeSettings
 
@@ -58,18 +60,16 @@ class RequestLane:
         clock: Clock,
         time: ExchangeTime,
         budget: RequestBudget,
-        gate: SigningGate,
+        session: aiohttp.ClientSession | VenueSession,
         signer: Signer,
-        *,
-        connections: int,
     ) -> None:
-        """`connections`: how many at most; 0: as many as are asked for."""
+        """`session` is ended with the lane."""
         self._options = options
         self._clock = clock
         self._time = time
         self._budget = budget
-        self._session = make_session(connections, gate, plain=is_plain(options))
-        self._client = make_client(options, self._session, signer)
+        self._session = session
+        self._client = make_client(options, session, signer)
         self._client.milliseconds = time.now_ms
 
     async def ask(self, method: str, path: str, query: dict[str, Any]) -> Any:

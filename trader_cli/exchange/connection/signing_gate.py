@@ -13,7 +13,7 @@ from trader_cli.core.errors import ConfigurationError, RateLimited
 from trader_cli.settings.workspace import SIM_KEYS
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     import aiohttp
     from yarl import URL
@@ -109,7 +109,7 @@ def guarded_request(gate: SigningGate) -> type[aiohttp.ClientRequest]:
             if proxy is not None:
                 raise SigningRefused("Requests to the exchange go through no proxy.", hint="Unset it.")
             super().__init__(method, url, data=data, **rest)
-            self._is_signed = _KEY_HEADER in self.headers or "signature" in self.url.query or _holds_signature(data)
+            self._is_signed = is_signed_request(self.headers, self.url, data)
             self._ask_the_gate()
 
         def _ask_the_gate(self) -> None:
@@ -122,9 +122,11 @@ def guarded_request(gate: SigningGate) -> type[aiohttp.ClientRequest]:
     return GuardedRequest
 
 
-def _holds_signature(body: Any) -> bool:
+def is_signed_request(headers: Mapping[str, str], url: URL, body: Any) -> bool:
+    """Whether a request carries a key or a signature, wherever."""
     text = body.encode() if isinstance(body, str) else body
-    return isinstance(text, (bytes, bytearray)) and b"signature=" in text
+    in_body = isinstance(text, (bytes, bytearray)) and b"signature=" in text
+    return _KEY_HEADER in headers or "signature" in url.query or in_body
 
 
 async def sent_once(

@@ -3,38 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from trader_cli.analyst.trained_model import TrainedModel
-from trader_cli.backtest.backtest_account import AccountOptions, BacktestAccount
-from trader_cli.backtest.faithful_backtest import FaithfulBacktest
+from trader_cli.analyst.bundled import from_bundle, refuse_other_kind
+from trader_cli.analyst.trained_rule import TrainedRule
 from trader_cli.backtest.model_spans import ModelSchedule, ModelSpan
-from trader_cli.backtest.schedule import Schedule
-from trader_cli.backtest.stored_analyses import StoredAnalyses, SymbolHistory
-from trader_cli.core.errors import DataInvalid, DataMissing, UsageError
+from trader_cli.backtest.stored_analyses import SymbolHistory
+from trader_cli.core.errors import DataInvalid, DataMissing, DataStale, UsageError
 from trader_cli.core.market.gaps import utc_text
 from trader_cli.core.market.schemas import milliseconds
 from trader_cli.core.ports import silent
-from trader_cli.exchange.simulated_exchange import SimulatedExchange
-from trader_cli.execution.shutdown import leaving
 from trader_cli.pipelines.backtests.backtest_request import CURRENT, WALK_FORWARD
 from trader_cli.pipelines.backtests.backtest_store import save
+from trader_cli.pipelines.backtests.prepared_backtest import PreparedBacktest, trade
 from trader_cli.pipelines.backtests.stored_tape import tape_of
 from trader_cli.pipelines.stages.model_stages import training_data
 from trader_cli.pipelines.stages.model_training import train_on
-from trader_cli.settings.room_options import AnalysisOptions, ExecutionOptions, ManagementOptions, PlanningOptions
+from trader_cli.pipelines.stages.rule_training import prepare_rule
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
 from trader_cli.storage.bundles import BundleStore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.core.ports import Progress
+    from trader_cli.features.rule import BarSignals
     from trader_cli.pipelines.backtests.backtest_request import BacktestRequest
     from trader_cli.pipelines.backtests.backtest_store import StoredBacktest
-    from trader_cli.pipelines.stages.model_training import TrainingData
+    from trader_cli.pipelines.stages.training_inputs import TrainingData
     from trader_cli.settings import Workspace
 
 
@@ -44,18 +40,10 @@ def run_backtest(workspace: Workspace, request: BacktestRequest, progress: Progr
     series = [training_data(workspace, store, symbol, request.timeframe) for symbol in request.symbols]
     since, until = _span(series, request)
     histories = {s.symbol: _history(workspace, store, s, request, (since, until), progress) for s in series}
-    venue = SimulatedExchange(
-        tape_of(workspace, store, request.symbols, request.timeframe),
-        since,
-        Decimal(str(workspace.settings.sim.balance)),
-    )
-    account = BacktestAccount(venue, _options(workspace), request.timeframe)
-    analyses = StoredAnalyses(histories, venue, AnalysisOptions.of(workspace.settings))
-    with leaving().prompt():
-        FaithfulBacktest(account, request.symbols, analyses, _schedule(workspace, request.timeframe), progress).run(
-            until
-        )
-    return save(workspace, store, replace(request, since_ms=since, until_ms=until), histories, account)
+    tape = tape_of(workspace, store, request.symbols, request.timeframe)
+    known = replace(request, since_ms=since, until_ms=until)
+    account = trade(PreparedBacktest(workspace, known, histories, tape), progress)
+    return save(workspace, store, known, histories, account)
 
 
 def _span(series: Sequence[TrainingData], request: BacktestRequest) -> tuple[int, int]:
@@ -90,7 +78,10 @@ def _history(
         "features": series.features_manifest.digest,
         "costs": workspace.settings.costs.digest,
     }
-    return SymbolHistory(series.symbol, series.timeframe, series.bars, series.features, series.funding, models, digests)
+    known = SymbolHistory(
+        series.symbol, series.timeframe, series.bars, series.features, series.funding, models, digests
+    )
+    return replace(known, signals=_signals(workspace, store, series, models))
 
 
 def _models(
@@ -122,7 +113,8 @@ def given_model(workspace: Workspace, store: ArtifactStore, series: TrainingData
             f"There is no model of {symbol} {timeframe} in profile {workspace.mode}.",
             hint=f"Run `trader train {symbol} --timeframe {timeframe}`, or leave out --model.",
         )
-    model = TrainedModel.from_bundle(*BundleStore(store.root / "models").load(digest))
+    model = from_bundle(*BundleStore(store.root / "models").load(digest))
+    refuse_other_kind(model, workspace.settings.rule.name, f"train {symbol} --timeframe {timeframe}")
     if (model.symbol, model.timeframe) != (symbol, timeframe.name):
         raise DataInvalid(
             f"The model {digest[:12]} is of {model.symbol} {model.timeframe}, not of {symbol} {timeframe}."
@@ -130,16 +122,15 @@ def given_model(workspace: Workspace, store: ArtifactStore, series: TrainingData
     return ModelSpan(model, since, digest)
 
 
-def _options(workspace: Workspace) -> AccountOptions:
-    settings = workspace.settings
-    return AccountOptions(PlanningOptions.of(settings), ExecutionOptions.of(workspace), ManagementOptions.of(settings))
-
-
-def _schedule(workspace: Workspace, timeframe: Timeframe) -> Schedule:
-    settings = workspace.settings
-    return Schedule(
-        timeframe,
-        look_ms=round(settings.position_monitoring_interval * 1000),
-        again_ms=round(settings.tactician.tactics_interval * 1000),
-        validity_ms=round(settings.tactician.plan_validity * timeframe.ms),
-    )
+def _signals(
+    workspace: Workspace, store: ArtifactStore, series: TrainingData, models: ModelSchedule
+) -> BarSignals | None:
+    """What the configured rule says of the series, if one decides. Raises `DataStale` for claims of another."""
+    if workspace.settings.rule.name is None:
+        return None
+    rule = prepare_rule(workspace, store, series)
+    for span in models.spans:
+        other = span.model.differs_from(rule.named) if isinstance(span.model, TrainedRule) else None
+        if other is not None:
+            raise DataStale(f"The claim {span.digest[:12]} does not hold: {other}.", hint="Leave out --model.")
+    return rule.signals

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from trader_cli import __version__
+from trader_cli.analyst.user_rules import rule_origin
 from trader_cli.backtest.exposure_held import Closes
 from trader_cli.backtest.figures import FigureBasis, Figures, figures_of
 from trader_cli.backtest.records import SHAPES
@@ -53,6 +54,13 @@ class StoredBacktest:
     def request(self) -> BacktestRequest:
         """What it was asked."""
         return BacktestRequest.from_dict(object_of(self.manifest.notes["request"]))
+
+    @property
+    def rule(self) -> str | None:
+        """The rule of one's own that decided, with the parameters that were given, in words."""
+        given = object_of(object_of(self.manifest.notes["settings"]).get("rule", {}))
+        parameters = [f"{name} {value}" for name, value in given.items() if name not in {"name", "source"}]
+        return ", ".join([str(given["name"]), *parameters]) if given else None
 
     def part(self, store: ArtifactStore, name: str) -> pl.DataFrame | None:
         """One of `PARTS`; `None` where it has no rows. Raises `DataInvalid` for a damaged file."""
@@ -121,6 +129,9 @@ def _settings(workspace: Workspace) -> JsonObject:
     sections = {"analyst", "tactician", "monitor", "execution", "costs", "feature_engineering_orchestrator"}
     rules = {"position_monitoring_interval", "high_risk_threshold", "medium_risk_threshold", "low_risk_threshold"}
     dumped = workspace.settings.model_dump(mode="json", include=sections | rules)
+    rule = workspace.settings.rule
+    if rule.name is not None:
+        dumped["rule"] = {"name": rule.name, **rule.parameters, "source": rule_origin(rule.name).digest}
     return {**dumped, "balance": workspace.settings.sim.balance}
 
 

@@ -25,8 +25,9 @@ from trader_cli.core.market.schemas import check_features
 from trader_cli.core.ports import silent
 from trader_cli.pipelines.market_access import market_now_ms
 from trader_cli.pipelines.stages.fetching import refuse_gaps
-from trader_cli.pipelines.stages.model_training import TrainingData, train_on
+from trader_cli.pipelines.stages.model_training import train_on
 from trader_cli.pipelines.stages.stage_results import Analysed, FeaturesBuilt, Trained
+from trader_cli.pipelines.stages.training_inputs import TrainingData
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
 from trader_cli.venue.clocks import FixedClock
 

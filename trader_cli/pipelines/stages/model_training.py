@@ -2,62 +2,38 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from trader_cli import __version__
 from trader_cli.analyst.claim_basis import PRODUCER, changed_since, library_versions
 from trader_cli.analyst.fitted_families import FittedOptions
-from trader_cli.core.errors import DataInvalid
+from trader_cli.core.errors import DataInvalid, DataStale
 from trader_cli.core.identity.digests import digest_value
 from trader_cli.core.market.quality import UNFIT
-from trader_cli.core.market.schemas import milliseconds, rows_between
-from trader_cli.core.market.timeframes import DAY_MS
 from trader_cli.core.ports import silent
 from trader_cli.execution.shutdown import leaving
+from trader_cli.pipelines.stages.training_inputs import count_trials, training_input
 from trader_cli.settings.room_options import TrainingOptions
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
 from trader_cli.storage.bundles import BundleStore
 from trader_cli.storage.inventory import MODEL_UNTIL
-from trader_cli.storage.state import Trial, TrialLedger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import polars as pl
-
+    from trader_cli.analyst.bundled import Trained
     from trader_cli.analyst.trained_model import TrainedModel
     from trader_cli.core.identity.manifests import Manifest
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.core.ports import Progress
+    from trader_cli.pipelines.stages.training_inputs import TrainingData
     from trader_cli.settings import Workspace
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """A series as stored: the manifests of its bars and features, their rows, one for one, and FUNDING if known."""
-
-    symbol: str
-    timeframe: Timeframe
-    bars_manifest: Manifest
-    features_manifest: Manifest
-    bars: pl.DataFrame
-    features: pl.DataFrame
-    funding: pl.DataFrame | None
-
-    def until(self, close_ms: int) -> TrainingData:
-        """What had closed, or was paid, by then."""
-        count = int(milliseconds(self.bars["open_time"]).searchsorted(close_ms - self.timeframe.ms, side="right"))
-        funding = None if self.funding is None else rows_between(self.funding, 0, close_ms + 1)
-        return replace(self, bars=self.bars[:count], features=self.features[:count], funding=funding)
 
 
 @dataclass(frozen=True)
 class StoredModel:
     """A model and the digest of its bundle; `cached`: it was there."""
 
-    trained: TrainedModel
+    trained: Trained
     digest: str
     cached: bool
 
@@ -74,49 +50,35 @@ def train_on(
 
     Raises `DataMissing` where there is too little to learn from.
     """
-    from trader_cli.analyst.trained_model import TrainedModel
+    from trader_cli.analyst.bundled import from_bundle
 
+    rule = None
+    if workspace.settings.rule.name is not None:
+        from trader_cli.pipelines.stages.rule_training import prepare_rule
+
+        rule = prepare_rule(workspace, store, given, progress)
     bundles, stage = BundleStore(store.root / "models"), "model" if until_ms is None else f"{MODEL_UNTIL}{until_ms}"
     reference = stage_key(workspace.mode, given.symbol, given.timeframe, stage)
-    key = training_key(workspace, given.bars_manifest, given.features_manifest)
+    key = training_key(workspace, given.bars_manifest, given.features_manifest) if rule is None else rule.key
     key = key if until_ms is None else digest_value([key, "until", until_ms])
     digest = store.found(reference)
     known = None if digest is None else _model_of(bundles, digest, key)
     if known is not None and digest is not None:
         return StoredModel(known, digest, cached=True)
-    model = _fitted(workspace, given if until_ms is None else given.until(until_ms), key, progress)
+    learned = given if until_ms is None else given.until(until_ms)
+    model = _fitted(workspace, learned, key, progress) if rule is None else rule.judged(workspace, learned, key)
     with store.at_work():
         digest = bundles.save(model.files(), model.description(PRODUCER))
         store.point(reference, digest, market=given.bars_manifest.source)
-    return StoredModel(TrainedModel.from_bundle(*bundles.load(digest)), digest, cached=False)
+    return StoredModel(from_bundle(*bundles.load(digest)), digest, cached=False)
 
 
 def _fitted(workspace: Workspace, given: TrainingData, key: str, progress: Progress) -> TrainedModel:
-    from trader_cli.analyst.training import TrainingInput
     from trader_cli.analyst.training import train as fit
 
-    bars, made = given.bars_manifest, given.features_manifest
-    inputs = {"bars": bars.digest, "features": made.digest, "feature_settings": made.settings}
-    learned = TrainingInput(
-        key, bars.source, given.symbol, given.timeframe, given.bars, given.features, inputs, given.funding
-    )
     with leaving().prompt():
-        return fit(learned, TrainingOptions.of(workspace.settings), _trials(workspace, given, key), progress)
-
-
-def _trials(workspace: Workspace, given: TrainingData, key: str) -> Callable[[list[float]], list[float]]:
-    """Counts learners in the trial ledger: their Sharpe ratios per bar in, those of every trial on these data out."""
-    ledger, lineage = TrialLedger(workspace.state_dir), workspace.lineage
-    per_day, times = math.sqrt(DAY_MS / given.timeframe.ms), milliseconds(given.bars["open_time"])
-    first, last = int(times[0]), int(times[-1])
-
-    def count(sharpes: list[float]) -> list[float]:
-        for learner, sharpe in enumerate(sharpes):
-            ledger.record(Trial(f"{key}-{learner}", lineage, given.symbol, first, last, sharpe * per_day))
-        found = ledger.overlapping(lineage, given.symbol, first, last)
-        return [trial.daily_sharpe / per_day for trial in found]
-
-    return count
+        options, trials = TrainingOptions.of(workspace.settings), count_trials(workspace, given, key)
+        return fit(training_input(given, key), options, trials, progress)
 
 
 def training_key(workspace: Workspace, bars: Manifest, made: Manifest) -> str:
@@ -151,28 +113,29 @@ def training_key(workspace: Workspace, bars: Manifest, made: Manifest) -> str:
     )
 
 
-def _model_of(bundles: BundleStore, digest: str, key: str) -> TrainedModel | None:
+def _model_of(bundles: BundleStore, digest: str, key: str) -> Trained | None:
     """The model of this bundle if it is whole and of this training; a damaged one is trained again."""
-    from trader_cli.analyst.trained_model import TrainedModel
+    from trader_cli.analyst.bundled import from_bundle
 
     try:
         files, description = bundles.load(digest)
-        return TrainedModel.from_bundle(files, description) if description["key"] == key else None
+        return from_bundle(files, description) if description["key"] == key else None
     except DataInvalid:
         return None
 
 
 def has_model(workspace: Workspace, symbol: str, timeframe: Timeframe, now_ms: int) -> bool:
     """Whether a model of this series, of this market and of its past, was trained and holds still."""
-    from trader_cli.analyst.trained_model import TrainedModel
+    from trader_cli.analyst.bundled import from_bundle, refuse_other_kind
 
     store = ArtifactStore(workspace.cache_dir)
     digest = store.found(stage_key(workspace.mode, symbol, timeframe, "model"))
     if digest is None:
         return False
     try:
-        model = TrainedModel.from_bundle(*BundleStore(store.root / "models").load(digest))
-    except DataInvalid:
+        model = from_bundle(*BundleStore(store.root / "models").load(digest))
+        refuse_other_kind(model, workspace.settings.rule.name, "train")
+    except (DataInvalid, DataStale):
         return False
     usable = changed_since(model.made_with, model.producer, TrainingOptions.of(workspace.settings)) is None
     return usable and model.source == workspace.source and model.last_ms <= now_ms

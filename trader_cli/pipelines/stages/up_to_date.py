@@ -3,7 +3,7 @@
 A stage depends on the artifacts before it, the settings, the code and the libraries. Where all of these are what they
 were, what it made then is what it would make now (`storage.stamps`), and neither frames nor boosters are loaded. Every
 file that the stage would read is still compared with its digest: what is missing or damaged is the stage's business.
-Families of one's own may read anything, so with them every stage does its work.
+Families and rules of one's own may read anything, so with them every stage does its work.
 """
 
 from __future__ import annotations
@@ -114,7 +114,8 @@ class _Stage:
 
     def requested(self, *moment: object) -> str | None:
         """The digest of all it depends on; `None` where that cannot be told."""
-        if self.workspace.settings.feature_engineering_orchestrator.user_families:
+        settings = self.workspace.settings
+        if settings.feature_engineering_orchestrator.user_families or settings.rule.name is not None:
             return None
         before = [self.store.found(self.key(stage)) for stage in _BEFORE[self.name]]
         if before[0] is None:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Literal
 
-from aiohttp import web
-
 from trader_cli.venue.server.authentication import KEYS
+from trader_cli.venue.server.public_routes import VenueRejection
 from trader_cli.venue.server.server import VenueServer
+from trader_cli.venue.server.simulated_venue import Reply, rejected
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from trader_cli.venue.engine.books import Account
+    from trader_cli.venue.server.trading_desk import Request
 
 Fault = Literal["dropped", "down", "refused", "html", "truncated", "empty"]
 Route = tuple[str, str]
 """Method and path."""
 
-_SPOILED = {"html": "<html></html>", "truncated": '[{"orderId": 1', "empty": ""}
+_SPOILED = {"html": b"<html></html>", "truncated": b'[{"orderId": 1', "empty": b""}
 
 
 class FaultyVenue(VenueServer):
@@ -33,22 +36,21 @@ class FaultyVenue(VenueServer):
         self.seen: list[Route] = []
         self.arrivals = asyncio.Event()
 
-    async def _answer(self, request: web.Request) -> web.Response:
+    async def answer(self, request: Request, is_heard: Callable[[], bool] = lambda: True) -> Reply:
+        """The reply, spoilt or not."""
         route = request.method, request.path
         waiting = self.faults.get(route, [])
         fault = waiting.pop(0) if waiting else None
         if fault == "down":
-            return web.Response(text="Service Unavailable", status=503)
+            return Reply(503, b"Service Unavailable", content_type="text/plain")
         if fault == "refused":
-            return web.json_response({"code": -2010, "msg": "New order rejected."}, status=400)
-        answer = await super()._answer(request)
+            return rejected(VenueRejection(400, -2010, "New order rejected."), {})
+        reply = await super().answer(request, is_heard)
         self.seen.append(route)
         self.arrivals.set()
-        if fault == "dropped" and request.transport is not None:
-            request.transport.close()
-        if fault in _SPOILED:
-            return web.Response(text=_SPOILED[fault], content_type="application/json")
-        return answer
+        if fault == "dropped":
+            return Reply(0, b"")
+        return Reply(200, _SPOILED[fault]) if fault in _SPOILED else reply
 
     def account(self, key: str = "sim-key") -> Account:
         """What the exchange itself keeps for the account of a key, now: no client lies in between."""

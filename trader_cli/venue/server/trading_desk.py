@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from trader_cli.venue.engine.account_history import AccountHistory
@@ -39,13 +39,17 @@ def is_private(method: str, path: str) -> bool:
 
 @dataclass(frozen=True)
 class Request:
-    """A private request as it came in: raw query and body, because the signature covers just those bytes."""
+    """A request as it came in: raw query and body, because the signature covers just those bytes.
+
+    `parameters` are those of the query, decoded.
+    """
 
     method: str
     path: str
     query: str
     body: str
     headers: Mapping[str, str]
+    parameters: Mapping[str, str] = field(default_factory=dict)
 
 
 class TradingDesk:

@@ -1,0 +1,198 @@
+"""A rule of one's own through the whole path: its claim, its analyses, its backtest, and the run that trades by it."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.trading.sim_folder import QUARTER, SYMBOL, sim_settings, trained_folder
+
+from trader_cli.analyst.bundled import from_bundle
+from trader_cli.analyst.trained_rule import TrainedRule
+from trader_cli.core.errors import DataMissing, DataStale, UsageError, VerificationFailed
+from trader_cli.core.types import Abstention, Signal
+from trader_cli.pipelines.backtests.backtest_request import CURRENT, WALK_FORWARD, BacktestRequest
+from trader_cli.pipelines.backtests.backtest_run import run_backtest
+from trader_cli.pipelines.backtests.backtest_store import StoredBacktest
+from trader_cli.pipelines.market_access import sim_tape
+from trader_cli.pipelines.stages.model_stages import analyze, train, training_data
+from trader_cli.pipelines.stages.rule_training import prepare_rule
+from trader_cli.pipelines.trading.trading_run import run_forever
+from trader_cli.settings import Workspace, workspace_of
+from trader_cli.storage.artifacts import ArtifactStore, stage_key
+from trader_cli.storage.bundles import BundleStore
+from trader_cli.storage.ledger_reading import LedgerReading
+
+pytestmark = pytest.mark.slow
+HOUR_MS = 3_600_000
+LEAD = '''
+from dataclasses import dataclass
+import numpy as np
+from trader_cli.features.rule import BarSignals, Rule, parameter
+
+@dataclass(frozen=True)
+class Lead(Rule):
+    """Follows the moves of the last bars: there is a lead planted in this market."""
+
+    bars: int = parameter(3, least=1, most=50, unit="bars")
+    stop: float = parameter(0.01, least=0.001, most=0.5, unit="share of the entry price")
+    finite = True
+
+    @property
+    def warmup(self):
+        return self.bars
+
+    def signals(self, bars):
+        close, side = bars["close"], np.zeros(len(bars))
+        side[self.bars :] = np.sign(close[self.bars :] - close[: -self.bars])
+        return BarSignals.of(side, self.stop)
+'''
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fetched bars and features, and a rule."""
+    made = tmp_path_factory.mktemp("ruled")
+    shutil.copytree(trained_folder(tmp_path_factory), made, dirs_exist_ok=True)
+    (made / "lead.py").write_text(LEAD)
+    return made
+
+
+def workspace(folder: Path, name: str = "lead.py", **changes: object) -> Workspace:
+    name = str(folder / name) if name.endswith(".py") else name
+    return workspace_of(sim_settings(folder, **{"rule": {"name": name}, **changes}))
+
+
+@pytest.fixture(scope="module")
+def ruled(folder: Path) -> Workspace:
+    """With the claim of the rule."""
+    made = workspace(folder)
+    train(made, SYMBOL, QUARTER)
+    return made
+
+
+def judged(made: Workspace) -> TrainedRule:
+    store = ArtifactStore(made.cache_dir)
+    digest = store.pointed(stage_key(made.mode, SYMBOL, QUARTER, "model"))
+    assert digest is not None
+    found = from_bundle(*BundleStore(store.root / "models").load(digest))
+    assert isinstance(found, TrainedRule)
+    return found
+
+
+def test_its_claim_is_a_bundle_without_boosters_and_found_again(ruled: Workspace) -> None:
+    again, found = train(ruled, SYMBOL, QUARTER), judged(ruled)
+    assert again.cached
+    assert again.claim == found.claim
+    assert found.files() == {}
+    assert found.rule["parameters"] == {"bars": 3, "stop": 0.01}
+    assert found.claim.trades > 100
+
+
+def test_another_parameter_is_another_trial_and_the_same_one_is_none(folder: Path, ruled: Workspace) -> None:
+    first = train(ruled, SYMBOL, QUARTER).claim.trials
+    other = workspace(folder, rule={"name": str(folder / "lead.py"), "parameters": {"bars": 5}})
+    assert train(other, SYMBOL, QUARTER).claim.trials == first + 1
+    assert train(ruled, SYMBOL, QUARTER).claim.trials in {first, first + 1}
+    assert train(other, SYMBOL, QUARTER).claim.trials == first + 1
+    train(ruled, SYMBOL, QUARTER)
+
+
+def test_its_last_word_is_that_of_the_whole_series(ruled: Workspace) -> None:
+    store = ArtifactStore(ruled.cache_dir)
+    series = training_data(ruled, store, SYMBOL, QUARTER)
+    said = prepare_rule(ruled, store, series).signals
+    analysis = analyze(ruled, SYMBOL, QUARTER).analysis
+    last = int(said.side[-1])
+    assert analysis.held == {1: "long", 0: "nothing", -1: "short"}[last]
+    if last in {0, int(said.side[-2])}:
+        assert isinstance(analysis.outcome, Abstention)
+        assert analysis.outcome.code in {"no_word", "word_stands"}
+    else:
+        assert isinstance(analysis.outcome, Signal | Abstention)
+
+
+def test_without_its_claim_nothing_is_said(folder: Path, ruled: Workspace) -> None:
+    changed = [
+        workspace(folder, rule={"name": str(folder / "lead.py"), "parameters": {"bars": 4}}),
+        workspace(folder, costs={"taker_fee_bps": 9}),
+        workspace(folder, "sma_cross"),
+        workspace_of(sim_settings(folder)),
+    ]
+    for made in changed:
+        with pytest.raises((DataStale, DataMissing)):
+            analyze(made, SYMBOL, QUARTER)
+    analyze(ruled, SYMBOL, QUARTER)
+
+
+def test_a_changed_source_has_no_claim(folder: Path, ruled: Workspace) -> None:
+    (folder / "lead.py").write_text(LEAD + "\n")
+    try:
+        with pytest.raises(DataMissing, match="no certificate"):
+            analyze(ruled, SYMBOL, QUARTER)
+        train(ruled, SYMBOL, QUARTER)
+        assert judged(ruled).rule["source"] != ""
+    finally:
+        (folder / "lead.py").write_text(LEAD)
+    with pytest.raises(DataStale, match="the source of the rule lead has changed"):
+        analyze(ruled, SYMBOL, QUARTER)
+    train(ruled, SYMBOL, QUARTER)
+
+
+def test_a_rule_that_peeks_is_not_judged(folder: Path) -> None:
+    ahead = LEAD.replace(
+        "side[self.bars :] = np.sign(close[self.bars :] - close[: -self.bars])",
+        "side[: -self.bars] = np.sign(close[self.bars :] - close[: -self.bars])",
+    )
+    (folder / "ahead.py").write_text(ahead)
+    with pytest.raises(VerificationFailed, match="The rule lead looks ahead and may not be used"):
+        train(workspace(folder, "ahead.py"), SYMBOL, QUARTER)
+
+
+def backtested(made: Workspace, *, model: str = CURRENT, hours: float = 6, since_h: float = 0) -> StoredBacktest:
+    begin = sim_tape(made).at(made.settings.sim.start) + round(since_h * HOUR_MS)
+    span = (begin, begin + round(hours * HOUR_MS))
+    return run_backtest(made, BacktestRequest((SYMBOL,), QUARTER, *span, model, 30 * 24 * HOUR_MS))
+
+
+def test_a_backtest_trades_as_the_run_does(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    made = workspace(tmp_path, analyst={"allow_unproven": True})
+    train(made, SYMBOL, QUARTER)
+    run_forever(made, [SYMBOL], QUARTER, for_s=12 * 3600)
+    done = backtested(made, hours=12)
+    fills = done.part(ArtifactStore(made.cache_dir), "fills")
+    assert fills is not None
+    with LedgerReading.shown(made.ledger_path) as ledger:
+        assert ledger is not None
+        booked = ledger.fills()
+    assert len(booked) >= 6
+    assert "high_risk" in fills["reason"].to_list(), "it left where the word changed"
+    assert [(f.time_ms, f.purpose, f.side, float(f.price), float(f.quantity)) for f in booked] == [
+        (int(time.timestamp() * 1000 + 0.5), purpose, side, price, quantity)
+        for time, purpose, side, price, quantity in fills.select(
+            "time", "purpose", "side", "price", "quantity"
+        ).iter_rows()
+    ]
+
+
+def test_in_a_backtest_its_claim_is_of_what_came_before(ruled: Workspace) -> None:
+    done = backtested(ruled, model=WALK_FORWARD, hours=2, since_h=-20)
+    assert [name for name in done.manifest.inputs if name.startswith("model ")]
+    with pytest.raises(UsageError, match="it has seen"):
+        backtested(ruled, hours=2, since_h=-24)
+
+
+def test_the_rules_parameters_are_part_of_the_trial(folder: Path, ruled: Workspace) -> None:
+    first = backtested(ruled, model=WALK_FORWARD, hours=2, since_h=-20)
+    assert (
+        backtested(ruled, model=WALK_FORWARD, hours=3, since_h=-20).figures.claim.trials == first.figures.claim.trials
+    )
+    other = workspace(folder, rule={"name": str(folder / "lead.py"), "parameters": {"bars": 6}})
+    later = backtested(other, model=WALK_FORWARD, hours=2, since_h=-20)
+    assert later.figures.claim.trials > first.figures.claim.trials
+    assert later.name != first.name
+    assert np.isfinite(replace(later).figures.final_equity)

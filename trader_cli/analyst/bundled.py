@@ -1,0 +1,34 @@
+"""What a bundle holds: a trained model, or a rule of one's own with its claim."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trader_cli.analyst.trained_model import TrainedModel
+from trader_cli.analyst.trained_rule import RULE_KIND, TrainedRule
+from trader_cli.core.errors import DataStale
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Trained = TrainedModel | TrainedRule
+
+
+def from_bundle(files: Mapping[str, bytes], description: Mapping[str, object]) -> Trained:
+    """The value of a bundle. Raises `DataInvalid` for one that does not fit together."""
+    if description.get("kind") == RULE_KIND:
+        return TrainedRule.from_description(description)
+    return TrainedModel.from_bundle(files, description)
+
+
+def refuse_other_kind(trained: Trained, rule: str | None, command: str) -> None:
+    """Raises `DataStale` where the bundle is of a rule and the settings name none, or the other way round."""
+    if isinstance(trained, TrainedRule) and rule is None:
+        raise DataStale(
+            f"The stored claim is of the rule {trained.name}; the settings name no rule.",
+            hint=f"Set rule.name, or run `trader {command}` for a trained model.",
+        )
+    if isinstance(trained, TrainedModel) and rule is not None:
+        raise DataStale(
+            f"The settings name the rule {rule}; what is stored is a trained model.", hint=f"Run `trader {command}`."
+        )

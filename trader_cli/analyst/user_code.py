@@ -1,0 +1,96 @@
+"""Code of the user: found in a Python file or by an entry point, named by a digest, run with its faults told in full.
+
+It runs with the rights of the program. What it raises becomes a `ConfigurationError` with its file and line.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from trader_cli.core.errors import ConfigurationError
+from trader_cli.core.identity.digests import digest_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from importlib.metadata import EntryPoint
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a user's code comes from: the setting that names it, its name there, its file, a digest that names it."""
+
+    setting: str
+    reference: str
+    file: str
+    digest: str
+
+
+def origin_of_file(setting: str, path: Path) -> Origin:
+    """The origin of a file, which is read and not run. Raises `ConfigurationError` where it cannot be read."""
+    return _read(setting, path)[0]
+
+
+def module_of_file(setting: str, path: Path) -> tuple[Origin, ModuleType]:
+    """A file's origin and what it defines. Raises `ConfigurationError` naming the file, and the line that failed."""
+    origin, source = _read(setting, path)
+    module = ModuleType(f"trader_user_code_{origin.digest}")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module  # dataclasses look their module up
+    with users_code(origin, "the file"):
+        exec(compile(source, str(path), "exec"), module.__dict__)  # noqa: S102
+    return origin, module
+
+
+def _read(setting: str, path: Path) -> tuple[Origin, bytes]:
+    try:
+        source = path.expanduser().read_bytes()
+    except OSError as error:
+        raise ConfigurationError(
+            f"{setting}: cannot read {path}: {error.strerror}.", hint="Name a Python file, or an entry point."
+        ) from error
+    return Origin(setting, str(path), str(path), digest_bytes(source)), source
+
+
+def entry_point(setting: str, group: str, name: str, known: tuple[str, ...] = ()) -> EntryPoint:
+    """The entry point of this name. Raises `ConfigurationError` naming those there are, and what else is `known`."""
+    found = {point.name: point for point in entry_points(group=group)}
+    if name not in found:
+        raise ConfigurationError(
+            f"{setting}: {name!r} is no file ending in .py and no entry point of the group {group}.",
+            hint=f"Known: {', '.join([*known, *sorted(found)]) or 'none'}.",
+        )
+    return found[name]
+
+
+def origin_of_entry_point(setting: str, point: EntryPoint, file: str) -> Origin:
+    """Its origin, by the name and version of its distribution and the source of its module in `file`."""
+    distribution = point.dist
+    version = "" if distribution is None else f"{distribution.name} {distribution.version}"
+    source = Path(file).read_bytes() if Path(file).is_file() else b""
+    return Origin(setting, point.name, file, digest_bytes(version.encode(), source))
+
+
+@contextmanager
+def users_code(origin: Origin, doing: str) -> Iterator[None]:
+    """Turns whatever the user's code raises into a `ConfigurationError` with its file and line."""
+    try:
+        yield
+    except (Exception, SystemExit, GeneratorExit) as error:  # what a stranger's code may raise is told in full
+        raise ConfigurationError(
+            f"{origin.setting}: {doing} of {origin.reference} failed at {_line(error, origin)}:"
+            f" {type(error).__name__}: {error}"
+        ) from error
+
+
+def _line(error: BaseException, origin: Origin) -> str:
+    if isinstance(error, SyntaxError) and error.filename == origin.file:
+        return f"{origin.file}, line {error.lineno}"
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == origin.file]
+    return f"{origin.file}, line {own[-1].lineno}" if own else origin.file

@@ -1,0 +1,1 @@
+"""The rules that ship with the package, one file each, as a user's own would be written."""

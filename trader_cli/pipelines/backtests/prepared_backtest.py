@@ -1,0 +1,73 @@
+"""All that a backtest is made from, as values, and trading it: nothing is stored, and no trial is counted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from trader_cli.backtest.backtest_account import AccountOptions, BacktestAccount
+from trader_cli.backtest.faithful_backtest import FaithfulBacktest
+from trader_cli.backtest.schedule import Schedule
+from trader_cli.backtest.stored_analyses import StoredAnalyses
+from trader_cli.core.ports import silent
+from trader_cli.exchange.simulated_exchange import SimulatedExchange
+from trader_cli.execution.shutdown import leaving
+from trader_cli.settings.room_options import AnalysisOptions, ExecutionOptions, ManagementOptions, PlanningOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from trader_cli.backtest.stored_analyses import SymbolHistory
+    from trader_cli.core.market.timeframes import Timeframe
+    from trader_cli.core.ports import Progress
+    from trader_cli.pipelines.backtests.backtest_request import BacktestRequest
+    from trader_cli.settings import Workspace
+    from trader_cli.venue.simulated_market.tape import Tape
+
+    MakeVenue = Callable[[Tape, int, Decimal], SimulatedExchange]
+
+
+@dataclass(frozen=True)
+class PreparedBacktest:
+    """`request` is of a known span; `histories` by symbol; `tape` is the market that is played."""
+
+    workspace: Workspace
+    request: BacktestRequest
+    histories: Mapping[str, SymbolHistory]
+    tape: Tape
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """The closes (first, last) that are traded, UTC ms."""
+        return self.request.since_ms or 0, self.request.until_ms or 0
+
+
+def trade(
+    prepared: PreparedBacktest, progress: Progress = silent, make_venue: MakeVenue = SimulatedExchange
+) -> BacktestAccount:
+    """The account, once the span has been traded."""
+    workspace, timeframe, (since, until) = prepared.workspace, prepared.request.timeframe, prepared.span
+    venue = make_venue(prepared.tape, since, Decimal(str(workspace.settings.sim.balance)))
+    account = BacktestAccount(venue, _options(workspace), timeframe)
+    analyses = StoredAnalyses(dict(prepared.histories), venue, AnalysisOptions.of(workspace.settings))
+    with leaving().prompt():
+        FaithfulBacktest(account, prepared.request.symbols, analyses, _schedule(workspace, timeframe), progress).run(
+            until
+        )
+    return account
+
+
+def _options(workspace: Workspace) -> AccountOptions:
+    settings = workspace.settings
+    return AccountOptions(PlanningOptions.of(settings), ExecutionOptions.of(workspace), ManagementOptions.of(settings))
+
+
+def _schedule(workspace: Workspace, timeframe: Timeframe) -> Schedule:
+    settings = workspace.settings
+    return Schedule(
+        timeframe,
+        look_ms=round(settings.position_monitoring_interval * 1000),
+        again_ms=round(settings.tactician.tactics_interval * 1000),
+        validity_ms=round(settings.tactician.plan_validity * timeframe.ms),
+    )

@@ -1,0 +1,66 @@
+"""What a training starts from: a series as stored, and the ledger its trials are counted in."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from trader_cli.core.market.schemas import milliseconds, rows_between
+from trader_cli.core.market.timeframes import DAY_MS
+from trader_cli.storage.state import Trial, TrialLedger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import polars as pl
+
+    from trader_cli.analyst.training import TrainingInput
+    from trader_cli.core.identity.manifests import Manifest
+    from trader_cli.core.market.timeframes import Timeframe
+    from trader_cli.settings import Workspace
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """A series as stored: the manifests of its bars and features, their rows, one for one, and FUNDING if known."""
+
+    symbol: str
+    timeframe: Timeframe
+    bars_manifest: Manifest
+    features_manifest: Manifest
+    bars: pl.DataFrame
+    features: pl.DataFrame
+    funding: pl.DataFrame | None
+
+    def until(self, close_ms: int) -> TrainingData:
+        """What had closed, or was paid, by then."""
+        count = int(milliseconds(self.bars["open_time"]).searchsorted(close_ms - self.timeframe.ms, side="right"))
+        funding = None if self.funding is None else rows_between(self.funding, 0, close_ms + 1)
+        return replace(self, bars=self.bars[:count], features=self.features[:count], funding=funding)
+
+
+def training_input(given: TrainingData, key: str) -> TrainingInput:
+    """What a training starts from, of what is stored."""
+    from trader_cli.analyst.training import TrainingInput
+
+    bars, made = given.bars_manifest, given.features_manifest
+    inputs = {"bars": bars.digest, "features": made.digest, "feature_settings": made.settings}
+    return TrainingInput(
+        key, bars.source, given.symbol, given.timeframe, given.bars, given.features, inputs, given.funding
+    )
+
+
+def count_trials(workspace: Workspace, given: TrainingData, key: str) -> Callable[[list[float]], list[float]]:
+    """Counts learners in the trial ledger under a key: Sharpe ratios per bar in, those of all on these data out."""
+    ledger, lineage = TrialLedger(workspace.state_dir), workspace.lineage
+    per_day, times = math.sqrt(DAY_MS / given.timeframe.ms), milliseconds(given.bars["open_time"])
+    first, last = int(times[0]), int(times[-1])
+
+    def count(sharpes: list[float]) -> list[float]:
+        for learner, sharpe in enumerate(sharpes):
+            ledger.record(Trial(f"{key}-{learner}", lineage, given.symbol, first, last, sharpe * per_day))
+        found = ledger.overlapping(lineage, given.symbol, first, last)
+        return [trial.daily_sharpe / per_day for trial in found]
+
+    return count

@@ -1,0 +1,104 @@
+"""The page of a backtest: its rows and figures as stored, the bars it was made from, and what it assumed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from trader_cli.backtest.figures import Figures
+from trader_cli.backtest.records import framed
+from trader_cli.core.errors import DataInvalid
+from trader_cli.core.json_values import number_of, object_of, texts_of, whole_of
+from trader_cli.core.market.gaps import utc_text
+from trader_cli.core.market.schemas import rows_between
+from trader_cli.core.market.timeframes import DAY_MS, Timeframe
+from trader_cli.report.run_report import RunReport
+from trader_cli.storage.artifacts import stage_key
+from trader_cli.storage.inventory import BACKTEST
+from trader_cli.venue.engine.margin import MAKER_FEE, TAKER_FEE
+
+if TYPE_CHECKING:
+    from trader_cli.core.identity.manifests import Manifest
+    from trader_cli.core.json_values import JsonObject
+    from trader_cli.storage.artifacts import ArtifactStore
+
+_BEFORE_DAYS = 2
+"""Days of bars that are shown before the span."""
+
+
+def backtest_report(store: ArtifactStore, profile: str, manifest: Manifest) -> RunReport:
+    """Of a stored backtest. Raises `DataInvalid` where part of it is damaged, or it is of another version."""
+    request = object_of(manifest.notes["request"])
+    symbols, timeframe = texts_of(request["symbols"]), Timeframe.parse(str(request["timeframe"]))
+    since, until = whole_of(request["since_ms"]), whole_of(request["until_ms"])
+    return RunReport(
+        kind="backtest",
+        name=manifest.stage.removeprefix(BACKTEST),
+        symbols=symbols,
+        timeframe=timeframe,
+        since_ms=since,
+        until_ms=until,
+        figures=_figures(manifest),
+        frames=_frames(store, manifest),
+        bars={symbol: _bars(store, profile, manifest, symbol, timeframe) for symbol in symbols},
+        assumptions=_assumptions(manifest, request),
+        made_from=_made_from(manifest),
+        is_made_up=manifest.source.startswith("synthetic"),
+    )
+
+
+def _figures(manifest: Manifest) -> Figures:
+    try:
+        return Figures.from_dict(object_of(manifest.notes["figures"]))
+    except (KeyError, TypeError) as error:
+        raise DataInvalid(
+            f"The {manifest.stage} was written by another version of trader: its figures do not fit.",
+            hint="Run `trader backtest` again.",
+        ) from error
+
+
+def _frames(store: ArtifactStore, manifest: Manifest) -> dict[str, pl.DataFrame]:
+    frames = framed({})
+    for name in frames:
+        parts = [store.read_chunk(chunk) for chunk in manifest.chunks if chunk.part == name]
+        frames[name] = pl.concat([frames[name], *parts])
+    return frames
+
+
+def _bars(store: ArtifactStore, profile: str, manifest: Manifest, symbol: str, timeframe: Timeframe) -> pl.DataFrame:
+    """BARS of the span and of a little before."""
+    found = store.manifest(manifest.inputs[f"bars {symbol}"], stage_key(profile, symbol, timeframe, "bars"))
+    first, last = manifest.first_ms or 0, manifest.last_ms or 0
+    return rows_between(store.read(found), first - _BEFORE_DAYS * DAY_MS, last)
+
+
+def _assumptions(manifest: Manifest, request: JsonObject) -> dict[str, str]:
+    settings = object_of(manifest.notes["settings"])
+    costs, first = object_of(settings["costs"]), utc_text(manifest.first_ms or 0)
+    return {
+        "market": manifest.source,
+        "span": f"{first} to {utc_text(manifest.last_ms or 0)}, {request['timeframe']} bars",
+        "models": _models(request),
+        "money at first": f"{number_of(settings['balance']):,.2f}",
+        "fees charged": f"taker {float(TAKER_FEE):.3%}, maker {float(MAKER_FEE):.3%}",
+        "costs assumed": f"taker fee {costs['taker_fee_bps']} bps, slippage {costs['slippage_bps']} bps,"
+        f" funding {costs['funding_bps']} bps where a symbol's own is not known",
+        "fills": "by the simulated exchange's engine, event by event, along a seeded path within each bar that shows no"
+        " high or low before its time",
+        "book": "made from past volume and range, since none was recorded; what takes walks it",
+        "mark price": "the last price, since none was recorded",
+        "seed": str(manifest.notes["seed"]),
+        "made by": manifest.producer,
+    }
+
+
+def _models(request: JsonObject) -> str:
+    if request["model"] == "walk-forward":
+        days = whole_of(request["refit_ms"]) / DAY_MS
+        return f"trained anew every {days:g} days, each on bars before those it trades"
+    return f"one bundle, trained before the span: {request['model']}"
+
+
+def _made_from(manifest: Manifest) -> dict[str, str]:
+    return {"backtest": manifest.digest, "settings": manifest.settings, **dict(sorted(manifest.inputs.items()))}

@@ -1,0 +1,50 @@
+"""What a page is made of: the rows and figures of one run, its market, and what it rests on. Values only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+from trader_cli.backtest.exposure_held import Closes, ExposureBook, exposure_book
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import polars as pl
+
+    from trader_cli.backtest.figures import Figures
+    from trader_cli.core.market.timeframes import Timeframe
+
+RunKind = Literal["backtest", "session", "account"]
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """One run. `frames` are those of `backtest.records`, `bars` the BARS of each symbol within the span, if known.
+
+    `assumptions` and `made_from` are name → text, for people; texts may hold anything and are escaped where they are
+    shown. `figures` None: nothing of it can be told, because no equity was seen.
+    """
+
+    kind: RunKind
+    name: str
+    symbols: tuple[str, ...]
+    timeframe: Timeframe
+    since_ms: int
+    until_ms: int
+    figures: Figures
+    frames: Mapping[str, pl.DataFrame]
+    bars: Mapping[str, pl.DataFrame]
+    assumptions: Mapping[str, str]
+    made_from: Mapping[str, str]
+    is_made_up: bool = False
+    """Whether the market was made up from a seed."""
+
+    @cached_property
+    def book(self) -> ExposureBook:
+        """Gains and exposure, bar by bar."""
+        closes = {
+            symbol: Closes.of(frame, self.timeframe) for symbol, frame in self.bars.items() if not frame.is_empty()
+        }
+        return exposure_book(self.frames["equity"], self.frames["fills"], closes)
