@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 
 _AT_ONCE = 4096
+_COMPARED = 100
+"""About so many signals of a symbol are analysed once more, each alone."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,19 @@ def prepare(
         prices_at(market.tape, closes + SETTLE_MS),
         history,
     )
+
+
+def compare_alone(prepared: PreparedSymbol, alone: StoredAnalyses) -> None:
+    """Raises `AssertionError` where a signal is not what the analysis of its close alone says; some are looked at.
+
+    `alone` is on a venue of its own, at the beginning of the span.
+    """
+    signals = prepared.signals
+    for close_ms in signals[:: max(1, len(signals) // _COMPARED)].tolist():
+        alone.venue.advance(close_ms + SETTLE_MS)
+        one, together = alone.made(prepared.symbol, close_ms), prepared.analysis(close_ms)
+        if one != together:
+            raise AssertionError(f"{prepared.symbol}, {close_ms}: alone {one}; together {together}")
 
 
 def _by_model(history: SymbolHistory, closes: Ints) -> list[slice]:

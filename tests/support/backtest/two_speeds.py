@@ -122,7 +122,7 @@ def thoughts(
     price = prices_at(tape, closes)
     often = dice.choice([0.05, 0.2, 0.7])
     a_minute = float(np.median(np.abs(np.diff(np.log(tape.close))))) + tape.tick / 100
-    near = max(1.5 * a_minute * np.sqrt(dice.choice([15, 90, 600])), 12 * tape.tick / 100)
+    near = min(max(1.5 * a_minute * np.sqrt(dice.choice([15, 90, 600])), 12 * tape.tick / 100), 0.12)
     silent = dice.choice([0.0, 0.1])
     shares = dice.dirichlet([1, 1, 0.3], len(closes))
     shares[dice.random(len(closes)) < silent] = np.nan

@@ -103,6 +103,7 @@ def save(
                 "figures": figures.as_dict(),
                 "settings": _settings(workspace),
                 "seed": workspace.settings.seed,
+                "speed": request.speed,
             },
         )
         store.publish(_key(workspace, manifest), manifest)
