@@ -129,7 +129,7 @@ class FastBacktest(FaithfulBacktest):
         positions = tuple((p.symbol, p.amount, p.entry) for p in engine.account.positions.values() if p.amount)
         skipped = SkippedLooks(engine, self._tape, times, engine.account.wallet, positions, self._moment.highest)
         account.losses.pass_over(skipped)
-        looks.looked_ms = times[-1]
+        looks.looked_ms, self._heard_ms = times[-1], self._schedule.closed_by(times[-1])
 
     def _pass_over_closes(self, wake_ms: int) -> None:
         """Closes of which nothing comes: each is written down, with its reason."""
@@ -147,8 +147,10 @@ class FastBacktest(FaithfulBacktest):
         self._account.records.decided(close_ms + SETTLE_MS, analysis, said)
 
     def _look_if_due(self) -> None:
-        self._heard_ms = self._schedule.closed_by(self._looks.looked_ms)
+        now = self._account.venue.now_ms
         super()._look_if_due()
+        if self._looks.looked_ms == now:
+            self._heard_ms = self._schedule.closed_by(now)
 
     def _assessment(self, held: ManagedPosition) -> Assessment | None:
         """As ever, once what looks that were passed over have heard is known."""
