@@ -105,11 +105,11 @@ def test_closes_decided_together_say_what_each_alone_says(workspace: Workspace, 
     venue = SimulatedExchange(tape, first, Decimal(10_000))
     alone = StoredAnalyses({SYMBOL: history}, venue, options)
     codes = set()
-    for number, close in enumerate(range(first, last + 1, QUARTER.ms)):
+    for close in range(first, last + 1, QUARTER.ms):
         venue.advance(close + SETTLE_MS)
         said = alone.of(SYMBOL)
-        assert prepared.analysis(number) == said
-        assert prepared.marks[number] == venue.engine.markets[SYMBOL].last_price(close + SETTLE_MS)
+        assert prepared.analysis(close) == said
+        assert prepared.mark_at(close) == venue.engine.markets[SYMBOL].last_price(close + SETTLE_MS)
         codes.add("signal" if said.signal else said.outcome.code)  # type: ignore[union-attr]
     assert "signal" in codes
     if change == "with holes":

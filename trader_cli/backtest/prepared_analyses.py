@@ -6,13 +6,15 @@ moment is analysed then and there, as ever.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from trader_cli.analyst.analysis import LEVEL_BARS, refuse_absent
+from trader_cli.analyst.decision import DOWN, UP
 from trader_cli.analyst.decisions_by_row import SeriesRows, SnapshotRows, decide_rows
 from trader_cli.analyst.health import BAND
 from trader_cli.analyst.rule_decision import held_by
@@ -25,11 +27,11 @@ from trader_cli.venue.simulated_market.number_format import DERIVED_PLACES, deci
 from trader_cli.venue.simulated_market.symbol_market import FUNDING_INTERVAL_MS, SymbolMarket
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from trader_cli.backtest.stored_analyses import SymbolHistory
+    from trader_cli.backtest.stored_analyses import StoredAnalyses, SymbolHistory
     from trader_cli.settings.room_options import AnalysisOptions
 
     Floats = NDArray[np.float64]
@@ -37,14 +39,16 @@ if TYPE_CHECKING:
 
 
 _AT_ONCE = 4096
+_COMPARED = 100
+"""About so many signals of a symbol are analysed once more, each alone."""
 
 
 @dataclass(frozen=True)
 class PreparedSymbol:
     """One symbol at the closes first, first + bar … (n of them, UTC ms).
 
-    `decided_ms`: the close of the last bar there was then; `price` its close; `marks` the last price when it is asked;
-    `losses` P(up), P(down): what a short, a long loses by, NaN where nothing is told. Arrays of shape (n,).
+    `decided_ms`: the close of the last bar there was then; `price` its close; `marks` the last price when it is asked,
+    each (n,); `probabilities` of up, down and flat, (n, 3), NaN where nothing is told.
     """
 
     symbol: str
@@ -56,19 +60,32 @@ class PreparedSymbol:
     price: Floats
     marks: Floats
     history: SymbolHistory
+    _losing: dict[tuple[int, float], Ints] = field(default_factory=dict, repr=False, compare=False)
 
     def at(self, close_ms: int) -> int:
-        """The number of a close. Not every number is one that was prepared."""
+        """The number of a close."""
         return (close_ms - self.first_ms) // self.bar_ms
 
-    @property
-    def signals(self) -> Ints:
-        """Numbers of closes with a signal, ascending."""
-        return np.flatnonzero([isinstance(outcome, Signal) for outcome in self.outcomes])
+    def mark_at(self, close_ms: int) -> float:
+        """The last price when a close is asked for."""
+        return float(self.marks[self.at(close_ms)])
 
-    def analysis(self, number: int) -> Analysis:
+    @cached_property
+    def signals(self) -> Ints:
+        """Closes with a signal, UTC ms, ascending."""
+        return self.first_ms + self.bar_ms * np.flatnonzero([isinstance(one, Signal) for one in self.outcomes])
+
+    def losing(self, sign: int, least: float) -> Ints:
+        """Closes at which a long (+1) or a short (−1) is told to lose with at least this probability, ascending."""
+        key = sign, least
+        if key not in self._losing:
+            told = self.probabilities[:, DOWN if sign > 0 else UP]
+            self._losing[key] = self.first_ms + self.bar_ms * np.flatnonzero(told >= least)
+        return self._losing[key]
+
+    def analysis(self, close_ms: int) -> Analysis:
         """What `analysis.decide` says at a close."""
-        trading = self.history.models.at(self.first_ms + number * self.bar_ms)
+        trading, number = self.history.models.at(close_ms), self.at(close_ms)
         up, down, flat = self.probabilities[number].tolist()
         ruled = self.history.signals is not None
         return Analysis(
@@ -122,6 +139,19 @@ def prepare(
         prices_at(market.tape, closes + SETTLE_MS),
         history,
     )
+
+
+def compare_alone(prepared: PreparedSymbol, alone: StoredAnalyses) -> None:
+    """Raises `AssertionError` where a signal is not what the analysis of its close alone says; some are looked at.
+
+    `alone` is on a venue of its own, at the beginning of the span.
+    """
+    signals = prepared.signals
+    for close_ms in signals[:: max(1, len(signals) // _COMPARED)].tolist():
+        alone.venue.advance(close_ms + SETTLE_MS)
+        one, together = alone.made(prepared.symbol, close_ms), prepared.analysis(close_ms)
+        if one != together:
+            raise AssertionError(f"{prepared.symbol}, {close_ms}: alone {one}; together {together}")
 
 
 def _by_model(history: SymbolHistory, closes: Ints) -> list[slice]:
@@ -186,3 +216,32 @@ def _cut(shown: SnapshotRows, at: slice) -> SnapshotRows:
     return SnapshotRows(
         shown.time_ms[at], shown.day_volume_quote[at], best, near, shown.funding_rate[at], shown.next_funding_ms[at]
     )
+
+
+@dataclass
+class PreparedAnalyses:
+    """Analyses of symbols that were prepared; what is asked at another moment than that is made by `alone`."""
+
+    symbols: Mapping[str, PreparedSymbol]
+    alone: StoredAnalyses
+    passed_ms: int = 0
+    """The last close that every symbol was asked for, at its time."""
+    _said: dict[str, tuple[int, Analysis]] = field(default_factory=dict)
+
+    def of(self, symbol: str) -> Analysis:
+        """As `StoredAnalyses.of`."""
+        now = self.alone.venue.now_ms
+        said, close_ms = self._said.get(symbol), self.alone.histories[symbol].timeframe.floor(now)
+        if said is None or said[0] != close_ms:
+            at_its_time = close_ms <= self.passed_ms or now == close_ms + SETTLE_MS
+            one = self.at(symbol, close_ms) if at_its_time else self.alone.made(symbol, close_ms)
+            said = self._said[symbol] = close_ms, one
+        return said[1]
+
+    def at(self, symbol: str, close_ms: int) -> Analysis:
+        """What is said of a close at its time."""
+        return self.symbols[symbol].analysis(close_ms)
+
+    def asked_after(self, close_ms: int) -> bool:
+        """Whether a later close was asked for already, before its time."""
+        return any(asked_ms > close_ms for asked_ms, _ in self._said.values())

@@ -102,6 +102,7 @@ def save(prepared: PreparedBacktest, store: ArtifactStore, account: BacktestAcco
                 "settings": _settings(workspace),
                 "market": market,
                 "seed": workspace.settings.seed,
+                "speed": request.speed,
                 "code": code,
             },
         )

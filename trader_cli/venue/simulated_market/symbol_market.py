@@ -101,6 +101,8 @@ class SymbolMarket:
                 del self._runs[next(iter(self._runs))]
         return path, row
 
+    knows_ahead = True
+    """The whole tape is there; nothing of it is shown before its time."""
     mark_is_last = True
     """No tape holds a mark price."""
 
