@@ -20,6 +20,7 @@ from trader_cli.analyst.health import BAND
 from trader_cli.analyst.rule_decision import held_by
 from trader_cli.backtest.schedule import SETTLE_MS
 from trader_cli.core.market.symbols import delivery_ms_of
+from trader_cli.core.market.timeframes import HOUR_MS
 from trader_cli.core.types import Abstention, Analysis, Probabilities, Signal
 from trader_cli.exchange.simulated_exchange import DEPTH
 from trader_cli.venue.simulated_market.many_moments import as_written, books_at, prices_at
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from trader_cli.backtest.stored_analyses import StoredAnalyses, SymbolHistory
     from trader_cli.settings.room_options import AnalysisOptions
+    from trader_cli.venue.simulated_market.rule_changes import RuleBook
 
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
@@ -102,13 +104,13 @@ class PreparedSymbol:
 
 
 def prepare(
-    history: SymbolHistory, market: SymbolMarket, span: tuple[int, int], options: AnalysisOptions
+    history: SymbolHistory, market: SymbolMarket, book: RuleBook, span: tuple[int, int], options: AnalysisOptions
 ) -> PreparedSymbol:
-    """A symbol at the closes (first, last) of a span, UTC ms."""
+    """A symbol at the closes (first, last) of a span, UTC ms; `book` is the rule book of its exchange."""
     timeframe, (first, last) = history.timeframe, span
     closes = np.arange(timeframe.floor(first), last + 1, timeframe.ms, dtype=np.int64)
     rows = history.rows_at(closes)
-    shown = _snapshots(market, closes + SETTLE_MS)
+    shown = _snapshots(market, book, closes + SETTLE_MS)
     parts = []
     for at in _by_model(history, closes):
         trading = history.models.at(int(closes[at][0]))
@@ -161,9 +163,9 @@ def _by_model(history: SymbolHistory, closes: Ints) -> list[slice]:
     return [slice(a, b) for a, b in pairwise(edges) if b > a]
 
 
-def _snapshots(market: SymbolMarket, times: Ints) -> SnapshotRows:
+def _snapshots(market: SymbolMarket, book: RuleBook, times: Ints) -> SnapshotRows:
     """What a fetch would have stored at each time, as far as it decides."""
-    parts = [_some_snapshots(market, times[at : at + _AT_ONCE]) for at in range(0, len(times), _AT_ONCE)]
+    parts = [_some_snapshots(market, book, times[at : at + _AT_ONCE]) for at in range(0, len(times), _AT_ONCE)]
     best, near = (_side_by_side([getattr(p, name) for p in parts]) for name in ("best", "near"))
     joined = {
         name: np.concatenate([getattr(p, name) for p in parts])
@@ -176,7 +178,7 @@ def _side_by_side(parts: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, Float
     return np.concatenate([bids for bids, _ in parts]), np.concatenate([asks for _, asks in parts])
 
 
-def _some_snapshots(market: SymbolMarket, times: Ints) -> SnapshotRows:
+def _some_snapshots(market: SymbolMarket, book: RuleBook, times: Ints) -> SnapshotRows:
     tape = market.tape
     price, quantity = decimals(tape.tick), decimals(tape.step)
     books = books_at(tape, times, prices_at(tape, times), DEPTH)
@@ -197,12 +199,10 @@ def _funding(market: SymbolMarket, book: RuleBook, times: Ints) -> tuple[Ints, F
     """(when it falls due next, the rate that is shown) at each time, shape (n,); 0 for a contract without."""
     symbol, funds = market.tape.symbol, int(delivery_ms_of(market.tape.symbol) is None)
     hours, which = np.unique(times // HOUR_MS, return_inverse=True)
-    shown = [
-        (following := book.next_funding_ms(symbol, at, FUNDING_INTERVAL_MS), market.quoted_funding_rate(at, following))
-        for at in (hours * HOUR_MS).tolist()
-    ]
-    following = np.array([due for due, _ in shown], dtype=np.int64)[which] * funds
-    return following, as_written(np.array([rate * funds for _, rate in shown]), DERIVED_PLACES)[which]
+    began = (hours * HOUR_MS).tolist()
+    due = [book.next_funding_ms(symbol, at, FUNDING_INTERVAL_MS) for at in began]
+    rates = [market.quoted_funding_rate(at, then) * funds for at, then in zip(began, due, strict=True)]
+    return np.array(due, dtype=np.int64)[which] * funds, as_written(np.array(rates), DERIVED_PLACES)[which]
 
 
 def _notional(side: tuple[Floats, Floats], near: NDArray[np.bool_]) -> Floats:

@@ -45,10 +45,10 @@ class SimulatedExchange:
 
     def __init__(self, tape: Tape, start_ms: int, balance: Decimal) -> None:
         recorded = {name: one.funding for name, one in tape.symbols.items() if one.funding is not None}
-        book = RuleBook(tape.changes, paid=recorded)
-        self._routes = PublicRoutes(tape, book)
+        self.book = RuleBook(tape.changes, paid=recorded)
+        self._routes = PublicRoutes(tape, self.book)
         account = fresh_account(balance, hedge_mode=False, markets=self._routes.markets, at_ms=start_ms)
-        self.engine = Engine(self._routes.markets, account, start_ms, book=book)
+        self.engine = Engine(self._routes.markets, account, start_ms, book=self.book)
 
     @property
     def now_ms(self) -> int:

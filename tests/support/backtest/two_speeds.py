@@ -18,9 +18,11 @@ from trader_cli.backtest.schedule import SETTLE_MS, Schedule
 from trader_cli.core.market.timeframes import HOUR_MS, MINUTE_MS, Timeframe
 from trader_cli.core.types import Abstention, Analysis, Claim, Probabilities, Signal
 from trader_cli.exchange.simulated_exchange import SimulatedExchange
+from trader_cli.pipelines.backtests.stored_tape import real_market
 from trader_cli.settings.room_options import ExecutionOptions, ManagementOptions, PlanningOptions
 from trader_cli.settings.workspace import workspace_of
 from trader_cli.venue.simulated_market.many_moments import prices_at
+from trader_cli.venue.simulated_market.rule_changes import FILTERS
 from trader_cli.venue.simulated_market.tape import SymbolTape, Tape, TapeBars
 
 MINUTE = Timeframe.parse("1m")
@@ -191,6 +193,19 @@ def odd_rules(dice: np.random.Generator) -> dict[str, Any]:
     }
 
 
+def recorded(dice: np.random.Generator, tapes: dict[str, SymbolTape]) -> Tape:
+    """The same with funding as recorded, its intervals changing, and filters coarser than the prices."""
+    made, filters = {}, {}
+    for name, tape in tapes.items():
+        stamps = BEGAN_MS + HOUR_MS * np.cumsum(dice.choice([1, 1, 2, 4, 8], 60))
+        rates = np.round(dice.normal(0, 1e-4, 60), 8)
+        made[name] = replace(tape, funding=dict(zip(stamps.tolist(), rates.tolist(), strict=True)))
+        step = Decimal("0.001") * int(dice.choice([1, 10]))
+        values = (Decimal(f"{tape.tick:.3f}") * int(dice.choice([1, 2, 5])), step, step, Decimal(5))
+        filters[name] = dict(zip(FILTERS, values, strict=True))
+    return real_market("t", made, filters)
+
+
 def odd_market(seed: int, symbols: int = 1, hours: int = 30) -> OddMarket:
     dice = np.random.default_rng(seed)
     names = ("AAAUSDT", "BBBUSDT", "CCCUSDT", "DDDUSDT")[:symbols]
@@ -199,7 +214,7 @@ def odd_market(seed: int, symbols: int = 1, hours: int = 30) -> OddMarket:
     span = BEGAN_MS + 2 * HOUR_MS, BEGAN_MS + hours * HOUR_MS
     look_ms = int(dice.choice([10_000, 10_000, 30_000, 7_000]))
     return OddMarket(
-        Tape("t", "t", tapes),
+        recorded(np.random.default_rng([seed, 1]), tapes) if seed % 3 == 0 else Tape("t", "t", tapes),
         {name: thoughts(dice, tape, timeframe, span) for name, tape in tapes.items()},
         float(dice.choice([1.0, 30.0, 300.0])),
         odd_rules(dice),

@@ -77,7 +77,7 @@ def _decided(
         progress(f"deciding the closes of {symbol}", number, len(prepared.histories))
         market = alone.venue.engine.markets[symbol]
         assert isinstance(market, SymbolMarket)
-        found[symbol] = one = prepare(history, market, prepared.span, options)
+        found[symbol] = one = prepare(history, market, alone.venue.book, prepared.span, options)
         beside = SimulatedExchange(prepared.tape, since, Decimal(1))
         compare_alone(one, StoredAnalyses({symbol: history}, beside, options))
     return PreparedAnalyses(found, alone)
