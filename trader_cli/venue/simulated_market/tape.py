@@ -41,6 +41,7 @@ class SymbolTape:
     """One symbol: its price tick and quantity step, the seed of its path, its span [start, end), UTC ms, and its bars.
 
     The bars are made when they are first asked for: most commands look at one symbol of a market, or at none.
+    `book_width` is how many times further apart the levels of the derived book lie than its bars say.
     """
 
     symbol: str
@@ -51,6 +52,7 @@ class SymbolTape:
     start_ms: int
     end_ms: int
     make: Callable[[], TapeBars] = field(repr=False, compare=False)
+    book_width: int = 1
 
     @classmethod
     def of(cls, symbol: str, timeframe: Timeframe, seed: int, tick: float, step: float, bars: TapeBars) -> SymbolTape:
@@ -60,7 +62,8 @@ class SymbolTape:
 
     def playing(self, bars: TapeBars) -> SymbolTape:
         """The same symbol with other bars."""
-        return self.of(self.symbol, self.timeframe, self.seed, self.tick, self.step, bars)
+        other = self.of(self.symbol, self.timeframe, self.seed, self.tick, self.step, bars)
+        return replace(other, book_width=self.book_width)
 
     def shifted(self, by_ms: int) -> SymbolTape:
         """The same bars at other times."""
