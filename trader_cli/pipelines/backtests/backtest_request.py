@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
 from trader_cli.core.json_values import texts_of, whole_of
 from trader_cli.core.market.timeframes import Timeframe
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from trader_cli.core.json_values import JsonObject
 
 WALK_FORWARD, CURRENT = "walk-forward", "current"
+Speed = Literal["fast", "faithful"]
+"""From one possible event to the next, or every look and close: the same trades."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class BacktestRequest:
     """What to trade, over which closes, and by which models.
 
     `since_ms` None is the later half of what is stored, `until_ms` None its end. `model` is `WALK_FORWARD` (trained
-    anew every `refit_ms`), `CURRENT`, or the digest of a bundle.
+    anew every `refit_ms`), `CURRENT`, or the digest of a bundle. `speed` changes nothing of the result.
     """
 
     symbols: tuple[str, ...]
@@ -30,6 +32,7 @@ class BacktestRequest:
     until_ms: int | None
     model: str
     refit_ms: int
+    speed: Speed = field(default="fast", compare=False)
 
     def as_dict(self) -> JsonObject:
         """The JSON shape."""

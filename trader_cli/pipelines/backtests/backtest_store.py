@@ -24,6 +24,7 @@ from trader_cli.core.json_values import object_of
 from trader_cli.core.market.timeframes import DAY_MS
 from trader_cli.pipelines.backtests.backtest_request import BacktestRequest
 from trader_cli.pipelines.backtests.code_digest import code_digest
+from trader_cli.pipelines.backtests.stored_tape import filters_of
 from trader_cli.storage.inventory import BACKTEST
 from trader_cli.storage.state import Trial, TrialLedger
 
@@ -77,8 +78,8 @@ def save(prepared: PreparedBacktest, store: ArtifactStore, account: BacktestAcco
     """Store what a backtest came to, and count it among the trials on these data."""
     workspace, request = prepared.workspace, prepared.request
     frames, settings, inputs = account.records.frames(), digest_value(_settings(workspace)), _inputs(prepared)
-    market, code = market_of(workspace), code_digest()
-    name = digest_value([code, request.as_dict(), inputs, settings, workspace.settings.seed])[:12]
+    market, code = _market(prepared), code_digest()
+    name = digest_value([code, request.as_dict(), inputs, settings, market, workspace.settings.seed])[:12]
     count = partial(_count_trial, workspace, request, settings)
     figures = figures_of(frames, _basis(prepared, count), account.halted)
     with store.at_work():
@@ -101,6 +102,7 @@ def save(prepared: PreparedBacktest, store: ArtifactStore, account: BacktestAcco
                 "settings": _settings(workspace),
                 "market": market,
                 "seed": workspace.settings.seed,
+                "speed": request.speed,
                 "code": code,
             },
         )
@@ -108,11 +110,14 @@ def save(prepared: PreparedBacktest, store: ArtifactStore, account: BacktestAcco
     return StoredBacktest(name, manifest)
 
 
-def market_of(workspace: Workspace) -> JsonObject:
-    """What of the settings makes the market that is played: the simulated one's; a real one is named by its bars."""
-    settings = workspace.settings
-    made = {"sim": settings.sim.model_dump(mode="json", exclude={"balance", "start"}), "seed": settings.seed}
-    return {"source": workspace.source, **(made if workspace.mode == "sim" else {})}
+def _market(prepared: PreparedBacktest) -> JsonObject:
+    """What makes the market that is played: settings of the simulated one; a real one's filters, beside its bars."""
+    workspace, settings = prepared.workspace, prepared.workspace.settings
+    if workspace.mode == "sim":
+        sim = settings.sim.model_dump(mode="json", exclude={"balance", "start"})
+        return {"source": workspace.source, "sim": sim, "seed": settings.seed}
+    filters = {s: {name: f"{x:f}" for name, x in each.items()} for s, each in filters_of(prepared.tape).items()}
+    return {"source": workspace.source, "filters": filters}
 
 
 def _basis(prepared: PreparedBacktest, count: Callable[[float], list[float]]) -> FigureBasis:

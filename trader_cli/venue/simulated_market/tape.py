@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from trader_cli.core.market.timeframes import Timeframe
+    from trader_cli.venue.simulated_market.rule_changes import RuleChange
 
     Floats = NDArray[np.float64]
 
@@ -40,8 +41,9 @@ class TapeBars:
 class SymbolTape:
     """One symbol: its price tick and quantity step, the seed of its path, its span [start, end), UTC ms, and its bars.
 
-    The bars are made when they are first asked for: most commands look at one symbol of a market, or at none.
-    `book_width` is how many times further apart the levels of the derived book lie than its bars say.
+    The bars are made when they are first asked for: most commands look at one symbol of a market, or at none. `funding`
+    are recorded rates by the full hour, UTC ms, at which they were paid; without them rates are derived. `book_width`
+    is how many times further apart the levels of the derived book lie than its bars say.
     """
 
     symbol: str
@@ -52,6 +54,7 @@ class SymbolTape:
     start_ms: int
     end_ms: int
     make: Callable[[], TapeBars] = field(repr=False, compare=False)
+    funding: Mapping[int, float] | None = None
     book_width: int = 1
 
     @classmethod
@@ -62,13 +65,14 @@ class SymbolTape:
 
     def playing(self, bars: TapeBars) -> SymbolTape:
         """The same symbol with other bars."""
-        other = self.of(self.symbol, self.timeframe, self.seed, self.tick, self.step, bars)
-        return replace(other, book_width=self.book_width)
+        made = self.of(self.symbol, self.timeframe, self.seed, self.tick, self.step, bars)
+        return replace(made, funding=self.funding, book_width=self.book_width)
 
     def shifted(self, by_ms: int) -> SymbolTape:
         """The same bars at other times."""
         start, end = self.start_ms + by_ms, self.end_ms + by_ms
-        return replace(self, start_ms=start, end_ms=end, make=partial(_moved, self, by_ms))
+        funding = None if self.funding is None else {at + by_ms: rate for at, rate in self.funding.items()}
+        return replace(self, start_ms=start, end_ms=end, make=partial(_moved, self, by_ms), funding=funding)
 
     @cached_property
     def bars(self) -> TapeBars:
@@ -117,11 +121,15 @@ def path_seed(symbol: str, seed: int) -> int:
 
 @dataclass(frozen=True)
 class Tape:
-    """Symbols played together. `source` names the market in every artifact made from it; `label` is for people."""
+    """Symbols played together. `source` names the market in every artifact made from it; `label` is for people.
+
+    `changes` are its rules where they are not those of a simulated exchange.
+    """
 
     source: str
     label: str
     symbols: dict[str, SymbolTape]
+    changes: tuple[RuleChange, ...] = ()
 
     @property
     def start_ms(self) -> int:
