@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from trader_cli.core.json_values import JsonObject
 
-WALK_FORWARD, CURRENT = "walk-forward", "current"
+WALK_FORWARD, CURRENT, ON_BARS = "walk-forward", "current", "on-bars"
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class BacktestRequest:
     """What to trade, over which closes, and by which models.
 
     `since_ms` None is the later half of what is stored, `until_ms` None its end. `model` is `WALK_FORWARD` (trained
-    anew every `refit_ms`), `CURRENT`, or the digest of a bundle.
+    anew every `refit_ms`), `CURRENT`, the digest of a bundle, or `ON_BARS`: a rule on bare bars, without all of this.
     """
 
     symbols: tuple[str, ...]

@@ -6,7 +6,7 @@ A backtest is named by what it was asked and what it was made from; made again i
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
@@ -62,6 +62,18 @@ class StoredBacktest:
         parameters = [f"{name} {value}" for name, value in given.items() if name not in {"name", "source"}]
         return ", ".join([str(given["name"]), *parameters]) if given else None
 
+    @property
+    def on_bars(self) -> str | None:
+        """How it was filled, in words, where a rule was tried on bare bars."""
+        how = object_of(object_of(self.manifest.notes["settings"]).get("on_bars", {}))
+        if not how:
+            return None
+        return (
+            "bare bars: filled at the next open, one position at a time, the stop before the target in a bar that holds"
+            f" both; {how['share']:g} of the wallet at leverage {how['leverage']:g}; funding: {how['funding']}; no"
+            " claim, plan, looks or loss limits"
+        )
+
     def part(self, store: ArtifactStore, name: str) -> pl.DataFrame | None:
         """One of `PARTS`; `None` where it has no rows. Raises `DataInvalid` for a damaged file."""
         chunks = [chunk for chunk in self.manifest.chunks if chunk.part == name]
@@ -80,10 +92,32 @@ def save(
     account: BacktestAccount,
 ) -> StoredBacktest:
     """Store what a backtest came to, and count it among the trials on these data."""
-    frames, settings, inputs = account.records.frames(), digest_value(_settings(workspace)), _inputs(histories)
+    closes = {symbol: Closes.of(history.bars, history.timeframe) for symbol, history in histories.items()}
+    done = Traded(account.records.frames(), _inputs(histories), closes, account.halted)
+    return save_traded(workspace, store, request, done)
+
+
+@dataclass(frozen=True)
+class Traded:
+    """What a backtest came to: frames by part, what they were made from, closes by symbol, and why it halted.
+
+    `settings`: what else could be chosen.
+    """
+
+    frames: Mapping[str, pl.DataFrame]
+    inputs: dict[str, str]
+    closes: Mapping[str, Closes]
+    halted: str | None = None
+    settings: JsonObject = field(default_factory=dict)
+
+
+def save_traded(workspace: Workspace, store: ArtifactStore, request: BacktestRequest, done: Traded) -> StoredBacktest:
+    """Store it, and count it among the trials on these data."""
+    chosen, frames, inputs = {**_settings(workspace), **done.settings}, done.frames, done.inputs
+    settings = digest_value(chosen)
     name = digest_value([__version__, request.as_dict(), inputs, settings, workspace.settings.seed])[:12]
     count = partial(_count_trial, workspace, request, settings)
-    figures = figures_of(frames, _basis(workspace, request, histories, count), account.halted)
+    figures = figures_of(frames, _basis(workspace, request, done.closes, count), done.halted)
     with store.at_work():
         chunks = tuple(replace(store.put_rows(part, f), part=part) for part, f in frames.items() if not f.is_empty())
         manifest = Manifest(
@@ -101,7 +135,7 @@ def save(
             notes={
                 "request": request.as_dict(),
                 "figures": figures.as_dict(),
-                "settings": _settings(workspace),
+                "settings": chosen,
                 "seed": workspace.settings.seed,
             },
         )
@@ -112,11 +146,10 @@ def save(
 def _basis(
     workspace: Workspace,
     request: BacktestRequest,
-    histories: Mapping[str, SymbolHistory],
+    closes: Mapping[str, Closes],
     count: Callable[[float], list[float]],
 ) -> FigureBasis:
     settings = workspace.settings
-    closes = {symbol: Closes.of(history.bars, history.timeframe) for symbol, history in histories.items()}
     return FigureBasis(settings.sim.balance, request.timeframe.ms, closes, settings.analyst.claim_probability, count)
 
 
