@@ -198,3 +198,14 @@ def test_a_backtest_or_a_ledger_that_is_not_there_is_named(trader: Inside, tmp_p
     nobody = Inside(tmp_path, ("--profile", "sim"))
     for what in ("account", "session"):
         assert (nobody.run("report", what).code, nobody.run("report").code) == (4, 4)
+
+
+def test_two_backtests_are_compared(ran: Workspace, trader: Inside) -> None:
+    one, two = backtested(ran, hours=4), backtested(ran, hours=5)
+    told = trader.run("backtest", "compare", one.name, two.name, "--json", **SMALL_SIM)
+    assert told.code == 0, told.err
+    assert [cause["cause"] for cause in told.json["causes"]] == ["span"]
+    worths = sum(cause["worth"] for cause in told.json["causes"]) + told.json["interaction"]
+    assert worths == pytest.approx(told.json["difference"], abs=1e-8)
+    shown = trader.run("backtest", "compare", one.name, two.name, **SMALL_SIM)
+    assert (shown.code, "interaction" in shown.out, "first decision that differs" in shown.out) == (0, True, True)

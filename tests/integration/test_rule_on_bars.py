@@ -19,6 +19,7 @@ from trader_cli.core.market.schemas import milliseconds
 from trader_cli.features.rule import NamedRule
 from trader_cli.features.rule_series import rule_bars, rule_signals
 from trader_cli.features.rules.sma_cross import SmaCross
+from trader_cli.pipelines.backtests.backtest_comparison import compare
 from trader_cli.pipelines.backtests.backtest_request import ON_BARS, BacktestRequest
 from trader_cli.pipelines.backtests.backtest_store import StoredBacktest, stored
 from trader_cli.pipelines.backtests.bar_backtest import Stake, bar_terms, run_bar_backtest
@@ -108,6 +109,12 @@ def test_made_again_it_is_the_same_and_one_trial(folder: Path) -> None:
     assert other.figures.claim.trials == first.figures.claim.trials + 1
     assert other.name != first.name
     assert {first.name, other.name} <= {one.name for one in stored(made, ArtifactStore(made.cache_dir))}
+
+
+def test_it_is_not_compared_as_if_decided(folder: Path) -> None:
+    made = workspace(folder)
+    with pytest.raises(UsageError, match="nothing was decided there"):
+        compare(made, ArtifactStore(made.cache_dir), tried(made), tried(workspace(folder, fast=2)))
 
 
 @pytest.mark.parametrize(

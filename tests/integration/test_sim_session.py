@@ -25,6 +25,7 @@ from trader_cli.settings import Settings
 from trader_cli.settings.room_options import ExecutionOptions
 from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.ledger import Ledger
+from trader_cli.storage.ledger_reading import LedgerReading
 from trader_cli.tactician.position_monitor import PositionMonitor
 
 pytestmark = pytest.mark.slow
@@ -43,7 +44,7 @@ def folder(trained: Path, tmp_path: Path) -> Iterator[Path]:
     return tmp_path / "work"
 
 
-GOLDEN = "de9a1e895f84a2d1cf9427e3a0b28416"
+GOLDEN = "e625dccdd128ec78d2413b4e7ac204f1"
 
 
 def test_the_golden_journal(folder: Path) -> None:
@@ -52,6 +53,17 @@ def test_the_golden_journal(folder: Path) -> None:
     assert done.trades >= 2
     assert done.profit.difference < 1e-8
     assert done.journal == GOLDEN
+    _require_looks_on_the_grid_of_entries(workspace_of(sim_settings(folder)).ledger_path)
+
+
+def _require_looks_on_the_grid_of_entries(ledger_path: Path) -> None:
+    """Every look lies a whole number of intervals after the entry of what it looks at."""
+    with LedgerReading.shown(ledger_path) as ledger:
+        assert ledger is not None
+        looks = [(str(line.body["plan"]), line.at_ms) for line in ledger.assessments(SYMBOL, 0, ("stay", "tighten"))]
+        entered = {plan: ledger.fills(decision_id=plan)[0].time_ms for plan, _ in looks}
+    assert len(entered) >= 2
+    assert {(at_ms - entered[plan]) % 10_000 for plan, at_ms in looks} == {0}
 
 
 def test_what_the_market_showed_is_recorded(folder: Path) -> None:

@@ -173,6 +173,7 @@ DERIVED_IN = {
         "cli/options.py",
         "exchange/paper_exchange.py",
         "exchange/exchange_session.py",
+        "pipelines/backtests/backtest_recipe.py",
         "pipelines/live_trading_pipeline.py",
         "pipelines/verification/exchange_data.py",
         "pipelines/verification/lab.py",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from trader_cli.analyst.feature_code import code_digest
+from trader_cli.analyst.feature_code import feature_code_digest
 from trader_cli.analyst.isolated_process import impure_in_new_process
 from trader_cli.core.errors import DataInvalid, DataMissing, DataStale
 from trader_cli.core.identity.digests import digest_value
@@ -39,7 +39,7 @@ _LEAST_STORED = 3000
 
 def certificate_key(spec: FeatureSpec) -> str:
     """The key of a certificate: the families with their parameters, their base frame, and the code they run on."""
-    return digest_value([spec.timeframe.name, identity_digest(spec), code_digest()])
+    return digest_value([spec.timeframe.name, identity_digest(spec), feature_code_digest()])
 
 
 def synthetic_tape(spec: FeatureSpec) -> pl.DataFrame:

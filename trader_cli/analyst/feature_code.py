@@ -12,7 +12,7 @@ from trader_cli.features.library_versions import library_versions
 
 
 @lru_cache(maxsize=1)
-def code_digest() -> str:
+def feature_code_digest() -> str:
     """The digest of the code that makes features, and of the versions of the libraries under it."""
     files = [
         path

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trader_cli.analyst.feature_code import code_digest
+from trader_cli.analyst.feature_code import feature_code_digest
 from trader_cli.analyst.user_rules import load_rule, rule_origin
 from trader_cli.core.errors import DataInvalid, DataMissing
 from trader_cli.core.identity.digests import digest_value
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 def rule_certificate_key(rule: RuleSettings, timeframe: Timeframe) -> str:
     """The key of a rule's certificate. Its source is read for it, and not run."""
     source = rule_origin(str(rule.name)).digest
-    return digest_value(["rule", timeframe.name, rule.name, source, rule.parameters, code_digest()])
+    return digest_value(["rule", timeframe.name, rule.name, source, rule.parameters, feature_code_digest()])
 
 
 def find_rule_certificate(store: ArtifactStore, rule: RuleSettings, timeframe: Timeframe) -> Certificate | None:

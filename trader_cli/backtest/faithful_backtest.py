@@ -1,8 +1,8 @@
 """The faithful backtest: `trader run --forever` in one process, event by event on the venue's engine, without HTTP.
 
 The same moments: a bar is analysed half a second after its close, a refused plan is tried again every
-`tactics_interval` while its signal is valid, and what is open is looked at right after the entry that opened the
-account and every `position_monitoring_interval` from then on.
+`tactics_interval` while its signal is valid, and what is open is looked at every `position_monitoring_interval`
+after the entry that opened the account.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class FaithfulBacktest:
         self._series = [Series(symbol) for symbol in symbols]
         self._assessments: dict[str, Assessment] = {}
         self._began_ms = now = account.venue.now_ms
-        self._looks = LookGrid(schedule.look_ms, now, now)
+        self._looks = LookGrid(schedule.look_ms, now)
         self._stood_ms = 0
         self._progress = progress
 
@@ -139,7 +139,7 @@ class FaithfulBacktest:
             was_flat = not account.held
             refused = account.enter(decision)
             if was_flat and account.held:
-                self._looks.opened_ms = account.venue.now_ms
+                self._looks.looked_ms = account.venue.now_ms
         account.records.decided(now, analysis, refused or decision)
         if refused is not None and refused.code not in {"halted", UNFILLED}:
             series.tactics_ms = now + self._schedule.again_ms

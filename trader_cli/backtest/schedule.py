@@ -10,8 +10,6 @@ if TYPE_CHECKING:
 
 SETTLE_MS = 500
 """How long after its close a bar is asked for."""
-FIRST_LOOK_MS = 50
-"""How long after an entry the loop wakes again: its shortest sleep."""
 
 
 @dataclass(frozen=True)
@@ -34,16 +32,15 @@ class Schedule:
 
 @dataclass
 class LookGrid:
-    """When what is held is looked at: after the entry that opened the account, and every so often from then on."""
+    """When what is held is looked at: `every_ms` after the last look, or after the entry that opened the account."""
 
     every_ms: int
     looked_ms: int
-    opened_ms: int
 
     @property
     def next_ms(self) -> int:
         """The next look."""
-        return max(self.looked_ms + self.every_ms, self.opened_ms + FIRST_LOOK_MS)
+        return self.looked_ms + self.every_ms
 
     def at_or_after(self, time_ms: int) -> int:
         """The first look that is not before a time."""

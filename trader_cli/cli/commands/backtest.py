@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from trader_cli.backtest.figures import Figures
     from trader_cli.backtest.performance import Risk, TradeFigures
     from trader_cli.cli.show import Facts
+    from trader_cli.pipelines.backtests.backtest_comparison import Comparison, FirstDecision
     from trader_cli.pipelines.backtests.backtest_store import StoredBacktest
     from trader_cli.settings import Workspace
 
@@ -136,6 +137,35 @@ def show(
 
 
 @app.command()
+def compare(
+    first: Annotated[str, typer.Argument(help="A backtest, or how its name begins.")],
+    second: Annotated[str, typer.Argument(help="Another one.")],
+    profile: o.Profile = None,
+    config: o.Config = None,
+    tape: o.Tape = None,
+    json: o.Json = False,
+) -> None:
+    """Name what of two backtests differs, the money each difference is worth, and the first decision it changed.
+
+    The first is run again with one part of the second at a time: bars, features, models, settings, costs, seed. What
+    they come to together beyond their sum is the interaction. Nothing of it is stored, and none is a trial.
+    """
+    from trader_cli.pipelines.backtests import backtest_comparison as comparison
+    from trader_cli.pipelines.backtests.backtest_store import find
+    from trader_cli.storage.artifacts import ArtifactStore
+
+    workspace = o.workspace_from(profile, config, tape)
+    store = ArtifactStore(workspace.cache_dir)
+    both = [find(workspace, store, name) for name in (first, second)]
+    with progress_bar() as progress:
+        done = comparison.compare(workspace, store, both[0], both[1], progress)
+    if json:
+        print_json(done.as_dict())
+        return
+    print_facts(f"{done.names[0]} → {done.names[1]}: {done.difference:+.8f}", _compared(done))
+
+
+@app.command()
 def export(
     name: Annotated[str, typer.Argument(help="The backtest, or how its name begins.")],
     folder: Annotated[str, typer.Argument(help="A folder that is not there yet: one CSV file a part.")],
@@ -160,6 +190,21 @@ def export(
         if frame is not None:
             frame.write_csv(target / f"{part}.csv")
             say(f"{target / part}.csv: {frame.height} rows")
+
+
+def _compared(done: Comparison) -> Facts:
+    facts: dict[str, object] = {}
+    for found in done.causes:
+        worth = f"{found.worth:+.8f}" if found.worth is not None else f"not by itself: {found.refused}"
+        facts[found.cause] = "\n".join([worth, *found.differences, *_first(found.first_decision)])
+    facts["code"] = done.other_code
+    facts["interaction"] = f"{done.interaction:+.8f}"
+    facts["first decision that differs"] = "\n".join(_first(done.first_decision)) or "none"
+    return facts
+
+
+def _first(found: FirstDecision | None) -> list[str]:
+    return [] if found is None else [f"{utc(found.time_ms)} {found.symbol}", f"- {found.before}", f"+ {found.after}"]
 
 
 def _print(done: StoredBacktest, *, json: bool) -> None:

@@ -16,7 +16,7 @@ from trader_cli.core.ports import silent
 from trader_cli.pipelines.backtests.backtest_request import CURRENT, WALK_FORWARD
 from trader_cli.pipelines.backtests.backtest_store import save
 from trader_cli.pipelines.backtests.prepared_backtest import PreparedBacktest, trade
-from trader_cli.pipelines.backtests.stored_tape import tape_of
+from trader_cli.pipelines.backtests.stored_tape import played_digests, tape_of
 from trader_cli.pipelines.stages.model_stages import training_data
 from trader_cli.pipelines.stages.model_training import train_on
 from trader_cli.pipelines.stages.rule_training import prepare_rule
@@ -41,9 +41,9 @@ def run_backtest(workspace: Workspace, request: BacktestRequest, progress: Progr
     since, until = _span(series, request)
     histories = {s.symbol: _history(workspace, store, s, request, (since, until), progress) for s in series}
     tape = tape_of(workspace, store, request.symbols, request.timeframe)
-    known = replace(request, since_ms=since, until_ms=until)
-    account = trade(PreparedBacktest(workspace, known, histories, tape), progress)
-    return save(workspace, store, known, histories, account)
+    known, played = replace(request, since_ms=since, until_ms=until), played_digests(workspace, store, series)
+    prepared = PreparedBacktest(workspace, known, histories, tape, played)
+    return save(prepared, store, trade(prepared, progress))
 
 
 def _span(series: Sequence[TrainingData], request: BacktestRequest) -> tuple[int, int]:
@@ -81,7 +81,7 @@ def _history(
     known = SymbolHistory(
         series.symbol, series.timeframe, series.bars, series.features, series.funding, models, digests
     )
-    return replace(known, signals=_signals(workspace, store, series, models))
+    return replace(known, signals=signals_of(workspace, store, series, models))
 
 
 def _models(
@@ -122,7 +122,7 @@ def given_model(workspace: Workspace, store: ArtifactStore, series: TrainingData
     return ModelSpan(model, since, digest)
 
 
-def _signals(
+def signals_of(
     workspace: Workspace, store: ArtifactStore, series: TrainingData, models: ModelSchedule
 ) -> BarSignals | None:
     """What the configured rule says of the series, if one decides. Raises `DataStale` for claims of another."""

@@ -23,6 +23,7 @@ from trader_cli.core.identity.manifests import ArtifactKey, Manifest
 from trader_cli.core.json_values import object_of
 from trader_cli.core.market.timeframes import DAY_MS
 from trader_cli.pipelines.backtests.backtest_request import BacktestRequest
+from trader_cli.pipelines.backtests.code_digest import code_digest
 from trader_cli.storage.inventory import BACKTEST
 from trader_cli.storage.state import Trial, TrialLedger
 
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from trader_cli.backtest.backtest_account import BacktestAccount
-    from trader_cli.backtest.stored_analyses import SymbolHistory
     from trader_cli.core.json_values import JsonObject
+    from trader_cli.pipelines.backtests.prepared_backtest import PreparedBacktest
     from trader_cli.settings import Workspace
     from trader_cli.storage.artifacts import ArtifactStore
 
@@ -84,17 +85,11 @@ class StoredBacktest:
         return {"backtest": self.name, "digest": self.manifest.digest, **self.manifest.notes}
 
 
-def save(
-    workspace: Workspace,
-    store: ArtifactStore,
-    request: BacktestRequest,
-    histories: Mapping[str, SymbolHistory],
-    account: BacktestAccount,
-) -> StoredBacktest:
+def save(prepared: PreparedBacktest, store: ArtifactStore, account: BacktestAccount) -> StoredBacktest:
     """Store what a backtest came to, and count it among the trials on these data."""
-    closes = {symbol: Closes.of(history.bars, history.timeframe) for symbol, history in histories.items()}
-    done = Traded(account.records.frames(), _inputs(histories), closes, account.halted)
-    return save_traded(workspace, store, request, done)
+    closes = {symbol: Closes.of(history.bars, history.timeframe) for symbol, history in prepared.histories.items()}
+    done = Traded(account.records.frames(), _inputs(prepared), closes, account.halted)
+    return save_traded(prepared.workspace, store, prepared.request, done)
 
 
 @dataclass(frozen=True)
@@ -115,7 +110,8 @@ def save_traded(workspace: Workspace, store: ArtifactStore, request: BacktestReq
     """Store it, and count it among the trials on these data."""
     chosen, frames, inputs = {**_settings(workspace), **done.settings}, done.frames, done.inputs
     settings = digest_value(chosen)
-    name = digest_value([__version__, request.as_dict(), inputs, settings, workspace.settings.seed])[:12]
+    market, code = market_of(workspace), code_digest()
+    name = digest_value([code, request.as_dict(), inputs, settings, workspace.settings.seed])[:12]
     count = partial(_count_trial, workspace, request, settings)
     figures = figures_of(frames, _basis(workspace, request, done.closes, count), done.halted)
     with store.at_work():
@@ -136,11 +132,20 @@ def save_traded(workspace: Workspace, store: ArtifactStore, request: BacktestReq
                 "request": request.as_dict(),
                 "figures": figures.as_dict(),
                 "settings": chosen,
+                "market": market,
                 "seed": workspace.settings.seed,
+                "code": code,
             },
         )
         store.publish(_key(workspace, manifest), manifest)
     return StoredBacktest(name, manifest)
+
+
+def market_of(workspace: Workspace) -> JsonObject:
+    """What of the settings makes the market that is played: the simulated one's; a real one is named by its bars."""
+    settings = workspace.settings
+    made = {"sim": settings.sim.model_dump(mode="json", exclude={"balance", "start"}), "seed": settings.seed}
+    return {"source": workspace.source, **(made if workspace.mode == "sim" else {})}
 
 
 def _basis(
@@ -168,10 +173,10 @@ def _settings(workspace: Workspace) -> JsonObject:
     return {**dumped, "balance": workspace.settings.sim.balance}
 
 
-def _inputs(histories: Mapping[str, SymbolHistory]) -> dict[str, str]:
+def _inputs(prepared: PreparedBacktest) -> dict[str, str]:
     """Everything it was made from, by name: what of it is an artifact is kept as long as the backtest."""
-    found: dict[str, str] = {}
-    for symbol, history in sorted(histories.items()):
+    found = dict(prepared.played)
+    for symbol, history in sorted(prepared.histories.items()):
         found |= {f"{stage} {symbol}": history.digests[stage] for stage in ("bars", "features")}
         found |= {f"model {symbol} {span.from_ms}": span.digest for span in history.models.spans}
     return found

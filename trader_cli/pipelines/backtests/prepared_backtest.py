@@ -30,12 +30,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PreparedBacktest:
-    """`request` is of a known span; `histories` by symbol; `tape` is the market that is played."""
+    """`request` is of a known span; `histories` by symbol; `tape` is the market that is played.
+
+    `played` names the artifacts the tape and the funding are of, as the manifest's inputs do.
+    """
 
     workspace: Workspace
     request: BacktestRequest
     histories: Mapping[str, SymbolHistory]
     tape: Tape
+    played: Mapping[str, str]
 
     @property
     def span(self) -> tuple[int, int]:

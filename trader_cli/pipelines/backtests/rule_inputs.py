@@ -45,6 +45,9 @@ def rule_inputs(
     manifest, options = stored_bars(workspace, store, symbol, timeframe), RuleOptions.of(workspace.settings)
     named = certified_rule(store, options, timeframe, progress, lambda: _tail(workspace, store, manifest, timeframe))
     funding, digests = stored_funding(store, workspace.mode, symbol, timeframe, manifest), {"bars": manifest.digest}
+    paid = store.found(stage_key(workspace.mode, symbol, timeframe, "funding"))
+    if funding is not None and paid is not None:
+        digests["funding"] = paid
     if features_read(named):
         from trader_cli.pipelines.stages.model_stages import training_data
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from trader_cli.core.identity.manifests import Manifest
+    from trader_cli.pipelines.stages.training_inputs import TrainingData
     from trader_cli.settings import Workspace
     from trader_cli.storage.artifacts import ArtifactStore
     from trader_cli.venue.simulated_market.tape import SymbolTape
@@ -31,17 +32,35 @@ def tape_of(workspace: Workspace, store: ArtifactStore, symbols: Sequence[str], 
     return Tape(workspace.source, f"stored bars of {workspace.source}", made)
 
 
+def played_digests(workspace: Workspace, store: ArtifactStore, series: Sequence[TrainingData]) -> dict[str, str]:
+    """What is played beside the bars that are analysed, by the names of a manifest's inputs: minute bars, funding."""
+    found: dict[str, str] = {}
+    for one in series:
+        if workspace.mode != "sim":
+            found[f"path {one.symbol}"] = _played(workspace, store, one.symbol, one.timeframe).digest
+        funding = store.current(stage_key(workspace.mode, one.symbol, one.timeframe, "funding"))
+        if one.funding is not None and funding is not None:
+            found[f"funding {one.symbol}"] = funding.digest
+    return found
+
+
 def _symbol_tape(workspace: Workspace, store: ArtifactStore, symbol: str, timeframe: Timeframe) -> SymbolTape:
+    return symbol_tape_of(store, _played(workspace, store, symbol, timeframe), workspace.settings.seed)
+
+
+def _played(workspace: Workspace, store: ArtifactStore, symbol: str, timeframe: Timeframe) -> Manifest:
     """A symbol's stored minute bars where they reach as far as those of `timeframe`, else these."""
     command = f"fetch {symbol} --timeframe {timeframe}"
     bars = store.require(stage_key(workspace.mode, symbol, timeframe, "bars"), command)
     minutes = store.current(stage_key(workspace.mode, symbol, FINEST, "bars"))
-    played, of = bars, timeframe
-    if minutes is not None and _covers(minutes, bars, timeframe):
-        played, of = minutes, FINEST
-    frame = store.read(played)
+    return minutes if minutes is not None and _covers(minutes, bars, timeframe) else bars
+
+
+def symbol_tape_of(store: ArtifactStore, played: Manifest, seed: int) -> SymbolTape:
+    """Stored bars as a tape."""
+    frame, timeframe = store.read(played), Timeframe.parse(played.timeframe)
     recorded = {name: frame[name].to_numpy().astype(np.float64) for name in FLOWS if not frame[name].null_count()}
-    return make_symbol_tape(symbol, of, frame, workspace.settings.seed, recorded)
+    return make_symbol_tape(played.symbol, timeframe, frame, seed, recorded)
 
 
 def _covers(minutes: Manifest, bars: Manifest, timeframe: Timeframe) -> bool:

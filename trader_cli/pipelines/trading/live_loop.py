@@ -192,6 +192,8 @@ class LiveLoop:
             await trader.act(done, self._timeframe)
         finally:
             trader.monitor.entering.discard(series.symbol)
+        if isinstance(done.entered, EntryResult) and not self._is_open:
+            self._is_open, self._cared_ms = True, trader.now_ms()  # looks lie on the entry and every interval after it
         self._tell(done)
         refused = next((x for x in (done.entered, done.outcome) if isinstance(x, Refused)), None)
         if refused is not None and refused.code != "halted":
