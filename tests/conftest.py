@@ -157,6 +157,13 @@ LONG = (
     "test_sim_session.py::test_a_pending_signal_is_looked_at_again",
     "test_trading_on_a_host.py::test_an_interrupted_monitor_leaves_the_stops_and_names_them[15-143]",
     "-a firewall]",
+    "test_certify_command.py::test_a_failed_certificate_stops_every_stage_and_certifying_anew_mends_it",
+    "test_stages.py::test_real_bars_from_the_exchange_to_an_outcome_in_four_processes",
+    "test_stages.py::test_folders_that_cannot_be_used_are_named",
+    "test_threads.py::test_one_two_and_four_threads_make_the_same_digests",
+    "test_assets_of_accounts.py::test_funding_is_in_the_ledger_minutes_after_each_stamp[1-2-1]",
+    "test_venue_world.py::test_another_funding_interval_is_shown_and_paid[1]",
+    *(f"test_ledger_caches.py::test_the_writer_remembers_what_a_reader_finds[{seed}]" for seed in range(6, 12)),
     *(f"test_ledger_and_limits_are_those_of_the_account_in_every_asset[{seed}]" for seed in range(12, 200)),
 )
 """Tests of fifteen seconds to a minute with a sibling that is quicker: `make long` runs them."""

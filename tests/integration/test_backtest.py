@@ -12,7 +12,7 @@ from support.commands.in_process import Inside
 from support.trading.sim_folder import QUARTER, SYMBOL, sim_settings, trained_folder
 
 from trader_cli.core.errors import DataInvalid, DataMissing, UsageError
-from trader_cli.pipelines.backtests.backtest_request import CURRENT, WALK_FORWARD, BacktestRequest
+from trader_cli.pipelines.backtests.backtest_request import CURRENT, WALK_FORWARD, BacktestRequest, Speed
 from trader_cli.pipelines.backtests.backtest_run import run_backtest
 from trader_cli.pipelines.backtests.backtest_store import StoredBacktest, find, stored
 from trader_cli.pipelines.market_access import sim_tape
@@ -43,14 +43,20 @@ def start_of(workspace: Workspace) -> int:
     return sim_tape(workspace).at(workspace.settings.sim.start)
 
 
-def backtested(workspace: Workspace, *, model: str = CURRENT, hours: float = HOURS) -> StoredBacktest:
+def backtested(
+    workspace: Workspace, *, model: str = CURRENT, hours: float = HOURS, speed: Speed = "fast"
+) -> StoredBacktest:
     begin = start_of(workspace)
     span = (begin, begin + round(hours * HOUR_MS))
-    return run_backtest(workspace, BacktestRequest((SYMBOL,), QUARTER, *span, model, 30 * 24 * HOUR_MS))
+    return run_backtest(workspace, BacktestRequest((SYMBOL,), QUARTER, *span, model, 30 * 24 * HOUR_MS, speed))
 
 
-def test_it_trades_as_the_run_did(ran: Workspace) -> None:
-    done, store = backtested(ran), ArtifactStore(ran.cache_dir)
+SPEEDS: tuple[Speed, ...] = ("fast", "faithful")
+
+
+@pytest.mark.parametrize("speed", SPEEDS)
+def test_it_trades_as_the_run_did(ran: Workspace, speed: Speed) -> None:
+    done, store = backtested(ran, speed=speed), ArtifactStore(ran.cache_dir)
     fills = done.part(store, "fills")
     assert fills is not None
     with LedgerReading.shown(ran.ledger_path) as ledger:
@@ -66,6 +72,14 @@ def test_it_trades_as_the_run_did(ran: Workspace) -> None:
             "time", "purpose", "side", "price", "quantity", "fee", "realised"
         ).iter_rows()
     ]
+
+
+def test_both_speeds_leave_the_same_under_one_name(ran: Workspace) -> None:
+    fast, faithful = (backtested(ran, speed=speed) for speed in SPEEDS)
+    assert fast.name == faithful.name
+    assert fast.manifest.chunks == faithful.manifest.chunks
+    assert fast.figures == faithful.figures
+    assert (fast.manifest.notes["speed"], faithful.manifest.notes["speed"]) == SPEEDS
 
 
 def test_its_money_adds_up(ran: Workspace) -> None:

@@ -27,6 +27,7 @@ from trader_cli.pipelines.stages.model_stages import training_data
 from trader_cli.settings.room_options import AnalysisOptions
 from trader_cli.settings.workspace import Workspace, workspace_of
 from trader_cli.storage.artifacts import ArtifactStore
+from trader_cli.venue.simulated_market.rule_changes import RuleBook
 from trader_cli.venue.simulated_market.symbol_market import SymbolMarket
 
 pytestmark = pytest.mark.slow
@@ -101,15 +102,15 @@ def test_closes_decided_together_say_what_each_alone_says(workspace: Workspace, 
     tape = sim_tape(workspace)
     last = int(history.bars["open_time"].to_physical()[-1]) + QUARTER.ms
     first = last - (CLOSES - 1) * QUARTER.ms
-    prepared = prepare(history, SymbolMarket(tape.symbols[SYMBOL]), (first, last), options)
+    prepared = prepare(history, SymbolMarket(tape.symbols[SYMBOL]), RuleBook(), (first, last), options)
     venue = SimulatedExchange(tape, first, Decimal(10_000))
     alone = StoredAnalyses({SYMBOL: history}, venue, options)
     codes = set()
-    for number, close in enumerate(range(first, last + 1, QUARTER.ms)):
+    for close in range(first, last + 1, QUARTER.ms):
         venue.advance(close + SETTLE_MS)
         said = alone.of(SYMBOL)
-        assert prepared.analysis(number) == said
-        assert prepared.marks[number] == venue.engine.markets[SYMBOL].last_price(close + SETTLE_MS)
+        assert prepared.analysis(close) == said
+        assert prepared.mark_at(close) == venue.engine.markets[SYMBOL].last_price(close + SETTLE_MS)
         codes.add("signal" if said.signal else said.outcome.code)  # type: ignore[union-attr]
     assert "signal" in codes
     if change == "with holes":

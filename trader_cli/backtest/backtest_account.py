@@ -54,21 +54,24 @@ class AccountOptions:
 
 
 class BacktestAccount:
-    """The account. `held` are positions as the last look saw them: one that has ended since is told by the next."""
+    """The account. `held` are positions as the last look saw them: one that has ended since is told by the next.
+
+    `has_changed`: something has happened to it that no look has seen yet.
+    """
 
     def __init__(self, venue: SimulatedExchange, options: AccountOptions, timeframe: Timeframe) -> None:
         self.venue, self.held, self.records = venue, dict[str, ManagedPosition](), Records()
         self.keeper = PositionKeeper(venue, round(options.execution.orders.protection_deadline * 1000))
         self.halted: str | None = None
         self._options, self._timeframe = options, timeframe
-        self._losses = LossRecord(options.execution.limits)
+        self.losses = LossRecord(options.execution.limits)
         self._sent: list[tuple[str, int]] = []
         self._folded = self._paid = 0
-        self._has_changed = True
+        self.has_changed = True
         venue.engine.on_change.append(self._note_change)
 
     def _note_change(self, _engine: Engine) -> None:
-        self._has_changed = True
+        self.has_changed = True
 
     # --- entering ---
 
@@ -173,13 +176,13 @@ class BacktestAccount:
 
     def look(self, assessment_of: Callable[[ManagedPosition], Assessment | None]) -> None:
         """One look at everything that is held: covered, assessed, acted on; then the loss limits."""
-        if self._has_changed:
-            self._has_changed = False
+        if self.has_changed:
+            self.has_changed = False
             for held in self._each():
                 self.keeper.protect(held)
         for held in self._each():
             self._manage(held, assessment_of(held))
-        broken = self._losses.broken(self.venue.engine)
+        broken = self.losses.broken(self.venue.engine)
         if broken is not None:
             self._halt(broken)
             for held in self._each() if self._options.execution.limits.close_on_halt else ():
@@ -215,7 +218,7 @@ class BacktestAccount:
         mark, now = self.venue.engine.mark(held.plan.symbol), self.venue.now_ms
         before = held.entry_price if held.best_price is None else held.best_price
         held.best_price = max(before, mark) if held.plan.sign > 0 else min(before, mark)
-        action = assess(_open_position(held, held.best_price), mark, assessment, held.rules, now)
+        action = assess(open_position(held, held.best_price), mark, assessment, held.rules, now)
         if action.price is not None:
             self.keeper.tighten(held, action.price)
         elif action.share is not None:
@@ -225,7 +228,7 @@ class BacktestAccount:
             self.keeper.protect(held, ZERO, action.reason)
 
 
-def _open_position(held: ManagedPosition, best_price: Decimal) -> OpenPosition:
+def open_position(held: ManagedPosition, best_price: Decimal) -> OpenPosition:
     made = held.plan
     return OpenPosition(
         side=made.side,

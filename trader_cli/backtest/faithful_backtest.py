@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from trader_cli.core.types import Analysis
 
 
+POSITION_OPEN = Refused("position_open", "The symbol holds a position of ours.")
+
+
 class Analyses(Protocol):
     """What is thought of a symbol."""
 
@@ -127,7 +130,7 @@ class FaithfulBacktest:
             return
         now = account.venue.now_ms
         if series.symbol in account.held:
-            account.records.decided(now, analysis, Refused("position_open", "The symbol holds a position of ours."))
+            account.records.decided(now, analysis, POSITION_OPEN)
             return
         if now >= analysis.decision_time_ms + self._schedule.validity_ms:
             account.records.decided(now, analysis, Abstention("analysis_stale", "The signal is not valid any more."))

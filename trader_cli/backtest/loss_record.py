@@ -32,15 +32,18 @@ class LossRecord:
         self._waiting: list[EquityPoint | SkippedLooks] = []
         self._highest = ZERO
         self._counted, self._told = 0, set[str]()
+        self._looks, self._opened = (-1, False), (-1, False, ZERO)
 
     def broken(self, engine: Engine) -> str | None:
         """The sentence of a limit newly broken."""
         now = _point(engine)
+        day = now.time_ms // DAY_MS
+        self._looks = day, self._looks[0] == day
         self._note(engine, max(now.wallet, now.equity))
         found = {}
         if self._is_on and now.equity < self._near:
             self._make_up()
-            opened, peak = self._levels.opened(now.time_ms // DAY_MS * DAY_MS, now), self._levels.peak(now)
+            opened, peak = self._levels.opened(day * DAY_MS, now), self._levels.peak(now)
             found = limits_broken(opened, peak, now.equity, self._limits, now.time_ms)
         if self._waiting:
             self._waiting.append(now)
@@ -84,14 +87,25 @@ class LossRecord:
         """The equity down to which no limit breaks today while equity stays below `highest`; None: none ever does."""
         if not self._is_on:
             return None
-        now, quick = _point(engine), max(self._highest, highest) * (1 - min(self._shares))
+        now, top, (daily, drawdown) = _point(engine), max(self._highest, highest), self._shares
+        quick = top * (1 - min(daily, drawdown))
         if now.equity > quick:
             return quick
+        peak, day = top, now.time_ms // DAY_MS
+        if now.equity <= top * (1 - drawdown):
+            self._make_up()
+            peak = max(self._levels.peak(now), highest)
+        from_day = ZERO if f"day {day}" in self._told else self._day_opened(day, now) * (1 - daily)
+        return max(from_day, ZERO if "drawdown" in self._told else peak * (1 - drawdown))
+
+    def _day_opened(self, day: int, now: EquityPoint) -> Decimal:
+        """The level at the beginning of the day: two looks in it say it for good."""
+        if self._opened[:2] == (day, True):
+            return self._opened[2]
         self._make_up()
-        day = now.time_ms // DAY_MS
-        opened, peak = self._levels.opened(day * DAY_MS, now), max(self._levels.peak(now), highest)
-        daily = ZERO if f"day {day}" in self._told else opened * (1 - self._shares[0])
-        return max(daily, ZERO if "drawdown" in self._told else peak * (1 - self._shares[1]))
+        level = self._levels.opened(day * DAY_MS, now)
+        self._opened = day, self._looks == (day, True), level
+        return level
 
 
 def _point(engine: Engine) -> EquityPoint:

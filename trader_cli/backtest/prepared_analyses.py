@@ -6,18 +6,21 @@ moment is analysed then and there, as ever.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from trader_cli.analyst.analysis import LEVEL_BARS, refuse_absent
+from trader_cli.analyst.decision import DOWN, UP
 from trader_cli.analyst.decisions_by_row import SeriesRows, SnapshotRows, decide_rows
 from trader_cli.analyst.health import BAND
 from trader_cli.analyst.rule_decision import held_by
 from trader_cli.backtest.schedule import SETTLE_MS
 from trader_cli.core.market.symbols import delivery_ms_of
+from trader_cli.core.market.timeframes import HOUR_MS
 from trader_cli.core.types import Abstention, Analysis, Probabilities, Signal
 from trader_cli.exchange.simulated_exchange import DEPTH
 from trader_cli.venue.simulated_market.many_moments import as_written, books_at, prices_at
@@ -25,26 +28,29 @@ from trader_cli.venue.simulated_market.number_format import DERIVED_PLACES, deci
 from trader_cli.venue.simulated_market.symbol_market import FUNDING_INTERVAL_MS, SymbolMarket
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from trader_cli.backtest.stored_analyses import SymbolHistory
+    from trader_cli.backtest.stored_analyses import StoredAnalyses, SymbolHistory
     from trader_cli.settings.room_options import AnalysisOptions
+    from trader_cli.venue.simulated_market.rule_changes import RuleBook
 
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
 
 
 _AT_ONCE = 4096
+_COMPARED = 100
+"""About so many signals of a symbol are analysed once more, each alone."""
 
 
 @dataclass(frozen=True)
 class PreparedSymbol:
     """One symbol at the closes first, first + bar … (n of them, UTC ms).
 
-    `decided_ms`: the close of the last bar there was then; `price` its close; `marks` the last price when it is asked;
-    `losses` P(up), P(down): what a short, a long loses by, NaN where nothing is told. Arrays of shape (n,).
+    `decided_ms`: the close of the last bar there was then; `price` its close; `marks` the last price when it is asked,
+    each (n,); `probabilities` of up, down and flat, (n, 3), NaN where nothing is told.
     """
 
     symbol: str
@@ -56,19 +62,32 @@ class PreparedSymbol:
     price: Floats
     marks: Floats
     history: SymbolHistory
+    _losing: dict[tuple[int, float], Ints] = field(default_factory=dict, repr=False, compare=False)
 
     def at(self, close_ms: int) -> int:
-        """The number of a close. Not every number is one that was prepared."""
+        """The number of a close."""
         return (close_ms - self.first_ms) // self.bar_ms
 
-    @property
-    def signals(self) -> Ints:
-        """Numbers of closes with a signal, ascending."""
-        return np.flatnonzero([isinstance(outcome, Signal) for outcome in self.outcomes])
+    def mark_at(self, close_ms: int) -> float:
+        """The last price when a close is asked for."""
+        return float(self.marks[self.at(close_ms)])
 
-    def analysis(self, number: int) -> Analysis:
+    @cached_property
+    def signals(self) -> Ints:
+        """Closes with a signal, UTC ms, ascending."""
+        return self.first_ms + self.bar_ms * np.flatnonzero([isinstance(one, Signal) for one in self.outcomes])
+
+    def losing(self, sign: int, least: float) -> Ints:
+        """Closes at which a long (+1) or a short (−1) is told to lose with at least this probability, ascending."""
+        key = sign, least
+        if key not in self._losing:
+            told = self.probabilities[:, DOWN if sign > 0 else UP]
+            self._losing[key] = self.first_ms + self.bar_ms * np.flatnonzero(told >= least)
+        return self._losing[key]
+
+    def analysis(self, close_ms: int) -> Analysis:
         """What `analysis.decide` says at a close."""
-        trading = self.history.models.at(self.first_ms + number * self.bar_ms)
+        trading, number = self.history.models.at(close_ms), self.at(close_ms)
         up, down, flat = self.probabilities[number].tolist()
         ruled = self.history.signals is not None
         return Analysis(
@@ -85,13 +104,13 @@ class PreparedSymbol:
 
 
 def prepare(
-    history: SymbolHistory, market: SymbolMarket, span: tuple[int, int], options: AnalysisOptions
+    history: SymbolHistory, market: SymbolMarket, book: RuleBook, span: tuple[int, int], options: AnalysisOptions
 ) -> PreparedSymbol:
-    """A symbol at the closes (first, last) of a span, UTC ms."""
+    """A symbol at the closes (first, last) of a span, UTC ms; `book` is the rule book of its exchange."""
     timeframe, (first, last) = history.timeframe, span
     closes = np.arange(timeframe.floor(first), last + 1, timeframe.ms, dtype=np.int64)
     rows = history.rows_at(closes)
-    shown = _snapshots(market, closes + SETTLE_MS)
+    shown = _snapshots(market, book, closes + SETTLE_MS)
     parts = []
     for at in _by_model(history, closes):
         trading = history.models.at(int(closes[at][0]))
@@ -124,6 +143,19 @@ def prepare(
     )
 
 
+def compare_alone(prepared: PreparedSymbol, alone: StoredAnalyses) -> None:
+    """Raises `AssertionError` where a signal is not what the analysis of its close alone says; some are looked at.
+
+    `alone` is on a venue of its own, at the beginning of the span.
+    """
+    signals = prepared.signals
+    for close_ms in signals[:: max(1, len(signals) // _COMPARED)].tolist():
+        alone.venue.advance(close_ms + SETTLE_MS)
+        one, together = alone.made(prepared.symbol, close_ms), prepared.analysis(close_ms)
+        if one != together:
+            raise AssertionError(f"{prepared.symbol}, {close_ms}: alone {one}; together {together}")
+
+
 def _by_model(history: SymbolHistory, closes: Ints) -> list[slice]:
     """Runs of closes that one model trades."""
     begun = [int(np.searchsorted(closes, span.from_ms)) for span in history.models.spans[1:]]
@@ -131,9 +163,9 @@ def _by_model(history: SymbolHistory, closes: Ints) -> list[slice]:
     return [slice(a, b) for a, b in pairwise(edges) if b > a]
 
 
-def _snapshots(market: SymbolMarket, times: Ints) -> SnapshotRows:
+def _snapshots(market: SymbolMarket, book: RuleBook, times: Ints) -> SnapshotRows:
     """What a fetch would have stored at each time, as far as it decides."""
-    parts = [_some_snapshots(market, times[at : at + _AT_ONCE]) for at in range(0, len(times), _AT_ONCE)]
+    parts = [_some_snapshots(market, book, times[at : at + _AT_ONCE]) for at in range(0, len(times), _AT_ONCE)]
     best, near = (_side_by_side([getattr(p, name) for p in parts]) for name in ("best", "near"))
     joined = {
         name: np.concatenate([getattr(p, name) for p in parts])
@@ -146,7 +178,7 @@ def _side_by_side(parts: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, Float
     return np.concatenate([bids for bids, _ in parts]), np.concatenate([asks for _, asks in parts])
 
 
-def _some_snapshots(market: SymbolMarket, times: Ints) -> SnapshotRows:
+def _some_snapshots(market: SymbolMarket, book: RuleBook, times: Ints) -> SnapshotRows:
     tape = market.tape
     price, quantity = decimals(tape.tick), decimals(tape.step)
     books = books_at(tape, times, prices_at(tape, times), DEPTH)
@@ -158,12 +190,19 @@ def _some_snapshots(market: SymbolMarket, times: Ints) -> SnapshotRows:
         _notional(bids, bids[0] >= (middle * (1 - BAND))[:, None]),
         _notional(asks, asks[0] <= (middle * (1 + BAND))[:, None]),
     )
-    funds = int(delivery_ms_of(tape.symbol) is None)
-    following = (times // FUNDING_INTERVAL_MS + 1) * FUNDING_INTERVAL_MS * funds
-    stamps, which = np.unique(following, return_inverse=True)
-    rates = as_written(np.array([market.funding_rate(at) * funds for at in stamps.tolist()]), DERIVED_PLACES)
+    following, rates = _funding(market, book, times)
     volumes = as_written(market.day_quote_volumes(times), price + quantity)
-    return SnapshotRows(times, volumes, (bids[0][:, 0], asks[0][:, 0]), near, rates[which], following)
+    return SnapshotRows(times, volumes, (bids[0][:, 0], asks[0][:, 0]), near, rates, following)
+
+
+def _funding(market: SymbolMarket, book: RuleBook, times: Ints) -> tuple[Ints, Floats]:
+    """(when it falls due next, the rate that is shown) at each time, shape (n,); 0 for a contract without."""
+    symbol, funds = market.tape.symbol, int(delivery_ms_of(market.tape.symbol) is None)
+    hours, which = np.unique(times // HOUR_MS, return_inverse=True)
+    began = (hours * HOUR_MS).tolist()
+    due = [book.next_funding_ms(symbol, at, FUNDING_INTERVAL_MS) for at in began]
+    rates = [market.quoted_funding_rate(at, then) * funds for at, then in zip(began, due, strict=True)]
+    return np.array(due, dtype=np.int64)[which] * funds, as_written(np.array(rates), DERIVED_PLACES)[which]
 
 
 def _notional(side: tuple[Floats, Floats], near: NDArray[np.bool_]) -> Floats:
@@ -177,3 +216,32 @@ def _cut(shown: SnapshotRows, at: slice) -> SnapshotRows:
     return SnapshotRows(
         shown.time_ms[at], shown.day_volume_quote[at], best, near, shown.funding_rate[at], shown.next_funding_ms[at]
     )
+
+
+@dataclass
+class PreparedAnalyses:
+    """Analyses of symbols that were prepared; what is asked at another moment than that is made by `alone`."""
+
+    symbols: Mapping[str, PreparedSymbol]
+    alone: StoredAnalyses
+    passed_ms: int = 0
+    """The last close that every symbol was asked for, at its time."""
+    _said: dict[str, tuple[int, Analysis]] = field(default_factory=dict)
+
+    def of(self, symbol: str) -> Analysis:
+        """As `StoredAnalyses.of`."""
+        now = self.alone.venue.now_ms
+        said, close_ms = self._said.get(symbol), self.alone.histories[symbol].timeframe.floor(now)
+        if said is None or said[0] != close_ms:
+            at_its_time = close_ms <= self.passed_ms or now == close_ms + SETTLE_MS
+            one = self.at(symbol, close_ms) if at_its_time else self.alone.made(symbol, close_ms)
+            said = self._said[symbol] = close_ms, one
+        return said[1]
+
+    def at(self, symbol: str, close_ms: int) -> Analysis:
+        """What is said of a close at its time."""
+        return self.symbols[symbol].analysis(close_ms)
+
+    def asked_after(self, close_ms: int) -> bool:
+        """Whether a later close was asked for already, before its time."""
+        return any(asked_ms > close_ms for asked_ms, _ in self._said.values())

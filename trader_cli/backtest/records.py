@@ -14,10 +14,11 @@ import polars as pl
 
 from trader_cli.core.identity import ids
 from trader_cli.core.market.schemas import TIME
+from trader_cli.core.money.assets import QUOTE, margin_asset_of
 from trader_cli.core.money.plans import Approved, Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from trader_cli.backtest.position_keeper import ManagedPosition
     from trader_cli.core.types import Abstention, Analysis
@@ -144,9 +145,22 @@ class Records:
 
     def stood(self, engine: Engine) -> None:
         """How the account stands now."""
-        held = (p for p in engine.account.positions.values() if p.amount)
-        exposure = sum((abs(p.amount) * engine.mark(p.symbol) for p in held), ZERO)
-        self.equity.append((engine.now_ms, float(engine.account.wallet), float(engine.equity()), float(exposure)))
+        held = [p for p in engine.account.positions.values() if p.amount]
+        marks = {p.symbol: engine.mark(p.symbol) for p in held}
+        self.stood_at(engine.now_ms, engine.account.wallet, [(p.symbol, p.amount, p.entry) for p in held], marks)
+
+    def stood_at(
+        self,
+        time_ms: int,
+        wallet: Decimal,
+        held: Sequence[tuple[str, Decimal, Decimal]],
+        marks: Mapping[str, Decimal],
+    ) -> None:
+        """How an account stood then that held these: (symbol, amount, entry price)."""
+        ours = ((amount, entry, marks[s]) for s, amount, entry in held if margin_asset_of(s) == QUOTE)
+        equity = wallet + sum((amount * (mark - entry) for amount, entry, mark in ours), ZERO)
+        exposure = sum((abs(amount) * marks[symbol] for symbol, amount, _ in held), ZERO)
+        self.equity.append((time_ms, float(wallet), float(equity), float(exposure)))
 
     def frames(self) -> dict[str, pl.DataFrame]:
         """All of it, by name."""

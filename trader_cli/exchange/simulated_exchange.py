@@ -17,6 +17,7 @@ from trader_cli.venue.engine.queries import VenueRejection
 from trader_cli.venue.server.private_routes import COMMANDS, READS
 from trader_cli.venue.server.public_routes import PublicRoutes
 from trader_cli.venue.server.wallets import fresh_account
+from trader_cli.venue.simulated_market.rule_changes import RuleBook
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -43,9 +44,11 @@ class SimulatedExchange:
     """The market of `tape` from `start_ms` on, and an account with `balance`. Times go forward only."""
 
     def __init__(self, tape: Tape, start_ms: int, balance: Decimal) -> None:
-        self._routes = PublicRoutes(tape)
+        recorded = {name: one.funding for name, one in tape.symbols.items() if one.funding is not None}
+        self.book = RuleBook(tape.changes, paid=recorded)
+        self._routes = PublicRoutes(tape, self.book)
         account = fresh_account(balance, hedge_mode=False, markets=self._routes.markets, at_ms=start_ms)
-        self.engine = Engine(self._routes.markets, account, start_ms)
+        self.engine = Engine(self._routes.markets, account, start_ms, book=self.book)
 
     @property
     def now_ms(self) -> int:

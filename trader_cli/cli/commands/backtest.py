@@ -12,7 +12,7 @@ from trader_cli.cli import options as o
 from trader_cli.cli.show import print_facts, print_json, print_table, progress_bar, say, utc
 from trader_cli.core.errors import UsageError
 from trader_cli.core.market.timeframes import DAY_MS
-from trader_cli.pipelines.backtests.backtest_request import ON_BARS, WALK_FORWARD, BacktestRequest
+from trader_cli.pipelines.backtests.backtest_request import ON_BARS, WALK_FORWARD, BacktestRequest, Speed
 
 if TYPE_CHECKING:
     from trader_cli.backtest.figures import Figures
@@ -56,6 +56,10 @@ def run(
     refit: Annotated[str, typer.Option("--refit", help="How often models are trained anew on the way.")] = "30d",
     rule: o.RuleName = None,
     parameters: o.Parameters = None,
+    speed: Annotated[
+        Speed,
+        typer.Option("--speed", help="From one possible event to the next, or every look: the same trades."),
+    ] = "fast",
     on_bars: Annotated[
         bool, typer.Option("--on-bars", help="The rule alone on bare bars, filled at the next open: for research.")
     ] = False,
@@ -85,6 +89,7 @@ def run(
         o.time_of(until, "--until", end=True),
         model or WALK_FORWARD,
         round(refit_s * 1000),
+        speed,
     )
     if on_bars:
         done = _on_bars(workspace, replace(request, model=ON_BARS, refit_ms=0), stake, leverage)

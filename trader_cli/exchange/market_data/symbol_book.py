@@ -38,6 +38,12 @@ _PERPETUALS = frozenset({"PERPETUAL", "TRADIFI_PERPETUAL"})
 Bodies = dict[str, dict[str, Any]]
 
 
+def remembered_rules(path: Path, symbol: str) -> SymbolRules | None:
+    """The filters of a symbol as they were last listed; `None` where the file does not know it."""
+    book = SymbolBook(path)
+    return symbol_rules(book.bodies[symbol]) if book.recall() and symbol in book.bodies else None
+
+
 class SymbolBook:
     """The exchange's descriptions of its symbols, by name. `path` is the file that remembers them; None: nothing does.
 

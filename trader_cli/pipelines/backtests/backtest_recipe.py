@@ -6,6 +6,7 @@ Nothing here stores anything or counts a trial.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from trader_cli.analyst.bundled import from_bundle
@@ -20,13 +21,13 @@ from trader_cli.pipelines.backtests.backtest_request import ON_BARS, BacktestReq
 from trader_cli.pipelines.backtests.backtest_run import signals_of
 from trader_cli.pipelines.backtests.model_names import models_of
 from trader_cli.pipelines.backtests.prepared_backtest import PreparedBacktest
-from trader_cli.pipelines.backtests.stored_tape import FINEST, symbol_tape_of
+from trader_cli.pipelines.backtests.stored_tape import FINEST, real_market, symbol_tape_of
 from trader_cli.pipelines.market_access import sim_tape
 from trader_cli.pipelines.stages.training_inputs import TrainingData
 from trader_cli.settings import workspace_of
 from trader_cli.storage.artifacts import stage_key
 from trader_cli.storage.bundles import BundleStore
-from trader_cli.venue.simulated_market.tape import Tape, path_seed
+from trader_cli.venue.simulated_market.tape import path_seed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from trader_cli.core.json_values import JsonObject
     from trader_cli.settings import Settings, Workspace
     from trader_cli.storage.artifacts import ArtifactStore
+    from trader_cli.venue.simulated_market.tape import Tape
 
 CAUSES: Mapping[str, tuple[str, ...]] = {
     "span": ("span",),
@@ -162,13 +164,27 @@ def _tape(recipe: Recipe, workspace: Workspace, store: ArtifactStore) -> Tape:
     else:
         played_bars = {symbol: _path(recipe, workspace.mode, store, symbol) for symbol in recipe.request.symbols}
         seed = recipe.seed
-        made = {symbol: symbol_tape_of(store, found, seed) for symbol, found in played_bars.items()}
-        tape = Tape(str(recipe.market["source"]), "stored bars", made)
+        made = {
+            symbol: symbol_tape_of(store, found, seed, _funding(recipe, workspace.mode, store, symbol))
+            for symbol, found in played_bars.items()
+        }
+        tape = real_market(str(recipe.market["source"]), made, _filters(recipe))
     if seed == recipe.seed:
         return tape
     return replace(
         tape, symbols={name: replace(one, seed=path_seed(name, recipe.seed)) for name, one in tape.symbols.items()}
     )
+
+
+def _filters(recipe: Recipe) -> dict[str, dict[str, Decimal]]:
+    found = object_of(recipe.market.get("filters", {}))
+    return {symbol: {name: Decimal(str(x)) for name, x in object_of(each).items()} for symbol, each in found.items()}
+
+
+def _funding(recipe: Recipe, profile: str, store: ArtifactStore, symbol: str) -> Manifest | None:
+    digest = recipe.bars.get(f"funding {symbol}")
+    key = stage_key(profile, symbol, recipe.request.timeframe, "funding")
+    return None if digest is None else store.manifest(digest, key)
 
 
 def _path(recipe: Recipe, profile: str, store: ArtifactStore, symbol: str) -> Manifest:
@@ -187,7 +203,8 @@ def _history(recipe: Recipe, workspace: Workspace, store: ArtifactStore, symbol:
     of_bars, of_features = named(recipe.bars, "bars"), named(recipe.features, "features")
     bars = store.read(of_bars)
     features = row_for_row(bars, check_features(store.read(of_features)))
-    funding = store.read(named(recipe.bars, "funding")) if f"funding {symbol}" in recipe.bars else None
+    of_funding = _funding(recipe, workspace.mode, store, symbol)
+    funding = None if of_funding is None else store.read(of_funding)
     digests = {"bars": of_bars.digest, "features": of_features.digest, "costs": digest_value(recipe.costs)}
     models = _models(recipe, store, symbol)
     series = TrainingData(symbol, timeframe, of_bars, of_features, bars, features, funding)

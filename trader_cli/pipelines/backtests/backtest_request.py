@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
 from trader_cli.core.json_values import texts_of, whole_of
 from trader_cli.core.market.timeframes import Timeframe
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from trader_cli.core.json_values import JsonObject
 
 WALK_FORWARD, CURRENT, ON_BARS = "walk-forward", "current", "on-bars"
+Speed = Literal["fast", "faithful"]
+"""From one possible event to the next, or every look and close: the same trades."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class BacktestRequest:
 
     `since_ms` None is the later half of what is stored, `until_ms` None its end. `model` is `WALK_FORWARD` (trained
     anew every `refit_ms`), `CURRENT`, the digest of a bundle, or `ON_BARS`: a rule on bare bars, without all of this.
+    `speed` changes nothing of the result.
     """
 
     symbols: tuple[str, ...]
@@ -30,6 +33,7 @@ class BacktestRequest:
     until_ms: int | None
     model: str
     refit_ms: int
+    speed: Speed = field(default="fast", compare=False)
 
     def as_dict(self) -> JsonObject:
         """The JSON shape."""

@@ -24,6 +24,7 @@ from trader_cli.core.json_values import object_of
 from trader_cli.core.market.timeframes import DAY_MS
 from trader_cli.pipelines.backtests.backtest_request import BacktestRequest
 from trader_cli.pipelines.backtests.code_digest import code_digest
+from trader_cli.pipelines.backtests.stored_tape import filters_of
 from trader_cli.storage.inventory import BACKTEST
 from trader_cli.storage.state import Trial, TrialLedger
 
@@ -88,20 +89,21 @@ class StoredBacktest:
 def save(prepared: PreparedBacktest, store: ArtifactStore, account: BacktestAccount) -> StoredBacktest:
     """Store what a backtest came to, and count it among the trials on these data."""
     closes = {symbol: Closes.of(history.bars, history.timeframe) for symbol, history in prepared.histories.items()}
-    done = Traded(account.records.frames(), _inputs(prepared), closes, account.halted)
+    done = Traded(account.records.frames(), _inputs(prepared), closes, _market(prepared), account.halted)
     return save_traded(prepared.workspace, store, prepared.request, done)
 
 
 @dataclass(frozen=True)
 class Traded:
-    """What a backtest came to: frames by part, what they were made from, closes by symbol, and why it halted.
+    """What a backtest came to: frames by part, and what they were made from: inputs, closes by symbol, the market.
 
-    `settings`: what else could be chosen.
+    `halted`: why, if it did; `settings`: what could be chosen beside those of the workspace.
     """
 
     frames: Mapping[str, pl.DataFrame]
     inputs: dict[str, str]
     closes: Mapping[str, Closes]
+    market: JsonObject
     halted: str | None = None
     settings: JsonObject = field(default_factory=dict)
 
@@ -110,8 +112,8 @@ def save_traded(workspace: Workspace, store: ArtifactStore, request: BacktestReq
     """Store it, and count it among the trials on these data."""
     chosen, frames, inputs = {**_settings(workspace), **done.settings}, done.frames, done.inputs
     settings = digest_value(chosen)
-    market, code = market_of(workspace), code_digest()
-    name = digest_value([code, request.as_dict(), inputs, settings, workspace.settings.seed])[:12]
+    market, code = done.market, code_digest()
+    name = digest_value([code, request.as_dict(), inputs, settings, market, workspace.settings.seed])[:12]
     count = partial(_count_trial, workspace, request, settings)
     figures = figures_of(frames, _basis(workspace, request, done.closes, count), done.halted)
     with store.at_work():
@@ -134,6 +136,7 @@ def save_traded(workspace: Workspace, store: ArtifactStore, request: BacktestReq
                 "settings": chosen,
                 "market": market,
                 "seed": workspace.settings.seed,
+                "speed": request.speed,
                 "code": code,
             },
         )
@@ -141,11 +144,14 @@ def save_traded(workspace: Workspace, store: ArtifactStore, request: BacktestReq
     return StoredBacktest(name, manifest)
 
 
-def market_of(workspace: Workspace) -> JsonObject:
-    """What of the settings makes the market that is played: the simulated one's; a real one is named by its bars."""
-    settings = workspace.settings
-    made = {"sim": settings.sim.model_dump(mode="json", exclude={"balance", "start"}), "seed": settings.seed}
-    return {"source": workspace.source, **(made if workspace.mode == "sim" else {})}
+def _market(prepared: PreparedBacktest) -> JsonObject:
+    """What makes the market that is played: settings of the simulated one; a real one's filters, beside its bars."""
+    workspace, settings = prepared.workspace, prepared.workspace.settings
+    if workspace.mode == "sim":
+        sim = settings.sim.model_dump(mode="json", exclude={"balance", "start"})
+        return {"source": workspace.source, "sim": sim, "seed": settings.seed}
+    filters = {s: {name: f"{x:f}" for name, x in each.items()} for s, each in filters_of(prepared.tape).items()}
+    return {"source": workspace.source, "filters": filters}
 
 
 def _basis(

@@ -70,7 +70,9 @@ def run_bar_backtest(
         "on_bars": {**asdict(stake), "funding": "stored" if given.funding is not None else "none stored"}
     }
     frames = frames_of(done, bars, terms, symbol, timeframe.ms)
-    return save_traded(workspace, store, known, Traded(frames, given.digests, closes, settings=how))
+    return save_traded(
+        workspace, store, known, Traded(frames, given.digests, closes, {"source": workspace.source}, settings=how)
+    )
 
 
 def bar_terms(settings: Settings, stake: Stake) -> BarTerms:

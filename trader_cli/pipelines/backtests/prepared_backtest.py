@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 
 from trader_cli.backtest.backtest_account import AccountOptions, BacktestAccount
 from trader_cli.backtest.faithful_backtest import FaithfulBacktest
+from trader_cli.backtest.fast_backtest import FastBacktest
+from trader_cli.backtest.prepared_analyses import PreparedAnalyses, compare_alone, prepare
 from trader_cli.backtest.schedule import Schedule
 from trader_cli.backtest.stored_analyses import StoredAnalyses
 from trader_cli.core.ports import silent
 from trader_cli.exchange.simulated_exchange import SimulatedExchange
 from trader_cli.execution.shutdown import leaving
 from trader_cli.settings.room_options import AnalysisOptions, ExecutionOptions, ManagementOptions, PlanningOptions
+from trader_cli.venue.simulated_market.symbol_market import SymbolMarket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -54,12 +57,30 @@ def trade(
     workspace, timeframe, (since, until) = prepared.workspace, prepared.request.timeframe, prepared.span
     venue = make_venue(prepared.tape, since, Decimal(str(workspace.settings.sim.balance)))
     account = BacktestAccount(venue, _options(workspace), timeframe)
-    analyses = StoredAnalyses(dict(prepared.histories), venue, AnalysisOptions.of(workspace.settings))
+    options, schedule = AnalysisOptions.of(workspace.settings), _schedule(workspace, timeframe)
+    analyses, symbols = StoredAnalyses(dict(prepared.histories), venue, options), prepared.request.symbols
     with leaving().prompt():
-        FaithfulBacktest(account, prepared.request.symbols, analyses, _schedule(workspace, timeframe), progress).run(
-            until
-        )
+        if prepared.request.speed == "fast" and make_venue is SimulatedExchange:
+            ready = _decided(prepared, analyses, options, progress)
+            FastBacktest(account, symbols, ready, schedule, prepared.tape, progress).run(until)
+        else:
+            FaithfulBacktest(account, symbols, analyses, schedule, progress).run(until)
     return account
+
+
+def _decided(
+    prepared: PreparedBacktest, alone: StoredAnalyses, options: AnalysisOptions, progress: Progress
+) -> PreparedAnalyses:
+    """Every close of every symbol, decided together; what some signals say is compared with what each alone says."""
+    found, since = {}, prepared.span[0]
+    for number, (symbol, history) in enumerate(sorted(prepared.histories.items())):
+        progress(f"deciding the closes of {symbol}", number, len(prepared.histories))
+        market = alone.venue.engine.markets[symbol]
+        assert isinstance(market, SymbolMarket)
+        found[symbol] = one = prepare(history, market, alone.venue.book, prepared.span, options)
+        beside = SimulatedExchange(prepared.tape, since, Decimal(1))
+        compare_alone(one, StoredAnalyses({symbol: history}, beside, options))
+    return PreparedAnalyses(found, alone)
 
 
 def _options(workspace: Workspace) -> AccountOptions:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trader_cli.core.market.timeframes import Timeframe
+from trader_cli.core.market.schemas import milliseconds
+from trader_cli.core.market.timeframes import HOUR_MS, Timeframe
+from trader_cli.exchange.market_data.symbol_book import remembered_rules
 from trader_cli.pipelines.market_access import sim_tape
 from trader_cli.storage.artifacts import stage_key
+from trader_cli.storage.state import VenueState
+from trader_cli.venue.simulated_market.rule_changes import FILTERS, RuleChange, funding_intervals
 from trader_cli.venue.simulated_market.tape import FLOWS, Tape
 from trader_cli.venue.simulated_market.tape_loading import make_symbol_tape
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+    import polars as pl
 
     from trader_cli.core.identity.manifests import Manifest
     from trader_cli.pipelines.stages.training_inputs import TrainingData
@@ -29,7 +37,36 @@ def tape_of(workspace: Workspace, store: ArtifactStore, symbols: Sequence[str], 
     if workspace.mode == "sim":
         return sim_tape(workspace)
     made = {symbol: _symbol_tape(workspace, store, symbol, timeframe) for symbol in symbols}
-    return Tape(workspace.source, f"stored bars of {workspace.source}", made)
+    return real_market(workspace.source, made, _listed_filters(workspace, made))
+
+
+def real_market(source: str, symbols: Mapping[str, SymbolTape], filters: Mapping[str, Mapping[str, Decimal]]) -> Tape:
+    """Symbols played together, under `filters` from the beginning on, and funding intervals as recorded."""
+    changes = [replace(RuleChange(symbol, 0), **found) for symbol, found in filters.items()]  # type: ignore[arg-type]
+    changes += [change for tape in symbols.values() for change in funding_intervals(tape.symbol, tape.funding or ())]
+    return Tape(source, f"stored bars of {source}", dict(symbols), tuple(changes))
+
+
+def filters_of(tape: Tape) -> dict[str, dict[str, Decimal]]:
+    """The filters of `real_market`."""
+    return {
+        change.symbol: {name: value for name in FILTERS if (value := getattr(change, name)) is not None}
+        for change in tape.changes
+        if change.at_ms == 0
+    }
+
+
+def _listed_filters(workspace: Workspace, symbols: Mapping[str, SymbolTape]) -> dict[str, dict[str, Decimal]]:
+    """What the exchange was last seen to list of symbols: no finer than their bars are written."""
+    path, found = VenueState(workspace.state_dir).symbols(workspace.source), {}
+    for symbol, tape in symbols.items():
+        rules = remembered_rules(path, symbol)
+        if rules is not None:
+            tick, step = (Decimal(f"{value:.8f}") for value in (tape.tick, tape.step))
+            step = max(rules.step, step)
+            filters = (max(rules.tick, tick), step, max(rules.min_quantity, step), rules.min_notional)
+            found[symbol] = dict(zip(FILTERS, filters, strict=True))
+    return found
 
 
 def played_digests(workspace: Workspace, store: ArtifactStore, series: Sequence[TrainingData]) -> dict[str, str]:
@@ -45,7 +82,8 @@ def played_digests(workspace: Workspace, store: ArtifactStore, series: Sequence[
 
 
 def _symbol_tape(workspace: Workspace, store: ArtifactStore, symbol: str, timeframe: Timeframe) -> SymbolTape:
-    return symbol_tape_of(store, _played(workspace, store, symbol, timeframe), workspace.settings.seed)
+    funding = store.current(stage_key(workspace.mode, symbol, timeframe, "funding"))
+    return symbol_tape_of(store, _played(workspace, store, symbol, timeframe), workspace.settings.seed, funding)
 
 
 def _played(workspace: Workspace, store: ArtifactStore, symbol: str, timeframe: Timeframe) -> Manifest:
@@ -56,11 +94,18 @@ def _played(workspace: Workspace, store: ArtifactStore, symbol: str, timeframe: 
     return minutes if minutes is not None and _covers(minutes, bars, timeframe) else bars
 
 
-def symbol_tape_of(store: ArtifactStore, played: Manifest, seed: int) -> SymbolTape:
-    """Stored bars as a tape."""
+def symbol_tape_of(store: ArtifactStore, played: Manifest, seed: int, funding: Manifest | None = None) -> SymbolTape:
+    """Stored bars as a tape, with the rates that were paid where they are known."""
     frame, timeframe = store.read(played), Timeframe.parse(played.timeframe)
     recorded = {name: frame[name].to_numpy().astype(np.float64) for name in FLOWS if not frame[name].null_count()}
-    return make_symbol_tape(played.symbol, timeframe, frame, seed, recorded)
+    made = make_symbol_tape(played.symbol, timeframe, frame, seed, recorded)
+    return made if funding is None else replace(made, funding=paid_rates(store.read(funding)))
+
+
+def paid_rates(funding: pl.DataFrame) -> dict[int, float]:
+    """FUNDING as rates by the full hour (UTC ms) at which they were due: they are written down some ms to s later."""
+    hours = (milliseconds(funding["time"]) + HOUR_MS // 2) // HOUR_MS * HOUR_MS
+    return dict(zip(hours.tolist(), funding["funding_rate"].to_list(), strict=True))
 
 
 def _covers(minutes: Manifest, bars: Manifest, timeframe: Timeframe) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from trader_cli.core.market.timeframes import HOUR_MS
 from trader_cli.core.money.assets import QUOTE
@@ -46,6 +46,19 @@ BOOK_LEVELS = 50
 """How deep into a book orders reach."""
 
 
+class _Ahead(NamedTuple):
+    """The first touch of a symbol up to a time, as an account's orders and positions stand."""
+
+    account: Account
+    until_ms: int
+    touch: Touch | None
+
+    def holds(self, account: Account, now_ms: int, upto_ms: int) -> bool:
+        """Whether it is still ahead, and far enough."""
+        passed = self.touch is not None and self.touch.time_ms <= now_ms
+        return self.account is account and not passed and self.until_ms >= upto_ms
+
+
 class Engine(EngineState):
     """One account trading on markets. Times only go forward."""
 
@@ -65,6 +78,7 @@ class Engine(EngineState):
         self._next_funding_ms = (start_ms // self._funding_step_ms + 1) * self._funding_step_ms
         self._next_id = 1
         self._next_trade = 1
+        self._ahead: dict[str, _Ahead] = {}
 
     def counters(self) -> list[int]:
         """The engine's own state beside its account: time, next funding, next ids."""
@@ -73,8 +87,14 @@ class Engine(EngineState):
     def set_counters(self, counters: list[int]) -> None:
         """Go on from `counters`."""
         self.now_ms, self._next_funding_ms, self._next_id, self._next_trade = counters
+        self._ahead.clear()
 
     # --- time ---
+
+    @property
+    def next_funding_ms(self) -> int:
+        """When funding may fall due next."""
+        return self._next_funding_ms
 
     def advance(self, now_ms: int) -> None:
         """Let the market move to `now_ms`: fills, triggers, funding and liquidations happen at their own times."""
@@ -84,7 +104,7 @@ class Engine(EngineState):
             for touch in touches:
                 self.now_ms = touch.time_ms
                 self._at_touch(touch)
-                self.changed()
+                self.changed(touch.symbol)
             if touches:
                 continue
             self.now_ms = max(self.now_ms, upto)
@@ -95,8 +115,13 @@ class Engine(EngineState):
             elif self.now_ms >= now_ms:
                 return
 
-    def changed(self) -> None:
-        """Tell those who watch that the account has changed, just now."""
+    def changed(self, symbol: str | None = None) -> None:
+        """Tell those who watch that the account has changed, just now: on one symbol, or somewhere."""
+        alone = all(self.account.option(p.symbol).isolated for p in self.account.positions.values() if p.amount)
+        if symbol is not None and alone:  # what stands behind a cross position moves with all others
+            self._ahead.pop(symbol, None)
+        else:
+            self._ahead.clear()
         for watcher in self.on_change:
             watcher(self)
 
@@ -105,9 +130,27 @@ class Engine(EngineState):
 
         Several symbols may have one in the same millisecond: observed together, they often have.
         """
-        found = [t for symbol in sorted(self.busy()) if (t := first_touch(self, symbol, upto_ms)) is not None]
+        touches = (self._first_touch(symbol, upto_ms) for symbol in sorted(self.busy()))
+        found = [touch for touch in touches if touch is not None and touch.time_ms <= upto_ms]
         earliest = min((t.time_ms for t in found), default=0)
         return [t for t in found if t.time_ms == earliest]
+
+    def _first_touch(self, symbol: str, upto_ms: int) -> Touch | None:
+        """The first touch of a symbol, at least as far as that; looked for once where prices to come are known."""
+        if not self.markets[symbol].knows_ahead:
+            return first_touch(self, symbol, upto_ms)
+        ahead = self._ahead.get(symbol)
+        if ahead is None or not ahead.holds(self.account, self.now_ms, upto_ms):
+            until_ms = min(self._next_funding_ms, self._book.next_after(self.now_ms) or self._next_funding_ms)
+            until_ms = max(until_ms, upto_ms)
+            ahead = self._ahead[symbol] = _Ahead(self.account, until_ms, first_touch(self, symbol, until_ms))
+        return ahead.touch
+
+    def next_touch_ms(self) -> int | None:
+        """When a price changes something next, before funding does; None where none does, or nobody knows."""
+        busy = [symbol for symbol in self.busy() if self.markets[symbol].knows_ahead]
+        touches = (self._first_touch(symbol, self._next_funding_ms) for symbol in busy)
+        return min((touch.time_ms for touch in touches if touch is not None), default=None)
 
     def _at_touch(self, touch: Touch) -> None:
         """What prices do that reach something: liquidation first, then triggers, then resting orders."""
@@ -154,13 +197,13 @@ class Engine(EngineState):
     def place(self, order: Order) -> Order:
         """Take a checked order with a fresh id: match what the book offers, let the rest do what its kind does."""
         placed = self._place(order)
-        self.changed()
+        self.changed(order.symbol)
         return placed
 
     def rest(self, algo: AlgoOrder) -> AlgoOrder:
         """Take a checked conditional order: it waits."""
         self.account.algos[algo.algo_id] = algo
-        self.changed()
+        self.changed(algo.symbol)
         return algo
 
     def _place(self, order: Order, at: Decimal | None = None) -> Order:
@@ -295,7 +338,7 @@ class Engine(EngineState):
     def cancel(self, order: Order | AlgoOrder) -> None:
         """Cancel what still waits."""
         order.status, order.update_ms = "CANCELED", self.now_ms
-        self.changed()
+        self.changed(order.symbol)
 
     def equity(self, asset: str = QUOTE) -> Decimal:
         """Wallet of an asset plus what open positions margined in it would bring at their marks."""

@@ -117,6 +117,9 @@ class ObservedMarket:
 
     # --- what the engine asks ---
 
+    knows_ahead = False
+    """What comes is not seen yet."""
+
     def first_beyond(self, after_ms: int, upto_ms: int, below: float, above: float) -> Beyond | None:
         """The first point in (after, upto] whose price is ≤ `below` or ≥ `above`."""
         return self._last.first_beyond(after_ms, upto_ms, below, above)

@@ -183,8 +183,7 @@ class PublicRoutes:
     def _premium(self, market: SymbolMarket, now: int) -> JsonObject:
         symbol = market.tape.symbol
         price, _, _ = formatters(market.tape)
-        interval = self.book.at(symbol, now).funding_interval_ms or FUNDING_INTERVAL_MS
-        following, funded = (now // interval + 1) * interval, delivery_ms_of(symbol) is None
+        following, funded = self.book.next_funding_ms(symbol, now, FUNDING_INTERVAL_MS), delivery_ms_of(symbol) is None
         shift = next((s for s in reversed(self.shifts) if s.holds(symbol, now)), PriceShift(symbol))
         seen = now - shift.stale_ms
         mark, index = market.last_price(seen) * shift.mark, market.index_price(seen) * shift.index
@@ -193,7 +192,7 @@ class PublicRoutes:
             "markPrice": price(mark),
             "indexPrice": format_one(index, DERIVED_PLACES),
             "estimatedSettlePrice": price(mark),
-            "lastFundingRate": format_one(market.funding_rate(following), DERIVED_PLACES) if funded else "",
+            "lastFundingRate": format_one(market.quoted_funding_rate(now, following), DERIVED_PLACES) if funded else "",
             "interestRate": "0.00010000" if funded else "",
             "nextFundingTime": following if funded else 0,
             "time": seen,

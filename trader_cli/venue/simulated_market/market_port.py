@@ -30,6 +30,11 @@ class EngineMarket(Protocol):
         """The symbol's filters."""
         ...
 
+    @property
+    def knows_ahead(self) -> bool:
+        """Whether prices to come are known, as on a tape, so that what is looked for once need not be again."""
+        ...
+
     def first_beyond(self, after_ms: int, upto_ms: int, below: float, above: float) -> Beyond | None:
         """The first price point in (after, upto] whose price is ≤ `below` or ≥ `above`."""
         ...

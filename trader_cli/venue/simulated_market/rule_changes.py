@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
+from itertools import pairwise
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from trader_cli.core.market.symbols import delivery_ms_of
@@ -12,7 +14,7 @@ from trader_cli.core.money.assets import margin_asset_of
 from trader_cli.venue.simulated_market.brackets import BRACKETS, usual_brackets
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Mapping
     from decimal import Decimal
 
     from trader_cli.core.money.orders import SymbolRules
@@ -70,20 +72,44 @@ class Listing:
         )
 
 
-_FILTERS = ("tick", "step", "min_quantity", "min_notional")
+_INTERVALS_H = frozenset({1, 2, 4, 8})
+"""Between two payments, as the exchange sets them. Twice one of them is a payment that was not recorded."""
+FILTERS = ("tick", "step", "min_quantity", "min_notional")
+"""What of a change is a filter."""
+
+
+def funding_intervals(symbol: str, paid_ms: Iterable[int]) -> list[RuleChange]:
+    """The changes of a symbol's funding interval that recorded payments (full hours, UTC ms) tell of.
+
+    An interval of no whole hours up to a day is a hole in the record, and no change. Stamps in a hole pay nothing.
+    """
+    changes, interval_h = list[RuleChange](), 8
+    for before, after in pairwise(sorted(paid_ms)):
+        hours = (after - before) // HOUR_MS
+        if hours != interval_h and hours in _INTERVALS_H:
+            changes.append(RuleChange(symbol, before, funding_interval_h=hours))
+            interval_h = hours
+    return changes
 
 
 class RuleBook:
     """Every change of the rules, in order of time.
 
     `observed`: of markets that are only looked at. Any full hour may be a funding time there, and the rates that were
-    seen say which were.
+    seen say which were. `paid`: the full hours at which funding was paid, of symbols for which they were recorded.
     """
 
-    def __init__(self, changes: Iterable[RuleChange] = (), *, observed: bool = False) -> None:
+    def __init__(
+        self,
+        changes: Iterable[RuleChange] = (),
+        *,
+        observed: bool = False,
+        paid: Mapping[str, Collection[int]] = MappingProxyType({}),
+    ) -> None:
         self._changes = sorted(changes, key=lambda change: change.at_ms)
         self.observed = observed
-        self.has_intervals = observed or any(change.funding_interval_h for change in self._changes)
+        self._paid = paid
+        self.has_intervals = observed or bool(paid) or any(change.funding_interval_h for change in self._changes)
 
     def at(self, symbol: str, now_ms: int) -> Listing:
         """What holds now."""
@@ -97,6 +123,11 @@ class RuleBook:
         """When something changes next."""
         return next((change.at_ms for change in self._changes if change.at_ms > now_ms), None)
 
+    def next_funding_ms(self, symbol: str, now_ms: int, usual_ms: int = 8 * HOUR_MS) -> int:
+        """When funding falls due next, as it stands now."""
+        interval_ms = self.at(symbol, now_ms).funding_interval_ms or usual_ms
+        return (now_ms // interval_ms + 1) * interval_ms
+
     def funds_at(self, symbol: str, time_ms: int, usual_ms: int = 8 * HOUR_MS) -> bool:
         """Whether funding falls due then; `time_ms` is a full hour, `usual_ms` the interval unless changed.
 
@@ -104,6 +135,8 @@ class RuleBook:
         """
         if delivery_ms_of(symbol) is not None:
             return False
+        if symbol in self._paid:
+            return time_ms in self._paid[symbol]
         return self.observed or time_ms % (self.at(symbol, time_ms - 1).funding_interval_ms or usual_ms) == 0
 
 
@@ -114,7 +147,7 @@ def _unchanged(symbol: str) -> Listing:
 
 def _changed(listing: Listing, change: RuleChange) -> Listing:
     given = {f.name: getattr(change, f.name) for f in fields(change) if getattr(change, f.name) is not None}
-    filters = {name: given.pop(name) for name in _FILTERS if name in given}
+    filters = {name: given.pop(name) for name in FILTERS if name in given}
     del given["symbol"], given["at_ms"]
     return replace(listing, filters={**listing.filters, **filters}, **given)
 

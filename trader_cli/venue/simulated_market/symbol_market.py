@@ -7,6 +7,7 @@ are derived too (`venue.simulated_market.derived_series`).
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from decimal import Decimal
 from functools import cached_property
 from itertools import compress
@@ -100,6 +101,8 @@ class SymbolMarket:
                 del self._runs[next(iter(self._runs))]
         return path, row
 
+    knows_ahead = True
+    """The whole tape is there; nothing of it is shown before its time."""
     mark_is_last = True
     """No tape holds a mark price."""
 
@@ -289,7 +292,24 @@ class SymbolMarket:
         return bids, asks
 
     def funding_rate(self, time_ms: int) -> float:
-        """The derived funding rate of the interval that ends at `time_ms`: near the usual 0.01 %, seeded."""
+        """The funding rate of the interval that ends at `time_ms`: as recorded (0 where none was), or derived."""
+        if self.tape.funding is not None:
+            return self.tape.funding.get(time_ms, 0.0)
+        return self._derived_funding_rate(time_ms)
+
+    def quoted_funding_rate(self, now_ms: int, following_ms: int) -> float:
+        """What is shown before the next payment: the last recorded rate that was paid by now, or the derived next."""
+        if self.tape.funding is None:
+            return self._derived_funding_rate(following_ms)
+        paid = bisect_right(self._funded_ms, now_ms)
+        return self.tape.funding[self._funded_ms[paid - 1]] if paid else 0.0
+
+    @cached_property
+    def _funded_ms(self) -> list[int]:
+        return sorted(self.tape.funding or {})
+
+    def _derived_funding_rate(self, time_ms: int) -> float:
+        """Near the usual 0.01 %, seeded."""
         noise = float(uniforms(self.tape.seed, np.array([time_ms // FUNDING_INTERVAL_MS], dtype=np.int64), 1)[0, 0])
         return round(1e-4 + 1e-4 * (noise - 0.5), 8)
 

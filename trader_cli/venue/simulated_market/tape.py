@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from trader_cli.core.market.timeframes import Timeframe
+    from trader_cli.venue.simulated_market.rule_changes import RuleChange
 
     Floats = NDArray[np.float64]
 
@@ -40,7 +41,8 @@ class TapeBars:
 class SymbolTape:
     """One symbol: its price tick and quantity step, the seed of its path, its span [start, end), UTC ms, and its bars.
 
-    The bars are made when they are first asked for: most commands look at one symbol of a market, or at none.
+    The bars are made when they are first asked for: most commands look at one symbol of a market, or at none. `funding`
+    are recorded rates by the full hour, UTC ms, at which they were paid; without them rates are derived.
     """
 
     symbol: str
@@ -51,6 +53,7 @@ class SymbolTape:
     start_ms: int
     end_ms: int
     make: Callable[[], TapeBars] = field(repr=False, compare=False)
+    funding: Mapping[int, float] | None = None
 
     @classmethod
     def of(cls, symbol: str, timeframe: Timeframe, seed: int, tick: float, step: float, bars: TapeBars) -> SymbolTape:
@@ -60,12 +63,14 @@ class SymbolTape:
 
     def playing(self, bars: TapeBars) -> SymbolTape:
         """The same symbol with other bars."""
-        return self.of(self.symbol, self.timeframe, self.seed, self.tick, self.step, bars)
+        made = self.of(self.symbol, self.timeframe, self.seed, self.tick, self.step, bars)
+        return replace(made, funding=self.funding)
 
     def shifted(self, by_ms: int) -> SymbolTape:
         """The same bars at other times."""
         start, end = self.start_ms + by_ms, self.end_ms + by_ms
-        return replace(self, start_ms=start, end_ms=end, make=partial(_moved, self, by_ms))
+        funding = None if self.funding is None else {at + by_ms: rate for at, rate in self.funding.items()}
+        return replace(self, start_ms=start, end_ms=end, make=partial(_moved, self, by_ms), funding=funding)
 
     @cached_property
     def bars(self) -> TapeBars:
@@ -114,11 +119,15 @@ def path_seed(symbol: str, seed: int) -> int:
 
 @dataclass(frozen=True)
 class Tape:
-    """Symbols played together. `source` names the market in every artifact made from it; `label` is for people."""
+    """Symbols played together. `source` names the market in every artifact made from it; `label` is for people.
+
+    `changes` are its rules where they are not those of a simulated exchange.
+    """
 
     source: str
     label: str
     symbols: dict[str, SymbolTape]
+    changes: tuple[RuleChange, ...] = ()
 
     @property
     def start_ms(self) -> int:
