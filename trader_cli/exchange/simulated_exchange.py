@@ -98,9 +98,9 @@ class SimulatedExchange:
 
     def premium_index(self, symbol: str) -> PremiumIndex:
         """Mark and index price, and the funding ahead."""
-        asked = "/fapi/v1/premiumIndex"
+        path = "/fapi/v1/premiumIndex"
         return self._now(
-            "premium", symbol, lambda: quote_replies.premium_index(self._shown(asked, symbol=symbol), symbol)
+            "premium", symbol, lambda: quote_replies.premium_index(self._shown(path, symbol=symbol), symbol)
         )
 
     def rules(self, symbol: str) -> SymbolRules:
