@@ -76,6 +76,9 @@ bench: $(READY) .bench/pandas ## benchmarks, as ratios to references measured in
 .bench/pandas: # what only references need, kept out of .venv: with pandas in sight TA-Lib and LightGBM import it
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target .bench pandas==3.1.1 python-dateutil==2.9.0.post0 six==1.17.0
 
+.bench/vectorbt: $(READY) # rivals of the quick engine; half a gigabyte, so not part of `bench`
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target $@ vectorbt==1.2.0 backtesting==0.6.6
+
 docs: $(READY) ## write the generated parts of README.md and docs/
 	$(BIN)/python -m docs.generate
 

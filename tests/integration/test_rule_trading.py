@@ -35,7 +35,7 @@ from trader_cli.features.rule import BarSignals, Rule, parameter
 
 @dataclass(frozen=True)
 class Lead(Rule):
-    """Follows the moves of the last bars: there is a lead planted in this market."""
+    """Follows the rises of the last bars: there is a lead planted in this market."""
 
     bars: int = parameter(3, least=1, most=50, unit="bars")
     stop: float = parameter(0.01, least=0.001, most=0.5, unit="share of the entry price")
@@ -47,7 +47,7 @@ class Lead(Rule):
 
     def signals(self, bars):
         close, side = bars["close"], np.zeros(len(bars))
-        side[self.bars :] = np.sign(close[self.bars :] - close[: -self.bars])
+        side[self.bars :] = close[self.bars :] > close[: -self.bars]
         return BarSignals.of(side, self.stop)
 '''
 
@@ -107,7 +107,7 @@ def test_its_last_word_is_that_of_the_whole_series(ruled: Workspace) -> None:
     said = prepare_rule(ruled, store, series).signals
     analysis = analyze(ruled, SYMBOL, QUARTER).analysis
     last = int(said.side[-1])
-    assert analysis.held == {1: "long", 0: "nothing", -1: "short"}[last]
+    assert analysis.held == {1: "long", 0: "nothing"}[last]
     if last in {0, int(said.side[-2])}:
         assert isinstance(analysis.outcome, Abstention)
         assert analysis.outcome.code in {"no_word", "word_stands"}
@@ -144,8 +144,8 @@ def test_a_changed_source_has_no_claim(folder: Path, ruled: Workspace) -> None:
 
 def test_a_rule_that_peeks_is_not_judged(folder: Path) -> None:
     ahead = LEAD.replace(
-        "side[self.bars :] = np.sign(close[self.bars :] - close[: -self.bars])",
-        "side[: -self.bars] = np.sign(close[self.bars :] - close[: -self.bars])",
+        "side[self.bars :] = close[self.bars :] > close[: -self.bars]",
+        "side[: -self.bars] = close[self.bars :] > close[: -self.bars]",
     )
     (folder / "ahead.py").write_text(ahead)
     with pytest.raises(VerificationFailed, match="The rule lead looks ahead and may not be used"):

@@ -15,9 +15,9 @@ from support.training.rules_of_columns import M15, Floats, certificate_of, rule_
 from trader_cli.core.errors import ConfigurationError, DataInvalid, VerificationFailed
 from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.features.bar_arrays import BarSeries
+from trader_cli.features.certificates import require_causal
 from trader_cli.features.rule import BarSignals, NamedRule, Rule, RuleBars, fitting_parameters, parameter, rule_name
 from trader_cli.features.rule_series import rule_bars, rule_signals, rule_start
-from trader_cli.features.rule_trial import require_causal
 from trader_cli.features.rules.channel_breakout import ChannelBreakout
 from trader_cli.features.rules.sma_cross import SmaCross
 

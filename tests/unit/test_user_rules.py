@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from support.commands.in_process import Inside
 
+from trader_cli.analyst.isolated_rule import make_rule_certificate
 from trader_cli.analyst.rule_certificates import (
     certified_rule,
     find_rule_certificate,
-    make_rule_certificate,
     require_certified_rule,
 )
 from trader_cli.analyst.rule_testing import faults_of, made_up_bars, signals_on

@@ -31,7 +31,7 @@ from trader_cli.core.types import Abstention, Analysis
 from trader_cli.features.bar_arrays import BarSeries
 from trader_cli.settings.room_options import AnalysisOptions, RuleOptions, TrainingOptions
 from trader_cli.settings.workspace import settings_of
-from trader_cli.storage.artifacts import ArtifactStore, command_of, stage_key
+from trader_cli.storage.artifacts import ArtifactStore, command_of, require_source, stage_key
 from trader_cli.storage.bundles import BundleStore
 
 if TYPE_CHECKING:
@@ -302,13 +302,3 @@ class Analyst:
                 "The features do not end with the last stored bar.", hint=f"Run `trader {command_of(features)}`."
             )
         return {name: value for name, value in row.items() if name not in FEATURE_KEYS}
-
-
-def require_source(manifest: Manifest, source: str | None) -> None:
-    """Refuse an artifact of another market. Raises `DataStale`."""
-    if source is not None and manifest.source != source:
-        raise DataStale(
-            f"The stored {manifest.stage} of {manifest.symbol} {manifest.timeframe} are from {manifest.source};"
-            f" the settings name {source}.",
-            hint=f"Give the --tape and profile they were fetched with, or run `trader {command_of(manifest)}`.",
-        )

@@ -6,15 +6,12 @@ Who builds features ensures one; who learns from them or trades on them requires
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import trader_cli.core
-import trader_cli.features
+from trader_cli.analyst.feature_code import feature_code_digest
 from trader_cli.analyst.isolated_process import impure_in_new_process
 from trader_cli.core.errors import DataInvalid, DataMissing, DataStale
-from trader_cli.core.identity.digests import digest_bytes, digest_value
+from trader_cli.core.identity.digests import digest_value
 from trader_cli.core.ports import silent
 from trader_cli.features.certificates import Certificate, certify, identity_digest
 from trader_cli.features.certification_tape import certification_frame, rows_needed
@@ -40,20 +37,9 @@ PROBES = 240
 _LEAST_STORED = 3000
 
 
-@lru_cache(maxsize=1)
-def code_digest() -> str:
-    """The digest of the code that makes features, and of the versions of the libraries under it."""
-    files = [
-        path
-        for package in (trader_cli.core, trader_cli.features)
-        for path in sorted(Path(package.__path__[0]).rglob("*.py"))
-    ]
-    return digest_bytes(*(path.read_bytes() for path in files), *map(str.encode, library_versions().values()))
-
-
 def certificate_key(spec: FeatureSpec) -> str:
     """The key of a certificate: the families with their parameters, their base frame, and the code they run on."""
-    return digest_value([spec.timeframe.name, identity_digest(spec), code_digest()])
+    return digest_value([spec.timeframe.name, identity_digest(spec), feature_code_digest()])
 
 
 def synthetic_tape(spec: FeatureSpec) -> pl.DataFrame:

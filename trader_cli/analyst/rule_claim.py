@@ -21,7 +21,7 @@ from trader_cli.analyst.walk_forward import Dataset, OutOfSample, book_gains
 from trader_cli.core.errors import DataMissing
 from trader_cli.core.market.quality import unfit_bars
 from trader_cli.features.bar_arrays import BarSeries
-from trader_cli.features.rule_trial import features_read
+from trader_cli.features.rule_series import features_read
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trader_cli.analyst.certificate_store import SYNTHETIC
-from trader_cli.analyst.rule_certificates import feature_spec
+from trader_cli.analyst.isolated_rule import feature_spec
 from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.features.rule import NamedRule, rule_name
 from trader_cli.features.rule_series import rule_bars, rule_signals

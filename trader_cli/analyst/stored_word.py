@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trader_cli.analyst.rule_certificates import require_certified_rule, rule_frame
+from trader_cli.analyst.rule_certificates import require_certified_rule
 from trader_cli.analyst.rule_decision import RuleWord
 from trader_cli.core.errors import DataStale
 from trader_cli.core.market.schemas import milliseconds
-from trader_cli.features.rule_series import rule_bars, rule_signals, rule_start
+from trader_cli.features.rule_series import rule_bars, rule_frame, rule_signals, rule_start
 
 if TYPE_CHECKING:
     from trader_cli.analyst.trained_rule import TrainedRule

@@ -7,7 +7,7 @@ one of a formula. What a certificate says, and what it cannot: docs/certificates
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,6 @@ from trader_cli.core.errors import DataInvalid, VerificationFailed
 from trader_cli.core.identity.digests import digest_frame, digest_value
 from trader_cli.core.json_values import built, objects_of
 from trader_cli.features.column_verdicts import PASSED, ColumnVerdict, merge
-from trader_cli.features.trials import Effort, try_columns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -94,6 +93,19 @@ def identity_digest(spec: FeatureSpec) -> str:
     return digest_value(spec.identity())
 
 
+def require_causal(name: str, certificate: Certificate) -> Certificate:
+    """The certificate itself. Raises `VerificationFailed` naming the rule, and what was found of each of its words."""
+    bad = certificate.failures
+    if bad:
+        found = ", ".join(map(str, (replace(verdict, name=verdict.name.removeprefix(f"{name}_")) for verdict in bad)))
+        worst = Counter(verdict.status for verdict in bad).most_common(1)[0][0]
+        raise VerificationFailed(
+            f"The rule {name} {worst} and may not be used: {found}.",
+            hint="docs/certificates.md says what was tried; row t of signals() may use rows up to t only.",
+        )
+    return certificate
+
+
 def certify(
     spec: FeatureSpec,
     frames: Mapping[str, pl.DataFrame],
@@ -111,6 +123,8 @@ def certify(
     specification made anew, sees other bars first and must say the same. Pure; `seed` decides cuts and futures. What is
     tried, and why: docs/certificates.md.
     """
+    from trader_cli.features.trials import Effort, try_columns
+
     effort = Effort(cuts, probes, seed)
     found = {name: try_columns(spec, frame, effort, twin or spec) for name, frame in frames.items()}
     columns = [verdict for verdicts, _ in found.values() for verdict in verdicts]

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trader_cli.core.errors import DataMissing
 from trader_cli.core.market.schemas import milliseconds
+from trader_cli.features.bar_arrays import PRICE_INPUTS
 from trader_cli.features.build import family_start, spans
 from trader_cli.features.family import Family
 from trader_cli.features.rule import NOTHING, BarSignals, RuleBars
@@ -26,6 +28,29 @@ if TYPE_CHECKING:
     from trader_cli.features.rule import NamedRule
 
 COLUMNS = ("side", "stop", "target")
+OF_BARS = frozenset((*PRICE_INPUTS, "quote_volume", "trades", "taker_buy_base", "taker_buy_quote"))
+"""Inputs that bars have; whatever else a rule reads is a feature."""
+
+
+def features_read(named: NamedRule) -> tuple[str, ...]:
+    """The features a rule reads: those of its inputs that bars do not have."""
+    return tuple(name for name in named.rule.inputs if name not in OF_BARS)
+
+
+def beside_bars(bars: pl.DataFrame, features: pl.DataFrame) -> pl.DataFrame:
+    """BARS with every column of FEATURES beside them, row for row."""
+    return bars.hstack([column for column in features.iter_columns() if column.name not in bars.columns])
+
+
+def rule_frame(named: NamedRule, bars: pl.DataFrame, features: pl.DataFrame) -> pl.DataFrame:
+    """BARS with the features that a rule reads beside them, row for row. Raises `DataMissing` where one is absent."""
+    absent = [name for name in features_read(named) if name not in features.columns]
+    if absent:
+        raise DataMissing(
+            f"The rule {named.name} reads the feature {absent[0]!r}, which these features do not have.",
+            hint="Fetch what it is made of, or set the feature settings so that it is made.",
+        )
+    return bars.with_columns(features[name] for name in features_read(named))
 
 
 def rule_bars(frame: pl.DataFrame, inputs: tuple[str, ...]) -> RuleBars:

@@ -6,12 +6,10 @@ are made alone, than for features.
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from trader_cli.core.errors import ConfigurationError, VerificationFailed
+from trader_cli.core.errors import ConfigurationError
 from trader_cli.core.identity.digests import digest_bytes
 from trader_cli.core.market.schemas import BARS
 from trader_cli.features.bar_arrays import PRICE_INPUTS
@@ -19,9 +17,8 @@ from trader_cli.features.build import Builder, build_features
 from trader_cli.features.certificates import certify
 from trader_cli.features.certification_tape import certification_frame, rows_needed
 from trader_cli.features.feature_spec import FeatureSpec
-from trader_cli.features.inputs import INPUT_NAMES
 from trader_cli.features.library_versions import library_versions
-from trader_cli.features.rule_series import rule_family
+from trader_cli.features.rule_series import OF_BARS, features_read, rule_family
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,19 +31,13 @@ if TYPE_CHECKING:
 
 CUTS, PROBES = 48, 900
 SEED = 20230301
-_BARS = frozenset(INPUT_NAMES["bars"])
-
-
-def features_read(named: NamedRule) -> tuple[str, ...]:
-    """The features a rule reads: those of its inputs that bars do not have."""
-    return tuple(name for name in named.rule.inputs if name not in _BARS)
 
 
 def refuse_unknown_inputs(named: NamedRule, features: tuple[str, ...]) -> None:
     """Raises `ConfigurationError` for an input that is neither of the bars nor one of these features."""
     unknown = [name for name in features_read(named) if name not in features]
     if unknown:
-        near = get_close_matches(unknown[0], [*features, *_BARS], n=1, cutoff=0)
+        near = get_close_matches(unknown[0], [*features, *OF_BARS], n=1, cutoff=0)
         raise ConfigurationError(
             f"The rule {named.name} reads {unknown[0]!r}, which is no column of the bars and no feature of these"
             " settings.",
@@ -92,16 +83,3 @@ def digests_of(named: NamedRule, timeframe: Timeframe, tape: pl.DataFrame) -> di
     builder = Builder(tape, FeatureSpec(timeframe, (family,)), 0)
     made = builder.fill(family, builder.room(family))
     return {name: digest_bytes(row.tobytes()) for name, row in zip(family.columns, made, strict=True)}
-
-
-def require_causal(name: str, certificate: Certificate) -> Certificate:
-    """The certificate itself. Raises `VerificationFailed` naming the rule, and what was found of each of its words."""
-    bad = certificate.failures
-    if bad:
-        found = ", ".join(map(str, (replace(verdict, name=verdict.name.removeprefix(f"{name}_")) for verdict in bad)))
-        worst = Counter(verdict.status for verdict in bad).most_common(1)[0][0]
-        raise VerificationFailed(
-            f"The rule {name} {worst} and may not be used: {found}.",
-            hint="docs/certificates.md says what was tried; row t of signals() may use rows up to t only.",
-        )
-    return certificate

@@ -49,21 +49,24 @@ class ArtifactStore(ChunkStore):
         """While this lasts, nothing that is made here is swept away before a reference names it."""
         return at_work(self.root / "locks")
 
-    def read(self, manifest: Manifest) -> pl.DataFrame:
-        """All rows of an artifact. Raises `DataInvalid` naming the stage to run again."""
+    def read(self, manifest: Manifest, columns: tuple[str, ...] | None = None) -> pl.DataFrame:
+        """All rows of an artifact, of these columns if they are named, which all its chunks have.
+
+        Raises `DataInvalid` naming the stage to run again.
+        """
         import polars as pl
 
         parts: dict[str, list[pl.DataFrame]] = {}
         try:
             for chunk in manifest.chunks:
-                parts.setdefault(chunk.part, []).append(self.read_chunk(chunk))
+                parts.setdefault(chunk.part, []).append(self.read_chunk(chunk, columns))
         except DataInvalid as error:
             raise DataInvalid(error.sentence, hint=f"Run `trader {command_of(manifest)}` again.") from error
-        columns: dict[str, pl.Series] = {}
+        found: dict[str, pl.Series] = {}
         for frames in parts.values():
             for column in pl.concat(frames).iter_columns():
-                columns.setdefault(column.name, column)
-        return pl.DataFrame(list(columns.values()))
+                found.setdefault(column.name, column)
+        return pl.DataFrame(list(found.values()))
 
     def publish(self, key: ArtifactKey, manifest: Manifest) -> None:
         """Store a manifest and make it the current one of its key."""
@@ -240,6 +243,16 @@ def _again(key: ArtifactKey) -> str:
 def command_of(manifest: Manifest) -> str:
     """The command line that makes this artifact."""
     return f"{_COMMANDS.get(manifest.stage, manifest.stage)} {manifest.symbol} --timeframe {manifest.timeframe}"
+
+
+def require_source(manifest: Manifest, source: str | None) -> None:
+    """Refuse an artifact of another market. Raises `DataStale`."""
+    if source is not None and manifest.source != source:
+        raise DataStale(
+            f"The stored {manifest.stage} of {manifest.symbol} {manifest.timeframe} are from {manifest.source};"
+            f" the settings name {source}.",
+            hint=f"Give the --tape and profile they were fetched with, or run `trader {command_of(manifest)}`.",
+        )
 
 
 def span_of(chunks: Iterable[Chunk]) -> tuple[int, int | None, int | None]:

@@ -86,13 +86,16 @@ class ChunkStore:
                 return Chunk(key, content, len(times), int(times[0]), int(times[-1]))
         return None
 
-    def read_chunk(self, chunk: Chunk) -> pl.DataFrame:
-        """The frame of a chunk. Raises `DataInvalid` if the file is missing or not what the manifest says."""
+    def read_chunk(self, chunk: Chunk, columns: tuple[str, ...] | None = None) -> pl.DataFrame:
+        """The frame of a chunk, or some of its columns.
+
+        Raises `DataInvalid` if the file is missing or not what the manifest says.
+        """
         known = self._frames.get(chunk.content)
         if known is not None:
-            return known
-        frame = self._frame(chunk)
-        if chunk.rows <= _REMEMBERED_ROWS:
+            return known if columns is None else known.select(columns)
+        frame = self._frame(chunk, columns)
+        if columns is None and chunk.rows <= _REMEMBERED_ROWS:
             self._remember(chunk.content, frame)
         return frame
 
@@ -104,7 +107,7 @@ class ChunkStore:
             while self._held_bytes > _REMEMBERED_BYTES:
                 self._held_bytes -= int(self._frames.pop(next(iter(self._frames))).estimated_size())
 
-    def _frame(self, chunk: Chunk) -> pl.DataFrame:
+    def _frame(self, chunk: Chunk, columns: tuple[str, ...] | None) -> pl.DataFrame:
         import polars as pl
 
         path = self.chunk_path(chunk.key, chunk.content)
@@ -114,7 +117,7 @@ class ChunkStore:
             raise DataInvalid(f"The artifact file {path} cannot be read: {error.strerror}.") from error
         if digest_bytes(content) != chunk.content:
             raise DataInvalid(f"The artifact file {path} is corrupt: it is not what its manifest describes.")
-        return pl.read_parquet(io.BytesIO(content))
+        return pl.read_parquet(io.BytesIO(content), columns=None if columns is None else list(columns))
 
 
 def _parquet(frame: pl.DataFrame) -> bytes:

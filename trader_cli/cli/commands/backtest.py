@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,7 +12,7 @@ from trader_cli.cli import options as o
 from trader_cli.cli.show import print_facts, print_json, print_table, progress_bar, say, utc
 from trader_cli.core.errors import UsageError
 from trader_cli.core.market.timeframes import DAY_MS
-from trader_cli.pipelines.backtests.backtest_request import WALK_FORWARD, BacktestRequest, Speed
+from trader_cli.pipelines.backtests.backtest_request import ON_BARS, WALK_FORWARD, BacktestRequest, Speed
 
 if TYPE_CHECKING:
     from trader_cli.backtest.figures import Figures
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from trader_cli.cli.show import Facts
     from trader_cli.pipelines.backtests.backtest_comparison import Comparison, FirstDecision
     from trader_cli.pipelines.backtests.backtest_store import StoredBacktest
+    from trader_cli.settings import Workspace
 
 
 class _RunByDefault(TyperGroup):
@@ -58,6 +60,11 @@ def run(
         Speed,
         typer.Option("--speed", help="From one possible event to the next, or every look: the same trades."),
     ] = "fast",
+    on_bars: Annotated[
+        bool, typer.Option("--on-bars", help="The rule alone on bare bars, filled at the next open: for research.")
+    ] = False,
+    stake: Annotated[float, typer.Option("--stake", help="With --on-bars: share of the wallet behind each trade.")] = 1,
+    leverage: Annotated[float, typer.Option("--leverage", help="With --on-bars: leverage of each trade.")] = 1,
     allow_gaps: o.AllowGaps = False,
     allow_unproven: o.AllowUnproven = False,
     profile: o.Profile = None,
@@ -68,9 +75,8 @@ def run(
     """Trade stored bars by the very decisions that trade live, on the simulated exchange's engine.
 
     Each model trades only bars after those it was trained on. The result is stored; see `list` and `show`.
+    With --on-bars nothing of that decides but a rule: its side is filled at the next open, one position at a time.
     """
-    from trader_cli.pipelines.backtests.backtest_run import run_backtest
-
     overrides = {**o.gaps_allowed(allow_gaps), **o.unproven_allowed(allow_unproven), **o.rule_named(rule, parameters)}
     workspace = o.workspace_from(profile, config, tape, overrides)
     names, parsed = o.several(workspace, symbols, timeframe)
@@ -85,9 +91,23 @@ def run(
         round(refit_s * 1000),
         speed,
     )
-    with progress_bar() as progress:
-        done = run_backtest(workspace, request, progress)
+    if on_bars:
+        done = _on_bars(workspace, replace(request, model=ON_BARS, refit_ms=0), stake, leverage)
+    else:
+        from trader_cli.pipelines.backtests.backtest_run import run_backtest
+
+        with progress_bar() as progress:
+            done = run_backtest(workspace, request, progress)
     _print(done, json=json)
+
+
+def _on_bars(workspace: Workspace, request: BacktestRequest, stake: float, leverage: float) -> StoredBacktest:
+    from trader_cli.pipelines.backtests.bar_backtest import Stake, run_bar_backtest
+
+    if workspace.settings.rule.name is None:
+        raise UsageError("--on-bars tries a rule, and none is named.", hint="Add --rule sma_cross, or set rule.name.")
+    with progress_bar() as progress:
+        return run_bar_backtest(workspace, request, Stake(stake, leverage), progress)
 
 
 @app.command("list")
@@ -205,6 +225,7 @@ def _facts(done: StoredBacktest) -> Facts:
     return {
         "span": f"{utc(request.since_ms or 0)} to {utc(request.until_ms or 0)}",
         "models": _models(done),
+        "for research only": done.on_bars,
         "return": _return(risk),
         "Sharpe": f"{_number(risk.sharpe)} (365 d, ddof 1, rf 0); {_number(risk.sharpe_252)} by 252 d;"
         f" Sortino {_number(risk.sortino)}, Calmar {_number(risk.calmar)}",
@@ -271,6 +292,8 @@ def _row(done: StoredBacktest) -> tuple[str, ...]:
 
 def _models(done: StoredBacktest) -> str:
     request, how = done.request, "trained" if done.rule is None else f"rule {done.rule}; judged"
+    if request.model == ON_BARS:
+        return f"rule {done.rule} on bare bars"
     return f"{how} anew every {request.refit_ms / DAY_MS:g} d" if request.model == WALK_FORWARD else request.model[:12]
 
 

@@ -13,11 +13,11 @@ from trader_cli.analyst.bundled import from_bundle
 from trader_cli.analyst.user_rules import rule_origin
 from trader_cli.backtest.model_spans import ModelSchedule, ModelSpan
 from trader_cli.backtest.stored_analyses import SymbolHistory
-from trader_cli.core.errors import DataInvalid, DataMissing, DataStale
+from trader_cli.core.errors import DataInvalid, DataMissing, DataStale, UsageError
 from trader_cli.core.identity.digests import digest_value
 from trader_cli.core.json_values import object_of, whole_of
 from trader_cli.core.market.schemas import check_features
-from trader_cli.pipelines.backtests.backtest_request import BacktestRequest
+from trader_cli.pipelines.backtests.backtest_request import ON_BARS, BacktestRequest
 from trader_cli.pipelines.backtests.backtest_run import signals_of
 from trader_cli.pipelines.backtests.model_names import models_of
 from trader_cli.pipelines.backtests.prepared_backtest import PreparedBacktest
@@ -70,8 +70,17 @@ class Recipe:
 
     @classmethod
     def of(cls, manifest: Manifest) -> Recipe:
-        """That of a stored backtest. Raises `DataInvalid` for one of a version that did not write everything down."""
+        """That of a stored backtest.
+
+        Raises `DataInvalid` for one of a version that did not write everything down, `UsageError` for a rule's on bare
+        bars, which has no decisions to be made again.
+        """
         try:
+            if object_of(manifest.notes["request"])["model"] == ON_BARS:
+                raise UsageError(
+                    "What a rule came to on bare bars is not made again: nothing was decided there.",
+                    hint="Compare backtests of the whole decision path: without --on-bars.",
+                )
             return cls._read(manifest)
         except (KeyError, TypeError) as error:
             raise DataInvalid(

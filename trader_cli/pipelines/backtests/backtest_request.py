@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from trader_cli.core.json_values import JsonObject
 
-WALK_FORWARD, CURRENT = "walk-forward", "current"
+WALK_FORWARD, CURRENT, ON_BARS = "walk-forward", "current", "on-bars"
 Speed = Literal["fast", "faithful"]
 """From one possible event to the next, or every look and close: the same trades."""
 
@@ -23,7 +23,8 @@ class BacktestRequest:
     """What to trade, over which closes, and by which models.
 
     `since_ms` None is the later half of what is stored, `until_ms` None its end. `model` is `WALK_FORWARD` (trained
-    anew every `refit_ms`), `CURRENT`, or the digest of a bundle. `speed` changes nothing of the result.
+    anew every `refit_ms`), `CURRENT`, the digest of a bundle, or `ON_BARS`: a rule on bare bars, without all of this.
+    `speed` changes nothing of the result.
     """
 
     symbols: tuple[str, ...]

@@ -6,7 +6,7 @@ A backtest is named by what it was asked and what it was made from; made again i
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
@@ -29,7 +29,7 @@ from trader_cli.storage.inventory import BACKTEST
 from trader_cli.storage.state import Trial, TrialLedger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from trader_cli.backtest.backtest_account import BacktestAccount
     from trader_cli.core.json_values import JsonObject
@@ -64,6 +64,18 @@ class StoredBacktest:
         parameters = [f"{name} {value}" for name, value in given.items() if name not in {"name", "source"}]
         return ", ".join([str(given["name"]), *parameters]) if given else None
 
+    @property
+    def on_bars(self) -> str | None:
+        """How it was filled, in words, where a rule was tried on bare bars."""
+        how = object_of(object_of(self.manifest.notes["settings"]).get("on_bars", {}))
+        if not how:
+            return None
+        return (
+            "bare bars: filled at the next open, one position at a time, the stop before the target in a bar that holds"
+            f" both; {how['share']:g} of the wallet at leverage {how['leverage']:g}; funding: {how['funding']}; no"
+            " claim, plan, looks or loss limits"
+        )
+
     def part(self, store: ArtifactStore, name: str) -> pl.DataFrame | None:
         """One of `PARTS`; `None` where it has no rows. Raises `DataInvalid` for a damaged file."""
         chunks = [chunk for chunk in self.manifest.chunks if chunk.part == name]
@@ -76,12 +88,34 @@ class StoredBacktest:
 
 def save(prepared: PreparedBacktest, store: ArtifactStore, account: BacktestAccount) -> StoredBacktest:
     """Store what a backtest came to, and count it among the trials on these data."""
-    workspace, request = prepared.workspace, prepared.request
-    frames, settings, inputs = account.records.frames(), digest_value(_settings(workspace)), _inputs(prepared)
-    market, code = _market(prepared), code_digest()
+    closes = {symbol: Closes.of(history.bars, history.timeframe) for symbol, history in prepared.histories.items()}
+    done = Traded(account.records.frames(), _inputs(prepared), closes, _market(prepared), account.halted)
+    return save_traded(prepared.workspace, store, prepared.request, done)
+
+
+@dataclass(frozen=True)
+class Traded:
+    """What a backtest came to: frames by part, and what they were made from: inputs, closes by symbol, the market.
+
+    `halted`: why, if it did; `settings`: what could be chosen beside those of the workspace.
+    """
+
+    frames: Mapping[str, pl.DataFrame]
+    inputs: dict[str, str]
+    closes: Mapping[str, Closes]
+    market: JsonObject
+    halted: str | None = None
+    settings: JsonObject = field(default_factory=dict)
+
+
+def save_traded(workspace: Workspace, store: ArtifactStore, request: BacktestRequest, done: Traded) -> StoredBacktest:
+    """Store it, and count it among the trials on these data."""
+    chosen, frames, inputs = {**_settings(workspace), **done.settings}, done.frames, done.inputs
+    settings = digest_value(chosen)
+    market, code = done.market, code_digest()
     name = digest_value([code, request.as_dict(), inputs, settings, market, workspace.settings.seed])[:12]
     count = partial(_count_trial, workspace, request, settings)
-    figures = figures_of(frames, _basis(prepared, count), account.halted)
+    figures = figures_of(frames, _basis(workspace, request, done.closes, count), done.halted)
     with store.at_work():
         chunks = tuple(replace(store.put_rows(part, f), part=part) for part, f in frames.items() if not f.is_empty())
         manifest = Manifest(
@@ -99,7 +133,7 @@ def save(prepared: PreparedBacktest, store: ArtifactStore, account: BacktestAcco
             notes={
                 "request": request.as_dict(),
                 "figures": figures.as_dict(),
-                "settings": _settings(workspace),
+                "settings": chosen,
                 "market": market,
                 "seed": workspace.settings.seed,
                 "speed": request.speed,
@@ -120,11 +154,14 @@ def _market(prepared: PreparedBacktest) -> JsonObject:
     return {"source": workspace.source, "filters": filters}
 
 
-def _basis(prepared: PreparedBacktest, count: Callable[[float], list[float]]) -> FigureBasis:
-    settings = prepared.workspace.settings
-    closes = {symbol: Closes.of(history.bars, history.timeframe) for symbol, history in prepared.histories.items()}
-    bar_ms = prepared.request.timeframe.ms
-    return FigureBasis(settings.sim.balance, bar_ms, closes, settings.analyst.claim_probability, count)
+def _basis(
+    workspace: Workspace,
+    request: BacktestRequest,
+    closes: Mapping[str, Closes],
+    count: Callable[[float], list[float]],
+) -> FigureBasis:
+    settings = workspace.settings
+    return FigureBasis(settings.sim.balance, request.timeframe.ms, closes, settings.analyst.claim_probability, count)
 
 
 def _key(workspace: Workspace, manifest: Manifest) -> ArtifactKey:

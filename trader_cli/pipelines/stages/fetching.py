@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
-from trader_cli.core.errors import DataInvalid, DataMissing, DataStale, TraderError, UsageError
+from trader_cli.core.errors import DataMissing, DataStale, TraderError, UsageError
 from trader_cli.core.market.gaps import Gap, utc_text
 from trader_cli.core.market.symbols import symbol_of
 from trader_cli.core.ports import silent
@@ -19,6 +19,7 @@ from trader_cli.pipelines.stages.bar_quality import judged, judged_before
 from trader_cli.pipelines.stages.history_source import KINDS, HistoryReader, Way
 from trader_cli.pipelines.stages.market_snapshot import SNAPSHOTS
 from trader_cli.pipelines.stages.series_update import Span
+from trader_cli.pipelines.stages.stored_bars import refuse_gaps
 from trader_cli.pipelines.stages.stored_series import StoredSeries
 from trader_cli.pipelines.stages.supplementary import SupplementaryData, but_for
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
@@ -208,17 +209,6 @@ async def fetch_in(
     if manifest is not None:
         refuse_gaps(workspace, manifest)
     return fetched
-
-
-def refuse_gaps(workspace: Workspace, bars: Manifest) -> None:
-    """Raise `DataInvalid` for stored bars with a gap, unless gaps are allowed."""
-    if bars.gaps and not workspace.settings.fetch.allow_gaps:
-        raise DataInvalid(
-            f"The {bars.timeframe} bars of {bars.symbol} have {len(bars.gaps)} gap(s);"
-            f" the first: {Gap(*bars.gaps[0])}.",
-            hint="What came was stored. Fetch again; or pass --allow-gaps, here and to what reads them (or set"
-            " fetch.allow_gaps): features around a gap stay null.",
-        )
 
 
 @dataclass(frozen=True)

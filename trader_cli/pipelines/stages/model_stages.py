@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from trader_cli.analyst.analyst import Analyst, require_source
+from trader_cli.analyst.analyst import Analyst
 from trader_cli.analyst.certificate_store import (
     PROBES,
     ensure_certificate,
@@ -24,9 +24,9 @@ from trader_cli.core.identity.feature_notes import FeatureNotes
 from trader_cli.core.market.schemas import check_features
 from trader_cli.core.ports import silent
 from trader_cli.pipelines.market_access import market_now_ms
-from trader_cli.pipelines.stages.fetching import refuse_gaps
 from trader_cli.pipelines.stages.model_training import train_on
 from trader_cli.pipelines.stages.stage_results import Analysed, FeaturesBuilt, Trained
+from trader_cli.pipelines.stages.stored_bars import stored_bars
 from trader_cli.pipelines.stages.training_inputs import TrainingData
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
 from trader_cli.venue.clocks import FixedClock
@@ -38,15 +38,6 @@ if TYPE_CHECKING:
     from trader_cli.core.ports import Progress
     from trader_cli.features.certificates import Certificate
     from trader_cli.settings import Workspace
-
-
-def stored_bars(workspace: Workspace, store: ArtifactStore, symbol: str, timeframe: Timeframe) -> Manifest:
-    """The current bars of this market. Raises `DataMissing`, `DataStale`, or `DataInvalid` for gaps not allowed."""
-    key = stage_key(workspace.mode, symbol, timeframe, "bars")
-    manifest = store.require(key, f"fetch {symbol} --timeframe {timeframe}")
-    require_source(manifest, workspace.source)
-    refuse_gaps(workspace, manifest)
-    return manifest
 
 
 def features(workspace: Workspace, symbol: str, timeframe: Timeframe, progress: Progress = silent) -> FeaturesBuilt:

@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING
 
 from trader_cli import __version__
 from trader_cli.analyst.claim_basis import library_versions
-from trader_cli.analyst.rule_certificates import certified_rule, rule_frame
+from trader_cli.analyst.rule_certificates import certified_rule
 from trader_cli.analyst.rule_claim import judge_rule
 from trader_cli.core.identity.digests import digest_value
 from trader_cli.core.market.quality import UNFIT
 from trader_cli.core.ports import silent
-from trader_cli.features.rule_series import rule_bars, rule_signals
+from trader_cli.features.rule_series import beside_bars, rule_bars, rule_frame, rule_signals
 from trader_cli.pipelines.stages.training_inputs import count_trials, training_input
 from trader_cli.settings.room_options import RuleOptions, TrainingOptions
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from trader_cli.analyst.trained_rule import TrainedRule
     from trader_cli.core.ports import Progress
     from trader_cli.features.rule import BarSignals, NamedRule
@@ -72,5 +74,8 @@ def prepare_rule(
 ) -> PreparedRule:
     """The configured rule for a series, certified now if it was not before. Raises what `certified_rule` raises."""
     options, timeframe = RuleOptions.of(workspace.settings), series.timeframe
-    beside = series.bars.hstack([c for c in series.features.iter_columns() if c.name not in series.bars.columns])
-    return PreparedRule(workspace, certified_rule(store, options, timeframe, progress, beside), series)
+
+    def stored() -> pl.DataFrame:
+        return beside_bars(series.bars, series.features)
+
+    return PreparedRule(workspace, certified_rule(store, options, timeframe, progress, stored), series)
