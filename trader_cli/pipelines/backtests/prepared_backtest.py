@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -52,6 +52,14 @@ class PreparedBacktest:
     def span(self) -> tuple[int, int]:
         """The closes (first, last) that are traded, UTC ms."""
         return self.request.since_ms or 0, self.request.until_ms or 0
+
+
+def slower(prepared: PreparedBacktest, factor: int) -> PreparedBacktest:
+    """With orders that take so many times as long to arrive; of a real market's where it has none."""
+    workspace, assumed = prepared.workspace, prepared.workspace.settings.backtest
+    changed = assumed.model_copy(update={"latency_ms": (assumed.latency_ms or _USUAL_LATENCY_MS) * factor})
+    settings = workspace.settings.model_copy(update={"backtest": changed})
+    return replace(prepared, workspace=replace(workspace, settings=settings))
 
 
 def trade(
