@@ -54,7 +54,7 @@ class FastBacktest(FaithfulBacktest):
         if not self._is_at_rest():
             super()._go_on(until_ms)
             return
-        wake = self._next_event(until_ms)
+        wake = min(self._next_event(until_ms), until_ms)
         self._pass_over_looks(wake)
         self._pass_over_closes(wake)
         self._account.venue.advance(wake)

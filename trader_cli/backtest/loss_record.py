@@ -100,7 +100,7 @@ class LossRecord:
         return max(from_day, ZERO if "drawdown" in self._told else peak * (1 - drawdown))
 
     def _day_opened(self, day: int, now: EquityPoint, highest: Decimal) -> Decimal:
-        """At most the level at the beginning of the day: two looks in it say it for good, till then one may say more."""
+        """No less than the day opened with: two looks in it say it for good, till then one may say more."""
         if self._opened[:2] == (day, True):
             return self._opened[2]
         self._make_up()
