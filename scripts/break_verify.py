@@ -19,8 +19,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from breaks import BREAKS, Break
+from backtest_breaks import FAST_BREAKS
+from breaks import BREAKS as FIRST_BREAKS
+from breaks import Break
 
+BREAKS = (*FIRST_BREAKS, *FAST_BREAKS)
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "trader_cli"
 FAILED, TESTS_FAILED = 10, 1

@@ -19,7 +19,7 @@ KINDS = 24
 @pytest.fixture
 def campaign(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(SCRIPTS))
-    for name in ("breaks", "break_verify"):
+    for name in ("breaks", "backtest_breaks", "break_verify"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     return importlib.import_module("break_verify")
 

@@ -65,7 +65,7 @@ class BacktestAccount:
         self.keeper = PositionKeeper(venue, round(options.execution.orders.protection_deadline * 1000))
         self.halted: str | None = None
         self._options, self._timeframe = options, timeframe
-        self.losses = LossRecord(options.execution.limits)
+        self.losses = LossRecord(options.execution.limits, venue.engine.account.wallet)
         self._sent: list[tuple[str, int]] = []
         self._folded = self._paid = 0
         self.has_changed = True
@@ -207,6 +207,7 @@ class BacktestAccount:
         """What has ended is swept, and held no more."""
         self._fold()
         for symbol in sorted(self.held):
+            self._fold()  # sweeping the one before may have taken time
             if self.venue.engine.account.position(symbol).amount == 0:
                 held = self.held.pop(symbol)
                 self.records.traded(held, held.fills[-1].time_ms)

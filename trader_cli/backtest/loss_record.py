@@ -24,13 +24,13 @@ ZERO = Decimal(0)
 class LossRecord:
     """The account's equity as looks have seen it, and whether a loss limit is broken."""
 
-    def __init__(self, limits: TacticianSettings) -> None:
+    def __init__(self, limits: TacticianSettings, wallet: Decimal) -> None:
         self._limits = LossLimits(limits.max_daily_loss, limits.max_drawdown)
         self._shares = Decimal(str(limits.max_daily_loss)), Decimal(str(limits.max_drawdown))
         self._is_on = limits.enable_risk_management
-        self._levels = EquityLevels()
+        self._levels = EquityLevels(wallet)
         self._waiting: list[EquityPoint | SkippedLooks] = []
-        self._highest = ZERO
+        self._highest = wallet
         self._counted, self._told = 0, set[str]()
         self._looks, self._opened = (-1, False), (-1, False, ZERO)
 

@@ -140,14 +140,14 @@ def _bounds(engine: Engine, one: ManagedPosition, favourable: Decimal, guard: De
 
 def _favourable(one: ManagedPosition, unit: Decimal) -> Decimal | None:
     """The nearest price in its favour at which a look acts, its target or the next rung; None: a rung waits already."""
-    rung = _next_rung(one, unit)
+    rung = next_rung(one, unit)
     if rung is None:
         return None
     nearer = min if one.plan.sign > 0 else max
     return nearer(rung, one.plan.take_profit_price)
 
 
-def _next_rung(one: ManagedPosition, unit: Decimal) -> Decimal | None:
+def next_rung(one: ManagedPosition, unit: Decimal) -> Decimal | None:
     """The first price whose stop, as `trailing_stop` has it, lies beyond the one that rests; None: the best price's."""
     best, sign = one.entry_price if one.best_price is None else one.best_price, one.plan.sign
     if _moves(one, best):

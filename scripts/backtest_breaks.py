@@ -1,0 +1,218 @@
+"""What `break_verify` breaks of the backtest at two speeds: each place where a fast path goes wrong, and who must see it."""
+
+from __future__ import annotations
+
+from breaks import Break
+
+SAME = "test_two_speeds.py::test_both_speeds_trade_the_same"
+SEVERAL = "test_two_speeds.py::test_both_speeds_trade_several_symbols_on_one_account_the_same"
+AHEAD = "test_looking_ahead.py::test_an_engine_that_looks_ahead_does_what_one_that_looks_at_each_step_does"
+TOGETHER = "test_prepared_analyses.py::test_closes_decided_together_say_what_each_alone_says"
+HAND = "test_skips_by_hand.py::"
+FAST, NEXT, LOSS = "backtest/fast_backtest.py", "backtest/next_moment.py", "backtest/loss_record.py"
+
+FAST_BREAKS = (
+    Break(
+        "a level passed only by more than itself",
+        (),
+        (f"{HAND}test_a_level_is_reached_where_it_is_touched",),
+        ((NEXT, '_BESIDE = Decimal("0.51")', '_BESIDE = Decimal("-0.51")'),),
+    ),
+    Break(
+        "a rung one tick late",
+        (),
+        (f"{HAND}test_the_next_rung_is_the_first_price_at_which_the_trail_moves",),
+        (
+            (
+                NEXT,
+                "        price += sign * unit\n    return price",
+                "        price += sign * unit\n    return price + sign * unit",
+            ),
+        ),
+    ),
+    Break(
+        "a rung that waits is forgotten",
+        (),
+        (f"{HAND}test_a_rung_reached_at_the_look_of_a_scale_down_is_not_forgotten",),
+        ((NEXT, "    if _moves(one, best):\n        return None\n", ""),),
+    ),
+    Break(
+        "a rung at a bar's last point is left to the bar",
+        (),
+        (f"{HAND}test_a_rung_at_the_last_point_of_a_bar_is_seen_by_the_first_look_of_the_next",),
+        (
+            (
+                "backtest/schedule.py",
+                "max(0, -((self.next_ms - time_ms) // self.every_ms))",
+                "max(0, -((self.next_ms - time_ms) // self.every_ms) + (time_ms % 60_000 >= 50_500))",
+            ),
+        ),
+    ),
+    Break(
+        "looks before what they see",
+        (),
+        (SAME,),
+        (
+            (
+                "backtest/schedule.py",
+                "max(0, -((self.next_ms - time_ms) // self.every_ms))",
+                "max(0, (time_ms - self.next_ms) // self.every_ms)",
+            ),
+        ),
+    ),
+    Break(
+        "the open before its time",
+        (),
+        ("test_many_moments.py::test_prices_and_turnover_of_many_moments_are_those_of_each", SAME),
+        (
+            (
+                "venue/simulated_market/many_moments.py",
+                "before[where] = np.where(seen > 0, last, before[where])",
+                "before[where] = last",
+            ),
+        ),
+    ),
+    Break(
+        "funding leaves the liquidation price where it was",
+        (),
+        (AHEAD, "test_looking_ahead.py::test_funding_alone_can_liquidate"),
+        (
+            (
+                "venue/engine/engine.py",
+                "fund(self, self._book, self.now_ms, FUNDING_INTERVAL_MS)\n                self.changed()\n",
+                "fund(self, self._book, self.now_ms, FUNDING_INTERVAL_MS)\n                _ = [w(self) for w in self.on_change]\n",
+            ),
+            (
+                "venue/engine/engine.py",
+                "until_ms = min(self._next_funding_ms, self._book",
+                "until_ms = min(self.now_ms + 8 * HOUR_MS, self._book",
+            ),
+        ),
+    ),
+    Break(
+        "what stands behind a cross position stays",
+        (),
+        (AHEAD,),
+        (("venue/engine/engine.py", "if symbol is not None and alone:", "if symbol is not None:"),),
+    ),
+    Break(
+        "no entry right after an exit",
+        (),
+        (SAME,),
+        (
+            (
+                FAST,
+                'at = int(signals.searchsorted(closed_ms, side="right"))',
+                'at = int(signals.searchsorted(closed_ms, side="right")) + 1',
+            ),
+        ),
+    ),
+    Break(
+        "no second try",
+        (),
+        (SAME,),
+        (
+            (
+                FAST,
+                "[self._schedule.next_close_ms(now), *tries] if tries",
+                "[self._schedule.next_close_ms(now)] if tries",
+            ),
+        ),
+    ),
+    Break(
+        "no time exit",
+        (),
+        (SAME,),
+        ((FAST, "moments += [one.plan.exit_by_ms for one in account.held.values()]", "moments += []"),),
+    ),
+    Break(
+        "only a grave opinion is heard",
+        (),
+        (SAME,),
+        (
+            (
+                FAST,
+                "least = rules.high_risk if held.scaled_down else min(rules.high_risk, rules.medium_risk)",
+                "least = rules.high_risk",
+            ),
+        ),
+    ),
+    Break(
+        "an opinion of long ago",
+        (),
+        (SAME,),
+        (
+            (
+                FAST,
+                "for close_ms in range(self._heard_ms, self._unheard_from(held) - 1, -bar_ms):",
+                "for close_ms in ():",
+            ),
+        ),
+    ),
+    Break(
+        "loss limits are no levels",
+        (),
+        (SAME,),
+        ((NEXT, "if floor is None or self._at(engine, stops) > floor:", "if True:"),),
+    ),
+    Break(
+        "each symbol may lose all that is left",
+        (),
+        (SEVERAL,),
+        ((NEXT, "slack / len(held), _unit", "slack, _unit"),),
+    ),
+    Break(
+        "what looks would have seen is not made up for",
+        (),
+        (SAME,),
+        (
+            (
+                "backtest/skipped_looks.py",
+                "about = self._about() if self.highest > levels.new_high else None",
+                "about = None",
+            ),
+        ),
+    ),
+    Break(
+        "the level before the entry is forgotten",
+        (),
+        (SAME,),
+        ((LOSS, "        self._note(engine, highest)\n        now, top", "        now, top"),),
+    ),
+    Break(
+        "a late look is passed over",
+        (),
+        (SEVERAL,),
+        ((FAST, "is_late = bool(self._account.held) and self._looks.next_ms <= now", "is_late = False"),),
+    ),
+    Break(
+        "a close stands as it does after it",
+        (),
+        (SAME,),
+        (("backtest/standing_rows.py", "while self.due and self.due[0] + SETTLE_MS < engine.now_ms:", "while False:"),),
+    ),
+    Break(
+        "a payment that is to come",
+        (),
+        (f"{TOGETHER}[with few payments]",),
+        (("analyst/decisions_by_row.py", "few = np.flatnonzero(known <= RECENT + 1).tolist()", "few = list[int]()"),),
+    ),
+    Break(
+        "doubts of the bars to come",
+        (),
+        (f"{TOGETHER}[with holes]", "test_many_moments.py::test_doubts_by_row_are_those_of_each_row"),
+        (
+            (
+                "core/market/doubtful_rows.py",
+                "bars[max(0, row + 1 - window) : row + 1]",
+                "bars[max(0, row + 1 - window) : row + 2]",
+            ),
+        ),
+    ),
+    Break(
+        "health of another window",
+        (),
+        (TOGETHER + "[as stored]",),
+        (("analyst/health.py", "whole, window - span)", "whole, window - span + 30)"),),
+    ),
+)
