@@ -49,14 +49,14 @@ FAST_BREAKS = (
         ),
     ),
     Break(
-        "looks before what they see",
+        "a look later than it could be",
         (),
         (SAME,),
         (
             (
                 "backtest/schedule.py",
                 "max(0, -((self.next_ms - time_ms) // self.every_ms))",
-                "max(0, (time_ms - self.next_ms) // self.every_ms)",
+                "(max(0, -((self.next_ms - time_ms) // self.every_ms)) + 1)",
             ),
         ),
     ),
@@ -84,16 +84,10 @@ FAST_BREAKS = (
             ),
             (
                 "venue/engine/engine.py",
-                "until_ms = min(self._next_funding_ms, self._book",
-                "until_ms = min(self.now_ms + 8 * HOUR_MS, self._book",
+                "until_ms = max(until_ms, upto_ms)",
+                "until_ms = upto_ms + 8 * HOUR_MS",
             ),
         ),
-    ),
-    Break(
-        "what stands behind a cross position stays",
-        (),
-        (AHEAD,),
-        (("venue/engine/engine.py", "if symbol is not None and alone:", "if symbol is not None:"),),
     ),
     Break(
         "no entry right after an exit",
@@ -168,16 +162,10 @@ FAST_BREAKS = (
         (
             (
                 "backtest/skipped_looks.py",
-                "about = self._about() if self.highest > levels.new_high else None",
-                "about = None",
+                "at, about = 0, self._about() if self.highest > levels.new_high else None",
+                "at, about = 0, None",
             ),
         ),
-    ),
-    Break(
-        "the level before the entry is forgotten",
-        (),
-        (SAME,),
-        ((LOSS, "        self._note(engine, highest)\n        now, top", "        now, top"),),
     ),
     Break(
         "a late look is passed over",

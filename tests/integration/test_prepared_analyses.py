@@ -12,15 +12,11 @@ import polars as pl
 import pytest
 from support.trading.sim_folder import QUARTER, SYMBOL, sim_settings, trained_folder
 
-from trader_cli.analyst.trained_rule import TrainedRule
 from trader_cli.backtest.model_spans import ModelSchedule, ModelSpan
 from trader_cli.backtest.prepared_analyses import prepare
 from trader_cli.backtest.schedule import SETTLE_MS
 from trader_cli.backtest.stored_analyses import StoredAnalyses, SymbolHistory
 from trader_cli.exchange.simulated_exchange import SimulatedExchange
-from trader_cli.features.rule import NamedRule
-from trader_cli.features.rule_series import rule_bars, rule_signals
-from trader_cli.features.rules.sma_cross import SmaCross
 from trader_cli.pipelines.backtests.backtest_run import given_model
 from trader_cli.pipelines.market_access import sim_tape
 from trader_cli.pipelines.stages.model_stages import training_data
@@ -69,9 +65,12 @@ def with_holes(history: SymbolHistory) -> SymbolHistory:
 
 
 def with_few_payments(history: SymbolHistory) -> SymbolHistory:
-    """Funding is known from a few days ago only, and not whole."""
+    """Funding is known from a few days ago only, and was paid every four hours then."""
     assert history.funding is not None
-    return replace(history, funding=history.funding[-8:].filter(pl.int_range(8, eager=True) != 4))
+    kept = history.funding[-8:]
+    first = int(kept["time"].to_physical()[0])
+    times = pl.Series("time", [first + at * 4 * 3_600_000 for at in range(8)]).cast(kept.schema["time"])
+    return replace(history, funding=kept.with_columns(times))
 
 
 def by_a_rule(history: SymbolHistory) -> SymbolHistory:

@@ -39,7 +39,7 @@ def command(dice: np.random.Generator, engine: Engine) -> tuple[str, str, dict[s
     symbol, side, kind = str(dice.choice(NAMES)), str(dice.choice(["BUY", "SELL"])), int(dice.integers(0, 8))
     mark, tick = engine.mark(symbol), engine.markets[symbol].rules.tick
     level = ((mark * Decimal(repr(1 + float(dice.normal(0, 0.01))))) / tick).to_integral_value() * tick
-    common = {"symbol": symbol, "side": side, "quantity": str(int(dice.integers(1, 400)))}
+    common = {"symbol": symbol, "side": side, "quantity": str(int(10 ** dice.uniform(0, 3.6)))}
     if kind == 0:
         return "POST", "/fapi/v1/leverage", {"symbol": symbol, "leverage": str(dice.choice([5, 20, 75]))}
     if kind == 1:
@@ -75,8 +75,11 @@ def test_an_engine_that_looks_ahead_does_what_one_that_looks_at_each_step_does(s
     rates = float(dice.choice([1e-4, 0.004, 0.03]))
     one, other = (engine_on(tapes, rates, ahead=ahead) for ahead in (True, False))
     now = one.now_ms
-    for _ in range(120):
-        what = command(dice, one)
+    terms = [("leverage", {"symbol": name, "leverage": "75"}) for name in NAMES]
+    terms.append(("marginType", {"symbol": NAMES[seed % 2], "marginType": "ISOLATED"}))
+    first = [("POST", f"/fapi/v1/{path}", body) for path, body in terms]
+    for number in range(120):
+        what = first[number] if number < len(first) else command(dice, one)
         assert sent(one, what) == sent(other, what)
         now += int(dice.choice([1_000, 60_000, 1_800_000]))
         one.advance(now)

@@ -50,7 +50,7 @@ def assert_sound(market: OddMarket, account: BacktestAccount) -> None:
     assert (decisions["time"] >= decisions["bar_closed"]).all()
 
 
-@pytest.mark.parametrize("seed", [*range(14), 2020, 2036, 2432])
+@pytest.mark.parametrize("seed", [*range(14), 36, 47, 2020, 2036, 2432])
 def test_both_speeds_trade_the_same(tmp_path: Path, seed: int) -> None:
     market = odd_market(seed)
     one = fast(market, tmp_path)
