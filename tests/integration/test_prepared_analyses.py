@@ -12,11 +12,15 @@ import polars as pl
 import pytest
 from support.trading.sim_folder import QUARTER, SYMBOL, sim_settings, trained_folder
 
+from trader_cli.analyst.trained_rule import TrainedRule
 from trader_cli.backtest.model_spans import ModelSchedule, ModelSpan
 from trader_cli.backtest.prepared_analyses import prepare
 from trader_cli.backtest.schedule import SETTLE_MS
 from trader_cli.backtest.stored_analyses import StoredAnalyses, SymbolHistory
 from trader_cli.exchange.simulated_exchange import SimulatedExchange
+from trader_cli.features.rule import NamedRule
+from trader_cli.features.rule_series import rule_bars, rule_signals
+from trader_cli.features.rules.sma_cross import SmaCross
 from trader_cli.pipelines.backtests.backtest_run import given_model
 from trader_cli.pipelines.market_access import sim_tape
 from trader_cli.pipelines.stages.model_stages import training_data
