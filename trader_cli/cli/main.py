@@ -18,6 +18,7 @@ COMMANDS = {
     "monitor": "Care for open positions until they are closed.",
     "new": "Write something to begin with: a rule of your own.",
     "backtest": "Trade what is stored, and show what would have come of it.",
+    "stress": "Trade a backtest again under harder conditions: what survives?",
     "report": "One page of a backtest, a session or the account, with charts.",
     "run": "All stages in a row, once or for weeks.",
     "flatten": "Close every position of ours, now.",

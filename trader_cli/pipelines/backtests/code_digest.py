@@ -9,7 +9,7 @@ import trader_cli
 from trader_cli.analyst.claim_basis import library_versions
 from trader_cli.core.identity.digests import digest_bytes, digest_value
 
-ROOMS = ("core", "settings", "features", "venue", "execution", "analyst", "tactician", "backtest")
+ROOMS = ("core", "settings", "features", "venue", "exchange", "execution", "analyst", "tactician", "backtest")
 
 
 @lru_cache(maxsize=1)

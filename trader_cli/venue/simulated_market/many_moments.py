@@ -71,7 +71,7 @@ def books_at(tape: SymbolTape, times: Ints, last: Floats, levels: int) -> Books:
     half = np.maximum(1, np.rint(reach / (2 * tick))).astype(np.int64)
     gap = np.maximum(1, np.rint(last * 0.5e-4 / tick)).astype(np.int64)
     dice = uniforms(tape.seed, times // 1000, 2 * levels)
-    steps = half[:, None] + gap[:, None] * np.arange(levels)
+    steps = (half[:, None] + gap[:, None] * np.arange(levels)) * tape.book_width
     sides = []
     for sign, noise in ((-1, dice[:, 0::2]), (1, dice[:, 1::2])):
         sizes = np.maximum(1.0, np.round(volume[:, None] * (0.5 + noise) * 0.3 / tape.step)) * tape.step

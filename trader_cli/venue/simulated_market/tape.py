@@ -42,7 +42,8 @@ class SymbolTape:
     """One symbol: its price tick and quantity step, the seed of its path, its span [start, end), UTC ms, and its bars.
 
     The bars are made when they are first asked for: most commands look at one symbol of a market, or at none. `funding`
-    are recorded rates by the full hour, UTC ms, at which they were paid; without them rates are derived.
+    are recorded rates by the full hour, UTC ms, at which they were paid; without them rates are derived. `book_width`
+    is how many times further apart the levels of the derived book lie than its bars say.
     """
 
     symbol: str
@@ -54,6 +55,7 @@ class SymbolTape:
     end_ms: int
     make: Callable[[], TapeBars] = field(repr=False, compare=False)
     funding: Mapping[int, float] | None = None
+    book_width: int = 1
 
     @classmethod
     def of(cls, symbol: str, timeframe: Timeframe, seed: int, tick: float, step: float, bars: TapeBars) -> SymbolTape:
@@ -64,7 +66,7 @@ class SymbolTape:
     def playing(self, bars: TapeBars) -> SymbolTape:
         """The same symbol with other bars."""
         made = self.of(self.symbol, self.timeframe, self.seed, self.tick, self.step, bars)
-        return replace(made, funding=self.funding)
+        return replace(made, funding=self.funding, book_width=self.book_width)
 
     def shifted(self, by_ms: int) -> SymbolTape:
         """The same bars at other times."""
