@@ -41,6 +41,13 @@ def judged(bars: pl.DataFrame, said: BarSignals, trials: list[float] | None = No
     return judge_rule(given, NAMED, said, OPTIONS, lambda own: [*own, *(trials or [])])
 
 
+def jumping(bars: pl.DataFrame, rng: np.random.Generator) -> pl.DataFrame:
+    """Bars that open away from the close before, beyond many a stop."""
+    opened = bars["open"].to_numpy() * np.exp(rng.normal(0, 0.004, bars.height))
+    extremes = [np.maximum(bars["high"].to_numpy(), opened), np.minimum(bars["low"].to_numpy(), opened)]
+    return bars.with_columns(open=opened, high=extremes[0], low=extremes[1])
+
+
 def plain_trades(bars: BarSeries, said: BarSignals, barrier: np.ndarray, horizon: int) -> list[tuple[float, ...]]:
     """One bar after the other."""
     found: list[tuple[float, ...]] = []
@@ -49,11 +56,12 @@ def plain_trades(bars: BarSeries, said: BarSignals, barrier: np.ndarray, horizon
         side = int(said.side[row])
         if held is not None:
             start, way, price, stop, target = held
-            low, high = (bars.low[row], bars.high[row]) if way > 0 else (-bars.high[row], -bars.low[row])
-            opened, gain = way * bars.open[row], None
-            if low <= way * price * (1 - way * stop):
-                gain = min(-stop, opened / price * 1 - way) if way > 0 else min(-stop, (opened + price) / price)
-            elif high >= way * price * (1 + way * target):
+            worst, best = (bars.low[row], bars.high[row]) if way > 0 else (bars.high[row], bars.low[row])
+            moved = {at: way * (value / price - 1) for at, value in (("worst", worst), ("best", best))}
+            gain = None
+            if moved["worst"] <= -stop:
+                gain = min(-stop, way * (bars.open[row] / price - 1))
+            elif moved["best"] >= target:
                 gain = target
             elif side != way or row - start == horizon:
                 gain = way * (bars.close[row] / price - 1)
@@ -72,8 +80,7 @@ def plain_trades(bars: BarSeries, said: BarSignals, barrier: np.ndarray, horizon
 @pytest.mark.parametrize("seed", range(12))
 def test_its_trades_are_those_of_a_plain_loop(seed: int, target: float) -> None:
     rng = np.random.default_rng(seed)
-    frame = random_bars(600, seed=seed)
-    bars = BarSeries.of(frame)
+    bars = BarSeries.of(jumping(random_bars(600, seed=seed), rng))
     side = np.repeat(rng.integers(-1, 2, 600), rng.integers(1, 9))[:600]
     said = said_of(side, stop=0.003, target=target)
     barrier = np.where(np.arange(600) < 30, np.nan, 0.006)
