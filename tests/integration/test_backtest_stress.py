@@ -26,7 +26,7 @@ from trader_cli.pipelines.backtests.backtest_request import CURRENT, BacktestReq
 from trader_cli.pipelines.backtests.backtest_run import run_backtest
 from trader_cli.pipelines.backtests.backtest_store import StoredBacktest
 from trader_cli.pipelines.backtests.backtest_stress import StressCase, stress
-from trader_cli.pipelines.backtests.prepared_backtest import PreparedBacktest, trade
+from trader_cli.pipelines.backtests.prepared_backtest import PreparedBacktest, slower, trade
 from trader_cli.pipelines.backtests.resampled_market import drawn_days, model_spans, played_by, resampled
 from trader_cli.pipelines.market_access import sim_tape
 from trader_cli.pipelines.stages.fetching import fetch
@@ -87,6 +87,19 @@ def test_fees_are_as_many_times_as_high(half_a_day: PreparedBacktest) -> None:
     )
     assert once["price"].to_list() == thrice["price"].to_list()
     assert thrice["fee"].to_numpy() == pytest.approx(3 * once["fee"].to_numpy())
+
+
+def test_slower_orders_arrive_later_each_by_as_much_more(half_a_day: PreparedBacktest) -> None:
+    def entered(prepared: PreparedBacktest) -> list[int]:
+        account = trade(prepared)
+        orders = account.venue.engine.account.orders
+        return [f.time_ms for f in account.venue.engine.account.fills if not orders[f.order_id].reduce_only]
+
+    once, slow, slower_still = (entered(slower(half_a_day, k)) for k in (1, 3, 9))
+    first = entered(half_a_day)[0]
+    assert once[0] > first
+    assert slow[0] - first == pytest.approx(3 * (once[0] - first), abs=2)
+    assert slower_still[0] - first == pytest.approx(9 * (once[0] - first), abs=5)
 
 
 def test_entries_are_missed_by_their_share_and_each_alike_again(half_a_day: PreparedBacktest) -> None:

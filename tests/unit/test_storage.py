@@ -194,6 +194,12 @@ def test_trials_are_counted_once_each_and_by_overlap(tmp_path: Path) -> None:
     assert ledger.overlapping("another", "E", 0, 40) == []
 
 
+def test_a_trial_ledger_that_is_garbage_is_named(tmp_path: Path) -> None:
+    (tmp_path / "trials.sqlite").write_bytes(b"garbage" * 100)
+    with pytest.raises(DataInvalid, match="trial ledger"):
+        TrialLedger(tmp_path)
+
+
 def test_virtual_time_is_remembered_and_never_goes_back(tmp_path: Path) -> None:
     state = VenueState(tmp_path)
     assert state.time("t") is None

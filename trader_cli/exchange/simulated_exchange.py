@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         StopState,
         SymbolRules,
     )
+    from trader_cli.exchange.latency import Latency
     from trader_cli.venue.simulated_market.tape import Tape
 
 DEPTH = 50
@@ -44,11 +45,21 @@ class SimulatedExchange:
     """The market of `tape` from `start_ms` on, and an account with `balance`. Times go forward only."""
 
     def __init__(self, tape: Tape, start_ms: int, balance: Decimal) -> None:
+        self.latency: Latency | None = None
         recorded = {name: one.funding for name, one in tape.symbols.items() if one.funding is not None}
         self.book = RuleBook(tape.changes, paid=recorded)
         self._routes = PublicRoutes(tape, self.book)
         account = fresh_account(balance, hedge_mode=False, markets=self._routes.markets, at_ms=start_ms)
         self.engine = Engine(self._routes.markets, account, start_ms, book=self.book)
+
+    def charge(self, taker_fee: Decimal, maker_fee: Decimal) -> None:
+        """From now on the account pays these rates, shares of the notional."""
+        self.engine.account.taker_fee, self.engine.account.maker_fee = taker_fee, maker_fee
+
+    def _travel(self, command: str) -> None:
+        """Time goes on while a command is on its way."""
+        if self.latency is not None:
+            self.advance(self.now_ms + self.latency.of(command))
 
     @property
     def now_ms(self) -> int:
@@ -108,16 +119,19 @@ class SimulatedExchange:
 
     def place(self, order: OrderRequest) -> OrderState | NotPlaced:
         """Send an order."""
+        self._travel(order.client_id)
         reply = self._sent("POST", "/fapi/v1/order", order_parameters(order))
         return reply if isinstance(reply, NotPlaced) else parse.order_state(reply)
 
     def place_stop(self, stop: StopRequest) -> StopState | NotPlaced:
         """Let a stop or take-profit rest."""
+        self._travel(stop.client_id)
         reply = self._sent("POST", "/fapi/v1/algoOrder", stop_parameters(stop))
         return reply if isinstance(reply, NotPlaced) else parse.stop_state(reply)
 
     def cancel_stop(self, stop: StopState) -> None:
         """Take a stop or take-profit away; one that has ended stays as it is."""
+        self._travel(f"cancel {stop.client_id}")
         self._sent("DELETE", "/fapi/v1/algoOrder", {"symbol": stop.symbol, "clientAlgoId": stop.client_id})
 
     def open_stops(self, symbol: str) -> list[StopState]:

@@ -33,8 +33,11 @@ class StrainedExchange(SimulatedExchange):
     def __init__(self, tape: Tape, start_ms: int, balance: Decimal, *, strain: Strain) -> None:
         super().__init__(tape, start_ms, balance)
         self._strain = strain
-        account = self.engine.account
-        account.maker_fee, account.taker_fee = MAKER_FEE * strain.fees, self.engine.fills.taker_fee * strain.fees
+        self.charge(self.engine.fills.taker_fee, MAKER_FEE)
+
+    def charge(self, taker_fee: Decimal, maker_fee: Decimal) -> None:
+        """From now on the account pays these rates, strained."""
+        super().charge(taker_fee * self._strain.fees, maker_fee * self._strain.fees)
 
     def place(self, order: OrderRequest) -> OrderState | NotPlaced:
         """Send an order; an entry that is missed goes out at a limit nobody meets."""

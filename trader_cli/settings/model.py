@@ -236,6 +236,19 @@ class PaperSettings(_Section):
     )
 
 
+class BacktestSettings(_Section):
+    """What a backtest assumes besides what it finds stored."""
+
+    maker_fee_bps: Annotated[float, Field(ge=-10, le=100)] = Field(
+        description="maker fee of the account on a real market, basis points of notional; negative: a rebate"
+    )
+    latency_ms: NotNegative | None = Field(
+        description="median of the milliseconds from a command until the exchange carries it out; null: 100 on a real"
+        " market, none on a simulated one, which answers at once"
+    )
+    latency_spread: NotNegative = Field(description="standard deviation of the latency's logarithm")
+
+
 class SimSettings(_Section):
     """The embedded venue of the `sim` profile."""
 
@@ -280,6 +293,7 @@ class Settings(BaseSettings):
     fetch: FetchSettings
     paper: PaperSettings
     sim: SimSettings
+    backtest: BacktestSettings
 
     @property
     def wavelet_folder(self) -> str:

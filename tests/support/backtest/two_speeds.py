@@ -17,6 +17,7 @@ from trader_cli.backtest.prepared_analyses import PreparedAnalyses, PreparedSymb
 from trader_cli.backtest.schedule import SETTLE_MS, Schedule
 from trader_cli.core.market.timeframes import HOUR_MS, MINUTE_MS, Timeframe
 from trader_cli.core.types import Abstention, Analysis, Claim, Probabilities, Signal
+from trader_cli.exchange.latency import Latency
 from trader_cli.exchange.simulated_exchange import SimulatedExchange
 from trader_cli.pipelines.backtests.stored_tape import real_market
 from trader_cli.settings.room_options import ExecutionOptions, ManagementOptions, PlanningOptions
@@ -41,6 +42,7 @@ class OddMarket:
     settings: dict[str, Any]
     schedule: Schedule
     until_ms: int
+    latency: Latency | None = None
 
 
 @dataclass(frozen=True)
@@ -220,6 +222,7 @@ def odd_market(seed: int, symbols: int = 1, hours: int = 30) -> OddMarket:
         odd_rules(dice),
         Schedule(timeframe, look_ms, int(dice.choice([30_000, 150_000])), timeframe.ms),
         span[1] - int(dice.integers(0, HOUR_MS)),
+        Latency(float(10 ** (1 + seed % 4 / 2)), 0.8, seed) if seed % 2 else None,
     )
 
 
@@ -232,6 +235,7 @@ def account_on(market: OddMarket, folder: Path) -> BacktestAccount:
     )
     first = next(iter(market.symbols.values())).first_ms
     venue = SimulatedExchange(market.tape, first, Decimal(10_000))
+    venue.latency = market.latency
     for name, one in venue.engine.markets.items():
         usual = type(one).funding_rate
 

@@ -171,8 +171,14 @@ def _key(workspace: Workspace, manifest: Manifest) -> ArtifactKey:
 
 def _settings(workspace: Workspace) -> JsonObject:
     """What of the settings decides what is traded."""
-    sections = {"analyst", "tactician", "monitor", "execution", "costs", "feature_engineering_orchestrator"}
-    rules = {"position_monitoring_interval", "high_risk_threshold", "medium_risk_threshold", "low_risk_threshold"}
+    sections = {"analyst", "tactician", "monitor", "execution", "costs", "backtest"}
+    rules = {
+        "feature_engineering_orchestrator",
+        "position_monitoring_interval",
+        "high_risk_threshold",
+        "medium_risk_threshold",
+        "low_risk_threshold",
+    }
     dumped = workspace.settings.model_dump(mode="json", include=sections | rules)
     rule = workspace.settings.rule
     if rule.name is not None:

@@ -1,7 +1,6 @@
 """A backtest again under harder conditions than those it was made under: what of its profit survives.
 
-Those who decide expect the costs they always did. Nothing of it is stored, and none of the runs is a trial. Where
-orders take time to arrive, a slower line is one more `StressCase`.
+Those who decide expect the costs they always did. Nothing of it is stored, and none of the runs is a trial.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from trader_cli.core.ports import silent
 from trader_cli.exchange.simulated_exchange import SimulatedExchange
 from trader_cli.exchange.strained_exchange import Strain, StrainedExchange
 from trader_cli.pipelines.backtests.backtest_recipe import Recipe, prepare
-from trader_cli.pipelines.backtests.prepared_backtest import trade
+from trader_cli.pipelines.backtests.prepared_backtest import slower, trade
 from trader_cli.pipelines.backtests.resampled_market import resampled
 
 if TYPE_CHECKING:
@@ -34,11 +33,14 @@ DRAWS = 5
 
 @dataclass(frozen=True)
 class StressCase:
-    """One condition: what the exchange makes harder, how far apart its book lies, and which days are drawn, if any."""
+    """One condition: what the exchange makes harder, how far apart its book lies, how much longer orders take to
+    arrive, and which days are drawn, if any.
+    """
 
     name: str
     strain: Strain | None = None
     book_width: int = 1
+    latency: int = 1
     draw: int | None = None
 
 
@@ -46,6 +48,7 @@ CASES = (
     StressCase("costs ×2", Strain(fees=2), book_width=2),
     StressCase("costs ×3", Strain(fees=3), book_width=3),
     StressCase("spread ×3", book_width=3),
+    StressCase("latency ×3", latency=3),
     StressCase("1 of 5 entries missed", Strain(missed=0.2)),
     StressCase("half of the entries missed", Strain(missed=0.5)),
     *(StressCase(f"days drawn again, {draw}", draw=draw) for draw in range(1, DRAWS + 1)),
@@ -111,6 +114,8 @@ def _traded(case: StressCase, prepared: PreparedBacktest, store: ArtifactStore) 
             for name, tape in prepared.tape.symbols.items()
         }
         prepared = replace(prepared, tape=replace(prepared.tape, symbols=wider))
+    if case.latency != 1:
+        prepared = slower(prepared, case.latency)
     if case.strain is None:
         return trade(prepared, make_venue=SimulatedExchange)
     return trade(prepared, make_venue=partial(StrainedExchange, strain=case.strain))

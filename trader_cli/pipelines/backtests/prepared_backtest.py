@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from trader_cli.backtest.prepared_analyses import PreparedAnalyses, compare_alon
 from trader_cli.backtest.schedule import Schedule
 from trader_cli.backtest.stored_analyses import StoredAnalyses
 from trader_cli.core.ports import silent
+from trader_cli.exchange.latency import Latency
 from trader_cli.exchange.simulated_exchange import SimulatedExchange
 from trader_cli.execution.shutdown import leaving
 from trader_cli.settings.room_options import AnalysisOptions, ExecutionOptions, ManagementOptions, PlanningOptions
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from trader_cli.venue.simulated_market.tape import Tape
 
     MakeVenue = Callable[[Tape, int, Decimal], SimulatedExchange]
+
+
+_USUAL_LATENCY_MS = 100.0
 
 
 @dataclass(frozen=True)
@@ -50,12 +54,21 @@ class PreparedBacktest:
         return self.request.since_ms or 0, self.request.until_ms or 0
 
 
+def slower(prepared: PreparedBacktest, factor: int) -> PreparedBacktest:
+    """With orders that take so many times as long to arrive; of a real market's where it has none."""
+    workspace, assumed = prepared.workspace, prepared.workspace.settings.backtest
+    changed = assumed.model_copy(update={"latency_ms": (assumed.latency_ms or _USUAL_LATENCY_MS) * factor})
+    settings = workspace.settings.model_copy(update={"backtest": changed})
+    return replace(prepared, workspace=replace(workspace, settings=settings))
+
+
 def trade(
     prepared: PreparedBacktest, progress: Progress = silent, make_venue: MakeVenue = SimulatedExchange
 ) -> BacktestAccount:
     """The account, once the span has been traded."""
     workspace, timeframe, (since, until) = prepared.workspace, prepared.request.timeframe, prepared.span
     venue = make_venue(prepared.tape, since, Decimal(str(workspace.settings.sim.balance)))
+    _assume(venue, workspace)
     account = BacktestAccount(venue, _options(workspace), timeframe)
     options, schedule = AnalysisOptions.of(workspace.settings), _schedule(workspace, timeframe)
     analyses, symbols = StoredAnalyses(dict(prepared.histories), venue, options), prepared.request.symbols
@@ -66,6 +79,17 @@ def trade(
         else:
             FaithfulBacktest(account, symbols, analyses, schedule, progress).run(until)
     return account
+
+
+def _assume(venue: SimulatedExchange, workspace: Workspace) -> None:
+    """Latency; and on a real market the account's own fees, since a simulated exchange has its own."""
+    settings, is_real = workspace.settings, workspace.mode != "sim"
+    assumed, usual_ms = settings.backtest, _USUAL_LATENCY_MS if is_real else 0.0
+    latency_ms = usual_ms if assumed.latency_ms is None else assumed.latency_ms
+    if latency_ms > 0:
+        venue.latency = Latency(latency_ms, assumed.latency_spread, settings.seed)
+    if is_real:
+        venue.charge(*(Decimal(str(bps)) / 10_000 for bps in (settings.costs.taker_fee_bps, assumed.maker_fee_bps)))
 
 
 def _decided(

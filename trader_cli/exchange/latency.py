@@ -1,0 +1,25 @@
+"""How long a command is on its way to a simulated exchange: seeded, by the command's own id."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import exp
+from statistics import NormalDist
+
+from trader_cli.core.identity.digests import digest_value
+
+_UNITS = 1 << 52
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Log-normal: `median_ms`, and `spread`, the standard deviation of its logarithm. An id takes as long again."""
+
+    median_ms: float
+    spread: float
+    seed: int
+
+    def of(self, command: str) -> int:
+        """Whole milliseconds that a command takes."""
+        share = (int(digest_value(["latency", self.seed, command])[:13], 16) + 0.5) / _UNITS
+        return round(self.median_ms * exp(self.spread * NormalDist().inv_cdf(share)))
