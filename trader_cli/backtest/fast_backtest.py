@@ -63,10 +63,11 @@ class FastBacktest(FaithfulBacktest):
     # --- when something may come of it ---
 
     def _is_at_rest(self) -> bool:
-        """Whether every close up to now was looked at, and none that is to come."""
-        closed = self._closed(self._account.venue.now_ms)
+        """Whether every close up to now was looked at, none that is to come, and no look is late."""
+        now, closed = self._account.venue.now_ms, self._closed(self._account.venue.now_ms)
         is_asked = all(series.analysed_ms == closed for series in self._series)
-        return is_asked and not self._prepared.asked_after(closed)
+        is_late = bool(self._account.held) and self._looks.next_ms <= now
+        return is_asked and not is_late and not self._prepared.asked_after(closed)
 
     def _next_event(self, until_ms: int) -> int:
         """The next moment at which something may be done, at most `until_ms`."""

@@ -143,6 +143,12 @@ class Records:
         told = (held.plan.symbol, held.plan.plan_id)
         self.levels += [(time_ms, *told, purpose, float(price)) for time_ms, purpose, price in held.levels]
 
+    @property
+    def nets(self) -> list[float]:
+        """What each trade made, costs and funding counted."""
+        column = list(TRADES).index("net")
+        return [float(str(row[column])) for row in self.trades]
+
     def stood(self, engine: Engine) -> None:
         """How the account stands now."""
         held = [p for p in engine.account.positions.values() if p.amount]
