@@ -219,9 +219,10 @@ class BacktestAccount:
         self.halted = self.halted or f"{utc_text(self.venue.now_ms)}: {why}"
 
     def end(self) -> None:
-        """Write down what is still open."""
+        """Write down what is still open, and everything that was sent."""
         for held in self._each():
             self.records.traded(held, None)
+        self.records.ordered(self.venue.engine.account)
 
     def _manage(self, held: ManagedPosition, assessment: Assessment | None) -> None:
         mark, now = self.venue.engine.mark(held.plan.symbol), self.venue.now_ms

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from trader_cli.core.json_values import JsonObject
     from trader_cli.storage.artifacts import ArtifactStore
 
+_ON_BARS = "A rule on bare bars, for research: none of what decides, sizes and protects in live is in it."
 _BEFORE_DAYS = 2
 """Days of bars that are shown before the span."""
 
@@ -45,6 +46,7 @@ def backtest_report(store: ArtifactStore, profile: str, manifest: Manifest) -> R
         assumptions=_assumptions(manifest, request),
         made_from=_made_from(manifest),
         is_made_up=manifest.source.startswith("synthetic"),
+        remark=_ON_BARS if request["model"] == "on-bars" else "",
     )
 
 
@@ -84,7 +86,7 @@ def _assumptions(manifest: Manifest, request: JsonObject) -> dict[str, str]:
         "money at first": f"{number_of(settings['balance']):,.2f}",
         "costs assumed": f"taker fee {costs['taker_fee_bps']} bps, slippage {costs['slippage_bps']} bps,"
         f" funding {costs['funding_bps']} bps where a symbol's own is not known",
-        **(_bare_fills(on_bars) if on_bars else _engine_fills(manifest)),
+        **(_bare_fills(on_bars) if on_bars else _engine_fills(manifest, settings)),
         "seed": str(manifest.notes["seed"]),
         "made by": manifest.producer,
     }
@@ -111,17 +113,31 @@ def _bare_fills(on_bars: JsonObject) -> dict[str, str]:
     }
 
 
-def _engine_fills(manifest: Manifest) -> dict[str, str]:
-    is_recorded = "sim" not in object_of(manifest.notes.get("market", {}))
-    has_rates = is_recorded and any(name.startswith("funding ") for name in manifest.inputs)
+def _engine_fills(manifest: Manifest, chosen: JsonObject) -> dict[str, str]:
+    is_real = "sim" not in object_of(manifest.notes.get("market", {}))
+    has_rates = is_real and any(name.startswith("funding ") for name in manifest.inputs)
     return {
-        "fees charged": f"taker {float(TAKER_FEE):.3%}, maker {float(MAKER_FEE):.3%}",
+        "fees charged": _fees(chosen) if is_real else f"taker {float(TAKER_FEE):.3%}, maker {float(MAKER_FEE):.3%}",
+        "orders arrive": _latency(object_of(chosen.get("backtest", {})), is_real=is_real),
         "fills": "by the simulated exchange's engine, along a seeded path within each bar that shows no high or low"
         " before its time",
         "book": "made from past volume and range, since none was recorded; what takes walks it",
         "mark price": "the last price, since none was recorded",
         "funding": "by the rates that were paid" if has_rates else "derived, near 0.01 % each eight hours",
     }
+
+
+def _fees(chosen: JsonObject) -> str:
+    taker, maker = object_of(chosen["costs"])["taker_fee_bps"], object_of(chosen["backtest"])["maker_fee_bps"]
+    return f"taker {taker} bps, maker {maker} bps"
+
+
+def _latency(assumed: JsonObject, *, is_real: bool) -> str:
+    """In words; what is not set is what `settings.model.BacktestSettings` says."""
+    given = assumed.get("latency_ms")
+    if (given is None and not is_real) or given == 0:
+        return "at once"
+    return f"after {'100' if given is None else given} ms in the median, log-normal, σ {assumed.get('latency_spread')}"
 
 
 def _made_from(manifest: Manifest) -> dict[str, str]:

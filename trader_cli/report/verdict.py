@@ -32,11 +32,12 @@ TOO_FEW = 30
 def verdict(run: RunReport) -> str:
     """The panel."""
     kind, stamp = _stamp(run)
+    remark = f'<p class="remark">{text(run.remark)}</p>' if run.remark else ""
     halted = f'<p class="halted">Trading halted itself: {text(run.figures.halted)}.</p>' if run.figures.halted else ""
     return f"""<section id="verdict" class="{kind}" aria-label="Verdict">
 <p class="stamp">{text(stamp)}</p>
 <p class="sentence">{text(sentence(run))}</p>
-{halted}
+{remark}{halted}
 {_tiles(run)}
 </section>"""
 
