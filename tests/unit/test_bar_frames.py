@@ -51,11 +51,5 @@ def test_what_never_trades_has_no_rows_but_equity() -> None:
     bars, signals, terms = odd_bars(rng, 50), odd_signals(rng, 50), odd_terms(rng)
     signals.side[:] = 0
     frames = frames_of(backtest_bars(bars, signals, terms), bars, terms, "ETHUSDT", MINUTE_MS)
-    assert {name: frame.height for name, frame in frames.items()} == {
-        "decisions": 0,
-        "fills": 0,
-        "trades": 0,
-        "levels": 0,
-        "equity": 50,
-    }
+    assert {name: frame.height for name, frame in frames.items()} == {**dict.fromkeys(SHAPES, 0), "equity": 50}
     assert set(frames["equity"]["wallet"]) == {terms.wallet}
