@@ -13,6 +13,7 @@ from trader_cli.core.json_values import number_of, object_of, texts_of, whole_of
 from trader_cli.core.market.gaps import utc_text
 from trader_cli.core.market.schemas import rows_between
 from trader_cli.core.market.timeframes import DAY_MS, Timeframe
+from trader_cli.exchange.latency import USUAL_LATENCY_MS
 from trader_cli.report.run_report import RunReport
 from trader_cli.storage.artifacts import stage_key
 from trader_cli.storage.inventory import BACKTEST
@@ -45,6 +46,7 @@ def backtest_report(store: ArtifactStore, profile: str, manifest: Manifest) -> R
         assumptions=_assumptions(manifest, request),
         made_from=_made_from(manifest),
         is_made_up=manifest.source.startswith("synthetic"),
+        survivors=bool(request.get("survivors", False)),
     )
 
 
@@ -81,7 +83,12 @@ def _assumptions(manifest: Manifest, request: JsonObject) -> dict[str, str]:
         "span": f"{first} to {utc_text(manifest.last_ms or 0)}, {request['timeframe']} bars",
         "models": _models(request),
         "money at first": f"{number_of(settings['balance']):,.2f}",
-        "fees charged": f"taker {float(TAKER_FEE):.3%}, maker {float(MAKER_FEE):.3%}",
+        "symbols": _chosen(request),
+        "fees charged": _fees(manifest, settings),
+        "orders arrive": _latency(manifest, settings),
+        "funding": "at the rates that were recorded, at their own stamps"
+        if any(name.startswith("funding ") for name in manifest.inputs)
+        else "made from a seed, since none was recorded",
         "costs assumed": f"taker fee {costs['taker_fee_bps']} bps, slippage {costs['slippage_bps']} bps,"
         f" funding {costs['funding_bps']} bps where a symbol's own is not known",
         "fills": "by the simulated exchange's engine, event by event, along a seeded path within each bar that shows no"
@@ -91,6 +98,31 @@ def _assumptions(manifest: Manifest, request: JsonObject) -> dict[str, str]:
         "seed": str(manifest.notes["seed"]),
         "made by": manifest.producer,
     }
+
+
+def _chosen(request: JsonObject) -> str:
+    """Which, and by what."""
+    largest = "" if request.get("top") is None else f"the {request['top']} largest by volume at each refit, of "
+    stored = " stored today: survivors only" if request.get("survivors") else ""
+    return f"{largest}{len(texts_of(request['symbols']))}{stored}" if largest or stored else "as named"
+
+
+def _is_simulated(manifest: Manifest) -> bool:
+    return "sim" in object_of(manifest.notes["market"])
+
+
+def _fees(manifest: Manifest, settings: JsonObject) -> str:
+    costs, assumed = object_of(settings["costs"]), object_of(settings["backtest"])
+    own = (number_of(costs["taker_fee_bps"]) / 1e4, number_of(assumed["maker_fee_bps"]) / 1e4)
+    taker, maker = (float(TAKER_FEE), float(MAKER_FEE)) if _is_simulated(manifest) else own
+    return f"taker {float(taker):.3%}, maker {float(maker):.3%}"
+
+
+def _latency(manifest: Manifest, settings: JsonObject) -> str:
+    assumed = object_of(settings["backtest"])
+    given = assumed["latency_ms"]
+    median = number_of(given) if given is not None else 0 if _is_simulated(manifest) else USUAL_LATENCY_MS
+    return f"{median:g} ms later in the middle, log-normal" if median else "at once"
 
 
 def _models(request: JsonObject) -> str:

@@ -40,6 +40,8 @@ class RunReport:
     made_from: Mapping[str, str]
     is_made_up: bool = False
     """Whether the market was made up from a seed."""
+    survivors: bool = False
+    """Whether its symbols were chosen of what is stored today."""
 
     @cached_property
     def book(self) -> ExposureBook:

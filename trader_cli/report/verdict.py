@@ -55,7 +55,8 @@ def sentence(run: RunReport) -> str:
     said = f"{signed_percent(f.risk.total_return)} in {days:,.0f} days and {_many(f.trades.count, 'trade')}"
     held = f"the same exposure held all along would have brought {signed_percent(f.held_return)}"
     market = " on a market made up from a seed" if run.is_made_up else ""
-    return f"{said}{market}; {_why(f)}; {held}."
+    survivors = " (survivors only)" if run.survivors else ""
+    return f"{said}{market}{survivors}; {_why(f)}; {held}."
 
 
 def _why(f: Figures) -> str:
