@@ -145,6 +145,28 @@ def demo_output() -> str:
     return "\n".join(lines)
 
 
+def take_picture() -> str:
+    """docs/report.png: the first screens of the page that README.md's first backtest gives. Says what came of it."""
+    from trader_cli.report.browser import chromium, take_picture
+
+    if chromium() is None:
+        return f"{PICTURE} stays as it was: no Chromium is installed"
+    with tempfile.TemporaryDirectory() as folder:
+        trader = [str(Path(sys.executable).parent / "trader")]
+        environment = {**os.environ, **PICTURED, "TRADER_CACHE_DIR": "cache", "TRADER_STATE_DIR": "state"}
+        for words in FIRST_BACKTEST:
+            command = [*trader, *words.split()]
+            subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
+        take_picture(Path(folder) / "report.html", ROOT / PICTURE, height=1180)
+    return f"wrote {PICTURE}"
+
+
+PICTURE = "docs/report.png"
+FIRST_BACKTEST = ("fetch ETHUSDT -t 15m", "features", "backtest ETHUSDT -t 15m", "report -o report.html")
+PICTURED = {"TRADER_PROFILE": "sim", "TRADER_TACTICIAN__RISK_PER_TRADE": "0.002"}
+"""As README.md has it."""
+
+
 def readme_demo(readme: str) -> str:
     """The demo block of a README."""
     return readme.split("<!-- demo:")[1].split("```\n")[1]
@@ -160,6 +182,7 @@ def main() -> None:
     for name, make in GENERATED.items():
         (ROOT / name).write_text(make())
         print(f"wrote {name}")
+    print(take_picture())
 
 
 if __name__ == "__main__":

@@ -78,23 +78,16 @@ def _bars(store: ArtifactStore, profile: str, manifest: Manifest, symbol: str, t
 def _assumptions(manifest: Manifest, request: JsonObject) -> dict[str, str]:
     settings = object_of(manifest.notes["settings"])
     costs, first = object_of(settings["costs"]), utc_text(manifest.first_ms or 0)
+    on_bars = object_of(settings.get("on_bars", {}))
     return {
         "market": manifest.source,
         "span": f"{first} to {utc_text(manifest.last_ms or 0)}, {request['timeframe']} bars",
-        "models": _models(request),
+        "decided by": _decided_by(request, object_of(settings.get("rule", {}))),
         "money at first": f"{number_of(settings['balance']):,.2f}",
         "symbols": _chosen(request),
-        "fees charged": _fees(manifest, settings),
-        "orders arrive": _latency(manifest, settings),
-        "funding": "at the rates that were recorded, at their own stamps"
-        if any(name.startswith("funding ") for name in manifest.inputs)
-        else "made from a seed, since none was recorded",
         "costs assumed": f"taker fee {costs['taker_fee_bps']} bps, slippage {costs['slippage_bps']} bps,"
         f" funding {costs['funding_bps']} bps where a symbol's own is not known",
-        "fills": "by the simulated exchange's engine, event by event, along a seeded path within each bar that shows no"
-        " high or low before its time",
-        "book": "made from past volume and range, since none was recorded; what takes walks it",
-        "mark price": "the last price, since none was recorded",
+        **(_bare_fills(on_bars) if on_bars else _engine_fills(manifest, settings)),
         "seed": str(manifest.notes["seed"]),
         "made by": manifest.producer,
     }
@@ -125,11 +118,38 @@ def _latency(manifest: Manifest, settings: JsonObject) -> str:
     return f"{median:g} ms later in the middle, log-normal" if median else "at once"
 
 
-def _models(request: JsonObject) -> str:
+def _decided_by(request: JsonObject, rule: JsonObject) -> str:
+    """Models or a rule, and how often they were made or judged anew."""
+    given = [f"{name} {value}" for name, value in rule.items() if name not in {"name", "source"}]
+    named = f"the rule {', '.join([str(rule['name']), *given])}" if rule else ""
     if request["model"] == "walk-forward":
-        days = whole_of(request["refit_ms"]) / DAY_MS
-        return f"trained anew every {days:g} days, each on bars before those it trades"
-    return f"one bundle, trained before the span: {request['model']}"
+        how = "judged" if rule else "trained"
+        each = f"{how} anew every {whole_of(request['refit_ms']) / DAY_MS:g} days on what was before"
+        return f"{named or 'models'}, {each}"
+    if request["model"] == "on-bars":
+        return f"{named} alone: no claim, no plan, no looks, no loss limits; for research only"
+    return f"{named or 'one bundle, trained before the span'}: {request['model']}"
+
+
+def _bare_fills(on_bars: JsonObject) -> dict[str, str]:
+    return {
+        "fills": "at the next open, one position at a time; in a bar that holds both, the stop before the target",
+        "stake": f"{on_bars['share']} of the wallet at leverage {on_bars['leverage']}",
+        "funding": str(on_bars["funding"]),
+    }
+
+
+def _engine_fills(manifest: Manifest, settings: JsonObject) -> dict[str, str]:
+    has_rates = not _is_simulated(manifest) and any(name.startswith("funding ") for name in manifest.inputs)
+    return {
+        "fees charged": _fees(manifest, settings),
+        "orders arrive": _latency(manifest, settings),
+        "fills": "by the simulated exchange's engine, along a seeded path within each bar that shows no high or low"
+        " before its time",
+        "book": "made from past volume and range, since none was recorded; what takes walks it",
+        "mark price": "the last price, since none was recorded",
+        "funding": "by the rates that were paid" if has_rates else "derived, near 0.01 % each eight hours",
+    }
 
 
 def _made_from(manifest: Manifest) -> dict[str, str]:

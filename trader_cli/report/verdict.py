@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from trader_cli.backtest.resampling import Interval
     from trader_cli.report.run_report import RunReport
 
+_SURE = 0.9995
 TOO_FEW = 30
 """Ended trades below which nothing is said of an edge."""
 
@@ -63,7 +64,8 @@ def _why(f: Figures) -> str:
     better = f"with {_many(f.claim.trials, 'trial')} counted, the chance that this is better than luck is"
     if f.trades.count < TOO_FEW:
         return f"{_many(f.claim.trials, 'trial')} counted"
-    chance = f"{better} {percent(f.claim.deflated_sharpe_probability, 1)}"
+    likely = f.claim.deflated_sharpe_probability
+    chance = f"{better} {'over 99.9%' if likely > _SURE else percent(likely, 1)}"
     if f.claim.edge or f.claim.reason.startswith("deflated"):
         return chance
     return (
