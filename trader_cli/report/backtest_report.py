@@ -104,17 +104,16 @@ def _is_simulated(manifest: Manifest) -> bool:
     return "sim" in object_of(manifest.notes["market"])
 
 
-def _fees(manifest: Manifest, settings: JsonObject) -> str:
-    costs, assumed = object_of(settings["costs"]), object_of(settings["backtest"])
+def _fees(manifest: Manifest, given: JsonObject) -> str:
+    costs, assumed = object_of(given["costs"]), object_of(given["backtest"])
     own = (number_of(costs["taker_fee_bps"]) / 1e4, number_of(assumed["maker_fee_bps"]) / 1e4)
     taker, maker = (float(TAKER_FEE), float(MAKER_FEE)) if _is_simulated(manifest) else own
     return f"taker {float(taker):.3%}, maker {float(maker):.3%}"
 
 
-def _latency(manifest: Manifest, settings: JsonObject) -> str:
-    assumed = object_of(settings["backtest"])
-    given = assumed["latency_ms"]
-    median = number_of(given) if given is not None else 0 if _is_simulated(manifest) else USUAL_LATENCY_MS
+def _latency(manifest: Manifest, given: JsonObject) -> str:
+    told = object_of(given["backtest"])["latency_ms"]
+    median = number_of(told) if told is not None else 0 if _is_simulated(manifest) else USUAL_LATENCY_MS
     return f"{median:g} ms later in the middle, log-normal" if median else "at once"
 
 
@@ -139,11 +138,11 @@ def _bare_fills(on_bars: JsonObject) -> dict[str, str]:
     }
 
 
-def _engine_fills(manifest: Manifest, settings: JsonObject) -> dict[str, str]:
+def _engine_fills(manifest: Manifest, given: JsonObject) -> dict[str, str]:
     has_rates = not _is_simulated(manifest) and any(name.startswith("funding ") for name in manifest.inputs)
     return {
-        "fees charged": _fees(manifest, settings),
-        "orders arrive": _latency(manifest, settings),
+        "fees charged": _fees(manifest, given),
+        "orders arrive": _latency(manifest, given),
         "fills": "by the simulated exchange's engine, along a seeded path within each bar that shows no high or low"
         " before its time",
         "book": "made from past volume and range, since none was recorded; what takes walks it",
