@@ -115,3 +115,24 @@ def test_time_without_cover_counts_from_the_entry_or_from_when_all_was_covered(t
     held.look(held.covered_ms + 1000, covered=True)
     held.look(held.covered_ms + 5000, covered=True)
     assert held.unprotected_ms == 1000
+
+
+def test_every_order_is_written_down_with_what_became_of_it(tmp_path: Path) -> None:
+    account = account_of(tmp_path, 0.06, "AAAUSDT")
+    assert account.enter(Approved(planned(account, "AAAUSDT"))) is None
+    account.venue.advance(START_MS + 3 * HOUR_MS)
+    account.look(lambda _held: None)
+    account.end()
+    frames = account.records.frames()
+    orders, fills = frames["orders"], frames["fills"]
+    assert orders["time"].is_sorted()
+    assert set(orders["purpose"]) == {"entry", "backstop", "stop", "take_profit"}
+    entry = orders.filter(purpose="entry")
+    assert entry.select("status", "type", "trigger").row(0) == ("FILLED", "LIMIT", None)
+    assert entry["filled"].sum() == fills.filter(purpose="entry")["quantity"].sum() == 10
+    stops = orders.filter(purpose="stop")
+    assert stops["trigger"].to_list() == [95.0, 95.0]
+    assert set(stops["status"]) == {"FINISHED", "FILLED"}
+    assert stops.filter(status="FILLED")["filled"].to_list() == [10.0]
+    assert orders.filter(purpose="backstop")["quantity"].is_null().all()
+    assert "NEW" not in set(orders["status"])

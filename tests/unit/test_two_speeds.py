@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
-from support.backtest.two_speeds import faithfully, fast, odd_market
+from support.backtest.two_speeds import OddMarket, faithfully, fast, odd_market, shorter
 
+from trader_cli.backtest.accounting import check_accounts
 from trader_cli.backtest.backtest_account import BacktestAccount
+from trader_cli.core.market.timeframes import MINUTE_MS
+from trader_cli.venue.simulated_market.symbol_market import SymbolMarket
+
+ENDS = {"stop", "take_profit", "time", "high_risk", "backstop", "medium_risk", "loss_limit"}
+"""How positions end, or are made smaller."""
 
 
 def assert_same(one: BacktestAccount, other: BacktestAccount) -> None:
@@ -21,7 +32,76 @@ def assert_same(one: BacktestAccount, other: BacktestAccount) -> None:
         assert_frame_equal(frame, other.records.frames()[name], check_exact=True)
 
 
-@pytest.mark.parametrize("seed", range(12))
+def assert_sound(market: OddMarket, account: BacktestAccount) -> None:
+    """The account adds up; no fill lies outside its minute by more than the book; nothing is decided before its bar."""
+    check_accounts(account, Decimal(10_000))
+    for fill in account.venue.engine.account.fills:
+        order = account.venue.engine.account.orders[fill.order_id]
+        tape, shown = market.tape.symbols[fill.symbol], SymbolMarket(market.tape.symbols[fill.symbol])
+        if order.client_id.startswith("autoclose-"):
+            continue
+        at = int(np.searchsorted(tape.open_ms, fill.time_ms - MINUTE_MS, side="right"))
+        bars = slice(max(at - 1, 0), at + 1)  # before its first point a bar shows the close before
+        bids, asks = shown.book(fill.time_ms, 50)
+        last, slipped = shown.last_price(fill.time_ms), 2e-4 * float(fill.price) + 2 * tape.tick
+        lowest = float(tape.low[bars].min()) - (last - bids[-1][0]) - slipped
+        assert lowest <= float(fill.price) <= float(tape.high[bars].max()) + (asks[-1][0] - last) + slipped
+    decisions = account.records.frames()["decisions"]
+    assert (decisions["time"] >= decisions["bar_closed"]).all()
+
+
+@pytest.mark.parametrize("seed", range(14))
 def test_both_speeds_trade_the_same(tmp_path: Path, seed: int) -> None:
     market = odd_market(seed)
-    assert_same(faithfully(market, tmp_path), fast(market, tmp_path))
+    one = fast(market, tmp_path)
+    assert_same(faithfully(market, tmp_path), one)
+    assert_sound(market, one)
+
+
+@pytest.mark.parametrize("seed", range(500, 505))
+def test_both_speeds_trade_several_symbols_on_one_account_the_same(tmp_path: Path, seed: int) -> None:
+    market = odd_market(seed, symbols=3, hours=26)
+    one = fast(market, tmp_path)
+    assert_same(faithfully(market, tmp_path), one)
+    assert_sound(market, one)
+
+
+@pytest.mark.long
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(1000, 1240))
+def test_both_speeds_trade_the_same_on_many_markets(tmp_path: Path, seed: int) -> None:
+    market = odd_market(seed, symbols=1 + seed % 4, hours=30)
+    one = fast(market, tmp_path)
+    assert_same(faithfully(market, tmp_path), one)
+    assert_sound(market, one)
+
+
+def test_positions_end_in_every_way_there_is(tmp_path: Path) -> None:
+    """What the markets above are worth as a test: nothing that a look can do is left out."""
+    seen: Counter[str] = Counter()
+    for seed in range(14):
+        frames = fast(odd_market(seed), tmp_path).records.frames()
+        seen.update(frames["fills"].filter(pl.col("purpose") != "entry")["reason"].to_list())
+        seen.update(frames["levels"].group_by("plan").len().filter(pl.col("len") > 3)["len"].cast(pl.String).to_list())
+    assert set(seen) >= ENDS, seen
+    assert any(name.isdigit() for name in seen), "no stop was ever moved"
+
+
+@pytest.mark.parametrize("seed", [3, 8])
+def test_a_longer_tape_changes_no_earlier_trade(tmp_path: Path, seed: int) -> None:
+    market = odd_market(seed)
+    cut = shorter(market, 9)
+    whole, early = (fast(one, tmp_path).records.frames() for one in (market, cut))
+    before = pl.col("time").dt.epoch("ms") < cut.until_ms
+    for name in ("decisions", "fills", "equity"):
+        assert_frame_equal(whole[name].filter(before), early[name].filter(before))
+    tapes = {name: tape.playing(until(tape.bars, cut.until_ms)) for name, tape in market.tape.symbols.items()}
+    blind = fast(replace(cut, tape=replace(market.tape, symbols=tapes)), tmp_path)
+    assert blind.venue.engine.account.fills == fast(cut, tmp_path).venue.engine.account.fills
+
+
+def until(bars: object, end_ms: int) -> object:
+    """The bars that open before a time."""
+    kept = bars.open_ms < end_ms  # type: ignore[attr-defined]
+    names = ("open_ms", "open", "high", "low", "close", "volume")
+    return type(bars)(*(getattr(bars, name)[kept] for name in names))

@@ -14,6 +14,7 @@ from trader_cli.backtest.loss_record import LossRecord
 from trader_cli.backtest.position_keeper import ManagedPosition, PositionKeeper
 from trader_cli.backtest.records import Records
 from trader_cli.core.market.gaps import utc_text
+from trader_cli.core.market.timeframes import DAY_MS
 from trader_cli.core.money.assets import Dollars, margin_asset_of
 from trader_cli.core.money.breaker import HALTING, LATCHING, TOO_MANY, Brake, runaway
 from trader_cli.core.money.exits import OpenPosition, assess
@@ -126,6 +127,7 @@ class BacktestAccount:
         self.held[made.symbol] = held = ManagedPosition(made, leaving, venue.now_ms, made.stop_price, venue.now_ms)
         self._fold()
         self.keeper.protect(held)
+        self._settle()
         return None
 
     def _refusal(self, made: TradePlan, rules: SymbolRules) -> Refused | None:
@@ -140,6 +142,7 @@ class BacktestAccount:
         )
 
     def _braked(self, symbol: str, brake: Brake) -> Refused | None:
+        self._sent = [(name, at) for name, at in self._sent if at > self.venue.now_ms - DAY_MS]
         broken = runaway(self._sent, symbol, self.venue.now_ms, brake)
         return None if broken is None else Refused(TOO_MANY, broken.sentence)
 
@@ -188,6 +191,12 @@ class BacktestAccount:
             for held in self._each() if self._options.execution.limits.close_on_halt else ():
                 self.keeper.protect(held, ZERO, "loss_limit")
         self._forget_flat()
+        self._settle()
+
+    def _settle(self) -> None:
+        """What has changed by our own doing needs no other look where it left everything in order."""
+        if self.has_changed:
+            self.has_changed = not all(self.keeper.is_settled(held) for held in self.held.values())
 
     def _each(self) -> list[ManagedPosition]:
         """What is still open, by symbol."""
@@ -210,9 +219,10 @@ class BacktestAccount:
         self.halted = self.halted or f"{utc_text(self.venue.now_ms)}: {why}"
 
     def end(self) -> None:
-        """Write down what is still open."""
+        """Write down what is still open, and everything that was sent."""
         for held in self._each():
             self.records.traded(held, None)
+        self.records.ordered(self.venue.engine.account)
 
     def _manage(self, held: ManagedPosition, assessment: Assessment | None) -> None:
         mark, now = self.venue.engine.mark(held.plan.symbol), self.venue.now_ms

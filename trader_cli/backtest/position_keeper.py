@@ -122,6 +122,11 @@ class PositionKeeper:
             if not steps:
                 self._venue.advance(self._venue.now_ms + _TURN_MS)
 
+    def is_settled(self, held: ManagedPosition) -> bool:
+        """Whether it is open, covered, and nothing is to be sent for it: then `protect` would do nothing."""
+        state = self._state(held, None, {})
+        return bool(state.held) and state.is_covered and not next_steps(state, self._venue.now_ms, self._deadline_ms)
+
     def _open(self, held: ManagedPosition) -> Decimal:
         """What is open of it, unsigned."""
         return max(self._venue.engine.account.position(held.plan.symbol).amount * held.plan.sign, ZERO)

@@ -1,4 +1,4 @@
-"""What a backtest leaves behind: decisions, fills, trades and equity, as frames. Money in the quote asset, float64.
+"""What a backtest leaves behind, as frames: decisions, orders, fills, trades, equity. Money in the quote asset.
 
 The engine's own money is `Decimal`; what is written down here is for reading and for statistics.
 """
@@ -16,13 +16,14 @@ from trader_cli.core.identity import ids
 from trader_cli.core.market.schemas import TIME
 from trader_cli.core.money.assets import QUOTE, margin_asset_of
 from trader_cli.core.money.plans import Approved, Refused
+from trader_cli.venue.engine.sent_orders import sent_orders
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from trader_cli.backtest.position_keeper import ManagedPosition
     from trader_cli.core.types import Abstention, Analysis
-    from trader_cli.venue.engine.books import Fill, Order
+    from trader_cli.venue.engine.books import Account, Fill, Order
     from trader_cli.venue.engine.engine import Engine
 
 ZERO = Decimal(0)
@@ -57,6 +58,22 @@ FILLS: Columns = {
     "reference": F,
 }
 """`reference` is the price its order was sent at: the trigger's, else the last price then."""
+ORDERS: Columns = {
+    "time": TIME,
+    "client_id": S,
+    "purpose": S,
+    "symbol": S,
+    "side": S,
+    "type": S,
+    "quantity": F,
+    "price": F,
+    "trigger": F,
+    "status": S,
+    "filled": F,
+    "updated": TIME,
+}
+"""What was sent and what became of it, conditional orders among them; what was not given is null. One that closes the
+whole position has no quantity; a conditional order that was triggered is followed by the order it became."""
 TRADES: Columns = {
     "opened": TIME,
     "closed": TIME,
@@ -80,7 +97,14 @@ EQUITY: Columns = {"time": TIME, "wallet": F, "equity": F, "exposure": F}
 """At each close: the wallet, with unrealised profit, and the notional of all positions."""
 
 SHAPES: Mapping[str, Columns] = MappingProxyType(
-    {"decisions": DECISIONS, "fills": FILLS, "trades": TRADES, "levels": LEVELS, "equity": EQUITY}
+    {
+        "decisions": DECISIONS,
+        "orders": ORDERS,
+        "fills": FILLS,
+        "trades": TRADES,
+        "levels": LEVELS,
+        "equity": EQUITY,
+    }
 )
 """The parts of a backtest, in the order they are written."""
 
@@ -99,6 +123,7 @@ class Records:
     trades: list[tuple[object, ...]] = field(default_factory=list)
     fills: list[tuple[object, ...]] = field(default_factory=list)
     levels: list[tuple[object, ...]] = field(default_factory=list)
+    orders: list[tuple[object, ...]] = field(default_factory=list)
 
     def decided(self, now_ms: int, analysis: Analysis, said: Abstention | Refused | Approved) -> None:
         """What was decided of an analysis."""
@@ -115,6 +140,13 @@ class Records:
         told = (*numbers, reason or purpose, fill.maker, sent_at)
         self.fills.append((fill.time_ms, fill.symbol, plan_id, purpose, fill.side, *told))
         return reason or purpose
+
+    def ordered(self, account: Account) -> None:
+        """Everything that was sent, at the end of all, by the time it arrived."""
+        for at, client_id, *rest in sent_orders(account):
+            name = str(client_id)
+            purpose = ids.purpose_of(name) or ids.forced_kind(name) or "external"
+            self.orders.append((at, name, purpose, *rest))
 
     def traded(self, held: ManagedPosition, closed_ms: int | None) -> None:
         """A position that has ended, or at the end of all is still open."""
@@ -142,6 +174,12 @@ class Records:
         )
         told = (held.plan.symbol, held.plan.plan_id)
         self.levels += [(time_ms, *told, purpose, float(price)) for time_ms, purpose, price in held.levels]
+
+    @property
+    def nets(self) -> list[float]:
+        """What each trade made, costs and funding counted."""
+        column = list(TRADES).index("net")
+        return [float(str(row[column])) for row in self.trades]
 
     def stood(self, engine: Engine) -> None:
         """How the account stands now."""

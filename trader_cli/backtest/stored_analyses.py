@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-import polars as pl
 
 from trader_cli.analyst.analysis import LEVEL_BARS, AnalysisInput, decide
 from trader_cli.analyst.fitted_families import history_bars
@@ -20,6 +19,7 @@ from trader_cli.core.types import Abstention
 from trader_cli.features.bar_arrays import BarSeries
 
 if TYPE_CHECKING:
+    import polars as pl
     from numpy.typing import NDArray
 
     from trader_cli.backtest.model_spans import ModelSchedule
@@ -80,20 +80,18 @@ class SymbolHistory:
     def row(self, names: tuple[str, ...], row: int) -> dict[str, float | None]:
         """Features of a row by name, None where unknown; a name that is none of them is left out."""
         have = set(self.features.columns)
-        known = [name for name in names if name in have]
-        return self.features.select(known).row(row, named=True) if known else {}
+        return {name: self.features.get_column(name)[row] for name in names if name in have}
 
     def matrix(self, names: tuple[str, ...], rows: Ints) -> tuple[Floats, Ints]:
         """(Features (m, k) by name at some rows, NaN where unknown; how many of each row are unknown, (m,))."""
-        if not names:
-            return np.empty((len(rows), 0)), np.zeros(len(rows), dtype=np.int64)
+        x, unknown = np.empty((len(rows), len(names))), np.zeros(len(rows), dtype=np.int64)
         first, stop = (int(rows.min()), int(rows.max()) + 1) if len(rows) else (0, 0)
-        part = self.features[first:stop].select(names)
-        unknown = np.zeros(part.height, dtype=np.int64)
-        for column in part:
-            if column.null_count():
-                unknown += column.is_null().to_numpy()
-        return part.cast(pl.Float64).to_numpy()[rows - first], unknown[rows - first]
+        for at, name in enumerate(names):
+            part = self.features.get_column(name)[first:stop]
+            x[:, at] = part.to_numpy()[rows - first]
+            if part.null_count():
+                unknown += part.is_null().to_numpy()[rows - first]
+        return x, unknown
 
 
 @dataclass

@@ -5,9 +5,9 @@ What the client of the simulated exchange would hear: the same routes, filters a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, cast
 
-from trader_cli.core.money.orders import NotPlaced
+from trader_cli.core.money.orders import NotPlaced, StopState
 from trader_cli.exchange.account import account_replies as parse
 from trader_cli.exchange.account.broker import order_parameters, stop_parameters
 from trader_cli.exchange.market_data import quote_replies
@@ -17,9 +17,11 @@ from trader_cli.venue.engine.queries import VenueRejection
 from trader_cli.venue.server.private_routes import COMMANDS, READS
 from trader_cli.venue.server.public_routes import PublicRoutes
 from trader_cli.venue.server.wallets import fresh_account
+from trader_cli.venue.simulated_market.number_format import as_read, decimals
 from trader_cli.venue.simulated_market.rule_changes import RuleBook
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from decimal import Decimal
     from typing import Any
 
@@ -31,11 +33,14 @@ if TYPE_CHECKING:
         OrderState,
         PositionState,
         StopRequest,
-        StopState,
         SymbolRules,
     )
     from trader_cli.exchange.latency import Latency
+    from trader_cli.venue.engine.books import AlgoOrder
+    from trader_cli.venue.simulated_market.rule_changes import Listing
     from trader_cli.venue.simulated_market.tape import Tape
+
+T = TypeVar("T")
 
 DEPTH = 50
 """How deep into the book tactics look."""
@@ -51,6 +56,8 @@ class SimulatedExchange:
         self._routes = PublicRoutes(tape, self.book)
         account = fresh_account(balance, hedge_mode=False, markets=self._routes.markets, at_ms=start_ms)
         self.engine = Engine(self._routes.markets, account, start_ms, book=self.book)
+        self._seen: dict[tuple[object, ...], tuple[int, object]] = {}
+        self._rules: dict[str, tuple[Listing, SymbolRules, tuple[LeverageBracket, ...]]] = {}
 
     def charge(self, taker_fee: Decimal, maker_fee: Decimal) -> None:
         """From now on the account pays these rates, shares of the notional."""
@@ -75,22 +82,51 @@ class SimulatedExchange:
     def _shown(self, path: str, **query: object) -> Any:
         return self._routes.table[path]({name: str(value) for name, value in query.items()}, self.now_ms)
 
+    def _now(self, kind: str, symbol: str, make: Callable[[], T]) -> T:
+        """What is shown of a symbol in a moment is read once in it: the market does not answer to orders."""
+        known = self._seen.get((kind, symbol))
+        if known is None or known[0] != self.now_ms:
+            known = self._seen[kind, symbol] = self.now_ms, make()
+        return cast("T", known[1])
+
     def ticker(self, symbol: str) -> Ticker:
         """The last 24 hours."""
-        return quote_replies.ticker(self._shown("/fapi/v1/ticker/24hr", symbol=symbol), symbol)
+        return self._now(
+            "ticker", symbol, lambda: quote_replies.ticker(self._shown("/fapi/v1/ticker/24hr", symbol=symbol), symbol)
+        )
 
     def order_book(self, symbol: str) -> OrderBook:
         """The book, `DEPTH` levels a side."""
-        return quote_replies.order_book(self._shown("/fapi/v1/depth", symbol=symbol, limit=DEPTH), symbol, DEPTH)
+
+        def read() -> OrderBook:
+            market = self._routes.markets[symbol]
+            price, quantity = decimals(market.tape.tick), decimals(market.tape.step)
+            shown = market.book(self.now_ms, DEPTH)
+            bids, asks = ([(as_read(p, price), as_read(q, quantity)) for p, q in side] for side in shown)
+            return quote_replies.checked_book(symbol, self.now_ms, tuple(bids), tuple(asks))
+
+        return self._now("book", symbol, read)
 
     def premium_index(self, symbol: str) -> PremiumIndex:
         """Mark and index price, and the funding ahead."""
-        return quote_replies.premium_index(self._shown("/fapi/v1/premiumIndex", symbol=symbol), symbol)
+        path = "/fapi/v1/premiumIndex"
+        return self._now(
+            "premium", symbol, lambda: quote_replies.premium_index(self._shown(path, symbol=symbol), symbol)
+        )
 
     def rules(self, symbol: str) -> SymbolRules:
         """The filters of a symbol."""
-        rows = self._shown("/fapi/v1/exchangeInfo")["symbols"]
-        return symbol_rules(next(row for row in rows if row["symbol"] == symbol))
+        return self._terms(symbol)[1]
+
+    def _terms(self, symbol: str) -> tuple[Listing, SymbolRules, tuple[LeverageBracket, ...]]:
+        """Filters and brackets, read again where the symbol's listing is another."""
+        listing, known = self.engine.listing(symbol), self._rules.get(symbol)
+        if known is None or known[0] is not listing:
+            rows = self._shown("/fapi/v1/exchangeInfo")["symbols"]
+            brackets = parse.brackets_of(self._read("/fapi/v1/leverageBracket", symbol=symbol), symbol)
+            found = symbol_rules(next(row for row in rows if row["symbol"] == symbol))
+            known = self._rules[symbol] = listing, found, brackets
+        return known
 
     # --- the account ---
 
@@ -107,7 +143,7 @@ class SimulatedExchange:
 
     def brackets(self, symbol: str) -> tuple[LeverageBracket, ...]:
         """Leverage brackets, lowest notional first."""
-        return parse.brackets_of(self._read("/fapi/v1/leverageBracket", symbol=symbol), symbol)
+        return self._terms(symbol)[2]
 
     def set_isolated(self, symbol: str, leverage: int) -> None:
         """Isolated margin and this leverage, whatever was before."""
@@ -136,10 +172,30 @@ class SimulatedExchange:
 
     def open_stops(self, symbol: str) -> list[StopState]:
         """Stops and take-profits that wait."""
-        return [parse.stop_state(row) for row in self._read("/fapi/v1/openAlgoOrders", symbol=symbol)]
+        return [stop_shown(algo) for algo in self.engine.account.open_algos(symbol)]
 
     def _sent(self, verb: str, path: str, parameters: dict[str, str]) -> Any:
         try:
             return COMMANDS[verb, path](self.engine, parameters)
         except VenueRejection as refused:
             return NotPlaced(refused.code, refused.message)
+
+
+def stop_shown(algo: AlgoOrder) -> StopState:
+    """A conditional order as the client reads it from the exchange's answer (`account_replies.stop_state`)."""
+    return StopState(
+        stop_id=str(algo.algo_id),
+        client_id=algo.client_id,
+        symbol=algo.symbol,
+        side="BUY" if algo.side == "BUY" else "SELL",
+        kind="stop" if algo.is_stop else "take_profit",
+        status=algo.status,
+        trigger_price=algo.trigger_price,
+        quantity=algo.quantity,
+        close_position=algo.close_position,
+        reduce_only=algo.reduce_only,
+        by_mark_price=algo.by_mark,
+        actual_order_id=None if algo.actual_order_id is None else str(algo.actual_order_id),
+        update_ms=algo.update_ms,
+        create_ms=algo.time_ms,
+    )

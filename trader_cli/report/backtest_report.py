@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from trader_cli.core.json_values import JsonObject
     from trader_cli.storage.artifacts import ArtifactStore
 
+_ON_BARS = "A rule on bare bars, for research: none of what decides, sizes and protects in live is in it."
+_SURVIVORS = "Survivors only: its symbols were chosen of those that are stored today."
 _BEFORE_DAYS = 2
 """Days of bars that are shown before the span."""
 
@@ -46,8 +48,13 @@ def backtest_report(store: ArtifactStore, profile: str, manifest: Manifest) -> R
         assumptions=_assumptions(manifest, request),
         made_from=_made_from(manifest),
         is_made_up=manifest.source.startswith("synthetic"),
-        survivors=bool(request.get("survivors", False)),
+        remark=_remark(request),
     )
+
+
+def _remark(request: JsonObject) -> str:
+    said = {_ON_BARS: request["model"] == "on-bars", _SURVIVORS: bool(request.get("survivors"))}
+    return " ".join(sentence for sentence, holds in said.items() if holds)
 
 
 def _figures(manifest: Manifest) -> Figures:
@@ -100,23 +107,6 @@ def _chosen(request: JsonObject) -> str:
     return f"{largest}{len(texts_of(request['symbols']))}{stored}" if largest or stored else "as named"
 
 
-def _is_simulated(manifest: Manifest) -> bool:
-    return "sim" in object_of(manifest.notes["market"])
-
-
-def _fees(manifest: Manifest, given: JsonObject) -> str:
-    costs, assumed = object_of(given["costs"]), object_of(given["backtest"])
-    own = (number_of(costs["taker_fee_bps"]) / 1e4, number_of(assumed["maker_fee_bps"]) / 1e4)
-    taker, maker = (float(TAKER_FEE), float(MAKER_FEE)) if _is_simulated(manifest) else own
-    return f"taker {float(taker):.3%}, maker {float(maker):.3%}"
-
-
-def _latency(manifest: Manifest, given: JsonObject) -> str:
-    told = object_of(given["backtest"])["latency_ms"]
-    median = number_of(told) if told is not None else 0 if _is_simulated(manifest) else USUAL_LATENCY_MS
-    return f"{median:g} ms later in the middle, log-normal" if median else "at once"
-
-
 def _decided_by(request: JsonObject, rule: JsonObject) -> str:
     """Models or a rule, and how often they were made or judged anew."""
     given = [f"{name} {value}" for name, value in rule.items() if name not in {"name", "source"}]
@@ -138,17 +128,32 @@ def _bare_fills(on_bars: JsonObject) -> dict[str, str]:
     }
 
 
-def _engine_fills(manifest: Manifest, given: JsonObject) -> dict[str, str]:
-    has_rates = not _is_simulated(manifest) and any(name.startswith("funding ") for name in manifest.inputs)
+def _engine_fills(manifest: Manifest, chosen: JsonObject) -> dict[str, str]:
+    is_real = "sim" not in object_of(manifest.notes.get("market", {}))
+    has_rates = is_real and any(name.startswith("funding ") for name in manifest.inputs)
     return {
-        "fees charged": _fees(manifest, given),
-        "orders arrive": _latency(manifest, given),
+        "fees charged": _fees(chosen) if is_real else f"taker {float(TAKER_FEE):.3%}, maker {float(MAKER_FEE):.3%}",
+        "orders arrive": _latency(object_of(chosen.get("backtest", {})), is_real=is_real),
         "fills": "by the simulated exchange's engine, along a seeded path within each bar that shows no high or low"
         " before its time",
         "book": "made from past volume and range, since none was recorded; what takes walks it",
         "mark price": "the last price, since none was recorded",
         "funding": "by the rates that were paid" if has_rates else "derived, near 0.01 % each eight hours",
     }
+
+
+def _fees(chosen: JsonObject) -> str:
+    taker, maker = object_of(chosen["costs"])["taker_fee_bps"], object_of(chosen["backtest"])["maker_fee_bps"]
+    return f"taker {taker} bps, maker {maker} bps"
+
+
+def _latency(assumed: JsonObject, *, is_real: bool) -> str:
+    """In words; what is not set is what `settings.model.BacktestSettings` says."""
+    given = assumed.get("latency_ms")
+    median = number_of(given) if given is not None else USUAL_LATENCY_MS if is_real else 0
+    if not median:
+        return "at once"
+    return f"after {median:g} ms in the median, log-normal, σ {assumed.get('latency_spread')}"
 
 
 def _made_from(manifest: Manifest) -> dict[str, str]:

@@ -40,8 +40,8 @@ class RunReport:
     made_from: Mapping[str, str]
     is_made_up: bool = False
     """Whether the market was made up from a seed."""
-    survivors: bool = False
-    """Whether its symbols were chosen of what is stored today."""
+    remark: str = ""
+    """What else belongs to the verdict."""
 
     @cached_property
     def book(self) -> ExposureBook:

@@ -32,11 +32,12 @@ TOO_FEW = 30
 def verdict(run: RunReport) -> str:
     """The panel."""
     kind, stamp = _stamp(run)
+    remark = f'<p class="remark">{text(run.remark)}</p>' if run.remark else ""
     halted = f'<p class="halted">Trading halted itself: {text(run.figures.halted)}.</p>' if run.figures.halted else ""
     return f"""<section id="verdict" class="{kind}" aria-label="Verdict">
 <p class="stamp">{text(stamp)}</p>
 <p class="sentence">{text(sentence(run))}</p>
-{halted}
+{remark}{halted}
 {_tiles(run)}
 </section>"""
 
@@ -56,8 +57,7 @@ def sentence(run: RunReport) -> str:
     said = f"{signed_percent(f.risk.total_return)} in {days:,.0f} days and {_many(f.trades.count, 'trade')}"
     held = f"the same exposure held all along would have brought {signed_percent(f.held_return)}"
     market = " on a market made up from a seed" if run.is_made_up else ""
-    survivors = " (survivors only)" if run.survivors else ""
-    return f"{said}{market}{survivors}; {_why(f)}; {held}."
+    return f"{said}{market}; {_why(f)}; {held}."
 
 
 def _why(f: Figures) -> str:

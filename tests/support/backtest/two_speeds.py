@@ -254,8 +254,8 @@ def faithfully(market: OddMarket, folder: Path) -> BacktestAccount:
     return account
 
 
-def fast(market: OddMarket, folder: Path) -> BacktestAccount:
-    account = account_on(market, folder)
+def fast(market: OddMarket, folder: Path, account: BacktestAccount | None = None) -> BacktestAccount:
+    account = account or account_on(market, folder)
     prepared = PreparedAnalyses(market.symbols, Scripted(market.symbols, account.venue))  # type: ignore[arg-type]
     FastBacktest(account, list(market.symbols), prepared, market.schedule, market.tape).run(market.until_ms)
     return account

@@ -210,7 +210,7 @@ def export(
     config: o.Config = None,
     tape: o.Tape = None,
 ) -> None:
-    """Write decisions, fills, trades and equity of a backtest as CSV files."""
+    """Write decisions, orders, fills, trades, levels and equity of a backtest as CSV files."""
     from pathlib import Path
 
     from trader_cli.pipelines.backtests.backtest_store import PARTS, find

@@ -16,7 +16,12 @@ def order_book(reply: dict[str, Any], symbol: str, depth: int) -> OrderBook:
 
     Raises `DataInvalid` for an empty side, a crossed book or numbers that are not positive.
     """
-    bids, asks = _levels(reply["bids"]), _levels(reply["asks"])
+    whole = checked_book(symbol, int(reply["T"]), _levels(reply["bids"]), _levels(reply["asks"]))
+    return OrderBook(symbol, whole.time_ms, whole.bids[:depth], whole.asks[:depth])
+
+
+def checked_book(symbol: str, time_ms: int, bids: tuple[PriceLevel, ...], asks: tuple[PriceLevel, ...]) -> OrderBook:
+    """A book of these levels. Raises `DataInvalid` as `order_book` does."""
     if not bids or not asks:
         raise DataInvalid(f"The order book of {symbol} has an empty side: {len(bids)} bids, {len(asks)} asks.")
     if any(not price > 0 or not size >= 0 for price, size in bids + asks):
@@ -24,7 +29,7 @@ def order_book(reply: dict[str, Any], symbol: str, depth: int) -> OrderBook:
     ordered = all(a[0] > b[0] for a, b in pairwise(bids)) and all(a[0] < b[0] for a, b in pairwise(asks))
     if bids[0][0] >= asks[0][0] or not ordered:
         raise DataInvalid(f"The order book of {symbol} is crossed or out of order: bid {bids[0][0]}, ask {asks[0][0]}.")
-    return OrderBook(symbol, int(reply["T"]), bids[:depth], asks[:depth])
+    return OrderBook(symbol, time_ms, bids, asks)
 
 
 def _levels(rows: Any) -> tuple[PriceLevel, ...]:

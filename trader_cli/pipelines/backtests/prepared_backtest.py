@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from trader_cli.backtest.accounting import check_accounts
 from trader_cli.backtest.backtest_account import AccountOptions, BacktestAccount
 from trader_cli.backtest.faithful_backtest import FaithfulBacktest
 from trader_cli.backtest.fast_backtest import FastBacktest
@@ -64,7 +65,8 @@ def trade(
 ) -> BacktestAccount:
     """The account, once the span has been traded."""
     workspace, timeframe, (since, until) = prepared.workspace, prepared.request.timeframe, prepared.span
-    venue = make_venue(prepared.tape, since, Decimal(str(workspace.settings.sim.balance)))
+    balance = Decimal(str(workspace.settings.sim.balance))
+    venue = make_venue(prepared.tape, since, balance)
     _assume(venue, workspace)
     account = BacktestAccount(venue, _options(workspace), timeframe)
     options, schedule = AnalysisOptions.of(workspace.settings), _schedule(workspace, timeframe)
@@ -75,6 +77,7 @@ def trade(
             FastBacktest(account, symbols, ready, schedule, prepared.tape, progress).run(until)
         else:
             FaithfulBacktest(account, symbols, analyses, schedule, progress).run(until)
+    check_accounts(account, balance)
     return account
 
 

@@ -226,11 +226,17 @@ class Engine(EngineState):
 
     def _offers(self, order: Order, at: Decimal | None) -> list[tuple[Decimal, Decimal]]:
         """Levels of the other side that the order would take now, from `at` on if it was triggered there."""
-        raw = self.markets[order.symbol].book(self.now_ms, BOOK_LEVELS)
-        bids, asks = ([(self.price(order.symbol, p), self.quantity(order.symbol, q)) for p, q in side] for side in raw)
-        levels = asks if order.sign > 0 else bids
+        bids, asks = self.markets[order.symbol].book(self.now_ms, BOOK_LEVELS)
+        other, own = (asks, bids) if order.sign > 0 else (bids, asks)
+        levels, offered = [], ZERO
+        for price, quantity in other:
+            levels.append((self.price(order.symbol, price), self.quantity(order.symbol, quantity)))
+            offered += levels[-1][1]
+            if offered >= order.quantity:  # nobody asks for more
+                break
         if at is not None and self.fills.from_trigger:
-            levels = after_trigger(self, order.symbol, order.sign, at, (bids, asks))
+            best = self.price(order.symbol, own[0][0]) if own else None
+            levels = after_trigger(self, order.symbol, order.sign, at, (levels, best))
         if order.type == "MARKET":
             return levels
         return [(p, q) for p, q in levels if (order.price - p) * order.sign >= 0]

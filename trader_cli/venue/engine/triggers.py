@@ -161,13 +161,17 @@ def _reference(engine: EngineState, algo: AlgoOrder, hit: Beyond) -> Decimal:
     return worse(algo.trigger_price, engine.price(algo.symbol, last))
 
 
-def after_trigger(engine: EngineState, symbol: str, sign: int, at: Decimal, sides: tuple[Levels, Levels]) -> Levels:
-    """The levels that a buy (+1) or sell (−1) takes, moved to begin half the spread and slippage beyond `at`."""
-    bids, asks = sides
-    levels = asks if sign > 0 else bids
+def after_trigger(
+    engine: EngineState, symbol: str, sign: int, at: Decimal, book: tuple[Levels, Decimal | None]
+) -> Levels:
+    """The levels that a buy (+1) or sell (−1) takes, moved to begin half the spread and slippage beyond `at`.
+
+    `book`: those levels, and the best price of the side that it would rest on, if there is one.
+    """
+    levels, own = book
     if not levels:
         return []
-    half = (asks[0][0] - bids[0][0]) / 2 if asks and bids else ZERO
+    half = (levels[0][0] - own) * sign / 2 if own is not None else ZERO
     tick = engine.rules(symbol).tick
     rounding = ROUND_CEILING if sign > 0 else ROUND_FLOOR
     best = ((at + sign * (half + at * SLIPPAGE)) / tick).to_integral_value(rounding) * tick

@@ -82,16 +82,19 @@ def books_at(tape: SymbolTape, times: Ints, last: Floats, levels: int) -> Books:
 def _of_the_last_hour(tape: SymbolTape, under_way: Ints) -> tuple[Floats, Floats]:
     """What traded a minute, and two per cent of the mean range of a bar, at least a tick, shapes (n,)."""
     most = max(1, HOUR_MS // tape.timeframe.ms)
+    if len(under_way) == 1 and under_way[0] >= 1:  # the same in a third of the time
+        recent = slice(max(0, int(under_way[0]) - most), int(under_way[0]))
+        reach = 0.02 * (tape.high[recent] - tape.low[recent]).mean()
+        return tape.volume[recent].mean(keepdims=True) * MINUTE_MS / tape.timeframe.ms, np.maximum(tape.tick, [reach])
     volume, spread = np.full(len(under_way), _THIN_BOOK * tape.step), np.full(len(under_way), tape.tick)
-    ranges = tape.high - tape.low if len(under_way) > 1 else None
+    ranges = tape.high - tape.low
     for count in np.unique(np.minimum(under_way, most)).tolist():
         if not count:
             continue
         where = np.flatnonzero(np.minimum(under_way, most) == count)
         bars = under_way[where, None] + np.arange(-count, 0)
-        reach = tape.high[bars] - tape.low[bars] if ranges is None else ranges[bars]
         volume[where] = tape.volume[bars].mean(axis=1) * MINUTE_MS / tape.timeframe.ms
-        spread[where] = np.maximum(tape.tick, 0.02 * reach.mean(axis=1))
+        spread[where] = np.maximum(tape.tick, 0.02 * ranges[bars].mean(axis=1))
     return volume, spread
 
 

@@ -63,6 +63,11 @@ def format_one(value: float, places: int) -> str:
     return f"{Decimal(round(value * 10.0**places)).scaleb(-places):f}"
 
 
+def as_read(value: float, places: int) -> float:
+    """What is read of a number that was written by `format_one`."""
+    return float(round(value * 10.0**places) / 10**places)
+
+
 def formatted(columns: Sequence[Floats], places: int) -> list[pl.Series]:
     """Columns of shape (n,) as text with `places` decimals, halves of the last place to the even. NaN becomes null."""
     import polars as pl

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
@@ -109,19 +110,26 @@ class RuleBook:
         self._changes = sorted(changes, key=lambda change: change.at_ms)
         self.observed = observed
         self._paid = paid
+        self._listings: dict[str, tuple[list[int], list[Listing]]] = {}
+        self._change_ms = [change.at_ms for change in self._changes]
         self.has_intervals = observed or bool(paid) or any(change.funding_interval_h for change in self._changes)
 
     def at(self, symbol: str, now_ms: int) -> Listing:
         """What holds now."""
-        listing = _unchanged(symbol)
-        for change in self._changes:
-            if change.symbol == symbol and change.at_ms <= now_ms:
-                listing = _changed(listing, change)
-        return listing
+        if symbol not in self._listings:
+            self._listings[symbol] = self._made(symbol)
+        times, listings = self._listings[symbol]
+        return listings[bisect_right(times, now_ms)]
+
+    def _made(self, symbol: str) -> tuple[list[int], list[Listing]]:
+        """When a symbol's rules change, and what holds before the first change and after each."""
+        changes = [change for change in self._changes if change.symbol == symbol]
+        return [change.at_ms for change in changes], list(accumulate(changes, _changed, initial=_unchanged(symbol)))
 
     def next_after(self, now_ms: int) -> int | None:
         """When something changes next."""
-        return next((change.at_ms for change in self._changes if change.at_ms > now_ms), None)
+        at = bisect_right(self._change_ms, now_ms)
+        return self._change_ms[at] if at < len(self._change_ms) else None
 
     def next_funding_ms(self, symbol: str, now_ms: int, usual_ms: int = 8 * HOUR_MS) -> int:
         """When funding falls due next, as it stands now."""

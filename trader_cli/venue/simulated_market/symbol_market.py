@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from trader_cli.venue.simulated_market.tape import SymbolTape
 
     Floats = NDArray[np.float64]
+    Side = list[tuple[float, float]]
 
 FUNDING_INTERVAL_MS = 8 * HOUR_MS
 MIN_NOTIONAL = Decimal(5)
@@ -59,6 +60,8 @@ class SymbolMarket:
         self._base = BaseBars(tape)
         self._seen: tuple[tuple[int, int], dict[str, Floats] | None] | None = None
         self._runs: dict[int, Path] = {}
+        self._last: tuple[int, float] | None = None
+        self._shown_book: tuple[int, int, tuple[Side, Side]] | None = None
 
     @cached_property
     def rules(self) -> SymbolRules:
@@ -221,6 +224,11 @@ class SymbolMarket:
 
     def last_price(self, now_ms: int) -> float:
         """The latest price shown by `now_ms`; before the first trade, the first open."""
+        if self._last is None or self._last[0] != now_ms:
+            self._last = now_ms, self._price_at(now_ms)
+        return self._last[1]
+
+    def _price_at(self, now_ms: int) -> float:
         under_way = self._bar_under_way(now_ms)
         if under_way < len(self.tape.open_ms):
             times, prices, _ = self._points_of(under_way)
@@ -285,6 +293,11 @@ class SymbolMarket:
 
         A deeper look shows the same levels and more.
         """
+        if self._shown_book is None or self._shown_book[:2] != (now_ms, levels):
+            self._shown_book = now_ms, levels, self._book_at(now_ms, levels)
+        return self._shown_book[2]
+
+    def _book_at(self, now_ms: int, levels: int) -> tuple[Side, Side]:
         moment = np.array([now_ms], dtype=np.int64)
         book = books_at(self.tape, moment, np.array([self.last_price(now_ms)]), levels)
         sides = (zip(prices[0].tolist(), sizes[0].tolist(), strict=True) for prices, sizes in (book.bids, book.asks))
