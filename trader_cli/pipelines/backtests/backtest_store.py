@@ -197,7 +197,8 @@ def _inputs(prepared: PreparedBacktest) -> dict[str, str]:
 
 def _count_trial(workspace: Workspace, request: BacktestRequest, settings: str, sharpe: float) -> list[float]:
     """Sharpe ratios per bar of every trial on these data, this one among them: one trial, whatever its span."""
-    what = digest_value([*request.symbols, request.timeframe.name, request.model, request.refit_ms, settings])
+    universe = request.symbols if request.top is None else ("the largest", request.top)
+    what = digest_value([*universe, request.timeframe.name, request.model, request.refit_ms, settings])
     ledger, per_day = TrialLedger(workspace.state_dir), math.sqrt(DAY_MS / request.timeframe.ms)
     span = (request.since_ms or 0, request.until_ms or 0)
     ledger.record(Trial(f"backtest-{what}", workspace.lineage, request.symbols[0], *span, sharpe * per_day))
