@@ -54,7 +54,7 @@ class FastBacktest(FaithfulBacktest):
         if not self._is_at_rest():
             super()._go_on(until_ms)
             return
-        wake = self._next_event(until_ms)
+        wake = min(self._next_event(until_ms), until_ms)
         self._pass_over_looks(wake)
         self._pass_over_closes(wake)
         self._account.venue.advance(wake)
@@ -97,8 +97,14 @@ class FastBacktest(FaithfulBacktest):
         moments = [until_ms, account.venue.engine.next_funding_ms, day_moment(now, self._schedule.look_ms)]
         moments += [one.plan.exit_by_ms for one in account.held.values()]
         moments += [self._opinion_moment(one, now) for one in account.held.values()]
+        moments.append(self._early_moment(now, min(moments)))
         first = max(min(moments), now)
         return first if first == now else self._moment.price_moment(first)
+
+    def _early_moment(self, now_ms: int, until_ms: int) -> int:
+        """The first close with a look between it and when its bar is asked for: the look may hear of it already."""
+        closes = range(self._schedule.next_close_ms(now_ms) - SETTLE_MS, until_ms, self._schedule.timeframe.ms)
+        return next((c for c in closes if self._looks.at_or_after(c) < c + SETTLE_MS), until_ms)
 
     def _opinion_moment(self, held: ManagedPosition, now_ms: int) -> int:
         """When an opinion may first close a position, or a part of it."""

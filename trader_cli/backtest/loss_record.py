@@ -87,7 +87,8 @@ class LossRecord:
         """The equity down to which no limit breaks today while equity stays below `highest`; None: none ever does."""
         if not self._is_on:
             return None
-        now, top, (daily, drawdown) = _point(engine), max(self._highest, highest), self._shares
+        self._note(engine, highest)
+        now, top, (daily, drawdown) = _point(engine), self._highest, self._shares
         quick = top * (1 - min(daily, drawdown))
         if now.equity > quick:
             return quick
@@ -95,16 +96,17 @@ class LossRecord:
         if now.equity <= top * (1 - drawdown):
             self._make_up()
             peak = max(self._levels.peak(now), highest)
-        from_day = ZERO if f"day {day}" in self._told else self._day_opened(day, now) * (1 - daily)
+        from_day = ZERO if f"day {day}" in self._told else self._day_opened(day, now, highest) * (1 - daily)
         return max(from_day, ZERO if "drawdown" in self._told else peak * (1 - drawdown))
 
-    def _day_opened(self, day: int, now: EquityPoint) -> Decimal:
-        """The level at the beginning of the day: two looks in it say it for good."""
+    def _day_opened(self, day: int, now: EquityPoint, highest: Decimal) -> Decimal:
+        """No less than the day opened with: two looks in it say it for good, till then one may say more."""
         if self._opened[:2] == (day, True):
             return self._opened[2]
         self._make_up()
-        level = self._levels.opened(day * DAY_MS, now)
-        self._opened = day, self._looks == (day, True), level
+        is_told = self._looks == (day, True)
+        level = self._levels.opened(day * DAY_MS, now) + (ZERO if is_told else max(highest - now.equity, ZERO))
+        self._opened = day, is_told, level
         return level
 
 
