@@ -22,15 +22,10 @@ from benchmarks.versions import ROOT
 from trader_cli.backtest.bar_engine import backtest_bars, trade_bars
 from trader_cli.backtest.bar_values import Bars, BarTerms
 from trader_cli.backtest.performance import risk_of
-from trader_cli.core.identity.manifests import Manifest
-from trader_cli.core.market.bars import with_close_time
-from trader_cli.core.market.schemas import BARS, TIME, check_schema
 from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.features.rule import BarSignals, NamedRule, RuleBars
 from trader_cli.features.rule_series import rule_signals
 from trader_cli.features.rules.sma_cross import SmaCross
-from trader_cli.settings import workspace_of
-from trader_cli.storage.artifacts import ArtifactStore, span_of, stage_key
 
 COUNT = 1_051_200
 FUNDED_EACH = 480
@@ -47,7 +42,8 @@ COMMAND = (
 )
 FRAME = """
 import pandas, polars
-bars = polars.read_parquet('FILE').to_pandas()
+read = polars.read_parquet('FILE')
+bars = pandas.DataFrame({name: read[name].to_numpy() for name in read.columns})
 bars.index = pandas.to_datetime(bars.pop('open_time'), unit='ms')
 """
 RIVALS = {
@@ -142,6 +138,12 @@ def run() -> None:
 
 def stored_in(folder: Path, frame: pl.DataFrame) -> None:
     """The bars and their funding as a fetch leaves them: a chunk a month, under manifests."""
+    from trader_cli.core.identity.manifests import Manifest
+    from trader_cli.core.market.bars import with_close_time
+    from trader_cli.core.market.schemas import BARS, TIME, check_schema
+    from trader_cli.settings import workspace_of
+    from trader_cli.storage.artifacts import ArtifactStore, span_of, stage_key
+
     workspace = workspace_of({"cache_dir": str(folder / "cache"), "state_dir": str(folder / "state")})
     store, times = ArtifactStore(workspace.cache_dir), pl.Series(frame["open_time"] + BEGAN_MS).cast(TIME)
     flows = {name: pl.lit(None, pl.Float64) for name in ("quote_volume", "taker_buy_base", "taker_buy_quote")}

@@ -165,3 +165,43 @@ def test_bars_alone_are_enough_for_a_rule_that_reads_no_features(folder: Path, t
     for path in (tmp_path / "cache" / "refs").rglob("features.json"):
         path.unlink()
     assert tried(made).figures.trades.count > 10
+
+
+BROKEN = {
+    "raises": ("        raise RuntimeError('no')\n", 3, r"line 14: RuntimeError: no"),
+    "is of another length": ("        return BarSignals.of(bars['close'][1:] * 0, 0.02)\n", 4, "of shape"),
+    "never ends": ("        while True: pass\n", 3, "did not end within 4 s"),
+    "peeks": (
+        "        return BarSignals.of(np.sign(np.roll(bars['close'], -1) - bars['close']), 0.02)\n",
+        10,
+        "The rule mine looks ahead and may not be used",
+    ),
+}
+FILE = '''
+from dataclasses import dataclass
+import numpy as np
+from trader_cli.features.rule import BarSignals, Rule
+
+@dataclass(frozen=True)
+class Mine(Rule):
+    @property
+    def warmup(self):
+        return 1
+
+    def signals(self, bars):
+        """."""
+'''
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_a_rule_file_with_a_fault_is_told_and_leaves_nothing(folder: Path, fault: str) -> None:
+    body, code, sentence = BROKEN[fault]
+    (folder / "mine.py").write_text(FILE + body)
+    small = {"TRADER_ANALYST__LEARNERS": "1", "TRADER_SIM__DAYS": "40", "TRADER_SIM__SYMBOLS": '["ETHUSDT"]'}
+    places = {"TRADER_CACHE_DIR": str(folder / "cache"), "TRADER_STATE_DIR": str(folder / "state")}
+    before, limit = sorted((folder / "cache" / "refs").rglob("*.json")), "4" if fault == "never ends" else "120"
+    for how in (["--on-bars"], []) if fault != "never ends" else (["--on-bars"],):
+        command = ["backtest", SYMBOL, "-t", "15m", "-p", "sim", "--rule", "mine.py:Mine", *how]
+        ran = Inside(folder).run(*command, **small, **places, TRADER_RULE__TIME_LIMIT=limit)
+        assert (ran.code, sentence in ran.err) == (code, True), ran.err
+    assert sorted((folder / "cache" / "refs").rglob("*.json")) == before

@@ -14,7 +14,7 @@ from trader_cli.analyst.bundled import from_bundle
 from trader_cli.analyst.trained_rule import TrainedRule
 from trader_cli.core.errors import DataMissing, DataStale, UsageError, VerificationFailed
 from trader_cli.core.types import Abstention, Signal
-from trader_cli.pipelines.backtests.backtest_request import CURRENT, WALK_FORWARD, BacktestRequest
+from trader_cli.pipelines.backtests.backtest_request import CURRENT, WALK_FORWARD, BacktestRequest, Speed
 from trader_cli.pipelines.backtests.backtest_run import run_backtest
 from trader_cli.pipelines.backtests.backtest_store import StoredBacktest
 from trader_cli.pipelines.market_access import sim_tape
@@ -152,10 +152,12 @@ def test_a_rule_that_peeks_is_not_judged(folder: Path) -> None:
         train(workspace(folder, "ahead.py"), SYMBOL, QUARTER)
 
 
-def backtested(made: Workspace, *, model: str = CURRENT, hours: float = 6, since_h: float = 0) -> StoredBacktest:
+def backtested(
+    made: Workspace, *, model: str = CURRENT, hours: float = 6, since_h: float = 0, speed: Speed = "fast"
+) -> StoredBacktest:
     begin = sim_tape(made).at(made.settings.sim.start) + round(since_h * HOUR_MS)
     span = (begin, begin + round(hours * HOUR_MS))
-    return run_backtest(made, BacktestRequest((SYMBOL,), QUARTER, *span, model, 30 * 24 * HOUR_MS))
+    return run_backtest(made, BacktestRequest((SYMBOL,), QUARTER, *span, model, 30 * 24 * HOUR_MS, speed))
 
 
 def test_a_backtest_trades_as_the_run_does(folder: Path, tmp_path: Path) -> None:
@@ -177,6 +179,24 @@ def test_a_backtest_trades_as_the_run_does(folder: Path, tmp_path: Path) -> None
             "time", "purpose", "side", "price", "quantity"
         ).iter_rows()
     ]
+
+
+TURNS = LEAD.replace("close[self.bars :] > close[: -self.bars]", "np.sign(close[self.bars :] - close[: -self.bars])")
+
+
+def test_fast_and_faithful_trade_a_rule_alike(folder: Path) -> None:
+    """One that turns from long to short and back at a close, which ends a trade and opens the next."""
+    assert TURNS != LEAD
+    (folder / "turns.py").write_text(TURNS)
+    made = workspace(folder, "turns.py", analyst={"allow_unproven": True})
+    both = [backtested(made, model=WALK_FORWARD, hours=14, since_h=-20, speed=speed) for speed in ("fast", "faithful")]
+    store = ArtifactStore(made.cache_dir)
+    for part in ("decisions", "fills", "trades", "levels", "equity"):
+        fast, faithful = (one.part(store, part) for one in both)
+        assert fast is not None
+        assert faithful is not None
+        assert fast.equals(faithful), part
+    assert both[0].figures.trades.count > 5
 
 
 def test_in_a_backtest_its_claim_is_of_what_came_before(ruled: Workspace) -> None:

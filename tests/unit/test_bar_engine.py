@@ -11,8 +11,13 @@ from support.backtest.plain_bar_loop import COLUMNS, plain
 
 from trader_cli.backtest.bar_engine import backtest_bars, trade_bars
 from trader_cli.backtest.bar_values import Bars, BarTerms, Reason
-from trader_cli.features.rule import BarSignals
+from trader_cli.core.market.timeframes import Timeframe
+from trader_cli.features.rule import BarSignals, NamedRule, Rule, RuleBars
+from trader_cli.features.rule_series import rule_signals
+from trader_cli.features.rules.channel_breakout import ChannelBreakout
+from trader_cli.features.rules.sma_cross import SmaCross
 
+M1 = Timeframe.parse("1m")
 FREE = BarTerms(taker_fee=0.0, maker_fee=0.0, share=0.5, step=1e-9)
 
 
@@ -117,3 +122,40 @@ def test_what_was_stopped_stays_out_until_the_side_turns() -> None:
     rows = [(100, 100, 100, 100), (100, 100, 90, 100), *[(100, 100, 100, 100)] * 4]
     assert len(trade_bars(few(*rows), said(1, 1, 1, 1, 1, 1, stop=0.05), FREE)) == 1
     assert len(trade_bars(few(*rows), said(1, 1, 0, 1, 1, 1, stop=0.05), FREE)) == 2
+
+
+FINE, NULL_TAPES = 120, 200
+WAYS = {
+    "signal": (np.inf, np.inf),
+    "stop": (0.004, np.inf),
+    "target": (np.inf, 0.004),
+    "stop and target": (0.006, 0.004),
+}
+
+
+def null_tape(rng: np.random.Generator, count: int) -> Bars:
+    """A price that goes nowhere on average, in so many fine steps a bar that levels are met nearly where they lie."""
+    steps = 1 + rng.standard_normal((count, FINE)) * (0.002 / FINE**0.5)
+    path = 100 * np.cumprod(steps).reshape(count, FINE)
+    opened = np.concatenate([[100.0], path[:-1, -1]])
+    high, low = np.maximum(path.max(axis=1), opened), np.minimum(path.min(axis=1), opened)
+    return Bars(np.arange(count) * MINUTE_MS, opened, high, low, path[:, -1], np.zeros(count))
+
+
+@pytest.mark.parametrize("rule", [SmaCross(2, 6), ChannelBreakout(4, 6)], ids=["sma cross", "channel breakout"])
+@pytest.mark.parametrize("way", WAYS)
+def test_on_tapes_without_drift_nothing_is_given_away(way: str, rule: Rule) -> None:
+    """Mean gain of a unit staked, before costs: none by signal, stop or target; less where a bar holds both ends."""
+    stop, target = WAYS[way]
+    named, means, ended = NamedRule("x", "y", rule), [], set()
+    for seed in range(NULL_TAPES):
+        bars = null_tape(np.random.default_rng(seed), 400)
+        values = {name: getattr(bars, name) for name in rule.inputs}
+        side = rule_signals(named, RuleBars(bars.open_ms, values), M1).side
+        trades = trade_bars(bars, BarSignals(side, np.full(400, stop), np.full(400, target)), FREE)
+        means.append(float((trades.sign * (trades.exit_price / trades.entry_price - 1)).mean()))
+        ended |= {Reason(reason).name for reason in trades.reason.tolist()}
+    error = float(np.std(means, ddof=1)) / NULL_TAPES**0.5
+    assert np.mean(means) < 3 * error
+    assert np.mean(means) > -3 * error - (1e-4 if way != "signal" else 0), "what bars do not tell is against us, little"
+    assert set(way.upper().split(" AND ")) <= ended

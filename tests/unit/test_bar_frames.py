@@ -31,6 +31,8 @@ def test_fills_trades_and_equity_tell_the_same_money() -> None:
         assert closed["closed"].ge(closed["opened"]).all()
         assert fills["fee"].sum() == pytest.approx(trades["fees"].sum(), abs=1e-9)
         assert fills["realised"].sum() == pytest.approx(trades["realised"].sum(), abs=1e-9)
+        assert fills.filter(pl.col("maker"))["reason"].to_list() == ["target"] * int(fills["maker"].sum())
+        assert fills.filter(pl.col("reason") == "target")["maker"].all()
         costs = costs_by_kind(fills, trades)
         assert costs.fees + costs.funding == pytest.approx((trades["fees"] + trades["funding"]).sum(), abs=1e-9)
         assert costs.liquidation == pytest.approx(0.0, abs=1e-9)
@@ -49,11 +51,5 @@ def test_what_never_trades_has_no_rows_but_equity() -> None:
     bars, signals, terms = odd_bars(rng, 50), odd_signals(rng, 50), odd_terms(rng)
     signals.side[:] = 0
     frames = frames_of(backtest_bars(bars, signals, terms), bars, terms, "ETHUSDT", MINUTE_MS)
-    assert {name: frame.height for name, frame in frames.items()} == {
-        "decisions": 0,
-        "fills": 0,
-        "trades": 0,
-        "levels": 0,
-        "equity": 50,
-    }
+    assert {name: frame.height for name, frame in frames.items()} == {**dict.fromkeys(SHAPES, 0), "equity": 50}
     assert set(frames["equity"]["wallet"]) == {terms.wallet}

@@ -131,7 +131,7 @@ def test_nothing_in_the_data_can_act(run: RunReport) -> None:
 
 def test_a_run_without_trades_bars_or_probabilities_is_a_page_too(run: RunReport) -> None:
     quiet = MadeUpRun(bars=400, trades=0).report()
-    assert "Nothing was traded in 4 days; what it said most often is no_edge" in sentence(quiet)
+    assert "Nothing was traded in 4.2 days; what it said most often is no_edge" in sentence(quiet)
     assert "Nothing to compare" in page(quiet)
     bare = replace(run, bars={})
     assert "are not stored" in page(bare)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.market.bars import random_bars
 from support.training.peeking_columns import PEEKING, WARMUPS, Markov, pivot
@@ -55,6 +55,7 @@ def test_an_honest_rule_is_not_refused(name: str) -> None:
     assert certificate_of(HONEST[name]).failures == ()
 
 
+@settings(max_examples=25)
 @given(
     weights=st.lists(st.floats(-2, 2), min_size=1, max_size=6),
     name=st.sampled_from(["open", "high", "low", "close", "volume"]),

@@ -49,7 +49,7 @@ def rule_trades(
     traded; what begins or ends on one is left out, as is what spans a gap.
     """
     changes = np.flatnonzero(np.diff(said.side, prepend=np.int8(0)))
-    until = np.append(changes[1:], len(bars))
+    until = np.append(changes, len(bars))[1:]
     rows = []
     for row, last in zip(changes.tolist(), until.tolist(), strict=True):
         if said.side[row] == 0 or unfit[row] or not barrier[row] > 0:

@@ -130,11 +130,12 @@ def prepare(
             history.signals,
         )
         parts.append(decide_rows(given, options))
+    outcomes = [outcome for part in parts for outcome in part.outcomes]
     return PreparedSymbol(
         history.symbol,
         int(closes[0]),
         timeframe.ms,
-        [outcome for part in parts for outcome in part.outcomes],
+        [history.restricted(said, at) for said, at in zip(outcomes, closes.tolist(), strict=True)],
         np.concatenate([part.probabilities for part in parts]),
         history.series.open_ms[rows] + timeframe.ms,
         history.series.close[rows],

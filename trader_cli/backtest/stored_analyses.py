@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from trader_cli.analyst.outcomes import DOUBT_BARS
 from trader_cli.analyst.rule_decision import RuleWord
 from trader_cli.core.market.doubtful_rows import doubts_by_row
 from trader_cli.core.market.snapshot import MarketSnapshot
+from trader_cli.core.types import Abstention
 from trader_cli.features.bar_arrays import BarSeries
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from trader_cli.backtest.model_spans import ModelSchedule
     from trader_cli.core.market.timeframes import Timeframe
-    from trader_cli.core.types import Analysis
+    from trader_cli.core.types import Analysis, Signal
     from trader_cli.exchange.simulated_exchange import SimulatedExchange
     from trader_cli.features.rule import BarSignals
     from trader_cli.settings.room_options import AnalysisOptions
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
 class SymbolHistory:
     """BARS and FEATURES of a symbol, row for row, FUNDING if known, and the models that trade them.
 
-    `signals`: what a rule of one's own says of each row, where one decides.
+    `signals`: what a rule of one's own says of each row, where one decides. `member`: the closes [first, last) at which
+    the symbol is among those that are traded; None: always.
     """
 
     symbol: str
@@ -47,6 +49,14 @@ class SymbolHistory:
     models: ModelSchedule
     digests: dict[str, str]
     signals: BarSignals | None = None
+    member: tuple[tuple[int, int], ...] | None = None
+
+    def restricted(self, outcome: Signal | Abstention, close_ms: int) -> Signal | Abstention:
+        """What is said at a close, but for a signal of a symbol that is not among those traded then."""
+        is_member = self.member is None or any(first <= close_ms < last for first, last in self.member)
+        if is_member or isinstance(outcome, Abstention):
+            return outcome
+        return Abstention("outside_universe", "The symbol is not among the largest by volume at the last refit.")
 
     @cached_property
     def series(self) -> BarSeries:
@@ -102,7 +112,9 @@ class StoredAnalyses:
 
     def made(self, symbol: str, close_ms: int) -> Analysis:
         """The analysis of the last bar that has closed by then, as it is made now."""
-        return decide(self._input(self.histories[symbol], close_ms), self.options)
+        history = self.histories[symbol]
+        said = decide(self._input(history, close_ms), self.options)
+        return replace(said, outcome=history.restricted(said.outcome, close_ms))
 
     def _input(self, history: SymbolHistory, close_ms: int) -> AnalysisInput:
         timeframe, now, trading = history.timeframe, self.venue.now_ms, history.models.at(close_ms)

@@ -8,6 +8,8 @@ from statistics import NormalDist
 
 from trader_cli.core.identity.digests import digest_value
 
+USUAL_LATENCY_MS = 100.0
+"""Median, on a real market, where no other is set."""
 _UNITS = 1 << 52
 
 

@@ -13,6 +13,7 @@ from trader_cli.core.json_values import number_of, object_of, texts_of, whole_of
 from trader_cli.core.market.gaps import utc_text
 from trader_cli.core.market.schemas import rows_between
 from trader_cli.core.market.timeframes import DAY_MS, Timeframe
+from trader_cli.exchange.latency import USUAL_LATENCY_MS
 from trader_cli.report.run_report import RunReport
 from trader_cli.storage.artifacts import stage_key
 from trader_cli.storage.inventory import BACKTEST
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from trader_cli.storage.artifacts import ArtifactStore
 
 _ON_BARS = "A rule on bare bars, for research: none of what decides, sizes and protects in live is in it."
+_SURVIVORS = "Survivors only: its symbols were chosen of those that are stored today."
 _BEFORE_DAYS = 2
 """Days of bars that are shown before the span."""
 
@@ -46,8 +48,13 @@ def backtest_report(store: ArtifactStore, profile: str, manifest: Manifest) -> R
         assumptions=_assumptions(manifest, request),
         made_from=_made_from(manifest),
         is_made_up=manifest.source.startswith("synthetic"),
-        remark=_ON_BARS if request["model"] == "on-bars" else "",
+        remark=_remark(request),
     )
+
+
+def _remark(request: JsonObject) -> str:
+    said = {_ON_BARS: request["model"] == "on-bars", _SURVIVORS: bool(request.get("survivors"))}
+    return " ".join(sentence for sentence, holds in said.items() if holds)
 
 
 def _figures(manifest: Manifest) -> Figures:
@@ -84,12 +91,20 @@ def _assumptions(manifest: Manifest, request: JsonObject) -> dict[str, str]:
         "span": f"{first} to {utc_text(manifest.last_ms or 0)}, {request['timeframe']} bars",
         "decided by": _decided_by(request, object_of(settings.get("rule", {}))),
         "money at first": f"{number_of(settings['balance']):,.2f}",
+        "symbols": _chosen(request),
         "costs assumed": f"taker fee {costs['taker_fee_bps']} bps, slippage {costs['slippage_bps']} bps,"
         f" funding {costs['funding_bps']} bps where a symbol's own is not known",
         **(_bare_fills(on_bars) if on_bars else _engine_fills(manifest, settings)),
         "seed": str(manifest.notes["seed"]),
         "made by": manifest.producer,
     }
+
+
+def _chosen(request: JsonObject) -> str:
+    """Which, and by what."""
+    largest = "" if request.get("top") is None else f"the {request['top']} largest by volume at each refit, of "
+    stored = " stored today: survivors only" if request.get("survivors") else ""
+    return f"{largest}{len(texts_of(request['symbols']))}{stored}" if largest or stored else "as named"
 
 
 def _decided_by(request: JsonObject, rule: JsonObject) -> str:
@@ -135,9 +150,10 @@ def _fees(chosen: JsonObject) -> str:
 def _latency(assumed: JsonObject, *, is_real: bool) -> str:
     """In words; what is not set is what `settings.model.BacktestSettings` says."""
     given = assumed.get("latency_ms")
-    if (given is None and not is_real) or given == 0:
+    median = number_of(given) if given is not None else USUAL_LATENCY_MS if is_real else 0
+    if not median:
         return "at once"
-    return f"after {'100' if given is None else given} ms in the median, log-normal, σ {assumed.get('latency_spread')}"
+    return f"after {median:g} ms in the median, log-normal, σ {assumed.get('latency_spread')}"
 
 
 def _made_from(manifest: Manifest) -> dict[str, str]:

@@ -64,6 +64,7 @@ def ledger_report(
         frames=frames,
         bars=bars,
         assumptions=_assumptions(kind, span, asset),
+        is_made_up=ledger.path.parent.name.startswith("synthetic"),
         made_from={"ledger": str(ledger.path), "journal": ledger.journal_digest()},
     )
 

@@ -9,12 +9,11 @@ import json
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from trader_cli.core.market.timeframes import DAY_MS
 from trader_cli.report.chart_data import chart_data
 from trader_cli.report.money_panels import chance_panel, costs_panel, months_panel
 from trader_cli.report.trust_panels import assumptions_panel, calibration_panel, cover_panel, exposure_panel
 from trader_cli.report.verdict import verdict
-from trader_cli.report.written import day, lines, text
+from trader_cli.report.written import day, lasting, lines, text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,7 +46,7 @@ def page(run: RunReport) -> str:
     styles = f"{_charting('uPlot-1.6.32.css')}\n{_own('page.css')}"
     scripts = lines(f"<script>{source}</script>" for source in [*map(_charting, LIBRARIES), lines(map(_own, SCRIPTS))])
     contents = "".join(f'<li><a href="#{name}">{title}</a></li>' for name, title in SECTIONS)
-    title, days = f"{', '.join(run.symbols)} {run.timeframe}", (run.until_ms - run.since_ms) / DAY_MS
+    title = f"{', '.join(run.symbols)} {run.timeframe}"
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -63,7 +62,7 @@ def page(run: RunReport) -> str:
 <a class="skip" href="#verdict">To the verdict</a>
 <header><p class="what">trader · {run.kind} {text(run.name)}</p>
 <h1>{text(", ".join(run.symbols))}<small>{text(run.timeframe)}</small></h1>
-<p class="span">{day(run.since_ms)} to {day(run.until_ms)}, {days:,.0f} days</p></header>
+<p class="span">{day(run.since_ms)} to {day(run.until_ms)}, {lasting(run.until_ms - run.since_ms)}</p></header>
 <nav aria-label="Panels"><ul>{contents}</ul></nav>
 <main>
 {lines(_panels(run))}

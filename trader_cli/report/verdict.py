@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trader_cli.core.market.timeframes import DAY_MS
 from trader_cli.report.written import (
     NONE,
     figure,
@@ -51,10 +50,10 @@ def _stamp(run: RunReport) -> tuple[str, str]:
 
 def sentence(run: RunReport) -> str:
     """Claim, trials counted, and the same exposure held, in one."""
-    f, days = run.figures, (run.until_ms - run.since_ms) / DAY_MS
+    f, span = run.figures, lasting(run.until_ms - run.since_ms)
     if not f.trades.count and not f.still_open:
-        return f"Nothing was traded in {days:,.0f} days{_most_said(run)}."
-    said = f"{signed_percent(f.risk.total_return)} in {days:,.0f} days and {_many(f.trades.count, 'trade')}"
+        return f"Nothing was traded in {span}{_most_said(run)}."
+    said = f"{signed_percent(f.risk.total_return)} in {span} and {_many(f.trades.count, 'trade')}"
     held = f"the same exposure held all along would have brought {signed_percent(f.held_return)}"
     market = " on a market made up from a seed" if run.is_made_up else ""
     return f"{said}{market}; {_why(f)}; {held}."

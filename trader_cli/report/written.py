@@ -56,12 +56,12 @@ def day(time_ms: int) -> str:
 
 
 def lasting(milliseconds: float) -> str:
-    """`42 min`, `5.2 h`, `3.1 days`."""
+    """`42 min`, `5.2 hours`, `3.1 days`, `365 days`."""
     minutes = milliseconds / 60_000
     if minutes < 90:
         return f"{minutes:.0f} min"
     days = minutes / 1440
-    return f"{minutes / 60:.1f} h" if days < 2 else f"{days:.1f} days" if days < 10 else f"{days:,.0f} days"
+    return f"{minutes / 60:.1f} hours" if days < 2 else f"{days:.1f} days" if days < 10 else f"{days:,.0f} days"
 
 
 def tone(value: float | None) -> str:

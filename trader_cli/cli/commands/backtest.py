@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from trader_cli.backtest.figures import Figures
     from trader_cli.backtest.performance import Risk, TradeFigures
     from trader_cli.cli.show import Facts
+    from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.pipelines.backtests.backtest_comparison import Comparison, FirstDecision
     from trader_cli.pipelines.backtests.backtest_store import StoredBacktest
     from trader_cli.settings import Workspace
@@ -56,6 +57,14 @@ def run(
     refit: Annotated[str, typer.Option("--refit", help="How often models are trained anew on the way.")] = "30d",
     rule: o.RuleName = None,
     parameters: o.Parameters = None,
+    symbols_file: Annotated[
+        str | None, typer.Option("--symbols-file", help="A file with one symbol a line.", show_default=False)
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every symbol that is stored.")] = False,
+    top: Annotated[
+        int | None,
+        typer.Option("--top", min=1, help="The largest so many by volume, chosen at each refit.", show_default=False),
+    ] = None,
     speed: Annotated[
         Speed,
         typer.Option("--speed", help="From one possible event to the next, or every look: the same trades."),
@@ -79,7 +88,7 @@ def run(
     """
     overrides = {**o.gaps_allowed(allow_gaps), **o.unproven_allowed(allow_unproven), **o.rule_named(rule, parameters)}
     workspace = o.workspace_from(profile, config, tape, overrides)
-    names, parsed = o.several(workspace, symbols, timeframe)
+    names, parsed, survivors = _chosen(workspace, symbols, timeframe, symbols_file, top, everything=everything)
     refit_s = o.duration(refit, "--refit")
     assert refit_s is not None
     request = BacktestRequest(
@@ -90,6 +99,8 @@ def run(
         model or WALK_FORWARD,
         round(refit_s * 1000),
         speed,
+        top=top,
+        survivors=survivors,
     )
     if on_bars:
         done = _on_bars(workspace, replace(request, model=ON_BARS, refit_ms=0), stake, leverage)
@@ -99,6 +110,27 @@ def run(
         with progress_bar() as progress:
             done = run_backtest(workspace, request, progress)
     _print(done, json=json)
+
+
+def _chosen(
+    workspace: Workspace,
+    symbols: list[str] | None,
+    timeframe: str | None,
+    symbols_file: str | None,
+    top: int | None,
+    *,
+    everything: bool,
+) -> tuple[list[str], Timeframe, bool]:
+    """(The symbols, their time frame, whether they are what is stored): named, of a file, or all that is stored."""
+    from pathlib import Path
+
+    from trader_cli.pipelines.backtests.universe import symbols_in
+
+    if bool(symbols) + (symbols_file is not None) + everything > 1:
+        raise UsageError("Name symbols, a --symbols-file, or --all: one of them.")
+    stored = everything or (top is not None and not symbols and symbols_file is None)
+    listed = symbols if symbols_file is None else symbols_in(Path(symbols_file))
+    return *o.several(workspace, listed, timeframe, everything=stored), stored
 
 
 def _on_bars(workspace: Workspace, request: BacktestRequest, stake: float, leverage: float) -> StoredBacktest:

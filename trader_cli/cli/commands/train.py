@@ -41,6 +41,7 @@ def train(
     print_facts(
         f"{done.symbol} {done.timeframe}: {'edge' if claim.edge else 'no edge'} claimed",
         {
+            "rule": workspace.settings.rule.name,
             "because": claim.reason,
             "Sharpe per bar": f"{claim.sharpe_per_bar:.4f} after costs,"
             f" {claim.doubled_cost_sharpe_per_bar:.4f} at doubled costs",

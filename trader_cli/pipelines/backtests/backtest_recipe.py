@@ -22,6 +22,7 @@ from trader_cli.pipelines.backtests.backtest_run import signals_of
 from trader_cli.pipelines.backtests.model_names import models_of
 from trader_cli.pipelines.backtests.prepared_backtest import PreparedBacktest
 from trader_cli.pipelines.backtests.stored_tape import FINEST, real_market, symbol_tape_of
+from trader_cli.pipelines.backtests.universe import membership
 from trader_cli.pipelines.market_access import sim_tape
 from trader_cli.pipelines.stages.training_inputs import TrainingData
 from trader_cli.settings import workspace_of
@@ -123,6 +124,8 @@ def prepare(recipe: Recipe, workspace: Workspace, store: ArtifactStore) -> Prepa
     own = workspace_of(_settings(recipe, workspace.settings))
     request = replace(recipe.request, since_ms=recipe.span[0], until_ms=recipe.span[1])
     histories = {symbol: _history(recipe, own, store, symbol) for symbol in request.symbols}
+    member = membership({symbol: history.bars for symbol, history in histories.items()}, request, recipe.span)
+    histories = {symbol: replace(history, member=member[symbol]) for symbol, history in histories.items()}
     return PreparedBacktest(own, request, histories, _tape(recipe, own, store), recipe.bars)
 
 

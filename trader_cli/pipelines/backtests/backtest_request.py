@@ -24,7 +24,8 @@ class BacktestRequest:
 
     `since_ms` None is the later half of what is stored, `until_ms` None its end. `model` is `WALK_FORWARD` (trained
     anew every `refit_ms`), `CURRENT`, the digest of a bundle, or `ON_BARS`: a rule on bare bars, without all of this.
-    `speed` changes nothing of the result.
+    `top`: only so many of the symbols, the largest by volume at each refit. `survivors`: they were chosen of what is
+    stored today. `speed` changes nothing of the result.
     """
 
     symbols: tuple[str, ...]
@@ -34,6 +35,8 @@ class BacktestRequest:
     model: str
     refit_ms: int
     speed: Speed = field(default="fast", compare=False)
+    top: int | None = None
+    survivors: bool = False
 
     def as_dict(self) -> JsonObject:
         """The JSON shape."""
@@ -44,6 +47,8 @@ class BacktestRequest:
             "until_ms": self.until_ms,
             "model": self.model,
             "refit_ms": self.refit_ms,
+            "top": self.top,
+            "survivors": self.survivors,
         }
 
     @classmethod
@@ -56,4 +61,6 @@ class BacktestRequest:
             whole_of(body["until_ms"]),
             str(body["model"]),
             whole_of(body["refit_ms"]),
+            top=None if body.get("top") is None else whole_of(body["top"]),
+            survivors=bool(body.get("survivors", False)),
         )

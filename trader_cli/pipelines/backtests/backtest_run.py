@@ -17,6 +17,7 @@ from trader_cli.pipelines.backtests.backtest_request import CURRENT, WALK_FORWAR
 from trader_cli.pipelines.backtests.backtest_store import save
 from trader_cli.pipelines.backtests.prepared_backtest import PreparedBacktest, trade
 from trader_cli.pipelines.backtests.stored_tape import played_digests, tape_of
+from trader_cli.pipelines.backtests.universe import membership
 from trader_cli.pipelines.stages.model_stages import training_data
 from trader_cli.pipelines.stages.model_training import train_on
 from trader_cli.pipelines.stages.rule_training import prepare_rule
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from trader_cli.features.rule import BarSignals
     from trader_cli.pipelines.backtests.backtest_request import BacktestRequest
     from trader_cli.pipelines.backtests.backtest_store import StoredBacktest
+    from trader_cli.pipelines.backtests.universe import Member
     from trader_cli.pipelines.stages.training_inputs import TrainingData
     from trader_cli.settings import Workspace
 
@@ -38,12 +40,26 @@ def run_backtest(workspace: Workspace, request: BacktestRequest, progress: Progr
     """Trade the span, store what came of it. Raises `DataMissing` or `UsageError` for one that cannot be traded."""
     store = ArtifactStore(workspace.cache_dir)
     series = [training_data(workspace, store, symbol, request.timeframe) for symbol in request.symbols]
-    since, until = _span(series, request)
-    histories = {s.symbol: _history(workspace, store, s, request, (since, until), progress) for s in series}
+    series = _reaching(series, request) if request.survivors else series
+    span = since, until = _span(series, request)
+    member = membership({one.symbol: one.bars for one in series}, request, span)
+    series = [one for one in series if member[one.symbol] != ()]
+    request = replace(request, symbols=tuple(one.symbol for one in series))
+    histories = {s.symbol: _history(workspace, store, s, request, span, member[s.symbol], progress) for s in series}
     tape = tape_of(workspace, store, request.symbols, request.timeframe)
     known, played = replace(request, since_ms=since, until_ms=until), played_digests(workspace, store, series)
     prepared = PreparedBacktest(workspace, known, histories, tape, played)
     return save(prepared, store, trade(prepared, progress))
+
+
+def _reaching(series: list[TrainingData], request: BacktestRequest) -> list[TrainingData]:
+    """Those whose bars reach over the whole span: of what is stored, not all has begun by then, or is still traded."""
+    closes = {s.symbol: milliseconds(s.bars["open_time"]) + request.timeframe.ms for s in series}
+    last = max(int(found[-1]) for found in closes.values())
+    until = last if request.until_ms is None else min(last, request.timeframe.floor(request.until_ms + 1))
+    since = until if request.since_ms is None else request.since_ms
+    kept = [s for s in series if closes[s.symbol][0] <= since and closes[s.symbol][-1] >= until]
+    return kept or series
 
 
 def _span(series: Sequence[TrainingData], request: BacktestRequest) -> tuple[int, int]:
@@ -70,9 +86,10 @@ def _history(
     series: TrainingData,
     request: BacktestRequest,
     span: tuple[int, int],
+    member: Member,
     progress: Progress,
 ) -> SymbolHistory:
-    models = _models(workspace, store, series, request, span, progress)
+    models = _models(workspace, store, series, request, span, member, progress)
     digests = {
         "bars": series.bars_manifest.digest,
         "features": series.features_manifest.digest,
@@ -81,7 +98,7 @@ def _history(
     known = SymbolHistory(
         series.symbol, series.timeframe, series.bars, series.features, series.funding, models, digests
     )
-    return replace(known, signals=signals_of(workspace, store, series, models))
+    return replace(known, member=member, signals=signals_of(workspace, store, series, models))
 
 
 def _models(
@@ -90,13 +107,14 @@ def _models(
     series: TrainingData,
     request: BacktestRequest,
     span: tuple[int, int],
+    member: Member,
     progress: Progress,
 ) -> ModelSchedule:
     since, until = span
     if request.model != WALK_FORWARD:
         return ModelSchedule((given_model(workspace, store, series, request.model, since),))
     spans = []
-    cuts = range(since, until, request.refit_ms)
+    cuts = range(since, until, request.refit_ms) if member is None else [begin for begin, _ in member]
     for number, cut in enumerate(cuts):
         progress(f"training the models of {series.symbol}", number, len(cuts))
         made = train_on(workspace, store, series, until_ms=cut)

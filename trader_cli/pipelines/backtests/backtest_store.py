@@ -24,7 +24,6 @@ from trader_cli.core.json_values import object_of
 from trader_cli.core.market.timeframes import DAY_MS
 from trader_cli.pipelines.backtests.backtest_request import BacktestRequest
 from trader_cli.pipelines.backtests.code_digest import code_digest
-from trader_cli.pipelines.backtests.stored_tape import filters_of
 from trader_cli.storage.inventory import BACKTEST
 from trader_cli.storage.state import Trial, TrialLedger
 
@@ -150,6 +149,8 @@ def _market(prepared: PreparedBacktest) -> JsonObject:
     if workspace.mode == "sim":
         sim = settings.sim.model_dump(mode="json", exclude={"balance", "start"})
         return {"source": workspace.source, "sim": sim, "seed": settings.seed}
+    from trader_cli.pipelines.backtests.stored_tape import filters_of
+
     filters = {s: {name: f"{x:f}" for name, x in each.items()} for s, each in filters_of(prepared.tape).items()}
     return {"source": workspace.source, "filters": filters}
 
@@ -196,7 +197,8 @@ def _inputs(prepared: PreparedBacktest) -> dict[str, str]:
 
 def _count_trial(workspace: Workspace, request: BacktestRequest, settings: str, sharpe: float) -> list[float]:
     """Sharpe ratios per bar of every trial on these data, this one among them: one trial, whatever its span."""
-    what = digest_value([*request.symbols, request.timeframe.name, request.model, request.refit_ms, settings])
+    universe = request.symbols if request.top is None else ("the largest", request.top)
+    what = digest_value([*universe, request.timeframe.name, request.model, request.refit_ms, settings])
     ledger, per_day = TrialLedger(workspace.state_dir), math.sqrt(DAY_MS / request.timeframe.ms)
     span = (request.since_ms or 0, request.until_ms or 0)
     ledger.record(Trial(f"backtest-{what}", workspace.lineage, request.symbols[0], *span, sharpe * per_day))

@@ -66,9 +66,8 @@ def run_bar_backtest(
     done = backtest_bars(bars, _said_in(said, rows), terms)
     known = replace(request, since_ms=int(bars.open_ms[0]), until_ms=int(bars.open_ms[-1]) + timeframe.ms)
     closes = {symbol: Closes(bars.open_ms + (timeframe.ms - 1), bars.close)}
-    how: JsonObject = {
-        "on_bars": {**asdict(stake), "funding": "stored" if given.funding is not None else "none stored"}
-    }
+    funding = "as stored" if given.funding is not None else "none is stored, so none is paid"
+    how: JsonObject = {"on_bars": {**asdict(stake), "funding": funding}}
     frames = frames_of(done, bars, terms, symbol, timeframe.ms)
     return save_traded(
         workspace, store, known, Traded(frames, given.digests, closes, {"source": workspace.source}, settings=how)

@@ -14,7 +14,7 @@ from trader_cli.backtest.prepared_analyses import PreparedAnalyses, compare_alon
 from trader_cli.backtest.schedule import Schedule
 from trader_cli.backtest.stored_analyses import StoredAnalyses
 from trader_cli.core.ports import silent
-from trader_cli.exchange.latency import Latency
+from trader_cli.exchange.latency import USUAL_LATENCY_MS, Latency
 from trader_cli.exchange.simulated_exchange import SimulatedExchange
 from trader_cli.execution.shutdown import leaving
 from trader_cli.settings.room_options import AnalysisOptions, ExecutionOptions, ManagementOptions, PlanningOptions
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from trader_cli.venue.simulated_market.tape import Tape
 
     MakeVenue = Callable[[Tape, int, Decimal], SimulatedExchange]
-
-
-_USUAL_LATENCY_MS = 100.0
 
 
 @dataclass(frozen=True)
@@ -58,7 +55,7 @@ class PreparedBacktest:
 def slower(prepared: PreparedBacktest, factor: int) -> PreparedBacktest:
     """With orders that take so many times as long to arrive; of a real market's where it has none."""
     workspace, assumed = prepared.workspace, prepared.workspace.settings.backtest
-    changed = assumed.model_copy(update={"latency_ms": (assumed.latency_ms or _USUAL_LATENCY_MS) * factor})
+    changed = assumed.model_copy(update={"latency_ms": (assumed.latency_ms or USUAL_LATENCY_MS) * factor})
     settings = workspace.settings.model_copy(update={"backtest": changed})
     return replace(prepared, workspace=replace(workspace, settings=settings))
 
@@ -87,7 +84,7 @@ def trade(
 def _assume(venue: SimulatedExchange, workspace: Workspace) -> None:
     """Latency; and on a real market the account's own fees, since a simulated exchange has its own."""
     settings, is_real = workspace.settings, workspace.mode != "sim"
-    assumed, usual_ms = settings.backtest, _USUAL_LATENCY_MS if is_real else 0.0
+    assumed, usual_ms = settings.backtest, USUAL_LATENCY_MS if is_real else 0.0
     latency_ms = usual_ms if assumed.latency_ms is None else assumed.latency_ms
     if latency_ms > 0:
         venue.latency = Latency(latency_ms, assumed.latency_spread, settings.seed)

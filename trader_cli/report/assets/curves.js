@@ -52,7 +52,7 @@ function timeAxis() {
 function plot(element, height, series, data, yAxis, more = {}) {
   const options = {
     width: element.clientWidth, height, tzDate: (ts) => uPlot.tzDate(new Date(ts * 1000), "Etc/UTC"),
-    padding: [8, 8, 0, 0],
+    padding: [8, 18, 0, 0],
     cursor: { sync: { key: "time" }, points: { size: 6 }, drag: { x: true, y: false } },
     legend: { markers: { width: 0, fill: (u, i) => u.series[i].mark ?? u.series[i].stroke?.(u, i) } },
     scales: { x: { time: true } },

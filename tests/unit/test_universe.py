@@ -1,0 +1,64 @@
+"""Which symbols are traded: the largest by what had been traded by then, and nothing that came later."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trader_cli.core.errors import DataMissing, UsageError
+from trader_cli.core.market.schemas import TIME
+from trader_cli.core.market.timeframes import DAY_MS, HOUR_MS, Timeframe
+from trader_cli.pipelines.backtests.universe import VOLUME_DAYS, largest, symbols_in
+
+HOUR = Timeframe.parse("1h")
+NAMES = ("AAAUSDT", "BBBUSDT", "CCCUSDT", "DDDUSDT")
+
+
+def traded(volumes: np.ndarray, first_ms: int = 0) -> pl.DataFrame:
+    """Hours of so much quote volume."""
+    times = first_ms + HOUR_MS * np.arange(len(volumes))
+    ones = np.ones(len(volumes))
+    columns = {"open_time": pl.Series(times).cast(TIME), "close": ones, "volume": volumes}
+    return pl.DataFrame({**columns, "quote_volume": pl.Series(volumes, dtype=pl.Float64)})
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 4))
+def test_members_are_the_largest_of_what_had_closed_and_the_future_changes_none(seed: int, count: int) -> None:
+    dice = np.random.default_rng(seed)
+    volumes = {name: dice.uniform(0, 1, 24 * 90) * dice.choice([1, 5, 20], 24 * 90) for name in NAMES}
+    cuts = [day * DAY_MS for day in (20, 45, 60, 80)]
+    universe = largest({name: traded(v) for name, v in volumes.items()}, HOUR, cuts, count)
+    for cut, members in zip(cuts, universe.members, strict=True):
+        first, stop = max(0, cut // HOUR_MS - 24 * VOLUME_DAYS), cut // HOUR_MS
+        sums = {name: float(v[first:stop].sum()) for name, v in volumes.items()}
+        assert members == set(sorted(NAMES, key=lambda name: -sums[name])[:count])
+    changed = {name: np.concatenate([v[: 24 * 45], dice.uniform(0, 99, 24 * 45)]) for name, v in volumes.items()}
+    again = largest({name: traded(v) for name, v in changed.items()}, HOUR, cuts[:2], count)
+    assert again.members == universe.members[:2]
+    for name in NAMES:
+        for first_ms, last_ms in universe.spans(name, cuts[-1]):
+            assert name in universe.members[universe.cuts.index(first_ms)]
+            assert last_ms in {*cuts, cuts[-1] + 1}
+
+
+def test_who_has_not_begun_is_no_member_yet() -> None:
+    bars = {"AAAUSDT": traded(np.ones(24 * 60)), "BBBUSDT": traded(np.full(24 * 20, 50.0), 40 * DAY_MS)}
+    universe = largest(bars, HOUR, [30 * DAY_MS, 50 * DAY_MS], 1)
+    assert universe.members == ({"AAAUSDT"}, {"BBBUSDT"})
+    with pytest.raises(DataMissing):
+        largest({"BBBUSDT": bars["BBBUSDT"]}, HOUR, [30 * DAY_MS], 1)
+
+
+def test_a_file_of_symbols_is_read_and_one_without_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "some").write_text("# mine\nETHUSDT\n\nBTCUSDT # the big one\nETHUSDT\n")
+    assert symbols_in(tmp_path / "some") == ["ETHUSDT", "BTCUSDT"]
+    (tmp_path / "none").write_text("# nothing\n")
+    for name in ("none", "absent"):
+        with pytest.raises(UsageError):
+            symbols_in(tmp_path / name)

@@ -1,0 +1,88 @@
+"""Which symbols a backtest trades, where they are not all named: the largest by volume, as known at each refit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trader_cli.core.errors import DataMissing, UsageError
+from trader_cli.core.market.schemas import milliseconds
+from trader_cli.core.market.timeframes import DAY_MS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import polars as pl
+
+    from trader_cli.core.market.timeframes import Timeframe
+    from trader_cli.pipelines.backtests.backtest_request import BacktestRequest
+
+Member = tuple[tuple[int, int], ...] | None
+VOLUME_DAYS = 30
+"""How far back volumes are summed up."""
+
+
+@dataclass(frozen=True)
+class Universe:
+    """Members from each cut on, UTC ms, ascending. Who is none opens nothing; what is held is kept until it ends."""
+
+    cuts: tuple[int, ...]
+    members: tuple[frozenset[str], ...]
+
+    def spans(self, symbol: str, until_ms: int) -> tuple[tuple[int, int], ...]:
+        """The closes [first, last) in which a symbol is a member."""
+        ends = (*self.cuts[1:], until_ms + 1)
+        among = zip(self.cuts, ends, self.members, strict=True)
+        return tuple((begin, end) for begin, end, members in among if symbol in members)
+
+
+def membership(bars: Mapping[str, pl.DataFrame], request: BacktestRequest, span: tuple[int, int]) -> dict[str, Member]:
+    """By symbol the closes [first, last) at which it is traded: none for one that never is, None for always."""
+    if request.top is None:
+        return dict.fromkeys(bars)
+    universe = largest(bars, request.timeframe, range(*span, request.refit_ms), request.top)
+    return {symbol: universe.spans(symbol, span[1]) for symbol in bars}
+
+
+def largest(bars: Mapping[str, pl.DataFrame], timeframe: Timeframe, cuts: Sequence[int], count: int) -> Universe:
+    """The `count` symbols with the largest quote volume of the bars that had closed by each cut; ties by name.
+
+    BARS by symbol; a bar without a quote volume counts with its close times its volume.
+    """
+    closes = {symbol: milliseconds(frame["open_time"]) + timeframe.ms for symbol, frame in bars.items()}
+    volumes = {symbol: _quote_volumes(frame) for symbol, frame in bars.items()}
+    chosen = []
+    for cut in cuts:
+        sums = {symbol: _sum_between(closes[symbol], volumes[symbol], cut) for symbol in bars}
+        ranked = sorted((symbol for symbol in bars if sums[symbol] > 0), key=lambda symbol: (-sums[symbol], symbol))
+        chosen.append(frozenset(ranked[:count]))
+    if not any(chosen):
+        raise DataMissing(f"Nothing was traded in the {VOLUME_DAYS} days before the span, as far as is stored.")
+    return Universe(tuple(cuts), tuple(chosen))
+
+
+def _quote_volumes(frame: pl.DataFrame) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    known = frame["quote_volume"].to_numpy().astype(np.float64)
+    return np.where(np.isnan(known), frame["close"].to_numpy() * frame["volume"].to_numpy(), known)
+
+
+def _sum_between(
+    closes: np.ndarray[tuple[int], np.dtype[np.int64]], volume: np.ndarray[tuple[int], np.dtype[np.float64]], cut: int
+) -> float:
+    first, stop = np.searchsorted(closes, (cut - VOLUME_DAYS * DAY_MS, cut), side="right").tolist()
+    return float(volume[first:stop].sum())
+
+
+def symbols_in(file: Path) -> list[str]:
+    """The symbols a file lists, one a line, `#` begins a comment. Raises `UsageError` for a file that lists none."""
+    try:
+        lines = file.expanduser().read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file} cannot be read: {error}.", hint="Name a text file with one symbol a line.") from error
+    found = [symbol for line in lines if (symbol := line.partition("#")[0].strip())]
+    if not found:
+        raise UsageError(f"{file} lists no symbol.", hint="Write one symbol a line.")
+    return list(dict.fromkeys(found))
