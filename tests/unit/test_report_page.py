@@ -275,6 +275,7 @@ def test_trades_are_sorted_filtered_and_found_in_the_chart_by_keyboard(
     chart = "traderReport.charts.chart"
     assert browser.value(f"{chart}.overlay.chosen") == first
     assert browser.value("document.activeElement.id") == "price-chart"
+    browser.value("new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
     whole = browser.value(f"{{ const r = {chart}.chart.timeScale().getVisibleLogicalRange(); r.to - r.from }}")
     assert isinstance(whole, float | int)
     assert whole < 200

@@ -22,8 +22,7 @@ from trader_cli.core.types import Claim
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from trader_cli.core.errors import DataInvalid
-from trader_cli.core.json_values import JsonObject
+    from trader_cli.core.json_values import JsonObject
 
 
 @dataclass(frozen=True)
