@@ -139,6 +139,20 @@ def test_a_run_without_trades_bars_or_probabilities_is_a_page_too(run: RunReport
     assert "was refused" in page(replace(run, frames=frames))
 
 
+def test_of_many_symbols_the_most_traded_are_drawn(run: RunReport) -> None:
+    names = tuple(f"AAA{n}USDT" for n in range(30))
+    trades = run.frames["trades"].with_columns(pl.Series("symbol", [names[n % 20] for n in range(60)]))
+    wide = replace(
+        run, symbols=names, bars=dict.fromkeys(names, run.bars["ETHUSDT"]), frames={**run.frames, "trades": trades}
+    )
+    assert wide.title == "AAA0USDT, AAA1USDT, AAA2USDT, AAA3USDT and 26 more"
+    assert wide.drawn == names[:12]
+    assert len(page(wide).encode()) < LARGEST
+    quiet = replace(wide, frames={**run.frames, "trades": trades.clear()})
+    assert quiet.drawn == names[:1]
+    assert replace(wide, bars={}).drawn == ()
+
+
 def test_months_compound_to_the_whole(run: RunReport) -> None:
     months = monthly_returns(run.frames["equity"], run.figures.balance)
     assert len(months) == 2
@@ -261,6 +275,7 @@ def test_trades_are_sorted_filtered_and_found_in_the_chart_by_keyboard(
     chart = "traderReport.charts.chart"
     assert browser.value(f"{chart}.overlay.chosen") == first
     assert browser.value("document.activeElement.id") == "price-chart"
+    browser.value("new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
     whole = browser.value(f"{{ const r = {chart}.chart.timeScale().getVisibleLogicalRange(); r.to - r.from }}")
     assert isinstance(whole, float | int)
     assert whole < 200

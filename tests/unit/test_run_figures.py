@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from trader_cli.backtest.costs import cost_per_bar, costs_by_kind
 from trader_cli.backtest.exposure_held import Closes, exposure_book
+from trader_cli.backtest.figures import Figures
 from trader_cli.backtest.records import EQUITY, FILLS, TRADES
 from trader_cli.backtest.resampling import (
     DRAWS,
@@ -22,6 +23,7 @@ from trader_cli.backtest.resampling import (
     paths,
     shuffled,
 )
+from trader_cli.core.errors import DataInvalid
 from trader_cli.core.market.timeframes import Timeframe
 
 HOUR = Timeframe.parse("1h")
@@ -87,6 +89,11 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
         assert found.high is not None
         held += found.low <= 0.1 <= found.high
     assert 0.85 < held / 120 < 0.995
+
+
+def test_figures_of_another_version_are_refused() -> None:
+    with pytest.raises(DataInvalid, match="another version"):
+        Figures.from_dict({"risk": {}})
 
 
 def test_too_little_has_no_interval() -> None:

@@ -15,6 +15,7 @@ from trader_cli.backtest.costs import CostsByKind, cost_per_bar, costs_by_kind
 from trader_cli.backtest.exposure_held import Closes, exposure_book
 from trader_cli.backtest.performance import Risk, TradeFigures, bars_of_a_year, risk_of, trade_figures
 from trader_cli.backtest.resampling import Interval, Intervals, intervals_of
+from trader_cli.core.errors import DataInvalid
 from trader_cli.core.json_values import built, object_of
 from trader_cli.core.types import Claim
 
@@ -72,7 +73,16 @@ class Figures:
 
     @classmethod
     def from_dict(cls, body: Mapping[str, object]) -> Figures:
-        """The inverse of `as_dict`. Raises `TypeError` or `KeyError` for figures of another version."""
+        """The inverse of `as_dict`. Raises `DataInvalid` for figures of another version."""
+        try:
+            return cls._read(body)
+        except (KeyError, TypeError) as error:
+            raise DataInvalid(
+                "The figures were written by another version of trader.", hint="Run `trader backtest` again."
+            ) from error
+
+    @classmethod
+    def _read(cls, body: Mapping[str, object]) -> Figures:
         kinds = {"risk": Risk, "trades": TradeFigures, "costs": CostsByKind, "claim": Claim}
         parts = {name: built(kind, object_of(body[name])) for name, kind in kinds.items()}
         drawn = object_of(body["intervals"])

@@ -8,7 +8,6 @@ import polars as pl
 
 from trader_cli.backtest.figures import Figures
 from trader_cli.backtest.records import framed
-from trader_cli.core.errors import DataInvalid
 from trader_cli.core.json_values import number_of, object_of, texts_of, whole_of
 from trader_cli.core.market.gaps import utc_text
 from trader_cli.core.market.schemas import rows_between
@@ -42,7 +41,7 @@ def backtest_report(store: ArtifactStore, profile: str, manifest: Manifest) -> R
         timeframe=timeframe,
         since_ms=since,
         until_ms=until,
-        figures=_figures(manifest),
+        figures=Figures.from_dict(object_of(manifest.notes["figures"])),
         frames=_frames(store, manifest),
         bars={symbol: _bars(store, profile, manifest, symbol, timeframe) for symbol in symbols},
         assumptions=_assumptions(manifest, request),
@@ -55,16 +54,6 @@ def backtest_report(store: ArtifactStore, profile: str, manifest: Manifest) -> R
 def _remark(request: JsonObject) -> str:
     said = {_ON_BARS: request["model"] == "on-bars", _SURVIVORS: bool(request.get("survivors"))}
     return " ".join(sentence for sentence, holds in said.items() if holds)
-
-
-def _figures(manifest: Manifest) -> Figures:
-    try:
-        return Figures.from_dict(object_of(manifest.notes["figures"]))
-    except (KeyError, TypeError) as error:
-        raise DataInvalid(
-            f"The {manifest.stage} was written by another version of trader: its figures do not fit.",
-            hint="Run `trader backtest` again.",
-        ) from error
 
 
 def _frames(store: ArtifactStore, manifest: Manifest) -> dict[str, pl.DataFrame]:

@@ -31,7 +31,7 @@ def chart_data(run: RunReport) -> JsonObject:
     return {
         "symbols": list(run.symbols),
         "balance": run.figures.balance,
-        "bars": [_bars(run, symbol) for symbol in run.symbols if not run.bars.get(symbol, pl.DataFrame()).is_empty()],
+        "bars": [_bars(run, symbol) for symbol in run.drawn],
         "equity": _equity(run),
         "resampled": _resampled(run),
         "trades": trade_columns(run),
@@ -47,7 +47,7 @@ def _seconds(times: pl.Series) -> JsonObject:
 
 def _bars(run: RunReport, symbol: str) -> JsonObject:
     """Bars as steps from close to close and what goes beyond them, in ticks: small numbers, which deflate well."""
-    count = sum(frame.height for frame in run.bars.values())
+    count = sum(run.bars[drawn].height for drawn in run.drawn)
     each = -(-count // MOST_BARS)
     bars = coarser(run.bars[symbol], each * run.timeframe.ms) if each > 1 else run.bars[symbol]
     places = max(decimal_places(bars[name].to_numpy()) for name in PRICES)

@@ -46,7 +46,7 @@ def page(run: RunReport) -> str:
     styles = f"{_charting('uPlot-1.6.32.css')}\n{_own('page.css')}"
     scripts = lines(f"<script>{source}</script>" for source in [*map(_charting, LIBRARIES), lines(map(_own, SCRIPTS))])
     contents = "".join(f'<li><a href="#{name}">{title}</a></li>' for name, title in SECTIONS)
-    title = f"{', '.join(run.symbols)} {run.timeframe}"
+    title = f"{run.title} {run.timeframe}"
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -61,7 +61,7 @@ def page(run: RunReport) -> str:
 <body>
 <a class="skip" href="#verdict">To the verdict</a>
 <header><p class="what">trader · {run.kind} {text(run.name)}</p>
-<h1>{text(", ".join(run.symbols))}<small>{text(run.timeframe)}</small></h1>
+<h1>{text(run.title)}<small>{text(run.timeframe)}</small></h1>
 <p class="span">{day(run.since_ms)} to {day(run.until_ms)}, {lasting(run.until_ms - run.since_ms)}</p></header>
 <nav aria-label="Panels"><ul>{contents}</ul></nav>
 <main>
@@ -85,7 +85,7 @@ def _panels(run: RunReport) -> list[str]:
     return [
         verdict(run),
         _own("equity.html"),
-        _own("price.html") if any(not frame.is_empty() for frame in run.bars.values()) else _no_bars(),
+        _own("price.html") if run.drawn else _no_bars(),
         costs_panel(run),
         calibration_panel(run),
         months_panel(run),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from trader_cli.backtest.exposure_held import Closes, ExposureBook, exposure_book
+from trader_cli.core.market.schemas import BARS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from trader_cli.backtest.figures import Figures
     from trader_cli.core.market.timeframes import Timeframe
 
+_NAMED, _DRAWN = 4, 12
+"""At most so many symbols stand in the heading, and so many can be chosen in the chart."""
 RunKind = Literal["backtest", "session", "account"]
 
 
@@ -42,6 +46,20 @@ class RunReport:
     """Whether the market was made up from a seed."""
     remark: str = ""
     """What else belongs to the verdict."""
+
+    @property
+    def title(self) -> str:
+        """Its symbols, in so many words that a heading holds them."""
+        more = len(self.symbols) - _NAMED
+        return ", ".join(self.symbols[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+    @cached_property
+    def drawn(self) -> tuple[str, ...]:
+        """The symbols whose bars are drawn: those traded most, or where none was the first; of which bars are known."""
+        known = [symbol for symbol in self.symbols if not self.bars.get(symbol, BARS.empty()).is_empty()]
+        counts = Counter(self.frames["trades"]["symbol"].to_list())
+        traded = sorted((symbol for symbol in known if counts[symbol]), key=lambda symbol: -counts[symbol])
+        return tuple(symbol for symbol in known if symbol in traded[:_DRAWN]) or tuple(known[:1])
 
     @cached_property
     def book(self) -> ExposureBook:

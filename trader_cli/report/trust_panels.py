@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _GROUPS, _EACH = 6, 8
 """At most so many points of the reliability, each of at least so many trades."""
 _MOST_REASONS = 8
+_MOST_DIGESTS = 24
 _Z = 1.959964
 
 
@@ -155,4 +156,5 @@ def assumptions_panel(run: RunReport) -> str:
     return f"""<section id="assumptions"><h2>Assumptions and digests</h2>
 <p class="note">What the figures rest on, and what to name when two runs differ.</p><div class="columns">
 <div><h3>The run</h3>{facts(run.assumptions)}</div><div><h3>How figures are counted</h3>{facts(conventions)}</div></div>
-<h3 class="below">Made from</h3>{facts(run.made_from)}</section>"""
+<details class="below"{"" if len(run.made_from) > _MOST_DIGESTS else " open"}><summary>Made from {len(run.made_from)}
+artifacts</summary>{facts(run.made_from)}</details></section>"""

@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 
 from trader_cli.cli import options as o
 from trader_cli.cli.show import print_facts, print_json, print_table, progress_bar, say, utc
-from trader_cli.core.errors import UsageError
+from trader_cli.core.errors import DataInvalid, UsageError
 from trader_cli.core.market.timeframes import DAY_MS
 from trader_cli.pipelines.backtests.backtest_request import ON_BARS, WALK_FORWARD, BacktestRequest, Speed
 
@@ -308,7 +308,19 @@ def _return(risk: Risk) -> str:
 
 
 def _row(done: StoredBacktest) -> tuple[str, ...]:
-    f, request = done.figures, done.request
+    request = done.request
+    try:
+        f = done.figures
+    except DataInvalid:
+        return (
+            done.name,
+            ", ".join(request.symbols),
+            request.timeframe.name,
+            *("–" * 3),
+            "of another version",
+            "–",
+            "–",
+        )
     return (
         done.name,
         ", ".join(request.symbols),
