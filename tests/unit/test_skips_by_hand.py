@@ -79,7 +79,7 @@ def market_of(tape: SymbolTape, losing: dict[int, float]) -> OddMarket:
 
 def test_a_rung_reached_at_the_look_of_a_scale_down_is_not_forgotten(tmp_path: Path) -> None:
     """The opinion takes the look; when the stop may follow, the price is far below that rung, and later near it."""
-    prices, minute = {5: 101.05, 6: 99.9, 8: 100.5, 12: 99.95}, (SIGNAL_MS - BEGAN_MS) // MINUTE_MS + 5
+    prices, minute = {5: 101.05, 6: 99.9, 8: 100.15, 12: 99.95}, (SIGNAL_MS - BEGAN_MS) // MINUTE_MS + 5
     tapes = (tape_of(prices, seed=seed) for seed in range(4000))
     at_once = (
         t for t in tapes if (expand(t, minute, minute + 2).time_ms[:, 0] - t.open_ms[minute : minute + 2]).max() < 400
