@@ -188,7 +188,7 @@ FAST_BREAKS = (
     Break(
         "doubts of the bars to come",
         (),
-        (f"{TOGETHER}[with holes]", "test_many_moments.py::test_doubts_by_row_are_those_of_each_row"),
+        ("test_many_moments.py::test_doubts_by_row_are_those_of_each_row",),
         (
             (
                 "core/market/doubtful_rows.py",

@@ -71,9 +71,9 @@ def with_holes(history: SymbolHistory) -> SymbolHistory:
 def with_few_payments(history: SymbolHistory) -> SymbolHistory:
     """Funding is known from a few days ago only, and was paid every four hours then."""
     assert history.funding is not None
-    kept = history.funding[-8:]
+    kept = history.funding[-7:]
     first = int(kept["time"].to_physical()[0])
-    times = pl.Series("time", [first + at * 4 * 3_600_000 for at in range(8)]).cast(kept.schema["time"])
+    times = pl.Series("time", [first + at * 4 * 3_600_000 for at in range(7)]).cast(kept.schema["time"])
     return replace(history, funding=kept.with_columns(times))
 
 
@@ -98,10 +98,15 @@ CHANGES: dict[str, Callable[[SymbolHistory], SymbolHistory]] = {
 }
 
 
+LEAST_HEALTH = {"as stored": 0.45}
+"""Where some closes are vetoed by what health is told from bars and book."""
+
+
 @pytest.mark.parametrize("change", CHANGES)
 def test_closes_decided_together_say_what_each_alone_says(workspace: Workspace, change: str) -> None:
     history = CHANGES[change](history_of(workspace))
-    options = AnalysisOptions.of(workspace.settings)
+    picky = workspace.settings.analyst.model_copy(update={"min_market_health": LEAST_HEALTH.get(change, 0.1)})
+    options = replace(AnalysisOptions.of(workspace.settings), analyst=picky)
     tape = sim_tape(workspace)
     last = int(history.bars["open_time"].to_physical()[-1]) + QUARTER.ms
     first = last - (CLOSES - 1) * QUARTER.ms
@@ -116,5 +121,6 @@ def test_closes_decided_together_say_what_each_alone_says(workspace: Workspace, 
         assert prepared.mark_at(close) == venue.engine.markets[SYMBOL].last_price(close + SETTLE_MS)
         codes.add("signal" if said.signal else said.outcome.code)  # type: ignore[union-attr]
     assert "signal" in codes
+    assert "unhealthy_market" in codes or change not in LEAST_HEALTH
     if change == "with holes":
         assert {"bars_stale", "data_quality", "features_incomplete"} & codes
