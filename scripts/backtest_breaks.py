@@ -180,12 +180,6 @@ FAST_BREAKS = (
         (("backtest/standing_rows.py", "while self.due and self.due[0] + SETTLE_MS < engine.now_ms:", "while False:"),),
     ),
     Break(
-        "a payment that is to come",
-        (),
-        (f"{TOGETHER}[with few payments]",),
-        (("analyst/decisions_by_row.py", "few = np.flatnonzero(known <= RECENT + 1).tolist()", "few = list[int]()"),),
-    ),
-    Break(
         "doubts of the bars to come",
         (),
         ("test_many_moments.py::test_doubts_by_row_are_those_of_each_row",),
