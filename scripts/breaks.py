@@ -1530,4 +1530,52 @@ BREAKS = (
             ),
         ),
     ),
+    Break(
+        "a rule that sees the future is used",
+        (),
+        ("test_user_rules.py::test_a_rule_that_peeks_is_refused_by_name_and_stays_so",),
+        (("analyst/rule_certificates.py", "    require_causal(found.columns[0].family, found)\n", ""),),
+    ),
+    Break(
+        "a rule's certificate holds for other parameters",
+        (),
+        ("test_user_rules.py::test_an_honest_rule_is_certified_once",),
+        (("analyst/rule_certificates.py", "rule.name, source, rule.parameters,", "rule.name, source,"),),
+    ),
+    Break(
+        "a rule is tried twice with the same hashes",
+        (),
+        ("test_user_rules.py::test_what_a_rule_does_wrong_is_told",),
+        (("analyst/isolated_rule.py", 'hash_seed="2"', 'hash_seed="1"'),),
+    ),
+    Break(
+        "a claim holds for a rule whose source has changed",
+        (),
+        ("test_rule_trading.py::test_a_changed_source_has_no_claim",),
+        (("analyst/stored_word.py", "    if other is not None:\n", "    if False:\n"),),
+    ),
+    Break(
+        "a rule without an edge signals",
+        (),
+        ("test_rule_claims.py::test_why_a_word_is_no_signal",),
+        (("analyst/rule_decision.py", "if not rule.claim.edge and not unproven:", "if False:"),),
+    ),
+    Break(
+        "a stop that is jumped over fills at its level",
+        (),
+        ("test_rule_claims.py::test_its_trades_are_those_of_a_plain_loop",),
+        (("analyst/rule_trades.py", "min(-stop, opened) if lost[first]", "-stop if lost[first]"),),
+    ),
+    Break(
+        "a side that stood when a span began is traded",
+        (),
+        ("test_rule_on_bars.py::test_a_side_that_stood_when_the_span_began_opens_nothing",),
+        (
+            (
+                "pipelines/backtests/bar_backtest.py",
+                "    if rows.start and side[0] == said.side[rows.start - 1]:",
+                "    if False:",
+            ),
+        ),
+    ),
 )

@@ -19,6 +19,7 @@ from trader_cli.pipelines.backtests.backtest_run import run_backtest
 from trader_cli.pipelines.backtests.backtest_store import StoredBacktest
 from trader_cli.pipelines.market_access import sim_tape
 from trader_cli.pipelines.stages.model_stages import analyze, train, training_data
+from trader_cli.pipelines.stages.model_training import has_model
 from trader_cli.pipelines.stages.rule_training import prepare_rule
 from trader_cli.pipelines.trading.trading_run import run_forever
 from trader_cli.settings import Workspace, workspace_of
@@ -126,6 +127,21 @@ def test_without_its_claim_nothing_is_said(folder: Path, ruled: Workspace) -> No
         with pytest.raises((DataStale, DataMissing)):
             analyze(made, SYMBOL, QUARTER)
     analyze(ruled, SYMBOL, QUARTER)
+
+
+def test_a_run_judges_anew_where_the_claim_is_of_another_rule(folder: Path, ruled: Workspace) -> None:
+    now = sim_tape(ruled).at(1.0)
+    assert has_model(ruled, SYMBOL, QUARTER, now)
+    file = str(folder / "lead.py")
+    others: list[dict[str, object]] = [{"parameters": {"bars": 4}}, {"name": "sma_cross"}, {"name": None}]
+    for rule in others:
+        assert not has_model(workspace(folder, rule={"name": file, **rule}), SYMBOL, QUARTER, now), rule
+    assert has_model(workspace(folder, rule={"name": file, "parameters": {"bars": 3}}), SYMBOL, QUARTER, now)
+    (folder / "lead.py").write_text(LEAD + "\n")
+    try:
+        assert not has_model(ruled, SYMBOL, QUARTER, now)
+    finally:
+        (folder / "lead.py").write_text(LEAD)
 
 
 def test_a_changed_source_has_no_claim(folder: Path, ruled: Workspace) -> None:

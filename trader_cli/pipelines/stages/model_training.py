@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from trader_cli import __version__
 from trader_cli.analyst.claim_basis import PRODUCER, changed_since, library_versions
 from trader_cli.analyst.fitted_families import FittedOptions
-from trader_cli.core.errors import DataInvalid, DataStale
+from trader_cli.core.errors import DataInvalid
 from trader_cli.core.identity.digests import digest_value
 from trader_cli.core.market.quality import UNFIT
 from trader_cli.core.ports import silent
@@ -126,7 +126,7 @@ def _model_of(bundles: BundleStore, digest: str, key: str) -> Trained | None:
 
 def has_model(workspace: Workspace, symbol: str, timeframe: Timeframe, now_ms: int) -> bool:
     """Whether a model of this series, of this market and of its past, was trained and holds still."""
-    from trader_cli.analyst.bundled import from_bundle, refuse_other_kind
+    from trader_cli.analyst.bundled import from_bundle, is_of
 
     store = ArtifactStore(workspace.cache_dir)
     digest = store.found(stage_key(workspace.mode, symbol, timeframe, "model"))
@@ -134,8 +134,9 @@ def has_model(workspace: Workspace, symbol: str, timeframe: Timeframe, now_ms: i
         return False
     try:
         model = from_bundle(*BundleStore(store.root / "models").load(digest))
-        refuse_other_kind(model, workspace.settings.rule.name, "train")
-    except (DataInvalid, DataStale):
+    except DataInvalid:
+        return False
+    if not is_of(model, workspace.settings.rule):
         return False
     usable = changed_since(model.made_with, model.producer, TrainingOptions.of(workspace.settings)) is None
     return usable and model.source == workspace.source and model.last_ms <= now_ms
