@@ -12,6 +12,7 @@ from support.commands.in_process import Inside
 from support.trading.sim_folder import QUARTER, SYMBOL, sim_settings, trained_folder
 
 from trader_cli.core.errors import DataInvalid, DataMissing, UsageError
+from trader_cli.core.identity.manifests import ArtifactKey
 from trader_cli.pipelines.backtests.backtest_request import CURRENT, WALK_FORWARD, BacktestRequest, Speed
 from trader_cli.pipelines.backtests.backtest_run import run_backtest
 from trader_cli.pipelines.backtests.backtest_store import StoredBacktest, find, stored
@@ -21,7 +22,7 @@ from trader_cli.report.browser import chromium
 from trader_cli.report.ledger_report import ledger_report
 from trader_cli.settings import Workspace, workspace_of
 from trader_cli.storage.artifacts import ArtifactStore
-from trader_cli.storage.inventory import mark
+from trader_cli.storage.inventory import SESSION, mark
 from trader_cli.storage.ledger_reading import LedgerReading
 
 pytestmark = pytest.mark.slow
@@ -80,6 +81,26 @@ def test_both_speeds_leave_the_same_under_one_name(ran: Workspace) -> None:
     assert fast.manifest.chunks == faithful.manifest.chunks
     assert fast.figures == faithful.figures
     assert (fast.manifest.notes["speed"], faithful.manifest.notes["speed"]) == SPEEDS
+
+
+def test_the_run_names_what_it_went_by_and_a_sweep_keeps_it(ran: Workspace) -> None:
+    store = ArtifactStore(ran.cache_dir)
+    keys = [key for key in store.references() if key.stage.startswith(SESSION)]
+    manifests = [found for key in keys if (found := store.current(key)) is not None]
+    with LedgerReading.shown(ran.ledger_path) as ledger:
+        assert ledger is not None
+        plans = [plan for decision in ledger.entries(SYMBOL) if (plan := ledger.plan(decision)) is not None]
+    assert len(plans) >= 2
+    (session,) = manifests
+    assert session.notes["plans"] == [plan.plan_id for plan in plans]
+    named = set(session.inputs.values())
+    assert named == {plan.digests[stage] for plan in plans for stage in ("bars", "features", "model")}
+    live = mark(store.root, lambda _versions: True, 0).live
+    for plan in plans:
+        assert {("manifests", plan.digests["bars"]), ("manifests", plan.digests["features"])} <= live
+        assert ("models", plan.digests["model"]) in live
+    bars = store.manifest(plans[0].digests["bars"], ArtifactKey("sim", SYMBOL, QUARTER.name, "bars"))
+    assert {("chunks", f"{chunk.key}.{chunk.content}") for chunk in bars.chunks} <= live
 
 
 def test_its_money_adds_up(ran: Workspace) -> None:

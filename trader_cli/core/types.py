@@ -62,6 +62,13 @@ class Signal:
     unproven: bool = False
     sigma_horizon: float | None = None
 
+    def as_dict(self) -> JsonObject:
+        """The JSON shape: the fields, without what only rules say where none did."""
+        body: JsonObject = asdict(self)
+        if self.sigma_horizon is None:
+            del body["sigma_horizon"]
+        return body
+
 
 @dataclass(frozen=True)
 class Abstention:
@@ -115,10 +122,9 @@ class Analysis:
         """The JSON shape: as the fields, with `outcome` split into `signal` and `abstention`, one of them null."""
         body: JsonObject = asdict(self)
         outcome = object_of(body.pop("outcome"))
-        for part, name in ((body, "held"), (outcome, "sigma_horizon")):  # said by rules only
-            if part.get(name) is None:
-                part.pop(name, None)
-        body["signal"] = outcome if self.signal else None
+        if self.held is None:  # said by rules only
+            del body["held"]
+        body["signal"] = None if self.signal is None else self.signal.as_dict()
         body["abstention"] = None if self.signal else outcome
         return body
 

@@ -2,8 +2,8 @@
 
 Roots are the references of every profile, certificates of the versions in use, and what fetches that were killed or are
 under way have staged. From a reference: its manifest and the manifest's chunks and certificate, or its document, or its
-model bundle; from a backtest also what it was made from. Digests that a model or an analysis names as its inputs are
-only ever compared, never followed, so what they name is not kept for their sake.
+model bundle; from a backtest or a trading session also what it was made from. Digests that a model or an analysis names
+as its inputs are only ever compared, never followed, so what they name is not kept for their sake.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ BLOCK_CACHE_BYTES = 2**30
 """The size limit of a block cache."""
 STAGED_S = 7 * 86_400
 """How long the next fetch may take to go on from where a killed one stopped."""
-BACKTEST, MODEL_UNTIL = "backtest-", "model-"
-"""How stages of backtests begin, and those of models that were trained on the beginning of a series."""
+BACKTEST, SESSION, MODEL_UNTIL = "backtest-", "session-", "model-"
+"""How stages of backtests, of trading sessions, and of models that were trained on a series' beginning begin."""
 _DOCUMENTS = frozenset({"market", "info", "analysis", "plan", "quality", "asked"})
 
 
@@ -151,11 +151,11 @@ def _reach(store: ArtifactStore, key: ArtifactKey, marks: Marks, certified: set[
         return named
     certified.add(str(manifest.notes.get("certificate")))
     reached = named | {("manifests", manifest.digest)} | _names(manifest.chunks)
-    return reached | _inputs_of(store, manifest) if key.stage.startswith(BACKTEST) else reached
+    return reached | _inputs_of(store, manifest) if key.stage.startswith((BACKTEST, SESSION)) else reached
 
 
 def _inputs_of(store: ArtifactStore, manifest: Manifest) -> set[tuple[str, str]]:
-    """What a backtest was made from: it can be made again as long as it is kept."""
+    """What a backtest or a session was made from: it can be made again as long as it is kept."""
     named = set(manifest.inputs.values())
     chunks = [chunks_of_manifest(store.root / "manifests" / f"{digest}.json") for digest in sorted(named)]
     return {(kind, digest) for kind in ("manifests", "models") for digest in named}.union(*chunks)

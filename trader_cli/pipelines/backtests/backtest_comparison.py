@@ -18,8 +18,8 @@ from trader_cli.core.errors import TraderError, UsageError
 from trader_cli.core.ports import silent
 from trader_cli.pipelines.backtests.backtest_differences import differences
 from trader_cli.pipelines.backtests.backtest_recipe import Recipe, prepare
-from trader_cli.pipelines.backtests.code_digest import code_digest
 from trader_cli.pipelines.backtests.prepared_backtest import trade
+from trader_cli.pipelines.stages.code_digest import code_digest
 
 if TYPE_CHECKING:
     from trader_cli.core.json_values import JsonObject

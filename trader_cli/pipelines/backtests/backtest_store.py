@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from trader_cli import __version__
-from trader_cli.analyst.user_rules import rule_origin
 from trader_cli.backtest.exposure_held import Closes
 from trader_cli.backtest.figures import FigureBasis, Figures, figures_of
 from trader_cli.backtest.records import SHAPES
@@ -23,7 +22,8 @@ from trader_cli.core.identity.manifests import ArtifactKey, Manifest
 from trader_cli.core.json_values import object_of
 from trader_cli.core.market.timeframes import DAY_MS
 from trader_cli.pipelines.backtests.backtest_request import BacktestRequest
-from trader_cli.pipelines.backtests.code_digest import code_digest
+from trader_cli.pipelines.stages.code_digest import code_digest
+from trader_cli.pipelines.stages.deciding_settings import deciding_settings
 from trader_cli.storage.inventory import BACKTEST
 from trader_cli.storage.state import Trial, TrialLedger
 
@@ -109,7 +109,7 @@ class Traded:
 
 def save_traded(workspace: Workspace, store: ArtifactStore, request: BacktestRequest, done: Traded) -> StoredBacktest:
     """Store it, and count it among the trials on these data."""
-    chosen, frames, inputs = {**_settings(workspace), **done.settings}, done.frames, done.inputs
+    chosen, frames, inputs = {**deciding_settings(workspace), **done.settings}, done.frames, done.inputs
     settings = digest_value(chosen)
     market, code = done.market, code_digest()
     name = digest_value([code, request.as_dict(), inputs, settings, market, workspace.settings.seed])[:12]
@@ -167,23 +167,6 @@ def _basis(
 
 def _key(workspace: Workspace, manifest: Manifest) -> ArtifactKey:
     return ArtifactKey(workspace.mode, manifest.symbol, manifest.timeframe, manifest.stage)
-
-
-def _settings(workspace: Workspace) -> JsonObject:
-    """What of the settings decides what is traded."""
-    sections = {"analyst", "tactician", "monitor", "execution", "costs", "backtest"}
-    rules = {
-        "feature_engineering_orchestrator",
-        "position_monitoring_interval",
-        "high_risk_threshold",
-        "medium_risk_threshold",
-        "low_risk_threshold",
-    }
-    dumped = workspace.settings.model_dump(mode="json", include=sections | rules)
-    rule = workspace.settings.rule
-    if rule.name is not None:
-        dumped["rule"] = {"name": rule.name, **rule.parameters, "source": rule_origin(rule.name).digest}
-    return {**dumped, "balance": workspace.settings.sim.balance}
 
 
 def _inputs(prepared: PreparedBacktest) -> dict[str, str]:

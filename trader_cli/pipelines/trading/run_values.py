@@ -139,11 +139,12 @@ class PassSummary:
 
     def as_dict(self) -> JsonObject:
         """As JSON shows it; a pass without a trade has no key `trade`."""
-        decided = {name: getattr(self, name) for name in ("claim", "signal", "abstention")}
+        decided = {name: getattr(self, name) for name in ("claim", "abstention")}
         body = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in {"trade", "profit"}}
         return {
             **body,
             **{name: None if value is None else asdict(value) for name, value in decided.items()},
+            "signal": None if self.signal is None else self.signal.as_dict(),
             "plan": None if self.plan is None else self.plan.as_dict(),
             "refusal": None if self.refusal is None else asdict(self.refusal),
             **({} if self.trade is None else {"trade": self.trade.as_dict()}),

@@ -15,6 +15,7 @@ from trader_cli.pipelines.trading.iterations import EventSink
 from trader_cli.pipelines.trading.ledger_ownership import run_owning
 from trader_cli.pipelines.trading.run_summary import booked_since, summary
 from trader_cli.pipelines.trading.run_values import Money, RunForever, RunOnce
+from trader_cli.pipelines.trading.session_manifest import kept_session
 from trader_cli.pipelines.trading.trading_stages import left, proved
 from trader_cli.settings.room_options import ExecutionOptions
 from trader_cli.storage.artifacts import ArtifactStore
@@ -63,7 +64,8 @@ def run_once(
         began, booked = market.exchange.server_now_ms(), ledger.flows()
         before = (await market.exchange.private.account()).wallets
         ArtifactStore(workspace.cache_dir).remember_series(workspace.mode, symbol, timeframe.name)
-        done = await pipeline.run_once(symbol, timeframe, wait=wait, for_s=for_s)
+        with kept_session(workspace, owned, say):
+            done = await pipeline.run_once(symbol, timeframe, wait=wait, for_s=for_s)
         after = (await market.exchange.private.account()).wallets
         executor = Executor(market.exchange, ledger, ExecutionOptions.of(workspace), say=say)
         moved = booked_since(booked, ledger.flows(), began)
@@ -93,7 +95,7 @@ def run_forever(
             market.exchange.require_listed(*symbols)
         began, booked = market.exchange.server_now_ms(), ledger.flows()
         before = await _wallets(market)
-        with until_time_is_up():
+        with until_time_is_up(), kept_session(workspace, owned, say):
             await pipeline.run_forever(symbols, timeframe, for_s=for_s)
         executor = Executor(market.exchange, ledger, ExecutionOptions.of(workspace), say=say)
         with suppress(TraderError):  # what is not booked by now is booked by the next command

@@ -18,6 +18,7 @@ from trader_cli.execution.shutdown import until_time_is_up
 from trader_cli.pipelines.market_access import run_in_market
 from trader_cli.pipelines.trading.analyst_assessor import StageAssessor
 from trader_cli.pipelines.trading.ledger_ownership import run_owning
+from trader_cli.pipelines.trading.session_manifest import kept_session
 from trader_cli.settings.room_options import ExecutionOptions
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
 from trader_cli.storage.ledger import Ledger
@@ -103,7 +104,7 @@ def enter(
             return owned.lost
         executor = Executor(owned.market.exchange, owned.ledger, ExecutionOptions.of(workspace), say=say)
         listener = RequestListener(owned.ledger.path, owned.market.clock, virtual=workspace.mode == "sim")
-        with listener.open():
+        with listener.open(), kept_session(workspace, owned, say):
             return await executor.enter(Approved(plan), live=live, recorded=workspace.mode == "live")
 
     return run_owning(workspace, carry_out, symbols=(symbol,), say=say)
@@ -161,7 +162,7 @@ def monitor(
             report=report,
             say=say,
         )
-        with until_time_is_up():
+        with until_time_is_up(), kept_session(workspace, owned, say):
             await watching.start_monitoring(for_s)
         executor = Executor(market.exchange, ledger, ExecutionOptions.of(workspace), say=say)
         still = await left(executor)
