@@ -37,7 +37,7 @@ unit: $(READY) ## the quick tests only
 explore: $(READY) ## the quick tests with other examples of their properties than in every run
 	TRADER_EXPLORE=1 $(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal
 
-long: $(READY) ## slow tests whose siblings are in `test`; ten minutes
+long: $(READY) ## slow tests whose siblings are in `test`; an hour or more
 	$(BIN)/python -m pytest -m long -n 2 --dist worksteal
 
 coverage: $(READY) ## which lines the tests reach, into docs/results.md; half an hour
