@@ -103,6 +103,25 @@ def test_the_run_names_what_it_went_by_and_a_sweep_keeps_it(ran: Workspace) -> N
     assert {("chunks", f"{chunk.key}.{chunk.content}") for chunk in bars.chunks} <= live
 
 
+def test_what_the_last_plan_was_made_from_is_kept_while_its_session_goes_on(ran: Workspace, tmp_path: Path) -> None:
+    """A session is written down at its end; until then its plan's own reference keeps what it names."""
+    shutil.copytree(ran.cache_dir, tmp_path / "cache")
+    store = ArtifactStore(tmp_path / "cache")
+    with LedgerReading.shown(ran.ledger_path) as ledger:
+        assert ledger is not None
+        plan = ledger.plan(ledger.entries(SYMBOL)[0])
+    assert plan is not None
+    store.point(
+        ArtifactKey("sim", SYMBOL, QUARTER.name, "plan"),
+        store.put_document({"kind": "plan", "plan": plan.as_dict()}),
+    )
+    for session in (tmp_path / "cache" / "refs").rglob(f"{SESSION}*.json"):
+        session.unlink()
+    live = mark(store.root, lambda _versions: True, 0).live
+    assert ("models", plan.digests["model"]) in live
+    assert {("manifests", plan.digests["features"]), ("manifests", plan.digests["bars"])} <= live
+
+
 def test_its_money_adds_up(ran: Workspace) -> None:
     done, store = backtested(ran), ArtifactStore(ran.cache_dir)
     trades, equity = done.part(store, "trades"), done.part(store, "equity")

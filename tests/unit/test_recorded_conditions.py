@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from decimal import Decimal
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from trader_cli.core.market.timeframes import HOUR_MS
 from trader_cli.core.money.orders import NotPlaced, OrderRequest
 from trader_cli.exchange.simulated_exchange import SimulatedExchange
-from trader_cli.pipelines.backtests.stored_tape import filters_of, real_market
+from trader_cli.pipelines.backtests.stored_tape import filters_of, real_market, whole_record
 from trader_cli.venue.simulated_market.synthetic import synthetic_tape
 from trader_cli.venue.simulated_market.tape import Tape
 
@@ -64,6 +65,22 @@ def test_no_payment_of_a_steady_interval_is_missed(hours: int) -> None:
     venue.advance(START + HOURS * HOUR_MS)
     paid = [row.time_ms for row in venue.engine.account.income if row.kind == "FUNDING_FEE"]
     assert paid == [at for at in stamps if at > START]
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 5), (20, 40), (-30, 10), (90, 95)])
+def test_where_nothing_was_recorded_rates_are_derived_as_ever(first: int, last: int) -> None:
+    """A record of some hours: a payment each eight hours before, after, and in no other number within."""
+    tape = MADE.symbols[SYMBOL]
+    begin = (tape.start_ms // (8 * HOUR_MS) + 3) * 8 * HOUR_MS
+    paid = {begin + hour * HOUR_MS: 0.005 for hour in range(first, last, 4)}
+    whole = whole_record(tape, paid)
+    assert {at: whole[at] for at in paid} == paid
+    others = sorted(whole.keys() - paid.keys())
+    assert all(at % (8 * HOUR_MS) == 0 and abs(whole[at]) < 2e-4 for at in others)
+    stamps = sorted(whole)
+    assert max(b - a for a, b in pairwise(stamps)) <= 12 * HOUR_MS
+    assert stamps[0] <= tape.start_ms + 8 * HOUR_MS
+    assert stamps[-1] >= tape.end_ms - 12 * HOUR_MS
 
 
 def test_what_is_shown_of_funding_was_paid_by_then() -> None:

@@ -194,6 +194,16 @@ def test_trials_are_counted_once_each_and_by_overlap(tmp_path: Path) -> None:
     assert ledger.overlapping("another", "E", 0, 40) == []
 
 
+def test_a_configuration_tried_on_several_spans_counts_once_on_each(tmp_path: Path) -> None:
+    ledger = TrialLedger(tmp_path)
+    for span in ((0, 10), (20, 30), (25, 40)):
+        for number in range(50):
+            ledger.record(Trial.of_span(f"rule-{number}", "tape", "E", span, 0.1))
+    for first, last in ((0, 10), (20, 30), (35, 36), (0, 40)):
+        assert len(ledger.overlapping("tape", "E", first, last)) == 50
+    assert ledger.overlapping("tape", "E", 41, 50) == []
+
+
 def test_a_trial_ledger_that_is_garbage_is_named(tmp_path: Path) -> None:
     (tmp_path / "trials.sqlite").write_bytes(b"garbage" * 100)
     with pytest.raises(DataInvalid, match="trial ledger"):

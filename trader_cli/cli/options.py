@@ -143,6 +143,8 @@ def rule_named(rule: str | None, parameters: list[str] | None) -> JsonObject:
             given[name] = None
         if not isinstance(given[name], bool | int | float):
             raise UsageError(f"--set wants a parameter of the rule, such as fast=10 or short=false; found {text!r}.")
+    if given and rule is None:
+        raise UsageError("--set is a parameter of a rule, and none is named.", hint="Add --rule NAME.")
     named: JsonObject = {} if rule is None else {"name": rule}
     return {"rule": {**named, **({"parameters": given} if given else {})}} if named or given else {}
 

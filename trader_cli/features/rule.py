@@ -152,6 +152,11 @@ def fitting_parameters(kind: type[Rule], given: Mapping[str, object]) -> dict[st
                 f"The parameter {spec.name} of the rule {name} has no range.",
                 hint=f"Write it as {spec.name}: int = parameter(20, least=2, most=500, unit='bars').",
             )
+        if spec.name in _TAKEN:
+            raise ConfigurationError(
+                f"A parameter of the rule {name} is called {spec.name}.", hint="Call it otherwise."
+            )
+        _fitting(name, spec, spec.default)
     unknown = sorted(set(given) - set(specs))
     if unknown:
         near = get_close_matches(unknown[0], specs, n=1, cutoff=0)
@@ -175,6 +180,8 @@ def _fitting(rule: str, spec: Field[object], value: object) -> ParameterValue:
     return kind(value)  # type: ignore[call-arg,return-value]
 
 
+_TAKEN = {"name", "source"}
+"""What is written down of a rule beside its parameters."""
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false,"}
 
 

@@ -127,7 +127,9 @@ def _engine_fills(manifest: Manifest, chosen: JsonObject) -> dict[str, str]:
         " before its time",
         "book": "made from past volume and range, since none was recorded; what takes walks it",
         "mark price": "the last price, since none was recorded",
-        "funding": "by the rates that were paid" if has_rates else "derived, near 0.01 % each eight hours",
+        "funding": "by the rates that were paid; derived, near 0.01 % each eight hours, where none was recorded"
+        if has_rates
+        else "derived, near 0.01 % each eight hours",
     }
 
 

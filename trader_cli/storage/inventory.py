@@ -140,7 +140,7 @@ def _reach(store: ArtifactStore, key: ArtifactKey, marks: Marks, certified: set[
         if (key.stage in _DOCUMENTS or _is_model(key.stage)) and not (
             store.root / "manifests" / f"{digest}.json"
         ).exists():
-            return named
+            return named | _behind_plan(store, digest) if key.stage == "plan" else named
         manifest = store.current(key)
     except DataInvalid as error:
         spared = _kinds_behind(key.stage)
@@ -154,9 +154,20 @@ def _reach(store: ArtifactStore, key: ArtifactKey, marks: Marks, certified: set[
     return reached | _inputs_of(store, manifest) if key.stage.startswith((BACKTEST, SESSION)) else reached
 
 
+def _behind_plan(store: ArtifactStore, digest: str) -> set[tuple[str, str]]:
+    """What the last plan was made from: its position may be open, and its session is written down at its end only."""
+    body = store.get_document(digest) or {}
+    plan = body.get("plan")
+    digests = plan.get("digests") if isinstance(plan, dict) else None
+    return _made_from(store, {str(x) for x in digests.values()}) if isinstance(digests, dict) else set()
+
+
 def _inputs_of(store: ArtifactStore, manifest: Manifest) -> set[tuple[str, str]]:
     """What a backtest or a session was made from: it can be made again as long as it is kept."""
-    named = set(manifest.inputs.values())
+    return _made_from(store, set(manifest.inputs.values()))
+
+
+def _made_from(store: ArtifactStore, named: set[str]) -> set[tuple[str, str]]:
     chunks = [chunks_of_manifest(store.root / "manifests" / f"{digest}.json") for digest in sorted(named)]
     return {(kind, digest) for kind in ("manifests", "models") for digest in named}.union(*chunks)
 

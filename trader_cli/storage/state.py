@@ -75,7 +75,8 @@ class VenueState:
 class Trial:
     """One learner tried: what it was (`digest`), on whose data, and the Sharpe ratio per day its book came to.
 
-    Per day, so that trials on bars of different length can be compared.
+    Per day, so that trials on bars of different length can be compared. What is tried again on other bars is recorded
+    again, with `@` and the span behind what it is (`of_span`): it counts once among those of any span.
     """
 
     digest: str
@@ -84,6 +85,18 @@ class Trial:
     first_ms: int
     last_ms: int
     daily_sharpe: float
+
+    @classmethod
+    def of_span(
+        cls, configuration: str, lineage: str, symbol: str, span: tuple[int, int], daily_sharpe: float
+    ) -> Trial:
+        """A configuration tried on a span (first, last), UTC ms."""
+        return cls(f"{configuration}@{span[0]}-{span[1]}", lineage, symbol, *span, daily_sharpe)
+
+    @property
+    def configuration(self) -> str:
+        """What was tried, whatever its span."""
+        return self.digest.partition("@")[0]
 
 
 class TrialLedger:
@@ -118,11 +131,12 @@ class TrialLedger:
             )
 
     def overlapping(self, lineage: str, symbol: str, first_ms: int, last_ms: int) -> list[Trial]:
-        """Trials on these data and this symbol whose span meets [first_ms, last_ms]."""
+        """Trials on these data and this symbol whose span meets [first_ms, last_ms], one of each configuration."""
         with closing(self._connected()) as db:
             found = db.execute(
                 "SELECT digest, lineage, symbol, first_ms, last_ms, daily_sharpe FROM trials"
                 " WHERE lineage = ? AND symbol = ? AND first_ms <= ? AND last_ms >= ? ORDER BY digest",
                 (lineage, symbol, last_ms, first_ms),
             )
-            return [Trial(*row) for row in found]
+            trials = [Trial(*row) for row in found]
+        return list({trial.configuration: trial for trial in trials}.values())

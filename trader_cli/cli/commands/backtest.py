@@ -34,7 +34,9 @@ class _RunByDefault(TyperGroup):
 
 
 app = typer.Typer(
-    cls=_RunByDefault, help="Trade what is stored, as it would have been traded, and show what came of it."
+    cls=_RunByDefault,
+    help="Trade what is stored, as it would have been traded, and show what came of it: `trader backtest ETHUSDT`."
+    " Its options: `trader backtest run --help`.",
 )
 
 
@@ -209,6 +211,7 @@ def export(
     profile: o.Profile = None,
     config: o.Config = None,
     tape: o.Tape = None,
+    json: o.Json = False,
 ) -> None:
     """Write decisions, orders, fills, trades, levels and equity of a backtest as CSV files."""
     from pathlib import Path
@@ -222,11 +225,17 @@ def export(
     store = ArtifactStore(workspace.cache_dir)
     found = find(workspace, store, name)
     target.mkdir(parents=True)
+    written: dict[str, int] = {}
     for part in PARTS:
         frame = found.part(store, part)
         if frame is not None:
             frame.write_csv(target / f"{part}.csv")
-            say(f"{target / part}.csv: {frame.height} rows")
+            written[f"{target / part}.csv"] = frame.height
+    if json:
+        print_json({"backtest": found.name, "rows": written})
+        return
+    for file, rows in written.items():
+        say(f"{file}: {rows} rows")
 
 
 def _compared(done: Comparison) -> Facts:
@@ -264,7 +273,7 @@ def _facts(done: StoredBacktest) -> Facts:
         "95 % interval": _intervals(f),
         "is it luck": f"deflated Sharpe probability {f.claim.deflated_sharpe_probability:.2f};"
         f" {f.claim.trials} tries on these data counted",
-        "edge": "yes" if f.claim.edge else f"no: {f.claim.reason}",
+        "edge": _edge(done),
         "same exposure held": f"{_percent(f.held_return)}, {_percent(f.mean_exposure)} of the equity on average",
         "drawdown": f"{_percent(risk.drawdown)}, at the longest {risk.drawdown_ms / DAY_MS:.1f} days",
         "trades": _trades(f),
@@ -276,6 +285,14 @@ def _facts(done: StoredBacktest) -> Facts:
         "halted": f.halted,
         "equity": f"{f.balance:.2f} to {f.final_equity:.2f}",
     }
+
+
+def _edge(done: StoredBacktest) -> str | None:
+    """The claim; none of a rule on bare bars, and of what was refused for want of one, how often."""
+    claim = done.figures.claim
+    if done.on_bars:
+        return None
+    return "yes" if claim.edge else f"no: {claim.reason}"
 
 
 def _intervals(f: Figures) -> str | None:
@@ -300,11 +317,11 @@ def _expectancy(trades: TradeFigures) -> str | None:
 
 
 def _return(risk: Risk) -> str:
-    """Over the span, and a year where a year can be told of it."""
+    """Over the span, and a year where the span is one at least."""
     span = _percent(risk.total_return)
-    if risk.annual_return is None:
+    if risk.annual_return is None or risk.is_short:
         return span
-    return f"{span}, {_percent(risk.annual_return)} a year{' (of less than one)' if risk.is_short else ''}"
+    return f"{span}, {_percent(risk.annual_return)} a year"
 
 
 def _row(done: StoredBacktest) -> tuple[str, ...]:

@@ -40,7 +40,7 @@ def signal(
         f"{made.rule} and {made.test} are written",
         {
             "try it": f"python -m pytest {made.test}",
-            "backtest": f"trader backtest --rule {made.reference}",
+            "backtest": f"trader backtest --rule {made.reference} --allow-unproven",
             "trade by it": f"rule: {{name: {made.reference}}} in your settings, then trader train",
         },
     )

@@ -50,7 +50,7 @@ def report(
     if png:
         require_chromium()
     run = _run(o.workspace_from(profile, config, tape), what)
-    file = out or Path(f"report-{run.name}.html")
+    file = out or Path(f"report-{'' if run.kind == 'backtest' else f'{run.kind}-'}{run.name}.html")
     if file.is_dir() or (file.exists() and not is_a_page(file)):
         raise UsageError(f"{file} is there already, and it is no report.", hint="Name another file with -o.")
     content = page(run).encode()

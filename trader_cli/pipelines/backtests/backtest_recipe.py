@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from trader_cli.analyst.bundled import from_bundle
+from trader_cli.analyst.bundled import from_bundle, refuse_other_kind
 from trader_cli.analyst.user_rules import rule_origin
 from trader_cli.backtest.model_spans import ModelSchedule, ModelSpan
 from trader_cli.backtest.stored_analyses import SymbolHistory
@@ -227,5 +227,7 @@ def _models(recipe: Recipe, store: ArtifactStore, symbol: str) -> ModelSchedule:
     for (of, from_ms), digest in recipe.models.items():
         if of == symbol:
             model = from_bundle(*bundles.load(digest))
+            rule = object_of(recipe.settings.get("rule", {})).get("name")
+            refuse_other_kind(model, None if rule is None else str(rule), f"train {symbol}")
             spans.append(ModelSpan(model, max(from_ms, recipe.span[0]), digest))
     return ModelSchedule(tuple(sorted(spans, key=lambda span: span.from_ms)))

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from trader_cli.storage.artifacts import ArtifactStore
 
 PARTS = tuple(SHAPES)
+_NO_CHOICE = {"backtest", "costs", "balance"}
+"""Settings that nobody picks to look better: with others it is the same trial."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,8 @@ def save_traded(workspace: Workspace, store: ArtifactStore, request: BacktestReq
     settings = digest_value(chosen)
     market, code = done.market, code_digest()
     name = digest_value([code, request.as_dict(), inputs, settings, market, workspace.settings.seed])[:12]
-    count = partial(_count_trial, workspace, request, settings)
+    tried = digest_value({name: value for name, value in chosen.items() if name not in _NO_CHOICE})
+    count = partial(_count_trial, workspace, request, tried)
     figures = figures_of(frames, _basis(workspace, request, done.closes, count), done.halted)
     with store.at_work():
         chunks = tuple(replace(store.put_rows(part, f), part=part) for part, f in frames.items() if not f.is_empty())
@@ -179,14 +182,21 @@ def _inputs(prepared: PreparedBacktest) -> dict[str, str]:
 
 
 def _count_trial(workspace: Workspace, request: BacktestRequest, settings: str, sharpe: float) -> list[float]:
-    """Sharpe ratios per bar of every trial on these data, this one among them: one trial, whatever its span."""
-    universe = request.symbols if request.top is None else ("the largest", request.top)
+    """Sharpe ratios per bar of every trial on these data, this one among them: one trial, whatever its span.
+
+    It is recorded for each of its symbols, and counted are those that share one of them.
+    """
+    universe = sorted(request.symbols) if request.top is None else ("the largest", request.top)
     what = digest_value([*universe, request.timeframe.name, request.model, request.refit_ms, settings])
     ledger, per_day = TrialLedger(workspace.state_dir), math.sqrt(DAY_MS / request.timeframe.ms)
     span = (request.since_ms or 0, request.until_ms or 0)
-    ledger.record(Trial(f"backtest-{what}", workspace.lineage, request.symbols[0], *span, sharpe * per_day))
-    found = ledger.overlapping(workspace.lineage, request.symbols[0], *span)
-    return [trial.daily_sharpe / per_day for trial in found]
+    found: dict[str, float] = {}
+    for symbol in request.symbols:
+        tried = f"backtest-{what}" if len(request.symbols) == 1 else f"backtest-{what}:{symbol}"
+        ledger.record(Trial.of_span(tried, workspace.lineage, symbol, span, sharpe * per_day))
+        for trial in ledger.overlapping(workspace.lineage, symbol, *span):
+            found[trial.configuration.partition(":")[0]] = trial.daily_sharpe / per_day
+    return list(found.values())
 
 
 def stored(workspace: Workspace, store: ArtifactStore) -> list[StoredBacktest]:

@@ -15,6 +15,7 @@ from trader_cli.pipelines.market_access import sim_tape
 from trader_cli.storage.artifacts import stage_key
 from trader_cli.storage.state import VenueState
 from trader_cli.venue.simulated_market.rule_changes import FILTERS, RuleChange, funding_intervals
+from trader_cli.venue.simulated_market.symbol_market import FUNDING_INTERVAL_MS, derived_funding_rate
 from trader_cli.venue.simulated_market.tape import FLOWS, Tape
 from trader_cli.venue.simulated_market.tape_loading import make_symbol_tape
 
@@ -99,7 +100,17 @@ def symbol_tape_of(store: ArtifactStore, played: Manifest, seed: int, funding: M
     frame, timeframe = store.read(played), Timeframe.parse(played.timeframe)
     recorded = {name: frame[name].to_numpy().astype(np.float64) for name in FLOWS if not frame[name].null_count()}
     made = make_symbol_tape(played.symbol, timeframe, frame, seed, recorded)
-    return made if funding is None else replace(made, funding=paid_rates(store.read(funding)))
+    return made if funding is None else replace(made, funding=whole_record(made, paid_rates(store.read(funding))))
+
+
+def whole_record(tape: SymbolTape, paid: Mapping[int, float]) -> dict[int, float]:
+    """Rates by stamp over the whole tape: as paid, and derived each eight hours where none is recorded around."""
+    first = tape.start_ms // FUNDING_INTERVAL_MS * FUNDING_INTERVAL_MS
+    grid = np.arange(first, tape.end_ms + 1, FUNDING_INTERVAL_MS, dtype=np.int64)
+    known = np.sort(np.fromiter(paid, dtype=np.int64, count=len(paid)))
+    before = np.searchsorted(known, grid - FUNDING_INTERVAL_MS, side="right")
+    alone = grid[before == np.searchsorted(known, grid + FUNDING_INTERVAL_MS, side="left")]
+    return {**{at: derived_funding_rate(tape.seed, at) for at in alone.tolist()}, **paid}
 
 
 def paid_rates(funding: pl.DataFrame) -> dict[int, float]:

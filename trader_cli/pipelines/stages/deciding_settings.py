@@ -30,5 +30,5 @@ def deciding_settings(workspace: Workspace) -> JsonObject:
     if rule.name is not None:
         from trader_cli.analyst.user_rules import rule_origin
 
-        dumped["rule"] = {"name": rule.name, **rule.parameters, "source": rule_origin(rule.name).digest}
+        dumped["rule"] = {**rule.parameters, "name": rule.name, "source": rule_origin(rule.name).digest}
     return {**dumped, "balance": workspace.settings.sim.balance}

@@ -59,7 +59,8 @@ def count_trials(workspace: Workspace, given: TrainingData, key: str) -> Callabl
 
     def count(sharpes: list[float]) -> list[float]:
         for learner, sharpe in enumerate(sharpes):
-            ledger.record(Trial(f"{key}-{learner}", lineage, given.symbol, first, last, sharpe * per_day))
+            tried = Trial.of_span(f"{key}-{learner}", lineage, given.symbol, (first, last), sharpe * per_day)
+            ledger.record(tried)
         found = ledger.overlapping(lineage, given.symbol, first, last)
         return [trial.daily_sharpe / per_day for trial in found]
 

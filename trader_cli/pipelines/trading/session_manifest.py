@@ -42,7 +42,7 @@ def kept_session(workspace: Workspace, owned: LedgerOwnership, say: Callable[[st
 def keep_session(workspace: Workspace, ledger: Ledger, began_ms: int) -> Manifest | None:
     """The manifest, published, of what was entered since, or cared for; `None` where there was nothing.
 
-    Its name is that of the positions: another session over the same ones has the same, and takes its place.
+    Its name is that of the positions: another session over the same ones leaves what the first has written.
     """
     plans = _plans(ledger, began_ms)
     if not plans:
@@ -75,8 +75,14 @@ def keep_session(workspace: Workspace, ledger: Ledger, began_ms: int) -> Manifes
             "code": code_digest(),
         },
     )
-    store = ArtifactStore(workspace.cache_dir)
-    store.publish(ArtifactKey(workspace.mode, manifest.symbol, manifest.timeframe, manifest.stage), manifest)
+    store, key = (
+        ArtifactStore(workspace.cache_dir),
+        ArtifactKey(workspace.mode, manifest.symbol, manifest.timeframe, manifest.stage),
+    )
+    before = store.current(key)
+    if before is not None:
+        return before
+    store.publish(key, manifest)
     return manifest
 
 

@@ -308,23 +308,18 @@ class SymbolMarket:
         """The funding rate of the interval that ends at `time_ms`: as recorded (0 where none was), or derived."""
         if self.tape.funding is not None:
             return self.tape.funding.get(time_ms, 0.0)
-        return self._derived_funding_rate(time_ms)
+        return derived_funding_rate(self.tape.seed, time_ms)
 
     def quoted_funding_rate(self, now_ms: int, following_ms: int) -> float:
         """What is shown before the next payment: the last recorded rate that was paid by now, or the derived next."""
         if self.tape.funding is None:
-            return self._derived_funding_rate(following_ms)
+            return derived_funding_rate(self.tape.seed, following_ms)
         paid = bisect_right(self._funded_ms, now_ms)
         return self.tape.funding[self._funded_ms[paid - 1]] if paid else 0.0
 
     @cached_property
     def _funded_ms(self) -> list[int]:
         return sorted(self.tape.funding or {})
-
-    def _derived_funding_rate(self, time_ms: int) -> float:
-        """Near the usual 0.01 %, seeded."""
-        noise = float(uniforms(self.tape.seed, np.array([time_ms // FUNDING_INTERVAL_MS], dtype=np.int64), 1)[0, 0])
-        return round(1e-4 + 1e-4 * (noise - 0.5), 8)
 
     def funding_times(self, now_ms: int, start_ms: int | None, end_ms: int | None, limit: int) -> list[int]:
         """Past funding times, oldest first; a contract with a day of delivery has none."""
@@ -364,3 +359,9 @@ def _traded(path: Path) -> TradeColumns:
     real = path.quantity.ravel() > 0
     ids, times, maker = path.trade_id.ravel()[real], path.time_ms.ravel()[real], ~path.taker_buys.ravel()[real]
     return TradeColumns(ids, path.price.ravel()[real], path.quantity.ravel()[real], times, maker)
+
+
+def derived_funding_rate(seed: int, time_ms: int) -> float:
+    """The rate of the interval that ends at `time_ms`: near the usual 0.01 %, seeded."""
+    noise = float(uniforms(seed, np.array([time_ms // FUNDING_INTERVAL_MS], dtype=np.int64), 1)[0, 0])
+    return round(1e-4 + 1e-4 * (noise - 0.5), 8)
