@@ -199,6 +199,17 @@ def test_another_seed_plays_another_path(folder: Path, first: StoredBacktest) ->
     assert (one.symbols[SYMBOL].close == other.symbols[SYMBOL].close).all()
 
 
+def test_a_model_and_a_rule_are_compared_though_neither_fits_the_other(folder: Path, first: StoredBacktest) -> None:
+    at = workspace(folder, rule={"name": "sma_cross"})
+    ruled = backtested(at, model=WALK_FORWARD)
+    for pair in ((first, ruled), (ruled, first)):
+        found = compared(at, *pair)
+        refused = {one.cause: one.refused for one in found.causes}
+        assert refused["model"], refused
+        assert refused["setting"], refused
+        adds_up(found)
+
+
 def test_other_symbols_or_bars_are_refused(folder: Path, first: StoredBacktest) -> None:
     at = workspace(folder)
     request = first.request.as_dict() | {"timeframe": Timeframe.parse("1h").name}

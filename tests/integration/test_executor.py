@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -252,12 +253,17 @@ def test_a_liquidation_is_booked_to_the_cent(tmp_path: Path) -> None:
 
 def test_a_thin_book_fills_in_parts_and_stops_fit_what_filled(tmp_path: Path) -> None:
     async def work(desk: Desk) -> None:
-        offered = desk.engine._offers
-        desk.engine._offers = lambda order, at=None: [(p, min(q, Decimal("0.01"))) for p, q in offered(order, at)]  # type: ignore[method-assign]
+        market: Any = desk.engine.markets[SYMBOL]
+        book = market.book
+
+        def thin(most: float) -> Callable[[int, int], Any]:
+            return lambda now_ms, levels: [[(p, min(q, most)) for p, q in side] for side in book(now_ms, levels)]
+
+        market.book = thin(0.01)
         done = await entered(desk, desk.approved(quantity="3"))
         assert done.quantity == desk.amount == Decimal("0.5")
         assert {s.quantity for s in desk.stops() if not s.close_position} == {Decimal("0.5")}
-        desk.engine._offers = lambda order, at=None: [(p, min(q, Decimal("0.003"))) for p, q in offered(order, at)]  # type: ignore[method-assign]
+        market.book = thin(0.003)
         with desk.open() as (ledger, executor):
             assert await executor.close(SYMBOL, "test") == Decimal("0.5")
             assert len(executor.exits(ledger.entries(SYMBOL)[-1])) == 4

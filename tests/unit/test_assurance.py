@@ -321,6 +321,19 @@ NOT_ABOUT_THE_ACCOUNT = re.compile(
 )
 """Bars close, and a probability has the name flat."""
 OTHERWISE = {
+    "analyst/rule_decision.py": "what a rule says of a bar, a stored word",
+    "cli/commands/backtest.py": "whether an edge is claimed",
+    "cli/commands/stress.py": "whether a backtest still makes money",
+    "core/types.py": "what a rule says of a bar, a stored word",
+    "pipelines/backtests/backtest_comparison.py": "about two backtests",
+    "pipelines/backtests/backtest_recipe.py": "about a backtest",
+    "pipelines/backtests/resampled_market.py": "about days to draw from",
+    "pipelines/backtests/universe.py": "about volumes that are stored",
+    "report/ledger_report.py": "about lines of the ledger",
+    "report/money_panels.py": "about trades of the past, on a page",
+    "report/page.py": "about trades of the past, on a page",
+    "report/trust_panels.py": "about signals of the past, on a page",
+    "report/verdict.py": "about a run of the past, on a page",
     "cli/commands/analyze.py": "help of an option",
     "cli/commands/cache.py": "about files of the cache",
     "cli/commands/features.py": "what the command builds",
