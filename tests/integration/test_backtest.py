@@ -144,6 +144,14 @@ def test_the_same_configuration_is_one_trial_in_any_span(ran: Workspace) -> None
     assert backtested(ran, hours=5).figures.claim.trials == backtested(ran, hours=4).figures.claim.trials
 
 
+def test_another_latency_is_another_backtest_and_no_other_trial(ran: Workspace) -> None:
+    assumed = ran.settings.backtest.model_copy(update={"latency_ms": 300.0})
+    slower = workspace_of(ran.settings.model_copy(update={"backtest": assumed}))
+    first, second = backtested(ran), backtested(slower)
+    assert first.name != second.name
+    assert first.figures.claim.trials == second.figures.claim.trials
+
+
 def test_a_model_never_trades_what_it_was_trained_on(ran: Workspace) -> None:
     begin = start_of(ran) - 24 * HOUR_MS
     with pytest.raises(UsageError, match="it has seen"):

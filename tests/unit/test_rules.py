@@ -235,3 +235,18 @@ def test_a_rule_says_the_same_in_every_time_frame_of_the_same_bars() -> None:
     as_minutes = rule_signals(named, seen, Timeframe.parse("1m")).side
     quarters = RuleBars(seen.open_ms[0] + (seen.open_ms - seen.open_ms[0]) * 15, seen.values)
     assert np.array_equal(as_minutes, rule_signals(named, quarters, M15).side)
+
+
+def test_a_parameter_is_not_called_as_what_stands_beside_it_and_its_default_is_in_its_range() -> None:
+    @dataclass(frozen=True)
+    class Named(Rule):
+        source: int = parameter(2, least=1, most=9, unit="bars")
+
+    @dataclass(frozen=True)
+    class Beyond(Rule):
+        bars: int = parameter(1000, least=2, most=500, unit="bars")
+
+    with pytest.raises(ConfigurationError, match="is called source"):
+        fitting_parameters(Named, {})
+    with pytest.raises(ConfigurationError, match="from 2 to 500"):
+        fitting_parameters(Beyond, {})

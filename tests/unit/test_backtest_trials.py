@@ -1,0 +1,50 @@
+"""What counts as a trial of a backtest: what could be chosen to look better, once, whatever the span or the order."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support.trading.sim_folder import QUARTER, sim_settings
+
+from trader_cli.cli.options import rule_named
+from trader_cli.core.errors import UsageError
+from trader_cli.core.market.timeframes import DAY_MS
+from trader_cli.pipelines.backtests.backtest_request import CURRENT, BacktestRequest
+from trader_cli.pipelines.backtests.backtest_store import _count_trial
+from trader_cli.settings import Workspace, workspace_of
+
+A, B = "AAAUSDT", "BBBUSDT"
+
+
+def request(*symbols: str, first: int = 0, last: int = 10) -> BacktestRequest:
+    return BacktestRequest(symbols, QUARTER, first * DAY_MS, last * DAY_MS, CURRENT, DAY_MS)
+
+
+@pytest.fixture
+def at(tmp_path: Path) -> Workspace:
+    return workspace_of(sim_settings(tmp_path))
+
+
+def test_symbols_in_another_order_are_the_same_trial_and_both_are_told_of_it(at: Workspace) -> None:
+    for number in range(20):
+        _count_trial(at, request(A, B), f"settings {number}", 0.1)
+    assert len(_count_trial(at, request(B, A), "settings 19", 0.1)) == 20
+    assert len(_count_trial(at, request(B), "settings 19", 0.1)) == 21
+    assert len(_count_trial(at, request("CCCUSDT"), "settings 19", 0.1)) == 1
+
+
+def test_another_span_is_no_other_trial_and_counts_all_that_were_tried_on_it(at: Workspace) -> None:
+    for number in range(5):
+        for first in (0, 100):
+            _count_trial(at, request(A, first=first, last=first + 10), f"settings {number}", 0.1)
+    for first, last in ((0, 10), (5, 8), (100, 101), (0, 200)):
+        assert len(_count_trial(at, request(A, first=first, last=last), "settings 0", 0.1)) == 5
+    assert len(_count_trial(at, replace(request(A), top=2), "settings 0", 0.1)) == 6
+
+
+def test_a_parameter_without_a_rule_is_refused() -> None:
+    with pytest.raises(UsageError, match="none is named"):
+        rule_named(None, ["fast=10"])
+    assert rule_named("sma_cross", ["fast=10"]) == {"rule": {"name": "sma_cross", "parameters": {"fast": 10}}}
