@@ -29,7 +29,7 @@ test: $(READY) ## every test
 	$(BIN)/python -m pytest -m "wall and not long" -n 6 --dist worksteal
 
 .others: # in one call: to collect takes each worker seconds
-	$(BIN)/python -m pytest -m "not wall and not long" -n 3 --dist worksteal
+	$(BIN)/python -m pytest -m "not wall and not long" -n 4 --dist worksteal
 
 unit: $(READY) ## the quick tests only
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import archive, backtest, bars, care, claims, features, fetch, fitted, nothing_to_do, start, week
+from benchmarks import (
+    archive,
+    backtest,
+    bars,
+    care,
+    claims,
+    features,
+    fetch,
+    fitted,
+    nothing_to_do,
+    start,
+    symbol_years,
+    week,
+)
 
 CAMPAIGNS = {
     "start": start.run,
@@ -17,7 +30,7 @@ CAMPAIGNS = {
     "bars": bars.run,
     "backtest": backtest.run,
 }
-LONG = {"claims": claims.run, "week": week.run, "archive-full": archive.full}
+LONG = {"claims": claims.run, "week": week.run, "archive-full": archive.full, "years": symbol_years.run}
 
 
 def main() -> None:

@@ -90,6 +90,30 @@ FAST_BREAKS = (
         ),
     ),
     Break(
+        "of two triggers passed the older comes first",
+        (),
+        ("test_venue_trading.py::test_of_two_stops_that_one_step_of_the_price_passes_the_nearer_closes",),
+        (
+            (
+                "venue/engine/triggers.py",
+                "    return max(way if algo.triggers_below else -way, 0.0)",
+                "    return way * 0",
+            ),
+        ),
+    ),
+    Break(
+        "what a look's own millisecond booked is counted on top of the wallet it saw",
+        (),
+        ("test_limits.py::test_what_is_booked_in_the_millisecond_of_a_look_counts_once_before_it_or_after_it",),
+        (
+            (
+                "core/money/loss_limits.py",
+                "best = min(range(first, last + 1), key=lambda count: abs(missing + self._flow_sums[count]))",
+                "best = min(range(first, last + 1), key=lambda count: abs(missing * 0))",
+            ),
+        ),
+    ),
+    Break(
         "no entry right after an exit",
         (),
         (SAME,),
@@ -178,6 +202,60 @@ FAST_BREAKS = (
         (),
         (SAME,),
         (("backtest/standing_rows.py", "while self.due and self.due[0] + SETTLE_MS < engine.now_ms:", "while False:"),),
+    ),
+    Break(
+        "a look hears of a bar before it has settled",
+        (),
+        (SAME,),
+        (
+            (
+                "backtest/faithful_backtest.py",
+                "closed = self._schedule.closed_by(self._account.venue.now_ms)",
+                "closed = self._schedule.timeframe.floor(self._account.venue.now_ms)",
+            ),
+        ),
+    ),
+    Break(
+        "a position shown before an exit is believed",
+        (),
+        ("test_rule_trading.py::test_a_backtest_trades_as_the_run_does[turns]",),
+        (("execution/symbol_queries.py", '            self.at_once("positions")\n', "            pass\n"),),
+    ),
+    Break(
+        "a rule that fails beside the loop ends the look",
+        (),
+        ("test_rule_trading.py::test_a_run_goes_on_where_a_rule_hangs_or_crashes[raises]",),
+        (
+            (
+                "analyst/stored_word.py",
+                "        if process is None:\n            raise",
+                "        if True:\n            raise",
+            ),
+        ),
+    ),
+    Break(
+        "a file beside a rule may change under its claim",
+        (),
+        ("test_user_rules.py::test_what_it_imports_from_beside_it_is_part_of_its_source",),
+        (
+            (
+                "analyst/user_code.py",
+                "beside = [file.read_bytes() for file in imported_files(path, source)]",
+                "beside = list[bytes]()",
+            ),
+        ),
+    ),
+    Break(
+        "a note of a session fails an entry that is done",
+        (),
+        ("test_session_manifest.py::test_an_entry_that_is_done_is_done_whatever_its_note_fails_by",),
+        (
+            (
+                "pipelines/trading/session_manifest.py",
+                "        except Exception as error:  # noqa: BLE001 - supervises",
+                "        except OSError as error:  # supervises",
+            ),
+        ),
     ),
     Break(
         "doubts of the bars to come",

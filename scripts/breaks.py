@@ -861,7 +861,7 @@ BREAKS = (
         ("damage_is_refused",),
         ("test_stored_identity.py::test_a_reference_that_was_moved_is_refused_and_its_command_mends_it",),
         (
-            ("storage/artifacts.py", "        if named != asdict(key):\n", "        if False:\n"),
+            ("storage/artifacts.py", "        if named != expected:\n", "        if False:\n"),
             (
                 "storage/artifacts.py",
                 "if (manifest.symbol, manifest.timeframe, manifest.stage) != (key.symbol, key.timeframe, key.stage):",
@@ -1393,8 +1393,8 @@ BREAKS = (
         (
             (
                 "venue/engine/triggers.py",
-                "now = sorted([*later, *now], key=lambda found: not found[0].is_stop)",
-                "now = sorted([*later, *now], key=lambda found: found[0].is_stop)",
+                "(stops_first and not found[0].is_stop, ",
+                "(stops_first and found[0].is_stop, ",
             ),
         ),
     ),

@@ -57,6 +57,7 @@ def test_a_contract_margined_in_usdc_lives_by_its_usdc(tmp_path: Path) -> None:
         assert list(nets(place)) == ["USDC"]
         assert nets(place) == place.moved()
         place.books.others["USDC"] = D(0)
+        await place.clock.sleep(1)  # another plan, not the one that has been entered
         refused = await place.enter("ETHUSDC")
         assert isinstance(refused, Refused)
         assert "USDC" in refused.sentence
@@ -139,6 +140,7 @@ def test_without_a_price_in_dollars_nothing_is_opened_and_what_is_open_is_closed
             if symbol == "ETHBTC":
                 await executor.close(symbol, "by_hand")
                 assert place.books.position(symbol).amount == 0
+                await place.clock.sleep(1)  # another plan, not the one that has been entered
             refused = await executor.enter(Approved(await place.plan(symbol)))
             assert isinstance(refused, Refused)
             assert (refused.code, "BTCUSDT" in refused.sentence) == ("no_dollar_price", True)

@@ -225,14 +225,21 @@ def test_the_page_of_the_account_shows_the_same_trades(ran: Workspace, trader: I
     with LedgerReading.shown(ran.ledger_path) as ledger:
         assert ledger is not None
         told = ledger_report(ledger, store, "account" if kind == "account" else "session", ran.mode, 0.95)
-    trades, theirs = told.frames["trades"], done.part(store, "trades")
-    assert theirs is not None
+    trades, theirs, decided = told.frames["trades"], done.part(store, "trades"), done.part(store, "decisions")
+    assert theirs is not None and decided is not None
     same = ("opened", "symbol", "side", "quantity", "entry_price", "exit_price", "realised", "fees", "net", "reason")
     assert trades.select(same).equals(theirs.select(same))
     levels, their_levels = told.frames["levels"], done.part(store, "levels")
     assert their_levels is not None
     assert set(levels["price"].to_list()) == set(their_levels["price"].to_list())
     assert told.figures.realised == pytest.approx(done.figures.realised)
+    ended = trades.filter(trades["closed"].is_not_null())["net"].sum()
+    assert told.figures.balance == 10_000
+    if told.figures.still_open == 0:
+        assert told.figures.final_equity - told.figures.balance == pytest.approx(ended, rel=1e-9)
+    promised, theirs_said = (of.filter(kind="entered") for of in (told.frames["decisions"], decided))
+    assert promised["probability"].to_list() == theirs_said["probability"].to_list()
+    assert promised["probability"].null_count() == 0
     assert not told.bars[SYMBOL].is_empty()
 
 

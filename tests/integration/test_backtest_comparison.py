@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 from support.trading.sim_folder import QUARTER, SYMBOL, sim_settings, trained_folder
 
+from trader_cli.backtest.exposure_held import Closes, book_frame
 from trader_cli.core.errors import UsageError
 from trader_cli.core.market.timeframes import HOUR_MS, Timeframe
 from trader_cli.pipelines.backtests.backtest_comparison import Comparison, compare, first_changed
@@ -77,7 +78,10 @@ def first(folder: Path) -> StoredBacktest:
 def test_made_from_its_own_parts_it_is_the_same(folder: Path, first: StoredBacktest) -> None:
     at = workspace(folder, tactician={"risk_per_trade": 0.05}, costs={"taker_fee_bps": 9.0})
     store = ArtifactStore(at.cache_dir)
-    frames = trade(prepare(Recipe.of(first.manifest), at, store)).records.frames()
+    prepared = prepare(Recipe.of(first.manifest), at, store)
+    frames = trade(prepared).records.frames()
+    closes = {symbol: Closes.of(history.bars, history.timeframe) for symbol, history in prepared.histories.items()}
+    frames["book"] = book_frame(frames["equity"], frames["fills"], closes)
     for name, frame in frames.items():
         stored = first.part(store, name)
         assert frame.is_empty() if stored is None else frame.equals(stored), name

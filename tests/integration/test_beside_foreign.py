@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from trader_cli.venue.server.faults import FaultPlan
 from trader_cli.venue.simulated_market.rule_changes import RuleChange
 
 pytestmark = pytest.mark.slow
+INCOME = ("GET", "/fapi/v1/income")
 
 
 def ours(desk: HostileDesk) -> list[Any]:
@@ -187,3 +189,35 @@ def test_a_position_turned_by_hand_is_never_touched(tmp_path: Path) -> None:
             assert ours(desk) == []
 
     hostile(work, tmp_path)
+
+
+def test_what_others_add_is_the_first_to_go_when_they_reduce(tmp_path: Path) -> None:
+    """One of our two is sold by hand, three are added, two of them go again: one is ours still."""
+
+    async def life(desk: HostileDesk, ledger: Ledger, executor: Executor) -> None:
+        assert isinstance(await executor.enter(desk.approved(quantity="2")), EntryResult)
+        desk.trade_by_hand("SELL", "1", reduceOnly="true")
+        for side, quantity in (("BUY", "3"), ("SELL", "2")):
+            await desk.monitor(ledger).start_monitoring(30)
+            desk.trade_by_hand(side, quantity)
+        await desk.monitor(ledger).start_monitoring(30)
+        assert ledger.holding(SYMBOL).amount == 1
+        assert desk.amount == 2, "what is foreign is left alone"
+        assert sum(s.quantity for s in ours(desk)) == 1
+
+    living(life, tmp_path)
+
+
+def test_income_that_does_not_come_is_not_asked_for_at_each_look(tmp_path: Path) -> None:
+    async def life(desk: HostileDesk, ledger: Ledger, executor: Executor) -> None:
+        assert isinstance(await executor.enter(desk.approved()), EntryResult)
+        await desk.clock.sleep(15)
+        began = desk.clock.now_ms()
+        desk.venue.bend(FaultPlan((on(INCOME, failure="503"),)))
+        for _ in range(5):
+            with suppress(TraderError):
+                await executor.reconciler.booker.receive_income(at_once=True)
+            await desk.clock.sleep(1)
+        assert len(desk.requests(INCOME, since_ms=began)) == 1
+
+    living(life, tmp_path)

@@ -302,9 +302,10 @@ def test_run_forever_looks_at_what_it_holds_whatever_else_takes_its_time(slow: s
         plan, ends = desk.plan(symbol=entering, quantity="0.1"), desk.clock.now_ms() + 60_000
         done: list[object] = []
 
-        async def assess(*_: object) -> None:
+        async def assess(*_: object) -> object:
             if slow == "analysis":
                 await desk.exchange.clock.sleep(70)
+            return SimpleNamespace(outcome=None)
 
         async def refresh(*_: object) -> None:
             """Nothing is old."""

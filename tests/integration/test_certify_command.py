@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from support.commands.command_line import SMALL_SIM, CommandLine
@@ -27,17 +28,10 @@ SERIES = ("ETHUSDT", "--timeframe", "15m")
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
-    """Bars and certified features of the small market; the words said on stderr on the way are kept beside."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in SMALL_SIM.items():
-            patch.setenv(name, value)
-        cli = CommandLine(tmp_path_factory.mktemp("built"), ("--profile", "sim"))
-        assert cli.run("fetch", *SERIES).code == 0
-        made = cli.run("features")
-        assert made.code == 0
-        (cli.folder / "said").write_text(made.err)
-        yield cli
+def built(made_once: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
+    """Bars and certified features of the small market."""
+    folder = tmp_path_factory.mktemp("built") / "here"
+    return CommandLine(Path(shutil.copytree(made_once["features"], folder)), ("--profile", "sim"))
 
 
 @pytest.fixture(autouse=True)
@@ -59,10 +53,10 @@ def with_a_failure(certificate: Certificate) -> Certificate:
     return replace(certificate, columns=tuple(columns))
 
 
-def test_features_are_certified_once_and_name_their_certificate(built: CommandLine) -> None:
+def test_features_are_certified_once_and_name_their_certificate(built: CommandLine, made_once: dict[str, Path]) -> None:
     store, spec = store_of(built)
     said = f"certifying {len(spec.columns)} feature columns, once for these settings"
-    assert said in (built.folder / "said").read_text()
+    assert said in made_once["features"].with_suffix(".said").read_text()
     again = built.run("features", "--json")
     assert "certifying" not in again.err
     certificate = find_certificate(store, spec)

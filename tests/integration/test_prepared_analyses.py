@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from decimal import Decimal
 
 import numpy as np
@@ -12,11 +12,12 @@ import polars as pl
 import pytest
 from support.trading.sim_folder import QUARTER, SYMBOL, sim_settings, trained_folder
 
+from trader_cli.analyst.trained_basis import TrainedBasis
 from trader_cli.analyst.trained_rule import TrainedRule
 from trader_cli.backtest.model_spans import ModelSchedule, ModelSpan
 from trader_cli.backtest.prepared_analyses import prepare
-from trader_cli.backtest.schedule import SETTLE_MS
 from trader_cli.backtest.stored_analyses import StoredAnalyses, SymbolHistory
+from trader_cli.core.market.timeframes import SETTLE_MS
 from trader_cli.exchange.simulated_exchange import SimulatedExchange
 from trader_cli.features.rule import NamedRule
 from trader_cli.features.rule_series import rule_bars, rule_signals
@@ -81,9 +82,8 @@ def by_a_rule(history: SymbolHistory) -> SymbolHistory:
     """A rule of one's own decides, of a series with holes."""
     holed, named = with_holes(history), NamedRule("sma_cross", "of the package", SmaCross(2, 5))
     model = history.models.spans[0].model
-    rule = TrainedRule(
-        "k", "s", SYMBOL, QUARTER.name, named.identity(), (), 0.7, model.claim, 24, 1.0, 64, 0, model.last_ms
-    )
+    basis = {one.name: getattr(model, one.name) for one in fields(TrainedBasis)}
+    rule = TrainedRule(**{**basis, "features": ()}, rule=named.identity(), win_share=0.7)
     models = ModelSchedule(tuple(replace(span, model=rule) for span in history.models.spans))
     said = rule_signals(named, rule_bars(holed.bars, named.rule.inputs), QUARTER)
     return replace(holed, models=models, signals=said)
@@ -116,7 +116,7 @@ def test_closes_decided_together_say_what_each_alone_says(workspace: Workspace, 
     codes = set()
     for close in range(first, last + 1, QUARTER.ms):
         venue.advance(close + SETTLE_MS)
-        said = alone.of(SYMBOL)
+        said = alone.of(SYMBOL, close)
         assert prepared.analysis(close) == said
         assert prepared.mark_at(close) == venue.engine.markets[SYMBOL].last_price(close + SETTLE_MS)
         codes.add("signal" if said.signal else said.outcome.code)  # type: ignore[union-attr]

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.trading.sim_folder import QUARTER, SYMBOL, sim_settings, trained_folder
+from support.training.rule_sources import LEAD
 
 from trader_cli.analyst.bundled import from_bundle
 from trader_cli.analyst.trained_rule import TrainedRule
@@ -21,36 +22,16 @@ from trader_cli.pipelines.market_access import sim_tape
 from trader_cli.pipelines.stages.model_stages import analyze, train, training_data
 from trader_cli.pipelines.stages.model_training import has_model
 from trader_cli.pipelines.stages.rule_training import prepare_rule
+from trader_cli.pipelines.trading.iterations import EventSink
 from trader_cli.pipelines.trading.trading_run import run_forever
 from trader_cli.settings import Workspace, workspace_of
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
 from trader_cli.storage.bundles import BundleStore
 from trader_cli.storage.ledger_reading import LedgerReading
+from trader_cli.venue.simulated_market.many_moments import prices_at
 
 pytestmark = pytest.mark.slow
 HOUR_MS = 3_600_000
-LEAD = '''
-from dataclasses import dataclass
-import numpy as np
-from trader_cli.features.rule import BarSignals, Rule, parameter
-
-@dataclass(frozen=True)
-class Lead(Rule):
-    """Follows the rises of the last bars: there is a lead planted in this market."""
-
-    bars: int = parameter(3, least=1, most=50, unit="bars")
-    stop: float = parameter(0.01, least=0.001, most=0.5, unit="share of the entry price")
-    finite = True
-
-    @property
-    def warmup(self):
-        return self.bars
-
-    def signals(self, bars):
-        close, side = bars["close"], np.zeros(len(bars))
-        side[self.bars :] = close[self.bars :] > close[: -self.bars]
-        return BarSignals.of(side, self.stop)
-'''
 
 
 @pytest.fixture(scope="module")
@@ -168,26 +149,39 @@ def test_a_rule_that_peeks_is_not_judged(folder: Path) -> None:
         train(workspace(folder, "ahead.py"), SYMBOL, QUARTER)
 
 
+def start_of(made: Workspace) -> int:
+    return sim_tape(made).at(made.settings.sim.start)
+
+
 def backtested(
     made: Workspace, *, model: str = CURRENT, hours: float = 6, since_h: float = 0, speed: Speed = "fast"
 ) -> StoredBacktest:
-    begin = sim_tape(made).at(made.settings.sim.start) + round(since_h * HOUR_MS)
+    begin = start_of(made) + round(since_h * HOUR_MS)
     span = (begin, begin + round(hours * HOUR_MS))
     return run_backtest(made, BacktestRequest((SYMBOL,), QUARTER, *span, model, 30 * 24 * HOUR_MS, speed))
 
 
-def test_a_backtest_trades_as_the_run_does(folder: Path, tmp_path: Path) -> None:
+TURNS = LEAD.replace("close[self.bars :] > close[: -self.bars]", "np.sign(close[self.bars :] - close[: -self.bars])")
+
+
+@pytest.mark.parametrize("source", [LEAD, TURNS], ids=["follows", "turns"])
+def test_a_backtest_trades_as_the_run_does(source: str, folder: Path, tmp_path: Path) -> None:
+    """One that turns from long to short is left and entered again in one moment."""
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "lead.py").write_text(source)
     made = workspace(tmp_path, analyst={"allow_unproven": True})
     train(made, SYMBOL, QUARTER)
-    run_forever(made, [SYMBOL], QUARTER, for_s=12 * 3600)
+    run_forever(made, [SYMBOL], QUARTER, for_s=12.5 * 3600)
     done = backtested(made, hours=12)
     fills = done.part(ArtifactStore(made.cache_dir), "fills")
     assert fills is not None
     with LedgerReading.shown(made.ledger_path) as ledger:
         assert ledger is not None
-        booked = ledger.fills()
+        until_ms = start_of(made) + 12 * HOUR_MS
+        booked = [fill for fill in ledger.fills() if fill.time_ms < until_ms]
     assert len(booked) >= 6
+    moments = [fill.time_ms for fill in booked]
+    assert source == LEAD or len(set(moments)) < len(moments), "it turned"
     assert "high_risk" in fills["reason"].to_list(), "it left where the word changed"
     assert [(f.time_ms, f.purpose, f.side, float(f.price), float(f.quantity)) for f in booked] == [
         (int(time.timestamp() * 1000 + 0.5), purpose, side, price, quantity)
@@ -197,7 +191,37 @@ def test_a_backtest_trades_as_the_run_does(folder: Path, tmp_path: Path) -> None
     ]
 
 
-TURNS = LEAD.replace("close[self.bars :] > close[: -self.bars]", "np.sign(close[self.bars :] - close[: -self.bars])")
+FAULTS = {
+    "hangs": "while True: pass",
+    "raises": "raise ValueError('no word')",
+    "crashes": "__import__('os')._exit(1)",
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_run_goes_on_where_a_rule_hangs_or_crashes(fault: str, folder: Path, tmp_path: Path) -> None:
+    """On bars that no certificate has tried: it abstains by name, and what is open is watched to its end."""
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    symbol = sim_tape(workspace(tmp_path)).symbols[SYMBOL]
+    begin = start_of(workspace(tmp_path))
+    closes = prices_at(symbol, begin + np.arange(-3, 40) * QUARTER.ms)
+    first = next(at for at in range(4, 40) if closes[at] > closes[at - 3])  # held from here on
+    pairs = np.round([closes[at - 1 : at + 1] for at in range(first + 1, first + 4)], 6).tolist()
+    faulty = f"        if np.round(bars['close'][-2:], 6).tolist() in {pairs}:\n            {FAULTS[fault]}\n"
+    (tmp_path / "lead.py").write_text(LEAD.replace("        close, side", f"{faulty}        close, side"))
+    made = workspace(tmp_path, analyst={"allow_unproven": True})
+    train(made, SYMBOL, QUARTER)
+    told: list[str] = []
+    ran = run_forever(made, [SYMBOL], QUARTER, for_s=(first + 6) * 900, sink=EventSink(say=told.append))
+    assert ran.trades >= 1
+    words = {"hangs": "did not end within 2 s", "raises": "ValueError: no word", "crashes": "ended its process"}[fault]
+    assert any("The rule gave no word" in line and words in line for line in told), told
+    with LedgerReading.shown(made.ledger_path) as ledger:
+        assert ledger is not None
+        looks = [line.at_ms for line in ledger.assessments(SYMBOL)]
+    gaps = np.diff([at for at in looks if at > begin + (first - 2) * QUARTER.ms])
+    assert len(gaps) > 30, "it was held while the rule failed"
+    assert gaps.max() <= 10_000
 
 
 def test_fast_and_faithful_trade_a_rule_alike(folder: Path) -> None:

@@ -15,6 +15,8 @@ from support.commands.command_line import SMALL_SIM, CommandLine, Ran
 from support.commands.in_process import Inside
 from support.commands.shared_folders import made_for_all
 
+from trader_cli.report.ledger_report import ledger_report
+from trader_cli.storage.artifacts import ArtifactStore
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_reading import LedgerReading
 
@@ -108,6 +110,8 @@ def test_the_chain_and_the_pipeline_decide_and_do_the_same(
         assert ledger is not None
         assert ledger.journal_digest() == said["journal"]
         assert ledger.net_income() == Decimal(said["profit"]["ledger"]) == Decimal(said["profit"]["account"])
+        told = ledger_report(ledger, ArtifactStore(chain.folder / "cache"), "account", "sim", 0.95).figures
+        assert told.final_equity - told.balance == pytest.approx(float(ledger.net_income()), rel=1e-9)
     assert artifacts(tmp_path / "chain") == artifacts(tmp_path / "run")
     assert sent(tmp_path / "chain") == sent(tmp_path / "run")
 

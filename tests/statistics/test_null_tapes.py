@@ -1,6 +1,6 @@
 """The engine gives nothing away: on prices that go nowhere a rule earns nothing before costs, whichever way it leaves.
 
-Fixed size, no fees, no slippage, a spread of next to nothing, no funding. And what is mirrored trades as its mirror.
+Fixed size, no fees, no slippage, no funding, and the spread is given back. And what is mirrored trades as its mirror.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import pytest
 from support.backtest.two_speeds import BEGAN_MS, MINUTE, OddMarket, ScriptedSymbol, account_on, fast
 
 from trader_cli.backtest.backtest_account import BacktestAccount
-from trader_cli.backtest.schedule import SETTLE_MS, Schedule
-from trader_cli.core.market.timeframes import HOUR_MS, MINUTE_MS, Timeframe
+from trader_cli.backtest.schedule import Schedule
+from trader_cli.core.market.timeframes import HOUR_MS, MINUTE_MS, SETTLE_MS, Timeframe
 from trader_cli.core.types import Abstention, Signal
 from trader_cli.venue.engine import triggers
 from trader_cli.venue.simulated_market.many_moments import prices_at
@@ -24,9 +24,12 @@ from trader_cli.venue.simulated_market.tape import SymbolTape, Tape, TapeBars
 
 FIVE = Timeframe.parse("5m")
 FIRST_MS, MINUTES = BEGAN_MS + 2 * HOUR_MS, 24 * 60
+TICK, STEPS = 0.01, 100
+"""Of a still tape: each minute takes so many steps of a tick, so that no level is passed without being met."""
 FAR = 0.3
-WAYS = {"stop": (0.004, FAR), "target": (FAR, 0.004), "time": (FAR, FAR), "both": (0.004, 0.006)}
-"""Distances of stop and target: what a way leaves by, mostly or only."""
+WAYS = {"stop": (0.004, FAR, 48), "target": (FAR, 0.004, 48), "time": (FAR, FAR, 6), "both": (0.004, 0.006, 48)}
+"""Distances of stop and target, and bars until time is up: what a way leaves by, mostly or only."""
+ENDS = {"stop": {"stop"}, "target": {"take_profit"}, "time": {"time"}, "both": {"stop", "take_profit"}}
 FREE: dict[str, Any] = {
     "tactician": {
         "enable_position_sizing": False,
@@ -43,20 +46,21 @@ FREE: dict[str, Any] = {
 
 
 def still_tape(seed: int) -> SymbolTape:
-    """Minutes of a walk without drift: each step as likely up as down, by the same amount in ticks."""
-    steps = np.random.default_rng(seed).choice([-1, 1], size=(MINUTES, 12)) * 3
-    inside = 100_000 + np.cumsum(steps.ravel()).reshape(MINUTES, 12)
-    opened = np.concatenate([[100_000], inside[:-1, -1]])
+    """Minutes of a walk without drift, a tick up or down at each step; the book begins a tick beside the last price."""
+    steps = np.random.default_rng(seed).integers(0, 2, size=MINUTES * STEPS, dtype=np.int8) * 2 - 1
+    inside = (10_000 + np.cumsum(steps, dtype=np.int64)).reshape(MINUTES, STEPS)
+    opened = np.concatenate([[10_000], inside[:-1, -1]])
     high, low = np.maximum(inside.max(axis=1), opened), np.minimum(inside.min(axis=1), opened)
     times = BEGAN_MS + np.arange(MINUTES, dtype=np.int64) * MINUTE_MS
-    prices = (column / 1000 for column in (opened, high, low, inside[:, -1]))
-    return SymbolTape.of("AAAUSDT", MINUTE, seed, 0.001, 1.0, TapeBars(times, *prices, np.full(MINUTES, 1e6)))
+    prices = (column / 100 for column in (opened, high, low, inside[:, -1]))
+    bars = TapeBars(times, *prices, np.full(MINUTES, 1e6))
+    return SymbolTape.of("AAAUSDT", MINUTE, seed, TICK, 1.0, bars)
 
 
-def market_of(tape: SymbolTape, sides: np.ndarray, way: tuple[float, float], bars: int = 6) -> OddMarket:
+def market_of(tape: SymbolTape, sides: np.ndarray, way: tuple[float, float, int]) -> OddMarket:
     """Signals at closes with a side; the account trades one piece of each."""
     closes = np.arange(FIRST_MS, int(tape.open_ms[-1]), FIVE.ms)
-    price, (stop, target) = prices_at(tape, closes), way
+    price, (stop, target, bars) = prices_at(tape, closes), way
     outcomes: list[Any] = [
         Signal("long" if side > 0 else "short", 0.99, 0.1, 20.0, p * (1 + side * target), p * (1 - side * stop), bars)
         if side
@@ -100,27 +104,36 @@ def side_of(rule: str, tape: SymbolTape) -> np.ndarray:
     return before if rule == "with the hour" else -before
 
 
-def mean_result(
-    rule: str, way: str, seeds: range, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> tuple[float, float]:
-    """(mean of trades, its standard error), tapes being independent of one another."""
-    means, count = [], 0
+def results(rule: str, way: str, seeds: range, folder: Path, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
+    """Of each tape, (seeds, 2): what was made, and by how much exits were better than the close after them."""
+    found, ends = [], []
     for seed in seeds:
         tape = still_tape(seed)
         frames = traded(market_of(tape, side_of(rule, tape), WAYS[way]), folder, monkeypatch).records.frames()
-        closed = frames["trades"].drop_nulls("closed")
-        half = 0.001 * closed.height  # half a tick is the spread on either side
-        means.append(float(closed["realised"].sum()) + half)
-        count += closed.height
-    found = np.array(means)
-    return float(found.mean()), float(found.std(ddof=1) / np.sqrt(len(found)))
+        closed, fills = frames["trades"].drop_nulls("closed"), frames["fills"]
+        assert np.allclose((fills["price"] - fills["reference"]).abs(), TICK)
+        ends += closed["reason"].to_list()
+        made = frames["equity"]["equity"][-1] - 10_000 + TICK * fills["quantity"].sum()
+        left = closed["closed"].dt.epoch("ms").to_numpy()
+        after = tape.close[np.searchsorted(tape.open_ms, left, side="right") - 1]
+        sign = np.where(closed["side"] == "long", 1, -1)
+        saved = ((closed["exit_price"].to_numpy() - after) * sign + TICK) * closed["quantity"].to_numpy()
+        found.append((made, saved.sum()))
+    assert sum(end in ENDS[way] for end in ends) > 0.6 * len(ends)
+    assert set(ends) >= ENDS[way]
+    return np.array(found)
+
+
+def assert_nothing(found: np.ndarray) -> None:
+    """Means over tapes, which are independent of one another, within three standard errors of zero."""
+    errors = found.std(axis=0, ddof=1) / np.sqrt(len(found))
+    assert (errors > 0).all()
+    assert (np.abs(found.mean(axis=0)) < 3 * errors).all(), (found.mean(axis=0), errors)
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_nothing_is_given_away(way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    mean, error = mean_result("with the hour", way, range(12), tmp_path, monkeypatch)
-    assert error > 0
-    assert abs(mean) < 3 * error
+    assert_nothing(results("with the hour", way, range(12), tmp_path, monkeypatch))
 
 
 @pytest.mark.long
@@ -130,8 +143,7 @@ def test_nothing_is_given_away(way: str, tmp_path: Path, monkeypatch: pytest.Mon
 def test_nothing_is_given_away_on_200_tapes(
     rule: str, way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mean, error = mean_result(rule, way, range(200), tmp_path, monkeypatch)
-    assert abs(mean) < 3 * error
+    assert_nothing(results(rule, way, range(200), tmp_path, monkeypatch))
 
 
 def standing_tape(seed: int, *, mirrored: bool) -> SymbolTape:
@@ -155,7 +167,7 @@ def test_a_mirrored_tape_trades_the_other_side_alike(
     sides = np.random.default_rng(seed).choice([-1, 0, 1], 400, p=[0.2, 0.6, 0.2]).astype(np.int8)
     found = []
     for one, sign in ((tape, 1), (mirror, -1)):
-        market = market_of(one, sign * sides, (0.01, 0.02), bars=12)
+        market = market_of(one, sign * sides, (0.01, 0.02, 12))
         closes = np.arange(FIRST_MS, int(one.open_ms[-1]), FIVE.ms)
         outcomes = [
             replace(o, stop_price=float(p) - s * 0.2, take_profit_price=float(p) + s * 0.3)

@@ -335,7 +335,20 @@ def fitted(edge: bool = True) -> TrainedModel:
     claim = Claim(edge, "measured", 0.99, 0.99, 0.05, 0.04, 3, 1000, 100, 0.1)
     families = FittedFamilies(FittedOptions(), M15, ("a", "b", "c"), regimes=fit_regimes(BARS, M15))
     return TrainedModel(
-        "key", "tape", "ETHUSDT", "15m", ("a", "b", "c"), side, meta, families, claim, 24, 1.0, 64, 0, 1
+        key="key",
+        source="tape",
+        symbol="ETHUSDT",
+        timeframe="15m",
+        features=("a", "b", "c"),
+        side=side,
+        meta=meta,
+        fitted=families,
+        claim=claim,
+        horizon_bars=24,
+        barrier_width=1.0,
+        volatility_span=64,
+        first_ms=0,
+        last_ms=1,
     )
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from decimal import Decimal
 
 import numpy as np
+import pytest
 
+from trader_cli.core.errors import ConfigurationError
 from trader_cli.core.money.orders import NotPlaced, OrderRequest, StopRequest
 from trader_cli.exchange.latency import Latency
 from trader_cli.exchange.simulated_exchange import SimulatedExchange
+from trader_cli.settings import as_settings
 from trader_cli.venue.simulated_market.synthetic import synthetic_tape
 
 SYMBOL = "ETHUSDT"
@@ -53,3 +56,36 @@ def test_an_account_is_charged_its_own_rates() -> None:
     (fill,) = venue.engine.account.fills
     assert abs(fill.commission - fill.price * Decimal("0.0004")) < Decimal("1e-8")
     assert venue.engine.account.maker_fee == Decimal("-0.0001")
+
+
+def test_fees_are_those_of_the_tier_or_the_accounts_own() -> None:
+    table = {"taker_bps": [5, 4], "maker_bps": [2, -0.5]}
+
+    def fees(**backtest: object) -> tuple[float, float]:
+        return as_settings({"backtest": {"fee_tiers": table, **backtest}}).backtest.fees_bps(4.5)
+
+    assert fees(maker_fee_bps=1) == (4.5, 1)
+    assert [fees(maker_fee_bps=1, fee_tier=tier) for tier in (0, 1)] == [(5, 2), (4, -0.5)]
+    with pytest.raises(ConfigurationError, match="fee_tier 2 is none of the 2"):
+        fees(fee_tier=2)
+    usual = as_settings({}).backtest.fee_tiers
+    for rates in (usual.taker_bps, usual.maker_bps):
+        assert list(rates) == sorted(rates, reverse=True), "a higher tier never pays more"
+    assert len(usual.taker_bps) == len(usual.maker_bps) == 10
+    assert all(maker < taker for maker, taker in zip(usual.maker_bps, usual.taker_bps, strict=True))
+
+
+def test_an_order_that_rests_pays_the_makers_fee_when_the_price_comes_to_it() -> None:
+    venue = market()
+    venue.charge(Decimal("0.0004"), Decimal("-0.0001"))
+    rules, mark = venue.rules(SYMBOL), venue.engine.mark(SYMBOL)
+    limit = rules.price_down(mark * Decimal("0.999"))
+    placed = venue.place(OrderRequest("rests", SYMBOL, "BUY", Decimal(1), limit, "GTC"))
+    assert not isinstance(placed, NotPlaced)
+    assert not venue.engine.account.fills, "it rests"
+    venue.advance(START + 24 * 3_600_000)
+    fills = venue.engine.account.fills
+    assert fills, "the price came to it"
+    for fill in fills:
+        assert (fill.maker, fill.price) == (True, limit)
+        assert abs(fill.commission + fill.price * fill.quantity * Decimal("0.0001")) < Decimal("1e-8")

@@ -13,6 +13,7 @@ from trader_cli.core.money.loss_limits import (
     EquityHistory,
     EquityPoint,
     LossLimits,
+    _Past,
     breach,
     breaches,
     thinned,
@@ -132,6 +133,43 @@ def test_what_was_paid_in_is_part_of_what_can_be_lost() -> None:
 def test_what_is_booked_in_the_moment_of_a_look_is_lost_once() -> None:
     point, lost = EquityPoint(TODAY, D(10_000), D(10_000)), [(TODAY, D(-200))]
     assert breaches(lost, D(9_800), D(0), LIMITS, NOW, history=EquityHistory([point])) == {}
+
+
+@EXAMPLES
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3), *[st.integers(-400, 400)] * 4), min_size=1, max_size=25),
+    st.booleans(),
+)
+def test_what_is_booked_in_the_millisecond_of_a_look_counts_once_before_it_or_after_it(
+    rows: list[tuple[int, ...]], unexplained: bool
+) -> None:
+    """The highest is that of all wallets and equities there were, whichever came first in a millisecond.
+
+    Also where a wallet later moves by something that no row explains.
+    """
+    wallet, booked, looks, highest = D(10_000), list[tuple[int, Decimal]](), list[EquityPoint](), D(10_000)
+    at = NOW - len(rows) * 5000
+    for pause, before, *moves, profit in rows:
+        at += pause * 2000
+        for number, amount in enumerate(moves):
+            if number == before:
+                looks.append(EquityPoint(at, wallet, wallet + profit))
+            booked.append((at, D(amount)))
+            wallet += amount
+        if before >= len(moves):
+            looks.append(EquityPoint(at, wallet, wallet + profit))
+        at += 1  # the next is another moment
+        highest = max(highest, wallet, looks[-1].equity)
+    wallet -= unexplained * D("0.3")
+    past = _Past(booked, EquityPoint(NOW, wallet, wallet), EquityHistory(looks), 0)
+    assert abs(past.peak() - highest) <= D("0.3")
+    assert abs(past.opened(0) - D(10_000)) <= D("0.3")
+
+
+def test_a_loss_by_hand_is_not_hidden_behind_what_a_look_s_millisecond_booked() -> None:
+    looks = [EquityPoint(NOW - back, D(1000), D(1000)) for back in (20_000, 10_000)]
+    past = _Past([(NOW - 10_000, D(150))], EquityPoint(NOW, D(1030), D(1030)), EquityHistory(looks), 0)
+    assert past.peak() == 1150
 
 
 histories = st.lists(

@@ -17,15 +17,17 @@ from hypothesis import strategies as st
 from trader_cli.core.errors import ConfigurationError, DataInvalid
 from trader_cli.core.market.timeframes import MINUTE_MS
 from trader_cli.venue.engine.books import Account
-from trader_cli.venue.engine.engine import BOOK_LEVELS, Engine
+from trader_cli.venue.engine.engine import Engine
+from trader_cli.venue.engine.triggers import BOOK_LEVELS
 from trader_cli.venue.paper.observations import MINUTE, Observation, SeenBar, SeenBook, look_ms, points
 from trader_cli.venue.paper.observed_market import ObservedMarket
 from trader_cli.venue.paper.paper_account import PaperAccount
 from trader_cli.venue.paper.paper_journal import PaperJournal
 from trader_cli.venue.server.private_routes import COMMANDS
 from trader_cli.venue.server.public_routes import VenueRejection
+from trader_cli.venue.simulated_market.derived_series import FUNDING_INTERVAL_MS
 from trader_cli.venue.simulated_market.intrabar_path import expand
-from trader_cli.venue.simulated_market.symbol_market import FUNDING_INTERVAL_MS, SymbolMarket
+from trader_cli.venue.simulated_market.symbol_market import SymbolMarket
 from trader_cli.venue.simulated_market.synthetic import synthetic_tape
 
 TAPE = synthetic_tape(("ETHUSDT", "BTCUSDT"), 6, 0.5, 3)

@@ -13,7 +13,7 @@ from test_observed import ETH, RULES, START, opened, restarted_now_and_then, sta
 from trader_cli.venue.engine.account_rows import Written, restore
 from trader_cli.venue.engine.books import Account, Income, Owed, Position, SymbolOptions
 from trader_cli.venue.engine.engine import Engine
-from trader_cli.venue.engine.fill_rules import OLD_FILLS
+from trader_cli.venue.engine.fill_rules import FILLS, OLD_FILLS, OLDEST_FIRST, fills_of
 from trader_cli.venue.paper.observations import Observation, SeenBar
 from trader_cli.venue.paper.paper_journal import PaperJournal
 
@@ -69,6 +69,10 @@ def test_what_an_account_did_under_older_rules_stays_as_it_was(tmp_path: Path) -
         Decimal("0.000500"),
     ]
     again.close()
+
+
+def test_each_version_of_the_rules_is_replayed_as_itself() -> None:
+    assert [fills_of(rules.version) for rules in (OLD_FILLS, OLDEST_FIRST, FILLS)] == [OLD_FILLS, OLDEST_FIRST, FILLS]
 
 
 def test_mark_prices_are_journalled_with_what_was_seen(tmp_path: Path) -> None:

@@ -95,6 +95,36 @@ def test_trades_and_levels_reached_are_those_of_each_bar_alone(seed: int) -> Non
         assert (hit and (hit.time_ms, hit.price)) == expected
 
 
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**31))
+def test_where_it_is_still_no_price_comes_and_a_short_wait_mostly_is(seed: int) -> None:
+    tape = random_tape(seed)
+    market, dice = SymbolMarket(tape), np.random.default_rng(seed)
+    times = np.concatenate([expand(tape, index, index + 1).time_ms[0] for index in range(len(tape.open_ms))])
+    short = 0
+    for now in (START_MS + dice.integers(-BASE.ms, (BARS + 2) * BASE.ms, DRAWS)).tolist():
+        for wait in (0, 100, 4_000, 3 * BASE.ms):
+            if market.is_still(now, now + wait):
+                assert not ((times > now) & (times <= now + wait)).any()
+                short += wait == 100
+    assert short > DRAWS / 2
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**31))
+def test_a_tape_without_its_beginning_shows_the_same_from_then_on(seed: int) -> None:
+    whole, begin = random_tape(seed), START_MS + 110 * BASE.ms
+    cut = whole.since(begin)
+    assert len(cut.open_ms) < len(whole.open_ms)
+    assert (cut.tick, cut.step, cut.end_ms) == (whole.tick, whole.step, whole.end_ms)
+    for now in (begin + np.random.default_rng(seed).integers(0, 70 * BASE.ms, 20)).tolist():
+        one, other = SymbolMarket(whole), SymbolMarket(cut)
+        assert (one.last_price(now), one.book(now, 20)) == (other.last_price(now), other.book(now, 20))
+        assert one.first_beyond(now, now + 9 * BASE.ms, 0.0, one.last_price(now) + 0.1) == other.first_beyond(
+            now, now + 9 * BASE.ms, 0.0, one.last_price(now) + 0.1
+        )
+
+
 def order(number: int, symbol: str) -> Order:
     return Order(number, f"o{number}", symbol, "BUY", "LIMIT", ZERO, number)
 

@@ -203,6 +203,18 @@ def test_a_plan_in_another_margin_asset_is_the_one_in_dollars(
     assert "dollar_price" not in one.plan.as_dict()
 
 
+def test_a_plan_says_what_it_was_promised_and_one_that_does_not_is_read() -> None:
+    made = signal()
+    done = planned(made, NOW, as_settings({}), Request())
+    assert isinstance(done, Approved)
+    body = done.plan.as_dict()
+    assert body["probability"] == done.plan.probability == made.probability_act
+    del body["probability"]
+    before = TradePlan.from_dict(body)
+    assert (before.probability, before.plan_id) == (None, done.plan.plan_id)
+    assert before.as_dict() == body
+
+
 LIVE_LIKE = {"capital_cap": 1000.0}
 
 

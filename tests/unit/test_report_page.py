@@ -133,6 +133,9 @@ def test_a_run_without_trades_bars_or_probabilities_is_a_page_too(run: RunReport
     quiet = MadeUpRun(bars=400, trades=0).report()
     assert "Nothing was traded in 4.2 days; what it said most often is no_edge" in sentence(quiet)
     assert "Nothing to compare" in page(quiet)
+    silent = run.frames["decisions"].with_columns(pl.lit(None, dtype=pl.Float64).alias("probability"))
+    account = replace(run, kind="account", frames={**run.frames, "decisions": silent})
+    assert "none of the plans in its ledger says what it promised" in page(account)
     bare = replace(run, bars={})
     assert "are not stored" in page(bare)
     frames = {**run.frames, "decisions": run.frames["decisions"].clear(), "levels": run.frames["levels"].clear()}

@@ -154,7 +154,19 @@ def test_a_channel_breakout_is_what_its_name_says() -> None:
 
 
 @dataclass(frozen=True)
-class Typed(Rule):
+class Silent(Rule):
+    """One that never says anything."""
+
+    @property
+    def warmup(self) -> int:
+        return 1
+
+    def signals(self, bars: RuleBars) -> BarSignals:
+        return BarSignals.of(np.zeros(len(bars)), np.full(len(bars), np.nan))
+
+
+@dataclass(frozen=True)
+class Typed(Silent):
     whole: int = parameter(20, least=2, most=50, unit="bars")
     share: float = parameter(0.5, least=0.1, most=1.0, unit="of it")
     on: bool = parameter(True, least=False, most=True, unit="whether")
@@ -210,12 +222,12 @@ def test_a_parameter_without_a_range_is_refused() -> None:
 )
 def test_signals_that_are_none_are_refused(made: object, sentence: str) -> None:
     with pytest.raises(DataInvalid, match=sentence):
-        NamedRule("x", "y", Rule()).checked(made(100), 100)  # type: ignore[operator]
+        NamedRule("x", "y", Silent()).checked(made(100), 100)  # type: ignore[operator]
 
 
 def test_where_nothing_is_held_no_distance_is_needed() -> None:
     side = np.array([0, np.nan, 1.0])
-    said = NamedRule("x", "y", Rule()).checked(BarSignals.of(side, np.where(side == 1, 0.1, np.nan)), 3)
+    said = NamedRule("x", "y", Silent()).checked(BarSignals.of(side, np.where(side == 1, 0.1, np.nan)), 3)
     assert said.side.tolist() == [0, 0, 1]
 
 

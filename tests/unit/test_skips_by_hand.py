@@ -24,8 +24,8 @@ from test_two_speeds import assert_same
 from trader_cli.backtest.backtest_account import open_position
 from trader_cli.backtest.next_moment import NextMoment, next_rung
 from trader_cli.backtest.position_keeper import ManagedPosition
-from trader_cli.backtest.schedule import SETTLE_MS, Schedule
-from trader_cli.core.market.timeframes import HOUR_MS, MINUTE_MS, Timeframe
+from trader_cli.backtest.schedule import Schedule
+from trader_cli.core.market.timeframes import HOUR_MS, MINUTE_MS, SETTLE_MS, Timeframe
 from trader_cli.core.money.exits import ExitRules, trailing_stop
 from trader_cli.core.money.plans import Approved
 from trader_cli.core.types import Abstention, Signal

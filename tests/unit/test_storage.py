@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,27 @@ def test_what_is_published_comes_back(tmp_path: Path) -> None:
     assert store.read(manifest).equals(random_bars(20))
     assert list(store.references()) == [KEY]
     assert not list(tmp_path.rglob(".part-*"))
+
+
+@pytest.mark.parametrize("damage", [None, "changed", "gone"])
+def test_a_chunk_is_found_alike_whether_a_manifest_told_of_it_or_not(tmp_path: Path, damage: str | None) -> None:
+    chunk = published(ArtifactStore(tmp_path)).chunks[0]
+    path = ArtifactStore(tmp_path).chunk_path(chunk.key, chunk.content)
+    if damage == "changed":
+        path.write_bytes(path.read_bytes()[:-1] + b"x")
+    elif damage == "gone":
+        path.unlink()
+    untold, told = ArtifactStore(tmp_path), ArtifactStore(tmp_path)
+    told.current(KEY)
+    assert untold.find_chunk(chunk.key) == told.find_chunk(chunk.key) == (None if damage else chunk)
+
+
+def test_what_a_manifest_tells_of_other_content_is_not_believed(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path)
+    chunk = published(store).chunks[0]
+    store = ArtifactStore(tmp_path)
+    store.tell([replace(chunk, content="0" * len(chunk.content), rows=1)])
+    assert store.find_chunk(chunk.key) == chunk
 
 
 def test_the_same_content_gives_the_same_bytes(tmp_path: Path) -> None:

@@ -11,14 +11,24 @@ import numpy as np
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
-from support.backtest.two_speeds import OddMarket, faithfully, fast, odd_market, shorter
+from support.backtest.two_speeds import (
+    BEGAN_MS,
+    OddMarket,
+    delisted,
+    faithfully,
+    fast,
+    odd_market,
+    shorter,
+    with_marks,
+)
 
 from trader_cli.backtest.accounting import check_accounts
 from trader_cli.backtest.backtest_account import BacktestAccount
-from trader_cli.core.market.timeframes import MINUTE_MS
+from trader_cli.core.market.schemas import milliseconds
+from trader_cli.core.market.timeframes import HOUR_MS, MINUTE_MS
 from trader_cli.venue.simulated_market.symbol_market import SymbolMarket
 
-ENDS = {"stop", "take_profit", "time", "high_risk", "backstop", "medium_risk", "loss_limit"}
+ENDS = {"stop", "take_profit", "time", "high_risk", "medium_risk", "loss_limit"}
 """How positions end, or are made smaller."""
 
 
@@ -58,9 +68,63 @@ def test_both_speeds_trade_the_same(tmp_path: Path, seed: int) -> None:
     assert_sound(market, one)
 
 
+@pytest.mark.parametrize("seed", [6, 10])
+def test_both_speeds_trade_the_same_where_prices_leap(tmp_path: Path, seed: int) -> None:
+    """What opens beyond the stop and the backstop is the backstop's: it was placed first."""
+    market = odd_market(seed, leaps=True)
+    one = fast(market, tmp_path)
+    assert_same(faithfully(market, tmp_path), one)
+    assert_sound(market, one)
+    assert "backstop" in one.records.frames()["trades"]["reason"].drop_nulls()
+
+
 @pytest.mark.parametrize("seed", [500, 501, 502, 503, 2063, 2219])
 def test_both_speeds_trade_several_symbols_on_one_account_the_same(tmp_path: Path, seed: int) -> None:
     market = odd_market(seed, symbols=3, hours=26)
+    one = fast(market, tmp_path)
+    assert_same(faithfully(market, tmp_path), one)
+    assert_sound(market, one)
+
+
+@pytest.mark.parametrize("seed", [*range(600, 610), 2020, 2063])
+def test_both_speeds_trade_the_same_by_mark_prices_of_their_own(tmp_path: Path, seed: int) -> None:
+    market = with_marks(odd_market(seed, symbols=1 + seed % 2), seed)
+    one = fast(market, tmp_path)
+    assert_same(faithfully(market, tmp_path), one)
+    assert_sound(market, one)
+
+
+def test_both_speeds_trade_the_same_where_a_symbol_ends_and_what_is_open_is_settled(tmp_path: Path) -> None:
+    """At any moment, at a close and at a funding time, alone and beside others; nothing is thought of it any more."""
+    settled = 0
+    for seed in range(700, 716):
+        dice, symbols = np.random.default_rng(seed), 1 + seed % 2
+        at_ms = BEGAN_MS + int(dice.choice([13 * HOUR_MS, 11 * HOUR_MS, int(dice.integers(6, 20) * HOUR_MS + 12_345)]))
+        at_ms = at_ms // MINUTE_MS * MINUTE_MS
+        market = delisted(odd_market(seed, symbols), "AAAUSDT", at_ms)
+        one = fast(market, tmp_path)
+        assert_same(faithfully(market, tmp_path), one)
+        check_accounts(one, Decimal(10_000))
+        frames = one.records.frames()
+        left = frames["fills"].filter(pl.col("reason") == "delisted")
+        settled += left.height
+        assert all(at == at_ms for at in milliseconds(left["time"]))
+        told = frames["trades"].filter(pl.col("symbol") == "AAAUSDT")["reason"]
+        assert (told == "delisted").sum() == min(left.height, 1)
+        ours = frames["decisions"].filter(pl.col("symbol") == "AAAUSDT")
+        assert (milliseconds(ours["bar_closed"]) < at_ms).all()
+        engine = one.venue.engine
+        assert engine.account.position("AAAUSDT").amount == 0
+        assert not engine.account.open_orders("AAAUSDT")
+        assert not engine.account.open_algos("AAAUSDT")
+    assert settled >= 3, "hardly anything was open when its symbol ended"
+
+
+@pytest.mark.long
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(1000, 1240))
+def test_both_speeds_trade_the_same_on_many_marked_markets(tmp_path: Path, seed: int) -> None:
+    market = with_marks(odd_market(seed, symbols=1 + seed % 4, hours=30), seed)
     one = fast(market, tmp_path)
     assert_same(faithfully(market, tmp_path), one)
     assert_sound(market, one)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from trader_cli.core.errors import DataMissing, UsageError
 from trader_cli.core.market.schemas import TIME
 from trader_cli.core.market.timeframes import DAY_MS, HOUR_MS, Timeframe
+from trader_cli.pipelines.backtests.declared_listing import ListingProof, proof_of
 from trader_cli.pipelines.backtests.universe import VOLUME_DAYS, largest, symbols_in
 
 HOUR = Timeframe.parse("1h")
@@ -57,8 +58,41 @@ def test_who_has_not_begun_is_no_member_yet() -> None:
 
 def test_a_file_of_symbols_is_read_and_one_without_is_refused(tmp_path: Path) -> None:
     (tmp_path / "some").write_text("# mine\nETHUSDT\n\nBTCUSDT # the big one\nETHUSDT\n")
-    assert symbols_in(tmp_path / "some") == ["ETHUSDT", "BTCUSDT"]
+    assert symbols_in(tmp_path / "some") == (["ETHUSDT", "BTCUSDT"], ())
     (tmp_path / "none").write_text("# nothing\n")
     for name in ("none", "absent"):
         with pytest.raises(UsageError):
             symbols_in(tmp_path / name)
+
+
+def test_a_list_with_days_says_what_was_tradable_when(tmp_path: Path) -> None:
+    file = tmp_path / "listed"
+    file.write_text("AAAUSDT 2020-01-01\nBBBUSDT 2020-01-01 2020-03-01 # ended\nCCCUSDT 2020-02-01\n")
+    names, listed = symbols_in(file)
+    assert names == ["AAAUSDT", "BBBUSDT", "CCCUSDT"]
+    day = DAY_MS
+    first = listed[0].from_ms
+    assert [one.holds(first) for one in listed] == [True, True, False]
+    assert listed[1].holds(first + 60 * day + day // 2)
+    assert not listed[1].holds(first + 61 * day)
+    span = (first + 20 * day, first + 100 * day)
+    whole = {"AAAUSDT": (first, span[1]), "BBBUSDT": (first + day, first + 60 * day + 5)}
+    assert proof_of(listed, whole, span).absent == ()
+    assert proof_of(listed, whole, span).tradable == 2, "what is listed later is no part of it"
+    for lacking in (
+        {"AAAUSDT": whole["AAAUSDT"]},
+        {**whole, "BBBUSDT": (first, first + 59 * day)},
+        {**whole, "BBBUSDT": (span[0] + 1, first + 61 * day)},
+    ):
+        assert proof_of(listed, lacking, span).absent == ("BBBUSDT",)
+    proof = proof_of(listed, {}, span)
+    assert (proof.absent, ListingProof.from_dict(proof.as_dict())) == (("AAAUSDT", "BBBUSDT"), proof)
+    with pytest.raises(UsageError, match="no symbol was tradable"):
+        proof_of(listed, whole, (0, 1))
+
+
+@pytest.mark.parametrize("line", ["AAAUSDT", "AAAUSDT soon", "AAAUSDT 2020-02-01 2020-01-01", "A 2020-01-01 2 3"])
+def test_a_line_that_names_no_days_beside_others_that_do_is_refused(tmp_path: Path, line: str) -> None:
+    (tmp_path / "mixed").write_text(f"BBBUSDT 2020-01-01\n{line}\n")
+    with pytest.raises(UsageError, match="is no line such as"):
+        symbols_in(tmp_path / "mixed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import py_compile
 import re
 import subprocess
 import sys
@@ -114,6 +115,8 @@ def test_a_rule_of_an_entry_point_is_found(tmp_path: Path, monkeypatch: pytest.M
         (PLAIN.replace("return self.bars", "return -1"), "", "warm-up of the rule mine is -1"),
         (PLAIN.replace("return self.bars", "return 1 / 0"), "", r"my_rule.py, line 12: ZeroDivisionError"),
         (PLAIN.replace("bars: int", 'inputs = "close"\n    bars: int'), "", "inputs of the rule mine are 'close'"),
+        (PLAIN.replace("def signals", "def said"), "", "The rule mine of .*my_rule.py does not define signals"),
+        (PLAIN.replace("def warmup", "def before").replace("def signals", "def said"), "", "define signals, warmup"),
         (PLAIN.replace("import numpy", "import nonumpy"), "", r"my_rule.py, line 3: ModuleNotFoundError"),
     ],
 )
@@ -187,6 +190,70 @@ def test_what_a_rule_does_wrong_is_told(
         return
     with pytest.raises(VerificationFailed, match=sentence):
         certified_rule(ArtifactStore(tmp_path / "cache"), settings_of(tmp_path, written(tmp_path, source)), M15)
+
+
+def test_what_it_imports_from_beside_it_is_part_of_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also what that imports; a claim and a certificate of before are of another rule then."""
+    monkeypatch.chdir(tmp_path)
+    alone = rule_origin(written(tmp_path, PLAIN)).digest
+    path = written(tmp_path, PLAIN.replace("import numpy as np", "import numpy as np\nfrom near import far"))
+    (tmp_path / "near.py").write_text("import deep.down\nfar = 1\n")
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "__init__.py").write_text("")
+    (tmp_path / "deep" / "down.py").write_text("import near\n")
+    (tmp_path / "other.py").write_text("x = 1\n")
+    seen = [alone, rule_origin(path).digest]
+    for name in ("near.py", "deep/__init__.py", "deep/down.py"):
+        with (tmp_path / name).open("a") as file:
+            file.write("# changed\n")
+        seen.append(rule_origin(path).digest)
+    assert len(set(seen)) == 5
+    (tmp_path / "deep" / "__init__.py").write_text("from .low import N\n")
+    (tmp_path / "deep" / "low.py").write_text("from . import down\nN = 1\n")
+    seen.append(rule_origin(path).digest)
+    (tmp_path / "deep" / "low.py").write_text("N = 2\n")
+    assert rule_origin(path).digest != seen[-1], "a module that a package imports by a dot"
+    seen.append(rule_origin(path).digest)
+    (tmp_path / "other.py").write_text("x = 2\n")
+    assert rule_origin(path).digest == seen[-1]
+    settings, store = settings_of(tmp_path, path), ArtifactStore(tmp_path / "cache")
+    certified_rule(store, settings, M15)
+    assert find_rule_certificate(store, settings.rule, M15) is not None
+    (tmp_path / "near.py").write_text("far = 2\n")
+    assert find_rule_certificate(store, settings.rule, M15) is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        (BODY, f'        open("numbers.csv").read()\n{BODY}', r"my_rule.py reads the file \S+numbers.csv"),
+        ("\nimport numpy as np", '\nimport numpy as np\nnp.loadtxt("numbers.csv")', r"reads the file \S+numbers.csv"),
+        (BODY, f'        __import__("near")\n{BODY}', r"imports \S+near.py, and no import statement says so"),
+    ],
+)
+def test_a_rule_that_reads_what_no_digest_names_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str, sentence: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "near.py").write_text("x = 1\n")
+    (tmp_path / "numbers.csv").write_text("1\n")
+    with pytest.raises(ConfigurationError, match=sentence):
+        certified(tmp_path, PLAIN.replace(old, new, 1))
+
+
+def test_what_is_imported_unseen_is_refused_though_compiled_before_and_a_link_is_no_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    (tmp_path / "near.py").write_text("x = 1\n")
+    py_compile.compile(str(tmp_path / "near.py"))
+    with pytest.raises(ConfigurationError, match=r"imports \S+near.py, and no import statement says so"):
+        certified(tmp_path, PLAIN.replace(BODY, f'        __import__("near")\n{BODY}', 1))
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "real.py").write_text("x = 1\n")
+    (tmp_path / "linked.py").symlink_to(tmp_path / "elsewhere" / "real.py")
+    certified(tmp_path, PLAIN.replace("import numpy as np", "import numpy as np\nfrom linked import x", 1))
 
 
 @pytest.mark.parametrize(

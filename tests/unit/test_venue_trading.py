@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from trader_cli.core.errors import ConfigurationError
 from trader_cli.venue.engine.books import ZERO, Account
 from trader_cli.venue.engine.engine import Engine
+from trader_cli.venue.engine.fill_rules import FILLS, OLDEST_FIRST, FillRules
 from trader_cli.venue.engine.margin import liquidation_price
 from trader_cli.venue.engine.triggers import Touch
 from trader_cli.venue.server.private_routes import COMMANDS, READS
@@ -151,6 +152,23 @@ def test_a_conditional_order_fills_when_the_mark_reaches_it_and_not_before(side:
     assert crossed == []
     assert one.account.position("ETHUSDT").amount == 0
     assert conserved(one, 10_000)
+
+
+@pytest.mark.parametrize("side", ["BUY", "SELL"])
+@pytest.mark.parametrize("rules", [FILLS, OLDEST_FIRST])
+def test_of_two_stops_that_one_step_of_the_price_passes_the_nearer_closes(side: str, rules: FillRules) -> None:
+    """And under older rules the older, at its own level."""
+    one = engine()
+    one.fills = rules
+    entry, sign = Decimal(market(one, side, "1")["avgPrice"]), 1 if side == "BUY" else -1
+    level = at(entry, 1 - sign * 0.003)
+    closing = "SELL" if side == "BUY" else "BUY"
+    stop(one, closing, level, closePosition="true")
+    stop(one, closing, level + sign * Decimal("0.01"), quantity="1", reduceOnly="true")
+    one.advance(START + 40 * HOUR)
+    backstop, nearer = (algo.status for algo in one.account.algos.values())
+    assert (backstop, nearer) == (("EXPIRED", "FINISHED") if rules is FILLS else ("FINISHED", "EXPIRED"))
+    assert one.account.position("ETHUSDT").amount == 0
 
 
 def test_a_resting_order_fills_only_when_price_trades_through_it() -> None:

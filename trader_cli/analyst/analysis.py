@@ -52,7 +52,7 @@ class AnalysisInput:
     `bar_age_ms` and `book_age_ms` (`None`: no snapshot) are ages at the moment of asking. The bars need not reach
     further back than what is wanted for levels and regimes. `doubts`: kinds of data-quality findings that hold some of
     the last `DOUBT_BARS`, and how many. `funding`: FUNDING, its last payments suffice; `None` where it is not known.
-    `word`: what a rule of one's own says, where `model` is one.
+    `word`: what a rule of one's own says, where `model` is one, or why it says nothing.
     """
 
     symbol: str
@@ -69,7 +69,7 @@ class AnalysisInput:
     level_bars: int = LEVEL_BARS
     doubts: Mapping[str, int] = field(default_factory=dict)
     funding: pl.DataFrame | None = None
-    word: RuleWord | None = None
+    word: RuleWord | Abstention | None = None
 
     @property
     def recent(self) -> BarSeries:
@@ -162,6 +162,8 @@ def _by_rule(given: AnalysisInput, rule: TrainedRule, config: AnalysisOptions, v
     """The analysis with what a rule of one's own says of its bar, and what follows from that."""
     word, barrier = given.word, float(_barrier(given, rule)[0])
     assert word is not None  # whoever gives a rule asks it
+    if isinstance(word, Abstention):
+        return replace(view, outcome=word)
     costs, unproven = given.costs(config.costs, rule.horizon_bars), config.analyst.allow_unproven
     outcome = rule_outcome(rule, word, view.price, barrier, costs, allow_unproven=unproven)
     return replace(view, outcome=outcome, held=word.held)

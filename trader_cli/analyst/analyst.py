@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     import polars as pl
 
     from trader_cli.analyst.bundled import Trained
+    from trader_cli.analyst.rule_decision import RuleWord
+    from trader_cli.analyst.rule_process import RuleProcess
     from trader_cli.core.identity.manifests import ArtifactKey, Manifest
     from trader_cli.core.json_values import JsonObject
     from trader_cli.core.ports import Clock
@@ -53,7 +55,7 @@ class Analyst:
     """Analyses symbols from stored artifacts. `config` is a `Settings` or a dict of the guide's keys.
 
     `store`, `clock` and `source` are built from the configuration if not given; a `source` that is given must be the
-    one the artifacts were made from.
+    one the artifacts were made from. A rule asked in a `rule_process` abstains where it fails.
     """
 
     def __init__(
@@ -63,12 +65,13 @@ class Analyst:
         store: ArtifactStore | None = None,
         clock: Clock | None = None,
         source: str | None = None,
+        rule_process: RuleProcess | None = None,
     ) -> None:
         self.settings = settings_of(config)
         self.store = store or ArtifactStore(self.settings.cache_dir)
         self.bundles = BundleStore(self.store.root / "models")
         self._clock = clock
-        self._source = source
+        self._source, self._rule_process = source, rule_process
         self._results: deque[Analysis] = deque(maxlen=self.settings.tactician.max_history)
         self._ready = clock is not None
         self.last_was_cached = False
@@ -144,13 +147,19 @@ class Analyst:
             level_bars=level_bars,
             doubts=doubtful_bars(recent, timeframe, DOUBT_BARS),
             funding=stored_funding(self.store, self.settings.mode, symbol, timeframe, bars, FUNDING_ROWS),
-            word=stored_word(self.store, RuleOptions.of(self.settings), model, bars, features, timeframe)
-            if isinstance(model, TrainedRule)
-            else None,
+            word=self._word(model, bars, features, timeframe),
         )
         analysis = self._remembered(given)
         self._results.append(analysis)
         return analysis
+
+    def _word(
+        self, model: Trained | None, bars: Manifest, features: Manifest, timeframe: Timeframe
+    ) -> RuleWord | Abstention | None:
+        if not isinstance(model, TrainedRule):
+            return None
+        options = RuleOptions.of(self.settings)
+        return stored_word(self.store, options, model, bars, features, timeframe, self._rule_process)
 
     def _snapshot(self, digest: str | None, source: str) -> MarketSnapshot | None:
         """The stored snapshot of this market; `None` where there is none, or it is of another."""
@@ -188,6 +197,7 @@ class Analyst:
                 self.settings.costs.model_dump(mode="json"),
                 given.bar_age_ms > options.max_bar_age * given.timeframe.ms,
                 given.book_age_ms is not None and given.book_age_ms <= options.max_book_age * 1000,
+                *([given.word.sentence] if isinstance(given.word, Abstention) else []),
             ]
         )
         given = replace(given, digests={**given.digests, "analysis_input": name})

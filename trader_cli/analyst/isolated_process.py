@@ -59,8 +59,6 @@ def ask_new_process(module: str, request: JsonObject, limit_s: float, hash_seed:
     No key or secret is passed on: no variable of ours is. Raises `subprocess.SubprocessError` where it fails or does
     not end in time.
     """
-    known = {name: value for name, value in os.environ.items() if not name.upper().startswith("TRADER_")}
-    paths = [str(Path(trader_cli.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     ran = subprocess.run(  # noqa: S603  a module of ours
         [sys.executable, "-m", module],
         input=json.dumps(request),
@@ -68,10 +66,17 @@ def ask_new_process(module: str, request: JsonObject, limit_s: float, hash_seed:
         text=True,
         check=True,
         timeout=limit_s,
-        env={**known, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+        env={**known_environment(), "PYTHONHASHSEED": hash_seed},
     )
     [said] = [line for line in ran.stdout.splitlines() if line.startswith(_ANSWER)]
     return object_of(json.loads(said.removeprefix(_ANSWER)))
+
+
+def known_environment() -> dict[str, str]:
+    """The environment of another process of ours: without any variable of the program, secrets among them."""
+    known = {name: value for name, value in os.environ.items() if not name.upper().startswith("TRADER_")}
+    paths = [str(Path(trader_cli.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    return {**known, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
 def answer(body: JsonObject) -> None:

@@ -15,7 +15,8 @@ import polars as pl
 from trader_cli.analyst.certificate_store import STORED, SYNTHETIC
 from trader_cli.analyst.configured_families import configured_spec, own_families
 from trader_cli.analyst.isolated_process import answer, ask_new_process, last_words
-from trader_cli.analyst.user_rules import SETTING, load_rule
+from trader_cli.analyst.opened_files import OpenedFiles
+from trader_cli.analyst.user_rules import SETTING, load_rule, rule_origin
 from trader_cli.core import errors
 from trader_cli.core.errors import ConfigurationError, TraderError
 from trader_cli.core.json_values import object_of, texts_of
@@ -92,9 +93,11 @@ def _tried(request: JsonObject) -> JsonObject:
     settings = as_settings(object_of(request["settings"]))
     timeframe = Timeframe.parse(str(request["timeframe"]))
     spec = feature_spec(settings.feature_engineering_orchestrator, timeframe)
+    opened = OpenedFiles()
     named = load_rule(settings.rule)
     refuse_unknown_inputs(named, spec.columns)
     digests: JsonObject = {**digests_of(named, timeframe, trial_tape(named, timeframe, spec, SEED + 1))}
+    opened.refuse(rule_origin(str(settings.rule.name)))
     if not request.get("certify"):
         return {"digests": digests}
     tapes = {SYNTHETIC: trial_tape(named, timeframe, spec)}

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from trader_cli.analyst.rule_process import RuleProcess
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.core.ports import Progress
     from trader_cli.features.rule import NamedRule
@@ -65,8 +66,13 @@ def certified_rule(
     return _passed(options, found)
 
 
-def require_certified_rule(store: ArtifactStore, options: RuleOptions, timeframe: Timeframe, command: str) -> NamedRule:
-    """The configured rule, which must have been certified. Raises `DataMissing` naming the command that does it."""
+def require_certified_rule(
+    store: ArtifactStore, options: RuleOptions, timeframe: Timeframe, command: str, process: RuleProcess | None = None
+) -> NamedRule:
+    """The configured rule, which must have been certified; loaded in `process`, if one is given.
+
+    Raises `DataMissing` naming the command that certifies it.
+    """
     found = find_rule_certificate(store, options.rule, timeframe)
     if found is None:
         raise DataMissing(
@@ -74,9 +80,9 @@ def require_certified_rule(store: ArtifactStore, options: RuleOptions, timeframe
             " these parameters.",
             hint=f"Run `trader {command}`.",
         )
-    return _passed(options, found)
+    return _passed(options, found, process)
 
 
-def _passed(options: RuleOptions, found: Certificate) -> NamedRule:
+def _passed(options: RuleOptions, found: Certificate, process: RuleProcess | None = None) -> NamedRule:
     require_causal(found.columns[0].family, found)
-    return load_rule(options.rule)
+    return load_rule(options.rule) if process is None else process.named()

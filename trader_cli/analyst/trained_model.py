@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from trader_cli.analyst.boosting import Calibrated
 from trader_cli.analyst.fitted_families import FittedFamilies
+from trader_cli.analyst.trained_basis import TrainedBasis
 from trader_cli.analyst.walk_forward import META_COLUMNS
 from trader_cli.core.errors import DataInvalid
 from trader_cli.core.identity.digests import canonical_json, digest_value
 from trader_cli.core.identity.manifests import another_version
-from trader_cli.core.json_values import built, object_of, texts_of
-from trader_cli.core.types import Claim
+from trader_cli.core.json_values import built, texts_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,34 +33,16 @@ BUNDLE_SCHEMA = 4
 _THREADS = re.compile(r"^\[num_threads: \d+\]\n", re.MULTILINE)
 
 
-@dataclass(frozen=True)
-class TrainedModel:
+@dataclass(frozen=True, kw_only=True)
+class TrainedModel(TrainedBasis):
     """Side model, meta-label model (if the dual system is on and could be fitted), families, and what they rest on.
 
-    `features` are the input columns in order: those of the features artifact, then those of the `fitted` families.
-    `horizon_bars`, `barrier_width` and `volatility_span` are those of the labels, which an analysis must repeat. `key`
-    is the digest of everything the training depended on; `made_with` what the claim rests on (`analyst.claim_basis`).
+    `features` are those of the features artifact, then those of the `fitted` families.
     """
 
-    key: str
-    source: str
-    symbol: str
-    timeframe: str
-    features: tuple[str, ...]
     side: Calibrated
     meta: Calibrated | None
     fitted: FittedFamilies
-    claim: Claim
-    horizon_bars: int
-    barrier_width: float
-    volatility_span: int
-    first_ms: int
-    last_ms: int
-    inputs: dict[str, str] = field(default_factory=dict)
-    metrics: dict[str, float] = field(default_factory=dict)
-    seed: int = 0
-    made_with: JsonObject = field(default_factory=dict)
-    producer: str = ""
 
     @property
     def base_features(self) -> tuple[str, ...]:
@@ -87,30 +69,12 @@ class TrainedModel:
 
     def description(self, producer: str) -> JsonObject:
         """What `bundle.json` says besides the files' digests."""
-        names = (
-            "key",
-            "source",
-            "symbol",
-            "timeframe",
-            "horizon_bars",
-            "barrier_width",
-            "volatility_span",
-            "first_ms",
-            "last_ms",
-            "inputs",
-            "metrics",
-            "seed",
-            "made_with",
-        )
         return {
+            **self.basis(producer),
             "schema": BUNDLE_SCHEMA,
-            "producer": producer,
-            **{name: getattr(self, name) for name in names},
-            "features": list(self.features),
             "features_digest": digest_value(list(self.features)),
             "meta_features": [*self.features, *META_COLUMNS],
             "fitted_digest": self.fitted.digest,
-            "claim": asdict(self.claim),
         }
 
     @classmethod
@@ -133,8 +97,7 @@ class TrainedModel:
             )
         maps = json.loads(files["calibration.json"])
         meta = _calibrated(files["meta.txt"], maps["meta"]) if "meta.txt" in files else None
-        known = {name: description[name] for name in cls.__dataclass_fields__ if name in description}
-        known |= {"features": texts_of(description["features"]), "claim": built(Claim, object_of(description["claim"]))}
+        known = cls.basis_of(description)
         side = _calibrated(files["side.txt"], maps["side"])
         model = built(cls, {**known, "side": side, "meta": meta, "fitted": fitted})
         _refuse_unknown_members(model, texts_of(description["meta_features"]))

@@ -5,13 +5,13 @@ Bound to the rule's source and parameters, to costs (`analyst.claim_basis`), and
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from trader_cli.analyst.trained_basis import TrainedBasis
 from trader_cli.core.errors import DataInvalid
 from trader_cli.core.identity.manifests import another_version
-from trader_cli.core.json_values import built, object_of, texts_of
-from trader_cli.core.types import Claim
+from trader_cli.core.json_values import built
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,33 +22,16 @@ if TYPE_CHECKING:
 RULE_KIND, RULE_SCHEMA = "rule", 1
 
 
-@dataclass(frozen=True)
-class TrainedRule:
+@dataclass(frozen=True, kw_only=True)
+class TrainedRule(TrainedBasis):
     """A rule judged. `rule` is its identity (`NamedRule.identity`), `features` those it reads.
 
     `win_share` is the mean over its trades of how far between stop (0) and target (1) they ended: at that probability
-    of the target a trade between the two returns what the rule's trades returned. The other fields are those of a
-    `TrainedModel`.
+    of the target a trade between the two returns what the rule's trades returned.
     """
 
-    key: str
-    source: str
-    symbol: str
-    timeframe: str
     rule: JsonObject
-    features: tuple[str, ...]
     win_share: float
-    claim: Claim
-    horizon_bars: int
-    barrier_width: float
-    volatility_span: int
-    first_ms: int
-    last_ms: int
-    inputs: dict[str, str] = field(default_factory=dict)
-    metrics: dict[str, float] = field(default_factory=dict)
-    seed: int = 0
-    made_with: JsonObject = field(default_factory=dict)
-    producer: str = ""
 
     @property
     def name(self) -> str:
@@ -66,13 +49,8 @@ class TrainedRule:
 
     def description(self, producer: str) -> JsonObject:
         """What `bundle.json` says."""
-        return {
-            **asdict(self),
-            "kind": RULE_KIND,
-            "schema": RULE_SCHEMA,
-            "producer": producer,
-            "features": list(self.features),
-        }
+        own: JsonObject = {"kind": RULE_KIND, "schema": RULE_SCHEMA, "rule": self.rule, "win_share": self.win_share}
+        return {**self.basis(producer), **own}
 
     @classmethod
     def from_description(cls, description: Mapping[str, object]) -> TrainedRule:
@@ -82,9 +60,8 @@ class TrainedRule:
                 f"The rule's bundle was made by {another_version(description.get('schema'), RULE_SCHEMA)}.",
                 hint="Run `trader train` again.",
             )
-        known = {name: description[name] for name in cls.__dataclass_fields__ if name in description}
-        claim, features = built(Claim, object_of(description["claim"])), texts_of(description["features"])
-        return built(cls, {**known, "claim": claim, "features": features})
+        own = {name: description[name] for name in ("rule", "win_share")}
+        return built(cls, {**cls.basis_of(description), **own})
 
     def differs_from(self, named: NamedRule) -> str | None:
         """What is other of the rule now than when it was judged, in words; `None` where nothing is."""

@@ -71,6 +71,11 @@ def load_rule(options: RuleSettings) -> NamedRule:
         raise ConfigurationError("No rule is named.", hint=f"Set {SETTING}, or give --rule. {_HINT}")
     kind, origin = _kind(options.name)
     name, given = rule_name(kind), fitting_parameters(kind, options.parameters)
+    lacking = sorted(getattr(kind, "__abstractmethods__", ()))
+    if lacking:
+        raise ConfigurationError(
+            f"The rule {name} of {origin.reference} does not define {', '.join(lacking)}.", hint=_HINT
+        )
     with users_code(origin, f"making the rule {name}"):
         rule = kind(**given)
         warmup, inputs = rule.warmup, rule.inputs

@@ -165,6 +165,8 @@ class BacktestAccount:
     def _fold(self) -> None:
         """Take fills and payments since the last time into the positions they belong to."""
         account = self.venue.engine.account
+        if (len(account.fills), len(account.income)) == (self._folded, self._paid):
+            return
         for fill in account.fills[self._folded :]:
             held, order = self.held[fill.symbol], account.orders[fill.order_id]
             why = self.keeper.reasons.get(order.client_id)

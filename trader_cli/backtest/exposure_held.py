@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from trader_cli.backtest.costs import cost_per_bar
+from trader_cli.backtest.records import BOOK
 from trader_cli.core.market.schemas import milliseconds
 
 if TYPE_CHECKING:
@@ -64,6 +66,20 @@ def exposure_book(equity: pl.DataFrame, fills: pl.DataFrame, closes: Mapping[str
         net, gross = net + share, gross + np.abs(share)
         held = held + (share[:-1].mean() if len(held) else 0.0) * (close[1:] / close[:-1] - 1)
     return ExposureBook(np.diff(level) / level[:-1], net, gross, held)
+
+
+def book_frame(equity: pl.DataFrame, fills: pl.DataFrame, closes: Mapping[str, Closes]) -> pl.DataFrame:
+    """The BOOK of `records`, of its EQUITY and FILLS: one row for each of equity."""
+    made, first = exposure_book(equity, fills, closes), np.full(1, np.nan)
+    columns = {
+        "gain": np.concatenate([first, made.gains]),
+        "cost": np.concatenate([np.zeros(1), cost_per_bar(fills, equity)]),
+        "net": made.net,
+        "gross": made.gross,
+        "held_gain": np.concatenate([first, made.held]),
+    }
+    frame = pl.DataFrame({"time": equity["time"], **columns}, schema=dict(BOOK))
+    return frame.with_columns(pl.col("gain", "held_gain").fill_nan(None))
 
 
 def _amounts(fills: pl.DataFrame, times_ms: NDArray[np.int64]) -> Floats:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from trader_cli.backtest.backtest_account import UNFILLED
-from trader_cli.backtest.schedule import SETTLE_MS, LookGrid
+from trader_cli.backtest.schedule import LookGrid
+from trader_cli.core.market.timeframes import SETTLE_MS
 from trader_cli.core.money.plans import Approved, Refused
 from trader_cli.core.ports import silent
 from trader_cli.core.types import Abstention
@@ -34,8 +35,8 @@ POSITION_OPEN = Refused("position_open", "The symbol holds a position of ours.")
 class Analyses(Protocol):
     """What is thought of a symbol."""
 
-    def of(self, symbol: str) -> Analysis:
-        """The analysis of the last bar that has closed by now, as of the moment it is first asked for."""
+    def of(self, symbol: str, close_ms: int) -> Analysis:
+        """The analysis of the bar that closed then, as of the moment it is first asked for: half a second later."""
         ...
 
 
@@ -67,6 +68,7 @@ class FaithfulBacktest:
         self._began_ms = now = account.venue.now_ms
         self._looks = LookGrid(schedule.look_ms, now)
         self._stood_ms = 0
+        self._ends = account.venue.book.ends
         self._progress = progress
 
     def run(self, until_ms: int) -> None:
@@ -104,12 +106,19 @@ class FaithfulBacktest:
         """The last close that is looked at; the beginning is one, if bars close then."""
         return self._schedule.timeframe.floor(max(now_ms - SETTLE_MS, self._began_ms))
 
+    def _has_ended(self, symbol: str, close_ms: int) -> bool:
+        """Whether a symbol is delisted by a close: nothing is thought of it any more."""
+        return close_ms >= self._ends.get(symbol, close_ms + 1)
+
     def _tend(self, series: Series) -> None:
         now = self._account.venue.now_ms
         closed = self._closed(now)
-        if closed > series.analysed_ms:
+        if self._has_ended(series.symbol, closed):
+            series.analysed_ms, series.tactics_ms = closed, None
+            self._stood(closed)
+        elif closed > series.analysed_ms:
             series.analysed_ms, series.tactics_ms, series.approved = closed, now, None
-            series.analysis = analysis = self._analyses.of(series.symbol)
+            series.analysis = analysis = self._analyses.of(series.symbol, closed)
             if isinstance(analysis.outcome, Abstention):
                 self._account.records.decided(now, analysis, analysis.outcome)
             self._stood(closed)
@@ -153,7 +162,7 @@ class FaithfulBacktest:
         closed = self._schedule.closed_by(self._account.venue.now_ms)
         known = self._assessments.get(held.plan.plan_id)
         if closed > max(held.plan.decision_ms, known.at_ms if known else 0):
-            said = assessment_of(held.plan, self._analyses.of(symbol))
+            said = assessment_of(held.plan, self._analyses.of(symbol, closed))
             if said is not None:
                 self._assessments = {**self._assessments, held.plan.plan_id: said}
                 return said

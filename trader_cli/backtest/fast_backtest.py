@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from trader_cli.backtest.faithful_backtest import POSITION_OPEN, FaithfulBacktest
 from trader_cli.backtest.next_moment import NextMoment, day_moment
-from trader_cli.backtest.schedule import SETTLE_MS
 from trader_cli.backtest.skipped_looks import SkippedLooks
 from trader_cli.backtest.standing_rows import StandingRows
+from trader_cli.core.market.timeframes import SETTLE_MS
 from trader_cli.core.ports import silent
 from trader_cli.core.types import Abstention
 from trader_cli.tactician.assessments import assessment_of
@@ -63,11 +63,11 @@ class FastBacktest(FaithfulBacktest):
     # --- when something may come of it ---
 
     def _is_at_rest(self) -> bool:
-        """Whether every close up to now was looked at, none that is to come, and no look is late."""
+        """Whether every close up to now was looked at, and no look is late."""
         now, closed = self._account.venue.now_ms, self._closed(self._account.venue.now_ms)
         is_asked = all(series.analysed_ms == closed for series in self._series)
         is_late = bool(self._account.held) and self._looks.next_ms <= now
-        return is_asked and not is_late and not self._prepared.asked_after(closed)
+        return is_asked and not is_late
 
     def _next_event(self, until_ms: int) -> int:
         """The next moment at which something may be done, at most `until_ms`."""
@@ -95,16 +95,11 @@ class FastBacktest(FaithfulBacktest):
         if account.has_changed or self._schedule.look_ms > self._schedule.timeframe.ms:
             return now
         moments = [until_ms, account.venue.engine.next_funding_ms, day_moment(now, self._schedule.look_ms)]
+        moments += [self._ends[symbol] for symbol in account.held if symbol in self._ends]
         moments += [one.plan.exit_by_ms for one in account.held.values()]
         moments += [self._opinion_moment(one, now) for one in account.held.values()]
-        moments.append(self._early_moment(now, min(moments)))
         first = max(min(moments), now)
         return first if first == now else self._moment.price_moment(first)
-
-    def _early_moment(self, now_ms: int, until_ms: int) -> int:
-        """The first close with a look between it and when its bar is asked for: the look may hear of it already."""
-        closes = range(self._schedule.next_close_ms(now_ms) - SETTLE_MS, until_ms, self._schedule.timeframe.ms)
-        return next((c for c in closes if self._looks.at_or_after(c) < c + SETTLE_MS), until_ms)
 
     def _opinion_moment(self, held: ManagedPosition, now_ms: int) -> int:
         """When an opinion may first close a position, or a part of it."""
@@ -143,15 +138,16 @@ class FastBacktest(FaithfulBacktest):
         bar_ms = self._schedule.timeframe.ms
         for close_ms in range(self._stood_ms + bar_ms, wake_ms - SETTLE_MS, bar_ms):
             for series in self._series:
-                self._pass_over(series.symbol, close_ms)
+                if not self._has_ended(series.symbol, close_ms):
+                    self._pass_over(series.symbol, close_ms)
                 series.analysed_ms, series.approved = close_ms, None
             self._standing.due.append(close_ms)
             self._stood_ms = self._prepared.passed_ms = close_ms
 
     def _pass_over(self, symbol: str, close_ms: int) -> None:
-        analysis = self._prepared.at(symbol, close_ms)
-        said = analysis.outcome if isinstance(analysis.outcome, Abstention) else POSITION_OPEN
-        self._account.records.decided(close_ms + SETTLE_MS, analysis, said)
+        closed_ms, outcome = self._prepared.symbols[symbol].outcome(close_ms)
+        signal, said = (None, outcome) if isinstance(outcome, Abstention) else (outcome, POSITION_OPEN)
+        self._account.records.decided_of(close_ms + SETTLE_MS, symbol, closed_ms, signal, said)
 
     def _look_if_due(self) -> None:
         now = self._account.venue.now_ms

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import ROUND_FLOOR, Decimal
+from functools import cache
 from typing import TYPE_CHECKING
 
 from trader_cli.backtest.backtest_account import open_position
@@ -50,12 +51,13 @@ class NextMoment:
     """Above every equity there can be before the moment that was told last."""
     _scans: dict[str, _Scan] = field(default_factory=dict)
     _guards: dict[str, Decimal] = field(default_factory=dict)
+    _nearest: dict[str, tuple[object, Decimal | None]] = field(default_factory=dict)
 
     def price_moment(self, until_ms: int) -> int:
         """When a price first reaches what a look would act on, or the engine, at most `until_ms`."""
         engine, held = self.account.venue.engine, self.account.held
         now, marks = engine.now_ms, {symbol: engine.mark(symbol) for symbol in held}
-        favourable = {symbol: _favourable(one, _unit(engine, symbol)) for symbol, one in held.items()}
+        favourable = {symbol: self._favourable(engine, symbol) for symbol in held}
         if any(level is None for level in favourable.values()):
             return now
         levels = {symbol: level for symbol, level in favourable.items() if level is not None}
@@ -68,6 +70,14 @@ class NextMoment:
         for symbol, one in sorted(held.items()):
             found = self._scanned(symbol, _bounds(engine, one, levels[symbol], guards[symbol]), found)
         return found
+
+    def _favourable(self, engine: Engine, symbol: str) -> Decimal | None:
+        """The nearest price in favour of a position at which a look acts; told again once what it hangs on changes."""
+        one, known = self.account.held[symbol], self._nearest.get(symbol)
+        hangs_on = one.plan.plan_id, one.stop_price, one.best_price, one.entry_price
+        if known is None or known[0] != hangs_on:
+            known = self._nearest[symbol] = hangs_on, _favourable(one, _unit(engine, symbol))
+        return known[1]
 
     def _scanned(self, symbol: str, bounds: tuple[float, float], until_ms: int) -> int:
         engine = self.account.venue.engine
@@ -128,7 +138,12 @@ def day_moment(now_ms: int, look_ms: int) -> int:
 
 def _unit(engine: Engine, symbol: str) -> Decimal:
     """One in the last decimal of a price."""
-    return Decimal(1).scaleb(-places(engine.markets[symbol].rules.tick))
+    return _last_decimal(engine.markets[symbol].rules.tick)
+
+
+@cache
+def _last_decimal(tick: Decimal) -> Decimal:
+    return Decimal(1).scaleb(-places(tick))
 
 
 def _bounds(engine: Engine, one: ManagedPosition, favourable: Decimal, guard: Decimal) -> tuple[float, float]:

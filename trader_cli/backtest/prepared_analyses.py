@@ -18,14 +18,13 @@ from trader_cli.analyst.decision import DOWN, UP
 from trader_cli.analyst.decisions_by_row import SeriesRows, SnapshotRows, decide_rows
 from trader_cli.analyst.health import BAND
 from trader_cli.analyst.rule_decision import held_by
-from trader_cli.backtest.schedule import SETTLE_MS
 from trader_cli.core.market.symbols import delivery_ms_of
-from trader_cli.core.market.timeframes import HOUR_MS
+from trader_cli.core.market.timeframes import HOUR_MS, SETTLE_MS
 from trader_cli.core.types import Abstention, Analysis, Probabilities, Signal
 from trader_cli.exchange.simulated_exchange import DEPTH
+from trader_cli.venue.simulated_market.derived_series import FUNDING_INTERVAL_MS
 from trader_cli.venue.simulated_market.many_moments import as_written, books_at, prices_at
 from trader_cli.venue.simulated_market.number_format import DERIVED_PLACES, decimals
-from trader_cli.venue.simulated_market.symbol_market import FUNDING_INTERVAL_MS, SymbolMarket
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from trader_cli.backtest.stored_analyses import StoredAnalyses, SymbolHistory
     from trader_cli.settings.room_options import AnalysisOptions
     from trader_cli.venue.simulated_market.rule_changes import RuleBook
+    from trader_cli.venue.simulated_market.symbol_market import SymbolMarket
 
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
@@ -49,7 +49,7 @@ _COMPARED = 100
 class PreparedSymbol:
     """One symbol at the closes first, first + bar … (n of them, UTC ms).
 
-    `decided_ms`: the close of the last bar there was then; `price` its close; `marks` the last price when it is asked,
+    `decided_ms`: the close of the last bar there was then; `price` its close; `marks` the mark price when it is asked,
     each (n,); `probabilities` of up, down and flat, (n, 3), NaN where nothing is told.
     """
 
@@ -69,7 +69,7 @@ class PreparedSymbol:
         return (close_ms - self.first_ms) // self.bar_ms
 
     def mark_at(self, close_ms: int) -> float:
-        """The last price when a close is asked for."""
+        """The mark price when a close is asked for."""
         return float(self.marks[self.at(close_ms)])
 
     @cached_property
@@ -84,6 +84,11 @@ class PreparedSymbol:
             told = self.probabilities[:, DOWN if sign > 0 else UP]
             self._losing[key] = self.first_ms + self.bar_ms * np.flatnonzero(told >= least)
         return self._losing[key]
+
+    def outcome(self, close_ms: int) -> tuple[int, Signal | Abstention]:
+        """(The close of the last bar there is at a close, UTC ms, and what is decided of it)."""
+        number = self.at(close_ms)
+        return int(self.decided_ms[number]), self.outcomes[number]
 
     def analysis(self, close_ms: int) -> Analysis:
         """What `analysis.decide` says at a close."""
@@ -139,7 +144,7 @@ def prepare(
         np.concatenate([part.probabilities for part in parts]),
         history.series.open_ms[rows] + timeframe.ms,
         history.series.close[rows],
-        prices_at(market.tape, closes + SETTLE_MS),
+        prices_at(market.tape.mark_tape, closes + SETTLE_MS),
         history,
     )
 
@@ -229,20 +234,15 @@ class PreparedAnalyses:
     """The last close that every symbol was asked for, at its time."""
     _said: dict[str, tuple[int, Analysis]] = field(default_factory=dict)
 
-    def of(self, symbol: str) -> Analysis:
+    def of(self, symbol: str, close_ms: int) -> Analysis:
         """As `StoredAnalyses.of`."""
-        now = self.alone.venue.now_ms
-        said, close_ms = self._said.get(symbol), self.alone.histories[symbol].timeframe.floor(now)
+        said = self._said.get(symbol)
         if said is None or said[0] != close_ms:
-            at_its_time = close_ms <= self.passed_ms or now == close_ms + SETTLE_MS
-            one = self.at(symbol, close_ms) if at_its_time else self.alone.made(symbol, close_ms)
+            at_its_time = close_ms <= self.passed_ms or self.alone.venue.now_ms == close_ms + SETTLE_MS
+            one = self.at(symbol, close_ms) if at_its_time else self.alone.of(symbol, close_ms)
             said = self._said[symbol] = close_ms, one
         return said[1]
 
     def at(self, symbol: str, close_ms: int) -> Analysis:
         """What is said of a close at its time."""
         return self.symbols[symbol].analysis(close_ms)
-
-    def asked_after(self, close_ms: int) -> bool:
-        """Whether a later close was asked for already, before its time."""
-        return any(asked_ms > close_ms for asked_ms, _ in self._said.values())

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from trader_cli.backtest.position_keeper import ManagedPosition
-    from trader_cli.core.types import Abstention, Analysis
+    from trader_cli.core.types import Abstention, Analysis, Signal
     from trader_cli.venue.engine.books import Account, Fill, Order
     from trader_cli.venue.engine.engine import Engine
 
@@ -95,6 +95,10 @@ LEVELS: Columns = {"time": TIME, "symbol": S, "plan": S, "purpose": S, "price": 
 """Where stops and targets of a position came to rest, and when; a stop ends the one before it."""
 EQUITY: Columns = {"time": TIME, "wallet": F, "equity": F, "exposure": F}
 """At each close: the wallet, with unrealised profit, and the notional of all positions."""
+BOOK: Columns = {"time": TIME, "gain": F, "cost": F, "net": F, "gross": F, "held_gain": F}
+"""The per-bar book, by which a claim is made: at each close the gain since the one before as a share of equity (the
+first has none), fees and slippage of the fills between in quote money, exposure as a share of equity, longs less shorts
+and together, and the gain of holding each symbol's average exposure all along."""
 
 SHAPES: Mapping[str, Columns] = MappingProxyType(
     {
@@ -104,6 +108,7 @@ SHAPES: Mapping[str, Columns] = MappingProxyType(
         "trades": TRADES,
         "levels": LEVELS,
         "equity": EQUITY,
+        "book": BOOK,
     }
 )
 """The parts of a backtest, in the order they are written."""
@@ -127,14 +132,21 @@ class Records:
 
     def decided(self, now_ms: int, analysis: Analysis, said: Abstention | Refused | Approved) -> None:
         """What was decided of an analysis."""
+        self.decided_of(now_ms, analysis.symbol, analysis.decision_time_ms, analysis.signal, said)
+
+    def decided_of(
+        self, now_ms: int, symbol: str, closed_ms: int, signal: Signal | None, said: Abstention | Refused | Approved
+    ) -> None:
+        """What was decided of a bar that closed then, of which there was a signal, or none."""
         plan_id = said.plan.plan_id if isinstance(said, Approved) else None
-        probability = analysis.signal.probability_act if analysis.signal else None
-        told = (*_told(said), plan_id, probability)
-        self.decisions.append((now_ms, analysis.symbol, analysis.decision_time_ms, *told))
+        told = (*_told(said), plan_id, signal.probability_act if signal else None)
+        self.decisions.append((now_ms, symbol, closed_ms, *told))
 
     def filled(self, fill: Fill, order: Order, plan_id: str, reason: str | None, last_price: float) -> str:
         """A fill of an order: what the order was for, and why it left, which is given back."""
         purpose = ids.purpose_of(order.client_id) or ids.forced_kind(order.client_id) or "external"
+        if purpose == "settlement":
+            reason = "delisted"
         numbers = (float(x) for x in (fill.price, fill.quantity, fill.commission, fill.realized))
         sent_at = float(order.stop_price) or last_price
         told = (*numbers, reason or purpose, fill.maker, sent_at)
@@ -195,14 +207,17 @@ class Records:
         marks: Mapping[str, Decimal],
     ) -> None:
         """How an account stood then that held these: (symbol, amount, entry price)."""
+        if not held:
+            self.equity.append((time_ms, float(wallet), float(wallet), 0.0))
+            return
         ours = ((amount, entry, marks[s]) for s, amount, entry in held if margin_asset_of(s) == QUOTE)
         equity = wallet + sum((amount * (mark - entry) for amount, entry, mark in ours), ZERO)
         exposure = sum((abs(amount) * marks[symbol] for symbol, amount, _ in held), ZERO)
         self.equity.append((time_ms, float(wallet), float(equity), float(exposure)))
 
     def frames(self) -> dict[str, pl.DataFrame]:
-        """All of it, by name."""
-        return framed({name: getattr(self, name) for name in SHAPES})
+        """All of it, by name; the book is made of it (`exposure_held.book_frame`)."""
+        return framed({name: getattr(self, name) for name in SHAPES if name != "book"})
 
 
 def _average(fills: list[Fill]) -> float | None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from trader_cli.core.market.timeframes import SETTLE_MS
+
 if TYPE_CHECKING:
     from trader_cli.core.market.timeframes import Timeframe
-
-SETTLE_MS = 500
-"""How long after its close a bar is asked for."""
 
 
 @dataclass(frozen=True)

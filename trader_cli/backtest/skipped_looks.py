@@ -51,10 +51,11 @@ class SkippedLooks:
             at = wanted + 1
 
     def _about(self) -> NDArray[np.float64]:
-        """Each equity, to rounding. Shape (n,)."""
+        """No less than each equity, by a tick of each position at most and rounding. Shape (n,)."""
         times, total = np.array(self.times, dtype=np.int64), np.full(len(self.times), float(self.wallet))
         for symbol, amount, entry in self.positions:
-            total += float(amount) * (prices_at(self.tape.symbols[symbol], times) - float(entry))
+            tape = self.tape.symbols[symbol]
+            total += float(amount) * (prices_at(tape.mark_tape, times) - float(entry)) + float(abs(amount)) * tape.tick
         return total
 
     def _equity(self, time_ms: int) -> Decimal:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trader_cli.backtest.schedule import SETTLE_MS
+from trader_cli.core.market.timeframes import SETTLE_MS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

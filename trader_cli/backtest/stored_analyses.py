@@ -17,6 +17,7 @@ from trader_cli.core.market.doubtful_rows import doubts_by_row
 from trader_cli.core.market.snapshot import MarketSnapshot
 from trader_cli.core.types import Abstention
 from trader_cli.features.bar_arrays import BarSeries
+from trader_cli.storage.stored_columns import StoredColumns
 
 if TYPE_CHECKING:
     import polars as pl
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from trader_cli.exchange.simulated_exchange import SimulatedExchange
     from trader_cli.features.rule import BarSignals
     from trader_cli.settings.room_options import AnalysisOptions
+    from trader_cli.storage.stored_columns import Columns
 
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
@@ -44,7 +46,7 @@ class SymbolHistory:
     symbol: str
     timeframe: Timeframe
     bars: pl.DataFrame
-    features: pl.DataFrame
+    features: Columns
     funding: pl.DataFrame | None
     models: ModelSchedule
     digests: dict[str, str]
@@ -72,6 +74,11 @@ class SymbolHistory:
     def doubts(self) -> dict[int, dict[str, int]]:
         """What is doubtful about the bars before each row, as told then; rows without doubts are left out."""
         return doubts_by_row(self.bars, self.timeframe, self.reach, DOUBT_BARS)
+
+    def let_features_go(self) -> None:
+        """Hold the features no longer, where they can be read again."""
+        if isinstance(self.features, StoredColumns):
+            self.features.let_go()
 
     def rows_at(self, closes: Ints) -> Ints:
         """The last bar that has closed by each time (m,), UTC ms; −1 where none has."""
@@ -103,9 +110,9 @@ class StoredAnalyses:
     options: AnalysisOptions
     _said: dict[str, tuple[int, Analysis]] = field(default_factory=dict)
 
-    def of(self, symbol: str) -> Analysis:
-        """The analysis of the last bar that has closed by the venue's time."""
-        said, close_ms = self._said.get(symbol), self.histories[symbol].timeframe.floor(self.venue.now_ms)
+    def of(self, symbol: str, close_ms: int) -> Analysis:
+        """The analysis of the bar that closed then, as it was made when it was first asked for."""
+        said = self._said.get(symbol)
         if said is None or said[0] != close_ms:
             said = self._said[symbol] = close_ms, self.made(symbol, close_ms)
         return said[1]

@@ -7,10 +7,11 @@ import os
 import sys
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
+from time import monotonic
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from rich.console import Console
@@ -77,26 +78,31 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     _print(table)
 
 
+_SAID_EVERY_S = 10.0
 _DRAWN_ANYWAY = ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
 """Set in the environment, rich may take for a terminal what is none."""
 
 
 def progress_bar() -> AbstractContextManager[Progress]:
-    """A rich progress bar on stderr, one line per piece of work; nothing is drawn where stderr is not a terminal."""
+    """A rich progress bar on stderr, one line per piece of work; where that is no terminal, a sentence now and then."""
     drawn = sys.stderr.isatty() or any(name in os.environ for name in _DRAWN_ANYWAY)
     return _bars() if drawn else nullcontext(_without_bars())
 
 
-def _without_bars() -> Progress:
-    """Says only what is begun whose end cannot be told."""
-    begun = set[str]()
+def _without_bars(clock: Callable[[], float] = monotonic) -> Progress:
+    """Says what is begun whose end cannot be told, and of other work every ten seconds how far it is."""
+    begun, said_s = set[str](), clock()
 
-    def report(what: str, done: int, total: int) -> None:  # noqa: ARG001
-        if what not in begun and total == 0:
-            from rich.console import Console
-
-            Console(stderr=True).print(what)
+    def report(what: str, done: int, total: int) -> None:
+        nonlocal said_s
+        is_new, now = what not in begun and total == 0, clock()
         begun.add(what)
+        if not is_new and (total == 0 or now - said_s < _SAID_EVERY_S):
+            return
+        from rich.console import Console
+
+        said_s = now
+        Console(stderr=True).print(what if total == 0 else f"{what}: {done} of {total}", markup=False, highlight=False)
 
     return report
 

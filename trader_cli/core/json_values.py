@@ -10,9 +10,16 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from _typeshed import DataclassInstance
+
 JsonObject = dict[str, object]
 """Texts, numbers, booleans, null, lists and objects by name."""
 Value = TypeVar("Value")
+
+
+def flat(value: DataclassInstance) -> JsonObject:
+    """The fields of a frozen value that holds no others, by name: `dataclasses.asdict` without its copies."""
+    return {name: getattr(value, name) for name in value.__dataclass_fields__}
 
 
 def built(kind: Callable[..., Value], fields: Mapping[str, object]) -> Value:

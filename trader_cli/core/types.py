@@ -70,6 +70,10 @@ class Signal:
         return body
 
 
+RULE_FAILED = "rule_failed"
+"""The code of an abstention of a rule of one's own that raised, crashed, or did not answer in time."""
+
+
 @dataclass(frozen=True)
 class Abstention:
     """A stated reason for doing nothing: a stable code and a sentence."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.errors import UsageError
+from trader_cli.exchange.account.bracket_memory import BRACKETS_FILE, BracketMemory
 from trader_cli.exchange.account.broker import BinanceBroker
 from trader_cli.exchange.account.entry_permission import EntryPermission
 from trader_cli.exchange.connection.connection import PROTECTION_WAIT_S, Connection
@@ -52,19 +53,27 @@ class ExchangeSession:
     ) -> None:
         """`venue_url`: the simulated venue of mode sim, to which alone it signs; `venue`: itself, in this process.
 
-        `remembered`: a file for symbols.
+        `remembered`: a file for symbols; leverage brackets lie beside it.
         """
         self.workspace = workspace_of(config)
         self.settings = self.workspace.settings
         self._connection = _connection(self.settings.mode, self.settings.binance_exchange, clock, venue_url, venue)
         self._book = SymbolBook(remembered)
+        is_kept = remembered is not None and self.settings.mode != "sim"
+        self._brackets = BracketMemory(remembered.with_name(BRACKETS_FILE) if remembered and is_kept else None)
         self.private, self.protection = self._brokers()
 
     def _brokers(self) -> tuple[BinanceBroker, BinanceBroker]:
         """(the account, and the same for what protects it: asked once, at once, on connections of its own)."""
         options = self.settings.binance_exchange
         opening = EntryPermission(self._connection, tells_rights=tells_key_rights(self.settings.mode, options))
-        return BinanceBroker(self._connection, opening), BinanceBroker(self._connection.protection, opening)
+        return (
+            BinanceBroker(self._connection, opening, self._hear_brackets),
+            BinanceBroker(self._connection.protection, opening),
+        )
+
+    def _hear_brackets(self, symbol: str, reply: object) -> None:
+        self._brackets.hear(symbol, reply, self.server_now_ms())
 
     async def initialize(self, *, protection: bool = False) -> bool:
         """Connect: learn the exchange's time and symbols. Raises `ClockSkewed` if our clock is off by too much.

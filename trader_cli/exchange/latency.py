@@ -11,6 +11,7 @@ from trader_cli.core.identity.digests import digest_value
 USUAL_LATENCY_MS = 100.0
 """Median, on a real market, where no other is set."""
 _UNITS = 1 << 52
+_NORMAL = NormalDist()
 
 
 @dataclass(frozen=True)
@@ -24,4 +25,4 @@ class Latency:
     def of(self, command: str) -> int:
         """Whole milliseconds that a command takes."""
         share = (int(digest_value(["latency", self.seed, command])[:13], 16) + 0.5) / _UNITS
-        return round(self.median_ms * exp(self.spread * NormalDist().inv_cdf(share)))
+        return round(self.median_ms * exp(self.spread * _NORMAL.inv_cdf(share)))

@@ -5,29 +5,37 @@ What the client of the simulated exchange would hear: the same routes, filters a
 
 from __future__ import annotations
 
+from dataclasses import replace
+from decimal import Decimal
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from trader_cli.core.money.orders import NotPlaced, StopState
+import numpy as np
+
+from trader_cli.core.errors import DataInvalid
+from trader_cli.core.market.quotes import Ticker
+from trader_cli.core.money.assets import QUOTE
+from trader_cli.core.money.orders import AccountState, NotPlaced, StopState
 from trader_cli.exchange.account import account_replies as parse
 from trader_cli.exchange.account.broker import order_parameters, stop_parameters
 from trader_cli.exchange.market_data import quote_replies
 from trader_cli.exchange.market_data.symbol_filters import symbol_rules
+from trader_cli.venue.engine.books import ZERO
 from trader_cli.venue.engine.engine import Engine
+from trader_cli.venue.engine.margin import available, of_asset, unrealized
 from trader_cli.venue.engine.queries import VenueRejection
 from trader_cli.venue.server.private_routes import COMMANDS, READS
 from trader_cli.venue.server.public_routes import PublicRoutes
-from trader_cli.venue.server.wallets import fresh_account
+from trader_cli.venue.server.wallets import fresh_account, text
+from trader_cli.venue.simulated_market.many_moments import as_written
 from trader_cli.venue.simulated_market.number_format import as_read, decimals
 from trader_cli.venue.simulated_market.rule_changes import RuleBook
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from decimal import Decimal
     from typing import Any
 
-    from trader_cli.core.market.quotes import OrderBook, PremiumIndex, Ticker
+    from trader_cli.core.market.quotes import OrderBook, PremiumIndex
     from trader_cli.core.money.orders import (
-        AccountState,
         LeverageBracket,
         OrderRequest,
         OrderState,
@@ -36,8 +44,10 @@ if TYPE_CHECKING:
         SymbolRules,
     )
     from trader_cli.exchange.latency import Latency
-    from trader_cli.venue.engine.books import AlgoOrder
+    from trader_cli.venue.engine.books import Account, AlgoOrder
+    from trader_cli.venue.simulated_market.market_port import Level
     from trader_cli.venue.simulated_market.rule_changes import Listing
+    from trader_cli.venue.simulated_market.symbol_market import SymbolMarket
     from trader_cli.venue.simulated_market.tape import Tape
 
 T = TypeVar("T")
@@ -91,9 +101,7 @@ class SimulatedExchange:
 
     def ticker(self, symbol: str) -> Ticker:
         """The last 24 hours."""
-        return self._now(
-            "ticker", symbol, lambda: quote_replies.ticker(self._shown("/fapi/v1/ticker/24hr", symbol=symbol), symbol)
-        )
+        return self._now("ticker", symbol, lambda: ticker_shown(self._routes.markets[symbol], self.now_ms))
 
     def order_book(self, symbol: str) -> OrderBook:
         """The book, `DEPTH` levels a side."""
@@ -102,8 +110,8 @@ class SimulatedExchange:
             market = self._routes.markets[symbol]
             price, quantity = decimals(market.tape.tick), decimals(market.tape.step)
             shown = market.book(self.now_ms, DEPTH)
-            bids, asks = ([(as_read(p, price), as_read(q, quantity)) for p, q in side] for side in shown)
-            return quote_replies.checked_book(symbol, self.now_ms, tuple(bids), tuple(asks))
+            bids, asks = (side_shown(side, price, quantity) for side in shown)
+            return quote_replies.checked_book(symbol, self.now_ms, bids, asks)
 
         return self._now("book", symbol, read)
 
@@ -135,7 +143,11 @@ class SimulatedExchange:
 
     def account(self) -> AccountState:
         """Wallet, available balance and unrealised profit, by asset."""
-        return parse.account_state(self._read("/fapi/v3/account"))
+        books, marks = self.engine.account, self.engine.marks()
+        states = {asset: balances_shown(books, asset, marks) for asset in books.assets()}
+        main = states.pop(QUOTE)
+        held = tuple(one for one in states.values() if one.wallet or one.unrealized_profit or one.available)
+        return replace(main, others=held)
 
     def positions(self) -> list[PositionState]:
         """What is open."""
@@ -179,6 +191,40 @@ class SimulatedExchange:
             return COMMANDS[verb, path](self.engine, parameters)
         except VenueRejection as refused:
             return NotPlaced(refused.code, refused.message)
+
+
+def ticker_shown(market: SymbolMarket, now_ms: int) -> Ticker:
+    """The last 24 hours as the client reads them from the exchange's answer (`quote_replies.ticker`)."""
+    day, price, quantity = market.day(now_ms, counted=False), decimals(market.tape.tick), decimals(market.tape.step)
+    if not as_read(day.last, price) > 0:
+        raise DataInvalid(f"The ticker of {market.tape.symbol} has a last price of {day.last}.")
+    return Ticker(
+        symbol=market.tape.symbol,
+        time_ms=now_ms,
+        last_price=as_read(day.last, price),
+        open_price=as_read(day.open, price),
+        high_price=as_read(day.high, price),
+        low_price=as_read(day.low, price),
+        base_volume=as_read(day.volume, quantity),
+        quote_volume=as_read(day.quote_volume, price + quantity),
+        change_percent=float(f"{100 * (day.last / day.open - 1):.3f}"),
+    )
+
+
+def side_shown(side: list[Level], price: int, quantity: int) -> tuple[Level, ...]:
+    """A side of the book as the client reads it, of so many places."""
+    if not side:
+        return ()
+    prices, sizes = np.array(side).T
+    return tuple(zip(as_written(prices, price).tolist(), as_written(sizes, quantity).tolist(), strict=True))
+
+
+def balances_shown(books: Account, asset: str, marks: dict[str, Decimal]) -> AccountState:
+    """The balances of an asset as the client reads them from the answer (`account_replies.account_state`)."""
+    profit = sum((unrealized(p, marks[p.symbol]) for p in of_asset(books, asset) if p.amount), ZERO)
+    shown = (books.balance(asset), available(books, marks, asset), profit)
+    wallet, free, unrealised = (Decimal(text(value)) for value in shown)
+    return AccountState(wallet, free, unrealised, asset)
 
 
 def stop_shown(algo: AlgoOrder) -> StopState:

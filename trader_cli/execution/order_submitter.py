@@ -200,8 +200,9 @@ class OrderSubmitter:
 
     def unsettled(self, symbol: str) -> list[Intent]:
         """Intents of a symbol that were sent, and of which more can come."""
-        others = [i for i in self.unjournalled.values() if i.symbol == symbol and self.status(i) not in SETTLED]
-        return [*(i for i in self.ledger.unsettled(symbol) if self.status(i) is not None), *others]
+        others, last = self.unjournalled, self.ledger.last_note
+        noted = [i for i in self.ledger.unsettled(symbol) if last(i.client_id) is not None or i.client_id in others]
+        return noted + [i for i in others.values() if i.symbol == symbol and self.status(i) not in SETTLED]
 
     def tick(self, symbol: str) -> Decimal | None:
         """The price step in force; `None` where the exchange's rules are not known: the level stays as it is then."""

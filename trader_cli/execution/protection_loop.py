@@ -114,6 +114,9 @@ class ProtectionLoop:
         """Take up what has come, send and ask what is due; how it ended, if it has."""
         for kind, refused in self._orders.take_up():
             self._heard_no(kind, refused.code)
+        if self._orders.has_reduced:
+            self._orders.has_reduced = False
+            self._queries.after_exit()
         self._view = self._context.reconciler.view(self._plan.symbol)
         standing = self._standing()
         ended = self._ended(standing) or self._ended_late(standing)

@@ -67,7 +67,8 @@ class SendAttempts:
 class ProtectionOrders:
     """Sends for one plan. `sign_ms` is when a refusal last said that nothing was open.
 
-    `is_dust`: the exchange has refused every form an exit of what is left can have.
+    `is_dust`: the exchange has refused every form an exit of what is left can have. `has_reduced`: an exit was taken
+    whose effect on the position was not asked for yet.
     """
 
     def __init__(self, context: ExecutionContext, plan: TradePlan) -> None:
@@ -77,7 +78,7 @@ class ProtectionOrders:
         self.must_drop_targets = False
         self.sign_ms = 0
         self.exit_refused_ms: int | None = None
-        self.is_dust = False
+        self.is_dust = self.has_reduced = False
 
     def tried(self, kind: str) -> SendAttempts:
         """What was tried of a kind."""
@@ -215,6 +216,8 @@ class ProtectionOrders:
             if tried.refused is not None:
                 self._heard_no(kind, tried, tried.refused.code)
                 refusals.append((kind, tried.refused))
+            elif kind == "exit" and result is not None:
+                self.has_reduced = True
         return refusals
 
     def _heard_no(self, kind: str, tried: SendAttempts, code: int) -> None:

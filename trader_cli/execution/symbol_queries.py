@@ -95,6 +95,11 @@ class SymbolQueries:
         """The next of this kind is due now."""
         self._queries.setdefault(kind, _Query()).next_ms = _AT_ONCE
 
+    def after_exit(self) -> None:
+        """A position shown before an exit tells nothing of it; where many are bare, one answer soon tells of all."""
+        if len(self._context.unprotected) <= 1:
+            self.at_once("positions")
+
     def was_asked(self, kind: str, since_ms: int) -> bool:
         """Whether a kind was asked since then, whatever was answered, and is not under way."""
         query = self._queries.get(kind)

@@ -7,13 +7,13 @@ one of a formula. What a certificate says, and what it cannot: docs/certificates
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import DataInvalid, VerificationFailed
 from trader_cli.core.identity.digests import digest_frame, digest_value
-from trader_cli.core.json_values import built, objects_of
+from trader_cli.core.json_values import built, flat, objects_of
 from trader_cli.features.column_verdicts import PASSED, ColumnVerdict, merge
 
 if TYPE_CHECKING:
@@ -73,7 +73,8 @@ class Certificate:
 
     def as_dict(self) -> JsonObject:
         """The JSON shape."""
-        return {**asdict(self), "versions": dict(self.versions)}
+        parts = {"columns": tuple(map(flat, self.columns)), "tapes": tuple(map(flat, self.tapes))}
+        return {**flat(self), **parts, "versions": dict(self.versions)}
 
     @classmethod
     def from_dict(cls, body: Mapping[str, object]) -> Certificate:

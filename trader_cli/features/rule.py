@@ -7,6 +7,7 @@ orders are made of its word by the program. See docs/signals.md.
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from dataclasses import Field, dataclass, field, fields
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, ClassVar, TypeVar
@@ -81,13 +82,13 @@ class RuleBars:
 
 
 @dataclass(frozen=True)
-class Rule:
+class Rule(ABC):
     """What rules are made of: a frozen dataclass whose fields are `parameter(…)`s, `warmup` and `signals`.
 
     `inputs`: columns of the bars and of the features that `signals` reads, by name. `finite` promises that row t
     depends on rows t − warmup … t alone, to the bit, wherever the evaluation began; other rules are evaluated anew from
-    the start of each UTC day (frames above 4h: month) less their warm-up. `version` is raised where a file that the
-    rule imports changes what it says.
+    the start of each UTC day (frames above 4h: month) less their warm-up. `version` is raised where a package that the
+    rule imports changes what it says; files beside its own are part of its source.
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("close",)
@@ -95,13 +96,13 @@ class Rule:
     version: ClassVar[int] = 1
 
     @property
+    @abstractmethod
     def warmup(self) -> int:
         """How many of the first bars it is shown are not enough to say anything."""
-        raise NotImplementedError("a rule says how many bars it needs: warmup")
 
+    @abstractmethod
     def signals(self, bars: RuleBars) -> BarSignals:
         """What it would hold after each of these bars; row t uses rows ≤ t only."""
-        raise NotImplementedError("a rule says what it would hold: signals(bars)")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import polars as pl
 
 from trader_cli.backtest.figures import Figures
 from trader_cli.backtest.records import framed
-from trader_cli.core.json_values import number_of, object_of, texts_of, whole_of
+from trader_cli.core.json_values import items_of, number_of, object_of, texts_of, whole_of
 from trader_cli.core.market.gaps import utc_text
 from trader_cli.core.market.schemas import rows_between
 from trader_cli.core.market.timeframes import DAY_MS, Timeframe
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from trader_cli.storage.artifacts import ArtifactStore
 
 _ON_BARS = "A rule on bare bars, for research: none of what decides, sizes and protects in live is in it."
-_SURVIVORS = "Survivors only: its symbols were chosen of those that are stored today."
+_SURVIVORS = "Survivors only: its symbols were chosen of those that are stored today"
 _BEFORE_DAYS = 2
 """Days of bars that are shown before the span."""
 
@@ -47,12 +47,21 @@ def backtest_report(store: ArtifactStore, profile: str, manifest: Manifest) -> R
         assumptions=_assumptions(manifest, request),
         made_from=_made_from(manifest),
         is_made_up=manifest.source.startswith("synthetic"),
-        remark=_remark(request),
+        remark=_remark(request, _ended(manifest)),
     )
 
 
-def _remark(request: JsonObject) -> str:
-    said = {_ON_BARS: request["model"] == "on-bars", _SURVIVORS: bool(request.get("survivors"))}
+def _ended(manifest: Manifest) -> dict[str, int]:
+    """When those of its symbols that were delisted within the span were, UTC ms."""
+    market = object_of(manifest.notes.get("market", {}))
+    told = {symbol: whole_of(at_ms) for symbol, at_ms in object_of(market.get("ended", {})).items()}
+    return {symbol: at_ms for symbol, at_ms in told.items() if at_ms <= (manifest.last_ms or 0)}
+
+
+def _remark(request: JsonObject, ended: dict[str, int]) -> str:
+    among = f", {', '.join(ended)} among them, which ended on the way" if ended else ""
+    chosen = f"{_SURVIVORS}{among}." if "listing" not in request else f"Survivors only: {_listing(request)}."
+    said = {_ON_BARS: request["model"] == "on-bars", chosen: bool(request.get("survivors"))}
     return " ".join(sentence for sentence, holds in said.items() if holds)
 
 
@@ -81,6 +90,7 @@ def _assumptions(manifest: Manifest, request: JsonObject) -> dict[str, str]:
         "decided by": _decided_by(request, object_of(settings.get("rule", {}))),
         "money at first": f"{number_of(settings['balance']):,.2f}",
         "symbols": _chosen(request),
+        **_endings(_ended(manifest)),
         "costs assumed": f"taker fee {costs['taker_fee_bps']} bps, slippage {costs['slippage_bps']} bps,"
         f" funding {costs['funding_bps']} bps where a symbol's own is not known",
         **(_bare_fills(on_bars) if on_bars else _engine_fills(manifest, settings)),
@@ -92,8 +102,24 @@ def _assumptions(manifest: Manifest, request: JsonObject) -> dict[str, str]:
 def _chosen(request: JsonObject) -> str:
     """Which, and by what."""
     largest = "" if request.get("top") is None else f"the {request['top']} largest by volume at each refit, of "
+    if "listing" in request:
+        return f"{largest}{_listing(request)}; what was listed later is left out"
     stored = " stored today: survivors only" if request.get("survivors") else ""
     return f"{largest}{len(texts_of(request['symbols']))}{stored}" if largest or stored else "as named"
+
+
+def _endings(ended: dict[str, int]) -> dict[str, str]:
+    told = [f"{symbol} {utc_text(at_ms)}" for symbol, at_ms in ended.items()]
+    how = "settled at the mark price, and nobody had heard of it before"
+    return {"delisted": f"{', '.join(told)}: {how}"} if told else {}
+
+
+def _listing(request: JsonObject) -> str:
+    """How many of what was tradable when the span began are in it, by the list that was given."""
+    proof = object_of(request["listing"])
+    absent, digest = texts_of(proof["absent"]), str(proof["digest"])[:12]
+    which = f"{proof['tradable']} symbols that were tradable when the span began, by the list {digest}"
+    return f"of {which}, {len(absent)} are not stored over it: {', '.join(absent)}" if absent else f"all {which}"
 
 
 def _decided_by(request: JsonObject, rule: JsonObject) -> str:
@@ -126,16 +152,46 @@ def _engine_fills(manifest: Manifest, chosen: JsonObject) -> dict[str, str]:
         "fills": "by the simulated exchange's engine, along a seeded path within each bar that shows no high or low"
         " before its time",
         "book": "made from past volume and range, since none was recorded; what takes walks it",
-        "mark price": "the last price, since none was recorded",
+        "mark price": _mark(manifest),
+        "margin": _margin(
+            object_of(manifest.notes.get("market", {})), texts_of(object_of(manifest.notes["request"])["symbols"])
+        ),
         "funding": "by the rates that were paid; derived, near 0.01 % each eight hours, where none was recorded"
         if has_rates
         else "derived, near 0.01 % each eight hours",
     }
 
 
+def _mark(manifest: Manifest) -> str:
+    """By which prices stops are triggered, positions valued and liquidated, of the symbols that are played."""
+    symbols = [name.removeprefix("bars ") for name in sorted(manifest.inputs) if name.startswith("bars ")]
+    without = [symbol for symbol in symbols if f"mark {symbol}" not in manifest.inputs]
+    if len(without) == len(symbols):
+        return "the last price, since none was recorded"
+    told = "as recorded, along the path of its bars; the last price in bars without one"
+    return f"{told}, and of {', '.join(without)}, of which none was recorded" if without else told
+
+
+def _margin(market: JsonObject, symbols: tuple[str, ...]) -> str:
+    """Whose leverage and maintenance margin by notional stand behind positions and liquidations."""
+    known = object_of(market.get("brackets", {}))
+    origins = {symbol: str(object_of(each)["origin"]) for symbol, each in known.items()}
+    told = [
+        f"{origin} ({', '.join(s for s in origins if origins[s] == origin)})"
+        for origin in dict.fromkeys(origins.values())
+    ]
+    usual = "those of the simulated exchange, one table for every symbol"
+    return f"leverage brackets {'; '.join(told if len(known) == len(symbols) else [*told, usual])}"
+
+
 def _fees(chosen: JsonObject) -> str:
-    taker, maker = object_of(chosen["costs"])["taker_fee_bps"], object_of(chosen["backtest"])["maker_fee_bps"]
-    return f"taker {taker} bps, maker {maker} bps"
+    """As charged: by the tier of a table, with its date and source, or the account's own."""
+    assumed = object_of(chosen["backtest"])
+    if assumed.get("fee_tier") is None:
+        return f"taker {object_of(chosen['costs'])['taker_fee_bps']} bps, maker {assumed['maker_fee_bps']} bps"
+    tier, table = whole_of(assumed["fee_tier"]), object_of(assumed["fee_tiers"])
+    taker, maker = (items_of(table[name])[tier] for name in ("taker_bps", "maker_bps"))
+    return f"taker {taker} bps, maker {maker} bps, those of tier {tier} as of {table['as_of']} ({table['source']})"
 
 
 def _latency(assumed: JsonObject, *, is_real: bool) -> str:

@@ -1,10 +1,12 @@
 """The rows of a ledger in the shape of a backtest's (`backtest.records`): decisions, fills, trades, levels, equity.
 
-Money of contracts margined in one asset only: what other assets did is not mixed in. A ledger keeps no probabilities.
+Money of contracts margined in one asset only: what other assets did is not mixed in. Plans say how probable their
+profit was said to be, but for those that were written before they did.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, cast
@@ -14,6 +16,7 @@ import numpy as np
 from trader_cli.backtest.records import framed
 from trader_cli.core.money.assets import margin_asset_of
 from trader_cli.core.money.averages import average_price
+from trader_cli.core.money.loss_limits import EquityPoint
 from trader_cli.execution.coverage import Coverage
 from trader_cli.execution.exit_reasons import exit_reason
 
@@ -92,7 +95,8 @@ def _decisions(ledger: LedgerReading, span: tuple[int, int]) -> Rows:
             )
             kind = "entered" if plan else made.kind
             named = made.decision_id if plan else None
-            rows.append((made.decision_ms, made.symbol, made.decision_ms, kind, str(code), str(sentence), named, None))
+            said = made.body.get("probability") if plan else None
+            rows.append((made.decision_ms, made.symbol, made.decision_ms, kind, str(code), str(sentence), named, said))
     return rows
 
 
@@ -159,20 +163,53 @@ def _price(fills: Sequence[Booked]) -> float | None:
 def _equity(
     ledger: LedgerReading, trades: Sequence[LedgerTrade], timeframe: Timeframe, span: tuple[int, int], asset: str
 ) -> Rows:
-    """At each bar's close the equity last seen, with what was paid in since the beginning taken out of it again."""
-    seen = [level for _, of, level in ledger.levels() if of == asset and span[0] <= level.time_ms <= span[1]]
+    """At the beginning and at each bar's close the equity last seen, what was paid in since taken out of it again."""
+    seen = _whole(ledger, [level for _, of, level in ledger.levels() if of == asset], span, asset)
     if not seen:
         return []
     given = [(at, float(amount)) for at, amount in ledger.transfers(asset) if at > seen[0].time_ms]
     times = np.array([level.time_ms for level in seen])
     closes = np.arange(timeframe.floor(seen[0].time_ms), seen[-1].time_ms + timeframe.ms, timeframe.ms) + timeframe.ms
     closes[-1] = max(seen[-1].time_ms, closes[-2] if len(closes) > 1 else 0)
+    closes = np.concatenate([times[:1], closes])
     rows: Rows = []
     for at, index in zip(closes.tolist(), (times.searchsorted(closes, side="right") - 1).tolist(), strict=True):
         level, paid_in = seen[max(index, 0)], sum(amount for when, amount in given if when <= at)
         held = _notional(trades, at)
         rows.append((at, float(level.wallet) - paid_in, float(level.equity) - paid_in, held))
     return rows
+
+
+def _whole(
+    ledger: LedgerReading, levels: Sequence[EquityPoint], span: tuple[int, int], asset: str
+) -> list[EquityPoint]:
+    """The levels seen in a span, and those at its ends where nothing was held there: by what was booked between.
+
+    The first look at an account comes after its entry, and none after its last exit.
+    """
+    seen = [level for level in levels if span[0] <= level.time_ms <= span[1]]
+    if not seen:
+        return []
+    flows = [flow for flow in ledger.flows() if flow.asset == asset and span[0] <= flow.time_ms <= span[1]]
+    first = seen[0]
+    known_ms = first.time_ms - (first.wallet == first.equity)  # nothing held: what that millisecond booked came after
+    begun = first.wallet - sum((flow.amount for flow in flows if flow.time_ms <= known_ms), ZERO)
+    given = (amount for at, amount in ledger.transfers(asset) if first.time_ms < at <= span[1])
+    ended = begun + sum((flow.amount for flow in flows), ZERO) + sum(given, ZERO)
+    if _is_flat(ledger, asset, span[0] - 1):
+        seen.insert(0, EquityPoint(span[0] - 1, begun, begun))
+    if _is_flat(ledger, asset, span[1]):
+        seen.append(EquityPoint(span[1], ended, ended))
+    return seen
+
+
+def _is_flat(ledger: LedgerReading, asset: str, at_ms: int) -> bool:
+    """Whether fills up to a time leave no position that is margined in an asset."""
+    amounts: dict[str, Decimal] = defaultdict(lambda: ZERO)
+    for fill in ledger.fills():
+        if fill.time_ms <= at_ms and margin_asset_of(fill.symbol) == asset:
+            amounts[fill.symbol] += fill.quantity if fill.side == "BUY" else -fill.quantity
+    return not any(amounts.values())
 
 
 def _notional(trades: Sequence[LedgerTrade], at_ms: int) -> float:

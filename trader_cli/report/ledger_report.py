@@ -72,7 +72,9 @@ def ledger_report(
 def _times(ledger: LedgerReading) -> list[int]:
     """When anything was decided, sent or seen, in order."""
     decided = [made.decision_ms for made in ledger.decisions()]
-    return sorted([*decided, *(i.at_ms for i in ledger.intents()), *(level.time_ms for _, _, level in ledger.levels())])
+    filled = [fill.time_ms for fill in ledger.fills()]
+    seen = [level.time_ms for _, _, level in ledger.levels()]
+    return sorted([*decided, *(intent.at_ms for intent in ledger.intents()), *filled, *seen])
 
 
 def _last_session(times: list[int]) -> int:

@@ -25,13 +25,21 @@ def calibration_panel(run: RunReport) -> str:
     """What the model said of its trades against how many were won."""
     said = said_and_won(run)
     if said.height < 2 * _EACH:
-        why = "none of its trades has" if said.is_empty() else f"only {said.height} of its trades have"
-        inside = f'<p class="empty">Nothing to compare: {why} both a stated probability and an end.</p>'
+        inside = f'<p class="empty">Nothing to compare: {_why_not(run, said.height)}.</p>'
     else:
         inside = _reliability(said)
     return f"""<section id="calibration"><h2>Calibration</h2>
 <p class="note">The probability the model gave each trade to end in profit, and the share that did. On the diagonal it
 was right; below it, it promised too much.</p>{inside}</section>"""
+
+
+def _why_not(run: RunReport, count: int) -> str:
+    """Why so few trades, or none, have both a stated probability and an end."""
+    entered = run.frames["decisions"].filter(pl.col("kind") == "entered")
+    if run.kind != "backtest" and entered.height and entered["probability"].is_null().all():
+        return "none of the plans in its ledger says what it promised: no model did, or an earlier version wrote them"
+    which = "none of its trades has" if count == 0 else f"only {count} of its trades have"
+    return f"{which} both a stated probability and an end, and it takes {2 * _EACH}"
 
 
 def said_and_won(run: RunReport) -> pl.DataFrame:

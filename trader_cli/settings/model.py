@@ -5,10 +5,10 @@ The guide's keys keep the guide's names and places. A key's `description` is wha
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from trader_cli.core.identity.digests import digest_value
@@ -236,17 +236,52 @@ class PaperSettings(_Section):
     )
 
 
+Fee = Annotated[float, Field(ge=-10, le=100)]
+"""Basis points of notional; negative: a rebate."""
+
+
+class FeeTierSettings(_Section):
+    """Fees by tier as the exchange listed them: those of tier n stand at place n, the first being tier 0."""
+
+    source: str = Field(description="where the fees by tier are from")
+    as_of: str = Field(description="when they were listed so")
+    taker_bps: tuple[Fee, ...] = Field(min_length=1, description="taker fees from tier 0 on, basis points of notional")
+    maker_bps: tuple[Fee, ...] = Field(min_length=1, description="maker fees from tier 0 on, basis points of notional")
+
+
 class BacktestSettings(_Section):
     """What a backtest assumes besides what it finds stored."""
 
-    maker_fee_bps: Annotated[float, Field(ge=-10, le=100)] = Field(
+    maker_fee_bps: Fee = Field(
         description="maker fee of the account on a real market, basis points of notional; negative: a rebate"
     )
+    fee_tier: Annotated[int, Field(ge=0)] | None = Field(
+        description="fee tier of the account on a real market, a row of backtest.fee_tiers; null: it pays"
+        " costs.taker_fee_bps and backtest.maker_fee_bps"
+    )
+    fee_tiers: FeeTierSettings
     latency_ms: NotNegative | None = Field(
         description="median of the milliseconds from a command until the exchange carries it out; null: 100 on a real"
         " market, none on a simulated one, which answers at once"
     )
     latency_spread: NotNegative = Field(description="standard deviation of the latency's logarithm")
+    brackets: str | None = Field(
+        description="JSON file of leverage brackets as the exchange answers them (leverage and maintenance margin by"
+        " notional), for a real market; null: as an account was last told them there, else the simulated exchange's"
+    )
+
+    @model_validator(mode="after")
+    def _has_tier(self) -> Self:
+        rows = min(len(self.fee_tiers.taker_bps), len(self.fee_tiers.maker_bps))
+        if self.fee_tier is not None and self.fee_tier >= rows:
+            raise ValueError(f"fee_tier {self.fee_tier} is none of the {rows} of fee_tiers (0 to {rows - 1})")
+        return self
+
+    def fees_bps(self, own_taker_bps: float) -> tuple[float, float]:
+        """(Taker, maker) fee of the account, basis points of notional: of its tier, else its own."""
+        if self.fee_tier is None:
+            return own_taker_bps, self.maker_fee_bps
+        return self.fee_tiers.taker_bps[self.fee_tier], self.fee_tiers.maker_bps[self.fee_tier]
 
 
 class SimSettings(_Section):

@@ -12,14 +12,14 @@ seed give the same bytes.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import DataError, DataInvalid, DataMissing, DataStale, UsageError
 from trader_cli.core.identity.digests import canonical_json, digest_bytes
 from trader_cli.core.identity.manifests import MANIFEST_SCHEMA, ArtifactKey, Chunk, Manifest, another_version
+from trader_cli.core.json_values import flat
 from trader_cli.core.market.symbols import is_symbol
-from trader_cli.storage.chunk_store import ChunkStore
+from trader_cli.storage.chunk_store import REMEMBERED_BYTES, ChunkStore
 from trader_cli.storage.files import at_work, write_atomic
 
 if TYPE_CHECKING:
@@ -41,8 +41,9 @@ def stage_key(profile: str, symbol: str, timeframe: Timeframe, stage: str) -> Ar
 class ArtifactStore(ChunkStore):
     """Artifacts under one root folder. Chunks never change, so those read or found once are remembered."""
 
-    def __init__(self, root: str | Path) -> None:
-        super().__init__(root)
+    def __init__(self, root: str | Path, remembered_bytes: int = REMEMBERED_BYTES) -> None:
+        """`remembered_bytes`: about how many bytes of small chunks that were read are held, the newest."""
+        super().__init__(root, remembered_bytes)
         self._certificates: dict[str, JsonObject] = {}
 
     def at_work(self) -> AbstractContextManager[None]:
@@ -76,7 +77,7 @@ class ArtifactStore(ChunkStore):
     def point(self, key: ArtifactKey, digest: str, market: str = "") -> None:
         """Make the thing of this digest the current one of a key, and say whose market it is of."""
         if self._names(key, market) != digest:
-            body = {"digest": digest, **asdict(key), **({"market": market} if market else {})}
+            body = {"digest": digest, **flat(key), **({"market": market} if market else {})}
             write_atomic(self.reference_path(key), canonical_json(body))
 
     def _names(self, key: ArtifactKey, market: str) -> str | None:
@@ -107,8 +108,9 @@ class ArtifactStore(ChunkStore):
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataInvalid(f"The reference {path} is corrupt.", hint=_again(key)) from error
-        named = {**asdict(key), **{name: body[name] for name in asdict(key) if name in body}}  # earlier ones name none
-        if named != asdict(key):
+        expected = flat(key)
+        named = {**expected, **{name: body[name] for name in expected if name in body}}  # earlier ones name none
+        if named != expected:
             raise DataInvalid(f"The reference {path} is of {'/'.join(map(str, named.values()))}.", hint=_again(key))
         if market and body.get("market", market) != market:
             raise DataStale(
@@ -152,6 +154,7 @@ class ArtifactStore(ChunkStore):
                 f" {manifest.timeframe}.",
                 hint=_again(key),
             )
+        self.tell(manifest.chunks)
         return manifest
 
     def put_document(self, body: Mapping[str, object]) -> str:

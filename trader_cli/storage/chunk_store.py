@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -13,10 +14,12 @@ from trader_cli.core.identity.manifests import Chunk
 from trader_cli.storage.files import freshen, write_atomic
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import polars as pl
 
 
-_REMEMBERED_BYTES = 256 << 20
+REMEMBERED_BYTES = 256 << 20
 _REMEMBERED_ROWS = 10_000
 """Larger chunks are read again when they are wanted again: years of minute bars do not stay in memory."""
 
@@ -24,9 +27,11 @@ _REMEMBERED_ROWS = 10_000
 class ChunkStore:
     """Chunks under one root folder. They never change, so those read or found once are remembered."""
 
-    def __init__(self, root: str | Path) -> None:
+    def __init__(self, root: str | Path, remembered_bytes: int = REMEMBERED_BYTES) -> None:
         self.root = Path(root).expanduser()
+        self._remembered_bytes = remembered_bytes
         self._found: dict[str, Chunk] = {}
+        self._told: dict[str, Chunk] = {}
         self._frames: dict[str, pl.DataFrame] = {}
         self._held_bytes = 0
         self._remembering = Lock()
@@ -50,9 +55,9 @@ class ChunkStore:
         path = self.chunk_path(key, content)
         if _content_of(path) != content or not freshen(path):
             write_atomic(path, written, durable=False)
-        for other in path.parent.glob(f"{key}.*.parquet"):
-            if other != path:
-                other.unlink(missing_ok=True)
+        for other in self._content_named(key):
+            if other != content:
+                self.chunk_path(key, other).unlink(missing_ok=True)
         times = frame.to_series(0).to_physical()
         self._found[key] = Chunk(key, content, frame.height, int(times[0]), int(times[-1]))
         return self._found[key]
@@ -76,15 +81,26 @@ class ChunkStore:
         self._found[key] = known
         return known
 
-    def _searched(self, key: str) -> Chunk | None:
-        import polars as pl
+    def tell(self, chunks: Iterable[Chunk]) -> None:
+        """What a manifest says of its chunks: where one of them is found, it need not be opened to know its span."""
+        self._told.update((chunk.key, replace(chunk, part="")) for chunk in chunks)
 
-        for path in sorted((self.root / "chunks" / key[:2]).glob(f"{key}.*.parquet")):
-            content = path.name.split(".")[1]
+    def _searched(self, key: str) -> Chunk | None:
+        for content in self._content_named(key):
+            path = self.chunk_path(key, content)
             if _content_of(path) == content:
-                times = pl.read_parquet(path, columns=[0]).to_series().to_physical()
-                return Chunk(key, content, len(times), int(times[0]), int(times[-1]))
+                told = self._told.get(key)
+                return told if told is not None and told.content == content else _chunk_at(path, key, content)
         return None
+
+    def _content_named(self, key: str) -> list[str]:
+        """The digests in the names of a key's files."""
+        try:
+            names = [path.name for path in (self.root / "chunks" / key[:2]).iterdir()]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        begin, end = f"{key}.", ".parquet"
+        return sorted(name[len(begin) : -len(end)] for name in names if name.startswith(begin) and name.endswith(end))
 
     def read_chunk(self, chunk: Chunk, columns: tuple[str, ...] | None = None) -> pl.DataFrame:
         """The frame of a chunk, or some of its columns.
@@ -104,7 +120,7 @@ class ChunkStore:
             if content not in self._frames:
                 self._frames[content] = frame
                 self._held_bytes += int(frame.estimated_size())
-            while self._held_bytes > _REMEMBERED_BYTES:
+            while self._held_bytes > self._remembered_bytes:
                 self._held_bytes -= int(self._frames.pop(next(iter(self._frames))).estimated_size())
 
     def _frame(self, chunk: Chunk, columns: tuple[str, ...] | None) -> pl.DataFrame:
@@ -125,6 +141,14 @@ def _parquet(frame: pl.DataFrame) -> bytes:
     buffer = io.BytesIO()
     frame.rechunk().write_parquet(buffer, compression="lz4", statistics=True)
     return buffer.getvalue()
+
+
+def _chunk_at(path: Path, key: str, content: str) -> Chunk:
+    """What a file whose bytes are right says itself."""
+    import polars as pl
+
+    times = pl.read_parquet(path, columns=[0]).to_series().to_physical()
+    return Chunk(key, content, len(times), int(times[0]), int(times[-1]))
 
 
 def _content_of(path: Path) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from trader_cli.settings.private import make_private
 from trader_cli.storage.files import write_atomic
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 
@@ -99,32 +100,57 @@ class Trial:
         return self.digest.partition("@")[0]
 
 
+def rule_trial(means: str, what: str, rule: str) -> str:
+    """The name of a configuration of a rule: by which means it was tried (no dash in it), what else was chosen."""
+    return f"{means}-{what}~{rule}"
+
+
+def counted(sharpes: Mapping[str, float]) -> list[float]:
+    """Of Sharpe ratios by configuration, those that count: each is a trial.
+
+    A rule that is judged, traded and tried on bare bars is one choice, not three (`rule_trial`): it counts as often as
+    the means that tried most variants of it. What follows a colon says which symbol of a universe, and is no choice.
+    """
+    found = {name.partition(":")[0]: sharpe for name, sharpe in sorted(sharpes.items())}
+    of_rules: dict[str, dict[str, list[float]]] = {}
+    for name, sharpe in found.items():
+        what, _, rule = name.partition("~")
+        if rule:
+            of_rules.setdefault(rule, {}).setdefault(what.partition("-")[0], []).append(sharpe)
+    alone = [sharpe for name, sharpe in found.items() if "~" not in name]
+    return alone + [sharpe for by_means in of_rules.values() for sharpe in max(by_means.values(), key=len)]
+
+
 class TrialLedger:
     """Every trial ever run. A claim counts those on the same data and symbol whose span overlaps its own."""
 
     def __init__(self, root: Path) -> None:
         self._path = root / "trials.sqlite"
+        with self._connected() as db:
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute(
+                "CREATE TABLE IF NOT EXISTS trials (digest TEXT PRIMARY KEY, lineage TEXT NOT NULL,"
+                " symbol TEXT NOT NULL, first_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL,"
+                " daily_sharpe REAL NOT NULL) STRICT"
+            )
+
+    @contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        """A connection. Raises `DataInvalid` for a ledger that is damaged, or cannot be written: a full disk."""
         try:
-            root.mkdir(parents=True, exist_ok=True)
+            self._path.parent.mkdir(parents=True, exist_ok=True)
             make_private(self._path)
-            with closing(self._connected()) as db:
-                db.execute("PRAGMA journal_mode=WAL")
-                db.execute(
-                    "CREATE TABLE IF NOT EXISTS trials (digest TEXT PRIMARY KEY, lineage TEXT NOT NULL,"
-                    " symbol TEXT NOT NULL, first_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL,"
-                    " daily_sharpe REAL NOT NULL) STRICT"
-                )
+            with closing(sqlite3.connect(self._path, timeout=30.0, isolation_level=None)) as db:
+                yield db
         except (sqlite3.Error, OSError) as error:
             raise DataInvalid(
-                f"The trial ledger {self._path} cannot be used: {error}.", hint="Restore it, or move it away."
+                f"The trial ledger {self._path} cannot be used: {error}.",
+                hint="Make room on its disk; where it is damaged, restore it, or move it away.",
             ) from error
-
-    def _connected(self) -> sqlite3.Connection:
-        return sqlite3.connect(self._path, timeout=30.0, isolation_level=None)
 
     def record(self, trial: Trial) -> None:
         """Add a trial; the same one again counts once."""
-        with closing(self._connected()) as db:
+        with self._connected() as db:
             db.execute(
                 "INSERT OR IGNORE INTO trials VALUES (?, ?, ?, ?, ?, ?)",
                 (trial.digest, trial.lineage, trial.symbol, trial.first_ms, trial.last_ms, trial.daily_sharpe),
@@ -132,7 +158,7 @@ class TrialLedger:
 
     def overlapping(self, lineage: str, symbol: str, first_ms: int, last_ms: int) -> list[Trial]:
         """Trials on these data and this symbol whose span meets [first_ms, last_ms], one of each configuration."""
-        with closing(self._connected()) as db:
+        with self._connected() as db:
             found = db.execute(
                 "SELECT digest, lineage, symbol, first_ms, last_ms, daily_sharpe FROM trials"
                 " WHERE lineage = ? AND symbol = ? AND first_ms <= ? AND last_ms >= ? ORDER BY digest",

@@ -157,6 +157,7 @@ def plan(
         unproven=signal.unproven,
         digests=dict(analysis.digests),
         dollar_price=now.dollar_price,
+        probability=signal.probability_act,
     )
     return openable(now.rules, now.brackets, made, now.now_ms) or Approved(made)
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import DataError, ExchangeRejected, ExchangeUnavailable
-from trader_cli.core.market.timeframes import Timeframe
+from trader_cli.core.market.timeframes import SETTLE_MS, Timeframe
 from trader_cli.core.money.exits import Action, Assessment, ExitRules, OpenPosition, assess
 from trader_cli.storage.ledger import LedgerUnwritable
 from trader_cli.tactician.assessments import WrittenLook, assessment_of, last_monitor_line, last_stored_assessment
@@ -33,7 +33,6 @@ _ASSESS_S = 10.0
 """How long opinions are waited for in one look, all of them together: the next look waits meanwhile."""
 _LATER_MS = 60_000
 """One that did not come in time is asked for again after so long, so that others get their turn."""
-_SETTLE_MS = 500
 
 
 class PositionManagement:
@@ -92,7 +91,7 @@ class PositionManagement:
     async def _assessment(self, executor: Executor, plan: TradePlan, now_ms: int) -> Assessment | None:
         """The model's opinion: a new one where a bar has closed since the last, else the last one there was."""
         known = last_stored_assessment(executor.ledger, plan)
-        bar = Timeframe.parse(plan.timeframe).floor(now_ms - _SETTLE_MS)
+        bar = Timeframe.parse(plan.timeframe).floor(now_ms - SETTLE_MS)
         requested = self._assessed_ms.get(plan.symbol, plan.decision_ms)
         if self._assessor is None or bar <= max(requested, known.at_ms if known else 0):
             return known

@@ -14,8 +14,8 @@ from trader_cli.backtest.backtest_account import AccountOptions, BacktestAccount
 from trader_cli.backtest.faithful_backtest import FaithfulBacktest
 from trader_cli.backtest.fast_backtest import FastBacktest
 from trader_cli.backtest.prepared_analyses import PreparedAnalyses, PreparedSymbol
-from trader_cli.backtest.schedule import SETTLE_MS, Schedule
-from trader_cli.core.market.timeframes import HOUR_MS, MINUTE_MS, Timeframe
+from trader_cli.backtest.schedule import Schedule
+from trader_cli.core.market.timeframes import HOUR_MS, MINUTE_MS, SETTLE_MS, Timeframe
 from trader_cli.core.types import Abstention, Analysis, Claim, Probabilities, Signal
 from trader_cli.exchange.latency import Latency
 from trader_cli.exchange.simulated_exchange import SimulatedExchange
@@ -23,7 +23,7 @@ from trader_cli.pipelines.backtests.stored_tape import real_market
 from trader_cli.settings.room_options import ExecutionOptions, ManagementOptions, PlanningOptions
 from trader_cli.settings.workspace import workspace_of
 from trader_cli.venue.simulated_market.many_moments import prices_at
-from trader_cli.venue.simulated_market.rule_changes import FILTERS
+from trader_cli.venue.simulated_market.rule_changes import FILTERS, RuleChange
 from trader_cli.venue.simulated_market.tape import SymbolTape, Tape, TapeBars
 
 MINUTE = Timeframe.parse("1m")
@@ -74,8 +74,10 @@ class Scripted:
     venue: SimulatedExchange
     asked: list[tuple[str, int]] = field(default_factory=list)
 
-    def of(self, symbol: str) -> Analysis:
-        return self.made(symbol, self.histories[symbol].timeframe.floor(self.venue.now_ms))
+    def of(self, symbol: str, close_ms: int) -> Analysis:
+        begins = close_ms == self.histories[symbol].first_ms  # a run that begins at a close hears of it at once
+        assert begins or self.venue.now_ms >= close_ms + SETTLE_MS, "a bar was heard of before it had settled"
+        return self.made(symbol, close_ms)
 
     def made(self, symbol: str, close_ms: int) -> Analysis:
         return self.histories[symbol].analysis(close_ms)
@@ -116,6 +118,15 @@ def odd_tape(dice: np.random.Generator, symbol: str, minutes: int) -> SymbolTape
     columns = (times, grid[0], high, low, grid[1], volume)
     bars = TapeBars(*(column[kept] for column in columns))
     return SymbolTape.of(symbol, MINUTE, int(dice.integers(2**31)), tick, 0.001, bars)
+
+
+def leaping(tape: SymbolTape, seed: int) -> SymbolTape:
+    """The same, with minutes that open far from the close before them: beyond every stop at once."""
+    dice, bars = np.random.default_rng([seed, 2]), tape.bars
+    leaps = (dice.random(len(bars.open_ms)) < 0.01) * dice.choice([-0.02, 0.02], len(bars.open_ms))
+    columns = (bars.open, bars.high, bars.low, bars.close)
+    prices = [np.maximum(np.round(c * np.exp(np.cumsum(leaps)) / tape.tick), 1) * tape.tick for c in columns]
+    return tape.playing(TapeBars(bars.open_ms, *prices, bars.volume))
 
 
 def thoughts(
@@ -208,10 +219,11 @@ def recorded(dice: np.random.Generator, tapes: dict[str, SymbolTape]) -> Tape:
     return real_market("t", made, filters)
 
 
-def odd_market(seed: int, symbols: int = 1, hours: int = 30) -> OddMarket:
+def odd_market(seed: int, symbols: int = 1, hours: int = 30, *, leaps: bool = False) -> OddMarket:
     dice = np.random.default_rng(seed)
     names = ("AAAUSDT", "BBBUSDT", "CCCUSDT", "DDDUSDT")[:symbols]
     tapes = {name: odd_tape(dice, name, hours * 60) for name in names}
+    tapes = {name: leaping(tape, seed) for name, tape in tapes.items()} if leaps else tapes
     timeframe = Timeframe.parse(str(dice.choice(["5m", "15m"])))
     span = BEGAN_MS + 2 * HOUR_MS, BEGAN_MS + hours * HOUR_MS
     look_ms = int(dice.choice([10_000, 10_000, 30_000, 7_000]))
@@ -224,6 +236,36 @@ def odd_market(seed: int, symbols: int = 1, hours: int = 30) -> OddMarket:
         span[1] - int(dice.integers(0, HOUR_MS)),
         Latency(float(10 ** (1 + seed % 4 / 2)), 0.8, seed) if seed % 2 else None,
     )
+
+
+def with_marks(market: OddMarket, seed: int) -> OddMarket:
+    """The same market with mark prices of their own: near the last price or far, missing what it reaches for moments."""
+    dice, tapes, symbols = np.random.default_rng([seed, 2]), {}, {}
+    for name, tape in market.tape.symbols.items():
+        wander = 10 ** dice.uniform(-5, -2.5)
+        apart = np.exp(np.clip(np.cumsum(dice.standard_normal(len(tape.open_ms) + 1) * wander / 10), -0.02, 0.02))
+        opened, closed = tape.open * apart[:-1], tape.close * apart[1:]
+        part = float(dice.choice([0.0, 0.5, 1.0]))
+        high = np.maximum(opened, closed) + part * (tape.high - np.maximum(tape.open, tape.close))
+        low = np.minimum(opened, closed) - part * (np.minimum(tape.open, tape.close) - tape.low)
+        marks = {"open": opened, "high": high, "low": low, "close": closed}
+        tapes[name] = tape.playing(
+            replace(tape.bars, mark={at: np.maximum(np.round(x, 8), tape.tick) for at, x in marks.items()})
+        )
+        one = market.symbols[name]
+        closes = one.first_ms + one.bar_ms * np.arange(len(one.marks))
+        symbols[name] = replace(one, marks=prices_at(tapes[name].mark_tape, closes + SETTLE_MS))
+    return replace(market, tape=replace(market.tape, symbols=tapes), symbols=symbols)
+
+
+def delisted(market: OddMarket, symbol: str, at_ms: int) -> OddMarket:
+    """The same market, one of whose symbols ends on the way."""
+    tape = market.tape.symbols[symbol]
+    kept = tape.open_ms < at_ms
+    columns = {name: getattr(tape.bars, name)[kept] for name in ("open_ms", "open", "high", "low", "close", "volume")}
+    short = tape.playing(TapeBars(**columns))
+    changes = (*market.tape.changes, RuleChange.delisting(symbol, at_ms))
+    return replace(market, tape=replace(market.tape, symbols={**market.tape.symbols, symbol: short}, changes=changes))
 
 
 def account_on(market: OddMarket, folder: Path) -> BacktestAccount:

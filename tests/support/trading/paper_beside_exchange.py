@@ -15,7 +15,8 @@ import polars as pl
 from trader_cli.core.market.timeframes import MINUTE_MS
 from trader_cli.core.money.assets import QUOTE, margin_asset_of
 from trader_cli.venue.engine.books import Fill, Income
-from trader_cli.venue.engine.engine import BOOK_LEVELS, Engine
+from trader_cli.venue.engine.engine import Engine
+from trader_cli.venue.engine.triggers import BOOK_LEVELS
 from trader_cli.venue.paper.observations import Observation, SeenBar, SeenBook
 from trader_cli.venue.paper.paper_account import PaperAccount
 from trader_cli.venue.server.private_routes import COMMANDS

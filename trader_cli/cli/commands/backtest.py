@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from trader_cli.cli import options as o
+from trader_cli.cli.run_by_default import RunByDefault
 from trader_cli.cli.show import print_facts, print_json, print_table, progress_bar, say, utc
 from trader_cli.core.errors import DataInvalid, UsageError
 from trader_cli.core.market.timeframes import DAY_MS
@@ -21,20 +21,12 @@ if TYPE_CHECKING:
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.pipelines.backtests.backtest_comparison import Comparison, FirstDecision
     from trader_cli.pipelines.backtests.backtest_store import StoredBacktest
+    from trader_cli.pipelines.backtests.declared_listing import Listed
     from trader_cli.settings import Workspace
 
 
-class _RunByDefault(TyperGroup):
-    """`trader backtest ETHUSDT` is `trader backtest run ETHUSDT`."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if args[:1] not in (["--help"], ["-h"]) and (not args or args[0] not in self.commands):
-            args = ["run", *args]
-        return super().parse_args(ctx, args)
-
-
 app = typer.Typer(
-    cls=_RunByDefault,
+    cls=RunByDefault,
     help="Trade what is stored, as it would have been traded, and show what came of it: `trader backtest ETHUSDT`."
     " Its options: `trader backtest run --help`.",
 )
@@ -60,7 +52,12 @@ def run(
     rule: o.RuleName = None,
     parameters: o.Parameters = None,
     symbols_file: Annotated[
-        str | None, typer.Option("--symbols-file", help="A file with one symbol a line.", show_default=False)
+        str | None,
+        typer.Option(
+            "--symbols-file",
+            help="A file with one symbol a line, and the first and last day it was traded, if known of all.",
+            show_default=False,
+        ),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every symbol that is stored.")] = False,
     top: Annotated[
@@ -90,7 +87,7 @@ def run(
     """
     overrides = {**o.gaps_allowed(allow_gaps), **o.unproven_allowed(allow_unproven), **o.rule_named(rule, parameters)}
     workspace = o.workspace_from(profile, config, tape, overrides)
-    names, parsed, survivors = _chosen(workspace, symbols, timeframe, symbols_file, top, everything=everything)
+    names, parsed, survivors, listed = _chosen(workspace, symbols, timeframe, symbols_file, top, everything=everything)
     refit_s = o.duration(refit, "--refit")
     assert refit_s is not None
     request = BacktestRequest(
@@ -110,7 +107,7 @@ def run(
         from trader_cli.pipelines.backtests.backtest_run import run_backtest
 
         with progress_bar() as progress:
-            done = run_backtest(workspace, request, progress)
+            done = run_backtest(workspace, request, progress, listed)
     _print(done, json=json)
 
 
@@ -122,8 +119,8 @@ def _chosen(
     top: int | None,
     *,
     everything: bool,
-) -> tuple[list[str], Timeframe, bool]:
-    """(The symbols, their time frame, whether they are what is stored): named, of a file, or all that is stored."""
+) -> tuple[list[str], Timeframe, bool, tuple[Listed, ...]]:
+    """(The symbols, their time frame, whether they are what is stored, when each was tradable if a file says so)."""
     from pathlib import Path
 
     from trader_cli.pipelines.backtests.universe import symbols_in
@@ -131,8 +128,8 @@ def _chosen(
     if bool(symbols) + (symbols_file is not None) + everything > 1:
         raise UsageError("Name symbols, a --symbols-file, or --all: one of them.")
     stored = everything or (top is not None and not symbols and symbols_file is None)
-    listed = symbols if symbols_file is None else symbols_in(Path(symbols_file))
-    return *o.several(workspace, listed, timeframe, everything=stored), stored
+    named, listed = (symbols, ()) if symbols_file is None else symbols_in(Path(symbols_file))
+    return *o.several(workspace, named, timeframe, everything=stored), stored, listed
 
 
 def _on_bars(workspace: Workspace, request: BacktestRequest, stake: float, leverage: float) -> StoredBacktest:
@@ -187,7 +184,8 @@ def compare(
     """Name what of two backtests differs, the money each difference is worth, and the first decision it changed.
 
     The first is run again with one part of the second at a time: bars, features, models, settings, costs, seed. What
-    they come to together beyond their sum is the interaction. Nothing of it is stored, and none is a trial.
+    they come to together beyond their sum is the interaction. Nothing of it is stored, and none is a trial. Backtests
+    on bare bars (--on-bars) are not compared: nothing was decided in them.
     """
     from trader_cli.pipelines.backtests import backtest_comparison as comparison
     from trader_cli.pipelines.backtests.backtest_store import find
@@ -213,7 +211,7 @@ def export(
     tape: o.Tape = None,
     json: o.Json = False,
 ) -> None:
-    """Write decisions, orders, fills, trades, levels and equity of a backtest as CSV files."""
+    """Write decisions, orders, fills, trades, levels, equity and the per-bar book of a backtest as CSV files."""
     from pathlib import Path
 
     from trader_cli.pipelines.backtests.backtest_store import PARTS, find

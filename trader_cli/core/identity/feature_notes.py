@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trader_cli.core.json_values import built, objects_of, texts_of, whole_of
+from trader_cli.core.json_values import built, flat, objects_of, texts_of, whole_of
 
 if TYPE_CHECKING:
     from trader_cli.core.identity.manifests import Manifest
@@ -24,7 +24,7 @@ class FamilyNote:
 
     def as_dict(self) -> JsonObject:
         """The JSON shape."""
-        return {**asdict(self), "columns": list(self.columns), "inputs": list(self.inputs)}
+        return {**flat(self), "columns": list(self.columns), "inputs": list(self.inputs)}
 
 
 @dataclass(frozen=True)

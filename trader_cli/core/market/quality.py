@@ -145,6 +145,8 @@ def quality_report(bars: pl.DataFrame, timeframe: Timeframe) -> QualityReport:
     masks = masks_by_kind(view, bars)
     listed, counts = _gap_findings(gaps), {"gap": (len(gaps), missing)}
     for kind, mask in masks.items():
+        if not mask.any():
+            continue
         found = _runs(view, mask)
         counts[kind] = (found.height, int(mask.sum()))
         listed += _findings(kind, found)

@@ -10,6 +10,8 @@ from trader_cli.core.errors import UsageError
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
+SETTLE_MS = 500
+"""How long after its close a bar is asked for: no look before that hears of it."""
 
 _MINUTES = {
     "1m": 1,

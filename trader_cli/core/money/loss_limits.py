@@ -110,6 +110,10 @@ def limits_broken(
     return found
 
 
+_UNEXPLAINED = Decimal("0.001")
+"""Share of a wallet, far below any limit, that no row need explain."""
+
+
 class _Past:
     """Levels of one asset, each as it would be today: moved by what was paid in or out after it."""
 
@@ -127,6 +131,7 @@ class _Past:
         last = EquityPoint(max(now.time_ms, *self._flow_times[-1:], 0), now.wallet, now.equity)
         self._points = [*(self._moved(point) for point in before if point.time_ms >= since_ms), last]
         self._point_times = [point.time_ms for point in self._points]
+        self._counts = self._counted()
 
     def _is_unclear(self, point: EquityPoint) -> bool:
         """Whether a look came so soon after a transfer that its wallet may be the one from before it."""
@@ -135,19 +140,28 @@ class _Past:
 
     def _moved(self, point: EquityPoint) -> EquityPoint:
         paid = self._sums[-1] - self._sums[bisect_right(self._times, point.time_ms)]
-        before_ms = point.time_ms - 1  # what was booked in the same moment came after it: nothing is counted twice
-        return EquityPoint(before_ms, point.wallet + paid, point.equity + paid)
+        return EquityPoint(point.time_ms - 1, point.wallet + paid, point.equity + paid)
 
-    def _booked(self, after_ms: int, until_ms: int) -> Decimal:
-        """What was booked after one time and until another."""
-        first, last = (bisect_right(self._flow_times, at) for at in (after_ms, until_ms))
-        return self._flow_sums[last] - self._flow_sums[first]
+    def _counted(self) -> list[int]:
+        """How many flows are in the wallet of each point, so that none is counted twice.
+
+        Of those booked in the very millisecond of a look, as many as explain the next wallet best; none where that
+        leaves much unexplained: what a person lost by hand must not be hidden behind them.
+        """
+        counts = [len(self._flow_times)]
+        for point, following in zip(reversed(self._points[:-1]), reversed(self._points[1:]), strict=True):
+            first, last = (bisect_right(self._flow_times, at) for at in (point.time_ms, point.time_ms + 1))
+            missing = following.wallet - self._flow_sums[counts[-1]] - point.wallet
+            best = min(range(first, last + 1), key=lambda count: abs(missing + self._flow_sums[count]))
+            left = abs(missing + self._flow_sums[best])
+            counts.append(best if left <= abs(following.wallet) * _UNEXPLAINED else first)
+        return counts[::-1]
 
     def _wallet(self, time_ms: int) -> Decimal:
         """The wallet at a time: of the last look before it and what was booked since, or back from the first."""
-        place = bisect_right(self._point_times, time_ms)
-        point = self._points[max(place - 1, 0)]
-        return point.wallet + self._booked(point.time_ms, time_ms)
+        place = max(bisect_right(self._point_times, time_ms) - 1, 0)
+        booked = self._flow_sums[bisect_right(self._flow_times, time_ms)]
+        return self._points[place].wallet + booked - self._flow_sums[self._counts[place]]
 
     def opened(self, begun_ms: int) -> Decimal:
         """The level at the beginning of a day, or when a person lifted a halt.
@@ -158,10 +172,11 @@ class _Past:
         before = [point for point in self._points if begun_ms - _BESIDE_MS <= point.time_ms < begun_ms]
         if before:
             return before[-1].equity
-        first = self._points[min(bisect_right(self._point_times, begun_ms - 1), len(self._points) - 1)]
+        place = min(bisect_right(self._point_times, begun_ms - 1), len(self._points) - 1)
+        first, count = self._points[place], self._counts[place]
         beside = first.time_ms < begun_ms + _BESIDE_MS
         level = max(first.wallet, first.equity) if beside else first.wallet
-        return level - self._booked(begun_ms - 1, first.time_ms)
+        return level - self._flow_sums[count] + self._flow_sums[bisect_right(self._flow_times, begun_ms - 1)]
 
     def peak(self) -> Decimal:
         """The highest level: as seen, and as booked between looks."""

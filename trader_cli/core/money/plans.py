@@ -20,6 +20,10 @@ MANUAL = "manual"
 """The lineage of a plan that a person made by hand."""
 
 
+_MAY_LACK = frozenset({"dollar_price", "probability"})
+"""Keys that are written only where they are known."""
+
+
 @dataclass(frozen=True)
 class TradePlan:
     """One entry and how it is protected. Money, prices and quantities are `Decimal`; times UTC milliseconds.
@@ -28,6 +32,7 @@ class TradePlan:
     `backstop_price` is where the whole position closes at the latest, `stop_price` lies inside it. `caps` says, in
     quote currency, how large each limit would have allowed the position to be; `binding` names the smallest.
     `dollar_price` is what one of a margin asset that is no dollar was worth, by the mark price of its `dollar_pair`.
+    `probability` is what the model gave it to end in profit; None where nobody said.
     """
 
     account: str
@@ -56,6 +61,7 @@ class TradePlan:
     tranche: int = 0
     digests: dict[str, str] = field(default_factory=dict)
     dollar_price: Decimal | None = None
+    probability: float | None = None
 
     @cached_property
     def plan_id(self) -> str:
@@ -74,9 +80,8 @@ class TradePlan:
     def as_dict(self) -> JsonObject:
         """The JSON shape: decimals as text, and the plan's id."""
         body = {name: f"{v:f}" if isinstance(v, Decimal) else v for name, v in asdict(self).items()}
-        if self.dollar_price is None:
-            del body["dollar_price"]
-        return {"plan_id": self.plan_id, **body}
+        known = {name: v for name, v in body.items() if v is not None or name not in _MAY_LACK}
+        return {"plan_id": self.plan_id, **known}
 
     @classmethod
     def from_dict(cls, body: Mapping[str, object]) -> TradePlan:
@@ -84,10 +89,11 @@ class TradePlan:
         given = {
             f.name: _decimal(body[f.name]) if f.type == "Decimal" else body[f.name]
             for f in fields(cls)
-            if f.name != "dollar_price"
+            if f.name not in _MAY_LACK
         }
         price = body.get("dollar_price")
-        return built(cls, {**given, "dollar_price": None if price is None else _decimal(price)})
+        lacking = {"dollar_price": None if price is None else _decimal(price), "probability": body.get("probability")}
+        return built(cls, {**given, **lacking})
 
 
 def _decimal(field: object) -> Decimal:

@@ -67,10 +67,19 @@ class SignedConnection(Protocol):
 class BinanceBroker:
     """The `Broker` of what an API key may see and do, over a connection to the exchange or to a paper account."""
 
-    def __init__(self, connection: SignedConnection, opening: EntryPermission | None = None) -> None:
-        """`opening` is asked before an order leaves that could open a position; None: nobody is."""
+    def __init__(
+        self,
+        connection: SignedConnection,
+        opening: EntryPermission | None = None,
+        heard: Callable[[str, object], None] | None = None,
+    ) -> None:
+        """`opening` is asked before an order leaves that could open a position; None: nobody is.
+
+        `heard` is told each symbol's answer about leverage brackets that could be read.
+        """
         self._connection = connection
         self._opening = opening
+        self._heard = heard
 
     async def _read(self, method: str, path: str, **query: Any) -> Any:
         self._connection.require_keys()
@@ -92,7 +101,10 @@ class BinanceBroker:
     async def brackets(self, symbol: str) -> tuple[LeverageBracket, ...]:
         """Leverage brackets, lowest notional first."""
         reply = await self._read("fapiPrivateGetLeverageBracket", "/fapi/v1/leverageBracket", symbol=symbol)
-        return self._parsed("leverage brackets", reply, lambda answer: parse.brackets_of(answer, symbol))
+        found = self._parsed("leverage brackets", reply, lambda answer: parse.brackets_of(answer, symbol))
+        if self._heard is not None:
+            self._heard(symbol, reply)
+        return found
 
     async def margin_settings(self, symbol: str) -> MarginSettings:
         """Leverage and margin mode in force."""

@@ -42,6 +42,11 @@ def origin_of(url: str) -> Origin:
     return parts.scheme, parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 0)
 
 
+def origin_of_request(url: URL) -> Origin:
+    """The same of a URL that has been taken apart."""
+    return url.scheme, url.raw_host or "", url.port or 0
+
+
 def signing_origins(mode: Mode, options: BinanceExchangeSettings, venue_url: str | None = None) -> frozenset[Origin]:
     """Where signed requests may go. Paper: nowhere. Sim: to the venue that was opened, on loopback. Else the host set.
 
@@ -87,7 +92,7 @@ class SigningGate:
 
     def check(self, method: str, url: URL, *, signed: bool) -> None:
         """Raises `SigningRefused` or `RateLimited`."""
-        origin = url.scheme, url.raw_host or "", url.port or 0
+        origin = origin_of_request(url)
         if signed and origin not in self.signs_at:
             allowed = ", ".join(sorted(f"{s}://{h}:{p}" for s, h, p in self.signs_at)) or "nowhere"
             raise SigningRefused(

@@ -15,7 +15,7 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
-from trader_cli.exchange.connection.signing_gate import is_signed_request, origin_of
+from trader_cli.exchange.connection.signing_gate import is_signed_request, origin_of, origin_of_request
 from trader_cli.venue.server.trading_desk import Request
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 ADDRESS = "http://127.0.0.1:1"
 """How a simulated exchange in this process is addressed. Nothing is sent there: nobody listens, and no one is asked."""
+_ORIGIN = origin_of(ADDRESS)
 
 
 class VenueSession:
@@ -71,7 +72,7 @@ class _RequestContext:
     proxy: object
 
     async def __aenter__(self) -> VenueResponse:
-        if self.proxy is not None or origin_of(str(self.url)) != origin_of(ADDRESS):
+        if self.proxy is not None or origin_of_request(self.url) != _ORIGIN:
             raise aiohttp.ClientConnectionError("Only the simulated exchange of this process is reached.")
         if self.gate is not None:
             signed = is_signed_request(self.headers, self.url, self.body)

@@ -12,7 +12,7 @@ from trader_cli.core.market.gaps import utc_text
 from trader_cli.core.market.timeframes import HOUR_MS, MINUTE_MS
 from trader_cli.exchange.connection import replies
 from trader_cli.exchange.market_data import reply_frames
-from trader_cli.venue.engine.engine import BOOK_LEVELS
+from trader_cli.venue.engine.triggers import BOOK_LEVELS
 from trader_cli.venue.paper.observations import MINUTE, Observation, SeenBar, SeenBook
 
 if TYPE_CHECKING:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from contextlib import suppress
 from difflib import get_close_matches
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.errors import ExchangeUnavailable, NotListed
 from trader_cli.core.money.assets import margin_asset_of
 from trader_cli.exchange.connection import replies
+from trader_cli.exchange.market_data.remembered_file import remember
 from trader_cli.exchange.market_data.symbol_filters import symbol_rules
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
+    from pathlib import Path
 
     from trader_cli.core.money.orders import SymbolRules
 
@@ -135,16 +135,7 @@ class SymbolBook:
     def _write(self) -> None:
         if self._path is None:
             return
-        content = json.dumps({"read_ms": self._read_ms, "symbols": list(_essence(self.bodies).values())})
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=self._path.parent, prefix=".part-", delete=False) as file:
-            part = Path(file.name)
-            try:
-                file.write(content)
-                file.close()
-                part.replace(self._path)
-            finally:
-                part.unlink(missing_ok=True)
+        remember(self._path, {"read_ms": self._read_ms, "symbols": list(_essence(self.bodies).values())})
 
 
 def _is_trading_perpetual(body: Mapping[str, Any]) -> bool:

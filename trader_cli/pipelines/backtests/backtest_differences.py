@@ -99,7 +99,7 @@ def _frames(cause: str, one: Recipe, two: Recipe, profile: str, store: ArtifactS
 def _read(store: ArtifactStore, profile: str, recipe: Recipe, name: str, digest: str | None) -> pl.DataFrame | None:
     stage, symbol = name.split(" ")
     known = recipe.request.timeframe
-    timeframes = (FINEST, known) if stage == "path" else (known,)
+    timeframes = (FINEST, known) if stage in {"path", "mark"} else (known,)
     for timeframe in timeframes:
         try:
             key = stage_key(profile, symbol, timeframe, "bars" if stage == "path" else stage)

@@ -17,6 +17,8 @@ from trader_cli.core.errors import DataInvalid, DataMissing, DataStale, UsageErr
 from trader_cli.core.identity.digests import digest_value
 from trader_cli.core.json_values import object_of, whole_of
 from trader_cli.core.market.schemas import check_features
+from trader_cli.core.market.timeframes import Timeframe
+from trader_cli.exchange.account.bracket_memory import KnownBrackets
 from trader_cli.pipelines.backtests.backtest_request import ON_BARS, BacktestRequest
 from trader_cli.pipelines.backtests.backtest_run import signals_of
 from trader_cli.pipelines.backtests.model_names import models_of
@@ -28,6 +30,7 @@ from trader_cli.pipelines.stages.training_inputs import TrainingData
 from trader_cli.settings import workspace_of
 from trader_cli.storage.artifacts import stage_key
 from trader_cli.storage.bundles import BundleStore
+from trader_cli.storage.stored_columns import StoredColumns
 from trader_cli.venue.simulated_market.tape import path_seed
 
 if TYPE_CHECKING:
@@ -51,7 +54,7 @@ CAUSES: Mapping[str, tuple[str, ...]] = {
     "seed": ("seed",),
 }
 """What can be another one's, in the order it is told, and the parts of a recipe that it is."""
-_PLAYED = ("bars", "path", "funding")
+_PLAYED = ("bars", "path", "funding", "mark")
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ class Recipe:
             market=object_of(notes["market"]),
             bars=inputs(*_PLAYED),
             features=inputs("features"),
-            models=models_of(manifest.inputs),
+            models=models_of(manifest.inputs, request.since_ms or 0),
             costs=object_of(settings.pop("costs")),
             settings=settings,
             seed=whole_of(notes["seed"]),
@@ -168,10 +171,16 @@ def _tape(recipe: Recipe, workspace: Workspace, store: ArtifactStore) -> Tape:
         played_bars = {symbol: _path(recipe, workspace.mode, store, symbol) for symbol in recipe.request.symbols}
         seed = recipe.seed
         made = {
-            symbol: symbol_tape_of(store, found, seed, _funding(recipe, workspace.mode, store, symbol))
+            symbol: symbol_tape_of(
+                store,
+                found,
+                seed,
+                _funding(recipe, workspace.mode, store, symbol),
+                _mark(recipe, workspace.mode, store, found),
+            )
             for symbol, found in played_bars.items()
         }
-        tape = real_market(str(recipe.market["source"]), made, _filters(recipe))
+        tape = real_market(str(recipe.market["source"]), made, _filters(recipe), _brackets(recipe), _ended(recipe))
     if seed == recipe.seed:
         return tape
     return replace(
@@ -184,9 +193,24 @@ def _filters(recipe: Recipe) -> dict[str, dict[str, Decimal]]:
     return {symbol: {name: Decimal(str(x)) for name, x in object_of(each).items()} for symbol, each in found.items()}
 
 
+def _ended(recipe: Recipe) -> set[str]:
+    return set(object_of(recipe.market.get("ended", {})))
+
+
+def _brackets(recipe: Recipe) -> dict[str, KnownBrackets]:
+    found = object_of(recipe.market.get("brackets", {}))
+    return {symbol: KnownBrackets.from_dict(object_of(each)) for symbol, each in found.items()}
+
+
 def _funding(recipe: Recipe, profile: str, store: ArtifactStore, symbol: str) -> Manifest | None:
     digest = recipe.bars.get(f"funding {symbol}")
     key = stage_key(profile, symbol, recipe.request.timeframe, "funding")
+    return None if digest is None else store.manifest(digest, key)
+
+
+def _mark(recipe: Recipe, profile: str, store: ArtifactStore, played: Manifest) -> Manifest | None:
+    digest = recipe.bars.get(f"mark {played.symbol}")
+    key = stage_key(profile, played.symbol, Timeframe.parse(played.timeframe), "mark")
     return None if digest is None else store.manifest(digest, key)
 
 
@@ -210,7 +234,7 @@ def _history(recipe: Recipe, workspace: Workspace, store: ArtifactStore, symbol:
     funding = None if of_funding is None else store.read(of_funding)
     digests = {"bars": of_bars.digest, "features": of_features.digest, "costs": digest_value(recipe.costs)}
     models = _models(recipe, store, symbol)
-    series = TrainingData(symbol, timeframe, of_bars, of_features, bars, features, funding)
+    series = TrainingData(symbol, timeframe, of_bars, of_features, bars, StoredColumns.of(features), funding)
     signals = signals_of(workspace, store, series, models)
     return SymbolHistory(symbol, timeframe, bars, features, funding, models, digests, signals)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from trader_cli.core.json_values import texts_of, whole_of
+from trader_cli.core.json_values import object_of, texts_of, whole_of
 from trader_cli.core.market.timeframes import Timeframe
+from trader_cli.pipelines.backtests.declared_listing import ListingProof
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +26,8 @@ class BacktestRequest:
     `since_ms` None is the later half of what is stored, `until_ms` None its end. `model` is `WALK_FORWARD` (trained
     anew every `refit_ms`), `CURRENT`, the digest of a bundle, or `ON_BARS`: a rule on bare bars, without all of this.
     `top`: only so many of the symbols, the largest by volume at each refit. `survivors`: they were chosen of what is
-    stored today. `speed` changes nothing of the result.
+    stored today. `listing`: what a list says of whether they are all that were tradable.
+    `speed` changes nothing of the result.
     """
 
     symbols: tuple[str, ...]
@@ -37,6 +39,7 @@ class BacktestRequest:
     speed: Speed = field(default="fast", compare=False)
     top: int | None = None
     survivors: bool = False
+    listing: ListingProof | None = None
 
     def as_dict(self) -> JsonObject:
         """The JSON shape."""
@@ -49,6 +52,7 @@ class BacktestRequest:
             "refit_ms": self.refit_ms,
             "top": self.top,
             "survivors": self.survivors,
+            **({} if self.listing is None else {"listing": self.listing.as_dict()}),
         }
 
     @classmethod
@@ -63,4 +67,5 @@ class BacktestRequest:
             whole_of(body["refit_ms"]),
             top=None if body.get("top") is None else whole_of(body["top"]),
             survivors=bool(body.get("survivors", False)),
+            listing=ListingProof.from_dict(object_of(body["listing"])) if "listing" in body else None,
         )

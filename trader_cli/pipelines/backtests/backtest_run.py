@@ -15,8 +15,9 @@ from trader_cli.core.market.schemas import milliseconds
 from trader_cli.core.ports import silent
 from trader_cli.pipelines.backtests.backtest_request import CURRENT, WALK_FORWARD
 from trader_cli.pipelines.backtests.backtest_store import save
+from trader_cli.pipelines.backtests.declared_listing import proof_of
 from trader_cli.pipelines.backtests.prepared_backtest import PreparedBacktest, trade
-from trader_cli.pipelines.backtests.stored_tape import played_digests, tape_of
+from trader_cli.pipelines.backtests.stored_tape import no_longer_traded, played_digests, tape_of
 from trader_cli.pipelines.backtests.universe import membership
 from trader_cli.pipelines.stages.model_stages import training_data
 from trader_cli.pipelines.stages.model_training import train_on
@@ -31,50 +32,94 @@ if TYPE_CHECKING:
     from trader_cli.features.rule import BarSignals
     from trader_cli.pipelines.backtests.backtest_request import BacktestRequest
     from trader_cli.pipelines.backtests.backtest_store import StoredBacktest
+    from trader_cli.pipelines.backtests.declared_listing import Listed
     from trader_cli.pipelines.backtests.universe import Member
     from trader_cli.pipelines.stages.training_inputs import TrainingData
     from trader_cli.settings import Workspace
 
 
-def run_backtest(workspace: Workspace, request: BacktestRequest, progress: Progress = silent) -> StoredBacktest:
-    """Trade the span, store what came of it. Raises `DataMissing` or `UsageError` for one that cannot be traded."""
-    store = ArtifactStore(workspace.cache_dir)
+def run_backtest(
+    workspace: Workspace, request: BacktestRequest, progress: Progress = silent, listed: Sequence[Listed] = ()
+) -> StoredBacktest:
+    """Trade the span, store what came of it. Raises `DataMissing` or `UsageError` for one that cannot be traded.
+
+    `listed`: what was tradable when, if a person says so; what of it is stored over the span is traded.
+    """
+    store = ArtifactStore(workspace.cache_dir, remembered_bytes=0)  # each is read once
+    ended = no_longer_traded(workspace, request.symbols)
+    if listed:
+        request, by_list = _declared(workspace, store, request, listed)
+        ended |= by_list
     series = [training_data(workspace, store, symbol, request.timeframe) for symbol in request.symbols]
-    series = _reaching(series, request) if request.survivors else series
-    span = since, until = _span(series, request)
+    series, request = _reaching(series, request, ended) if request.survivors else (series, request)
+    span = since, until = _span(series, request, ended)
     member = membership({one.symbol: one.bars for one in series}, request, span)
     series = [one for one in series if member[one.symbol] != ()]
     request = replace(request, symbols=tuple(one.symbol for one in series))
     histories = {s.symbol: _history(workspace, store, s, request, span, member[s.symbol], progress) for s in series}
-    tape = tape_of(workspace, store, request.symbols, request.timeframe)
+    tape = tape_of(workspace, store, request.symbols, request.timeframe, ended & set(request.symbols), since)
     known, played = replace(request, since_ms=since, until_ms=until), played_digests(workspace, store, series)
     prepared = PreparedBacktest(workspace, known, histories, tape, played)
     return save(prepared, store, trade(prepared, progress))
 
 
-def _reaching(series: list[TrainingData], request: BacktestRequest) -> list[TrainingData]:
-    """Those whose bars reach over the whole span: of what is stored, not all has begun by then, or is still traded."""
+def _declared(
+    workspace: Workspace, store: ArtifactStore, request: BacktestRequest, listed: Sequence[Listed]
+) -> tuple[BacktestRequest, set[str]]:
+    """Of the symbols that were tradable when the span began those that are stored over it, and whether that is all.
+
+    And which of the listed have ended, as far as they are stored.
+    """
+    timeframe, closes = request.timeframe, dict[str, tuple[int, int]]()
+    if request.since_ms is None:
+        raise UsageError("A file that says when symbols were tradable needs a span.", hint="Add --since DAY.")
+    for one in listed:
+        bars = store.current(stage_key(workspace.mode, one.symbol, timeframe, "bars"))
+        if bars is not None and bars.rows and bars.source == workspace.source:
+            closes[one.symbol] = (bars.first_ms or 0) + timeframe.ms, (bars.last_ms or 0) + timeframe.ms
+    last = max((until for _, until in closes.values()), default=0)
+    until = last if request.until_ms is None else min(last, timeframe.floor(request.until_ms + 1))
+    proof = proof_of(listed, closes, (request.since_ms, until))
+    here = [one.symbol for one in listed if one.holds(request.since_ms) and one.symbol not in proof.absent]
+    if not here:
+        raise DataMissing(f"None of the {proof.tradable} symbols that were tradable then is stored over the span.")
+    ended = {one.symbol for one in listed if one.symbol in closes and one.has_ended(closes[one.symbol][1])}
+    return replace(request, symbols=tuple(here), survivors=bool(proof.absent), listing=proof), ended
+
+
+def _reaching(
+    series: list[TrainingData], request: BacktestRequest, ended: set[str]
+) -> tuple[list[TrainingData], BacktestRequest]:
+    """Those whose bars reach over the whole span, or to where they ended: of what is stored, not all has begun then.
+
+    Where the span is not said to begin, it does in the middle of what is stored of those that are traded still.
+    """
     closes = {s.symbol: milliseconds(s.bars["open_time"]) + request.timeframe.ms for s in series}
     last = max(int(found[-1]) for found in closes.values())
     until = last if request.until_ms is None else min(last, request.timeframe.floor(request.until_ms + 1))
-    since = until if request.since_ms is None else request.since_ms
-    kept = [s for s in series if closes[s.symbol][0] <= since and closes[s.symbol][-1] >= until]
-    return kept or series
+    going_on = [symbol for symbol, found in closes.items() if found[-1] >= until] or list(closes)
+    first = max(int(closes[symbol][0]) for symbol in going_on)
+    since = request.timeframe.floor((first + until) // 2) if request.since_ms is None else request.since_ms
+    begun = [s for s in series if closes[s.symbol][0] <= since < closes[s.symbol][-1]]
+    kept = [s for s in begun if s.symbol in going_on or s.symbol in ended]
+    return kept or series, replace(request, since_ms=since)
 
 
-def _span(series: Sequence[TrainingData], request: BacktestRequest) -> tuple[int, int]:
-    """The closes (first, last) to be traded, within what is stored of every symbol."""
+def _span(series: Sequence[TrainingData], request: BacktestRequest, ended: set[str]) -> tuple[int, int]:
+    """The closes (first, last) to be traded, within what is stored of every symbol; of those that ended, of one."""
     bar_ms = request.timeframe.ms
-    closes = [milliseconds(s.bars["open_time"]) + bar_ms for s in series]
-    first, last = max(int(c[0]) for c in closes), min(int(c[-1]) for c in closes)
+    closes = {s.symbol: milliseconds(s.bars["open_time"]) + bar_ms for s in series}
+    lasts = {symbol: int(found[-1]) for symbol, found in closes.items()}
+    going_on = [at_ms for symbol, at_ms in lasts.items() if symbol not in ended]
+    first, last = max(int(c[0]) for c in closes.values()), min(going_on or [max(lasts.values())])
     since = request.since_ms if request.since_ms is not None else request.timeframe.floor((first + last) // 2)
     until = last if request.until_ms is None else min(last, request.timeframe.floor(request.until_ms + 1))
     if request.until_ms is not None and since >= request.until_ms:
         raise UsageError(f"--since {utc_text(since)} is not before --until {utc_text(request.until_ms)}.")
-    if since >= last or until <= first:
+    if since >= min(lasts.values()) or until <= first:
         raise DataMissing(
             f"No bars of {', '.join(request.symbols)} {request.timeframe} are stored in that span: they go from"
-            f" {utc_text(first)} to {utc_text(last)}.",
+            f" {utc_text(first)} to {utc_text(min(lasts.values()))}.",
             hint=f"Run `trader fetch {' '.join(request.symbols)} --timeframe {request.timeframe} --since …`.",
         )
     return max(since, first), until
@@ -95,10 +140,12 @@ def _history(
         "features": series.features_manifest.digest,
         "costs": workspace.settings.costs.digest,
     }
-    known = SymbolHistory(
-        series.symbol, series.timeframe, series.bars, series.features, series.funding, models, digests
+    stored, signals = series.stored_features, signals_of(workspace, store, series, models)
+    if len(request.symbols) > 1:
+        stored.let_go()
+    return SymbolHistory(
+        series.symbol, series.timeframe, series.bars, stored, series.funding, models, digests, signals, member
     )
-    return replace(known, member=member, signals=signals_of(workspace, store, series, models))
 
 
 def _models(
@@ -114,7 +161,8 @@ def _models(
     if request.model != WALK_FORWARD:
         return ModelSchedule((given_model(workspace, store, series, request.model, since),))
     spans = []
-    cuts = range(since, until, request.refit_ms) if member is None else [begin for begin, _ in member]
+    ends = int(milliseconds(series.bars["open_time"])[-1])
+    cuts = range(since, min(until, ends), request.refit_ms) if member is None else [begin for begin, _ in member]
     for number, cut in enumerate(cuts):
         progress(f"training the models of {series.symbol}", number, len(cuts))
         made = train_on(workspace, store, series, until_ms=cut)

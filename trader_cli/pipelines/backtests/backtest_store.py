@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from trader_cli import __version__
-from trader_cli.backtest.exposure_held import Closes
+from trader_cli.analyst.trained_rule import TrainedRule
+from trader_cli.backtest.exposure_held import Closes, book_frame
 from trader_cli.backtest.figures import FigureBasis, Figures, figures_of
 from trader_cli.backtest.records import SHAPES
 from trader_cli.core.errors import DataMissing
@@ -21,11 +22,12 @@ from trader_cli.core.identity.digests import digest_value
 from trader_cli.core.identity.manifests import ArtifactKey, Manifest
 from trader_cli.core.json_values import object_of
 from trader_cli.core.market.timeframes import DAY_MS
-from trader_cli.pipelines.backtests.backtest_request import BacktestRequest
+from trader_cli.pipelines.backtests.backtest_request import ON_BARS, BacktestRequest
 from trader_cli.pipelines.stages.code_digest import code_digest
 from trader_cli.pipelines.stages.deciding_settings import deciding_settings
+from trader_cli.pipelines.stages.rule_training import rule_choice
 from trader_cli.storage.inventory import BACKTEST
-from trader_cli.storage.state import Trial, TrialLedger
+from trader_cli.storage.state import Trial, TrialLedger, counted, rule_trial
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -90,7 +92,9 @@ class StoredBacktest:
 def save(prepared: PreparedBacktest, store: ArtifactStore, account: BacktestAccount) -> StoredBacktest:
     """Store what a backtest came to, and count it among the trials on these data."""
     closes = {symbol: Closes.of(history.bars, history.timeframe) for symbol, history in prepared.histories.items()}
-    done = Traded(account.records.frames(), _inputs(prepared), closes, _market(prepared), account.halted)
+    frames = account.records.frames()
+    frames["book"] = book_frame(frames["equity"], frames["fills"], closes)
+    done = Traded(frames, _inputs(prepared), closes, _market(prepared), account.halted, rule=_rule(prepared))
     return save_traded(prepared.workspace, store, prepared.request, done)
 
 
@@ -98,7 +102,8 @@ def save(prepared: PreparedBacktest, store: ArtifactStore, account: BacktestAcco
 class Traded:
     """What a backtest came to: frames by part, and what they were made from: inputs, closes by symbol, the market.
 
-    `halted`: why, if it did; `settings`: what could be chosen beside those of the workspace.
+    `halted`: why, if it did; `settings`: what could be chosen beside those of the workspace; `rule`: the identity of
+    the rule that decided.
     """
 
     frames: Mapping[str, pl.DataFrame]
@@ -107,6 +112,7 @@ class Traded:
     market: JsonObject
     halted: str | None = None
     settings: JsonObject = field(default_factory=dict)
+    rule: JsonObject | None = None
 
 
 def save_traded(workspace: Workspace, store: ArtifactStore, request: BacktestRequest, done: Traded) -> StoredBacktest:
@@ -115,8 +121,11 @@ def save_traded(workspace: Workspace, store: ArtifactStore, request: BacktestReq
     settings = digest_value(chosen)
     market, code = done.market, code_digest()
     name = digest_value([code, request.as_dict(), inputs, settings, market, workspace.settings.seed])[:12]
-    tried = digest_value({name: value for name, value in chosen.items() if name not in _NO_CHOICE})
-    count = partial(_count_trial, workspace, request, tried)
+    tried = {name: value for name, value in chosen.items() if name not in _NO_CHOICE}
+    if done.rule is not None:
+        tried["rule"] = done.rule  # with the parameters that nobody gave
+    choice = None if done.rule is None else rule_choice(done.rule, request.timeframe.name)
+    count = partial(_count_trial, workspace, request, digest_value(tried), choice)
     figures = figures_of(frames, _basis(workspace, request, done.closes, count), done.halted)
     with store.at_work():
         chunks = tuple(replace(store.put_rows(part, f), part=part) for part, f in frames.items() if not f.is_empty())
@@ -147,15 +156,18 @@ def save_traded(workspace: Workspace, store: ArtifactStore, request: BacktestReq
 
 
 def _market(prepared: PreparedBacktest) -> JsonObject:
-    """What makes the market that is played: settings of the simulated one; a real one's filters, beside its bars."""
+    """What makes the market that is played, beside its bars: settings of the simulated one; a real one's rules."""
     workspace, settings = prepared.workspace, prepared.workspace.settings
     if workspace.mode == "sim":
         sim = settings.sim.model_dump(mode="json", exclude={"balance", "start"})
         return {"source": workspace.source, "sim": sim, "seed": settings.seed}
-    from trader_cli.pipelines.backtests.stored_tape import filters_of
+    from trader_cli.pipelines.backtests.stored_tape import ended_of, filters_of, played_brackets
 
     filters = {s: {name: f"{x:f}" for name, x in each.items()} for s, each in filters_of(prepared.tape).items()}
-    return {"source": workspace.source, "filters": filters}
+    known = played_brackets(workspace, prepared.request.symbols)
+    brackets = {symbol: one.as_dict() for symbol, one in known.items()}
+    told: JsonObject = {"brackets": brackets, "ended": ended_of(prepared.tape)}
+    return {"source": workspace.source, "filters": filters, **{name: found for name, found in told.items() if found}}
 
 
 def _basis(
@@ -172,6 +184,12 @@ def _key(workspace: Workspace, manifest: Manifest) -> ArtifactKey:
     return ArtifactKey(workspace.mode, manifest.symbol, manifest.timeframe, manifest.stage)
 
 
+def _rule(prepared: PreparedBacktest) -> JsonObject | None:
+    """The identity of the rule that decided, if one did."""
+    models = [span.model for history in prepared.histories.values() for span in history.models.spans]
+    return next((model.rule for model in models if isinstance(model, TrainedRule)), None)
+
+
 def _inputs(prepared: PreparedBacktest) -> dict[str, str]:
     """Everything it was made from, by name: what of it is an artifact is kept as long as the backtest."""
     found = dict(prepared.played)
@@ -181,22 +199,26 @@ def _inputs(prepared: PreparedBacktest) -> dict[str, str]:
     return found
 
 
-def _count_trial(workspace: Workspace, request: BacktestRequest, settings: str, sharpe: float) -> list[float]:
+def _count_trial(
+    workspace: Workspace, request: BacktestRequest, settings: str, rule: str | None, sharpe: float
+) -> list[float]:
     """Sharpe ratios per bar of every trial on these data, this one among them: one trial, whatever its span.
 
-    It is recorded for each of its symbols, and counted are those that share one of them.
+    It is recorded for each of its symbols, and counted are those that share one of them. `rule`: see `rule_choice`.
     """
     universe = sorted(request.symbols) if request.top is None else ("the largest", request.top)
     what = digest_value([*universe, request.timeframe.name, request.model, request.refit_ms, settings])
     ledger, per_day = TrialLedger(workspace.state_dir), math.sqrt(DAY_MS / request.timeframe.ms)
     span = (request.since_ms or 0, request.until_ms or 0)
     found: dict[str, float] = {}
+    means = "bars" if request.model == ON_BARS else "backtest"
+    name = f"{means}-{what}" if rule is None else rule_trial(means, what, rule)
     for symbol in request.symbols:
-        tried = f"backtest-{what}" if len(request.symbols) == 1 else f"backtest-{what}:{symbol}"
+        tried = f"{name}:{symbol}"
         ledger.record(Trial.of_span(tried, workspace.lineage, symbol, span, sharpe * per_day))
         for trial in ledger.overlapping(workspace.lineage, symbol, *span):
-            found[trial.configuration.partition(":")[0]] = trial.daily_sharpe / per_day
-    return list(found.values())
+            found[trial.configuration] = trial.daily_sharpe / per_day
+    return counted(found)
 
 
 def stored(workspace: Workspace, store: ArtifactStore) -> list[StoredBacktest]:

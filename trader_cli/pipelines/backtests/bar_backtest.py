@@ -70,7 +70,10 @@ def run_bar_backtest(
     how: JsonObject = {"on_bars": {**asdict(stake), "funding": funding}}
     frames = frames_of(done, bars, terms, symbol, timeframe.ms)
     return save_traded(
-        workspace, store, known, Traded(frames, given.digests, closes, {"source": workspace.source}, settings=how)
+        workspace,
+        store,
+        known,
+        Traded(frames, given.digests, closes, {"source": workspace.source}, settings=how, rule=given.named.identity()),
     )
 
 

@@ -8,14 +8,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 FIRST = 0
-"""Stands for the beginning of the span, whenever that is: the first model trades from there."""
+"""Stands for the beginning of the span, whenever that is: a model that trades from there on."""
 
 
-def models_of(inputs: Mapping[str, str]) -> dict[tuple[str, int], str]:
-    """(symbol, the close from which on it trades, UTC ms) → digest, of `model SYMBOL MS` among the inputs."""
+def models_of(inputs: Mapping[str, str], since_ms: int) -> dict[tuple[str, int], str]:
+    """(symbol, the close from which on it trades, UTC ms) → digest, of `model SYMBOL MS` among the inputs.
+
+    The span begins at `since_ms`. A symbol that is chosen later has a first model that trades from then on.
+    """
     named = [(*name.split(" ")[1:], digest) for name, digest in inputs.items() if name.startswith("model ")]
-    found: dict[tuple[str, int], str] = {}
-    for symbol, from_ms, digest in sorted(named, key=lambda one: (one[0], int(one[1]))):
-        is_first = not any(of == symbol for of, _ in found)
-        found[symbol, FIRST if is_first else int(from_ms)] = digest
-    return found
+    ordered = sorted((symbol, int(from_ms), digest) for symbol, from_ms, digest in named)
+    return {(symbol, FIRST if from_ms <= since_ms else from_ms): digest for symbol, from_ms, digest in ordered}

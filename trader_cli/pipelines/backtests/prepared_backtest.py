@@ -89,7 +89,8 @@ def _assume(venue: SimulatedExchange, workspace: Workspace) -> None:
     if latency_ms > 0:
         venue.latency = Latency(latency_ms, assumed.latency_spread, settings.seed)
     if is_real:
-        venue.charge(*(Decimal(str(bps)) / 10_000 for bps in (settings.costs.taker_fee_bps, assumed.maker_fee_bps)))
+        taker, maker = (Decimal(str(bps)) / 10_000 for bps in assumed.fees_bps(settings.costs.taker_fee_bps))
+        venue.charge(taker, maker)
 
 
 def _decided(
@@ -104,6 +105,8 @@ def _decided(
         found[symbol] = one = prepare(history, market, alone.venue.book, prepared.span, options)
         beside = SimulatedExchange(prepared.tape, since, Decimal(1))
         compare_alone(one, StoredAnalyses({symbol: history}, beside, options))
+        alone.of(symbol, history.timeframe.floor(since))  # the beginning is not half a second after a close
+        history.let_features_go()
     return PreparedAnalyses(found, alone)
 
 

@@ -22,6 +22,7 @@ from trader_cli.core.market.timeframes import DAY_MS
 from trader_cli.pipelines.backtests.backtest_run import signals_of
 from trader_cli.pipelines.stages.training_inputs import TrainingData
 from trader_cli.storage.artifacts import stage_key
+from trader_cli.storage.stored_columns import StoredColumns
 from trader_cli.venue.simulated_market.symbol_market import SymbolMarket
 from trader_cli.venue.simulated_market.tape import TapeBars
 
@@ -109,7 +110,8 @@ def _taken(tape: SymbolTape, rows: Ints, factors: NDArray[np.float64], times: In
         for name in ("open", "high", "low", "close")
     }
     recorded = {name: column[rows] * (factors if name in _IN_QUOTE else 1.0) for name, column in bars.recorded.items()}
-    return TapeBars(times, volume=bars.volume[rows], recorded=recorded, **prices)
+    mark = {name: column[rows] * factors for name, column in bars.mark.items()}
+    return TapeBars(times, volume=bars.volume[rows], recorded=recorded, mark=mark, **prices)
 
 
 def _history(
@@ -131,7 +133,9 @@ def _history(
         features = orchestrator.build(inputs.frame, timeframe)
     finally:
         orchestrator.close()
-    series = TrainingData(symbol, timeframe, named["bars"], named["features"], bars, features, history.funding)
+    series = TrainingData(
+        symbol, timeframe, named["bars"], named["features"], bars, StoredColumns.of(features), history.funding
+    )
     signals = signals_of(workspace, store, series, history.models)
     return replace(history, bars=bars, features=features, signals=signals)
 

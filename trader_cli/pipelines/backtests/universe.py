@@ -10,6 +10,7 @@ import numpy as np
 from trader_cli.core.errors import DataMissing, UsageError
 from trader_cli.core.market.schemas import milliseconds
 from trader_cli.core.market.timeframes import DAY_MS
+from trader_cli.pipelines.backtests.declared_listing import listing_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.pipelines.backtests.backtest_request import BacktestRequest
+    from trader_cli.pipelines.backtests.declared_listing import Listed
 
 Member = tuple[tuple[int, int], ...] | None
 VOLUME_DAYS = 30
@@ -50,6 +52,8 @@ def membership(bars: Mapping[str, pl.DataFrame], request: BacktestRequest, span:
 def largest(bars: Mapping[str, pl.DataFrame], timeframe: Timeframe, cuts: Sequence[int], count: int) -> Universe:
     """The `count` symbols with the largest quote volume of the bars that had closed by each cut; ties by name.
 
+    None that has ended by then.
+
     BARS by symbol; a bar without a quote volume counts with its close times its volume.
     """
     closes = {symbol: milliseconds(frame["open_time"]) + timeframe.ms for symbol, frame in bars.items()}
@@ -57,7 +61,8 @@ def largest(bars: Mapping[str, pl.DataFrame], timeframe: Timeframe, cuts: Sequen
     chosen = []
     for cut in cuts:
         sums = {symbol: _sum_between(closes[symbol], volumes[symbol], cut) for symbol in bars}
-        ranked = sorted((symbol for symbol in bars if sums[symbol] > 0), key=lambda symbol: (-sums[symbol], symbol))
+        going_on = [symbol for symbol in bars if sums[symbol] > 0 and int(closes[symbol][-1]) > cut]
+        ranked = sorted(going_on, key=lambda symbol: (-sums[symbol], symbol))
         chosen.append(frozenset(ranked[:count]))
     if not any(chosen):
         raise DataMissing(f"Nothing was traded in the {VOLUME_DAYS} days before the span, as far as is stored.")
@@ -76,13 +81,16 @@ def _sum_between(
     return float(volume[first:stop].sum())
 
 
-def symbols_in(file: Path) -> list[str]:
-    """The symbols a file lists, one a line, `#` begins a comment. Raises `UsageError` for a file that lists none."""
+def symbols_in(file: Path) -> tuple[list[str], tuple[Listed, ...]]:
+    """(The symbols a file lists, when each was tradable, if it says so): one a line, `#` begins a comment.
+
+    Raises `UsageError` for a file that lists none.
+    """
     try:
         lines = file.expanduser().read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{file} cannot be read: {error}.", hint="Name a text file with one symbol a line.") from error
-    found = [symbol for line in lines if (symbol := line.partition("#")[0].strip())]
+    found = [words for line in lines if (words := line.partition("#")[0].split())]
     if not found:
         raise UsageError(f"{file} lists no symbol.", hint="Write one symbol a line.")
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(words[0] for words in found)), listing_of(found, file)

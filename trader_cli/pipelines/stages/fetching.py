@@ -11,6 +11,7 @@ from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeri
 from trader_cli.core.errors import DataMissing, DataStale, TraderError, UsageError
 from trader_cli.core.market.gaps import Gap, utc_text
 from trader_cli.core.market.symbols import symbol_of
+from trader_cli.core.market.timeframes import SETTLE_MS
 from trader_cli.core.ports import silent
 from trader_cli.features.build import history_start
 from trader_cli.features.inputs import ALL_INPUTS
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from trader_cli.core.ports import Progress
     from trader_cli.settings import Workspace
 
-_SETTLE_MS = 500
 _WAITING = "waiting for another fetch of this series"
 _ENDED = frozenset({None, "DELIVERING", "DELIVERED", "SETTLING", "CLOSE"})
 """Statuses in which no bar is expected any more; None: not listed."""
@@ -221,7 +221,7 @@ class _Fetch:
         exchange, notes, series = self.market.exchange, list[str](), self.series
         if self.options.next_close:
             now = exchange.server_now_ms()
-            wait_ms = series.timeframe.floor(now) + series.timeframe.ms + _SETTLE_MS - now
+            wait_ms = series.timeframe.floor(now) + series.timeframe.ms + SETTLE_MS - now
             await self.market.clock.sleep(wait_ms / 1000)
         async with self.market.with_archive() as market:
             way, threads = self.options.way, market.threads

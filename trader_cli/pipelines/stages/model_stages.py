@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from trader_cli.analyst.certificate_store import (
 from trader_cli.analyst.feature_artifacts import build_feature_artifact, not_known_yet
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
 from trader_cli.analyst.feature_inputs import is_current, spec_made, stored_funding, stored_inputs, stored_manifests
-from trader_cli.core.errors import DataStale
+from trader_cli.core.errors import DataError, DataStale
 from trader_cli.core.identity.feature_notes import FeatureNotes
 from trader_cli.core.market.schemas import check_features
 from trader_cli.core.ports import silent
@@ -29,10 +30,12 @@ from trader_cli.pipelines.stages.stage_results import Analysed, FeaturesBuilt, T
 from trader_cli.pipelines.stages.stored_bars import stored_bars
 from trader_cli.pipelines.stages.training_inputs import TrainingData
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
+from trader_cli.storage.stored_columns import StoredColumns
 from trader_cli.venue.clocks import FixedClock
 
 if TYPE_CHECKING:
     from trader_cli.analyst.feature_artifacts import BuiltFeatures
+    from trader_cli.analyst.rule_process import RuleProcess
     from trader_cli.core.identity.manifests import Manifest
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.core.ports import Progress
@@ -105,6 +108,8 @@ def _refreshed(
     twin = FeatureEngineeringOrchestrator(workspace).spec(timeframe, given.names)
     options = workspace.settings.feature_engineering_orchestrator
     certificate = ensure_certificate(store, spec, twin, progress, given.frame, options).require()
+    with suppress(DataError):  # most of its chunks are found again, and need not be opened for it
+        store.current(stage_key(workspace.mode, symbol, timeframe, "features"))
     try:
         built = build_feature_artifact(store, bars, given.frame, spec, orchestrator, progress, digests=given.digests)
     finally:
@@ -138,7 +143,8 @@ def training_data(workspace: Workspace, store: ArtifactStore, symbol: str, timef
     bars = stored_bars(workspace, store, symbol, timeframe)
     made = _current_features(workspace, store, bars, symbol, timeframe)
     funding = stored_funding(store, workspace.mode, symbol, timeframe, bars)
-    return TrainingData(symbol, timeframe, bars, made, store.read(bars), check_features(store.read(made)), funding)
+    stored = StoredColumns(lambda: check_features(store.read(made)))
+    return TrainingData(symbol, timeframe, bars, made, store.read(bars), stored, funding)
 
 
 def _current_features(
@@ -170,10 +176,11 @@ def analyze(
     timeframe: Timeframe,
     now_ms: int | None = None,
     store: ArtifactStore | None = None,
+    rule_process: RuleProcess | None = None,
 ) -> Analysed:
-    """Analyse the last stored bar, at `now_ms` or the market's own time."""
+    """Analyse the last stored bar, at `now_ms` or the market's own time; a rule in `rule_process`, if given."""
     now = market_now_ms(workspace) if now_ms is None else now_ms
     source = workspace.source
-    analyst = Analyst(workspace, store=store, clock=FixedClock(now), source=source)
+    analyst = Analyst(workspace, store=store, clock=FixedClock(now), source=source, rule_process=rule_process)
     analysis = analyst.analyse(symbol, timeframe)
     return Analysed(analysis, source, analyst.last_was_cached)

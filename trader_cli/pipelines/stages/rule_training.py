@@ -18,6 +18,8 @@ from trader_cli.pipelines.stages.training_inputs import count_trials, training_i
 from trader_cli.settings.room_options import RuleOptions, TrainingOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import polars as pl
 
     from trader_cli.analyst.trained_rule import TrainedRule
@@ -48,14 +50,14 @@ class PreparedRule:
     def key(self) -> str:
         """The digest of everything its judgement depends on."""
         series = (self.series.bars_manifest, self.series.features_manifest)
-        return digest_value([*(made.digest for made in series), self._configuration])
+        return digest_value([*(made.digest for made in series), self.series.symbol, self._configuration])
 
     @property
     def _configuration(self) -> str:
         """The digest of what could be chosen: one trial, however often and on however many bars it is judged."""
         settings = self.workspace.settings
         matters = settings.analyst.model_dump(mode="json", include=_MATTERS)
-        costs, of = settings.costs.model_dump(mode="json"), [self.series.symbol, self.series.timeframe.name]
+        costs, of = settings.costs.model_dump(mode="json"), self.series.timeframe.name
         return digest_value(
             [__version__, "rule", of, self.named.identity(), matters, costs, library_versions(), [*UNFIT]]
         )
@@ -64,9 +66,15 @@ class PreparedRule:
         """Its claim on the series, or on the beginning of it that is `given`."""
         said, rows = self.signals, slice(0, given.bars.height)
         known = type(said)(said.side[rows], said.stop[rows], said.target[rows])
-        trials = count_trials(workspace, given, self._configuration)
+        choice = rule_choice(self.named.identity(), self.series.timeframe.name)
+        trials = count_trials(workspace, given, self._configuration, choice)
         options = TrainingOptions.of(workspace.settings)
         return judge_rule(training_input(given, key), self.named, known, options, trials)
+
+
+def rule_choice(identity: Mapping[str, object], timeframe: str) -> str:
+    """What its trials have in common by whichever means a rule is tried: its source, parameters, time frame."""
+    return digest_value([dict(identity), timeframe])
 
 
 def prepare_rule(

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from trader_cli.core.market.schemas import milliseconds, rows_between
 from trader_cli.core.market.timeframes import DAY_MS
-from trader_cli.storage.state import Trial, TrialLedger
+from trader_cli.storage.state import Trial, TrialLedger, counted, rule_trial
+from trader_cli.storage.stored_columns import StoredColumns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,21 +24,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """A series as stored: the manifests of its bars and features, their rows, one for one, and FUNDING if known."""
+    """A series as stored: the manifests of its bars and features, their rows, one for one, and FUNDING if known.
+
+    `stored_features` are read when they are first asked for.
+    """
 
     symbol: str
     timeframe: Timeframe
     bars_manifest: Manifest
     features_manifest: Manifest
     bars: pl.DataFrame
-    features: pl.DataFrame
+    stored_features: StoredColumns
     funding: pl.DataFrame | None
+
+    @property
+    def features(self) -> pl.DataFrame:
+        """FEATURES. Raises `DataInvalid` for damaged ones."""
+        return self.stored_features.frame()
 
     def until(self, close_ms: int) -> TrainingData:
         """What had closed, or was paid, by then."""
         count = int(milliseconds(self.bars["open_time"]).searchsorted(close_ms - self.timeframe.ms, side="right"))
         funding = None if self.funding is None else rows_between(self.funding, 0, close_ms + 1)
-        return replace(self, bars=self.bars[:count], features=self.features[:count], funding=funding)
+        return replace(
+            self, bars=self.bars[:count], stored_features=StoredColumns.of(self.features[:count]), funding=funding
+        )
 
 
 def training_input(given: TrainingData, key: str) -> TrainingInput:
@@ -51,17 +62,22 @@ def training_input(given: TrainingData, key: str) -> TrainingInput:
     )
 
 
-def count_trials(workspace: Workspace, given: TrainingData, key: str) -> Callable[[list[float]], list[float]]:
-    """Counts learners in the trial ledger under a key: Sharpe ratios per bar in, those of all on these data out."""
+def count_trials(
+    workspace: Workspace, given: TrainingData, key: str, rule: str | None = None
+) -> Callable[[list[float]], list[float]]:
+    """Counts learners in the trial ledger under a key: Sharpe ratios per bar in, those of all on these data out.
+
+    `rule`: what a rule's trials have in common by whichever means it is tried; then there is one learner.
+    """
     ledger, lineage = TrialLedger(workspace.state_dir), workspace.lineage
     per_day, times = math.sqrt(DAY_MS / given.timeframe.ms), milliseconds(given.bars["open_time"])
     first, last = int(times[0]), int(times[-1])
 
     def count(sharpes: list[float]) -> list[float]:
         for learner, sharpe in enumerate(sharpes):
-            tried = Trial.of_span(f"{key}-{learner}", lineage, given.symbol, (first, last), sharpe * per_day)
-            ledger.record(tried)
+            name = f"{key}-{learner}" if rule is None else f"{rule_trial('judged', key, rule)}:{given.symbol}"
+            ledger.record(Trial.of_span(name, lineage, given.symbol, (first, last), sharpe * per_day))
         found = ledger.overlapping(lineage, given.symbol, first, last)
-        return [trial.daily_sharpe / per_day for trial in found]
+        return counted({trial.configuration: trial.daily_sharpe / per_day for trial in found})
 
     return count

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from trader_cli.core.market.timeframes import Timeframe
+from trader_cli.core.market.timeframes import SETTLE_MS, Timeframe
 from trader_cli.storage.artifacts import ArtifactStore
 
 if TYPE_CHECKING:
+    from trader_cli.analyst.rule_process import RuleProcess
     from trader_cli.core.types import Analysis
     from trader_cli.pipelines.market_access import Market
     from trader_cli.settings import Workspace
@@ -24,6 +25,7 @@ class StageAssessor:
     workspace: Workspace
     market: Market
     _store: ArtifactStore | None = None
+    _rule_process: RuleProcess | None = None
     _said: dict[tuple[str, str], Analysis] = field(default_factory=dict)
 
     @property
@@ -46,13 +48,21 @@ class StageAssessor:
         from trader_cli.pipelines.stages.model_stages import analyze
 
         now = self.market.exchange.server_now_ms()
-        return analyze(self.workspace, symbol, timeframe, now, self.store).analysis
+        return analyze(self.workspace, symbol, timeframe, now, self.store, self._rule_beside()).analysis
+
+    def _rule_beside(self) -> RuleProcess | None:
+        """The process of a rule of one's own: who waits for it here looks after positions."""
+        if self._rule_process is None and self.workspace.settings.rule.name is not None:
+            from trader_cli.analyst.rule_process import RuleProcess
+
+            self._rule_process = RuleProcess(self.workspace.settings.rule)
+        return self._rule_process
 
     async def assess(self, symbol: str, timeframe: str) -> Analysis:
-        """The analysis of the last closed bar. Raises what the stages raise."""
+        """The analysis of the last bar that has closed and settled. Raises what the stages raise."""
         parsed = Timeframe.parse(timeframe)
         said = self._said.get((symbol, timeframe))
-        if said is None or said.decision_time_ms < parsed.floor(self.market.exchange.server_now_ms()):
+        if said is None or said.decision_time_ms < parsed.floor(self.market.exchange.server_now_ms() - SETTLE_MS):
             await self.refresh(symbol, parsed)
             said = self._said[symbol, timeframe] = self.analysis(symbol, parsed)
         return said

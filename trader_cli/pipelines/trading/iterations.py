@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import ConfigurationError
+from trader_cli.core.market.timeframes import SETTLE_MS
 from trader_cli.core.money.plans import Approved, Refused
 from trader_cli.core.ports import silent
 from trader_cli.execution.executor import Executor
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
     from trader_cli.storage.ledger import Ledger
     from trader_cli.tactician.monitor_reports import Report
     from trader_cli.tactician.tactician import Outcome
-
-SETTLE_MS = 500
-"""How long after its close a bar is asked for."""
 
 
 def discard_event(_what: Report | str) -> None:

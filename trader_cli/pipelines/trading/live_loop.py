@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from trader_cli.core.errors import DataStale, ExchangeUnavailable, OwnershipLost, TraderError
 from trader_cli.core.market.gaps import utc_text
+from trader_cli.core.market.timeframes import SETTLE_MS
 from trader_cli.core.money.plans import Approved, Refused
-from trader_cli.core.types import Abstention
+from trader_cli.core.types import RULE_FAILED, Abstention
 from trader_cli.execution.entry_result import EntryResult
 from trader_cli.execution.shutdown import leaving
-from trader_cli.pipelines.trading.iterations import SETTLE_MS, Iteration
+from trader_cli.pipelines.trading.iterations import Iteration
 from trader_cli.storage.ledger import LedgerUnwritable
 from trader_cli.storage.ledger_books import anything_open
 
@@ -172,6 +173,8 @@ class LiveLoop:
             raise
         series.retries, series.tactics_ms = 0, trader.now_ms()
         series.last = Iteration(series.symbol, self._timeframe.name, analysis)
+        if isinstance(analysis.outcome, Abstention) and analysis.outcome.code == RULE_FAILED:
+            self._say(f"{series.symbol}: {analysis.outcome.sentence}")
 
     def _put_off(self, series: _Series, error: DataStale) -> None:
         """A bar that is late is asked for again; one that does not come, as at the end of a tape, ends the run."""

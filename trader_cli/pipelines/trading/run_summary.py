@@ -75,7 +75,7 @@ def _trade_since(executor: Executor, done: Iteration, since_ms: int) -> TradeSum
     ledger = executor.ledger
     plan = done.outcome.plan if isinstance(done.outcome, Approved) else executor.plan_of(done.symbol)
     fills = [] if plan is None else ledger.fills(decision_id=plan.plan_id)
-    if plan is None or not fills or not (ledger.holding(plan.symbol).amount or fills[-1].time_ms >= since_ms):
+    if plan is None or not fills or not (ledger.holding(plan.symbol).amount or fills[-1].time_ms > since_ms):
         return None
     return trade_of(executor, plan)
 

@@ -35,8 +35,9 @@ def kept_session(workspace: Workspace, owned: LedgerOwnership, say: Callable[[st
     finally:
         try:
             keep_session(workspace, owned.ledger, began_ms)
-        except (TraderError, OSError) as error:
-            say(f"What this session went by could not be written down: {error}")
+        except Exception as error:  # noqa: BLE001 - supervises: what was traded is done, whatever a note of it lacks
+            why = error if isinstance(error, (TraderError, OSError)) else repr(error)
+            say(f"What this session went by could not be written down: {why}")
 
 
 def keep_session(workspace: Workspace, ledger: Ledger, began_ms: int) -> Manifest | None:

@@ -169,6 +169,8 @@ class _Newest(Generic[_Waiting]):
 
     def of(self, table: dict[int, _Waiting]) -> list[_Waiting]:
         """The new ones, oldest first."""
+        if len(table) == self._known:
+            return []
         count, self._known = len(table) - self._known, len(table)
         return list(islice(reversed(table.values()), count))[::-1] if count > 0 else []
 
@@ -196,7 +198,8 @@ class _ByClientId(Generic[_Waiting]):
 
     def of(self, table: dict[int, _Waiting]) -> dict[str, _Waiting]:
         """Of every order there ever was."""
-        self._latest |= {order.client_id: order for order in self._newest.of(table)}
+        for order in self._newest.of(table):
+            self._latest[order.client_id] = order
         return self._latest
 
 
@@ -239,11 +242,11 @@ class Account:
 
     def open_orders(self, symbol: str | None = None) -> list[Order]:
         """Orders resting at the engine, oldest first."""
-        return [o for o in self._open_orders.of(self.orders) if symbol in {None, o.symbol}]
+        return [o for o in self._open_orders.of(self.orders) if symbol is None or o.symbol == symbol]
 
     def open_algos(self, symbol: str | None = None) -> list[AlgoOrder]:
         """Conditional orders waiting, oldest first."""
-        return [a for a in self._open_algos.of(self.algos) if symbol in {None, a.symbol}]
+        return [a for a in self._open_algos.of(self.algos) if symbol is None or a.symbol == symbol]
 
     def orders_by_id(self) -> dict[str, Order]:
         """The latest order of each client id. Not to be changed."""

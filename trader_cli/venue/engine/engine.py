@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from trader_cli.core.market.timeframes import HOUR_MS
 from trader_cli.core.money.assets import QUOTE
 from trader_cli.venue.engine.admission import require_fitting, require_margin
 from trader_cli.venue.engine.books import ZERO, Account, AlgoOrder, Fill, Income, Order, Position
@@ -28,9 +27,9 @@ from trader_cli.venue.engine.margin import (
 )
 from trader_cli.venue.engine.queries import VenueRejection
 from trader_cli.venue.engine.switches import Switches
-from trader_cli.venue.engine.triggers import Touch, after_trigger, first_touch, mark_of, triggered
+from trader_cli.venue.engine.triggers import Touch, after_trigger, first_touch, mark_of, offered_levels, triggered
+from trader_cli.venue.simulated_market.derived_series import FUNDING_INTERVAL_MS
 from trader_cli.venue.simulated_market.rule_changes import RuleBook
-from trader_cli.venue.simulated_market.symbol_market import FUNDING_INTERVAL_MS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,9 +40,6 @@ if TYPE_CHECKING:
 
 Watcher = Callable[["Engine"], None]
 """Called with the engine after each change of its account, `now_ms` being the moment of the change."""
-
-BOOK_LEVELS = 50
-"""How deep into a book orders reach."""
 
 
 class _Ahead(NamedTuple):
@@ -74,11 +70,11 @@ class Engine(EngineState):
     ) -> None:
         super().__init__(markets, account, start_ms, switches or Switches(), book or RuleBook(), fills)
         self.on_change: list[Watcher] = []
-        self._funding_step_ms = HOUR_MS if self._book.has_intervals else FUNDING_INTERVAL_MS
-        self._next_funding_ms = (start_ms // self._funding_step_ms + 1) * self._funding_step_ms
+        self._next_funding_ms = self._book.next_stamp_ms(markets, start_ms, FUNDING_INTERVAL_MS)
         self._next_id = 1
         self._next_trade = 1
         self._ahead: dict[str, _Ahead] = {}
+        self._ends = sorted((at_ms, symbol) for symbol, at_ms in self._book.ends.items())
 
     def counters(self) -> list[int]:
         """The engine's own state beside its account: time, next funding, next ids."""
@@ -100,6 +96,8 @@ class Engine(EngineState):
         """Let the market move to `now_ms`: fills, triggers, funding and liquidations happen at their own times."""
         while True:
             upto = min(now_ms, self._next_funding_ms, self._book.next_after(self.now_ms) or now_ms)
+            if self._ends:
+                upto = max(min(upto, self._ends[0][0]), self.now_ms)
             touches = self._first_touches(upto) if self.now_ms < upto else []
             for touch in touches:
                 self.now_ms = touch.time_ms
@@ -111,9 +109,17 @@ class Engine(EngineState):
             if self.now_ms == self._next_funding_ms:
                 fund(self, self._book, self.now_ms, FUNDING_INTERVAL_MS)
                 self.changed()
-                self._next_funding_ms += self._funding_step_ms
-            elif self.now_ms >= now_ms:
+                self._next_funding_ms = self._book.next_stamp_ms(self.markets, self.now_ms, FUNDING_INTERVAL_MS)
+            elif not self._end_symbols() and self.now_ms >= now_ms:
                 return
+
+    def _end_symbols(self) -> bool:
+        """Settle what is delisted by now; whether anything was."""
+        ended = [symbol for at_ms, symbol in self._ends if at_ms <= self.now_ms]
+        self._ends = self._ends[len(ended) :]
+        for symbol in ended:
+            self.settle(symbol)
+        return bool(ended)
 
     def changed(self, symbol: str | None = None) -> None:
         """Tell those who watch that the account has changed, just now: on one symbol, or somewhere."""
@@ -141,6 +147,8 @@ class Engine(EngineState):
             return first_touch(self, symbol, upto_ms)
         ahead = self._ahead.get(symbol)
         if ahead is None or not ahead.holds(self.account, self.now_ms, upto_ms):
+            if self.markets[symbol].is_still(self.now_ms, upto_ms):
+                return None
             until_ms = min(self._next_funding_ms, self._book.next_after(self.now_ms) or self._next_funding_ms)
             until_ms = max(until_ms, upto_ms)
             ahead = self._ahead[symbol] = _Ahead(self.account, until_ms, first_touch(self, symbol, until_ms))
@@ -181,6 +189,19 @@ class Engine(EngineState):
         price = position.entry - sign * (stake - fee) / quantity
         self.force(position, quantity, max(price, ZERO), f"autoclose-{self.now_ms}", ZERO)
         self.account.earn(self._income("INSURANCE_CLEAR", position.symbol, -fee, self.now_ms))
+
+    def settle(self, symbol: str) -> Order | None:
+        """Cancel the orders of a symbol, settle its position at the mark price at the taker's fee, end its stops."""
+        position, done = self.account.position(symbol), None
+        for order in self.account.open_orders(symbol):
+            self._end(order, "CANCELED")
+        if position.amount != 0:
+            name = f"settlement_autoclose-{self.now_ms}"
+            done = self.force(position, abs(position.amount), self.mark(symbol), name, None)
+        for algo in self.account.open_algos(symbol):
+            algo.status, algo.update_ms = "EXPIRED", self.now_ms
+        self.changed(symbol)
+        return done
 
     def force(
         self, position: Position, quantity: Decimal, price: Decimal, client_id: str, commission: Decimal | None
@@ -226,14 +247,7 @@ class Engine(EngineState):
 
     def _offers(self, order: Order, at: Decimal | None) -> list[tuple[Decimal, Decimal]]:
         """Levels of the other side that the order would take now, from `at` on if it was triggered there."""
-        bids, asks = self.markets[order.symbol].book(self.now_ms, BOOK_LEVELS)
-        other, own = (asks, bids) if order.sign > 0 else (bids, asks)
-        levels, offered = [], ZERO
-        for price, quantity in other:
-            levels.append((self.price(order.symbol, price), self.quantity(order.symbol, quantity)))
-            offered += levels[-1][1]
-            if offered >= order.quantity:  # nobody asks for more
-                break
+        levels, own = offered_levels(self, order)
         if at is not None and self.fills.from_trigger:
             best = self.price(order.symbol, own[0][0]) if own else None
             levels = after_trigger(self, order.symbol, order.sign, at, (levels, best))

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from trader_cli.venue.engine.books import ZERO, places
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from trader_cli.core.money.orders import SymbolRules
-    from trader_cli.venue.engine.books import Account, AlgoOrder, Order
+    from trader_cli.venue.engine.books import Account, Order
     from trader_cli.venue.engine.fill_rules import FillRules
     from trader_cli.venue.engine.switches import Switches
     from trader_cli.venue.simulated_market.brackets import Bracket
@@ -40,12 +40,15 @@ class EngineState:
         self.switches = switches
         self.fills = fills
         self._book = book
+        self._written: dict[str, tuple[float, Decimal, Decimal]] = {}
+        self._ruled: dict[str, tuple[Listing, SymbolRules, SymbolRules]] = {}
 
     def busy(self) -> set[str]:
         """Symbols on which a price can change something."""
-        held = {p.symbol for p in self.account.positions.values() if p.amount != 0}
-        waiting: Iterable[Order | AlgoOrder] = [*self.account.open_orders(), *self.account.open_algos()]
-        return held | {order.symbol for order in waiting}
+        found = {p.symbol for p in self.account.positions.values() if p.amount}
+        found.update(order.symbol for order in self.account.open_orders())
+        found.update(order.symbol for order in self.account.open_algos())
+        return found
 
     def listing(self, symbol: str) -> Listing:
         """Status, brackets and funding interval of a symbol now."""
@@ -53,7 +56,10 @@ class EngineState:
 
     def rules(self, symbol: str) -> SymbolRules:
         """The filters of a symbol now."""
-        return self.listing(symbol).rules(self.markets[symbol].rules)
+        listing, base, known = self.listing(symbol), self.markets[symbol].rules, self._ruled.get(symbol)
+        if known is None or known[0] is not listing or known[1] is not base:
+            known = self._ruled[symbol] = listing, base, listing.rules(base)
+        return known[2]
 
     def brackets(self, symbol: str) -> tuple[Bracket, ...]:
         """The leverage brackets of a symbol now."""
@@ -69,7 +75,10 @@ class EngineState:
 
     def price(self, symbol: str, value: float) -> Decimal:
         """A float price of the market as the exchange writes it."""
-        return Decimal(f"{value:.{places(self.markets[symbol].rules.tick)}f}")
+        tick, known = self.markets[symbol].rules.tick, self._written.get(symbol)
+        if known is None or known[0] != value or known[1] != tick:
+            known = self._written[symbol] = value, tick, Decimal(f"{value:.{places(tick)}f}")
+        return known[2]
 
     def quantity(self, symbol: str, value: float) -> Decimal:
         """A float quantity of the market as the exchange writes it."""

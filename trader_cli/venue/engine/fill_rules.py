@@ -16,7 +16,16 @@ class FillRules:
     taker_fee: Decimal
     from_trigger: bool
     """Whether triggered orders are filled as above; else they took the book of the first price seen beyond."""
+    in_passing: bool
+    """Whether of triggers passed from one price of a minute to the next the nearest comes first; else the oldest order
+    did: a backstop closed, at its own level, what the stop before it would have closed better."""
 
 
-OLD_FILLS = FillRules(1, Decimal("0.0004"), from_trigger=False)
-FILLS = FillRules(2, TAKER_FEE, from_trigger=True)
+OLD_FILLS = FillRules(1, Decimal("0.0004"), from_trigger=False, in_passing=False)
+OLDEST_FIRST = FillRules(2, TAKER_FEE, from_trigger=True, in_passing=False)
+FILLS = FillRules(3, TAKER_FEE, from_trigger=True, in_passing=True)
+
+
+def fills_of(version: int) -> FillRules:
+    """The rules of a version."""
+    return {rules.version: rules for rules in (OLD_FILLS, OLDEST_FIRST)}.get(version, FILLS)

@@ -32,15 +32,9 @@ def settle(engine: Engine, symbol: str, quantity: Decimal | None = None) -> Orde
 
     A whole settlement cancels every order of the symbol first and ends every stop.
     """
-    if quantity is None:
-        for order in engine.account.open_orders(symbol):
-            order.status, order.update_ms = "CANCELED", engine.now_ms
-    done = _take_over(engine, symbol, "settlement_autoclose", quantity, None)
-    if engine.account.position(symbol).amount == 0:
-        for algo in engine.account.open_algos(symbol):
-            algo.status, algo.update_ms = "EXPIRED", engine.now_ms
-        engine.changed()
-    return done
+    whole = abs(_open(engine, symbol).amount)
+    done = engine.settle(symbol) if quantity is None or quantity >= whole else None
+    return done or _take_over(engine, symbol, "settlement_autoclose", quantity, None)
 
 
 def _open(engine: Engine, symbol: str) -> Position:

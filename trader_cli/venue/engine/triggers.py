@@ -14,13 +14,15 @@ from trader_cli.venue.engine.books import ZERO
 from trader_cli.venue.engine.margin import liquidation_price
 
 if TYPE_CHECKING:
-    from trader_cli.venue.engine.books import AlgoOrder
+    from trader_cli.venue.engine.books import AlgoOrder, Order
     from trader_cli.venue.engine.engine_state import EngineState
-    from trader_cli.venue.simulated_market.market_port import Beyond
+    from trader_cli.venue.simulated_market.market_port import Beyond, Level
 
 SLIPPAGE = Decimal("0.0001")
 """What a triggered order loses between trigger and book, as a share of the price: `costs.slippage_bps` as it comes."""
 _EXACT = 1e-12
+BOOK_LEVELS, FIRST_LEVELS = 50, 5
+"""How deep into a book orders reach, and how deep it is looked at first: a deeper look shows the same and more."""
 
 Levels = list[tuple[Decimal, Decimal]]
 
@@ -89,18 +91,29 @@ def mark_of(engine: EngineState, touch: Touch) -> Decimal | None:
 
 
 def triggered(engine: EngineState, touch: Touch) -> list[tuple[AlgoOrder, Decimal]]:
-    """Conditional orders that a touch triggers, oldest first, and the price from which each is carried out.
+    """Conditional orders that a touch triggers, and the price from which each is carried out.
+
+    Those passed on the way come in the order they are passed, those a minute opened beyond by age.
 
     Beside a target or a reducing limit order, stops that the same unresolved stretch of time reaches come first.
     """
     waiting = engine.account.open_algos(touch.symbol)
     now = [(algo, hit) for algo in waiting if (hit := _touching(algo, touch)) and _reached(engine, algo, hit)]
-    if engine.fills.from_trigger and _favours(engine, touch, [algo for algo, _ in now]):
+    stops_first = engine.fills.from_trigger and _favours(engine, touch, [algo for algo, _ in now])
+    if stops_first:
         reached = {algo.algo_id for algo, _ in now}
         stops = [algo for algo in waiting if algo.is_stop and algo.algo_id not in reached]
-        later = [(algo, hit) for algo in stops if (hit := _unresolved(engine, algo, touch.time_ms))]
-        now = sorted([*later, *now], key=lambda found: not found[0].is_stop)
+        now = [*((algo, hit) for algo in stops if (hit := _unresolved(engine, algo, touch.time_ms))), *now]
+    now.sort(key=lambda found: (stops_first and not found[0].is_stop, _way_to(engine, *found)))
     return [(algo, _reference(engine, algo, hit)) for algo, hit in now]
+
+
+def _way_to(engine: EngineState, algo: AlgoOrder, hit: Beyond) -> float:
+    """How far a price goes within its minute before it passes an order's trigger; 0 where it opened beyond that."""
+    if hit.before is None or not engine.fills.in_passing:
+        return 0.0
+    way = hit.before - float(algo.trigger_price)
+    return max(way if algo.triggers_below else -way, 0.0)
 
 
 def _touching(algo: AlgoOrder, touch: Touch) -> Beyond | None:
@@ -147,9 +160,12 @@ def _reference(engine: EngineState, algo: AlgoOrder, hit: Beyond) -> Decimal:
     """The trigger, or the last price at that moment if it is worse for who trades.
 
     Within a minute prices pass through all between two points: a trigger that the last price passed was its price.
+    Where the mark lies apart and every last price is known, it is the last price, better or worse.
     """
     market, trigger = engine.markets[algo.symbol], float(algo.trigger_price)
     apart = algo.by_mark and not market.mark_is_last
+    if apart and market.knows_ahead:
+        return engine.price(algo.symbol, market.last_price(hit.time_ms))
     if hit.before is None:
         last = market.last_price(hit.time_ms) if apart else hit.price
     elif apart:
@@ -159,6 +175,20 @@ def _reference(engine: EngineState, algo: AlgoOrder, hit: Beyond) -> Decimal:
         last = trigger
     worse = min if algo.side == "SELL" else max
     return worse(algo.trigger_price, engine.price(algo.symbol, last))
+
+
+def offered_levels(engine: EngineState, order: Order) -> tuple[Levels, list[Level]]:
+    """(The best levels of the other side that hold an order's quantity, as far as the book is deep; its own side)."""
+    for depth in (FIRST_LEVELS, BOOK_LEVELS):
+        bids, asks = engine.markets[order.symbol].book(engine.now_ms, depth)
+        other, own = (asks, bids) if order.sign > 0 else (bids, asks)
+        levels, offered = Levels(), ZERO
+        for price, quantity in other:
+            levels.append((engine.price(order.symbol, price), engine.quantity(order.symbol, quantity)))
+            offered += levels[-1][1]
+            if offered >= order.quantity:  # nobody asks for more
+                return levels, own
+    return levels, own
 
 
 def after_trigger(

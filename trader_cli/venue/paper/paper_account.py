@@ -17,7 +17,7 @@ from trader_cli.core.market.timeframes import HOUR_MS
 from trader_cli.venue.engine.account_rows import Written, restore
 from trader_cli.venue.engine.books import ZERO, Income
 from trader_cli.venue.engine.engine import Engine
-from trader_cli.venue.engine.fill_rules import FILLS, OLD_FILLS
+from trader_cli.venue.engine.fill_rules import FILLS, fills_of
 from trader_cli.venue.engine.funding import fund_late
 from trader_cli.venue.engine.margin import cents
 from trader_cli.venue.engine.triggers import bounds, last_bounds, mark_bounds
@@ -85,11 +85,11 @@ class PaperAccount:
         self._written, self._unwritten = Written(), 0
         try:
             opened_ms, balance = self._journal.opened(now_ms, balance)
-            fills = FILLS if self._journal.fill_rules() == FILLS.version else OLD_FILLS
+            fills = fills_of(self._journal.fill_rules())
             opened, book = fresh_account(balance, hedge_mode=False), RuleBook(observed=True)
             self.engine = Engine(self._markets, opened, opened_ms, book=book, fills=fills)
             self._replay()
-            if self._unwritten >= _SNAPSHOT_EVERY or fills is OLD_FILLS:
+            if self._unwritten >= _SNAPSHOT_EVERY or fills is not FILLS:
                 self._keep()
         except BaseException:
             self._journal.close()

@@ -20,7 +20,7 @@ import numpy as np
 
 from trader_cli.core.errors import UsageError
 from trader_cli.core.market.timeframes import HOUR_MS, Timeframe
-from trader_cli.venue.simulated_market.derived_series import METRICS_MS
+from trader_cli.venue.simulated_market.derived_series import FUNDING_INTERVAL_MS, METRICS_MS
 from trader_cli.venue.simulated_market.number_format import (
     DERIVED_PLACES,
     KLINE_FIELDS,
@@ -29,7 +29,6 @@ from trader_cli.venue.simulated_market.number_format import (
     formatted,
     kline_columns,
 )
-from trader_cli.venue.simulated_market.symbol_market import FUNDING_INTERVAL_MS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

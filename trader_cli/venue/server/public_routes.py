@@ -1,7 +1,7 @@
 """The public routes of a Binance host, USDⓈ-M (spot: `spot_routes`): parameters in, the exchange's JSON. No sockets.
 
 Shapes follow the exchange's documentation and recorded answers; numbers travel as decimal strings. The mark price is
-the last price, the index is derived (`venue.simulated_market.derived_series`). `fundingInfo`
+the last price where the tape holds none, the index is derived (`venue.simulated_market.derived_series`). `fundingInfo`
 lists symbols whose funding interval was changed.
 """
 
@@ -26,6 +26,7 @@ from trader_cli.venue.engine.queries import (
 from trader_cli.venue.request_weights import FUTURES
 from trader_cli.venue.server.request_limits import ORDER_RULES
 from trader_cli.venue.server.spot_routes import SpotRoutes
+from trader_cli.venue.simulated_market.derived_series import FUNDING_INTERVAL_MS
 from trader_cli.venue.simulated_market.number_format import (
     DERIVED_PLACES,
     View,
@@ -38,7 +39,7 @@ from trader_cli.venue.simulated_market.number_format import (
     rows,
 )
 from trader_cli.venue.simulated_market.rule_changes import PriceShift, RuleBook
-from trader_cli.venue.simulated_market.symbol_market import FUNDING_INTERVAL_MS, SymbolMarket
+from trader_cli.venue.simulated_market.symbol_market import SymbolMarket
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -186,7 +187,7 @@ class PublicRoutes:
         following, funded = self.book.next_funding_ms(symbol, now, FUNDING_INTERVAL_MS), delivery_ms_of(symbol) is None
         shift = next((s for s in reversed(self.shifts) if s.holds(symbol, now)), PriceShift(symbol))
         seen = now - shift.stale_ms
-        mark, index = market.last_price(seen) * shift.mark, market.index_price(seen) * shift.index
+        mark, index = market.mark_price(seen) * shift.mark, market.index_price(seen) * shift.index
         return {
             "symbol": symbol,
             "markPrice": price(mark),

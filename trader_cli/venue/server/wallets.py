@@ -18,12 +18,13 @@ if TYPE_CHECKING:
     from trader_cli.venue.engine.engine import Engine
     from trader_cli.venue.simulated_market.market_port import EngineMarket
 
+_PLACES = Decimal("0.00000001")
 DONE = {"code": 200, "msg": "success"}
 
 
 def text(value: Decimal) -> str:
     """A decimal as the exchange writes it: plain, at most eight places."""
-    shown = f"{value.quantize(Decimal('0.00000001')):f}"
+    shown = f"{value.quantize(_PLACES):f}"
     return shown.rstrip("0").rstrip(".") if "." in shown else shown
 
 

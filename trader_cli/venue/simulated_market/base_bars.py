@@ -69,15 +69,22 @@ class BaseBars:
     def _flows(self) -> Blocks:
         return Blocks(len(self._tape.open_ms), _BLOCK, partial(flows, self._tape))
 
-    def between(self, first: int, stop: int) -> dict[str, Floats]:
-        """Rows [first, stop) as columns."""
+    def between(self, first: int, stop: int, names: tuple[str, ...] = FLOWS) -> dict[str, Floats]:
+        """Rows [first, stop) as columns, with the flows that are named."""
         tape = self._tape
         own = {name: getattr(tape, name)[first:stop] for name in (*_PRICES, "volume")}
-        return {"open_ms": tape.open_ms[first:stop].astype(np.float64), **own, **self._flows.between(first, stop)}
+        told = self._told(first, stop, names)
+        return {"open_ms": tape.open_ms[first:stop].astype(np.float64), **own, **told}
 
-    def taker_buy_base(self) -> Floats:
-        """What takers bought, of all rows."""
-        return self._flows.between(0, len(self._tape.open_ms))["taker_buy_base"]
+    def _told(self, first: int, stop: int, names: tuple[str, ...]) -> Mapping[str, Floats]:
+        """Flows as recorded, where all that are named are."""
+        recorded = self._tape.bars.recorded
+        known = recorded if recorded.keys() >= set(names) else self._flows.between(first, stop)
+        return {name: known[name][first:stop] if known is recorded else known[name] for name in names}
+
+    def flow(self, name: str, stop: int | None = None) -> Floats:
+        """A flow of all rows, or of those before one."""
+        return self._told(0, len(self._tape.open_ms) if stop is None else stop, (name,))[name]
 
     def grouped(self, view: View, interval_ms: int) -> tuple[Floats, Blocks]:
         """Opening times of all bars of an interval, and the bars as a view shows them."""

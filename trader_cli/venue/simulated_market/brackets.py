@@ -5,6 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from trader_cli.core.money.orders import LeverageBracket
 
 _NONE = Decimal(0)
 
@@ -61,6 +67,15 @@ def usual_brackets(asset: str) -> tuple[Bracket, ...]:
     return tuple(
         replace(b, floor=in_asset(b.floor, asset), cap=in_asset(b.cap, asset), offset=in_asset(b.offset, asset))
         for b in BRACKETS
+    )
+
+
+def told_brackets(rows: Sequence[LeverageBracket]) -> tuple[Bracket, ...]:
+    """Brackets as an exchange told them, lowest notional first."""
+    floors = [_NONE, *(row.notional_cap for row in rows)]
+    return tuple(
+        Bracket(number, row.max_leverage, floor, row.notional_cap, row.maintenance_rate, row.offset)
+        for number, (floor, row) in enumerate(zip(floors, rows, strict=False), start=1)
     )
 
 

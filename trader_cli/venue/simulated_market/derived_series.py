@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
 
-METRICS_MS = 5 * MINUTE_MS
+FUNDING_INTERVAL_MS, METRICS_MS = 8 * HOUR_MS, 5 * MINUTE_MS
 _SLOW_BASIS, _BAR_BASIS = 6e-4, 5e-5
 """Full swing of the basis over hours (±3 bps) and from bar to bar (±0.25 bps)."""
 _KNOT_MS = 4 * HOUR_MS
@@ -112,3 +112,9 @@ class OpenInterest:
 def _sums(lots: Floats) -> Floats:
     """Cumulative sums with a zero in front; exact, as lots are whole."""
     return np.concatenate([[0.0], np.cumsum(lots)])
+
+
+def derived_funding_rate(seed: int, time_ms: int) -> float:
+    """The rate of the interval that ends at `time_ms`: near the usual 0.01 %, seeded."""
+    noise = float(uniforms(seed, np.array([time_ms // FUNDING_INTERVAL_MS], dtype=np.int64), 1)[0, 0])
+    return round(1e-4 + 1e-4 * (noise - 0.5), 8)

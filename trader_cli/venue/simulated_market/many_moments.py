@@ -61,12 +61,14 @@ def _paths(tape: SymbolTape, under_way: Ints) -> Iterator[tuple[slice, Path, Int
         yield where, expand_rows(tape, bars), row
 
 
-def books_at(tape: SymbolTape, times: Ints, last: Floats, levels: int) -> Books:
+def books_at(
+    tape: SymbolTape, times: Ints, last: Floats, levels: int, recent: tuple[Floats, Floats] | None = None
+) -> Books:
     """Books derived from the last hour's volume and range, around last prices (n,); seeded, stable within a second.
 
-    A deeper look shows the same levels and more.
+    A deeper look shows the same levels and more. `recent` is `last_hour` of the bars under way, where it is known.
     """
-    volume, reach = _of_the_last_hour(tape, bars_under_way(tape, times))
+    volume, reach = recent or last_hour(tape, bars_under_way(tape, times))
     tick = tape.tick
     half = np.maximum(1, np.rint(reach / (2 * tick))).astype(np.int64)
     gap = np.maximum(1, np.rint(last * 0.5e-4 / tick)).astype(np.int64)
@@ -79,7 +81,7 @@ def books_at(tape: SymbolTape, times: Ints, last: Floats, levels: int) -> Books:
     return Books(sides[0], sides[1])
 
 
-def _of_the_last_hour(tape: SymbolTape, under_way: Ints) -> tuple[Floats, Floats]:
+def last_hour(tape: SymbolTape, under_way: Ints) -> tuple[Floats, Floats]:
     """What traded a minute, and two per cent of the mean range of a bar, at least a tick, shapes (n,)."""
     most = max(1, HOUR_MS // tape.timeframe.ms)
     if len(under_way) == 1 and under_way[0] >= 1:  # the same in a third of the time
@@ -102,7 +104,7 @@ def day_quote_volumes(tape: SymbolTape, base: BaseBars, times: Ints) -> Floats:
     """The turnover of the 24 hours before ascending times, the bar under way included. Shape (n,)."""
     under_way = bars_under_way(tape, times)
     first = np.searchsorted(tape.open_ms, times - DAY_MS, side="left")
-    whole = base.between(0, int(under_way.max(initial=0)))["quote_volume"]
+    whole = base.flow("quote_volume", int(under_way.max(initial=0)))
     found = np.array([whole[a:b].sum() for a, b in zip(first.tolist(), under_way.tolist(), strict=True)])
     for where, path, row in _paths(tape, under_way):
         seen = (path.time_ms[row] <= times[where, None]).sum(axis=1)

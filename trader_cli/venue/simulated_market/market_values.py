@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from trader_cli.venue.simulated_market.intrabar_path import Path
+
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
 
@@ -66,6 +68,13 @@ class TradeColumns:
     quantity: Floats
     time_ms: Ints
     maker: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, path: Path) -> TradeColumns:
+        """The points of a path at which something traded."""
+        real = path.quantity.ravel() > 0
+        ids, times, maker = path.trade_id.ravel()[real], path.time_ms.ravel()[real], ~path.taker_buys.ravel()[real]
+        return cls(ids, path.price.ravel()[real], path.quantity.ravel()[real], times, maker)
 
     @classmethod
     def joined(cls, parts: Sequence[TradeColumns]) -> TradeColumns:

@@ -6,6 +6,7 @@ One function writes them for the routes and for the archive, so the two show the
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -43,6 +44,7 @@ KLINE_FIELDS = (
 _PRICES = ("open", "high", "low", "close")
 
 
+@cache
 def decimals(step: float) -> int:
     """Decimals of a power-of-ten step: 0.001 → 3."""
     return max(0, len(f"{step:.8f}".rstrip("0").partition(".")[2]))

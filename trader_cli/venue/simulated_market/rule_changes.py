@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass, field, fields, replace
-from functools import cache
+from functools import cache, cached_property
 from itertools import accumulate, pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
@@ -30,7 +30,10 @@ REDUCING: frozenset[Status] = frozenset({"TRADING", "PRE_SETTLE"})
 
 @dataclass(frozen=True)
 class RuleChange:
-    """From `at_ms` on the symbol has these rules; what is None stays. `brackets`: see `margin.brackets_of`."""
+    """From `at_ms` on the symbol has these rules; what is None stays. `brackets`: see `margin.brackets_of`.
+
+    `settles`: it is delisted then. What is open is settled at the mark price, and what waits is cancelled.
+    """
 
     symbol: str
     at_ms: int
@@ -42,6 +45,12 @@ class RuleChange:
     delivery_ms: int | None = None
     brackets: tuple[Bracket, ...] | None = None
     funding_interval_h: int | None = None
+    settles: bool = False
+
+    @classmethod
+    def delisting(cls, symbol: str, at_ms: int) -> RuleChange:
+        """The end of a symbol, which nobody had heard of before."""
+        return cls(symbol, at_ms, status="CLOSE", delivery_ms=at_ms, settles=True)
 
 
 @dataclass(frozen=True)
@@ -112,6 +121,8 @@ class RuleBook:
         self._paid = paid
         self._listings: dict[str, tuple[list[int], list[Listing]]] = {}
         self._change_ms = [change.at_ms for change in self._changes]
+        self.ends = {change.symbol: change.at_ms for change in self._changes if change.settles}
+        """When symbols are delisted, UTC ms."""
         self.has_intervals = observed or bool(paid) or any(change.funding_interval_h for change in self._changes)
 
     def at(self, symbol: str, now_ms: int) -> Listing:
@@ -136,6 +147,20 @@ class RuleBook:
         interval_ms = self.at(symbol, now_ms).funding_interval_ms or usual_ms
         return (now_ms // interval_ms + 1) * interval_ms
 
+    def next_stamp_ms(self, symbols: Iterable[str], now_ms: int, usual_ms: int) -> int:
+        """The first full hour after now at which funding may fall due on any of these symbols."""
+        if not self.has_intervals:
+            return (now_ms // usual_ms + 1) * usual_ms
+        if self.observed or any(s not in self._paid and delivery_ms_of(s) is None for s in symbols):
+            return (now_ms // HOUR_MS + 1) * HOUR_MS
+        at = bisect_right(self._stamps, now_ms)
+        return self._stamps[at] if at < len(self._stamps) else (now_ms // usual_ms + 1) * usual_ms
+
+    @cached_property
+    def _stamps(self) -> list[int]:
+        """Every full hour at which funding was paid on some symbol, ascending."""
+        return sorted({at for hours in self._paid.values() for at in hours})
+
     def funds_at(self, symbol: str, time_ms: int, usual_ms: int = 8 * HOUR_MS) -> bool:
         """Whether funding falls due then; `time_ms` is a full hour, `usual_ms` the interval unless changed.
 
@@ -156,7 +181,7 @@ def _unchanged(symbol: str) -> Listing:
 def _changed(listing: Listing, change: RuleChange) -> Listing:
     given = {f.name: getattr(change, f.name) for f in fields(change) if getattr(change, f.name) is not None}
     filters = {name: given.pop(name) for name in FILTERS if name in given}
-    del given["symbol"], given["at_ms"]
+    del given["symbol"], given["at_ms"], given["settles"]
     return replace(listing, filters={**listing.filters, **filters}, **given)
 
 

@@ -1,15 +1,16 @@
 """The market as it is known at a moment: everything the public routes show, from the tape up to `now_ms` and no later.
 
 Closed bars come from the tape exactly; the forming one and the trades come from the seeded intrabar path. The book is
-derived from past volume and range, the mark price is the last price; index, premium, open interest and funding rates
-are derived too (`venue.simulated_market.derived_series`).
+derived from past volume and range, the mark price is the last price where the tape holds none; index, premium, open
+interest and funding rates are derived too (`venue.simulated_market.derived_series`).
 """
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from decimal import Decimal
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import compress
 from typing import TYPE_CHECKING
 
@@ -21,9 +22,15 @@ from trader_cli.core.money.assets import margin_asset_of
 from trader_cli.core.money.orders import SymbolRules
 from trader_cli.venue.simulated_market.base_bars import SUMS, BaseBars, grouped
 from trader_cli.venue.simulated_market.brackets import in_asset
-from trader_cli.venue.simulated_market.derived_series import OpenInterest, index_price, seen_as
-from trader_cli.venue.simulated_market.intrabar_path import expand, points_per_bar, uniforms
-from trader_cli.venue.simulated_market.many_moments import books_at, day_quote_volumes
+from trader_cli.venue.simulated_market.derived_series import (
+    FUNDING_INTERVAL_MS,
+    OpenInterest,
+    derived_funding_rate,
+    index_price,
+    seen_as,
+)
+from trader_cli.venue.simulated_market.intrabar_path import expand, points_per_bar
+from trader_cli.venue.simulated_market.many_moments import books_at, day_quote_volumes, last_hour
 from trader_cli.venue.simulated_market.market_port import Beyond
 from trader_cli.venue.simulated_market.market_values import DayStatistics, Kline, Trade, TradeColumns
 
@@ -39,13 +46,11 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Side = list[tuple[float, float]]
 
-FUNDING_INTERVAL_MS = 8 * HOUR_MS
 MIN_NOTIONAL = Decimal(5)
 """In dollars; see `in_asset`."""
 MAX_QUANTITY = Decimal(1_000_000)
-_EVENT_BARS = 512
-_RUN_BARS = 256
-"""Bars whose path is made together: a single one takes a third of their time."""
+_EVENT_BARS, _RUN_BARS = 512, 256
+"""Bars that are looked through at once; bars whose path is made together: a single one takes a third of their time."""
 _RUNS_KEPT = 4
 """A price is looked for in one run, and what follows from it soon in another; several look at one market in turn."""
 _CHUNK = 20_000
@@ -60,7 +65,8 @@ class SymbolMarket:
         self._base = BaseBars(tape)
         self._seen: tuple[tuple[int, int], dict[str, Floats] | None] | None = None
         self._runs: dict[int, Path] = {}
-        self._last: tuple[int, float] | None = None
+        self._still = (0, 0, 0.0)
+        self._hour: tuple[int, tuple[Floats, Floats] | None] = (-1, None)
         self._shown_book: tuple[int, int, tuple[Side, Side]] | None = None
 
     @cached_property
@@ -73,15 +79,15 @@ class SymbolMarket:
     def first_beyond(self, after_ms: int, upto_ms: int, below: float, above: float) -> Beyond | None:
         """The first point of the path in (after, upto] whose price is ≤ `below` or ≥ `above`."""
         tape = self.tape
-        first = int(np.searchsorted(tape.open_ms, after_ms - tape.timeframe.ms, side="right"))
-        last = int(np.searchsorted(tape.open_ms, upto_ms, side="right"))
+        first = self._bar_under_way(after_ms)
+        last = int(tape.open_ms.searchsorted(upto_ms, side="right"))
         for start in range(first, last, _EVENT_BARS):
             stop = min(start + _EVENT_BARS, last)
-            near = np.flatnonzero((tape.low[start:stop] <= below) | (tape.high[start:stop] >= above))
+            near = ((tape.low[start:stop] <= below) | (tape.high[start:stop] >= above)).nonzero()[0]
             for index in (start + near).tolist():
                 times, prices, quantities = self._points_of(index)
                 hits = (times > after_ms) & (times <= upto_ms) & ((prices <= below) | (prices >= above))
-                at = int(np.argmax(hits))
+                at = int(hits.argmax())
                 if hits[at]:
                     within = at > 0 and times[at - 1] // MINUTE_MS == times[at] // MINUTE_MS
                     before = float(prices[at - 1]) if within else None
@@ -106,16 +112,25 @@ class SymbolMarket:
 
     knows_ahead = True
     """The whole tape is there; nothing of it is shown before its time."""
-    mark_is_last = True
-    """No tape holds a mark price."""
+
+    @property
+    def mark_is_last(self) -> bool:
+        """Whether the tape holds no mark price."""
+        return self._marks is self
+
+    @cached_property
+    def _marks(self) -> SymbolMarket:
+        """The market that shows the mark price as its last price."""
+        tape = self.tape.mark_tape
+        return self if tape is self.tape else SymbolMarket(tape)
 
     def first_mark_beyond(self, after_ms: int, upto_ms: int, below: float, above: float) -> Beyond | None:
-        """As `first_beyond`."""
-        return self.first_beyond(after_ms, upto_ms, below, above)
+        """As `first_beyond`, of the mark price."""
+        return self._marks.first_beyond(after_ms, upto_ms, below, above)
 
     def mark_price(self, now_ms: int) -> float:
-        """The last price."""
-        return self.last_price(now_ms)
+        """The latest mark price shown by `now_ms`: the last price where the tape holds none."""
+        return self._marks.last_price(now_ms)
 
     def price_on_the_way(self, time_ms: int, share: float) -> float:  # noqa: ARG002
         """The last price: every point of a path is known."""
@@ -137,6 +152,8 @@ class SymbolMarket:
         self, view: View, timeframe: Timeframe, now_ms: int, page: tuple[int | None, int | None, int]
     ) -> dict[str, Floats]:
         """Bars as columns of shape (n,), the forming one last; `page` is (start, end, limit) as for `klines`."""
+        if view == "mark" and not self.mark_is_last:
+            return self._marks.bars("last", timeframe, now_ms, page)
         start_ms, end_ms, limit = page
         opened, table = self._base.grouped(view, timeframe.ms)
         closed = int(np.searchsorted(opened, now_ms - timeframe.ms, side="right"))
@@ -152,6 +169,8 @@ class SymbolMarket:
 
     def closed_bars(self, view: View, timeframe: Timeframe, first_ms: int, stop_ms: int) -> dict[str, Floats]:
         """The finished bars that open in [first, stop), as columns. The caller shows them only once `stop` is past."""
+        if view == "mark" and not self.mark_is_last:
+            return self._marks.closed_bars("last", timeframe, first_ms, stop_ms)
         opened, table = self._base.grouped(view, timeframe.ms)
         return table.between(*np.searchsorted(opened, [first_ms, stop_ms]).tolist())
 
@@ -208,44 +227,53 @@ class SymbolMarket:
     def closed_trades(self, first_ms: int, stop_ms: int) -> TradeColumns:
         """Aggregate trades of the bars that open in [first, stop), as columns. Shown only once `stop` is past."""
         first, stop = np.searchsorted(self.tape.open_ms, [first_ms, stop_ms]).tolist()
-        parts = [_traded(expand(self.tape, at, min(at + _CHUNK, stop))) for at in range(first, stop, _CHUNK)]
+        parts = [TradeColumns.of(expand(self.tape, at, min(at + _CHUNK, stop))) for at in range(first, stop, _CHUNK)]
         return TradeColumns.joined(parts)
 
     def _path_trades(self, first: int, stop: int) -> list[Trade]:
         if first >= min(stop, len(self.tape.open_ms)):
             return []
-        path = expand(self.tape, first, stop)
-        columns = (path.time_ms, path.trade_id, path.price, path.quantity, ~path.taker_buys)
-        return [Trade(*row) for row in zip(*(c.ravel().tolist() for c in columns), strict=True)]
+        p = expand(self.tape, first, stop)
+        columns = (c.ravel().tolist() for c in (p.time_ms, p.trade_id, p.price, p.quantity, ~p.taker_buys))
+        return [Trade(*row) for row in zip(*columns, strict=True)]
+
+    def is_still(self, after_ms: int, upto_ms: int) -> bool:
+        """Whether no price comes in (after, upto]; where it would take long to say, that one may."""
+        return upto_ms < self._shown_at(after_ms)[1] and (self.mark_is_last or self._marks.is_still(after_ms, upto_ms))
 
     def _bar_under_way(self, time_ms: int) -> int:
         """Index of the base bar that holds `time_ms`, or of the first one after it."""
-        return int(np.searchsorted(self.tape.open_ms, time_ms - self.tape.timeframe.ms, side="right"))
+        return int(self.tape.open_ms.searchsorted(time_ms - self.tape.timeframe.ms, side="right"))
 
     def last_price(self, now_ms: int) -> float:
         """The latest price shown by `now_ms`; before the first trade, the first open."""
-        if self._last is None or self._last[0] != now_ms:
-            self._last = now_ms, self._price_at(now_ms)
-        return self._last[1]
+        return self._shown_at(now_ms)[2]
 
-    def _price_at(self, now_ms: int) -> float:
-        under_way = self._bar_under_way(now_ms)
-        if under_way < len(self.tape.open_ms):
-            times, prices, _ = self._points_of(under_way)
-            seen = int(np.searchsorted(times, now_ms, side="right"))
-            if seen:
-                return float(prices[seen - 1])
-        return float(self.tape.close[under_way - 1] if under_way else self.tape.open[0])
+    def _shown_at(self, now_ms: int) -> tuple[int, int, float]:
+        """(since, until, the price that is shown from then on and before that), as far as one bar tells."""
+        if not self._still[0] <= now_ms < self._still[1]:
+            self._still = self._price_from(now_ms)
+        return self._still
+
+    def _price_from(self, now_ms: int) -> tuple[int, int, float]:
+        tape, under_way = self.tape, self._bar_under_way(now_ms)
+        before = float(tape.close[under_way - 1] if under_way else tape.open[0])
+        if under_way == len(tape.open_ms):
+            return now_ms, now_ms + tape.timeframe.ms, before
+        times, prices, _ = self._points_of(under_way)
+        seen = int(times.searchsorted(now_ms, side="right"))
+        until = int(times[seen] if seen < len(times) else tape.open_ms[under_way] + tape.timeframe.ms)
+        return now_ms, until, float(prices[seen - 1]) if seen else before
 
     def day_quote_volumes(self, times: NDArray[np.int64]) -> Floats:
         """The turnover that `day` tells at ascending times. Shape (n,)."""
         return day_quote_volumes(self.tape, self._base, times)
 
-    def day(self, now_ms: int) -> DayStatistics:
-        """Statistics of the last 24 hours, the bar under way included."""
+    def day(self, now_ms: int, *, counted: bool = True) -> DayStatistics:
+        """Statistics of the last 24 hours, the bar under way included; NaN trades where they are not `counted`."""
         under_way = self._bar_under_way(now_ms)
         first = int(np.searchsorted(self.tape.open_ms, now_ms - DAY_MS, side="left"))
-        rows = self._base.between(first, under_way)
+        rows = self._base.between(first, under_way, ("quote_volume", "trades") if counted else ("quote_volume",))
         part = self._partial(under_way, now_ms)
         if part is not None:
             rows = {name: np.concatenate([rows[name], part[name]]) for name in rows}
@@ -260,7 +288,7 @@ class SymbolMarket:
             float(rows["close"][-1]),
             float(rows["volume"].sum()),
             float(rows["quote_volume"].sum()),
-            float(rows["trades"].sum()),
+            float(rows["trades"].sum()) if counted else math.nan,
         )
 
     def trades(
@@ -268,25 +296,21 @@ class SymbolMarket:
     ) -> list[Trade]:
         """Aggregate trades oldest first: from an id or a time on, or the latest `limit`."""
         stop_ms = min(now_ms, end_ms if end_ms is not None else now_ms)
-        last = self._bar_under_way(stop_ms) + 1
+        last, points = self._bar_under_way(stop_ms) + 1, points_per_bar(self.tape.timeframe.ms)
         if from_id is not None:
-            first = int(np.searchsorted(self.tape.open_ms, from_id // self._points * self.tape.timeframe.ms))
+            first = int(np.searchsorted(self.tape.open_ms, from_id // points * self.tape.timeframe.ms))
         elif start_ms is not None:
             first = self._bar_under_way(start_ms)
         else:
-            first = max(0, last - 2 - limit // max(1, self._points // 2))
+            first = max(0, last - 2 - limit // max(1, points // 2))
         if from_id is not None or start_ms is not None:
-            last = min(last, first + 2 + 4 * limit // self._points)
+            last = min(last, first + 2 + 4 * limit // points)
         seen = [
             t
             for t in self._path_trades(first, last)
             if t.quantity > 0 and t.time_ms <= stop_ms and t.time_ms >= (start_ms or 0) and t.trade_id >= (from_id or 0)
         ]
         return seen[-limit:] if from_id is None and start_ms is None else seen[:limit]
-
-    @property
-    def _points(self) -> int:
-        return points_per_bar(self.tape.timeframe.ms)
 
     def book(self, now_ms: int, levels: int) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
         """(bids, asks), best first, derived from the last hour's volume and range; seeded, stable within a second.
@@ -298,8 +322,10 @@ class SymbolMarket:
         return self._shown_book[2]
 
     def _book_at(self, now_ms: int, levels: int) -> tuple[Side, Side]:
-        moment = np.array([now_ms], dtype=np.int64)
-        book = books_at(self.tape, moment, np.array([self.last_price(now_ms)]), levels)
+        under_way, moment = self._bar_under_way(now_ms), np.array([now_ms], dtype=np.int64)
+        if self._hour[0] != under_way:
+            self._hour = under_way, last_hour(self.tape, np.array([under_way]))
+        book = books_at(self.tape, moment, np.array([self.last_price(now_ms)]), levels, self._hour[1])
         sides = (zip(prices[0].tolist(), sizes[0].tolist(), strict=True) for prices, sizes in (book.bids, book.asks))
         bids, asks = ([(price, size) for price, size in side if price > 0] for side in sides)
         return bids, asks
@@ -346,22 +372,9 @@ class SymbolMarket:
     @cached_property
     def interest(self) -> OpenInterest:
         """Open interest at many moments, from closed bars."""
-        return OpenInterest(self.tape, self._base.taker_buy_base)
+        return OpenInterest(self.tape, partial(self._base.flow, "taker_buy_base"))
 
     def index_price(self, now_ms: int) -> float:
         """Derived: the last price less a seeded basis of a few basis points (`derived_series.basis`)."""
         opened = np.array([self.tape.timeframe.floor(now_ms)], dtype=np.int64)
         return float(index_price(self.tape.seed, opened, np.array([self.last_price(now_ms)]))[0])
-
-
-def _traded(path: Path) -> TradeColumns:
-    """The points of a path at which something traded, in order."""
-    real = path.quantity.ravel() > 0
-    ids, times, maker = path.trade_id.ravel()[real], path.time_ms.ravel()[real], ~path.taker_buys.ravel()[real]
-    return TradeColumns(ids, path.price.ravel()[real], path.quantity.ravel()[real], times, maker)
-
-
-def derived_funding_rate(seed: int, time_ms: int) -> float:
-    """The rate of the interval that ends at `time_ms`: near the usual 0.01 %, seeded."""
-    noise = float(uniforms(seed, np.array([time_ms // FUNDING_INTERVAL_MS], dtype=np.int64), 1)[0, 0])
-    return round(1e-4 + 1e-4 * (noise - 0.5), 8)

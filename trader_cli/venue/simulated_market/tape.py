@@ -6,13 +6,14 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from trader_cli.core.identity.digests import digest_value
 from trader_cli.core.market.timeframes import DAY_MS, HOUR_MS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from trader_cli.core.market.timeframes import Timeframe
@@ -22,11 +23,16 @@ if TYPE_CHECKING:
 
 FLOWS = ("quote_volume", "trades", "taker_buy_base", "taker_buy_quote")
 """What real bars also record of their trades; where it is not, it is summed from the path."""
+MARK_TICK = 1e-8
+"""Mark prices have eight decimals, whatever the symbol's tick."""
 
 
 @dataclass(frozen=True)
 class TapeBars:
-    """Bars as arrays of shape (n,); `recorded`: those of `FLOWS` that are known."""
+    """Bars as arrays of shape (n,); `recorded`: those of `FLOWS` that are known.
+
+    `mark`: open, high, low and close of the mark price in each bar, where it was recorded; empty: it is the last price.
+    """
 
     open_ms: NDArray[np.int64]
     open: Floats
@@ -35,6 +41,13 @@ class TapeBars:
     close: Floats
     volume: Floats
     recorded: Mapping[str, Floats] = field(default_factory=dict)
+    mark: Mapping[str, Floats] = field(default_factory=dict)
+
+    def since(self, first: int) -> TapeBars:
+        """Rows [first, n), in arrays of their own."""
+        columns = (self.open_ms, self.open, self.high, self.low, self.close, self.volume)
+        beside = ({name: one[first:].copy() for name, one in each.items()} for each in (self.recorded, self.mark))
+        return TapeBars(*(column[first:].copy() for column in columns), *beside)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -68,6 +81,11 @@ class SymbolTape:
         made = self.of(self.symbol, self.timeframe, self.seed, self.tick, self.step, bars)
         return replace(made, funding=self.funding, book_width=self.book_width)
 
+    def since(self, begin_ms: int) -> SymbolTape:
+        """The same symbol without what lies before, but for an hour's number of bars: the derived book goes by them."""
+        first = int(self.open_ms.searchsorted(begin_ms)) - HOUR_MS // self.timeframe.ms - 1
+        return self.playing(self.bars.since(first)) if first > 0 else self
+
     def shifted(self, by_ms: int) -> SymbolTape:
         """The same bars at other times."""
         start, end = self.start_ms + by_ms, self.end_ms + by_ms
@@ -78,6 +96,16 @@ class SymbolTape:
     def bars(self) -> TapeBars:
         """The bars, made once."""
         return self.make()
+
+    @cached_property
+    def mark_tape(self) -> SymbolTape:
+        """The tape of its mark price, along the path of the same seed; itself where none was recorded."""
+        bars = self.bars
+        if not bars.mark:
+            return self
+        opened, high, low, close = (bars.mark[name] for name in ("open", "high", "low", "close"))
+        shown = TapeBars(bars.open_ms, opened, high, low, close, np.zeros(len(bars.open_ms)))
+        return replace(self, tick=MARK_TICK, make=lambda: shown)
 
     @property
     def open_ms(self) -> NDArray[np.int64]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,11 +19,16 @@ from trader_cli.settings.source_names import file_source, tape_files
 from trader_cli.venue.simulated_market.tape import FLOWS, SymbolTape, Tape, TapeBars, path_seed
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
+
+
+TAPE_COLUMNS = ("open_time", *PRICES, "volume")
+"""What a tape is made of, beside recorded flows."""
 
 
 def load_tape(path: Path, seed: int) -> Tape:
@@ -68,7 +74,7 @@ def _frames(file: Path) -> dict[str, pl.DataFrame]:
         frame = pl.read_parquet(file)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataInvalid(f"{file} is not a readable Parquet file: {str(error).splitlines()[0]}.") from error
-    absent = [name for name in ("open_time", *PRICES, "volume") if name not in frame.columns]
+    absent = [name for name in TAPE_COLUMNS if name not in frame.columns]
     if absent:
         raise DataInvalid(
             f"{file} has no column {absent[0]!r}; a tape needs open_time, open, high, low, close, volume."
@@ -129,14 +135,19 @@ def _symbol_tape(found: SymbolBars, seed: int) -> SymbolTape:
 
 
 def make_symbol_tape(
-    symbol: str, timeframe: Timeframe, frame: pl.DataFrame, seed: int, recorded: dict[str, Floats]
+    symbol: str,
+    timeframe: Timeframe,
+    frame: pl.DataFrame,
+    seed: int,
+    recorded: dict[str, Floats],
+    mark: Mapping[str, Floats] = MappingProxyType({}),
 ) -> SymbolTape:
-    """A symbol's tape from checked BARS; tick and step are the decimals its numbers use."""
-    arrays = {name: frame[name].to_numpy().astype(np.float64) for name in (*PRICES, "volume")}
+    """A symbol's tape from checked BARS; tick and step are the decimals its numbers use. `mark`: see `TapeBars`."""
+    arrays = {name: frame[name].cast(pl.Float64).to_numpy() for name in (*PRICES, "volume")}
     prices = np.concatenate([arrays[name] for name in PRICES])
     tick, step = (10.0 ** -_decimals(values) for values in (prices, arrays["volume"]))
     opened = frame["open_time"].to_physical().to_numpy().astype(np.int64)
-    bars = TapeBars(opened, recorded=recorded, **arrays)
+    bars = TapeBars(opened, recorded=recorded, mark=mark, **arrays)
     return SymbolTape.of(symbol, timeframe, path_seed(symbol, seed), tick, step, bars)
 
 

@@ -1,0 +1,212 @@
+"""`trader backtest` by bundles on years of minute bars, beside a process that only reads the same files.
+
+Bars are synthetic and stored as a fetch leaves them, with their flows and funding; features, certificates and models
+are made before anything is measured. First a week is traded at both speeds, whose artifacts are equal to the byte.
+
+`python -m benchmarks.symbol_years rare often ten` measures just these.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from benchmarks.timing import report
+from benchmarks.versions import ROOT, compiled
+
+if TYPE_CHECKING:
+    from trader_cli.settings import Workspace
+    from trader_cli.venue.simulated_market.tape import SymbolTape
+
+LEARNT_DAYS, LEAD = 120, 0.5
+NAMES = tuple(f"{letter * 3}USDT" for letter in "ABCDEFGHIJ")
+READING = """
+import sys, pathlib, numpy, polars, lightgbm
+rows = 0
+for path in sorted(pathlib.Path(sys.argv[1]).glob('**/chunks/**/*.parquet')):
+    rows += polars.read_parquet(path).height
+"""
+
+
+@dataclass(frozen=True)
+class Case:
+    """Symbols traded over so many days after those their models are of, and settings that say how often."""
+
+    symbols: tuple[str, ...]
+    days: int
+    settings: dict[str, Any]
+    asked_s: str
+
+
+RARE = {"costs": {"taker_fee_bps": 61}}
+"""Costs at which a model of the planted lead hardly ever acts."""
+OFTEN = {"analyst": {"horizon_bars": 10}}
+CASES = {
+    "rare": Case(NAMES[:1], 365, RARE, "4 s at some 500 trades"),
+    "often": Case(NAMES[:1], 365, OFTEN, "10 s at 5,000 trades"),
+    "one": Case(NAMES[:1], 730, RARE, "a tenth of ten, within 20 %"),
+    "ten": Case(NAMES, 730, RARE, "90 s"),
+}
+
+
+def run(names: tuple[str, ...] = tuple(CASES)) -> None:
+    """Print CPU seconds and memory of each case."""
+    compiled(ROOT)
+    for name in names:
+        with tempfile.TemporaryDirectory(prefix="trader-years-") as folder:
+            measure(name, CASES[name], Path(folder))
+
+
+def measure(name: str, case: Case, folder: Path) -> None:
+    """Prepare a case, compare both speeds over a week of it, and print what the whole of it takes."""
+    prepare(case, folder)
+    week = [_traded(case, folder, 7, speed)[2] for speed in ("fast", "faithful")]
+    same = week[0]["figures"] == week[1]["figures"] and week[0]["backtest"] == week[1]["backtest"]
+    assert same, "the two speeds differ"
+    reading, _ = _spent([sys.executable, "-c", READING, str(folder / "cache")], folder)
+    cpu_s, peak, told = _traded(case, folder, case.days, "fast")
+    trades, years = told["figures"]["trades"]["count"], len(case.symbols) * case.days / 365
+    print(f"{name}: {years:g} symbol-years, {trades} trades, a week of it equal at both speeds", flush=True)
+    report("  trader backtest (process, CPU)", cpu_s, reading, "s", case.asked_s)
+    print(f"    {cpu_s / years:.2f} s a symbol-year, at most {peak / 2**20:.0f} MiB (asked: under 1 GB)", flush=True)
+
+
+def prepare(case: Case, folder: Path) -> None:
+    """Bars, features and models of a case, as the stages leave them."""
+    from trader_cli.core.market.timeframes import DAY_MS, Timeframe
+    from trader_cli.pipelines.stages.model_stages import features, training_data
+    from trader_cli.pipelines.stages.model_training import train_on
+    from trader_cli.settings import load_settings, workspace_of
+    from trader_cli.storage.artifacts import ArtifactStore, stage_key
+    from trader_cli.venue.simulated_market.synthetic import START_MS, synthetic_tape
+
+    (folder / "settings.yaml").write_text(json.dumps(settings_of(case)))
+    places = {"cache_dir": str(folder / "cache"), "state_dir": str(folder / "state")}
+    workspace = workspace_of(load_settings("paper", folder / "settings.yaml", overrides=places))
+    store, quarter = ArtifactStore(workspace.cache_dir), Timeframe.parse("15m")
+    tape = synthetic_tape(case.symbols, case.days + LEARNT_DAYS, LEAD, 11)
+    for symbol in case.symbols:
+        store_bars(workspace, store, folded(tape.symbols[symbol]))
+        features(workspace, symbol, quarter)
+        given = training_data(workspace, store, symbol, quarter)
+        made = train_on(workspace, store, given, until_ms=START_MS + LEARNT_DAYS * DAY_MS)
+        store.point(stage_key(workspace.mode, symbol, quarter, "model"), made.digest, market=workspace.source)
+
+
+def settings_of(case: Case) -> dict[str, Any]:
+    """What all cases share, and the case's own."""
+    shared: dict[str, Any] = {
+        "analyst": {"learners": 1},
+        "tactician": {"max_daily_loss": 0.9, "max_drawdown": 0.9},
+    }
+    return {name: {**shared.get(name, {}), **case.settings.get(name, {})} for name in {*shared, *case.settings}}
+
+
+def folded(tape: SymbolTape) -> SymbolTape:
+    """The same moves, mirrored where the price would leave half to twice its first: a lead of years goes anywhere."""
+    from trader_cli.venue.simulated_market.tape import TapeBars
+
+    bars, reach = tape.bars, np.log(2)
+    first, paths = bars.open[0], np.stack([bars.open, bars.high, bars.low, bars.close])
+    logs = reach - np.abs((np.log(paths / first) + reach) % (4 * reach) - 2 * reach)
+    prices = np.round(first * np.exp(logs) / tape.tick) * tape.tick
+    prices = np.round(prices, 8)
+    made = TapeBars(bars.open_ms, prices[0], prices.max(axis=0), prices.min(axis=0), prices[3], bars.volume)
+    return tape.playing(made)
+
+
+def store_bars(workspace: Workspace, store: Any, tape: SymbolTape) -> None:
+    """Minute bars and quarter hours with all their columns, and funding each eight hours, as a fetch leaves them."""
+    from trader_cli.core.market.timeframes import Timeframe
+    from trader_cli.venue.simulated_market.derived_series import FUNDING_INTERVAL_MS, derived_funding_rate
+    from trader_cli.venue.simulated_market.symbol_market import SymbolMarket
+
+    stamps = np.arange(tape.start_ms, tape.end_ms, FUNDING_INTERVAL_MS, dtype=np.int64)
+    rates = [derived_funding_rate(tape.seed, at) for at in stamps.tolist()]
+    paid = pl.DataFrame(
+        {"time": stamps, "funding_rate": rates, "mark_price": pl.Series([None] * len(rates), dtype=pl.Float64)}
+    )
+    market = SymbolMarket(tape)
+    for name in ("1m", "15m"):
+        timeframe = Timeframe.parse(name)
+        shown = market.closed_bars("last", timeframe, tape.start_ms, tape.end_ms)
+        _publish(workspace, store, (tape.symbol, timeframe, "bars"), _bars_frame(shown, timeframe))
+        _publish(workspace, store, (tape.symbol, timeframe, "funding"), paid)
+
+
+def _bars_frame(shown: dict[str, Any], timeframe: Any) -> pl.DataFrame:
+    from trader_cli.core.market.bars import with_close_time
+    from trader_cli.core.market.schemas import BARS, TIME, check_schema
+
+    times = pl.Series("open_time", shown["open_ms"].astype(np.int64)).cast(TIME)
+    rest = {name: column for name, column in shown.items() if name != "open_ms"}
+    return check_schema(with_close_time(pl.DataFrame({"open_time": times, **rest}), timeframe), BARS)
+
+
+def _publish(workspace: Workspace, store: Any, what: tuple[str, Any, str], rows: pl.DataFrame) -> None:
+    from trader_cli.core.identity.manifests import Manifest
+    from trader_cli.core.market.schemas import TIME
+    from trader_cli.storage.artifacts import span_of, stage_key
+
+    (symbol, timeframe, stage), first = what, rows.columns[0]
+    rows = rows.with_columns(pl.col(first).cast(TIME))
+    parts = rows.with_columns(pl.col(first).dt.truncate("1mo").alias("month")).partition_by(
+        "month", maintain_order=True
+    )
+    chunks = tuple(store.put_rows(stage, part.select(rows.columns)) for part in parts)
+    count, first_ms, last_ms = span_of(chunks)
+    manifest = Manifest(
+        stage, "benchmark", workspace.source, symbol, timeframe.name, "", {}, chunks, count, first_ms, last_ms
+    )
+    store.publish(stage_key(workspace.mode, symbol, timeframe, stage), manifest)
+
+
+def _traded(case: Case, folder: Path, days: int, speed: str) -> tuple[float, int, dict[str, Any]]:
+    """(CPU s, peak bytes, what it says) of the command over so many days."""
+    from datetime import UTC, datetime, timedelta
+
+    from trader_cli.venue.simulated_market.synthetic import START_MS
+
+    since = datetime.fromtimestamp(START_MS / 1000, UTC) + timedelta(days=LEARNT_DAYS)
+    until = since + timedelta(days=days - 1)
+    command = [
+        sys.executable,
+        "-m",
+        "trader_cli",
+        "backtest",
+        *case.symbols,
+        "--timeframe",
+        "15m",
+        "--model",
+        "current",
+    ]
+    command += ["--since", f"{since:%Y-%m-%d}", "--until", f"{until:%Y-%m-%d}", "--speed", speed]
+    command += ["--config", str(folder / "settings.yaml"), "--json"]
+    (cpu_s, peak), told = _spent(command, folder), (folder / "said").read_text()
+    return cpu_s, peak, dict(json.loads(told))
+
+
+def _spent(command: list[str], folder: Path) -> tuple[float, int]:
+    """(CPU seconds, peak bytes) of a process; what it says is in the file `said`."""
+    places = {"TRADER_CACHE_DIR": str(folder / "cache"), "TRADER_STATE_DIR": str(folder / "state")}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "passive", **places}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    with (folder / "said").open("w") as said:
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=said)
+        _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, (folder / "said").read_text()
+    return used.ru_utime + used.ru_stime, used.ru_maxrss * 1024
+
+
+if __name__ == "__main__":
+    run(tuple(sys.argv[1:]) or tuple(CASES))

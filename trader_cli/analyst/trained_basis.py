@@ -1,0 +1,51 @@
+"""What every bundle says, whatever was trained or judged: on which series, which span, and what it claims."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING
+
+from trader_cli.core.json_values import built, object_of, texts_of
+from trader_cli.core.types import Claim
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from trader_cli.core.json_values import JsonObject
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedBasis:
+    """`features` are the columns that are read, in order; `horizon_bars`, `barrier_width`, `volatility_span` those of
+    the labels, which an analysis must repeat. `key` is the digest of everything it depended on; `made_with` what the
+    claim rests on (`analyst.claim_basis`).
+    """
+
+    key: str
+    source: str
+    symbol: str
+    timeframe: str
+    features: tuple[str, ...]
+    claim: Claim
+    horizon_bars: int
+    barrier_width: float
+    volatility_span: int
+    first_ms: int
+    last_ms: int
+    inputs: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    seed: int = 0
+    made_with: JsonObject = field(default_factory=dict)
+    producer: str = ""
+
+    def basis(self, producer: str) -> JsonObject:
+        """This part of what `bundle.json` says."""
+        told = {one.name: getattr(self, one.name) for one in fields(TrainedBasis)}
+        return {**told, "producer": producer, "features": list(self.features), "claim": asdict(self.claim)}
+
+    @staticmethod
+    def basis_of(description: Mapping[str, object]) -> JsonObject:
+        """The fields, of a bundle's description."""
+        known = {one.name: description[one.name] for one in fields(TrainedBasis) if one.name in description}
+        claim, features = built(Claim, object_of(description["claim"])), texts_of(description["features"])
+        return {**known, "claim": claim, "features": features}
