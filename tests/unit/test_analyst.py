@@ -146,6 +146,15 @@ def test_break_even_is_where_a_two_way_bet_returns_nothing(p: float, barrier: fl
     assert acts(choice, np.array([p]))[0] == (choice.expected_value[0] > 0 and p > even)
 
 
+def test_where_prices_stand_still_no_side_is_taken_and_nothing_is_said_of_a_division() -> None:
+    p = np.array([[1.0, 0.0, 0.0], [0.2, 0.7, 0.1], [0.6, 0.3, 0.1]])
+    with np.errstate(all="raise"):
+        choice = choose_side(p, np.array([0.0, 0.0, 0.01]), TradeCosts(0.0, np.zeros(3)))
+    assert choice.break_even[:2].tolist() == [math.inf, math.inf]
+    assert acts(choice, np.ones(3)).tolist() == [False, False, True]
+    assert np.isnan(choose_side(p[:1], np.array([np.nan]), TradeCosts(0.0, 0.0)).break_even).all()
+
+
 def test_sharpe_statistics_obey_their_identities() -> None:
     rng = np.random.default_rng(2)
     gains = rng.normal(0.02, 1.0, 200_000)

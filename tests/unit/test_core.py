@@ -30,6 +30,29 @@ def test_an_unknown_time_frame_names_the_nearest_and_all_known() -> None:
         Timeframe.parse("15min")
 
 
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("17m", "15m or 30m"),
+        ("60m", "1h"),
+        ("24h", "1d"),
+        ("0.5h", "30m"),
+        ("90m", "1h or 2h"),
+        ("10s", "1m"),
+        ("1w", "1d"),
+        ("15min", "15m"),
+    ],
+)
+def test_an_unknown_time_frame_names_the_nearest_lengths(name: str, near: str) -> None:
+    with pytest.raises(UsageError, match=rf"'{name}'.*Did you mean {near}\? Known: 1m"):
+        Timeframe.parse(name)
+
+
+def test_a_month_is_no_minute() -> None:
+    with pytest.raises(UsageError, match=r"^Unknown time frame '1M'\. Known: 1m"):
+        Timeframe.parse("1M")
+
+
 @pytest.mark.parametrize("name", known_timeframes())
 def test_higher_frames_are_multiples(name: str) -> None:
     base = Timeframe.parse(name)

@@ -121,7 +121,7 @@ def test_a_secret_in_a_file_is_refused_and_never_shown(tmp_path: Path) -> None:
         ("seed: [", "not valid YAML"),
         ("- 1\n", "must be a mapping"),
         ("sim: 3\n", "must hold keys of its own"),
-        ("seed: -1\n", "'seed'.*greater than or equal to 0.*-1"),
+        ("seed: -1\n", "'seed': a number of at least 0 is wanted; found -1"),
         ("mode: yolo\n", "'mode'.*'yolo'"),
     ],
 )
@@ -154,6 +154,30 @@ def test_risk_management_cannot_be_off_in_live(key: str) -> None:
 def test_state_may_not_lie_where_everything_may_be_deleted() -> None:
     with pytest.raises(ConfigurationError, match="lies inside cache_dir"):
         as_settings({"state_dir": "cache/state"})
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "sentence"),
+    [
+        ("BACKTEST__FEE_TIER", "12", "'backtest.fee_tier': a row of backtest.fee_tiers is wanted, 0 to 9; found 12."),
+        ("BACKTEST__FEE_TIER", "vip", "'backtest.fee_tier': a whole number is wanted; found 'vip'."),
+        ("BACKTEST__FEE_TIER", "1.5", "'backtest.fee_tier': a whole number is wanted; found '1.5'."),
+        ("BACKTEST__FEE_TIER", "-1", "'backtest.fee_tier': a number of at least 0 is wanted; found '-1'."),
+        ("BACKTEST__LATENCY_MS", "soon", "'backtest.latency_ms': a number is wanted; found 'soon'."),
+        ("TACTICIAN__RISK_PER_TRADE", "0", "'tactician.risk_per_trade': a number above 0 is wanted; found '0'."),
+        ("TACTICIAN__RISK_PER_TRADE", "1", "'tactician.risk_per_trade': a number of at most 0.1 is wanted; found '1'."),
+        ("ANALYST__ALLOW_UNPROVEN", "maybe", "'analyst.allow_unproven': true or false is wanted; found 'maybe'."),
+        ("SIM__SYMBOLS", "[]", "'sim.symbols': a list of at least 1 is wanted; found []."),
+        ("MODE", "yolo", "'mode': 'paper', 'sim', 'demo' or 'live' is wanted; found 'yolo'."),
+    ],
+)
+def test_a_value_is_refused_in_words_of_ours(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, sentence: str
+) -> None:
+    monkeypatch.setenv(f"TRADER_{variable}", value)
+    with pytest.raises(ConfigurationError) as refused:
+        load_settings()
+    assert str(refused.value) == f"Setting {sentence}"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,9 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.commands.in_process import Inside
 
+from trader_cli.cli.options import named_symbols
 from trader_cli.core.errors import DataMissing, UsageError
 from trader_cli.core.market.schemas import TIME
 from trader_cli.core.market.timeframes import DAY_MS, HOUR_MS, Timeframe
@@ -91,8 +93,35 @@ def test_a_list_with_days_says_what_was_tradable_when(tmp_path: Path) -> None:
         proof_of(listed, whole, (0, 1))
 
 
-@pytest.mark.parametrize("line", ["AAAUSDT", "AAAUSDT soon", "AAAUSDT 2020-02-01 2020-01-01", "A 2020-01-01 2 3"])
+@pytest.mark.parametrize("line", ["AAAUSDT", "AAAUSDT soon", "AAAUSDT 2020-02-01 2020-01-01", "AA 2020-01-01 2 3"])
 def test_a_line_that_names_no_days_beside_others_that_do_is_refused(tmp_path: Path, line: str) -> None:
     (tmp_path / "mixed").write_text(f"BBBUSDT 2020-01-01\n{line}\n")
-    with pytest.raises(UsageError, match="is no line such as"):
+    with pytest.raises(UsageError, match=r"mixed, line 2: '.*' is no line such as"):
         symbols_in(tmp_path / "mixed")
+
+
+def test_what_is_wrong_in_a_file_of_symbols_is_told_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "mine.txt"
+    for text in (
+        "# mine\nethusdt\n\nBTC/USDT\n",
+        "ETHUSDT\r\rBTCUSDT\rBTC/USDT",
+        "AA 2020-01-01\n\n\nBTC/USDT 2020-01-01",
+    ):
+        file.write_text(text)
+        with pytest.raises(UsageError, match=r"mine.txt, line 4: 'BTC/USDT' is not a symbol"):
+            symbols_in(file)
+    file.write_text("ETHUSDT, BTCUSDT\n\n\nBNBUSDT BTC/USDT")
+    with pytest.raises(UsageError, match=r"mine.txt, line 4: 'BTC/USDT' is not a symbol"):
+        named_symbols(None, file, 0)
+
+
+def test_symbols_of_a_file_that_are_not_stored_are_told_with_their_lines(tmp_path: Path) -> None:
+    listed = [f"X{number}USDT" for number in range(9)]
+    (tmp_path / "mine").write_text("\n".join(["# mine", *listed, listed[0]]))
+    ran = Inside(tmp_path, ("--profile", "sim")).run("backtest", "--symbols-file", "mine", "-t", "15m")
+    told = (
+        "mine, line 2: no 15m bars of X0USDT are stored in profile sim, nor of X1USDT (line 3), X2USDT (line 4),"
+        " X3USDT (line 5), X4USDT (line 6), X5USDT (line 7), 3 more. Run `trader fetch --symbols-file mine --timeframe"
+        " 15m --profile sim` and `trader features --all --timeframe 15m --profile sim`.\n"
+    )
+    assert (ran.code, ran.err) == (4, told)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import py_compile
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -279,15 +280,16 @@ def test_a_rule_that_reads_features_is_tried_on_them(tmp_path: Path) -> None:
 
 def test_a_new_signal_passes_its_own_test_and_its_certificate(tmp_path: Path) -> None:
     ran = Inside(tmp_path).run("new", "signal", "my_signal", "--json")
-    assert ran.json == {"rule": "my_signal.py", "test": "test_my_signal.py", "name": "my_signal.py:MySignal"}
+    command = f"{sys.executable} -m pytest test_my_signal.py"
+    assert ran.json == {
+        "rule": "my_signal.py",
+        "test": "test_my_signal.py",
+        "name": "my_signal.py:MySignal",
+        "try": command,
+    }
     assert len((tmp_path / "my_signal.py").read_text().splitlines()) <= 40
-    tested = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_my_signal.py"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    bare = {"PATH": "/usr/bin:/bin", "PYTEST_ADDOPTS": "-p no:cacheprovider"}
+    tested = subprocess.run(shlex.split(command), cwd=tmp_path, env=bare, capture_output=True, text=True, check=False)
     assert tested.returncode == 0, tested.stdout
     settings = settings_of(tmp_path, str(tmp_path / "my_signal.py:MySignal"))
     assert certified_rule(ArtifactStore(tmp_path / "cache"), settings, M15).name == "my_signal"

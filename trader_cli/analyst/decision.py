@@ -92,14 +92,17 @@ class Choice:
 def choose_side(probabilities: Floats, barrier: Floats, costs: TradeCosts) -> Choice:
     """The side with the higher expected value after its costs; shapes (n, 3) up/down/flat, (n,) log distance.
 
-    break_even = (stop + cost) / (target + stop): the win rate at which taking the side returns nothing.
+    break_even = (stop + cost) / (target + stop): the win rate at which taking the side returns nothing; none does (inf)
+    where prices stand still.
     """
     up, down = np.expm1(barrier), -np.expm1(-barrier)
     long = probabilities[:, UP] * up - probabilities[:, DOWN] * down - costs.long
     short = probabilities[:, DOWN] * down - probabilities[:, UP] * up - costs.short
     side = np.where(long >= short, 1, -1).astype(np.int8)
     stop = np.where(side > 0, down, up)
-    return Choice(side, np.maximum(long, short), (stop + costs.of(side)) / (up + down))
+    reach = up + down
+    break_even = np.divide(stop + costs.of(side), reach, out=np.full(reach.shape, np.inf), where=reach != 0)
+    return Choice(side, np.maximum(long, short), break_even)
 
 
 def acts(choice: Choice, probability_act: Floats | None) -> NDArray[np.bool_]:

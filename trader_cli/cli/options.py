@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,9 +16,6 @@ if TYPE_CHECKING:
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.settings import Settings, Workspace
     from trader_cli.storage.artifacts import ArtifactStore
-
-_BETWEEN = re.compile(r"[,;\"']")
-"""What spreadsheets put between and around names."""
 
 
 def one_symbol(text: str | None) -> str | None:
@@ -216,21 +212,13 @@ def named_symbols(symbols: list[str] | None, file: Path | None, top: int) -> lis
     """Symbols given as arguments and in a file, each once. Raises `UsageError` where none is named at all."""
     listed = list(symbols or [])
     if file is not None:
-        try:
-            text = _as_text(file.read_bytes())
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"The file of symbols {file} cannot be read: {error}.") from error
-        listed += [name for line in text.splitlines() for name in _BETWEEN.sub(" ", line.partition("#")[0]).split()]
+        from trader_cli.pipelines.stages.symbol_lines import symbol_lines
+
+        listed += [line.symbol(word) for line in symbol_lines(file) for word in line.words]
     named = list(dict.fromkeys(name.upper() for name in listed))
     if not named and not top:
         raise UsageError("No symbol is named.", hint="Name some, such as ETHUSDT, or use --top or --symbols-file.")
     return named
-
-
-def _as_text(content: bytes) -> str:
-    """UTF-8, or UTF-16 where its mark says so, as editors and spreadsheets write it; the marks are no part of it."""
-    utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    return content.decode("utf-16" if utf16 else "utf-8").replace("\ufeff", "")
 
 
 def time_of(text: str | None, option: str, *, end: bool = False) -> int | None:

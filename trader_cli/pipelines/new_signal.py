@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import keyword
 import re
+import shlex
+import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from trader_cli.analyst.user_rules import SHIPPED
@@ -77,6 +80,13 @@ class NewSignal:
     rule: Path
     test: Path
     reference: str
+
+    @property
+    def tested_by(self) -> str:
+        """The command that runs its test, whichever virtual environment the shell is in."""
+        python = shlex.quote(sys.executable)
+        first = "" if find_spec("pytest") else f"{python} -m pip install pytest && "
+        return f"{first}{python} -m pytest {shlex.quote(str(self.test))}"
 
 
 def write_new_signal(name: str, folder: Path) -> NewSignal:

@@ -19,6 +19,7 @@ from pydantic_settings import EnvSettingsSource, SettingsError
 from trader_cli.core.errors import ConfigurationError
 from trader_cli.core.json_values import built
 from trader_cli.settings.model import Settings
+from trader_cli.settings.refusals import refusal_of
 
 PROFILES = ("paper", "sim", "demo", "live")
 _PREFIX = "TRADER_"
@@ -232,11 +233,7 @@ def _validated(tree: Tree) -> Settings:
     try:
         settings = built(Settings, tree)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        shown = "" if key.rsplit(".", 1)[-1] in {"api_key", "api_secret"} else f"; found {first['input']!r}"
-        reason = first["msg"].removeprefix("Value error, ")
-        raise ConfigurationError(f"Setting {key!r}: {reason}{shown}.") from None
+        raise ConfigurationError(refusal_of(error)) from None
     _refuse_unsafe(settings)
     return settings
 

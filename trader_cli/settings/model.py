@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from trader_cli.core.identity.digests import digest_value
@@ -274,7 +275,8 @@ class BacktestSettings(_Section):
     def _has_tier(self) -> Self:
         rows = min(len(self.fee_tiers.taker_bps), len(self.fee_tiers.maker_bps))
         if self.fee_tier is not None and self.fee_tier >= rows:
-            raise ValueError(f"fee_tier {self.fee_tier} is none of the {rows} of fee_tiers (0 to {rows - 1})")
+            told = {"key": "fee_tier", "found": self.fee_tier, "last": rows - 1}
+            raise PydanticCustomError("tier", "a row of backtest.fee_tiers is wanted, 0 to {last}", told)
         return self
 
     def fees_bps(self, own_taker_bps: float) -> tuple[float, float]:

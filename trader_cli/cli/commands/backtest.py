@@ -123,13 +123,16 @@ def _chosen(
     """(The symbols, their time frame, whether they are what is stored, when each was tradable if a file says so)."""
     from pathlib import Path
 
-    from trader_cli.pipelines.backtests.universe import symbols_in
+    from trader_cli.pipelines.backtests.universe import refuse_unstored, symbols_in
 
     if bool(symbols) + (symbols_file is not None) + everything > 1:
         raise UsageError("Name symbols, a --symbols-file, or --all: one of them.")
     stored = everything or (top is not None and not symbols and symbols_file is None)
     named, listed = (symbols, ()) if symbols_file is None else symbols_in(Path(symbols_file))
-    return *o.several(workspace, named, timeframe, everything=stored), stored, listed
+    names, parsed = o.several(workspace, named, timeframe, everything=stored)
+    if symbols_file is not None and not listed:
+        refuse_unstored(workspace, Path(symbols_file), parsed)
+    return names, parsed, stored, listed
 
 
 def _on_bars(workspace: Workspace, request: BacktestRequest, stake: float, leverage: float) -> StoredBacktest:

@@ -34,12 +34,12 @@ def signal(
 
     made = write_new_signal(name, Path())
     if json:
-        print_json({"rule": str(made.rule), "test": str(made.test), "name": made.reference})
+        print_json({"rule": str(made.rule), "test": str(made.test), "name": made.reference, "try": made.tested_by})
         return
     print_facts(
         f"{made.rule} and {made.test} are written",
         {
-            "try it": f"python -m pytest {made.test}",
+            "try it": made.tested_by,
             "backtest": f"trader backtest --rule {made.reference} --allow-unproven",
             "trade by it": f"rule: {{name: {made.reference}}} in your settings, then trader train",
         },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -45,6 +46,11 @@ _HIGHER = {
 }
 
 
+_LENGTH = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smhdw])")
+_UNITS = {"s": 1 / 60, "m": 1, "h": 60, "d": 1440, "w": 7 * 1440}
+"""Minutes."""
+
+
 @dataclass(frozen=True)
 class Timeframe:
     """A bar length the exchange offers. Bars open at whole multiples of `ms` since the epoch, UTC."""
@@ -56,8 +62,8 @@ class Timeframe:
     def parse(cls, name: str) -> Timeframe:
         """`"15m"` → a time frame. Raises `UsageError` naming the known ones."""
         if name not in _MINUTES:
-            near = get_close_matches(name, _MINUTES, n=1, cutoff=0.7)  # 1M is no 1m, and 1w neither
-            hint = f"Did you mean {near[0]}? " if near else ""
+            near = _nearest(name)
+            hint = f"Did you mean {' or '.join(near)}? " if near else ""
             raise UsageError(f"Unknown time frame {name!r}.", hint=f"{hint}Known: {', '.join(_MINUTES)}.")
         return cls(name, _MINUTES[name] * MINUTE_MS)
 
@@ -77,6 +83,17 @@ class Timeframe:
 
     def __str__(self) -> str:
         return self.name
+
+
+def _nearest(name: str) -> list[str]:
+    """The known ones of the length that is meant, or next below and above it; else one that is written much like it."""
+    length = _LENGTH.fullmatch(name)
+    if length is None:
+        return get_close_matches(name, _MINUTES, n=1, cutoff=0.7)  # 1M is a month, no 1m
+    wanted = float(length[1]) * _UNITS[length[2]]
+    below = [known for known, minutes in _MINUTES.items() if minutes <= wanted][-1:]
+    above = [known for known, minutes in _MINUTES.items() if minutes >= wanted][:1]
+    return list(dict.fromkeys(below + above))
 
 
 def known_timeframes() -> tuple[str, ...]:

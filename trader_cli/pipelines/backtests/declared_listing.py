@@ -17,9 +17,9 @@ from trader_cli.core.market.timeframes import DAY_MS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from trader_cli.core.json_values import JsonObject
+    from trader_cli.pipelines.stages.symbol_lines import SymbolLine
 
 
 @dataclass(frozen=True)
@@ -57,15 +57,16 @@ class ListingProof:
         return cls(str(body["digest"]), whole_of(body["tradable"]), texts_of(body["absent"]))
 
 
-def listing_of(lines: Sequence[Sequence[str]], file: Path) -> tuple[Listed, ...]:
-    """Of a file's lines, each as its words: SYMBOL FIRST-DAY [LAST-DAY]; none where no line names a day.
+def listing_of(lines: Sequence[SymbolLine]) -> tuple[Listed, ...]:
+    """Of a file's lines: SYMBOL FIRST-DAY [LAST-DAY]; none where no line names a day.
 
     Raises `UsageError` for a line that is no such, and where only some name days.
     """
-    if all(len(words) == 1 for words in lines):
+    if all(len(line.words) == 1 for line in lines):
         return ()
     found = []
-    for words in lines:
+    for line in lines:
+        words = line.words
         try:
             first, *last = (
                 int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp()) * 1000 for day in words[1:]
@@ -74,11 +75,11 @@ def listing_of(lines: Sequence[Sequence[str]], file: Path) -> tuple[Listed, ...]
                 raise ValueError
         except ValueError:
             raise UsageError(
-                f"{file}: {' '.join(words)!r} is no line such as LUNAUSDT 2021-01-28 2022-05-13.",
+                f"{line.place}: {' '.join(words)!r} is no line such as LUNAUSDT 2021-01-28 2022-05-13.",
                 hint="Each line has a symbol, the first day it was traded and, where it is not any more, the last; or"
                 " none of them has a day.",
             ) from None
-        found.append(Listed(words[0], first, last[0] + DAY_MS if last else None))
+        found.append(Listed(line.symbol(words[0]), first, last[0] + DAY_MS if last else None))
     return tuple(found)
 
 

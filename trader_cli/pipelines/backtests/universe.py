@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ from trader_cli.core.errors import DataMissing, UsageError
 from trader_cli.core.market.schemas import milliseconds
 from trader_cli.core.market.timeframes import DAY_MS
 from trader_cli.pipelines.backtests.declared_listing import listing_of
+from trader_cli.pipelines.stages.symbol_lines import symbol_lines
+from trader_cli.storage.artifacts import ArtifactStore, stage_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,10 +24,14 @@ if TYPE_CHECKING:
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.pipelines.backtests.backtest_request import BacktestRequest
     from trader_cli.pipelines.backtests.declared_listing import Listed
+    from trader_cli.pipelines.stages.symbol_lines import SymbolLine
+    from trader_cli.settings import Workspace
 
 Member = tuple[tuple[int, int], ...] | None
 VOLUME_DAYS = 30
 """How far back volumes are summed up."""
+_TOLD = 5
+"""How many further symbols a sentence names."""
 
 
 @dataclass(frozen=True)
@@ -84,13 +91,34 @@ def _sum_between(
 def symbols_in(file: Path) -> tuple[list[str], tuple[Listed, ...]]:
     """(The symbols a file lists, when each was tradable, if it says so): one a line, `#` begins a comment.
 
-    Raises `UsageError` for a file that lists none.
+    Raises `UsageError` for a file that lists none, and with its line for one that names none.
     """
-    try:
-        lines = file.expanduser().read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file} cannot be read: {error}.", hint="Name a text file with one symbol a line.") from error
-    found = [words for line in lines if (words := line.partition("#")[0].split())]
-    if not found:
+    lines = symbol_lines(file)
+    if not lines:
         raise UsageError(f"{file} lists no symbol.", hint="Write one symbol a line.")
-    return list(dict.fromkeys(words[0] for words in found)), listing_of(found, file)
+    return list(_places(lines)), listing_of(lines)
+
+
+def refuse_unstored(workspace: Workspace, file: Path, timeframe: Timeframe) -> None:
+    """Raises `DataMissing` where bars of symbols that the file lists are not stored, with their lines."""
+    store, mode = ArtifactStore(workspace.cache_dir), workspace.mode
+    places = _places(symbol_lines(file))
+    lacking = [name for name in places if store.found(stage_key(mode, name, timeframe, "bars")) is None]
+    if not lacking:
+        return
+    others = [f"{name} (line {places[name].number})" for name in lacking[1 : _TOLD + 1]]
+    others += [f"{len(lacking) - _TOLD - 1} more"] if len(lacking) > _TOLD + 1 else []
+    nor = f", nor of {', '.join(others)}" if others else ""
+    told, options = shlex.quote(str(file)), f"--timeframe {timeframe}"
+    raise DataMissing(
+        f"{places[lacking[0]].place}: no {timeframe} bars of {lacking[0]} are stored in profile {mode}{nor}.",
+        hint=f"Run `trader fetch --symbols-file {told} {options}` and `trader features --all {options}`.",
+    )
+
+
+def _places(lines: Sequence[SymbolLine]) -> dict[str, SymbolLine]:
+    """Symbols in order, each with its first line."""
+    found: dict[str, SymbolLine] = {}
+    for line in lines:
+        found.setdefault(line.symbol(line.words[0]), line)
+    return found
