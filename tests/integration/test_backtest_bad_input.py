@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import resource
+import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import date, timedelta
 from pathlib import Path
 
 import polars as pl
 import pytest
 from support.backtest.real_folder import RULE, fetched, real_workspace, ticked_bars
-from support.commands.command_line import CommandLine
+from support.commands.command_line import SMALL_SIM, CommandLine
+from support.commands.in_process import Inside
 from support.trading.sim_folder import QUARTER, SYMBOL
 
 from trader_cli.core.errors import DataError, DataInvalid
@@ -146,3 +150,34 @@ def test_two_at_once_store_one_and_the_same(at: Workspace, tmp_path: Path) -> No
     assert told[0].json == told[1].json
     assert told[0].json["backtest"] in names(at)
     assert not line.leftovers()
+
+
+@pytest.mark.parametrize("rule", [(), ("--rule", "sma_cross")])
+def test_where_too_little_lies_before_the_span_the_hint_is_a_beginning_that_does(
+    made_once: dict[str, Path], tmp_path: Path, rule: tuple[str, ...]
+) -> None:
+    shutil.copytree(made_once["features"], tmp_path, dirs_exist_ok=True)
+    inside, command = Inside(tmp_path, ("--profile", "sim")), ("backtest", SYMBOL, "-t", "15m", *rule)
+    for early in ("2024-01-02", "2019-01-01"):
+        refused = inside.run(*command, "--since", early, **SMALL_SIM)
+        assert refused.code == 4
+        [later, fetched] = re.findall(r"--since (\d{4}-\d\d-\d\d)", refused.err)
+        assert fetched < early < later
+    assert inside.run(*command, "--since", later, **SMALL_SIM).code == 0
+    the_day_before = f"{date.fromisoformat(later) - timedelta(days=1)}"
+    assert inside.run(*command, "--since", the_day_before, **SMALL_SIM).code == 4, "no later than it must be"
+
+
+def test_a_span_of_which_nothing_is_stored_is_told_with_commands_that_fetch_it(
+    made_once: dict[str, Path], tmp_path: Path
+) -> None:
+    shutil.copytree(made_once["features"], tmp_path, dirs_exist_ok=True)
+    inside = Inside(tmp_path, ("--profile", "sim"))
+    for more in ((), ("--rule", "sma_cross", "--on-bars")):
+        command = ("backtest", SYMBOL, "-t", "15m", *more)
+        past = inside.run(*command, "--since", "2020-01-01", "--until", "2020-02-01", **SMALL_SIM).err
+        assert "trader fetch ETHUSDT --timeframe 15m --since 2019-11-02" in past
+        ahead = inside.run(*command, "--since", "2030-01-01", **SMALL_SIM).err
+        assert re.search(r"Use a --since before 2024-\d\d-\d\d, or run `trader fetch ETHUSDT --timeframe 15m ", ahead)
+        until = inside.run(*command, "--until", "2020-02-01", **SMALL_SIM).err
+        assert "--since 2019-12-03" in until, "no --since that nobody gave is said to be wrong"

@@ -15,6 +15,7 @@ from support.trading.sim_folder import QUARTER, SYMBOL, sim_settings, trained_fo
 
 from trader_cli.backtest.exposure_held import Closes, book_frame
 from trader_cli.core.errors import UsageError
+from trader_cli.core.market.gaps import utc_text
 from trader_cli.core.market.timeframes import HOUR_MS, Timeframe
 from trader_cli.pipelines.backtests.backtest_comparison import Comparison, compare, first_changed
 from trader_cli.pipelines.backtests.backtest_recipe import CAUSES, Recipe, prepare
@@ -90,6 +91,7 @@ def test_made_from_its_own_parts_it_is_the_same(folder: Path, first: StoredBackt
 def test_what_is_the_same_has_no_cause(folder: Path, first: StoredBacktest) -> None:
     found = compared(workspace(folder), first, first)
     assert (found.causes, found.interaction, found.first_decision, found.other_code) == ((), 0.0, None, None)
+    assert found.remark is None
 
 
 @pytest.mark.parametrize(
@@ -212,6 +214,20 @@ def test_a_model_and_a_rule_are_compared_though_neither_fits_the_other(folder: P
         assert refused["model"], refused
         assert refused["setting"], refused
         adds_up(found)
+
+
+def test_spans_alone_are_said_to_differ_in_a_sentence_with_both(folder: Path, first: StoredBacktest) -> None:
+    at, span = workspace(folder), first.request
+    assert span.until_ms is not None
+    shorter = backtested(at, until_ms=span.until_ms - HOUR_MS)
+    found = compared(at, shorter, first)
+    assert [cause.cause for cause in found.causes] == ["span"]
+    (told,) = re.findall(r"^They differ in nothing but their span, (.+): both trade (.+)\.$", found.remark or "")
+    ends = [
+        f"{utc_text(span.since_ms or 0)} to {utc_text(until)}" for until in (span.until_ms - HOUR_MS, span.until_ms)
+    ]
+    assert told == (f"{ends[0]} and {ends[1]}", ends[0])
+    adds_up(found)
 
 
 def test_other_symbols_or_bars_are_refused(folder: Path, first: StoredBacktest) -> None:

@@ -21,9 +21,10 @@ from trader_cli.features.rule_series import rule_bars, rule_signals
 from trader_cli.features.rules.sma_cross import SmaCross
 from trader_cli.pipelines.backtests.backtest_comparison import compare
 from trader_cli.pipelines.backtests.backtest_request import ON_BARS, BacktestRequest
-from trader_cli.pipelines.backtests.backtest_store import StoredBacktest, stored
+from trader_cli.pipelines.backtests.backtest_store import StoredBacktest, find, stored, tries_now
 from trader_cli.pipelines.backtests.bar_backtest import Stake, bar_terms, run_bar_backtest
 from trader_cli.pipelines.stages.model_stages import training_data
+from trader_cli.report.backtest_report import backtest_report
 from trader_cli.settings import Workspace, workspace_of
 from trader_cli.storage.artifacts import ArtifactStore
 
@@ -111,6 +112,21 @@ def test_made_again_it_is_the_same_and_one_trial(folder: Path) -> None:
     assert {first.name, other.name} <= {one.name for one in stored(made, ArtifactStore(made.cache_dir))}
 
 
+def test_later_tries_are_no_part_of_what_it_was_judged_by(folder: Path, tmp_path: Path) -> None:
+    """`show` tells both numbers; the artifact and its page hold the one of then."""
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    made = workspace(tmp_path)
+    store, first = ArtifactStore(made.cache_dir), tried(made, since=0)
+    counted = first.figures.claim.trials
+    assert tries_now(made, first.request) == counted
+    others = [tried(workspace(tmp_path, slow=slow), since=0) for slow in (41, 42)]
+    assert tries_now(made, first.request) == counted + 2
+    found = find(made, store, first.name)
+    assert found.figures.claim.trials == counted
+    assert backtest_report(store, made.mode, found.manifest).assumptions["trials counted"].startswith(f"{counted} on")
+    assert [one.figures.claim.trials for one in others] == [counted + 1, counted + 2]
+
+
 def test_it_is_not_compared_as_if_decided(folder: Path) -> None:
     made = workspace(folder)
     with pytest.raises(UsageError, match="nothing was decided there"):
@@ -155,8 +171,12 @@ def test_the_command_says_what_kind_it_is(folder: Path) -> None:
         refused = inside.run(*command, "--rule", "sma_cross", "--set", wrong, **small, **places)
         assert (refused.code, "--set wants a parameter" in refused.err) == (2, True)
     listed = inside.run("backtest", "list", "-p", "sim", "--json", **small, **places)
-    kinds = [body["request"]["model"] for body in json.loads(listed.out)["backtests"]]
-    assert ON_BARS in kinds
+    bodies = json.loads(listed.out)["backtests"]
+    assert ON_BARS in [body["request"]["model"] for body in bodies]
+    assert [body["made_ms"] for body in bodies] == sorted(body["made_ms"] for body in bodies)
+    assert bodies[0]["differs"] == []
+    table = inside.run("backtest", "list", "-p", "sim", **small, **places).out
+    assert "beside the one before" in table
 
 
 def test_bars_alone_are_enough_for_a_rule_that_reads_no_features(folder: Path, tmp_path: Path) -> None:

@@ -212,6 +212,7 @@ def test_too_few_bars_to_train_say_so(sim: CommandLine) -> None:
     few = sim.run("train", TRADER_ANALYST__HORIZON_BARS="500")
     assert few.code == ExitCode.DATA
     assert "Too few bars to train" in few.err
+    assert re.search(r"Run `trader fetch ETHUSDT --timeframe 15m --limit \d{4,} ", few.err)
 
 
 BAD_WORDS: dict[str, tuple[tuple[str, ...], int, str]] = {

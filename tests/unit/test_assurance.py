@@ -322,7 +322,8 @@ NOT_ABOUT_THE_ACCOUNT = re.compile(
 """Bars close, and a probability has the name flat."""
 OTHERWISE = {
     "analyst/rule_decision.py": "what a rule says of a bar, a stored word",
-    "cli/commands/backtest.py": "whether an edge is claimed",
+    "backtest/untraded.py": "about a backtest that opened no position",
+    "cli/backtest_facts.py": "whether a backtest claims an edge, and traded",
     "cli/commands/stress.py": "whether a backtest still makes money",
     "core/types.py": "what a rule says of a bar, a stored word",
     "pipelines/backtests/backtest_comparison.py": "about two backtests",

@@ -18,7 +18,7 @@ from trader_cli.analyst.statistics import sharpe
 from trader_cli.analyst.trained_rule import TrainedRule
 from trader_cli.analyst.training import MIN_ROWS
 from trader_cli.analyst.walk_forward import Dataset, OutOfSample, book_gains
-from trader_cli.core.errors import DataMissing
+from trader_cli.core.errors import TooFewBars
 from trader_cli.core.market.quality import unfit_bars
 from trader_cli.features.bar_arrays import BarSeries
 from trader_cli.features.rule_series import features_read
@@ -43,10 +43,12 @@ def judge_rule(
     """Judge what a rule said of the bars, row for row. Raises `DataMissing` where there are too few."""
     bars, options, first = BarSeries.of(given.bars), config.analyst, named.rule.warmup
     if len(bars) - first < MIN_ROWS:
-        raise DataMissing(
+        raise TooFewBars(
             f"Too few bars to judge the rule {named.name}: {max(len(bars) - first, 0)} behind its warm-up; {MIN_ROWS}"
             " are needed.",
-            hint=f"Fetch more (`--limit {MIN_ROWS + first}`).",
+            MIN_ROWS + first - len(bars),
+            len(bars),
+            of_rule=True,
         )
     sigma = trailing_volatility(bars.close, options.volatility_span)
     barrier = options.barrier_width * sigma * np.sqrt(options.horizon_bars)

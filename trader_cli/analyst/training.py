@@ -18,7 +18,7 @@ from trader_cli.analyst.labels import average_uniqueness, triple_barrier
 from trader_cli.analyst.statistics import probability_of_overfitting, sharpe
 from trader_cli.analyst.trained_model import TrainedModel
 from trader_cli.analyst.walk_forward import Dataset, OutOfSample, book_gains, fit_meta, make_folds, walk_forward
-from trader_cli.core.errors import DataMissing
+from trader_cli.core.errors import TooFewBars
 from trader_cli.core.market.quality import unfit_bars
 from trader_cli.core.market.schemas import FEATURE_KEYS, milliseconds
 from trader_cli.core.ports import silent
@@ -83,11 +83,10 @@ def make_dataset(
     resting = np.zeros(len(bars), dtype=bool) if unfit is None else unfit | unfit[labels.end]
     rows = np.flatnonzero(complete & ~resting)
     if len(rows) < MIN_ROWS:
-        lacking = MIN_ROWS - len(rows) + len(bars)
-        raise DataMissing(
+        raise TooFewBars(
             f"Too few bars to train: {len(rows)} complete labelled rows of {len(bars)} bars; {MIN_ROWS} are needed.",
-            hint=f"Fetch more (`--limit {lacking}`) and make their features; if the exchange has no more, use a shorter"
-            " time frame.",
+            MIN_ROWS - len(rows),
+            len(bars),
         )
     uniqueness = average_uniqueness(rows, labels.end[rows], len(bars))
     cut = (labels.barrier[rows], labels.gain_long[rows], labels.gain_short[rows])
@@ -119,7 +118,7 @@ def train(
     wide = data.widened(fitting.columns(fitted))
     side = fit_calibrated(wide.side_rows(), 3, options, config.seed)
     if side is None:
-        raise DataMissing("The training rows hold too few ups, downs or flats to learn from.", hint="Fetch more bars.")
+        raise TooFewBars("The training rows hold too few ups, downs or flats to learn from.", len(bars), len(bars))
     meta = None
     if options.enable_dual_model_system:
         of_trades = costs.of_trades(data.start, options.horizon_bars)

@@ -7,6 +7,7 @@
     │   └── ClockSkewed         3  set the clock
     ├── DataError               4  run the stage that makes it
     │   ├── DataMissing         4
+    │   │   └── TooFewBars      4  fetch more, or use a shorter time frame
     │   ├── DataInvalid         4
     │   └── DataStale           4
     ├── LedgerLocked           11  let the other process end, or stop it
@@ -95,6 +96,14 @@ class DataError(TraderError):
 
 class DataMissing(DataError):
     """A stage's input is not there yet."""
+
+
+class TooFewBars(DataMissing):
+    """A model, or the judgement of a rule, wants more bars than there are: `lacking` more than the `known` at least."""
+
+    def __init__(self, sentence: str, lacking: int, known: int, *, of_rule: bool = False) -> None:
+        super().__init__(sentence)
+        self.lacking, self.known, self.of_rule = lacking, known, of_rule
 
 
 class DataInvalid(DataError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,12 +12,9 @@ from trader_cli.cli import options as o
 from trader_cli.cli.run_by_default import RunByDefault
 from trader_cli.cli.show import print_facts, print_json, print_table, progress_bar, say, utc
 from trader_cli.core.errors import DataInvalid, UsageError
-from trader_cli.core.market.timeframes import DAY_MS
 from trader_cli.pipelines.backtests.backtest_request import ON_BARS, WALK_FORWARD, BacktestRequest, Speed
 
 if TYPE_CHECKING:
-    from trader_cli.backtest.figures import Figures
-    from trader_cli.backtest.performance import Risk, TradeFigures
     from trader_cli.cli.show import Facts
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.pipelines.backtests.backtest_comparison import Comparison, FirstDecision
@@ -108,7 +106,7 @@ def run(
 
         with progress_bar() as progress:
             done = run_backtest(workspace, request, progress, listed)
-    _print(done, json=json)
+    _print(workspace, done, json=json)
 
 
 def _chosen(
@@ -146,17 +144,17 @@ def _on_bars(workspace: Workspace, request: BacktestRequest, stake: float, lever
 
 @app.command("list")
 def list_(profile: o.Profile = None, config: o.Config = None, tape: o.Tape = None, json: o.Json = False) -> None:
-    """List the backtests that are stored."""
-    from trader_cli.pipelines.backtests.backtest_store import stored
+    """List the backtests that are stored, the oldest first, each with what was chosen otherwise than before it."""
+    from trader_cli.cli.backtest_facts import LISTED, row_of
+    from trader_cli.pipelines.backtests.backtest_listing import listed
     from trader_cli.storage.artifacts import ArtifactStore
 
     workspace = o.workspace_from(profile, config, tape)
-    found = stored(workspace, ArtifactStore(workspace.cache_dir))
+    found = listed(workspace, ArtifactStore(workspace.cache_dir))
     if json:
         print_json({"backtests": [one.as_dict() for one in found]})
         return
-    rows = [_row(one) for one in found]
-    print_table("backtests", ("name", "symbols", "bars", "from", "to", "models", "return", "Sharpe", "trades"), rows)
+    print_table("backtests", LISTED, [row_of(one) for one in found])
 
 
 @app.command()
@@ -172,7 +170,7 @@ def show(
     from trader_cli.storage.artifacts import ArtifactStore
 
     workspace = o.workspace_from(profile, config, tape)
-    _print(find(workspace, ArtifactStore(workspace.cache_dir), name), json=json)
+    _print(workspace, find(workspace, ArtifactStore(workspace.cache_dir), name), json=json)
 
 
 @app.command()
@@ -203,6 +201,8 @@ def compare(
         print_json(done.as_dict())
         return
     print_facts(f"{done.names[0]} → {done.names[1]}: {done.difference:+.8f}", _compared(done))
+    if done.remark:
+        say(done.remark)
 
 
 @app.command()
@@ -254,114 +254,20 @@ def _first(found: FirstDecision | None) -> list[str]:
     return [] if found is None else [f"{utc(found.time_ms)} {found.symbol}", f"- {found.before}", f"+ {found.after}"]
 
 
-def _print(done: StoredBacktest, *, json: bool) -> None:
+def _print(workspace: Workspace, done: StoredBacktest, *, json: bool) -> None:
+    """What it came to; of its decisions why nothing was traded, of the trial ledger how many tries there are by now."""
+    from trader_cli.backtest.records import framed
+    from trader_cli.backtest.untraded import reasons, untraded
+    from trader_cli.cli.backtest_facts import facts_of
+    from trader_cli.pipelines.backtests.backtest_store import tries_now
+    from trader_cli.storage.artifacts import ArtifactStore
+
+    found, now = done.part(ArtifactStore(workspace.cache_dir), "decisions"), None
+    decisions = framed({})["decisions"] if found is None else found
+    with suppress(DataInvalid):  # what was stored is shown all the same
+        now = tries_now(workspace, done.request)
     if json:
-        print_json(done.as_dict())
+        print_json({**done.as_dict(), "not_traded": reasons(decisions), "tries_now": now})
         return
-    request = done.request
-    print_facts(f"backtest {done.name}: {', '.join(request.symbols)} {request.timeframe}", _facts(done))
-
-
-def _facts(done: StoredBacktest) -> Facts:
-    f, risk, request = done.figures, done.figures.risk, done.request
-    return {
-        "span": f"{utc(request.since_ms or 0)} to {utc(request.until_ms or 0)}",
-        "models": _models(done),
-        "for research only": done.on_bars,
-        "return": _return(risk),
-        "Sharpe": f"{_number(risk.sharpe)} (365 d, ddof 1, rf 0); {_number(risk.sharpe_252)} by 252 d;"
-        f" Sortino {_number(risk.sortino)}, Calmar {_number(risk.calmar)}",
-        "95 % interval": _intervals(f),
-        "is it luck": f"deflated Sharpe probability {f.claim.deflated_sharpe_probability:.2f};"
-        f" {f.claim.trials} tries on these data counted",
-        "edge": _edge(done),
-        "same exposure held": f"{_percent(f.held_return)}, {_percent(f.mean_exposure)} of the equity on average",
-        "drawdown": f"{_percent(risk.drawdown)}, at the longest {risk.drawdown_ms / DAY_MS:.1f} days",
-        "trades": _trades(f),
-        "profit": _expectancy(f.trades),
-        "costs": f"fees {f.costs.fees:.2f}, slippage {f.costs.slippage:.2f}, funding {f.costs.funding:.2f}; turnover"
-        f" {f.turnover:.1f} times the equity",
-        "without full cover": f"{f.unprotected_ms / 1000:.3f} s, the longest {f.longest_unprotected_ms / 1000:.3f} s",
-        "in the market": f"{f.time_in_market:.1%} of the bars",
-        "halted": f.halted,
-        "equity": f"{f.balance:.2f} to {f.final_equity:.2f}",
-    }
-
-
-def _edge(done: StoredBacktest) -> str | None:
-    """The claim; none of a rule on bare bars, and of what was refused for want of one, how often."""
-    claim = done.figures.claim
-    if done.on_bars:
-        return None
-    return "yes" if claim.edge else f"no: {claim.reason}"
-
-
-def _intervals(f: Figures) -> str | None:
-    """By resamples of blocks of returns."""
-    shown = (("return", f.intervals.total_return, _percent), ("Sharpe", f.intervals.sharpe, _number))
-    told = [f"{name} {write(i.low)} to {write(i.high)}" for name, i, write in shown if i.low is not None]
-    return ", ".join(told) or None
-
-
-def _trades(f: Figures) -> str:
-    ends = ", ".join(f"{count} by {why}" for why, count in f.exits.items())
-    won = f"; {f.trades.win_rate:.0%} won" if f.trades.win_rate is not None else ""
-    return f"{f.trades.count} ended{': ' if ends else ''}{ends}{won}; {f.still_open} open"
-
-
-def _expectancy(trades: TradeFigures) -> str | None:
-    if trades.expectancy is None:
-        return None
-    low, high = _number(trades.expectancy_low), _number(trades.expectancy_high)
-    factor = _number(trades.profit_factor)
-    return f"{trades.expectancy:.2f} a trade, 95 % interval {low} to {high}; profit factor {factor}"
-
-
-def _return(risk: Risk) -> str:
-    """Over the span, and a year where the span is one at least."""
-    span = _percent(risk.total_return)
-    if risk.annual_return is None or risk.is_short:
-        return span
-    return f"{span}, {_percent(risk.annual_return)} a year"
-
-
-def _row(done: StoredBacktest) -> tuple[str, ...]:
-    request = done.request
-    try:
-        f = done.figures
-    except DataInvalid:
-        return (
-            done.name,
-            ", ".join(request.symbols),
-            request.timeframe.name,
-            *("–" * 3),
-            "of another version",
-            "–",
-            "–",
-        )
-    return (
-        done.name,
-        ", ".join(request.symbols),
-        request.timeframe.name,
-        utc(request.since_ms or 0),
-        utc(request.until_ms or 0),
-        _models(done),
-        _percent(f.risk.total_return),
-        _number(f.risk.sharpe),
-        str(f.trades.count),
-    )
-
-
-def _models(done: StoredBacktest) -> str:
-    request, how = done.request, "trained" if done.rule is None else f"rule {done.rule}; judged"
-    if request.model == ON_BARS:
-        return f"rule {done.rule} on bare bars"
-    return f"{how} anew every {request.refit_ms / DAY_MS:g} d" if request.model == WALK_FORWARD else request.model[:12]
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{value:+.2%}"
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
+    request, why = done.request, untraded(decisions)
+    print_facts(f"backtest {done.name}: {', '.join(request.symbols)} {request.timeframe}", facts_of(done, why, now))

@@ -15,9 +15,11 @@ import polars as pl
 
 from trader_cli.backtest.records import framed
 from trader_cli.core.errors import TraderError, UsageError
+from trader_cli.core.market.gaps import utc_text
 from trader_cli.core.ports import silent
 from trader_cli.pipelines.backtests.backtest_differences import differences
 from trader_cli.pipelines.backtests.backtest_recipe import Recipe, prepare
+from trader_cli.pipelines.backtests.backtest_request import WALK_FORWARD
 from trader_cli.pipelines.backtests.prepared_backtest import trade
 from trader_cli.pipelines.stages.code_digest import code_digest
 
@@ -65,6 +67,8 @@ class Comparison:
     other_code: str | None
     interaction: float
     first_decision: FirstDecision | None
+    remark: str | None = None
+    """Where only their span was chosen otherwise, that."""
 
     @property
     def difference(self) -> float:
@@ -110,7 +114,20 @@ def compare(
         None if one.code == two.code else f"{one.code} → {two.code}",
         profits[1] - profits[0] - told,
         first_changed(*decided),
+        of_the_span(one, two, found),
     )
+
+
+def of_the_span(one: Recipe, two: Recipe, found: list[str]) -> str | None:
+    """Where two differ in their span, and in models made for no other reason than that: a sentence with both spans."""
+    is_walk = one.request.model == two.request.model == WALK_FORWARD and one.request.refit_ms == two.request.refit_ms
+    if "span" not in found or not set(found) <= {"span", *(["model"] if is_walk else [])}:
+        return None
+    spans = [f"{utc_text(since)} to {utc_text(until)}" for since, until in (one.span, two.span)]
+    since, until = max(one.span[0], two.span[0]), min(one.span[1], two.span[1])
+    both = f"both trade {utc_text(since)} to {utc_text(until)}" if since < until else "no close is in both"
+    models = "; models were trained anew at other times, because the span begins elsewhere" if "model" in found else ""
+    return f"They differ in nothing but their span, {spans[0]} and {spans[1]}: {both}{models}."
 
 
 def _profit(done: StoredBacktest) -> float:

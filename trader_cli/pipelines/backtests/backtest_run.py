@@ -9,7 +9,7 @@ from trader_cli.analyst.bundled import from_bundle, refuse_other_kind
 from trader_cli.analyst.trained_rule import TrainedRule
 from trader_cli.backtest.model_spans import ModelSchedule, ModelSpan
 from trader_cli.backtest.stored_analyses import SymbolHistory
-from trader_cli.core.errors import DataInvalid, DataMissing, DataStale, UsageError
+from trader_cli.core.errors import DataInvalid, DataMissing, DataStale, TooFewBars, UsageError
 from trader_cli.core.market.gaps import utc_text
 from trader_cli.core.market.schemas import milliseconds
 from trader_cli.core.ports import silent
@@ -17,6 +17,7 @@ from trader_cli.pipelines.backtests.backtest_request import CURRENT, WALK_FORWAR
 from trader_cli.pipelines.backtests.backtest_store import save
 from trader_cli.pipelines.backtests.declared_listing import proof_of
 from trader_cli.pipelines.backtests.prepared_backtest import PreparedBacktest, trade
+from trader_cli.pipelines.backtests.span_hints import nothing_stored, too_few_before
 from trader_cli.pipelines.backtests.stored_tape import no_longer_traded, played_digests, tape_of
 from trader_cli.pipelines.backtests.universe import membership
 from trader_cli.pipelines.stages.model_stages import training_data
@@ -112,15 +113,17 @@ def _span(series: Sequence[TrainingData], request: BacktestRequest, ended: set[s
     lasts = {symbol: int(found[-1]) for symbol, found in closes.items()}
     going_on = [at_ms for symbol, at_ms in lasts.items() if symbol not in ended]
     first, last = max(int(c[0]) for c in closes.values()), min(going_on or [max(lasts.values())])
-    since = request.since_ms if request.since_ms is not None else request.timeframe.floor((first + last) // 2)
     until = last if request.until_ms is None else min(last, request.timeframe.floor(request.until_ms + 1))
-    if request.until_ms is not None and since >= request.until_ms:
+    since = request.since_ms if request.since_ms is not None else request.timeframe.floor((first + until) // 2)
+    if request.until_ms is not None and request.since_ms is not None and since >= request.until_ms:
         raise UsageError(f"--since {utc_text(since)} is not before --until {utc_text(request.until_ms)}.")
     if since >= min(lasts.values()) or until <= first:
         raise DataMissing(
             f"No bars of {', '.join(request.symbols)} {request.timeframe} are stored in that span: they go from"
             f" {utc_text(first)} to {utc_text(min(lasts.values()))}.",
-            hint=f"Run `trader fetch {' '.join(request.symbols)} --timeframe {request.timeframe} --since …`.",
+            hint=nothing_stored(
+                request.symbols, request.timeframe, (first, min(lasts.values())), (request.since_ms, request.until_ms)
+            ),
         )
     return max(since, first), until
 
@@ -165,7 +168,12 @@ def _models(
     cuts = range(since, min(until, ends), request.refit_ms) if member is None else [begin for begin, _ in member]
     for number, cut in enumerate(cuts):
         progress(f"training the models of {series.symbol}", number, len(cuts))
-        made = train_on(workspace, store, series, until_ms=cut)
+        try:
+            made = train_on(workspace, store, series, until_ms=cut)
+        except TooFewBars as error:
+            wanted = cut if request.since_ms is None else request.since_ms
+            error.hint = too_few_before(series, error, (cut, until), wanted, workspace.settings.analyst)
+            raise
         spans.append(ModelSpan(made.trained, cut, made.digest))
     return ModelSchedule(tuple(spans))
 

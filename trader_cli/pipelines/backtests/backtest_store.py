@@ -210,14 +210,26 @@ def _count_trial(
     what = digest_value([*universe, request.timeframe.name, request.model, request.refit_ms, settings])
     ledger, per_day = TrialLedger(workspace.state_dir), math.sqrt(DAY_MS / request.timeframe.ms)
     span = (request.since_ms or 0, request.until_ms or 0)
-    found: dict[str, float] = {}
     means = "bars" if request.model == ON_BARS else "backtest"
     name = f"{means}-{what}" if rule is None else rule_trial(means, what, rule)
     for symbol in request.symbols:
-        tried = f"{name}:{symbol}"
-        ledger.record(Trial.of_span(tried, workspace.lineage, symbol, span, sharpe * per_day))
-        for trial in ledger.overlapping(workspace.lineage, symbol, *span):
-            found[trial.configuration] = trial.daily_sharpe / per_day
+        ledger.record(Trial.of_span(f"{name}:{symbol}", workspace.lineage, symbol, span, sharpe * per_day))
+    return [each / per_day for each in _counted_on(ledger, workspace, request)]
+
+
+def tries_now(workspace: Workspace, request: BacktestRequest) -> int:
+    """How many tries on the data of a backtest count by now: those that came after it are no part of its figures."""
+    return len(_counted_on(TrialLedger(workspace.state_dir), workspace, request))
+
+
+def _counted_on(ledger: TrialLedger, workspace: Workspace, request: BacktestRequest) -> list[float]:
+    """Sharpe ratios per day of every trial that counts on these symbols and this span."""
+    span = (request.since_ms or 0, request.until_ms or 0)
+    found = {
+        trial.configuration: trial.daily_sharpe
+        for symbol in request.symbols
+        for trial in ledger.overlapping(workspace.lineage, symbol, *span)
+    }
     return counted(found)
 
 
@@ -252,4 +264,13 @@ def newest(workspace: Workspace, store: ArtifactStore) -> StoredBacktest:
             f"There is no backtest in profile {workspace.mode}.",
             hint="Run `trader backtest SYMBOL --timeframe 15m` first.",
         )
-    return max(found, key=lambda one: store.reference_path(_key(workspace, one.manifest)).stat().st_mtime_ns)
+    return max(found, key=lambda one: _written(workspace, store, one))
+
+
+def made_ms(workspace: Workspace, store: ArtifactStore, done: StoredBacktest) -> int:
+    """When it was stored last, UTC ms."""
+    return _written(workspace, store, done) // 1_000_000
+
+
+def _written(workspace: Workspace, store: ArtifactStore, done: StoredBacktest) -> int:
+    return store.reference_path(_key(workspace, done.manifest)).stat().st_mtime_ns

@@ -24,6 +24,7 @@ from trader_cli.features.rule import BarSignals
 from trader_cli.features.rule_series import rule_bars, rule_signals
 from trader_cli.pipelines.backtests.backtest_store import Traded, save_traded
 from trader_cli.pipelines.backtests.rule_inputs import rule_inputs
+from trader_cli.pipelines.backtests.span_hints import nothing_stored
 from trader_cli.storage.artifacts import ArtifactStore
 
 if TYPE_CHECKING:
@@ -97,12 +98,14 @@ def _span(frame: pl.DataFrame, request: BacktestRequest) -> slice:
     since, until = request.since_ms, request.until_ms
     if since is not None and until is not None and since >= until:
         raise UsageError(f"--since {utc_text(since)} is not before --until {utc_text(until)}.")
-    first = len(opened) // 2 if since is None else int(np.searchsorted(opened, since))
     stop = len(opened) if until is None else int(np.searchsorted(opened + (bar_ms - 1), until, side="right"))
+    first = stop // 2 if since is None else int(np.searchsorted(opened, since))
     if stop - first < 2:
+        stored = (int(opened[0]) + bar_ms, int(opened[-1]) + bar_ms)
         raise DataMissing(
-            f"No bars of {request.symbols[0]} {request.timeframe} are stored in that span.",
-            hint=f"Run `trader fetch {request.symbols[0]} --timeframe {request.timeframe} --since …`.",
+            f"No bars of {request.symbols[0]} {request.timeframe} are stored in that span: they go from"
+            f" {utc_text(stored[0])} to {utc_text(stored[1])}.",
+            hint=nothing_stored(request.symbols, request.timeframe, stored, (since, until)),
         )
     return slice(first, stop)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from trader_cli import __version__
 from trader_cli.analyst.claim_basis import PRODUCER, changed_since, library_versions
 from trader_cli.analyst.fitted_families import FittedOptions
-from trader_cli.core.errors import DataInvalid
+from trader_cli.core.errors import DataInvalid, TooFewBars
 from trader_cli.core.identity.digests import digest_value
 from trader_cli.core.market.quality import UNFIT
 from trader_cli.core.ports import silent
@@ -66,11 +66,23 @@ def train_on(
     if known is not None and digest is not None:
         return StoredModel(known, digest, cached=True)
     learned = given if until_ms is None else given.until(until_ms)
-    model = _fitted(workspace, learned, key, progress) if rule is None else rule.judged(workspace, learned, key)
+    try:
+        model = _fitted(workspace, learned, key, progress) if rule is None else rule.judged(workspace, learned, key)
+    except TooFewBars as error:
+        error.hint = _more_bars(given, error.known + error.lacking)
+        raise
     with store.at_work():
         digest = bundles.save(model.files(), model.description(PRODUCER))
         store.point(reference, digest, market=given.bars_manifest.source)
     return StoredModel(from_bundle(*bundles.load(digest)), digest, cached=False)
+
+
+def _more_bars(given: TrainingData, bars: int) -> str:
+    series = f"{given.symbol} --timeframe {given.timeframe}"
+    return (
+        f"Run `trader fetch {series} --limit {bars}` and `trader features {series}`; if the exchange has no more, use a"
+        " shorter time frame."
+    )
 
 
 def _fitted(workspace: Workspace, given: TrainingData, key: str, progress: Progress) -> TrainedModel:
