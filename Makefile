@@ -26,7 +26,7 @@ test: $(READY) ## every test
 	$(MAKE) --keep-going --no-print-directory .wall .others
 
 .wall: # they mostly wait; alone, since they look at a clock
-	$(BIN)/python -m pytest -m "wall and not long" -n 6 --dist worksteal
+	$(BIN)/python -m pytest -m "wall and not long" -n 10 --dist worksteal
 
 .others: # in one call: to collect takes each worker seconds
 	$(BIN)/python -m pytest -m "not wall and not long" -n 4 --dist worksteal

@@ -174,6 +174,8 @@ LONG = (
     "test_symbols_of_every_kind.py::test_every_kind_of_symbol_goes_through_by_its_own_name[archive-1000SHIBUSDT]",
     "test_symbols_of_every_kind.py::test_every_kind_of_symbol_goes_through_by_its_own_name[archive-ETHUSDT_991231]",
     "test_symbols_of_every_kind.py::test_every_kind_of_symbol_goes_through_by_its_own_name[rest-XAUUSDT]",
+    "test_symbols_of_every_kind.py::test_every_kind_of_symbol_goes_through_by_its_own_name[rest-1000SHIBUSDT]",
+    "test_symbols_of_every_kind.py::test_every_kind_of_symbol_goes_through_by_its_own_name[archive-XAUUSDT]",
     "test_symbols_of_every_kind.py::test_the_history_of_a_delisted_coin_comes_from_the_archive[auto]",
     "test_sim_session.py::test_an_unproven_model_trades_only_when_asked_to",
     "test_sim_session.py::test_a_pending_signal_is_looked_at_again",

@@ -40,7 +40,7 @@ def outcome(folder: Path, file: Path) -> str:
     timeframe = max(found.timeframe, Timeframe.parse("15m"), key=lambda one: one.ms)
     changes = {"tape": str(file), "symbols": [found.symbol], "start": 0.999}
     settings = sim_settings(
-        folder, sim=changes, fetch={"history_bars": 2500, "allow_gaps": True}, analyst={"allow_unproven": True}
+        folder, sim=changes, fetch={"history_bars": 2100, "allow_gaps": True}, analyst={"allow_unproven": True}
     )
     workspace: Workspace = workspace_of(settings)
     try:

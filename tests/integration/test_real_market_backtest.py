@@ -29,8 +29,9 @@ from trader_cli.storage.artifacts import ArtifactStore
 from trader_cli.storage.state import VenueState
 
 pytestmark = pytest.mark.slow
-BARS = ticked_bars(30, 4)
-HOLE = slice(2000, 2200)
+MONTH = ticked_bars(30, 4)
+BARS = MONTH[: 22 * 96]
+HOLE = slice(1600, 1750)
 TIERS = [
     {"bracket": 1, "initialLeverage": 20, "notionalCap": 9000, "notionalFloor": 0, "maintMarginRatio": 0.02, "cum": 0},
     {
@@ -179,7 +180,7 @@ GONE, GOES_ON, LATE, STALE = "LUNAUSDT", "BTCUSDT", "NEWUSDT", "ETHUSDT"
 def universe(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """Four symbols: one goes on, one is delisted in the span, one is listed in it, one was not fetched to its end."""
     workspace = real_workspace(tmp_path_factory.mktemp("universe"))
-    end = BARS.height
+    end = MONTH.height
     for seed, (symbol, rows) in enumerate(
         {GOES_ON: (0, end), GONE: (0, end - 400), LATE: (end - 700, end), STALE: (0, end - 400)}.items()
     ):
@@ -201,8 +202,8 @@ def listing(symbol: str, status: str = "TRADING") -> dict[str, object]:
 
 def of_all(workspace: Workspace, top: int | None = None, **changes: object) -> StoredBacktest:
     names = (GOES_ON, STALE, GONE, LATE)
-    since = int(BARS["open_time"].to_physical()[BARS.height - 1000])
-    asked = BacktestRequest(names, QUARTER, since, None, WALK_FORWARD, 3 * DAY_MS, top=top, survivors=True)
+    since = int(MONTH["open_time"].to_physical()[MONTH.height - 1000])
+    asked = BacktestRequest(names, QUARTER, since, None, WALK_FORWARD, 4 * DAY_MS, top=top, survivors=True)
     return run_backtest(workspace, replace(asked, **changes))  # type: ignore[arg-type]
 
 
@@ -210,7 +211,7 @@ def of_all(workspace: Workspace, top: int | None = None, **changes: object) -> S
 def test_a_delisted_symbol_is_traded_to_its_end_and_settled_there(universe: Workspace, top: int | None) -> None:
     done, store = of_all(universe, top), ArtifactStore(universe.cache_dir)
     assert set(done.request.symbols) <= {GOES_ON, GONE}
-    ends = int(BARS["open_time"].to_physical()[BARS.height - 400])
+    ends = int(MONTH["open_time"].to_physical()[MONTH.height - 400])
     decisions, equity, trades = (done.part(store, part) for part in ("decisions", "equity", "trades"))
     assert decisions is not None and equity is not None and trades is not None
     assert milliseconds(equity["time"])[-1] > ends + DAY_MS, "the others go on"
@@ -251,8 +252,8 @@ def test_without_the_exchanges_list_nobody_is_said_to_have_ended(universe: Works
 
 def test_a_list_of_what_was_tradable_shows_that_it_is_not_survivors_only(universe: Workspace, tmp_path: Path) -> None:
     """All that the list names are stored, up to their last day: the page does not say survivors only; else it does."""
-    store, since = ArtifactStore(universe.cache_dir), int(BARS["open_time"].to_physical()[BARS.height - 1000])
-    last_day = f"{BARS['open_time'][BARS.height - 401]:%Y-%m-%d}"
+    store, since = ArtifactStore(universe.cache_dir), int(MONTH["open_time"].to_physical()[MONTH.height - 1000])
+    last_day = f"{MONTH['open_time'][MONTH.height - 401]:%Y-%m-%d}"
 
     def by_list(*lines: str) -> StoredBacktest:
         (tmp_path / "listed").write_text("\n".join(lines))
