@@ -22,6 +22,7 @@ from trader_cli.pipelines.market_access import sim_tape
 from trader_cli.pipelines.stages.model_stages import analyze, train, training_data
 from trader_cli.pipelines.stages.model_training import has_model
 from trader_cli.pipelines.stages.rule_training import prepare_rule
+from trader_cli.pipelines.stages.signal_wait import analyze_until_signal
 from trader_cli.pipelines.trading.iterations import EventSink
 from trader_cli.pipelines.trading.trading_run import run_forever
 from trader_cli.settings import Workspace, workspace_of
@@ -229,6 +230,25 @@ def test_a_run_goes_on_where_a_rule_hangs_or_crashes(fault: str, folder: Path, t
     gaps = np.diff([at for at in looks if at > begin + (first - 2) * QUARTER.ms])
     assert len(gaps) > 30, "it was held while the rule failed"
     assert gaps.max() <= 10_000
+
+
+def test_an_analysis_by_itself_waits_for_a_rule_no_longer_than_a_run_does(folder: Path, tmp_path: Path) -> None:
+    """It abstains by name, and what the rule has begun is ended with it."""
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    gate = tmp_path / "hang"
+    hanging = f"        while __import__('os').path.exists({str(gate)!r}): pass\n"
+    (tmp_path / "lead.py").write_text(LEAD.replace("        close, side", f"{hanging}        close, side"))
+    made = workspace(tmp_path, rule={"name": str(tmp_path / "lead.py"), "time_limit": 60})
+    train(made, SYMBOL, QUARTER)
+    quick = workspace(tmp_path, rule={"name": str(tmp_path / "lead.py"), "time_limit": 0.5})
+    gate.touch()
+    outcome = analyze_until_signal(quick, SYMBOL, QUARTER, 0).analysis.outcome
+    assert isinstance(outcome, Abstention)
+    assert outcome.code == "rule_failed"
+    assert "did not end within 0.5 s" in outcome.sentence
+    gate.unlink()
+    outcome = analyze_until_signal(made, SYMBOL, QUARTER, 0).analysis.outcome
+    assert not isinstance(outcome, Abstention) or outcome.code != "rule_failed"
 
 
 def test_fast_and_faithful_trade_a_rule_alike(folder: Path) -> None:

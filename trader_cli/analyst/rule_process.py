@@ -1,8 +1,9 @@
 """A rule in a process of its own beside the loop that trades: one that hangs or crashes there keeps nobody waiting.
 
-Parent and child speak over a pipe: JSON, or arrays as NumPy stores them, never pickles. What the rule prints is
-dropped. The child ends with its parent, and by itself where an answer takes it too long. Its answer is waited for, in
-`sim` while virtual time stands still.
+Parent and child speak over a socket: JSON, or arrays as NumPy stores them, never pickles. What the rule prints is
+dropped. The child ends with its parent, and by itself where an answer takes it too long. It is loaded in the
+background, for which it has a limit of its own; asked once it is, its answer is waited for, in `sim` while virtual time
+stands still.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ from __future__ import annotations
 import io
 import json
 import os
+import select
 import signal
+import socket
 import subprocess
 import sys
 import weakref
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, Pipe
+from time import monotonic
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 from zipfile import BadZipFile
@@ -24,6 +27,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from trader_cli.analyst.isolated_process import known_environment
+from trader_cli.analyst.numbered_messages import receive, send
 from trader_cli.analyst.user_rules import SETTING, load_rule, rule_origin
 from trader_cli.core.errors import ConfigurationError, TraderError
 from trader_cli.core.json_values import object_of, texts_of, whole_of
@@ -31,20 +35,20 @@ from trader_cli.features.rule import BarSignals, NamedRule, Rule, RuleBars
 from trader_cli.settings import as_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from trader_cli.core.json_values import JsonObject
     from trader_cli.features.rule import ParameterValue
     from trader_cli.settings.model import RuleSettings
 
 _MODULE = "trader_cli.analyst.rule_process"
-_BOOT_S = 60.0
-"""How long the child may take to import what is ours."""
+BOOT_S = 60.0
+"""How long the child may take to import what is ours and the rule; `rule.time_limit` where that is longer."""
 ANSWER_S = 2.0
 """How long the rule may take, less than a bare position may wait; `rule.time_limit` where that is shorter."""
 _PAST_IT = 5
 """After so many times its limit a child that nobody ends any more ends itself."""
 _ARRAYS = b"PK"
-_NUMBER = 8
-"""Bytes before each question, and before its answer: what speaks out of turn, such as a fork, is not listened to."""
 _NO_ANSWER = "gave something else than an answer to what it was asked"
 _UNREADABLE = (ValueError, KeyError, TypeError, EOFError, OSError, BadZipFile)
 
@@ -67,25 +71,59 @@ class _Elsewhere(NamedRule):
 
 
 class RuleProcess:
-    """The configured rule, in a process that is begun when it is first wanted, and anew after a fault."""
+    """The configured rule, in a process that is begun before it is wanted, and anew after a fault or a change.
 
-    def __init__(self, options: RuleSettings) -> None:
-        self._options = options
+    `waits`: whoever asks waits until it is loaded; else is told that it is not yet, and its process goes on loading.
+    """
+
+    def __init__(self, options: RuleSettings, *, waits: bool = True, boot_s: float | None = None) -> None:
+        self._options, self._waits = options, waits
         self._limit_s = min(options.time_limit, ANSWER_S)
-        self._pipe: Connection | None = None
-        self._is_booted = False
+        self._boot_s = max(BOOT_S, options.time_limit) if boot_s is None else boot_s
+        self._pipe: socket.socket | None = None
+        self._source = ""
+        self._began_s = 0.0
         self._named: NamedRule | None = None
         self._number = 0
         self._finalizer: weakref.finalize[..., RuleProcess] | None = None
 
+    def begin(self) -> None:
+        """Have it loaded in the background from its source as it is now, where it is not yet.
+
+        Raises `ConfigurationError` where the source cannot be read.
+        """
+        source = rule_origin(str(self._options.name)).digest
+        if self._pipe is not None and self._source == source:
+            return
+        self.close()
+        try:
+            self._source, self._began_s, self._pipe = source, monotonic(), self._begun()
+        except OSError as error:
+            raise self._fault(f"cannot be given a process of its own: {error}") from error
+        with suppress(OSError):  # it has ended: told where it is asked
+            send(self._pipe, 0, json.dumps(self._options.model_dump(mode="json")).encode(), monotonic() + self._limit_s)
+
+    def is_ready(self) -> bool:
+        """Whether there is nothing to wait for any more: it is loaded, or will not be. Never waits itself."""
+        return self._pipe is None or self._named is not None or self._has_come(0) or self._boot_left_s <= 0
+
     def named(self) -> NamedRule:
-        """The rule, loaded there from its source as it is now. Raises `ConfigurationError` where that fails."""
-        if self._named is None or self._named.source != rule_origin(str(self._options.name)).digest:
+        """The rule, loaded there from its source as it is now.
+
+        Raises `ConfigurationError` where that fails, or is not done yet.
+        """
+        self.begin()
+        if self._named is None:
             self._named = self._loaded()
         return self._named
 
     def _loaded(self) -> NamedRule:
-        described = self._described(json.dumps(self._options.model_dump(mode="json")).encode())
+        if not self._has_come(max(self._boot_left_s, 0) if self._waits else 0):
+            if self._boot_left_s <= 0:
+                raise self._given_up(f"was not loaded within {self._boot_s:g} s")
+            raise self._fault("is still being loaded")
+        described = self._described(self._answer(0, monotonic() + self._limit_s))
+        self._source = str(described["source"])
         told = {
             "inputs": texts_of(described["inputs"]),
             "finite": bool(described["finite"]),
@@ -94,12 +132,17 @@ class RuleProcess:
             "signals": None,  # asked there
         }
         shape: Rule = type("Told", (Rule,), told)()
-        return _Elsewhere(str(described["name"]), str(described["source"]), shape, self, described)
+        return _Elsewhere(str(described["name"]), self._source, shape, self, described)
 
     def signals(self, bars: RuleBars) -> BarSignals:
         """What the rule that was loaded last says. Raises `ConfigurationError` where it fails or does not end."""
-        request = _packed(open_ms=bars.open_ms, **bars.values)
-        said = self._asked(request)
+        if self._pipe is None or self._named is None:
+            raise self._fault("is still being loaded")
+        self._number += 1
+        until_s = monotonic() + self._limit_s
+        with suppress(OSError):  # that it has ended, or reads no more, is heard below
+            send(self._pipe, self._number, _packed(open_ms=bars.open_ms, **bars.values), until_s)
+        said = self._answer(self._number, until_s)
         with suppress(*_UNREADABLE):
             found = _arrays(said)
             return BarSignals(found["side"], found["stop"], found["target"])
@@ -111,45 +154,56 @@ class RuleProcess:
         """End the process."""
         if self._finalizer is not None:
             self._finalizer()
-        self._pipe, self._is_booted, self._named = None, False, None
+        self._pipe, self._named = None, None
 
-    def _asked(self, request: bytes) -> bytes:
-        pipe = self._pipe = self._pipe or self._begun()
-        self._number += 1
-        number = self._number.to_bytes(_NUMBER)
+    @property
+    def _boot_left_s(self) -> float:
+        return self._began_s + self._boot_s - monotonic()
+
+    def _has_come(self, seconds: float) -> bool:
+        """Whether the child has said anything, or ended, within so long."""
+        return self._pipe is not None and bool(select.select([self._pipe], [], [], seconds)[0])
+
+    def _answer(self, number: int, until_s: float) -> bytes:
+        """The whole of the answer to a question; by then, however it comes."""
+        assert self._pipe is not None
         try:
-            if not self._is_booted and not pipe.poll(_BOOT_S):
-                raise EOFError
-            self._is_booted = self._is_booted or bool(pipe.recv_bytes())
-            pipe.send_bytes(number + request)
-            if not pipe.poll(self._limit_s):
-                raise self._given_up(f"did not end within {self._limit_s:g} s")
-            said = pipe.recv_bytes()
+            answered, said = receive(self._pipe, until_s)
+        except TimeoutError:
+            raise self._given_up(f"did not end within {self._limit_s:g} s") from None
         except (EOFError, OSError) as error:
             raise self._given_up("ended its process") from error
-        if not said.startswith(number):
+        if answered != number:
             raise self._given_up(_NO_ANSWER)
-        return said[_NUMBER:]
+        return said
 
-    def _described(self, request: bytes) -> JsonObject:
-        """The answer in words to a request. Raises `ConfigurationError` for one that tells of a fault, or is none."""
-        said = self._asked(request)
+    def _described(self, said: bytes) -> JsonObject:
+        """How the rule is described. Raises `ConfigurationError` for an answer that tells of a fault, or is none."""
         with suppress(*_UNREADABLE):
             described = object_of(json.loads(said))
             if "error" not in described:
                 return described
+            self._begin_anew()
             raise ConfigurationError(str(described["error"]))
         raise self._given_up(_NO_ANSWER)
 
     def _given_up(self, what: str) -> ConfigurationError:
+        self._begin_anew()
+        return self._fault(what)
+
+    def _begin_anew(self) -> None:
         """The process is ended, and the next one begun, so that it is there when it is wanted."""
         self.close()
-        self._pipe = self._begun()
+        with suppress(ConfigurationError):
+            self.begin()
+
+    def _fault(self, what: str) -> ConfigurationError:
         return ConfigurationError(f"{SETTING}: the rule {self._options.name} {what}.")
 
-    def _begun(self) -> Connection:
-        ours, theirs = Pipe()
-        command = [sys.executable, "-m", _MODULE, str(theirs.fileno()), str(round(_PAST_IT * self._limit_s) + 1)]
+    def _begun(self) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        limits = (round(_PAST_IT * self._limit_s) + 1, round(self._boot_s) + 1)
+        command = [sys.executable, "-m", _MODULE, str(theirs.fileno()), *map(str, limits)]
         nothing = subprocess.DEVNULL
         child = subprocess.Popen(  # noqa: S603  a module of ours
             command,
@@ -165,7 +219,19 @@ class RuleProcess:
         return ours
 
 
-def _end(child: subprocess.Popen[bytes], pipe: Connection) -> None:
+@contextmanager
+def rule_beside(options: RuleSettings) -> Iterator[RuleProcess]:
+    """The process of the configured rule for as long as it is wanted; who asks waits for it."""
+    process = RuleProcess(options)
+    try:
+        with suppress(ConfigurationError):
+            process.begin()
+        yield process
+    finally:
+        process.close()
+
+
+def _end(child: subprocess.Popen[bytes], pipe: socket.socket) -> None:
     with suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)  # and what the rule has started
     child.wait()
@@ -214,17 +280,17 @@ class _Answering:
 
 def main() -> None:
     """Answer what `RuleProcess` asks, until it has gone."""
-    pipe, limit_s, answering = Connection(int(sys.argv[1])), int(sys.argv[2]), _Answering()
-    pipe.send_bytes(b"ready")
+    pipe, limit_s, boot_s = socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3])
+    answering = _Answering()
     while True:
         try:
-            request = pipe.recv_bytes()
+            number, request = receive(pipe)
         except EOFError:
             return
-        signal.alarm(limit_s)  # unhandled, it ends the process, whatever that does
-        said = answering.answer(request[_NUMBER:])
+        signal.alarm(limit_s if number else boot_s)  # unhandled, it ends the process, whatever that does
+        said = answering.answer(request)
         signal.alarm(0)
-        pipe.send_bytes(request[:_NUMBER] + said)
+        send(pipe, number, said)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from trader_cli.pipelines.stages.up_to_date import analyze
 from trader_cli.storage.artifacts import ArtifactStore
 
 if TYPE_CHECKING:
+    from trader_cli.analyst.rule_process import RuleProcess
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.core.ports import Progress
     from trader_cli.pipelines.market_access import Market
@@ -22,9 +23,26 @@ def analyze_until_signal(
 ) -> Analysed:
     """Analyse now, and after each newly closed bar, until there is a signal or `bars` more bars have closed.
 
-    Where bars are waited for, the market is connected to once.
+    Where bars are waited for, the market is connected to once. A rule of one's own is asked in a process beside, as in
+    `run`: one that fails or does not end abstains.
     """
-    first = analyze(workspace, symbol, timeframe)
+    if workspace.settings.rule.name is None:
+        return _until_signal(workspace, symbol, timeframe, bars, progress)
+    from trader_cli.analyst.rule_process import rule_beside
+
+    with rule_beside(workspace.settings.rule) as process:
+        return _until_signal(workspace, symbol, timeframe, bars, progress, process)
+
+
+def _until_signal(
+    workspace: Workspace,
+    symbol: str,
+    timeframe: Timeframe,
+    bars: int,
+    progress: Progress,
+    process: RuleProcess | None = None,
+) -> Analysed:
+    first = analyze(workspace, symbol, timeframe, process)
     if first.analysis.signal is not None or bars == 0:
         return first
     from trader_cli.pipelines.stages import model_stages
@@ -37,7 +55,7 @@ def analyze_until_signal(
                 progress("waiting for a signal", waited, bars)
                 await fetch_in(one_archive, workspace, symbol, timeframe, FetchOptions(next_close=True), store=store)
                 model_stages.refresh_features(workspace, store, symbol, timeframe)
-                analysed = model_stages.analyze(workspace, symbol, timeframe, market.clock.now_ms(), store)
+                analysed = model_stages.analyze(workspace, symbol, timeframe, market.clock.now_ms(), store, process)
                 if analysed.analysis.signal is not None:
                     break
         return analysed

@@ -28,6 +28,7 @@ from trader_cli.storage.bundles import BundleStore
 from trader_cli.storage.stamps import read_stamp, write_stamp
 
 if TYPE_CHECKING:
+    from trader_cli.analyst.rule_process import RuleProcess
     from trader_cli.core.identity.manifests import ArtifactKey, Manifest
     from trader_cli.core.json_values import JsonObject
     from trader_cli.core.market.timeframes import Timeframe
@@ -77,7 +78,9 @@ def train(workspace: Workspace, symbol: str, timeframe: Timeframe, progress: Pro
     return done
 
 
-def analyze(workspace: Workspace, symbol: str, timeframe: Timeframe) -> Analysed:
+def analyze(
+    workspace: Workspace, symbol: str, timeframe: Timeframe, rule_process: RuleProcess | None = None
+) -> Analysed:
     """`model_stages.analyze` at the market's own time, at once where the same analysis was made."""
     now_ms, stage = market_now_ms(workspace), _Stage(workspace, symbol, timeframe, "analysis")
     requested = stage.requested(stage.ages(now_ms))
@@ -88,7 +91,7 @@ def analyze(workspace: Workspace, symbol: str, timeframe: Timeframe) -> Analysed
             return Analysed(Analysis.from_dict(body), workspace.source, cached=True)
     from trader_cli.pipelines.stages import model_stages
 
-    done = model_stages.analyze(workspace, symbol, timeframe, now_ms)
+    done = model_stages.analyze(workspace, symbol, timeframe, now_ms, rule_process=rule_process)
     stage.remember(requested, {"artifact": stage.store.found(stage.key("analysis"))}, stage.ages(now_ms))
     return done
 

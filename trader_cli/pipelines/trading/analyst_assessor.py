@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from trader_cli.core.errors import ConfigurationError
 from trader_cli.core.market.timeframes import SETTLE_MS, Timeframe
 from trader_cli.storage.artifacts import ArtifactStore
 
@@ -14,12 +16,16 @@ if TYPE_CHECKING:
     from trader_cli.pipelines.market_access import Market
     from trader_cli.settings import Workspace
 
+_LOOK_S = 0.05
+"""Between two looks at whether a rule is loaded."""
+
 
 @dataclass
 class StageAssessor:
     """Fetches the newest bars, builds their features and analyses the last one, in a connected market.
 
-    Asked again about the same bar it says the same again. The stages are loaded when it is asked first.
+    Asked again about the same bar it says the same again. The stages are loaded when it is asked first. A rule of one's
+    own is loaded meanwhile; where time is real the loop turns until it is.
     """
 
     workspace: Workspace
@@ -36,12 +42,25 @@ class StageAssessor:
         return self._store
 
     async def refresh(self, symbol: str, timeframe: Timeframe) -> None:
-        """Bars and features up to now. Raises what the stages raise."""
+        """Bars and features up to now, and the rule that is to be asked about them. Raises what the stages raise."""
         from trader_cli.pipelines.stages.fetching import fetch_in
         from trader_cli.pipelines.stages.model_stages import refresh_features
 
+        rule = self._rule_beside()
+        if rule is not None:
+            with suppress(ConfigurationError):  # told where it is asked
+                rule.begin()
         await fetch_in(self.market, self.workspace, symbol, timeframe, store=self.store)
         refresh_features(self.workspace, self.store, symbol, timeframe)
+
+    async def ready(self) -> None:
+        """Let others go on until there is nothing to wait for: a rule is loaded, or will not be.
+
+        Where time is virtual it stands still until the rule answers.
+        """
+        rule = self._rule_beside()
+        while self.market.threads and rule is not None and not rule.is_ready():
+            await self.market.clock.sleep(_LOOK_S)
 
     def analysis(self, symbol: str, timeframe: Timeframe) -> Analysis:
         """The analysis of the last stored bar."""
@@ -55,7 +74,7 @@ class StageAssessor:
         if self._rule_process is None and self.workspace.settings.rule.name is not None:
             from trader_cli.analyst.rule_process import RuleProcess
 
-            self._rule_process = RuleProcess(self.workspace.settings.rule)
+            self._rule_process = RuleProcess(self.workspace.settings.rule, waits=not self.market.threads)
         return self._rule_process
 
     async def assess(self, symbol: str, timeframe: str) -> Analysis:
@@ -64,5 +83,6 @@ class StageAssessor:
         said = self._said.get((symbol, timeframe))
         if said is None or said.decision_time_ms < parsed.floor(self.market.exchange.server_now_ms() - SETTLE_MS):
             await self.refresh(symbol, parsed)
+            await self.ready()
             said = self._said[symbol, timeframe] = self.analysis(symbol, parsed)
         return said

@@ -139,6 +139,7 @@ class Trader:
         await self.assessor.refresh(symbol, timeframe)
         if may_train:
             self.train_if_needed(symbol, timeframe)
+        await self.assessor.ready()
         done.analysis = self.assessor.analysis(symbol, timeframe)
         for waited in range(1, wait + 1):
             if done.analysis.signal is not None:
