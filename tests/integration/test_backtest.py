@@ -13,6 +13,7 @@ from support.trading.sim_folder import QUARTER, SYMBOL, sim_settings, trained_fo
 
 from trader_cli.core.errors import DataInvalid, DataMissing, UsageError
 from trader_cli.core.identity.manifests import ArtifactKey
+from trader_cli.core.market.schemas import milliseconds
 from trader_cli.pipelines.backtests.backtest_request import CURRENT, WALK_FORWARD, BacktestRequest, Speed
 from trader_cli.pipelines.backtests.backtest_run import run_backtest
 from trader_cli.pipelines.backtests.backtest_store import StoredBacktest, find, stored
@@ -81,6 +82,17 @@ def test_both_speeds_leave_the_same_under_one_name(ran: Workspace) -> None:
     assert fast.manifest.chunks == faithful.manifest.chunks
     assert fast.figures == faithful.figures
     assert (fast.manifest.notes["speed"], faithful.manifest.notes["speed"]) == SPEEDS
+
+
+def test_it_is_held_to_the_last_close_which_is_not_decided(ran: Workspace) -> None:
+    """What came of that decision would be filled by prices after the span."""
+    done, store = backtested(ran), ArtifactStore(ran.cache_dir)
+    equity, decisions = done.part(store, "equity"), done.part(store, "decisions")
+    assert equity is not None
+    assert decisions is not None
+    last = done.request.until_ms or 0
+    assert int(milliseconds(equity["time"])[-1]) == last
+    assert int(milliseconds(decisions["bar_closed"]).max()) == last - QUARTER.ms  # type: ignore[arg-type]
 
 
 def test_the_run_names_what_it_went_by_and_a_sweep_keeps_it(ran: Workspace) -> None:

@@ -21,11 +21,12 @@ from trader_cli.core.market.bars import check_bars
 from trader_cli.core.market.timeframes import DAY_MS, HOUR_MS
 from trader_cli.exchange.simulated_exchange import SimulatedExchange
 from trader_cli.exchange.strained_exchange import Strain, StrainedExchange
+from trader_cli.pipelines.backtests import backtest_stress
 from trader_cli.pipelines.backtests.backtest_recipe import Recipe, prepare
 from trader_cli.pipelines.backtests.backtest_request import CURRENT, BacktestRequest
 from trader_cli.pipelines.backtests.backtest_run import run_backtest
 from trader_cli.pipelines.backtests.backtest_store import StoredBacktest
-from trader_cli.pipelines.backtests.backtest_stress import StressCase, stress
+from trader_cli.pipelines.backtests.backtest_stress import StressCase, StressResult, stress
 from trader_cli.pipelines.backtests.prepared_backtest import PreparedBacktest, slower, trade
 from trader_cli.pipelines.backtests.resampled_market import drawn_days, model_spans, played_by, resampled
 from trader_cli.pipelines.market_access import sim_tape
@@ -198,6 +199,27 @@ def test_the_command_shows_what_survives(at: Workspace, done: StoredBacktest, mo
     assert all(case["survives"] == (case["total_return"] > 0) for case in told.json["cases"])
     shown = trader.run("stress", **SMALL_SIM)
     assert (shown.code, "costs ×2" in shown.out, "cases still make money" in shown.err) == (0, True, True)
+
+
+def test_one_that_is_interrupted_shows_what_was_tried_and_that_it_begins_anew(
+    at: Workspace, done: StoredBacktest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(case: StressCase, *_others: object) -> StressResult:
+        if case != backtest_stress.CASES[0]:
+            raise KeyboardInterrupt
+        return StressResult(case.name, 0.1, 1.0, -0.1, 3, None)
+
+    monkeypatch.setattr(backtest_stress, "_tried", interrupted)
+    trader = Inside(at.cache_dir.parent, ("--profile", "sim"))
+    told = trader.run("stress", done.name, **SMALL_SIM)
+    assert told.code == 130
+    assert "as it was" in told.out
+    assert "costs ×2" in told.out
+    assert "costs ×3" not in told.out
+    assert f"1 of 1 cases still make money; {len(backtest_stress.CASES) - 1} were not tried." in told.err
+    assert "so run again it begins anew" in told.err
+    quiet = trader.run("stress", done.name, "--json", **SMALL_SIM)
+    assert (quiet.code, set(quiet.json)) == (130, {"error", "exit_code"})
 
 
 def test_what_cannot_be_tried_says_why(at: Workspace, done: StoredBacktest, tmp_path: Path) -> None:

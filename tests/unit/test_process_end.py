@@ -6,6 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from trader_cli.cli import entry
+
 ENDING = """
 import atexit, gc, sys, threading
 from pathlib import Path
@@ -26,3 +30,29 @@ def test_objects_in_use_are_not_looked_through_and_nothing_is_lost(tmp_path: Pat
     ran = subprocess.run([sys.executable, "-c", ENDING, str(file)], capture_output=True, text=True, check=True)
     assert ran.stdout.splitlines()[1:] == ["the thread is waited for", "looked through at the end: False"]
     assert file.read_text() == "kept"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("fetch", "ETHUSDT"), "run the command again to go on"),
+        (("train",), "begins anew"),
+        (("--version",), "run the command again to go on"),
+        (("stress",), "begins anew"),
+        (("backtest", "compare", "a", "b"), "only once it is done"),
+        (("backtest", "ETHUSDT"), "models that were trained are kept"),
+        (("report", "--open"), "begins anew"),
+    ],
+)
+def test_a_signal_says_what_the_command_finds_again(
+    words: tuple[str, ...], told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(**_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("trader_cli.cli.main.app", interrupted)
+    monkeypatch.setattr(sys, "argv", ["trader", *words])
+    assert entry._run() == 130
+    said = capsys.readouterr().err
+    assert said.startswith("Interrupted. Everything on disk is whole; ")
+    assert told in said

@@ -20,7 +20,17 @@ if TYPE_CHECKING:
 _OBJECTS_AT_ONCE = 20_000
 """New objects before the collector looks for cycles among them; at Python's 700 it looks 250 times per command."""
 _CARRIED = frozenset({"--profile", "-p", "--config", "-c", "--tape"})
-_WHOLE = "Everything on disk is whole; run the command again to go on."
+_WHOLE = "Everything on disk is whole;"
+_ANEW = "this command keeps its work only once it is done, so run again it begins anew."
+_AGAIN = {
+    "backtest": "models that were trained are kept; run the command again, and the trading begins anew.",
+    "backtest compare": _ANEW,
+    "report": _ANEW,
+    "stress": _ANEW,
+    "train": _ANEW,
+    "verify": _ANEW,
+}
+"""What a command finds again of what it has done, where it is not all that was finished."""
 
 
 def main() -> NoReturn:
@@ -55,9 +65,9 @@ def _run() -> int:
     except TraderError as error:
         return _said(str(error), error.exit_code)
     except KeyboardInterrupt:
-        return _said(f"Interrupted. {_WHOLE}", ExitCode.INTERRUPTED)
+        return _said(f"Interrupted. {_left_behind()}", ExitCode.INTERRUPTED)
     except Terminated as leaving:
-        return _said(f"{leaving.words}. {_WHOLE}", leaving.exit_code)
+        return _said(f"{leaving.words}. {_left_behind()}", leaving.exit_code)
     except OSError as error:
         return _said(f"Cannot use {error.filename or 'a file'}: {error.strerror or error}.", ExitCode.DATA)
     except Exception as bug:
@@ -82,10 +92,17 @@ def _with_options(sentence: str) -> str:
     return re.sub(named, lambda found: f"`{found.group(1)}{carried}`", sentence)
 
 
+def _left_behind() -> str:
+    """What a signal leaves, and what comes of the same command given again."""
+    words = [word for word in sys.argv[1:3] if not word.startswith("-")]
+    again = _AGAIN.get(" ".join(words)) or _AGAIN.get(words[0] if words else "")
+    return f"{_WHOLE} {again or 'run the command again to go on.'}"
+
+
 def _left(code: int) -> int:
     """What click left with; it has said on stderr what was wrong with the call."""
     if code == ExitCode.INTERRUPTED:
-        return _said(f"Interrupted. {_WHOLE}", code)
+        return _said(f"Interrupted. {_left_behind()}", code)
     if code == ExitCode.BUG and not isinstance(sys.stdout, io.TextIOWrapper):
         return ExitCode.DONE  # whoever read our output (`| head`) has had enough; what was to be done is done
     if code == ExitCode.USAGE and "--json" in sys.argv:

@@ -80,7 +80,8 @@ def run(
 ) -> None:
     """Trade stored bars by the very decisions that trade live, on the simulated exchange's engine.
 
-    Each model trades only bars after those it was trained on. The result is stored; see `list` and `show`.
+    Each model trades only bars after those it was trained on; the last close is held to, and not decided. The result is
+    stored; see `list` and `show`.
     With --on-bars nothing of that decides but a rule: its side is filled at the next open, one position at a time.
     """
     overrides = {**o.gaps_allowed(allow_gaps), **o.unproven_allowed(allow_unproven), **o.rule_named(rule, parameters)}

@@ -44,14 +44,23 @@ def stress(
     workspace = o.workspace_from(profile, config, tape)
     store = ArtifactStore(workspace.cache_dir)
     done = newest(workspace, store) if name is None else find(workspace, store, name)
-    with progress_bar() as progress:
-        results = tried(workspace, store, done, CASES, progress)
+    results: list[StressResult] = []
+    try:
+        with progress_bar() as progress:
+            results.extend(tried(workspace, store, done, CASES, progress))  # each as it is tried
+    finally:
+        if not json and results:
+            _show(done.name, results, len(CASES))
     if json:
         print_json({"backtest": done.name, "cases": [result.as_dict() for result in results]})
-        return
-    print_table(f"backtest {done.name} under stress", _COLUMNS, [_row(result) for result in results])
-    survived = sum(result.survives for result in results[1:])
-    say(f"{survived} of {len(results) - 1} cases still make money.")
+
+
+def _show(name: str, results: list[StressResult], cases: int) -> None:
+    """As far as they were tried."""
+    print_table(f"backtest {name} under stress", _COLUMNS, [_row(result) for result in results])
+    tried = results[1:]
+    left = f"; {cases - len(tried)} were not tried" if len(tried) < cases else ""
+    say(f"{sum(result.survives for result in tried)} of {len(tried)} cases still make money{left}.")
 
 
 def _row(result: StressResult) -> tuple[str, ...]:

@@ -19,6 +19,8 @@ from trader_cli.pipelines.backtests.prepared_backtest import slower, trade
 from trader_cli.pipelines.backtests.resampled_market import resampled
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from trader_cli.backtest.backtest_account import BacktestAccount
     from trader_cli.core.json_values import JsonObject
     from trader_cli.core.ports import Progress
@@ -83,14 +85,16 @@ def stress(
     done: StoredBacktest,
     cases: tuple[StressCase, ...] = CASES,
     progress: Progress = silent,
-) -> list[StressResult]:
-    """Every case in order, as it was first. Raises `DataError` where the backtest cannot be made again."""
+) -> Iterator[StressResult]:
+    """Every case in order, as it was first, each once it is tried.
+
+    Raises `DataError` where the backtest cannot be made again.
+    """
     prepared, f = prepare(Recipe.of(done.manifest), workspace, store), done.figures
-    results = [StressResult("as it was", f.risk.total_return, f.risk.sharpe, f.risk.drawdown, f.trades.count, f.halted)]
+    yield StressResult("as it was", f.risk.total_return, f.risk.sharpe, f.risk.drawdown, f.trades.count, f.halted)
     for number, case in enumerate(cases):
         progress("cases tried", number, len(cases))
-        results.append(_tried(case, prepared, store))
-    return results
+        yield _tried(case, prepared, store)
 
 
 def _tried(case: StressCase, prepared: PreparedBacktest, store: ArtifactStore) -> StressResult:
