@@ -14,6 +14,7 @@ from benchmarks import (
     fetch,
     fitted,
     nothing_to_do,
+    run_before,
     start,
     symbol_years,
     week,
@@ -30,7 +31,13 @@ CAMPAIGNS = {
     "bars": bars.run,
     "backtest": backtest.run,
 }
-LONG = {"claims": claims.run, "week": week.run, "archive-full": archive.full, "years": symbol_years.run}
+LONG = {
+    "claims": claims.run,
+    "week": week.run,
+    "archive-full": archive.full,
+    "years": symbol_years.run,
+    "run-before": run_before.run,
+}
 
 
 def main() -> None:

@@ -8,16 +8,14 @@ of it, in turns. CPU is user and system time of the whole process, threads and a
 
 from __future__ import annotations
 
-import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.versions import ROOT, checked_out, compiled
+from benchmarks.versions import ROOT, checked_out, compiled, cpu_s
 
 BEFORE = "7e25df2"
 RUNS = 7
@@ -77,14 +75,8 @@ class Version:
     def spent(self, call: Call, folder: Path) -> float:
         """CPU seconds of one call in a folder. Raises `AssertionError` for another exit code than is stated."""
         settings = {"TRADER_PROFILE": "sim", "TRADER_CACHE_DIR": "cache", "TRADER_STATE_DIR": "state"}
-        environment = {**os.environ, **settings, "PYTHONPATH": str(self.tree), "OMP_WAIT_POLICY": "passive"}
         command = [sys.executable, "-m", "trader_cli", *call.words]
-        with (folder / "said").open("w") as said:
-            process = subprocess.Popen(command, cwd=folder, env=environment, stdout=said, stderr=said)
-            _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        assert process.returncode == call.code, (folder / "said").read_text()
-        return used.ru_utime + used.ru_stime
+        return cpu_s(command, folder, {**settings, "PYTHONPATH": str(self.tree)}, call.code)
 
 
 def prepared(tree: Path, folder: Path) -> Version:

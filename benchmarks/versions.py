@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import compileall
+import os
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 ROOT = Path(__file__).parents[1]
 
@@ -23,3 +28,17 @@ def checked_out(commit: str, into: Path) -> Path | None:
 def compiled(tree: Path) -> None:
     """Make its byte code, so that no process measured has to."""
     compileall.compile_dir(tree / "trader_cli", quiet=1)
+
+
+def cpu_s(command: Sequence[str], folder: Path, environment: Mapping[str, str], code: int = 0) -> float:
+    """CPU seconds, user and system, of a process in a folder; what it says is there in the file `said`.
+
+    Raises `AssertionError` where it ends with another exit code.
+    """
+    around = {**os.environ, "OMP_WAIT_POLICY": "passive", **environment}
+    with (folder / "said").open("w") as said:
+        process = subprocess.Popen(command, cwd=folder, env=around, stdout=said, stderr=said)
+        _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == code, (folder / "said").read_text()
+    return used.ru_utime + used.ru_stime
