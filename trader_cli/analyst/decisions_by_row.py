@@ -12,9 +12,9 @@ import numpy as np
 
 from trader_cli.analyst.decision import Choice, Costs, choose_side
 from trader_cli.analyst.funding_cost import FUNDING_ROWS, RECENT, funding_rates
-from trader_cli.analyst.health import combined, freshness, from_bars_by_row, from_book
+from trader_cli.analyst.health import combined, freshness, from_bars_by_row, from_book, score_about
 from trader_cli.analyst.labels import trailing_volatility
-from trader_cli.analyst.outcomes import Assessed, InputState, outcome_of, veto_on_inputs
+from trader_cli.analyst.outcomes import Assessed, InputState, outcomes_of, veto_on_inputs
 from trader_cli.analyst.rule_decision import RuleWord, rule_outcome
 from trader_cli.analyst.trained_rule import TrainedRule
 from trader_cli.analyst.walk_forward import meta_features
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
 
 _AT_ONCE = 4096
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -79,13 +80,27 @@ class SeriesRows:
 
 @dataclass(frozen=True)
 class DecidedRows:
-    """What is decided at each of m rows; probabilities (m, 3) of up, down and flat, NaN where none were made.
+    """What is decided at each of m rows, and what it was decided from.
 
-    Of a rule they are what a short (the first) and a long (the second) would lose by: certain, or not at all.
+    `outcomes`: what models or the rule say (`told`), but for rows at which an input vetoes it, which are not `spoken`
+    (m,). `probabilities` (m, 3) are of up, down and flat; of a rule they are what a short (the first) and a long (the
+    second) would lose by: certain, or not at all. `missing` (m,) features; `from_bars`: what health is told from bars,
+    each (m,).
     """
 
     outcomes: list[Signal | Abstention]
+    told: list[Signal | Abstention]
+    spoken: NDArray[np.bool_]
     probabilities: Floats
+    missing: Ints
+    from_bars: dict[str, Floats]
+
+    @classmethod
+    def of(cls, told: list[Signal | Abstention], probabilities: Floats, missing: Ints, vetoes: _Vetoes) -> DecidedRows:
+        """With the rows that are vetoed taken out."""
+        outcomes = [veto or one for veto, one in zip(vetoes.found, told, strict=True)]
+        spoken = np.array([veto is None for veto in vetoes.found], dtype=np.bool_)
+        return cls(outcomes, told, spoken, probabilities, missing, vetoes.from_bars)
 
 
 def decide_rows(given: SeriesRows, config: AnalysisOptions) -> DecidedRows:
@@ -97,17 +112,9 @@ def decide_rows(given: SeriesRows, config: AnalysisOptions) -> DecidedRows:
         part = slice(first, first + _AT_ONCE)
         x, missing[part] = given.matrix(given.rows[part])
         said.append(_said(given, config, part, x))
-    joined, vetoes, unproven = (
-        _joined(said),
-        _vetoes(given, config, missing),
-        config.analyst.allow_unproven,
-    )
-    outcomes: list[Signal | Abstention] = [
-        veto or outcome_of(_row(joined, at), close, allow_unproven=unproven)
-        for at, (veto, close) in enumerate(zip(vetoes, given.bars.close[given.rows].tolist(), strict=True))
-    ]
-    spoken = np.array([veto is None for veto in vetoes], dtype=np.bool_)
-    return DecidedRows(outcomes, np.where(spoken[:, None], joined.p, np.nan))
+    joined, closes = _joined(said), given.bars.close[given.rows].tolist()
+    told = outcomes_of(joined, closes, allow_unproven=config.analyst.allow_unproven)
+    return DecidedRows.of(told, joined.p, missing, _vetoes(given, config, missing))
 
 
 def _decided_by_rule(given: SeriesRows, rule: TrainedRule, config: AnalysisOptions) -> DecidedRows:
@@ -117,14 +124,13 @@ def _decided_by_rule(given: SeriesRows, rule: TrainedRule, config: AnalysisOptio
     costs, missing = _costs(given, config, everything), given.matrix(given.rows)[1]
     sigma = trailing_volatility(given.bars.close, rule.volatility_span)[given.rows]
     barriers = (rule.barrier_width * sigma * np.sqrt(rule.horizon_bars)).tolist()
-    vetoes, outcomes = _vetoes(given, config, missing), list["Signal | Abstention"]()
-    for at, (veto, row) in enumerate(zip(vetoes, given.rows.tolist(), strict=True)):
+    outcomes: list[Signal | Abstention] = []
+    for at, row in enumerate(given.rows.tolist()):
         word, alone, close = RuleWord.at(said, row), costs.at(slice(at, at + 1)), float(given.bars.close[row])
-        told = rule_outcome(rule, word, close, barriers[at], alone, allow_unproven=unproven)
-        outcomes.append(veto or told)
-    side, spoken = said.side[given.rows], np.array([veto is None for veto in vetoes], dtype=np.bool_)
+        outcomes.append(rule_outcome(rule, word, close, barriers[at], alone, allow_unproven=unproven))
+    side = said.side[given.rows]
     losses = np.stack([side >= 0, side <= 0, np.zeros(len(side), np.bool_)], axis=1).astype(np.float64)
-    return DecidedRows(outcomes, np.where(spoken[:, None], losses, np.nan))
+    return DecidedRows.of(outcomes, losses, missing, _vetoes(given, config, missing))
 
 
 def _said(given: SeriesRows, config: AnalysisOptions, part: slice, base: Floats) -> Assessed:
@@ -158,13 +164,6 @@ def _joined(parts: list[Assessed]) -> Assessed:
     )
 
 
-def _row(said: Assessed, at: int) -> Assessed:
-    """One row of it."""
-    row, c = slice(at, at + 1), said.choice
-    choice = Choice(c.side[row], c.expected_value[row], c.break_even[row])
-    return Assessed(said.model, said.p[row], choice, None if said.p_act is None else said.p_act[row], said.barrier[row])
-
-
 def _costs(given: SeriesRows, config: AnalysisOptions, part: slice) -> TradeCosts:
     """Of trades opened at the rows, as `AnalysisInput.costs` has them of one."""
     shown, opened, funding = given.snapshots, given.bars.open_ms[given.rows[part]], given.funding
@@ -190,27 +189,48 @@ def _first_payments(funding: pl.DataFrame, times: Ints) -> list[tuple[int, pl.Da
     return [(at, funding[max(0, int(known[at]) - FUNDING_ROWS) : int(known[at])]) for at in few]
 
 
-def _vetoes(given: SeriesRows, config: AnalysisOptions, missing: Ints) -> list[Abstention | None]:
+@dataclass(frozen=True)
+class _Vetoes:
+    """Of m rows, and what health is told from bars at each."""
+
+    found: list[Abstention | None]
+    from_bars: dict[str, Floats]
+
+
+def _vetoes(given: SeriesRows, config: AnalysisOptions, missing: Ints) -> _Vetoes:
+    """Only rows of which anything may be amiss are asked about; what is said of them alike is one value."""
     rows, options = given.rows, config.analyst
     ages = given.snapshots.time_ms - given.bars.open_ms[rows] - given.timeframe.ms
-    health: list[Health | None] = [None] * len(rows)
-    if options.enable_market_health_analysis:
-        health = [*_health(given, config)]
-    found = []
-    for at, (row, age, lacking) in enumerate(zip(rows.tolist(), ages.tolist(), missing.tolist(), strict=True)):
-        doubts = given.doubts.get(row, {})
+    wants_health = options.enable_market_health_analysis
+    from_bars = from_bars_by_row(given.bars, rows, given.health_bars) if wants_health else {}
+    amiss = (ages > options.max_bar_age * given.timeframe.ms) | (missing > len(given.model.base_features) // 10)
+    amiss |= np.isin(rows, list(given.doubts)) | _unhealthy(given, config, from_bars)
+    if veto_on_inputs(InputState(given.symbol, given.timeframe, 0, {}, given.model, 0), options, None):
+        amiss[:] = True
+    found: list[Abstention | None] = [None] * len(rows)
+    known: dict[Abstention, Abstention] = {}
+    for at in np.flatnonzero(amiss).tolist():
+        doubts, age, lacking = given.doubts.get(int(rows[at]), {}), int(ages[at]), int(missing[at])
         state = InputState(given.symbol, given.timeframe, age, doubts, given.model, lacking)
-        found.append(veto_on_inputs(state, options, health[at]))
-    return found
+        veto = veto_on_inputs(state, options, _health(given, config, from_bars, at) if wants_health else None)
+        found[at] = None if veto is None else known.setdefault(veto, veto)
+    return _Vetoes(found, from_bars)
 
 
-def _health(given: SeriesRows, config: AnalysisOptions) -> list[Health]:
+def _unhealthy(given: SeriesRows, config: AnalysisOptions, from_bars: Mapping[str, Floats]) -> NDArray[np.bool_]:
+    """Rows at which health may be too low."""
+    options, shown = config.analyst, given.snapshots
+    if not options.enable_market_health_analysis:
+        return np.zeros(len(given.rows), dtype=np.bool_)
+    about = score_about(from_bars, shown.best, shown.near, shown.day_volume_quote, shown.funding_rate)
+    fresh = freshness(0.0, options.max_book_age)
+    return ~(about * fresh > options.min_market_health * (1 + _ROUNDING))
+
+
+def _health(given: SeriesRows, config: AnalysisOptions, from_bars: Mapping[str, Floats], at: int) -> Health:
+    """Health at one row."""
     shown = given.snapshots
-    from_bars = from_bars_by_row(given.bars, given.rows, given.health_bars)
+    best, near = ((float(bids[at]), float(asks[at])) for bids, asks in (shown.best, shown.near))
+    book = from_book(best, near, float(shown.day_volume_quote[at]), float(shown.funding_rate[at]))
     fresh = {"freshness": freshness(0.0, config.analyst.max_book_age)}
-    columns = (*shown.best, *shown.near, shown.day_volume_quote, shown.funding_rate)
-    shown_rows = zip(*(column.tolist() for column in columns), strict=True)
-    return [
-        combined({**told, **from_book((bid, ask), (bids, asks), volume, rate), **fresh})
-        for told, (bid, ask, bids, asks, volume, rate) in zip(from_bars, shown_rows, strict=True)
-    ]
+    return combined({**{name: float(told[at]) for name, told in from_bars.items()}, **book, **fresh})

@@ -14,6 +14,8 @@ from trader_cli.analyst.labels import trailing_volatility
 from trader_cli.core.types import Health
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from trader_cli.core.market.snapshot import MarketSnapshot
@@ -40,9 +42,12 @@ def market_health(
 
     The score is the geometric mean of the components, or 0 if any is 0; `binding` names the worst.
     """
-    components = {**_from_bars(bars), **_from_snapshot(snapshot)}
-    components["freshness"] = freshness(book_age_s, max_book_age_s)
-    return combined(components)
+    return health_of(_from_bars(bars), snapshot, freshness(book_age_s, max_book_age_s))
+
+
+def health_of(from_bars: Mapping[str, float], snapshot: MarketSnapshot | None, fresh: float) -> Health:
+    """Health where what bars tell is known already."""
+    return combined({**from_bars, **_from_snapshot(snapshot), "freshness": fresh})
 
 
 def combined(components: dict[str, float]) -> Health:
@@ -69,20 +74,21 @@ def _amihud(bars: BarSeries) -> Floats:
         return np.asarray(np.abs(np.diff(np.log(bars.close), prepend=np.nan)) / (bars.close * bars.volume))
 
 
-def from_bars_by_row(bars: BarSeries, rows: Ints, window: int) -> list[dict[str, float]]:
-    """What health tells from bars, at each row (m,) as the last of the newest `window` bars up to it."""
+def from_bars_by_row(bars: BarSeries, rows: Ints, window: int) -> dict[str, Floats]:
+    """What health tells from bars, at each row as the last of the newest `window` bars up to it. Each (m,)."""
     whole = rows[rows + 1 >= window]
     early = [_from_bars(bars.cut(0, row + 1)) for row in rows[rows + 1 < window].tolist()]
     span, smoothing = _span(window), _SMOOTHED
-    volatility = _ranks(trailing_volatility(bars.close, span), whole, window - span)
-    liquidity = _ranks(_smoothed(_amihud(bars)), whole, window - smoothing)
-    shares = zip(volatility, liquidity, strict=True)
-    return early + [{"volatility": one, "liquidity": other} for one, other in shares]
+    shares = {
+        "volatility": _ranks(trailing_volatility(bars.close, span), whole, window - span),
+        "liquidity": _ranks(_smoothed(_amihud(bars)), whole, window - smoothing),
+    }
+    return {name: np.concatenate([[one[name] for one in early], share]) for name, share in shares.items()}
 
 
-def _ranks(x: Floats, rows: Ints, count: int) -> list[float]:
+def _ranks(x: Floats, rows: Ints, count: int) -> Floats:
     """`_share_worse` of the newest `count` values up to each ascending row (m,)."""
-    found: list[float] = []
+    found = np.zeros(len(rows))
     for first in range(0, len(rows), _AT_ONCE):
         at = rows[first : first + _AT_ONCE]
         seen, last = x[at[:, None] + np.arange(1 - count, 1)], x[at][:, None]
@@ -90,7 +96,7 @@ def _ranks(x: Floats, rows: Ints, count: int) -> list[float]:
         with np.errstate(invalid="ignore"):
             above, equal = (known & (seen > last)).sum(axis=1), (known & (seen == last)).sum(axis=1)
         shares = (above + 0.5 * equal) / np.maximum(known.sum(axis=1), 1)
-        found += np.where(np.isfinite(last[:, 0]), shares, 0.0).tolist()
+        found[first : first + _AT_ONCE] = np.where(np.isfinite(last[:, 0]), shares, 0.0)
     return found
 
 
@@ -136,6 +142,29 @@ def from_book(
         "imbalance": max(0.0, 1.0 - imbalance**2),
         "funding": _falling(abs(funding_rate) * 1e4, middle=_FUNDING_BPS),
     }
+
+
+def score_about(
+    from_bars: Mapping[str, Floats],
+    best: tuple[Floats, Floats],
+    near: tuple[Floats, Floats],
+    day_volume_quote: Floats,
+    funding_rate: Floats,
+) -> Floats:
+    """The score of n fresh snapshots and what bars tell beside them, to a part in 10⁹ (`combined` is exact). (n,)."""
+    (bid, ask), (bids, asks), per_minute = best, near, day_volume_quote / 1440
+    both, spread_bps = bids + asks, (ask - bid) / (bid + ask) * 2e4
+    with np.errstate(divide="ignore", invalid="ignore"):
+        parts = [
+            *from_bars.values(),
+            1 / (1 + (np.maximum(spread_bps, 0) / _SPREAD_BPS) ** 2),
+            np.where(both > 0, both / (both + per_minute), 0.0),
+            np.where(both > 0, 1 - ((bids - asks) / both) ** 2, 0.0),
+            1 / (1 + (np.abs(funding_rate) * 1e4 / _FUNDING_BPS) ** 2),
+            np.ones(len(bid)),
+        ]
+        mean = np.sum(np.log(np.maximum(parts, 0.0)), axis=0) / len(parts)
+    return np.asarray(np.exp(mean))
 
 
 def _falling(x: float, middle: float) -> float:

@@ -12,7 +12,7 @@ from trader_cli.analyst.trained_rule import TrainedRule
 from trader_cli.core.types import Abstention, Signal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -82,9 +82,9 @@ def veto_on_inputs(given: InputState, options: AnalystSettings, health: Health |
 
 @dataclass(frozen=True)
 class Assessed:
-    """What the models say of one bar: probabilities (1, 3), those of the side's profit, log distance of the barriers.
+    """What the models say of n bars: probabilities (n, 3), those of the side's profit, log distance of the barriers.
 
-    Everything has one row; `p_act` is None where no meta-label model was asked.
+    `p_act` is None where no meta-label model was asked.
     """
 
     model: TrainedModel
@@ -95,37 +95,50 @@ class Assessed:
 
 
 def outcome_of(said: Assessed, close: float, *, allow_unproven: bool) -> Signal | Abstention:
-    """The better side at a close, where it is to be taken."""
-    model, choice, p, p_act = said.model, said.choice, said.p, said.p_act
-    value_bps, break_even = float(choice.expected_value[0]) * 1e4, float(choice.break_even[0])
+    """The better side of one bar at its close, where it is to be taken."""
+    return outcomes_of(said, [close], allow_unproven=allow_unproven)[0]
+
+
+def outcomes_of(said: Assessed, closes: Sequence[float], *, allow_unproven: bool) -> list[Signal | Abstention]:
+    """The better side of each bar at its close, where it is to be taken. What abstains alike is one value."""
+    model, choice, p_act = said.model, said.choice, said.p_act
     unproven = allow_unproven and not model.claim.edge
-    veto = None if unproven else _veto_on_assessment(model, choice, p_act)
-    if veto is not None:
-        return veto
-    long = bool(choice.side[0] > 0)
-    distance = float(said.barrier[0])
+    acting, shown = acts(choice, p_act).tolist(), np.zeros(len(closes)) if p_act is None else p_act
+    rows = zip(choice.expected_value.tolist(), choice.break_even.tolist(), acting, shown.tolist(), strict=True)
+    found: list[Signal | Abstention] = []
+    known: dict[Abstention, Abstention] = {}
+    for at, (value, break_even, is_act, probability) in enumerate(rows):
+        veto = None if unproven else _veto_on_assessment(model, value * 1e4, break_even, probability, acts=is_act)
+        found.append(_signal(said, at, closes[at], unproven=unproven) if veto is None else known.setdefault(veto, veto))
+    return found
+
+
+def _signal(said: Assessed, at: int, close: float, *, unproven: bool) -> Signal:
+    """The better side of a bar."""
+    choice, p_act, distance = said.choice, said.p_act, float(said.barrier[at])
+    long = bool(choice.side[at] > 0)
     above, below = close * float(np.exp(distance)), close * float(np.exp(-distance))
     return Signal(
         side="long" if long else "short",
-        probability_act=float(p[0, UP if long else DOWN] if p_act is None else p_act[0]),
-        break_even_probability=break_even,
-        expected_value_bps=value_bps,
+        probability_act=float(said.p[at, UP if long else DOWN] if p_act is None else p_act[at]),
+        break_even_probability=float(choice.break_even[at]),
+        expected_value_bps=float(choice.expected_value[at]) * 1e4,
         take_profit_price=above if long else below,
         stop_price=below if long else above,
-        horizon_bars=model.horizon_bars,
+        horizon_bars=said.model.horizon_bars,
         unproven=unproven,
     )
 
 
-def _veto_on_assessment(model: TrainedModel, choice: Choice, p_act: Floats | None) -> Abstention | None:
-    """Reasons to abstain once the model has spoken."""
-    value_bps, break_even = float(choice.expected_value[0]) * 1e4, float(choice.break_even[0])
+def _veto_on_assessment(
+    model: TrainedModel, value_bps: float, break_even: float, shown: float, *, acts: bool
+) -> Abstention | None:
+    """Reasons to abstain once the model has spoken; `shown` is what the meta-label model gives the trade."""
     if not model.claim.edge:
         return Abstention("no_edge", f"The model claims no edge: {model.claim.reason}.")
     if not value_bps > 0:
         return Abstention("no_expected_value", f"The better side is worth {value_bps:.1f} bps after costs.")
-    if not acts(choice, p_act)[0]:
-        shown = 0.0 if p_act is None else float(p_act[0])
+    if not acts:
         return Abstention(
             "meta_veto", f"The meta-label model gives this trade {shown:.3f}; break-even is {break_even:.3f}."
         )

@@ -16,7 +16,8 @@ import numpy as np
 from trader_cli.analyst.analysis import LEVEL_BARS, refuse_absent
 from trader_cli.analyst.decision import DOWN, UP
 from trader_cli.analyst.decisions_by_row import SeriesRows, SnapshotRows, decide_rows
-from trader_cli.analyst.health import BAND
+from trader_cli.analyst.health import BAND, freshness, health_of
+from trader_cli.analyst.outcomes import InputState, veto_on_inputs
 from trader_cli.analyst.rule_decision import held_by
 from trader_cli.core.market.symbols import delivery_ms_of
 from trader_cli.core.market.timeframes import HOUR_MS, SETTLE_MS
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from trader_cli.analyst.decisions_by_row import DecidedRows
     from trader_cli.backtest.stored_analyses import StoredAnalyses, SymbolHistory
+    from trader_cli.core.market.snapshot import MarketSnapshot
     from trader_cli.settings.room_options import AnalysisOptions
     from trader_cli.venue.simulated_market.rule_changes import RuleBook
     from trader_cli.venue.simulated_market.symbol_market import SymbolMarket
@@ -43,6 +46,22 @@ if TYPE_CHECKING:
 _AT_ONCE = 4096
 _COMPARED = 100
 """About so many signals of a symbol are analysed once more, each alone."""
+_LATER_MS = 1_300
+
+
+@dataclass(frozen=True)
+class DecidedInputs:
+    """What n closes were decided from, as far as it is the same a little later, each (n,); see `DecidedRows`.
+
+    `next_funding_ms` and `funding_rate` were told of the next payment.
+    """
+
+    told: list[Signal | Abstention]
+    probabilities: Floats
+    missing: Ints
+    from_bars: dict[str, Floats]
+    next_funding_ms: Ints
+    funding_rate: Floats
 
 
 @dataclass(frozen=True)
@@ -62,6 +81,7 @@ class PreparedSymbol:
     price: Floats
     marks: Floats
     history: SymbolHistory
+    inputs: DecidedInputs | None = None
     _losing: dict[tuple[int, float], Ints] = field(default_factory=dict, repr=False, compare=False)
 
     def at(self, close_ms: int) -> int:
@@ -92,15 +112,41 @@ class PreparedSymbol:
 
     def analysis(self, close_ms: int) -> Analysis:
         """What `analysis.decide` says at a close."""
+        number = self.at(close_ms)
+        return self._analysis(close_ms, self.outcomes[number], self.probabilities[number])
+
+    def later(self, close_ms: int, snapshot: MarketSnapshot, options: AnalysisOptions) -> Analysis | None:
+        """What `analysis.decide` says of a close at the moment of a snapshot; None where funding is another by then.
+
+        Of what it is decided from, only the market's state is another a little later than at a close's own time.
+        """
+        number, inputs, history = self.at(close_ms), self.inputs, self.history
+        if inputs is None or history.paid_between(close_ms + SETTLE_MS, snapshot.fetched_ms):
+            return None
+        told = int(inputs.next_funding_ms[number]), float(inputs.funding_rate[number])
+        if (snapshot.next_funding_ms or 0, snapshot.funding_rate) != told:
+            return None
+        row, age_ms = int(history.rows_at(np.array([close_ms]))[0]), snapshot.fetched_ms - int(self.decided_ms[number])
+        doubts, model = history.doubts.get(row, {}), history.models.at(close_ms).model
+        state = InputState(self.symbol, history.timeframe, age_ms, doubts, model, int(inputs.missing[number]))
+        health = None
+        if options.analyst.enable_market_health_analysis:
+            from_bars = {name: float(told[number]) for name, told in inputs.from_bars.items()}
+            health = health_of(from_bars, snapshot, freshness(0.0, options.analyst.max_book_age))
+        veto = veto_on_inputs(state, options.analyst, health)
+        spoken = inputs.probabilities[number] if veto is None else np.full(3, np.nan)
+        return self._analysis(close_ms, history.restricted(veto or inputs.told[number], close_ms), spoken)
+
+    def _analysis(self, close_ms: int, outcome: Signal | Abstention, probabilities: Floats) -> Analysis:
         trading, number = self.history.models.at(close_ms), self.at(close_ms)
-        up, down, flat = self.probabilities[number].tolist()
+        up, down, flat = probabilities.tolist()
         ruled = self.history.signals is not None
         return Analysis(
             symbol=self.symbol,
             timeframe=self.history.timeframe.name,
             decision_time_ms=int(self.decided_ms[number]),
             price=float(self.price[number]),
-            outcome=self.outcomes[number],
+            outcome=outcome,
             probabilities=None if np.isnan(up) or ruled else Probabilities(up, down, flat),
             claim=trading.model.claim,
             digests={**self.history.digests, "model": trading.digest},
@@ -136,30 +182,42 @@ def prepare(
         )
         parts.append(decide_rows(given, options))
     outcomes = [outcome for part in parts for outcome in part.outcomes]
+    probabilities, spoken = (np.concatenate([getattr(p, name) for p in parts]) for name in ("probabilities", "spoken"))
     return PreparedSymbol(
         history.symbol,
         int(closes[0]),
         timeframe.ms,
         [history.restricted(said, at) for said, at in zip(outcomes, closes.tolist(), strict=True)],
-        np.concatenate([part.probabilities for part in parts]),
+        np.where(spoken[:, None], probabilities, np.nan),
         history.series.open_ms[rows] + timeframe.ms,
         history.series.close[rows],
         prices_at(market.tape.mark_tape, closes + SETTLE_MS),
         history,
+        _inputs(parts, probabilities, shown),
     )
+
+
+def _inputs(parts: Sequence[DecidedRows], probabilities: Floats, shown: SnapshotRows) -> DecidedInputs:
+    told = [one for part in parts for one in part.told]
+    from_bars = {name: np.concatenate([part.from_bars[name] for part in parts]) for name in parts[0].from_bars}
+    missing = np.concatenate([part.missing for part in parts])
+    return DecidedInputs(told, probabilities, missing, from_bars, shown.next_funding_ms, shown.funding_rate)
 
 
 def compare_alone(prepared: PreparedSymbol, alone: StoredAnalyses) -> None:
     """Raises `AssertionError` where a signal is not what the analysis of its close alone says; some are looked at.
 
-    `alone` is on a venue of its own, at the beginning of the span.
+    Every other one as it is asked a little later. `alone` is on a venue of its own, at the beginning of the span.
     """
-    signals = prepared.signals
-    for close_ms in signals[:: max(1, len(signals) // _COMPARED)].tolist():
-        alone.venue.advance(close_ms + SETTLE_MS)
-        one, together = alone.made(prepared.symbol, close_ms), prepared.analysis(close_ms)
+    symbol, signals = prepared.symbol, prepared.signals
+    for number, close_ms in enumerate(signals[:: max(1, len(signals) // _COMPARED)].tolist()):
+        alone.venue.advance(close_ms + SETTLE_MS + number % 2 * _LATER_MS)
+        together = prepared.analysis(close_ms)
+        if number % 2:
+            together = prepared.later(close_ms, alone.snapshot(symbol), alone.options) or together
+        one = alone.made(symbol, close_ms)
         if one != together:
-            raise AssertionError(f"{prepared.symbol}, {close_ms}: alone {one}; together {together}")
+            raise AssertionError(f"{symbol}, {close_ms}: alone {one}; together {together}")
 
 
 def _by_model(history: SymbolHistory, closes: Ints) -> list[slice]:
@@ -239,9 +297,17 @@ class PreparedAnalyses:
         said = self._said.get(symbol)
         if said is None or said[0] != close_ms:
             at_its_time = close_ms <= self.passed_ms or self.alone.venue.now_ms == close_ms + SETTLE_MS
-            one = self.at(symbol, close_ms) if at_its_time else self.alone.of(symbol, close_ms)
+            one = self.at(symbol, close_ms) if at_its_time else self._later(symbol, close_ms)
             said = self._said[symbol] = close_ms, one
         return said[1]
+
+    def _later(self, symbol: str, close_ms: int) -> Analysis:
+        """What is said of a close now."""
+        one = self.symbols[symbol]
+        if one.inputs is None or close_ms == self.symbols[symbol].first_ms:
+            return self.alone.of(symbol, close_ms)
+        said = one.later(close_ms, self.alone.snapshot(symbol), self.alone.options)
+        return self.alone.of(symbol, close_ms) if said is None else said
 
     def at(self, symbol: str, close_ms: int) -> Analysis:
         """What is said of a close at its time."""

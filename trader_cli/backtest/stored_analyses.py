@@ -75,6 +75,17 @@ class SymbolHistory:
         """What is doubtful about the bars before each row, as told then; rows without doubts are left out."""
         return doubts_by_row(self.bars, self.timeframe, self.reach, DOUBT_BARS)
 
+    def paid_between(self, after_ms: int, until_ms: int) -> bool:
+        """Whether funding was paid in (after, until], as far as it is known."""
+        first, stop = np.searchsorted(self.paid_ms, (after_ms, until_ms), side="right").tolist()
+        return bool(first < stop)
+
+    @cached_property
+    def paid_ms(self) -> Ints:
+        """When funding was paid, UTC ms."""
+        none = np.zeros(0, dtype=np.int64)
+        return none if self.funding is None else self.funding.to_series(0).to_physical().to_numpy()
+
     def let_features_go(self) -> None:
         """Hold the features no longer, where they can be read again."""
         if isinstance(self.features, StoredColumns):
@@ -133,7 +144,7 @@ class StoredAnalyses:
             bars=recent,
             features=history.row(trading.model.base_features, row),
             model=trading.model,
-            snapshot=self._snapshot(history.symbol),
+            snapshot=self.snapshot(history.symbol),
             bar_age_ms=now - int(recent.open_ms[-1]) - timeframe.ms,
             book_age_ms=0,
             digests={**history.digests, "model": trading.digest},
@@ -142,8 +153,8 @@ class StoredAnalyses:
             word=None if history.signals is None else RuleWord.at(history.signals, row),
         )
 
-    def _snapshot(self, symbol: str) -> MarketSnapshot:
-        """What a fetch would have stored."""
+    def snapshot(self, symbol: str) -> MarketSnapshot:
+        """What a fetch would have stored now."""
         venue = self.venue
         ticker, book, premium = venue.ticker(symbol), venue.order_book(symbol), venue.premium_index(symbol)
         return MarketSnapshot(
@@ -159,6 +170,5 @@ class StoredAnalyses:
     def _funding(self, history: SymbolHistory, now_ms: int) -> pl.DataFrame | None:
         if history.funding is None:
             return None
-        times = history.funding.to_series(0).to_physical().to_numpy()
-        known = int(np.searchsorted(times, now_ms, side="right"))
+        known = int(np.searchsorted(history.paid_ms, now_ms, side="right"))
         return history.funding[max(0, known - FUNDING_ROWS) : known]

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import numpy as np
 
 from trader_cli.core.errors import DataInvalid
-from trader_cli.core.market.quotes import Ticker
+from trader_cli.core.market.quotes import OrderBook, PremiumIndex, Ticker
+from trader_cli.core.market.symbols import delivery_ms_of
 from trader_cli.core.money.assets import QUOTE
 from trader_cli.core.money.orders import AccountState, NotPlaced, StopState
 from trader_cli.exchange.account import account_replies as parse
 from trader_cli.exchange.account.broker import order_parameters, stop_parameters
+from trader_cli.exchange.connection.reply_fields import number
 from trader_cli.exchange.market_data import quote_replies
 from trader_cli.exchange.market_data.symbol_filters import symbol_rules
 from trader_cli.venue.engine.books import ZERO
@@ -26,15 +28,15 @@ from trader_cli.venue.engine.queries import VenueRejection
 from trader_cli.venue.server.private_routes import COMMANDS, READS
 from trader_cli.venue.server.public_routes import PublicRoutes
 from trader_cli.venue.server.wallets import fresh_account, text
+from trader_cli.venue.simulated_market.derived_series import FUNDING_INTERVAL_MS
 from trader_cli.venue.simulated_market.many_moments import as_written
-from trader_cli.venue.simulated_market.number_format import as_read, decimals
+from trader_cli.venue.simulated_market.number_format import DERIVED_PLACES, as_read, decimals
 from trader_cli.venue.simulated_market.rule_changes import RuleBook
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from trader_cli.core.market.quotes import OrderBook, PremiumIndex
     from trader_cli.core.money.orders import (
         LeverageBracket,
         OrderRequest,
@@ -45,7 +47,6 @@ if TYPE_CHECKING:
     )
     from trader_cli.exchange.latency import Latency
     from trader_cli.venue.engine.books import Account, AlgoOrder
-    from trader_cli.venue.simulated_market.market_port import Level
     from trader_cli.venue.simulated_market.rule_changes import Listing
     from trader_cli.venue.simulated_market.symbol_market import SymbolMarket
     from trader_cli.venue.simulated_market.tape import Tape
@@ -107,20 +108,13 @@ class SimulatedExchange:
         """The book, `DEPTH` levels a side."""
 
         def read() -> OrderBook:
-            market = self._routes.markets[symbol]
-            price, quantity = decimals(market.tape.tick), decimals(market.tape.step)
-            shown = market.book(self.now_ms, DEPTH)
-            bids, asks = (side_shown(side, price, quantity) for side in shown)
-            return quote_replies.checked_book(symbol, self.now_ms, bids, asks)
+            return book_shown(self._routes.markets[symbol], self.now_ms)
 
         return self._now("book", symbol, read)
 
     def premium_index(self, symbol: str) -> PremiumIndex:
         """Mark and index price, and the funding ahead."""
-        path = "/fapi/v1/premiumIndex"
-        return self._now(
-            "premium", symbol, lambda: quote_replies.premium_index(self._shown(path, symbol=symbol), symbol)
-        )
+        return self._now("premium", symbol, lambda: premium_shown(self._routes.markets[symbol], self.book, self.now_ms))
 
     def rules(self, symbol: str) -> SymbolRules:
         """The filters of a symbol."""
@@ -211,12 +205,30 @@ def ticker_shown(market: SymbolMarket, now_ms: int) -> Ticker:
     )
 
 
-def side_shown(side: list[Level], price: int, quantity: int) -> tuple[Level, ...]:
-    """A side of the book as the client reads it, of so many places."""
-    if not side:
-        return ()
-    prices, sizes = np.array(side).T
-    return tuple(zip(as_written(prices, price).tolist(), as_written(sizes, quantity).tolist(), strict=True))
+def book_shown(market: SymbolMarket, now_ms: int) -> OrderBook:
+    """The book as the client reads it from the exchange's answer (`quote_replies.order_book`)."""
+    tape, shown = market.tape, market.book_columns(now_ms, DEPTH)
+    price, quantity = decimals(tape.tick), decimals(tape.step)
+    (bids, bid_sizes), (asks, ask_sizes) = (
+        (as_written(prices, price), as_written(sizes, quantity)) for prices, sizes in shown
+    )
+    levels = [
+        tuple(zip(prices.tolist(), sizes.tolist(), strict=True))
+        for prices, sizes in ((bids, bid_sizes), (asks, ask_sizes))
+    ]
+    ranked = np.concatenate([bids[::-1], asks])
+    if len(bids) and ranked[0] > 0 and (ranked[1:] > ranked[:-1]).all() and min(bid_sizes.min(), ask_sizes.min()) >= 0:
+        return OrderBook(tape.symbol, now_ms, levels[0], levels[1])
+    return quote_replies.checked_book(tape.symbol, now_ms, levels[0], levels[1])
+
+
+def premium_shown(market: SymbolMarket, book: RuleBook, now_ms: int) -> PremiumIndex:
+    """Mark, index and the funding ahead as the client reads them (`quote_replies.premium_index`)."""
+    symbol, price = market.tape.symbol, decimals(market.tape.tick)
+    following = book.next_funding_ms(symbol, now_ms, FUNDING_INTERVAL_MS) if delivery_ms_of(symbol) is None else 0
+    rate = as_read(market.quoted_funding_rate(now_ms, following), DERIVED_PLACES) if following else 0.0
+    mark, index = as_read(market.mark_price(now_ms), price), as_read(market.index_price(now_ms), DERIVED_PLACES)
+    return PremiumIndex(symbol, now_ms, number(mark, above=0), number(index, above=0), rate, following)
 
 
 def balances_shown(books: Account, asset: str, marks: dict[str, Decimal]) -> AccountState:

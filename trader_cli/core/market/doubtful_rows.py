@@ -19,6 +19,7 @@ from trader_cli.core.market.quality_masks import (
     bends,
     changes_of,
     takes_back,
+    usual_size,
 )
 from trader_cli.core.market.ticks import MOST_DECIMALS, decimals_needed
 
@@ -40,22 +41,43 @@ def doubts_by_row(bars: pl.DataFrame, timeframe: Timeframe, window: int, last: i
 
     `bars` are valid BARS (n, 11). Only rows beside which a bar looks odd by itself are looked at in full.
     """
-    odd = _odd(bars, timeframe)
-    near = np.convolve(odd, np.ones(last, dtype=np.int64))[: bars.height] > 0
+    view = changes_of(bars, timeframe)
+    size = (view["move"] / view["steps"].sqrt()).abs()
+    printed = _printed(view, size)
+    other, misprinted = (_just_before(mask, last) for mask in (_otherwise_odd(bars, view), printed))
+    back = view.select(takes_back().fill_null(value=False)).to_series().to_numpy()
     found = {}
-    for row in np.flatnonzero(near).tolist():
-        doubts = doubtful_bars(bars[max(0, row + 1 - window) : row + 1], timeframe, last)
+    for row in np.flatnonzero(other | misprinted).tolist():
+        if other[row]:
+            doubts = doubtful_bars(bars[max(0, row + 1 - window) : row + 1], timeframe, last)
+        else:
+            seen = slice(max(0, row + 1 - window), row + 1)
+            doubts = _misprinted(size[seen].to_numpy(), back[seen], last)
         if doubts:
             found[row] = doubts
     return found
 
 
-def _odd(bars: pl.DataFrame, timeframe: Timeframe) -> Mask:
-    """Bars that any window around them might find stuck, filled in, misprinted, or of another instrument."""
-    view = changes_of(bars, timeframe)
+def _just_before(mask: Mask, last: int) -> Mask:
+    """Rows one of whose `last` bars is true, its own included."""
+    return np.convolve(mask, np.ones(last, dtype=np.int64))[: len(mask)] > 0
+
+
+def _misprinted(size: Floats, back: Mask, last: int) -> dict[str, int]:
+    """What `doubtful_bars` finds of a window (n,) of moves whose `last` bars can be misprinted, but nothing else."""
+    seen = np.append(np.nan, size[1:])  # the first of a window moves from nothing
+    limit = OUTLIER_SIGMAS * np.maximum(1.4826 * usual_size(pl.Series(seen, nan_to_null=True)).to_numpy(), LEAST_SIGMA)
+    printed = (seen > limit) & back
+    printed[-1:] = False  # that a bar is taken back is told by the bar after it
+    held = int((printed & ~np.append(False, printed[:-1]))[-last:].sum())
+    return {"bad_print": held} if held else {}
+
+
+def _otherwise_odd(bars: pl.DataFrame, view: pl.DataFrame) -> Mask:
+    """Bars that any window around them might find stuck, filled in, or of another instrument."""
     still = bars.select((pl.col("volume") == 0) & (pl.col("high") == pl.col("low"))).to_series()
     other = view.select(pl.col("seam").abs() > math.log(OTHER_INSTRUMENT_FACTOR)).to_series()
-    masks = (still, other, _straight(bars, view), _printed(view))
+    masks = (still, other, _straight(bars, view))
     return np.asarray(np.any([mask.fill_null(value=False).to_numpy() for mask in masks], axis=0))
 
 
@@ -73,12 +95,12 @@ def _coarsest(bars: pl.DataFrame, names: tuple[str, ...]) -> pl.Series:
     return 10.0 ** -around.max_horizontal().clip(0, MOST_DECIMALS).cast(pl.Float64)
 
 
-def _printed(view: pl.DataFrame) -> pl.Series:
+def _printed(view: pl.DataFrame, size: pl.Series) -> Mask:
     """Bars whose move is far outside the least that could be usual before them, and is taken back."""
-    size = (view["move"] / view["steps"].sqrt()).abs()
     usual = _least_usual(size.fill_null(np.nan).to_numpy())
     limit = _SLACK * OUTLIER_SIGMAS * np.maximum(1.4826 * usual, LEAST_SIGMA)
-    return (size > pl.Series(limit)) & view.select(takes_back()).to_series()
+    odd = (size > pl.Series(limit)) & view.select(takes_back()).to_series()
+    return odd.fill_null(value=False).to_numpy()
 
 
 def _least_usual(size: Floats) -> Floats:

@@ -134,7 +134,7 @@ def takes_back() -> pl.Expr:
 
 def _outliers(view: pl.DataFrame, bars: pl.DataFrame) -> dict[str, pl.Series]:
     size = (pl.col("move") / pl.col("steps").sqrt()).abs()
-    usual = _usual(view.select(size).to_series())
+    usual = usual_size(view.select(size).to_series())
     limit = OUTLIER_SIGMAS * pl.max_horizontal(1.4826 * pl.lit(usual), pl.lit(LEAST_SIGMA))
     reach = pl.max_horizontal(
         (pl.col("high") / pl.max_horizontal("open", "close")).log(),
@@ -162,28 +162,29 @@ def _outliers(view: pl.DataFrame, bars: pl.DataFrame) -> dict[str, pl.Series]:
     }
 
 
-def _usual(size: pl.Series) -> pl.Series:
+def usual_size(size: pl.Series) -> pl.Series:
     """The median of `size` over about `BLOCKS` * `BLOCK_BARS` bars before each one's block; of all, at the start.
 
     The median of the medians of blocks: a tenth of the time of a median that rolls by single bars.
     """
     typical = size.median()
-    if typical is None:
+    if not isinstance(typical, float):
         return size.fill_null(0.0)
-    before = _block_medians(size).rolling_median(BLOCKS, min_samples=1).shift(1).fill_null(typical)
-    return before.gather(pl.int_range(len(size), eager=True) // BLOCK_BARS)
+    medians = _block_medians(size).rolling_median(BLOCKS, min_samples=1).to_numpy()
+    before = np.append(np.nan, medians[:-1])
+    return pl.Series(np.where(np.isnan(before), typical, before)[np.arange(len(size)) // BLOCK_BARS])
 
 
 def _block_medians(size: pl.Series) -> pl.Series:
     """The median of each `BLOCK_BARS` values, nulls left out; null for a block of nulls."""
     blocks = -(-len(size) // BLOCK_BARS)
     padded = np.full(blocks * BLOCK_BARS, np.nan)
-    padded[: len(size)] = size.fill_null(np.nan).to_numpy()
+    padded[: len(size)] = size.to_numpy()  # null as NaN
     ordered = np.sort(padded.reshape(blocks, BLOCK_BARS), axis=1)  # NaN comes last
     known = BLOCK_BARS - np.isnan(ordered).sum(axis=1)
     rows = np.arange(blocks)
     low, high = ordered[rows, np.maximum(known - 1, 0) // 2], ordered[rows, np.minimum(known // 2, BLOCK_BARS - 1)]
-    return pl.Series((low + high) / 2).fill_nan(None)
+    return pl.Series((low + high) / 2, nan_to_null=True)
 
 
 def _volumes_disagree(bars: pl.DataFrame) -> pl.Series:

@@ -122,3 +122,12 @@ def grouped(base: dict[str, Floats], interval_ms: int) -> dict[str, Floats]:
         "close": base["close"][last],
         **{name: np.add.reduceat(base[name], first) for name in SUMS},
     }
+
+
+def page_rows(opened: Floats, start_ms: int | None, end_ms: int | None, limit: int) -> range:
+    """Rows of a page of bars that open at these times: the first `limit` from `start_ms` on, or the last `limit`."""
+    stop = len(opened) if end_ms is None else int(np.searchsorted(opened, end_ms, side="right"))
+    if start_ms is None:
+        return range(max(0, stop - limit), stop)
+    first = int(np.searchsorted(opened, start_ms, side="left"))
+    return range(first, max(first, min(stop, first + limit)))

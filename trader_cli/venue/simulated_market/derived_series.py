@@ -51,7 +51,12 @@ def _wave(seed: int, time_ms: Ints) -> Floats:
 
 def index_price(seed: int, bar_open_ms: Ints, price: Floats) -> Floats:
     """The index where the last price is `price`, rounded to its eight places. Shape (n,)."""
-    return np.round(price / (1.0 + basis(seed, bar_open_ms)), 8)
+    return index_at(basis(seed, bar_open_ms), price)
+
+
+def index_at(apart: Floats, price: Floats) -> Floats:
+    """The index where the last price is `price` and stands so far above it. Shape (n,)."""
+    return np.round(price / (1.0 + apart), 8)
 
 
 def seen_as(view: View, seed: int, bars: Mapping[str, Floats]) -> dict[str, Floats]:

@@ -8,6 +8,7 @@ whichever bars are expanded beside it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 POINT_MS = 5_000
 MAX_POINTS = 240
+_WORD = 0xFFFFFFFFFFFFFFFF
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,31 @@ def uniforms(seed: int, keys: Ints, count: int) -> Floats:
         )
         mixed = _mix(start[:, None] + lane)
     return (mixed >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def uniforms_at(seed: int, key: int, count: int) -> Floats:
+    """`uniforms` of one key, shape (count,), in a fifth of the time."""
+    with np.errstate(over="ignore"):
+        mixed = _mix(np.uint64(_mixed((key & _WORD) ^ _seed_word(seed))) + _lane(count))
+    return (mixed >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+@cache
+def _lane(count: int) -> NDArray[np.uint64]:
+    with np.errstate(over="ignore"):
+        return np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+
+
+@cache
+def _seed_word(seed: int) -> int:
+    return _mixed((seed & _WORD) * 0xD1342543DE82EF95 & _WORD)
+
+
+def _mixed(z: int) -> int:
+    """`_mix` of one word."""
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 & _WORD
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EB & _WORD
+    return z ^ (z >> 31)
 
 
 def _mix(z: NDArray[np.uint64] | np.uint64) -> NDArray[np.uint64]:

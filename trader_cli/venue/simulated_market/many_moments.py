@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trader_cli.core.market.timeframes import DAY_MS, HOUR_MS, MINUTE_MS
-from trader_cli.venue.simulated_market.intrabar_path import expand_rows, uniforms
+from trader_cli.venue.simulated_market.intrabar_path import expand_rows, uniforms, uniforms_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,6 +79,16 @@ def books_at(
         sizes = np.maximum(1.0, np.round(volume[:, None] * (0.5 + noise) * 0.3 / tape.step)) * tape.step
         sides.append((last[:, None] + sign * tick * steps, sizes))
     return Books(sides[0], sides[1])
+
+
+def book_at(tape: SymbolTape, time_ms: int, last: float, levels: int, recent: tuple[float, float]) -> tuple[Side, Side]:
+    """(bids, asks) of `books_at` at one moment, each of shape (levels,)."""
+    (volume, reach), tick = recent, tape.tick
+    half, gap = max(1, round(reach / (2 * tick))), max(1, round(last * 0.5e-4 / tick))
+    steps = (half + gap * np.arange(levels)) * tape.book_width
+    sizes = volume * (0.5 + uniforms_at(tape.seed, time_ms // 1000, 2 * levels)) * 0.3 / tape.step
+    sizes = np.maximum(1.0, np.rint(sizes)) * tape.step
+    return (np.asarray(last - tick * steps), sizes[0::2]), (np.asarray(last + tick * steps), sizes[1::2])
 
 
 def last_hour(tape: SymbolTape, under_way: Ints) -> tuple[Floats, Floats]:

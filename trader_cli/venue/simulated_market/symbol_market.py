@@ -20,17 +20,18 @@ from trader_cli.core.market.symbols import delivery_ms_of
 from trader_cli.core.market.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, Timeframe
 from trader_cli.core.money.assets import margin_asset_of
 from trader_cli.core.money.orders import SymbolRules
-from trader_cli.venue.simulated_market.base_bars import SUMS, BaseBars, grouped
+from trader_cli.venue.simulated_market.base_bars import SUMS, BaseBars, grouped, page_rows
 from trader_cli.venue.simulated_market.brackets import in_asset
 from trader_cli.venue.simulated_market.derived_series import (
     FUNDING_INTERVAL_MS,
     OpenInterest,
+    basis,
     derived_funding_rate,
-    index_price,
+    index_at,
     seen_as,
 )
 from trader_cli.venue.simulated_market.intrabar_path import expand, points_per_bar
-from trader_cli.venue.simulated_market.many_moments import books_at, day_quote_volumes, last_hour
+from trader_cli.venue.simulated_market.many_moments import book_at, day_quote_volumes, last_hour
 from trader_cli.venue.simulated_market.market_port import Beyond
 from trader_cli.venue.simulated_market.market_values import DayStatistics, Kline, Trade, TradeColumns
 
@@ -66,7 +67,8 @@ class SymbolMarket:
         self._seen: tuple[tuple[int, int], dict[str, Floats] | None] | None = None
         self._runs: dict[int, Path] = {}
         self._still = (0, 0, 0.0)
-        self._hour: tuple[int, tuple[Floats, Floats] | None] = (-1, None)
+        self._hour: tuple[int, tuple[float, float]] = (-1, (0.0, 0.0))
+        self._basis: tuple[int, Floats] | None = None
         self._shown_book: tuple[int, int, tuple[Side, Side]] | None = None
 
     @cached_property
@@ -157,7 +159,7 @@ class SymbolMarket:
         start_ms, end_ms, limit = page
         opened, table = self._base.grouped(view, timeframe.ms)
         closed = int(np.searchsorted(opened, now_ms - timeframe.ms, side="right"))
-        shown = self._window(opened[:closed], start_ms, end_ms, limit)
+        shown = page_rows(opened[:closed], start_ms, end_ms, limit)
         bars = table.between(shown.start, shown.stop)
         forming_ms, full = timeframe.floor(now_ms), start_ms is not None and len(shown) == limit
         if full or not (start_ms or 0) <= forming_ms <= (now_ms if end_ms is None else end_ms):
@@ -173,14 +175,6 @@ class SymbolMarket:
             return self._marks.closed_bars("last", timeframe, first_ms, stop_ms)
         opened, table = self._base.grouped(view, timeframe.ms)
         return table.between(*np.searchsorted(opened, [first_ms, stop_ms]).tolist())
-
-    @staticmethod
-    def _window(opened: Floats, start_ms: int | None, end_ms: int | None, limit: int) -> range:
-        stop = len(opened) if end_ms is None else int(np.searchsorted(opened, end_ms, side="right"))
-        if start_ms is None:
-            return range(max(0, stop - limit), stop)
-        first = int(np.searchsorted(opened, start_ms, side="left"))
-        return range(first, max(first, min(stop, first + limit)))
 
     def _forming(self, view: View, timeframe: Timeframe, now_ms: int) -> dict[str, Floats] | None:
         """The unfinished bar, columns of shape (1,): closed base bars inside it, the path of the base bar under way."""
@@ -318,17 +312,20 @@ class SymbolMarket:
         A deeper look shows the same levels and more.
         """
         if self._shown_book is None or self._shown_book[:2] != (now_ms, levels):
-            self._shown_book = now_ms, levels, self._book_at(now_ms, levels)
+            sides = self.book_columns(now_ms, levels)
+            bids, asks = (list(zip(prices.tolist(), sizes.tolist(), strict=True)) for prices, sizes in sides)
+            self._shown_book = now_ms, levels, (bids, asks)
         return self._shown_book[2]
 
-    def _book_at(self, now_ms: int, levels: int) -> tuple[Side, Side]:
-        under_way, moment = self._bar_under_way(now_ms), np.array([now_ms], dtype=np.int64)
+    def book_columns(self, now_ms: int, levels: int) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:
+        """The book as (prices, sizes) of bids and asks, best first; levels without a price are left out."""
+        under_way = self._bar_under_way(now_ms)
         if self._hour[0] != under_way:
-            self._hour = under_way, last_hour(self.tape, np.array([under_way]))
-        book = books_at(self.tape, moment, np.array([self.last_price(now_ms)]), levels, self._hour[1])
-        sides = (zip(prices[0].tolist(), sizes[0].tolist(), strict=True) for prices, sizes in (book.bids, book.asks))
-        bids, asks = ([(price, size) for price, size in side if price > 0] for side in sides)
-        return bids, asks
+            volume, reach = last_hour(self.tape, np.array([under_way]))
+            self._hour = under_way, (float(volume[0]), float(reach[0]))
+        bids, asks = book_at(self.tape, now_ms, self.last_price(now_ms), levels, self._hour[1])
+        left = len(bids[0]) if bids[0][-1] > 0 else int((bids[0] > 0).sum())
+        return (bids[0][:left], bids[1][:left]), asks
 
     def funding_rate(self, time_ms: int) -> float:
         """The funding rate of the interval that ends at `time_ms`: as recorded (0 where none was), or derived."""
@@ -376,5 +373,7 @@ class SymbolMarket:
 
     def index_price(self, now_ms: int) -> float:
         """Derived: the last price less a seeded basis of a few basis points (`derived_series.basis`)."""
-        opened = np.array([self.tape.timeframe.floor(now_ms)], dtype=np.int64)
-        return float(index_price(self.tape.seed, opened, np.array([self.last_price(now_ms)]))[0])
+        opened = self.tape.timeframe.floor(now_ms)
+        if self._basis is None or self._basis[0] != opened:
+            self._basis = opened, basis(self.tape.seed, np.array([opened], dtype=np.int64))
+        return float(index_at(self._basis[1], np.array([self.last_price(now_ms)]))[0])
