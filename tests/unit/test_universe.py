@@ -15,8 +15,9 @@ from trader_cli.cli.options import named_symbols
 from trader_cli.core.errors import DataMissing, UsageError
 from trader_cli.core.market.schemas import TIME
 from trader_cli.core.market.timeframes import DAY_MS, HOUR_MS, Timeframe
+from trader_cli.pipelines.backtests.backtest_request import WALK_FORWARD, BacktestRequest
 from trader_cli.pipelines.backtests.declared_listing import ListingProof, proof_of
-from trader_cli.pipelines.backtests.universe import VOLUME_DAYS, largest, symbols_in
+from trader_cli.pipelines.backtests.universe import VOLUME_DAYS, largest, membership, symbols_in
 
 HOUR = Timeframe.parse("1h")
 NAMES = ("AAAUSDT", "BBBUSDT", "CCCUSDT", "DDDUSDT")
@@ -56,6 +57,19 @@ def test_who_has_not_begun_is_no_member_yet() -> None:
     assert universe.members == ({"AAAUSDT"}, {"BBBUSDT"})
     with pytest.raises(DataMissing):
         largest({"BBBUSDT": bars["BBBUSDT"]}, HOUR, [30 * DAY_MS], 1)
+
+
+def test_who_was_listed_within_the_span_is_a_member_from_where_it_enters_on() -> None:
+    bars = {"AAAUSDT": traded(np.ones(24 * 60)), "BBBUSDT": traded(np.full(24 * 40, 50.0), 20 * DAY_MS)}
+    cuts, entered = [day * DAY_MS for day in (10, 30, 50)], {"BBBUSDT": 50 * DAY_MS}
+    universe = largest(bars, HOUR, cuts, 1, entered)
+    assert universe.members == ({"AAAUSDT"}, {"AAAUSDT"}, {"BBBUSDT"}), "it takes no place before"
+    span = (10 * DAY_MS, 59 * DAY_MS)
+    everyone = BacktestRequest(tuple(bars), HOUR, *span, WALK_FORWARD, 20 * DAY_MS, survivors=True)
+    assert membership(bars, everyone, span, {"BBBUSDT": 30 * DAY_MS}) == {
+        "AAAUSDT": None,
+        "BBBUSDT": ((30 * DAY_MS, 50 * DAY_MS), (50 * DAY_MS, 59 * DAY_MS + 1)),
+    }
 
 
 def test_a_file_of_symbols_is_read_and_one_without_is_refused(tmp_path: Path) -> None:

@@ -106,14 +106,15 @@ class FaithfulBacktest:
         """The last close that is looked at; the beginning is one, if bars close then."""
         return self._schedule.timeframe.floor(max(now_ms - SETTLE_MS, self._began_ms))
 
-    def _has_ended(self, symbol: str, close_ms: int) -> bool:
-        """Whether a symbol is delisted by a close: nothing is thought of it any more."""
-        return close_ms >= self._ends.get(symbol, close_ms + 1)
+    def _is_away(self, symbol: str, close_ms: int) -> bool:
+        """Whether nothing is thought of a symbol at a close: it is delisted by then, or not there yet."""
+        begins = self._schedule.begins.get(symbol, close_ms)
+        return close_ms < begins or close_ms >= self._ends.get(symbol, close_ms + 1)
 
     def _tend(self, series: Series) -> None:
         now = self._account.venue.now_ms
         closed = self._closed(now)
-        if self._has_ended(series.symbol, closed):
+        if self._is_away(series.symbol, closed):
             series.analysed_ms, series.tactics_ms = closed, None
             self._stood(closed)
         elif closed > series.analysed_ms:

@@ -138,7 +138,7 @@ class FastBacktest(FaithfulBacktest):
         bar_ms = self._schedule.timeframe.ms
         for close_ms in range(self._stood_ms + bar_ms, wake_ms - SETTLE_MS, bar_ms):
             for series in self._series:
-                if not self._has_ended(series.symbol, close_ms):
+                if not self._is_away(series.symbol, close_ms):
                     self._pass_over(series.symbol, close_ms)
                 series.analysed_ms, series.approved = close_ms, None
             self._standing.due.append(close_ms)

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from trader_cli.core.market.timeframes import SETTLE_MS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from trader_cli.core.market.timeframes import Timeframe
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """When what is done: at closes of `timeframe`; looks, further tries, and how long a signal is valid, in ms."""
+    """When what is done: at closes of `timeframe`; looks, further tries, and how long a signal is valid, in ms.
+
+    `begins`: the first close, UTC ms, at which anything is thought of symbols that were listed within the span.
+    """
 
     timeframe: Timeframe
     look_ms: int
     again_ms: int
     validity_ms: int
+    begins: Mapping[str, int] = field(default_factory=dict)
 
     def closed_by(self, now_ms: int) -> int:
         """The last close whose bar can be asked for."""

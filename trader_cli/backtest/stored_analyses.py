@@ -40,7 +40,8 @@ class SymbolHistory:
     """BARS and FEATURES of a symbol, row for row, FUNDING if known, and the models that trade them.
 
     `signals`: what a rule of one's own says of each row, where one decides. `member`: the closes [first, last) at which
-    the symbol is among those that are traded; None: always.
+    the symbol is among those that are traded; None: always. `begins_ms`: the first close that is decided of one that
+    was listed within the span.
     """
 
     symbol: str
@@ -52,6 +53,7 @@ class SymbolHistory:
     digests: dict[str, str]
     signals: BarSignals | None = None
     member: tuple[tuple[int, int], ...] | None = None
+    begins_ms: int = 0
 
     def restricted(self, outcome: Signal | Abstention, close_ms: int) -> Signal | Abstention:
         """What is said at a close, but for a signal of a symbol that is not among those traded then."""

@@ -92,6 +92,7 @@ def _assumptions(manifest: Manifest, request: JsonObject) -> dict[str, str]:
         "money at first": f"{number_of(settings['balance']):,.2f}",
         "symbols": _chosen(request),
         **_endings(_ended(manifest)),
+        **_entries(manifest),
         "costs assumed": f"taker fee {costs['taker_fee_bps']} bps, slippage {costs['slippage_bps']} bps,"
         f" funding {costs['funding_bps']} bps where a symbol's own is not known",
         **(_bare_fills(on_bars) if on_bars else _engine_fills(manifest, settings)),
@@ -101,11 +102,19 @@ def _assumptions(manifest: Manifest, request: JsonObject) -> dict[str, str]:
     }
 
 
+def _entries(manifest: Manifest) -> dict[str, str]:
+    """Which symbols were listed within the span, and from which refit on they are traded; those that are stored."""
+    entered = object_of(object_of(manifest.notes.get("market", {})).get("entered", {}))
+    told = ", ".join(f"{symbol} {utc_text(whole_of(at_ms))}" for symbol, at_ms in entered.items())
+    return {"listed later": f"{told}: from the first refit on with enough to train on, of those stored"} if told else {}
+
+
 def _chosen(request: JsonObject) -> str:
     """Which, and by what."""
     largest = "" if request.get("top") is None else f"the {request['top']} largest by volume at each refit, of "
     if "listing" in request:
-        return f"{largest}{_listing(request)}; what was listed later is left out"
+        told = "of what was listed later, what is stored enters at a refit"
+        return f"{largest}{_listing(request)}; {told}"
     stored = " stored today: survivors only" if request.get("survivors") else ""
     return f"{largest}{len(texts_of(request['symbols']))}{stored}" if largest or stored else "as named"
 

@@ -127,8 +127,13 @@ def prepare(recipe: Recipe, workspace: Workspace, store: ArtifactStore) -> Prepa
     own = workspace_of(_settings(recipe, workspace.settings))
     request = replace(recipe.request, since_ms=recipe.span[0], until_ms=recipe.span[1])
     histories = {symbol: _history(recipe, own, store, symbol) for symbol in request.symbols}
-    member = membership({symbol: history.bars for symbol, history in histories.items()}, request, recipe.span)
-    histories = {symbol: replace(history, member=member[symbol]) for symbol, history in histories.items()}
+    entered = {symbol: whole_of(at_ms) for symbol, at_ms in object_of(recipe.market.get("entered", {})).items()}
+    bars = {symbol: history.bars for symbol, history in histories.items()}
+    member = membership(bars, request, recipe.span, entered)
+    histories = {
+        symbol: replace(history, member=member[symbol], begins_ms=entered.get(symbol, 0))
+        for symbol, history in histories.items()
+    }
     return PreparedBacktest(own, request, histories, _tape(recipe, own, store), recipe.bars)
 
 

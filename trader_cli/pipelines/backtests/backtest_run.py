@@ -16,6 +16,7 @@ from trader_cli.core.ports import silent
 from trader_cli.pipelines.backtests.backtest_request import CURRENT, WALK_FORWARD
 from trader_cli.pipelines.backtests.backtest_store import save
 from trader_cli.pipelines.backtests.declared_listing import proof_of
+from trader_cli.pipelines.backtests.later_listings import entering
 from trader_cli.pipelines.backtests.prepared_backtest import PreparedBacktest, trade
 from trader_cli.pipelines.backtests.span_hints import nothing_stored, too_few_before
 from trader_cli.pipelines.backtests.stored_tape import no_longer_traded, played_digests, tape_of
@@ -52,12 +53,19 @@ def run_backtest(
         request, by_list = _declared(workspace, store, request, listed)
         ended |= by_list
     series = [training_data(workspace, store, symbol, request.timeframe) for symbol in request.symbols]
-    series, request = _reaching(series, request, ended) if request.survivors else (series, request)
-    span = since, until = _span(series, request, ended)
-    member = membership({one.symbol: one.bars for one in series}, request, span)
+    late = {one.symbol for one in listed if one.from_ms > (request.since_ms or 0)}
+    if request.survivors:
+        series, request, by_bars = _reaching(series, request, ended)
+        late |= by_bars
+    span = since, until = _span([one for one in series if one.symbol not in late], request, ended)
+    tried = {s.symbol: entering(workspace, store, s, span, request.refit_ms) for s in series if s.symbol in late}
+    entered = {symbol: at_ms for symbol, at_ms in tried.items() if at_ms is not None}
+    series = [one for one in series if one.symbol in entered or one.symbol not in late]
+    member = membership({one.symbol: one.bars for one in series}, request, span, entered)
     series = [one for one in series if member[one.symbol] != ()]
     request = replace(request, symbols=tuple(one.symbol for one in series))
     histories = {s.symbol: _history(workspace, store, s, request, span, member[s.symbol], progress) for s in series}
+    histories = {symbol: replace(one, begins_ms=entered.get(symbol, 0)) for symbol, one in histories.items()}
     tape = tape_of(workspace, store, request.symbols, request.timeframe, ended & set(request.symbols), since)
     known, played = replace(request, since_ms=since, until_ms=until), played_digests(workspace, store, series)
     prepared = PreparedBacktest(workspace, known, histories, tape, played)
@@ -82,6 +90,8 @@ def _declared(
     until = last if request.until_ms is None else min(last, timeframe.floor(request.until_ms + 1))
     proof = proof_of(listed, closes, (request.since_ms, until))
     here = [one.symbol for one in listed if one.holds(request.since_ms) and one.symbol not in proof.absent]
+    if here and request.model == WALK_FORWARD:
+        here += [one.symbol for one in listed if one.comes_within((request.since_ms, until), closes.get(one.symbol))]
     if not here:
         raise DataMissing(f"None of the {proof.tradable} symbols that were tradable then is stored over the span.")
     ended = {one.symbol for one in listed if one.symbol in closes and one.has_ended(closes[one.symbol][1])}
@@ -90,8 +100,8 @@ def _declared(
 
 def _reaching(
     series: list[TrainingData], request: BacktestRequest, ended: set[str]
-) -> tuple[list[TrainingData], BacktestRequest]:
-    """Those whose bars reach over the whole span, or to where they ended: of what is stored, not all has begun then.
+) -> tuple[list[TrainingData], BacktestRequest, set[str]]:
+    """Those whose bars reach to the end of the span, or to where they ended; and who of them begins only within it.
 
     Where the span is not said to begin, it does in the middle of what is stored of those that are traded still.
     """
@@ -101,9 +111,11 @@ def _reaching(
     going_on = [symbol for symbol, found in closes.items() if found[-1] >= until] or list(closes)
     first = max(int(closes[symbol][0]) for symbol in going_on)
     since = request.timeframe.floor((first + until) // 2) if request.since_ms is None else request.since_ms
-    begun = [s for s in series if closes[s.symbol][0] <= since < closes[s.symbol][-1]]
-    kept = [s for s in begun if s.symbol in going_on or s.symbol in ended]
-    return kept or series, replace(request, since_ms=since)
+    whole = [s for s in series if s.symbol in going_on or s.symbol in ended]
+    begun = {s.symbol for s in whole if closes[s.symbol][0] <= since < closes[s.symbol][-1]}
+    later = {s.symbol for s in whole if since < closes[s.symbol][0] < until and request.model == WALK_FORWARD}
+    known = replace(request, since_ms=since)
+    return ([s for s in whole if s.symbol in begun | later], known, later) if begun else (series, known, set())
 
 
 def _span(series: Sequence[TrainingData], request: BacktestRequest, ended: set[str]) -> tuple[int, int]:

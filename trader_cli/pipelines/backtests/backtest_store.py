@@ -158,15 +158,16 @@ def save_traded(workspace: Workspace, store: ArtifactStore, request: BacktestReq
 def _market(prepared: PreparedBacktest) -> JsonObject:
     """What makes the market that is played, beside its bars: settings of the simulated one; a real one's rules."""
     workspace, settings = prepared.workspace, prepared.workspace.settings
+    entered: JsonObject = {"entered": prepared.entered} if prepared.entered else {}
     if workspace.mode == "sim":
         sim = settings.sim.model_dump(mode="json", exclude={"balance", "start"})
-        return {"source": workspace.source, "sim": sim, "seed": settings.seed}
+        return {"source": workspace.source, "sim": sim, "seed": settings.seed, **entered}
     from trader_cli.pipelines.backtests.stored_tape import ended_of, filters_of, played_brackets
 
     filters = {s: {name: f"{x:f}" for name, x in each.items()} for s, each in filters_of(prepared.tape).items()}
     known = played_brackets(workspace, prepared.request.symbols)
     brackets = {symbol: one.as_dict() for symbol, one in known.items()}
-    told: JsonObject = {"brackets": brackets, "ended": ended_of(prepared.tape)}
+    told: JsonObject = {"brackets": brackets, "ended": ended_of(prepared.tape), **entered}
     return {"source": workspace.source, "filters": filters, **{name: found for name, found in told.items() if found}}
 
 

@@ -34,6 +34,12 @@ class Listed:
         """Whether its bars, the last of which closed then, reach its last day."""
         return self.to_ms is not None and last_ms >= self.to_ms - DAY_MS
 
+    def comes_within(self, span: tuple[int, int], closes: tuple[int, int] | None) -> bool:
+        """Whether it was listed within a span (since, until), and its `closes` (first, last) reach as far as it did."""
+        since, until = span
+        stored = closes is not None and (closes[1] >= until or self.has_ended(closes[1]))
+        return since < self.from_ms < until and stored
+
     def holds(self, time_ms: int) -> bool:
         """Whether it was tradable then."""
         return self.from_ms <= time_ms and (self.to_ms is None or time_ms < self.to_ms)

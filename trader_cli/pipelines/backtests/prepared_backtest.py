@@ -51,6 +51,11 @@ class PreparedBacktest:
         """The closes (first, last) that are traded, UTC ms."""
         return self.request.since_ms or 0, self.request.until_ms or 0
 
+    @property
+    def entered(self) -> dict[str, int]:
+        """From which close on symbols that were listed within the span are traded, UTC ms."""
+        return {symbol: history.begins_ms for symbol, history in self.histories.items() if history.begins_ms}
+
 
 def slower(prepared: PreparedBacktest, factor: int) -> PreparedBacktest:
     """With orders that take so many times as long to arrive; of a real market's where it has none."""
@@ -69,7 +74,7 @@ def trade(
     venue = make_venue(prepared.tape, since, balance)
     _assume(venue, workspace)
     account = BacktestAccount(venue, _options(workspace), timeframe)
-    options, schedule = AnalysisOptions.of(workspace.settings), _schedule(workspace, timeframe)
+    options, schedule = AnalysisOptions.of(workspace.settings), _schedule(workspace, timeframe, prepared.entered)
     analyses, symbols = StoredAnalyses(dict(prepared.histories), venue, options), prepared.request.symbols
     with leaving().prompt():
         if prepared.request.speed == "fast" and make_venue is SimulatedExchange:
@@ -102,10 +107,12 @@ def _decided(
         progress(f"deciding the closes of {symbol}", number, len(prepared.histories))
         market = alone.venue.engine.markets[symbol]
         assert isinstance(market, SymbolMarket)
-        found[symbol] = one = prepare(history, market, alone.venue.book, prepared.span, options)
+        span = max(since, history.begins_ms), prepared.span[1]
+        found[symbol] = one = prepare(history, market, alone.venue.book, span, options)
         beside = SimulatedExchange(prepared.tape, since, Decimal(1))
         compare_alone(one, StoredAnalyses({symbol: history}, beside, options))
-        alone.of(symbol, history.timeframe.floor(since))  # the beginning is not half a second after a close
+        if not history.begins_ms:
+            alone.of(symbol, history.timeframe.floor(since))  # the beginning is not half a second after a close
         history.let_features_go()
     return PreparedAnalyses(found, alone)
 
@@ -115,11 +122,12 @@ def _options(workspace: Workspace) -> AccountOptions:
     return AccountOptions(PlanningOptions.of(settings), ExecutionOptions.of(workspace), ManagementOptions.of(settings))
 
 
-def _schedule(workspace: Workspace, timeframe: Timeframe) -> Schedule:
+def _schedule(workspace: Workspace, timeframe: Timeframe, begins: Mapping[str, int]) -> Schedule:
     settings = workspace.settings
     return Schedule(
         timeframe,
         look_ms=round(settings.position_monitoring_interval * 1000),
         again_ms=round(settings.tactician.tactics_interval * 1000),
         validity_ms=round(settings.tactician.plan_validity * timeframe.ms),
+        begins=begins,
     )

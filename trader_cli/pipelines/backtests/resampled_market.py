@@ -41,7 +41,14 @@ _IN_QUOTE = {"quote_volume", "taker_buy_quote"}
 
 
 def resampled(prepared: PreparedBacktest, store: ArtifactStore, seed: int) -> PreparedBacktest:
-    """The same backtest on days drawn again. Raises `DataMissing` where no model traded two whole days."""
+    """The same backtest on days drawn again.
+
+    Raises `DataMissing` where no model traded two whole days, or a symbol has no bars of the days before it was listed.
+    """
+    if prepared.entered:
+        raise DataMissing(
+            f"{', '.join(prepared.entered)} was listed within the span: it has no days to draw before that."
+        )
     return played_by(prepared, store, drawn_days(model_spans(prepared), np.random.default_rng(seed)))
 
 

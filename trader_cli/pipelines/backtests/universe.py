@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,18 +49,39 @@ class Universe:
         return tuple((begin, end) for begin, end, members in among if symbol in members)
 
 
-def membership(bars: Mapping[str, pl.DataFrame], request: BacktestRequest, span: tuple[int, int]) -> dict[str, Member]:
-    """By symbol the closes [first, last) at which it is traded: none for one that never is, None for always."""
-    if request.top is None:
-        return dict.fromkeys(bars)
-    universe = largest(bars, request.timeframe, range(*span, request.refit_ms), request.top)
-    return {symbol: universe.spans(symbol, span[1]) for symbol in bars}
+def membership(
+    bars: Mapping[str, pl.DataFrame],
+    request: BacktestRequest,
+    span: tuple[int, int],
+    entered: Mapping[str, int] = MappingProxyType({}),
+) -> dict[str, Member]:
+    """By symbol the closes [first, last) at which it is traded: none for one that never is, None for always.
+
+    `entered`: the refit from which on symbols that were listed within the span may be.
+    """
+    cuts = range(*span, request.refit_ms)
+    if request.top is not None:
+        universe = largest(bars, request.timeframe, cuts, request.top, entered)
+        return {symbol: universe.spans(symbol, span[1]) for symbol in bars}
+    found: dict[str, Member] = dict.fromkeys(bars)
+    for symbol, begins in entered.items():
+        last = int(milliseconds(bars[symbol]["open_time"])[-1])
+        there = tuple(cut for cut in cuts if begins <= cut < last)
+        everyone = Universe(there, tuple(frozenset([symbol]) for _ in there))
+        found[symbol] = everyone.spans(symbol, span[1])
+    return found
 
 
-def largest(bars: Mapping[str, pl.DataFrame], timeframe: Timeframe, cuts: Sequence[int], count: int) -> Universe:
+def largest(
+    bars: Mapping[str, pl.DataFrame],
+    timeframe: Timeframe,
+    cuts: Sequence[int],
+    count: int,
+    entered: Mapping[str, int] = MappingProxyType({}),
+) -> Universe:
     """The `count` symbols with the largest quote volume of the bars that had closed by each cut; ties by name.
 
-    None that has ended by then.
+    None that has ended by then, or is not `entered` yet.
 
     BARS by symbol; a bar without a quote volume counts with its close times its volume.
     """
@@ -68,7 +90,8 @@ def largest(bars: Mapping[str, pl.DataFrame], timeframe: Timeframe, cuts: Sequen
     chosen = []
     for cut in cuts:
         sums = {symbol: _sum_between(closes[symbol], volumes[symbol], cut) for symbol in bars}
-        going_on = [symbol for symbol in bars if sums[symbol] > 0 and int(closes[symbol][-1]) > cut]
+        there = [symbol for symbol in bars if entered.get(symbol, cut) <= cut]
+        going_on = [symbol for symbol in there if sums[symbol] > 0 and int(closes[symbol][-1]) > cut]
         ranked = sorted(going_on, key=lambda symbol: (-sums[symbol], symbol))
         chosen.append(frozenset(ranked[:count]))
     if not any(chosen):
