@@ -25,6 +25,8 @@ from trader_cli.core.money.loss_limits import (
     limits_broken,
     worth_keeping,
 )
+from trader_cli.venue.simulated_market.derived_series import index_at, index_price
+from trader_cli.venue.simulated_market.intrabar_path import uniform_at, uniforms, uniforms_at
 from trader_cli.venue.simulated_market.many_moments import books_at, prices_at
 from trader_cli.venue.simulated_market.symbol_market import SymbolMarket
 from trader_cli.venue.simulated_market.tape import SymbolTape
@@ -70,6 +72,19 @@ def test_books_of_many_moments_are_those_of_each(seed: int) -> None:
         ]
         assert (sides[0], sides[1]) == market.book(now, 20)
         assert books.bids[0][at].tolist() == plain_book(tape, now, float(last[at]), 20)
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**62))
+def test_seeded_numbers_and_the_index_of_one_moment_are_those_of_many(seed: int) -> None:
+    keys = np.random.default_rng(seed).integers(-(2**40), 2**62, 20)
+    for key, row in zip(keys.tolist(), uniforms(seed, keys, 7).tolist(), strict=True):
+        assert uniforms_at(seed, key, 7).tolist() == row
+        assert uniform_at(seed, key) == row[0]
+    opened = START_MS + 60_000 * np.arange(400)
+    prices = np.random.default_rng(seed).uniform(0.001, 90_000, 400)
+    alone = [index_at(seed, at, price) for at, price in zip(opened.tolist(), prices.tolist(), strict=True)]
+    assert alone == index_price(seed, opened, prices).tolist()
 
 
 def odd_bars(seed: int, count: int) -> pl.DataFrame:

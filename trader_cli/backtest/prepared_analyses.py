@@ -20,7 +20,7 @@ from trader_cli.analyst.health import BAND, freshness, health_of
 from trader_cli.analyst.outcomes import InputState, veto_on_inputs
 from trader_cli.analyst.rule_decision import held_by
 from trader_cli.core.market.symbols import delivery_ms_of
-from trader_cli.core.market.timeframes import HOUR_MS, SETTLE_MS
+from trader_cli.core.market.timeframes import HOUR_MS, MINUTE_MS, SETTLE_MS
 from trader_cli.core.types import Abstention, Analysis, Probabilities, Signal
 from trader_cli.exchange.simulated_exchange import DEPTH
 from trader_cli.venue.simulated_market.derived_series import FUNDING_INTERVAL_MS
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from trader_cli.analyst.decisions_by_row import DecidedRows
     from trader_cli.backtest.stored_analyses import StoredAnalyses, SymbolHistory
-    from trader_cli.core.market.snapshot import MarketSnapshot
+    from trader_cli.core.types import Health
     from trader_cli.settings.room_options import AnalysisOptions
     from trader_cli.venue.simulated_market.rule_changes import RuleBook
     from trader_cli.venue.simulated_market.symbol_market import SymbolMarket
@@ -47,6 +47,8 @@ _AT_ONCE = 4096
 _COMPARED = 100
 """About so many signals of a symbol are analysed once more, each alone."""
 _LATER_MS = 1_300
+_FAR = 2
+"""A score of so many times the least that is asked is above it for the rest of a minute."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class DecidedInputs:
     probabilities: Floats
     missing: Ints
     from_bars: dict[str, Floats]
+    score: Floats
     next_funding_ms: Ints
     funding_rate: Floats
 
@@ -115,27 +118,37 @@ class PreparedSymbol:
         number = self.at(close_ms)
         return self._analysis(close_ms, self.outcomes[number], self.probabilities[number])
 
-    def later(self, close_ms: int, snapshot: MarketSnapshot, options: AnalysisOptions) -> Analysis | None:
-        """What `analysis.decide` says of a close at the moment of a snapshot; None where funding is another by then.
+    def later(self, close_ms: int, alone: StoredAnalyses) -> Analysis | None:
+        """What `analysis.decide` says of a close now, at `alone`'s venue; None where funding is another by now.
 
         Of what it is decided from, only the market's state is another a little later than at a close's own time.
         """
-        number, inputs, history = self.at(close_ms), self.inputs, self.history
-        if inputs is None or history.paid_between(close_ms + SETTLE_MS, snapshot.fetched_ms):
+        number, inputs, history, now_ms = self.at(close_ms), self.inputs, self.history, alone.venue.now_ms
+        if inputs is None or history.paid_between(close_ms + SETTLE_MS, now_ms):
             return None
-        told = int(inputs.next_funding_ms[number]), float(inputs.funding_rate[number])
-        if (snapshot.next_funding_ms or 0, snapshot.funding_rate) != told:
+        if alone.venue.next_funding(self.symbol) != (inputs.next_funding_ms[number], inputs.funding_rate[number]):
             return None
-        row, age_ms = int(history.rows_at(np.array([close_ms]))[0]), snapshot.fetched_ms - int(self.decided_ms[number])
+        row, age_ms = int(history.rows_at(np.array([close_ms]))[0]), now_ms - int(self.decided_ms[number])
         doubts, model = history.doubts.get(row, {}), history.models.at(close_ms).model
         state = InputState(self.symbol, history.timeframe, age_ms, doubts, model, int(inputs.missing[number]))
-        health = None
-        if options.analyst.enable_market_health_analysis:
-            from_bars = {name: float(told[number]) for name, told in inputs.from_bars.items()}
-            health = health_of(from_bars, snapshot, freshness(0.0, options.analyst.max_book_age))
-        veto = veto_on_inputs(state, options.analyst, health)
+        veto = veto_on_inputs(state, alone.options.analyst, self._health_later(close_ms, alone))
         spoken = inputs.probabilities[number] if veto is None else np.full(3, np.nan)
         return self._analysis(close_ms, history.restricted(veto or inputs.told[number], close_ms), spoken)
+
+    def _health_later(self, close_ms: int, alone: StoredAnalyses) -> Health | None:
+        """Health now; None where it is not asked, or is good enough whatever the book holds.
+
+        Within a minute a book has its spread; its levels hold a fifth of what they did at least, and no side more than
+        four times the other, so no score falls by a half: (0.9 · 1/5 · 0.64)^(1/7) is 0.73.
+        """
+        options, inputs, number = alone.options.analyst, self.inputs, self.at(close_ms)
+        if inputs is None or not options.enable_market_health_analysis:
+            return None
+        is_same_minute = (close_ms + SETTLE_MS) // MINUTE_MS == alone.venue.now_ms // MINUTE_MS
+        if is_same_minute and inputs.score[number] > _FAR * options.min_market_health:
+            return None
+        from_bars = {name: float(told[number]) for name, told in inputs.from_bars.items()}
+        return health_of(from_bars, alone.snapshot(self.symbol), freshness(0.0, options.max_book_age))
 
     def _analysis(self, close_ms: int, outcome: Signal | Abstention, probabilities: Floats) -> Analysis:
         trading, number = self.history.models.at(close_ms), self.at(close_ms)
@@ -201,7 +214,8 @@ def _inputs(parts: Sequence[DecidedRows], probabilities: Floats, shown: Snapshot
     told = [one for part in parts for one in part.told]
     from_bars = {name: np.concatenate([part.from_bars[name] for part in parts]) for name in parts[0].from_bars}
     missing = np.concatenate([part.missing for part in parts])
-    return DecidedInputs(told, probabilities, missing, from_bars, shown.next_funding_ms, shown.funding_rate)
+    score = np.concatenate([part.score for part in parts])
+    return DecidedInputs(told, probabilities, missing, from_bars, score, shown.next_funding_ms, shown.funding_rate)
 
 
 def compare_alone(prepared: PreparedSymbol, alone: StoredAnalyses) -> None:
@@ -214,7 +228,7 @@ def compare_alone(prepared: PreparedSymbol, alone: StoredAnalyses) -> None:
         alone.venue.advance(close_ms + SETTLE_MS + number % 2 * _LATER_MS)
         together = prepared.analysis(close_ms)
         if number % 2:
-            together = prepared.later(close_ms, alone.snapshot(symbol), alone.options) or together
+            together = prepared.later(close_ms, alone) or together
         one = alone.made(symbol, close_ms)
         if one != together:
             raise AssertionError(f"{symbol}, {close_ms}: alone {one}; together {together}")
@@ -306,7 +320,7 @@ class PreparedAnalyses:
         one = self.symbols[symbol]
         if one.inputs is None or close_ms == self.symbols[symbol].first_ms:
             return self.alone.of(symbol, close_ms)
-        said = one.later(close_ms, self.alone.snapshot(symbol), self.alone.options)
+        said = one.later(close_ms, self.alone)
         return self.alone.of(symbol, close_ms) if said is None else said
 
     def at(self, symbol: str, close_ms: int) -> Analysis:

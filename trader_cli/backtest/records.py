@@ -5,11 +5,13 @@ The engine's own money is `Decimal`; what is written down here is for reading an
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass, field
 from decimal import Decimal
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+import numpy as np
 import polars as pl
 
 from trader_cli.core.identity import ids
@@ -119,11 +121,34 @@ def framed(rows: Mapping[str, list[tuple[object, ...]]]) -> dict[str, pl.DataFra
     return {name: pl.DataFrame(rows.get(name, []), schema=shape, orient="row") for name, shape in SHAPES.items()}
 
 
+class DecisionColumns:
+    """Rows of DECISIONS, column by column: there are as many as closes, and most say what was said before."""
+
+    def __init__(self) -> None:
+        self._times = {"time": array("q"), "bar_closed": array("q")}
+        self._said: dict[str, list[object]] = {name: [] for name in DECISIONS if name not in self._times}
+
+    def add(self, now_ms: int, symbol: str, closed_ms: int, told: tuple[object, ...]) -> None:
+        """One more; `told` are the other columns, in order."""
+        self._times["time"].append(now_ms)
+        self._times["bar_closed"].append(closed_ms)
+        for column, value in zip(self._said.values(), (symbol, *told), strict=True):
+            column.append(value)
+
+    def frame(self) -> pl.DataFrame:
+        """All of them."""
+        times = {name: pl.Series(name, np.array(column, dtype=np.int64)) for name, column in self._times.items()}
+        columns = {name: times.get(name, self._said.get(name)) for name in DECISIONS}
+        return pl.DataFrame(columns, schema_overrides={**DECISIONS, **dict.fromkeys(times, pl.Int64)}).cast(
+            dict.fromkeys(times, TIME)
+        )
+
+
 @dataclass
 class Records:
     """Taken down on the way, in order."""
 
-    decisions: list[tuple[object, ...]] = field(default_factory=list)
+    decisions: DecisionColumns = field(default_factory=DecisionColumns)
     equity: list[tuple[object, ...]] = field(default_factory=list)
     trades: list[tuple[object, ...]] = field(default_factory=list)
     fills: list[tuple[object, ...]] = field(default_factory=list)
@@ -140,7 +165,7 @@ class Records:
         """What was decided of a bar that closed then, of which there was a signal, or none."""
         plan_id = said.plan.plan_id if isinstance(said, Approved) else None
         told = (*_told(said), plan_id, signal.probability_act if signal else None)
-        self.decisions.append((now_ms, symbol, closed_ms, *told))
+        self.decisions.add(now_ms, symbol, closed_ms, told)
 
     def filled(self, fill: Fill, order: Order, plan_id: str, reason: str | None, last_price: float) -> str:
         """A fill of an order: what the order was for, and why it left, which is given back."""
@@ -217,7 +242,8 @@ class Records:
 
     def frames(self) -> dict[str, pl.DataFrame]:
         """All of it, by name; the book is made of it (`exposure_held.book_frame`)."""
-        return framed({name: getattr(self, name) for name in SHAPES if name != "book"})
+        rows = framed({name: getattr(self, name) for name in SHAPES if name not in {"book", "decisions"}})
+        return {**rows, "decisions": self.decisions.frame()}
 
 
 def _average(fills: list[Fill]) -> float | None:

@@ -24,6 +24,7 @@ from trader_cli.exchange.market_data.symbol_filters import symbol_rules
 from trader_cli.venue.engine.books import ZERO
 from trader_cli.venue.engine.engine import Engine
 from trader_cli.venue.engine.margin import available, of_asset, unrealized
+from trader_cli.venue.engine.order_intake import new_algo
 from trader_cli.venue.engine.queries import VenueRejection
 from trader_cli.venue.server.private_routes import COMMANDS, READS
 from trader_cli.venue.server.public_routes import PublicRoutes
@@ -116,6 +117,10 @@ class SimulatedExchange:
         """Mark and index price, and the funding ahead."""
         return self._now("premium", symbol, lambda: premium_shown(self._routes.markets[symbol], self.book, self.now_ms))
 
+    def next_funding(self, symbol: str) -> tuple[int, float]:
+        """As the premium index has it: when funding falls due next, and the rate."""
+        return funding_shown(self._routes.markets[symbol], self.book, self.now_ms)
+
     def rules(self, symbol: str) -> SymbolRules:
         """The filters of a symbol."""
         return self._terms(symbol)[1]
@@ -168,13 +173,17 @@ class SimulatedExchange:
     def place_stop(self, stop: StopRequest) -> StopState | NotPlaced:
         """Let a stop or take-profit rest."""
         self._travel(stop.client_id)
-        reply = self._sent("POST", "/fapi/v1/algoOrder", stop_parameters(stop))
-        return reply if isinstance(reply, NotPlaced) else parse.stop_state(reply)
+        try:
+            return stop_shown(self.engine.rest(new_algo(self.engine, stop_parameters(stop))))
+        except VenueRejection as refused:
+            return NotPlaced(refused.code, refused.message)
 
     def cancel_stop(self, stop: StopState) -> None:
         """Take a stop or take-profit away; one that has ended stays as it is."""
         self._travel(f"cancel {stop.client_id}")
-        self._sent("DELETE", "/fapi/v1/algoOrder", {"symbol": stop.symbol, "clientAlgoId": stop.client_id})
+        algo = self.engine.account.algos_by_id().get(stop.client_id)
+        if algo is not None and algo.is_open:
+            self.engine.cancel(algo)
 
     def open_stops(self, symbol: str) -> list[StopState]:
         """Stops and take-profits that wait."""
@@ -225,10 +234,18 @@ def book_shown(market: SymbolMarket, now_ms: int) -> OrderBook:
 def premium_shown(market: SymbolMarket, book: RuleBook, now_ms: int) -> PremiumIndex:
     """Mark, index and the funding ahead as the client reads them (`quote_replies.premium_index`)."""
     symbol, price = market.tape.symbol, decimals(market.tape.tick)
-    following = book.next_funding_ms(symbol, now_ms, FUNDING_INTERVAL_MS) if delivery_ms_of(symbol) is None else 0
-    rate = as_read(market.quoted_funding_rate(now_ms, following), DERIVED_PLACES) if following else 0.0
+    following, rate = funding_shown(market, book, now_ms)
     mark, index = as_read(market.mark_price(now_ms), price), as_read(market.index_price(now_ms), DERIVED_PLACES)
     return PremiumIndex(symbol, now_ms, number(mark, above=0), number(index, above=0), rate, following)
+
+
+def funding_shown(market: SymbolMarket, book: RuleBook, now_ms: int) -> tuple[int, float]:
+    """(when funding falls due next, the rate that is shown), 0 for a contract that pays none."""
+    symbol = market.tape.symbol
+    if delivery_ms_of(symbol) is not None:
+        return 0, 0.0
+    following = book.next_funding_ms(symbol, now_ms, FUNDING_INTERVAL_MS)
+    return following, as_read(market.quoted_funding_rate(now_ms, following), DERIVED_PLACES)
 
 
 def balances_shown(books: Account, asset: str, marks: dict[str, Decimal]) -> AccountState:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -79,7 +80,11 @@ def trade(
     with leaving().prompt():
         if prepared.request.speed == "fast" and make_venue is SimulatedExchange:
             ready = _decided(prepared, analyses, options, progress)
-            FastBacktest(account, symbols, ready, schedule, prepared.tape, progress).run(until)
+            gc.freeze()  # nothing of what was read and decided is garbage before the account is there
+            try:
+                FastBacktest(account, symbols, ready, schedule, prepared.tape, progress).run(until)
+            finally:
+                gc.unfreeze()
         else:
             FaithfulBacktest(account, symbols, analyses, schedule, progress).run(until)
     check_accounts(account, balance)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trader_cli.core.market.timeframes import DAY_MS, HOUR_MS, MINUTE_MS
-from trader_cli.venue.simulated_market.intrabar_path import uniforms
+from trader_cli.venue.simulated_market.intrabar_path import uniform_at, uniforms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -51,12 +51,16 @@ def _wave(seed: int, time_ms: Ints) -> Floats:
 
 def index_price(seed: int, bar_open_ms: Ints, price: Floats) -> Floats:
     """The index where the last price is `price`, rounded to its eight places. Shape (n,)."""
-    return index_at(basis(seed, bar_open_ms), price)
+    return np.round(price / (1.0 + basis(seed, bar_open_ms)), 8)
 
 
-def index_at(apart: Floats, price: Floats) -> Floats:
-    """The index where the last price is `price` and stands so far above it. Shape (n,)."""
-    return np.round(price / (1.0 + apart), 8)
+def index_at(seed: int, bar_open_ms: int, price: float) -> float:
+    """`index_price` of one bar."""
+    knot, share = bar_open_ms // _KNOT_MS, (bar_open_ms % _KNOT_MS) / _KNOT_MS
+    first, second = (uniform_at(seed ^ _BASIS_SALT, knot + k) for k in (0, 1))
+    wave, noise = first + (second - first) * share - 0.5, uniform_at(seed ^ _NOISE_SALT, bar_open_ms) - 0.5
+    apart = round((_SLOW_BASIS * wave + _BAR_BASIS * noise) * 1e8) / 1e8
+    return round(price / (1.0 + apart) * 1e8) / 1e8
 
 
 def seen_as(view: View, seed: int, bars: Mapping[str, Floats]) -> dict[str, Floats]:

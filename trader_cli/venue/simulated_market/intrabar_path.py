@@ -62,6 +62,12 @@ def uniforms_at(seed: int, key: int, count: int) -> Floats:
     return (mixed >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
+def uniform_at(seed: int, key: int) -> float:
+    """The first of `uniforms_at`."""
+    start = _mixed((key & _WORD) ^ _seed_word(seed))
+    return (_mixed(start + 0x9E3779B97F4A7C15 & _WORD) >> 11) * 2.0**-53
+
+
 @cache
 def _lane(count: int) -> NDArray[np.uint64]:
     with np.errstate(over="ignore"):

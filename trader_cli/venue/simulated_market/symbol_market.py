@@ -25,7 +25,6 @@ from trader_cli.venue.simulated_market.brackets import in_asset
 from trader_cli.venue.simulated_market.derived_series import (
     FUNDING_INTERVAL_MS,
     OpenInterest,
-    basis,
     derived_funding_rate,
     index_at,
     seen_as,
@@ -68,7 +67,6 @@ class SymbolMarket:
         self._runs: dict[int, Path] = {}
         self._still = (0, 0, 0.0)
         self._hour: tuple[int, tuple[float, float]] = (-1, (0.0, 0.0))
-        self._basis: tuple[int, Floats] | None = None
         self._shown_book: tuple[int, int, tuple[Side, Side]] | None = None
 
     @cached_property
@@ -373,7 +371,4 @@ class SymbolMarket:
 
     def index_price(self, now_ms: int) -> float:
         """Derived: the last price less a seeded basis of a few basis points (`derived_series.basis`)."""
-        opened = self.tape.timeframe.floor(now_ms)
-        if self._basis is None or self._basis[0] != opened:
-            self._basis = opened, basis(self.tape.seed, np.array([opened], dtype=np.int64))
-        return float(index_at(self._basis[1], np.array([self.last_price(now_ms)]))[0])
+        return index_at(self.tape.seed, self.tape.timeframe.floor(now_ms), self.last_price(now_ms))
