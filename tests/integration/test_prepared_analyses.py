@@ -113,13 +113,18 @@ def test_closes_decided_together_say_what_each_alone_says(workspace: Workspace, 
     prepared = prepare(history, SymbolMarket(tape.symbols[SYMBOL]), RuleBook(), (first, last), options)
     venue = SimulatedExchange(tape, first, Decimal(10_000))
     alone = StoredAnalyses({SYMBOL: history}, venue, options)
-    codes = set()
+    codes, late = set(), 0
     for close in range(first, last + 1, QUARTER.ms):
         venue.advance(close + SETTLE_MS)
         said = alone.of(SYMBOL, close)
         assert prepared.analysis(close) == said
         assert prepared.mark_at(close) == venue.engine.markets[SYMBOL].last_price(close + SETTLE_MS)
+        venue.advance(close + SETTLE_MS + (1_300, 70_000)[close // QUARTER.ms % 2])
+        later = prepared.later(close, alone)
+        assert later is None or later == alone.made(SYMBOL, close)
+        late += later is not None
         codes.add("signal" if said.signal else said.outcome.code)  # type: ignore[union-attr]
+    assert late > 0.8 * CLOSES, "hardly anything could be told late"
     assert "signal" in codes
     assert "unhealthy_market" in codes or change not in LEAST_HEALTH
     if change == "with holes":

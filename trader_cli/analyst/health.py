@@ -28,7 +28,6 @@ BAND = 10e-4
 """How far around the middle of a book depth is counted."""
 _DAY_BARS = 96
 _SMOOTHED = 8
-_AT_ONCE = 2048
 _SPREAD_BPS = 8.0
 """A spread that costs as much as two taker fees is half healthy."""
 _FUNDING_BPS = 10.0
@@ -88,16 +87,15 @@ def from_bars_by_row(bars: BarSeries, rows: Ints, window: int) -> dict[str, Floa
 
 def _ranks(x: Floats, rows: Ints, count: int) -> Floats:
     """`_share_worse` of the newest `count` values up to each ascending row (m,)."""
-    found = np.zeros(len(rows))
-    for first in range(0, len(rows), _AT_ONCE):
-        at = rows[first : first + _AT_ONCE]
-        seen, last = x[at[:, None] + np.arange(1 - count, 1)], x[at][:, None]
-        known = np.isfinite(seen)
-        with np.errstate(invalid="ignore"):
-            above, equal = (known & (seen > last)).sum(axis=1), (known & (seen == last)).sum(axis=1)
-        shares = (above + 0.5 * equal) / np.maximum(known.sum(axis=1), 1)
-        found[first : first + _AT_ONCE] = np.where(np.isfinite(last[:, 0]), shares, 0.0)
-    return found
+    seen = np.where(np.isfinite(x), x, np.nan)
+    last, known = seen[rows], np.concatenate([[0], np.cumsum(np.isfinite(seen))])
+    above, equal = np.zeros(len(rows)), np.zeros(len(rows))
+    for back in range(count):
+        before = seen[rows - back]
+        above += before > last
+        equal += before == last
+    shares = (above + 0.5 * equal) / np.maximum(known[rows + 1] - known[rows + 1 - count], 1)
+    return np.where(np.isfinite(last), shares, 0.0)
 
 
 def _smoothed(x: Floats) -> Floats:

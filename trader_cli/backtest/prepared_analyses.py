@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 
 _AT_ONCE = 4096
-_COMPARED = 100
+_COMPARED = 50
 """About so many signals of a symbol are analysed once more, each alone."""
 _LATER_MS = 1_300
 _FAR = 2
