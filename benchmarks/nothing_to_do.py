@@ -15,7 +15,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.versions import ROOT, checked_out, compiled, cpu_s
+from benchmarks.versions import ROOT, checked_out, compiled, spent
 
 BEFORE = "7e25df2"
 RUNS = 7
@@ -76,7 +76,7 @@ class Version:
         """CPU seconds of one call in a folder. Raises `AssertionError` for another exit code than is stated."""
         settings = {"TRADER_PROFILE": "sim", "TRADER_CACHE_DIR": "cache", "TRADER_STATE_DIR": "state"}
         command = [sys.executable, "-m", "trader_cli", *call.words]
-        return cpu_s(command, folder, {**settings, "PYTHONPATH": str(self.tree)}, call.code)
+        return spent(command, folder, {**settings, "PYTHONPATH": str(self.tree)}, call.code)[0]
 
 
 def prepared(tree: Path, folder: Path) -> Version:

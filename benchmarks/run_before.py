@@ -16,7 +16,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.versions import ROOT, checked_out, compiled, cpu_s
+from benchmarks.versions import ROOT, checked_out, compiled, spent, told
 
 BEFORE = "1d6888f"
 SERIES = ("ETHUSDT", "--timeframe", "15m")
@@ -45,7 +45,7 @@ class Version:
         state = {"TRADER_CACHE_DIR": "cache", "TRADER_STATE_DIR": f"state-{start}"}
         chosen = ("--profile", "sim", "--config", "settings.yaml")
         command = [sys.executable, "-m", "trader_cli", *words, *chosen]
-        return cpu_s(command, self.folder, {**state, "PYTHONPATH": str(self.tree)})
+        return spent(command, self.folder, {**state, "PYTHONPATH": str(self.tree)})[0]
 
     def said(self) -> str:
         """What the last command said."""
@@ -87,15 +87,15 @@ def _compare(then: Version, now: Version) -> None:
 def _backtest(now: Version, speed: str, until: str) -> tuple[dict[str, float], float]:
     span = ("--since", "2024-03-01", "--until", until)
     spent = now.cpu_s("backtest", *SERIES, "--model", "current", *span, "--speed", speed, "--json", start=LATER)
-    told = json.loads(now.said()[now.said().index("{") :])
-    figures, asked = told["figures"], told["request"]
+    said = told(now.folder)
+    figures, asked = said["figures"], said["request"]
     hours = (asked["until_ms"] - asked["since_ms"]) / 3_600_000
     return {"held": figures["time_in_market"], "trades": figures["trades"]["count"], "hours": hours}, spent
 
 
 def _entries(now: Version, speed: str) -> list[tuple[str, str]]:
     """(side, price) of each entry of the backtest that was made last."""
-    made = json.loads(now.said()[now.said().index("{") :])["backtest"]
+    made = told(now.folder)["backtest"]
     now.cpu_s("backtest", "export", made, speed, start=LATER)
     with (now.folder / speed / "fills.csv").open() as rows:
         return [

@@ -9,7 +9,6 @@ are made before anything is measured. First a week is traded at both speeds, who
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -21,7 +20,7 @@ import numpy as np
 import polars as pl
 
 from benchmarks.timing import report
-from benchmarks.versions import ROOT, compiled
+from benchmarks.versions import ROOT, compiled, spent, told
 
 if TYPE_CHECKING:
     from trader_cli.settings import Workspace
@@ -80,8 +79,8 @@ def measure(name: str, case: Case, folder: Path) -> None:
     same = week[0]["figures"] == week[1]["figures"] and week[0]["backtest"] == week[1]["backtest"]
     assert same, "the two speeds differ"
     reading, _ = _spent([sys.executable, "-c", READING, str(folder / "cache")], folder)
-    cpu_s, peak, told = _traded(case, folder, case.days, "fast")
-    trades, years = told["figures"]["trades"]["count"], len(case.symbols) * case.days / 365
+    cpu_s, peak, said = _traded(case, folder, case.days, "fast")
+    trades, years = said["figures"]["trades"]["count"], len(case.symbols) * case.days / 365
     print(f"{name}: {years:g} symbol-years, {trades} trades, a week of it equal at both speeds", flush=True)
     report("  trader backtest (process, CPU)", cpu_s, reading, "s", case.asked_s)
     print(f"    {cpu_s / years:.2f} s a symbol-year, at most {peak / 2**20:.0f} MiB (asked: under 1 GB)", flush=True)
@@ -205,21 +204,13 @@ def _traded(case: Case, folder: Path, days: int, speed: str) -> tuple[float, int
     ]
     command += ["--since", f"{since:%Y-%m-%d}", "--until", f"{until:%Y-%m-%d}", "--speed", speed]
     command += ["--config", str(folder / "settings.yaml"), "--json"]
-    (cpu_s, peak), told = _spent(command, folder), (folder / "said").read_text()
-    return cpu_s, peak, dict(json.loads(told))
+    return *_spent(command, folder), told(folder)
 
 
 def _spent(command: list[str], folder: Path) -> tuple[float, int]:
     """(CPU seconds, peak bytes) of a process; what it says is in the file `said`."""
     places = {"TRADER_CACHE_DIR": str(folder / "cache"), "TRADER_STATE_DIR": str(folder / "state")}
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "passive", **places}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    with (folder / "said").open("w") as said:
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=said)
-        _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0, (folder / "said").read_text()
-    return used.ru_utime + used.ru_stime, used.ru_maxrss * 1024
+    return spent(command, folder, {"PYTHONPATH": str(ROOT), **places})
 
 
 if __name__ == "__main__":

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import compileall
+import json
 import os
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,15 +31,22 @@ def compiled(tree: Path) -> None:
     compileall.compile_dir(tree / "trader_cli", quiet=1)
 
 
-def cpu_s(command: Sequence[str], folder: Path, environment: Mapping[str, str], code: int = 0) -> float:
-    """CPU seconds, user and system, of a process in a folder; what it says is there in the file `said`.
+def spent(command: Sequence[str], folder: Path, environment: Mapping[str, str], code: int = 0) -> tuple[float, int]:
+    """(CPU seconds, user and system; peak bytes) of a process in a folder; what it says is there in the file `said`.
 
     Raises `AssertionError` where it ends with another exit code.
     """
     around = {**os.environ, "OMP_WAIT_POLICY": "passive", **environment}
+    around.pop("PYTHONDONTWRITEBYTECODE", None)
     with (folder / "said").open("w") as said:
-        process = subprocess.Popen(command, cwd=folder, env=around, stdout=said, stderr=said)
+        process = subprocess.Popen(command, cwd=folder, env=around, stdout=said, stderr=subprocess.STDOUT)
         _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == code, (folder / "said").read_text()
-    return used.ru_utime + used.ru_stime
+    return used.ru_utime + used.ru_stime, used.ru_maxrss * 1024
+
+
+def told(folder: Path) -> dict[str, Any]:
+    """The JSON that the last process in a folder said after its progress."""
+    said = (folder / "said").read_text()
+    return dict(json.loads(said[said.index("{") :]))

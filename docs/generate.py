@@ -82,7 +82,7 @@ def commands() -> str:
 
     rich_utils.MAX_WIDTH = 100
     words = [[], *([name] for name in COMMANDS), ["venue", "serve"], ["venue", "status"], ["venue", "reset"]]
-    words += [["new", "signal"], ["backtest", "run"]]
+    words += [["new", "signal"], *(["backtest", name] for name in ("list", "show", "compare", "export"))]
     words += [["cache", "stats"], ["cache", "gc"]]
     words += [["ledger", "show"], ["ledger", "backup"], ["ledger", "rebuild"], ["ledger", "settle"]]
     parts = ["# Commands\n\nWritten by `make docs`.\n"]
@@ -122,23 +122,23 @@ GENERATED = {
 }
 
 
-def demo_output() -> str:
-    """What scripts/demo.sh prints, in a folder of its own, with long digests shortened."""
-    with tempfile.TemporaryDirectory() as folder:
-        environment = {
-            **os.environ,
-            "BIN": str(Path(sys.executable).parent),
-            "COLUMNS": "110",
-            "TRADER_CACHE_DIR": "cache",
-        }
-        ran = subprocess.run(
-            ["sh", str(ROOT / "scripts" / "demo.sh")],
-            cwd=folder,
-            env={**environment, "TRADER_STATE_DIR": "state"},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+def demo_output(folder: Path) -> str:
+    """What scripts/demo.sh prints, run in this folder, with long digests shortened."""
+    environment = {
+        **os.environ,
+        "BIN": str(Path(sys.executable).parent),
+        "COLUMNS": "110",
+        "TRADER_CACHE_DIR": "cache/demo",
+        "TRADER_STATE_DIR": "state",
+    }
+    ran = subprocess.run(
+        ["sh", str(ROOT / "scripts" / "demo.sh")],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     lines = [
         line.rstrip() for line in re.sub(r"\b([0-9a-f]{8})[0-9a-f]{24}\b", r"\1…", ran.stdout).strip().splitlines()
     ]
@@ -153,7 +153,7 @@ def take_picture() -> str:
         return f"{PICTURE} stays as it was: no Chromium is installed"
     with tempfile.TemporaryDirectory() as folder:
         trader = [str(Path(sys.executable).parent / "trader")]
-        environment = {**os.environ, **PICTURED, "TRADER_CACHE_DIR": "cache", "TRADER_STATE_DIR": "state"}
+        environment = {**os.environ, **PICTURED, "TRADER_CACHE_DIR": "cache/demo", "TRADER_STATE_DIR": "state"}
         for words in FIRST_BACKTEST:
             command = [*trader, *words.split()]
             subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
@@ -176,9 +176,9 @@ def main() -> None:
     """Write every generated page, and the demo block of README.md."""
     page = ROOT / "README.md"
     text = page.read_text()
-    page.write_text(
-        text.replace("```\n" + readme_demo(text) + "```\n<!-- /demo", f"```\n{demo_output()}\n```\n<!-- /demo")
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        shown = demo_output(Path(folder))
+    page.write_text(text.replace("```\n" + readme_demo(text) + "```\n<!-- /demo", f"```\n{shown}\n```\n<!-- /demo"))
     for name, make in GENERATED.items():
         (ROOT / name).write_text(make())
         print(f"wrote {name}")

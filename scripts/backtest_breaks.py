@@ -224,7 +224,7 @@ FAST_BREAKS = (
     Break(
         "a rule that fails beside the loop ends the look",
         (),
-        ("test_rule_trading.py::test_a_run_goes_on_where_a_rule_hangs_or_crashes[raises]",),
+        ("test_rule_trading.py::test_a_run_goes_on_where_a_rule_raises_crashes_or_hangs",),
         (
             (
                 "analyst/stored_word.py",

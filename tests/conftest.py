@@ -176,6 +176,16 @@ LONG = (
     "test_symbols_of_every_kind.py::test_every_kind_of_symbol_goes_through_by_its_own_name[rest-XAUUSDT]",
     "test_symbols_of_every_kind.py::test_every_kind_of_symbol_goes_through_by_its_own_name[rest-1000SHIBUSDT]",
     "test_symbols_of_every_kind.py::test_every_kind_of_symbol_goes_through_by_its_own_name[archive-XAUUSDT]",
+    "test_symbols_of_every_kind.py::test_every_kind_of_symbol_goes_through_by_its_own_name[rest-\\u5e01\\u5b89\\u4eba\\u751fUSDT]",
+    "test_real_market_backtest.py::test_a_delisted_symbol_is_traded_to_its_end_and_settled_there[1]",
+    "test_output.py::test_every_command_shows_its_help_to_a_closed_output",
+    *(
+        f"test_a_file_that_cannot_be_had_is_asked_by_rest_or_named[{how}]"
+        for how in ("out of order", "another check sum")
+    ),
+    *(f"test_both_speeds_trade_the_same[{seed}]" for seed in (36, 47, 2020, 2036, 2432)),
+    *(f"test_both_speeds_trade_several_symbols_on_one_account_the_same[{seed}]" for seed in (501, 503, 2063)),
+    *(f"test_both_speeds_trade_the_same_by_mark_prices_of_their_own[{seed}]" for seed in (*range(605, 610), 2020)),
     "test_symbols_of_every_kind.py::test_the_history_of_a_delisted_coin_comes_from_the_archive[auto]",
     "test_sim_session.py::test_an_unproven_model_trades_only_when_asked_to",
     "test_sim_session.py::test_a_pending_signal_is_looked_at_again",
@@ -211,16 +221,43 @@ WALL = (
 """Whether something came in time by a real clock is seen here: they run by themselves, so that the machine is quiet."""
 
 
+WAITING = (
+    "test_a_clock_that_is_off_keeps_nobody_from_leaving[-40]",
+    "test_killed_between_an_entry_and_its_cover_a_new_process_goes_on",
+    "test_training_ends_within_two_seconds_of_a_signal[2-130]",
+    "test_one_endpoint_alone_is_down[userTrades]",
+    "test_every_order_fails_for_a_while",
+    "test_a_run_cares_for_what_is_open_with_the_clock_off",
+    "test_flatten_says_that_it_is_still_at_it_and_what_it_leaves",
+    "test_what_cares_covers_before_it_leaves[once]",
+    "test_the_reply_is_lost_and_queries_lag",
+    "test_over_a_ledger_that_cannot_be_used_ours_is_closed_and_the_rest_is_listed[all_lost]",
+)
+"""What takes ten seconds and more by the clock: one for each of ten workers."""
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Where only tests by the real clock are asked for, no other file is imported."""
     only = str(config.getoption("markexpr")).startswith("wall")
     return True if only and collection_path.suffix == ".py" and collection_path.name not in WALL else None
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what takes too long for every run, and what measures real time."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what takes too long for every run, and what measures real time; that which waits longest begins first."""
     for item in items:
         if item.nodeid.endswith(LONG):
             item.add_marker(pytest.mark.long)
         if item.path.name in WALL:
             item.add_marker(pytest.mark.wall)
+    if str(config.getoption("markexpr")).startswith("wall"):
+        items[:] = _spread([item for item in items if not item.get_closest_marker("long")])
+
+
+def _spread(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Each worker gets a share in this order: what waits long lies at the beginning of each share."""
+    slow = [item for item in items if item.nodeid.endswith(WAITING)]
+    rest, order = [item for item in items if item not in slow], list[pytest.Item]()
+    share = max(1, len(items) // max(1, len(slow)))
+    for number, item in enumerate(slow):
+        order += [item, *rest[number * (share - 1) : (number + 1) * (share - 1)]]
+    return order + rest[len(slow) * (share - 1) :]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.commands.command_line import SMALL_SIM, Ran
 from support.commands.in_process import Inside
-from support.trading.sim_folder import QUARTER, SYMBOL, sim_settings, trained_folder
+from support.trading.sim_folder import HOURS, QUARTER, SYMBOL, sim_settings, traded_folder
 
 from trader_cli.core.errors import DataInvalid, DataMissing, UsageError
 from trader_cli.core.identity.manifests import ArtifactKey
@@ -18,7 +18,6 @@ from trader_cli.pipelines.backtests.backtest_request import CURRENT, WALK_FORWAR
 from trader_cli.pipelines.backtests.backtest_run import run_backtest
 from trader_cli.pipelines.backtests.backtest_store import StoredBacktest, find, stored
 from trader_cli.pipelines.market_access import sim_tape
-from trader_cli.pipelines.trading.trading_run import run_forever
 from trader_cli.report.browser import chromium
 from trader_cli.report.ledger_report import ledger_report
 from trader_cli.settings import Workspace, workspace_of
@@ -28,17 +27,14 @@ from trader_cli.storage.ledger_reading import LedgerReading
 
 pytestmark = pytest.mark.slow
 HOUR_MS = 3_600_000
-HOURS = 6
 
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """Six hours traded by `run --forever` in a folder of their own, from a model that was trained before."""
     folder = tmp_path_factory.mktemp("ran")
-    shutil.copytree(trained_folder(tmp_path_factory), folder, dirs_exist_ok=True)
-    workspace = workspace_of(sim_settings(folder))
-    run_forever(workspace, [SYMBOL], QUARTER, for_s=HOURS * 3600)
-    return workspace
+    shutil.copytree(traded_folder(tmp_path_factory)[0], folder, dirs_exist_ok=True)
+    return workspace_of(sim_settings(folder))
 
 
 def start_of(workspace: Workspace) -> int:

@@ -116,6 +116,7 @@ def test_an_owner_at_work_answers_and_closes_only_what_is_named(place: Place, de
         assert demo.run("flatten", SYMBOL, "--all-of-it", "--json", **place.environment()).code == 11
         done = demo.run("flatten", SYMBOL.lower(), **place.environment())
         assert (done.code, f"{SYMBOL}: 1 closed" in done.out) == (0, True), done.out + done.err
+        assert "may enter again" not in done.out + done.err, "a monitor opens nothing"
     assert open_at(place) == (0, [])
 
 
@@ -396,7 +397,11 @@ def test_an_owner_that_is_not_known_is_named_as_such_and_not_waited_for_without_
     assert time.monotonic() - began < 6
 
 
-def test_an_owner_that_goes_on_after_a_flatten_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("command", "is_named"), [("run", True), ("monitor", False)])
+def test_an_owner_that_may_enter_again_after_a_flatten_is_named(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_named: bool
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["trader", command, SYMBOL])
     settings = load_settings("paper", None, {"state_dir": str(tmp_path)})
     path = workspace_of(settings).ledger_path
     with Ledger.opened(path):
@@ -404,7 +409,7 @@ def test_an_owner_that_goes_on_after_a_flatten_is_named(tmp_path: Path) -> None:
         done.start()
         found = risk_reduction.flatten(workspace_of(settings), FlattenRequest("test"))
         done.join()
-    assert str(os.getpid()) in (found.at_work or "")
+    assert (str(os.getpid()) in (found.at_work or "")) is is_named
 
 
 def test_a_request_with_symbols_is_read_by_both_sides(tmp_path: Path) -> None:

@@ -163,6 +163,8 @@ def test_the_command_says_what_kind_it_is(folder: Path) -> None:
     inside = Inside(folder)
     without = inside.run(*command, **small, **places)
     assert (without.code, "none is named" in without.err) == (2, True)
+    decided = inside.run(*command[:-1], "--stake", "0.5", **small, **places)
+    assert (decided.code, "go with --on-bars" in decided.err) == (2, True)
     ran = inside.run(*command, "--rule", "sma_cross", "--set", "fast=5", "--set", "short=false", **small, **places)
     assert ran.code == 0, ran.err
     assert "rule sma_cross, fast 5, short False on bare bars" in ran.out

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from support.trading.desk import covered
-from support.trading.sim_folder import QUARTER, sim_settings, trained_folder
+from support.trading.sim_folder import QUARTER, sim_settings, traded_folder, trained_folder
 from support.trading.virtual_venue import SYMBOL, plan_now, trading
 
 from trader_cli.core.money.plans import Approved
@@ -20,7 +20,7 @@ from trader_cli.execution.executor import Executor
 from trader_cli.pipelines.live_trading_pipeline import LiveTradingPipeline
 from trader_cli.pipelines.market_access import Market, run_in_market
 from trader_cli.pipelines.trading.iterations import EventSink
-from trader_cli.pipelines.trading.trading_run import run_forever, run_once
+from trader_cli.pipelines.trading.trading_run import run_once
 from trader_cli.settings import Settings
 from trader_cli.settings.room_options import ExecutionOptions
 from trader_cli.settings.workspace import workspace_of
@@ -47,13 +47,13 @@ def folder(trained: Path, tmp_path: Path) -> Iterator[Path]:
 GOLDEN = "e625dccdd128ec78d2413b4e7ac204f1"
 
 
-def test_the_golden_journal(folder: Path) -> None:
+def test_the_golden_journal(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Six hours of one symbol. A change of decisions must be a deliberate change of this digest."""
-    done = run_forever(workspace_of(sim_settings(folder)), [SYMBOL], QUARTER, for_s=6 * 3600)
-    assert done.trades >= 2
-    assert done.profit.difference < 1e-8
-    assert done.journal == GOLDEN
-    _require_looks_on_the_grid_of_entries(workspace_of(sim_settings(folder)).ledger_path)
+    traded, done = traded_folder(tmp_path_factory)
+    assert done["trades"] >= 2
+    assert done["difference"] < 1e-8
+    assert done["journal"] == GOLDEN
+    _require_looks_on_the_grid_of_entries(workspace_of(sim_settings(traded)).ledger_path)
 
 
 def _require_looks_on_the_grid_of_entries(ledger_path: Path) -> None:

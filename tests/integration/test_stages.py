@@ -17,6 +17,7 @@ import polars as pl
 import pytest
 from aiohttp import web
 from support.commands.command_line import CommandLine, Ran
+from support.commands.shared_folders import made_for_all
 from support.hosts.tape_host import Bend, playing_now, serving
 
 from docs.generate import demo_output, readme_demo
@@ -87,10 +88,16 @@ def test_real_bars_from_the_exchange_to_an_outcome_in_four_processes(tmp_path: P
 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
-    """A folder in which every stage has run on the built-in market."""
-    cli = CommandLine(tmp_path_factory.mktemp("planted"), ("--profile", "sim"))
-    assert [r.code for r in chain(cli, "fetch", "features", "train")] == [0, 0, 0]
+    """A folder in which every stage has run on the built-in market: what the demo has left."""
+    cli, left = CommandLine(tmp_path_factory.mktemp("planted"), ("--profile", "sim")), demo(tmp_path_factory)[0]
+    shutil.copytree(left / "cache" / "demo", cli.folder / "cache")
+    shutil.copytree(left / "state", cli.folder / "state")
     return cli
+
+
+def demo(factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """(A folder in which the demo has run, what it printed)."""
+    return made_for_all(factory, "demo", demo_output)
 
 
 def test_the_built_in_market_ends_at_a_signal(planted: CommandLine) -> None:
@@ -473,11 +480,11 @@ def test_version_and_help() -> None:
         assert "Usage: trader" in here.run(*words, "--help").out
 
 
-def test_the_readme_shows_what_the_demo_prints(tmp_path: Path) -> None:
+def test_the_readme_shows_what_the_demo_prints(tmp_path_factory: pytest.TempPathFactory) -> None:
     """All but digests, which name the library versions and the processor's last bits."""
     shown = readme_demo((Path(__file__).parents[2] / "README.md").read_text())
     digits = re.compile(r"[0-9a-f]{8}…|(?<=td-e-)[0-9a-f]+")
-    assert digits.sub("#", demo_output()).split() == digits.sub("#", shown).split()
+    assert digits.sub("#", demo(tmp_path_factory)[1]).split() == digits.sub("#", shown).split()
 
 
 def edit_chunk(folder: Path, row: int) -> None:

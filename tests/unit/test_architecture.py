@@ -384,7 +384,7 @@ def test_no_module_keeps_state() -> None:
 
 
 UNTYPED = {
-    "cli": (4, 0, "Typer's own groups take and give what its command line library does"),
+    "cli": (3, 0, "Typer's own groups take and give what its command line library does"),
     "core": (5, 4, "the guide's answers are dictionaries that its readers index; ticker, book and premium index"),
     "exchange": (168, 69, "replies of the exchange, until they are checked"),
     "execution": (3, 0, "questions of every kind wait in one line; quantities as a person gives them"),

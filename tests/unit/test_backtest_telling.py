@@ -90,7 +90,7 @@ def test_it_stands_among_the_facts_and_tries_are_those_of_then_and_of_now() -> N
     counted = done.figures.claim.trials
     facts = facts_of(done, "nothing traded: no_edge at 4 of 4 closes", counted + 3)
     assert facts["why"] == "nothing traded: no_edge at 4 of 4 closes"
-    told = f"{counted} tries on these data counted when it was made"
+    told = f"{counted} tries on these data counted when it was last made"
     assert str(facts["is it luck"]).endswith(f"{told}, {counted + 3} by now")
     for now in (counted, None):
         assert str(facts_of(done, None, now)["is it luck"]).endswith(told)

@@ -66,7 +66,7 @@ def test_fees_are_those_of_the_tier_or_the_accounts_own() -> None:
 
     assert fees(maker_fee_bps=1) == (4.5, 1)
     assert [fees(maker_fee_bps=1, fee_tier=tier) for tier in (0, 1)] == [(5, 2), (4, -0.5)]
-    with pytest.raises(ConfigurationError, match="fee_tier 2 is none of the 2"):
+    with pytest.raises(ConfigurationError, match="fee_tiers is wanted, 0 to 1; found 2"):
         fees(fee_tier=2)
     usual = as_settings({}).backtest.fee_tiers
     for rates in (usual.taker_bps, usual.maker_bps):

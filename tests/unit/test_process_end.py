@@ -56,3 +56,27 @@ def test_a_signal_says_what_the_command_finds_again(
     said = capsys.readouterr().err
     assert said.startswith("Interrupted. Everything on disk is whole; ")
     assert told in said
+
+
+STRIKING = """
+import sys
+from trader_cli.cli import entry, main
+class Struck:
+    def __set_name__(self, owner, name):
+        raise {signal}
+def app(**_):
+    class Made:
+        one = Struck()
+main.app = app
+sys.argv = ["trader", "status"]
+entry.main()
+"""
+
+
+@pytest.mark.parametrize(("struck", "code"), [("KeyboardInterrupt", 130), ("entry.Terminated", 143)])
+def test_a_signal_that_strikes_while_a_class_is_made_is_one_all_the_same(struck: str, code: int) -> None:
+    """Python up to 3.11 raises an error of its own there."""
+    command = [sys.executable, "-c", STRIKING.format(signal=struck)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ran.returncode, "Everything on disk is whole" in ran.stderr) == (code, True), ran.stderr
+    assert "bug" not in ran.stderr

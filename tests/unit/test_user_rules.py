@@ -105,6 +105,10 @@ def test_a_rule_of_an_entry_point_is_found(tmp_path: Path, monkeypatch: pytest.M
     assert found.source == rule_origin("theirs").digest
     with pytest.raises(ConfigurationError, match="Known: channel_breakout, sma_cross, theirs"):
         load_rule(settings_of(tmp_path, "absent").rule)
+    monkeypatch.chdir(tmp_path)
+    for name, meant in (("sma_cros", "sma_cross"), ("their_rules", r"their_rules\.py")):
+        with pytest.raises(ConfigurationError, match=rf"Did you mean {meant}\? Known: "):
+            load_rule(settings_of(tmp_path, name).rule)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +132,9 @@ def test_what_is_no_rule_is_told(tmp_path: Path, source: str, reference: str, se
 
 
 def test_parameters_that_do_not_go_together_are_told() -> None:
-    with pytest.raises(ConfigurationError, match=r"making the rule sma_cross .*fast is below slow; found 60 and 50"):
+    with pytest.raises(
+        ConfigurationError, match=r"making the rule sma_cross .*fast must be below slow; found 60 and 50"
+    ):
         load_rule(as_settings({"rule": {"name": "sma_cross", "parameters": {"fast": 60}}}).rule)
 
 
@@ -167,7 +173,7 @@ def test_a_rule_that_peeks_is_refused_by_name_and_stays_so(tmp_path: Path) -> No
             r"the rule mine of \S+my_rule.py failed at \S+, line 15: ZeroDiv",
         ),
         (BODY, "        raise SystemExit(0)\n", ConfigurationError, "line 15: SystemExit"),
-        (BODY, "        import os; os._exit(3)\n", ConfigurationError, "ended its process"),
+        (BODY, "        import os; os._exit(3)\n", ConfigurationError, "ended its process: exit code 3\\."),
         (BODY, '        side = bars["close"][1:]\n', DataInvalid, "The side of the rule mine is of shape"),
         (BODY, '        side = bars["high"]\n', ConfigurationError, "'high' is not among the rule's inputs: close"),
         ("bars: int", 'inputs = ("closes",)\n    bars: int', ConfigurationError, "'closes', which is no column"),

@@ -85,8 +85,12 @@ def answer(body: JsonObject) -> None:
 
 
 def last_words(error: subprocess.SubprocessError) -> str:
-    """The last line of what a process said that failed."""
-    return str((getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1])
+    """The last line of what a process said that failed; where it said nothing, how it ended."""
+    said = str(getattr(error, "stderr", None) or "").strip()
+    if said:
+        return said.splitlines()[-1]
+    code = getattr(error, "returncode", None)
+    return str(error) if code is None else f"exit code {code}" if code >= 0 else f"signal {-code}"
 
 
 def column_digests(spec: FeatureSpec) -> dict[str, str]:

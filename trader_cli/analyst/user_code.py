@@ -127,9 +127,14 @@ def entry_point(setting: str, group: str, name: str, known: tuple[str, ...] = ()
     """The entry point of this name. Raises `ConfigurationError` naming those there are, and what else is `known`."""
     found = {point.name: point for point in entry_points(group=group)}
     if name not in found:
+        from difflib import get_close_matches
+
+        named = [*known, *sorted(found)]
+        near = [f"{name}.py"] if Path(f"{name}.py").is_file() else get_close_matches(name, named, n=1)
+        meant = f"Did you mean {near[0]}? " if near else ""
         raise ConfigurationError(
             f"{setting}: {name!r} is no file ending in .py and no entry point of the group {group}.",
-            hint=f"Known: {', '.join([*known, *sorted(found)]) or 'none'}.",
+            hint=f"{meant}Known: {', '.join(named) or 'none'}.",
         )
     return found[name]
 

@@ -62,7 +62,7 @@ def _why_not(done: StoredBacktest, untraded: str | None) -> str | None:
 
 def _tries(counted: int, now: int | None) -> str:
     """As its figures hold them; those that came later are named beside."""
-    told = f"{counted} {'try' if counted == 1 else 'tries'} on these data counted when it was made"
+    told = f"{counted} {'try' if counted == 1 else 'tries'} on these data counted when it was last made"
     return told if now is None or now == counted else f"{told}, {now} by now"
 
 

@@ -64,13 +64,15 @@ def _run() -> int:
         return _left(code)
     except TraderError as error:
         return _said(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        return _said(f"Interrupted. {_left_behind()}", ExitCode.INTERRUPTED)
-    except Terminated as leaving:
-        return _said(f"{leaving.words}. {_left_behind()}", leaving.exit_code)
+    except (KeyboardInterrupt, Terminated) as leaving:
+        return _heard(leaving)
     except OSError as error:
         return _said(f"Cannot use {error.filename or 'a file'}: {error.strerror or error}.", ExitCode.DATA)
     except Exception as bug:
+        if isinstance(
+            bug.__cause__, KeyboardInterrupt | Terminated
+        ):  # it struck while a class was made: Python wraps it
+            return _heard(bug.__cause__)
         import traceback
 
         traceback.print_exc()
@@ -97,6 +99,13 @@ def _left_behind() -> str:
     words = [word for word in sys.argv[1:3] if not word.startswith("-")]
     again = _AGAIN.get(" ".join(words)) or _AGAIN.get(words[0] if words else "")
     return f"{_WHOLE} {again or 'run the command again to go on.'}"
+
+
+def _heard(leaving: KeyboardInterrupt | Terminated) -> int:
+    """A signal."""
+    if isinstance(leaving, KeyboardInterrupt):
+        return _said(f"Interrupted. {_left_behind()}", ExitCode.INTERRUPTED)
+    return _said(f"{leaving.words}. {_left_behind()}", leaving.exit_code)
 
 
 def _left(code: int) -> int:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import Any
+from typing import TYPE_CHECKING
 
 from typer.core import TyperGroup
 
 from trader_cli.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from typer._click import Context, HelpFormatter
 
 
 class RunByDefault(TyperGroup):
@@ -20,7 +23,13 @@ class RunByDefault(TyperGroup):
             meant = " ".join(["trader backtest", near[0], *args[1:]])
             raise UsageError(f"`backtest` has no subcommand {args[0]!r}.", hint=f"Did you mean `{meant}`?")
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+    def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
+        """What `run` takes stands below the subcommands, since it need not be named."""
+        super().format_help(ctx, formatter)
+        run = self.commands["run"]
+        run.format_help(type(ctx)(run, info_name="run", parent=ctx), formatter)
+
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
         if args[:1] not in (["--help"], ["-h"]) and (not args or args[0] not in self.commands):
             self._refuse_misspelt(args)
             args = ["run", *args]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -43,3 +44,19 @@ def trained_folder(factory: pytest.TempPathFactory) -> Path:
         assert train(workspace, SYMBOL, QUARTER).claim.edge
 
     return made_for_all(factory, "trained-quarter-hours", make)[0]
+
+
+HOURS = 6
+
+
+def traded_folder(factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """(That folder after so many hours of `run --forever`, to be copied; its trades, difference of money and journal)."""
+
+    def make(folder: Path) -> dict[str, Any]:
+        from trader_cli.pipelines.trading.trading_run import run_forever
+
+        shutil.copytree(trained_folder(factory), folder, dirs_exist_ok=True)
+        done = run_forever(workspace_of(sim_settings(folder)), [SYMBOL], QUARTER, for_s=HOURS * 3600)
+        return {"trades": done.trades, "difference": float(done.profit.difference), "journal": done.journal}
+
+    return made_for_all(factory, "traded-six-hours", make)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     cls=RunByDefault,
     help="Trade what is stored, as it would have been traded, and show what came of it: `trader backtest ETHUSDT`."
-    " Its options: `trader backtest run --help`.",
+    " Its options are those of `run`, below.",
 )
 
 
@@ -69,8 +69,13 @@ def run(
     on_bars: Annotated[
         bool, typer.Option("--on-bars", help="The rule alone on bare bars, filled at the next open: for research.")
     ] = False,
-    stake: Annotated[float, typer.Option("--stake", help="With --on-bars: share of the wallet behind each trade.")] = 1,
-    leverage: Annotated[float, typer.Option("--leverage", help="With --on-bars: leverage of each trade.")] = 1,
+    stake: Annotated[
+        float | None,
+        typer.Option("--stake", help="With --on-bars: share of the wallet behind each trade; default: 1."),
+    ] = None,
+    leverage: Annotated[
+        float | None, typer.Option("--leverage", help="With --on-bars: leverage of each trade; default: 1.")
+    ] = None,
     allow_gaps: o.AllowGaps = False,
     allow_unproven: o.AllowUnproven = False,
     profile: o.Profile = None,
@@ -101,7 +106,10 @@ def run(
         survivors=survivors,
     )
     if on_bars:
-        done = _on_bars(workspace, replace(request, model=ON_BARS, refit_ms=0), stake, leverage)
+        stakes = (1.0 if given is None else given for given in (stake, leverage))
+        done = _on_bars(workspace, replace(request, model=ON_BARS, refit_ms=0), *stakes)
+    elif stake is not None or leverage is not None:
+        raise UsageError("--stake and --leverage go with --on-bars: else the tactician decides both.")
     else:
         from trader_cli.pipelines.backtests.backtest_run import run_backtest
 

@@ -53,8 +53,9 @@ def flatten(
         for sentence in done.proved:
             print_facts(sentence, {})
         if done.closed:
-            again = f"{done.at_work} may enter again; `trader flatten --halt` would have stopped that"
-            print_facts("went", {**done.closed, "note": again if done.at_work and not done.halted else None})
+            print_facts("went", dict(done.closed))
+        if done.at_work and not done.halted:
+            print_facts(f"{done.at_work} may enter again; `trader flatten --halt` would have stopped that", {})
         if done.halted:
             print_facts("halted: no position is opened until `trader reset`", {})
     for sentence in done.said:

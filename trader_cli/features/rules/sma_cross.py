@@ -27,7 +27,7 @@ class SmaCross(Rule):
 
     def __post_init__(self) -> None:
         if self.fast >= self.slow:
-            raise ValueError(f"fast is below slow; found {self.fast} and {self.slow}")
+            raise ValueError(f"fast must be below slow; found {self.fast} and {self.slow}")
 
     @property
     def warmup(self) -> int:

@@ -87,6 +87,7 @@ def _series(store: ArtifactStore, key: ArtifactKey, source: str, now: int | None
     bars = _attempt(lambda: store.current(key), problems)
     interval = Timeframe.parse(key.timeframe).ms
     last_close = (bars.last_ms or 0) + interval if bars else 0
+    is_of_here = bars is not None and bars.source == source
     if bars is not None and bars.source != source:
         problems.append(f"from {bars.source}, while the settings name {source}")
     if bars is not None and bars.gaps:
@@ -97,7 +98,7 @@ def _series(store: ArtifactStore, key: ArtifactKey, source: str, now: int | None
         source=bars.source if bars else "",
         bars=bars.rows if bars else 0,
         last_close_ms=last_close,
-        age_ms=now - last_close if now is not None and bars is not None and bars.source == source else None,
+        age_ms=now - last_close if is_of_here and now is not None and now >= last_close else None,
         features=_attempt(lambda: _features(store, key, bars), problems) or "damaged",
         model=_attempt(lambda: _model(store, key, bars), problems) or "damaged",
         outcome=_attempt(lambda: _outcome(store, key), problems) or "damaged",

@@ -45,7 +45,7 @@ class FlattenResult:
     """What came of it: quantities closed and left by symbol, what there is to say, and the code to leave with.
 
     `proved` are sentences made from proofs; where something could not be proved, `said` has the doubt. `halted`:
-    whether entries were halted with it; `at_work`: the process that did it and goes on.
+    whether entries were halted with it; `at_work`: the process that did it and may enter again.
     """
 
     closed: dict[str, str] = field(default_factory=dict)

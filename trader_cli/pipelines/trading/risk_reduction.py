@@ -137,7 +137,8 @@ def _by_the_owner(workspace: Workspace, request: FlattenRequest) -> FlattenResul
     after = held_or_none(path) or {}
     closed = {symbol: amount - after.get(symbol, Decimal(0)) for symbol, amount in before.items()}
     done = FlattenResult({symbol: f"{abs(amount):f}" for symbol, amount in closed.items() if amount != 0})
-    done.at_work = None if (owner := ledger_lock.owner_of(path)) is None else str(owner)
+    owner = ledger_lock.owner_of(path)
+    done.at_work = str(owner) if owner is not None and "run" in owner.command.split() else None
     _attest_from_outside(workspace, request, done)
     return done
 
