@@ -85,7 +85,7 @@ FAST_BREAKS = (
             (
                 "venue/engine/engine.py",
                 "until_ms = max(until_ms, upto_ms)",
-                "until_ms = upto_ms + 8 * HOUR_MS",
+                "until_ms = upto_ms + FUNDING_INTERVAL_MS",
             ),
         ),
     ),

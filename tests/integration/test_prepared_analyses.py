@@ -30,6 +30,7 @@ from trader_cli.settings.workspace import Workspace, workspace_of
 from trader_cli.storage.artifacts import ArtifactStore
 from trader_cli.venue.simulated_market.rule_changes import RuleBook
 from trader_cli.venue.simulated_market.symbol_market import SymbolMarket
+from trader_cli.venue.simulated_market.tape import SymbolTape, TapeBars
 
 pytestmark = pytest.mark.slow
 CLOSES = 220
@@ -129,3 +130,25 @@ def test_closes_decided_together_say_what_each_alone_says(workspace: Workspace, 
     assert "unhealthy_market" in codes or change not in LEAST_HEALTH
     if change == "with holes":
         assert {"bars_stale", "data_quality", "features_incomplete"} & codes
+
+
+def test_a_close_asked_late_is_as_healthy_as_its_book_is_then(workspace: Workspace) -> None:
+    """Where a tick is near a thousandth of the price, one tick down leaves nothing near the middle within the minute."""
+    history, tape = history_of(workspace), sim_tape(workspace)
+    one, bars = tape.symbols[SYMBOL], tape.symbols[SYMBOL].bars
+    tick, alike = round(float(np.median(bars.close)) / 1001, 2), np.ones(len(bars.open_ms))
+    prices = (at * tick * alike for at in (1001, 1002, 998, 1001))
+    coarse = SymbolTape.of(
+        SYMBOL, one.timeframe, one.seed, tick, one.step, TapeBars(bars.open_ms, *prices, bars.volume)
+    )
+    last = int(history.bars["open_time"].to_physical()[-1]) + QUARTER.ms
+    first, options = last - 60 * QUARTER.ms, AnalysisOptions.of(workspace.settings)
+    prepared = prepare(history, SymbolMarket(coarse), RuleBook(), (first, last), options)
+    venue = SimulatedExchange(replace(tape, symbols={SYMBOL: coarse}), first, Decimal(10_000))
+    alone, codes = StoredAnalyses({SYMBOL: history}, venue, options), set()
+    for close in range(first, last + 1, QUARTER.ms):
+        venue.advance(close + SETTLE_MS + 25_000)
+        later, made = prepared.later(close, alone), alone.made(SYMBOL, close)
+        assert later is None or later == made
+        codes.add("signal" if made.signal else made.outcome.code)  # type: ignore[union-attr]
+    assert "unhealthy_market" in codes

@@ -29,7 +29,7 @@ from trader_cli.settings.model import RuleSettings
 from trader_cli.venue.clocks import WallClock
 
 MOODY = '''
-import os, sys, time
+import os, struct, sys, time
 from dataclasses import dataclass
 import numpy as np
 from trader_cli.features.rule import BarSignals, Rule, parameter
@@ -63,11 +63,12 @@ class Moody(Rule):
             close[0] = 1
         if mood == 6:
             os.fork()
-        if mood in (20, 21):  # part of an answer, at once or in pieces that never end
-            os.write(int(sys.argv[1]), bytes([1] * 9))
+        if mood in (20, 21, 22):  # part of an answer, at once or in pieces that never end; or one that fills the memory
+            heads = {20: bytes(9), 21: struct.pack("!QQ", 9, 9999), 22: struct.pack("!QQ", 9, 1 << 40)}
+            os.write(int(sys.argv[1]), heads[mood])
             while True:
                 time.sleep(0.02)
-                os.write(int(sys.argv[1]), bytes([1] * int(mood == 21)))
+                os.write(int(sys.argv[1]), bytes(int(mood != 20)))
         if mood == 7:
             print(os.spawnlp(os.P_NOWAIT, "sleep", "sleep", "60"), file=open("started", "w"))
         return BarSignals.of(np.sign(close - np.roll(close, self.bars)), 0.02)
@@ -212,11 +213,14 @@ def test_one_that_is_never_loaded_is_given_up(tmp_path: Path) -> None:
         process.close()
 
 
-@pytest.mark.parametrize("mood", [20, 21])
-def test_half_an_answer_is_waited_for_no_longer_than_a_whole_one(asked: RuleProcess, mood: int) -> None:
+@pytest.mark.parametrize(
+    ("mood", "sentence"),
+    [(20, r"did not end within 0.5 s"), (21, r"did not end within 0.5 s"), (22, "something else than an answer")],
+)
+def test_half_an_answer_is_waited_for_no_longer_than_a_whole_one(asked: RuleProcess, mood: int, sentence: str) -> None:
     asked._limit_s = 0.5
     there, began = asked.named(), monotonic()
-    with pytest.raises(ConfigurationError, match=r"did not end within 0.5 s"):
+    with pytest.raises(ConfigurationError, match=sentence):
         there.said(bars_of(8, 9, mood))
     assert monotonic() - began < 5
     assert len(asked.named().said(bars_of(8, 9, 10)).side) == 3

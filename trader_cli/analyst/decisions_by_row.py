@@ -85,7 +85,7 @@ class DecidedRows:
     `outcomes`: what models or the rule say (`told`), but for rows at which an input vetoes it, which are not `spoken`
     (m,). `probabilities` (m, 3) are of up, down and flat; of a rule they are what a short (the first) and a long (the
     second) would lose by: certain, or not at all. `missing` (m,) features; `from_bars`: what health is told from bars,
-    each (m,); `score` (m,): about what health is.
+    each (m,).
     """
 
     outcomes: list[Signal | Abstention]
@@ -94,14 +94,13 @@ class DecidedRows:
     probabilities: Floats
     missing: Ints
     from_bars: dict[str, Floats]
-    score: Floats
 
     @classmethod
     def of(cls, told: list[Signal | Abstention], probabilities: Floats, missing: Ints, vetoes: _Vetoes) -> DecidedRows:
         """With the rows that are vetoed taken out."""
         outcomes = [veto or one for veto, one in zip(vetoes.found, told, strict=True)]
         spoken = np.array([veto is None for veto in vetoes.found], dtype=np.bool_)
-        return cls(outcomes, told, spoken, probabilities, missing, vetoes.from_bars, vetoes.score)
+        return cls(outcomes, told, spoken, probabilities, missing, vetoes.from_bars)
 
 
 def decide_rows(given: SeriesRows, config: AnalysisOptions) -> DecidedRows:
@@ -192,11 +191,10 @@ def _first_payments(funding: pl.DataFrame, times: Ints) -> list[tuple[int, pl.Da
 
 @dataclass(frozen=True)
 class _Vetoes:
-    """Of m rows, what health is told from bars at each, and about what it is; 1 where it is not asked."""
+    """Of m rows, and what health is told from bars at each."""
 
     found: list[Abstention | None]
     from_bars: dict[str, Floats]
-    score: Floats
 
 
 def _vetoes(given: SeriesRows, config: AnalysisOptions, missing: Ints) -> _Vetoes:
@@ -205,11 +203,10 @@ def _vetoes(given: SeriesRows, config: AnalysisOptions, missing: Ints) -> _Vetoe
     ages = given.snapshots.time_ms - given.bars.open_ms[rows] - given.timeframe.ms
     wants_health = options.enable_market_health_analysis
     from_bars = from_bars_by_row(given.bars, rows, given.health_bars) if wants_health else {}
-    score = _score(given, config, from_bars) if wants_health else np.ones(len(rows))
     amiss = (ages > options.max_bar_age * given.timeframe.ms) | (missing > len(given.model.base_features) // 10)
     amiss |= np.isin(rows, list(given.doubts))
     if wants_health:
-        amiss |= ~(score > options.min_market_health * (1 + _ROUNDING))
+        amiss |= ~(_score(given, config, from_bars) > options.min_market_health * (1 + _ROUNDING))
     if veto_on_inputs(InputState(given.symbol, given.timeframe, 0, {}, given.model, 0), options, None):
         amiss[:] = True
     found: list[Abstention | None] = [None] * len(rows)
@@ -219,7 +216,7 @@ def _vetoes(given: SeriesRows, config: AnalysisOptions, missing: Ints) -> _Vetoe
         state = InputState(given.symbol, given.timeframe, age, doubts, given.model, lacking)
         veto = veto_on_inputs(state, options, _health(given, config, from_bars, at) if wants_health else None)
         found[at] = None if veto is None else known.setdefault(veto, veto)
-    return _Vetoes(found, from_bars, score)
+    return _Vetoes(found, from_bars)
 
 
 def _score(given: SeriesRows, config: AnalysisOptions, from_bars: Mapping[str, Floats]) -> Floats:

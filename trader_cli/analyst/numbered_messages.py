@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 _HEAD = struct.Struct("!QQ")
 """The number, and how many bytes follow."""
 _PIECE = 1 << 20
+_MOST = 1 << 28
+"""Bytes of a message: the signals of ten million bars."""
 
 
 def send(pipe: socket.socket, number: int, body: bytes, until_s: float | None = None) -> None:
@@ -24,8 +26,13 @@ def send(pipe: socket.socket, number: int, body: bytes, until_s: float | None = 
 
 
 def receive(pipe: socket.socket, until_s: float | None = None) -> tuple[int, bytes]:
-    """(number, body) of a whole message. Raises `TimeoutError` where it is not there by then, `EOFError` at the end."""
+    """(number, body) of a whole message.
+
+    Raises `TimeoutError` where it is not there by then, `EOFError` at the end, `ValueError` where it is no message.
+    """
     number, size = _HEAD.unpack(_exactly(pipe, _HEAD.size, until_s))
+    if size > _MOST:
+        raise ValueError(f"a message of {size} bytes")
     return int(number), _exactly(pipe, int(size), until_s)
 
 

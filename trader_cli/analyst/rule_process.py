@@ -173,6 +173,8 @@ class RuleProcess:
             raise self._given_up(f"did not end within {self._limit_s:g} s") from None
         except (EOFError, OSError) as error:
             raise self._given_up("ended its process") from error
+        except ValueError as error:
+            raise self._given_up(_NO_ANSWER) from error
         if answered != number:
             raise self._given_up(_NO_ANSWER)
         return said

@@ -20,7 +20,7 @@ from trader_cli.analyst.health import BAND, freshness, health_of
 from trader_cli.analyst.outcomes import InputState, veto_on_inputs
 from trader_cli.analyst.rule_decision import held_by
 from trader_cli.core.market.symbols import delivery_ms_of
-from trader_cli.core.market.timeframes import HOUR_MS, MINUTE_MS, SETTLE_MS
+from trader_cli.core.market.timeframes import HOUR_MS, SETTLE_MS
 from trader_cli.core.types import Abstention, Analysis, Probabilities, Signal
 from trader_cli.exchange.simulated_exchange import DEPTH
 from trader_cli.venue.simulated_market.derived_series import FUNDING_INTERVAL_MS
@@ -47,8 +47,6 @@ _AT_ONCE = 4096
 _COMPARED = 50
 """About so many signals of a symbol are analysed once more, each alone."""
 _LATER_MS = 1_300
-_FAR = 2
-"""A score of so many times the least that is asked is above it for the rest of a minute."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,6 @@ class DecidedInputs:
     probabilities: Floats
     missing: Ints
     from_bars: dict[str, Floats]
-    score: Floats
     next_funding_ms: Ints
     funding_rate: Floats
 
@@ -136,16 +133,9 @@ class PreparedSymbol:
         return self._analysis(close_ms, history.restricted(veto or inputs.told[number], close_ms), spoken)
 
     def _health_later(self, close_ms: int, alone: StoredAnalyses) -> Health | None:
-        """Health now; None where it is not asked, or is good enough whatever the book holds.
-
-        Within a minute a book has its spread; its levels hold a fifth of what they did at least, and no side more than
-        four times the other, so no score falls by a half: (0.9 · 1/5 · 0.64)^(1/7) is 0.73.
-        """
+        """Health now; None where it is not asked."""
         options, inputs, number = alone.options.analyst, self.inputs, self.at(close_ms)
         if inputs is None or not options.enable_market_health_analysis:
-            return None
-        is_same_minute = (close_ms + SETTLE_MS) // MINUTE_MS == alone.venue.now_ms // MINUTE_MS
-        if is_same_minute and inputs.score[number] > _FAR * options.min_market_health:
             return None
         from_bars = {name: float(told[number]) for name, told in inputs.from_bars.items()}
         return health_of(from_bars, alone.snapshot(self.symbol), freshness(0.0, options.max_book_age))
@@ -214,8 +204,7 @@ def _inputs(parts: Sequence[DecidedRows], probabilities: Floats, shown: Snapshot
     told = [one for part in parts for one in part.told]
     from_bars = {name: np.concatenate([part.from_bars[name] for part in parts]) for name in parts[0].from_bars}
     missing = np.concatenate([part.missing for part in parts])
-    score = np.concatenate([part.score for part in parts])
-    return DecidedInputs(told, probabilities, missing, from_bars, score, shown.next_funding_ms, shown.funding_rate)
+    return DecidedInputs(told, probabilities, missing, from_bars, shown.next_funding_ms, shown.funding_rate)
 
 
 def compare_alone(prepared: PreparedSymbol, alone: StoredAnalyses) -> None:
