@@ -158,7 +158,7 @@ FAST_BREAKS = (
     Break(
         "an opinion of long ago",
         (),
-        (SAME,),
+        ("test_two_speeds.py::test_both_speeds_trade_the_same_where_opinions_are_rare",),
         (
             (
                 FAST,

@@ -19,6 +19,7 @@ from support.backtest.two_speeds import (
     fast,
     odd_market,
     shorter,
+    silenced,
     with_marks,
 )
 
@@ -92,6 +93,13 @@ def test_both_speeds_trade_the_same_by_mark_prices_of_their_own(tmp_path: Path, 
     one = fast(market, tmp_path)
     assert_same(faithfully(market, tmp_path), one)
     assert_sound(market, one)
+
+
+@pytest.mark.parametrize("seed", [800, 818, 822])
+def test_both_speeds_trade_the_same_where_opinions_are_rare(tmp_path: Path, seed: int) -> None:
+    market = silenced(odd_market(seed), seed)
+    one = fast(market, tmp_path)
+    assert_same(faithfully(market, tmp_path), one)
 
 
 def test_both_speeds_trade_the_same_where_a_symbol_ends_and_what_is_open_is_settled(tmp_path: Path) -> None:

@@ -258,6 +258,18 @@ def with_marks(market: OddMarket, seed: int) -> OddMarket:
     return replace(market, tape=replace(market.tape, symbols=tapes), symbols=symbols)
 
 
+def silenced(market: OddMarket, seed: int) -> OddMarket:
+    """The same market, of half of whose closes nobody has an opinion: one before them is acted on long after."""
+    dice, symbols = np.random.default_rng([seed, 3]), {}
+    for name, one in market.symbols.items():
+        shares = one.probabilities.copy()
+        shares[dice.random(len(shares)) < 0.5] = np.nan
+        symbols[name] = replace(one, probabilities=shares)
+    monitor = {**market.settings["monitor"], "min_dwell": 6.0, "confidence_half_life": 100.0}
+    careful = {"monitor": monitor, "medium_risk_threshold": 0.55, "high_risk_threshold": 0.6}
+    return replace(market, symbols=symbols, settings={**market.settings, **careful})
+
+
 def delisted(market: OddMarket, symbol: str, at_ms: int) -> OddMarket:
     """The same market, one of whose symbols ends on the way."""
     tape = market.tape.symbols[symbol]
