@@ -217,14 +217,17 @@ async def _server_lag(exchange: BinanceExchange) -> float:
 
 
 def test_a_slow_way_to_the_exchange_never_makes_a_bar_close_early(tape: Tape) -> None:
-    """Whatever the answer about the time took, our idea of the exchange's time is not ahead of it."""
+    """Whatever the answer about the time took, our idea of the exchange's time is not ahead of it.
+
+    But for less than a millisecond: while it is asked, a machine may correct its wall clock, and not the one that counts.
+    """
 
     def slow(_: Any) -> Any:
         time.sleep(0.3)
         return {"serverTime": int(time.time() * 1000)}
 
     with serving(playing_now(tape), {"/fapi/v1/time": slow}) as url:
-        assert ask(url, _server_lag) <= 0
+        assert ask(url, _server_lag) < 1
 
 
 def test_books_that_cannot_be_true_are_refused(tape: Tape) -> None:
