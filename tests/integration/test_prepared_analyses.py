@@ -15,9 +15,10 @@ from support.trading.sim_folder import QUARTER, SYMBOL, sim_settings, trained_fo
 from trader_cli.analyst.trained_basis import TrainedBasis
 from trader_cli.analyst.trained_rule import TrainedRule
 from trader_cli.backtest.model_spans import ModelSchedule, ModelSpan
-from trader_cli.backtest.prepared_analyses import prepare
+from trader_cli.backtest.prepared_analyses import PreparedSymbol, compare_alone, prepare
 from trader_cli.backtest.stored_analyses import StoredAnalyses, SymbolHistory
 from trader_cli.core.market.timeframes import SETTLE_MS
+from trader_cli.core.types import Abstention, Signal
 from trader_cli.exchange.simulated_exchange import SimulatedExchange
 from trader_cli.features.rule import NamedRule
 from trader_cli.features.rule_series import rule_bars, rule_signals
@@ -152,3 +153,32 @@ def test_a_close_asked_late_is_as_healthy_as_its_book_is_then(workspace: Workspa
         assert later is None or later == made
         codes.add("signal" if made.signal else made.outcome.code)  # type: ignore[union-attr]
     assert "unhealthy_market" in codes
+
+
+def test_a_signal_that_alone_would_be_another_stops_a_backtest(workspace: Workspace) -> None:
+    """At its own time, and asked a little later."""
+    history, tape = history_of(workspace), sim_tape(workspace)
+    last = int(history.bars["open_time"].to_physical()[-1]) + QUARTER.ms
+    first, options = last - (CLOSES - 1) * QUARTER.ms, AnalysisOptions.of(workspace.settings)
+    prepared = prepare(history, SymbolMarket(tape.symbols[SYMBOL]), RuleBook(), (first, last), options)
+    assert len(prepared.signals) > 1
+    assert prepared.inputs is not None
+
+    def compared(one: PreparedSymbol) -> None:
+        venue = SimulatedExchange(tape, first, Decimal(10_000))
+        compare_alone(one, StoredAnalyses({SYMBOL: history}, venue, options))
+
+    compared(prepared)
+    second = prepared.at(int(prepared.signals[1]))
+    for outcomes in (prepared.outcomes, prepared.inputs.told):
+        changed: list[Signal | Abstention] = list(outcomes)
+        signal = changed[second]
+        assert isinstance(signal, Signal)
+        changed[second] = replace(signal, horizon_bars=signal.horizon_bars + 1)
+        other = (
+            replace(prepared, outcomes=changed)
+            if outcomes is prepared.outcomes
+            else replace(prepared, inputs=replace(prepared.inputs, told=changed))
+        )
+        with pytest.raises(AssertionError, match="together"):
+            compared(other)

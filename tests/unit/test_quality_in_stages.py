@@ -25,6 +25,7 @@ from trader_cli.core.market.bars import PRICES
 from trader_cli.core.market.quality import UNFIT, bars_of_kinds, doubtful_bars, quality_report, unfit_bars
 from trader_cli.core.types import Abstention
 from trader_cli.features.bar_arrays import BarSeries
+from trader_cli.pipelines.stages import stored_status
 from trader_cli.pipelines.stages.model_stages import features
 from trader_cli.pipelines.stages.stored_status import status
 from trader_cli.settings import Settings, as_settings
@@ -147,6 +148,18 @@ def stored(config: Settings, bars: pl.DataFrame) -> ArtifactStore:
     )
     store.publish(stage_key(config.mode, "ETHUSDT", M15, "bars"), made)
     return store
+
+
+@pytest.mark.parametrize(("later_ms", "age_ms"), [(-1, None), (0, 0), (5000, 5000)])
+def test_a_market_whose_time_was_told_before_its_last_bar_has_no_age(
+    later_ms: int, age_ms: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In sim a run that goes on tells its time when it stops, its bars before that."""
+    config, bars = settings_in(tmp_path), random_bars(20, seed=2)
+    stored(config, bars)
+    closed_ms = int(bars["open_time"].to_physical()[-1]) + M15.ms
+    monkeypatch.setattr(stored_status, "market_now_ms", lambda _: closed_ms + later_ms)
+    assert status(workspace_of(config)).series[0].age_ms == age_ms
 
 
 def test_features_and_status_show_it_and_the_analyst_abstains_while_it_is_near(tmp_path: Path) -> None:

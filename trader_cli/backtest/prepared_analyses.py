@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 
 _AT_ONCE = 4096
-_COMPARED = 50
+_COMPARED = 100
 """About so many signals of a symbol are analysed once more, each alone."""
 _LATER_MS = 1_300
 
@@ -210,17 +210,22 @@ def _inputs(parts: Sequence[DecidedRows], probabilities: Floats, shown: Snapshot
 def compare_alone(prepared: PreparedSymbol, alone: StoredAnalyses) -> None:
     """Raises `AssertionError` where a signal is not what the analysis of its close alone says; some are looked at.
 
-    Every other one as it is asked a little later. `alone` is on a venue of its own, at the beginning of the span.
+    Every other one as it is asked a little later, too. `alone` is on a venue of its own, at the beginning of the span.
     """
-    symbol, signals = prepared.symbol, prepared.signals
+    signals = prepared.signals
     for number, close_ms in enumerate(signals[:: max(1, len(signals) // _COMPARED)].tolist()):
-        alone.venue.advance(close_ms + SETTLE_MS + number % 2 * _LATER_MS)
-        together = prepared.analysis(close_ms)
+        alone.venue.advance(close_ms + SETTLE_MS)
+        _require_same(prepared.analysis(close_ms), alone.made(prepared.symbol, close_ms))
         if number % 2:
-            together = prepared.later(close_ms, alone) or together
-        one = alone.made(symbol, close_ms)
-        if one != together:
-            raise AssertionError(f"{symbol}, {close_ms}: alone {one}; together {together}")
+            alone.venue.advance(close_ms + SETTLE_MS + _LATER_MS)
+            later = prepared.later(close_ms, alone)
+            if later is not None:
+                _require_same(later, alone.made(prepared.symbol, close_ms))
+
+
+def _require_same(together: Analysis, alone: Analysis) -> None:
+    if together != alone:
+        raise AssertionError(f"{alone.symbol}, {alone.decision_time_ms}: alone {alone}; together {together}")
 
 
 def _by_model(history: SymbolHistory, closes: Ints) -> list[slice]:
