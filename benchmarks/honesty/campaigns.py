@@ -1,0 +1,77 @@
+"""What is asked of the analyst, and of how many markets it may fail."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from benchmarks.honesty.markets import FRAME, null, planted
+from benchmarks.honesty.real import hourly, quarter_hourly
+from benchmarks.honesty.trained import DEAR, FREE, trained
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trader_cli.analyst.trained_model import TrainedModel
+
+BARS, MANY_BARS, NOISE_COLUMNS = 4000, 16_000, 200
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """A market by its seed, trained on; the share of markets that must, or may, claim an edge; how many there are."""
+
+    says: str
+    model: Callable[[int], TrainedModel]
+    least: float = 0.0
+    most: float = 1.0
+    markets: int | None = None
+
+
+def _next_bar(strength: float, bars: int, costs: dict[str, float]) -> Callable[[int], TrainedModel]:
+    return lambda seed: trained(planted(seed, bars, strength), FRAME, costs)
+
+
+def _null(costs: dict[str, float]) -> Callable[[int], TrainedModel]:
+    return lambda seed: trained(null(seed, BARS), FRAME, costs)
+
+
+def _persistent(seed: int) -> TrainedModel:
+    return trained(planted(seed, BARS, 0.15, 0.9), FRAME, FREE, horizon_bars=12)
+
+
+def _beside_noise(seed: int) -> TrainedModel:
+    noise = np.random.default_rng([seed, 7]).normal(size=(BARS, NOISE_COLUMNS))
+    columns = pl.DataFrame({f"noise_{at}": noise[:, at] for at in range(NOISE_COLUMNS)})
+    return trained(planted(seed, BARS, 0.25), FRAME, FREE, columns)
+
+
+def _too_weak(seed: int) -> TrainedModel:
+    """The 99 % quantile of the expected move, 2.33 ρσ = 10.5 bp, is half of what it costs to come and go."""
+    cost = {**FREE, "taker_fee_bps": 2.33 * 0.05 * 0.009 * 1e4}
+    return trained(planted(seed, BARS, 0.05), FRAME, cost)
+
+
+def _hourly(seed: int) -> TrainedModel:
+    return trained(hourly()[seed].read(), hourly()[seed].timeframe)
+
+
+def _quarter_hourly(seed: int) -> TrainedModel:
+    return trained(quarter_hourly()[seed].read(), quarter_hourly()[seed].timeframe)
+
+
+CAMPAIGNS = {
+    "null": Campaign("no edge, usual costs", _null({}), most=0.05),
+    "null-free": Campaign("no edge, no costs", _null(FREE), most=0.05),
+    "next": Campaign("a lead of 0.15 with the next bar", _next_bar(0.15, BARS, FREE), least=34 / 40),
+    "next-long": Campaign("one of 0.10, 16,000 bars", _next_bar(0.10, MANY_BARS, FREE), least=19 / 20),
+    "next-dear": Campaign("one of 0.25, 5 bp a side", _next_bar(0.25, BARS, DEAR), least=36 / 40),
+    "persistent": Campaign("a lead of 0.15 that lasts, 12-bar barriers", _persistent, least=32 / 40),
+    "noise": Campaign("one of 0.25 beside 200 columns of noise", _beside_noise, least=18 / 20),
+    "weak": Campaign("a lead weaker than costs", _too_weak, most=1 / 20),
+    "hourly": Campaign("real 1h bars", _hourly, markets=len(hourly())),
+    "quarter-hourly": Campaign("real 15m bars", _quarter_hourly, markets=len(quarter_hourly())),
+}
