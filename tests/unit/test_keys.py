@@ -19,6 +19,7 @@ from trader_cli.analyst.analysis import analyse
 from trader_cli.analyst.analyst import Analyst
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
 from trader_cli.analyst.training import TrainingInput, learners, train
+from trader_cli.core.market.snapshot import MarketSnapshot
 from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.core.types import Abstention
 from trader_cli.features.bar_arrays import BarSeries
@@ -139,6 +140,21 @@ def test_limits_of_the_analyst_decide_when_it_abstains() -> None:
     assert risks[0]
     assert risks[1]
     assert risks[1]["5x"] > risks[0]["5x"]
+
+
+def test_liquidation_is_told_by_the_symbols_own_bracket_and_the_models_own_uncertainty() -> None:
+    def told(uncertainty: float = 0.6, **bracket: float) -> dict[str, float]:
+        market = MarketSnapshot.from_dict({**test_analyst.SNAPSHOT, **({"bracket": bracket} if bracket else {})})
+        model = replace(test_analyst.MODEL, sigma_uncertainty=uncertainty)
+        options = AnalysisOptions.of(as_settings({"analyst": {"maintenance_margin_rate": 0.01}}))
+        found = analyse(test_analyst.given_input(model=model, snapshot=market), options).liquidation_probability
+        assert found
+        return found
+
+    assert told() == told(maintenance_rate=0.01, max_leverage=125)
+    assert list(told(maintenance_rate=0.01, max_leverage=20)) == ["2x", "3x", "5x", "10x", "20x"]
+    assert told(maintenance_rate=0.05, max_leverage=125)["10x"] > told()["10x"]
+    assert told(0.8)["5x"] > told()["5x"] > told(0.3)["5x"]
 
 
 def test_only_so_many_results_are_kept() -> None:

@@ -252,6 +252,14 @@ def test_the_binding_limit_is_named() -> None:
     assert approved(signal(), NOW, request=Request(quantity=Decimal("0.01"))).quantity == Decimal("0.01")
 
 
+def test_the_less_is_known_of_volatility_the_smaller_the_position_that_may_be_liquidated() -> None:
+    tight = as_settings({"tactician": {"max_leverage": 50, "max_liquidation_probability": 1e-4}})
+    sizes = [approved(signal(width=0.01, sigma_uncertainty=u), NOW, tight).caps for u in (0.2, 0.6, 0.9)]
+    allowed = [caps["liquidation_probability"] for caps in sizes]
+    assert allowed[0] > allowed[1] > allowed[2]
+    assert approved(signal(width=0.01), NOW, tight).caps == sizes[1]
+
+
 def test_an_unproven_plan_is_the_smallest_and_says_so() -> None:
     p = approved(signal(probability=0.4, unproven=True))
     assert (p.unproven, p.binding) == (True, "unproven")

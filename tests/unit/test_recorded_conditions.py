@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import replace
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,11 +17,14 @@ from hypothesis import strategies as st
 
 from trader_cli.backtest.skipped_looks import SkippedLooks
 from trader_cli.core.errors import DataInvalid
+from trader_cli.core.market.snapshot import MarketSnapshot
 from trader_cli.core.market.timeframes import HOUR_MS, Timeframe
 from trader_cli.core.money.orders import LeverageBracket, NotPlaced, OrderRequest, StopRequest
 from trader_cli.exchange.account.bracket_memory import BracketMemory, KnownBrackets, brackets_in
 from trader_cli.exchange.simulated_exchange import SimulatedExchange
 from trader_cli.pipelines.backtests.stored_tape import filters_of, real_market, whole_record
+from trader_cli.pipelines.stages.market_snapshot import store_state
+from trader_cli.storage.artifacts import ArtifactStore, stage_key
 from trader_cli.venue.simulated_market.symbol_market import SymbolMarket
 from trader_cli.venue.simulated_market.synthetic import synthetic_tape
 from trader_cli.venue.simulated_market.tape import SymbolTape, Tape, TapeBars
@@ -252,3 +257,41 @@ def test_brackets_that_margin_nothing_are_refused(
     path.write_text(json.dumps([{"symbol": SYMBOL, "brackets": [] if change is None else [{**tier, **change}]}]))
     with pytest.raises(DataInvalid, match=sentence):
         brackets_in(path, [SYMBOL])
+
+
+class _Told:
+    """An exchange of which a market's state is asked."""
+
+    def __init__(self, brackets: Path) -> None:
+        self.remembered_brackets = BracketMemory(brackets).known
+
+    def server_now_ms(self) -> int:
+        return START
+
+    async def get_open_interest(self, _: str) -> float:
+        return 1.0
+
+    async def ticker(self, *_: object) -> _Told:
+        return self
+
+    order_book = premium_index = ticker
+
+    def as_dict(self) -> dict[str, object]:
+        return {"quote_volume": 1.0, "bids": [], "asks": [], "funding_rate": 0.0}
+
+
+def test_the_stored_market_tells_the_lowest_bracket_that_an_account_was_told(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path / "cache")
+    key = stage_key("live", SYMBOL, Timeframe.parse("1h"), "market")
+
+    def stored() -> MarketSnapshot:
+        market = SimpleNamespace(exchange=_Told(tmp_path / "brackets.json"), source="real")
+        asyncio.run(store_state(store, market, lambda _: key, SYMBOL))  # type: ignore[arg-type]
+        return MarketSnapshot.from_dict(store.get_document(store.pointed(key) or "") or {})
+
+    assert (stored().maintenance_rate, stored().max_leverage) == (None, None)
+    tier = {"bracket": 1, "initialLeverage": 20, "notionalCap": 9e3, "maintMarginRatio": 0.02, "cum": 0.0}
+    higher = {**tier, "bracket": 2, "initialLeverage": 10, "notionalCap": 2e4, "maintMarginRatio": 0.05, "cum": 270.0}
+    row = {"symbol": SYMBOL, "notionalCoef": 1, "brackets": [tier, higher]}
+    BracketMemory(tmp_path / "brackets.json").hear(SYMBOL, row, START)
+    assert (stored().maintenance_rate, stored().max_leverage) == (0.02, 20)

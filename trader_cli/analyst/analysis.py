@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -218,18 +219,23 @@ def _regime(given: AnalysisInput) -> dict[str, float] | None:
 
 
 def _liquidation(given: AnalysisInput, config: AnalysisOptions, side: Side) -> dict[str, float] | None:
-    """P(mark touches liquidation within the horizon) by leverage, for an isolated position taken now."""
-    options = config.analyst
+    """P(mark touches liquidation within the horizon) by leverage, for an isolated position taken now.
+
+    In the symbol's lowest bracket, where an account was told of it, and of the leverages that it allows.
+    """
+    options, model, shown = config.analyst, given.model, given.snapshot
     if not options.enable_liquidation_risk_analysis:
         return None
-    sigma = float(trailing_volatility(given.bars.close, options.volatility_span)[-1]) * float(
-        np.sqrt(options.horizon_bars)
-    )
+    horizon = model.horizon_bars if model else options.horizon_bars
+    sigma = float(trailing_volatility(given.bars.close, options.volatility_span)[-1]) * math.sqrt(horizon)
     close = float(given.bars.close[-1])
     if not np.isfinite(sigma):
         return None
-    levels = {n: liquidation_price(close, n, side, options.maintenance_margin_rate) for n in _LEVERAGES}
-    return {f"{n}x": touch_probability(close, level, sigma, SIGMA_UNCERTAINTY) for n, level in levels.items()}
+    uncertainty = model.sigma_uncertainty if model else SIGMA_UNCERTAINTY
+    rate = shown.maintenance_rate if shown and shown.maintenance_rate else options.maintenance_margin_rate
+    most = shown.max_leverage if shown and shown.max_leverage else _LEVERAGES[-1]
+    levels = {n: liquidation_price(close, n, side, rate) for n in _LEVERAGES if n <= most}
+    return {f"{n}x": touch_probability(close, level, sigma, uncertainty) for n, level in levels.items()}
 
 
 def _explanation(model: TrainedModel, x: Floats, kind: int) -> dict[str, float]:

@@ -127,6 +127,7 @@ def _signal(said: Assessed, at: int, close: float, *, unproven: bool) -> Signal:
         stop_price=below if long else above,
         horizon_bars=said.model.horizon_bars,
         unproven=unproven,
+        sigma_uncertainty=said.model.sigma_uncertainty,
     )
 
 

@@ -14,6 +14,7 @@ from trader_cli.analyst.claim import make_claim
 from trader_cli.analyst.claim_basis import PRODUCER, made_with
 from trader_cli.analyst.labels import trailing_volatility
 from trader_cli.analyst.rule_trades import rule_trades
+from trader_cli.analyst.sigma_uncertainty import measured_uncertainty
 from trader_cli.analyst.statistics import sharpe
 from trader_cli.analyst.trained_rule import TrainedRule
 from trader_cli.analyst.training import MIN_ROWS
@@ -76,6 +77,7 @@ def judge_rule(
         seed=config.seed,
         made_with=made_with(config),
         producer=PRODUCER,
+        sigma_uncertainty=measured_uncertainty(bars, options.horizon_bars, options.volatility_span, given.timeframe.ms),
     )
 
 

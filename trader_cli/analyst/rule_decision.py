@@ -77,4 +77,5 @@ def rule_outcome(
         horizon_bars=rule.horizon_bars,
         unproven=unproven,
         sigma_horizon=barrier / rule.barrier_width,
+        sigma_uncertainty=rule.sigma_uncertainty,
     )

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING
 
 from trader_cli.core.json_values import built, object_of, texts_of
+from trader_cli.core.money.sizing import SIGMA_UNCERTAINTY
 from trader_cli.core.types import Claim
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 class TrainedBasis:
     """`features` are the columns that are read, in order; `horizon_bars`, `barrier_width`, `volatility_span` those of
     the labels, which an analysis must repeat. `key` is the digest of everything it depended on; `made_with` what the
-    claim rests on (`analyst.claim_basis`).
+    claim rests on (`analyst.claim_basis`); `sigma_uncertainty` is measured on the bars (`analyst.sigma_uncertainty`).
     """
 
     key: str
@@ -37,6 +38,7 @@ class TrainedBasis:
     seed: int = 0
     made_with: JsonObject = field(default_factory=dict)
     producer: str = ""
+    sigma_uncertainty: float = SIGMA_UNCERTAINTY
 
     def basis(self, producer: str) -> JsonObject:
         """This part of what `bundle.json` says."""

@@ -15,6 +15,7 @@ from trader_cli.analyst.decision import Costs
 from trader_cli.analyst.fitted_families import FittedFamilies, fit_families
 from trader_cli.analyst.funding_cost import funding_rates
 from trader_cli.analyst.labels import average_uniqueness, triple_barrier
+from trader_cli.analyst.sigma_uncertainty import measured_uncertainty
 from trader_cli.analyst.statistics import probability_of_overfitting, sharpe
 from trader_cli.analyst.trained_model import TrainedModel
 from trader_cli.analyst.walk_forward import Dataset, OutOfSample, book_gains, fit_meta, make_folds, walk_forward
@@ -144,6 +145,7 @@ def train(
         seed=config.seed,
         made_with=made_with(config),
         producer=PRODUCER,
+        sigma_uncertainty=measured_uncertainty(bars, options.horizon_bars, options.volatility_span, given.timeframe.ms),
     )
 
 

@@ -50,6 +50,7 @@ class Signal:
 
     `unproven` marks the better side of a model without an edge, asked for to watch the flow. `sigma_horizon`: standard
     deviation of the log return over the horizon; `None`: the target's log distance over the label's width.
+    `sigma_uncertainty`: that of its logarithm; `None`: not measured.
     """
 
     side: Side
@@ -61,12 +62,14 @@ class Signal:
     horizon_bars: int
     unproven: bool = False
     sigma_horizon: float | None = None
+    sigma_uncertainty: float | None = None
 
     def as_dict(self) -> JsonObject:
-        """The JSON shape: the fields, without what only rules say where none did."""
+        """The JSON shape: the fields, without those of σ that nobody told."""
         body: JsonObject = asdict(self)
-        if self.sigma_horizon is None:
-            del body["sigma_horizon"]
+        untold = [name for name in ("sigma_horizon", "sigma_uncertainty") if body[name] is None]
+        for name in untold:
+            del body[name]
         return body
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from trader_cli.core.money.orders import SymbolRules
     from trader_cli.core.ports import Clock
+    from trader_cli.exchange.account.bracket_memory import KnownBrackets
     from trader_cli.settings import Settings
     from trader_cli.settings.model import BinanceExchangeSettings, Mode
     from trader_cli.settings.workspace import Workspace
@@ -74,6 +75,10 @@ class ExchangeSession:
 
     def _hear_brackets(self, symbol: str, reply: object) -> None:
         self._brackets.hear(symbol, reply, self.server_now_ms())
+
+    def remembered_brackets(self, symbol: str) -> KnownBrackets | None:
+        """Leverage brackets of a symbol as an account was last told them; None where none was."""
+        return self._brackets.known(symbol)
 
     async def initialize(self, *, protection: bool = False) -> bool:
         """Connect: learn the exchange's time and symbols. Raises `ClockSkewed` if our clock is off by too much.

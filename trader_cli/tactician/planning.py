@@ -221,6 +221,7 @@ def _setting(
     cost = signal.break_even_probability * (planned_target + planned_stop) - planned_stop
     by_target = abs(math.log(signal.take_profit_price / analysis.price)) / barrier_width
     sigma = by_target if signal.sigma_horizon is None else signal.sigma_horizon
+    uncertainty = sizing.SIGMA_UNCERTAINTY if signal.sigma_uncertainty is None else signal.sigma_uncertainty
     years = signal.horizon_bars * timeframe.ms / _YEAR_MS
     held = now.long_notional if up else now.short_notional
     return sizing.SizingInputs(
@@ -243,6 +244,7 @@ def _setting(
         brackets=now.brackets,
         elsewhere=float(now.elsewhere),
         dollar_price=float(now.dollar_price or 1),
+        sigma_uncertainty=uncertainty,
     )
 
 

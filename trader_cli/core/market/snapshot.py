@@ -20,6 +20,7 @@ class MarketSnapshot:
 
     `bids` and `asks` are (price, quantity), best first; `day_volume_quote` is the turnover of the last 24 hours;
     `funding_rate` is what a long pays next, as a fraction of its notional, at `next_funding_ms` where that is known.
+    `maintenance_rate` (a share of the notional) and `max_leverage` are of the lowest bracket an account was told of.
     """
 
     source: str
@@ -29,6 +30,8 @@ class MarketSnapshot:
     asks: tuple[EquityPoint, ...]
     funding_rate: float
     next_funding_ms: int | None = None
+    maintenance_rate: float | None = None
+    max_leverage: int | None = None
 
     @property
     def next_funding(self) -> tuple[int, float] | None:
@@ -40,6 +43,7 @@ class MarketSnapshot:
         """From the stored document. Raises `KeyError` or `TypeError` where it is not whole."""
         ticker, book, premium = (object_of(document[name]) for name in ("ticker", "book", "premium"))
         next_ms = premium.get("next_funding_ms")
+        bracket = object_of(document["bracket"]) if "bracket" in document else None
         return cls(
             source=str(document["source"]),
             fetched_ms=whole_of(document["fetched_ms"]),
@@ -48,6 +52,8 @@ class MarketSnapshot:
             asks=_levels(book["asks"]),
             funding_rate=number_of(premium["funding_rate"]),
             next_funding_ms=None if next_ms is None else whole_of(next_ms),
+            maintenance_rate=None if bracket is None else number_of(bracket["maintenance_rate"]),
+            max_leverage=None if bracket is None else whole_of(bracket["max_leverage"]),
         )
 
 

@@ -44,6 +44,9 @@ async def store_state(store: ArtifactStore, market: Market, key: KeyOf, symbol: 
         "premium": (await exchange.premium_index(symbol)).as_dict(),
         "open_interest": open_interest,
     }
+    if (known := exchange.remembered_brackets(symbol)) is not None:
+        lowest = known.rows[0]
+        body["bracket"] = {"maintenance_rate": float(lowest.maintenance_rate), "max_leverage": lowest.max_leverage}
     store.point(key("market"), store.put_document(body))
     return notes
 
