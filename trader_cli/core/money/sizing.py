@@ -49,9 +49,9 @@ class SizingInputs:
 
     `trades` is how many out-of-sample trades stand behind `probability`; `sigma_horizon` is the standard deviation of
     the log return over the trade's horizon, `sigma_year` over a year, `sigma_uncertainty` that of ln σ; `others` and
-    `same_side` are notionals already held in the contract's margin asset, `elsewhere` dollars held in contracts of other
-    margin assets, `dollar_price` what one of the margin asset is worth in them; `book_notional` rests on the side that
-    would be taken, `bar_notional` trades in a mean bar.
+    `same_side` are notionals already held in the contract's margin asset, `elsewhere` dollars held in contracts of
+    other margin assets, `dollar_price` what one of the margin asset is worth in them; `book_notional` rests on the side
+    that would be taken, `bar_notional` trades in a mean bar.
     """
 
     side: Side
