@@ -21,13 +21,14 @@ from trader_cli.analyst.decision import Costs, TradeCosts, acts, choose_side
 from trader_cli.analyst.fitted_families import FittedFamilies, FittedOptions
 from trader_cli.analyst.health import market_health
 from trader_cli.analyst.labels import average_uniqueness, trailing_volatility, triple_barrier
+from trader_cli.analyst.price_levels import support_and_resistance
 from trader_cli.analyst.statistics import (
     expected_best_sharpe,
     probabilistic_sharpe,
     probability_of_overfitting,
     sharpe,
 )
-from trader_cli.analyst.technical_summary import candlestick_patterns, support_and_resistance
+from trader_cli.analyst.technical_summary import candlestick_patterns
 from trader_cli.analyst.trained_model import TrainedModel
 from trader_cli.analyst.walk_forward import Dataset, book_gains, walk_forward
 from trader_cli.core.market.snapshot import MarketSnapshot

@@ -191,9 +191,9 @@ def test_an_input_joined_too_early_would_be_caught() -> None:
         for m, f in zip((HERE, changed), early, strict=True)
     ]
     assert not seen[0].equals(seen[1])
-    pivots = [levels._pivots(m["bars"]["high"].to_numpy()) for m in (HERE, changed)]
+    pivots = [levels.pivots(m["bars"]["high"].to_numpy()) for m in (HERE, changed)]
     assert any(
-        pivots[0][pivots[0] < c].tolist() != levels._pivots(HERE["bars"]["high"].to_numpy()[:c]).tolist()
+        pivots[0][pivots[0] < c].tolist() != levels.pivots(HERE["bars"]["high"].to_numpy()[:c]).tolist()
         for c in range(600, 640)
     )
 

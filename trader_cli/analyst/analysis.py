@@ -13,8 +13,9 @@ from trader_cli.analyst.funding_cost import funding_rates
 from trader_cli.analyst.health import market_health
 from trader_cli.analyst.labels import trailing_volatility
 from trader_cli.analyst.outcomes import Assessed, InputState, outcome_of, veto_on_inputs
+from trader_cli.analyst.price_levels import support_and_resistance
 from trader_cli.analyst.rule_decision import rule_outcome
-from trader_cli.analyst.technical_summary import candlestick_patterns, support_and_resistance, technical_summary
+from trader_cli.analyst.technical_summary import candlestick_patterns, technical_summary
 from trader_cli.analyst.trained_rule import TrainedRule
 from trader_cli.analyst.walk_forward import meta_features
 from trader_cli.core.errors import DataInvalid

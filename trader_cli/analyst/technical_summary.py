@@ -1,4 +1,4 @@
-"""What a person wants to read: a technical summary, candlestick patterns, support and resistance."""
+"""What a person wants to read: a technical summary and candlestick patterns."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 _PATTERN_BARS = 64
 _STILL_CLOSES = 15
 """Closes behind an RSI of 14 changes; of equal ones TA-Lib makes 0, and from changes long ago it keeps what it had."""
-_CONFIRM = 3
-_RADIUS_ATR = 0.5
 
 
 def technical_summary(row: Mapping[str, float | None], bars: BarSeries | None = None) -> dict[str, float | str]:
@@ -67,31 +65,3 @@ def candlestick_patterns(bars: BarSeries) -> dict[str, int]:
         if value:
             found[name.removeprefix("CDL").lower()] = value
     return found
-
-
-def support_and_resistance(bars: BarSeries) -> dict[str, float | None]:
-    """Nearest clusters of confirmed pivots below and above the last close; `None` where there is none.
-
-    A pivot at t is the extreme of t−3 … t+3 and so known at t+3 only; pivots within half an average range join.
-    """
-    close = float(bars.close[-1])
-    radius = _RADIUS_ATR * float(np.mean(bars.high - bars.low))
-    levels = _clusters(np.concatenate([_pivots(bars.high, 1), _pivots(bars.low, -1)]), radius)
-    below, above = [x for x in levels if x < close], [x for x in levels if x > close]
-    return {"support": max(below, default=None), "resistance": min(above, default=None)}
-
-
-def _pivots(x: Floats, sign: int) -> Floats:
-    if len(x) < 2 * _CONFIRM + 1:
-        return np.empty(0)
-    windows = np.lib.stride_tricks.sliding_window_view(sign * x, 2 * _CONFIRM + 1)
-    return np.asarray(x[_CONFIRM:-_CONFIRM][windows[:, _CONFIRM] >= windows.max(axis=1)])
-
-
-def _clusters(prices: Floats, radius: float) -> list[float]:
-    """Means of groups of two or more sorted prices whose neighbours lie within `radius`."""
-    ordered = np.sort(prices)
-    if not len(ordered):
-        return []
-    groups = np.split(ordered, np.flatnonzero(np.diff(ordered) > radius) + 1)
-    return [float(group.mean()) for group in groups if len(group) > 1]

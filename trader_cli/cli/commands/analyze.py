@@ -78,7 +78,7 @@ def _facts(done: Analysed) -> Facts:
         "trend": a.technical.get("trend"),
         "momentum": a.technical.get("momentum"),
         "patterns": ", ".join(f"{name} {value:+d}" for name, value in a.patterns.items()) or None,
-        "levels": ", ".join(f"{name} {_price(x, a)}" for name, x in a.levels.items() if x is not None) or None,
+        "levels": _levels(a),
         "moved by": ", ".join(f"{name} {value:+.3f}" for name, value in a.explanation.items()) or None,
         "dual score": None if a.dual_score is None else f"{a.dual_score:.3f} (the lineage's A·T², no probability)",
         "market": done.source,
@@ -89,6 +89,12 @@ def _facts(done: Analysed) -> Facts:
 def _price(value: float, analysis: Analysis) -> str:
     """A price by the digits of the last close, which lies on a tick."""
     return f"{readable(Decimal(str(value).removesuffix('.0')), Decimal(str(analysis.price))):f}"
+
+
+def _levels(a: Analysis) -> str | None:
+    sides = [(side, a.levels.get(side), a.levels.get(f"{side}_strength")) for side in ("support", "resistance")]
+    known = [(side, price, strength or 0.0) for side, price, strength in sides if price is not None]
+    return ", ".join(f"{side} {_price(price, a)} (strength {strength:.1f})" for side, price, strength in known) or None
 
 
 def _health(a: Analysis) -> str | None:

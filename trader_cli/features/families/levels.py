@@ -59,7 +59,7 @@ def compute(bars: BarSeries) -> dict[str, Floats]:
     """The columns of `COLUMNS`, shape (n,). Where the average range is 0 or not known yet, distances and position are
     NaN and strengths 0; distances to the last high and low also where there was none in 503 bars."""
     average = average_range(bars)
-    highs, lows = _pivots(bars.high), _pivots(-bars.low)
+    highs, lows = pivots(bars.high), pivots(-bars.low)
     at = np.concatenate([highs, lows])
     order = np.argsort(at, kind="stable")
     at, prices = at[order], np.concatenate([bars.high[highs], bars.low[lows]])[order]
@@ -82,7 +82,7 @@ def average_range(bars: BarSeries) -> Floats:
     return np.where(mean > 0, mean, np.nan)
 
 
-def _pivots(values: Floats) -> Times:
+def pivots(values: Floats) -> Times:
     """Rows that are above the 3 before them and not below the 3 after."""
     n = len(values) - 2 * CONFIRM
     if n <= 0:
