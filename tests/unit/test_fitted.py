@@ -35,7 +35,7 @@ from trader_cli.features.fracdiff import (
     is_stationary,
     smallest_stationary_order,
 )
-from trader_cli.features.regimes import FILTER_BARS, RegimeModel, fit_regimes
+from trader_cli.features.regimes import FILTER_BARS, RegimeModel, fit_regimes, held_states
 from trader_cli.settings import as_settings
 from trader_cli.settings.room_options import AnalysisOptions, TrainingOptions
 
@@ -234,11 +234,13 @@ assert REGIMES is not None
 @pytest.mark.parametrize("how", HOWS)
 def test_regimes_see_no_future(how: str) -> None:
     assert REGIMES is not None
-    whole = REGIMES.filtered(BARS, M15)
+    whole, held = REGIMES.followed(BARS, M15)
     assert np.isfinite(whole[600:]).all()
+    assert set(held.tolist()) == {-1, 0, 1, 2}
     for cut in (3, 301, 577, 600, 705, 767, 768, 1113, 1499):
-        changed = REGIMES.filtered(BarSeries.of(altered(cut, how)), M15)
+        changed, now_held = REGIMES.followed(BarSeries.of(altered(cut, how)), M15)
         assert changed[:cut].tobytes() == whole[:cut].tobytes()
+        assert now_held[:cut].tolist() == held[:cut].tolist()
 
 
 @pytest.mark.parametrize("name", ["1m", "15m", "1h", "4h", "12h", "1d"])
@@ -248,10 +250,11 @@ def test_regimes_stream_to_the_bit_with_just_the_needed_history(name: str) -> No
     bars = BarSeries.of(random_bars(4000 if name == "1m" else 1500, name, seed=4))
     model = fit_regimes(bars, frame)
     assert model is not None
-    batch, need = model.filtered(bars, frame), history_bars(frame)
+    (batch, held), need = model.followed(bars, frame), history_bars(frame)
     for i in [*range(len(bars) - 130, len(bars), 9), len(bars) - 1]:
         enough = bars.cut(max(0, i + 1 - need), i + 1)
-        assert model.filtered(enough, frame, len(enough) - 1)[0].tobytes() == batch[i].tobytes()
+        alone, alone_held = model.followed(enough, frame, len(enough) - 1)
+        assert (alone[0].tobytes(), alone_held[0]) == (batch[i].tobytes(), held[i])
     assert np.isfinite(batch[-1]).all()
     short = bars.cut(len(bars) - FILTER_BARS, len(bars))
     assert np.isnan(model.filtered(short, frame)).all()
@@ -277,6 +280,13 @@ def test_a_bar_without_trades_moves_the_filter_by_the_transition_alone() -> None
     volume[1200] = 0.0
     filtered = REGIMES.filtered(replace(BARS, volume=volume), M15)
     np.testing.assert_allclose(filtered[1200], filtered[1199] @ REGIMES.transition, atol=1e-6)
+
+
+def test_a_regime_is_held_until_another_is_clearly_likelier() -> None:
+    first = [0.5, 0.45, 0.41, 0.39, 0.45, 0.59, 0.61, 0.5]
+    alphas = np.array([[p, 1 - p, 0.0] for p in first])
+    assert held_states(alphas).tolist() == [0, 0, 0, 1, 1, 1, 0, 0]
+    assert alphas.argmax(axis=1).tolist() == [0, 1, 1, 1, 1, 0, 0, 0]
 
 
 def test_many_sequences_teach_the_chain_they_came_from() -> None:
@@ -522,7 +532,9 @@ def test_the_analysis_says_what_the_batch_says(back: int) -> None:
     assert got == tuple(batch[i - 900])
     assert usual_model().fitted.regimes is not None
     assert analysis.regime is not None
-    assert tuple(analysis.regime.values()) == tuple(usual_model().fitted.regimes.filtered(BARS, M15)[i])
+    filtered, held = usual_model().fitted.regimes.followed(BARS, M15)
+    assert tuple(analysis.regime.values()) == tuple(filtered[i])
+    assert analysis.regime_held == tuple(analysis.regime)[held[i]]
 
 
 def test_levels_and_health_do_not_look_further_back_for_the_filters() -> None:

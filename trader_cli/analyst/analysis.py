@@ -88,10 +88,12 @@ class AnalysisInput:
 def analyse(given: AnalysisInput, config: AnalysisOptions) -> Analysis:
     """The analysis of the last bar. Pure. Raises `DataInvalid` if the model wants features that are not there."""
     options = config.analyst
+    regime, held = _regime(given) if options.enable_regime_classification else (None, None)
     view = replace(
         _view(given),
         health=_health(given, config) if options.enable_market_health_analysis else None,
-        regime=_regime(given) if options.enable_regime_classification else None,
+        regime=regime,
+        regime_held=held,
         technical=technical_summary(given.features, given.bars) if given.include_indicators else {},
         patterns=candlestick_patterns(given.bars) if given.include_patterns else {},
         levels=support_and_resistance(given.recent),
@@ -211,12 +213,15 @@ def _health(given: AnalysisInput, config: AnalysisOptions) -> Health:
     return market_health(given.recent, given.snapshot, age_s, config.analyst.max_book_age)
 
 
-def _regime(given: AnalysisInput) -> dict[str, float] | None:
+def _regime(given: AnalysisInput) -> tuple[dict[str, float] | None, str | None]:
+    """Probabilities of the regimes, and the one that holds."""
     model = given.model.fitted.regimes if given.model and not isinstance(given.model, TrainedRule) else None
     if model is None:
-        return None
-    filtered = model.filtered(given.bars, given.timeframe, len(given.bars) - 1)[0]
-    return dict(zip(NAMES, map(float, filtered), strict=True)) if np.isfinite(filtered).all() else None
+        return None, None
+    filtered, held = (told[0] for told in model.followed(given.bars, given.timeframe, len(given.bars) - 1))
+    if held < 0:
+        return None, None
+    return dict(zip(NAMES, map(float, filtered), strict=True)), NAMES[held]
 
 
 def _liquidation(given: AnalysisInput, config: AnalysisOptions, side: Side) -> dict[str, float] | None:

@@ -99,7 +99,7 @@ class Analysis:
     """One look at one symbol at one closed bar. `outcome` is what was decided; everything else is why.
 
     Sections switched off in the configuration are `None` or empty. `digests` name what it was made from. `held`: what a
-    rule of one's own would hold now, where one decides.
+    rule of one's own would hold now, where one decides. `regime_held`: the regime entered last, by hysteresis.
     """
 
     symbol: str
@@ -119,6 +119,7 @@ class Analysis:
     dual_score: float | None = None
     digests: dict[str, str] = field(default_factory=dict)
     held: Literal["long", "short", "nothing"] | None = None
+    regime_held: str | None = None
 
     @property
     def signal(self) -> Signal | None:

@@ -32,6 +32,8 @@ NAMES = ("calm", "normal", "stressed")
 COLUMNS = tuple(f"regime_{name}" for name in NAMES)
 FILTER_BARS = 512
 """A filter forgets where it began; it begins this many bars before the block it describes."""
+HELD_FROM = 0.6
+"""A state is entered where the filter gives it so much, and kept until another has it: all others have 0.4 then."""
 _SPAN = 48
 _ROUNDS = 40
 _GAIN = 1e-5
@@ -73,13 +75,18 @@ class RegimeModel:
         NaN where the anchor lies before the first bar or behind a gap. A bar without trades or without variation moves
         the filter by the transition alone.
         """
-        out = np.full((len(bars), 3), np.nan)
+        return self.followed(bars, timeframe, since)[0]
+
+    def followed(self, bars: BarSeries, timeframe: Timeframe, since: int = 0) -> tuple[Floats, Ints]:
+        """`filtered`, and which state each bar is held to be in, shape (n − since,): by `held_states`; −1 where NaN."""
+        out, held = np.full((len(bars), 3), np.nan), np.full(len(bars), -1)
         blocks = _blocks(bars.open_ms, timeframe, since)
         if blocks:
             likelihood = self._likelihood(observations(bars, timeframe))
             for (anchor, first, stop), alphas in zip(blocks, self._forward(likelihood, blocks), strict=True):
                 out[first:stop] = alphas[first - anchor : stop - anchor]
-        return out[since:]
+                held[first:stop] = held_states(alphas)[first - anchor : stop - anchor]
+        return out[since:], held[since:]
 
     def _likelihood(self, observed: Floats) -> Floats:
         """N(x_t; state k) up to a factor per row, shape (n, 3); 1 where nothing was observed."""
@@ -101,6 +108,15 @@ class RegimeModel:
         initial = np.repeat(self.initial[:, None], len(blocks), axis=1)
         alphas = np.array(_filter(side_by_side, initial, self.transition.tolist()))
         return [alphas[: stop - anchor, :, i] for i, (anchor, _, stop) in enumerate(blocks)]
+
+
+def held_states(alphas: Floats) -> Ints:
+    """The state that last had 0.6 in a filter (m, 3), shape (m,): one that hovers about ½ does not flap. Until any
+    had, the likeliest at the first bar."""
+    best = alphas.argmax(axis=1)
+    entered = alphas.max(axis=1) >= HELD_FROM
+    entered[:1] = True
+    return np.asarray(best[np.maximum.accumulate(np.where(entered, np.arange(len(alphas)), 0))])
 
 
 def _filter(likelihood: Any, initial: Any, transition: Sequence[Sequence[float]]) -> list[tuple[Any, Any, Any]]:

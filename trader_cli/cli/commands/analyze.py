@@ -71,7 +71,7 @@ def _facts(done: Analysed) -> Facts:
         else f"{a.probabilities.up:.3f}, {a.probabilities.down:.3f}, {a.probabilities.flat:.3f}",
         "claim": None if a.claim is None else f"{'edge' if a.claim.edge else 'no edge'}: {a.claim.reason}",
         "health": _health(a),
-        "regime": None if a.regime is None else ", ".join(f"{name} {p:.2f}" for name, p in a.regime.items()),
+        "regime": _regime(a),
         "P(liquidation)": None
         if a.liquidation_probability is None
         else ", ".join(f"{name} {p:.4f}" for name, p in a.liquidation_probability.items()),
@@ -89,6 +89,12 @@ def _facts(done: Analysed) -> Facts:
 def _price(value: float, analysis: Analysis) -> str:
     """A price by the digits of the last close, which lies on a tick."""
     return f"{readable(Decimal(str(value).removesuffix('.0')), Decimal(str(analysis.price))):f}"
+
+
+def _regime(a: Analysis) -> str | None:
+    if a.regime is None:
+        return None
+    return f"{a.regime_held} ({', '.join(f'{name} {p:.2f}' for name, p in a.regime.items())})"
 
 
 def _levels(a: Analysis) -> str | None:
