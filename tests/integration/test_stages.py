@@ -293,6 +293,10 @@ def test_a_gap_stops_the_chain_and_may_be_allowed(tmp_path: Path) -> None:
     refused = cli.run("features", *SERIES)
     assert (refused.code, "gap" in refused.err) == (ExitCode.DATA, True)
     assert cli.run("fetch", *SERIES, "--allow-gaps").code == 0
+    made = cli.run("features", "--allow-gaps", "--json").json
+    assert (made["gaps"], made["missing_bars"]) == (1, 6)
+    assert made["rows_lost"] == 6, "as many bars as were missing must follow"
+    assert "1, 6 bars missing" in cli.run("features", "--allow-gaps").out
 
 
 def test_a_corrupt_artifact_names_its_mend_and_the_mend_works(sim: CommandLine, made_once: dict[str, Path]) -> None:

@@ -28,6 +28,7 @@ from trader_cli.features.family import FamilyOptions
 from trader_cli.features.feature_spec import FeatureSpec
 from trader_cli.features.modwt import WaveletFilter, modwt, window_sum
 from trader_cli.features.registry import make_spec
+from trader_cli.features.short_gaps import MOST_BRIDGED, bridge
 from trader_cli.storage.artifacts import ArtifactStore
 
 M15 = Timeframe.parse("15m")
@@ -149,8 +150,8 @@ def test_scale_of_price_does_not_matter() -> None:
     assert np.nanmax(np.abs(scaled - values(FEATURES)) / (1 + np.abs(values(FEATURES)))) < 1e-8
 
 
-def test_features_restart_after_a_gap_and_nothing_bridges_it() -> None:
-    holed = pl.concat([BARS[:1000], BARS[1003:]])
+def test_features_restart_after_a_long_gap_and_nothing_bridges_it() -> None:
+    holed = pl.concat([BARS[:1000], BARS[1000 + MOST_BRIDGED + 1 :]])
     made = build_features(holed, SPEC)
     assert values(made)[:1000].tobytes() == values(FEATURES)[:1000].tobytes()
     names = made.columns[2:]
@@ -315,14 +316,46 @@ def test_the_wavelet_cache_lies_with_the_artifacts_unless_told_otherwise(tmp_pat
         assert (tmp_path / "told").exists() == bool(keys)
 
 
+@pytest.mark.parametrize("missing", [1, 2, MOST_BRIDGED, MOST_BRIDGED + 1])
 @pytest.mark.parametrize("name", ["1m", "15m", "1h", "1d"])
-def test_any_row_around_a_gap_streams_to_the_bit(name: str) -> None:
+def test_any_row_around_a_gap_streams_to_the_bit(name: str, missing: int) -> None:
     frame = Timeframe.parse(name)
-    spec = make_spec(FamilyOptions(frame), advanced=False)
+    spec = make_spec(FamilyOptions(frame), advanced=name == "15m")
     bars = random_bars(1200, name)
-    holed = pl.concat([bars[:900], bars[902:]])
+    holed = pl.concat([bars[:900], bars[900 + missing :]])
     batch = values(build_features(holed, spec))
     times = holed["open_time"].to_physical()
-    for row in (899, 900, 901, 903, 910, 940, 1000, 1197):
+    for row in (899, 900, 901, 903, 910, 940, 1000, holed.height - 1):
         part = values(build_features(holed, spec, since_ms=int(times[row])))
         assert part.tobytes() == batch[row:].tobytes(), row
+        alone = values(build_features(holed[: row + 1], spec, since_ms=int(times[row])))
+        assert alone.tobytes() == batch[row].tobytes(), "what comes after is not known"
+
+
+@pytest.mark.parametrize("missing", [1, 3, MOST_BRIDGED])
+def test_bars_missing_in_a_short_gap_are_read_as_bars_without_trades(missing: int) -> None:
+    """The same hours as a history that lists them; rows wait for as many bars as were missing."""
+    gap = slice(1000, 1000 + missing)
+    last = pl.lit(BARS["close"][999])
+    standing = BARS[gap].with_columns(last.alias(name) for name in ("open", "high", "low", "close"))
+    standing = standing.with_columns(volume=pl.lit(0.0))
+    listed = values(build_features(pl.concat([BARS[:1000], standing, BARS[gap.stop :]]), SPEC))
+    holed = build_features(pl.concat([BARS[:1000], BARS[gap.stop :]]), SPEC)
+    assert holed.height == BARS.height - missing
+    settled = 1000 + missing
+    assert values(holed)[:1000].tobytes() == listed[:1000].tobytes()
+    assert values(holed)[settled:].tobytes() == listed[settled + missing :].tobytes()
+    own = [i for i, name in enumerate(holed.columns[2:]) if not name.startswith("session")]
+    assert not np.isfinite(values(holed)[1000:settled, own]).any()
+
+
+def test_every_short_gap_is_bridged_and_none_that_is_not_of_whole_bars() -> None:
+    bars = BarSeries.of(pl.concat([BARS[:100], BARS[101:200], BARS[203:300], BARS[313:]]))
+    bridged = bridge(bars, M15.ms)
+    assert bridged is not None
+    assert len(bridged.bars) == len(bars) + 1 + 3
+    assert (bridged.bars.open_ms[bridged.at] == bars.open_ms).all()
+    assert np.flatnonzero(~bridged.settled).tolist() == [100, 199, 200, 201]
+    assert bridge(BarSeries.of(BARS[:100]), M15.ms) is None
+    odd = BARS[:100].with_columns(open_time=pl.col("open_time") + pl.duration(minutes=pl.int_range(100) // 50 * 7))
+    assert bridge(BarSeries.of(odd), M15.ms) is None

@@ -260,18 +260,34 @@ def test_regimes_stream_to_the_bit_with_just_the_needed_history(name: str) -> No
     assert np.isnan(model.filtered(short, frame)).all()
 
 
-def test_no_regime_and_no_difference_crosses_a_gap() -> None:
-    holed = BarSeries.of(pl.concat([FRAME[:700], FRAME[703:]]))
+def test_no_regime_and_no_difference_crosses_a_long_gap() -> None:
+    holed = BarSeries.of(pl.concat([FRAME[:700], FRAME[716:]]))
     fitted = fit_families(BARS, X[ROWS], NAMES, ROWS, TrainingOptions.of(SETTINGS), M15)
     rows = np.arange(len(holed))
-    got = fitted.columns(holed, np.delete(X, slice(700, 703), axis=0), rows)
+    got = fitted.columns(holed, np.delete(X, slice(700, 716), axis=0), rows)
     before = fitted.columns(BARS, X, np.arange(1500))
     assert got[:700].tobytes() == before[:700].tobytes()
     reach = len(fracdiff_weights(fitted.fracdiff_order or 0)) - 1
     assert np.isnan(got[700 : 700 + reach, -1]).all()
-    assert got[700 + reach :, -1].tobytes() == before[703 + reach :, -1].tobytes()
+    assert got[700 + reach :, -1].tobytes() == before[716 + reach :, -1].tobytes()
     assert np.isnan(got[700 : 700 + FILTER_BARS, -2]).all()
     assert np.isfinite(got[700 + FILTER_BARS + 48 + 96 :, -2]).all()
+
+
+@pytest.mark.parametrize("row", [700, 703, 760, 1300])
+def test_regimes_and_differences_over_a_short_gap_are_those_of_bars_without_trades(row: int) -> None:
+    holed = BarSeries.of(pl.concat([FRAME[:700], FRAME[703:]]))
+    close, volume = BARS.close.copy(), BARS.volume.copy()
+    close[700:703], volume[700:703] = close[699], 0.0
+    listed = replace(BARS, close=close, volume=volume)
+    fitted = fit_families(BARS, X[ROWS], NAMES, ROWS, TrainingOptions.of(SETTINGS), M15)
+    alone = holed.cut(max(0, row + 1 - history_bars(M15)), row + 1)
+    got = fitted.columns(alone, X[row + 3 : row + 4], np.array([len(alone) - 1]))[:, -4:]
+    expected = fitted.columns(listed, X[row + 3 : row + 4], np.array([row + 3]))[:, -4:]
+    if row < 703:
+        assert np.isnan(got).all()
+    else:
+        assert got.tobytes() == expected.tobytes()
 
 
 def test_a_bar_without_trades_moves_the_filter_by_the_transition_alone() -> None:

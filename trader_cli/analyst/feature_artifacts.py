@@ -23,6 +23,7 @@ from trader_cli.core.market.schemas import FEATURE_KEYS
 from trader_cli.core.ports import silent
 from trader_cli.features.build import Builder, family_start, history_start
 from trader_cli.features.inputs import known_inputs
+from trader_cli.features.short_gaps import MOST_BRIDGED, first_needed
 from trader_cli.storage.artifacts import span_of
 
 if TYPE_CHECKING:
@@ -119,9 +120,10 @@ class _Work:
         rows, blocks = self.rows.only(("open_time", *inputs)), []
         for start, end in storage_blocks(int(self.times[0]), int(self.times[-1]), base):
             since = start if family is None else family_start(family, base, max(start, int(self.times[0])))
-            begin, first, stop = np.searchsorted(self.times, (start, since, end)).tolist()
+            begin, stop = np.searchsorted(self.times, (start, end)).tolist()
+            first = first_needed(self.times, since, base.ms)
             if begin < stop:
-                key = digest_value([identity, base.name, rows.digest(first, stop), start])
+                key = digest_value([identity, base.name, MOST_BRIDGED, rows.digest(first, stop), start])
                 blocks.append(_Block(_KEYS if family is None else family.name, key, begin, stop))
         return blocks
 

@@ -20,6 +20,7 @@ from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.features import regimes as hmm
 from trader_cli.features.autoencoder import Autoencoder, autoencoder_columns, fit_autoencoder
 from trader_cli.features.fracdiff import COLUMN, ORDERS, fracdiff, fracdiff_weights, smallest_stationary_order
+from trader_cli.features.short_gaps import bridge
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -156,7 +157,10 @@ def fit_families(
 
 
 def _differenced(bars: BarSeries, timeframe: Timeframe, order: float) -> Floats:
-    """Fractionally differenced log close, shape (n,); NaN where the window crosses a gap."""
+    """Fractionally differenced log close, shape (n,); NaN where the window crosses a gap that is not bridged."""
+    joined = bridge(bars, timeframe.ms)
+    if joined is not None:
+        return joined.own_rows(_differenced(joined.bars, timeframe, order))
     reach = len(fracdiff_weights(order)) - 1
     values = fracdiff(np.log(bars.close), order)
     gapless = bars.open_ms[reach:] - bars.open_ms[: max(len(bars) - reach, 0)] == reach * timeframe.ms

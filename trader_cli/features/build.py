@@ -18,6 +18,7 @@ from trader_cli.core.errors import DataInvalid
 from trader_cli.core.identity.anchors import anchor_block, blocks_between, floor_block
 from trader_cli.core.market.schemas import TIME, milliseconds
 from trader_cli.features.bar_arrays import BarSeries
+from trader_cli.features.short_gaps import bridge, first_needed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -70,7 +71,8 @@ def build_features(
     """FEATURES of a valid BARS frame (or one with more inputs, see `features.inputs`), one row per bar opening at or
     after `since_ms` (default: all).
 
-    Columns are null where their anchor lies before the first bar or behind a gap, or where the value is undefined.
+    Columns are null where their anchor lies before the first bar or behind a gap that is not bridged
+    (`features.short_gaps`), and where the value is undefined.
     One thread computes them, in the memory they stay in; another readies that memory, since the first touch of a page
     costs as much as a cheap feature. Computing in two was no steadier: short calls want the interpreter's lock
     in turn.
@@ -114,17 +116,21 @@ class Builder:
 
     def __init__(self, bars: pl.DataFrame, spec: FeatureSpec, since_ms: int, evaluate: Evaluate = evaluate) -> None:
         opened = milliseconds(bars["open_time"])
-        first = int(np.searchsorted(opened, history_start(spec, since_ms)))
+        first = first_needed(opened, history_start(spec, since_ms), spec.timeframe.ms)
         self._base = spec.timeframe
-        self._series = BarSeries.of(bars[first:], spec.inputs)
+        self._own = self._series = BarSeries.of(bars[first:], spec.inputs)
+        self._bridged = bridge(self._own, self._base.ms)
+        if self._bridged is not None:
+            self._series = self._bridged.bars
         self._since = since_ms
+        self._first = int(np.searchsorted(self._own.open_ms, since_ms))
         self._keep = int(np.searchsorted(self._series.open_ms, since_ms))
         self._evaluate = evaluate
         self._higher: dict[str, _ClosedBars] = {}
 
     def keys(self) -> list[pl.Series]:
         """The two columns FEATURES begin with."""
-        opened = self._series.open_ms[self._keep :]
+        opened = self._own.open_ms[self._first :]
         return [
             pl.Series("open_time", opened, dtype=TIME),
             pl.Series("decision_time", opened + self._base.ms, dtype=TIME),
@@ -133,7 +139,7 @@ class Builder:
     @property
     def rows(self) -> int:
         """How many rows are wanted."""
-        return len(self._series) - self._keep
+        return len(self._own) - self._first
 
     def room(self, family: Family) -> Floats:
         """Memory for the columns of a family, shape (columns, rows wanted), all NaN."""
@@ -146,12 +152,22 @@ class Builder:
 
     def fill(self, family: Family, room: Floats) -> Floats:
         """`room`, with the values of one family; NaN stays where they are not known."""
+        if self._bridged is None:
+            return self._filled(family, room)
+        found = self._filled(family, np.full((len(room), len(self._series) - self._keep), np.nan))
+        room[:] = found[:, self._bridged.at[self._first :] - self._keep]
+        if family.warmup:
+            room[:, ~self._bridged.settled[self._first :]] = np.nan
+        return room
+
+    def _filled(self, family: Family, room: Floats) -> Floats:
+        """The same for rows of all bars, those that are missing with them."""
         frame = family.frame(self._base)
         if frame == self._base:
             _fill_anchored(room, family, self._base, self._series, self._since, self._evaluate)
             return room
         closed = self._closed_bars(frame)
-        first_row = int(self._series.open_ms[self._keep]) if self.rows else self._since
+        first_row = int(self._series.open_ms[self._keep]) if room.shape[1] else self._since
         since = _row_of(family, self._base, first_row)
         known = np.full((len(family.columns), len(closed.bars) + 1), np.nan)
         _fill_anchored(known[:, :-1], family, self._base, closed.bars, since, self._evaluate)

@@ -15,6 +15,7 @@ import numpy as np
 from trader_cli.core.identity.anchors import anchor_block, blocks_between, floor_block, next_block
 from trader_cli.features.blocked_matmul import crossed
 from trader_cli.features.modwt import window_sum
+from trader_cli.features.short_gaps import bridge
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -72,13 +73,22 @@ class RegimeModel:
     def filtered(self, bars: BarSeries, timeframe: Timeframe, since: int = 0) -> Floats:
         """P(state | bars so far) of bars `since` on, shape (n − since, 3).
 
-        NaN where the anchor lies before the first bar or behind a gap. A bar without trades or without variation moves
-        the filter by the transition alone.
+        NaN where the anchor lies before the first bar or behind a gap that is not bridged. A bar without trades or
+        without variation moves the filter by the transition alone.
         """
         return self.followed(bars, timeframe, since)[0]
 
     def followed(self, bars: BarSeries, timeframe: Timeframe, since: int = 0) -> tuple[Floats, Ints]:
         """`filtered`, and which state each bar is held to be in, shape (n − since,): by `held_states`; −1 where NaN."""
+        joined = bridge(bars, timeframe.ms)
+        if joined is None or since >= len(bars):
+            out, held = self._followed(bars, timeframe, since)
+            return out[since:], held[since:]
+        out, held = self._followed(joined.bars, timeframe, int(joined.at[since]))
+        return joined.own_rows(out)[since:], np.where(joined.settled, held[joined.at], -1)[since:]
+
+    def _followed(self, bars: BarSeries, timeframe: Timeframe, since: int) -> tuple[Floats, Ints]:
+        """The same without any bridging, of all rows, shapes (n, 3) and (n,); not known before `since`."""
         out, held = np.full((len(bars), 3), np.nan), np.full(len(bars), -1)
         blocks = _blocks(bars.open_ms, timeframe, since)
         if blocks:
@@ -86,7 +96,7 @@ class RegimeModel:
             for (anchor, first, stop), alphas in zip(blocks, self._forward(likelihood, blocks), strict=True):
                 out[first:stop] = alphas[first - anchor : stop - anchor]
                 held[first:stop] = held_states(alphas)[first - anchor : stop - anchor]
-        return out[since:], held[since:]
+        return out, held
 
     def _likelihood(self, observed: Floats) -> Floats:
         """N(x_t; state k) up to a factor per row, shape (n, 3); 1 where nothing was observed."""

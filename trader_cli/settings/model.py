@@ -103,7 +103,9 @@ class AnalystSettings(_Section):
     enable_regime_classification: bool = Field(description="filtered market regime")
     horizon_bars: int = Field(ge=2, le=1000, description="bars until a label's vertical barrier")
     barrier_width: Positive = Field(description="distance of the price barriers, in σ·√horizon")
-    volatility_span: int = Field(ge=8, le=2000, description="span in bars of the EWMA volatility")
+    volatility_span: int = Field(
+        ge=8, le=2000, description="bars behind whose root mean square return volatility is, each counting alike"
+    )
     walk_forward_folds: int = Field(ge=3, le=50, description="out-of-sample segments of the walk-forward")
     trees: int = Field(ge=5, le=2000, description="boosting rounds")
     leaves: int = Field(ge=2, le=255, description="leaves per tree")
@@ -155,7 +157,7 @@ class FetchSettings(_Section):
 
     history_bars: Count = Field(description="bars fetched where no limit is given")
     kinds: tuple[FetchKind, ...] = Field(description="what is fetched besides bars and the market's state")
-    allow_gaps: bool = Field(description="go on where bars are missing; features around a gap stay null")
+    allow_gaps: bool = Field(description="go on where bars are missing; features bridge up to 12 of them")
 
 
 class TacticianSettings(_Section):

@@ -140,12 +140,20 @@ def _show(done: FeaturesBuilt) -> None:
             "span": f"{utc(done.first_ms)} to {utc(done.last_ms)}",
             **({"unknown at the last bar": ", ".join(done.unknown)} if done.unknown else {}),
             "blocks": f"{done.made} made, {done.found} found" if done.made else f"all {done.found} found (cache hit)",
+            **({"gaps": _gaps(done)} if done.gaps else {}),
             "quality": quality_line(done.quality),
             "market": done.source,
             "artifact": done.digest,
             "certificate": done.certificate,
         },
     )
+
+
+def _gaps(done: FeaturesBuilt) -> str:
+    cost = (
+        f"{done.rows_lost} rows behind them ({done.rows_lost / done.rows:.1%}) lack more than a tenth of the features"
+    )
+    return f"{done.gaps}, {done.missing_bars} bars missing: {cost}"
 
 
 def _show_certificate(certificate: Certificate) -> None:

@@ -43,6 +43,10 @@ if TYPE_CHECKING:
     from trader_cli.settings import Workspace
 
 
+_UNKNOWN_SHARE = 0.1
+"""Of a row's features; with more unknown it is neither trained on nor traded."""
+
+
 def features(workspace: Workspace, symbol: str, timeframe: Timeframe, progress: Progress = silent) -> FeaturesBuilt:
     """Make the features of the stored bars and publish them."""
     store = ArtifactStore(workspace.cache_dir)
@@ -51,13 +55,13 @@ def features(workspace: Workspace, symbol: str, timeframe: Timeframe, progress: 
     unknown = set(not_known_yet(store, manifest))
     notes = FeatureNotes.of(manifest)
     families = [family.name for family in notes.families if unknown.intersection(family.columns)]
-    complete = store.read(manifest).select(pl.sum_horizontal(pl.all().is_null()).eq(0).sum()).item()
+    nulls = store.read(manifest).select(pl.sum_horizontal(pl.all().is_null())).to_series()
     return FeaturesBuilt(
         symbol,
         timeframe.name,
         manifest.source,
         manifest.rows,
-        int(complete),
+        int((nulls == 0).sum()),
         notes.columns,
         notes.wavelet_columns,
         built.found,
@@ -68,7 +72,17 @@ def features(workspace: Workspace, symbol: str, timeframe: Timeframe, progress: 
         notes.certificate or "",
         notes.quality,
         families,
+        len(manifest.gaps),
+        sum(bars for _, _, bars in manifest.gaps),
+        _rows_lost(nulls, notes.columns) if manifest.gaps else 0,
     )
+
+
+def _rows_lost(nulls: pl.Series, columns: int) -> int:
+    """How many rows are not known well enough to be trained on, behind the first that was."""
+    usable = nulls <= _UNKNOWN_SHARE * columns
+    first = usable.arg_max()
+    return 0 if first is None else int((~usable[first:]).sum())
 
 
 def certify(workspace: Workspace, symbol: str, timeframe: Timeframe, progress: Progress = silent) -> Certificate:

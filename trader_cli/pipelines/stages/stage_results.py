@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class FeaturesBuilt:
     """What the features stage came to. `made` 0 is a cache hit; `quality`: bars by kind of data-quality finding;
-    `unknown`: families of which the last row does not know every column."""
+    `unknown`: families of which the last row does not know every column; `missing_bars` in gaps, and how many rows they
+    cost: such as have fewer than nine in ten features though some row before them had, `rows_lost`."""
 
     symbol: str
     timeframe: str
@@ -29,6 +30,9 @@ class FeaturesBuilt:
     certificate: str
     quality: dict[str, int] = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)
+    gaps: int = 0
+    missing_bars: int = 0
+    rows_lost: int = 0
 
 
 @dataclass(frozen=True)

@@ -31,5 +31,5 @@ def refuse_gaps(workspace: Workspace, bars: Manifest) -> None:
             f"The {bars.timeframe} bars of {bars.symbol} have {len(bars.gaps)} gap(s);"
             f" the first: {Gap(*bars.gaps[0])}.",
             hint="What came was stored. Fetch again; or pass --allow-gaps, here and to what reads them (or set"
-            " fetch.allow_gaps): features around a gap stay null.",
+            " fetch.allow_gaps): behind more than 12 missing bars features stay null for long.",
         )
