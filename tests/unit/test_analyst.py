@@ -308,7 +308,7 @@ SNAPSHOT: dict[str, Any] = {
 
 
 def health(snapshot: dict[str, Any] | None = SNAPSHOT, age_s: float | None = 1.0) -> Any:
-    return market_health(BARS, None if snapshot is None else MarketSnapshot.from_dict(snapshot), age_s, 900)
+    return market_health(BARS, M15.ms, None if snapshot is None else MarketSnapshot.from_dict(snapshot), age_s, 900)
 
 
 def test_health_falls_with_every_cause_and_one_dead_part_vetoes() -> None:

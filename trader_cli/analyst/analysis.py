@@ -210,7 +210,7 @@ def _barrier(given: AnalysisInput, model: Trained) -> Floats:
 
 def _health(given: AnalysisInput, config: AnalysisOptions) -> Health:
     age_s = None if given.book_age_ms is None else given.book_age_ms / 1000
-    return market_health(given.recent, given.snapshot, age_s, config.analyst.max_book_age)
+    return market_health(given.recent, given.timeframe.ms, given.snapshot, age_s, config.analyst.max_book_age)
 
 
 def _regime(given: AnalysisInput) -> tuple[dict[str, float] | None, str | None]:

@@ -13,7 +13,14 @@ from trader_cli.analyst.certificate_store import naming, require_certificate, re
 from trader_cli.analyst.claim_basis import changed_since
 from trader_cli.analyst.feature_artifacts import build_feature_artifact
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
-from trader_cli.analyst.feature_inputs import is_current, spec_made, stored_funding, stored_inputs, stored_manifests
+from trader_cli.analyst.feature_inputs import (
+    is_current,
+    spec_made,
+    stored_funding,
+    stored_inputs,
+    stored_manifests,
+    with_health_columns,
+)
 from trader_cli.analyst.fitted_families import FittedOptions, history_bars
 from trader_cli.analyst.funding_cost import FUNDING_ROWS
 from trader_cli.analyst.outcomes import DOUBT_BARS
@@ -28,7 +35,6 @@ from trader_cli.core.market.schemas import FEATURE_KEYS
 from trader_cli.core.market.snapshot import MarketSnapshot
 from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.core.types import Abstention, Analysis
-from trader_cli.features.bar_arrays import BarSeries
 from trader_cli.settings.room_options import AnalysisOptions, RuleOptions, TrainingOptions
 from trader_cli.settings.workspace import settings_of
 from trader_cli.storage.artifacts import ArtifactStore, command_of, require_source, stage_key
@@ -129,7 +135,7 @@ class Analyst:
         given = AnalysisInput(
             symbol=symbol,
             timeframe=timeframe,
-            bars=BarSeries.of(recent),
+            bars=with_health_columns(self.store, features, recent),
             features=self._last_row(features, bars),
             model=model,
             snapshot=snapshot,

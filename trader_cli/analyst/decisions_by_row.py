@@ -202,7 +202,7 @@ def _vetoes(given: SeriesRows, config: AnalysisOptions, missing: Ints) -> _Vetoe
     rows, options = given.rows, config.analyst
     ages = given.snapshots.time_ms - given.bars.open_ms[rows] - given.timeframe.ms
     wants_health = options.enable_market_health_analysis
-    from_bars = from_bars_by_row(given.bars, rows, given.health_bars) if wants_health else {}
+    from_bars = from_bars_by_row(given.bars, rows, given.health_bars, given.timeframe.ms) if wants_health else {}
     amiss = (ages > options.max_bar_age * given.timeframe.ms) | (missing > len(given.model.base_features) // 10)
     amiss |= np.isin(rows, list(given.doubts))
     if wants_health:

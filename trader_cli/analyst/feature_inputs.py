@@ -5,13 +5,16 @@ Everyone who builds features or asks whether they are current takes the inputs f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from trader_cli.analyst.health import HEALTH_COLUMNS
 from trader_cli.core.errors import DataStale
 from trader_cli.core.identity.digests import digest_value
+from trader_cli.core.identity.feature_notes import FeatureNotes
 from trader_cli.core.json_values import texts_of
 from trader_cli.core.market.gaps import utc_text
+from trader_cli.features.bar_arrays import PRICE_INPUTS, BarSeries
 from trader_cli.features.inputs import INPUT_NAMES, align_inputs, known_inputs
 from trader_cli.storage.artifacts import stage_key
 
@@ -74,6 +77,20 @@ def stored_funding(
     if manifest is None or manifest.source != bars.source:
         return None
     return store.read(manifest if rows is None else manifest.tail(rows))
+
+
+def with_health_columns(store: ArtifactStore, features: Manifest, bars: pl.DataFrame) -> BarSeries:
+    """The last stored bars as arrays, with the columns of `HEALTH_COLUMNS` that the features have beside them."""
+    notes = FeatureNotes.of(features)
+    wanted = {family.name: [n for n in family.columns if n in HEALTH_COLUMNS.values()] for family in notes.families}
+    found: list[str] = []
+    for family, columns in wanted.items():
+        if columns:
+            chunks = tuple(chunk for chunk in features.tail(bars.height).chunks if chunk.part == family)
+            told = store.read(replace(features, chunks=chunks), ("open_time", *columns))
+            bars = bars.join(told, on="open_time", how="left", maintain_order="left")
+            found += columns
+    return BarSeries.of(bars, (*PRICE_INPUTS, *found))
 
 
 def _require_fresh(kind: str, given: pl.DataFrame, aligned: pl.DataFrame, symbol: str, timeframe: Timeframe) -> None:

@@ -11,12 +11,13 @@ import numpy as np
 from trader_cli.analyst.analysis import LEVEL_BARS, AnalysisInput, decide
 from trader_cli.analyst.fitted_families import history_bars
 from trader_cli.analyst.funding_cost import FUNDING_ROWS
+from trader_cli.analyst.health import HEALTH_COLUMNS
 from trader_cli.analyst.outcomes import DOUBT_BARS
 from trader_cli.analyst.rule_decision import RuleWord
 from trader_cli.core.market.doubtful_rows import doubts_by_row
 from trader_cli.core.market.snapshot import MarketSnapshot
 from trader_cli.core.types import Abstention
-from trader_cli.features.bar_arrays import BarSeries
+from trader_cli.features.bar_arrays import PRICE_INPUTS, BarSeries
 from trader_cli.storage.stored_columns import StoredColumns
 
 if TYPE_CHECKING:
@@ -64,8 +65,10 @@ class SymbolHistory:
 
     @cached_property
     def series(self) -> BarSeries:
-        """The bars as arrays."""
-        return BarSeries.of(self.bars)
+        """The bars as arrays, with what health is told by beside them."""
+        beside = [name for name in HEALTH_COLUMNS.values() if name in self.features.columns]
+        bars = self.bars.with_columns(self.features.get_column(name) for name in beside)
+        return BarSeries.of(bars, (*PRICE_INPUTS, *beside))
 
     @property
     def reach(self) -> int:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trader_cli.analyst.analysis import AnalysisInput, analyse
+from trader_cli.analyst.health import HEALTH_COLUMNS
 from trader_cli.analyst.trained_model import TrainedModel
 from trader_cli.core.market.schemas import FEATURE_KEYS
 from trader_cli.core.market.snapshot import MarketSnapshot
 from trader_cli.core.types import Abstention
-from trader_cli.features.bar_arrays import BarSeries
+from trader_cli.features.bar_arrays import PRICE_INPUTS, BarSeries
 from trader_cli.pipelines.verification.checks import (
     Unexpected,
 )
@@ -40,7 +41,8 @@ def input_at(lab: Lab, row: int, model: TrainedModel) -> AnalysisInput:
     study, store = lab.study, lab.study.store
     digest = store.pointed(stage_key(study.settings.mode, SYMBOL, TIMEFRAME, "market"))
     features = study.features.row(-row, named=True)
-    bars = BarSeries.of(study.bars)
+    beside = [name for name in HEALTH_COLUMNS.values() if name in study.features.columns]
+    bars = BarSeries.of(study.bars.with_columns(study.features[name] for name in beside), (*PRICE_INPUTS, *beside))
     return AnalysisInput(
         symbol=SYMBOL,
         timeframe=TIMEFRAME,
