@@ -165,6 +165,7 @@ def test_the_guides_analyst_gives_what_the_command_gave(planted: CommandLine) ->
     result = asyncio.run(use(then))
     for name in ("signal", "abstention", "probabilities", "claim", "technical", "patterns", "levels"):
         assert result[name] == shown[name], name
+    assert (result["health"], result["regime"], result["explanation"]) == (None, None, {}), "it was to be technical"
     assert len(then.get_analysis_results()) == (1 if shown["signal"] else 0)
     assert then.get_analysis_status()["analyses"] == 1
     now = Analyst(config)

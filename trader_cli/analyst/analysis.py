@@ -15,6 +15,7 @@ from trader_cli.analyst.labels import trailing_volatility
 from trader_cli.analyst.outcomes import Assessed, InputState, outcome_of, veto_on_inputs
 from trader_cli.analyst.price_levels import support_and_resistance
 from trader_cli.analyst.rule_decision import rule_outcome
+from trader_cli.analyst.sections import SECTIONS
 from trader_cli.analyst.technical_summary import candlestick_patterns, technical_summary
 from trader_cli.analyst.trained_rule import TrainedRule
 from trader_cli.analyst.walk_forward import meta_features
@@ -52,9 +53,10 @@ class AnalysisInput:
     """What an analysis sees: bars up to the decision, the features of the last one, the model, the market snapshot.
 
     `bar_age_ms` and `book_age_ms` (`None`: no snapshot) are ages at the moment of asking. The bars need not reach
-    further back than what is wanted for levels and regimes. `doubts`: kinds of data-quality findings that hold some of
-    the last `DOUBT_BARS`, and how many. `funding`: FUNDING, its last payments suffice; `None` where it is not known.
-    `word`: what a rule of one's own says, where `model` is one, or why it says nothing.
+    further back than what is wanted for levels and regimes. `sections`: what it is to have beside its decision.
+    `doubts`: kinds of data-quality findings that hold some of the last `DOUBT_BARS`, and how many. `funding`: FUNDING,
+    its last payments suffice; `None` where it is not known. `word`: what a rule of one's own says, where `model` is
+    one, or why it says nothing.
     """
 
     symbol: str
@@ -66,8 +68,7 @@ class AnalysisInput:
     bar_age_ms: int
     book_age_ms: int | None
     digests: dict[str, str]
-    include_indicators: bool = True
-    include_patterns: bool = True
+    sections: frozenset[str] = SECTIONS
     level_bars: int = LEVEL_BARS
     doubts: Mapping[str, int] = field(default_factory=dict)
     funding: pl.DataFrame | None = None
@@ -87,18 +88,20 @@ class AnalysisInput:
 
 def analyse(given: AnalysisInput, config: AnalysisOptions) -> Analysis:
     """The analysis of the last bar. Pure. Raises `DataInvalid` if the model wants features that are not there."""
-    options = config.analyst
-    regime, held = _regime(given) if options.enable_regime_classification else (None, None)
+    options, sections = config.analyst, given.sections
+    shows_regime = options.enable_regime_classification and "regime" in sections
+    regime, held = _regime(given) if shows_regime else (None, None)
+    health = _health(given, config) if options.enable_market_health_analysis else None
     view = replace(
         _view(given),
-        health=_health(given, config) if options.enable_market_health_analysis else None,
+        health=health if "health" in sections else None,
         regime=regime,
         regime_held=held,
-        technical=technical_summary(given.features, given.bars) if given.include_indicators else {},
-        patterns=candlestick_patterns(given.bars) if given.include_patterns else {},
-        levels=support_and_resistance(given.recent),
+        technical=technical_summary(given.features, given.bars) if "indicators" in sections else {},
+        patterns=candlestick_patterns(given.bars) if "patterns" in sections else {},
+        levels=support_and_resistance(given.recent) if "levels" in sections else {},
     )
-    veto = veto_on_inputs(_state(given), options, view.health)
+    veto = veto_on_inputs(_state(given), options, health)
     if veto is not None:
         return replace(view, outcome=veto, liquidation_probability=_liquidation(given, config, "long"))
     if isinstance(given.model, TrainedRule):
@@ -157,7 +160,7 @@ def _decide(given: AnalysisInput, config: AnalysisOptions, view: Analysis) -> An
     return replace(
         decided(view, said, allow_unproven=config.analyst.allow_unproven),
         liquidation_probability=_liquidation(given, config, side),
-        explanation=_explanation(said.model, x, kind),
+        explanation=_explanation(said.model, x, kind) if "explanation" in given.sections else {},
         dual_score=None if p_act is None else float(said.p[0, kind] * p_act[0] ** 2),
     )
 
@@ -230,7 +233,7 @@ def _liquidation(given: AnalysisInput, config: AnalysisOptions, side: Side) -> d
     In the symbol's lowest bracket, where an account was told of it, and of the leverages that it allows.
     """
     options, model, shown = config.analyst, given.model, given.snapshot
-    if not options.enable_liquidation_risk_analysis:
+    if not options.enable_liquidation_risk_analysis or "liquidation" not in given.sections:
         return None
     horizon = model.horizon_bars if model else options.horizon_bars
     sigma = float(trailing_volatility(given.bars.close, options.volatility_span)[-1]) * math.sqrt(horizon)

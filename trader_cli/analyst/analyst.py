@@ -24,6 +24,7 @@ from trader_cli.analyst.feature_inputs import (
 from trader_cli.analyst.fitted_families import FittedOptions, history_bars
 from trader_cli.analyst.funding_cost import FUNDING_ROWS
 from trader_cli.analyst.outcomes import DOUBT_BARS
+from trader_cli.analyst.sections import SECTIONS, sections_of
 from trader_cli.analyst.stored_word import stored_word
 from trader_cli.analyst.trained_rule import TrainedRule
 from trader_cli.core.answers import Answer
@@ -94,8 +95,9 @@ class Analyst:
     async def execute_analysis(self, analysis_input: Mapping[str, object]) -> Answer:
         """Analyse one symbol: `Analysis.as_dict()`, whose `signal` is null where the analyst abstains.
 
-        Keys: symbol, timeframe, limit (bars looked at for levels), include_indicators, include_patterns. False, with a
-        `sentence` that names the command that mends it, where an input is missing, stale or invalid.
+        Keys: symbol, timeframe, limit (bars looked at for levels); analysis_type: full, technical, risk or signal, and
+        include_indicators, include_patterns … add or leave out a section (`analyst.sections`). False, with a `sentence`
+        that names the command that mends it, where an input is missing, stale or invalid.
         """
         if "symbol" not in analysis_input:
             raise UsageError("An analysis needs a symbol.")
@@ -104,8 +106,7 @@ class Analyst:
                 str(analysis_input["symbol"]),
                 Timeframe.parse(str(analysis_input.get("timeframe", "1h"))),
                 limit=int(str(analysis_input.get("limit", LEVEL_BARS))),
-                include_indicators=bool(analysis_input.get("include_indicators", True)),
-                include_patterns=bool(analysis_input.get("include_patterns", True)),
+                sections=sections_of(analysis_input),
             )
         except DataError as error:
             return Answer({"kind": "error", "code": type(error).__name__, "sentence": str(error)}, given=False)
@@ -117,8 +118,7 @@ class Analyst:
         timeframe: Timeframe,
         *,
         limit: int = LEVEL_BARS,
-        include_indicators: bool = True,
-        include_patterns: bool = True,
+        sections: frozenset[str] = SECTIONS,
     ) -> Analysis:
         """The analysis of the last stored bar, from the store where the same one was made before."""
         if not self._ready or self._clock is None:
@@ -148,8 +148,7 @@ class Analyst:
                 "market": snapshot_digest or "none",
                 "costs": self.settings.costs.digest,
             },
-            include_indicators=include_indicators,
-            include_patterns=include_patterns,
+            sections=sections,
             level_bars=level_bars,
             doubts=doubtful_bars(recent, timeframe, DOUBT_BARS),
             funding=stored_funding(self.store, self.settings.mode, symbol, timeframe, bars, FUNDING_ROWS),
@@ -196,8 +195,7 @@ class Analyst:
             [
                 given.digests,
                 len(given.recent),
-                given.include_indicators,
-                given.include_patterns,
+                sorted(given.sections),
                 __version__,
                 options.model_dump(mode="json"),
                 self.settings.costs.model_dump(mode="json"),
