@@ -1,4 +1,4 @@
-"""Which sections an analysis has beside what it decides: by the kind that is asked for, and one by one."""
+"""Which sections an analysis has beside what it decides: by the kind that is request for, and one by one."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ ANALYSIS_TYPES: Mapping[str, frozenset[str]] = MappingProxyType(
 _INCLUDE = "include_"
 
 
-def sections_of(asked: Mapping[str, object]) -> frozenset[str]:
+def sections_of(request: Mapping[str, object]) -> frozenset[str]:
     """The sections that `analysis_type` (default: full) names, with or without those of `include_…`.
 
     Raises `UsageError` for a kind or a section that is not known, and for an `include_…` that is neither true nor
     false.
     """
-    kind = str(asked.get("analysis_type", "full"))
+    kind = str(request.get("analysis_type", "full"))
     if kind not in ANALYSIS_TYPES:
         raise UsageError(f"There is no analysis_type {kind!r}.", hint=f"Known: {', '.join(ANALYSIS_TYPES)}.")
     chosen = set(ANALYSIS_TYPES[kind])
-    for name, wanted in asked.items():
+    for name, wanted in request.items():
         if name.startswith(_INCLUDE):
             section = name.removeprefix(_INCLUDE)
             if section not in SECTIONS:

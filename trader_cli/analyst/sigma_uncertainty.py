@@ -25,15 +25,17 @@ if TYPE_CHECKING:
 
 _AWAY = (2.0, 3.0, 4.0)
 """Levels looked at, in σ of the window."""
-_SUPPOSED = 40
-"""So many windows touched as `SIGMA_UNCERTAINTY` says before any was seen: few windows say little."""
+_SUPPOSED = 480
+"""So many windows touched as `SIGMA_UNCERTAINTY` says before any was seen: by then what windows say by chance is as
+much as what symbols differ by (a variance of 0.11 a window, and of 0.015² among the nine spot series)."""
 _HALVINGS = 12
-LEAST, MOST = 0.1, 1.0
+LEAST, MOST = 0.1, 0.8
+"""Real series lie between; what takes more trends, and is no matter of σ."""
 
 
 def measured_uncertainty(bars: BarSeries, horizon: int, span: int, step_ms: int) -> float:
     """Standard deviation of ln σ at which the walk of `touch_probability` touches what is 2, 3 and 4 σ away as often as
-    the bars did, in [0.1, 1].
+    the bars did, in [0.1, 0.8].
 
     σ is `trailing_volatility` over `span` bars times √horizon; each window of `horizon` bars counts once, without those
     across a gap.
