@@ -98,9 +98,14 @@ def _regime(a: Analysis) -> str | None:
 
 
 def _levels(a: Analysis) -> str | None:
-    sides = [(side, a.levels.get(side), a.levels.get(f"{side}_strength")) for side in ("support", "resistance")]
-    known = [(side, price, strength or 0.0) for side, price, strength in sides if price is not None]
-    return ", ".join(f"{side} {_price(price, a)} (strength {strength:.1f})" for side, price, strength in known) or None
+    return ", ".join(filter(None, (_level(a, side) for side in ("support", "resistance")))) or None
+
+
+def _level(a: Analysis, side: str) -> str | None:
+    price, strength = a.levels.get(side), a.levels.get(f"{side}_strength")
+    if price is None:
+        return None
+    return f"{side} {_price(price, a)}" + ("" if strength is None else f" (strength {strength:.1f})")
 
 
 def _health(a: Analysis) -> str | None:
