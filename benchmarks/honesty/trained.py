@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trader_cli.analyst.training import TrainingInput, train
+from trader_cli.core.types import Tries
 from trader_cli.features.build import build_features
 from trader_cli.features.family import FamilyOptions
 from trader_cli.features.inputs import known_inputs
@@ -38,4 +39,4 @@ def trained(
     wide = features if beside is None else features.hstack(beside)
     settings = as_settings({"costs": dict(costs or {}), "analyst": dict(analyst)})
     given = TrainingInput("key", "made up", "ETHUSDT", timeframe, bars, wide, {})
-    return train(given, TrainingOptions.of(settings), list)
+    return train(given, TrainingOptions.of(settings), Tries.alone)

@@ -16,7 +16,7 @@ from trader_cli.analyst.health import HEALTH_COLUMNS
 from trader_cli.analyst.trained_basis import TrainedBasis
 from trader_cli.analyst.trained_rule import TrainedRule
 from trader_cli.backtest.model_spans import ModelSchedule, ModelSpan
-from trader_cli.backtest.prepared_analyses import PreparedSymbol, compare_alone, prepare
+from trader_cli.backtest.prepared_analyses import _COMPARED, PreparedSymbol, compare_alone, prepare
 from trader_cli.backtest.stored_analyses import StoredAnalyses, SymbolHistory
 from trader_cli.core.market.timeframes import SETTLE_MS
 from trader_cli.core.types import Abstention, Signal
@@ -181,7 +181,8 @@ def test_a_signal_that_alone_would_be_another_stops_a_backtest(workspace: Worksp
         compare_alone(one, StoredAnalyses({SYMBOL: history}, venue, options))
 
     compared(prepared)
-    second = prepared.at(int(prepared.signals[1]))
+    looked_at = prepared.signals[:: max(1, len(prepared.signals) // _COMPARED)]
+    second = prepared.at(int(looked_at[1]))
     for outcomes in (prepared.outcomes, prepared.inputs.told):
         changed: list[Signal | Abstention] = list(outcomes)
         signal = changed[second]

@@ -123,7 +123,9 @@ def test_later_tries_are_no_part_of_what_it_was_judged_by(folder: Path, tmp_path
     assert tries_now(made, first.request) == counted + 2
     found = find(made, store, first.name)
     assert found.figures.claim.trials == counted
-    assert backtest_report(store, made.mode, found.manifest).assumptions["trials counted"].startswith(f"{counted} on")
+    assert (
+        backtest_report(store, made.mode, found.manifest).assumptions["trials counted"].startswith(f"{counted:.3g} on")
+    )
     assert [one.figures.claim.trials for one in others] == [counted + 1, counted + 2]
 
 

@@ -271,9 +271,8 @@ def test_in_a_backtest_its_claim_is_of_what_came_before(ruled: Workspace) -> Non
 
 def test_the_rules_parameters_are_part_of_the_trial(folder: Path, ruled: Workspace) -> None:
     first = backtested(ruled, model=WALK_FORWARD, hours=2, since_h=-20)
-    assert (
-        backtested(ruled, model=WALK_FORWARD, hours=3, since_h=-20).figures.claim.trials == first.figures.claim.trials
-    )
+    longer = backtested(ruled, model=WALK_FORWARD, hours=3, since_h=-20).figures.claim.trials
+    assert 0 <= longer - first.figures.claim.trials < 1, "a longer look at what was tried"
     other = workspace(folder, rule={"name": str(folder / "lead.py"), "parameters": {"bars": 6}})
     later = backtested(other, model=WALK_FORWARD, hours=2, since_h=-20)
     assert later.figures.claim.trials > first.figures.claim.trials

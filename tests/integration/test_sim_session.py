@@ -44,7 +44,7 @@ def folder(trained: Path, tmp_path: Path) -> Iterator[Path]:
     return tmp_path / "work"
 
 
-GOLDEN = "e625dccdd128ec78d2413b4e7ac204f1"
+GOLDEN = "bb4e78d014a0a249e2d423be5e0e9575"
 
 
 def test_the_golden_journal(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -660,7 +660,7 @@ def test_trials_count_whatever_the_tape_or_seed_is_called(tmp_path: Path, eth_ta
             for words in (("fetch", *SERIES), ("features",), ("train", "--json"))
         ][-1]
         counted.append(trained.json["claim"]["trials"])
-    assert counted == [3, 6]
+    assert counted == [4, 8], "three horizons and the act model, each time"
 
 
 def test_json_is_one_object_whatever_happens(sim: CommandLine) -> None:

@@ -180,6 +180,8 @@ def test_a_dry_run_prints_the_requests_and_changes_nothing(fresh: CommandLine) -
 
 def test_what_is_stale_is_a_matter_of_data_for_every_command(fresh: CommandLine) -> None:
     """Code 4, as for all data that are missing, stale or invalid: the stage that mends it is named."""
+    (now,) = fresh.folder.glob("state/venue/*/now_ms.json")
+    now.write_text(json.dumps(json.loads(now.read_text()) + 1000))  # the signal may be of the moment of the close
     done = fresh.run("analyze", TRADER_ANALYST__MAX_BAR_AGE="1e-9")
     assert (done.code, "bars_stale" in done.out, "`trader fetch" in done.out) == (4, True, True), done.out
     assert fresh.run("analyze").code == 0

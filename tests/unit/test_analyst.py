@@ -13,30 +13,39 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.market.bars import random_bars
 
+from trader_cli.analyst.act_model import ActModel, ActRecord, ActVerdict
 from trader_cli.analyst.analysis import AnalysisInput, analyse
-from trader_cli.analyst.boosting import Rows, fit_calibrated
-from trader_cli.analyst.calibration import apply_classes, apply_platt, fit_classes, fit_platt
+from trader_cli.analyst.book import Book, one_at_a_time, traded_book
+from trader_cli.analyst.boosting import BinnedRows
+from trader_cli.analyst.calibration import base_rate, fit_slope, logistic, logit
 from trader_cli.analyst.claim import make_claim
-from trader_cli.analyst.decision import Costs, TradeCosts, acts, choose_side
+from trader_cli.analyst.decision import Costs, Payoffs, TradeCosts, acts, choose_side
 from trader_cli.analyst.fitted_families import FittedFamilies, FittedOptions
+from trader_cli.analyst.forecast_quality import area_under_curve, quality
 from trader_cli.analyst.health import market_health
 from trader_cli.analyst.labels import average_uniqueness, trailing_volatility, triple_barrier
 from trader_cli.analyst.price_levels import support_and_resistance
+from trader_cli.analyst.side_model import SideModel
 from trader_cli.analyst.statistics import (
+    chance_of_no_gain,
     expected_best_sharpe,
+    fading,
+    independent_share,
     probabilistic_sharpe,
     probability_of_overfitting,
     sharpe,
+    smallest_found_sharpe,
 )
 from trader_cli.analyst.technical_summary import candlestick_patterns
 from trader_cli.analyst.trained_model import TrainedModel
-from trader_cli.analyst.walk_forward import Dataset, book_gains, walk_forward
+from trader_cli.analyst.walk_forward import Dataset, Fold, Learner, OutOfSample, make_folds, walk_forward
 from trader_cli.core.market.snapshot import MarketSnapshot
 from trader_cli.core.market.timeframes import Timeframe
-from trader_cli.core.types import Abstention, Analysis, Claim, Signal
+from trader_cli.core.types import Abstention, Analysis, Claim, Signal, Tries
 from trader_cli.features.bar_arrays import BarSeries
 from trader_cli.features.regimes import RegimeModel, fit_regimes
 from trader_cli.settings import as_settings
+from trader_cli.settings.analyst_section import AnalystSettings
 from trader_cli.settings.room_options import AnalysisOptions
 
 M15 = Timeframe.parse("15m")
@@ -55,15 +64,19 @@ def by_hand(bars: BarSeries, t: int, horizon: int, barrier: float) -> tuple[int,
             gain = math.expm1(barrier) if high else math.expm1(-barrier)
             return (1 if high else -1), u, gain, -gain
     gain = bars.close[t + horizon] / bars.close[t] - 1
-    return 0, t + horizon, gain, -gain
+    return int(np.sign(gain)), t + horizon, gain, -gain
 
 
-@pytest.mark.parametrize(("horizon", "width"), [(6, 0.5), (24, 1.0), (3, 0.05)])
+@pytest.mark.parametrize(("horizon", "width"), [(6, 0.5), (24, 1.0), (3, 0.05), (1, 1.0)])
 def test_labels_equal_those_read_bar_by_bar(horizon: int, width: float) -> None:
     labels = triple_barrier(BARS, horizon, width, 64, M15.ms)
     assert not labels.valid[:64].any()
     assert not labels.valid[-horizon:].any()
     assert labels.valid[64:-horizon].all()
+    sigma = trailing_volatility(BARS.close, 64)
+    np.testing.assert_allclose(labels.sigma[64:-horizon], (sigma * math.sqrt(horizon))[64:-horizon])
+    nearest = np.maximum(width * math.sqrt(horizon), math.sqrt(8 / math.pi)) * sigma
+    np.testing.assert_allclose(labels.barrier[64:-horizon], nearest[64:-horizon])
     for t in range(64, 1500 - horizon, 7):
         outcome, end, long, short = by_hand(BARS, t, horizon, float(labels.barrier[t]))
         assert (labels.outcome[t], labels.end[t]) == (outcome, end)
@@ -101,59 +114,80 @@ def test_uniqueness_counts_the_labels_alive() -> None:
     np.testing.assert_allclose(apart, 1.0)
 
 
-def test_platt_recovers_a_known_distortion_and_leaves_the_calibrated_alone() -> None:
+def test_a_slope_recovers_a_known_distortion_and_is_nothing_for_noise() -> None:
     rng = np.random.default_rng(0)
-    truth = rng.uniform(0.05, 0.95, 20_000)
-    y = (rng.random(20_000) < truth).astype(float)
-    logit = np.log(truth / (1 - truth))
-    a, b = fit_platt(1 / (1 + np.exp(-(2 * logit + 0.5))), y, np.ones(20_000))
-    assert (a, b) == (pytest.approx(0.5, abs=0.03), pytest.approx(-0.25, abs=0.05))
-    assert fit_platt(truth, y, np.ones(20_000))[0] == pytest.approx(1.0, abs=0.04)
-    noise = fit_platt(rng.uniform(0.05, 0.95, 20_000), y, np.ones(20_000))
-    assert apply_platt(np.array([0.1, 0.9]), noise) == pytest.approx(y.mean(), abs=0.02)
-    assert fit_platt(np.empty(0), np.empty(0), np.empty(0)) == (1.0, 0.0)
+    n, base = 20_000, np.full(20_000, logit(0.4))
+    score = rng.normal(0, 0.8, n)
+    y = (rng.random(n) < logistic(base + score)).astype(float)
+    ones = np.ones(n)
+    assert fit_slope(score, base, y, ones) == pytest.approx(1.0, abs=0.05)
+    assert fit_slope(2 * score, base, y, ones) == pytest.approx(0.5, abs=0.03)
+    assert fit_slope(-score, base, y, ones) == 0.0, "a score that is wrong says nothing"
+    assert fit_slope(rng.normal(0, 0.8, n), base, y, ones) < 0.05
+    few = slice(0, 40)
+    assert fit_slope(score[few], base[few], y[few], ones[few] / 10) < 0.5, "of four rows little is known"
+    assert fit_slope(*(np.empty(0),) * 4) == 0.0
 
 
-def test_calibrated_classes_sum_to_one() -> None:
-    rng = np.random.default_rng(1)
-    p = rng.dirichlet([1, 1, 1], 500)
-    maps = fit_classes(p, rng.integers(0, 3, 500), np.ones(500))
-    np.testing.assert_allclose(apply_classes(p, maps).sum(axis=1), 1.0)
+def test_base_rates_rest_on_what_was_seen_and_on_a_half_where_little_was() -> None:
+    assert base_rate(np.ones(4), np.ones(4)) == pytest.approx(14 / 24)
+    assert base_rate(np.ones(4000), np.ones(4000)) > 0.99
+    assert base_rate(np.empty(0), np.empty(0)) == 0.5
 
 
 P = st.floats(0.01, 0.98)
 
 
+PAYS = Payoffs(0.9, 0.7, 0.9, 0.7)
+EVEN = np.array([0.4, 0.4, 0.2])
+
+
 @given(P, P, st.floats(0.001, 0.2), st.floats(0, 0.02))
 @settings(max_examples=200, deadline=None)
-def test_a_mirrored_market_mirrors_the_side(up: float, down: float, barrier: float, cost: float) -> None:
+def test_a_mirrored_market_mirrors_the_side(up: float, down: float, sigma: float, cost: float) -> None:
     total = up + down + 0.5
-    p = np.array([[up / total, down / total, 0.5 / total]])
-    ours, theirs = (choose_side(q, np.array([barrier]), TradeCosts(cost, cost)) for q in (p, p[:, [1, 0, 2]]))
-    if abs(up - down) > 0.3:
+    p, costs = np.array([[up / total, down / total, 0.5 / total]]), TradeCosts(cost, cost)
+    ours, theirs = (choose_side(q, EVEN, PAYS, np.array([sigma]), costs) for q in (p, p[:, [1, 0, 2]]))
+    if abs(up - down) > 0.01:
         assert ours.side[0] == -theirs.side[0] == (1 if up > down else -1)
-    dearer = choose_side(p, np.array([barrier]), TradeCosts(cost + 0.01, cost + 0.01))
+    dearer = choose_side(p, EVEN, PAYS, np.array([sigma]), TradeCosts(cost + 0.01, cost + 0.01))
     assert dearer.expected_value[0] < ours.expected_value[0]
-    assert dearer.break_even[0] > ours.break_even[0]
 
 
 @given(P, st.floats(0.001, 0.2), st.floats(0, 0.02))
-@settings(max_examples=100, deadline=None)
-def test_break_even_is_where_a_two_way_bet_returns_nothing(p: float, barrier: float, cost: float) -> None:
-    choice = choose_side(np.array([[1.0, 0.0, 0.0]]), np.array([barrier]), TradeCosts(cost, 9.0))
-    win, lose = math.expm1(barrier), -math.expm1(-barrier)
-    even = float(choice.break_even[0])
+@settings(max_examples=200, deadline=None)
+def test_break_even_is_where_a_side_returns_nothing(p: float, sigma: float, cost: float) -> None:
+    choice = choose_side(np.array([[p, 0.0, 1 - p]]), EVEN, PAYS, np.array([sigma]), TradeCosts(cost, 9.0))
+    win, lose, even = 0.9 * sigma, 0.7 * sigma, float(choice.break_even[0])
     assert even * win - (1 - even) * lose - cost == pytest.approx(0, abs=1e-12)
-    assert acts(choice, np.array([p]))[0] == (choice.expected_value[0] > 0 and p > even)
+    assert (float(choice.win[0]), float(choice.loss[0])) == (pytest.approx(win), pytest.approx(lose))
+    assert acts(choice)[0] == (choice.expected_value[0] > 0 and p > 0.4)
+    assert (choice.expected_value[0] > 0) == (p > even)
+    assert acts(choice, np.array([even + 0.01]))[0] == acts(choice)[0]
+    assert not acts(choice, np.array([even - 0.01]))[0]
 
 
 def test_where_prices_stand_still_no_side_is_taken_and_nothing_is_said_of_a_division() -> None:
-    p = np.array([[1.0, 0.0, 0.0], [0.2, 0.7, 0.1], [0.6, 0.3, 0.1]])
+    p = np.array([[1.0, 0.0, 0.0], [0.2, 0.7, 0.1], [0.9, 0.05, 0.05]])
     with np.errstate(all="raise"):
-        choice = choose_side(p, np.array([0.0, 0.0, 0.01]), TradeCosts(0.0, np.zeros(3)))
+        choice = choose_side(p, EVEN, PAYS, np.array([0.0, 0.0, 0.01]), TradeCosts(0.0, np.zeros(3)))
     assert choice.break_even[:2].tolist() == [math.inf, math.inf]
     assert acts(choice, np.ones(3)).tolist() == [False, False, True]
-    assert np.isnan(choose_side(p[:1], np.array([np.nan]), TradeCosts(0.0, 0.0)).break_even).all()
+    assert np.isnan(choose_side(p[:1], EVEN, PAYS, np.array([np.nan]), TradeCosts(0.0, 0.0)).break_even).all()
+
+
+def test_payoffs_are_mean_gains_of_each_outcome_and_the_usual_move_where_few_are_known() -> None:
+    rng = np.random.default_rng(9)
+    outcome = rng.choice([1, -1, 0], 5000, p=[0.5, 0.4, 0.1]).astype(np.int8)
+    sigma = rng.uniform(0.01, 0.03, 5000)
+    long = np.where(outcome > 0, 0.8, np.where(outcome < 0, -0.6, -1.0)) * sigma
+    short = np.where(outcome < 0, 0.6, np.where(outcome > 0, -0.8, -1.0)) * sigma
+    found = Payoffs.of(outcome, (long, short), sigma, np.ones(5000))
+    wanted = (0.8, (0.4 * 0.6 + 0.1) / 0.5, 0.6, (0.5 * 0.8 + 0.1) / 0.6)
+    np.testing.assert_allclose([found.long_win, found.long_loss, found.short_win, found.short_loss], wanted, atol=0.02)
+    few = Payoffs.of(outcome[:4], (long[:4], short[:4]), sigma[:4], np.ones(4))
+    usual = float(np.abs(long[:4] / sigma[:4]).mean())
+    np.testing.assert_allclose([few.long_win, few.short_loss], usual, atol=0.1)
 
 
 def test_sharpe_statistics_obey_their_identities() -> None:
@@ -164,12 +198,49 @@ def test_sharpe_statistics_obey_their_identities() -> None:
     assert probabilistic_sharpe(gains) == pytest.approx(0.5 * (1 + math.erf(z / math.sqrt(2))), abs=1e-3)
     assert probabilistic_sharpe(gains, ratio) == pytest.approx(0.5)
     assert probabilistic_sharpe(np.zeros(100)) == 0.0
-    assert expected_best_sharpe([0.1], 1000) == 0.0
+    assert expected_best_sharpe(1, 1000) == 0.0
     best = [max(rng.normal(0, 1 / math.sqrt(1000), 40)) for _ in range(2000)]
-    assert expected_best_sharpe(list(rng.normal(0, 1 / math.sqrt(1000), 40)), 1000) == pytest.approx(
-        np.mean(best), rel=0.35
-    )
-    assert expected_best_sharpe([0.1] * 10, 1000) < expected_best_sharpe([0.1] * 100, 1000)
+    assert expected_best_sharpe(40, 1000) == pytest.approx(np.mean(best), rel=0.05)
+    ratios = [expected_best_sharpe(trials, 1000) for trials in (1, 1.5, 2, 2.5, 10, 100)]
+    assert ratios == sorted(ratios)
+    assert expected_best_sharpe(1.5, 1000) == pytest.approx(ratios[2] / 2)
+
+
+def test_what_would_be_found_is_found_nine_times_in_ten() -> None:
+    rng, n = np.random.default_rng(6), 2000
+    smallest = smallest_found_sharpe(5, n, 0.95)
+    bar = expected_best_sharpe(5, n)
+    found = [probabilistic_sharpe(rng.normal(smallest, 1, n), bar) >= 0.95 for _ in range(600)]
+    assert 0.86 < np.mean(found) < 0.94
+    assert smallest_found_sharpe(5, 1, 0.95) == 0.0
+
+
+def test_what_fades_is_seen_at_its_level() -> None:
+    rng = np.random.default_rng(7)
+    steady = np.array([fading(rng.normal(0.05, 1, 3000)) for _ in range(400)])
+    assert abs(steady.mean()) < 0.2
+    assert steady.std() == pytest.approx(1.0, abs=0.12)
+    gone = np.concatenate([rng.normal(0.15, 1, 2000), rng.normal(-0.05, 1, 1000)])
+    assert fading(gone) < -2.33
+    assert fading(np.zeros(100)) == fading(np.empty(0)) == 0.0
+
+
+def test_records_that_are_alike_count_as_fewer() -> None:
+    rng = np.random.default_rng(8)
+    one = rng.normal(size=2000)
+    copies = np.column_stack([one, one, one])
+    assert independent_share(copies) * 3 == pytest.approx(1.0)
+    assert independent_share(rng.normal(size=(2000, 3))) == pytest.approx(1.0, abs=0.05)
+    assert independent_share(np.column_stack([one, one, np.zeros(2000)])) * 3 == pytest.approx(2.0)
+    assert independent_share(np.empty((0, 2))) == independent_share(one[:, None]) == 1.0
+
+
+def test_chance_of_no_gain_is_small_for_a_gain_and_even_for_none() -> None:
+    rng = np.random.default_rng(11)
+    assert chance_of_no_gain(rng.normal(0.1, 1, 3000), 50) < 0.01
+    noise = [chance_of_no_gain(rng.normal(0, 1, 1000), 30) for _ in range(60)]
+    assert 0.4 < np.mean(noise) < 0.6
+    assert chance_of_no_gain(np.zeros(1000), 30) == chance_of_no_gain(np.ones(10), 30) == 1.0
 
 
 def test_overfitting_is_a_coin_toss_on_noise_and_rare_with_one_skilled_choice() -> None:
@@ -182,24 +253,42 @@ def test_overfitting_is_a_coin_toss_on_noise_and_rare_with_one_skilled_choice() 
     assert probability_of_overfitting(skilled[:, :1]) == 1.0
 
 
+def claimed(gains: np.ndarray, doubled: np.ndarray, trades: int = 100, trials: float = 1, **more: np.ndarray) -> Claim:
+    zeros = np.zeros(len(gains))
+    book = Book(gains, more.get("exposure", zeros), more.get("market", zeros), trades)
+    return make_claim(book, replace(book, gains=doubled), Tries(trials, (0.1, 0.2)), 0.95)
+
+
 def test_a_claim_needs_every_condition() -> None:
     rng = np.random.default_rng(3)
     good = rng.normal(0.08, 1, 4000)
-    flat, market = np.zeros(4000), rng.normal(0, 1, 4000)
-    yes = make_claim((good, flat, market), good - 0.02, 100, [sharpe(good)], 0.95)
-    assert yes.edge
-    assert not make_claim((good, flat, market), good - 0.2, 100, [sharpe(good)], 0.95).edge
-    assert not make_claim((good, flat, market), good, 5, [sharpe(good)], 0.95).edge
-    assert not make_claim((rng.normal(0, 1, 4000), flat, market), good, 100, [0.0], 0.95).edge
-    many = make_claim(
-        (good * 0 + rng.normal(0.03, 1, 4000), flat, market), good, 100, list(rng.normal(0, 0.03, 500)), 0.95
-    )
-    assert not many.edge
+    assert claimed(good, good - 0.02).edge
+    assert not claimed(good, good - 0.2).edge
+    assert not claimed(good, good, trades=5).edge
+    assert not claimed(rng.normal(0, 1, 4000), good).edge
+    weak = rng.normal(0.03, 1, 4000) * 0 + rng.normal(0.03, 1, 4000)
+    weak += 0.035 - weak.mean()
+    assert claimed(weak, weak).edge
+    assert not claimed(weak, weak, trials=500).edge
     drift = rng.normal(0.08, 1, 4000)
-    held = make_claim((drift, np.ones(4000), drift), drift, 100, [sharpe(drift)], 0.95)
+    held = claimed(drift, drift, exposure=np.ones(4000), market=drift)
     assert not held.edge
     assert "holding" in held.reason
-    assert not make_claim((np.empty(0), np.empty(0), np.empty(0)), np.empty(0), 0, [0.0], 0.95).edge
+    faded = np.concatenate([rng.normal(0.15, 1, 2667), rng.normal(-0.02, 1, 1333)])
+    gone = claimed(faded, faded)
+    assert (gone.edge, gone.deflated_sharpe_probability > 0.95) == (False, True)
+    assert "last third" in gone.reason
+    nothing = claimed(np.empty(0), np.empty(0), trades=0)
+    assert (nothing.edge, nothing.smallest_sharpe_found) == (False, 0.0)
+    assert claimed(weak, weak, trials=500).smallest_sharpe_found > claimed(weak, weak).smallest_sharpe_found > 0
+
+
+def test_an_honest_retraining_a_day_does_not_bury_a_good_book() -> None:
+    rng = np.random.default_rng(12)
+    gains = rng.normal(0, 1, 4000 + 24 * 365)
+    gains += 4 / math.sqrt(len(gains)) - gains.mean()
+    looks = 1 + math.log2(len(gains) / 4000)
+    assert claimed(gains, gains, trials=3 * looks).deflated_sharpe_probability >= 0.98
 
 
 def dataset(n: int = 1200, seed: int = 0) -> tuple[Dataset, np.ndarray]:
@@ -209,70 +298,151 @@ def dataset(n: int = 1200, seed: int = 0) -> tuple[Dataset, np.ndarray]:
     rows = np.flatnonzero(labels.valid)
     x = rng.normal(size=(len(rows), 6))
     uniqueness = average_uniqueness(rows, labels.end[rows], len(bars))
-    data = Dataset(
-        x,
-        labels.outcome[rows],
-        rows,
-        labels.end[rows],
-        uniqueness,
-        labels.barrier[rows],
-        labels.gain_long[rows],
-        labels.gain_short[rows],
-    )
-    return data, np.diff(bars.close, prepend=bars.close[0]) / np.concatenate([bars.close[:1], bars.close[:-1]])
+    cut = (labels.sigma[rows], labels.gain_long[rows], labels.gain_short[rows])
+    return Dataset(x, labels.outcome[rows], rows, labels.end[rows], uniqueness, *cut), bars.close
 
 
-SMALL = OPTIONS.model_copy(update={"horizon_bars": 12, "trees": 10, "walk_forward_folds": 4})
+SMALL = OPTIONS.model_copy(update={"horizon_bars": (12,), "trees": 10, "walk_forward_folds": 4})
 COSTS = Costs(0.0005, 0.0)
 
 
+def walked(data: Dataset, options: AnalystSettings = SMALL) -> tuple[OutOfSample, list[Fold], Learner]:
+    learner, folds = Learner.of(data, options, COSTS), make_folds(data, options.walk_forward_folds, options.embargo)
+    return walk_forward([learner], folds, 7)[0], folds, learner
+
+
 def test_walk_forward_never_learns_from_what_has_not_ended() -> None:
-    """Changing outcomes that end inside or after a segment changes nothing predicted before or in it."""
+    """Changing outcomes that end inside or after a segment, or an embargo before, changes nothing predicted in it."""
     data, _ = dataset()
-    ours = walk_forward(data, SMALL, COSTS, 7)
-    edge = int(np.linspace(len(data) * 0.25, len(data), 5)[3])
-    late = data.end >= data.start[edge]
+    ours, folds, learner = walked(data)
+    for fold in folds[1:]:
+        late = data.end + 12 >= data.start[fold.test.start]
+        changed = replace(
+            data,
+            outcome=np.where(late, -data.outcome, data.outcome).astype(np.int8),
+            gain_long=np.where(late, data.gain_long * 2, data.gain_long),
+        )
+        theirs, _, other = walked(changed)
+        upto = slice(0, fold.test.stop)
+        for name in ("probabilities", "base_rates", "side", "acted"):
+            assert np.array_equal(getattr(ours, name)[upto], getattr(theirs, name)[upto], equal_nan=True), name
+        one, two = (ActRecord.of(*given, folds, 7) for given in ((learner, ours), (other, theirs)))
+        assert np.array_equal(one.probability[upto], two.probability[upto], equal_nan=True)
+
+
+def test_a_model_learns_from_all_that_ended_an_embargo_before() -> None:
+    data, _ = dataset()
+    ours, folds, _ = walked(data)
+    fold = folds[2]
+    latest = int(np.flatnonzero(data.end + 12 < data.start[fold.test.start])[-1])
+    early = data.end <= data.end[latest]
     changed = replace(
-        data,
-        outcome=np.where(late, -data.outcome, data.outcome).astype(np.int8),
-        gain_long=np.where(late, -data.gain_long, data.gain_long),
+        data, outcome=np.where(early & (np.arange(len(data)) > latest - 100), -data.outcome, data.outcome)
     )
-    theirs = walk_forward(changed, SMALL, COSTS, 7)
-    stop = int(np.linspace(len(data) * 0.25, len(data), 5)[4])
-    assert np.array_equal(ours.probabilities[:stop], theirs.probabilities[:stop], equal_nan=True)
-    assert np.array_equal(ours.probability_act[:edge], theirs.probability_act[:edge], equal_nan=True)
+    assert not np.array_equal(ours.score[fold.test], walked(changed)[0].score[fold.test])
 
 
 def test_the_same_training_twice_is_the_same_to_the_bit() -> None:
     data, _ = dataset()
-    one, two = (walk_forward(data, SMALL, COSTS, 7) for _ in range(2))
-    assert one.probabilities.tobytes() == two.probabilities.tobytes()
-    assert one.probability_act.tobytes() == two.probability_act.tobytes()
+    one, two = (walked(data) for _ in range(2))
+    assert one[0].probabilities.tobytes() == two[0].probabilities.tobytes()
+    first, second = (ActRecord.of(learner, out, folds, 7) for out, folds, learner in (one, two))
+    assert first.probability.tobytes() == second.probability.tobytes()
 
 
-def test_the_book_charges_what_it_turns_and_doubling_costs_never_helps() -> None:
-    data, returns = dataset()
-    out = walk_forward(data, SMALL.model_copy(update={"enable_dual_model_system": False}), COSTS, 7)
-    out.acted[:] = out.judged
-    free, exposure, market = book_gains(data, out, returns, 12, Costs(0.0, 0.0))
-    once, _, _ = book_gains(data, out, returns, 12, COSTS)
-    twice, _, _ = book_gains(data, out, returns, 12, Costs(0.001, 0.0))
-    np.testing.assert_allclose(free, exposure * market)
-    np.testing.assert_allclose(free - once, once - twice, atol=1e-15)
-    assert (twice <= once).all()
-    assert np.abs(exposure).max() <= 1.0
+def test_learners_that_share_their_bins_say_what_each_says_alone() -> None:
+    data, _ = dataset()
+    other = replace(data, outcome=np.roll(data.outcome, 5))
+    folds = make_folds(data, 4, 12)
+    both = walk_forward([Learner.of(one, SMALL, COSTS) for one in (data, other)], folds, 7)
+    for one, out in zip((data, other), both, strict=True):
+        alone = walk_forward([Learner.of(one, SMALL, COSTS)], folds, 7)[0]
+        assert alone.probabilities.tobytes() == out.probabilities.tobytes()
+
+
+def test_at_least_seven_rows_in_ten_are_judged() -> None:
+    data, _ = dataset()
+    out, _, _ = walked(data)
+    assert out.judged.mean() > 0.8
+    assert not out.acted[~out.judged].any()
+
+
+def test_the_book_holds_one_position_at_a_time_and_doubling_costs_never_helps() -> None:
+    data, close = dataset()
+    out, _, _ = walked(data)
+    trades = data.trades(out.side, out.judged)
+    span = int(data.start[0]) + 1, len(close) - 1
+    free, once, twice = (traded_book(trades, close, span, Costs(side, 0.0)) for side in (0.0, 0.0005, 0.001))
+    assert (trades.start[1:] >= trades.end[:-1]).all()
+    assert free.gains.sum() == pytest.approx(trades.gain.sum())
+    np.testing.assert_allclose(free.gains - once.gains, once.gains - twice.gains, atol=1e-15)
+    assert (twice.gains <= once.gains).all()
+    assert set(np.unique(free.exposure)) <= {-1.0, 0.0, 1.0}
+    assert (free.gains - once.gains).sum() == pytest.approx(2 * 0.0005 * len(trades))
+    none = traded_book(data.trades(out.side, np.zeros(len(data), bool)), close, span, COSTS)
+    assert (none.trades, np.abs(none.gains).max()) == (0, 0.0)
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=40), st.data())
+@settings(max_examples=100, deadline=None)
+def test_entered_is_the_first_that_is_wanted_once_the_one_before_has_ended(
+    lasts: list[int], data: st.DataObject
+) -> None:
+    start = np.arange(len(lasts))
+    end, wanted = (
+        start + np.array(lasts),
+        np.array(data.draw(st.lists(st.booleans(), min_size=len(lasts), max_size=len(lasts)))),
+    )
+    free, by_hand = 0, []
+    for row in range(len(lasts)):
+        if wanted[row] and row >= free:
+            by_hand.append(row)
+            free = int(end[row])
+    assert one_at_a_time(start, end, wanted).tolist() == by_hand
 
 
 def test_a_model_learns_what_is_there_and_nothing_from_noise() -> None:
     rng = np.random.default_rng(4)
     x = rng.normal(size=(6000, 5))
-    span = np.arange(6000)
     for strength, low, high in ((1.5, 0.7, 1.0), (0.0, 0.45, 0.55)):
-        y = (rng.random(6000) < 1 / (1 + np.exp(-strength * x[:, 2]))).astype(np.int64)
-        model = fit_calibrated(Rows(x[:4000], y[:4000], np.ones(4000), span[:4000], span[:4000]), 2, OPTIONS, 7)
+        y = (rng.random(6000) < 1 / (1 + np.exp(-strength * x[:, 2]))).astype(float)
+        model = BinnedRows(x[:4000]).fit(y[:4000], np.ones(4000), OPTIONS, 7)
         assert model is not None
-        hit = ((model.predict(x[4000:])[:, 1] > 0.5) == y[4000:]).mean()
-        assert low < hit < high
+        assert low < area_under_curve(model.score(x[4000:]), y[4000:] > 0) < high
+        np.testing.assert_allclose(model.predict(x[4000:]), model.base, err_msg="without a slope it is the base rate")
+    assert BinnedRows(x).fit(np.ones(6000), np.ones(6000), OPTIONS, 7) is None, "one outcome only"
+    assert (
+        BinnedRows(np.full((600, 2), np.nan)).fit(rng.integers(0, 2, 600) * 1.0, np.ones(600), OPTIONS, 7) is not None
+    )
+
+
+def test_quality_is_told_beside_what_was_known_and_what_right_ones_would_show() -> None:
+    rng, n = np.random.default_rng(13), 4000
+    score = rng.normal(0, 0.6, n)
+    p = logistic(score)
+    up = rng.random(n) < p
+    data = Dataset(
+        np.zeros((n, 1)), np.where(up, 1, -1).astype(np.int8), np.arange(n), np.arange(n) + 1, *(np.ones(n),) * 4
+    )
+    out = replace(
+        OutOfSample.nothing(n),
+        probabilities=np.column_stack([p, 1 - p, np.zeros(n)]),
+        base_rates=np.tile([0.5, 0.5, 0.0], (n, 1)),
+        score=score,
+        judged=np.ones(n, bool),
+    )
+    right = quality(data, out, 1)
+    assert right["slope"] == pytest.approx(1.0, abs=0.15)
+    assert right["ece"] < right["ece_floor"] + 0.01
+    assert right["brier"] < right["brier_base_rates"] == pytest.approx(0.5)
+    assert right["brier_up"] == pytest.approx(right["brier"] / 2)
+    assert right["log_loss"] < right["log_loss_base_rates"] == pytest.approx(math.log(2))
+    bold = logistic(3 * score)
+    wrong = quality(data, replace(out, probabilities=np.column_stack([bold, 1 - bold, np.zeros(n)])), 1)
+    assert wrong["slope"] == pytest.approx(1 / 3, abs=0.06)
+    assert wrong["ece"] > wrong["ece_floor"] + 0.05
+    assert wrong["auc"] == right["auc"]
+    assert "brier" not in quality(data, OutOfSample.nothing(n), 1)
 
 
 def test_regimes_are_filtered_and_never_smoothed() -> None:
@@ -333,15 +503,18 @@ def test_patterns_and_levels_know_only_the_past() -> None:
     assert all(abs(value) in {80, 100, 200} for value in candlestick_patterns(BARS).values())
 
 
-def fitted(edge: bool = True) -> TrainedModel:
+def fitted(edge: bool = True, decides: bool = True) -> TrainedModel:
     rng = np.random.default_rng(6)
-    x, span = rng.normal(size=(2000, 3)), np.arange(2000)
-    classes = np.where(x[:, 0] > 0.5, 0, np.where(x[:, 0] < -0.5, 1, 2)).astype(np.int64)
-    side = fit_calibrated(Rows(x, classes, np.ones(2000), span, span), 3, OPTIONS, 7)
+    options = OPTIONS.model_copy(update={"learning_rate": 0.1})
+    x, ones = rng.normal(size=(2000, 3)), np.ones(2000)
+    booster = BinnedRows(x).fit((x[:, 0] > 0).astype(float), ones, options, 7)
     wide = np.column_stack([x, rng.normal(size=(2000, 4))])
-    meta = fit_calibrated(Rows(wide, (x[:, 1] > -1).astype(np.int64), np.ones(2000), span, span), 2, OPTIONS, 7)
-    assert side
-    assert meta
+    acting = BinnedRows(wide).fit((x[:, 1] > -1).astype(float), ones, options, 7)
+    assert booster
+    assert acting
+    side = SideModel(replace(booster, slope=1.0), 0.05, Payoffs(0.9, 0.7, 0.9, 0.7))
+    verdict = ActVerdict(None if decides else "of no use", 1.0, 400.0, 0.01)
+    act = ActModel(replace(acting, slope=1.0), verdict)
     claim = Claim(edge, "measured", 0.99, 0.99, 0.05, 0.04, 3, 1000, 100, 0.1)
     families = FittedFamilies(FittedOptions(), M15, ("a", "b", "c"), regimes=fit_regimes(BARS, M15))
     return TrainedModel(
@@ -351,7 +524,7 @@ def fitted(edge: bool = True) -> TrainedModel:
         timeframe="15m",
         features=("a", "b", "c"),
         side=side,
-        meta=meta,
+        act=act,
         fitted=families,
         claim=claim,
         horizon_bars=24,
@@ -390,15 +563,21 @@ def test_a_clear_case_is_a_signal_and_its_mirror_the_other_side() -> None:
     assert Analysis.from_dict(long.as_dict()) == long
 
 
+def untold(payoffs: Payoffs) -> TrainedModel:
+    """A model that tells nothing beyond base rates."""
+    return replace(MODEL, side=replace(MODEL.side, booster=replace(MODEL.side.booster, slope=0.0), payoffs=payoffs))
+
+
 ABSTENTIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "bars_stale": ({"bar_age_ms": 3 * M15.ms}, {}),
     "data_quality": ({"doubts": {"bad_print": 1}}, {}),
     "ml_predictions_off": ({"model": None}, {"enable_ml_predictions": False}),
-    "meta_model_absent": ({"model": replace(MODEL, meta=None)}, {}),
+    "meta_model_absent": ({"model": replace(MODEL, act=None)}, {}),
     "features_incomplete": ({"features": {"a": 1.0, "b": None, "c": None}}, {}),
     "unhealthy_market": ({"snapshot": None, "book_age_ms": None}, {}),
     "no_edge": ({"model": fitted(edge=False)}, {}),
-    "no_expected_value": ({"features": {"a": 0.0, "b": 1.0, "c": 0.0}}, {}),
+    "no_expected_value": ({"model": untold(Payoffs(0.7, 0.7, 0.7, 0.7))}, {}),
+    "base_rate": ({"model": untold(Payoffs(1.5, 0.7, 1.5, 0.7))}, {}),
     "meta_veto": ({"features": {"a": 2.0, "b": -2.5, "c": 0.0}}, {}),
 }
 
@@ -430,11 +609,31 @@ def test_each_switch_of_the_analyst_changes_the_analysis(key: str) -> None:
     assert KEYS[key](off) is None
 
 
+def test_an_act_model_that_was_dropped_is_shown_and_decides_nothing() -> None:
+    """It would say no here."""
+    doubtful: dict[str, Any] = {"features": {"a": 2.0, "b": -2.5, "c": 0.0}}
+    asked, dropped = (
+        analyse(given_input(**doubtful, model=fitted(decides=decides)), AnalysisOptions.of(as_settings({})))
+        for decides in (True, False)
+    )
+    assert isinstance(asked.outcome, Abstention)
+    assert asked.outcome.code == "meta_veto"
+    assert dropped.signal is not None
+    assert dropped.dual_score == asked.dual_score
+    assert dropped.probabilities is not None
+    assert dropped.signal.probability_act == dropped.probabilities.up
+    assert fitted(decides=False).act.sentence == "dropped (of no use)"  # type: ignore[union-attr]
+
+
 def test_a_bundle_brings_the_same_model_back() -> None:
     again = TrainedModel.from_bundle(MODEL.files(), {**MODEL.description("test"), "files": {}})
     x = np.random.default_rng(7).normal(size=(20, 3))
     assert again.side.predict(x).tobytes() == MODEL.side.predict(x).tobytes()
     assert (again.claim, again.features, again.key) == (MODEL.claim, MODEL.features, MODEL.key)
+    assert again.act is not None
+    assert MODEL.act is not None
+    assert again.act.verdict == MODEL.act.verdict
+    assert again.side.payoffs == MODEL.side.payoffs
 
 
 def test_volatility_is_trailing_and_restartable() -> None:

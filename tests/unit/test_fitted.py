@@ -16,15 +16,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.market.bars import random_bars
 
+from trader_cli.analyst.act_model import META_COLUMNS, ActRecord
 from trader_cli.analyst.analysis import analyse
-from trader_cli.analyst.decision import TradeCosts
+from trader_cli.analyst.boosting import BinnedRows
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
 from trader_cli.analyst.fitted_families import FittedFamilies, FittedOptions, fit_families, history_bars
 from trader_cli.analyst.trained_model import TrainedModel
 from trader_cli.analyst.training import TrainingInput, make_dataset, train
-from trader_cli.analyst.walk_forward import META_COLUMNS, Dataset, fit_meta, make_folds, walk_forward
+from trader_cli.analyst.walk_forward import Dataset, fit_side, make_folds
 from trader_cli.core.errors import ConfigurationError, DataInvalid, DataMissing, UsageError
 from trader_cli.core.market.timeframes import Timeframe
+from trader_cli.core.types import Tries
 from trader_cli.features.autoencoder import Autoencoder, fit_autoencoder
 from trader_cli.features.bar_arrays import BarSeries
 from trader_cli.features.fracdiff import (
@@ -402,7 +404,9 @@ QUICK: dict[str, Any] = {"trees": 8, "walk_forward_folds": 3, "learners": 1, "ho
 def trained(bars: pl.DataFrame = FRAME, **keys: Any) -> TrainedModel:
     config = as_settings({"analyst": QUICK, "feature_engineering_orchestrator": keys})
     features = FeatureEngineeringOrchestrator(TECHNICAL).build(bars, M15)
-    return train(TrainingInput("k", "tape", "ETHUSDT", M15, bars, features, {}), TrainingOptions.of(config), list)
+    return train(
+        TrainingInput("k", "tape", "ETHUSDT", M15, bars, features, {}), TrainingOptions.of(config), Tries.alone
+    )
 
 
 @cache
@@ -450,11 +454,11 @@ def test_every_fold_is_fitted_on_its_training_rows_only(how: str) -> None:
             seen.append(fitted.digest)
             return fitted.columns(bars, base, rows)
 
-        return data, make_folds(data, 3, fit)
+        return data, make_folds(data, 3, 24, fit)
 
     ours: list[str] = []
     _, usual = folds(FRAME, ours)
-    assert len(set(ours)) == 3
+    assert len(set(ours)) == 4
     for number, fold in enumerate(usual):
         theirs: list[str] = []
         _, changed = folds(altered(int(data.start[fold.test.start]), how), theirs)
@@ -462,37 +466,38 @@ def test_every_fold_is_fitted_on_its_training_rows_only(how: str) -> None:
         upto = slice(0, fold.test.start)
         for one, other in zip(usual[: number + 1], changed[: number + 1], strict=True):
             assert one.columns[upto].tobytes() == other.columns[upto].tobytes()
-        assert theirs[number + 1 :] != ours[number + 1 :] or number == 2
+        assert theirs[number + 1 :] != ours[number + 1 :] or number == 3
 
 
-def test_folds_learn_only_from_labels_that_ended_before_them() -> None:
+def test_folds_learn_only_from_labels_that_ended_an_embargo_before_them() -> None:
     data, _ = test_analyst.dataset()
-    for fold in make_folds(data, 5):
-        assert data.end[fold.before].max() < data.start[fold.test.start]
-        assert not fold.before[fold.test].any()
+    for embargo in (0, 12, 50):
+        for fold in make_folds(data, 5, embargo):
+            assert data.end[fold.before].max() + embargo < data.start[fold.test.start]
+            assert not fold.before[fold.test].any()
 
 
-def test_the_meta_model_learns_from_out_of_sample_sides_only() -> None:
+def test_the_act_model_learns_from_out_of_sample_sides_only() -> None:
     """Row by row: the side model that spoke on a row had learned nothing as late as the row; where it had, it stops."""
     data, _ = test_analyst.dataset()
-    options, costs = test_analyst.SMALL, test_analyst.COSTS
-    out = walk_forward(data, options, costs, 7)
-    known = np.isfinite(out.probabilities[:, 0])
-    assert (out.learned_to[known] < data.start[known]).all()
-    for fold in make_folds(data, options.walk_forward_folds):
+    out, folds, learner = test_analyst.walked(data)
+    assert (out.learned_to[out.known] < data.start[out.known]).all()
+    for fold in folds:
         assert (out.learned_to[fold.test] == data.end[fold.before].max()).all()
-    everything = np.ones(len(data), dtype=bool)
-    assert fit_meta(data, out, everything, options, TradeCosts(0.001, 0.001), 7) is not None
+    everything, record = np.ones(len(data), dtype=bool), ActRecord.of(learner, out, folds, 7)
+    assert record.fitted(data.x, learner, out, everything, 7) is not None
     in_sample = replace(out, learned_to=data.end)
     with pytest.raises(AssertionError, match="out of sample"):
-        fit_meta(data, in_sample, everything, options, TradeCosts(0.001, 0.001), 7)
+        record.fitted(data.x, learner, in_sample, everything, 7)
+    with pytest.raises(AssertionError, match="out of sample"):
+        fit_side(BinnedRows(data.x), learner, in_sample, everything, 7)
 
 
-def test_the_meta_model_reads_named_columns() -> None:
-    assert usual_model().meta is not None
+def test_the_act_model_reads_named_columns() -> None:
+    assert usual_model().act is not None
     names = usual_model().description("test")["meta_features"]
     assert names == [*usual_model().features, *META_COLUMNS]
-    assert usual_model().meta.booster.num_feature() == len(names)
+    assert usual_model().act.booster.booster.num_feature() == len(names)
 
 
 # --- in the bundle and the analysis ---

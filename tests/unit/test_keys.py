@@ -18,10 +18,10 @@ from support.market.bars import random_bars
 from trader_cli.analyst.analysis import analyse
 from trader_cli.analyst.analyst import Analyst
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
-from trader_cli.analyst.training import TrainingInput, learners, train
+from trader_cli.analyst.training import TrainingInput, shapes, train
 from trader_cli.core.market.snapshot import MarketSnapshot
 from trader_cli.core.market.timeframes import Timeframe
-from trader_cli.core.types import Abstention
+from trader_cli.core.types import Abstention, Tries
 from trader_cli.features.bar_arrays import BarSeries
 from trader_cli.settings import as_settings
 from trader_cli.settings.load import key_paths
@@ -70,7 +70,7 @@ QUICK: dict[str, Any] = {"trees": 10, "walk_forward_folds": 3, "learners": 1}
 
 def trained(**keys: Any) -> Any:
     settings = as_settings({"analyst": {**QUICK, **keys}})
-    return train(TrainingInput("k", "tape", "E", M15, BARS, FEATURES, {}), TrainingOptions.of(settings), list)
+    return train(TrainingInput("k", "tape", "E", M15, BARS, FEATURES, {}), TrainingOptions.of(settings), Tries.alone)
 
 
 @cache
@@ -82,6 +82,7 @@ def usual() -> Any:
     ("key", "value"),
     [
         ("horizon_bars", 12),
+        ("embargo_bars", 60),
         ("barrier_width", 0.6),
         ("volatility_span", 32),
         ("walk_forward_folds", 4),
@@ -93,15 +94,24 @@ def usual() -> Any:
 )
 def test_training_keys_change_the_model(key: str, value: Any) -> None:
     changed = trained(**{key: value})
-    assert (changed.side.booster.model_to_string(), changed.claim) != (
-        usual().side.booster.model_to_string(),
-        usual().claim,
-    )
+    assert (changed.files(), changed.claim) != (usual().files(), usual().claim)
 
 
 def test_every_learner_is_a_trial() -> None:
-    assert trained(learners=3).claim.trials == 3
-    assert len({tuple(sorted(o.model_dump().items(), key=str)) for o in learners(as_settings({}).analyst)}) == 3
+    three = trained(learners=3, horizon_bars=12, enable_dual_model_system=False).claim
+    assert 1 < three.trials <= 3
+    assert 1 < trained(learners=3, horizon_bars=[2, 4, 8], enable_dual_model_system=False).claim.trials <= 6
+    one = trained(learners=1, horizon_bars=12, enable_dual_model_system=False).claim
+    assert one.trials == 1
+    assert (
+        len(
+            {
+                tuple(sorted(o.model_dump().items(), key=str))
+                for o in shapes(as_settings({"analyst": {"learners": 3, "horizon_bars": [4, 24]}}).analyst)
+            }
+        )
+        == 3
+    )
 
 
 def test_threads_change_no_model() -> None:

@@ -11,48 +11,61 @@ import test_keys
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trader_cli.analyst.boosting import CALIBRATION_SHARE, Rows, fit_calibrated
-from trader_cli.analyst.decision import Choice, TradeCosts
+from trader_cli.analyst.act_model import worthwhile
+from trader_cli.analyst.decision import Costs, TradeCosts
 from trader_cli.analyst.training import TrainingInput, make_dataset, train
+from trader_cli.analyst.walk_forward import Dataset, Learner, OutOfSample, make_folds, walk_forward
+from trader_cli.core.types import Tries
 from trader_cli.features.bar_arrays import BarSeries
 from trader_cli.settings import as_settings
 from trader_cli.settings.room_options import TrainingOptions
 
-N, SPAN = 800, 60
-EDGE = int(N * (1 - CALIBRATION_SHARE))
+N, SPAN = 900, 20
+OPTIONS = test_analyst.SMALL.model_copy(update={"horizon_bars": (SPAN,), "embargo_bars": 30})
 
 
-def rows(seed: int) -> Rows:
-    """Labels that span 60 bars each, a bar apart."""
+def rows(seed: int) -> Dataset:
+    """Labels that span 20 bars each, a bar apart."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(N, 3))
-    classes = (x[:, 0] + rng.normal(size=N) > 0).astype(np.int64)
-    start = np.arange(N, dtype=np.int64)
-    return Rows(x, classes, np.ones(N), start, start + SPAN)
+    outcome = np.where(x[:, 0] + rng.normal(size=N) > 0, 1, -1).astype(np.int8)
+    start, even = np.arange(N, dtype=np.int64), np.ones(N)
+    return Dataset(x, outcome, start, start + SPAN, even, 0.01 * even, 0.01 * outcome, -0.01 * outcome)
 
 
-def fitted(given_: Rows) -> tuple[str, list[tuple[float, float]]]:
-    made = fit_calibrated(given_, 2, test_analyst.SMALL, 7)
-    assert made is not None
-    return made.booster.model_to_string(), made.maps
+def walked(data: Dataset) -> OutOfSample:
+    learner, folds = Learner.of(data, OPTIONS, Costs(0.0, 0.0)), make_folds(data, 4, OPTIONS.embargo)
+    return walk_forward([learner], folds, 7)[0]
 
 
-def turned(given_: Rows, first: int, stop: int) -> Rows:
-    classes = given_.classes.copy()
-    classes[first:stop] = 1 - classes[first:stop]
-    return replace(given_, classes=classes)
+def turned(data: Dataset, first: int, stop: int) -> Dataset:
+    outcome = data.outcome.copy()
+    outcome[first:stop] *= -1
+    return replace(data, outcome=outcome)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_trees_know_nothing_of_the_rows_they_are_calibrated_on_nor_of_what_reaches_into_them(seed: int) -> None:
+def test_what_is_said_of_a_segment_rests_on_nothing_that_reaches_within_an_embargo_of_it(seed: int) -> None:
     usual = rows(seed)
-    trees, maps = fitted(usual)
-    reaching = turned(usual, EDGE - SPAN, EDGE)
-    assert fitted(reaching) == (trees, maps), "labels that end in the last quarter"
-    late_trees, late_maps = fitted(turned(usual, EDGE, N))
-    assert late_trees == trees
-    assert late_maps != maps, "the last quarter is what probabilities are calibrated on"
-    assert fitted(turned(usual, 0, EDGE - SPAN))[0] != trees
+    said = walked(usual)
+    for fold in make_folds(usual, 4, OPTIONS.embargo)[1:]:
+        first, upto = fold.test.start, slice(0, fold.test.stop)
+        near = walked(turned(usual, first - SPAN - OPTIONS.embargo, N))
+        assert np.array_equal(near.score[upto], said.score[upto], equal_nan=True)
+        assert np.array_equal(near.probabilities[upto], said.probabilities[upto], equal_nan=True)
+        one_earlier = walked(turned(usual, first - SPAN - OPTIONS.embargo - 1, N))
+        assert not np.array_equal(one_earlier.probabilities[fold.test], said.probabilities[fold.test])
+
+
+def test_probabilities_are_calibrated_on_what_was_said_of_rows_that_were_not_known() -> None:
+    """The outcomes of a segment change how its successors are calibrated, and not what its own model had said."""
+    usual = rows(0)
+    said, folds = walked(usual), make_folds(usual, 4, OPTIONS.embargo)
+    last, before = folds[-1].test, folds[1].test
+    wrong = walked(turned(usual, before.start, before.stop - SPAN - OPTIONS.embargo))
+    assert np.array_equal(wrong.score[before], said.score[before])
+    spread = [np.ptp(out.probabilities[last][:, 0]) for out in (said, wrong)]
+    assert spread[1] < spread[0]
 
 
 sides = st.lists(st.sampled_from([-1, 1]), min_size=1, max_size=40)
@@ -73,15 +86,15 @@ def test_the_act_model_learns_what_is_left_after_costs_whichever_the_side(
         start=data.start[:n],
         end=data.end[:n],
         uniqueness=data.uniqueness[:n],
-        barrier=data.barrier[:n],
+        sigma=data.sigma[:n],
         gain_long=long,
         gain_short=short,
     )
     other = replace(one, gain_long=short, gain_short=long)
-    p = np.full((n, 3), 1 / 3)
 
-    def worth(rows_: object, signs: np.ndarray, costs: TradeCosts) -> np.ndarray:
-        return np.asarray(rows_.meta_rows(p, Choice(signs.astype(np.int8), np.zeros(n), np.zeros(n)), costs).classes)  # type: ignore[attr-defined]
+    def worth(data_: Dataset, signs: np.ndarray, costs: TradeCosts) -> np.ndarray:
+        out = replace(OutOfSample.nothing(n), side=signs.astype(np.int8))
+        return worthwhile(Learner(data_, test_analyst.SMALL, costs), out)
 
     signs, costs = np.array(side), TradeCosts(cost, cost + more)
     mirrored = worth(other, -signs, TradeCosts(cost + more, cost))
@@ -99,20 +112,20 @@ def test_a_training_row_is_of_the_bar_that_its_label_is_of() -> None:
     bars = BarSeries.of(test_keys.BARS)
     data, _ = make_dataset(bars, number, as_settings({}).analyst, test_keys.M15.ms)
     assert np.array_equal(data.x[:, 0], data.start)
-    moved = np.where(data.outcome == 0, data.gain_long, np.sign(data.outcome) * data.barrier)
     came = bars.close[data.end] / bars.close[data.start] - 1
-    assert np.corrcoef(moved, came)[0, 1] > 0.8
+    assert np.corrcoef(data.gain_long, came)[0, 1] > 0.8
+    assert (np.sign(data.gain_long) == data.outcome)[data.outcome != 0].all()
 
 
 def test_a_claim_at_doubled_costs_is_worse_just_where_there_are_costs() -> None:
     def claim(**costs: float) -> object:
         options = as_settings({"analyst": test_keys.QUICK | {"allow_unproven": False}, "costs": costs})
         given_ = TrainingInput("k", "tape", "E", test_keys.M15, test_keys.BARS, test_keys.FEATURES, {})
-        return train(given_, TrainingOptions.of(options), list).claim
+        return train(given_, TrainingOptions.of(options), Tries.alone).claim
 
     free = claim(taker_fee_bps=0, slippage_bps=0, funding_bps=0)
     assert free.doubled_cost_sharpe_per_bar == free.sharpe_per_bar  # type: ignore[attr-defined]
     for name in ("taker_fee_bps", "slippage_bps", "funding_bps"):
-        dear = claim(**{"taker_fee_bps": 0, "slippage_bps": 0, "funding_bps": 0, name: 1})
+        dear = claim(**{"taker_fee_bps": 0, "slippage_bps": 0, "funding_bps": 0, name: 0.01})
         assert dear.trades > 0  # type: ignore[attr-defined]
         assert dear.doubled_cost_sharpe_per_bar < dear.sharpe_per_bar  # type: ignore[attr-defined]

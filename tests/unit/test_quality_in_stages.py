@@ -23,7 +23,7 @@ from trader_cli.core.identity.digests import digest_frame
 from trader_cli.core.identity.manifests import Manifest
 from trader_cli.core.market.bars import PRICES
 from trader_cli.core.market.quality import UNFIT, bars_of_kinds, doubtful_bars, quality_report, unfit_bars
-from trader_cli.core.types import Abstention
+from trader_cli.core.types import Abstention, Tries
 from trader_cli.features.bar_arrays import BarSeries
 from trader_cli.pipelines.stages import stored_status
 from trader_cli.pipelines.stages.model_stages import features
@@ -85,7 +85,7 @@ def test_just_the_rows_on_or_ending_on_unfit_bars_are_left_out(marked: set[int])
     unfit = np.isin(np.arange(len(BARS)), list(marked))
     whole, cut = rows_of(BARS, None), rows_of(BARS, unfit)
     kept = ~(unfit[whole.start] | unfit[whole.end])
-    for name in ("x", "outcome", "start", "end", "barrier", "gain_long", "gain_short"):
+    for name in ("x", "outcome", "start", "end", "sigma", "gain_long", "gain_short"):
         assert np.array_equal(getattr(cut, name), getattr(whole, name)[kept], equal_nan=name == "x"), name
     assert (cut.left_out, whole.left_out) == (len(whole) - len(cut), 0)
     labels = triple_barrier(BarSeries.of(BARS), 24, 1.0, 64, M15.ms)
@@ -95,7 +95,7 @@ def test_just_the_rows_on_or_ending_on_unfit_bars_are_left_out(marked: set[int])
 @pytest.mark.parametrize("defect", ["line", "print", "none"])
 def test_training_leaves_out_what_rests_on_planted_defects_and_says_how_much(defect: str) -> None:
     bars = {"line": straight(BARS, 700, 6), "print": printed(BARS, 700), "none": BARS}[defect]
-    model = train(TrainingInput("k", "tape", "E", M15, bars, FEATURES, {}), TrainingOptions.of(CONFIG), list)
+    model = train(TrainingInput("k", "tape", "E", M15, bars, FEATURES, {}), TrainingOptions.of(CONFIG), Tries.alone)
     assert model.metrics["left_out_rows"] >= {"line": 6, "print": 2, "none": 0}[defect]
     assert (model.metrics["left_out_rows"] > 0) == (defect != "none")
 

@@ -18,7 +18,7 @@ from trader_cli.analyst.trained_rule import TrainedRule
 from trader_cli.analyst.training import TrainingInput
 from trader_cli.core.errors import DataInvalid, DataMissing, DataStale
 from trader_cli.core.market.timeframes import Timeframe
-from trader_cli.core.types import Abstention, Analysis, Signal
+from trader_cli.core.types import Abstention, Analysis, Signal, Tries
 from trader_cli.features.bar_arrays import BarSeries
 from trader_cli.features.rule import BarSignals, NamedRule
 from trader_cli.features.rules.sma_cross import SmaCross
@@ -38,7 +38,7 @@ def said_of(side: np.ndarray, stop: float = 0.01, target: float = np.inf) -> Bar
 
 def judged(bars: pl.DataFrame, said: BarSignals, trials: list[float] | None = None) -> TrainedRule:
     given = TrainingInput("key", "tape", "ETHUSDT", M15, bars, bars, {"bars": "b", "features": "f"})
-    return judge_rule(given, NAMED, said, OPTIONS, lambda own: [*own, *(trials or [])])
+    return judge_rule(given, NAMED, said, OPTIONS, lambda own, _: Tries.alone([*own, *(trials or [])]))
 
 
 def jumping(bars: pl.DataFrame, rng: np.random.Generator) -> pl.DataFrame:

@@ -208,3 +208,22 @@ def test_a_key_written_twice_is_refused_and_a_known_one_elsewhere_is_named(tmp_p
 def test_an_empty_variable_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRADER_SIM__TAPE", "")
     assert load_settings().sim.tape is None
+
+
+@pytest.mark.parametrize("given", [24, "24", [24]])
+def test_one_horizon_is_a_list_of_one(given: object) -> None:
+    assert as_settings({"analyst": {"horizon_bars": given}}).analyst.horizon_bars == (24,)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"embargo_bars": 23}, "at least the longest of horizon_bars"),
+        ({"horizon_bars": [4, 4]}, "each horizon once"),
+        ({"horizon_bars": []}, "horizon_bars"),
+        ({"horizon_bars": [0]}, "horizon_bars"),
+    ],
+)
+def test_horizons_and_embargo_that_make_no_sense_are_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        as_settings({"analyst": changes})

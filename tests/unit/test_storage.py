@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import sqlite3
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from trader_cli.storage.artifacts import ArtifactStore, span_of
 from trader_cli.storage.block_cache import BlockCache
 from trader_cli.storage.bundles import BundleStore
 from trader_cli.storage.files import write_atomic
-from trader_cli.storage.state import Trial, TrialLedger, VenueState
+from trader_cli.storage.state import Trial, TrialLedger, VenueState, counted
 
 KEY = ArtifactKey("sim", "ETHUSDT", "15m", "bars")
 
@@ -224,6 +225,36 @@ def test_a_configuration_tried_on_several_spans_counts_once_on_each(tmp_path: Pa
     for first, last in ((0, 10), (20, 30), (35, 36), (0, 40)):
         assert len(ledger.overlapping("tape", "E", first, last)) == 50
     assert ledger.overlapping("tape", "E", 41, 50) == []
+
+
+def looks(ledger: TrialLedger, *spans: tuple[int, int]) -> float:
+    for span in spans:
+        ledger.record(Trial.of_span("model", "tape", "E", span, 0.1, 0.5))
+    return ledger.looked("tape", "E", 0, 2**40)[0].counts
+
+
+def test_a_look_is_paid_for_by_how_much_more_it_sees(tmp_path: Path) -> None:
+    assert looks(TrialLedger(tmp_path / "once"), (0, 1000), (0, 1000)) == 0.5
+    daily = [(0, 1000 + 24 * day) for day in range(366)]
+    assert looks(TrialLedger(tmp_path / "daily"), *daily) == pytest.approx(0.5 * (1 + math.log2(9.76)))
+    assert looks(TrialLedger(tmp_path / "moving"), (0, 1000), (1000, 2000), (2000, 4000)) == 0.5 * (1 + 2)
+    assert looks(TrialLedger(tmp_path / "shorter"), (0, 1000), (0, 500)) == 0.5
+
+
+def test_a_ledger_of_before_there_were_weights_counts_as_it_stands(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "trials.sqlite") as db:
+        db.execute(
+            "CREATE TABLE trials (digest TEXT PRIMARY KEY, lineage TEXT NOT NULL, symbol TEXT NOT NULL, first_ms INTEGER"
+            " NOT NULL, last_ms INTEGER NOT NULL, daily_sharpe REAL NOT NULL) STRICT"
+        )
+        db.execute("INSERT INTO trials VALUES ('old-0@0-10', 'tape', 'E', 0, 10, 0.3)")
+    for _ in range(2):
+        ledger = TrialLedger(tmp_path)
+        ledger.record(Trial.of_span("new-0", "tape", "E", (0, 10), 0.1, 0.25))
+        found = counted(ledger.looked("tape", "E", 0, 10))
+        assert (found.number, found.sharpes) == (1.25, (0.1, 0.3))
+    with sqlite3.connect(tmp_path / "trials.sqlite") as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (2,)
 
 
 def test_a_trial_ledger_that_is_garbage_is_named(tmp_path: Path) -> None:

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from support.market.bars import random_bars
 
-from trader_cli.analyst import decision, walk_forward
+from trader_cli.analyst import act_model, decision
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
 from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.core.money import sizing
 from trader_cli.features.bar_arrays import BarSeries
 from trader_cli.pipelines.verification import (
     own_settings,
+    worked_claims,
     worked_exchange,
     worked_exits,
     worked_features,
@@ -75,12 +76,9 @@ def test_a_fee_that_is_earned_is_seen(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_act_labels_without_a_cost_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with_cost = walk_forward.Dataset.meta_rows
-    monkeypatch.setattr(
-        walk_forward.Dataset,
-        "meta_rows",
-        lambda self, p, choice, _: with_cost(self, p, choice, decision.TradeCosts(0.0, 0.0)),
-    )
+    with_cost = act_model.worthwhile
+    free = decision.TradeCosts(0.0, 0.0)
+    monkeypatch.setattr(worked_claims, "worthwhile", lambda learner, out: with_cost(replace(learner, costs=free), out))
     assert not carried_out(KNOWN["act_labels_by_hand"], tmp_path).passed
 
 

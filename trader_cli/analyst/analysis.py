@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trader_cli.analyst.decision import DOWN, FLAT, UP, Costs, choose_side
+from trader_cli.analyst.decision import DOWN, FLAT, UP, Costs
 from trader_cli.analyst.funding_cost import funding_rates
 from trader_cli.analyst.health import market_health
-from trader_cli.analyst.labels import trailing_volatility
+from trader_cli.analyst.labels import barrier_distance, trailing_volatility
 from trader_cli.analyst.outcomes import Assessed, InputState, outcome_of, veto_on_inputs
 from trader_cli.analyst.price_levels import support_and_resistance
 from trader_cli.analyst.rule_decision import rule_outcome
 from trader_cli.analyst.sections import SECTIONS
 from trader_cli.analyst.technical_summary import candlestick_patterns, technical_summary
 from trader_cli.analyst.trained_rule import TrainedRule
-from trader_cli.analyst.walk_forward import meta_features
 from trader_cli.core.errors import DataInvalid
 from trader_cli.core.money.liquidation import liquidation_price, touch_probability
 from trader_cli.core.money.sizing import SIGMA_UNCERTAINTY
@@ -156,7 +155,8 @@ def _state(given: AnalysisInput) -> InputState:
 def _decide(given: AnalysisInput, config: AnalysisOptions, view: Analysis) -> Analysis:
     said, x = _assessed(given, config)
     side: Side = "long" if said.choice.side[0] > 0 else "short"
-    kind, p_act = UP if side == "long" else DOWN, said.p_act
+    kind, act, of_dual = UP if side == "long" else DOWN, said.model.act, config.analyst.enable_dual_model_system
+    p_act = act.predict(x, said.p, said.choice.side) if act is not None and of_dual else None
     return replace(
         decided(view, said, allow_unproven=config.analyst.allow_unproven),
         liquidation_probability=_liquidation(given, config, side),
@@ -167,7 +167,8 @@ def _decide(given: AnalysisInput, config: AnalysisOptions, view: Analysis) -> An
 
 def _by_rule(given: AnalysisInput, rule: TrainedRule, config: AnalysisOptions, view: Analysis) -> Analysis:
     """The analysis with what a rule of one's own says of its bar, and what follows from that."""
-    word, barrier = given.word, float(_barrier(given, rule)[0])
+    sigma = trailing_volatility(given.bars.close, rule.volatility_span)[-1:]
+    word, barrier = given.word, float(barrier_distance(sigma, rule.barrier_width, rule.horizon_bars)[0])
     assert word is not None  # whoever gives a rule asks it
     if isinstance(word, Abstention):
         return replace(view, outcome=word)
@@ -182,11 +183,9 @@ def _assessed(given: AnalysisInput, config: AnalysisOptions) -> tuple[Assessed, 
     assert model is not None  # veto_on_inputs
     assert not isinstance(model, TrainedRule)
     x = _row(given, model)
-    p, barrier = model.side.predict(x), _barrier(given, model)
-    choice = choose_side(p, barrier, given.costs(config.costs, model.horizon_bars))
-    asks_meta = config.analyst.enable_dual_model_system and model.meta
-    p_act = model.meta.predict(meta_features(x, p, choice))[:, 1] if asks_meta and model.meta else None
-    return Assessed(model, p, choice, p_act, barrier), x
+    p, sigma = model.side.predict(x), trailing_volatility(given.bars.close, model.volatility_span)[-1:]
+    choice = model.side.choose(p, sigma * np.sqrt(model.horizon_bars), given.costs(config.costs, model.horizon_bars))
+    return Assessed(model, p, choice, model.p_act(x, p, choice, config.analyst), sigma), x
 
 
 def _row(given: AnalysisInput, model: TrainedModel) -> Floats:
@@ -204,11 +203,6 @@ def refuse_absent(model: Trained, names: Container[str]) -> None:
             f"The model wants the feature {absent[0]!r}, which the features do not have ({len(absent)} are absent).",
             hint="The feature settings have changed since training: run `trader train` again.",
         )
-
-
-def _barrier(given: AnalysisInput, model: Trained) -> Floats:
-    sigma = trailing_volatility(given.bars.close, model.volatility_span)[-1:]
-    return np.asarray(model.barrier_width * sigma * np.sqrt(model.horizon_bars))
 
 
 def _health(given: AnalysisInput, config: AnalysisOptions) -> Health:
@@ -235,7 +229,7 @@ def _liquidation(given: AnalysisInput, config: AnalysisOptions, side: Side) -> d
     options, model, shown = config.analyst, given.model, given.snapshot
     if not options.enable_liquidation_risk_analysis or "liquidation" not in given.sections:
         return None
-    horizon = model.horizon_bars if model else options.horizon_bars
+    horizon = model.horizon_bars if model else options.longest_horizon
     sigma = float(trailing_volatility(given.bars.close, options.volatility_span)[-1]) * math.sqrt(horizon)
     close = float(given.bars.close[-1])
     if not np.isfinite(sigma):
@@ -249,8 +243,7 @@ def _liquidation(given: AnalysisInput, config: AnalysisOptions, side: Side) -> d
 
 def _explanation(model: TrainedModel, x: Floats, kind: int) -> dict[str, float]:
     """The features that moved the side's raw score most (TreeSHAP, log-odds units), largest first."""
-    width = len(model.features) + 1
-    shares = np.asarray(model.side.booster.predict(x, pred_contrib=True, num_threads=1))
-    contributions = shares.reshape(-1, width)[kind, :-1]
+    shares = np.asarray(model.side.booster.booster.predict(x, pred_contrib=True, num_threads=1))
+    contributions = shares.reshape(-1)[:-1] * (1 if kind == UP else -1)
     order = np.argsort(-np.abs(contributions))[:_TOP_FEATURES]
     return {model.features[i]: float(contributions[i]) for i in order}

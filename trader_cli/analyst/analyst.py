@@ -290,12 +290,13 @@ class Analyst:
                 f"The model was trained on {model.source}; this is {self._source}.", hint=f"Run {command} again."
             )
         options = self.settings.analyst
-        ours = (options.horizon_bars, options.barrier_width, options.volatility_span)
-        theirs = (model.horizon_bars, model.barrier_width, model.volatility_span)
+        ours = (options.barrier_width, options.volatility_span)
+        theirs = (model.barrier_width, model.volatility_span)
         fits = model.inputs.get("feature_settings") == features.settings
         if isinstance(model, TrainedRule):
-            fits = fits or not model.features
+            fits = (fits or not model.features) and model.horizon_bars == options.longest_horizon
         else:
+            fits = fits and model.horizon_bars in options.horizon_bars
             fitted = FittedOptions.of(self.settings.feature_engineering_orchestrator)
             fits = fits and fitted == model.fitted.options
         if not fits or ours != theirs:

@@ -1,6 +1,7 @@
-"""Platt calibration: p' = σ(a·logit p + b), fitted by weighted maximum likelihood (Platt 1999).
+"""Calibration by one slope: logit p = logit(base rate) + a · score, a ≥ 0, shrunk to 0, where p is the base rate.
 
-Two numbers per class, because a calibration slice of overlapping labels holds only tens of independent ones.
+The score is what a booster adds to the log-odds of the rows it learned from. The slope is fitted on scores of rows the
+booster had not seen; a slope of 0 says that it tells nothing.
 """
 
 from __future__ import annotations
@@ -14,46 +15,45 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-_RIDGE = 1.0
 _EDGE = 1e-6
+_PRIOR_PRECISION = 1.0
+"""How surely the slope is taken to lie near 0 before any row is seen: one over its variance."""
+PRIOR_ROWS = 20.0
+"""Independent rows, half of each outcome, that a base rate is taken to rest on before any row is seen."""
+_STEPS = 50
 
 
-def _logit(p: Floats) -> Floats:
+def logit(p: Floats | float) -> Floats:
+    """ln(p / (1 − p)), of p kept off 0 and 1; same shape."""
     clipped = np.clip(p, _EDGE, 1 - _EDGE)
     return np.asarray(np.log(clipped / (1 - clipped)))
 
 
-def fit_platt(p: Floats, y: Floats, weight: Floats) -> tuple[float, float]:
-    """(a, b) from scores p, outcomes y in {0, 1} and weights, each of shape (n,); n = 0 gives the identity (1, 0).
+def logistic(z: Floats) -> Floats:
+    """1 / (1 + e⁻ᶻ), same shape."""
+    return np.asarray(1.0 / (1.0 + np.exp(-z)))
 
-    Newton's method on the weighted log loss plus a ridge towards the identity worth one observation.
+
+def base_rate(outcomes: Floats, weight: Floats) -> float:
+    """Share of ones among outcomes in {0, 1}, (n,), by weight, shrunk to one half where there are few."""
+    return float((weight @ outcomes + PRIOR_ROWS / 2) / (weight.sum() + PRIOR_ROWS))
+
+
+def fit_slope(
+    score: Floats, offset: Floats, outcomes: Floats, weight: Floats, prior: float = _PRIOR_PRECISION
+) -> float:
+    """The slope a ≥ 0 of logit p = offset + a · score, by weighted maximum likelihood with a normal prior around 0.
+
+    Scores, log-odds of the base rates, outcomes in {0, 1} and weights of independent rows, each (n,); 0 for n = 0.
+    `prior`: its precision. Newton's method; the log likelihood is concave.
     """
-    z = np.column_stack([_logit(p), np.ones(len(p))])
-    target = np.array([1.0, 0.0])
-    theta = target.copy()
-    for _ in range(50):
-        fitted = 1.0 / (1.0 + np.exp(-z @ theta))
-        gradient = z.T @ (weight * (fitted - y)) + _RIDGE * (theta - target)
-        curvature = (z * (weight * fitted * (1 - fitted))[:, None]).T @ z + _RIDGE * np.eye(2)
-        step = np.linalg.solve(curvature, gradient)
-        theta = theta - np.clip(step, -2.0, 2.0)
-        if np.abs(step).max() < 1e-10:
+    slope = 0.0
+    for _ in range(_STEPS):
+        fitted = logistic(offset + slope * score)
+        gradient = score @ (weight * (outcomes - fitted)) - prior * slope
+        curvature = (score * score) @ (weight * fitted * (1 - fitted)) + prior
+        step = float(np.clip(gradient / curvature, -1.0, 1.0))
+        slope += step
+        if abs(step) < 1e-10:
             break
-    return max(float(theta[0]), 0.0), float(theta[1])
-
-
-def apply_platt(p: Floats, coefficients: tuple[float, float]) -> Floats:
-    """Calibrated probabilities, same shape as p. A slope below zero was cut to zero: then p says nothing."""
-    a, b = coefficients
-    return np.asarray(1.0 / (1.0 + np.exp(-(a * _logit(p) + b))))
-
-
-def fit_classes(p: Floats, classes: NDArray[np.int64], weight: Floats) -> list[tuple[float, float]]:
-    """One Platt map per class, one against the rest; p has shape (n, k), `classes` values 0 … k−1."""
-    return [fit_platt(p[:, k], (classes == k).astype(np.float64), weight) for k in range(p.shape[1])]
-
-
-def apply_classes(p: Floats, maps: list[tuple[float, float]]) -> Floats:
-    """Calibrated class probabilities, shape (n, k), rows summing to one."""
-    raw = np.column_stack([apply_platt(p[:, k], coefficients) for k, coefficients in enumerate(maps)])
-    return np.asarray(raw / raw.sum(axis=1, keepdims=True))
+    return max(slope, 0.0)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trader_cli.analyst.calibration import PRIOR_ROWS
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -81,31 +83,72 @@ class Costs:
 
 
 @dataclass(frozen=True)
+class Payoffs:
+    """What a side gains where its outcome comes, and loses where it does not, on average, in σ of the horizon."""
+
+    long_win: float
+    long_loss: float
+    short_win: float
+    short_loss: float
+
+    @classmethod
+    def of(cls, outcome: NDArray[np.int8], gains: tuple[Floats, Floats], sigma: Floats, weight: Floats) -> Payoffs:
+        """The means over labelled rows (n,): outcomes, gains of a long and of a short, σ of the horizon, weights.
+
+        Each is shrunk to the mean size of all moves, as if `PRIOR_ROWS` more rows had shown that.
+        """
+        long, short = gains[0] / sigma, gains[1] / sigma
+        usual = float(weight @ np.abs(long) / weight.sum())
+
+        def mean(moves: Floats, rows: NDArray[np.bool_]) -> float:
+            kept = weight * rows
+            return float((kept @ moves + PRIOR_ROWS * usual) / (kept.sum() + PRIOR_ROWS))
+
+        up, down = outcome > 0, outcome < 0
+        return cls(mean(long, up), mean(-long, ~up), mean(short, down), mean(-short, ~down))
+
+
+@dataclass(frozen=True)
 class Choice:
-    """Per row, arrays of shape (n,): side (+1 long, −1 short), its expected value after costs, and break-even P."""
+    """Per row, arrays of shape (n,): side (+1 long, −1 short), its expected value after costs, and break-even P.
+
+    `win` and `loss` are the mean gain and loss of the side, fractions of notional before costs; `surer`: the side is
+    likelier than it is by base rates.
+    """
 
     side: NDArray[np.int8]
     expected_value: Floats
     break_even: Floats
+    win: Floats
+    loss: Floats
+    surer: NDArray[np.bool_]
 
 
-def choose_side(probabilities: Floats, barrier: Floats, costs: TradeCosts) -> Choice:
-    """The side with the higher expected value after its costs; shapes (n, 3) up/down/flat, (n,) log distance.
+def choose_side(
+    probabilities: Floats, base_rates: Floats, payoffs: Payoffs, sigma: Floats, costs: TradeCosts
+) -> Choice:
+    """The side with the higher expected value after its costs.
 
-    break_even = (stop + cost) / (target + stop): the win rate at which taking the side returns nothing; none does (inf)
-    where prices stand still.
+    Probabilities (n, 3) of up, down and flat, their base rates (3,), σ of the horizon (n,). What does not end in the
+    side's outcome is a loss, flat as well. break_even = (loss + cost) / (win + loss): the win rate at
+    which taking the side returns nothing; none does (inf) where prices stand still.
     """
-    up, down = np.expm1(barrier), -np.expm1(-barrier)
-    long = probabilities[:, UP] * up - probabilities[:, DOWN] * down - costs.long
-    short = probabilities[:, DOWN] * down - probabilities[:, UP] * up - costs.short
-    side = np.where(long >= short, 1, -1).astype(np.int8)
-    stop = np.where(side > 0, down, up)
-    reach = up + down
-    break_even = np.divide(stop + costs.of(side), reach, out=np.full(reach.shape, np.inf), where=reach != 0)
-    return Choice(side, np.maximum(long, short), break_even)
+    win = np.stack([payoffs.long_win * sigma, payoffs.short_win * sigma])
+    loss = np.stack([payoffs.long_loss * sigma, payoffs.short_loss * sigma])
+    p, base = probabilities[:, [UP, DOWN]].T, np.repeat(base_rates[[UP, DOWN]][:, None], len(sigma), axis=1)
+    cost = np.stack(np.broadcast_arrays(costs.long, costs.short, sigma)[:2])
+    worth = p * win - (1 - p) * loss - cost
+    taken = (worth[0] < worth[1]).astype(np.int64)[None]
+    win, loss, cost, worth, p, base = (
+        np.take_along_axis(both, taken, axis=0)[0] for both in (win, loss, cost, worth, p, base)
+    )
+    reach = win + loss
+    break_even = np.divide(loss + cost, reach, out=np.full(reach.shape, np.inf), where=reach != 0)
+    return Choice(np.where(taken[0] == 0, 1, -1).astype(np.int8), worth, break_even, win, loss, p > base)
 
 
-def acts(choice: Choice, probability_act: Floats | None) -> NDArray[np.bool_]:
-    """Whether to take each side: worth something after costs, and the meta-label model, if asked, above break-even."""
-    worth = choice.expected_value > 0
+def acts(choice: Choice, probability_act: Floats | None = None) -> NDArray[np.bool_]:
+    """Whether to take each side: worth something after costs, surer than by base rates, and above break-even by the act
+    model where that decides."""
+    worth = (choice.expected_value > 0) & choice.surer
     return worth if probability_act is None else worth & (probability_act > choice.break_even)

@@ -5,19 +5,18 @@ Models read all rows together; what is said of each is the same function's word 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trader_cli.analyst.decision import Choice, Costs, choose_side
+from trader_cli.analyst.decision import Choice, Costs
 from trader_cli.analyst.funding_cost import FUNDING_ROWS, RECENT, funding_rates
 from trader_cli.analyst.health import combined, freshness, from_bars_by_row, from_book, score_about
-from trader_cli.analyst.labels import trailing_volatility
+from trader_cli.analyst.labels import barrier_distance, trailing_volatility
 from trader_cli.analyst.outcomes import Assessed, InputState, outcomes_of, veto_on_inputs
 from trader_cli.analyst.rule_decision import RuleWord, rule_outcome
 from trader_cli.analyst.trained_rule import TrainedRule
-from trader_cli.analyst.walk_forward import meta_features
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -123,7 +122,7 @@ def _decided_by_rule(given: SeriesRows, rule: TrainedRule, config: AnalysisOptio
     assert said is not None  # whoever gives a rule asks it
     costs, missing = _costs(given, config, everything), given.matrix(given.rows)[1]
     sigma = trailing_volatility(given.bars.close, rule.volatility_span)[given.rows]
-    barriers = (rule.barrier_width * sigma * np.sqrt(rule.horizon_bars)).tolist()
+    barriers = barrier_distance(sigma, rule.barrier_width, rule.horizon_bars).tolist()
     outcomes: list[Signal | Abstention] = []
     for at, row in enumerate(given.rows.tolist()):
         word, alone, close = RuleWord.at(said, row), costs.at(slice(at, at + 1)), float(given.bars.close[row])
@@ -138,29 +137,21 @@ def _said(given: SeriesRows, config: AnalysisOptions, part: slice, base: Floats)
     model, rows = given.model, given.rows[part]
     assert not isinstance(model, TrainedRule)
     x = model.widened(given.bars, base, rows)
-    p = model.side.predict(x)
-    sigma = trailing_volatility(given.bars.close, model.volatility_span)[rows]
-    barrier = np.asarray(model.barrier_width * sigma * np.sqrt(model.horizon_bars))
-    choice = choose_side(p, barrier, _costs(given, config, part))
-    asks_meta = config.analyst.enable_dual_model_system and model.meta
-    p_act = model.meta.predict(meta_features(x, p, choice))[:, 1] if asks_meta and model.meta else None
-    return Assessed(model, p, choice, p_act, barrier)
+    p, sigma = model.side.predict(x), trailing_volatility(given.bars.close, model.volatility_span)[rows]
+    choice = model.side.choose(p, sigma * np.sqrt(model.horizon_bars), _costs(given, config, part))
+    return Assessed(model, p, choice, model.p_act(x, p, choice, config.analyst), sigma)
 
 
 def _joined(parts: list[Assessed]) -> Assessed:
     choices = [part.choice for part in parts]
-    choice = Choice(
-        np.concatenate([c.side for c in choices]),
-        np.concatenate([c.expected_value for c in choices]),
-        np.concatenate([c.break_even for c in choices]),
-    )
+    choice = Choice(*(np.concatenate([getattr(one, each.name) for one in choices]) for each in fields(Choice)))
     acts = [part.p_act for part in parts if part.p_act is not None]
     return Assessed(
         parts[0].model,
         np.concatenate([part.p for part in parts]),
         choice,
         np.concatenate(acts) if acts else None,
-        np.concatenate([part.barrier for part in parts]),
+        np.concatenate([part.sigma for part in parts]),
     )
 
 

@@ -6,6 +6,7 @@ live here, in training, and never in a feature frame.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,19 +23,26 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
 
 
+_MEAN_RANGE = math.sqrt(8 / math.pi)
+"""Of a Brownian path of σ 1 over a time of 1 (Feller 1951): 1.6."""
+
+
 @dataclass(frozen=True)
 class Labels:
     """Per bar t, arrays of shape (n,).
 
-    outcome: +1, −1 or 0 (neither barrier within the horizon, or both in one bar); end: row of the touch or of the
-    horizon; barrier: distance of the price barriers in log price; gain_long, gain_short: simple return of taking the
-    side at the close, out at the barrier or the horizon, before costs (both barriers in one bar count as the adverse
-    one for either side); valid: the horizon lies inside the data, without a gap. Invalid rows hold 0 and NaN.
+    outcome: +1 or −1 by the barrier that is met first, or by the sign of what price has done at the horizon where none
+    is; 0 where both are met in one bar, or price has not moved. end: row of the touch or of the horizon; barrier:
+    distance of the price barriers in log price; sigma: of the log return over the horizon; gain_long, gain_short:
+    simple return of taking the side at the close, out at the barrier or the horizon, before costs (both barriers in one
+    bar count as the adverse one for either side); valid: the horizon lies inside the data, without a gap. Invalid rows
+    hold 0 and NaN.
     """
 
     outcome: NDArray[np.int8]
     end: Ints
     barrier: Floats
+    sigma: Floats
     gain_long: Floats
     gain_short: Floats
     valid: NDArray[np.bool_]
@@ -47,24 +55,37 @@ def trailing_volatility(close: Floats, span: int) -> Floats:
     return np.asarray(np.sqrt(np.maximum(window_sum(returns * returns, span), 0.0) / span))
 
 
+def barrier_distance(sigma: Floats, width: float, horizon: int) -> Floats:
+    """Log distance of the barriers, width·σ·√horizon with σ of a bar (n,), but never within a bar's own mean range.
+
+    Nearer ones are met by the noise inside the next bar, whatever a model knew of its close.
+    """
+    return sigma * max(width * math.sqrt(horizon), _MEAN_RANGE)
+
+
 def triple_barrier(bars: BarSeries, horizon: int, width: float, span: int, step_ms: int) -> Labels:
-    """Labels of every bar: barriers at C·exp(±width·σ·√horizon), σ trailing; the first touch by high or low wins."""
+    """Labels of every bar: barriers at C·exp(±`barrier_distance`), σ trailing; the first touch by high or low wins."""
     n = len(bars)
-    barrier = width * trailing_volatility(bars.close, span) * np.sqrt(horizon)
+    sigma = trailing_volatility(bars.close, span)
+    barrier = barrier_distance(sigma, width, horizon)
     last = np.arange(n) + horizon
     inside = last < n
     whole = np.zeros(n, dtype=bool)
     whole[inside] = bars.open_ms[last[inside]] - bars.open_ms[: n - horizon][inside[: n - horizon]] == horizon * step_ms
     valid = whole & np.isfinite(barrier) & (barrier > 0)
-    outcome, both, end = _first_touches(bars, barrier, horizon, valid)
+    touched, both, end = _first_touches(bars, barrier, horizon, valid)
     exit_close = np.full(n, np.nan)
     exit_close[valid] = bars.close[np.minimum(end[valid], n - 1)] / bars.close[valid] - 1.0
     up, down = np.expm1(barrier), np.expm1(-barrier)
-    gain = np.where(outcome > 0, up, np.where(outcome < 0, down, exit_close))
+    gain = np.where(touched > 0, up, np.where(touched < 0, down, exit_close))
+    at_horizon = np.where(valid & ~both, np.sign(exit_close), 0.0).astype(np.int8)
+    outcome = np.where(touched != 0, touched, at_horizon)
     gain_long = np.where(both, down, gain)
     gain_short = np.where(both, -up, -gain)
-    hidden = np.where(valid, 0.0, np.nan)
-    return Labels(outcome, end, np.where(valid, barrier, np.nan), gain_long + hidden, gain_short + hidden, valid)
+    barrier, sigma, gain_long, gain_short = (
+        np.where(valid, values, np.nan) for values in (barrier, sigma * math.sqrt(horizon), gain_long, gain_short)
+    )
+    return Labels(outcome, end, barrier, sigma, gain_long, gain_short, valid)
 
 
 def _first_touches(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from trader_cli.analyst.decision import DOWN, UP, acts
+from trader_cli.analyst.labels import barrier_distance
 from trader_cli.analyst.trained_rule import TrainedRule
 from trader_cli.core.types import Abstention, Signal
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from trader_cli.analyst.trained_model import TrainedModel
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.core.types import Health
-    from trader_cli.settings.model import AnalystSettings
+    from trader_cli.settings.analyst_section import AnalystSettings
 
     Floats = NDArray[np.float64]
 
@@ -66,8 +68,8 @@ def veto_on_inputs(given: InputState, options: AnalystSettings, health: Health |
     if not options.enable_ml_predictions or given.model is None:
         return Abstention("ml_predictions_off", "analyst.enable_ml_predictions is off: there is no opinion to act on.")
     trained = None if isinstance(given.model, TrainedRule) else given.model
-    if options.enable_dual_model_system and trained is not None and trained.meta is None:
-        return Abstention("meta_model_absent", "The dual model system is on, but the bundle has no meta-label model.")
+    if options.enable_dual_model_system and trained is not None and trained.act is None:
+        return Abstention("meta_model_absent", "The dual model system is on, but the bundle has no act model.")
     wanted = len(given.model.base_features)
     if given.missing > wanted // 10:
         return Abstention("features_incomplete", f"{given.missing} of {wanted} features are unknown at this bar.")
@@ -82,16 +84,21 @@ def veto_on_inputs(given: InputState, options: AnalystSettings, health: Health |
 
 @dataclass(frozen=True)
 class Assessed:
-    """What the models say of n bars: probabilities (n, 3), those of the side's profit, log distance of the barriers.
+    """What the models say of n bars: probabilities (n, 3), those of the side's profit, σ of a bar.
 
-    `p_act` is None where no meta-label model was asked.
+    `p_act` is None where the act model does not decide.
     """
 
     model: TrainedModel
     p: Floats
     choice: Choice
     p_act: Floats | None
-    barrier: Floats
+    sigma: Floats
+
+    @property
+    def barrier(self) -> Floats:
+        """Log distance of the barriers, (n,)."""
+        return barrier_distance(self.sigma, self.model.barrier_width, self.model.horizon_bars)
 
 
 def outcome_of(said: Assessed, close: float, *, allow_unproven: bool) -> Signal | Abstention:
@@ -104,18 +111,25 @@ def outcomes_of(said: Assessed, closes: Sequence[float], *, allow_unproven: bool
     model, choice, p_act = said.model, said.choice, said.p_act
     unproven = allow_unproven and not model.claim.edge
     acting, shown = acts(choice, p_act).tolist(), np.zeros(len(closes)) if p_act is None else p_act
-    rows = zip(choice.expected_value.tolist(), choice.break_even.tolist(), acting, shown.tolist(), strict=True)
+    columns = (
+        choice.expected_value.tolist(),
+        choice.break_even.tolist(),
+        choice.surer.tolist(),
+        acting,
+        shown.tolist(),
+    )
     found: list[Signal | Abstention] = []
     known: dict[Abstention, Abstention] = {}
-    for at, (value, break_even, is_act, probability) in enumerate(rows):
-        veto = None if unproven else _veto_on_assessment(model, value * 1e4, break_even, probability, acts=is_act)
+    for at, (value, break_even, surer, is_act, probability) in enumerate(zip(*columns, strict=True)):
+        told = value * 1e4, break_even, probability
+        veto = None if unproven else _veto_on_assessment(model, *told, surer=surer, acts=is_act)
         found.append(_signal(said, at, closes[at], unproven=unproven) if veto is None else known.setdefault(veto, veto))
     return found
 
 
 def _signal(said: Assessed, at: int, close: float, *, unproven: bool) -> Signal:
     """The better side of a bar."""
-    choice, p_act, distance = said.choice, said.p_act, float(said.barrier[at])
+    choice, p_act, distance, horizon = said.choice, said.p_act, float(said.barrier[at]), said.model.horizon_bars
     long = bool(choice.side[at] > 0)
     above, below = close * float(np.exp(distance)), close * float(np.exp(-distance))
     return Signal(
@@ -125,22 +139,25 @@ def _signal(said: Assessed, at: int, close: float, *, unproven: bool) -> Signal:
         expected_value_bps=float(choice.expected_value[at]) * 1e4,
         take_profit_price=above if long else below,
         stop_price=below if long else above,
-        horizon_bars=said.model.horizon_bars,
+        horizon_bars=horizon,
         unproven=unproven,
+        sigma_horizon=float(said.sigma[at]) * math.sqrt(horizon),
         sigma_uncertainty=said.model.sigma_uncertainty,
+        mean_win=float(choice.win[at]),
+        mean_loss=float(choice.loss[at]),
     )
 
 
 def _veto_on_assessment(
-    model: TrainedModel, value_bps: float, break_even: float, shown: float, *, acts: bool
+    model: TrainedModel, value_bps: float, break_even: float, shown: float, *, surer: bool, acts: bool
 ) -> Abstention | None:
-    """Reasons to abstain once the model has spoken; `shown` is what the meta-label model gives the trade."""
+    """Reasons to abstain once the model has spoken; `shown` is what the act model gives the trade."""
     if not model.claim.edge:
         return Abstention("no_edge", f"The model claims no edge: {model.claim.reason}.")
     if not value_bps > 0:
         return Abstention("no_expected_value", f"The better side is worth {value_bps:.1f} bps after costs.")
+    if not surer:
+        return Abstention("base_rate", "The better side is no likelier than by its base rate.")
     if not acts:
-        return Abstention(
-            "meta_veto", f"The meta-label model gives this trade {shown:.3f}; break-even is {break_even:.3f}."
-        )
+        return Abstention("meta_veto", f"The act model gives this trade {shown:.3f}; break-even is {break_even:.3f}.")
     return None

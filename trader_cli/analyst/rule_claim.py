@@ -8,28 +8,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from trader_cli.analyst.book import Trades, traded_book
 from trader_cli.analyst.claim import make_claim
 from trader_cli.analyst.claim_basis import PRODUCER, made_with
-from trader_cli.analyst.labels import trailing_volatility
+from trader_cli.analyst.labels import barrier_distance, trailing_volatility
 from trader_cli.analyst.rule_trades import rule_trades
 from trader_cli.analyst.sigma_uncertainty import measured_uncertainty
 from trader_cli.analyst.statistics import sharpe
 from trader_cli.analyst.trained_rule import TrainedRule
 from trader_cli.analyst.training import MIN_ROWS
-from trader_cli.analyst.walk_forward import Dataset, OutOfSample, book_gains
 from trader_cli.core.errors import TooFewBars
 from trader_cli.core.market.quality import unfit_bars
 from trader_cli.features.bar_arrays import BarSeries
 from trader_cli.features.rule_series import features_read
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from trader_cli.analyst.book import Book
+    from trader_cli.analyst.claim import CountTries
     from trader_cli.analyst.rule_trades import RuleTrades
     from trader_cli.analyst.training import TrainingInput
-    from trader_cli.features.bar_arrays import Floats
     from trader_cli.features.rule import BarSignals, NamedRule
     from trader_cli.settings.room_options import TrainingOptions
 
@@ -39,7 +36,7 @@ def judge_rule(
     named: NamedRule,
     said: BarSignals,
     config: TrainingOptions,
-    count_trials: Callable[[list[float]], list[float]],
+    count_tries: CountTries,
 ) -> TrainedRule:
     """Judge what a rule said of the bars, row for row. Raises `DataMissing` where there are too few."""
     bars, options, first = BarSeries.of(given.bars), config.analyst, named.rule.warmup
@@ -52,12 +49,12 @@ def judge_rule(
             of_rule=True,
         )
     sigma = trailing_volatility(bars.close, options.volatility_span)
-    barrier = options.barrier_width * sigma * np.sqrt(options.horizon_bars)
+    barrier, horizon = barrier_distance(sigma, options.barrier_width, options.longest_horizon), options.longest_horizon
     unfit = unfit_bars(given.bars, given.timeframe).to_numpy()
-    trades = rule_trades(bars, said, barrier, options.horizon_bars, given.timeframe.ms, unfit)
+    trades = rule_trades(bars, said, barrier, horizon, given.timeframe.ms, unfit)
     books = [_book(bars, trades, first, given, config, factor) for factor in (1.0, 2.0)]
-    counted = count_trials([sharpe(books[0][0])])
-    claim = make_claim(books[0], books[1][0], len(trades), counted, options.claim_probability)
+    tries = count_tries([sharpe(books[0].gains)], 1.0)
+    claim = make_claim(books[0], books[1], tries, options.claim_probability)
     return TrainedRule(
         key=given.key,
         source=given.source,
@@ -67,7 +64,7 @@ def judge_rule(
         features=features_read(named),
         win_share=float(trades.win_shares.mean()) if len(trades) else 0.0,
         claim=claim,
-        horizon_bars=options.horizon_bars,
+        horizon_bars=horizon,
         barrier_width=options.barrier_width,
         volatility_span=options.volatility_span,
         first_ms=int(bars.open_ms[first]),
@@ -77,25 +74,16 @@ def judge_rule(
         seed=config.seed,
         made_with=made_with(config),
         producer=PRODUCER,
-        sigma_uncertainty=measured_uncertainty(bars, options.horizon_bars, options.volatility_span, given.timeframe.ms),
+        sigma_uncertainty=measured_uncertainty(bars, horizon, options.volatility_span, given.timeframe.ms),
     )
 
 
 def _book(
     bars: BarSeries, trades: RuleTrades, first: int, given: TrainingInput, config: TrainingOptions, factor: float
-) -> tuple[Floats, Floats, Floats]:
-    """The per-bar book of the trades: every bar behind the warm-up is judged, one position is held at a time."""
-    rows = np.arange(first, len(bars) - 1)
-    at, none = trades.start - first, np.zeros(len(rows))
-    end, side, acted = rows + 1, np.zeros(len(rows), np.int8), np.zeros(len(rows), bool)
-    end[at], side[at], acted[at] = trades.end, trades.side, True
-    whole = np.zeros(len(rows), np.int8)
-    data = Dataset(np.empty((len(rows), 0)), whole, rows, end, none + 1, none, none, none)
-    unknown = np.full((len(rows), 3), np.nan)
-    out = OutOfSample(unknown, unknown[:, 0], side, acted, np.ones(len(rows), bool), rows - 1)
-    returns = np.zeros(len(bars))
-    returns[1:] = bars.close[1:] / bars.close[:-1] - 1.0
-    return book_gains(data, out, returns, 1, given.costs(config.costs, factor))
+) -> Book:
+    """The book of the trades: every bar behind the warm-up is judged, one position is held at a time."""
+    whole = Trades(trades.start, trades.end, trades.side, trades.gain)
+    return traded_book(whole, bars.close, (first + 1, len(bars) - 1), given.costs(config.costs, factor))
 
 
 def _metrics(rows: int, trades: RuleTrades) -> dict[str, float]:

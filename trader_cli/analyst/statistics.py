@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
@@ -42,18 +40,76 @@ def probabilistic_sharpe(gains: Floats, benchmark: float = 0.0) -> float:
     return NormalDist().cdf((ratio - benchmark) * math.sqrt(n - 1) / math.sqrt(spread))
 
 
-def expected_best_sharpe(trial_sharpes: Sequence[float], observations: int) -> float:
+def expected_best_sharpe(trials: float, observations: int) -> float:
     """The Sharpe ratio the best of so many unskilled trials would show; 0 for a single trial.
 
-    The spread of the trials' ratios is at least 1/observations, that of one unskilled track record.
+    Each varies as one unskilled track record does, by 1 / (observations − 1). The number may be a fraction: between one
+    and two trials lie the values between theirs.
     """
-    trials = len(trial_sharpes)
-    if trials < 2 or observations < 2:
+    if trials <= 1 or observations < 2:
         return 0.0
-    variance = max(float(np.var(np.asarray(trial_sharpes), ddof=1)), 1.0 / observations)
+    normal, at_least_two = NormalDist(), max(trials, 2.0)
+    high = (1 - _EULER) * normal.inv_cdf(1 - 1 / at_least_two)
+    high += _EULER * normal.inv_cdf(1 - 1 / (at_least_two * math.e))
+    return high * min(trials - 1, 1.0) / math.sqrt(observations - 1)
+
+
+def smallest_found_sharpe(trials: float, observations: int, level: float, power: float = 0.9) -> float:
+    """The true Sharpe ratio that is found with this power where a deflated probability of `level` is asked for; 0 where
+    there are no two observations."""
+    if observations < 2:
+        return 0.0
     normal = NormalDist()
-    high = (1 - _EULER) * normal.inv_cdf(1 - 1 / trials) + _EULER * normal.inv_cdf(1 - 1 / (trials * math.e))
-    return math.sqrt(variance) * high
+    beyond = (normal.inv_cdf(level) + normal.inv_cdf(power)) / math.sqrt(observations - 1)
+    return expected_best_sharpe(trials, observations) + beyond
+
+
+def fading(gains: Floats, last_share: float = 1 / 3) -> float:
+    """z of the last part's Sharpe ratio less that of what came before, gains (n,); 0 where either cannot be told."""
+    cut = len(gains) - int(len(gains) * last_share)
+    parts = gains[:cut], gains[cut:]
+    variance = sum(_sharpe_variance(part) for part in parts)
+    return (sharpe(parts[1]) - sharpe(parts[0])) / math.sqrt(variance) if 0 < variance < math.inf else 0.0
+
+
+def _sharpe_variance(gains: Floats) -> float:
+    """Of the Sharpe ratio of gains (n,), by its influence function; autocorrelation by Newey & West (1987)."""
+    n, deviation = len(gains), float(np.std(gains)) if len(gains) else 0.0
+    if n < 30 or deviation == 0:
+        return math.inf
+    z = (gains - gains.mean()) / deviation
+    influence = z - sharpe(gains) / 2 * (z * z - 1)
+    total = float(influence @ influence)
+    lags = int(4 * (n / 100) ** (2 / 9))
+    for lag in range(1, lags + 1):
+        total += 2 * (1 - lag / (lags + 1)) * float(influence[lag:] @ influence[:-lag])
+    return max(total, 0.0) / n**2
+
+
+def chance_of_no_gain(differences: Floats, block: int, draws: int = 1000) -> float:
+    """How often the mean of differences (n,) is not above 0 when they are drawn again in blocks.
+
+    Circular blocks: Politis & Romano (1992).
+    """
+    n = len(differences)
+    if n < 2 * block or not differences.any():
+        return 1.0
+    sums = np.cumsum(np.concatenate([[0.0], differences, differences[:block]]))
+    starts = np.random.default_rng(0).integers(0, n, (draws, n // block))
+    means = (sums[starts + block] - sums[starts]).sum(axis=1)
+    return float(np.mean(means <= 0))
+
+
+def independent_share(gains: Floats) -> float:
+    """How many independent records k records (bars, k) are worth, over k: 1 less what their mean correlation takes."""
+    k = gains.shape[1]
+    varying = gains[:, gains.std(axis=0) > 0] if len(gains) else gains[:, :0]
+    if varying.shape[1] < 2:
+        return 1.0
+    correlations = np.atleast_2d(np.corrcoef(varying, rowvar=False))
+    alike = max(float(correlations[np.triu_indices(len(correlations), 1)].mean()), 0.0)
+    own = 1 + (len(correlations) - 1) * (1 - alike) + k - len(correlations)
+    return float(own / k)
 
 
 def probability_of_overfitting(gains: Floats, blocks: int = 8) -> float:

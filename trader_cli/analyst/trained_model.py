@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trader_cli.analyst.act_model import META_COLUMNS, ActModel, ActVerdict
 from trader_cli.analyst.boosting import Calibrated
+from trader_cli.analyst.decision import Payoffs
 from trader_cli.analyst.fitted_families import FittedFamilies
+from trader_cli.analyst.side_model import SideModel
 from trader_cli.analyst.trained_basis import TrainedBasis
-from trader_cli.analyst.walk_forward import META_COLUMNS
 from trader_cli.core.errors import DataInvalid
 from trader_cli.core.identity.digests import canonical_json, digest_value
 from trader_cli.core.identity.manifests import another_version
@@ -23,25 +25,27 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from trader_cli.analyst.decision import Choice
     from trader_cli.core.json_values import JsonObject
     from trader_cli.features.bar_arrays import BarSeries
+    from trader_cli.settings.analyst_section import AnalystSettings
 
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
 
-BUNDLE_SCHEMA = 4
+BUNDLE_SCHEMA = 5
 _THREADS = re.compile(r"^\[num_threads: \d+\]\n", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedModel(TrainedBasis):
-    """Side model, meta-label model (if the dual system is on and could be fitted), families, and what they rest on.
+    """Side model, act model (if the dual system is on and could be fitted), families, and what they rest on.
 
     `features` are those of the features artifact, then those of the `fitted` families.
     """
 
-    side: Calibrated
-    meta: Calibrated | None
+    side: SideModel
+    act: ActModel | None
     fitted: FittedFamilies
 
     @property
@@ -53,19 +57,26 @@ class TrainedModel(TrainedBasis):
         """What the models read: base features x (m, k) at `rows` (m,) of the bars, then the fitted columns."""
         return np.hstack([x, self.fitted.columns(bars, x, rows)])
 
+    def p_act(self, x: Floats, p: Floats, choice: Choice, options: AnalystSettings) -> Floats | None:
+        """What the act model gives choices (n,) of features (n, f) and probabilities (n, 3), where it decides."""
+        decides = options.enable_dual_model_system and self.act is not None and self.act.decides
+        return self.act.predict(x, p, choice.side) if self.act is not None and decides else None
+
     def files(self) -> dict[str, bytes]:
         """The bundle's files: boosters as text, everything else as JSON."""
         files = {
-            "side.txt": _text_of(self.side),
-            "calibration.json": canonical_json(self._maps()),
+            "side.txt": _text_of(self.side.booster),
+            "calibration.json": canonical_json(self._numbers()),
+            "fitted.json": canonical_json(self.fitted.as_dict()),
         }
-        if self.meta is not None:
-            files["meta.txt"] = _text_of(self.meta)
-        files["fitted.json"] = canonical_json(self.fitted.as_dict())
-        return files
+        return files if self.act is None else {**files, "act.txt": _text_of(self.act.booster)}
 
-    def _maps(self) -> JsonObject:
-        return {"side": self.side.maps, "meta": self.meta.maps if self.meta else None}
+    def _numbers(self) -> JsonObject:
+        """What is calibrated, and what was found of the act model."""
+        side = {**_calibration(self.side.booster), "flat": self.side.flat, "payoffs": asdict(self.side.payoffs)}
+        if self.act is None:
+            return {"side": side, "act": None}
+        return {"side": side, "act": {**_calibration(self.act.booster), "verdict": self.act.verdict.as_dict()}}
 
     def description(self, producer: str) -> JsonObject:
         """What `bundle.json` says besides the files' digests."""
@@ -95,11 +106,14 @@ class TrainedModel(TrainedBasis):
                 "The model bundle's fitted features (autoencoder, regimes, differencing) do not match its digest.",
                 hint="Run `trader train` again.",
             )
-        maps = json.loads(files["calibration.json"])
-        meta = _calibrated(files["meta.txt"], maps["meta"]) if "meta.txt" in files else None
-        known = cls.basis_of(description)
-        side = _calibrated(files["side.txt"], maps["side"])
-        model = built(cls, {**known, "side": side, "meta": meta, "fitted": fitted})
+        numbers, known = json.loads(files["calibration.json"]), cls.basis_of(description)
+        told, payoffs = numbers["side"], built(Payoffs, numbers["side"]["payoffs"])
+        side = SideModel(_calibrated(files["side.txt"], told), float(told["flat"]), payoffs)
+        act = None
+        if numbers["act"] is not None:
+            verdict = built(ActVerdict, numbers["act"]["verdict"])
+            act = ActModel(_calibrated(files["act.txt"], numbers["act"]), verdict)
+        model = built(cls, {**known, "side": side, "act": act, "fitted": fitted})
         _refuse_unknown_members(model, texts_of(description["meta_features"]))
         return model
 
@@ -113,9 +127,9 @@ def _training_of(description: Mapping[str, object]) -> str:
 def _refuse_unknown_members(model: TrainedModel, meta_features: tuple[str, ...]) -> None:
     """Raises `DataInvalid` where the models read other columns than the fitted families and the features give."""
     wanted = (*model.features, *META_COLUMNS)
-    widths = [(model.side, len(model.features)), *([(model.meta, len(wanted))] if model.meta else [])]
+    boosters = [(model.side.booster, len(model.features)), *([(model.act.booster, len(wanted))] if model.act else [])]
     fit = (*model.fitted.inputs, *model.fitted.names) == model.features and meta_features == wanted
-    if not fit or any(one.booster.num_feature() != width for one, width in widths):
+    if not fit or any(one.booster.num_feature() != width for one, width in boosters):
         raise DataInvalid(
             "The model bundle's models read other columns than its feature list names.",
             hint="Run `trader train` again.",
@@ -127,7 +141,12 @@ def _text_of(model: Calibrated) -> bytes:
     return _THREADS.sub("", str(model.booster.model_to_string())).encode()
 
 
-def _calibrated(text: bytes, maps: list[list[float]]) -> Calibrated:
+def _calibration(model: Calibrated) -> JsonObject:
+    return {"centre": model.centre, "base": model.base, "slope": model.slope}
+
+
+def _calibrated(text: bytes, told: Mapping[str, float]) -> Calibrated:
     import lightgbm
 
-    return Calibrated(lightgbm.Booster(model_str=text.decode()), [(a, b) for a, b in maps])
+    booster = lightgbm.Booster(model_str=text.decode())
+    return Calibrated(booster, float(told["centre"]), float(told["base"]), float(told["slope"]))

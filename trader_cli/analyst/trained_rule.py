@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from trader_cli.core.json_values import JsonObject
     from trader_cli.features.rule import NamedRule
 
-RULE_KIND, RULE_SCHEMA = "rule", 1
+RULE_KIND, RULE_SCHEMA = "rule", 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +37,11 @@ class TrainedRule(TrainedBasis):
     def name(self) -> str:
         """What the rule is called."""
         return str(self.rule["name"])
+
+    @property
+    def act(self) -> None:
+        """There is no act model."""
+        return
 
     @property
     def base_features(self) -> tuple[str, ...]:

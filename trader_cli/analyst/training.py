@@ -3,39 +3,48 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trader_cli.analyst.boosting import fit_calibrated
-from trader_cli.analyst.claim import make_claim
+from trader_cli.analyst.act_model import ActModel, ActRecord
+from trader_cli.analyst.book import Book, traded_book
+from trader_cli.analyst.boosting import BinnedRows
+from trader_cli.analyst.claim import MIN_TRADES, make_claim
 from trader_cli.analyst.claim_basis import PRODUCER, made_with
 from trader_cli.analyst.decision import Costs
 from trader_cli.analyst.fitted_families import FittedFamilies, fit_families
+from trader_cli.analyst.forecast_quality import quality
 from trader_cli.analyst.funding_cost import funding_rates
 from trader_cli.analyst.labels import average_uniqueness, triple_barrier
 from trader_cli.analyst.sigma_uncertainty import measured_uncertainty
-from trader_cli.analyst.statistics import probability_of_overfitting, sharpe
+from trader_cli.analyst.statistics import independent_share, probability_of_overfitting, sharpe
 from trader_cli.analyst.trained_model import TrainedModel
-from trader_cli.analyst.walk_forward import Dataset, OutOfSample, book_gains, fit_meta, make_folds, walk_forward
+from trader_cli.analyst.walk_forward import Dataset, Learner, fit_side, make_folds, walk_forward
 from trader_cli.core.errors import TooFewBars
 from trader_cli.core.market.quality import unfit_bars
 from trader_cli.core.market.schemas import FEATURE_KEYS, milliseconds
 from trader_cli.core.ports import silent
 from trader_cli.features.bar_arrays import BarSeries
+from trader_cli.settings.analyst_section import MOST_LEARNERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import polars as pl
     from numpy.typing import NDArray
 
+    from trader_cli.analyst.act_model import ActVerdict
+    from trader_cli.analyst.claim import CountTries
+    from trader_cli.analyst.labels import Labels
+    from trader_cli.analyst.walk_forward import Fold, OutOfSample
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.core.ports import Progress
     from trader_cli.core.types import Claim
-    from trader_cli.settings.model import AnalystSettings, CostSettings
+    from trader_cli.settings.analyst_section import AnalystSettings
+    from trader_cli.settings.model import CostSettings
     from trader_cli.settings.room_options import TrainingOptions
+
+    Floats = NDArray[np.float64]
+    Ints = NDArray[np.int64]
 
 MIN_ROWS = 500
 _KNOWN_SHARE = 0.9
@@ -70,14 +79,14 @@ def make_dataset(
     step_ms: int,
     unfit: NDArray[np.bool_] | None = None,
 ) -> tuple[Dataset, list[str]]:
-    """(labelled rows, feature names): rows whose label is known and of whose features nine in ten are.
+    """(rows labelled over the longest horizon, feature names): the label is known, and nine in ten features are.
 
     `features` has one row per bar, in the same order. `unfit` (n,) marks bars that are not what was traded
     (`core.market.quality.unfit_bars`): a row on such a bar, or whose label ends on one, is left out. A row whose
     features only look back over one stays: windows reach back months, and one bar in them moves little. Raises
     `DataMissing` with fewer than 500 rows.
     """
-    labels = triple_barrier(bars, options.horizon_bars, options.barrier_width, options.volatility_span, step_ms)
+    labels = _labels(bars, options.longest_horizon, options, step_ms)
     names = [name for name in features.columns if name not in FEATURE_KEYS]
     x = features.select(names).to_numpy().astype(np.float64, copy=False)
     complete = labels.valid & (np.isfinite(x).mean(axis=1) >= _KNOWN_SHARE)
@@ -89,41 +98,46 @@ def make_dataset(
             MIN_ROWS - len(rows),
             len(bars),
         )
-    uniqueness = average_uniqueness(rows, labels.end[rows], len(bars))
-    cut = (labels.barrier[rows], labels.gain_long[rows], labels.gain_short[rows])
     left_out = int((complete & resting).sum())
-    return Dataset(x[rows], labels.outcome[rows], rows, labels.end[rows], uniqueness, *cut, left_out), names
+    return _labelled(x[rows], rows, labels, left_out), names
+
+
+def _labels(bars: BarSeries, horizon: int, options: AnalystSettings, step_ms: int) -> Labels:
+    return triple_barrier(bars, horizon, options.barrier_width, options.volatility_span, step_ms)
+
+
+def _labelled(x: Floats, rows: Ints, labels: Labels, left_out: int) -> Dataset:
+    uniqueness = average_uniqueness(rows, labels.end[rows], len(labels.end))
+    cut = (labels.sigma[rows], labels.gain_long[rows], labels.gain_short[rows])
+    return Dataset(x, labels.outcome[rows], rows, labels.end[rows], uniqueness, *cut, left_out)
 
 
 def train(
-    given: TrainingInput,
-    config: TrainingOptions,
-    count_trials: Callable[[list[float]], list[float]],
-    progress: Progress = silent,
+    given: TrainingInput, config: TrainingOptions, count_tries: CountTries, progress: Progress = silent
 ) -> TrainedModel:
     """Fit, judge and describe a model.
 
-    Several learners are tried; the one whose out-of-sample book has the best Sharpe ratio is kept, and all of them
-    count against it: `count_trials` records their Sharpe ratios in the trial ledger and returns those of every trial on
-    the same lineage of data, these included. Raises `DataMissing` where there is too little to learn from.
+    Several learners are tried, one for each horizon and shape of trees; the one whose out-of-sample book has the best
+    Sharpe ratio is kept, and all of them count against it: `count_tries` records their Sharpe ratios in the trial
+    ledger and returns all that were tried on the same lineage of data. Raises `DataMissing` where there is too little
+    to learn from.
     """
     bars = BarSeries.of(given.bars)
     unfit = unfit_bars(given.bars, given.timeframe).to_numpy()
     data, names = make_dataset(bars, given.features, config.analyst, given.timeframe.ms, unfit)
     fitting = _Fitting(bars, data, tuple(names), config, given.timeframe)
     costs, doubled = given.costs(config.costs), given.costs(config.costs, 2.0)
-    best, claim = _contest(fitting, costs, doubled, count_trials, progress)
-    options = best.options
+    contest = _Contest.held(fitting, costs, progress)
+    best, out, options = contest.best.learner, contest.best.out, contest.best.learner.options
+    tried_act = contest.act_tried(costs) if options.enable_dual_model_system else None
+    claim = contest.claim(count_tries, doubled, tried_act)
     everything = np.ones(len(data), dtype=bool)
     fitted = fitting.on(everything)
-    wide = data.widened(fitting.columns(fitted))
-    side = fit_calibrated(wide.side_rows(), 3, options, config.seed)
+    x = data.widened(fitting.columns(fitted)).x
+    side = fit_side(BinnedRows(x), best, out, everything, config.seed)
     if side is None:
-        raise TooFewBars("The training rows hold too few ups, downs or flats to learn from.", len(bars), len(bars))
-    meta = None
-    if options.enable_dual_model_system:
-        of_trades = costs.of_trades(data.start, options.horizon_bars)
-        meta = fit_meta(wide, best.out, everything, options, of_trades, config.seed)
+        raise TooFewBars("The training rows hold too few ups or downs to learn from.", len(bars), len(bars))
+    act = tried_act.model(x, best, out, config.seed) if tried_act else None
     progress("final models", 1, 1)
     return TrainedModel(
         key=given.key,
@@ -132,20 +146,22 @@ def train(
         timeframe=given.timeframe.name,
         features=(*names, *fitted.names),
         side=side,
-        meta=meta,
+        act=act,
         fitted=fitted,
         claim=claim,
-        horizon_bars=options.horizon_bars,
+        horizon_bars=options.longest_horizon,
         barrier_width=options.barrier_width,
         volatility_span=options.volatility_span,
         first_ms=int(bars.open_ms[data.start[0]]),
-        last_ms=int(bars.open_ms[data.end[-1]]),
+        last_ms=int(bars.open_ms[best.data.end[-1]]),
         inputs=given.inputs,
-        metrics=_metrics(data, best.out),
+        metrics=quality(best.data, out, options.longest_horizon),
         seed=config.seed,
         made_with=made_with(config),
         producer=PRODUCER,
-        sigma_uncertainty=measured_uncertainty(bars, options.horizon_bars, options.volatility_span, given.timeframe.ms),
+        sigma_uncertainty=measured_uncertainty(
+            bars, options.longest_horizon, options.volatility_span, given.timeframe.ms
+        ),
     )
 
 
@@ -164,25 +180,43 @@ class _Fitting:
         x, start = self.data.x[rows], self.data.start[rows]
         return fit_families(self.bars, x, self.names, start, self.config, self.timeframe)
 
-    def columns(self, fitted: FittedFamilies) -> NDArray[np.float64]:
+    def columns(self, fitted: FittedFamilies) -> Floats:
         """What they say of every row, (n, e)."""
         return fitted.columns(self.bars, self.data.x, self.data.start)
 
-    def fold(self, before: NDArray[np.bool_]) -> NDArray[np.float64]:
+    def fold(self, before: NDArray[np.bool_]) -> Floats:
         """Both: what families fitted on the rows before say of every row."""
         return self.columns(self.on(before))
 
+    def labelled(self, horizon: int) -> Dataset:
+        """The same rows, labelled over another horizon."""
+        options, data = self.config.analyst, self.data
+        labels = _labels(self.bars, horizon, options, self.timeframe.ms)
+        return _labelled(data.x, data.start, labels, data.left_out)
 
-@dataclass(frozen=True)
-class _Contestant:
-    """A learner's settings, its out-of-sample predictions and the per-bar gains of its book."""
+    def book(self, learner: Learner, out: OutOfSample, acted: NDArray[np.bool_], costs: Costs) -> Book:
+        """That is traded by the sides at rows that are acted on; of the same bars whatever the horizon."""
+        judged = self.data.start[out.judged]
+        if not len(judged):
+            return Book.empty()
+        span = int(judged[0]) + 1, int(judged[-1]) + self.config.analyst.longest_horizon
+        return traded_book(learner.data.trades(out.side, acted), self.bars.close, span, costs)
 
-    options: AnalystSettings
-    out: OutOfSample
-    gains: NDArray[np.float64]
+    def learners(self, costs: Costs) -> list[Learner]:
+        """One for each shape of trees and horizon, `MOST_LEARNERS` at most."""
+        options = self.config.analyst
+        labelled = {horizon: self.labelled(horizon) for horizon in options.horizon_bars}
+        found = [
+            Learner.of(
+                data, shape.model_copy(update={"horizon_bars": (horizon,), "embargo_bars": options.embargo}), costs
+            )
+            for shape in shapes(options)
+            for horizon, data in labelled.items()
+        ]
+        return found[:MOST_LEARNERS]
 
 
-def learners(options: AnalystSettings) -> list[AnalystSettings]:
+def shapes(options: AnalystSettings) -> list[AnalystSettings]:
     """The shapes of trees that are tried: as configured, finer, coarser."""
     finer = {"leaves": 2 * options.leaves, "trees": max(5, options.trees // 2)}
     coarser = {
@@ -193,56 +227,67 @@ def learners(options: AnalystSettings) -> list[AnalystSettings]:
     return [options.model_copy(update=change) for change in ({}, finer, coarser)][: options.learners]
 
 
-def _contest(
-    given: _Fitting,
-    costs: Costs,
-    doubled: Costs,
-    count_trials: Callable[[list[float]], list[float]],
-    progress: Progress,
-) -> tuple[_Contestant, Claim]:
-    """The best learner, and what may be claimed for it with all of them counted."""
-    data, bars, config = given.data, given.bars, given.config
-    returns = np.zeros(len(bars))
-    returns[1:] = bars.close[1:] / bars.close[:-1] - 1.0
-    horizon = config.analyst.horizon_bars
-    folds = make_folds(data, config.analyst.walk_forward_folds, given.fold, progress)
-    tried = []
-    for number, options in enumerate(learners(config.analyst), start=1):
-        report = partial(_named, progress, f"walk-forward, learner {number}")
-        out = walk_forward(data, options, costs, config.seed, report, folds)
-        tried.append(_Contestant(options, out, book_gains(data, out, returns, horizon, costs)[0]))
-    sharpes = [sharpe(one.gains) for one in tried]
-    best = tried[int(np.argmax(sharpes))]
-    book = book_gains(data, best.out, returns, horizon, costs)
-    dearer, _, _ = book_gains(data, best.out, returns, horizon, doubled)
-    level, overfitting = config.analyst.claim_probability, _overfitting([one.gains for one in tried])
-    return best, make_claim(book, dearer, int(best.out.acted.sum()), count_trials(sharpes), level, overfitting)
+@dataclass(frozen=True)
+class _Contestant:
+    """A learner, its out-of-sample predictions and the book that is traded by them."""
+
+    learner: Learner
+    out: OutOfSample
+    book: Book
 
 
-def _named(progress: Progress, name: str, _what: str, done: int, total: int) -> None:
-    progress(name, done, total)
+@dataclass(frozen=True)
+class _ActTried:
+    """The act model of the best learner out of sample: what it said, what became of that, its book."""
+
+    record: ActRecord
+    verdict: ActVerdict
+    acted: NDArray[np.bool_]
+    book: Book
+
+    def model(self, x: Floats, learner: Learner, out: OutOfSample, seed: int) -> ActModel | None:
+        """The one that learns from all that was predicted."""
+        booster = self.record.fitted(x, learner, out, np.ones(len(x), np.bool_), seed)
+        return None if booster is None else ActModel(booster, self.verdict)
 
 
-def _overfitting(gains: list[NDArray[np.float64]]) -> float:
-    """PBO among learners judged on the same bars; 1 where that cannot be told."""
-    same = len({len(one) for one in gains}) == 1
-    return probability_of_overfitting(np.column_stack(gains)) if same else 1.0
+@dataclass(frozen=True)
+class _Contest:
+    """Learners that compete by the books that would have been traded: all of them count."""
 
+    fitting: _Fitting
+    folds: list[Fold]
+    tried: list[_Contestant]
 
-def _metrics(data: Dataset, out: OutOfSample) -> dict[str, float]:
-    """Out-of-sample quality: rows, effective rows, Brier score of the side model against that of the base rates.
+    @classmethod
+    def held(cls, fitting: _Fitting, costs: Costs, progress: Progress) -> _Contest:
+        """The walk-forward of every learner."""
+        options, learners = fitting.config.analyst, fitting.learners(costs)
+        folds = make_folds(fitting.data, options.walk_forward_folds, options.embargo, fitting.fold, progress)
+        found = walk_forward(learners, folds, fitting.config.seed, progress)
+        pairs = zip(learners, found, strict=True)
+        return cls(fitting, folds, [_Contestant(*pair, fitting.book(*pair, pair[1].acted, costs)) for pair in pairs])
 
-    `left_out_rows`: complete labelled rows that rest on bars which were not traded as they stand.
-    """
-    known = np.isfinite(out.probabilities[:, 0])
-    truth = np.stack([data.outcome > 0, data.outcome < 0, data.outcome == 0], axis=1).astype(np.float64)
-    metrics = {
-        "rows": float(len(data)),
-        "left_out_rows": float(data.left_out),
-        "effective_rows": float(data.uniqueness.sum()),
-    }
-    if known.any():
-        metrics["brier"] = float(((out.probabilities[known] - truth[known]) ** 2).sum(axis=1).mean())
-        metrics["brier_base_rates"] = float(((truth[known].mean(axis=0) - truth[known]) ** 2).sum(axis=1).mean())
-        metrics["acted_share"] = float(out.acted.sum() / max(int(out.judged.sum()), 1))
-    return metrics
+    @property
+    def best(self) -> _Contestant:
+        """That of the best Sharpe ratio; a book of a few trades shows none."""
+        return max(self.tried, key=lambda one: (one.book.trades >= MIN_TRADES) * sharpe(one.book.gains))
+
+    def act_tried(self, costs: Costs) -> _ActTried:
+        """The act model behind the best learner."""
+        best = self.best
+        record = ActRecord.of(best.learner, best.out, self.folds, self.fitting.config.seed)
+        acted = record.gated(best.out)
+        book = self.fitting.book(best.learner, best.out, acted, costs)
+        return _ActTried(record, record.verdict(best.learner, best.out, best.book, book), acted, book)
+
+    def claim(self, count_tries: CountTries, doubled: Costs, act: _ActTried | None) -> Claim:
+        """What may be claimed for the best, with all of them counted."""
+        best, level = self.best, self.fitting.config.analyst.claim_probability
+        books = [one.book for one in self.tried] + ([act.book] if act else [])
+        table = np.column_stack([book.gains for book in books])
+        tries = count_tries([sharpe(book.gains) for book in books], independent_share(table))
+        decides = act is not None and act.verdict.dropped is None
+        book, acted = (act.book, act.acted) if act and decides else (best.book, best.out.acted)
+        dearer = self.fitting.book(best.learner, best.out, acted, doubled)
+        return make_claim(book, dearer, tries, level, probability_of_overfitting(table))

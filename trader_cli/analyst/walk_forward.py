@@ -1,7 +1,7 @@
-"""Walk-forward: every prediction is made by models that had seen nothing later, purged by label end.
+"""Walk-forward: every prediction is made by models that had seen nothing later, purged by label end, with an embargo.
 
-The side model of segment k learns from everything before it. The meta-label model of segment k learns from the side
-model's out-of-sample predictions of the segments before it, never from in-sample sides.
+The model of a segment learns from everything before it, and is calibrated on what the models of the segments before it
+said of rows that they had not seen.
 """
 
 from __future__ import annotations
@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trader_cli.analyst.boosting import Calibrated, Rows, fit_calibrated
-from trader_cli.analyst.decision import DOWN, FLAT, UP, Choice, Costs, TradeCosts, acts, choose_side
+from trader_cli.analyst.book import Trades, one_at_a_time
+from trader_cli.analyst.boosting import BinnedRows
+from trader_cli.analyst.calibration import fit_slope, logit
+from trader_cli.analyst.decision import DOWN, UP, Costs, Payoffs, acts
+from trader_cli.analyst.side_model import SideModel, flat_rate
 from trader_cli.core.ports import silent
 
 if TYPE_CHECKING:
@@ -21,27 +24,29 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from trader_cli.analyst.decision import TradeCosts
     from trader_cli.core.ports import Progress
-    from trader_cli.settings.model import AnalystSettings
+    from trader_cli.settings.analyst_section import AnalystSettings
 
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
+    Flags = NDArray[np.bool_]
 
-    Fit = Callable[[NDArray[np.bool_]], Floats]
+    Fit = Callable[[Flags], Floats]
 
-FIRST_TRAINING_SHARE = 0.25
-META_COLUMNS = ("meta_probability_up", "meta_probability_down", "meta_probability_flat", "meta_side")
-"""What the meta-label model sees after the features; in training out-of-sample values only."""
-_META_FROM = 2
+FIRST_TRAINING_SHARE = 0.12
+"""Of the rows, which are only learned from."""
+FIRST_JUDGED_SHARE = 0.185
+"""Rows up to here are predicted for the first calibration, and not judged."""
 _NOTHING = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Labelled rows in time order.
+    """Labelled rows in time order, of one horizon.
 
-    x: features (n, f); outcome (+1, −1, 0), start and end rows of the labels, uniqueness, barrier, gains by side
-    (before costs), each (n,). left_out: how many rows of unfit bars are not among them.
+    x: features (n, f); outcome (+1, −1, 0), start and end rows of the labels, uniqueness, σ of the horizon, gains by
+    side (before costs), each (n,). left_out: how many rows of unfit bars are not among them.
     """
 
     x: Floats
@@ -49,7 +54,7 @@ class Dataset:
     start: Ints
     end: Ints
     uniqueness: Floats
-    barrier: Floats
+    sigma: Floats
     gain_long: Floats
     gain_short: Floats
     left_out: int = 0
@@ -57,161 +62,167 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.outcome)
 
+    @property
+    def rose(self) -> Floats:
+        """1 where the outcome was up, else 0, (n,)."""
+        return (self.outcome > 0).astype(np.float64)
+
+    def weights(self, rows: Flags) -> Floats:
+        """Of learning from rows (n,): uniqueness, and 0 for others and for what ended flat: it shows no direction."""
+        return np.where(rows & (self.outcome != 0), self.uniqueness, 0.0)
+
     def widened(self, columns: Floats) -> Dataset:
         """With further columns (n, e) after the features."""
         return replace(self, x=np.hstack([self.x, columns])) if columns.shape[1] else self
 
-    def side_rows(self) -> Rows:
-        """Rows for the side model: classes up, down, flat."""
-        classes = np.where(self.outcome > 0, UP, np.where(self.outcome < 0, DOWN, FLAT)).astype(np.int64)
-        return Rows(self.x, classes, self.uniqueness, self.start, self.end)
+    def payoffs(self, rows: Flags) -> Payoffs:
+        """What sides gained and lost in these rows (n,)."""
+        gains = self.gain_long[rows], self.gain_short[rows]
+        return Payoffs.of(self.outcome[rows], gains, self.sigma[rows], self.uniqueness[rows])
 
-    def meta_rows(self, probabilities: Floats, choice: Choice, costs: TradeCosts) -> Rows:
-        """Rows for the meta-label model: did the chosen side profit after its costs."""
-        gain = np.where(choice.side > 0, self.gain_long, self.gain_short)
-        classes = (gain > costs.of(choice.side)).astype(np.int64)
-        return Rows(meta_features(self.x, probabilities, choice), classes, self.uniqueness, self.start, self.end)
+    def gain(self, side: NDArray[np.int8]) -> Floats:
+        """Of taking these sides (n,), before costs."""
+        return np.where(side > 0, self.gain_long, self.gain_short)
+
+    def trades(self, side: NDArray[np.int8], wanted: Flags) -> Trades:
+        """Of the sides (n,) that are wanted, one at a time."""
+        taken = one_at_a_time(self.start, self.end, wanted)
+        return Trades(self.start[taken], self.end[taken], side[taken], self.gain(side)[taken])
 
 
-def meta_features(x: Floats, probabilities: Floats, choice: Choice) -> Floats:
-    """What the meta-label model sees: the features, `META_COLUMNS`. Shape (n, f + 4)."""
-    return np.column_stack([x, probabilities, choice.side.astype(np.float64)])
+@dataclass(frozen=True)
+class Learner:
+    """What is tried: labelled rows of one horizon, the shape of its trees, and what trades of that horizon cost."""
+
+    data: Dataset
+    options: AnalystSettings
+    costs: TradeCosts
+
+    @classmethod
+    def of(cls, data: Dataset, options: AnalystSettings, costs: Costs) -> Learner:
+        """Of labels over the one horizon of the options."""
+        return cls(data, options, costs.of_trades(data.start, options.longest_horizon))
+
+    def before(self, row: int, rows: int) -> Flags:
+        """Which of the first `rows` rows may be learned from before `row`: ended an embargo before it begins."""
+        ends = self.data.end[:rows] + self.options.embargo
+        return np.append(ends < self.data.start[row], np.zeros(len(self.data) - rows, np.bool_))
 
 
 @dataclass(frozen=True)
 class OutOfSample:
-    """Out-of-sample predictions, arrays over the dataset's rows, NaN (False) where none was made.
+    """Out-of-sample predictions of a learner, arrays over the dataset's rows, NaN (False) where none was made.
 
-    `learned_to` is the last bar whose price the labels of the predicting side model knew: it lies before the row.
+    probabilities and base rates (n, 3) of up, down and flat, both as they were known before the row; score: what the
+    booster said (n,). `judged`: the rows a claim rests on. `learned_to` is the last bar whose price the labels of the
+    predicting model knew: it lies before the row.
     """
 
     probabilities: Floats
-    probability_act: Floats
+    base_rates: Floats
+    score: Floats
     side: NDArray[np.int8]
-    acted: NDArray[np.bool_]
-    judged: NDArray[np.bool_]
+    expected_value: Floats
+    break_even: Floats
+    acted: Flags
+    judged: Flags
     learned_to: Ints
+
+    @classmethod
+    def nothing(cls, n: int) -> OutOfSample:
+        """Of n rows, before any prediction."""
+        score, value, even = (np.full(n, np.nan) for _ in range(3))
+        probabilities, base_rates = np.full((n, 3), np.nan), np.full((n, 3), np.nan)
+        acted, judged, side = np.zeros(n, np.bool_), np.zeros(n, np.bool_), np.zeros(n, np.int8)
+        return cls(probabilities, base_rates, score, side, value, even, acted, judged, np.full(n, _NOTHING))
+
+    @property
+    def known(self) -> Flags:
+        """Rows that were predicted, (n,)."""
+        return np.isfinite(self.score)
+
+    def slope(self, data: Dataset, before: Flags) -> float:
+        """Of the scores of rows (n,) that were predicted, on what came of them.
+
+        A row counts the less, the less of what may be learned from now its model had seen: its score was rougher.
+        """
+        rows = before & self.known & (data.outcome != 0)
+        if not rows.any():
+            return 0.0
+        ups, downs = self.base_rates[rows, UP], self.base_rates[rows, DOWN]
+        first = data.start[0]
+        seen = (self.learned_to[rows] - first) / (data.end[before].max() - first)
+        return fit_slope(self.score[rows], logit(ups / (ups + downs)), data.rose[rows], data.uniqueness[rows] * seen)
 
 
 @dataclass(frozen=True)
 class Fold:
-    """One segment: the rows learned from (n,), the rows predicted, and columns fitted on the former, (n, e)."""
+    """One segment: the rows learned from (n,) and predicted, whether a claim rests on it, fitted columns (n, e)."""
 
-    before: NDArray[np.bool_]
+    before: Flags
     test: slice
+    judged: bool
     columns: Floats
 
 
-def make_folds(data: Dataset, count: int, fit: Fit | None = None, progress: Progress = silent) -> list[Fold]:
-    """The first quarter of the rows is only learned from; the rest is `count` segments.
+def make_folds(
+    data: Dataset, count: int, embargo: int = 0, fit: Fit | None = None, progress: Progress = silent
+) -> list[Fold]:
+    """The first rows are only learned from, then a segment is predicted; the rest is `count` segments that are judged.
 
     `fit` gives what the families fitted on the rows `before` say of every row, (n, e): once a fold, for all learners.
     """
-    edges = np.linspace(len(data) * FIRST_TRAINING_SHARE, len(data), count + 1).astype(int)
-    folds = []
-    for first, stop in itertools.pairwise(edges):
-        before = data.end < data.start[first]
+    judged = np.linspace(len(data) * FIRST_JUDGED_SHARE, len(data), count + 1)
+    edges = np.append(len(data) * FIRST_TRAINING_SHARE, judged).astype(int)
+    folds: list[Fold] = []
+    for first, stop in itertools.pairwise(edges.tolist()):
+        before = data.end + embargo < data.start[first]
         columns = np.empty((len(data), 0)) if fit is None else fit(before)
-        folds.append(Fold(before, slice(int(first), int(stop)), columns))
-        progress("fitted features", len(folds), count)
+        folds.append(Fold(before, slice(first, stop), bool(folds), columns))
+        progress("fitted features", len(folds), count + 1)
     return folds
 
 
 def walk_forward(
-    data: Dataset,
-    options: AnalystSettings,
-    costs: Costs,
-    seed: int,
-    progress: Progress = silent,
-    folds: Sequence[Fold] | None = None,
-) -> OutOfSample:
-    """Predict every segment from the ones before it. `judged` rows are those on which every configured model spoke.
-
-    Without `folds`, those of the settings and no fitted columns.
-    """
-    n = len(data)
-    folds = make_folds(data, options.walk_forward_folds) if folds is None else folds
-    of_trades = costs.of_trades(data.start, options.horizon_bars)
-    out = OutOfSample(
-        np.full((n, 3), np.nan),
-        np.full(n, np.nan),
-        np.zeros(n, np.int8),
-        np.zeros(n, bool),
-        np.zeros(n, bool),
-        np.full(n, _NOTHING),
-    )
+    learners: Sequence[Learner], folds: Sequence[Fold], seed: int, progress: Progress = silent
+) -> list[OutOfSample]:
+    """What each learner says of every segment from the ones before it; all rest on the same rows and features."""
+    found = [OutOfSample.nothing(len(learner.data)) for learner in learners]
     for number, fold in enumerate(folds):
-        wide, test, before = data.widened(fold.columns), fold.test, fold.before
-        side_model = fit_calibrated(wide.side_rows().cut(before), 3, options, seed)
-        if side_model is not None:
-            out.probabilities[test] = side_model.predict(wide.x[test])
-            out.learned_to[test] = data.end[before].max()
-            meta = _meta_model(wide, out, before, number, options, of_trades, seed)
-            _judge(wide, out, test, meta, options, of_trades)
+        first = fold.test.start
+        wide = learners[0].data.widened(fold.columns).x
+        binned, ahead = BinnedRows(wide[:first]), wide[fold.test]
+        for learner, out in zip(learners, found, strict=True):
+            before = learner.before(first, first)
+            model = fit_side(binned, learner, out, before, seed)
+            if model is not None:
+                _predict(model, learner, out, fold, ahead)
+                out.learned_to[fold.test] = learner.data.end[before].max()
         progress("walk-forward", number + 1, len(folds))
-    return out
+    return found
 
 
-def _meta_model(
-    data: Dataset,
-    out: OutOfSample,
-    before: NDArray[np.bool_],
-    fold: int,
-    options: AnalystSettings,
-    costs: TradeCosts,
-    seed: int,
-) -> Calibrated | None:
-    if not options.enable_dual_model_system or fold < _META_FROM:
+def fit_side(binned: BinnedRows, learner: Learner, out: OutOfSample, before: Flags, seed: int) -> SideModel | None:
+    """The model that learns from `before` (n,), all among the first rows, which are those that are binned."""
+    data, rows = learner.data, len(binned.x)
+    assert (out.learned_to[before & out.known] < data.start[before & out.known]).all(), "not out of sample"
+    booster = binned.fit(data.rose[:rows], data.weights(before)[:rows], learner.options, seed)
+    if booster is None:
         return None
-    return fit_meta(data, out, before, options, costs, seed)
+    flat = flat_rate(data.outcome[before], data.uniqueness[before])
+    calibrated = replace(booster, slope=out.slope(data, before))
+    return SideModel(calibrated, flat, data.payoffs(before))
 
 
-def fit_meta(
-    data: Dataset, out: OutOfSample, before: NDArray[np.bool_], options: AnalystSettings, costs: TradeCosts, seed: int
-) -> Calibrated | None:
-    """The meta-label model from out-of-sample side predictions among `before`: of no row had its side model learned."""
-    known = before & np.isfinite(out.probabilities[:, 0])
-    assert (out.learned_to[known] < data.start[known]).all(), "a side prediction is not out of sample"
-    probabilities = np.where(known[:, None], out.probabilities, 1 / 3)
-    choice = choose_side(probabilities, data.barrier, costs)
-    return fit_calibrated(data.meta_rows(probabilities, choice, costs).cut(known), 2, options, seed + 1)
-
-
-def _judge(
-    data: Dataset, out: OutOfSample, test: slice, meta: Calibrated | None, options: AnalystSettings, costs: TradeCosts
-) -> None:
-    choice = choose_side(out.probabilities[test], data.barrier[test], costs.at(test))
-    out.side[test] = choice.side
-    if meta is not None:
-        out.probability_act[test] = meta.predict(meta_features(data.x[test], out.probabilities[test], choice))[:, 1]
-        out.acted[test] = acts(choice, out.probability_act[test])
-        out.judged[test] = True
-    elif not options.enable_dual_model_system:
-        out.acted[test] = acts(choice, None)
-        out.judged[test] = True
-
-
-def book_gains(
-    data: Dataset, out: OutOfSample, bar_returns: Floats, horizon: int, costs: Costs
-) -> tuple[Floats, Floats, Floats]:
-    """(gains, exposure, market return) per bar of the out-of-sample span: the per-bar book.
-
-    The position over bar u is the sum of the sides of signals live then, over the horizon; it pays costs on what it
-    changes and, at each stamp, funding on what it holds. Without an edge the gains are a martingale difference whatever
-    the labels' overlap. Source: shared method notes §1.19.
-    """
-    if not out.judged.any():
-        return np.empty(0), np.empty(0), np.empty(0)
-    n = len(bar_returns)
-    signals = np.flatnonzero(out.acted)
-    change = np.zeros(n + 2)
-    np.add.at(change, data.start[signals] + 1, out.side[signals].astype(np.float64))
-    np.add.at(change, data.end[signals] + 1, -out.side[signals].astype(np.float64))
-    exposure = np.round(np.cumsum(change)[:n]) / horizon
-    judged = np.flatnonzero(out.judged)
-    first, last = int(data.start[judged[0]]) + 1, int(data.end[judged[-1]])
-    turned = np.abs(np.diff(exposure, prepend=0.0))
-    turned[last] += np.abs(exposure[last])  # the book is closed at its end
-    gains = exposure * bar_returns - turned * costs.per_side - costs.of_holding(exposure)
-    span = slice(first, last + 1)
-    return gains[span], exposure[span], bar_returns[span]
+def _predict(model: SideModel, learner: Learner, out: OutOfSample, fold: Fold, x: Floats) -> None:
+    test = fold.test
+    out.score[test] = score = model.booster.score(x)
+    out.probabilities[test], out.base_rates[test] = model.probabilities(score), model.base_rates
+    choice = model.choose(out.probabilities[test], learner.data.sigma[test], learner.costs.at(test))
+    out.side[test], out.expected_value[test], out.break_even[test] = (
+        choice.side,
+        choice.expected_value,
+        choice.break_even,
+    )
+    out.acted[test] = acts(choice) & fold.judged
+    out.judged[test] = fold.judged

@@ -142,7 +142,9 @@ class FaithfulBacktest:
         if series.symbol in account.held:
             account.records.decided(now, analysis, POSITION_OPEN)
             return
-        if now >= analysis.decision_time_ms + self._schedule.validity_ms:
+        schedule = self._schedule
+        validity, bar_ms = schedule.validity_bars, schedule.timeframe.ms
+        if now >= analysis.signal.valid_until_ms(analysis.decision_time_ms, validity, bar_ms):
             account.records.decided(now, analysis, Abstention("analysis_stale", "The signal is not valid any more."))
             return
         decision = series.approved or account.decide(analysis, analysis.signal)

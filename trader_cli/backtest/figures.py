@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
+from trader_cli.analyst.book import Book
 from trader_cli.analyst.claim import make_claim
 from trader_cli.analyst.statistics import sharpe
 from trader_cli.backtest.costs import CostsByKind, cost_per_bar, costs_by_kind
@@ -23,20 +24,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from trader_cli.core.json_values import JsonObject
+    from trader_cli.core.types import Tries
 
 
 @dataclass(frozen=True)
 class FigureBasis:
     """What the figures rest on beside the rows: the money at first, the market, and what a claim needs.
 
-    `count_trial` takes the Sharpe ratio per bar and gives those of every trial on these data.
+    `count_trial` takes the Sharpe ratio per bar and gives every trial on these data.
     """
 
     balance: float
     bar_ms: int
     closes: Mapping[str, Closes]
     claim_probability: float
-    count_trial: Callable[[float], list[float]]
+    count_trial: Callable[[float], Tries]
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def figures_of(frames: Mapping[str, pl.DataFrame], basis: FigureBasis, halted: s
     closed, level = trades.filter(pl.col("closed").is_not_null()), equity["equity"].to_numpy()
     ends, book = closed["reason"].value_counts().sort("reason"), exposure_book(equity, fills, basis.closes)
     doubled = book.gains - cost_per_bar(fills, equity) / level[:-1]
-    trials, each = basis.count_trial(sharpe(book.gains)), (book.gains, np.ones(1), book.held)
+    tries, each = basis.count_trial(sharpe(book.gains)), Book(book.gains, np.ones(1), book.held, closed.height)
     bare = trades["unprotected_ms"]
     return Figures(
         balance=basis.balance,
@@ -115,6 +117,6 @@ def figures_of(frames: Mapping[str, pl.DataFrame], basis: FigureBasis, halted: s
         held_return=float(np.prod(1 + book.held)) - 1,
         unprotected_ms=int(bare.sum()),
         longest_unprotected_ms=int(bare.to_numpy().max(initial=0)),
-        claim=make_claim(each, doubled, closed.height, trials, basis.claim_probability),
+        claim=make_claim(each, replace(each, gains=doubled), tries, basis.claim_probability),
         halted=halted,
     )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Schedule:
-    """When what is done: at closes of `timeframe`; looks, further tries, and how long a signal is valid, in ms.
+    """When what is done: at closes of `timeframe`; looks and further tries, in ms, and bars a signal is valid at most.
 
     `begins`: the first close, UTC ms, at which anything is thought of symbols that were listed within the span.
     """
@@ -23,7 +23,7 @@ class Schedule:
     timeframe: Timeframe
     look_ms: int
     again_ms: int
-    validity_ms: int
+    validity_bars: float
     begins: Mapping[str, int] = field(default_factory=dict)
 
     def closed_by(self, now_ms: int) -> int:

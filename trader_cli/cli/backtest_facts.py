@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from trader_cli.cli.show import utc
+from trader_cli.cli.show import rounded, utc
 from trader_cli.core.errors import DataInvalid
 from trader_cli.core.json_values import object_of
 from trader_cli.core.market.timeframes import DAY_MS
@@ -24,7 +24,7 @@ _TOLD = 3
 """Differences that a row names."""
 
 
-def facts_of(done: StoredBacktest, untraded: str | None, tries_now: int | None) -> Facts:
+def facts_of(done: StoredBacktest, untraded: str | None, tries_now: float | None) -> Facts:
     """Its figures, and why nothing was traded, if so; with the tries on its data that count by now, where known."""
     f, risk, request = done.figures, done.figures.risk, done.request
     return {
@@ -60,10 +60,10 @@ def _why_not(done: StoredBacktest, untraded: str | None) -> str | None:
     return None if traded else "nothing traded: the rule's side changed to long or short nowhere in the span"
 
 
-def _tries(counted: int, now: int | None) -> str:
+def _tries(counted: float, now: float | None) -> str:
     """As its figures hold them; those that came later are named beside."""
-    told = f"{counted} {'try' if counted == 1 else 'tries'} on these data counted when it was last made"
-    return told if now is None or now == counted else f"{told}, {now} by now"
+    told = f"{rounded(counted)} {'try' if counted == 1 else 'tries'} on these data counted when it was last made"
+    return told if now is None or now == counted else f"{told}, {rounded(now)} by now"
 
 
 def _brackets(done: StoredBacktest) -> str | None:

@@ -44,6 +44,11 @@ def _print(renderable: object) -> None:
         print(line.rstrip())
 
 
+def rounded(count: float) -> str:
+    """A number of tries, whole or with one digit."""
+    return f"{count:,.1f}".removesuffix(".0")
+
+
 def print_json(body: Mapping[str, object]) -> None:
     """One object, keys as given."""
     print(json.dumps(body, allow_nan=False, default=str))

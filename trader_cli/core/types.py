@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from trader_cli.core.json_values import built, object_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from trader_cli.core.json_values import JsonObject
 
@@ -25,11 +25,26 @@ class Probabilities:
 
 
 @dataclass(frozen=True)
+class Tries:
+    """How many configurations were tried on some data, later looks counted, and their Sharpe ratios, per bar or day."""
+
+    number: float
+    sharpes: tuple[float, ...]
+
+    @classmethod
+    def alone(cls, sharpes: Sequence[float], share: float = 1.0) -> Tries:
+        """Of one training on data that nothing was tried on before; `share`: how much each counts."""
+        return cls(max(1.0, len(sharpes) * share), tuple(sharpes))
+
+
+@dataclass(frozen=True)
 class Claim:
     """What a model may say about itself: whether it has an edge after costs, and the statistics behind the answer.
 
-    Sharpe ratios are per bar of the out-of-sample book; `trials` counts every learner ever tried on these data.
-    `overfitting_probability` (PBO) among this training's learners is reported and decides nothing.
+    Sharpe ratios are per bar of the out-of-sample book; `trials` counts every configuration ever tried on these data,
+    and later looks at it. `fading`: z of the last third's Sharpe ratio less that before it. `smallest_sharpe_found`:
+    what would have been found here with 90 % power. `overfitting_probability` (PBO) among this training's learners and
+    the spread of the trials' ratios are reported and decide nothing.
     """
 
     edge: bool
@@ -38,10 +53,13 @@ class Claim:
     excess_sharpe_probability: float
     sharpe_per_bar: float
     doubled_cost_sharpe_per_bar: float
-    trials: int
+    trials: float
     bars: int
     trades: int
     overfitting_probability: float
+    fading: float = 0.0
+    smallest_sharpe_found: float = 0.0
+    spread_of_trials: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -50,7 +68,8 @@ class Signal:
 
     `unproven` marks the better side of a model without an edge, asked for to watch the flow. `sigma_horizon`: standard
     deviation of the log return over the horizon; `None`: the target's log distance over the label's width.
-    `sigma_uncertainty`: that of its logarithm; `None`: not measured.
+    `sigma_uncertainty`: that of its logarithm; `None`: not measured. `mean_win` and `mean_loss`: what the side gains
+    and loses on average, fractions of notional; `None`: at target and stop.
     """
 
     side: Side
@@ -63,14 +82,17 @@ class Signal:
     unproven: bool = False
     sigma_horizon: float | None = None
     sigma_uncertainty: float | None = None
+    mean_win: float | None = None
+    mean_loss: float | None = None
+
+    def valid_until_ms(self, decided_ms: int, most_bars: float, bar_ms: int) -> int:
+        """Until when it may be acted on: so many bars at most, and no longer than a quarter of its horizon."""
+        return decided_ms + round(min(most_bars, self.horizon_bars / 4) * bar_ms)
 
     def as_dict(self) -> JsonObject:
-        """The JSON shape: the fields, without those of σ that nobody told."""
-        body: JsonObject = asdict(self)
-        untold = [name for name in ("sigma_horizon", "sigma_uncertainty") if body[name] is None]
-        for name in untold:
-            del body[name]
-        return body
+        """The JSON shape: the fields, without what is not told."""
+        told: JsonObject = asdict(self)
+        return {name: value for name, value in told.items() if value is not None}
 
 
 RULE_FAILED = "rule_failed"

@@ -84,7 +84,7 @@ def _assumptions(manifest: Manifest, request: JsonObject) -> dict[str, str]:
     settings = object_of(manifest.notes["settings"])
     costs, first = object_of(settings["costs"]), utc_text(manifest.first_ms or 0)
     on_bars = object_of(settings.get("on_bars", {}))
-    trials = whole_of(object_of(object_of(manifest.notes["figures"])["claim"])["trials"])
+    trials = number_of(object_of(object_of(manifest.notes["figures"])["claim"])["trials"])
     return {
         "market": manifest.source,
         "span": f"{first} to {utc_text(manifest.last_ms or 0)}, {request['timeframe']} bars",
@@ -97,7 +97,7 @@ def _assumptions(manifest: Manifest, request: JsonObject) -> dict[str, str]:
         f" funding {costs['funding_bps']} bps where a symbol's own is not known",
         **(_bare_fills(on_bars) if on_bars else _engine_fills(manifest, settings)),
         "seed": str(manifest.notes["seed"]),
-        "trials counted": f"{trials} on these data when it was made; later ones are no part of this page",
+        "trials counted": f"{trials:,.3g} on these data when it was made; later ones are no part of this page",
         "made by": manifest.producer,
     }
 

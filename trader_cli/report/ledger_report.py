@@ -13,6 +13,7 @@ from trader_cli.core.market.gaps import utc_text
 from trader_cli.core.market.schemas import BARS, rows_between
 from trader_cli.core.market.timeframes import DAY_MS, HOUR_MS, Timeframe
 from trader_cli.core.money.assets import margin_asset_of
+from trader_cli.core.types import Tries
 from trader_cli.report.ledger_frames import frames_of, trades_of
 from trader_cli.report.run_report import RunReport
 from trader_cli.storage.artifacts import stage_key
@@ -52,7 +53,7 @@ def ledger_report(
     bars = {symbol: _stored_bars(store, profile, symbol, timeframe, span) for symbol in symbols}
     start = float(frames["equity"]["equity"][0])
     closes = {symbol: Closes.of(frame, timeframe) for symbol, frame in bars.items() if not frame.is_empty()}
-    basis = FigureBasis(start, timeframe.ms, closes, claim_probability, lambda sharpe: [sharpe])
+    basis = FigureBasis(start, timeframe.ms, closes, claim_probability, lambda sharpe: Tries.alone([sharpe]))
     return RunReport(
         kind=kind,
         name=ledger.path.stem,

@@ -74,8 +74,9 @@ def _why(f: Figures) -> str:
     )
 
 
-def _many(count: int, what: str) -> str:
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+def _many(count: float, what: str) -> str:
+    said = f"{count:,.1f}".removesuffix(".0")
+    return f"{said} {what}" if count == 1 else f"{said} {what}s"
 
 
 def _most_said(run: RunReport) -> str:

@@ -8,25 +8,19 @@ from __future__ import annotations
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from trader_cli.core.identity.digests import digest_value
+from trader_cli.settings.analyst_section import AnalystSettings  # noqa: TC001 — pydantic reads it
+from trader_cli.settings.section import Count, Fraction, NotNegative, Positive, Section
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
 Mode = Literal["paper", "sim", "demo", "live"]
 FetchKind = Literal["mark", "index", "spot", "funding", "open-interest", "trades", "depth", "info"]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class BinanceExchangeSettings(_Section):
+class BinanceExchangeSettings(Section):
     """Where the exchange is and how it is spoken to."""
 
     api_key: SecretStr = Field(description="API key; from the environment only, never in a file")
@@ -61,7 +55,7 @@ class BinanceExchangeSettings(_Section):
         return value
 
 
-class WaveletCacheSettings(_Section):
+class WaveletCacheSettings(Section):
     """The block cache of wavelet features."""
 
     cache_enabled: bool = Field(description="keep computed wavelet blocks")
@@ -70,7 +64,7 @@ class WaveletCacheSettings(_Section):
     )
 
 
-class FeatureSettings(_Section):
+class FeatureSettings(Section):
     """Which features are built, and with what parameters."""
 
     enable_advanced_features: bool = Field(
@@ -92,41 +86,7 @@ class FeatureSettings(_Section):
     )
 
 
-class AnalystSettings(_Section):
-    """Labels, training, and what an analysis contains."""
-
-    enable_dual_model_system: bool = Field(description="ask the meta-label model whether to act on a side")
-    enable_market_health_analysis: bool = Field(description="compute market health and let it veto")
-    enable_liquidation_risk_analysis: bool = Field(description="probability of touching liquidation, by leverage")
-    enable_feature_engineering: bool = Field(description="build missing features from stored bars when analysing")
-    enable_ml_predictions: bool = Field(description="use the trained models; off: abstain")
-    enable_regime_classification: bool = Field(description="filtered market regime")
-    horizon_bars: int = Field(ge=2, le=1000, description="bars until a label's vertical barrier")
-    barrier_width: Positive = Field(description="distance of the price barriers, in σ·√horizon")
-    volatility_span: int = Field(
-        ge=8, le=2000, description="bars behind whose root mean square return volatility is, each counting alike"
-    )
-    walk_forward_folds: int = Field(ge=3, le=50, description="out-of-sample segments of the walk-forward")
-    trees: int = Field(ge=5, le=2000, description="boosting rounds")
-    leaves: int = Field(ge=2, le=255, description="leaves per tree")
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = Field(description="boosting step")
-    learners: int = Field(ge=1, le=3, description="shapes of trees tried per training; each counts as a trial")
-    threads: int = Field(ge=1, le=64, description="LightGBM threads")
-    claim_probability: Annotated[float, Field(gt=0.5, lt=1)] = Field(
-        description="deflated Sharpe probability a claim of an edge needs"
-    )
-    min_market_health: Fraction = Field(description="market health below which the analyst abstains")
-    max_book_age: Positive = Field(description="seconds after which a stored book or ticker is stale")
-    max_bar_age: Positive = Field(description="bars after which the last closed bar is stale")
-    allow_unproven: bool = Field(
-        description="signal without a claimed edge, to watch the flow with the smallest order; refused in live"
-    )
-    maintenance_margin_rate: Annotated[float, Field(gt=0, lt=0.5)] = Field(
-        description="maintenance margin assumed for liquidation risk where no bracket is known"
-    )
-
-
-class RuleSettings(_Section):
+class RuleSettings(Section):
     """A rule of one's own that decides in place of the trained models."""
 
     name: str | None = Field(
@@ -137,7 +97,7 @@ class RuleSettings(_Section):
     time_limit: Positive = Field(description="seconds its certification may take in a process of its own")
 
 
-class CostSettings(_Section):
+class CostSettings(Section):
     """What trading costs."""
 
     taker_fee_bps: NotNegative = Field(description="taker fee, basis points of notional")
@@ -152,7 +112,7 @@ class CostSettings(_Section):
         return digest_value(self.model_dump(mode="json"))
 
 
-class FetchSettings(_Section):
+class FetchSettings(Section):
     """How much is fetched, and what is accepted."""
 
     history_bars: Count = Field(description="bars fetched where no limit is given")
@@ -160,7 +120,7 @@ class FetchSettings(_Section):
     allow_gaps: bool = Field(description="go on where bars are missing; features bridge up to 12 of them")
 
 
-class TacticianSettings(_Section):
+class TacticianSettings(Section):
     """How large a position may be, and with what leverage. Shares are of the account's equity."""
 
     tactics_interval: Positive = Field(description="seconds between two looks at the tactics of a pending signal")
@@ -200,7 +160,7 @@ class TacticianSettings(_Section):
     close_on_halt: bool = Field(description="a halt by loss limits closes open positions")
 
 
-class ExecutionSettings(_Section):
+class ExecutionSettings(Section):
     """How orders are carried out."""
 
     protection_deadline: Positive = Field(description="seconds after the first fill until a position must be covered")
@@ -221,7 +181,7 @@ class ExecutionSettings(_Section):
     )
 
 
-class MonitorSettings(_Section):
+class MonitorSettings(Section):
     """How an open position is cared for. R is the distance from entry to the first stop."""
 
     trail_distance: Positive = Field(description="distance of the trailing stop from the best price, in R")
@@ -230,7 +190,7 @@ class MonitorSettings(_Section):
     min_dwell: NotNegative = Field(description="bars between two acts of opinion on one position")
 
 
-class PaperSettings(_Section):
+class PaperSettings(Section):
     """The account of the `paper` profile."""
 
     balance: Positive = Field(description="USDT a paper account opens with")
@@ -243,7 +203,7 @@ Fee = Annotated[float, Field(ge=-10, le=100)]
 """Basis points of notional; negative: a rebate."""
 
 
-class FeeTierSettings(_Section):
+class FeeTierSettings(Section):
     """Fees by tier as the exchange listed them: those of tier n stand at place n, the first being tier 0."""
 
     source: str = Field(description="where the fees by tier are from")
@@ -252,7 +212,7 @@ class FeeTierSettings(_Section):
     maker_bps: tuple[Fee, ...] = Field(min_length=1, description="maker fees from tier 0 on, basis points of notional")
 
 
-class BacktestSettings(_Section):
+class BacktestSettings(Section):
     """What a backtest assumes besides what it finds stored."""
 
     maker_fee_bps: Fee = Field(
@@ -288,7 +248,7 @@ class BacktestSettings(_Section):
         return self.fee_tiers.taker_bps[self.fee_tier], self.fee_tiers.maker_bps[self.fee_tier]
 
 
-class SimSettings(_Section):
+class SimSettings(Section):
     """The embedded venue of the `sim` profile."""
 
     tape: str | None = Field(description="Parquet file of bars, or a folder of them; null: the synthetic market")

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from trader_cli.settings.analyst_section import AnalystSettings
     from trader_cli.settings.model import (
-        AnalystSettings,
         CostSettings,
         ExecutionSettings,
         FeatureSettings,

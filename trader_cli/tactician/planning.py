@@ -140,7 +140,7 @@ def plan(
         lineage=analysis.digests.get("model", "none"),
         decision_ms=decided,
         created_ms=now.now_ms,
-        expires_ms=decided + round(o.plan_validity * timeframe.ms),
+        expires_ms=signal.valid_until_ms(decided, o.plan_validity, timeframe.ms),
         exit_by_ms=decided + signal.horizon_bars * timeframe.ms,
         price=now.mark,
         quantity=quantity,
@@ -218,7 +218,8 @@ def _setting(
     stop, target = abs(mark - signal.stop_price) / mark, abs(signal.take_profit_price - mark) / mark
     planned_stop = abs(analysis.price - signal.stop_price) / analysis.price
     planned_target = abs(signal.take_profit_price - analysis.price) / analysis.price
-    cost = signal.break_even_probability * (planned_target + planned_stop) - planned_stop
+    win, loss = signal.mean_win or planned_target, signal.mean_loss or planned_stop
+    cost = signal.break_even_probability * (win + loss) - loss
     by_target = abs(math.log(signal.take_profit_price / analysis.price)) / barrier_width
     sigma = by_target if signal.sigma_horizon is None else signal.sigma_horizon
     uncertainty = sizing.SIGMA_UNCERTAINTY if signal.sigma_uncertainty is None else signal.sigma_uncertainty
@@ -245,6 +246,8 @@ def _setting(
         elsewhere=float(now.elsewhere),
         dollar_price=float(now.dollar_price or 1),
         sigma_uncertainty=uncertainty,
+        mean_win=target * win / planned_target,
+        mean_loss=stop * loss / planned_stop,
     )
 
 

@@ -128,7 +128,8 @@ class Tactician:
             assert isinstance(analysis.outcome, Abstention)
             return analysis.outcome
         now, step = exchange.server_now_ms(), Timeframe.parse(analysis.timeframe).ms
-        if now >= analysis.decision_time_ms + self.settings.tactician.plan_validity * step:
+        validity = self.settings.tactician.plan_validity
+        if now >= signal.valid_until_ms(analysis.decision_time_ms, validity, step):
             age = (now - analysis.decision_time_ms) / 60_000
             return Abstention(
                 "analysis_stale",

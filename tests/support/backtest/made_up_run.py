@@ -12,6 +12,7 @@ from trader_cli.backtest.figures import FigureBasis, figures_of
 from trader_cli.backtest.records import framed
 from trader_cli.core.market.schemas import BARS
 from trader_cli.core.market.timeframes import Timeframe
+from trader_cli.core.types import Tries
 from trader_cli.report.run_report import RunReport
 
 QUARTER = Timeframe.parse("15m")
@@ -127,7 +128,7 @@ class MadeUpRun:
             )
         frames = framed(self.rows)
         basis = FigureBasis(
-            10_000.0, QUARTER.ms, {self.symbol: Closes.of(self.bars, QUARTER)}, 0.95, lambda s: [s, 0.0, 0.01]
+            10_000.0, QUARTER.ms, {self.symbol: Closes.of(self.bars, QUARTER)}, 0.95, lambda s: Tries(3, (s, 0.0, 0.01))
         )
         given: dict[str, Any] = {
             "kind": "backtest",

@@ -17,6 +17,7 @@ from trader_cli.analyst.training import TrainingInput, train
 from trader_cli.core.identity.digests import digest_bytes, digest_value
 from trader_cli.core.market.schemas import TIME
 from trader_cli.core.market.timeframes import Timeframe
+from trader_cli.core.types import Tries
 from trader_cli.features.bar_arrays import BarSeries
 from trader_cli.features.inputs import align_inputs
 from trader_cli.settings import as_settings
@@ -65,7 +66,7 @@ def digests(threads: int) -> dict[str, str]:
     features = FeatureEngineeringOrchestrator(settings).build(aligned, M15)
     series = BarSeries.of(bars)
     labels = triple_barrier(series, 8, 1.0, 64, M15.ms)
-    model = train(TrainingInput("k", "tape", "E", M15, bars, features, {}), TrainingOptions.of(settings), list)
+    model = train(TrainingInput("k", "tape", "E", M15, bars, features, {}), TrainingOptions.of(settings), Tries.alone)
     row = features.row(-1, named=True)
     analysis = analyse(AnalysisInput("E", M15, series, row, model, None, 0, None, {}), AnalysisOptions.of(settings))
     return {

@@ -9,7 +9,7 @@ from trader_cli.analyst.training import TrainingInput, train
 from trader_cli.core.market.bars import aggregate_bars, with_close_time
 from trader_cli.core.market.schemas import TIME
 from trader_cli.core.market.timeframes import Timeframe
-from trader_cli.core.types import Claim
+from trader_cli.core.types import Claim, Tries
 from trader_cli.features.build import build_features
 from trader_cli.features.family import FamilyOptions
 from trader_cli.features.registry import make_spec
@@ -33,4 +33,4 @@ def claim_on(tape: Tape, *, cost_factor: float = 1.0, drift_per_year: float = 0.
     costs = {name: getattr(default, name) * cost_factor for name in type(default).model_fields}
     features = build_features(bars, make_spec(FamilyOptions(M15, higher=M15.higher)))
     given = TrainingInput("key", tape.source, symbol.symbol, M15, bars, features, {})
-    return train(given, TrainingOptions.of(as_settings({"costs": costs})), list).claim
+    return train(given, TrainingOptions.of(as_settings({"costs": costs})), Tries.alone).claim

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import typer
 
 from trader_cli.cli import options as o
-from trader_cli.cli.show import print_facts, print_json, progress_bar, utc
+from trader_cli.cli.show import print_facts, print_json, progress_bar, rounded, utc
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from trader_cli.cli.show import Facts
 
 app = typer.Typer()
 
@@ -24,8 +30,9 @@ def train(
 ) -> None:
     """Train the models, and find out whether they have an edge.
 
-    Triple-barrier labels, walk-forward purged by label end, calibrated. The claim counts costs and every training ever
-    run on these data. A model without an edge is stored and says so; it gives no signals.
+    Triple-barrier labels over several horizons, walk-forward purged by label end, calibrated. The claim is about the
+    book that would have been traded, after costs, with every configuration ever tried on these data counted. A model
+    without an edge is stored and says so; it gives no signals.
     """
     from trader_cli.pipelines.stages.up_to_date import train as run
 
@@ -38,6 +45,7 @@ def train(
         return
     claim, metrics = done.claim, done.metrics
     left_out = int(metrics.get("left_out_rows", 0))
+    horizon = metrics.get("horizon_bars")
     print_facts(
         f"{done.symbol} {done.timeframe}: {'edge' if claim.edge else 'no edge'} claimed",
         {
@@ -45,10 +53,12 @@ def train(
             "because": claim.reason,
             "Sharpe per bar": f"{claim.sharpe_per_bar:.4f} after costs,"
             f" {claim.doubled_cost_sharpe_per_bar:.4f} at doubled costs",
-            "out of sample": f"{claim.bars} bars, {claim.trades} signals, {claim.trials} tries on these data counted",
-            "Brier score": f"{metrics['brier']:.4f}, base rates {metrics['brier_base_rates']:.4f}"
-            if "brier" in metrics
-            else None,
+            "would be found": None if claim.edge else _found(claim.smallest_sharpe_found),
+            "out of sample": f"{claim.bars} bars, {claim.trades} trades one at a time, {rounded(claim.trials)} tries on"
+            " these data counted",
+            "horizon": None if horizon is None else f"{horizon:.0f} bars, of those that were tried",
+            **_probabilities(metrics),
+            "act model": done.act,
             "rows": f"{metrics['rows']:.0f}, worth {metrics['effective_rows']:.0f} independent ones;"
             f" {done.features} features",
             "left out": f"{left_out} rows on bars that were not traded as they stand" if left_out else None,
@@ -57,3 +67,29 @@ def train(
             "model": f"{done.digest}{' (cache hit)' if done.cached else ''}",
         },
     )
+
+
+def _found(smallest: float) -> str:
+    return f"a Sharpe ratio of {smallest:.4f} per bar, nine times in ten, on so many bars and tries"
+
+
+def _probabilities(metrics: Mapping[str, float]) -> Facts:
+    """How good they are beside base rates that were known beforehand."""
+    if "brier" not in metrics:
+        return {}
+    known = {name: f"{metrics[name]:.4f}, base rates {metrics[f'{name}_base_rates']:.4f}" for name in _BESIDE}
+    by_class = (
+        f"{name} {1 - metrics[f'brier_{name}'] / metrics[f'brier_{name}_base_rates']:+.2%}"
+        for name in _CLASSES
+        if metrics[f"brier_{name}_base_rates"] > 0
+    )
+    return {
+        "Brier score": known["brier"],
+        "better by class": ", ".join(by_class),
+        "log loss": known["log_loss"],
+        "calibration": f"slope {metrics['slope']:.2f}, error {metrics['ece']:.3f} (right ones would show"
+        f" {metrics['ece_floor']:.3f}); AUC of up {metrics['auc']:.3f}",
+    }
+
+
+_BESIDE, _CLASSES = ("brier", "log_loss"), ("up", "down", "flat")

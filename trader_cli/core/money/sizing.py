@@ -47,11 +47,12 @@ class SizingLimits:
 class SizingInputs:
     """The trade and the account it would be made in.
 
-    `trades` is how many out-of-sample trades stand behind `probability`; `sigma_horizon` is the standard deviation of
-    the log return over the trade's horizon, `sigma_year` over a year, `sigma_uncertainty` that of ln σ; `others` and
-    `same_side` are notionals already held in the contract's margin asset, `elsewhere` dollars held in contracts of
-    other margin assets, `dollar_price` what one of the margin asset is worth in them; `book_notional` rests on the side
-    that would be taken, `bar_notional` trades in a mean bar.
+    `trades` is how many independent out-of-sample trades stand behind `probability`; `sigma_horizon` is the standard
+    deviation of the log return over the trade's horizon, `sigma_year` over a year, `sigma_uncertainty` that of ln σ;
+    `others` and `same_side` are notionals already held in the contract's margin asset, `elsewhere` dollars held in
+    contracts of other margin assets, `dollar_price` what one of the margin asset is worth in them; `book_notional`
+    rests on the side that would be taken, `bar_notional` trades in a mean bar. `mean_win` and `mean_loss`: what such
+    trades gain and lose on average before costs, fractions of price; `None`: at target and stop.
     """
 
     side: Side
@@ -74,6 +75,8 @@ class SizingInputs:
     elsewhere: float = 0.0
     dollar_price: float = 1.0
     sigma_uncertainty: float = SIGMA_UNCERTAINTY
+    mean_win: float | None = None
+    mean_loss: float | None = None
 
 
 @dataclass(frozen=True)
@@ -98,8 +101,9 @@ def lower_probability(probability: float, trades: int, confidence: float) -> flo
 
 def kelly_notional(setting: SizingInputs, limits: SizingLimits) -> float:
     """Fractional Kelly on the lower bound; exactly 0 where that is at or below break-even."""
-    win = setting.target_distance - setting.cost
-    loss = setting.stop_distance + setting.cost
+    gain = setting.target_distance if setting.mean_win is None else setting.mean_win
+    lost = setting.stop_distance if setting.mean_loss is None else setting.mean_loss
+    win, loss = gain - setting.cost, lost + setting.cost
     if win <= 0 or loss <= 0:
         return 0.0
     p = lower_probability(setting.probability, setting.trades, limits.confidence)

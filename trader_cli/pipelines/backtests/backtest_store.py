@@ -22,6 +22,7 @@ from trader_cli.core.identity.digests import digest_value
 from trader_cli.core.identity.manifests import ArtifactKey, Manifest
 from trader_cli.core.json_values import object_of
 from trader_cli.core.market.timeframes import DAY_MS
+from trader_cli.core.types import Tries
 from trader_cli.pipelines.backtests.backtest_request import ON_BARS, BacktestRequest
 from trader_cli.pipelines.stages.code_digest import code_digest
 from trader_cli.pipelines.stages.deciding_settings import deciding_settings
@@ -175,7 +176,7 @@ def _basis(
     workspace: Workspace,
     request: BacktestRequest,
     closes: Mapping[str, Closes],
-    count: Callable[[float], list[float]],
+    count: Callable[[float], Tries],
 ) -> FigureBasis:
     settings = workspace.settings
     return FigureBasis(settings.sim.balance, request.timeframe.ms, closes, settings.analyst.claim_probability, count)
@@ -202,8 +203,8 @@ def _inputs(prepared: PreparedBacktest) -> dict[str, str]:
 
 def _count_trial(
     workspace: Workspace, request: BacktestRequest, settings: str, rule: str | None, sharpe: float
-) -> list[float]:
-    """Sharpe ratios per bar of every trial on these data, this one among them: one trial, whatever its span.
+) -> Tries:
+    """Every trial on these data, this one among them, with Sharpe ratios per bar: one trial, whatever its span.
 
     It is recorded for each of its symbols, and counted are those that share one of them. `rule`: see `rule_choice`.
     """
@@ -215,23 +216,19 @@ def _count_trial(
     name = f"{means}-{what}" if rule is None else rule_trial(means, what, rule)
     for symbol in request.symbols:
         ledger.record(Trial.of_span(f"{name}:{symbol}", workspace.lineage, symbol, span, sharpe * per_day))
-    return [each / per_day for each in _counted_on(ledger, workspace, request)]
+    found = _counted_on(ledger, workspace, request)
+    return Tries(found.number, tuple(each / per_day for each in found.sharpes))
 
 
-def tries_now(workspace: Workspace, request: BacktestRequest) -> int:
+def tries_now(workspace: Workspace, request: BacktestRequest) -> float:
     """How many tries on the data of a backtest count by now: those that came after it are no part of its figures."""
-    return len(_counted_on(TrialLedger(workspace.state_dir), workspace, request))
+    return _counted_on(TrialLedger(workspace.state_dir), workspace, request).number
 
 
-def _counted_on(ledger: TrialLedger, workspace: Workspace, request: BacktestRequest) -> list[float]:
-    """Sharpe ratios per day of every trial that counts on these symbols and this span."""
+def _counted_on(ledger: TrialLedger, workspace: Workspace, request: BacktestRequest) -> Tries:
+    """Every trial that counts on these symbols and this span, with Sharpe ratios per day."""
     span = (request.since_ms or 0, request.until_ms or 0)
-    found = {
-        trial.configuration: trial.daily_sharpe
-        for symbol in request.symbols
-        for trial in ledger.overlapping(workspace.lineage, symbol, *span)
-    }
-    return counted(found)
+    return counted(looked for symbol in request.symbols for looked in ledger.looked(workspace.lineage, symbol, *span))
 
 
 def stored(workspace: Workspace, store: ArtifactStore) -> list[StoredBacktest]:

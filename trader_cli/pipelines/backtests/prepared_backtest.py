@@ -133,6 +133,6 @@ def _schedule(workspace: Workspace, timeframe: Timeframe, begins: Mapping[str, i
         timeframe,
         look_ms=round(settings.position_monitoring_interval * 1000),
         again_ms=round(settings.tactician.tactics_interval * 1000),
-        validity_ms=round(settings.tactician.plan_validity * timeframe.ms),
+        validity_bars=settings.tactician.plan_validity,
         begins=begins,
     )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from trader_cli.core.errors import TooFewBars
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.pipelines.stages.training_inputs import TrainingData
-    from trader_cli.settings.model import AnalystSettings
+    from trader_cli.settings.analyst_section import AnalystSettings
 
 _BEFORE_MS = 60 * DAY_MS
 """How much is fetched before a span of which nothing is stored: some of it is to be learned from."""
@@ -75,4 +75,4 @@ def _enough_at(series: TrainingData, options: AnalystSettings) -> int | None:
         data, _ = make_dataset(bars, series.features, options, series.timeframe.ms, unfit)
     except DataMissing:
         return None
-    return int(bars.open_ms[data.start[MIN_ROWS - 1] + options.horizon_bars]) + series.timeframe.ms
+    return int(bars.open_ms[data.start[MIN_ROWS - 1] + options.longest_horizon]) + series.timeframe.ms

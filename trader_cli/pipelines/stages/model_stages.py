@@ -149,6 +149,7 @@ def train(workspace: Workspace, symbol: str, timeframe: Timeframe, progress: Pro
         model.trained.last_ms,
         model.digest,
         model.cached,
+        model.trained.act.sentence if model.trained.act else None,
     )
 
 

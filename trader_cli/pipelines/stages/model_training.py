@@ -13,7 +13,7 @@ from trader_cli.core.identity.digests import digest_value
 from trader_cli.core.market.quality import UNFIT
 from trader_cli.core.ports import silent
 from trader_cli.execution.shutdown import leaving
-from trader_cli.pipelines.stages.training_inputs import count_trials, training_input
+from trader_cli.pipelines.stages.training_inputs import count_tries, training_input
 from trader_cli.settings.room_options import TrainingOptions
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
 from trader_cli.storage.bundles import BundleStore
@@ -27,6 +27,21 @@ if TYPE_CHECKING:
     from trader_cli.core.ports import Progress
     from trader_cli.pipelines.stages.training_inputs import TrainingData
     from trader_cli.settings import Workspace
+
+
+_MATTERS = {
+    "enable_dual_model_system",
+    "horizon_bars",
+    "embargo_bars",
+    "barrier_width",
+    "volatility_span",
+    "walk_forward_folds",
+    "trees",
+    "leaves",
+    "learning_rate",
+    "learners",
+    "claim_probability",
+}
 
 
 @dataclass(frozen=True)
@@ -89,40 +104,35 @@ def _fitted(workspace: Workspace, given: TrainingData, key: str, progress: Progr
     from trader_cli.analyst.training import train as fit
 
     with leaving().prompt():
-        options, trials = TrainingOptions.of(workspace.settings), count_trials(workspace, given, key)
-        return fit(training_input(given, key), options, trials, progress)
+        options, tries = (
+            TrainingOptions.of(workspace.settings),
+            count_tries(workspace, given, configuration(workspace, given)),
+        )
+        return fit(training_input(given, key), options, tries, progress)
 
 
 def training_key(workspace: Workspace, bars: Manifest, made: Manifest) -> str:
-    matters = workspace.settings.analyst.model_dump(
-        mode="json",
-        include={
-            "enable_dual_model_system",
-            "horizon_bars",
-            "barrier_width",
-            "volatility_span",
-            "walk_forward_folds",
-            "trees",
-            "leaves",
-            "learning_rate",
-            "learners",
-            "claim_probability",
-        },
-    )
-    fitted = asdict(FittedOptions.of(workspace.settings.feature_engineering_orchestrator))
-    return digest_value(
-        [
-            __version__,
-            bars.digest,
-            made.digest,
-            matters,
-            fitted,
-            workspace.settings.costs.model_dump(mode="json"),
-            workspace.settings.seed,
-            library_versions(),
-            ["unfit", *UNFIT],
-        ]
-    )
+    """The digest of all that a model depends on."""
+    return digest_value([bars.digest, made.digest, *_chosen(workspace)])
+
+
+def configuration(workspace: Workspace, given: TrainingData) -> str:
+    """The digest of all that could be chosen: one trial, however often and on however many bars it is trained."""
+    of = given.symbol, given.timeframe.name, given.features_manifest.settings
+    return digest_value(["model", *of, *_chosen(workspace)])
+
+
+def _chosen(workspace: Workspace) -> list[object]:
+    settings = workspace.settings
+    return [
+        __version__,
+        settings.analyst.model_dump(mode="json", include=_MATTERS),
+        asdict(FittedOptions.of(settings.feature_engineering_orchestrator)),
+        settings.costs.model_dump(mode="json"),
+        settings.seed,
+        library_versions(),
+        ["unfit", *UNFIT],
+    ]
 
 
 def _model_of(bundles: BundleStore, digest: str, key: str) -> Trained | None:

@@ -14,7 +14,7 @@ from trader_cli.core.identity.digests import digest_value
 from trader_cli.core.market.quality import UNFIT
 from trader_cli.core.ports import silent
 from trader_cli.features.rule_series import beside_bars, rule_bars, rule_frame, rule_signals
-from trader_cli.pipelines.stages.training_inputs import count_trials, training_input
+from trader_cli.pipelines.stages.training_inputs import count_tries, training_input
 from trader_cli.settings.room_options import RuleOptions, TrainingOptions
 
 if TYPE_CHECKING:
@@ -67,9 +67,9 @@ class PreparedRule:
         said, rows = self.signals, slice(0, given.bars.height)
         known = type(said)(said.side[rows], said.stop[rows], said.target[rows])
         choice = rule_choice(self.named.identity(), self.series.timeframe.name)
-        trials = count_trials(workspace, given, self._configuration, choice)
+        tries = count_tries(workspace, given, self._configuration, choice)
         options = TrainingOptions.of(workspace.settings)
-        return judge_rule(training_input(given, key), self.named, known, options, trials)
+        return judge_rule(training_input(given, key), self.named, known, options, tries)
 
 
 def rule_choice(identity: Mapping[str, object], timeframe: str) -> str:

@@ -37,7 +37,8 @@ class FeaturesBuilt:
 
 @dataclass(frozen=True)
 class Trained:
-    """What training came to. `cached` means that the very same training had been done before."""
+    """What training came to. `cached` means that the very same training had been done before; `act`: whether the act
+    model decides, and why not; `None` where there is none."""
 
     symbol: str
     timeframe: str
@@ -49,6 +50,7 @@ class Trained:
     last_ms: int
     digest: str
     cached: bool
+    act: str | None = None
 
 
 @dataclass(frozen=True)

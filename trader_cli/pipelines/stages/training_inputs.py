@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 
 from trader_cli.core.market.schemas import milliseconds, rows_between
 from trader_cli.core.market.timeframes import DAY_MS
+from trader_cli.core.types import Tries
 from trader_cli.storage.state import Trial, TrialLedger, counted, rule_trial
 from trader_cli.storage.stored_columns import StoredColumns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
     import polars as pl
 
+    from trader_cli.analyst.claim import CountTries
     from trader_cli.analyst.training import TrainingInput
     from trader_cli.core.identity.manifests import Manifest
     from trader_cli.core.market.timeframes import Timeframe
@@ -62,22 +64,21 @@ def training_input(given: TrainingData, key: str) -> TrainingInput:
     )
 
 
-def count_trials(
-    workspace: Workspace, given: TrainingData, key: str, rule: str | None = None
-) -> Callable[[list[float]], list[float]]:
-    """Counts learners in the trial ledger under a key: Sharpe ratios per bar in, those of all on these data out.
+def count_tries(workspace: Workspace, given: TrainingData, configuration: str, rule: str | None = None) -> CountTries:
+    """Counts learners of a configuration in the trial ledger: Sharpe ratios per bar in, those of all on these data out.
 
     `rule`: what a rule's trials have in common by whichever means it is tried; then there is one learner.
     """
     ledger, lineage = TrialLedger(workspace.state_dir), workspace.lineage
     per_day, times = math.sqrt(DAY_MS / given.timeframe.ms), milliseconds(given.bars["open_time"])
-    first, last = int(times[0]), int(times[-1])
+    span = int(times[0]), int(times[-1])
 
-    def count(sharpes: list[float]) -> list[float]:
+    def count(sharpes: Sequence[float], share: float) -> Tries:
         for learner, sharpe in enumerate(sharpes):
-            name = f"{key}-{learner}" if rule is None else f"{rule_trial('judged', key, rule)}:{given.symbol}"
-            ledger.record(Trial.of_span(name, lineage, given.symbol, (first, last), sharpe * per_day))
-        found = ledger.overlapping(lineage, given.symbol, first, last)
-        return counted({trial.configuration: trial.daily_sharpe / per_day for trial in found})
+            alone = f"{configuration}-{learner}"
+            name = alone if rule is None else f"{rule_trial('judged', configuration, rule)}:{given.symbol}"
+            ledger.record(Trial.of_span(name, lineage, given.symbol, span, sharpe * per_day, share))
+        found = counted(ledger.looked(lineage, given.symbol, *span))
+        return Tries(found.number, tuple(sharpe / per_day for sharpe in found.sharpes))
 
     return count

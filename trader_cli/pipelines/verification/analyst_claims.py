@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 from trader_cli.analyst.analysis import analyse
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from trader_cli.pipelines.verification.lab import Lab
 
 
-_MIN_TRADES = 30
+_MIN_TRADES, _FADED = 30, NormalDist().inv_cdf(0.01)
 
 
 def claim_obeys_its_numbers(lab: Lab) -> Iterator[Finding]:
@@ -85,4 +86,5 @@ def _earned(claim: Claim, level: float) -> bool:
         and claim.deflated_sharpe_probability >= level
         and claim.excess_sharpe_probability >= level
         and claim.doubled_cost_sharpe_per_bar > 0
+        and claim.fading >= _FADED
     )

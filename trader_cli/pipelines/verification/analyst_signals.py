@@ -56,30 +56,35 @@ def probabilities_sum_to_one(lab: Lab) -> Iterator[Finding]:
 
 
 def barriers_as_stated(lab: Lab) -> Iterator[Finding]:
-    """Stop and target at C·exp(±width·σ·√horizon), σ from the closes; break-even from them and the costs."""
+    """Stop and target at C·exp(±width·σ·√horizon), σ from the closes; break-even from mean gains and the costs."""
     study, signal = lab.study, first_signal(lab)
     options, costs = study.settings.analyst, study.settings.costs
     close = study.bars["close"].to_numpy()
     returns = np.diff(np.log(close))[-options.volatility_span :]
-    distance = options.barrier_width * math.sqrt(float(np.mean(returns**2))) * math.sqrt(options.horizon_bars)
+    sigma, horizon, pays = math.sqrt(float(np.mean(returns**2))), signal.horizon_bars, study_model(lab).side.payoffs
+    distance = sigma * max(options.barrier_width * math.sqrt(horizon), math.sqrt(8 / math.pi))
     up = 1 if signal.side == "long" else -1
     yield equal("price", float(close[-1]), study.analysis.price)
     yield near("target", close[-1] * math.exp(up * distance), signal.take_profit_price, 1e-6)
     yield near("stop", close[-1] * math.exp(-up * distance), signal.stop_price, 1e-6)
-    yield equal("bars to the vertical barrier", options.horizon_bars, signal.horizon_bars)
-    cost = 2e-4 * (costs.taker_fee_bps + costs.slippage_bps) + max(0.0, up * _funding_of_a_long(study))
-    gain, loss = abs(math.expm1(up * distance)), abs(math.expm1(-up * distance))
+    yield holds("bars to the vertical barrier: one of those that are set", horizon in options.horizon_bars)
+    yield equal("bars to the vertical barrier: those of the model", study_model(lab).horizon_bars, horizon)
+    cost = 2e-4 * (costs.taker_fee_bps + costs.slippage_bps) + max(0.0, up * _funding_of_a_long(study, horizon))
+    long = (pays.long_win, pays.long_loss), (pays.short_win, pays.short_loss)
+    gain, loss = (size * sigma * math.sqrt(horizon) for size in long[0 if up > 0 else 1])
+    yield near("mean gain", gain, signal.mean_win or 0.0, 1e-9)
+    yield near("mean loss", loss, signal.mean_loss or 0.0, 1e-9)
     yield near("win rate that returns nothing", (loss + cost) / (gain + loss), signal.break_even_probability, 1e-9)
 
 
-def _funding_of_a_long(study: Study) -> float:
+def _funding_of_a_long(study: Study, horizon: int) -> float:
     """Over the horizon, on a market of 8 hours: the next payment at the rate that is told, others as the last three."""
     store, settings = study.store, study.settings
     paid = store.require(stage_key(settings.mode, SYMBOL, TIMEFRAME, "funding"), "fetch")
     digest = str(store.pointed(stage_key(settings.mode, SYMBOL, TIMEFRAME, "market")))
     market = MarketSnapshot.from_dict(store.require_document(digest))
     start = int(study.bars["open_time"].to_physical()[-1]) + TIMEFRAME.ms
-    end, each = start + settings.analyst.horizon_bars * TIMEFRAME.ms, 8 * HOUR_MS
+    end, each = start + horizon * TIMEFRAME.ms, 8 * HOUR_MS
     stamps = [at for at in range(start // each * each, end + 1, each) if at > start]
     usual = float(store.read(paid)["funding_rate"].tail(3).to_numpy().mean())
     return sum(market.funding_rate if at == market.next_funding_ms else usual for at in stamps)

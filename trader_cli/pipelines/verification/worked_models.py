@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trader_cli.analyst.boosting import Rows, fit_calibrated, raw_probabilities
+from trader_cli.analyst.decision import Costs
 from trader_cli.analyst.labels import triple_barrier
+from trader_cli.analyst.walk_forward import Dataset, Learner, make_folds, walk_forward
 from trader_cli.features.bar_arrays import BarSeries
 from trader_cli.pipelines.verification.checks import LINES, Check, Finding, at_least, at_most, equal, near
 from trader_cli.pipelines.verification.lab import TIMEFRAME
@@ -18,37 +19,41 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from trader_cli.analyst.boosting import Calibrated
+    from trader_cli.analyst.walk_forward import Fold, OutOfSample
     from trader_cli.pipelines.verification.lab import Lab
 
     Floats = NDArray[np.float64]
 
-_ROWS, _SPAN = 800, 100
-_EDGE = 600
-"""The first row of the last quarter, on which probabilities are calibrated."""
+_ROWS, _SPAN, _EMBARGO = 1200, 50, 10
 
 
-def _fitted(x: Floats, classes: NDArray[np.int64]) -> Calibrated:
-    """A model of two classes from rows a bar apart, whose labels span 100 bars each."""
-    start = np.arange(_ROWS, dtype=np.int64)
-    rows = Rows(x[:, None], classes, np.ones(_ROWS), start, start + _SPAN)
-    made = fit_calibrated(rows, 2, shipped_settings().analyst, 1)
-    assert made is not None
-    return made
+def _out_of_sample(x: Floats, outcome: NDArray[np.int8]) -> tuple[list[Fold], OutOfSample]:
+    """The walk-forward over rows a bar apart, whose labels span 50 bars each."""
+    shipped, start = shipped_settings().analyst, np.arange(_ROWS, dtype=np.int64)
+    options = shipped.model_copy(update={"horizon_bars": (_SPAN,), "embargo_bars": _EMBARGO, "learning_rate": 0.2})
+    even, size = np.ones(_ROWS), np.full(_ROWS, 0.01)
+    data = Dataset(x[:, None], outcome, start, start + _SPAN, even, size, outcome * size, -outcome * size)
+    folds = make_folds(data, 4, options.embargo)
+    return folds, walk_forward([Learner.of(data, options, Costs(0.0, 0.0))], folds, 1)[0]
 
 
 def calibration_by_hand(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
-    """Rows whose labels reach into the last quarter teach nothing; what held before it but not in it is not said."""
-    toss, ones = np.arange(_ROWS) % 2, np.array([[0.0], [1.0]])
-    near_the_end = (np.arange(_ROWS) >= _EDGE - _SPAN).astype(np.float64)
-    made = _fitted(near_the_end, np.where(near_the_end > 0, 1, toss).astype(np.int64))
-    low, high = raw_probabilities(made.booster, ones)[:, 1]
-    yield near("what is learned of a mark that only rows with later labels bear", float(low), float(high), 0.0)
-    told = np.where(np.arange(_ROWS) % 5 == 0, 1 - toss, toss)
-    made = _fitted(toss.astype(np.float64), np.where(np.arange(_ROWS) < _EDGE, told, np.arange(_ROWS) // 4 % 2))
-    raw, said = raw_probabilities(made.booster, ones)[:, 1], made.predict(ones)[:, 1]
-    yield at_least("what a column told before the last quarter, in probability", 0.4, float(raw[1] - raw[0]))
-    yield at_most("what is said of it, as it told nothing there", 0.1, float(abs(said[1] - said[0])))
+    """What held before a segment but not in it is said of it, and of the next no more; a row whose label reaches into a
+    segment teaches its model nothing."""
+    tossed = np.where(np.arange(_ROWS) % 2 == 0, 1, -1).astype(np.int8)
+    seen = (tossed > 0).astype(np.float64)
+    folds, out = _out_of_sample(seen, tossed)
+    last, ups = folds[-1].test, seen > 0
+    apart = out.probabilities[last][ups[last], 0].mean() - out.probabilities[last][~ups[last], 0].mean()
+    yield at_least("what a column tells that told before, in probability", 0.3, float(apart))
+    first = folds[1].test.start
+    untold = np.where(np.arange(_ROWS) < first, tossed, np.where(np.arange(_ROWS) // 2 % 2 == 0, 1, -1)).astype(np.int8)
+    said = _out_of_sample(seen, untold)[1].probabilities[last]
+    yield at_most("what is said of it where it told nothing since", 0.1, float(np.ptp(said[:, 0])))
+    late = np.arange(_ROWS) >= first - _SPAN - _EMBARGO
+    only_late = np.where(late, 1, tossed).astype(np.int8)
+    score = _out_of_sample(late.astype(np.float64), only_late)[1].score[folds[1].test]
+    yield near("what is learned of a mark that only rows with later labels bear", 0.0, float(np.ptp(score)), 1e-12)
 
 
 def gaps_have_no_labels(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from trader_cli.analyst.decision import Costs, TradeCosts, acts, choose_side
+from trader_cli.analyst.decision import Costs, Payoffs, TradeCosts, acts, choose_side
 from trader_cli.analyst.funding_cost import funding_rates
 from trader_cli.analyst.labels import average_uniqueness, triple_barrier
 from trader_cli.analyst.training import make_dataset
@@ -77,6 +77,9 @@ def labels_by_hand(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
     ended = (float(risen.gain_long[4]), float(risen.gain_short[4]))
     yield near("out at the horizon, a per cent higher: gain of a long", 0.01, ended[0], 1e-12)
     yield near("out at the horizon, a per cent higher: gain of a short", -0.01, ended[1], 1e-12)
+    yield equal("out at the horizon, a per cent higher: outcome", 1, int(risen.outcome[4]))
+    near_barriers = triple_barrier(_zigzag(14), 1, 1.0, 2, _BAR).barrier[4]
+    yield near("barriers over one bar: a bar's mean range away", math.log(1.01) * 1.5957691, float(near_barriers), 1e-8)
     valid = triple_barrier(_zigzag(14), 4, 1.0, 2, _BAR).valid
     yield equal(
         "bars that have a label: from the span to the horizon", list(range(2, 10)), np.flatnonzero(valid).tolist()
@@ -97,7 +100,7 @@ def rows_by_hand(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
     unfit[300] = True
     data, names = make_dataset(bars, features, settings.analyst, _BAR, unfit)
     options = settings.analyst
-    labels = triple_barrier(bars, options.horizon_bars, options.barrier_width, options.volatility_span, _BAR)
+    labels = triple_barrier(bars, options.longest_horizon, options.barrier_width, options.volatility_span, _BAR)
     yield equal("columns", ["number"], names)
     yield equal("rows whose features are of another bar", 0, int((data.x[:, 0] != data.start).sum()))
     for name in ("outcome", "end", "gain_long", "gain_short"):
@@ -119,16 +122,22 @@ def costs_by_hand(lab: Lab) -> Iterator[Finding]:
         for side, found in (("long", day.long), ("short", day.short)):
             wanted = (14e-4 + 3e-4) * factor
             yield near(f"costs times {factor:g}: in, out and a day {side}", wanted, float(np.asarray(found)[0]), 1e-12)
-    up, down, long, short = 0.02, 1 - 1 / 1.02, 0.001, 0.0014
-    p = np.array([[0.5, 0.3, 0.2], [0.3, 0.5, 0.2], [0.34, 0.33, 0.33]])
-    choice = choose_side(p, np.full(3, math.log(1.02)), TradeCosts(long, short))
-    worth = (0.5 * up - 0.3 * down - long, 0.5 * down - 0.3 * up - short, 0.34 * up - 0.33 * down - long)
-    even = ((down + long) / (up + down), (up + short) / (up + down), (down + long) / (up + down))
-    yield equal("sides", [1, -1, 1], choice.side.tolist())
+    long, short, pays = 0.001, 0.0014, Payoffs(1.0, 0.8, 1.1, 0.7)
+    p, base, sigma = np.array([[0.5, 0.3, 0.2], [0.3, 0.5, 0.2], [0.34, 0.33, 0.33]]), np.array([0.35, 0.35, 0.3]), 0.02
+    choice = choose_side(p, base, pays, np.full(3, sigma), TradeCosts(long, short))
+    worth = (
+        0.5 * 1.0 * sigma - 0.5 * 0.8 * sigma - long,
+        0.5 * 1.1 * sigma - 0.5 * 0.7 * sigma - short,
+        0.33 * 1.1 * sigma - 0.67 * 0.7 * sigma - short,
+    )
+    even = tuple((loss + cost / sigma) / reach for loss, cost, reach in ((0.8, long, 1.8), *((0.7, short, 1.8),) * 2))
+    yield equal("sides", [1, -1, -1], choice.side.tolist())
     for row in range(3):
         yield near(f"row {row}: expected value", worth[row], float(choice.expected_value[row]), 1e-12)
         yield near(f"row {row}: win rate that returns nothing", even[row], float(choice.break_even[row]), 1e-12)
-    yield equal("worth acting on", [True, True, False], acts(choice, None).tolist())
+    yield equal("worth acting on", [True, True, False], acts(choice).tolist())
+    usual = choose_side(p, np.array([0.5, 0.3, 0.2]), pays, np.full(3, sigma), TradeCosts(long, short))
+    yield equal("worth acting on, one no likelier than ever", [False, True, False], acts(usual).tolist())
     requested = acts(choice, np.array([even[0] + 0.01, even[1] - 0.01, 0.99]))
     yield equal("worth acting on, the act model asked", [True, False, False], requested.tolist())
 

@@ -1,0 +1,145 @@
+"""Whether to act on a side: a second model of what the side model's choices came to, and whether it may decide.
+
+It learns only from out-of-sample choices of the side model. It decides where its own out-of-sample probabilities are
+calibrated and the book that is traded is better with it; else it is fitted, counted, reported, and dropped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trader_cli.analyst.boosting import BinnedRows, Calibrated
+from trader_cli.analyst.calibration import fit_slope, logit
+from trader_cli.analyst.statistics import chance_of_no_gain
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from trader_cli.analyst.book import Book
+    from trader_cli.analyst.walk_forward import Fold, Learner, OutOfSample
+    from trader_cli.core.json_values import JsonObject
+
+    Floats = NDArray[np.float64]
+    Flags = NDArray[np.bool_]
+
+META_COLUMNS = ("meta_probability_up", "meta_probability_down", "meta_probability_flat", "meta_side")
+"""What the act model sees after the features; in training out-of-sample values only."""
+_FROM = 2
+"""The first fold it speaks in: before, there is nothing for it to learn from."""
+_SLOPE_WITHIN = 0.3
+_LEAST_ROWS = 300
+_LEVEL = 0.05
+_BARELY_A_PRIOR = 1e-3
+
+
+def act_features(x: Floats, probabilities: Floats, side: NDArray[np.int8]) -> Floats:
+    """What the act model sees: the features, `META_COLUMNS`. Shape (n, f + 4)."""
+    return np.column_stack([x, probabilities, side.astype(np.float64)])
+
+
+@dataclass(frozen=True)
+class ActVerdict:
+    """What was found of the act model out of sample; `dropped` says why it does not decide, `None` where it does."""
+
+    dropped: str | None
+    slope: float
+    effective_rows: float
+    chance_of_no_gain: float
+
+    def as_dict(self) -> JsonObject:
+        """The fields."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class ActModel:
+    """P(the side that was chosen profits after its costs), and whether that decides."""
+
+    booster: Calibrated
+    verdict: ActVerdict
+
+    @property
+    def decides(self) -> bool:
+        """Whether a side must pass it."""
+        return self.verdict.dropped is None
+
+    @property
+    def sentence(self) -> str:
+        """Whether it decides, and why not."""
+        return "decides" if self.decides else f"dropped ({self.verdict.dropped})"
+
+    def predict(self, x: Floats, probabilities: Floats, side: NDArray[np.int8]) -> Floats:
+        """Probabilities (n,) for features (n, f), the side model's probabilities (n, 3) and sides (n,)."""
+        return self.booster.predict(act_features(x, probabilities, side))
+
+
+@dataclass(frozen=True)
+class ActRecord:
+    """What the act model said out of sample, each (n,), NaN where nothing: score, base rate known then, probability."""
+
+    score: Floats
+    base: Floats
+    probability: Floats
+
+    @classmethod
+    def of(cls, learner: Learner, out: OutOfSample, folds: Sequence[Fold], seed: int) -> ActRecord:
+        """The walk-forward of the act model behind that of the side model."""
+        made = cls(*(np.full(len(learner.data), np.nan) for _ in range(3)))
+        for fold in folds[_FROM:]:
+            x = learner.data.widened(fold.columns).x
+            model = made.fitted(x, learner, out, learner.before(fold.test.start, fold.test.start), seed)
+            if model is not None:
+                made._say(model, act_features(x[fold.test], out.probabilities[fold.test], out.side[fold.test]), fold)
+        return made
+
+    def fitted(self, x: Floats, learner: Learner, out: OutOfSample, before: Flags, seed: int) -> Calibrated | None:
+        """The model of the predicted rows among `before` (n,), calibrated on what its predecessors said of them."""
+        known, data = before & out.known, learner.data
+        assert (out.learned_to[known] < data.start[known]).all(), "a side prediction is not out of sample"
+        if not known.any():
+            return None
+        rows = BinnedRows(act_features(x[known], out.probabilities[known], out.side[known]))
+        worth = worthwhile(learner, out)
+        model = rows.fit(worth[known], data.uniqueness[known], learner.options, seed + 1)
+        told = known & np.isfinite(self.score)
+        scored = self.score[told], logit(self.base[told]), worth[told], data.uniqueness[told]
+        return None if model is None else replace(model, slope=fit_slope(*scored))
+
+    def _say(self, model: Calibrated, x: Floats, fold: Fold) -> None:
+        self.score[fold.test] = score = model.score(x)
+        self.base[fold.test], self.probability[fold.test] = model.base, model.calibrated(score)
+
+    def gated(self, out: OutOfSample) -> Flags:
+        """The rows (n,) that would be acted on if it decided; without its word nothing is."""
+        return out.acted & (np.nan_to_num(self.probability, nan=-1.0) > out.break_even)
+
+    def verdict(self, learner: Learner, out: OutOfSample, without: Book, gated: Book) -> ActVerdict:
+        """By its calibration, and by the books that are traded without and with it."""
+        told = np.isfinite(self.probability)
+        weight, base = learner.data.uniqueness[told], logit(self.base[told])
+        rows = float(weight.sum())
+        worth = worthwhile(learner, out)[told]
+        slope = fit_slope(logit(self.probability[told]) - base, base, worth, weight, _BARELY_A_PRIOR)
+        block = max(learner.options.longest_horizon, round(len(without.gains) ** 0.5))
+        luck = chance_of_no_gain(gated.gains - without.gains, block)
+        return ActVerdict(_why_dropped(slope, rows, luck), slope, rows, luck)
+
+
+def worthwhile(learner: Learner, out: OutOfSample) -> Floats:
+    """1 where the side that was chosen gained more than it cost, else 0, (n,)."""
+    return (learner.data.gain(out.side) > learner.costs.of(out.side)).astype(np.float64)
+
+
+def _why_dropped(slope: float, rows: float, luck: float) -> str | None:
+    if rows < _LEAST_ROWS:
+        return f"{rows:.0f} effective rows; {_LEAST_ROWS} are needed"
+    if abs(slope - 1) > _SLOPE_WITHIN:
+        return f"calibration slope {slope:.2f} out of sample; 1 ± {_SLOPE_WITHIN:g} is needed"
+    if luck > _LEVEL:
+        return f"the book is not surely better with it (paired block bootstrap: {luck:.2f})"
+    return None

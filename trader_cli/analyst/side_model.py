@@ -1,0 +1,54 @@
+"""Which way price goes until a barrier or the horizon: calibrated probabilities, and what each outcome pays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trader_cli.analyst.decision import DOWN, FLAT, UP, Payoffs, choose_side
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from trader_cli.analyst.boosting import Calibrated
+    from trader_cli.analyst.decision import Choice, TradeCosts
+
+    Floats = NDArray[np.float64]
+
+
+def flat_rate(outcome: NDArray[np.int8], weight: Floats) -> float:
+    """Share of what ended without a direction, by weight."""
+    return float(weight @ (outcome == 0) / weight.sum())
+
+
+@dataclass(frozen=True)
+class SideModel:
+    """A calibrated booster of up against down, the rate of flat, and the mean gains of each outcome."""
+
+    booster: Calibrated
+    flat: float
+    payoffs: Payoffs
+
+    @property
+    def base_rates(self) -> Floats:
+        """Of up, down and flat, (3,): what is said where the booster tells nothing."""
+        return np.asarray(self._three(np.array([self.booster.base]))[0])
+
+    def probabilities(self, score: Floats) -> Floats:
+        """Of up, down and flat, (n, 3), for scores (n,)."""
+        return self._three(self.booster.calibrated(score))
+
+    def predict(self, x: Floats) -> Floats:
+        """Of up, down and flat, (n, 3), for features (n, f)."""
+        return self.probabilities(self.booster.score(x))
+
+    def choose(self, probabilities: Floats, sigma: Floats, costs: TradeCosts) -> Choice:
+        """The better side by its probabilities (n, 3), σ of the horizon (n,) and costs."""
+        return choose_side(probabilities, self.base_rates, self.payoffs, sigma, costs)
+
+    def _three(self, up: Floats) -> Floats:
+        found = np.empty((len(up), 3))
+        found[:, UP], found[:, DOWN], found[:, FLAT] = up * (1 - self.flat), (1 - up) * (1 - self.flat), self.flat
+        return found
