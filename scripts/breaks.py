@@ -587,7 +587,7 @@ BREAKS = (
     Break(
         "learned from what overlaps the prediction",
         ("folds_by_hand",),
-        ("test_analyst.py::test_walk_forward_never_learns_from_what_has_not_ended",),
+        ("test_fitted.py::test_folds_learn_only_from_labels_that_ended_an_embargo_before_them",),
         (
             (
                 "analyst/walk_forward.py",
