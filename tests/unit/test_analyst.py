@@ -127,6 +127,9 @@ def test_a_slope_recovers_a_known_distortion_and_is_nothing_for_noise() -> None:
     few = slice(0, 40)
     assert fit_slope(score[few], base[few], y[few], ones[few] / 10) < 0.5, "of four rows little is known"
     assert fit_slope(*(np.empty(0),) * 4) == 0.0
+    many = slice(0, 400)
+    tenfold = fit_slope(10 * score[many], base[many], y[many], ones[many])
+    assert tenfold == pytest.approx(fit_slope(score[many], base[many], y[many], ones[many]) / 10), "in any unit"
 
 
 def test_base_rates_rest_on_what_was_seen_and_on_a_half_where_little_was() -> None:

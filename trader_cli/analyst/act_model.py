@@ -34,7 +34,6 @@ _FROM = 2
 _SLOPE_WITHIN = 0.3
 _LEAST_ROWS = 300
 _LEVEL = 0.05
-_BARELY_A_PRIOR = 1e-3
 
 
 def act_features(x: Floats, probabilities: Floats, side: NDArray[np.int8]) -> Floats:
@@ -124,7 +123,7 @@ class ActRecord:
         weight, base = learner.data.uniqueness[told], logit(self.base[told])
         rows = float(weight.sum())
         worth = worthwhile(learner, out)[told]
-        slope = fit_slope(logit(self.probability[told]) - base, base, worth, weight, _BARELY_A_PRIOR)
+        slope = fit_slope(logit(self.probability[told]) - base, base, worth, weight, 0.0)
         block = max(learner.options.longest_horizon, round(len(without.gains) ** 0.5))
         luck = chance_of_no_gain(gated.gains - without.gains, block)
         return ActVerdict(_why_dropped(slope, rows, luck), slope, rows, luck)

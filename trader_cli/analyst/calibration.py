@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 _EDGE = 1e-6
-_PRIOR_PRECISION = 1.0
-"""How surely the slope is taken to lie near 0 before any row is seen: one over its variance."""
+_ROWS_WITHOUT_SLOPE = 60.0
+"""Independent rows, of scores like those seen, that are taken to have shown a slope of 0 before any row is seen."""
+_LEAST_PRECISION = 1e-9
 PRIOR_ROWS = 20.0
 """Independent rows, half of each outcome, that a base rate is taken to rest on before any row is seen."""
 _STEPS = 50
@@ -40,14 +41,15 @@ def base_rate(outcomes: Floats, weight: Floats) -> float:
 
 
 def fit_slope(
-    score: Floats, offset: Floats, outcomes: Floats, weight: Floats, prior: float = _PRIOR_PRECISION
+    score: Floats, offset: Floats, outcomes: Floats, weight: Floats, prior_rows: float = _ROWS_WITHOUT_SLOPE
 ) -> float:
     """The slope a ≥ 0 of logit p = offset + a · score, by weighted maximum likelihood with a normal prior around 0.
 
-    Scores, log-odds of the base rates, outcomes in {0, 1} and weights of independent rows, each (n,); 0 for n = 0.
-    `prior`: its precision. Newton's method; the log likelihood is concave.
+    Scores, log-odds of the base rates, outcomes in {0, 1} and weights of independent rows, each (n,); 0 for n = 0. The
+    prior is worth `prior_rows`, whatever the scores are measured in. Newton's method; the log likelihood is concave.
     """
-    slope = 0.0
+    slope, mean_square = 0.0, float(weight @ (score * score)) / max(float(weight.sum()), _EDGE)
+    prior = prior_rows * mean_square / 4 + _LEAST_PRECISION
     for _ in range(_STEPS):
         fitted = logistic(offset + slope * score)
         gradient = score @ (weight * (outcomes - fitted)) - prior * slope

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 _NAMES = {UP: "up", DOWN: "down", FLAT: "flat"}
 _BINS = 10
 _DRAWS = 200
-_BARELY_A_PRIOR = 1e-3
 _SMALLEST = 1e-12
 
 
@@ -48,7 +47,7 @@ def quality(data: Dataset, out: OutOfSample, horizon: int) -> dict[str, float]:
         found[f"log_loss{name}"] = float(-np.log(np.maximum((p * truth).sum(axis=1), _SMALLEST)).mean())
     offset, up = logit(base[:, UP]), truth[:, UP]
     weight = data.uniqueness[rows]
-    found["slope"] = fit_slope(logit(said[:, UP]) - offset, offset, up, weight, _BARELY_A_PRIOR)
+    found["slope"] = fit_slope(logit(said[:, UP]) - offset, offset, up, weight, 0.0)
     found["ece"], found["ece_floor"] = calibration_error(said[:, UP], up), error_floor(said[:, UP], horizon)
     found["auc"] = area_under_curve(out.score[rows], up > 0)
     found["acted_share"] = float(out.acted.sum() / rows.sum())
