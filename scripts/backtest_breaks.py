@@ -34,7 +34,7 @@ FAST_BREAKS = (
         "a rung that waits is forgotten",
         (),
         (f"{HAND}test_a_rung_reached_at_the_look_of_a_scale_down_is_not_forgotten",),
-        ((NEXT, "    if _moves(one, best):\n        return None\n", ""),),
+        ((NEXT, "if beyond >= 0 or (beyond > -unit and moves(one, best)):", "if False:"),),
     ),
     Break(
         "a rung at a bar's last point is left to the bar",
@@ -83,8 +83,8 @@ FAST_BREAKS = (
                 "fund(self, self._book, self.now_ms, FUNDING_INTERVAL_MS)\n                _ = [w(self) for w in self.on_change]\n",
             ),
             (
-                "venue/engine/engine.py",
-                "until_ms = max(until_ms, upto_ms)",
+                "venue/engine/look_ahead.py",
+                "until_ms = max(ahead_ms, upto_ms)",
                 "until_ms = upto_ms + FUNDING_INTERVAL_MS",
             ),
         ),
@@ -162,16 +162,34 @@ FAST_BREAKS = (
         (
             (
                 FAST,
-                "for close_ms in range(self._heard_ms, self._unheard_from(held) - 1, -bar_ms):",
-                "for close_ms in ():",
+                "if self._heard_ms >= unheard_ms:",
+                "if False:",
             ),
         ),
+    ),
+    Break(
+        "a price is remembered as not being there",
+        (),
+        ("test_path_runs.py::test_what_was_looked_for_before_changes_no_answer",),
+        (
+            (
+                "venue/simulated_market/price_path.py",
+                "return self.until_ms - 1 if knows else after_ms",
+                "return self.until_ms if knows else after_ms",
+            ),
+        ),
+    ),
+    Break(
+        "what is not watched yet is calm",
+        (),
+        (AHEAD,),
+        (("venue/engine/look_ahead.py", "if symbol not in self._calm:", "if False:"),),
     ),
     Break(
         "loss limits are no levels",
         (),
         (SAME,),
-        ((NEXT, "if floor is None or self._at(engine, stops) > floor:", "if True:"),),
+        ((NEXT, "if floor is None or equity - self._lost(marks, stops) > floor:", "if True:"),),
     ),
     Break(
         "each symbol may lose all that is left",

@@ -251,7 +251,7 @@ BREAKS = (
             ),
             (
                 "core/money/exits.py",
-                "    return max(level, position.stop_price) if position.sign > 0 else min(level, position.stop_price)\n",
+                "    return max(level, stop) if sign > 0 else min(level, stop)\n",
                 "    return level\n",
             ),
             (

@@ -119,6 +119,7 @@ def test_what_is_read_directly_is_what_the_routes_say(tmp_path: Path, seed: int)
             assert venue.order_book(symbol) == quote_replies.order_book(shown, symbol, DEPTH)  # type: ignore[arg-type]
             day: Any = routes.table["/fapi/v1/ticker/24hr"]({"symbol": symbol}, now)
             assert venue.ticker(symbol) == quote_replies.ticker(day, symbol)
+            assert venue.day_quote_volume(symbol) == venue.ticker(symbol).quote_volume
             rows: Any = READS["/fapi/v1/openAlgoOrders"](engine, {"symbol": symbol})
             assert venue.open_stops(symbol) == [parse.stop_state(row) for row in rows]
             listed: Any = routes.table["/fapi/v1/exchangeInfo"]({}, now)
@@ -127,6 +128,8 @@ def test_what_is_read_directly_is_what_the_routes_say(tmp_path: Path, seed: int)
             brackets = READS["/fapi/v1/leverageBracket"](engine, {"symbol": symbol})
             assert venue.brackets(symbol) == parse.brackets_of(brackets, symbol)
             checked += len(rows)
+        held: Any = READS["/fapi/v3/positionRisk"](engine, {})
+        assert venue.positions() == [parse.position_state(row) for row in held]
         told: Any = READS["/fapi/v3/account"](engine, {})
         assert venue.account() == parse.account_state(told)
 

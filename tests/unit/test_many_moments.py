@@ -46,6 +46,7 @@ def test_prices_and_turnover_of_many_moments_are_those_of_each(seed: int) -> Non
     assert prices_at(tape, times).tolist() == [SymbolMarket(tape).last_price(now) for now in times.tolist()]
     shown = [SymbolMarket(tape).day(now).quote_volume for now in times.tolist()]
     assert SymbolMarket(tape).day_quote_volumes(times).tolist() == shown
+    assert [SymbolMarket(tape).day_quote_volume(now) for now in times.tolist()] == shown
 
 
 def plain_book(tape: SymbolTape, now: int, last: float, levels: int) -> list[float]:
@@ -71,6 +72,7 @@ def test_books_of_many_moments_are_those_of_each(seed: int) -> None:
             for prices, sizes in (books.bids, books.asks)
         ]
         assert (sides[0], sides[1]) == market.book(now, 20)
+        assert (sides[0][:5], sides[1][:5]) == market.book(now, 5), "few levels are made without arrays"
         assert books.bids[0][at].tolist() == plain_book(tape, now, float(last[at]), 20)
 
 

@@ -97,6 +97,24 @@ def test_trades_and_levels_reached_are_those_of_each_bar_alone(seed: int) -> Non
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**31))
+def test_what_was_looked_for_before_changes_no_answer(seed: int) -> None:
+    """Bounds that lie in, on and outside those before, asked on from where the last price was found, or before it."""
+    tape = random_tape(seed)
+    market, dice = SymbolMarket(tape), np.random.default_rng(seed)
+    now, below, above = START_MS, 0.0, np.inf
+    for _ in range(DRAWS):
+        hit = market.first_beyond(now, now + int(dice.integers(1, 40 * BASE.ms)), below, above)
+        now = hit.time_ms if hit and dice.random() < 0.5 else now + int(dice.integers(0, 2 * BASE.ms))
+        upto, price = now + int(dice.integers(0, 40 * BASE.ms)), market.last_price(now)
+        if dice.random() < 0.4:
+            below, above = price - 0.01 * int(dice.integers(-2, 90)), price + 0.01 * int(dice.integers(-2, 90))
+        else:
+            below, above = below - 0.01 * int(dice.integers(-1, 20)), above + 0.01 * int(dice.integers(-1, 20))
+        assert market.first_beyond(now, upto, below, above) == SymbolMarket(tape).first_beyond(now, upto, below, above)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**31))
 def test_where_it_is_still_no_price_comes_and_a_short_wait_mostly_is(seed: int) -> None:
     tape = random_tape(seed)
     market, dice = SymbolMarket(tape), np.random.default_rng(seed)
@@ -104,7 +122,7 @@ def test_where_it_is_still_no_price_comes_and_a_short_wait_mostly_is(seed: int) 
     short = 0
     for now in (START_MS + dice.integers(-BASE.ms, (BARS + 2) * BASE.ms, DRAWS)).tolist():
         for wait in (0, 100, 4_000, 3 * BASE.ms):
-            if market.is_still(now, now + wait):
+            if now + wait < market.still_until(now):
                 assert not ((times > now) & (times <= now + wait)).any()
                 short += wait == 100
     assert short > DRAWS / 2

@@ -22,7 +22,7 @@ from test_backtest_account import planned
 from test_two_speeds import assert_same
 
 from trader_cli.backtest.backtest_account import open_position
-from trader_cli.backtest.next_moment import NextMoment, next_rung
+from trader_cli.backtest.next_moment import NextMoment, moves, next_rung
 from trader_cli.backtest.position_keeper import ManagedPosition
 from trader_cli.backtest.schedule import Schedule
 from trader_cli.core.market.timeframes import HOUR_MS, MINUTE_MS, SETTLE_MS, Timeframe
@@ -132,13 +132,26 @@ def test_the_next_rung_is_the_first_price_at_which_the_trail_moves(tmp_path: Pat
     rules = ExitRules(float(dice.choice([0.3, 1.0, 1.7])), float(dice.choice([0.1, 0.25, 1.0])), 0.8, 0.6, 1, 1)
     stop = first + sign * unit * int(dice.integers(0, 9))
     one = ManagedPosition(plan, rules, 0, stop, 0, best_price=entry, amount=Decimal(sign), cost=sign * entry)
-    if (trailing_stop(open_position(one, entry), rules) - stop) * sign > 0:
-        assert next_rung(one, unit) is None
-        return
     price = next_rung(one, unit)
-    assert price is not None
-    moves = [(trailing_stop(open_position(one, at), rules) - stop) * sign > 0 for at in (price - sign * unit, price)]
-    assert moves == [False, True]
+    seen = (price - sign * unit, price, entry)
+    follows = [(trailing_stop(open_position(one, at), rules) - stop) * sign > 0 for at in seen]
+    assert follows[:2] == [False, True]
+    assert [moves(one, at) for at in seen] == follows
+
+
+def test_a_rung_that_a_price_between_two_ticks_has_reached_waits(tmp_path: Path) -> None:
+    """An average price may be the best one, and lie between two ticks."""
+    account = account_on(market_of(tape_of({}), {}), tmp_path)
+    account.venue.advance(SIGNAL_MS)
+    plan = planned(account, "AAAUSDT", stop_price=Decimal(99), backstop_price=Decimal(98), price=Decimal(100))
+    assert account.enter(Approved(plan)) is None
+    held = account.held["AAAUSDT"]
+    held.cost = held.amount * Decimal("101.005")
+    held.rules = ExitRules(0.5, 0.333, 0.8, 0.6, 1, 1)
+    assert next_rung(held, Decimal("0.01")) == Decimal("100.68")
+    held.best_price = Decimal("100.675")
+    assert moves(held, held.best_price)
+    assert NextMoment(account).price_moment(SIGNAL_MS + HOUR_MS) == account.venue.now_ms
 
 
 def test_a_level_is_reached_where_it_is_touched(tmp_path: Path) -> None:

@@ -66,13 +66,12 @@ class BacktestAccount:
         self.halted: str | None = None
         self._options, self._timeframe = options, timeframe
         self.losses = LossRecord(options.execution.limits, venue.engine.account.wallet)
-        self._sent: list[tuple[str, int]] = []
-        self._folded = self._paid = 0
-        self.has_changed = True
+        self._sent, self._folded, self._paid = list[tuple[str, int]](), 0, 0
+        self.has_changed = self._has_news = True
         venue.engine.on_change.append(self._note_change)
 
     def _note_change(self, _engine: Engine) -> None:
-        self.has_changed = True
+        self.has_changed = self._has_news = True
 
     # --- entering ---
 
@@ -207,6 +206,9 @@ class BacktestAccount:
 
     def _forget_flat(self) -> None:
         """What has ended is swept, and held no more."""
+        if not self._has_news:
+            return
+        self._has_news = False
         self._fold()
         for symbol in sorted(self.held):
             self._fold()  # sweeping the one before may have taken time

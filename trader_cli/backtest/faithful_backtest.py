@@ -167,6 +167,6 @@ class FaithfulBacktest:
         if closed > max(held.plan.decision_ms, known.at_ms if known else 0):
             said = assessment_of(held.plan, self._analyses.of(symbol, closed))
             if said is not None:
-                self._assessments = {**self._assessments, held.plan.plan_id: said}
+                self._assessments[held.plan.plan_id] = said
                 return said
         return known

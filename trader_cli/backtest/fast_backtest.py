@@ -141,7 +141,7 @@ class FastBacktest(FaithfulBacktest):
                 if not self._is_away(series.symbol, close_ms):
                     self._pass_over(series.symbol, close_ms)
                 series.analysed_ms, series.approved = close_ms, None
-            self._standing.due.append(close_ms)
+            self._standing.add(close_ms)
             self._stood_ms = self._prepared.passed_ms = close_ms
 
     def _pass_over(self, symbol: str, close_ms: int) -> None:
@@ -157,10 +157,10 @@ class FastBacktest(FaithfulBacktest):
 
     def _assessment(self, held: ManagedPosition) -> Assessment | None:
         """As ever, once what looks that were passed over have heard is known."""
-        bar_ms = self._schedule.timeframe.ms
-        for close_ms in range(self._heard_ms, self._unheard_from(held) - 1, -bar_ms):
-            said = assessment_of(held.plan, self._prepared.at(held.plan.symbol, close_ms))
+        symbol, unheard_ms = held.plan.symbol, self._unheard_from(held)
+        if self._heard_ms >= unheard_ms:
+            close_ms = self._prepared.symbols[symbol].spoken_until(self._heard_ms)
+            said = assessment_of(held.plan, self._prepared.at(symbol, close_ms)) if close_ms >= unheard_ms else None
             if said is not None:
-                self._assessments = {**self._assessments, held.plan.plan_id: said}
-                break
+                self._assessments[held.plan.plan_id] = said
         return super()._assessment(held)

@@ -83,15 +83,16 @@ class LossRecord:
         self._waiting.append(looks)
         self._highest = max(self._highest, looks.highest)
 
-    def floor(self, engine: Engine, highest: Decimal) -> Decimal | None:
+    def floor(self, engine: Engine, equity: Decimal, highest: Decimal) -> Decimal | None:
         """The equity down to which no limit breaks today while equity stays below `highest`; None: none ever does."""
         if not self._is_on:
             return None
         self._note(engine, highest)
-        now, top, (daily, drawdown) = _point(engine), self._highest, self._shares
+        top, (daily, drawdown) = self._highest, self._shares
         quick = top * (1 - min(daily, drawdown))
-        if now.equity > quick:
+        if equity > quick:
             return quick
+        now = EquityPoint(engine.now_ms, engine.account.wallet, equity)
         peak, day = top, now.time_ms // DAY_MS
         if now.equity <= top * (1 - drawdown):
             self._make_up()

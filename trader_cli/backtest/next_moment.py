@@ -7,13 +7,12 @@ limit, and on what has happened to the account. Prices are told from the tape; b
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from decimal import ROUND_FLOOR, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from functools import cache
 from typing import TYPE_CHECKING
 
-from trader_cli.backtest.backtest_account import open_position
 from trader_cli.core.market.timeframes import DAY_MS
-from trader_cli.core.money.exits import trailing_stop
+from trader_cli.core.money.exits import trailed
 from trader_cli.venue.engine.books import places
 
 if TYPE_CHECKING:
@@ -51,33 +50,37 @@ class NextMoment:
     """Above every equity there can be before the moment that was told last."""
     _scans: dict[str, _Scan] = field(default_factory=dict)
     _guards: dict[str, Decimal] = field(default_factory=dict)
-    _nearest: dict[str, tuple[object, Decimal | None]] = field(default_factory=dict)
+    _rungs: dict[str, tuple[object, Decimal]] = field(default_factory=dict)
 
     def price_moment(self, until_ms: int) -> int:
         """When a price first reaches what a look would act on, or the engine, at most `until_ms`."""
         engine, held = self.account.venue.engine, self.account.held
-        now, marks = engine.now_ms, {symbol: engine.mark(symbol) for symbol in held}
+        now, marks, equity = engine.now_ms, {symbol: engine.mark(symbol) for symbol in held}, engine.equity()
         favourable = {symbol: self._favourable(engine, symbol) for symbol in held}
         if any(level is None for level in favourable.values()):
             return now
         levels = {symbol: level for symbol, level in favourable.items() if level is not None}
         gains = (max(abs(one.amount) * (levels[s] - marks[s]) * one.plan.sign, ZERO) for s, one in held.items())
-        self.highest = engine.equity() + sum(gains, ZERO)
-        guards = self._guarded(engine, marks)
+        self.highest = sum(gains, equity)
+        guards = self._guarded(engine, marks, equity)
         if guards is None:
             return now
-        found = min(until_ms, engine.next_touch_ms() or until_ms)
+        found = until_ms
         for symbol, one in sorted(held.items()):
             found = self._scanned(symbol, _bounds(engine, one, levels[symbol], guards[symbol]), found)
-        return found
+        return min(found, engine.next_touch_ms(found) or found)
 
     def _favourable(self, engine: Engine, symbol: str) -> Decimal | None:
-        """The nearest price in favour of a position at which a look acts; told again once what it hangs on changes."""
-        one, known = self.account.held[symbol], self._nearest.get(symbol)
-        hangs_on = one.plan.plan_id, one.stop_price, one.best_price, one.entry_price
+        """The nearest price in its favour at which a look acts, its target or the next rung; None: a rung waits."""
+        one, known, unit = self.account.held[symbol], self._rungs.get(symbol), _unit(engine, symbol)
+        hangs_on = one.plan.plan_id, one.stop_price, one.entry_price
         if known is None or known[0] != hangs_on:
-            known = self._nearest[symbol] = hangs_on, _favourable(one, _unit(engine, symbol))
-        return known[1]
+            known = self._rungs[symbol] = hangs_on, next_rung(one, unit)
+        rung, best = known[1], one.entry_price if one.best_price is None else one.best_price
+        beyond = (best - rung) * one.plan.sign
+        if beyond >= 0 or (beyond > -unit and moves(one, best)):  # an average price may lie between two units
+            return None
+        return min(rung, one.plan.take_profit_price) if one.plan.sign > 0 else max(rung, one.plan.take_profit_price)
 
     def _scanned(self, symbol: str, bounds: tuple[float, float], until_ms: int) -> int:
         engine = self.account.venue.engine
@@ -90,30 +93,29 @@ class NextMoment:
             known = self._scans[symbol] = _Scan(below, above, until_ms, None if hit is None else hit.time_ms)
         return until_ms if known.found_ms is None else min(until_ms, known.found_ms)
 
-    def _guarded(self, engine: Engine, marks: dict[str, Decimal]) -> dict[str, Decimal] | None:
+    def _guarded(self, engine: Engine, marks: dict[str, Decimal], equity: Decimal) -> dict[str, Decimal] | None:
         """The price of each symbol against it down to which no loss limit breaks; None: one may break now.
 
         Stops, where what is lost at all of them breaks none. Else each symbol may lose its share of what is left.
         """
         held = self.account.held
-        floor = self.account.losses.floor(engine, self.highest)
+        floor = self.account.losses.floor(engine, equity, self.highest)
         stops = {symbol: one.stop_price for symbol, one in held.items()}
-        if floor is None or self._at(engine, stops) > floor:
+        if floor is None or equity - self._lost(marks, stops) > floor:
             return stops
         guards = {s: _tighter(one, self._guards.get(s, stops[s])) for s, one in held.items()}
-        if not (self._at(engine, guards) > floor and all(self._inside(s, guards[s], marks[s]) for s in held)):
-            slack = engine.equity() - floor
+        enough = equity - self._lost(marks, guards) > floor
+        if not (enough and all(self._inside(s, guards[s], marks[s]) for s in held)):
+            slack = equity - floor
             if slack <= 0:
                 return None
             guards = {s: self._shared(one, marks[s], slack / len(held), _unit(engine, s)) for s, one in held.items()}
         self._guards = guards
         return guards
 
-    def _at(self, engine: Engine, prices: dict[str, Decimal]) -> Decimal:
-        """The equity at these prices."""
-        held = self.account.held
-        lost = ((engine.mark(s) - price) * one.amount for s, one in held.items() for price in (prices[s],))
-        return engine.equity() - sum(lost, ZERO)
+    def _lost(self, marks: dict[str, Decimal], prices: dict[str, Decimal]) -> Decimal:
+        """What would be lost from here to these prices."""
+        return sum(((marks[s] - prices[s]) * one.amount for s, one in self.account.held.items()), ZERO)
 
     def _inside(self, symbol: str, guard: Decimal, mark: Decimal) -> bool:
         return (mark - guard) * self.account.held[symbol].plan.sign > 0
@@ -153,36 +155,29 @@ def _bounds(engine: Engine, one: ManagedPosition, favourable: Decimal, guard: De
     return float(low + beside), float(high - beside)
 
 
-def _favourable(one: ManagedPosition, unit: Decimal) -> Decimal | None:
-    """The nearest price in its favour at which a look acts, its target or the next rung; None: a rung waits already."""
-    rung = next_rung(one, unit)
-    if rung is None:
-        return None
-    nearer = min if one.plan.sign > 0 else max
-    return nearer(rung, one.plan.take_profit_price)
+def next_rung(one: ManagedPosition, unit: Decimal) -> Decimal:
+    """The first price, in units of the last decimal, whose stop lies beyond the one that rests by `trailing_stop`.
 
-
-def next_rung(one: ManagedPosition, unit: Decimal) -> Decimal | None:
-    """The first price whose stop, as `trailing_stop` has it, lies beyond the one that rests; None: the best price's."""
-    best, sign = one.entry_price if one.best_price is None else one.best_price, one.plan.sign
-    if _moves(one, best):
-        return None
-    rungs, distance = one.rules, abs(one.entry_price - one.plan.stop_price)
+    Its target without a trail.
+    """
+    rungs, sign, distance = one.rules, one.plan.sign, abs(one.entry_price - one.plan.stop_price)
     if distance == 0:
         return one.plan.take_profit_price
     step = distance * Decimal(str(rungs.trail_step))
     gained = (one.stop_price - one.plan.stop_price) * sign / step
     rung = max(gained.to_integral_value(ROUND_FLOOR) + 1, Decimal(1))
     reached = rung * step + distance * (Decimal(str(rungs.trail_distance)) - 1)
-    price = ((one.entry_price + sign * reached) / unit).to_integral_value(ROUND_FLOOR) * unit
-    while _moves(one, price):
+    rounding = ROUND_CEILING if sign > 0 else ROUND_FLOOR
+    price = ((one.entry_price + sign * reached) / unit).to_integral_value(rounding) * unit
+    while moves(one, price - sign * unit):
         price -= sign * unit
-    while not _moves(one, price):
+    while not moves(one, price):
         price += sign * unit
     return price
 
 
-def _moves(one: ManagedPosition, best: Decimal) -> bool:
+def moves(one: ManagedPosition, best: Decimal) -> bool:
     """Whether the stop would follow, were this the best price."""
-    stop = trailing_stop(open_position(one, best), one.rules)
-    return (stop - one.stop_price) * one.plan.sign > 0
+    made = one.plan
+    stop = trailed(one.entry_price, made.stop_price, one.stop_price, (best, made.sign), one.rules)
+    return (stop - one.stop_price) * made.sign > 0

@@ -105,6 +105,16 @@ class PreparedSymbol:
             self._losing[key] = self.first_ms + self.bar_ms * np.flatnonzero(told >= least)
         return self._losing[key]
 
+    def spoken_until(self, close_ms: int) -> int:
+        """The last close up to one at which an opinion of what is held was told, UTC ms; before the first if none."""
+        return self.first_ms + self.bar_ms * int(self._spoken[min(self.at(close_ms), len(self._spoken) - 1)])
+
+    @cached_property
+    def _spoken(self) -> Ints:
+        """At each close, the number of the last one with probabilities. Shape (n,)."""
+        told = ~np.isnan(self.probabilities[:, 0])
+        return np.maximum.accumulate(np.where(told, np.arange(len(told)), -1))
+
     def outcome(self, close_ms: int) -> tuple[int, Signal | Abstention]:
         """(The close of the last bar there is at a close, UTC ms, and what is decided of it)."""
         number = self.at(close_ms)

@@ -21,8 +21,13 @@ class StandingRows:
     def __init__(self, account: BacktestAccount, symbols: Mapping[str, PreparedSymbol]) -> None:
         self.due: list[int] = []
         self._records, self._engine, self._symbols = account.records, account.venue.engine, symbols
-        self._note(self._engine)
         self._engine.on_change.append(self._changed)
+
+    def add(self, close_ms: int) -> None:
+        """One more, later than those before it; the account stands as it does now until something changes."""
+        if not self.due:
+            self._note(self._engine)
+        self.due.append(close_ms)
 
     def catch_up(self) -> None:
         """Write down what is due, nothing having changed since."""
@@ -32,6 +37,8 @@ class StandingRows:
 
     def _changed(self, engine: Engine) -> None:
         """What is due before this change stood as it was before it."""
+        if not self.due:
+            return
         while self.due and self.due[0] + SETTLE_MS < engine.now_ms:
             self._write(self.due.pop(0))
         self._note(engine)

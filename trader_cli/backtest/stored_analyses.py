@@ -161,15 +161,15 @@ class StoredAnalyses:
     def snapshot(self, symbol: str) -> MarketSnapshot:
         """What a fetch would have stored now."""
         venue = self.venue
-        ticker, book, premium = venue.ticker(symbol), venue.order_book(symbol), venue.premium_index(symbol)
+        book, (following, rate) = venue.order_book(symbol), venue.next_funding(symbol)
         return MarketSnapshot(
             source="",
             fetched_ms=venue.now_ms,
-            day_volume_quote=ticker.quote_volume,
+            day_volume_quote=venue.day_quote_volume(symbol),
             bids=book.bids,
             asks=book.asks,
-            funding_rate=premium.funding_rate,
-            next_funding_ms=premium.next_funding_ms,
+            funding_rate=rate,
+            next_funding_ms=following,
         )
 
     def _funding(self, history: SymbolHistory, now_ms: int) -> pl.DataFrame | None:

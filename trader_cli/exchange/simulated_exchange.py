@@ -15,16 +15,16 @@ from trader_cli.core.errors import DataInvalid
 from trader_cli.core.market.quotes import OrderBook, PremiumIndex, Ticker
 from trader_cli.core.market.symbols import delivery_ms_of
 from trader_cli.core.money.assets import QUOTE
-from trader_cli.core.money.orders import AccountState, NotPlaced, StopState
+from trader_cli.core.money.orders import AccountState, NotPlaced, PositionState, StopState
 from trader_cli.exchange.account import account_replies as parse
-from trader_cli.exchange.account.broker import order_parameters, stop_parameters
+from trader_cli.exchange.account.broker import KINDS, order_parameters
 from trader_cli.exchange.connection.reply_fields import number
 from trader_cli.exchange.market_data import quote_replies
 from trader_cli.exchange.market_data.symbol_filters import symbol_rules
 from trader_cli.venue.engine.books import ZERO
 from trader_cli.venue.engine.engine import Engine
-from trader_cli.venue.engine.margin import available, of_asset, unrealized
-from trader_cli.venue.engine.order_intake import new_algo
+from trader_cli.venue.engine.margin import available, backing, liquidation_price, of_asset, unrealized
+from trader_cli.venue.engine.order_intake import reducing_algo
 from trader_cli.venue.engine.queries import VenueRejection
 from trader_cli.venue.server.private_routes import COMMANDS, READS
 from trader_cli.venue.server.public_routes import PublicRoutes
@@ -42,12 +42,11 @@ if TYPE_CHECKING:
         LeverageBracket,
         OrderRequest,
         OrderState,
-        PositionState,
         StopRequest,
         SymbolRules,
     )
     from trader_cli.exchange.latency import Latency
-    from trader_cli.venue.engine.books import Account, AlgoOrder
+    from trader_cli.venue.engine.books import Account, AlgoOrder, Position
     from trader_cli.venue.simulated_market.rule_changes import Listing
     from trader_cli.venue.simulated_market.symbol_market import SymbolMarket
     from trader_cli.venue.simulated_market.tape import Tape
@@ -69,6 +68,7 @@ class SimulatedExchange:
         account = fresh_account(balance, hedge_mode=False, markets=self._routes.markets, at_ms=start_ms)
         self.engine = Engine(self._routes.markets, account, start_ms, book=self.book)
         self._seen: dict[tuple[object, ...], tuple[int, object]] = {}
+        self._stops: dict[str, StopState] = {}
         self._rules: dict[str, tuple[Listing, SymbolRules, tuple[LeverageBracket, ...]]] = {}
 
     def charge(self, taker_fee: Decimal, maker_fee: Decimal) -> None:
@@ -104,6 +104,11 @@ class SimulatedExchange:
     def ticker(self, symbol: str) -> Ticker:
         """The last 24 hours."""
         return self._now("ticker", symbol, lambda: ticker_shown(self._routes.markets[symbol], self.now_ms))
+
+    def day_quote_volume(self, symbol: str) -> float:
+        """The ticker's turnover of the last 24 hours."""
+        market = self._routes.markets[symbol]
+        return as_read(market.day_quote_volume(self.now_ms), decimals(market.tape.tick) + decimals(market.tape.step))
 
     def order_book(self, symbol: str) -> OrderBook:
         """The book, `DEPTH` levels a side."""
@@ -150,7 +155,7 @@ class SimulatedExchange:
 
     def positions(self) -> list[PositionState]:
         """What is open."""
-        return [parse.position_state(row) for row in self._read("/fapi/v3/positionRisk")]
+        return [position_shown(self.engine, p) for p in self.engine.account.positions.values() if p.amount != 0]
 
     def brackets(self, symbol: str) -> tuple[LeverageBracket, ...]:
         """Leverage brackets, lowest notional first."""
@@ -174,7 +179,9 @@ class SimulatedExchange:
         """Let a stop or take-profit rest."""
         self._travel(stop.client_id)
         try:
-            return stop_shown(self.engine.rest(new_algo(self.engine, stop_parameters(stop))))
+            terms = stop.symbol, stop.side, KINDS[stop.kind]
+            taken = reducing_algo(self.engine, stop.client_id, terms, stop.trigger_price, stop.quantity)
+            return self._stop_shown(self.engine.rest(taken))
         except VenueRejection as refused:
             return NotPlaced(refused.code, refused.message)
 
@@ -187,7 +194,14 @@ class SimulatedExchange:
 
     def open_stops(self, symbol: str) -> list[StopState]:
         """Stops and take-profits that wait."""
-        return [stop_shown(algo) for algo in self.engine.account.open_algos(symbol)]
+        return [self._stop_shown(algo) for algo in self.engine.account.open_algos(symbol)]
+
+    def _stop_shown(self, algo: AlgoOrder) -> StopState:
+        """As `stop_shown`, once for all that it is shown as."""
+        known = self._stops.get(algo.client_id)
+        if known is None or (known.status, known.update_ms) != (algo.status, algo.update_ms):
+            known = self._stops[algo.client_id] = stop_shown(algo)
+        return known
 
     def _sent(self, verb: str, path: str, parameters: dict[str, str]) -> Any:
         try:
@@ -254,6 +268,16 @@ def balances_shown(books: Account, asset: str, marks: dict[str, Decimal]) -> Acc
     shown = (books.balance(asset), available(books, marks, asset), profit)
     wallet, free, unrealised = (Decimal(text(value)) for value in shown)
     return AccountState(wallet, free, unrealised, asset)
+
+
+def position_shown(engine: Engine, p: Position) -> PositionState:
+    """A position as the client reads it from the exchange's answer (`account_replies.position_state`)."""
+    books, mark = engine.account, engine.mark(p.symbol)
+    level = liquidation_price(books, p, engine.brackets(p.symbol))
+    wallet = backing(books, p) if books.option(p.symbol).isolated else ZERO
+    shown = (p.amount, p.entry, mark, level, unrealized(p, mark), wallet)
+    amount, entry, mark, level, profit, wallet = (Decimal(text(value)) for value in shown)
+    return PositionState(p.symbol, amount, entry, mark, level if level > 0 else None, profit, wallet, p.update_ms)
 
 
 def stop_shown(algo: AlgoOrder) -> StopState:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     Bytes = NDArray[np.uint8]
 
 _SIZE = 16
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def digest_bytes(*parts: bytes) -> str:
@@ -34,7 +35,7 @@ def digest_value(value: object) -> str:
 
 def canonical_json(value: object) -> bytes:
     """The one JSON text of a value: sorted keys, no white space, no NaN (ValueError)."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+    return _CANONICAL.encode(value).encode()
 
 
 def digest_frame(frame: pl.DataFrame) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Flow:
     margin_asset: str
 
 
+@lru_cache(maxsize=4096)
 def margin_asset_of(symbol: str) -> str:
     """The margin asset by a contract's name, the delivery date of a quarterly one left aside; USDT if it tells none."""
     name = symbol.partition("_")[0]

@@ -117,12 +117,17 @@ def _by_assessment(
 
 def trailing_stop(position: OpenPosition, rules: ExitRules) -> Decimal:
     """The stop that follows the best price at its distance, in whole rungs; never looser than the stop there is."""
-    unit = abs(position.entry_price - position.first_stop)
+    best = position.best_price, position.sign
+    return trailed(position.entry_price, position.first_stop, position.stop_price, best, rules)
+
+
+def trailed(entry: Decimal, first_stop: Decimal, stop: Decimal, best: tuple[Decimal, int], rules: ExitRules) -> Decimal:
+    """As `trailing_stop`; `best` is the best price and +1 for a long, -1 for a short."""
+    (price, sign), unit = best, abs(entry - first_stop)
     if unit == 0:
-        return position.stop_price
-    gained = (position.best_price - position.entry_price) * position.sign / unit
-    rung = math.floor((float(gained) + 1.0 - rules.trail_distance) / rules.trail_step)
+        return stop
+    rung = math.floor((float((price - entry) * sign / unit) + 1.0 - rules.trail_distance) / rules.trail_step)
     if rung < 1:
-        return position.stop_price
-    level = position.first_stop + position.sign * unit * Decimal(str(rules.trail_step)) * rung
-    return max(level, position.stop_price) if position.sign > 0 else min(level, position.stop_price)
+        return stop
+    level = first_stop + sign * unit * Decimal(str(rules.trail_step)) * rung
+    return max(level, stop) if sign > 0 else min(level, stop)

@@ -45,7 +45,7 @@ _NOTHING_TO_CHANGE = frozenset({-4046, -4059})
 """Margin type, position side: as it is already."""
 _ORDER, _STOP = "/fapi/v1/order", "/fapi/v1/algoOrder"
 _LEVERAGE, _MARGIN_TYPE = "/fapi/v1/leverage", "/fapi/v1/marginType"
-_KINDS = {"stop": "STOP_MARKET", "take_profit": "TAKE_PROFIT_MARKET"}
+KINDS = {"stop": "STOP_MARKET", "take_profit": "TAKE_PROFIT_MARKET"}
 
 
 class SignedConnection(Protocol):
@@ -326,7 +326,7 @@ def stop_parameters(stop: StopRequest) -> dict[str, str]:
     body = {
         "symbol": stop.symbol,
         "side": stop.side,
-        "type": _KINDS[stop.kind],
+        "type": KINDS[stop.kind],
         "algoType": "CONDITIONAL",
         "triggerPrice": f"{stop.trigger_price:f}",
         "workingType": "MARK_PRICE",

@@ -182,11 +182,11 @@ class _StillOpen(Generic[_Waiting]):
         self._newest: _Newest[_Waiting] = _Newest()
         self._open: list[_Waiting] = []
 
-    def of(self, table: dict[int, _Waiting]) -> list[_Waiting]:
-        """Open ones, oldest first."""
+    def of(self, table: dict[int, _Waiting], symbol: str | None) -> list[_Waiting]:
+        """Open ones, of a symbol or all, oldest first."""
         self._open += self._newest.of(table)
-        self._open = [order for order in self._open if order.is_open]
-        return self._open
+        self._open = [order for order in self._open if order.status in OPEN]
+        return [order for order in self._open if symbol is None or order.symbol == symbol]
 
 
 class _ByClientId(Generic[_Waiting]):
@@ -242,11 +242,11 @@ class Account:
 
     def open_orders(self, symbol: str | None = None) -> list[Order]:
         """Orders resting at the engine, oldest first."""
-        return [o for o in self._open_orders.of(self.orders) if symbol is None or o.symbol == symbol]
+        return self._open_orders.of(self.orders, symbol)
 
     def open_algos(self, symbol: str | None = None) -> list[AlgoOrder]:
         """Conditional orders waiting, oldest first."""
-        return [a for a in self._open_algos.of(self.algos) if symbol is None or a.symbol == symbol]
+        return self._open_algos.of(self.algos, symbol)
 
     def orders_by_id(self) -> dict[str, Order]:
         """The latest order of each client id. Not to be changed."""

@@ -7,8 +7,7 @@ in between. One account per engine; nothing here knows about sockets or keys.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from trader_cli.core.money.assets import QUOTE
 from trader_cli.venue.engine.admission import require_fitting, require_margin
@@ -17,6 +16,7 @@ from trader_cli.venue.engine.engine_state import EngineState
 from trader_cli.venue.engine.fees import fee_of
 from trader_cli.venue.engine.fill_rules import FILLS
 from trader_cli.venue.engine.funding import fund
+from trader_cli.venue.engine.look_ahead import LookAhead
 from trader_cli.venue.engine.margin import (
     LIQUIDATION_FEE,
     backing,
@@ -27,7 +27,7 @@ from trader_cli.venue.engine.margin import (
 )
 from trader_cli.venue.engine.queries import VenueRejection
 from trader_cli.venue.engine.switches import Switches
-from trader_cli.venue.engine.triggers import Touch, after_trigger, first_touch, mark_of, offered_levels, triggered
+from trader_cli.venue.engine.triggers import after_trigger, mark_of, offered_levels, triggered
 from trader_cli.venue.simulated_market.derived_series import FUNDING_INTERVAL_MS
 from trader_cli.venue.simulated_market.rule_changes import RuleBook
 
@@ -36,23 +36,11 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from trader_cli.venue.engine.fill_rules import FillRules
+    from trader_cli.venue.engine.triggers import Touch
     from trader_cli.venue.simulated_market.market_port import EngineMarket
 
 Watcher = Callable[["Engine"], None]
 """Called with the engine after each change of its account, `now_ms` being the moment of the change."""
-
-
-class _Ahead(NamedTuple):
-    """The first touch of a symbol up to a time, as an account's orders and positions stand."""
-
-    account: Account
-    until_ms: int
-    touch: Touch | None
-
-    def holds(self, account: Account, now_ms: int, upto_ms: int) -> bool:
-        """Whether it is still ahead, and far enough."""
-        passed = self.touch is not None and self.touch.time_ms <= now_ms
-        return self.account is account and not passed and self.until_ms >= upto_ms
 
 
 class Engine(EngineState):
@@ -73,7 +61,7 @@ class Engine(EngineState):
         self._next_funding_ms = self._book.next_stamp_ms(markets, start_ms, FUNDING_INTERVAL_MS)
         self._next_id = 1
         self._next_trade = 1
-        self._ahead: dict[str, _Ahead] = {}
+        self._look_ahead = LookAhead(self)
         self._ends = sorted((at_ms, symbol) for symbol, at_ms in self._book.ends.items())
 
     def counters(self) -> list[int]:
@@ -83,7 +71,7 @@ class Engine(EngineState):
     def set_counters(self, counters: list[int]) -> None:
         """Go on from `counters`."""
         self.now_ms, self._next_funding_ms, self._next_id, self._next_trade = counters
-        self._ahead.clear()
+        self._look_ahead.changed(None)
 
     # --- time ---
 
@@ -94,6 +82,9 @@ class Engine(EngineState):
 
     def advance(self, now_ms: int) -> None:
         """Let the market move to `now_ms`: fills, triggers, funding and liquidations happen at their own times."""
+        if self._look_ahead.is_calm(now_ms):
+            self.now_ms = now_ms
+            return
         while True:
             upto = min(now_ms, self._next_funding_ms, self._book.next_after(self.now_ms) or now_ms)
             if self._ends:
@@ -111,7 +102,12 @@ class Engine(EngineState):
                 self.changed()
                 self._next_funding_ms = self._book.next_stamp_ms(self.markets, self.now_ms, FUNDING_INTERVAL_MS)
             elif not self._end_symbols() and self.now_ms >= now_ms:
+                self._look_ahead.note_calm(min([self._known_until(), *(at_ms for at_ms, _ in self._ends[:1])]))
                 return
+
+    def _known_until(self) -> int:
+        """Until when rules and what funding owes stay as they are."""
+        return min(self._next_funding_ms, self._book.next_after(self.now_ms) or self._next_funding_ms)
 
     def _end_symbols(self) -> bool:
         """Settle what is delisted by now; whether anything was."""
@@ -124,41 +120,17 @@ class Engine(EngineState):
     def changed(self, symbol: str | None = None) -> None:
         """Tell those who watch that the account has changed, just now: on one symbol, or somewhere."""
         alone = all(self.account.option(p.symbol).isolated for p in self.account.positions.values() if p.amount)
-        if symbol is not None and alone:  # what stands behind a cross position moves with all others
-            self._ahead.pop(symbol, None)
-        else:
-            self._ahead.clear()
+        self._look_ahead.changed(symbol if alone else None)  # what stands behind a cross position moves with all others
         for watcher in self.on_change:
             watcher(self)
 
     def _first_touches(self, upto_ms: int) -> list[Touch]:
-        """The earliest touches in (now, upto] that change something.
+        return self._look_ahead.first_touches(upto_ms, self._known_until())
 
-        Several symbols may have one in the same millisecond: observed together, they often have.
-        """
-        touches = (self._first_touch(symbol, upto_ms) for symbol in sorted(self.busy()))
-        found = [touch for touch in touches if touch is not None and touch.time_ms <= upto_ms]
-        earliest = min((t.time_ms for t in found), default=0)
-        return [t for t in found if t.time_ms == earliest]
-
-    def _first_touch(self, symbol: str, upto_ms: int) -> Touch | None:
-        """The first touch of a symbol, at least as far as that; looked for once where prices to come are known."""
-        if not self.markets[symbol].knows_ahead:
-            return first_touch(self, symbol, upto_ms)
-        ahead = self._ahead.get(symbol)
-        if ahead is None or not ahead.holds(self.account, self.now_ms, upto_ms):
-            if self.markets[symbol].is_still(self.now_ms, upto_ms):
-                return None
-            until_ms = min(self._next_funding_ms, self._book.next_after(self.now_ms) or self._next_funding_ms)
-            until_ms = max(until_ms, upto_ms)
-            ahead = self._ahead[symbol] = _Ahead(self.account, until_ms, first_touch(self, symbol, until_ms))
-        return ahead.touch
-
-    def next_touch_ms(self) -> int | None:
-        """When a price changes something next, before funding does; None where none does, or nobody knows."""
-        busy = [symbol for symbol in self.busy() if self.markets[symbol].knows_ahead]
-        touches = (self._first_touch(symbol, self._next_funding_ms) for symbol in busy)
-        return min((touch.time_ms for touch in touches if touch is not None), default=None)
+    def next_touch_ms(self, until_ms: int) -> int | None:
+        """When a price changes something next, up to a time and before funding does; None where none does, or nobody
+        knows."""
+        return self._look_ahead.next_touch_ms(min(until_ms, self._next_funding_ms))
 
     def _at_touch(self, touch: Touch) -> None:
         """What prices do that reach something: liquidation first, then triggers, then resting orders."""
@@ -272,8 +244,8 @@ class Engine(EngineState):
         realized = self._move(order, price, quantity)
         trade = self._next_trade
         self._next_trade += 1
-        done = Fill(trade, order.order_id, order.symbol, order.side, price, quantity, fee, realized, maker, self.now_ms)
-        self.account.fills.append(replace(done, commission_asset=asset))
+        told = (order.symbol, order.side, price, quantity, fee, realized, maker, self.now_ms, asset)
+        self.account.fills.append(Fill(trade, order.order_id, *told))
         if realized:
             self.account.earn(self._income("REALIZED_PNL", order.symbol, realized, self.now_ms, trade))
         if fee:

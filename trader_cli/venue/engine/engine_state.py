@@ -40,6 +40,7 @@ class EngineState:
         self.switches = switches
         self.fills = fills
         self._book = book
+        self._marked: dict[str, tuple[int, Decimal]] = {}
         self._written: dict[str, tuple[float, Decimal, Decimal]] = {}
         self._ruled: dict[str, tuple[Listing, SymbolRules, SymbolRules]] = {}
 
@@ -67,7 +68,10 @@ class EngineState:
 
     def mark(self, symbol: str) -> Decimal:
         """The mark price now, the last price where none was recorded."""
-        return self.price(symbol, self.markets[symbol].mark_price(self.now_ms))
+        known, market = self._marked.get(symbol), self.markets[symbol]
+        if known is None or known[0] != self.now_ms or not market.knows_ahead:
+            known = self._marked[symbol] = self.now_ms, self.price(symbol, market.mark_price(self.now_ms))
+        return known[1]
 
     def marks(self) -> dict[str, Decimal]:
         """Mark prices of every symbol with a position or an open order."""

@@ -59,7 +59,7 @@ def new_order(engine: Engine, parameters: Parameters) -> Order:
         _reducible(engine, symbol, side, quantity)
     books = engine.account
     taken = books.orders_by_id() if _remembers(engine) else {o.client_id for o in books.open_orders()}
-    client_id = _client_id(parameters, "newClientOrderId", taken)
+    client_id = _client_id(parameters.get("newClientOrderId", ""), taken)
     order_id = engine.next_id()
     return Order(
         order_id,
@@ -112,11 +112,28 @@ def new_algo(engine: Engine, parameters: Parameters) -> AlgoOrder:
         time_in_force=parameters.get("timeInForce", "GTC"),
         update_ms=engine.now_ms,
     )
+    return _ready(engine, algo)
+
+
+def reducing_algo(
+    engine: Engine, client_id: str, terms: tuple[str, str, str], trigger: Decimal, quantity: Decimal | None
+) -> AlgoOrder:
+    """As `new_algo`, of values: (symbol, side, type) by mark price, reduce-only, or without quantity for all of it."""
+    symbol, side, kind = terms
+    _on_tick(engine, symbol, trigger)
+    _tradable(engine, symbol, reducing=True)
+    lots = ZERO if quantity is None else _in_lots(engine, symbol, quantity)
+    algo = AlgoOrder(engine.next_id(), client_id, symbol, side, kind, trigger, engine.now_ms, lots)
+    algo.working_type, algo.update_ms = "MARK_PRICE", engine.now_ms
+    algo.close_position, algo.reduce_only = quantity is None, quantity is not None
+    return _ready(engine, algo)
+
+
+def _ready(engine: Engine, algo: AlgoOrder) -> AlgoOrder:
     _check_algo(engine, algo)
     books = engine.account
     taken = books.algos_by_id() if _remembers(engine) else {a.client_id for a in books.open_algos()}
-    algo.client_id = _client_id(parameters, "clientAlgoId", taken)
-    algo.client_id = algo.client_id or f"web-{algo.algo_id}"
+    algo.client_id = _client_id(algo.client_id, taken) or f"web-{algo.algo_id}"
     return algo
 
 
@@ -199,8 +216,7 @@ def _one_way(engine: Engine, parameters: Parameters) -> None:
         raise rejected(-4061, "Order's position side does not match user's setting.")
 
 
-def _client_id(parameters: Parameters, name: str, taken: Container[str]) -> str:
-    client_id = parameters.get(name, "")
+def _client_id(client_id: str, taken: Container[str]) -> str:
     if client_id and not CLIENT_ID.match(client_id):
         raise rejected(-4015, "Client order id is not valid.")
     if client_id in taken:
@@ -209,7 +225,10 @@ def _client_id(parameters: Parameters, name: str, taken: Container[str]) -> str:
 
 
 def _quantity(engine: Engine, symbol: str, parameters: Parameters) -> Decimal:
-    quantity = number(parameters, "quantity")
+    return _in_lots(engine, symbol, number(parameters, "quantity"))
+
+
+def _in_lots(engine: Engine, symbol: str, quantity: Decimal) -> Decimal:
     rules = engine.rules(symbol)
     if quantity <= 0:
         raise rejected(-4003, "Quantity less than or equal to zero.")
@@ -225,7 +244,10 @@ def _quantity(engine: Engine, symbol: str, parameters: Parameters) -> Decimal:
 
 
 def _price(engine: Engine, symbol: str, parameters: Parameters, name: str) -> Decimal:
-    price = number(parameters, name)
+    return _on_tick(engine, symbol, number(parameters, name))
+
+
+def _on_tick(engine: Engine, symbol: str, price: Decimal) -> Decimal:
     if price <= 0:
         raise rejected(-4001, "Price less than or equal to 0.")
     if price % engine.rules(symbol).tick != 0:

@@ -14,6 +14,8 @@ from trader_cli.venue.engine.books import ZERO
 from trader_cli.venue.engine.margin import liquidation_price
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from trader_cli.venue.engine.books import AlgoOrder, Order
     from trader_cli.venue.engine.engine_state import EngineState
     from trader_cli.venue.simulated_market.market_port import Beyond, Level
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 SLIPPAGE = Decimal("0.0001")
 """What a triggered order loses between trigger and book, as a share of the price: `costs.slippage_bps` as it comes."""
 _EXACT = 1e-12
+_NEVER = Decimal("Infinity")
 BOOK_LEVELS, FIRST_LEVELS = 50, 5
 """How deep into a book orders reach, and how deep it is looked at first: a deeper look shows the same and more."""
 
@@ -42,8 +45,9 @@ def first_touch(engine: EngineState, symbol: str, upto_ms: int) -> Touch | None:
     if market.mark_is_last:
         hit = market.first_beyond(engine.now_ms, upto_ms, *bounds(engine, symbol))
         return None if hit is None else Touch(hit.time_ms, symbol, hit, hit)
-    last = market.first_beyond(engine.now_ms, upto_ms, *last_bounds(engine, symbol))
-    mark = market.first_mark_beyond(engine.now_ms, upto_ms, *mark_bounds(engine, symbol))
+    waiting = engine.account.open_algos(symbol)
+    last = market.first_beyond(engine.now_ms, upto_ms, *last_bounds(engine, symbol, waiting))
+    mark = market.first_mark_beyond(engine.now_ms, upto_ms, *mark_bounds(engine, symbol, waiting))
     first = min((hit.time_ms for hit in (last, mark) if hit is not None), default=None)
     if first is None:
         return None
@@ -53,36 +57,40 @@ def first_touch(engine: EngineState, symbol: str, upto_ms: int) -> Touch | None:
 
 def bounds(engine: EngineState, symbol: str) -> tuple[float, float]:
     """(highest price at or below which, lowest at or above which something happens), the mark being the last price."""
-    last, mark = last_bounds(engine, symbol), mark_bounds(engine, symbol)
+    waiting = engine.account.open_algos(symbol)
+    last, mark = last_bounds(engine, symbol, waiting), mark_bounds(engine, symbol, waiting)
     half = float(engine.markets[symbol].rules.tick) / 2
     return max(last[0], mark[0] + half), min(last[1], mark[1] - half)
 
 
-def last_bounds(engine: EngineState, symbol: str) -> tuple[float, float]:
+def last_bounds(engine: EngineState, symbol: str, waiting: Sequence[AlgoOrder]) -> tuple[float, float]:
     """As `bounds`, of the last price. A resting limit order fills when price trades through it, one tick beyond."""
     tick = engine.markets[symbol].rules.tick
-    below, above = [ZERO], [Decimal("Infinity")]
+    below, above = _triggers(waiting, by_mark=False)
     for order in engine.account.open_orders(symbol):
         (below if order.sign > 0 else above).append(order.price - order.sign * tick)
-    for algo in engine.account.open_algos(symbol):
-        if not algo.by_mark:
-            (below if algo.triggers_below else above).append(algo.trigger_price)
     half = float(tick) / 2
     return float(max(below)) + half, float(min(above)) - half
 
 
-def mark_bounds(engine: EngineState, symbol: str) -> tuple[float, float]:
+def mark_bounds(engine: EngineState, symbol: str, waiting: Sequence[AlgoOrder]) -> tuple[float, float]:
     """As `bounds`, of the mark price: orders that name it, and the liquidation price."""
-    below, above = [ZERO], [Decimal("Infinity")]
-    for algo in engine.account.open_algos(symbol):
-        if algo.by_mark:
-            (below if algo.triggers_below else above).append(algo.trigger_price)
+    below, above = _triggers(waiting, by_mark=True)
     position = engine.account.position(symbol)
     if position.amount != 0:
         level = liquidation_price(engine.account, position, engine.brackets(symbol))
         if level > 0:
             (below if position.amount > 0 else above).append(level)
     return float(max(below)) * (1 + _EXACT), float(min(above)) * (1 - _EXACT)
+
+
+def _triggers(waiting: Sequence[AlgoOrder], *, by_mark: bool) -> tuple[list[Decimal], list[Decimal]]:
+    """Prices at or below which, and at or above which orders are triggered; 0 and infinity reach nothing."""
+    below, above = [ZERO], [_NEVER]
+    for algo in waiting:
+        if algo.by_mark == by_mark:
+            (below if algo.triggers_below else above).append(algo.trigger_price)
+    return below, above
 
 
 def mark_of(engine: EngineState, touch: Touch) -> Decimal | None:

@@ -158,9 +158,9 @@ class ObservedMarket:
         looked = self._looks[at] if at < len(self._looks) else time_ms
         return min(looked, time_ms - time_ms % MINUTE_MS + MINUTE_MS - 1)
 
-    def is_still(self, after_ms: int, upto_ms: int) -> bool:  # noqa: ARG002
-        """Never known."""
-        return False
+    def still_until(self, after_ms: int) -> int:
+        """The moment itself: any may bring one."""
+        return after_ms
 
     def book(self, now_ms: int, levels: int) -> tuple[list[Level], list[Level]]:
         """(bids, asks) of the latest book; moved to the last price, if that is newer. Empty before the first."""

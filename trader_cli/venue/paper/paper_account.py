@@ -187,8 +187,9 @@ class PaperAccount:
             return False
         if observation.mark_before is None:
             return _beyond(points(observation)[1], *bounds(self.engine, symbol))
-        by_mark = _beyond(mark_points(observation)[1], *mark_bounds(self.engine, symbol))
-        return by_mark or _beyond(points(observation)[1], *last_bounds(self.engine, symbol))
+        waiting = self.engine.account.open_algos(symbol)
+        by_mark = _beyond(mark_points(observation)[1], *mark_bounds(self.engine, symbol, waiting))
+        return by_mark or _beyond(points(observation)[1], *last_bounds(self.engine, symbol, waiting))
 
     def has_book_of(self, symbol: str, now_ms: int) -> bool:
         """Whether the book of just that moment was seen."""

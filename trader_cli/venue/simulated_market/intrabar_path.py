@@ -8,7 +8,7 @@ whichever bars are expanded beside it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,18 +25,43 @@ if TYPE_CHECKING:
 
 POINT_MS = 5_000
 MAX_POINTS = 240
-_WORD = 0xFFFFFFFFFFFFFFFF
+_WORD, _GOLDEN = 0xFFFFFFFFFFFFFFFF, 0x9E3779B97F4A7C15
 
 
 @dataclass(frozen=True)
 class Path:
-    """Price points of n bars, K each: arrays of shape (n, K). Quantities may be zero where a bar traded too little."""
+    """Price points of n bars, K each: arrays of shape (n, K). Quantities may be zero where a bar traded too little.
+
+    What traded is told only when it is asked for: where prices go is asked for far more often.
+    """
 
     time_ms: Ints
     price: Floats
-    quantity: Floats
-    taker_buys: NDArray[np.bool_]
-    trade_id: Ints
+    _opened: Ints
+    _interval_ms: int
+    _volume: Floats
+    _step: float
+    _seed: int
+    _noise: Floats
+
+    @cached_property
+    def quantity(self) -> Floats:
+        """What traded at each point."""
+        points = self.price.shape[1]
+        dice = _drawn(self._seed, self._opened, _lane(2 * points)[points:])
+        return _quantities(self._volume, self._step, dice)
+
+    @cached_property
+    def taker_buys(self) -> NDArray[np.bool_]:
+        """Whether who took bought."""
+        move = np.diff(self.price, axis=1, prepend=self.price[:, :1])
+        return np.where(move == 0, self._noise < 0.5, move > 0)
+
+    @cached_property
+    def trade_id(self) -> Ints:
+        """The numbers of the trades."""
+        points = self.price.shape[1]
+        return np.asarray((self._opened // self._interval_ms)[:, None] * points + np.arange(points))
 
 
 def points_per_bar(interval_ms: int) -> int:
@@ -46,11 +71,13 @@ def points_per_bar(interval_ms: int) -> int:
 
 def uniforms(seed: int, keys: Ints, count: int) -> Floats:
     """Uniform numbers in [0, 1), shape (len(keys), count): a function of seed and key alone (SplitMix64)."""
+    return _drawn(seed, keys, _lane(count))
+
+
+def _drawn(seed: int, keys: Ints, lane: NDArray[np.uint64]) -> Floats:
+    """Those of `uniforms` that a part of its lane gives."""
     with np.errstate(over="ignore"):
-        lane = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-        start = _mix(
-            keys.astype(np.uint64) ^ _mix(np.uint64(seed & 0xFFFFFFFFFFFFFFFF) * np.uint64(0xD1342543DE82EF95))
-        )
+        start = _mix(keys.astype(np.uint64) ^ np.uint64(_seed_word(seed)))
         mixed = _mix(start[:, None] + lane)
     return (mixed >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
@@ -62,16 +89,28 @@ def uniforms_at(seed: int, key: int, count: int) -> Floats:
     return (mixed >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
+def few_uniforms_at(seed: int, key: int, count: int) -> list[float]:
+    """`uniforms_at` where there are few."""
+    start = _mixed((key & _WORD) ^ _seed_word(seed))
+    return [(_mixed(start + at * _GOLDEN & _WORD) >> 11) * 2.0**-53 for at in range(1, count + 1)]
+
+
 def uniform_at(seed: int, key: int) -> float:
     """The first of `uniforms_at`."""
-    start = _mixed((key & _WORD) ^ _seed_word(seed))
-    return (_mixed(start + 0x9E3779B97F4A7C15 & _WORD) >> 11) * 2.0**-53
+    return few_uniforms_at(seed, key, 1)[0]
 
 
 @cache
 def _lane(count: int) -> NDArray[np.uint64]:
     with np.errstate(over="ignore"):
-        return np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        return np.arange(1, count + 1, dtype=np.uint64) * np.uint64(_GOLDEN)
+
+
+@cache
+def _lane_of_prices(points: int) -> NDArray[np.uint64]:
+    """Of three numbers a point and three a bar, all but those of quantities."""
+    lane = _lane(3 * points + 3)
+    return np.concatenate([lane[:points], lane[2 * points :]])
 
 
 @cache
@@ -102,15 +141,11 @@ def expand_rows(tape: SymbolTape, rows: slice | Ints) -> Path:
     """The path of some bars of a tape."""
     points = points_per_bar(tape.timeframe.ms)
     opened = tape.open_ms[rows]
-    dice = uniforms(tape.seed, opened, 3 * points + 3)
+    dice = _drawn(tape.seed, opened, _lane_of_prices(points))
     price = _prices(tape, rows, dice[:, :points], dice[:, -3:])
-    quantity = _quantities(tape.volume[rows], tape.step, dice[:, points : 2 * points])
-    delay = (np.arange(points) + 0.5 * dice[:, 2 * points : 3 * points]) / points
+    delay = (np.arange(points) + 0.5 * dice[:, points : 2 * points]) / points
     time_ms = opened[:, None] + np.floor(delay * tape.timeframe.ms).astype(np.int64)
-    move = np.diff(price, axis=1, prepend=price[:, :1])
-    taker_buys = np.where(move == 0, dice[:, :points] < 0.5, move > 0)
-    trade_id = (opened // tape.timeframe.ms)[:, None] * points + np.arange(points)
-    return Path(time_ms, price, quantity, taker_buys, trade_id)
+    return Path(time_ms, price, opened, tape.timeframe.ms, tape.volume[rows], tape.step, tape.seed, dice[:, :points])
 
 
 def flows(tape: SymbolTape, first: int, stop: int) -> dict[str, Floats]:
@@ -139,17 +174,17 @@ def _prices(tape: SymbolTape, rows: slice | Ints, noise: Floats, dice: Floats) -
     high_first = dice[:, 2:3] < 0.5
     early, late = np.minimum(one, two), np.maximum(one, two)
     top, bottom = np.where(high_first, h, l), np.where(high_first, l, h)
-    k = np.arange(points)[None, :]
-    fractions = [k / early, (k - early) / (late - early), (k - late) / (points - 1 - late)]
-    legs = [(o, top), (top, bottom), (bottom, c)]
-    fraction = np.where(k <= early, fractions[0], np.where(k <= late, fractions[1], fractions[2]))
-    start = np.where(k <= early, legs[0][0], np.where(k <= late, legs[1][0], legs[2][0]))
-    end = np.where(k <= early, legs[0][1], np.where(k <= late, legs[1][1], legs[2][1]))
+    k = np.arange(points)
+    after, later = k > early, k > late
+    begun = np.where(later, late, np.where(after, early, 0))
+    length = np.where(later, points - 1 - late, np.where(after, late - early, early))
+    start, end = np.where(later, bottom, np.where(after, top, o)), np.where(later, c, np.where(after, bottom, top))
+    fraction = (k - begun) / length
     bump = (noise - 0.5) * (h - l) * fraction * (1 - fraction)
     raw = np.clip(np.round((start + (end - start) * fraction + bump) / tape.tick) * tape.tick, l, h)
-    knots = [(k == 0, o), (k == early, top), (k == late, bottom), (k == points - 1, c)]
-    for where, value in knots:
-        raw = np.where(where, value, raw)
+    for where, value in ((early, top), (late, bottom)):
+        np.put_along_axis(raw, where, value, axis=1)
+    raw[:, 0], raw[:, -1] = o[:, 0], c[:, 0]
     return np.asarray(raw)
 
 

@@ -35,8 +35,8 @@ class EngineMarket(Protocol):
         """Whether prices to come are known, as on a tape, so that what is looked for once need not be again."""
         ...
 
-    def is_still(self, after_ms: int, upto_ms: int) -> bool:
-        """Whether it is known, at no cost, that no price comes in (after, upto]."""
+    def still_until(self, after_ms: int) -> int:
+        """Before when it is known, at no cost, that no price comes after that; the moment itself where nothing is."""
         ...
 
     def first_beyond(self, after_ms: int, upto_ms: int, below: float, above: float) -> Beyond | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -57,6 +57,40 @@ class DayStatistics:
     volume: float
     quote_volume: float
     trades: float
+
+    @classmethod
+    def of(cls, bars: Mapping[str, Floats], part: Mapping[str, float] | None) -> DayStatistics | None:
+        """Of bars as columns (n,), and what has come of the one under way; None where nothing has.
+
+        What is not among the columns is NaN.
+        """
+        whole = len(bars["open"]) > 0
+        if not whole and part is None:
+            return None
+        sums = (with_part(bars[name], part, name).sum() if name in bars else np.nan for name in _SUMS)
+        ends = [end for end in (_ends(bars) if whole else None, part) if end is not None]
+        return cls(
+            int(ends[0]["open_ms"]),
+            ends[0]["open"],
+            max(end["high"] for end in ends),
+            min(end["low"] for end in ends),
+            ends[-1]["close"],
+            *(float(total) for total in sums),
+        )
+
+
+_SUMS = ("volume", "quote_volume", "trades")
+
+
+def _ends(bars: Mapping[str, Floats]) -> dict[str, float]:
+    """A bar of bars: when it opened, and its four prices."""
+    first, last = {name: float(bars[name][0]) for name in ("open_ms", "open")}, float(bars["close"][-1])
+    return {**first, "high": float(bars["high"].max()), "low": float(bars["low"].min()), "close": last}
+
+
+def with_part(values: Floats, part: Mapping[str, float] | None, name: str) -> Floats:
+    """A column of bars (n,), and what has come of the bar under way."""
+    return values if part is None else np.append(values, part[name])
 
 
 @dataclass(frozen=True)

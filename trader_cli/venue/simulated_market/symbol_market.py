@@ -7,7 +7,6 @@ interest and funding rates are derived too (`venue.simulated_market.derived_seri
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
 from decimal import Decimal
 from functools import cached_property, partial
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trader_cli.core.market.symbols import delivery_ms_of
-from trader_cli.core.market.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, Timeframe
+from trader_cli.core.market.timeframes import DAY_MS, HOUR_MS, Timeframe
 from trader_cli.core.money.assets import margin_asset_of
 from trader_cli.core.money.orders import SymbolRules
 from trader_cli.venue.simulated_market.base_bars import SUMS, BaseBars, grouped, page_rows
@@ -30,16 +29,16 @@ from trader_cli.venue.simulated_market.derived_series import (
     seen_as,
 )
 from trader_cli.venue.simulated_market.intrabar_path import expand, points_per_bar
-from trader_cli.venue.simulated_market.many_moments import book_at, day_quote_volumes, last_hour
-from trader_cli.venue.simulated_market.market_port import Beyond
-from trader_cli.venue.simulated_market.market_values import DayStatistics, Kline, Trade, TradeColumns
+from trader_cli.venue.simulated_market.many_moments import book_at, day_quote_volumes, last_hour, levels_at
+from trader_cli.venue.simulated_market.market_values import DayStatistics, Kline, Trade, TradeColumns, with_part
+from trader_cli.venue.simulated_market.price_path import PricePath
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-    from trader_cli.venue.simulated_market.intrabar_path import Path
+    from trader_cli.venue.simulated_market.market_port import Beyond
     from trader_cli.venue.simulated_market.number_format import View
     from trader_cli.venue.simulated_market.tape import SymbolTape
 
@@ -49,11 +48,7 @@ if TYPE_CHECKING:
 MIN_NOTIONAL = Decimal(5)
 """In dollars; see `in_asset`."""
 MAX_QUANTITY = Decimal(1_000_000)
-_EVENT_BARS, _RUN_BARS = 512, 256
-"""Bars that are looked through at once; bars whose path is made together: a single one takes a third of their time."""
-_RUNS_KEPT = 4
-"""A price is looked for in one run, and what follows from it soon in another; several look at one market in turn."""
-_CHUNK = 20_000
+_CHUNK, _FEW_LEVELS = 20_000, 8
 _COLUMNS = ("open", "high", "low", "close", *SUMS)
 
 
@@ -63,9 +58,8 @@ class SymbolMarket:
     def __init__(self, tape: SymbolTape) -> None:
         self.tape = tape
         self._base = BaseBars(tape)
-        self._seen: tuple[tuple[int, int], dict[str, Floats] | None] | None = None
-        self._runs: dict[int, Path] = {}
-        self._still = (0, 0, 0.0)
+        self._seen: tuple[tuple[int, int], dict[str, float] | None] | None = None
+        self._path = PricePath(tape)
         self._hour: tuple[int, tuple[float, float]] = (-1, (0.0, 0.0))
         self._shown_book: tuple[int, int, tuple[Side, Side]] | None = None
 
@@ -78,37 +72,7 @@ class SymbolMarket:
 
     def first_beyond(self, after_ms: int, upto_ms: int, below: float, above: float) -> Beyond | None:
         """The first point of the path in (after, upto] whose price is ≤ `below` or ≥ `above`."""
-        tape = self.tape
-        first = self._bar_under_way(after_ms)
-        last = int(tape.open_ms.searchsorted(upto_ms, side="right"))
-        for start in range(first, last, _EVENT_BARS):
-            stop = min(start + _EVENT_BARS, last)
-            near = ((tape.low[start:stop] <= below) | (tape.high[start:stop] >= above)).nonzero()[0]
-            for index in (start + near).tolist():
-                times, prices, quantities = self._points_of(index)
-                hits = (times > after_ms) & (times <= upto_ms) & ((prices <= below) | (prices >= above))
-                at = int(hits.argmax())
-                if hits[at]:
-                    within = at > 0 and times[at - 1] // MINUTE_MS == times[at] // MINUTE_MS
-                    before = float(prices[at - 1]) if within else None
-                    return Beyond(int(times[at]), float(prices[at]), float(quantities[at]), before)
-        return None
-
-    def _points_of(self, index: int) -> tuple[NDArray[np.int64], Floats, Floats]:
-        """Times, prices and quantities of one bar's path."""
-        path, row = self._run_of(index)
-        return path.time_ms[row], path.price[row], path.quantity[row]
-
-    def _run_of(self, index: int) -> tuple[Path, int]:
-        """The path of the run of bars that holds one, and its row in it. The last few runs made are remembered."""
-        run, row = divmod(index, _RUN_BARS)
-        path = self._runs.get(run)
-        if path is None:
-            first = run * _RUN_BARS
-            path = self._runs[run] = expand(self.tape, first, first + _RUN_BARS)
-            if len(self._runs) > _RUNS_KEPT:
-                del self._runs[next(iter(self._runs))]
-        return path, row
+        return self._path.first_beyond(after_ms, upto_ms, below, above)
 
     knows_ahead = True
     """The whole tape is there; nothing of it is shown before its time."""
@@ -182,27 +146,27 @@ class SymbolMarket:
         seen = self._base.between(first, stop)
         part = self._partial(stop, now_ms)
         if part is not None:
-            seen = {name: np.concatenate([seen[name], part[name]]) for name in seen}
+            seen = {name: np.append(seen[name], part[name]) for name in seen}
         if not len(seen["open_ms"]):
             return None
         return grouped(seen_as(view, self.tape.seed, seen), timeframe.ms)
 
-    def _partial(self, index: int, now_ms: int) -> dict[str, Floats] | None:
+    def _partial(self, index: int, now_ms: int) -> dict[str, float] | None:
         """The base bar under way at `now_ms`, as far as its path has come."""
         if self._seen is None or self._seen[0] != (index, now_ms):
             self._seen = (index, now_ms), self._seen_part(index, now_ms)
         return self._seen[1]
 
-    def _seen_part(self, index: int, now_ms: int) -> dict[str, Floats] | None:
+    def _seen_part(self, index: int, now_ms: int) -> dict[str, float] | None:
         if index >= len(self.tape.open_ms):
             return None
-        path, row = self._run_of(index)
+        path, row = self._path.run_of(index)
         seen = slice(int(np.searchsorted(path.time_ms[row], now_ms, side="right")))
         prices, quantities, buys = (c[row, seen].tolist() for c in (path.price, path.quantity, path.taker_buys))
         if not prices:
             return None
         values = [price * quantity for price, quantity in zip(prices, quantities, strict=True)]
-        part = {
+        return {
             "open_ms": float(self.tape.open_ms[index]),
             "open": prices[0],
             "high": max(prices),
@@ -214,7 +178,6 @@ class SymbolMarket:
             "taker_buy_base": sum(compress(quantities, buys)),
             "taker_buy_quote": sum(compress(values, buys)),
         }
-        return {name: np.array([value]) for name, value in part.items()}
 
     def closed_trades(self, first_ms: int, stop_ms: int) -> TradeColumns:
         """Aggregate trades of the bars that open in [first, stop), as columns. Shown only once `stop` is past."""
@@ -229,33 +192,14 @@ class SymbolMarket:
         columns = (c.ravel().tolist() for c in (p.time_ms, p.trade_id, p.price, p.quantity, ~p.taker_buys))
         return [Trade(*row) for row in zip(*columns, strict=True)]
 
-    def is_still(self, after_ms: int, upto_ms: int) -> bool:
-        """Whether no price comes in (after, upto]; where it would take long to say, that one may."""
-        return upto_ms < self._shown_at(after_ms)[1] and (self.mark_is_last or self._marks.is_still(after_ms, upto_ms))
-
-    def _bar_under_way(self, time_ms: int) -> int:
-        """Index of the base bar that holds `time_ms`, or of the first one after it."""
-        return int(self.tape.open_ms.searchsorted(time_ms - self.tape.timeframe.ms, side="right"))
+    def still_until(self, after_ms: int) -> int:
+        """Before when no price comes after that, as far as is known at no cost."""
+        until = self._path.shown_at(after_ms)[1]
+        return until if self.mark_is_last else min(until, self._marks.still_until(after_ms))
 
     def last_price(self, now_ms: int) -> float:
         """The latest price shown by `now_ms`; before the first trade, the first open."""
-        return self._shown_at(now_ms)[2]
-
-    def _shown_at(self, now_ms: int) -> tuple[int, int, float]:
-        """(since, until, the price that is shown from then on and before that), as far as one bar tells."""
-        if not self._still[0] <= now_ms < self._still[1]:
-            self._still = self._price_from(now_ms)
-        return self._still
-
-    def _price_from(self, now_ms: int) -> tuple[int, int, float]:
-        tape, under_way = self.tape, self._bar_under_way(now_ms)
-        before = float(tape.close[under_way - 1] if under_way else tape.open[0])
-        if under_way == len(tape.open_ms):
-            return now_ms, now_ms + tape.timeframe.ms, before
-        times, prices, _ = self._points_of(under_way)
-        seen = int(times.searchsorted(now_ms, side="right"))
-        until = int(times[seen] if seen < len(times) else tape.open_ms[under_way] + tape.timeframe.ms)
-        return now_ms, until, float(prices[seen - 1]) if seen else before
+        return self._path.shown_at(now_ms)[2]
 
     def day_quote_volumes(self, times: NDArray[np.int64]) -> Floats:
         """The turnover that `day` tells at ascending times. Shape (n,)."""
@@ -263,36 +207,28 @@ class SymbolMarket:
 
     def day(self, now_ms: int, *, counted: bool = True) -> DayStatistics:
         """Statistics of the last 24 hours, the bar under way included; NaN trades where they are not `counted`."""
-        under_way = self._bar_under_way(now_ms)
-        first = int(np.searchsorted(self.tape.open_ms, now_ms - DAY_MS, side="left"))
-        rows = self._base.between(first, under_way, ("quote_volume", "trades") if counted else ("quote_volume",))
-        part = self._partial(under_way, now_ms)
-        if part is not None:
-            rows = {name: np.concatenate([rows[name], part[name]]) for name in rows}
-        if not len(rows["open"]):
-            last = self.last_price(now_ms)
-            return DayStatistics(now_ms, last, last, last, last, 0.0, 0.0, 0.0)
-        return DayStatistics(
-            int(rows["open_ms"][0]),
-            float(rows["open"][0]),
-            float(rows["high"].max()),
-            float(rows["low"].min()),
-            float(rows["close"][-1]),
-            float(rows["volume"].sum()),
-            float(rows["quote_volume"].sum()),
-            float(rows["trades"].sum()) if counted else math.nan,
-        )
+        under_way, sums = self._path.bar_under_way(now_ms), ("quote_volume", "trades") if counted else ("quote_volume",)
+        first = int(self.tape.open_ms.searchsorted(now_ms - DAY_MS))
+        day = DayStatistics.of(self._base.between(first, under_way, sums), self._partial(under_way, now_ms))
+        last = self.last_price(now_ms)
+        return day or DayStatistics(now_ms, last, last, last, last, 0.0, 0.0, 0.0)
+
+    def day_quote_volume(self, now_ms: int) -> float:
+        """The turnover that `day` tells."""
+        under_way = self._path.bar_under_way(now_ms)
+        first, part = int(self.tape.open_ms.searchsorted(now_ms - DAY_MS)), self._partial(under_way, now_ms)
+        return float(with_part(self._base.flow("quote_volume", under_way)[first:], part, "quote_volume").sum())
 
     def trades(
         self, now_ms: int, start_ms: int | None, end_ms: int | None, from_id: int | None, limit: int
     ) -> list[Trade]:
         """Aggregate trades oldest first: from an id or a time on, or the latest `limit`."""
         stop_ms = min(now_ms, end_ms if end_ms is not None else now_ms)
-        last, points = self._bar_under_way(stop_ms) + 1, points_per_bar(self.tape.timeframe.ms)
+        last, points = self._path.bar_under_way(stop_ms) + 1, points_per_bar(self.tape.timeframe.ms)
         if from_id is not None:
             first = int(np.searchsorted(self.tape.open_ms, from_id // points * self.tape.timeframe.ms))
         elif start_ms is not None:
-            first = self._bar_under_way(start_ms)
+            first = self._path.bar_under_way(start_ms)
         else:
             first = max(0, last - 2 - limit // max(1, points // 2))
         if from_id is not None or start_ms is not None:
@@ -310,20 +246,27 @@ class SymbolMarket:
         A deeper look shows the same levels and more.
         """
         if self._shown_book is None or self._shown_book[:2] != (now_ms, levels):
-            sides = self.book_columns(now_ms, levels)
-            bids, asks = (list(zip(prices.tolist(), sizes.tolist(), strict=True)) for prices, sizes in sides)
-            self._shown_book = now_ms, levels, (bids, asks)
+            self._shown_book = now_ms, levels, self._book(now_ms, levels)
         return self._shown_book[2]
+
+    def _book(self, now_ms: int, levels: int) -> tuple[Side, Side]:
+        if levels <= _FEW_LEVELS:
+            return levels_at(self.tape, now_ms, self.last_price(now_ms), levels, self._last_hour(now_ms))
+        bids, asks = (zip(*(c.tolist() for c in side), strict=True) for side in self.book_columns(now_ms, levels))
+        return list(bids), list(asks)
 
     def book_columns(self, now_ms: int, levels: int) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:
         """The book as (prices, sizes) of bids and asks, best first; levels without a price are left out."""
-        under_way = self._bar_under_way(now_ms)
+        bids, asks = book_at(self.tape, now_ms, self.last_price(now_ms), levels, self._last_hour(now_ms))
+        left = len(bids[0]) if bids[0][-1] > 0 else int((bids[0] > 0).sum())
+        return (bids[0][:left], bids[1][:left]), asks
+
+    def _last_hour(self, now_ms: int) -> tuple[float, float]:
+        under_way = self._path.bar_under_way(now_ms)
         if self._hour[0] != under_way:
             volume, reach = last_hour(self.tape, np.array([under_way]))
             self._hour = under_way, (float(volume[0]), float(reach[0]))
-        bids, asks = book_at(self.tape, now_ms, self.last_price(now_ms), levels, self._hour[1])
-        left = len(bids[0]) if bids[0][-1] > 0 else int((bids[0] > 0).sum())
-        return (bids[0][:left], bids[1][:left]), asks
+        return self._hour[1]
 
     def funding_rate(self, time_ms: int) -> float:
         """The funding rate of the interval that ends at `time_ms`: as recorded (0 where none was), or derived."""
