@@ -69,6 +69,14 @@ def test_both_speeds_trade_the_same(tmp_path: Path, seed: int) -> None:
     assert_sound(market, one)
 
 
+def test_a_day_counts_from_its_first_wallet_and_what_its_first_look_saw_unrealised(tmp_path: Path) -> None:
+    """No look saw both together: fees came between. The limit breaks at the look at which it would in live."""
+    market = odd_market(90028)
+    accounts = [fast(market, tmp_path), faithfully(market, tmp_path)]
+    assert [str(account.halted)[:23] for account in accounts] == ["2024-01-01 00:21:24 UTC"] * 2
+    assert_same(*accounts)
+
+
 @pytest.mark.parametrize("seed", [6, 10])
 def test_both_speeds_trade_the_same_where_prices_leap(tmp_path: Path, seed: int) -> None:
     """What opens beyond the stop and the backstop is the backstop's: it was placed first."""

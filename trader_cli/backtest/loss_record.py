@@ -30,7 +30,7 @@ class LossRecord:
         self._is_on = limits.enable_risk_management
         self._levels = EquityLevels(wallet)
         self._waiting: list[EquityPoint | SkippedLooks] = []
-        self._highest = wallet
+        self._highest, self._gain = wallet, ZERO
         self._counted, self._told = 0, set[str]()
         self._looks, self._opened = (-1, False), (-1, False, ZERO)
 
@@ -55,12 +55,16 @@ class LossRecord:
 
     @property
     def _near(self) -> Decimal:
-        """The equity below which a limit may be broken at all."""
-        return self._highest * (1 - min(self._shares))
+        """The equity below which a limit may be broken at all.
+
+        A day counts from the wallet it began with and what its first look saw unrealised, which no look saw together.
+        """
+        return (self._highest + self._gain) * (1 - min(self._shares))
 
     def _note(self, engine: Engine, level: Decimal) -> None:
         """What was booked, and the highest level that a limit may count from: of looks, and of the wallet between."""
         wallet, booked = engine.account.wallet, engine.account.income[self._counted :]
+        self._gain = max(self._gain, level - wallet)
         self._levels.book((income.time_ms, income.amount) for income in booked if income.asset == QUOTE)
         for income in reversed(booked):
             level, wallet = max(level, wallet), wallet - income.amount
@@ -81,7 +85,7 @@ class LossRecord:
     def pass_over(self, looks: SkippedLooks) -> None:
         """Looks that are not made: nothing that they see reaches a limit."""
         self._waiting.append(looks)
-        self._highest = max(self._highest, looks.highest)
+        self._highest, self._gain = max(self._highest, looks.highest), max(self._gain, looks.highest - looks.wallet)
 
     def floor(self, engine: Engine, equity: Decimal, highest: Decimal) -> Decimal | None:
         """The equity down to which no limit breaks today while equity stays below `highest`; None: none ever does."""
@@ -89,9 +93,8 @@ class LossRecord:
             return None
         self._note(engine, highest)
         top, (daily, drawdown) = self._highest, self._shares
-        quick = top * (1 - min(daily, drawdown))
-        if equity > quick:
-            return quick
+        if equity > self._near:
+            return self._near
         now = EquityPoint(engine.now_ms, engine.account.wallet, equity)
         peak, day = top, now.time_ms // DAY_MS
         if now.equity <= top * (1 - drawdown):
