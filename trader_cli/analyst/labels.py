@@ -65,9 +65,13 @@ def barrier_distance(sigma: Floats, width: float, horizon: int) -> Floats:
 
 def triple_barrier(bars: BarSeries, horizon: int, width: float, span: int, step_ms: int) -> Labels:
     """Labels of every bar: barriers at C·exp(±`barrier_distance`), σ trailing; the first touch by high or low wins."""
-    n = len(bars)
     sigma = trailing_volatility(bars.close, span)
-    barrier = barrier_distance(sigma, width, horizon)
+    return barrier_labels(bars, barrier_distance(sigma, width, horizon), sigma * math.sqrt(horizon), horizon, step_ms)
+
+
+def barrier_labels(bars: BarSeries, barrier: Floats, sigma: Floats, horizon: int, step_ms: int) -> Labels:
+    """Labels of every bar with a barrier at this log distance and this σ of the horizon, each (n,); NaN: no label."""
+    n = len(bars)
     last = np.arange(n) + horizon
     inside = last < n
     whole = np.zeros(n, dtype=bool)
@@ -83,7 +87,7 @@ def triple_barrier(bars: BarSeries, horizon: int, width: float, span: int, step_
     gain_long = np.where(both, down, gain)
     gain_short = np.where(both, -up, -gain)
     barrier, sigma, gain_long, gain_short = (
-        np.where(valid, values, np.nan) for values in (barrier, sigma * math.sqrt(horizon), gain_long, gain_short)
+        np.where(valid, values, np.nan) for values in (barrier, sigma, gain_long, gain_short)
     )
     return Labels(outcome, end, barrier, sigma, gain_long, gain_short, valid)
 

@@ -122,22 +122,32 @@ def train(
     ledger and returns all that were tried on the same lineage of data. Raises `DataMissing` where there is too little
     to learn from.
     """
-    bars = BarSeries.of(given.bars)
-    unfit = unfit_bars(given.bars, given.timeframe).to_numpy()
-    data, names = make_dataset(bars, given.features, config.analyst, given.timeframe.ms, unfit)
-    fitting = _Fitting(bars, data, tuple(names), config, given.timeframe)
+    fitting = Fitting.of(given, config)
     costs, doubled = given.costs(config.costs), given.costs(config.costs, 2.0)
-    contest = _Contest.held(fitting, costs, progress)
-    best, out, options = contest.best.learner, contest.best.out, contest.best.learner.options
-    tried_act = contest.act_tried(costs) if options.enable_dual_model_system else None
+    contest = Contest.held(fitting, costs, progress)
+    tried_act = contest.act_tried(costs) if config.analyst.enable_dual_model_system else None
     claim = contest.claim(count_tries, doubled, tried_act)
+    return final_model(given, fitting, contest.best, claim, tried_act, progress)
+
+
+def final_model(
+    given: TrainingInput,
+    fitting: Fitting,
+    chosen: Contestant,
+    claim: Claim,
+    tried_act: _ActTried | None = None,
+    progress: Progress = silent,
+) -> TrainedModel:
+    """The model of a learner that learns from all rows. Raises `DataMissing` where they hold one outcome only."""
+    bars, data, names, config = fitting.bars, fitting.data, fitting.names, fitting.config
+    learner, out, options = chosen.learner, chosen.out, chosen.learner.options
     everything = np.ones(len(data), dtype=bool)
     fitted = fitting.on(everything)
     x = data.widened(fitting.columns(fitted)).x
-    side = fit_side(BinnedRows(x), best, out, everything, config.seed)
+    side = fit_side(BinnedRows(x), learner, out, everything, config.seed)
     if side is None:
         raise TooFewBars("The training rows hold too few ups or downs to learn from.", len(bars), len(bars))
-    act = tried_act.model(x, best, out, config.seed) if tried_act else None
+    act = tried_act.model(x, learner, out, config.seed) if tried_act else None
     progress("final models", 1, 1)
     return TrainedModel(
         key=given.key,
@@ -153,9 +163,9 @@ def train(
         barrier_width=options.barrier_width,
         volatility_span=options.volatility_span,
         first_ms=int(bars.open_ms[data.start[0]]),
-        last_ms=int(bars.open_ms[best.data.end[-1]]),
+        last_ms=int(bars.open_ms[learner.data.end[-1]]),
         inputs=given.inputs,
-        metrics=quality(best.data, out, options.longest_horizon),
+        metrics=quality(learner.data, out, options.longest_horizon),
         seed=config.seed,
         made_with=made_with(config),
         producer=PRODUCER,
@@ -166,7 +176,7 @@ def train(
 
 
 @dataclass(frozen=True)
-class _Fitting:
+class Fitting:
     """What feature families are fitted on: labelled rows of bars, and the names of their base features."""
 
     bars: BarSeries
@@ -174,6 +184,14 @@ class _Fitting:
     names: tuple[str, ...]
     config: TrainingOptions
     timeframe: Timeframe
+
+    @classmethod
+    def of(cls, given: TrainingInput, config: TrainingOptions) -> Fitting:
+        """Of all rows that can be learned from. Raises `DataMissing` where they are too few."""
+        bars = BarSeries.of(given.bars)
+        unfit = unfit_bars(given.bars, given.timeframe).to_numpy()
+        data, names = make_dataset(bars, given.features, config.analyst, given.timeframe.ms, unfit)
+        return cls(bars, data, tuple(names), config, given.timeframe)
 
     def on(self, rows: NDArray[np.bool_]) -> FittedFamilies:
         """The families fitted on these rows (n,) only."""
@@ -228,7 +246,7 @@ def shapes(options: AnalystSettings) -> list[AnalystSettings]:
 
 
 @dataclass(frozen=True)
-class _Contestant:
+class Contestant:
     """A learner, its out-of-sample predictions and the book that is traded by them."""
 
     learner: Learner
@@ -252,24 +270,24 @@ class _ActTried:
 
 
 @dataclass(frozen=True)
-class _Contest:
+class Contest:
     """Learners that compete by the books that would have been traded: all of them count."""
 
-    fitting: _Fitting
+    fitting: Fitting
     folds: list[Fold]
-    tried: list[_Contestant]
+    tried: list[Contestant]
 
     @classmethod
-    def held(cls, fitting: _Fitting, costs: Costs, progress: Progress) -> _Contest:
+    def held(cls, fitting: Fitting, costs: Costs, progress: Progress) -> Contest:
         """The walk-forward of every learner."""
         options, learners = fitting.config.analyst, fitting.learners(costs)
         folds = make_folds(fitting.data, options.walk_forward_folds, options.embargo, fitting.fold, progress)
         found = walk_forward(learners, folds, fitting.config.seed, progress)
         pairs = zip(learners, found, strict=True)
-        return cls(fitting, folds, [_Contestant(*pair, fitting.book(*pair, pair[1].acted, costs)) for pair in pairs])
+        return cls(fitting, folds, [Contestant(*pair, fitting.book(*pair, pair[1].acted, costs)) for pair in pairs])
 
     @property
-    def best(self) -> _Contestant:
+    def best(self) -> Contestant:
         """That of the best Sharpe ratio; a book of a few trades shows none."""
         return max(self.tried, key=lambda one: (one.book.trades >= MIN_TRADES) * sharpe(one.book.gains))
 
