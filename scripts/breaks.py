@@ -435,8 +435,8 @@ BREAKS = (
         (
             (
                 "analyst/training.py",
-                "return _labelled(x[rows], rows, labels, left_out), names",
-                "return _labelled(x[np.minimum(rows + 1, len(x) - 1)], rows, labels, left_out), names",
+                "return labelled(x[kept], rows, labels, left_out), names",
+                "return labelled(np.roll(x, -1, axis=0)[kept], rows, labels, left_out), names",
             ),
         ),
     ),

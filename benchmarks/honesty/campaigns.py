@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from benchmarks.honesty.markets import FRAME, null, planted
+from benchmarks.honesty.pairs import trained_pair, two_frames
 from benchmarks.honesty.real import hourly, quarter_hourly
 from benchmarks.honesty.trained import DEAR, FREE, trained
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trader_cli.analyst.trained_model import TrainedModel
+    from trader_cli.analyst.trained_pair import TrainedPair
 
 BARS, MANY_BARS, NOISE_COLUMNS = 4000, 16_000, 200
 
@@ -25,7 +27,7 @@ class Campaign:
     """A market by its seed, trained on; the share of markets that must, or may, claim an edge; how many there are."""
 
     says: str
-    model: Callable[[int], TrainedModel]
+    model: Callable[[int], TrainedModel | TrainedPair]
     least: float = 0.0
     most: float = 1.0
     markets: int | None = None
@@ -63,6 +65,18 @@ def _quarter_hourly(seed: int) -> TrainedModel:
     return trained(quarter_hourly()[seed].read(), quarter_hourly()[seed].timeframe)
 
 
+def _pair(seed: int) -> TrainedPair:
+    return trained_pair(two_frames(seed, BARS))
+
+
+def _slow_alone(seed: int) -> TrainedModel:
+    return trained_pair(two_frames(seed, BARS)).slow
+
+
+def _pair_shuffled(seed: int) -> TrainedPair:
+    return trained_pair(two_frames(seed, BARS, shuffled=True))
+
+
 CAMPAIGNS = {
     "null": Campaign("no edge, usual costs", _null({}), most=0.05),
     "null-free": Campaign("no edge, no costs", _null(FREE), most=0.05),
@@ -72,6 +86,9 @@ CAMPAIGNS = {
     "persistent": Campaign("a lead of 0.15 that lasts, 12-bar barriers", _persistent, least=32 / 40),
     "noise": Campaign("one of 0.25 beside 200 columns of noise", _beside_noise, least=18 / 20),
     "weak": Campaign("a lead weaker than costs", _too_weak, most=1 / 20),
+    "pair": Campaign("a slow lead weaker than costs, its entries timed by a fast one", _pair, least=8 / 10),
+    "pair-slow-alone": Campaign("the same market by the slow model alone", _slow_alone, most=1 / 10),
+    "pair-shuffled": Campaign("the same with the fast lead shuffled", _pair_shuffled, most=1 / 10),
     "hourly": Campaign("real 1h bars", _hourly, markets=len(hourly())),
     "quarter-hourly": Campaign("real 15m bars", _quarter_hourly, markets=len(quarter_hourly())),
 }

@@ -17,6 +17,8 @@ from trader_cli.analyst.price_levels import support_and_resistance
 from trader_cli.analyst.rule_decision import rule_outcome
 from trader_cli.analyst.sections import SECTIONS
 from trader_cli.analyst.technical_summary import candlestick_patterns, technical_summary
+from trader_cli.analyst.trained_model import TrainedModel
+from trader_cli.analyst.trained_pair import TrainedPair
 from trader_cli.analyst.trained_rule import TrainedRule
 from trader_cli.core.errors import DataInvalid
 from trader_cli.core.money.liquidation import liquidation_price, touch_probability
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
     from trader_cli.analyst.bundled import Trained
     from trader_cli.analyst.decision import TradeCosts
     from trader_cli.analyst.rule_decision import RuleWord
-    from trader_cli.analyst.trained_model import TrainedModel
     from trader_cli.core.market.snapshot import MarketSnapshot
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.features.bar_arrays import BarSeries
@@ -180,8 +181,7 @@ def _by_rule(given: AnalysisInput, rule: TrainedRule, config: AnalysisOptions, v
 def _assessed(given: AnalysisInput, config: AnalysisOptions) -> tuple[Assessed, Floats]:
     """What the models say, and the row (1, f) they read."""
     model = given.model
-    assert model is not None  # veto_on_inputs
-    assert not isinstance(model, TrainedRule)
+    assert isinstance(model, TrainedModel)  # veto_on_inputs
     x = _row(given, model)
     p, sigma = model.side.predict(x), trailing_volatility(given.bars.close, model.volatility_span)[-1:]
     choice = model.side.choose(p, sigma * np.sqrt(model.horizon_bars), given.costs(config.costs, model.horizon_bars))
@@ -212,7 +212,8 @@ def _health(given: AnalysisInput, config: AnalysisOptions) -> Health:
 
 def _regime(given: AnalysisInput) -> tuple[dict[str, float] | None, str | None]:
     """Probabilities of the regimes, and the one that holds."""
-    model = given.model.fitted.regimes if given.model and not isinstance(given.model, TrainedRule) else None
+    told = given.model.slow if isinstance(given.model, TrainedPair) else given.model
+    model = told.fitted.regimes if isinstance(told, TrainedModel) else None
     if model is None:
         return None, None
     filtered, held = (told[0] for told in model.followed(given.bars, given.timeframe, len(given.bars) - 1))

@@ -26,6 +26,7 @@ from trader_cli.analyst.funding_cost import FUNDING_ROWS
 from trader_cli.analyst.outcomes import DOUBT_BARS
 from trader_cli.analyst.sections import SECTIONS, sections_of
 from trader_cli.analyst.stored_word import stored_word
+from trader_cli.analyst.trained_pair import TrainedPair
 from trader_cli.analyst.trained_rule import TrainedRule
 from trader_cli.core.answers import Answer
 from trader_cli.core.errors import DataError, DataInvalid, DataMissing, DataStale, UsageError
@@ -279,7 +280,12 @@ class Analyst:
                 hint=f"Run {command} first.",
             )
         model = from_bundle(*self.bundles.load(digest))
-        refuse_other_kind(model, self.settings.rule.name, f"train {symbol} --timeframe {timeframe}")
+        refuse_other_kind(
+            model,
+            self.settings.rule.name,
+            self.settings.analyst.fast_timeframe,
+            f"train {symbol} --timeframe {timeframe}",
+        )
         if (model.symbol, model.timeframe) != (symbol, timeframe.name):
             raise DataInvalid(
                 f"The model is of {model.symbol} {model.timeframe}, not of {symbol} {timeframe}.",
@@ -298,7 +304,8 @@ class Analyst:
         else:
             fits = fits and model.horizon_bars in options.horizon_bars
             fitted = FittedOptions.of(self.settings.feature_engineering_orchestrator)
-            fits = fits and fitted == model.fitted.options
+            half = model.slow if isinstance(model, TrainedPair) else model
+            fits = fits and fitted == half.fitted.options
         if not fits or ours != theirs:
             raise DataStale("The model was trained with other label or feature settings.", hint=f"Run {command} again.")
         changed = changed_since(model.made_with, model.producer, TrainingOptions.of(self.settings))

@@ -16,6 +16,7 @@ from trader_cli.analyst.health import combined, freshness, from_bars_by_row, fro
 from trader_cli.analyst.labels import barrier_distance, trailing_volatility
 from trader_cli.analyst.outcomes import Assessed, InputState, outcomes_of, veto_on_inputs
 from trader_cli.analyst.rule_decision import RuleWord, rule_outcome
+from trader_cli.analyst.trained_model import TrainedModel
 from trader_cli.analyst.trained_rule import TrainedRule
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ def _decided_by_rule(given: SeriesRows, rule: TrainedRule, config: AnalysisOptio
 def _said(given: SeriesRows, config: AnalysisOptions, part: slice, base: Floats) -> Assessed:
     """What the models say of some rows: `Assessed`, with so many rows."""
     model, rows = given.model, given.rows[part]
-    assert not isinstance(model, TrainedRule)
+    assert isinstance(model, TrainedModel)
     x = model.widened(given.bars, base, rows)
     p, sigma = model.side.predict(x), trailing_volatility(given.bars.close, model.volatility_span)[rows]
     choice = model.side.choose(p, sigma * np.sqrt(model.horizon_bars), _costs(given, config, part))

@@ -10,6 +10,7 @@ import numpy as np
 
 from trader_cli.analyst.decision import DOWN, UP, acts
 from trader_cli.analyst.labels import barrier_distance
+from trader_cli.analyst.trained_pair import TrainedPair
 from trader_cli.analyst.trained_rule import TrainedRule
 from trader_cli.core.types import Abstention, Signal
 
@@ -67,6 +68,10 @@ def veto_on_inputs(given: InputState, options: AnalystSettings, health: Health |
         )
     if not options.enable_ml_predictions or given.model is None:
         return Abstention("ml_predictions_off", "analyst.enable_ml_predictions is off: there is no opinion to act on.")
+    if isinstance(given.model, TrainedPair):
+        return Abstention(
+            "pair_not_traded", "Pairs of a slow and a fast model are trained and judged; none is traded yet."
+        )
     trained = None if isinstance(given.model, TrainedRule) else given.model
     if options.enable_dual_model_system and trained is not None and trained.act is None:
         return Abstention("meta_model_absent", "The dual model system is on, but the bundle has no act model.")

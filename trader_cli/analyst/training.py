@@ -78,35 +78,40 @@ def make_dataset(
     options: AnalystSettings,
     step_ms: int,
     unfit: NDArray[np.bool_] | None = None,
+    among: NDArray[np.bool_] | None = None,
 ) -> tuple[Dataset, list[str]]:
     """(rows labelled over the longest horizon, feature names): the label is known, and nine in ten features are.
 
     `features` has one row per bar, in the same order. `unfit` (n,) marks bars that are not what was traded
     (`core.market.quality.unfit_bars`): a row on such a bar, or whose label ends on one, is left out. A row whose
-    features only look back over one stays: windows reach back months, and one bar in them moves little. Raises
-    `DataMissing` with fewer than 500 rows.
+    features only look back over one stays: windows reach back months, and one bar in them moves little. `among` (n,):
+    the only bars that count. Raises `DataMissing` with fewer than 500 rows.
     """
     labels = _labels(bars, options.longest_horizon, options, step_ms)
     names = [name for name in features.columns if name not in FEATURE_KEYS]
-    x = features.select(names).to_numpy().astype(np.float64, copy=False)
-    complete = labels.valid & (np.isfinite(x).mean(axis=1) >= _KNOWN_SHARE)
+    counted = np.arange(len(bars)) if among is None else np.flatnonzero(among)
+    chosen = features.select(names) if among is None else features.select(names)[counted]
+    x = chosen.to_numpy().astype(np.float64, copy=False)
+    complete = labels.valid[counted] & (np.isfinite(x).mean(axis=1) >= _KNOWN_SHARE)
     resting = np.zeros(len(bars), dtype=bool) if unfit is None else unfit | unfit[labels.end]
-    rows = np.flatnonzero(complete & ~resting)
+    kept = complete & ~resting[counted]
+    rows = counted[kept]
     if len(rows) < MIN_ROWS:
         raise TooFewBars(
             f"Too few bars to train: {len(rows)} complete labelled rows of {len(bars)} bars; {MIN_ROWS} are needed.",
             MIN_ROWS - len(rows),
             len(bars),
         )
-    left_out = int((complete & resting).sum())
-    return _labelled(x[rows], rows, labels, left_out), names
+    left_out = int((complete & resting[counted]).sum())
+    return labelled(x[kept], rows, labels, left_out), names
 
 
 def _labels(bars: BarSeries, horizon: int, options: AnalystSettings, step_ms: int) -> Labels:
     return triple_barrier(bars, horizon, options.barrier_width, options.volatility_span, step_ms)
 
 
-def _labelled(x: Floats, rows: Ints, labels: Labels, left_out: int) -> Dataset:
+def labelled(x: Floats, rows: Ints, labels: Labels, left_out: int) -> Dataset:
+    """Features x (m, f) at rows (m,) of the bars, with what became of them."""
     uniqueness = average_uniqueness(rows, labels.end[rows], len(labels.end))
     cut = (labels.sigma[rows], labels.gain_long[rows], labels.gain_short[rows])
     return Dataset(x, labels.outcome[rows], rows, labels.end[rows], uniqueness, *cut, left_out)
@@ -186,11 +191,11 @@ class Fitting:
     timeframe: Timeframe
 
     @classmethod
-    def of(cls, given: TrainingInput, config: TrainingOptions) -> Fitting:
-        """Of all rows that can be learned from. Raises `DataMissing` where they are too few."""
+    def of(cls, given: TrainingInput, config: TrainingOptions, among: NDArray[np.bool_] | None = None) -> Fitting:
+        """Of all rows, of those `among` them (n,), that can be learned from. Raises `DataMissing` for too few."""
         bars = BarSeries.of(given.bars)
         unfit = unfit_bars(given.bars, given.timeframe).to_numpy()
-        data, names = make_dataset(bars, given.features, config.analyst, given.timeframe.ms, unfit)
+        data, names = make_dataset(bars, given.features, config.analyst, given.timeframe.ms, unfit, among)
         return cls(bars, data, tuple(names), config, given.timeframe)
 
     def on(self, rows: NDArray[np.bool_]) -> FittedFamilies:
@@ -210,7 +215,7 @@ class Fitting:
         """The same rows, labelled over another horizon."""
         options, data = self.config.analyst, self.data
         labels = _labels(self.bars, horizon, options, self.timeframe.ms)
-        return _labelled(data.x, data.start, labels, data.left_out)
+        return labelled(data.x, data.start, labels, data.left_out)
 
     def book(self, learner: Learner, out: OutOfSample, acted: NDArray[np.bool_], costs: Costs) -> Book:
         """That is traded by the sides at rows that are acted on; of the same bars whatever the horizon."""
@@ -223,13 +228,13 @@ class Fitting:
     def learners(self, costs: Costs) -> list[Learner]:
         """One for each shape of trees and horizon, `MOST_LEARNERS` at most."""
         options = self.config.analyst
-        labelled = {horizon: self.labelled(horizon) for horizon in options.horizon_bars}
+        by_horizon = {horizon: self.labelled(horizon) for horizon in options.horizon_bars}
         found = [
             Learner.of(
                 data, shape.model_copy(update={"horizon_bars": (horizon,), "embargo_bars": options.embargo}), costs
             )
             for shape in shapes(options)
-            for horizon, data in labelled.items()
+            for horizon, data in by_horizon.items()
         ]
         return found[:MOST_LEARNERS]
 

@@ -6,6 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from trader_cli.core.market.timeframes import known_timeframes
 from trader_cli.settings.section import Fraction, Positive, Section
 
 MOST_LEARNERS = 6
@@ -44,6 +45,12 @@ class AnalystSettings(Section):
     learners: int = Field(
         ge=1, le=3, description="shapes of trees tried at each horizon, six learners at most in all; each is a trial"
     )
+    fast_timeframe: str = Field(
+        description="bars that time entries inside what the series' own models permit: 1m, 3m or 5m; empty: none"
+    )
+    fast_horizon_bars: Annotated[tuple[Horizon, ...], BeforeValidator(_listed)] = Field(
+        min_length=1, max_length=3, description="fast bars that a fast model looks ahead, one or several; each is tried"
+    )
     threads: int = Field(ge=1, le=64, description="LightGBM threads")
     claim_probability: Annotated[float, Field(gt=0.5, lt=1)] = Field(
         description="deflated Sharpe probability a claim of an edge needs"
@@ -64,14 +71,24 @@ class AnalystSettings(Section):
         return max(self.horizon_bars)
 
     @property
+    def longest_fast_horizon(self) -> int:
+        """Of those that fast models look ahead, in fast bars."""
+        return max(self.fast_horizon_bars)
+
+    @property
     def embargo(self) -> int:
         """Bars between the end of the last label that is learned from and the first row that is judged."""
         return self.longest_horizon if self.embargo_bars is None else self.embargo_bars
 
     @model_validator(mode="after")
     def _apart(self) -> Self:
-        if len(set(self.horizon_bars)) < len(self.horizon_bars):
-            raise ValueError("name each horizon once in horizon_bars")
+        for name, horizons in (("horizon_bars", self.horizon_bars), ("fast_horizon_bars", self.fast_horizon_bars)):
+            if len(set(horizons)) < len(horizons):
+                raise ValueError(f"name each horizon once in {name}")
+        if self.fast_timeframe and self.fast_timeframe not in known_timeframes():
+            raise ValueError(f"fast_timeframe is one of {', '.join(known_timeframes())}, or empty")
+        if self.fast_timeframe and not self.enable_dual_model_system:
+            raise ValueError("a fast_timeframe is half of the dual model system: switch enable_dual_model_system on")
         if self.embargo < self.longest_horizon:
             raise ValueError("embargo_bars must be at least the longest of horizon_bars")
         return self

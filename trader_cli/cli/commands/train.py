@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from trader_cli.cli.show import Facts
+    from trader_cli.pipelines.stages.stage_results import Trained
 
 app = typer.Typer()
 
@@ -41,7 +42,8 @@ def train(
     with progress_bar() as progress:
         done = run(workspace, name, parsed, progress)
     if json:
-        print_json({**asdict(done), "cache_hit": done.cached})
+        told = asdict(done) if done.pair else {name: x for name, x in asdict(done).items() if name != "pair"}
+        print_json({**told, "cache_hit": done.cached})
         return
     claim, metrics = done.claim, done.metrics
     left_out = int(metrics.get("left_out_rows", 0))
@@ -59,6 +61,7 @@ def train(
             "horizon": None if horizon is None else f"{horizon:.0f} bars, of those that were tried",
             **_probabilities(metrics),
             "act model": done.act,
+            **_pair(done),
             "rows": f"{metrics['rows']:.0f}, worth {metrics['effective_rows']:.0f} independent ones;"
             f" {done.features} features",
             "left out": f"{left_out} rows on bars that were not traded as they stand" if left_out else None,
@@ -67,6 +70,24 @@ def train(
             "model": f"{done.digest}{' (cache hit)' if done.cached else ''}",
         },
     )
+
+
+def _pair(done: Trained) -> Facts:
+    """Both halves of a pair: whether, and when."""
+    if done.pair is None:
+        return {}
+    pair, told = done.pair, done.metrics
+    alone, auc = pair.slow_alone, pair.fast.get("auc")
+    return {
+        "whether": f"{done.timeframe} permits; alone it would claim {'an edge' if alone.edge else 'none'}"
+        f" ({alone.reason}), half {pair.halves['slow'][:12]}",
+        "when": f"{pair.fast_timeframe}: too little was permitted to learn from"
+        if auc is None
+        else f"{pair.fast_timeframe} times entries; AUC of up {auc:.3f} where permitted, slope of both"
+        f" {pair.timing_slope or 0.0:.2f}, half {pair.halves['fast'][:12]}",
+        "permissions": f"{told['permissions']:.0f} judged, {told['permissions_entered']:.0f} with a trigger,"
+        f" {told['permissions_lapsed']:.0f} lapsed",
+    }
 
 
 def _found(smallest: float) -> str:

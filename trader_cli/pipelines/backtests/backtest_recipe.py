@@ -256,7 +256,8 @@ def _models(recipe: Recipe, store: ArtifactStore, symbol: str) -> ModelSchedule:
     for (of, from_ms), digest in recipe.models.items():
         if of == symbol:
             model = from_bundle(*bundles.load(digest))
-            rule = object_of(recipe.settings.get("rule", {})).get("name")
-            refuse_other_kind(model, None if rule is None else str(rule), f"train {symbol}")
+            rule, analyst = (object_of(recipe.settings.get(section, {})) for section in ("rule", "analyst"))
+            name, fast = rule.get("name"), str(analyst.get("fast_timeframe", ""))
+            refuse_other_kind(model, None if name is None else str(name), fast, f"train {symbol}")
             spans.append(ModelSpan(model, max(from_ms, recipe.span[0]), digest))
     return ModelSchedule(tuple(sorted(spans, key=lambda span: span.from_ms)))

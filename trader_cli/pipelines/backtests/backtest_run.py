@@ -52,6 +52,8 @@ def run_backtest(
     if listed:
         request, by_list = _declared(workspace, store, request, listed)
         ended |= by_list
+    if workspace.settings.analyst.fast_timeframe:
+        raise UsageError("A backtest times no entries yet.", hint="Set analyst.fast_timeframe to nothing.")
     series = [training_data(workspace, store, symbol, request.timeframe) for symbol in request.symbols]
     late = {one.symbol for one in listed if one.from_ms > (request.since_ms or 0)}
     if request.survivors:
@@ -200,7 +202,8 @@ def given_model(workspace: Workspace, store: ArtifactStore, series: TrainingData
             hint=f"Run `trader train {symbol} --timeframe {timeframe}`, or leave out --model.",
         )
     model = from_bundle(*BundleStore(store.root / "models").load(digest))
-    refuse_other_kind(model, workspace.settings.rule.name, f"train {symbol} --timeframe {timeframe}")
+    command, fast = f"train {symbol} --timeframe {timeframe}", workspace.settings.analyst.fast_timeframe
+    refuse_other_kind(model, workspace.settings.rule.name, fast, command)
     if (model.symbol, model.timeframe) != (symbol, timeframe.name):
         raise DataInvalid(
             f"The model {digest[:12]} is of {model.symbol} {model.timeframe}, not of {symbol} {timeframe}."

@@ -17,16 +17,18 @@ from trader_cli.analyst.certificate_store import (
     require_certified,
     store_certificate,
 )
+from trader_cli.analyst.fast_frame import fast_frame
 from trader_cli.analyst.feature_artifacts import build_feature_artifact, not_known_yet
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
 from trader_cli.analyst.feature_inputs import is_current, spec_made, stored_funding, stored_inputs, stored_manifests
+from trader_cli.analyst.trained_pair import TrainedPair
 from trader_cli.core.errors import DataError, DataStale
 from trader_cli.core.identity.feature_notes import FeatureNotes
 from trader_cli.core.market.schemas import check_features
 from trader_cli.core.ports import silent
 from trader_cli.pipelines.market_access import market_now_ms
 from trader_cli.pipelines.stages.model_training import train_on
-from trader_cli.pipelines.stages.stage_results import Analysed, FeaturesBuilt, Trained
+from trader_cli.pipelines.stages.stage_results import Analysed, FeaturesBuilt, PairTrained, Trained
 from trader_cli.pipelines.stages.stored_bars import stored_bars
 from trader_cli.pipelines.stages.training_inputs import TrainingData
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
@@ -138,23 +140,33 @@ def train(workspace: Workspace, symbol: str, timeframe: Timeframe, progress: Pro
     store = ArtifactStore(workspace.cache_dir)
     given = training_data(workspace, store, symbol, timeframe)
     model = train_on(workspace, store, given, progress)
+    made = model.trained
     return Trained(
         symbol,
         timeframe.name,
-        model.trained.source,
-        model.trained.claim,
-        model.trained.metrics,
-        len(model.trained.features),
-        model.trained.first_ms,
-        model.trained.last_ms,
+        made.source,
+        made.claim,
+        made.metrics,
+        len(made.features),
+        made.first_ms,
+        made.last_ms,
         model.digest,
         model.cached,
-        model.trained.act.sentence if model.trained.act else None,
+        made.act.sentence if made.act else None,
+        PairTrained.of(made) if isinstance(made, TrainedPair) else None,
     )
 
 
 def training_data(workspace: Workspace, store: ArtifactStore, symbol: str, timeframe: Timeframe) -> TrainingData:
-    """The stored series that a training reads. Raises what the stages before it raise."""
+    """The stored series that a training reads, with that of the fast frame if one is set. Raises what the stages before
+    it raise."""
+    settings = workspace.settings
+    fast = fast_frame(settings.analyst, settings.rule.name, timeframe)
+    given = _series(workspace, store, symbol, timeframe)
+    return given if fast is None else replace(given, fast=_series(workspace, store, symbol, fast))
+
+
+def _series(workspace: Workspace, store: ArtifactStore, symbol: str, timeframe: Timeframe) -> TrainingData:
     bars = stored_bars(workspace, store, symbol, timeframe)
     made = _current_features(workspace, store, bars, symbol, timeframe)
     funding = stored_funding(store, workspace.mode, symbol, timeframe, bars)

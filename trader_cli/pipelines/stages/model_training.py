@@ -22,6 +22,7 @@ from trader_cli.storage.inventory import MODEL_UNTIL
 if TYPE_CHECKING:
     from trader_cli.analyst.bundled import Trained
     from trader_cli.analyst.trained_model import TrainedModel
+    from trader_cli.analyst.trained_pair import TrainedPair
     from trader_cli.core.identity.manifests import Manifest
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.core.ports import Progress
@@ -74,7 +75,7 @@ def train_on(
         rule = prepare_rule(workspace, store, given, progress)
     bundles, stage = BundleStore(store.root / "models"), "model" if until_ms is None else f"{MODEL_UNTIL}{until_ms}"
     reference = stage_key(workspace.mode, given.symbol, given.timeframe, stage)
-    key = training_key(workspace, given.bars_manifest, given.features_manifest) if rule is None else rule.key
+    key = _key_of(workspace, given) if rule is None else rule.key
     key = key if until_ms is None else digest_value([key, "until", until_ms])
     digest = store.found(reference)
     known = None if digest is None else _model_of(bundles, digest, key)
@@ -100,20 +101,40 @@ def _more_bars(given: TrainingData, bars: int) -> str:
     )
 
 
-def _fitted(workspace: Workspace, given: TrainingData, key: str, progress: Progress) -> TrainedModel:
+def _fitted(workspace: Workspace, given: TrainingData, key: str, progress: Progress) -> TrainedModel | TrainedPair:
     from trader_cli.analyst.training import train as fit
 
+    options = TrainingOptions.of(workspace.settings)
+    tries = count_tries(workspace, given, configuration(workspace, given))
     with leaving().prompt():
-        options, tries = (
-            TrainingOptions.of(workspace.settings),
-            count_tries(workspace, given, configuration(workspace, given)),
-        )
-        return fit(training_input(given, key), options, tries, progress)
+        if given.fast is None:
+            return fit(training_input(given, key), options, tries, progress)
+        from trader_cli.analyst.pair_training import train_pair
+
+        both = training_input(given, key), training_input(given.fast, key)
+        pairs = count_tries(workspace, given.fast, pair_configuration(workspace, given, given.fast))
+        return train_pair(*both, options, tries, pairs, progress)
+
+
+def _key_of(workspace: Workspace, given: TrainingData) -> str:
+    """The key of a training, of a pair by both series and by how the fast one is looked at."""
+    key, fast = training_key(workspace, given.bars_manifest, given.features_manifest), given.fast
+    if fast is None:
+        return key
+    of_fast = fast.bars_manifest.digest, fast.features_manifest.digest, fast.timeframe.name
+    return digest_value(["pair", key, *of_fast, *workspace.settings.analyst.fast_horizon_bars])
 
 
 def training_key(workspace: Workspace, bars: Manifest, made: Manifest) -> str:
     """The digest of all that a model depends on."""
     return digest_value([bars.digest, made.digest, *_chosen(workspace)])
+
+
+def pair_configuration(workspace: Workspace, slow: TrainingData, fast: TrainingData) -> str:
+    """The digest of all that could be chosen of a pair."""
+    horizons = workspace.settings.analyst.fast_horizon_bars
+    of_fast = fast.timeframe.name, fast.features_manifest.settings
+    return digest_value(["pair", configuration(workspace, slow), *of_fast, *horizons])
 
 
 def configuration(workspace: Workspace, given: TrainingData) -> str:
@@ -158,7 +179,7 @@ def has_model(workspace: Workspace, symbol: str, timeframe: Timeframe, now_ms: i
         model = from_bundle(*BundleStore(store.root / "models").load(digest))
     except DataInvalid:
         return False
-    if not is_of(model, workspace.settings.rule):
+    if not is_of(model, workspace.settings.rule, workspace.settings.analyst.fast_timeframe):
         return False
     usable = changed_since(model.made_with, model.producer, TrainingOptions.of(workspace.settings)) is None
     return usable and model.source == workspace.source and model.last_ms <= now_ms

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from trader_cli.analyst.trained_pair import TrainedPair
     from trader_cli.core.types import Analysis, Claim
 
 
@@ -36,9 +37,30 @@ class FeaturesBuilt:
 
 
 @dataclass(frozen=True)
+class PairTrained:
+    """What both halves of a pair are: their digests, and what each says of itself, which licenses nothing.
+
+    `slow_alone` is what a slow model would claim without a fast one; `fast` figures of the fast model's own horizon.
+    """
+
+    fast_timeframe: str
+    halves: dict[str, str]
+    slow_alone: Claim
+    fast: dict[str, float]
+    timing_slope: float | None
+
+    @classmethod
+    def of(cls, pair: TrainedPair) -> PairTrained:
+        """Of a pair."""
+        figures = {} if pair.fast is None else pair.fast.metrics
+        slope = None if pair.timing is None else pair.timing.slope
+        return cls(pair.fast_timeframe, pair.halves, pair.slow.claim, figures, slope)
+
+
+@dataclass(frozen=True)
 class Trained:
     """What training came to. `cached` means that the very same training had been done before; `act`: whether the act
-    model decides, and why not; `None` where there is none."""
+    model decides, and why not; `None` where there is none; `pair`: both halves, where a fast frame times entries."""
 
     symbol: str
     timeframe: str
@@ -51,6 +73,7 @@ class Trained:
     digest: str
     cached: bool
     act: str | None = None
+    pair: PairTrained | None = None
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class TrainingData:
     """A series as stored: the manifests of its bars and features, their rows, one for one, and FUNDING if known.
 
-    `stored_features` are read when they are first asked for.
+    `stored_features` are read when they are first asked for. `fast`: the same of the bars that time entries, if any do.
     """
 
     symbol: str
@@ -38,6 +38,7 @@ class TrainingData:
     bars: pl.DataFrame
     stored_features: StoredColumns
     funding: pl.DataFrame | None
+    fast: TrainingData | None = None
 
     @property
     def features(self) -> pl.DataFrame:
@@ -48,9 +49,8 @@ class TrainingData:
         """What had closed, or was paid, by then."""
         count = int(milliseconds(self.bars["open_time"]).searchsorted(close_ms - self.timeframe.ms, side="right"))
         funding = None if self.funding is None else rows_between(self.funding, 0, close_ms + 1)
-        return replace(
-            self, bars=self.bars[:count], stored_features=StoredColumns.of(self.features[:count]), funding=funding
-        )
+        stored, fast = StoredColumns.of(self.features[:count]), self.fast and self.fast.until(close_ms)
+        return replace(self, bars=self.bars[:count], stored_features=stored, funding=funding, fast=fast)
 
 
 def training_input(given: TrainingData, key: str) -> TrainingInput:

@@ -3,7 +3,8 @@
 A stage depends on the artifacts before it, the settings, the code and the libraries. Where all of these are what they
 were, what it made then is what it would make now (`storage.stamps`), and neither frames nor boosters are loaded. Every
 file that the stage would read is still compared with its digest: what is missing or damaged is the stage's business.
-Families and rules of one's own may read anything, so with them every stage does its work.
+Families and rules of one's own may read anything, so with them every stage does its work; so do training and analysis
+where a fast frame times entries.
 """
 
 from __future__ import annotations
@@ -118,7 +119,8 @@ class _Stage:
     def requested(self, *moment: object) -> str | None:
         """The digest of all it depends on; `None` where that cannot be told."""
         settings = self.workspace.settings
-        if settings.feature_engineering_orchestrator.user_families or settings.rule.name is not None:
+        own = settings.feature_engineering_orchestrator.user_families or settings.rule.name is not None
+        if own or (settings.analyst.fast_timeframe and self.name != "features"):
             return None
         before = [self.store.found(self.key(stage)) for stage in _BEFORE[self.name]]
         if before[0] is None:
