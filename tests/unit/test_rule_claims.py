@@ -164,9 +164,9 @@ def test_its_bundle_is_its_description_and_comes_back() -> None:
     ]
     for named, word in others:
         assert any(part in str(made.differs_from(named)) for part in word.split("|"))
-    refuse_other_kind(made, "sma_cross", "train")
+    refuse_other_kind(made, "sma_cross", "", "train")
     with pytest.raises(DataStale, match="the settings name no rule"):
-        refuse_other_kind(made, None, "train ETHUSDT")
+        refuse_other_kind(made, None, "", "train ETHUSDT")
 
 
 def a_rule(*, edge: bool = True, win_share: float = 0.7) -> TrainedRule:
