@@ -17,6 +17,7 @@ from benchmarks import (
     run_before,
     start,
     symbol_years,
+    training,
     week,
 )
 
@@ -36,6 +37,7 @@ LONG = {
     "week": week.run,
     "archive-full": archive.full,
     "years": symbol_years.run,
+    "training": training.run,
     "run-before": run_before.run,
 }
 

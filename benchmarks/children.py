@@ -14,14 +14,16 @@ EXTRAS = Path(__file__).parents[1] / ".bench"
 """Where `make bench` puts what only references need (pandas): with it in sight, TA-Lib and LightGBM import it."""
 
 
-def in_a_child(name: str, *, optional: str = "") -> dict[str, float]:
-    """What `module:function` returns there. `optional` names a package from `EXTRAS`; without it, nothing."""
+def in_a_child(name: str, *given: str, optional: str = "") -> dict[str, float]:
+    """What `module:function` returns there, of these arguments. `optional` names a package from `EXTRAS`; without it,
+    nothing.
+    """
     paths = [str(Path(__file__).parents[1]), *([str(EXTRAS)] if optional else [])]
     if optional and not (EXTRAS / optional).is_dir():
         print(f"{name}: left out, {optional} is not there; `make bench` fetches it")
         return {}
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_WAIT_POLICY": "passive"}
-    command = [sys.executable, "-m", "benchmarks.children", name]
+    command = [sys.executable, "-m", "benchmarks.children", name, *given]
     ran = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
     return dict(json.loads(ran.stdout))
 
@@ -44,4 +46,4 @@ def report_child(name: str, found: dict[str, float], asked: str) -> None:
 
 if __name__ == "__main__":
     module, _, function = sys.argv[1].partition(":")
-    print(json.dumps(getattr(importlib.import_module(module), function)()))
+    print(json.dumps(getattr(importlib.import_module(module), function)(*sys.argv[2:])))

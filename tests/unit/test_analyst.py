@@ -409,13 +409,14 @@ def test_a_model_learns_what_is_there_and_nothing_from_noise() -> None:
     x = rng.normal(size=(6000, 5))
     for strength, low, high in ((1.5, 0.7, 1.0), (0.0, 0.45, 0.55)):
         y = (rng.random(6000) < 1 / (1 + np.exp(-strength * x[:, 2]))).astype(float)
-        model = BinnedRows(x[:4000]).fit(y[:4000], np.ones(4000), OPTIONS, 7)
+        model = BinnedRows.of(x[:4000]).fit(y[:4000], np.ones(4000), OPTIONS, 7)
         assert model is not None
         assert low < area_under_curve(model.score(x[4000:]), y[4000:] > 0) < high
         np.testing.assert_allclose(model.predict(x[4000:]), model.base, err_msg="without a slope it is the base rate")
-    assert BinnedRows(x).fit(np.ones(6000), np.ones(6000), OPTIONS, 7) is None, "one outcome only"
+    assert BinnedRows.of(x).fit(np.ones(6000), np.ones(6000), OPTIONS, 7) is None, "one outcome only"
     assert (
-        BinnedRows(np.full((600, 2), np.nan)).fit(rng.integers(0, 2, 600) * 1.0, np.ones(600), OPTIONS, 7) is not None
+        BinnedRows.of(np.full((600, 2), np.nan)).fit(rng.integers(0, 2, 600) * 1.0, np.ones(600), OPTIONS, 7)
+        is not None
     )
 
 
@@ -510,9 +511,9 @@ def fitted(edge: bool = True, decides: bool = True) -> TrainedModel:
     rng = np.random.default_rng(6)
     options = OPTIONS.model_copy(update={"learning_rate": 0.1})
     x, ones = rng.normal(size=(2000, 3)), np.ones(2000)
-    booster = BinnedRows(x).fit((x[:, 0] > 0).astype(float), ones, options, 7)
+    booster = BinnedRows.of(x).fit((x[:, 0] > 0).astype(float), ones, options, 7)
     wide = np.column_stack([x, rng.normal(size=(2000, 4))])
-    acting = BinnedRows(wide).fit((x[:, 1] > -1).astype(float), ones, options, 7)
+    acting = BinnedRows.of(wide).fit((x[:, 1] > -1).astype(float), ones, options, 7)
     assert booster
     assert acting
     side = SideModel(replace(booster, slope=1.0), 0.05, Payoffs(0.9, 0.7, 0.9, 0.7))

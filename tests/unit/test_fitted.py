@@ -23,7 +23,7 @@ from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeri
 from trader_cli.analyst.fitted_families import FittedFamilies, FittedOptions, fit_families, history_bars
 from trader_cli.analyst.trained_model import TrainedModel
 from trader_cli.analyst.training import TrainingInput, make_dataset, train
-from trader_cli.analyst.walk_forward import Dataset, fit_side, make_folds
+from trader_cli.analyst.walk_forward import Fold, fit_side, make_folds
 from trader_cli.core.errors import ConfigurationError, DataInvalid, DataMissing, UsageError
 from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.core.types import Tries
@@ -442,30 +442,33 @@ def test_every_fold_is_fitted_on_its_training_rows_only(how: str) -> None:
     config = as_settings({"analyst": QUICK})
     data, _ = make_dataset(BARS, FEATURES, config.analyst, M15.ms)
 
-    def folds(frame: pl.DataFrame, seen: list[str]) -> tuple[Dataset, list[Any]]:
+    def folds(frame: pl.DataFrame, seen: list[str], told: list[np.ndarray]) -> list[Fold]:
         bars = BarSeries.of(frame)
         features = FeatureEngineeringOrchestrator(TECHNICAL).build(frame, M15)
         rows = data.start
         base = features[NAMES].to_numpy().astype(np.float64)[rows]
         assert len(bars) == len(BARS)
 
-        def fit(before: np.ndarray) -> np.ndarray:
+        def fit(before: np.ndarray, upto: int) -> np.ndarray:
             fitted = fit_families(bars, base[before], NAMES, rows[before], TrainingOptions.of(config), M15)
             seen.append(fitted.digest)
-            return fitted.columns(bars, base, rows)
+            told.append(fitted.columns(bars, base[:upto], rows[:upto]))
+            return told[-1]
 
-        return data, make_folds(data, 3, 24, fit)
+        return make_folds(data, 3, 24, fit)
 
     ours: list[str] = []
-    _, usual = folds(FRAME, ours)
+    usual_told: list[np.ndarray] = []
+    usual = folds(FRAME, ours, usual_told)
     assert len(set(ours)) == 4
     for number, fold in enumerate(usual):
         theirs: list[str] = []
-        _, changed = folds(altered(int(data.start[fold.test.start]), how), theirs)
+        changed_told: list[np.ndarray] = []
+        folds(altered(int(data.start[fold.test.start]), how), theirs, changed_told)
         assert theirs[: number + 1] == ours[: number + 1]
         upto = slice(0, fold.test.start)
-        for one, other in zip(usual[: number + 1], changed[: number + 1], strict=True):
-            assert one.columns[upto].tobytes() == other.columns[upto].tobytes()
+        for one, other in zip(usual_told[: number + 1], changed_told[: number + 1], strict=True):
+            assert one[upto].tobytes() == other[upto].tobytes()
         assert theirs[number + 1 :] != ours[number + 1 :] or number == 3
 
 
@@ -484,13 +487,13 @@ def test_the_act_model_learns_from_out_of_sample_sides_only() -> None:
     assert (out.learned_to[out.known] < data.start[out.known]).all()
     for fold in folds:
         assert (out.learned_to[fold.test] == data.end[fold.before].max()).all()
-    everything, record = np.ones(len(data), dtype=bool), ActRecord.of(learner, out, folds, 7)
-    assert record.fitted(data.x, learner, out, everything, 7) is not None
+    everything, record, binned = np.ones(len(data), bool), ActRecord.of(learner, out, folds, 7), BinnedRows.of(data.x)
+    assert record.fitted(binned, learner, out, everything, 7) is not None
     in_sample = replace(out, learned_to=data.end)
     with pytest.raises(AssertionError, match="out of sample"):
-        record.fitted(data.x, learner, in_sample, everything, 7)
+        record.fitted(binned, learner, in_sample, everything, 7)
     with pytest.raises(AssertionError, match="out of sample"):
-        fit_side(BinnedRows(data.x), learner, in_sample, everything, 7)
+        fit_side(binned, learner, in_sample, everything, 7)
 
 
 def test_the_act_model_reads_named_columns() -> None:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trader_cli.analyst.boosting import BinnedRows, Calibrated
 from trader_cli.analyst.calibration import fit_slope, logit
+from trader_cli.analyst.read_features import as_read, beside
 from trader_cli.analyst.statistics import chance_of_no_gain
 
 if TYPE_CHECKING:
@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from trader_cli.analyst.book import Book
+    from trader_cli.analyst.boosting import BinnedRows, Calibrated
     from trader_cli.analyst.walk_forward import Fold, Learner, OutOfSample
     from trader_cli.core.json_values import JsonObject
 
     Floats = NDArray[np.float64]
+    Singles = NDArray[np.float32]
     Flags = NDArray[np.bool_]
 
 META_COLUMNS = ("meta_probability_up", "meta_probability_down", "meta_probability_flat", "meta_side")
@@ -36,9 +38,14 @@ _LEAST_ROWS = 300
 _LEVEL = 0.05
 
 
-def act_features(x: Floats, probabilities: Floats, side: NDArray[np.int8]) -> Floats:
+def meta_columns(probabilities: Floats, side: NDArray[np.int8]) -> Singles:
+    """`META_COLUMNS` as read, (n, 4)."""
+    return as_read(np.column_stack([probabilities, side]))
+
+
+def act_features(x: Singles, probabilities: Floats, side: NDArray[np.int8]) -> Singles:
     """What the act model sees: the features, `META_COLUMNS`. Shape (n, f + 4)."""
-    return np.column_stack([x, probabilities, side.astype(np.float64)])
+    return beside(x, meta_columns(probabilities, side))
 
 
 @dataclass(frozen=True)
@@ -72,7 +79,7 @@ class ActModel:
         """Whether it decides, and why not."""
         return "decides" if self.decides else f"dropped ({self.verdict.dropped})"
 
-    def predict(self, x: Floats, probabilities: Floats, side: NDArray[np.int8]) -> Floats:
+    def predict(self, x: Singles, probabilities: Floats, side: NDArray[np.int8]) -> Floats:
         """Probabilities (n,) for features (n, f), the side model's probabilities (n, 3) and sides (n,)."""
         return self.booster.predict(act_features(x, probabilities, side))
 
@@ -90,26 +97,31 @@ class ActRecord:
         """The walk-forward of the act model behind that of the side model."""
         made = cls(*(np.full(len(learner.data), np.nan) for _ in range(3)))
         for fold in folds[_FROM:]:
-            x = learner.data.widened(fold.columns).x
-            model = made.fitted(x, learner, out, learner.before(fold.test.start, fold.test.start), seed)
+            first, test = fold.test.start, fold.test
+            model = made.fitted(fold.binned, learner, out, learner.before(first, first), seed)
             if model is not None:
-                made._say(model, act_features(x[fold.test], out.probabilities[fold.test], out.side[fold.test]), fold)
+                made._say(model, act_features(fold.ahead(learner.data), out.probabilities[test], out.side[test]), fold)
         return made
 
-    def fitted(self, x: Floats, learner: Learner, out: OutOfSample, before: Flags, seed: int) -> Calibrated | None:
-        """The model of the predicted rows among `before` (n,), calibrated on what its predecessors said of them."""
+    def fitted(
+        self, binned: BinnedRows, learner: Learner, out: OutOfSample, before: Flags, seed: int
+    ) -> Calibrated | None:
+        """The model of the predicted rows among `before` (n,), calibrated on what its predecessors said of them.
+
+        It reads the bins of the side model, of all the rows before.
+        """
         known, data = before & out.known, learner.data
         assert (out.learned_to[known] < data.start[known]).all(), "a side prediction is not out of sample"
         if not known.any():
             return None
-        rows = BinnedRows(act_features(x[known], out.probabilities[known], out.side[known]))
+        rows = binned.part(np.flatnonzero(known), meta_columns(out.probabilities[known], out.side[known]))
         worth = worthwhile(learner, out)
         model = rows.fit(worth[known], data.uniqueness[known], learner.options, seed + 1)
         told = known & np.isfinite(self.score)
         scored = self.score[told], logit(self.base[told]), worth[told], data.uniqueness[told]
         return None if model is None else replace(model, slope=fit_slope(*scored))
 
-    def _say(self, model: Calibrated, x: Floats, fold: Fold) -> None:
+    def _say(self, model: Calibrated, x: Singles, fold: Fold) -> None:
         self.score[fold.test] = score = model.score(x)
         self.base[fold.test], self.probability[fold.test] = model.base, model.calibrated(score)
 

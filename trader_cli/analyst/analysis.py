@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from trader_cli.settings.room_options import AnalysisOptions
 
     Floats = NDArray[np.float64]
+    Singles = NDArray[np.float32]
 
 LEVEL_BARS = 720
 _LEVERAGES = (2, 3, 5, 10, 20, 50)
@@ -178,7 +179,7 @@ def _by_rule(given: AnalysisInput, rule: TrainedRule, config: AnalysisOptions, v
     return replace(view, outcome=outcome, held=word.held)
 
 
-def _assessed(given: AnalysisInput, config: AnalysisOptions) -> tuple[Assessed, Floats]:
+def _assessed(given: AnalysisInput, config: AnalysisOptions) -> tuple[Assessed, Singles]:
     """What the models say, and the row (1, f) they read."""
     model = given.model
     assert isinstance(model, TrainedModel)  # veto_on_inputs
@@ -188,7 +189,7 @@ def _assessed(given: AnalysisInput, config: AnalysisOptions) -> tuple[Assessed, 
     return Assessed(model, p, choice, model.p_act(x, p, choice, config.analyst), sigma), x
 
 
-def _row(given: AnalysisInput, model: TrainedModel) -> Floats:
+def _row(given: AnalysisInput, model: TrainedModel) -> Singles:
     refuse_absent(model, given.features)
     values = [given.features[name] for name in model.base_features]
     base = np.array([[np.nan if value is None else value for value in values]], dtype=np.float64)
@@ -242,7 +243,7 @@ def _liquidation(given: AnalysisInput, config: AnalysisOptions, side: Side) -> d
     return {f"{n}x": touch_probability(close, level, sigma, uncertainty) for n, level in levels.items()}
 
 
-def _explanation(model: TrainedModel, x: Floats, kind: int) -> dict[str, float]:
+def _explanation(model: TrainedModel, x: Singles, kind: int) -> dict[str, float]:
     """The features that moved the side's raw score most (TreeSHAP, log-odds units), largest first."""
     shares = np.asarray(model.side.booster.booster.predict(x, pred_contrib=True, num_threads=1))
     contributions = shares.reshape(-1)[:-1] * (1 if kind == UP else -1)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+from warnings import catch_warnings, simplefilter
 
 import numpy as np
 
 from trader_cli.analyst.calibration import base_rate, logistic, logit
+from trader_cli.analyst.read_features import as_read
+from trader_cli.analyst.single_row import SingleRow
+from trader_cli.features.blocked_matmul import inner
 
 if TYPE_CHECKING:
     from lightgbm import Booster, Dataset
@@ -17,8 +21,17 @@ if TYPE_CHECKING:
     from trader_cli.settings.analyst_section import AnalystSettings
 
     Floats = NDArray[np.float64]
+    Singles = NDArray[np.float32]
+    Ints = NDArray[np.int64]
 
-_BINS = 63
+_OF_BINS = {
+    "max_bin": 63,
+    "bin_construct_sample_cnt": 10_000,
+    "feature_pre_filter": False,
+    "enable_bundle": False,
+    "is_enable_sparse": False,
+}
+"""Of more rows than 10,000 so many are drawn to find the bins by: some 160 a bin."""
 _INDEPENDENT_ROWS = 300.0
 """Independent rows that a leaf should hold; never less than `_LEAST`, nor more than a fifth of all."""
 _LEAST = 20
@@ -36,16 +49,23 @@ class Calibrated:
     base: float
     slope: float = 0.0
 
-    def score(self, x: Floats) -> Floats:
-        """What the booster adds to the log-odds, (n,), of features (n, f); NaN features are allowed."""
-        raw = self.booster.predict(x, raw_score=True, num_threads=1)
+    def score(self, x: Floats | Singles) -> Floats:
+        """What the booster adds to the log-odds, (n,), of features (n, f) as read; NaN features are allowed."""
+        read = as_read(x)
+        if len(read) == 1:
+            return np.array([self._single_row.raw_score(read) - self.centre])
+        raw = self.booster.predict(read, raw_score=True, num_threads=1)
         return np.asarray(raw, dtype=np.float64) - self.centre
+
+    @cached_property
+    def _single_row(self) -> SingleRow:
+        return SingleRow(self.booster)
 
     def calibrated(self, score: Floats) -> Floats:
         """Probabilities (n,) of scores (n,)."""
         return logistic(logit(self.base) + self.slope * score)
 
-    def predict(self, x: Floats) -> Floats:
+    def predict(self, x: Floats | Singles) -> Floats:
         """Calibrated probabilities, (n,)."""
         return self.calibrated(self.score(x))
 
@@ -54,14 +74,26 @@ class Calibrated:
 class BinnedRows:
     """Features (n, f), NaN allowed, binned once by their own quantiles; learners differ by labels and weights."""
 
-    x: Floats
+    bins: Dataset
+    threads: int = 1
 
-    @cached_property
-    def _bins(self) -> Dataset:
-        import lightgbm
+    @classmethod
+    def of(cls, x: Floats | Singles, threads: int = 1) -> BinnedRows:
+        """Of these rows as read, which are not kept."""
+        return cls(_binned(as_read(x), threads), threads)
 
-        parameters = {"verbosity": -1, "max_bin": _BINS, "feature_pre_filter": False}
-        return lightgbm.Dataset(self.x, params=parameters, free_raw_data=False).construct()
+    def __len__(self) -> int:
+        return int(self.bins.num_data())
+
+    def part(self, rows: Ints, further: Singles) -> BinnedRows:
+        """Some of the rows (m,), in the same bins, with further columns (m, e) in bins of their own."""
+        width = self.bins.num_feature()
+        names = [f"Column_{width + at}" for at in range(further.shape[1])]
+        kept = self.bins.subset(rows, params=binning(self.threads)).construct()
+        with catch_warnings():
+            simplefilter("ignore")  # that rows are not kept, and nothing is categorical
+            kept.add_features_from(_binned(further, self.threads, names))
+        return BinnedRows(kept, self.threads)
 
     def fit(self, outcomes: Floats, weight: Floats, options: AnalystSettings, seed: int) -> Calibrated | None:
         """A booster of outcomes in {0, 1}, (n,), from the rows of weight above 0, its slope still 0.
@@ -74,13 +106,23 @@ class BinnedRows:
         ones = np.count_nonzero(outcomes[learned])
         if min(ones, np.count_nonzero(learned) - ones) < 2:
             return None
-        data = self._bins.set_label(outcomes).set_weight(weight)
-        booster = lightgbm.train(_parameters(weight[learned], options, seed), data, num_boost_round=options.trees)
-        centre = float(logit(weight @ outcomes / weight.sum()))
+        data = self.bins.set_label(outcomes).set_weight(weight)
+        booster = lightgbm.train(tree_parameters(weight[learned], options, seed), data, num_boost_round=options.trees)
+        centre = float(logit(inner(weight, outcomes) / weight.sum()))
         return Calibrated(booster, centre, base_rate(outcomes, weight))
 
 
-def _parameters(weight: Floats, options: AnalystSettings, seed: int) -> dict[str, object]:
+def _binned(x: Singles, threads: int, names: list[str] | Literal["auto"] = "auto") -> Dataset:
+    import lightgbm
+
+    return lightgbm.Dataset(x, np.zeros(len(x)), params=binning(threads), feature_name=names).construct()
+
+
+def binning(threads: int) -> dict[str, object]:
+    return {**_OF_BINS, "verbosity": -1, "num_threads": threads}
+
+
+def tree_parameters(weight: Floats, options: AnalystSettings, seed: int) -> dict[str, object]:
     """Cuts are drawn at random (Geurts, Ernst & Wehenkel 2006): of 200 columns the best cut of the best is luck."""
     smallest = _INDEPENDENT_ROWS / max(float(weight.mean()), 1e-3)
     return {
@@ -90,11 +132,8 @@ def _parameters(weight: Floats, options: AnalystSettings, seed: int) -> dict[str
         "min_data_in_leaf": int(max(_LEAST, min(smallest, len(weight) / 5))),
         "extra_trees": True,
         "lambda_l2": 1.0,
-        "max_bin": _BINS,
-        "feature_pre_filter": False,
-        "num_threads": options.threads,
+        **binning(options.threads),
         "deterministic": True,
         "force_row_wise": True,
         "seed": seed,
-        "verbosity": -1,
     }

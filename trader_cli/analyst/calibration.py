@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trader_cli.features.blocked_matmul import inner
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -37,7 +39,7 @@ def logistic(z: Floats) -> Floats:
 
 def base_rate(outcomes: Floats, weight: Floats) -> float:
     """Share of ones among outcomes in {0, 1}, (n,), by weight, shrunk to one half where there are few."""
-    return float((weight @ outcomes + PRIOR_ROWS / 2) / (weight.sum() + PRIOR_ROWS))
+    return float((inner(weight, outcomes) + PRIOR_ROWS / 2) / (weight.sum() + PRIOR_ROWS))
 
 
 def fit_slope(
@@ -48,12 +50,13 @@ def fit_slope(
     Scores, log-odds of the base rates, outcomes in {0, 1} and weights of independent rows, each (n,); 0 for n = 0. The
     prior is worth `prior_rows`, whatever the scores are measured in. Newton's method; the log likelihood is concave.
     """
-    slope, mean_square = 0.0, float(weight @ (score * score)) / max(float(weight.sum()), _EDGE)
+    squares = score * score
+    slope, mean_square = 0.0, inner(weight, squares) / max(float(weight.sum()), _EDGE)
     prior = prior_rows * mean_square / 4 + _LEAST_PRECISION
     for _ in range(_STEPS):
         fitted = logistic(offset + slope * score)
-        gradient = score @ (weight * (outcomes - fitted)) - prior * slope
-        curvature = (score * score) @ (weight * fitted * (1 - fitted)) + prior
+        gradient = inner(score, weight * (outcomes - fitted)) - prior * slope
+        curvature = inner(squares, weight * fitted * (1 - fitted)) + prior
         step = float(np.clip(gradient / curvature, -1.0, 1.0))
         slope += step
         if abs(step) < 1e-10:

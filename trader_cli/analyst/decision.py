@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trader_cli.analyst.calibration import PRIOR_ROWS
+from trader_cli.features.blocked_matmul import inner
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -98,11 +99,11 @@ class Payoffs:
         Each is shrunk to the mean size of all moves, as if `PRIOR_ROWS` more rows had shown that.
         """
         long, short = gains[0] / sigma, gains[1] / sigma
-        usual = float(weight @ np.abs(long) / weight.sum())
+        usual = inner(weight, np.abs(long)) / float(weight.sum())
 
         def mean(moves: Floats, rows: NDArray[np.bool_]) -> float:
             kept = weight * rows
-            return float((kept @ moves + PRIOR_ROWS * usual) / (kept.sum() + PRIOR_ROWS))
+            return (inner(kept, moves) + PRIOR_ROWS * usual) / (float(kept.sum()) + PRIOR_ROWS)
 
         up, down = outcome > 0, outcome < 0
         return cls(mean(long, up), mean(-long, ~up), mean(short, down), mean(-short, ~down))

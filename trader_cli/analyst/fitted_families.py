@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from trader_cli.settings.room_options import TrainingOptions
 
     Floats = NDArray[np.float64]
+    Singles = NDArray[np.float32]
     Ints = NDArray[np.int64]
 
 _MIN_ROWS = 128
@@ -107,7 +108,7 @@ class FittedFamilies:
             None if body["fracdiff_order"] is None else number_of(body["fracdiff_order"]),
         )
 
-    def columns(self, bars: BarSeries, x: Floats, rows: Ints) -> Floats:
+    def columns(self, bars: BarSeries, x: Floats | Singles, rows: Ints) -> Floats:
         """Columns (m, len(names)) at ascending `rows` (m,) of the bars, whose base features are x (m, k).
 
         Row t depends on bars ≤ t and its own features only, and is the same to the bit for any bars that reach back
@@ -138,12 +139,19 @@ def history_bars(timeframe: Timeframe) -> int:
 
 
 def fit_families(
-    bars: BarSeries, x: Floats, inputs: Sequence[str], rows: Ints, config: TrainingOptions, timeframe: Timeframe
+    bars: BarSeries,
+    x: Floats | Singles,
+    inputs: Sequence[str],
+    rows: Ints,
+    config: TrainingOptions,
+    timeframe: Timeframe,
+    *,
+    shown: bool = True,
 ) -> FittedFamilies:
     """Fit what the settings switch on, on the features x (m, k) at `rows` (m,) of the bars, ascending.
 
-    Nothing after the last of `rows` is looked at. Regimes are always fitted, for the analysis shows them; they are
-    columns only where `enable_advanced_features` is on.
+    Nothing after the last of `rows` is looked at. Regimes are fitted as well where the analysis shows them (`shown`);
+    they are columns only where `enable_advanced_features` is on.
     """
     options = FittedOptions.of(config.features)
     seen = bars.cut(0, int(rows[-1]) + 1 if len(rows) else 0)
@@ -152,7 +160,7 @@ def fit_families(
         encoder = fit_autoencoder(x, bottleneck=options.autoencoder_bottleneck, seed=config.seed)
     if options.advanced and len(rows) >= _MIN_ROWS:
         order = smallest_stationary_order(np.log(seen.close[int(rows[0]) :]))
-    model = hmm.fit_regimes(seen, timeframe)
+    model = hmm.fit_regimes(seen, timeframe) if shown or options.advanced else None
     return FittedFamilies(options, timeframe, tuple(inputs), encoder, model, order)
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from trader_cli.analyst.walk_forward import Dataset, OutOfSample
 
     Floats = NDArray[np.float64]
+    Ints = NDArray[np.int64]
 
 _NAMES = {UP: "up", DOWN: "down", FLAT: "flat"}
 _BINS = 10
@@ -64,16 +65,24 @@ def outcomes_of_three(outcome: NDArray[np.int8]) -> Floats:
 
 def calibration_error(p: Floats, truth: Floats) -> float:
     """Mean distance of what was said from what happened, over ten groups of equal size by p; p and truth (n,)."""
-    groups = np.array_split(np.argsort(p, kind="stable"), _BINS)
-    apart = [len(group) * abs(float(p[group].mean() - truth[group].mean())) for group in groups if len(group)]
+    return _mean_distance(p, truth, _groups(p))
+
+
+def _groups(p: Floats) -> list[Ints]:
+    """The rows of each of ten groups of equal size by p (n,)."""
+    return [group for group in np.array_split(np.argsort(p, kind="stable"), _BINS) if len(group)]
+
+
+def _mean_distance(p: Floats, truth: Floats, groups: list[Ints]) -> float:
+    apart = [len(group) * abs(float(p[group].mean() - truth[group].mean())) for group in groups]
     return sum(apart) / len(p)
 
 
 def error_floor(p: Floats, block: int) -> float:
     """What the calibration error of right probabilities p (n,) would be: outcomes drawn from them, alike in blocks."""
-    rng, n = np.random.default_rng(0), len(p)
+    rng, n, groups = np.random.default_rng(0), len(p), _groups(p)
     drawn = (np.repeat(rng.random(-(-n // block)), block)[:n] < p for _ in range(_DRAWS))
-    return float(np.mean([calibration_error(p, one.astype(np.float64)) for one in drawn]))
+    return float(np.mean([_mean_distance(p, one.astype(np.float64), groups) for one in drawn]))
 
 
 def area_under_curve(score: Floats, truth: NDArray[np.bool_]) -> float:

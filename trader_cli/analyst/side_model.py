@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trader_cli.analyst.decision import DOWN, FLAT, UP, Payoffs, choose_side
+from trader_cli.features.blocked_matmul import inner
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -16,11 +17,12 @@ if TYPE_CHECKING:
     from trader_cli.analyst.decision import Choice, TradeCosts
 
     Floats = NDArray[np.float64]
+    Singles = NDArray[np.float32]
 
 
 def flat_rate(outcome: NDArray[np.int8], weight: Floats) -> float:
     """Share of what ended without a direction, by weight."""
-    return float(weight @ (outcome == 0) / weight.sum())
+    return inner(weight, outcome == 0) / float(weight.sum())
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class SideModel:
         """Of up, down and flat, (n, 3), for scores (n,)."""
         return self._three(self.booster.calibrated(score))
 
-    def predict(self, x: Floats) -> Floats:
+    def predict(self, x: Floats | Singles) -> Floats:
         """Of up, down and flat, (n, 3), for features (n, f)."""
         return self.probabilities(self.booster.score(x))
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trader_cli.features.blocked_matmul import inner
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -79,10 +81,10 @@ def _sharpe_variance(gains: Floats) -> float:
         return math.inf
     z = (gains - gains.mean()) / deviation
     influence = z - sharpe(gains) / 2 * (z * z - 1)
-    total = float(influence @ influence)
+    total = inner(influence, influence)
     lags = int(4 * (n / 100) ** (2 / 9))
     for lag in range(1, lags + 1):
-        total += 2 * (1 - lag / (lags + 1)) * float(influence[lag:] @ influence[:-lag])
+        total += 2 * (1 - lag / (lags + 1)) * inner(influence[lag:], influence[:-lag])
     return max(total, 0.0) / n**2
 
 

@@ -7,12 +7,11 @@ import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from trader_cli.analyst.act_model import META_COLUMNS, ActModel, ActVerdict
 from trader_cli.analyst.boosting import Calibrated
 from trader_cli.analyst.decision import Payoffs
 from trader_cli.analyst.fitted_families import FittedFamilies
+from trader_cli.analyst.read_features import as_read, beside
 from trader_cli.analyst.side_model import SideModel
 from trader_cli.analyst.trained_basis import TrainedBasis
 from trader_cli.core.errors import DataInvalid
@@ -23,6 +22,7 @@ from trader_cli.core.json_values import built, texts_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from trader_cli.analyst.decision import Choice
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from trader_cli.settings.analyst_section import AnalystSettings
 
     Floats = NDArray[np.float64]
+    Singles = NDArray[np.float32]
     Ints = NDArray[np.int64]
 
 BUNDLE_SCHEMA = 5
@@ -53,11 +54,12 @@ class TrainedModel(TrainedBasis):
         """The columns of the features artifact, in order."""
         return self.features[: len(self.features) - len(self.fitted.names)]
 
-    def widened(self, bars: BarSeries, x: Floats, rows: Ints) -> Floats:
+    def widened(self, bars: BarSeries, x: Floats, rows: Ints) -> Singles:
         """What the models read: base features x (m, k) at `rows` (m,) of the bars, then the fitted columns."""
-        return np.hstack([x, self.fitted.columns(bars, x, rows)])
+        read = as_read(x)
+        return beside(read, self.fitted.columns(bars, read, rows))
 
-    def p_act(self, x: Floats, p: Floats, choice: Choice, options: AnalystSettings) -> Floats | None:
+    def p_act(self, x: Singles, p: Floats, choice: Choice, options: AnalystSettings) -> Floats | None:
         """What the act model gives choices (n,) of features (n, f) and probabilities (n, 3), where it decides."""
         decides = options.enable_dual_model_system and self.act is not None and self.act.decides
         return self.act.predict(x, p, choice.side) if self.act is not None and decides else None

@@ -17,6 +17,7 @@ from trader_cli.analyst.fitted_families import FittedFamilies, fit_families
 from trader_cli.analyst.forecast_quality import quality
 from trader_cli.analyst.funding_cost import funding_rates
 from trader_cli.analyst.labels import average_uniqueness, triple_barrier
+from trader_cli.analyst.read_features import beside, read_complete
 from trader_cli.analyst.sigma_uncertainty import measured_uncertainty
 from trader_cli.analyst.statistics import independent_share, probability_of_overfitting, sharpe
 from trader_cli.analyst.trained_model import TrainedModel
@@ -27,6 +28,7 @@ from trader_cli.core.market.schemas import FEATURE_KEYS, milliseconds
 from trader_cli.core.ports import silent
 from trader_cli.features.bar_arrays import BarSeries
 from trader_cli.settings.analyst_section import MOST_LEARNERS
+from trader_cli.storage.stored_columns import StoredColumns
 
 if TYPE_CHECKING:
     import polars as pl
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from trader_cli.settings.room_options import TrainingOptions
 
     Floats = NDArray[np.float64]
+    Singles = NDArray[np.float32]
     Ints = NDArray[np.int64]
 
 MIN_ROWS = 500
@@ -54,7 +57,8 @@ _KNOWN_SHARE = 0.9
 class TrainingInput:
     """What a training run starts from. `key` names all of it; `source` says whose market it is.
 
-    `funding`: FUNDING of the contract, whose payments the trades are charged; `None` where it is not known.
+    `features`: FEATURES, a row per bar; stored ones are read once and let go of. `funding`: FUNDING of the contract,
+    whose payments the trades are charged; `None` where it is not known.
     """
 
     key: str
@@ -62,9 +66,21 @@ class TrainingInput:
     symbol: str
     timeframe: Timeframe
     bars: pl.DataFrame
-    features: pl.DataFrame
+    features: pl.DataFrame | StoredColumns
     inputs: dict[str, str]
     funding: pl.DataFrame | None = None
+
+    def dataset(
+        self, bars: BarSeries, options: AnalystSettings, among: NDArray[np.bool_] | None = None
+    ) -> tuple[Dataset, list[str]]:
+        """`make_dataset` of these bars and features."""
+        unfit = unfit_bars(self.bars, self.timeframe).to_numpy()
+        if not isinstance(self.features, StoredColumns):
+            return make_dataset(bars, self.features, options, self.timeframe.ms, unfit, among)
+        try:
+            return make_dataset(bars, self.features.frame(), options, self.timeframe.ms, unfit, among)
+        finally:
+            self.features.let_go()
 
     def costs(self, costs: CostSettings, factor: float = 1.0) -> Costs:
         """Of trading these bars; `factor` 2 for the doubled costs of the claim rule."""
@@ -89,28 +105,25 @@ def make_dataset(
     """
     labels = _labels(bars, options.longest_horizon, options, step_ms)
     names = [name for name in features.columns if name not in FEATURE_KEYS]
-    counted = np.arange(len(bars)) if among is None else np.flatnonzero(among)
-    chosen = features.select(names) if among is None else features.select(names)[counted]
-    x = chosen.to_numpy().astype(np.float64, copy=False)
-    complete = labels.valid[counted] & (np.isfinite(x).mean(axis=1) >= _KNOWN_SHARE)
+    looked = labels.valid if among is None else labels.valid & among
     resting = np.zeros(len(bars), dtype=bool) if unfit is None else unfit | unfit[labels.end]
-    kept = complete & ~resting[counted]
-    rows = counted[kept]
+    x, complete = read_complete(features, names, looked & ~resting, looked, _KNOWN_SHARE)
+    rows = np.flatnonzero(complete & ~resting)
     if len(rows) < MIN_ROWS:
         raise TooFewBars(
             f"Too few bars to train: {len(rows)} complete labelled rows of {len(bars)} bars; {MIN_ROWS} are needed.",
             MIN_ROWS - len(rows),
             len(bars),
         )
-    left_out = int((complete & resting[counted]).sum())
-    return labelled(x[kept], rows, labels, left_out), names
+    left_out = int((complete & resting).sum())
+    return labelled(x, rows, labels, left_out), names
 
 
 def _labels(bars: BarSeries, horizon: int, options: AnalystSettings, step_ms: int) -> Labels:
     return triple_barrier(bars, horizon, options.barrier_width, options.volatility_span, step_ms)
 
 
-def labelled(x: Floats, rows: Ints, labels: Labels, left_out: int) -> Dataset:
+def labelled(x: Singles, rows: Ints, labels: Labels, left_out: int) -> Dataset:
     """Features x (m, f) at rows (m,) of the bars, with what became of them."""
     uniqueness = average_uniqueness(rows, labels.end[rows], len(labels.end))
     cut = (labels.sigma[rows], labels.gain_long[rows], labels.gain_short[rows])
@@ -147,12 +160,12 @@ def final_model(
     bars, data, names, config = fitting.bars, fitting.data, fitting.names, fitting.config
     learner, out, options = chosen.learner, chosen.out, chosen.learner.options
     everything = np.ones(len(data), dtype=bool)
-    fitted = fitting.on(everything)
-    x = data.widened(fitting.columns(fitted)).x
-    side = fit_side(BinnedRows(x), learner, out, everything, config.seed)
+    fitted = fitting.on(everything, shown=True)
+    binned = BinnedRows.of(beside(data.x, fitting.columns(fitted, len(data))), config.analyst.threads)
+    side = fit_side(binned, learner, out, everything, config.seed)
     if side is None:
         raise TooFewBars("The training rows hold too few ups or downs to learn from.", len(bars), len(bars))
-    act = tried_act.model(x, learner, out, config.seed) if tried_act else None
+    act = tried_act.model(binned, learner, out, config.seed) if tried_act else None
     progress("final models", 1, 1)
     return TrainedModel(
         key=given.key,
@@ -194,22 +207,21 @@ class Fitting:
     def of(cls, given: TrainingInput, config: TrainingOptions, among: NDArray[np.bool_] | None = None) -> Fitting:
         """Of all rows, of those `among` them (n,), that can be learned from. Raises `DataMissing` for too few."""
         bars = BarSeries.of(given.bars)
-        unfit = unfit_bars(given.bars, given.timeframe).to_numpy()
-        data, names = make_dataset(bars, given.features, config.analyst, given.timeframe.ms, unfit, among)
+        data, names = given.dataset(bars, config.analyst, among)
         return cls(bars, data, tuple(names), config, given.timeframe)
 
-    def on(self, rows: NDArray[np.bool_]) -> FittedFamilies:
-        """The families fitted on these rows (n,) only."""
+    def on(self, rows: NDArray[np.bool_], *, shown: bool) -> FittedFamilies:
+        """The families fitted on these rows (n,) only; `shown`: those as well that are no columns."""
         x, start = self.data.x[rows], self.data.start[rows]
-        return fit_families(self.bars, x, self.names, start, self.config, self.timeframe)
+        return fit_families(self.bars, x, self.names, start, self.config, self.timeframe, shown=shown)
 
-    def columns(self, fitted: FittedFamilies) -> Floats:
-        """What they say of every row, (n, e)."""
-        return fitted.columns(self.bars, self.data.x, self.data.start)
+    def columns(self, fitted: FittedFamilies, rows: int) -> Floats:
+        """What they say of the first `rows` rows, (rows, e)."""
+        return fitted.columns(self.bars, self.data.x[:rows], self.data.start[:rows])
 
-    def fold(self, before: NDArray[np.bool_]) -> Floats:
-        """Both: what families fitted on the rows before say of every row."""
-        return self.columns(self.on(before))
+    def fold(self, before: NDArray[np.bool_], rows: int) -> Floats:
+        """Both: what families fitted on the rows before say of the first `rows` rows."""
+        return self.columns(self.on(before, shown=False), rows)
 
     def labelled(self, horizon: int) -> Dataset:
         """The same rows, labelled over another horizon."""
@@ -268,9 +280,9 @@ class _ActTried:
     acted: NDArray[np.bool_]
     book: Book
 
-    def model(self, x: Floats, learner: Learner, out: OutOfSample, seed: int) -> ActModel | None:
+    def model(self, binned: BinnedRows, learner: Learner, out: OutOfSample, seed: int) -> ActModel | None:
         """The one that learns from all that was predicted."""
-        booster = self.record.fitted(x, learner, out, np.ones(len(x), np.bool_), seed)
+        booster = self.record.fitted(binned, learner, out, np.ones(len(binned), np.bool_), seed)
         return None if booster is None else ActModel(booster, self.verdict)
 
 
@@ -286,7 +298,8 @@ class Contest:
     def held(cls, fitting: Fitting, costs: Costs, progress: Progress) -> Contest:
         """The walk-forward of every learner."""
         options, learners = fitting.config.analyst, fitting.learners(costs)
-        folds = make_folds(fitting.data, options.walk_forward_folds, options.embargo, fitting.fold, progress)
+        count, embargo, threads = options.walk_forward_folds, options.embargo, options.threads
+        folds = make_folds(fitting.data, count, embargo, fitting.fold, progress, threads)
         found = walk_forward(learners, folds, fitting.config.seed, progress)
         pairs = zip(learners, found, strict=True)
         return cls(fitting, folds, [Contestant(*pair, fitting.book(*pair, pair[1].acted, costs)) for pair in pairs])

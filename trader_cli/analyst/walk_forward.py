@@ -16,6 +16,7 @@ from trader_cli.analyst.book import Trades, one_at_a_time
 from trader_cli.analyst.boosting import BinnedRows
 from trader_cli.analyst.calibration import fit_slope, logit
 from trader_cli.analyst.decision import DOWN, UP, Costs, Payoffs, acts
+from trader_cli.analyst.read_features import as_read, beside
 from trader_cli.analyst.side_model import SideModel, flat_rate
 from trader_cli.core.ports import silent
 
@@ -29,10 +30,11 @@ if TYPE_CHECKING:
     from trader_cli.settings.analyst_section import AnalystSettings
 
     Floats = NDArray[np.float64]
+    Singles = NDArray[np.float32]
     Ints = NDArray[np.int64]
     Flags = NDArray[np.bool_]
 
-    Fit = Callable[[Flags], Floats]
+    Fit = Callable[[Flags, int], Floats]
 
 FIRST_TRAINING_SHARE = 0.12
 """Of the rows, which are only learned from."""
@@ -45,11 +47,11 @@ _NOTHING = np.iinfo(np.int64).max
 class Dataset:
     """Labelled rows in time order, of one horizon.
 
-    x: features (n, f); outcome (+1, −1, 0), start and end rows of the labels, uniqueness, σ of the horizon, gains by
-    side (before costs), each (n,). left_out: how many rows of unfit bars are not among them.
+    x: features (n, f) as read; outcome (+1, −1, 0), start and end rows of the labels, uniqueness, σ of the horizon,
+    gains by side (before costs), each (n,). left_out: how many rows of unfit bars are not among them.
     """
 
-    x: Floats
+    x: Singles
     outcome: NDArray[np.int8]
     start: Ints
     end: Ints
@@ -70,10 +72,6 @@ class Dataset:
     def weights(self, rows: Flags) -> Floats:
         """Of learning from rows (n,): uniqueness, and 0 for others and for what ended flat: it shows no direction."""
         return np.where(rows & (self.outcome != 0), self.uniqueness, 0.0)
-
-    def widened(self, columns: Floats) -> Dataset:
-        """With further columns (n, e) after the features."""
-        return replace(self, x=np.hstack([self.x, columns])) if columns.shape[1] else self
 
     def payoffs(self, rows: Flags) -> Payoffs:
         """What sides gained and lost in these rows (n,)."""
@@ -157,28 +155,44 @@ class OutOfSample:
 
 @dataclass(frozen=True)
 class Fold:
-    """One segment: the rows learned from (n,) and predicted, whether a claim rests on it, fitted columns (n, e)."""
+    """One segment: the rows learned from (n,) and predicted, whether a claim rests on it.
+
+    binned: the rows before the segment, by their own quantiles and nothing later; columns: what the fitted families say
+    of the segment (m, e).
+    """
 
     before: Flags
     test: slice
     judged: bool
-    columns: Floats
+    binned: BinnedRows
+    columns: Singles
+
+    def ahead(self, data: Dataset) -> Singles:
+        """What models read of the segment, (m, f + e)."""
+        return beside(data.x[self.test], self.columns)
 
 
 def make_folds(
-    data: Dataset, count: int, embargo: int = 0, fit: Fit | None = None, progress: Progress = silent
+    data: Dataset,
+    count: int,
+    embargo: int = 0,
+    fit: Fit | None = None,
+    progress: Progress = silent,
+    threads: int = 1,
 ) -> list[Fold]:
     """The first rows are only learned from, then a segment is predicted; the rest is `count` segments that are judged.
 
-    `fit` gives what the families fitted on the rows `before` say of every row, (n, e): once a fold, for all learners.
+    `fit` gives what the families fitted on the rows `before` say of the first so many rows, (rows, e). They and the
+    bins are made once a fold, for all learners.
     """
     judged = np.linspace(len(data) * FIRST_JUDGED_SHARE, len(data), count + 1)
     edges = np.append(len(data) * FIRST_TRAINING_SHARE, judged).astype(int)
     folds: list[Fold] = []
     for first, stop in itertools.pairwise(edges.tolist()):
         before = data.end + embargo < data.start[first]
-        columns = np.empty((len(data), 0)) if fit is None else fit(before)
-        folds.append(Fold(before, slice(first, stop), bool(folds), columns))
+        columns = np.empty((stop, 0), np.float32) if fit is None else as_read(fit(before, stop))
+        binned = BinnedRows.of(beside(data.x[:first], columns[:first]), threads)
+        folds.append(Fold(before, slice(first, stop), bool(folds), binned, columns[first:].copy()))
         progress("fitted features", len(folds), count + 1)
     return folds
 
@@ -189,12 +203,10 @@ def walk_forward(
     """What each learner says of every segment from the ones before it; all rest on the same rows and features."""
     found = [OutOfSample.nothing(len(learner.data)) for learner in learners]
     for number, fold in enumerate(folds):
-        first = fold.test.start
-        wide = learners[0].data.widened(fold.columns).x
-        binned, ahead = BinnedRows(wide[:first]), wide[fold.test]
+        first, ahead = fold.test.start, fold.ahead(learners[0].data)
         for learner, out in zip(learners, found, strict=True):
             before = learner.before(first, first)
-            model = fit_side(binned, learner, out, before, seed)
+            model = fit_side(fold.binned, learner, out, before, seed)
             if model is not None:
                 _predict(model, learner, out, fold, ahead)
                 out.learned_to[fold.test] = learner.data.end[before].max()
@@ -204,7 +216,7 @@ def walk_forward(
 
 def fit_side(binned: BinnedRows, learner: Learner, out: OutOfSample, before: Flags, seed: int) -> SideModel | None:
     """The model that learns from `before` (n,), all among the first rows, which are those that are binned."""
-    data, rows = learner.data, len(binned.x)
+    data, rows = learner.data, len(binned)
     assert (out.learned_to[before & out.known] < data.start[before & out.known]).all(), "not out of sample"
     booster = binned.fit(data.rose[:rows], data.weights(before)[:rows], learner.options, seed)
     if booster is None:
@@ -214,7 +226,7 @@ def fit_side(binned: BinnedRows, learner: Learner, out: OutOfSample, before: Fla
     return SideModel(calibrated, flat, data.payoffs(before))
 
 
-def _predict(model: SideModel, learner: Learner, out: OutOfSample, fold: Fold, x: Floats) -> None:
+def _predict(model: SideModel, learner: Learner, out: OutOfSample, fold: Fold, x: Singles) -> None:
     test = fold.test
     out.score[test] = score = model.booster.score(x)
     out.probabilities[test], out.base_rates[test] = model.probabilities(score), model.base_rates

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     Singles = NDArray[np.float32]
 
 MIN_ROWS = 64
+_MOST_ROWS = 10_000
+"""Rows that are fitted on, evenly spread over all that there are: some two thousand weights need no more."""
 _CLIP = 8.0
 _LEVELS = 1000
 _TAIL_SHARE = 0.15
@@ -84,7 +86,7 @@ class Autoencoder:
         """The inverse of `as_dict`."""
         return cls(**{name: np.asarray(body[name], dtype=np.float64) for name in cls.__dataclass_fields__})
 
-    def encode(self, x: Floats) -> Floats:
+    def encode(self, x: Floats | Singles) -> Floats:
         """Features (n, k) to (n, b + 2): bottleneck in (−1, 1), mean squared error, its training percentile in [0, 1].
 
         Every row has the same bits whatever rows surround it. A feature that is NaN counts as its mean and is left out
@@ -95,7 +97,7 @@ class Autoencoder:
             out[first : first + _CHUNK] = self._encode(x[first : first + _CHUNK])
         return out
 
-    def _encode(self, x: Floats) -> Floats:
+    def _encode(self, x: Floats | Singles) -> Floats:
         standard, known = standardised(x, self.centre, self.scale)
         z = np.ascontiguousarray(standard.T, dtype=np.float32)
         hidden = np.tanh(_weighted(self.inward, self.inward_bias, z))
@@ -137,7 +139,7 @@ def _mean_square(residual: Singles, known: NDArray[np.bool_]) -> Floats:
         return np.asarray(total / known.sum(axis=0))
 
 
-def standardised(x: Floats, centre: Floats, scale: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+def standardised(x: Floats | Singles, centre: Floats, scale: Floats) -> tuple[Floats, NDArray[np.bool_]]:
     """((x − centre) / scale clipped to ±8, unknown → 0; where x is known), both of x's shape."""
     known = np.isfinite(x)
     z = x - centre
@@ -148,18 +150,20 @@ def standardised(x: Floats, centre: Floats, scale: Floats) -> tuple[Floats, NDAr
     return z, known
 
 
-def fit_autoencoder(x: Floats, *, bottleneck: int, seed: int, rounds: int = 10) -> Autoencoder:
+def fit_autoencoder(x: Floats | Singles, *, bottleneck: int, seed: int, rounds: int = 10) -> Autoencoder:
     """Fit on training rows x (n, k) in time order, NaN allowed; the last 15 % of them say when to stop.
 
     Deterministic in x and the seed. The arrays are rounded (weights to 1e-5, the rest to single precision), so that the
     last bits of another machine's linear algebra make no other encoder. Raises `DataMissing` for fewer than 64 rows
-    with any known feature, `ConfigurationError` for a bottleneck wider than the rows.
+    with any known feature, `ConfigurationError` for a bottleneck wider than the rows. Of more than 10,000 rows so many
+    are taken, evenly spread.
     """
     if not 1 <= bottleneck <= x.shape[1]:
         raise ConfigurationError(
             f"The autoencoder's bottleneck is {bottleneck}; the rows have {x.shape[1]} features.",
             hint="Set feature_engineering_orchestrator.autoencoder_bottleneck between 1 and that.",
         )
+    x = _spread(x)
     x = x[np.isfinite(x).any(axis=1)]
     if len(x) < MIN_ROWS:
         raise DataMissing(f"An autoencoder needs {MIN_ROWS} rows; found {len(x)}.", hint="Fetch more bars.")
@@ -173,6 +177,12 @@ def fit_autoencoder(x: Floats, *, bottleneck: int, seed: int, rounds: int = 10) 
     errors = np.sort(unjudged.encode(x)[:, -2])
     levels = errors[(np.arange(_LEVELS) * len(errors)) // _LEVELS]
     return Autoencoder(centre, scale, inward, inward_bias, outward, outward_bias, _single(levels))
+
+
+def _spread(x: Floats | Singles) -> Floats:
+    """`_MOST_ROWS` of the rows at most."""
+    count = min(len(x), _MOST_ROWS)
+    return x[np.arange(count) * len(x) // max(count, 1)].astype(np.float64)
 
 
 def _moments(x: Floats) -> tuple[Floats, Floats]:
@@ -243,9 +253,9 @@ def _flat(*parts: Floats) -> Floats:
 def _parts(weights: Floats, bottleneck: int) -> tuple[Floats, Floats, Floats, Floats]:
     """inward (k, b), inward_bias (b,), outward (b, k), outward_bias (k,) of the flat weights (2 k b + b + k,)."""
     k = (len(weights) - bottleneck) // (2 * bottleneck + 1)
-    edges = np.cumsum([k * bottleneck, bottleneck, bottleneck * k])
-    inward, inward_bias, outward, outward_bias = np.split(weights, edges)
-    return inward.reshape(k, bottleneck), inward_bias, outward.reshape(bottleneck, k), outward_bias
+    first, second, third = k * bottleneck, (k + 1) * bottleneck, (2 * k + 1) * bottleneck
+    inward, outward = weights[:first].reshape(k, bottleneck), weights[second:third].reshape(bottleneck, k)
+    return inward, weights[first:second], outward, weights[third:]
 
 
 def _trained(early: _TrainingSet, late: _TrainingSet, bottleneck: int, rng: np.random.Generator, rounds: int) -> Floats:

@@ -76,27 +76,29 @@ class RegimeModel:
         NaN where the anchor lies before the first bar or behind a gap that is not bridged. A bar without trades or
         without variation moves the filter by the transition alone.
         """
-        return self.followed(bars, timeframe, since)[0]
+        joined = bridge(bars, timeframe.ms)
+        if joined is None or since >= len(bars):
+            return _filtered(self._block_filters(bars, timeframe, since), len(bars))[since:]
+        found = self._block_filters(joined.bars, timeframe, int(joined.at[since]))
+        return joined.own_rows(_filtered(found, len(joined.bars)))[since:]
 
     def followed(self, bars: BarSeries, timeframe: Timeframe, since: int = 0) -> tuple[Floats, Ints]:
         """`filtered`, and which state each bar is held to be in, shape (n − since,): by `held_states`; −1 where NaN."""
         joined = bridge(bars, timeframe.ms)
         if joined is None or since >= len(bars):
-            out, held = self._followed(bars, timeframe, since)
-            return out[since:], held[since:]
-        out, held = self._followed(joined.bars, timeframe, int(joined.at[since]))
-        return joined.own_rows(out)[since:], np.where(joined.settled, held[joined.at], -1)[since:]
+            found = self._block_filters(bars, timeframe, since)
+            return _filtered(found, len(bars))[since:], _held(found, len(bars))[since:]
+        found, n = self._block_filters(joined.bars, timeframe, int(joined.at[since])), len(joined.bars)
+        held = np.where(joined.settled, _held(found, n)[joined.at], -1)
+        return joined.own_rows(_filtered(found, n))[since:], held[since:]
 
-    def _followed(self, bars: BarSeries, timeframe: Timeframe, since: int) -> tuple[Floats, Ints]:
-        """The same without any bridging, of all rows, shapes (n, 3) and (n,); not known before `since`."""
-        out, held = np.full((len(bars), 3), np.nan), np.full(len(bars), -1)
+    def _block_filters(self, bars: BarSeries, timeframe: Timeframe, since: int) -> list[_Block]:
+        """The filter of every block with rows from `since` on, without any bridging."""
         blocks = _blocks(bars.open_ms, timeframe, since)
-        if blocks:
-            likelihood = self._likelihood(observations(bars, timeframe))
-            for (anchor, first, stop), alphas in zip(blocks, self._forward(likelihood, blocks), strict=True):
-                out[first:stop] = alphas[first - anchor : stop - anchor]
-                held[first:stop] = held_states(alphas)[first - anchor : stop - anchor]
-        return out, held
+        if not blocks:
+            return []
+        likelihood = self._likelihood(observations(bars, timeframe))
+        return [_Block(*block, alphas) for block, alphas in zip(blocks, self._forward(likelihood, blocks), strict=True)]
 
     def _likelihood(self, observed: Floats) -> Floats:
         """N(x_t; state k) up to a factor per row, shape (n, 3); 1 where nothing was observed."""
@@ -118,6 +120,32 @@ class RegimeModel:
         initial = np.repeat(self.initial[:, None], len(blocks), axis=1)
         alphas = np.array(_filter(side_by_side, initial, self.transition.tolist()))
         return [alphas[: stop - anchor, :, i] for i, (anchor, _, stop) in enumerate(blocks)]
+
+
+@dataclass(frozen=True)
+class _Block:
+    """The filter (stop − anchor, 3) from an anchor on; rows first … stop are those of the block."""
+
+    anchor: int
+    first: int
+    stop: int
+    alphas: Floats
+
+
+def _filtered(blocks: list[_Block], n: int) -> Floats:
+    """Of all n rows, (n, 3); NaN where there is no block."""
+    out = np.full((n, 3), np.nan)
+    for one in blocks:
+        out[one.first : one.stop] = one.alphas[one.first - one.anchor : one.stop - one.anchor]
+    return out
+
+
+def _held(blocks: list[_Block], n: int) -> Ints:
+    """The state held at each of n rows, −1 where there is no block."""
+    held = np.full(n, -1)
+    for one in blocks:
+        held[one.first : one.stop] = held_states(one.alphas)[one.first - one.anchor : one.stop - one.anchor]
+    return held
 
 
 def held_states(alphas: Floats) -> Ints:

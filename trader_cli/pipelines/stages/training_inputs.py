@@ -60,7 +60,7 @@ def training_input(given: TrainingData, key: str) -> TrainingInput:
     bars, made = given.bars_manifest, given.features_manifest
     inputs = {"bars": bars.digest, "features": made.digest, "feature_settings": made.settings}
     return TrainingInput(
-        key, bars.source, given.symbol, given.timeframe, given.bars, given.features, inputs, given.funding
+        key, bars.source, given.symbol, given.timeframe, given.bars, given.stored_features, inputs, given.funding
     )
 
 

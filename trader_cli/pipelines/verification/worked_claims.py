@@ -33,7 +33,7 @@ def _dataset(start: list[int], end: list[int], gains: tuple[Floats, Floats] | No
     n = len(start)
     long, short = gains or (np.zeros(n), np.zeros(n))
     rows = np.array(start, dtype=np.int64), np.array(end, dtype=np.int64)
-    return Dataset(np.zeros((n, 1)), np.zeros(n, np.int8), *rows, np.ones(n), np.full(n, 0.01), long, short)
+    return Dataset(np.zeros((n, 1), np.float32), np.zeros(n, np.int8), *rows, np.ones(n), np.full(n, 0.01), long, short)
 
 
 def act_labels_by_hand(lab: Lab) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from trader_cli.analyst.decision import Costs
 from trader_cli.analyst.labels import triple_barrier
+from trader_cli.analyst.read_features import as_read
 from trader_cli.analyst.walk_forward import Dataset, Learner, make_folds, walk_forward
 from trader_cli.features.bar_arrays import BarSeries
 from trader_cli.pipelines.verification.checks import LINES, Check, Finding, at_least, at_most, equal, near
@@ -32,7 +33,7 @@ def _out_of_sample(x: Floats, outcome: NDArray[np.int8]) -> tuple[list[Fold], Ou
     shipped, start = shipped_settings().analyst, np.arange(_ROWS, dtype=np.int64)
     options = shipped.model_copy(update={"horizon_bars": (_SPAN,), "embargo_bars": _EMBARGO, "learning_rate": 0.2})
     even, size = np.ones(_ROWS), np.full(_ROWS, 0.01)
-    data = Dataset(x[:, None], outcome, start, start + _SPAN, even, size, outcome * size, -outcome * size)
+    data = Dataset(as_read(x[:, None]), outcome, start, start + _SPAN, even, size, outcome * size, -outcome * size)
     folds = make_folds(data, 4, options.embargo)
     return folds, walk_forward([Learner.of(data, options, Costs(0.0, 0.0))], folds, 1)[0]
 
