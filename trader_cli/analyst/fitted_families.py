@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trader_cli.analyst.read_features import as_read
 from trader_cli.core.errors import UsageError
 from trader_cli.core.identity.digests import digest_value
 from trader_cli.core.json_values import built, number_of, object_of, texts_of
@@ -109,7 +110,7 @@ class FittedFamilies:
         )
 
     def columns(self, bars: BarSeries, x: Floats | Singles, rows: Ints) -> Floats:
-        """Columns (m, len(names)) at ascending `rows` (m,) of the bars, whose base features are x (m, k).
+        """Columns (m, len(names)) at ascending `rows` (m,) of the bars, whose base features are x (m, k), as read.
 
         Row t depends on bars ≤ t and its own features only, and is the same to the bit for any bars that reach back
         `history_bars`. NaN where a family was not fitted or its history is out of reach. Raises `UsageError` for
@@ -122,6 +123,7 @@ class FittedFamilies:
         out = np.full((len(rows), len(self.names)), np.nan)
         if not len(rows):
             return out
+        x = as_read(x)
         bottleneck = self.options.autoencoder_bottleneck
         if self.encoder is not None:
             out[:, : bottleneck + 2] = self.encoder.encode(x)
@@ -154,7 +156,7 @@ def fit_families(
     they are columns only where `enable_advanced_features` is on.
     """
     options = FittedOptions.of(config.features)
-    seen = bars.cut(0, int(rows[-1]) + 1 if len(rows) else 0)
+    seen, x = bars.cut(0, int(rows[-1]) + 1 if len(rows) else 0), as_read(x)
     encoder = order = None
     if options.autoencoder_bottleneck and np.isfinite(x).any(axis=1).sum() >= _MIN_ROWS:
         encoder = fit_autoencoder(x, bottleneck=options.autoencoder_bottleneck, seed=config.seed)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     Singles = NDArray[np.float32]
     Ints = NDArray[np.int64]
 
-BUNDLE_SCHEMA = 5
+BUNDLE_SCHEMA = 6
 _THREADS = re.compile(r"^\[num_threads: \d+\]\n", re.MULTILINE)
 
 
@@ -56,8 +56,7 @@ class TrainedModel(TrainedBasis):
 
     def widened(self, bars: BarSeries, x: Floats, rows: Ints) -> Singles:
         """What the models read: base features x (m, k) at `rows` (m,) of the bars, then the fitted columns."""
-        read = as_read(x)
-        return beside(read, self.fitted.columns(bars, read, rows))
+        return beside(as_read(x), self.fitted.columns(bars, x, rows))
 
     def p_act(self, x: Singles, p: Floats, choice: Choice, options: AnalystSettings) -> Floats | None:
         """What the act model gives choices (n,) of features (n, f) and probabilities (n, 3), where it decides."""
