@@ -54,7 +54,7 @@ class PermittedEntries:
         unfit = unfit_bars(given.bars, fast).to_numpy()
         fitting = Fitting.of(given, fast_options(config, bars_each), labels.valid & ~unfit[labels.end])
         rows = fitting.data.start
-        data = labelled(np.empty((len(rows), 0)), rows, labels, fitting.data.left_out)
+        data = labelled(np.empty((len(rows), 0), np.float32), rows, labels, fitting.data.left_out)
         costs, doubled = given.costs(config.costs), given.costs(config.costs, 2.0)
         return cls(fitting, data, standing.at(rows), of_slow * bars_each, costs, doubled)
 

@@ -28,16 +28,16 @@ class SingleRow:
 
         self._booster, self._width = booster, booster.num_feature()
         self._call, self._check = _LIB.LGBM_BoosterPredictForMatSingleRowFast, _safe_call
-        self._config = ctypes.c_void_p()
+        self._prepared = ctypes.c_void_p()
         shape = _RAW_SCORE, 0, _ALL_TREES, _FLOAT32, ctypes.c_int32(self._width)
-        told = ctypes.c_char_p(b"num_threads=1"), ctypes.byref(self._config)
+        told = ctypes.c_char_p(b"num_threads=1"), ctypes.byref(self._prepared)
         _safe_call(_LIB.LGBM_BoosterPredictForMatSingleRowFastInit(booster._handle, *shape, *told))
-        finalize(self, _LIB.LGBM_FastConfigFree, self._config)
+        finalize(self, _LIB.LGBM_FastConfigFree, self._prepared)
 
     def raw_score(self, row: Singles) -> float:
         """Log-odds of a row (1, f) or (f,). Raises `ValueError` for another width."""
         if row.size != self._width:
             raise ValueError(f"a row of {row.size} features for a booster of {self._width}")
         answer, length = ctypes.c_double(), ctypes.c_int64()
-        self._check(self._call(self._config, row.tobytes(), ctypes.byref(length), ctypes.byref(answer)))
+        self._check(self._call(self._prepared, row.tobytes(), ctypes.byref(length), ctypes.byref(answer)))
         return answer.value
