@@ -70,14 +70,24 @@ def test_every_file_of_real_bars_is_traded_or_too_short(number: int, tmp_path: P
     assert said == "traded" or "bars" in said, files[number].name
 
 
-@pytest.mark.parametrize("hours", [4, *(pytest.param(24 * days, marks=pytest.mark.long) for days in (1, 3, 30))])
-def test_a_run_on_real_bars_trades_as_its_backtest_does(hours: int, tmp_path: Path, market_data: Path) -> None:
+@pytest.mark.parametrize(
+    ("hours", "name", "start"),
+    [
+        (4, "BTCUSDT-5m-2025", 0.8),
+        pytest.param(24, "BTCUSDT-5m-2025", 0.8, marks=pytest.mark.long),
+        pytest.param(72, "BTCUSDT-5m-2025", 0.8, marks=pytest.mark.long),
+        pytest.param(720, "ETHUSDT-5m-2023", 0.27, marks=pytest.mark.long),
+    ],
+)
+def test_a_run_on_real_bars_trades_as_its_backtest_does(
+    hours: int, name: str, start: float, tmp_path: Path, market_data: Path
+) -> None:
     """A rule that is always in: stops, targets, times and turns of the side, on one real tape."""
-    file = market_data / "klines" / "um" / "BTCUSDT-5m-2025.parquet"
+    symbol, file = name.partition("-")[0], market_data / "klines" / "um" / f"{name}.parquet"
     (tmp_path / "turning.py").write_text(TURNING)
     settings = sim_settings(
         tmp_path,
-        sim={"tape": str(file), "symbols": ["BTCUSDT"], "start": 0.8},
+        sim={"tape": str(file), "symbols": [symbol], "start": start},
         fetch={"history_bars": 2500, "allow_gaps": True},
         analyst={"allow_unproven": True},
         rule={"name": str(tmp_path / "turning.py")},
@@ -85,13 +95,13 @@ def test_a_run_on_real_bars_trades_as_its_backtest_does(hours: int, tmp_path: Pa
         execution={"max_entries_per_hour": 60, "max_entries_per_day": 1000},
     )
     workspace, quarter = workspace_of(settings), Timeframe.parse("15m")
-    fetch(workspace, "BTCUSDT", quarter)
-    features(workspace, "BTCUSDT", quarter)
-    train(workspace, "BTCUSDT", quarter)
+    fetch(workspace, symbol, quarter)
+    features(workspace, symbol, quarter)
+    train(workspace, symbol, quarter)
     begin = sim_tape(workspace).at(workspace.settings.sim.start)
     until = begin + hours * HOUR_MS
-    run_forever(workspace, ["BTCUSDT"], quarter, for_s=(until - begin) // 1000 + 2 * quarter.ms // 1000)
-    done = run_backtest(workspace, BacktestRequest(("BTCUSDT",), quarter, begin, until, CURRENT, YEARS_MS, "fast"))
+    run_forever(workspace, [symbol], quarter, for_s=(until - begin) // 1000 + 2 * quarter.ms // 1000)
+    done = run_backtest(workspace, BacktestRequest((symbol,), quarter, begin, until, CURRENT, YEARS_MS, "fast"))
     fills = done.part(ArtifactStore(workspace.cache_dir), "fills")
     assert fills is not None
     with LedgerReading.shown(workspace.ledger_path) as ledger:

@@ -89,6 +89,16 @@ def state(engine: Engine) -> tuple[Any, ...]:
     return money, books.fills, books.income, held, books.options, books.orders, books.algos, books.owed
 
 
+def test_a_mark_is_asked_anew_where_prices_are_only_observed() -> None:
+    """A look at a moment may bring what was traded before it."""
+    shown = ObservedMarket(RULES[ETH])
+    shown.show_points([(START, 100.0, 1.0)])
+    engine = Engine({ETH: shown}, Account(Decimal(1000)), START + 5_000)
+    assert engine.mark(ETH) == 100
+    shown.show_points([(START + 2_000, 101.0, 1.0)])
+    assert engine.mark(ETH) == 101
+
+
 @pytest.mark.parametrize(("side", "other", "sign"), [("BUY", "SELL", 1), ("SELL", "BUY", -1)])
 def test_the_engine_on_what_was_seen_is_the_engine_on_the_tape(side: str, other: str, sign: int) -> None:
     played = []

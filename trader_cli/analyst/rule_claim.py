@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trader_cli.analyst.book import Trades, traded_book
+from trader_cli.analyst.book import traded_book
 from trader_cli.analyst.claim import make_claim
 from trader_cli.analyst.claim_basis import PRODUCER, made_with
 from trader_cli.analyst.labels import barrier_distance, trailing_volatility
@@ -82,8 +82,7 @@ def _book(
     bars: BarSeries, trades: RuleTrades, first: int, given: TrainingInput, config: TrainingOptions, factor: float
 ) -> Book:
     """The book of the trades: every bar behind the warm-up is judged, one position is held at a time."""
-    whole = Trades(trades.start, trades.end, trades.side, trades.gain)
-    return traded_book(whole, bars.close, (first + 1, len(bars) - 1), given.costs(config.costs, factor))
+    return traded_book(trades, bars.close, (first + 1, len(bars) - 1), given.costs(config.costs, factor))
 
 
 def _metrics(rows: int, trades: RuleTrades) -> dict[str, float]:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trader_cli.analyst.book import Trades
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -21,18 +23,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class RuleTrades:
-    """Shape (k,): rows of entry and end, side, distances of stop and target, gain before costs; of the entry price."""
+class RuleTrades(Trades):
+    """Of a rule, with the distances of stop and target as fractions of the entry price, each (k,)."""
 
-    start: Ints
-    end: Ints
-    side: NDArray[np.int8]
     stop: Floats
     target: Floats
-    gain: Floats
-
-    def __len__(self) -> int:
-        return len(self.start)
 
     @property
     def win_shares(self) -> Floats:
@@ -60,12 +55,10 @@ def rule_trades(
         ended = _ended(bars, row, min(last, row + horizon), side, stop, target)
         if ended is None or unfit[ended[0]] or bars.open_ms[ended[0]] - bars.open_ms[row] != (ended[0] - row) * step_ms:
             continue
-        rows.append((row, ended[0], side, stop, target, ended[1]))
-    start, end, side_, stop_, target_, gain = (
-        (np.array(column) for column in zip(*rows, strict=True)) if rows else _NONE
-    )
+        rows.append((row, ended[0], side, ended[1], stop, target))
+    start, end, side_, *of_price = (np.array(column) for column in zip(*rows, strict=True)) if rows else _NONE
     whole = (start.astype(np.int64), end.astype(np.int64), side_.astype(np.int8))
-    return RuleTrades(*whole, *(column.astype(np.float64) for column in (stop_, target_, gain)))
+    return RuleTrades(*whole, *(column.astype(np.float64) for column in of_price))
 
 
 _NONE = tuple(np.empty(0) for _ in range(6))

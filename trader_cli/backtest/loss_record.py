@@ -85,7 +85,6 @@ class LossRecord:
     def pass_over(self, looks: SkippedLooks) -> None:
         """Looks that are not made: nothing that they see reaches a limit."""
         self._waiting.append(looks)
-        self._highest, self._gain = max(self._highest, looks.highest), max(self._gain, looks.highest - looks.wallet)
 
     def floor(self, engine: Engine, equity: Decimal, highest: Decimal) -> Decimal | None:
         """The equity down to which no limit breaks today while equity stays below `highest`; None: none ever does."""

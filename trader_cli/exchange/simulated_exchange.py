@@ -68,7 +68,7 @@ class SimulatedExchange:
         account = fresh_account(balance, hedge_mode=False, markets=self._routes.markets, at_ms=start_ms)
         self.engine = Engine(self._routes.markets, account, start_ms, book=self.book)
         self._seen: dict[tuple[object, ...], tuple[int, object]] = {}
-        self._stops: dict[str, StopState] = {}
+        self._stops: dict[str, dict[int, StopState]] = {}
         self._rules: dict[str, tuple[Listing, SymbolRules, tuple[LeverageBracket, ...]]] = {}
 
     def charge(self, taker_fee: Decimal, maker_fee: Decimal) -> None:
@@ -181,7 +181,7 @@ class SimulatedExchange:
         try:
             terms = stop.symbol, stop.side, KINDS[stop.kind]
             taken = reducing_algo(self.engine, stop.client_id, terms, stop.trigger_price, stop.quantity)
-            return self._stop_shown(self.engine.rest(taken))
+            return stop_shown(self.engine.rest(taken))
         except VenueRejection as refused:
             return NotPlaced(refused.code, refused.message)
 
@@ -194,14 +194,10 @@ class SimulatedExchange:
 
     def open_stops(self, symbol: str) -> list[StopState]:
         """Stops and take-profits that wait."""
-        return [self._stop_shown(algo) for algo in self.engine.account.open_algos(symbol)]
-
-    def _stop_shown(self, algo: AlgoOrder) -> StopState:
-        """As `stop_shown`, once for all that it is shown as."""
-        known = self._stops.get(algo.client_id)
-        if known is None or (known.status, known.update_ms) != (algo.status, algo.update_ms):
-            known = self._stops[algo.client_id] = stop_shown(algo)
-        return known
+        waiting, known = self.engine.account.open_algos(symbol), self._stops.get(symbol, {})
+        shown = {algo.algo_id: known.get(algo.algo_id) or stop_shown(algo) for algo in waiting}
+        self._stops[symbol] = shown
+        return list(shown.values())
 
     def _sent(self, verb: str, path: str, parameters: dict[str, str]) -> Any:
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Literal
 
 from trader_cli.core.identity.digests import digest_value
@@ -50,11 +49,9 @@ def plan_id(account: str, symbol: str, lineage: str, decision_ms: int, side: str
     return digest_value(["plan", account, symbol, lineage, decision_ms, side, tranche])
 
 
-@lru_cache(maxsize=64)
 def client_id(plan: str, purpose: Purpose, generation: int = 0) -> str:
     """The client id of one order of a plan: at most 36 of the characters the exchange takes."""
-    named = digest_value(["order", plan, purpose, generation])
-    return f"td-{_LETTERS[purpose]}-{named[:28]}"
+    return f"td-{_LETTERS[purpose]}-{digest_value(['order', plan, purpose, generation])[:28]}"
 
 
 def exit_id_without_ledger(account: str, symbol: str, at_ms: int, number: int) -> str:

@@ -102,7 +102,7 @@ class Engine(EngineState):
                 self.changed()
                 self._next_funding_ms = self._book.next_stamp_ms(self.markets, self.now_ms, FUNDING_INTERVAL_MS)
             elif not self._end_symbols() and self.now_ms >= now_ms:
-                self._look_ahead.note_calm(min([self._known_until(), *(at_ms for at_ms, _ in self._ends[:1])]))
+                self._look_ahead.note_calm(self._known_until())
                 return
 
     def _known_until(self) -> int:

@@ -89,15 +89,9 @@ def uniforms_at(seed: int, key: int, count: int) -> Floats:
     return (mixed >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
-def few_uniforms_at(seed: int, key: int, count: int) -> list[float]:
-    """`uniforms_at` where there are few."""
-    start = _mixed((key & _WORD) ^ _seed_word(seed))
-    return [(_mixed(start + at * _GOLDEN & _WORD) >> 11) * 2.0**-53 for at in range(1, count + 1)]
-
-
 def uniform_at(seed: int, key: int) -> float:
     """The first of `uniforms_at`."""
-    return few_uniforms_at(seed, key, 1)[0]
+    return (_mixed(_mixed((key & _WORD) ^ _seed_word(seed)) + _GOLDEN & _WORD) >> 11) * 2.0**-53
 
 
 @cache

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trader_cli.core.market.timeframes import DAY_MS, HOUR_MS, MINUTE_MS
-from trader_cli.venue.simulated_market.intrabar_path import expand_rows, few_uniforms_at, uniforms, uniforms_at
+from trader_cli.venue.simulated_market.intrabar_path import expand_rows, uniforms, uniforms_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
     Side = tuple[Floats, Floats]
-    Rows = list[tuple[float, float]]
 
 _AT_ONCE = 2048
 _THIN_BOOK = 1000
@@ -90,19 +89,6 @@ def book_at(tape: SymbolTape, time_ms: int, last: float, levels: int, recent: tu
     sizes = volume * (0.5 + uniforms_at(tape.seed, time_ms // 1000, 2 * levels)) * 0.3 / tape.step
     sizes = np.maximum(1.0, np.rint(sizes)) * tape.step
     return (np.asarray(last - tick * steps), sizes[0::2]), (np.asarray(last + tick * steps), sizes[1::2])
-
-
-def levels_at(
-    tape: SymbolTape, time_ms: int, last: float, levels: int, recent: tuple[float, float]
-) -> tuple[Rows, Rows]:
-    """(bids, asks) of `book_at` as (price, size), where there are few: without arrays, in a third of the time."""
-    (volume, reach), tick = recent, tape.tick
-    half, gap = max(1, round(reach / (2 * tick))), max(1, round(last * 0.5e-4 / tick))
-    dice = (volume * (0.5 + u) * 0.3 / tape.step for u in few_uniforms_at(tape.seed, time_ms // 1000, 2 * levels))
-    sizes = [max(1.0, float(round(lots))) * tape.step for lots in dice]
-    ways = [tick * ((half + gap * at) * tape.book_width) for at in range(levels)]
-    bids = [(last - way, size) for way, size in zip(ways, sizes[0::2], strict=True) if last - way > 0]
-    return bids, [(last + way, size) for way, size in zip(ways, sizes[1::2], strict=True)]
 
 
 def last_hour(tape: SymbolTape, under_way: Ints) -> tuple[Floats, Floats]:

@@ -29,7 +29,7 @@ from trader_cli.venue.simulated_market.derived_series import (
     seen_as,
 )
 from trader_cli.venue.simulated_market.intrabar_path import expand, points_per_bar
-from trader_cli.venue.simulated_market.many_moments import book_at, day_quote_volumes, last_hour, levels_at
+from trader_cli.venue.simulated_market.many_moments import book_at, day_quote_volumes, last_hour
 from trader_cli.venue.simulated_market.market_values import DayStatistics, Kline, Trade, TradeColumns, with_part
 from trader_cli.venue.simulated_market.price_path import PricePath
 
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 MIN_NOTIONAL = Decimal(5)
 """In dollars; see `in_asset`."""
 MAX_QUANTITY = Decimal(1_000_000)
-_CHUNK, _FEW_LEVELS = 20_000, 8
+_CHUNK = 20_000
 _COLUMNS = ("open", "high", "low", "close", *SUMS)
 
 
@@ -210,8 +210,10 @@ class SymbolMarket:
         under_way, sums = self._path.bar_under_way(now_ms), ("quote_volume", "trades") if counted else ("quote_volume",)
         first = int(self.tape.open_ms.searchsorted(now_ms - DAY_MS))
         day = DayStatistics.of(self._base.between(first, under_way, sums), self._partial(under_way, now_ms))
-        last = self.last_price(now_ms)
-        return day or DayStatistics(now_ms, last, last, last, last, 0.0, 0.0, 0.0)
+        if day is None:
+            last = self.last_price(now_ms)
+            return DayStatistics(now_ms, last, last, last, last, 0.0, 0.0, 0.0)
+        return day
 
     def day_quote_volume(self, now_ms: int) -> float:
         """The turnover that `day` tells."""
@@ -246,14 +248,9 @@ class SymbolMarket:
         A deeper look shows the same levels and more.
         """
         if self._shown_book is None or self._shown_book[:2] != (now_ms, levels):
-            self._shown_book = now_ms, levels, self._book(now_ms, levels)
+            bids, asks = (zip(*(c.tolist() for c in side), strict=True) for side in self.book_columns(now_ms, levels))
+            self._shown_book = now_ms, levels, (list(bids), list(asks))
         return self._shown_book[2]
-
-    def _book(self, now_ms: int, levels: int) -> tuple[Side, Side]:
-        if levels <= _FEW_LEVELS:
-            return levels_at(self.tape, now_ms, self.last_price(now_ms), levels, self._last_hour(now_ms))
-        bids, asks = (zip(*(c.tolist() for c in side), strict=True) for side in self.book_columns(now_ms, levels))
-        return list(bids), list(asks)
 
     def book_columns(self, now_ms: int, levels: int) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:
         """The book as (prices, sizes) of bids and asks, best first; levels without a price are left out."""
