@@ -1277,7 +1277,13 @@ BREAKS = (
         "the book of the other side",
         ("caps_of_a_plan_by_hand",),
         ("test_planning.py::test_refusals_have_their_codes",),
-        (("tactician/planning.py", "now.asks if up else now.bids", "now.bids if up else now.asks"),),
+        (
+            (
+                "tactician/planning.py",
+                'depth.asks if signal.side == "long" else depth.bids',
+                'depth.bids if signal.side == "long" else depth.asks',
+            ),
+        ),
     ),
     Break(
         "a day's volume taken for a bar's",
@@ -1286,8 +1292,8 @@ BREAKS = (
         (
             (
                 "tactician/planning.py",
-                "bar_notional=now.day_volume * timeframe.ms / DAY_MS",
-                "bar_notional=now.day_volume",
+                "depth.day_volume * timeframe.ms / DAY_MS",
+                "depth.day_volume",
             ),
         ),
     ),

@@ -22,7 +22,6 @@ from trader_cli.execution.executor import Executor
 from trader_cli.settings.room_options import ExecutionOptions
 from trader_cli.settings.workspace import Workspace, workspace_of
 from trader_cli.tactician.loss_watch import FeePrices, LossWatch
-from trader_cli.tactician.planning import PlanningInputs
 from trader_cli.tactician.position_monitor import PositionMonitor
 from trader_cli.tactician.tactician import Tactician
 from trader_cli.venue.clocks import VirtualClock, run_virtual
@@ -116,8 +115,9 @@ def test_a_plan_is_made_by_the_equity_of_its_own_asset_and_by_dollars_of_the_res
     async def work(place: Place) -> None:
         assert isinstance(await place.enter(held), EntryResult)
         tactician = Tactician(capped(place, 9000.0), exchange=place.exchange, ledger=place.ledger)
-        now = await tactician._now(symbol)
-        assert isinstance(now, PlanningInputs)
+        seen = await tactician._now(symbol)
+        assert not isinstance(seen, Refused)
+        now, _ = seen
         price, asset = place.engine.mark("BTCUSDT"), margin_asset_of(symbol)
         assert now.dollar_price == (price if symbol == "ETHBTC" else None)
         assert now.elsewhere == place.engine.mark(held) * (price if held == "ETHBTC" else 1)

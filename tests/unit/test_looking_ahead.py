@@ -14,7 +14,8 @@ from trader_cli.core.market.timeframes import HOUR_MS
 from trader_cli.exchange.account import account_replies as parse
 from trader_cli.exchange.market_data import quote_replies
 from trader_cli.exchange.market_data.symbol_filters import symbol_rules
-from trader_cli.exchange.simulated_exchange import DEPTH, SimulatedExchange
+from trader_cli.exchange.shown_values import DEPTH
+from trader_cli.exchange.simulated_exchange import SimulatedExchange
 from trader_cli.venue.engine.books import Account
 from trader_cli.venue.engine.engine import Engine
 from trader_cli.venue.engine.queries import VenueRejection

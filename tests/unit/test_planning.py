@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.trading.planning_inputs import Shown
 
 from trader_cli.core.money.orders import LeverageBracket, SymbolRules
 from trader_cli.core.money.plans import Approved, Refused, Request, TradePlan
@@ -17,7 +18,7 @@ from trader_cli.core.types import Analysis, Claim, Signal
 from trader_cli.execution.preflight import check_shape
 from trader_cli.settings import Settings, as_settings
 from trader_cli.settings.room_options import PlanningOptions
-from trader_cli.tactician.planning import PlanningInputs, plan
+from trader_cli.tactician.planning import plan
 
 EXAMPLES = settings(max_examples=60, deadline=None)
 MARK = 2000.0
@@ -27,7 +28,7 @@ BRACKETS = (
     LeverageBracket(Decimal(10**7), 20, Decimal("0.02"), Decimal(800)),
 )
 CLAIM = Claim(True, "test", 0.99, 0.99, 0.1, 0.05, 1, 5000, 500, 0.1)
-NOW = PlanningInputs(
+NOW = Shown(
     now_ms=1_000_000,
     account="a",
     equity=Decimal(10_000),
@@ -61,9 +62,9 @@ def analysis(made: Signal) -> Analysis:
 
 
 def planned(
-    made: Signal, now: PlanningInputs = NOW, settings: Settings | None = None, request: Request | None = None
+    made: Signal, now: Shown = NOW, settings: Settings | None = None, request: Request | None = None
 ) -> Approved | Refused:
-    return plan(analysis(made), made, now, PlanningOptions.of(settings or defaults()), request or Request())
+    return plan(analysis(made), made, now, now.depth, PlanningOptions.of(settings or defaults()), request or Request())
 
 
 def approved(*given: Any, **named: Any) -> TradePlan:
@@ -113,7 +114,7 @@ def test_on_a_coarse_tick_a_plan_keeps_its_sense_or_the_tick_is_named(made: Sign
 
 @EXAMPLES
 @given(signals, nows, requests)
-def test_a_plan_keeps_every_limit_and_is_rounded_down(made: Signal, now: PlanningInputs, request: Request) -> None:
+def test_a_plan_keeps_every_limit_and_is_rounded_down(made: Signal, now: Shown, request: Request) -> None:
     outcome, options = planned(made, now, request=request), defaults().tactician
     if isinstance(outcome, Refused):
         assert outcome.code and outcome.sentence.endswith(".")
@@ -136,7 +137,7 @@ def test_a_plan_keeps_every_limit_and_is_rounded_down(made: Signal, now: Plannin
 
 @EXAMPLES
 @given(signals, nows, requests)
-def test_requests_only_ever_lower(made: Signal, now: PlanningInputs, request: Request) -> None:
+def test_requests_only_ever_lower(made: Signal, now: Shown, request: Request) -> None:
     free, asked = planned(made, now), planned(made, now, request=request)
     if isinstance(free, Refused):
         assert isinstance(asked, Refused)
@@ -162,7 +163,7 @@ _DOLLARS = 2**15
 """What one of the other margin asset is worth; a power of two leaves the digits of floats as they are."""
 
 
-def _in_another_asset(now: PlanningInputs) -> PlanningInputs:
+def _in_another_asset(now: Shown) -> Shown:
     """The same account and market, every amount of it counted in an asset that is worth so many dollars."""
     rules, unit = now.rules, Decimal(_DOLLARS)
     less = replace(
@@ -184,7 +185,7 @@ def _in_another_asset(now: PlanningInputs) -> PlanningInputs:
 @EXAMPLES
 @given(signals, nows, requests, st.integers(0, 20_000).map(Decimal), st.sampled_from([None, 500.0, 4000.0, 60_000.0]))
 def test_a_plan_in_another_margin_asset_is_the_one_in_dollars(
-    made: Signal, now: PlanningInputs, request: Request, elsewhere: Decimal, cap: float | None
+    made: Signal, now: Shown, request: Request, elsewhere: Decimal, cap: float | None
 ) -> None:
     """Shares of equity need no price; the capital cap and what is held elsewhere are dollars, and go by it."""
     settings = as_settings({"tactician": {"capital_cap": cap}})
@@ -192,7 +193,8 @@ def test_a_plan_in_another_margin_asset_is_the_one_in_dollars(
     other = replace(made, stop_price=made.stop_price / _DOLLARS, take_profit_price=made.take_profit_price / _DOLLARS)
     bar = replace(analysis(other), symbol="ETHBTC", price=MARK / _DOLLARS)
     options = PlanningOptions.of(settings)
-    one, another = planned(made, now, settings, request), plan(bar, other, _in_another_asset(now), options, request)
+    beside = _in_another_asset(now)
+    one, another = planned(made, now, settings, request), plan(bar, other, beside, beside.depth, options, request)
     if isinstance(one, Refused) or isinstance(another, Refused):
         assert isinstance(one, Refused) and isinstance(another, Refused) and one.code == another.code
         return
@@ -239,7 +241,7 @@ LIVE_LIKE = {"capital_cap": 1000.0}
     ],
 )
 def test_refusals_have_their_codes(
-    made: Signal, now: PlanningInputs, options: dict[str, Any], request_: Request | None, code: str
+    made: Signal, now: Shown, options: dict[str, Any], request_: Request | None, code: str
 ) -> None:
     outcome = planned(made, now, as_settings({"tactician": options}), request_)
     assert isinstance(outcome, Refused), outcome
@@ -286,7 +288,7 @@ def test_limits_are_of_the_frame_that_is_traded() -> None:
     made, now = signal(), replace(NOW, asks=1e12, day_volume=1e6)
     wide = PlanningOptions.of(as_settings({"tactician": {"max_volume_share": 1.0}}))
     short, long = (
-        plan(replace(analysis(made), timeframe=frame), made, now, wide, Request()) for frame in ("15m", "4h")
+        plan(replace(analysis(made), timeframe=frame), made, now, now.depth, wide, Request()) for frame in ("15m", "4h")
     )
     assert isinstance(short, Approved)
     assert isinstance(long, Approved)

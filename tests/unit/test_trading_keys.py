@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from support.trading.planning_inputs import Shown
 
 from trader_cli.core.money.exits import Assessment, ExitRules, OpenPosition, assess
 from trader_cli.core.money.loss_limits import LossLimits, breach
@@ -15,7 +16,7 @@ from trader_cli.core.money.plans import Approved, Refused, Request, TradePlan
 from trader_cli.core.types import Analysis, Claim, Signal
 from trader_cli.settings import as_settings
 from trader_cli.settings.room_options import PlanningOptions
-from trader_cli.tactician.planning import PlanningInputs, plan
+from trader_cli.tactician.planning import plan
 from trader_cli.tactician.position_monitor import PositionMonitor
 
 CLAIM = Claim(True, "", 1.0, 1.0, 0.1, 0.1, 3, 5000, 900, 0.0)
@@ -26,25 +27,25 @@ BRACKETS = (
     LeverageBracket(Decimal(50_000), 125, Decimal("0.004"), Decimal(0)),
     LeverageBracket(Decimal(10_000_000), 50, Decimal("0.01"), Decimal(300)),
 )
-NOW = PlanningInputs(
-    1_700_000_001_000,
-    "account",
-    Decimal(10_000),
-    Decimal(10_000),
-    Decimal(0),
-    Decimal(0),
-    Decimal(2000),
-    1e6,
-    1e6,
-    2e9,
-    RULES,
-    BRACKETS,
+NOW = Shown(
+    now_ms=1_700_000_001_000,
+    account="account",
+    equity=Decimal(10_000),
+    available=Decimal(10_000),
+    long_notional=Decimal(0),
+    short_notional=Decimal(0),
+    mark=Decimal(2000),
+    asks=1e6,
+    bids=1e6,
+    day_volume=2e9,
+    rules=RULES,
+    brackets=BRACKETS,
 )
 
 
-def planned(now: PlanningInputs = NOW, request: Request | None = None, **tactician: Any) -> TradePlan | Refused:
+def planned(now: Shown = NOW, request: Request | None = None, **tactician: Any) -> TradePlan | Refused:
     options = PlanningOptions.of(as_settings({"mode": "sim", "tactician": tactician}))
-    made = plan(ANALYSIS, SIGNAL, now, options, request or Request())
+    made = plan(ANALYSIS, SIGNAL, now, now.depth, options, request or Request())
     return made.plan if isinstance(made, Approved) else made
 
 

@@ -24,7 +24,8 @@ from trader_cli.core.money.sizing import bracket_of
 from trader_cli.core.money.trading_rules import entry_limit, funded, openable
 from trader_cli.execution import preflight
 from trader_cli.execution.circuit_breaker import brake_of
-from trader_cli.tactician.planning import PlanningView, plan
+from trader_cli.tactician.planning import planned, room_for
+from trader_cli.tactician.planning_inputs import Depth, PlanningView
 from trader_cli.tactician.position_management import exit_rules
 
 if TYPE_CHECKING:
@@ -82,8 +83,13 @@ class BacktestAccount:
         view = self._view(analysis.symbol)
         if isinstance(view, Refused):
             return view
-        made = view.inputs(self._options.execution.account.fingerprint)
-        return plan(analysis, signal, made, self._options.planning, Request())
+        now = view.inputs(self._options.execution.account.fingerprint)
+        room = room_for(analysis, signal, now, self._options.planning, Request())
+        return room if isinstance(room, Refused) else planned(room, self._depth(analysis.symbol))
+
+    def _depth(self, symbol: str) -> Depth:
+        book = self.venue.order_book(symbol)
+        return Depth(book.ask_quote, book.bid_quote, self.venue.day_quote_volume(symbol))
 
     def _view(self, symbol: str) -> PlanningView | Refused:
         venue = self.venue
@@ -97,14 +103,11 @@ class BacktestAccount:
             positions=venue.positions(),
             account=account.of(rules.margin_asset),
             mark=prices.mark,
-            ticker=venue.ticker(symbol),
-            book=venue.order_book(symbol),
             brackets=venue.brackets(symbol),
         )
 
     def _prices(self, symbol: str) -> Prices | Refused:
-        premium, ticker = self.venue.premium_index(symbol), self.venue.ticker(symbol)
-        return preflight.prices_of(symbol, premium, ticker, self.venue.now_ms, self._options.execution)
+        return preflight.fit_prices(symbol, self.venue.prices(symbol), self._options.execution)
 
     def enter(self, approved: Approved) -> Refused | None:
         """Carry out a plan, covered before this returns; or why nothing was opened."""

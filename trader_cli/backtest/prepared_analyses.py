@@ -22,7 +22,7 @@ from trader_cli.analyst.rule_decision import held_by
 from trader_cli.core.market.symbols import delivery_ms_of
 from trader_cli.core.market.timeframes import HOUR_MS, SETTLE_MS
 from trader_cli.core.types import Abstention, Analysis, Probabilities, Signal
-from trader_cli.exchange.simulated_exchange import DEPTH
+from trader_cli.exchange.shown_values import DEPTH
 from trader_cli.venue.simulated_market.derived_series import FUNDING_INTERVAL_MS
 from trader_cli.venue.simulated_market.many_moments import as_written, books_at, prices_at
 from trader_cli.venue.simulated_market.number_format import DERIVED_PLACES, decimals

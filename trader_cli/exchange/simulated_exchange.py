@@ -6,38 +6,38 @@ What the client of the simulated exchange would hear: the same routes, filters a
 from __future__ import annotations
 
 from dataclasses import replace
-from decimal import Decimal
 from typing import TYPE_CHECKING, TypeVar, cast
 
-import numpy as np
-
-from trader_cli.core.errors import DataInvalid
-from trader_cli.core.market.quotes import OrderBook, PremiumIndex, Ticker
-from trader_cli.core.market.symbols import delivery_ms_of
 from trader_cli.core.money.assets import QUOTE
 from trader_cli.core.money.orders import AccountState, NotPlaced, PositionState, StopState
 from trader_cli.exchange.account import account_replies as parse
 from trader_cli.exchange.account.broker import KINDS, order_parameters
-from trader_cli.exchange.connection.reply_fields import number
-from trader_cli.exchange.market_data import quote_replies
 from trader_cli.exchange.market_data.symbol_filters import symbol_rules
-from trader_cli.venue.engine.books import ZERO
+from trader_cli.exchange.shown_values import (
+    balances_shown,
+    book_shown,
+    funding_shown,
+    position_shown,
+    premium_shown,
+    prices_shown,
+    stop_shown,
+    ticker_shown,
+)
 from trader_cli.venue.engine.engine import Engine
-from trader_cli.venue.engine.margin import available, backing, liquidation_price, of_asset, unrealized
 from trader_cli.venue.engine.order_intake import reducing_algo
 from trader_cli.venue.engine.queries import VenueRejection
 from trader_cli.venue.server.private_routes import COMMANDS, READS
 from trader_cli.venue.server.public_routes import PublicRoutes
-from trader_cli.venue.server.wallets import fresh_account, text
-from trader_cli.venue.simulated_market.derived_series import FUNDING_INTERVAL_MS
-from trader_cli.venue.simulated_market.many_moments import as_written
-from trader_cli.venue.simulated_market.number_format import DERIVED_PLACES, as_read, decimals
+from trader_cli.venue.server.wallets import fresh_account
+from trader_cli.venue.simulated_market.number_format import as_read, decimals
 from trader_cli.venue.simulated_market.rule_changes import RuleBook
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from decimal import Decimal
     from typing import Any
 
+    from trader_cli.core.market.quotes import OrderBook, PremiumIndex, Ticker
     from trader_cli.core.money.orders import (
         LeverageBracket,
         OrderRequest,
@@ -45,16 +45,12 @@ if TYPE_CHECKING:
         StopRequest,
         SymbolRules,
     )
+    from trader_cli.core.money.trading_rules import Prices
     from trader_cli.exchange.latency import Latency
-    from trader_cli.venue.engine.books import Account, AlgoOrder, Position
     from trader_cli.venue.simulated_market.rule_changes import Listing
-    from trader_cli.venue.simulated_market.symbol_market import SymbolMarket
     from trader_cli.venue.simulated_market.tape import Tape
 
 T = TypeVar("T")
-
-DEPTH = 50
-"""How deep into the book tactics look."""
 
 
 class SimulatedExchange:
@@ -121,6 +117,10 @@ class SimulatedExchange:
     def premium_index(self, symbol: str) -> PremiumIndex:
         """Mark and index price, and the funding ahead."""
         return self._now("premium", symbol, lambda: premium_shown(self._routes.markets[symbol], self.book, self.now_ms))
+
+    def prices(self, symbol: str) -> Prices:
+        """Mark, index and last price, as the premium index and the ticker have them."""
+        return self._now("prices", symbol, lambda: prices_shown(self._routes.markets[symbol], self.now_ms))
 
     def next_funding(self, symbol: str) -> tuple[int, float]:
         """As the premium index has it: when funding falls due next, and the rate."""
@@ -204,93 +204,3 @@ class SimulatedExchange:
             return COMMANDS[verb, path](self.engine, parameters)
         except VenueRejection as refused:
             return NotPlaced(refused.code, refused.message)
-
-
-def ticker_shown(market: SymbolMarket, now_ms: int) -> Ticker:
-    """The last 24 hours as the client reads them from the exchange's answer (`quote_replies.ticker`)."""
-    day, price, quantity = market.day(now_ms, counted=False), decimals(market.tape.tick), decimals(market.tape.step)
-    if not as_read(day.last, price) > 0:
-        raise DataInvalid(f"The ticker of {market.tape.symbol} has a last price of {day.last}.")
-    return Ticker(
-        symbol=market.tape.symbol,
-        time_ms=now_ms,
-        last_price=as_read(day.last, price),
-        open_price=as_read(day.open, price),
-        high_price=as_read(day.high, price),
-        low_price=as_read(day.low, price),
-        base_volume=as_read(day.volume, quantity),
-        quote_volume=as_read(day.quote_volume, price + quantity),
-        change_percent=float(f"{100 * (day.last / day.open - 1):.3f}"),
-    )
-
-
-def book_shown(market: SymbolMarket, now_ms: int) -> OrderBook:
-    """The book as the client reads it from the exchange's answer (`quote_replies.order_book`)."""
-    tape, shown = market.tape, market.book_columns(now_ms, DEPTH)
-    price, quantity = decimals(tape.tick), decimals(tape.step)
-    (bids, bid_sizes), (asks, ask_sizes) = (
-        (as_written(prices, price), as_written(sizes, quantity)) for prices, sizes in shown
-    )
-    levels = [
-        tuple(zip(prices.tolist(), sizes.tolist(), strict=True))
-        for prices, sizes in ((bids, bid_sizes), (asks, ask_sizes))
-    ]
-    ranked = np.concatenate([bids[::-1], asks])
-    if len(bids) and ranked[0] > 0 and (ranked[1:] > ranked[:-1]).all() and min(bid_sizes.min(), ask_sizes.min()) >= 0:
-        return OrderBook(tape.symbol, now_ms, levels[0], levels[1])
-    return quote_replies.checked_book(tape.symbol, now_ms, levels[0], levels[1])
-
-
-def premium_shown(market: SymbolMarket, book: RuleBook, now_ms: int) -> PremiumIndex:
-    """Mark, index and the funding ahead as the client reads them (`quote_replies.premium_index`)."""
-    symbol, price = market.tape.symbol, decimals(market.tape.tick)
-    following, rate = funding_shown(market, book, now_ms)
-    mark, index = as_read(market.mark_price(now_ms), price), as_read(market.index_price(now_ms), DERIVED_PLACES)
-    return PremiumIndex(symbol, now_ms, number(mark, above=0), number(index, above=0), rate, following)
-
-
-def funding_shown(market: SymbolMarket, book: RuleBook, now_ms: int) -> tuple[int, float]:
-    """(when funding falls due next, the rate that is shown), 0 for a contract that pays none."""
-    symbol = market.tape.symbol
-    if delivery_ms_of(symbol) is not None:
-        return 0, 0.0
-    following = book.next_funding_ms(symbol, now_ms, FUNDING_INTERVAL_MS)
-    return following, as_read(market.quoted_funding_rate(now_ms, following), DERIVED_PLACES)
-
-
-def balances_shown(books: Account, asset: str, marks: dict[str, Decimal]) -> AccountState:
-    """The balances of an asset as the client reads them from the answer (`account_replies.account_state`)."""
-    profit = sum((unrealized(p, marks[p.symbol]) for p in of_asset(books, asset) if p.amount), ZERO)
-    shown = (books.balance(asset), available(books, marks, asset), profit)
-    wallet, free, unrealised = (Decimal(text(value)) for value in shown)
-    return AccountState(wallet, free, unrealised, asset)
-
-
-def position_shown(engine: Engine, p: Position) -> PositionState:
-    """A position as the client reads it from the exchange's answer (`account_replies.position_state`)."""
-    books, mark = engine.account, engine.mark(p.symbol)
-    level = liquidation_price(books, p, engine.brackets(p.symbol))
-    wallet = backing(books, p) if books.option(p.symbol).isolated else ZERO
-    shown = (p.amount, p.entry, mark, level, unrealized(p, mark), wallet)
-    amount, entry, mark, level, profit, wallet = (Decimal(text(value)) for value in shown)
-    return PositionState(p.symbol, amount, entry, mark, level if level > 0 else None, profit, wallet, p.update_ms)
-
-
-def stop_shown(algo: AlgoOrder) -> StopState:
-    """A conditional order as the client reads it from the exchange's answer (`account_replies.stop_state`)."""
-    return StopState(
-        stop_id=str(algo.algo_id),
-        client_id=algo.client_id,
-        symbol=algo.symbol,
-        side="BUY" if algo.side == "BUY" else "SELL",
-        kind="stop" if algo.is_stop else "take_profit",
-        status=algo.status,
-        trigger_price=algo.trigger_price,
-        quantity=algo.quantity,
-        close_position=algo.close_position,
-        reduce_only=algo.reduce_only,
-        by_mark_price=algo.by_mark,
-        actual_order_id=None if algo.actual_order_id is None else str(algo.actual_order_id),
-        update_ms=algo.update_ms,
-        create_ms=algo.time_ms,
-    )

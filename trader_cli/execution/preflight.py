@@ -196,7 +196,11 @@ def prices_of(
 ) -> Prices | Refused:
     """What the exchange showed of a symbol's prices, or why nothing is opened on them."""
     mark, index, last = (Decimal(str(x)) for x in (premium.mark_price, premium.index_price, ticker.last_price))
-    prices = Prices(mark, index, last, now_ms - premium.time_ms, now_ms - ticker.time_ms)
+    return fit_prices(symbol, Prices(mark, index, last, now_ms - premium.time_ms, now_ms - ticker.time_ms), options)
+
+
+def fit_prices(symbol: str, prices: Prices, options: ExecutionOptions) -> Prices | Refused:
+    """Prices of a symbol, or why nothing is opened on them."""
     return trustworthy(symbol, prices, options.orders.max_price_spread, MARK_AGE_MS) or prices
 
 

@@ -9,19 +9,17 @@ from typing import TYPE_CHECKING
 
 from trader_cli.core.market.timeframes import DAY_MS, Timeframe
 from trader_cli.core.money import sizing
-from trader_cli.core.money.assets import digits_of, margin_asset_of
+from trader_cli.core.money.assets import digits_of
 from trader_cli.core.money.averages import readable
 from trader_cli.core.money.plans import Approved, Refused, Request, TradePlan
 from trader_cli.core.money.trading_rules import openable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from trader_cli.core.market.quotes import OrderBook, Ticker
-    from trader_cli.core.money.orders import AccountState, LeverageBracket, PositionState, SymbolRules
+    from trader_cli.core.money.orders import SymbolRules
     from trader_cli.core.types import Analysis, Signal
     from trader_cli.settings.model import TacticianSettings
     from trader_cli.settings.room_options import PlanningOptions
+    from trader_cli.tactician.planning_inputs import AccountInputs, Depth
 
 _YEAR_MS = 365 * DAY_MS
 _RISK_LEVELS = {"low": 0.25, "medium": 0.5, "high": 1.0}
@@ -32,73 +30,40 @@ _HEADROOM = Decimal("1.02")
 
 
 @dataclass(frozen=True)
-class PlanningInputs:
-    """Account and market as the exchange shows them at the moment of planning. Money in the margin asset.
+class Room:
+    """What the account leaves for a signal: a plan, as far as the market's depth allows one.
 
-    `long_notional` and `short_notional` are of all positions in this margin asset; `elsewhere` is what those in others
-    are worth in dollars, `dollar_price` what one of this asset is, None for a dollar; `asks` and `bids` are notionals
-    of the visible book; `day_volume` the quote volume of the last 24 hours.
+    `drift` is how far the price may be from the signal's; `caps` are notionals by limit, before the depth is known.
     """
 
-    now_ms: int
-    account: str
-    equity: Decimal
-    available: Decimal
-    long_notional: Decimal
-    short_notional: Decimal
-    mark: Decimal
-    asks: float
-    bids: float
-    day_volume: float
-    rules: SymbolRules
-    brackets: Sequence[LeverageBracket]
-    elsewhere: Decimal = Decimal(0)
-    dollar_price: Decimal | None = None
-
-
-@dataclass(frozen=True)
-class PlanningView:
-    """What was shown at `now_ms` of a symbol and the account. `account` is the balance of the contract's margin asset.
-
-    `positions` are all there are; `elsewhere` and `dollar_price` as in `PlanningInputs`.
-    """
-
-    now_ms: int
-    rules: SymbolRules
-    positions: Sequence[PositionState]
-    account: AccountState
-    mark: Decimal
-    ticker: Ticker
-    book: OrderBook
-    brackets: Sequence[LeverageBracket]
-    elsewhere: Decimal = Decimal(0)
-    dollar_price: Decimal | None = None
-
-    def inputs(self, fingerprint: str) -> PlanningInputs:
-        """What a plan is made from, for the account of this fingerprint."""
-        alike = [p for p in self.positions if margin_asset_of(p.symbol) == self.account.asset]
-        return PlanningInputs(
-            now_ms=self.now_ms,
-            account=fingerprint,
-            equity=self.account.equity,
-            available=self.account.available,
-            long_notional=sum((p.amount * p.mark_price for p in alike if p.amount > 0), Decimal(0)),
-            short_notional=sum((-p.amount * p.mark_price for p in alike if p.amount < 0), Decimal(0)),
-            mark=self.mark,
-            asks=self.book.ask_quote,
-            bids=self.book.bid_quote,
-            day_volume=self.ticker.quote_volume,
-            rules=self.rules,
-            brackets=self.brackets,
-            elsewhere=self.elsewhere,
-            dollar_price=self.dollar_price,
-        )
+    analysis: Analysis
+    signal: Signal
+    now: AccountInputs
+    options: PlanningOptions
+    request: Request
+    drift: Decimal
+    setting: sizing.SizingInputs
+    limits: sizing.SizingLimits
+    caps: dict[str, float]
 
 
 def plan(
-    analysis: Analysis, signal: Signal, now: PlanningInputs, options: PlanningOptions, request: Request
+    analysis: Analysis,
+    signal: Signal,
+    now: AccountInputs,
+    depth: Depth,
+    options: PlanningOptions,
+    request: Request,
 ) -> Approved | Refused:
     """The plan of a signal, or why there is none. The request only ever lowers what the limits allow."""
+    room = room_for(analysis, signal, now, options, request)
+    return room if isinstance(room, Refused) else planned(room, depth)
+
+
+def room_for(
+    analysis: Analysis, signal: Signal, now: AccountInputs, options: PlanningOptions, request: Request
+) -> Room | Refused:
+    """The room for a signal, or why there is none however deep the market is."""
     refused = refused_request(request)
     if refused is not None:
         return refused
@@ -113,7 +78,20 @@ def plan(
             f" {reference:f}; at most {readable(drift, now.rules.tick):f} may lie between.",
         )
     limits = limits_of(o, request)
-    sized = _sized(signal, setting, limits, now, o, request)
+    if not signal.unproven and sizing.kelly_notional(setting, limits) <= 0:
+        return _no_room("kelly")
+    caps = sizing.caps(setting, limits, limits.max_leverage, sized_by_edge=not signal.unproven)
+    binding = min(caps, key=lambda name: caps[name])
+    if caps[binding] <= 0:
+        return _no_room(binding)
+    return Room(analysis, signal, now, options, request, drift, setting, limits, caps)
+
+
+def planned(room: Room, depth: Depth) -> Approved | Refused:
+    """The plan there is room for in a market of this depth."""
+    analysis, signal, now, o = room.analysis, room.signal, room.now, room.options.limits
+    setting, limits, timeframe = room.setting, room.limits, Timeframe.parse(analysis.timeframe)
+    sized = _sized(room, depth, timeframe)
     if isinstance(sized, Refused):
         return sized
     quantity, binding, caps = sized
@@ -133,7 +111,7 @@ def plan(
     decided = analysis.decision_time_ms
     made = TradePlan(
         account=now.account,
-        mode=options.mode,
+        mode=room.options.mode,
         symbol=analysis.symbol,
         timeframe=analysis.timeframe,
         side=signal.side,
@@ -148,7 +126,7 @@ def plan(
         stop_price=stop,
         backstop_price=backstop,
         take_profit_price=_on_tick(signal.take_profit_price, now.rules, up=signal.side == "short"),
-        max_drift=drift,
+        max_drift=room.drift,
         risk_quote=round(quantity * (distance + now.mark * Decimal(str(setting.cost))), 8),
         expected_value_bps=signal.expected_value_bps,
         liquidation_probability=leverage.probability,
@@ -211,7 +189,7 @@ def limits_of(o: TacticianSettings, request: Request) -> sizing.SizingLimits:
 
 
 def _setting(
-    analysis: Analysis, signal: Signal, now: PlanningInputs, barrier_width: float, timeframe: Timeframe
+    analysis: Analysis, signal: Signal, now: AccountInputs, barrier_width: float, timeframe: Timeframe
 ) -> sizing.SizingInputs:
     """Distances from the signal's barriers, as they are from the mark price now."""
     mark, up = float(now.mark), signal.side == "long"
@@ -239,8 +217,6 @@ def _setting(
         available=float(now.available),
         others=float(now.long_notional + now.short_notional),
         same_side=float(held),
-        book_notional=now.asks if up else now.bids,
-        bar_notional=now.day_volume * timeframe.ms / DAY_MS,
         max_market_notional=float(now.rules.max_market_quantity) * mark,
         brackets=now.brackets,
         elsewhere=float(now.elsewhere),
@@ -251,20 +227,16 @@ def _setting(
     )
 
 
-def _sized(
-    signal: Signal,
-    setting: sizing.SizingInputs,
-    limits: sizing.SizingLimits,
-    now: PlanningInputs,
-    o: TacticianSettings,
-    request: Request,
-) -> tuple[Decimal, str, dict[str, float]] | Refused:
+def _sized(room: Room, depth: Depth, timeframe: Timeframe) -> tuple[Decimal, str, dict[str, float]] | Refused:
     """Quantity, the cap that bound it, and every cap."""
-    caps = sizing.caps(setting, limits, limits.max_leverage, sized_by_edge=not signal.unproven)
+    signal, now, request = room.signal, room.now, room.request
+    rests, trades = depth.asks if signal.side == "long" else depth.bids, depth.day_volume * timeframe.ms / DAY_MS
+    setting = replace(room.setting, book_notional=rests, bar_notional=trades)
+    caps = sizing.with_depth(room.caps, setting, room.limits)
     smallest = _smallest(now)
     if signal.unproven:
         caps["unproven"] = max(setting.equity * _UNPROVEN_SHARE, float(smallest * now.mark))
-    if not o.enable_position_sizing:
+    if not room.options.limits.enable_position_sizing:
         caps["sizing_off"] = float(smallest * now.mark)
     if request.quantity is not None:
         caps["request"] = float(request.quantity * now.mark)
@@ -273,7 +245,7 @@ def _sized(
     if binding in {"unproven", "sizing_off"}:
         quantity = max(quantity, smallest)
     if caps[binding] <= 0:
-        return Refused(f"no_room_{binding}", _WHY.get(binding, f"The limit {binding} leaves no room."))
+        return _no_room(binding)
     notional = quantity * now.mark
     if quantity < now.rules.min_quantity or notional < now.rules.min_notional:
         return Refused(
@@ -294,7 +266,11 @@ _WHY = {
 }
 
 
-def _smallest(now: PlanningInputs) -> Decimal:
+def _no_room(limit: str) -> Refused:
+    return Refused(f"no_room_{limit}", _WHY.get(limit, f"The limit {limit} leaves no room."))
+
+
+def _smallest(now: AccountInputs) -> Decimal:
     """The smallest quantity the exchange takes, with a little headroom."""
     steps = (now.rules.min_notional * _HEADROOM / now.mark / now.rules.step).to_integral_value(rounding=ROUND_UP)
     return max(now.rules.min_quantity, steps * now.rules.step)

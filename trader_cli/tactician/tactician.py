@@ -23,7 +23,8 @@ from trader_cli.settings.room_options import ExecutionOptions, PlanningOptions
 from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
 from trader_cli.tactician.loss_watch import EquityLimits, FeePrices, LossInputs
-from trader_cli.tactician.planning import PlanningInputs, PlanningView, plan, refused_request, too_late
+from trader_cli.tactician.planning import plan, refused_request, too_late
+from trader_cli.tactician.planning_inputs import AccountInputs, Depth, PlanningView
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -158,7 +159,7 @@ class Tactician:
         seen = await self._now(analysis.symbol)
         if isinstance(seen, Refused):
             return seen
-        return plan(analysis, signal, seen, PlanningOptions.of(self.settings), request)
+        return plan(analysis, signal, *seen, PlanningOptions.of(self.settings), request)
 
     def _made_before(self, analysis: Analysis, ledger: Ledger) -> Approved | None:
         """The plan this very analysis led to earlier."""
@@ -197,7 +198,7 @@ class Tactician:
             ledger.halt(reason, now)
         return reason
 
-    async def _now(self, symbol: str) -> PlanningInputs | Refused:
+    async def _now(self, symbol: str) -> tuple[AccountInputs, Depth] | Refused:
         exchange, options = self._lease.exchange, ExecutionOptions.of(self.workspace)
         rules = await preflight.current_rules(exchange, symbol)
         if isinstance(rules, Refused):
@@ -228,13 +229,12 @@ class Tactician:
             positions=positions,
             account=account,
             mark=prices.mark,
-            ticker=ticker,
-            book=book,
             brackets=brackets,
             elsewhere=rest[0],
             dollar_price=rest[1].prices.get(account.asset),
         )
-        return view.inputs(self.workspace.account.fingerprint)
+        depth = Depth(book.ask_quote, book.bid_quote, ticker.quote_volume)
+        return view.inputs(self.workspace.account.fingerprint), depth
 
     def _record(self, analysis: Analysis, outcome: Outcome, ledger: Ledger) -> None:
         now = self._lease.exchange.server_now_ms()

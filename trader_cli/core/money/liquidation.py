@@ -8,6 +8,8 @@ converges faster than any power of its step (Trefethen & Weideman 2014).
 from __future__ import annotations
 
 import math
+from functools import lru_cache
+from operator import mul
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -53,5 +55,11 @@ def touch_probability(price: float, level: float, sigma: float, sigma_uncertaint
     scaled = distance / (sigma * math.sqrt(2)) * math.exp(0.5 * sigma_uncertainty**2)
     if not sigma_uncertainty:
         return math.erfc(scaled)
-    parts = zip(_NODES, _WEIGHTS, strict=True)
-    return min(math.fsum(w * math.erfc(scaled * math.exp(-sigma_uncertainty * z)) for z, w in parts), 1.0)
+    touched = map(math.erfc, map(scaled.__mul__, _stretched(sigma_uncertainty)))
+    return min(math.fsum(map(mul, _WEIGHTS, touched)), 1.0)
+
+
+@lru_cache(maxsize=64)
+def _stretched(sigma_uncertainty: float) -> tuple[float, ...]:
+    """How much further off a level is at each node."""
+    return tuple(math.exp(-sigma_uncertainty * node) for node in _NODES)

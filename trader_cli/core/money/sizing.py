@@ -51,8 +51,9 @@ class SizingInputs:
     deviation of the log return over the trade's horizon, `sigma_year` over a year, `sigma_uncertainty` that of ln σ;
     `others` and `same_side` are notionals already held in the contract's margin asset, `elsewhere` dollars held in
     contracts of other margin assets, `dollar_price` what one of the margin asset is worth in them; `book_notional`
-    rests on the side that would be taken, `bar_notional` trades in a mean bar. `mean_win` and `mean_loss`: what such
-    trades gain and lose on average before costs, fractions of price; `None`: at target and stop.
+    rests on the side that would be taken, `bar_notional` trades in a mean bar, endless until they are looked at.
+    `mean_win` and `mean_loss`: what such trades gain and lose on average before costs, fractions of price; `None`: at
+    target and stop.
     """
 
     side: Side
@@ -68,10 +69,10 @@ class SizingInputs:
     available: float
     others: float
     same_side: float
-    book_notional: float
-    bar_notional: float
     max_market_notional: float
     brackets: Sequence[LeverageBracket]
+    book_notional: float = math.inf
+    bar_notional: float = math.inf
     elsewhere: float = 0.0
     dollar_price: float = 1.0
     sigma_uncertainty: float = SIGMA_UNCERTAINTY
@@ -147,11 +148,7 @@ def caps(setting: SizingInputs, limits: SizingLimits, most_leverage: int, *, siz
         "risk_per_trade": equity * limits.risk_per_trade / loss,
         "exposure": equity * limits.max_exposure - setting.others,
         "correlation": equity * limits.max_same_side - setting.same_side,
-        "liquidity": min(
-            setting.book_notional * limits.max_book_share,
-            setting.bar_notional * limits.max_volume_share,
-            setting.max_market_notional,
-        ),
+        "liquidity": _liquidity(setting, limits),
         "bracket": _bracket_cap(setting.brackets, most_leverage),
         "liquidation_probability": margin * highest_leverage(setting, limits, trial, most_leverage),
     }
@@ -160,8 +157,21 @@ def caps(setting: SizingInputs, limits: SizingLimits, most_leverage: int, *, siz
         found["capital_cap"] = cap - setting.others - elsewhere
     if not sized_by_edge:
         del found["kelly"]
-    known = {name: 0.0 if math.isnan(value) else value for name, value in found.items()}
-    return {name: max(0.0, value) for name, value in known.items() if value < math.inf}
+    return {name: _allowed(value) for name, value in found.items() if value != math.inf}
+
+
+def with_depth(caps: dict[str, float], setting: SizingInputs, limits: SizingLimits) -> dict[str, float]:
+    """Limits that were found before the depth of the market was looked at, and the one that hangs on it."""
+    return {**caps, "liquidity": _allowed(_liquidity(setting, limits))}
+
+
+def _liquidity(setting: SizingInputs, limits: SizingLimits) -> float:
+    book, bar = setting.book_notional * limits.max_book_share, setting.bar_notional * limits.max_volume_share
+    return min(book, bar, setting.max_market_notional)
+
+
+def _allowed(value: float) -> float:
+    return max(0.0, 0.0 if math.isnan(value) else value)
 
 
 def _bracket_cap(brackets: Sequence[LeverageBracket], leverage: int) -> float:

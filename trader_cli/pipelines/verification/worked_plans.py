@@ -24,7 +24,8 @@ from trader_cli.pipelines.verification.worked_exits import (
 )
 from trader_cli.settings.load import shipped_settings
 from trader_cli.settings.room_options import PlanningOptions
-from trader_cli.tactician.planning import PlanningInputs, plan
+from trader_cli.tactician.planning import plan
+from trader_cli.tactician.planning_inputs import AccountInputs, Depth
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -143,8 +144,8 @@ def _signal(side: Side) -> Signal:
     return Signal(side, 0.6, 0.3, 100.0, 2000.0 + 60 * up, 2000.0 - 20 * up, 24)
 
 
-def _planned(side: Side, mark: str = "2000", **shown: Any) -> TradePlan:
-    """The plan of `_signal` in an account of 10,000; `shown` is what else there is to see."""
+def _planned(side: Side, mark: str = "2000", deep: dict[str, float] | None = None, **shown: Any) -> TradePlan:
+    """The plan of `_signal` in an account of 10,000; `deep` and `shown` are what else there is to see."""
     shipped = shipped_settings()
     wide = {
         "kelly_fraction": 0.5,
@@ -162,7 +163,7 @@ def _planned(side: Side, mark: str = "2000", **shown: Any) -> TradePlan:
     settings = shipped.model_copy(update={"tactician": shipped.tactician.model_copy(update=wide)})
     signal = _signal(side)
     analysis = Analysis(SYMBOL, TIMEFRAME.name, 900_000, 2000.0, signal, claim=_CLAIM, digests={"model": "made up"})
-    now = PlanningInputs(
+    now = AccountInputs(
         now_ms=900_000,
         account="made up",
         equity=Decimal(10_000),
@@ -170,13 +171,11 @@ def _planned(side: Side, mark: str = "2000", **shown: Any) -> TradePlan:
         long_notional=Decimal(0),
         short_notional=Decimal(0),
         mark=Decimal(mark),
-        asks=1e9,
-        bids=1e9,
-        day_volume=1e12,
         rules=_RULES,
         brackets=_BRACKETS,
     )
-    outcome = plan(analysis, signal, replace(now, **shown), PlanningOptions.of(settings), Request())
+    depth = Depth(**{"asks": 1e9, "bids": 1e9, "day_volume": 1e12, **(deep or {})})
+    outcome = plan(analysis, signal, replace(now, **shown), depth, PlanningOptions.of(settings), Request())
     if not isinstance(outcome, Approved):
         raise Unexpected(f"no plan: {outcome.sentence} ({outcome.code})")
     return outcome.plan
@@ -204,10 +203,11 @@ def plans_by_hand(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
 
 def caps_of_a_plan_by_hand(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
     """Longs of 3,000, shorts of 1,000, 96,000 asked and 48,000 bid, 9.6 millions a day: every limit of a plan."""
-    shown = {"long_notional": Decimal(3000), "short_notional": Decimal(1000), "asks": 96e3, "bids": 48e3}
+    shown = {"long_notional": Decimal(3000), "short_notional": Decimal(1000)}
+    depth = {"asks": 96e3, "bids": 48e3}
     yearly = 0.03 * math.sqrt(365 * DAY_MS / (24 * TIMEFRAME.ms))
     for side, target, same, book in (("long", 2060, 3000, 96e3), ("short", 1940, 1000, 48e3)):
-        found = _planned(side, day_volume=9.6e9, **shown).caps  # type: ignore[arg-type]
+        found = _planned(side, deep={**depth, "day_volume": 9.6e9}, **shown).caps  # type: ignore[arg-type]
         sigma = yearly * abs(math.log(target / 2000)) / 0.03
         wanted = {
             "exposure": 96_000.0,
@@ -218,7 +218,7 @@ def caps_of_a_plan_by_hand(lab: Lab) -> Iterator[Finding]:  # noqa: ARG001
         }
         for name, value in wanted.items():
             yield near(f"{side}: notional by {name}", value, found.get(name, math.nan), 1e-6)
-        thin = _planned(side, day_volume=9.6e6, **shown).caps  # type: ignore[arg-type]
+        thin = _planned(side, deep={**depth, "day_volume": 9.6e6}, **shown).caps  # type: ignore[arg-type]
         yield near(f"{side}: notional by liquidity, a twentieth of a mean bar", 5000.0, thin["liquidity"], 1e-6)
     odd = replace(_RULES, tick=Decimal(7))
     for side, levels in (("long", [1981, 1974, 2058]), ("short", [2016, 2023, 1946])):
