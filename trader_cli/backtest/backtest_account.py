@@ -6,7 +6,7 @@ the brake on entries. See `position_keeper` for how positions are covered and le
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ from trader_cli.core.money.trading_rules import entry_limit, funded, openable
 from trader_cli.execution import preflight
 from trader_cli.execution.circuit_breaker import brake_of
 from trader_cli.tactician.planning import planned, room_for
-from trader_cli.tactician.planning_inputs import Depth, PlanningView
+from trader_cli.tactician.planning_inputs import AccountInputs, Depth, PlanningView
 from trader_cli.tactician.position_management import exit_rules
 
 if TYPE_CHECKING:
@@ -80,10 +80,9 @@ class BacktestAccount:
         """The plan of a signal, as things stand now, or why there is none."""
         if self.halted is not None:
             return Refused("halted", f"Trading is halted: {self.halted}.")
-        view = self._view(analysis.symbol)
-        if isinstance(view, Refused):
-            return view
-        now = view.inputs(self._options.execution.account.fingerprint)
+        now = self.inputs(analysis.symbol)
+        if isinstance(now, Refused):
+            return now
         room = room_for(analysis, signal, now, self._options.planning, Request())
         return room if isinstance(room, Refused) else planned(room, self._depth(analysis.symbol))
 
@@ -91,13 +90,27 @@ class BacktestAccount:
         book = self.venue.order_book(symbol)
         return Depth(book.ask_quote, book.bid_quote, self.venue.day_quote_volume(symbol))
 
-    def _view(self, symbol: str) -> PlanningView | Refused:
+    def refused_at(self, analysis: Analysis, signal: Signal, now: AccountInputs, at_ms: int) -> Refused | None:
+        """Why `decide` will find no room for a signal at a moment ahead, if nothing but prices differs from `now`."""
+        prices = preflight.fit_prices(
+            analysis.symbol, self.venue.prices_at(analysis.symbol, at_ms), self._options.execution
+        )
+        if isinstance(prices, Refused):
+            return prices
+        later = replace(now, now_ms=at_ms, mark=prices.mark)
+        room = room_for(analysis, signal, later, self._options.planning, Request())
+        return room if isinstance(room, Refused) else None
+
+    def inputs(self, symbol: str) -> AccountInputs | Refused:
+        """What a plan is made from now, the market's depth apart; or why none is made."""
         venue = self.venue
         rules, account, prices = venue.rules(symbol), venue.account(), self._prices(symbol)
         if isinstance(prices, Refused):
             return prices
         refused = funded(symbol, rules.margin_asset, account, multi_assets=False)
-        return refused or PlanningView(
+        if refused is not None:
+            return refused
+        view = PlanningView(
             now_ms=venue.now_ms,
             rules=rules,
             positions=venue.positions(),
@@ -105,6 +118,7 @@ class BacktestAccount:
             mark=prices.mark,
             brackets=venue.brackets(symbol),
         )
+        return view.inputs(self._options.execution.account.fingerprint)
 
     def _prices(self, symbol: str) -> Prices | Refused:
         return preflight.fit_prices(symbol, self.venue.prices(symbol), self._options.execution)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from trader_cli.backtest.faithful_backtest import POSITION_OPEN, FaithfulBacktest
 from trader_cli.backtest.next_moment import NextMoment, day_moment
 from trader_cli.backtest.skipped_looks import SkippedLooks
+from trader_cli.backtest.standing_refusals import StandingRefusals
 from trader_cli.backtest.standing_rows import StandingRows
 from trader_cli.core.market.timeframes import SETTLE_MS
 from trader_cli.core.ports import silent
@@ -48,6 +49,7 @@ class FastBacktest(FaithfulBacktest):
         self._prepared, self._tape = analyses, tape
         self._moment = NextMoment(account)
         self._standing = StandingRows(account, analyses.symbols)
+        self._refusals = StandingRefusals(account, schedule)
         self._heard_ms = 0
 
     def _go_on(self, until_ms: int) -> None:
@@ -56,6 +58,7 @@ class FastBacktest(FaithfulBacktest):
             return
         wake = min(self._next_event(until_ms), until_ms)
         self._pass_over_looks(wake)
+        self._refusals.pass_over(self._series, wake)
         self._pass_over_closes(wake)
         self._account.venue.advance(wake)
         self._standing.catch_up()
@@ -72,7 +75,8 @@ class FastBacktest(FaithfulBacktest):
     def _next_event(self, until_ms: int) -> int:
         """The next moment at which something may be done, at most `until_ms`."""
         now = self._account.venue.now_ms
-        tries = [series.tactics_ms for series in self._series if series.tactics_ms is not None]
+        tried = [self._refusals.next_try(series, until_ms) for series in self._series]
+        tries = [at_ms for at_ms in tried if at_ms is not None]
         due = [self._schedule.next_close_ms(now), *tries] if tries else self._next_signals(self._closed(now))
         due.append(until_ms)
         if self._account.held:

@@ -120,7 +120,11 @@ class SimulatedExchange:
 
     def prices(self, symbol: str) -> Prices:
         """Mark, index and last price, as the premium index and the ticker have them."""
-        return self._now("prices", symbol, lambda: prices_shown(self._routes.markets[symbol], self.now_ms))
+        return self._now("prices", symbol, lambda: self.prices_at(symbol, self.now_ms))
+
+    def prices_at(self, symbol: str, at_ms: int) -> Prices:
+        """What `prices` says at a moment, ahead or now."""
+        return prices_shown(self._routes.markets[symbol], at_ms)
 
     def next_funding(self, symbol: str) -> tuple[int, float]:
         """As the premium index has it: when funding falls due next, and the rate."""

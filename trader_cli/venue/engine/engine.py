@@ -102,10 +102,11 @@ class Engine(EngineState):
                 self.changed()
                 self._next_funding_ms = self._book.next_stamp_ms(self.markets, self.now_ms, FUNDING_INTERVAL_MS)
             elif not self._end_symbols() and self.now_ms >= now_ms:
-                self._look_ahead.note_calm(self._known_until())
+                self._look_ahead.note_calm(self.rules_known_until_ms)
                 return
 
-    def _known_until(self) -> int:
+    @property
+    def rules_known_until_ms(self) -> int:
         """Until when rules and what funding owes stay as they are."""
         return min(self._next_funding_ms, self._book.next_after(self.now_ms) or self._next_funding_ms)
 
@@ -125,7 +126,7 @@ class Engine(EngineState):
             watcher(self)
 
     def _first_touches(self, upto_ms: int) -> list[Touch]:
-        return self._look_ahead.first_touches(upto_ms, self._known_until())
+        return self._look_ahead.first_touches(upto_ms, self.rules_known_until_ms)
 
     def next_touch_ms(self, until_ms: int) -> int | None:
         """When a price changes something next, up to a time and before funding does; None where none does, or nobody

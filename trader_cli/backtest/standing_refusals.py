@@ -1,0 +1,81 @@
+"""Tries of plans that stay refused: while an account is flat, only prices decide of them, and those are known ahead."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from trader_cli.core.money.plans import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from decimal import Decimal
+
+    from trader_cli.backtest.backtest_account import BacktestAccount
+    from trader_cli.backtest.faithful_backtest import Series
+    from trader_cli.backtest.schedule import Schedule
+    from trader_cli.core.types import Analysis
+    from trader_cli.tactician.planning_inputs import AccountInputs
+
+
+@dataclass(frozen=True)
+class _Ahead:
+    """What tries of one analysis will be told, by their time, while the flat account holds `wallet`."""
+
+    analysis: Analysis
+    wallet: Decimal
+    now: AccountInputs
+    told: dict[int, Refused] = field(default_factory=dict)
+
+
+class StandingRefusals:
+    """Of one account."""
+
+    def __init__(self, account: BacktestAccount, schedule: Schedule) -> None:
+        self._account, self._schedule = account, schedule
+        self._ahead: dict[str, _Ahead] = {}
+
+    def next_try(self, series: Series, until_ms: int) -> int | None:
+        """When tactics are tried next and may be told anything but a refusal that is known, at most `until_ms`.
+
+        None where no try is due.
+        """
+        at, ahead = series.tactics_ms, self._ahead_of(series)
+        if at is None or ahead is None or ahead.analysis.signal is None:
+            return at
+        signal, schedule, engine = ahead.analysis.signal, self._schedule, self._account.venue.engine
+        ends = signal.valid_until_ms(ahead.analysis.decision_time_ms, schedule.validity_bars, schedule.timeframe.ms)
+        ends = min(until_ms, ends, schedule.next_close_ms(engine.now_ms), engine.rules_known_until_ms)
+        while at < ends:
+            if at not in ahead.told:
+                refused = self._account.refused_at(ahead.analysis, signal, ahead.now, at)
+                if refused is None:
+                    break
+                ahead.told[at] = refused
+            at += schedule.again_ms
+        return at
+
+    def pass_over(self, series: Sequence[Series], wake_ms: int) -> None:
+        """Write down what tries before `wake_ms` are told, none of which comes to anything."""
+        rows = []
+        for number, one in enumerate(series):
+            while one.tactics_ms is not None and one.tactics_ms < wake_ms:
+                rows.append((one.tactics_ms, number))
+                one.tactics_ms += self._schedule.again_ms
+        for at, number in sorted(rows):
+            ahead = self._ahead[series[number].symbol]
+            self._account.records.decided(at, ahead.analysis, ahead.told.pop(at))
+
+    def _ahead_of(self, series: Series) -> _Ahead | None:
+        """What is known of a series; None where more than prices may decide."""
+        account, analysis = self._account, series.analysis
+        engine = account.venue.engine
+        if account.held or account.halted or series.approved or analysis is None or engine.busy():
+            return None
+        known = self._ahead.get(series.symbol)
+        if known is None or known.analysis is not analysis or known.wallet != engine.account.wallet:
+            now = account.inputs(series.symbol)
+            if isinstance(now, Refused):
+                return None
+            known = self._ahead[series.symbol] = _Ahead(analysis, engine.account.wallet, now)
+        return known
