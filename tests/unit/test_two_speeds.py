@@ -15,6 +15,7 @@ from support.backtest.two_speeds import (
     BEGAN_MS,
     OddMarket,
     delisted,
+    doubtful,
     faithfully,
     fast,
     odd_market,
@@ -93,6 +94,16 @@ def test_both_speeds_trade_several_symbols_on_one_account_the_same(tmp_path: Pat
     one = fast(market, tmp_path)
     assert_same(faithfully(market, tmp_path), one)
     assert_sound(market, one)
+
+
+@pytest.mark.parametrize("seed", [901, 906, 914, 926, 952, 955, 956, 958])
+def test_both_speeds_try_what_is_refused_the_same(tmp_path: Path, seed: int) -> None:
+    """Try by try, at each its reason; what only prices can change is seen ahead."""
+    market = doubtful(odd_market(seed, symbols=1 + seed % 3, hours=12), seed)
+    one = fast(market, tmp_path)
+    assert_same(faithfully(market, tmp_path), one)
+    refused = one.records.frames()["decisions"].filter(pl.col("kind") == "refusal")
+    assert refused["code"].str.starts_with("no_room").sum() > 5
 
 
 @pytest.mark.parametrize("seed", [*range(600, 610), 2020, 2063])

@@ -75,9 +75,10 @@ class FastBacktest(FaithfulBacktest):
     def _next_event(self, until_ms: int) -> int:
         """The next moment at which something may be done, at most `until_ms`."""
         now = self._account.venue.now_ms
-        tried = [self._refusals.next_try(series, until_ms) for series in self._series]
+        close_ms = self._schedule.next_close_ms(now)
+        tried = [self._refusals.next_try(series, min(until_ms, close_ms)) for series in self._series]
         tries = [at_ms for at_ms in tried if at_ms is not None]
-        due = [self._schedule.next_close_ms(now), *tries] if tries else self._next_signals(self._closed(now))
+        due = [close_ms, *tries] if tries else self._next_signals(self._closed(now))
         due.append(until_ms)
         if self._account.held:
             due.append(self._looks.at_or_after(self._look_moment(min(due))))
@@ -98,8 +99,7 @@ class FastBacktest(FaithfulBacktest):
         account, now = self._account, self._account.venue.now_ms
         if account.has_changed or self._schedule.look_ms > self._schedule.timeframe.ms:
             return now
-        moments = [until_ms, account.venue.engine.next_funding_ms, day_moment(now, self._schedule.look_ms)]
-        moments += [self._ends[symbol] for symbol in account.held if symbol in self._ends]
+        moments = [until_ms, account.venue.engine.rules_known_until_ms, day_moment(now, self._schedule.look_ms)]
         moments += [one.plan.exit_by_ms for one in account.held.values()]
         moments += [self._opinion_moment(one, now) for one in account.held.values()]
         first = max(min(moments), now)

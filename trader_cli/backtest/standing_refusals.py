@@ -20,12 +20,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Ahead:
-    """What tries of one analysis will be told, by their time, while the flat account holds `wallet`."""
+    """What tries of one analysis are told up to a time, by theirs, while the flat account holds `wallet`."""
 
     analysis: Analysis
     wallet: Decimal
+    until_ms: int
     now: AccountInputs
     told: dict[int, Refused] = field(default_factory=dict)
+
+    def holds(self, analysis: Analysis, wallet: Decimal, now_ms: int) -> bool:
+        """Whether it still tells of this analysis."""
+        return self.analysis is analysis and self.wallet == wallet and now_ms < self.until_ms
 
 
 class StandingRefusals:
@@ -43,9 +48,9 @@ class StandingRefusals:
         at, ahead = series.tactics_ms, self._ahead_of(series)
         if at is None or ahead is None or ahead.analysis.signal is None:
             return at
-        signal, schedule, engine = ahead.analysis.signal, self._schedule, self._account.venue.engine
+        signal, schedule = ahead.analysis.signal, self._schedule
         ends = signal.valid_until_ms(ahead.analysis.decision_time_ms, schedule.validity_bars, schedule.timeframe.ms)
-        ends = min(until_ms, ends, schedule.next_close_ms(engine.now_ms), engine.rules_known_until_ms)
+        ends = min(until_ms, ends, ahead.until_ms)
         while at < ends:
             if at not in ahead.told:
                 refused = self._account.refused_at(ahead.analysis, signal, ahead.now, at)
@@ -68,14 +73,14 @@ class StandingRefusals:
 
     def _ahead_of(self, series: Series) -> _Ahead | None:
         """What is known of a series; None where more than prices may decide."""
-        account, analysis = self._account, series.analysis
+        account, analysis, known = self._account, series.analysis, self._ahead.get(series.symbol)
         engine = account.venue.engine
-        if account.held or account.halted or series.approved or analysis is None or engine.busy():
+        if account.held or account.halted or series.approved or analysis is None:
             return None
-        known = self._ahead.get(series.symbol)
-        if known is None or known.analysis is not analysis or known.wallet != engine.account.wallet:
+        wallet = engine.account.wallet
+        if known is None or not known.holds(analysis, wallet, engine.now_ms):
             now = account.inputs(series.symbol)
             if isinstance(now, Refused):
                 return None
-            known = self._ahead[series.symbol] = _Ahead(analysis, engine.account.wallet, now)
+            known = self._ahead[series.symbol] = _Ahead(analysis, wallet, engine.rules_known_until_ms, now)
         return known

@@ -22,11 +22,12 @@ from trader_cli.exchange.simulated_exchange import SimulatedExchange
 from trader_cli.pipelines.backtests.stored_tape import real_market
 from trader_cli.settings.room_options import ExecutionOptions, ManagementOptions, PlanningOptions
 from trader_cli.settings.workspace import workspace_of
+from trader_cli.venue.simulated_market.brackets import Bracket
 from trader_cli.venue.simulated_market.many_moments import prices_at
 from trader_cli.venue.simulated_market.rule_changes import FILTERS, RuleChange
 from trader_cli.venue.simulated_market.tape import SymbolTape, Tape, TapeBars
 
-MINUTE = Timeframe.parse("1m")
+MINUTE, ZERO = Timeframe.parse("1m"), Decimal(0)
 BEGAN_MS = 1_704_067_200_000 - 3 * HOUR_MS
 """Three hours before a day begins."""
 CLAIM = Claim(True, "made up", 1.0, 1.0, 0.1, 0.1, 1, 1000, 100_000, 0.0)
@@ -268,6 +269,35 @@ def silenced(market: OddMarket, seed: int) -> OddMarket:
     monitor = {**market.settings["monitor"], "min_dwell": 6.0, "confidence_half_life": 100.0}
     careful = {"monitor": monitor, "medium_risk_threshold": 0.55, "high_risk_threshold": 0.6}
     return replace(market, symbols=symbols, settings={**market.settings, **careful})
+
+
+def doubtful(market: OddMarket, seed: int) -> OddMarket:
+    """The same market; most plans are refused for a while: by a hair, by the price, by what leverage risks.
+
+    Brackets change on the way, and with them what leverage risks.
+    """
+    dice, symbols, changes = np.random.default_rng([seed, 4]), {}, list(market.tape.changes)
+    for name, one in market.symbols.items():
+        outcomes: list[Signal | Abstention] = []
+        for price, said in zip(one.price.tolist(), one.outcomes, strict=True):
+            if isinstance(said, Abstention):
+                outcomes.append(said)
+                continue
+            win, loss = abs(said.take_profit_price - price), abs(said.stop_price - price)
+            even = (loss / price + 0.0005) / ((win + loss) / price)
+            likely = min(max(even + float(dice.uniform(-0.02, 0.02)), 0.01), 0.99)
+            outcomes.append(replace(said, probability_act=likely, break_even_probability=min(even, 0.99)))
+        symbols[name] = replace(one, outcomes=outcomes)
+        for at_ms in dice.integers(one.first_ms, market.until_ms, 60).tolist():
+            rate = Decimal(str(round(float(dice.choice([0.004, 0.3, 0.9])), 3)))
+            changes.append(RuleChange(name, at_ms, brackets=(Bracket(1, 50, ZERO, Decimal(10**9), rate, ZERO),)))
+    tactician = {
+        **market.settings["tactician"],
+        "max_price_drift": float(dice.choice([0.3, 2.0])),
+        "max_liquidation_probability": float(dice.choice([1e-6, 0.01])),
+    }
+    tape = replace(market.tape, changes=tuple(sorted(changes, key=lambda change: change.at_ms)))
+    return replace(market, tape=tape, symbols=symbols, settings={**market.settings, "tactician": tactician})
 
 
 def delisted(market: OddMarket, symbol: str, at_ms: int) -> OddMarket:

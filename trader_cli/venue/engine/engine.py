@@ -129,9 +129,11 @@ class Engine(EngineState):
         return self._look_ahead.first_touches(upto_ms, self.rules_known_until_ms)
 
     def next_touch_ms(self, until_ms: int) -> int | None:
-        """When a price changes something next, up to a time and before funding does; None where none does, or nobody
-        knows."""
-        return self._look_ahead.next_touch_ms(min(until_ms, self._next_funding_ms))
+        """When a price changes something next, up to a time and while rules stay as they are.
+
+        None where none does, or nobody knows.
+        """
+        return self._look_ahead.next_touch_ms(min(until_ms, self.rules_known_until_ms))
 
     def _at_touch(self, touch: Touch) -> None:
         """What prices do that reach something: liquidation first, then triggers, then resting orders."""
