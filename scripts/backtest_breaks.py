@@ -126,14 +126,32 @@ FAST_BREAKS = (
         ),
     ),
     Break(
+        "a refusal that outlives the rules it came from",
+        (),
+        ("test_two_speeds.py::test_both_speeds_try_what_is_refused_the_same",),
+        (("backtest/standing_refusals.py", "min(until_ms, ends, ahead.until_ms)", "min(until_ms, ends)"),),
+    ),
+    Break(
+        "brackets that change, and what that liquidates, not looked at",
+        (),
+        ("test_two_speeds.py::test_both_speeds_try_what_is_refused_the_same",),
+        (
+            (
+                FAST,
+                "until_ms, account.venue.engine.rules_known_until_ms",
+                "until_ms, account.venue.engine.next_funding_ms",
+            ),
+        ),
+    ),
+    Break(
         "no second try",
         (),
         (SAME,),
         (
             (
                 FAST,
-                "[self._schedule.next_close_ms(now), *tries] if tries",
-                "[self._schedule.next_close_ms(now)] if tries",
+                "[close_ms, *tries] if tries",
+                "[close_ms] if tries",
             ),
         ),
     ),
