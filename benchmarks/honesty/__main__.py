@@ -33,7 +33,30 @@ def main() -> None:
     spent = time.process_time() - began
     should = f"{campaign.least * len(edges):.0f} to {campaign.most * len(edges):.0f} should"
     print(f"{campaign.says}: {sum(edges)} of {len(edges)} claim an edge, {should}; {spent:.0f} CPU s")
-    print(f"means: {_figures({name: float(np.mean([one.get(name, np.nan) for one in told])) for name in told[0]})}")
+    names = sorted({name for one in told for name in one})
+    print(f"means: {_figures({name: float(np.nanmean([one.get(name, np.nan) for one in told])) for name in names})}")
+    print(f"pooled: {_figures(_pooled(told))}")
+
+
+def _pooled(told: list[dict[str, float]]) -> dict[str, float]:
+    """The slope by the information of each market; by how many standard errors trades kept less than they promised, of
+    all, and of the market where it is most."""
+    weights = np.array([one.get("slope_weight", 0.0) for one in told])
+    slopes = np.array([one.get("slope", 0.0) for one in told])
+    traded = [one for one in told if one.get("promise_error_bps", 0.0) > 0]
+    trades, missed, error = (
+        np.array([value(one) for one in traded])
+        for value in (
+            lambda one: one["trades"],
+            lambda one: one["promised_bps"] - one["kept_bps"],
+            lambda one: one["promise_error_bps"],
+        )
+    )
+    return {
+        "slope": float(weights @ slopes / weights.sum()) if weights.any() else float("nan"),
+        "promises_missed": float(trades @ missed / np.sqrt((trades * error) @ (trades * error))) if traded else 0.0,
+        "most_missed": float((missed / error).max()) if traded else 0.0,
+    }
 
 
 def _figures(metrics: dict[str, float]) -> str:

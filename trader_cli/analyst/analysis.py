@@ -14,6 +14,7 @@ from trader_cli.analyst.health import market_health
 from trader_cli.analyst.labels import barrier_distance, trailing_volatility
 from trader_cli.analyst.outcomes import Assessed, InputState, outcome_of, veto_on_inputs
 from trader_cli.analyst.price_levels import support_and_resistance
+from trader_cli.analyst.return_interval import LEVEL
 from trader_cli.analyst.rule_decision import rule_outcome
 from trader_cli.analyst.sections import SECTIONS
 from trader_cli.analyst.technical_summary import candlestick_patterns, technical_summary
@@ -101,6 +102,7 @@ def analyse(given: AnalysisInput, config: AnalysisOptions) -> Analysis:
         technical=technical_summary(given.features, given.bars) if "indicators" in sections else {},
         patterns=candlestick_patterns(given.bars) if "patterns" in sections else {},
         levels=support_and_resistance(given.recent) if "levels" in sections else {},
+        return_interval=_interval(given) if "interval" in sections else None,
     )
     veto = veto_on_inputs(_state(given), options, health)
     if veto is not None:
@@ -241,6 +243,18 @@ def _liquidation(given: AnalysisInput, config: AnalysisOptions, side: Side) -> d
     most = shown.max_leverage if shown and shown.max_leverage else _LEVERAGES[-1]
     levels = {n: liquidation_price(close, n, side, rate) for n in _LEVERAGES if n <= most}
     return {f"{n}x": touch_probability(close, level, sigma, uncertainty) for n, level in levels.items()}
+
+
+def _interval(given: AnalysisInput) -> dict[str, float] | None:
+    """Where price is at the model's horizon, nine times in ten."""
+    model = given.model
+    if model is None or model.interval is None:
+        return None
+    sigma = trailing_volatility(given.bars.close, model.volatility_span)[-1:] * math.sqrt(model.horizon_bars)
+    reach = float(model.interval.reach(sigma)[0])
+    if not math.isfinite(reach):
+        return None
+    return {"low": math.expm1(-reach), "high": math.expm1(reach), "probability": LEVEL}
 
 
 def _explanation(model: TrainedModel, x: Singles, kind: int) -> dict[str, float]:

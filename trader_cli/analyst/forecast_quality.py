@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trader_cli.analyst.book import one_at_a_time
 from trader_cli.analyst.calibration import fit_slope, logit
 from trader_cli.analyst.decision import DOWN, FLAT, UP
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from trader_cli.analyst.walk_forward import Dataset, OutOfSample
+    from trader_cli.analyst.walk_forward import Dataset, Learner, OutOfSample
 
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
@@ -28,7 +29,8 @@ def quality(data: Dataset, out: OutOfSample, horizon: int) -> dict[str, float]:
     the slope of the probabilities of up, 1 where they are right and 0 where they tell nothing; the calibration error of
     up and the floor that right ones would show; the area under the curve of up.
 
-    `left_out_rows`: complete labelled rows that rest on bars which were not traded as they stand.
+    `slope_weight` is the information on the slope, by which slopes of several markets are pooled; `left_out_rows`:
+    complete labelled rows that rest on bars which were not traded as they stand.
     """
     found = {
         "horizon_bars": float(horizon),
@@ -48,11 +50,32 @@ def quality(data: Dataset, out: OutOfSample, horizon: int) -> dict[str, float]:
         found[f"log_loss{name}"] = float(-np.log(np.maximum((p * truth).sum(axis=1), _SMALLEST)).mean())
     offset, up = logit(base[:, UP]), truth[:, UP]
     weight = data.uniqueness[rows]
-    found["slope"] = fit_slope(logit(said[:, UP]) - offset, offset, up, weight, 0.0)
+    told = logit(said[:, UP]) - offset
+    found["slope"] = fit_slope(told, offset, up, weight, 0.0)
+    found["slope_weight"] = float((told * told) @ (weight * said[:, UP] * (1 - said[:, UP])))
     found["ece"], found["ece_floor"] = calibration_error(said[:, UP], up), error_floor(said[:, UP], horizon)
     found["auc"] = area_under_curve(out.score[rows], up > 0)
     found["acted_share"] = float(out.acted.sum() / rows.sum())
     return found
+
+
+def promises(learner: Learner, out: OutOfSample) -> dict[str, float]:
+    """Mean gains after costs, in basis points, that the trades of the book were taken for, and that they made, with the
+    standard error of the difference. Trades are one at a time, so each is an independent one. Empty for fewer than two.
+    """
+    data = learner.data
+    taken = one_at_a_time(data.start, data.end, out.acted)
+    if len(taken) < 2:
+        return {}
+    kept = (data.gain(out.side) - learner.costs.of(out.side))[taken]
+    missed = out.expected_value[taken] - kept
+    error = float(missed.std(ddof=1)) / np.sqrt(len(taken))
+    return {
+        "trades": float(len(taken)),
+        "promised_bps": float(out.expected_value[taken].mean()) * 1e4,
+        "kept_bps": float(kept.mean()) * 1e4,
+        "promise_error_bps": float(error) * 1e4,
+    }
 
 
 def outcomes_of_three(outcome: NDArray[np.int8]) -> Floats:

@@ -12,6 +12,7 @@ from trader_cli.analyst.book import traded_book
 from trader_cli.analyst.claim import make_claim
 from trader_cli.analyst.claim_basis import PRODUCER, made_with
 from trader_cli.analyst.labels import barrier_distance, trailing_volatility
+from trader_cli.analyst.return_interval import coverage, measured_interval
 from trader_cli.analyst.rule_trades import rule_trades
 from trader_cli.analyst.sigma_uncertainty import measured_uncertainty
 from trader_cli.analyst.statistics import sharpe
@@ -55,6 +56,7 @@ def judge_rule(
     books = [_book(bars, trades, first, given, config, factor) for factor in (1.0, 2.0)]
     tries = count_tries([sharpe(books[0].gains)], 1.0)
     claim = make_claim(books[0], books[1], tries, options.claim_probability)
+    looked_ahead = bars, horizon, options.volatility_span, given.timeframe.ms
     return TrainedRule(
         key=given.key,
         source=given.source,
@@ -70,11 +72,12 @@ def judge_rule(
         first_ms=int(bars.open_ms[first]),
         last_ms=int(bars.open_ms[-1]),
         inputs=given.inputs,
-        metrics=_metrics(len(bars) - first, trades),
+        metrics={**_metrics(len(bars) - first, trades), **coverage(*looked_ahead)},
         seed=config.seed,
         made_with=made_with(config),
         producer=PRODUCER,
-        sigma_uncertainty=measured_uncertainty(bars, horizon, options.volatility_span, given.timeframe.ms),
+        sigma_uncertainty=measured_uncertainty(*looked_ahead),
+        interval=measured_interval(*looked_ahead),
     )
 
 

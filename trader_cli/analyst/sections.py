@@ -10,12 +10,12 @@ from trader_cli.core.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SECTIONS = frozenset({"indicators", "patterns", "levels", "health", "regime", "liquidation", "explanation"})
+SECTIONS = frozenset({"indicators", "patterns", "levels", "health", "regime", "liquidation", "interval", "explanation"})
 ANALYSIS_TYPES: Mapping[str, frozenset[str]] = MappingProxyType(
     {
         "full": SECTIONS,
         "technical": frozenset({"indicators", "patterns", "levels"}),
-        "risk": frozenset({"health", "regime", "liquidation"}),
+        "risk": frozenset({"health", "regime", "liquidation", "interval"}),
         "signal": frozenset(),
     }
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING
 
+from trader_cli.analyst.return_interval import ReturnInterval
 from trader_cli.core.json_values import built, object_of, texts_of
 from trader_cli.core.money.sizing import SIGMA_UNCERTAINTY
 from trader_cli.core.types import Claim
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 class TrainedBasis:
     """`features` are the columns that are read, in order; `horizon_bars`, `barrier_width`, `volatility_span` those of
     the labels, which an analysis must repeat. `key` is the digest of everything it depended on; `made_with` what the
-    claim rests on (`analyst.claim_basis`); `sigma_uncertainty` is measured on the bars (`analyst.sigma_uncertainty`).
+    claim rests on (`analyst.claim_basis`); `sigma_uncertainty` and `interval` are measured on the bars
+    (`analyst.sigma_uncertainty`, `analyst.return_interval`).
     """
 
     key: str
@@ -39,15 +41,20 @@ class TrainedBasis:
     made_with: JsonObject = field(default_factory=dict)
     producer: str = ""
     sigma_uncertainty: float = SIGMA_UNCERTAINTY
+    interval: ReturnInterval | None = None
 
     def basis(self, producer: str) -> JsonObject:
         """This part of what `bundle.json` says."""
         told = {one.name: getattr(self, one.name) for one in fields(TrainedBasis)}
-        return {**told, "producer": producer, "features": list(self.features), "claim": asdict(self.claim)}
+        interval = None if self.interval is None else asdict(self.interval)
+        parts = {"features": list(self.features), "claim": asdict(self.claim), "interval": interval}
+        return {**told, "producer": producer, **parts}
 
     @staticmethod
     def basis_of(description: Mapping[str, object]) -> JsonObject:
         """The fields, of a bundle's description."""
         known = {one.name: description[one.name] for one in fields(TrainedBasis) if one.name in description}
         claim, features = built(Claim, object_of(description["claim"])), texts_of(description["features"])
-        return {**known, "claim": claim, "features": features}
+        told = known.get("interval")
+        interval = None if told is None else built(ReturnInterval, object_of(told))
+        return {**known, "claim": claim, "features": features, "interval": interval}

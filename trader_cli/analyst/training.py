@@ -14,10 +14,11 @@ from trader_cli.analyst.claim import MIN_TRADES, make_claim
 from trader_cli.analyst.claim_basis import PRODUCER, made_with
 from trader_cli.analyst.decision import Costs
 from trader_cli.analyst.fitted_families import FittedFamilies, fit_families
-from trader_cli.analyst.forecast_quality import quality
+from trader_cli.analyst.forecast_quality import promises, quality
 from trader_cli.analyst.funding_cost import funding_rates
 from trader_cli.analyst.labels import average_uniqueness, triple_barrier
 from trader_cli.analyst.read_features import beside, read_complete
+from trader_cli.analyst.return_interval import coverage, measured_interval
 from trader_cli.analyst.sigma_uncertainty import measured_uncertainty
 from trader_cli.analyst.statistics import independent_share, probability_of_overfitting, sharpe
 from trader_cli.analyst.trained_model import TrainedModel
@@ -167,6 +168,7 @@ def final_model(
         raise TooFewBars("The training rows hold too few ups or downs to learn from.", len(bars), len(bars))
     act = tried_act.model(binned, learner, out, config.seed) if tried_act else None
     progress("final models", 1, 1)
+    looked_ahead = bars, options.longest_horizon, options.volatility_span, given.timeframe.ms
     return TrainedModel(
         key=given.key,
         source=given.source,
@@ -183,13 +185,16 @@ def final_model(
         first_ms=int(bars.open_ms[data.start[0]]),
         last_ms=int(bars.open_ms[learner.data.end[-1]]),
         inputs=given.inputs,
-        metrics=quality(learner.data, out, options.longest_horizon),
+        metrics={
+            **quality(learner.data, out, options.longest_horizon),
+            **promises(learner, out),
+            **coverage(*looked_ahead),
+        },
         seed=config.seed,
         made_with=made_with(config),
         producer=PRODUCER,
-        sigma_uncertainty=measured_uncertainty(
-            bars, options.longest_horizon, options.volatility_span, given.timeframe.ms
-        ),
+        sigma_uncertainty=measured_uncertainty(*looked_ahead),
+        interval=measured_interval(*looked_ahead),
     )
 
 

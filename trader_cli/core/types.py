@@ -122,6 +122,7 @@ class Analysis:
 
     Sections switched off in the configuration are `None` or empty. `digests` name what it was made from. `held`: what a
     rule of one's own would hold now, where one decides. `regime_held`: the regime entered last, by hysteresis.
+    `return_interval`: simple returns `low` and `high` between which price is at the horizon with this `probability`.
     """
 
     symbol: str
@@ -142,6 +143,7 @@ class Analysis:
     digests: dict[str, str] = field(default_factory=dict)
     held: Literal["long", "short", "nothing"] | None = None
     regime_held: str | None = None
+    return_interval: dict[str, float] | None = None
 
     @property
     def signal(self) -> Signal | None:

@@ -72,6 +72,7 @@ def _facts(done: Analysed) -> Facts:
         "claim": None if a.claim is None else f"{'edge' if a.claim.edge else 'no edge'}: {a.claim.reason}",
         "health": _health(a),
         "regime": _regime(a),
+        "at the horizon": _interval(a),
         "P(liquidation)": None
         if a.liquidation_probability is None
         else ", ".join(f"{name} {p:.4f}" for name, p in a.liquidation_probability.items()),
@@ -95,6 +96,13 @@ def _regime(a: Analysis) -> str | None:
     if a.regime is None:
         return None
     return f"{a.regime_held} ({', '.join(f'{name} {p:.2f}' for name, p in a.regime.items())})"
+
+
+def _interval(a: Analysis) -> str | None:
+    if a.return_interval is None:
+        return None
+    told = a.return_interval
+    return f"{told['low']:+.2%} to {told['high']:+.2%}, {told['probability']:.0%} of the time"
 
 
 def _levels(a: Analysis) -> str | None:

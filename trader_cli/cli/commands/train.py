@@ -60,6 +60,8 @@ def train(
             " these data counted",
             "horizon": None if horizon is None else f"{horizon:.0f} bars, of those that were tried",
             **_probabilities(metrics),
+            "promised": _promises(metrics),
+            "intervals": _intervals(metrics),
             "act model": done.act,
             **_pair(done),
             "rows": f"{metrics['rows']:.0f}, worth {metrics['effective_rows']:.0f} independent ones;"
@@ -111,6 +113,24 @@ def _probabilities(metrics: Mapping[str, float]) -> Facts:
         "calibration": f"slope {metrics['slope']:.2f}, error {metrics['ece']:.3f} (right ones would show"
         f" {metrics['ece_floor']:.3f}); AUC of up {metrics['auc']:.3f}",
     }
+
+
+def _promises(metrics: Mapping[str, float]) -> str | None:
+    """What trades were taken for, and what they made."""
+    if "promised_bps" not in metrics:
+        return None
+    return (
+        f"{metrics['promised_bps']:+.1f} bp a trade, kept {metrics['kept_bps']:+.1f} bp, over {metrics['trades']:.0f}"
+        f" trades (standard error {metrics['promise_error_bps']:.1f})"
+    )
+
+
+def _intervals(metrics: Mapping[str, float]) -> str | None:
+    """How often the intervals told before held what came, and in calm and wild markets."""
+    if "coverage" not in metrics:
+        return None
+    by_fifth = ", ".join(f"{metrics[f'coverage_{at}']:.1%}" for at in range(1, 6))
+    return f"held {metrics['coverage']:.1%} of what came; by volatility, calmest fifth first, {by_fifth}"
 
 
 _BESIDE, _CLASSES = ("brier", "log_loss"), ("up", "down", "flat")
