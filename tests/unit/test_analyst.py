@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from typing import Any
@@ -25,6 +26,7 @@ from trader_cli.analyst.forecast_quality import area_under_curve, quality
 from trader_cli.analyst.health import market_health
 from trader_cli.analyst.labels import average_uniqueness, trailing_volatility, triple_barrier
 from trader_cli.analyst.price_levels import support_and_resistance
+from trader_cli.analyst.return_interval import ReturnInterval
 from trader_cli.analyst.side_model import SideModel
 from trader_cli.analyst.statistics import (
     chance_of_no_gain,
@@ -536,6 +538,7 @@ def fitted(edge: bool = True, decides: bool = True) -> TrainedModel:
         volatility_span=64,
         first_ms=0,
         last_ms=1,
+        interval=ReturnInterval(0.8, 0.7),
     )
 
 
@@ -548,6 +551,19 @@ def given_input(**changes: Any) -> AnalysisInput:
         "ETHUSDT", M15, BARS, {"a": 2.0, "b": 1.0, "c": 0.0}, MODEL, MARKET, bar_age_ms=0, book_age_ms=0, digests={}
     )
     return replace(base, **changes)
+
+
+def test_an_interval_is_of_the_horizon_and_goes_through_the_bundle() -> None:
+    """Half of it, in log price, is what the model learned of σ over its horizon."""
+    analysis = analyse(given_input(), AnalysisOptions.of(as_settings({})))
+    told = analysis.return_interval
+    assert told is not None
+    sigma = trailing_volatility(BARS.close, 64)[-1] * np.sqrt(24)
+    assert told["high"] == pytest.approx(np.expm1(0.7 * sigma**0.8))
+    assert (1 + told["low"]) * (1 + told["high"]) == pytest.approx(1)
+    description = json.loads(json.dumps(MODEL.description("test")))
+    assert TrainedModel.from_bundle(MODEL.files(), description).interval == MODEL.interval
+    assert Analysis.from_dict(analysis.as_dict()).return_interval == told
 
 
 def test_a_clear_case_is_a_signal_and_its_mirror_the_other_side() -> None:

@@ -21,6 +21,7 @@ SHOWN: dict[str, Any] = {
     "health": lambda a: a.health,
     "regime": lambda a: a.regime and a.regime_held,
     "liquidation": lambda a: a.liquidation_probability,
+    "interval": lambda a: a.return_interval,
     "explanation": lambda a: a.explanation,
 }
 ROW = {"a": 2.0, "b": 1.0, "c": 0.0, "rsi_14": 60.0}
