@@ -22,7 +22,7 @@ from benchmarks.honesty.markets import FRAME, random_walk
 from benchmarks.timing import median_seconds, report
 from trader_cli.analyst import training
 from trader_cli.analyst.act_model import worthwhile
-from trader_cli.analyst.boosting import BinnedRows, binning, tree_parameters
+from trader_cli.analyst.boosting import BINNING, BinnedRows, tree_parameters
 from trader_cli.analyst.calibration import logit
 from trader_cli.analyst.read_features import as_read
 from trader_cli.analyst.training import TrainingInput, train
@@ -182,7 +182,7 @@ def walked() -> dict[str, float]:
         _, found = _trained(given_bars(bars, FRAME, features), options_of(REFITS, NOT_FITTED))
     training.walk_forward = usual
     [walk] = walks
-    alike, plain = plain_loop(walk, binning(1), check=True), plain_loop(walk, LIGHTGBM_BINS)
+    alike, plain = plain_loop(walk, BINNING, check=True), plain_loop(walk, LIGHTGBM_BINS)
     return {
         "columns": float(walk.learners[0].data.x.shape[1]),
         "learners": float(len(walk.learners)),
@@ -226,7 +226,7 @@ def plain_fit(
     import lightgbm
 
     parameters = {**tree_parameters(weight[weight > 0], learner.options, seed), **bins}
-    kept = {name: told for name, told in parameters.items() if name in bins or name not in binning(1)}
+    kept = {name: told for name, told in parameters.items() if name in bins or name not in BINNING}
     data = lightgbm.Dataset(frame, outcomes, weight=weight, params=bins).construct()
     return lightgbm.train(kept, data, num_boost_round=learner.options.trees)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from threading import current_thread
 
 import numpy as np
 import polars as pl
@@ -14,8 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from trader_cli.analyst.act_model import ActRecord
 from trader_cli.analyst.boosting import BinnedRows, Calibrated
 from trader_cli.analyst.read_features import as_read, beside, read_complete
+from trader_cli.analyst.side_by_side import side_by_side, threads_within
 from trader_cli.analyst.training import TrainingInput, make_dataset
 from trader_cli.analyst.walk_forward import Learner, make_folds, walk_forward
 from trader_cli.core.errors import TooFewBars
@@ -162,3 +165,32 @@ def test_learners_share_bins_and_are_as_each_is_alone() -> None:
     alone = [walk_forward([one], folds, 7)[0] for one in (slower, learner)]
     assert together[0].score.tobytes() == alone[1].score.tobytes()
     assert together[1].score.tobytes() == alone[0].score.tobytes()
+
+
+@pytest.mark.parametrize("threads", [2, 5])
+def test_folds_side_by_side_say_what_they_say_one_after_the_other(threads: int) -> None:
+    data, _ = test_analyst.dataset()
+    out, folds, learner = test_analyst.walked(data)
+    act = ActRecord.of(learner, out, folds, 7)
+    count, embargo, progress = learner.options.walk_forward_folds, learner.options.embargo, list[int]()
+    beside_each_other = make_folds(
+        data, count, embargo, lambda before, upto: as_read(np.cumsum(before[:upto])[:, None]), threads=threads
+    )
+    one_by_one = make_folds(data, count, embargo, lambda before, upto: as_read(np.cumsum(before[:upto])[:, None]))
+    for one, other in zip(one_by_one, beside_each_other, strict=True):
+        assert (one.test, one.judged, one.columns.tobytes()) == (other.test, other.judged, other.columns.tobytes())
+    [again] = walk_forward([learner], folds, 7, lambda _, done, __: progress.append(done), threads)
+    for name in ("probabilities", "score", "side", "acted", "learned_to"):
+        assert getattr(again, name).tobytes() == getattr(out, name).tobytes(), name
+    assert progress == list(range(1, len(folds) + 1))
+    acted = ActRecord.of(learner, out, folds, 7, threads)
+    assert acted.probability.tobytes() == act.probability.tobytes()
+
+
+def test_no_more_is_done_side_by_side_than_there_is_memory_for() -> None:
+    assert [threads_within(4, size) for size in (0, 1, 1 << 26, 1 << 27, 1 << 28, 1 << 40)] == [4, 4, 4, 2, 1, 1]
+    names = {current_thread().name for _ in range(1)}
+    assert set(side_by_side(lambda _: current_thread().name, range(3), 1)) == names
+    assert list(side_by_side(lambda at: at * at, range(20), 3)) == [at * at for at in range(20)]
+    with pytest.raises(ZeroDivisionError):
+        list(side_by_side(lambda at: 1 / at, [2, 1, 0, 3], 2))

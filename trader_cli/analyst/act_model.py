@@ -13,6 +13,7 @@ import numpy as np
 
 from trader_cli.analyst.calibration import fit_slope, logit
 from trader_cli.analyst.read_features import as_read, beside
+from trader_cli.analyst.side_by_side import side_by_side
 from trader_cli.analyst.statistics import chance_of_no_gain
 
 if TYPE_CHECKING:
@@ -93,12 +94,18 @@ class ActRecord:
     probability: Floats
 
     @classmethod
-    def of(cls, learner: Learner, out: OutOfSample, folds: Sequence[Fold], seed: int) -> ActRecord:
-        """The walk-forward of the act model behind that of the side model."""
+    def of(cls, learner: Learner, out: OutOfSample, folds: Sequence[Fold], seed: int, threads: int = 1) -> ActRecord:
+        """The walk-forward of the act model behind that of the side model; `threads` folds at once."""
         made = cls(*(np.full(len(learner.data), np.nan) for _ in range(3)))
-        for fold in folds[_FROM:]:
+
+        def boosted(fold: Fold) -> Calibrated | None:
+            before = learner.before(fold.test.start, fold.test.start)
+            return _boosted(fold.binned, learner, out, before & out.known, seed)
+
+        later = folds[_FROM:]
+        for fold, booster in zip(later, side_by_side(boosted, later, threads), strict=True):
             first, test = fold.test.start, fold.test
-            model = made.fitted(fold.binned, learner, out, learner.before(first, first), seed)
+            model = made._calibrated(booster, learner, out, learner.before(first, first))
             if model is not None:
                 made._say(model, act_features(fold.ahead(learner.data), out.probabilities[test], out.side[test]), fold)
         return made
@@ -110,16 +117,14 @@ class ActRecord:
 
         It reads the bins of the side model, of all the rows before.
         """
-        known, data = before & out.known, learner.data
-        assert (out.learned_to[known] < data.start[known]).all(), "a side prediction is not out of sample"
-        if not known.any():
-            return None
-        rows = binned.part(np.flatnonzero(known), meta_columns(out.probabilities[known], out.side[known]))
-        worth = worthwhile(learner, out)
-        model = rows.fit(worth[known], data.uniqueness[known], learner.options, seed + 1)
-        told = known & np.isfinite(self.score)
-        scored = self.score[told], logit(self.base[told]), worth[told], data.uniqueness[told]
-        return None if model is None else replace(model, slope=fit_slope(*scored))
+        return self._calibrated(_boosted(binned, learner, out, before & out.known, seed), learner, out, before)
+
+    def _calibrated(
+        self, booster: Calibrated | None, learner: Learner, out: OutOfSample, before: Flags
+    ) -> Calibrated | None:
+        told = before & out.known & np.isfinite(self.score)
+        scored = self.score[told], logit(self.base[told]), worthwhile(learner, out)[told], learner.data.uniqueness[told]
+        return None if booster is None else replace(booster, slope=fit_slope(*scored))
 
     def _say(self, model: Calibrated, x: Singles, fold: Fold) -> None:
         self.score[fold.test] = score = model.score(x)
@@ -139,6 +144,16 @@ class ActRecord:
         block = max(learner.options.longest_horizon, round(len(without.gains) ** 0.5))
         luck = chance_of_no_gain(gated.gains - without.gains, block)
         return ActVerdict(_why_dropped(slope, rows, luck), slope, rows, luck)
+
+
+def _boosted(binned: BinnedRows, learner: Learner, out: OutOfSample, known: Flags, seed: int) -> Calibrated | None:
+    """What learns from the rows (n,) that were predicted."""
+    data = learner.data
+    assert (out.learned_to[known] < data.start[known]).all(), "a side prediction is not out of sample"
+    if not known.any():
+        return None
+    rows = binned.part(np.flatnonzero(known), meta_columns(out.probabilities[known], out.side[known]))
+    return rows.fit(worthwhile(learner, out)[known], data.uniqueness[known], learner.options, seed + 1)
 
 
 def worthwhile(learner: Learner, out: OutOfSample) -> Floats:

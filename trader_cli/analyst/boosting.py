@@ -1,11 +1,10 @@
-"""LightGBM as we use it: small trees, explicit threads, a fixed seed, one binned set of rows for many learners."""
+"""LightGBM as we use it: small trees, one thread, a fixed seed, one binned set of rows for many learners."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
-from warnings import catch_warnings, simplefilter
 
 import numpy as np
 
@@ -24,7 +23,9 @@ if TYPE_CHECKING:
     Singles = NDArray[np.float32]
     Ints = NDArray[np.int64]
 
-_OF_BINS = {
+BINNING = {
+    "num_threads": 1,
+    "verbosity": -1,
     "max_bin": 63,
     "bin_construct_sample_cnt": 10_000,
     "feature_pre_filter": False,
@@ -75,25 +76,25 @@ class BinnedRows:
     """Features (n, f), NaN allowed, binned once by their own quantiles; learners differ by labels and weights."""
 
     bins: Dataset
-    threads: int = 1
 
     @classmethod
-    def of(cls, x: Floats | Singles, threads: int = 1) -> BinnedRows:
+    def of(cls, x: Floats | Singles) -> BinnedRows:
         """Of these rows as read, which are not kept."""
-        return cls(_binned(as_read(x), threads), threads)
+        return cls(_binned(as_read(x)))
 
     def __len__(self) -> int:
         return int(self.bins.num_data())
 
     def part(self, rows: Ints, further: Singles) -> BinnedRows:
         """Some of the rows (m,), in the same bins, with further columns (m, e) in bins of their own."""
+        from lightgbm.basic import _LIB, _safe_call
+
         width = self.bins.num_feature()
         names = [f"Column_{width + at}" for at in range(further.shape[1])]
-        kept = self.bins.subset(rows, params=binning(self.threads)).construct()
-        with catch_warnings():
-            simplefilter("ignore")  # that rows are not kept, and nothing is categorical
-            kept.add_features_from(_binned(further, self.threads, names))
-        return BinnedRows(kept, self.threads)
+        kept, added = self.bins.subset(rows, params=BINNING).construct(), _binned(further, names)
+        # not `add_features_from`: that warns of rows that are not kept
+        _safe_call(_LIB.LGBM_DatasetAddFeaturesFrom(kept._handle, added._handle))
+        return BinnedRows(kept)
 
     def fit(self, outcomes: Floats, weight: Floats, options: AnalystSettings, seed: int) -> Calibrated | None:
         """A booster of outcomes in {0, 1}, (n,), from the rows of weight above 0, its slope still 0.
@@ -112,14 +113,10 @@ class BinnedRows:
         return Calibrated(booster, centre, base_rate(outcomes, weight))
 
 
-def _binned(x: Singles, threads: int, names: list[str] | Literal["auto"] = "auto") -> Dataset:
+def _binned(x: Singles, names: list[str] | Literal["auto"] = "auto") -> Dataset:
     import lightgbm
 
-    return lightgbm.Dataset(x, np.zeros(len(x)), params=binning(threads), feature_name=names).construct()
-
-
-def binning(threads: int) -> dict[str, object]:
-    return {**_OF_BINS, "verbosity": -1, "num_threads": threads}
+    return lightgbm.Dataset(x, np.zeros(len(x)), params=BINNING, feature_name=names).construct()
 
 
 def tree_parameters(weight: Floats, options: AnalystSettings, seed: int) -> dict[str, object]:
@@ -132,7 +129,7 @@ def tree_parameters(weight: Floats, options: AnalystSettings, seed: int) -> dict
         "min_data_in_leaf": int(max(_LEAST, min(smallest, len(weight) / 5))),
         "extra_trees": True,
         "lambda_l2": 1.0,
-        **binning(options.threads),
+        **BINNING,
         "deterministic": True,
         "force_row_wise": True,
         "seed": seed,

@@ -19,6 +19,7 @@ from trader_cli.analyst.funding_cost import funding_rates
 from trader_cli.analyst.labels import average_uniqueness, triple_barrier
 from trader_cli.analyst.read_features import beside, read_complete
 from trader_cli.analyst.return_interval import coverage, measured_interval
+from trader_cli.analyst.side_by_side import threads_within
 from trader_cli.analyst.sigma_uncertainty import measured_uncertainty
 from trader_cli.analyst.statistics import independent_share, probability_of_overfitting, sharpe
 from trader_cli.analyst.trained_model import TrainedModel
@@ -162,7 +163,7 @@ def final_model(
     learner, out, options = chosen.learner, chosen.out, chosen.learner.options
     everything = np.ones(len(data), dtype=bool)
     fitted = fitting.on(everything, shown=True)
-    binned = BinnedRows.of(beside(data.x, fitting.columns(fitted, len(data))), config.analyst.threads)
+    binned = BinnedRows.of(beside(data.x, fitting.columns(fitted, len(data))))
     side = fit_side(binned, learner, out, everything, config.seed)
     if side is None:
         raise TooFewBars("The training rows hold too few ups or downs to learn from.", len(bars), len(bars))
@@ -214,6 +215,11 @@ class Fitting:
         bars = BarSeries.of(given.bars)
         data, names = given.dataset(bars, config.analyst, among)
         return cls(bars, data, tuple(names), config, given.timeframe)
+
+    @property
+    def threads(self) -> int:
+        """How many folds are worked on at once: as configured, but no more than there is memory for their features."""
+        return threads_within(self.config.analyst.threads, self.data.x.nbytes)
 
     def on(self, rows: NDArray[np.bool_], *, shown: bool) -> FittedFamilies:
         """The families fitted on these rows (n,) only; `shown`: those as well that are no columns."""
@@ -303,9 +309,9 @@ class Contest:
     def held(cls, fitting: Fitting, costs: Costs, progress: Progress) -> Contest:
         """The walk-forward of every learner."""
         options, learners = fitting.config.analyst, fitting.learners(costs)
-        count, embargo, threads = options.walk_forward_folds, options.embargo, options.threads
-        folds = make_folds(fitting.data, count, embargo, fitting.fold, progress, threads)
-        found = walk_forward(learners, folds, fitting.config.seed, progress)
+        count, threads = options.walk_forward_folds, fitting.threads
+        folds = make_folds(fitting.data, count, options.embargo, fitting.fold, progress, threads)
+        found = walk_forward(learners, folds, fitting.config.seed, progress, threads)
         pairs = zip(learners, found, strict=True)
         return cls(fitting, folds, [Contestant(*pair, fitting.book(*pair, pair[1].acted, costs)) for pair in pairs])
 
@@ -317,7 +323,7 @@ class Contest:
     def act_tried(self, costs: Costs) -> _ActTried:
         """The act model behind the best learner."""
         best = self.best
-        record = ActRecord.of(best.learner, best.out, self.folds, self.fitting.config.seed)
+        record = ActRecord.of(best.learner, best.out, self.folds, self.fitting.config.seed, self.fitting.threads)
         acted = record.gated(best.out)
         book = self.fitting.book(best.learner, best.out, acted, costs)
         return _ActTried(record, record.verdict(best.learner, best.out, best.book, book), acted, book)

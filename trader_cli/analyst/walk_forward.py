@@ -17,6 +17,7 @@ from trader_cli.analyst.boosting import BinnedRows
 from trader_cli.analyst.calibration import fit_slope, logit
 from trader_cli.analyst.decision import DOWN, UP, Costs, Payoffs, acts
 from trader_cli.analyst.read_features import as_read, beside
+from trader_cli.analyst.side_by_side import side_by_side
 from trader_cli.analyst.side_model import SideModel, flat_rate
 from trader_cli.core.ports import silent
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from trader_cli.analyst.boosting import Calibrated
     from trader_cli.analyst.decision import TradeCosts
     from trader_cli.core.ports import Progress
     from trader_cli.settings.analyst_section import AnalystSettings
@@ -183,30 +185,43 @@ def make_folds(
     """The first rows are only learned from, then a segment is predicted; the rest is `count` segments that are judged.
 
     `fit` gives what the families fitted on the rows `before` say of the first so many rows, (rows, e). They and the
-    bins are made once a fold, for all learners.
+    bins are made once a fold, for all learners; `threads` folds at once.
     """
     judged = np.linspace(len(data) * FIRST_JUDGED_SHARE, len(data), count + 1)
-    edges = np.append(len(data) * FIRST_TRAINING_SHARE, judged).astype(int)
-    folds: list[Fold] = []
-    for first, stop in itertools.pairwise(edges.tolist()):
+    edges = np.append(len(data) * FIRST_TRAINING_SHARE, judged).astype(int).tolist()
+
+    def made(segment: tuple[int, int]) -> Fold:
+        first, stop = segment
         before = data.end + embargo < data.start[first]
         columns = np.empty((stop, 0), np.float32) if fit is None else as_read(fit(before, stop))
-        binned = BinnedRows.of(beside(data.x[:first], columns[:first]), threads)
-        folds.append(Fold(before, slice(first, stop), bool(folds), binned, columns[first:].copy()))
+        binned = BinnedRows.of(beside(data.x[:first], columns[:first]))
+        return Fold(before, slice(first, stop), first > edges[0], binned, columns[first:].copy())
+
+    folds: list[Fold] = []
+    for fold in side_by_side(made, itertools.pairwise(edges), threads):
+        folds.append(fold)
         progress("fitted features", len(folds), count + 1)
     return folds
 
 
 def walk_forward(
-    learners: Sequence[Learner], folds: Sequence[Fold], seed: int, progress: Progress = silent
+    learners: Sequence[Learner], folds: Sequence[Fold], seed: int, progress: Progress = silent, threads: int = 1
 ) -> list[OutOfSample]:
-    """What each learner says of every segment from the ones before it; all rest on the same rows and features."""
+    """What each learner says of every segment from the ones before it; all rest on the same rows and features.
+
+    Boosters do not depend on each other, and are made `threads` folds at once; calibrations do.
+    """
     found = [OutOfSample.nothing(len(learner.data)) for learner in learners]
-    for number, fold in enumerate(folds):
-        first, ahead = fold.test.start, fold.ahead(learners[0].data)
-        for learner, out in zip(learners, found, strict=True):
-            before = learner.before(first, first)
-            model = fit_side(fold.binned, learner, out, before, seed)
+
+    def boosted(fold: Fold) -> list[Calibrated | None]:
+        first = fold.test.start
+        return [_boosted(fold.binned, one, one.before(first, first), seed) for one in learners]
+
+    for number, (fold, boosters) in enumerate(zip(folds, side_by_side(boosted, folds, threads), strict=True)):
+        ahead = fold.ahead(learners[0].data)
+        for learner, booster, out in zip(learners, boosters, found, strict=True):
+            before = learner.before(fold.test.start, fold.test.start)
+            model = _calibrated(booster, learner, out, before)
             if model is not None:
                 _predict(model, learner, out, fold, ahead)
                 out.learned_to[fold.test] = learner.data.end[before].max()
@@ -216,9 +231,18 @@ def walk_forward(
 
 def fit_side(binned: BinnedRows, learner: Learner, out: OutOfSample, before: Flags, seed: int) -> SideModel | None:
     """The model that learns from `before` (n,), all among the first rows, which are those that are binned."""
+    return _calibrated(_boosted(binned, learner, before, seed), learner, out, before)
+
+
+def _boosted(binned: BinnedRows, learner: Learner, before: Flags, seed: int) -> Calibrated | None:
     data, rows = learner.data, len(binned)
+    return binned.fit(data.rose[:rows], data.weights(before)[:rows], learner.options, seed)
+
+
+def _calibrated(booster: Calibrated | None, learner: Learner, out: OutOfSample, before: Flags) -> SideModel | None:
+    """By what was said of the rows before out of sample."""
+    data = learner.data
     assert (out.learned_to[before & out.known] < data.start[before & out.known]).all(), "not out of sample"
-    booster = binned.fit(data.rose[:rows], data.weights(before)[:rows], learner.options, seed)
     if booster is None:
         return None
     flat = flat_rate(data.outcome[before], data.uniqueness[before])

@@ -51,7 +51,9 @@ class AnalystSettings(Section):
     fast_horizon_bars: Annotated[tuple[Horizon, ...], BeforeValidator(_listed)] = Field(
         min_length=1, max_length=3, description="fast bars that a fast model looks ahead, one or several; each is tried"
     )
-    threads: int = Field(ge=1, le=64, description="LightGBM threads")
+    threads: int = Field(
+        ge=1, le=64, description="segments of the walk-forward that are trained at once, each on one core"
+    )
     claim_probability: Annotated[float, Field(gt=0.5, lt=1)] = Field(
         description="deflated Sharpe probability a claim of an edge needs"
     )
