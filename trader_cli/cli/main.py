@@ -13,6 +13,7 @@ COMMANDS = {
     "features": "Build features from the fetched bars.",
     "train": "Train the models, and find out whether they have an edge.",
     "analyze": "Look for a signal at the last closed bar.",
+    "trials": "What was ever tried on these data: all of it counts against a claim.",
     "tactics": "Turn the last analysis into a plan, or a refusal.",
     "enter": "Carry out the plan: one order, protected.",
     "monitor": "Care for open positions until they are closed.",

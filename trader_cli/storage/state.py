@@ -215,6 +215,16 @@ class TrialLedger:
         """The same, each counting as often as it was looked at with so much more to judge it by."""
         return [Looked.of(looks) for looks in self._looks(lineage, symbol, first_ms, last_ms, "rowid")]
 
+    def looks(self, lineage: str, symbol: str) -> list[list[Trial]]:
+        """Every look at each configuration ever tried on these data and this symbol, in the order they were taken."""
+        return self._looks(lineage, symbol, -(2**63), 2**63 - 1, "rowid")
+
+    def symbols(self, lineage: str) -> list[str]:
+        """The symbols anything was tried on, of these data, ascending."""
+        with self._connected() as db:
+            rows = db.execute("SELECT DISTINCT symbol FROM trials WHERE lineage = ? ORDER BY symbol", (lineage,))
+            return [str(symbol) for (symbol,) in rows]
+
     def _looks(self, lineage: str, symbol: str, first_ms: int, last_ms: int, order: str) -> list[list[Trial]]:
         with self._connected() as db:
             rows = db.execute(
