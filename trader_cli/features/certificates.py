@@ -124,7 +124,7 @@ def certify(
     specification made anew, sees other bars first and must say the same. Pure; `seed` decides cuts and futures. What is
     tried, and why: docs/certificates.md.
     """
-    from trader_cli.features.trials import Effort, try_columns
+    from trader_cli.features.column_trials import Effort, try_columns
 
     effort = Effort(cuts, probes, seed)
     found = {name: try_columns(spec, frame, effort, twin or spec) for name, frame in frames.items()}
