@@ -435,8 +435,8 @@ BREAKS = (
         (
             (
                 "analyst/training.py",
-                "return labelled(x[kept], rows, labels, left_out), names",
-                "return labelled(np.roll(x, -1, axis=0)[kept], rows, labels, left_out), names",
+                "return labelled(x, rows, labels, left_out), names",
+                "return labelled(np.roll(x, -1, axis=0), rows, labels, left_out), names",
             ),
         ),
     ),
