@@ -11,6 +11,8 @@ import pytest
 from trader_cli.core.market.timeframes import SETTLE_MS, Timeframe
 from trader_cli.core.types import Abstention, Analysis, Claim
 from trader_cli.pipelines.trading.analyst_assessor import StageAssessor
+from trader_cli.settings import as_settings
+from trader_cli.settings.workspace import workspace_of
 
 QUARTER = Timeframe.parse("15m")
 CLOSE_MS = 1_704_067_200_000
@@ -23,7 +25,7 @@ def test_a_bar_is_asked_for_once_it_has_settled(after_ms: int, is_asked: bool) -
     market: Any = SimpleNamespace(exchange=exchange)
     outcome = Abstention("no_edge", "made up")
     before = Analysis("ETHUSDT", "15m", CLOSE_MS - QUARTER.ms, 1.0, outcome, None, CLAIM, {})
-    assessor, asked = StageAssessor(None, market), list[str]()  # type: ignore[arg-type]
+    assessor, asked = StageAssessor(workspace_of(as_settings({})), market), list[str]()
     assessor._said["ETHUSDT", "15m"] = before
 
     async def refresh(symbol: str, _timeframe: Timeframe) -> None:

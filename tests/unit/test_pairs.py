@@ -130,6 +130,10 @@ def chosen(told: FastWord, costs: TradeCosts = FREE) -> Choice:
 def test_an_entry_needs_a_permission_of_its_side_and_a_fast_model_that_tells_it() -> None:
     assert triggers(word(1), STANDING, chosen(word(1))).tolist() == [True, True, False, False, True]
     assert triggers(word(-1), STANDING, chosen(word(-1))).tolist() == [False, False, True, False, False]
+    faint = word(-1, 0.0005)
+    assert triggers(faint, STANDING, chosen(faint)).tolist() == [False, False, True, False, False], (
+        "against it, if faintly"
+    )
     assert not triggers(word(1, surer=False), STANDING, chosen(word(1))).any(), "no better than base rates"
     assert not triggers(word(1, 0.0), STANDING, chosen(word(1, 0.0))).any()
 

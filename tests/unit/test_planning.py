@@ -254,6 +254,18 @@ def test_the_binding_limit_is_named() -> None:
     assert approved(signal(), NOW, request=Request(quantity=Decimal("0.01"))).quantity == Decimal("0.01")
 
 
+def test_what_is_permitted_is_never_exceeded_in_size_nor_in_time() -> None:
+    free, tight = approved(signal()), approved(replace(signal(), budget=0.01, until_ms=NOW.now_ms + 1000))
+    assert tight.binding == "permission"
+    assert tight.caps["permission"] == pytest.approx(0.01 * float(NOW.equity))
+    assert tight.quantity * tight.price <= Decimal("0.01") * NOW.equity
+    assert tight.expires_ms == NOW.now_ms + 1000 < free.expires_ms
+    assert approved(replace(signal(), budget=1e6)).quantity == free.quantity
+    nothing = planned(replace(signal(), budget=0.0), NOW, as_settings({}), None)
+    assert isinstance(nothing, Refused)
+    assert nothing.code == "no_room_permission"
+
+
 def test_the_less_is_known_of_volatility_the_smaller_the_position_that_may_be_liquidated() -> None:
     tight = as_settings({"tactician": {"max_leverage": 50, "max_liquidation_probability": 1e-4}})
     sizes = [approved(signal(width=0.01, sigma_uncertainty=u), NOW, tight).caps for u in (0.2, 0.6, 0.9)]

@@ -58,7 +58,7 @@ class AnalysisInput:
     further back than what is wanted for levels and regimes. `sections`: what it is to have beside its decision.
     `doubts`: kinds of data-quality findings that hold some of the last `DOUBT_BARS`, and how many. `funding`: FUNDING,
     its last payments suffice; `None` where it is not known. `word`: what a rule of one's own says, where `model` is
-    one, or why it says nothing.
+    one, or why it says nothing. `half`: where `model` is a pair, the one that reads these bars.
     """
 
     symbol: str
@@ -75,6 +75,7 @@ class AnalysisInput:
     doubts: Mapping[str, int] = field(default_factory=dict)
     funding: pl.DataFrame | None = None
     word: RuleWord | Abstention | None = None
+    half: TrainedModel | None = None
 
     @property
     def recent(self) -> BarSeries:
@@ -90,12 +91,26 @@ class AnalysisInput:
 
 def analyse(given: AnalysisInput, config: AnalysisOptions) -> Analysis:
     """The analysis of the last bar. Pure. Raises `DataInvalid` if the model wants features that are not there."""
-    options, sections = config.analyst, given.sections
-    shows_regime = options.enable_regime_classification and "regime" in sections
+    options = config.analyst
+    health = health_now(given, config) if options.enable_market_health_analysis else None
+    view = with_sections(view_of(given), given, config, health)
+    veto = veto_on_inputs(state_of(given), options, health)
+    if veto is not None:
+        return replace(view, outcome=veto, liquidation_probability=liquidation_by_leverage(given, config, "long"))
+    if isinstance(given.model, TrainedRule):
+        said = _by_rule(given, given.model, config, view)
+        side: Side = "short" if said.held == "short" else "long"
+        return replace(said, liquidation_probability=liquidation_by_leverage(given, config, side))
+    return _decide(given, config, view)
+
+
+def with_sections(view: Analysis, given: AnalysisInput, config: AnalysisOptions, health: Health | None) -> Analysis:
+    """With what is only read, as far as it is wanted."""
+    sections = given.sections
+    shows_regime = config.analyst.enable_regime_classification and "regime" in sections
     regime, held = _regime(given) if shows_regime else (None, None)
-    health = _health(given, config) if options.enable_market_health_analysis else None
-    view = replace(
-        _view(given),
+    return replace(
+        view,
         health=health if "health" in sections else None,
         regime=regime,
         regime_held=held,
@@ -104,21 +119,13 @@ def analyse(given: AnalysisInput, config: AnalysisOptions) -> Analysis:
         levels=support_and_resistance(given.recent) if "levels" in sections else {},
         return_interval=_interval(given) if "interval" in sections else None,
     )
-    veto = veto_on_inputs(_state(given), options, health)
-    if veto is not None:
-        return replace(view, outcome=veto, liquidation_probability=_liquidation(given, config, "long"))
-    if isinstance(given.model, TrainedRule):
-        said = _by_rule(given, given.model, config, view)
-        side: Side = "short" if said.held == "short" else "long"
-        return replace(said, liquidation_probability=_liquidation(given, config, side))
-    return _decide(given, config, view)
 
 
 def decide(given: AnalysisInput, config: AnalysisOptions) -> Analysis:
     """As `analyse`, without what is only read: outcome, probabilities, claim, and what they were made from."""
-    options, view = config.analyst, _view(given)
-    health = _health(given, config) if options.enable_market_health_analysis else None
-    veto = veto_on_inputs(_state(given), options, health)
+    options, view = config.analyst, view_of(given)
+    health = health_now(given, config) if options.enable_market_health_analysis else None
+    veto = veto_on_inputs(state_of(given), options, health)
     if veto is not None:
         return replace(view, outcome=veto)
     if isinstance(given.model, TrainedRule):
@@ -137,7 +144,7 @@ def decided(view: Analysis, said: Assessed, *, allow_unproven: bool) -> Analysis
     )
 
 
-def _view(given: AnalysisInput) -> Analysis:
+def view_of(given: AnalysisInput) -> Analysis:
     """What stands before anything is decided."""
     return Analysis(
         symbol=given.symbol,
@@ -150,10 +157,11 @@ def _view(given: AnalysisInput) -> Analysis:
     )
 
 
-def _state(given: AnalysisInput) -> InputState:
-    wanted = given.model.base_features if given.model else ()
-    missing = sum(given.features.get(name) is None for name in wanted)
-    return InputState(given.symbol, given.timeframe, given.bar_age_ms, given.doubts, given.model, missing)
+def state_of(given: AnalysisInput) -> InputState:
+    """What is known before a model is asked."""
+    reads = given.half or given.model
+    missing = sum(given.features.get(name) is None for name in (reads.base_features if reads else ()))
+    return InputState(given.symbol, given.timeframe, given.bar_age_ms, given.doubts, given.model, missing, given.half)
 
 
 def _decide(given: AnalysisInput, config: AnalysisOptions, view: Analysis) -> Analysis:
@@ -163,8 +171,8 @@ def _decide(given: AnalysisInput, config: AnalysisOptions, view: Analysis) -> An
     p_act = act.predict(x, said.p, said.choice.side) if act is not None and of_dual else None
     return replace(
         decided(view, said, allow_unproven=config.analyst.allow_unproven),
-        liquidation_probability=_liquidation(given, config, side),
-        explanation=_explanation(said.model, x, kind) if "explanation" in given.sections else {},
+        liquidation_probability=liquidation_by_leverage(given, config, side),
+        explanation=explained(said.model, x, kind) if "explanation" in given.sections else {},
         dual_score=None if p_act is None else float(said.p[0, kind] * p_act[0] ** 2),
     )
 
@@ -185,13 +193,14 @@ def _assessed(given: AnalysisInput, config: AnalysisOptions) -> tuple[Assessed, 
     """What the models say, and the row (1, f) they read."""
     model = given.model
     assert isinstance(model, TrainedModel)  # veto_on_inputs
-    x = _row(given, model)
+    x = row_of(given, model)
     p, sigma = model.side.predict(x), trailing_volatility(given.bars.close, model.volatility_span)[-1:]
     choice = model.side.choose(p, sigma * np.sqrt(model.horizon_bars), given.costs(config.costs, model.horizon_bars))
     return Assessed(model, p, choice, model.p_act(x, p, choice, config.analyst), sigma), x
 
 
-def _row(given: AnalysisInput, model: TrainedModel) -> Singles:
+def row_of(given: AnalysisInput, model: TrainedModel) -> Singles:
+    """The row (1, f) that a model reads of the last bar."""
     refuse_absent(model, given.features)
     values = [given.features[name] for name in model.base_features]
     base = np.array([[np.nan if value is None else value for value in values]], dtype=np.float64)
@@ -208,7 +217,8 @@ def refuse_absent(model: Trained, names: Container[str]) -> None:
         )
 
 
-def _health(given: AnalysisInput, config: AnalysisOptions) -> Health:
+def health_now(given: AnalysisInput, config: AnalysisOptions) -> Health:
+    """Market health of the last bar and of the snapshot."""
     age_s = None if given.book_age_ms is None else given.book_age_ms / 1000
     return market_health(given.recent, given.timeframe.ms, given.snapshot, age_s, config.analyst.max_book_age)
 
@@ -225,7 +235,7 @@ def _regime(given: AnalysisInput) -> tuple[dict[str, float] | None, str | None]:
     return dict(zip(NAMES, map(float, filtered), strict=True)), NAMES[held]
 
 
-def _liquidation(given: AnalysisInput, config: AnalysisOptions, side: Side) -> dict[str, float] | None:
+def liquidation_by_leverage(given: AnalysisInput, config: AnalysisOptions, side: Side) -> dict[str, float] | None:
     """P(mark touches liquidation within the horizon) by leverage, for an isolated position taken now.
 
     In the symbol's lowest bracket, where an account was told of it, and of the leverages that it allows.
@@ -257,7 +267,7 @@ def _interval(given: AnalysisInput) -> dict[str, float] | None:
     return {"low": math.expm1(-reach), "high": math.expm1(reach), "probability": LEVEL}
 
 
-def _explanation(model: TrainedModel, x: Singles, kind: int) -> dict[str, float]:
+def explained(model: TrainedModel, x: Singles, kind: int) -> dict[str, float]:
     """The features that moved the side's raw score most (TreeSHAP, log-odds units), largest first."""
     shares = np.asarray(model.side.booster.booster.predict(x, pred_contrib=True, num_threads=1))
     contributions = shares.reshape(-1)[:-1] * (1 if kind == UP else -1)

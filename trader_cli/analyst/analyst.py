@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from trader_cli import __version__
@@ -11,6 +11,7 @@ from trader_cli.analyst.analysis import LEVEL_BARS, AnalysisInput, analyse
 from trader_cli.analyst.bundled import from_bundle, refuse_other_kind
 from trader_cli.analyst.certificate_store import naming, require_certificate, require_certified
 from trader_cli.analyst.claim_basis import changed_since
+from trader_cli.analyst.fast_frame import fast_frame
 from trader_cli.analyst.feature_artifacts import build_feature_artifact
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
 from trader_cli.analyst.feature_inputs import (
@@ -24,6 +25,7 @@ from trader_cli.analyst.feature_inputs import (
 from trader_cli.analyst.fitted_families import FittedOptions, history_bars
 from trader_cli.analyst.funding_cost import FUNDING_ROWS
 from trader_cli.analyst.outcomes import DOUBT_BARS
+from trader_cli.analyst.pair_analysis import PairInput, analyse_pair
 from trader_cli.analyst.sections import SECTIONS, sections_of
 from trader_cli.analyst.stored_word import stored_word
 from trader_cli.analyst.trained_pair import TrainedPair
@@ -50,10 +52,23 @@ if TYPE_CHECKING:
     from trader_cli.analyst.bundled import Trained
     from trader_cli.analyst.rule_decision import RuleWord
     from trader_cli.analyst.rule_process import RuleProcess
+    from trader_cli.analyst.trained_model import TrainedModel
     from trader_cli.core.identity.manifests import ArtifactKey, Manifest
     from trader_cli.core.json_values import JsonObject
     from trader_cli.core.ports import Clock
     from trader_cli.settings import Settings, Workspace
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What an analysis sees beside its series: the time, the market, what decides, and what is to be told."""
+
+    now_ms: int
+    snapshot: MarketSnapshot | None
+    level_bars: int
+    sections: frozenset[str]
+    model: Trained | None
+
 
 _AHEAD_MS = 5000
 """How far clocks may differ."""
@@ -124,40 +139,79 @@ class Analyst:
         """The analysis of the last stored bar, from the store where the same one was made before."""
         if not self._ready or self._clock is None:
             raise UsageError("The analyst is not initialised.", hint="Call `await analyst.initialize()` first.")
+        now, level_bars = self._clock.now_ms(), max(limit, LEVEL_BARS)
         bars = self._input(symbol, timeframe, "bars", "fetch")
         features = self._features(symbol, timeframe, bars)
+        fast = fast_frame(self.settings.analyst, self.settings.rule.name, timeframe)
         model = self._model(symbol, timeframe, features) if self.settings.analyst.enable_ml_predictions else None
-        model_digest = self.store.found(self._key(symbol, timeframe, "model")) if model else None
-        snapshot_digest = self.store.pointed(self._key(symbol, timeframe, "market"))
-        snapshot = self._snapshot(snapshot_digest, bars.source)
-        now, level_bars = self._clock.now_ms(), max(limit, LEVEL_BARS)
         self._refuse_the_future(bars, model, timeframe, now)
-        recent = self._recent(bars, max(level_bars, history_bars(timeframe)))
-        given = AnalysisInput(
+        shown = self.store.pointed(self._key(symbol, fast or timeframe, "market"))
+        digests = {
+            "bars": bars.digest,
+            "features": features.digest,
+            "model": self.store.found(self._key(symbol, timeframe, "model")) or "none" if model else "none",
+            "market": shown or "none",
+            "costs": self.settings.costs.digest,
+        }
+        seen = _Seen(now, self._snapshot(shown, bars.source), level_bars, sections, model)
+        half = model.slow if isinstance(model, TrainedPair) else None
+        given = replace(
+            self._given(seen, bars, features, digests, half), word=self._word(model, bars, features, timeframe)
+        )
+        beside = None
+        if fast is not None and isinstance(model, TrainedPair):
+            beside, given = self._timed(seen, given, model, fast)
+        analysis = self._remembered(given, beside)
+        self._results.append(analysis)
+        return analysis
+
+    def _given(
+        self, seen: _Seen, bars: Manifest, features: Manifest, digests: dict[str, str], half: TrainedModel | None
+    ) -> AnalysisInput:
+        """What an analysis sees of one series."""
+        symbol, timeframe, snapshot = bars.symbol, Timeframe.parse(bars.timeframe), seen.snapshot
+        recent = self._recent(bars, max(seen.level_bars, history_bars(timeframe)))
+        return AnalysisInput(
             symbol=symbol,
             timeframe=timeframe,
             bars=with_health_columns(self.store, features, recent),
             features=self._last_row(features, bars),
-            model=model,
+            model=seen.model,
             snapshot=snapshot,
-            bar_age_ms=now - (bars.last_ms or 0) - timeframe.ms,
-            book_age_ms=None if snapshot is None else now - snapshot.fetched_ms,
-            digests={
-                "bars": bars.digest,
-                "features": features.digest,
-                "model": model_digest or "none",
-                "market": snapshot_digest or "none",
-                "costs": self.settings.costs.digest,
-            },
-            sections=sections,
-            level_bars=level_bars,
+            bar_age_ms=seen.now_ms - (bars.last_ms or 0) - timeframe.ms,
+            book_age_ms=None if snapshot is None else seen.now_ms - snapshot.fetched_ms,
+            digests=digests,
+            sections=seen.sections,
+            level_bars=seen.level_bars,
             doubts=doubtful_bars(recent, timeframe, DOUBT_BARS),
             funding=stored_funding(self.store, self.settings.mode, symbol, timeframe, bars, FUNDING_ROWS),
-            word=self._word(model, bars, features, timeframe),
+            half=half,
         )
-        analysis = self._remembered(given)
-        self._results.append(analysis)
-        return analysis
+
+    def _timed(
+        self, seen: _Seen, slow: AnalysisInput, pair: TrainedPair, fast: Timeframe
+    ) -> tuple[AnalysisInput, AnalysisInput]:
+        """(What is seen of the fast bars, the slow series with the digests of both)."""
+        bars = self._input(slow.symbol, fast, "bars", "fetch")
+        features = self._features(slow.symbol, fast, bars)
+        self._refuse_the_future(bars, None, fast, seen.now_ms)
+        if pair.fast is not None:
+            self._refuse_other_settings(pair.fast, features, f"train {slow.symbol} --timeframe {slow.timeframe}")
+        digests = {**slow.digests, "fast_bars": bars.digest, "fast_features": features.digest}
+        beside = self._given(seen, bars, features, digests, pair.fast)
+        if beside.funding is None:
+            beside = replace(beside, funding=slow.funding)
+        return beside, replace(slow, digests=digests)
+
+    def _refuse_other_settings(self, half: TrainedModel, features: Manifest, command: str) -> None:
+        """Raises `DataStale` where the fast half was trained on features of other settings."""
+        fitted = FittedOptions.of(self.settings.feature_engineering_orchestrator)
+        looks = half.horizon_bars in self.settings.analyst.fast_horizon_bars
+        if half.inputs.get("feature_settings") != features.settings or fitted != half.fitted.options or not looks:
+            raise DataStale(
+                f"The fast model was trained with other horizon or feature settings of {half.timeframe} bars.",
+                hint=f"Run `trader {command}` again.",
+            )
 
     def _word(
         self, model: Trained | None, bars: Manifest, features: Manifest, timeframe: Timeframe
@@ -188,8 +242,8 @@ class Analyst:
                 hint=f"Run `trader train {bars.symbol} --timeframe {timeframe}`.",
             )
 
-    def _remembered(self, given: AnalysisInput) -> Analysis:
-        """The stored analysis of just this input, or a new one, stored."""
+    def _remembered(self, given: AnalysisInput, fast: AnalysisInput | None = None) -> Analysis:
+        """The stored analysis of just this input, or a new one, stored; `fast` times entries, if it is given."""
         key = self._key(given.symbol, given.timeframe, "analysis")
         options = self.settings.analyst
         name = digest_value(
@@ -200,7 +254,7 @@ class Analyst:
                 __version__,
                 options.model_dump(mode="json"),
                 self.settings.costs.model_dump(mode="json"),
-                given.bar_age_ms > options.max_bar_age * given.timeframe.ms,
+                *(one.bar_age_ms > options.max_bar_age * one.timeframe.ms for one in (given, fast) if one is not None),
                 given.book_age_ms is not None and given.book_age_ms <= options.max_book_age * 1000,
                 *([given.word.sentence] if isinstance(given.word, Abstention) else []),
             ]
@@ -211,7 +265,8 @@ class Analyst:
         self.last_was_cached = known is not None and object_of(known.get("digests", {})).get("analysis_input") == name
         if known is not None and self.last_was_cached:
             return Analysis.from_dict(known)
-        analysis = analyse(given, AnalysisOptions.of(self.settings))
+        config = AnalysisOptions.of(self.settings)
+        analysis = analyse(given, config) if fast is None else analyse_pair(PairInput(given, fast), config)
         self.store.point(key, self.store.put_document(analysis.as_dict()), market=self._source or "")
         return analysis
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from trader_cli.analyst.bundled import Trained
     from trader_cli.analyst.decision import TradeCosts
     from trader_cli.core.market.timeframes import Timeframe
-    from trader_cli.core.types import Abstention, Health, Signal
+    from trader_cli.core.types import Abstention, Health, Permission, Signal
     from trader_cli.features.bar_arrays import BarSeries
     from trader_cli.features.rule import BarSignals
     from trader_cli.settings.room_options import AnalysisOptions
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
 
-_AT_ONCE = 4096
+AT_ONCE = 4096
+"""Rows that models read together."""
 _ROUNDING = 1e-6
 
 
@@ -63,6 +64,7 @@ class SeriesRows:
     `matrix` gives the base features of rows as (k, f), NaN where unknown, and how many are unknown, (k,). `doubts` by
     row; `funding` is FUNDING of the whole series, of which each row sees what was paid by its moment; `health_bars` are
     the newest bars that health is told from. `signals`: what a rule of one's own says of the series, where one decides.
+    `half`: where `model` is a pair, the one that reads these bars; its rows may repeat.
     """
 
     symbol: str
@@ -76,6 +78,7 @@ class SeriesRows:
     snapshots: SnapshotRows
     health_bars: int
     signals: BarSignals | None = None
+    half: TrainedModel | None = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ class DecidedRows:
     `outcomes`: what models or the rule say (`told`), but for rows at which an input vetoes it, which are not `spoken`
     (m,). `probabilities` (m, 3) are of up, down and flat; of a rule they are what a short (the first) and a long (the
     second) would lose by: certain, or not at all. `missing` (m,) features; `from_bars`: what health is told from bars,
-    each (m,).
+    each (m,). `permissions`: of a pair, what its slow half permits at each row.
     """
 
     outcomes: list[Signal | Abstention]
@@ -94,9 +97,10 @@ class DecidedRows:
     probabilities: Floats
     missing: Ints
     from_bars: dict[str, Floats]
+    permissions: list[Permission | None] | None = None
 
     @classmethod
-    def of(cls, told: list[Signal | Abstention], probabilities: Floats, missing: Ints, vetoes: _Vetoes) -> DecidedRows:
+    def of(cls, told: list[Signal | Abstention], probabilities: Floats, missing: Ints, vetoes: Vetoes) -> DecidedRows:
         """With the rows that are vetoed taken out."""
         outcomes = [veto or one for veto, one in zip(vetoes.found, told, strict=True)]
         spoken = np.array([veto is None for veto in vetoes.found], dtype=np.bool_)
@@ -108,20 +112,20 @@ def decide_rows(given: SeriesRows, config: AnalysisOptions) -> DecidedRows:
     if isinstance(given.model, TrainedRule):
         return _decided_by_rule(given, given.model, config)
     missing, said = np.empty(len(given.rows), dtype=np.int64), []
-    for first in range(0, len(given.rows), _AT_ONCE):
-        part = slice(first, first + _AT_ONCE)
+    for first in range(0, len(given.rows), AT_ONCE):
+        part = slice(first, first + AT_ONCE)
         x, missing[part] = given.matrix(given.rows[part])
         said.append(_said(given, config, part, x))
-    joined, closes = _joined(said), given.bars.close[given.rows].tolist()
-    told = outcomes_of(joined, closes, allow_unproven=config.analyst.allow_unproven)
-    return DecidedRows.of(told, joined.p, missing, _vetoes(given, config, missing))
+    together, closes = joined(said), given.bars.close[given.rows].tolist()
+    told = outcomes_of(together, closes, allow_unproven=config.analyst.allow_unproven)
+    return DecidedRows.of(told, together.p, missing, vetoes_of(given, config, missing))
 
 
 def _decided_by_rule(given: SeriesRows, rule: TrainedRule, config: AnalysisOptions) -> DecidedRows:
     """The same where a rule of one's own decides."""
     everything, unproven, said = slice(0, len(given.rows)), config.analyst.allow_unproven, given.signals
     assert said is not None  # whoever gives a rule asks it
-    costs, missing = _costs(given, config, everything), given.matrix(given.rows)[1]
+    costs, missing = costs_of_rows(given, config, everything), given.matrix(given.rows)[1]
     sigma = trailing_volatility(given.bars.close, rule.volatility_span)[given.rows]
     barriers = barrier_distance(sigma, rule.barrier_width, rule.horizon_bars).tolist()
     outcomes: list[Signal | Abstention] = []
@@ -130,7 +134,7 @@ def _decided_by_rule(given: SeriesRows, rule: TrainedRule, config: AnalysisOptio
         outcomes.append(rule_outcome(rule, word, close, barriers[at], alone, allow_unproven=unproven))
     side = said.side[given.rows]
     losses = np.stack([side >= 0, side <= 0, np.zeros(len(side), np.bool_)], axis=1).astype(np.float64)
-    return DecidedRows.of(outcomes, losses, missing, _vetoes(given, config, missing))
+    return DecidedRows.of(outcomes, losses, missing, vetoes_of(given, config, missing))
 
 
 def _said(given: SeriesRows, config: AnalysisOptions, part: slice, base: Floats) -> Assessed:
@@ -139,11 +143,12 @@ def _said(given: SeriesRows, config: AnalysisOptions, part: slice, base: Floats)
     assert isinstance(model, TrainedModel)
     x = model.widened(given.bars, base, rows)
     p, sigma = model.side.predict(x), trailing_volatility(given.bars.close, model.volatility_span)[rows]
-    choice = model.side.choose(p, sigma * np.sqrt(model.horizon_bars), _costs(given, config, part))
+    choice = model.side.choose(p, sigma * np.sqrt(model.horizon_bars), costs_of_rows(given, config, part))
     return Assessed(model, p, choice, model.p_act(x, p, choice, config.analyst), sigma)
 
 
-def _joined(parts: list[Assessed]) -> Assessed:
+def joined(parts: list[Assessed]) -> Assessed:
+    """What was said of rows, one part after the other."""
     choices = [part.choice for part in parts]
     choice = Choice(*(np.concatenate([getattr(one, each.name) for one in choices]) for each in fields(Choice)))
     acts = [part.p_act for part in parts if part.p_act is not None]
@@ -156,12 +161,15 @@ def _joined(parts: list[Assessed]) -> Assessed:
     )
 
 
-def _costs(given: SeriesRows, config: AnalysisOptions, part: slice) -> TradeCosts:
-    """Of trades opened at the rows, as `AnalysisInput.costs` has them of one."""
+def costs_of_rows(
+    given: SeriesRows, config: AnalysisOptions, part: slice, horizon_bars: int | None = None
+) -> TradeCosts:
+    """Of trades opened at the rows, as `AnalysisInput.costs` has them of one; over the model's horizon, if none is
+    named."""
     shown, opened, funding = given.snapshots, given.bars.open_ms[given.rows[part]], given.funding
     told = shown.next_funding_ms[part], shown.funding_rate[part]
     rates = funding_rates(given.symbol, given.timeframe, opened, funding, told)
-    horizon, costs = given.model.horizon_bars, Costs.of(config.costs, given.timeframe, rates)
+    horizon, costs = horizon_bars or given.model.horizon_bars, Costs.of(config.costs, given.timeframe, rates)
     found = costs.of_trades(np.arange(len(opened)), horizon)
     if funding is None:
         return found
@@ -182,33 +190,38 @@ def _first_payments(funding: pl.DataFrame, times: Ints) -> list[tuple[int, pl.Da
 
 
 @dataclass(frozen=True)
-class _Vetoes:
+class Vetoes:
     """Of m rows, and what health is told from bars at each."""
 
     found: list[Abstention | None]
     from_bars: dict[str, Floats]
 
 
-def _vetoes(given: SeriesRows, config: AnalysisOptions, missing: Ints) -> _Vetoes:
-    """Only rows of which anything may be amiss are asked about; what is said of them alike is one value."""
+def vetoes_of(given: SeriesRows, config: AnalysisOptions, missing: Ints, *, asks_health: bool = True) -> Vetoes:
+    """Reasons to abstain before a model is asked, health among them where it is asked.
+
+    Only rows of which anything may be amiss are asked about; what is said of them alike is one value.
+    """
     rows, options = given.rows, config.analyst
     ages = given.snapshots.time_ms - given.bars.open_ms[rows] - given.timeframe.ms
-    wants_health = options.enable_market_health_analysis
+    wants_health = options.enable_market_health_analysis and asks_health
     from_bars = from_bars_by_row(given.bars, rows, given.health_bars, given.timeframe.ms) if wants_health else {}
-    amiss = (ages > options.max_bar_age * given.timeframe.ms) | (missing > len(given.model.base_features) // 10)
+    amiss = (ages > options.max_bar_age * given.timeframe.ms) | (
+        missing > len((given.half or given.model).base_features) // 10
+    )
     amiss |= np.isin(rows, list(given.doubts))
     if wants_health:
         amiss |= ~(_score(given, config, from_bars) > options.min_market_health * (1 + _ROUNDING))
-    if veto_on_inputs(InputState(given.symbol, given.timeframe, 0, {}, given.model, 0), options, None):
+    if veto_on_inputs(InputState(given.symbol, given.timeframe, 0, {}, given.model, 0, given.half), options, None):
         amiss[:] = True
     found: list[Abstention | None] = [None] * len(rows)
     known: dict[Abstention, Abstention] = {}
     for at in np.flatnonzero(amiss).tolist():
         doubts, age, lacking = given.doubts.get(int(rows[at]), {}), int(ages[at]), int(missing[at])
-        state = InputState(given.symbol, given.timeframe, age, doubts, given.model, lacking)
+        state = InputState(given.symbol, given.timeframe, age, doubts, given.model, lacking, given.half)
         veto = veto_on_inputs(state, options, _health(given, config, from_bars, at) if wants_health else None)
         found[at] = None if veto is None else known.setdefault(veto, veto)
-    return _Vetoes(found, from_bars)
+    return Vetoes(found, from_bars)
 
 
 def _score(given: SeriesRows, config: AnalysisOptions, from_bars: Mapping[str, Floats]) -> Floats:

@@ -10,8 +10,7 @@ import numpy as np
 
 from trader_cli.analyst.decision import DOWN, UP, acts
 from trader_cli.analyst.labels import barrier_distance
-from trader_cli.analyst.trained_pair import TrainedPair
-from trader_cli.analyst.trained_rule import TrainedRule
+from trader_cli.analyst.trained_model import TrainedModel
 from trader_cli.core.types import Abstention, Signal
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
     from trader_cli.analyst.bundled import Trained
     from trader_cli.analyst.decision import Choice
-    from trader_cli.analyst.trained_model import TrainedModel
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.core.types import Health
     from trader_cli.settings.analyst_section import AnalystSettings
@@ -39,7 +37,8 @@ class InputState:
     """What is known of a bar before any model is asked.
 
     `bar_age_ms` is how old it is when it is analysed, `missing` how many of the model's features it lacks, `doubts`
-    kinds of data-quality findings that hold some of the last `DOUBT_BARS`, and how many.
+    kinds of data-quality findings that hold some of the last `DOUBT_BARS`, and how many. `half`: of a pair, which one
+    reads these bars.
     """
 
     symbol: str
@@ -48,6 +47,7 @@ class InputState:
     doubts: Mapping[str, int]
     model: Trained | None
     missing: int
+    half: TrainedModel | None = None
 
 
 def veto_on_inputs(given: InputState, options: AnalystSettings, health: Health | None) -> Abstention | None:
@@ -68,14 +68,10 @@ def veto_on_inputs(given: InputState, options: AnalystSettings, health: Health |
         )
     if not options.enable_ml_predictions or given.model is None:
         return Abstention("ml_predictions_off", "analyst.enable_ml_predictions is off: there is no opinion to act on.")
-    if isinstance(given.model, TrainedPair):
-        return Abstention(
-            "pair_not_traded", "Pairs of a slow and a fast model are trained and judged; none is traded yet."
-        )
-    trained = None if isinstance(given.model, TrainedRule) else given.model
-    if options.enable_dual_model_system and trained is not None and trained.act is None:
+    alone = given.model if isinstance(given.model, TrainedModel) else None
+    if options.enable_dual_model_system and alone is not None and alone.act is None:
         return Abstention("meta_model_absent", "The dual model system is on, but the bundle has no act model.")
-    wanted = len(given.model.base_features)
+    wanted = len((given.half or given.model).base_features)
     if given.missing > wanted // 10:
         return Abstention("features_incomplete", f"{given.missing} of {wanted} features are unknown at this bar.")
     if health is not None and health.score < options.min_market_health:

@@ -57,6 +57,17 @@ def permitted_side(p: Floats, choice: Choice) -> NDArray[np.int8]:
 
 
 @dataclass(frozen=True)
+class Passed:
+    """How long after their slow closes moments are, (m,); how far ahead a fast model looks; how long permissions
+    last, and the horizon they are told of. All in ms."""
+
+    ms: Ints
+    ahead_ms: int
+    lasts_ms: int
+    horizon_ms: int
+
+
+@dataclass(frozen=True)
 class Standing:
     """What a permission says at fast closes, arrays (m,): its side, 0 where none stands; what it is worth before costs
     in the time that is left of its horizon; σ of that horizon. NaN where none stands. `since`: its slow close, UTC ms.
@@ -66,6 +77,18 @@ class Standing:
     worth: Floats
     sigma: Floats
     since: Ints
+
+    @classmethod
+    def of(cls, side: NDArray[np.int8], worth: Floats, sigma: Floats, since: Ints, passed: Passed) -> Standing:
+        """Of what was told at slow closes `since` (m,), as it is at fast closes so much later."""
+        live = (side != 0) & (passed.ms >= 0) & (passed.ms < passed.lasts_ms)
+        left = np.clip(1 - (passed.ms + passed.ahead_ms) / passed.horizon_ms, 0.0, 1.0)
+        return cls(
+            np.where(live, side, 0).astype(np.int8),
+            np.where(live, worth * left, np.nan),
+            np.where(live, sigma, np.nan),
+            np.where(live, since, 0),
+        )
 
     @property
     def live(self) -> NDArray[np.bool_]:
@@ -111,12 +134,7 @@ class Permissions:
     def at(self, closes_ms: Ints, ahead_ms: int) -> Standing:
         """What stands at fast closes (m,), UTC ms; what it is worth counts from `ahead_ms` after them on."""
         which = np.searchsorted(self.from_ms, closes_ms, side="right") - 1
-        since, found = self.from_ms[np.maximum(which, 0)], np.maximum(which, 0)
-        live = (which >= 0) & (self.side[found] != 0) & (closes_ms - since < self.lasts_ms)
-        left = np.clip(1 - (closes_ms + ahead_ms - since) / self.horizon_ms, 0.0, 1.0)
-        return Standing(
-            np.where(live, self.side[found], 0).astype(np.int8),
-            np.where(live, self.worth[found] * left, np.nan),
-            np.where(live, self.sigma[found], np.nan),
-            np.where(live, since, 0),
-        )
+        found = np.maximum(which, 0)
+        since = self.from_ms[found]
+        passed = Passed(closes_ms - since, ahead_ms, self.lasts_ms, self.horizon_ms)
+        return Standing.of(self.side[found], self.worth[found], self.sigma[found], since, passed)

@@ -84,6 +84,12 @@ class TrainedPair(TrainedBasis):
         """(slow, fast)."""
         return Timeframe.parse(self.timeframe), Timeframe.parse(self.fast_timeframe)
 
+    @property
+    def fast_horizon(self) -> int:
+        """How long its trades are held at most, in fast bars."""
+        slow, fast = self.frames
+        return self.horizon_bars * (slow.ms // fast.ms)
+
     def files(self) -> dict[str, bytes]:
         """The files of each half, and its description, under the half's name."""
         found: dict[str, bytes] = {}

@@ -131,7 +131,8 @@ class FaithfulBacktest:
         """How the account stands, once a bar."""
         if closed_ms != self._stood_ms:
             self._stood_ms = closed_ms
-            self._account.records.stood(self._account.venue.engine)
+            if self._schedule.stands(closed_ms):
+                self._account.records.stood(self._account.venue.engine)
 
     def _try_tactics(self, series: Series) -> None:
         """Tactics and entry; what is refused now may be possible later, while the signal is valid."""
@@ -143,7 +144,7 @@ class FaithfulBacktest:
             account.records.decided(now, analysis, POSITION_OPEN)
             return
         schedule = self._schedule
-        validity, bar_ms = schedule.validity_bars, schedule.timeframe.ms
+        validity, bar_ms = schedule.validity_bars, schedule.bar_ms
         if now >= analysis.signal.valid_until_ms(analysis.decision_time_ms, validity, bar_ms):
             account.records.decided(now, analysis, Abstention("analysis_stale", "The signal is not valid any more."))
             return

@@ -145,7 +145,8 @@ class FastBacktest(FaithfulBacktest):
                 if not self._is_away(series.symbol, close_ms):
                     self._pass_over(series.symbol, close_ms)
                 series.analysed_ms, series.approved = close_ms, None
-            self._standing.add(close_ms)
+            if self._schedule.stands(close_ms):
+                self._standing.add(close_ms)
             self._stood_ms = self._prepared.passed_ms = close_ms
 
     def _pass_over(self, symbol: str, close_ms: int) -> None:

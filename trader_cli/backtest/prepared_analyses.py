@@ -18,7 +18,9 @@ from trader_cli.analyst.decision import DOWN, UP
 from trader_cli.analyst.decisions_by_row import SeriesRows, SnapshotRows, decide_rows
 from trader_cli.analyst.health import BAND, freshness, health_of
 from trader_cli.analyst.outcomes import InputState, veto_on_inputs
+from trader_cli.analyst.pair_rows import decide_pair_rows
 from trader_cli.analyst.rule_decision import held_by
+from trader_cli.analyst.trained_pair import TrainedPair
 from trader_cli.core.market.symbols import delivery_ms_of
 from trader_cli.core.market.timeframes import HOUR_MS, SETTLE_MS
 from trader_cli.core.types import Abstention, Analysis, Probabilities, Signal
@@ -33,8 +35,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from trader_cli.analyst.decisions_by_row import DecidedRows
+    from trader_cli.analyst.trained_model import TrainedModel
     from trader_cli.backtest.stored_analyses import StoredAnalyses, SymbolHistory
-    from trader_cli.core.types import Health
+    from trader_cli.core.types import Health, Permission
     from trader_cli.settings.room_options import AnalysisOptions
     from trader_cli.venue.simulated_market.rule_changes import RuleBook
     from trader_cli.venue.simulated_market.symbol_market import SymbolMarket
@@ -69,7 +72,7 @@ class PreparedSymbol:
     """One symbol at the closes first, first + bar … (n of them, UTC ms).
 
     `decided_ms`: the close of the last bar there was then; `price` its close; `marks` the mark price when it is asked,
-    each (n,); `probabilities` of up, down and flat, (n, 3), NaN where nothing is told.
+    each (n,); `probabilities` of up, down and flat, (n, 3), NaN where nothing is told; `permissions` of a pair (n).
     """
 
     symbol: str
@@ -82,6 +85,7 @@ class PreparedSymbol:
     marks: Floats
     history: SymbolHistory
     inputs: DecidedInputs | None = None
+    permissions: list[Permission | None] = field(default_factory=list)
     _losing: dict[tuple[int, float], Ints] = field(default_factory=dict, repr=False, compare=False)
 
     def at(self, close_ms: int) -> int:
@@ -164,6 +168,7 @@ class PreparedSymbol:
             claim=trading.model.claim,
             digests={**self.history.digests, "model": trading.digest},
             held=held_by(up, down) if ruled else None,
+            permission=self.permissions[number] if self.permissions else None,
         )
 
 
@@ -171,43 +176,76 @@ def prepare(
     history: SymbolHistory, market: SymbolMarket, book: RuleBook, span: tuple[int, int], options: AnalysisOptions
 ) -> PreparedSymbol:
     """A symbol at the closes (first, last) of a span, UTC ms; `book` is the rule book of its exchange."""
-    timeframe, (first, last) = history.timeframe, span
-    closes = np.arange(timeframe.floor(first), last + 1, timeframe.ms, dtype=np.int64)
-    rows = history.rows_at(closes)
+    frame, (first, last) = history.decides, span
+    closes = np.arange(frame.floor(first), last + 1, frame.ms, dtype=np.int64)
     shown = _snapshots(market, book, closes + SETTLE_MS)
     parts = []
     for at in _by_model(history, closes):
-        trading = history.models.at(int(closes[at][0]))
-        refuse_absent(trading.model, history.features.columns)
-        names = trading.model.base_features
-        given = SeriesRows(
-            history.symbol,
-            timeframe,
-            history.series,
-            rows[at],
-            trading.model,
-            lambda wanted, names=names: history.matrix(names, wanted),  # type: ignore[misc]
-            history.doubts,
-            history.funding,
-            _cut(shown, at),
-            LEVEL_BARS,
-            history.signals,
+        moments = _Moments(closes[at], _cut(shown, at))
+        parts.append(
+            _decided(history, moments, options) if history.fast is None else _paired(history, moments, options)
         )
-        parts.append(decide_rows(given, options))
     outcomes = [outcome for part in parts for outcome in part.outcomes]
     probabilities, spoken = (np.concatenate([getattr(p, name) for p in parts]) for name in ("probabilities", "spoken"))
+    told = history.fast or history
+    rows = told.rows_at(closes)
     return PreparedSymbol(
         history.symbol,
         int(closes[0]),
-        timeframe.ms,
+        frame.ms,
         [history.restricted(said, at) for said, at in zip(outcomes, closes.tolist(), strict=True)],
         np.where(spoken[:, None], probabilities, np.nan),
-        history.series.open_ms[rows] + timeframe.ms,
-        history.series.close[rows],
+        told.series.open_ms[rows] + frame.ms,
+        told.series.close[rows],
         prices_at(market.tape.mark_tape, closes + SETTLE_MS),
         history,
-        _inputs(parts, probabilities, shown),
+        _inputs(parts, probabilities, shown) if history.fast is None else None,
+        [one for part in parts for one in part.permissions or [None] * len(part.outcomes)],
     )
+
+
+@dataclass(frozen=True)
+class _Moments:
+    """Closes (m,) that one model decides, UTC ms, and what the market shows then."""
+
+    closes: Ints
+    shown: SnapshotRows
+
+    def of(self, history: SymbolHistory, half: TrainedModel | None = None) -> SeriesRows:
+        """The last bars of a series that have closed by then."""
+        model = history.models.at(int(self.closes[0])).model
+        reads = half or model
+        return SeriesRows(
+            history.symbol,
+            history.timeframe,
+            history.series,
+            history.rows_at(self.closes),
+            model,
+            lambda wanted: history.matrix(reads.base_features, wanted),
+            history.doubts,
+            history.funding,
+            self.shown,
+            LEVEL_BARS,
+            history.signals,
+            half,
+        )
+
+
+def _decided(history: SymbolHistory, moments: _Moments, options: AnalysisOptions) -> DecidedRows:
+    given = moments.of(history)
+    refuse_absent(given.model, history.features.columns)
+    return decide_rows(given, options)
+
+
+def _paired(history: SymbolHistory, moments: _Moments, options: AnalysisOptions) -> DecidedRows:
+    """Where a fast frame times entries."""
+    pair = history.models.at(int(moments.closes[0])).model
+    assert isinstance(pair, TrainedPair)
+    assert history.fast is not None
+    refuse_absent(pair.slow, history.features.columns)
+    if pair.fast is not None:
+        refuse_absent(pair.fast, history.fast.features.columns)
+    return decide_pair_rows(moments.of(history, pair.slow), moments.of(history.fast, pair.fast or pair.slow), options)
 
 
 def _inputs(parts: Sequence[DecidedRows], probabilities: Floats, shown: SnapshotRows) -> DecidedInputs:

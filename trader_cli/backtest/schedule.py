@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 class Schedule:
     """When what is done: at closes of `timeframe`; looks and further tries, in ms, and bars a signal is valid at most.
 
+    `slow`: in whose bars signals are told, and at whose closes the account stands, where faster ones time entries.
     `begins`: the first close, UTC ms, at which anything is thought of symbols that were listed within the span.
     """
 
@@ -25,6 +26,16 @@ class Schedule:
     again_ms: int
     validity_bars: float
     begins: Mapping[str, int] = field(default_factory=dict)
+    slow: Timeframe | None = None
+
+    @property
+    def bar_ms(self) -> int:
+        """Of the bars that signals are told in."""
+        return (self.slow or self.timeframe).ms
+
+    def stands(self, close_ms: int) -> bool:
+        """Whether how the account stands is written down at a close."""
+        return close_ms % self.bar_ms == 0
 
     def closed_by(self, now_ms: int) -> int:
         """The last close whose bar can be asked for."""

@@ -49,7 +49,7 @@ class StandingRefusals:
         if at is None or ahead is None or ahead.analysis.signal is None:
             return at
         signal, schedule = ahead.analysis.signal, self._schedule
-        ends = signal.valid_until_ms(ahead.analysis.decision_time_ms, schedule.validity_bars, schedule.timeframe.ms)
+        ends = signal.valid_until_ms(ahead.analysis.decision_time_ms, schedule.validity_bars, schedule.bar_ms)
         ends = min(until_ms, ends, ahead.until_ms)
         while at < ends:
             if at not in ahead.told:

@@ -13,7 +13,9 @@ from trader_cli.analyst.fitted_families import history_bars
 from trader_cli.analyst.funding_cost import FUNDING_ROWS
 from trader_cli.analyst.health import HEALTH_COLUMNS
 from trader_cli.analyst.outcomes import DOUBT_BARS
+from trader_cli.analyst.pair_analysis import PairInput, decide_pair
 from trader_cli.analyst.rule_decision import RuleWord
+from trader_cli.analyst.trained_pair import TrainedPair
 from trader_cli.core.market.doubtful_rows import doubts_by_row
 from trader_cli.core.market.snapshot import MarketSnapshot
 from trader_cli.core.types import Abstention
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
+    from trader_cli.analyst.trained_model import TrainedModel
     from trader_cli.backtest.model_spans import ModelSchedule
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.core.types import Analysis, Signal
@@ -42,7 +45,7 @@ class SymbolHistory:
 
     `signals`: what a rule of one's own says of each row, where one decides. `member`: the closes [first, last) at which
     the symbol is among those that are traded; None: always. `begins_ms`: the first close that is decided of one that
-    was listed within the span.
+    was listed within the span. `fast`: the same of the bars that time entries, if any do.
     """
 
     symbol: str
@@ -55,6 +58,25 @@ class SymbolHistory:
     signals: BarSignals | None = None
     member: tuple[tuple[int, int], ...] | None = None
     begins_ms: int = 0
+    fast: SymbolHistory | None = None
+
+    @property
+    def decides(self) -> Timeframe:
+        """At whose closes something is decided."""
+        return self.timeframe if self.fast is None else self.fast.timeframe
+
+    def timed_by(
+        self,
+        frame: Timeframe,
+        bars: pl.DataFrame,
+        features: Columns,
+        funding: pl.DataFrame | None,
+        digests: dict[str, str],
+    ) -> SymbolHistory:
+        """The same where entries are timed in these bars."""
+        every = {**self.digests, **digests}
+        of_fast = {"timeframe": frame, "bars": bars, "features": features, "funding": funding}
+        return replace(self, digests=every, fast=replace(self, **of_fast, digests=every))  # type: ignore[arg-type]
 
     def restricted(self, outcome: Signal | Abstention, close_ms: int) -> Signal | Abstention:
         """What is said at a close, but for a signal of a symbol that is not among those traded then."""
@@ -95,6 +117,8 @@ class SymbolHistory:
         """Hold the features no longer, where they can be read again."""
         if isinstance(self.features, StoredColumns):
             self.features.let_go()
+        if self.fast is not None:
+            self.fast.let_features_go()
 
     def rows_at(self, closes: Ints) -> Ints:
         """The last bar that has closed by each time (m,), UTC ms; −1 where none has."""
@@ -136,10 +160,19 @@ class StoredAnalyses:
     def made(self, symbol: str, close_ms: int) -> Analysis:
         """The analysis of the last bar that has closed by then, as it is made now."""
         history = self.histories[symbol]
-        said = decide(self._input(history, close_ms), self.options)
+        if history.fast is None:
+            said = decide(self._input(history, close_ms), self.options)
+        else:
+            said = decide_pair(self._pair(history, history.fast, close_ms), self.options)
         return replace(said, outcome=history.restricted(said.outcome, close_ms))
 
-    def _input(self, history: SymbolHistory, close_ms: int) -> AnalysisInput:
+    def _pair(self, history: SymbolHistory, fast: SymbolHistory, close_ms: int) -> PairInput:
+        """What both halves see at a fast close."""
+        pair = history.models.at(close_ms).model
+        assert isinstance(pair, TrainedPair)
+        return PairInput(self._input(history, close_ms, pair.slow), self._input(fast, close_ms, pair.fast))
+
+    def _input(self, history: SymbolHistory, close_ms: int, half: TrainedModel | None = None) -> AnalysisInput:
         timeframe, now, trading = history.timeframe, self.venue.now_ms, history.models.at(close_ms)
         row = int(history.rows_at(np.array([close_ms]))[0])
         recent = history.series.cut(max(0, row + 1 - history.reach), row + 1)
@@ -147,7 +180,7 @@ class StoredAnalyses:
             symbol=history.symbol,
             timeframe=timeframe,
             bars=recent,
-            features=history.row(trading.model.base_features, row),
+            features=history.row((half or trading.model).base_features, row),
             model=trading.model,
             snapshot=self.snapshot(history.symbol),
             bar_age_ms=now - int(recent.open_ms[-1]) - timeframe.ms,
@@ -156,6 +189,7 @@ class StoredAnalyses:
             doubts=history.doubts.get(row, {}),
             funding=self._funding(history, now),
             word=None if history.signals is None else RuleWord.at(history.signals, row),
+            half=half,
         )
 
     def snapshot(self, symbol: str) -> MarketSnapshot:

@@ -69,7 +69,8 @@ class Signal:
     `unproven` marks the better side of a model without an edge, asked for to watch the flow. `sigma_horizon`: standard
     deviation of the log return over the horizon; `None`: the target's log distance over the label's width.
     `sigma_uncertainty`: that of its logarithm; `None`: not measured. `mean_win` and `mean_loss`: what the side gains
-    and loses on average, fractions of notional; `None`: at target and stop.
+    and loses on average, fractions of notional; `None`: at target and stop. `until_ms`: when what permits it ends, UTC
+    ms, and `budget` the notional that it permits, over equity; `None`: nothing permits it but itself.
     """
 
     side: Side
@@ -84,10 +85,13 @@ class Signal:
     sigma_uncertainty: float | None = None
     mean_win: float | None = None
     mean_loss: float | None = None
+    until_ms: int | None = None
+    budget: float | None = None
 
     def valid_until_ms(self, decided_ms: int, most_bars: float, bar_ms: int) -> int:
-        """Until when it may be acted on: so many bars at most, and no longer than a quarter of its horizon."""
-        return decided_ms + round(min(most_bars, self.horizon_bars / 4) * bar_ms)
+        """Until when it may be acted on: so many bars at most, a quarter of its horizon, what it is permitted."""
+        until_ms = decided_ms + round(min(most_bars, self.horizon_bars / 4) * bar_ms)
+        return until_ms if self.until_ms is None else min(until_ms, self.until_ms)
 
     def as_dict(self) -> JsonObject:
         """The JSON shape: the fields, without what is not told."""
@@ -108,6 +112,18 @@ class Abstention:
 
 
 @dataclass(frozen=True)
+class Permission:
+    """What a slow model permits, from its close until `until_ms`, UTC ms: a side and a budget, the notional over equity
+    that its word alone, before costs, would take by Kelly. `probability` is the side's."""
+
+    side: Side
+    probability: float
+    budget: float
+    from_ms: int
+    until_ms: int
+
+
+@dataclass(frozen=True)
 class Health:
     """Market health: each component in [0, 1] (1 = healthy), their combination, and the worst one."""
 
@@ -123,6 +139,7 @@ class Analysis:
     Sections switched off in the configuration are `None` or empty. `digests` name what it was made from. `held`: what a
     rule of one's own would hold now, where one decides. `regime_held`: the regime entered last, by hysteresis.
     `return_interval`: simple returns `low` and `high` between which price is at the horizon with this `probability`.
+    `permission`: what a slow model permits now, where a fast one times entries; the decision is of a fast bar then.
     """
 
     symbol: str
@@ -144,6 +161,7 @@ class Analysis:
     held: Literal["long", "short", "nothing"] | None = None
     regime_held: str | None = None
     return_interval: dict[str, float] | None = None
+    permission: Permission | None = None
 
     @property
     def signal(self) -> Signal | None:
@@ -156,6 +174,8 @@ class Analysis:
         outcome = object_of(body.pop("outcome"))
         if self.held is None:  # said by rules only
             del body["held"]
+        if self.permission is None:  # given by slow models only
+            del body["permission"]
         body["signal"] = None if self.signal is None else self.signal.as_dict()
         body["abstention"] = None if self.signal else outcome
         return body
@@ -167,6 +187,7 @@ class Analysis:
         signal, abstention = given.pop("signal"), given.pop("abstention")
         kind, outcome = (Abstention, abstention) if signal is None else (Signal, signal)
         given["outcome"] = built(kind, object_of(outcome))
-        for name, part in (("probabilities", Probabilities), ("claim", Claim), ("health", Health)):
-            given[name] = None if given[name] is None else built(part, object_of(given[name]))
+        parts = {"probabilities": Probabilities, "claim": Claim, "health": Health, "permission": Permission}
+        for name, part in parts.items():
+            given[name] = None if given.get(name) is None else built(part, object_of(given[name]))
         return built(cls, given)

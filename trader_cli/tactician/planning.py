@@ -236,6 +236,8 @@ def _sized(room: Room, depth: Depth, timeframe: Timeframe) -> tuple[Decimal, str
     smallest = _smallest(now)
     if signal.unproven:
         caps["unproven"] = max(setting.equity * _UNPROVEN_SHARE, float(smallest * now.mark))
+    if signal.budget is not None:
+        caps["permission"] = setting.equity * signal.budget
     if not room.options.limits.enable_position_sizing:
         caps["sizing_off"] = float(smallest * now.mark)
     if request.quantity is not None:
@@ -263,6 +265,7 @@ _WHY = {
     "exposure": "The account's positions take up all exposure that is allowed.",
     "correlation": "The account's positions take up all that may be held on this side.",
     "capital_cap": "The capital cap is taken up.",
+    "permission": "The slow model's word permits no size.",
 }
 
 

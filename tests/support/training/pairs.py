@@ -72,17 +72,10 @@ def market(slow_bars: int = 1500, seed: int = 1, slow_lead: float = 0.1, fast_le
 
 def _input(bars: pl.DataFrame, frame: Timeframe, lead: np.ndarray, rng: np.random.Generator) -> TrainingInput:
     columns = {"lead": lead, "noise": rng.normal(size=len(lead))}
-    return TrainingInput(
-        "key",
-        "tape",
-        "ETHUSDT",
-        frame,
-        bars,
-        bars.select("open_time", "close_time").with_columns(
-            **{name: pl.Series(values) for name, values in columns.items()}
-        ),
-        {},
+    made = bars.select("open_time", decision_time="close_time").with_columns(
+        **{name: pl.Series(values) for name, values in columns.items()}
     )
+    return TrainingInput("key", "tape", "ETHUSDT", frame, bars, made, {})
 
 
 def options(**analyst: Any) -> TrainingOptions:

@@ -69,6 +69,7 @@ def _facts(done: Analysed) -> Facts:
         "P(up, down, flat)": None
         if a.probabilities is None
         else f"{a.probabilities.up:.3f}, {a.probabilities.down:.3f}, {a.probabilities.flat:.3f}",
+        "permission": _permission(a),
         "claim": None if a.claim is None else f"{'edge' if a.claim.edge else 'no edge'}: {a.claim.reason}",
         "health": _health(a),
         "regime": _regime(a),
@@ -85,6 +86,17 @@ def _facts(done: Analysed) -> Facts:
         "market": done.source,
         "artifact": a.digests["analysis_input"] + (" (cache hit)" if done.cached else ""),
     }
+
+
+def _permission(a: Analysis) -> str | None:
+    """What a slow model permits now, where a fast one times entries."""
+    if a.permission is None:
+        return None
+    told = a.permission
+    return (
+        f"{told.side} from {utc(told.from_ms)} to {utc(told.until_ms)}, P {told.probability:.3f}, at most"
+        f" {told.budget:.2f} of equity"
+    )
 
 
 def _price(value: float, analysis: Analysis) -> str:

@@ -54,7 +54,7 @@ CAUSES: Mapping[str, tuple[str, ...]] = {
     "seed": ("seed",),
 }
 """What can be another one's, in the order it is told, and the parts of a recipe that it is."""
-_PLAYED = ("bars", "path", "funding", "mark")
+_PLAYED = ("bars", "fast_bars", "path", "funding", "mark")
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Recipe:
             span=(request.since_ms or 0, request.until_ms or 0),
             market=object_of(notes["market"]),
             bars=inputs(*_PLAYED),
-            features=inputs("features"),
+            features=inputs("features", "fast_features"),
             models=models_of(manifest.inputs, request.since_ms or 0),
             costs=object_of(settings.pop("costs")),
             settings=settings,
@@ -222,26 +222,43 @@ def _mark(recipe: Recipe, profile: str, store: ArtifactStore, played: Manifest) 
 def _path(recipe: Recipe, profile: str, store: ArtifactStore, symbol: str) -> Manifest:
     """The bars that are played: minutes where these were stored, else those that are analysed."""
     digest, bars = recipe.bars[f"path {symbol}"], recipe.bars[f"bars {symbol}"]
-    timeframe = recipe.request.timeframe if digest == bars else FINEST
+    if digest == recipe.bars.get(f"fast_bars {symbol}"):
+        timeframe = _fast_frame(recipe) or FINEST
+    else:
+        timeframe = recipe.request.timeframe if digest == bars else FINEST
     return store.manifest(digest, stage_key(profile, symbol, timeframe, "bars"))
 
 
-def _history(recipe: Recipe, workspace: Workspace, store: ArtifactStore, symbol: str) -> SymbolHistory:
-    timeframe = recipe.request.timeframe
+def _fast_frame(recipe: Recipe) -> Timeframe | None:
+    """In which bars entries are timed, if they are."""
+    name = str(object_of(recipe.settings.get("analyst", {})).get("fast_timeframe", ""))
+    return Timeframe.parse(name) if name else None
 
-    def named(digests: Mapping[str, str], stage: str) -> Manifest:
-        return store.manifest(digests[f"{stage} {symbol}"], stage_key(workspace.mode, symbol, timeframe, stage))
+
+def _history(recipe: Recipe, workspace: Workspace, store: ArtifactStore, symbol: str) -> SymbolHistory:
+    timeframe, fast = recipe.request.timeframe, _fast_frame(recipe)
+
+    def named(digests: Mapping[str, str], stage: str, frame: Timeframe = timeframe, of: str = "") -> Manifest:
+        return store.manifest(digests[f"{of}{stage} {symbol}"], stage_key(workspace.mode, symbol, frame, stage))
+
+    def rows(of_bars: Manifest, of_features: Manifest) -> tuple[pl.DataFrame, pl.DataFrame]:
+        bars = store.read(of_bars)
+        return bars, row_for_row(bars, check_features(store.read(of_features)))
 
     of_bars, of_features = named(recipe.bars, "bars"), named(recipe.features, "features")
-    bars = store.read(of_bars)
-    features = row_for_row(bars, check_features(store.read(of_features)))
+    bars, features = rows(of_bars, of_features)
     of_funding = _funding(recipe, workspace.mode, store, symbol)
     funding = None if of_funding is None else store.read(of_funding)
     digests = {"bars": of_bars.digest, "features": of_features.digest, "costs": digest_value(recipe.costs)}
     models = _models(recipe, store, symbol)
     series = TrainingData(symbol, timeframe, of_bars, of_features, bars, StoredColumns.of(features), funding)
     signals = signals_of(workspace, store, series, models)
-    return SymbolHistory(symbol, timeframe, bars, features, funding, models, digests, signals)
+    history = SymbolHistory(symbol, timeframe, bars, features, funding, models, digests, signals)
+    if fast is None:
+        return history
+    timed = named(recipe.bars, "bars", fast, "fast_"), named(recipe.features, "features", fast, "fast_")
+    of_fast = {"fast_bars": timed[0].digest, "fast_features": timed[1].digest}
+    return history.timed_by(fast, *rows(*timed), funding, of_fast)
 
 
 def row_for_row(bars: pl.DataFrame, features: pl.DataFrame) -> pl.DataFrame:

@@ -52,8 +52,6 @@ def run_backtest(
     if listed:
         request, by_list = _declared(workspace, store, request, listed)
         ended |= by_list
-    if workspace.settings.analyst.fast_timeframe:
-        raise UsageError("A backtest times no entries yet.", hint="Set analyst.fast_timeframe to nothing.")
     series = [training_data(workspace, store, symbol, request.timeframe) for symbol in request.symbols]
     late = {one.symbol for one in listed if one.from_ms > (request.since_ms or 0)}
     if request.survivors:
@@ -66,12 +64,30 @@ def run_backtest(
     member = membership({one.symbol: one.bars for one in series}, request, span, entered)
     series = [one for one in series if member[one.symbol] != ()]
     request = replace(request, symbols=tuple(one.symbol for one in series))
+    _refuse_short(series, span)
     histories = {s.symbol: _history(workspace, store, s, request, span, member[s.symbol], progress) for s in series}
     histories = {symbol: replace(one, begins_ms=entered.get(symbol, 0)) for symbol, one in histories.items()}
-    tape = tape_of(workspace, store, request.symbols, request.timeframe, ended & set(request.symbols), since)
+    frames = {one.fast.timeframe for one in series if one.fast is not None}
+    gone, fast = ended & set(request.symbols), next(iter(frames), None)
+    tape = tape_of(workspace, store, request.symbols, request.timeframe, gone, since, fast)
     known, played = replace(request, since_ms=since, until_ms=until), played_digests(workspace, store, series)
     prepared = PreparedBacktest(workspace, known, histories, tape, played)
     return save(prepared, store, trade(prepared, progress))
+
+
+def _refuse_short(series: Sequence[TrainingData], span: tuple[int, int]) -> None:
+    """Raises `DataMissing` where bars that time entries do not reach over the span."""
+    for one in series:
+        if one.fast is None:
+            continue
+        frame, opened = one.fast.timeframe, milliseconds(one.fast.bars["open_time"])
+        first, last = int(opened[0]) + frame.ms, int(opened[-1]) + frame.ms
+        if first > span[0] or last < span[1]:
+            raise DataMissing(
+                f"The bars of {one.symbol} {frame}, which time entries, go from {utc_text(first)} to {utc_text(last)};"
+                f" what is traded goes from {utc_text(span[0])} to {utc_text(span[1])}.",
+                hint=f"Run `trader fetch {one.symbol} --timeframe {frame}` for more, or trade a shorter span.",
+            )
 
 
 def _declared(
@@ -158,11 +174,16 @@ def _history(
         "costs": workspace.settings.costs.digest,
     }
     stored, signals = series.stored_features, signals_of(workspace, store, series, models)
-    if len(request.symbols) > 1:
-        stored.let_go()
-    return SymbolHistory(
+    history = SymbolHistory(
         series.symbol, series.timeframe, series.bars, stored, series.funding, models, digests, signals, member
     )
+    if series.fast is not None:
+        fast = series.fast
+        of_fast = {"fast_bars": fast.bars_manifest.digest, "fast_features": fast.features_manifest.digest}
+        history = history.timed_by(fast.timeframe, fast.bars, fast.stored_features, fast.funding, of_fast)
+    if len(request.symbols) > 1:
+        history.let_features_go()
+    return history
 
 
 def _models(

@@ -192,11 +192,14 @@ def _rule(prepared: PreparedBacktest) -> JsonObject | None:
     return next((model.rule for model in models if isinstance(model, TrainedRule)), None)
 
 
+_SERIES = ("bars", "features", "fast_bars", "fast_features")
+
+
 def _inputs(prepared: PreparedBacktest) -> dict[str, str]:
     """Everything it was made from, by name: what of it is an artifact is kept as long as the backtest."""
     found = dict(prepared.played)
     for symbol, history in sorted(prepared.histories.items()):
-        found |= {f"{stage} {symbol}": history.digests[stage] for stage in ("bars", "features")}
+        found |= {f"{stage} {symbol}": history.digests[stage] for stage in _SERIES if stage in history.digests}
         found |= {f"model {symbol} {span.from_ms}": span.digest for span in history.models.spans}
     return found
 

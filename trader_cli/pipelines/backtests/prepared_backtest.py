@@ -75,7 +75,7 @@ def trade(
     venue = make_venue(prepared.tape, since, balance)
     _assume(venue, workspace)
     account = BacktestAccount(venue, _options(workspace), timeframe)
-    options, schedule = AnalysisOptions.of(workspace.settings), _schedule(workspace, timeframe, prepared.entered)
+    options, schedule = AnalysisOptions.of(workspace.settings), _schedule(workspace, timeframe, prepared)
     analyses, symbols = StoredAnalyses(dict(prepared.histories), venue, options), prepared.request.symbols
     with leaving().prompt():
         if prepared.request.speed == "fast" and make_venue is SimulatedExchange:
@@ -117,7 +117,7 @@ def _decided(
         beside = SimulatedExchange(prepared.tape, since, Decimal(1))
         compare_alone(one, StoredAnalyses({symbol: history}, beside, options))
         if not history.begins_ms:
-            alone.of(symbol, history.timeframe.floor(since))  # the beginning is not half a second after a close
+            alone.of(symbol, history.decides.floor(since))  # the beginning is not half a second after a close
         history.let_features_go()
     return PreparedAnalyses(found, alone)
 
@@ -127,12 +127,13 @@ def _options(workspace: Workspace) -> AccountOptions:
     return AccountOptions(PlanningOptions.of(settings), ExecutionOptions.of(workspace), ManagementOptions.of(settings))
 
 
-def _schedule(workspace: Workspace, timeframe: Timeframe, begins: Mapping[str, int]) -> Schedule:
-    settings = workspace.settings
+def _schedule(workspace: Workspace, timeframe: Timeframe, prepared: PreparedBacktest) -> Schedule:
+    settings, decides = workspace.settings, {history.decides for history in prepared.histories.values()}
     return Schedule(
-        timeframe,
+        next(iter(decides), timeframe),
         look_ms=round(settings.position_monitoring_interval * 1000),
         again_ms=round(settings.tactician.tactics_interval * 1000),
         validity_bars=settings.tactician.plan_validity,
-        begins=begins,
+        begins=prepared.entered,
+        slow=None if decides <= {timeframe} else timeframe,
     )

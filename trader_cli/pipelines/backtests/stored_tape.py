@@ -47,12 +47,16 @@ def tape_of(
     timeframe: Timeframe,
     ended: Collection[str],
     since_ms: int,
+    fast: Timeframe | None = None,
 ) -> Tape:
-    """Symbols played together from then on, of which some have `ended`. Raises `DataMissing` for one without bars."""
+    """Symbols played together from then on, of which some have `ended`, in bars of `fast` if entries are timed in them.
+
+    Raises `DataMissing` for one without bars.
+    """
     if workspace.mode == "sim":
         return sim_tape(workspace)
     begin_ms = since_ms - _SHOWN_MS
-    made = {symbol: _symbol_tape(workspace, store, symbol, timeframe).since(begin_ms) for symbol in symbols}
+    made = {symbol: _symbol_tape(workspace, store, symbol, timeframe, fast).since(begin_ms) for symbol in symbols}
     filters, brackets = _listed_filters(workspace, made), played_brackets(workspace, made)
     return real_market(workspace.source, made, filters, brackets, ended)
 
@@ -135,7 +139,7 @@ def played_digests(workspace: Workspace, store: ArtifactStore, series: Sequence[
     found: dict[str, str] = {}
     for one in series:
         if workspace.mode != "sim":
-            played = _played(workspace, store, one.symbol, one.timeframe)
+            played = _played(workspace, store, one.symbol, (one.fast or one).timeframe)
             found[f"path {one.symbol}"] = played.digest
             mark = _mark_beside(workspace, store, played)
             found |= {} if mark is None else {f"mark {one.symbol}": mark.digest}
@@ -145,9 +149,11 @@ def played_digests(workspace: Workspace, store: ArtifactStore, series: Sequence[
     return found
 
 
-def _symbol_tape(workspace: Workspace, store: ArtifactStore, symbol: str, timeframe: Timeframe) -> SymbolTape:
+def _symbol_tape(
+    workspace: Workspace, store: ArtifactStore, symbol: str, timeframe: Timeframe, fast: Timeframe | None
+) -> SymbolTape:
     funding = store.current(stage_key(workspace.mode, symbol, timeframe, "funding"))
-    played, seed = _played(workspace, store, symbol, timeframe), workspace.settings.seed
+    played, seed = _played(workspace, store, symbol, fast or timeframe), workspace.settings.seed
     mark = _mark_beside(workspace, store, played)
     return symbol_tape_of(store, played, seed, funding, mark, ("quote_volume",))
 

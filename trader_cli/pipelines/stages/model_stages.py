@@ -163,7 +163,10 @@ def training_data(workspace: Workspace, store: ArtifactStore, symbol: str, timef
     settings = workspace.settings
     fast = fast_frame(settings.analyst, settings.rule.name, timeframe)
     given = _series(workspace, store, symbol, timeframe)
-    return given if fast is None else replace(given, fast=_series(workspace, store, symbol, fast))
+    if fast is None:
+        return given
+    beside = _series(workspace, store, symbol, fast)
+    return replace(given, fast=beside if beside.funding is not None else replace(beside, funding=given.funding))
 
 
 def _series(workspace: Workspace, store: ArtifactStore, symbol: str, timeframe: Timeframe) -> TrainingData:

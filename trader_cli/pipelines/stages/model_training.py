@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from trader_cli import __version__
 from trader_cli.analyst.claim_basis import PRODUCER, changed_since, library_versions
 from trader_cli.analyst.fitted_families import FittedOptions
-from trader_cli.core.errors import DataInvalid, TooFewBars
+from trader_cli.core.errors import DataInvalid, DataMissing, TooFewBars
 from trader_cli.core.identity.digests import digest_value
 from trader_cli.core.market.quality import UNFIT
 from trader_cli.core.ports import silent
@@ -111,6 +111,12 @@ def _fitted(workspace: Workspace, given: TrainingData, key: str, progress: Progr
             return fit(training_input(given, key), options, tries, progress)
         from trader_cli.analyst.pair_training import train_pair
 
+        if given.fast.bars.is_empty():
+            frame = given.fast.timeframe
+            raise DataMissing(
+                f"No bars of {given.symbol} {frame}, which time entries, had closed by then.",
+                hint=f"Run `trader fetch {given.symbol} --timeframe {frame}` for more, or begin later.",
+            )
         both = training_input(given, key), training_input(given.fast, key)
         pairs = count_tries(workspace, given.fast, pair_configuration(workspace, given, given.fast))
         return train_pair(*both, options, tries, pairs, progress)

@@ -46,15 +46,16 @@ def _until_signal(
     if first.analysis.signal is not None or bars == 0:
         return first
     from trader_cli.pipelines.stages import model_stages
-    from trader_cli.pipelines.stages.fetching import FetchOptions, fetch_in, remember_fetched
+    from trader_cli.pipelines.stages.fetching import FetchOptions, remember_fetched
+    from trader_cli.pipelines.stages.newest_bars import refresh_series
 
     async def work(market: Market) -> Analysed:
         analysed, store = first, ArtifactStore(workspace.cache_dir)
         async with market.with_archive() as one_archive:
             for waited in range(1, bars + 1):
                 progress("waiting for a signal", waited, bars)
-                await fetch_in(one_archive, workspace, symbol, timeframe, FetchOptions(next_close=True), store=store)
-                model_stages.refresh_features(workspace, store, symbol, timeframe)
+                options = FetchOptions(next_close=True)
+                await refresh_series(one_archive, workspace, store, symbol, timeframe, options)
                 analysed = model_stages.analyze(workspace, symbol, timeframe, market.clock.now_ms(), store, process)
                 if analysed.analysis.signal is not None:
                     break

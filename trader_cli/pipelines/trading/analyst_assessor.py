@@ -43,15 +43,13 @@ class StageAssessor:
 
     async def refresh(self, symbol: str, timeframe: Timeframe) -> None:
         """Bars and features up to now, and the rule that is to be asked about them. Raises what the stages raise."""
-        from trader_cli.pipelines.stages.fetching import fetch_in
-        from trader_cli.pipelines.stages.model_stages import refresh_features
+        from trader_cli.pipelines.stages.newest_bars import refresh_series
 
         rule = self._rule_beside()
         if rule is not None:
             with suppress(ConfigurationError):  # told where it is asked
                 rule.begin()
-        await fetch_in(self.market, self.workspace, symbol, timeframe, store=self.store)
-        refresh_features(self.workspace, self.store, symbol, timeframe)
+        await refresh_series(self.market, self.workspace, self.store, symbol, timeframe)
 
     async def ready(self) -> None:
         """Let others go on until there is nothing to wait for: a rule is loaded, or will not be.
@@ -79,9 +77,11 @@ class StageAssessor:
 
     async def assess(self, symbol: str, timeframe: str) -> Analysis:
         """The analysis of the last bar that has closed and settled. Raises what the stages raise."""
+        from trader_cli.pipelines.stages.newest_bars import deciding_frame
+
         parsed = Timeframe.parse(timeframe)
-        said = self._said.get((symbol, timeframe))
-        if said is None or said.decision_time_ms < parsed.floor(self.market.exchange.server_now_ms() - SETTLE_MS):
+        said, decides = self._said.get((symbol, timeframe)), deciding_frame(self.workspace, parsed)
+        if said is None or said.decision_time_ms < decides.floor(self.market.exchange.server_now_ms() - SETTLE_MS):
             await self.refresh(symbol, parsed)
             await self.ready()
             said = self._said[symbol, timeframe] = self.analysis(symbol, parsed)

@@ -16,6 +16,7 @@ from trader_cli.execution.request_listener import RequestListener
 from trader_cli.pipelines.stages.live_budget import require_live_budget
 from trader_cli.pipelines.stages.model_stages import train
 from trader_cli.pipelines.stages.model_training import has_model
+from trader_cli.pipelines.stages.newest_bars import deciding_frame
 from trader_cli.pipelines.trading.analyst_assessor import StageAssessor
 from trader_cli.settings.room_options import ExecutionOptions
 from trader_cli.tactician.position_monitor import PositionMonitor
@@ -135,6 +136,7 @@ class Trader:
         At `ends_ms` of the monotonic clock the waiting ends, and no entry is begun any more.
         """
         self.require_budget(timeframe)
+        self.require_budget(deciding_frame(self.workspace, timeframe))
         done = Iteration(symbol, timeframe.name)
         await self.assessor.refresh(symbol, timeframe)
         if may_train:
@@ -145,7 +147,7 @@ class Trader:
             if done.analysis.signal is not None:
                 break
             self.sink.progress("waiting for a signal", waited, wait)
-            await self._until_close(timeframe, ends_ms)
+            await self._until_close(deciding_frame(self.workspace, timeframe), ends_ms)
             if self._is_over(ends_ms):
                 done.notes.append("the time given was up before there was a signal")
                 return done

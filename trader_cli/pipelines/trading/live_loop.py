@@ -17,6 +17,7 @@ from trader_cli.core.money.plans import Approved, Refused
 from trader_cli.core.types import RULE_FAILED, Abstention
 from trader_cli.execution.entry_result import EntryResult
 from trader_cli.execution.shutdown import leaving
+from trader_cli.pipelines.stages.newest_bars import deciding_frame
 from trader_cli.pipelines.trading.iterations import Iteration
 from trader_cli.storage.ledger import LedgerUnwritable
 from trader_cli.storage.ledger_books import anything_open
@@ -45,11 +46,11 @@ class _Series:
 
 
 class LiveLoop:
-    """The loop over symbols of one time frame."""
+    """The loop over symbols of one time frame; they are analysed at its closes, or at those of a fast frame."""
 
     def __init__(self, trader: Trader, symbols: Sequence[str], timeframe: Timeframe) -> None:
         self._trader = trader
-        self._timeframe = timeframe
+        self._timeframe, self._decides = timeframe, deciding_frame(trader.workspace, timeframe)
         self._series = [_Series(symbol) for symbol in symbols]
         self._interval_ms = round(trader.workspace.settings.position_monitoring_interval * 1000)
         self._cared_ms: int | None = None
@@ -70,7 +71,8 @@ class LiveLoop:
         """
         trader = self._trader
         if not self._holds_something():
-            trader.require_budget(self._timeframe)
+            for frame in {self._timeframe: None, self._decides: None}:
+                trader.require_budget(frame)
         ends = None if for_s is None else trader.now_ms() + round(for_s * 1000)
         try:
             await self._go_on(ends)
@@ -141,7 +143,7 @@ class LiveLoop:
 
     def _next_wake(self) -> int:
         now = self._trader.now_ms()
-        due = [self._timeframe.floor(now) + self._timeframe.ms + SETTLE_MS]
+        due = [self._decides.floor(now) + self._decides.ms + SETTLE_MS]
         due += [series.tactics_ms for series in self._series if series.tactics_ms is not None]
         if self._is_open and self._cared_ms is not None:
             due.append(self._cared_ms + self._interval_ms)
@@ -150,7 +152,7 @@ class LiveLoop:
     async def _tend(self, series: _Series) -> None:
         """What is due on one symbol: a closed bar, or another look at a pending signal."""
         now = self._trader.now_ms()
-        closed = self._timeframe.floor(now - SETTLE_MS)
+        closed = self._decides.floor(now - SETTLE_MS)
         if closed > series.analysed_ms:
             await self._analyse(series, closed)
         if series.tactics_ms is not None and now >= series.tactics_ms and series.last is not None:
