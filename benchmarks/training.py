@@ -263,11 +263,11 @@ def one_row() -> dict[str, float]:
     library.LGBM_BoosterPredictForMatSingleRowFastInit(
         handle, 1, 0, -1, 0, x.shape[1], ctypes.c_char_p(b"num_threads=1"), ctypes.byref(config)
     )
-    at, into = ctypes.c_void_p(x.ctypes.data), ctypes.c_void_p(answer.ctypes.data)
-    told = ctypes.byref(length)
+    told, into = ctypes.byref(length), ctypes.c_void_p(answer.ctypes.data)
+    addresses = [ctypes.c_void_p(row.ctypes.data) for row in rows]
 
     def bare() -> None:
-        for _ in rows:
+        for at in addresses:
             library.LGBM_BoosterPredictForMatSingleRowFast(config, at, told, into)
 
     def ours() -> None:

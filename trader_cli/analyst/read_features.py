@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     Singles = NDArray[np.float32]
     Flags = NDArray[np.bool_]
 
+_SINGLE = np.dtype(np.float32)
 _AT_ONCE = 4096
 """Rows: a piece of them fits into a processor's cache."""
 
 
 def as_read(x: Floats | Singles) -> Singles:
     """x in single precision, row by row in memory, same shape; what is beyond its range becomes infinite."""
-    if x.dtype == np.float32 and x.flags.c_contiguous:
+    if x.dtype is _SINGLE and x.flags.c_contiguous:
         return x  # type: ignore[return-value]
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(x, dtype=np.float32)

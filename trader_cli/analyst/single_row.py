@@ -6,7 +6,7 @@ Source: LightGBM C API, `LGBM_BoosterPredictForMatSingleRowFast`.
 
 from __future__ import annotations
 
-import ctypes
+from ctypes import byref, c_char_p, c_double, c_int32, c_int64, c_void_p
 from typing import TYPE_CHECKING
 from weakref import finalize
 
@@ -28,9 +28,9 @@ class SingleRow:
 
         self._booster, self._width = booster, booster.num_feature()
         self._call, self._check = _LIB.LGBM_BoosterPredictForMatSingleRowFast, _safe_call
-        self._prepared = ctypes.c_void_p()
-        shape = _RAW_SCORE, 0, _ALL_TREES, _FLOAT32, ctypes.c_int32(self._width)
-        told = ctypes.c_char_p(b"num_threads=1"), ctypes.byref(self._prepared)
+        self._prepared, self._length = c_void_p(), byref(c_int64())
+        shape = _RAW_SCORE, 0, _ALL_TREES, _FLOAT32, c_int32(self._width)
+        told = c_char_p(b"num_threads=1"), byref(self._prepared)
         _safe_call(_LIB.LGBM_BoosterPredictForMatSingleRowFastInit(booster._handle, *shape, *told))
         finalize(self, _LIB.LGBM_FastConfigFree, self._prepared)
 
@@ -38,6 +38,8 @@ class SingleRow:
         """Log-odds of a row (1, f) or (f,). Raises `ValueError` for another width."""
         if row.size != self._width:
             raise ValueError(f"a row of {row.size} features for a booster of {self._width}")
-        answer, length = ctypes.c_double(), ctypes.c_int64()
-        self._check(self._call(self._prepared, row.tobytes(), ctypes.byref(length), ctypes.byref(answer)))
+        answer = c_double()
+        failed = self._call(self._prepared, row.tobytes(), self._length, byref(answer))
+        if failed:
+            self._check(failed)
         return answer.value
