@@ -12,8 +12,9 @@ import pytest
 from support.training.pairs import EACH, FAST, SLOW, Counted, Market, market, options, trained, usual, without_fast_lead
 
 from trader_cli.analyst.bundled import from_bundle, refuse_other_kind
-from trader_cli.analyst.decision import Choice, Payoffs, TradeCosts
+from trader_cli.analyst.decision import Choice, Costs, Payoffs, TradeCosts
 from trader_cli.analyst.fast_frame import fast_frame
+from trader_cli.analyst.pair_training import TriedPair
 from trader_cli.analyst.permission import Permissions, Standing, fast_bars_in
 from trader_cli.analyst.permitted_entries import PermittedEntries
 from trader_cli.analyst.timing import FastWord, Timing, triggers
@@ -112,6 +113,25 @@ def test_what_comes_later_changes_no_decision_before() -> None:
         both = [told.at(seen, FAST.ms) for told in (replace(whole, horizon_ms=SLOW.ms), before)]
         for name in ("side", "worth", "sigma", "since"):
             assert getattr(both[0], name).tobytes() == getattr(both[1], name).tobytes()
+
+
+def test_when_to_enter_is_learned_only_of_entries_that_had_ended_before() -> None:
+    contest, _, _ = held()
+    entries = entries_of(0)
+    timers = Contest.held(entries.fitting, Costs(0.0, 0.0), lambda *_: None)
+    data, embargo = entries.data, entries.fitting.config.analyst.embargo
+
+    def entered(outcome: np.ndarray) -> np.ndarray:
+        told = replace(entries, data=replace(data, outcome=outcome))
+        return TriedPair.walked(contest.tried[0], timers.tried[0], told, timers.folds).entered
+
+    usual, judged = entered(data.outcome), [fold.test for fold in timers.folds if fold.judged]
+    assert usual.any()
+    for test in judged:
+        late = data.end + embargo >= data.start[test.start]
+        assert (entered(np.where(late, -data.outcome, data.outcome))[test] == usual[test]).all()
+    before = data.start < data.start[judged[-1].start] - embargo - entries.horizon
+    assert (entered(np.where(before, -data.outcome, data.outcome))[judged[-1]] != usual[judged[-1]]).any()
 
 
 STANDING = Standing(np.array([1, 1, -1, 0, 1], np.int8), np.full(5, 0.001), np.full(5, 0.01), np.zeros(5, np.int64))
