@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import polars as pl
@@ -11,6 +11,7 @@ import polars as pl
 from benchmarks.honesty.markets import FRAME, null, planted
 from benchmarks.honesty.pairs import trained_pair, two_frames
 from benchmarks.honesty.real import hourly, quarter_hourly
+from benchmarks.honesty.retrained import a_year_of_looks, dying, retrained_null, returning
 from benchmarks.honesty.trained import DEAR, FREE, trained
 
 if TYPE_CHECKING:
@@ -18,8 +19,21 @@ if TYPE_CHECKING:
 
     from trader_cli.analyst.trained_model import TrainedModel
     from trader_cli.analyst.trained_pair import TrainedPair
+    from trader_cli.core.types import Claim
 
 BARS, MANY_BARS, NOISE_COLUMNS = 4000, 16_000, 200
+
+
+class Judged(Protocol):
+    """What a market came to: what is claimed of it, and figures."""
+
+    @property
+    def claim(self) -> Claim:
+        """Whether there is an edge, and why."""
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """By name."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +41,7 @@ class Campaign:
     """A market by its seed, trained on; the share of markets that must, or may, claim an edge; how many there are."""
 
     says: str
-    model: Callable[[int], TrainedModel | TrainedPair]
+    model: Callable[[int], Judged]
     least: float = 0.0
     most: float = 1.0
     markets: int | None = None
@@ -85,6 +99,10 @@ CAMPAIGNS = {
     "next-dear": Campaign("one of 0.25, 5 bp a side", _next_bar(0.25, BARS, DEAR), least=36 / 40),
     "persistent": Campaign("a lead of 0.15 that lasts, 12-bar barriers", _persistent, least=32 / 40),
     "noise": Campaign("one of 0.25 beside 200 columns of noise", _beside_noise, least=18 / 20),
+    "retrain-null": Campaign("no edge, looked at on 30 further days", retrained_null, most=2 / 20),
+    "z4": Campaign("a book of z 4 after a year of daily looks", a_year_of_looks, least=1.0),
+    "dying": Campaign("a lead of 0.35, 1,000 bars after its death", dying, most=2 / 20),
+    "returning": Campaign("one that is back after 1,500 bars, within 2,000", returning, least=8 / 10),
     "weak": Campaign("a lead weaker than costs", _too_weak, most=1 / 20),
     "pair": Campaign("a slow lead weaker than costs, its entries timed by a fast one", _pair, least=8 / 10),
     "pair-slow-alone": Campaign("the same market by the slow model alone", _slow_alone, most=1 / 10),

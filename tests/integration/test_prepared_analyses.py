@@ -18,7 +18,7 @@ from trader_cli.analyst.trained_rule import TrainedRule
 from trader_cli.backtest.model_spans import ModelSchedule, ModelSpan
 from trader_cli.backtest.prepared_analyses import _COMPARED, PreparedSymbol, compare_alone, prepare
 from trader_cli.backtest.stored_analyses import StoredAnalyses, SymbolHistory
-from trader_cli.core.market.timeframes import SETTLE_MS
+from trader_cli.core.market.timeframes import DAY_MS, SETTLE_MS
 from trader_cli.core.types import Abstention, Signal
 from trader_cli.exchange.simulated_exchange import SimulatedExchange
 from trader_cli.features.rule import NamedRule
@@ -27,6 +27,7 @@ from trader_cli.features.rules.sma_cross import SmaCross
 from trader_cli.pipelines.backtests.backtest_run import given_model
 from trader_cli.pipelines.market_access import sim_tape
 from trader_cli.pipelines.stages.model_stages import training_data
+from trader_cli.settings import as_settings
 from trader_cli.settings.room_options import AnalysisOptions
 from trader_cli.settings.workspace import Workspace, workspace_of
 from trader_cli.storage.artifacts import ArtifactStore
@@ -102,8 +103,17 @@ def with_futures(history: SymbolHistory) -> SymbolHistory:
     return replace(history, features=features.with_columns(*made[1:], basis.to_series()))
 
 
+def with_an_ageing_model(history: SymbolHistory) -> SymbolHistory:
+    """It becomes too old half-way."""
+    age_ms = round(as_settings({}).analyst.max_model_age * DAY_MS)
+    half = int(history.bars["open_time"].to_physical()[-CLOSES // 2]) - age_ms
+    spans = tuple(replace(span, model=replace(span.model, last_ms=half)) for span in history.models.spans)
+    return replace(history, models=ModelSchedule(spans))
+
+
 CHANGES: dict[str, Callable[[SymbolHistory], SymbolHistory]] = {
     "as stored": lambda history: history,
+    "with an ageing model": with_an_ageing_model,
     "with holes": with_holes,
     "with few payments": with_few_payments,
     "by a rule": by_a_rule,
@@ -141,6 +151,7 @@ def test_closes_decided_together_say_what_each_alone_says(workspace: Workspace, 
     assert late > 0.8 * CLOSES, "hardly anything could be told late"
     assert "signal" in codes
     assert "unhealthy_market" in codes or change not in LEAST_HEALTH
+    assert ("model_expired" in codes) == (change == "with an ageing model")
     if change == "with holes":
         assert {"bars_stale", "data_quality", "features_incomplete"} & codes
 

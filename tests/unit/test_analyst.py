@@ -21,6 +21,7 @@ from trader_cli.analyst.boosting import BinnedRows
 from trader_cli.analyst.calibration import base_rate, fit_slope, logistic, logit
 from trader_cli.analyst.claim import make_claim
 from trader_cli.analyst.decision import Costs, Payoffs, TradeCosts, acts, choose_side
+from trader_cli.analyst.feature_bins import FeatureBins
 from trader_cli.analyst.fitted_families import FittedFamilies, FittedOptions
 from trader_cli.analyst.forecast_quality import area_under_curve, quality
 from trader_cli.analyst.health import market_health
@@ -42,7 +43,7 @@ from trader_cli.analyst.technical_summary import candlestick_patterns
 from trader_cli.analyst.trained_model import TrainedModel
 from trader_cli.analyst.walk_forward import Dataset, Fold, Learner, OutOfSample, make_folds, walk_forward
 from trader_cli.core.market.snapshot import MarketSnapshot
-from trader_cli.core.market.timeframes import Timeframe
+from trader_cli.core.market.timeframes import DAY_MS, Timeframe
 from trader_cli.core.types import Abstention, Analysis, Claim, Signal, Tries
 from trader_cli.features.bar_arrays import BarSeries
 from trader_cli.features.regimes import RegimeModel, fit_regimes
@@ -532,12 +533,13 @@ def fitted(edge: bool = True, decides: bool = True) -> TrainedModel:
         side=side,
         act=act,
         fitted=families,
+        bins=FeatureBins.of(("a", "b", "c"), np.ones(3), x),
         claim=claim,
         horizon_bars=24,
         barrier_width=1.0,
         volatility_span=64,
         first_ms=0,
-        last_ms=1,
+        last_ms=int(BARS.open_ms[-1]),
         interval=ReturnInterval(0.8, 0.7),
     )
 
@@ -596,6 +598,9 @@ ABSTENTIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "features_incomplete": ({"features": {"a": 1.0, "b": None, "c": None}}, {}),
     "unhealthy_market": ({"snapshot": None, "book_age_ms": None}, {}),
     "no_edge": ({"model": fitted(edge=False)}, {}),
+    "model_expired": ({"model": replace(MODEL, last_ms=int(BARS.open_ms[-1]) - DAY_MS - 1)}, {"max_model_age": 1}),
+    "forecasts_wrong": ({"drifted": Abstention("forecasts_wrong", "They are worse than base rates.")}, {}),
+    "features_moved": ({"drifted": Abstention("features_moved", "They lie elsewhere.")}, {}),
     "no_expected_value": ({"model": untold(Payoffs(0.7, 0.7, 0.7, 0.7))}, {}),
     "base_rate": ({"model": untold(Payoffs(1.5, 0.7, 1.5, 0.7))}, {}),
     "meta_veto": ({"features": {"a": 2.0, "b": -2.5, "c": 0.0}}, {}),
@@ -609,6 +614,34 @@ def test_every_abstention_has_its_code_and_a_sentence(code: str) -> None:
     assert isinstance(outcome, Abstention)
     assert outcome.code == code
     assert outcome.sentence.endswith(".")
+
+
+def test_a_claim_holds_until_its_age_is_reached_and_opinions_go_on() -> None:
+    options = AnalysisOptions.of(as_settings({"analyst": {"max_model_age": 1}}))
+    last = int(BARS.open_ms[-1])
+    at_the_end, too_old = (
+        analyse(given_input(model=replace(MODEL, last_ms=last - DAY_MS - late)), options) for late in (0, 1)
+    )
+    assert isinstance(at_the_end.outcome, Signal)
+    assert isinstance(too_old.outcome, Abstention)
+    assert "trader train ETHUSDT --timeframe 15m" in too_old.outcome.sentence
+    assert too_old.probabilities == at_the_end.probabilities, "what is held is cared for by them"
+    unproven = AnalysisOptions.of(as_settings({"analyst": {"max_model_age": 1, "allow_unproven": True}}))
+    watched = analyse(given_input(model=replace(MODEL, last_ms=last - DAY_MS - 1)), unproven).outcome
+    assert isinstance(watched, Signal)
+    assert watched.unproven, "an edge that is too old is none that is claimed"
+
+
+def test_of_what_is_not_believed_only_base_rates_are_told() -> None:
+    options = AnalysisOptions.of(as_settings({}))
+    doubt = Abstention("forecasts_wrong", "They are worse than base rates.")
+    believed, doubted = (analyse(given_input(drifted=drifted), options) for drifted in (None, doubt))
+    assert believed.signal is not None
+    assert doubted.signal is None
+    assert doubted.probabilities
+    assert doubted.probabilities != believed.probabilities
+    told = (doubted.probabilities.up, doubted.probabilities.down, doubted.probabilities.flat)
+    np.testing.assert_allclose(told, MODEL.side.base_rates)
 
 
 KEYS: dict[str, Any] = {

@@ -20,7 +20,7 @@ from trader_cli.analyst.analyst import Analyst
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
 from trader_cli.analyst.training import TrainingInput, shapes, train
 from trader_cli.core.market.snapshot import MarketSnapshot
-from trader_cli.core.market.timeframes import Timeframe
+from trader_cli.core.market.timeframes import DAY_MS, Timeframe
 from trader_cli.core.types import Abstention, Tries
 from trader_cli.features.bar_arrays import BarSeries
 from trader_cli.settings import as_settings
@@ -140,6 +140,8 @@ def test_limits_of_the_analyst_decide_when_it_abstains() -> None:
     assert code({}, min_market_health=0.999) == "unhealthy_market"
     assert (code({"book_age_ms": 60_000}), code({"book_age_ms": 60_000}, max_book_age=30)) == (None, "unhealthy_market")
     assert (code({"bar_age_ms": M15.ms}), code({"bar_age_ms": M15.ms}, max_bar_age=0.5)) == (None, "bars_stale")
+    two_days_old = {"model": replace(test_analyst.MODEL, last_ms=test_analyst.MODEL.last_ms - 2 * DAY_MS)}
+    assert (code(two_days_old), code(two_days_old, max_model_age=1)) == (None, "model_expired")
     risks = [
         analyse(
             test_analyst.given_input(),

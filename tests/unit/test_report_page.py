@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.backtest.made_up_run import MadeUpRun
 
+from trader_cli.analyst.model_card import ModelCard
 from trader_cli.core.errors import ConfigurationError
 from trader_cli.report.browser import Browser, chromium, headless, require_chromium
 from trader_cli.report.chart_data import MOST_BARS, coarser
@@ -168,6 +169,54 @@ def test_the_reliability_counts_every_trade_once(run: RunReport) -> None:
     assert sum(group.count for group in groups) == said.height == run.figures.trades.count
     assert sum(group.count * group.won for group in groups) == pytest.approx(said["won"].sum())
     assert all(0 <= group.low <= group.won <= group.high <= 1 for group in groups)
+
+
+def card(**changes: Any) -> ModelCard:
+    """Of a model with figures and a reliability."""
+    metrics: dict[str, object] = {
+        "brier": 0.48,
+        "brier_base_rates": 0.5,
+        "slope": 0.91,
+        "ece": 0.02,
+        "ece_floor": 0.019,
+    }
+    given: dict[str, Any] = {
+        "bundle": "ab12" * 8,
+        "kind": "model",
+        "schema": 6,
+        "symbol": "ETHUSDT",
+        "timeframe": "15m",
+        "source": "tape",
+        "learned_from_ms": 1_704_067_200_000,
+        "learned_to_ms": 1_714_067_200_000,
+        "valid_until_ms": 1_717_955_200_000,
+        "data": {},
+        "features": ("a",),
+        "labels": {"horizon_bars": 4},
+        "made_with": {},
+        "seed": 7,
+        "metrics": {**metrics, "auc": 0.57},
+        "reliability": [[0.45, 0.44, 300.0], [0.55, 0.57, 300.0]],
+        "claim": {"edge": True, "reason": "measured"},
+        "act": None,
+        "rule": None,
+        "producer": "trader",
+        "outdated": None,
+    }
+    return ModelCard(**{**given, **changes})
+
+
+def test_the_models_behind_a_run_are_told_with_their_reliability(run: RunReport) -> None:
+    told = page(replace(run, models=(card(bundle="cd34" * 8), card(learned_to_ms=1_715_067_200_000))))
+    panel = told[told.index('<section id="models">') :]
+    panel = panel[: panel.index("</section>")]
+    assert panel.count("<tr>") == 1 + 2 + 1 + 2, "a line a model, a line a group, and their headings"
+    assert ("ab12ab12ab12" in panel, "cd34cd34cd34" in panel, "2024-06-09" in panel) == (True, True, True)
+    assert "0.4800 (+4.00%)" in panel
+    assert panel.count('<circle class="dot"') == 2
+    assert "No model that is stored" in page(run)
+    nasty = page(replace(run, models=(card(symbol=NASTY, claim={"edge": False, "reason": NASTY}),)))
+    assert NASTY not in nasty
 
 
 def test_a_histogram_of_one_value_is_drawn() -> None:

@@ -12,7 +12,8 @@ from trader_cli.analyst.decision import DOWN, FLAT, UP, Costs
 from trader_cli.analyst.funding_cost import funding_rates
 from trader_cli.analyst.health import market_health
 from trader_cli.analyst.labels import barrier_distance, trailing_volatility
-from trader_cli.analyst.outcomes import Assessed, InputState, outcome_of, veto_on_inputs
+from trader_cli.analyst.model_age import expired
+from trader_cli.analyst.outcomes import Assessed, InputState, assess, outcome_of, veto_on_inputs
 from trader_cli.analyst.price_levels import support_and_resistance
 from trader_cli.analyst.return_interval import LEVEL
 from trader_cli.analyst.rule_decision import rule_outcome
@@ -58,7 +59,8 @@ class AnalysisInput:
     further back than what is wanted for levels and regimes. `sections`: what it is to have beside its decision.
     `doubts`: kinds of data-quality findings that hold some of the last `DOUBT_BARS`, and how many. `funding`: FUNDING,
     its last payments suffice; `None` where it is not known. `word`: what a rule of one's own says, where `model` is
-    one, or why it says nothing. `half`: where `model` is a pair, the one that reads these bars.
+    one, or why it says nothing. `half`: where `model` is a pair, the one that reads these bars. `absent`: why there is
+    no model; `drifted`: why its forecasts are not believed (`model_watch`).
     """
 
     symbol: str
@@ -76,6 +78,13 @@ class AnalysisInput:
     funding: pl.DataFrame | None = None
     word: RuleWord | Abstention | None = None
     half: TrainedModel | None = None
+    absent: Abstention | None = None
+    drifted: Abstention | None = None
+
+    @property
+    def close_ms(self) -> int:
+        """When the bar closed that is decided, UTC ms."""
+        return int(self.bars.open_ms[-1]) + self.timeframe.ms
 
     @property
     def recent(self) -> BarSeries:
@@ -149,7 +158,7 @@ def view_of(given: AnalysisInput) -> Analysis:
     return Analysis(
         symbol=given.symbol,
         timeframe=given.timeframe.name,
-        decision_time_ms=int(given.bars.open_ms[-1]) + given.timeframe.ms,
+        decision_time_ms=given.close_ms,
         price=float(given.bars.close[-1]),
         outcome=Abstention("undecided", ""),
         claim=given.model.claim if given.model else None,
@@ -161,7 +170,9 @@ def state_of(given: AnalysisInput) -> InputState:
     """What is known before a model is asked."""
     reads = given.half or given.model
     missing = sum(given.features.get(name) is None for name in (reads.base_features if reads else ()))
-    return InputState(given.symbol, given.timeframe, given.bar_age_ms, given.doubts, given.model, missing, given.half)
+    return InputState(
+        given.symbol, given.timeframe, given.bar_age_ms, given.doubts, given.model, missing, given.half, given.absent
+    )
 
 
 def _decide(given: AnalysisInput, config: AnalysisOptions, view: Analysis) -> Analysis:
@@ -185,7 +196,8 @@ def _by_rule(given: AnalysisInput, rule: TrainedRule, config: AnalysisOptions, v
     if isinstance(word, Abstention):
         return replace(view, outcome=word)
     costs, unproven = given.costs(config.costs, rule.horizon_bars), config.analyst.allow_unproven
-    outcome = rule_outcome(rule, word, view.price, barrier, costs, allow_unproven=unproven)
+    lapsed = expired(rule, [given.close_ms], config.analyst)[0]
+    outcome = rule_outcome(rule, word, view.price, barrier, costs, lapsed, allow_unproven=unproven)
     return replace(view, outcome=outcome, held=word.held)
 
 
@@ -194,9 +206,9 @@ def _assessed(given: AnalysisInput, config: AnalysisOptions) -> tuple[Assessed, 
     model = given.model
     assert isinstance(model, TrainedModel)  # veto_on_inputs
     x = row_of(given, model)
-    p, sigma = model.side.predict(x), trailing_volatility(given.bars.close, model.volatility_span)[-1:]
-    choice = model.side.choose(p, sigma * np.sqrt(model.horizon_bars), given.costs(config.costs, model.horizon_bars))
-    return Assessed(model, p, choice, model.p_act(x, p, choice, config.analyst), sigma), x
+    sigma = trailing_volatility(given.bars.close, model.volatility_span)[-1:]
+    lapsed = [expired(model, [given.close_ms], config.analyst)[0] or given.drifted]
+    return assess(model, x, sigma, given.costs(config.costs, model.horizon_bars), lapsed, config.analyst), x
 
 
 def row_of(given: AnalysisInput, model: TrainedModel) -> Singles:

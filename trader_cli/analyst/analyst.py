@@ -24,10 +24,13 @@ from trader_cli.analyst.feature_inputs import (
 )
 from trader_cli.analyst.fitted_families import FittedOptions, history_bars
 from trader_cli.analyst.funding_cost import FUNDING_ROWS
+from trader_cli.analyst.model_watch import doubt_of
 from trader_cli.analyst.outcomes import DOUBT_BARS
 from trader_cli.analyst.pair_analysis import PairInput, analyse_pair
 from trader_cli.analyst.sections import SECTIONS, sections_of
+from trader_cli.analyst.stored_watch import stored_watch
 from trader_cli.analyst.stored_word import stored_word
+from trader_cli.analyst.trained_model import TrainedModel
 from trader_cli.analyst.trained_pair import TrainedPair
 from trader_cli.analyst.trained_rule import TrainedRule
 from trader_cli.core.answers import Answer
@@ -43,6 +46,7 @@ from trader_cli.settings.room_options import AnalysisOptions, RuleOptions, Train
 from trader_cli.settings.workspace import settings_of
 from trader_cli.storage.artifacts import ArtifactStore, command_of, require_source, stage_key
 from trader_cli.storage.bundles import BundleStore
+from trader_cli.storage.inventory import MODEL, RETIRED_MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,7 +56,6 @@ if TYPE_CHECKING:
     from trader_cli.analyst.bundled import Trained
     from trader_cli.analyst.rule_decision import RuleWord
     from trader_cli.analyst.rule_process import RuleProcess
-    from trader_cli.analyst.trained_model import TrainedModel
     from trader_cli.core.identity.manifests import ArtifactKey, Manifest
     from trader_cli.core.json_values import JsonObject
     from trader_cli.core.ports import Clock
@@ -143,7 +146,9 @@ class Analyst:
         bars = self._input(symbol, timeframe, "bars", "fetch")
         features = self._features(symbol, timeframe, bars)
         fast = fast_frame(self.settings.analyst, self.settings.rule.name, timeframe)
-        model = self._model(symbol, timeframe, features) if self.settings.analyst.enable_ml_predictions else None
+        wanted = self.settings.analyst.enable_ml_predictions
+        absent = self._retired(symbol, timeframe) if wanted else None
+        model = self._model(symbol, timeframe, features) if wanted and absent is None else None
         self._refuse_the_future(bars, model, timeframe, now)
         shown = self.store.pointed(self._key(symbol, fast or timeframe, "market"))
         digests = {
@@ -156,7 +161,10 @@ class Analyst:
         seen = _Seen(now, self._snapshot(shown, bars.source), level_bars, sections, model)
         half = model.slow if isinstance(model, TrainedPair) else None
         given = replace(
-            self._given(seen, bars, features, digests, half), word=self._word(model, bars, features, timeframe)
+            self._given(seen, bars, features, digests, half),
+            word=self._word(model, bars, features, timeframe),
+            absent=absent,
+            drifted=self._drifted(model, bars, features, timeframe),
         )
         beside = None
         if fast is not None and isinstance(model, TrainedPair):
@@ -256,7 +264,7 @@ class Analyst:
                 self.settings.costs.model_dump(mode="json"),
                 *(one.bar_age_ms > options.max_bar_age * one.timeframe.ms for one in (given, fast) if one is not None),
                 given.book_age_ms is not None and given.book_age_ms <= options.max_book_age * 1000,
-                *([given.word.sentence] if isinstance(given.word, Abstention) else []),
+                *(one.sentence for one in (given.word, given.absent, given.drifted) if isinstance(one, Abstention)),
             ]
         )
         given = replace(given, digests={**given.digests, "analysis_input": name})
@@ -325,6 +333,27 @@ class Analyst:
         if manifest is None:
             raise DataMissing(f"There are no features of {symbol} {timeframe}.", hint=command)
         raise DataStale(f"The features of {symbol} {timeframe} are of other inputs or other settings.", hint=command)
+
+    def _drifted(
+        self, model: Trained | None, bars: Manifest, features: Manifest, timeframe: Timeframe
+    ) -> Abstention | None:
+        """Why the model's forecasts are not believed today."""
+        if not isinstance(model, TrainedModel):
+            return None
+        known = stored_watch(self.store, self.settings.mode, model, bars, features, timeframe)
+        return doubt_of(model, known, self.settings.analyst)
+
+    def _retired(self, symbol: str, timeframe: Timeframe) -> Abstention | None:
+        """Why there is no model, where it was taken away and none has come since."""
+        model, retired = (self.store.pointed(self._key(symbol, timeframe, one)) for one in (MODEL, RETIRED_MODEL))
+        if model is not None or retired is None:
+            return None
+        series = f"{symbol} --timeframe {timeframe}"
+        return Abstention(
+            "model_retired",
+            f"The model {retired[:12]} of {symbol} {timeframe} was retired. Run `trader train {series}`, or `trader"
+            f" models promote` another.",
+        )
 
     def _model(self, symbol: str, timeframe: Timeframe, features: Manifest) -> Trained:
         digest = self.store.pointed(self._key(symbol, timeframe, "model"))

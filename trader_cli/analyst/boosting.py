@@ -62,6 +62,11 @@ class Calibrated:
     def _single_row(self) -> SingleRow:
         return SingleRow(self.booster)
 
+    @property
+    def gains(self) -> Floats:
+        """What each feature gained the booster, (f,)."""
+        return np.asarray(self.booster.feature_importance("gain"), dtype=np.float64)
+
     def calibrated(self, score: Floats) -> Floats:
         """Probabilities (n,) of scores (n,)."""
         return logistic(logit(self.base) + self.slope * score)

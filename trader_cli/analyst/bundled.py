@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from trader_cli.analyst.trained_model import TrainedModel
-from trader_cli.analyst.trained_pair import PAIR_KIND, TrainedPair
-from trader_cli.analyst.trained_rule import RULE_KIND, TrainedRule
+from trader_cli.analyst.trained_model import BUNDLE_SCHEMA, TrainedModel
+from trader_cli.analyst.trained_pair import PAIR_KIND, PAIR_SCHEMA, TrainedPair
+from trader_cli.analyst.trained_rule import RULE_KIND, RULE_SCHEMA, TrainedRule
 from trader_cli.analyst.user_rules import rule_origin
 from trader_cli.core.errors import DataStale
 from trader_cli.core.json_values import object_of
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from trader_cli.settings.model import RuleSettings
 
 Trained = TrainedModel | TrainedPair | TrainedRule
+KINDS: Mapping[str, int] = MappingProxyType({"model": BUNDLE_SCHEMA, PAIR_KIND: PAIR_SCHEMA, RULE_KIND: RULE_SCHEMA})
+"""The schema that is read of each kind of bundle."""
 
 
 def from_bundle(files: Mapping[str, bytes], description: Mapping[str, object]) -> Trained:

@@ -14,13 +14,14 @@ from trader_cli.analyst.decision import Choice, Costs
 from trader_cli.analyst.funding_cost import FUNDING_ROWS, RECENT, funding_rates
 from trader_cli.analyst.health import combined, freshness, from_bars_by_row, from_book, score_about
 from trader_cli.analyst.labels import barrier_distance, trailing_volatility
-from trader_cli.analyst.outcomes import Assessed, InputState, outcomes_of, veto_on_inputs
+from trader_cli.analyst.model_age import expired
+from trader_cli.analyst.outcomes import Assessed, InputState, assess, outcomes_of, veto_on_inputs
 from trader_cli.analyst.rule_decision import RuleWord, rule_outcome
 from trader_cli.analyst.trained_model import TrainedModel
 from trader_cli.analyst.trained_rule import TrainedRule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     import polars as pl
     from numpy.typing import NDArray
@@ -64,7 +65,8 @@ class SeriesRows:
     `matrix` gives the base features of rows as (k, f), NaN where unknown, and how many are unknown, (k,). `doubts` by
     row; `funding` is FUNDING of the whole series, of which each row sees what was paid by its moment; `health_bars` are
     the newest bars that health is told from. `signals`: what a rule of one's own says of the series, where one decides.
-    `half`: where `model` is a pair, the one that reads these bars; its rows may repeat.
+    `half`: where `model` is a pair, the one that reads these bars; its rows may repeat. `drifted`: why the model's
+    forecasts are not believed at each row, (m,); none: they are.
     """
 
     symbol: str
@@ -79,6 +81,7 @@ class SeriesRows:
     health_bars: int
     signals: BarSignals | None = None
     half: TrainedModel | None = None
+    drifted: Sequence[Abstention | None] = ()
 
 
 @dataclass(frozen=True)
@@ -129,9 +132,9 @@ def _decided_by_rule(given: SeriesRows, rule: TrainedRule, config: AnalysisOptio
     sigma = trailing_volatility(given.bars.close, rule.volatility_span)[given.rows]
     barriers = barrier_distance(sigma, rule.barrier_width, rule.horizon_bars).tolist()
     outcomes: list[Signal | Abstention] = []
-    for at, row in enumerate(given.rows.tolist()):
+    for at, (row, lapsed) in enumerate(zip(given.rows.tolist(), lapsed_of(given, config, everything), strict=True)):
         word, alone, close = RuleWord.at(said, row), costs.at(slice(at, at + 1)), float(given.bars.close[row])
-        outcomes.append(rule_outcome(rule, word, close, barriers[at], alone, allow_unproven=unproven))
+        outcomes.append(rule_outcome(rule, word, close, barriers[at], alone, lapsed, allow_unproven=unproven))
     side = said.side[given.rows]
     losses = np.stack([side >= 0, side <= 0, np.zeros(len(side), np.bool_)], axis=1).astype(np.float64)
     return DecidedRows.of(outcomes, losses, missing, vetoes_of(given, config, missing))
@@ -142,9 +145,15 @@ def _said(given: SeriesRows, config: AnalysisOptions, part: slice, base: Floats)
     model, rows = given.model, given.rows[part]
     assert isinstance(model, TrainedModel)
     x = model.widened(given.bars, base, rows)
-    p, sigma = model.side.predict(x), trailing_volatility(given.bars.close, model.volatility_span)[rows]
-    choice = model.side.choose(p, sigma * np.sqrt(model.horizon_bars), costs_of_rows(given, config, part))
-    return Assessed(model, p, choice, model.p_act(x, p, choice, config.analyst), sigma)
+    sigma = trailing_volatility(given.bars.close, model.volatility_span)[rows]
+    return assess(model, x, sigma, costs_of_rows(given, config, part), lapsed_of(given, config, part), config.analyst)
+
+
+def lapsed_of(given: SeriesRows, config: AnalysisOptions, part: slice) -> list[Abstention | None]:
+    """Why the claim does not hold at each of some rows, as `analysis.decide` has it of one."""
+    closes = (given.bars.open_ms[given.rows[part]] + given.timeframe.ms).tolist()
+    drifted = given.drifted[part] if given.drifted else [None] * len(closes)
+    return [one or other for one, other in zip(expired(given.model, closes, config.analyst), drifted, strict=True)]
 
 
 def joined(parts: list[Assessed]) -> Assessed:
@@ -158,6 +167,7 @@ def joined(parts: list[Assessed]) -> Assessed:
         choice,
         np.concatenate(acts) if acts else None,
         np.concatenate([part.sigma for part in parts]),
+        [one for part in parts for one in part.lapsed],
     )
 
 

@@ -78,6 +78,14 @@ def promises(learner: Learner, out: OutOfSample) -> dict[str, float]:
     }
 
 
+def reliability(data: Dataset, out: OutOfSample) -> list[list[float]]:
+    """Ten groups of judged rows of equal size by their probability of up: [its mean, the share that rose, rows]."""
+    rows = out.judged & out.known
+    p, rose = out.probabilities[rows, UP], data.rose[rows]
+    groups = np.array_split(np.argsort(p, kind="stable"), _BINS)
+    return [[float(p[one].mean()), float(rose[one].mean()), float(len(one))] for one in groups if len(one)]
+
+
 def outcomes_of_three(outcome: NDArray[np.int8]) -> Floats:
     """Up, down and flat as columns of ones and zeros, (n, 3)."""
     found = np.zeros((len(outcome), 3))

@@ -11,7 +11,8 @@ import numpy as np
 from trader_cli.analyst.decision import DOWN, UP, acts
 from trader_cli.analyst.labels import barrier_distance
 from trader_cli.analyst.trained_model import TrainedModel
-from trader_cli.core.types import Abstention, Signal
+from trader_cli.analyst.trained_rule import TrainedRule
+from trader_cli.core.types import FEATURES_MOVED, FORECASTS_WRONG, Abstention, Signal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,12 +20,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from trader_cli.analyst.bundled import Trained
-    from trader_cli.analyst.decision import Choice
+    from trader_cli.analyst.decision import Choice, TradeCosts
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.core.types import Health
     from trader_cli.settings.analyst_section import AnalystSettings
 
     Floats = NDArray[np.float64]
+    Singles = NDArray[np.float32]
 
 DOUBT_BARS = 3
 """How many of the last bars must be sound. A filler or a bad print is told by the bar after it, a stuck run by its
@@ -38,7 +40,7 @@ class InputState:
 
     `bar_age_ms` is how old it is when it is analysed, `missing` how many of the model's features it lacks, `doubts`
     kinds of data-quality findings that hold some of the last `DOUBT_BARS`, and how many. `half`: of a pair, which one
-    reads these bars.
+    reads these bars. `absent`: why there is no model, where predictions are on.
     """
 
     symbol: str
@@ -48,6 +50,7 @@ class InputState:
     model: Trained | None
     missing: int
     half: TrainedModel | None = None
+    absent: Abstention | None = None
 
 
 def veto_on_inputs(given: InputState, options: AnalystSettings, health: Health | None) -> Abstention | None:
@@ -67,7 +70,9 @@ def veto_on_inputs(given: InputState, options: AnalystSettings, health: Health |
             f" close; `trader fetch {given.symbol} --timeframe {given.timeframe} --repair` asks for them again.",
         )
     if not options.enable_ml_predictions or given.model is None:
-        return Abstention("ml_predictions_off", "analyst.enable_ml_predictions is off: there is no opinion to act on.")
+        return given.absent or Abstention(
+            "ml_predictions_off", "analyst.enable_ml_predictions is off: there is no opinion to act on."
+        )
     alone = given.model if isinstance(given.model, TrainedModel) else None
     if options.enable_dual_model_system and alone is not None and alone.act is None:
         return Abstention("meta_model_absent", "The dual model system is on, but the bundle has no act model.")
@@ -87,7 +92,8 @@ def veto_on_inputs(given: InputState, options: AnalystSettings, health: Health |
 class Assessed:
     """What the models say of n bars: probabilities (n, 3), those of the side's profit, σ of a bar.
 
-    `p_act` is None where the act model does not decide.
+    `p_act` is None where the act model does not decide. `lapsed`: why the claim does not hold at each bar, (n,), `None`
+    where it does as far as it ever did.
     """
 
     model: TrainedModel
@@ -95,11 +101,34 @@ class Assessed:
     choice: Choice
     p_act: Floats | None
     sigma: Floats
+    lapsed: Sequence[Abstention | None]
 
     @property
     def barrier(self) -> Floats:
         """Log distance of the barriers, (n,)."""
         return barrier_distance(self.sigma, self.model.barrier_width, self.model.horizon_bars)
+
+
+def assess(
+    model: TrainedModel,
+    x: Singles,
+    sigma: Floats,
+    costs: TradeCosts,
+    lapsed: Sequence[Abstention | None],
+    options: AnalystSettings,
+) -> Assessed:
+    """What the models say of features x (n, f), σ of a bar (n,), costs of a trade, and why the claim does not hold.
+
+    Of bars at which its forecasts are not believed the base rates are told.
+    """
+    p = model.side.predict(x)
+    disbelieved = [one is not None and one.code in _DISBELIEVED for one in lapsed]
+    p[disbelieved] = model.side.base_rates
+    choice = model.side.choose(p, sigma * np.sqrt(model.horizon_bars), costs)
+    return Assessed(model, p, choice, model.p_act(x, p, choice, options), sigma, lapsed)
+
+
+_DISBELIEVED = frozenset({FORECASTS_WRONG, FEATURES_MOVED})
 
 
 def outcome_of(said: Assessed, close: float, *, allow_unproven: bool) -> Signal | Abstention:
@@ -110,7 +139,6 @@ def outcome_of(said: Assessed, close: float, *, allow_unproven: bool) -> Signal 
 def outcomes_of(said: Assessed, closes: Sequence[float], *, allow_unproven: bool) -> list[Signal | Abstention]:
     """The better side of each bar at its close, where it is to be taken. What abstains alike is one value."""
     model, choice, p_act = said.model, said.choice, said.p_act
-    unproven = allow_unproven and not model.claim.edge
     acting, shown = acts(choice, p_act).tolist(), np.zeros(len(closes)) if p_act is None else p_act
     columns = (
         choice.expected_value.tolist(),
@@ -121,9 +149,12 @@ def outcomes_of(said: Assessed, closes: Sequence[float], *, allow_unproven: bool
     )
     found: list[Signal | Abstention] = []
     known: dict[Abstention, Abstention] = {}
-    for at, (value, break_even, surer, is_act, probability) in enumerate(zip(*columns, strict=True)):
-        told = value * 1e4, break_even, probability
-        veto = None if unproven else _veto_on_assessment(model, *told, surer=surer, acts=is_act)
+    for at, (value, break_even, surer, is_act, probability, lapsed) in enumerate(
+        zip(*columns, said.lapsed, strict=True)
+    ):
+        told, unclaimed = (value * 1e4, break_even, probability), no_claim(model, lapsed)
+        unproven = allow_unproven and unclaimed is not None
+        veto = None if unproven else unclaimed or _veto_on_assessment(*told, surer=surer, acts=is_act)
         found.append(_signal(said, at, closes[at], unproven=unproven) if veto is None else known.setdefault(veto, veto))
     return found
 
@@ -149,12 +180,18 @@ def _signal(said: Assessed, at: int, close: float, *, unproven: bool) -> Signal:
     )
 
 
+def no_claim(trained: Trained, lapsed: Abstention | None) -> Abstention | None:
+    """Why nothing is claimed at a bar: there never was an edge, or `lapsed`; `None` where one is."""
+    if trained.claim.edge:
+        return lapsed
+    what = f"The rule {trained.name}" if isinstance(trained, TrainedRule) else "The model"
+    return Abstention("no_edge", f"{what} claims no edge: {trained.claim.reason}.")
+
+
 def _veto_on_assessment(
-    model: TrainedModel, value_bps: float, break_even: float, shown: float, *, surer: bool, acts: bool
+    value_bps: float, break_even: float, shown: float, *, surer: bool, acts: bool
 ) -> Abstention | None:
     """Reasons to abstain once the model has spoken; `shown` is what the act model gives the trade."""
-    if not model.claim.edge:
-        return Abstention("no_edge", f"The model claims no edge: {model.claim.reason}.")
     if not value_bps > 0:
         return Abstention("no_expected_value", f"The better side is worth {value_bps:.1f} bps after costs.")
     if not surer:

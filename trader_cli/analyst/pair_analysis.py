@@ -18,6 +18,7 @@ from trader_cli.analyst.analysis import (
 )
 from trader_cli.analyst.decision import DOWN, FLAT, UP
 from trader_cli.analyst.labels import trailing_volatility
+from trader_cli.analyst.model_age import expired
 from trader_cli.analyst.outcomes import Assessed, veto_on_inputs
 from trader_cli.analyst.pair_decision import FAST_ABSENT, PairSaid, pair_outcomes
 from trader_cli.analyst.permission import COSTLESS
@@ -89,6 +90,7 @@ def _decided(given: PairInput, config: AnalysisOptions) -> tuple[Analysis, PairS
         at_ms=decided_ms,
         costs=fast.costs(config.costs, pair.fast_horizon),
         unproven=options.allow_unproven and not pair.claim.edge,
+        lapsed=expired(pair, [given.decided_ms], options),
     )
     p = said.slow.p[0]
     is_new = bool(said.at_ms[0] == said.since_ms[0])
@@ -117,4 +119,4 @@ def _assessed(given: AnalysisInput, half: TrainedModel) -> Assessed:
     """What a half says of the last bar, before costs."""
     p = half.side.predict(row_of(given, half))
     sigma = trailing_volatility(given.bars.close, half.volatility_span)[-1:]
-    return Assessed(half, p, half.side.choose(p, sigma * np.sqrt(half.horizon_bars), COSTLESS), None, sigma)
+    return Assessed(half, p, half.side.choose(p, sigma * np.sqrt(half.horizon_bars), COSTLESS), None, sigma, [None])

@@ -40,7 +40,8 @@ class PairSaid:
     """What both halves say at m fast closes, before costs, and what the slow trade costs that is entered there.
 
     `slow`: of the last slow close before or at each, `since_ms`; `fast` of the fast close, `at_ms`; both UTC ms, (m,).
-    `unproven`: the better side of each half counts, whatever it is worth.
+    `unproven`: the better side of each half counts, whatever it is worth. `lapsed`: why the claim does not hold at
+    each close, `None` where it does as far as it ever did.
     """
 
     pair: TrainedPair
@@ -51,6 +52,7 @@ class PairSaid:
     at_ms: Ints
     costs: TradeCosts
     unproven: bool
+    lapsed: Sequence[Abstention | None]
 
     @cached_property
     def told(self) -> NDArray[np.int8]:
@@ -120,6 +122,8 @@ def _veto(said: PairSaid, at: int) -> Abstention | None:
     claim = said.pair.claim
     if not claim.edge and not said.unproven:
         return Abstention("no_edge", f"The pair claims no edge: {claim.reason}.")
+    if said.lapsed[at] is not None and not said.unproven:
+        return said.lapsed[at]
     if said.told[at] == 0:
         return Abstention("no_permission", "The slow model permits neither side at its last close.")
     if not said.standing.live[at]:

@@ -10,6 +10,7 @@ import numpy as np
 from trader_cli.analyst.decision import Choice
 from trader_cli.analyst.decisions_by_row import AT_ONCE, DecidedRows, costs_of_rows, joined, vetoes_of
 from trader_cli.analyst.labels import trailing_volatility
+from trader_cli.analyst.model_age import expired
 from trader_cli.analyst.outcomes import Assessed
 from trader_cli.analyst.pair_decision import FAST_ABSENT, PairSaid, pair_outcomes
 from trader_cli.analyst.permission import COSTLESS
@@ -50,6 +51,7 @@ def decide_pair_rows(slow: SeriesRows, fast: SeriesRows, config: AnalysisOptions
         at_ms=_closed(fast),
         costs=costs_of_rows(fast, config, slice(0, len(fast.rows)), pair.fast_horizon),
         unproven=config.analyst.allow_unproven and not pair.claim.edge,
+        lapsed=expired(pair, _closed(fast).tolist(), config.analyst),
     )
     outcomes = pair_outcomes(said, fast.bars.close[fast.rows].tolist())
     p = np.where((said.at_ms == said.since_ms)[:, None], of_slow.p, np.nan)
@@ -75,7 +77,7 @@ def _assessed(given: SeriesRows) -> tuple[Assessed, Ints]:
         base, missing[part] = given.matrix(rows[part])
         p, of_bar = half.side.predict(half.widened(given.bars, base, rows[part])), sigma[rows[part]]
         choice = half.side.choose(p, of_bar * np.sqrt(half.horizon_bars), COSTLESS)
-        parts.append(Assessed(half, p, choice, None, of_bar))
+        parts.append(Assessed(half, p, choice, None, of_bar, [None] * len(p)))
     told = joined(parts)
     choice = Choice(*(getattr(told.choice, each.name)[which] for each in fields(Choice)))
-    return Assessed(half, told.p[which], choice, None, told.sigma[which]), missing[which]
+    return Assessed(half, told.p[which], choice, None, told.sigma[which], [None] * len(which)), missing[which]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from trader_cli.analyst.outcomes import no_claim
 from trader_cli.analyst.rule_trades import target_distance
 from trader_cli.core.types import Abstention, Signal
 
@@ -48,9 +49,19 @@ def held_by(up: float, down: float) -> Holding | None:
 
 
 def rule_outcome(
-    rule: TrainedRule, word: RuleWord, close: float, barrier: float, costs: TradeCosts, *, allow_unproven: bool
+    rule: TrainedRule,
+    word: RuleWord,
+    close: float,
+    barrier: float,
+    costs: TradeCosts,
+    lapsed: Abstention | None = None,
+    *,
+    allow_unproven: bool,
 ) -> Signal | Abstention:
-    """What comes of a word at a close. `barrier`: log distance of the target where the rule gives none of its own."""
+    """What comes of a word at a close. `barrier`: log distance of the target where the rule gives none of its own.
+
+    `lapsed`: why its claim does not hold there, `None` where it does as far as it ever did.
+    """
     if word.side == 0:
         return Abstention("no_word", f"The rule {rule.name} would hold nothing.")
     if word.side == word.before:
@@ -59,12 +70,13 @@ def rule_outcome(
         )
     if not np.isfinite(barrier):
         return Abstention("volatility_unknown", "The bars do not reach back far enough to tell the volatility.")
-    unproven = allow_unproven and not rule.claim.edge
+    unclaimed = no_claim(rule, lapsed)
+    unproven = allow_unproven and unclaimed is not None
     target = word.target if np.isfinite(word.target) else target_distance(barrier, word.side)
     cost = float(costs.of(np.array([word.side], np.int8))[0])
     value_bps = (rule.win_share * (target + word.stop) - word.stop - cost) * 1e4
-    if not rule.claim.edge and not unproven:
-        return Abstention("no_edge", f"The rule {rule.name} claims no edge: {rule.claim.reason}.")
+    if unclaimed is not None and not unproven:
+        return unclaimed
     if not value_bps > 0 and not unproven:
         return Abstention("no_expected_value", f"A trade of this word is worth {value_bps:.1f} bps after costs.")
     return Signal(

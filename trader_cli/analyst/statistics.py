@@ -93,13 +93,19 @@ def chance_of_no_gain(differences: Floats, block: int, draws: int = 1000) -> flo
 
     Circular blocks: Politis & Romano (1992).
     """
+    means = resampled_means(differences, block, draws)
+    return float(np.mean(means <= 0)) if len(means) and differences.any() else 1.0
+
+
+def resampled_means(differences: Floats, block: int, draws: int = 1000) -> Floats:
+    """The means of differences (n,) drawn again in circular blocks, (draws,); none where there are not two blocks."""
     n = len(differences)
-    if n < 2 * block or not differences.any():
-        return 1.0
+    if n < 2 * block:
+        return np.empty(0)
     sums = np.cumsum(np.concatenate([[0.0], differences, differences[:block]]))
     starts = np.random.default_rng(0).integers(0, n, (draws, n // block))
-    means = (sums[starts + block] - sums[starts]).sum(axis=1)
-    return float(np.mean(means <= 0))
+    drawn = (sums[starts + block] - sums[starts]).sum(axis=1)
+    return np.asarray(drawn / (n // block * block))
 
 
 def independent_share(gains: Floats) -> float:

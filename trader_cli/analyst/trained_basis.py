@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from trader_cli.analyst.return_interval import ReturnInterval
 from trader_cli.core.json_values import built, object_of, texts_of
+from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.core.money.sizing import SIGMA_UNCERTAINTY
 from trader_cli.core.types import Claim
 
@@ -21,7 +22,7 @@ class TrainedBasis:
     """`features` are the columns that are read, in order; `horizon_bars`, `barrier_width`, `volatility_span` those of
     the labels, which an analysis must repeat. `key` is the digest of everything it depended on; `made_with` what the
     claim rests on (`analyst.claim_basis`); `sigma_uncertainty` and `interval` are measured on the bars
-    (`analyst.sigma_uncertainty`, `analyst.return_interval`).
+    (`analyst.sigma_uncertainty`, `analyst.return_interval`); `reliability` is `forecast_quality.reliability`.
     """
 
     key: str
@@ -42,6 +43,12 @@ class TrainedBasis:
     producer: str = ""
     sigma_uncertainty: float = SIGMA_UNCERTAINTY
     interval: ReturnInterval | None = None
+    reliability: list[list[float]] = field(default_factory=list)
+
+    @property
+    def learned_to_ms(self) -> int:
+        """The close of the last bar that was learned from, UTC ms."""
+        return self.last_ms + Timeframe.parse(self.timeframe).ms
 
     def basis(self, producer: str) -> JsonObject:
         """This part of what `bundle.json` says."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from trader_cli.analyst.act_model import META_COLUMNS, ActModel, ActVerdict
 from trader_cli.analyst.boosting import Calibrated
 from trader_cli.analyst.decision import Payoffs
+from trader_cli.analyst.feature_bins import FeatureBins
 from trader_cli.analyst.fitted_families import FittedFamilies
 from trader_cli.analyst.read_features import as_read, beside
 from trader_cli.analyst.side_model import SideModel
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     Singles = NDArray[np.float32]
     Ints = NDArray[np.int64]
 
-BUNDLE_SCHEMA = 6
+BUNDLE_SCHEMA = 7
 _THREADS = re.compile(r"^\[num_threads: \d+\]\n", re.MULTILINE)
 
 
@@ -42,12 +43,14 @@ _THREADS = re.compile(r"^\[num_threads: \d+\]\n", re.MULTILINE)
 class TrainedModel(TrainedBasis):
     """Side model, act model (if the dual system is on and could be fitted), families, and what they rest on.
 
-    `features` are those of the features artifact, then those of the `fitted` families.
+    `features` are those of the features artifact, then those of the `fitted` families; `bins` are of those among them
+    that the side model splits on.
     """
 
     side: SideModel
     act: ActModel | None
     fitted: FittedFamilies
+    bins: FeatureBins
 
     @property
     def base_features(self) -> tuple[str, ...]:
@@ -69,6 +72,7 @@ class TrainedModel(TrainedBasis):
             "side.txt": _text_of(self.side.booster),
             "calibration.json": canonical_json(self._numbers()),
             "fitted.json": canonical_json(self.fitted.as_dict()),
+            "bins.json": canonical_json(self.bins.as_dict()),
         }
         return files if self.act is None else {**files, "act.txt": _text_of(self.act.booster)}
 
@@ -114,7 +118,8 @@ class TrainedModel(TrainedBasis):
         if numbers["act"] is not None:
             verdict = built(ActVerdict, numbers["act"]["verdict"])
             act = ActModel(_calibrated(files["act.txt"], numbers["act"]), verdict)
-        model = built(cls, {**known, "side": side, "act": act, "fitted": fitted})
+        bins = FeatureBins.from_dict(json.loads(files["bins.json"]))
+        model = built(cls, {**known, "side": side, "act": act, "fitted": fitted, "bins": bins})
         _refuse_unknown_members(model, texts_of(description["meta_features"]))
         return model
 
@@ -130,6 +135,7 @@ def _refuse_unknown_members(model: TrainedModel, meta_features: tuple[str, ...])
     wanted = (*model.features, *META_COLUMNS)
     boosters = [(model.side.booster, len(model.features)), *([(model.act.booster, len(wanted))] if model.act else [])]
     fit = (*model.fitted.inputs, *model.fitted.names) == model.features and meta_features == wanted
+    fit = fit and set(model.bins.names) <= set(model.features)
     if not fit or any(one.booster.num_feature() != width for one, width in boosters):
         raise DataInvalid(
             "The model bundle's models read other columns than its feature list names.",

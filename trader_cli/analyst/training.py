@@ -13,11 +13,12 @@ from trader_cli.analyst.boosting import BinnedRows
 from trader_cli.analyst.claim import MIN_TRADES, make_claim
 from trader_cli.analyst.claim_basis import PRODUCER, made_with
 from trader_cli.analyst.decision import Costs
+from trader_cli.analyst.feature_bins import FeatureBins
 from trader_cli.analyst.fitted_families import FittedFamilies, fit_families
-from trader_cli.analyst.forecast_quality import promises, quality
+from trader_cli.analyst.forecast_quality import promises, quality, reliability
 from trader_cli.analyst.funding_cost import funding_rates
 from trader_cli.analyst.labels import average_uniqueness, triple_barrier
-from trader_cli.analyst.read_features import beside, read_complete
+from trader_cli.analyst.read_features import as_read, beside, read_complete
 from trader_cli.analyst.return_interval import coverage, measured_interval
 from trader_cli.analyst.side_by_side import threads_within
 from trader_cli.analyst.sigma_uncertainty import measured_uncertainty
@@ -163,7 +164,8 @@ def final_model(
     learner, out, options = chosen.learner, chosen.out, chosen.learner.options
     everything = np.ones(len(data), dtype=bool)
     fitted = fitting.on(everything, shown=True)
-    binned = BinnedRows.of(beside(data.x, fitting.columns(fitted, len(data))))
+    further = as_read(fitting.columns(fitted, len(data)))
+    binned = BinnedRows.of(beside(data.x, further))
     side = fit_side(binned, learner, out, everything, config.seed)
     if side is None:
         raise TooFewBars("The training rows hold too few ups or downs to learn from.", len(bars), len(bars))
@@ -179,6 +181,7 @@ def final_model(
         side=side,
         act=act,
         fitted=fitted,
+        bins=FeatureBins.of((*names, *fitted.names), side.booster.gains, data.x, further),
         claim=claim,
         horizon_bars=options.longest_horizon,
         barrier_width=options.barrier_width,
@@ -191,6 +194,7 @@ def final_model(
             **promises(learner, out),
             **coverage(*looked_ahead),
         },
+        reliability=reliability(learner.data, out),
         seed=config.seed,
         made_with=made_with(config),
         producer=PRODUCER,

@@ -211,7 +211,12 @@ class _Moments:
     closes: Ints
     shown: SnapshotRows
 
-    def of(self, history: SymbolHistory, half: TrainedModel | None = None) -> SeriesRows:
+    def of(
+        self,
+        history: SymbolHistory,
+        half: TrainedModel | None = None,
+        drifted: Sequence[Abstention | None] = (),
+    ) -> SeriesRows:
         """The last bars of a series that have closed by then."""
         model = history.models.at(int(self.closes[0])).model
         reads = half or model
@@ -228,11 +233,12 @@ class _Moments:
             LEVEL_BARS,
             history.signals,
             half,
+            drifted,
         )
 
 
 def _decided(history: SymbolHistory, moments: _Moments, options: AnalysisOptions) -> DecidedRows:
-    given = moments.of(history)
+    given = moments.of(history, drifted=history.drifted(moments.closes.tolist(), options.analyst))
     refuse_absent(given.model, history.features.columns)
     return decide_rows(given, options)
 

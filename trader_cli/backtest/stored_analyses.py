@@ -12,31 +12,38 @@ from trader_cli.analyst.analysis import LEVEL_BARS, AnalysisInput, decide
 from trader_cli.analyst.fitted_families import history_bars
 from trader_cli.analyst.funding_cost import FUNDING_ROWS
 from trader_cli.analyst.health import HEALTH_COLUMNS
+from trader_cli.analyst.model_watch import WatchedSeries, day_of, doubt_of, watch
 from trader_cli.analyst.outcomes import DOUBT_BARS
 from trader_cli.analyst.pair_analysis import PairInput, decide_pair
 from trader_cli.analyst.rule_decision import RuleWord
+from trader_cli.analyst.trained_model import TrainedModel
 from trader_cli.analyst.trained_pair import TrainedPair
 from trader_cli.core.market.doubtful_rows import doubts_by_row
 from trader_cli.core.market.snapshot import MarketSnapshot
+from trader_cli.core.market.timeframes import DAY_MS
 from trader_cli.core.types import Abstention
 from trader_cli.features.bar_arrays import PRICE_INPUTS, BarSeries
 from trader_cli.storage.stored_columns import StoredColumns
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import polars as pl
     from numpy.typing import NDArray
 
-    from trader_cli.analyst.trained_model import TrainedModel
-    from trader_cli.backtest.model_spans import ModelSchedule
+    from trader_cli.analyst.model_watch import Watched
+    from trader_cli.backtest.model_spans import ModelSchedule, ModelSpan
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.core.types import Analysis, Signal
     from trader_cli.exchange.simulated_exchange import SimulatedExchange
     from trader_cli.features.rule import BarSignals
+    from trader_cli.settings.analyst_section import AnalystSettings
     from trader_cli.settings.room_options import AnalysisOptions
     from trader_cli.storage.stored_columns import Columns
 
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
+    _Known = dict[tuple[str, int], dict[int, Watched]]
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,9 @@ class SymbolHistory:
     models: ModelSchedule
     digests: dict[str, str]
     signals: BarSignals | None = None
+    _watched: dict[tuple[str, int], dict[int, Watched]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
     member: tuple[tuple[int, int], ...] | None = None
     begins_ms: int = 0
     fast: SymbolHistory | None = None
@@ -101,6 +111,28 @@ class SymbolHistory:
     def doubts(self) -> dict[int, dict[str, int]]:
         """What is doubtful about the bars before each row, as told then; rows without doubts are left out."""
         return doubts_by_row(self.bars, self.timeframe, self.reach, DOUBT_BARS)
+
+    def drifted(self, closes: Sequence[int], options: AnalystSettings) -> list[Abstention | None]:
+        """Why the forecasts of the model that trades these closes are not believed then, `None` where they are."""
+        trading = self.models.at(closes[0])
+        model = trading.model
+        if not isinstance(model, TrainedModel):
+            return [None] * len(closes)
+        key = trading.digest, trading.from_ms
+        if key not in self._watched:
+            self._watched[key] = self._watch(model, trading)
+        doubts = {day: doubt_of(model, known, options) for day, known in self._watched[key].items()}
+        decided = self.series.open_ms[self.rows_at(np.asarray(closes))] + self.timeframe.ms
+        return [doubts.get(day_of(close_ms)) for close_ms in decided.tolist()]
+
+    def _watch(self, model: TrainedModel, trading: ModelSpan) -> dict[int, Watched]:
+        """What is known of a model on each day on which it trades."""
+        later = [span.from_ms for span in self.models.spans if span.from_ms > trading.from_ms]
+        last = int(self.series.open_ms[-1]) + self.timeframe.ms
+        first, stop = (day_of(ms) for ms in (trading.from_ms - DAY_MS, min([*later, last])))
+        days = range(max(first, day_of(int(self.series.open_ms[0]))), stop + 1, DAY_MS)
+        series = WatchedSeries(self.timeframe, self.series, lambda rows: self.matrix(model.base_features, rows))
+        return {one.day_ms: one for one in watch(model, series, days)[0]} if days else {}
 
     def paid_between(self, after_ms: int, until_ms: int) -> bool:
         """Whether funding was paid in (after, until], as far as it is known."""
@@ -190,6 +222,7 @@ class StoredAnalyses:
             funding=self._funding(history, now),
             word=None if history.signals is None else RuleWord.at(history.signals, row),
             half=half,
+            drifted=history.drifted([close_ms], self.options.analyst)[0],
         )
 
     def snapshot(self, symbol: str) -> MarketSnapshot:

@@ -12,6 +12,7 @@ COMMANDS = {
     "fetch": "Fetch closed bars and the state of the market.",
     "features": "Build features from the fetched bars.",
     "train": "Train the models, and find out whether they have an edge.",
+    "models": "Trained models: list, show, compare, promote, retire, export.",
     "analyze": "Look for a signal at the last closed bar.",
     "trials": "What was ever tried on these data: all of it counts against a claim.",
     "tactics": "Turn the last analysis into a plan, or a refusal.",

@@ -103,6 +103,11 @@ RULE_FAILED = "rule_failed"
 """The code of an abstention of a rule of one's own that raised, crashed, or did not answer in time."""
 
 
+MODEL_EXPIRED, FORECASTS_WRONG, FEATURES_MOVED = "model_expired", "forecasts_wrong", "features_moved"
+CLAIM_LAPSED = frozenset({MODEL_EXPIRED, FORECASTS_WRONG, FEATURES_MOVED})
+"""Codes of abstentions of a model whose claim does not hold any more: too old, found wrong, in another market."""
+
+
 @dataclass(frozen=True)
 class Abstention:
     """A stated reason for doing nothing: a stable code and a sentence."""

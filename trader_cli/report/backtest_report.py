@@ -13,12 +13,14 @@ from trader_cli.core.market.gaps import utc_text
 from trader_cli.core.market.schemas import rows_between
 from trader_cli.core.market.timeframes import DAY_MS, Timeframe
 from trader_cli.exchange.latency import USUAL_LATENCY_MS
+from trader_cli.report.model_panel import cards_of
 from trader_cli.report.run_report import RunReport
 from trader_cli.storage.artifacts import stage_key
 from trader_cli.storage.inventory import BACKTEST
 from trader_cli.venue.engine.margin import MAKER_FEE, TAKER_FEE
 
 if TYPE_CHECKING:
+    from trader_cli.analyst.model_card import ModelCard
     from trader_cli.core.identity.manifests import Manifest
     from trader_cli.core.json_values import JsonObject
     from trader_cli.storage.artifacts import ArtifactStore
@@ -48,7 +50,15 @@ def backtest_report(store: ArtifactStore, profile: str, manifest: Manifest) -> R
         made_from=_made_from(manifest),
         is_made_up=manifest.source.startswith("synthetic"),
         remark=_remark(request, _ended(manifest)),
+        models=_models(store, manifest),
     )
+
+
+def _models(store: ArtifactStore, manifest: Manifest) -> tuple[ModelCard, ...]:
+    """The cards of the models that traded."""
+    analyst = object_of(object_of(manifest.notes["settings"]).get("analyst", {}))
+    named = [digest for name, digest in manifest.inputs.items() if name.startswith("model ")]
+    return cards_of(store, named, number_of(analyst.get("max_model_age", 0)))
 
 
 def _ended(manifest: Manifest) -> dict[str, int]:

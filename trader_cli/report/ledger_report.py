@@ -15,6 +15,7 @@ from trader_cli.core.market.timeframes import DAY_MS, HOUR_MS, Timeframe
 from trader_cli.core.money.assets import margin_asset_of
 from trader_cli.core.types import Tries
 from trader_cli.report.ledger_frames import frames_of, trades_of
+from trader_cli.report.model_panel import cards_of
 from trader_cli.report.run_report import RunReport
 from trader_cli.storage.artifacts import stage_key
 
@@ -67,6 +68,7 @@ def ledger_report(
         assumptions=_assumptions(kind, span, asset),
         is_made_up=ledger.path.parent.name.startswith("synthetic"),
         made_from={"ledger": str(ledger.path), "journal": ledger.journal_digest()},
+        models=cards_of(store, [plan.lineage for plan in plans if plan.decision_ms >= span[0]], 0),
     )
 
 

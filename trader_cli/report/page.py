@@ -10,6 +10,7 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from trader_cli.report.chart_data import chart_data
+from trader_cli.report.model_panel import model_panel
 from trader_cli.report.money_panels import chance_panel, costs_panel, months_panel
 from trader_cli.report.trust_panels import assumptions_panel, calibration_panel, cover_panel, exposure_panel
 from trader_cli.report.verdict import verdict
@@ -28,6 +29,7 @@ SECTIONS = (
     ("price", "Price"),
     ("costs", "Costs"),
     ("calibration", "Calibration"),
+    ("models", "Models"),
     ("months", "Months"),
     ("exposure", "Exposure"),
     ("trades-panel", "Trades"),
@@ -88,6 +90,7 @@ def _panels(run: RunReport) -> list[str]:
         _own("price.html") if run.drawn else _no_bars(),
         costs_panel(run),
         calibration_panel(run),
+        model_panel(run),
         months_panel(run),
         exposure_panel(run),
         _own("trades.html"),

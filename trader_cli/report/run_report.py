@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from trader_cli.analyst.model_card import ModelCard
     from trader_cli.backtest.figures import Figures
     from trader_cli.core.market.timeframes import Timeframe
 
@@ -46,6 +47,8 @@ class RunReport:
     """Whether the market was made up from a seed."""
     remark: str = ""
     """What else belongs to the verdict."""
+    models: tuple[ModelCard, ...] = ()
+    """Those that decided, by when they learned last, as far as they are stored still."""
 
     @property
     def title(self) -> str:

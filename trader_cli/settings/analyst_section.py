@@ -60,6 +60,15 @@ class AnalystSettings(Section):
     min_market_health: Fraction = Field(description="market health below which the analyst abstains")
     max_book_age: Positive = Field(description="seconds after which a stored book or ticker is stale")
     max_bar_age: Positive = Field(description="bars after which the last closed bar is stale")
+    max_model_age: Positive = Field(
+        description="days after the last bar learned from until which a model's claim holds for opening"
+    )
+    forecast_alarm: Annotated[float, Field(gt=0, lt=0.5)] = Field(
+        description="chance at which right forecasts of a model are ever taken for wrong ones, which ends its trading"
+    )
+    max_moved_features: Fraction = Field(
+        description="share of what a model reads that may lie where it never lay in training; 1: any"
+    )
     allow_unproven: bool = Field(
         description="signal without a claimed edge, to watch the flow with the smallest order; refused in live"
     )

@@ -80,6 +80,10 @@ class ArtifactStore(ChunkStore):
             body = {"digest": digest, **flat(key), **({"market": market} if market else {})}
             write_atomic(self.reference_path(key), canonical_json(body))
 
+    def unpoint(self, key: ArtifactKey) -> None:
+        """Let nothing be the current one of a key any more."""
+        self.reference_path(key).unlink(missing_ok=True)
+
     def _names(self, key: ArtifactKey, market: str) -> str | None:
         """The digest a key points to, `None` also where it is of another market than this one."""
         try:

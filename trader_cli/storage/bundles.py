@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trader_cli.core.errors import DataError, DataInvalid
+from trader_cli.core.errors import DataError, DataInvalid, DataMissing, UsageError
 from trader_cli.core.identity.digests import canonical_json, digest_bytes
 from trader_cli.core.json_values import object_of
 from trader_cli.storage.files import PART, freshen
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from trader_cli.core.json_values import JsonObject
 
-_INDEX = "bundle.json"
+BUNDLE_INDEX = "bundle.json"
 
 
 class BundleStore:
@@ -42,7 +42,7 @@ class BundleStore:
         except OSError as error:
             raise DataError(f"Cannot write the model bundle: {error.strerror}.") from error
         try:
-            for name, data in {**files, _INDEX: content}.items():
+            for name, data in {**files, BUNDLE_INDEX: content}.items():
                 _write_durably(part / name, data)
             if target.exists():
                 shutil.rmtree(target)
@@ -55,7 +55,7 @@ class BundleStore:
 
     def description(self, digest: str) -> JsonObject:
         """The checked `bundle.json` of a bundle. Raises `DataInvalid`."""
-        path = self.root / digest / _INDEX
+        path = self.root / digest / BUNDLE_INDEX
         try:
             content = path.read_bytes()
         except OSError as error:
@@ -64,7 +64,7 @@ class BundleStore:
             ) from error
         if digest_bytes(content) != digest:
             raise DataInvalid(
-                f"The model bundle {path.parent} was changed: {_INDEX} is not what was written.", hint=_HINT
+                f"The model bundle {path.parent} was changed: {BUNDLE_INDEX} is not what was written.", hint=_HINT
             )
         return dict(json.loads(content))
 
@@ -83,6 +83,28 @@ class BundleStore:
                     f"The model bundle {path.parent} was changed: {name} is not what was written.", hint=_HINT
                 )
         return files, description
+
+    def digests(self) -> list[str]:
+        """Of the bundles that are there, whole or not, in order."""
+        return sorted(path.parent.name for path in self.root.glob(f"*/{BUNDLE_INDEX}"))
+
+    def found(self, name: str) -> str:
+        """The digest of the bundle that is called this, or begins so. Raises `DataMissing` or `UsageError`."""
+        known = [digest for digest in self.digests() if digest.startswith(name)]
+        if name in known or len(known) == 1:
+            return name if name in known else known[0]
+        if known and name:
+            raise UsageError(f"{len(known)} model bundles begin with {name}.", hint="Write more of the digest.")
+        raise DataMissing(f"There is no model bundle {name!r}.", hint="See `trader models list`.")
+
+    def index(self, digest: str) -> bytes:
+        """The bytes of a checked `bundle.json`."""
+        self.description(digest)
+        return (self.root / digest / BUNDLE_INDEX).read_bytes()
+
+    def written_ms(self, digest: str) -> int:
+        """When a bundle was written here, by this machine's clock, UTC ms."""
+        return (self.root / digest / BUNDLE_INDEX).stat().st_mtime_ns // 1_000_000
 
     def _intact(self, digest: str) -> bool:
         try:

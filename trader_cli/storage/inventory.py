@@ -48,8 +48,13 @@ BLOCK_CACHE_BYTES = 2**30
 STAGED_S = 7 * 86_400
 """How long the next fetch may take to go on from where a killed one stopped."""
 BACKTEST, SESSION, MODEL_UNTIL = "backtest-", "session-", "model-"
-"""How stages of backtests, of trading sessions, and of models that were trained on a series' beginning begin."""
-_DOCUMENTS = frozenset({"market", "info", "analysis", "plan", "quality", "asked"})
+"""How stages of backtests, of trading sessions, and of models beside the current one begin: `model-UNTIL_MS` was
+trained on the beginning of a series."""
+MODEL, FORMER_MODEL, RETIRED_MODEL = "model", f"{MODEL_UNTIL}former", f"{MODEL_UNTIL}retired"
+"""The current model of a series, the one that was current before, and the one that was taken away."""
+WATCH = "watch"
+"""What the watches over the current model of a series know."""
+_DOCUMENTS = frozenset({WATCH, "market", "info", "analysis", "plan", "quality", "asked"})
 
 
 @dataclass(frozen=True)
@@ -174,7 +179,7 @@ def _made_from(store: ArtifactStore, named: set[str]) -> set[tuple[str, str]]:
 
 def _is_model(stage: str) -> bool:
     """Whether a reference is to a model bundle: the current one, or one of the beginning of a series."""
-    return stage == "model" or stage.startswith(MODEL_UNTIL)
+    return stage == MODEL or stage.startswith(MODEL_UNTIL)
 
 
 def _kinds_behind(stage: str) -> set[str]:

@@ -43,7 +43,9 @@ def run(
     model: Annotated[
         str | None,
         typer.Option(
-            "--model", help="`current`, or a bundle's digest; default: trained on the way.", show_default=False
+            "--model",
+            help="`current`, a bundle's digest, or what `models export` wrote; default: trained on the way.",
+            show_default=False,
         ),
     ] = None,
     refit: Annotated[str, typer.Option("--refit", help="How often models are trained anew on the way.")] = "30d",
@@ -266,7 +268,7 @@ def _first(found: FirstDecision | None) -> list[str]:
 def _print(workspace: Workspace, done: StoredBacktest, *, json: bool) -> None:
     """What it came to; of its decisions why nothing was traded, of the trial ledger how many tries there are by now."""
     from trader_cli.backtest.records import framed
-    from trader_cli.backtest.untraded import reasons, untraded
+    from trader_cli.backtest.untraded import lapsed, reasons, why_not
     from trader_cli.cli.backtest_facts import facts_of
     from trader_cli.pipelines.backtests.backtest_store import tries_now
     from trader_cli.storage.artifacts import ArtifactStore
@@ -276,7 +278,7 @@ def _print(workspace: Workspace, done: StoredBacktest, *, json: bool) -> None:
     with suppress(DataInvalid):  # what was stored is shown all the same
         now = tries_now(workspace, done.request)
     if json:
-        print_json({**done.as_dict(), "not_traded": reasons(decisions), "tries_now": now})
+        print_json({**done.as_dict(), "not_traded": reasons(decisions), "lapsed": lapsed(decisions), "tries_now": now})
         return
-    request, why = done.request, untraded(decisions)
+    request, why = done.request, why_not(decisions)
     print_facts(f"backtest {done.name}: {', '.join(request.symbols)} {request.timeframe}", facts_of(done, why, now))

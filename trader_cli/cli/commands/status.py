@@ -14,7 +14,7 @@ from trader_cli.core.money.assets import QUOTE
 from trader_cli.core.proofs.assurance import QUESTION
 
 if TYPE_CHECKING:
-    from trader_cli.pipelines.stages.stored_status import SeriesStatus, Status
+    from trader_cli.pipelines.stages.stored_status import SeriesStatus, Status, TrainedStatus
     from trader_cli.pipelines.trading.account_status import AccountStatus, HeldStatus
 
 app = typer.Typer()
@@ -56,6 +56,8 @@ def _show(done: Status, account: AccountStatus) -> None:
         return
     print_table("", _COLUMNS, [_row(series) for series in done.series])
     for series in done.series:
+        if series.trained is not None:
+            print_facts(f"{series.symbol} {series.timeframe}: model {_trained_line(series.trained)}", {})
         found = quality_line(series.quality, gaps=False)
         if found is not None:
             print_facts(f"{series.symbol} {series.timeframe}: of its bars {found}", {})
@@ -68,6 +70,20 @@ def _row(s: SeriesStatus) -> tuple[str, ...]:
     shown = "?" if s.age_ms is None else age(s.age_ms)
     bars, last = (str(s.bars), utc(s.last_close_ms)) if s.bars else ("damaged", "?")
     return f"{s.symbol} {s.timeframe}", bars, last, shown, s.features, s.model, s.outcome
+
+
+def _trained_line(trained: TrainedStatus) -> str:
+    until = f"valid until {utc(trained.valid_until_ms)}{': too old to open by' if trained.too_old else ''}"
+    span = f"on {utc(trained.learned_from_ms)} to {utc(trained.learned_to_ms)}"
+    return f"{trained.digest[:8]}…, trained {span}, {until}{_watched_line(trained)}"
+
+
+def _watched_line(trained: TrainedStatus) -> str:
+    known = trained.watched
+    if known is None:
+        return ""
+    against = f"evidence against {known['forecasts']} forecasts {known['evidence']:.1f} to 1"
+    return f"; since then {against}, {known['moved']:.0%} of its features moved"
 
 
 def _account_facts(account: AccountStatus) -> dict[str, str | None]:

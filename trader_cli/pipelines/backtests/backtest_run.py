@@ -21,6 +21,7 @@ from trader_cli.pipelines.backtests.prepared_backtest import PreparedBacktest, t
 from trader_cli.pipelines.backtests.span_hints import nothing_stored, too_few_before
 from trader_cli.pipelines.backtests.stored_tape import no_longer_traded, played_digests, tape_of
 from trader_cli.pipelines.backtests.universe import membership
+from trader_cli.pipelines.stages.model_life import find_model
 from trader_cli.pipelines.stages.model_stages import training_data
 from trader_cli.pipelines.stages.model_training import train_on
 from trader_cli.pipelines.stages.rule_training import prepare_rule
@@ -48,6 +49,8 @@ def run_backtest(
     `listed`: what was tradable when, if a person says so; what of it is stored over the span is traded.
     """
     store = ArtifactStore(workspace.cache_dir, remembered_bytes=0)  # each is read once
+    if request.model not in {WALK_FORWARD, CURRENT}:
+        request = replace(request, model=find_model(workspace, request.model))
     ended = no_longer_traded(workspace, request.symbols)
     if listed:
         request, by_list = _declared(workspace, store, request, listed)

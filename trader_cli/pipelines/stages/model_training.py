@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from trader_cli import __version__
@@ -17,13 +17,13 @@ from trader_cli.pipelines.stages.training_inputs import count_tries, training_in
 from trader_cli.settings.room_options import TrainingOptions
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
 from trader_cli.storage.bundles import BundleStore
-from trader_cli.storage.inventory import MODEL_UNTIL
+from trader_cli.storage.inventory import FORMER_MODEL, MODEL, MODEL_UNTIL, RETIRED_MODEL
 
 if TYPE_CHECKING:
     from trader_cli.analyst.bundled import Trained
     from trader_cli.analyst.trained_model import TrainedModel
     from trader_cli.analyst.trained_pair import TrainedPair
-    from trader_cli.core.identity.manifests import Manifest
+    from trader_cli.core.identity.manifests import ArtifactKey, Manifest
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.core.ports import Progress
     from trader_cli.pipelines.stages.training_inputs import TrainingData
@@ -73,7 +73,7 @@ def train_on(
         from trader_cli.pipelines.stages.rule_training import prepare_rule
 
         rule = prepare_rule(workspace, store, given, progress)
-    bundles, stage = BundleStore(store.root / "models"), "model" if until_ms is None else f"{MODEL_UNTIL}{until_ms}"
+    bundles, stage = BundleStore(store.root / "models"), MODEL if until_ms is None else f"{MODEL_UNTIL}{until_ms}"
     reference = stage_key(workspace.mode, given.symbol, given.timeframe, stage)
     key = _key_of(workspace, given) if rule is None else rule.key
     key = key if until_ms is None else digest_value([key, "until", until_ms])
@@ -89,8 +89,16 @@ def train_on(
         raise
     with store.at_work():
         digest = bundles.save(model.files(), model.description(PRODUCER))
-        store.point(reference, digest, market=given.bars_manifest.source)
+        make_current(store, reference, digest, given.bars_manifest.source)
     return StoredModel(from_bundle(*bundles.load(digest)), digest, cached=False)
+
+
+def make_current(store: ArtifactStore, reference: ArtifactKey, digest: str, source: str) -> None:
+    """Let a reference to a model name another; the one that was current of its series stays known as the former."""
+    former = store.found(reference)
+    if reference.stage == MODEL and former not in {None, digest}:
+        store.point(replace(reference, stage=FORMER_MODEL), str(former), market=source)
+    store.point(reference, digest, market=source)
 
 
 def _more_bars(given: TrainingData, bars: int) -> str:
@@ -174,13 +182,15 @@ def _model_of(bundles: BundleStore, digest: str, key: str) -> Trained | None:
 
 
 def has_model(workspace: Workspace, symbol: str, timeframe: Timeframe, now_ms: int) -> bool:
-    """Whether a model of this series, of this market and of its past, was trained and holds still."""
+    """Whether a model of this series, of this market and of its past, was trained and holds still; or was retired."""
     from trader_cli.analyst.bundled import from_bundle, is_of
 
     store = ArtifactStore(workspace.cache_dir)
-    digest = store.found(stage_key(workspace.mode, symbol, timeframe, "model"))
+    digest, retired = (
+        store.found(stage_key(workspace.mode, symbol, timeframe, stage)) for stage in (MODEL, RETIRED_MODEL)
+    )
     if digest is None:
-        return False
+        return retired is not None
     try:
         model = from_bundle(*BundleStore(store.root / "models").load(digest))
     except DataInvalid:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
+from trader_cli.analyst.model_age import valid_until_ms
 from trader_cli.core.errors import DataError
 from trader_cli.core.identity.feature_notes import FeatureNotes
-from trader_cli.core.json_values import object_of, objects_of
+from trader_cli.core.json_values import object_of, objects_of, whole_of
 from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.core.types import Analysis, Signal
 from trader_cli.pipelines.market_access import market_now_ms
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
 from trader_cli.storage.bundles import BundleStore
+from trader_cli.storage.inventory import MODEL, RETIRED_MODEL, WATCH
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +46,24 @@ class SeriesStatus:
     outcome: str
     problems: tuple[str, ...]
     quality: dict[str, int] = field(default_factory=dict)
+    trained: TrainedStatus | None = None
+
+
+@dataclass(frozen=True)
+class TrainedStatus:
+    """The current model of a series: on what it was trained, when it was written, until when it may open.
+
+    Times are UTC ms: closes, but for `written_ms`, by this machine's clock. `too_old`: None where the market's time is
+    not known. `watched`: what the watches knew of it when it was last asked (`analyst.model_watch.Watched`).
+    """
+
+    digest: str
+    learned_from_ms: int
+    learned_to_ms: int
+    written_ms: int
+    valid_until_ms: int
+    too_old: bool | None
+    watched: JsonObject | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +81,8 @@ def status(workspace: Workspace, asking: AccountSnapshotReader | None = None) ->
     store, now = ArtifactStore(workspace.cache_dir), _now_ms(workspace, asking)
     source = workspace.source
     keys = [key for key in store.references() if key.profile == workspace.mode and key.stage == "bars"]
-    return Status(workspace.mode, source, now, tuple(_series(store, key, source, now) for key in keys))
+    days = workspace.settings.analyst.max_model_age
+    return Status(workspace.mode, source, now, tuple(_series(store, key, source, now, days) for key in keys))
 
 
 def _now_ms(workspace: Workspace, asking: AccountSnapshotReader | None) -> int | None:
@@ -82,7 +103,7 @@ def quality_findings(workspace: Workspace, symbol: str, timeframe: Timeframe) ->
     return [] if body is None else objects_of(body["findings"])
 
 
-def _series(store: ArtifactStore, key: ArtifactKey, source: str, now: int | None) -> SeriesStatus:
+def _series(store: ArtifactStore, key: ArtifactKey, source: str, now: int | None, days: float) -> SeriesStatus:
     problems: list[str] = []
     bars = _attempt(lambda: store.current(key), problems)
     interval = Timeframe.parse(key.timeframe).ms
@@ -104,6 +125,7 @@ def _series(store: ArtifactStore, key: ArtifactKey, source: str, now: int | None
         outcome=_attempt(lambda: _outcome(store, key), problems) or "damaged",
         problems=tuple(problems),
         quality=bars.quality if bars else {},
+        trained=_attempt(lambda: _trained(store, key, now, days), problems),
     )
 
 
@@ -130,10 +152,24 @@ def _features(store: ArtifactStore, key: ArtifactKey, bars: Manifest | None) -> 
     return f"{FeatureNotes.of(made).columns} columns" + ("" if fresh else ", of older bars")
 
 
-def _model(store: ArtifactStore, key: ArtifactKey, bars: Manifest | None) -> str:
-    digest = store.pointed(_sibling(key, "model"))
+def _trained(store: ArtifactStore, key: ArtifactKey, now: int | None, days: float) -> TrainedStatus | None:
+    digest, bundles = store.pointed(_sibling(key, MODEL)), BundleStore(store.root / "models")
     if digest is None:
-        return "none"
+        return None
+    description, bar_ms = bundles.description(digest), Timeframe.parse(key.timeframe).ms
+    first, last = (whole_of(description[name]) + bar_ms for name in ("first_ms", "last_ms"))
+    until = valid_until_ms(last, days)
+    pointed = store.found(_sibling(key, WATCH))
+    told = (store.get_document(pointed) if pointed else None) or {}
+    watched = object_of(told["watched"]) if told.get("model") == description["key"] else None
+    too_old = None if now is None else now > until
+    return TrainedStatus(digest, first, last, bundles.written_ms(digest), until, too_old, watched)
+
+
+def _model(store: ArtifactStore, key: ArtifactKey, bars: Manifest | None) -> str:
+    digest, retired = (store.pointed(_sibling(key, stage)) for stage in (MODEL, RETIRED_MODEL))
+    if digest is None:
+        return "none" if retired is None else "retired"
     description = BundleStore(store.root / "models").description(digest)
     claim = "edge" if object_of(description["claim"])["edge"] else "no edge"
     fresh = bars is not None and object_of(description["inputs"])["bars"] == bars.digest

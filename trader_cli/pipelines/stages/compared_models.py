@@ -1,0 +1,43 @@
+"""Two stored models of one series, compared on the stored bars after both trainings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trader_cli.core.errors import DataInvalid, UsageError
+from trader_cli.pipelines.stages.model_stages import training_data
+from trader_cli.pipelines.stages.training_inputs import training_input
+from trader_cli.settings.room_options import TrainingOptions
+from trader_cli.storage.artifacts import ArtifactStore
+from trader_cli.storage.bundles import BundleStore
+
+if TYPE_CHECKING:
+    from trader_cli.analyst.model_comparison import Comparison
+    from trader_cli.settings import Workspace
+
+
+def compare_models(workspace: Workspace, champion: str, challenger: str) -> Comparison:
+    """Of two bundles by their digests. Raises `DataMissing`, `DataInvalid` or `UsageError`."""
+    from trader_cli.analyst.bundled import from_bundle
+    from trader_cli.analyst.model_comparison import compare
+    from trader_cli.analyst.trained_model import TrainedModel
+    from trader_cli.core.market.timeframes import Timeframe
+
+    store = ArtifactStore(workspace.cache_dir)
+    bundles = BundleStore(store.root / "models")
+    ours, theirs = (from_bundle(*bundles.load(digest)) for digest in (champion, challenger))
+    if not (isinstance(ours, TrainedModel) and isinstance(theirs, TrainedModel)):
+        raise UsageError(
+            "Only models of one series are compared, neither rules nor pairs.",
+            hint="Trade both with `trader backtest`, then `trader backtest compare` these.",
+        )
+    timeframe = Timeframe.parse(ours.timeframe)
+    series = training_data(workspace, store, ours.symbol, timeframe)
+    for digest, one in ((champion, ours), (challenger, theirs)):
+        absent = [name for name in one.base_features if name not in series.features.columns]
+        if absent:
+            raise DataInvalid(
+                f"The model {digest[:12]} reads {absent[0]!r}, which the stored features do not have.",
+                hint="Give the --config it was trained with, and run `trader features`.",
+            )
+    return compare(ours, theirs, training_input(series, ""), TrainingOptions.of(workspace.settings))
