@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trader_cli.core.market.gaps import utc_text
-from trader_cli.core.market.timeframes import DAY_MS
+from trader_cli.core.model_validity import valid_until_ms
 from trader_cli.core.types import MODEL_EXPIRED, Abstention
 
 if TYPE_CHECKING:
@@ -17,11 +17,6 @@ if TYPE_CHECKING:
 
     from trader_cli.analyst.trained_basis import TrainedBasis
     from trader_cli.settings.analyst_section import AnalystSettings
-
-
-def valid_until_ms(learned_to_ms: int, max_model_age_days: float) -> int:
-    """The last close (UTC ms) at which a model may open that has learned up to a close."""
-    return learned_to_ms + round(max_model_age_days * DAY_MS)
 
 
 def expired(trained: TrainedBasis, closes: Sequence[int], options: AnalystSettings) -> list[Abstention | None]:

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from trader_cli.analyst.bundled import KINDS
-from trader_cli.analyst.model_age import valid_until_ms
 from trader_cli.core.identity.manifests import another_version
 from trader_cli.core.json_values import items_of, number_of, object_of, texts_of, whole_of
 from trader_cli.core.market.timeframes import Timeframe
+from trader_cli.core.model_validity import valid_until_ms
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

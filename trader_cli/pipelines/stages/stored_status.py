@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from trader_cli.analyst.model_age import valid_until_ms
 from trader_cli.core.errors import DataError
 from trader_cli.core.identity.feature_notes import FeatureNotes
 from trader_cli.core.json_values import object_of, objects_of, whole_of
 from trader_cli.core.market.timeframes import Timeframe
+from trader_cli.core.model_validity import valid_until_ms
 from trader_cli.core.types import Analysis, Signal
 from trader_cli.pipelines.market_access import market_now_ms
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
