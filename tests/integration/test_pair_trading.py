@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from support.commands.in_process import Inside
 from support.commands.shared_folders import made_for_all
 from support.trading.sim_folder import QUARTER, SYMBOL, sim_settings
 
-from trader_cli.core.errors import DataMissing, ExitCode
+from trader_cli.core.errors import DataMissing, DataStale, ExitCode
 from trader_cli.core.market.timeframes import DAY_MS, HOUR_MS, Timeframe
 from trader_cli.pipelines.backtests.backtest_recipe import Recipe, prepare
 from trader_cli.pipelines.backtests.backtest_request import CURRENT, BacktestRequest, Speed
@@ -21,7 +22,8 @@ from trader_cli.pipelines.backtests.backtest_run import run_backtest
 from trader_cli.pipelines.backtests.backtest_store import StoredBacktest
 from trader_cli.pipelines.backtests.prepared_backtest import trade
 from trader_cli.pipelines.market_access import sim_tape
-from trader_cli.pipelines.stages.model_stages import analyze
+from trader_cli.pipelines.stages.model_stages import analyze, training_data
+from trader_cli.pipelines.stages.model_training import train_on
 from trader_cli.settings.workspace import Workspace, workspace_of
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
 from trader_cli.storage.ledger_reading import LedgerReading
@@ -180,6 +182,18 @@ def test_a_fast_frame_without_bars_is_named_by_each_command(ran: Workspace, tmp_
         assert done.code == ExitCode.DATA, done.err
         assert "There are no bars of ETHUSDT 5m" in done.err
         assert "fetch ETHUSDT --timeframe 5m" in done.err
+
+
+def test_fast_bars_that_end_before_the_slow_ones_are_no_ground_for_a_pair(ran: Workspace) -> None:
+    store = ArtifactStore(ran.cache_dir)
+    given = training_data(ran, store, SYMBOL, QUARTER)
+    assert given.fast is not None
+    ends_ms = (given.bars_manifest.last_ms or 0) + QUARTER.ms
+    late = replace(given.fast.bars_manifest, last_ms=ends_ms - QUARTER.ms - 2 * FIVE.ms)
+    behind = replace(given, fast=replace(given.fast, bars_manifest=late))
+    with pytest.raises(DataStale, match="end 20 min before") as refused:
+        train_on(ran, store, behind)
+    assert f"trader fetch {SYMBOL} --timeframe 5m" in str(refused.value)
 
 
 def test_a_bundle_with_one_byte_changed_opens_nothing(ran: Workspace, tmp_path: Path) -> None:

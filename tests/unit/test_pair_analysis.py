@@ -16,7 +16,8 @@ from trader_cli.analyst.fitted_families import history_bars
 from trader_cli.analyst.pair_analysis import PairInput, analyse_pair, decide_pair
 from trader_cli.analyst.pair_rows import decide_pair_rows
 from trader_cli.analyst.trained_pair import TrainedPair
-from trader_cli.core.market.timeframes import DAY_MS
+from trader_cli.core.market.timeframes import DAY_MS, Timeframe
+from trader_cli.core.model_validity import learned_to_ms
 from trader_cli.core.types import Abstention, Analysis, Permission, Signal
 from trader_cli.features.bar_arrays import BarSeries
 from trader_cli.settings import as_settings
@@ -265,10 +266,16 @@ def test_what_is_known_of_a_signal_is_of_its_fast_close() -> None:
 
 
 def test_a_pair_that_is_too_old_opens_nothing_together_or_alone() -> None:
-    young, old = proven(), replace(proven(), last_ms=int(series()[1].open_ms[FIRST]) - 46 * DAY_MS)
+    young, learned_ms = proven(), int(series()[1].open_ms[FIRST]) - 46 * DAY_MS
     assert "signal" in codes(young, config())
-    assert "model_expired" in codes(old, config())
-    assert "signal" not in codes(old, config())
-    outcome = decide_pair(at(FIRST + EACH, old), config()).outcome
-    assert isinstance(outcome, Abstention)
-    assert outcome.code == "model_expired"
+    for name in ("slow", "fast"):
+        half = getattr(young, name)
+        old = replace(young, **{name: replace(half, last_ms=learned_ms)})
+        assert old.last_ms == young.last_ms, "what either has seen is another question"
+        assert old.learned_to_ms == learned_ms + Timeframe.parse(half.timeframe).ms
+        assert learned_to_ms(old.description("")) == old.learned_to_ms
+        assert "model_expired" in codes(old, config())
+        assert "signal" not in codes(old, config())
+        outcome = decide_pair(at(FIRST + EACH, old), config()).outcome
+        assert isinstance(outcome, Abstention)
+        assert outcome.code == "model_expired"

@@ -10,7 +10,7 @@ from trader_cli.analyst.bundled import KINDS
 from trader_cli.core.identity.manifests import another_version
 from trader_cli.core.json_values import items_of, number_of, object_of, texts_of, whole_of
 from trader_cli.core.market.timeframes import Timeframe
-from trader_cli.core.model_validity import valid_until_ms
+from trader_cli.core.model_validity import learned_to_ms, valid_until_ms
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,7 +74,7 @@ def model_card(
     Raises `KeyError` or `TypeError` for a description of so early a version that it does not say enough.
     """
     frame = Timeframe.parse(str(description["timeframe"]))
-    learned_to = whole_of(description["last_ms"]) + frame.ms
+    learned_to = learned_to_ms(description)
     act = object_of(json.loads(files["calibration.json"])).get("act") if "calibration.json" in files else None
     made_with = object_of(description.get("made_with", {}))
     return ModelCard(

@@ -19,6 +19,7 @@ from trader_cli.core.identity.digests import canonical_json, digest_bytes, diges
 from trader_cli.core.identity.manifests import another_version
 from trader_cli.core.json_values import built, object_of
 from trader_cli.core.market.timeframes import Timeframe
+from trader_cli.core.model_validity import LEARNED_TO
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,6 +71,12 @@ class TrainedPair(TrainedBasis):
         return replace(made, halves={name: _digest_of(name, files) for name in made._models()})
 
     @property
+    def learned_to_ms(self) -> int:
+        """The close of the last bar that the older half has learned from, UTC ms; `last_ms` is the last that either
+        has seen."""
+        return min(half.learned_to_ms for half in self._models().values())
+
+    @property
     def act(self) -> ActModel | None:
         """That of the slow half, which is told and decides nothing: timing does."""
         return self.slow.act
@@ -106,6 +113,7 @@ class TrainedPair(TrainedBasis):
             "schema": PAIR_SCHEMA,
             "halves": self.halves,
             "fast_timeframe": self.fast_timeframe,
+            LEARNED_TO: self.learned_to_ms,
             "timing": None if self.timing is None else asdict(self.timing),
         }
 

@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
-from trader_cli.core.market.timeframes import DAY_MS
+from typing import TYPE_CHECKING
+
+from trader_cli.core.json_values import whole_of
+from trader_cli.core.market.timeframes import DAY_MS, Timeframe
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LEARNED_TO = "learned_to_ms"
+"""What a bundle says where its age counts from another close than that of its last bar: a pair, from its older half."""
+
+
+def learned_to_ms(description: Mapping[str, object]) -> int:
+    """The close (UTC ms) from which on a bundle ages, of its description."""
+    if LEARNED_TO in description:
+        return whole_of(description[LEARNED_TO])
+    return whole_of(description["last_ms"]) + Timeframe.parse(str(description["timeframe"])).ms
 
 
 def valid_until_ms(learned_to_ms: int, max_model_age_days: float) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from trader_cli import __version__
 from trader_cli.analyst.claim_basis import PRODUCER, changed_since, library_versions
 from trader_cli.analyst.fitted_families import FittedOptions
-from trader_cli.core.errors import DataInvalid, DataMissing, TooFewBars
+from trader_cli.core.errors import DataInvalid, DataMissing, DataStale, TooFewBars
 from trader_cli.core.identity.digests import digest_value
 from trader_cli.core.market.quality import UNFIT
 from trader_cli.core.ports import silent
@@ -64,10 +64,12 @@ def train_on(
 ) -> StoredModel:
     """The model of a series, the current one of it; with `until_ms` one of what had closed by then, beside it.
 
-    Raises `DataMissing` where there is too little to learn from.
+    Raises `DataMissing` where there is too little to learn from, `DataStale` where the fast bars of a pair end early.
     """
     from trader_cli.analyst.bundled import from_bundle
 
+    if until_ms is None:
+        _refuse_late_fast(given)
     rule = None
     if workspace.settings.rule.name is not None:
         from trader_cli.pipelines.stages.rule_training import prepare_rule
@@ -91,6 +93,27 @@ def train_on(
         digest = bundles.save(model.files(), model.description(PRODUCER))
         make_current(store, reference, digest, given.bars_manifest.source)
     return StoredModel(from_bundle(*bundles.load(digest)), digest, cached=False)
+
+
+def _refuse_late_fast(given: TrainingData) -> None:
+    """Raises `DataStale` where the bars that time entries end more than a slow bar before those that permit them."""
+    fast = given.fast
+    if fast is None:
+        return
+    behind_ms = _end_ms(given) - _end_ms(fast)
+    if behind_ms > given.timeframe.ms:
+        series = f"{given.symbol} --timeframe {fast.timeframe}"
+        raise DataStale(
+            f"The bars of {given.symbol} {fast.timeframe}, which time entries, end {behind_ms / 60_000:.0f} min before"
+            f" those of {given.timeframe}.",
+            hint=f"Run `trader fetch {series}` and `trader features {series}` first.",
+        )
+
+
+def _end_ms(given: TrainingData) -> int:
+    """When the last stored bar closed, UTC ms; 0 where there is none."""
+    last_ms = given.bars_manifest.last_ms
+    return 0 if last_ms is None else last_ms + given.timeframe.ms
 
 
 def make_current(store: ArtifactStore, reference: ArtifactKey, digest: str, source: str) -> None:

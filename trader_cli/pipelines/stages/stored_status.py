@@ -9,7 +9,7 @@ from trader_cli.core.errors import DataError
 from trader_cli.core.identity.feature_notes import FeatureNotes
 from trader_cli.core.json_values import object_of, objects_of, whole_of
 from trader_cli.core.market.timeframes import Timeframe
-from trader_cli.core.model_validity import valid_until_ms
+from trader_cli.core.model_validity import learned_to_ms, valid_until_ms
 from trader_cli.core.types import Analysis, Signal
 from trader_cli.pipelines.market_access import market_now_ms
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
@@ -157,7 +157,7 @@ def _trained(store: ArtifactStore, key: ArtifactKey, now: int | None, days: floa
     if digest is None:
         return None
     description, bar_ms = bundles.description(digest), Timeframe.parse(key.timeframe).ms
-    first, last = (whole_of(description[name]) + bar_ms for name in ("first_ms", "last_ms"))
+    first, last = whole_of(description["first_ms"]) + bar_ms, learned_to_ms(description)
     until = valid_until_ms(last, days)
     pointed = store.found(_sibling(key, WATCH))
     told = (store.get_document(pointed) if pointed else None) or {}
