@@ -986,8 +986,8 @@ BREAKS = (
         (
             (
                 "analyst/analysis.py",
-                "model.side.predict(x), trailing_volatility(given.bars.close, model.volatility_span)[-1:]",
-                "model.side.predict(x), trailing_volatility(given.bars.close, model.volatility_span)[-2:-1]",
+                "    x = row_of(given, model)\n    sigma = trailing_volatility(given.bars.close, model.volatility_span)[-1:]\n",
+                "    x = row_of(given, model)\n    sigma = trailing_volatility(given.bars.close, model.volatility_span)[-2:-1]\n",
             ),
         ),
     ),
@@ -1572,7 +1572,7 @@ BREAKS = (
         "a rule without an edge signals",
         (),
         ("test_rule_claims.py::test_why_a_word_is_no_signal",),
-        (("analyst/rule_decision.py", "if not rule.claim.edge and not unproven:", "if False:"),),
+        (("analyst/rule_decision.py", "if unclaimed is not None and not unproven:", "if False:"),),
     ),
     Break(
         "a stop that is jumped over fills at its level",
