@@ -28,6 +28,7 @@ from trader_cli.backtest.accounting import check_accounts
 from trader_cli.backtest.backtest_account import BacktestAccount
 from trader_cli.core.market.schemas import milliseconds
 from trader_cli.core.market.timeframes import HOUR_MS, MINUTE_MS
+from trader_cli.exchange.latency import Latency
 from trader_cli.venue.simulated_market.symbol_market import SymbolMarket
 
 ENDS = {"stop", "take_profit", "time", "high_risk", "medium_risk", "loss_limit"}
@@ -104,6 +105,14 @@ def test_both_speeds_try_what_is_refused_the_same(tmp_path: Path, seed: int) -> 
     assert_same(faithfully(market, tmp_path), one)
     refused = one.records.frames()["decisions"].filter(pl.col("kind") == "refusal")
     assert refused["code"].str.starts_with("no_room").sum() > 5
+
+
+def test_both_speeds_try_again_the_same_where_an_entry_takes_longer_than_a_try(tmp_path: Path) -> None:
+    """Of another symbol: the try that was due meanwhile is made when it is back, and nothing was known of it."""
+    market = doubtful(odd_market(7, symbols=3, hours=12), 7)
+    market = replace(market, schedule=replace(market.schedule, again_ms=150), latency=Latency(2500.0, 0.8, 7))
+    market = replace(market, until_ms=market.symbols["AAAUSDT"].first_ms + HOUR_MS)
+    assert_same(faithfully(market, tmp_path), fast(market, tmp_path))
 
 
 @pytest.mark.parametrize("seed", [*range(600, 610), 2020, 2063])

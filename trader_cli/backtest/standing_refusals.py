@@ -39,13 +39,15 @@ class StandingRefusals:
     def __init__(self, account: BacktestAccount, schedule: Schedule) -> None:
         self._account, self._schedule = account, schedule
         self._ahead: dict[str, _Ahead] = {}
+        self._standing: dict[str, _Ahead | None] = {}
 
     def next_try(self, series: Series, until_ms: int) -> int | None:
         """When tactics are tried next and may be told anything but a refusal that is known, at most `until_ms`.
 
         None where no try is due.
         """
-        at, ahead = series.tactics_ms, self._ahead_of(series)
+        at = series.tactics_ms
+        ahead = self._standing[series.symbol] = self._ahead_of(series)
         if at is None or ahead is None or ahead.analysis.signal is None:
             return at
         signal, schedule = ahead.analysis.signal, self._schedule
@@ -64,11 +66,11 @@ class StandingRefusals:
         """Write down what tries before `wake_ms` are told, none of which comes to anything."""
         rows = []
         for number, one in enumerate(series):
-            while one.tactics_ms is not None and one.tactics_ms < wake_ms:
-                rows.append((one.tactics_ms, number))
+            ahead = self._standing.get(one.symbol)
+            while ahead is not None and one.tactics_ms in ahead.told and one.tactics_ms < wake_ms:
+                rows.append((one.tactics_ms, number, ahead))
                 one.tactics_ms += self._schedule.again_ms
-        for at, number in sorted(rows):
-            ahead = self._ahead[series[number].symbol]
+        for at, _, ahead in sorted(rows, key=lambda row: row[:2]):
             self._account.records.decided(at, ahead.analysis, ahead.told.pop(at))
 
     def _ahead_of(self, series: Series) -> _Ahead | None:

@@ -79,16 +79,18 @@ def run_backtest(
 
 
 def _refuse_short(series: Sequence[TrainingData], span: tuple[int, int]) -> None:
-    """Raises `DataMissing` where bars that time entries do not reach over the span."""
+    """Raises `DataMissing` where bars that time entries do not reach over what there is of the span."""
     for one in series:
         if one.fast is None:
             continue
         frame, opened = one.fast.timeframe, milliseconds(one.fast.bars["open_time"])
         first, last = int(opened[0]) + frame.ms, int(opened[-1]) + frame.ms
-        if first > span[0] or last < span[1]:
+        bars = milliseconds(one.bars["open_time"])  # a symbol may be listed later, and end before
+        since, until = max(span[0], int(bars[0]) + one.timeframe.ms), min(span[1], int(bars[-1]) + one.timeframe.ms)
+        if first > since or last < until:
             raise DataMissing(
                 f"The bars of {one.symbol} {frame}, which time entries, go from {utc_text(first)} to {utc_text(last)};"
-                f" what is traded goes from {utc_text(span[0])} to {utc_text(span[1])}.",
+                f" what is traded goes from {utc_text(since)} to {utc_text(until)}.",
                 hint=f"Run `trader fetch {one.symbol} --timeframe {frame}` for more, or trade a shorter span.",
             )
 

@@ -132,7 +132,7 @@ def _schedule(workspace: Workspace, timeframe: Timeframe, prepared: PreparedBack
     return Schedule(
         next(iter(decides), timeframe),
         look_ms=round(settings.position_monitoring_interval * 1000),
-        again_ms=round(settings.tactician.tactics_interval * 1000),
+        again_ms=max(1, round(settings.tactician.tactics_interval * 1000)),
         validity_bars=settings.tactician.plan_validity,
         begins=prepared.entered,
         slow=None if decides <= {timeframe} else timeframe,
