@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 _EDGE = 1e-6
-_ROWS_WITHOUT_SLOPE = 60.0
+_ROWS_WITHOUT_SLOPE = 25.0
 """Independent rows, of scores like those seen, that are taken to have shown a slope of 0 before any row is seen."""
 _LEAST_PRECISION = 1e-9
 PRIOR_ROWS = 20.0
