@@ -14,8 +14,14 @@ from support.commands.in_process import Inside
 from support.commands.shared_folders import made_for_all
 from support.trading.sim_folder import QUARTER, SYMBOL, sim_settings
 
+from trader_cli.analyst.analyst import Analyst
+from trader_cli.analyst.bundled import from_bundle
+from trader_cli.analyst.claim_basis import PRODUCER
+from trader_cli.analyst.trained_pair import TrainedPair
 from trader_cli.core.errors import DataMissing, DataStale, ExitCode
 from trader_cli.core.market.timeframes import DAY_MS, HOUR_MS, Timeframe
+from trader_cli.core.model_validity import NOT_WATCHED
+from trader_cli.core.types import Abstention
 from trader_cli.pipelines.backtests.backtest_recipe import Recipe, prepare
 from trader_cli.pipelines.backtests.backtest_request import CURRENT, BacktestRequest, Speed
 from trader_cli.pipelines.backtests.backtest_run import run_backtest
@@ -24,9 +30,12 @@ from trader_cli.pipelines.backtests.prepared_backtest import trade
 from trader_cli.pipelines.market_access import sim_tape
 from trader_cli.pipelines.stages.model_stages import analyze, training_data
 from trader_cli.pipelines.stages.model_training import train_on
+from trader_cli.pipelines.stages.stored_status import status
 from trader_cli.settings.workspace import Workspace, workspace_of
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
+from trader_cli.storage.bundles import BundleStore
 from trader_cli.storage.ledger_reading import LedgerReading
+from trader_cli.venue.clocks import FixedClock
 
 pytestmark = pytest.mark.slow
 FIVE = Timeframe.parse("5m")
@@ -182,6 +191,36 @@ def test_a_fast_frame_without_bars_is_named_by_each_command(ran: Workspace, tmp_
         assert done.code == ExitCode.DATA, done.err
         assert "There are no bars of ETHUSDT 5m" in done.err
         assert "fetch ETHUSDT --timeframe 5m" in done.err
+
+
+def test_live_opens_nothing_by_a_pair_and_status_says_so(ran: Workspace, tmp_path: Path) -> None:
+    workspace = copied(ran, tmp_path)
+    store, source = ArtifactStore(workspace.cache_dir), workspace.source
+    bundles = BundleStore(store.root / "models")
+    pair = from_bundle(*bundles.load(str(store.found(stage_key(workspace.mode, SYMBOL, QUARTER, "model")))))
+    assert isinstance(pair, TrainedPair)
+    claimed = replace(pair, claim=replace(pair.claim, edge=True))
+    digest = bundles.save(claimed.files(), claimed.description(PRODUCER))
+    for key in store.references():
+        of_live = str(store.found(key)) if key.stage != "model" else digest
+        store.point(replace(key, profile="live"), of_live, market=source)
+    store.point(stage_key(workspace.mode, SYMBOL, QUARTER, "model"), digest, market=source)
+    fast = store.current(stage_key(workspace.mode, SYMBOL, FIVE, "bars"))
+    assert fast is not None
+    clock = FixedClock((fast.last_ms or 0) + FIVE.ms + 1000)
+    codes = {}
+    for mode in ("sim", "live"):
+        options = workspace.settings.analyst.model_copy(update={"allow_unproven": False})
+        settings = workspace.settings.model_copy(update={"mode": mode, "analyst": options})
+        said = Analyst(settings, store=store, clock=clock, source=source).analyse(SYMBOL, QUARTER)
+        codes[mode] = said.outcome.code if isinstance(said.outcome, Abstention) else "signal"
+        assert said.permission is not None
+    assert codes["live"] == "pair_not_watched" != codes["sim"]
+    shown = status(replace(workspace, account=replace(workspace.account, mode="live")))
+    told = [one.trained.opens_nothing for one in shown.series if one.trained is not None]
+    assert told == [NOT_WATCHED.sentence]
+    mine = [one.trained.opens_nothing for one in status(workspace).series if one.trained is not None]
+    assert mine == [None]
 
 
 def test_fast_bars_that_end_before_the_slow_ones_are_no_ground_for_a_pair(ran: Workspace) -> None:

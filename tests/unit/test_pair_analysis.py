@@ -17,7 +17,7 @@ from trader_cli.analyst.pair_analysis import PairInput, analyse_pair, decide_pai
 from trader_cli.analyst.pair_rows import decide_pair_rows
 from trader_cli.analyst.trained_pair import TrainedPair
 from trader_cli.core.market.timeframes import DAY_MS, Timeframe
-from trader_cli.core.model_validity import learned_to_ms
+from trader_cli.core.model_validity import NOT_WATCHED, learned_to_ms, unwatched
 from trader_cli.core.types import Abstention, Analysis, Permission, Signal
 from trader_cli.features.bar_arrays import BarSeries
 from trader_cli.settings import as_settings
@@ -263,6 +263,23 @@ def test_what_is_known_of_a_signal_is_of_its_fast_close() -> None:
             assert (one.take_profit_price > price > one.stop_price) == long
             middle = np.sqrt(one.take_profit_price * one.stop_price)
             assert middle == pytest.approx(price)
+
+
+def test_a_pair_that_is_not_watched_opens_nothing_and_what_is_held_is_cared_for() -> None:
+    assert unwatched("pair", "live") is NOT_WATCHED
+    assert {unwatched(kind, "live") for kind in ("model", "rule")} == {None}
+    assert {unwatched("pair", profile) for profile in ("sim", "paper", "demo")} == {None}
+    rows = range(FIRST, FIRST + CLOSES)
+    row = next(n for n in rows if isinstance(decide_pair(at(n), config()).outcome, Signal))
+    row -= (row + 1) % EACH
+    for late in range(EACH):
+        given = at(row + late)
+        watched = decide_pair(given, config())
+        said = decide_pair(replace(given, slow=replace(given.slow, drifted=NOT_WATCHED)), config())
+        assert isinstance(said.outcome, Abstention)
+        assert (said.probabilities, said.permission) == (watched.probabilities, watched.permission)
+        if isinstance(watched.outcome, Signal):
+            assert said.outcome.code == "pair_not_watched"
 
 
 def test_a_pair_that_is_too_old_opens_nothing_together_or_alone() -> None:

@@ -41,6 +41,7 @@ from trader_cli.core.market.quality import doubtful_bars
 from trader_cli.core.market.schemas import FEATURE_KEYS
 from trader_cli.core.market.snapshot import MarketSnapshot
 from trader_cli.core.market.timeframes import Timeframe
+from trader_cli.core.model_validity import PAIR_KIND, unwatched
 from trader_cli.core.types import Abstention, Analysis
 from trader_cli.settings.room_options import AnalysisOptions, RuleOptions, TrainingOptions
 from trader_cli.settings.workspace import settings_of
@@ -337,7 +338,9 @@ class Analyst:
     def _drifted(
         self, model: Trained | None, bars: Manifest, features: Manifest, timeframe: Timeframe
     ) -> Abstention | None:
-        """Why the model's forecasts are not believed today."""
+        """Why the model's forecasts are not believed today, or why nothing is opened by it, as it is not watched."""
+        if isinstance(model, TrainedPair):
+            return unwatched(PAIR_KIND, self.settings.mode)
         if not isinstance(model, TrainedModel):
             return None
         known = stored_watch(self.store, self.settings.mode, model, bars, features, timeframe)

@@ -6,11 +6,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from trader_cli.analyst.trained_model import BUNDLE_SCHEMA, TrainedModel
-from trader_cli.analyst.trained_pair import PAIR_KIND, PAIR_SCHEMA, TrainedPair
+from trader_cli.analyst.trained_pair import PAIR_SCHEMA, TrainedPair
 from trader_cli.analyst.trained_rule import RULE_KIND, RULE_SCHEMA, TrainedRule
 from trader_cli.analyst.user_rules import rule_origin
 from trader_cli.core.errors import DataStale
 from trader_cli.core.json_values import object_of
+from trader_cli.core.model_validity import PAIR_KIND
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -90,7 +90,7 @@ def _decided(given: PairInput, config: AnalysisOptions) -> tuple[Analysis, PairS
         at_ms=decided_ms,
         costs=fast.costs(config.costs, pair.fast_horizon),
         unproven=options.allow_unproven and not pair.claim.edge,
-        lapsed=expired(pair, [given.decided_ms], options),
+        lapsed=[slow.drifted or expired(pair, [given.decided_ms], options)[0]],
     )
     p = said.slow.p[0]
     is_new = bool(said.at_ms[0] == said.since_ms[0])

@@ -19,7 +19,7 @@ from trader_cli.core.identity.digests import canonical_json, digest_bytes, diges
 from trader_cli.core.identity.manifests import another_version
 from trader_cli.core.json_values import built, object_of
 from trader_cli.core.market.timeframes import Timeframe
-from trader_cli.core.model_validity import LEARNED_TO
+from trader_cli.core.model_validity import LEARNED_TO, PAIR_KIND
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from trader_cli.core.json_values import JsonObject
     from trader_cli.core.types import Claim
 
-PAIR_KIND, PAIR_SCHEMA = "pair", 1
+PAIR_SCHEMA = 1
 _HALVES = ("slow", "fast")
 
 

@@ -6,9 +6,23 @@ from typing import TYPE_CHECKING
 
 from trader_cli.core.json_values import whole_of
 from trader_cli.core.market.timeframes import DAY_MS, Timeframe
+from trader_cli.core.types import Abstention
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+PAIR_KIND = "pair"
+"""How a bundle names a pair."""
+NOT_WATCHED = Abstention(
+    "pair_not_watched",
+    "Pairs are not watched for drift yet, so live opens nothing by them; care of what is open goes on.",
+)
+
+
+def unwatched(kind: str, profile: str) -> Abstention | None:
+    """Why nothing is opened by a bundle of this kind in a profile, whatever it claims."""
+    return NOT_WATCHED if (kind, profile) == (PAIR_KIND, "live") else None
+
 
 LEARNED_TO = "learned_to_ms"
 """What a bundle says where its age counts from another close than that of its last bar: a pair, from its older half."""

@@ -75,7 +75,8 @@ def _row(s: SeriesStatus) -> tuple[str, ...]:
 def _trained_line(trained: TrainedStatus) -> str:
     until = f"valid until {utc(trained.valid_until_ms)}{': too old to open by' if trained.too_old else ''}"
     span = f"on {utc(trained.learned_from_ms)} to {utc(trained.learned_to_ms)}"
-    return f"{trained.digest[:8]}…, trained {span}, {until}{_watched_line(trained)}"
+    closed = f". {trained.opens_nothing}" if trained.opens_nothing else ""
+    return f"{trained.digest[:8]}…, trained {span}, {until}{_watched_line(trained)}{closed}"
 
 
 def _watched_line(trained: TrainedStatus) -> str:

@@ -9,7 +9,7 @@ from trader_cli.core.errors import DataError
 from trader_cli.core.identity.feature_notes import FeatureNotes
 from trader_cli.core.json_values import object_of, objects_of, whole_of
 from trader_cli.core.market.timeframes import Timeframe
-from trader_cli.core.model_validity import learned_to_ms, valid_until_ms
+from trader_cli.core.model_validity import learned_to_ms, unwatched, valid_until_ms
 from trader_cli.core.types import Analysis, Signal
 from trader_cli.pipelines.market_access import market_now_ms
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
@@ -55,6 +55,7 @@ class TrainedStatus:
 
     Times are UTC ms: closes, but for `written_ms`, by this machine's clock. `too_old`: None where the market's time is
     not known. `watched`: what the watches knew of it when it was last asked (`analyst.model_watch.Watched`).
+    `opens_nothing`: why nothing is opened by it in this profile, whatever its age.
     """
 
     digest: str
@@ -64,6 +65,7 @@ class TrainedStatus:
     valid_until_ms: int
     too_old: bool | None
     watched: JsonObject | None = None
+    opens_nothing: str | None = None
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,9 @@ def _trained(store: ArtifactStore, key: ArtifactKey, now: int | None, days: floa
     told = (store.get_document(pointed) if pointed else None) or {}
     watched = object_of(told["watched"]) if told.get("model") == description["key"] else None
     too_old = None if now is None else now > until
-    return TrainedStatus(digest, first, last, bundles.written_ms(digest), until, too_old, watched)
+    why = unwatched(str(description.get("kind")), key.profile)
+    written_ms = bundles.written_ms(digest)
+    return TrainedStatus(digest, first, last, written_ms, until, too_old, watched, why.sentence if why else None)
 
 
 def _model(store: ArtifactStore, key: ArtifactKey, bars: Manifest | None) -> str:
