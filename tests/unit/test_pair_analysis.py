@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 from support.training.pairs import EACH, FAST, FREE, SLOW, Market, market, usual
 
@@ -263,6 +264,37 @@ def test_what_is_known_of_a_signal_is_of_its_fast_close() -> None:
             assert (one.take_profit_price > price > one.stop_price) == long
             middle = np.sqrt(one.take_profit_price * one.stop_price)
             assert middle == pytest.approx(price)
+
+
+def test_the_slow_opinion_is_told_whatever_the_fast_half_says() -> None:
+    pair, row = proven(), FIRST + EACH - 1
+    row -= (row + 1) % EACH
+    given = at(row)
+    told = decide_pair(given, config()).probabilities
+    assert told is not None
+    doubtful = replace(given, fast=replace(given.fast, doubts={"bad_print": 1}))
+    unknown = replace(given, fast=replace(given.fast, features={"lead": None, "noise": None}))
+    stale = replace(given, fast=replace(given.fast, bar_age_ms=11 * 60_000))
+    absent = replace(pair, fast=None, timing=None)
+    for silent in (doubtful, unknown, stale, at(row, absent)):
+        said = decide_pair(silent, config())
+        assert isinstance(said.outcome, Abstention)
+        assert (said.permission, said.probabilities) == (None, told)
+    old = replace(given, slow=replace(given.slow, bar_age_ms=3 * SLOW.ms))
+    assert decide_pair(old, config()).probabilities is None
+
+
+def test_together_as_alone_the_slow_opinion_is_told_without_fast_features_or_a_fast_half() -> None:
+    given = market()
+    blank = given.fast.features.with_columns(lead=pl.lit(None, pl.Float64), noise=pl.lit(None, pl.Float64))
+    whole = rows_of(proven(), config(), series(), given)
+    mute = rows_of(proven(), config(), series(), replace(given, fast=replace(given.fast, features=blank)))
+    assert {one.code for one in mute.outcomes if isinstance(one, Abstention)} == {"features_incomplete"}
+    assert mute.spoken.all()
+    assert np.array_equal(mute.probabilities, whole.probabilities, equal_nan=True)
+    alone = rows_of(replace(proven(), fast=None, timing=None), config(), series(), given)
+    assert alone.spoken.all()
+    assert np.array_equal(alone.probabilities, whole.probabilities, equal_nan=True)
 
 
 def test_a_pair_that_is_not_watched_opens_nothing_and_what_is_held_is_cared_for() -> None:

@@ -28,7 +28,7 @@ from trader_cli.core.types import Probabilities
 if TYPE_CHECKING:
     from trader_cli.analyst.analysis import AnalysisInput
     from trader_cli.analyst.trained_model import TrainedModel
-    from trader_cli.core.types import Abstention, Analysis
+    from trader_cli.core.types import Analysis, Health
     from trader_cli.settings.room_options import AnalysisOptions
 
 
@@ -55,7 +55,7 @@ def analyse_pair(given: PairInput, config: AnalysisOptions) -> Analysis:
     """The analysis of the last fast bar. Raises `DataInvalid` if a half wants features that are not there."""
     decided, said = _decided(given, config)
     slow = given.slow
-    health = health_now(slow, config) if config.analyst.enable_market_health_analysis else None
+    health = _health(slow, config)
     view = with_sections(decided, slow, config, health)
     side = "long" if view.permission is None else view.permission.side
     view = replace(view, liquidation_probability=liquidation_by_leverage(slow, config, side))
@@ -75,44 +75,36 @@ def _decided(given: PairInput, config: AnalysisOptions) -> tuple[Analysis, PairS
     """What is decided, and what both halves said where nothing was amiss before they were asked."""
     slow, fast, options = given.slow, given.fast, config.analyst
     view = replace(view_of(slow), decision_time_ms=given.decided_ms, price=float(fast.bars.close[-1]))
-    veto = _veto(given, config)
+    veto = veto_on_inputs(state_of(slow), options, _health(slow, config))
     if veto is not None:
         return replace(view, outcome=veto), None
-    pair, decided_ms = given.pair, np.array([given.decided_ms])
+    pair, decided_ms, since_ms = given.pair, np.array([given.decided_ms]), slow.close_ms
+    of_slow = _assessed(slow, pair.slow)
+    up, down, flat = (float(of_slow.p[0, kind]) for kind in (UP, DOWN, FLAT))
+    if given.decided_ms == since_ms:  # whatever the fast half says: what is held is assessed by it
+        view = replace(view, probabilities=Probabilities(up, down, flat))
+    veto = FAST_ABSENT if pair.fast is None else veto_on_inputs(state_of(fast), options, None)
+    if veto is not None:
+        return replace(view, outcome=veto), None
     assert pair.fast is not None
     assert pair.timing is not None
     said = PairSaid(
         pair=pair,
         timing=pair.timing,
-        slow=_assessed(slow, pair.slow),
-        since_ms=np.array([int(slow.bars.open_ms[-1]) + slow.timeframe.ms]),
+        slow=of_slow,
+        since_ms=np.array([since_ms]),
         fast=_assessed(fast, pair.fast),
         at_ms=decided_ms,
         costs=fast.costs(config.costs, pair.fast_horizon),
         unproven=options.allow_unproven and not pair.claim.edge,
         lapsed=[slow.drifted or expired(pair, [given.decided_ms], options)[0]],
     )
-    p = said.slow.p[0]
-    is_new = bool(said.at_ms[0] == said.since_ms[0])
-    return (
-        replace(
-            view,
-            outcome=pair_outcomes(said, [view.price])[0],
-            probabilities=Probabilities(float(p[UP]), float(p[DOWN]), float(p[FLAT])) if is_new else None,
-            permission=said.permission(0),
-        ),
-        said,
-    )
+    return replace(view, outcome=pair_outcomes(said, [view.price])[0], permission=said.permission(0)), said
 
 
-def _veto(given: PairInput, config: AnalysisOptions) -> Abstention | None:
-    """Reasons to abstain before a half is asked."""
-    options = config.analyst
-    health = health_now(given.slow, config) if options.enable_market_health_analysis else None
-    veto = veto_on_inputs(state_of(given.slow), options, health)
-    if veto is None and given.pair.fast is None:
-        return FAST_ABSENT
-    return veto or veto_on_inputs(state_of(given.fast), options, None)
+def _health(given: AnalysisInput, config: AnalysisOptions) -> Health | None:
+    """Health, where it is asked."""
+    return health_now(given, config) if config.analyst.enable_market_health_analysis else None
 
 
 def _assessed(given: AnalysisInput, half: TrainedModel) -> Assessed:

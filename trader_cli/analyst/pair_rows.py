@@ -29,16 +29,19 @@ if TYPE_CHECKING:
 def decide_pair_rows(slow: SeriesRows, fast: SeriesRows, config: AnalysisOptions) -> DecidedRows:
     """As `decide_pair` at each row of `fast`; those of `slow` (m,) are the last that had closed by then.
 
-    Probabilities are those of the slow half, NaN but at its own closes.
+    Probabilities are those of the slow half, NaN but at its own closes; they are `spoken` whatever the fast half says.
     """
     pair = slow.model
     assert isinstance(pair, TrainedPair)
     of_slow, missing = _assessed(slow)
     vetoes = vetoes_of(slow, config, missing)
+    at_slow_closes = _closed(fast) == _closed(slow)
+    p = np.where(at_slow_closes[:, None], of_slow.p, np.nan)
+    spoken = np.array([veto is None for veto in vetoes.found], dtype=np.bool_)
     if pair.fast is None or pair.timing is None:
         absent: list[Signal | Abstention] = [FAST_ABSENT] * len(fast.rows)
-        found = DecidedRows.of(absent, np.full((len(absent), 3), np.nan), missing, vetoes)
-        return replace(found, permissions=[None] * len(absent))
+        found = DecidedRows.of(absent, p, missing, vetoes)
+        return replace(found, spoken=spoken, permissions=[None] * len(absent))
     of_fast, missing_fast = _assessed(fast)
     beside = vetoes_of(fast, config, missing_fast, asks_health=False)
     vetoes = replace(vetoes, found=[one or other for one, other in zip(vetoes.found, beside.found, strict=True)])
@@ -54,9 +57,8 @@ def decide_pair_rows(slow: SeriesRows, fast: SeriesRows, config: AnalysisOptions
         lapsed=expired(pair, _closed(fast).tolist(), config.analyst),
     )
     outcomes = pair_outcomes(said, fast.bars.close[fast.rows].tolist())
-    p = np.where((said.at_ms == said.since_ms)[:, None], of_slow.p, np.nan)
     permissions = [said.permission(at) if veto is None else None for at, veto in enumerate(vetoes.found)]
-    return replace(DecidedRows.of(outcomes, p, missing, vetoes), permissions=permissions)
+    return replace(DecidedRows.of(outcomes, p, missing, vetoes), spoken=spoken, permissions=permissions)
 
 
 def _closed(given: SeriesRows) -> Ints:
