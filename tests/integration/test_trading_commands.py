@@ -15,8 +15,10 @@ from support.commands.command_line import SMALL_SIM, CommandLine, Ran
 from support.commands.in_process import Inside
 from support.commands.shared_folders import made_for_all
 
+from trader_cli.core.errors import ExitCode
 from trader_cli.report.ledger_report import ledger_report
 from trader_cli.storage.artifacts import ArtifactStore
+from trader_cli.storage.bundles import BundleStore
 from trader_cli.storage.ledger import Ledger
 from trader_cli.storage.ledger_reading import LedgerReading
 
@@ -373,3 +375,34 @@ def test_requests_only_lower_the_plan(fresh: CommandLine, tmp_path: Path) -> Non
     most = asked("--position-size", "1000", "--leverage", "100", "--risk-level", "high")
     assert (most["quantity"], most["leverage"]) == (plain["quantity"], plain["leverage"])
     assert (Decimal(least["quantity"]), least["leverage"], least["binding"]) == (Decimal("0.01"), 1, "request")
+
+
+def test_what_a_model_decided_that_is_retired_or_replaced_opens_nothing(fresh: CommandLine) -> None:
+    """Neither its signal nor its plan; what is open stays cared for, and is left, as before."""
+    model = fresh.run("models", "list", "--json").json["models"][0]["bundle"]
+    assert [fresh.run("tactics").code, fresh.run("models", "retire", *SERIES).code] == [0, 0]
+    for command in (("enter",), ("enter", "--dry-run"), ("tactics",), ("enter",)):
+        done = fresh.run(*command)
+        assert (done.code in {ExitCode.ABSTAINED, ExitCode.REFUSED}, "model_retired" in done.out) == (True, True), (
+            command,
+            done.out,
+            done.err,
+        )
+        assert "trader analyze ETHUSDT --timeframe 15m" in done.out
+    store = ArtifactStore(fresh.folder / "cache")
+    bundles = BundleStore(store.root / "models")
+    files, description = bundles.load(model)
+    del description["files"]
+    other = bundles.save(files, {**description, "seed": 99})
+    assert fresh.run("models", "promote", other, *SERIES).code == 0
+    for command in (("tactics",), ("enter",)):
+        done = fresh.run(*command)
+        assert (done.code, "model_changed" in done.out) == (4, True), (command, done.out, done.err)
+    assert sent(fresh.folder) == []
+    assert fresh.run("models", "promote", model, *SERIES).code == 0
+    assert [fresh.run("tactics").code, fresh.run("enter").code] == [0, 0], "its own model is back"
+    assert fresh.run("models", "retire", *SERIES).code == 0
+    again = fresh.run("enter", "--json")
+    assert (again.code, again.json["fresh"]) == (0, False), "what is open is covered as ever"
+    assert fresh.run("monitor", "--for", "5m").code == 0
+    assert fresh.run("flatten").code == 0

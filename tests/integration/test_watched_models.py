@@ -141,6 +141,30 @@ def test_closes_decided_together_are_doubted_as_each_alone_is(workspace: Workspa
     compare_alone(prepared, StoredAnalyses({SYMBOL: replace(history)}, beside, options))
 
 
+def test_what_is_wrong_is_no_less_wrong_when_it_is_too_old(workspace: Workspace, history: SymbolHistory) -> None:
+    """Together as alone: what is open is cared for by base rates from then on, whatever the age."""
+    picky = {"max_moved_features": 0.02, "forecast_alarm": 0.45}
+    usual, analyst = AnalysisOptions.of(workspace.settings), workspace.settings.analyst
+    young, old = (
+        replace(usual, analyst=analyst.model_copy(update={**picky, "max_model_age": days})) for days in (45.0, 0.1)
+    )
+    tape, last = sim_tape(workspace), int(history.series.open_ms[-1]) + QUARTER.ms
+    first, market = history.models.spans[0].from_ms + QUARTER.ms, SymbolMarket(tape.symbols[SYMBOL])
+    of_young, of_old = (prepare(replace(history), market, RuleBook(), (first, last), one) for one in (young, old))
+    alone = StoredAnalyses({SYMBOL: replace(history)}, SimulatedExchange(tape, first, Decimal(10_000)), old)
+    codes = set()
+    for close in range(first + DAY_MS, last + 1, 13 * QUARTER.ms):
+        alone.venue.advance(close + SETTLE_MS)
+        said, before = of_old.analysis(close), of_young.analysis(close)
+        assert said == alone.of(SYMBOL, close)
+        assert isinstance(said.outcome, Abstention)
+        codes.add(said.outcome.code)
+        if isinstance(before.outcome, Abstention) and before.outcome.code in {"features_moved", "forecasts_wrong"}:
+            assert (said.outcome, said.probabilities) == (before.outcome, before.probabilities)
+    assert len(codes) > 1, codes
+    assert "model_expired" in codes
+
+
 def test_forecasts_turned_round_are_found_out(history: SymbolHistory) -> None:
     """Its slope as steep, the other way: what a lead that has turned would look like."""
     model = model_of(history)

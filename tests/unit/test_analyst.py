@@ -640,6 +640,9 @@ def test_of_what_is_not_believed_only_base_rates_are_told() -> None:
     assert doubted.signal is None
     assert doubted.probabilities
     assert doubted.probabilities != believed.probabilities
+    aged = replace(MODEL, last_ms=int(BARS.open_ms[-1]) - 46 * DAY_MS)
+    both = analyse(given_input(model=aged, drifted=doubt), options)
+    assert (both.outcome, both.probabilities) == (doubted.outcome, doubted.probabilities), "no less wrong for its age"
     told = (doubted.probabilities.up, doubted.probabilities.down, doubted.probabilities.flat)
     np.testing.assert_allclose(told, MODEL.side.base_rates)
 

@@ -207,7 +207,7 @@ def _assessed(given: AnalysisInput, config: AnalysisOptions) -> tuple[Assessed, 
     assert isinstance(model, TrainedModel)  # veto_on_inputs
     x = row_of(given, model)
     sigma = trailing_volatility(given.bars.close, model.volatility_span)[-1:]
-    lapsed = [expired(model, [given.close_ms], config.analyst)[0] or given.drifted]
+    lapsed = [given.drifted or expired(model, [given.close_ms], config.analyst)[0]]
     return assess(model, x, sigma, given.costs(config.costs, model.horizon_bars), lapsed, config.analyst), x
 
 

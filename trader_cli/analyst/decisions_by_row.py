@@ -150,10 +150,13 @@ def _said(given: SeriesRows, config: AnalysisOptions, part: slice, base: Floats)
 
 
 def lapsed_of(given: SeriesRows, config: AnalysisOptions, part: slice) -> list[Abstention | None]:
-    """Why the claim does not hold at each of some rows, as `analysis.decide` has it of one."""
+    """Why the claim does not hold at each of some rows, as `analysis.decide` has it of one.
+
+    What is known to be wrong comes before what is too old: the opinion of what is open goes on by age alone.
+    """
     closes = (given.bars.open_ms[given.rows[part]] + given.timeframe.ms).tolist()
     drifted = given.drifted[part] if given.drifted else [None] * len(closes)
-    return [one or other for one, other in zip(expired(given.model, closes, config.analyst), drifted, strict=True)]
+    return [one or other for one, other in zip(drifted, expired(given.model, closes, config.analyst), strict=True)]
 
 
 def joined(parts: list[Assessed]) -> Assessed:

@@ -260,4 +260,5 @@ def duration(text: str | None, option: str, *, or_zero: bool = False) -> float |
 
 def code_of(why: str, otherwise: ExitCode) -> ExitCode:
     """The exit code of a refusal or an abstention by its own code; the stage that mends stale data is named in it."""
-    return {"halted": ExitCode.HALTED, "bars_stale": ExitCode.DATA, "analysis_stale": ExitCode.DATA}.get(why, otherwise)
+    stale = dict.fromkeys(("bars_stale", "analysis_stale", "model_changed"), ExitCode.DATA)
+    return {"halted": ExitCode.HALTED, **stale}.get(why, otherwise)

@@ -37,6 +37,7 @@ async def refusal(
         or preflight.check_shape(plan, rules)
         or preflight.check_live(options, plan, live=live)
         or preflight.check_plan(options.account, plan, ledger, symbol, exchange.server_now_ms())
+        or preflight.check_model(options, plan)
         or check_breaker(ledger, symbol, exchange.server_now_ms(), options.orders)
     )
     if refused is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from trader_cli import __version__
 from trader_cli.core.errors import ConfigurationError, ExchangeRejected, ExchangeUnavailable, RateLimited
+from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.core.money.assets import Dollars, digits_of, dollar_pair, margin_asset_of
 from trader_cli.core.money.averages import readable
 from trader_cli.core.money.key_rights import refuse_rights, warning_of
@@ -17,6 +18,8 @@ from trader_cli.core.money.plans import Refused
 from trader_cli.core.money.sizing import bracket_of
 from trader_cli.core.money.trading_rules import RULES_AGE_S, Prices, funded, openable, trading, trustworthy
 from trader_cli.execution.circuit_breaker import catch_up
+from trader_cli.storage.artifacts import ArtifactStore
+from trader_cli.storage.current_models import not_current
 from trader_cli.storage.demo_verified import is_verified
 
 if TYPE_CHECKING:
@@ -104,6 +107,13 @@ def check_plan(ours: AccountId, plan: TradePlan, ledger: Ledger, symbol: str, no
             f" this is {ours.fingerprint} ({ours.mode}). Run `trader tactics` again.",
         )
     return check_validity(plan, now_ms)
+
+
+def check_model(options: ExecutionOptions, plan: TradePlan) -> Refused | None:
+    """Whether the model behind the plan is still the current one of its series."""
+    store, timeframe = ArtifactStore(options.cache_dir), Timeframe.parse(plan.timeframe)
+    gone = not_current(store, options.account.mode, plan.symbol, timeframe, plan.lineage)
+    return None if gone is None else Refused(gone.code, gone.sentence)
 
 
 def check_validity(plan: TradePlan, now_ms: int) -> Refused | None:

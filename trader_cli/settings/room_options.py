@@ -42,6 +42,7 @@ class PaperOptions:
 @dataclass(frozen=True)
 class ExecutionOptions:
     """Whose orders are sent, how, and within which limits. `state_dir` holds what demo trading has verified.
+    Under `cache_dir` is known which models are current.
 
     `is_demo_trading`: at the exchange's own demo host, which does not tell a key's rights.
     """
@@ -52,13 +53,15 @@ class ExecutionOptions:
     costs: CostSettings
     is_demo_trading: bool
     state_dir: Path
+    cache_dir: Path
 
     @classmethod
     def of(cls, workspace: Workspace) -> ExecutionOptions:
         """Those of a workspace."""
         settings, host = workspace.settings, workspace.settings.binance_exchange
         demo = host.use_testnet and host.base_url is None
-        return cls(workspace.account, settings.execution, settings.tactician, settings.costs, demo, workspace.state_dir)
+        folders = workspace.state_dir, workspace.cache_dir
+        return cls(workspace.account, settings.execution, settings.tactician, settings.costs, demo, *folders)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from trader_cli.execution.orphan_orders import ledger_for
 from trader_cli.settings.room_options import ExecutionOptions, PlanningOptions
 from trader_cli.settings.workspace import workspace_of
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
+from trader_cli.storage.current_models import not_current
 from trader_cli.tactician.loss_watch import EquityLimits, FeePrices, LossInputs
 from trader_cli.tactician.planning import plan, refused_request, too_late
 from trader_cli.tactician.planning_inputs import AccountInputs, Depth, PlanningView
@@ -128,7 +129,12 @@ class Tactician:
         if signal is None:
             assert isinstance(analysis.outcome, Abstention)
             return analysis.outcome
-        now, step = exchange.server_now_ms(), Timeframe.parse(analysis.timeframe).ms
+        timeframe = Timeframe.parse(analysis.timeframe)
+        decided_by = analysis.digests.get("model", "none")
+        gone = not_current(self.store, self.workspace.mode, analysis.symbol, timeframe, decided_by)
+        if gone is not None:
+            return gone
+        now, step = exchange.server_now_ms(), timeframe.ms
         validity = self.settings.tactician.plan_validity
         if now >= signal.valid_until_ms(analysis.decision_time_ms, validity, step):
             age = (now - analysis.decision_time_ms) / 60_000
