@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING
 
 from trader_cli import __version__
 from trader_cli.analyst.analysis import LEVEL_BARS, AnalysisInput, analyse
-from trader_cli.analyst.bundled import from_bundle, refuse_other_kind
 from trader_cli.analyst.certificate_store import naming, require_certificate, require_certified
-from trader_cli.analyst.claim_basis import changed_since
 from trader_cli.analyst.fast_frame import fast_frame
 from trader_cli.analyst.feature_artifacts import build_feature_artifact
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
@@ -28,6 +26,7 @@ from trader_cli.analyst.model_watch import doubt_of
 from trader_cli.analyst.outcomes import DOUBT_BARS
 from trader_cli.analyst.pair_analysis import PairInput, analyse_pair
 from trader_cli.analyst.sections import SECTIONS, sections_of
+from trader_cli.analyst.series_model import retired_model, series_model
 from trader_cli.analyst.stored_watch import stored_watch
 from trader_cli.analyst.stored_word import stored_word
 from trader_cli.analyst.trained_model import TrainedModel
@@ -43,11 +42,10 @@ from trader_cli.core.market.snapshot import MarketSnapshot
 from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.core.model_validity import PAIR_KIND, unwatched
 from trader_cli.core.types import Abstention, Analysis
-from trader_cli.settings.room_options import AnalysisOptions, RuleOptions, TrainingOptions
+from trader_cli.settings.room_options import AnalysisOptions, RuleOptions
 from trader_cli.settings.workspace import settings_of
 from trader_cli.storage.artifacts import ArtifactStore, command_of, require_source, stage_key
 from trader_cli.storage.bundles import BundleStore
-from trader_cli.storage.inventory import MODEL, RETIRED_MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -148,8 +146,10 @@ class Analyst:
         features = self._features(symbol, timeframe, bars)
         fast = fast_frame(self.settings.analyst, self.settings.rule.name, timeframe)
         wanted = self.settings.analyst.enable_ml_predictions
-        absent = self._retired(symbol, timeframe) if wanted else None
-        model = self._model(symbol, timeframe, features) if wanted and absent is None else None
+        absent = retired_model(self.store, self.settings.mode, symbol, timeframe) if wanted else None
+        asked = symbol, timeframe, features
+        is_wanted = wanted and absent is None
+        model = series_model(self.store, self.settings, self._source, *asked) if is_wanted else None
         self._refuse_the_future(bars, model, timeframe, now)
         shown = self.store.pointed(self._key(symbol, fast or timeframe, "market"))
         digests = {
@@ -345,60 +345,6 @@ class Analyst:
             return None
         known = stored_watch(self.store, self.settings.mode, model, bars, features, timeframe)
         return doubt_of(model, known, self.settings.analyst)
-
-    def _retired(self, symbol: str, timeframe: Timeframe) -> Abstention | None:
-        """Why there is no model, where it was taken away and none has come since."""
-        model, retired = (self.store.pointed(self._key(symbol, timeframe, one)) for one in (MODEL, RETIRED_MODEL))
-        if model is not None or retired is None:
-            return None
-        series = f"{symbol} --timeframe {timeframe}"
-        return Abstention(
-            "model_retired",
-            f"The model {retired[:12]} of {symbol} {timeframe} was retired. Run `trader train {series}`, or `trader"
-            f" models promote` another.",
-        )
-
-    def _model(self, symbol: str, timeframe: Timeframe, features: Manifest) -> Trained:
-        digest = self.store.pointed(self._key(symbol, timeframe, "model"))
-        command = f"`trader train {symbol} --timeframe {timeframe}`"
-        if digest is None:
-            raise DataMissing(
-                f"There is no model of {symbol} {timeframe} in profile {self.settings.mode}.",
-                hint=f"Run {command} first.",
-            )
-        model = from_bundle(*self.bundles.load(digest))
-        refuse_other_kind(
-            model,
-            self.settings.rule.name,
-            self.settings.analyst.fast_timeframe,
-            f"train {symbol} --timeframe {timeframe}",
-        )
-        if (model.symbol, model.timeframe) != (symbol, timeframe.name):
-            raise DataInvalid(
-                f"The model is of {model.symbol} {model.timeframe}, not of {symbol} {timeframe}.",
-                hint=f"Run {command} again.",
-            )
-        if self._source is not None and model.source != self._source:
-            raise DataStale(
-                f"The model was trained on {model.source}; this is {self._source}.", hint=f"Run {command} again."
-            )
-        options = self.settings.analyst
-        ours = (options.barrier_width, options.volatility_span)
-        theirs = (model.barrier_width, model.volatility_span)
-        fits = model.inputs.get("feature_settings") == features.settings
-        if isinstance(model, TrainedRule):
-            fits = (fits or not model.features) and model.horizon_bars == options.longest_horizon
-        else:
-            fits = fits and model.horizon_bars in options.horizon_bars
-            fitted = FittedOptions.of(self.settings.feature_engineering_orchestrator)
-            half = model.slow if isinstance(model, TrainedPair) else model
-            fits = fits and fitted == half.fitted.options
-        if not fits or ours != theirs:
-            raise DataStale("The model was trained with other label or feature settings.", hint=f"Run {command} again.")
-        changed = changed_since(model.made_with, model.producer, TrainingOptions.of(self.settings))
-        if changed is not None:
-            raise DataStale(f"The model's claim does not hold: it was {changed}.", hint=f"Run {command} again.")
-        return model
 
     def _recent(self, bars: Manifest, count: int) -> pl.DataFrame:
         """The last `count` bars."""
