@@ -18,7 +18,7 @@ from trader_cli.analyst.analyst import Analyst
 from trader_cli.analyst.bundled import from_bundle
 from trader_cli.analyst.claim_basis import PRODUCER
 from trader_cli.analyst.trained_pair import TrainedPair
-from trader_cli.core.errors import DataMissing, DataStale, ExitCode
+from trader_cli.core.errors import DataError, DataMissing, DataStale, ExitCode
 from trader_cli.core.market.timeframes import DAY_MS, HOUR_MS, Timeframe
 from trader_cli.core.model_validity import NOT_WATCHED
 from trader_cli.core.types import Abstention
@@ -27,9 +27,10 @@ from trader_cli.pipelines.backtests.backtest_request import CURRENT, BacktestReq
 from trader_cli.pipelines.backtests.backtest_run import run_backtest
 from trader_cli.pipelines.backtests.backtest_store import StoredBacktest
 from trader_cli.pipelines.backtests.prepared_backtest import trade
-from trader_cli.pipelines.market_access import sim_tape
+from trader_cli.pipelines.market_access import Market, run_in_market, sim_tape
 from trader_cli.pipelines.stages.model_stages import analyze, training_data
 from trader_cli.pipelines.stages.model_training import train_on
+from trader_cli.pipelines.stages.newest_bars import refresh_series
 from trader_cli.pipelines.stages.stored_status import status
 from trader_cli.settings.workspace import Workspace, workspace_of
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
@@ -221,6 +222,27 @@ def test_live_opens_nothing_by_a_pair_and_status_says_so(ran: Workspace, tmp_pat
     assert told == [NOT_WATCHED.sentence]
     mine = [one.trained.opens_nothing for one in status(workspace).series if one.trained is not None]
     assert mine == [None]
+
+
+def test_fast_bars_that_cannot_be_had_do_not_keep_the_slow_ones_away(ran: Workspace, tmp_path: Path) -> None:
+    workspace = copied(ran, tmp_path)
+    store = ArtifactStore(workspace.cache_dir)
+    slow = stage_key(workspace.mode, SYMBOL, QUARTER, "bars")
+    before = store.current(slow)
+    assert before is not None
+    damaged = store.reference_path(stage_key(workspace.mode, SYMBOL, FIVE, "features"))
+    damaged.unlink()
+    damaged.mkdir()
+
+    async def work(market: Market) -> None:
+        await market.clock.sleep(2 * DAY_MS / 1000)
+        with pytest.raises(DataError, match="Cannot write"):
+            await refresh_series(market, workspace, store, SYMBOL, QUARTER)
+
+    run_in_market(workspace, work)
+    after = store.current(slow)
+    assert after is not None
+    assert (after.last_ms or 0) > (before.last_ms or 0)
 
 
 def test_fast_bars_that_end_before_the_slow_ones_are_no_ground_for_a_pair(ran: Workspace) -> None:

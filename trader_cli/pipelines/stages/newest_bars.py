@@ -34,14 +34,23 @@ async def refresh_series(
 ) -> None:
     """Fetch what has closed and make its features; `options` are those of fetching the bars that decide.
 
-    Where fast bars time entries, the slow ones are asked for only once one has closed that is not there.
+    Where fast bars time entries, the slow ones are asked for only once one has closed that is not there, and first:
+    they are there where the fast ones fail.
     """
     fast = deciding_frame(workspace, timeframe)
-    if fast != timeframe:
-        await _refresh(market, workspace, store, symbol, fast, options)
-        if _is_whole(market, workspace, store, symbol, timeframe):
-            return
-    await _refresh(market, workspace, store, symbol, timeframe, options if fast == timeframe else None)
+    if fast == timeframe:
+        await _refresh(market, workspace, store, symbol, timeframe, options)
+        return
+    await _refresh_if_due(market, workspace, store, symbol, timeframe)
+    await _refresh(market, workspace, store, symbol, fast, options)
+    await _refresh_if_due(market, workspace, store, symbol, timeframe)  # the fast bars may have been waited for
+
+
+async def _refresh_if_due(
+    market: Market, workspace: Workspace, store: ArtifactStore, symbol: str, timeframe: Timeframe
+) -> None:
+    if not _is_whole(market, workspace, store, symbol, timeframe):
+        await _refresh(market, workspace, store, symbol, timeframe, None)
 
 
 async def _refresh(
