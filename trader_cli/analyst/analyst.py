@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from trader_cli import __version__
 from trader_cli.analyst.analysis import LEVEL_BARS, AnalysisInput, analyse
+from trader_cli.analyst.bundled import from_bundle, refuse_other_kind
 from trader_cli.analyst.certificate_store import naming, require_certificate, require_certified
 from trader_cli.analyst.fast_frame import fast_frame
 from trader_cli.analyst.feature_artifacts import build_feature_artifact
@@ -26,7 +27,7 @@ from trader_cli.analyst.model_watch import doubt_of
 from trader_cli.analyst.outcomes import DOUBT_BARS
 from trader_cli.analyst.pair_analysis import PairInput, analyse_pair
 from trader_cli.analyst.sections import SECTIONS, sections_of
-from trader_cli.analyst.series_model import retired_model, series_model
+from trader_cli.analyst.series_model import refuse_other_terms, retired_model
 from trader_cli.analyst.stored_watch import stored_watch
 from trader_cli.analyst.stored_word import stored_word
 from trader_cli.analyst.trained_model import TrainedModel
@@ -42,7 +43,7 @@ from trader_cli.core.market.snapshot import MarketSnapshot
 from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.core.model_validity import PAIR_KIND, unwatched
 from trader_cli.core.types import Abstention, Analysis
-from trader_cli.settings.room_options import AnalysisOptions, RuleOptions
+from trader_cli.settings.room_options import AnalysisOptions, RuleOptions, TrainingOptions
 from trader_cli.settings.workspace import settings_of
 from trader_cli.storage.artifacts import ArtifactStore, command_of, require_source, stage_key
 from trader_cli.storage.bundles import BundleStore
@@ -147,9 +148,7 @@ class Analyst:
         fast = fast_frame(self.settings.analyst, self.settings.rule.name, timeframe)
         wanted = self.settings.analyst.enable_ml_predictions
         absent = retired_model(self.store, self.settings.mode, symbol, timeframe) if wanted else None
-        asked = symbol, timeframe, features
-        is_wanted = wanted and absent is None
-        model = series_model(self.store, self.settings, self._source, *asked) if is_wanted else None
+        model = self._model(symbol, timeframe, features) if wanted and absent is None else None
         self._refuse_the_future(bars, model, timeframe, now)
         shown = self.store.pointed(self._key(symbol, fast or timeframe, "market"))
         digests = {
@@ -345,6 +344,28 @@ class Analyst:
             return None
         known = stored_watch(self.store, self.settings.mode, model, bars, features, timeframe)
         return doubt_of(model, known, self.settings.analyst)
+
+    def _model(self, symbol: str, timeframe: Timeframe, features: Manifest) -> Trained:
+        digest = self.store.pointed(self._key(symbol, timeframe, "model"))
+        command = f"`trader train {symbol} --timeframe {timeframe}`"
+        if digest is None:
+            raise DataMissing(
+                f"There is no model of {symbol} {timeframe} in profile {self.settings.mode}.",
+                hint=f"Run {command} first.",
+            )
+        again, options = f"Run {command} again.", self.settings.analyst
+        model = from_bundle(*self.bundles.load(digest))
+        named = self.settings.rule.name, options.fast_timeframe
+        refuse_other_kind(model, *named, f"train {symbol} --timeframe {timeframe}")
+        if (model.symbol, model.timeframe) != (symbol, timeframe.name):
+            raise DataInvalid(
+                f"The model is of {model.symbol} {model.timeframe}, not of {symbol} {timeframe}.", hint=again
+            )
+        if self._source is not None and model.source != self._source:
+            raise DataStale(f"The model was trained on {model.source}; this is {self._source}.", hint=again)
+        fitted = FittedOptions.of(self.settings.feature_engineering_orchestrator)
+        refuse_other_terms(model, features, options, fitted, TrainingOptions.of(self.settings), command)
+        return model
 
     def _recent(self, bars: Manifest, count: int) -> pl.DataFrame:
         """The last `count` bars."""

@@ -10,6 +10,7 @@ import json
 import os
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -100,7 +101,7 @@ def _archived(source: Path) -> Callable[[str], bytes]:
                 if archive.getinfo(name).file_size > _LARGEST:
                     raise DataInvalid(f"{name} in {source} is too large to be part of a bundle.", hint=_HINT)
                 return archive.read(name)
-        except (OSError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, KeyError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise DataInvalid(f"{name} in {source} cannot be read.", hint=_HINT) from error
 
     return read
