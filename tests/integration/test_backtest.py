@@ -11,7 +11,7 @@ from support.commands.command_line import SMALL_SIM, Ran
 from support.commands.in_process import Inside
 from support.trading.sim_folder import HOURS, QUARTER, SYMBOL, sim_settings, traded_folder
 
-from trader_cli.core.errors import DataInvalid, DataMissing, UsageError
+from trader_cli.core.errors import DataMissing, UsageError
 from trader_cli.core.identity.manifests import ArtifactKey
 from trader_cli.core.market.schemas import milliseconds
 from trader_cli.pipelines.backtests.backtest_request import CURRENT, WALK_FORWARD, BacktestRequest, Speed
@@ -187,7 +187,7 @@ def test_a_span_that_cannot_be_traded_is_refused(
 
 
 def test_a_bundle_that_is_not_there_is_named(ran: Workspace) -> None:
-    with pytest.raises(DataInvalid, match="0123456789abcdef"):
+    with pytest.raises(DataMissing, match="0123456789abcdef"):
         backtested(ran, model="0123456789abcdef0123456789abcdef")
 
 

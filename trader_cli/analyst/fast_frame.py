@@ -22,7 +22,7 @@ def fast_frame(options: AnalystSettings, rule: str | None, slow: Timeframe) -> T
     if rule is not None:
         raise ConfigurationError(
             f"The rule {rule} decides at its own bars: no fast frame times its entries.",
-            hint="Set analyst.fast_timeframe to nothing, or rule.name to null.",
+            hint="Leave analyst.fast_timeframe empty, or set rule.name to null.",
         )
     fast = Timeframe.parse(options.fast_timeframe)
     fast_bars_in(slow, fast)

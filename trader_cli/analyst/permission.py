@@ -35,12 +35,12 @@ def fast_bars_in(slow: Timeframe, fast: Timeframe) -> int:
     if fast.ms >= slow.ms:
         raise UsageError(
             f"The fast frame {fast} is not finer than {slow}.",
-            hint="Set analyst.fast_timeframe to 1m, 3m or 5m, or to nothing.",
+            hint="Set analyst.fast_timeframe to 1m, 3m or 5m, or leave it empty.",
         )
     if slow.ms % fast.ms:
         raise UsageError(
             f"Bars of {slow} do not hold whole bars of the fast frame {fast}.",
-            hint="Set analyst.fast_timeframe to one that divides it, or to nothing.",
+            hint="Set analyst.fast_timeframe to one that divides it, or leave it empty.",
         )
     return slow.ms // fast.ms
 

@@ -15,7 +15,7 @@ PAIR_KIND = "pair"
 """How a bundle names a pair."""
 NOT_WATCHED = Abstention(
     "pair_not_watched",
-    "Pairs are not watched for drift yet, so live opens nothing by them; care of what is open goes on.",
+    "Pairs are not watched for drift yet, so live does not open by them; care of what is open goes on.",
 )
 
 

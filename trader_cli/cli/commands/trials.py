@@ -40,7 +40,7 @@ def trials(
         print_json({"symbols": [one.as_dict() for one in found]})
         return
     if not any(one.tried for one in found):
-        print_facts("nothing was tried yet" + (f" on {symbol}" if symbol else ""), {"begin with": "trader train"})
+        print_facts("no tries yet" + (f" on {symbol}" if symbol else ""), {"begin with": "trader train"})
         return
     for one in found:
         print_table(

@@ -145,7 +145,7 @@ def _fitted(workspace: Workspace, given: TrainingData, key: str, progress: Progr
         if given.fast.bars.is_empty():
             frame = given.fast.timeframe
             raise DataMissing(
-                f"No bars of {given.symbol} {frame}, which time entries, had closed by then.",
+                f"No bars of {given.symbol} {frame}, which time entries, had ended by then.",
                 hint=f"Run `trader fetch {given.symbol} --timeframe {frame}` for more, or begin later.",
             )
         both = training_input(given, key), training_input(given.fast, key)
