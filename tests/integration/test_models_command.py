@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support.commands.command_line import SMALL_SIM
 from support.commands.in_process import Inside
@@ -17,11 +19,13 @@ from trader_cli.core.errors import DataInvalid, ExitCode
 from trader_cli.core.identity.digests import canonical_json, digest_bytes
 from trader_cli.core.market.timeframes import DAY_MS
 from trader_cli.core.types import Abstention, Analysis
-from trader_cli.pipelines.stages.model_life import current_model, promote, retire
+from trader_cli.pipelines.stages.model_life import bundles_of, current_model, export, promote, retire
 from trader_cli.pipelines.stages.model_stages import training_data
 from trader_cli.pipelines.stages.model_training import has_model, train_on
+from trader_cli.pipelines.stages.tried_configurations import tried_on
 from trader_cli.settings.workspace import Workspace, workspace_of
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
+from trader_cli.storage.bundle_files import take_in
 from trader_cli.storage.bundles import BundleStore
 from trader_cli.storage.inventory import mark, take_inventory
 from trader_cli.storage.sweeping import unreferenced
@@ -167,6 +171,28 @@ def test_an_exported_model_is_read_again_and_one_changed_byte_is_seen(
         assert sim.run("models", "show", out, **SMALL_SIM).code == ExitCode.DATA
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_damaged_archive_is_refused_in_a_sentence_or_is_whole(
+    workspace: Workspace, tmp_path: Path, seed: int
+) -> None:
+    """Single bits at random places, and at those where a zip says how its files are packed."""
+    digest, place = current_model(workspace, SYMBOL, QUARTER), tmp_path / "made.zip"
+    export(workspace, digest, place)
+    whole, dice = place.read_bytes(), np.random.default_rng(seed)
+    heads = [at for at in range(len(whole)) if whole[at : at + 4] in {b"PK\x01\x02", b"PK\x03\x04"}]
+    near = [head + int(dice.integers(4, 30)) for head in heads for _ in range(6)]
+    bundles, refused = bundles_of(workspace), 0
+    for at in [*near, *dice.integers(0, len(whole), 40).tolist()]:
+        changed = bytearray(whole)
+        changed[at] ^= 1 << int(dice.integers(8))
+        place.write_bytes(changed)
+        refused += 1
+        with suppress(DataInvalid):
+            assert take_in(bundles, place) == digest
+            refused -= 1
+    assert refused > 30
+
+
 def test_a_bundle_from_outside_names_no_file_elsewhere(sim: Inside, tmp_path: Path) -> None:
     place = tmp_path / "made-up"
     place.mkdir()
@@ -231,6 +257,9 @@ def test_models_are_compared_on_bars_that_neither_has_learned_from(
     assert "B is better" in shown
     too_late = sim.run("models", "compare", current_model(workspace, SYMBOL, QUARTER), earlier, **SMALL_SIM)
     assert (too_late.code, "30 are needed" in too_late.err) == (ExitCode.DATA, True)
+    (tried,) = tried_on(workspace, SYMBOL)
+    compared = {one.name for one in tried.tried if one.means == "model compared"}
+    assert compared == {earlier, dull}, "each counts: the best of many may be promoted"
     other = sim.run("models", "compare", earlier, altered(workspace, symbol="BTCUSDT"), **SMALL_SIM)
     assert (other.code, "one series" in other.err) == (ExitCode.USAGE, True)
 

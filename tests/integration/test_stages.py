@@ -22,7 +22,7 @@ from support.hosts.tape_host import Bend, playing_now, serving
 
 from docs.generate import demo_output, readme_demo
 from trader_cli.analyst import analyst as analyst_module
-from trader_cli.analyst import series_model, training
+from trader_cli.analyst import model_terms, training
 from trader_cli.analyst.analyst import Analyst
 from trader_cli.core.errors import ExitCode
 from trader_cli.core.identity.manifests import ArtifactKey
@@ -132,7 +132,7 @@ def test_training_and_analysis_are_given_the_stored_funding(
         model_stages.train(workspace_of(settings), "ETHUSDT", M15)
     shown = planted.run("analyze", "--json").json
     asked = as_settings({"mode": "sim", **folders, "costs": {"funding_bps": 2}})
-    monkeypatch.setattr(series_model, "changed_since", lambda *_: None)
+    monkeypatch.setattr(model_terms, "changed_since", lambda *_: None)
     with pytest.raises(Interrupt):
         Analyst(asked, clock=FixedClock(shown["decision_time_ms"])).analyse("ETHUSDT", M15)
     assert stored.height > 100

@@ -127,6 +127,18 @@ def test_closes_decided_together_say_what_each_alone_says(allow: bool) -> None:
     assert codes(proven(), config()) == {"signal", "no_permission", "no_trigger"}
 
 
+def test_a_claim_that_is_too_old_is_like_one_that_never_was() -> None:
+    """With `allow_unproven` the better side counts, and says so; without it nothing opens."""
+    half, learned_ms = proven().slow, int(series()[1].open_ms[FIRST]) - 46 * DAY_MS
+    old, never = (replace(one, slow=replace(half, last_ms=learned_ms)) for one in (proven(), unproven()))
+    allowed, alike = (rows_of(one, config(allow_unproven=True), series(), market()) for one in (old, never))
+    signals = [one for one in allowed.outcomes if isinstance(one, Signal)]
+    assert len(signals) > 5
+    assert all(one.unproven for one in signals)
+    assert allowed.outcomes == alike.outcomes
+    assert "signal" not in codes(old, config())
+
+
 def test_a_signal_is_of_the_permitted_side_and_ends_with_its_permission() -> None:
     together = rows_of(proven(), config(), series(), market())
     assert together.permissions is not None

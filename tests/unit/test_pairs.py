@@ -20,8 +20,9 @@ from trader_cli.analyst.permitted_entries import PermittedEntries
 from trader_cli.analyst.timing import FastWord, Timing, triggers
 from trader_cli.analyst.trained_pair import TrainedPair
 from trader_cli.analyst.training import Contest, Fitting
-from trader_cli.core.errors import ConfigurationError, DataInvalid, DataStale, UsageError
+from trader_cli.core.errors import ConfigurationError, DataInvalid, DataStale, TooFewBars, UsageError
 from trader_cli.core.market.timeframes import Timeframe
+from trader_cli.core.types import Tries
 from trader_cli.settings import as_settings
 
 PERMISSIONS = Permissions(
@@ -77,14 +78,54 @@ def test_a_fast_model_learns_from_permitted_bars_only_and_each_permission_is_out
     contest, _given, _ = held()
     for at, one in enumerate(contest.tried):
         entries, out, data = entries_of(at), one.out, one.learner.data
-        assert entries.standing.live.all()
+        standing = entries.standing(1)
+        assert standing.live.all()
         closes = entries.fitting.bars.open_ms[entries.fitting.data.start] + FAST.ms
         told = contest.fitting.bars.open_ms[data.start] + SLOW.ms
-        rows = np.searchsorted(told, entries.standing.since)
-        assert (told[rows] == entries.standing.since).all()
+        rows = np.searchsorted(told, standing.since)
+        assert (told[rows] == standing.since).all()
         assert out.known[rows].all(), "no model has said anything of them"
         assert (out.learned_to[rows] < data.start[rows]).all()
         assert ((closes >= told[rows]) & (closes - told[rows] < SLOW.ms)).all()
+
+
+def test_each_fast_learner_is_judged_by_what_is_left_behind_its_own_horizon() -> None:
+    """As the kept one is served: worth counts from the end of what the fast model tells, whatever else was tried."""
+    given, config = market(), options(fast_horizon_bars=[1, 3])
+    contest = Contest.held(Fitting.of(given.slow, config), given.slow.costs(config.costs), lambda *_: None)
+    entries = PermittedEntries.of(contest.tried[0], contest, given.fast, SLOW, config)
+    timers = Contest.held(entries.fitting, Costs(0.0, 0.0), lambda *_: None)
+    left = []
+    for timer in timers.tried:
+        pair = TriedPair.walked(contest.tried[0], timer, entries, timers.folds)
+        left.append(float(np.nanmean(pair.standing.worth)))
+        ahead_ms = timer.learner.options.longest_horizon * FAST.ms
+        closes = entries.fitting.bars.open_ms[entries.data.start] + FAST.ms
+        told = entries.permissions.at(closes, ahead_ms)
+        np.testing.assert_array_equal(pair.standing.worth, told.worth)
+    assert left[0] > left[1], "the longer it tells, the less is left"
+
+
+def test_a_slow_learner_that_permits_too_little_counts_in_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trial is named by its place: which learners permit enough this time must not move the others."""
+    made, calls, told = PermittedEntries.of, [0], list[list[float]]()
+
+    def little(*given: Any) -> PermittedEntries:
+        calls[0] += 1
+        if calls[0] == 1:
+            raise TooFewBars("too little", 1, 1)
+        return made(*given)
+
+    class Told(Counted):
+        def __call__(self, sharpes: Any, share: float = 1.0) -> Tries:
+            told.append(list(sharpes))
+            return super().__call__(sharpes, share)
+
+    monkeypatch.setattr(PermittedEntries, "of", little)
+    trained(market(), pairs=Told(), fast_horizon_bars=[1, 2])
+    assert told[0][:2] == [0.0, 0.0]
+    assert len(told[0]) == 4
+    assert all(told[0][2:])
 
 
 def test_an_entry_is_the_slow_trade_from_its_own_close() -> None:

@@ -23,11 +23,11 @@ from trader_cli.analyst.feature_inputs import (
 )
 from trader_cli.analyst.fitted_families import FittedOptions, history_bars
 from trader_cli.analyst.funding_cost import FUNDING_ROWS
+from trader_cli.analyst.model_terms import refuse_other_terms, refuse_the_future
 from trader_cli.analyst.model_watch import doubt_of
 from trader_cli.analyst.outcomes import DOUBT_BARS
 from trader_cli.analyst.pair_analysis import PairInput, analyse_pair
 from trader_cli.analyst.sections import SECTIONS, sections_of
-from trader_cli.analyst.series_model import refuse_other_terms, retired_model
 from trader_cli.analyst.stored_watch import stored_watch
 from trader_cli.analyst.stored_word import stored_word
 from trader_cli.analyst.trained_model import TrainedModel
@@ -47,6 +47,7 @@ from trader_cli.settings.room_options import AnalysisOptions, RuleOptions, Train
 from trader_cli.settings.workspace import settings_of
 from trader_cli.storage.artifacts import ArtifactStore, command_of, require_source, stage_key
 from trader_cli.storage.bundles import BundleStore
+from trader_cli.storage.current_models import retired_model
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,10 +72,6 @@ class _Seen:
     level_bars: int
     sections: frozenset[str]
     model: Trained | None
-
-
-_AHEAD_MS = 5000
-"""How far clocks may differ."""
 
 
 class Analyst:
@@ -149,7 +146,7 @@ class Analyst:
         wanted = self.settings.analyst.enable_ml_predictions
         absent = retired_model(self.store, self.settings.mode, symbol, timeframe) if wanted else None
         model = self._model(symbol, timeframe, features) if wanted and absent is None else None
-        self._refuse_the_future(bars, model, timeframe, now)
+        refuse_the_future(bars, model, timeframe, now)
         shown = self.store.pointed(self._key(symbol, fast or timeframe, "market"))
         digests = {
             "bars": bars.digest,
@@ -202,7 +199,7 @@ class Analyst:
         """(What is seen of the fast bars, the slow series with the digests of both)."""
         bars = self._input(slow.symbol, fast, "bars", "fetch")
         features = self._features(slow.symbol, fast, bars)
-        self._refuse_the_future(bars, None, fast, seen.now_ms)
+        refuse_the_future(bars, None, fast, seen.now_ms)
         if pair.fast is not None:
             self._refuse_other_settings(pair.fast, features, f"train {slow.symbol} --timeframe {slow.timeframe}")
         digests = {**slow.digests, "fast_bars": bars.digest, "fast_features": features.digest}
@@ -235,20 +232,6 @@ class Analyst:
         if document is None or document.get("source") != source:
             return None
         return MarketSnapshot.from_dict(document)
-
-    @staticmethod
-    def _refuse_the_future(bars: Manifest, model: Trained | None, timeframe: Timeframe, now_ms: int) -> None:
-        """Raises `DataStale` for what was made when the market had come further than it is: a tape wound back."""
-        if (bars.last_ms or 0) + timeframe.ms > now_ms + _AHEAD_MS:
-            raise DataStale(
-                f"The stored bars of {bars.symbol} reach beyond the market's time.",
-                hint=f"Run `trader fetch {bars.symbol} --timeframe {timeframe}`.",
-            )
-        if model is not None and model.last_ms > now_ms + _AHEAD_MS:
-            raise DataStale(
-                f"The model of {bars.symbol} was trained on bars beyond the market's time.",
-                hint=f"Run `trader train {bars.symbol} --timeframe {timeframe}`.",
-            )
 
     def _remembered(self, given: AnalysisInput, fast: AnalysisInput | None = None) -> Analysis:
         """The stored analysis of just this input, or a new one, stored; `fast` times entries, if it is given."""

@@ -15,6 +15,7 @@ from trader_cli.analyst.decision import acts
 from trader_cli.analyst.forecast_quality import outcomes_of_three
 from trader_cli.analyst.labels import triple_barrier
 from trader_cli.analyst.statistics import resampled_means, sharpe
+from trader_cli.analyst.training import KNOWN_SHARE
 from trader_cli.core.errors import DataMissing, UsageError
 from trader_cli.core.market.quality import unfit_bars
 from trader_cli.features.bar_arrays import BarSeries
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
 
 LEAST_BARS = 30
-_KNOWN_SHARE = 0.9
 _LEVEL = 0.05
 
 
@@ -146,6 +146,6 @@ def _rows(
     features = given.features.frame() if isinstance(given.features, StoredColumns) else given.features
     base = features.select(model.base_features).to_numpy().astype(np.float64, copy=False)
     unfit = unfit_bars(given.bars, given.timeframe).to_numpy()
-    known = labels.valid & (np.isfinite(base).mean(axis=1) >= _KNOWN_SHARE) & ~(unfit | unfit[labels.end])
+    known = labels.valid & (np.isfinite(base).mean(axis=1) >= KNOWN_SHARE) & ~(unfit | unfit[labels.end])
     rows = first + np.flatnonzero(known[first:])
     return rows, model.widened(bars, base[rows], rows)

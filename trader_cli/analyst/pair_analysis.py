@@ -96,7 +96,7 @@ def _decided(given: PairInput, config: AnalysisOptions) -> tuple[Analysis, PairS
         fast=_assessed(fast, pair.fast),
         at_ms=decided_ms,
         costs=fast.costs(config.costs, pair.fast_horizon),
-        unproven=options.allow_unproven and not pair.claim.edge,
+        allow_unproven=options.allow_unproven,
         lapsed=[slow.drifted or expired(pair, [given.decided_ms], options)[0]],
     )
     return replace(view, outcome=pair_outcomes(said, [view.price])[0], permission=said.permission(0)), said

@@ -40,8 +40,8 @@ class PairSaid:
     """What both halves say at m fast closes, before costs, and what the slow trade costs that is entered there.
 
     `slow`: of the last slow close before or at each, `since_ms`; `fast` of the fast close, `at_ms`; both UTC ms, (m,).
-    `unproven`: the better side of each half counts, whatever it is worth. `lapsed`: why the claim does not hold at
-    each close, `None` where it does as far as it ever did.
+    `lapsed`: why the claim does not hold at each close, `None` where it does as far as it ever did. `allow_unproven`:
+    where none holds the better side of each half counts, whatever it is worth.
     """
 
     pair: TrainedPair
@@ -51,13 +51,19 @@ class PairSaid:
     fast: Assessed
     at_ms: Ints
     costs: TradeCosts
-    unproven: bool
+    allow_unproven: bool
     lapsed: Sequence[Abstention | None]
+
+    @cached_property
+    def unproven(self) -> NDArray[np.bool_]:
+        """Where the better side counts although no claim holds, (m,)."""
+        lapsed = np.array([one is not None for one in self.lapsed], dtype=np.bool_)
+        return (lapsed | (not self.pair.claim.edge)) & self.allow_unproven
 
     @cached_property
     def told(self) -> NDArray[np.int8]:
         """The side that was permitted at the slow close, (m,), 0 where none was."""
-        return self.slow.choice.side if self.unproven else permitted_side(self.slow.p, self.slow.choice)
+        return np.where(self.unproven, self.slow.choice.side, permitted_side(self.slow.p, self.slow.choice))
 
     @cached_property
     def standing(self) -> Standing:
@@ -88,9 +94,8 @@ class PairSaid:
     @cached_property
     def enters(self) -> NDArray[np.bool_]:
         """Where to enter, (m,)."""
-        if self.unproven:
-            return np.asarray(self.standing.live & (self.word.side == self.standing.side))
-        return triggers(self.word, self.standing, self.choice)
+        better = self.standing.live & (self.word.side == self.standing.side)
+        return np.where(self.unproven, better, triggers(self.word, self.standing, self.choice))
 
     def permission(self, at: int) -> Permission | None:
         """What stands at one of the closes."""
@@ -120,15 +125,16 @@ def pair_outcomes(said: PairSaid, closes: Sequence[float]) -> list[Signal | Abst
 def _veto(said: PairSaid, at: int) -> Abstention | None:
     """Reasons to abstain once both have spoken."""
     claim = said.pair.claim
-    if not claim.edge and not said.unproven:
+    if not claim.edge and not said.unproven[at]:
         return Abstention("no_edge", f"The pair claims no edge: {claim.reason}.")
-    if said.lapsed[at] is not None and not said.unproven:
+    if said.lapsed[at] is not None and not said.unproven[at]:
         return said.lapsed[at]
     if said.told[at] == 0:
         return Abstention("no_permission", "The slow model permits neither side at its last close.")
     if not said.standing.live[at]:
         late = (said.at_ms[at] - said.since_ms[at]) / 60_000
-        return Abstention("permission_lapsed", f"The slow model permitted a side {late:.0f} min ago: that has lapsed.")
+        when = f"{late:.0f} min ago: that has lapsed" if late >= 0 else "after this fast bar: fast bars are late"
+        return Abstention("permission_lapsed", f"The slow model permitted a side {when}.")
     if said.enters[at]:
         return None
     side, worth = _SIDES[int(said.standing.side[at])], float(said.choice.expected_value[at]) * 1e4
@@ -144,7 +150,7 @@ def _signal(said: PairSaid, at: int, close: float) -> Signal:
     slow, fast = pair.frames
     distance, horizon = float(said.slow.barrier[at]), pair.horizon_bars
     above, below = close * float(np.exp(distance)), close * float(np.exp(-distance))
-    long, unproven = permission.side == "long", said.unproven
+    long, unproven = permission.side == "long", bool(said.unproven[at])
     return Signal(
         side=permission.side,
         probability_act=float(said.probability[at]),

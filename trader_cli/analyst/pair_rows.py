@@ -53,7 +53,7 @@ def decide_pair_rows(slow: SeriesRows, fast: SeriesRows, config: AnalysisOptions
         fast=of_fast,
         at_ms=_closed(fast),
         costs=costs_of_rows(fast, config, slice(0, len(fast.rows)), pair.fast_horizon),
-        unproven=config.analyst.allow_unproven and not pair.claim.edge,
+        allow_unproven=config.analyst.allow_unproven,
         lapsed=expired(pair, _closed(fast).tolist(), config.analyst),
     )
     outcomes = pair_outcomes(said, fast.bars.close[fast.rows].tolist())

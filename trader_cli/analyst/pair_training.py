@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from trader_cli.analyst.claim import CountTries
+    from trader_cli.analyst.permission import Standing
     from trader_cli.analyst.training import Contestant, TrainingInput
     from trader_cli.analyst.walk_forward import Fold, OutOfSample
     from trader_cli.core.ports import Progress
@@ -65,15 +66,15 @@ def train_pair(
     contest = Contest.held(fitting, costs, progress)
     act = contest.act_tried(costs)
     alone = contest.claim(count_slow, doubled, act)
-    pairs = list(islice(_tried(contest, slow, fast, config, progress), MOST_PAIRS))
-    best, claim = _judged(pairs, count_pairs, config)
+    tried = list(islice(_tried(contest, slow, fast, config, progress), MOST_PAIRS))
+    best, claim = _judged(tried, count_pairs, config)
     chosen = contest.best if best is None else best.slow
     half = final_model(slow, fitting, chosen, alone, act if chosen is contest.best else None, progress)
     if best is None:
         return TrainedPair.of(half, None, None, fast.timeframe.name, claim, _figures(None))
     timer = final_model(fast, best.entries.fitting, best.fast, _silent(_UNSAID), None, progress)
     entries = best.entries
-    timing = Timing.fit(entries.data, entries.standing, best.score, best.fast.out.known)
+    timing = Timing.fit(entries.data, best.standing, best.score, best.fast.out.known)
     ends_ms = int(entries.fitting.bars.open_ms[entries.data.end.max()])
     made = TrainedPair.of(half, timer, timing, fast.timeframe.name, claim, _figures(best))
     return replace(made, last_ms=max(made.last_ms, ends_ms))
@@ -81,18 +82,23 @@ def train_pair(
 
 @dataclass(frozen=True)
 class TriedPair:
-    """A slow and a fast learner: what both expected at permitted entries (m,), and which were entered and judged."""
+    """A slow and a fast learner: what both expected at permitted entries (m,), and which were entered and judged.
+
+    `standing` counts from the fast learner's own horizon on.
+    """
 
     slow: Contestant
     fast: Contestant
     entries: PermittedEntries
+    standing: Standing
     score: NDArray[np.float64]
     entered: Flags
 
     @classmethod
     def walked(cls, slow: Contestant, fast: Contestant, entries: PermittedEntries, folds: list[Fold]) -> TriedPair:
         """Entered as what was said of entries of earlier folds, that had ended an embargo before, lets it."""
-        data, standing, word = entries.data, entries.standing, word_of(fast.out)
+        data, word = entries.data, word_of(fast.out)
+        standing = entries.standing(fast.learner.options.longest_horizon)
         score, known = word.score(standing), fast.out.known
         ended, entered = data.end + entries.fitting.config.analyst.embargo, np.zeros(len(data), np.bool_)
         costs = entries.costs.of_trades(data.start, entries.horizon)
@@ -103,7 +109,7 @@ class TriedPair:
             here = standing.at(np.arange(len(data))[fold.test])
             choice = timing.choose(here, score[fold.test], costs.at(fold.test))
             entered[fold.test] = triggers(word.at(fold.test), here, choice)
-        return cls(slow, fast, entries, score, entered)
+        return cls(slow, fast, entries, standing, score, entered)
 
     @property
     def span(self) -> tuple[int, int]:
@@ -113,7 +119,7 @@ class TriedPair:
 
     def book(self, span: tuple[int, int], costs: Costs) -> Book:
         """The one-position book of fast bars."""
-        trades = self.entries.data.trades(self.entries.standing.side, self.entered)
+        trades = self.entries.data.trades(self.standing.side, self.entered)
         return traded_book(trades, self.entries.fitting.bars.close, span, costs)
 
 
@@ -129,12 +135,13 @@ def _tried(
     fast: TrainingInput,
     config: TrainingOptions,
     progress: Progress,
-) -> Iterator[TriedPair]:
-    """Each slow learner that permits enough, with each fast one."""
+) -> Iterator[TriedPair | None]:
+    """Each slow learner with each fast one, always in the same order; None where the slow one permits too little."""
     for one in contest.tried:
         try:
             entries = PermittedEntries.of(one, contest, fast, slow.timeframe, config)
         except TooFewBars:
+            yield from [None] * len(config.analyst.fast_horizon_bars)
             continue
         timers = Contest.held(entries.fitting, _FREE, progress)
         for timer in timers.tried:
@@ -148,14 +155,22 @@ def _books(pairs: list[TriedPair], *, doubled: bool = False) -> list[Book]:
     return [pair.book(span, pair.entries.doubled if doubled else pair.entries.costs) for pair in pairs]
 
 
-def _judged(pairs: list[TriedPair], count_pairs: CountTries, config: TrainingOptions) -> tuple[TriedPair | None, Claim]:
-    """The pair of the best Sharpe ratio, a book of a few trades shows none; and its claim, all of them counted."""
+def _judged(
+    tried: list[TriedPair | None], count_pairs: CountTries, config: TrainingOptions
+) -> tuple[TriedPair | None, Claim]:
+    """The pair of the best Sharpe ratio, a book of a few trades shows none; and its claim, all of them counted.
+
+    What permits too little was tried as well: it counts in its place, as a book without a trade.
+    """
+    pairs = [pair for pair in tried if pair is not None]
     if not pairs:
-        return None, _silent("the slow model permits too little for a fast one to learn from", count_pairs([], 1.0))
+        tries = count_pairs([0.0] * len(tried), 1.0)
+        return None, _silent("the slow model permits too little for a fast one to learn from", tries)
     books = _books(pairs)
     at = int(np.argmax([(book.trades >= MIN_TRADES) * sharpe(book.gains) for book in books]))
     table = np.column_stack([book.gains for book in books])
-    tries = count_pairs([sharpe(book.gains) for book in books], independent_share(table))
+    sharpes = iter([sharpe(book.gains) for book in books])
+    tries = count_pairs([0.0 if pair is None else next(sharpes) for pair in tried], independent_share(table))
     dearer, level = _books(pairs, doubled=True)[at], config.analyst.claim_probability
     return pairs[at], make_claim(books[at], dearer, tries, level, probability_of_overfitting(table))
 
@@ -180,7 +195,7 @@ def _figures(best: TriedPair | None) -> dict[str, float]:
     """What became of permissions that were judged: how many, how many were entered, how many lapsed."""
     if best is None:
         return {"permissions": 0.0, "permissions_entered": 0.0, "permissions_lapsed": 0.0}
-    since, judged = best.entries.standing.since, best.fast.out.judged
+    since, judged = best.standing.since, best.fast.out.judged
     told, entered = len(np.unique(since[judged])), len(np.unique(since[best.entered]))
     return {
         "permissions": float(told),

@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PermittedEntries:
-    """Of one slow learner: what stands at fast bars, and what the slow trade that is entered there came to.
+    """Of one slow learner: what it permits, and what the slow trade that is entered at permitted fast bars came to.
 
-    `fitting` holds them (m) as what a fast model learns from; `data` the same rows, labelled over `horizon` fast bars
-    with the slow barriers; `costs` are those of trading fast bars, `doubled` twice as much.
+    `fitting` holds the bars (m) as what a fast model learns from; `data` the same rows, labelled over `horizon` fast
+    bars with the slow barriers; `costs` are those of trading fast bars, `doubled` twice as much.
     """
 
     fitting: Fitting
     data: Dataset
-    standing: Standing
+    permissions: Permissions
     horizon: int
     costs: Costs
     doubled: Costs
@@ -47,7 +47,7 @@ class PermittedEntries:
         options, fast, bars = config.analyst, given.timeframe, BarSeries.of(given.bars)
         permissions = Permissions.out_of_fold(slow.learner, slow.out, contest.folds, closes_ms, frame)
         closed = milliseconds(given.bars["open_time"]) + fast.ms
-        standing = permissions.at(closed, options.longest_fast_horizon * fast.ms)
+        standing = permissions.at(closed, 0)
         of_slow, bars_each = slow.learner.options.longest_horizon, frame.ms // fast.ms
         distance = barrier_distance(standing.sigma / np.sqrt(of_slow), options.barrier_width, of_slow)
         labels = barrier_labels(bars, distance, standing.sigma, of_slow * bars_each, fast.ms)
@@ -56,7 +56,12 @@ class PermittedEntries:
         rows = fitting.data.start
         data = labelled(np.empty((len(rows), 0), np.float32), rows, labels, fitting.data.left_out)
         costs, doubled = given.costs(config.costs), given.costs(config.costs, 2.0)
-        return cls(fitting, data, standing.at(rows), of_slow * bars_each, costs, doubled)
+        return cls(fitting, data, permissions, of_slow * bars_each, costs, doubled)
+
+    def standing(self, fast_horizon: int) -> Standing:
+        """What stands at the bars (m,), beside a fast model that looks so many bars ahead."""
+        bars, fast = self.fitting.bars, self.fitting.timeframe
+        return self.permissions.at(bars.open_ms[self.data.start] + fast.ms, fast_horizon * fast.ms)
 
 
 def fast_options(config: TrainingOptions, bars_each: int) -> TrainingOptions:

@@ -50,6 +50,11 @@ class TrainedBasis:
         """The close of the last bar that was learned from, UTC ms."""
         return self.last_ms + Timeframe.parse(self.timeframe).ms
 
+    @property
+    def seen_to_ms(self) -> int:
+        """Until when bars were seen in training, UTC ms: nothing that closed by then may be traded by it."""
+        return self.learned_to_ms
+
     def basis(self, producer: str) -> JsonObject:
         """This part of what `bundle.json` says."""
         told = {one.name: getattr(self, one.name) for one in fields(TrainedBasis)}

@@ -77,6 +77,12 @@ class TrainedPair(TrainedBasis):
         return min(half.learned_to_ms for half in self._models().values())
 
     @property
+    def seen_to_ms(self) -> int:
+        """As of any model, of both halves: the last bar that either has seen may be a fast one."""
+        _, fast = self.frames
+        return max(self.last_ms + fast.ms, *(half.learned_to_ms for half in self._models().values()))
+
+    @property
     def act(self) -> ActModel | None:
         """That of the slow half, which is told and decides nothing: timing does."""
         return self.slow.act

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
 
 MIN_ROWS = 500
-_KNOWN_SHARE = 0.9
+KNOWN_SHARE = 0.9
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def make_dataset(
     names = [name for name in features.columns if name not in FEATURE_KEYS]
     looked = labels.valid if among is None else labels.valid & among
     resting = np.zeros(len(bars), dtype=bool) if unfit is None else unfit | unfit[labels.end]
-    x, complete = read_complete(features, names, looked & ~resting, looked, _KNOWN_SHARE)
+    x, complete = read_complete(features, names, looked & ~resting, looked, KNOWN_SHARE)
     rows = np.flatnonzero(complete & ~resting)
     if len(rows) < MIN_ROWS:
         raise TooFewBars(

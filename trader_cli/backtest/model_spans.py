@@ -22,10 +22,11 @@ class ModelSpan:
     digest: str
 
     def __post_init__(self) -> None:
-        if self.model.last_ms >= self.from_ms:
+        seen_ms = self.model.seen_to_ms
+        if seen_ms > self.from_ms:
             raise UsageError(
-                f"The model {self.digest[:12]} was trained on bars up to {utc_text(self.model.last_ms)}: what it would"
-                f" trade from {utc_text(self.from_ms)} on it has seen.",
+                f"The model {self.digest[:12]} was trained on bars up to {utc_text(seen_ms)}: what it would trade"
+                f" from {utc_text(self.from_ms)} on it has seen.",
                 hint="Begin later (--since), or let models be trained on the way: leave out --model.",
             )
 

@@ -1,4 +1,4 @@
-"""Whether what a model decided may still open: it must be the current one of its series. What is open is not asked."""
+"""Which model of a series is current, and whether what one decided may still open. What is open is not asked."""
 
 from __future__ import annotations
 
@@ -16,6 +16,18 @@ if TYPE_CHECKING:
 _BUNDLE = re.compile(r"[0-9a-f]{32}")
 
 
+def retired_model(store: ArtifactStore, profile: str, symbol: str, timeframe: Timeframe) -> Abstention | None:
+    """Why a series has no model, where it was taken away and none has come since."""
+    model, retired = (store.pointed(stage_key(profile, symbol, timeframe, one)) for one in (MODEL, RETIRED_MODEL))
+    if model is not None or retired is None:
+        return None
+    return Abstention(
+        "model_retired",
+        f"The model {retired[:12]} of {symbol} {timeframe} was retired. Run `trader train {symbol} --timeframe"
+        f" {timeframe}`, or `trader models promote` another; then `trader analyze`.",
+    )
+
+
 def not_current(
     store: ArtifactStore, profile: str, symbol: str, timeframe: Timeframe, decided_by: str
 ) -> Abstention | None:
@@ -25,18 +37,13 @@ def not_current(
     """
     if not _BUNDLE.fullmatch(decided_by):
         return None
-    model, retired = (store.pointed(stage_key(profile, symbol, timeframe, one)) for one in (MODEL, RETIRED_MODEL))
-    if model == decided_by or (model is None and retired is None):
-        return None
-    series = f"{symbol} --timeframe {timeframe}"
+    model = store.pointed(stage_key(profile, symbol, timeframe, MODEL))
     if model is None:
-        return Abstention(
-            "model_retired",
-            f"The model {retired and retired[:12]} of {symbol} {timeframe} was retired since this was decided. Run"
-            f" `trader train {series}` or `trader models promote` another, then `trader analyze {series}`.",
-        )
+        return retired_model(store, profile, symbol, timeframe)
+    if model == decided_by:
+        return None
     return Abstention(
         "model_changed",
         f"This was decided by the model {decided_by[:12]}; that of {symbol} {timeframe} is {model[:12]} now. Run"
-        f" `trader analyze {series}`, then `trader tactics`.",
+        f" `trader analyze {symbol} --timeframe {timeframe}`, then `trader tactics`.",
     )

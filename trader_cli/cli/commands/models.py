@@ -94,7 +94,8 @@ def compare(
 ) -> None:
     """Trade two models on the stored bars after both trainings, each one position at a time, as if both claims held.
 
-    B is better where paired blocks of the two books, drawn again, gain no more with it in fewer than 5 of 100.
+    B is better where paired blocks of the two books, drawn again, gain no more with it in fewer than 5 of 100. Each
+    counts as a trial (`trader trials`): the best of many is the luckiest as well.
     """
     from trader_cli.pipelines.stages.compared_models import compare_models
     from trader_cli.pipelines.stages.model_life import find_model

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import DataInvalid, UsageError
+from trader_cli.core.market.timeframes import DAY_MS, Timeframe
 from trader_cli.pipelines.stages.model_stages import training_data
 from trader_cli.pipelines.stages.training_inputs import training_input
 from trader_cli.settings.room_options import TrainingOptions
 from trader_cli.storage.artifacts import ArtifactStore
 from trader_cli.storage.bundles import BundleStore
+from trader_cli.storage.state import Trial, TrialLedger
 
 if TYPE_CHECKING:
     from trader_cli.analyst.model_comparison import Comparison
@@ -17,11 +20,13 @@ if TYPE_CHECKING:
 
 
 def compare_models(workspace: Workspace, champion: str, challenger: str) -> Comparison:
-    """Of two bundles by their digests. Raises `DataMissing`, `DataInvalid` or `UsageError`."""
+    """Of two bundles by their digests. Raises `DataMissing`, `DataInvalid` or `UsageError`.
+
+    Each counts as a trial on the bars it is compared on, since the best of many may be promoted.
+    """
     from trader_cli.analyst.bundled import from_bundle
     from trader_cli.analyst.model_comparison import compare
     from trader_cli.analyst.trained_model import TrainedModel
-    from trader_cli.core.market.timeframes import Timeframe
 
     store = ArtifactStore(workspace.cache_dir)
     bundles = BundleStore(store.root / "models")
@@ -40,4 +45,9 @@ def compare_models(workspace: Workspace, champion: str, challenger: str) -> Comp
                 f"The model {digest[:12]} reads {absent[0]!r}, which the stored features do not have.",
                 hint="Give the --config it was trained with, and run `trader features`.",
             )
-    return compare(ours, theirs, training_input(series, ""), TrainingOptions.of(workspace.settings))
+    found = compare(ours, theirs, training_input(series, ""), TrainingOptions.of(workspace.settings))
+    ledger, per_day = TrialLedger(workspace.state_dir), math.sqrt(DAY_MS / timeframe.ms)
+    for digest, contender in ((champion, found.champion), (challenger, found.challenger)):
+        sharpe, span = contender.sharpe_per_bar * per_day, (found.first_ms, found.last_ms)
+        ledger.record(Trial.of_span(f"compared-{digest}", workspace.lineage, ours.symbol, span, sharpe))
+    return found

@@ -15,7 +15,12 @@ if TYPE_CHECKING:
     from trader_cli.settings import Workspace
 
 _DAYS = 365
-_MEANS = {"backtest": "backtest", "bars": "backtest on bare bars", "judged": "rule judged"}
+_MEANS = {
+    "backtest": "backtest",
+    "bars": "backtest on bare bars",
+    "judged": "rule judged",
+    "compared": "model compared",
+}
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Whether the model of a series is there, and made on the terms that hold now."""
+"""Whether a model was made on the terms that hold now, and no later than now."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ from trader_cli.analyst.claim_basis import changed_since
 from trader_cli.analyst.trained_pair import TrainedPair
 from trader_cli.analyst.trained_rule import TrainedRule
 from trader_cli.core.errors import DataStale
-from trader_cli.core.types import Abstention
-from trader_cli.storage.artifacts import stage_key
-from trader_cli.storage.inventory import MODEL, RETIRED_MODEL
 
 if TYPE_CHECKING:
     from trader_cli.analyst.bundled import Trained
@@ -19,20 +16,9 @@ if TYPE_CHECKING:
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.settings.analyst_section import AnalystSettings
     from trader_cli.settings.room_options import TrainingOptions
-    from trader_cli.storage.artifacts import ArtifactStore
 
-
-def retired_model(store: ArtifactStore, mode: str, symbol: str, timeframe: Timeframe) -> Abstention | None:
-    """Why there is no model, where it was taken away and none has come since."""
-    model, retired = (store.pointed(stage_key(mode, symbol, timeframe, one)) for one in (MODEL, RETIRED_MODEL))
-    if model is not None or retired is None:
-        return None
-    series = f"{symbol} --timeframe {timeframe}"
-    return Abstention(
-        "model_retired",
-        f"The model {retired[:12]} of {symbol} {timeframe} was retired. Run `trader train {series}`, or `trader"
-        f" models promote` another.",
-    )
+_AHEAD_MS = 5000
+"""How far clocks may differ."""
 
 
 def refuse_other_terms(
@@ -57,3 +43,17 @@ def refuse_other_terms(
     changed = changed_since(model.made_with, model.producer, training)
     if changed is not None:
         raise DataStale(f"The model's claim does not hold: it was {changed}.", hint=f"Run {command} again.")
+
+
+def refuse_the_future(bars: Manifest, model: Trained | None, timeframe: Timeframe, now_ms: int) -> None:
+    """Raises `DataStale` for what was made when the market had come further than it is: a tape wound back."""
+    if (bars.last_ms or 0) + timeframe.ms > now_ms + _AHEAD_MS:
+        raise DataStale(
+            f"The stored bars of {bars.symbol} reach beyond the market's time.",
+            hint=f"Run `trader fetch {bars.symbol} --timeframe {timeframe}`.",
+        )
+    if model is not None and model.last_ms > now_ms + _AHEAD_MS:
+        raise DataStale(
+            f"The model of {bars.symbol} was trained on bars beyond the market's time.",
+            hint=f"Run `trader train {bars.symbol} --timeframe {timeframe}`.",
+        )
