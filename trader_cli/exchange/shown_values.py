@@ -16,10 +16,9 @@ from trader_cli.exchange.connection.reply_fields import number
 from trader_cli.exchange.market_data import quote_replies
 from trader_cli.venue.engine.books import ZERO
 from trader_cli.venue.engine.margin import available, backing, liquidation_price, of_asset, unrealized
-from trader_cli.venue.server.wallets import text
 from trader_cli.venue.simulated_market.derived_series import FUNDING_INTERVAL_MS
 from trader_cli.venue.simulated_market.many_moments import as_written
-from trader_cli.venue.simulated_market.number_format import DERIVED_PLACES, as_read, decimals
+from trader_cli.venue.simulated_market.number_format import DERIVED_PLACES, as_read, decimal_text, decimals
 
 if TYPE_CHECKING:
     from trader_cli.venue.engine.books import Account, AlgoOrder, Position
@@ -100,7 +99,7 @@ def balances_shown(books: Account, asset: str, marks: dict[str, Decimal]) -> Acc
     """The balances of an asset as the client reads them from the answer (`account_replies.account_state`)."""
     profit = sum((unrealized(p, marks[p.symbol]) for p in of_asset(books, asset) if p.amount), ZERO)
     shown = (books.balance(asset), available(books, marks, asset), profit)
-    wallet, free, unrealised = (Decimal(text(value)) for value in shown)
+    wallet, free, unrealised = (Decimal(decimal_text(value)) for value in shown)
     return AccountState(wallet, free, unrealised, asset)
 
 
@@ -110,7 +109,7 @@ def position_shown(engine: Engine, p: Position) -> PositionState:
     level = liquidation_price(books, p, engine.brackets(p.symbol))
     wallet = backing(books, p) if books.option(p.symbol).isolated else ZERO
     shown = (p.amount, p.entry, mark, level, unrealized(p, mark), wallet)
-    amount, entry, mark, level, profit, wallet = (Decimal(text(value)) for value in shown)
+    amount, entry, mark, level, profit, wallet = (Decimal(decimal_text(value)) for value in shown)
     return PositionState(p.symbol, amount, entry, mark, level if level > 0 else None, profit, wallet, p.update_ms)
 
 

@@ -283,6 +283,16 @@ async def wait_out(clock: ServedClock, seconds: float, alive: Callable[[], bool]
         await clock.sleep(seconds)
 
 
+async def sleep_unless(clock: ServedClock, seconds: float, event: asyncio.Event) -> None:
+    """Wait `seconds` of a clock's time, or until an event is set."""
+    waits = [asyncio.ensure_future(clock.sleep(seconds)), asyncio.ensure_future(event.wait())]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+
+
 def loop_clock() -> WallClock | VirtualClock:
     """The clock of the running event loop: virtual where the loop keeps its own time, else this machine's."""
     loop = asyncio.get_running_loop()

@@ -10,8 +10,9 @@ from trader_cli.venue.engine.fees import rate_of
 from trader_cli.venue.engine.margin import backing, initial_margin, liquidation_price, unrealized
 from trader_cli.venue.engine.order_intake import symbol_of
 from trader_cli.venue.engine.request_parameters import Parameters, flag, rejected, required, whole
-from trader_cli.venue.server.wallets import DONE, asset_row, text
+from trader_cli.venue.server.wallets import DONE, asset_row
 from trader_cli.venue.simulated_market.brackets import maintenance_margin, most_notional
+from trader_cli.venue.simulated_market.number_format import decimal_text
 
 if TYPE_CHECKING:
     from trader_cli.core.json_values import JsonObject
@@ -66,19 +67,19 @@ def _position(engine: Engine, p: Position) -> JsonObject:
     return {
         "symbol": p.symbol,
         "positionSide": "BOTH",
-        "positionAmt": text(p.amount),
-        "entryPrice": text(p.entry),
-        "breakEvenPrice": text(p.entry),
-        "markPrice": text(mark),
-        "unRealizedProfit": text(unrealized(p, mark)),
-        "liquidationPrice": text(liquidation_price(books, p, engine.brackets(p.symbol))),
-        "isolatedMargin": text(p.isolated + unrealized(p, mark) if isolated else ZERO),
-        "notional": text(notional),
+        "positionAmt": decimal_text(p.amount),
+        "entryPrice": decimal_text(p.entry),
+        "breakEvenPrice": decimal_text(p.entry),
+        "markPrice": decimal_text(mark),
+        "unRealizedProfit": decimal_text(unrealized(p, mark)),
+        "liquidationPrice": decimal_text(liquidation_price(books, p, engine.brackets(p.symbol))),
+        "isolatedMargin": decimal_text(p.isolated + unrealized(p, mark) if isolated else ZERO),
+        "notional": decimal_text(notional),
         "marginAsset": margin_asset_of(p.symbol),
-        "isolatedWallet": text(backing(books, p) if isolated else ZERO),
-        "initialMargin": text(margin),
-        "maintMargin": text(maintenance_margin(notional, engine.brackets(p.symbol))),
-        "positionInitialMargin": text(margin),
+        "isolatedWallet": decimal_text(backing(books, p) if isolated else ZERO),
+        "initialMargin": decimal_text(margin),
+        "maintMargin": decimal_text(maintenance_margin(notional, engine.brackets(p.symbol))),
+        "positionInitialMargin": decimal_text(margin),
         "openOrderInitialMargin": "0",
         "adl": 1,
         "bidNotional": "0",
@@ -117,7 +118,7 @@ def symbol_config(engine: Engine, parameters: Parameters) -> Body:
             "marginType": "ISOLATED" if o.isolated else "CROSSED",
             "isAutoAddMargin": False,
             "leverage": o.leverage,
-            "maxNotionalValue": text(most_notional(o.leverage, engine.brackets(symbol))),
+            "maxNotionalValue": decimal_text(most_notional(o.leverage, engine.brackets(symbol))),
         }
         for symbol, o in options.items()
     ]
@@ -137,7 +138,7 @@ def set_leverage(engine: Engine, parameters: Parameters) -> Body:
         raise rejected(-2027, "Exceeded the maximum allowable position at current leverage.")
     option.leverage = leverage
     engine.changed()
-    return {"leverage": leverage, "maxNotionalValue": text(most_notional(leverage, brackets)), "symbol": symbol}
+    return {"leverage": leverage, "maxNotionalValue": decimal_text(most_notional(leverage, brackets)), "symbol": symbol}
 
 
 def set_margin_type(engine: Engine, parameters: Parameters) -> Body:
@@ -183,6 +184,6 @@ def commission_rate(engine: Engine, parameters: Parameters) -> Body:
     symbol = symbol_of(engine, parameters)
     return {
         "symbol": symbol,
-        "makerCommissionRate": text(rate_of(engine, maker=True)),
-        "takerCommissionRate": text(rate_of(engine, maker=False)),
+        "makerCommissionRate": decimal_text(rate_of(engine, maker=True)),
+        "takerCommissionRate": decimal_text(rate_of(engine, maker=False)),
     }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from trader_cli.core.json_values import whole_of
 from trader_cli.venue.engine.order_intake import symbol_of
 from trader_cli.venue.engine.request_parameters import Parameters, whole
-from trader_cli.venue.server.wallets import text
+from trader_cli.venue.simulated_market.number_format import decimal_text
 
 if TYPE_CHECKING:
     from trader_cli.core.json_values import JsonObject
@@ -26,7 +26,7 @@ def income(engine: Engine, parameters: Parameters) -> Body:
         {
             "symbol": i.symbol,
             "incomeType": i.kind,
-            "income": text(i.amount),
+            "income": decimal_text(i.amount),
             "asset": i.asset,
             "time": i.time_ms,
             "tranId": number,
@@ -57,12 +57,12 @@ def _trade(f: Fill) -> JsonObject:
         "symbol": f.symbol,
         "side": f.side,
         "positionSide": "BOTH",
-        "price": text(f.price),
-        "qty": text(f.quantity),
-        "quoteQty": text(f.price * f.quantity),
-        "commission": text(f.commission),
+        "price": decimal_text(f.price),
+        "qty": decimal_text(f.quantity),
+        "quoteQty": decimal_text(f.price * f.quantity),
+        "commission": decimal_text(f.commission),
         "commissionAsset": f.commission_asset,
-        "realizedPnl": text(f.realized),
+        "realizedPnl": decimal_text(f.realized),
         "buyer": f.side == "BUY",
         "maker": f.maker,
         "time": f.time_ms,

@@ -8,7 +8,7 @@ from trader_cli.venue.engine.books import ZERO, AlgoOrder, Order
 from trader_cli.venue.engine.order_intake import new_algo, new_order, symbol_of
 from trader_cli.venue.engine.request_parameters import Parameters, missing, rejected
 from trader_cli.venue.server.history_routes import PAGE, within
-from trader_cli.venue.server.wallets import text
+from trader_cli.venue.simulated_market.number_format import decimal_text
 
 if TYPE_CHECKING:
     from trader_cli.core.json_values import JsonObject
@@ -30,15 +30,15 @@ def order_body(o: Order) -> JsonObject:
         "origType": o.original_type or o.type,
         "side": o.side,
         "positionSide": "BOTH",
-        "price": text(o.price),
-        "avgPrice": text(average),
-        "origQty": text(o.quantity),
-        "executedQty": text(o.filled),
-        "cumQuote": text(o.filled_quote),
+        "price": decimal_text(o.price),
+        "avgPrice": decimal_text(average),
+        "origQty": decimal_text(o.quantity),
+        "executedQty": decimal_text(o.filled),
+        "cumQuote": decimal_text(o.filled_quote),
         "timeInForce": o.time_in_force,
         "reduceOnly": o.reduce_only,
         "closePosition": o.close_position,
-        "stopPrice": text(o.stop_price),
+        "stopPrice": decimal_text(o.stop_price),
         "workingType": "CONTRACT_PRICE",
         "priceProtect": False,
         "time": o.time_ms,
@@ -113,10 +113,10 @@ def algo_body(a: AlgoOrder) -> JsonObject:
         "side": a.side,
         "positionSide": "BOTH",
         "timeInForce": a.time_in_force,
-        "quantity": text(a.quantity),
+        "quantity": decimal_text(a.quantity),
         "algoStatus": a.status,
-        "triggerPrice": text(a.trigger_price),
-        "price": text(a.price),
+        "triggerPrice": decimal_text(a.trigger_price),
+        "price": decimal_text(a.price),
         "workingType": a.working_type,
         "closePosition": a.close_position,
         "priceProtect": a.price_protect,

@@ -93,6 +93,10 @@ class PublicRoutes:
             raise VenueRejection(400, -1121, "Invalid symbol.")
         return market
 
+    def listing(self, symbol: str, now: int) -> Listing:
+        """Status, brackets and filters of a symbol."""
+        return self.book.at(symbol, now)
+
     def _exchange_info(self, _query: Query, now: int) -> Body:
         return {
             "timezone": "UTC",
@@ -127,10 +131,11 @@ class PublicRoutes:
 
     def _ticker(self, query: Query, now: int) -> Body:
         if "symbol" in query:
-            return self._day(self._market(query), now)
-        return [self._day(market, now) for market in self.markets.values()]
+            return self.day(self._market(query), now)
+        return [self.day(market, now) for market in self.markets.values()]
 
-    def _day(self, market: SymbolMarket, now: int) -> JsonObject:
+    def day(self, market: SymbolMarket, now: int) -> JsonObject:
+        """The last 24 hours of a market."""
         day = market.day(now)
         price, quantity, both = formatters(market.tape)
         average = day.quote_volume / day.volume if day.volume else day.last
@@ -178,10 +183,11 @@ class PublicRoutes:
 
     def _premium_index(self, query: Query, now: int) -> Body:
         if "symbol" in query:
-            return self._premium(self._market(query), now)
-        return [self._premium(market, now) for market in self.markets.values()]
+            return self.premium(self._market(query), now)
+        return [self.premium(market, now) for market in self.markets.values()]
 
-    def _premium(self, market: SymbolMarket, now: int) -> JsonObject:
+    def premium(self, market: SymbolMarket, now: int) -> JsonObject:
+        """Mark, index and funding of a market."""
         symbol = market.tape.symbol
         price, _, _ = formatters(market.tape)
         following, funded = self.book.next_funding_ms(symbol, now, FUNDING_INTERVAL_MS), delivery_ms_of(symbol) is None

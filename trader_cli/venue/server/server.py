@@ -16,6 +16,7 @@ from trader_cli.venue.server.control_routes import Control
 from trader_cli.venue.server.host_check import answering_its_own
 from trader_cli.venue.server.public_routes import VenueRejection
 from trader_cli.venue.server.simulated_venue import OPENING_BALANCE, SimulatedVenue, rejected
+from trader_cli.venue.server.stream_routes import StreamedQuotes, StreamRoutes
 from trader_cli.venue.server.trading_desk import Request
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ class VenueServer(SimulatedVenue):
     ) -> None:
         super().__init__(tape, clock, balance=balance, folder=folder, faults=faults, switches=switches, changes=changes)
         self._port = port
+        quotes = StreamedQuotes(self._routes, lambda: [] if self._desk is None else self._desk.engines())
+        self._streams = StreamRoutes(clock, self._routes.markets, quotes, self._trading)
         self._runner: web.AppRunner | None = None
         self.url = ""
 
@@ -68,6 +71,7 @@ class VenueServer(SimulatedVenue):
 
     async def __aexit__(self, *_exc: object) -> None:
         self.end_waits()
+        await self._streams.close()
         if self._runner is not None:
             await self._runner.cleanup()
         self.close()
@@ -79,6 +83,7 @@ class VenueServer(SimulatedVenue):
         app.router.add_post("/venue/lease/{name}/sleep", self._sleep)
         app.router.add_delete("/venue/lease/{name}", self._release)
         Control(self._clock, self.log, self._trading, self.bend, self.bend_when).add_to(app)
+        self._streams.add_to(app)
         app.router.add_route("*", "/{path:.*}", self._answer)
         return app
 

@@ -13,6 +13,7 @@ from trader_cli.venue.server.authentication import KEYS, ApiKey, key_of, known_k
 from trader_cli.venue.server.private_routes import COMMANDS, READS
 from trader_cli.venue.server.public_routes import VenueRejection
 from trader_cli.venue.server.wallets import fresh_account
+from trader_cli.venue.streams.listen_keys import ListenKeys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,6 +74,7 @@ class TradingDesk:
         self._verifiers: dict[str, Verifier] = {}
         self._histories: dict[str, AccountHistory] = {}
         self._remembered_from_ms: int | None = None
+        self.listen_keys = ListenKeys()
         for command in self._journal.commands():
             self._replay(command)
 
@@ -137,7 +139,7 @@ class TradingDesk:
         """
         key = key_of(request.headers)
         if request.path == _LISTEN_KEY:
-            return {"listenKey": f"listen-{key.account}"} if request.method == "POST" else {}
+            return self._listen_key(key, request.method, now_ms)
         parameters = self._parameters(key, request, now_ms if stamped_ms is None else stamped_ms)
         if request.path == _RESTRICTIONS:
             return restrictions(can_trade=key.can_trade, can_withdraw=key.can_withdraw, ip_restricted=key.ip_restricted)
@@ -150,6 +152,22 @@ class TradingDesk:
             raise VenueRejection(401, -2015, "Invalid API-key, IP, or permissions for action.")
         self._journal.append(Command(now_ms, key.key, request.method, request.path, parameters))
         return COMMANDS[request.method, request.path](engine, parameters)
+
+    def _listen_key(self, key: ApiKey, method: str, now_ms: int) -> Body:
+        self.engine(key)
+        if method == "DELETE":
+            self.listen_keys.remove(key.account)
+            return {}
+        keys = self.listen_keys
+        return {"listenKey": (keys.create if method == "POST" else keys.prolong)(key.account, now_ms)}
+
+    def engine_of(self, account: str) -> Engine:
+        """The engine of an account that a key has opened."""
+        return self._engines[account]
+
+    def engines(self) -> list[Engine]:
+        """Of all accounts that were opened."""
+        return [*self._engines.values()]
 
     def close(self) -> None:
         """Close the journal."""

@@ -10,6 +10,7 @@ from trader_cli.venue.engine.books import ZERO, Account
 from trader_cli.venue.engine.margin import available, cents, initial_margin, of_asset, open_order_margin, unrealized
 from trader_cli.venue.engine.request_parameters import Parameters, flag, rejected
 from trader_cli.venue.simulated_market.brackets import maintenance_margin
+from trader_cli.venue.simulated_market.number_format import decimal_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,14 +19,7 @@ if TYPE_CHECKING:
     from trader_cli.venue.engine.engine import Engine
     from trader_cli.venue.simulated_market.market_port import EngineMarket
 
-_PLACES = Decimal("0.00000001")
 DONE = {"code": 200, "msg": "success"}
-
-
-def text(value: Decimal) -> str:
-    """A decimal as the exchange writes it: plain, at most eight places."""
-    shown = f"{value.quantize(_PLACES):f}"
-    return shown.rstrip("0").rstrip(".") if "." in shown else shown
 
 
 def asset_row(engine: Engine, asset: str, marks: dict[str, Decimal]) -> JsonObject:
@@ -40,17 +34,17 @@ def asset_row(engine: Engine, asset: str, marks: dict[str, Decimal]) -> JsonObje
     waiting, free = open_order_margin(books, asset), available(books, marks, asset)
     return {
         "asset": asset,
-        "walletBalance": text(wallet),
-        "unrealizedProfit": text(profit),
-        "marginBalance": text(wallet + profit),
-        "maintMargin": text(maintenance),
-        "initialMargin": text(initial + waiting),
-        "positionInitialMargin": text(initial),
-        "openOrderInitialMargin": text(waiting),
-        "crossWalletBalance": text(wallet - isolated),
-        "crossUnPnl": text(cross),
-        "availableBalance": text(free),
-        "maxWithdrawAmount": text(free),
+        "walletBalance": decimal_text(wallet),
+        "unrealizedProfit": decimal_text(profit),
+        "marginBalance": decimal_text(wallet + profit),
+        "maintMargin": decimal_text(maintenance),
+        "initialMargin": decimal_text(initial + waiting),
+        "positionInitialMargin": decimal_text(initial),
+        "openOrderInitialMargin": decimal_text(waiting),
+        "crossWalletBalance": decimal_text(wallet - isolated),
+        "crossUnPnl": decimal_text(cross),
+        "availableBalance": decimal_text(free),
+        "maxWithdrawAmount": decimal_text(free),
         "updateTime": engine.now_ms,
     }
 

@@ -27,6 +27,7 @@ View = Literal["last", "mark", "index", "premium"]
 
 DERIVED_PLACES = 8
 """Places of index prices, premiums, rates and ratios, as on the exchange."""
+_EIGHT_PLACES = Decimal("0.00000001")
 KLINE_FIELDS = (
     "open_time",
     "open",
@@ -68,6 +69,12 @@ def format_one(value: float, places: int) -> str:
 def as_read(value: float, places: int) -> float:
     """What is read of a number that was written by `format_one`."""
     return float(round(value * 10.0**places) / 10**places)
+
+
+def decimal_text(value: Decimal) -> str:
+    """A decimal as private routes and streams write it: plain, at most eight places."""
+    shown = f"{value.quantize(_EIGHT_PLACES):f}"
+    return shown.rstrip("0").rstrip(".") if "." in shown else shown
 
 
 def formatted(columns: Sequence[Floats], places: int) -> list[pl.Series]:

@@ -103,6 +103,21 @@ class PricePath:
         """The price before a bar's first point."""
         return float(self._tape.close[index - 1] if index else self._tape.open[0])
 
+    def priced_at(self, now_ms: int) -> int:
+        """When the latest price by now came; 0 before the first."""
+        at = self.bar_under_way(now_ms)
+        for index in range(min(at, len(self._tape.open_ms) - 1), max(at - 2, -1), -1):
+            times = self.points(index)[0]
+            seen = bisect_right(times, now_ms)
+            if seen:
+                return times[seen - 1]
+        return 0
+
+    def times_between(self, after_ms: int, upto_ms: int) -> list[int]:
+        """When prices came in (after, upto]."""
+        first, last = self.bar_under_way(after_ms), int(self._tape.open_ms.searchsorted(upto_ms, side="right"))
+        return [at for index in range(first, last) for at in self.points(index)[0] if after_ms < at <= upto_ms]
+
     def first_beyond(self, after_ms: int, upto_ms: int, below: float, above: float) -> Beyond | None:
         """The first point of the path in (after, upto] whose price is ≤ `below` or ≥ `above`."""
         from_ms = self._quiet.ends(after_ms, below, above)

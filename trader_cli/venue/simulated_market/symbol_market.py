@@ -201,6 +201,15 @@ class SymbolMarket:
         """The latest price shown by `now_ms`; before the first trade, the first open."""
         return self._path.shown_at(now_ms)[2]
 
+    def priced_at(self, now_ms: int) -> int:
+        """When the latest price by `now_ms` came, UTC ms; 0 before the first."""
+        return self._path.priced_at(now_ms)
+
+    def book_moments(self, after_ms: int, upto_ms: int) -> list[int]:
+        """When the book may have become another in (after, upto], ascending: with each price and each second."""
+        seconds = range((after_ms // 1000 + 1) * 1000, upto_ms + 1, 1000)
+        return sorted({*seconds, *self._path.times_between(after_ms, upto_ms)})
+
     def day_quote_volumes(self, times: NDArray[np.int64]) -> Floats:
         """The turnover that `day` tells at ascending times. Shape (n,)."""
         return day_quote_volumes(self.tape, self._base, times)
