@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import Awaitable, Callable, Sequence
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
     import polars as pl
 
@@ -239,6 +239,13 @@ class Exchange(MarketData, Protocol):
     @property
     def protection(self) -> Broker:
         """The same account, for what protects a position: asked once and at once, behind nobody."""
+        ...
+
+    def account_news(self, news: Callable[[], None]) -> AbstractAsyncContextManager[None]:
+        """While entered, `news` is called when something has happened to the account, as far as streams tell.
+
+        They may be silent or away: whoever is responsible looks without them as well.
+        """
         ...
 
     def server_now_ms(self) -> int:

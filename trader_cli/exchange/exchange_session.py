@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from trader_cli.core.errors import UsageError
@@ -11,10 +13,11 @@ from trader_cli.exchange.account.entry_permission import EntryPermission
 from trader_cli.exchange.connection.connection import PROTECTION_WAIT_S, Connection
 from trader_cli.exchange.connection.signing_gate import options_to_sign_with, signing_origins, tells_key_rights
 from trader_cli.exchange.market_data.symbol_book import SymbolBook
+from trader_cli.exchange.streams.stream_ages import StreamAges
 from trader_cli.settings.workspace import workspace_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import AsyncIterator, Callable, Collection, Mapping
     from pathlib import Path
 
     from trader_cli.core.money.orders import SymbolRules
@@ -59,7 +62,7 @@ class ExchangeSession:
         self.workspace = workspace_of(config)
         self.settings = self.workspace.settings
         self._connection = _connection(self.settings.mode, self.settings.binance_exchange, clock, venue_url, venue)
-        self._book = SymbolBook(remembered)
+        self._book, self.stream_ages = SymbolBook(remembered), StreamAges()
         is_kept = remembered is not None and self.settings.mode != "sim"
         self._brackets = BracketMemory(remembered.with_name(BRACKETS_FILE) if remembered and is_kept else None)
         self.private, self.protection = self._brokers()
@@ -149,6 +152,26 @@ class ExchangeSession:
     def server_now_ms(self) -> int:
         """The exchange's time, or a little earlier: never later than it is. No one who sets our clock moves it."""
         return self._connection.server_now_ms()
+
+    @asynccontextmanager
+    async def account_news(self, news: Callable[[], None]) -> AsyncIterator[None]:
+        """While entered, the account's stream calls `news`, where `binance_exchange.streams` says so."""
+        options, mode = self.settings.binance_exchange, self.settings.mode
+        if not options.streams or mode not in {"demo", "live"}:
+            yield
+            return
+        from trader_cli.exchange.connection.client import is_plain, make_session
+        from trader_cli.exchange.streams.account_stream import AccountStream
+        from trader_cli.exchange.streams.stream_hosts import stream_host
+
+        async with make_session(plain=is_plain(options)) as session:
+            host = stream_host(mode, options)
+            task = asyncio.create_task(AccountStream(self._connection, session, host, self.stream_ages, news).run())
+            try:
+                yield
+            finally:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
 
     def frozen_s(self) -> float:
         """Seconds until the futures host takes requests again; until then none is sent to it."""

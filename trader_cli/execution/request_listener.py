@@ -1,4 +1,4 @@
-"""Hearing what other processes ask of the one that owns the ledger: at least every second, also while it waits.
+"""Hearing what other processes, and streams, say to the one that owns the ledger: also while it waits.
 
 That a flatten is asked for is acknowledged as soon as the event loop turns; what is asked is done at the next look.
 """
@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from trader_cli.storage.owner_requests import acknowledge, is_acknowledged, request_of
+from trader_cli.venue.clocks import sleep_unless
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 REQUESTS = ("halt", "reset", "flatten")
 _EVERY_S = 1.0
+_SPACING_S = 1.0
 _ACKNOWLEDGE_S = 0.5  # `flatten` waits three seconds for it
 
 
@@ -30,6 +32,19 @@ class RequestListener:
     path: Path
     clock: Clock
     virtual: bool = False
+    _news: asyncio.Event = field(default_factory=asyncio.Event, repr=False, compare=False)
+
+    def wake(self) -> None:
+        """Something has happened to the account: a look is due. Naps end at once."""
+        self._news.set()
+
+    def has_news(self) -> bool:
+        """Whether `wake` was called since `take_news`."""
+        return self._news.is_set()
+
+    def take_news(self) -> None:
+        """A look begins: what happens from now on is news again."""
+        self._news.clear()
 
     def is_requested(self) -> bool:
         """Whether another process asks for anything; a flatten is acknowledged."""
@@ -42,14 +57,22 @@ class RequestListener:
             acknowledge(self.path, "flatten")
 
     async def nap(self, seconds: float, is_over: Callable[[], bool] = lambda: False) -> None:
-        """Sleep so many seconds of the clock, or until something is asked or it `is_over`."""
+        """Sleep so many seconds of the clock, or until something is asked, it `is_over`, or there is news.
+
+        News end it a second after its beginning at the earliest: many events at once are one look.
+        """
         if self.virtual:
             await self.clock.sleep(seconds)
             return
         until_ms = self.clock.monotonic_ms() + seconds * 1000
         most_s = _EVERY_S / max(self.clock.loop_s(1.0), 1e-9)
+        began_ms = self.clock.monotonic_ms()
         while (left_s := (until_ms - self.clock.monotonic_ms()) / 1000) > 0:
-            await self.clock.sleep(min(left_s, most_s))
+            rested = self.clock.monotonic_ms() - began_ms >= _SPACING_S * 1000
+            if rested and self.has_news():
+                return
+            wait_s = min(left_s, most_s) if rested else min(left_s, most_s, _SPACING_S)
+            await sleep_unless(self.clock, wait_s, self._news if rested else asyncio.Event())
             if self.is_requested() or is_over():
                 return
 

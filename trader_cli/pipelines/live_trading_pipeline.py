@@ -150,7 +150,7 @@ class LiveTradingPipeline:
 
         Raises `DataError` where the ledger cannot be written; stops stay where they rest.
         """
-        async with self._trading(*symbols) as trader:
+        async with self._trading(*symbols) as trader, trader.market.exchange.account_news(trader.listener.wake):
             with trader.listener.open():
                 self._forever = LiveLoop(trader, symbols, timeframe)
                 await self._forever.run(for_s)

@@ -34,6 +34,9 @@ class BinanceExchangeSettings(Section):
     archive_url: str | None = Field(
         description="scheme://host:port of the bulk archive; null: that of base_url, else of Binance"
     )
+    streams: bool = Field(
+        description="hear of fills and stops by the account's stream, and look at once; looks go on without it"
+    )
     clock: Literal["wall", "venue"] = Field(description="wall: this machine's; venue: that of `trader venue serve`")
     max_clock_skew: Positive = Field(description="seconds this machine's clock may differ from the exchange's")
     weight_fraction: Annotated[float, Field(gt=0, le=1)] = Field(

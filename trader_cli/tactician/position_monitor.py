@@ -124,8 +124,9 @@ class PositionMonitor:
             self._began_ms = self._lease.exchange.server_now_ms()
             ends_ms = None if for_s is None else clock.monotonic_ms() + round(for_s * 1000)
             try:
-                with listener.open():
-                    await self._go_on(listener, executor.submitter.lost, ends_ms)
+                async with self._lease.exchange.account_news(listener.wake):
+                    with listener.open():
+                        await self._go_on(listener, executor.submitter.lost, ends_ms)
             finally:
                 self._executor = None
                 await executor.end()
@@ -134,12 +135,14 @@ class PositionMonitor:
     async def _go_on(self, listener: RequestListener, lost: set[str], ends_ms: int | None) -> None:
         """Look after look; at once where an answer that came late has shown that a stop is gone."""
         clock = self._lease.exchange.clock
+        listener.take_news()
         while not self._stopped and await self._attempt():
             await leaving().give_way()
             left_s = None if ends_ms is None else (ends_ms - clock.monotonic_ms()) / 1000
             if left_s is not None and left_s <= 0 and not self._protection.unprotected:
                 break
             await listener.nap(self._pause_s(left_s), lambda: bool(lost))
+            listener.take_news()
 
     async def release(self) -> None:
         """However the care ends: no shield is left up that would keep a signal waiting."""

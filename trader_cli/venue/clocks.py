@@ -18,6 +18,8 @@ from trader_cli.core.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
+    from trader_cli.core.ports import Clock
+
 T = TypeVar("T")
 _HELD_WAIT_S = 0.05
 _STALLED = 20
@@ -283,7 +285,7 @@ async def wait_out(clock: ServedClock, seconds: float, alive: Callable[[], bool]
         await clock.sleep(seconds)
 
 
-async def sleep_unless(clock: ServedClock, seconds: float, event: asyncio.Event) -> None:
+async def sleep_unless(clock: Clock | ServedClock, seconds: float, event: asyncio.Event) -> None:
     """Wait `seconds` of a clock's time, or until an event is set."""
     waits = [asyncio.ensure_future(clock.sleep(seconds)), asyncio.ensure_future(event.wait())]
     try:

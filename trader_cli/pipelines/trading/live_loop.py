@@ -104,7 +104,7 @@ class LiveLoop:
         while not self._stopped:
             left_ms = until_ms - self._trader.now_ms()
             await self._trader.listener.nap(max(_SHORTEST_S, min(left_ms, self._interval_ms) / 1000), self._has_lost)
-            if left_ms <= self._interval_ms or self._trader.listener.is_requested() or self._has_lost():
+            if left_ms <= self._interval_ms or self._is_called():
                 return
 
     def _has_lost(self) -> bool:
@@ -120,11 +120,13 @@ class LiveLoop:
         due = self._is_open and last is not None and now >= last + self._interval_ms
         if last is None or due or self._is_called():
             self._cared_ms = now
+            self._trader.listener.take_news()
             await self._look()
 
     def _is_called(self) -> bool:
-        monitor = self._trader.monitor
-        return monitor.is_pressed or monitor.is_closing or self._trader.listener.is_requested() or self._has_lost()
+        monitor, listener = self._trader.monitor, self._trader.listener
+        called = listener.is_requested() or listener.has_news() or self._has_lost()
+        return monitor.is_pressed or monitor.is_closing or called
 
     async def _look(self) -> None:
         """A look that a ledger without room does not end, while anything is held."""

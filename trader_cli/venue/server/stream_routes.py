@@ -12,7 +12,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 
 from trader_cli.core.market.timeframes import DAY_MS, MINUTE_MS
 from trader_cli.venue.clocks import sleep_unless
-from trader_cli.venue.streams.account_events import FORCED
+from trader_cli.venue.streams.account_messages import FORCED
 from trader_cli.venue.streams.account_streams import AccountStreams
 from trader_cli.venue.streams.hub import StreamHub
 from trader_cli.venue.streams.stream_connection import GOING_AWAY, POLICY, StreamConnection

@@ -10,10 +10,11 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from trader_cli.core.money.assets import margin_asset_of
-from trader_cli.venue.engine.books import ZERO, AlgoOrder, Order, SymbolOptions
+from trader_cli.venue.engine.books import ZERO, AlgoOrder, SymbolOptions
 from trader_cli.venue.engine.margin import backing, of_asset, unrealized
 from trader_cli.venue.simulated_market.brackets import maintenance_margin
 from trader_cli.venue.simulated_market.number_format import decimal_text
+from trader_cli.venue.streams.account_messages import algo_update, margin_call_row, order_update
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 _CALLED = Decimal("0.8")
 """The share of its margin that a position must keep, from which on its owner is called."""
-FORCED = "autoclose-"
-"""Ids of orders by which the exchange liquidates begin so."""
 _USUAL = SymbolOptions()
 
 
@@ -72,18 +71,18 @@ class AccountEvents:
         filled, paid = books.fills[fills:], books.income[incomes:]
         self._count_realized(filled)
         for algo in new_algos:
-            self._emit(_algo_update(algo, "NEW", now))
+            self._emit(algo_update(algo, "NEW", now))
         for algo in known_algos:
             for status in _on_the_way(algo) if not algo.is_open else ():
-                self._emit(_algo_update(algo, status, now))
+                self._emit(algo_update(algo, status, now))
         for order in new_orders:
-            self._emit(_order_update(order, "NEW", now))
+            self._emit(order_update(order, "NEW", now))
         self._tell_account(engine, filled, paid)
         for fill in filled:
             self._tell_fill(books, fill, now)
         for order in known_orders:
             if not order.is_open and order.status != "FILLED":
-                self._emit(_order_update(order, order.status, now, self._filled.get(order.order_id, ZERO)))
+                self._emit(order_update(order, order.status, now, self._filled.get(order.order_id, ZERO)))
         for algo in known_algos:
             if not algo.is_open:
                 self._tell_end(algo, now)
@@ -97,10 +96,10 @@ class AccountEvents:
         rest = {"c": order.client_id, "S": order.side, "L": decimal_text(fill.price), "l": decimal_text(fill.quantity)}
         ids = {"t": fill.trade_id, "i": order.order_id}
         self._emit({"e": "TRADE_LITE", "E": now, "T": fill.time_ms, **lite, **rest, **ids})
-        self._emit(_order_update(order, "TRADE", now, total, fill))
+        self._emit(order_update(order, "TRADE", now, total, fill))
 
     def _tell_end(self, algo: AlgoOrder, now: int) -> None:
-        self._emit(_algo_update(algo, algo.status, now))
+        self._emit(algo_update(algo, algo.status, now))
         if algo.status == "REJECTED":
             reason = {"s": algo.symbol, "i": algo.actual_order_id or 0, "r": "The order was refused when triggered."}
             self._emit({"e": "CONDITIONAL_ORDER_TRIGGER_REJECT", "E": now, "T": now, "or": reason})
@@ -159,7 +158,7 @@ class AccountEvents:
                 least = maintenance_margin(position.amount * mark, engine.brackets(position.symbol))
                 margin = backing(books, position) + unrealized(position, mark)
                 if least >= _CALLED * margin:
-                    near[position.symbol] = _called(books, position, mark, least)
+                    near[position.symbol] = margin_call_row(books, position, mark, least)
         new = [told for symbol, told in near.items() if symbol not in self._called]
         self._called = set(near)
         if new:
@@ -179,95 +178,3 @@ def _cross(books: Account, asset: str) -> Decimal:
 def _on_the_way(algo: AlgoOrder) -> tuple[str, ...]:
     """What an order that was triggered was before it ended."""
     return ("TRIGGERING", "TRIGGERED") if algo.actual_order_id is not None else ()
-
-
-def _order_update(
-    order: Order, execution: str, now: int, filled: Decimal = ZERO, fill: Fill | None = None
-) -> JsonObject:
-    """ORDER_TRADE_UPDATE: `filled` by now, by `fill` last."""
-    status = order.status if execution != "TRADE" else ("FILLED" if filled == order.quantity else "PARTIALLY_FILLED")
-    forced = order.client_id.startswith(FORCED)
-    average = order.filled_quote / order.filled if filled else ZERO
-    told: JsonObject = {
-        "s": order.symbol,
-        "c": order.client_id,
-        "S": order.side,
-        "o": "LIQUIDATION" if forced else order.type,
-        "f": order.time_in_force,
-        "q": decimal_text(order.quantity),
-        "p": decimal_text(order.price),
-        "ap": decimal_text(average),
-        "sp": decimal_text(order.stop_price),
-        "x": "CALCULATED" if forced and execution == "TRADE" else execution,
-        "X": "NEW" if execution == "NEW" else status,
-        "i": order.order_id,
-        "l": decimal_text(fill.quantity if fill else ZERO),
-        "z": decimal_text(filled),
-        "L": decimal_text(fill.price if fill else ZERO),
-        "N": fill.commission_asset if fill else "",
-        "n": decimal_text(fill.commission if fill else ZERO),
-        "T": fill.time_ms if fill else now,
-        "t": fill.trade_id if fill else 0,
-        "b": "0",
-        "a": "0",
-        "m": bool(fill and fill.maker),
-        "R": order.reduce_only,
-        "wt": "CONTRACT_PRICE",
-        "ot": order.original_type or order.type,
-        "ps": "BOTH",
-        "cp": order.close_position,
-        "rp": decimal_text(fill.realized if fill else ZERO),
-        "pP": False,
-        "si": 0,
-        "ss": 0,
-        "V": "EXPIRE_MAKER",
-        "pm": "NONE",
-        "gtd": 0,
-    }
-    return {"e": "ORDER_TRADE_UPDATE", "E": now, "T": now, "o": told}
-
-
-def _algo_update(algo: AlgoOrder, status: str, now: int) -> JsonObject:
-    triggered = status in {"TRIGGERED", "FINISHED", "REJECTED"} and algo.actual_order_id is not None
-    told: JsonObject = {
-        "caid": algo.client_id,
-        "aid": algo.algo_id,
-        "at": "CONDITIONAL",
-        "o": algo.type,
-        "s": algo.symbol,
-        "S": algo.side,
-        "ps": "BOTH",
-        "f": algo.time_in_force,
-        "q": decimal_text(algo.quantity),
-        "X": status,
-        "ai": str(algo.actual_order_id) if triggered else "",
-        "ap": "0",
-        "aq": "0",
-        "act": "0",
-        "tp": decimal_text(algo.trigger_price),
-        "p": decimal_text(algo.price),
-        "V": "EXPIRE_MAKER",
-        "wt": algo.working_type,
-        "pm": "NONE",
-        "cp": algo.close_position,
-        "pP": algo.price_protect,
-        "R": algo.reduce_only,
-        "tt": algo.trigger_ms,
-        "gtd": 0,
-        "rm": "",
-    }
-    return {"e": "ALGO_UPDATE", "E": now, "T": now, "o": told}
-
-
-def _called(books: Account, position: Position, mark: Decimal, least: Decimal) -> JsonObject:
-    isolated = books.option(position.symbol).isolated
-    return {
-        "s": position.symbol,
-        "ps": "BOTH",
-        "pa": decimal_text(position.amount),
-        "mt": "ISOLATED" if isolated else "CROSSED",
-        "iw": decimal_text(position.isolated),
-        "mp": decimal_text(mark),
-        "up": decimal_text(unrealized(position, mark)),
-        "mm": decimal_text(least),
-    }
