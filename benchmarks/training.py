@@ -32,6 +32,7 @@ from trader_cli.features.build import build_features
 from trader_cli.features.family import FamilyOptions
 from trader_cli.features.inputs import known_inputs
 from trader_cli.features.registry import make_spec
+from trader_cli.pipelines.stages.book_maker import book_maker
 from trader_cli.settings import as_settings
 from trader_cli.settings.room_options import TrainingOptions
 from trader_cli.storage.stored_columns import StoredColumns
@@ -102,7 +103,7 @@ class Clock:
 
 def given_bars(bars: pl.DataFrame, timeframe: Timeframe, features: pl.DataFrame | StoredColumns) -> TrainingInput:
     """A training on these bars."""
-    return TrainingInput("key", "made up", "ETHUSDT", timeframe, bars, features, {})
+    return TrainingInput("key", "made up", "ETHUSDT", timeframe, bars, features, {}, maker=book_maker(as_settings({})))
 
 
 def features_of(bars: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:

@@ -11,7 +11,40 @@ TOGETHER = "test_prepared_analyses.py::test_closes_decided_together_say_what_eac
 HAND = "test_skips_by_hand.py::"
 FAST, NEXT, LOSS = "backtest/fast_backtest.py", "backtest/next_moment.py", "backtest/loss_record.py"
 
+BOOK = "test_bar_book.py::"
+WALK = "backtest/bar_walk.py"
+
 FAST_BREAKS = (
+    Break(
+        "a stop of the claim's book that a gap passes is filled at its level",
+        (),
+        (f"{BOOK}test_a_gap_beyond_the_stop_is_filled_at_the_open_and_one_beyond_the_drift_is_not_entered",),
+        ((WALK, "self._ended(row, price, at_open=True)", "self._ended(row, self._stop_at, at_open=True)"),),
+    ),
+    Break(
+        "the claim's book is entered at the close it was decided at",
+        (),
+        (f"{BOOK}test_it_is_entered_at_the_next_open_and_left_at_the_open_behind_its_horizon",),
+        (
+            (
+                "backtest/bar_book.py",
+                "market.close[row], market.way[row + 1][0]",
+                "market.close[row], market.close[row]",
+            ),
+        ),
+    ),
+    Break(
+        "an opinion is not heard by the claim's book",
+        (),
+        (f"{BOOK}test_the_book_trades_as_the_fast_engine_on_an_ideal_market",),
+        ((WALK, "return least <= _EVEN or told", "return least <= 0 and told"),),
+    ),
+    Break(
+        "a tightened stop of the claim's book lies a tick too far",
+        (),
+        (f"{BOOK}test_the_book_trades_as_the_fast_engine_on_an_ideal_market",),
+        ((WALK, "rules.price_up(price) if sign > 0", "rules.price_down(price) if sign > 0"),),
+    ),
     Break(
         "a level passed only by more than itself",
         (),

@@ -692,9 +692,9 @@ BREAKS = (
         ("test_trading_keys.py::test_validity_drift_and_backstop_are_as_set",),
         (
             (
-                "tactician/planning.py",
-                "distance * Decimal(str(o.backstop_distance)))",
-                "distance / Decimal(str(o.backstop_distance)))",
+                "tactician/plan_levels.py",
+                "abs(price - stop) * Decimal(str(backstop)))",
+                "abs(price - stop) / Decimal(str(backstop)))",
             ),
         ),
     ),

@@ -22,6 +22,7 @@ from trader_cli.features.build import build_features
 from trader_cli.features.family import FamilyOptions
 from trader_cli.features.inputs import known_inputs
 from trader_cli.features.registry import make_spec
+from trader_cli.pipelines.stages.book_maker import book_maker
 from trader_cli.settings import as_settings
 from trader_cli.settings.room_options import TrainingOptions
 
@@ -60,7 +61,7 @@ def _claim(
     options = FamilyOptions(FRAME, inputs=known_inputs(bars), higher=FRAME.higher)
     wide = features(build_features(bars, make_spec(options)))
     settings = as_settings({"costs": {**FREE, "taker_fee_bps": bps}, "analyst": {"learners": 1}})
-    given = TrainingInput("key", "made up", "ETHUSDT", FRAME, bars, wide, {})
+    given = TrainingInput("key", "made up", "ETHUSDT", FRAME, bars, wide, {}, maker=book_maker(settings))
     return train(given, TrainingOptions.of(settings), list).claim
 
 

@@ -22,6 +22,7 @@ from trader_cli.features.build import build_features
 from trader_cli.features.family import FamilyOptions
 from trader_cli.features.inputs import known_inputs
 from trader_cli.features.registry import make_spec
+from trader_cli.pipelines.stages.book_maker import book_maker
 from trader_cli.settings import as_settings
 from trader_cli.settings.room_options import TrainingOptions
 from trader_cli.storage.state import Trial, TrialLedger, counted
@@ -55,13 +56,14 @@ class Looks:
 def looks_at(bars: pl.DataFrame, stops: Iterable[int], costs: Mapping[str, float], before: Sequence[int] = ()) -> Looks:
     """Trained on the first so many bars each time, until an edge is claimed; looks `before` only count."""
     features = build_features(bars, make_spec(FamilyOptions(FRAME, inputs=known_inputs(bars), higher=FRAME.higher)))
-    options = TrainingOptions.of(as_settings({"costs": dict(costs)}))
+    settings = as_settings({"costs": dict(costs)})
+    options, maker = TrainingOptions.of(settings), book_maker(settings)
     metrics: dict[str, float] = {"looks": 0.0}
     with TemporaryDirectory() as folder:
         ledger = TrialLedger(Path(folder))
         for number, stop in enumerate([*before, *stops]):
             seen = bars[:stop]
-            given = TrainingInput("key", "made up", "ETHUSDT", FRAME, seen, features[:stop], {})
+            given = TrainingInput("key", "made up", "ETHUSDT", FRAME, seen, features[:stop], {}, maker=maker)
             claim = train(given, options, counting(ledger, seen)).claim
             if number < len(before):
                 metrics |= {"claimed before": float(claim.edge)}

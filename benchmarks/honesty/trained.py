@@ -10,6 +10,7 @@ from trader_cli.features.build import build_features
 from trader_cli.features.family import FamilyOptions
 from trader_cli.features.inputs import known_inputs
 from trader_cli.features.registry import make_spec
+from trader_cli.pipelines.stages.book_maker import book_maker
 from trader_cli.settings import as_settings
 from trader_cli.settings.room_options import TrainingOptions
 
@@ -38,5 +39,5 @@ def trained(
     features = build_features(bars, make_spec(options))
     wide = features if beside is None else features.hstack(beside)
     settings = as_settings({"costs": dict(costs or {}), "analyst": dict(analyst)})
-    given = TrainingInput("key", "made up", "ETHUSDT", timeframe, bars, wide, {})
+    given = TrainingInput("key", "made up", "ETHUSDT", timeframe, bars, wide, {}, maker=book_maker(settings))
     return train(given, TrainingOptions.of(settings), Tries.alone)

@@ -18,7 +18,8 @@ from support.market.bars import random_bars
 from trader_cli.analyst.analysis import analyse
 from trader_cli.analyst.analyst import Analyst
 from trader_cli.analyst.feature_engineering_orchestrator import FeatureEngineeringOrchestrator
-from trader_cli.analyst.training import TrainingInput, shapes, train
+from trader_cli.analyst.learner_shapes import shapes
+from trader_cli.analyst.training import TrainingInput, train
 from trader_cli.core.market.snapshot import MarketSnapshot
 from trader_cli.core.market.timeframes import DAY_MS, Timeframe
 from trader_cli.core.types import Abstention, Tries

@@ -6,7 +6,7 @@ calibrated and the book that is traded is better with it; else it is fitted, cou
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -87,25 +87,31 @@ class ActModel:
 
 @dataclass(frozen=True)
 class ActRecord:
-    """What the act model said out of sample, each (n,), NaN where nothing: score, base rate known then, probability."""
+    """What the act model said out of sample, each (n,), NaN where nothing: score, base rate known then, probability.
+
+    `models`: which one said it, by segment."""
 
     score: Floats
     base: Floats
     probability: Floats
+    models: list[Calibrated | None] = field(default_factory=list)
 
     @classmethod
     def of(cls, learner: Learner, out: OutOfSample, folds: Sequence[Fold], seed: int, threads: int = 1) -> ActRecord:
         """The walk-forward of the act model behind that of the side model; `threads` folds at once."""
-        made = cls(*(np.full(len(learner.data), np.nan) for _ in range(3)))
+        score, base, told = (np.full(len(learner.data), np.nan) for _ in range(3))
+        made = cls(score, base, told)
 
         def boosted(fold: Fold) -> Calibrated | None:
             before = learner.before(fold.test.start, fold.test.start)
             return _boosted(fold.binned, learner, out, before & out.known, seed)
 
         later = folds[_FROM:]
+        made.models.extend([None] * len(folds[:_FROM]))
         for fold, booster in zip(later, side_by_side(boosted, later, threads), strict=True):
             first, test = fold.test.start, fold.test
             model = made._calibrated(booster, learner, out, learner.before(first, first))
+            made.models.append(model)
             if model is not None:
                 made._say(model, act_features(fold.ahead(learner.data), out.probabilities[test], out.side[test]), fold)
         return made

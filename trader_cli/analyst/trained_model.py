@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from trader_cli.analyst.act_model import META_COLUMNS, ActModel, ActVerdict
-from trader_cli.analyst.boosting import Calibrated
+from trader_cli.analyst.booster_text import calibrated_of, numbers_of, text_of
 from trader_cli.analyst.decision import Payoffs
 from trader_cli.analyst.feature_bins import FeatureBins
 from trader_cli.analyst.fitted_families import FittedFamilies
@@ -35,8 +34,8 @@ if TYPE_CHECKING:
     Singles = NDArray[np.float32]
     Ints = NDArray[np.int64]
 
-BUNDLE_SCHEMA = 7
-_THREADS = re.compile(r"^\[num_threads: \d+\]\n", re.MULTILINE)
+BUNDLE_SCHEMA = 8
+FOLDS_FILE = "folds.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,13 +43,15 @@ class TrainedModel(TrainedBasis):
     """Side model, act model (if the dual system is on and could be fitted), families, and what they rest on.
 
     `features` are those of the features artifact, then those of the `fitted` families; `bins` are of those among them
-    that the side model splits on.
+    that the side model splits on. `folds`: the models behind the claim, as their file (`fold_models`); empty: none
+    are kept.
     """
 
     side: SideModel
     act: ActModel | None
     fitted: FittedFamilies
     bins: FeatureBins
+    folds: bytes = field(default=b"", repr=False)
 
     @property
     def base_features(self) -> tuple[str, ...]:
@@ -69,19 +70,20 @@ class TrainedModel(TrainedBasis):
     def files(self) -> dict[str, bytes]:
         """The bundle's files: boosters as text, everything else as JSON."""
         files = {
-            "side.txt": _text_of(self.side.booster),
+            "side.txt": text_of(self.side.booster),
             "calibration.json": canonical_json(self._numbers()),
             "fitted.json": canonical_json(self.fitted.as_dict()),
             "bins.json": canonical_json(self.bins.as_dict()),
         }
-        return files if self.act is None else {**files, "act.txt": _text_of(self.act.booster)}
+        files |= {FOLDS_FILE: self.folds} if self.folds else {}
+        return files if self.act is None else {**files, "act.txt": text_of(self.act.booster)}
 
     def _numbers(self) -> JsonObject:
         """What is calibrated, and what was found of the act model."""
-        side = {**_calibration(self.side.booster), "flat": self.side.flat, "payoffs": asdict(self.side.payoffs)}
+        side = {**numbers_of(self.side.booster), "flat": self.side.flat, "payoffs": asdict(self.side.payoffs)}
         if self.act is None:
             return {"side": side, "act": None}
-        return {"side": side, "act": {**_calibration(self.act.booster), "verdict": self.act.verdict.as_dict()}}
+        return {"side": side, "act": {**numbers_of(self.act.booster), "verdict": self.act.verdict.as_dict()}}
 
     def description(self, producer: str) -> JsonObject:
         """What `bundle.json` says besides the files' digests."""
@@ -113,13 +115,13 @@ class TrainedModel(TrainedBasis):
             )
         numbers, known = json.loads(files["calibration.json"]), cls.basis_of(description)
         told, payoffs = numbers["side"], built(Payoffs, numbers["side"]["payoffs"])
-        side = SideModel(_calibrated(files["side.txt"], told), float(told["flat"]), payoffs)
+        side = SideModel(calibrated_of(files["side.txt"], told), float(told["flat"]), payoffs)
         act = None
         if numbers["act"] is not None:
             verdict = built(ActVerdict, numbers["act"]["verdict"])
-            act = ActModel(_calibrated(files["act.txt"], numbers["act"]), verdict)
-        bins = FeatureBins.from_dict(json.loads(files["bins.json"]))
-        model = built(cls, {**known, "side": side, "act": act, "fitted": fitted, "bins": bins})
+            act = ActModel(calibrated_of(files["act.txt"], numbers["act"]), verdict)
+        bins, folds = FeatureBins.from_dict(json.loads(files["bins.json"])), files.get(FOLDS_FILE, b"")
+        model = built(cls, {**known, "side": side, "act": act, "fitted": fitted, "bins": bins, "folds": folds})
         _refuse_unknown_members(model, texts_of(description["meta_features"]))
         return model
 
@@ -141,19 +143,3 @@ def _refuse_unknown_members(model: TrainedModel, meta_features: tuple[str, ...])
             "The model bundle's models read other columns than its feature list names.",
             hint="Run `trader train` again.",
         )
-
-
-def _text_of(model: Calibrated) -> bytes:
-    """The booster as text, without the number of threads it was made by, which changes nothing in it."""
-    return _THREADS.sub("", str(model.booster.model_to_string())).encode()
-
-
-def _calibration(model: Calibrated) -> JsonObject:
-    return {"centre": model.centre, "base": model.base, "slope": model.slope}
-
-
-def _calibrated(text: bytes, told: Mapping[str, float]) -> Calibrated:
-    import lightgbm
-
-    booster = lightgbm.Booster(model_str=text.decode())
-    return Calibrated(booster, float(told["centre"]), float(told["base"]), float(told["slope"]))

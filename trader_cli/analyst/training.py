@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from trader_cli.analyst.act_model import ActModel, ActRecord
-from trader_cli.analyst.book import Book, traded_book
+from trader_cli.analyst.book import Book, Forecasts, filled_book, traded_book
 from trader_cli.analyst.boosting import BinnedRows
 from trader_cli.analyst.claim import MIN_TRADES, make_claim
 from trader_cli.analyst.claim_basis import PRODUCER, made_with
 from trader_cli.analyst.decision import Costs
 from trader_cli.analyst.feature_bins import FeatureBins
 from trader_cli.analyst.fitted_families import FittedFamilies, fit_families
+from trader_cli.analyst.fold_models import KeptFolds
 from trader_cli.analyst.forecast_quality import promises, quality, reliability
 from trader_cli.analyst.funding_cost import funding_rates
-from trader_cli.analyst.labels import average_uniqueness, triple_barrier
+from trader_cli.analyst.labels import average_uniqueness, barrier_distance, trailing_volatility, triple_barrier
+from trader_cli.analyst.learner_shapes import shapes
 from trader_cli.analyst.read_features import as_read, beside, read_complete
 from trader_cli.analyst.return_interval import coverage, measured_interval
 from trader_cli.analyst.side_by_side import threads_within
@@ -38,6 +43,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from trader_cli.analyst.act_model import ActVerdict
+    from trader_cli.analyst.book import BookMaker
     from trader_cli.analyst.claim import CountTries
     from trader_cli.analyst.labels import Labels
     from trader_cli.analyst.walk_forward import Fold, OutOfSample
@@ -52,6 +58,8 @@ if TYPE_CHECKING:
     Singles = NDArray[np.float32]
     Ints = NDArray[np.int64]
 
+BookAt = Callable[[Costs], Book]
+"""What is traded, as a book at certain costs."""
 MIN_ROWS = 500
 KNOWN_SHARE = 0.9
 
@@ -61,7 +69,8 @@ class TrainingInput:
     """What a training run starts from. `key` names all of it; `source` says whose market it is.
 
     `features`: FEATURES, a row per bar; stored ones are read once and let go of. `funding`: FUNDING of the contract,
-    whose payments the trades are charged; `None` where it is not known.
+    whose payments the trades are charged; `None` where it is not known. `maker` trades what models say, for the claim;
+    `None`: trades are those of the labels.
     """
 
     key: str
@@ -72,6 +81,7 @@ class TrainingInput:
     features: pl.DataFrame | StoredColumns
     inputs: dict[str, str]
     funding: pl.DataFrame | None = None
+    maker: BookMaker | None = None
 
     def dataset(
         self, bars: BarSeries, options: AnalystSettings, among: NDArray[np.bool_] | None = None
@@ -147,8 +157,9 @@ def train(
     costs, doubled = given.costs(config.costs), given.costs(config.costs, 2.0)
     contest = Contest.held(fitting, costs, progress)
     tried_act = contest.act_tried(costs) if config.analyst.enable_dual_model_system else None
-    claim = contest.claim(count_tries, doubled, tried_act)
-    return final_model(given, fitting, contest.best, claim, tried_act, progress)
+    claim, best = contest.claim(count_tries, doubled, tried_act), contest.best
+    made = final_model(given, fitting, best, claim, tried_act, progress)
+    return replace(made, folds=contest.kept_folds(best, tried_act).as_file())
 
 
 def final_model(
@@ -212,13 +223,14 @@ class Fitting:
     names: tuple[str, ...]
     config: TrainingOptions
     timeframe: Timeframe
+    maker: BookMaker | None = None
 
     @classmethod
     def of(cls, given: TrainingInput, config: TrainingOptions, among: NDArray[np.bool_] | None = None) -> Fitting:
         """Of all rows, of those `among` them (n,), that can be learned from. Raises `DataMissing` for too few."""
         bars = BarSeries.of(given.bars)
         data, names = given.dataset(bars, config.analyst, among)
-        return cls(bars, data, tuple(names), config, given.timeframe)
+        return cls(bars, data, tuple(names), config, given.timeframe, given.maker)
 
     @property
     def threads(self) -> int:
@@ -234,23 +246,29 @@ class Fitting:
         """What they say of the first `rows` rows, (rows, e)."""
         return fitted.columns(self.bars, self.data.x[:rows], self.data.start[:rows])
 
-    def fold(self, before: NDArray[np.bool_], rows: int) -> Floats:
-        """Both: what families fitted on the rows before say of the first `rows` rows."""
-        return self.columns(self.on(before, shown=False), rows)
-
     def labelled(self, horizon: int) -> Dataset:
         """The same rows, labelled over another horizon."""
         options, data = self.config.analyst, self.data
         labels = _labels(self.bars, horizon, options, self.timeframe.ms)
         return labelled(data.x, data.start, labels, data.left_out)
 
-    def book(self, learner: Learner, out: OutOfSample, acted: NDArray[np.bool_], costs: Costs) -> Book:
+    def book(self, learner: Learner, out: OutOfSample, acted: NDArray[np.bool_]) -> BookAt:
         """That is traded by the sides at rows that are acted on; of the same bars whatever the horizon."""
-        judged = self.data.start[out.judged]
+        judged, close = self.data.start[out.judged], self.bars.close
         if not len(judged):
-            return Book.empty()
+            return lambda _: Book.empty()
         span = int(judged[0]) + 1, int(judged[-1]) + self.config.analyst.longest_horizon
-        return traded_book(learner.data.trades(out.side, acted), self.bars.close, span, costs)
+        if self.maker is None:
+            return partial(traded_book, learner.data.trades(out.side, acted), close, span)
+        trades = self.maker(self.bars, self.timeframe, self.forecasts(learner.options, out, acted))
+        return partial(filled_book, trades, close, span)
+
+    def forecasts(self, options: AnalystSettings, out: OutOfSample, acted: NDArray[np.bool_]) -> Forecasts:
+        """What a learner of these options said of the rows, and which of its sides are traded."""
+        rows, horizon = self.data.start, options.longest_horizon
+        sigma = trailing_volatility(self.bars.close, options.volatility_span)[rows]
+        barrier = barrier_distance(sigma, options.barrier_width, horizon)
+        return Forecasts(rows, out.probabilities, out.side, acted, barrier, horizon)
 
     def learners(self, costs: Costs) -> list[Learner]:
         """One for each shape of trees and horizon, `MOST_LEARNERS` at most."""
@@ -266,24 +284,20 @@ class Fitting:
         return found[:MOST_LEARNERS]
 
 
-def shapes(options: AnalystSettings) -> list[AnalystSettings]:
-    """The shapes of trees that are tried: as configured, finer, coarser."""
-    finer = {"leaves": 2 * options.leaves, "trees": max(5, options.trees // 2)}
-    coarser = {
-        "leaves": max(2, options.leaves - 1),
-        "trees": options.trees * 3 // 2,
-        "learning_rate": options.learning_rate * 0.6,
-    }
-    return [options.model_copy(update=change) for change in ({}, finer, coarser)][: options.learners]
-
-
 @dataclass(frozen=True)
 class Contestant:
-    """A learner, its out-of-sample predictions and the book that is traded by them."""
+    """A learner, its out-of-sample predictions and the book that is traded by them, also at other costs."""
 
     learner: Learner
     out: OutOfSample
     book: Book
+    book_at: BookAt
+
+    @classmethod
+    def of(cls, fitting: Fitting, learner: Learner, out: OutOfSample, costs: Costs) -> Contestant:
+        """What it trades at these costs."""
+        book_at = fitting.book(learner, out, out.acted)
+        return cls(learner, out, book_at(costs), book_at)
 
 
 @dataclass(frozen=True)
@@ -292,8 +306,8 @@ class _ActTried:
 
     record: ActRecord
     verdict: ActVerdict
-    acted: NDArray[np.bool_]
     book: Book
+    book_at: BookAt
 
     def model(self, binned: BinnedRows, learner: Learner, out: OutOfSample, seed: int) -> ActModel | None:
         """The one that learns from all that was predicted."""
@@ -303,21 +317,31 @@ class _ActTried:
 
 @dataclass(frozen=True)
 class Contest:
-    """Learners that compete by the books that would have been traded: all of them count."""
+    """Learners that compete by the books that would have been traded: all of them count.
+
+    `families`: as they were fitted on the rows before each fold, by the row that ends it.
+    """
 
     fitting: Fitting
     folds: list[Fold]
     tried: list[Contestant]
+    families: dict[int, FittedFamilies]
 
     @classmethod
     def held(cls, fitting: Fitting, costs: Costs, progress: Progress) -> Contest:
         """The walk-forward of every learner."""
         options, learners = fitting.config.analyst, fitting.learners(costs)
         count, threads = options.walk_forward_folds, fitting.threads
-        folds = make_folds(fitting.data, count, options.embargo, fitting.fold, progress, threads)
+        families = dict[int, FittedFamilies]()
+
+        def fit(before: NDArray[np.bool_], rows: int) -> Floats:
+            families[rows] = fitting.on(before, shown=False)
+            return fitting.columns(families[rows], rows)
+
+        folds = make_folds(fitting.data, count, options.embargo, fit, progress, threads)
         found = walk_forward(learners, folds, fitting.config.seed, progress, threads)
         pairs = zip(learners, found, strict=True)
-        return cls(fitting, folds, [Contestant(*pair, fitting.book(*pair, pair[1].acted, costs)) for pair in pairs])
+        return cls(fitting, folds, [Contestant.of(fitting, *pair, costs) for pair in pairs], families)
 
     @property
     def best(self) -> Contestant:
@@ -328,9 +352,17 @@ class Contest:
         """The act model behind the best learner."""
         best = self.best
         record = ActRecord.of(best.learner, best.out, self.folds, self.fitting.config.seed, self.fitting.threads)
-        acted = record.gated(best.out)
-        book = self.fitting.book(best.learner, best.out, acted, costs)
-        return _ActTried(record, record.verdict(best.learner, best.out, best.book, book), acted, book)
+        book_at = self.fitting.book(best.learner, best.out, record.gated(best.out))
+        book = book_at(costs)
+        return _ActTried(record, record.verdict(best.learner, best.out, best.book, book), book, book_at)
+
+    def kept_folds(self, chosen: Contestant, act: _ActTried | None) -> KeptFolds:
+        """The models behind the claim, of which the act model's are kept where it decides."""
+        fitting, decides = self.fitting, act is not None and act.verdict.dropped is None
+        of_act = act.record.models if act and decides else []
+        models = list(zip_longest(chosen.out.models, of_act))
+        longest = fitting.config.analyst.longest_horizon
+        return KeptFolds.of(fitting.bars, fitting.data, self.folds, self.families, models, longest)
 
     def claim(self, count_tries: CountTries, doubled: Costs, act: _ActTried | None) -> Claim:
         """What may be claimed for the best, with all of them counted."""
@@ -339,6 +371,5 @@ class Contest:
         table = np.column_stack([book.gains for book in books])
         tries = count_tries([sharpe(book.gains) for book in books], independent_share(table))
         decides = act is not None and act.verdict.dropped is None
-        book, acted = (act.book, act.acted) if act and decides else (best.book, best.out.acted)
-        dearer = self.fitting.book(best.learner, best.out, acted, doubled)
-        return make_claim(book, dearer, tries, level, probability_of_overfitting(table))
+        traded = act if act and decides else best
+        return make_claim(traded.book, traded.book_at(doubled), tries, level, probability_of_overfitting(table))

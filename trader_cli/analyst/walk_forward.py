@@ -7,7 +7,7 @@ said of rows that they had not seen.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -115,7 +115,7 @@ class OutOfSample:
 
     probabilities and base rates (n, 3) of up, down and flat, both as they were known before the row; score: what the
     booster said (n,). `judged`: the rows a claim rests on. `learned_to` is the last bar whose price the labels of the
-    predicting model knew: it lies before the row.
+    predicting model knew: it lies before the row. `models`: which one said it, by segment.
     """
 
     probabilities: Floats
@@ -127,6 +127,7 @@ class OutOfSample:
     acted: Flags
     judged: Flags
     learned_to: Ints
+    models: list[SideModel | None] = field(default_factory=list)
 
     @classmethod
     def nothing(cls, n: int) -> OutOfSample:
@@ -140,6 +141,18 @@ class OutOfSample:
     def known(self) -> Flags:
         """Rows that were predicted, (n,)."""
         return np.isfinite(self.score)
+
+    def say(self, model: SideModel, x: Singles, rows: slice, sigma: Floats, costs: TradeCosts, *, judged: bool) -> None:
+        """Take down what a model says of features x (m, f) at some rows, of σ of the horizon (m,) and costs."""
+        self.score[rows] = score = model.booster.score(x)
+        self.probabilities[rows], self.base_rates[rows] = model.probabilities(score), model.base_rates
+        choice = model.choose(self.probabilities[rows], sigma, costs)
+        self.side[rows], self.expected_value[rows], self.break_even[rows] = (
+            choice.side,
+            choice.expected_value,
+            choice.break_even,
+        )
+        self.acted[rows], self.judged[rows] = acts(choice) & judged, judged
 
     def slope(self, data: Dataset, before: Flags) -> float:
         """Of the scores of rows (n,) that were predicted, on what came of them.
@@ -222,8 +235,10 @@ def walk_forward(
         for learner, booster, out in zip(learners, boosters, found, strict=True):
             before = learner.before(fold.test.start, fold.test.start)
             model = _calibrated(booster, learner, out, before)
+            out.models.append(model)
             if model is not None:
-                _predict(model, learner, out, fold, ahead)
+                costs = learner.costs.at(fold.test)
+                out.say(model, ahead, fold.test, learner.data.sigma[fold.test], costs, judged=fold.judged)
                 out.learned_to[fold.test] = learner.data.end[before].max()
         progress("walk-forward", number + 1, len(folds))
     return found
@@ -248,17 +263,3 @@ def _calibrated(booster: Calibrated | None, learner: Learner, out: OutOfSample, 
     flat = flat_rate(data.outcome[before], data.uniqueness[before])
     calibrated = replace(booster, slope=out.slope(data, before))
     return SideModel(calibrated, flat, data.payoffs(before))
-
-
-def _predict(model: SideModel, learner: Learner, out: OutOfSample, fold: Fold, x: Singles) -> None:
-    test = fold.test
-    out.score[test] = score = model.booster.score(x)
-    out.probabilities[test], out.base_rates[test] = model.probabilities(score), model.base_rates
-    choice = model.choose(out.probabilities[test], learner.data.sigma[test], learner.costs.at(test))
-    out.side[test], out.expected_value[test], out.break_even[test] = (
-        choice.side,
-        choice.expected_value,
-        choice.break_even,
-    )
-    out.acted[test] = acts(choice) & fold.judged
-    out.judged[test] = fold.judged

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from trader_cli.cli.show import rounded, utc
 from trader_cli.core.errors import DataInvalid
-from trader_cli.core.json_values import object_of
+from trader_cli.core.json_values import number_of, object_of
 from trader_cli.core.market.timeframes import DAY_MS
-from trader_cli.pipelines.backtests.backtest_request import ON_BARS, WALK_FORWARD
+from trader_cli.pipelines.backtests.backtest_request import FOLDS, ON_BARS, WALK_FORWARD
 
 if TYPE_CHECKING:
     from trader_cli.backtest.figures import Figures
@@ -50,6 +50,19 @@ def facts_of(done: StoredBacktest, untraded: str | None, tries_now: float | None
         "in the market": f"{f.time_in_market:.1%} of the bars",
         "halted": f.halted,
         "equity": f"{f.balance:.2f} to {f.final_equity:.2f}",
+    }
+
+
+def fold_facts(done: StoredBacktest) -> Facts:
+    """What the trades behind a claim came to, in shares of the notional of each."""
+    f, told, request = done.figures, done.folds or {}, done.request
+    return {
+        "span": f"{utc(request.since_ms or 0)} to {utc(request.until_ms or 0)}",
+        "models": _models(done),
+        "market": "ideal: no latency, spread or impact; costs as the claim counts them",
+        "trades": _trades(f),
+        "gain": f"{_percent(number_of(told['gain']))} of the notional of each trade, {number_of(told['notional']):.0f}",
+        "Sharpe a bar": f"{number_of(told['sharpe_per_bar']):.6f} over {told['bars']} bars: as the bundle claims",
     }
 
 
@@ -147,6 +160,8 @@ def _models(done: StoredBacktest) -> str:
     request, how = done.request, "trained" if done.rule is None else f"rule {done.rule}; judged"
     if request.model == ON_BARS:
         return f"rule {done.rule} on bare bars"
+    if request.model.startswith(FOLDS):
+        return request.model[: len(FOLDS) + 12]
     return f"{how} anew every {request.refit_ms / DAY_MS:g} d" if request.model == WALK_FORWARD else request.model[:12]
 
 

@@ -24,6 +24,7 @@ from trader_cli.exchange.shown_values import (
     ticker_shown,
 )
 from trader_cli.venue.engine.engine import Engine
+from trader_cli.venue.engine.fill_rules import FILLS
 from trader_cli.venue.engine.order_intake import reducing_algo
 from trader_cli.venue.engine.queries import VenueRejection
 from trader_cli.venue.server.private_routes import COMMANDS, READS
@@ -33,7 +34,7 @@ from trader_cli.venue.simulated_market.number_format import as_read, decimals
 from trader_cli.venue.simulated_market.rule_changes import RuleBook
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from decimal import Decimal
     from typing import Any
 
@@ -47,22 +48,34 @@ if TYPE_CHECKING:
     )
     from trader_cli.core.money.trading_rules import Prices
     from trader_cli.exchange.latency import Latency
+    from trader_cli.venue.engine.fill_rules import FillRules
     from trader_cli.venue.simulated_market.rule_changes import Listing
+    from trader_cli.venue.simulated_market.symbol_market import SymbolMarket
     from trader_cli.venue.simulated_market.tape import Tape
 
 T = TypeVar("T")
 
 
 class SimulatedExchange:
-    """The market of `tape` from `start_ms` on, and an account with `balance`. Times go forward only."""
+    """The market of `tape` from `start_ms` on, and an account with `balance`. Times go forward only.
 
-    def __init__(self, tape: Tape, start_ms: int, balance: Decimal) -> None:
+    `markets` and `fills` are those of a simulated exchange, unless others are given.
+    """
+
+    def __init__(
+        self,
+        tape: Tape,
+        start_ms: int,
+        balance: Decimal,
+        markets: Mapping[str, SymbolMarket] | None = None,
+        fills: FillRules = FILLS,
+    ) -> None:
         self.latency: Latency | None = None
         recorded = {name: one.funding for name, one in tape.symbols.items() if one.funding is not None}
         self.book = RuleBook(tape.changes, paid=recorded)
-        self._routes = PublicRoutes(tape, self.book)
+        self._routes = PublicRoutes(tape, self.book, markets)
         account = fresh_account(balance, hedge_mode=False, markets=self._routes.markets, at_ms=start_ms)
-        self.engine = Engine(self._routes.markets, account, start_ms, book=self.book)
+        self.engine = Engine(self._routes.markets, account, start_ms, book=self.book, fills=fills)
         self._seen: dict[tuple[object, ...], tuple[int, object]] = {}
         self._stops: dict[str, dict[int, StopState]] = {}
         self._rules: dict[str, tuple[Listing, SymbolRules, tuple[LeverageBracket, ...]]] = {}

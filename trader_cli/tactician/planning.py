@@ -13,9 +13,10 @@ from trader_cli.core.money.assets import digits_of
 from trader_cli.core.money.averages import readable
 from trader_cli.core.money.plans import Approved, Refused, Request, TradePlan
 from trader_cli.core.money.trading_rules import openable
+from trader_cli.tactician.plan_levels import most_drift, plan_levels
 
 if TYPE_CHECKING:
-    from trader_cli.core.money.orders import SymbolRules
+    from trader_cli.core.money.plans import PlanLevels
     from trader_cli.core.types import Analysis, Signal
     from trader_cli.settings.model import TacticianSettings
     from trader_cli.settings.room_options import PlanningOptions
@@ -69,14 +70,10 @@ def room_for(
         return refused
     timeframe = Timeframe.parse(analysis.timeframe)
     setting, o = _setting(analysis, signal, now, options.barrier_width, timeframe), options.limits
-    drift = Decimal(str(o.max_price_drift * abs(analysis.price - signal.stop_price)))
-    reference = request.price if request.price is not None else Decimal(str(analysis.price))
-    if abs(now.mark - reference) > drift or abs(now.mark - Decimal(str(analysis.price))) > drift:
-        return Refused(
-            "price_moved",
-            f"Mark price is {now.mark:f}; the {'signal was' if request.price is None else 'given price is'} at"
-            f" {reference:f}; at most {readable(drift, now.rules.tick):f} may lie between.",
-        )
+    drift = most_drift(analysis.price, signal.stop_price, o.max_price_drift)
+    moved = price_moved(analysis, now, request, drift)
+    if moved is not None:
+        return moved
     limits = limits_of(o, request)
     if not signal.unproven and sizing.kelly_notional(setting, limits) <= 0:
         return _no_room("kelly")
@@ -87,27 +84,72 @@ def room_for(
     return Room(analysis, signal, now, options, request, drift, setting, limits, caps)
 
 
+def price_moved(analysis: Analysis, now: AccountInputs, request: Request, drift: Decimal) -> Refused | None:
+    """Whether the price is too far from the signal's, or from the one that was asked for."""
+    reference = request.price if request.price is not None else Decimal(str(analysis.price))
+    if abs(now.mark - reference) <= drift and abs(now.mark - Decimal(str(analysis.price))) <= drift:
+        return None
+    return Refused(
+        "price_moved",
+        f"Mark price is {now.mark:f}; the {'signal was' if request.price is None else 'given price is'} at"
+        f" {reference:f}; at most {readable(drift, now.rules.tick):f} may lie between.",
+    )
+
+
 def planned(room: Room, depth: Depth) -> Approved | Refused:
     """The plan there is room for in a market of this depth."""
-    analysis, signal, now, o = room.analysis, room.signal, room.now, room.options.limits
-    setting, limits, timeframe = room.setting, room.limits, Timeframe.parse(analysis.timeframe)
-    sized = _sized(room, depth, timeframe)
+    sized = _sized(room, depth, Timeframe.parse(room.analysis.timeframe))
     if isinstance(sized, Refused):
         return sized
     quantity, binding, caps = sized
-    leverage = sizing.needed_leverage(setting, limits, float(quantity * now.mark))
-    up = 1 if signal.side == "long" else -1
-    stop = _on_tick(signal.stop_price, now.rules, up=signal.side == "long")
-    distance = abs(now.mark - stop)
-    furthest = float(now.mark - up * distance * Decimal(str(o.backstop_distance)))
-    backstop = _on_tick(furthest, now.rules, up=signal.side == "long")
-    liquidated = sizing.liquidation_level(setting, leverage.value, float(quantity * now.mark))
-    if (float(backstop) - liquidated) * up <= 0:
+    mark, leverage = room.now.mark, sizing.needed_leverage(room.setting, room.limits, float(quantity * room.now.mark))
+    levels = _levels(room)
+    liquidated = sizing.liquidation_level(room.setting, leverage.value, float(quantity * mark))
+    if (float(levels.backstop_price) - liquidated) * levels.sign <= 0:
         return Refused(
             "liquidation_before_backstop",
             f"At leverage {leverage.value} liquidation comes at"
-            f" {readable(Decimal(str(float(liquidated))), now.rules.tick):f}, before the backstop {backstop:f}.",
+            f" {readable(Decimal(str(float(liquidated))), room.now.rules.tick):f}, before the backstop"
+            f" {levels.backstop_price:f}.",
         )
+    return _opened(room, Size(quantity, leverage, binding, caps), levels)
+
+
+def fixed(
+    analysis: Analysis, signal: Signal, now: AccountInputs, options: PlanningOptions, quantity: Decimal
+) -> Approved | Refused:
+    """The plan of a signal at a fixed quantity and leverage 1, whatever an account's limits are: for research."""
+    timeframe = Timeframe.parse(analysis.timeframe)
+    drift = most_drift(analysis.price, signal.stop_price, options.limits.max_price_drift)
+    moved = price_moved(analysis, now, Request(), drift)
+    if moved is not None:
+        return moved
+    setting = _setting(analysis, signal, now, options.barrier_width, timeframe)
+    room = Room(analysis, signal, now, options, Request(), drift, setting, limits_of(options.limits, Request()), {})
+    return _opened(room, Size(quantity, sizing.Leverage(1, 0.0), "fixed", {}), _levels(room))
+
+
+def _levels(room: Room) -> PlanLevels:
+    signal, now = room.signal, room.now
+    barriers = signal.stop_price, signal.take_profit_price
+    return plan_levels(signal.side, now.mark, barriers, now.rules, room.options.limits.backstop_distance, room.drift)
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a position is opened, what bound it, and every limit's notional."""
+
+    quantity: Decimal
+    leverage: sizing.Leverage
+    binding: str
+    caps: dict[str, float]
+
+
+def _opened(room: Room, size: Size, levels: PlanLevels) -> Approved | Refused:
+    """The plan of a size and its levels, if it can be opened under the rules of now."""
+    analysis, signal, now, o = room.analysis, room.signal, room.now, room.options.limits
+    quantity, leverage, timeframe = size.quantity, size.leverage, Timeframe.parse(analysis.timeframe)
+    distance = abs(now.mark - levels.stop_price)
     decided = analysis.decision_time_ms
     made = TradePlan(
         account=now.account,
@@ -123,15 +165,15 @@ def planned(room: Room, depth: Depth) -> Approved | Refused:
         price=now.mark,
         quantity=quantity,
         leverage=leverage.value,
-        stop_price=stop,
-        backstop_price=backstop,
-        take_profit_price=_on_tick(signal.take_profit_price, now.rules, up=signal.side == "short"),
+        stop_price=levels.stop_price,
+        backstop_price=levels.backstop_price,
+        take_profit_price=levels.take_profit_price,
         max_drift=room.drift,
-        risk_quote=round(quantity * (distance + now.mark * Decimal(str(setting.cost))), 8),
+        risk_quote=round(quantity * (distance + now.mark * Decimal(str(room.setting.cost))), 8),
         expected_value_bps=signal.expected_value_bps,
         liquidation_probability=leverage.probability,
-        binding=binding,
-        caps=caps,
+        binding=size.binding,
+        caps=size.caps,
         unproven=signal.unproven,
         digests=dict(analysis.digests),
         dollar_price=now.dollar_price,
@@ -277,10 +319,3 @@ def _smallest(now: AccountInputs) -> Decimal:
     """The smallest quantity the exchange takes, with a little headroom."""
     steps = (now.rules.min_notional * _HEADROOM / now.mark / now.rules.step).to_integral_value(rounding=ROUND_UP)
     return max(now.rules.min_quantity, steps * now.rules.step)
-
-
-def _on_tick(price: float, rules: SymbolRules, *, up: bool) -> Decimal:
-    """A price on a tick: the next one up or down."""
-    exact = Decimal(repr(price))
-    down = rules.price_down(exact)
-    return down + rules.tick if up and down != exact else down

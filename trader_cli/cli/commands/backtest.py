@@ -15,6 +15,8 @@ from trader_cli.core.errors import DataInvalid, UsageError
 from trader_cli.pipelines.backtests.backtest_request import ON_BARS, WALK_FORWARD, BacktestRequest, Speed
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from trader_cli.cli.show import Facts
     from trader_cli.core.market.timeframes import Timeframe
     from trader_cli.pipelines.backtests.backtest_comparison import Comparison, FirstDecision
@@ -45,6 +47,14 @@ def run(
         typer.Option(
             "--model",
             help="`current`, a bundle's digest, or what `models export` wrote; default: trained on the way.",
+            show_default=False,
+        ),
+    ] = None,
+    folds: Annotated[
+        str | None,
+        typer.Option(
+            "--folds",
+            help="The trades behind the claim of a bundle: `current`, its digest, or what `models export` wrote.",
             show_default=False,
         ),
     ] = None,
@@ -90,9 +100,26 @@ def run(
     Each model trades only bars after those it was trained on; the last close is held to, and not decided. The result is
     stored; see `list` and `show`.
     With --on-bars nothing of that decides but a rule: its side is filled at the next open, one position at a time.
+    With --folds a model's own walk-forward is traded again: each bar by the model that had seen nothing later, at a
+    fixed notional, without latency, spread or impact. These are the trades of its claim, and no further try.
     """
     overrides = {**o.gaps_allowed(allow_gaps), **o.unproven_allowed(allow_unproven), **o.rule_named(rule, parameters)}
     workspace = o.workspace_from(profile, config, tape, overrides)
+    if folds is not None:
+        others = {
+            "--since": since,
+            "--until": until,
+            "--model": model,
+            "--rule": rule,
+            "--symbols-file": symbols_file,
+            "--top": top,
+            "--all": everything or None,
+            "--on-bars": on_bars or None,
+            "--stake": stake,
+            "--leverage": leverage,
+        }
+        _print(workspace, _of_folds(workspace, folds, symbols, timeframe, others), json=json)
+        return
     names, parsed, survivors, listed = _chosen(workspace, symbols, timeframe, symbols_file, top, everything=everything)
     refit_s = o.duration(refit, "--refit")
     assert refit_s is not None
@@ -118,6 +145,29 @@ def run(
         with progress_bar() as progress:
             done = run_backtest(workspace, request, progress, listed)
     _print(workspace, done, json=json)
+
+
+def _of_folds(
+    workspace: Workspace,
+    name: str,
+    symbols: list[str] | None,
+    timeframe: str | None,
+    others: Mapping[str, object],
+) -> StoredBacktest:
+    """The folds of a bundle, traded again. Raises `UsageError` for options that would choose what the bundle says."""
+    from trader_cli.pipelines.backtests.backtest_request import CURRENT
+    from trader_cli.pipelines.backtests.fold_backtest import run_fold_backtest
+    from trader_cli.pipelines.stages.model_life import current_model
+
+    wrong = [option for option, given in others.items() if given is not None]
+    if wrong or (symbols and name != CURRENT):
+        told = wrong or [", ".join(symbols or [])]
+        raise UsageError(f"--folds trades what its bundle was trained on; {told[0]} does not go with it.")
+    if name == CURRENT:
+        [symbol], parsed = o.several(workspace, symbols, timeframe)
+        name = current_model(workspace, symbol, parsed)
+    with progress_bar() as progress:
+        return run_fold_backtest(workspace, name, progress)
 
 
 def _chosen(
@@ -269,7 +319,7 @@ def _print(workspace: Workspace, done: StoredBacktest, *, json: bool) -> None:
     """What it came to; of its decisions why nothing was traded, of the trial ledger how many tries there are by now."""
     from trader_cli.backtest.records import framed
     from trader_cli.backtest.untraded import lapsed, reasons, why_not
-    from trader_cli.cli.backtest_facts import facts_of
+    from trader_cli.cli.backtest_facts import facts_of, fold_facts
     from trader_cli.pipelines.backtests.backtest_store import tries_now
     from trader_cli.storage.artifacts import ArtifactStore
 
@@ -281,4 +331,7 @@ def _print(workspace: Workspace, done: StoredBacktest, *, json: bool) -> None:
         print_json({**done.as_dict(), "not_traded": reasons(decisions), "lapsed": lapsed(decisions), "tries_now": now})
         return
     request, why = done.request, why_not(decisions)
+    if done.folds is not None:
+        print_facts(f"backtest {done.name}: {', '.join(request.symbols)} {request.timeframe}", fold_facts(done))
+        return
     print_facts(f"backtest {done.name}: {', '.join(request.symbols)} {request.timeframe}", facts_of(done, why, now))

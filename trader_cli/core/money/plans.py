@@ -25,6 +25,23 @@ _MAY_LACK = frozenset({"dollar_price", "probability"})
 
 
 @dataclass(frozen=True)
+class PlanLevels:
+    """Where a position that is opened at `price` is left, and how far the price may be from there; see `TradePlan`."""
+
+    side: Side
+    price: Decimal
+    stop_price: Decimal
+    backstop_price: Decimal
+    take_profit_price: Decimal
+    max_drift: Decimal
+
+    @property
+    def sign(self) -> int:
+        """+1 long, −1 short."""
+        return 1 if self.side == "long" else -1
+
+
+@dataclass(frozen=True)
 class TradePlan:
     """One entry and how it is protected. Money, prices and quantities are `Decimal`; times UTC milliseconds.
 

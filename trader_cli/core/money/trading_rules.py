@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from trader_cli.core.money.orders import AccountState, LeverageBracket, SymbolRules
-    from trader_cli.core.money.plans import TradePlan
+    from trader_cli.core.money.plans import PlanLevels, TradePlan
 
 RULE_CODES = frozenset(
     {
@@ -162,9 +162,9 @@ def _impossible(rules: SymbolRules, plan: TradePlan, resting: int | None) -> str
             return f"the {name} {level:f} is below the lowest price it takes"
         if rules.max_price is not None and level > rules.max_price:
             return f"the {name} {level:f} is above the highest price it takes, {rules.max_price:f}"
-    senseless = _senseless(rules, plan)
-    if senseless is not None:
-        return senseless
+    wrong = senseless(rules, plan)
+    if wrong is not None:
+        return wrong
     if plan.quantity != rules.quantity_down(plan.quantity):
         return f"the quantity {plan.quantity:f} is not on the step {rules.step:f}"
     if plan.quantity <= 0 or plan.quantity < rules.min_quantity:
@@ -180,7 +180,7 @@ def _impossible(rules: SymbolRules, plan: TradePlan, resting: int | None) -> str
     return None
 
 
-def _senseless(rules: SymbolRules, plan: TradePlan) -> str | None:
+def senseless(rules: SymbolRules, plan: TradePlan | PlanLevels) -> str | None:
     """Why levels on the symbol's ticks are on the wrong side of each other: its tick is too coarse for this plan."""
     up, limit = plan.sign > 0, entry_limit(plan, rules, plan.price)
     inner, outer = ("below", "above") if up else ("above", "below")
@@ -199,7 +199,7 @@ def _senseless(rules: SymbolRules, plan: TradePlan) -> str | None:
     return None
 
 
-def entry_limit(plan: TradePlan, rules: SymbolRules, mark: Decimal) -> Decimal:
+def entry_limit(plan: TradePlan | PlanLevels, rules: SymbolRules, mark: Decimal) -> Decimal:
     """The price of the entry's IOC limit order: the plan's, moved by its drift, on a tick, within the exchange's band.
 
     Rounded away from paying more: down for a long, up for a short. At this price or a better one it fills, or not.

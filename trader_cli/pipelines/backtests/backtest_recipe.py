@@ -19,7 +19,7 @@ from trader_cli.core.json_values import object_of, whole_of
 from trader_cli.core.market.schemas import check_features
 from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.exchange.account.bracket_memory import KnownBrackets
-from trader_cli.pipelines.backtests.backtest_request import ON_BARS, BacktestRequest
+from trader_cli.pipelines.backtests.backtest_request import FOLDS, ON_BARS, BacktestRequest
 from trader_cli.pipelines.backtests.backtest_run import signals_of
 from trader_cli.pipelines.backtests.model_names import models_of
 from trader_cli.pipelines.backtests.prepared_backtest import PreparedBacktest
@@ -84,6 +84,11 @@ class Recipe:
                 raise UsageError(
                     "What a rule came to on bare bars is not made again: nothing was decided there.",
                     hint="Compare backtests of the whole decision path: without --on-bars.",
+                )
+            if str(object_of(manifest.notes["request"])["model"]).startswith(FOLDS):
+                raise UsageError(
+                    "What the folds of a model traded is not made again with another part: it is the claim's own book.",
+                    hint="Compare backtests of the whole decision path: without --folds.",
                 )
             return cls._read(manifest)
         except (KeyError, TypeError) as error:

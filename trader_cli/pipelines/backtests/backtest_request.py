@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from trader_cli.core.json_values import JsonObject
 
-WALK_FORWARD, CURRENT, ON_BARS = "walk-forward", "current", "on-bars"
+WALK_FORWARD, CURRENT, ON_BARS, FOLDS = "walk-forward", "current", "on-bars", "folds of "
 Speed = Literal["fast", "faithful"]
 """From one possible event to the next, or every look and close: the same trades."""
 
@@ -24,7 +24,8 @@ class BacktestRequest:
     """What to trade, over which closes, and by which models.
 
     `since_ms` None is the later half of what is stored, `until_ms` None its end. `model` is `WALK_FORWARD` (trained
-    anew every `refit_ms`), `CURRENT`, the digest of a bundle, or `ON_BARS`: a rule on bare bars, without all of this.
+    anew every `refit_ms`), `CURRENT`, the digest of a bundle, `ON_BARS`: a rule on bare bars, without all of this; or
+    `FOLDS` with a digest: the trades behind a bundle's claim, on an ideal market.
     `top`: only so many of the symbols, the largest by volume at each refit. `survivors`: they were chosen of what is
     stored today. `listing`: what a list says of whether they are all that were tradable.
     `speed` changes nothing of the result.

@@ -80,6 +80,11 @@ class StoredBacktest:
             " claim, plan, looks or loss limits"
         )
 
+    @property
+    def folds(self) -> JsonObject | None:
+        """What the book of a claim came to, in shares of its notional, where the folds of a model were traded."""
+        return object_of(object_of(self.manifest.notes["settings"]).get("folds", {})) or None
+
     def part(self, store: ArtifactStore, name: str) -> pl.DataFrame | None:
         """One of `PARTS`; `None` where it has no rows. Raises `DataInvalid` for a damaged file."""
         chunks = [chunk for chunk in self.manifest.chunks if chunk.part == name]
@@ -104,7 +109,7 @@ class Traded:
     """What a backtest came to: frames by part, and what they were made from: inputs, closes by symbol, the market.
 
     `halted`: why, if it did; `settings`: what could be chosen beside those of the workspace; `rule`: the identity of
-    the rule that decided.
+    the rule that decided. `is_trial`: it counts as a further try on these data.
     """
 
     frames: Mapping[str, pl.DataFrame]
@@ -114,6 +119,7 @@ class Traded:
     halted: str | None = None
     settings: JsonObject = field(default_factory=dict)
     rule: JsonObject | None = None
+    is_trial: bool = True
 
 
 def save_traded(workspace: Workspace, store: ArtifactStore, request: BacktestRequest, done: Traded) -> StoredBacktest:
@@ -126,7 +132,8 @@ def save_traded(workspace: Workspace, store: ArtifactStore, request: BacktestReq
     if done.rule is not None:
         tried["rule"] = done.rule  # with the parameters that nobody gave
     choice = None if done.rule is None else rule_choice(done.rule, request.timeframe.name)
-    count = partial(_count_trial, workspace, request, digest_value(tried), choice)
+    trial = partial(_count_trial, workspace, request, digest_value(tried), choice)
+    count = trial if done.is_trial else partial(_tried_before, workspace, request)
     figures = figures_of(frames, _basis(workspace, request, done.closes, count), done.halted)
     with store.at_work():
         chunks = tuple(replace(store.put_rows(part, f), part=part) for part, f in frames.items() if not f.is_empty())
@@ -221,6 +228,13 @@ def _count_trial(
         ledger.record(Trial.of_span(f"{name}:{symbol}", workspace.lineage, symbol, span, sharpe * per_day))
     found = _counted_on(ledger, workspace, request)
     return Tries(found.number, tuple(each / per_day for each in found.sharpes))
+
+
+def _tried_before(workspace: Workspace, request: BacktestRequest, _sharpe: float) -> Tries:
+    """Every trial on these data, with Sharpe ratios per bar; this is none."""
+    found = _counted_on(TrialLedger(workspace.state_dir), workspace, request)
+    per_day = math.sqrt(DAY_MS / request.timeframe.ms)
+    return Tries(max(1.0, found.number), tuple(each / per_day for each in found.sharpes))
 
 
 def tries_now(workspace: Workspace, request: BacktestRequest) -> float:

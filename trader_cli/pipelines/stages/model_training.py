@@ -13,6 +13,7 @@ from trader_cli.core.identity.digests import digest_value
 from trader_cli.core.market.quality import UNFIT
 from trader_cli.core.ports import silent
 from trader_cli.execution.shutdown import leaving
+from trader_cli.pipelines.stages.book_maker import book_maker, book_rules
 from trader_cli.pipelines.stages.training_inputs import count_tries, training_input
 from trader_cli.settings.room_options import TrainingOptions
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
@@ -139,7 +140,7 @@ def _fitted(workspace: Workspace, given: TrainingData, key: str, progress: Progr
     tries = count_tries(workspace, given, configuration(workspace, given))
     with leaving().prompt():
         if given.fast is None:
-            return fit(training_input(given, key), options, tries, progress)
+            return fit(training_input(given, key, book_maker(workspace.settings)), options, tries, progress)
         from trader_cli.analyst.pair_training import train_pair
 
         if given.fast.bars.is_empty():
@@ -188,6 +189,7 @@ def _chosen(workspace: Workspace) -> list[object]:
         asdict(FittedOptions.of(settings.feature_engineering_orchestrator)),
         settings.costs.model_dump(mode="json"),
         settings.seed,
+        book_rules(settings),
         library_versions(),
         ["unfit", *UNFIT],
     ]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from trader_cli.analyst.book import BookMaker
     from trader_cli.analyst.claim import CountTries
     from trader_cli.analyst.training import TrainingInput
     from trader_cli.core.identity.manifests import Manifest
@@ -53,15 +54,14 @@ class TrainingData:
         return replace(self, bars=self.bars[:count], stored_features=stored, funding=funding, fast=fast)
 
 
-def training_input(given: TrainingData, key: str) -> TrainingInput:
-    """What a training starts from, of what is stored."""
+def training_input(given: TrainingData, key: str, maker: BookMaker | None = None) -> TrainingInput:
+    """What a training starts from, of what is stored; `maker` trades for the claim."""
     from trader_cli.analyst.training import TrainingInput
 
     bars, made = given.bars_manifest, given.features_manifest
     inputs = {"bars": bars.digest, "features": made.digest, "feature_settings": made.settings}
-    return TrainingInput(
-        key, bars.source, given.symbol, given.timeframe, given.bars, given.stored_features, inputs, given.funding
-    )
+    own = given.bars, given.stored_features, inputs, given.funding
+    return TrainingInput(key, bars.source, given.symbol, given.timeframe, *own, maker)
 
 
 def count_tries(workspace: Workspace, given: TrainingData, configuration: str, rule: str | None = None) -> CountTries:

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from trader_cli.venue.engine.engine_state import EngineState
     from trader_cli.venue.simulated_market.market_port import Beyond, Level
 
-SLIPPAGE = Decimal("0.0001")
-"""What a triggered order loses between trigger and book, as a share of the price: `costs.slippage_bps` as it comes."""
 _EXACT = 1e-12
 _NEVER = Decimal("Infinity")
 BOOK_LEVELS, FIRST_LEVELS = 50, 5
@@ -212,5 +210,5 @@ def after_trigger(
     half = (levels[0][0] - own) * sign / 2 if own is not None else ZERO
     tick = engine.rules(symbol).tick
     rounding = ROUND_CEILING if sign > 0 else ROUND_FLOOR
-    best = ((at + sign * (half + at * SLIPPAGE)) / tick).to_integral_value(rounding) * tick
+    best = ((at + sign * (half + at * engine.fills.slippage)) / tick).to_integral_value(rounding) * tick
     return [(best + price - levels[0][0], q) for price, q in levels if best + price - levels[0][0] > 0]

@@ -42,6 +42,7 @@ from trader_cli.venue.simulated_market.rule_changes import PriceShift, RuleBook
 from trader_cli.venue.simulated_market.symbol_market import SymbolMarket
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from decimal import Decimal
 
     from trader_cli.core.json_values import JsonObject
@@ -58,13 +59,19 @@ _STATISTICS_DAYS = 30
 
 
 class PublicRoutes:
-    """What the venue answers to public requests at a given moment. `book` holds what changes, `shifts` odd quotes."""
+    """What the venue answers to public requests at a given moment. `book` holds what changes, `shifts` odd quotes.
 
-    def __init__(self, tape: Tape, book: RuleBook | None = None) -> None:
+    `markets` of the tape's symbols; as a simulated exchange shows them, unless others are given.
+    """
+
+    def __init__(
+        self, tape: Tape, book: RuleBook | None = None, markets: Mapping[str, SymbolMarket] | None = None
+    ) -> None:
         self.tape = tape
         self.book = book or RuleBook()
         self.shifts: list[PriceShift] = []
-        self.markets = {name: SymbolMarket(symbol) for name, symbol in tape.symbols.items()}
+        usual = {} if markets else {name: SymbolMarket(symbol) for name, symbol in tape.symbols.items()}
+        self.markets = {**usual, **(markets or {})}
         self.table: dict[str, Route] = {
             "/fapi/v1/ping": lambda _query, _now: {},
             "/fapi/v1/time": lambda _query, now: {"serverTime": now},

@@ -55,11 +55,11 @@ _COLUMNS = ("open", "high", "low", "close", *SUMS)
 class SymbolMarket:
     """One symbol. Every method takes `now_ms` and shows nothing later."""
 
-    def __init__(self, tape: SymbolTape) -> None:
+    def __init__(self, tape: SymbolTape, path: PricePath | None = None) -> None:
         self.tape = tape
         self._base = BaseBars(tape)
         self._seen: tuple[tuple[int, int], dict[str, float] | None] | None = None
-        self._path = PricePath(tape)
+        self._path = path or PricePath(tape)
         self._hour: tuple[int, tuple[float, float]] = (-1, (0.0, 0.0))
         self._shown_book: tuple[int, int, tuple[Side, Side]] | None = None
 

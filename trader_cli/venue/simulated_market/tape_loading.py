@@ -145,10 +145,15 @@ def make_symbol_tape(
     """A symbol's tape from checked BARS; tick and step are the decimals its numbers use. `mark`: see `TapeBars`."""
     arrays = {name: frame[name].cast(pl.Float64).to_numpy() for name in (*PRICES, "volume")}
     prices = np.concatenate([arrays[name] for name in PRICES])
-    tick, step = (10.0 ** -_decimals(values) for values in (prices, arrays["volume"]))
+    tick, step = tick_of(prices), tick_of(arrays["volume"])
     opened = frame["open_time"].to_physical().to_numpy().astype(np.int64)
     bars = TapeBars(opened, recorded=recorded, mark=mark, **arrays)
     return SymbolTape.of(symbol, timeframe, path_seed(symbol, seed), tick, step, bars)
+
+
+def tick_of(values: Floats) -> float:
+    """The smallest step that values (n,) are written in, 1e-8 at least."""
+    return 10.0 ** -_decimals(values)
 
 
 def _decimals(values: Floats) -> int:
