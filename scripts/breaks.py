@@ -1333,9 +1333,9 @@ BREAKS = (
         ("test_planning.py::test_on_ticks_no_level_is_further_away_than_the_signal_says",),
         (
             (
-                "tactician/planning.py",
-                'stop = _on_tick(signal.stop_price, now.rules, up=signal.side == "long")',
-                'stop = _on_tick(signal.stop_price, now.rules, up=signal.side == "short")',
+                "tactician/plan_levels.py",
+                "stop, target = _on_tick(barriers[0], rules, up=is_long)",
+                "stop, target = _on_tick(barriers[0], rules, up=not is_long)",
             ),
         ),
     ),
@@ -1367,13 +1367,25 @@ BREAKS = (
         "triggered orders without half the spread",
         ("exits_of_paper_by_hand",),
         ("test_paper_fills.py::test_a_target_passed_in_a_minute_is_filled_below_it_and_not_at_the_minutes_high",),
-        (("venue/engine/triggers.py", "sign * (half + at * SLIPPAGE)", "sign * (at * SLIPPAGE)"),),
+        (
+            (
+                "venue/engine/triggers.py",
+                "sign * (half + at * engine.fills.slippage)",
+                "sign * (at * engine.fills.slippage)",
+            ),
+        ),
     ),
     Break(
         "triggered orders that gain by slippage",
         ("exits_of_paper_by_hand",),
         ("test_paper_fills.py::test_a_target_passed_in_a_minute_is_filled_below_it_and_not_at_the_minutes_high",),
-        (("venue/engine/triggers.py", "(at + sign * (half + at * SLIPPAGE))", "(at - sign * (half + at * SLIPPAGE))"),),
+        (
+            (
+                "venue/engine/triggers.py",
+                "(at + sign * (half + at * engine.fills.slippage))",
+                "(at - sign * (half + at * engine.fills.slippage))",
+            ),
+        ),
     ),
     Break(
         "limits filled where they are touched",

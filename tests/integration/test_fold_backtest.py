@@ -92,8 +92,6 @@ def test_the_command_stores_it_and_counts_no_further_try(sim: Inside, workspace:
     assert kept.figures.trades.count + kept.figures.still_open == told["trades"]
     shown = sim.run("backtest", "show", done["backtest"], **SMALL_SIM)
     assert "as the bundle claims" in shown.out
-    refused = sim.run("backtest", "compare", done["backtest"], done["backtest"], **SMALL_SIM)
-    assert (refused.code, "without --folds" in refused.err) == (ExitCode.USAGE, True)
 
 
 def test_a_bundle_keeps_the_models_of_its_folds_and_gives_them_back(workspace: Workspace) -> None:
@@ -165,3 +163,37 @@ def test_rows_of_a_fold_that_are_lacking_are_refused(workspace: Workspace) -> No
     costs = given.costs.of_trades(fitting.data.start, given.model.horizon_bars)
     with pytest.raises(DataMissing, match="bars of the bundle's folds are not there"):
         said_again([*kept.models[:3], moved], fitting.bars, fitting.data, costs, by_act=False)
+
+
+def test_what_frictions_are_worth_is_named_one_by_one(sim: Inside, workspace: Workspace) -> None:
+    """Exchanged alone each makes the second backtest's part of the first; together they add up to the difference."""
+    digest = current_model(workspace, SYMBOL, QUARTER)
+    every = [part for name in ("latency", "impact", "compounding") for part in ("--friction", name)]
+    plain, rough = (
+        sim.run("backtest", "--folds", digest, *more, "--json", **SMALL_SIM).json["backtest"] for more in ([], every)
+    )
+    done = sim.run("backtest", "compare", plain, rough, "--json", **SMALL_SIM).json
+    assert [one["cause"] for one in done["causes"]] == ["latency", "impact", "compounding"]
+    assert all(one["refused"] is None for one in done["causes"])
+    worths = {one["cause"]: one["worth"] for one in done["causes"]}
+    assert worths["impact"] != 0
+    assert worths["compounding"] != 0
+    assert sum(worths.values()) + done["interaction"] == pytest.approx(done["difference"])
+    [only] = sim.run("backtest", "compare", plain, alone(sim, digest, "latency"), "--json", **SMALL_SIM).json["causes"]
+    assert (only["cause"], only["worth"]) == ("latency", pytest.approx(worths["latency"]))
+    assert only["differences"] == ["latency off → on"]
+    stressed = sim.run("stress", plain, **SMALL_SIM)
+    assert (stressed.code, "without --folds" in stressed.err) == (ExitCode.USAGE, True)
+
+
+def alone(sim: Inside, digest: str, friction: str) -> str:
+    told = sim.run("backtest", "--folds", digest, "--friction", friction, "--json", **SMALL_SIM).json
+    return str(told["backtest"])
+
+
+def test_a_friction_is_one_of_three_and_goes_with_folds(sim: Inside, workspace: Workspace) -> None:
+    digest = current_model(workspace, SYMBOL, QUARTER)
+    wrong = sim.run("backtest", "--folds", digest, "--friction", "rain", **SMALL_SIM)
+    assert (wrong.code, "'rain' is no friction" in wrong.err) == (ExitCode.USAGE, True)
+    without = sim.run("backtest", SYMBOL, "--timeframe", "15m", "--friction", "latency", **SMALL_SIM)
+    assert (without.code, "goes with --folds" in without.err) == (ExitCode.USAGE, True)

@@ -30,7 +30,7 @@ from trader_cli.tactician.plan_levels import most_drift
 from trader_cli.tactician.planning import fixed, price_moved
 from trader_cli.venue.engine.fill_rules import IDEAL_FILLS
 from trader_cli.venue.simulated_market.ideal_market import POINTS, IdealMarket
-from trader_cli.venue.simulated_market.tape import SymbolTape, Tape, TapeBars
+from trader_cli.venue.simulated_market.tape import SymbolTape, Tape, TapeBars, path_seed
 from trader_cli.venue.simulated_market.tape_loading import tick_of
 
 if TYPE_CHECKING:
@@ -41,30 +41,50 @@ if TYPE_CHECKING:
     from trader_cli.core.money.orders import SymbolRules
     from trader_cli.core.money.plans import Decision, TradePlan
     from trader_cli.core.ports import Progress
+    from trader_cli.exchange.latency import Latency
     from trader_cli.features.bar_arrays import BarSeries
     from trader_cli.settings.room_options import AnalysisOptions
     from trader_cli.tactician.planning_inputs import AccountInputs
 
 BALANCE, NOTIONAL = Decimal(10) ** 9, 10_000.0
 """So much that nothing an account could lose stops it, and what each trade is opened with, as near as steps allow."""
+_PURSE = Decimal(20_000)
+"""The balance where size goes with the account: the first trade has the same notional."""
 
 
 @dataclass(frozen=True)
 class IdealTerms:
-    """The options an account trades by, and which analyses are made by; `fee` is paid a side, a share of notional."""
+    """The options an account trades by, and which analyses are made by; `fee` is paid a side, a share of notional.
+
+    `frictions` that there are all the same: `latency` of orders; `impact` as `market` has it, looked at and tried
+    again after so many ms; `compounds`: half of the equity is put into each trade.
+    """
 
     account: AccountOptions
     analysis: AnalysisOptions
     fee: Decimal = Decimal(0)
+    latency: Latency | None = None
+    impact: tuple[int, int] | None = None
+    compounds: bool = False
+
+    @property
+    def balance(self) -> Decimal:
+        """What the account begins with."""
+        return _PURSE if self.compounds else BALANCE
 
 
 class IdealAccount(BacktestAccount):
-    """Enters what was said at a fixed notional."""
+    """Enters what was said at a fixed notional, or with half of its equity."""
+
+    compounds = False
 
     def decide(self, analysis: Analysis, signal: Signal) -> Decision:
         """The plan of a signal."""
         now = self.inputs(analysis.symbol)
-        return now if isinstance(now, Refused) else fixed(analysis, signal, now, self._options.planning, _lots(now))
+        if isinstance(now, Refused):
+            return now
+        notional = max(float(now.equity), 0.0) / 2 if self.compounds else NOTIONAL
+        return fixed(analysis, signal, now, self._options.planning, _lots(now, notional))
 
     def refused_at(self, analysis: Analysis, signal: Signal, now: AccountInputs, at_ms: int) -> Refused | None:
         """Whether the price will have moved too far at a moment ahead."""
@@ -82,10 +102,10 @@ class IdealAccount(BacktestAccount):
         )
 
 
-def _lots(now: AccountInputs) -> Decimal:
+def _lots(now: AccountInputs, notional: float) -> Decimal:
     """An even number of steps, of which half can be closed."""
     pair = 2 * now.rules.step
-    pairs = max(1, math.floor(NOTIONAL / float(now.mark * pair)))
+    pairs = max(1, math.floor(notional / float(now.mark * pair)))
     return min(pairs * pair, now.rules.max_market_quantity // pair * pair)
 
 
@@ -113,12 +133,13 @@ class SaidAnalyses(PreparedAnalyses):
 _SILENT = Abstention("not_wanted", "No side of this bar is taken by the folds' models.")
 
 
-def ideal_tape(symbol: str, timeframe: Timeframe, bars: BarSeries) -> Tape:
-    """Bars as a market of their own."""
+def ideal_tape(symbol: str, timeframe: Timeframe, bars: BarSeries, seed: int = 0) -> Tape:
+    """Bars as a market of their own; `seed` is that of its path, where they are not ideal."""
     prices = np.concatenate([bars.open, bars.high, bars.low, bars.close])
     shown = TapeBars(bars.open_ms, bars.open, bars.high, bars.low, bars.close, bars.volume)
     tick, step = tick_of(prices), tick_of(bars.volume)
-    return Tape("ideal", "bars without friction", {symbol: SymbolTape.of(symbol, timeframe, 0, tick, step, shown)})
+    made = SymbolTape.of(symbol, timeframe, path_seed(symbol, seed), tick, step, shown)
+    return Tape("bars", "bars of their own", {symbol: replace(made, funding={})})
 
 
 def trade_ideally(
@@ -128,16 +149,22 @@ def trade_ideally(
     said: Forecasts,
     terms: IdealTerms,
     progress: Progress = silent,
+    seed: int = 0,
 ) -> IdealAccount:
     """The account, once what was said of the bars has been traded to the last close."""
-    tape, bar_ms = ideal_tape(symbol, timeframe, bars), timeframe.ms
+    tape, bar_ms = ideal_tape(symbol, timeframe, bars, seed), timeframe.ms
     since, until = int(bars.open_ms[said.rows[0]]) + bar_ms, int(bars.open_ms[-1]) + bar_ms
-    market = IdealMarket(tape.symbols[symbol])
-    venue = SimulatedExchange(tape, since + SETTLE_MS, BALANCE, {symbol: market}, IDEAL_FILLS)
+    if terms.impact is None:
+        (look_ms, again_ms), ideal = (bar_ms // POINTS, bar_ms), {symbol: IdealMarket(tape.symbols[symbol])}
+        venue = SimulatedExchange(tape, since + SETTLE_MS, terms.balance, ideal, IDEAL_FILLS)
+    else:
+        look_ms, again_ms = terms.impact
+        venue = SimulatedExchange(tape, since + SETTLE_MS, terms.balance)
     venue.charge(terms.fee, terms.fee)
+    venue.latency = terms.latency
     account = IdealAccount(venue, terms.account, timeframe)
-    limits = terms.account.planning.limits
-    schedule = Schedule(timeframe, bar_ms // POINTS, bar_ms, limits.plan_validity)
+    account.compounds = terms.compounds
+    schedule = Schedule(timeframe, look_ms, again_ms, terms.account.planning.limits.plan_validity)
     prepared = SaidAnalyses(
         {symbol: _prepared(symbol, timeframe, bars, said)}, StoredAnalyses({}, venue, terms.analysis)
     )

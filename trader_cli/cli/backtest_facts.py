@@ -56,13 +56,16 @@ def facts_of(done: StoredBacktest, untraded: str | None, tries_now: float | None
 def fold_facts(done: StoredBacktest) -> Facts:
     """What the trades behind a claim came to, in shares of the notional of each."""
     f, told, request = done.figures, done.folds or {}, done.request
+    as_claimed = "" if request.frictions else ": as the bundle claims"
     return {
         "span": f"{utc(request.since_ms or 0)} to {utc(request.until_ms or 0)}",
         "models": _models(done),
-        "market": "ideal: no latency, spread or impact; costs as the claim counts them",
+        "market": f"ideal, but for {', '.join(request.frictions)}"
+        if request.frictions
+        else "ideal: no latency or impact",
         "trades": _trades(f),
         "gain": f"{_percent(number_of(told['gain']))} of the notional of each trade, {number_of(told['notional']):.0f}",
-        "Sharpe a bar": f"{number_of(told['sharpe_per_bar']):.6f} over {told['bars']} bars: as the bundle claims",
+        "Sharpe a bar": f"{number_of(told['sharpe_per_bar']):.6f} over {told['bars']} bars{as_claimed}",
     }
 
 

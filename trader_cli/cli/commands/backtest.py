@@ -58,6 +58,14 @@ def run(
             show_default=False,
         ),
     ] = None,
+    friction: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--friction",
+            help="With --folds: latency, impact or compounding is on all the same; repeat it for more of them.",
+            show_default=False,
+        ),
+    ] = None,
     refit: Annotated[str, typer.Option("--refit", help="How often models are trained anew on the way.")] = "30d",
     rule: o.RuleName = None,
     parameters: o.Parameters = None,
@@ -118,8 +126,10 @@ def run(
             "--stake": stake,
             "--leverage": leverage,
         }
-        _print(workspace, _of_folds(workspace, folds, symbols, timeframe, others), json=json)
+        _print(workspace, _of_folds(workspace, folds, symbols, timeframe, others, friction or []), json=json)
         return
+    if friction:
+        raise UsageError("--friction goes with --folds: any other backtest has all of them.")
     names, parsed, survivors, listed = _chosen(workspace, symbols, timeframe, symbols_file, top, everything=everything)
     refit_s = o.duration(refit, "--refit")
     assert refit_s is not None
@@ -153,9 +163,10 @@ def _of_folds(
     symbols: list[str] | None,
     timeframe: str | None,
     others: Mapping[str, object],
+    frictions: list[str],
 ) -> StoredBacktest:
     """The folds of a bundle, traded again. Raises `UsageError` for options that would choose what the bundle says."""
-    from trader_cli.pipelines.backtests.backtest_request import CURRENT
+    from trader_cli.pipelines.backtests.backtest_request import CURRENT, frictions_of
     from trader_cli.pipelines.backtests.fold_backtest import run_fold_backtest
     from trader_cli.pipelines.stages.model_life import current_model
 
@@ -167,7 +178,7 @@ def _of_folds(
         [symbol], parsed = o.several(workspace, symbols, timeframe)
         name = current_model(workspace, symbol, parsed)
     with progress_bar() as progress:
-        return run_fold_backtest(workspace, name, progress)
+        return run_fold_backtest(workspace, name, frictions_of(frictions), progress)
 
 
 def _chosen(

@@ -18,8 +18,9 @@ from trader_cli.core.errors import TraderError, UsageError
 from trader_cli.core.market.gaps import utc_text
 from trader_cli.core.ports import silent
 from trader_cli.pipelines.backtests.backtest_differences import differences
-from trader_cli.pipelines.backtests.backtest_recipe import Recipe, prepare
-from trader_cli.pipelines.backtests.backtest_request import WALK_FORWARD
+from trader_cli.pipelines.backtests.backtest_recipe import Recipe, prepare, workspace_for
+from trader_cli.pipelines.backtests.backtest_request import FRICTIONS, WALK_FORWARD
+from trader_cli.pipelines.backtests.fold_backtest import fold_trading, trade_folds
 from trader_cli.pipelines.backtests.prepared_backtest import trade
 from trader_cli.pipelines.stages.code_digest import code_digest
 
@@ -98,6 +99,11 @@ def compare(
             f" {', '.join(two.request.symbols)} {two.request.timeframe}: nothing of one fits the other.",
             hint="Compare backtests of the same symbols and bars.",
         )
+    if bool(one.folds) != bool(two.folds):
+        raise UsageError(
+            "One of them traded the folds of a model, the other models on later bars: nothing of one fits the other.",
+            hint="Compare two backtests with --folds, or two without.",
+        )
     found = one.differing(two)
     decided = (_decisions(first, store), _decisions(second, store))
     profits = (_profit(first), _profit(second))
@@ -141,6 +147,11 @@ def _decisions(done: StoredBacktest, store: ArtifactStore) -> pl.DataFrame:
 
 def _run(recipe: Recipe, workspace: Workspace, store: ArtifactStore) -> tuple[float, pl.DataFrame]:
     """(profit, decisions) of a recipe."""
+    if recipe.folds:
+        own = workspace_for(recipe, workspace)
+        frictions = tuple(friction for friction in FRICTIONS if getattr(recipe, friction))
+        frames, balance = trade_folds(own, fold_trading(own, store, recipe.folds), frictions)
+        return float(frames["equity"]["equity"][-1]) - balance, frames["decisions"]
     prepared = prepare(recipe, workspace, store)
     account = trade(prepared)
     frames = account.records.frames()

@@ -10,6 +10,7 @@ from trader_cli.core.errors import DataError
 from trader_cli.core.json_values import object_of
 from trader_cli.core.market.gaps import utc_text
 from trader_cli.core.market.schemas import milliseconds
+from trader_cli.pipelines.backtests.backtest_request import FRICTIONS
 from trader_cli.pipelines.backtests.model_names import FIRST
 from trader_cli.pipelines.backtests.stored_tape import FINEST
 from trader_cli.storage.artifacts import stage_key
@@ -28,6 +29,8 @@ def differences(cause: str, one: Recipe, two: Recipe, profile: str, store: Artif
     """What of a cause is another in `two`."""
     if cause == "span":
         return (f"{_span(one)} → {_span(two)}",)
+    if cause in FRICTIONS:
+        return (f"{cause} {_switch(getattr(one, cause))} → {_switch(getattr(two, cause))}",)
     if cause == "seed":
         return (f"seed {one.seed} → {two.seed}",)
     if cause in {"setting", "cost"}:
@@ -37,6 +40,10 @@ def differences(cause: str, one: Recipe, two: Recipe, profile: str, store: Artif
     if cause == "model":
         return tuple(_models(one, two, store))
     return tuple(_frames(cause, one, two, profile, store))
+
+
+def _switch(on: object) -> str:
+    return "on" if on else "off"
 
 
 def _span(recipe: Recipe) -> str:
@@ -57,6 +64,9 @@ def changed_keys(one: Mapping[str, object], two: Mapping[str, object], within: s
 
 def _models(one: Recipe, two: Recipe, store: ArtifactStore) -> Iterator[str]:
     bundles = BundleStore(store.root / "models")
+    if one.folds != two.folds:
+        which = f"folds of {_short(one.folds)} → {_short(two.folds)}"
+        yield f"{which}{_changed_files(bundles, one.folds, two.folds)}"
     for name in sorted({*one.models, *two.models}):
         before, after = one.models.get(name), two.models.get(name)
         if before != after:

@@ -19,7 +19,7 @@ from trader_cli.core.json_values import object_of, whole_of
 from trader_cli.core.market.schemas import check_features
 from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.exchange.account.bracket_memory import KnownBrackets
-from trader_cli.pipelines.backtests.backtest_request import FOLDS, ON_BARS, BacktestRequest
+from trader_cli.pipelines.backtests.backtest_request import FOLDS, FRICTIONS, ON_BARS, BacktestRequest
 from trader_cli.pipelines.backtests.backtest_run import signals_of
 from trader_cli.pipelines.backtests.model_names import models_of
 from trader_cli.pipelines.backtests.prepared_backtest import PreparedBacktest
@@ -45,10 +45,13 @@ if TYPE_CHECKING:
     from trader_cli.venue.simulated_market.tape import Tape
 
 CAUSES: Mapping[str, tuple[str, ...]] = {
+    "latency": ("latency",),
+    "impact": ("impact",),
+    "compounding": ("compounding",),
     "span": ("span",),
     "bars": ("market", "bars"),
     "feature": ("features",),
-    "model": ("models",),
+    "model": ("models", "folds"),
     "setting": ("settings",),
     "cost": ("costs",),
     "seed": ("seed",),
@@ -59,7 +62,10 @@ _PLAYED = ("bars", "fast_bars", "path", "funding", "mark")
 
 @dataclass(frozen=True)
 class Recipe:
-    """The parts. Digests by the names of the manifest's inputs; settings and costs as they were in force."""
+    """The parts. Digests by the names of the manifest's inputs; settings and costs as they were in force.
+
+    `folds`: the bundle whose folds were traded, which names bars and features itself; with which frictions.
+    """
 
     request: BacktestRequest
     span: tuple[int, int]
@@ -71,6 +77,10 @@ class Recipe:
     costs: JsonObject
     seed: int
     code: str
+    folds: str = ""
+    latency: bool = False
+    impact: bool = False
+    compounding: bool = False
 
     @classmethod
     def of(cls, manifest: Manifest) -> Recipe:
@@ -85,11 +95,6 @@ class Recipe:
                     "What a rule came to on bare bars is not made again: nothing was decided there.",
                     hint="Compare backtests of the whole decision path: without --on-bars.",
                 )
-            if str(object_of(manifest.notes["request"])["model"]).startswith(FOLDS):
-                raise UsageError(
-                    "What the folds of a model traded is not made again with another part: it is the claim's own book.",
-                    hint="Compare backtests of the whole decision path: without --folds.",
-                )
             return cls._read(manifest)
         except (KeyError, TypeError) as error:
             raise DataInvalid(
@@ -101,6 +106,8 @@ class Recipe:
     def _read(cls, manifest: Manifest) -> Recipe:
         notes, request = manifest.notes, BacktestRequest.from_dict(object_of(manifest.notes["request"]))
         settings = dict(object_of(notes["settings"]))
+        folds = request.model.removeprefix(FOLDS) if request.model.startswith(FOLDS) else ""
+        settings.pop("folds", None)
 
         def inputs(*stages: str) -> dict[str, str]:
             return {name: digest for name, digest in manifest.inputs.items() if name.split(" ")[0] in stages}
@@ -109,13 +116,15 @@ class Recipe:
             request=request,
             span=(request.since_ms or 0, request.until_ms or 0),
             market=object_of(notes["market"]),
-            bars=inputs(*_PLAYED),
-            features=inputs("features", "fast_features"),
+            bars={} if folds else inputs(*_PLAYED),
+            features={} if folds else inputs("features", "fast_features"),
             models=models_of(manifest.inputs, request.since_ms or 0),
             costs=object_of(settings.pop("costs")),
             settings=settings,
             seed=whole_of(notes["seed"]),
             code=str(notes["code"]),
+            folds=folds,
+            **{friction: friction in request.frictions for friction in FRICTIONS},
         )
 
     def differing(self, other: Recipe) -> list[str]:
@@ -129,7 +138,12 @@ class Recipe:
 
 def prepare(recipe: Recipe, workspace: Workspace, store: ArtifactStore) -> PreparedBacktest:
     """All of it as values. Raises `DataError` where a part of it is gone, or cannot be traded with the others."""
-    own = workspace_of(_settings(recipe, workspace.settings))
+    if recipe.folds:
+        raise UsageError(
+            "The trades behind a claim are not drawn again: they are made by --folds.",
+            hint="Name a backtest of the whole decision path: without --folds.",
+        )
+    own = workspace_for(recipe, workspace)
     request = replace(recipe.request, since_ms=recipe.span[0], until_ms=recipe.span[1])
     histories = {symbol: _history(recipe, own, store, symbol) for symbol in request.symbols}
     entered = {symbol: whole_of(at_ms) for symbol, at_ms in object_of(recipe.market.get("entered", {})).items()}
@@ -140,6 +154,11 @@ def prepare(recipe: Recipe, workspace: Workspace, store: ArtifactStore) -> Prepa
         for symbol, history in histories.items()
     }
     return PreparedBacktest(own, request, histories, _tape(recipe, own, store), recipe.bars)
+
+
+def workspace_for(recipe: Recipe, workspace: Workspace) -> Workspace:
+    """With the settings that the backtest was made by."""
+    return workspace_of(_settings(recipe, workspace.settings))
 
 
 def _settings(recipe: Recipe, now: Settings) -> Settings:

@@ -109,7 +109,8 @@ class Traded:
     """What a backtest came to: frames by part, and what they were made from: inputs, closes by symbol, the market.
 
     `halted`: why, if it did; `settings`: what could be chosen beside those of the workspace; `rule`: the identity of
-    the rule that decided. `is_trial`: it counts as a further try on these data.
+    the rule that decided. `is_trial`: it counts as a further try on these data. `balance`: what the account began
+    with, where that is not the settings'.
     """
 
     frames: Mapping[str, pl.DataFrame]
@@ -120,6 +121,7 @@ class Traded:
     settings: JsonObject = field(default_factory=dict)
     rule: JsonObject | None = None
     is_trial: bool = True
+    balance: float | None = None
 
 
 def save_traded(workspace: Workspace, store: ArtifactStore, request: BacktestRequest, done: Traded) -> StoredBacktest:
@@ -134,7 +136,9 @@ def save_traded(workspace: Workspace, store: ArtifactStore, request: BacktestReq
     choice = None if done.rule is None else rule_choice(done.rule, request.timeframe.name)
     trial = partial(_count_trial, workspace, request, digest_value(tried), choice)
     count = trial if done.is_trial else partial(_tried_before, workspace, request)
-    figures = figures_of(frames, _basis(workspace, request, done.closes, count), done.halted)
+    basis = _basis(workspace, request, done.closes, count)
+    basis = basis if done.balance is None else replace(basis, balance=done.balance)
+    figures = figures_of(frames, basis, done.halted)
     with store.at_work():
         chunks = tuple(replace(store.put_rows(part, f), part=part) for part, f in frames.items() if not f.is_empty())
         manifest = Manifest(

@@ -28,6 +28,7 @@ from trader_cli.core.errors import DataError, DataMissing, DataStale, UsageError
 from trader_cli.core.market.schemas import check_features, milliseconds
 from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.core.ports import silent
+from trader_cli.exchange.latency import USUAL_LATENCY_MS, Latency
 from trader_cli.pipelines.backtests.backtest_recipe import row_for_row
 from trader_cli.pipelines.backtests.backtest_request import FOLDS, BacktestRequest
 from trader_cli.pipelines.backtests.backtest_store import Traded, save_traded
@@ -44,12 +45,14 @@ from trader_cli.storage.bundles import BundleStore
 from trader_cli.storage.stored_columns import StoredColumns
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from trader_cli.analyst.book import Book, FilledTrades, Forecasts
     from trader_cli.analyst.decision import Costs
-    from trader_cli.backtest.ideal_backtest import IdealAccount
     from trader_cli.core.json_values import JsonObject
     from trader_cli.core.ports import Progress
     from trader_cli.features.bar_arrays import BarSeries
+    from trader_cli.pipelines.backtests.backtest_request import Friction
     from trader_cli.pipelines.backtests.backtest_store import StoredBacktest
     from trader_cli.settings import Workspace
 
@@ -86,23 +89,37 @@ class FoldTrading:
         return filled_book(trades, self.bars.close, self.span, self.costs)
 
 
-def run_fold_backtest(workspace: Workspace, name: str, progress: Progress = silent) -> StoredBacktest:
+def run_fold_backtest(
+    workspace: Workspace, name: str, frictions: tuple[Friction, ...] = (), progress: Progress = silent
+) -> StoredBacktest:
     """Trade the folds of a bundle again and store what came of it; no trial: the training was it.
 
-    Raises `UsageError` for a bundle without folds of its own, `DataMissing` where what it was trained on is gone,
-    `DataStale` where the trades are not those of the claim.
+    With `frictions` the trades are others than the claim's. Raises `UsageError` for a bundle without folds of its own,
+    `DataMissing` where what it was trained on is gone, `DataStale` where the trades are not those of the claim.
     """
     store = ArtifactStore(workspace.cache_dir, remembered_bytes=0)
     given = fold_trading(workspace, store, name)
     progress("trading the folds", 0, 1)
-    account = trade_ideally(given.model.symbol, given.timeframe, given.bars, given.said, _terms(workspace, given.costs))
-    frames = account.records.frames()
+    frames, balance = trade_folds(workspace, given, frictions)
     book = given.book(filled_of(frames["fills"], given.bars, given.timeframe))
-    _refuse_another(given.model, book)
+    if not frictions:
+        _refuse_another(given.model, book)
     closes = {given.model.symbol: Closes(given.bars.open_ms + given.timeframe.ms, given.bars.close)}
     frames["book"] = book_frame(frames["equity"], frames["fills"], closes)
-    done = Traded(frames, given.inputs, closes, _market(given), settings=_told(book), is_trial=False)
-    return save_traded(workspace, store, _request(given, account), done)
+    told, market = _told(book), _market(given)
+    done = Traded(frames, given.inputs, closes, market, settings=told, is_trial=False, balance=balance)
+    return save_traded(workspace, store, _request(given, frictions), done)
+
+
+def trade_folds(
+    workspace: Workspace, given: FoldTrading, frictions: tuple[Friction, ...]
+) -> tuple[dict[str, pl.DataFrame], float]:
+    """(Frames of what was traded, what the account began with)."""
+    terms = _terms(workspace, given.costs, frictions)
+    account = trade_ideally(
+        given.model.symbol, given.timeframe, given.bars, given.said, terms, seed=workspace.settings.seed
+    )
+    return account.records.frames(), float(terms.balance)
 
 
 def fold_trading(workspace: Workspace, store: ArtifactStore, name: str) -> FoldTrading:
@@ -170,10 +187,19 @@ def _input(workspace: Workspace, store: ArtifactStore, model: TrainedModel, last
     )
 
 
-def _terms(workspace: Workspace, costs: Costs) -> IdealTerms:
-    settings = workspace.settings
+def _terms(workspace: Workspace, costs: Costs, frictions: tuple[Friction, ...] = ()) -> IdealTerms:
+    """A side costs what the claim's costs; where prices are no longer ideal slippage is had from them."""
+    settings, assumed = workspace.settings, workspace.settings.backtest
     options = PlanningOptions.of(settings), ExecutionOptions.of(workspace), ManagementOptions.of(settings)
-    return IdealTerms(AccountOptions(*options), AnalysisOptions.of(settings), Decimal(repr(costs.per_side)))
+    terms = IdealTerms(AccountOptions(*options), AnalysisOptions.of(settings), Decimal(repr(costs.per_side)))
+    if "latency" in frictions:
+        median_ms = USUAL_LATENCY_MS if assumed.latency_ms is None else assumed.latency_ms
+        terms = replace(terms, latency=Latency(median_ms, assumed.latency_spread, settings.seed))
+    if "impact" in frictions:
+        looks = settings.position_monitoring_interval, settings.tactician.tactics_interval
+        fee = Decimal(str(settings.costs.taker_fee_bps)) / 10_000
+        terms = replace(terms, fee=fee, impact=(round(looks[0] * 1000), max(1, round(looks[1] * 1000))))
+    return replace(terms, compounds="compounding" in frictions)
 
 
 def _refuse_another(model: TrainedModel, book: Book) -> None:
@@ -189,14 +215,14 @@ def _refuse_another(model: TrainedModel, book: Book) -> None:
     )
 
 
-def _request(given: FoldTrading, account: IdealAccount) -> BacktestRequest:
-    first = int(given.bars.open_ms[given.said.rows[0]]) + given.timeframe.ms
+def _request(given: FoldTrading, frictions: tuple[Friction, ...]) -> BacktestRequest:
+    since, until = (int(given.bars.open_ms[row]) + given.timeframe.ms for row in (given.said.rows[0], -1))
     name = f"{FOLDS}{given.digest}"
-    return BacktestRequest((given.model.symbol,), given.timeframe, first, account.venue.now_ms, name, 0)
+    return BacktestRequest((given.model.symbol,), given.timeframe, since, until, name, 0, frictions=frictions)
 
 
 def _market(given: FoldTrading) -> JsonObject:
-    return {"source": given.model.source, "ideal": "no latency, spread, impact or funding"}
+    return {"source": given.model.source, "played": "the bars that were learned from, without funding"}
 
 
 def _told(book: Book) -> JsonObject:
