@@ -18,7 +18,7 @@ from trader_cli.backtest.backtest_account import BacktestAccount
 from trader_cli.backtest.schedule import Schedule
 from trader_cli.core.market.timeframes import HOUR_MS, MINUTE_MS, SETTLE_MS, Timeframe
 from trader_cli.core.types import Abstention, Signal
-from trader_cli.venue.engine import triggers
+from trader_cli.venue.engine.fill_rules import IDEAL_FILLS
 from trader_cli.venue.simulated_market.many_moments import prices_at
 from trader_cli.venue.simulated_market.tape import SymbolTape, Tape, TapeBars
 
@@ -87,10 +87,10 @@ def market_of(tape: SymbolTape, sides: np.ndarray, way: tuple[float, float, int]
     )
 
 
-def traded(market: OddMarket, folder: Path, monkeypatch: pytest.MonkeyPatch) -> BacktestAccount:
+def traded(market: OddMarket, folder: Path) -> BacktestAccount:
     """An account without costs, traded."""
-    monkeypatch.setattr(triggers, "SLIPPAGE", Decimal(0))
     account = account_on(market, folder)
+    account.venue.engine.fills = IDEAL_FILLS
     account.venue.engine.account.taker_fee = account.venue.engine.account.maker_fee = Decimal(0)
     return fast(market, folder, account)
 
@@ -104,12 +104,12 @@ def side_of(rule: str, tape: SymbolTape) -> np.ndarray:
     return before if rule == "with the hour" else -before
 
 
-def results(rule: str, way: str, seeds: range, folder: Path, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
+def results(rule: str, way: str, seeds: range, folder: Path) -> np.ndarray:
     """Of each tape, (seeds, 2): what was made, and by how much exits were better than the close after them."""
     found, ends = [], []
     for seed in seeds:
         tape = still_tape(seed)
-        frames = traded(market_of(tape, side_of(rule, tape), WAYS[way]), folder, monkeypatch).records.frames()
+        frames = traded(market_of(tape, side_of(rule, tape), WAYS[way]), folder).records.frames()
         closed, fills = frames["trades"].drop_nulls("closed"), frames["fills"]
         assert np.allclose((fills["price"] - fills["reference"]).abs(), TICK)
         ends += closed["reason"].to_list()
@@ -132,18 +132,16 @@ def assert_nothing(found: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_nothing_is_given_away(way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert_nothing(results("with the hour", way, range(12), tmp_path, monkeypatch))
+def test_nothing_is_given_away(way: str, tmp_path: Path) -> None:
+    assert_nothing(results("with the hour", way, range(12), tmp_path))
 
 
 @pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", ["always long", "with the hour", "against the hour"])
 @pytest.mark.parametrize("way", WAYS)
-def test_nothing_is_given_away_on_200_tapes(
-    rule: str, way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert_nothing(results(rule, way, range(200), tmp_path, monkeypatch))
+def test_nothing_is_given_away_on_200_tapes(rule: str, way: str, tmp_path: Path) -> None:
+    assert_nothing(results(rule, way, range(200), tmp_path))
 
 
 def standing_tape(seed: int, *, mirrored: bool) -> SymbolTape:
@@ -159,9 +157,7 @@ def standing_tape(seed: int, *, mirrored: bool) -> SymbolTape:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_mirrored_tape_trades_the_other_side_alike(
-    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_mirrored_tape_trades_the_other_side_alike(seed: int, tmp_path: Path) -> None:
     """Stops, targets, trail and time: the same moments, the other side, the same result."""
     tape, mirror = (standing_tape(seed, mirrored=mirrored) for mirrored in (False, True))
     sides = np.random.default_rng(seed).choice([-1, 0, 1], 400, p=[0.2, 0.6, 0.2]).astype(np.int8)
@@ -180,7 +176,7 @@ def test_a_mirrored_tape_trades_the_other_side_alike(
         symbol = replace(market.symbols["AAAUSDT"], outcomes=outcomes)
         rules = {**FREE, "monitor": {"trail_distance": 1.0, "trail_step": 0.25}}
         market = replace(market, symbols={"AAAUSDT": symbol}, settings=rules)
-        trades = traded(market, tmp_path, monkeypatch).records.frames()["trades"]
+        trades = traded(market, tmp_path).records.frames()["trades"]
         found.append(trades.select("opened", "closed", "side", "quantity", "realised", "reason"))
     one, other = found
     assert one.height > 8

@@ -17,7 +17,7 @@ from trader_cli.core.market.timeframes import MINUTE_MS
 from trader_cli.exchange.account.account_replies import income_state, position_state, trade_state
 from trader_cli.venue.engine import books
 from trader_cli.venue.engine.engine import Engine
-from trader_cli.venue.engine.triggers import SLIPPAGE
+from trader_cli.venue.engine.fill_rules import FILLS
 from trader_cli.venue.paper.observations import Observation, SeenBar, SeenBook
 from trader_cli.venue.paper.observed_market import ObservedMarket
 from trader_cli.venue.server.private_routes import COMMANDS, READS
@@ -106,7 +106,7 @@ def never_flatters(watched: Watched, every_ms: int, distance: float = 0.003) -> 
         sign = 1 if one.side == "SELL" else -1
         minute = one.time_ms - one.time_ms % MINUTE_MS
         (bar,) = watched.bars(minute, minute + MINUTE_MS - 1)
-        best = one.trigger - sign * (tick / 2 + one.trigger * SLIPPAGE)
+        best = one.trigger - sign * (tick / 2 + one.trigger * FILLS.slippage)
         assert (best - one.price) * sign >= 0, one
         assert one.price < Decimal(str(bar.high)) if sign > 0 else one.price > Decimal(str(bar.low)), (one, bar)
     for one, other in zip(paper, simulated, strict=False):
