@@ -161,12 +161,19 @@ async def _do_something(at: Place, dice: np.random.Generator, number: int) -> No
     _, quoted = await at.caller.ask("GET", "/fapi/v1/premiumIndex", symbol="ETHUSDT")
     price, side = float(quoted["markPrice"]), ("BUY", "SELL")[int(dice.integers(2))]
     near = f"{price * (1 + float(dice.normal(0, 0.002))):.2f}"
-    quantity, kind = f"{float(dice.uniform(0.1, 1.5)):.3f}", int(dice.integers(6))
+    quantity, kind = f"{float(dice.uniform(0.1, 1.5)):.3f}", int(dice.integers(8))
     if kind < 2:
         await at.caller.buy(side=side, quantity=quantity)
     elif kind == 2:
         terms = ("GTC", "IOC", "FOK", "GTX")[int(dice.integers(4))]
         await at.caller.buy(side=side, quantity=quantity, type="LIMIT", price=near, timeInForce=terms)
+    elif kind == 6:
+        _, resting = await at.caller.ask("GET", "/fapi/v1/openOrders", symbol="ETHUSDT")
+        for order in resting[:1]:
+            terms = {"symbol": "ETHUSDT", "side": order["side"], "orderId": order["orderId"], "quantity": quantity}
+            await at.caller.ask("PUT", ORDER, **terms, price=near)
+    elif kind == 7:
+        await at.caller.ask("POST", "/fapi/v1/countdownCancelAll", symbol="ETHUSDT", countdownTime=200_000)
     elif kind < 5:
         given = {"symbol": "ETHUSDT", "side": side, "algoType": "CONDITIONAL", "triggerPrice": near}
         given |= {"type": ("STOP_MARKET", "TAKE_PROFIT_MARKET")[int(dice.integers(2))], "quantity": quantity}

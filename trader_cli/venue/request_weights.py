@@ -57,6 +57,13 @@ _WEIGHTS = {
     "/fapi/v1/positionSide/dual": 30,  # Get Current Position Mode
     "/fapi/v1/symbolConfig": 5,  # Symbol Configuration
     "/fapi/v1/multiAssetsMargin": 30,  # Get Current Multi-Assets Mode
+    "/fapi/v1/trades": 5,  # Recent Trades List
+    "/fapi/v1/historicalTrades": 200,  # Old Trades Lookup, since 2026-07
+    "/fapi/v2/account": 5,  # Account Information V2
+    "/fapi/v3/balance": 5,  # Futures Account Balance V3
+    "/fapi/v2/balance": 5,  # Futures Account Balance V2
+    "/fapi/v1/accountConfig": 5,  # Futures Account Configuration
+    "/fapi/v1/adlQuantile": 5,  # Position ADL Quantile Estimation
     "/fapi/v1/allOrders": 5,  # All Orders
     "/fapi/v1/allAlgoOrders": 5,  # Query All Algo Orders
     "/api/v3/exchangeInfo": 20,  # spot: Exchange Information
@@ -64,6 +71,14 @@ _WEIGHTS = {
     "/api/v3/aggTrades": 2,  # spot: Compressed/Aggregate Trades List
 }
 """By path, beside the page's title; what is not here costs 1."""
+
+
+_ONE_OR_ALL = {
+    "/fapi/v1/ticker/price": (1, 2),  # Symbol Price Ticker
+    "/fapi/v1/ticker/bookTicker": (2, 5),  # Symbol Order Book Ticker
+    "/fapi/v1/forceOrders": (20, 50),  # User's Force Orders
+}
+"""Of one symbol, and of all."""
 
 
 @lru_cache(maxsize=1024)
@@ -81,6 +96,8 @@ def request_weight(path: str, query: Mapping[str, object]) -> int:
         return 2 if limit <= 50 else 5 if limit <= 100 else 10 if limit <= 500 else 20
     if path == "/fapi/v1/ticker/24hr":  # 24hr Ticker: of one symbol, or of all
         return 1 if "symbol" in query else 40
+    if path in _ONE_OR_ALL:
+        return _ONE_OR_ALL[path]["symbol" not in query]
     if path in {"/fapi/v1/openOrders", "/fapi/v1/openAlgoOrders"}:  # Current All Open (Algo) Orders: likewise
         return 1 if "symbol" in query else 40
     return _WEIGHTS.get(path, 1)

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import aiohttp
+from yarl import URL
 
 from trader_cli.venue.clocks import VirtualClock, WallClock
 
@@ -28,7 +29,7 @@ class Caller:
         headers = {"X-MBX-APIKEY": "sim-key"}
         with self.clock.held():
             try:
-                url = f"{self.url}{path}?{query}&signature={signature}"
+                url = URL(f"{self.url}{path}?{query}&signature={signature}", encoded=True)
                 async with self.session.request(method, url, headers=headers) as reply:
                     text = await reply.text()
             except aiohttp.ClientError:

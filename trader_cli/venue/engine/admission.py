@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from trader_cli.venue.engine.engine_state import EngineState
 
 
-def require_margin(engine: EngineState, order: Order) -> None:
-    """Refuse an order that balance or bracket cannot carry. Only what enlarges the position counts."""
+def require_margin(engine: EngineState, order: Order, *, beside: Order | None = None) -> None:
+    """Refuse an order that balance or bracket cannot carry. Only what enlarges the position counts.
+
+    `beside`: the resting order in whose place it comes, whose margin is free for it.
+    """
     position = engine.account.position(order.symbol)
     reducing = min(abs(position.amount), order.quantity) if position.amount * order.sign < 0 else ZERO
     price = order.price if order.type == "LIMIT" else engine.mark(order.symbol)
@@ -29,7 +32,8 @@ def require_margin(engine: EngineState, order: Order) -> None:
         raise VenueRejection(400, -2027, "Exceeded the maximum allowable position at current leverage.")
     needed = notional / option.leverage + notional * rate_of(engine, maker=False)
     marks = engine.marks() | {order.symbol: engine.mark(order.symbol)}
-    if needed > available(engine.account, marks, margin_asset_of(order.symbol)):
+    tied = beside.remaining * beside.price / option.leverage if beside is not None else ZERO
+    if needed > available(engine.account, marks, margin_asset_of(order.symbol)) + tied:
         raise VenueRejection(400, -2019, "Margin is insufficient.")
 
 

@@ -39,6 +39,7 @@ class Order:
     filled_quote: Decimal = ZERO
     update_ms: int = 0
     leverage: int = 1
+    good_till_ms: int = 0
 
     @property
     def sign(self) -> int:
@@ -209,7 +210,8 @@ class Account:
 
     `fees_in_bnb`: fees are paid in BNB, a tenth lower, while there is enough of it; `multi_assets`: every asset backs
     every position; `maker_fee` and `taker_fee` are the account's own rates, negative for a rebate; `credits_mode`:
-    the account shows one asset, BNFCR, that stands for all of them.
+    the account shows one asset, BNFCR, that stands for all of them; `countdowns`: when all orders of a symbol are
+    cancelled unless that is put off, UTC ms.
     """
 
     wallet: Decimal
@@ -227,6 +229,7 @@ class Account:
     multi_assets: bool = False
     credits_mode: bool = False
     owed: list[Owed] = field(default_factory=list)
+    countdowns: dict[str, int] = field(default_factory=dict)
     _open_orders: _StillOpen[Order] = field(default_factory=_StillOpen[Order], repr=False, compare=False)
     _open_algos: _StillOpen[AlgoOrder] = field(default_factory=_StillOpen[AlgoOrder], repr=False, compare=False)
     _order_ids: _ByClientId[Order] = field(default_factory=_ByClientId[Order], repr=False, compare=False)

@@ -7,6 +7,7 @@ in between. One account per engine; nothing here knows about sockets or keys.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from trader_cli.core.money.assets import QUOTE
@@ -16,6 +17,7 @@ from trader_cli.venue.engine.engine_state import EngineState
 from trader_cli.venue.engine.fees import fee_of
 from trader_cli.venue.engine.fill_rules import FILLS
 from trader_cli.venue.engine.funding import fund
+from trader_cli.venue.engine.lapses import Lapses
 from trader_cli.venue.engine.look_ahead import LookAhead
 from trader_cli.venue.engine.margin import (
     LIQUIDATION_FEE,
@@ -63,6 +65,7 @@ class Engine(EngineState):
         self._next_trade = 1
         self._look_ahead = LookAhead(self)
         self._ends = sorted((at_ms, symbol) for symbol, at_ms in self._book.ends.items())
+        self._lapses = Lapses()
 
     def counters(self) -> list[int]:
         """The engine's own state beside its account: time, next funding, next ids."""
@@ -87,8 +90,8 @@ class Engine(EngineState):
             return
         while True:
             upto = min(now_ms, self._next_funding_ms, self._book.next_after(self.now_ms) or now_ms)
-            if self._ends:
-                upto = max(min(upto, self._ends[0][0]), self.now_ms)
+            if self._ends or self._lapses.next_ms is not None:
+                upto = max(min(upto, *(at for at, _ in self._ends[:1]), self._lapses.next_ms or upto), self.now_ms)
             touches = self._first_touches(upto) if self.now_ms < upto else []
             for touch in touches:
                 self.now_ms = touch.time_ms
@@ -97,6 +100,8 @@ class Engine(EngineState):
             if touches:
                 continue
             self.now_ms = max(self.now_ms, upto)
+            if self._lapses.end(self.account, self.now_ms):
+                self.changed()
             if self.now_ms == self._next_funding_ms:
                 fund(self, self._book, self.now_ms, FUNDING_INTERVAL_MS)
                 self.changed()
@@ -107,8 +112,14 @@ class Engine(EngineState):
 
     @property
     def rules_known_until_ms(self) -> int:
-        """Until when rules and what funding owes stay as they are."""
-        return min(self._next_funding_ms, self._book.next_after(self.now_ms) or self._next_funding_ms)
+        """Until when rules, what funding owes and what lapses by itself stay as they are."""
+        known_ms = min(self._next_funding_ms, self._book.next_after(self.now_ms) or self._next_funding_ms)
+        return min(known_ms, self._lapses.next_ms or known_ms)
+
+    def note_due(self, at_ms: int) -> None:
+        """Something of the account lapses by itself then: an order, or a countdown."""
+        self._lapses.note(at_ms)
+        self._look_ahead.disturb()
 
     def _end_symbols(self) -> bool:
         """Settle what is delisted by now; whether anything was."""
@@ -196,6 +207,24 @@ class Engine(EngineState):
         self.changed(order.symbol)
         return placed
 
+    def amend(self, order: Order, price: Decimal, quantity: Decimal) -> Order:
+        """Change a resting limit order: it is matched anew, and ends where all of it was filled before."""
+        before = order.price, order.quantity
+        if quantity <= order.filled:
+            self._end(order, "CANCELED")
+        else:
+            if not order.reduce_only:
+                require_margin(self, replace(order, quantity=quantity - order.filled, price=price), beside=order)
+            order.price, order.quantity, order.update_ms = price, quantity, self.now_ms
+            levels = self._offers(order, None)
+            if order.time_in_force == "GTX" and levels:
+                order.price, order.quantity = before
+                self._end(order, "EXPIRED")
+            else:
+                self._take(order, levels)
+        self.changed(order.symbol)
+        return order
+
     def rest(self, algo: AlgoOrder) -> AlgoOrder:
         """Take a checked conditional order: it waits."""
         self.account.algos[algo.algo_id] = algo
@@ -208,6 +237,8 @@ class Engine(EngineState):
         elif self.allowed(order, order.quantity) <= 0:
             raise VenueRejection(400, -2022, "ReduceOnly Order is rejected.")
         self.account.orders[order.order_id] = order
+        if order.good_till_ms:
+            self.note_due(order.good_till_ms)
         levels = self._offers(order, at)
         if order.time_in_force == "GTX" and levels:
             self._end(order, "EXPIRED")

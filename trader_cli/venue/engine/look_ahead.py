@@ -59,6 +59,10 @@ class LookAhead:
         """Whether nothing happens by itself from here up to a time, as far as is known at no cost."""
         return self._engine.now_ms <= now_ms < self._calm_ms
 
+    def disturb(self) -> None:
+        """Something may happen at any moment, whatever prices do."""
+        self._calm_ms = 0
+
     def note_calm(self, until_ms: int) -> None:
         """Nothing but a price happens before that."""
         markets, now_ms, self._calm = self._engine.markets, self._engine.now_ms, self.busy()

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from trader_cli.venue.engine.books import ZERO, AlgoOrder, Order, places
-from trader_cli.venue.engine.request_parameters import Parameters, flag, missing, number, rejected, required
+from trader_cli.venue.engine.request_parameters import Parameters, flag, missing, number, rejected, required, whole
 from trader_cli.venue.engine.switches import OUR_PREFIX
 from trader_cli.venue.simulated_market.rule_changes import REDUCING
 
@@ -20,6 +20,7 @@ CLIENT_ID = re.compile(r"^[.A-Z:/a-z0-9_-]{1,36}$")
 CONDITIONAL = frozenset({"STOP", "STOP_MARKET", "TAKE_PROFIT", "TAKE_PROFIT_MARKET"})
 PRICE_BAND = Decimal("0.05")
 MOST_ALGOS = 100
+_LEAST_GOOD_MS, _LAST_GOOD_MS = 600_000, 253_402_300_799_000
 MOST_ORDERS = 200
 
 
@@ -45,7 +46,7 @@ def new_order(engine: Engine, parameters: Parameters) -> Order:
     price, force = ZERO, "GTC"
     if kind == "LIMIT":
         price, force = _price(engine, symbol, parameters, "price"), required(parameters, "timeInForce")
-        if force not in {"GTC", "IOC", "FOK", "GTX"}:
+        if force not in {"GTC", "IOC", "FOK", "GTX", "GTD"}:
             raise rejected(-1115, "Invalid timeInForce.")
         _in_band(engine, symbol, side, price)
     reduce_only = flag(parameters, "reduceOnly")
@@ -74,7 +75,31 @@ def new_order(engine: Engine, parameters: Parameters) -> Order:
         reduce_only=reduce_only,
         original_type=kind,
         update_ms=engine.now_ms,
+        good_till_ms=_good_till(engine, parameters) if force == "GTD" else 0,
     )
+
+
+def _good_till(engine: Engine, parameters: Parameters) -> int:
+    """When a GTD order lapses: in whole seconds, ten minutes ahead at least."""
+    at_ms = whole(parameters, "goodTillDate", 0)
+    if not at_ms:
+        raise missing("goodTillDate")
+    if not engine.now_ms + _LEAST_GOOD_MS < at_ms < _LAST_GOOD_MS:
+        raise rejected(-1130, "Data sent for parameter 'goodTillDate' is not valid.")
+    return at_ms // 1000 * 1000
+
+
+def amended(engine: Engine, order: Order, parameters: Parameters) -> tuple[Decimal, Decimal]:
+    """(Price, quantity) of `PUT /fapi/v1/order`."""
+    if order.type != "LIMIT" or not order.is_open:
+        raise rejected(-5026, "Order is not a resting limit order.")
+    if _side(parameters) != order.side:
+        raise rejected(-1117, "Invalid side.")
+    price, quantity = _price(engine, order.symbol, parameters, "price"), _quantity(engine, order.symbol, parameters)
+    if (price, quantity) == (order.price, order.quantity):
+        raise rejected(-5027, "No need to modify the order.")
+    _in_band(engine, order.symbol, order.side, price)
+    return price, quantity
 
 
 def new_algo(engine: Engine, parameters: Parameters) -> AlgoOrder:

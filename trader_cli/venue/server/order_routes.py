@@ -41,6 +41,7 @@ def order_body(o: Order) -> JsonObject:
         "stopPrice": decimal_text(o.stop_price),
         "workingType": "CONTRACT_PRICE",
         "priceProtect": False,
+        "goodTillDate": o.good_till_ms,
         "time": o.time_ms,
         "updateTime": o.update_ms,
     }
@@ -51,7 +52,8 @@ def place_order(engine: Engine, parameters: Parameters) -> Body:
     return order_body(engine.place(new_order(engine, parameters)))
 
 
-def _find_order(engine: Engine, parameters: Parameters) -> Order | None:
+def find_order(engine: Engine, parameters: Parameters) -> Order | None:
+    """The order that a request names by its id or its client id; the latest of several."""
     symbol = symbol_of(engine, parameters)
     number, client_id = parameters.get("orderId"), parameters.get("origClientOrderId")
     if not number and not client_id:
@@ -69,7 +71,7 @@ def _find_order(engine: Engine, parameters: Parameters) -> Order | None:
 
 def show_order(engine: Engine, parameters: Parameters) -> Body:
     """GET /fapi/v1/order."""
-    order = _find_order(engine, parameters)
+    order = find_order(engine, parameters)
     if order is None:
         raise rejected(-2013, "Order does not exist.")
     return order_body(order)
@@ -77,7 +79,7 @@ def show_order(engine: Engine, parameters: Parameters) -> Body:
 
 def cancel_order(engine: Engine, parameters: Parameters) -> Body:
     """DELETE /fapi/v1/order."""
-    order = _find_order(engine, parameters)
+    order = find_order(engine, parameters)
     if order is None or not order.is_open:
         raise rejected(-2011, "Unknown order sent.")
     engine.cancel(order)

@@ -7,6 +7,14 @@ from typing import TYPE_CHECKING
 
 from trader_cli.venue.engine.queries import Body
 from trader_cli.venue.engine.request_parameters import Parameters
+from trader_cli.venue.server.account_facts import (
+    account_config,
+    account_v2,
+    adl_quantiles,
+    balances,
+    forced_orders,
+    trading_status,
+)
 from trader_cli.venue.server.account_routes import (
     account,
     commission_rate,
@@ -19,6 +27,15 @@ from trader_cli.venue.server.account_routes import (
     symbol_config,
 )
 from trader_cli.venue.server.history_routes import income, user_trades
+from trader_cli.venue.server.order_batches import (
+    amend_order,
+    amend_orders,
+    cancel_orders,
+    count_down,
+    open_order,
+    place_orders,
+    try_order,
+)
 from trader_cli.venue.server.order_routes import (
     all_algos,
     all_orders,
@@ -59,6 +76,14 @@ READS: dict[str, Handler] = {
     "/fapi/v1/algoOrder": show_algo,
     "/fapi/v1/openAlgoOrders": open_algos,
     "/fapi/v1/allAlgoOrders": all_algos,
+    "/fapi/v1/openOrder": open_order,
+    "/fapi/v1/accountConfig": account_config,
+    "/fapi/v1/apiTradingStatus": trading_status,
+    "/fapi/v1/adlQuantile": adl_quantiles,
+    "/fapi/v1/forceOrders": forced_orders,
+    "/fapi/v2/account": account_v2,
+    "/fapi/v2/balance": balances,
+    "/fapi/v3/balance": balances,
 }
 """Signed GET routes."""
 
@@ -70,6 +95,12 @@ COMMANDS: dict[tuple[str, str], Handler] = {
     ("POST", "/fapi/v1/feeBurn"): set_fee_burn,
     ("POST", "/fapi/v1/order"): place_order,
     ("DELETE", "/fapi/v1/order"): cancel_order,
+    ("PUT", "/fapi/v1/order"): amend_order,
+    ("POST", "/fapi/v1/order/test"): try_order,
+    ("POST", "/fapi/v1/batchOrders"): place_orders,
+    ("PUT", "/fapi/v1/batchOrders"): amend_orders,
+    ("DELETE", "/fapi/v1/batchOrders"): cancel_orders,
+    ("POST", "/fapi/v1/countdownCancelAll"): count_down,
     ("DELETE", "/fapi/v1/allOpenOrders"): cancel_all_orders,
     ("POST", "/fapi/v1/algoOrder"): place_algo,
     ("DELETE", "/fapi/v1/algoOrder"): cancel_algo,

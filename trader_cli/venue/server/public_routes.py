@@ -24,6 +24,7 @@ from trader_cli.venue.engine.queries import (
     timeframe_of,
 )
 from trader_cli.venue.request_weights import FUTURES
+from trader_cli.venue.server.quote_routes import QuoteRoutes
 from trader_cli.venue.server.request_limits import ORDER_RULES
 from trader_cli.venue.server.spot_routes import SpotRoutes
 from trader_cli.venue.simulated_market.derived_series import FUNDING_INTERVAL_MS
@@ -89,6 +90,7 @@ class PublicRoutes:
             "/fapi/v1/openInterest": self._open_interest,
             "/futures/data/openInterestHist": self._open_interest_history,
             **SpotRoutes(self.markets).table,
+            **QuoteRoutes(self.markets, self.day).table,
         }
 
     def _market(self, query: Query, name: str = "symbol") -> SymbolMarket:
@@ -325,7 +327,7 @@ def _symbol_info(market: SymbolMarket, listing: Listing) -> JsonObject:
             "TAKE_PROFIT_MARKET",
             "TRAILING_STOP_MARKET",
         ],
-        "timeInForce": ["GTC", "IOC", "FOK", "GTX"],
+        "timeInForce": ["GTC", "IOC", "FOK", "GTX", "GTD"],
     }
 
 

@@ -51,6 +51,7 @@ class AccountEvents:
         self._algos = {algo.algo_id: algo.status for algo in books.open_algos()}
         self._counts = len(books.orders), len(books.algos), len(books.fills), len(books.income)
         self._filled = {order.order_id: order.filled for order in books.open_orders()}
+        self._terms = {order.order_id: (order.price, order.quantity) for order in books.open_orders()}
         self._held = _held(books)
         self._wallets = {asset: books.balance(asset) for asset in books.assets()}
         self._leverages = {symbol: option.leverage for symbol, option in books.options.items()}
@@ -77,6 +78,9 @@ class AccountEvents:
                 self._emit(algo_update(algo, status, now))
         for order in new_orders:
             self._emit(order_update(order, "NEW", now))
+        for order in known_orders:
+            if self._terms.get(order.order_id, (order.price, order.quantity)) != (order.price, order.quantity):
+                self._emit(order_update(order, "AMENDMENT", now, self._filled.get(order.order_id, ZERO)))
         self._tell_account(engine, filled, paid)
         for fill in filled:
             self._tell_fill(books, fill, now)
