@@ -1088,8 +1088,8 @@ BREAKS = (
         (
             (
                 "analyst/walk_forward.py",
-                "calibrated = replace(booster, slope=out.slope(data, before))",
-                "calibrated = replace(booster, slope=1.0)",
+                "calibrated = replace(booster, base=base, slope=reliability.slope)",
+                "calibrated = replace(booster, base=base, slope=1.0)",
             ),
         ),
     ),

@@ -8,6 +8,7 @@ import time
 import numpy as np
 
 from benchmarks.honesty.campaigns import CAMPAIGNS
+from trader_cli.analyst.claim import MIN_TRADES
 
 
 def main() -> None:
@@ -40,7 +41,7 @@ def main() -> None:
 
 def _pooled(told: list[dict[str, float]]) -> dict[str, float]:
     """The slope by the information of each market; by how many standard errors trades kept less than they promised, of
-    all, and of the market where it is most."""
+    all, and of the market where it is furthest off, either way, of those with trades enough for a claim."""
     weights = np.array([one.get("slope_weight", 0.0) for one in told])
     slopes = np.array([one.get("slope", 0.0) for one in told])
     traded = [one for one in told if one.get("promise_error_bps", 0.0) > 0]
@@ -52,10 +53,13 @@ def _pooled(told: list[dict[str, float]]) -> dict[str, float]:
             lambda one: one["promise_error_bps"],
         )
     )
+    each = (missed / error)[trades >= MIN_TRADES] if traded else np.empty(0)
     return {
         "slope": float(weights @ slopes / weights.sum()) if weights.any() else float("nan"),
+        "promised_bps": float(trades @ [one["promised_bps"] for one in traded] / trades.sum()) if traded else 0.0,
+        "kept_bps": float(trades @ [one["kept_bps"] for one in traded] / trades.sum()) if traded else 0.0,
         "promises_missed": float(trades @ missed / np.sqrt((trades * error) @ (trades * error))) if traded else 0.0,
-        "most_missed": float((missed / error).max()) if traded else 0.0,
+        "most_missed": float(each[np.argmax(np.abs(each))]) if len(each) else 0.0,
     }
 
 

@@ -12,7 +12,8 @@ from benchmarks.honesty.markets import FRAME, null, planted
 from benchmarks.honesty.pairs import trained_pair, two_frames
 from benchmarks.honesty.real import hourly, quarter_hourly
 from benchmarks.honesty.retrained import a_year_of_looks, dying, retrained_null, returning
-from benchmarks.honesty.trained import DEAR, FREE, trained
+from benchmarks.honesty.trained import DEAR, FREE, trained, trained_on
+from trader_cli.core.market.schemas import FEATURE_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,6 +72,16 @@ def _too_weak(seed: int) -> TrainedModel:
     return trained(planted(seed, BARS, 0.05), FRAME, cost)
 
 
+def _permuted(seed: int) -> TrainedModel:
+    """A strong lead whose features are those of other bars, drawn without putting back: labels know nothing of them."""
+    order = np.random.default_rng([seed, 8]).permutation(BARS)
+
+    def drawn(features: pl.DataFrame) -> pl.DataFrame:
+        return features.select(*FEATURE_KEYS).hstack(features.drop(*FEATURE_KEYS)[order])
+
+    return trained_on(planted(seed, BARS, 0.35), FRAME, FREE, drawn)
+
+
 def _hourly(seed: int) -> TrainedModel:
     return trained(hourly()[seed].read(), hourly()[seed].timeframe)
 
@@ -103,6 +114,7 @@ CAMPAIGNS = {
     "z4": Campaign("a book of z 4 after a year of daily looks", a_year_of_looks, least=1.0),
     "dying": Campaign("a lead of 0.35, 1,000 bars after its death", dying, most=2 / 20),
     "returning": Campaign("one that is back after 1,500 bars, within 2,000", returning, least=8 / 10),
+    "permuted": Campaign("a lead of 0.35 whose features are those of other bars", _permuted, most=0.05),
     "weak": Campaign("a lead weaker than costs", _too_weak, most=1 / 20),
     "pair": Campaign("a slow lead weaker than costs, its entries timed by a fast one", _pair, least=8 / 10),
     "pair-slow-alone": Campaign("the same market by the slow model alone", _slow_alone, most=1 / 10),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import polars as pl
+
 from trader_cli.analyst.training import TrainingInput, train
 from trader_cli.core.types import Tries
 from trader_cli.features.build import build_features
@@ -15,9 +17,7 @@ from trader_cli.settings import as_settings
 from trader_cli.settings.room_options import TrainingOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import polars as pl
+    from collections.abc import Callable, Mapping
 
     from trader_cli.analyst.trained_model import TrainedModel
     from trader_cli.core.market.timeframes import Timeframe
@@ -35,9 +35,20 @@ def trained(
     **analyst: object,
 ) -> TrainedModel:
     """The model of these bars as the only training ever run on them; `beside`: further feature columns, row for row."""
+    further = pl.DataFrame() if beside is None else beside
+    return trained_on(bars, timeframe, costs, lambda features: features.hstack(further), **analyst)
+
+
+def trained_on(
+    bars: pl.DataFrame,
+    timeframe: Timeframe,
+    costs: Mapping[str, float] | None,
+    read: Callable[[pl.DataFrame], pl.DataFrame],
+    **analyst: object,
+) -> TrainedModel:
+    """The same, of what `read` makes of the features of these bars."""
     options = FamilyOptions(timeframe, inputs=known_inputs(bars), higher=timeframe.higher)
-    features = build_features(bars, make_spec(options))
-    wide = features if beside is None else features.hstack(beside)
+    wide = read(build_features(bars, make_spec(options)))
     settings = as_settings({"costs": dict(costs or {}), "analyst": dict(analyst)})
     given = TrainingInput("key", "made up", "ETHUSDT", timeframe, bars, wide, {}, maker=book_maker(settings))
     return train(given, TrainingOptions.of(settings), Tries.alone)

@@ -285,10 +285,10 @@ def test_a_backtest_by_an_exported_model_ends_its_trades_when_that_is_too_old(
 
 
 def test_a_bundle_of_an_earlier_version_opens_nothing_and_names_the_training(sim: Inside, workspace: Workspace) -> None:
-    store, older = ArtifactStore(workspace.cache_dir), altered(workspace, schema=7)
+    store, older = ArtifactStore(workspace.cache_dir), altered(workspace, schema=8)
     store.point(stage_key("sim", SYMBOL, QUARTER, "model"), older)
     ran = sim.run("analyze", *SERIES, **SMALL_SIM)
-    assert (ran.code, "an earlier version of trader (schema 7; this one reads 8)" in ran.err) == (ExitCode.DATA, True)
+    assert (ran.code, "an earlier version of trader (schema 8; this one reads 9)" in ran.err) == (ExitCode.DATA, True)
     assert "trader train ETHUSDT --timeframe 15m" in ran.err
     with pytest.raises(DataInvalid):  # `tactician.position_management` keeps the last opinion then, and stops stay
         asked(workspace)

@@ -139,6 +139,7 @@ def test_base_rates_rest_on_what_was_seen_and_on_a_half_where_little_was() -> No
     assert base_rate(np.ones(4), np.ones(4)) == pytest.approx(14 / 24)
     assert base_rate(np.ones(4000), np.ones(4000)) > 0.99
     assert base_rate(np.empty(0), np.empty(0)) == 0.5
+    assert base_rate(np.ones(200), np.ones(200), 2000) == pytest.approx(1200 / 2200)
 
 
 P = st.floats(0.01, 0.98)
@@ -168,6 +169,8 @@ def test_break_even_is_where_a_side_returns_nothing(p: float, sigma: float, cost
     assert even * win - (1 - even) * lose - cost == pytest.approx(0, abs=1e-12)
     assert (float(choice.win[0]), float(choice.loss[0])) == (pytest.approx(win), pytest.approx(lose))
     assert acts(choice)[0] == (choice.expected_value[0] > 0 and p > 0.4)
+    asked = choose_side(np.array([[p, 0.0, 1 - p]]), EVEN, PAYS, np.array([sigma]), TradeCosts(cost, 9.0), 0.1)
+    assert acts(asked)[0] == (choice.expected_value[0] > 0.1 * sigma and p > 0.4)
     assert (choice.expected_value[0] > 0) == (p > even)
     assert acts(choice, np.array([even + 0.01]))[0] == acts(choice)[0]
     assert not acts(choice, np.array([even - 0.01]))[0]
@@ -189,11 +192,14 @@ def test_payoffs_are_mean_gains_of_each_outcome_and_the_usual_move_where_few_are
     long = np.where(outcome > 0, 0.8, np.where(outcome < 0, -0.6, -1.0)) * sigma
     short = np.where(outcome < 0, 0.6, np.where(outcome > 0, -0.8, -1.0)) * sigma
     found = Payoffs.of(outcome, (long, short), sigma, np.ones(5000))
-    wanted = (0.8, (0.4 * 0.6 + 0.1) / 0.5, 0.6, (0.5 * 0.8 + 0.1) / 0.6)
-    np.testing.assert_allclose([found.long_win, found.long_loss, found.short_win, found.short_loss], wanted, atol=0.02)
+    win, loss = (0.8 + 0.6) / 2, ((0.4 * 0.6 + 0.1) / 0.5 + (0.5 * 0.8 + 0.1) / 0.6) / 2
+    told = [found.long_win, found.long_loss, found.short_win, found.short_loss]
+    np.testing.assert_allclose(told, [win, loss, win, loss], atol=0.02, err_msg="of both sides together")
     few = Payoffs.of(outcome[:4], (long[:4], short[:4]), sigma[:4], np.ones(4))
     usual = float(np.abs(long[:4] / sigma[:4]).mean())
     np.testing.assert_allclose([few.long_win, few.short_loss], usual, atol=0.1)
+    mirrored = Payoffs.of(-outcome, (short, long), sigma, np.ones(5000))
+    assert mirrored == found, "a market upside down pays the same"
 
 
 def test_sharpe_statistics_obey_their_identities() -> None:
@@ -519,7 +525,7 @@ def fitted(edge: bool = True, decides: bool = True) -> TrainedModel:
     acting = BinnedRows.of(wide).fit((x[:, 1] > -1).astype(float), ones, options, 7)
     assert booster
     assert acting
-    side = SideModel(replace(booster, slope=1.0), 0.05, Payoffs(0.9, 0.7, 0.9, 0.7))
+    side = SideModel(replace(booster, slope=1.0), 0.05, Payoffs(0.9, 0.7, 0.9, 0.7), 0.001)
     verdict = ActVerdict(None if decides else "of no use", 1.0, 400.0, 0.01)
     act = ActModel(replace(acting, slope=1.0), verdict)
     claim = Claim(edge, "measured", 0.99, 0.99, 0.05, 0.04, 3, 1000, 100, 0.1)
@@ -602,6 +608,7 @@ ABSTENTIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "forecasts_wrong": ({"drifted": Abstention("forecasts_wrong", "They are worse than base rates.")}, {}),
     "features_moved": ({"drifted": Abstention("features_moved", "They lie elsewhere.")}, {}),
     "no_expected_value": ({"model": untold(Payoffs(0.7, 0.7, 0.7, 0.7))}, {}),
+    "no_expected_value_enough": ({"model": replace(MODEL, side=replace(MODEL.side, least=9.0))}, {}),
     "base_rate": ({"model": untold(Payoffs(1.5, 0.7, 1.5, 0.7))}, {}),
     "meta_veto": ({"features": {"a": 2.0, "b": -2.5, "c": 0.0}}, {}),
 }
@@ -612,7 +619,7 @@ def test_every_abstention_has_its_code_and_a_sentence(code: str) -> None:
     changes, options = ABSTENTIONS[code]
     outcome = analyse(given_input(**changes), AnalysisOptions.of(as_settings({"analyst": options}))).outcome
     assert isinstance(outcome, Abstention)
-    assert outcome.code == code
+    assert outcome.code == code.removesuffix("_enough")
     assert outcome.sentence.endswith(".")
 
 
@@ -689,7 +696,7 @@ def test_a_bundle_brings_the_same_model_back() -> None:
     assert again.act is not None
     assert MODEL.act is not None
     assert again.act.verdict == MODEL.act.verdict
-    assert again.side.payoffs == MODEL.side.payoffs
+    assert (again.side.payoffs, again.side.least) == (MODEL.side.payoffs, MODEL.side.least)
 
 
 def test_volatility_is_trailing_and_restartable() -> None:

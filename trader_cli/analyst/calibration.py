@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 _EDGE = 1e-6
-_ROWS_WITHOUT_SLOPE = 25.0
+ROWS_WITHOUT_SLOPE = 25.0
 """Independent rows, of scores like those seen, that are taken to have shown a slope of 0 before any row is seen."""
 _LEAST_PRECISION = 1e-9
 PRIOR_ROWS = 20.0
@@ -37,13 +37,13 @@ def logistic(z: Floats) -> Floats:
     return np.asarray(1.0 / (1.0 + np.exp(-z)))
 
 
-def base_rate(outcomes: Floats, weight: Floats) -> float:
+def base_rate(outcomes: Floats, weight: Floats, prior_rows: float = PRIOR_ROWS) -> float:
     """Share of ones among outcomes in {0, 1}, (n,), by weight, shrunk to one half where there are few."""
-    return float((inner(weight, outcomes) + PRIOR_ROWS / 2) / (weight.sum() + PRIOR_ROWS))
+    return float((inner(weight, outcomes) + prior_rows / 2) / (weight.sum() + prior_rows))
 
 
 def fit_slope(
-    score: Floats, offset: Floats, outcomes: Floats, weight: Floats, prior_rows: float = _ROWS_WITHOUT_SLOPE
+    score: Floats, offset: Floats, outcomes: Floats, weight: Floats, prior_rows: float = ROWS_WITHOUT_SLOPE
 ) -> float:
     """The slope a ≥ 0 of logit p = offset + a · score, by weighted maximum likelihood with a normal prior around 0.
 

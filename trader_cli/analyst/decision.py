@@ -34,7 +34,7 @@ class TradeCosts:
         """Of sides (n,), +1 long and −1 short."""
         return np.where(side > 0, self.long, self.short)
 
-    def at(self, rows: slice) -> TradeCosts:
+    def at(self, rows: slice | NDArray[np.bool_]) -> TradeCosts:
         """Of some rows."""
         return TradeCosts(np.asarray(self.long)[rows], np.asarray(self.short)[rows])
 
@@ -85,7 +85,10 @@ class Costs:
 
 @dataclass(frozen=True)
 class Payoffs:
-    """What a side gains where its outcome comes, and loses where it does not, on average, in σ of the horizon."""
+    """What a side gains where its outcome comes, and loses where it does not, in σ of the horizon.
+
+    Means as they are learned, alike for both sides; stretched, what makes gains move with the probability as they do.
+    """
 
     long_win: float
     long_loss: float
@@ -96,7 +99,8 @@ class Payoffs:
     def of(cls, outcome: NDArray[np.int8], gains: tuple[Floats, Floats], sigma: Floats, weight: Floats) -> Payoffs:
         """The means over labelled rows (n,): outcomes, gains of a long and of a short, σ of the horizon, weights.
 
-        Each is shrunk to the mean size of all moves, as if `PRIOR_ROWS` more rows had shown that.
+        Each is shrunk to the mean size of all moves, as if `PRIOR_ROWS` more rows had shown that. Longs and shorts gain
+        alike: what one of them gained more was a drift, and drifts of the past say little of those to come.
         """
         long, short = gains[0] / sigma, gains[1] / sigma
         usual = inner(weight, np.abs(long)) / float(weight.sum())
@@ -106,7 +110,40 @@ class Payoffs:
             return (inner(kept, moves) + PRIOR_ROWS * usual) / (float(kept.sum()) + PRIOR_ROWS)
 
         up, down = outcome > 0, outcome < 0
-        return cls(mean(long, up), mean(-long, ~up), mean(short, down), mean(-short, ~down))
+        win = (mean(long, up) + mean(short, down)) / 2
+        loss = (mean(-long, ~up) + mean(-short, ~down)) / 2
+        return cls(win, loss, win, loss)
+
+    @property
+    def reach(self) -> float:
+        """From loss to win, the mean of both sides."""
+        return (self.long_win + self.long_loss + self.short_win + self.short_loss) / 2
+
+    def worth(self, base_rates: Floats) -> tuple[float, float]:
+        """What a long and a short are worth before costs at base rates (3,)."""
+        up, down = float(base_rates[UP]), float(base_rates[DOWN])
+        long = up * self.long_win - (1 - up) * self.long_loss
+        return long, down * self.short_win - (1 - down) * self.short_loss
+
+    def drift(self, base_rates: Floats) -> float:
+        """The move that base rates (3,) expect."""
+        long, short = self.worth(base_rates)
+        return (long - short) / 2
+
+    def stretched(self, factor: float, base_rates: Floats) -> Payoffs:
+        """Such that sides are worth the same at base rates (3,), and `factor` times as much more for what is beyond."""
+        up, down = float(base_rates[UP]), float(base_rates[DOWN])
+        long, short = self.worth(base_rates)
+        long_reach, short_reach = (
+            factor * (win + loss) for win, loss in ((self.long_win, self.long_loss), (self.short_win, self.short_loss))
+        )
+        found = (
+            (1 - up) * long_reach + long,
+            up * long_reach - long,
+            (1 - down) * short_reach + short,
+            down * short_reach - short,
+        )
+        return Payoffs(*(max(size, 0.0) for size in found))
 
 
 @dataclass(frozen=True)
@@ -114,7 +151,7 @@ class Choice:
     """Per row, arrays of shape (n,): side (+1 long, −1 short), its expected value after costs, and break-even P.
 
     `win` and `loss` are the mean gain and loss of the side, fractions of notional before costs; `surer`: the side is
-    likelier than it is by base rates.
+    likelier than it is by base rates; `least`: what it must be worth to be taken.
     """
 
     side: NDArray[np.int8]
@@ -123,16 +160,17 @@ class Choice:
     win: Floats
     loss: Floats
     surer: NDArray[np.bool_]
+    least: Floats
 
 
 def choose_side(
-    probabilities: Floats, base_rates: Floats, payoffs: Payoffs, sigma: Floats, costs: TradeCosts
+    probabilities: Floats, base_rates: Floats, payoffs: Payoffs, sigma: Floats, costs: TradeCosts, least: float = 0.0
 ) -> Choice:
     """The side with the higher expected value after its costs.
 
-    Probabilities (n, 3) of up, down and flat, their base rates (3,), σ of the horizon (n,). What does not end in the
-    side's outcome is a loss, flat as well. break_even = (loss + cost) / (win + loss): the win rate at
-    which taking the side returns nothing; none does (inf) where prices stand still.
+    Probabilities (n, 3) of up, down and flat, their base rates (3,), σ of the horizon (n,), the least worth
+    in σ. What does not end in the side's outcome is a loss, flat as well. break_even = (loss + cost) / (win + loss):
+    the win rate at which taking the side returns nothing; none does (inf) where prices stand still.
     """
     win = np.stack([payoffs.long_win * sigma, payoffs.short_win * sigma])
     loss = np.stack([payoffs.long_loss * sigma, payoffs.short_loss * sigma])
@@ -145,11 +183,12 @@ def choose_side(
     )
     reach = win + loss
     break_even = np.divide(loss + cost, reach, out=np.full(reach.shape, np.inf), where=reach != 0)
-    return Choice(np.where(taken[0] == 0, 1, -1).astype(np.int8), worth, break_even, win, loss, p > base)
+    side = np.where(taken[0] == 0, 1, -1).astype(np.int8)
+    return Choice(side, worth, break_even, win, loss, p > base, least * sigma)
 
 
 def acts(choice: Choice, probability_act: Floats | None = None) -> NDArray[np.bool_]:
-    """Whether to take each side: worth something after costs, surer than by base rates, and above break-even by the act
+    """Whether to take each side: worth enough after costs, surer than by base rates, and above break-even by the act
     model where that decides."""
-    worth = (choice.expected_value > 0) & choice.surer
+    worth = (choice.expected_value > choice.least) & choice.surer
     return worth if probability_act is None else worth & (probability_act > choice.break_even)

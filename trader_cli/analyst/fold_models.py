@@ -54,7 +54,9 @@ class FoldModel:
     def as_dict(self) -> JsonObject:
         """Plain lists, numbers and the boosters' text."""
         side, act = self.side, self.act
-        of_side = None if side is None else {**_told(side.booster), "flat": side.flat, "payoffs": asdict(side.payoffs)}
+        of_side = None if side is None else {**_told(side.booster), "flat": side.flat, "least": side.least}
+        if side is not None and of_side is not None:
+            of_side["payoffs"] = asdict(side.payoffs)
         return {
             "first_ms": self.first_ms,
             "last_ms": self.last_ms,
@@ -71,7 +73,7 @@ class FoldModel:
         if known is not None:
             told = object_of(known)
             payoffs = built(Payoffs, object_of(told["payoffs"]))
-            side = SideModel(_booster(told), number_of(told["flat"]), payoffs)
+            side = SideModel(_booster(told), number_of(told["flat"]), payoffs, number_of(told["least"]))
         return cls(
             whole_of(body["first_ms"]),
             whole_of(body["last_ms"]),

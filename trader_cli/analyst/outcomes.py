@@ -142,6 +142,7 @@ def outcomes_of(said: Assessed, closes: Sequence[float], *, allow_unproven: bool
     acting, shown = acts(choice, p_act).tolist(), np.zeros(len(closes)) if p_act is None else p_act
     columns = (
         choice.expected_value.tolist(),
+        choice.least.tolist(),
         choice.break_even.tolist(),
         choice.surer.tolist(),
         acting,
@@ -149,10 +150,10 @@ def outcomes_of(said: Assessed, closes: Sequence[float], *, allow_unproven: bool
     )
     found: list[Signal | Abstention] = []
     known: dict[Abstention, Abstention] = {}
-    for at, (value, break_even, surer, is_act, probability, lapsed) in enumerate(
+    for at, (value, least, break_even, surer, is_act, probability, lapsed) in enumerate(
         zip(*columns, said.lapsed, strict=True)
     ):
-        told, unclaimed = (value * 1e4, break_even, probability), no_claim(model, lapsed)
+        told, unclaimed = (value * 1e4, least * 1e4, break_even, probability), no_claim(model, lapsed)
         unproven = allow_unproven and unclaimed is not None
         veto = None if unproven else unclaimed or _veto_on_assessment(*told, surer=surer, acts=is_act)
         found.append(_signal(said, at, closes[at], unproven=unproven) if veto is None else known.setdefault(veto, veto))
@@ -189,11 +190,12 @@ def no_claim(trained: Trained, lapsed: Abstention | None) -> Abstention | None:
 
 
 def _veto_on_assessment(
-    value_bps: float, break_even: float, shown: float, *, surer: bool, acts: bool
+    value_bps: float, least_bps: float, break_even: float, shown: float, *, surer: bool, acts: bool
 ) -> Abstention | None:
     """Reasons to abstain once the model has spoken; `shown` is what the act model gives the trade."""
-    if not value_bps > 0:
-        return Abstention("no_expected_value", f"The better side is worth {value_bps:.1f} bps after costs.")
+    if not value_bps > least_bps:
+        least = f"a trade needs more than {least_bps:.1f}"
+        return Abstention("no_expected_value", f"The better side is worth {value_bps:.1f} bps after costs; {least}.")
     if not surer:
         return Abstention("base_rate", "The better side is no likelier than by its base rate.")
     if not acts:

@@ -122,12 +122,11 @@ class Permissions:
         data, known, horizon = learner.data, out.known, learner.options.longest_horizon
         assert (out.learned_to[known] < data.start[known]).all(), "a permission of a row that was learned from"
         side, worth = np.zeros(len(data), np.int8), np.full(len(data), np.nan)
-        for fold in folds:
+        for fold, model in zip(folds, out.models, strict=True):
             test = fold.test
-            if known[test].any():
-                payoffs = data.payoffs(learner.before(test.start, test.start))
-                p, base = out.probabilities[test], out.base_rates[test.start]
-                choice = choose_side(p, base, payoffs, data.sigma[test], COSTLESS)
+            if model is not None:
+                p = out.probabilities[test]
+                choice = choose_side(p, model.base_rates, model.payoffs, data.sigma[test], COSTLESS)
                 worth[test], side[test] = expected_move(p, choice), permitted_side(p, choice)
         return cls(closes_ms, side, worth, data.sigma, slow.ms, horizon * slow.ms)
 

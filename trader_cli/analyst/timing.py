@@ -83,7 +83,7 @@ class Timing:
         cost = costs.of(standing.side)
         reach = win + loss
         even = np.divide(loss + cost, reach, out=np.full(reach.shape, np.inf), where=reach > 0)
-        return Choice(standing.side, p * win - (1 - p) * loss - cost, even, win, loss, p > self.base)
+        return Choice(standing.side, p * win - (1 - p) * loss - cost, even, win, loss, p > self.base, np.zeros(len(p)))
 
 
 def triggers(word: FastWord, standing: Standing, choice: Choice) -> Flags:

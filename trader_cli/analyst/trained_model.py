@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     Singles = NDArray[np.float32]
     Ints = NDArray[np.int64]
 
-BUNDLE_SCHEMA = 8
+BUNDLE_SCHEMA = 9
 FOLDS_FILE = "folds.json"
 
 
@@ -80,7 +80,8 @@ class TrainedModel(TrainedBasis):
 
     def _numbers(self) -> JsonObject:
         """What is calibrated, and what was found of the act model."""
-        side = {**numbers_of(self.side.booster), "flat": self.side.flat, "payoffs": asdict(self.side.payoffs)}
+        side = {**numbers_of(self.side.booster), "flat": self.side.flat, "least": self.side.least}
+        side["payoffs"] = asdict(self.side.payoffs)
         if self.act is None:
             return {"side": side, "act": None}
         return {"side": side, "act": {**numbers_of(self.act.booster), "verdict": self.act.verdict.as_dict()}}
@@ -115,7 +116,7 @@ class TrainedModel(TrainedBasis):
             )
         numbers, known = json.loads(files["calibration.json"]), cls.basis_of(description)
         told, payoffs = numbers["side"], built(Payoffs, numbers["side"]["payoffs"])
-        side = SideModel(calibrated_of(files["side.txt"], told), float(told["flat"]), payoffs)
+        side = SideModel(calibrated_of(files["side.txt"], told), float(told["flat"]), payoffs, float(told["least"]))
         act = None
         if numbers["act"] is not None:
             verdict = built(ActVerdict, numbers["act"]["verdict"])

@@ -117,7 +117,7 @@ def make_dataset(
     the only bars that count. Raises `DataMissing` with fewer than 500 rows.
     """
     labels = _labels(bars, options.longest_horizon, options, step_ms)
-    names = [name for name in features.columns if name not in FEATURE_KEYS]
+    names = sorted(name for name in features.columns if name not in FEATURE_KEYS)
     looked = labels.valid if among is None else labels.valid & among
     resting = np.zeros(len(bars), dtype=bool) if unfit is None else unfit | unfit[labels.end]
     x, complete = read_complete(features, names, looked & ~resting, looked, KNOWN_SHARE)

@@ -14,9 +14,11 @@ import numpy as np
 
 from trader_cli.analyst.book import Trades, one_at_a_time
 from trader_cli.analyst.boosting import BinnedRows
-from trader_cli.analyst.calibration import fit_slope, logit
+from trader_cli.analyst.calibration import base_rate, logit
 from trader_cli.analyst.decision import DOWN, UP, Costs, Payoffs, acts
+from trader_cli.analyst.expected_gain import SaidBefore, expecting, usual_stretch
 from trader_cli.analyst.read_features import as_read, beside
+from trader_cli.analyst.reliability import Reliability
 from trader_cli.analyst.side_by_side import side_by_side
 from trader_cli.analyst.side_model import SideModel, flat_rate
 from trader_cli.core.ports import silent
@@ -42,6 +44,9 @@ FIRST_TRAINING_SHARE = 0.12
 """Of the rows, which are only learned from."""
 FIRST_JUDGED_SHARE = 0.185
 """Rows up to here are predicted for the first calibration, and not judged."""
+DRIFT_ROWS = 2000.0
+"""Independent rows, half of which rose, that the base rate of up is taken to rest on before any row is seen: a past
+drift says so little that of fewer rows a half says more. So many allow for a percent more ups than downs."""
 _NOTHING = np.iinfo(np.int64).max
 
 
@@ -154,18 +159,17 @@ class OutOfSample:
         )
         self.acted[rows], self.judged[rows] = acts(choice) & judged, judged
 
-    def slope(self, data: Dataset, before: Flags) -> float:
-        """Of the scores of rows (n,) that were predicted, on what came of them.
-
-        A row counts the less, the less of what may be learned from now its model had seen: its score was rougher.
-        """
-        rows = before & self.known & (data.outcome != 0)
-        if not rows.any():
-            return 0.0
-        ups, downs = self.base_rates[rows, UP], self.base_rates[rows, DOWN]
+    def seen(self, data: Dataset, before: Flags) -> Floats:
+        """The share of the rows before (n,) that the model of each known row had seen, (n,), by bars."""
         first = data.start[0]
-        seen = (self.learned_to[rows] - first) / (data.end[before].max() - first)
-        return fit_slope(self.score[rows], logit(ups / (ups + downs)), data.rose[rows], data.uniqueness[rows] * seen)
+        return np.asarray((self.learned_to - first) / (data.end[before].max() - first))
+
+    def reliability(self, data: Dataset, before: Flags) -> Reliability:
+        """Of the scores of rows (n,) that were predicted, by what came of them."""
+        rows = before & self.known & (data.outcome != 0)
+        ups, downs = self.base_rates[rows, UP], self.base_rates[rows, DOWN]
+        offset, seen = logit(ups / (ups + downs)), self.seen(data, before)[rows]
+        return Reliability.fit(self.score[rows], offset, data.rose[rows], data.uniqueness[rows], seen)
 
 
 @dataclass(frozen=True)
@@ -261,5 +265,12 @@ def _calibrated(booster: Calibrated | None, learner: Learner, out: OutOfSample, 
     if booster is None:
         return None
     flat = flat_rate(data.outcome[before], data.uniqueness[before])
-    calibrated = replace(booster, slope=out.slope(data, before))
-    return SideModel(calibrated, flat, data.payoffs(before))
+    reliability = out.reliability(data, before)
+    base = base_rate(data.rose, data.weights(before), DRIFT_ROWS)
+    calibrated = replace(booster, base=base, slope=reliability.slope)
+    moves, weight = (data.gain_long - data.gain_short) / 2 / data.sigma, data.uniqueness
+    rows = before & out.known
+    beyond = reliability.slopes(out.seen(data, before)[rows]) * out.score[rows]
+    said = SaidBefore(beyond, moves[rows], data.sigma[rows], weight[rows], learner.costs.at(rows))
+    usual = usual_stretch(moves[before], weight[before])
+    return expecting(SideModel(calibrated, flat, data.payoffs(before)), usual, said)
