@@ -253,6 +253,9 @@ def test_models_are_compared_on_bars_that_neither_has_learned_from(
     assert better["first_ms"] == learned + QUARTER.ms
     same = sim.run("models", "compare", earlier, earlier, "--json", **SMALL_SIM).json
     assert (same["alike"], same["mean_difference_bps"], same["chance_no_better"]) == (1.0, 0.0, 1.0)
+    near = {**SMALL_SIM, "TRADER_MONITOR__TRAIL_DISTANCE": "0.2"}
+    closer = sim.run("models", "compare", dull, earlier, "--json", **near).json
+    assert closer["challenger"]["gain"] != better["challenger"]["gain"], "trades end by the exit rules of live"
     shown = sim.run("models", "compare", dull, earlier, **SMALL_SIM).out
     assert "B is better" in shown
     too_late = sim.run("models", "compare", current_model(workspace, SYMBOL, QUARTER), earlier, **SMALL_SIM)

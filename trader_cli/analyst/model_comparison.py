@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trader_cli.analyst.book import Trades, one_at_a_time, traded_book
+from trader_cli.analyst.book import Forecasts, Trades, filled_book, one_at_a_time, traded_book
 from trader_cli.analyst.decision import acts
 from trader_cli.analyst.forecast_quality import outcomes_of_three
 from trader_cli.analyst.labels import triple_barrier
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from trader_cli.analyst.book import Book
+    from trader_cli.analyst.decision import Costs
     from trader_cli.analyst.labels import Labels
     from trader_cli.analyst.trained_model import TrainedModel
     from trader_cli.analyst.training import TrainingInput
@@ -127,12 +128,22 @@ def _traded(
     p = model.side.predict(x) if len(rows) else np.empty((0, 3))
     choice = model.side.choose(p, sigma, costs.of_trades(rows, model.horizon_bars))
     acted = acts(choice, model.p_act(x, p, choice, config.analyst) if len(rows) else None)
-    end, gain = labels.end[rows], np.where(choice.side > 0, labels.gain_long[rows], labels.gain_short[rows])
-    taken = one_at_a_time(rows, end, acted)
-    trades = Trades(rows[taken], end[taken], choice.side[taken], gain[taken])
+    said = Forecasts(rows, p, choice.side, acted, labels.barrier[rows], model.horizon_bars)
     truth = outcomes_of_three(labels.outcome[rows])
-    brier = tuple(float(((said - truth) ** 2).sum(axis=1).mean()) if len(rows) else 0.0 for said in (p, _base(model)))
-    return traded_book(trades, bars.close, (first + 1, len(bars) - 1), costs), (brier[0], brier[1])
+    brier = tuple(float(((told - truth) ** 2).sum(axis=1).mean()) if len(rows) else 0.0 for told in (p, _base(model)))
+    return _book(said, labels, given, bars, (first + 1, len(bars) - 1), costs), (brier[0], brier[1])
+
+
+def _book(
+    said: Forecasts, labels: Labels, given: TrainingInput, bars: BarSeries, span: tuple[int, int], costs: Costs
+) -> Book:
+    """As a claim's: by whoever trades for it, else by the labels."""
+    if given.maker is not None:
+        return filled_book(given.maker(bars, given.timeframe, said), bars.close, span, costs)
+    rows, side = said.rows, said.side
+    end, gain = labels.end[rows], np.where(side > 0, labels.gain_long[rows], labels.gain_short[rows])
+    taken = one_at_a_time(rows, end, said.wanted)
+    return traded_book(Trades(rows[taken], end[taken], side[taken], gain[taken]), bars.close, span, costs)
 
 
 def _base(model: TrainedModel) -> Floats:

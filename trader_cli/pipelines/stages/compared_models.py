@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from trader_cli.core.errors import DataInvalid, UsageError
 from trader_cli.core.market.timeframes import DAY_MS, Timeframe
+from trader_cli.pipelines.stages.book_maker import book_maker
 from trader_cli.pipelines.stages.model_stages import training_data
 from trader_cli.pipelines.stages.training_inputs import training_input
 from trader_cli.settings.room_options import TrainingOptions
@@ -45,7 +46,8 @@ def compare_models(workspace: Workspace, champion: str, challenger: str) -> Comp
                 f"The model {digest[:12]} reads {absent[0]!r}, which the stored features do not have.",
                 hint="Give the --config it was trained with, and run `trader features`.",
             )
-    found = compare(ours, theirs, training_input(series, ""), TrainingOptions.of(workspace.settings))
+    given = training_input(series, "", book_maker(workspace.settings))
+    found = compare(ours, theirs, given, TrainingOptions.of(workspace.settings))
     ledger, per_day = TrialLedger(workspace.state_dir), math.sqrt(DAY_MS / timeframe.ms)
     for digest, contender in ((champion, found.champion), (challenger, found.challenger)):
         sharpe, span = contender.sharpe_per_bar * per_day, (found.first_ms, found.last_ms)
