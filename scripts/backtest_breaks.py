@@ -40,6 +40,12 @@ FAST_BREAKS = (
         ((WALK, "return least <= _EVEN or told", "return least <= 0 and told"),),
     ),
     Break(
+        "prices that are off their tick by rounding move stops of the claim's book",
+        (),
+        (f"{BOOK}test_the_book_trades_as_the_fast_engine_on_an_ideal_market",),
+        ((WALK, "(np.round(prices, places) for prices in", "(prices for prices in"),),
+    ),
+    Break(
         "a tightened stop of the claim's book lies a tick too far",
         (),
         (f"{BOOK}test_the_book_trades_as_the_fast_engine_on_an_ideal_market",),

@@ -36,7 +36,10 @@ def exact(price: float) -> Decimal:
 
 @dataclass(frozen=True)
 class WalkedBars:
-    """Bars as lists, which a loop reads faster: opening times, closes, the way of each, what was said at each close."""
+    """Bars as lists, which a loop reads faster: opening times, closes, the way of each, what was said at each close.
+
+    Prices of the way are written in whole ticks: what is recorded may be off by a float's last digits.
+    """
 
     opened: list[int]
     close: list[float]
@@ -51,10 +54,12 @@ class WalkedBars:
     @classmethod
     def of(cls, bars: BarSeries, timeframe: Timeframe, said: Forecasts) -> WalkedBars:
         tick = Decimal(f"{tick_of(np.concatenate([bars.open, bars.high, bars.low, bars.close])):.8f}")
+        places = round(-math.log10(tick))
         rules = SymbolRules("", tick, tick, _LEAST, _MOST, _LEAST)
         told = np.full((len(bars), 3), np.nan)
         told[said.rows] = said.probabilities
-        columns = (bars.close, bars.low, bars.high, way_of(bars), told[:, UP], told[:, DOWN])
+        shown = (np.round(prices, places) for prices in (bars.low, bars.high, way_of(bars)))
+        columns = (bars.close, *shown, told[:, UP], told[:, DOWN])
         close, low, high, way, up, down = (column.tolist() for column in columns)
         return cls(bars.open_ms.tolist(), close, low, high, way, up, down, timeframe.ms, rules)
 
@@ -109,10 +114,10 @@ class Walk:
         if not math.isnan(loss):
             self._told = Assessment(loss, closed_ms)
         if closed_ms < opened_ms:  # no bar follows the close: its price stands
-            if self._looked(row, market.close[before], closed_ms + SETTLE_MS, at_open=True):
+            if self._looked(row, market.way[before][-1], closed_ms + SETTLE_MS, at_open=True):
                 return True
             late_ms = max(self._trade.exit_by_ms, closed_ms) + SETTLE_MS
-            if late_ms < opened_ms and self._looked(row, market.close[before], late_ms, at_open=True):
+            if late_ms < opened_ms and self._looked(row, market.way[before][-1], late_ms, at_open=True):
                 return True
         if (price - self._stop_at) * sign <= 0:
             return self._ended(row, price, at_open=True)

@@ -38,7 +38,7 @@ class OddForecasts:
 
 
 def odd_forecasts(seed: int, count: int = 160) -> OddForecasts:
-    """Of a walk on a fine or a coarse tick, with gaps between close and open or none, that may jump."""
+    """Of a walk on a fine or a coarse tick, off it by rounding or not, with gaps or none, that may jump."""
     rng = np.random.default_rng(seed)
     volatility = 10 ** rng.uniform(-3, -1.7)
     bars, timeframe = _bars(rng, count, volatility), Timeframe.parse(str(rng.choice(["1m", "15m", "1h", "4h"])))
@@ -62,7 +62,10 @@ def _bars(rng: np.random.Generator, count: int, volatility: float) -> tuple[NDAr
     path = np.round(np.maximum(np.round(100 * np.exp(np.cumsum(steps).reshape(count, 8)) / tick) * tick, tick), 4)
     opened = path[:, 0] if rng.random() < 0.5 else np.concatenate([[100.0], path[:-1, -1]])
     high, low = np.maximum(path.max(axis=1), opened), np.minimum(path.min(axis=1), opened)
-    return opened, high, low, path[:, -1], np.round(rng.gamma(2, 50, count), 3)
+    volume, prices = np.round(rng.gamma(2, 50, count), 3), (opened, high, low, path[:, -1])
+    if rng.random() < 0.4:  # as many a file has them: off by a float's last digits
+        prices = tuple(price * 1.1 / 1.1 for price in prices)
+    return (*prices, volume)
 
 
 def _settings(rng: np.random.Generator) -> Settings:
