@@ -79,6 +79,11 @@ bench: $(READY) .bench/pandas ## benchmarks, as ratios to references measured in
 .bench/vectorbt: $(READY) # rivals of the quick engine; half a gigabyte, so not part of `bench`
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target $@ vectorbt==1.2.0 backtesting==0.6.6
 
+# clients of others, which `python -m benchmarks.clients.walk` lets walk through the simulated exchange
+.bench/clients: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target $@ python-binance==1.0.37 \
+	  binance-futures-connector==4.2.0 binance-sdk-derivatives-trading-usds-futures==18.1.0
+
 docs: $(READY) ## write the generated parts of README.md and docs/
 	$(BIN)/python -m docs.generate
 

@@ -257,6 +257,27 @@ def test_a_key_that_is_deleted_ends_for_everybody_and_events_may_be_chosen() -> 
     assert heard.count("TRADE_LITE") <= 2
 
 
+def test_an_account_is_subscribed_to_by_a_message_as_well() -> None:
+    """As the exchange's own connector does; and it is left again by one."""
+
+    async def work(at: Place) -> tuple[list[str], list[Any], list[Any]]:
+        key, socket, market = await at.listen_key(), await at.connect("/ws"), await at.connect("/market/ws")
+        for one in (socket, market):
+            await one.say("SUBSCRIBE", key, number=1)
+        await at.caller.buy(quantity="0.1")
+        await at.clock.sleep(1)
+        await socket.say("UNSUBSCRIBE", key, number=2)
+        await at.clock.sleep(1)
+        await at.caller.buy(quantity="0.1")
+        await at.clock.sleep(1)
+        return [m["e"] for m in socket.told if "e" in m], socket.told[-1:], market.told
+
+    heard, last, market = on_streams(TAPE, work)
+    assert heard == ["ORDER_TRADE_UPDATE", "ACCOUNT_UPDATE", "TRADE_LITE", "ORDER_TRADE_UPDATE"]
+    assert last == [{"result": None, "id": 2}]
+    assert market == [{"result": None, "id": 1}]
+
+
 def test_who_listens_changes_no_account(monkeypatch: pytest.MonkeyPatch) -> None:
     """An engine that goes with time comes to the same as one that is moved by requests only."""
     made: list[TradingDesk] = []

@@ -58,6 +58,14 @@ def test_each_bar_closes_once_and_is_the_bar_of_the_route(frame: str) -> None:
     assert [t for t, _ in order] == sorted(t for t, _ in order), "a bar that has closed is not told of again"
 
 
+def test_continuous_bars_are_those_of_the_perpetual() -> None:
+    bars = [m["k"] for _, m in said("ethusdt@kline_1m", 3 * MINUTE_MS)]
+    others = [m for _, m in said("ethusdt_perpetual@continuousKline_1m", 3 * MINUTE_MS)]
+    assert [m["k"] for m in others] == [{name: told for name, told in bar.items() if name != "s"} for bar in bars]
+    assert {(m["e"], m["ps"], m["ct"]) for m in others} == {("continuous_kline", "ETHUSDT", "PERPETUAL")}
+    assert stream_of("ethusdt@continuousKline_1m", "market", TAPE.symbols) is None
+
+
 def test_a_bar_under_way_is_what_the_route_shows_then() -> None:
     told = [(at, m["k"]) for at, m in said("btcusdt@kline_5m", 3 * MINUTE_MS) if not m["k"]["x"]]
     assert len(told) > 10

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 PING_MS, PONG_WITHIN_MS, LIFE_MS = 3 * MINUTE_MS, 10 * MINUTE_MS, DAY_MS
 _PATH = re.compile(r"/(?:(?P<route>public|market|private)/)?(?P<kind>ws|stream)(?P<spot>/ws)?(?:/(?P<names>.+))?")
-_KEY = re.compile(r"[0-9A-Za-z]{60,}")
 _MOST_BYTES = 64 * 1024
 _SEND_WITHIN_S = 10.0
 """Of this machine's time: a client that reads nothing for so long is cut off."""
@@ -108,12 +107,8 @@ class StreamRoutes:
         connection = StreamConnection(self._hub, self._accounts, self._markets, cast("Route", route))
         connection.combined = path["kind"] == "stream" and not path["spot"]
         given = "/".join(filter(None, (path["names"], request.query.get("streams"), request.query.get("listenKey"))))
-        names = [name for name in given.split("/") if name]
-        keys = [name for name in names if _KEY.fullmatch(name)]
-        connection.subscribe([name for name in names if name not in keys and not name.isdigit()])
-        if route in {"private", "legacy"}:
-            for key in keys:
-                connection.subscribe_account(key, request.query.get("events", ""))
+        connection.choose(request.query.get("events", ""))
+        connection.subscribe([name for name in given.split("/") if name and not name.isdigit()])
         return connection
 
     async def _receive(self, socket: web.WebSocketResponse, connection: StreamConnection) -> None:

@@ -59,6 +59,7 @@ class StreamSource:
         }
         self._says: Callable[[SymbolMarket, int], Said] = {
             "kline": self._klines,
+            "continuousKline": self._klines,
             "aggTrade": self._trades,
             "trade": self._trades,
             "bookTicker": self._best,
@@ -119,7 +120,10 @@ class StreamSource:
         assert frame is not None
         names = ("t", "o", "h", "l", "c", "v", "T", "q", "n", "V", "Q", "B")
         bar = {**dict(zip(names, row, strict=True)), "s": symbol, "i": frame.name, "f": -1, "L": -1, "x": closed}
-        return {"e": "kline", "E": now, "s": symbol, "k": bar}
+        if self.stream.kind == "kline":
+            return {"e": "kline", "E": now, "s": symbol, "k": bar}
+        del bar["s"]
+        return {"e": "continuous_kline", "E": now, "ps": symbol, "ct": "PERPETUAL", "k": bar}
 
     def _trades(self, market: SymbolMarket, now: int) -> Said:
         if market.priced_at(now) <= self._since_ms:

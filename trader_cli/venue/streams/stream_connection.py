@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ MOST_STREAMS, MOST_WAITING = 1024, 20_000
 _MOST_MESSAGES: dict[Route, int] = {"spot": 5}
 """A second, pings and pongs among them; ten where nothing is said."""
 POLICY, GOING_AWAY = 1008, 1001
+_KEY = re.compile(r"[0-9A-Za-z]{60,}")
 
 
 class StreamConnection:
@@ -58,22 +60,36 @@ class StreamConnection:
         self._accounts.leave(self)
 
     def subscribe(self, names: Collection[str]) -> None:
-        """To streams by name. What the exchange does not serve here is taken, and stays silent, as there."""
+        """To streams by name, to an account by its listen key.
+
+        What the exchange does not serve here is taken, and stays silent, as there.
+        """
         for name in names:
-            if name not in self._streams:
+            if name in self._streams:
+                continue
+            if _KEY.fullmatch(name):
+                self._streams[name] = None
+                self.subscribe_account(name)
+            else:
                 stream = self._streams[name] = stream_of(name, self.route, self._symbols)
                 if stream is not None:
                     self._hub.listen(stream, self)
 
-    def subscribe_account(self, key: str, events: str = "") -> None:
-        """To the account of a listen key; `events`, joined by `/`: only of these kinds."""
+    def subscribe_account(self, key: str) -> None:
+        """To the account of a listen key, where accounts are served."""
+        if self.route in {"private", "legacy"}:
+            self._accounts.listen(key, self)
+
+    def choose(self, events: str) -> None:
+        """Hear only of these kinds, joined by `/`; of all where none is named."""
         self._only = frozenset(f'"{kind}"'.encode() for kind in events.split("/") if kind)
-        self._accounts.listen(key, self)
 
     def unsubscribe(self, names: Collection[str]) -> None:
         """From streams by name."""
         for name in names:
             stream = self._streams.pop(name, None)
+            if _KEY.fullmatch(name):
+                self._accounts.leave(self)
             if stream is not None:
                 self._hub.leave(stream, self)
 

@@ -17,7 +17,8 @@ Route = Literal["public", "market", "private", "legacy", "spot"]
 
 REAL_TIME_MS = 100
 """What has happened is told at most so much later on streams that the exchange calls real-time."""
-_PUBLIC, _MARKET = frozenset({"trade", "bookTicker", "depth"}), frozenset({"kline", "aggTrade", "markPrice"})
+_PUBLIC = frozenset({"trade", "bookTicker", "depth"})
+_MARKET = frozenset({"kline", "continuousKline", "aggTrade", "markPrice"})
 _TICKERS = frozenset({"ticker", "miniTicker", "forceOrder", "contractInfo"})
 _SERVED: dict[Route, frozenset[str]] = {
     "public": _PUBLIC,
@@ -31,9 +32,11 @@ _OF_ALL = re.compile(
     r"!(?P<kind>markPrice|ticker|miniTicker|bookTicker|forceOrder|contractInfo)(?P<rest>@arr(?:@1s)?)?"
 )
 _ALL_MS = {"markPrice": 3000, "ticker": 1000, "miniTicker": 1000, "bookTicker": 5000, "forceOrder": 1000}
+_BARS, _PERPETUAL = ("kline", "continuousKline"), "_PERPETUAL"
 _DEPTHS = frozenset({5, 10, 20})
 _SPEEDS: dict[str, dict[str | None, int]] = {
     "kline": {None: 250},
+    "continuousKline": {None: 250},
     "aggTrade": {None: REAL_TIME_MS},
     "trade": {None: REAL_TIME_MS},
     "bookTicker": {None: REAL_TIME_MS},
@@ -86,13 +89,17 @@ def _of_all(name: str, route: Route) -> Stream | None:
 
 def _of_one(name: str, route: Route, symbols: Collection[str]) -> Stream | None:
     match, spot = _OF_ONE.fullmatch(name), route == "spot"
-    if match is None or (symbol := match["symbol"].upper()) not in symbols:
+    if match is None:
         return None
-    kind, given = match["kind"], match["given"]
+    kind, given, symbol = match["kind"], match["given"], match["symbol"].upper()
+    if kind == "continuousKline":
+        symbol = symbol.removesuffix(_PERPETUAL) if symbol.endswith(_PERPETUAL) else ""
+    if symbol not in symbols:
+        return None
     period_ms = (_SPOT_SPEEDS if spot else _SPEEDS).get(kind, {}).get(match["speed"])
     levels = int(given) if given and given.isdigit() else 0
-    timeframe = _timeframe(given[1:]) if kind == "kline" and given and given.startswith("_") else None
-    has_sense = {"kline": timeframe is not None, "depth": given is None or levels in _DEPTHS}
+    timeframe = _timeframe(given[1:]) if kind in _BARS and given and given.startswith("_") else None
+    has_sense = {**dict.fromkeys(_BARS, timeframe is not None), "depth": given is None or levels in _DEPTHS}
     if period_ms is None or not has_sense.get(kind, given is None):
         return None
     return Stream(name, kind, symbol, period_ms, timeframe, levels, spot)

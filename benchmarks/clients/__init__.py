@@ -1,0 +1,1 @@
+"""Other people's clients, unmodified, against the served venue: each a script that walks through market and account."""
