@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 from test_trading_keys import NOW, planned
 
-from trader_cli.analyst.analyst import Analyst
+from trader_cli.analyst.model_terms import refuse_the_future
 from trader_cli.core.errors import DataStale
 from trader_cli.core.identity.manifests import Manifest
 from trader_cli.core.market.timeframes import Timeframe
@@ -48,9 +48,9 @@ def test_a_lower_leverage_comes_too_late_as_well() -> None:
 
 def test_bars_beyond_the_markets_time_are_refused() -> None:
     bars = Manifest("bars", "p", "s", "ETHUSDT", "15m", "x", last_ms=900_000)
-    Analyst._refuse_the_future(bars, None, QUARTER, 1_800_000)
+    refuse_the_future(bars, None, QUARTER, 1_800_000)
     with pytest.raises(DataStale, match="beyond the market's time"):
-        Analyst._refuse_the_future(bars, None, QUARTER, 900_000)
+        refuse_the_future(bars, None, QUARTER, 900_000)
 
 
 def view(*, ours: str, shown: str | None, liquidation: str | None = None) -> View:
