@@ -34,7 +34,7 @@ def assert_same(mine: FilledTrades, theirs: FilledTrades) -> None:
         np.testing.assert_allclose(one.astype(np.float64), other.astype(np.float64), rtol=1e-9, err_msg=column.name)
 
 
-@pytest.mark.parametrize("seed", [*range(22), 194, 205, 316])
+@pytest.mark.parametrize("seed", [*range(14), 194, 205, 316])
 def test_the_book_trades_as_the_fast_engine_on_an_ideal_market(seed: int) -> None:
     odd = odd_forecasts(seed)
     account = trade_ideally("ETHUSDT", odd.timeframe, odd.bars, odd.said, odd.terms)
