@@ -18,6 +18,7 @@ from benchmarks.honesty.trained import FREE
 from trader_cli.analyst.training import TrainingInput, train
 from trader_cli.core.market.schemas import FEATURE_KEYS, TIME
 from trader_cli.core.market.timeframes import DAY_MS
+from trader_cli.core.types import Tries
 from trader_cli.features.build import build_features
 from trader_cli.features.family import FamilyOptions
 from trader_cli.features.inputs import known_inputs
@@ -62,7 +63,7 @@ def _claim(
     wide = features(build_features(bars, make_spec(options)))
     settings = as_settings({"costs": {**FREE, "taker_fee_bps": bps}, "analyst": {"learners": 1}})
     given = TrainingInput("key", "made up", "ETHUSDT", FRAME, bars, wide, {}, maker=book_maker(settings))
-    return train(given, TrainingOptions.of(settings), list).claim
+    return train(given, TrainingOptions.of(settings), Tries.alone).claim
 
 
 def _dearer(bars: pl.DataFrame) -> pl.DataFrame:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 _EDGE = 1e-6
-ROWS_WITHOUT_SLOPE = 25.0
+_ROWS_WITHOUT_SLOPE = 25.0
 """Independent rows, of scores like those seen, that are taken to have shown a slope of 0 before any row is seen."""
 _LEAST_PRECISION = 1e-9
 PRIOR_ROWS = 20.0
@@ -43,7 +43,7 @@ def base_rate(outcomes: Floats, weight: Floats, prior_rows: float = PRIOR_ROWS) 
 
 
 def fit_slope(
-    score: Floats, offset: Floats, outcomes: Floats, weight: Floats, prior_rows: float = ROWS_WITHOUT_SLOPE
+    score: Floats, offset: Floats, outcomes: Floats, weight: Floats, prior_rows: float = _ROWS_WITHOUT_SLOPE
 ) -> float:
     """The slope a ≥ 0 of logit p = offset + a · score, by weighted maximum likelihood with a normal prior around 0.
 

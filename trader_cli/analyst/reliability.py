@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trader_cli.analyst.calibration import ROWS_WITHOUT_SLOPE
 from trader_cli.features.blocked_matmul import inner
 
 if TYPE_CHECKING:
@@ -22,6 +21,9 @@ if TYPE_CHECKING:
 
 FULL_SLOPE = 1.8
 """Of scores without noise, as sixty steps of 0.02 do not go all the way. Measured on planted leads of any strength."""
+_ROWS_WITHOUT_SLOPE = 40.0
+"""Independent rows, of scores like those seen, that are taken to have shown a slope of 0 before any row is seen. Of 25
+markets without a lead promise more, of 60 a lasting lead promises less than is kept."""
 _TRIED = np.linspace(0.0, 1.0, 201)
 _NODES = np.linspace(0.0, 1.0, 5)
 _SMALLEST = 1e-12
@@ -47,7 +49,7 @@ class Reliability:
         """The likeliest, under a normal prior of the slope around 0; a share of 0 for n = 0.
 
         Scores, log-odds of the base rates, outcomes in {0, 1}, weights of independent rows, shares seen, each (n,). The
-        prior is worth `ROWS_WITHOUT_SLOPE` rows. The likelihood of each model's slope is taken at `_NODES` and between
+        prior is worth `_ROWS_WITHOUT_SLOPE` rows. The likelihood of each model's slope is taken at `_NODES` and between
         them from the polynomial through those.
         """
         if not len(score):
@@ -59,7 +61,7 @@ class Reliability:
         tried = _share_of(_TRIED[:, None], shares)
         of_all = sum(curve * tried**power for power, curve in enumerate(curves)).sum(axis=1)
         mean_square = inner(weight, score * score) / float(weight.sum())
-        prior = ROWS_WITHOUT_SLOPE * mean_square / 8 * (FULL_SLOPE * _TRIED) ** 2
+        prior = _ROWS_WITHOUT_SLOPE * mean_square / 8 * (FULL_SLOPE * _TRIED) ** 2
         return cls(float(_TRIED[np.argmax(of_all - prior)]))
 
 
