@@ -127,10 +127,14 @@ def test_one_byte_of_a_model_is_named(folder: Path, first: StoredBacktest) -> No
     bundles = BundleStore(ArtifactStore(at.cache_dir).root / "models")
     digest = next(iter(Recipe.of(first.manifest).models.values()))
     files, description = bundles.load(digest)
-    leaves = re.search(rb"leaf_value=(-?0\.)(\d)", files["side.txt"])
-    assert leaves is not None
-    digit = b"8" if leaves[2] != b"8" else b"1"
-    changed = files["side.txt"][: leaves.start(2)] + digit + files["side.txt"][leaves.end(2) :]
+    counts = re.search(rb"leaf_count=([\d ]+)", files["side.txt"])
+    assert counts is not None
+    of_leaves = [int(count) for count in counts[1].split()]
+    before = rb"(?:\S+ )" + b"{%d}" % of_leaves.index(max(of_leaves))
+    leaf = re.search(rb"leaf_value=" + before + rb"-?0\.(\d)", files["side.txt"])
+    assert leaf is not None, "the leaf that most rows fall into"
+    digit = b"8" if leaf[1] != b"8" else b"1"
+    changed = files["side.txt"][: leaf.start(1)] + digit + files["side.txt"][leaf.end(1) :]
     other = bundles.save({**files, "side.txt": changed}, description)
     found = compared(at, first, backtested(at, other))
     (only,) = found.causes

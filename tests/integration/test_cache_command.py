@@ -57,7 +57,7 @@ def garbage(cache: Path, count: int) -> int:
     return 8 * count
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_in_any_order_what_is_current_reads_and_nothing_else_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:

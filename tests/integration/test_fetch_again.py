@@ -199,7 +199,7 @@ def played(steps: list[tuple[Any, ...]], timeframe: str, kinds: tuple[str, ...])
         assert (hit.digest, hit.new_bars) == (again.digest, 0)
 
 
-@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.lists(STEPS, min_size=1, max_size=10))
 def test_any_sequence_of_fetches_of_minutes_ends_as_one_from_scratch(steps: list[tuple[Any, ...]]) -> None:
     played(steps, "1m", ())

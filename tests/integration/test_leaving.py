@@ -134,7 +134,14 @@ def test_a_signal_that_is_ignored_from_the_start_stays_so() -> None:
 TRAINS = {"TRADER_ANALYST__TREES": "2000", "TRADER_ANALYST__LEARNERS": "3"}
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        (signal.SIGINT, 130),
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.long),
+        pytest.param(signal.SIGHUP, 129, marks=pytest.mark.long),
+    ],
+)
 def test_training_ends_within_two_seconds_of_a_signal(sim: CommandLine, number: signal.Signals, code: int) -> None:
     series = ("ETHUSDT", "--timeframe", "15m")
     assert sim.run("fetch", *series, "--limit", "3000").code == 0

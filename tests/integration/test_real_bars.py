@@ -55,7 +55,9 @@ def outcome(folder: Path, file: Path) -> str:
     return "traded"
 
 
-@pytest.mark.parametrize("name", ["um/BTCUSDT-5m-2025.parquet"])
+@pytest.mark.parametrize(
+    "name", ["um/SOLUSDT-5m-2025.parquet", pytest.param("um/BTCUSDT-5m-2025.parquet", marks=pytest.mark.long)]
+)
 def test_real_bars_are_traded(name: str, tmp_path: Path, market_data: Path) -> None:
     assert outcome(tmp_path, market_data / "klines" / name) == "traded"
 

@@ -87,7 +87,7 @@ def stops_vanish(desk: HostileDesk, symbols: tuple[str, ...] = SYMBOLS) -> None:
         desk.by_hand("DELETE", "/fapi/v1/algoOpenOrders", symbol=symbol)
 
 
-@pytest.mark.parametrize("refusing_s", [65, 120, 300])
+@pytest.mark.parametrize("refusing_s", [*(pytest.param(s, marks=pytest.mark.long) for s in (65, 120)), 300])
 @pytest.mark.parametrize("failure", ["503", "-2021", "timeout -1007 before"])
 def test_twenty_bare_symbols_stay_under_four_fifths_of_the_limit(failure: str, refusing_s: int, tmp_path: Path) -> None:
     async def work(desk: HostileDesk) -> None:

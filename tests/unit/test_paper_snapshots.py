@@ -100,6 +100,7 @@ def test_everything_of_an_account_comes_back_from_its_snapshot() -> None:
         options={ETH: SymbolOptions(7, isolated=True)},
         income=[Income("FUNDING_FEE", ETH, Decimal("-0.5"), START, None, "BNB")],
         owed=[Owed(ETH, START, Decimal(2), Decimal("1800.5"))],
+        countdowns={ETH: START + 1},
     )
     tables = {"orders", "algos", "fills"}  # as they are traded: see above
     plain = Account(Decimal(0))

@@ -55,14 +55,14 @@ def test_rows_are_read_piece_by_piece_as_they_are_all_at_once(n: int, seed: int,
 def test_live_reads_what_was_trained_on_to_the_bit() -> None:
     """The rows that the final boosters learned from, and what the bundle makes of the stored features at them."""
     config, bars = as_settings({"analyst": test_fitted.QUICK}), test_fitted.BARS
-    data, _ = make_dataset(bars, test_fitted.FEATURES, config.analyst, test_fitted.M15.ms)
-    model = test_fitted.usual_model()
+    data, names = make_dataset(bars, test_fitted.FEATURES, config.analyst, test_fitted.M15.ms)
+    model, features = test_fitted.usual_model(), test_fitted.FEATURES.select(names).to_numpy().astype(np.float64)
     trained_on = beside(data.x, model.fitted.columns(bars, data.x, data.start))
-    stored = test_fitted.X[data.start]
+    stored = features[data.start]
     assert (stored != data.x).any(), "features have digits that are not read"
     assert model.widened(bars, stored, data.start).tobytes() == trained_on.tobytes()
     row = data.start[-1:]
-    alone = model.widened(bars.cut(0, int(row[0]) + 1), test_fitted.X[row], row)
+    alone = model.widened(bars.cut(0, int(row[0]) + 1), features[row], row)
     assert alone.tobytes() == trained_on[-1:].tobytes()
 
 

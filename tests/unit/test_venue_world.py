@@ -299,7 +299,7 @@ def test_brackets_change_what_is_shown_and_what_is_allowed() -> None:
     assert code_of(lambda: world.do("POST", "/fapi/v1/leverage", leverage=20, symbol="BTCUSDT")) == 0
 
 
-@pytest.mark.parametrize("hours", [1, 4])
+@pytest.mark.parametrize("hours", [1, pytest.param(4, marks=pytest.mark.long)])
 def test_another_funding_interval_is_shown_and_paid(hours: int) -> None:
     world = World(RuleChange("ETHUSDT", START, funding_interval_h=hours))
     assert world.ask("/fapi/v1/fundingInfo")[0]["fundingIntervalHours"] == hours

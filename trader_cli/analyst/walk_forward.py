@@ -18,7 +18,7 @@ from trader_cli.analyst.calibration import base_rate, logit
 from trader_cli.analyst.decision import DOWN, UP, Costs, Payoffs, acts
 from trader_cli.analyst.expected_gain import SaidBefore, expecting, usual_stretch
 from trader_cli.analyst.read_features import as_read, beside
-from trader_cli.analyst.reliability import Reliability
+from trader_cli.analyst.reliability import Reliability, full_slope
 from trader_cli.analyst.side_by_side import side_by_side
 from trader_cli.analyst.side_model import SideModel, flat_rate
 from trader_cli.core.ports import silent
@@ -164,12 +164,12 @@ class OutOfSample:
         first = data.start[0]
         return np.asarray((self.learned_to - first) / (data.end[before].max() - first))
 
-    def reliability(self, data: Dataset, before: Flags) -> Reliability:
+    def reliability(self, data: Dataset, before: Flags, full: float) -> Reliability:
         """Of the scores of rows (n,) that were predicted, by what came of them."""
         rows = before & self.known & (data.outcome != 0)
         ups, downs = self.base_rates[rows, UP], self.base_rates[rows, DOWN]
         offset, seen = logit(ups / (ups + downs)), self.seen(data, before)[rows]
-        return Reliability.fit(self.score[rows], offset, data.rose[rows], data.uniqueness[rows], seen)
+        return Reliability.fit(self.score[rows], offset, data.rose[rows], data.uniqueness[rows], seen, full)
 
 
 @dataclass(frozen=True)
@@ -265,7 +265,7 @@ def _calibrated(booster: Calibrated | None, learner: Learner, out: OutOfSample, 
     if booster is None:
         return None
     flat = flat_rate(data.outcome[before], data.uniqueness[before])
-    reliability = out.reliability(data, before)
+    reliability = out.reliability(data, before, full_slope(learner.options.trees, learner.options.learning_rate))
     base = base_rate(data.rose, data.weights(before), DRIFT_ROWS)
     calibrated = replace(booster, base=base, slope=reliability.slope)
     moves, weight = (data.gain_long - data.gain_short) / 2 / data.sigma, data.uniqueness

@@ -21,10 +21,11 @@ def retired_model(store: ArtifactStore, profile: str, symbol: str, timeframe: Ti
     model, retired = (store.pointed(stage_key(profile, symbol, timeframe, one)) for one in (MODEL, RETIRED_MODEL))
     if model is not None or retired is None:
         return None
+    series = f"{symbol} --timeframe {timeframe}"
     return Abstention(
         "model_retired",
-        f"The model {retired[:12]} of {symbol} {timeframe} was retired. Run `trader train {symbol} --timeframe"
-        f" {timeframe}`, or `trader models promote` another; then `trader analyze`.",
+        f"The model {retired[:12]} of {symbol} {timeframe} was retired. Run `trader train {series}`, or `trader models"
+        f" promote` another; then `trader analyze {series}`.",
     )
 
 

@@ -57,4 +57,5 @@ def snapshot(account: Account) -> Account:
         account.multi_assets,
         account.credits_mode,
         [*account.owed],
+        dict(account.countdowns),
     )

@@ -55,6 +55,7 @@ class Written:
             "fills": _rows(Fill, books.fills[self.fills :]),
             "income": _rows(Income, books.income[self.income :]),
             "owed": _rows(Owed, books.owed),
+            "countdowns": dict(books.countdowns),
         }
 
     def note(self, account: Account) -> None:
@@ -78,10 +79,14 @@ def restore(engine: Engine, parts: Sequence[JsonObject]) -> None:
         "income": [income for part in parts for income in _read(Income, part["income"])],
         "others": {asset: Decimal(str(amount)) for asset, amount in object_of(last["others"]).items()},
         "owed": _read(Owed, last["owed"]) if "owed" in last else [],
+        "countdowns": {name: whole_of(at) for name, at in object_of(last.get("countdowns", {})).items()},
     }
     simple = {name: _read_back(value) for name, value in object_of(last["account"]).items()}
     engine.account = built(Account, {**simple, **tables})
     engine.set_counters([whole_of(counter) for counter in items_of(last["engine"])])
+    for at_ms in (*engine.account.countdowns.values(), *(o.good_till_ms for o in engine.account.open_orders())):
+        if at_ms:
+            engine.note_due(at_ms)
 
 
 def _option(row: object) -> SymbolOptions:
