@@ -119,7 +119,7 @@ class Folded:
             self.wallet = next((b["wb"] for b in told["a"]["B"] if b["a"] == "USDT"), self.wallet)
 
 
-@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 20))])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 20))])
 def test_events_folded_are_the_account_that_the_routes_show(seed: int) -> None:
     dice = np.random.default_rng(seed)
 
