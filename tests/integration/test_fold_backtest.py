@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 from support.commands.command_line import SMALL_SIM
 from support.commands.in_process import Inside
-from support.trading.sim_folder import QUARTER, SYMBOL, sim_settings, trained_folder
+from support.trading.sim_folder import QUARTER, SYMBOL, trained_copy
 
 from trader_cli.analyst.bundled import from_bundle
 from trader_cli.analyst.fold_models import FoldModel, folds_of, said_again
@@ -24,7 +23,7 @@ from trader_cli.pipelines.backtests.backtest_store import find
 from trader_cli.pipelines.backtests.fold_backtest import _terms, fold_trading
 from trader_cli.pipelines.stages.book_maker import book_maker
 from trader_cli.pipelines.stages.model_life import current_model
-from trader_cli.settings.workspace import Workspace, workspace_of
+from trader_cli.settings.workspace import Workspace
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
 from trader_cli.storage.bundles import BundleStore
 from trader_cli.storage.state import TrialLedger
@@ -34,8 +33,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def workspace(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    shutil.copytree(trained_folder(tmp_path_factory), tmp_path, dirs_exist_ok=True)
-    return workspace_of(sim_settings(tmp_path))
+    return trained_copy(tmp_path, tmp_path_factory)
 
 
 @pytest.fixture

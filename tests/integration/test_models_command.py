@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from support.commands.command_line import SMALL_SIM
 from support.commands.in_process import Inside
-from support.trading.sim_folder import QUARTER, SYMBOL, sim_settings, trained_folder
+from support.trading.sim_folder import QUARTER, SYMBOL, trained_copy
 
 from trader_cli.analyst.analyst import Analyst
 from trader_cli.core.errors import DataInvalid, ExitCode
@@ -23,7 +23,7 @@ from trader_cli.pipelines.stages.model_life import bundles_of, current_model, ex
 from trader_cli.pipelines.stages.model_stages import training_data
 from trader_cli.pipelines.stages.model_training import has_model, train_on
 from trader_cli.pipelines.stages.tried_configurations import tried_on
-from trader_cli.settings.workspace import Workspace, workspace_of
+from trader_cli.settings.workspace import Workspace
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
 from trader_cli.storage.bundle_files import take_in
 from trader_cli.storage.bundles import BundleStore
@@ -37,8 +37,7 @@ SERIES = (SYMBOL, "--timeframe", "15m")
 
 @pytest.fixture
 def workspace(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    shutil.copytree(trained_folder(tmp_path_factory), tmp_path, dirs_exist_ok=True)
-    return workspace_of(sim_settings(tmp_path))
+    return trained_copy(tmp_path, tmp_path_factory)
 
 
 @pytest.fixture

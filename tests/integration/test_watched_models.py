@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import asdict, replace
 from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
 import pytest
-from support.trading.sim_folder import QUARTER, SYMBOL, sim_settings, trained_folder
+from support.trading.sim_folder import QUARTER, SYMBOL, trained_copy
 
 from trader_cli.analyst.analyst import Analyst
 from trader_cli.analyst.model_watch import Watched, WatchedSeries, day_of, watch
@@ -26,7 +25,7 @@ from trader_cli.pipelines.stages.model_life import promote
 from trader_cli.pipelines.stages.model_stages import training_data
 from trader_cli.pipelines.stages.model_training import train_on
 from trader_cli.settings.room_options import AnalysisOptions
-from trader_cli.settings.workspace import Workspace, workspace_of
+from trader_cli.settings.workspace import Workspace
 from trader_cli.storage.artifacts import ArtifactStore, stage_key
 from trader_cli.storage.inventory import mark
 from trader_cli.venue.clocks import FixedClock
@@ -38,9 +37,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    folder = tmp_path_factory.mktemp("watched")
-    shutil.copytree(trained_folder(tmp_path_factory), folder, dirs_exist_ok=True)
-    return workspace_of(sim_settings(folder))
+    return trained_copy(tmp_path_factory.mktemp("watched"), tmp_path_factory)
 
 
 @pytest.fixture(scope="module")

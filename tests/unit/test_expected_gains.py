@@ -23,7 +23,7 @@ from trader_cli.analyst.expected_gain import (
     usual_stretch,
 )
 from trader_cli.analyst.forecast_quality import promises
-from trader_cli.analyst.reliability import FULL_SLOPE, Reliability
+from trader_cli.analyst.reliability import FULL_SLOPE, Reliability, full_slope
 from trader_cli.analyst.training import make_dataset
 from trader_cli.analyst.walk_forward import Dataset, Learner, OutOfSample, make_folds, walk_forward
 from trader_cli.core.market.timeframes import Timeframe
@@ -197,3 +197,20 @@ def test_payoffs_of_a_segment_are_those_of_its_own_model() -> None:
     assert len(told) == 7
     assert all(ours == theirs for ours, theirs in told[:-1]), "later rows are not seen"
     assert told[1][0] is not None
+
+
+@pytest.mark.parametrize("factor", [0.7, 1.3])
+def test_a_market_of_another_slope_is_learned_where_there_are_rows(factor: float) -> None:
+    """Models that have seen almost everything, scores without noise: only the slope without noise is another."""
+    rng = np.random.default_rng(3)
+    score = rng.normal(0, 0.9, 20_000)
+    rose = (rng.random(len(score)) < logistic(factor * FULL_SLOPE * score)).astype(float)
+    seen = np.repeat([0.5, 1.0], 10_000)
+    found = Reliability.fit(score, np.zeros(len(score)), rose, np.ones(len(score)), seen)
+    assert found.slope == pytest.approx(factor * FULL_SLOPE, rel=0.06)
+
+
+def test_fewer_or_smaller_steps_leave_more_of_the_way() -> None:
+    assert full_slope(60, 0.02) == FULL_SLOPE
+    assert full_slope(10, 0.02) > 3 * FULL_SLOPE
+    assert full_slope(60, 0.01) > full_slope(60, 0.02) > full_slope(600, 0.02)

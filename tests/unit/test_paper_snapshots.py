@@ -110,3 +110,4 @@ def test_everything_of_an_account_comes_back_from_its_snapshot() -> None:
     again = Engine({}, plain, START)
     restore(again, [part])
     assert again.account == account
+    assert again.rules_known_until_ms == START + 1, "what was due goes on to be"

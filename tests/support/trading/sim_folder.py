@@ -11,7 +11,7 @@ from support.commands.shared_folders import made_for_all
 
 from trader_cli.core.market.timeframes import Timeframe
 from trader_cli.settings import Settings, as_settings
-from trader_cli.settings.workspace import workspace_of
+from trader_cli.settings.workspace import Workspace, workspace_of
 
 SYMBOL = "ETHUSDT"
 QUARTER = Timeframe.parse("15m")
@@ -44,6 +44,12 @@ def trained_folder(factory: pytest.TempPathFactory) -> Path:
         assert train(workspace, SYMBOL, QUARTER).claim.edge
 
     return made_for_all(factory, "trained-quarter-hours", make)[0]
+
+
+def trained_copy(folder: Path, factory: pytest.TempPathFactory) -> Workspace:
+    """That folder, copied here."""
+    shutil.copytree(trained_folder(factory), folder, dirs_exist_ok=True)
+    return workspace_of(sim_settings(folder))
 
 
 HOURS = 6

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from typing import TYPE_CHECKING
 
 from trader_cli.exchange.streams.listen_key_keeper import ListenKeyKeeper
 from trader_cli.exchange.streams.stream_hosts import account_url
-from trader_cli.exchange.streams.stream_socket import StreamSocket
+from trader_cli.exchange.streams.stream_socket import StreamSocket, run_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,14 +44,7 @@ class AccountStream:
 
     async def run(self) -> None:
         """Until cancelled."""
-        tasks = [asyncio.create_task(work()) for work in (self._keeper.run, self._socket.run)]
-        try:
-            await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.gather(*tasks, return_exceptions=True)
+        await run_all(self._keeper.run, self._socket.run)
 
     async def _url(self) -> str:
         return account_url(self._host, await self._keeper.key())

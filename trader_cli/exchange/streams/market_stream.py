@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from trader_cli.core.errors import TraderError
 from trader_cli.exchange.streams.followed_book import FollowedBook
 from trader_cli.exchange.streams.stream_hosts import market_url, route_of
-from trader_cli.exchange.streams.stream_socket import StreamSocket
+from trader_cli.exchange.streams.stream_socket import StreamSocket, run_all
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -73,11 +73,10 @@ class MarketStream:
 
     async def run(self) -> None:
         """Until cancelled."""
-        tasks = [asyncio.create_task(socket.run()) for socket in self._sockets]
         try:
-            await asyncio.gather(*tasks)
+            await run_all(*(socket.run for socket in self._sockets))
         finally:
-            for task in [*tasks, *self._snapshots.values()]:
+            for task in self._snapshots.values():
                 task.cancel()
 
     # --- what is known ---

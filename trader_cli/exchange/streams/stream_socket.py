@@ -131,6 +131,17 @@ class StreamSocket:
         return line
 
 
+async def run_all(*works: Callable[[], Awaitable[None]]) -> None:
+    """All of them side by side until cancelled, or until one fails: then none goes on."""
+    tasks = [asyncio.ensure_future(work()) for work in works]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 def _lost() -> tuple[type[Exception], ...]:
     """What is raised where there is no connection, or no key for one."""
     import aiohttp
@@ -217,7 +228,7 @@ class _Line:
 
     async def close(self) -> None:
         """Safe to call twice. A peer that does not answer is not waited for."""
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(*_lost()):
             await asyncio.wait_for(self._socket.close(), 2.0)
 
 
